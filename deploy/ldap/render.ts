@@ -1,0 +1,212 @@
+/**
+ * Fills the templates of this folder from Chamberlain's config.
+ *
+ *     node deploy/ldap/render.ts --config FILE --out FOLDER [--admin-password-file FILE]
+ *         [--database /var/lib/ldap] [--pid-file FILE]
+ *
+ * writes config.ldif, access.ldif, tree.ldif and accounts.ldif (mode 0600: they hold password hashes;
+ * the passwords are read from the config's folder of secrets). Loading them is said at the top of config.ldif.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { parse } from 'yaml';
+
+export interface IdRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** What the templates need to know of a deployment. */
+export interface Directory {
+  readonly base: string;
+  readonly realm: string;
+  readonly peopleIds: readonly IdRange[];
+  readonly toolIds: readonly IdRange[];
+  readonly realmGid: number;
+  readonly databaseFolder: string;
+  readonly pidFile: string;
+  readonly passwords: Readonly<Record<DirectoryAccount | 'admin', string>>;
+}
+
+export type DirectoryAccount = 'directory' | 'directory-eyes' | 'keys-agent' | 'sssd';
+
+export const DIRECTORY_ACCOUNTS: readonly DirectoryAccount[] = [
+  'directory',
+  'directory-eyes',
+  'keys-agent',
+  'sssd',
+];
+
+export const TEMPLATES = ['config.ldif', 'access.ldif', 'tree.ldif', 'accounts.ldif'] as const;
+export type Template = (typeof TEMPLATES)[number];
+
+const FOLDER = import.meta.dirname;
+
+/**
+ * The attributes of a person that keys-agent and sssd may both see. `entry` is the right to see that it
+ * is there at all; the last line is what sssd and the agent follow changes by.
+ */
+const NSS_ATTRIBUTES = [
+  'entry',
+  'objectClass',
+  'uid',
+  'cn',
+  'uidNumber',
+  'gidNumber',
+  'gecos',
+  'homeDirectory',
+  'loginShell',
+  'pwdAccountLockedTime',
+  'pwdPolicySubentry',
+  'entryCSN',
+  'entryUUID',
+  'modifyTimestamp',
+].join(',');
+
+/** Renders every template: the texts by file name. Each call salts the password hashes anew. */
+export function renderDirectory(directory: Directory): Record<Template, string> {
+  const values = templateValues(directory);
+  const fill = (name: Template): string =>
+    readFileSync(join(FOLDER, name), 'utf8').replaceAll(/\{\{(\w+)\}\}/g, (_, key: string) => {
+      const value = values[key];
+      if (value === undefined) throw new Error(`${name} asks for an unknown value: ${key}`);
+      return value;
+    });
+  return {
+    'config.ldif': fill('config.ldif'),
+    'access.ldif': fill('access.ldif'),
+    'tree.ldif': fill('tree.ldif'),
+    'accounts.ldif': fill('accounts.ldif'),
+  };
+}
+
+/** The DN that looks from outside; the product never binds as it. */
+export function adminDn(base: string): string {
+  return `cn=admin,${base}`;
+}
+
+function templateValues(directory: Directory): Record<string, string> {
+  const { realm, passwords } = directory;
+  const base = parseBase(directory.base);
+  if (!/^[a-z][a-z0-9-]*$/.test(realm)) throw new Error(`not a realm's name: ${realm}`);
+  const [rdnType = '', rdnValue = ''] = (base.split(',')[0] ?? '').split('=');
+  const sudoers = `ou=sudoers,cn=${realm},ou=projects,${base}`;
+  return {
+    base,
+    basePattern: escapePattern(base),
+    // The suffix is `dc=…` (a domain that is also an organisation) or `o=…`.
+    baseClass: rdnType === 'dc' ? 'dcObject\nobjectClass: organization' : 'organization',
+    baseAttributes: rdnType === 'dc' ? `dc: ${rdnValue}\no: ${rdnValue}` : `o: ${rdnValue}`,
+    realm,
+    realmPattern: escapePattern(realm),
+    realmGid: String(directory.realmGid),
+    peopleIds: idPattern(directory.peopleIds),
+    toolIds: idPattern(directory.toolIds),
+    sudoers,
+    sudoersPattern: escapePattern(sudoers),
+    nssAttributes: NSS_ATTRIBUTES,
+    databaseFolder: directory.databaseFolder,
+    pidFile: directory.pidFile,
+    moduleFolder: '/usr/lib/ldap',
+    systemSchemaFolder: '/etc/ldap/schema',
+    schemaFolder: join(FOLDER, 'schema'),
+    adminDn: adminDn(base),
+    adminPasswordHash: hashPassword(passwords.admin),
+    directoryPasswordHash: hashPassword(passwords.directory),
+    directoryEyesPasswordHash: hashPassword(passwords['directory-eyes']),
+    keysAgentPasswordHash: hashPassword(passwords['keys-agent']),
+    sssdPasswordHash: hashPassword(passwords.sssd),
+  };
+}
+
+/** Only plain suffixes, so that no value can break out of an LDIF line, a URI or an ACL. */
+function parseBase(base: string): string {
+  const lower = base.toLowerCase();
+  if (!/^(dc|o)=[a-z0-9-]+(,(dc|o|c)=[a-z0-9-]+)*$/.test(lower)) {
+    throw new Error(`not a suffix of dc= and o= with plain values: ${base}`);
+  }
+  return lower;
+}
+
+function escapePattern(text: string): string {
+  return text.replaceAll(/[.\\+*?()[\]{}|^$]/g, String.raw`\$&`);
+}
+
+/** `{SSHA}`: the passwords are long and random, so that a slow hash would add nothing but slow binds. */
+function hashPassword(password: string): string {
+  const salt = randomBytes(16);
+  const digest = createHash('sha1').update(password).update(salt).digest();
+  return `{SSHA}${Buffer.concat([digest, salt]).toString('base64')}`;
+}
+
+/** A POSIX extended pattern which matches exactly the decimal numbers of the ranges: slapd knows no "between". */
+export function idPattern(ranges: readonly IdRange[]): string {
+  const parts = ranges.flatMap(({ first, last }) => patternsBetween(first, last));
+  return `^(${parts.join('|')})$`;
+}
+
+function patternsBetween(first: number, last: number): string[] {
+  if (first > last) return [];
+  if (first === last) return [String(first)];
+  // The widest block 10^k that begins at `first` and ends by `last`; its k last digits are free.
+  let free = 0;
+  while (first % 10 ** (free + 1) === 0 && first > 0 && first + 10 ** (free + 1) - 1 <= last)
+    free++;
+  const block = 10 ** free;
+  const head = Math.floor(first / block);
+  const lastHead = Math.min(head - (head % 10) + 9, Math.floor((last + 1) / block) - 1);
+  const digit = head === lastHead ? String(head % 10) : `[${head % 10}-${lastHead % 10}]`;
+  const stem = head >= 10 ? String(Math.floor(head / 10)) : '';
+  const tail = free === 0 ? '' : free === 1 ? '[0-9]' : `[0-9]{${free}}`;
+  return [`${stem}${digit}${tail}`, ...patternsBetween((lastHead + 1) * block, last)];
+}
+
+interface ConfigPart {
+  realm: string;
+  secrets: string;
+  ldap: { base: string };
+  ids: { people: IdRange[]; tools: IdRange[]; realmGid: number };
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      config: { type: 'string' },
+      out: { type: 'string' },
+      database: { type: 'string', default: '/var/lib/ldap' },
+      'pid-file': { type: 'string', default: '/run/slapd/slapd.pid' },
+      'admin-password-file': { type: 'string' },
+    },
+  });
+  const configFile = values.config ?? process.env['CHAMBERLAIN_CONFIG'];
+  if (configFile === undefined || values.out === undefined) {
+    throw new Error('usage: node deploy/ldap/render.ts --config FILE --out FOLDER [--database …]');
+  }
+  const config = parse(readFileSync(configFile, 'utf8')) as ConfigPart;
+  const secret = (file: string): string => readFileSync(file, 'utf8').trimEnd();
+  const ofAccount = (account: DirectoryAccount): string =>
+    secret(resolve(config.secrets, `ldap-${account}`));
+  const out = resolve(values.out);
+  mkdirSync(out, { recursive: true, mode: 0o700 });
+  const texts = renderDirectory({
+    base: config.ldap.base,
+    realm: config.realm,
+    peopleIds: config.ids.people,
+    toolIds: config.ids.tools,
+    realmGid: config.ids.realmGid,
+    databaseFolder: values.database,
+    pidFile: values['pid-file'],
+    passwords: {
+      admin: secret(values['admin-password-file'] ?? resolve(config.secrets, 'ldap-admin')),
+      directory: ofAccount('directory'),
+      'directory-eyes': ofAccount('directory-eyes'),
+      'keys-agent': ofAccount('keys-agent'),
+      sssd: ofAccount('sssd'),
+    },
+  });
+  for (const name of TEMPLATES) writeFileSync(join(out, name), texts[name], { mode: 0o600 });
+}
+
+if (import.meta.main) main();

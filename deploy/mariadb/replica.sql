@@ -1,0 +1,31 @@
+-- The accounts of Chamberlain's databases role on a replica server, and their rights. Run as an
+-- administrator; it may be run again. No passwords here: give each account one with
+-- ALTER USER … IDENTIFIED BY PASSWORD '*…', the verifier of the secret files mariadb-databases and
+-- mariadb-databases-eyes.
+
+-- An anonymous account shadows accounts of any host ('%') for whoever comes from localhost.
+DROP USER IF EXISTS ''@'localhost';
+
+CREATE USER IF NOT EXISTS 'chamberlain_databases'@'%' ACCOUNT LOCK;
+CREATE USER IF NOT EXISTS 'chamberlain_databases_eyes'@'%' ACCOUNT LOCK;
+
+-- What every tool and person has here, by this role. The operator grants it SELECT, SHOW VIEW on each
+-- database of views, with the underscore escaped: GRANT SELECT, SHOW VIEW ON `enwiki\_p`.* TO labsdbuser.
+CREATE ROLE IF NOT EXISTS labsdbuser;
+
+-- Making, changing and dropping accounts; ending their sessions (KILL USER).
+-- MariaDB knows no bound on whose: CREATE USER reaches every account, so guard this one's secret well.
+GRANT CREATE USER, CONNECTION ADMIN, PROCESS ON *.* TO 'chamberlain_databases'@'%';
+-- SET DEFAULT ROLE … FOR another asks for UPDATE here.
+GRANT UPDATE ON mysql.* TO 'chamberlain_databases'@'%';
+-- Looking whether an account is (still) there.
+GRANT SELECT (Host, User) ON mysql.global_priv TO 'chamberlain_databases'@'%';
+GRANT labsdbuser TO 'chamberlain_databases'@'%' WITH ADMIN OPTION;
+
+-- Surveys look, and only look.
+GRANT SELECT ON mysql.global_priv TO 'chamberlain_databases_eyes'@'%';
+GRANT SELECT ON mysql.db TO 'chamberlain_databases_eyes'@'%';
+GRANT SELECT ON mysql.roles_mapping TO 'chamberlain_databases_eyes'@'%';
+GRANT SELECT ON mysql.tables_priv TO 'chamberlain_databases_eyes'@'%';
+GRANT SELECT ON mysql.procs_priv TO 'chamberlain_databases_eyes'@'%';
+GRANT SELECT ON mysql.proxies_priv TO 'chamberlain_databases_eyes'@'%';

@@ -1,0 +1,65 @@
+import { writeFileSync } from 'node:fs';
+import { stringify } from 'yaml';
+import type { IdRange } from '../../deploy/ldap/render.ts';
+
+/** Chamberlain's config file as src/config.ts reads it: only what a stack has to say. */
+export interface StackConfig {
+  readonly realm: string;
+  readonly admin: string;
+  readonly secrets: string;
+  readonly adminKey: string;
+  readonly postgres: { host: string; port: number; database: string };
+  readonly redis: { url: string };
+  readonly ldap: { uri: string; base: string };
+  readonly ids: {
+    people: readonly IdRange[];
+    tools: readonly IdRange[];
+    realmGid: number;
+  };
+  readonly files: {
+    root: string;
+    toolHomes: string;
+    personHomes: string;
+    toolHomeMode: string;
+    skel: string;
+  };
+  readonly databases: {
+    maxUserConnections: number;
+    servers: readonly { name: string; kind: 'replica' | 'toolsdb'; socket: string }[];
+  };
+  readonly keys: { maxPerPerson: number };
+  readonly portals: readonly {
+    name: string;
+    keys: readonly { kid: string; publicKey: string }[];
+    kinds: 'all' | readonly string[];
+    subjectEvents: boolean;
+  }[];
+}
+
+/** The parts of the config that do not depend on where the servers are. */
+export const REALM = {
+  realm: 'tools',
+  admin: 'admin',
+  files: {
+    toolHomes: '/data/project',
+    personHomes: '/home',
+    toolHomeMode: '2775',
+    skel: '/etc/skel',
+  },
+  keys: { maxPerPerson: 50 },
+  maxUserConnections: 10,
+} as const;
+
+/** The ranges of a stack; `realmGid` is the group of every person. */
+export const IDS = {
+  people: [
+    { first: 1000, last: 49_999 },
+    { first: 100_000, last: 499_999 },
+  ],
+  tools: [{ first: 50_000, last: 59_999 }],
+  realmGid: 500,
+} as const;
+
+export function writeConfig(file: string, config: StackConfig): void {
+  writeFileSync(file, stringify(config), { mode: 0o600 });
+}

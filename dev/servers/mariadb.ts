@@ -1,0 +1,99 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeWhole, run, type Server } from './daemon.ts';
+import { ensurePassword, nativePasswordVerifier } from './secret.ts';
+
+export type MariadbKind = 'replica' | 'toolsdb';
+
+export interface MariadbServer extends Server {
+  readonly kind: MariadbKind;
+  readonly socket: string;
+}
+
+const SQL_FOLDER = join(import.meta.dirname, '../../deploy/mariadb');
+
+/** The accounts that deploy/mariadb makes, by the name of their secret. */
+const ACCOUNTS = {
+  'mariadb-databases': 'chamberlain_databases',
+  'mariadb-databases-eyes': 'chamberlain_databases_eyes',
+};
+
+/** Something to read on the replica, as a wiki's published views would be. */
+const SAMPLE_VIEWS = `
+  CREATE DATABASE IF NOT EXISTS enwiki;
+  CREATE TABLE IF NOT EXISTS enwiki.page (page_id INT PRIMARY KEY, page_title VARBINARY(255) NOT NULL);
+  INSERT IGNORE INTO enwiki.page VALUES (1, 'Main_Page'), (2, 'Chamberlain');
+  CREATE DATABASE IF NOT EXISTS enwiki_p;
+  CREATE OR REPLACE VIEW enwiki_p.page AS SELECT page_id, page_title FROM enwiki.page;
+  GRANT SELECT, SHOW VIEW ON \`enwiki\\_p\`.* TO labsdbuser;
+`;
+
+/** A MariaDB on a unix socket, whose administrator is the system's root. */
+export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer {
+  const data = join(folder, 'data');
+  const socket = join(folder, 'run/mariadb.sock');
+  return {
+    name: kind === 'replica' ? 'mariadb-replica' : 'mariadb-tools',
+    folder,
+    user: 'mysql',
+    stopSignal: 'SIGTERM',
+    kind,
+    socket,
+    async prepare() {
+      await makeWhole(data, 'mysql', async (unfinished) => {
+        await run('/usr/bin/mariadb-install-db', [
+          '--no-defaults',
+          '--user=mysql',
+          `--datadir=${unfinished}`,
+          '--skip-test-db',
+          '--skip-name-resolve',
+          '--auth-root-authentication-method=socket',
+          '--auth-root-socket-user=root',
+        ]);
+      });
+      rmSync(socket, { force: true });
+    },
+    command: () => [
+      '/usr/sbin/mariadbd',
+      '--no-defaults',
+      `--datadir=${data}`,
+      `--socket=${socket}`,
+      `--pid-file=${join(folder, 'run/mariadb.pid')}`,
+      '--skip-networking',
+      '--skip-name-resolve',
+      '--character-set-server=utf8mb4',
+      '--max-connections=300',
+      '--innodb-buffer-pool-size=64M',
+      '--innodb-log-file-size=32M',
+      '--key-buffer-size=1M',
+      '--aria-pagecache-buffer-size=16M',
+      '--performance-schema=OFF',
+    ],
+    async answers() {
+      await administer(socket, 'SELECT 1;');
+      return true;
+    },
+  };
+}
+
+/** Makes Chamberlain's accounts as deploy/mariadb says, and gives them the passwords in `secrets`. */
+export async function createMariadbAccounts(server: MariadbServer, secrets: string): Promise<void> {
+  const passwords = Object.entries(ACCOUNTS).map(([secret, account]) => {
+    const verifier = nativePasswordVerifier(ensurePassword(secrets, secret));
+    return `ALTER USER '${account}'@'%' IDENTIFIED BY PASSWORD '${verifier}' ACCOUNT UNLOCK;`;
+  });
+  await administer(
+    server.socket,
+    [
+      readFileSync(join(SQL_FOLDER, `${server.kind}.sql`), 'utf8'),
+      server.kind === 'replica' ? SAMPLE_VIEWS : '',
+      ...passwords,
+    ].join('\n'),
+  );
+}
+
+/** Runs statements as the administrator; by stdin, so that none of it is in an argument. */
+export async function administer(socket: string, sql: string): Promise<string> {
+  const options = ['--no-defaults', `--socket=${socket}`, '--user=root', '--batch'];
+  return run('/usr/bin/mariadb', [...options, '--skip-column-names'], { input: sql });
+}

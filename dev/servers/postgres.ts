@@ -1,0 +1,179 @@
+import { readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import pg from 'pg';
+import { makeWhole, run, type Server } from './daemon.ts';
+import { ensurePassword, scramVerifier } from './secret.ts';
+
+export interface PostgresServer extends Server {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** The workers' roles, each with a password in the secrets `postgres-<role>`. */
+const ROLES = [
+  'intake',
+  'relay',
+  'directory',
+  'directory_eyes',
+  'homes',
+  'homes_eyes',
+  'databases',
+  'databases_eyes',
+  'sweep',
+  'admin',
+] as const;
+
+/** A PostgreSQL that listens on a unix socket only, syncs its writes, and takes passwords from all but root. */
+export function postgresServer(folder: string): PostgresServer {
+  const data = join(folder, 'data');
+  const host = join(folder, 'run');
+  const port = 5432;
+  const settings = {
+    listen_addresses: '',
+    port: String(port),
+    unix_socket_directories: host,
+    hba_file: join(folder, 'pg_hba.conf'),
+    ident_file: join(folder, 'pg_ident.conf'),
+    max_connections: '300',
+    shared_buffers: '256MB',
+    jit: 'off',
+    timezone: 'UTC',
+    log_timezone: 'UTC',
+  };
+  return {
+    name: 'postgres',
+    folder,
+    user: 'postgres',
+    stopSignal: 'SIGINT', // "fast": open sessions are ended
+    host,
+    port,
+    async prepare() {
+      await makeWhole(data, 'postgres', async (unfinished) => {
+        const options = ['--no-sync', '--encoding=UTF8', '--locale=C.UTF-8', '--auth=peer'];
+        await run(join(newestBin(), 'initdb'), [...options, '-D', unfinished], {
+          user: 'postgres',
+        });
+      });
+      // root and postgres may be the superuser; everyone else needs the password of the role.
+      writeFileSync(
+        settings.hba_file,
+        'local all postgres peer map=superuser\nlocal all all scram-sha-256\n',
+      );
+      writeFileSync(settings.ident_file, 'superuser root postgres\nsuperuser postgres postgres\n');
+      dropStaleLock(data);
+      dropStaleLock(data, join(host, `.s.PGSQL.${port}.lock`));
+    },
+    command: () => [
+      join(newestBin(), 'postgres'),
+      '-D',
+      data,
+      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+    ],
+    async answers() {
+      await asSuperuser({ host, port }, 'postgres', (client) => client.query('SELECT 1'));
+      return true;
+    },
+  };
+}
+
+/** Makes the owner's role, and its database where there is none. */
+export async function createOwnedDatabase(
+  server: PostgresServer,
+  database: string,
+  secrets: string,
+): Promise<void> {
+  const verifier = scramVerifier(ensurePassword(secrets, 'postgres-owner'));
+  await asSuperuser(server, 'postgres', async (client) => {
+    await client.query(`DO $$ BEGIN
+      CREATE ROLE chamberlain LOGIN CREATEROLE;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$`);
+    await client.query(`ALTER ROLE chamberlain PASSWORD '${verifier}'`);
+    const known = await client.query('SELECT FROM pg_database WHERE datname = $1', [database]);
+    if (known.rowCount === 0) {
+      await client.query(`CREATE DATABASE ${pg.escapeIdentifier(database)} OWNER chamberlain`);
+    }
+  });
+}
+
+/** Copies a database (with its tables, rows and rights). Nobody may be connected to the template. */
+export async function copyDatabase(
+  server: PostgresServer,
+  template: string,
+  database: string,
+): Promise<void> {
+  await asSuperuser(server, 'postgres', async (client) => {
+    const name = pg.escapeIdentifier(database);
+    // Two copies at once collide over the template.
+    await client.query('SELECT pg_advisory_lock(20_240_117)');
+    await client.query(
+      `CREATE DATABASE ${name} OWNER chamberlain TEMPLATE ${pg.escapeIdentifier(template)}`,
+    );
+  });
+}
+
+export async function dropDatabase(server: PostgresServer, database: string): Promise<void> {
+  await asSuperuser(server, 'postgres', (client) =>
+    client.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(database)} WITH (FORCE)`),
+  );
+}
+
+/** Gives each worker's role the password in its secret file: migrations make the roles, without any. */
+export async function setRolePasswords(server: PostgresServer, secrets: string): Promise<void> {
+  await asSuperuser(server, 'postgres', async (client) => {
+    const made = await client.query<{ rolname: string }>(
+      `SELECT rolname FROM pg_roles WHERE rolname LIKE 'chamberlain\\_%'`,
+    );
+    const known = new Set(made.rows.map((row) => row.rolname));
+    for (const role of ROLES) {
+      const password = ensurePassword(secrets, `postgres-${role}`);
+      if (!known.has(`chamberlain_${role}`)) continue;
+      await client.query(`ALTER ROLE chamberlain_${role} PASSWORD '${scramVerifier(password)}'`);
+    }
+  });
+}
+
+/** For what the product has no right to: making databases and setting passwords. */
+export async function asSuperuser<T>(
+  at: { host: string; port: number },
+  database: string,
+  act: (client: pg.Client) => Promise<T>,
+): Promise<T> {
+  const client = new pg.Client({ host: at.host, port: at.port, user: 'postgres', database });
+  client.on('error', () => undefined); // what matters is what `act` sees
+  await client.connect();
+  try {
+    return await act(client);
+  } finally {
+    await client.end();
+  }
+}
+
+function newestBin(): string {
+  const root = '/usr/lib/postgresql';
+  const versions = existsSync(root) ? readdirSync(root).filter((name) => /^\d+$/.test(name)) : [];
+  const usable = versions
+    .filter((version) => existsSync(join(root, version, 'bin/initdb')))
+    .sort((a, b) => Number(b) - Number(a));
+  if (usable[0] === undefined) throw new Error('PostgreSQL is not installed: run dev/bootstrap');
+  return join(root, usable[0], 'bin');
+}
+
+/**
+ * Removes a lock file left by a kill -9. PostgreSQL does so itself unless the pid in it now belongs to
+ * another process of its user, as that of a second stack may.
+ */
+function dropStaleLock(data: string, lock: string = join(data, 'postmaster.pid')): void {
+  let pid: string;
+  try {
+    pid = readFileSync(lock, 'utf8').split('\n')[0] ?? '';
+  } catch {
+    return;
+  }
+  try {
+    if (readlinkSync(`/proc/${pid}/cwd`) === data) return; // a postmaster of this data: let it say so
+  } catch {
+    // no such process
+  }
+  rmSync(lock, { force: true });
+}

@@ -1,0 +1,61 @@
+import {
+  createHash,
+  createHmac,
+  createPublicKey,
+  generateKeyPairSync,
+  pbkdf2Sync,
+  randomBytes,
+  randomInt,
+} from 'node:crypto';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+
+/** The password in `folder/name`; made (32 of [A-Za-z0-9], mode 0600, no line end) where there is none. */
+export function ensurePassword(folder: string, name: string): string {
+  return ensureFile(join(folder, name), () =>
+    Array.from({ length: 32 }, () => ALPHABET[randomInt(ALPHABET.length)]).join(''),
+  );
+}
+
+/** The public half (SPKI, PEM) of the Ed25519 key in `file` (PKCS8, PEM, mode 0600), made where there is none. */
+export function ensureSigningKey(file: string): string {
+  const pem = ensureFile(file, () =>
+    generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  );
+  return createPublicKey(pem).export({ type: 'spki', format: 'pem' }).toString();
+}
+
+function ensureFile(file: string, make: () => string): string {
+  try {
+    const text = readFileSync(file, 'utf8');
+    if (text !== '') return text;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+  }
+  const text = make();
+  writeFileSync(`${file}.new`, text, { mode: 0o600, flush: true });
+  renameSync(`${file}.new`, file);
+  return text;
+}
+
+/**
+ * What PostgreSQL keeps of a password (RFC 5803 by way of pg_authid), so that the password itself is in no
+ * statement that a server could log.
+ */
+export function scramVerifier(password: string): string {
+  const iterations = 4096;
+  const salt = randomBytes(16);
+  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
+  const hmac = (text: string): Buffer => createHmac('sha256', salted).update(text).digest();
+  const storedKey = createHash('sha256').update(hmac('Client Key')).digest('base64');
+  const serverKey = hmac('Server Key').toString('base64');
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
+}
+
+/** What MariaDB keeps of a password under mysql_native_password: `*` and the hex of sha1(sha1(password)). */
+export function nativePasswordVerifier(password: string): string {
+  const once = createHash('sha1').update(password).digest();
+  return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;
+}

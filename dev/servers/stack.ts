@@ -1,0 +1,278 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { adminDn } from '../../deploy/ldap/render.ts';
+import { IDS, REALM, writeConfig, type StackConfig } from './config.ts';
+import {
+  run,
+  runningPid,
+  serverState,
+  startServer,
+  stopServer,
+  type Server,
+  type ServerState,
+} from './daemon.ts';
+import { createMariadbAccounts, mariadbServer, type MariadbServer } from './mariadb.ts';
+import { findPlace, makePlace, purgePlace, type Place } from './place.ts';
+import {
+  asSuperuser,
+  createOwnedDatabase,
+  postgresServer,
+  setRolePasswords,
+  type PostgresServer,
+} from './postgres.ts';
+import { redisServer, type RedisServer } from './redis.ts';
+import { ensurePassword, ensureSigningKey } from './secret.ts';
+import { slapdServer, type SlapdServer } from './slapd.ts';
+
+export type ServerName = 'postgres' | 'redis' | 'slapd' | 'mariadb-replica' | 'mariadb-tools';
+
+/** The servers of one place. To name them is not to start them. */
+export interface Stack {
+  readonly place: Place;
+  readonly postgres: PostgresServer;
+  readonly redis: RedisServer;
+  readonly slapd: SlapdServer;
+  readonly replica: MariadbServer;
+  readonly tools: MariadbServer;
+}
+
+export interface Status {
+  readonly name: string;
+  readonly state: ServerState;
+  readonly pid: number | undefined;
+}
+
+const PROJECT = join(import.meta.dirname, '../..');
+const CLI = join(PROJECT, 'src/bin/chamberlain.ts');
+const BASE = 'dc=example,dc=org';
+const DATABASE = 'chamberlain';
+
+export function describeStack(place: Place): Stack {
+  const folder = (name: ServerName): string => join(place.servers, name);
+  return {
+    place,
+    postgres: postgresServer(folder('postgres')),
+    redis: redisServer(folder('redis')),
+    slapd: slapdServer(folder('slapd'), {
+      base: BASE,
+      realm: REALM.realm,
+      ids: IDS,
+      secrets: place.secrets,
+    }),
+    replica: mariadbServer(folder('mariadb-replica'), 'replica'),
+    tools: mariadbServer(folder('mariadb-tools'), 'toolsdb'),
+  };
+}
+
+/** Starts the servers (all, or `only` some), with Chamberlain's accounts in them, and returns when they answer. */
+export async function startServers(stack: Stack, only?: readonly ServerName[]): Promise<void> {
+  const { secrets } = stack.place;
+  const wanted = (server: Server): boolean => only?.includes(server.name as ServerName) ?? true;
+  const starts = [
+    [stack.postgres, () => createOwnedDatabase(stack.postgres, DATABASE, secrets)],
+    [stack.redis, () => Promise.resolve()],
+    [stack.slapd, () => Promise.resolve()],
+    [stack.replica, () => createMariadbAccounts(stack.replica, secrets)],
+    [stack.tools, () => createMariadbAccounts(stack.tools, secrets)],
+  ] as const;
+  // One that fails must not leave the others starting behind our back.
+  const ends = await Promise.allSettled(
+    starts
+      .filter(([server]) => wanted(server))
+      .map(async ([server, thenDo]) => {
+        await startServer(server);
+        await thenDo();
+      }),
+  );
+  const failed = ends.filter((end) => end.status === 'rejected').map((end) => end.reason as Error);
+  if (failed.length > 0) throw new AggregateError(failed, failed.map(String).join('\n'));
+}
+
+/**
+ * Brings a whole stack up: servers, config, keys, migrations, the founding admin. What is there already is
+ * left as it is, so that it may be called again at any time.
+ *
+ * @param say told what is left out, and why
+ */
+export async function startStack(dir: string, say: (line: string) => void): Promise<Stack> {
+  const stack = describeStack(makePlace(dir));
+  const unlock = await lock(stack.place);
+  try {
+    makeDataRoot(stack.place.dataRoot);
+    await startServers(stack);
+    writeConfig(stack.place.configFile, stackConfig(stack));
+    writePasswordFile(stack);
+    await found(stack, say);
+    return stack;
+  } finally {
+    unlock();
+  }
+}
+
+/** Ends what was started in `dir`, by pid; with `purge` deletes its data too. */
+export async function stopStack(dir: string, purge: boolean): Promise<void> {
+  const place = findPlace(dir);
+  if (place === undefined) return;
+  const stack = describeStack(place);
+  const unlock = await lock(place);
+  try {
+    await stopServers(stack);
+    if (purge) purgePlace(place);
+  } finally {
+    unlock();
+  }
+}
+
+export async function stopServers(stack: Stack): Promise<void> {
+  await Promise.all(serversOf(stack).map(stopServer));
+}
+
+export async function stackStatus(dir: string): Promise<Status[]> {
+  const servers = serversOf(describeStack(knownPlace(dir)));
+  return Promise.all(
+    servers.map(async (server) => ({
+      name: server.name,
+      state: await serverState(server),
+      pid: runningPid(server),
+    })),
+  );
+}
+
+/** What a shell needs to look at a stack from outside, by variable. */
+export function stackEnvironment(dir: string): Record<string, string> {
+  const stack = describeStack(knownPlace(dir));
+  const { place, postgres, redis, slapd, replica, tools } = stack;
+  const pids = serversOf(stack).map((server) => [
+    `${server.name.toUpperCase().replaceAll('-', '_')}_PID`,
+    String(runningPid(server) ?? ''),
+  ]);
+  return {
+    CHAMBERLAIN_CONFIG: place.configFile,
+    PGHOST: postgres.host,
+    PGPORT: String(postgres.port),
+    PGDATABASE: DATABASE,
+    PGUSER: 'chamberlain',
+    PGPASSFILE: join(place.secrets, 'pgpass'),
+    REDIS_URL: redis.url(),
+    LDAP_URI: slapd.uri,
+    LDAP_TCP_URI: slapd.tcpUri(),
+    LDAP_BASE: slapd.base,
+    LDAP_ADMIN_DN: adminDn(slapd.base),
+    LDAP_ADMIN_PASSWORD_FILE: join(place.secrets, 'ldap-admin'),
+    MARIADB_REPLICA_SOCKET: replica.socket,
+    MARIADB_TOOLS_SOCKET: tools.socket,
+    DATA_ROOT: place.dataRoot,
+    SECRETS: place.secrets,
+    PORTAL_KEY: join(place.keys, 'portal.pem'),
+    ADMIN_KEY: join(place.keys, 'admin.steward.pem'),
+    ...Object.fromEntries(pids),
+  };
+}
+
+/** The folder that stands for the file server's `/`. */
+export function makeDataRoot(dataRoot: string): void {
+  for (const folder of ['', 'data', 'data/project', 'home']) {
+    mkdirSync(join(dataRoot, folder), { recursive: true, mode: 0o755 });
+  }
+}
+
+/** Runs Chamberlain's CLI from source. */
+export async function runCli(configFile: string, ...args: string[]): Promise<string> {
+  const env = { ...process.env, CHAMBERLAIN_CONFIG: configFile };
+  return run(process.execPath, [CLI, ...args], { env, cwd: PROJECT });
+}
+
+function knownPlace(dir: string): Place {
+  const place = findPlace(dir);
+  if (place === undefined || !existsSync(place.configFile)) {
+    throw new Error(`no stack in ${dir}: dev/stack up --dir ${dir}`);
+  }
+  return place;
+}
+
+function serversOf(stack: Stack): Server[] {
+  return [stack.postgres, stack.redis, stack.slapd, stack.replica, stack.tools];
+}
+
+function stackConfig(stack: Stack): StackConfig {
+  const { place, postgres, redis, slapd, replica, tools } = stack;
+  const portal = join(place.keys, 'portal.pem');
+  const admin = join(place.keys, 'admin.steward.pem');
+  return {
+    realm: REALM.realm,
+    admin: REALM.admin,
+    secrets: place.secrets,
+    adminKey: admin,
+    postgres: { host: postgres.host, port: postgres.port, database: DATABASE },
+    redis: { url: redis.url() },
+    ldap: { uri: slapd.uri, base: slapd.base },
+    ids: IDS,
+    files: { root: place.dataRoot, ...REALM.files },
+    databases: {
+      maxUserConnections: REALM.maxUserConnections,
+      servers: [
+        { name: 'replica', kind: replica.kind, socket: replica.socket },
+        { name: 'toolsdb', kind: tools.kind, socket: tools.socket },
+      ],
+    },
+    keys: REALM.keys,
+    portals: [
+      {
+        name: 'portal',
+        keys: [{ kid: 'portal-1', publicKey: ensureSigningKey(portal) }],
+        kinds: 'all',
+        subjectEvents: true,
+      },
+      {
+        name: 'admin.steward',
+        keys: [{ kid: 'steward-1', publicKey: ensureSigningKey(admin) }],
+        kinds: 'all',
+        subjectEvents: false,
+      },
+    ],
+  };
+}
+
+/** For psql (libpq, "The Password File"): any database of this cluster, as its owner. */
+function writePasswordFile(stack: Stack): void {
+  const password = ensurePassword(stack.place.secrets, 'postgres-owner');
+  writeFileSync(join(stack.place.secrets, 'pgpass'), `*:*:*:chamberlain:${password}\n`, {
+    mode: 0o600,
+  });
+}
+
+async function found(stack: Stack, say: (line: string) => void): Promise<void> {
+  const { place, postgres } = stack;
+  if (!existsSync(CLI)) {
+    say('no migrations and no founding: src/bin/chamberlain.ts is not there yet');
+    return;
+  }
+  await runCli(place.configFile, 'migrate');
+  await setRolePasswords(postgres, place.secrets);
+  const people = await asSuperuser(postgres, DATABASE, (client) =>
+    client.query('SELECT FROM people LIMIT 1'),
+  );
+  if (people.rowCount === 0) await runCli(place.configFile, 'found', 'steward');
+  await runCli(place.configFile, 'prepare');
+}
+
+/**
+ * Holds a lock until the returned function is called or this process ends: a name in the kernel's own space
+ * of socket names (unix(7), "abstract") needs no file to be cleaned up.
+ */
+async function lock(place: Place): Promise<() => void> {
+  const name = `\0chamberlain-stack-${place.mark}`;
+  for (;;) {
+    const server = createServer();
+    const held = await new Promise<boolean>((done, fail) => {
+      server.once('error', (error: NodeJS.ErrnoException) =>
+        error.code === 'EADDRINUSE' ? done(false) : fail(error),
+      );
+      server.listen(name, () => done(true));
+    });
+    if (held) return () => server.close();
+    await sleep(50);
+  }
+}

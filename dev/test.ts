@@ -1,0 +1,73 @@
+/**
+ * Runs the tests against servers of their own, which it starts before and ends after.
+ *
+ *     node dev/test.ts [--long] [JEST ARGUMENT…]
+ *
+ * Plain: every test but test/long; --long: those alone. A file or pattern may be named as for jest. The exit
+ * code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { makePlace } from './servers/place.ts';
+import { describeStack } from './servers/stack.ts';
+import {
+  makeTemporaryFolder,
+  SHARED_SERVERS,
+  startShared,
+  stopShared,
+} from '../test/shared-servers.ts';
+
+const PROJECT = join(import.meta.dirname, '..');
+
+const long = process.argv.includes('--long');
+const extra = process.argv.slice(2).filter((argument) => argument !== '--long');
+const resultFile = process.env['CHAMBERLAIN_TEST_RESULT'];
+
+const stack = describeStack(makePlace(makeTemporaryFolder()));
+let jest: ChildProcess | undefined;
+let interrupted: NodeJS.Signals | undefined;
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(name, () => {
+    interrupted = name;
+    jest?.kill(name === 'SIGINT' ? 'SIGINT' : 'SIGTERM');
+  });
+}
+
+try {
+  const begin = performance.now();
+  await startShared(stack);
+  process.stdout.write(`servers: ${((performance.now() - begin) / 1000).toFixed(1)} s\n`);
+  process.exitCode = interrupted === undefined ? await runJest() : 130;
+} catch (error) {
+  process.stderr.write(`dev/test: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+} finally {
+  await stopShared(stack);
+}
+
+function runJest(): Promise<number> {
+  const args = [
+    '--experimental-vm-modules',
+    '--disable-warning=ExperimentalWarning',
+    join(PROJECT, 'node_modules/jest/bin/jest.js'),
+    ...(resultFile === undefined ? [] : ['--json', `--outputFile=${resultFile}`]),
+    ...extra,
+  ];
+  const env = {
+    ...process.env,
+    [SHARED_SERVERS]: stack.place.dir,
+    CHAMBERLAIN_TESTS: long ? 'long' : 'plain',
+    NODE_OPTIONS: '--experimental-vm-modules --disable-warning=ExperimentalWarning',
+  };
+  // Its --json text goes to stdout besides the file; what is for people goes to stderr.
+  const stdout = resultFile === undefined ? 'inherit' : 'ignore';
+  return new Promise((done, fail) => {
+    jest = spawn(process.execPath, args, {
+      cwd: PROJECT,
+      env,
+      stdio: ['ignore', stdout, 'inherit'],
+    });
+    jest.once('error', fail);
+    jest.once('exit', (code) => done(code ?? 1));
+  });
+}

@@ -1,0 +1,13 @@
+/** dev/test.ts runs jest with this, and starts the servers that the tests share. */
+const long = process.env.CHAMBERLAIN_TESTS === 'long';
+
+export default {
+  testEnvironment: 'node',
+  testMatch: [long ? '<rootDir>/test/long/**/*.test.ts' : '<rootDir>/test/**/*.test.ts'],
+  testPathIgnorePatterns: long ? [] : ['<rootDir>/test/long/'],
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.stack/'],
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: {}, // Node strips the types itself
+  maxWorkers: 2,
+  testTimeout: 60_000,
+};

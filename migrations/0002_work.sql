@@ -1,0 +1,201 @@
+-- Up Migration
+
+-- What is asked, what follows from it, and what is told of it.
+
+-- A request with its verdict. `portal` and `jti` are set only where the signature was good, so that
+-- nobody can use up another's ids; any other job is known by the hash of its bytes alone. The body
+-- is not kept.
+CREATE TABLE requests (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  portal       text,
+  jti          uuid,
+  body_sha256  bytea NOT NULL,
+  kind         text,
+  requested_by text,
+  approved_by  text,
+  subject      integer REFERENCES posix_ids,
+  verdict      text NOT NULL CHECK (verdict IN ('accepted', 'refused')),
+  code         text,
+  sentence     text,
+  urgent       boolean NOT NULL DEFAULT false,
+  at           timestamptz NOT NULL DEFAULT now(),
+  -- what to tell when all that it raised is applied: {event, portals, data}
+  on_done      jsonb,
+  -- all that it raised is applied
+  done_at      timestamptz,
+  -- something that it raised is parked, and the portal has been told
+  stuck_at     timestamptz,
+  CHECK ((portal IS NULL) = (jti IS NULL)),
+  UNIQUE (portal, jti)
+);
+CREATE UNIQUE INDEX requests_unsigned ON requests (body_sha256) WHERE jti IS NULL;
+
+-- Subject and role: which generation is wanted, which is applied, and how it stands.
+--
+--   due ──▶ applied            a worker did all steps of the generation that it read
+--    │ ▲──── raise             any change of the wanted state, from any state
+--    ├──▶ waiting              for another role; not failing, not counted
+--    ├──▶ failing ──▶ due      tried again at next_try_at
+--    └──▶ parked               only a raise, a repair or the sweep makes it due again
+CREATE TABLE convergence (
+  subject      integer NOT NULL REFERENCES posix_ids,
+  role         text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  wanted       bigint NOT NULL DEFAULT 1,
+  applied      bigint NOT NULL DEFAULT 0,
+  state        text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'applied', 'waiting', 'failing', 'parked')),
+  code         text,
+  sentence     text,
+  attempts     integer NOT NULL DEFAULT 0,
+  next_try_at  timestamptz NOT NULL DEFAULT now(),
+  -- a job for it lies in the queue, or is being worked on, until then
+  leased_until timestamptz,
+  urgent       boolean NOT NULL DEFAULT false,
+  since        timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (subject, role)
+) WITH (fillfactor = 70);
+CREATE INDEX convergence_behind ON convergence (role, urgent DESC, next_try_at)
+  WHERE applied < wanted AND state <> 'parked';
+CREATE INDEX convergence_leased ON convergence (role, leased_until) WHERE leased_until IS NOT NULL;
+
+-- The generations that a request raised and that are not applied yet.
+CREATE TABLE request_raises (
+  request    bigint NOT NULL REFERENCES requests,
+  subject    integer NOT NULL,
+  role       text NOT NULL,
+  generation bigint NOT NULL,
+  PRIMARY KEY (request, subject, role),
+  FOREIGN KEY (subject, role) REFERENCES convergence
+);
+CREATE INDEX request_raises_of ON request_raises (subject, role);
+
+-- Raises one generation: makes the row due now and un-parks it.
+CREATE FUNCTION raise_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false)
+RETURNS bigint LANGUAGE sql AS $$
+  INSERT INTO convergence AS c (subject, role, urgent) VALUES (of_subject, of_role, is_urgent)
+  ON CONFLICT (subject, role) DO UPDATE
+    SET wanted = c.wanted + 1, state = 'due', code = NULL, sentence = NULL, attempts = 0,
+        next_try_at = now(), urgent = c.urgent OR excluded.urgent,
+        since = CASE WHEN c.applied = c.wanted THEN now() ELSE c.since END
+  RETURNING wanted
+$$;
+
+-- A new verifier is what every database server is behind on. The role that records it may not
+-- touch the other's rows, hence the definer's right.
+CREATE FUNCTION raise_databases() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+BEGIN
+  PERFORM public.raise_generation(NEW.account, 'databases', false);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER database_verifiers_raise AFTER INSERT OR UPDATE ON database_verifiers
+  FOR EACH ROW EXECUTE FUNCTION raise_databases();
+
+-- `due` wakes the relay when something may have to be enqueued, `applied` names the subject whose
+-- row a worker has just written. A raise that came while a worker was at it is due when it ends.
+CREATE FUNCTION notify_convergence() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'INSERT' OR NEW.wanted > OLD.wanted THEN
+    PERFORM pg_notify('chamberlain', 'due');
+  ELSIF NEW.leased_until IS NULL AND OLD.leased_until IS NOT NULL THEN
+    PERFORM pg_notify('chamberlain', 'applied ' || NEW.subject);
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER convergence_notify AFTER INSERT OR UPDATE ON convergence
+  FOR EACH ROW EXECUTE FUNCTION notify_convergence();
+
+-- One row per portal: the last number given, the highest event put into Redis, and the highest
+-- below which the portal has completed every one.
+CREATE TABLE event_sequences (
+  portal    text PRIMARY KEY,
+  last      bigint NOT NULL DEFAULT 0,
+  enqueued  bigint NOT NULL DEFAULT 0,
+  completed bigint NOT NULL DEFAULT 0
+);
+
+CREATE TABLE events (
+  row_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id      uuid NOT NULL DEFAULT gen_random_uuid(),
+  -- both NULL where nobody can be told: a job that no portal has signed
+  portal  text,
+  seq     bigint,
+  at      timestamptz NOT NULL DEFAULT now(),
+  event   text NOT NULL,
+  subject integer,
+  request uuid,
+  code    text,
+  data    jsonb NOT NULL DEFAULT '{}',
+  UNIQUE (portal, seq)
+);
+
+-- Gives each event its number in the transaction that writes it: the sequence row's lock makes the
+-- order of numbers the order of commits.
+CREATE FUNCTION number_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.portal IS NOT NULL THEN
+    INSERT INTO event_sequences AS s (portal, last) VALUES (NEW.portal, 1)
+    ON CONFLICT (portal) DO UPDATE SET last = s.last + 1 RETURNING last INTO NEW.seq;
+    PERFORM pg_notify('chamberlain', 'events');
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER events_number BEFORE INSERT ON events
+  FOR EACH ROW EXECUTE FUNCTION number_event();
+
+-- Who asked for what, who approved it, and what came of it. No personal data: subjects by number
+-- and account name, which fields changed, not to what.
+CREATE TABLE audit (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at           timestamptz NOT NULL DEFAULT now(),
+  request      bigint REFERENCES requests,
+  portal       text,
+  kind         text,
+  requested_by text,
+  approved_by  text,
+  subject      integer,
+  account      text,
+  fields       text[] NOT NULL DEFAULT '{}',
+  verdict      text NOT NULL,
+  code         text
+);
+-- The hash chain over it, made by one sealer: sha256(previous hash, row).
+CREATE TABLE audit_seals (
+  audit_id bigint PRIMARY KEY REFERENCES audit,
+  hash     bytea NOT NULL
+);
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_seals_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_seals
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER posix_ids_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON posix_ids
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER names_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON names
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- A survey that an admin asked for, and what each role answered. Hands never read it.
+CREATE TABLE surveys (
+  id       uuid PRIMARY KEY,
+  -- NULL: every subject
+  subjects integer[],
+  at       timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE reports (
+  survey uuid NOT NULL REFERENCES surveys ON DELETE CASCADE,
+  role   text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
+  at     timestamptz NOT NULL DEFAULT now(),
+  report jsonb NOT NULL,
+  PRIMARY KEY (survey, role)
+);
+CREATE FUNCTION notify_report() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('chamberlain_reports', NEW.survey::text);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER reports_notify AFTER INSERT ON reports
+  FOR EACH ROW EXECUTE FUNCTION notify_report();
+
+-- Down Migration

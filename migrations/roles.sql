@@ -1,0 +1,84 @@
+-- One PostgreSQL role per worker, table by table. Run by `chamberlain migrate` after the
+-- migrations; may be run again. Sets no passwords: the operator does (see README).
+
+DO $$
+DECLARE name text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['intake', 'relay', 'directory', 'directory_eyes', 'homes', 'homes_eyes',
+                              'databases', 'databases_eyes', 'sweep', 'admin'] LOOP
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chamberlain_' || name) THEN
+      BEGIN
+        EXECUTE format('CREATE ROLE %I LOGIN', 'chamberlain_' || name);
+      EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; -- made by another at this moment
+      END;
+    END IF;
+  END LOOP;
+END $$;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO chamberlain_intake, chamberlain_relay, chamberlain_directory,
+  chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases,
+  chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
+
+-- intake: writes the wanted state, and nothing that a worker says
+GRANT SELECT, INSERT ON posix_ids, names TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE ON id_ranges, people, tools, access_requests, ssh_keys, credentials,
+  convergence, event_sequences TO chamberlain_intake;
+GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
+GRANT SELECT, INSERT ON requests, request_raises, events TO chamberlain_intake;
+GRANT INSERT ON audit TO chamberlain_intake;
+GRANT SELECT ON foreign_sightings TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean) TO chamberlain_intake;
+
+-- relay: leases, readiness, delivery, seals
+GRANT SELECT ON convergence, requests, people, tools, audit, audit_seals TO chamberlain_relay;
+GRANT UPDATE (leased_until) ON convergence TO chamberlain_relay;
+GRANT UPDATE (done_at, stuck_at) ON requests TO chamberlain_relay;
+GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
+GRANT SELECT, INSERT ON events TO chamberlain_relay;
+GRANT SELECT, INSERT, UPDATE ON event_sequences TO chamberlain_relay;
+GRANT INSERT ON audit_seals TO chamberlain_relay;
+
+-- the roles: each reads what its targets want, and writes how its own rows stand
+GRANT SELECT ON people, tools, realm_members, maintainers, ssh_keys, names, posix_ids
+  TO chamberlain_directory, chamberlain_directory_eyes;
+GRANT SELECT, INSERT ON foreign_sightings TO chamberlain_directory, chamberlain_directory_eyes;
+GRANT SELECT (uid, shell_name, state, admitted_at) ON people
+  TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
+GRANT SELECT ON tools, realm_members, credentials, database_verifiers
+  TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
+GRANT INSERT, UPDATE ON database_verifiers TO chamberlain_homes;
+GRANT SELECT ON convergence TO chamberlain_directory, chamberlain_homes, chamberlain_databases,
+  chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+GRANT UPDATE (applied, state, code, sentence, attempts, next_try_at, leased_until, urgent)
+  ON convergence TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
+GRANT SELECT ON surveys, reports
+  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+GRANT INSERT ON reports
+  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+
+ALTER TABLE convergence ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON convergence;
+CREATE POLICY own_rows ON convergence
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON convergence;
+CREATE POLICY every_row ON convergence
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_admin
+  USING (true) WITH CHECK (true);
+
+-- reports: a role reads and writes its own
+ALTER TABLE reports ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON reports;
+CREATE POLICY own_rows ON reports
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON reports;
+CREATE POLICY every_row ON reports TO chamberlain_admin, chamberlain_sweep USING (true);
+
+-- the admin's command line: sees, asks for surveys, holds no hands
+GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
+  maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
+  event_sequences, events, audit, audit_seals, surveys, reports TO chamberlain_admin;
+GRANT INSERT, DELETE ON surveys TO chamberlain_admin;

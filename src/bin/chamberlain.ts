@@ -1,0 +1,123 @@
+#!/usr/bin/env node
+/** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
+import { Command, CommanderError } from 'commander';
+import { describeExamples, describeExits, describeFailure, EXIT, failureLine } from './exit.ts';
+
+type Define = (command: Command) => void;
+
+const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define> }[] = [
+  {
+    name: 'work',
+    summary: 'work on the queues: all roles, or some',
+    load: async () => (await import('./work.ts')).defineWork,
+  },
+  {
+    name: 'submit',
+    summary: 'sign a request and put it into the queue; follow it with --wait',
+    load: async () => (await import('./submit.ts')).defineSubmit,
+  },
+  {
+    name: 'status',
+    summary: 'what is wanted, applied, behind and failing, and why',
+    load: async () => (await import('./status.ts')).defineStatus,
+  },
+  {
+    name: 'requests',
+    summary: 'what waits for approval, and the verdict on each request',
+    load: async () => (await import('./requests.ts')).defineRequests,
+  },
+  {
+    name: 'plan',
+    summary: 'ask the roles what differs from what is wanted; nothing is touched',
+    load: async () => (await import('./plan.ts')).definePlan,
+  },
+  {
+    name: 'schema',
+    summary: 'the kinds of request, and the JSON Schema of each',
+    load: async () => (await import('./schema.ts')).defineSchema,
+  },
+  {
+    name: 'key',
+    summary: 'look at a public SSH key as a person has pasted it',
+    load: async () => (await import('./key-check.ts')).defineKey,
+  },
+  {
+    name: 'migrate',
+    summary: 'bring the database to this version',
+    load: async () => (await import('./migrate.ts')).defineMigrate,
+  },
+  {
+    name: 'prepare',
+    summary: 'make the areas of homes ready, once, on the file server',
+    load: async () => (await import('./prepare.ts')).definePrepare,
+  },
+  {
+    name: 'found',
+    summary: 'make the first admin, once, on an empty realm',
+    load: async () => (await import('./found.ts')).defineFound,
+  },
+];
+
+function makeProgram(): Command {
+  const program = new Command('chamberlain')
+    .description('Keeps the accounts of a shared hosting platform: people, tools, and what each needs.')
+    .option('--config <file>', 'the configuration (default: $CHAMBERLAIN_CONFIG)')
+    .option('--json', 'print JSON for programs instead of tables for people')
+    .helpOption('-h, --help', 'this text; `chamberlain COMMAND --help` for a command')
+    .helpCommand(false)
+    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .configureOutput({ outputError: () => {} }) // main says it
+    .exitOverride()
+    .addHelpText(
+      'after',
+      describeExamples(
+        'submit tool.create --name bridgebot --title "A bridge" --wait',
+        'status tools.bridgebot',
+        'plan --all',
+      ) +
+        `\n${describeExits({})}\n  3, 4, 5 where the command's own --help says so\n
+Variables:
+  CHAMBERLAIN_CONFIG     the configuration, where --config is not given
+  CHAMBERLAIN_ADMIN_KEY  the key that \`submit\` signs with
+  CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn, error
+  CHAMBERLAIN_DEBUG      set: an error shows where it came from
+  NO_COLOR               set: no colour`,
+    );
+  for (const { name, summary } of COMMANDS) program.command(name).summary(summary);
+  program.hook('preSubcommand', async (_, command) => {
+    const entry = COMMANDS.find(({ name }) => name === command.name());
+    if (entry !== undefined) (await entry.load())(command);
+  });
+  return program;
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const [first, ...rest] = args;
+  try {
+    await makeProgram().parseAsync(first === 'help' ? [...rest, '--help'] : args, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+      // without a command, commander has written the help itself
+      if (error.exitCode !== 0 && error.code !== 'commander.help') {
+        const sentence = error.message.replace(/^error: /u, '').replace(/\s+\(Did/u, ' (did');
+        process.stderr.write(`${failureLine('USAGE', sentence)}\n`);
+      }
+      return;
+    }
+    const { line, exit } = describeFailure(error);
+    process.stderr.write(`${line}\n`);
+    if (process.env['CHAMBERLAIN_DEBUG']) console.error(error);
+    process.exit(exit); // what a failed command has left open does not keep it
+  }
+}
+
+// whoever reads has read enough: `chamberlain requests | head`
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,49 @@
+/** How a command ends: its exit code, and the one line on standard error that says why. */
+import { stripVTControlCharacters } from 'node:util';
+import { CODES, codeOf, describeError, type Code } from '../errors.ts';
+import { withoutControls } from './table.ts';
+
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  /** the command line or the configuration */
+  usage: 2,
+  /** there is something to do, or to look at */
+  pending: 3,
+  /** something could not be read, so the answer is not complete */
+  unreadable: 4,
+  timeout: 5,
+} as const;
+
+/** The text below every `--help` of a command that gives these. */
+export const COMMON_EXITS = {
+  1: 'it failed: standard error says `CODE: sentence. What to do.`',
+  2: 'the command line or the configuration is wrong',
+};
+
+/** Renders the section on exit codes of a `--help`. */
+export function describeExits(exits: Record<number, string>): string {
+  const lines = Object.entries({ ...COMMON_EXITS, ...exits }).map(
+    ([exit, meaning]) => `  ${exit}  ${meaning}`,
+  );
+  return `\nExit codes:\n${lines.join('\n')}`;
+}
+
+/** Renders the section on examples of a `--help`. */
+export function describeExamples(...examples: string[]): string {
+  return `\nExamples:\n${examples.map((example) => `  $ chamberlain ${example}`).join('\n')}`;
+}
+
+/** The line for standard error: `CODE: sentence. What to do.`, and the exit code. */
+export function describeFailure(error: unknown): { line: string; exit: number } {
+  const code = codeOf(error);
+  const exit = code === 'USAGE' || code === 'CONFIG_INVALID' ? EXIT.usage : EXIT.failed;
+  return { line: failureLine(code, describeError(error)), exit };
+}
+
+/** `CODE: sentence. What to do.` */
+export function failureLine(code: string, sentence: string): string {
+  const action = Object.hasOwn(CODES, code) ? ` ${CODES[code as Code].action}` : '';
+  const text = withoutControls(stripVTControlCharacters(sentence)).trim();
+  return `${code}: ${text}${/[.?!]$/u.test(text) ? '' : '.'}${action}`;
+}

@@ -1,0 +1,93 @@
+/** Following a request in PostgreSQL until all that it raised is applied, or it cannot be. */
+import type { Role } from '../model/wanted.ts';
+import { look } from '../store/overview.ts';
+import type { Pool } from '../store/postgres.ts';
+import { findRequest, readOpenRaises } from '../store/request-progress.ts';
+
+/** How a request ended, or that it has not. */
+export type Ending =
+  | { ending: 'refused' | 'parked'; code: string; sentence: string }
+  | { ending: 'applied' }
+  | { ending: 'timeout'; accepted: boolean; sentence: string };
+
+export interface Progress {
+  /** the request has been accepted */
+  onAccepted(): void;
+  /** a role has applied all that this request raised for it */
+  onApplied(role: Role): void;
+}
+
+/** Between two looks: at first often, for what takes a tenth of a second; later less often. */
+const FIRST_POLL_MS = 10;
+const LAST_POLL_MS = 500;
+
+/** After this time without a connection the wait ends with the error; before, it may be back. */
+const FORGIVEN_MS = 5000;
+
+/** Follows one request of a portal. A database that is away for a moment does not end it. */
+export async function follow(
+  pool: Pool,
+  portal: string,
+  id: string,
+  timeoutMs: number,
+  progress: Progress,
+): Promise<Ending> {
+  const start = performance.now();
+  const seen = new Set<Role>();
+  const applied = new Set<Role>();
+  let accepted = false;
+  let sentence = 'it has no verdict yet; is `chamberlain work intake` running?';
+  let answeredAt = start;
+  for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.1, LAST_POLL_MS)) {
+    try {
+      const now = await look(pool, async (client) => {
+        const request = await findRequest(client, portal, id);
+        return request === undefined
+          ? undefined
+          : { request, raises: await readOpenRaises(client, request.number) };
+      });
+      answeredAt = performance.now();
+      if (now !== undefined) {
+        const { request, raises } = now;
+        if (request.verdict === 'refused') {
+          const { code, sentence: why } = request;
+          return { ending: 'refused', code: code ?? 'INTERNAL', sentence: why ?? '' };
+        }
+        if (!accepted) progress.onAccepted();
+        accepted = true;
+        const open = raises.filter((raise) => !raise.applied);
+        for (const { role } of raises) seen.add(role);
+        for (const role of seen) {
+          if (applied.has(role) || open.some((raise) => raise.role === role)) continue;
+          applied.add(role);
+          progress.onApplied(role);
+        }
+        if (request.doneAt !== null) return { ending: 'applied' };
+        const parked = open.find((raise) => raise.state === 'parked');
+        if (parked !== undefined) {
+          return {
+            ending: 'parked',
+            code: parked.code ?? 'INTERNAL',
+            sentence: `${parked.role} has given up on ${parked.account}: ${parked.sentence ?? ''}`,
+          };
+        }
+        sentence = describeOpen(open);
+      }
+    } catch (error) {
+      if (performance.now() - answeredAt > FORGIVEN_MS) throw error;
+    }
+    const leftMs = timeoutMs - (performance.now() - start);
+    if (leftMs <= 0) return { ending: 'timeout', accepted, sentence };
+    await new Promise((resolve) => setTimeout(resolve, Math.min(pollMs, leftMs)));
+  }
+}
+
+function describeOpen(open: readonly { role: Role; account: string; state: string; code: string | null; sentence: string | null }[]): string {
+  if (open.length === 0) return 'all is applied, and the relay has not said so';
+  return open
+    .slice(0, 5)
+    .map(({ role, account, state, code, sentence }) =>
+      [`${role} of ${account} is ${state}`, code, sentence].filter(Boolean).join(': '),
+    )
+    .join('; ');
+}

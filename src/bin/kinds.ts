@@ -1,0 +1,79 @@
+/** The kinds of request as people know them: one line each. */
+import { z } from 'zod';
+import { REQUEST_KINDS, REQUEST_SCHEMAS, type RequestKind } from '../model/request.ts';
+
+export const KIND_SUMMARIES: Record<RequestKind, string> = {
+  'person.create': 'a new person',
+  'person.update': 'another display name or mail address',
+  'access.request': 'a person asks for access to the realm; an admin decides',
+  'access.grant': 'admit a person to the realm, asked or unasked',
+  'access.refuse': 'refuse a request for access, with a reason',
+  'access.revoke': 'take the access to the realm away from a person',
+  'key.add': 'a public SSH key for a person',
+  'key.remove': 'take a key away: name the key or its fingerprint',
+  'tool.create': 'a new tool: account, group, home, database credentials',
+  'tool.update': 'another title for a tool',
+  'maintainer.add': 'a further person, or further maintainers, of a tool',
+  'maintainer.remove': 'a person, or some maintainers, less',
+  'credentials.rotate': 'a new database password: name a tool or a person',
+};
+
+/** A field of a kind, as a flag shows it. */
+export interface Field {
+  name: string;
+  description: string;
+  required: boolean;
+  isList: boolean;
+}
+
+/** The JSON Schema of a kind (2020-12), of the request as a portal writes it. */
+export function schemaOf(kind: RequestKind): Record<string, unknown> {
+  return {
+    title: kind,
+    description: KIND_SUMMARIES[kind],
+    ...z.toJSONSchema(REQUEST_SCHEMAS[kind], { io: 'input' }),
+  };
+}
+
+/** The fields of a kind, without `kind` and `requestedBy`, which every kind has. */
+export function fieldsOf(kind: RequestKind): Field[] {
+  const { properties, required } = z.toJSONSchema(REQUEST_SCHEMAS[kind], { io: 'input' }) as {
+    properties: Record<string, { description?: string; type?: string }>;
+    required?: string[];
+  };
+  return Object.entries(properties)
+    .filter(([name]) => name !== 'kind' && name !== 'requestedBy')
+    .map(([name, { description, type }]) => ({
+      name,
+      description: description ?? '',
+      required: required?.includes(name) === true,
+      isList: type === 'array',
+    }));
+}
+
+/** Whether a text is the name of a kind. */
+export function isKind(text: string): text is RequestKind {
+  return (REQUEST_KINDS as readonly string[]).includes(text);
+}
+
+/** The names that differ from a text in one or two letters, or begin with it: what may have been meant. */
+export function suggest(text: string, names: readonly string[]): string {
+  const close = names.filter(
+    (name) => (text.length > 2 && name.startsWith(text)) || distance(text, name) <= 2,
+  );
+  return close.length > 0 ? ` (did you mean ${close.join(' or ')}?)` : '';
+}
+
+/** Levenshtein's distance: how many letters must be put in, taken out or changed. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= from.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= to.length; j += 1) {
+      const changed = (row[j - 1] ?? 0) + (from[i - 1] === to[j - 1] ? 0 : 1);
+      next.push(Math.min(changed, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}

@@ -1,0 +1,86 @@
+/** `chamberlain migrate`: brings the database to this version, then the rights of each role. */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
+import { runner } from 'node-pg-migrate';
+import pg from 'pg';
+import type { Config } from '../config.ts';
+import { ChamberlainError } from '../errors.ts';
+import { connectionSettings } from '../store/postgres.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { describeExamples, describeExits } from './exit.ts';
+import { print, printJson } from './table.ts';
+
+/** Advisory lock: two that migrate at once would grant the same rights at once, which fails. */
+const LOCK = 7_001;
+
+export function defineMigrate(command: Command): void {
+  command
+    .description(
+      'Applies the migrations that the database has not had, then migrations/roles.sql, which makes the\n' +
+        'PostgreSQL roles and grants each its rights, table by table. Runs as the owner `chamberlain`.\n' +
+        'May be run again at any time. Sets no passwords.',
+    )
+    .addHelpText('after', describeExamples('migrate') + `\n${describeExits({})}`)
+    .action(async () => {
+      const applied = await migrate(configOf(command));
+      if (wantsJson(command)) printJson({ applied });
+      else if (applied.length === 0) print('up to date');
+      else for (const name of applied) print(`applied ${name}`);
+    });
+}
+
+/** Returns the names of the migrations that were missing. */
+export async function migrate(config: Config): Promise<string[]> {
+  const folder = findMigrations();
+  const client = new pg.Client({
+    ...connectionSettings(config, 'owner'),
+    // a migration takes as long as it takes
+    statement_timeout: 0,
+    lock_timeout: 0,
+    query_timeout: 0,
+    idle_in_transaction_session_timeout: 0,
+  });
+  client.on('error', () => {}); // the statement in hand reports
+  try {
+    await client.connect();
+  } catch (cause) {
+    await client.end().catch(() => {});
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL as owner', { cause });
+  }
+  const warnings: string[] = [];
+  try {
+    await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
+    const applied = await runner({
+      dbClient: client,
+      dir: folder,
+      ignorePattern: String.raw`(?!\d{4}_.*\.sql$).*`,
+      direction: 'up',
+      migrationsTable: 'migrations',
+      checkOrder: true,
+      advisoryLockMode: 'wait',
+      logger: {
+        debug: () => {},
+        info: () => {},
+        warn: (message) => warnings.push(message),
+        error: (message) => warnings.push(message),
+      },
+    });
+    await client.query(readFileSync(join(folder, 'roles.sql'), 'utf8'));
+    return applied.map(({ name }) => name);
+  } catch (cause) {
+    for (const warning of warnings) process.stderr.write(`${warning}\n`);
+    throw new ChamberlainError('INTERNAL', 'migrating the database', { cause });
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+/** The folder `migrations` beside the sources, wherever these were compiled to. */
+function findMigrations(): string {
+  for (let at = import.meta.dirname; at !== dirname(at); at = dirname(at)) {
+    const folder = join(at, 'migrations');
+    if (existsSync(join(folder, 'roles.sql'))) return folder;
+  }
+  throw new ChamberlainError('INTERNAL', 'looking for the folder migrations');
+}

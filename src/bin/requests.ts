@@ -1,0 +1,141 @@
+/** `chamberlain requests`: what waits for approval, and each verdict. */
+import { InvalidArgumentError, type Command } from 'commander';
+import { ChamberlainError } from '../errors.ts';
+import { readOpenAccessRequests, type OpenAccessRequest } from '../store/overview.ts';
+import type { Client } from '../store/postgres.ts';
+import {
+  findRequests,
+  readOpenRaises,
+  readRequests,
+  type RequestView,
+} from '../store/request-progress.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { describeExamples, describeExits } from './exit.ts';
+import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
+import { withAdmin } from './status.ts';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
+
+export function defineRequests(command: Command): void {
+  command
+    .description(
+      'Shows the requests for access that wait for an admin, then the verdict on each request, newest\n' +
+        'first. With ID: one request, and what of it is not applied yet.',
+    )
+    .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
+    .option('--limit <count>', 'how many verdicts', parseLimit, 50)
+    .addHelpText(
+      'after',
+      describeExamples(
+        'requests',
+        'requests --limit 500 --json',
+        'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
+        'submit access.grant --person alice       (decides one that waits)',
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async (id: string | undefined) => {
+      const json = wantsJson(command);
+      const { limit } = command.opts<{ limit: number }>();
+      if (id !== undefined && !UUID.test(id) && !/^[0-9]{1,18}$/u.test(id)) {
+        throw new ChamberlainError('USAGE', `'${id}' is neither a UUID nor a number`);
+      }
+      await withAdmin(configOf(command), (client) =>
+        id === undefined ? showAll(client, limit, json) : showOne(client, id, json),
+      );
+    });
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (!Number.isSafeInteger(limit) || limit < 1) {
+    throw new InvalidArgumentError('It wants a whole number from 1.');
+  }
+  return limit;
+}
+
+async function showAll(client: Client, limit: number, json: boolean): Promise<void> {
+  const waiting = await readOpenAccessRequests(client);
+  const requests = await readRequests(client, limit);
+  if (json) {
+    printJson({ waiting, requests });
+    return;
+  }
+  if (waiting.length > 0) print(`${renderWaiting(waiting)}\n`);
+  print(
+    renderTable(
+      ['number', 'age', 'id', 'portal', 'kind', 'by', 'subject', 'verdict', 'why'],
+      requests.map((r) => [
+        r.number,
+        renderAge(r.at, new Date()),
+        r.id,
+        r.portal,
+        r.kind,
+        r.requestedBy,
+        r.account,
+        stageOf(r),
+        why(r),
+      ]),
+    ),
+  );
+}
+
+async function showOne(client: Client, id: string, json: boolean): Promise<void> {
+  const found = await findRequests(client, id);
+  if (found.length === 0) {
+    throw new ChamberlainError('USAGE', `no request ${id} has had a verdict`);
+  }
+  for (const request of found) {
+    const open = await readOpenRaises(client, request.number);
+    if (json) {
+      printJson({ ...request, open });
+      continue;
+    }
+    const rows: [string, string | null][] = [
+      ['number', request.number],
+      ['portal', request.portal],
+      ['kind', request.kind],
+      ['asked by', request.requestedBy],
+      ['approved by', request.approvedBy],
+      ['subject', request.account],
+      ['verdict', stageOf(request)],
+      ['why', why(request)],
+      ['at', request.at.toISOString()],
+      ['done', request.doneAt?.toISOString() ?? null],
+    ];
+    print(paint('bold', request.id ?? `request ${request.number}`));
+    for (const [name, value] of rows) print(`  ${name.padEnd(11)}  ${withoutControls(value || '-')}`);
+    if (open.length > 0) {
+      print('');
+      print(
+        renderTable(
+          ['account', 'role', 'state', 'why'],
+          open.map((r) => [
+            r.account,
+            r.role,
+            r.applied ? 'applied' : r.state,
+            [r.code, r.sentence].filter(Boolean).join(': '),
+          ]),
+        ),
+      );
+    }
+  }
+}
+
+function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
+  const now = new Date();
+  return `${paint('bold', 'Waiting for approval')}\n${renderTable(
+    ['person', 'display name', 'since', 'portal', 'reason'],
+    waiting.map((w) => [w.person, w.displayName, renderAge(w.since, now), w.portal, w.reason]),
+  )}`;
+}
+
+/** refused, or how far it is: accepted → done, or stuck where a role has given up on it. */
+function stageOf({ verdict, doneAt, stuckAt }: RequestView): string {
+  if (verdict === 'refused') return 'refused';
+  if (doneAt !== null) return 'done';
+  return stuckAt === null ? 'accepted' : 'stuck';
+}
+
+function why({ code, sentence }: RequestView): string {
+  return [code, sentence].filter(Boolean).join(': ');
+}

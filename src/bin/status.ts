@@ -1,0 +1,173 @@
+/** `chamberlain status`: what is wanted, applied, behind and failing, and why. */
+import type { Command } from 'commander';
+import type { Config } from '../config.ts';
+import { ChamberlainError } from '../errors.ts';
+import { ROLES } from '../model/wanted.ts';
+import * as overview from '../store/overview.ts';
+import type { Standing, SubjectView } from '../store/overview.ts';
+import type { Client } from '../store/postgres.ts';
+import { openPool } from '../store/postgres.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { describeExamples, describeExits, EXIT } from './exit.ts';
+import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
+
+/** The table shows no more rows that are behind; the totals count them all. */
+const BEHIND_LIMIT = 100;
+
+export function defineStatus(command: Command): void {
+  command
+    .description(
+      'Shows how what is applied stands to what is wanted. Without SUBJECT: totals per role, what is\n' +
+        'behind, failing or parked and why, events that portals have not taken. With SUBJECT: what is\n' +
+        'wanted of one person or tool, and how far each role is with it.',
+    )
+    .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
+    .addHelpText(
+      'after',
+      describeExamples('status', 'status tools.bridgebot', 'status alice --json') +
+        `\n${describeExits({ 3: 'something is failing or parked' })}`,
+    )
+    .action(async (subject: string | undefined) => {
+      const config = configOf(command);
+      const show = subject === undefined ? showAll : showSubject(subject);
+      await withAdmin(config, (client) => show(client, wantsJson(command)));
+    });
+}
+
+/** Runs `act` on one connection of the role admin. */
+export async function withAdmin<T>(config: Config, act: (client: Client) => Promise<T>): Promise<T> {
+  const pool = openPool(config, 'admin', { max: 1, durable: true });
+  try {
+    return await overview.look(pool, act);
+  } finally {
+    await pool.end();
+  }
+}
+
+/** The subjects that a word names, at least one. */
+export async function requireSubjects(client: Client, word: string): Promise<overview.Found[]> {
+  const found = await overview.findSubjectsByWord(client, word);
+  if (found.length === 0) {
+    throw new ChamberlainError(
+      word.includes('.') ? 'TOOL_UNKNOWN' : 'PERSON_UNKNOWN',
+      `no person or tool is called '${word}'`,
+    );
+  }
+  return found;
+}
+
+function isTrouble({ state }: { state: string }): boolean {
+  return state === 'failing' || state === 'parked';
+}
+
+async function showAll(client: Client, json: boolean): Promise<void> {
+  const totals = await overview.readRoleTotals(client);
+  const behind = await overview.readBehind(client, BEHIND_LIMIT);
+  const portals = await overview.readPortalEvents(client);
+  const oldestRequest = (await overview.readOldestRequest(client)) ?? null;
+  const waitingForApproval = await overview.readOpenAccessRequests(client);
+  if (totals.some(isTrouble)) process.exitCode = EXIT.pending;
+  if (json) {
+    printJson({ totals, behind, portals, oldestRequest, waitingForApproval });
+    return;
+  }
+  const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
+  print(
+    renderTable(
+      ['role', ...states],
+      ROLES.map((role) => [
+        role,
+        ...states.map(
+          (state) => totals.find((t) => t.role === role && t.state === state)?.subjects ?? 0,
+        ),
+      ]),
+    ),
+  );
+  const now = new Date();
+  if (behind.length > 0) print(`\n${renderStandings(behind, now)}`);
+  const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
+  if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
+  const outstanding = portals.filter((portal) => portal.outstanding !== '0');
+  if (outstanding.length > 0) {
+    print('');
+    print(
+      renderTable(
+        ['portal', 'last event', 'not taken'],
+        outstanding.map(({ portal, last, outstanding: open }) => [portal, last, open]),
+      ),
+    );
+  }
+  if (oldestRequest !== null) {
+    const { kind, id, at } = oldestRequest;
+    print(`\noldest request not done: ${kind ?? '?'} ${id ?? ''}, ${renderAge(at, now)} old`);
+  }
+  if (waitingForApproval.length > 0) {
+    print(`\n${waitingForApproval.length} waiting for approval: see \`chamberlain requests\``);
+  }
+}
+
+function showSubject(word: string) {
+  return async (client: Client, json: boolean): Promise<void> => {
+    const views: { subject: SubjectView; roles: Standing[] }[] = [];
+    for (const found of await requireSubjects(client, word)) {
+      views.push({
+        subject: await overview.readSubject(client, found),
+        roles: await overview.readStandings(client, found.uid),
+      });
+    }
+    if (views.some(({ roles }) => roles.some(isTrouble))) process.exitCode = EXIT.pending;
+    for (const [index, { subject, roles }] of views.entries()) {
+      if (json) {
+        printJson({ ...subject, roles });
+        continue;
+      }
+      if (index > 0) print('');
+      print(renderSubject(subject));
+      print(`\n${renderStandings(roles, new Date())}`);
+    }
+  };
+}
+
+function renderSubject(subject: SubjectView): string {
+  const rows: [string, string | undefined][] = [
+    ['title', subject.title],
+    ['maintainers', subject.maintainers?.join(', ')],
+    ['display name', subject.displayName],
+    ['mail', subject.email],
+    ['access', subject.realmMember === undefined ? undefined : subject.realmMember ? 'yes' : 'no'],
+    ['maintains', subject.maintains?.join(', ')],
+    ...(subject.keys ?? []).map(({ fingerprint, label, expiresAt }): [string, string] => [
+      'key',
+      `${fingerprint}  ${label}${expiresAt === null ? '' : `  until ${expiresAt}`}`,
+    ]),
+    ['credentials', subject.credentials ? `epoch ${subject.credentials.wantedEpoch}` : 'none'],
+    ['since', subject.createdAt.toISOString()],
+  ];
+  const head = `${paint('bold', subject.account)}  ${subject.kind} ${subject.uid}, ${subject.state}`;
+  const lines = rows.flatMap(([name, value]) =>
+    value === undefined ? [] : [`  ${name.padEnd(12)}  ${value === '' ? '-' : withoutControls(value)}`],
+  );
+  return [head, ...lines].join('\n');
+}
+
+/** Each row that is not as wanted is followed by why, and by when it is tried again. */
+function renderStandings(rows: readonly Standing[], now: Date): string {
+  return renderTable(
+    ['account', 'role', 'state', 'wanted', 'applied', 'since', 'tries', 'why'],
+    rows.map((row) => [
+      row.account,
+      row.role,
+      row.state,
+      row.wanted,
+      row.applied,
+      renderAge(row.since, now),
+      row.attempts === 0 ? '' : row.attempts,
+      [
+        [row.code, row.sentence].filter(Boolean).join(': '),
+        row.state === 'failing' ? `next try ${row.nextTryAt.toISOString()}` : '',
+      ]
+        .filter(Boolean)
+        .join('; '),
+    ]),
+  );
+}

@@ -1,0 +1,150 @@
+/** What `submit` is asked to send, and by whom: from flags or from JSON lines, to signed tokens. */
+import type { KeyObject } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { adminOfPortal, type Config } from '../config.ts';
+import { findSigner, readSigningKey, signToken } from '../edges/token.ts';
+import { ChamberlainError } from '../errors.ts';
+import { CLAIMS, URGENT_KINDS } from '../model/request.ts';
+import { isKind, suggest } from './kinds.ts';
+
+/** One request to send. Its fields are for intake to judge. */
+export interface Submission {
+  id: string;
+  kind: string;
+  requestedBy: string;
+  approvedBy: string;
+  fields: Record<string, unknown>;
+}
+
+/** Whose key signs. */
+export interface Signer {
+  portal: string;
+  kid: string;
+  key: KeyObject;
+  /** the admin whose own key it is: who asks and approves where nobody else is named */
+  admin: string | undefined;
+}
+
+/** What the flags say of every request of one call. */
+export interface Speaker {
+  requestedBy?: string;
+  approvedBy?: string;
+}
+
+/**
+ * The key that signs: with a portal's name that portal's, else an admin's own, whose portal is found
+ * by the public half.
+ */
+export function findSubmitter(
+  config: Config,
+  portalName: string | undefined,
+  keyFile: string | undefined,
+): Signer {
+  const portals =
+    portalName === undefined
+      ? config.portals.filter((portal) => adminOfPortal(portal.name) !== undefined)
+      : config.portals.filter((portal) => portal.name === portalName);
+  if (portalName !== undefined && portals.length === 0) {
+    const names = config.portals.map((portal) => portal.name);
+    throw usage(`the configuration has no portal '${portalName}'${suggest(portalName, names)}`);
+  }
+  const path =
+    keyFile ??
+    (portalName === undefined
+      ? process.env['CHAMBERLAIN_ADMIN_KEY'] || config.adminKey
+      : undefined);
+  if (path === undefined) {
+    throw usage(
+      portalName === undefined
+        ? 'no key to sign with. Give --portal-key FILE, set CHAMBERLAIN_ADMIN_KEY, or `adminKey` in the configuration'
+        : '--portal wants --portal-key FILE as well',
+    );
+  }
+  const key = readSigningKey(path);
+  const signer = findSigner(portals, key);
+  if (signer === undefined) {
+    const whose = portalName === undefined ? "of an admin's" : `of the portal ${portalName}'s`;
+    throw usage(`the key ${path} is none ${whose} in the configuration`);
+  }
+  const { portal, kid } = signer;
+  return { portal: portal.name, kid, key, admin: adminOfPortal(portal.name) };
+}
+
+/** Completes a request: who asks and who approves, from itself, the flags, or the admin's key. */
+export function makeSubmission(
+  request: Record<string, unknown>,
+  signer: Signer,
+  speaker: Speaker,
+  newId: () => string,
+  where = '',
+): Submission {
+  const { kind, id, requestedBy, approvedBy, ...fields } = request;
+  if (typeof kind !== 'string') throw usage(`${where}\`kind\` is not a text`);
+  const asks = textOrNothing(requestedBy, `${where}\`requestedBy\``) ?? speaker.requestedBy ?? signer.admin;
+  if (asks === undefined) throw usage(`${where}--portal wants --requestedBy PERSON as well`);
+  const approves = textOrNothing(approvedBy, `${where}\`approvedBy\``) ?? speaker.approvedBy;
+  const jti = textOrNothing(id, `${where}\`id\``) ?? newId();
+  if (!CLAIMS.shape.jti.safeParse(jti).success) throw usage(`${where}'${jti}' is not a UUID`);
+  return {
+    id: jti.toLowerCase(),
+    kind,
+    requestedBy: asks,
+    approvedBy: approves ?? signer.admin ?? asks,
+    fields,
+  };
+}
+
+/** Reads JSON lines from a file, or from standard input for `-`. Blank lines are passed over. */
+export function readRequestLines(
+  path: string,
+): { request: Record<string, unknown>; where: string }[] {
+  let text: string;
+  try {
+    text = readFileSync(path === '-' ? 0 : path, 'utf8');
+  } catch (cause) {
+    throw new ChamberlainError('USAGE', `reading the requests in ${path}`, { cause });
+  }
+  return text.split('\n').flatMap((line, index) => {
+    if (line.trim() === '') return [];
+    const where = `line ${index + 1} of ${path}: `;
+    let request: unknown;
+    try {
+      request = JSON.parse(line);
+    } catch (cause) {
+      throw new ChamberlainError('USAGE', `${where}it is not JSON`, { cause });
+    }
+    if (typeof request !== 'object' || request === null || Array.isArray(request)) {
+      throw usage(`${where}it is not a JSON object`);
+    }
+    return [{ request: request as Record<string, unknown>, where }];
+  });
+}
+
+/** The signed token of a request, and whether it belongs into the urgent queue. */
+export async function sign(
+  submission: Submission,
+  signer: Signer,
+  realm: string,
+  now: Date,
+): Promise<{ token: string; urgent: boolean }> {
+  const { id, kind, requestedBy, approvedBy, fields } = submission;
+  const token = await signToken(signer.key, {
+    portal: signer.portal,
+    realm,
+    kid: signer.kid,
+    jti: id,
+    sub: approvedBy,
+    request: { kind, requestedBy, ...fields },
+    now,
+  });
+  return { token, urgent: isKind(kind) && URGENT_KINDS.has(kind) };
+}
+
+function textOrNothing(value: unknown, what: string): string | undefined {
+  if (value !== undefined && typeof value !== 'string') throw usage(`${what} is not a text`);
+  return value;
+}
+
+function usage(sentence: string): ChamberlainError {
+  return new ChamberlainError('USAGE', sentence);
+}

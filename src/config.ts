@@ -1,0 +1,150 @@
+/**
+ * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
+ * are files in one folder, each readable by the unix user that needs it.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { ChamberlainError } from './errors.ts';
+import type { Realm } from './model/wanted.ts';
+import { REQUEST_KINDS } from './model/request.ts';
+
+const absolutePath = z.string().startsWith('/');
+const unixName = z.string().regex(/^[a-z][a-z0-9-]{0,15}$/);
+const idRange = z.strictObject({
+  first: z.int().min(1),
+  last: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1),
+});
+
+const databaseServer = z
+  .strictObject({
+    name: unixName,
+    kind: z.enum(['replica', 'toolsdb']),
+    socket: absolutePath.optional(),
+    host: z.string().min(1).optional(),
+    port: z.int().optional(),
+  })
+  .refine((server) => (server.socket === undefined) !== (server.host === undefined), {
+    message: 'wants either socket or host',
+  });
+
+const portal = z.strictObject({
+  /** `admin.<shell name>` for an admin's own key */
+  name: z.string().regex(/^[a-z][a-z0-9.-]{0,62}$/),
+  keys: z
+    .array(z.strictObject({ kid: z.string().min(1), publicKey: z.string().startsWith('-----BEGIN PUBLIC KEY') }))
+    .min(1),
+  kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
+  /** whether events about every subject go to it, not only those about its own requests */
+  subjectEvents: z.boolean().default(false),
+});
+
+const schema = z
+  .strictObject({
+    realm: unixName,
+    admin: z.string().min(1).default('admin'),
+    secrets: absolutePath,
+    adminKey: absolutePath.optional(),
+    postgres: z.strictObject({
+      host: z.string().min(1),
+      port: z.int().default(5432),
+      database: z.string().min(1),
+    }),
+    redis: z.strictObject({ url: z.string().regex(/^rediss?:\/\//) }),
+    ldap: z.strictObject({
+      uri: z.string().regex(/^(ldaps|ldapi|ldap):\/\//),
+      base: z.string().min(1),
+      caFile: absolutePath.optional(),
+    }),
+    ids: z.strictObject({
+      people: z.array(idRange).min(1),
+      tools: z.array(idRange).min(1),
+      realmGid: z.int().min(1).default(500),
+    }),
+    files: z.strictObject({
+      root: z.union([z.literal(''), absolutePath]).default(''),
+      toolHomes: absolutePath.default('/data/project'),
+      personHomes: absolutePath.default('/home'),
+      toolHomeMode: z
+        .string()
+        .regex(/^[0-7]{3,4}$/)
+        .default('2775'),
+      skel: absolutePath.default('/etc/skel'),
+    }),
+    databases: z.strictObject({
+      maxUserConnections: z.int().min(1).default(10),
+      servers: z.array(databaseServer).min(1),
+    }),
+    keys: z.strictObject({ maxPerPerson: z.int().min(1).default(50) }).default({ maxPerPerson: 50 }),
+    portals: z.array(portal).min(1),
+  })
+  .superRefine((config, context) => {
+    const seen = new Set<string>();
+    for (const name of [...config.portals, ...config.databases.servers].map((item) => item.name)) {
+      if (seen.has(name)) context.addIssue({ code: 'custom', message: `${name} stands twice` });
+      seen.add(name);
+    }
+  });
+
+export type Config = z.infer<typeof schema>;
+export type Portal = Config['portals'][number];
+
+/** Reads and checks the file. Throws CONFIG_INVALID, naming each line that is wrong. */
+export function loadConfig(path: string): Config {
+  let document: unknown;
+  try {
+    document = parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', `reading the configuration ${path}`, { cause });
+  }
+  const result = schema.safeParse(document);
+  if (!result.success) {
+    throw new ChamberlainError(
+      'CONFIG_INVALID',
+      `reading the configuration ${path}: ${result.error.issues
+        .map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`)
+        .join('; ')}`,
+    );
+  }
+  return deepFreeze(result.data);
+}
+
+/** The secret of an account: the file `<server>-<account>` of the secrets folder, without line end. */
+export function readSecret(config: Config, server: 'postgres' | 'ldap' | 'mariadb', account: string): string {
+  const path = join(config.secrets, `${server}-${account}`);
+  try {
+    return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', `reading the secret ${path}`, { cause });
+  }
+}
+
+/** What the targets' wants depend on. */
+export function realmOf(config: Config): Realm {
+  return {
+    realm: config.realm,
+    realmGid: config.ids.realmGid,
+    toolHomes: config.files.toolHomes,
+    personHomes: config.files.personHomes,
+    toolHomeMode: Number.parseInt(config.files.toolHomeMode, 8),
+    maxUserConnections: config.databases.maxUserConnections,
+    databaseServers: config.databases.servers.map(({ name, kind }) => ({ name, kind })),
+  };
+}
+
+/** The shell name of the admin whose own key this portal is, or undefined for a real portal. */
+export function adminOfPortal(portal: string): string | undefined {
+  return portal.startsWith('admin.') ? portal.slice('admin.'.length) : undefined;
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    for (const inner of Object.values(value)) deepFreeze(inner);
+    Object.freeze(value);
+  }
+  return value;
+}

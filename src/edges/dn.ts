@@ -1,0 +1,77 @@
+/**
+ * Reads distinguished names (RFC 4514) as the directory returns them, and says in which of the
+ * realm's places they lie. Nothing here builds a DN: ldap.ts does, with its library.
+ */
+import { entryRef, placePath, PLACES, type AnyRef } from '../targets/directory-eyes.ts';
+import type { Place } from '../plan/action.ts';
+
+export interface Rdn {
+  /** lower case */
+  attribute: string;
+  /** unescaped */
+  value: string;
+}
+
+// An attribute type, `=`, a string with escapes, then `,` or the end. Not taken: several values in
+// one RDN (`+`), values in hex (`#…`), quotes.
+const RDN =
+  /\s*([A-Za-z][A-Za-z0-9-]*|[0-9.]+)\s*=\s*((?:\\[0-9A-Fa-f]{2}|\\[ "#+,;<=>\\]|[^\\"+,;<>\0])*?)\s*(,|$)/y;
+
+/** The RDNs of a DN, innermost first; undefined where it has a form that no entry of ours has. */
+export function parseDn(text: string): Rdn[] | undefined {
+  const rdns: Rdn[] = [];
+  RDN.lastIndex = 0;
+  for (;;) {
+    const match = RDN.exec(text);
+    if (match === null) return undefined;
+    const [, attribute = '', escaped = '', end] = match;
+    if (escaped.startsWith('#')) return undefined;
+    rdns.push({ attribute: attribute.toLowerCase(), value: unescape(escaped) });
+    if (end !== ',') return rdns;
+  }
+}
+
+function unescape(text: string): string {
+  if (!text.includes('\\')) return text;
+  return text.replace(/(?:\\[0-9A-Fa-f]{2})+|\\./gs, (escape) =>
+    /^\\[0-9A-Fa-f]{2}/.test(escape)
+      ? Buffer.from(escape.replaceAll('\\', ''), 'hex').toString('utf8')
+      : escape.slice(1),
+  );
+}
+
+/** Names of ours are printable ASCII without outer blanks; an entry with another is none of ours. */
+const PLAIN = /^[!-~](?:[ -~]*[!-~])?$/;
+
+/** Finds the place of a DN. */
+export interface DnReader {
+  /** An entry's own name: exact bytes. */
+  entry(dn: string): AnyRef;
+  /**
+   * A DN as a value, in normal form: lower case, single blanks, so that two texts are the same
+   * exactly where the directory takes them for the same.
+   */
+  value(dn: string): AnyRef;
+}
+
+export function readDnsOf(base: readonly Rdn[], realm: string): DnReader {
+  const normal = (value: string) => value.replaceAll(/ +/g, ' ').toLowerCase();
+  const keyOf = (rdns: readonly Rdn[]) =>
+    rdns.map(({ attribute, value }) => `${attribute}=${normal(value)}`).join('\n');
+  const places = new Map<string, Place>(
+    PLACES.map((place) => {
+      const path = placePath(place, realm).map(([attribute, value]) => ({ attribute, value }));
+      return [keyOf([...path, ...base]), place];
+    }),
+  );
+  const read = (dn: string, form: (value: string) => string): AnyRef => {
+    const [own, ...above] = parseDn(dn) ?? [];
+    const place = own && PLAIN.test(own.value) ? places.get(keyOf(above)) : undefined;
+    if (own === undefined || place === undefined) return `dn:${dn}`;
+    return entryRef(place, own.attribute, form(own.value));
+  };
+  return {
+    entry: (dn) => read(dn, (value) => value),
+    value: (dn) => read(dn, normal),
+  };
+}

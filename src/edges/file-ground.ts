@@ -1,0 +1,136 @@
+/**
+ * The ground that the file edges stand on: areas, the staging folder in each, and how to reach
+ * into a home safely.
+ *
+ * An area (`/data/project`, `/home`) is root's: only root makes names there, so a home cannot be
+ * swapped by its tenant. What is inside a home is the tenant's, and may be swapped at any moment:
+ * it is reached only through the open descriptor of the home (`/proc/self/fd/<n>/<name>`; Node has
+ * no openat), never by a longer path, never through a link, and judged only by fstat of what was
+ * opened. O_NONBLOCK is for FIFOs and for files with a lease, which would hold an open for 45 s.
+ *
+ * The staging folder `.chamberlain` (root's, 0700) is where all that is made is made, on the same
+ * file system. It is also the mark that an area is mounted: `prepareFileAreas` makes it once, and
+ * an area without it is unreadable, not empty.
+ */
+import { constants } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import type { HomePath, SeenPath } from '../plan/action.ts';
+import { ChamberlainError } from '../errors.ts';
+
+/** Where homes are on this file server; paths are `root` + area + `/` + name. */
+export interface FileServer {
+  root: string;
+  toolHomes: string;
+  personHomes: string;
+  /** what a person's home begins with; root's ground */
+  skel: string;
+}
+
+export type Area = HomePath['area'];
+
+export const STAGING = '.chamberlain';
+
+/** For directories and for files alike: never through a link, never waiting. */
+export const OPEN_SAFELY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+export const OPEN_DIRECTORY = OPEN_SAFELY | constants.O_DIRECTORY;
+
+/**
+ * Linux's O_PATH, which Node does not name (the same on x86-64 and arm64): a descriptor that can be
+ * fstat'ed without opening the file, so that no FIFO, device or lease notices. See open(2).
+ */
+export const OPEN_TO_LOOK = 0o10000000 | constants.O_NOFOLLOW;
+
+/** The path of an area on this machine. */
+export function areaPath(files: FileServer, area: Area): string {
+  return files.root.replace(/\/+$/u, '') + files[area];
+}
+
+/** A name inside an open directory. Names are checked here, whatever was checked before. */
+export function within(directory: { fd: number }, name: string): string {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/u.test(name)) {
+    throw new ChamberlainError('INTERNAL', `using ${JSON.stringify(name)} as a file name`);
+  }
+  return `/proc/self/fd/${directory.fd}/${name}`;
+}
+
+/** The staging folder of an open area. No name can be its own: names begin with no dot. */
+export function stagingOf(area: { fd: number }): string {
+  return `/proc/self/fd/${area.fd}/${STAGING}`;
+}
+
+/** The magic link of an open descriptor itself: it leads to what was opened, whatever has its name now. */
+export function itself(opened: { fd: number }): string {
+  return `/proc/self/fd/${opened.fd}`;
+}
+
+export function seenOf(stats: Stats): SeenPath {
+  return { ino: stats.ino, uid: stats.uid, gid: stats.gid, mode: stats.mode & 0o7777 };
+}
+
+/** The errno of a failed system call, e.g. `ENOENT`. */
+export function errnoOf(error: unknown): string | undefined {
+  const value = (error as { code?: unknown } | null)?.code;
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** What a path is that should be something else, as findings and plans put it. */
+export function describeKind(stats: Stats): string {
+  if (stats.isSymbolicLink()) return 'a symbolic link';
+  if (stats.isDirectory()) return 'a directory';
+  if (stats.isFIFO()) return 'a FIFO';
+  if (stats.isSocket()) return 'a socket';
+  if (stats.isBlockDevice() || stats.isCharacterDevice()) return 'a device';
+  return 'a file';
+}
+
+/** Why an area or its staging folder cannot be trusted, or undefined where it can. */
+export function whyUnsafe(stats: Stats, forbidden: number): string | undefined {
+  if (stats.uid !== 0) return `it belongs to uid ${stats.uid}, not to root`;
+  if ((stats.mode & forbidden) !== 0) return `others than root have rights on it`;
+  return undefined;
+}
+
+/** Nobody but root may make names in an area, nor look into its staging folder. */
+export const AREA_FORBIDS = 0o022;
+export const STAGING_FORBIDS = 0o077;
+
+/** Opens, hands on and closes. */
+export async function withOpened<Result>(
+  path: string,
+  flags: number,
+  use: (handle: FileHandle) => Promise<Result>,
+): Promise<Result> {
+  const handle = await open(path, flags);
+  try {
+    return await use(handle);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** An area and its staging folder, both open. */
+export interface Ground {
+  area: FileHandle;
+  staging: FileHandle;
+}
+
+/** Opens a directory in an open one, and refuses it unless owner, and inode if known, are as seen. */
+export async function withSeen<Result>(
+  parent: FileHandle,
+  name: string,
+  seen: { uid: number; ino?: number },
+  act: (directory: FileHandle) => Promise<Result>,
+): Promise<Result> {
+  return await withOpened(within(parent, name), OPEN_DIRECTORY, async (directory) => {
+    const { ino, uid } = await directory.stat();
+    if (uid !== seen.uid || ino !== (seen.ino ?? ino)) throw stale(name);
+    return await act(directory);
+  });
+}
+
+/** The refusal of a step whose ground has moved. */
+export function stale(name: string): ChamberlainError {
+  return new ChamberlainError('STEP_STALE', `finding ${name} as it was seen`);
+}

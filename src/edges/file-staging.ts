@@ -1,0 +1,84 @@
+/** Makes directories in the staging folder, which is root's alone: paths are safe there. */
+import { constants } from 'node:fs';
+import {
+  chmod,
+  copyFile,
+  lchown,
+  lstat,
+  mkdir,
+  readdir,
+  readlink,
+  rm,
+  symlink,
+} from 'node:fs/promises';
+import { OPEN_SAFELY, errnoOf, withOpened } from './file-ground.ts';
+
+/** What a staged directory gets before it is renamed to its place. */
+export interface Staged {
+  uid: number;
+  gid: number;
+  mode: number;
+  /** inside it, with the same owner and mode */
+  folders: readonly string[];
+  /** a directory whose contents it begins with; root's ground */
+  skeleton: string | undefined;
+}
+
+/** Makes a directory with all that belongs in it, owned and with its modes; removes a cut run's. */
+export async function stageDirectory(path: string, staged: Staged): Promise<void> {
+  await makeAnew(path);
+  await Promise.all(
+    staged.folders.map(async (folder) => {
+      await mkdir(`${path}/${folder}`, 0o700);
+      await own(`${path}/${folder}`, staged);
+    }),
+  );
+  if (staged.skeleton !== undefined) {
+    await copySkeleton(staged.skeleton, path, staged).catch((cause: unknown) => {
+      throw new Error(`copying the skeleton ${staged.skeleton}`, { cause });
+    });
+  }
+  await own(path, staged);
+}
+
+async function makeAnew(path: string): Promise<void> {
+  try {
+    await mkdir(path, 0o700);
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+    await rm(path, { recursive: true });
+    await mkdir(path, 0o700);
+  }
+}
+
+/** Mode last: a change of owner may take setgid away. */
+async function own(path: string, { uid, gid, mode }: Staged): Promise<void> {
+  await lchown(path, uid, gid);
+  await chmod(path, mode);
+}
+
+/**
+ * Copies directories, files and symbolic links, with their permission bits but without setuid,
+ * setgid and sticky; anything else in a skeleton is left out.
+ */
+async function copySkeleton(from: string, to: string, owner: Staged): Promise<void> {
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const [source, copy] = [`${from}/${entry.name}`, `${to}/${entry.name}`];
+    if (entry.isSymbolicLink()) {
+      await symlink(await readlink(source), copy);
+      await lchown(copy, owner.uid, owner.gid);
+      continue;
+    }
+    if (entry.isDirectory()) {
+      await mkdir(copy, 0o700);
+      await copySkeleton(source, copy, owner);
+    } else if (entry.isFile()) {
+      await copyFile(source, copy, constants.COPYFILE_EXCL);
+      await withOpened(copy, OPEN_SAFELY, (file) => file.sync());
+    } else {
+      continue;
+    }
+    const { mode } = await lstat(source);
+    await own(copy, { ...owner, mode: mode & 0o777 });
+  }
+}

@@ -1,0 +1,305 @@
+/**
+ * LDAP: the one file that speaks it. A few bound connections, and the operations that are needed on
+ * them; filters and DNs are built here alone, by the library's classes. What the directory's
+ * entries mean is src/edges/directory.ts's.
+ *
+ * URIs: `ldapi://%2Fpath%2Fto%2Fsocket` and `ldaps://host[:port]`; plain `ldap://` only to this
+ * machine (127.0.0.1, ::1, localhost), for development: passwords and keys would go in the clear.
+ *
+ * ldapts reconnects a lost connection in silence, and then is *anonymous*: a search would see
+ * nothing, and nothing would read as "absent". So a client gets one socket, once (`connectOnce`):
+ * a second connection throws. One client is one connection; whatever is wrong with it ends both.
+ *
+ * Longer than most, so that nothing else imports ldapts.
+ */
+import { readFileSync } from 'node:fs';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import * as ldapts from 'ldapts';
+
+/** slapd drops a connection with more than 1,000 pending operations. */
+const MAX_IN_FLIGHT = 32;
+const CONNECTIONS = 4;
+/** For the connection, its bind and its first look. */
+const OPEN_TIMEOUT_MS = 3000;
+const OPERATION_TIMEOUT_MS = 5000;
+const PAGE = 500;
+
+export interface LdapSettings {
+  uri: string;
+  /** PEM file of the authority that signs the server's certificate, for ldaps */
+  caFile?: string | undefined;
+  bindDn: string;
+  password: string;
+  /** looks whether the connection can be trusted, before anything else is done on it */
+  check(connection: LdapConnection): Promise<void>;
+}
+
+export interface LdapSearch {
+  base: string;
+  scope: 'base' | 'one' | 'sub';
+  /** the entry has one of these values; without it, every entry */
+  any?: readonly (readonly [attribute: string, value: Buffer])[];
+  attributes: readonly string[];
+}
+
+export interface LdapEntry {
+  dn: string;
+  /** The values of an attribute, `[]` where it has none; a Buffer for what is no UTF-8. */
+  values(attribute: string): (string | Buffer)[];
+}
+
+export interface LdapChange {
+  operation: 'add' | 'delete';
+  attribute: string;
+  values: Buffer[];
+}
+
+/** What an entry must have for a change to be done (RFC 4528, the assertion control). */
+export type LdapExpectation = readonly (readonly [attribute: string, value: Buffer])[];
+
+/** Operations on one connection. Each is answered completely or throws. */
+export interface LdapConnection {
+  /**
+   * Not paged (slapd keeps one paged search for each connection, no more): the server's size limit
+   * is an error here, code 4.
+   */
+  search(search: LdapSearch): Promise<LdapEntry[]>;
+  /** Page by page; one at a time on a connection. */
+  pages(search: LdapSearch): AsyncGenerator<LdapEntry[]>;
+  add(dn: string, attributes: readonly (readonly [string, Buffer[]])[]): Promise<void>;
+  modify(dn: string, changes: readonly LdapChange[], expect: LdapExpectation): Promise<void>;
+  delete(dn: string, expect: LdapExpectation): Promise<void>;
+}
+
+export interface LdapPool {
+  /** Runs one operation on a bound connection. What fails by the connection costs the connection. */
+  run<T>(operation: (connection: LdapConnection) => Promise<T>): Promise<T>;
+  /** Runs something longer on a connection of its own, and ends it. */
+  stream<T>(operation: (connection: LdapConnection) => AsyncGenerator<T>): AsyncGenerator<T>;
+  close(): Promise<void>;
+}
+
+/** The text of a DN, innermost first, escaped. */
+export function formatDn(path: readonly (readonly [attribute: string, value: string])[]): string {
+  const dn = new ldapts.DN();
+  for (const [attribute, value] of path) dn.addPairRDN(attribute, value);
+  return dn.toString();
+}
+
+/** The server's own verdict (RFC 4511, appendix A); undefined where it is the connection's fault. */
+export function resultCodeOf(error: unknown): number | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  // busy, unavailable, and ldapts' "no result"
+  return typeof code !== 'number' || code === 51 || code === 52 || code === 248 ? undefined : code;
+}
+
+// ---------------------------------------------------------------- one connection
+
+interface OpenConnection {
+  connection: LdapConnection;
+  isBound(): boolean;
+  destroy(): void;
+}
+
+/** Opens a connection, binds and checks it; all within OPEN_TIMEOUT_MS, or it throws. */
+async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
+  if (settings.password === '') throw new Error('an empty password would bind as nobody');
+  let socket: Socket | undefined;
+  const connectOnce = (make: () => Socket) => () => {
+    if (socket !== undefined) throw new Error('the connection was lost');
+    socket = make();
+    return socket;
+  };
+  const client = clientFor(settings, connectOnce);
+  const destroy = () => void socket?.destroy();
+  const timer = setTimeout(
+    () => socket?.destroy(new Error(`no answer in ${OPEN_TIMEOUT_MS} ms`)),
+    OPEN_TIMEOUT_MS,
+  );
+  try {
+    await client.bind(settings.bindDn, settings.password);
+    const connection = operationsOn(client);
+    await settings.check(connection);
+    return { connection, isBound: () => client.isBound, destroy };
+  } catch (cause) {
+    destroy();
+    // The server's refusal of a bind is no verdict on the operation that waits for it.
+    throw new Error(`binding as ${settings.bindDn}`, { cause });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function clientFor(
+  { uri, caFile }: LdapSettings,
+  connectOnce: (make: () => Socket) => () => Socket,
+): ldapts.Client {
+  const timeout = OPERATION_TIMEOUT_MS;
+  const socketPath = /^ldapi:\/\/([^/?]+)\/?$/.exec(uri)?.[1];
+  if (socketPath !== undefined) {
+    const path = decodeURIComponent(socketPath);
+    const createConnection = connectOnce(() => connectTcp({ path })) as typeof connectTcp;
+    return new ldapts.Client({ url: 'ldap://localhost', timeout, createConnection });
+  }
+  const url = URL.canParse(uri) ? new URL(uri) : undefined;
+  const host = url?.hostname.replace(/^\[|\]$/g, '');
+  if (url?.protocol === 'ldaps:' && host) {
+    const port = Number(url.port || 636);
+    const ca = caFile === undefined ? {} : { ca: readFileSync(caFile) };
+    const secure = connectOnce(() => connectTls({ host, port, servername: host, ...ca }));
+    const createSecureConnection = secure as unknown as typeof connectTls;
+    return new ldapts.Client({ url: uri, timeout, createSecureConnection });
+  }
+  if (url?.protocol === 'ldap:' && host && /^(localhost|127\.0\.0\.1|::1)$/.test(host)) {
+    const port = Number(url.port || 389);
+    const createConnection = connectOnce(() => connectTcp({ host, port })) as typeof connectTcp;
+    return new ldapts.Client({ url: uri, timeout, createConnection });
+  }
+  throw new Error(`${uri} is not ldapi:// or ldaps:// (nor ldap:// to this machine)`);
+}
+
+function operationsOn(client: ldapts.Client): LdapConnection {
+  const optionsOf = ({ scope, any, attributes }: LdapSearch) => ({
+    scope,
+    filter:
+      any === undefined
+        ? new ldapts.PresenceFilter({ attribute: 'objectClass' })
+        : new ldapts.OrFilter({ filters: equalities(any) }),
+    attributes: [...attributes],
+  });
+  return {
+    search: async (search) => entriesOf(await client.search(search.base, optionsOf(search))),
+    async *pages(search) {
+      const options = { ...optionsOf(search), paged: { pageSize: PAGE } };
+      for await (const page of client.searchPaginated(search.base, options)) yield entriesOf(page);
+    },
+    add: (dn, attributes) =>
+      client.add(
+        dn,
+        attributes.map(([type, values]) => new ldapts.Attribute({ type, values })),
+      ),
+    modify: (dn, changes, expect) =>
+      client.modify(
+        dn,
+        changes.map(({ operation, attribute: type, values }) => {
+          const modification = new ldapts.Attribute({ type, values });
+          return new ldapts.Change({ operation, modification });
+        }),
+        new AssertionControl(expect),
+      ),
+    delete: (dn, expect) => client.del(dn, new AssertionControl(expect)),
+  };
+}
+
+function equalities(pairs: LdapExpectation): ldapts.EqualityFilter[] {
+  return pairs.map(([attribute, value]) => new ldapts.EqualityFilter({ attribute, value }));
+}
+
+function entriesOf({ searchEntries, searchReferences }: ldapts.SearchResult): LdapEntry[] {
+  if (searchReferences.length > 0) throw new Error('a part of the tree is on another server');
+  return searchEntries.map(({ dn, ...attributes }) => {
+    const byName = new Map(
+      Object.entries(attributes).map(([name, values]) => [name.toLowerCase(), values]),
+    );
+    return { dn, values: (attribute) => [byName.get(attribute.toLowerCase()) ?? []].flat() };
+  });
+}
+
+/** The operation is done only if the entry has all these values. RFC 4528. */
+class AssertionControl extends ldapts.Control {
+  readonly #filter: ldapts.Filter;
+  constructor(expect: LdapExpectation) {
+    super('1.3.6.1.1.12', { critical: true });
+    this.#filter = new ldapts.AndFilter({ filters: equalities(expect) });
+  }
+  protected override writeControl(writer: ldapts.BerWriter): void {
+    const value = new ldapts.BerWriter();
+    this.#filter.write(value);
+    writer.writeBuffer(value.buffer, ldapts.Ber.OctetString);
+  }
+}
+
+// ---------------------------------------------------------------- the pool
+
+/** Opens nothing yet: each connection opens when it is first needed, and again after it was lost. */
+export function openLdapPool(settings: LdapSettings): LdapPool {
+  const open = () => openConnection(settings);
+  interface Slot {
+    connection: Promise<OpenConnection> | undefined;
+    inFlight: number;
+  }
+  const slots: Slot[] = Array.from({ length: CONNECTIONS }, () => ({
+    connection: undefined,
+    inFlight: 0,
+  }));
+  const waiting: (() => void)[] = [];
+  let closed = false;
+
+  const leastBusy = () =>
+    slots.reduce((best, slot) => (slot.inFlight < best.inFlight ? slot : best));
+  const forget = (slot: Slot, connection: Promise<OpenConnection>) => {
+    if (slot.connection === connection) slot.connection = undefined;
+  };
+
+  /** The slot's connection; a new one where there is none, or where it was lost while idle. */
+  async function connectionOf(slot: Slot): Promise<[Promise<OpenConnection>, OpenConnection]> {
+    for (let tries = 0; tries < 2; tries++) {
+      const opening = (slot.connection ??= open());
+      try {
+        const connection = await opening;
+        if (connection.isBound()) return [opening, connection];
+        connection.destroy();
+        forget(slot, opening);
+      } catch (error) {
+        forget(slot, opening);
+        throw error;
+      }
+    }
+    throw new Error('the connection was lost');
+  }
+
+  return {
+    async run(operation) {
+      while (leastBusy().inFlight >= MAX_IN_FLIGHT) {
+        await new Promise<void>((resolve) => void waiting.push(resolve));
+      }
+      if (closed) throw new Error('the connection is closed');
+      const slot = leastBusy();
+      slot.inFlight++;
+      try {
+        const [opening, connection] = await connectionOf(slot);
+        try {
+          return await operation(connection.connection);
+        } catch (error) {
+          if (resultCodeOf(error) === undefined) {
+            forget(slot, opening);
+            connection.destroy();
+          }
+          throw error;
+        }
+      } finally {
+        slot.inFlight--;
+        waiting.shift()?.();
+      }
+    },
+    async *stream(operation) {
+      const { connection, destroy } = await open();
+      try {
+        yield* operation(connection);
+      } finally {
+        destroy();
+      }
+    },
+    async close() {
+      closed = true;
+      const open = slots.flatMap(({ connection }) => connection ?? []);
+      for (const connection of open) {
+        await connection.then(
+          ({ destroy }) => destroy(),
+          () => undefined,
+        );
+      }
+    },
+  };
+}

@@ -1,0 +1,144 @@
+/**
+ * MariaDB's own tables of accounts, read into the normal form of the target; and grants of that
+ * form as SQL. Format of `mysql.global_priv.Priv`: JSON, see mariadb.com/kb/en/mysqlglobal_priv-table.
+ */
+import type { DatabaseAccount, DatabaseServerView, Grant } from '../targets/databases-eyes.ts';
+
+/** A row, its columns by name. */
+export type Row = Record<string, unknown>;
+
+/** What was read of the accounts tables, by table; each row has Host and User. */
+export interface AccountRows {
+  global_priv: readonly Row[];
+  db: readonly Row[];
+  roles_mapping: readonly Row[];
+  tables_priv: readonly Row[];
+  procs_priv: readonly Row[];
+  proxies_priv: readonly Row[];
+}
+
+/** Reads the rows of many accounts. Throws where a row is not what MariaDB writes. */
+export function readAccounts(rows: AccountRows): DatabaseServerView {
+  const users = new Map<string, DatabaseAccount[]>();
+  const anonymousHosts: string[] = [];
+  const grants = readGrants(rows);
+  for (const row of rows.global_priv) {
+    const { User: user, Host: host } = row as { User: string; Host: string };
+    if (user === '') {
+      anonymousHosts.push(host);
+      continue;
+    }
+    const account = readAccount(host, String(row['Priv']), grants.get(nameOf(row)) ?? []);
+    users.set(user, [...(users.get(user) ?? []), account]);
+  }
+  return { users, anonymousHosts: anonymousHosts.sort() };
+}
+
+interface Login {
+  plugin?: string;
+  authentication_string?: string;
+}
+interface Priv extends Login {
+  access?: number;
+  auth_or?: Login[];
+  account_locked?: boolean;
+  max_user_connections?: number;
+  default_role?: string;
+  /** seconds since 1970; 0 after PASSWORD EXPIRE */
+  password_last_changed?: number;
+}
+
+function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccount {
+  const priv = JSON.parse(json) as Priv;
+  // In auth_or, an empty object stands for the account's first way to log in.
+  const logins = (priv.auth_or ?? [priv]).map((login) =>
+    login.plugin === undefined ? priv : login,
+  );
+  return {
+    host,
+    login: [
+      ...logins.map(({ plugin, authentication_string: text }) => `${plugin ?? ''} ${text ?? ''}`),
+      ...(priv.password_last_changed === 0 ? ['expired'] : []),
+    ],
+    locked: priv.account_locked ?? false,
+    maxUserConnections: priv.max_user_connections ?? 0,
+    grants: [
+      ...grants,
+      ...(priv.access === undefined || priv.access === 0 ? [] : [`mask ${priv.access} on *.*`]),
+      ...(priv.default_role === undefined || priv.default_role === ''
+        ? []
+        : [`default role ${priv.default_role}`]),
+    ].sort(),
+  };
+}
+
+function readGrants(rows: AccountRows): Map<string, Grant[]> {
+  const grants = new Map<string, Grant[]>();
+  const add = (row: Row, grant: Grant) => {
+    grants.set(nameOf(row), [...(grants.get(nameOf(row)) ?? []), grant]);
+  };
+  for (const row of rows.db) add(row, `${readPrivileges(row).join(', ')} on ${text(row, 'Db')}.*`);
+  for (const row of rows.roles_mapping) {
+    add(row, `role ${text(row, 'Role')}${row['Admin_option'] === 'Y' ? ' with admin option' : ''}`);
+  }
+  for (const row of rows.tables_priv) {
+    const privileges = [text(row, 'Table_priv'), text(row, 'Column_priv')]
+      .filter(Boolean)
+      .join(',');
+    add(row, `${privileges} on ${text(row, 'Db')}.${text(row, 'Table_name')}`);
+  }
+  for (const row of rows.procs_priv) {
+    add(row, `${text(row, 'Proc_priv')} on ${text(row, 'Db')}.${text(row, 'Routine_name')}`);
+  }
+  for (const row of rows.proxies_priv) {
+    add(row, `PROXY on ${text(row, 'Proxied_user')}@${text(row, 'Proxied_host')}`);
+  }
+  return grants;
+}
+
+/**
+ * The privileges of a row of mysql.db. All columns are looked at, since ALL is whatever this version
+ * of the server has columns for.
+ */
+function readPrivileges(row: Row): string[] {
+  const columns = Object.keys(row).filter((column) => column.endsWith('_priv'));
+  const held = columns.filter((column) => row[column] === 'Y');
+  const option = held.includes('Grant_priv') ? ['GRANT OPTION'] : [];
+  const plain = held.filter((column) => column !== 'Grant_priv');
+  if (plain.length === columns.length - 1) return ['ALL', ...option];
+  return [
+    ...plain.map((column) => column.slice(0, -'_priv'.length).replaceAll('_', ' ').toUpperCase()),
+    ...option,
+  ].sort();
+}
+
+function text(row: Row, column: string): string {
+  return String(row[column] ?? '');
+}
+
+/** Host and user as one key; neither holds a newline. */
+function nameOf(row: Row): string {
+  return `${text(row, 'User')}\n${text(row, 'Host')}`;
+}
+
+/**
+ * The statement that gives a grant to an account (its name quoted already). Only the forms that the
+ * target wants; throws a RangeError for any other.
+ */
+export function grantStatement(
+  grant: Grant,
+  account: string,
+  quote: (name: string) => string,
+): string {
+  const role = /^(default )?role (\S+)$/.exec(grant);
+  if (role?.[2] !== undefined) {
+    return role[1] === undefined
+      ? `GRANT ${quote(role[2])} TO ${account}`
+      : `SET DEFAULT ROLE ${quote(role[2])} FOR ${account}`;
+  }
+  const [privileges, pattern] =
+    /^(ALL|SELECT, SHOW VIEW) on (\S+)\.\*$/.exec(grant)?.slice(1) ?? [];
+  if (privileges === undefined || pattern === undefined)
+    throw new RangeError(`no such grant: ${grant}`);
+  return `GRANT ${privileges} ON ${quote(pattern)}.* TO ${account}`;
+}

@@ -1,0 +1,266 @@
+/**
+ * The database servers: eyes that read the tables of accounts, hands that change accounts.
+ *
+ * Hands change accounts of our grammar alone (`s<uid>`, `u<uid>` on any host), and read verifiers,
+ * never passwords. A verifier is a parameter, which the package does not log (`logParam: false`), and
+ * what a server says is passed on without anything that looks like one.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChamberlainError, codeOf } from '../errors.ts';
+import type { Action } from '../plan/action.ts';
+import type { DatabasesEyes, DatabaseServerView } from '../targets/databases-eyes.ts';
+import { type AccountRows, grantStatement, readAccounts, type Row } from './mariadb-accounts.ts';
+import {
+  type Connection,
+  type DatabaseLogin,
+  type DatabaseServerPlace,
+  openServers,
+} from './mariadb-connections.ts';
+
+/** A query asks for at most this many users. */
+const USERS_PER_QUERY = 200;
+/** How long a killed connection may take to go: looked at so often, this far apart. */
+const GONE_LOOKS = 40;
+const GONE_INTERVAL_MS = 50;
+
+const VERIFIER = /\*[0-9A-Fa-f]{40}/g;
+
+// ---- eyes -------------------------------------------------------------------------------------
+
+/** Opens eyes; no connection is made before the first look. */
+export function openDatabasesEyes(
+  places: readonly DatabaseServerPlace[],
+  login: DatabaseLogin,
+  connections = 2,
+): DatabasesEyes & { close(): Promise<void> } {
+  const servers = openServers(places, login, connections);
+  return {
+    async look(server, users) {
+      try {
+        return await servers.use(server, (connection) => lookAt(connection, users));
+      } catch (cause) {
+        throw new ChamberlainError('BACKEND_UNREADABLE', `reading the accounts of ${server}`, {
+          cause: withoutSecrets(cause),
+          context: { server },
+        });
+      }
+    },
+    close: () => servers.close(),
+  };
+}
+
+const TABLES: { [Table in keyof AccountRows]: string } = {
+  global_priv: 'Host, User, Priv',
+  // All columns: what ALL means is whatever the server has columns for.
+  db: '*',
+  roles_mapping: 'Host, User, Role, Admin_option',
+  tables_priv: 'Host, User, Db, Table_name, Table_priv, Column_priv',
+  procs_priv: 'Host, User, Db, Routine_name, Proc_priv',
+  proxies_priv: 'Host, User, Proxied_host, Proxied_user',
+};
+
+/**
+ * The tables' keys begin with the host, and there are few hosts: asking for all hosts by name makes
+ * each look-up one by key (0.3 ms among 40,000 accounts, against 9 ms).
+ */
+async function lookAt(
+  connection: Connection,
+  users: readonly string[],
+): Promise<DatabaseServerView> {
+  const hosts = (await connection.query<Row[]>('SELECT DISTINCT Host FROM mysql.global_priv')).map(
+    (row) => row['Host'],
+  );
+  // Whoever asks has an account.
+  if (hosts.length === 0) throw new Error('mysql.global_priv reads as empty');
+  const rows = Object.fromEntries(Object.keys(TABLES).map((table) => [table, [] as Row[]])) as {
+    [Table in keyof AccountRows]: Row[];
+  };
+  for (let first = 0; first < Math.max(users.length, 1); first += USERS_PER_QUERY) {
+    const some = users.slice(first, first + USERS_PER_QUERY);
+    if (first === 0) some.push('');
+    await Promise.all(
+      (Object.keys(TABLES) as (keyof AccountRows)[]).map(async (table) => {
+        const sql = `SELECT ${TABLES[table]} FROM mysql.${table} WHERE Host IN (?) AND User IN (?)`;
+        rows[table].push(...(await connection.query<Row[]>(sql, [hosts, some])));
+      }),
+    );
+  }
+  return readAccounts(rows);
+}
+
+// ---- hands ------------------------------------------------------------------------------------
+
+type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
+type DatabaseAction = Extract<Action, { verb: `db.${string}` }>;
+type ReadVerifier = (uid: number, epoch: number) => Promise<string | undefined>;
+
+/**
+ * Opens hands. `readVerifier` gives the verifier recorded for an account and epoch, or undefined if
+ * there is another by now.
+ */
+export function openDatabasesHands(
+  places: readonly DatabaseServerPlace[],
+  login: DatabaseLogin,
+  readVerifier: ReadVerifier,
+  connections = 4,
+): { do(action: Action): Promise<void>; close(): Promise<void> } {
+  const servers = openServers(places, login, connections);
+  return {
+    async do(action) {
+      if (!isDatabaseAction(action)) throw new TypeError(`no verb of databases: ${action.verb}`);
+      if (!/^[su][1-9][0-9]{0,9}$/.test(action.user)) throw new TypeError('no user of ours');
+      const act = `${action.verb} ${action.user} on ${action.server}`;
+      const context = { server: action.server, user: action.user };
+      try {
+        const verifier = 'epoch' in action ? await verifierOf(action, readVerifier) : '';
+        await servers.use(action.server, (connection) => change(connection, action, verifier));
+      } catch (error) {
+        const code = codeOf(error);
+        if (code !== 'INTERNAL') throw error;
+        throw new ChamberlainError(
+          isUnavailable(error) ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
+          act,
+          {
+            cause: withoutSecrets(error),
+            context,
+          },
+        );
+      }
+    },
+    close: () => servers.close(),
+  };
+}
+
+function isDatabaseAction(action: Action): action is DatabaseAction {
+  return action.verb.startsWith('db.');
+}
+
+async function verifierOf(
+  { uid, epoch, user, server }: ActionOf<'db.createUser' | 'db.setVerifier'>,
+  readVerifier: ReadVerifier,
+): Promise<string> {
+  const verifier = await readVerifier(uid, epoch);
+  if (verifier === undefined) throw stale(user, server, 'another password was made meanwhile');
+  if (!/^\*[0-9A-F]{40}$/.test(verifier)) throw new TypeError(`the verifier of ${user} is none`);
+  return verifier;
+}
+
+async function change(
+  connection: Connection,
+  action: DatabaseAction,
+  verifier: string,
+): Promise<void> {
+  const { user, server } = action;
+  const account = accountName(connection, user);
+  const grant = (grants: readonly string[]) =>
+    run(grants.map((one) => grantStatement(one, account, (name) => connection.escapeId(name))));
+  const run = async (statements: readonly string[], values?: string[]) => {
+    for (const sql of statements) await connection.query(sql, values);
+  };
+  try {
+    switch (action.verb) {
+      case 'db.createUser': {
+        const lock = action.locked ? 'LOCK' : 'UNLOCK';
+        const limit = limitOf(action.maxUserConnections);
+        // Never OR REPLACE, which drops grants, and not IF NOT EXISTS, which takes another's for ours.
+        await run(
+          [`CREATE USER ${account} IDENTIFIED BY PASSWORD ? ${limit} ACCOUNT ${lock}`],
+          [verifier],
+        );
+        return await grant(action.grants);
+      }
+      case 'db.setVerifier':
+        return await run([`ALTER USER ${account} IDENTIFIED BY PASSWORD ?`], [verifier]);
+      case 'db.setLimit':
+        return await run([`ALTER USER ${account} ${limitOf(action.maxUserConnections)}`]);
+      case 'db.grant':
+        return await grant(action.grants);
+      case 'db.revoke':
+        // Locked until it is done: cut anywhere, no connection has more than the account.
+        await run([`ALTER USER ${account} ACCOUNT LOCK`]);
+        await endConnections(connection, user);
+        await run([`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${account}`]);
+        await grant(action.keep);
+        return await run(action.locked ? [] : [`ALTER USER ${account} ACCOUNT UNLOCK`]);
+      case 'db.setLocked': {
+        if (!action.locked) return await run([`ALTER USER ${account} ACCOUNT UNLOCK`]);
+        // Another limit, until the connections have ended: a run that is cut leaves a difference.
+        const limit = action.maxUserConnections;
+        await run([`ALTER USER ${account} ${limitOf(limit === 1 ? 2 : 1)} ACCOUNT LOCK`]);
+        await endConnections(connection, user);
+        return await run([`ALTER USER ${account} ${limitOf(limit)}`]);
+      }
+      case 'db.dropUser':
+        // DROP USER leaves connections open: first nobody new, then nobody, then no account.
+        await run([`ALTER USER ${account} ACCOUNT LOCK`]);
+        await endConnections(connection, user);
+        await run([`DROP USER ${account}`]);
+        if (await isThere(connection, user)) throw new Error('it is still there');
+        return;
+    }
+  } catch (error) {
+    if (isUnavailable(error)) throw error;
+    // Servers have a code for each statement on an account that is not as it should be: look.
+    const there = await isThere(connection, user);
+    if (there === (action.verb === 'db.createUser')) {
+      throw stale(user, server, there ? 'it appeared meanwhile' : 'it vanished meanwhile');
+    }
+    throw error;
+  }
+}
+
+function accountName(connection: Connection, user: string): string {
+  return `${connection.escapeId(user)}@${connection.escapeId('%')}`;
+}
+
+function limitOf(maxUserConnections: number): string {
+  if (!Number.isInteger(maxUserConnections) || maxUserConnections < 0) {
+    throw new RangeError(`no limit of connections: ${maxUserConnections}`);
+  }
+  return `WITH MAX_USER_CONNECTIONS ${maxUserConnections}`;
+}
+
+async function isThere(connection: Connection, user: string): Promise<boolean> {
+  const sql = "SELECT 1 FROM mysql.global_priv WHERE Host = '%' AND User = ?";
+  return (await connection.query<Row[]>(sql, [user])).length > 0;
+}
+
+/** Ends a user's connections, and looks that they are gone. One that still rolls back runs nothing more. */
+async function endConnections(connection: Connection, user: string): Promise<void> {
+  const left =
+    "SELECT 1 FROM information_schema.processlist WHERE USER = ? AND COMMAND <> 'Killed' LIMIT 1";
+  for (let look = 0; look < GONE_LOOKS; look += 1) {
+    await connection.query(`KILL USER ${connection.escapeId(user)}`);
+    if ((await connection.query<Row[]>(left, [user])).length === 0) return;
+    await sleep(GONE_INTERVAL_MS);
+  }
+  throw new Error(`connections of ${user} do not end`);
+}
+
+function stale(user: string, server: string, what: string): ChamberlainError {
+  return new ChamberlainError('STEP_STALE', `changing ${user} on ${server}`, {
+    cause: new Error(what),
+    context: { server, user },
+  });
+}
+
+/** Not reached, not let in, lost on the way, or too late. */
+function isUnavailable(error: unknown): boolean {
+  const { fatal, sqlState, syscall } = error as {
+    fatal?: boolean;
+    sqlState?: string;
+    syscall?: string;
+  };
+  return fatal === true || sqlState?.startsWith('08') === true || syscall !== undefined;
+}
+
+/** The server's word alone: neither the statement, nor anything like a verifier. */
+function withoutSecrets(error: unknown): Error {
+  const { sqlMessage, message, code } = error as {
+    sqlMessage?: string;
+    message?: string;
+    code?: string;
+  };
+  const text = (sqlMessage ?? message ?? 'unknown').replace(VERIFIER, '*…');
+  return new Error(code === undefined || code === null ? text : `${text} (${code})`);
+}

@@ -1,0 +1,269 @@
+/**
+ * Redis and BullMQ: the one file that speaks to them.
+ *
+ * Nothing in Redis is the truth. Jobs of the roles say who, never what, and may be lost, doubled or
+ * reordered; jobs of portals are requests without a verdict yet; jobs for portals are copies of
+ * rows. So no job has attempts, backoff or BullMQ's deduplication (measured: a job that is added
+ * during a backoff is swallowed by deduplication).
+ */
+import { Queue, WaitingError, Worker, type Job } from 'bullmq';
+import { Redis } from 'ioredis';
+import { ChamberlainError } from '../errors.ts';
+
+/** Queue names. `requests.urgent` takes only what takes access away. */
+export const REQUESTS = 'requests';
+export const REQUESTS_URGENT = 'requests.urgent';
+/** The queue that a portal reads. */
+export const eventsQueue = (portal: string): string => `events.${portal}`;
+
+/** A command to Redis that is not answered in this time has failed. */
+const COMMAND_TIMEOUT_MS = 4000;
+/** Longest pause between two tries to connect, so that work goes on soon after Redis is back. */
+const RECONNECT_MS = 500;
+
+const DURABLE = { removeOnComplete: false, removeOnFail: false, attempts: 1 } as const;
+const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
+
+/** A connection that fails fast: for adding and looking. */
+function connectProducer(url: string): Redis {
+  const redis = new Redis(url, {
+    maxRetriesPerRequest: 1,
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    connectTimeout: 3000,
+    retryStrategy: (times) => Math.min(times * 50, RECONNECT_MS),
+  });
+  redis.on('error', () => {}); // each command reports its own
+  return redis;
+}
+
+/** A connection that waits for Redis as long as it takes: for workers, which block on it. */
+function connectConsumer(url: string): Redis {
+  const redis = new Redis(url, {
+    maxRetriesPerRequest: null,
+    connectTimeout: 3000,
+    retryStrategy: (times) => Math.min(times * 50, RECONNECT_MS),
+  });
+  redis.on('error', () => {});
+  return redis;
+}
+
+/** What can be done with queues without working on them. Every call may throw BACKEND_UNAVAILABLE. */
+export interface Queues {
+  /** Puts a signed request into its queue. */
+  addRequest(token: string, urgent: boolean): Promise<void>;
+  /** Puts subjects into a role's queue; urgent ones before all others. */
+  addSubjects(role: string, subjects: readonly { subject: number; urgent: boolean }[]): Promise<void>;
+  /** Asks a role for a survey. */
+  addSurvey(role: string, survey: string): Promise<void>;
+  /** Puts events into a portal's queue, in order; one that lies there already is left as it is. */
+  addEvents(
+    portal: string,
+    events: readonly { seq: number; event: string; data: Record<string, unknown> }[],
+  ): Promise<void>;
+  /**
+   * The lowest number among a portal's events in Redis that is not completed, or undefined where
+   * every one is. Puts failed ones back into the queue, and removes completed ones.
+   */
+  lowestUncompleted(portal: string): Promise<number | undefined>;
+  /**
+   * Whether Redis has kept what was put into it since the last call: it still holds the mark that
+   * this process has set, and has not been started anew (a crash may lose its last second). False
+   * at the first call; the mark is then set.
+   */
+  hasKept(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** Opens the queues for adding and looking. `mark` is a text that no other process uses. */
+export function openQueues(url: string, mark: string): Queues {
+  const redis = connectProducer(url);
+  let startedBefore: string | undefined;
+  const queues = new Map<string, Queue>();
+  const queue = (name: string): Queue => {
+    let found = queues.get(name);
+    if (found === undefined) {
+      found = new Queue(name, { connection: redis, skipWaitingForReady: true, skipVersionCheck: true });
+      found.on('error', () => {});
+      queues.set(name, found);
+    }
+    return found;
+  };
+  const guarded = async <T>(act: string, run: () => Promise<T>): Promise<T> => {
+    try {
+      return await run();
+    } catch (cause) {
+      throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+    }
+  };
+  return {
+    addRequest: (token, urgent) =>
+      guarded('putting a request into its queue', async () => {
+        await queue(urgent ? REQUESTS_URGENT : REQUESTS).add('request', { token }, { attempts: 1 });
+      }),
+    addSubjects: (role, subjects) =>
+      guarded(`putting subjects into the queue ${role}`, async () => {
+        await queue(role).addBulk(
+          subjects.map(({ subject, urgent }) => ({
+            name: 'converge',
+            data: { subject },
+            opts: urgent ? { ...PASSING, lifo: true } : PASSING,
+          })),
+        );
+      }),
+    addSurvey: (role, survey) =>
+      guarded(`putting a survey into the queue ${role}`, async () => {
+        await queue(role).add('survey', { survey }, { ...PASSING, lifo: true });
+      }),
+    addEvents: (portal, events) =>
+      guarded(`putting events into the queue of ${portal}`, async () => {
+        await queue(eventsQueue(portal)).addBulk(
+          events.map(({ seq, event, data }) => ({
+            name: event,
+            data: { seq, ...data },
+            opts: { ...DURABLE, jobId: `e${seq}` },
+          })),
+        );
+      }),
+    lowestUncompleted: (portal) =>
+      guarded(`looking at the queue of ${portal}`, async () => {
+        const events = queue(eventsQueue(portal));
+        const open = await events.getRanges(['wait', 'active', 'delayed', 'prioritized', 'failed']);
+        const lowest = Math.min(...open.map(seqOfJobId));
+        await events.retryJobs({ state: 'failed', count: 1000 });
+        await events.clean(0, 2000, 'completed');
+        return Number.isFinite(lowest) ? lowest : undefined;
+      }),
+    hasKept: () =>
+      guarded('looking whether Redis has kept its data', async () => {
+        const before = await redis.set('chamberlain:mark', mark, 'GET');
+        const started = /^run_id:(.*)$/m.exec(await redis.info('server'))?.[1];
+        const kept = before === mark && started === startedBefore;
+        startedBefore = started;
+        return kept;
+      }),
+    async close() {
+      await Promise.allSettled([...queues.values()].map((each) => each.close()));
+      redis.disconnect();
+    },
+  };
+}
+
+function seqOfJobId(id: string): number {
+  const seq = Number(id.slice(1));
+  return id.startsWith('e') && Number.isSafeInteger(seq) ? seq : Number.POSITIVE_INFINITY;
+}
+
+/** One job as handlers see it. */
+export interface QueueJob {
+  name: string;
+  data: unknown;
+}
+
+export interface ConsumerOptions {
+  url: string;
+  queue: string;
+  concurrency: number;
+  /**
+   * Does one job; what it returns is the job's return value. A job whose handler throws is dropped:
+   * what it was about is known elsewhere. When `signal` aborts, throw `PutBack` to leave the job.
+   */
+  handle(job: QueueJob, signal: AbortSignal): Promise<unknown>;
+  /** Does a job whose bytes are not JSON, given as they are. Afterwards it is removed. */
+  handleUnreadable?(bytes: string): Promise<void>;
+  onError(error: unknown): void;
+}
+
+/** Thrown by a handler that leaves its job for another to do. */
+export class PutBack extends Error {}
+
+export interface Consumer {
+  /** Takes no more jobs, aborts the signal after `graceMs`, and returns when all are ended. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Starts working on a queue. */
+export function startConsumer(options: ConsumerOptions): Consumer {
+  const redis = connectConsumer(options.url);
+  const abort = new AbortController();
+  const worker: Worker = new Worker(
+    options.queue,
+    async (job: Job) => {
+      try {
+        return await options.handle({ name: job.name, data: job.data as unknown }, abort.signal);
+      } catch (error) {
+        if (error instanceof PutBack) {
+          await job.moveToWait(job.token);
+          throw new WaitingError();
+        }
+        options.onError(error);
+        throw error;
+      }
+    },
+    {
+      connection: redis,
+      concurrency: options.concurrency,
+      lockDuration: 10_000,
+      stalledInterval: 5000,
+      maxStalledCount: 20,
+      skipVersionCheck: true,
+      runRetryDelay: 500,
+      // a portal that waits for its job finds the verdict as the return value
+      removeOnComplete: { age: 3600, count: 5000 },
+      removeOnFail: { age: 3600, count: 1000 },
+    },
+  );
+  worker.on('error', (error) => {
+    if (error instanceof SyntaxError || error.name === 'SyntaxError') void quarantine();
+    else options.onError(error);
+  });
+
+  // BullMQ parses a job's bytes as it takes it, and gives up on it when they are not JSON: the job
+  // then lies among the active ones, and nobody works on it.
+  let quarantining = false;
+  async function quarantine(): Promise<void> {
+    if (quarantining) return;
+    quarantining = true;
+    try {
+      const prefix = `bull:${options.queue}`;
+      for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
+        const bytes = (await redis.hget(`${prefix}:${id}`, 'data')) ?? '';
+        if (isJson(bytes)) continue;
+        await options.handleUnreadable?.(bytes);
+        await redis
+          .multi()
+          .lrem(`${prefix}:active`, 0, id)
+          .del(`${prefix}:${id}`, `${prefix}:${id}:lock`)
+          .srem(`${prefix}:stalled`, id)
+          .exec();
+      }
+    } catch (error) {
+      options.onError(error);
+    } finally {
+      quarantining = false;
+    }
+  }
+
+  return {
+    async close(graceMs) {
+      const timer = setTimeout(() => abort.abort(), graceMs);
+      // closing waits for the jobs in hand; while Redis is away it would wait for that too
+      const closed = worker.close();
+      await Promise.race([
+        closed,
+        new Promise((resolve) => setTimeout(resolve, graceMs + 1000).unref()),
+      ]);
+      clearTimeout(timer);
+      void closed.catch(() => {});
+      redis.disconnect();
+    },
+  };
+}
+
+function isJson(bytes: string): boolean {
+  try {
+    JSON.parse(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,260 @@
+/**
+ * The signed tokens that carry requests: compact JWS (RFC 7515) with the claims of a JWT
+ * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037). The one file that speaks to `jose`.
+ */
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { compactVerify, importSPKI, SignJWT, type CryptoKey } from 'jose';
+import type { Config, Portal } from '../config.ts';
+import { ChamberlainError } from '../errors.ts';
+import {
+  CLAIMS,
+  CLOCK_SKEW_SECONDS,
+  MAX_TOKEN_LIFE_SECONDS,
+  type Claims,
+} from '../model/request.ts';
+
+/** How long a token lives where nobody says otherwise. */
+const TOKEN_LIFE_SECONDS = 24 * 3600;
+
+/** What goes into a token. */
+export interface TokenContents {
+  portal: string;
+  realm: string;
+  kid: string;
+  /** the request's id: a UUID */
+  jti: string;
+  sub: string;
+  request: Record<string, unknown>;
+  now: Date;
+}
+
+/** Signs a request. The token lives for a day from `now`. */
+export function signToken(key: KeyObject, contents: TokenContents): Promise<string> {
+  const iat = seconds(contents.now);
+  return new SignJWT({ sub: contents.sub, request: contents.request })
+    .setProtectedHeader({ alg: 'EdDSA', kid: contents.kid })
+    .setIssuer(contents.portal)
+    .setAudience(contents.realm)
+    .setJti(contents.jti)
+    .setIssuedAt(iat)
+    .setExpirationTime(iat + TOKEN_LIFE_SECONDS)
+    .sign(key);
+}
+
+/** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
+export function readSigningKey(path: string): KeyObject {
+  const act = `reading the signing key ${path}`;
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(readFileSync(path));
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', act, { cause });
+  }
+  if (key.asymmetricKeyType !== 'ed25519') {
+    throw new ChamberlainError('CONFIG_INVALID', `${act}: it is not an Ed25519 key`);
+  }
+  return key;
+}
+
+/** The portal and the `kid` that the configuration gives the public half of a signing key. */
+export function findSigner(
+  portals: readonly Portal[],
+  signingKey: KeyObject,
+): { portal: Portal; kid: string } | undefined {
+  const publicHalf = createPublicKey(signingKey);
+  for (const portal of portals) {
+    for (const { kid, publicKey } of portal.keys) {
+      if (parsePublicKey(portal, kid, publicKey).equals(publicHalf)) return { portal, kid };
+    }
+  }
+  return undefined;
+}
+
+/** What became of checking a token. `claims` are there only where the signature is good. */
+export type TokenVerdict =
+  | { ok: true; claims: Claims; portal: Portal }
+  | {
+      ok: false;
+      code:
+        | 'REQUEST_MALFORMED'
+        | 'REQUEST_SIGNATURE'
+        | 'REQUEST_PORTAL_UNKNOWN'
+        | 'REQUEST_AUDIENCE'
+        | 'REQUEST_EXPIRED';
+      sentence: string;
+      /** the signature is good: whatever is wrong, the portal itself has said it */
+      verified: boolean;
+      /** the portal that the token names, where there is such a one; whether it is true, see above */
+      portal?: string;
+      claims?: Claims;
+    };
+
+/**
+ * Checks a token: shape, then issuer, signature, claims, audience, times; the first that is wrong
+ * is the verdict. Says nothing about the request within. The clocks may differ by 60 s.
+ */
+export async function verifyToken(token: string, config: Config, now: Date): Promise<TokenVerdict> {
+  const shape = readShape(token);
+  if (typeof shape === 'string') return refuse('REQUEST_MALFORMED', shape);
+  const { header, payload } = shape;
+  if (typeof payload['iss'] !== 'string') {
+    return refuse('REQUEST_MALFORMED', 'The token names no portal in `iss`.');
+  }
+  const known = keysOf(config).get(payload['iss']);
+  if (known === undefined) {
+    return refuse('REQUEST_PORTAL_UNKNOWN', `No portal of this realm is called ${quote(payload['iss'])}.`);
+  }
+  const { portal } = known;
+  const unsigned = await verifySignature(token, header, known);
+  if (unsigned !== undefined) {
+    return { ...refuse('REQUEST_SIGNATURE', unsigned), portal: portal.name };
+  }
+  const signed = { verified: true, portal: portal.name };
+
+  const parsed = CLAIMS.safeParse(payload);
+  if (!parsed.success) {
+    const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+    return { ...refuse('REQUEST_MALFORMED', `A claim is wrong: ${issues.join('; ')}.`), ...signed };
+  }
+  const claims = parsed.data;
+  if (claims.aud !== config.realm) {
+    return {
+      ...refuse('REQUEST_AUDIENCE', `The token is for ${quote(claims.aud)}, this realm is ${config.realm}.`),
+      ...signed,
+      claims,
+    };
+  }
+  const untimely = wrongTime(claims, seconds(now));
+  if (untimely !== undefined) {
+    return { ...refuse('REQUEST_EXPIRED', untimely), ...signed, claims };
+  }
+  return { ok: true, claims, portal };
+}
+
+function refuse(code: Extract<TokenVerdict, { ok: false }>['code'], sentence: string) {
+  return { ok: false as const, code, sentence, verified: false };
+}
+
+type JsonObject = Record<string, unknown>;
+
+/** Header and payload of a compact JWS, not verified; or a sentence that says what is wrong. */
+function readShape(token: string): { header: JsonObject; payload: JsonObject } | string {
+  const parts = token.split('.');
+  if (parts.length !== 3 || !parts.every((part) => /^[A-Za-z0-9_-]+$/.test(part))) {
+    return 'The token is no compact JWS: three parts of base64url, a dot between them.';
+  }
+  const header = parseObject(parts[0] ?? '');
+  if (header === undefined) return 'The header of the token is not a JSON object.';
+  const payload = parseObject(parts[1] ?? '');
+  if (payload === undefined) return 'The claims of the token are not a JSON object.';
+  return { header, payload };
+}
+
+function parseObject(part: string): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as JsonObject)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined where one of the portal's keys has signed, else a sentence that says why none has. */
+async function verifySignature(
+  token: string,
+  header: JsonObject,
+  { portal, keys }: PortalKeys,
+): Promise<string | undefined> {
+  if (header['alg'] !== 'EdDSA') return 'The token is not signed with EdDSA.';
+  if ('crit' in header) return 'The header of the token asks for an extension (`crit`).';
+  let candidates = [...keys.values()];
+  if (header['kid'] !== undefined) {
+    const key = typeof header['kid'] === 'string' ? keys.get(header['kid']) : undefined;
+    if (key === undefined) return `The portal ${portal.name} has no key with the \`kid\` of the token.`;
+    candidates = [key];
+  }
+  for (const key of candidates) {
+    try {
+      await compactVerify(token, await key, { algorithms: ['EdDSA'] });
+      return undefined;
+    } catch (error) {
+      // anything but a bad signature is a fault of ours, and no verdict
+      if ((error as { code?: unknown }).code !== 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED') throw error;
+    }
+  }
+  return `The signature is by no key of the portal ${portal.name}.`;
+}
+
+function wrongTime({ iat, exp }: Claims, now: number): string | undefined {
+  if (exp - iat > MAX_TOKEN_LIFE_SECONDS) {
+    return `The token lives longer than 7 days: from ${moment(iat)} to ${moment(exp)}.`;
+  }
+  if (iat > now + CLOCK_SKEW_SECONDS) {
+    return `The token is from the future: \`iat\` is ${moment(iat)}, here it is ${moment(now)}.`;
+  }
+  if (exp <= now - CLOCK_SKEW_SECONDS) {
+    return `The token has expired: \`exp\` was ${moment(exp)}, here it is ${moment(now)}.`;
+  }
+  return undefined;
+}
+
+interface PortalKeys {
+  portal: Portal;
+  /** by kid; imported at the first use */
+  keys: Map<string, Promise<CryptoKey>>;
+}
+
+const imported = new WeakMap<Config, Map<string, PortalKeys>>();
+
+/** The portals of a configuration by name, with their keys. Kept for as long as the configuration. */
+function keysOf(config: Config): Map<string, PortalKeys> {
+  let portals = imported.get(config);
+  if (portals === undefined) {
+    portals = new Map(
+      config.portals.map((portal) => {
+        const keys = new Map<string, Promise<CryptoKey>>();
+        for (const { kid, publicKey } of portal.keys) {
+          parsePublicKey(portal, kid, publicKey);
+          const key = importSPKI(publicKey, 'EdDSA');
+          key.catch(() => {}); // reported by whoever awaits it
+          keys.set(kid, key);
+        }
+        return [portal.name, { portal, keys }];
+      }),
+    );
+    imported.set(config, portals);
+  }
+  return portals;
+}
+
+function parsePublicKey(portal: Portal, kid: string, pem: string): KeyObject {
+  const act = `reading the public key ${kid} of the portal ${portal.name}`;
+  let key: KeyObject;
+  try {
+    key = createPublicKey(pem);
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', act, { cause });
+  }
+  if (key.asymmetricKeyType !== 'ed25519') {
+    throw new ChamberlainError('CONFIG_INVALID', `${act}: it is not an Ed25519 key`);
+  }
+  return key;
+}
+
+function seconds(time: Date): number {
+  return Math.floor(time.getTime() / 1000);
+}
+
+/** A time for people; a number that no clock can show is given as it is. */
+function moment(time: number): string {
+  const date = new Date(time * 1000);
+  return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();
+}
+
+/** What a stranger wrote, short and without control characters. */
+function quote(text: string): string {
+  return `"${text.slice(0, 64).replace(/\p{C}/gu, '?')}"`;
+}

@@ -1,0 +1,70 @@
+/**
+ * The names of people, tools and accounts: one grammar each, one namespace, one normal form.
+ *
+ * Sources: systemd.io/USER_NAMES (the common core of what every tool on Linux accepts), and the
+ * faults of others: a leading dash, a control character, all digits, `..`, a trailing newline.
+ * JavaScript's `$` without the `m` flag matches only at the very end (not before a last newline).
+ */
+
+/** A person's unix name, `uid` in the directory, e.g. `alice`. */
+export type ShellName = string & { readonly __brand: 'ShellName' };
+/** A tool's own name without the realm's prefix, e.g. `bridgebot`. */
+export type ToolName = string & { readonly __brand: 'ToolName' };
+/** The name of a unix account: a shell name, or `<realm>.<tool name>`. */
+export type AccountName = string & { readonly __brand: 'AccountName' };
+
+const NEW_SHELL_NAME = /^[a-z][a-z0-9-]{0,30}$/;
+const NEW_TOOL_NAME = /^[a-z]([a-z0-9-]{0,24}[a-z0-9])?$/;
+
+/** Longest display name, in characters; the directory's `cn` has no bound of its own. */
+export const MAX_DISPLAY_NAME_LENGTH = 85;
+
+/** Accepts a shell name that a request may create: `^[a-z][a-z0-9-]{0,30}$`. Else undefined. */
+export function parseNewShellName(text: string): ShellName | undefined {
+  return NEW_SHELL_NAME.test(text) ? (text as ShellName) : undefined;
+}
+
+/** Accepts a tool name that a request may create, so that `tools.<name>` fits in 32 characters. */
+export function parseNewToolName(text: string): ToolName | undefined {
+  return NEW_TOOL_NAME.test(text) ? (text as ToolName) : undefined;
+}
+
+/** Tool names that would be trusted as the platform's own; the prefix keeps the rest apart. */
+const RESERVED_TOOL_NAMES = new Set(['root', 'sudo', 'wheel', 'realm', 'chamberlain', 'disabled']);
+
+/** Whether a tool name, in normal form, is reserved. */
+export function isReservedToolName(name: string): boolean {
+  return RESERVED_TOOL_NAMES.has(name);
+}
+
+/** The unix account, group and sudo name of a tool: `<realm>.<name>`. */
+export function toolAccount(realm: string, name: ToolName | string): AccountName {
+  return `${realm}.${name}` as AccountName;
+}
+
+/** The tool name within `tools.<name>`, or undefined where the account is not a tool's. */
+export function toolNameOfAccount(realm: string, account: string): ToolName | undefined {
+  const prefix = `${realm}.`;
+  return account.startsWith(prefix) ? (account.slice(prefix.length) as ToolName) : undefined;
+}
+
+/**
+ * The form in which two names are the same name: Unicode NFKC, lower case, inner white space as
+ * one blank, none outside. As `caseIgnoreMatch` (RFC 4517 section 4.2.11) would have it, or
+ * stricter.
+ */
+export function normalName(text: string): string {
+  return text.normalize('NFKC').toLowerCase().replace(/\s+/gu, ' ').trim();
+}
+
+/**
+ * Accepts a display name: 1 to 85 characters, no control, format or unassigned characters
+ * (so no newline and no right-to-left override), no blank at either end, not two in a row.
+ */
+export function isDisplayName(text: string): boolean {
+  return (
+    text.length <= MAX_DISPLAY_NAME_LENGTH &&
+    /^[^\p{C}\p{Z}]+( [^\p{C}\p{Z}]+)*$/u.test(text) &&
+    text === text.normalize('NFC')
+  );
+}

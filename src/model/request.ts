@@ -1,0 +1,157 @@
+/**
+ * Requests: the kinds, the shape of each, and the signed claims that carry them.
+ *
+ * A job is `{"token": "<compact JWS>"}`: a JWT (RFC 7519) signed with EdDSA (RFC 8037) whose claims
+ * are iss (the portal), aud (the realm), jti (a UUID), iat, exp, sub (who approved) and `request`.
+ */
+import { z } from 'zod';
+import { isDisplayName } from './names.ts';
+
+/** A job larger than this is refused unread, in bytes of its JSON. */
+export const MAX_JOB_BYTES = 64 * 1024;
+/** Longest life of a token. */
+export const MAX_TOKEN_LIFE_SECONDS = 7 * 24 * 3600;
+/** How far the clocks of portal and intake may differ. */
+export const CLOCK_SKEW_SECONDS = 60;
+
+/**
+ * A name as a request refers to it: a shell name, or a tool's account such as `tools.bridgebot`.
+ * Wide enough for imported ones; whether it exists is for the rules to say.
+ */
+const name = z
+  .string()
+  .min(1)
+  .max(64)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'a name has only letters, digits, dot, dash and underscore');
+/** A name to be: what is wrong with it is for the rules to say, with a code of its own. */
+const newName = z.string().min(1).max(255);
+const person = name.describe('the shell name of a person');
+const tool = name.describe('the name of a tool, without the prefix of the realm');
+const reason = z.string().trim().max(1000).describe('why, for the people who read it later');
+const displayName = z
+  .string()
+  .refine(isDisplayName, 'a display name has 1 to 85 printable characters, single blanks between')
+  .describe('the name that others see, unique without regard to case');
+const email = z
+  .string()
+  .max(254)
+  .regex(/^[^\s@<>"\\,;:()[\]\p{C}]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/u, 'not an address')
+  .describe('one mail address');
+const title = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .regex(/^\P{C}+$/u, 'a title is one line of printable characters')
+  .describe('what the tool is, in one line');
+const key = z.string().min(1).max(20_000).describe('one line: a public SSH key as in a .pub file');
+const maintainers = z
+  .array(name)
+  .min(1)
+  .max(100)
+  .describe('shell names, or accounts of tools such as tools.bridgebot');
+
+const requestedBy = z.object({
+  requestedBy: person.describe('the shell name of the person who asks'),
+});
+
+/** One schema for each kind; `chamberlain schema KIND` prints it as JSON Schema. */
+export const REQUEST_SCHEMAS = {
+  'person.create': kind('person.create', {
+    shellName: newName.describe('the unix name, for ever'),
+    displayName,
+    email,
+    key: key.optional(),
+  }),
+  'person.update': kind('person.update', {
+    person,
+    displayName: displayName.optional(),
+    email: email.optional(),
+  }).refine((r) => r.displayName !== undefined || r.email !== undefined, {
+    message: 'names neither a displayName nor an email',
+  }),
+  'access.request': kind('access.request', {
+    person: person.optional().describe('the shell name of a person; the one who asks by default'),
+    reason: reason.default(''),
+  }),
+  'access.grant': kind('access.grant', { person, reason: reason.default('') }),
+  'access.refuse': kind('access.refuse', { person, reason: reason.min(1) }),
+  'access.revoke': kind('access.revoke', { person, reason: reason.default('') }),
+  'key.add': kind('key.add', {
+    person,
+    key,
+    label: z
+      .string()
+      .max(255)
+      .regex(/^\P{C}*$/u, 'a label is printable')
+      .optional()
+      .describe("what people call the key; its comment by default"),
+    expiresAt: z.iso.datetime({ offset: true }).optional().describe('when the key ends, RFC 3339'),
+  }),
+  'key.remove': kind('key.remove', {
+    person,
+    key: key.optional(),
+    fingerprint: z
+      .string()
+      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint as ssh-keygen -l prints it')
+      .optional(),
+  }).refine((r) => (r.key === undefined) !== (r.fingerprint === undefined), {
+    message: 'wants either key or fingerprint',
+  }),
+  'tool.create': kind('tool.create', {
+    name: newName.describe('the name of the tool, without the prefix of the realm, for ever'),
+    title,
+    maintainers: maintainers
+      .optional()
+      .describe('further maintainers; the person who asks is one, unless an admin names others'),
+  }),
+  'tool.update': kind('tool.update', { tool, title }),
+  'maintainer.add': maintainerChange('maintainer.add'),
+  'maintainer.remove': maintainerChange('maintainer.remove'),
+  'credentials.rotate': kind('credentials.rotate', {
+    tool: tool.optional(),
+    person: person.optional(),
+  }).refine((r) => (r.tool === undefined) !== (r.person === undefined), {
+    message: 'wants either tool or person',
+  }),
+} as const;
+
+export type RequestKind = keyof typeof REQUEST_SCHEMAS;
+export const REQUEST_KINDS = Object.keys(REQUEST_SCHEMAS) as RequestKind[];
+
+/** A request of one kind, checked. */
+export type RequestOf<K extends RequestKind> = z.infer<(typeof REQUEST_SCHEMAS)[K]>;
+export type Request = { [K in RequestKind]: RequestOf<K> }[RequestKind];
+
+/** The kinds that take access away: the urgent queue takes these alone. */
+export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
+  'access.revoke',
+  'key.remove',
+  'maintainer.remove',
+]);
+
+/** The claims of a token whose signature is good. */
+export const CLAIMS = z.object({
+  iss: z.string(),
+  aud: z.string(),
+  jti: z.uuid().transform((text) => text.toLowerCase()),
+  iat: z.int(),
+  exp: z.int(),
+  sub: person.describe('who approved; the one who asks where nobody else did'),
+  request: z.record(z.string(), z.unknown()),
+});
+export type Claims = z.infer<typeof CLAIMS>;
+
+function kind<K extends string, S extends z.ZodRawShape>(of: K, shape: S) {
+  return z.strictObject({ kind: z.literal(of), ...requestedBy.shape, ...shape });
+}
+
+function maintainerChange<K extends string>(of: K) {
+  return kind(of, {
+    tool,
+    person: person.optional(),
+    maintainers: maintainers.optional(),
+  }).refine((r) => (r.person === undefined) !== (r.maintainers === undefined), {
+    message: 'wants either person or maintainers',
+  });
+}

@@ -1,0 +1,37 @@
+/**
+ * Shell names that nobody may take: every account and group of Debian's base system, those of common
+ * packages, cloud images' first users, and words that people would trust. An account that is named
+ * like a system group becomes what the group may (CVE-2020-8903: `docker`, `lxd`, `adm`).
+ * `chamberlain doctor` compares it with a host's own.
+ */
+const RESERVED = new Set(
+  `
+  _apt _chrony _rpc _ssh abuse adbusers adm admin administrator ansible apache arch at audio
+  audit auditd avahi azureuser backup bin bind bluetooth cdrom centos ceph chamberlain chrony
+  clamav cloud collectd colord console consul cron crontab cups daemon dbus debian debian-exim
+  dialout dip disk dnsmasq docker dovecot dovenull ec2-user elastic elasticsearch etcd exim fax
+  fedora floppy freerad ftp fwupd-refresh games gdm geoclue gerrit git gitlab gluster glusterfs
+  gnats gnome-initial-setup gpio grafana guest halt haproxy help hostmaster hplip httpd i2c
+  icinga ifaddrs info input intake irc jenkins kafka kdc kerberos kernoops keys-agent kibana
+  kmem krb5 kube kubernetes kvm ldap libvirt lightdm list localhost log logstash loopback lp
+  lpadmin lxc lxc-dnsmasq lxd mail mailer-daemon mailman man mariadb mem memcache memcached
+  messagebus mlocate mongodb munin mysql nagios named netdev news nfs nfsnobody nginx no-reply
+  nobody node-exporter nogroup nomad noreply nslcd ntp ntpsec nvidia-persistenced opendkim
+  openldap operator plocate plugdev polkitd postdrop postfix postgres postgresql postmaster
+  proftpd project projects prometheus proxy pulse pulse-access puppet rabbitmq radius reboot
+  redis relay render rocky root rpc rsync rsyslog rtkit samba sambashare saned sasl scanner sddm
+  security sgx shadow shutdown slapd spamd speech-dispatcher spi squid src ssh sshd ssl ssl-cert
+  sssd staff statd statsd sudo super superuser support sync sys syslog systemd-coredump
+  systemd-journal systemd-network systemd-oom systemd-resolve systemd-timesync tape tcpdump
+  terraform test tftp tools toor trusted tss tty ubuntu unbound usbmux user users utmp uucp
+  uuidd vagrant varnish vault vboxsf vboxusers video voice vsftpd webmaster wheel whoopsie
+  winbindd-priv wireshark www-data zabbix zookeeper
+`
+    .trim()
+    .split(/\s+/),
+);
+
+/** Whether a shell name, in normal form, is reserved: one of the list, or one that systemd makes (`_…`). */
+export function isReservedName(name: string): boolean {
+  return RESERVED.has(name) || name.startsWith('_') || name.startsWith('systemd-');
+}

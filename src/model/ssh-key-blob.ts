@@ -1,0 +1,198 @@
+/**
+ * The binary part of a public SSH key, read field by field (RFC 4253 section 6.6, RFC 5656 section
+ * 3.1, RFC 8709 section 4, OpenSSH's PROTOCOL.u2f) and checked as the mathematics asks.
+ */
+import { createPublicKey } from 'node:crypto';
+import { isEd25519Point } from './ed25519-point.ts';
+
+export type BlobVerdict =
+  | { ok: true; bits: number }
+  | { ok: false; why: 'malformed' | 'weak' | 'private'; sentence: string };
+
+const MIN_RSA_BITS = 2048;
+/** OpenSSL's own bound, OPENSSL_RSA_MAX_MODULUS_BITS. */
+const MAX_RSA_BITS = 16384;
+/** OpenSSL's bound for large moduli, OPENSSL_RSA_MAX_PUBEXP_BITS. */
+const MAX_RSA_EXPONENT_BITS = 64;
+
+interface Curve {
+  bits: 256 | 384 | 521;
+  /** as node:crypto calls it in a JWK */
+  jwk: string;
+}
+const CURVES: Readonly<Record<string, Curve>> = {
+  nistp256: { bits: 256, jwk: 'P-256' },
+  nistp384: { bits: 384, jwk: 'P-384' },
+  nistp521: { bits: 521, jwk: 'P-521' },
+};
+
+interface Shape {
+  /** how many fields follow the inner type */
+  fields: number;
+  /** how many a private key of this type has there, in ssh-agent's form */
+  privateFields: readonly number[];
+  check: (fields: readonly Buffer[]) => BlobVerdict;
+}
+
+const SHAPES: Readonly<Record<string, Shape>> = {
+  'ssh-ed25519': { fields: 1, privateFields: [2], check: ([point]) => checkEd25519(point) },
+  'sk-ssh-ed25519@openssh.com': {
+    fields: 2,
+    privateFields: [],
+    check: ([point, application]) => checkApplication(application, checkEd25519(point)),
+  },
+  'sk-ecdsa-sha2-nistp256@openssh.com': {
+    fields: 3,
+    privateFields: [],
+    check: ([curve, point, application]) =>
+      checkApplication(application, checkEcdsa('nistp256', curve, point)),
+  },
+  ...Object.fromEntries(
+    Object.keys(CURVES).map((name): [string, Shape] => [
+      `ecdsa-sha2-${name}`,
+      { fields: 2, privateFields: [3], check: ([curve, point]) => checkEcdsa(name, curve, point) },
+    ]),
+  ),
+  'ssh-rsa': {
+    fields: 2,
+    privateFields: [5, 6],
+    check: ([exponent, modulus]) => checkRsa(exponent, modulus),
+  },
+};
+
+/** The type words of keys that are taken. */
+export const KEY_TYPES: readonly string[] = Object.keys(SHAPES);
+
+/** Checks the bytes behind a type word of KEY_TYPES. */
+export function checkBlob(type: string, blob: Buffer): BlobVerdict {
+  const fields = readFields(blob);
+  const [inner, ...rest] = fields ?? [];
+  const shape = SHAPES[type];
+  if (fields === undefined || inner === undefined || shape === undefined) {
+    return malformed('The key is cut off or damaged. Copy the whole line again.');
+  }
+  if (inner.toString('latin1') !== type) {
+    return malformed(`The line says ${type}, but the key inside is another. Copy the line again.`);
+  }
+  if (shape.privateFields.includes(rest.length)) return PRIVATE;
+  if (rest.length !== shape.fields) {
+    return malformed('The key has fields too many or too few. Copy the whole line again.');
+  }
+  const verdict = shape.check(rest);
+  // Each check holds its own fields to one form, so these are the bytes again; make sure of it.
+  if (verdict.ok && !writeFields([Buffer.from(type, 'latin1'), ...rest]).equals(blob)) {
+    return malformed('The key is not in its canonical form.');
+  }
+  return verdict;
+}
+
+const PRIVATE: BlobVerdict = { ok: false, why: 'private', sentence: '' };
+
+function malformed(sentence: string): BlobVerdict {
+  return { ok: false, why: 'malformed', sentence };
+}
+
+function weak(sentence: string): BlobVerdict {
+  return { ok: false, why: 'weak', sentence };
+}
+
+/** Fields, each behind its length in four bytes; undefined where they do not end with the blob. */
+function readFields(blob: Buffer): Buffer[] | undefined {
+  const fields: Buffer[] = [];
+  let at = 0;
+  while (at < blob.length) {
+    if (blob.length - at < 4) return undefined;
+    const end = at + 4 + blob.readUInt32BE(at);
+    if (end > blob.length) return undefined;
+    fields.push(blob.subarray(at + 4, end));
+    at = end;
+  }
+  return fields;
+}
+
+function writeFields(fields: readonly Buffer[]): Buffer {
+  return Buffer.concat(
+    fields.flatMap((field) => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(field.length);
+      return [length, field];
+    }),
+  );
+}
+
+function checkEd25519(point: Buffer | undefined): BlobVerdict {
+  if (point?.length !== 32) return malformed('An Ed25519 key has 32 bytes; this one has not.');
+  if (!isEd25519Point(point)) {
+    return weak('This Ed25519 key is no point that ssh-keygen would make. Make a new key.');
+  }
+  return { ok: true, bits: 256 };
+}
+
+function checkEcdsa(
+  name: string,
+  curveName: Buffer | undefined,
+  point: Buffer | undefined,
+): BlobVerdict {
+  const curve = CURVES[name];
+  if (curve === undefined || curveName?.toString('latin1') !== name) {
+    return malformed('The type and the curve of the key do not agree. Copy the line again.');
+  }
+  const sizeBytes = Math.ceil(curve.bits / 8);
+  if (point?.length !== 1 + 2 * sizeBytes || point[0] !== 4) {
+    return malformed('The point of the key is not in the form that OpenSSH writes.');
+  }
+  const [x, y] = [point.subarray(1, 1 + sizeBytes), point.subarray(1 + sizeBytes)];
+  try {
+    // OpenSSL refuses a point that is not on the curve.
+    createPublicKey({
+      key: { kty: 'EC', crv: curve.jwk, x: x.toString('base64url'), y: y.toString('base64url') },
+      format: 'jwk',
+    });
+  } catch {
+    return weak('The point of this key is not on its curve. Make a new key.');
+  }
+  return { ok: true, bits: curve.bits };
+}
+
+/** The application that a security key made the key for: `ssh:` and what its owner added. */
+function checkApplication(application: Buffer | undefined, verdict: BlobVerdict): BlobVerdict {
+  if (!verdict.ok) return verdict;
+  return /^ssh:[\x20-\x7e]{0,200}$/.test(application?.toString('latin1') ?? '')
+    ? verdict
+    : malformed('The key was made by a security key for something else than ssh.');
+}
+
+function checkRsa(exponent: Buffer | undefined, modulus: Buffer | undefined): BlobVerdict {
+  const e = readMpint(exponent);
+  const n = readMpint(modulus);
+  if (e === undefined || n === undefined)
+    return malformed('A number in the key is not in canonical form.');
+  const bits = bitLength(n);
+  if (bits < MIN_RSA_BITS) {
+    return weak(
+      `RSA keys need ${MIN_RSA_BITS} bits at least; this one has ${bits}. Make an Ed25519 key.`,
+    );
+  }
+  if (bits > MAX_RSA_BITS) {
+    return weak(
+      `RSA keys may have ${MAX_RSA_BITS} bits at most; this one has ${bits}. Make an Ed25519 key.`,
+    );
+  }
+  if (n % 2n === 0n) return weak('The modulus of this RSA key is even. Make a new key.');
+  if (e < 3n || e % 2n === 0n || bitLength(e) > MAX_RSA_EXPONENT_BITS) {
+    return weak('The exponent of this RSA key is not a sane one. Make a new key.');
+  }
+  return { ok: true, bits };
+}
+
+/** A positive number in the one form of RFC 4251 section 5: no needless leading zero, no sign. */
+function readMpint(field: Buffer | undefined): bigint | undefined {
+  const [first, second = 0] = field ?? [];
+  if (field === undefined || first === undefined || first >= 0x80) return undefined;
+  if (first === 0 && second < 0x80) return undefined;
+  return BigInt(`0x${field.toString('hex')}`);
+}
+
+function bitLength(value: bigint): number {
+  return value.toString(2).length;
+}

@@ -1,0 +1,71 @@
+/**
+ * What PostgreSQL says should be, for one subject, as far as a role may read it. The targets'
+ * `want` is a pure function of this and of the realm's settings.
+ */
+import type { AccountName, ShellName, ToolName } from './names.ts';
+
+/** A worker's right, and its queue. */
+export type Role = 'directory' | 'homes' | 'databases';
+export const ROLES: readonly Role[] = ['directory', 'homes', 'databases'];
+
+/**
+ * The credentials of an account: the epoch that is wanted, and the verifier last recorded
+ * (`*` and 40 hex digits, MariaDB's mysql_native_password) with the epoch it was made for.
+ */
+export interface WantedCredentials {
+  wantedEpoch: number;
+  recorded: { epoch: number; verifier: string } | undefined;
+}
+
+/** One key as it goes into the directory: `options type base64`, canonical, no comment. */
+export interface WantedKey {
+  line: string;
+  fingerprint: string;
+}
+
+export interface WantedPerson {
+  kind: 'person';
+  uid: number;
+  /** The unix account; for a person the shell name. */
+  account: AccountName;
+  shellName: ShellName;
+  state: 'active' | 'suspended' | 'deleted';
+  realmMember: boolean;
+  /** Was ever admitted: then a home and credentials are kept even when access is gone. */
+  everAdmitted: boolean;
+  /** directory only */
+  displayName?: string;
+  email?: string;
+  keys?: WantedKey[];
+  /** homes and databases only; undefined where the person never had any */
+  credentials?: WantedCredentials;
+}
+
+export interface WantedTool {
+  kind: 'tool';
+  uid: number;
+  /** `tools.<name>` */
+  account: AccountName;
+  name: ToolName;
+  state: 'active' | 'disabled' | 'deleted';
+  /**
+   * directory only. The effective members of the tool's group: its maintainers that are
+   * unsuspended realm members, tools among its maintainers, and the tool's own account.
+   */
+  members?: { kind: 'person' | 'tool'; account: AccountName }[];
+  /** homes and databases only */
+  credentials?: WantedCredentials;
+}
+
+export type Wanted = WantedPerson | WantedTool;
+
+/** Settings of the realm that wants depend on; all from the configuration. */
+export interface Realm {
+  realm: string;
+  realmGid: number;
+  toolHomes: string;
+  personHomes: string;
+  toolHomeMode: number;
+  maxUserConnections: number;
+  databaseServers: { name: string; kind: 'replica' | 'toolsdb' }[];
+}

@@ -1,0 +1,129 @@
+/**
+ * The verbs: everything that hands can do to the outside world. A closed union of plain JSON;
+ * never a secret; each carries what was seen, so that hands refuse a step whose ground has moved.
+ */
+
+/**
+ * An entry of the directory as targets speak of it: its place, its naming attribute, its name.
+ * Text form `<place>/<attribute>=<name>`, e.g. `toolGroups/cn=tools.bridgebot`. Only the LDAP edge
+ * turns it into a DN and back. DN-valued attributes (member, pwdPolicySubentry) hold this text form
+ * for entries inside the realm's places, and `dn:<DN>` for any other.
+ */
+export type EntryRef = `${Place}/${string}=${string}`;
+
+/**
+ * people `ou=people` · toolAccounts `ou=people,ou=servicegroups` · toolGroups `ou=servicegroups` ·
+ * groups `ou=groups` · sudoRules `ou=sudoers,cn=<realm>,ou=projects` · policies `ou=ppolicies` ·
+ * base (the marker `cn=chamberlain`), each below the base DN.
+ */
+export type Place =
+  'people' | 'toolAccounts' | 'toolGroups' | 'groups' | 'sudoRules' | 'policies' | 'base';
+
+/** Attribute values by name; every value a string, each attribute sorted and without doubles. */
+export type Attributes = Record<string, string[]>;
+
+/** A path on the file server: the area and the home's name; edges know where areas lie. */
+export interface HomePath {
+  area: 'toolHomes' | 'personHomes';
+  name: string;
+}
+
+/** What `lstat` and an open descriptor said of a path when it was surveyed. */
+export interface SeenPath {
+  ino: number;
+  uid: number;
+  gid: number;
+  /** permission bits, with setuid, setgid and sticky: `st_mode & 0o7777` */
+  mode: number;
+}
+
+export type Action =
+  | { verb: 'ldap.add'; entry: EntryRef; attributes: Attributes }
+  | {
+      verb: 'ldap.modify';
+      entry: EntryRef;
+      /** refused unless the entry (still) has these values */
+      expect: Record<string, string>;
+      changes: { attribute: string; remove: string[]; add: string[] }[];
+    }
+  | { verb: 'ldap.delete'; entry: EntryRef; expect: Record<string, string> }
+  | {
+      verb: 'dir.create';
+      home: HomePath;
+      uid: number;
+      gid: number;
+      mode: number;
+      /** folders inside it, same owner and mode */
+      folders: string[];
+      /** fill it from the configured skeleton */
+      skeleton: boolean;
+    }
+  | { verb: 'path.chmod'; home: HomePath; folder?: string; seen: SeenPath; mode: number }
+  | { verb: 'path.chgrp'; home: HomePath; folder?: string; seen: SeenPath; gid: number }
+  | { verb: 'path.setAcl'; home: HomePath; folder?: string; seen: SeenPath }
+  | {
+      verb: 'folder.create';
+      home: HomePath;
+      folder: string;
+      uid: number;
+      gid: number;
+      mode: number;
+      /** the home that it goes into */
+      seen: SeenPath;
+    }
+  | {
+      /** Makes a new password, records its verifier, and puts the file in place. */
+      verb: 'credentials.write';
+      home: HomePath;
+      /** the home; left out where a step before this one makes it: then its owner alone must fit */
+      seen?: SeenPath;
+      user: string;
+      uid: number;
+      epoch: number;
+    }
+  | {
+      verb: 'credentials.own';
+      home: HomePath;
+      /** the home, then the file in it */
+      seen: SeenPath;
+      file: SeenPath;
+      uid: number;
+      mode: number;
+    }
+  | {
+      /** refused where the user is there already */
+      verb: 'db.createUser';
+      server: string;
+      user: string;
+      uid: number;
+      epoch: number;
+      maxUserConnections: number;
+      locked: boolean;
+      grants: string[];
+    }
+  | { verb: 'db.setVerifier'; server: string; user: string; uid: number; epoch: number }
+  | { verb: 'db.setLimit'; server: string; user: string; maxUserConnections: number }
+  | { verb: 'db.grant'; server: string; user: string; grants: string[] }
+  | {
+      /** Takes everything, ends the user's connections, and gives `keep` again. */
+      verb: 'db.revoke';
+      server: string;
+      user: string;
+      /** what is too much */
+      grants: string[];
+      keep: string[];
+      /** whether the account is locked afterwards: it is locked meanwhile */
+      locked: boolean;
+    }
+  | {
+      /** Locking ends the user's connections too. */
+      verb: 'db.setLocked';
+      server: string;
+      user: string;
+      locked: boolean;
+      maxUserConnections: number;
+    }
+  | { verb: 'db.dropUser'; server: string; user: string };
+
+/** create · change · revoke (access goes, data stays) · destroy */
+export type Effect = 'create' | 'change' | 'revoke' | 'destroy';

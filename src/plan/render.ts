@@ -1,0 +1,110 @@
+/** A plan as text for people. Pure: no colour, no clock. */
+import type { Effect } from './action.ts';
+import type { Report, Unreadable } from './report.ts';
+
+const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
+
+/** As many accounts are named where many have the same trouble. */
+const NAMED = 5;
+
+/** The words for each effect, in the order in which totals name them. */
+const EFFECTS: readonly Effect[] = ['create', 'change', 'revoke', 'destroy'];
+
+/** How much of everything a plan holds. */
+export interface Totals {
+  subjects: number;
+  steps: number;
+  create: number;
+  change: number;
+  revoke: number;
+  destroy: number;
+  findings: number;
+  waiting: number;
+  unreadable: number;
+}
+
+/** Counts what a plan holds. */
+export function countPlan(report: Report): Totals {
+  const effects = { create: 0, change: 0, revoke: 0, destroy: 0 };
+  for (const step of report.steps) effects[step.effect] += 1;
+  return {
+    subjects: report.subjects,
+    steps: report.steps.length,
+    ...effects,
+    findings: report.findings.length,
+    waiting: report.waiting.length,
+    unreadable: report.unreadable.length,
+  };
+}
+
+/**
+ * Renders a plan: per account each step (`+` create, `~` change, `-` revoke, `!` destroy), each
+ * finding (`?`) and what it waits for (`…`); then what could not be read; then totals and digest.
+ */
+export function renderPlan(report: Report, digest: string): string {
+  const width = Math.max(
+    0,
+    ...[...report.steps, ...report.findings, ...report.waiting].map(({ target }) => target.length),
+  );
+  const accounts = new Map<string, string[]>();
+  const add = (account: string, mark: string, target: string, what: string, why: string) => {
+    const lines = accounts.get(account) ?? [];
+    lines.push(`  ${mark} ${target.padEnd(width)}  ${what}`, `    ${' '.repeat(width)}  ${why}`);
+    accounts.set(account, lines);
+  };
+  for (const step of report.steps) {
+    const what = `${step.object}: ${step.change}`;
+    add(step.account, MARKS[step.effect], step.target, what, `because ${step.because}`);
+  }
+  for (const { account, target, object, code, sentence } of report.findings) {
+    add(account, '?', target, `${object}: ${code}`, sentence);
+  }
+  for (const { account, target, sentence } of report.waiting) {
+    add(account, '…', target, 'waiting', sentence);
+  }
+  const parts = [...accounts]
+    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+    .map(([account, lines]) => [account, ...lines].join('\n'));
+  if (report.unreadable.length > 0) {
+    parts.push(
+      [
+        'UNREADABLE: nothing is known of these, so nothing is concluded',
+        ...renderUnreadable(report.unreadable),
+      ].join('\n'),
+    );
+  }
+  parts.push(`${renderTotals(countPlan(report))}\ndigest ${digest}`);
+  return parts.join('\n\n').replace(/[^\P{C}\n]/gu, '?');
+}
+
+/** A server that is away is unreadable for each subject: said once, with the first few of them. */
+function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
+  const accounts = new Map<string, string[]>();
+  for (const { target, account, sentence } of unreadable) {
+    const what = `  ${target}: ${sentence}`;
+    const of = accounts.get(what) ?? [];
+    if (account !== undefined) of.push(account);
+    accounts.set(what, of);
+  }
+  return [...accounts].map(([what, of]) => {
+    const more = of.length > NAMED ? `, and ${of.length - NAMED} more` : '';
+    return of.length === 0 ? what : `${what} (${of.slice(0, NAMED).join(', ')}${more})`;
+  });
+}
+
+function renderTotals(totals: Totals): string {
+  const effects = EFFECTS.filter((effect) => totals[effect] > 0).map(
+    (effect) => `${totals[effect]} ${effect}`,
+  );
+  return [
+    `${count(totals.subjects, 'subject')} looked at: `,
+    totals.steps === 0 ? 'nothing to do' : `${count(totals.steps, 'step')} (${effects.join(', ')})`,
+    totals.findings === 0 ? '' : `, ${count(totals.findings, 'finding')}`,
+    totals.waiting === 0 ? '' : `, ${totals.waiting} waiting`,
+    totals.unreadable === 0 ? '' : `, ${totals.unreadable} UNREADABLE`,
+  ].join('');
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}

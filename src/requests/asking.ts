@@ -1,0 +1,129 @@
+/** What every kind's rules are given, what they answer, and the rights that they share. */
+import type { Config } from '../config.ts';
+import { ChamberlainError, type Code } from '../errors.ts';
+import type { Role } from '../model/wanted.ts';
+import { findSubjects, type NamedSubject } from '../store/names.ts';
+import type { Raise } from '../store/convergence.ts';
+import { findPerson, type Person } from '../store/people.ts';
+import type { Client } from '../store/postgres.ts';
+import { findTool, type Tool } from '../store/tools.ts';
+
+/** One request, in the transaction that decides it. */
+export interface Asking<R> {
+  client: Client;
+  config: Config;
+  request: R;
+  /** the portal that sent it; undefined for an admin's own key */
+  portal: string | undefined;
+  /** shell name of the person who asks */
+  requestedBy: string;
+  /** undefined only for someone who asks to be created */
+  asker: Person | undefined;
+  now: Date;
+}
+
+/** What an accepted request has done. */
+export interface Decision {
+  subject: number;
+  account: string;
+  /** which fields changed, for the audit */
+  fields: string[];
+  raises: Raise[];
+  /** told when everything raised is applied (at once where nothing was) */
+  onDone: {
+    event: string;
+    /** portals that are told besides those whose configuration says so */
+    portals: string[];
+    data: Record<string, unknown>;
+  };
+}
+
+/** Decides one kind: writes the wanted state and answers, or throws a refusal. */
+export type Decide<R> = (asking: Asking<R>) => Promise<Decision>;
+
+/** A refusal: a stable code, and a sentence that says what is wrong and what to do. */
+export function refuse(code: Code, sentence: string): never {
+  throw new ChamberlainError(code, sentence);
+}
+
+/** The generations of one subject. */
+export function raises(subject: number, ...roles: Role[]): Raise[] {
+  return roles.map((role) => ({ subject, role }));
+}
+
+/** The person that a request is about. Throws PERSON_UNKNOWN; with `active`, PERSON_SUSPENDED. */
+export async function requirePerson(
+  { client, config }: Pick<Asking<unknown>, 'client' | 'config'>,
+  shellName: string,
+): Promise<Person> {
+  const person = await findPerson(client, shellName, config.admin);
+  if (person === undefined || person.state === 'deleted') {
+    refuse('PERSON_UNKNOWN', `There is no person ${shellName}. Create the person first.`);
+  }
+  return person;
+}
+
+/** Refuses anyone but an admin. */
+export function requireAdmin({ asker, requestedBy }: Asking<unknown>): void {
+  if (asker?.admin !== true) refuse('NOT_ALLOWED', `${requestedBy} is not an admin. Ask an admin.`);
+}
+
+/** Refuses anyone but the person or an admin. */
+export function requireSelfOrAdmin(asking: Asking<unknown>, person: Person): void {
+  if (asking.asker?.uid === person.uid || asking.asker?.admin === true) return;
+  refuse(
+    'NOT_ALLOWED',
+    `Only ${person.account} or an admin may ask for this, not ${asking.requestedBy}.`,
+  );
+}
+
+/** The tool that a request is about, where the asker is a direct maintainer or an admin. */
+export async function requireMaintainedTool(asking: Asking<unknown>, name: string): Promise<Tool> {
+  const { client, config, asker, requestedBy } = asking;
+  const tool = await findTool(client, name, asker?.uid ?? 0);
+  if (tool === undefined || tool.state === 'deleted') {
+    refuse('TOOL_UNKNOWN', `There is no tool ${name}. Check the name.`);
+  }
+  if (name === config.admin && asker?.admin !== true) {
+    refuse('ADMIN_TOOL', `Only an admin may change the tool ${name}.`);
+  }
+  if (asker?.admin === true) return tool;
+  if (!tool.maintained) {
+    refuse(
+      'NOT_ALLOWED',
+      `${requestedBy} is not a maintainer of ${name}. Ask one of its maintainers or an admin.`,
+    );
+  }
+  if (!asker?.realmMember) {
+    refuse('PERSON_NOT_REALM_MEMBER', `${requestedBy} has no access to the realm. Ask for access first.`);
+  }
+  return tool;
+}
+
+/** Those who may become maintainers: people who are active realm members, and tools. */
+export async function requireMaintainers(
+  client: Client,
+  accounts: readonly string[],
+): Promise<NamedSubject[]> {
+  const unique = [...new Set(accounts)];
+  const found = await findSubjects(client, unique);
+  return unique.map((account) => {
+    const subject = found.get(account);
+    if (subject === undefined || subject.state === 'deleted') {
+      refuse(
+        'PERSON_UNKNOWN',
+        `There is no person or tool ${account}. A tool is named with its prefix, such as tools.${account}.`,
+      );
+    }
+    if (subject.kind === 'person') {
+      if (subject.state !== 'active') refuse('PERSON_SUSPENDED', `${account} is suspended.`);
+      if (!subject.realmMember) {
+        refuse(
+          'PERSON_NOT_REALM_MEMBER',
+          `${account} has no access to the realm. Access must be granted first.`,
+        );
+      }
+    }
+    return subject;
+  });
+}

@@ -1,0 +1,108 @@
+/** `chamberlain found`: the first admin, made where nobody could ask or approve yet. */
+import { createHash } from 'node:crypto';
+import type { Config } from '../config.ts';
+import { type AccountName, parseNewToolName, type ToolName, toolAccount } from '../model/names.ts';
+import { REQUEST_SCHEMAS } from '../model/request.ts';
+import { writeAudit } from '../store/audit.ts';
+import { raise } from '../store/convergence.ts';
+import { allocateId, syncRanges } from '../store/ids.ts';
+import { admitPerson, isRealmEmpty } from '../store/people.ts';
+import { inTransaction, type Pool, withClient } from '../store/postgres.ts';
+import { insertRequest } from '../store/requests.ts';
+import { insertTool } from '../store/tools.ts';
+import { raises, refuse } from './asking.ts';
+import { createPerson } from './person.ts';
+
+export interface Founded {
+  person: { uid: number; account: AccountName };
+  tool: { uid: number; account: AccountName };
+}
+
+/**
+ * Makes a person, admits the person to the realm, and makes the admin tool with this one
+ * maintainer. Once: refused (NOT_ALLOWED) where there is a person already. Runs as the owner of the
+ * database, since nobody has the right to ask for it.
+ */
+export async function found(
+  pool: Pool,
+  config: Config,
+  shellName: string,
+  { displayName, email, key }: { displayName: string; email: string; key?: string | undefined },
+): Promise<Founded> {
+  const parsed = REQUEST_SCHEMAS['person.create'].safeParse({
+    kind: 'person.create',
+    requestedBy: shellName,
+    shellName,
+    displayName,
+    email,
+    key,
+  });
+  if (!parsed.success) {
+    refuse('REQUEST_INVALID', parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+  }
+  const toolName = parseNewToolName(config.admin);
+  if (toolName === undefined) refuse('NAME_INVALID', `${config.admin} cannot be the name of a tool.`);
+  await withClient(pool, (client) => syncRanges(client, config));
+  return inTransaction(pool, async (client) => {
+    await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
+    if (!(await isRealmEmpty(client))) {
+      refuse('NOT_ALLOWED', 'The realm has people already, so an admin can be made by a request.');
+    }
+    const person = await createPerson({
+      client,
+      config,
+      request: parsed.data,
+      portal: undefined,
+      requestedBy: shellName,
+      asker: undefined,
+      now: new Date(),
+    });
+    await admitPerson(client, person.subject);
+    const uid = await allocateId(client, 'tool');
+    const account = toolAccount(config.realm, toolName as ToolName);
+    await insertTool(client, {
+      uid,
+      name: toolName as ToolName,
+      account,
+      title: 'Administration of the realm',
+      maintainers: [person.subject],
+    });
+    const id = (await insertRequest(client, {
+      portal: undefined,
+      jti: undefined,
+      bodySha256: createHash('sha256').update('found').digest(),
+      kind: 'found',
+      requestedBy: shellName,
+      approvedBy: undefined,
+      subject: person.subject,
+      verdict: 'accepted',
+      code: undefined,
+      sentence: undefined,
+      urgent: false,
+      onDone: { event: 'tool.ready', portals: [], data: { tool: config.admin, account, uid } },
+      done: false,
+    })) as string;
+    await raise(
+      client,
+      id,
+      [person.subject, uid].flatMap((subject) => raises(subject, 'directory', 'homes', 'databases')),
+      false,
+    );
+    await writeAudit(client, {
+      request: id,
+      portal: undefined,
+      kind: 'found',
+      requestedBy: shellName,
+      approvedBy: undefined,
+      subject: person.subject,
+      account: person.account,
+      fields: ['person', 'access', 'admin'],
+      verdict: 'accepted',
+      code: undefined,
+    });
+    return {
+      person: { uid: person.subject, account: person.account as AccountName },
+      tool: { uid, account },
+    };
+  });
+}

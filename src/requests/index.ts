@@ -1,0 +1,24 @@
+/** The rules of each kind, by name. */
+import type { RequestKind, RequestOf } from '../model/request.ts';
+import { grantAccess, refuseAccess, requestAccess, revokeAccess } from './access.ts';
+import type { Decide } from './asking.ts';
+import { rotateCredentials } from './credentials.ts';
+import { addKey, removeKeyOf } from './key.ts';
+import { createPerson, updatePersonFields } from './person.ts';
+import { addMaintainer, createTool, removeMaintainer, updateTool } from './tool.ts';
+
+export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
+  'person.create': createPerson,
+  'person.update': updatePersonFields,
+  'access.request': requestAccess,
+  'access.grant': grantAccess,
+  'access.refuse': refuseAccess,
+  'access.revoke': revokeAccess,
+  'key.add': addKey,
+  'key.remove': removeKeyOf,
+  'tool.create': createTool,
+  'tool.update': updateTool,
+  'maintainer.add': addMaintainer,
+  'maintainer.remove': removeMaintainer,
+  'credentials.rotate': rotateCredentials,
+};

@@ -1,0 +1,89 @@
+/** person.create, person.update */
+import { allocateId } from '../store/ids.ts';
+import { normalName, parseNewShellName } from '../model/names.ts';
+import type { RequestOf } from '../model/request.ts';
+import { isReservedName } from '../model/reserved-names.ts';
+import { readNameState } from '../store/names.ts';
+import { insertPerson, isDisplayNameTaken, updatePerson } from '../store/people.ts';
+import { addKeyTo } from './key.ts';
+import {
+  type Decide,
+  raises,
+  refuse,
+  requireAdmin,
+  requirePerson,
+  requireSelfOrAdmin,
+} from './asking.ts';
+
+export const createPerson: Decide<RequestOf<'person.create'>> = async (asking) => {
+  const { client, request, requestedBy } = asking;
+  if (requestedBy !== request.shellName) requireAdmin(asking);
+  const normal = normalName(request.shellName);
+  const state = await readNameState(client, normal);
+  if (state === 'taken') {
+    refuse('NAME_TAKEN', `The name ${request.shellName} is taken, or was once. Choose another name.`);
+  }
+  if (isReservedName(normal)) {
+    refuse('NAME_RESERVED', `The name ${request.shellName} is reserved. Choose another name.`);
+  }
+  if (state === 'foreign') {
+    refuse(
+      'NAME_FOREIGN',
+      `The name ${request.shellName} belongs to something else in the directory. Choose another name.`,
+    );
+  }
+  const shellName = parseNewShellName(request.shellName);
+  if (shellName === undefined) {
+    refuse(
+      'NAME_INVALID',
+      'A shell name starts with a letter and has 1 to 31 lower-case letters, digits and dashes.',
+    );
+  }
+  await requireFreeDisplayName(asking.client, request.displayName, 0);
+  const uid = await allocateId(client, 'person');
+  await insertPerson(client, {
+    uid,
+    shellName,
+    displayName: request.displayName,
+    email: request.email,
+  });
+  const fields = ['shellName', 'displayName', 'email'];
+  if (request.key !== undefined) {
+    await addKeyTo(asking, { uid, account: shellName }, { key: request.key });
+    fields.push('key');
+  }
+  return {
+    subject: uid,
+    account: shellName,
+    fields,
+    raises: raises(uid, 'directory'),
+    onDone: { event: 'person.ready', portals: [], data: { account: shellName, uid } },
+  };
+};
+
+export const updatePersonFields: Decide<RequestOf<'person.update'>> = async (asking) => {
+  const { client, request } = asking;
+  const person = await requirePerson(asking, request.person);
+  requireSelfOrAdmin(asking, person);
+  if (request.displayName !== undefined) {
+    await requireFreeDisplayName(client, request.displayName, person.uid);
+  }
+  const fields = await updatePerson(client, person.uid, request);
+  return {
+    subject: person.uid,
+    account: person.account,
+    fields,
+    raises: fields.length === 0 ? [] : raises(person.uid, 'directory'),
+    onDone: { event: 'person.updated', portals: [], data: { account: person.account, fields } },
+  };
+};
+
+async function requireFreeDisplayName(
+  client: Parameters<typeof isDisplayNameTaken>[0],
+  displayName: string,
+  exceptUid: number,
+): Promise<void> {
+  if (await isDisplayNameTaken(client, displayName, exceptUid)) {
+    refuse('NAME_TAKEN', 'Another person has this display name. Choose another display name.');
+  }
+}

@@ -1,0 +1,145 @@
+/** tool.create, tool.update, maintainer.add, maintainer.remove */
+import { isReservedToolName, normalName, parseNewToolName, toolAccount } from '../model/names.ts';
+import type { RequestOf } from '../model/request.ts';
+import { allocateId } from '../store/ids.ts';
+import { findSubjects, readNameState } from '../store/names.ts';
+import {
+  addMaintainers,
+  countAdmins,
+  insertTool,
+  readMaintainers,
+  removeMaintainers,
+  updateToolTitle,
+} from '../store/tools.ts';
+import {
+  type Asking,
+  type Decide,
+  raises,
+  refuse,
+  requireMaintainedTool,
+  requireMaintainers,
+} from './asking.ts';
+
+export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
+  const { client, config, request, requestedBy, asker } = asking;
+  if (!asker?.realmMember) {
+    refuse('PERSON_NOT_REALM_MEMBER', `${requestedBy} has no access to the realm. Ask for access first.`);
+  }
+  const normal = normalName(request.name);
+  const state = await readNameState(client, toolAccount(config.realm, normal));
+  if (state === 'taken') {
+    refuse('NAME_TAKEN', `The name ${request.name} is taken, or was once. Choose another name.`);
+  }
+  if (isReservedToolName(normal)) {
+    refuse('NAME_RESERVED', `The name ${request.name} is reserved. Choose another name.`);
+  }
+  if (state === 'foreign') {
+    refuse(
+      'NAME_FOREIGN',
+      `The name ${request.name} belongs to something else in the directory. Choose another name.`,
+    );
+  }
+  const name = parseNewToolName(request.name);
+  if (name === undefined) {
+    refuse(
+      'NAME_INVALID',
+      'A tool name starts with a letter, has 1 to 26 lower-case letters, digits and dashes, and does not end in a dash.',
+    );
+  }
+  const named = request.maintainers ?? [];
+  const accounts = asker.admin && named.length > 0 ? named : [requestedBy, ...named];
+  const maintainers = await requireMaintainers(client, accounts);
+  const uid = await allocateId(client, 'tool');
+  const account = toolAccount(config.realm, name);
+  await insertTool(client, {
+    uid,
+    name,
+    account,
+    title: request.title,
+    maintainers: maintainers.map((maintainer) => maintainer.uid),
+  });
+  return {
+    subject: uid,
+    account,
+    fields: ['name', 'title', 'maintainers'],
+    raises: raises(uid, 'directory', 'homes', 'databases'),
+    onDone: { event: 'tool.ready', portals: [], data: { tool: name, account, uid } },
+  };
+};
+
+export const updateTool: Decide<RequestOf<'tool.update'>> = async (asking) => {
+  const { client, request } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  const changed = await updateToolTitle(client, tool.uid, request.title);
+  const fields = changed ? ['title'] : [];
+  return {
+    subject: tool.uid,
+    account: tool.account,
+    fields,
+    raises: [], // the title stands nowhere but here
+    onDone: { event: 'tool.updated', portals: [], data: { tool: request.tool, fields } },
+  };
+};
+
+export const addMaintainer: Decide<RequestOf<'maintainer.add'>> = async (asking) => {
+  const { client, config, request } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  const added = await requireMaintainers(client, accountsOf(request));
+  const present = await readMaintainers(client, tool.uid);
+  for (const { uid, account, kind } of added) {
+    if (uid === tool.uid) refuse('NOT_ALLOWED', `${account} cannot maintain itself.`);
+    if (present.has(uid)) {
+      refuse('MAINTAINER_ALREADY', `${account} maintains ${request.tool} already.`);
+    }
+    if (request.tool === config.admin && kind !== 'person') {
+      refuse('ADMIN_TOOL', `Only people may maintain the tool ${config.admin}, not ${account}.`);
+    }
+  }
+  await addMaintainers(
+    client,
+    tool.uid,
+    added.map(({ uid }) => uid),
+  );
+  return maintainersChanged(asking, tool, 'maintainer.added', accountsOf(request));
+};
+
+export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (asking) => {
+  const { client, config, request } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  const found = await findSubjects(client, accountsOf(request));
+  const present = await readMaintainers(client, tool.uid);
+  const removed = [...new Set(accountsOf(request))].map((account) => {
+    const uid = found.get(account)?.uid;
+    if (uid === undefined || !present.has(uid)) {
+      refuse('MAINTAINER_UNKNOWN', `${account} does not maintain ${request.tool}. Check the name.`);
+    }
+    return uid;
+  });
+  await removeMaintainers(client, tool.uid, removed);
+  if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
+    refuse('ADMIN_TOOL', `The tool ${config.admin} keeps at least one maintainer who is an admin.`);
+  }
+  return maintainersChanged(asking, tool, 'maintainer.removed', accountsOf(request));
+};
+
+function accountsOf(request: {
+  person?: string | undefined;
+  maintainers?: string[] | undefined;
+}): string[] {
+  return request.maintainers ?? [request.person ?? ''];
+}
+
+function maintainersChanged(
+  { request }: Asking<{ tool: string }>,
+  tool: { uid: number; account: string },
+  event: string,
+  maintainers: string[],
+) {
+  return {
+    subject: tool.uid,
+    account: tool.account,
+    fields: ['maintainers'],
+    raises: raises(tool.uid, 'directory'),
+    onDone: { event, portals: [], data: { tool: request.tool, account: tool.account, maintainers } },
+  };
+}

@@ -1,0 +1,330 @@
+/**
+ * The verdict on one request: checked, decided and recorded in one transaction.
+ *
+ *   job ──▶ size, shape, signature ──▶ first verdict, if it had one
+ *                                  ──▶ times, schema, portal's right, who asks, the kind's rules
+ *       ──▶ accepted: state, ids, audit, events, raised generations, all in one transaction
+ *       ──▶ refused: a code and a sentence in `requests`, `events` and `audit`, and nothing else
+ *
+ * A fault of a server is not a verdict: it is thrown, and the request waits.
+ */
+import { createHash } from 'node:crypto';
+import { adminOfPortal, type Config, type Portal } from '../config.ts';
+import { verifyToken } from '../edges/token.ts';
+import { ChamberlainError, CODES, type Code, codeOf } from '../errors.ts';
+import { canonicalJson } from '../model/canonical-json.ts';
+import {
+  type Claims,
+  MAX_JOB_BYTES,
+  type Request,
+  REQUEST_SCHEMAS,
+  type RequestKind,
+  URGENT_KINDS,
+} from '../model/request.ts';
+import { writeAudit } from '../store/audit.ts';
+import { raise } from '../store/convergence.ts';
+import { writeEvents } from '../store/events.ts';
+import { findPerson } from '../store/people.ts';
+import { type Client, sqlState, transact } from '../store/postgres.ts';
+import { findVerdict, insertRequest } from '../store/requests.ts';
+import type { Asking, Decision } from './asking.ts';
+import { doneEvents } from './done.ts';
+import { DECIDE } from './index.ts';
+
+/** What a portal finds as the return value of its job. */
+export interface Verdict {
+  verdict: 'accepted' | 'refused';
+  code?: string | undefined;
+  sentence?: string | undefined;
+}
+
+/** Everything about a refusal that is known by then. */
+interface Refusal {
+  code: Code;
+  sentence: string;
+  /** set only where the signature was good */
+  claims?: Claims;
+  /** the portal that is told, where one is known */
+  portal: string | undefined;
+  bodySha256: Buffer;
+  kind?: string | undefined;
+}
+
+/** Gives a job of a portal its verdict. Throws only for faults of servers and of the program. */
+export async function giveVerdict(
+  client: Client,
+  config: Config,
+  data: unknown,
+  { urgentQueue, now }: { urgentQueue: boolean; now: Date },
+): Promise<Verdict> {
+  const bytes = JSON.stringify(data) ?? '';
+  const wholeSha256 = sha256(bytes);
+  const refuseUnsigned = (code: Code, sentence: string, portal?: string) =>
+    recordRefusal(client, { code, sentence, portal, bodySha256: wholeSha256 });
+
+  if (Buffer.byteLength(bytes) > MAX_JOB_BYTES) {
+    return refuseUnsigned('REQUEST_TOO_LARGE', `The job holds more than ${MAX_JOB_BYTES} bytes.`);
+  }
+  const token = (data as { token?: unknown } | null)?.token;
+  if (typeof token !== 'string') return refuseUnsigned('REQUEST_MALFORMED', sentenceOf('REQUEST_MALFORMED'));
+  const verified = await verifyToken(token, config, now);
+  if (!verified.ok && !(verified.verified && verified.claims !== undefined)) {
+    return refuseUnsigned(verified.code, verified.sentence, verified.portal);
+  }
+  const claims = verified.claims as Claims;
+  const portal = config.portals.find((each) => each.name === claims.iss) as Portal;
+  const identity = {
+    claims,
+    portal: portal.name,
+    bodySha256: sha256(canonicalJson({ sub: claims.sub, request: claims.request })),
+    kind: typeof claims.request.kind === 'string' ? claims.request.kind.slice(0, 64) : undefined,
+  };
+
+  const first = await findVerdict(client, portal.name, claims.jti);
+  if (first !== undefined) {
+    if (first.bodySha256.equals(identity.bodySha256)) {
+      return { verdict: first.verdict, code: first.code, sentence: first.sentence };
+    }
+    return recordRefusal(client, {
+      code: 'REQUEST_REPLAYED',
+      sentence: sentenceOf('REQUEST_REPLAYED'),
+      portal: portal.name,
+      bodySha256: wholeSha256,
+      kind: identity.kind,
+    });
+  }
+  try {
+    if (!verified.ok) throw new ChamberlainError(verified.code, verified.sentence);
+    const request = parseRequest(claims.request);
+    checkPortal(portal, request.kind, urgentQueue);
+    return await transact(client, () => accept(client, config, identity, request, now));
+  } catch (error) {
+    if (isFault(error) || (codeOf(error) === 'INTERNAL' && !(await isAlive(client)))) throw error;
+    const code = codeOf(error);
+    return recordRefusal(client, {
+      ...identity,
+      code,
+      // what PostgreSQL said of a row may hold what was in it
+      sentence: code === 'INTERNAL' ? sentenceOf(code) : (error as Error).message,
+    });
+  }
+}
+
+/** Records a job whose bytes are not JSON. */
+export async function refuseBytes(client: Client, bytes: string): Promise<Verdict> {
+  return recordRefusal(client, {
+    code: 'REQUEST_MALFORMED',
+    sentence: sentenceOf('REQUEST_MALFORMED'),
+    portal: undefined,
+    bodySha256: sha256(bytes),
+  });
+}
+
+function parseRequest(body: Record<string, unknown>): Request {
+  const kind = body.kind;
+  if (typeof kind !== 'string' || !Object.hasOwn(REQUEST_SCHEMAS, kind)) {
+    throw new ChamberlainError('REQUEST_KIND_UNKNOWN', sentenceOf('REQUEST_KIND_UNKNOWN'));
+  }
+  const result = REQUEST_SCHEMAS[kind as RequestKind].safeParse(body);
+  if (result.success) return result.data;
+  const issues = result.error.issues.slice(0, 5).map((issue) => {
+    const path = issue.path.join('.');
+    return path === '' ? issue.message : `${path}: ${issue.message}`;
+  });
+  throw new ChamberlainError(
+    'REQUEST_INVALID',
+    `${issues.join('; ').slice(0, 1000)}. Compare it with \`chamberlain schema ${kind}\`.`,
+  );
+}
+
+function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): void {
+  if (portal.kinds !== 'all' && !portal.kinds.includes(kind)) {
+    throw new ChamberlainError(
+      'REQUEST_KIND_FORBIDDEN',
+      `The portal ${portal.name} may not send ${kind}. An operator can list the kind for it.`,
+    );
+  }
+  if (urgentQueue && !URGENT_KINDS.has(kind)) {
+    throw new ChamberlainError(
+      'REQUEST_NOT_URGENT',
+      `${kind} does not belong on the urgent queue. Send it to the queue \`requests\`.`,
+    );
+  }
+}
+
+async function accept(
+  client: Client,
+  config: Config,
+  identity: Omit<Refusal, 'code' | 'sentence'> & { claims: Claims },
+  request: Request,
+  now: Date,
+): Promise<Verdict> {
+  const { claims } = identity;
+  const asker = await findPerson(client, request.requestedBy, config.admin);
+  const admin = adminOfPortal(claims.iss);
+  if (admin !== undefined && (request.requestedBy !== admin || claims.sub !== admin || !asker?.admin)) {
+    throw new ChamberlainError(
+      'NOT_ALLOWED',
+      `This key speaks for ${admin} alone, and only while ${admin} is an admin.`,
+    );
+  }
+  const creatingOneself =
+    request.kind === 'person.create' && request.shellName === request.requestedBy;
+  if (!creatingOneself && (asker === undefined || asker.state === 'deleted')) {
+    throw new ChamberlainError(
+      'PERSON_UNKNOWN',
+      `The one who asks, ${request.requestedBy}, is no person here. Create the person first.`,
+    );
+  }
+  if (asker?.state === 'suspended') {
+    throw new ChamberlainError(
+      'PERSON_SUSPENDED',
+      `${request.requestedBy} is suspended and may not ask for anything.`,
+    );
+  }
+  const portal = admin === undefined ? claims.iss : undefined;
+  const asking: Asking<Request> = {
+    client,
+    config,
+    request,
+    portal,
+    requestedBy: request.requestedBy,
+    asker,
+    now,
+  };
+  const decide = DECIDE[request.kind] as (of: Asking<Request>) => Promise<Decision>;
+  const decision = await decide(asking);
+  const done = decision.raises.length === 0;
+  const urgent = URGENT_KINDS.has(request.kind);
+  const id = (await insertRequest(client, {
+    portal: claims.iss,
+    jti: claims.jti,
+    bodySha256: identity.bodySha256,
+    kind: request.kind,
+    requestedBy: request.requestedBy,
+    approvedBy: claims.sub,
+    subject: decision.subject,
+    verdict: 'accepted',
+    code: undefined,
+    sentence: undefined,
+    urgent,
+    onDone: decision.onDone,
+    done,
+  })) as string;
+  await raise(client, id, decision.raises, urgent);
+  await writeEvents(client, [
+    ...(portal === undefined
+      ? []
+      : [
+          {
+            portal,
+            event: 'request.accepted',
+            subject: decision.subject,
+            request: claims.jti,
+            data: { kind: request.kind, account: decision.account },
+          },
+        ]),
+    ...(done
+      ? doneEvents(config, {
+          portal: claims.iss,
+          jti: claims.jti,
+          kind: request.kind,
+          subject: decision.subject,
+          onDone: decision.onDone,
+        })
+      : []),
+  ]);
+  await writeAudit(client, {
+    request: id,
+    portal: claims.iss,
+    kind: request.kind,
+    requestedBy: request.requestedBy,
+    approvedBy: claims.sub,
+    subject: decision.subject,
+    account: decision.account,
+    fields: decision.fields,
+    verdict: 'accepted',
+    code: undefined,
+  });
+  return { verdict: 'accepted' };
+}
+
+/** Writes a refusal, and nothing else; the same unsigned bytes are recorded once. */
+async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict> {
+  const { code, sentence, claims, portal, bodySha256, kind } = refusal;
+  const requestedBy = claims?.request.requestedBy;
+  const names = {
+    requestedBy: typeof requestedBy === 'string' ? requestedBy.slice(0, 64) : undefined,
+    approvedBy: claims?.sub,
+  };
+  await transact(client, async () => {
+    const id = await insertRequest(client, {
+      portal: claims?.iss,
+      jti: claims?.jti,
+      bodySha256,
+      kind,
+      ...names,
+      subject: undefined,
+      verdict: 'refused',
+      code,
+      sentence,
+      urgent: false,
+      onDone: undefined,
+      done: true,
+    });
+    if (id === undefined) return;
+    const told = portal !== undefined && adminOfPortal(portal) === undefined ? portal : undefined;
+    await writeEvents(client, [
+      {
+        portal: told,
+        event: 'request.refused',
+        subject: undefined,
+        request: claims?.jti,
+        code,
+        data: { sentence, ...(kind === undefined ? {} : { kind }) },
+      },
+    ]);
+    await writeAudit(client, {
+      request: id,
+      portal,
+      kind,
+      // a name that nobody is known by may be anything, a person's own name too
+      requestedBy: undefined,
+      approvedBy: undefined,
+      subject: undefined,
+      account: undefined,
+      fields: [],
+      verdict: 'refused',
+      code,
+    });
+  });
+  return { verdict: 'refused', code, sentence };
+}
+
+/**
+ * Whether it may go away by itself: PostgreSQL that is away, or refuses for now (SQLSTATE classes 08,
+ * 40, 53, 55, 57, 58, and read-only 25006). What PostgreSQL refuses for what it was given (22, 23)
+ * would be refused again, for ever.
+ */
+function isFault(error: unknown): boolean {
+  const code = codeOf(error);
+  if (code !== 'INTERNAL') return CODES[code].retry;
+  const state = sqlState(error);
+  return state !== undefined && !state.startsWith('22') && !state.startsWith('23');
+}
+
+/** Whether PostgreSQL answers: then an error that it did not give is the program's own. */
+async function isAlive(client: Client): Promise<boolean> {
+  return client.query('SELECT 1').then(
+    () => true,
+    () => false,
+  );
+}
+
+function sentenceOf(code: Code): string {
+  return `${CODES[code].meaning} ${CODES[code].action}`;
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}

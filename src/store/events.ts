@@ -1,0 +1,29 @@
+/** The table `events`: what portals are told, numbered per portal in the order of commits. */
+import type { Client } from './postgres.ts';
+
+/** An event to be written. `portal` undefined: kept for admins, nobody can be told. */
+export interface NewEvent {
+  portal: string | undefined;
+  event: string;
+  subject: number | undefined;
+  /** jti of the request that it comes from */
+  request: string | undefined;
+  code?: string | undefined;
+  data: Record<string, unknown>;
+}
+
+/** Writes events in the transaction that they report. */
+export async function writeEvents(client: Client, events: readonly NewEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  await client.query({
+    name: 'write-events',
+    // rows of one portal in the order given; portals in one order, for their locks
+    text: `INSERT INTO events (portal, event, subject, request, code, data)
+           SELECT portal, event, subject, request, code, data FROM
+             ROWS FROM (jsonb_to_recordset($1::jsonb)
+               AS (portal text, event text, subject int, request uuid, code text, data jsonb))
+             WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
+           ORDER BY portal, n`,
+    values: [JSON.stringify(events)],
+  });
+}

@@ -1,0 +1,59 @@
+/** Numbers: allocation from the configured ranges. One statement, in the request's transaction. */
+import type { Config } from '../config.ts';
+import { ChamberlainError } from '../errors.ts';
+import { parsePosixId, type PosixId } from '../model/ids.ts';
+import { type Client, transact } from './postgres.ts';
+
+type Kind = 'person' | 'tool';
+
+// The lock on the ranges comes first, so that a second allocator sees where the first has left off.
+// The series is in the select list, where LIMIT stops it at the first number that is free.
+const ALLOCATE = `
+  WITH ranges AS MATERIALIZED (
+    SELECT first, last, next FROM id_ranges WHERE kind = $1 ORDER BY first FOR UPDATE
+  ), free AS MATERIALIZED (
+    SELECT first, id FROM (
+      SELECT first, generate_series(next, last) AS id FROM ranges WHERE next <= last ORDER BY first
+    ) AS candidate
+    WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = candidate.id)
+      AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = candidate.id AND f.id <> 0)
+    LIMIT 1
+  ), moved AS (
+    UPDATE id_ranges r SET next = free.id + 1 FROM free
+    WHERE r.kind = $1 AND r.first = free.first RETURNING free.id
+  )
+  INSERT INTO posix_ids (id, kind) SELECT id, $1 FROM moved RETURNING id`;
+
+/** Gives a number that was never given before and that nobody was seen to hold. Throws IDS_EXHAUSTED. */
+export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
+  const { rows } = await client.query({ name: 'allocate-id', text: ALLOCATE, values: [kind] });
+  const id = rows[0]?.id as number | undefined;
+  if (id === undefined) throw new ChamberlainError('IDS_EXHAUSTED', `allocating a number for a ${kind}`);
+  return parsePosixId(id);
+}
+
+/**
+ * Makes the ranges of the configuration known. One that grew at its end is widened; any other
+ * change of a range in use is refused, for numbers were given from it.
+ */
+export async function syncRanges(client: Client, config: Config): Promise<void> {
+  const wanted = [
+    ...config.ids.people.map((range) => ({ kind: 'person', ...range })),
+    ...config.ids.tools.map((range) => ({ kind: 'tool', ...range })),
+  ];
+  await transact(client, async () => {
+    for (const { kind, first, last } of wanted) {
+      try {
+        await client.query(
+          `INSERT INTO id_ranges AS r (kind, first, last, next) VALUES ($1, $2, $3, $2)
+           ON CONFLICT (kind, first) DO UPDATE SET last = greatest(r.last, excluded.last)`,
+          [kind, first, last],
+        );
+      } catch (cause) {
+        throw new ChamberlainError('CONFIG_INVALID', `ids: the ${kind} range ${first}-${last}`, {
+          cause,
+        });
+      }
+    }
+  });
+}

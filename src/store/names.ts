@@ -1,0 +1,42 @@
+/** The tables `names` and `foreign_sightings`: one namespace in normal form, never freed. */
+import type { Client } from './postgres.ts';
+
+export type NameState = 'free' | 'taken' | 'foreign';
+
+/** Whether an account name, in normal form, can be had. */
+export async function readNameState(client: Client, name: string): Promise<NameState> {
+  const { rows } = await client.query({
+    name: 'name-state',
+    text: `SELECT EXISTS (SELECT FROM names WHERE name = $1) AS taken,
+                  EXISTS (SELECT FROM foreign_sightings WHERE name = $1) AS foreign`,
+    values: [name],
+  });
+  const row = rows[0] as { taken: boolean; foreign: boolean };
+  return row.taken ? 'taken' : row.foreign ? 'foreign' : 'free';
+}
+
+/** What an account name stands for. */
+export interface NamedSubject {
+  uid: number;
+  kind: 'person' | 'tool';
+  account: string;
+  state: string;
+  realmMember: boolean;
+}
+
+/** Finds subjects by account name (exact bytes): people by shell name, tools as `tools.<name>`. */
+export async function findSubjects(
+  client: Client,
+  accounts: readonly string[],
+): Promise<Map<string, NamedSubject>> {
+  const { rows } = await client.query({
+    name: 'find-subjects',
+    text: `SELECT p.uid, 'person' AS kind, p.shell_name AS account, p.state,
+                  EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid) AS "realmMember"
+             FROM people p WHERE p.shell_name = ANY ($1)
+           UNION ALL
+           SELECT t.uid, 'tool', t.account, t.state, false FROM tools t WHERE t.account = ANY ($1)`,
+    values: [accounts],
+  });
+  return new Map((rows as NamedSubject[]).map((row) => [row.account, row]));
+}

@@ -1,0 +1,153 @@
+/** Connections to our PostgreSQL: one pool per role, each statement bounded in time. */
+import pg from 'pg';
+import { type Config, readSecret } from '../config.ts';
+import { ChamberlainError, codeOf } from '../errors.ts';
+
+export type Client = pg.PoolClient | pg.Client;
+export type Pool = pg.Pool;
+
+/** PostgreSQL roles of the program; the owner runs migrations and `found`. */
+export type PostgresRole =
+  | 'owner'
+  | 'intake'
+  | 'relay'
+  | 'directory'
+  | 'directory_eyes'
+  | 'homes'
+  | 'homes_eyes'
+  | 'databases'
+  | 'databases_eyes'
+  | 'sweep'
+  | 'admin';
+
+/** The settings of a connection as that role. A statement may take 5 s, a lock 3 s. */
+export function connectionSettings(config: Config, role: PostgresRole): pg.ClientConfig {
+  return {
+    host: config.postgres.host,
+    port: config.postgres.port,
+    database: config.postgres.database,
+    user: role === 'owner' ? 'chamberlain' : `chamberlain_${role}`,
+    password: readSecret(config, 'postgres', role),
+    application_name: `chamberlain ${role}`,
+    connectionTimeoutMillis: 3000,
+    // on the server, and a little later here, for a server that hangs instead of failing
+    statement_timeout: 5000,
+    lock_timeout: 3000,
+    query_timeout: 7000,
+    idle_in_transaction_session_timeout: 10_000,
+    keepAlive: true,
+  };
+}
+
+/**
+ * A pool of connections of that role. An idle connection that breaks is dropped in silence: the
+ * next use reports.
+ *
+ * @param options.durable whether a commit waits for the disk. Without it a crash of PostgreSQL may
+ *   lose the last commits, but never one that came before a durable commit. Only for what is done
+ *   again by itself.
+ */
+export function openPool(
+  config: Config,
+  role: PostgresRole,
+  { max, durable }: { max: number; durable: boolean },
+): Pool {
+  const pool = new pg.Pool({
+    ...connectionSettings(config, role),
+    ...(durable ? {} : { options: '-c synchronous_commit=off' }),
+    max,
+    idleTimeoutMillis: 30_000,
+  });
+  pool.on('error', () => {});
+  return pool;
+}
+
+/** Runs `act` on one connection, which is thrown away where it ends in an error of the connection. */
+export async function withClient<T>(pool: Pool, act: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await connect(pool);
+  let broken: Error | boolean = false;
+  const onError = (error: Error) => (broken = error);
+  client.on('error', onError);
+  try {
+    return await act(client);
+  } catch (error) {
+    // a refusal of ours, or an answer of the server (five-letter SQLSTATE), leaves the connection
+    // good; anything else leaves it in doubt
+    const answered = codeOf(error) !== 'INTERNAL' || sqlState(error) !== undefined;
+    if (!answered) broken ||= true;
+    throw error;
+  } finally {
+    client.removeListener('error', onError);
+    client.release(broken);
+  }
+}
+
+/** Runs `act` in one transaction on a connection of the pool. See `transact`. */
+export async function inTransaction<T>(
+  pool: Pool,
+  act: (client: Client) => Promise<T>,
+  options: { durable?: boolean } = {},
+): Promise<T> {
+  return withClient(pool, (client) => transact(client, () => act(client), options));
+}
+
+/**
+ * Runs `act` in one transaction: committed when it returns, rolled back when it throws. With
+ * `durable` the commit waits for the disk, whatever the connection does otherwise.
+ */
+export async function transact<T>(
+  client: Client,
+  act: () => Promise<T>,
+  { durable = false } = {},
+): Promise<T> {
+  await client.query(durable ? 'BEGIN; SET LOCAL synchronous_commit = on' : 'BEGIN');
+  try {
+    const result = await act();
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
+}
+
+/**
+ * A connection of its own that holds an advisory lock as long as it lives, so that one process at a
+ * time does what the lock stands for. Returns undefined where another holds it.
+ */
+export async function openLocked(
+  config: Config,
+  role: PostgresRole,
+  lock: number,
+): Promise<pg.Client | undefined> {
+  const client = new pg.Client(connectionSettings(config, role));
+  client.on('error', () => {}); // whoever uses it next is told
+  try {
+    await client.connect();
+    const { rows } = await client.query('SELECT pg_try_advisory_lock($1) AS locked', [lock]);
+    if (rows[0].locked === true) return client;
+  } catch (cause) {
+    void client.end().catch(() => {});
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL', { cause });
+  }
+  await client.end().catch(() => {});
+  return undefined;
+}
+
+/** Advisory locks that one process at a time holds. */
+export const INTAKE_LOCK = 1;
+export const RELAY_LOCK = 2;
+
+async function connect(pool: Pool): Promise<pg.PoolClient> {
+  try {
+    return await pool.connect();
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL', { cause });
+  }
+}
+
+/** The SQLSTATE of an error that the server answered with, else undefined. */
+export function sqlState(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}

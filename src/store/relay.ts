@@ -1,0 +1,216 @@
+/** What the relay does to our tables: leases, readiness, delivery. */
+import type { Config } from '../config.ts';
+import type { Role } from '../model/wanted.ts';
+import { doneEvents } from '../requests/done.ts';
+import { adminOfPortal } from '../config.ts';
+import { writeEvents } from './events.ts';
+import { type Client, inTransaction, type Pool } from './postgres.ts';
+
+/** How long a job may be unheard of before its subject is enqueued again. */
+const LEASE_SECONDS = 10;
+/** Most subjects of a role that are in Redis at a time, so that what is urgent never waits long. */
+const IN_FLIGHT = 64;
+
+export interface Due {
+  subject: number;
+  role: Role;
+  urgent: boolean;
+}
+
+// What takes access away first and without a bound, then of each role as many as there is room.
+const LEASE = `
+  WITH due AS (
+    SELECT c.subject, c.role FROM unnest($1::text[]) AS r (role), LATERAL (
+      SELECT subject, role FROM convergence
+      WHERE role = r.role AND applied < wanted AND state <> 'parked' AND urgent = $2
+        AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+      ORDER BY next_try_at
+      LIMIT CASE WHEN $2 THEN 1000 ELSE greatest(0, ${IN_FLIGHT} - (
+        SELECT count(*) FROM convergence l WHERE l.role = r.role AND l.leased_until > now())) END
+      FOR UPDATE SKIP LOCKED
+    ) AS c
+  )
+  UPDATE convergence c SET leased_until = now() + interval '${LEASE_SECONDS} s'
+  FROM due WHERE c.subject = due.subject AND c.role = due.role
+  RETURNING c.subject, c.role, c.urgent`;
+
+/** Leases what is due. The lease is the deduplication: nothing else keeps a job from being doubled. */
+export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[]> {
+  const urgent = await pool.query({ name: 'lease', text: LEASE, values: [roles, true] });
+  const others = await pool.query({ name: 'lease', text: LEASE, values: [roles, false] });
+  return [...urgent.rows, ...others.rows] as Due[];
+}
+
+/** Gives leases back: the jobs never came into the queue. */
+export async function releaseLeases(pool: Pool, due: readonly Due[]): Promise<void> {
+  await pool.query(
+    `UPDATE convergence c SET leased_until = NULL FROM unnest($1::int[], $2::text[]) AS d (subject, role)
+     WHERE c.subject = d.subject AND c.role = d.role`,
+    [due.map((each) => each.subject), due.map((each) => each.role)],
+  );
+}
+
+/** Gives every lease back: Redis has lost its data, or nobody knows what it holds. */
+export async function releaseAllLeases(pool: Pool): Promise<void> {
+  await pool.query('UPDATE convergence SET leased_until = NULL WHERE leased_until IS NOT NULL');
+}
+
+/** In how many milliseconds the next row is due that is not due yet, or undefined. */
+export async function nextDueInMs(pool: Pool): Promise<number | undefined> {
+  const { rows } = await pool.query({
+    name: 'next-due',
+    text: `SELECT extract(epoch FROM min(next_try_at) - now()) * 1000 AS ms FROM convergence
+           WHERE applied < wanted AND state <> 'parked' AND next_try_at > now()`,
+  });
+  const { ms } = rows[0] as { ms: string | null };
+  return ms === null ? undefined : Math.max(1, Math.ceil(Number(ms)));
+}
+
+/**
+ * Derives readiness for these subjects (undefined: for all): forgets the raises that are applied,
+ * and tells of the requests that are done, and of those that are stuck. Durable, since portals are
+ * told what has been written here.
+ */
+export async function settle(
+  pool: Pool,
+  config: Config,
+  subjects: readonly number[] | undefined,
+): Promise<void> {
+  await inTransaction(
+    pool,
+    async (client) => {
+      await settleDone(client, config, subjects);
+      await settleStuck(client, subjects);
+    },
+    { durable: true },
+  );
+}
+
+async function settleDone(
+  client: Client,
+  config: Config,
+  subjects: readonly number[] | undefined,
+): Promise<void> {
+  const applied = await client.query({
+    name: 'settle-raises',
+    text: `DELETE FROM request_raises r USING convergence c
+           WHERE c.subject = r.subject AND c.role = r.role AND c.applied >= r.generation
+             AND ($1::int[] IS NULL OR r.subject = ANY ($1)) RETURNING r.request`,
+    values: [subjects],
+  });
+  if (applied.rows.length === 0) return;
+  const requests = [...new Set(applied.rows.map((row: { request: string }) => row.request))];
+  const done = await client.query({
+    name: 'settle-requests',
+    text: `UPDATE requests q SET done_at = now() WHERE q.id = ANY ($1) AND q.done_at IS NULL
+             AND NOT EXISTS (SELECT FROM request_raises r WHERE r.request = q.id)
+           RETURNING q.portal, q.jti, q.kind, q.subject, q.on_done`,
+    values: [requests],
+  });
+  await writeEvents(
+    client,
+    (done.rows as DoneRow[]).flatMap((row) =>
+      doneEvents(config, {
+        portal: row.portal ?? undefined,
+        jti: row.jti ?? undefined,
+        kind: row.kind,
+        subject: row.subject,
+        onDone: row.on_done,
+      }),
+    ),
+  );
+}
+
+async function settleStuck(client: Client, subjects: readonly number[] | undefined): Promise<void> {
+  const stuck = await client.query({
+    name: 'settle-stuck',
+    text: `UPDATE requests q SET stuck_at = now() FROM request_raises r
+             JOIN convergence c ON c.subject = r.subject AND c.role = r.role
+           WHERE r.request = q.id AND q.done_at IS NULL AND q.stuck_at IS NULL
+             AND c.state = 'parked' AND ($1::int[] IS NULL OR r.subject = ANY ($1))
+           RETURNING q.portal, q.jti, q.kind, q.subject, c.code, c.sentence, c.role`,
+    values: [subjects],
+  });
+  await writeEvents(
+    client,
+    (stuck.rows as StuckRow[])
+      .filter(({ portal }) => portal !== null && adminOfPortal(portal) === undefined)
+      .map((row) => ({
+        portal: row.portal ?? undefined,
+        event: 'request.stuck',
+        subject: row.subject,
+        request: row.jti ?? undefined,
+        code: row.code,
+        data: { kind: row.kind, role: row.role, sentence: row.sentence },
+      })),
+  );
+}
+
+interface DoneRow {
+  portal: string | null;
+  jti: string | null;
+  kind: string;
+  subject: number;
+  on_done: { event: string; portals: string[]; data: Record<string, unknown> };
+}
+interface StuckRow {
+  portal: string | null;
+  jti: string | null;
+  kind: string;
+  subject: number;
+  code: string;
+  sentence: string;
+  role: string;
+}
+
+/** How far a portal's events have got. */
+export interface Delivery {
+  portal: string;
+  last: number;
+  enqueued: number;
+  completed: number;
+}
+
+export async function readDeliveries(pool: Pool): Promise<Delivery[]> {
+  const { rows } = await pool.query({
+    name: 'deliveries',
+    text: 'SELECT portal, last, enqueued, completed FROM event_sequences ORDER BY portal',
+  });
+  return (rows as Record<keyof Delivery, string>[]).map((row) => ({
+    portal: row.portal,
+    last: Number(row.last),
+    enqueued: Number(row.enqueued),
+    completed: Number(row.completed),
+  }));
+}
+
+/** The next events of a portal after `seq`, in order, as they go into its queue. */
+export async function readEvents(
+  pool: Pool,
+  portal: string,
+  after: number,
+  most: number,
+): Promise<{ seq: number; event: string; data: Record<string, unknown> }[]> {
+  const { rows } = await pool.query({
+    name: 'read-events',
+    text: `SELECT seq, event, jsonb_strip_nulls(jsonb_build_object('id', id, 'at', at, 'event', event,
+             'subject', subject, 'request', request, 'code', code)) || jsonb_build_object('data', data) AS data
+           FROM events WHERE portal = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
+    values: [portal, after, most],
+  });
+  return (rows as { seq: string; event: string; data: Record<string, unknown> }[]).map((row) => ({
+    ...row,
+    seq: Number(row.seq),
+  }));
+}
+
+export async function writeDelivery(
+  pool: Pool,
+  { portal, enqueued, completed }: Omit<Delivery, 'last'>,
+): Promise<void> {
+  await pool.query({
+    name: 'write-delivery',
+    text: 'UPDATE event_sequences SET enqueued = $2, completed = $3 WHERE portal = $1',
+    values: [portal, enqueued, completed],
+  });
+}

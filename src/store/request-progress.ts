@@ -1,0 +1,85 @@
+/** How far requests are: their verdicts, and what of them is not applied yet. Read only. */
+import type { Role } from '../model/wanted.ts';
+import type { ConvergenceState } from './overview.ts';
+import type { Client } from './postgres.ts';
+
+/** A request as it stands. */
+export interface RequestView {
+  /** our own number */
+  number: string;
+  /** the portal's id; null where the signature was not good */
+  id: string | null;
+  portal: string | null;
+  kind: string | null;
+  requestedBy: string | null;
+  approvedBy: string | null;
+  account: string | null;
+  verdict: 'accepted' | 'refused';
+  code: string | null;
+  sentence: string | null;
+  at: Date;
+  doneAt: Date | null;
+  stuckAt: Date | null;
+}
+
+const REQUEST = `
+  SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
+         r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account, r.verdict,
+         r.code, r.sentence, r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt"
+  FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject`;
+
+/** The newest requests first. */
+export async function readRequests(client: Client, limit: number): Promise<RequestView[]> {
+  const { rows } = await client.query(`${REQUEST} ORDER BY r.id DESC LIMIT $1`, [limit]);
+  return rows as RequestView[];
+}
+
+/** The requests with that id: a UUID (of each portal that has used it), or our own number. */
+export async function findRequests(client: Client, id: string): Promise<RequestView[]> {
+  const { rows } = await client.query(
+    /^[0-9]{1,18}$/u.test(id)
+      ? `${REQUEST} WHERE r.id = $1::bigint`
+      : `${REQUEST} WHERE r.jti = $1::uuid ORDER BY r.id`,
+    [id],
+  );
+  return rows as RequestView[];
+}
+
+/** The verdict of one portal's request; undefined while there is none. */
+export async function findRequest(
+  client: Client,
+  portal: string,
+  jti: string,
+): Promise<RequestView | undefined> {
+  const { rows } = await client.query({
+    name: 'find-request',
+    text: `${REQUEST} WHERE r.portal = $1 AND r.jti = $2::uuid`,
+    values: [portal, jti],
+  });
+  return rows[0] as RequestView | undefined;
+}
+
+/** A generation that a request raised and that is not known to be applied. */
+export interface OpenRaise {
+  subject: number;
+  account: string;
+  role: Role;
+  /** the role has applied it, and the relay has not noticed yet */
+  applied: boolean;
+  state: ConvergenceState;
+  code: string | null;
+  sentence: string | null;
+}
+
+export async function readOpenRaises(client: Client, request: string): Promise<OpenRaise[]> {
+  const { rows } = await client.query({
+    name: 'open-raises',
+    text: `SELECT g.subject, coalesce(t.account, p.shell_name, g.subject::text) AS account, g.role,
+                  c.applied >= g.generation AS applied, c.state, c.code, c.sentence
+           FROM request_raises g JOIN convergence c USING (subject, role)
+           LEFT JOIN people p ON p.uid = g.subject LEFT JOIN tools t ON t.uid = g.subject
+           WHERE g.request = $1 ORDER BY g.subject, g.role`,
+    values: [request],
+  });
+  return rows as OpenRaise[];
+}

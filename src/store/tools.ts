@@ -1,0 +1,106 @@
+/** The tables `tools` and `maintainers`. */
+import type { PosixId } from '../model/ids.ts';
+import type { AccountName, ToolName } from '../model/names.ts';
+import type { Client } from './postgres.ts';
+
+/** A tool as the rules see one. */
+export interface Tool {
+  uid: number;
+  account: AccountName;
+  state: 'active' | 'disabled' | 'deleted';
+  /** whether the one who asks is a direct maintainer */
+  maintained: boolean;
+}
+
+/** Finds a tool by its name, exact bytes. */
+export async function findTool(
+  client: Client,
+  name: string,
+  asker: number,
+): Promise<Tool | undefined> {
+  const { rows } = await client.query({
+    name: 'find-tool',
+    text: `SELECT t.uid, t.account, t.state,
+                  EXISTS (SELECT FROM maintainers m WHERE m.tool = t.uid AND m.maintainer = $2) AS maintained
+           FROM tools t WHERE t.name = $1`,
+    values: [name, asker],
+  });
+  return rows[0] as Tool | undefined;
+}
+
+/** Makes a tool with its name, its maintainers and the wish for credentials: one statement. */
+export async function insertTool(
+  client: Client,
+  tool: {
+    uid: PosixId;
+    name: ToolName;
+    account: AccountName;
+    title: string;
+    maintainers: readonly number[];
+  },
+): Promise<void> {
+  await client.query({
+    name: 'insert-tool',
+    text: `WITH name AS (INSERT INTO names (name, subject) VALUES ($3, $1)),
+                tool AS (INSERT INTO tools (uid, name, account, title) VALUES ($1, $2, $3, $4)),
+                wish AS (INSERT INTO credentials (account) VALUES ($1))
+           INSERT INTO maintainers (tool, maintainer) SELECT $1, unnest($5::int[])`,
+    values: [tool.uid, tool.name, tool.account, tool.title, tool.maintainers],
+  });
+}
+
+export async function updateToolTitle(client: Client, uid: number, title: string): Promise<boolean> {
+  const { rowCount } = await client.query(
+    'UPDATE tools SET title = $2 WHERE uid = $1 AND title <> $2',
+    [uid, title],
+  );
+  return rowCount !== 0;
+}
+
+/** The maintainers of a tool, by uid. */
+export async function readMaintainers(client: Client, tool: number): Promise<Set<number>> {
+  const { rows } = await client.query('SELECT maintainer FROM maintainers WHERE tool = $1', [tool]);
+  return new Set(rows.map((row: { maintainer: number }) => row.maintainer));
+}
+
+export async function addMaintainers(
+  client: Client,
+  tool: number,
+  maintainers: readonly number[],
+): Promise<void> {
+  await client.query('INSERT INTO maintainers (tool, maintainer) SELECT $1, unnest($2::int[])', [
+    tool,
+    maintainers,
+  ]);
+}
+
+export async function removeMaintainers(
+  client: Client,
+  tool: number,
+  maintainers: readonly number[],
+): Promise<void> {
+  await client.query('DELETE FROM maintainers WHERE tool = $1 AND maintainer = ANY ($2)', [
+    tool,
+    maintainers,
+  ]);
+}
+
+/** The tools that a person or tool maintains directly: their groups hold it as a member. */
+export async function readMaintained(client: Client, maintainer: number): Promise<number[]> {
+  const { rows } = await client.query(
+    'SELECT tool FROM maintainers WHERE maintainer = $1 ORDER BY tool',
+    [maintainer],
+  );
+  return rows.map((row: { tool: number }) => row.tool);
+}
+
+/** How many of the admin tool's maintainers are active realm members. */
+export async function countAdmins(client: Client, adminTool: string): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS admins FROM maintainers m JOIN tools t ON t.uid = m.tool
+       JOIN people p ON p.uid = m.maintainer JOIN realm_members r ON r.person = p.uid
+     WHERE t.name = $1 AND p.state = 'active'`,
+    [adminTool],
+  );
+  return (rows[0] as { admins: number }).admins;
+}

@@ -1,0 +1,164 @@
+/** The file with an account's database user and password, in its home. */
+import { CREDENTIALS_NAME } from '../model/credentials.ts';
+import { databaseUser } from '../model/ids.ts';
+import type { WantedCredentials } from '../model/wanted.ts';
+import type { HomePath } from '../plan/action.ts';
+import type { Step } from '../plan/plan.ts';
+import { NOTHING_TO_DO } from '../plan/plan.ts';
+import type { CredentialsFileHave, CredentialsHave, FilesEyes } from './files-eyes.ts';
+import { layAnswers } from './files-eyes.ts';
+import { effectOfMode, formatMode, homeOf } from './home-directory.ts';
+import type { Target } from './target.ts';
+
+export interface CredentialsWant {
+  home: HomePath;
+  /** for people: `/data/project/bridgebot/replica.my.cnf` */
+  path: string;
+  user: string;
+  uid: number;
+  credentials: WantedCredentials;
+  /** names of the database servers that follow with the new verifier */
+  servers: readonly string[];
+}
+
+/** Owner and group may read it; the owner alone can make it writable. */
+const CREDENTIALS_MODE = 0o440;
+
+/**
+ * Wanted: a file of the account whose password hashes to the recorded verifier, at the wanted epoch.
+ *
+ * | seen                                                     | step              | finding      |
+ * | -------------------------------------------------------- | ----------------- | ------------ |
+ * | no credentials wanted; home not ours (that is a finding) |                   |              |
+ * | home absent (a step before this one makes it), no file   | credentials.write |              |
+ * | a directory, or what cannot be looked at                 |                   | PATH_FOREIGN |
+ * | link, FIFO, device, another's, empty, unparsable, large  | credentials.write |              |
+ * | no verifier recorded, or one of another epoch            | credentials.write |              |
+ * | another user or password in it                           | credentials.write |              |
+ * | right, but others or another group may read it           | credentials.write |              |
+ * | right, wrong owner, group or mode, with other links      | credentials.write |              |
+ * | right, wrong owner, group or mode                        | credentials.own   |              |
+ * | right, with other links                                  |                   |              |
+ *
+ * What others could read they may know, so it gets a new password, not a new mode. Another link
+ * lets nobody read more than the file's own mode does, and backups are made of such links: it is
+ * no reason to take a password away. But owner and mode are never changed under another's name.
+ */
+export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, CredentialsHave> = {
+  name: 'credentials-file',
+  role: 'homes',
+  of: ['person', 'tool'],
+  needs: ['home-directory'],
+
+  want(wanted, realm) {
+    const place = homeOf(wanted, realm);
+    if (place === undefined || wanted.credentials === undefined) return undefined;
+    return {
+      home: place.home,
+      path: `${place.path}/${CREDENTIALS_NAME}`,
+      user: databaseUser(wanted.kind, wanted.uid),
+      uid: wanted.uid,
+      credentials: wanted.credentials,
+      servers: realm.databaseServers.map((server) => server.name),
+    };
+  },
+
+  async observe(eyes, wanted, realm) {
+    const wants = wanted.map((one) => credentialsFile.want(one, realm));
+    const asked = wants.filter((want) => want !== undefined);
+    const haves = await eyes.readCredentials(
+      asked.map(({ home, uid }) => ({ home, uid, folders: [] })),
+    );
+    return layAnswers(wants, haves, { home: 'absent' });
+  },
+
+  plan(want, have, wanted) {
+    if (want === undefined || have.home === 'foreign') return NOTHING_TO_DO;
+    const { home, uid, user, path } = want;
+    const common = {
+      target: 'credentials-file',
+      subject: wanted.uid,
+      account: wanted.account,
+      object: path,
+    };
+    const file: CredentialsFileHave = have.home === 'absent' ? { kind: 'absent' } : have.file;
+    if (file.kind === 'blocked') {
+      const sentence = `There is ${file.what}, where a file should be; move it away, then repair.`;
+      return { steps: [], findings: [{ ...common, code: 'PATH_FOREIGN', sentence }] };
+    }
+    const because = whyNew(want, file);
+    if (because !== undefined) {
+      const epoch = want.credentials.wantedEpoch;
+      const step: Step = {
+        ...common,
+        effect: file.kind === 'absent' ? 'create' : 'change',
+        change: `${file.kind === 'absent' ? 'absent' : 'present'} → new password${describeServers(want)}`,
+        because,
+        action: {
+          verb: 'credentials.write',
+          home,
+          ...(have.home === 'ours' ? { seen: have.seen } : {}),
+          user,
+          uid,
+          epoch,
+        },
+      };
+      return { steps: [step], findings: [] };
+    }
+    if (have.home !== 'ours' || file.kind !== 'regular' || isOwn(file, uid)) return NOTHING_TO_DO;
+    const { seen } = file;
+    const step: Step = {
+      ...common,
+      effect: effectOfMode(seen.mode, CREDENTIALS_MODE),
+      change: `${describeOwner(seen)} → ${describeOwner({ uid, gid: uid, mode: CREDENTIALS_MODE })}`,
+      because: 'owner, group or mode differ',
+      action: {
+        verb: 'credentials.own',
+        home,
+        seen: have.seen,
+        file: seen,
+        uid,
+        mode: CREDENTIALS_MODE,
+      },
+    };
+    return { steps: [step], findings: [] };
+  },
+};
+
+/** Why the account must get a new password, or undefined where what it has will do. */
+function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | undefined {
+  const { recorded, wantedEpoch } = want.credentials;
+  if (file.kind === 'absent') return 'there is none';
+  if (file.kind === 'irregular') return `there is ${file.what}`;
+  if (recorded === undefined) return 'no verifier is recorded';
+  if (recorded.epoch !== wantedEpoch) {
+    return `epoch ${wantedEpoch} is wanted, ${recorded.epoch} is recorded`;
+  }
+  if (file.kind !== 'regular') return undefined;
+  const { seen } = file;
+  if (file.user !== want.user) return 'it names another user';
+  if (file.verifier !== recorded.verifier) return 'its password is not the recorded one';
+  if ((seen.mode & 0o007) !== 0) return 'others could read or change it';
+  if (seen.gid !== want.uid && (seen.mode & 0o070) !== 0) {
+    return `group ${seen.gid} could read or change it`;
+  }
+  if (!isOwn(file, want.uid) && file.links !== 1) {
+    return 'owner, group or mode differ, and it has another name as well';
+  }
+  return undefined;
+}
+
+function isOwn(file: { seen: { uid: number; gid: number; mode: number } }, uid: number): boolean {
+  const { seen } = file;
+  return seen.uid === uid && seen.gid === uid && seen.mode === CREDENTIALS_MODE;
+}
+
+function describeOwner(path: { uid: number; gid: number; mode: number }): string {
+  return `${path.uid}:${path.gid} ${formatMode(path.mode)}`;
+}
+
+/** What follows from new credentials in the role `databases`. */
+function describeServers(want: CredentialsWant): string {
+  if (want.servers.length === 0) return '';
+  return `; then its verifier for ${want.user} on ${want.servers.join(', ')}`;
+}

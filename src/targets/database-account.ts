@@ -1,0 +1,299 @@
+/** The database account of a tool (`s<uid>`) or a person (`u<uid>`), on every configured server. */
+import { codeOf, describeError } from '../errors.ts';
+import { databaseUser } from '../model/ids.ts';
+import type { Wanted } from '../model/wanted.ts';
+import type { Action, Effect } from '../plan/action.ts';
+import { NOTHING_TO_DO, type Finding, type Step, type TargetPlan } from '../plan/plan.ts';
+import type { DatabaseAccount, DatabasesEyes, Grant } from './databases-eyes.ts';
+import type { Target } from './target.ts';
+
+export interface DatabaseWant {
+  user: string;
+  /** nothing: never had any, so nothing is looked at; absent: deleted */
+  presence: 'nothing' | 'absent' | 'present';
+  /** The recorded verifier, if it is of the wanted epoch. Else the homes role has to make one. */
+  verifier: string | undefined;
+  epoch: number;
+  locked: boolean;
+  maxUserConnections: number;
+  servers: { name: string; grants: Grant[] }[];
+}
+
+export type DatabaseServerHave =
+  | { server: string; unreadable: string }
+  | { server: string; accounts: DatabaseAccount[]; anonymousHosts: string[] };
+
+/** The host of our accounts: any. */
+const OUR_HOST = '%';
+
+/**
+ * Ours is the name, which holds the number, on host `%`. For each server that can be read:
+ *
+ * | wanted  | verifier | seen                              | step, in this order           | else              |
+ * | ------- | -------- | --------------------------------- | ----------------------------- | ----------------- |
+ * | nothing | any      | anything                          |                               |                   |
+ * | absent  | any      | ours                              | db.dropUser                   |                   |
+ * | present | any      | ours, not locked, should be       | db.setLocked                  |                   |
+ * | present | any      | ours, locked, another limit       | db.setLocked, once more       |                   |
+ * | present | any      | ours, more than is wanted         | db.revoke                     |                   |
+ * | present | missing  | anything                          | only those above              | waiting for homes |
+ * | present | recorded | none                              | db.createUser                 |                   |
+ * | present | recorded | ours, another verifier or plugin  | db.setVerifier                |                   |
+ * | present | recorded | ours, less than is wanted         | db.grant                      |                   |
+ * | present | recorded | ours, not locked, another limit   | db.setLimit                   |                   |
+ * | present | recorded | ours, locked, should not be       | db.setLocked (unlock), last   |                   |
+ * | any     | any      | the same user on another host     | only what takes access away   | DATABASE_FOREIGN  |
+ * | any     | any      | ours may act as another (PROXY)   | only what takes access away   | DATABASE_FOREIGN  |
+ * | any     | any      | an anonymous account              | all                           | DATABASE_FOREIGN, advisory |
+ *
+ * A server that cannot be read gets no step; the others do, and the subject is not done.
+ *
+ * Locking sets another limit first and the right one when the account's connections have ended: so
+ * a lock that was cut between is seen, and done once more.
+ */
+export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServerHave[]> = {
+  name: 'database-account',
+  role: 'databases',
+  of: ['person', 'tool'],
+  needs: [],
+
+  want(wanted, realm) {
+    const user = databaseUser(wanted.kind, wanted.uid);
+    const { recorded, wantedEpoch } = wanted.credentials ?? { recorded: undefined, wantedEpoch: 0 };
+    return {
+      user,
+      presence: presenceOf(wanted),
+      verifier: recorded?.epoch === wantedEpoch ? recorded.verifier : undefined,
+      epoch: wantedEpoch,
+      locked: wanted.state !== 'active' || (wanted.kind === 'person' && !wanted.realmMember),
+      maxUserConnections: realm.maxUserConnections,
+      servers: realm.databaseServers.map(({ name, kind }) => ({
+        name,
+        grants: GRANTS[kind](user),
+      })),
+    };
+  },
+
+  async observe(eyes, wanted, { databaseServers }) {
+    const users = wanted.map(({ kind, uid }) => databaseUser(kind, uid));
+    const views = await Promise.all(
+      databaseServers.map(async ({ name }) => {
+        try {
+          return { server: name, view: await eyes.look(name, users) };
+        } catch (error) {
+          if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+          return { server: name, unreadable: describeError(error) };
+        }
+      }),
+    );
+    return users.map((user) =>
+      views.map((seen): DatabaseServerHave => {
+        if (seen.view === undefined) return { server: seen.server, unreadable: seen.unreadable };
+        const { users: accounts, anonymousHosts } = seen.view;
+        return { server: seen.server, accounts: accounts.get(user) ?? [], anonymousHosts };
+      }),
+    );
+  },
+
+  plan(want, have, wanted) {
+    if (want.presence === 'nothing') return NOTHING_TO_DO;
+    const plan: TargetPlan = { steps: [], findings: [] };
+    const unreadable: string[] = [];
+    for (const { name, grants } of want.servers) {
+      const seen = have.find(({ server }) => server === name);
+      if (seen === undefined || 'unreadable' in seen) {
+        unreadable.push(seen?.unreadable ?? `${name} was not looked at`);
+        continue;
+      }
+      const findings = findingsOn(seen, want.user, wanted);
+      const steps = stepsOn(seen, want, grants, wanted);
+      const isForeign = findings.some(({ advisory }) => advisory !== true);
+      plan.findings.push(...findings);
+      plan.steps.push(...steps.filter(({ effect }) => !isForeign || takesAway(effect)));
+    }
+    if (want.presence === 'present' && want.verifier === undefined) plan.waitingFor = 'homes';
+    if (unreadable.length > 0) plan.unreadable = unreadable.join('; ');
+    return plan;
+  },
+};
+
+/** Databases of their own are `<user>__<name>`; `_` is a wildcard in a pattern, so it is escaped. */
+const GRANTS: Record<'replica' | 'toolsdb', (user: string) => Grant[]> = {
+  replica: () => ['role labsdbuser', 'default role labsdbuser'],
+  toolsdb: (user) => [`ALL on ${user}\\_\\_%.*`, 'SELECT, SHOW VIEW on %\\_p.*'],
+};
+
+function presenceOf(wanted: Wanted): DatabaseWant['presence'] {
+  if (wanted.state === 'deleted') return 'absent';
+  return wanted.credentials === undefined ? 'nothing' : 'present';
+}
+
+function takesAway(effect: Effect): boolean {
+  return effect === 'revoke' || effect === 'destroy';
+}
+
+function stepsOn(
+  seen: { server: string; accounts: DatabaseAccount[] },
+  want: DatabaseWant,
+  wantedGrants: Grant[],
+  wanted: Wanted,
+): Step[] {
+  const { server } = seen;
+  const { user, epoch, locked, maxUserConnections } = want;
+  const steps: Step[] = [];
+  const add = (effect: Effect, change: string, because: string, action: Action) =>
+    steps.push({
+      ...subjectOf(wanted),
+      object: `${user} on ${server}`,
+      effect,
+      change,
+      because,
+      action,
+    });
+  const account = seen.accounts.find(({ host }) => host === OUR_HOST);
+  if (want.presence === 'absent') {
+    if (account !== undefined) {
+      add('destroy', 'present → absent', `${wanted.account} is deleted`, {
+        verb: 'db.dropUser',
+        server,
+        user,
+      });
+    }
+    return steps;
+  }
+  const on = { server, user };
+  if (account === undefined) {
+    if (want.verifier !== undefined) {
+      const change = locked ? 'absent → present, locked' : 'absent → present';
+      add('create', change, 'there is no such account', {
+        verb: 'db.createUser',
+        ...on,
+        uid: wanted.uid,
+        epoch,
+        maxUserConnections,
+        locked,
+        grants: wantedGrants,
+      });
+    }
+    return steps;
+  }
+  const isLimitRight = account.maxUserConnections === maxUserConnections;
+  if (locked && !(account.locked && isLimitRight)) {
+    const [change, because] = account.locked
+      ? ['locked, once more', 'it is locked, but its connections may not have ended']
+      : ['unlocked → locked', whyLocked(wanted)];
+    add('revoke', change, because, { verb: 'db.setLocked', ...on, locked, maxUserConnections });
+  }
+  const tooMuch = account.grants.filter(
+    (grant) => !isHarmless(grant) && !wantedGrants.some((one) => covers(one, grant)),
+  );
+  const missing = wantedGrants.filter((one) => !account.grants.some((grant) => covers(grant, one)));
+  if (tooMuch.length > 0) {
+    add('revoke', `without ${tooMuch.join(', ')}`, 'it may do more than is wanted', {
+      verb: 'db.revoke',
+      ...on,
+      grants: tooMuch,
+      keep: wantedGrants.filter((one) => !missing.includes(one)),
+      locked: locked || account.locked,
+    });
+  }
+  if (want.verifier === undefined) return steps;
+  const [login, ...otherLogins] = account.login;
+  if (login !== `mysql_native_password ${want.verifier}` || otherLogins.length > 0) {
+    add('change', 'verifier', 'it does not have just the recorded verifier to log in with', {
+      verb: 'db.setVerifier',
+      ...on,
+      uid: wanted.uid,
+      epoch,
+    });
+  }
+  if (missing.length > 0) {
+    const action: Action = { verb: 'db.grant', ...on, grants: missing };
+    add('change', `with ${missing.join(', ')}`, 'it may do less than is wanted', action);
+  }
+  if (!locked && !isLimitRight) {
+    const change = `at most ${account.maxUserConnections} → ${maxUserConnections} connections`;
+    const action: Action = { verb: 'db.setLimit', ...on, maxUserConnections };
+    add('change', change, 'the limit is not the configured one', action);
+  }
+  if (!locked && account.locked) {
+    const action: Action = { verb: 'db.setLocked', ...on, locked, maxUserConnections };
+    add('change', 'locked → unlocked', `${wanted.account} is active`, action);
+  }
+  return steps;
+}
+
+function whyLocked(wanted: Wanted): string {
+  if (wanted.state !== 'active') return `${wanted.account} is ${wanted.state}`;
+  return `${wanted.account} is no realm member`;
+}
+
+/** Whether who has `one` has all of `other`. */
+function covers(one: Grant, other: Grant): boolean {
+  if (one === other) return true;
+  const [privileges, place] = splitGrant(one);
+  const [otherPrivileges, otherPlace] = splitGrant(other);
+  if (place === undefined || place !== otherPlace) return false;
+  return otherPrivileges.every(
+    (privilege) =>
+      privileges.includes(privilege) ||
+      (privileges.includes('ALL') && privilege !== 'GRANT OPTION'),
+  );
+}
+
+function splitGrant(grant: Grant): [string[], string | undefined] {
+  const [privileges = '', place] = grant.split(' on ');
+  return [privileges.split(', '), place];
+}
+
+/** A default role gives nothing without the role; what is wrong with PROXY is a finding. */
+function isHarmless(grant: Grant): boolean {
+  return grant.startsWith('default role ') || isProxy(grant);
+}
+
+function isProxy(grant: Grant): boolean {
+  return grant.startsWith('PROXY on ');
+}
+
+function findingsOn(
+  seen: { server: string; accounts: DatabaseAccount[]; anonymousHosts: string[] },
+  user: string,
+  wanted: Wanted,
+): Finding[] {
+  const { server } = seen;
+  const finding = (object: string, sentence: string): Finding => ({
+    ...subjectOf(wanted),
+    object: `${object} on ${server}`,
+    code: 'DATABASE_FOREIGN',
+    sentence,
+  });
+  const others = seen.accounts.filter(({ host }) => host !== OUR_HOST);
+  const proxies = seen.accounts
+    .filter(({ host }) => host === OUR_HOST)
+    .flatMap(({ grants }) => grants.filter(isProxy));
+  return [
+    ...others.map(({ host }) =>
+      host === ''
+        ? finding(user, `There is a role of this name. Drop it, then repair.`)
+        : finding(
+            `${user}@${host}`,
+            `Whoever comes from ${host} gets this account, not ${user}@${OUR_HOST}. Drop it, then repair.`,
+          ),
+    ),
+    ...proxies.map((grant) =>
+      finding(user, `It has ${grant}. Revoke that as an administrator, then repair.`),
+    ),
+    // The same for every subject; the account of this one is right nevertheless.
+    ...seen.anonymousHosts.map((host) => ({
+      ...finding(
+        `''@${host}`,
+        `Whoever comes from ${host} may get this nameless account. Drop it.`,
+      ),
+      advisory: true as const,
+    })),
+  ];
+}
+
+function subjectOf({ uid, account }: Wanted): { target: string; subject: number; account: string } {
+  return { target: 'database-account', subject: uid, account };
+}

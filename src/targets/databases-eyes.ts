@@ -1,0 +1,45 @@
+/**
+ * What the target of the role `databases` sees: the accounts of each database server, in one
+ * normal form, whatever way the server keeps them.
+ */
+
+/**
+ * What an account may do, one text each:
+ *
+ * - `role labsdbuser`, `role labsdbuser with admin option`: a role that it may take
+ * - `default role labsdbuser`: the role that it has from the start
+ * - `SELECT, SHOW VIEW on %\_p.*`: privileges, sorted, on a database or a pattern (`_` and `%` are
+ *   wildcards, `\` takes that away); all that the server knows but GRANT OPTION are `ALL`
+ * - anything else (`… on *.*`, on tables and routines, `PROXY on …`): the target wants none such, so
+ *   the text is for people only
+ */
+export type Grant = string;
+
+/** One account, a user name with a host. */
+export interface DatabaseAccount {
+  /** `%` is any; a role has '' */
+  host: string;
+  /**
+   * Ways to log in, any of which will do: `mysql_native_password *<40 hex digits>`, and `expired`
+   * where the password must be changed first.
+   */
+  login: string[];
+  locked: boolean;
+  /** 0 is the server's own limit */
+  maxUserConnections: number;
+  /** sorted */
+  grants: Grant[];
+}
+
+/** What is on one server. */
+export interface DatabaseServerView {
+  /** the accounts of each user that was asked for; none: the user is not there */
+  users: ReadonlyMap<string, DatabaseAccount[]>;
+  /** the hosts of accounts without a user name */
+  anonymousHosts: string[];
+}
+
+/** Reads in bulk. Each answer is complete, or it throws BACKEND_UNREADABLE. */
+export interface DatabasesEyes {
+  look(server: string, users: readonly string[]): Promise<DatabaseServerView>;
+}

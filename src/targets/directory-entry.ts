@@ -1,0 +1,234 @@
+/**
+ * What the directory's targets have in common: which of the entries found is ours, what differs,
+ * and the steps and findings that follow. Pure.
+ *
+ * | found                                               | then                                |
+ * | --------------------------------------------------- | ----------------------------------- |
+ * | nothing                                             | add                                 |
+ * | our name, our number, in our place                  | ours: compare, modify or delete     |
+ * | our name (in any case) elsewhere, or another number | NAME_FOREIGN, that entry is left    |
+ * | another name with our number                        | ID_FOREIGN, that entry is left      |
+ * | none that is ours, and a foreign one                | the finding, no add                 |
+ * | ours, and a foreign one as well                     | the finding, and ours is kept right |
+ */
+import { normalName } from '../model/names.ts';
+import type { Wanted } from '../model/wanted.ts';
+import type { Action, Attributes, Effect, EntryRef } from '../plan/action.ts';
+import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
+import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-eyes.ts';
+
+/** One attribute's part of a modify: values go first, then values come. */
+export interface Change {
+  attribute: string;
+  remove: string[];
+  add: string[];
+}
+
+/** An entry as it should be. */
+export interface EntryWant {
+  /** the target's name, for steps and findings */
+  target: string;
+  ref: EntryRef;
+  realm: string;
+  /** what makes an entry of this name ours; sudo rules have no number */
+  number?: { attribute: 'uidNumber' | 'gidNumber'; value: string };
+  present: boolean;
+  /**
+   * The whole shape. `objectClass` lists the least; every other attribute is exactly this, and
+   * `[]` means that it must be absent. What is not named is left alone.
+   */
+  attributes: Attributes;
+  /** values that must not be there, of attributes that are otherwise left alone */
+  without?: Attributes;
+}
+
+/** Gives each subject the entries that have one of its names or numbers, in any case. */
+export function entriesFor(
+  subjects: readonly Wanted[],
+  entries: readonly DirectoryEntry[],
+  keysOf: (subject: Wanted) => readonly (readonly [attribute: string, value: string])[],
+): DirectoryEntry[][] {
+  const byKey = new Map<string, Set<DirectoryEntry>>();
+  const keyText = (attribute: string, value: string) => `${attribute}=${normalName(value)}`;
+  for (const entry of entries) {
+    for (const [attribute, values] of Object.entries(entry.attributes)) {
+      for (const value of values) {
+        const key = keyText(attribute, value);
+        const known = byKey.get(key);
+        if (known === undefined) byKey.set(key, new Set([entry]));
+        else known.add(entry);
+      }
+    }
+  }
+  return subjects.map((subject) => {
+    const found = new Set<DirectoryEntry>();
+    for (const [attribute, value] of keysOf(subject)) {
+      for (const entry of byKey.get(keyText(attribute, value)) ?? []) found.add(entry);
+    }
+    return [...found].sort((a, b) => (a.ref < b.ref ? -1 : 1));
+  });
+}
+
+/** Our name in our place, with our number. */
+export function isOurs(want: Pick<EntryWant, 'ref' | 'number'>, entry: DirectoryEntry): boolean {
+  if (entry.ref !== want.ref) return false;
+  const { number } = want;
+  return number === undefined || (entry.attributes[number.attribute] ?? []).includes(number.value);
+}
+
+/** The finding about an entry that has our name or number and is not ours. */
+export function foreignFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+  const { attribute, name } = splitRef(want.ref);
+  const numbers = want.number === undefined ? [] : (entry.attributes[want.number.attribute] ?? []);
+  const hasName = [...(entry.attributes[attribute] ?? []), nameOf(entry.ref)].some(
+    (value) => normalName(value) === normalName(name),
+  );
+  const number = want.number?.attribute;
+  const hasNumber = want.number !== undefined && numbers.includes(want.number.value);
+  const code = hasNumber && !hasName ? 'ID_FOREIGN' : 'NAME_FOREIGN';
+  const stated = number === undefined ? '' : ` (${number} ${numbers.join(', ') || 'none'})`;
+  const needed = number === undefined ? '' : ` (${number} ${want.number?.value})`;
+  const object = readableRef(entry.ref, want.realm);
+  return {
+    target: want.target,
+    subject: wanted.uid,
+    account: wanted.account,
+    object,
+    code,
+    sentence:
+      `${object}${stated} is not ours, and has the ${code === 'ID_FOREIGN' ? 'number' : 'name'} of ` +
+      `${readableRef(want.ref, want.realm)}${needed}: remove or rename it, then repair`,
+  };
+}
+
+/** What a modify must do so that `have` becomes as wanted; an empty list where it is. */
+export function compareEntry(want: EntryWant, have: Attributes): Change[] {
+  const changes: Change[] = [];
+  for (const [attribute, values] of Object.entries(want.attributes)) {
+    const there = have[attribute] ?? [];
+    if (attribute === 'objectClass') {
+      const classes = new Set(there.map((value) => value.toLowerCase()));
+      const add = values.filter((value) => !classes.has(value.toLowerCase()));
+      if (add.length > 0) changes.push({ attribute, remove: [], add });
+      continue;
+    }
+    const [wantSet, haveSet] = [new Set(values), new Set(there)];
+    const remove = there.filter((value) => !wantSet.has(value));
+    const add = values.filter((value) => !haveSet.has(value));
+    if (remove.length + add.length > 0) changes.push({ attribute, remove, add });
+  }
+  for (const [attribute, values] of Object.entries(want.without ?? {})) {
+    const remove = (have[attribute] ?? []).filter((value) => values.includes(value));
+    if (remove.length > 0) changes.push({ attribute, remove, add: [] });
+  }
+  return changes;
+}
+
+/**
+ * Plans one entry. `split` cuts the changes of an entry that is there into what takes access away
+ * and the rest; each part is one atomic modify. `gone` is the effect of deleting the entry.
+ */
+export function planEntry(
+  want: EntryWant,
+  have: readonly DirectoryEntry[],
+  wanted: Wanted,
+  split: (changes: Change[]) => { revoke: Change[]; change: Change[] },
+  gone: Effect,
+): TargetPlan {
+  const ours = have.find((entry) => isOurs(want, entry));
+  const findings = have
+    .filter((entry) => entry !== ours)
+    .map((entry) => foreignFinding(want, entry, wanted));
+  const steps: Step[] = [];
+  const expect = expectationOf(want);
+  if (ours === undefined) {
+    if (want.present && findings.length === 0) {
+      const attributes = Object.fromEntries(
+        Object.entries(want.attributes).filter(([, values]) => values.length > 0),
+      );
+      const action: Action = { verb: 'ldap.add', entry: want.ref, attributes };
+      steps.push(entryStep(want, wanted, 'create', 'absent → present', 'it is not there', action));
+    }
+  } else if (!want.present) {
+    const action: Action = { verb: 'ldap.delete', entry: want.ref, expect };
+    const because = `the ${wanted.kind} is ${wanted.state}`;
+    steps.push(entryStep(want, wanted, gone, 'present → absent', because, action));
+  } else {
+    const { revoke, change } = split(compareEntry(want, ours.attributes));
+    if (revoke.length > 0) steps.push(modifyStep(want, wanted, 'revoke', revoke));
+    if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
+  }
+  return { steps, findings };
+}
+
+/** One atomic modify, refused unless the entry is still ours. */
+export function modifyStep(
+  want: EntryWant,
+  wanted: Wanted,
+  effect: Effect,
+  changes: Change[],
+): Step {
+  const action: Action = {
+    verb: 'ldap.modify',
+    entry: want.ref,
+    expect: expectationOf(want),
+    changes,
+  };
+  const change = changes.map(describeChange).join('; ');
+  return entryStep(want, wanted, effect, change, describeReason(changes), action);
+}
+
+function expectationOf(want: EntryWant): Record<string, string> {
+  if (want.number !== undefined) return { [want.number.attribute]: want.number.value };
+  return { objectClass: want.attributes['objectClass']?.[0] ?? 'top' };
+}
+
+function entryStep(
+  want: EntryWant,
+  wanted: Wanted,
+  effect: Effect,
+  change: string,
+  because: string,
+  action: Action,
+): Step {
+  const { target } = want;
+  const object = readableRef(want.ref, want.realm);
+  const { uid: subject, account } = wanted;
+  return { target, subject, account, object, effect, change, because, action };
+}
+
+/** `loginShell /bin/sh → /bin/bash`, `member −uid=eve +uid=bob`, `member +12 values`. */
+function describeChange({ attribute, remove, add }: Change): string {
+  if (remove.length === 1 && add.length === 1) {
+    return `${attribute} ${shorten(remove[0] ?? '')} → ${shorten(add[0] ?? '')}`;
+  }
+  const list = (sign: string, values: string[]) =>
+    values.length > 3
+      ? [`${sign}${values.length} values`]
+      : values.map((value) => `${sign}${shorten(value)}`);
+  return [attribute, ...list('−', remove), ...list('+', add)].join(' ');
+}
+
+/** `lacks mail; differs in cn, sn; has too much: member` */
+function describeReason(changes: Change[]): string {
+  const of = (text: string, isOne: (change: Change) => boolean) => {
+    const names = changes.filter(isOne).map(({ attribute }) => attribute);
+    return names.length === 0 ? [] : [`${text} ${names.join(', ')}`];
+  };
+  return [
+    ...of('has too much:', ({ add }) => add.length === 0),
+    ...of('differs in', ({ remove, add }) => remove.length > 0 && add.length > 0),
+    ...of('lacks', ({ remove }) => remove.length === 0),
+  ].join('; ');
+}
+
+/** A value that fits in a line: references by name, long ones (keys) by both their ends. */
+function shorten(value: string): string {
+  const name = /^(?:people|toolAccounts|toolGroups|groups|policies|base)\/(.+)$/s.exec(value)?.[1];
+  const text = (name ?? value).replaceAll(/\p{C}/gu, (bad) => JSON.stringify(bad).slice(1, -1));
+  return text.length <= 60 ? text : `${text.slice(0, 28)}…${text.slice(-16)}`;
+}
+
+function nameOf(ref: AnyRef): string {
+  return ref.startsWith('dn:') ? '' : splitRef(ref as EntryRef).name;
+}

@@ -1,0 +1,204 @@
+/** The home of an account on the file server. */
+import type { HomePath, SeenPath } from '../plan/action.ts';
+import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
+import { NOTHING_TO_DO } from '../plan/plan.ts';
+import type { Realm, Wanted } from '../model/wanted.ts';
+import type { FilesEyes, GroupWrite, HomeHave } from './files-eyes.ts';
+import { layAnswers } from './files-eyes.ts';
+import type { Target } from './target.ts';
+
+export interface HomeWant {
+  home: HomePath;
+  /** for people: `/data/project/bridgebot` */
+  path: string;
+  uid: number;
+  gid: number;
+  mode: number;
+  folders: readonly string[];
+  skeleton: boolean;
+}
+
+/** The folders that every tool has: for its web pages, and for what its jobs print. */
+const TOOL_FOLDERS = ['public_html', 'logs'];
+
+/**
+ * Where the home of a subject is, or undefined where it has none: a person who never had access,
+ * and whoever is deleted.
+ */
+export function homeOf(wanted: Wanted, realm: Realm): { home: HomePath; path: string } | undefined {
+  if (wanted.state === 'deleted') return undefined;
+  if (wanted.kind === 'tool') {
+    const home: HomePath = { area: 'toolHomes', name: wanted.name };
+    return { home, path: `${realm.toolHomes}/${wanted.name}` };
+  }
+  if (!wanted.realmMember && !wanted.everAdmitted) return undefined;
+  const home: HomePath = { area: 'personHomes', name: wanted.shellName };
+  return { home, path: `${realm.personHomes}/${wanted.shellName}` };
+}
+
+/** A mode as `ls` and `chmod` speak of it: four octal digits. */
+export function formatMode(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
+}
+
+/** Taking rights from the group or from others is a revocation; anything else a change. */
+export function effectOfMode(from: number, to: number): 'revoke' | 'change' {
+  return (from & ~to & 0o077) === 0 ? 'change' : 'revoke';
+}
+
+/**
+ * | seen                                  | step                       | finding      |
+ * | ------------------------------------- | -------------------------- | ------------ |
+ * | nothing wanted                        |                            |              |
+ * | home absent                           | dir.create, with folders   |              |
+ * | home no directory, or of another uid  |                            | PATH_FOREIGN |
+ * | mode differs                          | path.chmod                 |              |
+ * | group differs                         | path.chgrp                 |              |
+ * | default ACL does not keep group write | path.setAcl                |              |
+ * | folder absent                         | folder.create              |              |
+ * | folder no directory, or of another    | the others' steps          | PATH_FOREIGN |
+ * | folder's mode, group, ACL             | as for the home            |              |
+ */
+export const homeDirectory: Target<FilesEyes, HomeWant | undefined, HomeHave> = {
+  name: 'home-directory',
+  role: 'homes',
+  of: ['person', 'tool'],
+  needs: [],
+
+  want(wanted, realm) {
+    const place = homeOf(wanted, realm);
+    if (place === undefined) return undefined;
+    return wanted.kind === 'tool'
+      ? {
+          ...place,
+          uid: wanted.uid,
+          gid: wanted.uid,
+          mode: realm.toolHomeMode,
+          folders: TOOL_FOLDERS,
+          skeleton: false,
+        }
+      : {
+          ...place,
+          uid: wanted.uid,
+          gid: realm.realmGid,
+          mode: 0o700,
+          folders: [],
+          skeleton: true,
+        };
+  },
+
+  async observe(eyes, wanted, realm) {
+    const wants = wanted.map((one) => homeDirectory.want(one, realm));
+    const haves = await eyes.readHomes(wants.filter((want) => want !== undefined));
+    return layAnswers(wants, haves, { kind: 'absent' });
+  },
+
+  plan(want, have, wanted) {
+    if (want === undefined) return NOTHING_TO_DO;
+    const draft = drafting(wanted);
+    const { home, path, uid, gid, mode } = want;
+    if (have.kind === 'absent') {
+      draft.step(path, 'create', `absent → ${describeNew(want)}`, 'there is none', {
+        verb: 'dir.create',
+        home,
+        uid,
+        gid,
+        mode,
+        folders: [...want.folders],
+        skeleton: want.skeleton,
+      });
+      return draft.done();
+    }
+    if (have.kind === 'irregular' || have.seen.uid !== uid) {
+      draft.foreign(path, have, uid);
+      return draft.done();
+    }
+    draft.mend(want, undefined, have);
+    for (const folder of want.folders) {
+      const there = have.folders[folder] ?? { kind: 'absent' };
+      const folderPath = `${path}/${folder}`;
+      if (there.kind === 'absent') {
+        draft.step(folderPath, 'create', `absent → ${formatMode(mode)}`, 'there is none', {
+          verb: 'folder.create',
+          home,
+          folder,
+          uid,
+          gid,
+          mode,
+          seen: have.seen,
+        });
+      } else if (there.kind === 'irregular' || there.seen.uid !== uid) {
+        draft.foreign(folderPath, there, uid);
+      } else {
+        draft.mend(want, folder, there);
+      }
+    }
+    return draft.done();
+  },
+};
+
+function describeNew(want: HomeWant): string {
+  return [formatMode(want.mode), ...want.folders].join(', ');
+}
+
+/** Collects the steps and findings of one subject. */
+function drafting(wanted: Wanted) {
+  const steps: Step[] = [];
+  const findings: Finding[] = [];
+  const common = { target: 'home-directory', subject: wanted.uid, account: wanted.account };
+
+  const step = (
+    object: string,
+    effect: Step['effect'],
+    change: string,
+    because: string,
+    action: Step['action'],
+  ): void => {
+    steps.push({ ...common, object, effect, change, because, action });
+  };
+
+  return {
+    step,
+
+    foreign(
+      object: string,
+      have: { kind: 'irregular'; what: string } | { kind: 'directory'; seen: SeenPath },
+      uid: number,
+    ): void {
+      const sentence =
+        have.kind === 'irregular'
+          ? `There is ${have.what}, where a directory of uid ${uid} should be; move it away, then repair.`
+          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}; move it away, then repair.`;
+      findings.push({ ...common, object, code: 'PATH_FOREIGN', sentence });
+    },
+
+    mend(
+      want: HomeWant,
+      folder: string | undefined,
+      have: { seen: SeenPath; groupWrite: GroupWrite },
+    ): void {
+      const { seen } = have;
+      const object = folder === undefined ? want.path : `${want.path}/${folder}`;
+      const at =
+        folder === undefined ? { home: want.home, seen } : { home: want.home, folder, seen };
+      if (seen.mode !== want.mode) {
+        const change = `mode ${formatMode(seen.mode)} → ${formatMode(want.mode)}`;
+        const effect = effectOfMode(seen.mode, want.mode);
+        const because = 'the mode differs';
+        step(object, effect, change, because, { verb: 'path.chmod', ...at, mode: want.mode });
+      }
+      if (seen.gid !== want.gid) {
+        const change = `group ${seen.gid} → ${want.gid}`;
+        const because = 'the group differs';
+        step(object, 'change', change, because, { verb: 'path.chgrp', ...at, gid: want.gid });
+      }
+      if (have.groupWrite === 'lost') {
+        const change = 'default ACL → group rwx';
+        const because = 'what is made in it would not be writable for the group';
+        step(object, 'change', change, because, { verb: 'path.setAcl', ...at });
+      }
+    },
+
+    done: (): TargetPlan => ({ steps, findings }),
+  };
+}

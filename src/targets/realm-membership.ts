@@ -1,0 +1,93 @@
+/**
+ * A person's access to the realm: one `member` value of the realm group,
+ * `cn=project-<realm>,ou=groups`. The group itself is seeded with the tree, with a placeholder
+ * member (the marker `cn=chamberlain`), so that it is never empty; it is not made here.
+ *
+ * | person                        | wanted     |
+ * | ----------------------------- | ---------- |
+ * | active and a realm member     | a member   |
+ * | any other                     | no member  |
+ *
+ * | account in the directory | a member comes        | a member goes |
+ * | ------------------------ | --------------------- | ------------- |
+ * | ours, or absent          | yes, after the account| yes           |
+ * | not ours                 | no: another's access  | yes           |
+ */
+import { ChamberlainError } from '../errors.ts';
+import { foreignFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';
+import { entryRef, type DirectoryEntry, type DirectoryEyes } from './directory-eyes.ts';
+import type { Target } from './target.ts';
+import { accountRef } from './unix-account.ts';
+
+export interface MembershipHave {
+  /** the realm group */
+  group: DirectoryEntry;
+  member: boolean;
+  account: DirectoryEntry | undefined;
+}
+
+export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> = {
+  name: 'realm-membership',
+  role: 'directory',
+  of: ['person'],
+  needs: ['unix-account'],
+
+  want(wanted, { realm, realmGid }) {
+    const present = wanted.kind === 'person' && wanted.state === 'active' && wanted.realmMember;
+    return {
+      target: 'realm-membership',
+      realm,
+      ref: realmGroup(realm),
+      number: { attribute: 'gidNumber', value: String(realmGid) },
+      present,
+      attributes: { member: [accountRef(wanted)] },
+    };
+  },
+
+  async observe(eyes, wanted, { realm }) {
+    const ref = realmGroup(realm);
+    const [groups, accounts, members] = await Promise.all([
+      eyes.find({
+        place: 'groups',
+        any: [{ attribute: 'cn', values: [`project-${realm}`] }],
+        attributes: ['cn', 'gidNumber'],
+      }),
+      eyes.find({
+        place: 'people',
+        any: [{ attribute: 'uid', values: wanted.map((person) => person.account) }],
+        attributes: ['uid', 'uidNumber'],
+      }),
+      eyes.membersOf(ref, wanted.map(accountRef)),
+    ]);
+    const group = groups.find((entry) => entry.ref === ref);
+    if (group === undefined) {
+      throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
+        cause: new Error('there is none: the tree must be seeded, see deploy/ldap/tree.ldif'),
+      });
+    }
+    const byRef = new Map(accounts.map((entry) => [entry.ref, entry]));
+    return wanted.map((person) => ({
+      group,
+      member: members.has(accountRef(person)),
+      account: byRef.get(accountRef(person)),
+    }));
+  },
+
+  plan(want, { group, member, account }, wanted) {
+    if (!isOurs(want, group)) {
+      return { steps: [], findings: [foreignFinding(want, group, wanted)] };
+    }
+    if (member === want.present) return { steps: [], findings: [] };
+    const isForeign =
+      account !== undefined && !account.attributes['uidNumber']?.includes(String(wanted.uid));
+    if (want.present && isForeign) return { steps: [], findings: [] };
+    const [remove, add] = want.present ? [[], [accountRef(wanted)]] : [[accountRef(wanted)], []];
+    const effect = want.present ? 'change' : 'revoke';
+    const step = modifyStep(want, wanted, effect, [{ attribute: 'member', remove, add }]);
+    return { steps: [step], findings: [] };
+  },
+};
+
+function realmGroup(realm: string): EntryWant['ref'] {
+  return entryRef('groups', 'cn', `project-${realm}`);
+}

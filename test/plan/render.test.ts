@@ -1,0 +1,114 @@
+/** What an admin sees of a plan is golden text. */
+import { createHash } from 'node:crypto';
+import { expect, test } from '@jest/globals';
+import { digestSteps } from '../../src/plan/digest.ts';
+import type { Step } from '../../src/plan/plan.ts';
+import { renderPlan } from '../../src/plan/render.ts';
+import { mergeReports, onlyTarget, type Report } from '../../src/plan/report.ts';
+import { expectGolden } from '../golden.ts';
+
+const NOTHING: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 0 };
+
+function step(account: string, subject: number, rest: Partial<Step>): Step {
+  return {
+    target: 'unix-group',
+    subject,
+    account,
+    object: `cn=${account},ou=servicegroups`,
+    effect: 'create',
+    change: 'absent → present',
+    because: 'the directory has no such group',
+    action: { verb: 'ldap.delete', entry: `toolGroups/cn=${account}`, expect: {} },
+    ...rest,
+  };
+}
+
+const DIRECTORY: Report = {
+  ...NOTHING,
+  subjects: 3,
+  steps: [
+    step('tools.wikibot', 50002, {
+      effect: 'revoke',
+      change: 'member −uid=mallory,ou=people',
+      because: 'mallory is no maintainer',
+    }),
+    step('tools.bridgebot', 50001, {}),
+    step('tools.bridgebot', 50001, {
+      target: 'sudo-rule',
+      object: 'cn=runas-tools.bridgebot,ou=sudoers',
+      effect: 'change',
+      change: 'sudoHost x → ALL',
+      because: 'the rule is for another host',
+    }),
+  ],
+};
+
+const HOMES: Report = {
+  ...NOTHING,
+  subjects: 3,
+  steps: [
+    step('tools.bridgebot', 50001, {
+      target: 'home-directory',
+      object: '/data/project/bridgebot',
+      because: 'there is no home',
+    }),
+  ],
+  findings: [
+    {
+      target: 'home-directory',
+      subject: 1001,
+      account: 'alice',
+      object: '/home/alice',
+      code: 'PATH_FOREIGN',
+      sentence: 'It is a symbolic link to /etc\u001b[2J. Move it away, then repair.',
+    },
+  ],
+};
+
+const DATABASES: Report = {
+  ...NOTHING,
+  subjects: 3,
+  waiting: [
+    {
+      target: 'database-account',
+      subject: 50001,
+      account: 'tools.bridgebot',
+      sentence: 'homes has not made the credentials yet',
+    },
+  ],
+  unreadable: [
+    ...['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name, index) => ({
+      target: 'database-account',
+      subject: 50010 + index,
+      account: `tools.${name}`,
+      sentence: 'toolsdb does not answer',
+    })),
+    { target: 'homes', sentence: 'no answer within 30 s' },
+  ],
+};
+
+const sha256Hex = (text: string) => createHash('sha256').update(text).digest('hex');
+
+test('a plan is shown by account, in the order of the roles, with reasons and totals', () => {
+  const merged = mergeReports([DIRECTORY, HOMES, DATABASES]);
+  expectGolden('plan.txt', renderPlan(merged, digestSteps(merged.steps, sha256Hex)));
+});
+
+test('a plan with nothing in it says so', () => {
+  const merged = mergeReports([{ ...NOTHING, subjects: 1 }]);
+  expectGolden('plan-nothing.txt', renderPlan(merged, digestSteps([], sha256Hex)));
+});
+
+test('the digest knows the order of steps, not the order of fields', () => {
+  const [first, second] = DIRECTORY.steps as [Step, Step, Step];
+  const shuffled = Object.fromEntries(Object.entries(first).reverse()) as unknown as Step;
+  expect(digestSteps([shuffled, second], sha256Hex)).toBe(digestSteps([first, second], sha256Hex));
+  expect(digestSteps([second, first], sha256Hex)).not.toBe(digestSteps([first, second], sha256Hex));
+});
+
+test('one target alone is shown without the others, and with every role that did not answer', () => {
+  const only = onlyTarget(mergeReports([DIRECTORY, HOMES, DATABASES]), 'sudo-rule');
+  expect(only.steps.map(({ target }) => target)).toEqual(['sudo-rule']);
+  expect(only.findings).toEqual([]);
+  expect(only.unreadable).toContainEqual({ target: 'homes', sentence: 'no answer within 30 s' });
+});

@@ -1,0 +1,123 @@
+/** The servers that the worlds of test/stack.ts share, and how a world gets numbers of its own in them. */
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { IdRange } from '../deploy/ldap/render.ts';
+import { REALM, writeConfig, type StackConfig } from '../dev/servers/config.ts';
+import { stopServer } from '../dev/servers/daemon.ts';
+import { createOwnedDatabase, setRolePasswords } from '../dev/servers/postgres.ts';
+import { ensureSigningKey } from '../dev/servers/secret.ts';
+import { runCli, startServers, stopServers, type Stack } from '../dev/servers/stack.ts';
+
+export type Need = 'postgres' | 'redis' | 'slapd' | 'mariadb';
+
+export const ALL_NEEDS: readonly Need[] = ['postgres', 'redis', 'slapd', 'mariadb'];
+
+/** The environment variable that names the folder of the shared servers; dev/test.ts sets it. */
+export const SHARED_SERVERS = 'CHAMBERLAIN_TEST_SERVERS';
+
+/** The migrated database that each world's is a copy of. */
+export const TEMPLATE = 'chamberlain_template';
+
+/** A folder for servers: short, and open to their users. */
+export function makeTemporaryFolder(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'chamberlain-test-'));
+  chmodSync(dir, 0o755);
+  return dir;
+}
+
+/** Starts what all worlds share, and makes the migrated database that theirs are copied from. */
+export async function startShared(stack: Stack, needs: readonly Need[] = ALL_NEEDS): Promise<void> {
+  await startServers(stack, [
+    ...(needs.includes('postgres') ? (['postgres'] as const) : []),
+    ...(needs.includes('mariadb') ? (['mariadb-replica', 'mariadb-tools'] as const) : []),
+  ]);
+  if (needs.includes('postgres')) await makeTemplate(stack);
+}
+
+/** Ends what startShared started, and what worlds that were not closed have left running. */
+export async function stopShared(stack: Stack): Promise<void> {
+  for (const world of worldFolders(stack)) {
+    const ends = ['redis', 'slapd'].map((name) =>
+      stopServer({ name, folder: join(world, name), stopSignal: 'SIGTERM' }),
+    );
+    await Promise.all(ends);
+  }
+  await stopServers(stack);
+  rmSync(stack.place.servers, { recursive: true, force: true });
+  rmSync(stack.place.dir, { recursive: true, force: true });
+}
+
+async function makeTemplate(stack: Stack): Promise<void> {
+  const { place, postgres } = stack;
+  await createOwnedDatabase(postgres, TEMPLATE, place.secrets);
+  const file = join(place.dir, 'template.yaml');
+  const key = ensureSigningKey(join(place.keys, 'portal.pem'));
+  writeConfig(file, {
+    realm: REALM.realm,
+    admin: REALM.admin,
+    secrets: place.secrets,
+    adminKey: join(place.keys, 'portal.pem'),
+    postgres: { host: postgres.host, port: postgres.port, database: TEMPLATE },
+    redis: { url: 'redis://127.0.0.1:1/0' },
+    ldap: { uri: 'ldapi://nowhere', base: 'dc=example,dc=org' },
+    ids: idsOf(0),
+    files: { root: place.dataRoot, ...REALM.files },
+    databases: {
+      maxUserConnections: REALM.maxUserConnections,
+      servers: [{ name: 'toolsdb', kind: 'toolsdb', socket: stack.tools.socket }],
+    },
+    keys: REALM.keys,
+    portals: [portalOf('portal', key, true)],
+  });
+  await runCli(file, 'migrate');
+  await setRolePasswords(postgres, place.secrets);
+}
+
+export function portalOf(
+  name: string,
+  publicKey: string,
+  subjectEvents: boolean,
+): StackConfig['portals'][number] {
+  return { name, keys: [{ kid: `${name}-1`, publicKey }], kinds: 'all', subjectEvents };
+}
+
+/**
+ * 20,000 numbers that no other world has: accounts on the shared MariaDB servers are named by them. People
+ * have two ranges with a gap.
+ */
+export function idsOf(slot: number): { people: IdRange[]; tools: IdRange[]; realmGid: number } {
+  const first = 1_000_000 + slot * 20_000;
+  return {
+    people: [
+      { first, last: first + 999 },
+      { first: first + 2_000, last: first + 9_999 },
+    ],
+    tools: [{ first: first + 10_000, last: first + 19_999 }],
+    realmGid: 500,
+  };
+}
+
+/** Takes the next free number among the worlds of these servers, and its folder. mkdir is the lock. */
+export function takeSlot(stack: Stack, name: string): { slot: number; dir: string } {
+  const slots = join(stack.place.servers, 'slots');
+  mkdirSync(slots, { recursive: true });
+  for (let slot = 1; ; slot++) {
+    try {
+      mkdirSync(join(slots, String(slot)));
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'EEXIST') continue;
+      throw cause;
+    }
+    const dir = join(stack.place.servers, `world-${slot}`);
+    mkdirSync(dir, { mode: 0o755 });
+    writeFileSync(join(dir, 'name'), name);
+    return { slot, dir };
+  }
+}
+
+function worldFolders(stack: Stack): string[] {
+  return readdirSync(stack.place.servers)
+    .filter((name) => /^world-\d+$/.test(name))
+    .map((name) => join(stack.place.servers, name));
+}

@@ -1,0 +1,160 @@
+/**
+ * What a test file runs against: real servers, with a database, a directory, a Redis, a data root and id
+ * ranges of its own.
+ *
+ *     const world = await openWorld('relay');   // in beforeAll
+ *     await world.close();                      // in afterAll
+ *
+ * dev/test.ts starts a PostgreSQL and two MariaDB servers once, for all files; without it a file starts its
+ * own (some seconds). slapd and Redis are always the world's own: they may be stopped, frozen, flushed.
+ */
+import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { adminDn } from '../deploy/ldap/render.ts';
+import { REALM, writeConfig, type StackConfig } from '../dev/servers/config.ts';
+import { startServer, stopServer } from '../dev/servers/daemon.ts';
+import type { MariadbServer } from '../dev/servers/mariadb.ts';
+import { makePlace } from '../dev/servers/place.ts';
+import { copyDatabase, dropDatabase, type PostgresServer } from '../dev/servers/postgres.ts';
+import { redisServer, type RedisServer } from '../dev/servers/redis.ts';
+import { ensurePassword, ensureSigningKey } from '../dev/servers/secret.ts';
+import { slapdServer, type SlapdServer } from '../dev/servers/slapd.ts';
+import { describeStack, makeDataRoot, runCli } from '../dev/servers/stack.ts';
+import { loadConfig, type Config } from '../src/config.ts';
+import {
+  ALL_NEEDS,
+  idsOf,
+  makeTemporaryFolder,
+  portalOf,
+  SHARED_SERVERS,
+  startShared,
+  stopShared,
+  takeSlot,
+  TEMPLATE,
+  type Need,
+} from './shared-servers.ts';
+
+export { runningPid, signalTree, startServer, stopServer } from '../dev/servers/daemon.ts';
+export { administer } from '../dev/servers/mariadb.ts';
+export { asSuperuser } from '../dev/servers/postgres.ts';
+
+export interface WorldOptions {
+  /** What to start; all by default. What is not started is still named in the config. */
+  readonly needs?: readonly Need[];
+  /** Own PostgreSQL and MariaDB servers too, for a test that stops or freezes them. */
+  readonly own?: boolean;
+  /** Last word on the config, before it is written. */
+  readonly adjust?: (config: StackConfig) => StackConfig;
+}
+
+export interface World {
+  readonly dir: string;
+  readonly configFile: string;
+  readonly config: Config;
+  readonly dataRoot: string;
+  readonly postgres: PostgresServer;
+  readonly redis: RedisServer;
+  readonly slapd: SlapdServer;
+  readonly replica: MariadbServer;
+  readonly tools: MariadbServer;
+  /** The signing keys' files (PKCS8 PEM): of the portal `portal`, of the admin `steward`. */
+  readonly portalKey: string;
+  readonly adminKey: string;
+  /** For looking at the directory from outside. */
+  readonly ldapAdmin: { readonly dn: string; readonly password: string };
+  /** Runs the CLI from source, with this world's config. */
+  chamberlain(...args: string[]): Promise<string>;
+  /** The key file (made now) and public key of a portal beyond the two. */
+  makeKey(name: string): { file: string; publicKey: string };
+  close(): Promise<void>;
+}
+
+/** Opens a world for one test file; `name` goes into its folder's and its database's name. */
+export async function openWorld(name: string, options: WorldOptions = {}): Promise<World> {
+  const needs = options.needs ?? ALL_NEEDS;
+  const shared = options.own === true ? undefined : process.env[SHARED_SERVERS];
+  const ownDir = shared === undefined ? makeTemporaryFolder() : undefined;
+  const stack = describeStack(makePlace(shared ?? ownDir ?? ''));
+  if (ownDir !== undefined) await startShared(stack, needs);
+
+  const { slot, dir } = takeSlot(stack, name);
+  const secrets = join(dir, 'secrets');
+  mkdirSync(secrets, { mode: 0o700 });
+  for (const file of readdirSync(stack.place.secrets)) {
+    if (/^(postgres|mariadb)-/.test(file)) {
+      copyFileSync(join(stack.place.secrets, file), join(secrets, file));
+    }
+  }
+  const database = `world_${slot}_${name.replaceAll(/[^a-z0-9]+/g, '_')}`;
+  const dataRoot = join(dir, 'root');
+  makeDataRoot(dataRoot);
+  const ids = idsOf(slot);
+  const redis = redisServer(join(dir, 'redis'));
+  const slapd = slapdServer(join(dir, 'slapd'), {
+    base: 'dc=example,dc=org',
+    realm: REALM.realm,
+    ids,
+    secrets,
+  });
+  const starts: Promise<void>[] = [];
+  if (needs.includes('postgres')) starts.push(copyDatabase(stack.postgres, TEMPLATE, database));
+  if (needs.includes('redis')) starts.push(startServer(redis));
+  if (needs.includes('slapd')) starts.push(startServer(slapd));
+  await Promise.all(starts);
+
+  const makeKey = (of: string): { file: string; publicKey: string } => {
+    const file = join(dir, `${of}.pem`);
+    return { file, publicKey: ensureSigningKey(file) };
+  };
+  const [portal, admin] = [makeKey('portal'), makeKey('admin.steward')];
+  const written: StackConfig = {
+    realm: REALM.realm,
+    admin: REALM.admin,
+    secrets,
+    adminKey: admin.file,
+    postgres: { host: stack.postgres.host, port: stack.postgres.port, database },
+    redis: { url: needs.includes('redis') ? redis.url() : 'redis://127.0.0.1:1/0' },
+    ldap: { uri: slapd.uri, base: slapd.base },
+    ids,
+    files: { root: dataRoot, ...REALM.files },
+    databases: {
+      maxUserConnections: REALM.maxUserConnections,
+      servers: [
+        { name: 'replica', kind: 'replica', socket: stack.replica.socket },
+        { name: 'toolsdb', kind: 'toolsdb', socket: stack.tools.socket },
+      ],
+    },
+    keys: REALM.keys,
+    portals: [
+      portalOf('portal', portal.publicKey, true),
+      portalOf('admin.steward', admin.publicKey, false),
+    ],
+  };
+  const configFile = join(dir, 'config.yaml');
+  writeConfig(configFile, options.adjust?.(written) ?? written);
+  return {
+    dir,
+    configFile,
+    config: loadConfig(configFile),
+    dataRoot,
+    postgres: stack.postgres,
+    redis,
+    slapd,
+    replica: stack.replica,
+    tools: stack.tools,
+    portalKey: portal.file,
+    adminKey: admin.file,
+    ldapAdmin: { dn: adminDn(slapd.base), password: ensurePassword(secrets, 'ldap-admin') },
+    chamberlain: (...args) => runCli(configFile, ...args),
+    makeKey,
+    async close() {
+      await Promise.all([stopServer(redis), stopServer(slapd)]);
+      if (ownDir !== undefined) {
+        await stopShared(stack);
+      } else {
+        if (needs.includes('postgres')) await dropDatabase(stack.postgres, database);
+        rmSync(dir, { recursive: true, force: true });
+      }
+    },
+  };
+}

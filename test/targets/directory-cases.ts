@@ -1,0 +1,63 @@
+/** What the tests of the directory's targets share: subjects, and plans as lines of text. */
+import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
+import type { Realm, WantedPerson, WantedTool } from '../../src/model/wanted.ts';
+import type { Attributes } from '../../src/plan/action.ts';
+import type { TargetPlan } from '../../src/plan/plan.ts';
+import type { AnyRef, DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+
+export const REALM: Realm = {
+  realm: 'tools',
+  realmGid: 500,
+  toolHomes: '/data/project',
+  personHomes: '/home',
+  toolHomeMode: 0o2775,
+  maxUserConnections: 10,
+  databaseServers: [],
+};
+
+export const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA';
+export const OTHER_KEY = 'restrict,pty ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB';
+
+export function person(changes: Partial<WantedPerson> = {}): WantedPerson {
+  return {
+    kind: 'person',
+    uid: 1003,
+    account: 'alice' as AccountName,
+    shellName: 'alice' as ShellName,
+    state: 'active',
+    realmMember: true,
+    everAdmitted: true,
+    displayName: 'Alice Under',
+    email: 'alice@example.org',
+    keys: [{ line: KEY, fingerprint: 'SHA256:a' }],
+    ...changes,
+  };
+}
+
+export function tool(changes: Partial<WantedTool> = {}): WantedTool {
+  return {
+    kind: 'tool',
+    uid: 50001,
+    account: 'tools.bot' as AccountName,
+    name: 'bot' as ToolName,
+    state: 'active',
+    members: [
+      { kind: 'person', account: 'alice' as AccountName },
+      { kind: 'tool', account: 'tools.other' as AccountName },
+      { kind: 'tool', account: 'tools.bot' as AccountName },
+    ],
+    ...changes,
+  };
+}
+
+export function entry(ref: AnyRef, attributes: Attributes): DirectoryEntry {
+  return { ref, attributes };
+}
+
+/** One line a step, `effect object: change`, then one a finding, `CODE object`. */
+export function linesOf({ steps, findings }: TargetPlan): string[] {
+  return [
+    ...steps.map((step) => `${step.effect} ${step.object}: ${step.change}`),
+    ...findings.map((finding) => `${finding.code} ${finding.object}`),
+  ];
+}

@@ -1,0 +1,80 @@
+import { describe, expect, test } from '@jest/globals';
+import type { Attributes } from '../../src/plan/action.ts';
+import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import { sudoRule } from '../../src/targets/sudo-rule.ts';
+import { entry, linesOf, REALM, tool } from './directory-cases.ts';
+
+const OBJECT = 'cn=runas-tools.bot,ou=sudoers,cn=tools,ou=projects';
+const SHAPE: Attributes = {
+  objectClass: ['sudoRole'],
+  cn: ['runas-tools.bot'],
+  sudoUser: ['%tools.bot'],
+  sudoHost: ['ALL'],
+  sudoCommand: ['ALL'],
+  sudoOption: ['!authenticate'],
+  sudoRunAsUser: ['tools.bot'],
+};
+const rule = (changes: Attributes = {}) =>
+  entry('sudoRules/cn=runas-tools.bot', { ...SHAPE, ...changes });
+const planned = (changes: Parameters<typeof tool>[0], have: DirectoryEntry[]) => {
+  const wanted = tool(changes);
+  return sudoRule.plan(sudoRule.want(wanted, REALM), have, wanted);
+};
+
+describe('sudo-rule', () => {
+  test.each<[string, Parameters<typeof tool>[0], DirectoryEntry[], string[]]>([
+    ['makes the rule', {}, [], [`create ${OBJECT}: absent → present`]],
+    ['leaves a rule that is as it should be', {}, [rule()], []],
+    [
+      'takes the rule of a disabled tool',
+      { state: 'disabled' },
+      [rule()],
+      [`revoke ${OBJECT}: present → absent`],
+    ],
+    [
+      'takes the rule of a deleted tool',
+      { state: 'deleted' },
+      [rule()],
+      [`revoke ${OBJECT}: present → absent`],
+    ],
+    ['has nothing to do for a disabled tool without one', { state: 'disabled' }, [], []],
+    [
+      'takes a user that is not wanted, before it adds what is missing',
+      {},
+      [rule({ sudoUser: ['%tools.bot', 'eve'], sudoOption: [] })],
+      [`revoke ${OBJECT}: sudoUser −eve`, `change ${OBJECT}: sudoOption +!authenticate`],
+    ],
+    [
+      'takes what would widen the rule by another attribute',
+      {},
+      [rule({ sudoRunAsGroup: ['root'], sudoRunAs: ['root'] })],
+      [`revoke ${OBJECT}: sudoRunAs −root; sudoRunAsGroup −root`],
+    ],
+    [
+      'replaces another command in one modify',
+      {},
+      [rule({ sudoCommand: ['/bin/sh'] })],
+      [`revoke ${OBJECT}: sudoCommand /bin/sh → ALL`],
+    ],
+    [
+      'reports the name in another case',
+      {},
+      [entry('sudoRules/cn=runas-TOOLS.bot', { ...SHAPE, cn: ['runas-TOOLS.bot'] })],
+      ['NAME_FOREIGN cn=runas-TOOLS.bot,ou=sudoers,cn=tools,ou=projects'],
+    ],
+  ])('%s', (_, changes, have, lines) => {
+    expect(linesOf(planned(changes, have))).toEqual(lines);
+  });
+
+  test('adds the entry in the shape of the realm', () => {
+    expect(planned({}, []).steps[0]?.action).toEqual({
+      verb: 'ldap.add',
+      entry: 'sudoRules/cn=runas-tools.bot',
+      attributes: SHAPE,
+    });
+  });
+
+  test('is not acted on while the group or the account that it names is another’s', () => {
+    expect(sudoRule.needs).toEqual(['unix-group', 'unix-account']);
+  });
+});

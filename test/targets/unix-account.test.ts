@@ -1,0 +1,199 @@
+import { describe, expect, test } from '@jest/globals';
+import type { Wanted } from '../../src/model/wanted.ts';
+import type { Attributes } from '../../src/plan/action.ts';
+import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
+import { unixAccount } from '../../src/targets/unix-account.ts';
+import { entry, linesOf, person, REALM, tool } from './directory-cases.ts';
+
+const PERSON: Attributes = {
+  objectClass: ['inetOrgPerson', 'ldapPublicKey', 'person', 'posixAccount'],
+  uid: ['alice'],
+  cn: ['Alice Under'],
+  sn: ['Alice Under'],
+  uidNumber: ['1003'],
+  gidNumber: ['500'],
+  homeDirectory: ['/home/alice'],
+  loginShell: ['/bin/bash'],
+  mail: ['alice@example.org'],
+};
+const TOOL: Attributes = {
+  objectClass: ['person', 'posixAccount', 'shadowAccount', 'top'],
+  uid: ['tools.bot'],
+  cn: ['tools.bot'],
+  sn: ['tools.bot'],
+  uidNumber: ['50001'],
+  gidNumber: ['50001'],
+  homeDirectory: ['/data/project/bot'],
+  loginShell: ['/bin/bash'],
+};
+const LOCK: Attributes = {
+  pwdAccountLockedTime: ['000001010000Z'],
+  pwdPolicySubentry: ['policies/cn=disabled'],
+};
+const LOCKING = 'pwdAccountLockedTime +000001010000Z; pwdPolicySubentry +cn=disabled';
+const ALICE = 'uid=alice,ou=people';
+const BOT = 'uid=tools.bot,ou=people,ou=servicegroups';
+
+const alice = (changes: Attributes = {}) => entry('people/uid=alice', { ...PERSON, ...changes });
+const bot = (changes: Attributes = {}) =>
+  entry('toolAccounts/uid=tools.bot', { ...TOOL, ...changes });
+const planned = (wanted: Wanted, have: DirectoryEntry[]) =>
+  unixAccount.plan(unixAccount.want(wanted, REALM), have, wanted);
+
+describe('unix-account', () => {
+  test.each<[string, Wanted, DirectoryEntry[], string[]]>([
+    ['makes a person', person(), [], [`create ${ALICE}: absent → present`]],
+    ['makes a tool', tool(), [], [`create ${BOT}: absent → present`]],
+    ['leaves a person who is as should be', person(), [alice()], []],
+    ['leaves a tool that is as should be', tool(), [bot()], []],
+    ['leaves what is not of its shape', person(), [alice({ description: ['x'] })], []],
+    [
+      'changes what differs in one modify',
+      person({ displayName: 'Alice Over' }),
+      [alice({ loginShell: ['/bin/sh'], mail: [] })],
+      [
+        `change ${ALICE}: cn Alice Under → Alice Over; sn Alice Under → Alice Over; ` +
+          'loginShell /bin/sh → /bin/bash; mail +alice@example.org',
+      ],
+    ],
+    [
+      'removes a second value of what has one',
+      person(),
+      [alice({ uid: ['alice', 'root'] })],
+      [`change ${ALICE}: uid −root`],
+    ],
+    [
+      'locks a suspended person first, and apart from what else differs',
+      person({ state: 'suspended' }),
+      [alice({ loginShell: ['/bin/sh'] })],
+      [`revoke ${ALICE}: ${LOCKING}`, `change ${ALICE}: loginShell /bin/sh → /bin/bash`],
+    ],
+    ['leaves a locked person locked', person({ state: 'suspended' }), [alice(LOCK)], []],
+    [
+      'locks for good where a lock would pass',
+      person({ state: 'suspended' }),
+      [alice({ ...LOCK, pwdAccountLockedTime: ['20260101000000Z'] })],
+      [`revoke ${ALICE}: pwdAccountLockedTime 20260101000000Z → 000001010000Z`],
+    ],
+    [
+      'unlocks a reinstated person, the time before the policy',
+      person(),
+      [alice(LOCK)],
+      [`change ${ALICE}: pwdAccountLockedTime −000001010000Z; pwdPolicySubentry −cn=disabled`],
+    ],
+    [
+      'leaves a policy that another has set',
+      person(),
+      [alice({ pwdPolicySubentry: ['policies/cn=strict'] })],
+      [],
+    ],
+    [
+      'makes a person who is suspended locked',
+      person({ state: 'suspended' }),
+      [],
+      [`create ${ALICE}: absent → present`],
+    ],
+    [
+      'locks a disabled tool and gives it the shell that says so',
+      tool({ state: 'disabled' }),
+      [bot()],
+      [`revoke ${BOT}: ${LOCKING}; loginShell /bin/bash → /bin/disabledtoolshell`],
+    ],
+    [
+      'enables a tool',
+      tool(),
+      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'] })],
+      [
+        `change ${BOT}: pwdAccountLockedTime −000001010000Z; ` +
+          'loginShell /bin/disabledtoolshell → /bin/bash; pwdPolicySubentry −cn=disabled',
+      ],
+    ],
+    [
+      'deletes a deleted person',
+      person({ state: 'deleted' }),
+      [alice()],
+      [`destroy ${ALICE}: present → absent`],
+    ],
+    [
+      'reports the name with another number',
+      person(),
+      [alice({ uidNumber: ['0'] })],
+      [`NAME_FOREIGN ${ALICE}`],
+    ],
+    [
+      'reports an entry of the name that is no unix account',
+      person(),
+      [entry('people/uid=alice', { objectClass: ['inetOrgPerson'], uid: ['alice'] })],
+      [`NAME_FOREIGN ${ALICE}`],
+    ],
+    [
+      'reports the name elsewhere',
+      tool(),
+      [entry('people/uid=tools.bot', TOOL)],
+      ['NAME_FOREIGN uid=tools.bot,ou=people'],
+    ],
+    [
+      'reports the number under another name, and makes nothing beside it',
+      person(),
+      [entry('people/uid=eve', { ...PERSON, uid: ['eve'], cn: ['Eve'] })],
+      ['ID_FOREIGN uid=eve,ou=people'],
+    ],
+    [
+      'reports every one of several',
+      person(),
+      [alice({ uidNumber: ['7'] }), entry('people/uid=eve', { ...PERSON, uid: ['eve'] })],
+      [`NAME_FOREIGN ${ALICE}`, 'ID_FOREIGN uid=eve,ou=people'],
+    ],
+    [
+      'reports a display name that another has',
+      person(),
+      [entry('people/uid=eve', { ...PERSON, uid: ['eve'], uidNumber: ['7'], gidNumber: ['7'] })],
+      ['NAME_FOREIGN uid=eve,ou=people'],
+    ],
+    [
+      'locks ours even where another has our number',
+      person({ state: 'suspended' }),
+      [alice(), entry('dn:uid=eve,o=far', { ...PERSON, uid: ['eve'] })],
+      [`revoke ${ALICE}: ${LOCKING}`, 'ID_FOREIGN uid=eve,o=far'],
+    ],
+  ])('%s', (_, wanted, have, lines) => {
+    expect(linesOf(planned(wanted, have))).toEqual(lines);
+  });
+
+  test.each<[string, Wanted, Attributes]>([
+    ['a person', person(), PERSON],
+    ['a tool', tool(), TOOL],
+    ['a suspended person', person({ state: 'suspended' }), { ...PERSON, ...LOCK }],
+    [
+      'a disabled tool',
+      tool({ state: 'disabled' }),
+      { ...TOOL, ...LOCK, loginShell: ['/bin/disabledtoolshell'] },
+    ],
+  ])('adds %s in the shape of the realm, without keys', (_, wanted, attributes) => {
+    expect(planned(wanted, []).steps[0]?.action).toMatchObject({ verb: 'ldap.add', attributes });
+    expect(attributes).not.toHaveProperty('sshPublicKey');
+  });
+
+  test('says of a finding what is there, what should be, and what to do', () => {
+    const [finding] = planned(person(), [alice({ uidNumber: ['7'] })]).findings;
+    expect(finding?.sentence).toBe(
+      'uid=alice,ou=people (uidNumber 7) is not ours, and has the name of ' +
+        'uid=alice,ou=people (uidNumber 1003): remove or rename it, then repair',
+    );
+  });
+
+  test('takes a display name that another of ours has for a rename under way', async () => {
+    const ours = { ...PERSON, uid: ['eve'], uidNumber: ['1004'] };
+    const found = [
+      entry('people/uid=eve', ours),
+      entry('people/uid=mal', { ...ours, gidNumber: [] }),
+    ];
+    const eyes = { find: () => Promise.resolve(found) } as unknown as DirectoryEyes;
+    expect(await unixAccount.observe(eyes, [person(), tool()], REALM)).toEqual([[found[1]], []]);
+  });
+
+  test('refuses to plan for a person who was read without the display name', () => {
+    const { displayName: _, ...wanted } = person();
+    expect(() => unixAccount.want(wanted, REALM)).toThrow('without the display name');
+  });
+});

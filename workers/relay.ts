@@ -1,0 +1,166 @@
+/**
+ * The relay: puts what is due into the roles' queues, derives readiness, and delivers events.
+ *
+ * It is told of work by NOTIFY, and looks every second besides, for notices are lost when a
+ * connection breaks. One relay works at a time; a second one would do no harm.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import { adminOfPortal, type Config } from '../src/config.ts';
+import { openQueues } from '../src/edges/queue.ts';
+import { describeError } from '../src/errors.ts';
+import type { Log } from '../src/log.ts';
+import { ROLES } from '../src/model/wanted.ts';
+import { sealAudit } from '../src/store/audit.ts';
+import { openLocked, openPool, RELAY_LOCK } from '../src/store/postgres.ts';
+import * as store from '../src/store/relay.ts';
+import { type Loop, startLoop, type Worker } from './loop.ts';
+
+const POLL_MS = 1000;
+/** Most events of one portal that lie in Redis uncompleted. */
+const MOST_IN_REDIS = 1000;
+/** How often it is looked which events a portal has completed. */
+const LOOK_MS = 2000;
+/** Most events added at once. */
+const BATCH = 250;
+
+export function startRelay(config: Config, log: Log): Worker {
+  const closing = new AbortController();
+  const pool = openPool(config, 'relay', { max: 4, durable: false });
+  const queues = openQueues(config.redis.url, randomUUID());
+  const running = (async () => {
+    while (!closing.signal.aborted) {
+      try {
+        const client = await openLocked(config, 'relay', RELAY_LOCK);
+        if (client !== undefined) await relay(client);
+      } catch (error) {
+        log.warn({ error: describeError(error) }, 'the relay has lost PostgreSQL, and tries again');
+      }
+      await sleep(500, undefined, { signal: closing.signal }).catch(() => {});
+    }
+  })();
+
+  /** Works as long as the locked connection lives. */
+  async function relay(client: pg.Client): Promise<void> {
+    const lost = new Promise<void>((resolve) => {
+      client.on('end', resolve);
+      client.on('error', () => resolve());
+      closing.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    const touched = new Set<number>();
+    let all = true; // notices may have been missed before
+    const settling = startLoop('settle', { everyMs: POLL_MS * 5, log }, async () => {
+      const subjects = all ? undefined : [...touched];
+      all = false;
+      touched.clear();
+      try {
+        if (subjects === undefined || subjects.length > 0) await store.settle(pool, config, subjects);
+      } catch (error) {
+        all = true;
+        throw error;
+      }
+    });
+    const sealing = startLoop('seal', { everyMs: POLL_MS, log }, () => sealAudit(pool));
+    const enqueueing = startLoop('enqueue', { everyMs: POLL_MS, log }, () => enqueue(enqueueing));
+    const delivering = startLoop('deliver', { everyMs: POLL_MS, log }, () => deliver());
+    const loops = [settling, sealing, enqueueing, delivering];
+    client.on('notification', ({ payload = '' }) => {
+      if (payload === 'events') delivering.wake();
+      else {
+        enqueueing.wake();
+        if (payload.startsWith('applied ')) {
+          touched.add(Number(payload.slice('applied '.length)));
+          settling.wake();
+        }
+      }
+    });
+    // the connection may hang instead of breaking: then its lock is no longer worth anything
+    const pulse = setInterval(() => {
+      all = true;
+      client.query('SELECT 1').catch(() => void client.end().catch(() => {}));
+    }, POLL_MS * 5);
+    try {
+      await client.query('LISTEN chamberlain');
+      await store.releaseAllLeases(pool);
+      for (const loop of loops) loop.wake();
+      await lost;
+    } finally {
+      clearInterval(pulse);
+      await Promise.all(loops.map((loop) => loop.close()));
+      await client.end().catch(() => {});
+    }
+  }
+
+  async function enqueue(loop: Loop): Promise<void> {
+    const due = await store.leaseDue(pool, ROLES);
+    try {
+      for (const role of ROLES) {
+        const subjects = due.filter((each) => each.role === role);
+        if (subjects.length > 0) await queues.addSubjects(role, subjects);
+      }
+    } catch (error) {
+      await store.releaseLeases(pool, due);
+      throw error;
+    }
+    const ms = await store.nextDueInMs(pool);
+    if (ms !== undefined) loop.wakeIn(Math.min(ms, POLL_MS));
+  }
+
+  // Redis is asked before and after each look at what lies in it; once it has lost something, that
+  // stays so until every portal's events are counted back to the last that is known completed.
+  let lost = false;
+  let lookedAt = 0;
+  async function hasKept(): Promise<boolean> {
+    if (!(await queues.hasKept())) lost = true;
+    return !lost;
+  }
+
+  async function deliver(): Promise<void> {
+    if (!(await hasKept())) {
+      await store.releaseAllLeases(pool);
+      for (const delivery of await store.readDeliveries(pool)) {
+        await store.writeDelivery(pool, { ...delivery, enqueued: delivery.completed });
+      }
+      lost = false;
+    }
+    const look = Date.now() - lookedAt >= LOOK_MS;
+    if (look) lookedAt = Date.now();
+    for (const delivery of await store.readDeliveries(pool)) {
+      if (adminOfPortal(delivery.portal) === undefined) await deliverTo(delivery, look);
+    }
+  }
+
+  /** Brings one portal's events into Redis, in order, as far as there is room. */
+  async function deliverTo(delivery: store.Delivery, look: boolean): Promise<void> {
+    const { portal, last } = delivery;
+    let { enqueued, completed } = delivery;
+    const findCompleted = async () => {
+      const lowest = await queues.lowestUncompleted(portal);
+      if (!(await hasKept())) throw new Error('Redis has lost its data');
+      completed = Math.max(completed, (lowest ?? enqueued + 1) - 1);
+      await store.writeDelivery(pool, { portal, enqueued, completed });
+    };
+    if (look && completed < enqueued) await findCompleted();
+    while (enqueued < last) {
+      if (enqueued - completed >= MOST_IN_REDIS) await findCompleted();
+      const room = Math.min(BATCH, MOST_IN_REDIS - (enqueued - completed));
+      if (room <= 0) return;
+      const events = await store.readEvents(pool, portal, enqueued, room);
+      const newest = events.at(-1)?.seq;
+      if (newest === undefined) return;
+      await queues.addEvents(portal, events);
+      enqueued = newest;
+      await store.writeDelivery(pool, { portal, enqueued, completed });
+    }
+  }
+
+  return {
+    async close() {
+      closing.abort();
+      await running;
+      await Promise.all([pool.end(), queues.close()]);
+    },
+  };
+}
+

@@ -1,0 +1,142 @@
+/** A role's worker: brings subjects to what is wanted, and answers surveys. */
+import type { Config } from '../src/config.ts';
+import { realmOf } from '../src/config.ts';
+import { startConsumer } from '../src/edges/queue.ts';
+import { CODES, describeError } from '../src/errors.ts';
+import type { Log } from '../src/log.ts';
+import type { Realm, Role } from '../src/model/wanted.ts';
+import {
+  type AnyTarget,
+  apply,
+  type Hands,
+  standingOf,
+  type SubjectSurvey,
+  survey,
+} from '../src/reconcile.ts';
+import { type Outcome, withSubject } from '../src/store/convergence.ts';
+import { openPool, type Pool } from '../src/store/postgres.ts';
+import { readSurveySubjects, writeReport } from '../src/store/surveys.ts';
+import { readWanted } from '../src/store/wanted.ts';
+import type { Worker } from './loop.ts';
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+/** What makes a role: its targets, and how its eyes and hands are opened. */
+export interface RoleParts<Eyes> {
+  role: Role;
+  targets: readonly AnyTarget<Eyes>[];
+  /** subjects worked on at a time */
+  concurrency: number;
+  /** with an account that can only read */
+  openEyes(config: Config): Eyes & Closable;
+  openHands(config: Config, pool: Pool): Hands & Closable;
+  /** what a survey of everything sees beside the subjects' own, e.g. foreign names */
+  lookAround?(eyes: Eyes, pool: Pool, realm: Realm): Promise<void>;
+  /** what one subject's survey tells about the world, e.g. a foreign name */
+  remember?(found: SubjectSurvey, pool: Pool): Promise<void>;
+}
+
+/** Subjects of one slice of a survey of everything. */
+const SURVEY_SLICE = 500;
+
+export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
+  const { role, targets } = parts;
+  const realm = realmOf(config);
+  const pool = openPool(config, role, { max: 2 * parts.concurrency + 2, durable: false });
+  const eyes = parts.openEyes(config);
+  const hands = parts.openHands(config, pool);
+  const surveying = new Set<Promise<void>>();
+  const consumer = startConsumer({
+    url: config.redis.url,
+    queue: role,
+    concurrency: parts.concurrency,
+    onError: (error) => log.warn({ role, error: describeError(error) }, 'a job was dropped'),
+    async handle({ name, data }) {
+      if (name === 'survey') {
+        const id = (data as { survey?: unknown } | null)?.survey;
+        if (typeof id === 'string') {
+          // beside the subjects' jobs, and not instead of one
+          const run = answerSurvey(id).catch((error: unknown) =>
+            log.warn({ role, survey: id, error: describeError(error) }, 'a survey failed'),
+          );
+          surveying.add(run);
+          void run.finally(() => surveying.delete(run));
+        }
+        return;
+      }
+      const subject = (data as { subject?: unknown } | null)?.subject;
+      if (Number.isSafeInteger(subject)) await converge(subject as number);
+    },
+  });
+
+  async function converge(subject: number): Promise<void> {
+    await withSubject(pool, role, subject, async ({ attempts }, client): Promise<Outcome> => {
+      const [found] = await survey(targets, await readWanted(client, role, [subject]), realm, eyes);
+      if (found === undefined) return { state: 'applied' };
+      const troubles = await apply(targets, found, hands);
+      if (found.findings.length > 0) await parts.remember?.(found, pool);
+      const standing = standingOf(found, troubles);
+      if (standing.state === 'parked' || standing.state === 'failing') {
+        log.info({ role, subject, account: found.account, ...standing }, 'not as wanted');
+      }
+      return outcomeOf(standing, attempts);
+    });
+  }
+
+  /** Looks with the account that can only read, and writes a report that hands never read. */
+  async function answerSurvey(id: string): Promise<void> {
+    const readers = openPool(config, `${role}_eyes`, { max: 2, durable: false });
+    const seers = parts.openEyes(config);
+    try {
+      const asked = await readSurveySubjects(readers, id);
+      if (asked === undefined) return;
+      if (asked.everything) await parts.lookAround?.(seers, readers, realm);
+      const found: SubjectSurvey[] = [];
+      for (let at = 0; at < asked.subjects.length; at += SURVEY_SLICE) {
+        const slice = asked.subjects.slice(at, at + SURVEY_SLICE);
+        found.push(...(await survey(targets, await readWanted(readers, role, slice), realm, seers)));
+      }
+      await writeReport(readers, id, role, {
+        subjects: found.length,
+        steps: found.flatMap((each) => each.steps),
+        findings: found.flatMap((each) => each.findings),
+        waiting: found.flatMap(({ subject, account, waiting }) =>
+          waiting.map((each) => ({ subject, account, ...each })),
+        ),
+        unreadable: found.flatMap(({ subject, account, unreadable }) =>
+          unreadable.map((each) => ({ subject, account, ...each })),
+        ),
+      });
+    } finally {
+      await Promise.allSettled([readers.end(), seers.close()]);
+    }
+  }
+
+  return {
+    async close() {
+      await consumer.close(3500);
+      await Promise.allSettled(surveying);
+      await Promise.allSettled([eyes.close(), hands.close()]);
+      await pool.end();
+    },
+  };
+}
+
+/** A server that is away is tried for ever, and soon; what it refuses, with growing pauses, then parked. */
+const AWAY_RETRY_MS = { first: 200, most: 2000 };
+const REFUSED_RETRY_MS = { first: 500, most: 60_000 };
+const MOST_REFUSALS = 8;
+
+/** What to write to the row: how often and when it is tried again. */
+export function outcomeOf(standing: ReturnType<typeof standingOf>, attempts: number): Outcome {
+  if (standing.state !== 'failing') return standing;
+  const { code, sentence } = standing;
+  const away = code === 'BACKEND_UNAVAILABLE' || code === 'BACKEND_UNREADABLE';
+  if (!away && (attempts + 1 >= MOST_REFUSALS || !CODES[code].retry)) {
+    return { state: 'parked', code, sentence };
+  }
+  const { first, most } = away ? AWAY_RETRY_MS : REFUSED_RETRY_MS;
+  return { state: 'failing', code, sentence, retryInMs: Math.min(most, first * 2 ** Math.min(attempts, 20)) };
+}
