@@ -60,7 +60,9 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
 
 function makeProgram(): Command {
   const program = new Command('chamberlain')
-    .description('Keeps the accounts of a shared hosting platform: people, tools, and what each needs.')
+    .description(
+      'Keeps the accounts of a shared hosting platform: people, tools, and what each needs.',
+    )
     .option('--config <file>', 'the configuration (default: $CHAMBERLAIN_CONFIG)')
     .option('--json', 'print JSON for programs instead of tables for people')
     .helpOption('-h, --help', 'this text; `chamberlain COMMAND --help` for a command')

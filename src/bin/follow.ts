@@ -82,7 +82,15 @@ export async function follow(
   }
 }
 
-function describeOpen(open: readonly { role: Role; account: string; state: string; code: string | null; sentence: string | null }[]): string {
+function describeOpen(
+  open: readonly {
+    role: Role;
+    account: string;
+    state: string;
+    code: string | null;
+    sentence: string | null;
+  }[],
+): string {
   if (open.length === 0) return 'all is applied, and the relay has not said so';
   return open
     .slice(0, 5)

@@ -35,7 +35,8 @@ export function defineFound(command: Command): void {
           key,
         });
         if (wantsJson(command)) printJson(founded);
-        else print(`${founded.person.account} is an admin: a maintainer of ${founded.tool.account}`);
+        else
+          print(`${founded.person.account} is an admin: a maintainer of ${founded.tool.account}`);
       } finally {
         await pool.end();
       }

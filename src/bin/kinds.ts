@@ -56,11 +56,14 @@ export function isKind(text: string): text is RequestKind {
   return (REQUEST_KINDS as readonly string[]).includes(text);
 }
 
-/** The names that differ from a text in one or two letters, or begin with it: what may have been meant. */
+/** What may have been meant: the names that begin with the text, else those nearest to it. */
 export function suggest(text: string, names: readonly string[]): string {
-  const close = names.filter(
-    (name) => (text.length > 2 && name.startsWith(text)) || distance(text, name) <= 2,
-  );
+  let close = text.length > 2 ? names.filter((name) => name.startsWith(text)) : [];
+  if (close.length === 0) {
+    const distances = names.map((name) => distance(text, name));
+    const nearest = Math.min(2, ...distances);
+    close = names.filter((_, index) => distances[index] === nearest);
+  }
   return close.length > 0 ? ` (did you mean ${close.join(' or ')}?)` : '';
 }
 

@@ -46,7 +46,9 @@ export async function migrate(config: Config): Promise<string[]> {
     await client.connect();
   } catch (cause) {
     await client.end().catch(() => {});
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL as owner', { cause });
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL as owner', {
+      cause,
+    });
   }
   const warnings: string[] = [];
   try {

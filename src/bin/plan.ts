@@ -1,6 +1,6 @@
 /** `chamberlain plan`: the survey by the roles. Holds no hands: it asks, merges and renders. */
 import { createHash, randomUUID } from 'node:crypto';
-import { InvalidArgumentError, Option, type Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { Config } from '../config.ts';
 import { openQueues } from '../edges/queue.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
@@ -10,6 +10,7 @@ import { mergeReports, onlyTarget, type Report } from '../plan/report.ts';
 import { openSurvey } from '../store/survey-answers.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
+import { parseSeconds } from './seconds.ts';
 import { requireSubjects, withAdmin } from './status.ts';
 import { print, printJson } from './table.ts';
 
@@ -53,7 +54,7 @@ Marks:
     .action(async (words: string[]) => {
       const options = command.opts<PlanOptions>();
       if (options.all && words.length > 0) {
-        command.error("error: --all and a SUBJECT at once: which of the two is meant?");
+        command.error('error: --all and a SUBJECT at once: which of the two is meant?');
       }
       const config = configOf(command);
       const merged = mergeReports(await survey(config, words, options));
@@ -108,13 +109,4 @@ function noAnswer(role: Role, seconds: number): Report {
     unreadable: [{ target: role, sentence }],
     subjects: 0,
   };
-}
-
-/** A number of seconds above 0, on the command line. */
-export function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (text.trim() === '' || !(seconds > 0) || !Number.isFinite(seconds)) {
-    throw new InvalidArgumentError('It wants a number of seconds above 0.');
-  }
-  return seconds;
 }

@@ -20,7 +20,9 @@ export function definePrepare(command: Command): void {
       else {
         print(`ready: ${files.root}${files.toolHomes} and ${files.root}${files.personHomes}`);
         if (groupWrite === 'unsupported') {
-          print('This file system keeps no POSIX ACLs: what a maintainer makes stays theirs to write.');
+          print(
+            'This file system keeps no POSIX ACLs: what a maintainer makes stays theirs to write.',
+          );
         }
       }
     });

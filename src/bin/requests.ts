@@ -103,7 +103,8 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       ['done', request.doneAt?.toISOString() ?? null],
     ];
     print(paint('bold', request.id ?? `request ${request.number}`));
-    for (const [name, value] of rows) print(`  ${name.padEnd(11)}  ${withoutControls(value || '-')}`);
+    for (const [name, value] of rows)
+      print(`  ${name.padEnd(11)}  ${withoutControls(value || '-')}`);
     if (open.length > 0) {
       print('');
       print(

@@ -21,7 +21,10 @@ export function defineSchema(command: Command): void {
     .action((kind: string | undefined) => {
       if (kind === undefined) return printKinds(wantsJson(command));
       if (!isKind(kind)) {
-        throw new ChamberlainError('USAGE', `unknown kind '${kind}'${suggest(kind, REQUEST_KINDS)}`);
+        throw new ChamberlainError(
+          'USAGE',
+          `unknown kind '${kind}'${suggest(kind, REQUEST_KINDS)}`,
+        );
       }
       return print(JSON.stringify(schemaOf(kind), undefined, 2));
     });

@@ -35,7 +35,10 @@ export function defineStatus(command: Command): void {
 }
 
 /** Runs `act` on one connection of the role admin. */
-export async function withAdmin<T>(config: Config, act: (client: Client) => Promise<T>): Promise<T> {
+export async function withAdmin<T>(
+  config: Config,
+  act: (client: Client) => Promise<T>,
+): Promise<T> {
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   try {
     return await overview.look(pool, act);
@@ -145,7 +148,9 @@ function renderSubject(subject: SubjectView): string {
   ];
   const head = `${paint('bold', subject.account)}  ${subject.kind} ${subject.uid}, ${subject.state}`;
   const lines = rows.flatMap(([name, value]) =>
-    value === undefined ? [] : [`  ${name.padEnd(12)}  ${value === '' ? '-' : withoutControls(value)}`],
+    value === undefined
+      ? []
+      : [`  ${name.padEnd(12)}  ${value === '' ? '-' : withoutControls(value)}`],
   );
   return [head, ...lines].join('\n');
 }

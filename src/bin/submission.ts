@@ -80,7 +80,8 @@ export function makeSubmission(
 ): Submission {
   const { kind, id, requestedBy, approvedBy, ...fields } = request;
   if (typeof kind !== 'string') throw usage(`${where}\`kind\` is not a text`);
-  const asks = textOrNothing(requestedBy, `${where}\`requestedBy\``) ?? speaker.requestedBy ?? signer.admin;
+  const asks =
+    textOrNothing(requestedBy, `${where}\`requestedBy\``) ?? speaker.requestedBy ?? signer.admin;
   if (asks === undefined) throw usage(`${where}--portal wants --requestedBy PERSON as well`);
   const approves = textOrNothing(approvedBy, `${where}\`approvedBy\``) ?? speaker.approvedBy;
   const jti = textOrNothing(id, `${where}\`id\``) ?? newId();

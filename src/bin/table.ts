@@ -23,7 +23,9 @@ export function renderTable(
   rows: readonly (readonly (string | number | null | undefined)[])[],
 ): string {
   const cells = rows.map((row) =>
-    row.map((cell) => (cell === null || cell === undefined || cell === '' ? '-' : withoutControls(String(cell)))),
+    row.map((cell) =>
+      cell === null || cell === undefined || cell === '' ? '-' : withoutControls(String(cell)),
+    ),
   );
   const widths = headings.map((heading, column) =>
     Math.max(heading.length, ...cells.map((row) => lengthOf(row[column] ?? ''))),
@@ -31,7 +33,9 @@ export function renderTable(
   const line = (row: readonly string[]) =>
     row
       .map((cell, column) =>
-        column === row.length - 1 ? cell : cell + ' '.repeat((widths[column] ?? 0) - lengthOf(cell)),
+        column === row.length - 1
+          ? cell
+          : cell + ' '.repeat((widths[column] ?? 0) - lengthOf(cell)),
       )
       .join('  ');
   return [paint('dim', line(headings)), ...cells.map(line)].join('\n');

@@ -5,7 +5,7 @@
 import type { DatabaseAccount, DatabaseServerView, Grant } from '../targets/databases-eyes.ts';
 
 /** A row, its columns by name. */
-export type Row = Record<string, unknown>;
+export type Row = Record<string, string | number | null>;
 
 /** What was read of the accounts tables, by table; each row has Host and User. */
 export interface AccountRows {
@@ -31,7 +31,7 @@ export function readAccounts(rows: AccountRows): DatabaseServerView {
     const account = readAccount(host, String(row['Priv']), grants.get(nameOf(row)) ?? []);
     users.set(user, [...(users.get(user) ?? []), account]);
   }
-  return { users, anonymousHosts: anonymousHosts.sort() };
+  return { users, anonymousHosts: anonymousHosts.toSorted() };
 }
 
 interface Login {
@@ -57,7 +57,9 @@ function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccou
   return {
     host,
     login: [
-      ...logins.map(({ plugin, authentication_string: text }) => `${plugin ?? ''} ${text ?? ''}`),
+      ...logins.map(
+        ({ plugin, authentication_string: verifier }) => `${plugin ?? ''} ${verifier ?? ''}`,
+      ),
       ...(priv.password_last_changed === 0 ? ['expired'] : []),
     ],
     locked: priv.account_locked ?? false,
@@ -68,7 +70,7 @@ function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccou
       ...(priv.default_role === undefined || priv.default_role === ''
         ? []
         : [`default role ${priv.default_role}`]),
-    ].sort(),
+    ].toSorted(),
   };
 }
 
@@ -109,7 +111,7 @@ function readPrivileges(row: Row): string[] {
   return [
     ...plain.map((column) => column.slice(0, -'_priv'.length).replaceAll('_', ' ').toUpperCase()),
     ...option,
-  ].sort();
+  ].toSorted();
 }
 
 function text(row: Row, column: string): string {

@@ -103,7 +103,10 @@ export async function verifyToken(token: string, config: Config, now: Date): Pro
   }
   const known = keysOf(config).get(payload['iss']);
   if (known === undefined) {
-    return refuse('REQUEST_PORTAL_UNKNOWN', `No portal of this realm is called ${quote(payload['iss'])}.`);
+    return refuse(
+      'REQUEST_PORTAL_UNKNOWN',
+      `No portal of this realm is called ${quote(payload['iss'])}.`,
+    );
   }
   const { portal } = known;
   const unsigned = await verifySignature(token, header, known);
@@ -120,7 +123,10 @@ export async function verifyToken(token: string, config: Config, now: Date): Pro
   const claims = parsed.data;
   if (claims.aud !== config.realm) {
     return {
-      ...refuse('REQUEST_AUDIENCE', `The token is for ${quote(claims.aud)}, this realm is ${config.realm}.`),
+      ...refuse(
+        'REQUEST_AUDIENCE',
+        `The token is for ${quote(claims.aud)}, this realm is ${config.realm}.`,
+      ),
       ...signed,
       claims,
     };
@@ -173,7 +179,8 @@ async function verifySignature(
   let candidates = [...keys.values()];
   if (header['kid'] !== undefined) {
     const key = typeof header['kid'] === 'string' ? keys.get(header['kid']) : undefined;
-    if (key === undefined) return `The portal ${portal.name} has no key with the \`kid\` of the token.`;
+    if (key === undefined)
+      return `The portal ${portal.name} has no key with the \`kid\` of the token.`;
     candidates = [key];
   }
   for (const key of candidates) {
@@ -182,7 +189,8 @@ async function verifySignature(
       return undefined;
     } catch (error) {
       // anything but a bad signature is a fault of ours, and no verdict
-      if ((error as { code?: unknown }).code !== 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED') throw error;
+      if ((error as { code?: unknown }).code !== 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED')
+        throw error;
     }
   }
   return `The signature is by no key of the portal ${portal.name}.`;

@@ -13,7 +13,7 @@ const SMALL_ORDER_Y: ReadonlySet<bigint> = new Set([0n, 1n, P - 1n, Y8, P - Y8])
  * ssh-keygen and node:crypto take any 32 bytes.
  */
 export function isEd25519Point(bytes: Uint8Array): boolean {
-  const little = BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
+  const little = BigInt(`0x${Buffer.from(bytes.toReversed()).toString('hex')}`);
   const y = little & (2n ** 255n - 1n);
   if (y >= P || SMALL_ORDER_Y.has(y)) return false;
   // x² = (y² − 1) / (d·y² + 1) has a solution if the quotient is a square; so is the product then.

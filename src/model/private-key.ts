@@ -1,24 +1,29 @@
 /** Tells private keys, so that who pasted one learns that it must be thrown away. */
 import { createPrivateKey } from 'node:crypto';
 
-const MARKS: readonly RegExp[] = [
+/** Each is a list of patterns that all occur; none looks far ahead, so that no paste takes long. */
+const MARKS: readonly (readonly RegExp[])[] = [
   // PEM (PKCS#1, PKCS#8, SEC1, OpenSSH, PGP), SSH.com; also where the dashes or line ends were lost
-  /(?:BEGIN|END)\s+(?:[A-Z0-9]+\s+){0,3}PRIVATE\s+KEY/i,
+  [/(?:BEGIN|END)\s{1,3}(?:[A-Z0-9]{1,20}\s{1,3}){0,3}PRIVATE\s{1,3}KEY/i],
   // PuTTY, whichever part of the file
-  /PuTTY-User-Key-File-\d|^Private-(?:Lines|MAC|Hash):/m,
+  [/PuTTY-User-Key-File-\d|^Private-(?:Lines|MAC|Hash):/m],
   // OpenSSH's own format without its PEM lines: base64 of "openssh-key-v1"
-  /b3BlbnNzaC1rZXktdjE/,
-  // protocol 1 · DNSSEC · signify and minisign · age
-  /SSH PRIVATE KEY FILE FORMAT|Private-key-format: v1|^untrusted comment: .*secret key/im,
-  /AGE-SECRET-KEY-1/i,
-  // JWK · XML of .NET
-  /"kty"[^]{0,2000}"d"\s*:|"d"\s*:[^]{0,4000}"kty"/,
-  /<RSAKeyValue>[^]*<D>/,
+  [/b3BlbnNzaC1rZXktdjE/],
+  // protocol 1 · DNSSEC · age
+  [/SSH PRIVATE KEY FILE FORMAT|Private-key-format: v1|AGE-SECRET-KEY-1/i],
+  // signify, minisign
+  [/untrusted comment:/, /secret key/],
+  // JWK
+  [/"kty"/, /"d"\s{0,9}:/],
+  // XML of .NET
+  [/<RSAKeyValue>/, /<D>/],
 ];
 
 /** Whether a text is, or holds, a private key in a format that people have them in. */
 export function isPrivateKey(text: string): boolean {
-  return MARKS.some((mark) => mark.test(text)) || isPrivateDer(text);
+  return (
+    MARKS.some((patterns) => patterns.every((pattern) => pattern.test(text))) || isPrivateDer(text)
+  );
 }
 
 /** The body of a PEM file without its lines: DER begins with a SEQUENCE, base64 of which with M. */

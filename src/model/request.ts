@@ -94,7 +94,8 @@ export const REQUEST_SCHEMAS = {
     fingerprint: z
       .string()
       .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint as ssh-keygen -l prints it')
-      .optional(),
+      .optional()
+      .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
   }).refine((r) => (r.key === undefined) !== (r.fingerprint === undefined), {
     message: 'wants either key or fingerprint',
   }),

@@ -131,14 +131,16 @@ function ipv6Bits(address: string): bigint {
     return ipv6Bits(`${dotted[1]}${(low >> 16n).toString(16)}:${(low & 0xffffn).toString(16)}`);
   }
   const [head = '', tail] = address.split('::');
-  const groups = (text: string | undefined) =>
-    text === undefined || text === '' ? [] : text.split(':');
   const [first, last] = [groups(head), groups(tail)];
   const zeros = tail === undefined ? 0 : 8 - first.length - last.length;
   return [...first, ...Array<string>(zeros).fill('0'), ...last].reduce(
     (bits, group) => (bits << 16n) | BigInt(`0x${group}`),
     0n,
   );
+}
+
+function groups(text: string | undefined): string[] {
+  return text === undefined || text === '' ? [] : text.split(':');
 }
 
 /** YYYYMMDD[Z] or YYYYMMDDHHMM[SS][Z], a time that there is (parse_absolute_time in misc.c). */

@@ -32,9 +32,6 @@ export type SshKeyVerdict = { ok: true; key: SshKey } | { ok: false; code: Code;
 const MAX_TEXT_LENGTH = 16_384;
 const MAX_COMMENT_LENGTH = 255;
 
-/** What is looked for in a text that is far too long. */
-const MAX_PRIVATE_LENGTH = 65_536;
-
 const ADVICE =
   'Make an Ed25519 key with ssh-keygen -t ed25519, and paste the line of its .pub file.';
 
@@ -46,12 +43,19 @@ export function parseSshKey(
   text: string,
   moreKnownBad: ReadonlySet<string> = new Set(),
 ): SshKeyVerdict {
-  if (isPrivateKey(text.slice(0, MAX_PRIVATE_LENGTH))) return PRIVATE;
+  if (isPrivateKey(text.slice(0, MAX_TEXT_LENGTH))) return PRIVATE;
   if (text.length > MAX_TEXT_LENGTH) {
     return malformed('That is far too long for a key. Paste the one line of a .pub file.');
   }
-  const line = text.replace(/^[ \t]+/, '').replace(/[ \t]*(?:\r?\n[ \t]*)?$/, '');
+  const line = trimBlanks(trimBlanks(text).replace(/\r?\n$/, ''));
   return refuseOther(line) ?? parseLine(line, moreKnownBad);
+}
+
+function trimBlanks(text: string): string {
+  let [from, to] = [0, text.length];
+  while (from < to && ' \t'.includes(text.charAt(from))) from += 1;
+  while (to > from && ' \t'.includes(text.charAt(to - 1))) to -= 1;
+  return text.slice(from, to);
 }
 
 const PRIVATE: SshKeyVerdict = refused(
@@ -129,7 +133,7 @@ function parseLine(line: string, moreKnownBad: ReadonlySet<string>): SshKeyVerdi
   const { bits } = verdict;
   if (!isReadBySshpk(type, blob)) return malformed(`The key cannot be read. ${ADVICE}`);
   const label = comment.trim();
-  if ([...label].length > MAX_COMMENT_LENGTH) {
+  if (Array.from(label).length > MAX_COMMENT_LENGTH) {
     return refused(
       'KEY_COMMENT',
       `The comment has more than ${MAX_COMMENT_LENGTH} characters. Shorten it.`,

@@ -80,7 +80,9 @@ export async function readBehind(client: Client, limit: number): Promise<Standin
 }
 
 export async function readStandings(client: Client, subject: number): Promise<Standing[]> {
-  const { rows } = await client.query(`${STANDING} WHERE c.subject = $1 ORDER BY c.role`, [subject]);
+  const { rows } = await client.query(`${STANDING} WHERE c.subject = $1 ORDER BY c.role`, [
+    subject,
+  ]);
   return rows as Standing[];
 }
 

@@ -46,7 +46,10 @@ export async function openSurvey(
     await client.connect();
     await client.query('LISTEN chamberlain_reports');
     await client.query(`DELETE FROM surveys WHERE at < now() - interval '${KEEP_SURVEYS}'`);
-    await client.query('INSERT INTO surveys (id, subjects) VALUES ($1, $2)', [id, subjects ?? null]);
+    await client.query('INSERT INTO surveys (id, subjects) VALUES ($1, $2)', [
+      id,
+      subjects ?? null,
+    ]);
   } catch (cause) {
     await client.end().catch(() => {});
     throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking for a survey', { cause });
@@ -74,7 +77,9 @@ export async function openSurvey(
           if (broken !== undefined) throw broken;
         }
       } catch (cause) {
-        throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reading the reports of a survey', { cause });
+        throw new ChamberlainError('BACKEND_UNAVAILABLE', 'reading the reports of a survey', {
+          cause,
+        });
       }
     },
     async close() {

@@ -34,7 +34,7 @@ describe('credentials', () => {
     [
       'is a link',
       'there is a symbolic link',
-      (file) => replace(file, () => symlinkSync('/etc/passwd', file)),
+      (file) => replace(file, () => symlinkSync(server.path('victim/linked'), file)),
     ],
     ['is a FIFO', 'there is a FIFO', (file) => replace(file, () => spawnSync('mkfifo', [file]))],
     [

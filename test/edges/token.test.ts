@@ -113,7 +113,11 @@ test.each([
 });
 
 test('a token of a portal that is not configured is refused, with the name made harmless', async () => {
-  const verdict = await verifyToken(await signClaims({ ...CLAIMS, iss: 'x\u001b[2J' }), config, NOW);
+  const verdict = await verifyToken(
+    await signClaims({ ...CLAIMS, iss: 'x\u001b[2J' }),
+    config,
+    NOW,
+  );
   expect(verdict).toMatchObject({ code: 'REQUEST_PORTAL_UNKNOWN', verified: false });
   expect(verdict).toHaveProperty('sentence', 'No portal of this realm is called "x?[2J".');
 });
@@ -134,7 +138,9 @@ describe('a signature is refused', () => {
       'over other claims',
       async () => {
         const [header, , signature] = (await signClaims(CLAIMS)).split('.');
-        const claims = Buffer.from(JSON.stringify({ ...CLAIMS, sub: 'root' })).toString('base64url');
+        const claims = Buffer.from(JSON.stringify({ ...CLAIMS, sub: 'root' })).toString(
+          'base64url',
+        );
         return `${header}.${claims}.${signature}`;
       },
     ],
@@ -161,7 +167,9 @@ describe('a token with a good signature', () => {
     ['a request that is text', { request: 'tool.create' }],
     ['nobody who approved', { sub: '' }],
   ])('and %s is malformed', async (_, claims) => {
-    expect(await verifyToken(await signClaims({ ...CLAIMS, ...claims }), config, NOW)).toMatchObject({
+    expect(
+      await verifyToken(await signClaims({ ...CLAIMS, ...claims }), config, NOW),
+    ).toMatchObject({
       code: 'REQUEST_MALFORMED',
       verified: true,
       portal: 'portal',

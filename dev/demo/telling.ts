@@ -1,0 +1,45 @@
+/** How the demo is told: lines in columns, a mark for each check, and what failed at the end. */
+import { paint, print, withoutControls } from '../../src/bin/table.ts';
+
+/** Width of the first column. */
+const WIDTH = 52;
+
+const failures: string[] = [];
+
+export function chapter(title: string, aside = ''): void {
+  print(`\n${paint('bold', title)}${aside === '' ? '' : paint('dim', `   ${aside}`)}`);
+}
+
+export function remark(text: string): void {
+  for (const line of text.split('\n')) print(`    ${paint('dim', line)}`);
+}
+
+/** A line with its mark: what it is, what was seen, how long it took. Remembers what is not as it must be. */
+export function check(what: string, ok: boolean, seen: string, ms?: number): void {
+  const mark = ok ? paint('green', '✓') : paint('red', '✗');
+  const time = ms === undefined ? '' : `${Math.round(ms)} ms`;
+  const width = [...what].length;
+  const gap = ' '.repeat(Math.max(1, WIDTH - width));
+  print(`  ${mark} ${withoutControls(what)}${gap}${paint('dim', time.padStart(7))}  ${withoutControls(seen)}`);
+  if (!ok) failures.push(`${what}: ${withoutControls(seen)}`);
+}
+
+/** As `check`, of a value that must be this one. */
+export function checkSame(what: string, got: string, wanted: string, ms?: number): void {
+  const seen = got.replaceAll('\n', ' · ');
+  check(what, got === wanted, got === wanted ? seen : `${seen}, and not ${wanted.replaceAll('\n', ' · ')}`, ms);
+}
+
+/** Runs a check; one that throws has failed, and the others go on. */
+export async function attempt(what: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    check(what, false, error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** The checks that have failed so far. */
+export function failedChecks(): readonly string[] {
+  return failures;
+}

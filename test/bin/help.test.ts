@@ -1,0 +1,139 @@
+/** What the command line says of itself, and what it says to those who mistype. No servers. */
+import { describe, expect, test } from '@jest/globals';
+import { fieldsOf, KIND_SUMMARIES } from '../../src/bin/kinds.ts';
+import { REQUEST_KINDS } from '../../src/model/request.ts';
+import { expectGolden } from '../golden.ts';
+import { runCli } from './run-cli.ts';
+
+test.each([
+  [''],
+  ['work'],
+  ['submit'],
+  ['submit tool.create'],
+  ['status'],
+  ['requests'],
+  ['plan'],
+  ['schema'],
+  ['key check'],
+  ['migrate'],
+  ['found'],
+])('the help of `chamberlain %s` is as agreed', async (command) => {
+  const { exit, out, err } = await runCli([...command.split(' ').filter(Boolean), '--help']);
+  expect({ exit, err }).toEqual({ exit: 0, err: '' });
+  expectGolden(`help/${command.replace(' ', '-') || 'chamberlain'}.txt`, out);
+});
+
+test('`chamberlain help COMMAND` is the same as its --help', async () => {
+  expect(await runCli(['help', 'status'])).toEqual(await runCli(['status', '--help']));
+});
+
+describe('a mistyped command line ends with 2 and one line on standard error:', () => {
+  test.each([
+    ['statu', "USAGE: unknown command 'statu' (did you mean status?). See --help."],
+    ['status --jso', "USAGE: unknown option '--jso' (did you mean --json?). See --help."],
+    [
+      'submit tool.craete --name x',
+      "USAGE: unknown kind 'tool.craete' (did you mean tool.create?). See --help.",
+    ],
+    [
+      'submit tool.create --nmae x',
+      "USAGE: unknown option '--nmae' (did you mean --name?). See --help.",
+    ],
+    ['submit --fil x', "USAGE: unknown option '--fil' (did you mean --file?). See --help."],
+    ['submit', 'USAGE: it wants a KIND, or --file. See --help.'],
+    [
+      'submit tool.create --file x',
+      "USAGE: --file and 'tool.create' at once: which of the two is meant? See --help.",
+    ],
+    [
+      'schema tool',
+      "USAGE: unknown kind 'tool' (did you mean tool.create or tool.update?). See --help.",
+    ],
+    ['requests x', "USAGE: 'x' is neither a UUID nor a number. See --help."],
+    [
+      'requests --limit 0',
+      "USAGE: option '--limit <count>' argument '0' is invalid. It wants a whole number from 1. See --help.",
+    ],
+    [
+      'plan --all alice',
+      'USAGE: --all and a SUBJECT at once: which of the two is meant? See --help.',
+    ],
+    [
+      'status',
+      'USAGE: no configuration is named. Give --config FILE, or set CHAMBERLAIN_CONFIG. See --help.',
+    ],
+  ])('%s', async (command, line) => {
+    expect(await runCli(command.split(' '))).toEqual({ exit: 2, out: '', err: `${line}\n` });
+  });
+});
+
+test('without a command it shows its help on standard error and ends with 2', async () => {
+  const { exit, out, err } = await runCli([]);
+  expect({ exit, out }).toEqual({ exit: 2, out: '' });
+  expect(err).toContain('Usage: chamberlain');
+});
+
+test('a configuration that cannot be read ends with 2 and without a stack trace', async () => {
+  const { exit, err } = await runCli(['status', '--config', '/nowhere.yaml']);
+  expect(exit).toBe(2);
+  expect(err).toMatch(/^CONFIG_INVALID: reading the configuration \/nowhere\.yaml: ENOENT.*\n$/u);
+});
+
+test('a reader that closes early ends it quietly', async () => {
+  const { spawn } = await import('node:child_process');
+  const script = '"$0" src/bin/chamberlain.ts schema --json | true; echo "${PIPESTATUS[0]}"';
+  const child = spawn('bash', ['-c', script, process.execPath], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (data) => (out += String(data)));
+  child.stderr.on('data', (data) => (err += String(data)));
+  await new Promise((resolve) => child.on('close', resolve));
+  expect({ out, err }).toEqual({ out: '0\n', err: '' });
+});
+
+describe('kinds', () => {
+  test('are listed, each with its schema', async () => {
+    const { out } = await runCli(['schema']);
+    for (const kind of REQUEST_KINDS) expect(out).toContain(`${kind} `);
+    expectGolden('schema.txt', out);
+    const all = JSON.parse((await runCli(['schema', '--json'])).out) as Record<string, unknown>;
+    expect(Object.keys(all)).toEqual(REQUEST_KINDS);
+    const one = (await runCli(['schema', 'tool.create'])).out;
+    expect(JSON.parse(one)).toEqual(all['tool.create']);
+    expectGolden('schema-tool.create.json', one);
+  });
+
+  test('have no field with the name of an option of submit', () => {
+    const options = [
+      'config',
+      'json',
+      'help',
+      'file',
+      'portal',
+      'portalKey',
+      'portal-key',
+      'id',
+      'requestedBy',
+      'approvedBy',
+      'wait',
+      'timeout',
+    ];
+    for (const kind of REQUEST_KINDS) {
+      for (const { name } of fieldsOf(kind)) expect(options).not.toContain(name);
+    }
+  });
+
+  test('say what they are and what each field is', () => {
+    expect(Object.keys(KIND_SUMMARIES)).toEqual(REQUEST_KINDS);
+    for (const kind of REQUEST_KINDS) {
+      for (const { name, description } of fieldsOf(kind)) {
+        expect({ kind, name, described: description !== '' }).toEqual({
+          kind,
+          name,
+          described: true,
+        });
+      }
+    }
+  });
+});

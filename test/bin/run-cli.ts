@@ -1,0 +1,48 @@
+/** Runs the command line as people do: another process, its output and its exit code. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+
+const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
+
+export interface Ended {
+  exit: number | null;
+  out: string;
+  err: string;
+}
+
+export interface RunOptions {
+  /** the configuration; none by default */
+  config?: string;
+  input?: string | Buffer;
+  env?: Record<string, string>;
+}
+
+/** Starts `chamberlain ARGS…` without a terminal. */
+export function startCli(args: readonly string[], options: RunOptions = {}): ChildProcess {
+  return spawn(process.execPath, [CLI, ...args], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      ...(options.config === undefined ? {} : { CHAMBERLAIN_CONFIG: options.config }),
+      ...options.env,
+    },
+  });
+}
+
+/** Runs `chamberlain ARGS…` to its end. */
+export function runCli(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  return endOf(startCli(args, options), options.input);
+}
+
+/** Waits for the end of a started command. */
+export function endOf(child: ChildProcess, input: string | Buffer = ''): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    let [out, err] = ['', ''];
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (err += text));
+    child.stdin?.on('error', () => {}); // it has read enough
+    child.stdin?.end(input);
+    child.on('error', reject);
+    child.on('close', (exit) => resolve({ exit, out, err }));
+  });
+}

@@ -1,0 +1,498 @@
+/**
+ * The command line against a real PostgreSQL and a real Redis, with the real intake and relay. The
+ * roles are played by the test, so that each can be slow, fail, or be silent when it should.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { openWorld, type World } from '../stack.ts';
+import { endOf, runCli, startCli, type Ended } from './run-cli.ts';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u;
+
+let world: World;
+let owner: Pool;
+let workers: ChildProcess;
+
+beforeAll(async () => {
+  world = await openWorld('command line', { needs: ['postgres', 'redis'] });
+  owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  await run('found', 'steward');
+  workers = startCli(['work', 'intake', 'relay'], { config: world.configFile });
+  workers.stderr?.resume();
+}, 60_000);
+
+afterAll(async () => {
+  const ended = endOf(workers);
+  workers.kill('SIGTERM');
+  await ended;
+  await owner.end();
+  await world.close();
+}, 30_000);
+
+function run(...args: string[]): Promise<Ended> {
+  return runCli(args, { config: world.configFile });
+}
+
+function runWith(input: string, ...args: string[]): Promise<Ended> {
+  return runCli(args, { config: world.configFile, input });
+}
+
+/** Plays the roles: all that is behind is applied. */
+async function applyAll(): Promise<void> {
+  await owner.query(
+    `UPDATE convergence SET applied = wanted, state = 'applied' WHERE applied < wanted`,
+  );
+}
+
+/** Plays the roles for as long as `act` takes. */
+async function withRoles<T>(act: Promise<T>): Promise<T> {
+  const done = new AbortController();
+  const playing = (async () => {
+    while (!done.signal.aborted) {
+      await applyAll();
+      await sleep(50);
+    }
+  })();
+  try {
+    return await act;
+  } finally {
+    done.abort();
+    await playing;
+  }
+}
+
+/** Waits until a question to the database has an answer. */
+async function until(query: string, ...values: unknown[]): Promise<void> {
+  for (let tries = 0; tries < 400; tries += 1) {
+    if ((await owner.query(query, values)).rows.length > 0) return;
+    await sleep(25);
+  }
+  throw new Error(`never: ${query}`);
+}
+
+const VERDICT = 'SELECT FROM requests WHERE jti = $1';
+
+const PERSON = (name: string) => [
+  'person.create',
+  ...['--shellName', name, '--displayName', name, '--email', `${name}@example.org`],
+];
+
+describe('submit', () => {
+  test('prints the id alone, and the request has its verdict under it', async () => {
+    const { exit, out, err } = await run('submit', ...PERSON('alice'));
+    expect({ exit, err }).toEqual({ exit: 0, err: '' });
+    const id = out.trim();
+    expect(id).toMatch(UUID);
+    await until(VERDICT, id);
+    const { out: shown } = await run('requests', id, '--json');
+    expect(JSON.parse(shown)).toMatchObject({
+      id,
+      portal: 'admin.steward',
+      kind: 'person.create',
+      requestedBy: 'steward',
+      approvedBy: 'steward',
+      account: 'alice',
+      verdict: 'accepted',
+      open: [{ account: 'alice', role: 'directory', applied: false }],
+    });
+  });
+
+  test('--wait follows until all is applied, and ticks off each role on standard error', async () => {
+    const waiting = run('submit', 'access.grant', '--person', 'alice', '--wait');
+    await until(`SELECT FROM requests WHERE kind = 'access.grant' AND verdict = 'accepted'`);
+    await sleep(300);
+    await owner.query(
+      `UPDATE convergence SET applied = wanted, state = 'applied' WHERE role = 'directory'`,
+    );
+    await sleep(800);
+    await applyAll();
+    const { exit, out, err } = await waiting;
+    expect(exit).toBe(0);
+    expect(out.trim()).toMatch(UUID);
+    expect(err).toMatch(/^ {2}✓ accepted \d+ ms\n {2}✓ directory \d+ ms\n/u);
+    expect(err).toMatch(/✓ homes \d+ ms\n/u);
+    expect(err).toMatch(/✓ databases \d+ ms\n/u);
+    expect(err).toMatch(/✓ applied \d+ ms\n$/u);
+  });
+
+  test('--wait ends with 1, code and sentence for what is refused', async () => {
+    const { exit, err } = await run('submit', ...PERSON('root'), '--wait');
+    expect(exit).toBe(1);
+    expect(err).toMatch(/^NAME_(RESERVED|TAKEN): .+\n$/u);
+    const { exit: again, out } = await run('submit', ...PERSON('root'), '--wait', '--json');
+    expect(again).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({
+      kind: 'person.create',
+      verdict: 'refused',
+      done: false,
+      code: expect.stringMatching(/^NAME_/u),
+      sentence: expect.stringContaining('root'),
+    });
+  });
+
+  test('--wait ends with 5 after --timeout, and says what is missing', async () => {
+    const { exit, err } = await run('submit', ...PERSON('slow'), '--wait', '--timeout', '0.7');
+    expect(exit).toBe(5);
+    expect(err).toContain('TIMEOUT: directory of slow is due\n');
+  });
+
+  test('--wait ends with 1 when a role has given up', async () => {
+    const waiting = run('submit', ...PERSON('parked'), '--wait');
+    await until(`SELECT FROM people WHERE shell_name = 'parked'`);
+    await owner.query(
+      `UPDATE convergence SET state = 'parked', code = 'STEP_FAILED', sentence = 'adding uid=parked'
+       WHERE subject = (SELECT uid FROM people WHERE shell_name = 'parked')`,
+    );
+    const { exit, err } = await waiting;
+    expect(exit).toBe(1);
+    expect(err).toContain('STEP_FAILED: directory has given up on parked: adding uid=parked.');
+    const status = await run('status', 'parked');
+    expect(status.exit).toBe(3);
+    expect(status.out).toContain('STEP_FAILED: adding uid=parked');
+    await applyAll();
+  });
+
+  test('speaks for a person through a portal, with the approver as sub', async () => {
+    const { out } = await withRoles(
+      run(
+        ...['submit', 'tool.create', '--name', 'bridgebot', '--title', 'A bridge'],
+        ...['--portal', 'portal', '--portal-key', world.portalKey],
+        ...['--requestedBy', 'alice', '--approvedBy', 'steward', '--wait', '--json'],
+      ),
+    );
+    const { id, verdict, done } = JSON.parse(out) as Record<string, string>;
+    expect({ verdict, done }).toEqual({ verdict: 'accepted', done: true });
+    const { rows } = await owner.query(
+      'SELECT portal, requested_by, approved_by FROM requests WHERE jti = $1',
+      [id],
+    );
+    expect(rows).toEqual([{ portal: 'portal', requested_by: 'alice', approved_by: 'steward' }]);
+  });
+
+  test('leaves it to intake whether the fields are right', async () => {
+    const { exit, err } = await run('submit', 'tool.create', '--name', 'x', '--wait');
+    expect(exit).toBe(1);
+    expect(err).toMatch(/^REQUEST_INVALID: .*title/u);
+  });
+
+  test('lists are comma separated, and urgent kinds go to the urgent queue by themselves', async () => {
+    await withRoles(run('submit', ...PERSON('bob'), '--wait'));
+    await withRoles(run('submit', 'access.grant', '--person', 'bob', '--wait'));
+    const added = await withRoles(
+      run(
+        'submit',
+        'maintainer.add',
+        '--tool',
+        'bridgebot',
+        '--maintainers',
+        'bob, steward',
+        '--wait',
+      ),
+    );
+    expect(added.exit).toBe(0);
+    const removed = await withRoles(
+      run('submit', 'maintainer.remove', '--tool', 'bridgebot', '--person', 'bob', '--wait'),
+    );
+    // on the other queue intake would have refused it, or taken it as not urgent
+    expect(removed.exit).toBe(0);
+    const { rows } = await owner.query(
+      `SELECT urgent FROM requests WHERE kind = 'maintainer.remove' AND verdict = 'accepted'`,
+    );
+    expect(rows).toEqual([{ urgent: true }]);
+  });
+});
+
+describe('submit --file', () => {
+  test('sends JSON lines in order, follows each, and ends with the worst', async () => {
+    const lines = [
+      { kind: 'person.create', shellName: 'carol', displayName: 'Carol', email: 'c@example.org' },
+      { kind: 'access.grant', person: 'carol' },
+      { kind: 'access.grant', person: 'nobody' },
+      { kind: 'no.such.kind' },
+      {
+        kind: 'tool.create',
+        requestedBy: 'steward',
+        name: 'carolbot',
+        title: 'Of Carol',
+        maintainers: ['carol'],
+      },
+    ];
+    const { exit, out, err } = await withRoles(
+      runWith(
+        `\n${lines.map((line) => JSON.stringify(line)).join('\n')}\n`,
+        ...['submit', '--file', '-', '--wait', '--json'],
+      ),
+    );
+    expect(exit).toBe(1);
+    const answers = out
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(answers.map(({ kind, verdict, code }) => [kind, verdict, code])).toEqual([
+      ['person.create', 'accepted', undefined],
+      ['access.grant', 'accepted', undefined],
+      ['access.grant', 'refused', 'PERSON_UNKNOWN'],
+      ['no.such.kind', 'refused', 'REQUEST_KIND_UNKNOWN'],
+      ['tool.create', 'accepted', undefined],
+    ]);
+    expect(
+      err
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split(':')[0]),
+    ).toEqual(['PERSON_UNKNOWN', 'REQUEST_KIND_UNKNOWN']);
+  });
+
+  test('sent again with the same ids it changes nothing and gets the first verdicts', async () => {
+    const id = '5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11';
+    const line = JSON.stringify({
+      ...{
+        id,
+        kind: 'person.create',
+        shellName: 'dave',
+        displayName: 'Dave',
+        email: 'd@example.org',
+      },
+    });
+    const answers = [];
+    for (let time = 0; time < 2; time += 1) {
+      const { out } = await withRoles(runWith(line, 'submit', '--file', '-', '--wait', '--json'));
+      answers.push(JSON.parse(out) as Record<string, unknown>);
+    }
+    expect(answers.map((answer) => [answer['id'], answer['verdict'], answer['done']])).toEqual([
+      [id, 'accepted', true],
+      [id, 'accepted', true],
+    ]);
+    const { rows } = await owner.query('SELECT count(*)::int FROM requests WHERE jti = $1', [id]);
+    expect(rows).toEqual([{ count: 1 }]);
+  });
+
+  test('sends nothing at all when a line is wrong', async () => {
+    const before = await owner.query('SELECT count(*) FROM requests');
+    const good = JSON.stringify({ kind: 'access.grant', person: 'alice' });
+    const { exit, err } = await runWith(`${good}\n{"kind":\n`, 'submit', '--file', '-');
+    expect(exit).toBe(2);
+    expect(err).toMatch(/^USAGE: line 2 of -: it is not JSON/u);
+    await sleep(300);
+    expect((await owner.query('SELECT count(*) FROM requests')).rows).toEqual(before.rows);
+  });
+});
+
+describe('a key', () => {
+  const strange = () => {
+    const file = join(world.dir, 'strange.pem');
+    const { privateKey } = generateKeyPairSync('ed25519');
+    writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    return file;
+  };
+
+  test.each<[string, () => string[], RegExp]>([
+    [
+      "that is no admin's",
+      () => ['--portal-key', strange()],
+      /^USAGE: the key .* is none of an admin's/u,
+    ],
+    [
+      "that is another portal's",
+      () => ['--portal', 'portal', '--portal-key', world.adminKey, '--requestedBy', 'alice'],
+      /^USAGE: the key .* is none of the portal portal's/u,
+    ],
+    ['that is missing', () => ['--portal', 'portal'], /^USAGE: --portal wants --portal-key FILE/u],
+    [
+      'of nobody',
+      () => ['--portal', 'portal', '--portal-key', world.portalKey],
+      /^USAGE: --portal wants --requestedBy/u,
+    ],
+    [
+      'of no such portal',
+      () => ['--portal', 'protal'],
+      /^USAGE: .*'protal' \(did you mean portal\?\)/u,
+    ],
+    [
+      'that is no key',
+      () => ['--portal-key', world.configFile],
+      /^CONFIG_INVALID: reading the signing key/u,
+    ],
+  ])('%s is refused before anything is sent', async (_, flags, message) => {
+    const { exit, out, err } = await run('submit', 'access.grant', '--person', 'alice', ...flags());
+    expect({ exit, out }).toEqual({ exit: 2, out: '' });
+    expect(err).toMatch(message);
+    expect(err.trimEnd()).not.toContain('\n');
+  });
+});
+
+describe('requests', () => {
+  test('shows first who waits for approval, then verdicts, newest first', async () => {
+    await withRoles(run('submit', ...PERSON('erin'), '--wait'));
+    await withRoles(
+      run(
+        ...[
+          'submit',
+          'access.request',
+          '--reason',
+          'I have a bot\tto run',
+          '--requestedBy',
+          'erin',
+        ],
+        ...['--portal', 'portal', '--portal-key', world.portalKey, '--wait'],
+      ),
+    );
+    const { out } = await run('requests', '--limit', '2');
+    expect(out).toMatch(
+      /^Waiting for approval\nperson .*\nerin +erin +\d+ s +portal +I have a bot\?to run\n\n/u,
+    );
+    const { waiting, requests } = JSON.parse(
+      (await run('requests', '--limit', '2', '--json')).out,
+    ) as {
+      waiting: { person: string }[];
+      requests: { kind: string }[];
+    };
+    expect(waiting.map(({ person }) => person)).toEqual(['erin']);
+    expect(requests.map(({ kind }) => kind)).toEqual(['access.request', 'person.create']);
+  });
+});
+
+describe('status', () => {
+  test('is 0 when nothing fails, and names a person by name and uid, a tool by name and account', async () => {
+    await applyAll();
+    const all = await run('status', '--json');
+    expect(all.exit).toBe(0);
+    expect(JSON.parse(all.out)).toMatchObject({ behind: [] });
+    const [byName, byAccount] = [
+      await run('status', 'bridgebot'),
+      await run('status', 'tools.bridgebot'),
+    ];
+    expect(byName.exit).toBe(0);
+    expect(byName.out).toContain('tools.bridgebot  tool ');
+    expect(byAccount.out.split('\n')[0]).toBe(byName.out.split('\n')[0]);
+    const person = JSON.parse((await run('status', 'alice', '--json')).out) as { uid: number };
+    expect(person).toMatchObject({
+      kind: 'person',
+      realmMember: true,
+      maintains: ['tools.bridgebot'],
+    });
+    expect(JSON.parse((await run('status', String(person.uid), '--json')).out)).toEqual(person);
+  });
+
+  test('of nobody ends with 1', async () => {
+    expect(await run('status', 'nobody')).toMatchObject({
+      exit: 1,
+      out: '',
+      err: "PERSON_UNKNOWN: no person or tool is called 'nobody'. Create the person first.\n",
+    });
+  });
+});
+
+describe('plan', () => {
+  /** Answers every survey as these roles would, in the table where their reports go. */
+  async function answering<T>(reports: Record<string, object>, act: Promise<T>): Promise<T> {
+    const done = new AbortController();
+    const playing = (async () => {
+      while (!done.signal.aborted) {
+        for (const [role, report] of Object.entries(reports)) {
+          await owner.query(
+            `INSERT INTO reports (survey, role, report) SELECT id, $1, $2 FROM surveys
+             ON CONFLICT DO NOTHING`,
+            [role, JSON.stringify({ ...NOTHING, ...report })],
+          );
+        }
+        await sleep(20);
+      }
+    })();
+    try {
+      return await act;
+    } finally {
+      done.abort();
+      await playing;
+    }
+  }
+  const NOTHING = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 1 };
+  const STEP = {
+    ...{ target: 'unix-group', subject: 50_001, account: 'tools.x', object: 'cn=tools.x' },
+    ...{ effect: 'create', change: 'absent → present', because: 'there is none', action: {} },
+  };
+
+  test('is 0 when every role has nothing to do, and the survey is gone afterwards', async () => {
+    const reports = { directory: {}, homes: {}, databases: {} };
+    const { exit, out } = await answering(reports, run('plan', 'alice'));
+    expect(exit).toBe(0);
+    expect(out).toMatch(/^1 subject looked at: nothing to do\ndigest [0-9a-f]{64}\n$/u);
+    expect((await owner.query('SELECT count(*)::int FROM surveys')).rows).toEqual([{ count: 0 }]);
+  });
+
+  test('is 3 when there is a step or a finding', async () => {
+    const reports = { directory: { steps: [STEP] }, homes: {}, databases: {} };
+    const { exit, out } = await answering(reports, run('plan', '--all', '--json'));
+    expect(exit).toBe(3);
+    expect(JSON.parse(out)).toMatchObject({ steps: [STEP], totals: { steps: 1, create: 1 } });
+    const finding = {
+      target: 'x',
+      subject: 1,
+      account: 'x',
+      object: 'x',
+      code: 'PATH_FOREIGN',
+      sentence: 'x',
+    };
+    const found = { homes: { findings: [finding] } };
+    expect((await answering(found, run('plan', '--role', 'homes'))).exit).toBe(3);
+  });
+
+  test('is 4 when a role does not answer, whatever the others say', async () => {
+    const reports = { directory: { steps: [STEP] }, homes: {} };
+    const { exit, out } = await answering(reports, run('plan', '--timeout', '0.5'));
+    expect(exit).toBe(4);
+    expect(out).toContain(
+      'databases: no answer within 0.5 s; is `chamberlain work databases` running?',
+    );
+    expect(out).toContain('+ unix-group');
+  });
+
+  test('names the subjects in the survey', async () => {
+    await run('plan', 'alice', 'bridgebot', 'tools.bridgebot', '--timeout', '0.2');
+    const { rows } = await owner.query(
+      `SELECT cardinality(subjects) AS subjects FROM surveys WHERE subjects IS NOT NULL`,
+    );
+    expect(rows).toContainEqual({ subjects: 2 });
+  });
+});
+
+describe('servers that are away', () => {
+  test('end a command with a code, not a stack trace', async () => {
+    const broken = join(world.dir, 'broken.yaml');
+    const { readFileSync } = await import('node:fs');
+    const text = readFileSync(world.configFile, 'utf8');
+    writeFileSync(broken, text.replace(/redis:\/\/127\.0\.0\.1:\d+/u, 'redis://127.0.0.1:1'));
+    const submitted = await runCli(['submit', ...PERSON('zoe')], { config: broken });
+    expect(submitted).toMatchObject({ exit: 1, out: '' });
+    expect(submitted.err).toMatch(/^BACKEND_UNAVAILABLE: putting a request into its queue: .*\n$/u);
+  });
+});
+
+test('migrate may be run again at any time', async () => {
+  expect(await run('migrate')).toEqual({ exit: 0, out: 'up to date\n', err: '' });
+  const [one, two] = await Promise.all([run('migrate', '--json'), run('migrate', '--json')]);
+  expect([one, two].map(({ exit, out }) => [exit, out])).toEqual(
+    Array(2).fill([0, '{"applied":[]}\n']),
+  );
+});
+
+test('work ends with 0 within 5 s at SIGTERM, also when told while it starts', async () => {
+  for (const delayMs of [1500, 300]) {
+    const child = startCli(['work', 'intake', 'relay'], { config: world.configFile });
+    const ended = endOf(child);
+    await sleep(delayMs);
+    const start = performance.now();
+    child.kill('SIGTERM');
+    const { exit, err } = await ended;
+    if (delayMs > 1000) {
+      expect(exit).toBe(0);
+      expect(err).toContain('"msg":"ended"');
+    }
+    expect(performance.now() - start).toBeLessThan(5000);
+  }
+}, 20_000);

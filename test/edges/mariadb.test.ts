@@ -1,0 +1,448 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { createHash } from 'node:crypto';
+import { type Connection, createConnection } from 'mariadb';
+import { readSecret, realmOf } from '../../src/config.ts';
+import { openDatabasesEyes, openDatabasesHands } from '../../src/edges/mariadb.ts';
+import { codeOf, describeError } from '../../src/errors.ts';
+import type { AccountName, ToolName } from '../../src/model/names.ts';
+import type { Realm, WantedTool } from '../../src/model/wanted.ts';
+import type { Action } from '../../src/plan/action.ts';
+import { apply, survey } from '../../src/reconcile.ts';
+import { databaseAccount } from '../../src/targets/database-account.ts';
+import {
+  administer,
+  openWorld,
+  runningPid,
+  startServer,
+  stopServer,
+  type World,
+} from '../stack.ts';
+
+const UID = 51234;
+const USER = `s${UID}`;
+const PASSWORD = 'correcthorsebatterystaple';
+const VERIFIER = verifierOf(PASSWORD);
+
+let world: World;
+let realm: Realm;
+let eyes: ReturnType<typeof openDatabasesEyes>;
+let hands: ReturnType<typeof openDatabasesHands>;
+/** what the hands read, by uid and epoch */
+const verifiers = new Map([[`${UID} 1`, VERIFIER]]);
+const opened: Connection[] = [];
+
+beforeAll(async () => {
+  world = await openWorld('mariadb', { needs: ['mariadb'], own: true });
+  realm = realmOf(world.config);
+  eyes = openDatabasesEyes(world.config.databases.servers, login('databases-eyes'));
+  hands = openDatabasesHands(world.config.databases.servers, login('databases'), readVerifier);
+});
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((connection) => connection.end().catch(() => undefined)));
+  for (const { socket } of [world.replica, world.tools]) {
+    await administer(socket, `DROP USER IF EXISTS ${USER}, ${USER}@localhost, ''@localhost;`);
+  }
+});
+
+afterAll(async () => {
+  await eyes.close();
+  await hands.close();
+  await world.close();
+});
+
+describe('a database account', () => {
+  test('lets the tool in with its password, and a second run does nothing', async () => {
+    expect(await converge(tool())).toEqual([
+      `create ${USER} on replica: absent → present`,
+      `create ${USER} on toolsdb: absent → present`,
+    ]);
+    expect(await converge(tool())).toEqual([]);
+    const replica = await connect('replica');
+    expect(await replica.query('SELECT page_title FROM enwiki_p.page LIMIT 1')).toHaveLength(1);
+    await expect(replica.query('SELECT * FROM enwiki.page')).rejects.toThrow('denied');
+    await expect(connect('replica', 'wrong')).rejects.toThrow('denied');
+  });
+
+  test('has its own databases on the tools database, and none of those that look alike', async () => {
+    await converge(tool());
+    const toolsdb = await connect('toolsdb');
+    await toolsdb.query(`CREATE DATABASE ${USER}__own`);
+    await toolsdb.query(`CREATE TABLE ${USER}__own.t (a INT)`);
+    await toolsdb.query(`DROP DATABASE ${USER}__own`);
+    for (const other of [`${USER}5__own`, `${USER}xxown`, `${USER}_own`, 's51235__own', 'own_p']) {
+      await expect(toolsdb.query(`CREATE DATABASE ${other}`)).rejects.toThrow('denied');
+    }
+    await administer(
+      world.tools.socket,
+      'CREATE DATABASE IF NOT EXISTS s9__x_p; CREATE TABLE IF NOT EXISTS s9__x_p.t (a INT);',
+    );
+    expect(await toolsdb.query('SELECT * FROM s9__x_p.t')).toEqual([]);
+    await expect(toolsdb.query('INSERT INTO s9__x_p.t VALUES (1)')).rejects.toThrow('denied');
+  });
+
+  test('may have as many connections as the configuration says', async () => {
+    await converge(tool());
+    for (let count = 0; count < realm.maxUserConnections; count += 1) await connect('replica');
+    await expect(connect('replica')).rejects.toThrow('max_user_connections');
+  });
+
+  test('is made locked for a disabled tool, and unlocked later', async () => {
+    await converge(tool({ state: 'disabled' }));
+    await expect(connect('replica')).rejects.toThrow('locked');
+    await converge(tool());
+    await connect('replica');
+    expect(await converge(tool())).toEqual([]);
+  });
+
+  test.each([
+    ['another password', `ALTER USER ${USER} IDENTIFIED BY 'other'`],
+    [
+      'a second way to log in',
+      `ALTER USER ${USER} IDENTIFIED VIA mysql_native_password USING '${VERIFIER}' OR unix_socket`,
+    ],
+    ['an expired password', `ALTER USER ${USER} PASSWORD EXPIRE`],
+    ['another limit', `ALTER USER ${USER} WITH MAX_USER_CONNECTIONS 3`],
+    ['a lock', `ALTER USER ${USER} ACCOUNT LOCK`],
+    ['no grants (a run that was cut)', `REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${USER}`],
+    ['no default role', `SET DEFAULT ROLE NONE FOR ${USER}`],
+    ['a global privilege', `GRANT SUPER ON *.* TO ${USER}`],
+    ['the right to grant', `GRANT USAGE ON *.* TO ${USER} WITH GRANT OPTION`],
+    ['a database', `GRANT ALL ON mysql.* TO ${USER}`],
+    ['a table', `GRANT SELECT ON mysql.global_priv TO ${USER}`],
+    ['a column', `GRANT SELECT (User) ON mysql.global_priv TO ${USER}`],
+    [
+      'a role',
+      `CREATE ROLE IF NOT EXISTS elders; GRANT elders TO ${USER} WITH ADMIN OPTION; SET DEFAULT ROLE elders FOR ${USER}`,
+    ],
+  ])('is mended where it has %s, with the steps that the survey said', async (_, drift) => {
+    await converge(tool());
+    const right = await grantsOf('replica');
+    await administer(world.replica.socket, drift);
+    expect(await converge(tool())).not.toEqual([]);
+    expect(await converge(tool())).toEqual([]);
+    expect(await grantsOf('replica')).toBe(right);
+    await connect('replica');
+  });
+
+  test('loses its connections with what was too much', async () => {
+    await converge(tool());
+    const connection = await connect('replica');
+    await administer(world.replica.socket, `GRANT SELECT ON mysql.* TO ${USER}`);
+    await converge(tool());
+    await expect(connection.query('SELECT 1')).rejects.toThrow();
+  });
+
+  test('loses its connections when it is locked', async () => {
+    await converge(tool());
+    const [idle, busy] = [await connect('replica'), await connect('toolsdb')];
+    const working = busy.query('SELECT SLEEP(30)');
+    const ended = expect(working).rejects.toThrow();
+    await converge(tool({ state: 'disabled' }));
+    await ended;
+    await expect(idle.query('SELECT 1')).rejects.toThrow();
+    await expect(connect('replica')).rejects.toThrow('locked');
+  });
+
+  test('loses its connections even if a lock was cut before they were ended', async () => {
+    await converge(tool());
+    const connection = await connect('replica');
+    await administer(
+      world.replica.socket,
+      `ALTER USER ${USER} WITH MAX_USER_CONNECTIONS 1 ACCOUNT LOCK`,
+    );
+    expect(await converge(tool({ state: 'disabled' }))).toContain(
+      `revoke ${USER} on replica: locked, once more`,
+    );
+    await expect(connection.query('SELECT 1')).rejects.toThrow();
+    expect(await converge(tool({ state: 'disabled' }))).toEqual([]);
+  });
+
+  test('goes, with its connections, when the tool is deleted; its databases stay', async () => {
+    await converge(tool());
+    const connection = await connect('toolsdb');
+    await connection.query(`CREATE DATABASE ${USER}__kept`);
+    await converge(tool({ state: 'deleted' }));
+    await expect(connection.query('SELECT 1')).rejects.toThrow();
+    expect(await administer(world.tools.socket, `SHOW DATABASES LIKE '${USER}%'`)).toContain(
+      'kept',
+    );
+    expect(
+      await administer(
+        world.tools.socket,
+        `SELECT COUNT(*) FROM mysql.global_priv WHERE User = '${USER}'`,
+      ),
+    ).toBe('0\n');
+    await administer(world.tools.socket, `DROP DATABASE ${USER}__kept`);
+  });
+
+  test('takes a new password when there is a new verifier, and the old one dies', async () => {
+    await converge(tool());
+    verifiers.set(`${UID} 2`, verifierOf('another'));
+    const rotated = { wantedEpoch: 2, recorded: { epoch: 2, verifier: verifierOf('another') } };
+    await converge(tool({ credentials: rotated }));
+    await connect('replica', 'another');
+    await expect(connect('replica')).rejects.toThrow('denied');
+  });
+});
+
+describe('what another made', () => {
+  test('is reported and left: the same user on another host', async () => {
+    await administer(
+      world.replica.socket,
+      `CREATE USER ${USER}@localhost IDENTIFIED BY 'x'; GRANT SELECT ON enwiki.* TO ${USER}@localhost`,
+    );
+    const before = await administer(world.replica.socket, `SHOW GRANTS FOR ${USER}@localhost`);
+    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    expect(found?.findings.map(({ code, object }) => `${code} ${object}`)).toEqual([
+      `DATABASE_FOREIGN ${USER}@localhost on replica`,
+    ]);
+    expect(await converge(tool())).toEqual([`create ${USER} on toolsdb: absent → present`]);
+    expect(await administer(world.replica.socket, `SHOW GRANTS FOR ${USER}@localhost`)).toBe(
+      before,
+    );
+  });
+
+  test('an anonymous account is reported, and the account made nevertheless', async () => {
+    await administer(world.replica.socket, "CREATE USER ''@localhost");
+    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    expect(found?.findings).toMatchObject([{ object: "''@localhost on replica", advisory: true }]);
+    expect(await converge(tool())).toHaveLength(2);
+  });
+});
+
+describe('hands', () => {
+  const on = { server: 'replica', user: USER };
+  const create: Action = {
+    verb: 'db.createUser',
+    ...on,
+    uid: UID,
+    epoch: 1,
+    maxUserConnections: 10,
+    locked: false,
+    grants: ['role labsdbuser'],
+  };
+
+  test('do not make an account that appeared meanwhile, nor change it', async () => {
+    await administer(world.replica.socket, `CREATE USER ${USER} IDENTIFIED BY 'x'`);
+    const before = await grantsOf('replica');
+    expect(await failureOf(create)).toMatchObject({ code: 'STEP_STALE' });
+    expect(await grantsOf('replica')).toBe(before);
+  });
+
+  test.each<Action>([
+    { verb: 'db.setVerifier', ...on, uid: UID, epoch: 1 },
+    { verb: 'db.setLimit', ...on, maxUserConnections: 10 },
+    { verb: 'db.grant', ...on, grants: ['role labsdbuser', 'default role labsdbuser'] },
+    { verb: 'db.grant', server: 'toolsdb', user: USER, grants: [`ALL on ${USER}\\_\\_%.*`] },
+    { verb: 'db.revoke', ...on, grants: [], keep: ['role labsdbuser'], locked: false },
+    { verb: 'db.setLocked', ...on, locked: true, maxUserConnections: 10 },
+    { verb: 'db.setLocked', ...on, locked: false, maxUserConnections: 10 },
+    { verb: 'db.dropUser', ...on },
+  ])('do not make an account that vanished meanwhile: $verb', async (action) => {
+    expect(await failureOf(action)).toMatchObject({ code: 'STEP_STALE' });
+    const count = `SELECT COUNT(*) FROM mysql.global_priv WHERE User = '${USER}'`;
+    expect(await administer(world.replica.socket, count)).toBe('0\n');
+    expect(await administer(world.tools.socket, count)).toBe('0\n');
+  });
+
+  test('refuse a verifier that is not recorded any more', async () => {
+    expect(await failureOf({ ...create, epoch: 7 })).toMatchObject({ code: 'STEP_STALE' });
+  });
+
+  test.each(['root', 's1`; DROP USER root', "s1'@'%", 's0', 'S1', 's1\n', ''])(
+    'refuse the user %j, who is not one of ours',
+    async (user) => {
+      await expect(hands.do({ verb: 'db.dropUser', server: 'replica', user })).rejects.toThrow(
+        'no user',
+      );
+    },
+  );
+
+  test.each(['SUPER on *.*', 'ALL on mysql.x', 'role a; DROP USER root', 'GRANT OPTION on x.*'])(
+    'refuse the grant %j, which is none that we want',
+    async (grant) => {
+      await converge(tool());
+      expect(await failureOf({ verb: 'db.grant', ...on, grants: [grant] })).toBeDefined();
+      expect(await grantsOf('replica')).not.toContain('SUPER');
+    },
+  );
+
+  test('say nothing of verifiers when a server refuses', async () => {
+    const unprivileged = openDatabasesHands(
+      world.config.databases.servers,
+      login('databases-eyes'),
+      readVerifier,
+    );
+    for (const action of [create, { verb: 'db.setVerifier', ...on, uid: UID, epoch: 1 } as const]) {
+      const error = await unprivileged.do(action).catch((thrown: unknown) => thrown);
+      expect(codeOf(error)).toBe('STEP_FAILED');
+      expect(describeError(error)).toContain('denied');
+      expect(JSON.stringify(everythingIn(error))).not.toContain(VERIFIER.slice(1, 20));
+    }
+    await unprivileged.close();
+  });
+});
+
+describe('eyes', () => {
+  test('see a thousand subjects at once, each with its own', async () => {
+    const uids = Array.from({ length: 1000 }, (_, index) => 60_000 + index);
+    const made = uids.filter((uid) => uid % 3 === 0);
+    await administer(
+      world.replica.socket,
+      made.map((uid) => `CREATE USER s${uid} WITH MAX_USER_CONNECTIONS ${uid};`).join('\n'),
+    );
+    const { users } = await eyes.look(
+      'replica',
+      uids.map((uid) => `s${uid}`),
+    );
+    expect(
+      [...users].map(([user, [account]]) => [user, account?.maxUserConnections]).toSorted(),
+    ).toEqual(made.map((uid) => [`s${uid}`, uid]));
+    await administer(world.replica.socket, `DROP USER ${made.map((uid) => `s${uid}`).join(', ')}`);
+  });
+
+  test('cannot change anything, nor read what tools keep', async () => {
+    const connection = await createConnection({
+      socketPath: world.tools.socket,
+      ...login('databases-eyes'),
+    });
+    opened.push(connection);
+    for (const sql of [
+      'CREATE USER s1',
+      `ALTER USER root@localhost ACCOUNT LOCK`,
+      'UPDATE mysql.global_priv SET Priv = Priv',
+      'DELETE FROM mysql.db',
+      'KILL USER root',
+      'CREATE DATABASE s1__x',
+      'SELECT * FROM s9__x_p.t',
+    ]) {
+      await expect(connection.query(sql)).rejects.toThrow(/denied|privilege/);
+    }
+  });
+
+  test('call a server that they may not read unreadable, never empty', async () => {
+    const wrong = openDatabasesEyes(world.config.databases.servers, {
+      user: 'chamberlain_databases_eyes',
+      password: 'x',
+    });
+    expect(await failureOfLook(wrong)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
+    await wrong.close();
+    const less = openDatabasesEyes(world.config.databases.servers, login('databases'));
+    expect(await failureOfLook(less)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
+    await less.close();
+  });
+});
+
+describe('a server that is away', () => {
+  test('refuses at once, hides no other, and is used again as soon as it is back', async () => {
+    await stopServer(world.replica);
+    const begin = performance.now();
+    expect(await converge(tool(), true)).toEqual([`create ${USER} on toolsdb: absent → present`]);
+    expect(performance.now() - begin).toBeLessThan(1_000);
+    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    expect(found?.unreadable).toMatchObject([{ code: 'BACKEND_UNREADABLE' }]);
+    expect(found?.unreadable[0]?.sentence).toContain('reading the accounts of replica');
+    expect(await failureOf({ verb: 'db.dropUser', server: 'replica', user: USER })).toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+    });
+    await startServer(world.replica);
+    expect(await converge(tool())).toEqual([`create ${USER} on replica: absent → present`]);
+  });
+
+  test('that hangs is given up in time, and is used again as soon as it goes on', async () => {
+    await converge(tool());
+    const pid = runningPid(world.replica) as number;
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const begin = performance.now();
+      const limit: Action = {
+        verb: 'db.setLimit',
+        server: 'replica',
+        user: USER,
+        maxUserConnections: 3,
+      };
+      const [look, step] = await Promise.all([failureOfLook(eyes), failureOf(limit)]);
+      expect(look).toMatchObject({ code: 'BACKEND_UNREADABLE' });
+      expect(step).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      expect(performance.now() - begin).toBeLessThan(9_000);
+      // The next attempt gets no connection.
+      expect(await failureOfLook(eyes)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+    await converge(tool());
+    expect(await converge(tool())).toEqual([]);
+    await connect('replica');
+  });
+});
+
+function tool(changes: Partial<WantedTool> = {}): WantedTool {
+  return {
+    kind: 'tool',
+    uid: UID,
+    account: 'tools.bridgebot' as AccountName,
+    name: 'bridgebot' as ToolName,
+    state: 'active',
+    credentials: { wantedEpoch: 1, recorded: { epoch: 1, verifier: VERIFIER } },
+    ...changes,
+  };
+}
+
+/** Surveys and applies once; the steps in short. */
+async function converge(wanted: WantedTool, isPartial = false): Promise<string[]> {
+  const [found] = await survey([databaseAccount], [wanted], realm, eyes);
+  if (found === undefined) throw new Error('no survey');
+  if (!isPartial) expect(found.unreadable).toEqual([]);
+  expect(await apply([databaseAccount], found, hands)).toEqual([]);
+  return found.steps.map(({ effect, object, change }) => `${effect} ${object}: ${change}`);
+}
+
+async function connect(server: 'replica' | 'toolsdb', password = PASSWORD): Promise<Connection> {
+  const { socket } = server === 'replica' ? world.replica : world.tools;
+  const connection = await createConnection({ socketPath: socket, user: USER, password });
+  connection.on('error', () => undefined);
+  opened.push(connection);
+  return connection;
+}
+
+async function grantsOf(server: 'replica' | 'toolsdb'): Promise<string> {
+  const { socket } = server === 'replica' ? world.replica : world.tools;
+  return await administer(socket, `SHOW CREATE USER ${USER}; SHOW GRANTS FOR ${USER}`);
+}
+
+async function failureOf(action: Action): Promise<unknown> {
+  return await hands.do(action).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+async function failureOfLook(through: typeof eyes): Promise<unknown> {
+  return await through.look('replica', [USER]).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+async function readVerifier(uid: number, epoch: number): Promise<string | undefined> {
+  return verifiers.get(`${uid} ${epoch}`);
+}
+
+function login(account: string) {
+  const user = `chamberlain_${account.replaceAll('-', '_')}`;
+  return { user, password: readSecret(world.config, 'mariadb', account) };
+}
+
+function verifierOf(password: string): string {
+  const once = createHash('sha1').update(password).digest();
+  return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;
+}
+
+/** All properties of an error and its causes, also those that JSON leaves out. */
+function everythingIn(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.getOwnPropertyNames(value).map((name) => [name, everythingIn(Reflect.get(value, name))]),
+  );
+}

@@ -1,0 +1,260 @@
+/** For the laws: roles with real eyes and hands, wanted states, and a look at everything from outside. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { realmOf } from '../src/config.ts';
+import { prepareFileAreas } from '../src/edges/file-acls.ts';
+import type { Role, Wanted } from '../src/model/wanted.ts';
+import type { Action } from '../src/plan/action.ts';
+import { type AnyTarget, apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile.ts';
+import { openPool, type Pool } from '../src/store/postgres.ts';
+import { readWanted } from '../src/store/wanted.ts';
+import { DATABASES } from '../workers/databases.ts';
+import { DIRECTORY } from '../workers/directory.ts';
+import { HOMES } from '../workers/homes.ts';
+import type { RoleParts } from '../workers/role.ts';
+import { openWorld, type World } from './stack.ts';
+
+export const PARTS = {
+  directory: DIRECTORY,
+  homes: HOMES,
+  databases: DATABASES,
+} as unknown as Record<Role, RoleParts<unknown>>;
+
+export const ROLE_ORDER: readonly Role[] = ['directory', 'homes', 'databases'];
+
+/** Thrown by hands that have died. */
+export class Death extends Error {}
+
+/** Hands that die at the n-th action, before it or just after it, and stay dead. */
+export function dyingHands(hands: Hands, n: number, when: 'before' | 'after'): Hands {
+  let count = 0;
+  return {
+    async do(action) {
+      if (count > n) throw new Death();
+      count += 1;
+      if (count > n && when === 'before') throw new Death();
+      await hands.do(action);
+      if (count > n) throw new Death();
+    },
+  };
+}
+
+export interface LawsWorld {
+  world: World;
+  owner: Pool;
+  /** surveys of subjects by one role, through its eyes */
+  look(role: Role, uids: readonly number[]): Promise<SubjectSurvey[]>;
+  /** one run of a role on a subject: survey and apply, with these hands or its own; the actions done */
+  run(role: Role, uid: number, hands?: (own: Hands) => Hands): Promise<Action[]>;
+  /** runs of all roles until none has a step left */
+  settle(uids: readonly number[]): Promise<void>;
+  /** everything outside, as a map from what to what */
+  dump(): Map<string, string>;
+  close(): Promise<void>;
+}
+
+export async function openLawsWorld(name: string): Promise<LawsWorld> {
+  const world = await openWorld(name);
+  const { config } = world;
+  await prepareFileAreas(config.files);
+  const realm = realmOf(config);
+  const owner = openPool(config, 'owner', { max: 2, durable: false });
+  const roles = ROLE_ORDER.map((role) => {
+    const pool = openPool(config, role, { max: 4, durable: false });
+    return {
+      role,
+      pool,
+      eyes: PARTS[role].openEyes(config) as { close(): Promise<void> },
+      hands: PARTS[role].openHands(config, pool),
+      targets: PARTS[role].targets as readonly AnyTarget<unknown>[],
+    };
+  });
+  const of = (role: Role) => roles.find((each) => each.role === role)!;
+  const look = async (role: Role, uids: readonly number[]) => {
+    const { targets, pool, eyes } = of(role);
+    return survey(targets, (await readWanted(pool, role, uids)) as Wanted[], realm, eyes);
+  };
+  const run = async (role: Role, uid: number, wrap = (own: Hands) => own) => {
+    const { targets, hands } = of(role);
+    const done: Action[] = [];
+    const [found] = await look(role, [uid]);
+    const wrapped = wrap(hands);
+    const troubles = await apply(targets, found!, {
+      async do(action) {
+        await wrapped.do(action);
+        done.push(action);
+      },
+    });
+    if (troubles.length > 0 && wrapped === hands) {
+      throw new Error(
+        troubles.map((each) => `${each.target}: ${each.code} ${each.sentence}`).join('\n'),
+      );
+    }
+    return done;
+  };
+  return {
+    world,
+    owner,
+    look,
+    run,
+    async settle(uids) {
+      for (const uid of uids) for (const role of ROLE_ORDER) await run(role, uid);
+    },
+    dump: () => dumpOutside(world),
+    async close() {
+      await Promise.all(
+        roles.flatMap(({ eyes, hands, pool }) => [eyes.close(), hands.close(), pool.end()]),
+      );
+      await owner.end();
+      await world.close();
+    },
+  };
+}
+
+/** Directory, files (with owners, modes, ACLs and contents by hash), and database accounts of this world's numbers. */
+function dumpOutside({
+  slapd,
+  ldapAdmin,
+  dataRoot,
+  config,
+  replica,
+  tools,
+}: World): Map<string, string> {
+  const all = new Map<string, string>();
+  const ldif = execFileSync(
+    'ldapsearch',
+    [
+      '-LLL',
+      '-x',
+      '-o',
+      'ldif-wrap=no',
+      '-H',
+      slapd.uri,
+      '-D',
+      ldapAdmin.dn,
+      '-w',
+      ldapAdmin.password,
+      '-b',
+      slapd.base,
+      '*',
+      'modifyTimestamp',
+      'entryCSN',
+    ],
+    { encoding: 'utf8', maxBuffer: 1 << 26 },
+  );
+  for (const entry of ldif.split('\n\n')) {
+    const [dn = '', ...lines] = entry.split('\n');
+    if (dn !== '') all.set(dn, lines.sort().join('\n'));
+  }
+  const files = execFileSync(
+    'find',
+    [
+      dataRoot,
+      '-mindepth',
+      '3',
+      '-not',
+      '-path',
+      '*/.chamberlain*',
+      '-printf',
+      '%P\t%y %U:%G %m %l %i %C@\n',
+    ],
+    { encoding: 'utf8' },
+  );
+  for (const line of files.split('\n').filter((text) => text !== '')) {
+    const [path = '', rest = ''] = line.split('\t');
+    all.set(`file ${path}`, rest);
+  }
+  const first = config.ids.people[0]!.first;
+  const last = config.ids.tools[0]!.last;
+  for (const { name, socket } of [replica, tools]) {
+    const rows = execFileSync(
+      'mariadb',
+      [
+        '--no-defaults',
+        '-S',
+        socket,
+        '-N',
+        '-B',
+        '-e',
+        `SELECT User, Host, Priv FROM mysql.global_priv WHERE User REGEXP '^[su][0-9]+$'
+           AND SUBSTR(User, 2) BETWEEN ${first} AND ${last};
+         SELECT User, Host, Db, Select_priv, Drop_priv FROM mysql.db WHERE User REGEXP '^[su][0-9]+$'
+           AND SUBSTR(User, 2) BETWEEN ${first} AND ${last};
+         SELECT * FROM mysql.roles_mapping WHERE User REGEXP '^[su][0-9]+$'
+           AND SUBSTR(User, 2) BETWEEN ${first} AND ${last};`,
+      ],
+      { encoding: 'utf8' },
+    );
+    for (const line of rows.split('\n').filter((text) => text !== ''))
+      all.set(`${name} ${line}`, '');
+  }
+  return all;
+}
+
+/** What stands in one dump and not, or otherwise, in the other. */
+export function differences(before: Map<string, string>, after: Map<string, string>): string[] {
+  const keys = new Set([...before.keys(), ...after.keys()]);
+  return [...keys].filter((key) => before.get(key) !== after.get(key)).sort();
+}
+
+let made = 0;
+
+/** Writes a person into the wanted state, as requests would. */
+export async function wantPerson(
+  owner: Pool,
+  world: World,
+  { realmMember = true, keys = 1 } = {},
+): Promise<{ uid: number; name: string }> {
+  const n = (made += 1);
+  const uid = world.config.ids.people[0]!.first + n;
+  const name = `p${n}`;
+  await owner.query(`INSERT INTO posix_ids VALUES ($1, 'person')`, [uid]);
+  await owner.query('INSERT INTO names VALUES ($1, $2)', [name, uid]);
+  await owner.query(
+    `INSERT INTO people (uid, shell_name, display_name, display_name_key, email, admitted_at)
+     VALUES ($1, $2, $3, lower($3), $4, CASE WHEN $5 THEN now() END)`,
+    [uid, name, `Person (${n}) *`, `${name}@example.org`, realmMember],
+  );
+  if (realmMember) {
+    await owner.query('INSERT INTO realm_members VALUES ($1)', [uid]);
+    await owner.query('INSERT INTO credentials VALUES ($1)', [uid]);
+  }
+  for (let key = 0; key < keys; key += 1) await wantKey(owner, uid);
+  return { uid, name };
+}
+
+export async function wantKey(owner: Pool, person: number): Promise<string> {
+  const bytes = createHash('sha256')
+    .update(`key ${(made += 1)}`)
+    .digest();
+  const blob = Buffer.concat([Buffer.from('0000000b7373682d6564323535313900000020', 'hex'), bytes]);
+  const fingerprint = `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
+  await owner.query('INSERT INTO ssh_keys (person, fingerprint, line) VALUES ($1, $2, $3)', [
+    person,
+    fingerprint,
+    `ssh-ed25519 ${blob.toString('base64')}`,
+  ]);
+  return fingerprint;
+}
+
+/** Writes a tool into the wanted state, as tool.create would. */
+export async function wantTool(
+  owner: Pool,
+  world: World,
+  maintainers: readonly number[],
+): Promise<{ uid: number; name: string }> {
+  const n = (made += 1);
+  const uid = world.config.ids.tools[0]!.first + n;
+  const name = `t${n}`;
+  await owner.query(`INSERT INTO posix_ids VALUES ($1, 'tool')`, [uid]);
+  await owner.query('INSERT INTO names VALUES ($1, $2)', [`tools.${name}`, uid]);
+  await owner.query('INSERT INTO tools (uid, name, account, title) VALUES ($1, $2, $3, $4)', [
+    uid,
+    name,
+    `tools.${name}`,
+    'a tool',
+  ]);
+  await owner.query('INSERT INTO credentials VALUES ($1)', [uid]);
+  await owner.query('INSERT INTO maintainers SELECT $1, unnest($2::int[])', [uid, maintainers]);
+  return { uid, name };
+}

@@ -1,0 +1,30 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Longest wait for what must come: the machine may be busy with other things. */
+const PATIENCE_MS = 30_000;
+
+/**
+ * Asks again until there is an answer (not undefined, not false), and returns it; fails after
+ * `timeoutMs`, with what was waited for. An error of `look` is no answer yet.
+ */
+export async function eventually<T>(
+  what: string,
+  look: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = PATIENCE_MS,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      const answer = await look();
+      if (answer !== undefined && answer !== false) return answer;
+      last = undefined;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) {
+      throw new Error(`waited ${timeoutMs / 1000} s in vain for ${what}`, { cause: last });
+    }
+    await sleep(20);
+  }
+}

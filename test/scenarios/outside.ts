@@ -1,0 +1,236 @@
+/** Looks at what Chamberlain made from outside: with the servers' own tools, as their administrators. */
+import { execFile } from 'node:child_process';
+import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { parseCredentialsFile, verifierOf } from '../../src/model/credentials.ts';
+import { administer, asSuperuser, type World } from '../stack.ts';
+import { eventually } from './eventually.ts';
+
+const run = promisify(execFile);
+
+/** An entry's attributes, each with its values sorted. */
+export type Entry = Record<string, string[]>;
+
+/** All entries below the base by DN, as the directory's administrator sees them. */
+export async function readDirectory(
+  world: World,
+  { operational = false, filter = '(objectClass=*)' } = {},
+): Promise<Map<string, Entry>> {
+  const { stdout } = await run(
+    'ldapsearch',
+    [
+      ...['-x', '-LLL', '-o', 'ldif-wrap=no', '-H', world.config.ldap.uri],
+      ...['-D', world.ldapAdmin.dn, '-y', join(world.config.secrets, 'ldap-admin')],
+      ...['-b', world.config.ldap.base, filter, '*', ...(operational ? ['+'] : [])],
+    ],
+    { maxBuffer: 1 << 28, timeout: 20_000 },
+  );
+  const entries = new Map<string, Entry>();
+  for (const block of stdout.split('\n\n')) {
+    const entry: Entry = {};
+    let dn = '';
+    for (const line of block.split('\n')) {
+      const [, attribute = '', encoded, value = ''] = /^([^:]+):(:?) ?(.*)$/.exec(line) ?? [];
+      const text = encoded === ':' ? Buffer.from(value, 'base64').toString('utf8') : value;
+      if (attribute === 'dn') dn = text;
+      else if (attribute !== '') entry[attribute] = [...(entry[attribute] ?? []), text].sort();
+    }
+    if (dn !== '') entries.set(dn, entry);
+  }
+  return entries;
+}
+
+/** Adds an entry as the directory's administrator, so not ours. */
+export async function addForeignEntry(world: World, ldif: string): Promise<void> {
+  await changeDirectory(world, 'ldapadd', ldif);
+}
+
+/** Runs ldapadd or ldapmodify as the directory's administrator. */
+export async function changeDirectory(
+  world: World,
+  tool: 'ldapadd' | 'ldapmodify',
+  ldif: string,
+): Promise<void> {
+  const file = join(world.dir, `change-${process.hrtime.bigint()}.ldif`);
+  writeFileSync(file, ldif);
+  await run(tool, [
+    ...['-x', '-H', world.config.ldap.uri, '-f', file],
+    ...['-D', world.ldapAdmin.dn, '-y', join(world.config.secrets, 'ldap-admin')],
+  ]);
+}
+
+/** Rows of our PostgreSQL, read as its superuser. */
+export async function query<Row = Record<string, unknown>>(
+  world: World,
+  sql: string,
+  values: unknown[] = [],
+): Promise<Row[]> {
+  return asSuperuser(world.postgres, world.config.postgres.database, async (client) => {
+    const { rows } = await client.query(sql, values);
+    return rows as Row[];
+  });
+}
+
+/** Waits until every subject is applied in every role. What is parked never is. */
+export async function settled(world: World, timeoutMs?: number): Promise<void> {
+  await eventually(
+    'everything to be applied',
+    async () => {
+      const behind = await query(
+        world,
+        `SELECT (SELECT count(*) FROM convergence WHERE applied < wanted)
+              + (SELECT count(*) FROM request_raises) AS open`,
+      );
+      return Number(behind[0]?.['open']) === 0;
+    },
+    timeoutMs,
+  );
+}
+
+/** Tables that a refusal writes to; any other must stay as it is. */
+const OF_REFUSALS = ['requests', 'events', 'event_sequences', 'audit', 'audit_seals'];
+
+/** The rows of every table of ours but `without`, as text, by table. */
+export async function dumpTables(
+  world: World,
+  without: readonly string[] = OF_REFUSALS,
+): Promise<Record<string, string[]>> {
+  return asSuperuser(world.postgres, world.config.postgres.database, async (client) => {
+    const tables = await client.query(
+      `SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
+    );
+    const dump: Record<string, string[]> = {};
+    for (const { tablename } of tables.rows as { tablename: string }[]) {
+      if (without.includes(tablename)) continue;
+      const rows = await client.query(`SELECT to_jsonb(t)::text AS row FROM "${tablename}" t ORDER BY 1`);
+      dump[tablename] = (rows.rows as { row: string }[]).map(({ row }) => row);
+    }
+    return dump;
+  });
+}
+
+/** Where the home of a tool or person lies on this machine. */
+export function homeOf(world: World, owner: { tool: string } | { person: string }): string {
+  const { root, toolHomes, personHomes } = world.config.files;
+  return 'tool' in owner ? join(root + toolHomes, owner.tool) : join(root + personHomes, owner.person);
+}
+
+export interface CredentialsSeen {
+  path: string;
+  user: string;
+  password: string;
+  uid: number;
+  gid: number;
+  mode: number;
+}
+
+/** The credentials file of a tool or person, which must be a regular file. */
+export function readCredentials(
+  world: World,
+  owner: { tool: string } | { person: string },
+): CredentialsSeen {
+  const path = join(homeOf(world, owner), 'replica.my.cnf');
+  const seen = lstatSync(path);
+  if (!seen.isFile()) throw new Error(`${path} is no file`);
+  const parsed = parseCredentialsFile(readFileSync(path, 'utf8'));
+  if (parsed === undefined) throw new Error(`${path} holds no credentials`);
+  return { path, ...parsed, uid: seen.uid, gid: seen.gid, mode: seen.mode & 0o7777 };
+}
+
+/** Runs a statement on a database server with a credentials file; fails where it may not. */
+export async function loginWith(
+  world: World,
+  server: 'replica' | 'tools',
+  file: string,
+  sql = 'SELECT current_user()',
+): Promise<string> {
+  const { stdout } = await run(
+    'mariadb',
+    [`--defaults-file=${file}`, `--socket=${world[server].socket}`, '--batch', '-N', '-e', sql],
+    { timeout: 20_000 },
+  );
+  return stdout.trim();
+}
+
+/** A copy of a credentials file, for a password that the file will not hold for ever. */
+export function keepCopy(world: World, { user, password }: CredentialsSeen): string {
+  const file = join(world.dir, `copy-${process.hrtime.bigint()}.cnf`);
+  writeFileSync(file, `[client]\nuser = ${user}\npassword = ${password}\n`, { mode: 0o600 });
+  return file;
+}
+
+/** What each server has as the verifier of each account, and which accounts are locked. */
+export async function readAccounts(
+  world: World,
+  server: 'replica' | 'tools',
+): Promise<Map<string, { verifier: string; locked: boolean }>> {
+  const out = await administer(
+    world[server].socket,
+    `SELECT User, Host, Priv FROM mysql.global_priv WHERE User REGEXP '^[su][0-9]+$';`,
+  );
+  return new Map(
+    out
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        const [user = '', host = '', json = '{}'] = line.split('\t');
+        const priv = JSON.parse(json) as { authentication_string?: string; account_locked?: boolean };
+        return [
+          host === '%' ? user : `${user}@${host}`,
+          { verifier: priv.authentication_string ?? '', locked: priv.account_locked ?? false },
+        ];
+      }),
+  );
+}
+
+/**
+ * What is not as it should be of these tools, in sentences: their entries, homes, credentials, and
+ * that file, PostgreSQL and both servers hold the same password.
+ */
+export async function faultsOf(world: World, names: readonly string[]): Promise<string[]> {
+  const faults: string[] = [];
+  const [rows, directory, replica, tools] = await Promise.all([
+    query<{ uid: number; name: string; wanted: number; epoch: number | null; verifier: string | null }>(
+      world,
+      `SELECT t.uid, t.name, c.wanted_epoch AS wanted, v.epoch, v.verifier FROM tools t
+       JOIN credentials c ON c.account = t.uid LEFT JOIN database_verifiers v ON v.account = t.uid`,
+    ),
+    readDirectory(world),
+    readAccounts(world, 'replica'),
+    readAccounts(world, 'tools'),
+  ]);
+  const base = world.config.ldap.base;
+  for (const name of names) {
+    const fault = (sentence: string) => faults.push(`${name}: ${sentence}`);
+    const row = rows.find((each) => each.name === name);
+    if (row === undefined) {
+      fault('is no tool');
+      continue;
+    }
+    const uid = String(row.uid);
+    const group = directory.get(`cn=tools.${name},ou=servicegroups,${base}`);
+    if (group?.['gidNumber']?.[0] !== uid) fault(`group has ${group?.['gidNumber']?.[0]}, not ${uid}`);
+    const account = directory.get(`uid=tools.${name},ou=people,ou=servicegroups,${base}`);
+    if (account?.['uidNumber']?.[0] !== uid) fault(`account has ${account?.['uidNumber']?.[0]}`);
+    if (!directory.has(`cn=runas-tools.${name},ou=sudoers,cn=tools,ou=projects,${base}`)) {
+      fault('has no sudo rule');
+    }
+    try {
+      const home = lstatSync(homeOf(world, { tool: name }));
+      if (!home.isDirectory() || home.uid !== row.uid) fault(`home belongs to ${home.uid}`);
+      const file = readCredentials(world, { tool: name });
+      const verifier = verifierOf(file.password);
+      if (file.user !== `s${uid}` || file.uid !== row.uid || file.mode !== 0o440) {
+        fault(`file is ${file.user}'s, ${file.uid}, ${file.mode.toString(8)}`);
+      }
+      if (row.wanted !== row.epoch) fault(`epoch ${row.epoch} recorded, ${row.wanted} wanted`);
+      if (row.verifier !== verifier) fault('file and recorded verifier differ');
+      if (replica.get(`s${uid}`)?.verifier !== verifier) fault('file and replica differ');
+      if (tools.get(`s${uid}`)?.verifier !== verifier) fault('file and toolsdb differ');
+    } catch (error) {
+      fault((error as Error).message);
+    }
+  }
+  return faults;
+}

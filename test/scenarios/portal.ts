@@ -1,0 +1,216 @@
+/**
+ * A portal for tests, written as a stranger would who has only the format: it signs with nothing but
+ * node:crypto, sends by BullMQ, and listens to its events one at a time.
+ */
+import { createPublicKey, generateKeyPairSync, randomUUID, sign, type KeyObject } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createPrivateKey } from 'node:crypto';
+import { Queue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
+import type { World } from '../stack.ts';
+import { eventually } from './eventually.ts';
+
+const URGENT = new Set(['access.revoke', 'key.remove', 'maintainer.remove']);
+
+/** An event as it lies in the portal's queue. */
+export interface HeardEvent {
+  seq: number;
+  id: string;
+  at: string;
+  event: string;
+  subject?: number;
+  request?: string;
+  code?: string;
+  data: Record<string, unknown>;
+}
+
+/** A request as a person would write it down; `requestedBy` is who asks. */
+export type Wish = { kind: string; requestedBy: string } & Record<string, unknown>;
+
+export interface SendOptions {
+  /** the request's id; a new one by default */
+  id?: string;
+  /** who approved; who asks by default */
+  approvedBy?: string;
+  /** the queue; by the kind by default */
+  queue?: 'requests' | 'requests.urgent';
+  /** more claims, or other ones */
+  claims?: Record<string, unknown>;
+  header?: Record<string, unknown>;
+  /** signs with another key than the portal's */
+  key?: KeyObject;
+}
+
+/** The name of a portal, and the key that it signs with. */
+export interface PortalIdentity {
+  name: string;
+  kid: string;
+  key: KeyObject;
+}
+
+export interface Portal extends PortalIdentity {
+  /** every event in the order in which it came, each number once */
+  readonly heard: readonly HeardEvent[];
+  /** what must not happen: a number that came before a lower one, or that was left out */
+  readonly disorder: readonly string[];
+  /** Signs a wish: the compact JWS. */
+  token(wish: Wish, options?: SendOptions): string;
+  /** Sends a wish; returns its id. */
+  send(wish: Wish, options?: SendOptions): Promise<string>;
+  /** Puts a job with any data into a queue. */
+  sendData(data: unknown, queue?: 'requests' | 'requests.urgent'): Promise<string>;
+  /** Sends a wish, and waits for what became of it: accepted, or refused with code and sentence. */
+  ask(wish: Wish, options?: SendOptions): Promise<Answer>;
+  /** Sends a wish, and waits until all that it raised is applied. Fails where it is refused or stuck. */
+  get(wish: Wish, options?: SendOptions): Promise<string>;
+  /** The names of the events about a request, so far. */
+  told(id: string): string[];
+  /** Waits for an event of that name, about that request (any, where none is named). */
+  hear(event: string, id?: string): Promise<HeardEvent>;
+  close(): Promise<void>;
+}
+
+export interface Answer {
+  id: string;
+  verdict: 'accepted' | 'refused';
+  code?: string | undefined;
+  sentence?: string | undefined;
+}
+
+/** The key of a portal that a test adds to the configuration. */
+export function newPortalKey(name: string): PortalIdentity & { publicKey: string } {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  return { name, kid: `${name}-1`, key: privateKey, publicKey: publicPem(privateKey) };
+}
+
+function publicPem(key: KeyObject): string {
+  return createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
+}
+
+/** A token with any header and claims: RFC 7515 section 5.1, RFC 8037 section 3.1. */
+export function signClaims(
+  key: KeyObject,
+  header: Record<string, unknown>,
+  claims: Record<string, unknown>,
+): string {
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${part(header)}.${part(claims)}`;
+  return `${text}.${sign(null, Buffer.from(text), key).toString('base64url')}`;
+}
+
+/** Opens the portal `portal` of a world, or another that the world's configuration lists. */
+export function openPortal(world: World, identity?: PortalIdentity): Portal {
+  const { name, kid, key } = identity ?? {
+    name: 'portal',
+    kid: 'portal-1',
+    key: createPrivateKey(readFileSync(world.portalKey)),
+  };
+  const connect = () => {
+    const redis = new Redis(world.config.redis.url, {
+      maxRetriesPerRequest: null,
+      retryStrategy: () => 100,
+    });
+    redis.on('error', () => {});
+    return redis;
+  };
+  const producer = connect();
+  const consumer = connect();
+  const queues = {
+    requests: new Queue('requests', { connection: producer }),
+    'requests.urgent': new Queue('requests.urgent', { connection: producer }),
+  };
+  const heard: HeardEvent[] = [];
+  const disorder: string[] = [];
+  const worker = new Worker(
+    `events.${name}`,
+    (job) => {
+      const event = job.data as HeardEvent;
+      const last = heard.at(-1)?.seq ?? 0;
+      if (event.seq <= last) {
+        // had already: what a crash of Redis may bring back, and only the same again
+        const before = heard.find(({ seq }) => seq === event.seq);
+        if (JSON.stringify(before) !== JSON.stringify(event)) {
+          disorder.push(`${event.seq} came again as another event`);
+        }
+        return Promise.resolve();
+      }
+      if (event.seq !== last + 1) disorder.push(`${event.seq} came after ${last}`);
+      if (job.name !== event.event) disorder.push(`${event.seq} is called ${job.name}`);
+      heard.push(event);
+      return Promise.resolve();
+    },
+    // an event that a restart of Redis left "active" is to come again soon
+    { connection: consumer, concurrency: 1, lockDuration: 3000, stalledInterval: 1000, maxStalledCount: 100 },
+  );
+  for (const each of [...Object.values(queues), worker]) each.on('error', () => {});
+
+  const token: Portal['token'] = (wish, options = {}) => {
+    const now = Math.floor(Date.now() / 1000);
+    return signClaims(
+      options.key ?? key,
+      { alg: 'EdDSA', kid, ...options.header },
+      {
+        iss: name,
+        aud: world.config.realm,
+        jti: options.id ?? randomUUID(),
+        iat: now,
+        exp: now + 3600,
+        sub: options.approvedBy ?? wish.requestedBy,
+        request: wish,
+        ...options.claims,
+      },
+    );
+  };
+  const sendData: Portal['sendData'] = async (data, queue = 'requests') => {
+    const job = await queues[queue].add('request', data);
+    return job.id as string;
+  };
+  const portal: Portal = {
+    name,
+    kid,
+    key,
+    heard,
+    disorder,
+    token,
+    sendData,
+    async send(wish, options = {}) {
+      const id = options.id ?? randomUUID();
+      const queue = options.queue ?? (URGENT.has(wish.kind) ? 'requests.urgent' : 'requests');
+      await sendData({ token: token(wish, { ...options, id }) }, queue);
+      return id;
+    },
+    async ask(wish, options) {
+      const id = await portal.send(wish, options);
+      const { event, code, data } = await eventually(`a verdict on ${wish.kind}`, () =>
+        heard.find((each) => each.request === id && /^request\.(accepted|refused)$/.test(each.event)),
+      );
+      return event === 'request.accepted'
+        ? { id, verdict: 'accepted' }
+        : { id, verdict: 'refused', code, sentence: data['sentence'] as string };
+    },
+    async get(wish, options) {
+      const answer = await portal.ask(wish, options);
+      const { id, verdict, code, sentence } = answer;
+      if (verdict === 'refused') throw new Error(`${wish.kind} was refused: ${code}: ${sentence}`);
+      const end = await eventually(`request.done of ${wish.kind}`, () =>
+        heard.find((each) => each.request === id && /^request\.(done|stuck)$/.test(each.event)),
+      );
+      if (end.event === 'request.stuck') {
+        throw new Error(`${wish.kind} is stuck: ${end.code}: ${String(end.data['sentence'])}`);
+      }
+      return id;
+    },
+    told: (id) => heard.filter(({ request }) => request === id).map(({ event }) => event),
+    hear: (event, id) =>
+      eventually(`the event ${event}`, () =>
+        heard.find((each) => each.event === event && (id === undefined || each.request === id)),
+      ),
+    async close() {
+      await worker.close();
+      await Promise.all(Object.values(queues).map((queue) => queue.close()));
+      producer.disconnect();
+      consumer.disconnect();
+    },
+  };
+  return portal;
+}

@@ -1,0 +1,363 @@
+import { describe, expect, test } from '@jest/globals';
+import { ChamberlainError } from '../../src/errors.ts';
+import type { Realm, WantedPerson, WantedTool } from '../../src/model/wanted.ts';
+import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
+import { databaseAccount, type DatabaseServerHave } from '../../src/targets/database-account.ts';
+import type { DatabaseAccount, DatabasesEyes } from '../../src/targets/databases-eyes.ts';
+
+const VERIFIER = '*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19';
+const OTHER_VERIFIER = '*6BB4837EB74329105EE4568DDA7DC67ED2CA2AD9';
+const RECORDED = { wantedEpoch: 3, recorded: { epoch: 3, verifier: VERIFIER } };
+const REALM: Realm = {
+  realm: 'tools',
+  realmGid: 500,
+  toolHomes: '/data/project',
+  personHomes: '/home',
+  toolHomeMode: 0o2775,
+  maxUserConnections: 10,
+  databaseServers: [
+    { name: 'replica', kind: 'replica' },
+    { name: 'toolsdb', kind: 'toolsdb' },
+  ],
+};
+
+const tool = (changes: Partial<WantedTool> = {}): WantedTool => ({
+  kind: 'tool',
+  uid: 51234,
+  account: 'tools.bridgebot' as AccountName,
+  name: 'bridgebot' as ToolName,
+  state: 'active',
+  credentials: RECORDED,
+  ...changes,
+});
+const person = (changes: Partial<WantedPerson> = {}): WantedPerson => ({
+  kind: 'person',
+  uid: 1234,
+  account: 'alice' as AccountName,
+  shellName: 'alice' as ShellName,
+  state: 'active',
+  realmMember: true,
+  everAdmitted: true,
+  credentials: RECORDED,
+  ...changes,
+});
+
+const REPLICA_GRANTS = ['default role labsdbuser', 'role labsdbuser'];
+const toolsdbGrants = (user: string) => [`ALL on ${user}\\_\\_%.*`, 'SELECT, SHOW VIEW on %\\_p.*'];
+
+const account = (changes: Partial<DatabaseAccount> = {}): DatabaseAccount => ({
+  host: '%',
+  login: [`mysql_native_password ${VERIFIER}`],
+  locked: false,
+  maxUserConnections: 10,
+  grants: REPLICA_GRANTS,
+  ...changes,
+});
+
+const seen = (server: string, accounts: DatabaseAccount[], anonymousHosts: string[] = []) => ({
+  server,
+  accounts,
+  anonymousHosts,
+});
+
+/** What is on both servers: as it should be, but for these changes on the replica. */
+function have(user: string, replica: DatabaseAccount[], toolsdb?: DatabaseAccount[]) {
+  const right = account({ grants: toolsdbGrants(user) });
+  return [seen('replica', replica), seen('toolsdb', toolsdb ?? [right])];
+}
+
+const planned = (wanted: WantedTool | WantedPerson, found: DatabaseServerHave[]) =>
+  databaseAccount.plan(databaseAccount.want(wanted, REALM), found, wanted);
+const lines = (wanted: WantedTool | WantedPerson, found: DatabaseServerHave[]) => {
+  const { steps, findings, waitingFor, unreadable } = planned(wanted, found);
+  return [
+    ...steps.map(
+      ({ effect, action, object, change }) => `${effect} ${action.verb} ${object}: ${change}`,
+    ),
+    ...findings.map(
+      ({ code, object, advisory }) => `${advisory ? 'advisory ' : ''}${code} ${object}`,
+    ),
+    ...(waitingFor === undefined ? [] : [`waiting for ${waitingFor}`]),
+    ...(unreadable === undefined ? [] : [`unreadable: ${unreadable}`]),
+  ];
+};
+
+const WAITING = { wantedEpoch: 4, recorded: { epoch: 3, verifier: VERIFIER } };
+const UNMADE = { wantedEpoch: 1, recorded: undefined };
+
+describe('database-account', () => {
+  test.each<[string, WantedTool, DatabaseAccount[], string[]]>([
+    ['leaves an account that is as it should be', tool(), [account()], []],
+    [
+      'makes an account that is not there',
+      tool(),
+      [],
+      ['create db.createUser s51234 on replica: absent → present'],
+    ],
+    [
+      'makes the account of a disabled tool locked',
+      tool({ state: 'disabled' }),
+      [],
+      [
+        'create db.createUser s51234 on replica: absent → present, locked',
+        'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
+      ],
+    ],
+    ['waits for the first verifier', tool({ credentials: UNMADE }), [], ['waiting for homes']],
+    [
+      'waits for the verifier of a new epoch, and leaves the account meanwhile',
+      tool({ credentials: WAITING }),
+      [account()],
+      ['waiting for homes'],
+    ],
+    [
+      'locks and takes away while it waits, and gives nothing',
+      tool({ state: 'disabled', credentials: WAITING }),
+      [account({ maxUserConnections: 5, grants: [...REPLICA_GRANTS, 'mask 32768 on *.*'] })],
+      [
+        'revoke db.setLocked s51234 on replica: unlocked → locked',
+        'revoke db.revoke s51234 on replica: without mask 32768 on *.*',
+        'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
+        'waiting for homes',
+      ],
+    ],
+    [
+      'replaces another verifier',
+      tool(),
+      [account({ login: [`mysql_native_password ${OTHER_VERIFIER}`] })],
+      ['change db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'replaces a second way to log in',
+      tool(),
+      [account({ login: [`mysql_native_password ${VERIFIER}`, 'unix_socket '] })],
+      ['change db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'renews a password that was made to expire',
+      tool(),
+      [account({ login: [`mysql_native_password ${VERIFIER}`, 'expired'] })],
+      ['change db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'sets the limit',
+      tool(),
+      [account({ maxUserConnections: 0 })],
+      ['change db.setLimit s51234 on replica: at most 0 → 10 connections'],
+    ],
+    [
+      'grants what is missing',
+      tool(),
+      [account({ grants: [] })],
+      ['change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser'],
+    ],
+    [
+      'replaces another default role, which gives nothing by itself',
+      tool(),
+      [account({ grants: ['default role other', 'role labsdbuser'] })],
+      ['change db.grant s51234 on replica: with default role labsdbuser'],
+    ],
+    [
+      'revokes what is too much, before anything else',
+      tool(),
+      [
+        account({
+          maxUserConnections: 9,
+          grants: [...REPLICA_GRANTS, 'role admin', 'SELECT on a.b'],
+        }),
+      ],
+      [
+        'revoke db.revoke s51234 on replica: without role admin, SELECT on a.b',
+        'change db.setLimit s51234 on replica: at most 9 → 10 connections',
+      ],
+    ],
+    [
+      'takes the right to grant a role for too much, and the role itself for held',
+      tool(),
+      [account({ grants: ['default role labsdbuser', 'role labsdbuser with admin option'] })],
+      [
+        'revoke db.revoke s51234 on replica: without role labsdbuser with admin option',
+        'change db.grant s51234 on replica: with role labsdbuser',
+      ],
+    ],
+    [
+      'unlocks last',
+      tool(),
+      [account({ locked: true, grants: [] })],
+      [
+        'change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser',
+        'change db.setLocked s51234 on replica: locked → unlocked',
+      ],
+    ],
+    [
+      'reports the same user on another host, and gives nothing beside it',
+      tool(),
+      [account({ host: 'localhost' })],
+      ['DATABASE_FOREIGN s51234@localhost on replica'],
+    ],
+    [
+      'takes away in spite of the same user on another host',
+      tool(),
+      [account({ host: '10.%' }), account({ grants: ['mask 1 on *.*'] })],
+      [
+        'revoke db.revoke s51234 on replica: without mask 1 on *.*',
+        'DATABASE_FOREIGN s51234@10.% on replica',
+      ],
+    ],
+    [
+      'reports a role of its name',
+      tool(),
+      [account({ host: '' })],
+      ['DATABASE_FOREIGN s51234 on replica'],
+    ],
+    [
+      'reports that the account may act as another',
+      tool(),
+      [account({ grants: [...REPLICA_GRANTS, 'PROXY on root@localhost'] })],
+      ['DATABASE_FOREIGN s51234 on replica'],
+    ],
+    [
+      'drops the account of a deleted tool, everywhere',
+      tool({ state: 'deleted', credentials: UNMADE }),
+      [account()],
+      [
+        'destroy db.dropUser s51234 on replica: present → absent',
+        'destroy db.dropUser s51234 on toolsdb: present → absent',
+      ],
+    ],
+  ])('%s', (_, wanted, replica, expected) => {
+    expect(lines(wanted, have('s51234', replica))).toEqual(expected);
+  });
+
+  test.each<[string, Partial<WantedPerson>, DatabaseAccount[], string[]]>([
+    ['leaves the account of a realm member', {}, [account()], []],
+    [
+      'locks the account of a person without access',
+      { realmMember: false },
+      [account()],
+      ['revoke db.setLocked u1234 on replica: unlocked → locked'],
+    ],
+    [
+      'locks the account of a suspended person',
+      { state: 'suspended' },
+      [account()],
+      ['revoke db.setLocked u1234 on replica: unlocked → locked'],
+    ],
+    ['leaves a locked account locked', { state: 'suspended' }, [account({ locked: true })], []],
+    [
+      'locks once more where a lock was cut before the limit was set again',
+      { state: 'suspended' },
+      [account({ locked: true, maxUserConnections: 1 })],
+      ['revoke db.setLocked u1234 on replica: locked, once more'],
+    ],
+    [
+      'wants nothing for a person who never had credentials',
+      { realmMember: false, everAdmitted: false, credentials: undefined as never },
+      [account()],
+      [],
+    ],
+  ])('%s', (_, changes, replica, expected) => {
+    const locked = changes.state === 'suspended' || changes.realmMember === false;
+    const toolsdb = [account({ grants: toolsdbGrants('u1234'), locked })];
+    expect(lines(person(changes), have('u1234', replica, toolsdb))).toEqual(expected);
+  });
+
+  test.each<[string, string[], string[]]>([
+    [
+      'has nothing to do where the grants of the tools database are right',
+      toolsdbGrants('s51234'),
+      [],
+    ],
+    [
+      'takes a part of what is wanted for too little, not for too much',
+      ['SELECT on %\\_p.*', 'INSERT, SELECT on s51234\\_\\_%.*'],
+      [
+        'change db.grant s51234 on toolsdb: with ALL on s51234\\_\\_%.*, SELECT, SHOW VIEW on %\\_p.*',
+      ],
+    ],
+    [
+      'revokes the right to grant, and keeps the rest',
+      ['ALL, GRANT OPTION on s51234\\_\\_%.*', 'SELECT, SHOW VIEW on %\\_p.*'],
+      ['revoke db.revoke s51234 on toolsdb: without ALL, GRANT OPTION on s51234\\_\\_%.*'],
+    ],
+    [
+      'revokes a pattern with wildcards in it, which is another than ours',
+      ['ALL on s51234__%.*', ...toolsdbGrants('s51234')],
+      ['revoke db.revoke s51234 on toolsdb: without ALL on s51234__%.*'],
+    ],
+    [
+      'revokes what another tool has',
+      ['ALL on s51235\\_\\_%.*', ...toolsdbGrants('s51234')],
+      ['revoke db.revoke s51234 on toolsdb: without ALL on s51235\\_\\_%.*'],
+    ],
+  ])('%s', (_, grants, expected) => {
+    expect(lines(tool(), have('s51234', [account()], [account({ grants })]))).toEqual(expected);
+  });
+
+  test('gives again what a revoke takes with it', () => {
+    const grants = [...toolsdbGrants('s51234'), 'ALL on mysql.*'];
+    const [step] = planned(tool(), have('s51234', [account()], [account({ grants })])).steps;
+    expect(step?.action).toEqual({
+      verb: 'db.revoke',
+      server: 'toolsdb',
+      user: 's51234',
+      grants: ['ALL on mysql.*'],
+      keep: toolsdbGrants('s51234'),
+      locked: false,
+    });
+  });
+
+  test('reports an anonymous account, and makes the account nevertheless', () => {
+    const found = [
+      seen('replica', [], ['localhost']),
+      seen('toolsdb', [account({ grants: toolsdbGrants('s51234') })]),
+    ];
+    expect(lines(tool(), found)).toEqual([
+      'create db.createUser s51234 on replica: absent → present',
+      "advisory DATABASE_FOREIGN ''@localhost on replica",
+    ]);
+  });
+
+  test('makes the account on the servers that can be read, and is not done', () => {
+    const found = [
+      { server: 'replica', unreadable: 'reading the accounts of replica' },
+      seen('toolsdb', []),
+    ];
+    expect(lines(tool(), found)).toEqual([
+      'create db.createUser s51234 on toolsdb: absent → present',
+      'unreadable: reading the accounts of replica',
+    ]);
+  });
+
+  test('drops nothing where nothing can be read', () => {
+    const found = [
+      { server: 'replica', unreadable: 'a' },
+      { server: 'toolsdb', unreadable: 'b' },
+    ];
+    expect(lines(tool({ state: 'deleted' }), found)).toEqual(['unreadable: a; b']);
+  });
+
+  test('puts no verifier into a plan', () => {
+    const found = have(
+      's51234',
+      [account({ login: [`mysql_native_password ${OTHER_VERIFIER}`] })],
+      [],
+    );
+    expect(JSON.stringify(planned(tool(), found))).not.toMatch(/\*[0-9A-F]{40}/);
+  });
+
+  test('keeps a server that fails from hiding the others', async () => {
+    const eyes: DatabasesEyes = {
+      look: async (server, users) => {
+        if (server === 'replica')
+          throw new ChamberlainError('BACKEND_UNREADABLE', 'reading replica');
+        return { users: new Map([[users[1] ?? '', [account()]]]), anonymousHosts: [] };
+      },
+    };
+    const found = await databaseAccount.observe(eyes, [tool(), person()], REALM);
+    expect(found).toEqual([
+      [{ server: 'replica', unreadable: 'reading replica' }, seen('toolsdb', [])],
+      [{ server: 'replica', unreadable: 'reading replica' }, seen('toolsdb', [account()])],
+    ]);
+  });
+});
