@@ -36,7 +36,12 @@ const portal = z.strictObject({
   /** `admin.<shell name>` for an admin's own key */
   name: z.string().regex(/^[a-z][a-z0-9.-]{0,62}$/),
   keys: z
-    .array(z.strictObject({ kid: z.string().min(1), publicKey: z.string().startsWith('-----BEGIN PUBLIC KEY') }))
+    .array(
+      z.strictObject({
+        kid: z.string().min(1),
+        publicKey: z.string().startsWith('-----BEGIN PUBLIC KEY'),
+      }),
+    )
     .min(1),
   kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
   /** whether events about every subject go to it, not only those about its own requests */
@@ -79,7 +84,9 @@ const schema = z
       maxUserConnections: z.int().min(1).default(10),
       servers: z.array(databaseServer).min(1),
     }),
-    keys: z.strictObject({ maxPerPerson: z.int().min(1).default(50) }).default({ maxPerPerson: 50 }),
+    keys: z
+      .strictObject({ maxPerPerson: z.int().min(1).default(50) })
+      .default({ maxPerPerson: 50 }),
     portals: z.array(portal).min(1),
   })
   .superRefine((config, context) => {
@@ -114,7 +121,11 @@ export function loadConfig(path: string): Config {
 }
 
 /** The secret of an account: the file `<server>-<account>` of the secrets folder, without line end. */
-export function readSecret(config: Config, server: 'postgres' | 'ldap' | 'mariadb', account: string): string {
+export function readSecret(
+  config: Config,
+  server: 'postgres' | 'ldap' | 'mariadb',
+  account: string,
+): string {
   const path = join(config.secrets, `${server}-${account}`);
   try {
     return readFileSync(path, 'utf8').replace(/\r?\n$/, '');

@@ -97,7 +97,10 @@ export const CODES = {
     'That is a private key.',
     'Throw this key away now, make a new pair, and send the public half.',
   ),
-  KEY_MALFORMED: code('That is not one line with one public key.', 'Paste the one line of a .pub file.'),
+  KEY_MALFORMED: code(
+    'That is not one line with one public key.',
+    'Paste the one line of a .pub file.',
+  ),
   KEY_TYPE: code('Keys of this type are not taken.', 'Make an ed25519 key: ssh-keygen -t ed25519.'),
   KEY_WEAK: code('The key is too weak or broken.', 'Make an ed25519 key: ssh-keygen -t ed25519.'),
   KEY_OPTION: code('An option before the key is not allowed.', 'Remove the option.'),
@@ -170,7 +173,7 @@ export function codeOf(error: unknown): Code {
 /** One line for people: the act, then each cause after a colon. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];
-  for (let at: unknown = error; at !== undefined && at !== null && parts.length < 6; ) {
+  for (let at: unknown = error; at !== undefined && at !== null && parts.length < 6;) {
     const { message, cause } = at as { message?: unknown; cause?: unknown };
     parts.push(typeof message === 'string' && message !== '' ? message : String(at));
     at = cause;

@@ -145,13 +145,17 @@ export function standingOf(
 ): Standing {
   const all = [...unreadable, ...troubles];
   const passing = all.find(({ code }) => CODES[code].retry);
-  if (passing !== undefined) return { state: 'failing', code: passing.code, sentence: sentenceOf(passing) };
+  if (passing !== undefined)
+    return { state: 'failing', code: passing.code, sentence: sentenceOf(passing) };
   const [lasting] = all;
-  if (lasting !== undefined) return { state: 'parked', code: lasting.code, sentence: sentenceOf(lasting) };
+  if (lasting !== undefined)
+    return { state: 'parked', code: lasting.code, sentence: sentenceOf(lasting) };
   const finding = findings.find(({ advisory }) => advisory !== true);
-  if (finding !== undefined) return { state: 'parked', code: finding.code, sentence: finding.sentence };
+  if (finding !== undefined)
+    return { state: 'parked', code: finding.code, sentence: finding.sentence };
   const [first] = waiting;
-  if (first !== undefined) return { state: 'waiting', sentence: `${first.target} ${first.sentence}` };
+  if (first !== undefined)
+    return { state: 'waiting', sentence: `${first.target} ${first.sentence}` };
   return { state: 'applied' };
 }
 

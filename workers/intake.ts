@@ -68,7 +68,8 @@ export function startIntake(config: Config, log: Log): Worker {
         handle: ({ data }) =>
           run(() => giveVerdict(client, config, data, { urgentQueue, now: new Date() })),
         handleUnreadable: (bytes) => run(async () => void (await refuseBytes(client, bytes))),
-        onError: (error) => log.warn({ queue, error: describeError(error) }, 'the queue is troubled'),
+        onError: (error) =>
+          log.warn({ queue, error: describeError(error) }, 'the queue is troubled'),
       });
     };
     await syncRanges(client, config);

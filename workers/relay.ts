@@ -12,6 +12,7 @@ import { openQueues } from '../src/edges/queue.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import { ROLES } from '../src/model/wanted.ts';
+import { doneEvents } from '../src/requests/done.ts';
 import { sealAudit } from '../src/store/audit.ts';
 import { openLocked, openPool, RELAY_LOCK } from '../src/store/postgres.ts';
 import * as store from '../src/store/relay.ts';
@@ -55,7 +56,9 @@ export function startRelay(config: Config, log: Log): Worker {
       all = false;
       touched.clear();
       try {
-        if (subjects === undefined || subjects.length > 0) await store.settle(pool, config, subjects);
+        if (subjects === undefined || subjects.length > 0) {
+          await store.settle(pool, (done) => doneEvents(config, done), subjects);
+        }
       } catch (error) {
         all = true;
         throw error;
@@ -163,4 +166,3 @@ export function startRelay(config: Config, log: Log): Worker {
     },
   };
 }
-

@@ -96,7 +96,9 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       const found: SubjectSurvey[] = [];
       for (let at = 0; at < asked.subjects.length; at += SURVEY_SLICE) {
         const slice = asked.subjects.slice(at, at + SURVEY_SLICE);
-        found.push(...(await survey(targets, await readWanted(readers, role, slice), realm, seers)));
+        found.push(
+          ...(await survey(targets, await readWanted(readers, role, slice), realm, seers)),
+        );
       }
       await writeReport(readers, id, role, {
         subjects: found.length,
@@ -138,5 +140,10 @@ export function outcomeOf(standing: ReturnType<typeof standingOf>, attempts: num
     return { state: 'parked', code, sentence };
   }
   const { first, most } = away ? AWAY_RETRY_MS : REFUSED_RETRY_MS;
-  return { state: 'failing', code, sentence, retryInMs: Math.min(most, first * 2 ** Math.min(attempts, 20)) };
+  return {
+    state: 'failing',
+    code,
+    sentence,
+    retryInMs: Math.min(most, first * 2 ** Math.min(attempts, 20)),
+  };
 }

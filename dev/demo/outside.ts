@@ -101,5 +101,13 @@ export function queryAs(
 
 /** Runs statements on a database server as its administrator, who is the system's root. */
 export function queryAsRoot(socket: string | undefined, sql: string): Promise<string> {
-  return output('mariadb', ['--no-defaults', `--socket=${socket}`, '--user=root', '-N', '-B', '-e', sql]);
+  return output('mariadb', [
+    '--no-defaults',
+    `--socket=${socket}`,
+    '--user=root',
+    '-N',
+    '-B',
+    '-e',
+    sql,
+  ]);
 }

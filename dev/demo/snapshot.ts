@@ -34,7 +34,16 @@ export async function takeSnapshot(env: StackEnvironment): Promise<Snapshot> {
     queryAsRoot(env['MARIADB_TOOLS_SOCKET'], MARIADB_SQL),
     output(
       'psql',
-      ['-X', '-q', '-A', '-t', ...WANTED_TABLES.flatMap((table) => ['-c', `SELECT '${table}', t FROM ${table} t ORDER BY t::text`])],
+      [
+        '-X',
+        '-q',
+        '-A',
+        '-t',
+        ...WANTED_TABLES.flatMap((table) => [
+          '-c',
+          `SELECT '${table}', t FROM ${table} t ORDER BY t::text`,
+        ]),
+      ],
       { env },
     ),
   ]);
@@ -44,11 +53,7 @@ export async function takeSnapshot(env: StackEnvironment): Promise<Snapshot> {
       .filter(({ dn }) => dn !== env['LDAP_BASE'] && dn !== `cn=chamberlain,${env['LDAP_BASE']}`)
       .map(({ dn, lines }) => [dn, ...lines].join(' | '))
       .sort(),
-    // a home's parent changes while another is built in it; so its own times are left out
-    files: files
-      .split('\n')
-      .filter((line) => !/^(data|data\/project|home)? d /.test(line))
-      .sort(),
+    files: files.split('\n').sort(),
     databases: [...replica.split('\n'), ...tools.split('\n')],
     PostgreSQL: rows.split('\n'),
   };

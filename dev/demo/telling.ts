@@ -5,6 +5,7 @@ import { paint, print, withoutControls } from '../../src/bin/table.ts';
 const WIDTH = 52;
 
 const failures: string[] = [];
+let checks = 0;
 
 export function chapter(title: string, aside = ''): void {
   print(`\n${paint('bold', title)}${aside === '' ? '' : paint('dim', `   ${aside}`)}`);
@@ -20,14 +21,22 @@ export function check(what: string, ok: boolean, seen: string, ms?: number): voi
   const time = ms === undefined ? '' : `${Math.round(ms)} ms`;
   const width = [...what].length;
   const gap = ' '.repeat(Math.max(1, WIDTH - width));
-  print(`  ${mark} ${withoutControls(what)}${gap}${paint('dim', time.padStart(7))}  ${withoutControls(seen)}`);
+  print(
+    `  ${mark} ${withoutControls(what)}${gap}${paint('dim', time.padStart(7))}  ${withoutControls(seen)}`,
+  );
+  checks += 1;
   if (!ok) failures.push(`${what}: ${withoutControls(seen)}`);
 }
 
 /** As `check`, of a value that must be this one. */
 export function checkSame(what: string, got: string, wanted: string, ms?: number): void {
   const seen = got.replaceAll('\n', ' · ');
-  check(what, got === wanted, got === wanted ? seen : `${seen}, and not ${wanted.replaceAll('\n', ' · ')}`, ms);
+  check(
+    what,
+    got === wanted,
+    got === wanted ? seen : `${seen}, and not ${wanted.replaceAll('\n', ' · ')}`,
+    ms,
+  );
 }
 
 /** Runs a check; one that throws has failed, and the others go on. */
@@ -42,4 +51,9 @@ export async function attempt(what: string, act: () => Promise<void>): Promise<v
 /** The checks that have failed so far. */
 export function failedChecks(): readonly string[] {
   return failures;
+}
+
+/** How many checks there have been. */
+export function countChecks(): number {
+  return checks;
 }

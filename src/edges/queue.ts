@@ -52,7 +52,10 @@ export interface Queues {
   /** Puts a signed request into its queue. */
   addRequest(token: string, urgent: boolean): Promise<void>;
   /** Puts subjects into a role's queue; urgent ones before all others. */
-  addSubjects(role: string, subjects: readonly { subject: number; urgent: boolean }[]): Promise<void>;
+  addSubjects(
+    role: string,
+    subjects: readonly { subject: number; urgent: boolean }[],
+  ): Promise<void>;
   /** Asks a role for a survey. */
   addSurvey(role: string, survey: string): Promise<void>;
   /** Puts events into a portal's queue, in order; one that lies there already is left as it is. */
@@ -82,7 +85,11 @@ export function openQueues(url: string, mark: string): Queues {
   const queue = (name: string): Queue => {
     let found = queues.get(name);
     if (found === undefined) {
-      found = new Queue(name, { connection: redis, skipWaitingForReady: true, skipVersionCheck: true });
+      found = new Queue(name, {
+        connection: redis,
+        skipWaitingForReady: true,
+        skipVersionCheck: true,
+      });
       found.on('error', () => {});
       queues.set(name, found);
     }
@@ -168,7 +175,7 @@ export interface ConsumerOptions {
    * what it was about is known elsewhere. When `signal` aborts, throw `PutBack` to leave the job.
    */
   handle(job: QueueJob, signal: AbortSignal): Promise<unknown>;
-  /** Does a job whose bytes are not JSON, given as they are. Afterwards it is removed. */
+  /** Does a job whose data or options are not JSON; its data is given as it is. Afterwards it is removed. */
   handleUnreadable?(bytes: string): Promise<void>;
   onError(error: unknown): void;
 }
@@ -226,8 +233,9 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     try {
       const prefix = `bull:${options.queue}`;
       for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
-        const bytes = (await redis.hget(`${prefix}:${id}`, 'data')) ?? '';
-        if (isJson(bytes)) continue;
+        const [data, opts] = await redis.hmget(`${prefix}:${id}`, 'data', 'opts');
+        const bytes = data ?? '';
+        if (isJson(bytes || '{}') && isJson(opts || '{}')) continue;
         await options.handleUnreadable?.(bytes);
         await redis
           .multi()

@@ -22,7 +22,10 @@ const name = z
   .string()
   .min(1)
   .max(64)
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'a name has only letters, digits, dot, dash and underscore');
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
+    'a name has only letters, digits, dot, dash and underscore',
+  );
 /** A name to be: what is wrong with it is for the rules to say, with a code of its own. */
 const newName = z.string().min(1).max(255);
 const person = name.describe('the shell name of a person');
@@ -85,7 +88,7 @@ export const REQUEST_SCHEMAS = {
       .max(255)
       .regex(/^\P{C}*$/u, 'a label is printable')
       .optional()
-      .describe("what people call the key; its comment by default"),
+      .describe('what people call the key; its comment by default'),
     expiresAt: z.iso.datetime({ offset: true }).optional().describe('when the key ends, RFC 3339'),
   }),
   'key.remove': kind('key.remove', {

@@ -43,7 +43,13 @@ export const grantAccess: Decide<RequestOf<'access.grant'>> = async (asking) => 
   if (person.realmMember) {
     refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} has access already.`);
   }
-  const open = await decideAccessRequest(client, person.uid, 'granted', requestedBy, request.reason);
+  const open = await decideAccessRequest(
+    client,
+    person.uid,
+    'granted',
+    requestedBy,
+    request.reason,
+  );
   await admitPerson(client, person.uid);
   return {
     subject: person.uid,
@@ -65,9 +71,18 @@ export const refuseAccess: Decide<RequestOf<'access.refuse'>> = async (asking) =
   const { client, request, requestedBy } = asking;
   requireAdmin(asking);
   const person = await requirePerson(asking, request.person);
-  const open = await decideAccessRequest(client, person.uid, 'refused', requestedBy, request.reason);
+  const open = await decideAccessRequest(
+    client,
+    person.uid,
+    'refused',
+    requestedBy,
+    request.reason,
+  );
   if (open === undefined) {
-    refuse('ACCESS_NOT_REQUESTED', `${person.account} has not asked for access. See \`chamberlain requests\`.`);
+    refuse(
+      'ACCESS_NOT_REQUESTED',
+      `${person.account} has not asked for access. See \`chamberlain requests\`.`,
+    );
   }
   return {
     subject: person.uid,

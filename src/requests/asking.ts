@@ -95,7 +95,10 @@ export async function requireMaintainedTool(asking: Asking<unknown>, name: strin
     );
   }
   if (!asker?.realmMember) {
-    refuse('PERSON_NOT_REALM_MEMBER', `${requestedBy} has no access to the realm. Ask for access first.`);
+    refuse(
+      'PERSON_NOT_REALM_MEMBER',
+      `${requestedBy} has no access to the realm. Ask for access first.`,
+    );
   }
   return tool;
 }

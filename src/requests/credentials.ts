@@ -22,7 +22,10 @@ export const rotateCredentials: Decide<RequestOf<'credentials.rotate'>> = async 
   }
   const epoch = await wantNewEpoch(client, owner.uid);
   if (epoch === undefined) {
-    refuse('CREDENTIALS_NONE', `${owner.account} has no credentials yet. Access must be granted first.`);
+    refuse(
+      'CREDENTIALS_NONE',
+      `${owner.account} has no credentials yet. Access must be granted first.`,
+    );
   }
   return {
     subject: owner.uid,

@@ -1,16 +1,7 @@
 /** What is told when all that a request raised is applied. */
 import { adminOfPortal, type Config } from '../config.ts';
 import type { NewEvent } from '../store/events.ts';
-
-/** A request that is done. */
-export interface DoneRequest {
-  /** undefined where no portal sent it */
-  portal: string | undefined;
-  jti: string | undefined;
-  kind: string;
-  subject: number | undefined;
-  onDone: { event: string; portals: string[]; data: Record<string, unknown> };
-}
+import type { DoneRequest } from '../store/relay.ts';
 
 /**
  * What concerns the subject goes to each portal whose configuration says so, and to those that the
@@ -23,7 +14,13 @@ export function doneEvents(config: Config, request: DoneRequest): NewEvent[] {
   if (portal !== undefined) told.add(portal);
   const subjectEvents = [...told]
     .filter((name) => adminOfPortal(name) === undefined)
-    .map((name) => ({ portal: name, event: onDone.event, subject, request: jti, data: onDone.data }));
+    .map((name) => ({
+      portal: name,
+      event: onDone.event,
+      subject,
+      request: jti,
+      data: onDone.data,
+    }));
   if (portal === undefined || adminOfPortal(portal) !== undefined) return subjectEvents;
   return [
     ...subjectEvents,

@@ -38,10 +38,14 @@ export async function found(
     key,
   });
   if (!parsed.success) {
-    refuse('REQUEST_INVALID', parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
+    refuse(
+      'REQUEST_INVALID',
+      parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
+    );
   }
   const toolName = parseNewToolName(config.admin);
-  if (toolName === undefined) refuse('NAME_INVALID', `${config.admin} cannot be the name of a tool.`);
+  if (toolName === undefined)
+    refuse('NAME_INVALID', `${config.admin} cannot be the name of a tool.`);
   await withClient(pool, (client) => syncRanges(client, config));
   return inTransaction(pool, async (client) => {
     await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
@@ -85,7 +89,9 @@ export async function found(
     await raise(
       client,
       id,
-      [person.subject, uid].flatMap((subject) => raises(subject, 'directory', 'homes', 'databases')),
+      [person.subject, uid].flatMap((subject) =>
+        raises(subject, 'directory', 'homes', 'databases'),
+      ),
       false,
     );
     await writeAudit(client, {

@@ -21,7 +21,10 @@ export const createPerson: Decide<RequestOf<'person.create'>> = async (asking) =
   const normal = normalName(request.shellName);
   const state = await readNameState(client, normal);
   if (state === 'taken') {
-    refuse('NAME_TAKEN', `The name ${request.shellName} is taken, or was once. Choose another name.`);
+    refuse(
+      'NAME_TAKEN',
+      `The name ${request.shellName} is taken, or was once. Choose another name.`,
+    );
   }
   if (isReservedName(normal)) {
     refuse('NAME_RESERVED', `The name ${request.shellName} is reserved. Choose another name.`);

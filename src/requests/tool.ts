@@ -23,7 +23,10 @@ import {
 export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
   const { client, config, request, requestedBy, asker } = asking;
   if (!asker?.realmMember) {
-    refuse('PERSON_NOT_REALM_MEMBER', `${requestedBy} has no access to the realm. Ask for access first.`);
+    refuse(
+      'PERSON_NOT_REALM_MEMBER',
+      `${requestedBy} has no access to the realm. Ask for access first.`,
+    );
   }
   const normal = normalName(request.name);
   const state = await readNameState(client, toolAccount(config.realm, normal));
@@ -140,6 +143,10 @@ function maintainersChanged(
     account: tool.account,
     fields: ['maintainers'],
     raises: raises(tool.uid, 'directory'),
-    onDone: { event, portals: [], data: { tool: request.tool, account: tool.account, maintainers } },
+    onDone: {
+      event,
+      portals: [],
+      data: { tool: request.tool, account: tool.account, maintainers },
+    },
   };
 }

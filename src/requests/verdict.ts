@@ -66,7 +66,8 @@ export async function giveVerdict(
     return refuseUnsigned('REQUEST_TOO_LARGE', `The job holds more than ${MAX_JOB_BYTES} bytes.`);
   }
   const token = (data as { token?: unknown } | null)?.token;
-  if (typeof token !== 'string') return refuseUnsigned('REQUEST_MALFORMED', sentenceOf('REQUEST_MALFORMED'));
+  if (typeof token !== 'string')
+    return refuseUnsigned('REQUEST_MALFORMED', sentenceOf('REQUEST_MALFORMED'));
   const verified = await verifyToken(token, config, now);
   if (!verified.ok && !(verified.verified && verified.claims !== undefined)) {
     return refuseUnsigned(verified.code, verified.sentence, verified.portal);
@@ -162,7 +163,10 @@ async function accept(
   const { claims } = identity;
   const asker = await findPerson(client, request.requestedBy, config.admin);
   const admin = adminOfPortal(claims.iss);
-  if (admin !== undefined && (request.requestedBy !== admin || claims.sub !== admin || !asker?.admin)) {
+  if (
+    admin !== undefined &&
+    (request.requestedBy !== admin || claims.sub !== admin || !asker?.admin)
+  ) {
     throw new ChamberlainError(
       'NOT_ALLOWED',
       `This key speaks for ${admin} alone, and only while ${admin} is an admin.`,

@@ -58,12 +58,16 @@ export function hashAuditRow(previous: Buffer, row: Record<string, unknown>): Bu
 /** Seals the rows that are not sealed yet. Only one process may: the chain has one end. */
 export async function sealAudit(pool: Pool): Promise<void> {
   for (;;) {
-    const head = await pool.query('SELECT audit_id, hash FROM audit_seals ORDER BY audit_id DESC LIMIT 1');
+    const head = await pool.query(
+      'SELECT audit_id, hash FROM audit_seals ORDER BY audit_id DESC LIMIT 1',
+    );
     const last = head.rows[0] as { audit_id: string; hash: Buffer } | undefined;
     const { rows } = await pool.query(UNSEALED, [last?.audit_id ?? '0']);
     if (rows.length === 0) return;
     let hash = last?.hash ?? FIRST_HASH;
-    const hashes = (rows as Record<string, unknown>[]).map((row) => (hash = hashAuditRow(hash, row)));
+    const hashes = (rows as Record<string, unknown>[]).map(
+      (row) => (hash = hashAuditRow(hash, row)),
+    );
     await pool.query(
       'INSERT INTO audit_seals (audit_id, hash) SELECT * FROM unnest($1::bigint[], $2::bytea[])',
       [rows.map((row: { id: string }) => row.id), hashes],

@@ -77,7 +77,8 @@ export async function withSubject(
       });
       const row = rows[0] as
         { wanted: string; applied: string; attempts: number; state: string } | undefined;
-      if (row === undefined || row.wanted === row.applied || row.state === 'parked') return 'nothing';
+      if (row === undefined || row.wanted === row.applied || row.state === 'parked')
+        return 'nothing';
       const generation = BigInt(row.wanted);
       const outcome = await act({ generation, attempts: row.attempts }, client);
       await writeOutcome(client, role, subject, generation, outcome);

@@ -28,7 +28,8 @@ const ALLOCATE = `
 export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
   const { rows } = await client.query({ name: 'allocate-id', text: ALLOCATE, values: [kind] });
   const id = rows[0]?.id as number | undefined;
-  if (id === undefined) throw new ChamberlainError('IDS_EXHAUSTED', `allocating a number for a ${kind}`);
+  if (id === undefined)
+    throw new ChamberlainError('IDS_EXHAUSTED', `allocating a number for a ${kind}`);
   return parsePosixId(id);
 }
 

@@ -46,5 +46,7 @@ export async function putKey(
 }
 
 export async function removeKey(client: Client, fingerprint: string): Promise<void> {
-  await client.query('UPDATE ssh_keys SET removed_at = now() WHERE fingerprint = $1', [fingerprint]);
+  await client.query('UPDATE ssh_keys SET removed_at = now() WHERE fingerprint = $1', [
+    fingerprint,
+  ]);
 }

@@ -89,9 +89,10 @@ export async function updatePerson(
 /** Admits a person to the realm, and wants credentials for the account. */
 export async function admitPerson(client: Client, uid: number): Promise<void> {
   await client.query('INSERT INTO realm_members (person) VALUES ($1)', [uid]);
-  await client.query('UPDATE people SET admitted_at = coalesce(admitted_at, now()) WHERE uid = $1', [
-    uid,
-  ]);
+  await client.query(
+    'UPDATE people SET admitted_at = coalesce(admitted_at, now()) WHERE uid = $1',
+    [uid],
+  );
   await client.query('INSERT INTO credentials (account) VALUES ($1) ON CONFLICT DO NOTHING', [uid]);
 }
 

@@ -63,7 +63,10 @@ export function openPool(
 }
 
 /** Runs `act` on one connection, which is thrown away where it ends in an error of the connection. */
-export async function withClient<T>(pool: Pool, act: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+export async function withClient<T>(
+  pool: Pool,
+  act: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
   const client = await connect(pool);
   let broken: Error | boolean = false;
   const onError = (error: Error) => (broken = error);

@@ -1,9 +1,7 @@
 /** What the relay does to our tables: leases, readiness, delivery. */
-import type { Config } from '../config.ts';
 import type { Role } from '../model/wanted.ts';
-import { doneEvents } from '../requests/done.ts';
 import { adminOfPortal } from '../config.ts';
-import { writeEvents } from './events.ts';
+import { type NewEvent, writeEvents } from './events.ts';
 import { type Client, inTransaction, type Pool } from './postgres.ts';
 
 /** How long a job may be unheard of before its subject is enqueued again. */
@@ -66,6 +64,16 @@ export async function nextDueInMs(pool: Pool): Promise<number | undefined> {
   return ms === null ? undefined : Math.max(1, Math.ceil(Number(ms)));
 }
 
+/** A request that is done, and what to tell of it. */
+export interface DoneRequest {
+  /** undefined where no portal sent it */
+  portal: string | undefined;
+  jti: string | undefined;
+  kind: string;
+  subject: number | undefined;
+  onDone: { event: string; portals: string[]; data: Record<string, unknown> };
+}
+
 /**
  * Derives readiness for these subjects (undefined: for all): forgets the raises that are applied,
  * and tells of the requests that are done, and of those that are stuck. Durable, since portals are
@@ -73,13 +81,13 @@ export async function nextDueInMs(pool: Pool): Promise<number | undefined> {
  */
 export async function settle(
   pool: Pool,
-  config: Config,
+  eventsOf: (done: DoneRequest) => NewEvent[],
   subjects: readonly number[] | undefined,
 ): Promise<void> {
   await inTransaction(
     pool,
     async (client) => {
-      await settleDone(client, config, subjects);
+      await settleDone(client, eventsOf, subjects);
       await settleStuck(client, subjects);
     },
     { durable: true },
@@ -88,7 +96,7 @@ export async function settle(
 
 async function settleDone(
   client: Client,
-  config: Config,
+  eventsOf: (done: DoneRequest) => NewEvent[],
   subjects: readonly number[] | undefined,
 ): Promise<void> {
   const applied = await client.query({
@@ -110,7 +118,7 @@ async function settleDone(
   await writeEvents(
     client,
     (done.rows as DoneRow[]).flatMap((row) =>
-      doneEvents(config, {
+      eventsOf({
         portal: row.portal ?? undefined,
         jti: row.jti ?? undefined,
         kind: row.kind,

@@ -20,7 +20,12 @@ export async function findVerdict(
     values: [portal, jti],
   });
   const row = rows[0] as
-    | { body_sha256: Buffer; verdict: 'accepted' | 'refused'; code: string | null; sentence: string | null }
+    | {
+        body_sha256: Buffer;
+        verdict: 'accepted' | 'refused';
+        code: string | null;
+        sentence: string | null;
+      }
     | undefined;
   return row === undefined
     ? undefined
@@ -54,7 +59,10 @@ export interface NewRequest {
  * Records a request with its verdict; returns its number, or undefined where the same bytes without
  * a good signature have been recorded before.
  */
-export async function insertRequest(client: Client, request: NewRequest): Promise<string | undefined> {
+export async function insertRequest(
+  client: Client,
+  request: NewRequest,
+): Promise<string | undefined> {
   const { rows } = await client.query({
     name: 'insert-request',
     text: `INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject,

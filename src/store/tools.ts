@@ -49,7 +49,11 @@ export async function insertTool(
   });
 }
 
-export async function updateToolTitle(client: Client, uid: number, title: string): Promise<boolean> {
+export async function updateToolTitle(
+  client: Client,
+  uid: number,
+  title: string,
+): Promise<boolean> {
   const { rowCount } = await client.query(
     'UPDATE tools SET title = $2 WHERE uid = $1 AND title <> $2',
     [uid, title],

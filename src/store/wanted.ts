@@ -48,16 +48,21 @@ const STATEMENTS: Record<Role, { person: string; tool: string }> = {
 };
 
 /** The wanted state of these subjects, in the order of their uids; one that does not exist is left out. */
-export async function readWanted(db: Reader, role: Role, uids: readonly number[]): Promise<Wanted[]> {
+export async function readWanted(
+  db: Reader,
+  role: Role,
+  uids: readonly number[],
+): Promise<Wanted[]> {
   const { person, tool } = STATEMENTS[role];
   const tools = await db.query({ name: `wanted-tool-${role}`, text: tool, values: [uids] });
   const people =
     tools.rows.length === uids.length
       ? { rows: [] }
       : await db.query({ name: `wanted-person-${role}`, text: person, values: [uids] });
-  return [...(people.rows as PersonRow[]).map(toPerson), ...(tools.rows as ToolRow[]).map(toTool)].sort(
-    (a, b) => a.uid - b.uid,
-  );
+  return [
+    ...(people.rows as PersonRow[]).map(toPerson),
+    ...(tools.rows as ToolRow[]).map(toTool),
+  ].sort((a, b) => a.uid - b.uid);
 }
 
 /** The uids of every subject, people and tools. */
@@ -124,7 +129,9 @@ function toTool(row: ToolRow): Wanted {
   };
 }
 
-function toCredentials(row: CredentialsRow | null | undefined): { credentials?: WantedCredentials } {
+function toCredentials(row: CredentialsRow | null | undefined): {
+  credentials?: WantedCredentials;
+} {
   if (row === null || row === undefined) return {};
   return {
     credentials: {

@@ -95,7 +95,7 @@ test('a folder is made where links come and go, and never through one', async ()
     uid,
     home,
     `print "swapping\\n";
-     while (1) { rmdir "logs"; symlink "${victim}", "logs"; unlink "logs"; mkdir "logs"; }`,
+     while (1) { rmdir "logs"; symlink "${victim}/folder", "logs"; unlink "logs"; mkdir "logs"; }`,
   );
   const race = await raceFor(async () => await server.converge(wanted()));
   await tenant.end();

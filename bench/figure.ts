@@ -1,0 +1,73 @@
+/** What a benchmark says: figures beside the floor that they are measured against. */
+
+/** One figure, as `--json` prints it, one a line. */
+export interface Figure {
+  figure: string;
+  /** null where it could not be measured */
+  value: number | null;
+  unit: string;
+  /** what the servers alone take for it, in this run, on this machine */
+  floor: number | null;
+  /** value by floor */
+  ratio: number | null;
+  goal: number;
+  /** null where it is void */
+  holds: boolean | null;
+  /** why it says nothing */
+  void?: string;
+}
+
+/** What a figure is, before it is measured. */
+export interface Goal {
+  figure: string;
+  unit: string;
+  goal: number;
+  /** the goal is the least (load) or the most (all others) */
+  better: 'less' | 'more';
+}
+
+/** Judges a measurement. A void one is shown, and judged by nobody. */
+export function judge(
+  { figure, unit, goal, better }: Goal,
+  measured: { value: number; floor: number | undefined; ratio?: number; void?: string | undefined },
+): Figure {
+  const { value, floor } = measured;
+  const ratio = measured.ratio ?? (floor === undefined ? undefined : value / floor);
+  return {
+    figure,
+    value: round(value),
+    unit,
+    floor: floor === undefined ? null : round(floor),
+    ratio: ratio === undefined ? null : round(ratio),
+    goal,
+    holds: measured.void === undefined ? (better === 'less' ? value <= goal : value >= goal) : null,
+    ...(measured.void === undefined ? {} : { void: measured.void }),
+  };
+}
+
+/** A figure that could not be measured. */
+export function voidFigure({ figure, unit, goal }: Goal, why: string): Figure {
+  return { figure, value: null, unit, floor: null, ratio: null, goal, holds: null, void: why };
+}
+
+/** The value below which that share of the samples lies (nearest rank). */
+export function quantile(samples: readonly number[], share: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const value = sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+  if (value === undefined) throw new RangeError('a quantile of nothing');
+  return value;
+}
+
+export function mean(samples: readonly number[]): number {
+  return samples.reduce((sum, sample) => sum + sample, 0) / samples.length;
+}
+
+/** Three digits that count. */
+export function round(value: number): number {
+  return Number(value.toPrecision(3));
+}
+
+/** Milliseconds since 1970, with their fractions: comparable with PostgreSQL's and Redis's clocks here. */
+export function now(): number {
+  return performance.timeOrigin + performance.now();
+}

@@ -1,0 +1,43 @@
+/** One tool after another, while nothing else is asked: from `Queue.add` to its `tool.ready`. */
+import { now } from './figure.ts';
+import type { Portal } from './portal.ts';
+import { STEWARD } from './realm.ts';
+import type { AskedTool } from './stages.ts';
+
+/** The person who asks for all tools: a realm member, no admin. */
+export const MAKER = 'maker';
+
+/** Makes the person who asks. */
+export async function admitMaker(portal: Portal): Promise<void> {
+  await admit(portal, MAKER);
+}
+
+/** Makes a person who is a realm member, and waits until that is applied. */
+export async function admit(portal: Portal, shellName: string): Promise<void> {
+  const email = `${shellName}@example.org`;
+  const person = { kind: 'person.create', shellName, displayName: `Person ${shellName}`, email };
+  await portal.settle(shellName, person);
+  await portal.settle(STEWARD, { kind: 'access.grant', person: shellName });
+}
+
+export function toolRequest(name: string): Record<string, unknown> {
+  return { kind: 'tool.create', name, title: `The tool ${name}` };
+}
+
+/** Asks for `count` tools, each when the one before is ready. */
+export async function makeTools(portal: Portal, prefix: string, count: number): Promise<AskedTool[]> {
+  const tools: AskedTool[] = [];
+  for (let n = 0; n < count; n++) {
+    const request = await portal.sign(MAKER, toolRequest(`${prefix}-${n}`));
+    const ready = portal.until(request.jti, 'tool.ready');
+    const askedAt = now();
+    await portal.send([request]);
+    tools.push({ jti: request.jti, askedAt, ready: await ready });
+  }
+  return tools;
+}
+
+/** Milliseconds from `Queue.add` to the event. */
+export function latencies(tools: readonly AskedTool[]): number[] {
+  return tools.map(({ askedAt, ready }) => ready.heardAt - askedAt);
+}

@@ -1,0 +1,59 @@
+/** What processes have used: CPU and memory, from /proc (proc_pid_stat(5), proc_pid_status(5)). */
+import { readFileSync, readdirSync } from 'node:fs';
+import { runningPid, type Server } from '../dev/servers/daemon.ts';
+
+/** USER_HZ is 100 on every architecture that Node is built for here. */
+const TICKS_PER_SECOND = 100;
+
+/** CPU seconds of a process and of all that came from it, those that have ended and were waited for too. */
+export function cpuSeconds(pid: number): number {
+  let ticks = 0;
+  for (const each of [pid, ...descendants(pid)]) {
+    const fields = statFields(each);
+    // utime, stime, and those of its ended children
+    ticks += [11, 12, 13, 14].reduce((sum, field) => sum + Number(fields?.[field] ?? 0), 0);
+  }
+  return ticks / TICKS_PER_SECOND;
+}
+
+/** The most memory that a process ever had resident, in MiB. */
+export function peakMemoryMib(pid: number): number {
+  return statusKib(pid, 'VmHWM') / 1024;
+}
+
+/** The memory that a process has resident now, in MiB. */
+export function memoryMib(pid: number): number {
+  return statusKib(pid, 'VmRSS') / 1024;
+}
+
+export function serverPid(server: Server): number {
+  const pid = runningPid(server);
+  if (pid === undefined) throw new Error(`${server.name} does not run`);
+  return pid;
+}
+
+function statusKib(pid: number, field: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
+}
+
+/** From the third field on: the second is a name in brackets that may hold anything. */
+function statFields(pid: number): string[] | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return undefined;
+  }
+}
+
+function descendants(pid: number): number[] {
+  const parents = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((name) => [Number(name), Number(statFields(Number(name))?.[1])] as const);
+  const found = [pid];
+  for (const above of found) {
+    for (const [child, parent] of parents) if (parent === above) found.push(child);
+  }
+  return found.slice(1);
+}

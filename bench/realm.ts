@@ -1,0 +1,164 @@
+/** A realm to be measured: servers of its own in a temporary folder, and the workers. */
+import { spawn } from 'node:child_process';
+import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { type Config, loadConfig } from '../src/config.ts';
+import { REALM, type StackConfig, writeConfig } from '../dev/servers/config.ts';
+import { makePlace, purgePlace } from '../dev/servers/place.ts';
+import { setRolePasswords } from '../dev/servers/postgres.ts';
+import { ensureSigningKey } from '../dev/servers/secret.ts';
+import { slapdServer } from '../dev/servers/slapd.ts';
+import {
+  describeStack,
+  makeDataRoot,
+  runCli,
+  type Stack,
+  startServers,
+  stopServers,
+} from '../dev/servers/stack.ts';
+
+const PROJECT = join(import.meta.dirname, '..');
+const CLI = join(PROJECT, 'src/bin/chamberlain.ts');
+const START_TIMEOUT_MS = 20_000;
+
+/** Ranges with room for 10,000 tools and more. The last numbers are for floors: nobody allocates them. */
+const IDS = {
+  people: [{ first: 1000, last: 49_999 }],
+  tools: [{ first: 50_000, last: 99_999 }],
+  realmGid: 500,
+} as const;
+export const FLOOR_IDS = { first: 90_000, last: 99_999 } as const;
+
+/** The one who is admitted first, and is an admin. */
+export const STEWARD = 'steward';
+
+export interface MeasuredRealm {
+  stack: Stack;
+  config: Config;
+  /** PKCS8 PEM of the key that the portal signs with */
+  portalKey: string;
+  /** as the owner of the database: for looking from outside, and for filling */
+  connect(): Promise<pg.Client>;
+  /** Starts `chamberlain work` with all roles, and returns when it works. */
+  startWork(options?: { profileDir?: string }): Promise<Work>;
+  /** Ends the servers and deletes their data; workers must have ended. */
+  close(): Promise<void>;
+}
+
+export interface Work {
+  pid: number;
+  stop(): Promise<void>;
+}
+
+/** Starts the servers of a new realm, empty but for its first admin. */
+export async function openRealm(parent: string): Promise<MeasuredRealm> {
+  const dir = mkdtempSync(join(parent, 'chamberlain-bench-'));
+  chmodSync(dir, 0o755);
+  const place = makePlace(dir);
+  const described = describeStack(place);
+  const stack: Stack = {
+    ...described,
+    slapd: slapdServer(join(place.servers, 'slapd'), {
+      base: described.slapd.base,
+      realm: REALM.realm,
+      ids: IDS,
+      secrets: place.secrets,
+    }),
+  };
+  const close = async () => {
+    await stopServers(stack);
+    purgePlace(place);
+  };
+  try {
+    makeDataRoot(place.dataRoot);
+    await startServers(stack);
+    writeConfig(place.configFile, configOf(stack));
+    await runCli(place.configFile, 'migrate');
+    await setRolePasswords(stack.postgres, place.secrets);
+    await runCli(place.configFile, 'found', STEWARD);
+    await runCli(place.configFile, 'prepare');
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const password = readFileSync(join(place.secrets, 'postgres-owner'), 'utf8');
+  return {
+    stack,
+    config: loadConfig(place.configFile),
+    portalKey: join(place.keys, 'portal.pem'),
+    async connect() {
+      const { host, port } = stack.postgres;
+      const client = new pg.Client({ host, port, database: 'chamberlain', user: 'chamberlain', password });
+      client.on('error', () => {}); // the next statement says so
+      await client.connect();
+      return client;
+    },
+    startWork: (options = {}) => startWork(stack, options),
+    close,
+  };
+}
+
+async function startWork(stack: Stack, { profileDir }: { profileDir?: string }): Promise<Work> {
+  const logFile = join(stack.place.dir, 'work.log');
+  const log = openSync(logFile, 'w', 0o600);
+  const profile = profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`];
+  if (profileDir !== undefined) mkdirSync(profileDir, { recursive: true });
+  const child = spawn(process.execPath, [...profile, CLI, 'work'], {
+    cwd: PROJECT,
+    env: { ...process.env, CHAMBERLAIN_CONFIG: stack.place.configFile, CHAMBERLAIN_LOG_LEVEL: 'info' },
+    stdio: ['ignore', log, log],
+  });
+  closeSync(log);
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve());
+    child.once('error', () => resolve());
+  });
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  while (!readFileSync(logFile, 'utf8').includes('"working"')) {
+    if (child.exitCode !== null || performance.now() > deadline) {
+      child.kill('SIGKILL');
+      throw new Error(`chamberlain work does not start:\n${readFileSync(logFile, 'utf8')}`);
+    }
+    await sleep(20);
+  }
+  return {
+    pid: child.pid as number,
+    async stop() {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): StackConfig {
+  const portal = join(place.keys, 'portal.pem');
+  return {
+    realm: REALM.realm,
+    admin: REALM.admin,
+    secrets: place.secrets,
+    adminKey: portal,
+    postgres: { host: postgres.host, port: postgres.port, database: 'chamberlain' },
+    redis: { url: redis.url() },
+    ldap: { uri: slapd.uri, base: slapd.base },
+    ids: IDS,
+    files: { root: place.dataRoot, ...REALM.files },
+    databases: {
+      maxUserConnections: REALM.maxUserConnections,
+      servers: [
+        { name: 'replica', kind: replica.kind, socket: replica.socket },
+        { name: 'toolsdb', kind: tools.kind, socket: tools.socket },
+      ],
+    },
+    keys: REALM.keys,
+    portals: [
+      {
+        name: 'portal',
+        keys: [{ kid: 'portal-1', publicKey: ensureSigningKey(portal) }],
+        kinds: 'all',
+        subjectEvents: true,
+      },
+    ],
+  };
+}

@@ -1,0 +1,47 @@
+/** What the demo reads in PostgreSQL and Redis: that all is through, and what has been recorded. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { output, type StackEnvironment } from './outside.ts';
+
+const RECORDS = ['requests', 'audit', 'events'] as const;
+
+/** Runs one statement as the owner of the database; returns the row's columns. */
+async function queryRow(env: StackEnvironment, sql: string): Promise<string[]> {
+  const text = await output('psql', ['-X', '-A', '-t', '-c', sql], { env });
+  return text.trim().split('|');
+}
+
+/** How many rows the tables have that only ever grow. */
+export async function countRecords(env: StackEnvironment): Promise<string> {
+  const counts = RECORDS.map((table) => `(SELECT count(*) FROM ${table})`).join(', ');
+  const row = await queryRow(env, `SELECT ${counts}`);
+  return RECORDS.map((table, index) => `${row[index]} ${table}`).join(', ');
+}
+
+/** The code that the last job without a good signature was refused with; '' where there is none. */
+export async function readLastForgery(env: StackEnvironment): Promise<string> {
+  const [code = ''] = await queryRow(
+    env,
+    `SELECT code FROM requests WHERE jti IS NULL AND verdict = 'refused' ORDER BY id DESC LIMIT 1`,
+  );
+  return code;
+}
+
+/** Returns when each request that was sent has its verdict and all that it raised is applied. */
+export async function untilSettled(env: StackEnvironment): Promise<void> {
+  const lists = ['requests', 'requests.urgent'].flatMap((queue) => [
+    `bull:${queue}:wait`,
+    `bull:${queue}:active`,
+  ]);
+  const input = lists.map((list) => `LLEN ${list}\n`).join('');
+  for (let tries = 0; tries < 300; tries += 1) {
+    const lengths = await output('redis-cli', ['-u', env['REDIS_URL'] ?? ''], { input });
+    const [behind] = await queryRow(
+      env,
+      `SELECT (SELECT count(*) FROM convergence WHERE applied < wanted)
+            + (SELECT count(*) FROM requests WHERE verdict = 'accepted' AND done_at IS NULL)`,
+    );
+    if (/^(0\s*)+$/.test(lengths) && behind === '0') return;
+    await sleep(100);
+  }
+  throw new Error('after 30 s there are requests without a verdict, or not all is applied');
+}

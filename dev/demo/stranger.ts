@@ -1,0 +1,28 @@
+/** Someone who can write to Redis, and holds no key that the configuration knows. */
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { openQueues } from '../../src/edges/queue.ts';
+import { signToken } from '../../src/edges/token.ts';
+import type { StackEnvironment } from './outside.ts';
+
+/** A request in the portal's and the admin's name, signed with a key of the stranger's own. */
+export function forgeToken(): Promise<string> {
+  return signToken(generateKeyPairSync('ed25519').privateKey, {
+    portal: 'portal',
+    realm: 'tools',
+    kid: 'portal-1',
+    jti: randomUUID(),
+    sub: 'steward',
+    request: { kind: 'access.grant', requestedBy: 'steward', person: 'carol' },
+    now: new Date(),
+  });
+}
+
+/** Puts a token into the queue `requests`. */
+export async function pushToken(env: StackEnvironment, token: string): Promise<void> {
+  const queues = openQueues(env['REDIS_URL'] ?? '', randomUUID());
+  try {
+    await queues.addRequest(token, false);
+  } finally {
+    await queues.close();
+  }
+}

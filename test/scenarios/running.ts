@@ -1,0 +1,65 @@
+/** A world with its founding admin (`steward`), all workers in this process, and the portal `portal`. */
+import { startWork, WORK_ROLES } from '../../workers/main.ts';
+import type { Worker } from '../../workers/loop.ts';
+import { openLog } from '../../src/log.ts';
+import { openWorld, type World, type WorldOptions } from '../stack.ts';
+import { settled } from './outside.ts';
+import { openPortal, type Portal } from './portal.ts';
+
+export interface Running {
+  world: World;
+  portal: Portal;
+  /** lines of the workers' log, all levels */
+  log: string[];
+  /** Ends the workers, as SIGTERM would, and starts them again at the next call. */
+  stopWork(): Promise<void>;
+  startWork(roles?: readonly string[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openRunning(name: string, options: WorldOptions = {}): Promise<Running> {
+  const world = await openWorld(name, options);
+  const log: string[] = [];
+  let work: Worker | undefined;
+  const running: Running = {
+    world,
+    log,
+    portal: openPortal(world),
+    async stopWork() {
+      await work?.close();
+      work = undefined;
+    },
+    async startWork(roles = WORK_ROLES) {
+      work = await startWork(world.config, {
+        roles,
+        log: openLog('trace', { write: (line) => void log.push(line) }),
+      });
+    },
+    async close() {
+      await running.portal.close();
+      await running.stopWork();
+      await world.close();
+    },
+  };
+  await world.chamberlain('prepare');
+  await world.chamberlain('found', 'steward');
+  await running.startWork();
+  await settled(world);
+  return running;
+}
+
+/** Brings people into the realm, each named after the shell name. */
+export async function admit(portal: Portal, ...names: string[]): Promise<void> {
+  await Promise.all(
+    names.map(async (shellName) => {
+      await portal.get({
+        kind: 'person.create',
+        requestedBy: shellName,
+        shellName,
+        displayName: `The ${shellName}`,
+        email: `${shellName}@example.org`,
+      });
+      await portal.get({ kind: 'access.grant', requestedBy: 'steward', person: shellName });
+    }),
+  );
+}

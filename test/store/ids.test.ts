@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { allocateId, syncRanges } from '../../src/store/ids.ts';
+import { inTransaction, openPool, type Pool, withClient } from '../../src/store/postgres.ts';
+import { openWorld, type World } from '../stack.ts';
+
+let world: World;
+let pool: Pool;
+
+beforeAll(async () => {
+  world = await openWorld('ids', { needs: ['postgres'] });
+  pool = openPool(world.config, 'intake', { max: 64, durable: false });
+  await withClient(pool, (client) => syncRanges(client, world.config));
+});
+afterAll(async () => {
+  await pool.end();
+  await world.close();
+});
+
+test('64 allocators at once never get one number twice, and leave none out', async () => {
+  const rounds = 5;
+  const ids = await Promise.all(
+    Array.from({ length: 64 }, async () => {
+      const mine: number[] = [];
+      for (let round = 0; round < rounds; round += 1) {
+        mine.push(await inTransaction(pool, (client) => allocateId(client, 'tool')));
+      }
+      return mine;
+    }),
+  );
+  const first = world.config.ids.tools[0]!.first;
+  expect(ids.flat().sort((a, b) => a - b)).toEqual(
+    Array.from({ length: 64 * rounds }, (_, index) => first + index),
+  );
+});
+
+test('a number that was given is not given again, whatever becomes of its owner', async () => {
+  const id = await inTransaction(pool, (client) => allocateId(client, 'tool'));
+  await expect(
+    withClient(pool, (client) => client.query('DELETE FROM posix_ids WHERE id = $1', [id])),
+  ).rejects.toMatchObject({ code: '42501' });
+  // even where somebody turned the range back
+  await withClient(pool, (client) =>
+    client.query(`UPDATE id_ranges SET next = first WHERE kind = 'tool'`),
+  );
+  expect(await inTransaction(pool, (client) => allocateId(client, 'tool'))).toBe(id + 1);
+});
+
+test('a request that is rolled back leaves no gap', async () => {
+  const fault = new Error('refused');
+  let lost = 0;
+  await expect(
+    inTransaction(pool, async (client) => {
+      lost = await allocateId(client, 'tool');
+      throw fault;
+    }),
+  ).rejects.toBe(fault);
+  expect(await inTransaction(pool, (client) => allocateId(client, 'tool'))).toBe(lost);
+});
+
+test('numbers that the directory role has seen on what is not ours are skipped', async () => {
+  const before = await inTransaction(pool, (client) => allocateId(client, 'tool'));
+  const directory = openPool(world.config, 'directory', { max: 1, durable: false });
+  await directory.query('INSERT INTO foreign_sightings (name, id) VALUES ($1, $2), ($3, $4)', [
+    'stranger',
+    before + 1,
+    '',
+    before + 2,
+  ]);
+  await directory.end();
+  expect(await inTransaction(pool, (client) => allocateId(client, 'tool'))).toBe(before + 3);
+});
+
+test('the ranges are used in order, and their end is told', async () => {
+  const ranges = [...world.config.ids.people].sort((a, b) => a.first - b.first);
+  await withClient(pool, async (client) => {
+    for (const { first, last } of ranges) {
+      await client.query(`UPDATE id_ranges SET next = $1 WHERE kind = 'person' AND first = $2`, [
+        last,
+        first,
+      ]);
+    }
+  });
+  for (const { last } of ranges) {
+    expect(await inTransaction(pool, (client) => allocateId(client, 'person'))).toBe(last);
+  }
+  await expect(inTransaction(pool, (client) => allocateId(client, 'person'))).rejects.toMatchObject(
+    { code: 'IDS_EXHAUSTED' },
+  );
+});
+
+test('a range that overlaps another is refused', async () => {
+  const [range] = world.config.ids.tools;
+  const config = {
+    ...world.config,
+    ids: { ...world.config.ids, people: [{ first: range!.first + 1, last: range!.first + 2 }] },
+  };
+  await expect(withClient(pool, (client) => syncRanges(client, config))).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+  });
+});

@@ -1,0 +1,148 @@
+/** What each PostgreSQL role may, and what the database itself refuses it. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { openPool, type Pool, type PostgresRole } from '../../src/store/postgres.ts';
+import { openWorld, type World } from '../stack.ts';
+import { wantPerson, wantTool } from '../laws-world.ts';
+
+const ROLES: PostgresRole[] = [
+  'intake',
+  'relay',
+  'directory',
+  'directory_eyes',
+  'homes',
+  'homes_eyes',
+  'databases',
+  'databases_eyes',
+  'sweep',
+  'admin',
+];
+let world: World;
+let owner: Pool;
+const pools = new Map<PostgresRole, Pool>();
+let person: number;
+let tool: number;
+
+beforeAll(async () => {
+  world = await openWorld('rights', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  for (const role of ROLES)
+    pools.set(role, openPool(world.config, role, { max: 1, durable: false }));
+  ({ uid: person } = await wantPerson(owner, world));
+  ({ uid: tool } = await wantTool(owner, world, [person]));
+  for (const role of ['directory', 'homes', 'databases']) {
+    await owner.query('SELECT raise_generation($1, $2)', [tool, role]);
+  }
+});
+afterAll(async () => {
+  await Promise.all([...pools.values(), owner].map((pool) => pool.end()));
+  await world.close();
+});
+
+const as = (role: PostgresRole, sql: string) =>
+  pools.get(role)!.query(sql.replaceAll(':person', `${person}`).replaceAll(':tool', `${tool}`));
+
+/** role · what it tries */
+const REFUSED: [PostgresRole, string][] = [
+  ['homes', `UPDATE people SET state = 'active'`],
+  ['homes', `UPDATE credentials SET wanted_epoch = 9`],
+  ['homes', `SELECT email FROM people`],
+  ['homes', `SELECT * FROM ssh_keys`],
+  ['homes', `SELECT raise_generation(:tool, 'databases', true)`],
+  [
+    'directory',
+    `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
+  ],
+  ['directory', `SELECT * FROM database_verifiers`],
+  ['directory', `UPDATE tools SET state = 'deleted'`],
+  ['directory', `INSERT INTO realm_members VALUES (:person)`],
+  ['directory', `DELETE FROM maintainers`],
+  [
+    'databases',
+    `UPDATE database_verifiers SET verifier = '*0000000000000000000000000000000000000000'`,
+  ],
+  ['databases', `UPDATE convergence SET wanted = 99`],
+  ['databases', `INSERT INTO convergence (subject, role) VALUES (:person, 'databases')`],
+  ['databases', `DELETE FROM convergence`],
+  ['databases', `SELECT display_name FROM people`],
+  ['relay', `UPDATE convergence SET applied = wanted`],
+  ['relay', `UPDATE requests SET verdict = 'accepted'`],
+  ['relay', `SELECT * FROM database_verifiers`],
+  ['relay', `SELECT * FROM ssh_keys`],
+  ['relay', `INSERT INTO audit (verdict) VALUES ('accepted')`],
+  ['intake', `SELECT * FROM database_verifiers`],
+  ['intake', `UPDATE requests SET verdict = 'accepted'`],
+  ['intake', `SELECT * FROM audit`],
+  ['admin', `SELECT * FROM database_verifiers`],
+  ['admin', `UPDATE people SET state = 'active'`],
+  ['admin', `UPDATE convergence SET wanted = wanted + 1`],
+  ['directory_eyes', `UPDATE convergence SET state = 'applied'`],
+  [
+    'homes_eyes',
+    `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
+  ],
+  ['databases_eyes', `UPDATE convergence SET state = 'applied'`],
+  // no hands read what eyes report
+  ['directory', `SELECT * FROM reports`],
+  ['homes', `SELECT * FROM reports`],
+  ['databases', `SELECT * FROM reports`],
+];
+
+describe('the database refuses', () => {
+  test.each(REFUSED)('%s: %s', async (role, sql) => {
+    await expect(as(role, sql)).rejects.toMatchObject({ code: '42501' });
+  });
+
+  test.each(ROLES)('%s a change of what is append-only', async (role) => {
+    for (const table of ['audit', 'audit_seals', 'posix_ids', 'names']) {
+      await expect(as(role, `DELETE FROM ${table}`)).rejects.toMatchObject({ code: '42501' });
+      const column = { audit: 'verdict', audit_seals: 'hash', posix_ids: 'kind', names: 'name' }[
+        table
+      ];
+      await expect(as(role, `UPDATE ${table} SET ${column} = ${column}`)).rejects.toMatchObject({
+        code: '42501',
+      });
+    }
+  });
+
+  test('even the owner a change of the audit', async () => {
+    await expect(owner.query('DELETE FROM audit')).rejects.toMatchObject({ code: '42501' });
+    await expect(owner.query('TRUNCATE audit CASCADE')).rejects.toMatchObject({ code: '42501' });
+  });
+});
+
+test.each(['directory', 'homes', 'databases'] as const)(
+  '%s sees and changes how its own rows stand, and no other',
+  async (role) => {
+    const seen = await as(role, 'SELECT DISTINCT role FROM convergence');
+    expect(seen.rows).toEqual([{ role }]);
+    const changed = await as(role, `UPDATE convergence SET attempts = attempts RETURNING role`);
+    expect(changed.rows).toEqual([{ role }]);
+    await expect(
+      as(role, `UPDATE convergence SET role = 'homes' WHERE role = '${role}'`),
+    ).rejects.toMatchObject({ code: '42501' });
+  },
+);
+
+test('a report is written by the eyes of its own role alone', async () => {
+  await as('admin', `INSERT INTO surveys (id) VALUES ('00000000-0000-4000-8000-000000000001')`);
+  const report = (role: string) =>
+    `INSERT INTO reports (survey, role, report) VALUES ('00000000-0000-4000-8000-000000000001', '${role}', '{}')`;
+  await as('homes_eyes', report('homes'));
+  await expect(as('homes_eyes', report('directory'))).rejects.toMatchObject({ code: '42501' });
+});
+
+test('a verifier that the homes role records raises databases, whose row it may not touch', async () => {
+  const wanted = async () =>
+    (
+      await owner.query(
+        `SELECT wanted FROM convergence WHERE subject = $1 AND role = 'databases'`,
+        [tool],
+      )
+    ).rows[0] as { wanted: string };
+  const before = await wanted();
+  await as(
+    'homes',
+    `INSERT INTO database_verifiers VALUES (:tool, 1, '*00000000000000000000000000000000000000AA')`,
+  );
+  expect(Number((await wanted()).wanted)).toBe(Number(before.wanted) + 1);
+});
