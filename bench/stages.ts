@@ -46,15 +46,17 @@ export async function openTrace(realm: MeasuredRealm): Promise<Trace> {
   const client = await realm.connect();
   const redis = new Redis(realm.config.redis.url);
   const raised: number[] = [];
-  client.on('notification', ({ payload }) => {
+  const applied: number[] = [];
+  client.on('notification', ({ payload = '' }) => {
     if (payload === 'due') raised.push(now());
+    if (payload.startsWith('applied ')) applied.push(now());
   });
   await client.query('LISTEN chamberlain');
   return {
     async explain(tools) {
       const marks: Marks[] = [];
       for (const tool of tools) {
-        const found = await marksOf(tool, client, redis, raised);
+        const found = await marksOf(tool, client, redis, { raised, applied });
         if (found !== undefined) marks.push(found);
       }
       return marks.length === 0 ? 'no stage was seen' : renderStages(marks);
@@ -70,7 +72,7 @@ async function marksOf(
   { jti, askedAt, ready }: AskedTool,
   client: pg.Client,
   redis: Redis,
-  raised: readonly number[],
+  { raised, applied }: { raised: readonly number[]; applied: readonly number[] },
 ): Promise<Marks | undefined> {
   const { rows } = await client.query<{ judged: string; verifier: string }>(
     `SELECT extract(epoch FROM r.at) * 1000 AS judged, extract(epoch FROM v.recorded_at) * 1000 AS verifier
@@ -104,7 +106,7 @@ async function marksOf(
     directoryDone: directory?.completed[0],
     databasesQueued: databases?.added.at(-1),
     databasesTaken: databases?.active.at(-1),
-    databasesDone: databases?.completed.at(-1),
+    databasesDone: applied.findLast((at) => at < ready.queuedAt + 1),
     settleBegun: ready.writtenAt,
     eventQueued: ready.queuedAt + 0.5,
     heard: ready.heardAt,

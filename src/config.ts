@@ -95,6 +95,9 @@ const schema = z
       if (seen.has(name)) context.addIssue({ code: 'custom', message: `${name} stands twice` });
       seen.add(name);
     }
+    if (config.files.toolHomes === config.files.personHomes) {
+      context.addIssue({ code: 'custom', message: 'tools and people have one area of homes' });
+    }
   });
 
 export type Config = z.infer<typeof schema>;

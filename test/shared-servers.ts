@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { IdRange } from '../deploy/ldap/render.ts';
-import { REALM, writeConfig, type StackConfig } from '../dev/servers/config.ts';
+import { composeConfig, portalWith, writeConfig } from '../dev/servers/config.ts';
 import { stopServer } from '../dev/servers/daemon.ts';
 import { createOwnedDatabase, setRolePasswords } from '../dev/servers/postgres.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
@@ -52,34 +52,20 @@ async function makeTemplate(stack: Stack): Promise<void> {
   const { place, postgres } = stack;
   await createOwnedDatabase(postgres, TEMPLATE, place.secrets);
   const file = join(place.dir, 'template.yaml');
-  const key = ensureSigningKey(join(place.keys, 'portal.pem'));
-  writeConfig(file, {
-    realm: REALM.realm,
-    admin: REALM.admin,
+  const config = composeConfig({
     secrets: place.secrets,
     adminKey: join(place.keys, 'portal.pem'),
     postgres: { host: postgres.host, port: postgres.port, database: TEMPLATE },
-    redis: { url: 'redis://127.0.0.1:1/0' },
+    redisUrl: 'redis://127.0.0.1:1/0',
     ldap: { uri: 'ldapi://nowhere', base: 'dc=example,dc=org' },
     ids: idsOf(0),
-    files: { root: place.dataRoot, ...REALM.files },
-    databases: {
-      maxUserConnections: REALM.maxUserConnections,
-      servers: [{ name: 'toolsdb', kind: 'toolsdb', socket: stack.tools.socket }],
-    },
-    keys: REALM.keys,
-    portals: [portalOf('portal', key, true)],
+    dataRoot: place.dataRoot,
+    sockets: { replica: stack.replica.socket, tools: stack.tools.socket },
+    portals: [portalWith('portal', ensureSigningKey(join(place.keys, 'portal.pem')))],
   });
+  writeConfig(file, config);
   await runCli(file, 'migrate');
   await setRolePasswords(postgres, place.secrets);
-}
-
-export function portalOf(
-  name: string,
-  publicKey: string,
-  subjectEvents: boolean,
-): StackConfig['portals'][number] {
-  return { name, keys: [{ kid: `${name}-1`, publicKey }], kinds: 'all', subjectEvents };
 }
 
 /**

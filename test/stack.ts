@@ -11,7 +11,13 @@
 import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { adminDn } from '../deploy/ldap/render.ts';
-import { REALM, writeConfig, type StackConfig } from '../dev/servers/config.ts';
+import {
+  composeConfig,
+  portalWith,
+  REALM,
+  writeConfig,
+  type StackConfig,
+} from '../dev/servers/config.ts';
 import { startServer, stopServer } from '../dev/servers/daemon.ts';
 import type { MariadbServer } from '../dev/servers/mariadb.ts';
 import { makePlace } from '../dev/servers/place.ts';
@@ -25,7 +31,6 @@ import {
   ALL_NEEDS,
   idsOf,
   makeTemporaryFolder,
-  portalOf,
   SHARED_SERVERS,
   startShared,
   stopShared,
@@ -107,29 +112,17 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     return { file, publicKey: ensureSigningKey(file) };
   };
   const [portal, admin] = [makeKey('portal'), makeKey('admin.steward')];
-  const written: StackConfig = {
-    realm: REALM.realm,
-    admin: REALM.admin,
+  const written = composeConfig({
     secrets,
     adminKey: admin.file,
     postgres: { host: stack.postgres.host, port: stack.postgres.port, database },
-    redis: { url: needs.includes('redis') ? redis.url() : 'redis://127.0.0.1:1/0' },
+    redisUrl: needs.includes('redis') ? redis.url() : 'redis://127.0.0.1:1/0',
     ldap: { uri: slapd.uri, base: slapd.base },
     ids,
-    files: { root: dataRoot, ...REALM.files },
-    databases: {
-      maxUserConnections: REALM.maxUserConnections,
-      servers: [
-        { name: 'replica', kind: 'replica', socket: stack.replica.socket },
-        { name: 'toolsdb', kind: 'toolsdb', socket: stack.tools.socket },
-      ],
-    },
-    keys: REALM.keys,
-    portals: [
-      portalOf('portal', portal.publicKey, true),
-      portalOf('admin.steward', admin.publicKey, false),
-    ],
-  };
+    dataRoot,
+    sockets: { replica: stack.replica.socket, tools: stack.tools.socket },
+    portals: [portalWith('portal', portal.publicKey), portalWith('admin.steward', admin.publicKey)],
+  });
   const configFile = join(dir, 'config.yaml');
   writeConfig(configFile, options.adjust?.(written) ?? written);
   return {

@@ -1,8 +1,8 @@
 /**
  * Fills the templates of this folder from Chamberlain's config.
  *
- *     node deploy/ldap/render.ts --config FILE --out FOLDER [--admin-password-file FILE]
- *         [--database /var/lib/ldap] [--pid-file FILE]
+ *     node deploy/ldap/render.ts --config FILE --out FOLDER --admin-password-file FILE
+ *         [--database /var/lib/ldap] [--schema FOLDER] [--pid-file FILE]
  *
  * writes config.ldif, access.ldif, tree.ldif and accounts.ldif (mode 0600: they hold password hashes;
  * the passwords are read from the config's folder of secrets). Loading them is said at the top of config.ldif.
@@ -11,7 +11,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { parse } from 'yaml';
+import { loadConfig, readSecret } from '../../src/config.ts';
 
 export interface IdRange {
   readonly first: number;
@@ -26,6 +26,8 @@ export interface Directory {
   readonly toolIds: readonly IdRange[];
   readonly realmGid: number;
   readonly databaseFolder: string;
+  /** Where slapd's host has deploy/ldap/schema; this clone's by default. */
+  readonly schemaFolder?: string;
   readonly pidFile: string;
   readonly passwords: Readonly<Record<DirectoryAccount | 'admin', string>>;
 }
@@ -111,7 +113,7 @@ function templateValues(directory: Directory): Record<string, string> {
     pidFile: directory.pidFile,
     moduleFolder: '/usr/lib/ldap',
     systemSchemaFolder: '/etc/ldap/schema',
-    schemaFolder: join(FOLDER, 'schema'),
+    schemaFolder: directory.schemaFolder ?? join(FOLDER, 'schema'),
     adminDn: adminDn(base),
     adminPasswordHash: hashPassword(passwords.admin),
     directoryPasswordHash: hashPassword(passwords.directory),
@@ -163,33 +165,23 @@ function patternsBetween(first: number, last: number): string[] {
   return [`${stem}${digit}${tail}`, ...patternsBetween((lastHead + 1) * block, last)];
 }
 
-interface ConfigPart {
-  realm: string;
-  secrets: string;
-  ldap: { base: string };
-  ids: { people: IdRange[]; tools: IdRange[]; realmGid: number };
-}
-
 function main(): void {
   const { values } = parseArgs({
     options: {
       config: { type: 'string' },
       out: { type: 'string' },
-      database: { type: 'string', default: '/var/lib/ldap' },
-      'pid-file': { type: 'string', default: '/run/slapd/slapd.pid' },
       'admin-password-file': { type: 'string' },
+      database: { type: 'string', default: '/var/lib/ldap' },
+      schema: { type: 'string' },
+      'pid-file': { type: 'string', default: '/run/slapd/slapd.pid' },
     },
   });
   const configFile = values.config ?? process.env['CHAMBERLAIN_CONFIG'];
-  if (configFile === undefined || values.out === undefined) {
-    throw new Error('usage: node deploy/ldap/render.ts --config FILE --out FOLDER [--database …]');
+  const adminPasswordFile = values['admin-password-file'];
+  if (!configFile || !values.out || !adminPasswordFile) {
+    throw new Error('wanted: --config FILE --out FOLDER --admin-password-file FILE');
   }
-  const config = parse(readFileSync(configFile, 'utf8')) as ConfigPart;
-  const secret = (file: string): string => readFileSync(file, 'utf8').trimEnd();
-  const ofAccount = (account: DirectoryAccount): string =>
-    secret(resolve(config.secrets, `ldap-${account}`));
-  const out = resolve(values.out);
-  mkdirSync(out, { recursive: true, mode: 0o700 });
+  const config = loadConfig(configFile);
   const texts = renderDirectory({
     base: config.ldap.base,
     realm: config.realm,
@@ -197,15 +189,18 @@ function main(): void {
     toolIds: config.ids.tools,
     realmGid: config.ids.realmGid,
     databaseFolder: values.database,
+    ...(values.schema === undefined ? {} : { schemaFolder: values.schema }),
     pidFile: values['pid-file'],
     passwords: {
-      admin: secret(values['admin-password-file'] ?? resolve(config.secrets, 'ldap-admin')),
-      directory: ofAccount('directory'),
-      'directory-eyes': ofAccount('directory-eyes'),
-      'keys-agent': ofAccount('keys-agent'),
-      sssd: ofAccount('sssd'),
+      admin: readFileSync(adminPasswordFile, 'utf8').trimEnd(),
+      directory: readSecret(config, 'ldap', 'directory'),
+      'directory-eyes': readSecret(config, 'ldap', 'directory-eyes'),
+      'keys-agent': readSecret(config, 'ldap', 'keys-agent'),
+      sssd: readSecret(config, 'ldap', 'sssd'),
     },
   });
+  const out = resolve(values.out);
+  mkdirSync(out, { recursive: true, mode: 0o700 });
   for (const name of TEMPLATES) writeFileSync(join(out, name), texts[name], { mode: 0o600 });
 }
 

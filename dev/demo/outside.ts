@@ -51,7 +51,7 @@ export async function output(...call: Parameters<typeof run>): Promise<string> {
   return stdout;
 }
 
-/** An entry as ldapsearch prints it: `attribute: value` lines, sorted; the DN apart. */
+/** An entry as ldapsearch prints it: `attribute: value` lines; the DN apart. */
 export interface Entry {
   dn: string;
   lines: string[];
@@ -66,16 +66,19 @@ export async function searchDirectory(
   const { LDAP_URI = '', LDAP_ADMIN_DN = '', LDAP_ADMIN_PASSWORD_FILE = '', LDAP_BASE = '' } = env;
   const connection = ['-x', '-H', LDAP_URI, '-D', LDAP_ADMIN_DN, '-y', LDAP_ADMIN_PASSWORD_FILE];
   const text = await output('ldapsearch', [
-    ...['-LLL', '-o', 'ldif-wrap=no'],
+    ...'-LLL -o ldif-wrap=no'.split(' '),
     ...connection,
-    ...['-b', LDAP_BASE, filter, ...attributes],
+    '-b',
+    LDAP_BASE,
+    filter,
+    ...attributes,
   ]);
   return text
     .split('\n\n')
     .filter((block) => block.trim() !== '')
     .map((block) => {
       const [dn = '', ...lines] = block.trim().split('\n').map(decodeLine);
-      return { dn: dn.replace(/^dn: /, ''), lines: lines.sort() };
+      return { dn: dn.slice('dn: '.length), lines };
     });
 }
 

@@ -3,7 +3,11 @@ import { copyFileSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHAMBERLAIN, submit, type Outcome } from './chamberlain.ts';
 import { run, type StackEnvironment } from './outside.ts';
-import * as proofs from './proofs.ts';
+import { proveDatabases } from './database-proofs.ts';
+import { proveDirectory } from './directory-proofs.ts';
+import { proveEvents } from './event-proofs.ts';
+import { proveHomes } from './home-proofs.ts';
+import { readNumbers } from './numbers.ts';
 import { countRecords, readLastForgery, untilSettled } from './records.ts';
 import { difference, SNAPSHOT_PARTS, takeSnapshot, type Snapshot } from './snapshot.ts';
 import { readStory, type Chapter, type Scene } from './story.ts';
@@ -75,15 +79,15 @@ export async function playStory(
     );
     compare('the refused have left nothing', before, await takeSnapshot(env));
 
-    const numbers = await proofs.readNumbers(env);
-    await proofs.proveDirectory(env, numbers);
-    await proofs.proveHomes(env, numbers);
-    await proofs.proveDatabases(env, numbers, isFresh ? oldCredentials : undefined);
+    const numbers = await readNumbers(env);
+    await proveDirectory(env, numbers);
+    await proveHomes(env, numbers);
+    await proveDatabases(env, numbers, isFresh ? oldCredentials : undefined);
   } finally {
     rmSync(oldCredentials, { force: true });
   }
   const [created] = tools.scenes;
-  if (isFresh && created !== undefined) await proofs.proveEvents(env, created.request.id);
+  if (isFresh && created !== undefined) await proveEvents(env, created.request.id);
   signal.throwIfAborted();
   await playAgain(cast, story, forgery);
 }

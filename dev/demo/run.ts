@@ -55,17 +55,21 @@ async function demonstrate(): Promise<number> {
     await Promise.race([play(dir, started), interrupted]);
     leave = values.keep;
   } catch (error) {
-    check(
-      'the demo comes to its end',
-      false,
-      error instanceof Error ? error.message : String(error),
-    );
+    if (!interruption.signal.aborted) {
+      const what = error instanceof Error ? error.message : String(error);
+      check('the demo comes to its end', false, what);
+    }
   } finally {
     if (!leave) await stop(dir, ranBefore, started);
   }
   const failures = failedChecks();
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
   print('');
+  if (interruption.signal.aborted) {
+    const { message } = interruption.signal.reason as Error;
+    print(`Stopped what was started: ${message}.`);
+    return 130;
+  }
   for (const failure of failures) print(`failed: ${failure}`);
   print(
     failures.length === 0
@@ -73,7 +77,7 @@ async function demonstrate(): Promise<number> {
       : `${failures.length} of ${countChecks()} checks failed. ${seconds} s.`,
   );
   if (leave && started.work !== undefined) sayWhatToTry(dir, started.work);
-  return interruption.signal.aborted ? 130 : failures.length === 0 ? 0 : 1;
+  return failures.length === 0 ? 0 : 1;
 }
 
 async function play(

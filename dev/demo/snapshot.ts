@@ -12,10 +12,10 @@ const MARIADB_SQL = `
   SHOW DATABASES`;
 
 /** The wanted state, and nothing that only says how far something is. */
-const WANTED_TABLES = [
-  ...['posix_ids', 'names', 'people', 'tools', 'realm_members', 'maintainers', 'ssh_keys'],
-  ...['access_requests', 'credentials', 'database_verifiers'],
-];
+const WANTED_TABLES =
+  'posix_ids names people tools realm_members maintainers ssh_keys access_requests credentials database_verifiers'.split(
+    ' ',
+  );
 
 /**
  * Looks at all of it: each entry with its operational attributes (entryCSN moves with any write), each
@@ -27,8 +27,9 @@ export async function takeSnapshot(env: StackEnvironment): Promise<Snapshot> {
     searchDirectory(env, '(objectClass=*)', '*', '+'),
     // the folder in which homes are built is the product's own workshop
     output('find', [
-      ...[env['DATA_ROOT'] ?? '', '-name', '.chamberlain', '-prune', '-o'],
-      ...['-printf', String.raw`%P %y %i %m %U:%G %n %s %T@ %C@ %l\n`],
+      env['DATA_ROOT'] ?? '',
+      ...'-name .chamberlain -prune -o -printf'.split(' '),
+      String.raw`%P %y %i %m %U:%G %n %s %T@ %C@ %l\n`,
     ]),
     queryAsRoot(env['MARIADB_REPLICA_SOCKET'], MARIADB_SQL),
     queryAsRoot(env['MARIADB_TOOLS_SOCKET'], MARIADB_SQL),
@@ -51,9 +52,9 @@ export async function takeSnapshot(env: StackEnvironment): Promise<Snapshot> {
     directory: directory
       // the marker is rewritten as a sign of life; the suffix counts every write, the marker's too
       .filter(({ dn }) => dn !== env['LDAP_BASE'] && dn !== `cn=chamberlain,${env['LDAP_BASE']}`)
-      .map(({ dn, lines }) => [dn, ...lines].join(' | '))
-      .sort(),
-    files: files.split('\n').sort(),
+      .map(({ dn, lines }) => [dn, ...lines.toSorted()].join(' | '))
+      .toSorted(),
+    files: files.split('\n').toSorted(),
     databases: [...replica.split('\n'), ...tools.split('\n')],
     PostgreSQL: rows.split('\n'),
   };

@@ -19,10 +19,8 @@ export function remark(text: string): void {
 export function check(what: string, ok: boolean, seen: string, ms?: number): void {
   const mark = ok ? paint('green', '✓') : paint('red', '✗');
   const time = ms === undefined ? '' : `${Math.round(ms)} ms`;
-  const width = [...what].length;
-  const gap = ' '.repeat(Math.max(1, WIDTH - width));
   print(
-    `  ${mark} ${withoutControls(what)}${gap}${paint('dim', time.padStart(7))}  ${withoutControls(seen)}`,
+    `  ${mark} ${withoutControls(what).padEnd(WIDTH)} ${paint('dim', time.padStart(7))}  ${withoutControls(seen)}`,
   );
   checks += 1;
   if (!ok) failures.push(`${what}: ${withoutControls(seen)}`);

@@ -44,7 +44,8 @@ export async function startWork(dir: string, env: StackEnvironment): Promise<Wor
 /** Returns when the workers say that they work. */
 export async function untilWorking({ pid, logFile, before }: Work): Promise<void> {
   const deadline = performance.now() + START_TIMEOUT_MS;
-  while (!before && !readFileSync(logFile, 'utf8').includes('"msg":"working"')) {
+  if (before) return;
+  while (!readFileSync(logFile, 'utf8').includes('"msg":"working"')) {
     if (!isWork(pid) || performance.now() > deadline) {
       throw new Error(`chamberlain work did not start:\n${readFileSync(logFile, 'utf8')}`);
     }

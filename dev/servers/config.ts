@@ -50,6 +50,50 @@ export const REALM = {
   maxUserConnections: 10,
 } as const;
 
+/** One portal of the config, with one key. Only a real portal, not an admin's own key, hears of every subject. */
+export function portalWith(name: string, publicKey: string): StackConfig['portals'][number] {
+  return {
+    name,
+    keys: [{ kid: `${name.replace(/^admin\./, '')}-1`, publicKey }],
+    kinds: 'all',
+    subjectEvents: !name.startsWith('admin.'),
+  };
+}
+
+/** A whole config, from what differs between one stack or test and the next. */
+export function composeConfig(parts: {
+  secrets: string;
+  adminKey: string;
+  postgres: StackConfig['postgres'];
+  redisUrl: string;
+  ldap: StackConfig['ldap'];
+  ids: StackConfig['ids'];
+  dataRoot: string;
+  sockets: { replica: string; tools: string };
+  portals: StackConfig['portals'];
+}): StackConfig {
+  return {
+    realm: REALM.realm,
+    admin: REALM.admin,
+    secrets: parts.secrets,
+    adminKey: parts.adminKey,
+    postgres: parts.postgres,
+    redis: { url: parts.redisUrl },
+    ldap: parts.ldap,
+    ids: parts.ids,
+    files: { root: parts.dataRoot, ...REALM.files },
+    databases: {
+      maxUserConnections: REALM.maxUserConnections,
+      servers: [
+        { name: 'replica', kind: 'replica', socket: parts.sockets.replica },
+        { name: 'toolsdb', kind: 'toolsdb', socket: parts.sockets.tools },
+      ],
+    },
+    keys: REALM.keys,
+    portals: parts.portals,
+  };
+}
+
 /** The ranges of a stack; `realmGid` is the group of every person. */
 export const IDS = {
   people: [

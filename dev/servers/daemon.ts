@@ -1,8 +1,9 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -11,13 +12,24 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  accountIds,
+  birthOf,
+  parentOf,
+  processes,
+  signal,
+  signalTree,
+  stateOf,
+} from './processes.ts';
+
+export { run, signalTree } from './processes.ts';
 
 /** One server of a stack: how it is made ready, started, asked and ended. */
 export interface Server {
   readonly name: string;
-  /** `<folder>/data` and `<folder>/run` are the server's user's own; log and pid file are ours. */
+  /** `data`, `run` and `tmp` in it are the server's user's own; log and pid file are ours. */
   readonly folder: string;
   readonly user: string;
   readonly stopSignal: NodeJS.Signals;
@@ -33,13 +45,17 @@ export type Started = Pick<Server, 'name' | 'folder' | 'stopSignal'>;
 
 export type ServerState = 'answers' | 'silent' | 'down';
 
+/** The environment variable by which a server is known as that of its folder. */
+const FOLDER_MARK = 'CHAMBERLAIN_SERVER_FOLDER';
+
 const START_TIMEOUT_MS = 60_000;
-const ANSWER_TIMEOUT_MS = 3_000;
+/** How long `answers` may take; what it has opened by then it closes itself. */
+export const ANSWER_TIMEOUT_MS = 2_500;
 const STOP_TIMEOUT_MS = 15_000;
 
 /** Starts a server unless it runs, and returns once it answers. */
 export async function startServer(server: Server): Promise<void> {
-  if (runningPid(server) === undefined) {
+  if (runningPid(server) === undefined && !adoptOrphan(server)) {
     makeFolders(server);
     await server.prepare();
     launch(server);
@@ -62,7 +78,7 @@ export async function stopServer(server: Started): Promise<void> {
 
 export async function serverState(server: Server): Promise<ServerState> {
   if (runningPid(server) === undefined) return 'down';
-  return (await answersInTime(server)) ? 'answers' : 'silent';
+  return (await server.answers().catch(() => false)) ? 'answers' : 'silent';
 }
 
 /** The pid of the server that we started, if it still lives: a pid that another process has now is not it. */
@@ -77,56 +93,22 @@ export function runningPid(server: Started): number | undefined {
   return birth === birthOf(Number(pid)) ? Number(pid) : undefined;
 }
 
-/** Sends a signal to a process and all its descendants (PostgreSQL serves from child processes). */
-export function signalTree(pid: number, name: NodeJS.Signals): void {
-  for (const one of [pid, ...descendants(pid)]) signal(one, name);
-}
-
-/** The uid and gid of a local account. */
-export function accountIds(user: string): { uid: number; gid: number } {
-  for (const line of readFileSync('/etc/passwd', 'utf8').split('\n')) {
-    const [name, , uid, gid] = line.split(':');
-    if (name === user) return { uid: Number(uid), gid: Number(gid) };
-  }
-  throw new Error(`no account ${user} on this machine: run dev/bootstrap`);
-}
-
-/** Runs a program to its end, `input` on its stdin; an error carries what it said. Secrets go in `input`, never in `args`. */
-export async function run(
-  program: string,
-  args: readonly string[],
-  options: { input?: string; user?: string; cwd?: string; env?: NodeJS.ProcessEnv } = {},
-): Promise<string> {
-  const ids = options.user === undefined ? {} : accountIds(options.user);
-  return new Promise((done, fail) => {
-    const child = execFile(
-      program,
-      args,
-      { ...ids, cwd: options.cwd ?? '/', env: options.env ?? process.env, maxBuffer: 1 << 26 },
-      (error, stdout, stderr) => {
-        if (error === null) return done(stdout);
-        fail(new Error(`${program} failed: ${stderr.trim() || stdout.trim() || error.code}`));
-      },
-    );
-    child.stdin?.on('error', () => undefined);
-    child.stdin?.end(options.input ?? '');
-  });
-}
-
-/** Makes `folder` by way of `folder.new`, so that a cut leaves nothing half-made that looks whole. */
+/**
+ * Makes `folder` by way of another name beside it, so that a cut leaves nothing half-made that looks whole.
+ * The name is this process's own: what a killed one started may still be writing to its own.
+ */
 export async function makeWhole(
   folder: string,
   user: string,
   make: (unfinished: string) => Promise<void>,
 ): Promise<void> {
-  try {
-    readdirSync(folder);
-    return;
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+  if (existsSync(folder)) return;
+  const stem = `${basename(folder)}.new-`;
+  for (const name of readdirSync(dirname(folder))) {
+    if (name.startsWith(stem))
+      rmSync(join(dirname(folder), name), { recursive: true, force: true });
   }
-  const unfinished = `${folder}.new`;
-  rmSync(unfinished, { recursive: true, force: true });
+  const unfinished = join(dirname(folder), `${stem}${process.pid}`);
   makeFolder(unfinished, user, 0o700);
   await make(unfinished);
   renameSync(unfinished, folder);
@@ -139,22 +121,10 @@ export function makeFolder(folder: string, user: string, mode: number): void {
   chmodSync(folder, mode);
 }
 
-/** Asks again until `check` is true; `gaveUp` words the error. */
-export async function until(
-  check: () => Promise<boolean>,
-  timeoutMs: number,
-  gaveUp: () => string,
-): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await check())) {
-    if (performance.now() > deadline) throw new Error(gaveUp());
-    await sleep(15);
-  }
-}
-
 function makeFolders(server: Server): void {
   mkdirSync(server.folder, { recursive: true, mode: 0o755 });
   makeFolder(join(server.folder, 'run'), server.user, 0o755);
+  makeFolder(join(server.folder, 'tmp'), server.user, 0o700);
 }
 
 function launch(server: Server): void {
@@ -164,20 +134,41 @@ function launch(server: Server): void {
     ...accountIds(server.user),
     cwd: join(server.folder, 'run'),
     detached: true,
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' },
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', [FOLDER_MARK]: server.folder },
     stdio: ['ignore', log, log],
   });
   closeSync(log);
   child.on('error', () => undefined); // untilAnswers says that it is gone
   child.unref();
   if (child.pid === undefined) throw new Error(`starting ${server.name}: cannot run ${program}`);
-  writeFileSync(pidFile(server), `${child.pid} ${birthOf(child.pid)}`);
+  writePidFile(server, child.pid);
+}
+
+/** Finds the server whose starter was killed before it could write the pid file. */
+function adoptOrphan(server: Server): boolean {
+  const mark = `\0${FOLDER_MARK}=${server.folder}\0`;
+  const isMarked = (pid: number): boolean => {
+    try {
+      return `\0${readFileSync(`/proc/${pid}/environ`, 'latin1')}`.includes(mark);
+    } catch {
+      return false; // ended meanwhile
+    }
+  };
+  // The server itself, not a child of it: those are PostgreSQL's.
+  const orphan = processes().find((pid) => isMarked(pid) && !isMarked(parentOf(pid)));
+  if (orphan === undefined) return false;
+  writePidFile(server, orphan);
+  return runningPid(server) !== undefined;
+}
+
+function writePidFile(server: Server, pid: number): void {
+  writeFileSync(pidFile(server), `${pid} ${birthOf(pid)}`);
 }
 
 async function untilAnswers(server: Server): Promise<void> {
   const pid = runningPid(server);
   const deadline = performance.now() + START_TIMEOUT_MS;
-  while (!(await answersInTime(server))) {
+  while (!(await server.answers().catch(() => false))) {
     if (runningPid(server) !== pid || pid === undefined) {
       throw new Error(`${server.name} ended while starting:\n${logEnd(server)}`);
     }
@@ -189,15 +180,6 @@ async function untilAnswers(server: Server): Promise<void> {
     }
     await sleep(15);
   }
-}
-
-async function answersInTime(server: Server): Promise<boolean> {
-  const answer = server.answers().catch(() => false);
-  const stop = new AbortController();
-  const late = sleep(ANSWER_TIMEOUT_MS, false, { signal: stop.signal }).catch(() => false);
-  const said = await Promise.race([answer, late]);
-  stop.abort();
-  return said;
 }
 
 async function goneWithin(server: Started, timeoutMs: number): Promise<boolean> {
@@ -219,49 +201,4 @@ function logFile(server: Server): string {
 
 function logEnd(server: Server): string {
   return readFileSync(logFile(server), 'utf8').trimEnd().split('\n').slice(-12).join('\n');
-}
-
-/** When a process was born: `<boot>.<clock ticks since boot>` (proc_pid_stat(5), field 22); undefined for the dead. */
-function birthOf(pid: number): string | undefined {
-  const fields = statFields(pid);
-  if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
-  return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}.${fields[19]}`;
-}
-
-function stateOf(pid: number): string | undefined {
-  return statFields(pid)?.[0];
-}
-
-/** /proc/<pid>/stat from its third field on: the second is a name in brackets that may hold anything. */
-function statFields(pid: number): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return undefined;
-  }
-}
-
-function descendants(pid: number): number[] {
-  const children = new Map<number, number[]>();
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const parent = Number(statFields(Number(name))?.[1]);
-    children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
-  }
-  const found: number[] = [];
-  for (let rest = [...(children.get(pid) ?? [])]; rest.length > 0;) {
-    const one = rest.pop() ?? 0;
-    found.push(one);
-    rest = rest.concat(children.get(one) ?? []);
-  }
-  return found;
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ESRCH') throw cause;
-  }
 }

@@ -1,6 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeWhole, run, type Server } from './daemon.ts';
+import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
+import { run } from './processes.ts';
 import { ensurePassword, nativePasswordVerifier } from './secret.ts';
 
 export type MariadbKind = 'replica' | 'toolsdb';
@@ -32,6 +33,8 @@ const SAMPLE_VIEWS = `
 export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer {
   const data = join(folder, 'data');
   const socket = join(folder, 'run/mariadb.sock');
+  // Its own: a server that starts deletes what looks like an old temporary table, be it another's.
+  const tmpdir = `--tmpdir=${join(folder, 'tmp')}`;
   return {
     name: kind === 'replica' ? 'mariadb-replica' : 'mariadb-tools',
     folder,
@@ -45,6 +48,7 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
           '--no-defaults',
           '--user=mysql',
           `--datadir=${unfinished}`,
+          tmpdir,
           '--skip-test-db',
           '--skip-name-resolve',
           '--auth-root-authentication-method=socket',
@@ -57,6 +61,7 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
       '/usr/sbin/mariadbd',
       '--no-defaults',
       `--datadir=${data}`,
+      tmpdir,
       `--socket=${socket}`,
       `--pid-file=${join(folder, 'run/mariadb.pid')}`,
       '--skip-networking',
@@ -70,7 +75,7 @@ export function mariadbServer(folder: string, kind: MariadbKind): MariadbServer 
       '--performance-schema=OFF',
     ],
     async answers() {
-      await administer(socket, 'SELECT 1;');
+      await administer(socket, 'SELECT 1;', ANSWER_TIMEOUT_MS);
       return true;
     },
   };
@@ -93,7 +98,10 @@ export async function createMariadbAccounts(server: MariadbServer, secrets: stri
 }
 
 /** Runs statements as the administrator; by stdin, so that none of it is in an argument. */
-export async function administer(socket: string, sql: string): Promise<string> {
+export async function administer(socket: string, sql: string, timeoutMs?: number): Promise<string> {
   const options = ['--no-defaults', `--socket=${socket}`, '--user=root', '--batch'];
-  return run('/usr/bin/mariadb', [...options, '--skip-column-names'], { input: sql });
+  return run('/usr/bin/mariadb', [...options, '--skip-column-names'], {
+    input: sql,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  });
 }

@@ -2,7 +2,8 @@ import { readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from '
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
-import { makeWhole, run, type Server } from './daemon.ts';
+import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
+import { run } from './processes.ts';
 import { ensurePassword, scramVerifier } from './secret.ts';
 
 export interface PostgresServer extends Server {
@@ -71,7 +72,14 @@ export function postgresServer(folder: string): PostgresServer {
       ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
     ],
     async answers() {
-      await asSuperuser({ host, port }, 'postgres', (client) => client.query('SELECT 1'));
+      // not asSuperuser: against a frozen server, a client cannot even end in peace
+      const client = new pg.Client({
+        ...superuser({ host, port }, 'postgres'),
+        connectionTimeoutMillis: ANSWER_TIMEOUT_MS,
+      });
+      client.on('error', () => undefined);
+      await client.connect();
+      void client.end();
       return true;
     },
   };
@@ -139,7 +147,7 @@ export async function asSuperuser<T>(
   database: string,
   act: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
-  const client = new pg.Client({ host: at.host, port: at.port, user: 'postgres', database });
+  const client = new pg.Client(superuser(at, database));
   client.on('error', () => undefined); // what matters is what `act` sees
   await client.connect();
   try {
@@ -147,6 +155,10 @@ export async function asSuperuser<T>(
   } finally {
     await client.end();
   }
+}
+
+function superuser(at: { host: string; port: number }, database: string): pg.ClientConfig {
+  return { host: at.host, port: at.port, user: 'postgres', database };
 }
 
 function newestBin(): string {

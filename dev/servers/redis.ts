@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { makeFolder, type Server } from './daemon.ts';
+import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
 
 export interface RedisServer extends Server {
   /** Known once the server has been started once. */
@@ -28,6 +28,7 @@ export function redisServer(folder: string): RedisServer {
         `port ${port()}`,
         `dir ${data}`,
         'daemonize no',
+        'set-proc-title no', // it would write over the environment, by which an orphan is known
         'save ""',
         'appendonly yes',
         'maxmemory-policy noeviction',
@@ -64,7 +65,7 @@ function freePort(wanted: number): Promise<number | undefined> {
 
 function ping(port: number): Promise<boolean> {
   return new Promise((done) => {
-    const socket = connect({ port, host: '127.0.0.1', timeout: 2_000 });
+    const socket = connect({ port, host: '127.0.0.1', timeout: ANSWER_TIMEOUT_MS });
     const end = (answer: boolean): void => {
       socket.destroy();
       done(answer);

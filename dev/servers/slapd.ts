@@ -7,7 +7,8 @@ import {
   type Directory,
   type IdRange,
 } from '../../deploy/ldap/render.ts';
-import { makeFolder, run, type Server } from './daemon.ts';
+import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
+import { run } from './processes.ts';
 import { keepOrChoosePort } from './redis.ts';
 import { ensurePassword } from './secret.ts';
 
@@ -100,7 +101,7 @@ function accepts(socket: string): Promise<boolean> {
   return new Promise((done) => {
     // An anonymous bind (RFC 4511, 4.2): message 1, version 3, empty name, empty password.
     const bind = Buffer.from('300c020101600702010304008000', 'hex');
-    const client = connect({ path: socket, timeout: 2_000 });
+    const client = connect({ path: socket, timeout: ANSWER_TIMEOUT_MS });
     const end = (answer: boolean): void => {
       client.destroy();
       done(answer);

@@ -1,11 +1,8 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { adminDn } from '../../deploy/ldap/render.ts';
-import { IDS, REALM, writeConfig, type StackConfig } from './config.ts';
+import { composeConfig, IDS, portalWith, REALM, writeConfig, type StackConfig } from './config.ts';
 import {
-  run,
   runningPid,
   serverState,
   startServer,
@@ -13,6 +10,8 @@ import {
   type Server,
   type ServerState,
 } from './daemon.ts';
+import { run } from './processes.ts';
+import { lock } from './lock.ts';
 import { createMariadbAccounts, mariadbServer, type MariadbServer } from './mariadb.ts';
 import { findPlace, makePlace, purgePlace, type Place } from './place.ts';
 import {
@@ -165,8 +164,8 @@ export function stackEnvironment(dir: string): Record<string, string> {
     MARIADB_TOOLS_SOCKET: tools.socket,
     DATA_ROOT: place.dataRoot,
     SECRETS: place.secrets,
-    PORTAL_KEY: join(place.keys, 'portal.pem'),
-    ADMIN_KEY: join(place.keys, 'admin.steward.pem'),
+    PORTAL_KEY: keyFiles(place).portal,
+    ADMIN_KEY: keyFiles(place).admin,
     ...Object.fromEntries(pids),
   };
 }
@@ -198,41 +197,26 @@ function serversOf(stack: Stack): Server[] {
 
 function stackConfig(stack: Stack): StackConfig {
   const { place, postgres, redis, slapd, replica, tools } = stack;
-  const portal = join(place.keys, 'portal.pem');
-  const admin = join(place.keys, 'admin.steward.pem');
-  return {
-    realm: REALM.realm,
-    admin: REALM.admin,
+  const { portal, admin } = keyFiles(place);
+  return composeConfig({
     secrets: place.secrets,
     adminKey: admin,
     postgres: { host: postgres.host, port: postgres.port, database: DATABASE },
-    redis: { url: redis.url() },
+    redisUrl: redis.url(),
     ldap: { uri: slapd.uri, base: slapd.base },
     ids: IDS,
-    files: { root: place.dataRoot, ...REALM.files },
-    databases: {
-      maxUserConnections: REALM.maxUserConnections,
-      servers: [
-        { name: 'replica', kind: replica.kind, socket: replica.socket },
-        { name: 'toolsdb', kind: tools.kind, socket: tools.socket },
-      ],
-    },
-    keys: REALM.keys,
+    dataRoot: place.dataRoot,
+    sockets: { replica: replica.socket, tools: tools.socket },
     portals: [
-      {
-        name: 'portal',
-        keys: [{ kid: 'portal-1', publicKey: ensureSigningKey(portal) }],
-        kinds: 'all',
-        subjectEvents: true,
-      },
-      {
-        name: 'admin.steward',
-        keys: [{ kid: 'steward-1', publicKey: ensureSigningKey(admin) }],
-        kinds: 'all',
-        subjectEvents: false,
-      },
+      portalWith('portal', ensureSigningKey(portal)),
+      portalWith('admin.steward', ensureSigningKey(admin)),
     ],
-  };
+  });
+}
+
+/** The signing keys of the one portal and the one admin. */
+function keyFiles(place: Place): { portal: string; admin: string } {
+  return { portal: join(place.keys, 'portal.pem'), admin: join(place.keys, 'admin.steward.pem') };
 }
 
 /** For psql (libpq, "The Password File"): any database of this cluster, as its owner. */
@@ -256,23 +240,4 @@ async function found(stack: Stack, say: (line: string) => void): Promise<void> {
   );
   if (people.rowCount === 0) await runCli(place.configFile, 'found', 'steward');
   await runCli(place.configFile, 'prepare');
-}
-
-/**
- * Holds a lock until the returned function is called or this process ends: a name in the kernel's own space
- * of socket names (unix(7), "abstract") needs no file to be cleaned up.
- */
-async function lock(place: Place): Promise<() => void> {
-  const name = `\0chamberlain-stack-${place.mark}`;
-  for (;;) {
-    const server = createServer();
-    const held = await new Promise<boolean>((done, fail) => {
-      server.once('error', (error: NodeJS.ErrnoException) =>
-        error.code === 'EADDRINUSE' ? done(false) : fail(error),
-      );
-      server.listen(name, () => done(true));
-    });
-    if (held) return () => server.close();
-    await sleep(50);
-  }
 }

@@ -2,7 +2,7 @@
 import type { Role } from '../model/wanted.ts';
 import { look } from '../store/overview.ts';
 import type { Pool } from '../store/postgres.ts';
-import { findRequest, readOpenRaises } from '../store/request-progress.ts';
+import { findRequest, readAppliedRoles, readOpenRaises } from '../store/request-progress.ts';
 
 /** How a request ended, or that it has not. */
 export type Ending =
@@ -44,11 +44,16 @@ export async function follow(
         const request = await findRequest(client, portal, id);
         return request === undefined
           ? undefined
-          : { request, raises: await readOpenRaises(client, request.number) };
+          : {
+              request,
+              raises: await readOpenRaises(client, request.number),
+              // a role may have been faster than we look
+              roles: await readAppliedRoles(client, request.number),
+            };
       });
       answeredAt = performance.now();
       if (now !== undefined) {
-        const { request, raises } = now;
+        const { request, raises, roles } = now;
         if (request.verdict === 'refused') {
           const { code, sentence: why } = request;
           return { ending: 'refused', code: code ?? 'INTERNAL', sentence: why ?? '' };
@@ -56,7 +61,7 @@ export async function follow(
         if (!accepted) progress.onAccepted();
         accepted = true;
         const open = raises.filter((raise) => !raise.applied);
-        for (const { role } of raises) seen.add(role);
+        for (const role of [...raises.map((raise) => raise.role), ...roles]) seen.add(role);
         for (const role of seen) {
           if (applied.has(role) || open.some((raise) => raise.role === role)) continue;
           applied.add(role);

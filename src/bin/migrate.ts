@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { runner } from 'node-pg-migrate';
-import pg from 'pg';
+import { Client } from 'pg';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import { connectionSettings } from '../store/postgres.ts';
@@ -33,7 +33,7 @@ export function defineMigrate(command: Command): void {
 /** Returns the names of the migrations that were missing. */
 export async function migrate(config: Config): Promise<string[]> {
   const folder = findMigrations();
-  const client = new pg.Client({
+  const client = new Client({
     ...connectionSettings(config, 'owner'),
     // a migration takes as long as it takes
     statement_timeout: 0,

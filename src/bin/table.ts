@@ -60,6 +60,7 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value));
 }
 
+/** In code points: letters outside the BMP count once. */
 function lengthOf(text: string): number {
-  return [...text].length;
+  return Array.from(text).length;
 }

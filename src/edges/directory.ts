@@ -172,7 +172,7 @@ function valuesOf(entry: LdapEntry, attribute: string, names: Names): string[] {
   return entry
     .values(attribute)
     .map((value) => names.fromDirectory(attribute, value))
-    .sort();
+    .toSorted();
 }
 
 async function readable<T>(act: string, read: () => Promise<T>): Promise<T> {
@@ -217,7 +217,7 @@ export function openDirectoryHands(settings: DirectorySettings): {
         throw new ChamberlainError('INTERNAL', `${action.verb} is not done in the directory`);
       }
       try {
-        await pool.run((ldap) => act(ldap, action, names));
+        await pool.run((ldap) => perform(ldap, action, names));
       } catch (cause) {
         const message = `${VERBS[action.verb].act} ${readableRef(action.entry, realm)}`;
         throw new ChamberlainError(failureOf(action, cause), message, { cause });
@@ -231,7 +231,7 @@ function isDirectoryAction(action: Action): action is DirectoryAction {
   return Object.hasOwn(VERBS, action.verb);
 }
 
-async function act(ldap: LdapConnection, action: DirectoryAction, names: Names): Promise<void> {
+async function perform(ldap: LdapConnection, action: DirectoryAction, names: Names): Promise<void> {
   const dn = names.dn(action.entry);
   const bytes = (attribute: string, values: readonly string[]) =>
     values.map((value) => names.toDirectory(attribute, value));

@@ -46,18 +46,23 @@ const PLAIN = /^[!-~](?:[ -~]*[!-~])?$/;
 /** Finds the place of a DN. */
 export interface DnReader {
   /** An entry's own name: exact bytes. */
-  entry(dn: string): AnyRef;
+  entry: (dn: string) => AnyRef;
   /**
    * A DN as a value, in normal form: lower case, single blanks, so that two texts are the same
    * exactly where the directory takes them for the same.
    */
-  value(dn: string): AnyRef;
+  value: (dn: string) => AnyRef;
+}
+
+function normal(value: string): string {
+  return value.replaceAll(/ +/g, ' ').toLowerCase();
+}
+
+function keyOf(rdns: readonly Rdn[]): string {
+  return rdns.map(({ attribute, value }) => `${attribute}=${normal(value)}`).join('\n');
 }
 
 export function readDnsOf(base: readonly Rdn[], realm: string): DnReader {
-  const normal = (value: string) => value.replaceAll(/ +/g, ' ').toLowerCase();
-  const keyOf = (rdns: readonly Rdn[]) =>
-    rdns.map(({ attribute, value }) => `${attribute}=${normal(value)}`).join('\n');
   const places = new Map<string, Place>(
     PLACES.map((place) => {
       const path = placePath(place, realm).map(([attribute, value]) => ({ attribute, value }));

@@ -96,8 +96,8 @@ async function onGround(
     const what = `${action.verb} in ${path}/${action.home.name}`;
     // Not mounted, or never prepared.
     if (!arrived) throw new ChamberlainError('BACKEND_UNAVAILABLE', what, { cause });
-    const stale = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY', 'EISDIR'];
-    const moved = stale.includes(errnoOf(cause) ?? '');
+    const ofMovedGround = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'ENOTEMPTY', 'EISDIR'];
+    const moved = ofMovedGround.includes(errnoOf(cause) ?? '');
     throw new ChamberlainError(moved ? 'STEP_STALE' : 'STEP_FAILED', what, { cause });
   }
 }

@@ -77,7 +77,7 @@ export interface LdapPool {
   run<T>(operation: (connection: LdapConnection) => Promise<T>): Promise<T>;
   /** Runs something longer on a connection of its own, and ends it. */
   stream<T>(operation: (connection: LdapConnection) => AsyncGenerator<T>): AsyncGenerator<T>;
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 /** The text of a DN, innermost first, escaped. */
@@ -98,8 +98,8 @@ export function resultCodeOf(error: unknown): number | undefined {
 
 interface OpenConnection {
   connection: LdapConnection;
-  isBound(): boolean;
-  destroy(): void;
+  isBound: () => boolean;
+  destroy: () => void;
 }
 
 /** Opens a connection, binds and checks it; all within OPEN_TIMEOUT_MS, or it throws. */
@@ -160,14 +160,6 @@ function clientFor(
 }
 
 function operationsOn(client: ldapts.Client): LdapConnection {
-  const optionsOf = ({ scope, any, attributes }: LdapSearch) => ({
-    scope,
-    filter:
-      any === undefined
-        ? new ldapts.PresenceFilter({ attribute: 'objectClass' })
-        : new ldapts.OrFilter({ filters: equalities(any) }),
-    attributes: [...attributes],
-  });
   return {
     search: async (search) => entriesOf(await client.search(search.base, optionsOf(search))),
     async *pages(search) {
@@ -189,6 +181,17 @@ function operationsOn(client: ldapts.Client): LdapConnection {
         new AssertionControl(expect),
       ),
     delete: (dn, expect) => client.del(dn, new AssertionControl(expect)),
+  };
+}
+
+function optionsOf({ scope, any, attributes }: LdapSearch): ldapts.SearchOptions {
+  return {
+    scope,
+    filter:
+      any === undefined
+        ? new ldapts.PresenceFilter({ attribute: 'objectClass' })
+        : new ldapts.OrFilter({ filters: equalities(any) }),
+    attributes: [...attributes],
   };
 }
 
@@ -291,10 +294,10 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
         destroy();
       }
     },
-    async close() {
+    close: async () => {
       closed = true;
-      const open = slots.flatMap(({ connection }) => connection ?? []);
-      for (const connection of open) {
+      const opened = slots.flatMap(({ connection }) => connection ?? []);
+      for (const connection of opened) {
         await connection.then(
           ({ destroy }) => destroy(),
           () => undefined,

@@ -32,6 +32,24 @@ export interface Servers {
   close(): Promise<void>;
 }
 
+/** Another piece of work is finding out whether the server is back. */
+class NotAnswering extends Error {}
+
+/** Not reached, not let in, lost on the way, or too late. */
+export function isUnavailable(error: unknown): boolean {
+  const { fatal, sqlState, syscall } = error as {
+    fatal?: boolean;
+    sqlState?: string;
+    syscall?: string;
+  };
+  return (
+    error instanceof NotAnswering ||
+    fatal === true ||
+    sqlState?.startsWith('08') === true ||
+    syscall !== undefined
+  );
+}
+
 type OpenConnection = Awaited<ReturnType<typeof createConnection>>;
 
 const CONNECT_TIMEOUT_MS = 3_000;
@@ -63,6 +81,10 @@ function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: numb
   const idle = new Map<OpenConnection, NodeJS.Timeout>();
   const queue: (() => void)[] = [];
   let inUse = 0;
+  // A server that hangs costs each who waits for it the whole time-out. So once it has not answered,
+  // one piece of work at a time finds out whether it does again, and all others fail at once.
+  let silent = false;
+  let asking = false;
 
   function take(): OpenConnection | undefined {
     for (const [connection, timer] of [...idle].toReversed()) {
@@ -84,16 +106,26 @@ function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: numb
 
   return {
     async use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+      const asks = silent;
+      if (asks && asking) throw new NotAnswering(`${place.name} does not answer`);
+      if (asks) asking = true;
       if (inUse >= limit) await new Promise<void>((resolve) => queue.push(resolve));
       else inUse += 1;
       try {
+        if (silent && !asks) throw new NotAnswering(`${place.name} does not answer`);
         const connection = take() ?? (await connect(place, login));
         try {
-          return await work(connection);
+          const result = await work(connection);
+          silent = false;
+          return result;
         } finally {
           giveBack(connection);
         }
+      } catch (error) {
+        if (isUnavailable(error)) silent = true;
+        throw error;
       } finally {
+        if (asks) asking = false;
         const next = queue.shift();
         if (next === undefined) inUse -= 1;
         else next();

@@ -14,6 +14,7 @@ import {
   type Connection,
   type DatabaseLogin,
   type DatabaseServerPlace,
+  isUnavailable,
   openServers,
 } from './mariadb-connections.ts';
 
@@ -242,16 +243,6 @@ function stale(user: string, server: string, what: string): ChamberlainError {
     cause: new Error(what),
     context: { server, user },
   });
-}
-
-/** Not reached, not let in, lost on the way, or too late. */
-function isUnavailable(error: unknown): boolean {
-  const { fatal, sqlState, syscall } = error as {
-    fatal?: boolean;
-    sqlState?: string;
-    syscall?: string;
-  };
-  return fatal === true || sqlState?.startsWith('08') === true || syscall !== undefined;
 }
 
 /** The server's word alone: neither the statement, nor anything like a verifier. */

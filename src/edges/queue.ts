@@ -61,7 +61,7 @@ export interface Queues {
   /** Puts events into a portal's queue, in order; one that lies there already is left as it is. */
   addEvents(
     portal: string,
-    events: readonly { seq: number; event: string; data: Record<string, unknown> }[],
+    events: readonly { seq: number; id: string; event: string; data: Record<string, unknown> }[],
   ): Promise<void>;
   /**
    * The lowest number among a portal's events in Redis that is not completed, or undefined where
@@ -124,10 +124,11 @@ export function openQueues(url: string, mark: string): Queues {
     addEvents: (portal, events) =>
       guarded(`putting events into the queue of ${portal}`, async () => {
         await queue(eventsQueue(portal)).addBulk(
-          events.map(({ seq, event, data }) => ({
+          events.map(({ seq, id, event, data }) => ({
             name: event,
             data: { seq, ...data },
-            opts: { ...DURABLE, jobId: `e${seq}` },
+            // its own id too: after a restored backup a number may be given once more
+            opts: { ...DURABLE, jobId: `e${seq}-${id}` },
           })),
         );
       }),
@@ -156,8 +157,8 @@ export function openQueues(url: string, mark: string): Queues {
 }
 
 function seqOfJobId(id: string): number {
-  const seq = Number(id.slice(1));
-  return id.startsWith('e') && Number.isSafeInteger(seq) ? seq : Number.POSITIVE_INFINITY;
+  const seq = /^e(\d+)-/.exec(id)?.[1];
+  return seq === undefined ? Number.POSITIVE_INFINITY : Number(seq);
 }
 
 /** One job as handlers see it. */

@@ -1,6 +1,8 @@
 /**
  * The signed tokens that carry requests: compact JWS (RFC 7515) with the claims of a JWT
  * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037). The one file that speaks to `jose`.
+ * Signing and checking stand together, so that it shows that each takes what the other makes: hence
+ * its length.
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -30,7 +30,12 @@ const name = z
 const newName = z.string().min(1).max(255);
 const person = name.describe('the shell name of a person');
 const tool = name.describe('the name of a tool, without the prefix of the realm');
-const reason = z.string().trim().max(1000).describe('why, for the people who read it later');
+const reason = z
+  .string()
+  .trim()
+  .max(1000)
+  .regex(/^(?:[\n\t]|[^\p{Cc}\p{Cs}])*$/u, 'a reason has no control characters')
+  .describe('why, for the people who read it later');
 const displayName = z
   .string()
   .refine(isDisplayName, 'a display name has 1 to 85 printable characters, single blanks between')

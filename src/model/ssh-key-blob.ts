@@ -74,7 +74,9 @@ export function checkBlob(type: string, blob: Buffer): BlobVerdict {
   if (inner.toString('latin1') !== type) {
     return malformed(`The line says ${type}, but the key inside is another. Copy the line again.`);
   }
-  if (shape.privateFields.includes(rest.length)) return PRIVATE;
+  if (shape.privateFields.includes(rest.length) && rest.every(({ length }) => length > 0)) {
+    return PRIVATE;
+  }
   if (rest.length !== shape.fields) {
     return malformed('The key has fields too many or too few. Copy the whole line again.');
   }

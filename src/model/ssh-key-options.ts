@@ -24,7 +24,7 @@ const VALUES: Record<string, { check: (value: string) => string | undefined }> =
 
 /** Options that sshd has and we do not take: a program to run, a way through, another name. */
 const OTHERS =
-  /^(?:command|environment|permitopen|permitlisten|principals|tunnel|cert-authority|no-touch-required|touch-required|(?:no-)?[a-z0-9]+-forwarding|pty|user-rc)$/i;
+  /^(?:command|environment|permitopen|permitlisten|principals|tunnel|cert-authority|[a-z0-9]+-forwarding|no-[a-z0-9-]+|pty|user-rc)$/i;
 
 /** The longest text of options that is looked at. */
 const MAX_OPTIONS_LENGTH = 2048;

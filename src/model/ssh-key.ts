@@ -119,7 +119,8 @@ function parseLine(line: string, moreKnownBad: ReadonlySet<string>): SshKeyVerdi
     options = parsed;
     rest = line.slice(end + 1);
   }
-  const [, type = '', base64 = '', comment = ''] = /^(\S*)(?: (\S*)(?: (.*))?)?$/u.exec(rest) ?? [];
+  const [, type = '', base64 = '', comment = ''] =
+    /^([^ ]*)(?: ([^ ]*)(?: (.*))?)?$/su.exec(rest) ?? [];
   if (!KEY_TYPES.includes(type)) return refuseType(type);
   const blob = readBase64(base64);
   if (blob === undefined) {
@@ -182,6 +183,11 @@ function refuseType(type: string): SshKeyVerdict {
     return malformed(
       'There is no key after the options, or there are two blanks. Copy the line again.',
     );
+  if (/[^\x21-\x7e]/.test(type)) {
+    return malformed(
+      'There is a letter or blank before the key that only looks right. Copy the line again.',
+    );
+  }
   if (!isTypeWord(type))
     return malformed('What follows the options is no key. Paste the one line of a .pub file.');
   if (type.includes('-cert-v')) {

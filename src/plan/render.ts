@@ -63,7 +63,7 @@ export function renderPlan(report: Report, digest: string): string {
     add(account, '…', target, 'waiting', sentence);
   }
   const parts = [...accounts]
-    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+    .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
     .map(([account, lines]) => [account, ...lines].join('\n'));
   if (report.unreadable.length > 0) {
     parts.push(

@@ -56,7 +56,7 @@ export function onlyTarget(report: Report, target: string): Report {
 
 /** Sorting is stable: within an account the order stays. By code unit, as everywhere else. */
 function byAccount<T extends { account?: string }>(items: readonly T[]): T[] {
-  return [...items].sort((a, b) => {
+  return items.toSorted((a, b) => {
     const [left, right] = [a.account ?? '', b.account ?? ''];
     return left < right ? -1 : left > right ? 1 : 0;
   });

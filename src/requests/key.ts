@@ -67,6 +67,15 @@ export async function addKeyTo(
   if (wish.expiresAt !== undefined && Date.parse(wish.expiresAt) <= now.getTime()) {
     refuse('REQUEST_INVALID', 'expiresAt lies in the past. Name a time to come, or none.');
   }
+  if (
+    wish.expiresAt !== undefined &&
+    key.options.some((option) => option.startsWith('expiry-time='))
+  ) {
+    refuse(
+      'KEY_OPTION',
+      'The key says itself when it ends. Leave out expiresAt, or the option expiry-time.',
+    );
+  }
   const stored = await findKey(client, key.fingerprint);
   if (stored !== undefined && stored.person !== person.uid) {
     refuse('KEY_TAKEN', 'Another person holds this key, or did. Make a new key.');

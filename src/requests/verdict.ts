@@ -57,11 +57,12 @@ export async function giveVerdict(
   data: unknown,
   { urgentQueue, now }: { urgentQueue: boolean; now: Date },
 ): Promise<Verdict> {
-  const bytes = JSON.stringify(data) ?? '';
-  const wholeSha256 = sha256(bytes);
+  const bytes = withoutOverflow(() => JSON.stringify(data) ?? '');
+  const wholeSha256 = sha256(bytes ?? 'nested too deep');
   const refuseUnsigned = (code: Code, sentence: string, portal?: string) =>
     recordRefusal(client, { code, sentence, portal, bodySha256: wholeSha256 });
 
+  if (bytes === undefined) return refuseUnsigned('REQUEST_MALFORMED', TOO_DEEP);
   if (Buffer.byteLength(bytes) > MAX_JOB_BYTES) {
     return refuseUnsigned('REQUEST_TOO_LARGE', `The job holds more than ${MAX_JOB_BYTES} bytes.`);
   }
@@ -74,11 +75,12 @@ export async function giveVerdict(
   }
   const claims = verified.claims as Claims;
   const portal = config.portals.find((each) => each.name === claims.iss) as Portal;
+  const body = withoutOverflow(() => canonicalJson({ sub: claims.sub, request: claims.request }));
   const identity = {
     claims,
     portal: portal.name,
-    bodySha256: sha256(canonicalJson({ sub: claims.sub, request: claims.request })),
-    kind: typeof claims.request.kind === 'string' ? claims.request.kind.slice(0, 64) : undefined,
+    bodySha256: body === undefined ? wholeSha256 : sha256(body),
+    kind: shorten(claims.request.kind),
   };
 
   const first = await findVerdict(client, portal.name, claims.jti);
@@ -96,11 +98,15 @@ export async function giveVerdict(
   }
   try {
     if (!verified.ok) throw new ChamberlainError(verified.code, verified.sentence);
+    if (body === undefined) throw new ChamberlainError('REQUEST_INVALID', TOO_DEEP);
     const request = parseRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
     return await transact(client, () => accept(client, config, identity, request, now));
   } catch (error) {
-    if (isFault(error) || (codeOf(error) === 'INTERNAL' && !(await isAlive(client)))) throw error;
+    if (isFault(error)) throw error;
+    if (UNKEEPABLE.has(sqlState(error) ?? '')) {
+      return recordRefusal(client, { ...identity, code: 'REQUEST_INVALID', sentence: NOT_KEPT });
+    }
     const code = codeOf(error);
     return recordRefusal(client, {
       ...identity,
@@ -255,12 +261,9 @@ async function accept(
 
 /** Writes a refusal, and nothing else; the same unsigned bytes are recorded once. */
 async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict> {
-  const { code, sentence, claims, portal, bodySha256, kind } = refusal;
-  const requestedBy = claims?.request.requestedBy;
-  const names = {
-    requestedBy: typeof requestedBy === 'string' ? requestedBy.slice(0, 64) : undefined,
-    approvedBy: claims?.sub,
-  };
+  const { code, claims, portal, bodySha256, kind } = refusal;
+  const sentence = printable(refusal.sentence);
+  const names = { requestedBy: shorten(claims?.request.requestedBy), approvedBy: claims?.sub };
   await transact(client, async () => {
     const id = await insertRequest(client, {
       portal: claims?.iss,
@@ -306,23 +309,41 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict>
 }
 
 /**
- * Whether it may go away by itself: PostgreSQL that is away, or refuses for now (SQLSTATE classes 08,
- * 40, 53, 55, 57, 58, and read-only 25006). What PostgreSQL refuses for what it was given (22, 23)
- * would be refused again, for ever.
+ * Whether it may go away by itself: PostgreSQL that is away, hangs, or refuses for now (SQLSTATE
+ * classes 08, 40, 53, 55, 57, 58, and read-only 25006). What PostgreSQL refuses for what it was given
+ * (22, 23), and a fault of the program, would come again, for ever.
  */
 function isFault(error: unknown): boolean {
   const code = codeOf(error);
   if (code !== 'INTERNAL') return CODES[code].retry;
   const state = sqlState(error);
-  return state !== undefined && !state.startsWith('22') && !state.startsWith('23');
+  if (state !== undefined) return !state.startsWith('22') && !state.startsWith('23');
+  // a connection that breaks or times out ends in a plain Error
+  return !/^(Type|Range|Reference|Syntax)Error$/u.test(String((error as Error | null)?.name));
 }
 
-/** Whether PostgreSQL answers: then an error that it did not give is the program's own. */
-async function isAlive(client: Client): Promise<boolean> {
-  return client.query('SELECT 1').then(
-    () => true,
-    () => false,
-  );
+/** What PostgreSQL cannot hold (NUL, half a surrogate pair), in a text or in JSON. */
+const UNKEEPABLE: ReadonlySet<string> = new Set(['22021', '22P02', '22P05']);
+const NOT_KEPT = 'A text holds a character that cannot be kept, such as NUL. Remove it.';
+const TOO_DEEP = 'It holds lists or objects nested thousands deep. Compare it with `chamberlain schema`.';
+
+/** Undefined where a value is nested deeper than the stack. */
+function withoutOverflow(write: () => string): string | undefined {
+  try {
+    return write();
+  } catch (error) {
+    if ((error as Error).name === 'RangeError') return undefined;
+    throw error;
+  }
+}
+
+/** What a stranger wrote, on one line and without what cannot be seen or kept. */
+function printable(text: string): string {
+  return text.replace(/\p{C}/gu, '?');
+}
+
+function shorten(text: unknown): string | undefined {
+  return typeof text === 'string' ? printable(text.slice(0, 64)) : undefined;
 }
 
 function sentenceOf(code: Code): string {

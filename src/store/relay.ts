@@ -198,18 +198,20 @@ export async function readEvents(
   portal: string,
   after: number,
   most: number,
-): Promise<{ seq: number; event: string; data: Record<string, unknown> }[]> {
+): Promise<{ seq: number; id: string; event: string; data: Record<string, unknown> }[]> {
   const { rows } = await pool.query({
     name: 'read-events',
-    text: `SELECT seq, event, jsonb_strip_nulls(jsonb_build_object('id', id, 'at', at, 'event', event,
+    text: `SELECT seq, id, event, jsonb_strip_nulls(jsonb_build_object('id', id, 'at', at, 'event', event,
              'subject', subject, 'request', request, 'code', code)) || jsonb_build_object('data', data) AS data
            FROM events WHERE portal = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
     values: [portal, after, most],
   });
-  return (rows as { seq: string; event: string; data: Record<string, unknown> }[]).map((row) => ({
-    ...row,
-    seq: Number(row.seq),
-  }));
+  return (rows as { seq: string; id: string; event: string; data: Record<string, unknown> }[]).map(
+    (row) => ({
+      ...row,
+      seq: Number(row.seq),
+    }),
+  );
 }
 
 export async function writeDelivery(

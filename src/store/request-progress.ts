@@ -83,3 +83,19 @@ export async function readOpenRaises(client: Client, request: string): Promise<O
   });
   return rows as OpenRaise[];
 }
+
+/**
+ * The roles that have applied what a request raised for its own subject, although nothing of it is
+ * open any more: a raise is forgotten as soon as it is applied. `since` of a row that was as wanted
+ * before is the time of the transaction that raised it, and so is the request's `at`.
+ */
+export async function readAppliedRoles(client: Client, request: string): Promise<Role[]> {
+  const { rows } = await client.query({
+    name: 'applied-roles',
+    text: `SELECT c.role FROM requests r
+           JOIN convergence c ON c.subject = r.subject AND c.since = r.at AND c.applied = c.wanted
+           WHERE r.id = $1 ORDER BY c.role`,
+    values: [request],
+  });
+  return (rows as { role: Role }[]).map(({ role }) => role);
+}

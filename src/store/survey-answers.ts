@@ -1,5 +1,5 @@
 /** The tables `surveys` and `reports`, from the side of the one who asks. */
-import pg from 'pg';
+import { Client } from 'pg';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
@@ -32,15 +32,15 @@ export async function openSurvey(
   id: string,
   subjects: readonly number[] | undefined,
 ): Promise<Survey> {
-  const client = new pg.Client(connectionSettings(config, 'admin'));
-  let wake = () => {};
+  const client = new Client(connectionSettings(config, 'admin'));
+  let wake: (() => void) | undefined;
   let broken: Error | undefined;
   client.on('notification', ({ payload }) => {
-    if (payload === id) wake();
+    if (payload === id) wake?.();
   });
   client.on('error', (error) => {
     broken = error;
-    wake();
+    wake?.();
   });
   try {
     await client.connect();

@@ -9,7 +9,7 @@
  * | our name (in any case) elsewhere, or another number | NAME_FOREIGN, that entry is left    |
  * | another name with our number                        | ID_FOREIGN, that entry is left      |
  * | none that is ours, and a foreign one                | the finding, no add                 |
- * | ours, and a foreign one as well                     | the finding, and ours is kept right |
+ * | ours, and a foreign one as well                     | it is kept right; advisory finding  |
  */
 import { normalName } from '../model/names.ts';
 import type { Wanted } from '../model/wanted.ts';
@@ -49,7 +49,6 @@ export function entriesFor(
   keysOf: (subject: Wanted) => readonly (readonly [attribute: string, value: string])[],
 ): DirectoryEntry[][] {
   const byKey = new Map<string, Set<DirectoryEntry>>();
-  const keyText = (attribute: string, value: string) => `${attribute}=${normalName(value)}`;
   for (const entry of entries) {
     for (const [attribute, values] of Object.entries(entry.attributes)) {
       for (const value of values) {
@@ -65,8 +64,12 @@ export function entriesFor(
     for (const [attribute, value] of keysOf(subject)) {
       for (const entry of byKey.get(keyText(attribute, value)) ?? []) found.add(entry);
     }
-    return [...found].sort((a, b) => (a.ref < b.ref ? -1 : 1));
+    return [...found].toSorted((a, b) => (a.ref < b.ref ? -1 : 1));
   });
+}
+
+function keyText(attribute: string, value: string): string {
+  return `${attribute}=${normalName(value)}`;
 }
 
 /** Our name in our place, with our number. */
@@ -138,7 +141,8 @@ export function planEntry(
   const ours = have.find((entry) => isOurs(want, entry));
   const findings = have
     .filter((entry) => entry !== ours)
-    .map((entry) => foreignFinding(want, entry, wanted));
+    .map((entry) => foreignFinding(want, entry, wanted))
+    .map((finding) => (ours === undefined ? finding : { ...finding, advisory: true as const }));
   const steps: Step[] = [];
   const expect = expectationOf(want);
   if (ours === undefined) {
@@ -202,11 +206,12 @@ function describeChange({ attribute, remove, add }: Change): string {
   if (remove.length === 1 && add.length === 1) {
     return `${attribute} ${shorten(remove[0] ?? '')} → ${shorten(add[0] ?? '')}`;
   }
-  const list = (sign: string, values: string[]) =>
-    values.length > 3
-      ? [`${sign}${values.length} values`]
-      : values.map((value) => `${sign}${shorten(value)}`);
-  return [attribute, ...list('−', remove), ...list('+', add)].join(' ');
+  return [attribute, ...signed('−', remove), ...signed('+', add)].join(' ');
+}
+
+function signed(sign: string, values: string[]): string[] {
+  if (values.length > 3) return [`${sign}${values.length} values`];
+  return values.map((value) => sign + shorten(value));
 }
 
 /** `lacks mail; differs in cn, sn; has too much: member` */

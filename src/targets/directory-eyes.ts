@@ -36,29 +36,23 @@ export interface DirectoryEyes {
 
 /** Where each place lies: naming attributes and values below the base DN, innermost first. */
 export function placePath(place: Place, realm: string): readonly (readonly [string, string])[] {
-  switch (place) {
-    case 'people':
-      return [['ou', 'people']];
-    case 'toolAccounts':
-      return [
-        ['ou', 'people'],
-        ['ou', 'servicegroups'],
-      ];
-    case 'toolGroups':
-      return [['ou', 'servicegroups']];
-    case 'groups':
-      return [['ou', 'groups']];
-    case 'sudoRules':
-      return [
-        ['ou', 'sudoers'],
-        ['cn', realm],
-        ['ou', 'projects'],
-      ];
-    case 'policies':
-      return [['ou', 'ppolicies']];
-    case 'base':
-      return [];
-  }
+  const paths: Record<Place, readonly (readonly [string, string])[]> = {
+    people: [['ou', 'people']],
+    toolAccounts: [
+      ['ou', 'people'],
+      ['ou', 'servicegroups'],
+    ],
+    toolGroups: [['ou', 'servicegroups']],
+    groups: [['ou', 'groups']],
+    sudoRules: [
+      ['ou', 'sudoers'],
+      ['cn', realm],
+      ['ou', 'projects'],
+    ],
+    policies: [['ou', 'ppolicies']],
+    base: [],
+  };
+  return paths[place];
 }
 
 export const PLACES: readonly Place[] = [

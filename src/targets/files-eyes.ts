@@ -61,8 +61,8 @@ export interface FilesEyes {
  * Lays the answers beside the wants: `notWanted` where nothing is wanted, so nothing was asked.
  * Fewer answers than questions are BACKEND_UNREADABLE: what was not looked at is not absent.
  */
-export function layAnswers<Want, Have>(
-  wants: readonly (Want | undefined)[],
+export function layAnswers<Have>(
+  wants: readonly unknown[],
   answers: readonly Have[],
   notWanted: Have,
 ): Have[] {

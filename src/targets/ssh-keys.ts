@@ -69,7 +69,7 @@ export const sshKeys: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefine
 function linesOf(wanted: Wanted): string[] {
   if (wanted.kind !== 'person' || wanted.state !== 'active') return [];
   if (wanted.keys === undefined) throw new TypeError(`${wanted.account} was read without keys`);
-  return wanted.keys.map((key) => key.line).sort();
+  return wanted.keys.map((key) => key.line).toSorted();
 }
 
 /**

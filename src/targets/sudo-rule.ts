@@ -8,9 +8,13 @@
  * | disabled, deleted | absent  |
  *
  * Nothing but access hangs on a rule, so its removal is a revoke: it comes first, and needs no
- * right to destroy. A rule is ours by its name alone. It names the group and the account by name
- * too: hence it is not made while either of them is another's.
+ * right to destroy. A rule is ours by its name alone.
+ *
+ * A rule names the group and the account by name, so it would let in, or let act as, whoever has
+ * the name: it is not made while one of them has another's number (unix-group and unix-account
+ * report that). It does not `need` them: taking a rule away must wait for nothing.
  */
+import type { Wanted } from '../model/wanted.ts';
 import { entriesFor, planEntry, type Change, type EntryWant } from './directory-entry.ts';
 import { entryRef, type DirectoryEntry, type DirectoryEyes } from './directory-eyes.ts';
 import type { Target } from './target.ts';
@@ -18,11 +22,28 @@ import type { Target } from './target.ts';
 /** sudoers.ldap(5): each of these widens, narrows or shifts what a rule allows. */
 const UNUSED = ['sudoRunAs', 'sudoRunAsGroup', 'sudoNotBefore', 'sudoNotAfter', 'sudoOrder'];
 
-export const sudoRule: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
+const READ = [
+  'objectClass',
+  'cn',
+  'sudoUser',
+  'sudoHost',
+  'sudoCommand',
+  'sudoOption',
+  'sudoRunAsUser',
+  ...UNUSED,
+];
+
+export interface SudoRuleHave {
+  rules: DirectoryEntry[];
+  /** an account or a group of the tool's name has another number; looked for where no rule is */
+  namesakes: boolean;
+}
+
+export const sudoRule: Target<DirectoryEyes, EntryWant, SudoRuleHave> = {
   name: 'sudo-rule',
   role: 'directory',
   of: ['tool'],
-  needs: ['unix-group', 'unix-account'],
+  needs: [],
 
   want({ account, state }, realm) {
     return {
@@ -47,18 +68,53 @@ export const sudoRule: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
     const found = await eyes.find({
       place: 'sudoRules',
       any: [{ attribute: 'cn', values: wanted.map(({ account }) => `runas-${account}`) }],
-      attributes: [
-        ...['objectClass', 'cn', 'sudoUser', 'sudoHost', 'sudoCommand', 'sudoOption'],
-        ...['sudoRunAsUser', ...UNUSED],
-      ],
+      attributes: READ,
     });
-    return entriesFor(wanted, found, ({ account }) => [['cn', `runas-${account}`]]);
+    const rules = entriesFor(wanted, found, ({ account }) => [['cn', `runas-${account}`]]);
+    const making = wanted.filter(({ state }, i) => state === 'active' && rules[i]?.length === 0);
+    const namesakes = await findNamesakes(eyes, making);
+    return rules.map((entries, i) => ({
+      rules: entries,
+      namesakes: namesakes.has(wanted[i]?.uid ?? 0),
+    }));
   },
 
-  plan(want, have, wanted) {
-    return planEntry(want, have, wanted, splitValues, 'revoke');
+  plan(want, { rules, namesakes }, wanted) {
+    const making = want.present && rules.length === 0;
+    if (making && namesakes) return { steps: [], findings: [] };
+    return planEntry(want, rules, wanted, splitValues, 'revoke');
   },
 };
+
+/** The uids of those tools whose name an account or a group of another number has. */
+async function findNamesakes(
+  eyes: DirectoryEyes,
+  tools: readonly Wanted[],
+): Promise<ReadonlySet<number>> {
+  if (tools.length === 0) return new Set();
+  const accounts = tools.map(({ account }) => account);
+  const found = await eyes.find({
+    any: [
+      { attribute: 'uid', values: accounts },
+      { attribute: 'cn', values: accounts },
+    ],
+    attributes: ['uid', 'cn', 'uidNumber', 'gidNumber'],
+  });
+  const byName = entriesFor(tools, found, ({ account }) => [
+    ['uid', account],
+    ['cn', account],
+  ]);
+  return new Set(
+    tools
+      .filter(({ uid }, i) => byName[i]?.some((entry) => isAnothers(entry, String(uid))))
+      .map(({ uid }) => uid),
+  );
+}
+
+function isAnothers({ attributes }: DirectoryEntry, number: string): boolean {
+  const numbers = [...(attributes['uidNumber'] ?? []), ...(attributes['gidNumber'] ?? [])];
+  return numbers.some((each) => each !== number);
+}
 
 /** Values that go may let someone in who should not be: they go first. */
 function splitValues(changes: Change[]): { revoke: Change[]; change: Change[] } {

@@ -25,6 +25,12 @@ const DISABLED_POLICY = entryRef('policies', 'cn', 'disabled');
 const DISABLED_SHELL = '/bin/disabledtoolshell';
 const SHELL = '/bin/bash';
 
+const READ = (
+  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell mail ' +
+  // operational: told only where they are asked for by name
+  'pwdAccountLockedTime pwdPolicySubentry'
+).split(' ');
+
 const LOCKS = new Set(['pwdAccountLockedTime', 'pwdPolicySubentry']);
 
 export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
@@ -60,10 +66,7 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
         { attribute: 'uidNumber', values: wanted.map((subject) => String(subject.uid)) },
         { attribute: 'cn', values: names },
       ],
-      attributes: [
-        ...['objectClass', 'uid', 'cn', 'sn', 'uidNumber', 'gidNumber', 'homeDirectory'],
-        ...['loginShell', 'mail', 'pwdAccountLockedTime', 'pwdPolicySubentry'],
-      ],
+      attributes: READ,
     });
     const byAccount = entriesFor(wanted, found, (subject) => [
       ['uid', subject.account],

@@ -70,7 +70,7 @@ export function groupRef(tool: Pick<Wanted, 'account'>): EntryWant['ref'] {
 function membersOf(wanted: Wanted): string[] {
   const { members, account } = wanted as WantedTool;
   if (members === undefined) throw new TypeError(`${account} was read without its members`);
-  return [...new Set(members.map(accountRef))].sort();
+  return [...new Set(members.map(accountRef))].toSorted();
 }
 
 /**

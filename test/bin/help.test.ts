@@ -16,6 +16,7 @@ test.each([
   ['schema'],
   ['key check'],
   ['migrate'],
+  ['prepare'],
   ['found'],
 ])('the help of `chamberlain %s` is as agreed', async (command) => {
   const { exit, out, err } = await runCli([...command.split(' ').filter(Boolean), '--help']);

@@ -6,16 +6,24 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { ChamberlainError, codeOf, describeError } from '../../src/errors.ts';
 import { verifierOf } from '../../src/model/credentials.ts';
-import { failureOf, ownership, startAs, startFileServer } from './file-server.ts';
+import {
+  endTenants,
+  failureOf,
+  ownership,
+  startAs,
+  startFileServer,
+  stopFileServers,
+} from './file-server.ts';
 import type { FileServerOfTest } from './file-server.ts';
 
 let server: FileServerOfTest;
@@ -26,7 +34,8 @@ beforeAll(async () => {
   server = await startFileServer();
   ({ madeTool, linesOf } = server);
 });
-afterAll(() => server.stop());
+afterEach(endTenants);
+afterAll(stopFileServers);
 
 describe('credentials', () => {
   test.each<[string, string, (file: string, uid: number) => void]>([
@@ -90,6 +99,27 @@ describe('credentials', () => {
     expect(await linesOf(wanted())).toEqual([]);
   });
 
+  test('get no owner and no mode under a second name that came after the survey', async () => {
+    const { file, wanted } = await madeTool();
+    chmodSync(file, 0o400);
+    const { steps } = await server.survey(wanted());
+    expect(steps.map((step) => step.action.verb)).toEqual(['credentials.own']);
+    linkSync(file, server.path('victim/second'));
+    expect(codeOf(await failureOf(server.do(steps[0]!.action)))).toBe('STEP_STALE');
+    expect(ownership(server.path('victim/second'))).toMatch(/ 400$/);
+  });
+
+  test('are not written into a home that is not its own', async () => {
+    const { uid } = await madeTool();
+    const { steps } = await server.survey(server.tool(`u${uid}`, uid + 500));
+    const write = steps.find((step) => step.action.verb === 'credentials.write');
+    mkdirSync(server.path('project', `u${uid}`));
+    chownSync(server.path('project', `u${uid}`), uid, uid);
+    expect(codeOf(await failureOf(server.do(write!.action)))).toBe('STEP_STALE');
+    expect(readdirSync(server.path('project', `u${uid}`))).toEqual([]);
+    expect(server.recorded.has(uid + 500)).toBe(false);
+  });
+
   test('are not made where a directory stands, and the password that is there lasts', async () => {
     const { uid, file, wanted } = await madeTool();
     rmSync(file);
@@ -110,12 +140,12 @@ describe('credentials', () => {
       [Object.assign(new Error('no socket'), { code: 'ENOENT' }), 'STEP_FAILED'],
     ];
     for (const [fault, code] of faults) {
-      server.onRecord.then = async () => await Promise.reject(fault);
+      server.beforeRecord.act = async () => await Promise.reject(fault);
       expect(codeOf(await failureOf(server.converge(wanted())))).toBe(code);
       expect([server.recorded.get(uid), readFileSync(file, 'utf8')]).toEqual([before, text]);
       expect(server.staged()).toEqual([]);
     }
-    server.onRecord.then = async () => {};
+    server.beforeRecord.act = async () => {};
     await server.converge(wanted());
     expect(await linesOf(wanted())).toEqual([]);
   });

@@ -4,10 +4,18 @@
  * more run after the tenant has stopped puts all right.
  */
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../src/errors.ts';
 import { verifierOf } from '../../src/model/credentials.ts';
-import { failureOf, ownership, runAs, startAs, startFileServer } from './file-server.ts';
+import {
+  endTenants,
+  failureOf,
+  ownership,
+  runAs,
+  startAs,
+  startFileServer,
+  stopFileServers,
+} from './file-server.ts';
 import type { FileServerOfTest } from './file-server.ts';
 
 const RACE_MS = 2000;
@@ -20,7 +28,8 @@ let victim: string;
 beforeAll(async () => {
   server = await startFileServer();
 });
-afterAll(() => server.stop());
+afterEach(endTenants);
+afterAll(stopFileServers);
 beforeEach(() => {
   victim = server.path('victim');
   rmSync(victim, { recursive: true });
@@ -89,15 +98,23 @@ test.each(['path.chmod', 'path.chgrp', 'path.setAcl'] as const)(
   30_000,
 );
 
-test('a folder is made where links come and go, and never through one', async () => {
-  const { uid, home, wanted } = await server.madeTool();
+test('a folder is made where it is swapped for a link at once, and never through one', async () => {
+  const { uid, name, home, wanted } = await server.madeTool();
+  rmSync(`${home}/logs`, { recursive: true });
+  const { steps } = await server.survey(wanted());
+  const action = steps[0]?.action;
+  if (action?.verb !== 'folder.create') throw new Error(`no folder of ${name} is to be made`);
   const tenant = await startAs(
     uid,
     home,
-    `print "swapping\\n";
-     while (1) { rmdir "logs"; symlink "${victim}/folder", "logs"; unlink "logs"; mkdir "logs"; }`,
+    `print "waiting\n"; my $n = 0;
+     while (1) {
+       next unless lstat "logs";
+       rmdir "logs"; symlink "${victim}/folder", "logs";
+       select undef, undef, undef, 0.0002 * ($n++ % 5); unlink "logs";
+     }`,
   );
-  const race = await raceFor(async () => await server.converge(wanted()));
+  const race = await raceFor(async () => await server.do(action));
   await tenant.end();
   expect(race.other).toEqual([]);
   expect(race.done).toBeGreaterThan(0);

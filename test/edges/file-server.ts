@@ -27,11 +27,27 @@ export const REALM: Realm = {
   databaseServers: [],
 };
 
+/** What is to be removed and ended, also where a test fails half way. */
+const roots = new Set<string>();
+const tenants = new Set<ChildProcess>();
+
+/** Ends all tenants and removes all file servers of this test file. */
+export async function stopFileServers(): Promise<void> {
+  await endTenants();
+  for (const root of roots) rmSync(root, { recursive: true, force: true });
+}
+
+/** Ends the tenants of one test. */
+export async function endTenants(): Promise<void> {
+  for (const tenant of tenants) await endOf(tenant);
+}
+
 export type FileServerOfTest = Awaited<ReturnType<typeof startFileServer>>;
 
 /** Makes areas, eyes and hands; `recorded` is what PostgreSQL would hold, by uid. */
 export async function startFileServer() {
   const root = mkdtempSync(join(tmpdir(), 'chamberlain-files-'));
+  roots.add(root);
   chmodSync(root, 0o755);
   for (const folder of ['project', 'home', 'skel', 'victim']) mkdirSync(join(root, folder), 0o755);
   const files = {
@@ -44,7 +60,7 @@ export async function startFileServer() {
   await prepareFileAreas(files);
   const recorded = new Map<number, { epoch: number; verifier: string }>();
   const passwords: string[] = [];
-  const onRecord = { then: async (): Promise<void> => {} };
+  const beforeRecord = { act: async (): Promise<void> => {} };
   const eyes = openFilesEyes(files);
   const hands = openFilesHands(files, {
     newPassword() {
@@ -52,7 +68,7 @@ export async function startFileServer() {
       return passwords.at(-1)!;
     },
     async recordVerifier(uid, epoch, verifier) {
-      await onRecord.then();
+      await beforeRecord.act();
       recorded.set(uid, { epoch, verifier });
     },
   });
@@ -121,7 +137,7 @@ export async function startFileServer() {
     files,
     recorded,
     passwords,
-    onRecord,
+    beforeRecord,
     eyes,
     hands,
     tool,
@@ -134,7 +150,6 @@ export async function startFileServer() {
       ...readdirSync(join(root, 'home/.chamberlain')),
     ],
     do: async (action: Action) => await hands.do(action),
-    stop: () => rmSync(root, { recursive: true, force: true }),
   };
 }
 
@@ -152,9 +167,9 @@ export function ownership(path: string): string {
   return `${uid}:${gid} ${(mode & 0o7777).toString(8)}`;
 }
 
-const asTenant = (uid: number, gid: number) => [
-  ...['--reuid', String(uid), '--regid', String(gid), '--clear-groups', '--'],
-];
+/** The tenant dies with the test, whatever ends that. */
+const asTenant = (uid: number, gid: number) =>
+  `--reuid ${uid} --regid ${gid} --clear-groups --pdeathsig KILL --`.split(' ');
 
 /** Runs a shell script as an account, in a directory, to its end. */
 export function runAs(uid: number, gid: number, cwd: string, script: string): string {
@@ -176,6 +191,7 @@ export async function startAs(uid: number, cwd: string, program: string): Promis
     cwd,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  tenants.add(child);
   const lines: string[] = [];
   await new Promise<void>((resolve, reject) => {
     child.on('error', reject);
@@ -194,6 +210,7 @@ export interface Tenant {
 }
 
 async function endOf(child: ChildProcess): Promise<void> {
+  tenants.delete(child);
   if (child.exitCode !== null || child.signalCode !== null) return;
   const closed = new Promise((resolve) => child.once('close', resolve));
   child.kill('SIGKILL');

@@ -10,14 +10,19 @@ import {
   readlinkSync,
   renameSync,
   rmdirSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { codeOf } from '../../src/errors.ts';
 import { parseCredentialsFile, verifierOf } from '../../src/model/credentials.ts';
-import { failureOf, ownership, runAs, startFileServer } from './file-server.ts';
+import { failureOf, ownership, runAs, startFileServer, stopFileServers } from './file-server.ts';
 import type { FileServerOfTest } from './file-server.ts';
+
+/** A module as a script of its own imports it. */
+const source = (file: string) =>
+  JSON.stringify(new URL(`../../src/edges/${file}`, import.meta.url).href);
 
 let server: FileServerOfTest;
 let madeTool: FileServerOfTest['madeTool'];
@@ -27,7 +32,7 @@ beforeAll(async () => {
   server = await startFileServer();
   ({ madeTool, linesOf } = server);
 });
-afterAll(() => server.stop());
+afterAll(stopFileServers);
 
 describe('a home', () => {
   test('of a tool is made with folders and credentials, and a second run does nothing', async () => {
@@ -133,7 +138,7 @@ describe('a home', () => {
     writeFileSync(`${staged}/cut.home/rest`, '');
     writeFileSync(`${staged}/cut.credentials`, 'half a secr');
     await server.converge(server.tool('cut', 52010));
-    expect(readdirSync(server.path('project/cut')).sort()).toEqual([
+    expect(readdirSync(server.path('project/cut')).toSorted()).toEqual([
       'logs',
       'public_html',
       'replica.my.cnf',
@@ -177,7 +182,7 @@ describe('an area', () => {
     expect(codeOf(await failureOf(other.survey(wanted)))).toBe('BACKEND_UNREADABLE');
     const { steps } = await server.survey(wanted);
     expect(codeOf(await failureOf(other.do(steps[0]!.action)))).toBe('BACKEND_UNAVAILABLE');
-    other.stop();
+    rmSync(other.root, { recursive: true });
     expect(codeOf(await failureOf(other.survey(wanted)))).toBe('BACKEND_UNREADABLE');
   });
 
@@ -193,7 +198,6 @@ describe('an area', () => {
     const { steps } = await server.survey(wanted);
     expect(codeOf(await failureOf(other.do(steps[0]!.action)))).toBe('STEP_FAILED');
     expect(existsSync(other.path('project/bot'))).toBe(false);
-    other.stop();
   });
 
   test('is surveyed in the order that was asked, whatever is absent', async () => {
@@ -234,8 +238,6 @@ describe('an area', () => {
 
   test('on a file system without ACLs has homes without, and no drift', () => {
     // In a mount namespace of its own; ramfs keeps no extended attributes.
-    const source = (file: string) =>
-      JSON.stringify(new URL(`../../src/edges/${file}`, import.meta.url).href);
     const script = `
       import { prepareFileAreas } from ${source('file-acls.ts')};
       import { openFilesHands } from ${source('file-hands.ts')};

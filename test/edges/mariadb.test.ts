@@ -33,6 +33,10 @@ const opened: Connection[] = [];
 
 beforeAll(async () => {
   world = await openWorld('mariadb', { needs: ['mariadb'], own: true });
+  // Lax servers, where GRANT makes accounts without a password: the hands must not rely on the mode.
+  for (const { socket } of [world.replica, world.tools]) {
+    await administer(socket, "SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'");
+  }
   realm = realmOf(world.config);
   eyes = openDatabasesEyes(world.config.databases.servers, login('databases-eyes'));
   hands = openDatabasesHands(world.config.databases.servers, login('databases'), readVerifier);
@@ -297,9 +301,10 @@ describe('eyes', () => {
       'replica',
       uids.map((uid) => `s${uid}`),
     );
-    expect(
-      [...users].map(([user, [account]]) => [user, account?.maxUserConnections]).toSorted(),
-    ).toEqual(made.map((uid) => [`s${uid}`, uid]));
+    const limits = [...users].map(([user, [account]]) => `${user} ${account?.maxUserConnections}`);
+    expect(limits.toSorted((a, b) => a.localeCompare(b))).toEqual(
+      made.map((uid) => `s${uid} ${uid}`),
+    );
     await administer(world.replica.socket, `DROP USER ${made.map((uid) => `s${uid}`).join(', ')}`);
   });
 

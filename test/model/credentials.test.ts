@@ -55,6 +55,12 @@ describe('verifier', () => {
   });
 });
 
+/** Makes a password from a source whose first byte is the given one, and all others are 0. */
+function begunWith(first: number): string {
+  const bytes = [first, ...Array.from({ length: 255 }, () => 0)];
+  return makePassword((sizeBytes) => Uint8Array.from(bytes.splice(0, sizeBytes)));
+}
+
 describe('password', () => {
   test('has 32 letters and digits, another one each time', () => {
     const made = Array.from({ length: 100 }, () => makePassword(randomBytes));
@@ -63,10 +69,6 @@ describe('password', () => {
   });
 
   test('favours no character: bytes beyond the last whole alphabet are thrown away', () => {
-    const begunWith = (first: number) => {
-      const bytes = [first, ...Array.from({ length: 255 }, () => 0)];
-      return makePassword((sizeBytes) => Uint8Array.from(bytes.splice(0, sizeBytes)));
-    };
     for (let byte = 248; byte < 256; byte += 1) expect(begunWith(byte)).toBe('A'.repeat(32));
     const letters = Array.from({ length: 248 }, (_, byte) => begunWith(byte).charAt(0));
     const each = letters.map((letter) => letters.filter((other) => other === letter).length);

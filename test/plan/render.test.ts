@@ -101,7 +101,7 @@ test('a plan with nothing in it says so', () => {
 
 test('the digest knows the order of steps, not the order of fields', () => {
   const [first, second] = DIRECTORY.steps as [Step, Step, Step];
-  const shuffled = Object.fromEntries(Object.entries(first).reverse()) as unknown as Step;
+  const shuffled = Object.fromEntries(Object.entries(first).toReversed()) as unknown as Step;
   expect(digestSteps([shuffled, second], sha256Hex)).toBe(digestSteps([first, second], sha256Hex));
   expect(digestSteps([second, first], sha256Hex)).not.toBe(digestSteps([first, second], sha256Hex));
 });

@@ -3,8 +3,9 @@ import { execFile } from 'node:child_process';
 import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { parseCredentialsFile, verifierOf } from '../../src/model/credentials.ts';
-import { administer, asSuperuser, type World } from '../stack.ts';
+import { administer, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 
 const run = promisify(execFile);
@@ -60,16 +61,32 @@ export async function changeDirectory(
   ]);
 }
 
+const pools = new WeakMap<World, pg.Pool>();
+
+/** Connections as PostgreSQL's superuser; they end by themselves, so that a server may be stopped. */
+function poolOf(world: World): pg.Pool {
+  let pool = pools.get(world);
+  if (pool === undefined) {
+    const { host, port } = world.postgres;
+    pool = new pg.Pool({
+      ...{ host, port, user: 'postgres', database: world.config.postgres.database },
+      ...{ max: 4, idleTimeoutMillis: 1000, allowExitOnIdle: true },
+      ...{ connectionTimeoutMillis: 5000, query_timeout: 10_000 },
+    });
+    pool.on('error', () => {});
+    pools.set(world, pool);
+  }
+  return pool;
+}
+
 /** Rows of our PostgreSQL, read as its superuser. */
 export async function query<Row = Record<string, unknown>>(
   world: World,
   sql: string,
   values: unknown[] = [],
 ): Promise<Row[]> {
-  return asSuperuser(world.postgres, world.config.postgres.database, async (client) => {
-    const { rows } = await client.query(sql, values);
-    return rows as Row[];
-  });
+  const { rows } = await poolOf(world).query(sql, values);
+  return rows as Row[];
 }
 
 /** Waits until every subject is applied in every role. What is parked never is. */
@@ -96,18 +113,20 @@ export async function dumpTables(
   world: World,
   without: readonly string[] = OF_REFUSALS,
 ): Promise<Record<string, string[]>> {
-  return asSuperuser(world.postgres, world.config.postgres.database, async (client) => {
-    const tables = await client.query(
-      `SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
-    );
-    const dump: Record<string, string[]> = {};
-    for (const { tablename } of tables.rows as { tablename: string }[]) {
-      if (without.includes(tablename)) continue;
-      const rows = await client.query(`SELECT to_jsonb(t)::text AS row FROM "${tablename}" t ORDER BY 1`);
-      dump[tablename] = (rows.rows as { row: string }[]).map(({ row }) => row);
-    }
-    return dump;
-  });
+  const tables = await query<{ tablename: string }>(
+    world,
+    `SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`,
+  );
+  const kept = tables.map(({ tablename }) => tablename).filter((table) => !without.includes(table));
+  const rows = await query<{ name: string; row: string }>(
+    world,
+    kept
+      .map((table) => `SELECT '${table}' AS name, to_jsonb(t)::text AS row FROM "${table}" t`)
+      .join(' UNION ALL ') + ' ORDER BY 1, 2',
+  );
+  const dump: Record<string, string[]> = Object.fromEntries(kept.map((table) => [table, []]));
+  for (const { name, row } of rows) dump[name]?.push(row);
+  return dump;
 }
 
 /** Where the home of a tool or person lies on this machine. */

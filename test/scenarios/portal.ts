@@ -2,9 +2,15 @@
  * A portal for tests, written as a stranger would who has only the format: it signs with nothing but
  * node:crypto, sends by BullMQ, and listens to its events one at a time.
  */
-import { createPublicKey, generateKeyPairSync, randomUUID, sign, type KeyObject } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomUUID,
+  sign,
+  type KeyObject,
+} from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createPrivateKey } from 'node:crypto';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { World } from '../stack.ts';
@@ -87,14 +93,15 @@ function publicPem(key: KeyObject): string {
   return createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString();
 }
 
-/** A token with any header and claims: RFC 7515 section 5.1, RFC 8037 section 3.1. */
+/** A token with any header and claims (or their JSON): RFC 7515 section 5.1, RFC 8037 section 3.1. */
 export function signClaims(
   key: KeyObject,
   header: Record<string, unknown>,
-  claims: Record<string, unknown>,
+  claims: Record<string, unknown> | string,
 ): string {
-  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const text = `${part(header)}.${part(claims)}`;
+  const part = (text: string) => Buffer.from(text).toString('base64url');
+  const claimsText = typeof claims === 'string' ? claims : JSON.stringify(claims);
+  const text = `${part(JSON.stringify(header))}.${part(claimsText)}`;
   return `${text}.${sign(null, Buffer.from(text), key).toString('base64url')}`;
 }
 

@@ -252,7 +252,7 @@ describe('database-account', () => {
     ],
     [
       'wants nothing for a person who never had credentials',
-      { realmMember: false, everAdmitted: false, credentials: undefined as never },
+      { realmMember: false, everAdmitted: false, credentials: undefined },
       [account()],
       [],
     ],

@@ -54,10 +54,12 @@ export function entry(ref: AnyRef, attributes: Attributes): DirectoryEntry {
   return { ref, attributes };
 }
 
-/** One line a step, `effect object: change`, then one a finding, `CODE object`. */
+/** One line a step, `effect object: change`, then one a finding, `CODE object (advisory)`. */
 export function linesOf({ steps, findings }: TargetPlan): string[] {
   return [
     ...steps.map((step) => `${step.effect} ${step.object}: ${step.change}`),
-    ...findings.map((finding) => `${finding.code} ${finding.object}`),
+    ...findings.map(
+      ({ code, object, advisory }) => `${code} ${object}${advisory ? ' (advisory)' : ''}`,
+    ),
   ];
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Attributes } from '../../src/plan/action.ts';
-import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
 import { sudoRule } from '../../src/targets/sudo-rule.ts';
 import { entry, linesOf, REALM, tool } from './directory-cases.ts';
 
@@ -16,9 +16,13 @@ const SHAPE: Attributes = {
 };
 const rule = (changes: Attributes = {}) =>
   entry('sudoRules/cn=runas-tools.bot', { ...SHAPE, ...changes });
-const planned = (changes: Parameters<typeof tool>[0], have: DirectoryEntry[]) => {
+const planned = (
+  changes: Parameters<typeof tool>[0],
+  rules: DirectoryEntry[],
+  namesakes = false,
+) => {
   const wanted = tool(changes);
-  return sudoRule.plan(sudoRule.want(wanted, REALM), have, wanted);
+  return sudoRule.plan(sudoRule.want(wanted, REALM), { rules, namesakes }, wanted);
 };
 
 describe('sudo-rule', () => {
@@ -74,7 +78,34 @@ describe('sudo-rule', () => {
     });
   });
 
-  test('is not acted on while the group or the account that it names is another’s', () => {
-    expect(sudoRule.needs).toEqual(['unix-group', 'unix-account']);
+  test('makes no rule while the name is another’s, but takes and mends one', () => {
+    expect(linesOf(planned({}, [], true))).toEqual([]);
+    expect(linesOf(planned({ state: 'disabled' }, [rule()], true))).toHaveLength(1);
+    expect(linesOf(planned({}, [rule({ sudoUser: ['%tools.bot', 'eve'] })], true))).toHaveLength(1);
   });
+
+  test('waits for no other target, since taking a rule away must not', () => {
+    expect(sudoRule.needs).toEqual([]);
+  });
+
+  test.each<[string, DirectoryEntry[], boolean]>([
+    ['there is none', [], false],
+    ['both are ours', [ours('toolGroups/cn=tools.bot'), ours('toolAccounts/uid=tools.bot')], false],
+    ['the group has another number', [{ ...ours('groups/cn=tools.bot', '7') }], true],
+    ['the account has another number', [ours('dn:uid=tools.bot,o=far', '0')], true],
+  ])(
+    'looks for an account and a group of the name before it makes one: %s',
+    async (_, found, is) => {
+      const eyes: Partial<DirectoryEyes> = {
+        find: ({ place }) => Promise.resolve(place === 'sudoRules' ? [] : found),
+      };
+      expect(await sudoRule.observe(eyes as DirectoryEyes, [tool()], REALM)).toEqual([
+        { rules: [], namesakes: is },
+      ]);
+    },
+  );
 });
+
+function ours(ref: DirectoryEntry['ref'], number = '50001'): DirectoryEntry {
+  return entry(ref, { uid: [], cn: ['tools.bot'], uidNumber: [], gidNumber: [number] });
+}

@@ -154,7 +154,7 @@ describe('unix-account', () => {
       'locks ours even where another has our number',
       person({ state: 'suspended' }),
       [alice(), entry('dn:uid=eve,o=far', { ...PERSON, uid: ['eve'] })],
-      [`revoke ${ALICE}: ${LOCKING}`, 'ID_FOREIGN uid=eve,o=far'],
+      [`revoke ${ALICE}: ${LOCKING}`, 'ID_FOREIGN uid=eve,o=far (advisory)'],
     ],
   ])('%s', (_, wanted, have, lines) => {
     expect(linesOf(planned(wanted, have))).toEqual(lines);

@@ -1,0 +1,61 @@
+/**
+ * The floor of the load: what directory, disk and database servers themselves take for N tools. The
+ * same entries, folders, files, accounts and grants, on the same servers, made by plain loops side
+ * by side that read nothing, record nothing and ask nobody.
+ */
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { run } from '../dev/servers/daemon.ts';
+import { administer } from '../dev/servers/mariadb.ts';
+import { verifierOf } from '../src/model/credentials.ts';
+import type { FloorFiles } from './floor-files.ts';
+import { MAKER } from './idle.ts';
+import { FLOOR_IDS, type MeasuredRealm } from './realm.ts';
+import { accountStatements, type ShapedTool, toolEntries } from './shapes.ts';
+
+/** How long each loop took for all tools, in milliseconds. */
+export type Floor = Record<'directory' | 'homes' | 'replica' | 'toolsdb', number>;
+
+/** Runs the loops side by side; the slowest is the floor. */
+export async function measureFloor(realm: MeasuredRealm, count: number): Promise<Floor> {
+  const tools = Array.from({ length: count }, (_, n): ShapedTool => ({
+    name: `floor-${n}`,
+    uid: FLOOR_IDS.last - n,
+    maintainers: [MAKER],
+  }));
+  const ldif = tools.map((tool) => toolEntries(tool, realm)).join('');
+  const { replica, tools: toolsdb } = realm.stack;
+  const sqlFor = (kind: 'replica' | 'toolsdb') =>
+    tools.map(({ uid }) => accountStatements(`s${uid}`, kind, verifierOf('floor'))).join('');
+  const [replicaSql, toolsdbSql] = [sqlFor('replica'), sqlFor('toolsdb')];
+  const [directory, homes, onReplica, onToolsdb] = await Promise.all([
+    timed(() => addEntries(realm, ldif)),
+    makeHomes(realm, tools),
+    timed(() => administer(replica.socket, replicaSql)),
+    timed(() => administer(toolsdb.socket, toolsdbSql)),
+  ]);
+  return { directory, homes, replica: onReplica, toolsdb: onToolsdb };
+}
+
+async function timed(act: () => Promise<unknown>): Promise<number> {
+  const begin = performance.now();
+  await act();
+  return performance.now() - begin;
+}
+
+/** As the role itself binds; ldapadd is faster than the npm client, one operation after another. */
+async function addEntries({ stack, config }: MeasuredRealm, ldif: string): Promise<void> {
+  const account = `cn=directory,ou=chamberlain,${config.ldap.base}`;
+  const password = join(config.secrets, 'ldap-directory');
+  const words = ['-x', '-H', stack.slapd.uri, '-D', account, '-y', password];
+  await run('/usr/bin/ldapadd', words, { input: ldif });
+}
+
+function makeHomes({ config }: MeasuredRealm, tools: readonly ShapedTool[]): Promise<number> {
+  const workerData: FloorFiles = { area: config.files.root + config.files.toolHomes, tools };
+  const thread = new Worker(new URL('floor-files.ts', import.meta.url), { workerData });
+  return new Promise((resolve, reject) => {
+    thread.once('message', resolve);
+    thread.once('error', reject);
+  });
+}

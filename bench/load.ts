@@ -1,0 +1,203 @@
+/**
+ * Many tools asked for at once: how long until the last is ready, what each process used for it, and
+ * how long an access.revoke takes meanwhile, as a login host would see it in the directory.
+ */
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Attribute, Change, Client } from 'ldapts';
+import { adminDn } from '../deploy/ldap/render.ts';
+import { quantile } from './figure.ts';
+import { admit, MAKER, toolRequest } from './idle.ts';
+import type { Portal, Signed } from './portal.ts';
+import { cpuSeconds, peakMemoryMib, serverPid } from './processes.ts';
+import { type MeasuredRealm, STEWARD, type Work } from './realm.ts';
+
+/** A load that makes no tool for so long has failed. */
+const STALL_MS = 30_000;
+const LOOK_EVERY_MS = 2;
+
+export interface Load {
+  seconds: number;
+  /** from `Queue.add` of each access.revoke until the member value is gone, ms */
+  revokeMs: number[];
+  /** a plain write to the directory beside each of them, ms */
+  plainWriteMs: number[];
+  /** CPU seconds over the load */
+  cpu: Record<string, number>;
+  peakMemoryMib: number;
+  /** how many statements, commits and jobs a tool cost */
+  perTool: Record<string, number>;
+}
+
+/** Queues `count` tools at once, and takes access away from `revokes` people meanwhile. */
+export async function runLoad(
+  realm: MeasuredRealm,
+  portal: Portal,
+  work: Work,
+  { count, revokes, say }: { count: number; revokes: number; say: (line: string) => void },
+): Promise<Load> {
+  const people = Array.from({ length: revokes }, (_, n) => `leaver-${n}`);
+  for (const person of people) await admit(portal, person);
+  const revocations = await Promise.all(
+    people.map((person) => portal.sign(STEWARD, { kind: 'access.revoke', person })),
+  );
+  const requests: Signed[] = [];
+  for (let n = 0; n < count; n++) requests.push(await portal.sign(MAKER, toolRequest(`load-${n}`)));
+
+  const awaited = new Set(requests.map(({ jti }) => jti));
+  let lastAt = performance.now();
+  portal.onHeard(({ event, jti = '' }) => {
+    if (event === 'tool.ready' && awaited.delete(jti)) lastAt = performance.now();
+  });
+  const directory = await openOwnEyes(realm);
+  const counters = await readCounters(realm);
+  const before = readCpu(realm, work);
+  const begin = performance.now();
+  const load: Omit<Load, 'seconds' | 'cpu' | 'peakMemoryMib' | 'perTool'> = {
+    revokeMs: [],
+    plainWriteMs: [],
+  };
+  try {
+    lastAt = begin;
+    await portal.send(requests);
+    let said = begin;
+    const until = async (ready: number) => {
+      while (count - awaited.size < ready) {
+        await sleep(LOOK_EVERY_MS * 5);
+        if (performance.now() - lastAt > STALL_MS) {
+          throw new Error(`${awaited.size} of ${count} tools are not ready, and none was for 30 s`);
+        }
+        if (performance.now() - said > 2000) {
+          said = performance.now();
+          say(`${count - awaited.size} of ${count} tools are ready`);
+        }
+      }
+    };
+    for (const [n, request] of revocations.entries()) {
+      // spread over the first nine tenths
+      await until(Math.floor((count * 0.9 * n) / revokes));
+      const asked = performance.now();
+      await portal.send([request], { urgent: true });
+      await directory.untilGone(people[n] as string, asked + STALL_MS);
+      load.revokeMs.push(performance.now() - asked);
+      load.plainWriteMs.push(await directory.write(String(n)));
+    }
+    await until(count);
+  } finally {
+    await directory.close();
+  }
+  const after = readCpu(realm, work);
+  const counted = await readCounters(realm);
+  return {
+    ...load,
+    seconds: (lastAt - begin) / 1000,
+    cpu: Object.fromEntries(
+      Object.entries(after).map(([name, seconds]) => [name, seconds - (before[name] ?? 0)]),
+    ),
+    peakMemoryMib: peakMemoryMib(work.pid),
+    perTool: Object.fromEntries(
+      Object.entries(counted).map(([name, total]) => [name, (total - (counters[name] ?? 0)) / count]),
+    ),
+  };
+}
+
+function readCpu({ stack }: MeasuredRealm, work: Work): Record<string, number> {
+  return {
+    'chamberlain work': cpuSeconds(work.pid),
+    'the portal (this benchmark)': process.cpuUsage().user / 1e6 + process.cpuUsage().system / 1e6,
+    PostgreSQL: cpuSeconds(serverPid(stack.postgres)),
+    Redis: cpuSeconds(serverPid(stack.redis)),
+    slapd: cpuSeconds(serverPid(stack.slapd)),
+    'MariaDB replica': cpuSeconds(serverPid(stack.replica)),
+    'MariaDB toolsdb': cpuSeconds(serverPid(stack.tools)),
+  };
+}
+
+/** PostgreSQL counts with a second's delay at the most, so it is given one. */
+async function readCounters(realm: MeasuredRealm): Promise<Record<string, number>> {
+  await sleep(1200);
+  const client = await realm.connect();
+  try {
+    const { rows } = await client.query<Record<string, string>>(
+      `SELECT xact_commit AS "transactions (PostgreSQL)",
+         (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables) AS "rows written (PostgreSQL)",
+         (SELECT wal_sync FROM pg_stat_wal) AS "fsyncs of the log (PostgreSQL)",
+         (SELECT wal_bytes / 1024 FROM pg_stat_wal) AS "KiB of log (PostgreSQL)"
+       FROM pg_stat_database WHERE datname = current_database()`,
+    );
+    return Object.fromEntries(
+      Object.entries(rows[0] ?? {}).map(([name, value]) => [name, Number(value)]),
+    );
+  } finally {
+    await client.end();
+  }
+}
+
+interface OwnEyes {
+  /** Looks again and again until the person is no member of the realm group. */
+  untilGone(person: string, deadline: number): Promise<void>;
+  /** Writes to an entry of its own; returns how long that took. */
+  write(text: string): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** A connection to the directory beside the product's, as its administrator. */
+async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
+  const path = decodeURIComponent(stack.slapd.uri.slice('ldapi://'.length));
+  const client = new Client({
+    url: 'ldap://localhost',
+    timeout: STALL_MS,
+    createConnection: (() => connect({ path })) as unknown as typeof connect,
+  });
+  const { base } = config.ldap;
+  await client.bind(adminDn(base), readFileSync(join(config.secrets, 'ldap-admin'), 'utf8'));
+  const own = `cn=bench,${base}`;
+  await client.add(own, { objectClass: ['top', 'applicationProcess'], cn: 'bench' });
+  return {
+    async untilGone(person, deadline) {
+      const group = `cn=project-${config.realm},ou=groups,${base}`;
+      const filter = `(member=uid=${person},ou=people,${base})`;
+      for (;;) {
+        const { searchEntries } = await client.search(group, { scope: 'base', filter, attributes: ['1.1'] });
+        if (searchEntries.length === 0) return;
+        if (performance.now() > deadline) throw new Error(`${person} still has access`);
+        await sleep(LOOK_EVERY_MS);
+      }
+    },
+    async write(text) {
+      const begin = performance.now();
+      await client.modify(own, [
+        new Change({ operation: 'replace', modification: new Attribute({ type: 'description', values: [text] }) }),
+      ]);
+      return performance.now() - begin;
+    },
+    async close() {
+      await client.del(own).catch(() => {});
+      await client.unbind();
+    },
+  };
+}
+
+/** Where the processors' time went, as a table. */
+export function renderCpu(load: Load, count: number): string {
+  const all = Object.values(load.cpu).reduce((sum, seconds) => sum + seconds, 0);
+  const row = (name: string, seconds: number) =>
+    `${seconds.toFixed(1).padStart(8)}${((seconds / count) * 1000).toFixed(2).padStart(10)}` +
+    `${((100 * seconds) / all).toFixed(0).padStart(6)} %  ${name}`;
+  return [
+    `Processor time over the load of ${load.seconds.toFixed(1)} s:`,
+    ' seconds ms a tool',
+    ...Object.entries(load.cpu)
+      .sort(([, a], [, b]) => b - a)
+      .map(([name, seconds]) => row(name, seconds)),
+    row(`all of it: ${(all / load.seconds).toFixed(2)} processors busy`, all),
+    'A tool cost:',
+    ...Object.entries(load.perTool).map(([name, value]) => `${value.toFixed(1).padStart(8)}  ${name}`),
+  ].join('\n');
+}
+
+export function p95(samples: readonly number[]): number {
+  return quantile(samples, 0.95);
+}

@@ -1,0 +1,54 @@
+/** Fills the directory: offline with slapadd, which checks the schema but waits for no disk. */
+import { join } from 'node:path';
+import { run, startServer, stopServer } from '../dev/servers/daemon.ts';
+import type { Population } from './population.ts';
+import {
+  keyLine,
+  maintainersOf,
+  PEOPLE_FIRST,
+  personName,
+  toolName,
+  TOOLS_FIRST,
+} from './population-names.ts';
+import type { MeasuredRealm } from './realm.ts';
+import { personDn, personEntry, toolEntries } from './shapes.ts';
+
+const MEMBERS_AT_ONCE = 2000;
+
+export async function fillDirectory(
+  realm: MeasuredRealm,
+  { people, tools }: Population,
+): Promise<void> {
+  const { slapd } = realm.stack;
+  const { base } = realm.config.ldap;
+  const range = (count: number) => Array.from({ length: count }, (_, n) => n);
+  const person = (n: number) => ({ name: personName(n), uid: PEOPLE_FIRST + n, key: keyLine(n) });
+  const tool = (n: number) => ({
+    name: toolName(n),
+    uid: TOOLS_FIRST + n,
+    maintainers: maintainersOf(n, people).map(personName),
+  });
+  const ldif = [
+    ...range(people).map((n) => personEntry(person(n), realm)),
+    ...range(tools).map((n) => toolEntries(tool(n), realm)),
+  ].join('');
+  await stopServer(slapd);
+  const folder = slapd.folder;
+  const words = ['-q', '-F', join(folder, 'config'), '-n', '1'];
+  await run('/usr/sbin/slapadd', words, { input: ldif });
+  await startServer(slapd); // gives the files back to the server's user
+
+  const group = `dn: cn=project-${realm.config.realm},ou=groups,${base}\nchangetype: modify\nadd: member\n`;
+  const changes = range(Math.ceil(people / MEMBERS_AT_ONCE)).map(
+    (chunk) =>
+      group +
+      range(Math.min(MEMBERS_AT_ONCE, people - chunk * MEMBERS_AT_ONCE))
+        .map((n) => `member: ${personDn(personName(chunk * MEMBERS_AT_ONCE + n), realm)}\n`)
+        .join(''),
+  );
+  const account = `cn=directory,ou=chamberlain,${base}`;
+  const password = join(realm.config.secrets, 'ldap-directory');
+  await run('/usr/bin/ldapmodify', ['-x', '-H', slapd.uri, '-D', account, '-y', password], {
+    input: changes.join('\n'),
+  });
+}

@@ -1,0 +1,87 @@
+/**
+ * The benchmarks: `npm run bench -- chain`. Starts servers of its own, and ends them.
+ *
+ * Standard output has the figures (with `--json` one object a line), standard error what is going on.
+ */
+import { mkdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { renderTable } from '../src/bin/table.ts';
+import { FULL, measureChain, QUICK } from './chain.ts';
+import type { Figure } from './figure.ts';
+
+const USAGE = `usage: npm run bench -- chain [--json] [--quick] [--profile] [--dir DIR]
+
+  --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
+  --quick    few of everything, to try the benchmark itself; its figures are void
+  --profile  also a CPU profile of \`chamberlain work\` under the load, told by package and function
+  --dir DIR  where the servers' data lies: the disk that is measured (default: ${tmpdir()})
+
+Exit: 0 none falls short · 1 one falls short, or could not be measured · 2 wrong usage
+`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+    profile: { type: 'boolean', default: false },
+    dir: { type: 'string', default: tmpdir() },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+
+if (values.help || positionals.join(' ') !== 'chain') {
+  (values.help ? process.stdout : process.stderr).write(USAGE);
+  process.exit(values.help ? 0 : 2);
+}
+
+const begin = performance.now();
+const parent = resolve(values.dir);
+mkdirSync(parent, { recursive: true });
+// The servers are ended by the way out of measureChain; a signal only makes what it waits for fail.
+const interrupted = new Promise<never>((_, reject) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => reject(new Error(`ended by ${signal}`)));
+  }
+});
+interrupted.catch(() => {});
+
+try {
+  const figures = await measureChain({
+    size: values.quick ? QUICK : FULL,
+    parent,
+    profileDir: values.profile ? join(parent, `chamberlain-profile-${process.pid}`) : undefined,
+    void: values.quick ? '--quick: too few to say anything' : undefined,
+    interrupted,
+    say: (line) => {
+      const seconds = ((performance.now() - begin) / 1000).toFixed(0).padStart(4);
+      process.stderr.write(`${seconds} s  ${line}\n`);
+    },
+    show: (text) => (values.json ? process.stderr : process.stdout).write(`${text}\n\n`),
+  });
+  print(figures);
+  process.exitCode = figures.some(({ holds }) => holds === false) ? 1 : 0;
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.stack : String(error)}\n`);
+  process.exitCode = 1;
+}
+
+function print(figures: readonly Figure[]): void {
+  if (values.json) {
+    process.stdout.write(figures.map((figure) => `${JSON.stringify(figure)}\n`).join(''));
+    return;
+  }
+  const rows = figures.map(({ figure, value, unit, floor, ratio, goal, holds, void: why }) => [
+    figure,
+    value,
+    floor,
+    ratio,
+    goal,
+    holds === null ? `void: ${why}` : holds ? 'holds' : `falls short${why === undefined ? '' : `: ${why}`}`,
+    unit,
+  ]);
+  const headings = ['FIGURE', 'VALUE', 'FLOOR', 'RATIO', 'GOAL', 'VERDICT', 'UNIT'];
+  process.stdout.write(`${renderTable(headings, rows)}\n`);
+}

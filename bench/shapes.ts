@@ -1,0 +1,102 @@
+/**
+ * What a tool is on the servers, as LDIF and SQL: floors and fillings make by hand what the targets
+ * make, so this says it once more, on purpose.
+ */
+import type { MeasuredRealm } from './realm.ts';
+
+export interface ShapedTool {
+  name: string;
+  uid: number;
+  /** shell names */
+  maintainers: readonly string[];
+}
+
+export function personDn(shellName: string, { config }: MeasuredRealm): string {
+  return `uid=${shellName},ou=people,${config.ldap.base}`;
+}
+
+/** Group, account and sudo rule of a tool. */
+export function toolEntries(tool: ShapedTool, realm: MeasuredRealm): string {
+  const { name, uid, maintainers } = tool;
+  const { config } = realm;
+  const { base } = config.ldap;
+  const account = `${config.realm}.${name}`;
+  const dn = `uid=${account},ou=people,ou=servicegroups,${base}`;
+  const members = [dn, ...maintainers.map((person) => personDn(person, realm))];
+  return `dn: cn=${account},ou=servicegroups,${base}
+objectClass: groupOfNames
+objectClass: posixGroup
+cn: ${account}
+gidNumber: ${uid}
+${members.map((member) => `member: ${member}\n`).join('')}
+dn: ${dn}
+objectClass: top
+objectClass: person
+objectClass: posixAccount
+objectClass: shadowAccount
+uid: ${account}
+cn: ${account}
+sn: ${account}
+uidNumber: ${uid}
+gidNumber: ${uid}
+homeDirectory: ${config.files.toolHomes}/${name}
+loginShell: /bin/bash
+
+dn: cn=runas-${account},ou=sudoers,cn=${config.realm},ou=projects,${base}
+objectClass: sudoRole
+cn: runas-${account}
+sudoUser: %${account}
+sudoHost: ALL
+sudoCommand: ALL
+sudoOption: !authenticate
+sudoRunAsUser: ${account}
+
+`;
+}
+
+/** A person with one key. */
+export function personEntry(
+  person: { name: string; uid: number; key: string },
+  realm: MeasuredRealm,
+): string {
+  const { name, uid, key } = person;
+  const { config } = realm;
+  return `dn: ${personDn(name, realm)}
+objectClass: top
+objectClass: person
+objectClass: inetOrgPerson
+objectClass: ldapPublicKey
+objectClass: posixAccount
+uid: ${name}
+cn: The ${name}
+sn: The ${name}
+uidNumber: ${uid}
+gidNumber: ${config.ids.realmGid}
+homeDirectory: ${config.files.personHomes}/${name}
+loginShell: /bin/bash
+mail: ${name}@example.org
+sshPublicKey: ${key}
+
+`;
+}
+
+/** The statements that make a database account and give it what it may; each ends with `;`. */
+export function accountStatements(
+  user: string,
+  kind: 'replica' | 'toolsdb',
+  verifier: string,
+): string {
+  const account = `'${user}'@'%'`;
+  const grants =
+    kind === 'replica'
+      ? [`GRANT labsdbuser TO ${account}`, `SET DEFAULT ROLE labsdbuser FOR ${account}`]
+      : [
+          `GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO ${account}`,
+          `GRANT SELECT, SHOW VIEW ON \`%\\_p\`.* TO ${account}`,
+        ];
+  return [
+    `CREATE USER ${account} IDENTIFIED BY PASSWORD '${verifier}' WITH MAX_USER_CONNECTIONS 10`,
+    ...grants,
+    '',
+  ].join(';\n');
+}

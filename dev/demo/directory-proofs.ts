@@ -1,0 +1,119 @@
+/** Proves with ldapsearch what the requests have made in the directory. */
+import type { Numbers } from './numbers.ts';
+import { searchDirectory, type StackEnvironment } from './outside.ts';
+import { attempt, chapter, check, checkSame, remark } from './telling.ts';
+
+/** The entries' exact shapes: what is expected is all that may be there. */
+export async function proveDirectory(env: StackEnvironment, numbers: Numbers): Promise<void> {
+  chapter('The directory, as ldapsearch shows it');
+  const people = `ou=people,${env['LDAP_BASE']}`;
+  const toolAccounts = `ou=people,ou=servicegroups,${env['LDAP_BASE']}`;
+
+  const [alice] = await searchDirectory(env, '(uid=alice)');
+  remark([`dn: ${alice?.dn}`, ...(alice?.lines ?? [])].map((line) => line.slice(0, 90)).join('\n'));
+  const [key = ''] = (alice?.lines ?? []).filter((line) => line.startsWith('sshPublicKey: '));
+  await proveEntry(
+    env,
+    'alice: a person, the new address, one key left',
+    `uid=alice,${people}`,
+    `objectClass: inetOrgPerson
+     objectClass: ldapPublicKey
+     objectClass: person
+     objectClass: posixAccount
+     uid: alice
+     cn: Alice Arnold
+     sn: Alice Arnold
+     uidNumber: ${numbers.alice}
+     gidNumber: 500
+     homeDirectory: /home/alice
+     loginShell: /bin/bash
+     mail: alice@example.net
+     ${key}`,
+  );
+  check(
+    'her key is one canonical line, without its comment',
+    /^sshPublicKey: ssh-ed25519 [A-Za-z0-9+/]+=*$/.test(key),
+    `${key.slice(14, 40)}…`,
+  );
+  await proveTool(env, 'bridgebot', numbers.bridgebot, [
+    `uid=alice,${people}`,
+    `uid=bob,${people}`,
+    `uid=tools.bridgebot,${toolAccounts}`,
+  ]);
+  await proveTool(env, 'archivebot', numbers.archivebot, [
+    `uid=bob,${people}`,
+    `uid=tools.archivebot,${toolAccounts}`,
+    `uid=tools.bridgebot,${toolAccounts}`,
+  ]);
+  await attempt('the realm group', async () => {
+    const [group] = await searchDirectory(env, '(cn=project-tools)', 'member');
+    const seen = ['steward', 'alice', 'bob', 'carol', 'dave']
+      .filter((name) => group?.lines.includes(`member: uid=${name},${people}`))
+      .join(' ');
+    checkSame('the realm group: carol was refused, dave has left', seen, 'steward alice bob');
+  });
+}
+
+async function proveTool(
+  env: StackEnvironment,
+  name: string,
+  number: number,
+  members: readonly string[],
+): Promise<void> {
+  const base = env['LDAP_BASE'];
+  await proveEntry(
+    env,
+    `${name}: the group, and who is in it`,
+    `cn=tools.${name},ou=servicegroups,${base}`,
+    `objectClass: groupOfNames
+     objectClass: posixGroup
+     cn: tools.${name}
+     gidNumber: ${number}
+     ${members.map((dn) => `member: ${dn}`).join('\n')}`,
+  );
+  await proveEntry(
+    env,
+    `${name}: the account, uid = gid`,
+    `uid=tools.${name},ou=people,ou=servicegroups,${base}`,
+    `objectClass: person
+     objectClass: posixAccount
+     objectClass: shadowAccount
+     objectClass: top
+     uid: tools.${name}
+     cn: tools.${name}
+     sn: tools.${name}
+     uidNumber: ${number}
+     gidNumber: ${number}
+     homeDirectory: /data/project/${name}
+     loginShell: /bin/bash`,
+  );
+  await proveEntry(
+    env,
+    `${name}: the sudo rule, for its members alone`,
+    `cn=runas-tools.${name},ou=sudoers,cn=tools,ou=projects,${base}`,
+    `objectClass: sudoRole
+     cn: runas-tools.${name}
+     sudoUser: %tools.${name}
+     sudoHost: ALL
+     sudoCommand: ALL
+     sudoOption: !authenticate
+     sudoRunAsUser: tools.${name}`,
+  );
+}
+
+/** An entry has these lines, and no others. */
+async function proveEntry(
+  env: StackEnvironment,
+  what: string,
+  dn: string,
+  ldif: string,
+): Promise<void> {
+  await attempt(what, async () => {
+    const [rdn = ''] = dn.split(',');
+    const found = (await searchDirectory(env, `(${rdn})`)).find((entry) => entry.dn === dn);
+    if (found === undefined) throw new Error(`there is no entry ${dn}`);
+    const wanted = new Set(ldif.split('\n').map((line) => line.trim()));
+    const odd = [...wanted.symmetricDifference(new Set(found.lines))];
+    check(what, odd.length === 0, odd.length === 0 ? rdn : `not as it must be: ${odd.join(' · ')}`);
+  });
+}

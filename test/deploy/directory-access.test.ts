@@ -1,0 +1,281 @@
+/**
+ * What deploy/ldap allows each account, tried with OpenLDAP's own tools; their exit code is the LDAP result
+ * code (RFC 4511, appendix A): 19 constraintViolation, 49 invalidCredentials, 50 insufficientAccessRights.
+ */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { openWorld, type World } from '../stack.ts';
+
+const BASE = 'dc=example,dc=org';
+const PEOPLE = `ou=people,${BASE}`;
+const GROUPS = `ou=servicegroups,${BASE}`;
+const RULES = `ou=sudoers,cn=tools,ou=projects,${BASE}`;
+const REALM_GROUP = `cn=project-tools,ou=groups,${BASE}`;
+const DISABLED = `cn=disabled,ou=ppolicies,${BASE}`;
+
+let world: World;
+let uid: number;
+let toolId: number;
+
+type Account = 'directory' | 'directory-eyes' | 'keys-agent' | 'sssd' | 'admin';
+
+beforeAll(async () => {
+  world = await openWorld('directory access', { needs: ['slapd'] });
+  uid = world.config.ids.people[0]?.first ?? 0;
+  toolId = world.config.ids.tools[0]?.first ?? 0;
+  const made = [
+    person('alice', uid),
+    person('carol', uid + 1),
+    group('tools.bridge', toolId),
+    rule('tools.bridge'),
+    modify(REALM_GROUP, ['add', 'member', `uid=alice,${PEOPLE}`]),
+    modify(`cn=chamberlain,${BASE}`, ['replace', 'description', 'people=2']),
+  ];
+  for (const ldif of made) expect(await change('directory', ldif)).toBe(0);
+  const password = modify(`uid=carol,${PEOPLE}`, ['add', 'userPassword', 'lamplighter']);
+  expect(await change('admin', password)).toBe(0);
+});
+
+afterAll(async () => world.close());
+
+describe('the directory role', () => {
+  test.each([
+    ['a person with a number of the tools', () => person('eve', toolId), 19],
+    ['a person who is root', () => person('eve', 0), 19],
+    ['a person in the group of root', () => person('eve', uid + 5, 0), 19],
+    ['a person with the number of another', () => person('eve', uid), 19],
+    ['a person with the display name of another', () => person('eve', uid + 5, 500, 'Alice'), 19],
+    ['a tool group with a number below the range', () => group('tools.eve', 27), 19],
+    ['a tool group with the number of another', () => group('tools.eve', toolId), 19],
+    ['a group outside the realm', () => group('docker', toolId + 5), 50],
+    ['a rule for another tool than its name says', () => rule('tools.eve', 'tools.bridge'), 19],
+    ['a rule that names no account, and so means root', () => rule('tools.eve', undefined), 19],
+    ['a rule outside the realm', () => rule('docker'), 19],
+  ])('cannot add %s', async (_, ldif, code) => {
+    expect(await change('directory', ldif())).toBe(code);
+  });
+
+  test.each([
+    ['the number of a person', `uid=alice,${PEOPLE}`, 'replace', 'uidNumber', '0', 19],
+    ['the password of a person', `uid=alice,${PEOPLE}`, 'replace', 'userPassword', 'x', 50],
+    ['a second name into a group', `cn=tools.bridge,${GROUPS}`, 'add', 'cn', 'docker', 19],
+    ['the gid of the realm group', REALM_GROUP, 'replace', 'gidNumber', '27', 19],
+    ['the name of the realm group', REALM_GROUP, 'add', 'description', 'x', 50],
+    ['who may use a rule', runas('tools.bridge'), 'replace', 'sudoUser', 'ALL', 19],
+    ['a second account into a rule', runas('tools.bridge'), 'add', 'sudoRunAsUser', 'root', 19],
+    ['more options into a rule', runas('tools.bridge'), 'add', 'sudoOption', '!env_reset', 19],
+    ['a group into a rule', runas('tools.bridge'), 'add', 'sudoRunAsGroup', 'root', 19],
+    ['the tree itself', BASE, 'add', 'description', 'x', 50],
+    ['a bind account', `cn=sssd,ou=chamberlain,${BASE}`, 'replace', 'userPassword', 'x', 50],
+  ])('cannot write %s', async (_, dn, act, attribute, value, code) => {
+    expect(await change('directory', modify(dn, [act, attribute, value]))).toBe(code);
+  });
+
+  test('cannot take the account from a rule that is right: it would then mean root', async () => {
+    const dn = runas('tools.bridge');
+    const gone = modify(dn, ['delete', 'sudoRunAsUser', 'tools.bridge']);
+    expect(await change('directory', modify(dn, ['delete', 'sudoRunAsUser']))).toBe(50);
+    expect(await change('directory', modify(dn, ['replace', 'sudoRunAsUser']))).toBe(50);
+    for (const options of [[], ['-e', 'relax']]) {
+      expect(await change('directory', gone, options)).toBe(50);
+    }
+  });
+
+  test('may take a wrong account from a rule, and add the right one', async () => {
+    const dn = runas('tools.bridge');
+    const wrong = modify(dn, ['replace', 'sudoRunAsUser', 'root']);
+    expect(await change('admin', wrong, ['-e', 'relax'])).toBe(0);
+    const mended = modify(
+      dn,
+      ['delete', 'sudoRunAsUser', 'root'],
+      ['add', 'sudoRunAsUser', 'tools.bridge'],
+    );
+    expect(await change('directory', mended)).toBe(0);
+  });
+
+  test.each([
+    ['the number of a person', `uid=alice,${PEOPLE}`, 'replace', 'uidNumber', '0'],
+    ['the group of a person', `uid=alice,${PEOPLE}`, 'replace', 'gidNumber', '0'],
+    ['the number of a tool group', `cn=tools.bridge,${GROUPS}`, 'replace', 'gidNumber', '27'],
+    ['a second name of a tool group', `cn=tools.bridge,${GROUPS}`, 'add', 'cn', 'docker'],
+    ['the user of a rule', runas('tools.bridge'), 'add', 'sudoUser', 'ALL'],
+    ['the account of a rule', runas('tools.bridge'), 'add', 'sudoRunAsUser', 'root'],
+    ['the options of a rule', runas('tools.bridge'), 'add', 'sudoOption', '!env_reset'],
+    ['the order of a rule', runas('tools.bridge'), 'add', 'sudoOrder', '1'],
+  ])('cannot write %s by relaxing the constraints', async (_, dn, act, attribute, value) => {
+    const ldif = modify(dn, [act, attribute, value]);
+    expect(await change('directory', ldif, ['-e', 'relax'])).toBe(50);
+    expect(await change('directory', ldif, ['-e', 'manageDSAit'])).not.toBe(0);
+  });
+
+  test('cannot add an entry by relaxing the constraints', async () => {
+    for (const ldif of [person('eve', 0), group('tools.eve', 27), rule('tools.eve', undefined)]) {
+      expect(await change('directory', ldif, ['-e', 'relax'])).toBe(50);
+    }
+  });
+
+  test('cannot add a person with a password', async () => {
+    const ldif = `${person('eve', uid + 5)}userPassword: x\n`;
+    expect(await change('directory', ldif)).toBe(50);
+  });
+
+  test('locks an account and unlocks it, so that it can and cannot bind', async () => {
+    const carol = `uid=carol,${PEOPLE}`;
+    const locked = modify(
+      carol,
+      ['add', 'pwdPolicySubentry', DISABLED],
+      ['add', 'pwdAccountLockedTime', '000001010000Z'],
+    );
+    expect(await bind(carol, 'lamplighter')).toBe(0);
+    expect(await change('directory', locked)).toBe(0);
+    expect(await bind(carol, 'lamplighter')).toBe(49);
+    const unlocked = modify(
+      carol,
+      ['delete', 'pwdAccountLockedTime'],
+      ['delete', 'pwdPolicySubentry'],
+    );
+    expect(await change('directory', unlocked)).toBe(0);
+    expect(await bind(carol, 'lamplighter')).toBe(0);
+  });
+});
+
+describe('the accounts that only read', () => {
+  test.each(['directory-eyes', 'keys-agent', 'sssd'] as const)('%s writes nothing', async (who) => {
+    const key = modify(`uid=alice,${PEOPLE}`, ['replace', 'sshPublicKey', 'x']);
+    expect(await change(who, key)).toBe(50);
+    expect(await change(who, person('eve', uid + 5))).toBe(50);
+    expect(await change(who, `dn: uid=alice,${PEOPLE}\nchangetype: delete\n`)).toBe(50);
+    const marker = modify(`cn=chamberlain,${BASE}`, ['replace', 'description', 'people=0']);
+    expect(await change(who, marker)).toBe(50);
+  });
+
+  test('each sees of a person what it needs', async () => {
+    const seen = async (who: Account): Promise<string[]> => {
+      const { out } = await search(who, `uid=alice,${PEOPLE}`, ['*']);
+      return ['mail', 'sshPublicKey', 'uidNumber'].filter((name) => out.includes(`\n${name}: `));
+    };
+    expect(await seen('directory-eyes')).toEqual(['mail', 'sshPublicKey', 'uidNumber']);
+    expect(await seen('keys-agent')).toEqual(['sshPublicKey', 'uidNumber']);
+    expect(await seen('sssd')).toEqual(['uidNumber']);
+  });
+
+  test('nobody reads a password', async () => {
+    for (const who of ['directory', 'directory-eyes', 'keys-agent', 'sssd'] as const) {
+      const { out } = await search(who, BASE, ['userPassword']);
+      expect(out).toContain(`uid=carol,${PEOPLE}`);
+      expect(out).not.toContain('userPassword');
+    }
+  });
+
+  test('the keys agent can tell whether what it reads is whole', async () => {
+    const { out } = await search('keys-agent', BASE, ['contextCSN', 'entryCSN', 'description']);
+    expect(out).toContain('contextCSN: ');
+    expect(out).toContain('entryCSN: ');
+    expect(out).toContain('description: people=2');
+  });
+});
+
+describe('everyone else', () => {
+  test('a person reads nothing and does not write their own keys', async () => {
+    const carol = ['-D', `uid=carol,${PEOPLE}`, '-w', 'lamplighter'];
+    const key = modify(`uid=carol,${PEOPLE}`, ['add', 'sshPublicKey', 'x']);
+    expect((await tool('ldapmodify', carol, key)).code).toBe(50);
+    expect((await tool('ldapsearch', [...carol, '-b', BASE], '')).out).not.toContain('dn:');
+  });
+
+  test('anonymous sees nothing', async () => {
+    for (const base of [BASE, PEOPLE, '', 'cn=Subschema']) {
+      const { out } = await tool('ldapsearch', ['-LLL', '-s', 'base', '-b', base, '+', '*'], '');
+      expect(out).not.toContain('dn:');
+    }
+  });
+});
+
+function person(name: string, number: number, gid = 500, displayName = capital(name)): string {
+  return `dn: uid=${name},${PEOPLE}
+changetype: add
+objectClass: inetOrgPerson
+objectClass: ldapPublicKey
+objectClass: posixAccount
+uid: ${name}
+cn: ${displayName}
+sn: ${displayName}
+uidNumber: ${number}
+gidNumber: ${gid}
+homeDirectory: /home/${name}
+mail: ${name}@example.org
+sshPublicKey: ssh-ed25519 AAAA
+`;
+}
+
+function group(name: string, gid: number): string {
+  return `dn: cn=${name},${GROUPS}
+changetype: add
+objectClass: groupOfNames
+objectClass: posixGroup
+cn: ${name}
+gidNumber: ${gid}
+member: uid=alice,${PEOPLE}
+`;
+}
+
+function rule(name: string, ...account: [] | [string | undefined]): string {
+  const user = account.length === 0 ? name : account[0];
+  return `dn: ${runas(name)}
+changetype: add
+objectClass: sudoRole
+cn: runas-${name}
+sudoUser: %${user ?? name}
+sudoHost: ALL
+sudoCommand: ALL
+sudoOption: !authenticate
+${user === undefined ? '' : `sudoRunAsUser: ${user}\n`}`;
+}
+
+function runas(name: string): string {
+  return `cn=runas-${name},${RULES}`;
+}
+
+function modify(dn: string, ...acts: [act: string, attribute: string, value?: string][]): string {
+  const parts = acts.map(
+    ([act, attribute, value]) =>
+      `${act}: ${attribute}\n${value === undefined ? '' : `${attribute}: ${value}\n`}-\n`,
+  );
+  return `dn: ${dn}\nchangetype: modify\n${parts.join('')}`;
+}
+
+function capital(name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
+async function change(who: Account, ldif: string, options: string[] = []): Promise<number> {
+  return (await tool('ldapmodify', [...bindOptions(who), ...options], ldif)).code;
+}
+
+async function search(who: Account, base: string, attributes: string[]): Promise<{ out: string }> {
+  return tool(
+    'ldapsearch',
+    [...bindOptions(who), '-LLL', '-b', base, '(objectClass=*)', ...attributes],
+    '',
+  );
+}
+
+async function bind(dn: string, password: string): Promise<number> {
+  return (await tool('ldapwhoami', ['-D', dn, '-w', password], '')).code;
+}
+
+function bindOptions(who: Account): string[] {
+  const dn = who === 'admin' ? world.ldapAdmin.dn : `cn=${who},ou=chamberlain,${BASE}`;
+  return ['-D', dn, '-y', join(world.config.secrets, `ldap-${who}`)];
+}
+
+function tool(name: string, args: string[], input: string): Promise<{ code: number; out: string }> {
+  return new Promise((done) => {
+    const child = execFile(name, ['-x', '-H', world.slapd.uri, ...args], (error, out) => {
+      done({ code: error === null ? 0 : Number(error.code), out });
+    });
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(input);
+  });
+}
