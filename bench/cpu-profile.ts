@@ -1,13 +1,22 @@
-/** A V8 CPU profile, told by package and file. */
+/**
+ * A V8 CPU profile, told three ways: by the function that had the processor, by the package, and by
+ * our own file on whose behalf it ran.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+interface Frame {
+  functionName: string;
+  url: string;
+}
 interface CpuProfile {
-  nodes: { id: number; callFrame: { functionName: string; url: string }; children?: number[] }[];
+  nodes: { id: number; callFrame: Frame; children?: number[] }[];
   samples: number[];
   /** microseconds since the sample before */
   timeDeltas: number[];
 }
+
+const PROJECT = `${join(import.meta.dirname, '..')}/`;
 
 /** Reads the newest profile of a folder, and lists who had the processor, the busiest first. */
 export function renderProfile(folder: string, most = 25): string {
@@ -17,40 +26,89 @@ export function renderProfile(folder: string, most = 25): string {
     .at(-1);
   if (file === undefined) return `no profile in ${folder}`;
   const profile = JSON.parse(readFileSync(join(folder, file), 'utf8')) as CpuProfile;
-  const frames = new Map(profile.nodes.map(({ id, callFrame }) => [id, callFrame]));
-  const byPlace = new Map<string, number>();
-  const byFunction = new Map<string, number>();
+  const stacks = stacksOf(profile);
+  const lists = {
+    'by package, with what it called in Node': new Map<string, number>(),
+    'by our file, with all that it called': new Map<string, number>(),
+    'by function, own time': new Map<string, number>(),
+  };
   let busy = 0;
   for (const [index, id] of profile.samples.entries()) {
-    const frame = frames.get(id);
+    const stack = stacks(id);
+    const [own] = stack;
     const ms = (profile.timeDeltas[index] ?? 0) / 1000;
-    if (frame === undefined || frame.functionName === '(idle)') continue;
+    if (own === undefined || own.functionName === '(idle)') continue;
     busy += ms;
-    const place = placeOf(frame);
-    byPlace.set(place, (byPlace.get(place) ?? 0) + ms);
-    const name = `${frame.functionName || '(anonymous)'}  ${fileOf(frame)}`;
-    byFunction.set(name, (byFunction.get(name) ?? 0) + ms);
+    const names = [
+      first(stack, packageOf) ?? ownOr(own, '(Node alone)'),
+      first(stack, fileOf) ?? ownOr(own, '(no file of ours: replies taken in, timers)'),
+      `${own.functionName || '(anonymous)'}  ${packageOf(own) ?? fileOf(own) ?? ''}`,
+    ];
+    for (const [list, name] of Object.values(lists).map(
+      (each, n) => [each, names[n] ?? ''] as const,
+    )) {
+      list.set(name, (list.get(name) ?? 0) + ms);
+    }
   }
-  const list = (title: string, entries: Map<string, number>) => [
-    title,
-    ...[...entries]
-      .sort(([, a], [, b]) => b - a)
-      .slice(0, most)
-      .map(([name, ms]) => `${ms.toFixed(0).padStart(8)}${((100 * ms) / busy).toFixed(1).padStart(6)} %  ${name}`),
-  ];
   return [
-    `chamberlain work had the processor for ${(busy / 1000).toFixed(1)} s (ms, own time):`,
-    ...list('  by package or file', byPlace),
-    ...list('  by function', byFunction),
+    `chamberlain work had the processor for ${(busy / 1000).toFixed(1)} s (ms):`,
+    ...Object.entries(lists).flatMap(([title, entries]) => [
+      `  ${title}`,
+      ...[...entries]
+        .sort(([, a], [, b]) => b - a)
+        .slice(0, most)
+        .map(([name, ms]) => {
+          const share = ((100 * ms) / busy).toFixed(1);
+          return `${ms.toFixed(0).padStart(8)}${share.padStart(6)} %  ${name}`;
+        }),
+    ]),
   ].join('\n');
 }
 
-function placeOf({ url, functionName }: { url: string; functionName: string }): string {
-  if (url === '') return functionName.startsWith('(') ? functionName : '(native code)';
-  const inPackage = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1];
-  return inPackage ?? fileOf({ url });
+/** The frames of a node, innermost first; kept, for there are few nodes and many samples. */
+function stacksOf({ nodes }: CpuProfile): (id: number) => Frame[] {
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  const parents = new Map(
+    nodes.flatMap(({ id, children = [] }) => children.map((child) => [child, id] as const)),
+  );
+  const known = new Map<number, Frame[]>();
+  return (id) => {
+    let stack = known.get(id);
+    if (stack === undefined) {
+      stack = [];
+      for (let at: number | undefined = id; at !== undefined; at = parents.get(at)) {
+        const frame = byId.get(at)?.callFrame;
+        if (frame !== undefined) stack.push(frame);
+      }
+      known.set(id, stack);
+    }
+    return stack;
+  };
 }
 
-function fileOf({ url }: { url: string }): string {
-  return url.replace(/^file:\/\//, '').replace(`${join(import.meta.dirname, '..')}/`, '');
+function first(
+  stack: readonly Frame[],
+  name: (frame: Frame) => string | undefined,
+): string | undefined {
+  for (const frame of stack) {
+    const found = name(frame);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** V8's own work, such as `(garbage collector)`, is nobody else's. */
+function ownOr({ functionName }: Frame, otherwise: string): string {
+  return functionName.startsWith('(') ? functionName : otherwise;
+}
+
+function packageOf({ url }: Frame): string | undefined {
+  return /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? fileOf({ url });
+}
+
+function fileOf({ url }: Pick<Frame, 'url'>): string | undefined {
+  const path = url.replace(/^file:\/\//, '');
+  return path.startsWith(PROJECT) && !path.includes('/node_modules/')
+    ? path.slice(PROJECT.length)
+    : undefined;
 }

@@ -1,9 +1,10 @@
 /** One tool after another, while nothing else is asked: from `Queue.add` to its `tool.ready`. */
 import { now } from './figure.ts';
 import type { Portal } from './portal.ts';
-import { STEWARD } from './realm.ts';
 import type { AskedTool } from './stages.ts';
 
+/** The one who is admitted first, and is an admin. */
+export const STEWARD = 'steward';
 /** The person who asks for all tools: a realm member, no admin. */
 export const MAKER = 'maker';
 
@@ -25,7 +26,11 @@ export function toolRequest(name: string): Record<string, unknown> {
 }
 
 /** Asks for `count` tools, each when the one before is ready. */
-export async function makeTools(portal: Portal, prefix: string, count: number): Promise<AskedTool[]> {
+export async function makeTools(
+  portal: Portal,
+  prefix: string,
+  count: number,
+): Promise<AskedTool[]> {
   const tools: AskedTool[] = [];
   for (let n = 0; n < count; n++) {
     const request = await portal.sign(MAKER, toolRequest(`${prefix}-${n}`));

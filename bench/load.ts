@@ -8,11 +8,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Attribute, Change, Client } from 'ldapts';
 import { adminDn } from '../deploy/ldap/render.ts';
-import { quantile } from './figure.ts';
-import { admit, MAKER, toolRequest } from './idle.ts';
+import { admit, MAKER, STEWARD, toolRequest } from './idle.ts';
 import type { Portal, Signed } from './portal.ts';
 import { cpuSeconds, peakMemoryMib, serverPid } from './processes.ts';
-import { type MeasuredRealm, STEWARD, type Work } from './realm.ts';
+import type { MeasuredRealm, Work } from './realm.ts';
 
 /** A load that makes no tool for so long has failed. */
 const STALL_MS = 30_000;
@@ -53,7 +52,8 @@ export async function runLoad(
   });
   const directory = await openOwnEyes(realm);
   const counters = await readCounters(realm);
-  const before = readCpu(realm, work);
+  const before = readCpu(realm);
+  const workBefore = cpuSeconds(work.pid);
   const begin = performance.now();
   const load: Omit<Load, 'seconds' | 'cpu' | 'peakMemoryMib' | 'perTool'> = {
     revokeMs: [],
@@ -88,31 +88,41 @@ export async function runLoad(
   } finally {
     await directory.close();
   }
-  const after = readCpu(realm, work);
+  const cpu = {
+    'chamberlain work': cpuSeconds(work.pid) - workBefore,
+    ...readCpu(realm, before),
+  };
   const counted = await readCounters(realm);
   return {
     ...load,
     seconds: (lastAt - begin) / 1000,
-    cpu: Object.fromEntries(
-      Object.entries(after).map(([name, seconds]) => [name, seconds - (before[name] ?? 0)]),
-    ),
+    cpu,
     peakMemoryMib: peakMemoryMib(work.pid),
     perTool: Object.fromEntries(
-      Object.entries(counted).map(([name, total]) => [name, (total - (counters[name] ?? 0)) / count]),
+      Object.entries(counted).map(([name, total]) => [
+        name,
+        (total - (counters[name] ?? 0)) / count,
+      ]),
     ),
   };
 }
 
-function readCpu({ stack }: MeasuredRealm, work: Work): Record<string, number> {
-  return {
-    'chamberlain work': cpuSeconds(work.pid),
-    'the portal (this benchmark)': process.cpuUsage().user / 1e6 + process.cpuUsage().system / 1e6,
+/** CPU seconds of the servers and of this process with what it has started, since `before`. */
+export function readCpu(
+  { stack }: MeasuredRealm,
+  before: Record<string, number> = {},
+): Record<string, number> {
+  const now = {
+    'this benchmark': cpuSeconds(process.pid, { onlyEnded: true }),
     PostgreSQL: cpuSeconds(serverPid(stack.postgres)),
     Redis: cpuSeconds(serverPid(stack.redis)),
     slapd: cpuSeconds(serverPid(stack.slapd)),
     'MariaDB replica': cpuSeconds(serverPid(stack.replica)),
     'MariaDB toolsdb': cpuSeconds(serverPid(stack.tools)),
   };
+  return Object.fromEntries(
+    Object.entries(now).map(([name, seconds]) => [name, seconds - (before[name] ?? 0)]),
+  );
 }
 
 /** PostgreSQL counts with a second's delay at the most, so it is given one. */
@@ -149,7 +159,7 @@ async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
   const client = new Client({
     url: 'ldap://localhost',
     timeout: STALL_MS,
-    createConnection: (() => connect({ path })) as unknown as typeof connect,
+    createConnection: () => connect({ path }),
   });
   const { base } = config.ldap;
   await client.bind(adminDn(base), readFileSync(join(config.secrets, 'ldap-admin'), 'utf8'));
@@ -160,7 +170,11 @@ async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
       const group = `cn=project-${config.realm},ou=groups,${base}`;
       const filter = `(member=uid=${person},ou=people,${base})`;
       for (;;) {
-        const { searchEntries } = await client.search(group, { scope: 'base', filter, attributes: ['1.1'] });
+        const { searchEntries } = await client.search(group, {
+          scope: 'base',
+          filter,
+          attributes: ['1.1'],
+        });
         if (searchEntries.length === 0) return;
         if (performance.now() > deadline) throw new Error(`${person} still has access`);
         await sleep(LOOK_EVERY_MS);
@@ -169,7 +183,10 @@ async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
     async write(text) {
       const begin = performance.now();
       await client.modify(own, [
-        new Change({ operation: 'replace', modification: new Attribute({ type: 'description', values: [text] }) }),
+        new Change({
+          operation: 'replace',
+          modification: new Attribute({ type: 'description', values: [text] }),
+        }),
       ]);
       return performance.now() - begin;
     },
@@ -181,23 +198,29 @@ async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
 }
 
 /** Where the processors' time went, as a table. */
-export function renderCpu(load: Load, count: number): string {
-  const all = Object.values(load.cpu).reduce((sum, seconds) => sum + seconds, 0);
-  const row = (name: string, seconds: number) =>
-    `${seconds.toFixed(1).padStart(8)}${((seconds / count) * 1000).toFixed(2).padStart(10)}` +
-    `${((100 * seconds) / all).toFixed(0).padStart(6)} %  ${name}`;
+export function renderCpu(
+  what: string,
+  cpu: Record<string, number>,
+  count: number,
+  seconds: number,
+): string {
+  const all = Object.values(cpu).reduce((sum, each) => sum + each, 0);
+  const row = (name: string, used: number) =>
+    `${used.toFixed(1).padStart(8)}${((used / count) * 1000).toFixed(2).padStart(10)}` +
+    `${((100 * used) / all).toFixed(0).padStart(6)} %  ${name}`;
   return [
-    `Processor time over the load of ${load.seconds.toFixed(1)} s:`,
+    `Processor time over ${what}, ${seconds.toFixed(1)} s:`,
     ' seconds ms a tool',
-    ...Object.entries(load.cpu)
+    ...Object.entries(cpu)
       .sort(([, a], [, b]) => b - a)
-      .map(([name, seconds]) => row(name, seconds)),
-    row(`all of it: ${(all / load.seconds).toFixed(2)} processors busy`, all),
-    'A tool cost:',
-    ...Object.entries(load.perTool).map(([name, value]) => `${value.toFixed(1).padStart(8)}  ${name}`),
+      .map(([name, used]) => row(name, used)),
+    row(`all of it: ${(all / seconds).toFixed(2)} processors busy`, all),
   ].join('\n');
 }
 
-export function p95(samples: readonly number[]): number {
-  return quantile(samples, 0.95);
+export function renderCosts(perTool: Record<string, number>): string {
+  return [
+    'A tool cost:',
+    ...Object.entries(perTool).map(([name, value]) => `${value.toFixed(1).padStart(8)}  ${name}`),
+  ].join('\n');
 }

@@ -53,7 +53,11 @@ export async function measureMachine(realm: MeasuredRealm, count: number): Promi
     parts.reduce(
       (sum, { times, samples }) =>
         // the same thing at other moments, not the same moment again
-        sum + Array.from({ length: times }, (_unused, k) => samples[(n + 7 * k) % count] ?? 0).reduce(add, 0),
+        sum +
+        Array.from({ length: times }, (_unused, k) => samples[(n + 7 * k) % count] ?? 0).reduce(
+          add,
+          0,
+        ),
       0,
     ),
   );
@@ -65,7 +69,9 @@ export async function measureMachine(realm: MeasuredRealm, count: number): Promi
     table: [
       'What the servers and the disk alone take for it, ms:',
       '     p50     p99',
-      ...parts.map(({ name, times, samples }) => row(times === 1 ? name : `${times} × ${name}`, samples)),
+      ...parts.map(({ name, times, samples }) =>
+        row(times === 1 ? name : `${times} × ${name}`, samples),
+      ),
       row('the sum: the floor', sums),
     ].join('\n'),
   };
@@ -108,7 +114,11 @@ async function sampleCommit(realm: MeasuredRealm, count: number): Promise<number
   try {
     await client.query('CREATE TABLE IF NOT EXISTS bench_commits (id uuid PRIMARY KEY)');
     return await sample(count, () =>
-      client.query({ name: 'bench', text: 'INSERT INTO bench_commits VALUES ($1)', values: [randomUUID()] }),
+      client.query({
+        name: 'bench',
+        text: 'INSERT INTO bench_commits VALUES ($1)',
+        values: [randomUUID()],
+      }),
     );
   } finally {
     await client.query('DROP TABLE IF EXISTS bench_commits');
@@ -122,7 +132,8 @@ async function sampleHome({ config }: MeasuredRealm, count: number): Promise<num
   try {
     return await sample(count, async (n) => {
       const home = join(area, String(n));
-      for (const folder of [home, join(home, 'public_html'), join(home, 'logs')]) await mkdir(folder);
+      for (const folder of [home, join(home, 'public_html'), join(home, 'logs')])
+        await mkdir(folder);
       await syncPath(area);
       const file = await open(join(home, 'new'), 'wx');
       await file.writeFile('x'.repeat(80));

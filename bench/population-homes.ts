@@ -44,7 +44,9 @@ export async function fillHomes({ config }: MeasuredRealm, population: Populatio
 
 if (!isMainThread) {
   const task = workerData as Task;
-  const skeleton = readdirSync(task.skel, { withFileTypes: true }).filter((entry) => entry.isFile());
+  const skeleton = readdirSync(task.skel, { withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
   for (let n = 0; n < task.tools; n++) {
     const uid = TOOLS_FIRST + n;
     const folders = ['/public_html', '/logs'];

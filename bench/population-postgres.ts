@@ -57,7 +57,9 @@ export async function fillPostgres(
       [TOOLS_FIRST, `${realm.config.realm}.`, range(tools).map(toolName)],
     );
     const pairs = range(tools).flatMap((tool) =>
-      maintainersOf(tool, people).map((person) => [TOOLS_FIRST + tool, PEOPLE_FIRST + person] as const),
+      maintainersOf(tool, people).map(
+        (person) => [TOOLS_FIRST + tool, PEOPLE_FIRST + person] as const,
+      ),
     );
     await client.query(
       'INSERT INTO maintainers (tool, maintainer) SELECT * FROM unnest($1::int[], $2::int[])',
@@ -79,9 +81,7 @@ export async function fillPostgres(
 /** Credentials, their verifiers, and every row of convergence applied. */
 async function fillApplied(client: pg.Client): Promise<void> {
   const subjects = 'SELECT uid FROM (SELECT uid FROM people UNION ALL SELECT uid FROM tools) AS s';
-  await client.query(
-    `INSERT INTO credentials (account) ${subjects} ON CONFLICT DO NOTHING`,
-  );
+  await client.query(`INSERT INTO credentials (account) ${subjects} ON CONFLICT DO NOTHING`);
   await client.query(
     `INSERT INTO database_verifiers (account, epoch, verifier) SELECT uid, 1, $1 FROM (${subjects}) AS u
      ON CONFLICT DO NOTHING`,

@@ -47,9 +47,15 @@ export async function openPortal({ config, portalKey }: MeasuredRealm): Promise<
   const producer = new Redis(config.redis.url, { maxRetriesPerRequest: 1 });
   const consumer = new Redis(config.redis.url, { maxRetriesPerRequest: null });
   const queues = new Map(
-    ['requests', 'requests.urgent'].map((name) => [name, new Queue(name, { connection: producer })]),
+    ['requests', 'requests.urgent'].map((name) => [
+      name,
+      new Queue(name, { connection: producer }),
+    ]),
   );
-  const waiting = new Map<string, { resolve: (heard: Heard) => void; reject: (error: Error) => void }>();
+  const waiting = new Map<
+    string,
+    { resolve: (heard: Heard) => void; reject: (error: Error) => void }
+  >();
   const listeners: ((heard: Heard) => void)[] = [];
   const worker = new Worker(
     `events.${PORTAL}`,
@@ -100,7 +106,8 @@ export async function openPortal({ config, portalKey }: MeasuredRealm): Promise<
       }));
       const queue = queues.get(urgent ? 'requests.urgent' : 'requests') as Queue;
       const [only, ...others] = jobs;
-      if (only !== undefined && others.length === 0) await queue.add(only.name, only.data, only.opts);
+      if (only !== undefined && others.length === 0)
+        await queue.add(only.name, only.data, only.opts);
       else await queue.addBulk(jobs);
     },
     until(jti, event) {
@@ -109,7 +116,7 @@ export async function openPortal({ config, portalKey }: MeasuredRealm): Promise<
         const timer = setTimeout(
           () => end(() => reject(new Error(`no ${event} in ${PATIENCE_MS / 1000} s`))),
           PATIENCE_MS,
-        );
+        ).unref();
         const end = (act: () => void) => {
           clearTimeout(timer);
           waiting.delete(awaited);

@@ -5,10 +5,13 @@ import { runningPid, type Server } from '../dev/servers/daemon.ts';
 /** USER_HZ is 100 on every architecture that Node is built for here. */
 const TICKS_PER_SECOND = 100;
 
-/** CPU seconds of a process and of all that came from it, those that have ended and were waited for too. */
-export function cpuSeconds(pid: number): number {
+/**
+ * CPU seconds of a process and of all that came from it, those that have ended and were waited for
+ * too; with `onlyEnded` without those that still run.
+ */
+export function cpuSeconds(pid: number, { onlyEnded = false } = {}): number {
   let ticks = 0;
-  for (const each of [pid, ...descendants(pid)]) {
+  for (const each of onlyEnded ? [pid] : [pid, ...descendants(pid)]) {
     const fields = statFields(each);
     // utime, stime, and those of its ended children
     ticks += [11, 12, 13, 14].reduce((sum, field) => sum + Number(fields?.[field] ?? 0), 0);

@@ -5,7 +5,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { type Config, loadConfig } from '../src/config.ts';
-import { REALM, type StackConfig, writeConfig } from '../dev/servers/config.ts';
+import {
+  composeConfig,
+  portalWith,
+  REALM,
+  type StackConfig,
+  writeConfig,
+} from '../dev/servers/config.ts';
 import { makePlace, purgePlace } from '../dev/servers/place.ts';
 import { setRolePasswords } from '../dev/servers/postgres.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
@@ -19,6 +25,9 @@ import {
   stopServers,
 } from '../dev/servers/stack.ts';
 
+import { admitMaker, STEWARD } from './idle.ts';
+import { openPortal, type Portal } from './portal.ts';
+
 const PROJECT = join(import.meta.dirname, '..');
 const CLI = join(PROJECT, 'src/bin/chamberlain.ts');
 const START_TIMEOUT_MS = 20_000;
@@ -30,9 +39,6 @@ const IDS = {
   realmGid: 500,
 } as const;
 export const FLOOR_IDS = { first: 90_000, last: 99_999 } as const;
-
-/** The one who is admitted first, and is an admin. */
-export const STEWARD = 'steward';
 
 export interface MeasuredRealm {
   stack: Stack;
@@ -52,8 +58,38 @@ export interface Work {
   stop(): Promise<void>;
 }
 
+/** What must be closed, last first, whatever happens. */
+export type Closers = (() => Promise<void>)[];
+
+/** A realm whose workers work, and a portal of it. */
+export interface WorkingRealm {
+  realm: MeasuredRealm;
+  portal: Portal;
+  work: Work;
+  close(): Promise<void>;
+}
+
+/** Opens a realm, fills it, starts its workers, and admits the one who asks for tools. */
+export async function openWorking(
+  { parent }: { parent: string },
+  closers: Closers,
+  fill: (realm: MeasuredRealm) => Promise<void> = async () => {},
+): Promise<WorkingRealm> {
+  const realm = await openRealm(parent, closers);
+  await fill(realm);
+  const work = await realm.startWork();
+  const portal = await openPortal(realm);
+  closers.push(() => portal.close());
+  await admitMaker(portal);
+  const close = async () => {
+    await portal.close();
+    await realm.close();
+  };
+  return { realm, portal, work, close };
+}
+
 /** Starts the servers of a new realm, empty but for its first admin. */
-export async function openRealm(parent: string): Promise<MeasuredRealm> {
+export async function openRealm(parent: string, closers: Closers): Promise<MeasuredRealm> {
   const dir = mkdtempSync(join(parent, 'chamberlain-bench-'));
   chmodSync(dir, 0o755);
   const place = makePlace(dir);
@@ -67,22 +103,16 @@ export async function openRealm(parent: string): Promise<MeasuredRealm> {
       secrets: place.secrets,
     }),
   };
+  const works = new Set<Work>();
+  const opening = fillStack(stack);
   const close = async () => {
+    await opening.catch(() => {}); // what is just starting could not be ended
+    for (const work of works) await work.stop();
     await stopServers(stack);
     purgePlace(place);
   };
-  try {
-    makeDataRoot(place.dataRoot);
-    await startServers(stack);
-    writeConfig(place.configFile, configOf(stack));
-    await runCli(place.configFile, 'migrate');
-    await setRolePasswords(stack.postgres, place.secrets);
-    await runCli(place.configFile, 'found', STEWARD);
-    await runCli(place.configFile, 'prepare');
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  closers.push(close);
+  await opening;
   const password = readFileSync(join(place.secrets, 'postgres-owner'), 'utf8');
   return {
     stack,
@@ -90,14 +120,30 @@ export async function openRealm(parent: string): Promise<MeasuredRealm> {
     portalKey: join(place.keys, 'portal.pem'),
     async connect() {
       const { host, port } = stack.postgres;
-      const client = new pg.Client({ host, port, database: 'chamberlain', user: 'chamberlain', password });
+      const user = 'chamberlain';
+      const client = new pg.Client({ host, port, database: 'chamberlain', user, password });
       client.on('error', () => {}); // the next statement says so
       await client.connect();
       return client;
     },
-    startWork: (options = {}) => startWork(stack, options),
+    async startWork(options = {}) {
+      const work = await startWork(stack, options);
+      works.add(work);
+      return work;
+    },
     close,
   };
+}
+
+async function fillStack(stack: Stack): Promise<void> {
+  const { place } = stack;
+  makeDataRoot(place.dataRoot);
+  await startServers(stack);
+  writeConfig(place.configFile, configOf(stack));
+  await runCli(place.configFile, 'migrate');
+  await setRolePasswords(stack.postgres, place.secrets);
+  await runCli(place.configFile, 'found', STEWARD);
+  await runCli(place.configFile, 'prepare');
 }
 
 async function startWork(stack: Stack, { profileDir }: { profileDir?: string }): Promise<Work> {
@@ -107,7 +153,11 @@ async function startWork(stack: Stack, { profileDir }: { profileDir?: string }):
   if (profileDir !== undefined) mkdirSync(profileDir, { recursive: true });
   const child = spawn(process.execPath, [...profile, CLI, 'work'], {
     cwd: PROJECT,
-    env: { ...process.env, CHAMBERLAIN_CONFIG: stack.place.configFile, CHAMBERLAIN_LOG_LEVEL: 'info' },
+    env: {
+      ...process.env,
+      CHAMBERLAIN_CONFIG: stack.place.configFile,
+      CHAMBERLAIN_LOG_LEVEL: 'info',
+    },
     stdio: ['ignore', log, log],
   });
   closeSync(log);
@@ -134,31 +184,15 @@ async function startWork(stack: Stack, { profileDir }: { profileDir?: string }):
 
 function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): StackConfig {
   const portal = join(place.keys, 'portal.pem');
-  return {
-    realm: REALM.realm,
-    admin: REALM.admin,
+  return composeConfig({
     secrets: place.secrets,
     adminKey: portal,
     postgres: { host: postgres.host, port: postgres.port, database: 'chamberlain' },
-    redis: { url: redis.url() },
+    redisUrl: redis.url(),
     ldap: { uri: slapd.uri, base: slapd.base },
     ids: IDS,
-    files: { root: place.dataRoot, ...REALM.files },
-    databases: {
-      maxUserConnections: REALM.maxUserConnections,
-      servers: [
-        { name: 'replica', kind: replica.kind, socket: replica.socket },
-        { name: 'toolsdb', kind: tools.kind, socket: tools.socket },
-      ],
-    },
-    keys: REALM.keys,
-    portals: [
-      {
-        name: 'portal',
-        keys: [{ kid: 'portal-1', publicKey: ensureSigningKey(portal) }],
-        kinds: 'all',
-        subjectEvents: true,
-      },
-    ],
-  };
+    dataRoot: place.dataRoot,
+    sockets: { replica: replica.socket, tools: tools.socket },
+    portals: [portalWith('portal', ensureSigningKey(portal))],
+  });
 }

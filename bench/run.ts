@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { renderTable } from '../src/bin/table.ts';
-import { FULL, measureChain, QUICK } from './chain.ts';
+import { measureChain } from './chain.ts';
 import type { Figure } from './figure.ts';
+import { FULL, QUICK } from './goals.ts';
 
 const USAGE = `usage: npm run bench -- chain [--json] [--quick] [--profile] [--dir DIR]
 
@@ -65,7 +66,7 @@ try {
   process.exitCode = figures.some(({ holds }) => holds === false) ? 1 : 0;
 } catch (error) {
   process.stderr.write(`bench: ${error instanceof Error ? error.stack : String(error)}\n`);
-  process.exitCode = 1;
+  process.exit(1); // what an interrupted run was waiting for may take its time
 }
 
 function print(figures: readonly Figure[]): void {
@@ -79,7 +80,11 @@ function print(figures: readonly Figure[]): void {
     floor,
     ratio,
     goal,
-    holds === null ? `void: ${why}` : holds ? 'holds' : `falls short${why === undefined ? '' : `: ${why}`}`,
+    holds === null
+      ? `void: ${why}`
+      : holds
+        ? 'holds'
+        : `falls short${why === undefined ? '' : `: ${why}`}`,
     unit,
   ]);
   const headings = ['FIGURE', 'VALUE', 'FLOOR', 'RATIO', 'GOAL', 'VERDICT', 'UNIT'];

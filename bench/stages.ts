@@ -20,7 +20,7 @@ export interface AskedTool {
 const STEPS = [
   ['taken', 'the request is taken out of its queue'],
   ['judged', 'signature and shape are checked, the transaction begins'],
-  ['decided', 'the rules, eleven statements, a durable commit (PostgreSQL)'],
+  ['decided', 'the rules, a durable commit (PostgreSQL)'],
   ['homesQueued', 'the relay leases and enqueues'],
   ['homesTaken', 'the job for homes is taken out of its queue'],
   ['verifierBegun', 'survey; home, folders, staged file and their fsyncs'],
@@ -80,7 +80,11 @@ async function marksOf(
     [jti],
   );
   const stream = async (queue: string, event: string): Promise<number[]> => {
-    const entries = await redis.xrange(`bull:${queue}:events`, Math.floor(askedAt), Math.ceil(ready.heardAt));
+    const entries = await redis.xrange(
+      `bull:${queue}:events`,
+      Math.floor(askedAt),
+      Math.ceil(ready.heardAt),
+    );
     // a stream's clock is cut to whole milliseconds: half of one is what was cut off on average
     return entries.flatMap(([id, fields]) =>
       fields[1] === event ? [Number(id.split('-')[0]) + 0.5] : [],

@@ -3,7 +3,7 @@ import { openPortal } from './portal.ts';
 import { admitMaker, MAKER, toolRequest } from './idle.ts';
 import { now } from './figure.ts';
 import { Redis } from 'ioredis';
-const realm = await openRealm('/tmp/h7-dev/t');
+const realm = await openRealm('/tmp/h7-dev/t', []);
 const work = await realm.startWork(); const portal = await openPortal(realm);
 const c = await realm.connect(); const red = new Redis(realm.config.redis.url);
 const notes:string[]=[]; const l=await realm.connect(); l.on('notification',m=>notes.push(`${now().toFixed(1)} ${m.payload}`)); await l.query('LISTEN chamberlain');

@@ -68,13 +68,19 @@ CREATE TABLE request_raises (
 );
 CREATE INDEX request_raises_of ON request_raises (subject, role);
 
--- Raises one generation: makes the row due now and un-parks it.
-CREATE FUNCTION raise_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false)
+-- Raises one generation: makes the row due now and un-parks it. One that waits for another role,
+-- which is sure to raise it again, need not be tried before; where more than that is due, it is.
+CREATE FUNCTION raise_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false,
+                                 waits boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql AS $$
-  INSERT INTO convergence AS c (subject, role, urgent) VALUES (of_subject, of_role, is_urgent)
+  INSERT INTO convergence AS c (subject, role, urgent, state, next_try_at)
+  VALUES (of_subject, of_role, is_urgent, CASE WHEN waits THEN 'waiting' ELSE 'due' END,
+          CASE WHEN waits THEN now() + interval '60 s' ELSE now() END)
   ON CONFLICT (subject, role) DO UPDATE
-    SET wanted = c.wanted + 1, state = 'due', code = NULL, sentence = NULL, attempts = 0,
-        next_try_at = now(), urgent = c.urgent OR excluded.urgent,
+    SET wanted = c.wanted + 1, code = NULL, sentence = NULL, attempts = 0,
+        state = CASE WHEN c.applied = c.wanted THEN excluded.state ELSE 'due' END,
+        next_try_at = CASE WHEN c.applied = c.wanted THEN excluded.next_try_at ELSE now() END,
+        urgent = c.urgent OR excluded.urgent,
         since = CASE WHEN c.applied = c.wanted THEN now() ELSE c.since END
   RETURNING wanted
 $$;

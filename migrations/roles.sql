@@ -29,7 +29,7 @@ GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake
 GRANT SELECT, INSERT ON requests, request_raises, events TO chamberlain_intake;
 GRANT INSERT ON audit TO chamberlain_intake;
 GRANT SELECT ON foreign_sightings TO chamberlain_intake;
-GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean) TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_intake;
 
 -- relay: leases, readiness, delivery, seals
 GRANT SELECT ON convergence, requests, people, tools, audit, audit_seals TO chamberlain_relay;

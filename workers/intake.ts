@@ -17,13 +17,18 @@ import {
 } from '../src/edges/queue.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
-import { giveVerdict, refuseBytes } from '../src/requests/verdict.ts';
+import { giveVerdict, refuseBytes, type Verdict } from '../src/requests/verdict.ts';
 import { syncRanges } from '../src/store/ids.ts';
-import { INTAKE_LOCK, openLocked } from '../src/store/postgres.ts';
+import { INTAKE_LOCK, openLocked, sqlState } from '../src/store/postgres.ts';
 import type { Worker } from './loop.ts';
+
+/** So often a job may fail while PostgreSQL answers. */
+const MOST_FAILURES = 5;
 
 export function startIntake(config: Config, log: Log): Worker {
   const closing = new AbortController();
+  /** in a row, while PostgreSQL answered; the job that is put back is the next to come */
+  let failures = 0;
   const running = (async () => {
     while (!closing.signal.aborted) {
       try {
@@ -48,13 +53,29 @@ export function startIntake(config: Config, log: Log): Worker {
     const oneAtATime = urgentFirst();
     let usable = true;
     const consume = (queue: string, urgentQueue: boolean): Consumer => {
-      /** Runs with the connection to itself; a fault puts the job back and ends this run. */
-      const run = <T>(act: () => Promise<T>): Promise<T> =>
+      /**
+       * Runs with the connection to itself; a fault puts the job back and ends this run. A job that
+       * fails again and again while PostgreSQL answers is the program's own fault, and does not keep
+       * the others waiting for ever.
+       */
+      const run = <T>(bytes: () => string, act: () => Promise<T>): Promise<T | Verdict> =>
         oneAtATime(urgentQueue, async () => {
           if (!usable) throw new PutBack();
           try {
             return await act();
           } catch (error) {
+            // neither PostgreSQL's word, nor a connection that is lost
+            const own =
+              sqlState(error) === undefined &&
+              (await client.query('SELECT 1').then(
+                () => true,
+                () => false,
+              ));
+            if (own && (failures += 1) > MOST_FAILURES) {
+              log.error({ error: describeError(error) }, 'a request is refused: the program fails');
+              failures = 0;
+              return await refuseBytes(client, bytes(), 'INTERNAL');
+            }
             usable = false;
             log.warn({ error: describeError(error) }, 'a request waits');
             lose();
@@ -66,18 +87,34 @@ export function startIntake(config: Config, log: Log): Worker {
         queue,
         concurrency: 1,
         handle: ({ data }) =>
-          run(() => giveVerdict(client, config, data, { urgentQueue, now: new Date() })),
-        handleUnreadable: (bytes) => run(async () => void (await refuseBytes(client, bytes))),
+          run(
+            () => JSON.stringify(data),
+            async () => {
+              const verdict = await giveVerdict(client, config, data, {
+                urgentQueue,
+                now: new Date(),
+              });
+              failures = 0;
+              return verdict;
+            },
+          ),
+        handleUnreadable: async (bytes) => {
+          await run(
+            () => bytes,
+            () => refuseBytes(client, bytes, 'REQUEST_MALFORMED'),
+          );
+        },
         onError: (error) =>
           log.warn({ queue, error: describeError(error) }, 'the queue is troubled'),
       });
     };
-    await syncRanges(client, config);
-    const consumers = [consume(REQUESTS_URGENT, true), consume(REQUESTS, false)];
+    const consumers: Consumer[] = [];
     const pulse = setInterval(() => {
       void oneAtATime(true, () => client.query('SELECT 1')).catch(() => lose());
     }, 5000);
     try {
+      await syncRanges(client, config);
+      consumers.push(consume(REQUESTS_URGENT, true), consume(REQUESTS, false));
       await lost;
     } finally {
       clearInterval(pulse);

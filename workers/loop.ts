@@ -1,4 +1,5 @@
 /** A loop that runs when woken, and every so often anyway; never twice at once. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 
@@ -17,9 +18,13 @@ export interface Loop extends Worker {
 /** Pause after a run that failed. */
 const AFTER_FAILURE_MS = 500;
 
+/**
+ * @param times.everyMs when it runs without being woken
+ * @param times.paceMs least time between two beginnings, so that under load one run does the work of many
+ */
 export function startLoop(
   name: string,
-  { everyMs, log }: { everyMs: number; log: Log },
+  { everyMs, paceMs, log }: { everyMs: number; paceMs: number; log: Log },
   run: () => Promise<void>,
 ): Loop {
   let woken = true;
@@ -27,6 +32,7 @@ export function startLoop(
   let timer: NodeJS.Timeout | undefined;
   let timerAt = 0;
   let resume: (() => void) | undefined;
+  let began = -paceMs;
 
   const wake = () => {
     woken = true;
@@ -44,6 +50,9 @@ export function startLoop(
     while (!closing) {
       if (!woken) await new Promise<void>((resolve) => (resume = resolve));
       if (closing) break;
+      const rest = paceMs - (performance.now() - began);
+      if (rest > 0) await sleep(rest);
+      began = performance.now();
       woken = false;
       clearTimeout(timer);
       timer = undefined;

@@ -19,6 +19,8 @@ import * as store from '../src/store/relay.ts';
 import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
+/** Under load each loop runs so often, and does all that has come since. */
+const PACE_MS = 10;
 /** Most events of one portal that lie in Redis uncompleted. */
 const MOST_IN_REDIS = 1000;
 /** How often it is looked which events a portal has completed. */
@@ -51,22 +53,32 @@ export function startRelay(config: Config, log: Log): Worker {
     });
     const touched = new Set<number>();
     let all = true; // notices may have been missed before
-    const settling = startLoop('settle', { everyMs: POLL_MS * 5, log }, async () => {
-      const subjects = all ? undefined : [...touched];
-      all = false;
-      touched.clear();
-      try {
-        if (subjects === undefined || subjects.length > 0) {
-          await store.settle(pool, (done) => doneEvents(config, done), subjects);
+    const settling = startLoop(
+      'settle',
+      { everyMs: POLL_MS * 5, paceMs: PACE_MS, log },
+      async () => {
+        const subjects = all ? undefined : [...touched];
+        all = false;
+        touched.clear();
+        try {
+          if (subjects === undefined || subjects.length > 0) {
+            await store.settle(pool, (done) => doneEvents(config, done), subjects);
+          }
+        } catch (error) {
+          all = true;
+          throw error;
         }
-      } catch (error) {
-        all = true;
-        throw error;
-      }
-    });
-    const sealing = startLoop('seal', { everyMs: POLL_MS, log }, () => sealAudit(pool));
-    const enqueueing = startLoop('enqueue', { everyMs: POLL_MS, log }, () => enqueue(enqueueing));
-    const delivering = startLoop('deliver', { everyMs: POLL_MS, log }, () => deliver());
+      },
+    );
+    const sealing = startLoop('seal', { everyMs: POLL_MS, paceMs: PACE_MS, log }, () =>
+      sealAudit(pool),
+    );
+    const enqueueing = startLoop('enqueue', { everyMs: POLL_MS, paceMs: PACE_MS, log }, () =>
+      enqueue(enqueueing),
+    );
+    const delivering = startLoop('deliver', { everyMs: POLL_MS, paceMs: PACE_MS, log }, () =>
+      deliver(),
+    );
     const loops = [settling, sealing, enqueueing, delivering];
     client.on('notification', ({ payload = '' }) => {
       if (payload === 'events') delivering.wake();

@@ -72,9 +72,9 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   });
 
   async function converge(subject: number): Promise<void> {
-    await withSubject(pool, role, subject, async ({ attempts }, client): Promise<Outcome> => {
-      const [found] = await survey(targets, await readWanted(client, role, [subject]), realm, eyes);
-      if (found === undefined) return { state: 'applied' };
+    await withSubject(pool, role, subject, async ({ attempts, wanted }): Promise<Outcome> => {
+      if (wanted === undefined) return { state: 'applied' };
+      const [found] = (await survey(targets, [wanted], realm, eyes)) as [SubjectSurvey];
       const troubles = await apply(targets, found, hands);
       if (found.findings.length > 0) await parts.remember?.(found, pool);
       const standing = standingOf(found, troubles);

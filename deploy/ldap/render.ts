@@ -113,7 +113,7 @@ function templateValues(directory: Directory): Record<string, string> {
     pidFile: directory.pidFile,
     moduleFolder: '/usr/lib/ldap',
     systemSchemaFolder: '/etc/ldap/schema',
-    schemaFolder: directory.schemaFolder ?? join(FOLDER, 'schema'),
+    schemaFolder: encodeURI(directory.schemaFolder ?? join(FOLDER, 'schema')),
     adminDn: adminDn(base),
     adminPasswordHash: hashPassword(passwords.admin),
     directoryPasswordHash: hashPassword(passwords.directory),

@@ -11,8 +11,8 @@ const USAGE = `usage: dev/stack up | down [--purge] | status [--json] | env   [-
   status  each server's pid and whether it answers; exit 0 if all do, 3 if not
   env     shell assignments: eval "$(dev/stack env)"
 
-DIR is .stack by default. Data, keys and passwords lie there; where it is too deep for sockets, or closed
-to the servers' users, the servers' own files lie in /var/tmp, and DIR/servers says where.
+DIR is .stack by default. Data, keys and passwords lie there; where its path is too long or too odd for
+them, or closed to their users, the servers' own files lie in /var/tmp, and DIR/servers says where.
 `;
 
 const { values, positionals } = parseArgs({

@@ -30,9 +30,9 @@ export interface Place {
 const MAX_SERVERS_PATH_BYTES = 107 - '/mariadb-replica/run/mariadb.sock'.length;
 
 /**
- * Where the files of the stack in DIR lie: in DIR itself, or, where unprivileged users cannot enter DIR or a
- * socket's path would be too long, in a folder of its own under /var/tmp, named after DIR. Undefined where
- * there is no such folder.
+ * Where the files of the stack in DIR lie: in DIR itself, or in a folder of their own under /var/tmp, named
+ * after DIR, where unprivileged users cannot enter DIR or its path is too long or too odd for the servers.
+ * Undefined where there is no DIR.
  */
 export function findPlace(dir: string): Place | undefined {
   if (!existsSync(resolve(dir))) return undefined;
@@ -74,7 +74,9 @@ export function purgePlace(place: Place): void {
 function isInside(dir: string, inside: string): boolean {
   const standing = lstatSync(inside, { throwIfNoEntry: false });
   if (standing !== undefined) return !standing.isSymbolicLink();
-  return Buffer.byteLength(inside) <= MAX_SERVERS_PATH_BYTES && othersMayEnter(dir);
+  // Most of the servers' own configuration knows no quotes.
+  if (!/^[\w./-]+$/.test(inside)) return false;
+  return inside.length <= MAX_SERVERS_PATH_BYTES && othersMayEnter(dir);
 }
 
 function othersMayEnter(folder: string): boolean {

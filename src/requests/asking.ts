@@ -46,6 +46,11 @@ export function refuse(code: Code, sentence: string): never {
   throw new ChamberlainError(code, sentence);
 }
 
+/** The generations of a subject whose home role makes credentials: the databases wait for these. */
+export function raisesWithCredentials(subject: number, ...others: Role[]): Raise[] {
+  return [...raises(subject, ...others, 'homes'), { subject, role: 'databases', waits: true }];
+}
+
 /** The generations of one subject. */
 export function raises(subject: number, ...roles: Role[]): Raise[] {
   return roles.map((role) => ({ subject, role }));

@@ -3,7 +3,7 @@ import type { RequestOf } from '../model/request.ts';
 import { wantNewEpoch } from '../store/credentials.ts';
 import {
   type Decide,
-  raises,
+  raisesWithCredentials,
   refuse,
   requireMaintainedTool,
   requirePerson,
@@ -31,7 +31,7 @@ export const rotateCredentials: Decide<RequestOf<'credentials.rotate'>> = async 
     subject: owner.uid,
     account: owner.account,
     fields: ['credentials'],
-    raises: raises(owner.uid, 'homes', 'databases'),
+    raises: raisesWithCredentials(owner.uid),
     onDone: { event: 'credentials.rotated', portals: [], data: { account: owner.account, epoch } },
   };
 };

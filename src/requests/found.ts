@@ -3,12 +3,10 @@ import { createHash } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { type AccountName, parseNewToolName, type ToolName, toolAccount } from '../model/names.ts';
 import { REQUEST_SCHEMAS } from '../model/request.ts';
-import { writeAudit } from '../store/audit.ts';
-import { raise } from '../store/convergence.ts';
 import { allocateId, syncRanges } from '../store/ids.ts';
 import { admitPerson, isRealmEmpty } from '../store/people.ts';
 import { inTransaction, type Pool, withClient } from '../store/postgres.ts';
-import { insertRequest } from '../store/requests.ts';
+import { recordVerdict } from '../store/requests.ts';
 import { insertTool } from '../store/tools.ts';
 import { raises, refuse } from './asking.ts';
 import { createPerson } from './person.ts';
@@ -71,7 +69,7 @@ export async function found(
       title: 'Administration of the realm',
       maintainers: [person.subject],
     });
-    const id = (await insertRequest(client, {
+    await recordVerdict(client, {
       portal: undefined,
       jti: undefined,
       bodySha256: createHash('sha256').update('found').digest(),
@@ -84,27 +82,11 @@ export async function found(
       sentence: undefined,
       urgent: false,
       onDone: { event: 'tool.ready', portals: [], data: { tool: config.admin, account, uid } },
-      done: false,
-    })) as string;
-    await raise(
-      client,
-      id,
-      [person.subject, uid].flatMap((subject) =>
+      raises: [person.subject, uid].flatMap((subject) =>
         raises(subject, 'directory', 'homes', 'databases'),
       ),
-      false,
-    );
-    await writeAudit(client, {
-      request: id,
-      portal: undefined,
-      kind: 'found',
-      requestedBy: shellName,
-      approvedBy: undefined,
-      subject: person.subject,
-      account: person.account,
-      fields: ['person', 'access', 'admin'],
-      verdict: 'accepted',
-      code: undefined,
+      events: [],
+      audit: { account: person.account, fields: ['person', 'access', 'admin'] },
     });
     return {
       person: { uid: person.subject, account: person.account as AccountName },

@@ -15,6 +15,7 @@ import {
   type Asking,
   type Decide,
   raises,
+  raisesWithCredentials,
   refuse,
   requireMaintainedTool,
   requireMaintainers,
@@ -65,7 +66,7 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
     subject: uid,
     account,
     fields: ['name', 'title', 'maintainers'],
-    raises: raises(uid, 'directory', 'homes', 'databases'),
+    raises: raisesWithCredentials(uid, 'directory'),
     onDone: { event: 'tool.ready', portals: [], data: { tool: name, account, uid } },
   };
 };

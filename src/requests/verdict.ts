@@ -21,12 +21,9 @@ import {
   type RequestKind,
   URGENT_KINDS,
 } from '../model/request.ts';
-import { writeAudit } from '../store/audit.ts';
-import { raise } from '../store/convergence.ts';
-import { writeEvents } from '../store/events.ts';
-import { findPerson } from '../store/people.ts';
+import { findPerson, type Person } from '../store/people.ts';
 import { type Client, sqlState, transact } from '../store/postgres.ts';
-import { findVerdict, insertRequest } from '../store/requests.ts';
+import { findVerdict, recordVerdict } from '../store/requests.ts';
 import type { Asking, Decision } from './asking.ts';
 import { doneEvents } from './done.ts';
 import { DECIDE } from './index.ts';
@@ -83,7 +80,11 @@ export async function giveVerdict(
     kind: shorten(claims.request.kind),
   };
 
-  const first = await findVerdict(client, portal.name, claims.jti);
+  const requestedBy = shorten(claims.request.requestedBy);
+  const [first, asker] = await Promise.all([
+    findVerdict(client, portal.name, claims.jti),
+    requestedBy === undefined ? undefined : findPerson(client, requestedBy, config.admin),
+  ]);
   if (first !== undefined) {
     if (first.bodySha256.equals(identity.bodySha256)) {
       return { verdict: first.verdict, code: first.code, sentence: first.sentence };
@@ -101,7 +102,7 @@ export async function giveVerdict(
     if (body === undefined) throw new ChamberlainError('REQUEST_INVALID', TOO_DEEP);
     const request = parseRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
-    return await transact(client, () => accept(client, config, identity, request, now));
+    return await transact(client, () => accept(client, config, identity, { request, asker, now }));
   } catch (error) {
     if (isFault(error)) throw error;
     if (UNKEEPABLE.has(sqlState(error) ?? '')) {
@@ -117,11 +118,18 @@ export async function giveVerdict(
   }
 }
 
-/** Records a job whose bytes are not JSON. */
-export async function refuseBytes(client: Client, bytes: string): Promise<Verdict> {
+/**
+ * Refuses a job unread: one whose bytes are not JSON (REQUEST_MALFORMED), or one on which the program
+ * itself fails (INTERNAL).
+ */
+export async function refuseBytes(
+  client: Client,
+  bytes: string,
+  code: 'REQUEST_MALFORMED' | 'INTERNAL',
+): Promise<Verdict> {
   return recordRefusal(client, {
-    code: 'REQUEST_MALFORMED',
-    sentence: sentenceOf('REQUEST_MALFORMED'),
+    code,
+    sentence: sentenceOf(code),
     portal: undefined,
     bodySha256: sha256(bytes),
   });
@@ -163,11 +171,9 @@ async function accept(
   client: Client,
   config: Config,
   identity: Omit<Refusal, 'code' | 'sentence'> & { claims: Claims },
-  request: Request,
-  now: Date,
+  { request, asker, now }: { request: Request; asker: Person | undefined; now: Date },
 ): Promise<Verdict> {
   const { claims } = identity;
-  const asker = await findPerson(client, request.requestedBy, config.admin);
   const admin = adminOfPortal(claims.iss);
   if (
     admin !== undefined &&
@@ -204,57 +210,40 @@ async function accept(
   };
   const decide = DECIDE[request.kind] as (of: Asking<Request>) => Promise<Decision>;
   const decision = await decide(asking);
-  const done = decision.raises.length === 0;
-  const urgent = URGENT_KINDS.has(request.kind);
-  const id = (await insertRequest(client, {
+  const told = {
     portal: claims.iss,
     jti: claims.jti,
-    bodySha256: identity.bodySha256,
     kind: request.kind,
+    subject: decision.subject,
+  };
+  await recordVerdict(client, {
+    ...told,
+    bodySha256: identity.bodySha256,
     requestedBy: request.requestedBy,
     approvedBy: claims.sub,
-    subject: decision.subject,
     verdict: 'accepted',
     code: undefined,
     sentence: undefined,
-    urgent,
+    urgent: URGENT_KINDS.has(request.kind),
     onDone: decision.onDone,
-    done,
-  })) as string;
-  await raise(client, id, decision.raises, urgent);
-  await writeEvents(client, [
-    ...(portal === undefined
-      ? []
-      : [
-          {
-            portal,
-            event: 'request.accepted',
-            subject: decision.subject,
-            request: claims.jti,
-            data: { kind: request.kind, account: decision.account },
-          },
-        ]),
-    ...(done
-      ? doneEvents(config, {
-          portal: claims.iss,
-          jti: claims.jti,
-          kind: request.kind,
-          subject: decision.subject,
-          onDone: decision.onDone,
-        })
-      : []),
-  ]);
-  await writeAudit(client, {
-    request: id,
-    portal: claims.iss,
-    kind: request.kind,
-    requestedBy: request.requestedBy,
-    approvedBy: claims.sub,
-    subject: decision.subject,
-    account: decision.account,
-    fields: decision.fields,
-    verdict: 'accepted',
-    code: undefined,
+    raises: decision.raises,
+    events: [
+      ...(portal === undefined
+        ? []
+        : [
+            {
+              portal,
+              event: 'request.accepted',
+              subject: decision.subject,
+              request: claims.jti,
+              data: { kind: request.kind, account: decision.account },
+            },
+          ]),
+      ...(decision.raises.length === 0
+        ? doneEvents(config, { ...told, onDone: decision.onDone })
+        : []),
+    ],
+    audit: decision,
   });
   return { verdict: 'accepted' };
 }
@@ -263,25 +252,22 @@ async function accept(
 async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict> {
   const { code, claims, portal, bodySha256, kind } = refusal;
   const sentence = printable(refusal.sentence);
-  const names = { requestedBy: shorten(claims?.request.requestedBy), approvedBy: claims?.sub };
-  await transact(client, async () => {
-    const id = await insertRequest(client, {
-      portal: claims?.iss,
-      jti: claims?.jti,
-      bodySha256,
-      kind,
-      ...names,
-      subject: undefined,
-      verdict: 'refused',
-      code,
-      sentence,
-      urgent: false,
-      onDone: undefined,
-      done: true,
-    });
-    if (id === undefined) return;
-    const told = portal !== undefined && adminOfPortal(portal) === undefined ? portal : undefined;
-    await writeEvents(client, [
+  const told = portal !== undefined && adminOfPortal(portal) === undefined ? portal : undefined;
+  await recordVerdict(client, {
+    portal: claims?.iss,
+    jti: claims?.jti,
+    bodySha256,
+    kind,
+    requestedBy: shorten(claims?.request.requestedBy),
+    approvedBy: claims?.sub,
+    subject: undefined,
+    verdict: 'refused',
+    code,
+    sentence,
+    urgent: false,
+    onDone: undefined,
+    raises: [],
+    events: [
       {
         portal: told,
         event: 'request.refused',
@@ -290,20 +276,8 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict>
         code,
         data: { sentence, ...(kind === undefined ? {} : { kind }) },
       },
-    ]);
-    await writeAudit(client, {
-      request: id,
-      portal,
-      kind,
-      // a name that nobody is known by may be anything, a person's own name too
-      requestedBy: undefined,
-      approvedBy: undefined,
-      subject: undefined,
-      account: undefined,
-      fields: [],
-      verdict: 'refused',
-      code,
-    });
+    ],
+    audit: { account: undefined, fields: [] },
   });
   return { verdict: 'refused', code, sentence };
 }
@@ -325,7 +299,8 @@ function isFault(error: unknown): boolean {
 /** What PostgreSQL cannot hold (NUL, half a surrogate pair), in a text or in JSON. */
 const UNKEEPABLE: ReadonlySet<string> = new Set(['22021', '22P02', '22P05']);
 const NOT_KEPT = 'A text holds a character that cannot be kept, such as NUL. Remove it.';
-const TOO_DEEP = 'It holds lists or objects nested thousands deep. Compare it with `chamberlain schema`.';
+const TOO_DEEP =
+  'It holds lists or objects nested thousands deep. Compare it with `chamberlain schema`.';
 
 /** Undefined where a value is nested deeper than the stack. */
 function withoutOverflow(write: () => string): string | undefined {

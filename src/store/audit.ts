@@ -1,43 +1,7 @@
-/** The table `audit`: append-only, no personal data. */
+/** The table `audit_seals`: the hash chain over the audit, whose rows come with each verdict. */
 import { createHash } from 'node:crypto';
 import { canonicalJson } from '../model/canonical-json.ts';
-import type { Client, Pool } from './postgres.ts';
-
-export interface AuditEntry {
-  request: string | undefined;
-  portal: string | undefined;
-  kind: string | undefined;
-  requestedBy: string | undefined;
-  approvedBy: string | undefined;
-  subject: number | undefined;
-  account: string | undefined;
-  /** which fields changed, not to what */
-  fields: readonly string[];
-  verdict: string;
-  code: string | undefined;
-}
-
-/** Appends one row, in the transaction that it tells of. */
-export async function writeAudit(client: Client, entry: AuditEntry): Promise<void> {
-  await client.query({
-    name: 'write-audit',
-    text: `INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, account,
-                              fields, verdict, code)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-    values: [
-      entry.request,
-      entry.portal,
-      entry.kind,
-      entry.requestedBy,
-      entry.approvedBy,
-      entry.subject,
-      entry.account,
-      entry.fields,
-      entry.verdict,
-      entry.code,
-    ],
-  });
-}
+import type { Pool } from './postgres.ts';
 
 /** What the chain starts from. */
 const FIRST_HASH = Buffer.alloc(32);

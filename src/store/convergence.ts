@@ -1,38 +1,23 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
-import type { Role } from '../model/wanted.ts';
+import type { Role, Wanted } from '../model/wanted.ts';
 import type { Client, Pool } from './postgres.ts';
 import { withClient } from './postgres.ts';
+import { readWanted } from './wanted.ts';
 
 /** A generation to raise. */
 export interface Raise {
   subject: number;
   role: Role;
+  /** another role of the same subject is raised too, and raises this one again when it is done */
+  waits?: true;
 }
 
-/** Raises generations for a request, in its transaction, and remembers them as its own. */
-export async function raise(
-  client: Client,
-  request: string,
-  raises: readonly Raise[],
-  urgent: boolean,
-): Promise<void> {
-  if (raises.length === 0) return;
-  await client.query({
-    name: 'raise',
-    // rows in one order everywhere, so that two transactions never wait for each other
-    text: `INSERT INTO request_raises (request, subject, role, generation)
-           SELECT $1, subject, role, raise_generation(subject, role, $4)
-           FROM (SELECT DISTINCT * FROM unnest($2::int[], $3::text[]) AS u (subject, role)
-                 ORDER BY subject, role) AS wanted`,
-    values: [request, raises.map((r) => r.subject), raises.map((r) => r.role), urgent],
-  });
-}
-
-/** What a worker holds while it works on a subject. */
+/** What a worker is given under the lock. */
 export interface Held {
-  /** the generation that is wanted, read under the lock; undefined where nothing is behind */
-  generation: bigint;
+  /** failures before, since the row was last raised */
   attempts: number;
+  /** what is wanted of the subject; undefined where there is no such subject */
+  wanted: Wanted | undefined;
 }
 
 /** How a run ended, as it is written to the row. */
@@ -49,48 +34,45 @@ const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases
 const WAITING_RETRY_SECONDS = 60;
 
 /**
- * Locks subject and role, then runs `act` with the generation that is wanted, and writes how it
- * ended. Does nothing where another worker holds the lock or nothing is behind. The lock belongs to
- * the connection, so it ends with the process that held it.
+ * Locks subject and role, then runs `act` with what is wanted, and writes how it ended. Does nothing
+ * where another worker holds the lock or nothing is behind. The lock belongs to the connection, so
+ * it ends with the process that held it.
  *
- * The row is written without waiting for the disk (synchronous_commit off): a write that a crash of
+ * The generation is read before what is wanted, so that a change in between is due once more. The
+ * row is written without waiting for the disk (synchronous_commit off): a write that a crash of
  * PostgreSQL loses costs one more run that finds nothing to do.
  */
 export async function withSubject(
   pool: Pool,
   role: Role,
   subject: number,
-  act: (held: Held, client: Client) => Promise<Outcome>,
-): Promise<'done' | 'busy' | 'nothing'> {
-  return withClient(pool, async (client) => {
-    const lock = await client.query({
-      name: 'lock-subject',
-      text: 'SELECT pg_try_advisory_lock($1, $2) AS locked',
-      values: [LOCK_CLASS[role], subject],
-    });
-    if (lock.rows[0].locked !== true) return 'busy';
+  act: (held: Held) => Promise<Outcome>,
+): Promise<void> {
+  await withClient(pool, async (client) => {
     try {
-      const { rows } = await client.query({
-        name: 'read-generation',
-        text: 'SELECT wanted, applied, attempts, state FROM convergence WHERE subject = $1 AND role = $2',
-        values: [subject, role],
-      });
-      const row = rows[0] as
-        { wanted: string; applied: string; attempts: number; state: string } | undefined;
-      if (row === undefined || row.wanted === row.applied || row.state === 'parked')
-        return 'nothing';
-      const generation = BigInt(row.wanted);
-      const outcome = await act({ generation, attempts: row.attempts }, client);
-      await writeOutcome(client, role, subject, generation, outcome);
-      return 'done';
-    } finally {
-      await client
-        .query({
-          name: 'unlock-subject',
-          text: 'SELECT pg_advisory_unlock($1, $2)',
+      // one after another on the server, but sent at once
+      const [lock, read, [wanted]] = await Promise.all([
+        client.query({
+          name: 'lock-subject',
+          text: 'SELECT pg_try_advisory_lock($1, $2) AS locked',
           values: [LOCK_CLASS[role], subject],
-        })
-        .catch(() => {}); // a connection that cannot unlock is gone, and its locks with it
+        }),
+        client.query({
+          name: 'read-generation',
+          text: `SELECT wanted, attempts FROM convergence
+                 WHERE subject = $1 AND role = $2 AND applied < wanted AND state <> 'parked'`,
+          values: [subject, role],
+        }),
+        readWanted(client, role, [subject]),
+      ]);
+      const { locked } = lock.rows[0] as { locked: boolean };
+      const row = read.rows[0] as { wanted: string; attempts: number } | undefined;
+      if (!locked || row === undefined) return;
+      const outcome = await act({ attempts: row.attempts, wanted });
+      await writeOutcome(client, role, subject, row.wanted, outcome);
+    } finally {
+      // whatever went wrong, the connection may not go back to the pool with the lock
+      await client.query({ name: 'unlock', text: 'SELECT pg_advisory_unlock_all()' });
     }
   });
 }
@@ -103,7 +85,7 @@ async function writeOutcome(
   client: Client,
   role: Role,
   subject: number,
-  generation: bigint,
+  generation: string,
   outcome: Outcome,
 ): Promise<void> {
   const applied = outcome.state === 'applied';
@@ -123,7 +105,7 @@ async function writeOutcome(
     values: [
       subject,
       role,
-      generation.toString(),
+      generation,
       applied,
       outcome.state,
       'code' in outcome ? outcome.code : null,

@@ -36,6 +36,8 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
     query_timeout: 7000,
     idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
+    // queries that are not awaited one by one are sent at once, and answered in order
+    pipeline: true,
   };
 }
 

@@ -1,4 +1,6 @@
 /** The table `requests`: every request with its verdict. */
+import type { Raise } from './convergence.ts';
+import type { NewEvent } from './events.ts';
 import type { Client } from './postgres.ts';
 
 export interface StoredVerdict {
@@ -37,7 +39,8 @@ export async function findVerdict(
       };
 }
 
-export interface NewRequest {
+/** Everything that is written with a verdict, in the transaction that changes the wanted state. */
+export interface NewVerdict {
   /** with `jti`: only where the signature was good */
   portal: string | undefined;
   jti: string | undefined;
@@ -51,40 +54,66 @@ export interface NewRequest {
   sentence: string | undefined;
   urgent: boolean;
   onDone: { event: string; portals: string[]; data: Record<string, unknown> } | undefined;
-  /** nothing was raised, so it is done with its verdict */
-  done: boolean;
+  raises: readonly Raise[];
+  events: readonly NewEvent[];
+  /** account name of the subject, and which fields changed; for the audit, which holds no more */
+  audit: { account: string | undefined; fields: readonly string[] };
 }
 
-/**
- * Records a request with its verdict; returns its number, or undefined where the same bytes without
- * a good signature have been recorded before.
- */
-export async function insertRequest(
-  client: Client,
-  request: NewRequest,
-): Promise<string | undefined> {
-  const { rows } = await client.query({
-    name: 'insert-request',
-    text: `INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject,
-             verdict, code, sentence, urgent, on_done, done_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                   CASE WHEN $13 THEN now() END)
-           ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id`,
+// The same bytes without a good signature are recorded once; then nothing else is written either.
+// Rows of several portals and subjects in one order everywhere, so that transactions never wait for
+// each other in a circle.
+const RECORD = `
+  WITH request AS (
+    INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
+                          code, sentence, urgent, on_done, done_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+            CASE WHEN cardinality($13::int[]) = 0 THEN now() END)
+    ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id
+  ), raised AS (
+    INSERT INTO request_raises (request, subject, role, generation)
+    SELECT id, subject, role, raise_generation(subject, role, $11, waits)
+    FROM request, (SELECT DISTINCT * FROM unnest($13::int[], $14::text[], $15::bool[]) AS u (subject, role, waits)
+                   ORDER BY subject, role) AS wanted
+  ), audited AS (
+    INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, account, fields,
+                       verdict, code)
+    SELECT id, $1, $4, $5, $6, $7::int, $16::text, $17::text[], $8, $9 FROM request WHERE $8 = 'accepted'
+    UNION ALL
+    -- the names in what was refused may be anything, a person's own name too
+    SELECT id, $1, $4, NULL, NULL, NULL, NULL, '{}', $8, $9 FROM request WHERE $8 = 'refused'
+  )
+  INSERT INTO events (portal, event, subject, request, code, data)
+  SELECT e.portal, e.event, e.subject, e.request, e.code, e.data
+  FROM request, ROWS FROM (jsonb_to_recordset($18::jsonb)
+      AS (portal text, event text, subject int, request uuid, code text, data jsonb))
+    WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
+  ORDER BY e.portal, e.n`;
+
+/** Records a verdict: the request, what it raises, its events, its audit. One statement. */
+export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<void> {
+  await client.query({
+    name: 'record-verdict',
+    text: RECORD,
     values: [
-      request.portal,
-      request.jti,
-      request.bodySha256,
-      request.kind,
-      request.requestedBy,
-      request.approvedBy,
-      request.subject,
-      request.verdict,
-      request.code,
-      request.sentence,
-      request.urgent,
-      request.onDone === undefined ? null : JSON.stringify(request.onDone),
-      request.done,
+      verdict.portal,
+      verdict.jti,
+      verdict.bodySha256,
+      verdict.kind,
+      verdict.requestedBy,
+      verdict.approvedBy,
+      verdict.subject,
+      verdict.verdict,
+      verdict.code,
+      verdict.sentence,
+      verdict.urgent,
+      verdict.onDone === undefined ? null : JSON.stringify(verdict.onDone),
+      verdict.raises.map(({ subject }) => subject),
+      verdict.raises.map(({ role }) => role),
+      verdict.raises.map(({ waits }) => waits ?? false),
+      verdict.audit.account,
+      verdict.audit.fields,
+      JSON.stringify(verdict.events),
     ],
   });
-  return (rows[0] as { id: string } | undefined)?.id;
 }

@@ -54,11 +54,10 @@ export async function readWanted(
   uids: readonly number[],
 ): Promise<Wanted[]> {
   const { person, tool } = STATEMENTS[role];
-  const tools = await db.query({ name: `wanted-tool-${role}`, text: tool, values: [uids] });
-  const people =
-    tools.rows.length === uids.length
-      ? { rows: [] }
-      : await db.query({ name: `wanted-person-${role}`, text: person, values: [uids] });
+  const [tools, people] = await Promise.all([
+    db.query({ name: `wanted-tool-${role}`, text: tool, values: [uids] }),
+    db.query({ name: `wanted-person-${role}`, text: person, values: [uids] }),
+  ]);
   return [
     ...(people.rows as PersonRow[]).map(toPerson),
     ...(tools.rows as ToolRow[]).map(toTool),

@@ -29,7 +29,6 @@ import {
   readAccounts,
   readCredentials,
   readDirectory,
-  settled,
 } from './outside.ts';
 import type { Portal, Wish } from './portal.ts';
 import { admit, openRunning, type Running } from './running.ts';
@@ -235,12 +234,18 @@ describe('in place of a home', () => {
   });
 
   test('moved away, the next raise makes the home, and the request is done after all', async () => {
-    const { id } = await portal.ask(tool('late'), {}).then(async (answer) => answer);
-    await portal.hear('request.done', id);
-    const path = homeOf(world, { tool: 'filehome' });
-    rmSync(path);
+    rmSync(homeOf(world, { tool: 'filehome' }));
     await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: 'filehome' });
-    await eventually('it', async () => (await faultsOf(world, ['filehome'])).length === 0);
+    expect(await faultsOf(world, ['filehome'])).toEqual([]);
+    const ready = await eventually('tool.ready', () =>
+      portal.heard.find(({ event, data }) => event === 'tool.ready' && data['tool'] === 'filehome'),
+    );
+    expect(portal.told(ready.request ?? '')).toEqual([
+      'request.accepted',
+      'request.stuck',
+      'tool.ready',
+      'request.done',
+    ]);
   });
 });
 
@@ -316,7 +321,6 @@ describe('in place of a credentials file', () => {
       await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: name });
     } else {
       await query(world, `SELECT raise_generation($1, 'homes')`, [before.uid]);
-      await settled(world).catch(() => {});
       await eventually('it', async () => (await faultsOf(world, [name])).length === 0);
     }
     expect(await faultsOf(world, [name])).toEqual([]);

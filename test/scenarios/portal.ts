@@ -73,6 +73,9 @@ export interface Portal extends PortalIdentity {
   told(id: string): string[];
   /** Waits for an event of that name, about that request (any, where none is named). */
   hear(event: string, id?: string): Promise<HeardEvent>;
+  /** Fetches no events until `resume`. */
+  pause(): Promise<void>;
+  resume(): void;
   close(): Promise<void>;
 }
 
@@ -212,6 +215,8 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
       eventually(`the event ${event}`, () =>
         heard.find((each) => each.event === event && (id === undefined || each.request === id)),
       ),
+    pause: () => worker.pause(),
+    resume: () => worker.resume(),
     async close() {
       await worker.close();
       await Promise.all(Object.values(queues).map((queue) => queue.close()));

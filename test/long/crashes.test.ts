@@ -1,0 +1,28 @@
+/** kill -9 of `chamberlain work` at a thousand moments. */
+import { afterAll, beforeAll, test } from '@jest/globals';
+import { surviveCrashes } from '../scenarios/crash.ts';
+import { admit, openRunning, type Running } from '../scenarios/running.ts';
+
+const ROUNDS = Number(process.env['CHAMBERLAIN_ROUNDS'] ?? 1000);
+
+let running: Running;
+
+beforeAll(async () => {
+  running = await openRunning('thousand crashes');
+  await admit(running.portal, 'alice');
+  await running.stopWork();
+}, 120_000);
+
+afterAll(async () => {
+  await running?.close();
+}, 60_000);
+
+test(
+  `killed ${ROUNDS} times, all are whole in the end`,
+  async () => {
+    const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
+    process.stdout.write(`crashes: CHAMBERLAIN_SEED=${seed}\n`);
+    await surviveCrashes(running, { rounds: ROUNDS, toolsPerRound: 3, seed });
+  },
+  ROUNDS * 4000 + 120_000,
+);

@@ -1,0 +1,31 @@
+/** Outages of many lengths: shorter than a time-out, just as long, and long enough for the longest pause. */
+import { afterAll, beforeAll, test } from '@jest/globals';
+import { expectWhole, OUTAGES, surviveOutage } from '../scenarios/outage.ts';
+import { admit, openRunning, type Running } from '../scenarios/running.ts';
+
+let running: Running;
+const names: string[] = [];
+
+beforeAll(async () => {
+  running = await openRunning('long outages', { own: true });
+  await admit(running.portal, 'alice');
+}, 120_000);
+
+afterAll(async () => {
+  await running?.close();
+}, 60_000);
+
+const LENGTHS_SECONDS = [0.5, 3, 4, 5, 6, 7, 10, 11, 30];
+
+test.each(OUTAGES.flatMap((outage) => LENGTHS_SECONDS.map((seconds) => ({ ...outage, seconds }))))(
+  '$server $how for $seconds s',
+  async ({ server, how, seconds }) => {
+    const name = `${server[0]}-${how}-${String(seconds).replace('.', '-')}`;
+    names.push(...(await surviveOutage(running, { server, how, outageMs: seconds * 1000, name })));
+  },
+  180_000,
+);
+
+test('in the end all is whole', async () => {
+  await expectWhole(running, names);
+}, 120_000);

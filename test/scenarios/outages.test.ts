@@ -1,0 +1,89 @@
+/**
+ * Each of the five servers frozen (SIGSTOP), and killed and started again, while requests come: what does
+ * not need it goes on, the rest is done within 5 s of its return, without a hand. And Redis flushed.
+ */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import type { World } from '../stack.ts';
+import { eventually } from './eventually.ts';
+import { query } from './outside.ts';
+import { expectWhole, OUTAGES, surviveOutage, tool } from './outage.ts';
+import type { Portal, Wish } from './portal.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+/** Longer than every time-out of the program, so that each has come and gone; a killed server refuses at once. */
+const OUTAGE_MS = { frozen: 8000, killed: 1500 };
+
+let running: Running;
+let world: World;
+let portal: Portal;
+const names: string[] = [];
+
+beforeAll(async () => {
+  running = await openRunning('outages', { own: true });
+  ({ world, portal } = running);
+  await admit(portal, 'alice');
+}, 120_000);
+
+afterAll(async () => {
+  await running?.close();
+}, 60_000);
+
+test.each(OUTAGES)(
+  '$server $how: the others go on, and all is done within 5 s of its return',
+  async ({ server, how }) => {
+    const outageMs = OUTAGE_MS[how];
+    names.push(...(await surviveOutage(running, { server, how, outageMs, name: `${server}-${how}` })));
+  },
+  120_000,
+);
+
+async function verdictsOn(ids: readonly string[]): Promise<void> {
+  await eventually('verdicts', async () => {
+    const rows = await query(world, 'SELECT FROM requests WHERE jti = ANY ($1)', [ids]);
+    return rows.length === ids.length;
+  });
+}
+
+async function flush(): Promise<void> {
+  const redis = new Redis(world.config.redis.url);
+  await redis.flushall();
+  redis.disconnect();
+}
+
+describe('Redis loses everything', () => {
+  test('after the verdicts, all is done, and no event is lost or out of order', async () => {
+    const made = Array.from({ length: 20 }, (_, n) => `flushed-${n}`);
+    names.push(...made);
+    const ids = await Promise.all(made.map((each) => portal.send(tool(each))));
+    await verdictsOn(ids);
+    await flush();
+    await eventually('one done', () =>
+      portal.heard.some(({ request, event }) => event === 'request.done' && ids.includes(request ?? '')),
+    );
+    await flush();
+    for (const id of ids) await portal.hear('request.done', id);
+    for (const id of ids) {
+      expect(portal.told(id)).toEqual(['request.accepted', 'tool.ready', 'request.done']);
+    }
+    expect(portal.disorder).toEqual([]);
+  }, 90_000);
+
+  test('events that nobody has fetched come again, in order', async () => {
+    await portal.pause();
+    const wish = (n: number): Wish => ({
+      ...{ kind: 'tool.update', requestedBy: 'alice', tool: 'flushed-0' },
+      title: `Title ${n}`,
+    });
+    const ids = await Promise.all(Array.from({ length: 50 }, (_, n) => portal.send(wish(n))));
+    await verdictsOn(ids);
+    await flush();
+    portal.resume();
+    for (const id of ids) await portal.hear('request.done', id);
+    expect(portal.disorder).toEqual([]);
+  }, 60_000);
+});
+
+test('in the end all is whole: tools, passwords, numbers, events', async () => {
+  await expectWhole(running, names);
+});
