@@ -61,7 +61,12 @@ const schema = z
     }),
     redis: z.strictObject({ url: z.string().regex(/^rediss?:\/\//) }),
     ldap: z.strictObject({
-      uri: z.string().regex(/^(ldaps|ldapi|ldap):\/\//),
+      uri: z
+        .string()
+        .regex(
+          /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
+          'is ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
+        ),
       base: z.string().min(1),
       caFile: absolutePath.optional(),
     }),

@@ -93,7 +93,8 @@ export async function survey<Eyes>(
 
 /**
  * Does the steps of one subject, in order. A step that fails stops the later steps on the same
- * object, and those of the targets that need its target; the others go on.
+ * object, and those of the targets that need its target, but for those that take access away; the
+ * others go on.
  */
 export async function apply<Eyes>(
   targets: readonly AnyTarget<Eyes>[],
@@ -106,7 +107,9 @@ export async function apply<Eyes>(
   for (const step of steps) {
     const object = `${step.target} ${step.object}`;
     const needs = targets.find(({ name }) => name === step.target)?.needs ?? [];
-    if (failedObjects.has(object) || needs.some((name) => failedTargets.has(name))) {
+    // what takes access away waits for nothing
+    const lacks = step.effect !== 'revoke' && needs.some((name) => failedTargets.has(name));
+    if (failedObjects.has(object) || lacks) {
       failedTargets.add(step.target);
       continue;
     }

@@ -57,7 +57,7 @@ async function makeTemplate(stack: Stack): Promise<void> {
     adminKey: join(place.keys, 'portal.pem'),
     postgres: { host: postgres.host, port: postgres.port, database: TEMPLATE },
     redisUrl: 'redis://127.0.0.1:1/0',
-    ldap: { uri: 'ldapi://nowhere', base: 'dc=example,dc=org' },
+    ldap: { uri: 'ldapi://%2Fnowhere', base: 'dc=example,dc=org' },
     ids: idsOf(0),
     dataRoot: place.dataRoot,
     sockets: { replica: stack.replica.socket, tools: stack.tools.socket },

@@ -44,7 +44,7 @@ const SURVEY_SLICE = 500;
 export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
   const { role, targets } = parts;
   const realm = realmOf(config);
-  const pool = openPool(config, role, { max: 2 * parts.concurrency + 2, durable: false });
+  const pool = openPool(config, role, { max: parts.concurrency + 2, durable: false });
   const eyes = parts.openEyes(config);
   const hands = parts.openHands(config, pool);
   const surveying = new Set<Promise<void>>();

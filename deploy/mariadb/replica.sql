@@ -3,8 +3,9 @@
 -- ALTER USER … IDENTIFIED BY PASSWORD '*…', the verifier of the secret files mariadb-databases and
 -- mariadb-databases-eyes.
 
--- An anonymous account shadows accounts of any host ('%') for whoever comes from localhost.
-DROP USER IF EXISTS ''@'localhost';
+-- An anonymous account shadows accounts of any host ('%') for whoever comes from its own host.
+DELETE FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL;
+FLUSH PRIVILEGES;
 
 CREATE USER IF NOT EXISTS 'chamberlain_databases'@'%' ACCOUNT LOCK;
 CREATE USER IF NOT EXISTS 'chamberlain_databases_eyes'@'%' ACCOUNT LOCK;

@@ -76,7 +76,7 @@ export async function found(
       kind: 'found',
       requestedBy: shellName,
       approvedBy: undefined,
-      subject: person.subject,
+      subject: uid,
       verdict: 'accepted',
       code: undefined,
       sentence: undefined,
@@ -86,7 +86,7 @@ export async function found(
         raises(subject, 'directory', 'homes', 'databases'),
       ),
       events: [],
-      audit: { account: person.account, fields: ['person', 'access', 'admin'] },
+      audit: { account, fields: ['person', 'access', 'admin'] },
     });
     return {
       person: { uid: person.subject, account: person.account as AccountName },

@@ -1,6 +1,5 @@
 /** The tables `credentials` (which epoch is wanted) and `database_verifiers` (what was made). */
-import type { Client, Pool } from './postgres.ts';
-import { inTransaction } from './postgres.ts';
+import { ask, type Client, type Pool } from './postgres.ts';
 
 /** Wants new credentials; returns the epoch, or undefined where the account has none. */
 export async function wantNewEpoch(client: Client, account: number): Promise<number | undefined> {
@@ -13,26 +12,21 @@ export async function wantNewEpoch(client: Client, account: number): Promise<num
 
 /**
  * Records the verifier of a password that the homes role has just made, and so raises `databases`:
- * one durable transaction, before the file gets its place.
+ * one transaction, before the file gets its place. The pool must be durable.
  */
 export async function recordVerifier(
-  pool: Pool,
+  durable: Pool,
   account: number,
   epoch: number,
   verifier: string,
 ): Promise<void> {
-  await inTransaction(
-    pool,
-    (client) =>
-      client.query({
-        name: 'record-verifier',
-        text: `INSERT INTO database_verifiers (account, epoch, verifier) VALUES ($1, $2, $3)
-               ON CONFLICT (account) DO UPDATE
-               SET epoch = excluded.epoch, verifier = excluded.verifier, recorded_at = now()`,
-        values: [account, epoch, verifier],
-      }),
-    { durable: true },
-  );
+  await ask(durable, 'recording a verifier', {
+    name: 'record-verifier',
+    text: `INSERT INTO database_verifiers (account, epoch, verifier) VALUES ($1, $2, $3)
+           ON CONFLICT (account) DO UPDATE
+           SET epoch = excluded.epoch, verifier = excluded.verifier, recorded_at = now()`,
+    values: [account, epoch, verifier],
+  });
 }
 
 /** The verifier recorded for that epoch, or undefined where another or none is. */
@@ -41,7 +35,7 @@ export async function readVerifier(
   account: number,
   epoch: number,
 ): Promise<string | undefined> {
-  const { rows } = await pool.query({
+  const rows = await ask(pool, 'reading a verifier', {
     name: 'read-verifier',
     text: 'SELECT verifier FROM database_verifiers WHERE account = $1 AND epoch = $2',
     values: [account, epoch],

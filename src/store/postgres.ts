@@ -96,6 +96,16 @@ export async function inTransaction<T>(
   return withClient(pool, (client) => transact(client, () => act(client), options));
 }
 
+/** One statement for a step in the world outside. Throws BACKEND_UNAVAILABLE but for what PostgreSQL refuses. */
+export async function ask(pool: Pool, act: string, query: pg.QueryConfig): Promise<unknown[]> {
+  try {
+    return (await pool.query(query)).rows as unknown[];
+  } catch (cause) {
+    const refused = /^(22|23|42)/.test(sqlState(cause) ?? '');
+    throw new ChamberlainError(refused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, { cause });
+  }
+}
+
 /**
  * Runs `act` in one transaction: committed when it returns, rolled back when it throws. With
  * `durable` the commit waits for the disk, whatever the connection does otherwise.
