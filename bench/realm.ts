@@ -29,7 +29,6 @@ import { admitMaker, STEWARD } from './idle.ts';
 import { openPortal, type Portal } from './portal.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
-const CLI = join(PROJECT, 'src/bin/chamberlain.ts');
 const START_TIMEOUT_MS = 20_000;
 
 /** Ranges with room for 10,000 tools and more. The last numbers are for floors: nobody allocates them. */
@@ -47,6 +46,8 @@ export interface MeasuredRealm {
   portalKey: string;
   /** as the owner of the database: for looking from outside, and for filling */
   connect(): Promise<pg.Client>;
+  /** Fills it; closing waits for that, since a filling may stop and start servers. */
+  fill(act: (realm: MeasuredRealm) => Promise<void>): Promise<void>;
   /** Starts `chamberlain work` with all roles, and returns when it works. */
   startWork(options?: { profileDir?: string }): Promise<Work>;
   /** Ends the servers and deletes their data; workers must have ended. */
@@ -76,7 +77,7 @@ export async function openWorking(
   fill: (realm: MeasuredRealm) => Promise<void> = async () => {},
 ): Promise<WorkingRealm> {
   const realm = await openRealm(parent, closers);
-  await fill(realm);
+  await realm.fill(fill);
   const work = await realm.startWork();
   const portal = await openPortal(realm);
   closers.push(() => portal.close());
@@ -103,18 +104,24 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
       secrets: place.secrets,
     }),
   };
-  const works = new Set<Work>();
+  const works: Promise<Work>[] = [];
+  let filling = Promise.resolve();
+  let closed = false;
   const opening = fillStack(stack);
   const close = async () => {
-    await opening.catch(() => {}); // what is just starting could not be ended
-    for (const work of works) await work.stop();
+    closed = true;
+    // what is just starting could not be ended
+    await Promise.allSettled([opening, filling]);
+    for (const work of await Promise.allSettled(works)) {
+      if (work.status === 'fulfilled') await work.value.stop();
+    }
     await stopServers(stack);
     purgePlace(place);
   };
   closers.push(close);
   await opening;
   const password = readFileSync(join(place.secrets, 'postgres-owner'), 'utf8');
-  return {
+  const realm: MeasuredRealm = {
     stack,
     config: loadConfig(place.configFile),
     portalKey: join(place.keys, 'portal.pem'),
@@ -126,13 +133,16 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
       await client.connect();
       return client;
     },
-    async startWork(options = {}) {
-      const work = await startWork(stack, options);
-      works.add(work);
+    fill: (act) => (filling = act(realm)),
+    startWork(options = {}) {
+      if (closed) return Promise.reject(new Error('the realm is closed'));
+      const work = startWork(stack, options);
+      works.push(work);
       return work;
     },
     close,
   };
+  return realm;
 }
 
 async function fillStack(stack: Stack): Promise<void> {
@@ -146,18 +156,22 @@ async function fillStack(stack: Stack): Promise<void> {
   await runCli(place.configFile, 'prepare');
 }
 
+/** By dev/chamberlain, which gives Node what the program runs with, and gives way to it. */
 async function startWork(stack: Stack, { profileDir }: { profileDir?: string }): Promise<Work> {
   const logFile = join(stack.place.dir, 'work.log');
   const log = openSync(logFile, 'w', 0o600);
-  const profile = profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`];
-  if (profileDir !== undefined) mkdirSync(profileDir, { recursive: true });
-  const child = spawn(process.execPath, [...profile, CLI, 'work'], {
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    CHAMBERLAIN_CONFIG: stack.place.configFile,
+    CHAMBERLAIN_LOG_LEVEL: 'info',
+  };
+  if (profileDir !== undefined) {
+    mkdirSync(profileDir, { recursive: true });
+    env['NODE_OPTIONS'] = `--cpu-prof --cpu-prof-dir=${profileDir}`;
+  }
+  const child = spawn(join(PROJECT, 'dev/chamberlain'), ['work'], {
     cwd: PROJECT,
-    env: {
-      ...process.env,
-      CHAMBERLAIN_CONFIG: stack.place.configFile,
-      CHAMBERLAIN_LOG_LEVEL: 'info',
-    },
+    env,
     stdio: ['ignore', log, log],
   });
   closeSync(log);

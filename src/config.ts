@@ -17,7 +17,7 @@ const idRange = z.strictObject({
   last: z
     .int()
     .min(1)
-    .max(2 ** 31 - 1),
+    .max(2 ** 31 - 2),
 });
 
 const databaseServer = z

@@ -153,7 +153,8 @@ export function startRelay(config: Config, log: Log): Worker {
     const findCompleted = async () => {
       const lowest = await queues.lowestUncompleted(portal);
       if (!(await hasKept())) throw new Error('Redis has lost its data');
-      completed = Math.max(completed, (lowest ?? enqueued + 1) - 1);
+      // what lies in Redis beyond `enqueued` was put there before it lost the rest
+      completed = Math.max(completed, Math.min(enqueued, (lowest ?? enqueued + 1) - 1));
       await store.writeDelivery(pool, { portal, enqueued, completed });
     };
     if (look && completed < enqueued) await findCompleted();

@@ -2,7 +2,7 @@
 import type { Config } from '../src/config.ts';
 import { realmOf } from '../src/config.ts';
 import { startConsumer } from '../src/edges/queue.ts';
-import { CODES, describeError } from '../src/errors.ts';
+import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import type { Realm, Role } from '../src/model/wanted.ts';
 import {
@@ -127,23 +127,23 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
 }
 
 /** A server that is away is tried for ever, and soon; what it refuses, with growing pauses, then parked. */
-const AWAY_RETRY_MS = { first: 200, most: 2000 };
+const AWAY_RETRY_MS = 1500;
 const REFUSED_RETRY_MS = { first: 500, most: 60_000 };
 const MOST_REFUSALS = 8;
 
-/** What to write to the row: how often and when it is tried again. */
-export function outcomeOf(standing: ReturnType<typeof standingOf>, attempts: number): Outcome {
+/**
+ * What to write to the row: whether and when it is tried again.
+ *
+ * @param refusals how often it was refused before, not counting when a server was away
+ */
+export function outcomeOf(standing: ReturnType<typeof standingOf>, refusals: number): Outcome {
   if (standing.state !== 'failing') return standing;
   const { code, sentence } = standing;
-  const away = code === 'BACKEND_UNAVAILABLE' || code === 'BACKEND_UNREADABLE';
-  if (!away && (attempts + 1 >= MOST_REFUSALS || !CODES[code].retry)) {
-    return { state: 'parked', code, sentence };
+  if (code === 'BACKEND_UNAVAILABLE' || code === 'BACKEND_UNREADABLE') {
+    return { state: 'failing', code, sentence, retryInMs: AWAY_RETRY_MS, counts: false };
   }
-  const { first, most } = away ? AWAY_RETRY_MS : REFUSED_RETRY_MS;
-  return {
-    state: 'failing',
-    code,
-    sentence,
-    retryInMs: Math.min(most, first * 2 ** Math.min(attempts, 20)),
-  };
+  if (refusals + 1 >= MOST_REFUSALS) return { state: 'parked', code, sentence };
+  const { first, most } = REFUSED_RETRY_MS;
+  const retryInMs = Math.min(most, first * 2 ** refusals);
+  return { state: 'failing', code, sentence, retryInMs, counts: true };
 }

@@ -21,6 +21,9 @@ const COMMAND_TIMEOUT_MS = 4000;
 /** Longest pause between two tries to connect, so that work goes on soon after Redis is back. */
 const RECONNECT_MS = 500;
 
+/** The key that is gone when Redis has lost its data. */
+const MARK = 'chamberlain:mark';
+
 const DURABLE = { removeOnComplete: false, removeOnFail: false, attempts: 1 } as const;
 const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
 
@@ -58,7 +61,11 @@ export interface Queues {
   ): Promise<void>;
   /** Asks a role for a survey. */
   addSurvey(role: string, survey: string): Promise<void>;
-  /** Puts events into a portal's queue, in order; one that lies there already is left as it is. */
+  /**
+   * Puts events into a portal's queue, in order, all or none: none where Redis has lost its data
+   * since `hasKept` looked, so that no event comes before those that were lost. One that lies there
+   * already is left as it is. One call at a time.
+   */
   addEvents(
     portal: string,
     events: readonly { seq: number; id: string; event: string; data: Record<string, unknown> }[],
@@ -80,13 +87,17 @@ export interface Queues {
 /** Opens the queues for adding and looking. `mark` is a text that no other process uses. */
 export function openQueues(url: string, mark: string): Queues {
   const redis = connectProducer(url);
+  // Of its own, since one at a time is added between WATCH and EXEC. BullMQ adds in a pipeline; as a
+  // transaction it is refused whole where Redis has lost its data since it was looked at.
+  const fenced = connectProducer(url);
+  fenced.pipeline = fenced.multi.bind(fenced) as typeof fenced.pipeline;
   let startedBefore: string | undefined;
   const queues = new Map<string, Queue>();
-  const queue = (name: string): Queue => {
+  const queue = (name: string, connection = redis): Queue => {
     let found = queues.get(name);
     if (found === undefined) {
       found = new Queue(name, {
-        connection: redis,
+        connection,
         skipWaitingForReady: true,
         skipVersionCheck: true,
       });
@@ -123,7 +134,12 @@ export function openQueues(url: string, mark: string): Queues {
       }),
     addEvents: (portal, events) =>
       guarded(`putting events into the queue of ${portal}`, async () => {
-        await queue(eventsQueue(portal)).addBulk(
+        await fenced.watch(MARK);
+        if ((await fenced.get(MARK)) !== mark) {
+          await fenced.unwatch();
+          throw new Error('Redis has lost its data');
+        }
+        await queue(eventsQueue(portal), fenced).addBulk(
           events.map(({ seq, id, event, data }) => ({
             name: event,
             data: { seq, ...data },
@@ -134,7 +150,7 @@ export function openQueues(url: string, mark: string): Queues {
       }),
     lowestUncompleted: (portal) =>
       guarded(`looking at the queue of ${portal}`, async () => {
-        const events = queue(eventsQueue(portal));
+        const events = queue(eventsQueue(portal), fenced);
         const open = await events.getRanges(['wait', 'active', 'delayed', 'prioritized', 'failed']);
         const lowest = Math.min(...open.map(seqOfJobId));
         await events.retryJobs({ state: 'failed', count: 1000 });
@@ -143,7 +159,7 @@ export function openQueues(url: string, mark: string): Queues {
       }),
     hasKept: () =>
       guarded('looking whether Redis has kept its data', async () => {
-        const before = await redis.set('chamberlain:mark', mark, 'GET');
+        const before = await redis.set(MARK, mark, 'GET');
         const started = /^run_id:(.*)$/m.exec(await redis.info('server'))?.[1];
         const kept = before === mark && started === startedBefore;
         startedBefore = started;
@@ -152,6 +168,7 @@ export function openQueues(url: string, mark: string): Queues {
     async close() {
       await Promise.allSettled([...queues.values()].map((each) => each.close()));
       redis.disconnect();
+      fenced.disconnect();
     },
   };
 }
@@ -227,28 +244,37 @@ export function startConsumer(options: ConsumerOptions): Consumer {
 
   // BullMQ parses a job's bytes as it takes it, and gives up on it when they are not JSON: the job
   // then lies among the active ones, and nobody works on it.
+  let asked = false;
   let quarantining = false;
   async function quarantine(): Promise<void> {
+    asked = true;
     if (quarantining) return;
     quarantining = true;
     try {
-      const prefix = `bull:${options.queue}`;
-      for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
-        const [data, opts] = await redis.hmget(`${prefix}:${id}`, 'data', 'opts');
-        const bytes = data ?? '';
-        if (isJson(bytes || '{}') && isJson(opts || '{}')) continue;
-        await options.handleUnreadable?.(bytes);
-        await redis
-          .multi()
-          .lrem(`${prefix}:active`, 0, id)
-          .del(`${prefix}:${id}`, `${prefix}:${id}:lock`)
-          .srem(`${prefix}:stalled`, id)
-          .exec();
+      while (asked) {
+        asked = false; // one that is taken meanwhile asks again
+        await removeUnreadable();
       }
     } catch (error) {
       options.onError(error);
     } finally {
       quarantining = false;
+    }
+  }
+
+  async function removeUnreadable(): Promise<void> {
+    const prefix = `bull:${options.queue}`;
+    for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
+      const [data, opts] = await redis.hmget(`${prefix}:${id}`, 'data', 'opts');
+      const bytes = data ?? '';
+      if (isJson(bytes || '{}') && isJson(opts || '{}')) continue;
+      await options.handleUnreadable?.(bytes);
+      await redis
+        .multi()
+        .lrem(`${prefix}:active`, 0, id)
+        .del(`${prefix}:${id}`, `${prefix}:${id}:lock`)
+        .srem(`${prefix}:stalled`, id)
+        .exec();
     }
   }
 

@@ -41,6 +41,13 @@ export interface WantedPerson {
   credentials?: WantedCredentials;
 }
 
+/** An account that a tool's group holds. */
+export interface Member {
+  kind: 'person' | 'tool';
+  account: AccountName;
+  uid: number;
+}
+
 export interface WantedTool {
   kind: 'tool';
   uid: number;
@@ -52,7 +59,7 @@ export interface WantedTool {
    * directory only. The effective members of the tool's group: its maintainers that are
    * unsuspended realm members, tools among its maintainers, and the tool's own account.
    */
-  members?: { kind: 'person' | 'tool'; account: AccountName }[];
+  members?: Member[];
   /** homes and databases only */
   credentials?: WantedCredentials;
 }

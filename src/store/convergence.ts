@@ -14,7 +14,7 @@ export interface Raise {
 
 /** What a worker is given under the lock. */
 export interface Held {
-  /** failures before, since the row was last raised */
+  /** refusals before, since the row was last raised; a server that was away does not count */
   attempts: number;
   /** what is wanted of the subject; undefined where there is no such subject */
   wanted: Wanted | undefined;
@@ -24,7 +24,7 @@ export interface Held {
 export type Outcome =
   | { state: 'applied' }
   | { state: 'waiting'; sentence: string }
-  | { state: 'failing'; code: string; sentence: string; retryInMs: number }
+  | { state: 'failing'; code: string; sentence: string; retryInMs: number; counts: boolean }
   | { state: 'parked'; code: string; sentence: string };
 
 /** Advisory lock class of a role; the second number of the lock is the subject. */
@@ -97,7 +97,7 @@ async function writeOutcome(
              code         = CASE WHEN wanted = $3 THEN $6 ELSE code END,
              sentence     = CASE WHEN wanted = $3 THEN $7 ELSE sentence END,
              attempts     = CASE WHEN wanted <> $3 THEN attempts
-                                 WHEN $5 IN ('failing', 'parked') THEN attempts + 1 ELSE 0 END,
+                                 WHEN $5 IN ('failing', 'parked') THEN attempts + $9 ELSE 0 END,
              next_try_at  = CASE WHEN wanted = $3 THEN now() + make_interval(secs => $8) ELSE next_try_at END,
              urgent       = urgent AND NOT ($4 AND wanted = $3),
              leased_until = NULL
@@ -115,6 +115,7 @@ async function writeOutcome(
         : outcome.state === 'waiting'
           ? WAITING_RETRY_SECONDS
           : 0,
+      outcome.state === 'failing' && !outcome.counts ? 0 : 1,
     ],
   });
 }

@@ -15,7 +15,8 @@ const ALLOCATE = `
     SELECT first, id FROM (
       SELECT first, generate_series(next, last) AS id FROM ranges WHERE next <= last ORDER BY first
     ) AS candidate
-    WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = candidate.id)
+    WHERE candidate.id NOT IN (65534, 65535)
+      AND NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = candidate.id)
       AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = candidate.id AND f.id <> 0)
     LIMIT 1
   ), moved AS (

@@ -1,6 +1,6 @@
 /** Reads the wanted state of subjects, as far as a role may know it. */
 import type { AccountName, ShellName, ToolName } from '../model/names.ts';
-import type { Role, Wanted, WantedCredentials, WantedKey } from '../model/wanted.ts';
+import type { Member, Role, Wanted, WantedCredentials, WantedKey } from '../model/wanted.ts';
 import type { Client, Pool } from './postgres.ts';
 
 type Reader = Pick<Client | Pool, 'query'>;
@@ -24,12 +24,12 @@ const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
 // Effective members, without the tool's own account: people who are unsuspended realm members, and
 // tools that are not deleted.
 const DIRECTORY_TOOL = `${TOOL},
-  coalesce((SELECT jsonb_agg(jsonb_build_object('kind', e.kind, 'account', e.account) ORDER BY e.account)
+  coalesce((SELECT jsonb_agg(jsonb_build_object('kind', e.kind, 'account', e.account, 'uid', e.uid) ORDER BY e.account)
     FROM (
-      SELECT 'person' AS kind, p.shell_name AS account FROM maintainers m JOIN people p ON p.uid = m.maintainer
+      SELECT 'person' AS kind, p.shell_name AS account, p.uid FROM maintainers m JOIN people p ON p.uid = m.maintainer
         JOIN realm_members r ON r.person = p.uid WHERE m.tool = t.uid AND p.state = 'active'
       UNION ALL
-      SELECT 'tool', o.account FROM maintainers m JOIN tools o ON o.uid = m.maintainer
+      SELECT 'tool', o.account, o.uid FROM maintainers m JOIN tools o ON o.uid = m.maintainer
         WHERE m.tool = t.uid AND o.state <> 'deleted'
     ) e), '[]') AS members
   FROM tools t WHERE t.uid = ANY ($1)`;
@@ -93,7 +93,7 @@ interface ToolRow {
   name: string;
   account: string;
   state: 'active' | 'disabled' | 'deleted';
-  members?: { kind: 'person' | 'tool'; account: AccountName }[];
+  members?: Member[];
   credentials?: CredentialsRow | null;
 }
 
@@ -123,7 +123,7 @@ function toTool(row: ToolRow): Wanted {
     state: row.state,
     ...(row.members === undefined
       ? {}
-      : { members: [...row.members, { kind: 'tool' as const, account }] }),
+      : { members: [...row.members, { kind: 'tool' as const, account, uid: row.uid }] }),
     ...toCredentials(row.credentials),
   };
 }

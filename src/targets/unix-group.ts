@@ -6,14 +6,28 @@
  * | ----------------- | --------------------------------------------- |
  * | active, disabled  | the group, its gid = the tool's uid, members  |
  * | deleted           | absent                                        |
+ *
+ * A member whose account in the directory has another number is somebody else: left out, a finding.
  */
-import type { Wanted, WantedTool } from '../model/wanted.ts';
-import { entriesFor, planEntry, type Change, type EntryWant } from './directory-entry.ts';
+import type { Member, Wanted, WantedTool } from '../model/wanted.ts';
+import {
+  entriesFor,
+  foreignFinding,
+  planEntry,
+  type Change,
+  type EntryWant,
+} from './directory-entry.ts';
 import { entryRef, type DirectoryEntry, type DirectoryEyes } from './directory-eyes.ts';
 import type { Target } from './target.ts';
 import { accountRef } from './unix-account.ts';
 
-export const unixGroup: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
+export interface GroupHave {
+  groups: DirectoryEntry[];
+  /** accounts that have a member's place, and another number than the member */
+  strangers: DirectoryEntry[];
+}
+
+export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
   name: 'unix-group',
   role: 'directory',
   of: ['tool'],
@@ -37,13 +51,16 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   },
 
   async observe(eyes, wanted) {
-    const found = await eyes.find({
-      any: [
-        { attribute: 'cn', values: wanted.map((tool) => tool.account) },
-        { attribute: 'gidNumber', values: wanted.map((tool) => String(tool.uid)) },
-      ],
-      attributes: ['objectClass', 'cn', 'gidNumber', 'member'],
-    });
+    const [found, accounts] = await Promise.all([
+      eyes.find({
+        any: [
+          { attribute: 'cn', values: wanted.map((tool) => tool.account) },
+          { attribute: 'gidNumber', values: wanted.map((tool) => String(tool.uid)) },
+        ],
+        attributes: ['objectClass', 'cn', 'gidNumber', 'member'],
+      }),
+      findAccounts(eyes, wanted),
+    ]);
     // The tool's account has the group's cn and gidNumber by right: what counts is groups, and
     // whatever else has a group's own place.
     const groups = found.filter(
@@ -51,16 +68,63 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
         ref.startsWith('toolGroups/cn=') ||
         attributes['objectClass']?.some((name) => /^(posixGroup|groupOfNames)$/i.test(name)),
     );
-    return entriesFor(wanted, groups, (tool) => [
+    const byTool = entriesFor(wanted, groups, (tool) => [
       ['cn', tool.account],
       ['gidNumber', String(tool.uid)],
     ]);
+    return wanted.map((tool, index) => ({
+      groups: byTool[index] ?? [],
+      strangers: othersOf(tool).flatMap((member) => {
+        const account = accounts.get(accountRef(member));
+        const isMember = account?.attributes['uidNumber']?.includes(String(member.uid));
+        return account === undefined || isMember ? [] : [account];
+      }),
+    }));
   },
 
-  plan(want, have, wanted) {
-    return planEntry(want, have, wanted, (changes) => splitMembers(want, have, changes), 'destroy');
+  plan(want, { groups, strangers }, wanted) {
+    const left = new Set<string>(strangers.map(({ ref }) => ref));
+    const member = (want.attributes['member'] ?? []).filter((ref) => !left.has(ref));
+    const known: EntryWant = { ...want, attributes: { ...want.attributes, member } };
+    const plan = planEntry(
+      known,
+      groups,
+      wanted,
+      (changes) => splitMembers(known, groups, changes),
+      'destroy',
+    );
+    const findings = strangers.map((entry) =>
+      foreignFinding({ ...want, ...memberWant(entry, wanted) }, entry, wanted),
+    );
+    return { ...plan, findings: [...plan.findings, ...findings] };
   },
 };
+
+/** Members besides the tool itself, whose account is another target's matter. */
+function othersOf(wanted: Wanted): Member[] {
+  const { members = [], uid } = wanted as WantedTool;
+  return members.filter((member) => member.uid !== uid);
+}
+
+async function findAccounts(
+  eyes: DirectoryEyes,
+  wanted: readonly Wanted[],
+): Promise<Map<string, DirectoryEntry>> {
+  const names = new Set(wanted.flatMap(othersOf).map(({ account }) => account));
+  if (names.size === 0) return new Map();
+  const any = [{ attribute: 'uid', values: [...names] }];
+  const accounts = await eyes.find({ any, attributes: ['uid', 'uidNumber'] });
+  return new Map(accounts.map((entry) => [entry.ref, entry]));
+}
+
+/** Whose place a stranger has. */
+function memberWant(entry: DirectoryEntry, wanted: Wanted): Pick<EntryWant, 'ref' | 'number'> {
+  const member = othersOf(wanted).find((each) => accountRef(each) === entry.ref) as Member;
+  return {
+    ref: accountRef(member),
+    number: { attribute: 'uidNumber', value: String(member.uid) },
+  };
+}
 
 /** The reference of a tool's group. */
 export function groupRef(tool: Pick<Wanted, 'account'>): EntryWant['ref'] {

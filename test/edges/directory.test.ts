@@ -174,7 +174,7 @@ describe('the directory’s targets, through eyes and hands', () => {
         uid: 50002,
         account: 'tools.b' as never,
         name: 'b' as never,
-        members: [{ kind: 'tool', account: 'tools.b' as never }],
+        members: [{ kind: 'tool', account: 'tools.b' as never, uid: 50002 }],
       }),
     );
     const alice = `uid=alice,ou=people,${BASE}`;
@@ -283,7 +283,7 @@ describe('the directory’s targets, through eyes and hands', () => {
       tool({
         uid: 51000,
         account: name as never,
-        members: [{ kind: 'tool', account: name as never }],
+        members: [{ kind: 'tool', account: name as never, uid: 51000 }],
       }),
     ];
     const { steps, findings } = await survey(subjects);

@@ -91,7 +91,7 @@ export async function surviveOutage(
   } finally {
     if (returned === Number.POSITIVE_INFINITY) await bringBack(world, server, how);
   }
-  for (const id of ids) await portal.hear('request.done', id);
+  for (const id of ids) await portal.finish(id);
   const tookMs = performance.now() - returned;
   process.stdout.write(
     `${server} ${how} for ${outageMs / 1000} s: all done ${Math.round(tookMs)} ms after its return\n`,

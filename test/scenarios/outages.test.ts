@@ -62,7 +62,7 @@ describe('Redis loses everything', () => {
       portal.heard.some(({ request, event }) => event === 'request.done' && ids.includes(request ?? '')),
     );
     await flush();
-    for (const id of ids) await portal.hear('request.done', id);
+    for (const id of ids) await portal.finish(id);
     for (const id of ids) {
       expect(portal.told(id)).toEqual(['request.accepted', 'tool.ready', 'request.done']);
     }
@@ -79,7 +79,7 @@ describe('Redis loses everything', () => {
     await verdictsOn(ids);
     await flush();
     portal.resume();
-    for (const id of ids) await portal.hear('request.done', id);
+    for (const id of ids) await portal.finish(id);
     expect(portal.disorder).toEqual([]);
   }, 60_000);
 });

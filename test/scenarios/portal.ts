@@ -69,6 +69,8 @@ export interface Portal extends PortalIdentity {
   ask(wish: Wish, options?: SendOptions): Promise<Answer>;
   /** Sends a wish, and waits until all that it raised is applied. Fails where it is refused or stuck. */
   get(wish: Wish, options?: SendOptions): Promise<string>;
+  /** Waits until all that a request raised is applied. Fails where it is refused or stuck. */
+  finish(id: string): Promise<void>;
   /** The names of the events about a request, so far. */
   told(id: string): string[];
   /** Waits for an event of that name, about that request (any, where none is named). */
@@ -199,16 +201,19 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
         : { id, verdict: 'refused', code, sentence: data['sentence'] as string };
     },
     async get(wish, options) {
-      const answer = await portal.ask(wish, options);
-      const { id, verdict, code, sentence } = answer;
-      if (verdict === 'refused') throw new Error(`${wish.kind} was refused: ${code}: ${sentence}`);
-      const end = await eventually(`request.done of ${wish.kind}`, () =>
-        heard.find((each) => each.request === id && /^request\.(done|stuck)$/.test(each.event)),
-      );
-      if (end.event === 'request.stuck') {
-        throw new Error(`${wish.kind} is stuck: ${end.code}: ${String(end.data['sentence'])}`);
-      }
+      const id = await portal.send(wish, options);
+      await portal.finish(id);
       return id;
+    },
+    async finish(id) {
+      const { event, code, data } = await eventually('the end of a request', () =>
+        heard.find(
+          (each) => each.request === id && /^request\.(done|stuck|refused)$/.test(each.event),
+        ),
+      );
+      if (event !== 'request.done') {
+        throw new Error(`${String(data['kind'])}: ${event}: ${code}: ${String(data['sentence'])}`);
+      }
     },
     told: (id) => heard.filter(({ request }) => request === id).map(({ event }) => event),
     hear: (event, id) =>

@@ -42,9 +42,9 @@ export function tool(changes: Partial<WantedTool> = {}): WantedTool {
     name: 'bot' as ToolName,
     state: 'active',
     members: [
-      { kind: 'person', account: 'alice' as AccountName },
-      { kind: 'tool', account: 'tools.other' as AccountName },
-      { kind: 'tool', account: 'tools.bot' as AccountName },
+      { kind: 'person', account: 'alice' as AccountName, uid: 1003 },
+      { kind: 'tool', account: 'tools.other' as AccountName, uid: 50002 },
+      { kind: 'tool', account: 'tools.bot' as AccountName, uid: 50001 },
     ],
     ...changes,
   };

@@ -16,7 +16,7 @@ const group = (changes: Attributes = {}) =>
   entry('toolGroups/cn=tools.bot', { ...SHAPE, ...changes });
 
 const planned = (wanted: ReturnType<typeof tool>, have: DirectoryEntry[]) =>
-  unixGroup.plan(unixGroup.want(wanted, REALM), have, wanted);
+  unixGroup.plan(unixGroup.want(wanted, REALM), { groups: have, strangers: [] }, wanted);
 
 describe('unix-group', () => {
   test.each<[string, Parameters<typeof tool>[0], DirectoryEntry[], string[]]>([
@@ -108,6 +108,20 @@ describe('unix-group', () => {
     expect(linesOf(planned(tool(changes), have))).toEqual(lines);
   });
 
+  test('leaves out a member whose account is somebody else, and reports it', () => {
+    const wanted = tool();
+    const strangers = [entry('people/uid=alice', { uid: ['alice'], uidNumber: ['777'] })];
+    const plan = unixGroup.plan(
+      unixGroup.want(wanted, REALM),
+      { groups: [group()], strangers },
+      wanted,
+    );
+    expect(linesOf(plan)).toEqual([
+      `revoke ${OBJECT}: member −uid=alice`,
+      'NAME_FOREIGN uid=alice,ou=people',
+    ]);
+  });
+
   test('adds the entry in the shape of the realm', () => {
     expect(planned(tool(), []).steps[0]?.action).toEqual({
       verb: 'ldap.add',
@@ -147,7 +161,14 @@ describe('unix-group', () => {
         gidNumber: ['50001'],
       }),
     ];
-    const eyes = { find: () => Promise.resolve(found) } as unknown as DirectoryEyes;
-    expect(await unixGroup.observe(eyes, [other, tool()], REALM)).toEqual([[found[1]], [found[0]]]);
+    const alice = entry('people/uid=alice', { uid: ['alice'], uidNumber: ['777'] });
+    const eyes = {
+      find: ({ any }: { any: readonly { attribute: string }[] }) =>
+        Promise.resolve(any[0]?.attribute === 'uid' ? [alice] : found),
+    } as unknown as DirectoryEyes;
+    expect(await unixGroup.observe(eyes, [other, tool()], REALM)).toEqual([
+      { groups: [found[1]], strangers: [alice] },
+      { groups: [found[0]], strangers: [alice] },
+    ]);
   });
 });
