@@ -30,6 +30,7 @@ import { openPortal, type Portal } from './portal.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 const START_TIMEOUT_MS = 20_000;
+const CLOSED = new Error('the realm is closed');
 
 /** Ranges with room for 10,000 tools and more. The last numbers are for floors: nobody allocates them. */
 const IDS = {
@@ -133,9 +134,12 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
       await client.connect();
       return client;
     },
-    fill: (act) => (filling = act(realm)),
+    fill(act) {
+      if (closed) return Promise.reject(CLOSED);
+      return (filling = act(realm));
+    },
     startWork(options = {}) {
-      if (closed) return Promise.reject(new Error('the realm is closed'));
+      if (closed) return Promise.reject(CLOSED);
       const work = startWork(stack, options);
       works.push(work);
       return work;

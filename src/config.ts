@@ -156,8 +156,8 @@ export function realmOf(config: Config): Realm {
 }
 
 /** The shell name of the admin whose own key this portal is, or undefined for a real portal. */
-export function adminOfPortal(portal: string): string | undefined {
-  return portal.startsWith('admin.') ? portal.slice('admin.'.length) : undefined;
+export function adminOfPortal(name: string): string | undefined {
+  return name.startsWith('admin.') ? name.slice('admin.'.length) : undefined;
 }
 
 function deepFreeze<T>(value: T): T {

@@ -16,106 +16,115 @@ interface CodeEntry {
 /** Every stable code: what it means, what to do. README's table is made from this one. */
 export const CODES = {
   // requests
-  REQUEST_TOO_LARGE: code('The job holds more than 64 KiB.', 'Send a smaller request.'),
-  REQUEST_MALFORMED: code(
+  REQUEST_TOO_LARGE: refusal('The job holds more than 64 KiB.', 'Send a smaller request.'),
+  REQUEST_MALFORMED: refusal(
     'The job is not a JSON object with a signed token.',
     'Send `{"token": "<compact JWS>"}`.',
   ),
-  REQUEST_SIGNATURE: code(
+  REQUEST_SIGNATURE: refusal(
     'The token is not signed by a key of the portal that it names.',
     'Sign with a key that the configuration lists for this portal.',
   ),
-  REQUEST_PORTAL_UNKNOWN: code(
+  REQUEST_PORTAL_UNKNOWN: refusal(
     'The token names no portal of this realm.',
     'Use a portal that the configuration lists as `iss`.',
   ),
-  REQUEST_AUDIENCE: code('The token is for another realm.', 'Set `aud` to this realm.'),
-  REQUEST_EXPIRED: code(
+  REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
+  REQUEST_EXPIRED: refusal(
     'The token has expired, is not valid yet, or lives longer than 7 days.',
     'Send a new request, with `iat` now and `exp` at most 7 days on.',
   ),
-  REQUEST_INVALID: code(
+  REQUEST_INVALID: refusal(
     'The request does not fit the schema of its kind.',
     'Compare it with `chamberlain schema KIND`.',
   ),
-  REQUEST_KIND_UNKNOWN: code('There is no such kind of request.', 'See `chamberlain schema`.'),
-  REQUEST_KIND_FORBIDDEN: code(
+  REQUEST_KIND_UNKNOWN: refusal('There is no such kind of request.', 'See `chamberlain schema`.'),
+  REQUEST_KIND_FORBIDDEN: refusal(
     'This portal may not send this kind.',
     'List the kind for this portal in the configuration, or send it through another.',
   ),
-  REQUEST_NOT_URGENT: code(
+  REQUEST_NOT_URGENT: refusal(
     'The urgent queue takes only what takes access away.',
     'Send it to the queue `requests`.',
   ),
-  REQUEST_REPLAYED: code(
+  REQUEST_REPLAYED: refusal(
     'Another request with this id had other contents.',
     'Use a new `jti` for a new request.',
   ),
   // people and rights
-  PERSON_UNKNOWN: code('There is no such person.', 'Create the person first.'),
-  PERSON_SUSPENDED: code('The person is suspended.', 'An admin can reinstate the person.'),
-  PERSON_NOT_REALM_MEMBER: code(
+  PERSON_UNKNOWN: refusal('There is no such person.', 'Create the person first.'),
+  PERSON_SUSPENDED: refusal('The person is suspended.', 'An admin can reinstate the person.'),
+  PERSON_NOT_REALM_MEMBER: refusal(
     'The person has no access to this realm.',
     'Ask for access first; an admin grants it.',
   ),
-  PERSON_ALREADY_REALM_MEMBER: code('The person has access already.', 'Nothing needs to be done.'),
-  TOOL_UNKNOWN: code('There is no such tool.', 'Check the name.'),
-  MAINTAINER_UNKNOWN: code('That is no maintainer of the tool.', 'Check the name.'),
-  MAINTAINER_ALREADY: code('That is a maintainer already.', 'Nothing needs to be done.'),
-  ADMIN_TOOL: code(
+  PERSON_ALREADY_REALM_MEMBER: refusal(
+    'The person has access already.',
+    'Nothing needs to be done.',
+  ),
+  TOOL_UNKNOWN: refusal('There is no such tool.', 'Check the name.'),
+  MAINTAINER_UNKNOWN: refusal('That is no maintainer of the tool.', 'Check the name.'),
+  MAINTAINER_ALREADY: refusal('That is a maintainer already.', 'Nothing needs to be done.'),
+  ADMIN_TOOL: refusal(
     'The admin tool is for people, changed by admins, and keeps at least one.',
     'Have an admin ask for it, naming people only.',
   ),
-  NOT_ALLOWED: code(
+  NOT_ALLOWED: refusal(
     'The person who asks may not ask for this.',
     'Have someone with the right ask for it: the person, a direct maintainer, or an admin.',
   ),
-  ACCESS_NOT_REQUESTED: code(
+  ACCESS_NOT_REQUESTED: refusal(
     'No request for access of this person is open.',
     'See `chamberlain requests` for those that are.',
   ),
-  ACCESS_ALREADY_REQUESTED: code(
+  ACCESS_ALREADY_REQUESTED: refusal(
     'A request for access of this person is open already.',
     'Wait for an admin.',
   ),
-  CREDENTIALS_NONE: code('The account has no credentials yet.', 'Grant access first.'),
+  CREDENTIALS_NONE: refusal('The account has no credentials yet.', 'Grant access first.'),
   // names
-  NAME_INVALID: code('The name does not fit the grammar.', 'Choose a name that does.'),
-  NAME_RESERVED: code('The name is reserved for the system.', 'Choose another name.'),
-  NAME_TAKEN: code('The name is taken, or was once.', 'Choose another name.'),
-  NAME_FOREIGN: code(
+  NAME_INVALID: refusal('The name does not fit the grammar.', 'Choose a name that does.'),
+  NAME_RESERVED: refusal('The name is reserved for the system.', 'Choose another name.'),
+  NAME_TAKEN: refusal('The name is taken, or was once.', 'Choose another name.'),
+  NAME_FOREIGN: refusal(
     'The name belongs to something in the directory that is not ours.',
     'Choose another name, or have an admin look at the entry.',
   ),
-  ID_FOREIGN: code(
+  ID_FOREIGN: refusal(
     'The number belongs to something in the directory that is not ours.',
     'Have an admin look at the entry.',
   ),
-  IDS_EXHAUSTED: code('No number is left in the ranges.', 'Add a range to the configuration.'),
+  IDS_EXHAUSTED: refusal('No number is left in the ranges.', 'Add a range to the configuration.'),
   // keys
-  KEY_PRIVATE: code(
+  KEY_PRIVATE: refusal(
     'That is a private key.',
     'Throw this key away now, make a new pair, and send the public half.',
   ),
-  KEY_MALFORMED: code(
+  KEY_MALFORMED: refusal(
     'That is not one line with one public key.',
     'Paste the one line of a .pub file.',
   ),
-  KEY_TYPE: code('Keys of this type are not taken.', 'Make an ed25519 key: ssh-keygen -t ed25519.'),
-  KEY_WEAK: code('The key is too weak or broken.', 'Make an ed25519 key: ssh-keygen -t ed25519.'),
-  KEY_OPTION: code('An option before the key is not allowed.', 'Remove the option.'),
-  KEY_COMMENT: code('The comment is too long or not printable.', 'Shorten the comment.'),
-  KEY_TAKEN: code('The key is held by another, or was.', 'Make a new key.'),
-  KEY_KNOWN_BAD: code('The key is publicly known.', 'Make a new key, and use this one nowhere.'),
-  KEY_ALREADY: code('The person has this key already.', 'Nothing needs to be done.'),
-  KEY_UNKNOWN: code('The person has no such key.', 'Check the fingerprint.'),
-  KEY_TOO_MANY: code('The person has as many keys as are allowed.', 'Remove one first.'),
+  KEY_TYPE: refusal(
+    'Keys of this type are not taken.',
+    'Make an ed25519 key: ssh-keygen -t ed25519.',
+  ),
+  KEY_WEAK: refusal(
+    'The key is too weak or broken.',
+    'Make an ed25519 key: ssh-keygen -t ed25519.',
+  ),
+  KEY_OPTION: refusal('An option before the key is not allowed.', 'Remove the option.'),
+  KEY_COMMENT: refusal('The comment is too long or not printable.', 'Shorten the comment.'),
+  KEY_TAKEN: refusal('The key is held by another, or was.', 'Make a new key.'),
+  KEY_KNOWN_BAD: refusal('The key is publicly known.', 'Make a new key, and use this one nowhere.'),
+  KEY_ALREADY: refusal('The person has this key already.', 'Nothing needs to be done.'),
+  KEY_UNKNOWN: refusal('The person has no such key.', 'Check the fingerprint.'),
+  KEY_TOO_MANY: refusal('The person has as many keys as are allowed.', 'Remove one first.'),
   // findings
-  PATH_FOREIGN: code(
+  PATH_FOREIGN: refusal(
     'A path that should be a home is something else, or belongs to another.',
     'Look at it, and move it away; then repair.',
   ),
-  DATABASE_FOREIGN: code(
+  DATABASE_FOREIGN: refusal(
     'A database account stands in the way.',
     'Look at it, and remove it; then repair.',
   ),
@@ -133,14 +142,14 @@ export const CODES = {
     'Nothing: it is planned anew.',
   ),
   STEP_FAILED: fault('A server refused a step.', 'Read the cause in `chamberlain status SUBJECT`.'),
-  CONFIG_INVALID: code('The configuration cannot be used.', 'Correct the line that is named.'),
-  USAGE: code('The command line is not understood.', 'See --help.'),
+  CONFIG_INVALID: refusal('The configuration cannot be used.', 'Correct the line that is named.'),
+  USAGE: refusal('The command line is not understood.', 'See --help.'),
   INTERNAL: fault('A fault of the program itself.', 'Report it, with the log.'),
 } as const satisfies Record<string, CodeEntry>;
 
 export type Code = keyof typeof CODES;
 
-function code(meaning: string, action: string): CodeEntry {
+function refusal(meaning: string, action: string): CodeEntry {
   return { retry: false, meaning, action };
 }
 
@@ -174,8 +183,9 @@ export function codeOf(error: unknown): Code {
 export function describeError(error: unknown): string {
   const parts: string[] = [];
   for (let at: unknown = error; at !== undefined && at !== null && parts.length < 6;) {
-    const { message, cause } = at as { message?: unknown; cause?: unknown };
-    parts.push(typeof message === 'string' && message !== '' ? message : String(at));
+    const { message, code, cause } = at as { message?: unknown; code?: unknown; cause?: unknown };
+    const text = [message, code, at].find((each) => typeof each === 'string' && each !== '');
+    parts.push(typeof text === 'string' ? text : 'unknown');
     at = cause;
   }
   return parts.join(': ').replace(/\s+/gu, ' ');

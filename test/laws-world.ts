@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { realmOf } from '../src/config.ts';
 import { prepareFileAreas } from '../src/edges/file-acls.ts';
-import type { Role, Wanted } from '../src/model/wanted.ts';
+import type { Role } from '../src/model/wanted.ts';
 import type { Action } from '../src/plan/action.ts';
-import { type AnyTarget, apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile.ts';
+import { apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile.ts';
 import { openPool, type Pool } from '../src/store/postgres.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import { DATABASES } from '../workers/databases.ts';
@@ -64,15 +64,15 @@ export async function openLawsWorld(name: string): Promise<LawsWorld> {
     return {
       role,
       pool,
-      eyes: PARTS[role].openEyes(config) as { close(): Promise<void> },
+      eyes: PARTS[role].openEyes(config),
       hands: PARTS[role].openHands(config, pool),
-      targets: PARTS[role].targets as readonly AnyTarget<unknown>[],
+      targets: PARTS[role].targets,
     };
   });
   const of = (role: Role) => roles.find((each) => each.role === role)!;
   const look = async (role: Role, uids: readonly number[]) => {
     const { targets, pool, eyes } = of(role);
-    return survey(targets, (await readWanted(pool, role, uids)) as Wanted[], realm, eyes);
+    return survey(targets, await readWanted(pool, role, uids), realm, eyes);
   };
   const run = async (role: Role, uid: number, wrap = (own: Hands) => own) => {
     const { targets, hands } = of(role);

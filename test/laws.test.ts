@@ -321,12 +321,7 @@ async function expectAsWanted(uid: number): Promise<void> {
 
 describe('what another made is reported and left', () => {
   /** name · role · puts something of another's in the way of a new tool */
-  const OTHERS: [
-    string,
-    Role,
-    string,
-    (tool: { uid: number; name: string }) => Promise<unknown> | unknown,
-  ][] = [
+  const OTHERS: [string, Role, string, (tool: { uid: number; name: string }) => unknown][] = [
     [
       'a group of the name',
       'directory',

@@ -1,7 +1,7 @@
 /** `chamberlain found`: the first admin, made where nobody could ask or approve yet. */
 import { createHash } from 'node:crypto';
 import type { Config } from '../config.ts';
-import { type AccountName, parseNewToolName, type ToolName, toolAccount } from '../model/names.ts';
+import { type AccountName, parseNewToolName, toolAccount } from '../model/names.ts';
 import { REQUEST_SCHEMAS } from '../model/request.ts';
 import { allocateId, syncRanges } from '../store/ids.ts';
 import { admitPerson, isRealmEmpty } from '../store/people.ts';
@@ -61,10 +61,10 @@ export async function found(
     });
     await admitPerson(client, person.subject);
     const uid = await allocateId(client, 'tool');
-    const account = toolAccount(config.realm, toolName as ToolName);
+    const account = toolAccount(config.realm, toolName);
     await insertTool(client, {
       uid,
-      name: toolName as ToolName,
+      name: toolName,
       account,
       title: 'Administration of the realm',
       maintainers: [person.subject],

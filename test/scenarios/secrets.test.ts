@@ -99,7 +99,12 @@ test('a run of the chain, with rotations and failures, gives passwords to look f
       });
 
     // a database server that refuses
-    await administer(world.tools.socket, "REVOKE CREATE USER ON *.* FROM 'chamberlain_databases'@'%';");
+    await administer(
+      world.tools.socket,
+      // a connection keeps the rights that it began with
+      `REVOKE CREATE USER ON *.* FROM 'chamberlain_databases'@'%';
+       KILL USER 'chamberlain_databases'@'%';`,
+    );
     const first = await Promise.all(TOOLS.map(rotate));
     await failing('databases');
     collect();
@@ -145,9 +150,6 @@ test('the search finds what is there: each password in its file, and nowhere els
   const files = await filesWithPasswords(world.dataRoot);
   const expected = [...TOOLS, 'admin'].map((tool) => readCredentials(world, { tool }).path);
   expected.push(readCredentials(world, { person: 'alice' }).path);
-  const others = files.filter((file) => !expected.includes(file));
-  // steward's own, which was never read
-  expect(others).toEqual([]);
   expect(files.sort()).toEqual(expected.sort());
 });
 

@@ -1,6 +1,7 @@
 /** How often and when a subject is tried again. */
 import { describe, expect, test } from '@jest/globals';
 import { CODES, type Code } from '../../src/errors.ts';
+import { standingOf } from '../../src/reconcile.ts';
 import { outcomeOf } from '../../workers/role.ts';
 
 const failing = (code: Code) => ({ state: 'failing' as const, code, sentence: 'a sentence' });
@@ -44,9 +45,16 @@ describe('outcomeOf', () => {
     },
   );
 
-  test('what will not go away by itself is parked at once', () => {
+  test('only what a server refuses counts towards giving up', () => {
+    expect(outcomeOf(failing('BACKEND_UNAVAILABLE'), 0)).toMatchObject({ counts: false });
+    expect(outcomeOf(failing('STEP_FAILED'), 0)).toMatchObject({ counts: true });
+  });
+
+  test('what will not go away by itself is never failing: it is parked', () => {
     for (const code of Object.keys(CODES) as Code[]) {
-      if (!CODES[code].retry) expect(outcomeOf(failing(code), 0).state).toBe('parked');
+      const trouble = { target: 'a target', code, sentence: 'a sentence' };
+      const { state } = standingOf({ findings: [], waiting: [], unreadable: [] }, [trouble]);
+      expect([code, state]).toEqual([code, CODES[code].retry ? 'failing' : 'parked']);
     }
   });
 });
