@@ -148,6 +148,6 @@ async function voidIfFailed(
   } catch (error) {
     const { message, cause } = error as Error;
     const why = cause instanceof Error ? `${message}: ${cause.message}` : message;
-    return goals.map((goal) => ({ ...voidFigure(goal, why), holds: false }));
+    return goals.map((goal) => voidFigure(goal, why));
   }
 }

@@ -63,7 +63,8 @@ try {
     show: (text) => (values.json ? process.stderr : process.stdout).write(`${text}\n\n`),
   });
   print(figures);
-  process.exitCode = figures.some(({ holds }) => holds === false) ? 1 : 0;
+  // void for want of a measurement is no reason to be content
+  process.exitCode = figures.some(({ holds, value }) => holds === false || value === null) ? 1 : 0;
 } catch (error) {
   process.stderr.write(`bench: ${error instanceof Error ? error.stack : String(error)}\n`);
   process.exit(1); // what an interrupted run was waiting for may take its time

@@ -102,7 +102,8 @@ CREATE FUNCTION notify_convergence() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'INSERT' OR NEW.wanted > OLD.wanted THEN
     PERFORM pg_notify('chamberlain', 'due');
-  ELSIF NEW.leased_until IS NULL AND OLD.leased_until IS NOT NULL THEN
+  ELSIF NEW.applied > OLD.applied OR (NEW.state = 'parked' AND OLD.state <> 'parked')
+        OR (NEW.leased_until IS NULL AND OLD.leased_until IS NOT NULL) THEN
     PERFORM pg_notify('chamberlain', 'applied ' || NEW.subject);
   END IF;
   RETURN NULL;

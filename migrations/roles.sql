@@ -23,8 +23,11 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 
 -- intake: writes the wanted state, and nothing that a worker says
 GRANT SELECT, INSERT ON posix_ids, names TO chamberlain_intake;
-GRANT SELECT, INSERT, UPDATE ON id_ranges, people, tools, access_requests, ssh_keys, credentials,
-  convergence, event_sequences TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE ON id_ranges, people, tools, access_requests, ssh_keys, credentials
+  TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
+  ON convergence TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_intake;
 GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
 GRANT SELECT, INSERT ON requests, request_raises, events TO chamberlain_intake;
 GRANT INSERT ON audit TO chamberlain_intake;
@@ -32,9 +35,9 @@ GRANT SELECT ON foreign_sightings TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_intake;
 
 -- relay: leases, readiness, delivery, seals
-GRANT SELECT ON convergence, requests, people, tools, audit, audit_seals TO chamberlain_relay;
+GRANT SELECT ON convergence, requests, audit, audit_seals TO chamberlain_relay;
 GRANT UPDATE (leased_until) ON convergence TO chamberlain_relay;
-GRANT UPDATE (done_at, stuck_at) ON requests TO chamberlain_relay;
+GRANT UPDATE (done_at, stuck_at, on_done) ON requests TO chamberlain_relay;
 GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
 GRANT SELECT, INSERT ON events TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE ON event_sequences TO chamberlain_relay;

@@ -6,7 +6,7 @@ import { prepareFileAreas } from '../src/edges/file-acls.ts';
 import type { Role } from '../src/model/wanted.ts';
 import type { Action } from '../src/plan/action.ts';
 import { apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile.ts';
-import { openPool, type Pool } from '../src/store/postgres.ts';
+import { openLocked, openPool, type Pool } from '../src/store/postgres.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import { DATABASES } from '../workers/databases.ts';
 import { DIRECTORY } from '../workers/directory.ts';
@@ -59,16 +59,20 @@ export async function openLawsWorld(name: string): Promise<LawsWorld> {
   await prepareFileAreas(config.files);
   const realm = realmOf(config);
   const owner = openPool(config, 'owner', { max: 2, durable: false });
-  const roles = ROLE_ORDER.map((role) => {
-    const pool = openPool(config, role, { max: 4, durable: false });
-    return {
-      role,
-      pool,
-      eyes: PARTS[role].openEyes(config),
-      hands: PARTS[role].openHands(config, pool),
-      targets: PARTS[role].targets,
-    };
-  });
+  const roles = await Promise.all(
+    ROLE_ORDER.map(async (role, index) => {
+      const pool = openPool(config, role, { max: 4, durable: false });
+      const holder = (await openLocked(config, role, 900 + index))!;
+      return {
+        role,
+        pool,
+        eyes: PARTS[role].openEyes(config),
+        hands: PARTS[role].openHands(config, { pool, holderOf: () => holder }),
+        holder,
+        targets: PARTS[role].targets,
+      };
+    }),
+  );
   const of = (role: Role) => roles.find((each) => each.role === role)!;
   const look = async (role: Role, uids: readonly number[]) => {
     const { targets, pool, eyes } = of(role);
@@ -103,7 +107,12 @@ export async function openLawsWorld(name: string): Promise<LawsWorld> {
     dump: () => dumpOutside(world),
     async close() {
       await Promise.all(
-        roles.flatMap(({ eyes, hands, pool }) => [eyes.close(), hands.close(), pool.end()]),
+        roles.flatMap(({ eyes, hands, pool, holder }) => [
+          eyes.close(),
+          hands.close(),
+          pool.end(),
+          holder.end(),
+        ]),
       );
       await owner.end();
       await world.close();

@@ -13,7 +13,7 @@ export const DATABASES: RoleParts<DatabasesEyes> = {
   concurrency: 8,
   openEyes: (config) =>
     openDatabasesEyes(config.databases.servers, login(config, 'databases-eyes')),
-  openHands: (config, pool) =>
+  openHands: (config, { pool }) =>
     openDatabasesHands(config.databases.servers, login(config, 'databases'), (uid, epoch) =>
       readVerifier(pool, uid, epoch),
     ),

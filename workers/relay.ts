@@ -93,6 +93,7 @@ export function startRelay(config: Config, log: Log): Worker {
     // the connection may hang instead of breaking: then its lock is no longer worth anything
     const pulse = setInterval(() => {
       all = true;
+      settling.wake();
       client.query('SELECT 1').catch(() => void client.end().catch(() => {}));
     }, POLL_MS * 5);
     try {

@@ -14,13 +14,20 @@ import {
   survey,
 } from '../src/reconcile.ts';
 import { type Outcome, withSubject } from '../src/store/convergence.ts';
-import { openPool, type Pool } from '../src/store/postgres.ts';
+import { type Client, openPool, type Pool } from '../src/store/postgres.ts';
 import { readSurveySubjects, writeReport } from '../src/store/surveys.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import type { Worker } from './loop.ts';
 
 interface Closable {
   close(): Promise<void>;
+}
+
+/** What hands may ask of our PostgreSQL. */
+export interface RoleStore {
+  pool: Pool;
+  /** the connection that holds the lock of a subject that is being worked on */
+  holderOf(subject: number): Client;
 }
 
 /** What makes a role: its targets, and how its eyes and hands are opened. */
@@ -31,13 +38,15 @@ export interface RoleParts<Eyes> {
   concurrency: number;
   /** with an account that can only read */
   openEyes(config: Config): Eyes & Closable;
-  openHands(config: Config, pool: Pool): Hands & Closable;
+  openHands(config: Config, store: RoleStore): Hands & Closable;
   /** what a survey of everything sees beside the subjects' own, e.g. foreign names */
   lookAround?(eyes: Eyes, pool: Pool, realm: Realm): Promise<void>;
   /** what one subject's survey tells about the world, e.g. a foreign name */
   remember?(found: SubjectSurvey, pool: Pool): Promise<void>;
 }
 
+/** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
+const MOST_WAITING_SURVEYS = 8;
 /** Subjects of one slice of a survey of everything. */
 const SURVEY_SLICE = 500;
 
@@ -46,8 +55,19 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   const realm = realmOf(config);
   const pool = openPool(config, role, { max: parts.concurrency + 2, durable: false });
   const eyes = parts.openEyes(config);
-  const hands = parts.openHands(config, pool);
-  const surveying = new Set<Promise<void>>();
+  const readers = openPool(config, `${role}_eyes`, { max: 2, durable: false });
+  const holders = new Map<number, Client>();
+  const hands = parts.openHands(config, {
+    pool,
+    holderOf(subject) {
+      const client = holders.get(subject);
+      if (client === undefined) throw new Error(`nobody works on ${subject}`);
+      return client;
+    },
+  });
+  /** one at a time, beside the subjects' jobs and not instead of one */
+  let surveying = Promise.resolve();
+  let waitingSurveys = 0;
   const consumer = startConsumer({
     url: config.redis.url,
     queue: role,
@@ -56,13 +76,14 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     async handle({ name, data }) {
       if (name === 'survey') {
         const id = (data as { survey?: unknown } | null)?.survey;
-        if (typeof id === 'string') {
-          // beside the subjects' jobs, and not instead of one
-          const run = answerSurvey(id).catch((error: unknown) =>
-            log.warn({ role, survey: id, error: describeError(error) }, 'a survey failed'),
-          );
-          surveying.add(run);
-          void run.finally(() => surveying.delete(run));
+        if (typeof id === 'string' && waitingSurveys < MOST_WAITING_SURVEYS) {
+          waitingSurveys += 1;
+          surveying = surveying
+            .then(() => answerSurvey(id))
+            .catch((error: unknown) =>
+              log.warn({ role, survey: id, error: describeError(error) }, 'a survey failed'),
+            )
+            .finally(() => (waitingSurveys -= 1));
         }
         return;
       }
@@ -72,56 +93,54 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   });
 
   async function converge(subject: number): Promise<void> {
-    await withSubject(pool, role, subject, async ({ attempts, wanted }): Promise<Outcome> => {
-      if (wanted === undefined) return { state: 'applied' };
-      const [found] = (await survey(targets, [wanted], realm, eyes)) as [SubjectSurvey];
-      const troubles = await apply(targets, found, hands);
-      if (found.findings.length > 0) await parts.remember?.(found, pool);
-      const standing = standingOf(found, troubles);
-      if (standing.state === 'parked' || standing.state === 'failing') {
-        log.info({ role, subject, account: found.account, ...standing }, 'not as wanted');
-      }
-      return outcomeOf(standing, attempts);
-    });
+    await withSubject(
+      pool,
+      role,
+      subject,
+      async ({ attempts, wanted, client }): Promise<Outcome> => {
+        if (wanted === undefined) return { state: 'applied' };
+        const [found] = (await survey(targets, [wanted], realm, eyes)) as [SubjectSurvey];
+        holders.set(subject, client);
+        const troubles = await apply(targets, found, hands).finally(() => holders.delete(subject));
+        if (found.findings.length > 0) await parts.remember?.(found, pool);
+        const standing = standingOf(found, troubles);
+        if (standing.state === 'parked' || standing.state === 'failing') {
+          log.info({ role, subject, account: found.account, ...standing }, 'not as wanted');
+        }
+        return outcomeOf(standing, attempts);
+      },
+    );
   }
 
-  /** Looks with the account that can only read, and writes a report that hands never read. */
+  /** Looks with accounts that can only read, and writes a report that hands never read. */
   async function answerSurvey(id: string): Promise<void> {
-    const readers = openPool(config, `${role}_eyes`, { max: 2, durable: false });
-    const seers = parts.openEyes(config);
-    try {
-      const asked = await readSurveySubjects(readers, id);
-      if (asked === undefined) return;
-      if (asked.everything) await parts.lookAround?.(seers, readers, realm);
-      const found: SubjectSurvey[] = [];
-      for (let at = 0; at < asked.subjects.length; at += SURVEY_SLICE) {
-        const slice = asked.subjects.slice(at, at + SURVEY_SLICE);
-        found.push(
-          ...(await survey(targets, await readWanted(readers, role, slice), realm, seers)),
-        );
-      }
-      await writeReport(readers, id, role, {
-        subjects: found.length,
-        steps: found.flatMap((each) => each.steps),
-        findings: found.flatMap((each) => each.findings),
-        waiting: found.flatMap(({ subject, account, waiting }) =>
-          waiting.map((each) => ({ subject, account, ...each })),
-        ),
-        unreadable: found.flatMap(({ subject, account, unreadable }) =>
-          unreadable.map((each) => ({ subject, account, ...each })),
-        ),
-      });
-    } finally {
-      await Promise.allSettled([readers.end(), seers.close()]);
+    const asked = await readSurveySubjects(readers, id);
+    if (asked === undefined) return;
+    if (asked.everything) await parts.lookAround?.(eyes, readers, realm);
+    const found: SubjectSurvey[] = [];
+    for (let at = 0; at < asked.subjects.length; at += SURVEY_SLICE) {
+      const slice = asked.subjects.slice(at, at + SURVEY_SLICE);
+      found.push(...(await survey(targets, await readWanted(readers, role, slice), realm, eyes)));
     }
+    await writeReport(readers, id, role, {
+      subjects: found.length,
+      steps: found.flatMap((each) => each.steps),
+      findings: found.flatMap((each) => each.findings),
+      waiting: found.flatMap(({ subject, account, waiting }) =>
+        waiting.map((each) => ({ subject, account, ...each })),
+      ),
+      unreadable: found.flatMap(({ subject, account, unreadable }) =>
+        unreadable.map((each) => ({ subject, account, ...each })),
+      ),
+    });
   }
 
   return {
     async close() {
       await consumer.close(3500);
-      await Promise.allSettled(surveying);
+      await surveying;
       await Promise.allSettled([eyes.close(), hands.close()]);
-      await pool.end();
+      await Promise.all([pool.end(), readers.end()]);
     },
   };
 }

@@ -110,6 +110,11 @@ export function openQueues(url: string, mark: string): Queues {
     try {
       return await run();
     } catch (cause) {
+      // what was not answered may lie in the connection still, and would be done by and by
+      if (/timed out/.test(String((cause as Error).message))) {
+        redis.disconnect(true);
+        fenced.disconnect(true);
+      }
       throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
     }
   };
@@ -238,7 +243,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     },
   );
   worker.on('error', (error) => {
-    if (error instanceof SyntaxError || error.name === 'SyntaxError') void quarantine();
+    if (/^(Syntax|Type)Error$/.test(error.name)) void quarantine();
     else options.onError(error);
   });
 
@@ -265,10 +270,9 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   async function removeUnreadable(): Promise<void> {
     const prefix = `bull:${options.queue}`;
     for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
-      const [data, opts] = await redis.hmget(`${prefix}:${id}`, 'data', 'opts');
-      const bytes = data ?? '';
-      if (isJson(bytes || '{}') && isJson(opts || '{}')) continue;
-      await options.handleUnreadable?.(bytes);
+      const fields = await redis.hgetall(`${prefix}:${id}`);
+      if (isReadable(fields)) continue;
+      await options.handleUnreadable?.(fields.data ?? '');
       await redis
         .multi()
         .lrem(`${prefix}:active`, 0, id)
@@ -294,10 +298,12 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   };
 }
 
-function isJson(bytes: string): boolean {
+/** Whether BullMQ can take a job, and it is none of its own repeated ones, which we never make. */
+function isReadable({ data, opts, parent, progress, rjk }: Record<string, string>): boolean {
   try {
-    JSON.parse(bytes);
-    return true;
+    for (const text of [data, parent, progress]) JSON.parse(text || '{}');
+    const options: unknown = JSON.parse(opts || '{}');
+    return typeof options === 'object' && options !== null && rjk === undefined;
   } catch {
     return false;
   }

@@ -96,7 +96,7 @@ export async function addKeyTo(
     line: key.line,
     options: key.options,
     label,
-    expiresAt: wish.expiresAt,
+    expiresAt: wish.expiresAt === undefined ? undefined : new Date(wish.expiresAt).toISOString(),
   });
   return { fingerprint: key.fingerprint, label };
 }

@@ -77,7 +77,7 @@ export async function giveVerdict(
     claims,
     portal: portal.name,
     bodySha256: body === undefined ? wholeSha256 : sha256(body),
-    kind: shorten(claims.request.kind),
+    kind: kindOf(claims.request.kind),
   };
 
   const requestedBy = shorten(claims.request.requestedBy);
@@ -133,6 +133,11 @@ export async function refuseBytes(
     portal: undefined,
     bodySha256: sha256(bytes),
   });
+}
+
+/** A kind that there is; any other text is not kept. */
+function kindOf(kind: unknown): string | undefined {
+  return typeof kind === 'string' && Object.hasOwn(REQUEST_SCHEMAS, kind) ? kind : undefined;
 }
 
 function parseRequest(body: Record<string, unknown>): Request {
@@ -225,7 +230,7 @@ async function accept(
     code: undefined,
     sentence: undefined,
     urgent: URGENT_KINDS.has(request.kind),
-    onDone: decision.onDone,
+    onDone: decision.raises.length === 0 ? undefined : decision.onDone,
     raises: decision.raises,
     events: [
       ...(portal === undefined

@@ -18,6 +18,8 @@ export interface Held {
   attempts: number;
   /** what is wanted of the subject; undefined where there is no such subject */
   wanted: Wanted | undefined;
+  /** the connection that holds the lock: what is written on it is written under the lock */
+  client: Client;
 }
 
 /** How a run ended, as it is written to the row. */
@@ -67,14 +69,24 @@ export async function withSubject(
       ]);
       const { locked } = lock.rows[0] as { locked: boolean };
       const row = read.rows[0] as { wanted: string; attempts: number } | undefined;
-      if (!locked || row === undefined) return;
-      const outcome = await act({ attempts: row.attempts, wanted });
-      await writeOutcome(client, role, subject, row.wanted, outcome);
-    } finally {
-      // whatever went wrong, the connection may not go back to the pool with the lock
-      await client.query({ name: 'unlock', text: 'SELECT pg_advisory_unlock_all()' });
+      if (!locked || row === undefined) return await unlock(client);
+      const outcome = await act({ attempts: row.attempts, wanted, client });
+      // at once, for whoever is told of the outcome may want the lock
+      await Promise.all([writeOutcome(client, role, subject, row.wanted, outcome), unlock(client)]);
+    } catch (error) {
+      await unlock(client);
+      throw error;
     }
   });
+}
+
+/** A connection that cannot be unlocked is of no more use: it may not go back to the pool. */
+async function unlock(client: Client): Promise<void> {
+  try {
+    await client.query('SELECT pg_advisory_unlock_all()');
+  } catch (cause) {
+    throw new Error('unlocking a subject', { cause });
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 /** The tables `credentials` (which epoch is wanted) and `database_verifiers` (what was made). */
-import { ask, type Client, type Pool } from './postgres.ts';
+import { type Client, faultOf, type Pool } from './postgres.ts';
 
 /** Wants new credentials; returns the epoch, or undefined where the account has none. */
 export async function wantNewEpoch(client: Client, account: number): Promise<number | undefined> {
@@ -12,21 +12,30 @@ export async function wantNewEpoch(client: Client, account: number): Promise<num
 
 /**
  * Records the verifier of a password that the homes role has just made, and so raises `databases`:
- * one transaction, before the file gets its place. The pool must be durable.
+ * one durable transaction, before the file gets its place. On the connection that holds the lock of
+ * the account: with the lock lost, nothing is recorded.
  */
 export async function recordVerifier(
-  durable: Pool,
+  client: Client,
   account: number,
   epoch: number,
   verifier: string,
 ): Promise<void> {
-  await ask(durable, 'recording a verifier', {
-    name: 'record-verifier',
-    text: `INSERT INTO database_verifiers (account, epoch, verifier) VALUES ($1, $2, $3)
-           ON CONFLICT (account) DO UPDATE
-           SET epoch = excluded.epoch, verifier = excluded.verifier, recorded_at = now()`,
-    values: [account, epoch, verifier],
-  });
+  try {
+    await Promise.all([
+      client.query('BEGIN; SET LOCAL synchronous_commit = on'),
+      client.query({
+        name: 'record-verifier',
+        text: `INSERT INTO database_verifiers (account, epoch, verifier) VALUES ($1, $2, $3)
+               ON CONFLICT (account) DO UPDATE
+               SET epoch = excluded.epoch, verifier = excluded.verifier, recorded_at = now()`,
+        values: [account, epoch, verifier],
+      }),
+      client.query('COMMIT'), // rolls back where the statement before has failed
+    ]);
+  } catch (cause) {
+    throw faultOf(cause, 'recording a verifier');
+  }
 }
 
 /** The verifier recorded for that epoch, or undefined where another or none is. */
@@ -35,10 +44,13 @@ export async function readVerifier(
   account: number,
   epoch: number,
 ): Promise<string | undefined> {
-  const rows = await ask(pool, 'reading a verifier', {
+  const query = {
     name: 'read-verifier',
     text: 'SELECT verifier FROM database_verifiers WHERE account = $1 AND epoch = $2',
     values: [account, epoch],
+  };
+  const { rows } = await pool.query(query).catch((cause: unknown) => {
+    throw faultOf(cause, 'reading a verifier');
   });
   return (rows[0] as { verifier: string } | undefined)?.verifier;
 }

@@ -35,8 +35,8 @@ export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
 }
 
 /**
- * Makes the ranges of the configuration known. One that grew at its end is widened; any other
- * change of a range in use is refused, for numbers were given from it.
+ * Makes the ranges of the configuration known. One that grew at its end is widened, one that shrank
+ * stays as it was; one that overlaps another is refused.
  */
 export async function syncRanges(client: Client, config: Config): Promise<void> {
   const wanted = [

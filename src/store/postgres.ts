@@ -96,14 +96,10 @@ export async function inTransaction<T>(
   return withClient(pool, (client) => transact(client, () => act(client), options));
 }
 
-/** One statement for a step in the world outside. Throws BACKEND_UNAVAILABLE but for what PostgreSQL refuses. */
-export async function ask(pool: Pool, act: string, query: pg.QueryConfig): Promise<unknown[]> {
-  try {
-    return (await pool.query(query)).rows as unknown[];
-  } catch (cause) {
-    const refused = /^(22|23|42)/.test(sqlState(cause) ?? '');
-    throw new ChamberlainError(refused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, { cause });
-  }
+/** What a step in the world outside ends with when PostgreSQL fails it: BACKEND_UNAVAILABLE, or STEP_FAILED for what it refuses. */
+export function faultOf(cause: unknown, act: string): ChamberlainError {
+  const refused = /^(22|23|42)/.test(sqlState(cause) ?? '');
+  return new ChamberlainError(refused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, { cause });
 }
 
 /**

@@ -45,15 +45,25 @@ export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[
 /** Gives leases back: the jobs never came into the queue. */
 export async function releaseLeases(pool: Pool, due: readonly Due[]): Promise<void> {
   await pool.query(
-    `UPDATE convergence c SET leased_until = NULL FROM unnest($1::int[], $2::text[]) AS d (subject, role)
-     WHERE c.subject = d.subject AND c.role = d.role`,
+    `WITH given AS (
+       SELECT c.subject, c.role FROM convergence c
+         JOIN unnest($1::int[], $2::text[]) AS d (subject, role) USING (subject, role)
+       ORDER BY c.subject, c.role FOR UPDATE OF c)
+     UPDATE convergence c SET leased_until = NULL FROM given
+     WHERE c.subject = given.subject AND c.role = given.role`,
     [due.map((each) => each.subject), due.map((each) => each.role)],
   );
 }
 
 /** Gives every lease back: Redis has lost its data, or nobody knows what it holds. */
 export async function releaseAllLeases(pool: Pool): Promise<void> {
-  await pool.query('UPDATE convergence SET leased_until = NULL WHERE leased_until IS NOT NULL');
+  await pool.query(
+    `WITH leased AS (
+       SELECT subject, role FROM convergence WHERE leased_until IS NOT NULL
+       ORDER BY subject, role FOR UPDATE)
+     UPDATE convergence c SET leased_until = NULL FROM leased
+     WHERE c.subject = leased.subject AND c.role = leased.role`,
+  );
 }
 
 /** In how many milliseconds the next row is due that is not due yet, or undefined. */
@@ -90,8 +100,11 @@ export async function settle(
   await inTransaction(
     pool,
     async (client) => {
-      await settleDone(client, eventsOf, subjects);
-      await settleStuck(client, subjects);
+      // in one go, so that portals' sequences are locked in the one order
+      await writeEvents(client, [
+        ...(await settleDone(client, eventsOf, subjects)),
+        ...(await settleStuck(client, subjects)),
+      ]);
     },
     { durable: true },
   );
@@ -101,7 +114,7 @@ async function settleDone(
   client: Client,
   eventsOf: (done: DoneRequest) => NewEvent[],
   subjects: readonly number[] | undefined,
-): Promise<void> {
+): Promise<NewEvent[]> {
   const applied = await client.query({
     name: 'settle-raises',
     text: `DELETE FROM request_raises r USING convergence c
@@ -109,30 +122,32 @@ async function settleDone(
              AND ($1::int[] IS NULL OR r.subject = ANY ($1)) RETURNING r.request`,
     values: [subjects],
   });
-  if (applied.rows.length === 0) return;
+  if (applied.rows.length === 0) return [];
   const requests = [...new Set(applied.rows.map((row: { request: string }) => row.request))];
   const done = await client.query({
     name: 'settle-requests',
-    text: `UPDATE requests q SET done_at = now() WHERE q.id = ANY ($1) AND q.done_at IS NULL
+    // what was to be told may hold what a person wrote: it is not kept here
+    text: `UPDATE requests q SET done_at = now(), on_done = NULL FROM requests old
+           WHERE q.id = ANY ($1) AND old.id = q.id AND q.done_at IS NULL
              AND NOT EXISTS (SELECT FROM request_raises r WHERE r.request = q.id)
-           RETURNING q.portal, q.jti, q.kind, q.subject, q.on_done`,
+           RETURNING q.portal, q.jti, q.kind, q.subject, old.on_done`,
     values: [requests],
   });
-  await writeEvents(
-    client,
-    (done.rows as DoneRow[]).flatMap((row) =>
-      eventsOf({
-        portal: row.portal ?? undefined,
-        jti: row.jti ?? undefined,
-        kind: row.kind,
-        subject: row.subject,
-        onDone: row.on_done,
-      }),
-    ),
+  return (done.rows as DoneRow[]).flatMap((row) =>
+    eventsOf({
+      portal: row.portal ?? undefined,
+      jti: row.jti ?? undefined,
+      kind: row.kind,
+      subject: row.subject,
+      onDone: row.on_done,
+    }),
   );
 }
 
-async function settleStuck(client: Client, subjects: readonly number[] | undefined): Promise<void> {
+async function settleStuck(
+  client: Client,
+  subjects: readonly number[] | undefined,
+): Promise<NewEvent[]> {
   const stuck = await client.query({
     name: 'settle-stuck',
     text: `UPDATE requests q SET stuck_at = now() FROM request_raises r
@@ -142,19 +157,16 @@ async function settleStuck(client: Client, subjects: readonly number[] | undefin
            RETURNING q.portal, q.jti, q.kind, q.subject, c.code, c.sentence, c.role`,
     values: [subjects],
   });
-  await writeEvents(
-    client,
-    (stuck.rows as StuckRow[])
-      .filter(({ portal }) => portal !== null && adminOfPortal(portal) === undefined)
-      .map((row) => ({
-        portal: row.portal ?? undefined,
-        event: 'request.stuck',
-        subject: row.subject,
-        request: row.jti ?? undefined,
-        code: row.code,
-        data: { kind: row.kind, role: row.role, sentence: row.sentence },
-      })),
-  );
+  return (stuck.rows as StuckRow[])
+    .filter(({ portal }) => portal !== null && adminOfPortal(portal) === undefined)
+    .map((row) => ({
+      portal: row.portal ?? undefined,
+      event: 'request.stuck',
+      subject: row.subject,
+      request: row.jti ?? undefined,
+      code: row.code,
+      data: { kind: row.kind, role: row.role, sentence: row.sentence },
+    }));
 }
 
 interface DoneRow {

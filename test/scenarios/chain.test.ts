@@ -207,7 +207,12 @@ describe('access', () => {
 
     const uid = await uidOf('bob');
     const home = lstatSync(homeOf(world, { person: 'bob' }));
-    expect([home.isDirectory(), home.uid, home.gid, home.mode & 0o7777]).toEqual([true, uid, 500, 0o700]);
+    expect([home.isDirectory(), home.uid, home.gid, home.mode & 0o7777]).toEqual([
+      true,
+      uid,
+      500,
+      0o700,
+    ]);
     const file = readCredentials(world, { person: 'bob' });
     expect([file.user, file.uid, file.gid, file.mode]).toEqual([`u${uid}`, uid, uid, 0o440]);
     for (const server of ['replica', 'tools'] as const) {
@@ -336,7 +341,10 @@ describe('tools', () => {
     });
     expect(portal.told(id)).toEqual(['request.accepted', 'maintainer.added', 'request.done']);
     expect(await membersOf(toolGroup('bridgebot'))).toEqual(
-      [...['alice', 'bob', 'carol'].map(person), ...['bridgebot', 'helper'].map(toolAccount)].sort(),
+      [
+        ...['alice', 'bob', 'carol'].map(person),
+        ...['bridgebot', 'helper'].map(toolAccount),
+      ].sort(),
     );
     const removed = await portal.get({
       kind: 'maintainer.remove',
@@ -344,7 +352,11 @@ describe('tools', () => {
       tool: 'bridgebot',
       person: 'carol',
     });
-    expect(portal.told(removed)).toEqual(['request.accepted', 'maintainer.removed', 'request.done']);
+    expect(portal.told(removed)).toEqual([
+      'request.accepted',
+      'maintainer.removed',
+      'request.done',
+    ]);
     expect(await membersOf(toolGroup('bridgebot'))).not.toContain(person('carol'));
     // a tool that is a maintainer may not ask for anything: only people ask
     const asTool = await portal.ask({
@@ -456,7 +468,9 @@ describe('the whole', () => {
     expect(portal.heard.slice(heard).filter(({ request }) => request === id)).toEqual([]);
     const now = await dumpTables(world, []);
     const gone = Object.entries(before.tables).flatMap(([table, rows]) =>
-      rows.filter((row) => !['id_ranges', 'event_sequences'].includes(table) && !now[table]?.includes(row)),
+      rows.filter(
+        (row) => !['id_ranges', 'event_sequences'].includes(table) && !now[table]?.includes(row),
+      ),
     );
     expect(gone).toEqual([]);
     const directory = await readDirectory(world, { operational: true });
@@ -467,7 +481,10 @@ describe('the whole', () => {
   });
 
   test('a survey of everything finds nothing to do', async () => {
-    const plan = JSON.parse(await world.chamberlain('plan', '--all', '--json')) as Record<string, unknown>;
+    const plan = JSON.parse(await world.chamberlain('plan', '--all', '--json')) as Record<
+      string,
+      unknown
+    >;
     expect(plan).toMatchObject({ steps: [], findings: [], waiting: [], unreadable: [] });
   });
 
@@ -493,11 +510,16 @@ describe('the whole', () => {
       );
       expect(each.heard.length).toBe(Number(row?.last));
     }
-    expect(await query(world, 'SELECT event FROM events WHERE portal LIKE $1', ['admin.%'])).toEqual([]);
+    expect(
+      await query(world, 'SELECT event FROM events WHERE portal LIKE $1', ['admin.%']),
+    ).toEqual([]);
   });
 
   test('the audit tells who asked and who approved, and nothing of people but their names', async () => {
-    const rows = await query<{ text: string }>(world, 'SELECT to_jsonb(a)::text AS text FROM audit a');
+    const rows = await query<{ text: string }>(
+      world,
+      'SELECT to_jsonb(a)::text AS text FROM audit a',
+    );
     const text = rows.map((row) => row.text).join('\n');
     for (const personal of ['Liddell', '@example.org', 'I mend bridges', 'ssh-ed25519']) {
       expect(text).not.toContain(personal);

@@ -40,7 +40,10 @@ export async function startWorkers(
 }
 
 /** Ends a process, and waits for its end. */
-export async function endProcess(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+export async function endProcess(
+  child: ChildProcess,
+  signal: NodeJS.Signals,
+): Promise<number | null> {
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
   const exited = once(child, 'exit') as Promise<[number | null]>;
   child.kill(signal);
@@ -68,7 +71,9 @@ export async function surviveCrashes(
     const ready = portal.heard.flatMap(({ event, data }) =>
       event === 'tool.ready' ? [data['tool'] as string] : [],
     );
-    const old = ready.filter((name) => name.startsWith('crash-'))[Math.floor(random() * ready.length)];
+    const old = ready.filter((name) => name.startsWith('crash-'))[
+      Math.floor(random() * ready.length)
+    ];
     if (old !== undefined) {
       const rotation = { kind: 'credentials.rotate', requestedBy: 'alice', tool: old };
       await send(rotation, 'credentials.rotated');

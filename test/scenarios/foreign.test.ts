@@ -122,7 +122,9 @@ describe('in the directory', () => {
     expect(told.data['sentence']).toContain('tools.ghost');
     expect(await entryOf(dn)).toEqual(before);
     const directory = await readDirectory(world);
-    expect(directory.has(`cn=runas-tools.ghost,ou=sudoers,cn=tools,ou=projects,${BASE}`)).toBe(false);
+    expect(directory.has(`cn=runas-tools.ghost,ou=sudoers,cn=tools,ou=projects,${BASE}`)).toBe(
+      false,
+    );
     const { homes, databases } = await eventually('the other roles', async () => {
       const seen = await standing('tools.ghost');
       return ['applied', 'waiting'].includes(seen['databases']?.[0] ?? '') && seen;
@@ -142,8 +144,14 @@ describe('in the directory', () => {
     expect(await stick(person('olaf'))).toMatchObject({ code: 'NAME_FOREIGN' });
     // granting access must not make the other a realm member
     await portal.ask({ kind: 'access.grant', requestedBy: 'steward', person: 'olaf' });
-    await eventually('his row', async () => (await standing('olaf'))['databases']?.[0] === 'applied');
-    await eventually('his row', async () => (await standing('olaf'))['directory']?.[0] === 'parked');
+    await eventually(
+      'his row',
+      async () => (await standing('olaf'))['databases']?.[0] === 'applied',
+    );
+    await eventually(
+      'his row',
+      async () => (await standing('olaf'))['directory']?.[0] === 'parked',
+    );
     expect(await entryOf(dn)).toEqual(before);
     const group = (await readDirectory(world)).get(`cn=project-tools,ou=groups,${BASE}`);
     expect(group?.['member']).not.toContain(dn);
@@ -163,7 +171,10 @@ describe('in the directory', () => {
     const last = world.config.ids.tools.at(-1)?.last ?? 0;
     const [nextTool, nextPerson] = [await nextId('tool'), await nextId('person')];
     await addForeignEntry(world, foreignGroup('tools.phantom', last - 1));
-    await addForeignEntry(world, foreignPerson('phantom', (world.config.ids.people.at(-1)?.last ?? 0) - 1));
+    await addForeignEntry(
+      world,
+      foreignPerson('phantom', (world.config.ids.people.at(-1)?.last ?? 0) - 1),
+    );
     await addForeignEntry(world, foreignGroup('tools.next', nextTool));
     await addForeignEntry(world, foreignPerson('next', nextPerson));
     const before = await readDirectory(world, { operational: true });
@@ -189,11 +200,7 @@ describe('in the directory', () => {
 
 describe('in place of a home', () => {
   test.each([
-    [
-      'a file',
-      'filehome',
-      (path: string) => writeFileSync(path, 'keep me'),
-    ],
+    ['a file', 'filehome', (path: string) => writeFileSync(path, 'keep me')],
     ['a symlink to /etc', 'etchome', (path: string) => symlinkSync('/etc', path)],
     [
       "another uid's directory",
@@ -205,7 +212,11 @@ describe('in place of a home', () => {
       },
     ],
     ['a FIFO', 'fifohome', (path: string) => void execFileSync('mkfifo', [path])],
-    ['a symlink to nothing', 'danglinghome', (path: string) => symlinkSync('/nowhere/at/all', path)],
+    [
+      'a symlink to nothing',
+      'danglinghome',
+      (path: string) => symlinkSync('/nowhere/at/all', path),
+    ],
   ])('%s is a finding, and stays as it is', async (_what, name, make) => {
     const path = homeOf(world, { tool: name });
     make(path);
@@ -227,9 +238,14 @@ describe('in place of a home', () => {
       expect(readdirSync('/etc')).not.toContain(each);
     }
     expect([lstatSync('/etc').uid, lstatSync('/etc').mode]).toEqual([etc.uid, etc.mode]);
-    await eventually('the directory', async () => (await standing(`tools.${name}`))['directory']?.[0] === 'applied');
+    await eventually(
+      'the directory',
+      async () => (await standing(`tools.${name}`))['directory']?.[0] === 'applied',
+    );
     expect((await standing(`tools.${name}`))['databases']?.[0]).toBe('waiting');
-    const [row] = await query<{ uid: number }>(world, 'SELECT uid FROM tools WHERE name = $1', [name]);
+    const [row] = await query<{ uid: number }>(world, 'SELECT uid FROM tools WHERE name = $1', [
+      name,
+    ]);
     expect((await readAccounts(world, 'tools')).has(`s${row?.uid}`)).toBe(false);
   });
 
@@ -260,7 +276,9 @@ describe('in place of a credentials file', () => {
       'renamed away, with another in its place',
       (path, uid) => {
         renameSync(path, `${path}.mine`);
-        writeFileSync(path, `[client]\nuser = s${uid}\npassword = chosenbythetenant\n`, { mode: 0o440 });
+        writeFileSync(path, `[client]\nuser = s${uid}\npassword = chosenbythetenant\n`, {
+          mode: 0o440,
+        });
         chownSync(path, uid, uid);
       },
     ],
@@ -295,44 +313,46 @@ describe('in place of a credentials file', () => {
         linkSync(sentinel(), path);
       },
     ],
-    [
-      'readable for all',
-      (path) => execFileSync('chmod', ['0644', path]),
-    ],
+    ['readable for all', (path) => execFileSync('chmod', ['0644', path])],
     ['of megabytes', (path) => truncateSync(path, 64 << 20)],
   ];
 
-  test.each(makeHostile.flatMap(([what, make], index) => [
-    [what, 'raise', `raised${index}`, make] as const,
-    [what, 'rotate', `rotated${index}`, make] as const,
-  ]))('%s, then a %s: new credentials, and no write through what was there', async (_what, how, name, make) => {
-    await portal.get(tool(name));
-    const before = readCredentials(world, { tool: name });
-    const old = keepCopy(world, before);
-    writeFileSync(sentinel(), 'SENTINEL', { mode: 0o640 });
-    const see = () => {
-      const { ino, mode, uid, gid, mtimeMs } = lstatSync(sentinel());
-      return { ino, mode, uid, gid, mtimeMs, text: readFileSync(sentinel(), 'utf8') };
-    };
-    const outside = see();
-    const admin = readCredentials(world, { tool: 'admin' });
-    make(before.path, before.uid);
-    if (how === 'rotate') {
-      await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: name });
-    } else {
-      await query(world, `SELECT raise_generation($1, 'homes')`, [before.uid]);
-      await eventually('it', async () => (await faultsOf(world, [name])).length === 0);
-    }
-    expect(await faultsOf(world, [name])).toEqual([]);
-    expect(see()).toEqual(outside);
-    expect(readCredentials(world, { tool: 'admin' })).toEqual(admin);
-    const after = readCredentials(world, { tool: name });
-    expect(after.password).not.toBe(before.password);
-    for (const server of ['replica', 'tools'] as const) {
-      expect(await loginWith(world, server, after.path)).toBe(`s${before.uid}@%`);
-      await expect(loginWith(world, server, old)).rejects.toThrow('Access denied');
-    }
-  });
+  test.each(
+    makeHostile.flatMap(([what, make], index) => [
+      [what, 'raise', `raised${index}`, make] as const,
+      [what, 'rotate', `rotated${index}`, make] as const,
+    ]),
+  )(
+    '%s, then a %s: new credentials, and no write through what was there',
+    async (_what, how, name, make) => {
+      await portal.get(tool(name));
+      const before = readCredentials(world, { tool: name });
+      const old = keepCopy(world, before);
+      writeFileSync(sentinel(), 'SENTINEL', { mode: 0o640 });
+      const see = () => {
+        const { ino, mode, uid, gid, mtimeMs } = lstatSync(sentinel());
+        return { ino, mode, uid, gid, mtimeMs, text: readFileSync(sentinel(), 'utf8') };
+      };
+      const outside = see();
+      const admin = readCredentials(world, { tool: 'admin' });
+      make(before.path, before.uid);
+      if (how === 'rotate') {
+        await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: name });
+      } else {
+        await query(world, `SELECT raise_generation($1, 'homes')`, [before.uid]);
+        await eventually('it', async () => (await faultsOf(world, [name])).length === 0);
+      }
+      expect(await faultsOf(world, [name])).toEqual([]);
+      expect(see()).toEqual(outside);
+      expect(readCredentials(world, { tool: 'admin' })).toEqual(admin);
+      const after = readCredentials(world, { tool: name });
+      expect(after.password).not.toBe(before.password);
+      for (const server of ['replica', 'tools'] as const) {
+        expect(await loginWith(world, server, after.path)).toBe(`s${before.uid}@%`);
+        await expect(loginWith(world, server, old)).rejects.toThrow('Access denied');
+      }
+    },
+  );
 
   test('a directory in its place is a finding, and stays with what is in it', async () => {
     await portal.get(tool('cellar'));

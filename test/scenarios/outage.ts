@@ -2,7 +2,14 @@
 import { expect } from '@jest/globals';
 import { runningPid, signalTree, startServer, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
-import { faultsOf, query, readAccounts, readCredentials, readDirectory, settled } from './outside.ts';
+import {
+  faultsOf,
+  query,
+  readAccounts,
+  readCredentials,
+  readDirectory,
+  settled,
+} from './outside.ts';
 import type { Wish } from './portal.ts';
 import type { Running } from './running.ts';
 
@@ -37,8 +44,14 @@ const LOOKS: Record<string, (world: World, name: string) => boolean | Promise<bo
   tools: (world, name) => isOnServer(world, 'tools', name),
 };
 
-async function isOnServer(world: World, server: 'replica' | 'tools', name: string): Promise<boolean> {
-  const [row] = await query<{ uid: number }>(world, 'SELECT uid FROM tools WHERE name = $1', [name]);
+async function isOnServer(
+  world: World,
+  server: 'replica' | 'tools',
+  name: string,
+): Promise<boolean> {
+  const [row] = await query<{ uid: number }>(world, 'SELECT uid FROM tools WHERE name = $1', [
+    name,
+  ]);
   return row !== undefined && (await readAccounts(world, server)).has(`s${row.uid}`);
 }
 
@@ -67,7 +80,12 @@ async function bringBack(world: World, server: ServerKey, how: Ending): Promise<
  */
 export async function surviveOutage(
   { world, portal }: Running,
-  { server, how, outageMs, name }: { server: ServerKey; how: Ending; outageMs: number; name: string },
+  {
+    server,
+    how,
+    outageMs,
+    name,
+  }: { server: ServerKey; how: Ending; outageMs: number; name: string },
 ): Promise<string[]> {
   const names = [0, 1, 2, 3].map((n) => `${name}-${n}`) as [string, string, string, string];
   const [rotated, one, two, late] = names;
@@ -98,13 +116,18 @@ export async function surviveOutage(
   );
   expect(await faultsOf(world, names)).toEqual([]);
   await settled(world);
-  expect(await query(world, `SELECT code, sentence FROM requests WHERE verdict = 'refused'`)).toEqual([]);
+  expect(
+    await query(world, `SELECT code, sentence FROM requests WHERE verdict = 'refused'`),
+  ).toEqual([]);
   expect(tookMs).toBeLessThan(RETURN_MS);
   return names;
 }
 
 /** That everything is whole in the end: tools, passwords, numbers, the portal's events. */
-export async function expectWhole({ world, portal }: Running, names: readonly string[]): Promise<void> {
+export async function expectWhole(
+  { world, portal }: Running,
+  names: readonly string[],
+): Promise<void> {
   await settled(world);
   expect(await faultsOf(world, names)).toEqual([]);
   const ids = await query<{ uid: number }>(world, 'SELECT uid FROM tools ORDER BY uid');

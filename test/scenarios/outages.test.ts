@@ -33,7 +33,9 @@ test.each(OUTAGES)(
   '$server $how: the others go on, and all is done within 5 s of its return',
   async ({ server, how }) => {
     const outageMs = OUTAGE_MS[how];
-    names.push(...(await surviveOutage(running, { server, how, outageMs, name: `${server}-${how}` })));
+    names.push(
+      ...(await surviveOutage(running, { server, how, outageMs, name: `${server}-${how}` })),
+    );
   },
   120_000,
 );
@@ -59,7 +61,9 @@ describe('Redis loses everything', () => {
     await verdictsOn(ids);
     await flush();
     await eventually('one done', () =>
-      portal.heard.some(({ request, event }) => event === 'request.done' && ids.includes(request ?? '')),
+      portal.heard.some(
+        ({ request, event }) => event === 'request.done' && ids.includes(request ?? ''),
+      ),
     );
     await flush();
     for (const id of ids) await portal.finish(id);
@@ -78,7 +82,7 @@ describe('Redis loses everything', () => {
     const ids = await Promise.all(Array.from({ length: 50 }, (_, n) => portal.send(wish(n))));
     await verdictsOn(ids);
     await flush();
-    portal.resume();
+    await portal.resume();
     for (const id of ids) await portal.finish(id);
     expect(portal.disorder).toEqual([]);
   }, 60_000);

@@ -96,10 +96,12 @@ export async function settled(world: World, timeoutMs?: number): Promise<void> {
     async () => {
       const behind = await query(
         world,
-        `SELECT (SELECT count(*) FROM convergence WHERE applied < wanted)
-              + (SELECT count(*) FROM request_raises) AS open`,
+        `SELECT c.subject, c.role, c.state, c.code, c.sentence, c.leased_until, r.request
+         FROM convergence c LEFT JOIN request_raises r USING (subject, role)
+         WHERE c.applied < c.wanted OR r.request IS NOT NULL LIMIT 10`,
       );
-      return Number(behind[0]?.['open']) === 0;
+      if (behind.length === 0) return true;
+      throw new Error(`behind: ${JSON.stringify(behind)}`);
     },
     timeoutMs,
   );
@@ -132,7 +134,9 @@ export async function dumpTables(
 /** Where the home of a tool or person lies on this machine. */
 export function homeOf(world: World, owner: { tool: string } | { person: string }): string {
   const { root, toolHomes, personHomes } = world.config.files;
-  return 'tool' in owner ? join(root + toolHomes, owner.tool) : join(root + personHomes, owner.person);
+  return 'tool' in owner
+    ? join(root + toolHomes, owner.tool)
+    : join(root + personHomes, owner.person);
 }
 
 export interface CredentialsSeen {
@@ -194,7 +198,10 @@ export async function readAccounts(
       .filter((line) => line !== '')
       .map((line) => {
         const [user = '', host = '', json = '{}'] = line.split('\t');
-        const priv = JSON.parse(json) as { authentication_string?: string; account_locked?: boolean };
+        const priv = JSON.parse(json) as {
+          authentication_string?: string;
+          account_locked?: boolean;
+        };
         return [
           host === '%' ? user : `${user}@${host}`,
           { verifier: priv.authentication_string ?? '', locked: priv.account_locked ?? false },
@@ -210,7 +217,13 @@ export async function readAccounts(
 export async function faultsOf(world: World, names: readonly string[]): Promise<string[]> {
   const faults: string[] = [];
   const [rows, directory, replica, tools] = await Promise.all([
-    query<{ uid: number; name: string; wanted: number; epoch: number | null; verifier: string | null }>(
+    query<{
+      uid: number;
+      name: string;
+      wanted: number;
+      epoch: number | null;
+      verifier: string | null;
+    }>(
       world,
       `SELECT t.uid, t.name, c.wanted_epoch AS wanted, v.epoch, v.verifier FROM tools t
        JOIN credentials c ON c.account = t.uid LEFT JOIN database_verifiers v ON v.account = t.uid`,
@@ -229,7 +242,8 @@ export async function faultsOf(world: World, names: readonly string[]): Promise<
     }
     const uid = String(row.uid);
     const group = directory.get(`cn=tools.${name},ou=servicegroups,${base}`);
-    if (group?.['gidNumber']?.[0] !== uid) fault(`group has ${group?.['gidNumber']?.[0]}, not ${uid}`);
+    if (group?.['gidNumber']?.[0] !== uid)
+      fault(`group has ${group?.['gidNumber']?.[0]}, not ${uid}`);
     const account = directory.get(`uid=tools.${name},ou=people,ou=servicegroups,${base}`);
     if (account?.['uidNumber']?.[0] !== uid) fault(`account has ${account?.['uidNumber']?.[0]}`);
     if (!directory.has(`cn=runas-tools.${name},ou=sudoers,cn=tools,ou=projects,${base}`)) {

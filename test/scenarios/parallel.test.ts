@@ -45,16 +45,19 @@ test('200 tools, 200 different numbers, none skipped, one verdict and one set of
   const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
   process.stdout.write(`parallel: CHAMBERLAIN_SEED=${seed}\n`);
   const random = randomFrom(seed);
-  const wishes = Array.from({ length: TOOLS }, (_, n): { portal: Portal; wish: Wish; id: string } => ({
-    portal: portals[n % portals.length] as Portal,
-    wish: {
-      kind: 'tool.create',
-      requestedBy: `person-${n % 8}`,
-      name: `parallel-${n}`,
-      title: `Tool ${n}`,
-    },
-    id: crypto.randomUUID(),
-  }));
+  const wishes = Array.from(
+    { length: TOOLS },
+    (_, n): { portal: Portal; wish: Wish; id: string } => ({
+      portal: portals[n % portals.length] as Portal,
+      wish: {
+        kind: 'tool.create',
+        requestedBy: `person-${n % 8}`,
+        name: `parallel-${n}`,
+        title: `Tool ${n}`,
+      },
+      id: crypto.randomUUID(),
+    }),
+  );
   const shuffle = <T>(list: readonly T[]): T[] =>
     list
       .map((item) => ({ item, at: random() }))
@@ -79,7 +82,10 @@ test('200 tools, 200 different numbers, none skipped, one verdict and one set of
        WHERE portal LIKE 'portal-%' GROUP BY verdict`,
     );
     expect(rows).toEqual([{ verdict: 'accepted', n: TOOLS, ids: TOOLS }]);
-    await expectWhole(running, wishes.map(({ wish }) => String(wish['name'])));
+    await expectWhole(
+      running,
+      wishes.map(({ wish }) => String(wish['name'])),
+    );
     for (const portal of portals) expect(portal.disorder).toEqual([]);
   } finally {
     for (const { child } of workers) expect(await endProcess(child, 'SIGTERM')).toBe(0);

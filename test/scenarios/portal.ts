@@ -77,7 +77,7 @@ export interface Portal extends PortalIdentity {
   hear(event: string, id?: string): Promise<HeardEvent>;
   /** Fetches no events until `resume`. */
   pause(): Promise<void>;
-  resume(): void;
+  resume(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -152,9 +152,16 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
       return Promise.resolve();
     },
     // an event that a restart of Redis left "active" is to come again soon
-    { connection: consumer, concurrency: 1, lockDuration: 3000, stalledInterval: 1000, maxStalledCount: 100 },
+    {
+      connection: consumer,
+      concurrency: 1,
+      lockDuration: 3000,
+      stalledInterval: 1000,
+      maxStalledCount: 100,
+    },
   );
-  for (const each of [...Object.values(queues), worker]) each.on('error', () => {});
+  for (const queue of Object.values(queues)) queue.on('error', () => {});
+  worker.on('error', () => {});
 
   const token: Portal['token'] = (wish, options = {}) => {
     const now = Math.floor(Date.now() / 1000);
@@ -194,7 +201,9 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
     async ask(wish, options) {
       const id = await portal.send(wish, options);
       const { event, code, data } = await eventually(`a verdict on ${wish.kind}`, () =>
-        heard.find((each) => each.request === id && /^request\.(accepted|refused)$/.test(each.event)),
+        heard.find(
+          (each) => each.request === id && /^request\.(accepted|refused)$/.test(each.event),
+        ),
       );
       return event === 'request.accepted'
         ? { id, verdict: 'accepted' }
@@ -221,7 +230,7 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
         heard.find((each) => each.event === event && (id === undefined || each.request === id)),
       ),
     pause: () => worker.pause(),
-    resume: () => worker.resume(),
+    resume: async () => await worker.resume(),
     async close() {
       await worker.close();
       await Promise.all(Object.values(queues).map((queue) => queue.close()));

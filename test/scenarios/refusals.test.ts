@@ -9,7 +9,14 @@ import { Redis } from 'ioredis';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { dumpTables, query, readDirectory, settled } from './outside.ts';
-import { newPortalKey, openPortal, signClaims, type Portal, type SendOptions, type Wish } from './portal.ts';
+import {
+  newPortalKey,
+  openPortal,
+  signClaims,
+  type Portal,
+  type SendOptions,
+  type Wish,
+} from './portal.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
 const wikiKey = newPortalKey('wiki');
@@ -56,7 +63,12 @@ beforeAll(async () => {
     email: 'outsider@example.org',
   });
   await portal.get({ kind: 'key.add', requestedBy: 'bob', person: 'bob', key: KEY_OF_BOB });
-  await portal.get({ kind: 'tool.create', requestedBy: 'alice', name: 'bridgebot', title: 'Bridges' });
+  await portal.get({
+    kind: 'tool.create',
+    requestedBy: 'alice',
+    name: 'bridgebot',
+    title: 'Bridges',
+  });
   await portal.get({
     kind: 'tool.create',
     requestedBy: 'steward',
@@ -104,7 +116,12 @@ function wish(what: string, code: string, request: Wish, options?: SendOptions):
 }
 
 /** A job that nobody has signed rightly. */
-function unsigned(what: string, code: string, data: () => unknown, told: string | null = null): Case {
+function unsigned(
+  what: string,
+  code: string,
+  data: () => unknown,
+  told: string | null = null,
+): Case {
   return { what, code, send: () => portal.sendData(data()), told, named: false };
 }
 
@@ -252,15 +269,20 @@ const SHAPES: Case[] = [
   wish('half a character for a kind', 'REQUEST_KIND_UNKNOWN', { ...TOOL, kind: '\ud800' }),
   wish('no kind', 'REQUEST_KIND_UNKNOWN', { ...TOOL, kind: undefined } as unknown as Wish),
   wish('a field that there is not', 'REQUEST_INVALID', { ...TOOL, uid: 0 }),
-  wish('a field too few', 'REQUEST_INVALID', { kind: 'tool.create', requestedBy: 'alice' } as Wish),
+  wish('a field too few', 'REQUEST_INVALID', { kind: 'tool.create', requestedBy: 'alice' }),
   wish('a number for a text', 'REQUEST_INVALID', { ...TOOL, name: 7 }),
   wish('an object for a text', 'REQUEST_INVALID', {
     ...TOOL,
     name: { toString: 'x' },
   }),
-  wish('someone who asks, with a NUL', 'REQUEST_INVALID', { ...TOOL, requestedBy: 'al\0ice' }, {
-    approvedBy: 'alice',
-  }),
+  wish(
+    'someone who asks, with a NUL',
+    'REQUEST_INVALID',
+    { ...TOOL, requestedBy: 'al\0ice' },
+    {
+      approvedBy: 'alice',
+    },
+  ),
   {
     ...wish('a request nested fifteen thousand deep', 'REQUEST_INVALID', TOOL),
     send: () => portal.sendData({ token: deepToken() }),
@@ -286,18 +308,42 @@ const NAMES: Case[] = [
   shellName('Alice', 'NAME_TAKEN'),
   shellName('ａlice', 'NAME_TAKEN'),
   shellName('alice ', 'NAME_TAKEN'),
-  ...['x\ny', 'x\0y', '../x', '-rf', '\u202eecila', '👍', '1000', 'a.b', 'a_b', 'a b', 'x*', 'a,b', 'a+b', 'é', 'x'.repeat(32)].map(
-    (name) => shellName(name, 'NAME_INVALID'),
-  ),
+  ...[
+    'x\ny',
+    'x\0y',
+    '../x',
+    '-rf',
+    '\u202eecila',
+    '👍',
+    '1000',
+    'a.b',
+    'a_b',
+    'a b',
+    'x*',
+    'a,b',
+    'a+b',
+    'é',
+    'x'.repeat(32),
+  ].map((name) => shellName(name, 'NAME_INVALID')),
   shellName('x'.repeat(300), 'REQUEST_INVALID'),
   shellName('', 'REQUEST_INVALID'),
   toolName('bridgebot', 'NAME_TAKEN'),
   toolName('BridgeBot', 'NAME_TAKEN'),
   toolName('root', 'NAME_RESERVED'),
   toolName('sudo', 'NAME_RESERVED'),
-  ...['x\ny', 'x\0y', '../x', '-rf', 'x-', '\u202etob', '🤖', '42', 'a.b', 'tools.x', 'x'.repeat(27)].map(
-    (name) => toolName(name, 'NAME_INVALID'),
-  ),
+  ...[
+    'x\ny',
+    'x\0y',
+    '../x',
+    '-rf',
+    'x-',
+    '\u202etob',
+    '🤖',
+    '42',
+    'a.b',
+    'tools.x',
+    'x'.repeat(27),
+  ].map((name) => toolName(name, 'NAME_INVALID')),
   wish('a display name that is taken', 'NAME_TAKEN', { ...CREATE, displayName: 'the ALICE' }),
   ...['a\nb', 'a\0b', '\u202egnp.exe', ' a', 'a  b', '', 'x'.repeat(300), 'a\u200db', '\ud800'].map(
     (displayName) =>
@@ -320,7 +366,11 @@ function show(text: string): string {
   return text.length > 40 ? `of ${text.length} characters` : JSON.stringify(text);
 }
 function shellName(name: string, code: string): Case {
-  return wish(`the shell name ${show(name)}`, code, { ...CREATE, requestedBy: 'steward', shellName: name });
+  return wish(`the shell name ${show(name)}`, code, {
+    ...CREATE,
+    requestedBy: 'steward',
+    shellName: name,
+  });
 }
 function toolName(name: string, code: string): Case {
   return wish(`the tool name ${show(name)}`, code, { ...TOOL, name });
@@ -337,7 +387,10 @@ const RIGHTS: Case[] = [
   wish('someone suspended', 'PERSON_SUSPENDED', { ...TOOL, requestedBy: 'sleepy' }),
   wish('a tool that asks', 'PERSON_UNKNOWN', { ...TOOL, requestedBy: 'tools.bridgebot' }),
   wish('someone in another case', 'PERSON_UNKNOWN', { ...TOOL, requestedBy: 'Alice' }),
-  wish('tool.create by no realm member', 'PERSON_NOT_REALM_MEMBER', { ...TOOL, requestedBy: 'outsider' }),
+  wish('tool.create by no realm member', 'PERSON_NOT_REALM_MEMBER', {
+    ...TOOL,
+    requestedBy: 'outsider',
+  }),
   wish('a maintainer who is nobody', 'PERSON_UNKNOWN', { ...TOOL, maintainers: ['nobody-here'] }),
   wish('a maintainer who is no realm member', 'PERSON_NOT_REALM_MEMBER', {
     ...TOOL,
@@ -345,15 +398,27 @@ const RIGHTS: Case[] = [
   }),
   wish('a maintainer who is suspended', 'PERSON_SUSPENDED', { ...TOOL, maintainers: ['sleepy'] }),
   wish('a person made by another', 'NOT_ALLOWED', { ...CREATE, requestedBy: 'alice' }),
-  wish('access asked for another', 'NOT_ALLOWED', as('alice', 'access.request', { person: 'outsider' })),
+  wish(
+    'access asked for another',
+    'NOT_ALLOWED',
+    as('alice', 'access.request', { person: 'outsider' }),
+  ),
   wish(
     "another's display name",
     'NOT_ALLOWED',
     as('alice', 'person.update', { person: 'bob', displayName: 'Robert' }),
   ),
   wish("another's key", 'NOT_ALLOWED', as('alice', 'key.add', { person: 'bob', key: KEY })),
-  wish("another's key removed", 'NOT_ALLOWED', as('alice', 'key.remove', { person: 'bob', key: KEY_OF_BOB })),
-  wish("another's credentials", 'NOT_ALLOWED', as('alice', 'credentials.rotate', { person: 'bob' })),
+  wish(
+    "another's key removed",
+    'NOT_ALLOWED',
+    as('alice', 'key.remove', { person: 'bob', key: KEY_OF_BOB }),
+  ),
+  wish(
+    "another's credentials",
+    'NOT_ALLOWED',
+    as('alice', 'credentials.rotate', { person: 'bob' }),
+  ),
   ...['access.grant', 'access.refuse', 'access.revoke'].map((kind) =>
     wish(`${kind} by no admin`, 'NOT_ALLOWED', as('alice', kind, { person: 'bob', reason: 'x' })),
   ),
@@ -365,7 +430,11 @@ const RIGHTS: Case[] = [
       ['credentials.rotate', {}],
     ] as const
   ).flatMap(([kind, rest]) => [
-    wish(`${kind} by no maintainer`, 'NOT_ALLOWED', as('bob', kind, { tool: 'bridgebot', ...rest })),
+    wish(
+      `${kind} by no maintainer`,
+      'NOT_ALLOWED',
+      as('bob', kind, { tool: 'bridgebot', ...rest }),
+    ),
     wish(
       `${kind} by a maintainer of a tool that is a maintainer`,
       'NOT_ALLOWED',
@@ -388,7 +457,11 @@ const RIGHTS: Case[] = [
     'ADMIN_TOOL',
     as('steward', 'maintainer.remove', { tool: 'admin', person: 'steward' }),
   ),
-  wish('the last admin revoked', 'ADMIN_TOOL', as('steward', 'access.revoke', { person: 'steward' })),
+  wish(
+    'the last admin revoked',
+    'ADMIN_TOOL',
+    as('steward', 'access.revoke', { person: 'steward' }),
+  ),
   wish(
     'a tool as its own maintainer',
     'NOT_ALLOWED',
@@ -404,7 +477,11 @@ const RIGHTS: Case[] = [
     'MAINTAINER_UNKNOWN',
     as('alice', 'maintainer.remove', { tool: 'bridgebot', person: 'bob' }),
   ),
-  wish('access twice', 'PERSON_ALREADY_REALM_MEMBER', as('steward', 'access.grant', { person: 'bob' })),
+  wish(
+    'access twice',
+    'PERSON_ALREADY_REALM_MEMBER',
+    as('steward', 'access.grant', { person: 'bob' }),
+  ),
   wish('access of one who has it', 'PERSON_ALREADY_REALM_MEMBER', as('bob', 'access.request')),
   wish(
     'a refusal of what nobody asked',
@@ -416,7 +493,11 @@ const RIGHTS: Case[] = [
     'PERSON_NOT_REALM_MEMBER',
     as('steward', 'access.revoke', { person: 'outsider' }),
   ),
-  wish('access for nobody', 'PERSON_UNKNOWN', as('steward', 'access.grant', { person: 'nobody-here' })),
+  wish(
+    'access for nobody',
+    'PERSON_UNKNOWN',
+    as('steward', 'access.grant', { person: 'nobody-here' }),
+  ),
   wish(
     'credentials of one who has none',
     'CREDENTIALS_NONE',
@@ -432,13 +513,16 @@ const RIGHTS: Case[] = [
   {
     what: "an admin's own key, approved by another",
     code: 'NOT_ALLOWED',
-    send: () => admin.send(as('steward', 'access.grant', { person: 'outsider' }), { approvedBy: 'alice' }),
+    send: () =>
+      admin.send(as('steward', 'access.grant', { person: 'outsider' }), { approvedBy: 'alice' }),
     told: null,
     named: true,
   },
 ];
 
-const PRIVATE = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+const PRIVATE = generateKeyPairSync('ed25519')
+  .privateKey.export({ type: 'pkcs8', format: 'pem' })
+  .toString();
 const KEYS: Case[] = (
   [
     ['a private key', 'KEY_PRIVATE', PRIVATE],
@@ -477,7 +561,11 @@ describe.each([
     await eventually('its row', async () => (await numberOf('requests')) > request, 10_000);
     const rows = await query(world, 'SELECT * FROM requests WHERE id > $1', [request]);
     expect(rows).toEqual([
-      expect.objectContaining({ verdict: 'refused', code, sentence: expect.stringMatching(/^\S.+\.$/u) }),
+      expect.objectContaining({
+        verdict: 'refused',
+        code,
+        sentence: expect.stringMatching(/^\S.+\.$/u),
+      }),
     ]);
     const [row] = rows;
     expect(row?.['sentence']).not.toMatch(/\p{C}/u);
@@ -540,22 +628,34 @@ describe('doubled and replayed', () => {
   test.each([
     ['another body', { ...TOOL, name: 'replay-2' }, {}],
     ['another one who approved', { ...TOOL, name: 'replay-1' }, { approvedBy: 'bob' }],
-    ['another one who asks', { ...TOOL, name: 'replay-1', requestedBy: 'bob' }, { approvedBy: 'alice' }],
-  ])('the same id with %s is refused, and the first verdict stays', async (_what, wishes, options) => {
-    const id = randomUUID();
-    await portal.ask({ ...TOOL, name: 'replay-1', title: randomUUID() }, { id }).catch(() => {});
-    await settled(world);
-    const before = await dumpTables(world);
-    const number = await numberOf('requests');
-    await portal.send(wishes, { id, ...options });
-    await eventually('its row', async () => (await numberOf('requests')) > number);
-    const rows = await query(world, 'SELECT * FROM requests WHERE id > $1', [number]);
-    expect(rows).toEqual([expect.objectContaining({ verdict: 'refused', code: 'REQUEST_REPLAYED' })]);
-    expect(await dumpTables(world)).toEqual(before);
-    expect(
-      await query(world, 'SELECT code FROM requests WHERE portal = $1 AND jti = $2', ['portal', id]),
-    ).toHaveLength(1);
-  });
+    [
+      'another one who asks',
+      { ...TOOL, name: 'replay-1', requestedBy: 'bob' },
+      { approvedBy: 'alice' },
+    ],
+  ])(
+    'the same id with %s is refused, and the first verdict stays',
+    async (_what, wishes, options) => {
+      const id = randomUUID();
+      await portal.ask({ ...TOOL, name: 'replay-1', title: randomUUID() }, { id }).catch(() => {});
+      await settled(world);
+      const before = await dumpTables(world);
+      const number = await numberOf('requests');
+      await portal.send(wishes, { id, ...options });
+      await eventually('its row', async () => (await numberOf('requests')) > number);
+      const rows = await query(world, 'SELECT * FROM requests WHERE id > $1', [number]);
+      expect(rows).toEqual([
+        expect.objectContaining({ verdict: 'refused', code: 'REQUEST_REPLAYED' }),
+      ]);
+      expect(await dumpTables(world)).toEqual(before);
+      expect(
+        await query(world, 'SELECT code FROM requests WHERE portal = $1 AND jti = $2', [
+          'portal',
+          id,
+        ]),
+      ).toHaveLength(1);
+    },
+  );
 
   test('another portal may use the same id for a request of its own', async () => {
     const id = randomUUID();
@@ -608,7 +708,9 @@ describe('what looks hostile and is allowed', () => {
   test('a title is kept as it is', async () => {
     const title = `rm -rf / ; $(reboot) \`id\` "q" 'q' \\ *)(cn=* 👍 ${'x'.repeat(100)}`;
     await portal.get({ ...TOOL, name: 'odd-title', title });
-    expect(await query(world, `SELECT title FROM tools WHERE name = 'odd-title'`)).toEqual([{ title }]);
+    expect(await query(world, `SELECT title FROM tools WHERE name = 'odd-title'`)).toEqual([
+      { title },
+    ]);
   });
 });
 

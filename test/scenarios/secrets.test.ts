@@ -65,7 +65,11 @@ afterAll(async () => {
 }, 60_000);
 
 function collect(): void {
-  for (const owner of [...TOOLS.map((tool) => ({ tool })), { tool: 'admin' }, { person: 'alice' }]) {
+  for (const owner of [
+    ...TOOLS.map((tool) => ({ tool })),
+    { tool: 'admin' },
+    { person: 'alice' },
+  ]) {
     passwords.add(readCredentials(world, owner).password);
   }
 }
@@ -108,9 +112,15 @@ test('a run of the chain, with rotations and failures, gives passwords to look f
     const first = await Promise.all(TOOLS.map(rotate));
     await failing('databases');
     collect();
-    await administer(world.tools.socket, "GRANT CREATE USER ON *.* TO 'chamberlain_databases'@'%';");
+    await administer(
+      world.tools.socket,
+      "GRANT CREATE USER ON *.* TO 'chamberlain_databases'@'%';",
+    );
     // not stuck for good: a raise, as any change makes one
-    await query(world, `SELECT raise_generation(subject, role) FROM convergence WHERE role = 'databases'`);
+    await query(
+      world,
+      `SELECT raise_generation(subject, role) FROM convergence WHERE role = 'databases'`,
+    );
     for (const id of first) await portal.hear('request.done', id);
     collect();
 
@@ -120,10 +130,17 @@ test('a run of the chain, with rotations and failures, gives passwords to look f
     await failing('homes');
     collect();
     await query(world, 'GRANT INSERT, UPDATE ON database_verifiers TO chamberlain_homes');
-    await query(world, `SELECT raise_generation(subject, role) FROM convergence WHERE role = 'homes'`);
+    await query(
+      world,
+      `SELECT raise_generation(subject, role) FROM convergence WHERE role = 'homes'`,
+    );
     for (const id of second) await portal.hear('request.done', id);
     collect();
-    for (const args of [['plan', '--all', '--json'], ['status', '--json'], ['requests', '--json']]) {
+    for (const args of [
+      ['plan', '--all', '--json'],
+      ['status', '--json'],
+      ['requests', '--json'],
+    ]) {
       await command(...args);
     }
   } finally {
@@ -160,10 +177,16 @@ test.each(['postgres', 'replica', 'tools', 'slapd', 'redis'] as const)(
     if (server === 'postgres') await query(world, 'CHECKPOINT');
     if (server === 'postgres') {
       // that the log does hold statements and their values
-      expect(readFileSync(join(folder, 'log'), 'utf8')).toMatch(/execute record-verifier|database_verifiers/);
+      expect(readFileSync(join(folder, 'log'), 'utf8')).toMatch(
+        /execute record-verifier|database_verifiers/,
+      );
     }
     if (server === 'replica' || server === 'tools') {
-      const { stdout } = await run('grep', ['-rlaE', '(CREATE|ALTER) USER .s[0-9]+', join(folder, 'data')]);
+      const { stdout } = await run('grep', [
+        '-rlaE',
+        '(CREATE|ALTER) USER .s[0-9]+',
+        join(folder, 'data'),
+      ]);
       expect(stdout).toContain('.log');
     }
     expect(await filesWithPasswords(folder)).toEqual([]);
@@ -196,7 +219,11 @@ test('none is in a log of ours, in what a command prints, in a command line or a
   expect(workLog.join('')).toContain('not as wanted');
   expect(commandLines.size).toBeGreaterThan(10);
   expect(said.join('')).toContain('secret-1');
-  const texts = { workLog: workLog.join(''), said: said.join(''), lines: [...commandLines].join('\n') };
+  const texts = {
+    workLog: workLog.join(''),
+    said: said.join(''),
+    lines: [...commandLines].join('\n'),
+  };
   for (const password of passwords) {
     for (const text of Object.values(texts)) expect(text.includes(password)).toBe(false);
   }
@@ -204,8 +231,16 @@ test('none is in a log of ours, in what a command prints, in a command line or a
 
 test('verifiers are in no log of ours, in nothing a command prints, in no queue and no event', async () => {
   const rows = await dumpTables(world, ['database_verifiers']);
-  const texts = [workLog.join(''), said.join(''), [...commandLines].join('\n'), JSON.stringify(rows)];
-  const redis = readdirSync(join(world.redis.folder, 'data'), { recursive: true, withFileTypes: true })
+  const texts = [
+    workLog.join(''),
+    said.join(''),
+    [...commandLines].join('\n'),
+    JSON.stringify(rows),
+  ];
+  const redis = readdirSync(join(world.redis.folder, 'data'), {
+    recursive: true,
+    withFileTypes: true,
+  })
     .filter((entry) => entry.isFile())
     .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'latin1'));
   for (const password of passwords) {
