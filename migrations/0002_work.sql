@@ -111,11 +111,16 @@ END $$;
 CREATE TRIGGER convergence_notify AFTER INSERT OR UPDATE ON convergence
   FOR EACH ROW EXECUTE FUNCTION notify_convergence();
 
--- One row per portal: the last number given, the highest event put into Redis, and the highest
--- below which the portal has completed every one.
+-- The last number given to a portal's events: whoever writes one holds the row until the commit.
 CREATE TABLE event_sequences (
+  portal text PRIMARY KEY,
+  last   bigint NOT NULL DEFAULT 0
+);
+
+-- The relay's own: the highest event put into Redis, and the highest up to which the portal has
+-- completed every one.
+CREATE TABLE event_deliveries (
   portal    text PRIMARY KEY,
-  last      bigint NOT NULL DEFAULT 0,
   enqueued  bigint NOT NULL DEFAULT 0,
   completed bigint NOT NULL DEFAULT 0
 );

@@ -40,7 +40,8 @@ GRANT UPDATE (leased_until) ON convergence TO chamberlain_relay;
 GRANT UPDATE (done_at, stuck_at, on_done) ON requests TO chamberlain_relay;
 GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
 GRANT SELECT, INSERT ON events TO chamberlain_relay;
-GRANT SELECT, INSERT, UPDATE ON event_sequences TO chamberlain_relay;
+GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_relay;
+GRANT SELECT, INSERT, UPDATE ON event_deliveries TO chamberlain_relay;
 GRANT INSERT ON audit_seals TO chamberlain_relay;
 
 -- the roles: each reads what its targets want, and writes how its own rows stand
@@ -83,5 +84,5 @@ CREATE POLICY every_row ON reports TO chamberlain_admin, chamberlain_sweep USING
 -- the admin's command line: sees, asks for surveys, holds no hands
 GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
-  event_sequences, events, audit, audit_seals, surveys, reports TO chamberlain_admin;
+  event_sequences, event_deliveries, events, audit, audit_seals, surveys, reports TO chamberlain_admin;
 GRANT INSERT, DELETE ON surveys TO chamberlain_admin;

@@ -10,7 +10,7 @@ import type { RoleParts } from './role.ts';
 export const DATABASES: RoleParts<DatabasesEyes> = {
   role: 'databases',
   targets: TARGETS.databases,
-  concurrency: 8,
+  concurrency: 4,
   openEyes: (config) =>
     openDatabasesEyes(config.databases.servers, login(config, 'databases-eyes')),
   openHands: (config, { pool }) =>

@@ -11,7 +11,7 @@ import type { RoleParts } from './role.ts';
 export const DIRECTORY: RoleParts<DirectoryEyes> = {
   role: 'directory',
   targets: TARGETS.directory,
-  concurrency: 8,
+  concurrency: 4,
   openEyes: (config) => openDirectoryEyes(settings(config, 'directory-eyes')),
   openHands: (config) => openDirectoryHands(settings(config, 'directory')),
   async lookAround(eyes, pool, realm) {

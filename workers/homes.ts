@@ -11,7 +11,7 @@ import type { RoleParts } from './role.ts';
 export const HOMES: RoleParts<FilesEyes> = {
   role: 'homes',
   targets: TARGETS.homes,
-  concurrency: 8,
+  concurrency: 4,
   openEyes: (config) => openFilesEyes(config.files),
   openHands: (config, { holderOf }) =>
     openFilesHands(config.files, {

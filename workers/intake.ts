@@ -1,9 +1,10 @@
 /**
- * Intake: gives each request its verdict, one at a time, what takes access away first.
+ * Intake: gives requests their verdicts, one after another, what takes access away first.
  *
  * One intake works at a time, in all processes: whoever holds the lock, on the very connection that
- * it writes with. Where PostgreSQL is lost, jobs in hand go back into the queue, and nothing is
- * taken until the lock is held again.
+ * it writes with. Requests that wait at the same time are decided in one transaction, so that they
+ * wait for the disk together; each is told when that is committed. Where PostgreSQL is lost, jobs in
+ * hand go back into the queue, and nothing is taken until the lock is held again.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
@@ -17,18 +18,33 @@ import {
 } from '../src/edges/queue.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
-import { giveVerdict, refuseBytes, type Verdict } from '../src/requests/verdict.ts';
+import {
+  type CheckedJob,
+  checkJob,
+  giveVerdict,
+  unreadableJob,
+  type Verdict,
+} from '../src/requests/verdict.ts';
 import { syncRanges } from '../src/store/ids.ts';
-import { INTAKE_LOCK, openLocked, sqlState } from '../src/store/postgres.ts';
+import { INTAKE_LOCK, openLocked, sqlState, transact } from '../src/store/postgres.ts';
 import type { Worker } from './loop.ts';
 
-/** So often a job may fail while PostgreSQL answers. */
+/** Most requests that are decided in one transaction: what is urgent waits for one such. */
+const BATCH = 16;
+/** So often a job may fail, alone and while PostgreSQL answers, before it is refused. */
 const MOST_FAILURES = 5;
+
+interface Waiting {
+  job: CheckedJob;
+  urgentQueue: boolean;
+  resolve(verdict: Verdict): void;
+  reject(error: unknown): void;
+}
 
 export function startIntake(config: Config, log: Log): Worker {
   const closing = new AbortController();
-  /** in a row, while PostgreSQL answered; the job that is put back is the next to come */
-  let failures = 0;
+  /** of jobs on which the program itself has failed, by their hash */
+  const failures = new Map<string, number>();
   const running = (async () => {
     while (!closing.signal.aborted) {
       try {
@@ -43,81 +59,95 @@ export function startIntake(config: Config, log: Log): Worker {
 
   /** Works as long as the locked connection lives. */
   async function takeIn(client: pg.Client): Promise<void> {
-    let lose = () => {};
-    const lost = new Promise<void>((resolve) => {
-      lose = resolve;
-      client.on('end', resolve);
-      client.on('error', () => resolve());
-      closing.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
-    const oneAtATime = urgentFirst();
-    let usable = true;
-    const consume = (queue: string, urgentQueue: boolean): Consumer => {
-      /**
-       * Runs with the connection to itself; a fault puts the job back and ends this run. A job that
-       * fails again and again while PostgreSQL answers is the program's own fault, and does not keep
-       * the others waiting for ever.
-       */
-      const run = <T>(bytes: () => string, act: () => Promise<T>): Promise<T | Verdict> =>
-        oneAtATime(urgentQueue, async () => {
-          if (!usable) throw new PutBack();
-          try {
-            return await act();
-          } catch (error) {
-            // neither PostgreSQL's word, nor a connection that is lost
-            const own =
-              sqlState(error) === undefined &&
-              (await client.query('SELECT 1').then(
-                () => true,
-                () => false,
-              ));
-            if (own && (failures += 1) > MOST_FAILURES) {
-              log.error({ error: describeError(error) }, 'a request is refused: the program fails');
-              failures = 0;
-              return await refuseBytes(client, bytes(), 'INTERNAL');
-            }
-            usable = false;
-            log.warn({ error: describeError(error) }, 'a request waits');
-            lose();
-            throw new PutBack();
+    const ended = new AbortController();
+    const end = () => ended.abort();
+    client.on('end', end);
+    client.on('error', end);
+    closing.signal.addEventListener('abort', end);
+    const waiting: Waiting[] = [];
+    let busy = false;
+
+    /** Decides all that wait, batch by batch; after a fault puts back what is left, and ends. */
+    async function decideWaiting(): Promise<void> {
+      if (busy) return;
+      busy = true;
+      while (waiting.length > 0) {
+        waiting.sort((a, b) => Number(b.urgentQueue) - Number(a.urgentQueue));
+        // one on which the program has failed is tried alone
+        const batch = waiting.splice(0, failures.size === 0 ? BATCH : 1);
+        try {
+          if (ended.signal.aborted) throw new PutBack();
+          const verdicts = await transact(client, () => decide(batch));
+          batch.forEach(({ job, resolve }, index) => {
+            failures.delete(job.sha256.toString('hex'));
+            resolve(verdicts[index] as Verdict);
+          });
+        } catch (error) {
+          if (!(error instanceof PutBack)) {
+            log.warn({ error: describeError(error) }, 'requests wait');
+            await countFailure(batch, error);
+            end();
           }
+          for (const { reject } of batch) reject(new PutBack());
+        }
+      }
+      busy = false;
+    }
+
+    async function decide(batch: readonly Waiting[]): Promise<Verdict[]> {
+      const verdicts: Verdict[] = [];
+      for (const { job, urgentQueue } of batch) {
+        const failed = failures.get(job.sha256.toString('hex')) ?? 0;
+        const judged = failed < MOST_FAILURES ? job : { sha256: job.sha256 };
+        verdicts.push(await giveVerdict(client, config, judged, { urgentQueue, now: new Date() }));
+      }
+      return verdicts;
+    }
+
+    /** Neither PostgreSQL's word, nor a connection that is lost: then it is the program's fault. */
+    async function countFailure(batch: readonly Waiting[], error: unknown): Promise<void> {
+      if (sqlState(error) !== undefined) return;
+      const answers = await client.query('SELECT 1').then(
+        () => true,
+        () => false,
+      );
+      if (!answers) return;
+      for (const { job } of batch) {
+        const key = job.sha256.toString('hex');
+        failures.set(key, (failures.get(key) ?? 0) + 1);
+      }
+    }
+
+    const consume = (queue: string, urgentQueue: boolean): Consumer => {
+      const judge = (job: CheckedJob): Promise<Verdict> =>
+        new Promise((resolve, reject) => {
+          waiting.push({ job, urgentQueue, resolve, reject });
+          void decideWaiting();
         });
       return startConsumer({
         url: config.redis.url,
         queue,
-        concurrency: 1,
-        handle: ({ data }) =>
-          run(
-            () => JSON.stringify(data),
-            async () => {
-              const verdict = await giveVerdict(client, config, data, {
-                urgentQueue,
-                now: new Date(),
-              });
-              failures = 0;
-              return verdict;
-            },
-          ),
-        handleUnreadable: async (bytes) => {
-          await run(
-            () => bytes,
-            () => refuseBytes(client, bytes, 'REQUEST_MALFORMED'),
-          );
-        },
+        concurrency: BATCH,
+        handle: async ({ data }) => judge(await checkJob(config, data, new Date())),
+        handleUnreadable: async (bytes) => void (await judge(unreadableJob(bytes))),
         onError: (error) =>
           log.warn({ queue, error: describeError(error) }, 'the queue is troubled'),
       });
     };
+
     const consumers: Consumer[] = [];
-    const pulse = setInterval(() => {
-      void oneAtATime(true, () => client.query('SELECT 1')).catch(() => lose());
-    }, 5000);
+    const pulse = setInterval(() => void client.query('SELECT 1').catch(end), 5000);
     try {
       await syncRanges(client, config);
       consumers.push(consume(REQUESTS_URGENT, true), consume(REQUESTS, false));
-      await lost;
+      if (!ended.signal.aborted) {
+        await new Promise<void>((resolve) =>
+          ended.signal.addEventListener('abort', () => resolve()),
+        );
+      }
     } finally {
       clearInterval(pulse);
+      closing.signal.removeEventListener('abort', end);
       await Promise.all(consumers.map((consumer) => consumer.close(3000)));
       await client.end().catch(() => {});
     }
@@ -128,26 +158,5 @@ export function startIntake(config: Config, log: Log): Worker {
       closing.abort();
       await running;
     },
-  };
-}
-
-/** Runs one thing at a time; of those that wait, the urgent ones first. */
-function urgentFirst(): <T>(urgent: boolean, act: () => Promise<T>) => Promise<T> {
-  const waiting: { urgent: boolean; start: () => void }[] = [];
-  let busy = false;
-  const next = () => {
-    const at = waiting.findIndex(({ urgent }) => urgent);
-    const [first] = waiting.splice(Math.max(at, 0), 1);
-    if (first === undefined) busy = false;
-    else first.start();
-  };
-  return async (urgent, act) => {
-    if (busy) await new Promise<void>((start) => waiting.push({ urgent, start }));
-    busy = true;
-    try {
-      return await act();
-    } finally {
-      next();
-    }
   };
 }

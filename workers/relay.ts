@@ -112,8 +112,8 @@ export function startRelay(config: Config, log: Log): Worker {
     const due = await store.leaseDue(pool, ROLES);
     try {
       for (const role of ROLES) {
-        const subjects = due.filter((each) => each.role === role);
-        if (subjects.length > 0) await queues.addSubjects(role, subjects);
+        const jobs = groupIntoJobs(due.filter((each) => each.role === role));
+        if (jobs.length > 0) await queues.addSubjects(role, jobs);
       }
     } catch (error) {
       await store.releaseLeases(pool, due);
@@ -179,4 +179,20 @@ export function startRelay(config: Config, log: Log): Worker {
       await Promise.all([pool.end(), queues.close()]);
     },
   };
+}
+
+/** Most subjects of one job: one lock, one look and one write serve them all. */
+const GROUP = 8;
+
+/** What is urgent, and what failed before, has a job of its own; others share one. */
+function groupIntoJobs(due: readonly store.Due[]): { subjects: number[]; urgent: boolean }[] {
+  const alone = due.filter(({ urgent, failing }) => urgent || failing);
+  const together = due.filter(({ urgent, failing }) => !urgent && !failing);
+  return [
+    ...alone.map(({ subject, urgent }) => ({ subjects: [subject], urgent })),
+    ...Array.from({ length: Math.ceil(together.length / GROUP) }, (_, index) => ({
+      subjects: together.slice(index * GROUP, (index + 1) * GROUP).map(({ subject }) => subject),
+      urgent: false,
+    })),
+  ];
 }

@@ -13,7 +13,7 @@ import {
   type SubjectSurvey,
   survey,
 } from '../src/reconcile.ts';
-import { type Outcome, withSubject } from '../src/store/convergence.ts';
+import { type Outcome, withSubjects } from '../src/store/convergence.ts';
 import { type Client, openPool, type Pool } from '../src/store/postgres.ts';
 import { readSurveySubjects, writeReport } from '../src/store/surveys.ts';
 import { readWanted } from '../src/store/wanted.ts';
@@ -34,7 +34,7 @@ export interface RoleStore {
 export interface RoleParts<Eyes> {
   role: Role;
   targets: readonly AnyTarget<Eyes>[];
-  /** subjects worked on at a time */
+  /** jobs worked on at a time */
   concurrency: number;
   /** with an account that can only read */
   openEyes(config: Config): Eyes & Closable;
@@ -47,6 +47,8 @@ export interface RoleParts<Eyes> {
 
 /** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
 const MOST_WAITING_SURVEYS = 8;
+/** A job with more subjects is none of ours. */
+const MOST_SUBJECTS = 100;
 /** Subjects of one slice of a survey of everything. */
 const SURVEY_SLICE = 500;
 
@@ -87,29 +89,46 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
         }
         return;
       }
-      const subject = (data as { subject?: unknown } | null)?.subject;
-      if (Number.isSafeInteger(subject)) await converge(subject as number);
+      const subjects = (data as { subjects?: unknown } | null)?.subjects;
+      if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
+        await converge(
+          subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
+        );
+      }
     },
   });
 
-  async function converge(subject: number): Promise<void> {
-    await withSubject(
-      pool,
-      role,
-      subject,
-      async ({ attempts, wanted, client }): Promise<Outcome> => {
-        if (wanted === undefined) return { state: 'applied' };
-        const [found] = (await survey(targets, [wanted], realm, eyes)) as [SubjectSurvey];
-        holders.set(subject, client);
-        const troubles = await apply(targets, found, hands).finally(() => holders.delete(subject));
-        if (found.findings.length > 0) await parts.remember?.(found, pool);
-        const standing = standingOf(found, troubles);
-        if (standing.state === 'parked' || standing.state === 'failing') {
-          log.info({ role, subject, account: found.account, ...standing }, 'not as wanted');
-        }
-        return outcomeOf(standing, attempts);
-      },
-    );
+  async function converge(subjects: readonly number[]): Promise<void> {
+    await withSubjects(pool, role, subjects, async (held, client) => {
+      const found = await survey(
+        targets,
+        held.map(({ wanted }) => wanted),
+        realm,
+        eyes,
+      );
+      const outcomes = await Promise.all(
+        found.map(async (each, index): Promise<[number, Outcome]> => {
+          holders.set(each.subject, client);
+          try {
+            return [each.subject, await bring(each, held[index]?.attempts ?? 0)];
+          } finally {
+            holders.delete(each.subject);
+          }
+        }),
+      );
+      return new Map(outcomes);
+    });
+  }
+
+  async function bring(found: SubjectSurvey, refusals: number): Promise<Outcome> {
+    const troubles = await apply(targets, found, hands);
+    if (found.findings.length > 0) await parts.remember?.(found, pool);
+    const standing = standingOf(found, troubles);
+    if (standing.state === 'parked' || standing.state === 'failing') {
+      const { subject, account } = found;
+      log.info({ role, subject, account, ...standing }, 'not as wanted');
+    }
+    return outcomeOf(standing, refusals);
   }
 
   /** Looks with accounts that can only read, and writes a report that hands never read. */

@@ -54,10 +54,10 @@ function connectConsumer(url: string): Redis {
 export interface Queues {
   /** Puts a signed request into its queue. */
   addRequest(token: string, urgent: boolean): Promise<void>;
-  /** Puts subjects into a role's queue; urgent ones before all others. */
+  /** Puts jobs into a role's queue, each for some subjects; urgent ones before all others. */
   addSubjects(
     role: string,
-    subjects: readonly { subject: number; urgent: boolean }[],
+    jobs: readonly { subjects: readonly number[]; urgent: boolean }[],
   ): Promise<void>;
   /** Asks a role for a survey. */
   addSurvey(role: string, survey: string): Promise<void>;
@@ -123,12 +123,12 @@ export function openQueues(url: string, mark: string): Queues {
       guarded('putting a request into its queue', async () => {
         await queue(urgent ? REQUESTS_URGENT : REQUESTS).add('request', { token }, { attempts: 1 });
       }),
-    addSubjects: (role, subjects) =>
+    addSubjects: (role, jobs) =>
       guarded(`putting subjects into the queue ${role}`, async () => {
         await queue(role).addBulk(
-          subjects.map(({ subject, urgent }) => ({
+          jobs.map(({ subjects, urgent }) => ({
             name: 'converge',
-            data: { subject },
+            data: { subjects },
             opts: urgent ? { ...PASSING, lifo: true } : PASSING,
           })),
         );

@@ -2,7 +2,7 @@
 import type { Config } from '../config.ts';
 import { ChamberlainError, type Code } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
-import { findSubjects, type NamedSubject } from '../store/names.ts';
+import type { NamedSubject } from '../store/names.ts';
 import type { Raise } from '../store/convergence.ts';
 import { findPerson, type Person } from '../store/people.ts';
 import type { Client } from '../store/postgres.ts';
@@ -26,6 +26,8 @@ export interface Asking<R> {
 export interface Decision {
   subject: number;
   account: string;
+  /** the last of its writes, where it does not wait for that itself */
+  writing?: Promise<void>;
   /** which fields changed, for the audit */
   fields: string[];
   raises: Raise[];
@@ -109,13 +111,11 @@ export async function requireMaintainedTool(asking: Asking<unknown>, name: strin
 }
 
 /** Those who may become maintainers: people who are active realm members, and tools. */
-export async function requireMaintainers(
-  client: Client,
+export function requireMaintainers(
   accounts: readonly string[],
-): Promise<NamedSubject[]> {
-  const unique = [...new Set(accounts)];
-  const found = await findSubjects(client, unique);
-  return unique.map((account) => {
+  found: ReadonlyMap<string, NamedSubject>,
+): NamedSubject[] {
+  return accounts.map((account) => {
     const subject = found.get(account);
     if (subject === undefined || subject.state === 'deleted') {
       refuse(

@@ -30,7 +30,14 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
     );
   }
   const normal = normalName(request.name);
-  const state = await readNameState(client, toolAccount(config.realm, normal));
+  const named = request.maintainers ?? [];
+  const accounts = [...new Set(asker.admin && named.length > 0 ? named : [requestedBy, ...named])];
+  // sent at once; the number is given back where the request is refused
+  const [state, found, uid] = await Promise.all([
+    readNameState(client, toolAccount(config.realm, normal)),
+    findSubjects(client, accounts),
+    allocateId(client, 'tool'),
+  ]);
   if (state === 'taken') {
     refuse('NAME_TAKEN', `The name ${request.name} is taken, or was once. Choose another name.`);
   }
@@ -50,12 +57,9 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
       'A tool name starts with a letter, has 1 to 26 lower-case letters, digits and dashes, and does not end in a dash.',
     );
   }
-  const named = request.maintainers ?? [];
-  const accounts = asker.admin && named.length > 0 ? named : [requestedBy, ...named];
-  const maintainers = await requireMaintainers(client, accounts);
-  const uid = await allocateId(client, 'tool');
+  const maintainers = requireMaintainers(accounts, found);
   const account = toolAccount(config.realm, name);
-  await insertTool(client, {
+  const writing = insertTool(client, {
     uid,
     name,
     account,
@@ -63,6 +67,7 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
     maintainers: maintainers.map((maintainer) => maintainer.uid),
   });
   return {
+    writing,
     subject: uid,
     account,
     fields: ['name', 'title', 'maintainers'],
@@ -88,7 +93,8 @@ export const updateTool: Decide<RequestOf<'tool.update'>> = async (asking) => {
 export const addMaintainer: Decide<RequestOf<'maintainer.add'>> = async (asking) => {
   const { client, config, request } = asking;
   const tool = await requireMaintainedTool(asking, request.tool);
-  const added = await requireMaintainers(client, accountsOf(request));
+  const accounts = [...new Set(accountsOf(request))];
+  const added = requireMaintainers(accounts, await findSubjects(client, accounts));
   const present = await readMaintainers(client, tool.uid);
   for (const { uid, account, kind } of added) {
     if (uid === tool.uid) refuse('NOT_ALLOWED', `${account} cannot maintain itself.`);

@@ -22,7 +22,7 @@ import {
   URGENT_KINDS,
 } from '../model/request.ts';
 import { findPerson, type Person } from '../store/people.ts';
-import { type Client, sqlState, transact } from '../store/postgres.ts';
+import { attempt, type Client, sqlState } from '../store/postgres.ts';
 import { findVerdict, recordVerdict } from '../store/requests.ts';
 import type { Asking, Decision } from './asking.ts';
 import { doneEvents } from './done.ts';
@@ -47,62 +47,105 @@ interface Refusal {
   kind?: string | undefined;
 }
 
-/** Gives a job of a portal its verdict. Throws only for faults of servers and of the program. */
+/** A job as far as it can be judged without PostgreSQL. */
+export interface CheckedJob {
+  /** of the whole job, whatever it is */
+  sha256: Buffer;
+  /** what is wrong, in which case nothing that it says of itself counts */
+  refusal?: { code: Code; sentence: string; portal?: string | undefined };
+  /** set where the signature is good */
+  signed?: {
+    claims: Claims;
+    portal: Portal;
+    /** of who approved and what is asked: the same again has the same verdict */
+    sha256: Buffer;
+    kind: string | undefined;
+    /** what is wrong although the signature is good, e.g. that it has expired */
+    refusal?: { code: Code; sentence: string };
+  };
+}
+
+/** Checks size, shape and signature of a job. Throws only for faults of the program. */
+export async function checkJob(config: Config, data: unknown, now: Date): Promise<CheckedJob> {
+  const bytes = withoutOverflow(() => JSON.stringify(data) ?? '');
+  const whole = sha256(bytes ?? 'nested too deep');
+  const refuse = (code: Code, sentence = sentenceOf(code), portal?: string): CheckedJob => ({
+    sha256: whole,
+    refusal: { code, sentence, portal },
+  });
+  if (bytes === undefined) return refuse('REQUEST_MALFORMED', TOO_DEEP);
+  if (Buffer.byteLength(bytes) > MAX_JOB_BYTES) {
+    return refuse('REQUEST_TOO_LARGE', `The job holds more than ${MAX_JOB_BYTES} bytes.`);
+  }
+  const token = (data as { token?: unknown } | null)?.token;
+  if (typeof token !== 'string') return refuse('REQUEST_MALFORMED');
+  const verified = await verifyToken(token, config, now);
+  if (!verified.ok && !(verified.verified && verified.claims !== undefined)) {
+    return refuse(verified.code, verified.sentence, verified.portal);
+  }
+  const claims = verified.claims as Claims;
+  const body = withoutOverflow(() => canonicalJson({ sub: claims.sub, request: claims.request }));
+  const refusal = !verified.ok
+    ? { code: verified.code, sentence: verified.sentence }
+    : body === undefined
+      ? { code: 'REQUEST_INVALID' as const, sentence: TOO_DEEP }
+      : undefined;
+  return {
+    sha256: whole,
+    signed: {
+      claims,
+      portal: config.portals.find((each) => each.name === claims.iss) as Portal,
+      sha256: body === undefined ? whole : sha256(body),
+      kind: kindOf(claims.request.kind),
+      ...(refusal === undefined ? {} : { refusal }),
+    },
+  };
+}
+
+/**
+ * Gives a job its verdict, within a transaction: there is one when that is committed. Throws only for
+ * faults of servers.
+ */
 export async function giveVerdict(
   client: Client,
   config: Config,
-  data: unknown,
+  job: CheckedJob,
   { urgentQueue, now }: { urgentQueue: boolean; now: Date },
 ): Promise<Verdict> {
-  const bytes = withoutOverflow(() => JSON.stringify(data) ?? '');
-  const wholeSha256 = sha256(bytes ?? 'nested too deep');
-  const refuseUnsigned = (code: Code, sentence: string, portal?: string) =>
-    recordRefusal(client, { code, sentence, portal, bodySha256: wholeSha256 });
-
-  if (bytes === undefined) return refuseUnsigned('REQUEST_MALFORMED', TOO_DEEP);
-  if (Buffer.byteLength(bytes) > MAX_JOB_BYTES) {
-    return refuseUnsigned('REQUEST_TOO_LARGE', `The job holds more than ${MAX_JOB_BYTES} bytes.`);
+  const { signed, refusal } = job;
+  if (signed === undefined) {
+    return recordRefusal(client, {
+      ...(refusal ?? { code: 'INTERNAL', sentence: sentenceOf('INTERNAL') }),
+      portal: refusal?.portal,
+      bodySha256: job.sha256,
+    });
   }
-  const token = (data as { token?: unknown } | null)?.token;
-  if (typeof token !== 'string')
-    return refuseUnsigned('REQUEST_MALFORMED', sentenceOf('REQUEST_MALFORMED'));
-  const verified = await verifyToken(token, config, now);
-  if (!verified.ok && !(verified.verified && verified.claims !== undefined)) {
-    return refuseUnsigned(verified.code, verified.sentence, verified.portal);
-  }
-  const claims = verified.claims as Claims;
-  const portal = config.portals.find((each) => each.name === claims.iss) as Portal;
-  const body = withoutOverflow(() => canonicalJson({ sub: claims.sub, request: claims.request }));
-  const identity = {
-    claims,
-    portal: portal.name,
-    bodySha256: body === undefined ? wholeSha256 : sha256(body),
-    kind: kindOf(claims.request.kind),
-  };
-
+  const { claims, portal, kind } = signed;
+  const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
   const requestedBy = shorten(claims.request.requestedBy);
   const [first, asker] = await Promise.all([
     findVerdict(client, portal.name, claims.jti),
     requestedBy === undefined ? undefined : findPerson(client, requestedBy, config.admin),
   ]);
   if (first !== undefined) {
-    if (first.bodySha256.equals(identity.bodySha256)) {
+    if (first.bodySha256.equals(signed.sha256)) {
       return { verdict: first.verdict, code: first.code, sentence: first.sentence };
     }
     return recordRefusal(client, {
       code: 'REQUEST_REPLAYED',
       sentence: sentenceOf('REQUEST_REPLAYED'),
       portal: portal.name,
-      bodySha256: wholeSha256,
-      kind: identity.kind,
+      bodySha256: job.sha256,
+      kind,
     });
   }
   try {
-    if (!verified.ok) throw new ChamberlainError(verified.code, verified.sentence);
-    if (body === undefined) throw new ChamberlainError('REQUEST_INVALID', TOO_DEEP);
+    if (signed.refusal !== undefined) {
+      throw new ChamberlainError(signed.refusal.code, signed.refusal.sentence);
+    }
     const request = parseRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
-    return await transact(client, () => accept(client, config, identity, { request, asker, now }));
+    return await attempt(client, () => accept(client, config, identity, { request, asker, now }));
   } catch (error) {
     if (isFault(error)) throw error;
     if (UNKEEPABLE.has(sqlState(error) ?? '')) {
@@ -118,21 +161,10 @@ export async function giveVerdict(
   }
 }
 
-/**
- * Refuses a job unread: one whose bytes are not JSON (REQUEST_MALFORMED), or one on which the program
- * itself fails (INTERNAL).
- */
-export async function refuseBytes(
-  client: Client,
-  bytes: string,
-  code: 'REQUEST_MALFORMED' | 'INTERNAL',
-): Promise<Verdict> {
-  return recordRefusal(client, {
-    code,
-    sentence: sentenceOf(code),
-    portal: undefined,
-    bodySha256: sha256(bytes),
-  });
+/** A job whose bytes are not JSON. */
+export function unreadableJob(bytes: string): CheckedJob {
+  const code = 'REQUEST_MALFORMED';
+  return { sha256: sha256(bytes), refusal: { code, sentence: sentenceOf(code) } };
 }
 
 /** A kind that there is; any other text is not kept. */
@@ -221,7 +253,7 @@ async function accept(
     kind: request.kind,
     subject: decision.subject,
   };
-  await recordVerdict(client, {
+  const recorded = recordVerdict(client, {
     ...told,
     bodySha256: identity.bodySha256,
     requestedBy: request.requestedBy,
@@ -250,6 +282,7 @@ async function accept(
     ],
     audit: decision,
   });
+  await Promise.all([decision.writing, recorded]);
   return { verdict: 'accepted' };
 }
 

@@ -12,14 +12,11 @@ export interface Raise {
   waits?: true;
 }
 
-/** What a worker is given under the lock. */
+/** A subject that a worker is given under its lock. */
 export interface Held {
+  wanted: Wanted;
   /** refusals before, since the row was last raised; a server that was away does not count */
   attempts: number;
-  /** what is wanted of the subject; undefined where there is no such subject */
-  wanted: Wanted | undefined;
-  /** the connection that holds the lock: what is written on it is written under the lock */
-  client: Client;
 }
 
 /** How a run ended, as it is written to the row. */
@@ -36,43 +33,47 @@ const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases
 const WAITING_RETRY_SECONDS = 60;
 
 /**
- * Locks subject and role, then runs `act` with what is wanted, and writes how it ended. Does nothing
- * where another worker holds the lock or nothing is behind. The lock belongs to the connection, so
- * it ends with the process that held it.
+ * Locks subjects for a role, then runs `act` with those that are behind and nobody else works on, and
+ * writes how each ended. The locks belong to the connection, so they end with the process that holds
+ * them; what `act` writes on that connection is written under them.
  *
- * The generation is read before what is wanted, so that a change in between is due once more. The
- * row is written without waiting for the disk (synchronous_commit off): a write that a crash of
+ * The generation is read before what is wanted, so that a change in between is due once more. Rows
+ * are written without waiting for the disk (synchronous_commit off): a write that a crash of
  * PostgreSQL loses costs one more run that finds nothing to do.
  */
-export async function withSubject(
+export async function withSubjects(
   pool: Pool,
   role: Role,
-  subject: number,
-  act: (held: Held) => Promise<Outcome>,
+  subjects: readonly number[],
+  act: (held: readonly Held[], client: Client) => Promise<ReadonlyMap<number, Outcome>>,
 ): Promise<void> {
   await withClient(pool, async (client) => {
     try {
       // one after another on the server, but sent at once
-      const [lock, read, [wanted]] = await Promise.all([
+      const [locked, behind, wanted] = await Promise.all([
         client.query({
-          name: 'lock-subject',
-          text: 'SELECT pg_try_advisory_lock($1, $2) AS locked',
-          values: [LOCK_CLASS[role], subject],
+          name: 'lock-subjects',
+          text: 'SELECT s AS subject FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s)',
+          values: [LOCK_CLASS[role], subjects],
         }),
         client.query({
-          name: 'read-generation',
-          text: `SELECT wanted, attempts FROM convergence
-                 WHERE subject = $1 AND role = $2 AND applied < wanted AND state <> 'parked'`,
-          values: [subject, role],
+          name: 'read-generations',
+          text: `SELECT subject, wanted, attempts FROM convergence
+                 WHERE subject = ANY ($1) AND role = $2 AND applied < wanted AND state <> 'parked'`,
+          values: [subjects, role],
         }),
-        readWanted(client, role, [subject]),
+        readWanted(client, role, subjects),
       ]);
-      const { locked } = lock.rows[0] as { locked: boolean };
-      const row = read.rows[0] as { wanted: string; attempts: number } | undefined;
-      if (!locked || row === undefined) return await unlock(client);
-      const outcome = await act({ attempts: row.attempts, wanted, client });
-      // at once, for whoever is told of the outcome may want the lock
-      await Promise.all([writeOutcome(client, role, subject, row.wanted, outcome), unlock(client)]);
+      const mine = new Set(locked.rows.map((row: { subject: number }) => row.subject));
+      const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
+      const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
+      const held = rows.flatMap(({ subject, attempts }) => {
+        const each = wantedOf.get(subject);
+        return each === undefined ? [] : [{ wanted: each, attempts }];
+      });
+      const outcomes = held.length === 0 ? new Map<number, Outcome>() : await act(held, client);
+      // at once, for whoever is told of an outcome may want the lock
+      await Promise.all([writeOutcomes(client, role, rows, outcomes), unlock(client)]);
     } catch (error) {
       await unlock(client);
       throw error;
@@ -80,54 +81,72 @@ export async function withSubject(
   });
 }
 
+interface BehindRow {
+  subject: number;
+  wanted: string;
+  attempts: number;
+}
+
 /** A connection that cannot be unlocked is of no more use: it may not go back to the pool. */
 async function unlock(client: Client): Promise<void> {
   try {
     await client.query('SELECT pg_advisory_unlock_all()');
   } catch (cause) {
-    throw new Error('unlocking a subject', { cause });
+    throw new Error('unlocking subjects', { cause });
   }
 }
 
 /**
- * Writes how a run on one generation ended. Where the row was raised meanwhile, only `applied` and
- * the lease are written: the newer generation is due, whatever came of the older.
+ * Writes how runs ended, each on the generation that was read. Where a row was raised meanwhile, only
+ * `applied` and the lease are written: the newer generation is due, whatever came of the older.
  */
-async function writeOutcome(
+async function writeOutcomes(
   client: Client,
   role: Role,
-  subject: number,
-  generation: string,
-  outcome: Outcome,
+  rows: readonly BehindRow[],
+  outcomes: ReadonlyMap<number, Outcome>,
 ): Promise<void> {
-  const applied = outcome.state === 'applied';
-  await client.query({
-    name: 'write-outcome',
-    text: `UPDATE convergence SET
-             applied      = CASE WHEN $4 THEN greatest(applied, $3) ELSE applied END,
-             state        = CASE WHEN wanted = $3 THEN $5 ELSE state END,
-             code         = CASE WHEN wanted = $3 THEN $6 ELSE code END,
-             sentence     = CASE WHEN wanted = $3 THEN $7 ELSE sentence END,
-             attempts     = CASE WHEN wanted <> $3 THEN attempts
-                                 WHEN $5 IN ('failing', 'parked') THEN attempts + $9 ELSE 0 END,
-             next_try_at  = CASE WHEN wanted = $3 THEN now() + make_interval(secs => $8) ELSE next_try_at END,
-             urgent       = urgent AND NOT ($4 AND wanted = $3),
-             leased_until = NULL
-           WHERE subject = $1 AND role = $2`,
-    values: [
+  if (rows.length === 0) return;
+  const written = rows
+    .map(({ subject, wanted }) => ({
       subject,
+      generation: wanted,
+      // a subject of which nothing is known any more wants nothing
+      outcome: outcomes.get(subject) ?? ({ state: 'applied' } as Outcome),
+    }))
+    .toSorted((a, b) => a.subject - b.subject);
+  await client.query({
+    name: 'write-outcomes',
+    text: `UPDATE convergence c SET
+             applied      = CASE WHEN o.state = 'applied' THEN greatest(c.applied, o.generation) ELSE c.applied END,
+             state        = CASE WHEN c.wanted = o.generation THEN o.state ELSE c.state END,
+             code         = CASE WHEN c.wanted = o.generation THEN o.code ELSE c.code END,
+             sentence     = CASE WHEN c.wanted = o.generation THEN o.sentence ELSE c.sentence END,
+             attempts     = CASE WHEN c.wanted <> o.generation THEN c.attempts
+                                 WHEN o.state IN ('failing', 'parked') THEN c.attempts + o.counts ELSE 0 END,
+             next_try_at  = CASE WHEN c.wanted = o.generation THEN now() + make_interval(secs => o.rest)
+                                 ELSE c.next_try_at END,
+             urgent       = c.urgent AND NOT (o.state = 'applied' AND c.wanted = o.generation),
+             leased_until = NULL
+           FROM unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::float8[])
+             AS o (subject, generation, state, code, sentence, counts, rest)
+           WHERE c.subject = o.subject AND c.role = $1`,
+    values: [
       role,
-      generation,
-      applied,
-      outcome.state,
-      'code' in outcome ? outcome.code : null,
-      'sentence' in outcome ? outcome.sentence.slice(0, 2000) : null,
-      outcome.state === 'failing'
-        ? outcome.retryInMs / 1000
-        : outcome.state === 'waiting'
-          ? WAITING_RETRY_SECONDS
-          : 0,
-      outcome.state === 'failing' && !outcome.counts ? 0 : 1,
+      written.map(({ subject }) => subject),
+      written.map(({ generation }) => generation),
+      written.map(({ outcome }) => outcome.state),
+      written.map(({ outcome }) => ('code' in outcome ? outcome.code : null)),
+      written.map(({ outcome }) =>
+        'sentence' in outcome ? outcome.sentence.slice(0, 2000) : null,
+      ),
+      written.map(({ outcome }) => (outcome.state === 'failing' && !outcome.counts ? 0 : 1)),
+      written.map(({ outcome }) => restSeconds(outcome)),
     ],
   });
+}
+
+function restSeconds(outcome: Outcome): number {
+  if (outcome.state === 'failing') return outcome.retryInMs / 1000;
+  return outcome.state === 'waiting' ? WAITING_RETRY_SECONDS : 0;
 }

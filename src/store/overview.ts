@@ -111,7 +111,8 @@ export interface PortalEvents {
 
 export async function readPortalEvents(client: Client): Promise<PortalEvents[]> {
   const { rows } = await client.query(
-    `SELECT portal, last, last - completed AS outstanding FROM event_sequences ORDER BY portal`,
+    `SELECT portal, last, last - coalesce(completed, 0) AS outstanding
+     FROM event_sequences LEFT JOIN event_deliveries USING (portal) ORDER BY portal`,
   );
   return rows as PortalEvents[];
 }

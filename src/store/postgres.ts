@@ -122,6 +122,19 @@ export async function transact<T>(
   }
 }
 
+/** Runs `act` within a transaction so that what it wrote, and nothing else, is undone when it throws. */
+export async function attempt<T>(client: Client, act: () => Promise<T>): Promise<T> {
+  // sent before what follows, and where it fails so does all that follows
+  const saved = client.query('SAVEPOINT attempt');
+  try {
+    const [result] = await Promise.all([act(), saved]);
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK TO SAVEPOINT attempt');
+    throw error;
+  }
+}
+
 /**
  * A connection of its own that holds an advisory lock as long as it lives, so that one process at a
  * time does what the lock stands for. Returns undefined where another holds it.

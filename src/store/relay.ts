@@ -16,6 +16,8 @@ export interface Due {
   subject: number;
   role: Role;
   urgent: boolean;
+  /** it failed before, and might spoil a job for others */
+  failing: boolean;
 }
 
 // What takes access away first and without a bound, then of each role as many as there is room.
@@ -33,7 +35,7 @@ const LEASE = `
   )
   UPDATE convergence c SET leased_until = now() + interval '${LEASE_SECONDS} s'
   FROM due WHERE c.subject = due.subject AND c.role = due.role
-  RETURNING c.subject, c.role, c.urgent`;
+  RETURNING c.subject, c.role, c.urgent, c.state = 'failing' AS failing`;
 
 /** Leases what is due. The lease is the deduplication: nothing else keeps a job from being doubled. */
 export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[]> {
@@ -197,7 +199,9 @@ export interface Delivery {
 export async function readDeliveries(pool: Pool): Promise<Delivery[]> {
   const { rows } = await pool.query({
     name: 'deliveries',
-    text: 'SELECT portal, last, enqueued, completed FROM event_sequences ORDER BY portal',
+    text: `SELECT s.portal, s.last, coalesce(d.enqueued, 0) AS enqueued,
+             coalesce(d.completed, 0) AS completed
+           FROM event_sequences s LEFT JOIN event_deliveries d USING (portal) ORDER BY s.portal`,
   });
   return (rows as Record<keyof Delivery, string>[]).map((row) => ({
     portal: row.portal,
@@ -235,7 +239,8 @@ export async function writeDelivery(
 ): Promise<void> {
   await pool.query({
     name: 'write-delivery',
-    text: 'UPDATE event_sequences SET enqueued = $2, completed = $3 WHERE portal = $1',
+    text: `INSERT INTO event_deliveries (portal, enqueued, completed) VALUES ($1, $2, $3)
+           ON CONFLICT (portal) DO UPDATE SET enqueued = excluded.enqueued, completed = excluded.completed`,
     values: [portal, enqueued, completed],
   });
 }

@@ -8,8 +8,14 @@ import { readSigningKey, signToken } from '../../src/edges/token.ts';
 import { REQUEST_KINDS } from '../../src/model/request.ts';
 import { ROLES } from '../../src/model/wanted.ts';
 import { found } from '../../src/requests/found.ts';
-import { giveVerdict } from '../../src/requests/verdict.ts';
-import { INTAKE_LOCK, openLocked, openPool, type Pool } from '../../src/store/postgres.ts';
+import { checkJob, giveVerdict } from '../../src/requests/verdict.ts';
+import {
+  INTAKE_LOCK,
+  openLocked,
+  openPool,
+  type Pool,
+  transact,
+} from '../../src/store/postgres.ts';
 import { readSubjects, readWanted } from '../../src/store/wanted.ts';
 import { openWorld, type World } from '../stack.ts';
 
@@ -41,11 +47,10 @@ async function ask(request: Record<string, unknown>): Promise<void> {
     request,
     now: new Date(),
   });
-  const verdict = await giveVerdict(
-    intake,
-    world.config,
-    { token },
-    { urgentQueue: false, now: new Date() },
+  const now = new Date();
+  const job = await checkJob(world.config, { token }, now);
+  const verdict = await transact(intake, () =>
+    giveVerdict(intake, world.config, job, { urgentQueue: false, now }),
   );
   expect(verdict).toEqual({ verdict: 'accepted' });
 }
