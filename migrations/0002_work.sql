@@ -102,6 +102,10 @@ CREATE FUNCTION notify_convergence() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'INSERT' OR NEW.wanted > OLD.wanted THEN
     PERFORM pg_notify('chamberlain', 'due');
+  ELSIF NEW.applied < NEW.wanted AND NEW.state = 'due' AND NEW.leased_until IS NULL
+        AND OLD.leased_until IS NOT NULL THEN
+    PERFORM pg_notify('chamberlain', 'due');
+    PERFORM pg_notify('chamberlain', 'applied ' || NEW.subject);
   ELSIF NEW.applied > OLD.applied OR (NEW.state = 'parked' AND OLD.state <> 'parked')
         OR (NEW.leased_until IS NULL AND OLD.leased_until IS NOT NULL) THEN
     PERFORM pg_notify('chamberlain', 'applied ' || NEW.subject);

@@ -92,9 +92,10 @@ export async function survey<Eyes>(
 }
 
 /**
- * Does the steps of one subject, in order. A step that fails stops the later steps on the same
- * object, and those of the targets that need its target, but for those that take access away; the
- * others go on.
+ * Does the steps of one subject: what takes access away first, then target by target. Steps of one
+ * target on different objects, such as two servers, are done side by side; those on one object one
+ * after another. A step that fails stops the later ones on its object, and those of the targets that
+ * need its target, but for what takes access away; the others go on.
  */
 export async function apply<Eyes>(
   targets: readonly AnyTarget<Eyes>[],
@@ -104,21 +105,34 @@ export async function apply<Eyes>(
   const troubles: Trouble[] = [];
   const failedTargets = new Set(unreadable.map(({ target }) => target));
   const failedObjects = new Set<string>();
-  for (const step of steps) {
-    const object = `${step.target} ${step.object}`;
-    const needs = targets.find(({ name }) => name === step.target)?.needs ?? [];
-    // what takes access away waits for nothing
-    const lacks = step.effect !== 'revoke' && needs.some((name) => failedTargets.has(name));
-    if (failedObjects.has(object) || lacks) {
-      failedTargets.add(step.target);
-      continue;
+  const isFailed = ({ target, object }: Step) => failedObjects.has(`${target} ${object}`);
+
+  async function doInOrder(ofOneObject: readonly Step[]): Promise<void> {
+    for (const step of ofOneObject) {
+      const needs = targets.find(({ name }) => name === step.target)?.needs ?? [];
+      const lacks = step.effect !== 'revoke' && needs.some((name) => failedTargets.has(name));
+      if (lacks || isFailed(step)) {
+        failedTargets.add(step.target);
+        continue;
+      }
+      try {
+        await hands.do(step.action);
+      } catch (error) {
+        troubles.push(troubleOf(step.target, error));
+        failedTargets.add(step.target);
+        failedObjects.add(`${step.target} ${step.object}`);
+      }
     }
-    try {
-      await hands.do(step.action);
-    } catch (error) {
-      troubles.push(troubleOf(step.target, error));
-      failedTargets.add(step.target);
-      failedObjects.add(object);
+  }
+
+  for (const revoking of [true, false]) {
+    const phase = steps.filter(({ effect }) => (effect === 'revoke') === revoking);
+    for (const target of new Set(phase.map((step) => step.target))) {
+      const objects = Map.groupBy(
+        phase.filter((step) => step.target === target),
+        ({ object }) => object,
+      );
+      await Promise.all([...objects.values()].map(doInOrder));
     }
   }
   return troubles;

@@ -20,7 +20,7 @@ import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
 /** Under load each loop runs so often, and does all that has come since. */
-const PACE_MS = 10;
+const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 20 };
 /** Most events of one portal that lie in Redis uncompleted. */
 const MOST_IN_REDIS = 1000;
 /** How often it is looked which events a portal has completed. */
@@ -55,7 +55,7 @@ export function startRelay(config: Config, log: Log): Worker {
     let all = true; // notices may have been missed before
     const settling = startLoop(
       'settle',
-      { everyMs: POLL_MS * 5, paceMs: PACE_MS, log },
+      { everyMs: POLL_MS * 5, paceMs: PACE_MS.settle, log },
       async () => {
         const subjects = all ? undefined : [...touched];
         all = false;
@@ -70,24 +70,27 @@ export function startRelay(config: Config, log: Log): Worker {
         }
       },
     );
-    const sealing = startLoop('seal', { everyMs: POLL_MS, paceMs: PACE_MS, log }, () =>
+    const sealing = startLoop('seal', { everyMs: POLL_MS, paceMs: PACE_MS.seal, log }, () =>
       sealAudit(pool),
     );
-    const enqueueing = startLoop('enqueue', { everyMs: POLL_MS, paceMs: PACE_MS, log }, () =>
-      enqueue(enqueueing),
+    const enqueueing = startLoop(
+      'enqueue',
+      { everyMs: POLL_MS, paceMs: PACE_MS.enqueue, log },
+      () => enqueue(enqueueing),
     );
-    const delivering = startLoop('deliver', { everyMs: POLL_MS, paceMs: PACE_MS, log }, () =>
-      deliver(),
+    const delivering = startLoop(
+      'deliver',
+      { everyMs: POLL_MS, paceMs: PACE_MS.deliver, log },
+      () => deliver(),
     );
     const loops = [settling, sealing, enqueueing, delivering];
     client.on('notification', ({ payload = '' }) => {
       if (payload === 'events') delivering.wake();
-      else {
-        enqueueing.wake();
-        if (payload.startsWith('applied ')) {
-          touched.add(Number(payload.slice('applied '.length)));
-          settling.wake();
-        }
+      else if (payload === 'due') enqueueing.wake();
+      else if (payload.startsWith('applied ')) {
+        touched.add(Number(payload.slice('applied '.length)));
+        settling.wake();
+        if (full) enqueueing.wake(); // there is room now
       }
     });
     // the connection may hang instead of breaking: then its lock is no longer worth anything
@@ -108,6 +111,8 @@ export function startRelay(config: Config, log: Log): Worker {
     }
   }
 
+  /** whether more was due than there was room for */
+  let full = false;
   async function enqueue(loop: Loop): Promise<void> {
     const due = await store.leaseDue(pool, ROLES);
     try {
@@ -119,8 +124,9 @@ export function startRelay(config: Config, log: Log): Worker {
       await store.releaseLeases(pool, due);
       throw error;
     }
-    const ms = await store.nextDueInMs(pool);
-    if (ms !== undefined) loop.wakeIn(Math.min(ms, POLL_MS));
+    const { left, nextInMs } = await store.readOutlook(pool);
+    full = left;
+    if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
   }
 
   // Redis is asked before and after each look at what lies in it; once it has lost something, that
@@ -182,7 +188,7 @@ export function startRelay(config: Config, log: Log): Worker {
 }
 
 /** Most subjects of one job: one lock, one look and one write serve them all. */
-const GROUP = 8;
+const GROUP = 16;
 
 /** What is urgent, and what failed before, has a job of its own; others share one. */
 function groupIntoJobs(due: readonly store.Due[]): { subjects: number[]; urgent: boolean }[] {

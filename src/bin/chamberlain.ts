@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=4
 /** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
 import { Command, CommanderError } from 'commander';
 import { describeExamples, describeExits, describeFailure, EXIT, failureLine } from './exit.ts';

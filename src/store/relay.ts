@@ -68,15 +68,18 @@ export async function releaseAllLeases(pool: Pool): Promise<void> {
   );
 }
 
-/** In how many milliseconds the next row is due that is not due yet, or undefined. */
-export async function nextDueInMs(pool: Pool): Promise<number | undefined> {
+/** Whether rows are due for which there was no room, and in how many milliseconds the next will be. */
+export async function readOutlook(
+  pool: Pool,
+): Promise<{ left: boolean; nextInMs: number | undefined }> {
   const { rows } = await pool.query({
-    name: 'next-due',
-    text: `SELECT extract(epoch FROM min(next_try_at) - now()) * 1000 AS ms FROM convergence
-           WHERE applied < wanted AND state <> 'parked' AND next_try_at > now()`,
+    name: 'outlook',
+    text: `SELECT coalesce(bool_or(next_try_at <= now() AND coalesce(leased_until < now(), true)), false) AS left,
+             extract(epoch FROM min(next_try_at) FILTER (WHERE next_try_at > now()) - now()) * 1000 AS ms
+           FROM convergence WHERE applied < wanted AND state <> 'parked'`,
   });
-  const { ms } = rows[0] as { ms: string | null };
-  return ms === null ? undefined : Math.max(1, Math.ceil(Number(ms)));
+  const { left, ms } = rows[0] as { left: boolean; ms: string | null };
+  return { left, nextInMs: ms === null ? undefined : Math.max(1, Math.ceil(Number(ms))) };
 }
 
 /** A request that is done, and what to tell of it. */

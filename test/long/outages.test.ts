@@ -20,7 +20,7 @@ const LENGTHS_SECONDS = [0.5, 3, 4, 5, 6, 7, 10, 11, 30];
 test.each(OUTAGES.flatMap((outage) => LENGTHS_SECONDS.map((seconds) => ({ ...outage, seconds }))))(
   '$server $how for $seconds s',
   async ({ server, how, seconds }) => {
-    const name = `${server[0]}-${how}-${String(seconds).replace('.', '-')}`;
+    const name = `${server}-${how}-${String(seconds).replace('.', '-')}`;
     names.push(...(await surviveOutage(running, { server, how, outageMs: seconds * 1000, name })));
   },
   180_000,

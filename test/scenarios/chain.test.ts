@@ -469,7 +469,9 @@ describe('the whole', () => {
     const now = await dumpTables(world, []);
     const gone = Object.entries(before.tables).flatMap(([table, rows]) =>
       rows.filter(
-        (row) => !['id_ranges', 'event_sequences', 'event_deliveries'].includes(table) && !now[table]?.includes(row),
+        (row) =>
+          !['id_ranges', 'event_sequences', 'event_deliveries'].includes(table) &&
+          !now[table]?.includes(row),
       ),
     );
     expect(gone).toEqual([]);

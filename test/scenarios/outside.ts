@@ -108,7 +108,14 @@ export async function settled(world: World, timeoutMs?: number): Promise<void> {
 }
 
 /** Tables that a refusal writes to; any other must stay as it is. */
-const OF_REFUSALS = ['requests', 'events', 'event_sequences', 'event_deliveries', 'audit', 'audit_seals'];
+const OF_REFUSALS = [
+  'requests',
+  'events',
+  'event_sequences',
+  'event_deliveries',
+  'audit',
+  'audit_seals',
+];
 
 /** The rows of every table of ours but `without`, as text, by table. */
 export async function dumpTables(
