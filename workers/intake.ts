@@ -128,6 +128,7 @@ export function startIntake(config: Config, log: Log): Worker {
         url: config.redis.url,
         queue,
         concurrency: BATCH,
+        exclusive: true,
         handle: async ({ data }) => judge(await checkJob(config, data, new Date())),
         handleUnreadable: async (bytes) => void (await judge(unreadableJob(bytes))),
         onError: (error) =>

@@ -19,19 +19,22 @@ export interface Loop extends Worker {
 const AFTER_FAILURE_MS = 500;
 
 /**
+ * @param run says whether it had much to do
  * @param times.everyMs when it runs without being woken
- * @param times.paceMs least time between two beginnings, so that under load one run does the work of many
+ * @param times.paceMs least time from the beginning of a run that had much to do to the next, so that under
+ *   load one run does the work of many
  */
 export function startLoop(
   name: string,
   { everyMs, paceMs, log }: { everyMs: number; paceMs: number; log: Log },
-  run: () => Promise<void>,
+  run: () => Promise<boolean | void>,
 ): Loop {
   let woken = true;
   let closing = false;
   let timer: NodeJS.Timeout | undefined;
   let timerAt = 0;
   let resume: (() => void) | undefined;
+  /** the last run that had much to do */
   let began = -paceMs;
 
   const wake = () => {
@@ -57,7 +60,7 @@ export function startLoop(
       clearTimeout(timer);
       timer = undefined;
       try {
-        await run();
+        if ((await run()) !== true) began = -paceMs;
         wakeIn(everyMs);
       } catch (error) {
         log.warn({ loop: name, error: describeError(error) }, 'a run failed, and is done again');

@@ -19,10 +19,12 @@ import * as store from '../src/store/relay.ts';
 import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
-/** Under load each loop runs so often, and does all that has come since. */
+/** Under load each loop runs no more often, and does all that has come since. */
 const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 20 };
 /** Most events of one portal that lie in Redis uncompleted. */
 const MOST_IN_REDIS = 1000;
+/** What one run does at least when there is load. */
+const MUCH = 8;
 /** How often it is looked which events a portal has completed. */
 const LOOK_MS = 2000;
 /** Most events added at once. */
@@ -68,11 +70,13 @@ export function startRelay(config: Config, log: Log): Worker {
           all = true;
           throw error;
         }
+        return (subjects?.length ?? 0) >= MUCH;
       },
     );
-    const sealing = startLoop('seal', { everyMs: POLL_MS, paceMs: PACE_MS.seal, log }, () =>
-      sealAudit(pool),
-    );
+    const sealing = startLoop('seal', { everyMs: POLL_MS, paceMs: PACE_MS.seal, log }, async () => {
+      await sealAudit(pool);
+      return true;
+    });
     const enqueueing = startLoop(
       'enqueue',
       { everyMs: POLL_MS, paceMs: PACE_MS.enqueue, log },
@@ -113,7 +117,7 @@ export function startRelay(config: Config, log: Log): Worker {
 
   /** whether more was due than there was room for */
   let full = false;
-  async function enqueue(loop: Loop): Promise<void> {
+  async function enqueue(loop: Loop): Promise<boolean> {
     const due = await store.leaseDue(pool, ROLES);
     try {
       for (const role of ROLES) {
@@ -127,6 +131,7 @@ export function startRelay(config: Config, log: Log): Worker {
     const { left, nextInMs } = await store.readOutlook(pool);
     full = left;
     if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
+    return due.length >= MUCH;
   }
 
   // Redis is asked before and after each look at what lies in it; once it has lost something, that
@@ -138,7 +143,7 @@ export function startRelay(config: Config, log: Log): Worker {
     return !lost;
   }
 
-  async function deliver(): Promise<void> {
+  async function deliver(): Promise<boolean> {
     if (!(await hasKept())) {
       await store.releaseAllLeases(pool);
       for (const delivery of await store.readDeliveries(pool)) {
@@ -148,9 +153,11 @@ export function startRelay(config: Config, log: Log): Worker {
     }
     const look = Date.now() - lookedAt >= LOOK_MS;
     if (look) lookedAt = Date.now();
-    for (const delivery of await store.readDeliveries(pool)) {
+    const deliveries = await store.readDeliveries(pool);
+    for (const delivery of deliveries) {
       if (adminOfPortal(delivery.portal) === undefined) await deliverTo(delivery, look);
     }
+    return deliveries.some(({ last, enqueued }) => last - enqueued >= MUCH);
   }
 
   /** Brings one portal's events into Redis, in order, as far as there is room. */

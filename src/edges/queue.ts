@@ -201,6 +201,11 @@ export interface ConsumerOptions {
   /** Does a job whose data or options are not JSON; its data is given as it is. Afterwards it is removed. */
   handleUnreadable?(bytes: string): Promise<void>;
   onError(error: unknown): void;
+  /**
+   * No other process works on this queue. What lies among its active jobs was left by one that was
+   * killed, and goes back at once; BullMQ would wait until its lock has run out, up to 20 s.
+   */
+  exclusive?: boolean;
 }
 
 /** Thrown by a handler that leaves its job for another to do. */
@@ -214,6 +219,20 @@ export interface Consumer {
 /** Starts working on a queue. */
 export function startConsumer(options: ConsumerOptions): Consumer {
   const redis = connectConsumer(options.url);
+  const prefix = `bull:${options.queue}`;
+  const reclaimed = options.exclusive === true ? reclaimActive() : Promise.resolve();
+  async function reclaimActive(): Promise<void> {
+    for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
+      await redis
+        .multi()
+        .lrem(`${prefix}:active`, 0, id)
+        .del(`${prefix}:${id}:lock`)
+        .srem(`${prefix}:stalled`, id)
+        .rpush(`${prefix}:wait`, id)
+        .zadd(`${prefix}:marker`, 0, '0')
+        .exec();
+    }
+  }
   const abort = new AbortController();
   const worker: Worker = new Worker(
     options.queue,
@@ -231,6 +250,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     },
     {
       connection: redis,
+      autorun: false,
       concurrency: options.concurrency,
       lockDuration: 10_000,
       stalledInterval: 5000,
@@ -268,7 +288,6 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   }
 
   async function removeUnreadable(): Promise<void> {
-    const prefix = `bull:${options.queue}`;
     for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
       const fields = await redis.hgetall(`${prefix}:${id}`);
       if (isReadable(fields)) continue;
@@ -281,6 +300,11 @@ export function startConsumer(options: ConsumerOptions): Consumer {
         .exec();
     }
   }
+
+  void reclaimed
+    .catch(options.onError)
+    .then(() => worker.run())
+    .catch(options.onError);
 
   return {
     async close(graceMs) {

@@ -112,3 +112,24 @@ test('a job whose data or options are not JSON is handed over as it is, and the 
   expect(await redis.lrange('bull:raw:active', 0, -1)).toEqual([]);
   await queue.close();
 });
+
+test('what a killed process left among the active jobs is taken at once by the one that has the queue to itself', async () => {
+  const queue = new Queue('left', { connection: redis });
+  await queue.add('one', { n: 1 });
+  // as a worker would that was killed afterwards
+  const id = (await redis.lmove('bull:left:wait', 'bull:left:active', 'RIGHT', 'LEFT'))!;
+  await redis.set(`bull:left:${id}:lock`, 'gone', 'PX', 3_600_000);
+  const seen: unknown[] = [];
+  const consumer = startConsumer({
+    url: world.config.redis.url,
+    queue: 'left',
+    concurrency: 1,
+    exclusive: true,
+    handle: ({ data }) => Promise.resolve(void seen.push(data)),
+    onError: () => {},
+  });
+  while (seen.length < 1) await new Promise((resolve) => setTimeout(resolve, 10));
+  await consumer.close(1000);
+  expect(seen).toEqual([{ n: 1 }]);
+  await queue.close();
+});
