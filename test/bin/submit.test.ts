@@ -46,7 +46,7 @@ function runWith(input: string, ...args: string[]): Promise<Ended> {
 async function applyAll(): Promise<void> {
   await owner.query(
     `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
-     WHERE applied < wanted AND leased_until IS NOT NULL`,
+     WHERE applied < wanted AND (leased_until IS NOT NULL OR state = 'waiting')`,
   );
 }
 
