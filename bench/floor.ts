@@ -34,7 +34,22 @@ export async function measureFloor(realm: MeasuredRealm, count: number): Promise
     timed(() => administer(replica.socket, replicaSql)),
     timed(() => administer(toolsdb.socket, toolsdbSql)),
   ]);
+  await Promise.all([forgetAccounts(replica.socket), forgetAccounts(toolsdb.socket)]);
   return { directory, homes, replica: onReplica, toolsdb: onToolsdb };
+}
+
+/**
+ * CREATE USER reads every row of the grant tables, so that 2,000 accounts more make each of the next
+ * ones dearer: what is measured next has the ground that the floor had.
+ */
+async function forgetAccounts(socket: string): Promise<void> {
+  const ours = `User REGEXP '^s[0-9]+$' AND CAST(SUBSTR(User, 2) AS UNSIGNED)
+    BETWEEN ${FLOOR_IDS.first} AND ${FLOOR_IDS.last}`;
+  const tables = ['global_priv', 'db', 'roles_mapping'];
+  await administer(
+    socket,
+    `${tables.map((table) => `DELETE FROM mysql.${table} WHERE ${ours};`).join('\n')} FLUSH PRIVILEGES;`,
+  );
 }
 
 async function timed(act: () => Promise<unknown>): Promise<number> {

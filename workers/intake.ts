@@ -37,8 +37,8 @@ const MOST_FAILURES = 5;
 interface Waiting {
   job: CheckedJob;
   urgentQueue: boolean;
-  resolve(verdict: Verdict): void;
-  reject(error: unknown): void;
+  resolve: (verdict: Verdict) => void;
+  reject: (error: unknown) => void;
 }
 
 export function startIntake(config: Config, log: Log): Worker {

@@ -27,7 +27,7 @@ interface Closable {
 export interface RoleStore {
   pool: Pool;
   /** the connection that holds the lock of a subject that is being worked on */
-  holderOf(subject: number): Client;
+  holderOf: (subject: number) => Client;
 }
 
 /** What makes a role: its targets, and how its eyes and hands are opened. */

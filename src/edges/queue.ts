@@ -111,7 +111,7 @@ export function openQueues(url: string, mark: string): Queues {
       return await run();
     } catch (cause) {
       // what was not answered may lie in the connection still, and would be done by and by
-      if (/timed out/.test(String((cause as Error).message))) {
+      if (/timed out/.test((cause as Error).message)) {
         redis.disconnect(true);
         fenced.disconnect(true);
       }
@@ -200,7 +200,7 @@ export interface ConsumerOptions {
   handle(job: QueueJob, signal: AbortSignal): Promise<unknown>;
   /** Does a job whose data or options are not JSON; its data is given as it is. Afterwards it is removed. */
   handleUnreadable?(bytes: string): Promise<void>;
-  onError(error: unknown): void;
+  onError: (error: unknown) => void;
   /**
    * No other process works on this queue. What lies among its active jobs was left by one that was
    * killed, and goes back at once; BullMQ would wait until its lock has run out, up to 20 s.

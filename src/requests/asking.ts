@@ -2,7 +2,7 @@
 import type { Config } from '../config.ts';
 import { ChamberlainError, type Code } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
-import type { NamedSubject } from '../store/names.ts';
+import type { NamedSubject, NameState } from '../store/names.ts';
 import type { Raise } from '../store/convergence.ts';
 import { findPerson, type Person } from '../store/people.ts';
 import type { Client } from '../store/postgres.ts';
@@ -46,6 +46,23 @@ export type Decide<R> = (asking: Asking<R>) => Promise<Decision>;
 /** A refusal: a stable code, and a sentence that says what is wrong and what to do. */
 export function refuse(code: Code, sentence: string): never {
   throw new ChamberlainError(code, sentence);
+}
+
+/**
+ * Refuses a name that cannot be had: taken (also in another case), reserved, or another's in the
+ * directory. What its grammar is, the caller knows.
+ */
+export function requireFreeName(name: string, state: NameState, reserved: boolean): void {
+  if (state === 'taken') {
+    refuse('NAME_TAKEN', `The name ${name} is taken, or was once. Choose another name.`);
+  }
+  if (reserved) refuse('NAME_RESERVED', `The name ${name} is reserved. Choose another name.`);
+  if (state === 'foreign') {
+    refuse(
+      'NAME_FOREIGN',
+      `The name ${name} belongs to something else in the directory. Choose another name.`,
+    );
+  }
 }
 
 /** The generations of a subject whose home role makes credentials: the databases wait for these. */

@@ -10,6 +10,7 @@ import {
   type Decide,
   raises,
   refuse,
+  requireFreeName,
   requireAdmin,
   requirePerson,
   requireSelfOrAdmin,
@@ -20,21 +21,7 @@ export const createPerson: Decide<RequestOf<'person.create'>> = async (asking) =
   if (requestedBy !== request.shellName) requireAdmin(asking);
   const normal = normalName(request.shellName);
   const state = await readNameState(client, normal);
-  if (state === 'taken') {
-    refuse(
-      'NAME_TAKEN',
-      `The name ${request.shellName} is taken, or was once. Choose another name.`,
-    );
-  }
-  if (isReservedName(normal)) {
-    refuse('NAME_RESERVED', `The name ${request.shellName} is reserved. Choose another name.`);
-  }
-  if (state === 'foreign') {
-    refuse(
-      'NAME_FOREIGN',
-      `The name ${request.shellName} belongs to something else in the directory. Choose another name.`,
-    );
-  }
+  requireFreeName(request.shellName, state, isReservedName(normal));
   const shellName = parseNewShellName(request.shellName);
   if (shellName === undefined) {
     refuse(

@@ -17,6 +17,7 @@ import {
   raises,
   raisesWithCredentials,
   refuse,
+  requireFreeName,
   requireMaintainedTool,
   requireMaintainers,
 } from './asking.ts';
@@ -38,18 +39,7 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
     findSubjects(client, accounts),
     allocateId(client, 'tool'),
   ]);
-  if (state === 'taken') {
-    refuse('NAME_TAKEN', `The name ${request.name} is taken, or was once. Choose another name.`);
-  }
-  if (isReservedToolName(normal)) {
-    refuse('NAME_RESERVED', `The name ${request.name} is reserved. Choose another name.`);
-  }
-  if (state === 'foreign') {
-    refuse(
-      'NAME_FOREIGN',
-      `The name ${request.name} belongs to something else in the directory. Choose another name.`,
-    );
-  }
+  requireFreeName(request.name, state, isReservedToolName(normal));
   const name = parseNewToolName(request.name);
   if (name === undefined) {
     refuse(

@@ -112,7 +112,7 @@ async function writeOutcomes(
       subject,
       generation: wanted,
       // a subject of which nothing is known any more wants nothing
-      outcome: outcomes.get(subject) ?? ({ state: 'applied' } as Outcome),
+      outcome: outcomes.get(subject) ?? { state: 'applied' },
     }))
     .toSorted((a, b) => a.subject - b.subject);
   await client.query({

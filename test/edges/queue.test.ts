@@ -117,7 +117,7 @@ test('what a killed process left among the active jobs is taken at once by the o
   const queue = new Queue('left', { connection: redis });
   await queue.add('one', { n: 1 });
   // as a worker would that was killed afterwards
-  const id = (await redis.lmove('bull:left:wait', 'bull:left:active', 'RIGHT', 'LEFT'))!;
+  const id = await redis.lmove('bull:left:wait', 'bull:left:active', 'RIGHT', 'LEFT');
   await redis.set(`bull:left:${id}:lock`, 'gone', 'PX', 3_600_000);
   const seen: unknown[] = [];
   const consumer = startConsumer({
