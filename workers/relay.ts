@@ -105,6 +105,10 @@ export function startRelay(config: Config, log: Log): Worker {
     }, POLL_MS * 5);
     try {
       await client.query('LISTEN chamberlain');
+      void queues.settingsToMend().then(
+        (sentences) => sentences.forEach((sentence) => log.warn(sentence)),
+        () => {}, // Redis may be away, or forbid it
+      );
       await store.releaseAllLeases(pool);
       for (const loop of loops) loop.wake();
       await lost;

@@ -81,6 +81,8 @@ export interface Queues {
    * at the first call; the mark is then set.
    */
   hasKept(): Promise<boolean>;
+  /** What an operator should change about Redis, a sentence each: that it keeps what it is given. */
+  settingsToMend(): Promise<string[]>;
   close(): Promise<void>;
 }
 
@@ -169,6 +171,19 @@ export function openQueues(url: string, mark: string): Queues {
         const kept = before === mark && started === startedBefore;
         startedBefore = started;
         return kept;
+      }),
+    settingsToMend: () =>
+      guarded('reading the settings of Redis', async () => {
+        const settings = await redis.config('GET', 'appendonly', 'maxmemory-policy');
+        const value = (name: string) => settings[settings.indexOf(name) + 1];
+        return [
+          ...(value('appendonly') === 'yes'
+            ? []
+            : ['Redis forgets requests without a verdict when it ends: set `appendonly yes`']),
+          ...(value('maxmemory-policy') === 'noeviction'
+            ? []
+            : ['Redis may drop requests when it is full: set `maxmemory-policy noeviction`']),
+        ];
       }),
     async close() {
       await Promise.allSettled([...queues.values()].map((each) => each.close()));

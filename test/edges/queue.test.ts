@@ -133,3 +133,12 @@ test('what a killed process left among the active jobs is taken at once by the o
   expect(seen).toEqual([{ n: 1 }]);
   await queue.close();
 });
+
+test('settings by which Redis loses requests are told', async () => {
+  expect(await queues.settingsToMend()).toEqual([]);
+  await redis.config('SET', 'maxmemory-policy', 'allkeys-lru', 'appendonly', 'no');
+  expect(await queues.settingsToMend()).toEqual([
+    expect.stringContaining('appendonly yes'),
+    expect.stringContaining('noeviction'),
+  ]);
+});
