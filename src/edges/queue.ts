@@ -158,7 +158,11 @@ export function openQueues(url: string, mark: string): Queues {
     lowestUncompleted: (portal) =>
       guarded(`looking at the queue of ${portal}`, async () => {
         const events = queue(eventsQueue(portal), fenced);
-        const open = await events.getRanges(['wait', 'active', 'delayed', 'prioritized', 'failed']);
+        const open = await events.getRanges(
+          ['wait', 'active', 'delayed', 'prioritized', 'failed'],
+          0,
+          -1,
+        );
         const lowest = Math.min(...open.map(seqOfJobId));
         await events.retryJobs({ state: 'failed', count: 1000 });
         await events.clean(0, 2000, 'completed');

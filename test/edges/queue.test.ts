@@ -76,6 +76,14 @@ test('what lies uncompleted is found by its lowest number', async () => {
   expect(await waiting('three')).toEqual(['e9-id-9']);
 });
 
+test('events that nobody takes are all uncompleted', async () => {
+  await queues.addEvents(
+    'four',
+    Array.from({ length: 48 }, (_, index) => event(index + 1)),
+  );
+  expect(await queues.lowestUncompleted('four')).toBe(1);
+});
+
 test('a job whose data or options are not JSON is handed over as it is, and the next is done', async () => {
   const queue = new Queue('raw', { connection: redis });
   const bad = async (id: string, fields: Record<string, string>) => {
