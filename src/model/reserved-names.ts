@@ -11,21 +11,21 @@ const RESERVED = new Set(
   clamav cloud collectd colord console consul cron crontab cups daemon dbus debian debian-exim
   dialout dip disk dnsmasq docker dovecot dovenull ec2-user elastic elasticsearch etcd exim fax
   fedora floppy freerad ftp fwupd-refresh games gdm geoclue gerrit git gitlab gluster glusterfs
-  gnats gnome-initial-setup gpio grafana guest halt haproxy help hostmaster hplip httpd i2c
-  icinga ifaddrs info input intake irc jenkins kafka kdc kerberos kernoops keys-agent kibana
-  kmem krb5 kube kubernetes kvm ldap libvirt lightdm list localhost log logstash loopback lp
-  lpadmin lxc lxc-dnsmasq lxd mail mailer-daemon mailman man mariadb mem memcache memcached
-  messagebus mlocate mongodb munin mysql nagios named netdev news nfs nfsnobody nginx no-reply
-  nobody node-exporter nogroup nomad noreply nslcd ntp ntpsec nvidia-persistenced opendkim
-  openldap operator plocate plugdev polkitd postdrop postfix postgres postgresql postmaster
-  proftpd project projects prometheus proxy pulse pulse-access puppet rabbitmq radius reboot
-  redis relay render rocky root rpc rsync rsyslog rtkit samba sambashare saned sasl scanner sddm
-  security sgx shadow shutdown slapd spamd speech-dispatcher spi squid src ssh sshd ssl ssl-cert
-  sssd staff statd statsd sudo super superuser support sync sys syslog systemd-coredump
-  systemd-journal systemd-network systemd-oom systemd-resolve systemd-timesync tape tcpdump
-  terraform test tftp tools toor trusted tss tty ubuntu unbound usbmux user users utmp uucp
-  uuidd vagrant varnish vault vboxsf vboxusers video voice vsftpd webmaster wheel whoopsie
-  winbindd-priv wireshark www-data zabbix zookeeper
+  gnats gnome-initial-setup google-sudoers gpio grafana guest halt haproxy help hostmaster hplip
+  httpd i2c icinga ifaddrs incus incus-admin info input intake irc jenkins kafka kdc kerberos
+  kernoops keys-agent kibana kmem krb5 kube kubernetes kvm ldap libvirt libvirt-qemu lightdm
+  list localhost log logstash loopback lp lpadmin lxc lxc-dnsmasq lxd mail mailer-daemon mailman
+  man mariadb mem memcache memcached messagebus microk8s mlocate mongodb munin mysql nagios
+  named netdev news nfs nfsnobody nginx no-reply nobody node-exporter nogroup nomad noreply
+  nslcd ntp ntpsec nvidia-persistenced opendkim openldap operator plocate plugdev polkitd
+  postdrop postfix postgres postgresql postmaster proftpd project projects prometheus proxy
+  pulse pulse-access puppet rabbitmq radius reboot redis relay render rocky root rpc rsync
+  rsyslog rtkit samba sambashare saned sasl scanner sddm security sgx shadow shutdown slapd
+  spamd speech-dispatcher spi squid src ssh sshd ssl ssl-cert sssd staff statd statsd sudo super
+  superuser support sync sys syslog systemd-coredump systemd-journal systemd-network systemd-oom
+  systemd-resolve systemd-timesync tape tcpdump terraform test tftp tools toor trusted tss tty
+  ubuntu unbound usbmux user users utmp uucp uuidd vagrant varnish vault vboxsf vboxusers video
+  voice vsftpd webmaster wheel whoopsie winbindd-priv wireshark www-data zabbix zookeeper
 `
     .trim()
     .split(/\s+/),
