@@ -20,6 +20,7 @@ import {
 } from '../targets/directory-eyes.ts';
 import { parseDn, readDnsOf } from './dn.ts';
 import {
+  type LdapSearch,
   formatDn,
   openLdapPool,
   resultCodeOf,
@@ -132,21 +133,29 @@ export function openDirectoryEyes(
           const found = await pool.run((ldap) => ldap.search({ ...read, attributes: ['member'] }));
           if (found[0] === undefined) throw new Error('it cannot be seen');
           const all = new Set(valuesOf(found[0], 'member', names));
+          if (all.size === 0) throw new Error(NO_MEMBER);
           return new Set(members.filter((member) => all.has(names.value(names.dn(member)))));
         }
-        const asked = await Promise.all(
-          members.map(async (member) => {
-            const any = [['member', names.toDirectory('member', member)]] as const;
-            const search = { ...read, any, attributes: ['1.1'] };
-            return (await pool.run((ldap) => ldap.search(search))).length > 0;
-          }),
-        );
+        const isFound = async (what: Partial<LdapSearch>) => {
+          const search = { ...read, ...what, attributes: ['1.1'] };
+          return (await pool.run((ldap) => ldap.search(search))).length > 0;
+        };
+        const [hasAny, ...asked] = await Promise.all([
+          isFound({ present: 'member' }),
+          ...members.map((member) =>
+            isFound({ any: [['member', names.toDirectory('member', member)]] }),
+          ),
+        ]);
+        if (!hasAny) throw new Error(NO_MEMBER);
         return new Set(members.filter((_, i) => asked[i]));
       }),
 
     close: pool.close,
   };
 }
+
+/** A groupOfNames always has one (RFC 4519, section 3.5), so access rules hide them. */
+const NO_MEMBER = 'none of its members may be read';
 
 /**
  * Looks whether every place can be seen: an account that may not read finds nothing, without an

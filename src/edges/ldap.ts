@@ -40,6 +40,8 @@ export interface LdapSearch {
   scope: 'base' | 'one' | 'sub';
   /** the entry has one of these values; without it, every entry */
   any?: readonly (readonly [attribute: string, value: Buffer])[];
+  /** without `any`: the entry has this attribute, by default objectClass, which all have */
+  present?: string;
   attributes: readonly string[];
 }
 
@@ -184,12 +186,17 @@ function operationsOn(client: ldapts.Client): LdapConnection {
   };
 }
 
-function optionsOf({ scope, any, attributes }: LdapSearch): ldapts.SearchOptions {
+function optionsOf({
+  scope,
+  any,
+  present = 'objectClass',
+  attributes,
+}: LdapSearch): ldapts.SearchOptions {
   return {
     scope,
     filter:
       any === undefined
-        ? new ldapts.PresenceFilter({ attribute: 'objectClass' })
+        ? new ldapts.PresenceFilter({ attribute: present })
         : new ldapts.OrFilter({ filters: equalities(any) }),
     attributes: [...attributes],
   };

@@ -9,6 +9,7 @@
  *
  * A member whose account in the directory has another number is somebody else: left out, a finding.
  */
+import { ChamberlainError } from '../errors.ts';
 import type { Member, Wanted, WantedTool } from '../model/wanted.ts';
 import {
   entriesFor,
@@ -68,6 +69,15 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
         ref.startsWith('toolGroups/cn=') ||
         attributes['objectClass']?.some((name) => /^(posixGroup|groupOfNames)$/i.test(name)),
     );
+    // RFC 4519, section 3.5: there is always one; what access rules hide is not absent
+    const blind = groups.find(
+      ({ attributes }) =>
+        attributes['objectClass']?.some((name) => /^groupOfNames$/i.test(name)) &&
+        (attributes['member'] ?? []).length === 0,
+    );
+    if (blind !== undefined) {
+      throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
+    }
     const byTool = entriesFor(wanted, groups, (tool) => [
       ['cn', tool.account],
       ['gidNumber', String(tool.uid)],

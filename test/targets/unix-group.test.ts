@@ -171,4 +171,14 @@ describe('unix-group', () => {
       { groups: [found[0]], strangers: [alice] },
     ]);
   });
+
+  test('takes a group whose members may not be read for unreadable, not for empty', async () => {
+    const { member: _, ...hidden } = SHAPE;
+    const eyes = {
+      find: () => Promise.resolve([entry('toolGroups/cn=tools.bot', hidden)]),
+    } as unknown as DirectoryEyes;
+    await expect(unixGroup.observe(eyes, [tool()], REALM)).rejects.toMatchObject({
+      code: 'BACKEND_UNREADABLE',
+    });
+  });
 });
