@@ -112,8 +112,11 @@ BEGIN
   END IF;
   RETURN NULL;
 END $$;
-CREATE TRIGGER convergence_notify AFTER INSERT OR UPDATE ON convergence
+CREATE TRIGGER convergence_made AFTER INSERT ON convergence
   FOR EACH ROW EXECUTE FUNCTION notify_convergence();
+CREATE TRIGGER convergence_changed AFTER UPDATE ON convergence
+  FOR EACH ROW WHEN (NEW.wanted > OLD.wanted OR NEW.leased_until IS NULL)
+  EXECUTE FUNCTION notify_convergence();
 
 -- The last number given to a portal's events: whoever writes one holds the row until the commit.
 CREATE TABLE event_sequences (

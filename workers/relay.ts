@@ -132,7 +132,7 @@ export function startRelay(config: Config, log: Log): Worker {
       await store.releaseLeases(pool, due);
       throw error;
     }
-    const { left, nextInMs } = await store.readOutlook(pool);
+    const { left, nextInMs } = await store.readOutlook(pool, ROLES);
     full = left;
     if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
     return due.length >= MUCH;

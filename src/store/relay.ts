@@ -68,18 +68,33 @@ export async function releaseAllLeases(pool: Pool): Promise<void> {
   );
 }
 
+// Along the index, so that it costs no more where much is behind: the first row of each role that is
+// due and not leased, and the first that will be.
+const OUTLOOK = `
+  SELECT bool_or(left_over.found) AS left, extract(epoch FROM min(later.at) - now()) * 1000 AS ms
+  FROM unnest($1::text[]) AS r (role) CROSS JOIN unnest('{true,false}'::bool[]) AS u (urgent)
+  LEFT JOIN LATERAL (
+    SELECT true AS found FROM convergence c
+    WHERE c.role = r.role AND c.urgent = u.urgent AND applied < wanted AND state <> 'parked'
+      AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+    ORDER BY next_try_at LIMIT 1) AS left_over ON true
+  LEFT JOIN LATERAL (
+    SELECT next_try_at AS at FROM convergence c
+    WHERE c.role = r.role AND c.urgent = u.urgent AND applied < wanted AND state <> 'parked'
+      AND next_try_at > now()
+    ORDER BY next_try_at LIMIT 1) AS later ON true`;
+
 /** Whether rows are due for which there was no room, and in how many milliseconds the next will be. */
 export async function readOutlook(
   pool: Pool,
+  roles: readonly Role[],
 ): Promise<{ left: boolean; nextInMs: number | undefined }> {
-  const { rows } = await pool.query({
-    name: 'outlook',
-    text: `SELECT coalesce(bool_or(next_try_at <= now() AND coalesce(leased_until < now(), true)), false) AS left,
-             extract(epoch FROM min(next_try_at) FILTER (WHERE next_try_at > now()) - now()) * 1000 AS ms
-           FROM convergence WHERE applied < wanted AND state <> 'parked'`,
-  });
-  const { left, ms } = rows[0] as { left: boolean; ms: string | null };
-  return { left, nextInMs: ms === null ? undefined : Math.max(1, Math.ceil(Number(ms))) };
+  const { rows } = await pool.query({ name: 'outlook', text: OUTLOOK, values: [roles] });
+  const { left, ms } = rows[0] as { left: boolean | null; ms: string | null };
+  return {
+    left: left ?? false,
+    nextInMs: ms === null ? undefined : Math.max(1, Math.ceil(Number(ms))),
+  };
 }
 
 /** A request that is done, and what to tell of it. */
