@@ -10,6 +10,16 @@ async function queryRow(env: StackEnvironment, sql: string): Promise<string[]> {
   return text.trim().split('|');
 }
 
+/** Whether others than this demo have played in the realm: its story would not come true there. */
+export async function isSomebodyElses(env: StackEnvironment): Promise<boolean> {
+  const [answer] = await queryRow(
+    env,
+    `SELECT (SELECT count(*) FROM people) > 1 AND NOT EXISTS (
+       SELECT FROM requests WHERE jti::text LIKE '00000000-0000-4000-8000-%')`,
+  );
+  return answer === 't';
+}
+
 /** How many rows the tables have that only ever grow. */
 export async function countRecords(env: StackEnvironment): Promise<string> {
   const counts = RECORDS.map((table) => `(SELECT count(*) FROM ${table})`).join(', ');

@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util';
 import { print } from '../../src/bin/table.ts';
 import { stackEnvironment, stackStatus, startStack, stopStack } from '../servers/stack.ts';
 import { playStory } from './play.ts';
+import { isSomebodyElses } from './records.ts';
 import { chapter, check, countChecks, failedChecks } from './telling.ts';
 import { startWork, stopWork, untilWorking, type Work } from './work.ts';
 import { sayWhatToTry } from './next.ts';
@@ -97,6 +98,11 @@ async function play(
   );
   const workBegin = performance.now();
   const env = stackEnvironment(dir);
+  if (await isSomebodyElses(env)) {
+    throw new Error(
+      `the realm in ${dir} is in use: dev/stack down --purge --dir ${dir} empties it`,
+    );
+  }
   started.work = await startWork(dir, env);
   await untilWorking(started.work);
   check('chamberlain work', true, `works, pid ${started.work.pid}`, performance.now() - workBegin);
