@@ -122,11 +122,11 @@ export const CODES = {
   // findings
   PATH_FOREIGN: refusal(
     'A path that should be a home is something else, or belongs to another.',
-    'Look at it, and move it away; then repair.',
+    'Look at it, and move it away; the next request about the subject tries again.',
   ),
   DATABASE_FOREIGN: refusal(
     'A database account stands in the way.',
-    'Look at it, and remove it; then repair.',
+    'Look at it, and remove it; the next request about the subject tries again.',
   ),
   // faults
   BACKEND_UNREADABLE: fault(

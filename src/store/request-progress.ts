@@ -25,8 +25,14 @@ export interface RequestView {
 const REQUEST = `
   SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
          r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account, r.verdict,
-         r.code, r.sentence, r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt"
-  FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject`;
+         coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
+         r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt"
+  FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
+    -- why it is stuck stands with what it raised
+    LEFT JOIN LATERAL (
+      SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_raises i
+        JOIN convergence c ON c.subject = i.subject AND c.role = i.role
+      WHERE i.request = r.id AND c.state = 'parked' LIMIT 1) AS s ON r.done_at IS NULL`;
 
 /** The newest requests first. */
 export async function readRequests(client: Client, limit: number): Promise<RequestView[]> {

@@ -83,7 +83,7 @@ export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, Cre
     };
     const file: CredentialsFileHave = have.home === 'absent' ? { kind: 'absent' } : have.file;
     if (file.kind === 'blocked') {
-      const sentence = `There is ${file.what}, where a file should be; move it away, then repair.`;
+      const sentence = `There is ${file.what}, where a file should be; move it away.`;
       return { steps: [], findings: [{ ...common, code: 'PATH_FOREIGN', sentence }] };
     }
     const because = whyNew(want, file);

@@ -274,14 +274,14 @@ function findingsOn(
   return [
     ...others.map(({ host }) =>
       host === ''
-        ? finding(user, `There is a role of this name. Drop it, then repair.`)
+        ? finding(user, `There is a role of this name. Drop it.`)
         : finding(
             `${user}@${host}`,
-            `Whoever comes from ${host} gets this account, not ${user}@${OUR_HOST}. Drop it, then repair.`,
+            `Whoever comes from ${host} gets this account, not ${user}@${OUR_HOST}. Drop it.`,
           ),
     ),
     ...proxies.map((grant) =>
-      finding(user, `It has ${grant}. Revoke that as an administrator, then repair.`),
+      finding(user, `It has ${grant}. Revoke that as an administrator.`),
     ),
     // The same for every subject; the account of this one is right nevertheless.
     ...seen.anonymousHosts.map((host) => ({

@@ -100,7 +100,7 @@ export function foreignFinding(want: EntryWant, entry: DirectoryEntry, wanted: W
     code,
     sentence:
       `${object}${stated} is not ours, and has the ${code === 'ID_FOREIGN' ? 'number' : 'name'} of ` +
-      `${readableRef(want.ref, want.realm)}${needed}: remove or rename it, then repair`,
+      `${readableRef(want.ref, want.realm)}${needed}: remove or rename it`,
   };
 }
 

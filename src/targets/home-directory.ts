@@ -167,8 +167,8 @@ function drafting(wanted: Wanted) {
     ): void {
       const sentence =
         have.kind === 'irregular'
-          ? `There is ${have.what}, where a directory of uid ${uid} should be; move it away, then repair.`
-          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}; move it away, then repair.`;
+          ? `There is ${have.what}, where a directory of uid ${uid} should be; move it away.`
+          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}; move it away.`;
       findings.push({ ...common, object, code: 'PATH_FOREIGN', sentence });
     },
 

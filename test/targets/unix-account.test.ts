@@ -178,7 +178,7 @@ describe('unix-account', () => {
     const [finding] = planned(person(), [alice({ uidNumber: ['7'] })]).findings;
     expect(finding?.sentence).toBe(
       'uid=alice,ou=people (uidNumber 7) is not ours, and has the name of ' +
-        'uid=alice,ou=people (uidNumber 1003): remove or rename it, then repair',
+        'uid=alice,ou=people (uidNumber 1003): remove or rename it',
     );
   });
 
