@@ -280,9 +280,7 @@ function findingsOn(
             `Whoever comes from ${host} gets this account, not ${user}@${OUR_HOST}. Drop it.`,
           ),
     ),
-    ...proxies.map((grant) =>
-      finding(user, `It has ${grant}. Revoke that as an administrator.`),
-    ),
+    ...proxies.map((grant) => finding(user, `It has ${grant}. Revoke that as an administrator.`)),
     // The same for every subject; the account of this one is right nevertheless.
     ...seen.anonymousHosts.map((host) => ({
       ...finding(

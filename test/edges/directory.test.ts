@@ -267,6 +267,30 @@ describe('the directory’s targets, through eyes and hands', () => {
     expect(read(alice, 'sshPublicKey')).toEqual([`dn: ${alice}`, `sshPublicKey: ${KEY}`]);
   });
 
+  test('see no sudo rule but the realm’s own, and leave those of another project', async () => {
+    const project = `cn=far,ou=projects,${BASE}`;
+    const rule = `cn=runas-tools.near,ou=sudoers,${project}`;
+    write(
+      `dn: ${project}\nchangetype: add\nobjectClass: groupOfNames\ncn: far\nmember: cn=x\n\n` +
+        `dn: ou=sudoers,${project}\nchangetype: add\nobjectClass: organizationalUnit\nou: sudoers\n\n` +
+        `dn: ${rule}\nchangetype: add\nobjectClass: sudoRole\ncn: runas-tools.near\nsudoUser: ALL\n`,
+    );
+    const before = read(rule, '*', '+');
+    const account = 'tools.near' as never;
+    const near = tool({
+      uid: 51001,
+      account,
+      name: 'near' as never,
+      members: [{ kind: 'tool', account, uid: 51001 }],
+    });
+    const { findings } = await survey([near]);
+    expect(findings).toEqual([]);
+    expect(await converge(near)).toContain('create sudo-rule');
+    expect(read(rule, '*', '+')).toEqual(before);
+    await converge({ ...near, state: 'deleted' });
+    expect(read(rule, '*', '+')).toEqual(before);
+  });
+
   test('report what is not ours, and leave it', async () => {
     const eve = `uid=eve,ou=people,${BASE}`;
     const shape =
@@ -407,6 +431,19 @@ describe('eyes', () => {
       ref: 'people/uid=many7',
       attributes: { uid: ['many7'], mail: ['alice@example.org'], title: [] },
     });
+  });
+
+  test('find in a place only what is right below it', async () => {
+    const name = 'tools.below';
+    const account = { account: name as never, name: 'below' as never, uid: 51002 };
+    const members = [{ kind: 'tool' as const, account: name as never, uid: 51002 }];
+    await converge(tool({ ...account, members }));
+    const any = [{ attribute: 'cn', values: [name] }];
+    const found = await eyes.find({ place: 'toolGroups', any, attributes: [] });
+    // the tool's account has the same cn, one level deeper
+    expect(found.map(({ ref }) => ref)).toEqual([`toolGroups/cn=${name}`]);
+    expect(await eyes.find({ any, attributes: [] })).toHaveLength(2);
+    await converge(tool({ ...account, members, state: 'deleted' }));
   });
 
   test('list a place page by page, and only what is right below it', async () => {

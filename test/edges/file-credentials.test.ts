@@ -163,6 +163,22 @@ describe('credentials', () => {
     expect(server.staged()).toEqual([]);
   });
 
+  test.each<[string, (staged: string, victim: string) => void]>([
+    ['a link', (staged, victim) => symlinkSync(victim, staged)],
+    ['a file that has another name as well', (staged, victim) => linkSync(victim, staged)],
+  ])('go through nothing that was left in staging: %s', async (_what, leave) => {
+    const { file, home, wanted } = await madeTool();
+    const victim = server.path('victim', `left${wanted().uid}`);
+    writeFileSync(victim, 'precious', { mode: 0o666 });
+    rmSync(file);
+    leave(`${home.replace('/project/', '/project/.chamberlain/')}.credentials`, victim);
+    await server.converge(wanted());
+    expect(readFileSync(victim, 'utf8')).toBe('precious');
+    expect(ownership(victim)).toMatch(/^0:0 /);
+    expect(await linesOf(wanted())).toEqual([]);
+    expect(server.staged()).toEqual([]);
+  });
+
   test('cost nobody their password where an admin made the file immutable', async () => {
     const { uid, file, home, wanted } = await madeTool();
     const before = server.recorded.get(uid);

@@ -231,6 +231,34 @@ test('a home is whole, owned and closed enough in the very moment that it is the
   );
 }, 30_000);
 
+test('credentials have their owner and mode in the very moment that they are there', async () => {
+  const { uid, name, home } = await server.madeTool();
+  const watcher = await startAs(
+    60001,
+    home,
+    `my %seen; print "watching\\n";
+     while (1) {
+       my @s = lstat "replica.my.cnf" or next;
+       my $line = sprintf "%d %d %o", @s[4, 5], $s[2] & 07777;
+       print "$line\\n" unless $seen{$line}++;
+     }`,
+  );
+  const race = await raceFor(
+    async () =>
+      await server.do({
+        verb: 'credentials.write',
+        home: { area: 'toolHomes', name },
+        user: `s${uid}`,
+        uid,
+        epoch: 1,
+      }),
+  );
+  await watcher.end();
+  expect(race.other).toEqual([]);
+  expect(race.done).toBeGreaterThan(50);
+  expect(watcher.lines).toEqual(['watching', `${uid} ${uid} 440`]);
+}, 30_000);
+
 test('the staging folder is closed to a tenant, while things are made in it', async () => {
   const { uid, home, wanted } = await server.madeTool();
   const tenant = await startAs(

@@ -4,6 +4,8 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  linkSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -113,6 +115,27 @@ describe('a home', () => {
     expect(ownership(`${home}/logs/x`)).toBe(`1003:${uid} 664`);
   });
 
+  test('is mended alone: what is in it keeps owner, group and mode, links and all', async () => {
+    const { uid, home, wanted } = await madeTool();
+    const victim = server.path('victim', `in${uid}`);
+    writeFileSync(victim, '', { mode: 0o600 });
+    linkSync(victim, `${home}/logs/hard`);
+    symlinkSync(victim, `${home}/logs/soft`);
+    runAs(1003, uid, `${home}/logs`, 'umask 077; mkdir sub; : >sub/x');
+    const inside = ['hard', 'soft', 'sub', 'sub/x'].map((name) => `${home}/logs/${name}`);
+    const before = inside.map(ownership);
+    for (const path of [home, `${home}/logs`]) {
+      chownSync(path, uid, 500);
+      chmodSync(path, 0o777);
+    }
+    const done = await server.converge(wanted());
+    expect(done.map(({ action }) => action.verb).toSorted()).toEqual([
+      ...['path.chgrp', 'path.chgrp', 'path.chmod', 'path.chmod'],
+    ]);
+    expect(inside.map(ownership)).toEqual(before);
+    expect(ownership(victim)).toBe('0:0 600');
+  });
+
   test.each([
     ['a link', (path: string) => symlinkSync('/etc', path)],
     ['a file', (path: string) => writeFileSync(path, '')],
@@ -171,6 +194,65 @@ describe('a home', () => {
       expect(codeOf(await failureOf(server.do(step.action)))).toBe('STEP_STALE');
     }
     expect(readdirSync(home)).toEqual([]);
+  });
+});
+
+describe('a link is not followed, even to the very directory that was seen,', () => {
+  /** A directory of the tenant's outside the home, as eyes would have seen it. */
+  const elsewhere = (uid: number) => {
+    const path = server.path('victim', `of${uid}`);
+    mkdirSync(path, { mode: 0o700 });
+    chownSync(path, uid, uid);
+    const { ino, gid, mode } = lstatSync(path);
+    return { path, seen: { ino, uid, gid, mode: mode & 0o7777 } };
+  };
+
+  test('in place of a folder', async () => {
+    const { uid, name, home } = await madeTool();
+    const { path, seen } = elsewhere(uid);
+    rmdirSync(`${home}/logs`);
+    symlinkSync(path, `${home}/logs`);
+    const at = { home: { area: 'toolHomes' as const, name }, folder: 'logs', seen };
+    for (const action of [
+      { verb: 'path.chmod' as const, ...at, mode: 0o2777 },
+      { verb: 'path.chgrp' as const, ...at, gid: 500 },
+      { verb: 'path.setAcl' as const, ...at },
+    ]) {
+      expect(codeOf(await failureOf(server.do(action)))).toBe('STEP_STALE');
+    }
+    expect(ownership(path)).toBe(`${uid}:${uid} 700`);
+  });
+
+  test('in place of a home', async () => {
+    const uid = 52030;
+    const { path, seen } = elsewhere(uid);
+    symlinkSync(path, server.path('project/linked'));
+    const home = { area: 'toolHomes' as const, name: 'linked' };
+    for (const action of [
+      { verb: 'path.chmod' as const, home, seen, mode: 0o2777 },
+      { verb: 'credentials.write' as const, home, user: `s${uid}`, uid, epoch: 1 },
+      { verb: 'folder.create' as const, home, folder: 'logs', uid, gid: uid, mode: 0o2775, seen },
+    ]) {
+      expect(codeOf(await failureOf(server.do(action)))).toBe('STEP_STALE');
+    }
+    expect(readdirSync(path)).toEqual([]);
+    expect(ownership(path)).toBe(`${uid}:${uid} 700`);
+    expect(server.recorded.has(uid)).toBe(false);
+  });
+
+  test('in place of an area or its staging folder', async () => {
+    const other = await startFileServer();
+    const wanted = other.tool('bot', 50001);
+    for (const path of ['project/.chamberlain', 'project']) {
+      renameSync(other.path(path), other.path('moved'));
+      symlinkSync(other.path('moved'), other.path(path));
+      expect(codeOf(await failureOf(other.survey(wanted)))).toBe('BACKEND_UNREADABLE');
+      const { steps } = await server.survey(wanted);
+      expect(codeOf(await failureOf(other.do(steps[0]!.action)))).toBe('BACKEND_UNAVAILABLE');
+      rmSync(other.path(path));
+      renameSync(other.path('moved'), other.path(path));
+    }
+    expect(await other.converge(wanted)).not.toEqual([]);
   });
 });
 

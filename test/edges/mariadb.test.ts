@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { createHash } from 'node:crypto';
 import { type Connection, createConnection } from 'mariadb';
@@ -215,6 +216,20 @@ describe('what another made', () => {
   });
 });
 
+test.each(['replica', 'toolsdb'] as const)(
+  'an anonymous account is gone when the rights of %s are set',
+  async (name) => {
+    const { socket } = name === 'replica' ? world.replica : world.tools;
+    const file = new URL(`../../deploy/mariadb/${name}.sql`, import.meta.url);
+    await administer(socket, "CREATE USER ''@localhost; CREATE USER ''@'%';");
+    await administer(socket, readFileSync(file, 'utf8'));
+    const count = "SELECT COUNT(*) FROM mysql.global_priv WHERE User = ''";
+    expect(await administer(socket, count)).toBe('0\n');
+    // nothing else is changed by that
+    expect(await converge(tool())).toHaveLength(2);
+  },
+);
+
 describe('hands', () => {
   const on = { server: 'replica', user: USER };
   const create: Action = {
@@ -271,6 +286,30 @@ describe('hands', () => {
       expect(await grantsOf('replica')).not.toContain('SUPER');
     },
   );
+
+  test('can give no rights on what is not the databases of tools and people', async () => {
+    await converge(tool());
+    const connection = await createConnection({
+      socketPath: world.tools.socket,
+      ...login('databases'),
+    });
+    opened.push(connection);
+    for (const database of ['mysql', 'sys', 'shop', 's1_own', 's1xxown', 'enwikixp', 's%', '%p']) {
+      for (const privileges of ['ALL PRIVILEGES', 'SELECT, SHOW VIEW']) {
+        await expect(
+          connection.query(`GRANT ${privileges} ON \`${database}\`.* TO ${USER}`),
+        ).rejects.toThrow(/denied/);
+      }
+    }
+    for (const sql of [
+      `GRANT SELECT ON *.* TO ${USER}`,
+      `GRANT SUPER ON *.* TO ${USER}`,
+      'SELECT Priv FROM mysql.global_priv',
+      'CREATE DATABASE shop',
+    ]) {
+      await expect(connection.query(sql)).rejects.toThrow(/denied/);
+    }
+  });
 
   test('say nothing of verifiers when a server refuses', async () => {
     const unprivileged = openDatabasesHands(

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { allocateId, syncRanges } from '../../src/store/ids.ts';
 import { inTransaction, openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -96,5 +96,48 @@ test('a range that overlaps another is refused', async () => {
   };
   await expect(withClient(pool, (client) => syncRanges(client, config))).rejects.toMatchObject({
     code: 'CONFIG_INVALID',
+  });
+});
+
+test('the numbers of nobody and of (uint16_t)-1 are passed over', async () => {
+  await withClient(pool, (client) =>
+    client.query(
+      `INSERT INTO id_ranges (kind, first, last, next) VALUES ('tool', 65533, 65537, 65533)`,
+    ),
+  );
+  const given: number[] = [];
+  for (let each = 0; each < 3; each += 1) {
+    given.push(await inTransaction(pool, (client) => allocateId(client, 'tool')));
+  }
+  expect(given).toEqual([65533, 65536, 65537]);
+});
+
+describe('the database itself refuses', () => {
+  test.each([0, -1, 65534, 65535])('the number %d', async (id) => {
+    await expect(
+      withClient(pool, (client) =>
+        client.query(`INSERT INTO posix_ids (id, kind) VALUES ($1, 'person')`, [id]),
+      ),
+    ).rejects.toMatchObject({ code: '23514' });
+  });
+
+  test('a name, and a display name in normal form, for a second one', async () => {
+    const insert = (id: number, name: string, shellName: string, displayNameKey: string) =>
+      inTransaction(pool, async (client) => {
+        await client.query(`INSERT INTO posix_ids (id, kind) VALUES ($1, 'person')`, [id]);
+        await client.query('INSERT INTO names (name, subject) VALUES ($1, $2)', [name, id]);
+        await client.query(
+          `INSERT INTO people (uid, shell_name, display_name, display_name_key, email)
+           VALUES ($1, $2, $3, $3, 'x@example.org')`,
+          [id, shellName, displayNameKey],
+        );
+      });
+    await insert(3_000_001, 'one', 'one', 'the one');
+    const twice = { code: '23505' };
+    await expect(insert(3_000_001, 'two', 'two', 'two')).rejects.toMatchObject(twice);
+    await expect(insert(3_000_002, 'one', 'two', 'two')).rejects.toMatchObject(twice);
+    await expect(insert(3_000_002, 'two', 'one', 'two')).rejects.toMatchObject(twice);
+    await expect(insert(3_000_002, 'two', 'two', 'the one')).rejects.toMatchObject(twice);
+    await insert(3_000_002, 'two', 'two', 'two');
   });
 });

@@ -1,6 +1,7 @@
 /** What each PostgreSQL role may, and what the database itself refuses it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openPool, type Pool, type PostgresRole } from '../../src/store/postgres.ts';
+import { readSurveySubjects } from '../../src/store/surveys.ts';
 import { openWorld, type World } from '../stack.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
 
@@ -108,6 +109,24 @@ describe('the database refuses', () => {
     await expect(owner.query('DELETE FROM audit')).rejects.toMatchObject({ code: '42501' });
     await expect(owner.query('TRUNCATE audit CASCADE')).rejects.toMatchObject({ code: '42501' });
   });
+
+  // so that it holds where somebody grants more than was meant, and where somebody drops a trigger
+  test.each(['audit', 'audit_seals', 'posix_ids', 'names'])(
+    'a change of %s twice: by a trigger, and by rights that nobody has',
+    async (table) => {
+      for (const sql of [`DELETE FROM ${table}`, `TRUNCATE ${table} CASCADE`]) {
+        await expect(owner.query(sql)).rejects.toThrow('append-only');
+      }
+      for (const role of ROLES) {
+        const { rows } = await owner.query(
+          `SELECT has_table_privilege($1, $2, 'DELETE, TRUNCATE')
+               OR has_any_column_privilege($1, $2, 'UPDATE') AS may`,
+          [`chamberlain_${role}`, table],
+        );
+        expect([role, rows]).toEqual([role, [{ may: false }]]);
+      }
+    },
+  );
 });
 
 test.each(['directory', 'homes', 'databases'] as const)(
@@ -129,6 +148,30 @@ test('a report is written by the eyes of its own role alone', async () => {
     `INSERT INTO reports (survey, role, report) VALUES ('00000000-0000-4000-8000-000000000001', '${role}', '{}')`;
   await as('homes_eyes', report('homes'));
   await expect(as('homes_eyes', report('directory'))).rejects.toMatchObject({ code: '42501' });
+});
+
+test('a survey is asked for by an admin alone, and its reports are seen by no hands', async () => {
+  for (const role of ROLES) {
+    const { rows } = await owner.query(
+      `SELECT has_table_privilege($1, 'surveys', 'INSERT') AS asks,
+              has_table_privilege($1, 'surveys', 'UPDATE') AS changes,
+              has_table_privilege($1, 'reports', 'SELECT') AS sees,
+              has_table_privilege($1, 'reports', 'UPDATE, DELETE') AS forges`,
+      [`chamberlain_${role}`],
+    );
+    const sees = role === 'admin' || role.endsWith('_eyes');
+    expect([role, rows[0]]).toEqual([
+      role,
+      { asks: role === 'admin', changes: false, sees, forges: false },
+    ]);
+  }
+});
+
+test('who asks for a survey that there is not is shown nothing', async () => {
+  const eyes = pools.get('directory_eyes')!;
+  for (const id of ['00000000-0000-4000-8000-000000000009', '', '*', "' OR true --"]) {
+    expect(await readSurveySubjects(eyes, id)).toBeUndefined();
+  }
 });
 
 test('a verifier that the homes role records raises databases, whose row it may not touch', async () => {

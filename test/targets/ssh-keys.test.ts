@@ -80,4 +80,20 @@ describe('ssh-keys', () => {
   ])('%s', (_, changes, found, lines) => {
     expect(linesOf(planned(changes, found))).toEqual(lines);
   });
+
+  test('takes a key that differs in case alone for another, which it is', () => {
+    const swapped = KEY.replace(/.$/u, (last) =>
+      last === last.toLowerCase() ? last.toUpperCase() : last.toLowerCase(),
+    );
+    expect(swapped).not.toBe(KEY);
+    expect(linesOf(planned({}, have([swapped])))).toEqual([
+      `revoke ${ALICE}: sshPublicKey −${swapped}`,
+      `change ${ALICE}: sshPublicKey +${KEY}`,
+    ]);
+  });
+
+  test('refuses to plan for a person who was read without keys: absent is not none', () => {
+    const { keys: _, ...without } = person();
+    expect(() => sshKeys.want(without, REALM)).toThrow(TypeError);
+  });
 });

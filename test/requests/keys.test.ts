@@ -1,0 +1,172 @@
+/** Keys from the request to the line that the directory is to hold: exact, whole, and each one person's. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { Config } from '../../src/config.ts';
+import { readSigningKey, signToken } from '../../src/edges/token.ts';
+import { parseSshKey } from '../../src/model/ssh-key.ts';
+import type { WantedPerson } from '../../src/model/wanted.ts';
+import { found } from '../../src/requests/found.ts';
+import { checkJob, giveVerdict } from '../../src/requests/verdict.ts';
+import { putKey } from '../../src/store/keys.ts';
+import {
+  INTAKE_LOCK,
+  openLocked,
+  openPool,
+  type Pool,
+  transact,
+} from '../../src/store/postgres.ts';
+import { readWanted } from '../../src/store/wanted.ts';
+import { openWorld, type World } from '../stack.ts';
+
+const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
+const OTHER_KEY =
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
+
+let world: World;
+let owner: Pool;
+let intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
+const uids = new Map<string, number>();
+
+beforeAll(async () => {
+  world = await openWorld('keys', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
+  intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
+  for (const shellName of ['alice', 'bob']) {
+    await ask('person.create', {
+      requestedBy: shellName,
+      shellName,
+      displayName: shellName,
+      email: `${shellName}@example.org`,
+    });
+  }
+  const { rows } = await owner.query('SELECT uid, shell_name FROM people');
+  for (const { uid, shell_name: name } of rows as { uid: number; shell_name: string }[]) {
+    uids.set(name, uid);
+  }
+});
+afterAll(async () => {
+  await intake.end();
+  await owner.end();
+  await world.close();
+});
+
+/** The code of the refusal; undefined where it was accepted. */
+async function ask(
+  kind: string,
+  rest: Record<string, unknown> & { requestedBy: string },
+  config: Config = world.config,
+): Promise<string | undefined> {
+  const now = new Date();
+  const token = await signToken(readSigningKey(world.portalKey), {
+    portal: 'portal',
+    realm: config.realm,
+    kid: config.portals[0]!.keys[0]!.kid,
+    jti: randomUUID(),
+    sub: rest.requestedBy,
+    request: { kind, ...rest },
+    now,
+  });
+  const job = await checkJob(config, { token }, now);
+  const verdict = await transact(intake, () =>
+    giveVerdict(intake, config, job, { urgentQueue: false, now }),
+  );
+  return verdict.code;
+}
+
+async function linesOf(name: string): Promise<string[]> {
+  const [person] = await readWanted(owner, 'directory', [uids.get(name)!]);
+  return ((person as WantedPerson).keys ?? []).map(({ line }) => line);
+}
+
+const add = (name: string, key: string, rest: Record<string, unknown> = {}, config?: Config) =>
+  ask('key.add', { requestedBy: name, person: name, key, ...rest }, config);
+const remove = (name: string, key: string) =>
+  ask('key.remove', { requestedBy: name, person: name, key });
+
+test('what a key is bound to comes with it into the directory', async () => {
+  const options = 'from="192.0.2.0/24",no-pty,restrict';
+  expect(await add('alice', `${options} ${KEY} my laptop`)).toBeUndefined();
+  expect(await linesOf('alice')).toEqual([`${options} ${KEY}`]);
+  await remove('alice', KEY);
+  expect(await add('alice', `restrict ${KEY}`, { expiresAt: '2100-04-01T12:00:00Z' })).toBe(
+    undefined,
+  );
+  expect(await linesOf('alice')).toEqual([`restrict,expiry-time="21000401120000Z" ${KEY}`]);
+  await remove('alice', KEY);
+});
+
+test('a key that is removed is wanted no more, and stays its holder’s', async () => {
+  expect(await add('alice', KEY)).toBeUndefined();
+  expect(await remove('alice', KEY)).toBeUndefined();
+  expect(await linesOf('alice')).toEqual([]);
+  expect(await add('bob', KEY)).toBe('KEY_TAKEN');
+  // not even by a statement that has not looked
+  const { fingerprint } = keyOf(KEY);
+  await transact(intake, () =>
+    putKey(intake, {
+      person: uids.get('bob')!,
+      fingerprint,
+      line: KEY,
+      options: [],
+      label: '',
+      expiresAt: undefined,
+    }),
+  );
+  expect([await linesOf('alice'), await linesOf('bob')]).toEqual([[], []]);
+});
+
+test("another's key is not removed under one's own name", async () => {
+  expect(await add('bob', OTHER_KEY)).toBeUndefined();
+  const { fingerprint } = keyOf(OTHER_KEY);
+  expect(await ask('key.remove', { requestedBy: 'alice', person: 'alice', fingerprint })).toBe(
+    'KEY_UNKNOWN',
+  );
+  expect(await linesOf('bob')).toEqual([OTHER_KEY]);
+  await remove('bob', OTHER_KEY);
+});
+
+test.each([
+  ['Alice', 'alice'],
+  ['alice', 'Alice'],
+])('%s is nobody who may give a key to %s: names are exact', async (requestedBy, person) => {
+  expect(await ask('key.add', { requestedBy, person, key: OTHER_KEY })).toBe('PERSON_UNKNOWN');
+});
+
+test('a fingerprint that differs in case is another', async () => {
+  const { fingerprint } = keyOf(KEY);
+  const swapped = fingerprint.replace(/(?<=:)[A-Za-z]/u, (letter) =>
+    letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase(),
+  );
+  expect(swapped).not.toBe(fingerprint);
+  const put = `INSERT INTO ssh_keys (person, fingerprint, line) VALUES ($1, $2, 'ssh-ed25519 swapped')`;
+  await owner.query(put, [uids.get('bob'), swapped]);
+  await owner.query('DELETE FROM ssh_keys WHERE fingerprint = $1', [fingerprint]);
+  expect(await add('alice', KEY)).toBeUndefined();
+  expect(await remove('alice', KEY)).toBeUndefined();
+  expect([await linesOf('alice'), await linesOf('bob')]).toEqual([[], ['ssh-ed25519 swapped']]);
+  await owner.query('DELETE FROM ssh_keys WHERE fingerprint = $1', [swapped]);
+});
+
+test('nobody has more keys than are allowed, and removed ones do not count', async () => {
+  const config = { ...world.config, keys: { maxPerPerson: 1 } };
+  expect(await add('bob', OTHER_KEY, {}, config)).toBeUndefined();
+  await owner.query('DELETE FROM ssh_keys WHERE fingerprint = $1', [keyOf(KEY).fingerprint]);
+  expect(await add('bob', KEY, {}, config)).toBe('KEY_TOO_MANY');
+  expect(await remove('bob', OTHER_KEY)).toBeUndefined();
+  expect(await add('bob', KEY, {}, config)).toBeUndefined();
+  await remove('bob', KEY);
+});
+
+test.each(['two\nlines', 'two\rlines', 'a\0b', '\u202ex'])(
+  'a label is one printable line, not %j',
+  async (label) => {
+    expect(await add('bob', KEY, { label })).toBe('REQUEST_INVALID');
+  },
+);
+
+function keyOf(text: string) {
+  const verdict = parseSshKey(text);
+  if (!verdict.ok) throw new Error(verdict.sentence);
+  return verdict.key;
+}

@@ -1,0 +1,130 @@
+/** One who is suspended gets in by no door: what each role wants, and what intake lets be asked. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { realmOf } from '../../src/config.ts';
+import { readSigningKey, signToken } from '../../src/edges/token.ts';
+import type { WantedPerson, WantedTool } from '../../src/model/wanted.ts';
+import { found } from '../../src/requests/found.ts';
+import { checkJob, giveVerdict } from '../../src/requests/verdict.ts';
+import { findPerson } from '../../src/store/people.ts';
+import {
+  INTAKE_LOCK,
+  openLocked,
+  openPool,
+  type Pool,
+  transact,
+} from '../../src/store/postgres.ts';
+import { readWanted } from '../../src/store/wanted.ts';
+import { databaseAccount } from '../../src/targets/database-account.ts';
+import { realmMembership } from '../../src/targets/realm-membership.ts';
+import { sshKeys } from '../../src/targets/ssh-keys.ts';
+import { unixAccount } from '../../src/targets/unix-account.ts';
+import { openWorld, type World } from '../stack.ts';
+
+const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
+const OTHER_KEY =
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
+
+let world: World;
+let owner: Pool;
+let intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
+let alice: number;
+let bridgebot: number;
+
+beforeAll(async () => {
+  world = await openWorld('suspended', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
+  intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
+  const steps: [string, string, Record<string, unknown>][] = [
+    ...['alice', 'bob'].map((shellName): [string, string, Record<string, unknown>] => [
+      'person.create',
+      shellName,
+      { shellName, displayName: shellName, email: `${shellName}@example.org` },
+    ]),
+    ['access.grant', 'steward', { person: 'alice' }],
+    ['key.add', 'alice', { person: 'alice', key: KEY }],
+    ['tool.create', 'alice', { name: 'bridgebot', title: 'Bridges' }],
+    ['maintainer.add', 'steward', { tool: 'admin', person: 'alice' }],
+  ];
+  for (const [kind, requestedBy, rest] of steps) {
+    expect(await ask(kind, { requestedBy, ...rest })).toBeUndefined();
+  }
+  const { rows } = await owner.query(
+    `SELECT (SELECT uid FROM people WHERE shell_name = 'alice') AS alice,
+            (SELECT uid FROM tools WHERE name = 'bridgebot') AS bridgebot`,
+  );
+  ({ alice, bridgebot } = rows[0] as { alice: number; bridgebot: number });
+  await owner.query(`UPDATE people SET state = 'suspended' WHERE shell_name IN ('alice', 'bob')`);
+});
+afterAll(async () => {
+  await intake.end();
+  await owner.end();
+  await world.close();
+});
+
+/** The code of the refusal; undefined where it was accepted. */
+async function ask(
+  kind: string,
+  rest: Record<string, unknown> & { requestedBy: string },
+): Promise<string | undefined> {
+  const now = new Date();
+  const token = await signToken(readSigningKey(world.portalKey), {
+    portal: 'portal',
+    realm: world.config.realm,
+    kid: world.config.portals[0]!.keys[0]!.kid,
+    jti: randomUUID(),
+    sub: rest.requestedBy,
+    request: { kind, ...rest },
+    now,
+  });
+  const job = await checkJob(world.config, { token }, now);
+  const verdict = await transact(intake, () =>
+    giveVerdict(intake, world.config, job, { urgentQueue: false, now }),
+  );
+  return verdict.code;
+}
+
+test('has no keys, no open account and no access in the directory', async () => {
+  const realm = realmOf(world.config);
+  const [person] = (await readWanted(owner, 'directory', [alice])) as [WantedPerson];
+  expect(person.realmMember).toBe(true);
+  expect(sshKeys.want(person, realm).attributes['sshPublicKey']).toEqual([]);
+  expect(realmMembership.want(person, realm).present).toBe(false);
+  expect(unixAccount.want(person, realm).attributes['pwdAccountLockedTime']).toHaveLength(1);
+});
+
+test('is in no group', async () => {
+  const [tool] = (await readWanted(owner, 'directory', [bridgebot])) as [WantedTool];
+  expect(tool.members?.map(({ account }) => account)).toEqual(['tools.bridgebot']);
+});
+
+test('has a database account that is locked', async () => {
+  const [person] = await readWanted(owner, 'databases', [alice]);
+  expect(databaseAccount.want(person!, realmOf(world.config))).toMatchObject({
+    presence: 'present',
+    locked: true,
+  });
+});
+
+test('is no admin, and not counted as one', async () => {
+  expect(await findPerson(intake, 'alice', world.config.admin)).toMatchObject({ admin: false });
+  const last = { requestedBy: 'steward', person: 'steward' };
+  expect(await ask('maintainer.remove', { ...last, tool: 'admin' })).toBe('ADMIN_TOOL');
+  expect(await ask('access.revoke', { ...last, reason: 'x' })).toBe('ADMIN_TOOL');
+});
+
+test('is given no access, and may ask for nothing', async () => {
+  expect(await ask('access.grant', { requestedBy: 'steward', person: 'bob' })).toBe(
+    'PERSON_SUSPENDED',
+  );
+  expect(await ask('tool.update', { requestedBy: 'alice', tool: 'bridgebot', title: 'x' })).toBe(
+    'PERSON_SUSPENDED',
+  );
+  expect(await ask('key.add', { requestedBy: 'alice', person: 'alice', key: OTHER_KEY })).toBe(
+    'PERSON_SUSPENDED',
+  );
+  expect(
+    await ask('maintainer.add', { requestedBy: 'steward', tool: 'admin', person: 'bob' }),
+  ).toBe('PERSON_SUSPENDED');
+});
