@@ -17,7 +17,8 @@ import type { MeasuredRealm } from './realm.ts';
 const TRIGGERS = [
   ['events', 'events_number'],
   ['database_verifiers', 'database_verifiers_raise'],
-  ['convergence', 'convergence_notify'],
+  ['convergence', 'convergence_made'],
+  ['convergence', 'convergence_changed'],
 ] as const;
 
 export async function fillPostgres(
