@@ -48,6 +48,20 @@ describe('the directory role', () => {
     ['a person with the display name of another', () => person('eve', uid + 5, 500, 'Alice'), 19],
     ['a tool group with a number below the range', () => group('tools.eve', 27), 19],
     ['a tool group with the number of another', () => group('tools.eve', toolId), 19],
+    [
+      'a person with the name of another as well',
+      () => `${person('eve', uid + 5)}uid: alice\n`,
+      19,
+    ],
+    ['a tool account that is root', () => toolAccount('tools.eve', 0, toolId + 5), 19],
+    ['a tool account with a number of the people', () => toolAccount('tools.eve', uid + 5), 19],
+    ['a tool account in the group of root', () => toolAccount('tools.eve', toolId + 5, 0), 19],
+    [
+      'a tool account in the group of root, by another cn',
+      () => toolAccount('tools.eve', toolId + 5, 0, 'eve'),
+      50,
+    ],
+    ['a tool account outside the realm', () => toolAccount('docker', toolId + 5), 50],
     ['a group outside the realm', () => group('docker', toolId + 5), 50],
     ['a rule for another tool than its name says', () => rule('tools.eve', 'tools.bridge'), 19],
     ['a rule that names no account, and so means root', () => rule('tools.eve', undefined), 19],
@@ -206,6 +220,21 @@ gidNumber: ${gid}
 homeDirectory: /home/${name}
 mail: ${name}@example.org
 sshPublicKey: ssh-ed25519 AAAA
+`;
+}
+
+function toolAccount(name: string, number: number, gid = number, cn = name): string {
+  return `dn: uid=${name},ou=people,${GROUPS}
+changetype: add
+objectClass: person
+objectClass: posixAccount
+objectClass: shadowAccount
+uid: ${name}
+cn: ${cn}
+sn: ${name}
+uidNumber: ${number}
+gidNumber: ${gid}
+homeDirectory: /data/project/eve
 `;
 }
 
