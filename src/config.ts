@@ -73,7 +73,7 @@ const schema = z
     ids: z.strictObject({
       people: z.array(idRange).min(1),
       tools: z.array(idRange).min(1),
-      realmGid: z.int().min(1).default(500),
+      realmGid: z.int().min(1).max(65_533).default(500),
     }),
     files: z.strictObject({
       root: z.union([z.literal(''), absolutePath]).default(''),

@@ -50,7 +50,7 @@ const title = z
   .trim()
   .min(1)
   .max(200)
-  .regex(/^\P{C}+$/u, 'a title is one line of printable characters')
+  .regex(/^[^\p{C}\p{Zl}\p{Zp}]+$/u, 'a title is one line of printable characters')
   .describe('what the tool is, in one line');
 const key = z.string().min(1).max(20_000).describe('one line: a public SSH key as in a .pub file');
 const maintainers = z
@@ -91,7 +91,7 @@ export const REQUEST_SCHEMAS = {
     label: z
       .string()
       .max(255)
-      .regex(/^\P{C}*$/u, 'a label is printable')
+      .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'a label is printable')
       .optional()
       .describe('what people call the key; its comment by default'),
     expiresAt: z.iso.datetime({ offset: true }).optional().describe('when the key ends, RFC 3339'),
