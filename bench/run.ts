@@ -46,6 +46,8 @@ const interrupted = new Promise<never>((_, reject) => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => reject(new Error(`ended by ${signal}`)));
   }
+  // whoever reads has gone: `npm run bench -- chain | head`
+  process.stdout.on('error', () => reject(new Error('nobody reads this')));
 });
 interrupted.catch(() => {});
 
