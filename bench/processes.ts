@@ -1,6 +1,7 @@
 /** What processes have used: CPU and memory, from /proc (proc_pid_stat(5), proc_pid_status(5)). */
 import { readFileSync, readdirSync } from 'node:fs';
 import { runningPid, type Server } from '../dev/servers/daemon.ts';
+import { statFields } from '../dev/servers/processes.ts';
 
 /** USER_HZ is 100 on every architecture that Node is built for here. */
 const TICKS_PER_SECOND = 100;
@@ -38,16 +39,6 @@ export function serverPid(server: Server): number {
 function statusKib(pid: number, field: string): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
-}
-
-/** From the third field on: the second is a name in brackets that may hold anything. */
-function statFields(pid: number): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return undefined;
-  }
 }
 
 function descendants(pid: number): number[] {

@@ -6,7 +6,6 @@
  * wait for the disk together; each is told when that is committed. Where PostgreSQL is lost, jobs in
  * hand go back into the queue, and nothing is taken until the lock is held again.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Config } from '../src/config.ts';
 import {
@@ -26,7 +25,8 @@ import {
   type Verdict,
 } from '../src/requests/verdict.ts';
 import { syncRanges } from '../src/store/ids.ts';
-import { INTAKE_LOCK, openLocked, sqlState, transact } from '../src/store/postgres.ts';
+import { INTAKE_LOCK, sqlState, transact } from '../src/store/postgres.ts';
+import { startLocked, untilAborted } from './locked.ts';
 import type { Worker } from './loop.ts';
 
 /** Most requests that are decided in one transaction: what is urgent waits for one such. */
@@ -42,28 +42,13 @@ interface Waiting {
 }
 
 export function startIntake(config: Config, log: Log): Worker {
-  const closing = new AbortController();
   /** of jobs on which the program itself has failed, by their hash */
   const failures = new Map<string, number>();
-  const running = (async () => {
-    while (!closing.signal.aborted) {
-      try {
-        const client = await openLocked(config, 'intake', INTAKE_LOCK);
-        if (client !== undefined) await takeIn(client);
-      } catch (error) {
-        log.warn({ error: describeError(error) }, 'intake waits for PostgreSQL');
-      }
-      await sleep(500, undefined, { signal: closing.signal }).catch(() => {});
-    }
-  })();
+  return startLocked({ config, role: 'intake', lock: INTAKE_LOCK, log }, takeIn);
 
   /** Works as long as the locked connection lives. */
-  async function takeIn(client: pg.Client): Promise<void> {
-    const ended = new AbortController();
-    const end = () => ended.abort();
-    client.on('end', end);
-    client.on('error', end);
-    closing.signal.addEventListener('abort', end);
+  async function takeIn(client: pg.Client, held: AbortController): Promise<void> {
+    const end = () => held.abort();
     const waiting: Waiting[] = [];
     let busy = false;
 
@@ -76,7 +61,7 @@ export function startIntake(config: Config, log: Log): Worker {
         // one on which the program has failed is tried alone
         const batch = waiting.splice(0, failures.size === 0 ? BATCH : 1);
         try {
-          if (ended.signal.aborted) throw new PutBack();
+          if (held.signal.aborted) throw new PutBack();
           const verdicts = await transact(client, () => decide(batch));
           batch.forEach(({ job, resolve }, index) => {
             failures.delete(job.sha256.toString('hex'));
@@ -141,23 +126,10 @@ export function startIntake(config: Config, log: Log): Worker {
     try {
       await syncRanges(client, config);
       consumers.push(consume(REQUESTS_URGENT, true), consume(REQUESTS, false));
-      if (!ended.signal.aborted) {
-        await new Promise<void>((resolve) =>
-          ended.signal.addEventListener('abort', () => resolve()),
-        );
-      }
+      await untilAborted(held.signal);
     } finally {
       clearInterval(pulse);
-      closing.signal.removeEventListener('abort', end);
       await Promise.all(consumers.map((consumer) => consumer.close(3000)));
-      await client.end().catch(() => {});
     }
   }
-
-  return {
-    async close() {
-      closing.abort();
-      await running;
-    },
-  };
 }

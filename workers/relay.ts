@@ -5,17 +5,16 @@
  * connection breaks. One relay works at a time; a second one would do no harm.
  */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { adminOfPortal, type Config } from '../src/config.ts';
 import { openQueues } from '../src/edges/queue.ts';
-import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import { ROLES } from '../src/model/wanted.ts';
 import { doneEvents } from '../src/requests/done.ts';
 import { sealAudit } from '../src/store/audit.ts';
-import { openLocked, openPool, RELAY_LOCK } from '../src/store/postgres.ts';
+import { openPool, RELAY_LOCK } from '../src/store/postgres.ts';
 import * as store from '../src/store/relay.ts';
+import { startLocked, untilAborted } from './locked.ts';
 import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
@@ -31,28 +30,12 @@ const LOOK_MS = 2000;
 const BATCH = 250;
 
 export function startRelay(config: Config, log: Log): Worker {
-  const closing = new AbortController();
   const pool = openPool(config, 'relay', { max: 4, durable: false });
   const queues = openQueues(config.redis.url, randomUUID());
-  const running = (async () => {
-    while (!closing.signal.aborted) {
-      try {
-        const client = await openLocked(config, 'relay', RELAY_LOCK);
-        if (client !== undefined) await relay(client);
-      } catch (error) {
-        log.warn({ error: describeError(error) }, 'the relay has lost PostgreSQL, and tries again');
-      }
-      await sleep(500, undefined, { signal: closing.signal }).catch(() => {});
-    }
-  })();
+  const worker = startLocked({ config, role: 'relay', lock: RELAY_LOCK, log }, relay);
 
   /** Works as long as the locked connection lives. */
-  async function relay(client: pg.Client): Promise<void> {
-    const lost = new Promise<void>((resolve) => {
-      client.on('end', resolve);
-      client.on('error', () => resolve());
-      closing.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+  async function relay(client: pg.Client, held: AbortController): Promise<void> {
     const touched = new Set<number>();
     let all = true; // notices may have been missed before
     const settling = startLoop(
@@ -101,7 +84,7 @@ export function startRelay(config: Config, log: Log): Worker {
     const pulse = setInterval(() => {
       all = true;
       settling.wake();
-      client.query('SELECT 1').catch(() => void client.end().catch(() => {}));
+      client.query('SELECT 1').catch(() => held.abort());
     }, POLL_MS * 5);
     try {
       await client.query('LISTEN chamberlain');
@@ -111,11 +94,10 @@ export function startRelay(config: Config, log: Log): Worker {
       );
       await store.releaseAllLeases(pool);
       for (const loop of loops) loop.wake();
-      await lost;
+      await untilAborted(held.signal);
     } finally {
       clearInterval(pulse);
       await Promise.all(loops.map((loop) => loop.close()));
-      await client.end().catch(() => {});
     }
   }
 
@@ -191,8 +173,7 @@ export function startRelay(config: Config, log: Log): Worker {
 
   return {
     async close() {
-      closing.abort();
-      await running;
+      await worker.close();
       await Promise.all([pool.end(), queues.close()]);
     },
   };

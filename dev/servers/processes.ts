@@ -62,7 +62,7 @@ export function stateOf(pid: number): string | undefined {
 }
 
 /** /proc/<pid>/stat from its third field on: the second is a name in brackets that may hold anything. */
-function statFields(pid: number): string[] | undefined {
+export function statFields(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return text.slice(text.lastIndexOf(')') + 2).split(' ');

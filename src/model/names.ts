@@ -42,12 +42,6 @@ export function toolAccount(realm: string, name: ToolName | string): AccountName
   return `${realm}.${name}` as AccountName;
 }
 
-/** The tool name within `tools.<name>`, or undefined where the account is not a tool's. */
-export function toolNameOfAccount(realm: string, account: string): ToolName | undefined {
-  const prefix = `${realm}.`;
-  return account.startsWith(prefix) ? (account.slice(prefix.length) as ToolName) : undefined;
-}
-
 /**
  * The form in which two names are the same name: Unicode NFKC, lower case, inner white space as
  * one blank, none outside. As `caseIgnoreMatch` (RFC 4517 section 4.2.11) would have it, or
