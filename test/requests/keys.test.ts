@@ -1,37 +1,25 @@
 /** Keys from the request to the line that the directory is to hold: exact, whole, and each one person's. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Config } from '../../src/config.ts';
-import { readSigningKey, signToken } from '../../src/edges/token.ts';
 import { parseSshKey } from '../../src/model/ssh-key.ts';
 import type { WantedPerson } from '../../src/model/wanted.ts';
-import { found } from '../../src/requests/found.ts';
-import { checkJob, giveVerdict } from '../../src/requests/verdict.ts';
 import { putKey } from '../../src/store/keys.ts';
-import {
-  INTAKE_LOCK,
-  openLocked,
-  openPool,
-  type Pool,
-  transact,
-} from '../../src/store/postgres.ts';
+import { type Pool, transact } from '../../src/store/postgres.ts';
 import { readWanted } from '../../src/store/wanted.ts';
-import { openWorld, type World } from '../stack.ts';
+import { type FoundedRealm, openFoundedRealm } from './founded-realm.ts';
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
 const OTHER_KEY =
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
-let world: World;
+let realm: FoundedRealm;
+let world: FoundedRealm['world'];
 let owner: Pool;
-let intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
 const uids = new Map<string, number>();
 
 beforeAll(async () => {
-  world = await openWorld('keys', { needs: ['postgres'] });
-  owner = openPool(world.config, 'owner', { max: 2, durable: false });
-  await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
-  intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
+  realm = await openFoundedRealm('keys');
+  ({ world, owner } = realm);
   for (const shellName of ['alice', 'bob']) {
     await ask('person.create', {
       requestedBy: shellName,
@@ -45,11 +33,7 @@ beforeAll(async () => {
     uids.set(name, uid);
   }
 });
-afterAll(async () => {
-  await intake.end();
-  await owner.end();
-  await world.close();
-});
+afterAll(() => realm.close());
 
 /** The code of the refusal; undefined where it was accepted. */
 async function ask(
@@ -57,21 +41,8 @@ async function ask(
   rest: Record<string, unknown> & { requestedBy: string },
   config: Config = world.config,
 ): Promise<string | undefined> {
-  const now = new Date();
-  const token = await signToken(readSigningKey(world.portalKey), {
-    portal: 'portal',
-    realm: config.realm,
-    kid: config.portals[0]!.keys[0]!.kid,
-    jti: randomUUID(),
-    sub: rest.requestedBy,
-    request: { kind, ...rest },
-    now,
-  });
-  const job = await checkJob(config, { token }, now);
-  const verdict = await transact(intake, () =>
-    giveVerdict(intake, config, job, { urgentQueue: false, now }),
-  );
-  return verdict.code;
+  const { code } = await realm.ask({ kind, ...rest }, config);
+  return code;
 }
 
 async function linesOf(name: string): Promise<string[]> {
@@ -103,8 +74,8 @@ test('a key that is removed is wanted no more, and stays its holder’s', async 
   expect(await add('bob', KEY)).toBe('KEY_TAKEN');
   // not even by a statement that has not looked
   const { fingerprint } = keyOf(KEY);
-  await transact(intake, () =>
-    putKey(intake, {
+  await transact(realm.intake, () =>
+    putKey(realm.intake, {
       person: uids.get('bob')!,
       fingerprint,
       line: KEY,

@@ -2,57 +2,26 @@
  * Every kind raises what it changes: after each request the wants of all subjects and roles are
  * read again, and what differs from before must be due.
  */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { readSigningKey, signToken } from '../../src/edges/token.ts';
 import { REQUEST_KINDS } from '../../src/model/request.ts';
 import { ROLES } from '../../src/model/wanted.ts';
-import { found } from '../../src/requests/found.ts';
-import { checkJob, giveVerdict } from '../../src/requests/verdict.ts';
-import {
-  INTAKE_LOCK,
-  openLocked,
-  openPool,
-  type Pool,
-  transact,
-} from '../../src/store/postgres.ts';
+import { type Pool } from '../../src/store/postgres.ts';
 import { readSubjects, readWanted } from '../../src/store/wanted.ts';
-import { openWorld, type World } from '../stack.ts';
+import { type FoundedRealm, openFoundedRealm, type Wish } from './founded-realm.ts';
 
-let world: World;
+let realm: FoundedRealm;
 let owner: Pool;
-let intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
 
 beforeAll(async () => {
-  world = await openWorld('raises', { needs: ['postgres'] });
-  owner = openPool(world.config, 'owner', { max: 2, durable: false });
-  await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
-  intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
+  realm = await openFoundedRealm('raises');
+  ({ owner } = realm);
 });
-afterAll(async () => {
-  await intake.end();
-  await owner.end();
-  await world.close();
-});
+afterAll(() => realm.close());
 
 const KEY_1 = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
-async function ask(request: Record<string, unknown>): Promise<void> {
-  const token = await signToken(readSigningKey(world.portalKey), {
-    portal: 'portal',
-    realm: world.config.realm,
-    kid: world.config.portals[0]!.keys[0]!.kid,
-    jti: randomUUID(),
-    sub: request['requestedBy'] as string,
-    request,
-    now: new Date(),
-  });
-  const now = new Date();
-  const job = await checkJob(world.config, { token }, now);
-  const verdict = await transact(intake, () =>
-    giveVerdict(intake, world.config, job, { urgentQueue: false, now }),
-  );
-  expect(verdict).toEqual({ verdict: 'accepted' });
+async function ask(request: Wish): Promise<void> {
+  expect(await realm.ask(request)).toEqual({ verdict: 'accepted' });
 }
 
 async function readEverything(): Promise<Map<string, string>> {
@@ -77,7 +46,7 @@ async function raised(): Promise<Map<string, string>> {
 }
 
 /** Of each kind at least one, each on the ground that those before have laid. */
-const REQUESTS: Record<string, unknown>[] = [
+const REQUESTS: Wish[] = [
   {
     kind: 'person.create',
     requestedBy: 'alice',
@@ -134,9 +103,9 @@ test('no want changes without a raise', async () => {
       return raisedBefore.get(key) === raisedAfter.get(key);
     });
     // homes do not look at membership once there was one
-    const harmless = request['kind'] === 'access.revoke' ? / homes$/ : /^$/;
-    expect([request['kind'], unraised.filter((key) => !harmless.test(key))]).toEqual([
-      request['kind'],
+    const harmless = request.kind === 'access.revoke' ? / homes$/ : /^$/;
+    expect([request.kind, unraised.filter((key) => !harmless.test(key))]).toEqual([
+      request.kind,
       [],
     ]);
   }

@@ -1,41 +1,29 @@
 /** One who is suspended gets in by no door: what each role wants, and what intake lets be asked. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { realmOf } from '../../src/config.ts';
-import { readSigningKey, signToken } from '../../src/edges/token.ts';
 import type { WantedPerson, WantedTool } from '../../src/model/wanted.ts';
-import { found } from '../../src/requests/found.ts';
-import { checkJob, giveVerdict } from '../../src/requests/verdict.ts';
 import { findPerson } from '../../src/store/people.ts';
-import {
-  INTAKE_LOCK,
-  openLocked,
-  openPool,
-  type Pool,
-  transact,
-} from '../../src/store/postgres.ts';
+import { type Pool } from '../../src/store/postgres.ts';
 import { readWanted } from '../../src/store/wanted.ts';
 import { databaseAccount } from '../../src/targets/database-account.ts';
 import { realmMembership } from '../../src/targets/realm-membership.ts';
 import { sshKeys } from '../../src/targets/ssh-keys.ts';
 import { unixAccount } from '../../src/targets/unix-account.ts';
-import { openWorld, type World } from '../stack.ts';
+import { type FoundedRealm, openFoundedRealm } from './founded-realm.ts';
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
 const OTHER_KEY =
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
-let world: World;
+let realm: FoundedRealm;
+let world: FoundedRealm['world'];
 let owner: Pool;
-let intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
 let alice: number;
 let bridgebot: number;
 
 beforeAll(async () => {
-  world = await openWorld('suspended', { needs: ['postgres'] });
-  owner = openPool(world.config, 'owner', { max: 2, durable: false });
-  await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
-  intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
+  realm = await openFoundedRealm('suspended');
+  ({ world, owner } = realm);
   const steps: [string, string, Record<string, unknown>][] = [
     ...['alice', 'bob'].map((shellName): [string, string, Record<string, unknown>] => [
       'person.create',
@@ -57,41 +45,24 @@ beforeAll(async () => {
   ({ alice, bridgebot } = rows[0] as { alice: number; bridgebot: number });
   await owner.query(`UPDATE people SET state = 'suspended' WHERE shell_name IN ('alice', 'bob')`);
 });
-afterAll(async () => {
-  await intake.end();
-  await owner.end();
-  await world.close();
-});
+afterAll(() => realm.close());
 
 /** The code of the refusal; undefined where it was accepted. */
 async function ask(
   kind: string,
   rest: Record<string, unknown> & { requestedBy: string },
 ): Promise<string | undefined> {
-  const now = new Date();
-  const token = await signToken(readSigningKey(world.portalKey), {
-    portal: 'portal',
-    realm: world.config.realm,
-    kid: world.config.portals[0]!.keys[0]!.kid,
-    jti: randomUUID(),
-    sub: rest.requestedBy,
-    request: { kind, ...rest },
-    now,
-  });
-  const job = await checkJob(world.config, { token }, now);
-  const verdict = await transact(intake, () =>
-    giveVerdict(intake, world.config, job, { urgentQueue: false, now }),
-  );
-  return verdict.code;
+  const { code } = await realm.ask({ kind, ...rest });
+  return code;
 }
 
 test('has no keys, no open account and no access in the directory', async () => {
-  const realm = realmOf(world.config);
+  const settings = realmOf(world.config);
   const [person] = (await readWanted(owner, 'directory', [alice])) as [WantedPerson];
   expect(person.realmMember).toBe(true);
-  expect(sshKeys.want(person, realm).attributes['sshPublicKey']).toEqual([]);
-  expect(realmMembership.want(person, realm).present).toBe(false);
-  expect(unixAccount.want(person, realm).attributes['pwdAccountLockedTime']).toHaveLength(1);
+  expect(sshKeys.want(person, settings).attributes['sshPublicKey']).toEqual([]);
+  expect(realmMembership.want(person, settings).present).toBe(false);
+  expect(unixAccount.want(person, settings).attributes['pwdAccountLockedTime']).toHaveLength(1);
 });
 
 test('is in no group', async () => {
@@ -108,7 +79,9 @@ test('has a database account that is locked', async () => {
 });
 
 test('is no admin, and not counted as one', async () => {
-  expect(await findPerson(intake, 'alice', world.config.admin)).toMatchObject({ admin: false });
+  expect(await findPerson(realm.intake, 'alice', world.config.admin)).toMatchObject({
+    admin: false,
+  });
   const last = { requestedBy: 'steward', person: 'steward' };
   expect(await ask('maintainer.remove', { ...last, tool: 'admin' })).toBe('ADMIN_TOOL');
   expect(await ask('access.revoke', { ...last, reason: 'x' })).toBe('ADMIN_TOOL');

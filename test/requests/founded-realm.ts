@@ -1,0 +1,59 @@
+/** A founded realm whose intake is played by the test: each request gets its verdict at once. */
+import { randomUUID } from 'node:crypto';
+import type { Config } from '../../src/config.ts';
+import { readSigningKey, signToken } from '../../src/edges/token.ts';
+import { found } from '../../src/requests/found.ts';
+import { checkJob, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
+import {
+  INTAKE_LOCK,
+  openLocked,
+  openPool,
+  type Pool,
+  transact,
+} from '../../src/store/postgres.ts';
+import { openWorld, type World } from '../stack.ts';
+
+/** A request as a person would write it down. */
+export type Wish = { kind: string; requestedBy: string } & Record<string, unknown>;
+
+export interface FoundedRealm {
+  world: World;
+  owner: Pool;
+  /** intake's own connection */
+  intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
+  /** Signs as the portal `portal`, approved by who asks, and gives the verdict. */
+  ask(request: Wish, config?: Config): Promise<Verdict>;
+  close(): Promise<void>;
+}
+
+/** Needs PostgreSQL alone. `steward` is the admin. */
+export async function openFoundedRealm(name: string): Promise<FoundedRealm> {
+  const world = await openWorld(name, { needs: ['postgres'] });
+  const owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
+  const intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
+  return {
+    world,
+    owner,
+    intake,
+    async ask(request, config = world.config) {
+      const now = new Date();
+      const token = await signToken(readSigningKey(world.portalKey), {
+        portal: 'portal',
+        realm: config.realm,
+        kid: config.portals[0]!.keys[0]!.kid,
+        jti: randomUUID(),
+        sub: request.requestedBy,
+        request,
+        now,
+      });
+      const job = await checkJob(config, { token }, now);
+      return transact(intake, () => giveVerdict(intake, config, job, { urgentQueue: false, now }));
+    },
+    async close() {
+      await intake.end();
+      await owner.end();
+      await world.close();
+    },
+  };
+}
