@@ -4,21 +4,18 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parse } from 'yaml';
 import { z } from 'zod';
+import {
+  absolutePath,
+  fingerprints,
+  idRange,
+  ldapUri,
+  loadYaml,
+  unixName,
+} from './config-values.ts';
 import { ChamberlainError } from './errors.ts';
 import type { Realm } from './model/wanted.ts';
 import { REQUEST_KINDS } from './model/request.ts';
-
-const absolutePath = z.string().startsWith('/');
-const unixName = z.string().regex(/^[a-z][a-z0-9-]{0,15}$/);
-const idRange = z.strictObject({
-  first: z.int().min(1),
-  last: z
-    .int()
-    .min(1)
-    .max(2 ** 31 - 2),
-});
 
 const databaseServer = z
   .strictObject({
@@ -61,12 +58,7 @@ const schema = z
     }),
     redis: z.strictObject({ url: z.string().regex(/^rediss?:\/\//) }),
     ldap: z.strictObject({
-      uri: z
-        .string()
-        .regex(
-          /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
-          'is ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
-        ),
+      uri: ldapUri,
       base: z.string().min(1),
       caFile: absolutePath.optional(),
     }),
@@ -90,8 +82,12 @@ const schema = z
       servers: z.array(databaseServer).min(1),
     }),
     keys: z
-      .strictObject({ maxPerPerson: z.int().min(1).default(50) })
-      .default({ maxPerPerson: 50 }),
+      .strictObject({
+        maxPerPerson: z.int().min(1).default(50),
+        /** fingerprints that are refused beyond those that are shipped */
+        knownBad: fingerprints,
+      })
+      .prefault({}),
     portals: z.array(portal).min(1),
   })
   .superRefine((config, context) => {
@@ -110,22 +106,7 @@ export type Portal = Config['portals'][number];
 
 /** Reads and checks the file. Throws CONFIG_INVALID, naming each line that is wrong. */
 export function loadConfig(path: string): Config {
-  let document: unknown;
-  try {
-    document = parse(readFileSync(path, 'utf8'));
-  } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `reading the configuration ${path}`, { cause });
-  }
-  const result = schema.safeParse(document);
-  if (!result.success) {
-    throw new ChamberlainError(
-      'CONFIG_INVALID',
-      `reading the configuration ${path}: ${result.error.issues
-        .map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`)
-        .join('; ')}`,
-    );
-  }
-  return deepFreeze(result.data);
+  return deepFreeze(loadYaml(path, schema));
 }
 
 /** The secret of an account: the file `<server>-<account>` of the secrets folder, without line end. */

@@ -38,7 +38,17 @@ const MAY_IMPORT: Record<string, { from: string[]; packages: string[]; because: 
     packages: [],
     because: 'a verdict is given from our PostgreSQL alone',
   },
-  'config.ts': { from: ['model'], packages: ['yaml', 'zod'], because: 'read once, by all' },
+  'login-host': {
+    from: ['model', 'edges', 'config-values.ts', 'log.ts'],
+    packages: ['zod'],
+    because: 'a login host knows the directory alone: no PostgreSQL, no queue',
+  },
+  'config.ts': {
+    from: ['model', 'config-values.ts'],
+    packages: ['zod'],
+    because: 'read once, by all',
+  },
+  'config-values.ts': { from: [], packages: ['yaml', 'zod'], because: 'what configurations share' },
   'log.ts': { from: [], packages: ['pino'], because: 'used by all' },
   'errors.ts': { from: [], packages: [], because: 'used by all' },
 };

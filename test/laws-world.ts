@@ -238,11 +238,10 @@ export async function wantKey(owner: Pool, person: number): Promise<string> {
     .digest();
   const blob = Buffer.concat([Buffer.from('0000000b7373682d6564323535313900000020', 'hex'), bytes]);
   const fingerprint = `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
-  await owner.query('INSERT INTO ssh_keys (person, fingerprint, line) VALUES ($1, $2, $3)', [
-    person,
-    fingerprint,
-    `ssh-ed25519 ${blob.toString('base64')}`,
-  ]);
+  await owner.query(
+    'INSERT INTO ssh_keys (person, fingerprint, line, label) VALUES ($1, $2, $3, $4)',
+    [person, fingerprint, `ssh-ed25519 ${blob.toString('base64')}`, `Laptop ${made}`],
+  );
   return fingerprint;
 }
 

@@ -234,8 +234,16 @@ delete: mail
 -
 replace: loginShell
 loginShell: /bin/zsh
+-
+add: description
+description: grows beans
 `),
     ),
+  ],
+  [
+    'labels of keys changed',
+    ['directory'],
+    asPerson(({ uid }) => sql('UPDATE ssh_keys SET label = upper(label) WHERE person = $1', uid)),
   ],
   [
     'a home loosened and folders lost',

@@ -12,15 +12,16 @@ export const DIRECTORY: RoleParts<DirectoryEyes> = {
   role: 'directory',
   targets: TARGETS.directory,
   concurrency: 4,
-  openEyes: (config) => openDirectoryEyes(settings(config, 'directory-eyes')),
-  openHands: (config) => openDirectoryHands(settings(config, 'directory')),
+  openEyes: (config) => openDirectoryEyes(directorySettings(config, 'directory-eyes')),
+  openHands: (config) => openDirectoryHands(directorySettings(config, 'directory')),
   async lookAround(eyes, pool, realm) {
     for await (const seen of lookForForeign(eyes, realm)) await rememberForeign(pool, seen);
   },
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
 };
 
-function settings(config: Config, account: 'directory' | 'directory-eyes') {
+/** How the directory is reached as one of the role's two accounts. */
+export function directorySettings(config: Config, account: 'directory' | 'directory-eyes') {
   return {
     uri: config.ldap.uri,
     base: config.ldap.base,

@@ -6,13 +6,15 @@ import { DIRECTORY } from './directory.ts';
 import { HOMES } from './homes.ts';
 import { startIntake } from './intake.ts';
 import type { Worker } from './loop.ts';
+import { startMarker } from './marker.ts';
 import { startRelay } from './relay.ts';
 import { startRole } from './role.ts';
 
 const START: Record<string, (config: Config, log: Log) => Worker> = {
   intake: startIntake,
   relay: startRelay,
-  directory: (config, log) => startRole(DIRECTORY, config, log),
+  directory: (config, log) =>
+    together([startRole(DIRECTORY, config, log), startMarker(config, log)]),
   homes: (config, log) => startRole(HOMES, config, log),
   databases: (config, log) => startRole(DATABASES, config, log),
 };
@@ -20,15 +22,18 @@ const START: Record<string, (config: Config, log: Log) => Worker> = {
 /** What `chamberlain work` can be told to do. */
 export const WORK_ROLES = Object.keys(START);
 
-/** Starts the workers of these roles; closing finishes what is in hand. */
-export async function startWork(
-  config: Config,
-  { roles, log }: { roles: readonly string[]; log: Log },
-): Promise<Worker> {
-  const workers = roles.map((role) => (START[role] as (typeof START)[string])(config, log));
+function together(workers: readonly Worker[]): Worker {
   return {
     async close() {
       await Promise.all(workers.map((worker) => worker.close()));
     },
   };
+}
+
+/** Starts the workers of these roles; closing finishes what is in hand. */
+export async function startWork(
+  config: Config,
+  { roles, log }: { roles: readonly string[]; log: Log },
+): Promise<Worker> {
+  return together(roles.map((role) => (START[role] as (typeof START)[string])(config, log)));
 }

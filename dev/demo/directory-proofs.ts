@@ -1,4 +1,5 @@
 /** Proves with ldapsearch what the requests have made in the directory. */
+import { createHash } from 'node:crypto';
 import type { Numbers } from './numbers.ts';
 import { searchDirectory, type StackEnvironment } from './outside.ts';
 import { attempt, chapter, check, checkSame, remark } from './telling.ts';
@@ -14,7 +15,7 @@ export async function proveDirectory(env: StackEnvironment, numbers: Numbers): P
   const [key = ''] = (alice?.lines ?? []).filter((line) => line.startsWith('sshPublicKey: '));
   await proveEntry(
     env,
-    'alice: a person, the new address, one key left',
+    'alice: a person, the new address, one key left, and its label',
     `uid=alice,${people}`,
     `objectClass: inetOrgPerson
      objectClass: ldapPublicKey
@@ -28,7 +29,8 @@ export async function proveDirectory(env: StackEnvironment, numbers: Numbers): P
      homeDirectory: /home/alice
      loginShell: /bin/bash
      mail: alice@example.net
-     ${key}`,
+     ${key}
+     description: ${fingerprintOf(key)} alice@laptop`,
   );
   check(
     'her key is one canonical line, without its comment',
@@ -99,6 +101,12 @@ async function proveTool(
      sudoOption: !authenticate
      sudoRunAsUser: tools.${name}`,
   );
+}
+
+/** As ssh-keygen -l prints it, of a line `sshPublicKey: type base64`. */
+function fingerprintOf(line: string): string {
+  const blob = Buffer.from(line.split(' ')[2] ?? '', 'base64');
+  return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
 }
 
 /** An entry has these lines, and no others. */

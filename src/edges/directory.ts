@@ -7,21 +7,17 @@
  * the next survey sees).
  */
 import { ChamberlainError, type Code } from '../errors.ts';
-import type { Action, EntryRef, Place } from '../plan/action.ts';
+import type { Action, Place } from '../plan/action.ts';
 import {
-  placePath,
   PLACES,
   readableRef,
-  splitRef,
-  type AnyRef,
   type DirectoryEntry,
   type DirectoryEyes,
   type DirectoryQuery,
 } from '../targets/directory-eyes.ts';
-import { parseDn, readDnsOf } from './dn.ts';
+import { namesOf, type Names } from './directory-names.ts';
 import {
   type LdapSearch,
-  formatDn,
   openLdapPool,
   resultCodeOf,
   type LdapChange,
@@ -211,9 +207,13 @@ const VERBS = {
 
 type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
 
-/** Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. */
+/**
+ * Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `tell` writes
+ * the marker, which login hosts read (src/model/marker.ts).
+ */
 export function openDirectoryHands(settings: DirectorySettings): {
   do(action: Action): Promise<void>;
+  tell(marker: string): Promise<void>;
   close(): Promise<void>;
 } {
   const { uri, caFile, password, realm } = settings;
@@ -232,6 +232,14 @@ export function openDirectoryHands(settings: DirectorySettings): {
         throw new ChamberlainError(failureOf(action, cause), message, { cause });
       }
     },
+    tell: (marker) =>
+      pool.run((ldap) =>
+        ldap.modify(
+          names.marker,
+          [{ operation: 'replace', attribute: 'description', values: [Buffer.from(marker)] }],
+          [['cn', Buffer.from('chamberlain')]],
+        ),
+      ),
     close: pool.close,
   };
 }
@@ -275,58 +283,4 @@ function failureOf(action: DirectoryAction, error: unknown): Code {
   if (code === undefined) return 'BACKEND_UNAVAILABLE';
   const stale: readonly number[] = VERBS[action.verb].stale;
   return stale.includes(code) ? 'STEP_STALE' : 'STEP_FAILED';
-}
-
-// ---------------------------------------------------------------- names and values
-
-/** Attributes whose values are DNs; targets know them as references. */
-const DN_VALUED = new Set(['member', 'pwdPolicySubentry']);
-/** How a value that is no UTF-8 stands in `Attributes` (and text that begins like this): in hex. */
-const BYTES = 'bytes:';
-
-interface Names {
-  account(name: string): string;
-  place(place: Place): string;
-  dn(ref: AnyRef): string;
-  /** The reference of an entry, and of a DN as a value. */
-  entry(dn: string): AnyRef;
-  value(dn: string): AnyRef;
-  toDirectory(attribute: string, value: string): Buffer;
-  fromDirectory(attribute: string, value: string | Buffer): string;
-}
-
-function namesOf(base: string, realm: string): Names {
-  const suffix = parseDn(base);
-  if (suffix === undefined)
-    throw new ChamberlainError('CONFIG_INVALID', `reading ldap.base ${base}`);
-  const above = suffix.map(({ attribute, value }) => [attribute, value] as const);
-  const below = (path: readonly (readonly [string, string])[]) => formatDn([...path, ...above]);
-  const { entry, value: readValue } = readDnsOf(suffix, realm);
-  const dnOf = (ref: AnyRef): string => {
-    if (ref.startsWith('dn:')) return ref.slice('dn:'.length);
-    const { place, attribute, name } = splitRef(ref as EntryRef);
-    return below([[attribute, name], ...placePath(place, realm)]);
-  };
-  return {
-    account: (name) =>
-      below([
-        ['cn', name],
-        ['ou', 'chamberlain'],
-      ]),
-    place: (place) => below(placePath(place, realm)),
-    dn: dnOf,
-    entry,
-    value: readValue,
-    toDirectory(attribute, value) {
-      if (DN_VALUED.has(attribute)) return Buffer.from(dnOf(value as AnyRef));
-      if (value.startsWith(BYTES)) return Buffer.from(value.slice(BYTES.length), 'hex');
-      return Buffer.from(value);
-    },
-    fromDirectory(attribute, value) {
-      if (typeof value !== 'string' || value.startsWith(BYTES)) {
-        return BYTES + Buffer.from(value).toString('hex');
-      }
-      return DN_VALUED.has(attribute) ? readValue(value) : value;
-    },
-  };
 }

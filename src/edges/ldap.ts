@@ -40,7 +40,9 @@ export interface LdapSearch {
   scope: 'base' | 'one' | 'sub';
   /** the entry has one of these values; without it, every entry */
   any?: readonly (readonly [attribute: string, value: Buffer])[];
-  /** without `any`: the entry has this attribute, by default objectClass, which all have */
+  /** without `any`: the entry was written at or after this change sequence number */
+  since?: string;
+  /** without `any` and `since`: the entry has this attribute, by default objectClass, which all have */
   present?: string;
   attributes: readonly string[];
 }
@@ -52,7 +54,7 @@ export interface LdapEntry {
 }
 
 export interface LdapChange {
-  operation: 'add' | 'delete';
+  operation: 'add' | 'delete' | 'replace';
   attribute: string;
   values: Buffer[];
 }
@@ -189,17 +191,21 @@ function operationsOn(client: ldapts.Client): LdapConnection {
 function optionsOf({
   scope,
   any,
+  since,
   present = 'objectClass',
   attributes,
 }: LdapSearch): ldapts.SearchOptions {
-  return {
-    scope,
-    filter:
-      any === undefined
-        ? new ldapts.PresenceFilter({ attribute: present })
-        : new ldapts.OrFilter({ filters: equalities(any) }),
-    attributes: [...attributes],
-  };
+  return { scope, filter: filterOf(any, since, present), attributes: [...attributes] };
+}
+
+function filterOf(
+  any: LdapSearch['any'],
+  since: string | undefined,
+  present: string,
+): ldapts.Filter {
+  if (any !== undefined) return new ldapts.OrFilter({ filters: equalities(any) });
+  if (since === undefined) return new ldapts.PresenceFilter({ attribute: present });
+  return new ldapts.GreaterThanEqualsFilter({ attribute: 'entryCSN', value: since });
 }
 
 function equalities(pairs: LdapExpectation): ldapts.EqualityFilter[] {

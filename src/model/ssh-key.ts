@@ -133,7 +133,7 @@ function parseLine(line: string, moreKnownBad: ReadonlySet<string>): SshKeyVerdi
   }
   const { bits } = verdict;
   if (!isReadBySshpk(type, blob)) return malformed(`The key cannot be read. ${ADVICE}`);
-  const label = comment.trim();
+  const label = trimBlanks(comment);
   if (Array.from(label).length > MAX_COMMENT_LENGTH) {
     return refused(
       'KEY_COMMENT',

@@ -17,10 +17,13 @@ export interface WantedCredentials {
   recorded: { epoch: number; verifier: string } | undefined;
 }
 
-/** One key as it goes into the directory: `options type base64`, canonical, no comment. */
+/** One key as it goes into the directory. */
 export interface WantedKey {
+  /** `options type base64`, canonical, no comment */
   line: string;
   fingerprint: string;
+  /** what people call it; '' where they gave it no name */
+  label: string;
 }
 
 export interface WantedPerson {

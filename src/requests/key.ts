@@ -63,7 +63,7 @@ export async function addKeyTo(
   person: { uid: number; account: string },
   wish: { key: string; label?: string | undefined; expiresAt?: string | undefined },
 ): Promise<{ fingerprint: string; label: string }> {
-  const key = parseOrRefuse(wish.key);
+  const key = parseOrRefuse(wish.key, new Set(config.keys.knownBad));
   if (wish.expiresAt !== undefined && Date.parse(wish.expiresAt) <= now.getTime()) {
     refuse('REQUEST_INVALID', 'expiresAt lies in the past. Name a time to come, or none.');
   }
@@ -101,8 +101,8 @@ export async function addKeyTo(
   return { fingerprint: key.fingerprint, label };
 }
 
-function parseOrRefuse(text: string) {
-  const result = parseSshKey(text);
+function parseOrRefuse(text: string, knownBad?: ReadonlySet<string>) {
+  const result = parseSshKey(text, knownBad);
   if (!result.ok) refuse(result.code, result.sentence);
   return result.key;
 }

@@ -13,7 +13,7 @@ const TOOL = `SELECT t.uid, t.name, t.account, t.state`;
 
 // A key ends in the directory when it ends here: sshd itself reads `expiry-time`.
 const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
-  coalesce((SELECT jsonb_agg(jsonb_build_object('fingerprint', k.fingerprint, 'line',
+  coalesce((SELECT jsonb_agg(jsonb_build_object('fingerprint', k.fingerprint, 'label', k.label, 'line',
       array_to_string(k.options || CASE WHEN k.expires_at IS NULL THEN '{}'::text[] ELSE
         ARRAY['expiry-time="' || to_char(k.expires_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS') || 'Z"'] END,
       ',') || CASE WHEN k.options = '{}' AND k.expires_at IS NULL THEN '' ELSE ' ' END || k.line)

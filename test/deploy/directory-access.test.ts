@@ -134,6 +134,15 @@ describe('the directory role', () => {
     expect(await change('directory', ldif)).toBe(50);
   });
 
+  test('replaces the label of a key by one that the directory takes for the same', async () => {
+    const relabelled = modify(
+      `uid=alice,${PEOPLE}`,
+      ['delete', 'description', 'SHA256:AAAA laptop'],
+      ['add', 'description', 'SHA256:AAAA Laptop'],
+    );
+    expect(await change('directory', relabelled)).toBe(0);
+  });
+
   test('locks an account and unlocks it, so that it can and cannot bind', async () => {
     const carol = `uid=carol,${PEOPLE}`;
     const locked = modify(
@@ -156,8 +165,10 @@ describe('the directory role', () => {
 
 describe('the accounts that only read', () => {
   test.each(['directory-eyes', 'keys-agent', 'sssd'] as const)('%s writes nothing', async (who) => {
-    const key = modify(`uid=alice,${PEOPLE}`, ['replace', 'sshPublicKey', 'x']);
-    expect(await change(who, key)).toBe(50);
+    for (const attribute of ['sshPublicKey', 'description']) {
+      const replaced = modify(`uid=alice,${PEOPLE}`, ['replace', attribute, 'x']);
+      expect(await change(who, replaced)).toBe(50);
+    }
     expect(await change(who, person('eve', uid + 5))).toBe(50);
     expect(await change(who, `dn: uid=alice,${PEOPLE}\nchangetype: delete\n`)).toBe(50);
     const marker = modify(`cn=chamberlain,${BASE}`, ['replace', 'description', 'people=0']);
@@ -167,10 +178,13 @@ describe('the accounts that only read', () => {
   test('each sees of a person what it needs', async () => {
     const seen = async (who: Account): Promise<string[]> => {
       const { out } = await search(who, `uid=alice,${PEOPLE}`, ['*']);
-      return ['mail', 'sshPublicKey', 'uidNumber'].filter((name) => out.includes(`\n${name}: `));
+      const names = ['description', 'mail', 'sshPublicKey', 'uidNumber'];
+      return names.filter((name) => out.includes(`\n${name}: `));
     };
-    expect(await seen('directory-eyes')).toEqual(['mail', 'sshPublicKey', 'uidNumber']);
-    expect(await seen('keys-agent')).toEqual(['sshPublicKey', 'uidNumber']);
+    const all = ['description', 'mail', 'sshPublicKey', 'uidNumber'];
+    expect(await seen('directory')).toEqual(all);
+    expect(await seen('directory-eyes')).toEqual(all);
+    expect(await seen('keys-agent')).toEqual(['description', 'sshPublicKey', 'uidNumber']);
     expect(await seen('sssd')).toEqual(['uidNumber']);
   });
 
@@ -220,6 +234,7 @@ gidNumber: ${gid}
 homeDirectory: /home/${name}
 mail: ${name}@example.org
 sshPublicKey: ssh-ed25519 AAAA
+description: SHA256:AAAA laptop
 `;
 }
 

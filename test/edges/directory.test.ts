@@ -166,7 +166,7 @@ describe('the directory’s targets, through eyes and hands', () => {
   });
 
   test('make entries in the shape of the realm', async () => {
-    const key = { line: OTHER_KEY, fingerprint: '' };
+    const key = { line: OTHER_KEY, fingerprint: '', label: '' };
     await converge(
       person({ displayName: 'Ünder, Älice', keys: [key] }),
       bot({ state: 'disabled' }),

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Config } from '../../src/config.ts';
 import { parseSshKey } from '../../src/model/ssh-key.ts';
-import type { WantedPerson } from '../../src/model/wanted.ts';
+import type { WantedKey, WantedPerson } from '../../src/model/wanted.ts';
 import { putKey } from '../../src/store/keys.ts';
 import { type Pool, transact } from '../../src/store/postgres.ts';
 import { readWanted } from '../../src/store/wanted.ts';
@@ -45,10 +45,12 @@ async function ask(
   return code;
 }
 
-async function linesOf(name: string): Promise<string[]> {
+async function keysOf(name: string): Promise<WantedKey[]> {
   const [person] = await readWanted(owner, 'directory', [uids.get(name)!]);
-  return ((person as WantedPerson).keys ?? []).map(({ line }) => line);
+  return (person as WantedPerson).keys ?? [];
 }
+const linesOf = async (name: string) => (await keysOf(name)).map(({ line }) => line);
+const labelsOf = async (name: string) => (await keysOf(name)).map(({ label }) => label);
 
 const add = (name: string, key: string, rest: Record<string, unknown> = {}, config?: Config) =>
   ask('key.add', { requestedBy: name, person: name, key, ...rest }, config);
@@ -120,12 +122,37 @@ test('a fingerprint that differs in case is another', async () => {
 });
 
 test('nobody has more keys than are allowed, and removed ones do not count', async () => {
-  const config = { ...world.config, keys: { maxPerPerson: 1 } };
+  const config = { ...world.config, keys: { ...world.config.keys, maxPerPerson: 1 } };
   expect(await add('bob', OTHER_KEY, {}, config)).toBeUndefined();
   await owner.query('DELETE FROM ssh_keys WHERE fingerprint = $1', [keyOf(KEY).fingerprint]);
   expect(await add('bob', KEY, {}, config)).toBe('KEY_TOO_MANY');
   expect(await remove('bob', OTHER_KEY)).toBeUndefined();
   expect(await add('bob', KEY, {}, config)).toBeUndefined();
+  await remove('bob', KEY);
+});
+
+test('a key that the configuration knows as bad is nobody’s, by either way in', async () => {
+  const keys = { ...world.config.keys, knownBad: [keyOf(OTHER_KEY).fingerprint] };
+  const config = { ...world.config, keys };
+  expect(await add('bob', `restrict ${OTHER_KEY}`, {}, config)).toBe('KEY_KNOWN_BAD');
+  const eve = { shellName: 'eve', displayName: 'Eve', email: 'eve@example.org', key: OTHER_KEY };
+  expect(await ask('person.create', { requestedBy: 'eve', ...eve }, config)).toBe('KEY_KNOWN_BAD');
+  // one that became known after it was taken can be removed
+  expect(await add('bob', OTHER_KEY)).toBeUndefined();
+  expect(
+    await ask('key.remove', { requestedBy: 'bob', person: 'bob', key: OTHER_KEY }, config),
+  ).toBeUndefined();
+});
+
+test('what people call a key comes with it: the label that was given, or the comment', async () => {
+  await add('bob', `${KEY} my laptop`);
+  expect(await labelsOf('bob')).toEqual(['my laptop']);
+  await remove('bob', KEY);
+  await add('bob', `${KEY} my laptop`, { label: 'the old one' });
+  expect(await labelsOf('bob')).toEqual(['the old one']);
+  await remove('bob', KEY);
+  await add('bob', KEY);
+  expect(await labelsOf('bob')).toEqual(['']);
   await remove('bob', KEY);
 });
 

@@ -109,6 +109,7 @@ describe('people', () => {
       loginShell: ['/bin/bash'],
       mail: ['alice@example.org'],
       sshPublicKey: [key.split(' ').slice(0, 2).join(' ')],
+      description: [expect.stringMatching(/^SHA256:[A-Za-z0-9+/]{43} alice@laptop$/)],
     });
     expect(existsSync(homeOf(world, { person: 'alice' }))).toBe(false);
     expect((await readAccounts(world, 'tools')).has(`u${uid}`)).toBe(false);

@@ -47,17 +47,19 @@ export async function addForeignEntry(world: World, ldif: string): Promise<void>
   await changeDirectory(world, 'ldapadd', ldif);
 }
 
-/** Runs ldapadd or ldapmodify as the directory's administrator. */
+/** Runs ldapadd or ldapmodify as the directory's administrator; `control` as for its option -e. */
 export async function changeDirectory(
   world: World,
   tool: 'ldapadd' | 'ldapmodify',
   ldif: string,
+  control?: string,
 ): Promise<void> {
   const file = join(world.dir, `change-${process.hrtime.bigint()}.ldif`);
   writeFileSync(file, ldif);
   await run(tool, [
     ...['-x', '-H', world.config.ldap.uri, '-f', file],
     ...['-D', world.ldapAdmin.dn, '-y', join(world.config.secrets, 'ldap-admin')],
+    ...(control === undefined ? [] : ['-e', control]),
   ]);
 }
 

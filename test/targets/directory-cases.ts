@@ -29,7 +29,7 @@ export function person(changes: Partial<WantedPerson> = {}): WantedPerson {
     everAdmitted: true,
     displayName: 'Alice Under',
     email: 'alice@example.org',
-    keys: [{ line: KEY, fingerprint: 'SHA256:a' }],
+    keys: [{ line: KEY, fingerprint: 'SHA256:a', label: '' }],
     ...changes,
   };
 }

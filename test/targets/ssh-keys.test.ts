@@ -4,16 +4,30 @@ import { sshKeys } from '../../src/targets/ssh-keys.ts';
 import { entry, KEY, linesOf, OTHER_KEY, person, REALM } from './directory-cases.ts';
 
 const ALICE = 'uid=alice,ou=people';
-const have = (keys: string[], uidNumber = '1003') =>
-  entry('people/uid=alice', { uid: ['alice'], uidNumber: [uidNumber], sshPublicKey: keys });
+const have = (keys: string[], uidNumber = '1003', description: string[] = []) =>
+  entry('people/uid=alice', {
+    uid: ['alice'],
+    uidNumber: [uidNumber],
+    sshPublicKey: keys,
+    description,
+  });
 const planned = (changes: Parameters<typeof person>[0], found: DirectoryEntry | undefined) => {
-  const wanted = person(changes);
+  const wanted = person({ keys: both.slice(0, 1), ...changes });
   return sshKeys.plan(sshKeys.want(wanted, REALM), found, wanted);
 };
+const [PRINT, OTHER_PRINT] = [`SHA256:${'a'.repeat(43)}`, `SHA256:${'b'.repeat(43)}`];
 const both = [
-  { line: KEY, fingerprint: 'SHA256:a' },
-  { line: OTHER_KEY, fingerprint: 'SHA256:b' },
+  { line: KEY, fingerprint: PRINT, label: '' },
+  { line: OTHER_KEY, fingerprint: OTHER_PRINT, label: '' },
 ];
+const labelled = (label: string) => ({ keys: [{ line: KEY, fingerprint: PRINT, label }] });
+/** a label as a plan shows it: by both its ends */
+const shown = (label: string) => {
+  const text = `${PRINT} ${label}`;
+  return text.length <= 60 ? text : `${text.slice(0, 28)}…${text.slice(-16)}`;
+};
+
+const labelHave = (label: string) => have([KEY], '1003', [`${PRINT} ${label}`]);
 
 describe('ssh-keys', () => {
   test.each<[string, Parameters<typeof person>[0], DirectoryEntry | undefined, string[]]>([
@@ -77,6 +91,51 @@ describe('ssh-keys', () => {
     ],
     ['touches no account that is not ours', {}, have([OTHER_KEY], '7'), []],
     ['keeps the keys of a person who is no realm member', { realmMember: false }, have([KEY]), []],
+    [
+      'adds a key and its label in one modify',
+      labelled('laptop'),
+      undefined,
+      [`change ${ALICE}: sshPublicKey +${KEY}; description +${shown('laptop')}`],
+    ],
+    ['leaves a label that is as it should be', labelled('laptop'), labelHave('laptop'), []],
+    ['cuts the blanks around a label', labelled(' my  laptop '), labelHave('my  laptop'), []],
+    ['writes no label of blanks', labelled('  '), have([KEY]), []],
+    [
+      'changes a label that differs in its letters’ case alone',
+      labelled('Laptop'),
+      labelHave('laptop'),
+      [`change ${ALICE}: description ${shown('laptop')} → ${shown('Laptop')}`],
+    ],
+    [
+      'takes a key away by itself, and then its label: nothing about a label may keep a key',
+      { keys: [] },
+      labelHave('laptop'),
+      [`revoke ${ALICE}: sshPublicKey −${KEY}`, `change ${ALICE}: description −${shown('laptop')}`],
+    ],
+    [
+      'takes the labels of a suspended person',
+      { ...labelled('laptop'), state: 'suspended' },
+      labelHave('laptop'),
+      [`revoke ${ALICE}: sshPublicKey −${KEY}`, `change ${ALICE}: description −${shown('laptop')}`],
+    ],
+    [
+      'leaves the labels of a deleted person to who deletes the account',
+      { ...labelled('laptop'), state: 'deleted' },
+      labelHave('laptop'),
+      [`revoke ${ALICE}: sshPublicKey −${KEY}`],
+    ],
+    [
+      'takes the label of a key that is not wanted',
+      {},
+      have([KEY], '1003', [`${OTHER_PRINT} old`]),
+      [`change ${ALICE}: description −${OTHER_PRINT} old`],
+    ],
+    [
+      'leaves descriptions that are no labels',
+      {},
+      have([KEY], '1003', ['SHA256:short x', PRINT, `x ${PRINT} y`, 'bytes:ff']),
+      [],
+    ],
   ])('%s', (_, changes, found, lines) => {
     expect(linesOf(planned(changes, found))).toEqual(lines);
   });

@@ -1,0 +1,48 @@
+/** Kinds of values that the configurations share. */
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { ChamberlainError } from './errors.ts';
+
+export const absolutePath = z.string().startsWith('/');
+export const unixName = z.string().regex(/^[a-z][a-z0-9-]{0,15}$/);
+
+export const idRange = z.strictObject({
+  first: z.int().min(1),
+  last: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 2),
+});
+export type IdRange = z.infer<typeof idRange>;
+
+export const ldapUri = z
+  .string()
+  .regex(
+    /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
+    'is ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
+  );
+
+/** Of SSH keys, as `ssh-keygen -l` prints them. */
+export const fingerprints = z
+  .array(z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'is a fingerprint: SHA256:…'))
+  .default([]);
+
+/** Reads a YAML file and checks it. Throws CONFIG_INVALID, naming each line that is wrong. */
+export function loadYaml<T>(path: string, schema: z.ZodType<T>): T {
+  let document: unknown;
+  try {
+    document = parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', `reading the configuration ${path}`, { cause });
+  }
+  const result = schema.safeParse(document);
+  if (result.success) return result.data;
+  const issues = result.error.issues.map(
+    (issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`,
+  );
+  throw new ChamberlainError(
+    'CONFIG_INVALID',
+    `reading the configuration ${path}: ${issues.join('; ')}`,
+  );
+}

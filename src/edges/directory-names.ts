@@ -1,0 +1,64 @@
+/** The directory's names and values: DNs from references and back, for whoever reads or writes it. */
+import { ChamberlainError } from '../errors.ts';
+import type { EntryRef, Place } from '../plan/action.ts';
+import { placePath, splitRef, type AnyRef } from '../targets/directory-eyes.ts';
+import { parseDn, readDnsOf } from './dn.ts';
+import { formatDn } from './ldap.ts';
+
+/** Attributes whose values are DNs; targets know them as references. */
+const DN_VALUED = new Set(['member', 'pwdPolicySubentry']);
+/** How a value that is no UTF-8 stands in `Attributes` (and text that begins like this): in hex. */
+const BYTES = 'bytes:';
+
+/** The names of one realm's directory. */
+export interface Names {
+  /** What a worker or login host binds as. */
+  account(name: string): string;
+  /** The entry by which the directory role tells login hosts how things stand. */
+  marker: string;
+  place(place: Place): string;
+  dn(ref: AnyRef): string;
+  /** The reference of an entry, and of a DN as a value. */
+  entry(dn: string): AnyRef;
+  value(dn: string): AnyRef;
+  toDirectory(attribute: string, value: string): Buffer;
+  fromDirectory(attribute: string, value: string | Buffer): string;
+}
+
+/** Throws CONFIG_INVALID where the base is no DN. */
+export function namesOf(base: string, realm: string): Names {
+  const suffix = parseDn(base);
+  if (suffix === undefined)
+    throw new ChamberlainError('CONFIG_INVALID', `reading ldap.base ${base}`);
+  const above = suffix.map(({ attribute, value }) => [attribute, value] as const);
+  const below = (path: readonly (readonly [string, string])[]) => formatDn([...path, ...above]);
+  const { entry, value: readValue } = readDnsOf(suffix, realm);
+  const dnOf = (ref: AnyRef): string => {
+    if (ref.startsWith('dn:')) return ref.slice('dn:'.length);
+    const { place, attribute, name } = splitRef(ref as EntryRef);
+    return below([[attribute, name], ...placePath(place, realm)]);
+  };
+  return {
+    account: (name) =>
+      below([
+        ['cn', name],
+        ['ou', 'chamberlain'],
+      ]),
+    marker: below([['cn', 'chamberlain']]),
+    place: (place) => below(placePath(place, realm)),
+    dn: dnOf,
+    entry,
+    value: readValue,
+    toDirectory(attribute, value) {
+      if (DN_VALUED.has(attribute)) return Buffer.from(dnOf(value as AnyRef));
+      if (value.startsWith(BYTES)) return Buffer.from(value.slice(BYTES.length), 'hex');
+      return Buffer.from(value);
+    },
+    fromDirectory(attribute, value) {
+      if (typeof value !== 'string' || value.startsWith(BYTES)) {
+        return BYTES + Buffer.from(value).toString('hex');
+      }
+      return DN_VALUED.has(attribute) ? readValue(value) : value;
+    },
+  };
+}

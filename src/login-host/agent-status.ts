@@ -1,0 +1,85 @@
+/** What the agent says of itself, in a file that `keys-agent status` reads. */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ChamberlainError } from '../errors.ts';
+import type { Refusal } from './judge.ts';
+
+/** Times are in milliseconds since the epoch. */
+export interface AgentStatus {
+  pid: number;
+  startedAt: number;
+  /** when this was written */
+  at: number;
+  /** what is read of the directory is whole and of now */
+  trusted: boolean;
+  /** since when it is not, and why */
+  since?: number;
+  why?: string;
+  /** when it last was */
+  trustedAt?: number;
+  server: string;
+  offlineLimitSeconds: number;
+  /** when the first, and the last, key file ends if nothing is heard from now on */
+  lasts?: { first: number; last: number };
+  people: number;
+  files: number;
+  /** what was not taken: no more than the first 1,000 */
+  refusals: Refusal[];
+  refusalsInAll: number;
+  /** what the root helper could not do */
+  helper?: string;
+}
+
+const FILE = 'status.json';
+
+export function writeStatus(folder: string, status: AgentStatus): void {
+  replaceFile(join(folder, FILE), JSON.stringify(status));
+}
+
+/** Throws BACKEND_UNREADABLE where no agent has ever left one, or it may not be read. */
+export function readStatus(folder: string): AgentStatus {
+  try {
+    return JSON.parse(readFileSync(join(folder, FILE), 'utf8')) as AgentStatus;
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${join(folder, FILE)}`, { cause });
+  }
+}
+
+/** What the agent must still know after a restart. */
+export interface AgentState {
+  /** of each server of the directory, the last change that was seen */
+  csns: Record<string, string>;
+  /** the highest time that this host's clock has shown */
+  clock: number;
+}
+
+const STATE_FILE = 'state.json';
+
+export function writeState(folder: string, state: AgentState): void {
+  replaceFile(join(folder, STATE_FILE), JSON.stringify(state));
+}
+
+/**
+ * The state of before; an empty one where there was none. Throws CONFIG_INVALID where it cannot be
+ * read: to go on without it would be to believe any older copy of the directory.
+ */
+export function readState(folder: string): AgentState {
+  const path = join(folder, STATE_FILE);
+  try {
+    const state = JSON.parse(readFileSync(path, 'utf8')) as AgentState;
+    if (typeof state.clock === 'number' && typeof state.csns === 'object') return state;
+    throw new Error('it has another form');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return { csns: {}, clock: 0 };
+    throw new ChamberlainError(
+      'CONFIG_INVALID',
+      `reading ${path} (it may be deleted if the directory is known to be the right one)`,
+      { cause },
+    );
+  }
+}
+
+function replaceFile(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text, { mode: 0o640 });
+  renameSync(`${path}.new`, path);
+}

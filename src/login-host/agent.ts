@@ -1,0 +1,328 @@
+/**
+ * The keys agent: follows the directory, and keeps one key file for each person who may log in.
+ *
+ * Four times a second it asks for the suffix's contextCSN; when that has moved, for what has changed.
+ * Every minute it compares the names of all people, and so finds who is no more. What it has read is
+ * believed as src/login-host/trust.ts says; what it then does to files stands in roll.ts.
+ *
+ * Beside that it tells the root helper which names the name service must forget, whose sessions end,
+ * and the list of all accounts. sshd needs none of that: should the helper be away, keys go on.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  openLoginDirectory,
+  type LoginDirectory,
+  type SeenEntry,
+} from '../edges/login-directory.ts';
+import { openLoginHelper } from '../edges/login-helper.ts';
+import { describeError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { parseMarker, type Marker } from '../model/marker.ts';
+import { readState, writeState, writeStatus } from './agent-status.ts';
+import type { LoginHostConfig } from './config.ts';
+import { startErrands } from './errands.ts';
+import type { Ground } from './judge.ts';
+import { openKeyFolder } from './key-folder.ts';
+import { openRoll, type JudgedEntry } from './roll.ts';
+import { openToolAccounts } from './tool-accounts.ts';
+import { changesFrom, olderThan, parseCsns, shortness, staleness, type Csns } from './trust.ts';
+
+const LOOK_MS = 250;
+const COMPARE_MS = 60_000;
+/** After a compare whose answer was short. */
+const COMPARE_AGAIN_MS = 2000;
+/** Tools only for the list of accounts and for names to forget; their changes are followed anyway. */
+const COMPARE_TOOLS_MS = 600_000;
+const REPORT_MS = 5000;
+/** People whose lines are renewed at one look, so that a look never takes long. */
+const RENEW_AT_ONCE = 500;
+/** More changed entries than this are read page by page, with everything else. */
+const READ_BY_NAME = 2000;
+const MOST_REFUSALS_SHOWN = 1000;
+
+export interface Agent {
+  close(): Promise<void>;
+  /** rejects at a fault of the program itself */
+  ended: Promise<void>;
+}
+
+/** Starts it. Throws CONFIG_INVALID where the folders, or the password, are not as they must be. */
+export function startAgent(config: LoginHostConfig, log: Log): Agent {
+  const clock = Date.now;
+  const startedAt = clock();
+  const folder = openKeyFolder(config.keysFolder);
+  const kept = readState(config.stateFolder);
+  const tools = openToolAccounts();
+
+  let local = readLocal(config.passwdFile);
+  const ground = (): Ground => ({
+    config,
+    localNames: local.names,
+    localUids: local.uids,
+    knownBad: new Set(config.knownBadKeys),
+  });
+  const roll = openRoll(folder, {
+    limitMs: config.offlineLimitSeconds * 1000,
+    clock,
+    firstGround: ground(),
+  });
+  const errands = startErrands(
+    openLoginHelper(config.helperSocket),
+    () => [...roll.passwdLines(), ...tools.passwdLines()],
+    log,
+  );
+
+  let csns: Csns = kept.csns;
+  /** up to where changes have been taken; undefined before the first compare */
+  let followed: Csns | undefined;
+  let lastClock = kept.clock;
+  let marker: Marker | undefined;
+  let compareAt = 0;
+  let compareToolsAt = 0;
+  /** what was wrong with the last compare */
+  let compared: string | undefined = 'nothing has been read yet';
+  let distrust: { since: number; why: string } | undefined = {
+    since: startedAt,
+    why: 'nothing has been read yet',
+  };
+  let trustedAt: number | undefined;
+
+  // ------------------------------------------------------------ the directory, one server at a time
+  let server = 0;
+  let directory: LoginDirectory | undefined;
+  const open = (): LoginDirectory =>
+    (directory ??= openLoginDirectory({
+      uri: config.ldap.uris[server % config.ldap.uris.length] ?? '',
+      base: config.ldap.base,
+      realm: config.realm,
+      caFile: config.ldap.caFile,
+      password: readFileSync(config.ldap.passwordFile, 'utf8').replace(/\r?\n$/, ''),
+    }));
+  const turnAway = async (): Promise<void> => {
+    const before = directory;
+    directory = undefined;
+    server += 1;
+    await before?.close();
+  };
+
+  function judgeTrust(why: string | undefined): boolean {
+    const now = clock();
+    if (why === undefined) {
+      if (distrust !== undefined)
+        log.info({ people: roll.counts().people }, 'the directory is trusted');
+      distrust = undefined;
+      trustedAt = now;
+    } else if (distrust?.why !== why) {
+      // a number in the sentence that counts on does not make it another reason
+      if (distrust === undefined)
+        log.warn({ why }, 'the directory is not trusted: nothing is renewed');
+      distrust = { since: distrust?.since ?? now, why };
+    }
+    roll.trust(why === undefined, ground());
+    return why === undefined;
+  }
+
+  async function look(): Promise<void> {
+    const now = parseCsns(await open().contextCsns());
+    const older = olderThan(now, csns);
+    if (older !== undefined) {
+      judgeTrust(older);
+      await turnAway(); // another server may be further on
+      return;
+    }
+    const known = followed ?? csns;
+    if (followed === undefined || changesFrom(now, known) !== undefined) {
+      // its heartbeat moves the contextCSN too
+      marker = parseMarker((await open().marker()) ?? '');
+    }
+    if (rereadLocal()) followed = undefined; // everybody is judged anew
+    if (followed === undefined || clock() >= compareAt) await compare();
+    await follow(known, now);
+    followed = csns = now;
+    const trusted = judgeTrust(staleness(marker, clock(), lastClock) ?? compared);
+    lastClock = Math.max(lastClock, clock());
+    if (trusted) await renew();
+    if (compareToolsAt > 0) passOn();
+  }
+
+  /** Compares all tools now and then; at the start after the key files, which are what people wait for. */
+  async function lookAtTools(): Promise<void> {
+    if (clock() < compareToolsAt || followed === undefined) return;
+    errands.forget(await tools.takeAll(open().tools(), ground()));
+    errands.list();
+    compareToolsAt = clock() + COMPARE_TOOLS_MS;
+  }
+
+  /** Takes what was written since `known`. */
+  async function follow(known: Csns, now: Csns): Promise<void> {
+    const again = new Set(roll.suspect(marker?.overdue ?? []));
+    const from = changesFrom(now, known);
+    if (from !== undefined) {
+      const changed = await open().changedSince(from);
+      if (changed.realmGroup) {
+        for (const name of roll.admit(await open().realmMembers())) again.add(name);
+      }
+      for (const entry of changed.people) {
+        roll.take(roll.judge(entry));
+        if (entry.name !== undefined) again.delete(entry.name);
+      }
+      errands.forget(tools.take(changed.tools, ground()));
+      errands.forget(tools.takeRules(changed.sudoRules));
+      if (changed.tools.accounts.length > 0) errands.list();
+    }
+    await takeNamed([...again]);
+  }
+
+  /** Looks who is there; takes those that are new or changed, and the absence of all others. */
+  async function compare(): Promise<void> {
+    compareAt = clock() + COMPARE_AGAIN_MS;
+    const present = new Set<string>();
+    const changed = new Set<string>();
+    if (followed !== undefined) {
+      for await (const page of open().namesOfPeople()) {
+        for (const { name, values } of page) {
+          if (name === undefined) continue;
+          present.add(name);
+          if (roll.entryCsnOf(name) !== String(values('entryCSN')[0])) changed.add(name);
+        }
+      }
+    }
+    const members = await open().realmMembers();
+    let short: string | undefined;
+    if (followed === undefined || changed.size > READ_BY_NAME) {
+      const everyone: JudgedEntry[] = [];
+      for await (const page of open().people()) everyone.push(...page.map(roll.judge));
+      short = shortness(countOf(everyone), marker);
+      if (short === undefined) {
+        roll.trust(staleness(marker, clock(), lastClock) === undefined, ground());
+        roll.admit(members);
+        for (const entry of everyone) {
+          if (entry.name !== undefined) present.add(entry.name);
+          roll.take(entry);
+        }
+      }
+    } else {
+      for (const name of roll.admit(members)) changed.add(name);
+      await takeNamed([...changed]);
+      short = shortness(roll.counts(present), marker);
+    }
+    compared = short;
+    if (short !== undefined) return;
+    compareAt = clock() + COMPARE_MS;
+    if (staleness(marker, clock(), lastClock) === undefined) roll.takeAbsence(present);
+  }
+
+  async function takeNamed(names: readonly string[]): Promise<SeenEntry[]> {
+    const found = names.length === 0 ? [] : await open().peopleNamed(names);
+    for (const entry of found) roll.take(roll.judge(entry));
+    return found;
+  }
+
+  /** Writes anew the lines of some of those that are due, from what the directory says now. */
+  async function renew(): Promise<void> {
+    const due = roll.due(clock(), RENEW_AT_ONCE);
+    const found = await takeNamed(due);
+    if (found.length < due.length) compareAt = 0; // somebody is no more
+  }
+
+  function passOn(): void {
+    const { forget, end } = roll.consequences();
+    errands.end(end);
+    errands.forget(forget);
+    if (forget.length > 0) errands.list();
+  }
+
+  /** Whether the local accounts are others than before. */
+  function rereadLocal(): boolean {
+    const before = local;
+    local = readLocal(config.passwdFile, local);
+    return local !== before;
+  }
+
+  function report(): void {
+    const refusals = [...roll.refusals(), ...tools.refusals()];
+    const { people, files } = roll.counts();
+    const lasts = roll.lasting();
+    const helper = errands.trouble();
+    writeState(config.stateFolder, { csns, clock: lastClock });
+    writeStatus(config.stateFolder, {
+      pid: process.pid,
+      startedAt,
+      at: clock(),
+      trusted: distrust === undefined,
+      ...(distrust === undefined ? {} : distrust),
+      ...(trustedAt === undefined ? {} : { trustedAt }),
+      server: config.ldap.uris[server % config.ldap.uris.length] ?? '',
+      offlineLimitSeconds: config.offlineLimitSeconds,
+      ...(lasts === undefined ? {} : { lasts }),
+      people,
+      files,
+      refusals: refusals.slice(0, MOST_REFUSALS_SHOWN),
+      refusalsInAll: refusals.length,
+      ...(helper === undefined ? {} : { helper }),
+    });
+  }
+
+  const closing = new AbortController();
+  const running = (async () => {
+    let reported: { at: number; state: string } | undefined;
+    while (!closing.signal.aborted) {
+      try {
+        await look();
+        if (reported !== undefined) await lookAtTools();
+      } catch (error) {
+        judgeTrust(describeError(error));
+        passOn();
+        await turnAway();
+      }
+      const state = [distrust === undefined, errands.trouble(), roll.refusals().length].join(' ');
+      if (reported?.state !== state || clock() - reported.at >= REPORT_MS) {
+        reported = { at: clock(), state };
+        try {
+          report();
+        } catch (error) {
+          log.warn({ error: describeError(error) }, 'the status cannot be written');
+        }
+      }
+      await sleep(LOOK_MS, undefined, { signal: closing.signal }).catch(() => {});
+    }
+  })();
+
+  return {
+    async close() {
+      closing.abort();
+      await running;
+      await errands.close();
+      await directory?.close();
+    },
+    ended: running,
+  };
+}
+
+function countOf(entries: readonly JudgedEntry[]): { people: number; keyed: number } {
+  const counted = entries.filter(({ judged }) => judged.counts);
+  return { people: counted.length, keyed: counted.filter(({ judged }) => judged.keyed).length };
+}
+
+interface Local {
+  names: ReadonlySet<string>;
+  uids: ReadonlySet<number>;
+  /** of the file, as it was read */
+  version: string;
+}
+
+/** The accounts of the passwd file itself, without the name service; `before` where it has not changed. */
+function readLocal(file: string, before?: Local): Local {
+  const { mtimeMs, size, ino } = statSync(file);
+  const version = `${ino} ${size} ${mtimeMs}`;
+  if (version === before?.version) return before;
+  const fields = readFileSync(file, 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'));
+  return {
+    names: new Set(fields.map(([name = '']) => name)),
+    uids: new Set(fields.flatMap(([, , uid]) => (uid === undefined ? [] : Number(uid)))),
+    version,
+  };
+}

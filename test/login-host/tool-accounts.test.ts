@@ -1,0 +1,110 @@
+/** Which names the name service must forget after which change of a tool. */
+import { expect, test } from '@jest/globals';
+import type { SeenEntry, ToolEntries } from '../../src/edges/login-directory.ts';
+import type { Ground } from '../../src/login-host/judge.ts';
+import { openToolAccounts } from '../../src/login-host/tool-accounts.ts';
+
+const ground = {
+  config: {
+    realm: 'tools',
+    realmGid: 500,
+    ids: { people: [{ first: 1000, last: 1999 }], tools: [{ first: 50_000, last: 50_999 }] },
+    homes: { people: '/home', tools: '/data/project' },
+  },
+  localNames: new Set(['root']),
+  localUids: new Set([0, 50_007]),
+  knownBad: new Set<string>(),
+} as unknown as Ground;
+
+function entry(name: string, attributes: Record<string, string>): SeenEntry {
+  return { dn: `uid=${name}`, name, values: (attribute) => [attributes[attribute] ?? []].flat() };
+}
+
+function account(tool: string, uid: number, changes: Record<string, string> = {}): SeenEntry {
+  return entry(`tools.${tool}`, {
+    uid: `tools.${tool}`,
+    uidNumber: String(uid),
+    gidNumber: String(uid),
+    homeDirectory: `/data/project/${tool}`,
+    loginShell: '/bin/bash',
+    ...changes,
+  });
+}
+
+const group = (tool: string, ...memberNames: string[]) => ({
+  ...entry(`tools.${tool}`, {}),
+  memberNames,
+});
+const none: ToolEntries = { accounts: [], groups: [] };
+async function* pages(...all: ToolEntries[]): AsyncGenerator<ToolEntries> {
+  for (const page of all) yield await Promise.resolve(page);
+}
+
+test('a new tool: itself, and everybody in its group', () => {
+  const tools = openToolAccounts();
+  const forget = tools.take(
+    { accounts: [account('a', 50_001)], groups: [group('a', 'alice', 'tools.a')] },
+    ground,
+  );
+  expect(new Set(forget)).toEqual(new Set(['tools.a', 'alice']));
+  expect(tools.passwdLines()).toEqual(['tools.a:*:50001:50001::/data/project/a:/bin/bash']);
+});
+
+test('a changed group: the group, and who came or went', async () => {
+  const tools = openToolAccounts();
+  await tools.takeAll(
+    pages({ accounts: [], groups: [group('a', 'alice', 'bob', 'tools.a')] }),
+    ground,
+  );
+  const forget = tools.take({ ...none, groups: [group('a', 'alice', 'carol', 'tools.a')] }, ground);
+  expect(new Set(forget)).toEqual(new Set(['tools.a', 'bob', 'carol']));
+});
+
+test('a sudo rule: its tool', () => {
+  expect(openToolAccounts().takeRules([entry('runas-tools.a', {}), entry('other', {})])).toEqual([
+    'tools.a',
+  ]);
+});
+
+test('a compare finds what is gone, and only what differs', async () => {
+  const tools = openToolAccounts();
+  const both = {
+    accounts: [account('a', 50_001), account('b', 50_002)],
+    groups: [group('a', 'alice'), group('b', 'bob')],
+  };
+  await tools.takeAll(pages(both), ground);
+  expect(await tools.takeAll(pages(both), ground)).toEqual([]);
+  const one = { accounts: [account('a', 50_001)], groups: [group('a', 'alice')] };
+  expect(new Set(await tools.takeAll(pages(one), ground))).toEqual(new Set(['tools.b', 'bob']));
+  expect(tools.passwdLines()).toHaveLength(1);
+});
+
+test('a read that breaks off changes nothing', async () => {
+  const tools = openToolAccounts();
+  await tools.takeAll(pages({ accounts: [account('a', 50_001)], groups: [] }), ground);
+  async function* broken(): AsyncGenerator<ToolEntries> {
+    yield none;
+    await Promise.reject(new Error('the connection was lost'));
+  }
+  await expect(tools.takeAll(broken(), ground)).rejects.toThrow('lost');
+  expect(tools.passwdLines()).toHaveLength(1);
+});
+
+test.each([
+  ['root', account('x', 50_001, { uidNumber: '0', gidNumber: '0' })],
+  ['a number of the people', account('x', 1000)],
+  ['another group', account('x', 50_001, { gidNumber: '50002' })],
+  ['a home elsewhere', account('x', 50_001, { homeDirectory: '/root' })],
+  [
+    'a second line in its shell',
+    account('x', 50_001, { loginShell: '/bin/sh\nroot::0:0::/:/bin/sh' }),
+  ],
+  ['the uid of a local account', account('x', 50_007)],
+  ['another name', account('x', 50_001, { uid: 'root' })],
+  ['a name that is none', account('../x', 50_001)],
+])('an account with %s is in no list, and named', (_, hostile) => {
+  const tools = openToolAccounts();
+  tools.take({ accounts: [hostile, account('a', 50_003)], groups: [] }, ground);
+  expect(tools.passwdLines()).toEqual(['tools.a:*:50003:50003::/data/project/a:/bin/bash']);
+  expect(tools.refusals().map(({ entry: dn }) => dn)).toEqual([hostile.dn]);
+});
