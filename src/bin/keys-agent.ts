@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=4
+#!/usr/bin/env -S node --expose-gc --max-semi-space-size=2
 /** The keys agent of a login host, and what it says of itself. */
 import { Command, CommanderError } from 'commander';
 import { openLog } from '../log.ts';

@@ -23,7 +23,7 @@ const CONNECTIONS = 4;
 /** For the connection, its bind and its first look. */
 const OPEN_TIMEOUT_MS = 3000;
 const OPERATION_TIMEOUT_MS = 5000;
-const PAGE = 500;
+const PAGE = 100;
 
 export interface LdapSettings {
   uri: string;

@@ -67,6 +67,11 @@ const PERSON = [...NSS, ...LOCK, 'sshPublicKey', 'entryCSN'];
 const GROUP = ['cn', 'gidNumber', 'member'];
 /** Names in one filter: slapd tests every candidate against each. */
 const CHUNK = 16;
+/**
+ * What is read of an entry is garbage at once, 7 KB of it, but survives two scavenges: left alone, 50,000
+ * entries made the process 240 MiB large, and so, where it has --expose-gc, 130. 15 ms each time.
+ */
+const GC_EVERY_PAGES = 25;
 
 /** Opens nothing yet. */
 export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirectory {
@@ -214,7 +219,7 @@ async function* readablePages<T>(
 ): AsyncGenerator<T> {
   const pages = pool.stream((ldap) => ldap.pages(search));
   try {
-    for (;;) {
+    for (let count = 0; ; count += 1) {
       let page;
       try {
         page = await pages.next();
@@ -223,6 +228,7 @@ async function* readablePages<T>(
       }
       if (page.done === true) return;
       yield read(page.value);
+      if (count % GC_EVERY_PAGES === 0) globalThis.gc?.();
     }
   } finally {
     await pages.return(undefined);

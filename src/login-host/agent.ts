@@ -137,19 +137,23 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       marker = parseMarker((await open().marker()) ?? '');
     }
     if (rereadLocal()) followed = undefined; // everybody is judged anew
-    if (followed === undefined || clock() >= compareAt) await compare();
+    const isFirst = followed === undefined;
+    if (isFirst || clock() >= compareAt) await compare();
+    // what was first seen now is not news to the name service; what has changed since the last run is
+    if (isFirst) errands.end(roll.consequences().end);
     await follow(known, now);
     followed = csns = now;
     const trusted = judgeTrust(staleness(marker, clock(), lastClock) ?? compared);
     lastClock = Math.max(lastClock, clock());
     if (trusted) await renew();
-    if (compareToolsAt > 0) passOn();
+    passOn();
   }
 
   /** Compares all tools now and then; at the start after the key files, which are what people wait for. */
   async function lookAtTools(): Promise<void> {
     if (clock() < compareToolsAt || followed === undefined) return;
-    errands.forget(await tools.takeAll(open().tools(), ground()));
+    const forget = await tools.takeAll(open().tools(), ground());
+    if (compareToolsAt > 0) errands.forget(forget);
     errands.list();
     compareToolsAt = clock() + COMPARE_TOOLS_MS;
   }
@@ -166,6 +170,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       for (const entry of changed.people) {
         roll.take(roll.judge(entry));
         if (entry.name !== undefined) again.delete(entry.name);
+        if (followed === undefined && entry.name !== undefined) errands.forget([entry.name]);
       }
       errands.forget(tools.take(changed.tools, ground()));
       errands.forget(tools.takeRules(changed.sudoRules));

@@ -1,0 +1,165 @@
+/** Sets up this machine as a login host, or says what differs. HELP below is the manual. */
+import { parseArgs } from 'node:util';
+import { type Piece } from './pieces.ts';
+import { systemdRuns } from './services.ts';
+import { readValues, type Values } from './values.ts';
+import { wantedPieces } from './wanted.ts';
+
+const HELP = `Usage: install [--check [--json]] [OPTION…]
+
+Makes this machine (Debian 13; run it as root) a login host: people log in with the keys that are in the
+directory, become their tools, and take files. It may be run again at any time: what is as it should be is
+left alone, and what no option says stays as it was.
+
+  --check                       changes nothing; prints what differs, one line each
+  --json                        with --check: {"differences": [{"what": "…", "differs": "…"}]}
+  --ldap-uri URI                a server of the directory, ldaps://HOST (ldap:// and ldapi:// on this machine);
+                                several times: they are asked in this order
+  --base DN                     such as dc=example,dc=org
+  --ca FILE                     the certificates (PEM) that sign those of the servers, where the CA is your own;
+                                kept as /etc/chamberlain/ldap-ca.pem
+  --agent-password-file FILE    the password of cn=keys-agent,ou=chamberlain,BASE: one line;
+                                kept as /etc/chamberlain/secrets/ldap-keys-agent
+  --sssd-password-file FILE     the password of cn=sssd,ou=chamberlain,BASE;
+                                kept as /etc/chamberlain/secrets/ldap-sssd
+  --config FILE                 a login-host.yaml to begin with, by default the installed one,
+                                /etc/chamberlain/login-host.yaml. It holds what has no option: realm, realmGid, ids,
+                                homes, offlineLimitSeconds, knownBadKeys. Without one: the realm \`tools\`, gid 500,
+                                people 1000-49999 and 100000-499999, tools 50000-59999, 24 hours.
+
+The first time:
+
+  # /opt/chamberlain/deploy/login-host/install --ldap-uri ldaps://ldap.example.org --base dc=example,dc=org \\
+      --ca /root/ca.pem --agent-password-file /root/ldap-keys-agent --sssd-password-file /root/ldap-sssd
+
+Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of the local accounts:
+
+  # /opt/chamberlain/deploy/login-host/install --check
+  # /opt/chamberlain/deploy/login-host/install
+
+What it looks after: Debian packages; the accounts chamberlain-keys and chamberlain-lookup; /etc/chamberlain;
+/var/lib/chamberlain; programs in /usr/lib/chamberlain, become, take, chamberlain-whoami, keys-agent; sssd.conf;
+lines of nsswitch.conf and sudo.conf; sudoers.d/chamberlain; sshd_config.d/00-chamberlain.conf, and whether sshd
+heeds it; two services. Keys in a home, also root's, do not count after it: local accounts have theirs in
+/etc/ssh/authorized_keys.d/NAME. It refuses to begin where that would lock somebody out, and says what to do.
+
+Exit codes:
+  0  this machine is a login host (with --check: nothing differs)
+  1  something differs that only you can mend, or it failed: each in a line (with --check: something differs)
+  2  the command line, the configuration or a file that it names is wrong
+`;
+
+interface Difference {
+  readonly what: string;
+  readonly differs: string;
+}
+
+function main(): number {
+  const options = readOptions();
+  if (options === undefined) return 2;
+  if (options.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if (process.getuid?.() !== 0) return complain('run it as root', 2);
+  let values: Values;
+  try {
+    values = readValues(options.told);
+  } catch (error) {
+    return complain((error as Error).message, 2);
+  }
+  const pieces = wantedPieces(values);
+  return options.check ? check(pieces, options.json) : install(pieces);
+}
+
+function check(pieces: readonly Piece[], json: boolean): number {
+  const differences = pieces.flatMap(look);
+  if (json) print(JSON.stringify({ differences }));
+  else differences.forEach((difference) => print(line(difference)));
+  return differences.length === 0 ? 0 : 1;
+}
+
+function install(pieces: readonly Piece[]): number {
+  const refusals = pieces.filter(({ isCondition }) => isCondition).flatMap(look);
+  if (refusals.length > 0) {
+    refusals.forEach((refusal) => complain(line(refusal), 1));
+    return complain('nothing was changed', 1);
+  }
+  let changed = 0;
+  for (const piece of pieces) {
+    if (piece.mend === undefined) continue;
+    const [before] = look(piece);
+    if (before === undefined) continue;
+    try {
+      piece.mend();
+    } catch (error) {
+      return complain(`${piece.what}: ${(error as Error).message}`, 1);
+    }
+    changed += 1;
+    print(`changed: ${line(before)}`);
+  }
+  const left = pieces.flatMap(look);
+  left.forEach((difference) => complain(line(difference), 1));
+  if (changed === 0 && left.length === 0) print('nothing to do: this machine is a login host');
+  else if (changed > 0 && !systemdRuns()) {
+    print(
+      'systemd does not run here: start sssd, sshd, login-helper and keys-agent, or start them anew',
+    );
+  }
+  return left.length === 0 ? 0 : 1;
+}
+
+function look(piece: Piece): Difference[] {
+  const differs = piece.differs();
+  return differs === undefined ? [] : [{ what: piece.what, differs }];
+}
+
+function line({ what, differs }: Difference): string {
+  return `${what}: ${differs}`;
+}
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        check: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+        'ldap-uri': { type: 'string', multiple: true },
+        base: { type: 'string' },
+        ca: { type: 'string' },
+        'agent-password-file': { type: 'string' },
+        'sssd-password-file': { type: 'string' },
+        config: { type: 'string' },
+      },
+    });
+    if (values.json && !values.check) throw new Error('--json goes with --check');
+    const told = {
+      ldapUris: values['ldap-uri'],
+      base: values.base,
+      caFile: values.ca,
+      agentPasswordFile: values['agent-password-file'],
+      sssdPasswordFile: values['sssd-password-file'],
+      configFile: values.config,
+    };
+    return { check: values.check, json: values.json, help: values.help, told };
+  } catch (error) {
+    complain(`${(error as Error).message.split('\n')[0]} (--help says more)`, 2);
+    return undefined;
+  }
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+function complain(text: string, exit: number): number {
+  process.stderr.write(`install: ${text}\n`);
+  return exit;
+}
+
+try {
+  process.exitCode = main();
+} catch (error) {
+  process.exitCode = complain((error as Error).message, 1);
+}

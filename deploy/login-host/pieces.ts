@@ -1,0 +1,264 @@
+/**
+ * Kinds of things that `install` looks after. Each is looked at without a change, and made so in one step:
+ * a file is written beside its place and renamed, with owner and mode set before.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+  type Stats,
+} from 'node:fs';
+
+export interface Piece {
+  /** What a line about it begins with: a path, or a word. */
+  readonly what: string;
+  /** What is not as it should be, in words; undefined where nothing is. Changes nothing. */
+  differs(): string | undefined;
+  /** Makes it so. Where there is none, only an admin can. */
+  mend?(): void;
+  /** Nothing is changed while this differs. */
+  readonly isCondition?: boolean;
+}
+
+export interface Ownership {
+  readonly owner?: string;
+  readonly group?: string;
+  readonly mode: number;
+}
+
+export function folder(path: string, wanted: Ownership): Piece {
+  return {
+    what: path,
+    differs() {
+      const seen = lstatSync(path, { throwIfNoEntry: false });
+      if (seen === undefined) return 'is missing';
+      if (!seen.isDirectory()) return 'is no directory';
+      return describeOwnership(seen, wanted);
+    },
+    mend() {
+      if (lstatSync(path, { throwIfNoEntry: false }) === undefined) mkdirSync(path, 0o700);
+      const { uid, gid } = idsOf(wanted);
+      chownSync(path, uid, gid);
+      chmodSync(path, wanted.mode);
+    },
+  };
+}
+
+export interface FileOptions extends Ownership {
+  /** The whole text; from what stands there now (undefined: nothing), where that is kept in part. */
+  readonly contents: Buffer | string | ((standing: string | undefined) => string);
+  /** Never shown, not even in part. */
+  readonly isSecret?: boolean;
+  /** Modes that are as good: a service may set its own. */
+  readonly otherModes?: readonly number[];
+  /** Looks at the new file before it takes its place; throws where it will not do. */
+  readonly test?: (candidate: string) => void;
+}
+
+export function file(path: string, wanted: FileOptions): Piece {
+  const contents = (standing: Buffer | undefined): Buffer =>
+    Buffer.from(
+      typeof wanted.contents === 'function'
+        ? wanted.contents(standing?.toString('utf8'))
+        : wanted.contents,
+    );
+  return {
+    what: path,
+    differs() {
+      const seen = lstatSync(path, { throwIfNoEntry: false });
+      if (seen === undefined) return 'is missing';
+      if (!seen.isFile()) return 'is no regular file';
+      const standing = readFileSync(path);
+      const should = contents(standing);
+      if (!standing.equals(should)) {
+        return wanted.isSecret === true
+          ? 'holds something else'
+          : describeLines(String(standing), String(should));
+      }
+      const isOtherMode = wanted.otherModes?.includes(seen.mode & 0o7777) === true;
+      return describeOwnership(
+        seen,
+        isOtherMode ? { ...wanted, mode: seen.mode & 0o7777 } : wanted,
+      );
+    },
+    mend() {
+      const seen = lstatSync(path, { throwIfNoEntry: false });
+      const standing = seen?.isFile() === true ? readFileSync(path) : undefined;
+      const candidate = `${path}.new`; // no .conf at its end, and a dot: neither sshd nor sudo reads it
+      rmSync(candidate, { force: true });
+      try {
+        write(candidate, contents(standing), wanted);
+        wanted.test?.(candidate);
+        renameSync(candidate, path);
+      } finally {
+        rmSync(candidate, { force: true });
+      }
+    },
+  };
+}
+
+function write(path: string, contents: Buffer, wanted: Ownership): void {
+  const { uid, gid } = idsOf(wanted);
+  const to = openSync(path, 'wx', 0o600);
+  try {
+    writeSync(to, contents);
+    fchownSync(to, uid, gid);
+    fchmodSync(to, wanted.mode);
+    fsyncSync(to);
+  } finally {
+    closeSync(to);
+  }
+}
+
+const NO_SHELL = '/usr/sbin/nologin';
+
+/** A system account with a group of its own, which nobody logs in as. */
+export function account(name: string): Piece {
+  const find = (): LocalAccount | undefined => localAccounts().find((each) => each.name === name);
+  return {
+    what: `account ${name}`,
+    differs() {
+      const seen = find();
+      if (seen === undefined) return 'is missing';
+      if (seen.uid === 0) return 'is root';
+      if (idOfGroup(name) !== seen.gid) return 'has no group of its own';
+      return seen.shell === NO_SHELL ? undefined : `has the shell ${seen.shell}`;
+    },
+    mend() {
+      if (find() !== undefined) command('/usr/sbin/usermod', ['--shell', NO_SHELL, name]);
+      else {
+        command('/usr/sbin/useradd', [
+          ...['--system', '--user-group', '--no-create-home', '--home-dir', '/nonexistent'],
+          ...['--shell', NO_SHELL, name],
+        ]);
+      }
+    },
+  };
+}
+
+/** Debian packages. */
+export function packages(names: readonly string[]): Piece {
+  return {
+    what: 'packages',
+    differs() {
+      const { stdout } = spawnSync(
+        '/usr/bin/dpkg-query',
+        ['--show', '--showformat=${db:Status-Abbrev} ${Package}\n', ...names],
+        { encoding: 'utf8' },
+      );
+      const installed = new Set(
+        stdout.split('\n').flatMap((line) => /^.i\s+(\S+)/.exec(line)?.[1] ?? []),
+      );
+      const missing = names.filter((name) => !installed.has(name));
+      return missing.length === 0 ? undefined : `not installed: ${missing.join(' ')}`;
+    },
+    mend() {
+      const env = { DEBIAN_FRONTEND: 'noninteractive' };
+      command('/usr/bin/apt-get', ['-q', 'update'], env);
+      const options = ['-q', '-y', '-o', 'Dpkg::Options::=--force-confold'];
+      command(
+        '/usr/bin/apt-get',
+        [...options, 'install', '--no-install-recommends', ...names],
+        env,
+      );
+    },
+  };
+}
+
+/** Runs a program to its end; throws an error with what it said where that was not well. */
+export function command(
+  program: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): string {
+  const ended = spawnSync(program, args, {
+    encoding: 'utf8',
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  if (ended.error !== undefined) throw ended.error;
+  if (ended.status === 0) return ended.stdout;
+  const said = (ended.stderr.trim() || ended.stdout.trim()).split('\n').slice(-5).join('; ');
+  throw new Error(`${program} ${args.join(' ')}: ${said}`);
+}
+
+export interface LocalAccount {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly home: string;
+  readonly shell: string;
+}
+
+/** The accounts of /etc/passwd, and no others. */
+export function localAccounts(): LocalAccount[] {
+  return readFields('/etc/passwd').map(([name = '', , uid, gid, , home = '', shell = '']) => ({
+    ...{ name, uid: Number(uid), gid: Number(gid), home, shell },
+  }));
+}
+
+/** The groups of /etc/group. */
+export function localGroups(): { name: string; gid: number }[] {
+  return readFields('/etc/group').map(([name = '', , gid]) => ({ name, gid: Number(gid) }));
+}
+
+function readFields(path: string): string[][] {
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split(':'));
+}
+
+function idOfGroup(name: string): number | undefined {
+  return localGroups().find((each) => each.name === name)?.gid;
+}
+
+function idsOf({ owner = 'root', group = 'root' }: Ownership): { uid: number; gid: number } {
+  const uid = localAccounts().find(({ name }) => name === owner)?.uid;
+  const gid = idOfGroup(group);
+  if (uid === undefined || gid === undefined) throw new Error(`no account ${owner}:${group}`);
+  return { uid, gid };
+}
+
+function describeOwnership(seen: Stats, wanted: Ownership): string | undefined {
+  const { owner = 'root', group = 'root', mode } = wanted;
+  const uid = localAccounts().find(({ name }) => name === owner)?.uid;
+  if (seen.uid !== uid || seen.gid !== idOfGroup(group)) {
+    return `belongs to ${seen.uid}:${seen.gid}, not ${owner}:${group}`;
+  }
+  const has = seen.mode & 0o7777;
+  return has === mode ? undefined : `has the mode ${octal(has)}, not ${octal(mode)}`;
+}
+
+function octal(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
+}
+
+/** The first line that differs, from a little before where it does: the rest is for `diff`. */
+function describeLines(standing: string, should: string): string {
+  const has = standing.split('\n');
+  const wants = should.split('\n');
+  const first = wants.findIndex((line, index) => line !== has[index]);
+  const at = first === -1 ? wants.length : first;
+  const [seen, wanted] = [has[at], wants[at]];
+  let same = 0;
+  while (seen?.[same] !== undefined && seen[same] === wanted?.[same]) same += 1;
+  const from = Math.max(0, same - 30);
+  const show = (line: string | undefined): string => {
+    if (line === undefined) return 'missing';
+    const end = line.length > from + 90 ? '…' : '';
+    return `\`${from === 0 ? '' : '…'}${line.slice(from, from + 90)}${end}\``;
+  };
+  return `line ${at + 1} is ${show(seen)}, not ${show(wanted)}`;
+}

@@ -1,0 +1,136 @@
+/** What the installation of one login host is told: its configuration, the two passwords, the CA. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { parse, stringify } from 'yaml';
+import {
+  LOGIN_HOST_CONFIG,
+  loadLoginHostConfig,
+  type LoginHostConfig,
+} from '../../src/login-host/config.ts';
+
+/** Options of the command line that say something about the host. */
+export interface Told {
+  readonly ldapUris: readonly string[] | undefined;
+  readonly base: string | undefined;
+  readonly caFile: string | undefined;
+  readonly agentPasswordFile: string | undefined;
+  readonly sssdPasswordFile: string | undefined;
+  /** A login-host.yaml to begin with; the installed one by default. */
+  readonly configFile: string | undefined;
+}
+
+export interface Values {
+  readonly config: LoginHostConfig;
+  /** The text of login-host.yaml: as it stands where it says the same, so that comments stay. */
+  readonly configText: string;
+  readonly agentPassword: string;
+  readonly sssdPassword: string;
+  /** The certificates, where `--ca` names them; they are then kept in CA_FILE. */
+  readonly ca?: Buffer;
+}
+
+export const CA_FILE = '/etc/chamberlain/ldap-ca.pem';
+export const SSSD_PASSWORD_FILE = '/etc/chamberlain/secrets/ldap-sssd';
+
+const HEADER =
+  '# Of this login host. What stands here is kept: after a change of it, run `install` again.\n';
+
+/** As in Chamberlain's own example: a realm with other numbers says so in a file. */
+const DEFAULTS = {
+  realm: 'tools',
+  ids: {
+    people: [
+      { first: 1000, last: 49_999 },
+      { first: 100_000, last: 499_999 },
+    ],
+    tools: [{ first: 50_000, last: 59_999 }],
+  },
+};
+
+/**
+ * Puts together what was told, what is installed already and what is the default. Throws an error that says
+ * what is missing or wrong.
+ */
+export function readValues(told: Told): Values {
+  const installed = existsSync(LOGIN_HOST_CONFIG) ? LOGIN_HOST_CONFIG : undefined;
+  const from = told.configFile ?? installed;
+  const standing = from === undefined ? undefined : readFileSync(from, 'utf8');
+  const begun = asMapping(standing === undefined ? {} : parse(standing), from);
+  const document = {
+    ...DEFAULTS,
+    ...begun,
+    ldap: {
+      ...asMapping(begun['ldap'] ?? {}, from),
+      ...(told.ldapUris === undefined ? {} : { uris: told.ldapUris }),
+      ...(told.base === undefined ? {} : { base: told.base }),
+      ...(told.caFile === undefined ? {} : { caFile: CA_FILE }),
+    },
+  };
+  for (const [option, key] of [
+    ['--ldap-uri', 'uris'],
+    ['--base', 'base'],
+  ] as const) {
+    if (document.ldap[key] === undefined) throw new Error(`${option} is missing`);
+  }
+  const config = checkConfig(document);
+  if (!/^\w+=[\w. -]+(,\w+=[\w. -]+)*$/.test(config.ldap.base)) {
+    throw new Error(`not a base of plain names, such as dc=example,dc=org: ${config.ldap.base}`);
+  }
+  const isAsItStands =
+    standing !== undefined && isDeepStrictEqual(document, parse(standing) as unknown);
+  return {
+    config,
+    configText: isAsItStands ? standing : HEADER + stringify(document),
+    agentPassword: readPassword(
+      told.agentPasswordFile ?? config.ldap.passwordFile,
+      '--agent-password-file',
+    ),
+    sssdPassword: readPassword(told.sssdPasswordFile ?? SSSD_PASSWORD_FILE, '--sssd-password-file'),
+    ...(told.caFile === undefined ? {} : { ca: readCertificates(told.caFile) }),
+  };
+}
+
+function asMapping(value: unknown, file = 'the configuration'): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>;
+  }
+  throw new Error(`${file} does not hold what a login-host.yaml holds`);
+}
+
+/** By the one reader that there is, which reads files. */
+function checkConfig(document: unknown): LoginHostConfig {
+  const folder = mkdtempSync(join(tmpdir(), 'chamberlain-install-'));
+  try {
+    const file = join(folder, 'login-host.yaml');
+    writeFileSync(file, stringify(document));
+    return loadLoginHostConfig(file);
+  } catch (cause) {
+    const text = (cause as Error).message.replace(
+      /^reading the configuration [^:]*/,
+      'the configuration',
+    );
+    throw new Error(text, { cause });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** One line of printable ASCII, which needs no quotes in any of the files that it goes to. */
+function readPassword(file: string, option: string): string {
+  let password: string;
+  try {
+    password = readFileSync(file, 'utf8').replace(/\n$/, '');
+  } catch (cause) {
+    throw new Error(`${option} is missing, and ${file} cannot be read`, { cause });
+  }
+  if (/^[!-~]+$/.test(password)) return password;
+  throw new Error(`${file} does not hold a password: one line of letters, digits and signs`);
+}
+
+function readCertificates(file: string): Buffer {
+  const certificates = readFileSync(file);
+  if (certificates.includes('-----BEGIN CERTIFICATE-----')) return certificates;
+  throw new Error(`${file} holds no certificate (PEM)`);
+}

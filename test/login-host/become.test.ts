@@ -1,0 +1,371 @@
+/**
+ * `become`, with the real sudo and accounts of local files, in a mount namespace in which those files, sudo's
+ * rules and /run are the test's own.
+ */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { eventually } from '../scenarios/eventually.ts';
+
+const DEPLOY = join(import.meta.dirname, '../../deploy/login-host');
+const REALM_GID = 500;
+
+const OURS = ['passwd', 'group', 'nsswitch.conf', 'sudo.conf', 'sudoers', 'sudoers.d'];
+const ENTER = `for name in ${OURS.join(' ')}; do mount --bind "$1/etc/$name" "/etc/$name" || exit; done
+  mount -t tmpfs none /run && cd / && user=$2 groups=$3 && shift 3 &&
+  exec setpriv --reuid="$user" --regid=${REALM_GID} --groups="$groups" env -i "$@"`;
+
+const uids: Record<string, number> = {
+  alice: 20_001,
+  bob: 20_002,
+  'tools.ruleless': 51_005,
+  'tools.bridgebot': 51_001,
+  'tools.archive': 51_002,
+  'tools.off': 51_003,
+  'tools.fresh': 51_004,
+  // of no name that a tool may have
+  'tools.Odd': 51_006,
+  'tools.9th': 51_007,
+  // of no account
+  nobody: 20_003,
+};
+const members = {
+  'tools.ruleless': ['alice', 'tools.ruleless'],
+  'tools.bridgebot': ['alice', 'tools.bridgebot'],
+  'tools.archive': ['tools.bridgebot', 'tools.archive'],
+  'tools.off': ['alice', 'tools.off'],
+  'tools.fresh': ['alice', 'tools.fresh'],
+  'tools.Odd': ['alice', 'tools.Odd'],
+  'tools.9th': ['alice', 'tools.9th'],
+  // names that hold another's
+  'tools.bridgebots': ['bob'],
+  'x.tools.bridgebot': ['bob'],
+};
+
+let root: string;
+let become: string;
+const etc = (name: string) => join(root, 'etc', name);
+
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'chamberlain-become-'));
+  chmodSync(root, 0o755);
+  for (const folder of ['etc', 'etc/sudoers.d', 'bin', 'evil', 'evidence', 'project']) {
+    mkdirSync(join(root, folder), 0o755);
+  }
+  chmodSync(join(root, 'evidence'), 0o777);
+  become = join(root, 'bin/become');
+  writeFileSync(become, readFileSync(join(DEPLOY, 'become'), 'utf8').replace('@REALM@', 'tools'));
+  chmodSync(become, 0o755);
+  cpSync(join(DEPLOY, 'become-completion'), join(root, 'completion'));
+
+  const accounts = Object.entries(uids)
+    .filter(([name]) => name !== 'nobody')
+    .map(([name, uid]) => {
+      const tool = name.startsWith('tools.') ? name.slice('tools.'.length) : undefined;
+      const gid = tool === undefined ? REALM_GID : uid;
+      const home = tool === undefined ? '/nowhere' : join(root, 'project', tool);
+      if (tool !== undefined && tool !== 'fresh') {
+        mkdirSync(home);
+        chownSync(home, uid, gid);
+      }
+      const shell = tool === 'off' ? '/bin/disabledtoolshell' : '/bin/bash';
+      return `${name}:*:${uid}:${gid}::${home}:${shell}\n`;
+    });
+  writeFileSync(etc('passwd'), `root:*:0:0:root:/root:/bin/bash\n${accounts.join('')}`);
+  writeFileSync(
+    etc('nsswitch.conf'),
+    'passwd: files\ngroup: files\nshadow: files\nsudoers: files\nhosts: files\n',
+  );
+  writeFileSync(etc('sudo.conf'), 'Set group_source dynamic\n');
+  writeFileSync(etc('sudoers'), 'Defaults !fqdn, !syslog\n@includedir /etc/sudoers.d\n', {
+    mode: 0o440,
+  });
+});
+beforeEach(() => {
+  setMembers({});
+  rmSync(etc('sudoers.d'), { recursive: true });
+  mkdirSync(etc('sudoers.d'), 0o755);
+  for (const tool of ['bridgebot', 'archive', 'fresh', 'Odd', '9th']) addRule(tool);
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+function setMembers(changed: Record<string, string[]>): void {
+  const groups = Object.entries({ ...members, ...changed }).map(
+    ([name, of], i) => `${name}:x:${uids[name] ?? 60_000 + i}:${of.join(',')}\n`,
+  );
+  writeFileSync(etc('group'), `root:x:0:\nproject-tools:x:${REALM_GID}:\n${groups.join('')}`);
+}
+
+/** A rule as the directory has it. sudo skips files with a dot in their names. */
+function addRule(tool: string): void {
+  const file = etc(`sudoers.d/runas-${tool}`);
+  writeFileSync(file, `%tools.${tool} ALL=(tools.${tool}) NOPASSWD: ALL\n`, { mode: 0o440 });
+}
+
+interface Session {
+  user?: string;
+  /** of the process, not of NSS: as they were when the session was opened */
+  groups?: number[];
+  input?: string;
+}
+
+/** Runs a command in a session of alice's, or as told. */
+async function run(
+  command: string[],
+  { user = 'alice', groups = [REALM_GID], input = '' }: Session = {},
+): Promise<{ exit: number | null; out: string; err: string }> {
+  const setup = ['--mount', '--propagation', 'private', 'sh', '-c', ENTER, 'sh', root];
+  const child = spawn('unshare', [...setup, String(uids[user]), groups.join(','), ...command], {
+    stdio: 'pipe',
+    timeout: 20_000,
+  });
+  const texts = [child.stdout, child.stderr].map(async (stream) => {
+    let text = '';
+    for await (const chunk of stream.setEncoding('utf8')) text += chunk as string;
+    return text;
+  });
+  const exit = new Promise<number | null>((done, fail) => {
+    child.once('error', fail).once('close', done);
+  });
+  // it may end before it has read anything
+  child.stdin.on('error', () => {});
+  child.stdin.end(input);
+  const [out = '', err = ''] = await Promise.all(texts);
+  return { exit: await exit, out, err };
+}
+
+const notAMember = (tool: string) => ({
+  exit: 1,
+  out: '',
+  err:
+    `You are not a member of the group tools.${tool}.\n` +
+    `Any existing member of the tool's group can add you to that.\n`,
+});
+
+describe('a member', () => {
+  test.each(['bridgebot', 'tools.bridgebot'])('becomes %s, in its home', async (name) => {
+    const { exit, out } = await run([become, name, 'sh', '-c', 'id -un; pwd']);
+    expect({ exit, out }).toEqual({ exit: 0, out: `tools.bridgebot\n${root}/project/bridgebot\n` });
+  });
+
+  test('without a command has a login shell', async () => {
+    const { exit, out } = await run([become, 'bridgebot'], { input: 'id -un; echo "$0"; pwd\n' });
+    expect({ exit, out }).toEqual({
+      exit: 0,
+      out: `tools.bridgebot\n-bash\n${root}/project/bridgebot\n`,
+    });
+  });
+
+  test('has arguments passed as they are, also what looks like an option', async () => {
+    const odd = ['a b', '*', ';id', '-n', '--help', `it's`, '\\', 'ß'];
+    const { out } = await run([become, 'bridgebot', 'printf', '[%s]', ...odd]);
+    expect(out).toBe(odd.map((word) => `[${word}]`).join(''));
+  });
+
+  test('gives sudo no options', async () => {
+    const { exit, out } = await run([become, 'bridgebot', '-l']);
+    expect({ exit, out }).toEqual({ exit: 2, out: '' });
+  });
+
+  test('has the exit code of the command', async () => {
+    const { exit } = await run([become, 'bridgebot', 'sh', '-c', 'exit 7']);
+    expect(exit).toBe(7);
+  });
+
+  test('may be a tool: who reaches one through another goes there by both', async () => {
+    expect(await run([become, 'archive', 'id', '-un'])).toEqual(notAMember('archive'));
+    const { exit, out } = await run([become, 'bridgebot', become, 'archive', 'id', '-un']);
+    expect({ exit, out }).toEqual({ exit: 0, out: 'tools.archive\n' });
+  });
+
+  test('is whom NSS says, in a session that is older than that', async () => {
+    // alice's session has no group but the realm's in all of these tests; this one still has the tool's
+    const session = { user: 'bob', groups: [REALM_GID, uids['tools.bridgebot'] ?? 0] };
+    expect(await run([become, 'bridgebot', 'id', '-un'], session)).toEqual(notAMember('bridgebot'));
+    setMembers({ 'tools.bridgebot': ['bob'] });
+    expect(await run([become, 'bridgebot', 'id', '-un'], { user: 'bob' })).toMatchObject({
+      exit: 0,
+      out: 'tools.bridgebot\n',
+    });
+    expect(await run([become, 'bridgebot', 'id', '-un'])).toEqual(notAMember('bridgebot'));
+  });
+});
+
+describe('no entry', () => {
+  test.each([
+    'nosuch',
+    'tools.nosuch',
+    'tools.',
+    'tools.tools.bridgebot',
+    'Odd',
+    '9th',
+    'bridgebot ',
+    'bridgebot\n',
+    '*',
+    '../bridgebot',
+    'bridgebot;id',
+    '0',
+    'ß',
+  ])('for %j: no such tool', async (name) => {
+    const own = name.startsWith('tools.') ? name.slice('tools.'.length) : name;
+    const err = `become: no such tool '${own}'\n`;
+    expect(await run([become, name, 'id'])).toEqual({ exit: 1, out: '', err });
+  });
+
+  test('where the tool is disabled', async () => {
+    const { exit, out, err } = await run([become, 'off', 'id']);
+    expect({ exit, out }).toEqual({ exit: 1, out: '' });
+    expect(err).toBe(
+      "become: the tool 'off' is disabled; a maintainer can ask for it to be enabled\n",
+    );
+    expect(await run([become, 'off'], { user: 'bob' })).toEqual(notAMember('off'));
+  });
+
+  test('where the home is not made yet', async () => {
+    expect(await run([become, 'fresh', 'id'])).toEqual({
+      exit: 1,
+      out: '',
+      err: "become: the home of 'fresh' is not there yet: it is being made; try again in a moment\n",
+    });
+  });
+
+  test('where sudo has no rule, after some waiting for it', async () => {
+    const begin = performance.now();
+    const { exit, out, err } = await run([become, 'ruleless', 'id']);
+    expect({ exit, out }).toEqual({ exit: 1, out: '' });
+    expect(err).toBe(
+      "become: sudo does not let you become 'ruleless' yet; try again in a moment\n",
+    );
+    expect(performance.now() - begin).toBeGreaterThan(1500);
+  });
+
+  test('where sudo refuses altogether, with what it says', async () => {
+    rmSync(etc('sudoers.d'), { recursive: true });
+    mkdirSync(etc('sudoers.d'), 0o755);
+    const { exit, err } = await run([become, 'bridgebot', 'id']);
+    expect(exit).toBe(1);
+    expect(err).toMatch(
+      /^become: sudo does not let you become 'bridgebot' yet; try again in a moment \(sudo: .+\)\n$/u,
+    );
+  });
+
+  test('for an account that NSS does not know', async () => {
+    const { exit, err } = await run([become, 'bridgebot', 'id'], { user: 'nobody' });
+    expect({ exit, err }).toEqual({
+      exit: 1,
+      err: 'become: this host does not know your account at the moment; try again\n',
+    });
+  });
+});
+
+test('a rule that comes a moment later than the group is waited for', async () => {
+  const became = run([become, 'ruleless', 'id', '-un']);
+  await eventually('become to wait', () =>
+    readdirSync('/proc').some((pid) => {
+      const sleeps = /^[0-9]/u.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      return (
+        sleeps === ['sleep', '0.25', ''].join('\0') &&
+        statSync(`/proc/${pid}`).uid === uids['alice']
+      );
+    }),
+  );
+  addRule('ruleless');
+  expect(await became).toMatchObject({ exit: 0, out: 'tools.ruleless\n' });
+});
+
+describe('--list', () => {
+  test('names the tools that one may become, sorted, and no others', async () => {
+    setMembers({
+      'tools.$(id)': ['alice'],
+      'tools.gone': ['alice'],
+      'other.x': ['alice'],
+      // as a pattern it would be the file below
+      'tools.arch*': ['alice'],
+    });
+    writeFileSync(join(root, 'project/tools.archive'), '');
+    expect(await run(['-C', join(root, 'project'), become, '--list'])).toEqual({
+      exit: 0,
+      out: 'bridgebot\nfresh\nruleless\n',
+      err: '',
+    });
+  });
+
+  test('does not name oneself, and is empty for who is in no group', async () => {
+    const tool = { user: 'tools.bridgebot' };
+    expect(await run([become, '--list'], tool)).toEqual({ exit: 0, out: 'archive\n', err: '' });
+    expect(await run([become, '--list'], { user: 'bob' })).toEqual({ exit: 0, out: '', err: '' });
+  });
+});
+
+test('--help says how, and what the exit codes mean', async () => {
+  const { exit, out, err } = await run([become, '--help']);
+  expect({ exit, err }).toEqual({ exit: 0, err: '' });
+  expect(out).toMatch(/^usage: become TOOL \[COMMAND/u);
+  expect(out).toContain('such as tools.bridgebot');
+  expect(out).toContain('Exit code:');
+});
+
+test.each<[string, string[]]>([
+  ['the name of a tool is missing', []],
+  ['the name of a tool is missing', ['']],
+  ["there is no option '-u'", ['-u', 'bridgebot']],
+  ["there is no option '--lists'", ['--lists']],
+  ['--list stands alone', ['--list', 'bridgebot']],
+  ['--help stands alone', ['--help', 'bridgebot']],
+])('wrong usage: %s', async (what, args) => {
+  const err = `become: ${what}; see become --help\n`;
+  expect(await run([become, ...args])).toEqual({ exit: 2, out: '', err });
+});
+
+test('no program but those of the system is run, whatever PATH says', async () => {
+  for (const name of ['id', 'getent', 'sudo', 'sort', 'sleep']) {
+    const text = `#!/bin/sh\n: >${root}/evidence/${name}\n`;
+    writeFileSync(join(root, 'evil', name), text, { mode: 0o755 });
+  }
+  const hostile = [`PATH=${root}/evil`, 'IFS=bt.', 'realm=x', `ENV=${root}/evil/id`];
+  const { exit, out } = await run([...hostile, become, 'bridgebot', 'id', '-un']);
+  expect({ exit, out }).toEqual({ exit: 0, out: 'tools.bridgebot\n' });
+  expect(await run([...hostile, become, '--list'])).toMatchObject({
+    exit: 0,
+    out: 'bridgebot\nfresh\nruleless\n',
+  });
+  expect(() => readFileSync(join(root, 'evidence/id'))).toThrow('ENOENT');
+});
+
+test('bash completes the name of a tool', async () => {
+  // a terminal, as a person has it
+  const typed = `source ${root}/completion\nbecome bri\tid -un; exit\n`;
+  const { out } = await run(
+    [
+      `PATH=${root}/bin:/usr/bin:/bin`,
+      'TERM=dumb',
+      'script',
+      '-qec',
+      'bash --noprofile --norc',
+      '/dev/null',
+    ],
+    { input: typed },
+  );
+  expect(out).toMatch(/^tools\.bridgebot\r$/mu);
+});
+
+test('the shell of a disabled tool says so, and ends with 1', async () => {
+  expect(await run(['sh', join(DEPLOY, 'disabledtoolshell')])).toEqual({
+    exit: 1,
+    out: 'This tool is disabled.\n',
+    err: '',
+  });
+});

@@ -1,0 +1,206 @@
+/** A running world with a login host, and people who log in to it as people do: with ssh, scp and sftp. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openLoginHost, type LoginHost } from '../../dev/servers/login-host.ts';
+import type { WorldOptions } from '../stack.ts';
+import { openRunning, type Running } from './running.ts';
+
+export interface Login extends Running {
+  host: LoginHost;
+  /** The private keys' files, by person. */
+  keys: Map<string, string>;
+  /** Makes a person with a key; `admit` grants access. */
+  create(name: string): Promise<void>;
+  admit(name: string): Promise<void>;
+  /** Runs a command by `ssh name@host` with the person's key, or another. */
+  ssh(
+    name: string,
+    command: string,
+    options?: { key?: string; timeoutMs?: number },
+  ): Promise<Ended>;
+  /** Runs scp or sftp, with the arguments that lead to the host before `args`. */
+  copy(program: 'scp' | 'sftp', name: string, args: string[], input?: string): Promise<Ended>;
+  /** Opens a session that stays: a login shell that reads from us. */
+  openSession(name: string): Promise<Session>;
+  /** The lines of a person's key file; [] where there is none. */
+  keyFile(name: string): string[];
+  /** What the agent says of itself. */
+  agentStatus(): Promise<AgentStatus>;
+}
+
+export interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+  tookMs: number;
+}
+
+export interface Session {
+  /** Runs a command in the shell: what it wrote (standard error too), and its exit code. */
+  run(command: string): Promise<{ code: number; output: string }>;
+  readonly isOpen: boolean;
+  close(): Promise<void>;
+}
+
+export interface AgentStatus {
+  trusted: boolean;
+  refusals: { entry: string; why: string }[];
+}
+
+export interface LoginOptions extends WorldOptions {
+  readonly offlineLimitSeconds?: number;
+  readonly sshdOptions?: readonly string[];
+}
+
+export async function openLogin(name: string, options: LoginOptions = {}): Promise<Login> {
+  const running = await openRunning(name, options);
+  try {
+    return await withHost(running, options);
+  } catch (error) {
+    await running.close();
+    throw error;
+  }
+}
+
+async function withHost(running: Running, options: LoginOptions): Promise<Login> {
+  const { world, portal } = running;
+  const { offlineLimitSeconds, sshdOptions } = options;
+  const host = await openLoginHost({
+    folder: join(world.dir, 'login-host'),
+    ldapUri: world.slapd.tcpUri(),
+    base: world.config.ldap.base,
+    realm: world.config.realm,
+    ids: world.config.ids,
+    secrets: world.config.secrets,
+    dataRoot: world.dataRoot,
+    ...(offlineLimitSeconds === undefined ? {} : { offlineLimitSeconds }),
+    ...(sshdOptions === undefined ? {} : { sshdOptions }),
+  });
+  const keys = new Map<string, string>();
+  const keyOf = (name: string): string => {
+    const file = keys.get(name);
+    if (file === undefined) throw new Error(`${name} has no key`);
+    return file;
+  };
+  const login: Login = {
+    ...running,
+    host,
+    keys,
+    async create(name) {
+      const key = await host.newKey(name);
+      keys.set(name, key.file);
+      await portal.get({
+        kind: 'person.create',
+        requestedBy: name,
+        shellName: name,
+        displayName: `The ${name}`,
+        email: `${name}@example.org`,
+        key: key.line,
+      });
+    },
+    async admit(name) {
+      await portal.get({ kind: 'access.grant', requestedBy: 'steward', person: name });
+    },
+    ssh: (name, command, { key = keyOf(name), timeoutMs = 20_000 } = {}) =>
+      end(spawn('ssh', [...host.sshOptions(key), `${name}@127.0.0.1`, command]), timeoutMs),
+    copy(program, name, args, input = '') {
+      const child = spawn(program, [...host.sshOptions(keyOf(name), '-P'), ...args]);
+      child.stdin.end(input);
+      return end(child, 20_000);
+    },
+    async openSession(name) {
+      const args = [...host.sshOptions(keyOf(name)), '-T', `${name}@127.0.0.1`];
+      const session = sessionOf(spawn('ssh', args));
+      await session.run(':'); // after the greeting
+      return session;
+    },
+    keyFile(name) {
+      try {
+        const file = join(host.machine.root, 'var/lib/chamberlain/keys', name);
+        return readFileSync(file, 'utf8').trimEnd().split('\n');
+      } catch (cause) {
+        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+        throw cause;
+      }
+    },
+    async agentStatus() {
+      const { stdout } = await host.machine.run(['/usr/sbin/keys-agent', 'status', '--json']);
+      return JSON.parse(stdout) as AgentStatus;
+    },
+    async close() {
+      await host.close();
+      await running.close();
+    },
+  };
+  try {
+    await host.start();
+  } catch (error) {
+    await host.close();
+    throw error;
+  }
+  return login;
+}
+
+function end(child: ChildProcess, timeoutMs: number): Promise<Ended> {
+  const began = performance.now();
+  return new Promise((done, fail) => {
+    let [stdout, stderr] = ['', ''];
+    child.stdout?.on('data', (chunk) => (stdout += String(chunk)));
+    child.stderr?.on('data', (chunk) => (stderr += String(chunk)));
+    const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+    child.once('error', fail);
+    child.once('close', (code) => {
+      clearTimeout(timer);
+      done({ code, stdout, stderr, tookMs: performance.now() - began });
+    });
+  });
+}
+
+/** A shell at the other end of a pipe; each answer ends with a line that only we know. */
+function sessionOf(child: ChildProcess): Session {
+  let output = '';
+  let isOpen = true;
+  let heard = (): void => {};
+  const take = (chunk: Buffer): void => {
+    output += String(chunk);
+    heard();
+  };
+  child.stdout?.on('data', take);
+  child.stderr?.on('data', take);
+  child.stdin?.on('error', () => undefined);
+  const closed = new Promise<void>((done) => {
+    child.once('close', () => {
+      isOpen = false;
+      heard();
+      done();
+    });
+  });
+  let number = 0;
+  return {
+    get isOpen() {
+      return isOpen;
+    },
+    async run(command) {
+      const mark = `answered-${(number += 1)}-`;
+      output = '';
+      // the command has nothing of our pipe to read
+      child.stdin?.write(`{ ${command}\n} 2>&1 </dev/null; echo "${mark}$?"\n`);
+      for (;;) {
+        const at = output.search(new RegExp(`${mark}\\d+\n`));
+        if (at !== -1) {
+          return {
+            code: Number.parseInt(output.slice(at + mark.length), 10),
+            output: output.slice(0, at),
+          };
+        }
+        if (!isOpen) throw new Error(`the session has ended: ${output}`);
+        await new Promise<void>((done) => (heard = done));
+      }
+    },
+    async close() {
+      child.kill();
+      await closed;
+    },
+  };
+}
