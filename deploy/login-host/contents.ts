@@ -1,7 +1,6 @@
 /** What the files of a login host hold. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { IdRange } from '../../src/config-values.ts';
 import type { Values } from './values.ts';
 
 const TEMPLATES = join(import.meta.dirname, 'templates');
@@ -27,21 +26,10 @@ export function renderSssd({ config, sssdPassword }: Values): string {
     uris: ldap.uris.join(', '),
     caLine: ldap.caFile === undefined ? '' : `ldap_tls_cacert = ${ldap.caFile}\n`,
     password: sssdPassword,
-    peopleIds: idFilter('uidNumber', ids.people),
-    toolIds: idFilter('uidNumber', ids.tools),
-    toolGids: idFilter('gidNumber', ids.tools),
     // sssd drops a person whose gid lies outside, hence the realm's among them
     minId: String(Math.min(...ranges.map(({ first }) => first))),
     maxId: String(Math.max(...ranges.map(({ last }) => last))),
   });
-}
-
-/** A filter (RFC 4515) for the numbers of the ranges. */
-function idFilter(attribute: string, ranges: readonly IdRange[]): string {
-  const parts = ranges.map(
-    ({ first, last }) => `(&(${attribute}>=${first})(${attribute}<=${last}))`,
-  );
-  return parts.length === 1 ? parts.join('') : `(|${parts.join('')})`;
 }
 
 /**

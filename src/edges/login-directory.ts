@@ -139,13 +139,13 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
 
   return {
     async contextCsns() {
-      const base = names.place('base');
-      const [suffix] = await read({ base, scope: 'base', attributes: ['contextCSN'] });
+      const suffixDn = names.place('base');
+      const [suffix] = await read({ base: suffixDn, scope: 'base', attributes: ['contextCSN'] });
       return (suffix?.values('contextCSN') ?? []).map(String);
     },
     async marker() {
-      const base = names.marker;
-      const [marker] = await read({ base, scope: 'base', attributes: ['description'] });
+      const search = { base: names.marker, scope: 'base', attributes: ['description'] } as const;
+      const [marker] = await read(search);
       const text = marker?.values('description')[0];
       return text === undefined ? undefined : String(text);
     },

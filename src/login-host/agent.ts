@@ -80,6 +80,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
   let marker: Marker | undefined;
   let compareAt = 0;
   let compareToolsAt = 0;
+  let toolsKnown = false;
   /** what was wrong with the last compare */
   let compared: string | undefined = 'nothing has been read yet';
   let distrust: { since: number; why: string } | undefined = {
@@ -149,13 +150,22 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     passOn();
   }
 
-  /** Compares all tools now and then; at the start after the key files, which are what people wait for. */
+  /**
+   * Compares all tools now and then, beside the looks: 20,000 entries take seconds. At the start after
+   * the key files, which are what people wait for.
+   */
   async function lookAtTools(): Promise<void> {
-    if (clock() < compareToolsAt || followed === undefined) return;
-    const forget = await tools.takeAll(open().tools(), ground());
-    if (compareToolsAt > 0) errands.forget(forget);
-    errands.list();
-    compareToolsAt = clock() + COMPARE_TOOLS_MS;
+    compareToolsAt = Infinity; // one at a time
+    try {
+      const forget = await tools.takeAll(open().tools(), ground());
+      if (toolsKnown) errands.forget(forget);
+      toolsKnown = true;
+      errands.list();
+      compareToolsAt = clock() + COMPARE_TOOLS_MS;
+    } catch (error) {
+      log.warn({ error: describeError(error) }, 'the tools could not be read, and are read again');
+      compareToolsAt = clock() + COMPARE_AGAIN_MS;
+    }
   }
 
   /** Takes what was written since `known`. */
@@ -186,10 +196,11 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     const changed = new Set<string>();
     if (followed !== undefined) {
       for await (const page of open().namesOfPeople()) {
-        for (const { name, values } of page) {
-          if (name === undefined) continue;
-          present.add(name);
-          if (roll.entryCsnOf(name) !== String(values('entryCSN')[0])) changed.add(name);
+        for (const entry of page) {
+          if (entry.name === undefined) continue;
+          present.add(entry.name);
+          const [csn] = entry.values('entryCSN');
+          if (roll.entryCsnOf(entry.name) !== String(csn)) changed.add(entry.name);
         }
       }
     }
@@ -197,7 +208,9 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     let short: string | undefined;
     if (followed === undefined || changed.size > READ_BY_NAME) {
       const everyone: JudgedEntry[] = [];
-      for await (const page of open().people()) everyone.push(...page.map(roll.judge));
+      for await (const page of open().people()) {
+        everyone.push(...page.map((entry) => roll.judge(entry)));
+      }
       short = shortness(countOf(everyone), marker);
       if (short === undefined) {
         roll.trust(staleness(marker, clock(), lastClock) === undefined, ground());
@@ -275,7 +288,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     while (!closing.signal.aborted) {
       try {
         await look();
-        if (reported !== undefined) await lookAtTools();
+        if (followed !== undefined && clock() >= compareToolsAt) void lookAtTools();
       } catch (error) {
         judgeTrust(describeError(error));
         passOn();

@@ -10,7 +10,10 @@ export interface ToolAccounts {
   take(entries: ToolEntries, ground: Ground): string[];
   /** Takes sudo rules that have changed; answers with the names to forget. */
   takeRules(rules: readonly SeenEntry[]): string[];
-  /** Takes everything: what is not in it is gone. Answers with the names to forget. */
+  /**
+   * Takes everything: what is not in it is gone. Answers with the names to forget. What is taken by
+   * `take` while it reads is newer, and stays.
+   */
   takeAll(pages: AsyncIterable<ToolEntries>, ground: Ground): Promise<string[]>;
   passwdLines(): string[];
   refusals(): Refusal[];
@@ -24,55 +27,69 @@ export function openToolAccounts(): ToolAccounts {
   let members = new Map<string, string>();
   const refused = new Map<string, Refusal>();
 
+  /** names taken one by one while everything is read */
+  let meanwhile: Set<string> | undefined;
+
   const take = ({ accounts, groups }: ToolEntries, ground: Ground): string[] => {
     const forget = new Set<string>();
     for (const entry of accounts) {
-      const name = entry.name ?? '';
-      const account = judgeTool(entry, ground);
-      if ('why' in account) {
-        refused.set(entry.dn, account);
-        if (passwd.delete(name)) forget.add(name);
-        continue;
-      }
-      refused.delete(entry.dn);
+      const { name = '' } = entry;
+      const account = judge(entry, ground);
       // the account itself may have been locked, which the line does not show
-      forget.add(name);
-      passwd.set(name, account.passwd);
+      if (account !== undefined || passwd.has(name)) forget.add(name);
+      if (account === undefined) passwd.delete(name);
+      else passwd.set(name, account);
     }
     for (const { name = '', memberNames } of groups) {
-      const before = members.get(name)?.split(' ') ?? [];
       forget.add(name);
-      for (const member of difference(before, memberNames)) forget.add(member);
-      for (const member of difference(memberNames, before)) forget.add(member);
+      for (const member of changeOf(members.get(name), memberNames.join(' '))) forget.add(member);
       members.set(name, memberNames.join(' '));
     }
+    for (const name of forget) meanwhile?.add(name);
     return [...forget];
   };
+
+  function judge(entry: SeenEntry, ground: Ground): string | undefined {
+    const account = judgeTool(entry, ground);
+    if ('why' in account) {
+      refused.set(entry.dn, account);
+      return undefined;
+    }
+    refused.delete(entry.dn);
+    return account.passwd;
+  }
 
   return {
     take,
     takeRules: (rules) => rules.flatMap(({ name }) => RULE.exec(name ?? '')?.[1] ?? []),
     async takeAll(pages, ground) {
-      const [passwdBefore, membersBefore] = [passwd, members];
-      const [passwdNow, membersNow] = [new Map<string, string>(), new Map<string, string>()];
-      for await (const page of pages) {
-        // into new maps, so that a read that breaks off leaves the old ones
-        [passwd, members] = [passwdNow, membersNow];
-        try {
-          take(page, ground);
-        } finally {
-          [passwd, members] = [passwdBefore, membersBefore];
+      const before = { passwd, members };
+      const now = { passwd: new Map<string, string>(), members: new Map<string, string>() };
+      const newer = (meanwhile = new Set<string>());
+      try {
+        for await (const { accounts, groups } of pages) {
+          for (const entry of accounts) {
+            const account = judge(entry, ground);
+            if (account !== undefined) now.passwd.set(entry.name ?? '', account);
+          }
+          for (const { name = '', memberNames } of groups) {
+            now.members.set(name, memberNames.join(' '));
+          }
         }
+      } finally {
+        meanwhile = undefined;
       }
-      [passwd, members] = [passwdNow, membersNow];
+      for (const name of newer) {
+        keep(name, before.passwd, now.passwd);
+        keep(name, before.members, now.members);
+      }
+      ({ passwd, members } = now);
       const forget = new Set<string>();
-      for (const name of new Set([...passwdBefore.keys(), ...passwdNow.keys()])) {
-        if (passwdBefore.get(name) !== passwdNow.get(name)) forget.add(name);
+      for (const name of new Set([...before.passwd.keys(), ...passwd.keys()])) {
+        if (before.passwd.get(name) !== passwd.get(name)) forget.add(name);
       }
-      for (const name of new Set([...membersBefore.keys(), ...membersNow.keys()])) {
-        const before = membersBefore.get(name)?.split(' ') ?? [];
-        const now = membersNow.get(name)?.split(' ') ?? [];
-        const changed = [...difference(before, now), ...difference(now, before)];
+      for (const name of new Set([...before.members.keys(), ...members.keys()])) {
+        const changed = changeOf(before.members.get(name), members.get(name));
         if (changed.length > 0) forget.add(name);
         for (const member of changed) forget.add(member);
       }
@@ -83,6 +100,19 @@ export function openToolAccounts(): ToolAccounts {
   };
 }
 
-function difference(a: readonly string[], b: readonly string[]): string[] {
-  return a.filter((name) => !b.includes(name));
+/** Sets in `to` what `from` has, also where that is nothing. */
+function keep(name: string, from: Map<string, string>, to: Map<string, string>): void {
+  const value = from.get(name);
+  if (value === undefined) to.delete(name);
+  else to.set(name, value);
+}
+
+/** The members that came or went. */
+function changeOf(before = '', now = ''): string[] {
+  if (before === now) return [];
+  const [had, has] = [before.split(' '), now.split(' ')];
+  return [
+    ...had.filter((name) => name !== '' && !has.includes(name)),
+    ...has.filter((name) => name !== '' && !had.includes(name)),
+  ];
 }

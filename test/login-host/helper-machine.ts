@@ -67,7 +67,7 @@ export interface Victim {
 
 export interface HelperMachine extends Machine {
   /** A path of the machine as this one sees it. */
-  inside(path: string): string;
+  inside: (path: string) => string;
   /**
    * Starts a process, and returns when it is ready.
    *

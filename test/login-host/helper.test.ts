@@ -1,98 +1,38 @@
-/** The root helper as a program, asked by its client: who may ask, what it takes, and what then happens. */
+/** The root helper as a program: who may ask, what it takes, how it starts and ends, ending and listing. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { appendFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo } from 'node:net';
-import type { Daemon } from '../../dev/servers/private-machine.ts';
-import { openLoginHelper, type LoginHelper } from '../../src/edges/login-helper.ts';
+import { connect } from 'node:net';
 import { parseRequest } from '../../src/login-host/helper-request.ts';
 import { parseLocalAccounts } from '../../src/login-host/passwd-list.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { CLONE, NODE, NO_LOGIN, openHelperMachine, type HelperMachine } from './helper-machine.ts';
+import { NO_LOGIN } from './helper-machine.ts';
+import {
+  AGENT,
+  HELPER,
+  IDS,
+  openHelperHost,
+  person,
+  SOCKET,
+  type HelperHost,
+} from './helper-host.ts';
 
-const AGENT = 19_900;
 const ALICE = 10_001;
-const SOCKET = '/run/chamberlain/login-helper.sock';
 const DB = '/var/lib/misc/passwd.db';
-const CONFIG = '/etc/chamberlain/login-host.yaml';
-const HELPER = [NODE, `${CLONE}/src/bin/login-helper.ts`];
 
-const IDS = { people: [{ first: 10_000, last: 10_999 }], tools: [{ first: 50_000, last: 50_999 }] };
-const person = (name: string, uid: number, gecos = '') =>
-  `${name}:x:${uid}:500:${gecos}:/home/${name}:/bin/bash`;
-
-/**
- * In the place of a program: tells when it begins and ends, begins only when there is no
- * /tmp/hold-<second argument>, and then is that program.
- */
-const witness = (program: string) => `#!/bin/sh
-echo "begin $*" >>/tmp/witness
-while [ -e "/tmp/hold-$2" ]; do /usr/bin/sleep 0.02; done
-${program}.real "$@"
-code=$?
-echo "end $*" >>/tmp/witness
-exit $code
-`;
-
-let machine: HelperMachine;
-let daemon: Daemon;
-let helper: LoginHelper;
-
+let host: HelperHost;
+let machine: HelperHost['machine'];
+let daemon: HelperHost['daemon'];
+let helper: HelperHost['helper'];
+let ask: HelperHost['ask'];
+let begun: HelperHost['begun'];
+let hold: HelperHost['hold'];
 beforeAll(async () => {
-  machine = await openHelperMachine();
-  appendFileSync(machine.inside('/etc/group'), `chamberlain-keys:x:${AGENT}:\n`);
-  appendFileSync(machine.inside('/etc/passwd'), 'localadmin:x:10500:10500::/:/bin/sh\n');
-  await machine.must(['mkdir', '-p', '/etc/chamberlain']);
-  writeFileSync(
-    machine.inside(CONFIG),
-    `realm: tools\nids: ${JSON.stringify(IDS)}\nldap: { uris: ['ldapi://%2Fnowhere'], base: dc=x }\n`,
-  );
-  for (const program of ['/usr/sbin/sss_cache', '/usr/bin/makedb']) {
-    await machine.must(['mv', program, `${program}.real`]);
-    writeFileSync(machine.inside(program), witness(program), { mode: 0o755 });
-  }
-  daemon = machine.daemon({
-    name: 'login-helper',
-    command: () => ['/bin/sh', '-c', 'umask 0; exec "$@"', 'umask', ...HELPER],
-    answers: async () => (await ask('')) !== undefined,
-  });
-  helper = openLoginHelper(machine.inside(SOCKET));
+  host = await openHelperHost();
+  ({ machine, daemon, helper, ask, begun, hold } = host);
 });
 afterAll(async () => machine.close());
-
-beforeEach(async () => {
-  await daemon.start();
-  writeFileSync(machine.inside('/tmp/witness'), '');
-});
-
-/** Holds a program back, which is known by its second argument; returns how to let it go. */
-function hold(argument: string): () => void {
-  const file = machine.inside(`/tmp/hold-${argument}`);
-  writeFileSync(file, '');
-  return () => rmSync(file);
-}
-
-const witnessed = () => readFileSync(machine.inside('/tmp/witness'), 'utf8').trimEnd().split('\n');
-const begun = () => witnessed().flatMap((line) => /^begin (.*)/.exec(line)?.[1] ?? []);
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
-/** Sends bytes as they are, half-closes, and returns the answer. */
-function ask(request: string | Buffer): Promise<string> {
-  return new Promise((done, fail) => {
-    let answer = '';
-    const socket = connect(machine.inside(SOCKET));
-    socket.setEncoding('utf8').on('data', (text) => (answer += String(text)));
-    socket.once('error', fail).once('end', () => done(answer));
-    socket.end(request);
-  });
-}
+beforeEach(async () => host.begin());
 
 describe('who may ask', () => {
   const CLIENT = `
@@ -150,11 +90,6 @@ describe('it starts', () => {
     ['that a group may write', 'mkdir -m 770 /run/chamberlain', 'nobody else may write'],
     ['of another', `mkdir /run/chamberlain; chown ${ALICE} /run/chamberlain`, 'nobody else'],
     ['that is a link', 'mkdir /run/x; ln -s /run/x /run/chamberlain', 'as a folder'],
-    [
-      'with a file in its place',
-      `mkdir /run/chamberlain; echo >${SOCKET}`,
-      'another helper serves',
-    ],
   ])('not in a folder %s', async (_, prepare, why) => {
     await daemon.stop();
     await machine.must(['sh', '-c', `rm -rf /run/chamberlain; ${prepare}`]);
@@ -303,174 +238,6 @@ describe('the grammar', () => {
   });
 });
 
-describe('forget', () => {
-  const SSSD = `[sssd]
-services = nss, sudo
-domains = x
-[domain/x]
-id_provider = ldap
-ldap_uri = ldap://127.0.0.1:PORT
-ldap_search_base = dc=x
-ldap_id_use_start_tls = false
-sudo_provider = ldap
-`;
-  const SLAPD = `include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/nis.schema
-modulepath /usr/lib/ldap
-moduleload back_mdb
-database mdb
-suffix dc=x
-rootdn cn=admin,dc=x
-rootpw admin
-directory /run/ldap
-`;
-  const account = (n: number) => `dn: uid=p${n},dc=x
-objectClass: account
-objectClass: posixAccount
-uid: p${n}
-cn: p${n}
-uidNumber: ${10_100 + n}
-gidNumber: 500
-homeDirectory: /home/p${n}
-loginShell: /bin/bash
-
-`;
-  let uri: string;
-  const add = (n: number) =>
-    machine.must(['ldapadd', '-x', '-H', uri, '-D', 'cn=admin,dc=x', '-w', 'admin'], {
-      input: account(n),
-    });
-  const isKnown = async (name: string) =>
-    (await machine.run(['getent', '-s', 'sss', 'passwd', name])).code === 0;
-
-  beforeAll(async () => {
-    await daemon.start();
-    writeFileSync(machine.inside('/tmp/witness'), '');
-    await expect(helper.forget(['p1'])).rejects.toMatchObject({
-      code: 'STEP_FAILED',
-      cause: expect.stringContaining("Can't find configuration db"),
-    });
-
-    const port = await freePort();
-    uri = `ldap://127.0.0.1:${port}`;
-    await machine.must(['mkdir', '-p', '/run/ldap']);
-    writeFileSync(machine.inside('/etc/ldap/slapd.conf'), SLAPD);
-    await machine.must(['slapadd', '-q', '-f', '/etc/ldap/slapd.conf'], {
-      input: `dn: dc=x\nobjectClass: domain\ndc: x\n\n${account(1)}`,
-    });
-    const slapd = machine.daemon({
-      name: 'slapd',
-      command: () => ['slapd', '-f', '/etc/ldap/slapd.conf', '-h', uri, '-d', '0'],
-      answers: async () => (await machine.run(['ldapsearch', '-xH', uri, '-b', 'dc=x'])).code === 0,
-    });
-    await slapd.start();
-    writeFileSync(machine.inside('/etc/sssd/sssd.conf'), SSSD.replace('PORT', String(port)), {
-      mode: 0o600,
-    });
-    const sssd = machine.daemon({
-      name: 'sssd',
-      command: () => ['sssd', '--interactive', '--logger=stderr'],
-      answers: () => isKnown('p1'),
-    });
-    await sssd.start();
-  });
-
-  test('makes sssd know at once who was asked for too early', async () => {
-    expect(await isKnown('p2')).toBe(false);
-    await add(2);
-    expect(await isKnown('p2')).toBe(false);
-    await helper.forget(['p2']);
-    expect(await isKnown('p2')).toBe(true);
-    expect(begun()).toEqual(['-u p2 -g p2 -R']);
-  });
-
-  test('does so too, where everything is forgotten at once', async () => {
-    const names = Array.from({ length: 20 }, (_, n) => `p${n + 3}`);
-    for (const name of names) expect(await isKnown(name)).toBe(false);
-    await add(3);
-    await add(22);
-    await helper.forget(names);
-    expect([await isKnown('p3'), await isKnown('p22')]).toEqual([true, true]);
-    expect(begun()).toEqual(['-U -G -R']);
-  });
-
-  test('a name that nobody has is no error', async () => {
-    await helper.forget(['nobody-has-this', 'tools.nobody-has-this']);
-  });
-
-  test('runs one after another, and answers each when its own names are done', async () => {
-    const letFirstGo = hold('p1');
-    const letLastGo = hold('p3');
-    const first = helper.forget(['p1']);
-    await eventually('it is in hand', () => begun().length === 1);
-    const second = helper.forget(['p2']);
-    const last = helper.forget(['p1', 'p3', 'p2']);
-    let isLastDone = false;
-    void last.then(() => (isLastDone = true));
-    // the helper has read both when it answers a third
-    expect(await ask('end 10900\n')).toBe('ok\n');
-    letFirstGo();
-    await first;
-    await second;
-    await eventually('the last is in hand', () => begun().includes('-u p3 -g p3 -R'));
-    expect(isLastDone).toBe(false);
-    letLastGo();
-    await last;
-    const calls = ['p1', 'p2', 'p1', 'p3'].map((name) => `-u ${name} -g ${name} -R`);
-    expect(witnessed()).toEqual(calls.flatMap((call) => [`begin ${call}`, `end ${call}`]));
-  });
-
-  test('gathers what comes meanwhile: more than a few become one call', async () => {
-    const letGo = hold('p1');
-    const first = helper.forget(['p1']);
-    await eventually('it is in hand', () => begun().length === 1);
-    const others = Array.from({ length: 13 }, (_, n) => helper.forget([`q${n}`]));
-    expect(await ask('end 10900\n')).toBe('ok\n');
-    letGo();
-    await Promise.all([first, ...others]);
-    expect(begun()).toEqual(['-u p1 -g p1 -R', '-U -G -R']);
-  });
-
-  test('a few are done one by one', async () => {
-    await helper.forget(Array.from({ length: 12 }, (_, n) => `q${n}`));
-    expect(begun()).toHaveLength(12);
-  });
-
-  test('a call that hangs is ended, and the next one goes on', async () => {
-    const program = '/usr/sbin/sss_cache';
-    await machine.must(['mv', program, `${program}.kept`]);
-    writeFileSync(machine.inside(program), '#!/bin/sh\nexec /usr/bin/sleep 1000\n', {
-      mode: 0o755,
-    });
-    const hanging = helper.forget(['p1']);
-    hanging.catch(() => {});
-    await eventually(
-      'it hangs',
-      async () => (await machine.run(['pgrep', '-x', 'sleep'])).code === 0,
-    );
-    await machine.must(['mv', `${program}.kept`, program]);
-    const next = helper.forget(['p2']);
-    await expect(hanging).rejects.toMatchObject({
-      code: 'STEP_FAILED',
-      cause: 'running /usr/sbin/sss_cache (of sssd-tools): it did not end in 10 s',
-    });
-    await next;
-    expect(await machine.run(['pgrep', '-x', 'sleep'])).toMatchObject({ code: 1 });
-  });
-
-  test('without sssd, it is refused, and the helper lives on', async () => {
-    const program = '/usr/sbin/sss_cache';
-    await machine.must(['mv', program, `${program}.kept`]);
-    await expect(helper.forget(['p1'])).rejects.toMatchObject({
-      code: 'STEP_FAILED',
-      cause: expect.stringContaining('ENOENT'),
-    });
-    await machine.must(['mv', `${program}.kept`, program]);
-    await helper.forget(['p1']);
-  });
-});
-
 describe('end', () => {
   test('ends what is of a person', async () => {
     const hers = await machine.start(ALICE, ['--reuid=50001'], ['stubborn']);
@@ -518,7 +285,7 @@ describe('passwd', () => {
   test('does nothing where nothing is new, and nothing by half a list', async () => {
     const lines = [person('alice', ALICE), person('bob', 10_002)];
     await helper.passwd(lines);
-    writeFileSync(machine.inside('/tmp/witness'), '');
+    await host.begin();
     await helper.passwd(lines);
     const half = connect(machine.inside(SOCKET));
     half.write(`passwd 2\n${lines[0]}\n`);
@@ -547,87 +314,5 @@ describe('passwd', () => {
     letGo();
     await making;
     expect((await getent('bob')).code).toBe(0);
-  });
-});
-
-describe('a person whom only the list of accounts knows', () => {
-  const SSHD = `ListenAddress 127.0.0.1:PORT
-HostKey /root/host-key
-AuthorizedKeysFile /root/%u.pub
-StrictModes no
-UsePAM yes
-PerSourcePenalties no
-`;
-  let port: number;
-
-  beforeAll(async () => {
-    port = await freePort();
-    const etc = {
-      'ssh/test.conf': SSHD.replace('PORT', String(port)),
-      'nsswitch.conf': 'passwd: files db\ngroup: files\nshadow: files\nsudoers: files\n',
-      'sudoers.d/tools': 'alice,bob ALL = (tools.bot) NOPASSWD: ALL\n',
-    };
-    for (const [name, text] of Object.entries(etc)) {
-      writeFileSync(machine.inside(`/etc/${name}`), text, { mode: 0o644 });
-    }
-    await machine.must([
-      'mkdir',
-      '-p',
-      '/run/sshd',
-      '/home/alice',
-      '/home/bob',
-      '/data/project/bot',
-    ]);
-    for (const name of ['host-key', 'alice', 'bob']) {
-      await machine.must(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', `/root/${name}`]);
-    }
-    const sshd = machine.daemon({
-      name: 'sshd',
-      command: () => ['/usr/sbin/sshd', '-D', '-e', '-f', '/etc/ssh/test.conf'],
-      answers: async () => {
-        const socket = connect(port, '127.0.0.1');
-        await once(socket, 'connect');
-        socket.destroy();
-        return true;
-      },
-    });
-    await sshd.start();
-    await daemon.start();
-    await helper.passwd([
-      person('alice', ALICE),
-      person('bob', 10_002),
-      'tools.bot:x:50001:50001::/data/project/bot:/bin/bash',
-    ]);
-  });
-
-  const ssh = (name: string, command: string) =>
-    machine.run([
-      ...['ssh', '-F', 'none', '-i', `/root/${name}`, '-p', String(port), '-o', 'BatchMode=yes'],
-      ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null'],
-      ...[`${name}@127.0.0.1`, command],
-    ]);
-
-  test('gets in', async () => {
-    expect(await ssh('alice', 'id -un; pwd; cat /proc/self/loginuid')).toMatchObject({
-      code: 0,
-      stdout: `alice\n/home/alice\n${ALICE}`,
-    });
-  });
-
-  test('and is put out, with all that was started as a tool; another who is that tool stays', async () => {
-    const asTool = (what: string) => `sudo -niu tools.bot /usr/local/bin/stay ${what}`;
-    const sessions = [
-      ssh('alice', asTool('alices stubborn')),
-      ssh('alice', `${asTool('left stubborn')} </dev/null >/dev/null 2>&1 & exit`),
-      ssh('bob', asTool('bobs')),
-    ];
-    const names = ['alices', 'left', 'bobs'];
-    const [hers, left, bobs] = await Promise.all(names.map((name) => machine.started(name)));
-    expect((await sessions[1])?.code).toBe(0);
-    await helper.end(ALICE);
-    expect([hers?.lives(), left?.lives(), bobs?.lives()]).toEqual([false, false, true]);
-    expect((await sessions[0])?.code).not.toBe(0);
-    await helper.end(10_002);
-    expect((await sessions[2])?.code).not.toBe(0);
   });
 });

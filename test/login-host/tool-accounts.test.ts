@@ -79,6 +79,26 @@ test('a compare finds what is gone, and only what differs', async () => {
   expect(tools.passwdLines()).toHaveLength(1);
 });
 
+test('what is taken while everything is read is newer, and stays', async () => {
+  const tools = openToolAccounts();
+  const old = {
+    accounts: [account('a', 50_001), account('b', 50_002)],
+    groups: [group('a', 'alice')],
+  };
+  await tools.takeAll(pages(old), ground);
+  async function* slow(): AsyncGenerator<ToolEntries> {
+    yield await Promise.resolve(old);
+    tools.take({ accounts: [account('c', 50_003)], groups: [group('a', 'alice', 'bob')] }, ground);
+    tools.take({ accounts: [account('b', 50_002, { gidNumber: '1' })], groups: [] }, ground);
+  }
+  await tools.takeAll(slow(), ground);
+  expect(tools.passwdLines().map((line) => line.split(':')[0])).toEqual(['tools.a', 'tools.c']);
+  // bob is known to be in the group: nothing more to forget
+  expect(tools.take({ ...none, groups: [group('a', 'alice', 'bob')] }, ground)).toEqual([
+    'tools.a',
+  ]);
+});
+
 test('a read that breaks off changes nothing', async () => {
   const tools = openToolAccounts();
   await tools.takeAll(pages({ accounts: [account('a', 50_001)], groups: [] }), ground);
