@@ -8,7 +8,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { renderProfile } from './cpu-profile.ts';
-import { type Figure, type Goal, judge, quantile, voidFigure } from './figure.ts';
+import { type Figure, type Goal, judge, quantile, voidIfFailed } from './figure.ts';
 import { type Floor, measureFloor } from './floor.ts';
 import { type ChainOptions, GOALS } from './goals.ts';
 import { measureGrowth } from './growth.ts';
@@ -32,11 +32,13 @@ export async function measureChain(options: ChainOptions): Promise<Figure[]> {
 async function measureAll(options: ChainOptions, closers: Closers): Promise<Figure[]> {
   options.say('starting servers');
   const empty = await openWorking(options, closers);
-  const idle = await voidIfFailed([GOALS.idleP50, GOALS.idleP99], () =>
+  const idle = await voidIfFailed([GOALS.idleP50, GOALS.idleP99], options.say, () =>
     measureIdle(empty, options),
   );
-  const growth = await voidIfFailed([GOALS.growth], () => measureGrowth(empty, options, closers));
-  const load = await voidIfFailed([GOALS.load, GOALS.revoke, GOALS.memory], () =>
+  const growth = await voidIfFailed([GOALS.growth], options.say, () =>
+    measureGrowth(empty, options, closers),
+  );
+  const load = await voidIfFailed([GOALS.load, GOALS.revoke, GOALS.memory], options.say, () =>
     measureLoad(empty, options),
   );
   return [...idle, ...load.slice(0, 2), ...growth, ...load.slice(2)];
@@ -101,7 +103,7 @@ async function measureLoad(
   show(renderCosts(load.perTool));
   if (profileDir !== undefined) {
     await loaded.stop();
-    show(renderProfile(profileDir));
+    show(renderProfile(profileDir, { program: 'chamberlain work' }));
   }
   const rate = size.loadTools / load.seconds;
   show(`The chain made ${rate.toFixed(1)} tools/s, the floor ${floorRate.toFixed(1)} tools/s.`);
@@ -137,17 +139,4 @@ function renderFloor(floor: Floor, count: number): string {
         `${(ms / 1000).toFixed(1).padStart(8)}${((count / ms) * 1000).toFixed(0).padStart(9)}  ${names[name as keyof Floor]}`,
     ),
   ].join('\n');
-}
-
-async function voidIfFailed(
-  goals: readonly Goal[],
-  measure: () => Promise<Figure[]>,
-): Promise<Figure[]> {
-  try {
-    return await measure();
-  } catch (error) {
-    const { message, cause } = error as Error;
-    const why = cause instanceof Error ? `${message}: ${cause.message}` : message;
-    return goals.map((goal) => voidFigure(goal, why));
-  }
 }

@@ -17,15 +17,32 @@ interface CpuProfile {
 }
 
 const PROJECT = `${join(import.meta.dirname, '..')}/`;
+const MOST_NAMES = 25;
 
-/** Reads the newest profile of a folder, and lists who had the processor, the busiest first. */
-export function renderProfile(folder: string, most = 25): string {
+/**
+ * Reads the newest profile of a folder, and lists who had the processor, the busiest first.
+ *
+ * @param what.program whose profile it is
+ * @param what.clone where the project lay for it
+ */
+export function renderProfile(
+  folder: string,
+  { program, clone = PROJECT }: { program: string; clone?: string },
+): string {
   const file = readdirSync(folder)
     .filter((name) => name.endsWith('.cpuprofile'))
     .sort()
     .at(-1);
   if (file === undefined) return `no profile in ${folder}`;
   const profile = JSON.parse(readFileSync(join(folder, file), 'utf8')) as CpuProfile;
+  const fileOf = ({ url }: Pick<Frame, 'url'>): string | undefined => {
+    const path = url.replace(/^file:\/\//, '');
+    return path.startsWith(clone) && !path.includes('/node_modules/')
+      ? path.slice(clone.length)
+      : undefined;
+  };
+  const packageOf = ({ url }: Frame): string | undefined =>
+    /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? fileOf({ url });
   const stacks = stacksOf(profile);
   const lists = {
     'by package, with what it called in Node': new Map<string, number>(),
@@ -51,12 +68,12 @@ export function renderProfile(folder: string, most = 25): string {
     }
   }
   return [
-    `chamberlain work had the processor for ${(busy / 1000).toFixed(1)} s (ms):`,
+    `${program} had the processor for ${(busy / 1000).toFixed(1)} s (ms):`,
     ...Object.entries(lists).flatMap(([title, entries]) => [
       `  ${title}`,
       ...[...entries]
         .sort(([, a], [, b]) => b - a)
-        .slice(0, most)
+        .slice(0, MOST_NAMES)
         .map(([name, ms]) => {
           const share = ((100 * ms) / busy).toFixed(1);
           return `${ms.toFixed(0).padStart(8)}${share.padStart(6)} %  ${name}`;
@@ -100,15 +117,4 @@ function first(
 /** V8's own work, such as `(garbage collector)`, is nobody else's. */
 function ownOr({ functionName }: Frame, otherwise: string): string {
   return functionName.startsWith('(') ? functionName : otherwise;
-}
-
-function packageOf({ url }: Frame): string | undefined {
-  return /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? fileOf({ url });
-}
-
-function fileOf({ url }: Pick<Frame, 'url'>): string | undefined {
-  const path = url.replace(/^file:\/\//, '');
-  return path.startsWith(PROJECT) && !path.includes('/node_modules/')
-    ? path.slice(PROJECT.length)
-    : undefined;
 }

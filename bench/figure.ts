@@ -50,6 +50,22 @@ export function voidFigure({ figure, unit, goal }: Goal, why: string): Figure {
   return { figure, value: null, unit, floor: null, ratio: null, goal, holds: null, void: why };
 }
 
+/** The figures of a measurement; each of its goals void where it fails, which is said at once. */
+export async function voidIfFailed(
+  goals: readonly Goal[],
+  say: (line: string) => void,
+  measure: () => Promise<Figure[]>,
+): Promise<Figure[]> {
+  try {
+    return await measure();
+  } catch (error) {
+    const { message, cause } = error as Error;
+    const why = cause instanceof Error ? `${message}: ${cause.message}` : message;
+    say(`${goals.map(({ figure }) => figure).join(', ')}: not measured: ${why}`);
+    return goals.map((goal) => voidFigure(goal, why));
+  }
+}
+
 /** The value below which that share of the samples lies (nearest rank). */
 export function quantile(samples: readonly number[], share: number): number {
   const sorted = [...samples].sort((a, b) => a - b);

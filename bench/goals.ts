@@ -1,4 +1,4 @@
-/** What the chain is measured for, by how much, and with what. */
+/** What the chain and the login host are measured for, by how much, and with what. */
 import type { Goal } from './figure.ts';
 
 export const GOALS = {
@@ -47,11 +47,96 @@ export const QUICK: Size = {
   people: 600,
 };
 
-export interface ChainOptions {
-  size: Size;
-  /** where the realms' folders are made */
+/** What a lookup, a change and a login are measured for. */
+export const LOGIN_GOALS = {
+  lookupTrue: {
+    figure: 'lookup_p50_ratio_true',
+    unit: "of /bin/true's p50 in ms",
+    goal: 2,
+    better: 'less',
+  },
+  lookupSss: {
+    figure: 'lookup_p50_ratio_sss',
+    unit: "of sss_ssh_authorizedkeys's p50 in ms",
+    goal: 0.3,
+    better: 'less',
+  },
+  lookupWorst: { figure: 'lookup_p999_ms', unit: 'ms', goal: 50, better: 'less' },
+  lookup200: {
+    figure: 'lookup_200_ratio_true',
+    unit: "of /bin/true's p50 in ms",
+    goal: 4,
+    better: 'less',
+  },
+  changeP50: { figure: 'change_p50_ms', unit: 'ms', goal: 400, better: 'less' },
+  changeP99: { figure: 'change_p99_ms', unit: 'ms', goal: 1000, better: 'less' },
+  coldStart: { figure: 'cold_start_ms', unit: 'ms', goal: 3000, better: 'less' },
+  resident: { figure: 'resident_mib', unit: 'MiB', goal: 150, better: 'less' },
+  rest: { figure: 'rest_cpu_percent', unit: '% of a core', goal: 2, better: 'less' },
+  login: {
+    figure: 'login_ratio',
+    unit: "of a static file's p50 in ms",
+    goal: 1.1,
+    better: 'less',
+  },
+} as const satisfies Record<string, Goal>;
+
+/** How much of everything, on a login host. */
+export interface LoginSize {
+  people: number;
+  tools: number;
+  /** from an empty folder of key files; their median counts */
+  coldStarts: number;
+  /** of the agent: as many times a minute as it should compare everything in it */
+  restMs: number;
+  /** of a program that only asks for the contextCSN */
+  floorRestMs: number;
+  changes: number;
+  /** lookups by authorized-keys, each of another one of `lookupUsers` */
+  lookups: number;
+  lookupUsers: number;
+  /** the others, among them */
+  lookups200: number;
+  lookupsSss: number;
+  lookupsLdapsearch: number;
+  logins: number;
+}
+
+export const LOGIN_FULL: LoginSize = {
+  people: 30_000,
+  tools: 10_000,
+  coldStarts: 3,
+  restMs: 120_000,
+  floorRestMs: 30_000,
+  changes: 240,
+  lookups: 5000,
+  lookupUsers: 10_000,
+  lookups200: 1000,
+  lookupsSss: 1000,
+  lookupsLdapsearch: 250,
+  logins: 250,
+};
+/** For trying the benchmark itself: its figures say nothing. */
+export const LOGIN_QUICK: LoginSize = {
+  people: 600,
+  tools: 200,
+  coldStarts: 2,
+  restMs: 5000,
+  floorRestMs: 2000,
+  changes: 10,
+  lookups: 200,
+  lookupUsers: 400,
+  lookups200: 40,
+  lookupsSss: 40,
+  lookupsLdapsearch: 10,
+  logins: 10,
+};
+
+export interface BenchOptions<S> {
+  size: S;
+  /** where the servers' folders are made */
   parent: string;
-  /** where the CPU profile of the workers under load goes; undefined: none is taken */
+  /** where the CPU profile of the program that is measured goes; undefined: none is taken */
   profileDir: string | undefined;
   /** rejects when the run must end early */
   interrupted: Promise<never>;
@@ -62,3 +147,5 @@ export interface ChainOptions {
   /** what belongs to a figure, for people */
   show: (text: string) => void;
 }
+export type ChainOptions = BenchOptions<Size>;
+export type LoginOptions = BenchOptions<LoginSize>;

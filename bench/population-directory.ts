@@ -10,13 +10,19 @@ import {
   toolName,
   TOOLS_FIRST,
 } from './population-names.ts';
-import type { MeasuredRealm } from './realm.ts';
-import { personDn, personEntry, toolEntries } from './shapes.ts';
+import type { SlapdServer } from '../dev/servers/slapd.ts';
+import { personDn, personEntry, type ShapedRealm, toolEntries } from './shapes.ts';
 
 const MEMBERS_AT_ONCE = 2000;
 
+export interface FillableRealm extends ShapedRealm {
+  stack: { slapd: SlapdServer };
+  /** `secrets`: the folder with the directory's passwords */
+  config: ShapedRealm['config'] & { secrets: string };
+}
+
 export async function fillDirectory(
-  realm: MeasuredRealm,
+  realm: FillableRealm,
   { people, tools }: Population,
 ): Promise<void> {
   const { slapd } = realm.stack;

@@ -1,5 +1,5 @@
 /** Who a filled realm is made of, and from which numbers on: far from those that intake gives. */
-import { createHash } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
 
 export const PEOPLE_FIRST = 10_000;
 export const TOOLS_FIRST = 70_000;
@@ -13,9 +13,15 @@ export function maintainersOf(tool: number, people: number): number[] {
   return [...new Set(found)];
 }
 
-/** One key for each person, of the right form: nobody has the other half. */
+/** PKCS #8 of an Ed25519 key up to its 32 bytes (RFC 8410, section 7). */
+const PRIVATE_HEAD = Buffer.from('302e020100300506032b657004220420', 'hex');
+
+/** One key for each number, the same each time. */
 export function keyLine(person: number): string {
-  const point = createHash('sha256').update(`key of ${person}`).digest();
+  const seed = createHash('sha256').update(`key of ${person}`).digest();
+  const key = Buffer.concat([PRIVATE_HEAD, seed]);
+  const pair = createPrivateKey({ key, format: 'der', type: 'pkcs8' });
+  const point = createPublicKey(pair).export({ format: 'der', type: 'spki' }).subarray(-32);
   const blob = Buffer.concat([
     Buffer.from([0, 0, 0, 11]),
     Buffer.from('ssh-ed25519'),

@@ -1,5 +1,6 @@
 /** What processes have used: CPU and memory, from /proc (proc_pid_stat(5), proc_pid_status(5)). */
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { runningPid, type Server } from '../dev/servers/daemon.ts';
 import { statFields } from '../dev/servers/processes.ts';
 
@@ -28,6 +29,30 @@ export function peakMemoryMib(pid: number): number {
 /** The memory that a process has resident now, in MiB. */
 export function memoryMib(pid: number): number {
   return statusKib(pid, 'VmRSS') / 1024;
+}
+
+export interface Rest {
+  cpuPercent: number;
+  /** the most since the process began, until the rest began */
+  peakBeforeMib: number;
+  /** the most in the rest */
+  peakMib: number;
+  endMib: number;
+}
+
+/** Leaves a process alone for a while. */
+export async function watchRest(pid: number, restMs: number): Promise<Rest> {
+  const peakBeforeMib = peakMemoryMib(pid);
+  writeFileSync(`/proc/${pid}/clear_refs`, '5'); // the peak counts from now on (proc_pid_clear_refs(5))
+  const [cpu, begin] = [cpuSeconds(pid), performance.now()];
+  await sleep(restMs);
+  const seconds = (performance.now() - begin) / 1000;
+  return {
+    cpuPercent: (100 * (cpuSeconds(pid) - cpu)) / seconds,
+    peakBeforeMib,
+    peakMib: peakMemoryMib(pid),
+    endMib: memoryMib(pid),
+  };
 }
 
 export function serverPid(server: Server): number {

@@ -1,5 +1,6 @@
 /**
- * The benchmarks: `npm run bench -- chain`. Starts servers of its own, and ends them.
+ * The benchmarks: `npm run bench -- chain` and `npm run bench -- login`. Each starts servers of its own,
+ * and ends them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error what is going on.
  */
@@ -10,13 +11,18 @@ import { parseArgs } from 'node:util';
 import { renderTable } from '../src/bin/table.ts';
 import { measureChain } from './chain.ts';
 import type { Figure } from './figure.ts';
-import { FULL, QUICK } from './goals.ts';
+import { type BenchOptions, FULL, LOGIN_FULL, LOGIN_QUICK, QUICK } from './goals.ts';
+import { measureLogin } from './login.ts';
 
-const USAGE = `usage: npm run bench -- chain [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login [--json] [--quick] [--profile] [--dir DIR]
+
+  chain      from a portal's request to the tool that is ready
+  login      a login host: lookups of keys, the keys agent, whole logins
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
-  --profile  also a CPU profile of \`chamberlain work\` under the load, told by package and function
+  --profile  also a CPU profile, told by package and function: of \`chamberlain work\` under the load,
+             or of a start of the keys agent
   --dir DIR  where the servers' data lies: the disk that is measured (default: ${tmpdir()})
 
 Exit: 0 none falls short · 1 one falls short, or could not be measured · 2 wrong usage
@@ -33,7 +39,13 @@ const { values, positionals } = parseArgs({
   },
 });
 
-if (values.help || positionals.join(' ') !== 'chain') {
+const benches = {
+  chain: (options: Options) => measureChain({ ...options, size: values.quick ? QUICK : FULL }),
+  login: (options: Options) =>
+    measureLogin({ ...options, size: values.quick ? LOGIN_QUICK : LOGIN_FULL }),
+};
+const [name = '', ...more] = positionals;
+if (values.help || more.length > 0 || !isBench(name)) {
   (values.help ? process.stdout : process.stderr).write(USAGE);
   process.exit(values.help ? 0 : 2);
 }
@@ -41,7 +53,7 @@ if (values.help || positionals.join(' ') !== 'chain') {
 const begin = performance.now();
 const parent = resolve(values.dir);
 mkdirSync(parent, { recursive: true });
-// The servers are ended by the way out of measureChain; a signal only makes what it waits for fail.
+// The servers are ended by the way out of each benchmark; a signal only makes what it waits for fail.
 const interrupted = new Promise<never>((_, reject) => {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => reject(new Error(`ended by ${signal}`)));
@@ -52,8 +64,7 @@ const interrupted = new Promise<never>((_, reject) => {
 interrupted.catch(() => {});
 
 try {
-  const figures = await measureChain({
-    size: values.quick ? QUICK : FULL,
+  const figures = await benches[name]({
     parent,
     profileDir: values.profile ? join(parent, `chamberlain-profile-${process.pid}`) : undefined,
     void: values.quick ? '--quick: too few to say anything' : undefined,
@@ -70,6 +81,12 @@ try {
 } catch (error) {
   process.stderr.write(`bench: ${error instanceof Error ? error.stack : String(error)}\n`);
   process.exit(1); // what an interrupted run was waiting for may take its time
+}
+
+type Options = Omit<BenchOptions<unknown>, 'size'>;
+
+function isBench(word: string): word is keyof typeof benches {
+  return Object.hasOwn(benches, word);
 }
 
 function print(figures: readonly Figure[]): void {

@@ -2,7 +2,16 @@
  * What a tool is on the servers, as LDIF and SQL: floors and fillings make by hand what the targets
  * make, so this says it once more, on purpose.
  */
-import type { MeasuredRealm } from './realm.ts';
+
+/** What there must be known of a realm to write its entries. */
+export interface ShapedRealm {
+  config: {
+    realm: string;
+    ldap: { base: string };
+    ids: { realmGid: number };
+    files: { toolHomes: string; personHomes: string };
+  };
+}
 
 export interface ShapedTool {
   name: string;
@@ -11,12 +20,12 @@ export interface ShapedTool {
   maintainers: readonly string[];
 }
 
-export function personDn(shellName: string, { config }: MeasuredRealm): string {
+export function personDn(shellName: string, { config }: ShapedRealm): string {
   return `uid=${shellName},ou=people,${config.ldap.base}`;
 }
 
 /** Group, account and sudo rule of a tool. */
-export function toolEntries(tool: ShapedTool, realm: MeasuredRealm): string {
+export function toolEntries(tool: ShapedTool, realm: ShapedRealm): string {
   const { name, uid, maintainers } = tool;
   const { config } = realm;
   const { base } = config.ldap;
@@ -57,7 +66,7 @@ sudoRunAsUser: ${account}
 /** A person with one key. */
 export function personEntry(
   person: { name: string; uid: number; key: string },
-  realm: MeasuredRealm,
+  realm: ShapedRealm,
 ): string {
   const { name, uid, key } = person;
   const { config } = realm;

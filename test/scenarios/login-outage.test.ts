@@ -7,12 +7,12 @@ import { openLogin, type Login } from './login.ts';
 const PEOPLE = Array.from({ length: 100 }, (_, n) => `p${n}`);
 /** sssd has been asked for these; of the others it knows nothing. */
 const SEEN = PEOPLE.slice(0, 50);
-/** Renewed at half of it: so each key lives for 15 to 30 s after the servers have gone. */
-const LIMIT_SECONDS = 30;
+/** Renewed at half of it: so each key lives for 18 to 36 s after the servers have gone. */
+const LIMIT_SECONDS = 36;
 /** At once: as many as two cores serve without waiting for each other. */
-const AT_ONCE = 4;
+const AT_ONCE = 3;
 /** A login takes a tenth of a second. Whoever waits for a server that hangs waits for a second at least. */
-const NO_WAIT_MS = 900;
+const NO_WAIT_MS = 1000;
 
 let login: Login;
 
