@@ -58,5 +58,5 @@ try {
 } catch (error) {
   const { line, exit } = describeFailure(error);
   process.stderr.write(`${line}\n`);
-  process.exitCode = exit;
+  process.exit(exit); // what a failed start has left open does not keep it
 }

@@ -60,7 +60,7 @@ export interface ToolEntries {
   groups: (SeenEntry & { memberNames: string[] })[];
 }
 
-const NSS = ['objectClass', 'uid', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'];
+const NSS = ['uid', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'];
 // operational: told only where they are asked for by name
 const LOCK = ['pwdAccountLockedTime', 'pwdPolicySubentry'];
 const PERSON = [...NSS, ...LOCK, 'sshPublicKey', 'entryCSN'];

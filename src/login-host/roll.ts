@@ -94,6 +94,8 @@ export function openRoll(
   const refused = new Map<string, Refusal[]>();
   /** who was seen first with a uid */
   const uids = new Map<number, string>();
+  /** files of before this start that have not been looked at */
+  const standing = new Set(folder.names());
   let members: ReadonlySet<string> = new Set();
   let suspects: ReadonlySet<number> = new Set();
   let isTrusted = false;
@@ -107,8 +109,10 @@ export function openRoll(
     const mayLogIn =
       person.uid !== undefined && !person.locked && members.has(name) && !suspects.has(person.uid);
     if (!mayLogIn || keys.length === 0) {
-      folder.remove(name);
-      mustSync ||= person.signature !== '';
+      if (person.signature !== '' || standing.delete(name)) {
+        folder.remove(name);
+        mustSync = true;
+      }
       person.signature = '';
       person.renewAt = Infinity;
       return;
@@ -118,7 +122,8 @@ export function openRoll(
     if (signature === person.signature && now < person.renewAt) return;
     if (person.signature === '' || !isTrusted) {
       // a file of before this start, or one that may only lose lines
-      const text = folder.read(name);
+      const isThere = standing.delete(name) || person.signature !== '';
+      const text = isThere ? folder.read(name) : undefined;
       const grant = text === undefined ? undefined : grantOf(text);
       if (text !== undefined && grant !== undefined) {
         const isWhole = renderKeyFile(keys, grant) === text;
@@ -131,7 +136,8 @@ export function openRoll(
       if (!isTrusted) {
         const kept = text === undefined ? '' : keepLines(text, keys);
         if (text !== undefined && kept !== text) {
-          folder.write(name, kept);
+          if (kept === '') folder.remove(name);
+          else folder.write(name, kept);
           mustSync = true;
         }
         // whatever is in the file, it is not these keys: it is looked at again once there is trust
@@ -216,7 +222,9 @@ export function openRoll(
     takeAbsence(present) {
       for (const [name, person] of known) if (!present.has(name)) forgetPerson(name, person);
       const files = new Set(folder.names());
-      for (const name of files) if (!known.has(name)) folder.remove(name);
+      for (const name of files) {
+        if ((known.get(name)?.signature ?? '') === '') folder.remove(name);
+      }
       for (const [name, person] of known) {
         if (person.signature === '' || files.has(name)) continue;
         // somebody else has removed it

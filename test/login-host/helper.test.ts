@@ -99,6 +99,16 @@ describe('it starts', () => {
     expect(await machine.must(['stat', '-L', '-c', '%a:%u', '/run/chamberlain'])).toBe(before);
   });
 
+  test('with a socket that is closed to others from its first instant', async () => {
+    await daemon.stop();
+    // who may not give it to the group gets no further than that instant
+    const { code, stderr } = await machine.run([
+      ...['sh', '-c', 'umask 0; exec setpriv --bounding-set=-chown "$@"', 'sh', ...HELPER],
+    ]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('EPERM')]);
+    expect(statSync(machine.inside(SOCKET)).mode & 0o7777).toBe(0o600);
+  });
+
   test('not in the place of what is no socket', async () => {
     await daemon.stop();
     writeFileSync(machine.inside(SOCKET), 'kept');
