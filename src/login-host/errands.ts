@@ -1,7 +1,7 @@
 /**
  * What the agent has others do: the root helper makes the name service forget names, ends sessions,
- * and builds the list of accounts. In the background and gathered, so that no key ever waits for it;
- * what could not be done is done when the helper is back.
+ * and builds the list of accounts. In the background, each kind on its own and gathered, so that
+ * neither a key nor another errand waits; what could not be done is done when the helper is back.
  */
 import type { LoginHelper } from '../edges/login-helper.ts';
 import { describeError } from '../errors.ts';
@@ -12,7 +12,7 @@ export interface Errands {
   end(uids: readonly number[]): void;
   /** The list of accounts has changed. */
   list(): void;
-  /** What went wrong last, while it is so. */
+  /** What could not be done at the last try. */
   trouble(): string | undefined;
   close(): Promise<void>;
 }
@@ -23,95 +23,75 @@ const AGAIN_MS = 1000;
 
 /** @param accounts the lines of the list, as in passwd(5) */
 export function startErrands(helper: LoginHelper, accounts: () => string[], log: Log): Errands {
-  const names = new Set<string>();
-  const uids = new Set<number>();
-  let listAt: number | undefined;
-  let listedAt = -LIST_PACE_MS;
+  const names = openLane<string>(0, (some) => helper.forget(some), log);
+  const uids = openLane<number>(0, (some) => Promise.all(some.map((uid) => helper.end(uid))), log);
+  const lists = openLane<'list'>(LIST_PACE_MS, () => helper.passwd(accounts()), log);
+  const lanes = [names, uids, lists];
+  return {
+    forget: (more) => names.add(more),
+    end: (more) => uids.add(more),
+    list: () => lists.add(['list']),
+    trouble: () => lanes.flatMap((lane) => lane.trouble() ?? [])[0],
+    async close() {
+      await Promise.all(lanes.map((lane) => lane.close()));
+    },
+  };
+}
+
+interface Lane<T> {
+  add(items: readonly T[]): void;
+  trouble(): string | undefined;
+  close(): Promise<void>;
+}
+
+/** One kind of errand: what comes while one is under way is done together, after it. */
+function openLane<T>(paceMs: number, act: (items: T[]) => Promise<unknown>, log: Log): Lane<T> {
+  const waiting = new Set<T>();
   let trouble: string | undefined;
   let busy: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let closed = false;
+  let notBefore = 0;
+
+  const go = (): void => {
+    if (busy !== undefined || waiting.size === 0) return;
+    const rest = notBefore - performance.now();
+    if (rest > 0) {
+      clearTimeout(timer);
+      timer = setTimeout(go, rest);
+      return;
+    }
+    busy = run().finally(() => {
+      busy = undefined;
+      go();
+    });
+  };
 
   async function run(): Promise<void> {
-    for (;;) {
-      const [uid] = uids;
-      if (uid !== undefined) {
-        await helper.end(uid);
-        uids.delete(uid);
-        continue;
-      }
-      const some = [...names];
-      if (some.length > 0) {
-        // one that comes again meanwhile has changed again
-        names.clear();
-        try {
-          await helper.forget(some);
-        } catch (error) {
-          for (const name of some) names.add(name);
-          throw error;
-        }
-        continue;
-      }
-      if (listAt === undefined) return;
-      const rest = listAt - performance.now();
-      if (rest > 0) {
-        wake(rest);
-        return;
-      }
-      listAt = undefined;
-      listedAt = performance.now();
-      try {
-        await helper.passwd(accounts());
-      } catch (error) {
-        listAt = listedAt + LIST_PACE_MS;
-        throw error;
-      }
+    const items = [...waiting];
+    // one that comes again meanwhile has changed again
+    waiting.clear();
+    notBefore = performance.now() + paceMs;
+    try {
+      await act(items);
+      if (trouble !== undefined) log.info('the root helper does again what it is asked');
+      trouble = undefined;
+    } catch (error) {
+      for (const item of items) waiting.add(item);
+      notBefore = performance.now() + AGAIN_MS;
+      const why = describeError(error);
+      if (trouble !== why) log.warn({ why }, 'the root helper does not do what it is asked');
+      trouble = why;
     }
   }
 
-  function wake(ms: number): void {
-    clearTimeout(timer);
-    timer = setTimeout(go, ms);
-    timer.unref();
-  }
-
-  function go(): void {
-    if (busy !== undefined || closed) return;
-    busy = run()
-      .then(
-        () => {
-          if (trouble !== undefined) log.info('the root helper answers again');
-          trouble = undefined;
-        },
-        (error: unknown) => {
-          const why = describeError(error);
-          if (trouble !== why) log.warn({ why }, 'the root helper does not do what it is asked');
-          trouble = why;
-          wake(AGAIN_MS);
-        },
-      )
-      .finally(() => {
-        busy = undefined;
-        if (trouble === undefined && (names.size > 0 || uids.size > 0)) go();
-      });
-  }
-
   return {
-    forget(more) {
-      for (const name of more) names.add(name);
-      if (names.size > 0 && trouble === undefined) go();
-    },
-    end(more) {
-      for (const uid of more) uids.add(uid);
-      if (uids.size > 0 && trouble === undefined) go();
-    },
-    list() {
-      listAt ??= listedAt + LIST_PACE_MS;
-      if (trouble === undefined) go();
+    add(items) {
+      for (const item of items) waiting.add(item);
+      go();
     },
     trouble: () => trouble,
     async close() {
-      closed = true;
+      waiting.clear();
       clearTimeout(timer);
       await busy;
     },
