@@ -77,7 +77,7 @@ function openLane<T>(paceMs: number, act: (items: T[]) => Promise<unknown>, log:
       trouble = undefined;
     } catch (error) {
       for (const item of items) waiting.add(item);
-      notBefore = performance.now() + AGAIN_MS;
+      notBefore = performance.now() + Math.max(AGAIN_MS, paceMs);
       const why = describeError(error);
       if (trouble !== why) log.warn({ why }, 'the root helper does not do what it is asked');
       trouble = why;
