@@ -49,6 +49,20 @@ export function keysThatWouldNotCount(keysFolder: string): Piece {
   };
 }
 
+/** A configuration that somebody has made for another purpose is not written over. */
+export function notOfOthers(path: string, ours: string): Piece {
+  const mark = ours.split('\n', 1)[0] ?? '';
+  return {
+    what: path,
+    isCondition: true,
+    differs() {
+      const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
+      if (!isThere || readFileSync(path, 'utf8').startsWith(mark)) return undefined;
+      return 'is of somebody else, for another purpose: move it away first';
+    },
+  };
+}
+
 /** Numbers of this machine that the realm may give to somebody else. Only an admin can renumber. */
 export function foreignNumbers({ ids, realmGid }: LoginHostConfig): Piece {
   const isOurs = (id: number): boolean =>

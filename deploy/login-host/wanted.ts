@@ -9,7 +9,13 @@ import {
   withGroupSource,
   withSources,
 } from './contents.ts';
-import { foreignNumbers, keysThatWouldNotCount, pamAsksSssd, safePath } from './machine.ts';
+import {
+  foreignNumbers,
+  keysThatWouldNotCount,
+  notOfOthers,
+  pamAsksSssd,
+  safePath,
+} from './machine.ts';
 import { account, command, file, folder, localAccounts, packages, type Piece } from './pieces.ts';
 import { serviceRuns, withoutSockets } from './services.ts';
 import { sshdAnswers, tryForSshd } from './sshd.ts';
@@ -55,10 +61,12 @@ const COPIED = {
 /** In the order in which they can be made. Account names are read anew at each look: some are made here. */
 export function wantedPieces(values: Values): Piece[] {
   const { config } = values;
+  const sssd = renderSssd(values);
   const local = (): string[] => localAccounts().map(({ name }) => name);
   return [
     ...[HERE, join(CLONE, 'src/bin'), process.execPath].map((path) => safePath(path)),
     keysThatWouldNotCount('/etc/ssh/authorized_keys.d'),
+    notOfOthers(SSSD_CONFIG, sssd),
     packages(PACKAGES),
     account('chamberlain-keys'),
     account('chamberlain-lookup'),
@@ -90,7 +98,7 @@ export function wantedPieces(values: Values): Piece[] {
     }),
 
     file(SSSD_CONFIG, {
-      contents: renderSssd(values),
+      contents: sssd,
       // Debian's unit gives root's group the right to read it
       ...{ mode: 0o600, otherModes: [0o640], isSecret: true },
     }),

@@ -30,11 +30,14 @@ const put = (path: string, text: string): void => {
 };
 const get = (path: string): string => readFileSync(join(machine.root, path), 'utf8');
 
-/** Says what is changed by `act` anywhere on the machine. */
+/** Says what is changed by `act`; not where those of this machine show through. */
 async function changes(act: () => Promise<unknown>): Promise<string[]> {
   await sh('touch /root/stamp');
   await act();
-  const found = await sh('find / /run /tmp -xdev ! -path /tmp -cnewer /root/stamp');
+  const places = '/etc /usr /opt /root /run /tmp /var/lib/chamberlain /var/lib/sss /var/lib/misc';
+  const found = await sh(
+    `find ${places} -xdev ! -path /tmp ! -path '/usr/lib/mysql/*' -cnewer /root/stamp 2>/dev/null || :`,
+  );
   return found.split('\n').filter((path) => path !== '');
 }
 
@@ -132,12 +135,12 @@ describe('on a bare machine', () => {
 
   test('the passwords are told to nobody', async () => {
     const { stdout, stderr } = await install(...TOLD);
-    put('/etc/sssd/sssd.conf', 'something else');
+    put('/etc/sssd/sssd.conf', `${get('/etc/sssd/sssd.conf')}# and something else`);
     put('/etc/chamberlain/secrets/ldap-sssd', 'another');
     const checked = await install('--check', ...TOLD);
     const said = [stdout, stderr, checked.stdout, checked.stderr].join();
     const open = await sh(
-      `find / /run /tmp -xdev -cnewer /root/ca.pem -type f -perm /044 -exec grep -lE '${SECRETS.join('|')}' {} + || :`,
+      `find /etc /usr /var /run /tmp -xdev -cnewer /root/ca.pem -type f -perm /044 -exec grep -lE '${SECRETS.join('|')}' {} + || :`,
     );
     expect([SECRETS.filter((secret) => said.includes(secret)), open]).toEqual([[], '']);
     expect(checked.stdout).toContain('/etc/sssd/sssd.conf: holds something else\n');
@@ -206,6 +209,12 @@ describe('on a bare machine', () => {
       'mkdir -m 700 /root/.ssh; echo ssh-ed25519 AAAA >/root/.ssh/authorized_keys',
       'install -D -m 644 /root/.ssh/authorized_keys /etc/ssh/authorized_keys.d/root',
       'install -D -m 644 /root/.ssh/authorized_keys /etc/ssh/authorized_keys.d/root',
+    ],
+    [
+      'a sssd.conf for another directory',
+      "printf '[sssd]\\ndomains = corp\\n' >/etc/sssd/sssd.conf",
+      '/etc/sssd/sssd.conf: is of somebody else',
+      'mv /etc/sssd/sssd.conf /root/',
     ],
     [
       'a clone that others can write',
