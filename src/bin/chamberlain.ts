@@ -1,7 +1,7 @@
 #!/usr/bin/env -S node --max-semi-space-size=4
 /** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
-import { Command, CommanderError } from 'commander';
-import { describeExamples, describeExits, describeFailure, EXIT, failureLine } from './exit.ts';
+import { Command } from 'commander';
+import { describeExamples, describeExits, endCommand } from './exit.ts';
 
 type Define = (command: Command) => void;
 
@@ -98,19 +98,7 @@ async function main(args: readonly string[]): Promise<void> {
   try {
     await makeProgram().parseAsync(first === 'help' ? [...rest, '--help'] : args, { from: 'user' });
   } catch (error) {
-    if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
-      // without a command, commander has written the help itself
-      if (error.exitCode !== 0 && error.code !== 'commander.help') {
-        const sentence = error.message.replace(/^error: /u, '').replace(/\s+\(Did/u, ' (did');
-        process.stderr.write(`${failureLine('USAGE', sentence)}\n`);
-      }
-      return;
-    }
-    const { line, exit } = describeFailure(error);
-    process.stderr.write(`${line}\n`);
-    if (process.env['CHAMBERLAIN_DEBUG']) console.error(error);
-    process.exit(exit); // what a failed command has left open does not keep it
+    endCommand(error);
   }
 }
 

@@ -1,5 +1,6 @@
 /** How a command ends: its exit code, and the one line on standard error that says why. */
 import { stripVTControlCharacters } from 'node:util';
+import { CommanderError } from 'commander';
 import { CODES, codeOf, describeError, type Code } from '../errors.ts';
 import { withoutControls } from './table.ts';
 
@@ -39,6 +40,23 @@ export function describeFailure(error: unknown): { line: string; exit: number } 
   const code = codeOf(error);
   const exit = code === 'USAGE' || code === 'CONFIG_INVALID' ? EXIT.usage : EXIT.failed;
   return { line: failureLine(code, describeError(error)), exit };
+}
+
+/** Ends a command line that commander has read and that has thrown. */
+export function endCommand(error: unknown): void {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    // without a command, commander has written the help itself
+    if (error.exitCode !== 0 && error.code !== 'commander.help') {
+      const sentence = error.message.replace(/^error: /u, '').replace(/\s+\(Did/u, ' (did');
+      process.stderr.write(`${failureLine('USAGE', sentence)}\n`);
+    }
+    return;
+  }
+  const { line, exit } = describeFailure(error);
+  process.stderr.write(`${line}\n`);
+  if (process.env['CHAMBERLAIN_DEBUG']) console.error(error);
+  process.exit(exit); // what a failed command has left open does not keep it
 }
 
 /** `CODE: sentence. What to do.` */

@@ -1,11 +1,11 @@
 #!/usr/bin/env -S node --expose-gc --max-semi-space-size=2
 /** The keys agent of a login host, and what it says of itself. */
-import { Command, CommanderError } from 'commander';
+import { Command } from 'commander';
 import { openLog } from '../log.ts';
 import { startAgent } from '../login-host/agent.ts';
 import { readStatus, type AgentStatus } from '../login-host/agent-status.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../login-host/config.ts';
-import { describeExits, describeFailure, EXIT, failureLine } from './exit.ts';
+import { describeExits, EXIT, endCommand } from './exit.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 
 /** An agent writes its status every 5 s; one that hangs on a server still does within 10. */
@@ -57,6 +57,7 @@ program
   .addHelpText(
     'after',
     describeExits({
+      0: 'the directory is trusted, and all of it is taken',
       1: 'the agent does not run',
       3: 'something in the directory is not taken, or the root helper does not answer',
       4: 'the directory cannot be read, or not be trusted',
@@ -140,15 +141,5 @@ function render(status: AgentStatus, now: number, runs: boolean): string {
 try {
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    if (error.exitCode !== 0 && error.code !== 'commander.help') {
-      process.stderr.write(`${failureLine('USAGE', error.message.replace(/^error: /u, ''))}\n`);
-    }
-  } else {
-    const { line, exit } = describeFailure(error);
-    process.stderr.write(`${line}\n`);
-    if (process.env['CHAMBERLAIN_DEBUG']) console.error(error);
-    process.exit(exit);
-  }
+  endCommand(error);
 }
