@@ -453,7 +453,7 @@ describe('eyes', () => {
       sizes.push(page.length);
       for (const { ref } of page) refs.add(ref);
     }
-    expect(sizes[0]).toBe(500);
+    expect(sizes[0]).toBe(100);
     expect(many.every(({ account }) => refs.has(`people/uid=${account}`))).toBe(true);
     for await (const page of eyes.list('toolGroups', [])) {
       expect(page.every(({ ref }) => ref.startsWith('toolGroups/'))).toBe(true);
