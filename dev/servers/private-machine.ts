@@ -122,11 +122,19 @@ export async function openMachine(binds: readonly Bind[]): Promise<Machine> {
   const pid = onlyChildOf(holder);
   if (pid === undefined) throw new Error('the private machine ended at once');
   const root = `/proc/${pid}/root`;
-  const enter = (argv: readonly string[], options: SpawnOptions): ChildProcess =>
-    spawn('/usr/bin/nsenter', [`--target=${pid}`, '--mount', '--pid', '--', ...argv], {
-      ...options,
-      env: { ...ENVIRONMENT, ...options.env },
-    });
+  const entered = new Set<ChildProcess>();
+  const enter = (argv: readonly string[], options: SpawnOptions): ChildProcess => {
+    const child = spawn(
+      '/usr/bin/nsenter',
+      [`--target=${pid}`, '--mount', '--pid', '--', ...argv],
+      {
+        ...options,
+        env: { ...ENVIRONMENT, ...options.env },
+      },
+    );
+    entered.add(child.once('exit', () => entered.delete(child)));
+    return child;
+  };
 
   const run = async (argv: readonly string[], options: RunOptions = {}): Promise<Ended> => {
     // nsenter enters by the folder, so that the program begins where it is said
@@ -155,7 +163,11 @@ export async function openMachine(binds: readonly Bind[]): Promise<Machine> {
         if (holder.exitCode !== null || holder.signalCode !== null) done(undefined);
       });
       signalTree(pid, 'SIGKILL');
+      // the machine is gone when all in it are buried; an nsenter that has stopped with its child buries nobody
+      const wakeAll = () => entered.forEach((child) => child.kill('SIGCONT'));
+      const waking = setInterval(wakeAll, 20);
       await gone;
+      clearInterval(waking);
     },
   };
 }

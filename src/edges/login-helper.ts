@@ -18,8 +18,8 @@ const MAX_LINES = 10_000;
 export interface LoginHelper {
   /** Has this host forget what it knows of these accounts and their groups, and all sudo rules. 15 s. */
   forget(names: readonly string[]): Promise<void>;
-  /** Has every process of a person ended on this host. 15 s. */
-  end(uid: number): Promise<void>;
+  /** Has every process of these people ended on this host, of all at the same time. 15 s. */
+  end(...uids: number[]): Promise<void>;
   /**
    * Has the accounts that this host knows without a server replaced by these lines of passwd(5). Says
    * which were left out: how many, and of the first why; undefined where none was. 30 s.
@@ -29,17 +29,15 @@ export interface LoginHelper {
 
 /** Opens nothing yet. */
 export function openLoginHelper(socketPath: string): LoginHelper {
+  async function askEach(act: string, verb: string, of: readonly (string | number)[]) {
+    for (let at = 0; at < of.length; at += MAX_LINES) {
+      const lines = of.slice(at, at + MAX_LINES).map((one) => `${verb} ${one}`);
+      await ask(act, socketPath, lines, ACCOUNTS_TIMEOUT_MS);
+    }
+  }
   return {
-    async forget(names) {
-      for (let at = 0; at < names.length; at += MAX_LINES) {
-        const lines = names.slice(at, at + MAX_LINES).map((name) => `forget ${name}`);
-        await ask('having names forgotten', socketPath, lines, ACCOUNTS_TIMEOUT_MS);
-      }
-    },
-    async end(uid) {
-      const act = `having the sessions of uid ${uid} ended`;
-      await ask(act, socketPath, [`end ${uid}`], ACCOUNTS_TIMEOUT_MS);
-    },
+    forget: (names) => askEach('having names forgotten', 'forget', names),
+    end: (...uids) => askEach('having sessions ended', 'end', uids),
     async passwd(lines) {
       const request = [`passwd ${lines.length}`, ...lines];
       const answer = await ask('having the accounts kept', socketPath, request, PASSWD_TIMEOUT_MS);

@@ -24,7 +24,7 @@ const AGAIN_MS = 1000;
 /** @param accounts the lines of the list, as in passwd(5) */
 export function startErrands(helper: LoginHelper, accounts: () => string[], log: Log): Errands {
   const names = openLane<string>(0, (some) => helper.forget(some), log);
-  const uids = openLane<number>(0, (some) => Promise.all(some.map((uid) => helper.end(uid))), log);
+  const uids = openLane<number>(0, (some) => helper.end(...some), log);
   const lists = openLane<'list'>(LIST_PACE_MS, () => helper.passwd(accounts()), log);
   const lanes = [names, uids, lists];
   return {

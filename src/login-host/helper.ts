@@ -66,6 +66,9 @@ export async function startHelper(config: LoginHostConfig, log: Log): Promise<He
     });
   });
   server.maxConnections = MAX_CONNECTIONS;
+  server.on('drop', () =>
+    log.warn({ most: MAX_CONNECTIONS }, 'too many at once: one is sent away'),
+  );
   await bind(server, helperSocket, gid);
   return { close: () => void server.close() };
 }

@@ -12,7 +12,9 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { ChamberlainError } from '../errors.ts';
 import type { LoginHostConfig } from './config.ts';
 
@@ -25,6 +27,8 @@ const TOOLS_SHELLS = /^\/bin\/(bash|disabledtoolshell)$/;
 
 const MAKEDB = '/usr/bin/makedb';
 const MAKEDB_TIMEOUT_MS = 20_000;
+/** 120,000 lines of input in one piece would be 10 MiB of garbage for each list. */
+const PIECE_LENGTH = 65_536;
 
 export interface LocalAccounts {
   names: ReadonlySet<string>;
@@ -150,11 +154,12 @@ export function openPasswdDb(path: string): PasswdDb {
   let last: { digest: string; file: string } | undefined;
   return {
     async write(lines) {
-      const input = renderInput(lines);
-      const digest = createHash('sha256').update(input).digest('hex');
+      const hash = createHash('sha256');
+      for (const line of lines) hash.update(`${line}\n`);
+      const digest = hash.digest('hex');
       if (last?.digest === digest && last.file === (await identify(path))) return false;
       try {
-        await make(path, input);
+        await make(path, lines);
       } catch (cause) {
         throw new ChamberlainError('STEP_FAILED', `making ${path}`, { cause });
       }
@@ -165,23 +170,26 @@ export function openPasswdDb(path: string): PasswdDb {
 }
 
 /**
- * What makedb(1) reads: a line for each key, the key first: `.<name>` and `=<uid>` to look up by, and
- * `0<n>` to go through all, as in the Makefile of Debian's libnss-db.
+ * What makedb(1) reads, in pieces: a line for each key, the key first: `.<name>` and `=<uid>` to look up
+ * by, and `0<n>` to go through all, as in the Makefile of Debian's libnss-db.
  */
-function renderInput(lines: readonly string[]): string {
-  return lines
-    .map((line, index) => {
-      const [name, , uid] = line.split(':');
-      return `0${index} ${line}\n.${name} ${line}\n=${uid} ${line}\n`;
-    })
-    .join('');
+function* renderInput(lines: readonly string[]): Generator<string> {
+  let piece = '';
+  for (const [index, line] of lines.entries()) {
+    const [name, , uid] = line.split(':', 3);
+    piece += `0${index} ${line}\n.${name} ${line}\n=${uid} ${line}\n`;
+    if (piece.length < PIECE_LENGTH) continue;
+    yield piece;
+    piece = '';
+  }
+  yield piece;
 }
 
-async function make(path: string, input: string): Promise<void> {
+async function make(path: string, lines: readonly string[]): Promise<void> {
   const unfinished = `${path}.new`;
   await rm(unfinished, { force: true }); // of a run that was cut
   try {
-    await runMakedb(unfinished, input);
+    await runMakedb(unfinished, lines);
     const file = await open(unfinished, 'r+');
     try {
       await file.chmod(0o644);
@@ -202,16 +210,19 @@ async function make(path: string, input: string): Promise<void> {
   }
 }
 
-async function runMakedb(output: string, input: string): Promise<void> {
+async function runMakedb(output: string, lines: readonly string[]): Promise<void> {
   const child = spawn(MAKEDB, ['--quiet', '--output', output, '-'], {
     env: {},
     stdio: ['pipe', 'ignore', 'pipe'],
     timeout: MAKEDB_TIMEOUT_MS,
     killSignal: 'SIGKILL',
   });
-  child.stdin.on('error', () => {}); // it has ended early; its exit says why
-  child.stdin.end(input);
-  const [said, [exit]] = await Promise.all([text(child.stderr), once(child, 'close')]);
+  const [said, [exit]] = await Promise.all([
+    text(child.stderr),
+    once(child, 'close'),
+    // where it ends early, its exit says why
+    pipeline(Readable.from(renderInput(lines)), child.stdin).catch(() => {}),
+  ]);
   if (exit === 0) return;
   const [first = ''] = said.split('\n'); // on a full disk, there are three lines for each page
   throw new Error(`makedb: ${first || 'it did not end in time'}`);

@@ -62,7 +62,11 @@ export async function openHelperHost() {
 
   const daemon = machine.daemon({
     name: 'login-helper',
-    command: () => ['/bin/sh', '-c', 'umask 0; exec "$@"', 'umask', ...HELPER],
+    // with no more rights than the unit of systemd leaves it, and a umask that forbids nothing
+    command: () => [
+      ...['/bin/sh', '-c', 'umask 0; exec setpriv "$@"', 'confined'],
+      ...['--no-new-privs', '--bounding-set=-all,+chown,+dac_override,+fowner,+kill', ...HELPER],
+    ],
     answers: async () => (await ask('')) !== '',
   });
   const witnessed = (): string[] =>

@@ -87,3 +87,15 @@ test('and is put out, with all that was started as a tool; another who is that t
   await helper.end(10_002);
   expect((await sessions[2])?.code).not.toBe(0);
 });
+
+test('a helper that does not answer is not waited for longer than 15 s', async () => {
+  host.daemon.signal('SIGSTOP');
+  const begin = performance.now();
+  await expect(helper.end(ALICE)).rejects.toMatchObject({
+    code: 'BACKEND_UNAVAILABLE',
+    cause: { message: expect.stringContaining('has not answered in 15 s') },
+  });
+  expect(performance.now() - begin).toBeLessThan(20_000);
+  host.daemon.signal('SIGCONT');
+  await helper.end(ALICE);
+});

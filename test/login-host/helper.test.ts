@@ -148,14 +148,16 @@ describe('it starts', () => {
         ],
       ]);
       await eventually('it serves', async () => (await ask('')) !== '');
-      const answer = helper.forget(['p1']);
+      const refused = expect(helper.forget(['p1'])).rejects.toMatchObject({
+        code: 'BACKEND_UNAVAILABLE',
+      });
       await eventually('it is in hand', () => begun().length === 1);
       await machine.must([
         'kill',
         `-${name}`,
         readFileSync(machine.inside('/tmp/helper'), 'utf8').trim(),
       ]);
-      await expect(answer).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      await refused;
       expect((await ended).code).toBe(0);
       expect(existsSync(machine.inside(SOCKET))).toBe(false);
       letGo();
@@ -207,6 +209,7 @@ describe('the grammar', () => {
     ['a name of two dots', 'forget tools.a.b\n'],
     ['NUL', 'forget alice\0\n'],
     ['what is not UTF-8', Buffer.from('forget a\xff\n', 'latin1')],
+    ['a list that is not UTF-8', Buffer.from(`passwd 1\n${person('a', 1, '\xff')}\n`, 'latin1')],
     ['a byte order mark', '\ufeffforget alice\n'],
     ['root', 'end 0\n'],
     ['a number below the range', 'end 9999\n'],
@@ -248,14 +251,25 @@ describe('the grammar', () => {
   });
 });
 
-describe('end', () => {
-  test('ends what is of a person', async () => {
-    const hers = await machine.start(ALICE, ['--reuid=50001'], ['stubborn']);
-    const other = await machine.start(NO_LOGIN, ['--reuid=50001']);
-    await helper.end(ALICE);
-    expect([hers.lives(), other.lives()]).toEqual([false, true]);
-    await machine.must(['kill', '-KILL', String(other.pid)]);
-  });
+test('a person is ended, and nobody else', async () => {
+  const hers = await machine.start(ALICE, ['--reuid=50001'], ['stubborn']);
+  const other = await machine.start(NO_LOGIN, ['--reuid=50001']);
+  await helper.end(ALICE);
+  expect([hers.lives(), other.lives()]).toEqual([false, true]);
+  await machine.must(['kill', '-KILL', String(other.pid)]);
+});
+
+test('many people are ended by one request', async () => {
+  const all = Array.from({ length: 400 }, (_, n) => 10_000 + n);
+  const victims = [
+    await machine.start(10_000, ['--reuid=50001']),
+    await machine.start(10_399, ['--reuid=50001']),
+  ];
+  const bystander = await machine.start(10_400, ['--reuid=50001']);
+  await helper.end(...all);
+  expect(victims.map((one) => one.lives())).toEqual([false, false]);
+  expect(bystander.lives()).toBe(true);
+  await machine.must(['kill', '-KILL', String(bystander.pid)]);
 });
 
 describe('passwd', () => {

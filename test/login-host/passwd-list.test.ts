@@ -89,6 +89,7 @@ describe('a line that does not fit is left out, and says why', () => {
     ['a tool of another realm', BOT.replace('tools.', 'toolz.'), 'no name'],
     ['a tool without a name', BOT.replaceAll('bridgebot', ''), 'no name'],
     ['a name in capitals', ALICE.replaceAll('alice', 'Alice'), 'no name'],
+    ['a name with a dot in front', ALICE.replaceAll('alice', '.ssh'), 'no name'],
     ['a name that leads out', ALICE.replaceAll('alice', '../etc'), 'no name'],
     ['a name with a dash in front', ALICE.replaceAll('alice', '-u'), 'no name'],
     ['a name of 33', ALICE.replaceAll('alice', 'a'.repeat(33)), 'no name'],
