@@ -139,9 +139,16 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       // its heartbeat moves the contextCSN too
       marker = parseMarker((await open().marker()) ?? '');
     }
-    if (rereadLocal()) followed = undefined; // everybody is judged anew
+    if (rereadLocal()) {
+      followed = undefined; // everybody is judged anew
+      compareAt = 0;
+    }
     const isFirst = followed === undefined;
-    if (isFirst || clock() >= compareAt) await compare();
+    if (clock() >= compareAt) await compare();
+    if (isFirst && compared !== undefined) {
+      judgeTrust(compared); // nothing of it was taken: there is nothing to go on from
+      return;
+    }
     // what was first seen now is not news to the name service; what has changed since the last run is
     if (isFirst) errands.end(roll.consequences().end);
     await follow(known, now);

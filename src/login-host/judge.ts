@@ -36,7 +36,10 @@ export type Account = { uid: number; passwd: string };
 
 export interface Person {
   account: Account | undefined;
-  /** is one of those that the marker counts, whether this host takes the account or not */
+  /**
+   * may be one of those that the marker counts, whether this host takes the account or not: a range
+   * that is missing in its configuration must not look like people who are missing
+   */
   counts: boolean;
   locked: boolean;
   /** the entry has keys, taken or not */
@@ -75,8 +78,8 @@ export function judgePerson(entry: SeenEntry, ground: Ground): Person {
     refuse('its name is none that a person of ours may have');
     return person;
   }
+  person.counts = true;
   const numbers = judgeNumbers(entry, { ids: config.ids.people, gid: config.realmGid });
-  person.counts = typeof numbers !== 'string';
   const account =
     typeof numbers === 'string'
       ? numbers

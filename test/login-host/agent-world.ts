@@ -35,6 +35,7 @@ export interface AgentWorld {
 export interface AgentJson {
   trusted: boolean;
   running: boolean;
+  since: string | null;
   why: string | null;
   people: number;
   files: number;

@@ -225,10 +225,15 @@ describe('a directory that is not trusted', () => {
     try {
       await agents.start();
       await distrusts(/keys of 0 people where 40 have some/);
+      await eventually('it has looked again', () => {
+        const { since } = agents.status().json;
+        return Date.now() - Date.parse(since ?? '') > 5000;
+      });
       expect(agents.files()).toEqual(before);
     } finally {
       agents.configure(['delete', 'olcAccess', `{0}${rule}`]);
     }
+    await agents.mark({ people: 40, keyed: 40 });
     await eventually('trust', () => agents.status().json.trusted);
     expect(agents.files()).toEqual(before);
   });
