@@ -2,7 +2,9 @@
 import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
+import type { Ended } from '../../dev/servers/private-machine.ts';
 import { openLoginHelper } from '../../src/edges/login-helper.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import { CLONE, NODE, openHelperMachine } from './helper-machine.ts';
 
 export const AGENT = 19_900;
@@ -77,6 +79,17 @@ export async function openHelperHost() {
     daemon,
     helper: openLoginHelper(inside(SOCKET)),
     ask,
+    /**
+     * Ends the daemon, and starts the helper as a child of a shell: whose exit code can be had, and which can
+     * be stopped without its nsenter, which stops with a child of its own.
+     */
+    async startBelowShell(): Promise<{ pid: string; ended: Promise<Ended> }> {
+      await daemon.stop();
+      const script = '"$@" & helper=$!; echo $helper >/tmp/helper; wait $helper';
+      const ended = machine.run(['/bin/sh', '-c', script, 'sh', ...HELPER]);
+      await eventually('it serves', async () => (await ask('')) !== '');
+      return { pid: readFileSync(inside('/tmp/helper'), 'utf8').trim(), ended };
+    },
     /** Starts the helper if it does not run, and forgets what was witnessed. */
     async begin(): Promise<void> {
       await daemon.start();

@@ -89,13 +89,16 @@ test('and is put out, with all that was started as a tool; another who is that t
 });
 
 test('a helper that does not answer is not waited for longer than 15 s', async () => {
-  host.daemon.signal('SIGSTOP');
+  const { pid, ended } = await host.startBelowShell();
+  await machine.must(['kill', '-STOP', pid]);
   const begin = performance.now();
   await expect(helper.end(ALICE)).rejects.toMatchObject({
     code: 'BACKEND_UNAVAILABLE',
     cause: { message: expect.stringContaining('has not answered in 15 s') },
   });
   expect(performance.now() - begin).toBeLessThan(20_000);
-  host.daemon.signal('SIGCONT');
+  await machine.must(['kill', '-CONT', pid]);
   await helper.end(ALICE);
+  await machine.must(['kill', pid]);
+  await ended;
 });

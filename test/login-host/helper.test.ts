@@ -137,26 +137,12 @@ describe('it starts', () => {
     'and ends with 0 at SIG%s, though a request is in hand',
     async (name) => {
       const letGo = hold('p1');
-      await daemon.stop();
-      const ended = machine.run([
-        ...[
-          'sh',
-          '-c',
-          `"$@" & helper=$!; echo $helper >/tmp/helper; wait $helper`,
-          'sh',
-          ...HELPER,
-        ],
-      ]);
-      await eventually('it serves', async () => (await ask('')) !== '');
+      const { pid, ended } = await host.startBelowShell();
       const refused = expect(helper.forget(['p1'])).rejects.toMatchObject({
         code: 'BACKEND_UNAVAILABLE',
       });
       await eventually('it is in hand', () => begun().length === 1);
-      await machine.must([
-        'kill',
-        `-${name}`,
-        readFileSync(machine.inside('/tmp/helper'), 'utf8').trim(),
-      ]);
+      await machine.must(['kill', `-${name}`, pid]);
       await refused;
       expect((await ended).code).toBe(0);
       expect(existsSync(machine.inside(SOCKET))).toBe(false);

@@ -186,6 +186,13 @@ describe('the db', () => {
     expect(readdirSync(folder)).toEqual(['whole.db']);
   });
 
+  test('has them all, however many', async () => {
+    const path = join(folder, 'many.db');
+    const many = Array.from({ length: 3000 }, (_, n) => ALICE.replace('alice', `p${n}`));
+    await openPasswdDb(path).write(many.map((line, n) => line.replace('10001', `${20_000 + n}`)));
+    expect(dump(path)).toHaveLength(9000);
+  });
+
   test('is not written where nothing is new, and is where someone has touched it', async () => {
     const path = join(folder, 'again.db');
     const db = openPasswdDb(path);
