@@ -104,9 +104,8 @@ cd /
 mount -t proc proc /proc
 umount -l /.outside
 rmdir /.outside
-trap '' CHLD
 echo ready
-exec cat >/dev/null
+exec env --ignore-signal=CHLD cat >/dev/null
 `;
 
 export async function openMachine(binds: readonly Bind[]): Promise<Machine> {

@@ -8,7 +8,7 @@
  * neither: they are found by comparing names.
  */
 import { ChamberlainError } from '../errors.ts';
-import { splitRef } from '../targets/directory-eyes.ts';
+import { splitRef, type AnyRef } from '../targets/directory-eyes.ts';
 import type { EntryRef, Place } from '../plan/action.ts';
 import { namesOf } from './directory-names.ts';
 import { openLdapPool, type LdapEntry, type LdapPool, type LdapSearch } from './ldap.ts';
@@ -96,8 +96,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
   };
   const read = (search: LdapSearch) => readable(pool, search);
 
-  const nameIn = (dn: string, place: Place, attribute: string): string | undefined => {
-    const ref = names.entry(dn);
+  const nameOf = (ref: AnyRef, place: Place, attribute: string): string | undefined => {
     if (ref.startsWith('dn:')) return undefined;
     const split = splitRef(ref as EntryRef);
     return split.place === place && split.attribute === attribute ? split.name : undefined;
@@ -106,7 +105,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
     (place: Place, attribute: string) =>
     (entry: LdapEntry): SeenEntry => ({
       dn: entry.dn,
-      name: nameIn(entry.dn, place, attribute),
+      name: nameOf(names.entry(entry.dn), place, attribute),
       values: (name) => entry.values(name),
     });
   const person = seen('people', 'uid');
@@ -118,7 +117,8 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
     const dn = String(value);
     const quick = PERSON_DN(dn) ?? TOOL_DN(dn);
     if (quick !== undefined) return [quick];
-    const name = nameIn(dn, 'people', 'uid') ?? nameIn(dn, 'toolAccounts', 'uid');
+    const ref = names.value(dn); // two texts of one DN are the same member
+    const name = nameOf(ref, 'people', 'uid') ?? nameOf(ref, 'toolAccounts', 'uid');
     return name === undefined ? [] : [name];
   };
   const toolsOf = (found: readonly LdapEntry[]): ToolEntries => {

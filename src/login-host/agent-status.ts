@@ -55,8 +55,9 @@ export interface AgentState {
 
 const STATE_FILE = 'state.json';
 
+/** Written so that a loss of power leaves the old or the new one. */
 export function writeState(folder: string, state: AgentState): void {
-  replaceFile(join(folder, STATE_FILE), JSON.stringify(state));
+  replaceFile(join(folder, STATE_FILE), JSON.stringify(state), { flush: true });
 }
 
 /**
@@ -79,7 +80,7 @@ export function readState(folder: string): AgentState {
   }
 }
 
-function replaceFile(path: string, text: string): void {
-  writeFileSync(`${path}.new`, text, { mode: 0o640 });
+function replaceFile(path: string, text: string, options: { flush?: boolean } = {}): void {
+  writeFileSync(`${path}.new`, text, { mode: 0o640, ...options });
   renameSync(`${path}.new`, path);
 }

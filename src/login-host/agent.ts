@@ -26,17 +26,27 @@ import type { Ground } from './judge.ts';
 import { openKeyFolder } from './key-folder.ts';
 import { openRoll, type JudgedEntry } from './roll.ts';
 import { openToolAccounts } from './tool-accounts.ts';
-import { changesFrom, olderThan, parseCsns, shortness, staleness, type Csns } from './trust.ts';
+import {
+  changesFrom,
+  concealment,
+  olderThan,
+  parseCsns,
+  shortness,
+  staleness,
+  type Csns,
+} from './trust.ts';
 
 const LOOK_MS = 250;
 const COMPARE_MS = 60_000;
 /** After a compare whose answer was short. */
-const COMPARE_AGAIN_MS = 2000;
+const COMPARE_AGAIN_MS = 5000;
 /** Tools only for the list of accounts and for names to forget; their changes are followed anyway. */
 const COMPARE_TOOLS_MS = 600_000;
 const REPORT_MS = 5000;
 /** People whose lines are renewed at one look, so that a look never takes long. */
 const RENEW_AT_ONCE = 500;
+/** Longer than sssd keeps what it knows (entry_cache_timeout). */
+const FORGOTTEN_MS = 600_000;
 /** More changed entries than this are read page by page, with everything else. */
 const READ_BY_NAME = 2000;
 const MOST_REFUSALS_SHOWN = 1000;
@@ -58,6 +68,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
   const tools = openToolAccounts();
 
   let local = readLocal(config.passwdFile);
+  let localTrouble: string | undefined;
   const ground = (): Ground => ({
     config,
     localNames: local.names,
@@ -80,11 +91,15 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
   let followed: Csns | undefined;
   let lastClock = kept.clock;
   let marker: Marker | undefined;
+  /** to be taken anew because of what else has changed; kept over a look that fails */
+  const again = new Set<string>();
   let compareAt = 0;
   let compareToolsAt = 0;
   let toolsKnown = false;
   /** what was wrong with the last compare */
   let compared: string | undefined = 'nothing has been read yet';
+  /** why nothing at all of the last whole answer was taken, if so */
+  let hidden: string | undefined;
   let distrust: { since: number; why: string } | undefined = {
     since: startedAt,
     why: 'nothing has been read yet',
@@ -134,7 +149,8 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       await turnAway(); // another server may be further on
       return;
     }
-    const known = followed ?? csns;
+    // sssd forgets by itself what is older
+    const known = followed ?? (clock() - kept.clock < FORGOTTEN_MS ? csns : now);
     if (followed === undefined || changesFrom(now, known) !== undefined) {
       // its heartbeat moves the contextCSN too
       marker = parseMarker((await open().marker()) ?? '');
@@ -143,18 +159,24 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       followed = undefined; // everybody is judged anew
       compareAt = 0;
     }
+    const stale = localTrouble ?? staleness(marker, clock(), lastClock);
+    roll.trust(stale === undefined && compared === undefined, ground());
+    // one that is not of now does not say who is no longer overdue
+    if (stale === undefined)
+      for (const name of roll.suspect(marker?.overdue ?? [])) again.add(name);
     const isFirst = followed === undefined;
-    if (clock() >= compareAt) await compare();
-    if (isFirst && compared !== undefined) {
-      judgeTrust(compared); // nothing of it was taken: there is nothing to go on from
+    if (performance.now() >= compareAt) await compare(stale === undefined);
+    if (isFirst && hidden !== undefined) {
+      judgeTrust(hidden); // nothing of it was taken: there is nothing to go on from
       return;
     }
     // what was first seen now is not news to the name service; what has changed since the last run is
     if (isFirst) errands.end(roll.consequences().end);
     await follow(known, now);
     followed = csns = now;
-    const trusted = judgeTrust(staleness(marker, clock(), lastClock) ?? compared);
-    lastClock = Math.max(lastClock, clock());
+    const trusted = judgeTrust(stale ?? compared);
+    // a clock that the marker does not confirm says nothing about what it may not go back behind
+    if (trusted) lastClock = Math.max(lastClock, clock());
     if (trusted) await renew();
     passOn();
   }
@@ -170,16 +192,15 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       if (toolsKnown) errands.forget(forget);
       toolsKnown = true;
       errands.list();
-      compareToolsAt = clock() + COMPARE_TOOLS_MS;
+      compareToolsAt = performance.now() + COMPARE_TOOLS_MS;
     } catch (error) {
       log.warn({ error: describeError(error) }, 'the tools could not be read, and are read again');
-      compareToolsAt = clock() + COMPARE_AGAIN_MS;
+      compareToolsAt = performance.now() + COMPARE_AGAIN_MS;
     }
   }
 
   /** Takes what was written since `known`. */
   async function follow(known: Csns, now: Csns): Promise<void> {
-    const again = new Set(roll.suspect(marker?.overdue ?? []));
     const from = changesFrom(now, known);
     if (from !== undefined) {
       const changed = await open().changedSince(from);
@@ -195,63 +216,82 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       errands.forget(tools.takeRules(changed.sudoRules));
       if (changed.tools.accounts.length > 0) errands.list();
     }
-    await takeNamed([...again]);
+    await takeAgain();
   }
 
-  /** Looks who is there; takes those that are new or changed, and the absence of all others. */
-  async function compare(): Promise<void> {
-    compareAt = clock() + COMPARE_AGAIN_MS;
+  /** Looks who is there; takes those that are new or changed, and, where it is fresh, the absence of all others. */
+  async function compare(isFresh: boolean): Promise<void> {
+    compareAt = performance.now() + COMPARE_AGAIN_MS;
     const present = new Set<string>();
-    const changed = new Set<string>();
+    const changed: string[] = [];
     if (followed !== undefined) {
       for await (const page of open().namesOfPeople()) {
         for (const entry of page) {
-          if (entry.name === undefined) continue;
-          present.add(entry.name);
-          const [csn] = entry.values('entryCSN');
-          if (roll.entryCsnOf(entry.name) !== String(csn)) changed.add(entry.name);
+          present.add(entry.name ?? entry.dn);
+          const [csn] = entry.values('entryCSN').map(String);
+          const before = entry.name === undefined ? undefined : roll.entryCsnOf(entry.name);
+          if (before !== undefined && csn !== undefined && csn < before) {
+            // contextCSN does not show it once the directory role has written to the older copy
+            throw new Error(
+              `${entry.dn} is older than it was: a backup? If the directory is right, restart the agent`,
+            );
+          }
+          if (entry.name !== undefined && before !== csn) changed.push(entry.name);
         }
       }
     }
     const members = await open().realmMembers();
-    let short: string | undefined;
-    if (followed === undefined || changed.size > READ_BY_NAME) {
+    if (followed === undefined || changed.length > READ_BY_NAME) {
       const everyone: JudgedEntry[] = [];
       for await (const page of open().people()) {
         everyone.push(...page.map((entry) => roll.judge(entry)));
       }
-      short = shortness(countOf(everyone), marker);
-      if (short === undefined) {
-        roll.trust(staleness(marker, clock(), lastClock) === undefined, ground());
-        roll.admit(members);
-        // taken out one by one: what is done with is not held until all are
-        for (let entry = everyone.pop(); entry !== undefined; entry = everyone.pop()) {
-          if (entry.name !== undefined) present.add(entry.name);
-          roll.take(entry);
-          if (everyone.length % GC_EVERY === 0) globalThis.gc?.();
-        }
+      hidden = concealment(countOf(everyone), marker);
+      compared = hidden ?? shortness(everyone.length, marker);
+      if (hidden !== undefined) return;
+      roll.trust(isFresh && compared === undefined, ground());
+      roll.admit(members);
+      // taken out one by one: what is done with is not held until all are
+      for (let entry = everyone.pop(); entry !== undefined; entry = everyone.pop()) {
+        present.add(entry.name ?? entry.dn);
+        roll.take(entry);
+        if (everyone.length % GC_EVERY === 0) globalThis.gc?.();
       }
     } else {
-      for (const name of roll.admit(members)) changed.add(name);
-      await takeNamed([...changed]);
-      short = shortness(roll.counts(present), marker);
+      for (const name of [...changed, ...roll.admit(members)]) again.add(name);
+      await takeAgain();
+      compared = shortness(present.size, marker);
     }
-    compared = short;
-    if (short !== undefined) return;
-    compareAt = clock() + COMPARE_MS;
-    if (staleness(marker, clock(), lastClock) === undefined) roll.takeAbsence(present);
+    if (compared !== undefined) return;
+    compareAt = performance.now() + COMPARE_MS;
+    if (isFresh) roll.takeAbsence(present);
   }
 
-  async function takeNamed(names: readonly string[]): Promise<SeenEntry[]> {
-    const found = names.length === 0 ? [] : await open().peopleNamed(names);
-    for (const entry of found) roll.take(roll.judge(entry));
-    return found;
+  async function takeAgain(): Promise<void> {
+    const names = [...again];
+    for (const entry of await peopleNamed(names)) roll.take(roll.judge(entry));
+    for (const name of names) {
+      roll.dismiss(name); // of whom nothing was found, perhaps
+      again.delete(name);
+    }
+  }
+
+  async function peopleNamed(names: readonly string[]): Promise<SeenEntry[]> {
+    return names.length === 0 ? [] : open().peopleNamed(names);
   }
 
   /** Writes anew the lines of some of those that are due, from what the directory says now. */
   async function renew(): Promise<void> {
     const due = roll.due(clock(), RENEW_AT_ONCE);
-    const found = await takeNamed(due);
+    const found = (await peopleNamed(due)).map((entry) => roll.judge(entry));
+    const contradiction = found.find((entry) => roll.contradicts(entry));
+    if (contradiction !== undefined) {
+      // access rules that have come to hide something change no entry: all of it must be looked at
+      followed = undefined;
+      compareAt = 0;
+      throw new Error(`${contradiction.dn} shows less than before, and has not been changed`);
+    }
+    for (const entry of found) roll.take(entry);
     if (found.length < due.length) compareAt = 0; // somebody is no more
   }
 
@@ -262,10 +302,15 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     if (forget.length > 0) errands.list();
   }
 
-  /** Whether the local accounts are others than before. */
+  /** Whether the local accounts are others than before. Without the file those of before count, and no key comes. */
   function rereadLocal(): boolean {
     const before = local;
-    local = readLocal(config.passwdFile, local);
+    try {
+      local = readLocal(config.passwdFile, local);
+      localTrouble = undefined;
+    } catch (error) {
+      localTrouble = `reading the local accounts: ${describeError(error)}`;
+    }
     return local !== before;
   }
 
@@ -299,15 +344,15 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     while (!closing.signal.aborted) {
       try {
         await look();
-        if (followed !== undefined && clock() >= compareToolsAt) void lookAtTools();
+        if (followed !== undefined && performance.now() >= compareToolsAt) void lookAtTools();
       } catch (error) {
         judgeTrust(describeError(error));
         passOn();
         await turnAway();
       }
       const state = [distrust === undefined, errands.trouble(), roll.refusals().length].join(' ');
-      if (reported?.state !== state || clock() - reported.at >= REPORT_MS) {
-        reported = { at: clock(), state };
+      if (reported?.state !== state || performance.now() - reported.at >= REPORT_MS) {
+        reported = { at: performance.now(), state };
         try {
           report();
         } catch (error) {
@@ -329,9 +374,11 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
   };
 }
 
-function countOf(entries: readonly JudgedEntry[]): { people: number; keyed: number } {
-  const counted = entries.filter(({ judged }) => judged.counts);
-  return { people: counted.length, keyed: counted.filter(({ judged }) => judged.keyed).length };
+function countOf(entries: readonly JudgedEntry[]): { taken: number; keyed: number } {
+  return {
+    taken: entries.filter(({ judged }) => judged.account !== undefined).length,
+    keyed: entries.filter(({ judged }) => judged.keyed).length,
+  };
 }
 
 interface Local {

@@ -36,11 +36,6 @@ export type Account = { uid: number; passwd: string };
 
 export interface Person {
   account: Account | undefined;
-  /**
-   * may be one of those that the marker counts, whether this host takes the account or not: a range
-   * that is missing in its configuration must not look like people who are missing
-   */
-  counts: boolean;
   locked: boolean;
   /** the entry has keys, taken or not */
   keyed: boolean;
@@ -66,7 +61,6 @@ export function judgePerson(entry: SeenEntry, ground: Ground): Person {
   const values = entry.values('sshPublicKey');
   const person: Person = {
     account: undefined,
-    counts: false,
     locked:
       entry.values('pwdAccountLockedTime').length > 0 ||
       entry.values('pwdPolicySubentry').length > 0,
@@ -78,7 +72,6 @@ export function judgePerson(entry: SeenEntry, ground: Ground): Person {
     refuse('its name is none that a person of ours may have');
     return person;
   }
-  person.counts = true;
   const numbers = judgeNumbers(entry, { ids: config.ids.people, gid: config.realmGid });
   const account =
     typeof numbers === 'string'

@@ -31,8 +31,6 @@ interface Known {
   uid: number | undefined;
   passwd: string | undefined;
   locked: boolean;
-  /** is one of those that the marker counts */
-  counts: boolean;
   keyed: boolean;
   /** of the keys in the file; '' where there is no file */
   signature: string;
@@ -61,18 +59,21 @@ export interface Roll {
   judge(entry: SeenEntry): JudgedEntry;
   /** Takes an entry as it is now. */
   take(entry: JudgedEntry): void;
-  /** Takes the absence of all people but these. */
+  /** Takes the absence of all people but these: names, or DNs of those without one. */
   takeAbsence(present: ReadonlySet<string>): void;
   /** Sets who may log in; what that changes is found by taking the entries named in the answer again. */
   admit(members: ReadonlySet<string>): string[];
+  /** Takes the file of one who is no member, whether there is an entry or not. */
+  dismiss(name: string): void;
+  /** Whether an entry that has not been changed shows less than it did. */
+  contradicts(entry: JudgedEntry): boolean;
   /** Sets from whom access was taken without the directory knowing; answers as `admit`. */
   suspect(uids: readonly number[]): string[];
   /** The entryCSN of a person who is known. */
   entryCsnOf(name: string): string | undefined;
   /** People whose lines are to be written anew: at most `most`. */
   due(now: number, most: number): string[];
-  /** Of these people, or of all: how many the marker counts, how many of them have keys; and the files. */
-  counts(among?: ReadonlySet<string>): { people: number; keyed: number; files: number };
+  counts(): { people: number; files: number };
   /** From now on it is, or is not, trusted what is taken. */
   trust(trusted: boolean, ground: Ground): void;
   passwdLines(): string[];
@@ -91,7 +92,7 @@ export function openRoll(
   { limitMs, clock, firstGround }: { limitMs: number; clock: () => number; firstGround: Ground },
 ): Roll {
   const known = new Map<string, Known>();
-  const refused = new Map<string, Refusal[]>();
+  const refused = new Map<string, { name: string | undefined; refusals: Refusal[] }>();
   /** who was seen first with a uid */
   const uids = new Map<number, string>();
   /** files of before this start that have not been looked at */
@@ -128,8 +129,9 @@ export function openRoll(
       if (text !== undefined && grant !== undefined) {
         const isWhole = renderKeyFile(keys, grant) === text;
         const isLasting = grant - limitMs / 2 > now && grant <= now + limitMs + GRANT_SLACK_MS;
+        // also where it cannot be written anew: the file holds these keys
+        if (isWhole) remember(person, signature, Math.min(grant, now + limitMs));
         if (isWhole && (isLasting || !isTrusted)) {
-          remember(person, signature, grant);
           return;
         }
       }
@@ -193,11 +195,11 @@ export function openRoll(
         }
         const before = known.get(name);
         const person: Known = {
-          entryCsn,
+          // who clashes is taken again by each compare: the other may have gone
+          entryCsn: judged.account === account ? entryCsn : '',
           uid: account?.uid,
           passwd: account?.passwd,
           locked: judged.locked,
-          counts: judged.counts,
           keyed: judged.keyed,
           signature: before?.signature ?? '',
           renewAt: before?.renewAt ?? 0,
@@ -212,15 +214,21 @@ export function openRoll(
         try {
           settle(name, person, judged.keys);
         } catch (error) {
-          // one file that cannot be written holds up nobody else
+          // one file that cannot be written holds up nobody else, and keeps no key that is gone
+          person.entryCsn = '';
+          if (person.signature !== signatureOf(judged.keys)) {
+            folder.remove(name);
+            person.signature = '';
+          }
           refusals.push({ entry: dn, why: `its key file: ${describeError(error)}` });
         }
       }
-      if (refusals.length > 0) refused.set(dn, refusals);
+      if (refusals.length > 0) refused.set(dn, { name, refusals });
       else refused.delete(dn);
     },
     takeAbsence(present) {
       for (const [name, person] of known) if (!present.has(name)) forgetPerson(name, person);
+      for (const [dn, { name }] of refused) if (!present.has(name ?? dn)) refused.delete(dn);
       const files = new Set(folder.names());
       for (const name of files) {
         if ((known.get(name)?.signature ?? '') === '') folder.remove(name);
@@ -231,6 +239,15 @@ export function openRoll(
         person.signature = '';
         person.renewAt = nextDue = 0;
       }
+    },
+    dismiss(name) {
+      const person = known.get(name);
+      if (person !== undefined && !members.has(name)) settle(name, person, []);
+    },
+    contradicts({ name, entryCsn, judged }) {
+      const before = name === undefined ? undefined : known.get(name);
+      if (before === undefined || before.entryCsn !== entryCsn) return false;
+      return (before.keyed && !judged.keyed) || (before.uid !== undefined && !judged.account);
     },
     admit(next) {
       const before = members;
@@ -258,26 +275,22 @@ export function openRoll(
       nextDue = Infinity;
       for (const [name, { renewAt }] of known) {
         if (renewAt <= now && names.length < most) names.push(name);
-        else nextDue = Math.min(nextDue, renewAt);
+        // whoever is named here is due until taken: the read may fail
+        nextDue = Math.min(nextDue, renewAt);
       }
       return names;
     },
-    counts(among) {
-      let [people, keyed, files] = [0, 0, 0];
-      for (const [name, person] of known) {
-        if (among?.has(name) === false) continue;
-        if (person.counts) people += 1;
-        if (person.counts && person.keyed) keyed += 1;
-        if (person.signature !== '') files += 1;
-      }
-      return { people, keyed, files };
+    counts() {
+      let files = 0;
+      for (const { signature } of known.values()) if (signature !== '') files += 1;
+      return { people: known.size, files };
     },
     trust(trusted, next) {
       isTrusted = trusted;
       ground = next;
     },
     passwdLines: () => [...known.values()].flatMap(({ passwd }) => passwd ?? []),
-    refusals: () => [...refused.values()].flat(),
+    refusals: () => [...refused.values()].flatMap(({ refusals }) => refusals),
     lasting() {
       let [first, last] = [Infinity, -Infinity];
       for (const { signature, renewAt } of known.values()) {

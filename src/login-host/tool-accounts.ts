@@ -66,6 +66,7 @@ export function openToolAccounts(): ToolAccounts {
       const before = { passwd, members };
       const now = { passwd: new Map<string, string>(), members: new Map<string, string>() };
       const newer = (meanwhile = new Set<string>());
+      refused.clear();
       try {
         for await (const { accounts, groups } of pages) {
           for (const entry of accounts) {
@@ -110,9 +111,6 @@ function keep(name: string, from: Map<string, string>, to: Map<string, string>):
 /** The members that came or went. */
 function changeOf(before = '', now = ''): string[] {
   if (before === now) return [];
-  const [had, has] = [before.split(' '), now.split(' ')];
-  return [
-    ...had.filter((name) => name !== '' && !has.includes(name)),
-    ...has.filter((name) => name !== '' && !had.includes(name)),
-  ];
+  const [had, has] = [new Set(before.split(' ')), new Set(now.split(' '))];
+  return [...had.symmetricDifference(has)].filter((name) => name !== '');
 }

@@ -7,7 +7,8 @@
  * | contextCSN lower than the last one, or gone                 | an older copy: nothing of it is taken |
  * | no marker, or one that is not of now                        | not trusted                           |
  * | this host's clock is behind what it was                     | not trusted                           |
- * | fewer people than the marker says, or not half of the keys  | a short answer: nothing of it is taken|
+ * | fewer people than the marker says                           | not trusted                           |
+ * | keys, or accounts that can be taken, of fewer than half     | hidden: nothing of it is taken        |
  * | else                                                        | trusted                               |
  */
 import type { Marker } from '../model/marker.ts';
@@ -42,12 +43,16 @@ export function olderThan(now: Csns, known: Csns): string | undefined {
   return undefined;
 }
 
-/** The CSN from which on changes are to be read: the lowest known of the servers that have new ones. */
+/**
+ * The CSN from which on changes are to be read: the lowest known of the servers that have new ones. Of
+ * one that was not known, all that was written since anything was.
+ */
 export function changesFrom(now: Csns, known: Csns): string | undefined {
+  const lowest = (csns: readonly string[]) => csns.toSorted()[0];
   const from = Object.entries(now).flatMap(([server, csn]) =>
-    known[server] === csn ? [] : [known[server] ?? csn],
+    known[server] === csn ? [] : [known[server] ?? lowest(Object.values(known)) ?? csn],
   );
-  return from.length === 0 ? undefined : from.reduce((a, b) => (a < b ? a : b));
+  return lowest(from);
 }
 
 /** Why lines may not be renewed by this marker, at this time; undefined where they may. */
@@ -70,18 +75,27 @@ export function staleness(
     : `the directory role's marker is ${by} s ahead of this host's clock`;
 }
 
-/** Why an answer is not whole; undefined where it may be. */
-export function shortness(
-  seen: { people: number; keyed: number },
+/** Why people are missing, so that an absence is none; undefined where nobody is. */
+export function shortness(people: number, marker: Marker | undefined): string | undefined {
+  if (marker === undefined || people >= marker.people) return undefined;
+  return `the directory shows ${people} people where there are ${marker.people}`;
+}
+
+/**
+ * Why entries do not show what is in them, so that not even what they show may be believed; undefined
+ * where they do. Half is the bound: what is hidden is hidden in all, and one person whose keys somebody
+ * has deleted by hand must not hold up the others.
+ */
+export function concealment(
+  { taken, keyed }: { taken: number; keyed: number },
   marker: Marker | undefined,
 ): string | undefined {
   if (marker === undefined) return undefined;
-  if (seen.people < marker.people) {
-    return `the directory shows ${seen.people} people where there are ${marker.people}`;
+  if (keyed < marker.keyed / 2) {
+    return `the directory shows keys of ${keyed} people where ${marker.keyed} have some (access rules?)`;
   }
-  // one whose keys somebody has deleted by hand must not hold up all others; hidden keys are all hidden
-  if (seen.keyed < marker.keyed / 2) {
-    return `the directory shows keys of ${seen.keyed} people where ${marker.keyed} have some`;
+  if (taken < marker.people / 2) {
+    return `of ${marker.people} people no more than ${taken} are taken: see what is refused, and ids, realmGid and homes in login-host.yaml`;
   }
   return undefined;
 }

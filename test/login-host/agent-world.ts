@@ -2,6 +2,7 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -20,6 +21,10 @@ export interface AgentWorld {
   uid(n: number): number;
   keys: string;
   state: string;
+  /** the local accounts' file */
+  passwd: string;
+  /** cuts the connection by which the agent next asks for this person; resolves when that was done */
+  cutAt(name: string): Promise<void>;
   start(): Promise<void>;
   kill(signal?: NodeJS.Signals): Promise<void>;
   /** the key files by name */
@@ -105,10 +110,11 @@ export function modify(dn: string, ...changes: [string, string, ...string[]][]):
 
 export async function openAgentWorld(
   name: string,
-  { offlineLimitSeconds = 3600 } = {},
+  { offlineLimitSeconds = 3600, byProxy = false } = {},
 ): Promise<AgentWorld> {
   const world = await openWorld(name, { needs: ['slapd'] });
   const base = world.config.ldap.base;
+  const proxy = byProxy ? openProxy(world) : undefined;
   const folder = join(world.dir, 'login-host');
   const [keys, state] = [join(folder, 'keys'), join(folder, 'agent')];
   for (const each of [folder, keys, state]) mkdirSync(each, { mode: 0o755 });
@@ -120,7 +126,7 @@ export async function openAgentWorld(
       realm: world.config.realm,
       ids: { people: world.config.ids.people, tools: world.config.ids.tools },
       ldap: {
-        uris: [world.slapd.uri],
+        uris: [proxy?.uri ?? world.slapd.uri],
         base,
         passwordFile: join(world.config.secrets, 'ldap-keys-agent'),
       },
@@ -151,6 +157,8 @@ export async function openAgentWorld(
     uid: (n) => (world.config.ids.people[1]?.first ?? 0) + n,
     keys,
     state,
+    passwd: join(folder, 'passwd'),
+    cutAt: (whom) => proxy?.cutAt(whom) ?? Promise.reject(new Error('there is no proxy')),
     async start() {
       await kill();
       rmSync(join(state, 'status.json'), { force: true });
@@ -214,7 +222,48 @@ export async function openAgentWorld(
       ),
     async close() {
       await kill();
+      proxy?.close();
       await world.close();
+    },
+  };
+}
+
+/** Stands between the agent and slapd, to cut a connection at a chosen question. */
+function openProxy(world: World) {
+  const target = decodeURIComponent(world.slapd.uri.replace(/^ldapi:\/\//, ''));
+  const path = join(world.dir, 'proxy.sock');
+  let cut: { at: Buffer; done: () => void } | undefined;
+  const sockets = new Set<Socket>();
+  const server = createServer((client) => {
+    const slapd = connect(target);
+    const end = () => [client, slapd].forEach((socket) => socket.destroy());
+    for (const socket of [client, slapd]) {
+      sockets.add(socket);
+      socket.on('error', end).on('close', end);
+    }
+    slapd.pipe(client);
+    client.on('data', (data: Buffer) => {
+      if (cut === undefined || !data.includes(cut.at)) {
+        slapd.write(data);
+        return;
+      }
+      end();
+      cut.done();
+      cut = undefined;
+    });
+  }).listen(path);
+  return {
+    uri: `ldapi://${encodeURIComponent(path)}`,
+    /** `(uid=<name>)` as BER (RFC 4511, 4.5.1.7): two octet strings */
+    cutAt(whom: string): Promise<void> {
+      const word = (text: string) => [Buffer.from([4, text.length]), Buffer.from(text)];
+      return new Promise((done) => {
+        cut = { at: Buffer.concat([...word('uid'), ...word(whom)]), done };
+      });
+    },
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
     },
   };
 }

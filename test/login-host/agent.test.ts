@@ -268,6 +268,7 @@ describe('a directory that is not trusted', () => {
     await agents.start();
     await distrusts(/clock has gone back by (60|59|5\d) s/);
     expect(agents.files()['p14']).toBe(half);
+    await agents.kill('SIGTERM');
     rmSync(file);
   });
 

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import {
   changesFrom,
+  concealment,
   olderThan,
   parseCsns,
   shortness,
@@ -56,11 +57,12 @@ test.each([
   expect(olderThan(now, known) !== undefined).toBe(isOlder);
 });
 
-test('changes are read from the last CSN of whichever server has written, and not of one long gone', () => {
+test('changes are read from the last CSN of whichever server has written; of a new one, from the lowest', () => {
   const known = { '001': csn(5, '001'), '002': csn(1, '002') };
   expect(changesFrom(known, known)).toBeUndefined();
   expect(changesFrom({ ...known, '001': csn(9, '001') }, known)).toBe(csn(5, '001'));
-  expect(changesFrom({ ...known, '003': csn(8, '003') }, known)).toBe(csn(8, '003'));
+  expect(changesFrom({ ...known, '003': csn(8, '003') }, known)).toBe(csn(1, '002'));
+  expect(changesFrom(known, {})).toBe(csn(1, '002'));
 });
 
 test.each([
@@ -78,14 +80,26 @@ test.each([
 });
 
 test.each([
-  [100, 80, undefined],
-  [107, 90, undefined],
-  [99, 80, /shows 99 people where there are 100/],
-  [0, 0, /shows 0 people/],
-  [100, 79, undefined],
-  [100, 39, /keys of 39 people where 80 have some/],
-])('%i people, %i with keys, are a whole answer or not', (people, keyed, why) => {
-  const found = shortness({ people, keyed }, marker());
+  [100, undefined],
+  [107, undefined],
+  [99, /shows 99 people where there are 100/],
+  [0, /shows 0 people/],
+])('%i people are all of them, or not', (people, why) => {
+  const found = shortness(people, marker());
   if (why === undefined) expect(found).toBeUndefined();
   else expect(found).toMatch(why);
 });
+
+test.each([
+  [100, 80, undefined],
+  [50, 40, undefined],
+  [100, 39, /keys of 39 people where 80 have some/],
+  [49, 80, /of 100 people no more than 49 are taken/],
+])(
+  '%i accounts that are taken and %i people with keys are shown, or hidden',
+  (taken, keyed, why) => {
+    const found = concealment({ taken, keyed }, marker());
+    if (why === undefined) expect(found).toBeUndefined();
+    else expect(found).toMatch(why);
+  },
+);
