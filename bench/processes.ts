@@ -55,6 +55,23 @@ export async function watchRest(pid: number, restMs: number): Promise<Rest> {
   };
 }
 
+const QUIET_PERCENT = 15;
+const QUIET_OVER_MS = 2000;
+const QUIET_WITHIN_MS = 120_000;
+
+/** Waits until a process, and all that came from it, have little to do. */
+export async function untilQuiet(pid: number): Promise<void> {
+  for (const begin = performance.now(); ;) {
+    const [cpu, since] = [cpuSeconds(pid), performance.now()];
+    await sleep(QUIET_OVER_MS);
+    const seconds = (performance.now() - since) / 1000;
+    if ((100 * (cpuSeconds(pid) - cpu)) / seconds < QUIET_PERCENT) return;
+    if (performance.now() - begin > QUIET_WITHIN_MS) {
+      throw new Error(`process ${pid} does not come to rest`);
+    }
+  }
+}
+
 export function serverPid(server: Server): number {
   const pid = runningPid(server);
   if (pid === undefined) throw new Error(`${server.name} does not run`);
