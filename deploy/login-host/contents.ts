@@ -1,5 +1,5 @@
 /** What the files of a login host hold. */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Values } from './values.ts';
 
@@ -32,13 +32,9 @@ export function renderSssd({ config, sssdPassword }: Values): string {
   });
 }
 
-/**
- * Starts a program of the clone with the Node that runs this, and with what its first line wants of Node:
- * the compiled one where `npm run build` has made it, which takes 30 MiB less than the source.
- */
+/** Starts a program of the clone with the Node that runs this, and with what its first line wants of Node. */
 export function programWrapper(clone: string, program: string): string {
-  const compiled = join(clone, 'dist/src/bin', program.replace(/\.ts$/, '.js'));
-  const path = existsSync(compiled) ? compiled : join(clone, 'src/bin', program);
+  const path = join(clone, 'src/bin', program);
   const [, options = ''] = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8')) ?? [];
   return `#!/bin/sh\nexec ${[quote(process.execPath), options, quote(path)].join(' ')} "$@"\n`;
 }

@@ -96,7 +96,7 @@ function install(pieces: readonly Piece[]): number {
       return complain(`${piece.what}: ${(error as Error).message}`, 1);
     }
     changed += 1;
-    print(`changed: ${line(before)}`);
+    print(`mended: ${line(before)}`);
   }
   const left = pieces.flatMap(look);
   left.forEach((difference) => complain(line(difference), 1));

@@ -40,6 +40,7 @@ const HEADER =
 /** As in Chamberlain's own example: a realm with other numbers says so in a file. */
 const DEFAULTS = {
   realm: 'tools',
+  realmGid: 500,
   ids: {
     people: [
       { first: 1000, last: 49_999 },
@@ -47,6 +48,9 @@ const DEFAULTS = {
     ],
     tools: [{ first: 50_000, last: 59_999 }],
   },
+  homes: { people: '/home', tools: '/data/project' },
+  offlineLimitSeconds: 86_400,
+  knownBadKeys: [],
 };
 
 /**
@@ -61,7 +65,9 @@ export function readValues(told: Told): Values {
   const document = {
     ...DEFAULTS,
     ...begun,
+    // where another file says the rest, the servers that are installed still count
     ldap: {
+      ...ldapOf(installed),
       ...asMapping(begun['ldap'] ?? {}, from),
       ...(told.ldapUris === undefined ? {} : { uris: told.ldapUris }),
       ...(told.base === undefined ? {} : { base: told.base }),
@@ -90,6 +96,11 @@ export function readValues(told: Told): Values {
     sssdPassword: readPassword(told.sssdPasswordFile ?? SSSD_PASSWORD_FILE, '--sssd-password-file'),
     ...(told.caFile === undefined ? {} : { ca: readCertificates(told.caFile) }),
   };
+}
+
+function ldapOf(file: string | undefined): Record<string, unknown> {
+  if (file === undefined) return {};
+  return asMapping(asMapping(parse(readFileSync(file, 'utf8')), file)['ldap'] ?? {}, file);
 }
 
 function asMapping(value: unknown, file = 'the configuration'): Record<string, unknown> {

@@ -137,7 +137,10 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
     name: 'keys-agent',
     command: () => [
       ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
-      ...['--clear-groups', '--no-new-privs', '--bounding-set=-all', '/usr/sbin/keys-agent', 'run'],
+      ...['--clear-groups', '--no-new-privs', '--bounding-set=-all'],
+      '/usr/bin/env',
+      ...unitEnvironment(),
+      ...['/usr/sbin/keys-agent', 'run'],
     ],
     // what it writes first is of its own; an older one may have left the like
     answers: async () => (await statusOf(machine)).pid === agent.innerPid(),
@@ -220,4 +223,11 @@ function greets(port: number): Promise<boolean> {
     client.once('close', () => end(false));
     client.once('error', () => end(false));
   });
+}
+
+/** What the agent's unit sets, as `NAME=value`. */
+function unitEnvironment(): string[] {
+  const unit = join(PROJECT, 'deploy/login-host/templates/chamberlain-keys-agent.service');
+  const [, line = ''] = /^Environment=(.*)$/m.exec(readFileSync(unit, 'utf8')) ?? [];
+  return line.split(' ');
 }

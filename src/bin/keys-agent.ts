@@ -1,5 +1,6 @@
 #!/usr/bin/env -S node --expose-gc --max-semi-space-size=2
 /** The keys agent of a login host, and what it says of itself. */
+import { flushCompileCache } from 'node:module';
 import { Command } from 'commander';
 import { openLog } from '../log.ts';
 import { startAgent } from '../login-host/agent.ts';
@@ -37,6 +38,7 @@ program
     process.umask(0o027);
     const agent = startAgent(config, log);
     log.info({ keys: config.keysFolder }, 'following the directory');
+    flushCompileCache(); // for the next start, where the unit names a folder for it
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.once(signal, () => {
         setTimeout(() => process.exit(0), CLOSE_MS).unref();
@@ -67,7 +69,13 @@ program
     const config = loadLoginHostConfig(program.opts<{ config: string }>().config);
     const now = Date.now();
     const status = readStatus(config.stateFolder);
-    const runs = now - status.at < SILENT_MS;
+    if (status === undefined) {
+      if (options.json === true) printJson({ running: false });
+      else print(`directory   ${paint('red', 'the agent has never run on this host: start it')}`);
+      process.exitCode = EXIT.failed;
+      return;
+    }
+    const runs = now - status.at < SILENT_MS && lives(status.pid);
     if (options.json === true) printJson(toJson(status, now, runs));
     else print(render(status, now, runs));
     if (!runs) process.exitCode = EXIT.failed;
@@ -75,6 +83,15 @@ program
     else if (status.refusalsInAll > 0 || status.helper !== undefined)
       process.exitCode = EXIT.pending;
   });
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
 
 function toJson(status: AgentStatus, now: number, running: boolean): object {
   const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());

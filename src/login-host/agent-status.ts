@@ -36,11 +36,12 @@ export function writeStatus(folder: string, status: AgentStatus): void {
   replaceFile(join(folder, FILE), JSON.stringify(status));
 }
 
-/** Throws BACKEND_UNREADABLE where no agent has ever left one, or it may not be read. */
-export function readStatus(folder: string): AgentStatus {
+/** Undefined where no agent has ever left one. Throws BACKEND_UNREADABLE where it may not be read. */
+export function readStatus(folder: string): AgentStatus | undefined {
   try {
     return JSON.parse(readFileSync(join(folder, FILE), 'utf8')) as AgentStatus;
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${join(folder, FILE)}`, { cause });
   }
 }

@@ -248,7 +248,10 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       }
       hidden = concealment(countOf(everyone), marker);
       compared = hidden ?? shortness(everyone.length, marker);
-      if (hidden !== undefined) return;
+      if (hidden !== undefined) {
+        roll.note(everyone);
+        return;
+      }
       roll.trust(isFresh && compared === undefined, ground());
       roll.admit(members);
       // taken out one by one: what is done with is not held until all are

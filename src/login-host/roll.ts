@@ -59,6 +59,8 @@ export interface Roll {
   judge(entry: SeenEntry): JudgedEntry;
   /** Takes an entry as it is now. */
   take(entry: JudgedEntry): void;
+  /** Only what is refused of these entries, where nothing else of them is to be believed. */
+  note(entries: readonly JudgedEntry[]): void;
   /** Takes the absence of all people but these: names, or DNs of those without one. */
   takeAbsence(present: ReadonlySet<string>): void;
   /** Sets who may log in; what that changes is found by taking the entries named in the answer again. */
@@ -225,6 +227,11 @@ export function openRoll(
       }
       if (refusals.length > 0) refused.set(dn, { name, refusals });
       else refused.delete(dn);
+    },
+    note(entries) {
+      for (const { dn, name, judged } of entries) {
+        if (judged.refusals.length > 0) refused.set(dn, { name, refusals: judged.refusals });
+      }
     },
     takeAbsence(present) {
       for (const [name, person] of known) if (!present.has(name)) forgetPerson(name, person);

@@ -85,7 +85,9 @@ function refuseOther(line: string): SshKeyVerdict | undefined {
     );
   }
   if (/[\r\n]/.test(line)) {
-    return malformed('That is more than one line. Paste one key at a time, as one line.');
+    return malformed(
+      'That is more than one line. Paste one key, as one line: if it was broken into several, join them.',
+    );
   }
   if (/\p{Cc}/u.test(line)) {
     return malformed('There is a tab or another control character in the line. Copy it again.');

@@ -309,7 +309,7 @@ describe('on a login host', () => {
     }
     const mended = await install();
     expect(mended).toMatchObject({ code: 0, stderr: '' });
-    for (const [what] of DAMAGES) expect(mended.stdout).toContain(`changed: ${what}: `);
+    for (const [what] of DAMAGES) expect(mended.stdout).toContain(`mended: ${what}: `);
     expect(await install('--check')).toEqual({ code: 0, stdout: '', stderr: '' });
   });
 
