@@ -168,10 +168,17 @@ describe('on a bare machine', () => {
     expect(get('/usr/bin/become')).toContain('wiki');
     expect(get('/etc/sssd/sssd.conf')).toContain('cn=wiki,ou=projects,dc=example,dc=org');
     // what an admin then writes into it is kept, word for word
-    const written = `${get('/etc/chamberlain/login-host.yaml')}# more\nknownBadKeys: []\n`;
+    const written = `${get('/etc/chamberlain/login-host.yaml')}# more\n`.replace(
+      'offlineLimitSeconds: 3600',
+      'offlineLimitSeconds: 7200 # two hours',
+    );
     put('/etc/chamberlain/login-host.yaml', written);
     expect(await install()).toMatchObject({ code: 0 });
     expect(get('/etc/chamberlain/login-host.yaml')).toBe(written);
+    // another file says the rest; the servers are those that are installed
+    expect(await install('--config', '/root/begin.yaml')).toMatchObject({ code: 0 });
+    expect(get('/etc/chamberlain/login-host.yaml')).toContain('base: dc=example,dc=org');
+    expect(get('/etc/chamberlain/login-host.yaml')).toContain('offlineLimitSeconds: 3600');
   });
 
   test('a wrong command line or file is told in a sentence, and changes nothing', async () => {
