@@ -165,7 +165,9 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     if (stale === undefined)
       for (const name of roll.suspect(marker?.overdue ?? [])) again.add(name);
     const isFirst = followed === undefined;
-    if (performance.now() >= compareAt) await compare(stale === undefined);
+    const isDue = performance.now() >= compareAt;
+    if (isFirst && !isDue) return; // the first compare has failed, or was not believed
+    if (isDue) await compare(stale === undefined);
     if (isFirst && hidden !== undefined) {
       judgeTrust(hidden); // nothing of it was taken: there is nothing to go on from
       return;
