@@ -363,7 +363,8 @@ test('bash completes the name of a tool', async () => {
 });
 
 test('the shell of a disabled tool says so, and ends with 1', async () => {
-  expect(await run(['sh', join(DEPLOY, 'disabledtoolshell')])).toEqual({
+  const text = readFileSync(join(DEPLOY, 'disabledtoolshell'), 'utf8');
+  expect(await run(['sh', '-c', text])).toEqual({
     exit: 1,
     out: 'This tool is disabled.\n',
     err: '',

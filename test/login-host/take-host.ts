@@ -89,9 +89,12 @@ for each in etc usr; do
   mount -t overlay overlay -o "lowerdir=/$each,upperdir=$1/$each,workdir=$1/work-$each" "/$each"
 done
 mount -t tmpfs tmpfs /run
+mount -t tmpfs -o mode=755 tmpfs /opt
+mkdir /opt/chamberlain
+mount --bind "$2" /opt/chamberlain
 echo ready
 exec cat`;
-  const holder = spawn('unshare', ['--mount', 'sh', '-c', script, 'sh', root], {
+  const holder = spawn('unshare', ['--mount', 'sh', '-c', script, 'sh', root, PROJECT], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const [first] = (await once(holder.stdout, 'data')) as [Buffer];
@@ -115,8 +118,8 @@ exec cat`;
 
   return {
     path: (name: string) => join(root, name),
-    /** The program with a name to take, for `as`. */
-    command: `${command().map(quote).join(' ')} f`,
+    /** The program with a name to take, for `as`: by a way that is open to all, as the clone may not be. */
+    command: '/opt/chamberlain/node_modules/.bin/node /opt/chamberlain/src/bin/take.ts f',
     /** Runs the program as sudo would: as root, with SUDO_UID. */
     take(uid: number | undefined, cwd: string, words: string[], meddling?: string): Ended {
       const env: Record<string, string> = uid === undefined ? {} : { SUDO_UID: String(uid) };

@@ -134,9 +134,11 @@ test('its folder and its state are writable by nobody else', async () => {
   ]);
   expect([...new Set(found.trimEnd().split('\n'))].sort()).toEqual([
     '2750 chamberlain-keys chamberlain-lookup d',
+    '600 chamberlain-keys chamberlain-keys f', // what is compiled
     '640 chamberlain-keys chamberlain-keys f',
     '640 chamberlain-keys chamberlain-lookup f',
     '700 chamberlain-keys chamberlain-keys d',
+    '755 chamberlain-keys chamberlain-keys d',
     '755 root root d',
   ]);
 });
