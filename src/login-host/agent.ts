@@ -7,6 +7,8 @@
  *
  * Beside that it tells the root helper which names the name service must forget, whose sessions end,
  * and the list of all accounts. sshd needs none of that: should the helper be away, keys go on.
+ *
+ * Longer than most: one look is one story, and in which order it does things is what keeps it right.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -24,6 +26,7 @@ import type { LoginHostConfig } from './config.ts';
 import { startErrands } from './errands.ts';
 import type { Ground } from './judge.ts';
 import { openKeyFolder } from './key-folder.ts';
+import { parseLocalAccounts, type LocalAccounts } from './passwd-list.ts';
 import { openRoll, type JudgedEntry } from './roll.ts';
 import { openToolAccounts } from './tool-accounts.ts';
 import {
@@ -386,9 +389,7 @@ function countOf(entries: readonly JudgedEntry[]): { taken: number; keyed: numbe
   };
 }
 
-interface Local {
-  names: ReadonlySet<string>;
-  uids: ReadonlySet<number>;
+interface Local extends LocalAccounts {
   /** of the file, as it was read */
   version: string;
 }
@@ -398,12 +399,5 @@ function readLocal(file: string, before?: Local): Local {
   const { mtimeMs, size, ino } = statSync(file);
   const version = `${ino} ${size} ${mtimeMs}`;
   if (version === before?.version) return before;
-  const fields = readFileSync(file, 'utf8')
-    .split('\n')
-    .map((line) => line.split(':'));
-  return {
-    names: new Set(fields.map(([name = '']) => name)),
-    uids: new Set(fields.flatMap(([, , uid]) => (uid === undefined ? [] : Number(uid)))),
-    version,
-  };
+  return { ...parseLocalAccounts(readFileSync(file, 'utf8')), version };
 }

@@ -9,6 +9,8 @@
  * | is not there                          | no file               | left                                   |
  *
  * So what is not trusted never lets anybody in, nor keeps anybody in for longer.
+ *
+ * Longer than most, so that who is known and what the files hold change in one place.
  */
 import { createHash } from 'node:crypto';
 import type { SeenEntry } from '../edges/login-directory.ts';
