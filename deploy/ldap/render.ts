@@ -11,12 +11,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { IdRange } from '../../src/config-values.ts';
 import { loadConfig, readSecret } from '../../src/config.ts';
 
-export interface IdRange {
-  readonly first: number;
-  readonly last: number;
-}
+export type { IdRange };
 
 /** What the templates need to know of a deployment. */
 export interface Directory {

@@ -1,6 +1,7 @@
 /** What the machine brings along that can stand against a login host. */
 import { lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { isWithin } from '../../src/login-host/account-names.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
 import { command, localAccounts, localGroups, type Piece } from './pieces.ts';
 
@@ -65,8 +66,7 @@ export function notOfOthers(path: string, ours: string): Piece {
 
 /** Numbers of this machine that the realm may give to somebody else. Only an admin can renumber. */
 export function foreignNumbers({ ids, realmGid }: LoginHostConfig): Piece {
-  const isOurs = (id: number): boolean =>
-    [...ids.people, ...ids.tools].some(({ first, last }) => first <= id && id <= last);
+  const isOurs = (id: number): boolean => isWithin(id, [...ids.people, ...ids.tools]);
   return {
     what: 'local numbers',
     differs() {

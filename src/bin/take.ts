@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { LOGIN_HOST_CONFIG, loadLoginHostConfig } from '../login-host/config.ts';
-import { isWithin } from '../login-host/passwd-list.ts';
+import { isWithin } from '../login-host/account-names.ts';
 import { showName, take } from '../login-host/take.ts';
 import type { Taken } from '../login-host/take.ts';
 import { identifyTaker } from '../login-host/taker.ts';

@@ -13,7 +13,7 @@ import {
   loadLoginHostConfig,
   type LoginHostConfig,
 } from '../login-host/config.ts';
-import { isShellName } from '../login-host/judge.ts';
+import { isShellName } from '../login-host/account-names.ts';
 import { toKeyLine } from '../login-host/key-lines.ts';
 import { parseSshKey, type SshKey } from '../model/ssh-key.ts';
 import { describeFailure, EXIT } from './exit.ts';

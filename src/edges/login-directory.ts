@@ -10,8 +10,15 @@
 import { ChamberlainError } from '../errors.ts';
 import { splitRef, type AnyRef } from '../targets/directory-eyes.ts';
 import type { EntryRef, Place } from '../plan/action.ts';
-import { namesOf } from './directory-names.ts';
-import { openLdapPool, type LdapEntry, type LdapPool, type LdapSearch } from './ldap.ts';
+import { namesOf, type Names } from './directory-names.ts';
+import {
+  openLdapPool,
+  resultCodeOf,
+  type LdapConnection,
+  type LdapEntry,
+  type LdapPool,
+  type LdapSearch,
+} from './ldap.ts';
 
 export interface LoginDirectorySettings {
   uri: string;
@@ -60,6 +67,8 @@ export interface ToolEntries {
   groups: (SeenEntry & { memberNames: string[] })[];
 }
 
+/** RFC 4511, appendix A */
+const NO_SUCH_OBJECT = 32;
 const NSS = ['uid', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'];
 // operational: told only where they are asked for by name
 const LOCK = ['pwdAccountLockedTime', 'pwdPolicySubentry'];
@@ -75,19 +84,9 @@ const GC_EVERY_PAGES = { whole: 25, names: 75 };
 
 /** Opens nothing yet. */
 export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirectory {
-  const { uri, caFile, base, realm, password } = settings;
+  const { base, realm } = settings;
   const names = namesOf(base, realm);
-  const pool = openLdapPool({
-    uri,
-    caFile,
-    bindDn: names.account('keys-agent'),
-    password,
-    // an account that may not read finds nothing, without an error
-    check: async (ldap) => {
-      const found = await ldap.search({ base: names.marker, scope: 'base', attributes: ['1.1'] });
-      if (found.length !== 1) throw new Error(`${names.marker} is not there, or may not be read`);
-    },
-  });
+  const pool = openAgentPool(settings, names);
   const people: LdapSearch = { base: names.place('people'), scope: 'one', attributes: PERSON };
   const realmGroup: LdapSearch = {
     base: names.dn(`groups/cn=project-${realm}`),
@@ -189,6 +188,39 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
     },
     close: pool.close,
   };
+}
+
+/** Connections of the login host's account, each of which has seen the marker. */
+export function openAgentPool(
+  { uri, caFile, password }: Pick<LoginDirectorySettings, 'uri' | 'caFile' | 'password'>,
+  names: Names,
+): LdapPool {
+  return openLdapPool({
+    uri,
+    caFile,
+    bindDn: names.account('keys-agent'),
+    password,
+    // an account that may not read finds nothing, without an error
+    check: async (ldap) => {
+      if ((await readEntry(ldap, names.marker, ['1.1'])) === undefined) {
+        throw new Error(`${names.marker} is not there, or may not be read`);
+      }
+    },
+  });
+}
+
+/** One entry; undefined where it is not there, or may not be seen. */
+export async function readEntry(
+  ldap: LdapConnection,
+  base: string,
+  attributes: readonly string[],
+): Promise<LdapEntry | undefined> {
+  try {
+    return (await ldap.search({ base, scope: 'base', attributes }))[0];
+  } catch (error) {
+    if (resultCodeOf(error) === NO_SUCH_OBJECT) return undefined;
+    throw error;
+  }
 }
 
 /** Reads `uid=<plain name><ending>`; undefined for any other form. */

@@ -6,7 +6,8 @@ import { ChamberlainError, describeError } from '../errors.ts';
 import type { EntryRef } from '../plan/action.ts';
 import { entryRef, splitRef, type AnyRef } from '../targets/directory-eyes.ts';
 import { namesOf, type Names } from './directory-names.ts';
-import { openLdapPool, resultCodeOf, type LdapConnection, type LdapEntry } from './ldap.ts';
+import type { LdapConnection, LdapEntry } from './ldap.ts';
+import { openAgentPool, readEntry } from './login-directory.ts';
 
 export interface LoginPersonSettings {
   /** asked in this order: the first that answers */
@@ -33,8 +34,6 @@ export interface LoginPerson {
   descriptions: string[];
 }
 
-/** RFC 4511, appendix A */
-const NO_SUCH_OBJECT = 32;
 // operational: told only where they are asked for by name
 const LOCK = ['pwdAccountLockedTime', 'pwdPolicySubentry'];
 const ATTRIBUTES = ['uidNumber', 'sshPublicKey', 'description', ...LOCK];
@@ -51,18 +50,7 @@ export async function readLoginPerson(
   const names = namesOf(base, realm);
   const failures: unknown[] = [];
   for (const uri of uris) {
-    const pool = openLdapPool({
-      uri,
-      caFile,
-      bindDn: names.account('keys-agent'),
-      password,
-      // an account that may not read finds nothing, without an error
-      check: async (ldap) => {
-        if ((await readEntry(ldap, names.marker, ['1.1'])) === undefined) {
-          throw new Error(`${names.marker} is not there, or may not be read`);
-        }
-      },
-    });
+    const pool = openAgentPool({ uri, caFile, password }, names);
     try {
       const reading = pool.run((ldap) => readAccount(ldap, names, realm, account));
       return await within(timeoutMs / uris.length, reading);
@@ -115,19 +103,6 @@ async function readAccount(
     keys: textsOf(entry, 'sshPublicKey'),
     descriptions: textsOf(entry, 'description'),
   };
-}
-
-async function readEntry(
-  ldap: LdapConnection,
-  base: string,
-  attributes: readonly string[],
-): Promise<LdapEntry | undefined> {
-  try {
-    return (await ldap.search({ base, scope: 'base', attributes }))[0];
-  } catch (error) {
-    if (resultCodeOf(error) === NO_SUCH_OBJECT) return undefined;
-    throw error;
-  }
 }
 
 function textsOf(entry: LdapEntry, attribute: string): string[] {

@@ -21,7 +21,8 @@
  * half a list must not replace a whole one.
  */
 import type { LoginHostConfig } from './config.ts';
-import { isAccountName, isWithin, type LocalAccounts } from './passwd-list.ts';
+import { isAccountName, isWithin } from './account-names.ts';
+import type { LocalAccounts } from './passwd-list.ts';
 
 const MAX_LINES = 10_000;
 

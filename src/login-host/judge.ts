@@ -12,6 +12,7 @@
  */
 import type { SeenEntry } from '../edges/login-directory.ts';
 import { parseSshKey } from '../model/ssh-key.ts';
+import { isShellName, isWithin, toolOf } from './account-names.ts';
 import type { LoginHostConfig } from './config.ts';
 import { toKeyLine, type KeyLine } from './key-lines.ts';
 
@@ -41,15 +42,6 @@ export interface Person {
   keyed: boolean;
   keys: KeyLine[];
   refusals: Refusal[];
-}
-
-// Imported people may have an underscore; a dot stands in tools' accounts alone.
-const SHELL_NAME = /^[a-z][a-z0-9_-]{0,31}$/;
-const TOOL_NAME = /^[a-z][a-z0-9_-]{0,63}$/;
-
-/** Whether a person of ours may have this name. It is safe as a file's name. */
-export function isShellName(name: string): boolean {
-  return SHELL_NAME.test(name);
 }
 
 /** Judges an entry of ou=people. Whether the person may log in at all is the caller's to say. */
@@ -102,9 +94,8 @@ export function judgePerson(entry: SeenEntry, ground: Ground): Person {
 /** Judges the account of a tool: its passwd line, or why it has none. */
 export function judgeTool(entry: SeenEntry, ground: Ground): Account | Refusal {
   const { config } = ground;
-  const prefix = `${config.realm}.`;
-  const tool = entry.name?.startsWith(prefix) ? entry.name.slice(prefix.length) : undefined;
-  if (tool === undefined || !TOOL_NAME.test(tool)) {
+  const tool = toolOf(entry.name ?? '', config.realm);
+  if (tool === undefined) {
     return { entry: entry.dn, why: 'its name is none that a tool of ours may have' };
   }
   const numbers = judgeNumbers(entry, { ids: config.ids.tools, gid: undefined });
@@ -125,7 +116,7 @@ function judgeNumbers(
   if (uids.length !== 1 || uids[0] !== entry.name)
     return 'it has another uid (name) beside its own';
   const uid = numberOf(entry, 'uidNumber');
-  if (uid === undefined || !want.ids.some(({ first, last }) => first <= uid && uid <= last)) {
+  if (uid === undefined || !isWithin(uid, want.ids)) {
     return `its uidNumber ${shown(entry, 'uidNumber')} is not in the realm's ranges`;
   }
   const gid = want.gid ?? uid;

@@ -16,10 +16,9 @@ import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { ChamberlainError } from '../errors.ts';
+import { isShellName, isWithin, toolOf } from './account-names.ts';
 import type { LoginHostConfig } from './config.ts';
 
-const PERSON = /^[a-z][a-z0-9_-]{0,31}$/;
-const TOOL = /^[a-z][a-z0-9_-]{0,63}$/;
 const NUMBER = /^[1-9][0-9]{0,9}$/;
 const GECOS = /^[^:\p{C}\p{Zl}\p{Zp}]{0,200}$/u;
 const PEOPLES_SHELLS = /^(\/usr)?\/bin\/(sh|bash|dash|rbash|zsh|fish|ksh|mksh|csh|tcsh)$/;
@@ -45,20 +44,6 @@ export function parseLocalAccounts(passwd: string): LocalAccounts {
     names: new Set(fields.flatMap(([name]) => name || [])),
     uids: new Set(fields.flatMap(([, , uid]) => (uid === undefined ? [] : Number(uid)))),
   };
-}
-
-/** Whether it is a name that an account of the realm may have: a person's, or `<realm>.<tool>`. */
-export function isAccountName(name: string, realm: string): boolean {
-  return PERSON.test(name) || toolOf(name, realm) !== undefined;
-}
-
-export function isWithin(uid: number, ranges: Rules['ids']['people']): boolean {
-  return ranges.some(({ first, last }) => first <= uid && uid <= last);
-}
-
-function toolOf(name: string, realm: string): string | undefined {
-  const tool = name.startsWith(`${realm}.`) ? name.slice(realm.length + 1) : '';
-  return TOOL.test(tool) ? tool : undefined;
 }
 
 /**
@@ -116,7 +101,7 @@ function whatIsWrong(line: string, rules: Rules, local: LocalAccounts): string |
     string,
   ];
   const tool = toolOf(name, realm);
-  if (tool === undefined && !PERSON.test(name)) return 'that is no name of an account of ours';
+  if (tool === undefined && !isShellName(name)) return 'that is no name of an account of ours';
   if (local.names.has(name)) return 'a local account has this name';
   if (password !== 'x' && password !== '*') return 'its second field is neither x nor *';
   const ranges = tool === undefined ? ids.people : ids.tools;

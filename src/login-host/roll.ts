@@ -15,14 +15,8 @@
 import { createHash } from 'node:crypto';
 import type { SeenEntry } from '../edges/login-directory.ts';
 import { describeError } from '../errors.ts';
-import {
-  isShellName,
-  judgePerson,
-  type Account,
-  type Ground,
-  type Person,
-  type Refusal,
-} from './judge.ts';
+import { isShellName } from './account-names.ts';
+import { judgePerson, type Account, type Ground, type Person, type Refusal } from './judge.ts';
 import type { KeyFolder } from './key-folder.ts';
 import { grantOf, keepLines, renderKeyFile, renderKeys, type KeyLine } from './key-lines.ts';
 
