@@ -1,4 +1,4 @@
-/** What the chain and the login host are measured for, by how much, and with what. */
+/** What the chain, the login host and the sweep are measured for, by how much, and with what. */
 import type { Goal } from './figure.ts';
 
 export const GOALS = {
@@ -132,6 +132,65 @@ export const LOGIN_QUICK: LoginSize = {
   logins: 10,
 };
 
+/** What looking at everything, and mending it, is measured for. */
+export const SWEEP_GOALS = {
+  survey: { figure: 'survey_ms', unit: 'ms', goal: 5000, better: 'less' },
+  surveyRatio: {
+    figure: 'survey_ratio',
+    unit: 'of what the servers alone take, in ms',
+    goal: 3,
+    better: 'less',
+  },
+  memory: { figure: 'memory_mib', unit: 'MiB', goal: 400, better: 'less' },
+  growth: {
+    figure: 'growth_ratio',
+    unit: "of a subject's ms in the smaller realm",
+    goal: 1.2,
+    better: 'less',
+  },
+  repairs: { figure: 'repairs_per_second', unit: 'drifts/s', goal: 100, better: 'more' },
+  explain: { figure: 'explain_p50_ms', unit: 'ms', goal: 100, better: 'less' },
+  idle: {
+    figure: 'idle_p50_ratio_during_sweep',
+    unit: 'of the p50 without a sweep, in ms',
+    goal: 2,
+    better: 'less',
+  },
+} as const satisfies Record<string, Goal>;
+
+/** How much of everything, where all of it is looked at. */
+export interface SweepSize {
+  among: { tools: number; people: number };
+  grown: { tools: number; people: number };
+  /** surveys of everything, each beside its floor */
+  turns: number;
+  /** surveys by turns in both realms */
+  grownTurns: number;
+  drifts: number;
+  explains: number;
+  idleTools: number;
+}
+
+export const SWEEP_FULL: SweepSize = {
+  among: { tools: 10_000, people: 30_000 },
+  grown: { tools: 50_000, people: 150_000 },
+  turns: 5,
+  grownTurns: 3,
+  drifts: 1000,
+  explains: 100,
+  idleTools: 200,
+};
+/** For trying the benchmark itself: its figures say nothing. */
+export const SWEEP_QUICK: SweepSize = {
+  among: { tools: 200, people: 600 },
+  grown: { tools: 1000, people: 3000 },
+  turns: 2,
+  grownTurns: 2,
+  drifts: 80,
+  explains: 8,
+  idleTools: 20,
+};
+
 export interface BenchOptions<S> {
   size: S;
   /** where the servers' folders are made */
@@ -149,3 +208,4 @@ export interface BenchOptions<S> {
 }
 export type ChainOptions = BenchOptions<Size>;
 export type LoginOptions = BenchOptions<LoginSize>;
+export type SweepOptions = BenchOptions<SweepSize>;

@@ -56,7 +56,7 @@ async function requireConverged({ stack }: MeasuredRealm): Promise<void> {
 }
 
 /** The sealer has 40,000 rows of audit to catch up with, once. */
-async function untilSealed(realm: MeasuredRealm): Promise<void> {
+export async function untilSealed(realm: MeasuredRealm): Promise<void> {
   const client = await realm.connect();
   try {
     for (let look = 0; look < 600; look++) {

@@ -17,8 +17,8 @@ import type { Closers } from './realm.ts';
 
 /** Only those who are filled in: no account of this machine has such a number. */
 const IDS = {
-  people: [{ first: PEOPLE_FIRST, last: 49_999 }],
-  tools: [{ first: TOOLS_FIRST, last: 99_999 }],
+  people: [{ first: PEOPLE_FIRST, last: PEOPLE_FIRST + 39_999 }],
+  tools: [{ first: TOOLS_FIRST, last: TOOLS_FIRST + 29_999 }],
   realmGid: 500,
 } as const;
 const BASE = 'dc=example,dc=org';
@@ -78,7 +78,11 @@ export async function openLoginRealm(
   const password = readFileSync(join(secrets, 'ldap-directory'), 'utf8');
   const hands = openDirectoryHands({ uri: slapd.uri, base: BASE, realm, password });
   closers.push(() => hands.close());
-  const { beating } = await beat((marker) => hands.tell(marker), people, closers);
+  const { beating } = await beat(
+    async (marker) => void (await hands.tell(marker, await hands.told())),
+    people,
+    closers,
+  );
 
   const folder = join(dir, 'login-host');
   const opening = openLoginHost({

@@ -21,10 +21,8 @@ export interface FillableRealm extends ShapedRealm {
   config: ShapedRealm['config'] & { secrets: string };
 }
 
-export async function fillDirectory(
-  realm: FillableRealm,
-  { people, tools }: Population,
-): Promise<void> {
+export async function fillDirectory(realm: FillableRealm, population: Population): Promise<void> {
+  const { people, tools } = population;
   const { slapd } = realm.stack;
   const { base } = realm.config.ldap;
   const range = (count: number) => Array.from({ length: count }, (_, n) => n);
@@ -32,7 +30,7 @@ export async function fillDirectory(
   const tool = (n: number) => ({
     name: toolName(n),
     uid: TOOLS_FIRST + n,
-    maintainers: maintainersOf(n, people).map(personName),
+    maintainers: maintainersOf(n, population).map(personName),
   });
   const ldif = [
     ...range(people).map((n) => personEntry(person(n), realm)),

@@ -1,15 +1,18 @@
 /** Who a filled realm is made of, and from which numbers on: far from those that intake gives. */
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
 
-export const PEOPLE_FIRST = 10_000;
-export const TOOLS_FIRST = 70_000;
+export const PEOPLE_FIRST = 100_000;
+export const TOOLS_FIRST = 320_000;
 
 export const personName = (n: number): string => `person-${n}`;
 export const toolName = (n: number): string => `tool-${n}`;
 
-/** A tool has one to three maintainers, spread evenly over the people. */
-export function maintainersOf(tool: number, people: number): number[] {
-  const found = [0, 1, 2].slice(0, 1 + (tool % 3)).map((k) => (tool * 3 + k * 7919) % people);
+/** A tool has so many maintainers, by default one to three, spread evenly over the people. */
+export function maintainersOf(
+  tool: number,
+  { people, maintainers = 1 + (tool % 3) }: { people: number; maintainers?: number },
+): number[] {
+  const found = Array.from({ length: maintainers }, (_, k) => (tool * 3 + k * 7919) % people);
   return [...new Set(found)];
 }
 

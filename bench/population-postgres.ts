@@ -21,10 +21,8 @@ const TRIGGERS = [
   ['convergence', 'convergence_changed'],
 ] as const;
 
-export async function fillPostgres(
-  realm: MeasuredRealm,
-  { people, tools }: Population,
-): Promise<void> {
+export async function fillPostgres(realm: MeasuredRealm, population: Population): Promise<void> {
+  const { people, tools } = population;
   const client = await realm.connect();
   const range = (count: number) => Array.from({ length: count }, (_, n) => n);
   try {
@@ -58,7 +56,7 @@ export async function fillPostgres(
       [TOOLS_FIRST, `${realm.config.realm}.`, range(tools).map(toolName)],
     );
     const pairs = range(tools).flatMap((tool) =>
-      maintainersOf(tool, people).map(
+      maintainersOf(tool, population).map(
         (person) => [TOOLS_FIRST + tool, PEOPLE_FIRST + person] as const,
       ),
     );

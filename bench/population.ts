@@ -11,6 +11,8 @@ import type { MeasuredRealm } from './realm.ts';
 export interface Population {
   tools: number;
   people: number;
+  /** of each tool; by default one to three */
+  maintainers?: number;
 }
 
 /** Fills all servers, side by side. No worker may run: slapd is restarted meanwhile. */

@@ -26,6 +26,11 @@ export function peakMemoryMib(pid: number): number {
   return statusKib(pid, 'VmHWM') / 1024;
 }
 
+/** From now on `peakMemoryMib` tells the most since now (proc_pid_clear_refs(5)). */
+export function beginPeak(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, '5');
+}
+
 /** The memory that a process has resident now, in MiB. */
 export function memoryMib(pid: number): number {
   return statusKib(pid, 'VmRSS') / 1024;
@@ -43,7 +48,7 @@ export interface Rest {
 /** Leaves a process alone for a while. */
 export async function watchRest(pid: number, restMs: number): Promise<Rest> {
   const peakBeforeMib = peakMemoryMib(pid);
-  writeFileSync(`/proc/${pid}/clear_refs`, '5'); // the peak counts from now on (proc_pid_clear_refs(5))
+  beginPeak(pid);
   const [cpu, begin] = [cpuSeconds(pid), performance.now()];
   await sleep(restMs);
   const seconds = (performance.now() - begin) / 1000;

@@ -32,13 +32,13 @@ const PROJECT = join(import.meta.dirname, '..');
 const START_TIMEOUT_MS = 20_000;
 const CLOSED = new Error('the realm is closed');
 
-/** Ranges with room for 10,000 tools and more. The last numbers are for floors: nobody allocates them. */
+/** Ranges with room for 50,000 tools and more. The last numbers are for floors: nobody allocates them. */
 const IDS = {
-  people: [{ first: 1000, last: 49_999 }],
-  tools: [{ first: 50_000, last: 99_999 }],
+  people: [{ first: 70_000, last: 299_999 }],
+  tools: [{ first: 300_000, last: 499_999 }],
   realmGid: 500,
 } as const;
-export const FLOOR_IDS = { first: 90_000, last: 99_999 } as const;
+export const FLOOR_IDS = { first: 490_000, last: 499_999 } as const;
 
 export interface MeasuredRealm {
   stack: Stack;
@@ -200,9 +200,19 @@ async function startWork(stack: Stack, { profileDir }: { profileDir?: string }):
   };
 }
 
-function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): StackConfig {
+/** The sweep comes when it is asked for: on its timer it would come in the middle of something. */
+const SWEEP = { everyMinutes: 40_000 };
+
+function configOf({
+  place,
+  postgres,
+  redis,
+  slapd,
+  replica,
+  tools,
+}: Stack): StackConfig & { sweep: typeof SWEEP } {
   const portal = join(place.keys, 'portal.pem');
-  return composeConfig({
+  const composed = composeConfig({
     secrets: place.secrets,
     adminKey: portal,
     postgres: { host: postgres.host, port: postgres.port, database: 'chamberlain' },
@@ -213,4 +223,5 @@ function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): Sta
     sockets: { replica: replica.socket, tools: tools.socket },
     portals: [portalWith('portal', ensureSigningKey(portal))],
   });
+  return { ...composed, sweep: SWEEP };
 }

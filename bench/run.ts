@@ -1,6 +1,6 @@
 /**
- * The benchmarks: `npm run bench -- chain` and `npm run bench -- login`. Each starts servers of its own,
- * and ends them.
+ * The benchmarks: `npm run bench -- chain`, `login` and `sweep`. Each starts servers of its own, and ends
+ * them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error what is going on.
  */
@@ -11,18 +11,28 @@ import { parseArgs } from 'node:util';
 import { renderTable } from '../src/bin/table.ts';
 import { measureChain } from './chain.ts';
 import type { Figure } from './figure.ts';
-import { type BenchOptions, FULL, LOGIN_FULL, LOGIN_QUICK, QUICK } from './goals.ts';
+import {
+  type BenchOptions,
+  FULL,
+  LOGIN_FULL,
+  LOGIN_QUICK,
+  QUICK,
+  SWEEP_FULL,
+  SWEEP_QUICK,
+} from './goals.ts';
 import { measureLogin } from './login.ts';
+import { measureSweep } from './sweep.ts';
 
-const USAGE = `usage: npm run bench -- chain|login [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login|sweep [--json] [--quick] [--profile] [--dir DIR]
 
   chain      from a portal's request to the tool that is ready
   login      a login host: lookups of keys, the keys agent, whole logins
+  sweep      surveys of everything, repairs, explain, and requests while a sweep goes on
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
   --profile  also a CPU profile, told by package and function: of \`chamberlain work\` under the load,
-             or of a start of the keys agent
+             of a start of the keys agent, or of \`work\` over surveys of everything
   --dir DIR  where the servers' data lies: the disk that is measured (default: ${tmpdir()})
 
 Exit: 0 none falls short · 1 one falls short, or could not be measured · 2 wrong usage
@@ -43,6 +53,8 @@ const benches = {
   chain: (options: Options) => measureChain({ ...options, size: values.quick ? QUICK : FULL }),
   login: (options: Options) =>
     measureLogin({ ...options, size: values.quick ? LOGIN_QUICK : LOGIN_FULL }),
+  sweep: (options: Options) =>
+    measureSweep({ ...options, size: values.quick ? SWEEP_QUICK : SWEEP_FULL }),
 };
 const [name = '', ...more] = positionals;
 if (values.help || more.length > 0 || !isBench(name)) {

@@ -43,11 +43,14 @@ GRANT SELECT, INSERT ON events TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE ON event_deliveries TO chamberlain_relay;
 GRANT INSERT ON audit_seals TO chamberlain_relay;
+GRANT SELECT, DELETE ON audit_unsealed TO chamberlain_relay;
 
 -- the roles: each reads what its targets want, and writes how its own rows stand
 GRANT SELECT ON people, tools, realm_members, maintainers, ssh_keys, names, posix_ids
   TO chamberlain_directory, chamberlain_directory_eyes;
-GRANT SELECT, INSERT ON foreign_sightings TO chamberlain_directory, chamberlain_directory_eyes;
+GRANT SELECT, INSERT ON foreign_sightings TO chamberlain_directory, chamberlain_directory_eyes,
+  chamberlain_homes_eyes, chamberlain_databases_eyes;
+GRANT SELECT ON names, posix_ids TO chamberlain_homes_eyes, chamberlain_databases_eyes;
 GRANT SELECT (uid, shell_name, state, admitted_at) ON people
   TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
 GRANT SELECT ON tools, realm_members, credentials, database_verifiers
@@ -81,8 +84,64 @@ CREATE POLICY own_rows ON reports
 DROP POLICY IF EXISTS every_row ON reports;
 CREATE POLICY every_row ON reports TO chamberlain_admin, chamberlain_sweep USING (true);
 
--- the admin's command line: sees, asks for surveys, holds no hands
+-- freezing: workers look, intake holds the row against it
+GRANT SELECT ON frozen TO chamberlain_intake, chamberlain_relay, chamberlain_directory,
+  chamberlain_homes, chamberlain_databases, chamberlain_sweep, chamberlain_admin;
+-- FOR KEY SHARE wants the right to update a column, and this one cannot be changed
+GRANT UPDATE (single) ON frozen TO chamberlain_intake;
+GRANT UPDATE (frozen_at, frozen_by, reason) ON frozen TO chamberlain_admin;
+
+-- the marker
+GRANT SELECT ON directory_marker TO chamberlain_directory, chamberlain_directory_eyes,
+  chamberlain_sweep, chamberlain_admin;
+GRANT UPDATE (telling_at, told_at, accepted_at, doubt) ON directory_marker TO chamberlain_directory;
+GRANT EXECUTE ON FUNCTION freeze_older(text, timestamptz) TO chamberlain_directory;
+
+-- surveys: eyes say how far they are
+GRANT SELECT, INSERT, UPDATE (done, total) ON survey_progress
+  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+ALTER TABLE survey_progress ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON survey_progress;
+CREATE POLICY own_rows ON survey_progress
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON survey_progress;
+CREATE POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep USING (true);
+
+-- repairs: an admin asks, a role says what became of its own parts
+GRANT SELECT, INSERT, DELETE ON repairs TO chamberlain_admin;
+GRANT SELECT, INSERT ON repair_parts TO chamberlain_admin;
+GRANT SELECT ON repairs, repair_parts TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
+GRANT UPDATE (state, code, sentence, ended_at) ON repair_parts
+  TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
+ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON repair_parts;
+CREATE POLICY own_rows ON repair_parts
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON repair_parts;
+CREATE POLICY every_row ON repair_parts TO chamberlain_admin USING (true) WITH CHECK (true);
+
+-- the sweep: asks for surveys, raises what has drifted, tells
+GRANT SELECT ON posix_ids, people, tools, convergence, surveys, reports, survey_progress, sweeps,
+  sweep_releases, drifts TO chamberlain_sweep;
+GRANT INSERT, DELETE ON surveys TO chamberlain_sweep;
+GRANT INSERT, UPDATE, DELETE ON sweeps, drifts TO chamberlain_sweep;
+GRANT UPDATE (sweep) ON sweep_releases TO chamberlain_sweep;
+GRANT INSERT, UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
+  ON convergence TO chamberlain_sweep;
+GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_sweep;
+GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_sweep;
+GRANT SELECT, INSERT ON events TO chamberlain_sweep;
+
+-- the admin's command line: sees, asks for surveys and repairs, holds no hands
 GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
-  event_sequences, event_deliveries, events, audit, audit_seals, surveys, reports TO chamberlain_admin;
+  event_sequences, event_deliveries, events, audit, audit_seals, audit_unsealed, surveys, reports,
+  survey_progress, sweeps, sweep_releases, drifts TO chamberlain_admin;
+-- which password a database account should have been given, never its verifier
+GRANT SELECT (account, epoch, recorded_at) ON database_verifiers TO chamberlain_admin;
 GRANT INSERT, DELETE ON surveys TO chamberlain_admin;
+GRANT INSERT ON sweep_releases, audit TO chamberlain_admin;
+-- made by the first `chamberlain migrate`
+GRANT SELECT ON migrations TO chamberlain_admin;

@@ -88,6 +88,20 @@ const schema = z
         knownBad: fingerprints,
       })
       .prefault({}),
+    sweep: z
+      .strictObject({
+        /** from the beginning of one to that of the next; at most 30 days */
+        everyMinutes: z.number().min(1).max(43_200).default(60),
+        /** of all subjects: a sweep that finds more drifted raises none of them, and says so */
+        mostShare: z
+          .number()
+          .min(0)
+          .max(1, 'is a share of all subjects, from 0 to 1, such as 0.05')
+          .default(0.05),
+        /** so many may always be raised */
+        atLeast: z.int().min(0).default(10),
+      })
+      .prefault({}),
     portals: z.array(portal).min(1),
   })
   .superRefine((config, context) => {

@@ -122,11 +122,46 @@ export const CODES = {
   // findings
   PATH_FOREIGN: refusal(
     'A path that should be a home is something else, or belongs to another.',
-    'Look at it, and move it away; the next request about the subject tries again.',
+    'Look at it, and move it away; then `chamberlain repair SUBJECT`.',
   ),
   DATABASE_FOREIGN: refusal(
     'A database account stands in the way.',
-    'Look at it, and remove it; the next request about the subject tries again.',
+    'Look at it, and remove it; then `chamberlain repair SUBJECT`.',
+  ),
+  // what admins do
+  FROZEN: refusal('The realm is frozen.', 'See `chamberlain status`; `chamberlain thaw` ends it.'),
+  DATABASE_OLDER: refusal(
+    'Our database came back from a backup, and does not know what was done since.',
+    'Run `chamberlain restored`, which thaws when it is safe.',
+  ),
+  PLAN_MOVED: refusal(
+    'What would be done now is not what was read.',
+    'Read `chamberlain plan` again, and give the digest that it shows.',
+  ),
+  DESTROY_WITHHELD: refusal(
+    'Steps that destroy are not done without being asked for.',
+    'Read them, then give --destroy.',
+  ),
+  AUDIT_BROKEN: refusal(
+    'The audit is not as it was sealed.',
+    'Keep a copy of the database now, and compare it with a backup.',
+  ),
+  // what an import cannot take
+  ENTRY_INCOMPLETE: refusal(
+    'The entry lacks something that it must have.',
+    'Mend the entry in the directory, and import again.',
+  ),
+  ID_OUT_OF_RANGE: refusal(
+    'The number is in no range of its kind.',
+    'Add a range to the configuration, or give the account another number.',
+  ),
+  ID_TAKEN: refusal(
+    'The number belongs to another account already.',
+    'Give one of the two another number, and import again.',
+  ),
+  MEMBER_UNKNOWN: refusal(
+    'A member of the group is no person or tool that was taken.',
+    'Remove the member, or mend its entry and import again.',
   ),
   // faults
   BACKEND_UNREADABLE: fault(

@@ -38,10 +38,20 @@ const MAY_IMPORT: Record<string, { from: string[]; packages: string[]; because: 
     packages: [],
     because: 'a verdict is given from our PostgreSQL alone',
   },
+  import: {
+    from: ['model', 'plan', 'targets', 'reconcile.ts', 'config-values.ts'],
+    packages: [],
+    because: 'what can be taken over is judged without servers; it is given its eyes',
+  },
   'login-host': {
     from: ['model', 'edges', 'config-values.ts', 'log.ts'],
     packages: ['zod'],
     because: 'a login host knows the directory alone: no PostgreSQL, no queue',
+  },
+  doctor: {
+    from: ['model', 'plan', 'store', 'edges', 'config.ts', 'login-host'],
+    packages: [],
+    because: 'it looks at everything, and is looked at by the command line alone',
   },
   'config.ts': {
     from: ['model', 'config-values.ts'],

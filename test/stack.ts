@@ -112,7 +112,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     return { file, publicKey: ensureSigningKey(file) };
   };
   const [portal, admin] = [makeKey('portal'), makeKey('admin.steward')];
-  const written = composeConfig({
+  const composed = composeConfig({
     secrets,
     adminKey: admin.file,
     postgres: { host: stack.postgres.host, port: stack.postgres.port, database },
@@ -123,6 +123,8 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     sockets: { replica: stack.replica.socket, tools: stack.tools.socket },
     portals: [portalWith('portal', portal.publicKey), portalWith('admin.steward', admin.publicKey)],
   });
+  // the first comes somewhere within the interval: never in the middle of a test that does not ask for one
+  const written = { ...composed, sweep: { everyMinutes: 43_200 } };
   const configFile = join(dir, 'config.yaml');
   writeConfig(configFile, options.adjust?.(written) ?? written);
   return {

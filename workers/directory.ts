@@ -1,21 +1,29 @@
 /** The role `directory`: LDAP. */
 import type { Config } from '../src/config.ts';
 import { readSecret } from '../src/config.ts';
-import { openDirectoryEyes, openDirectoryHands } from '../src/edges/directory.ts';
+import {
+  openDirectoryEyes,
+  openDirectoryHands,
+  type OpenDirectoryEyes,
+} from '../src/edges/directory.ts';
 import { rememberForeign } from '../src/store/foreign-sightings.ts';
+import { lookAtMarker } from '../src/store/marker.ts';
 import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
-import { foreignOf, lookForForeign } from '../src/targets/foreign.ts';
+import { foreignOf } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import type { RoleParts } from './role.ts';
 
-export const DIRECTORY: RoleParts<DirectoryEyes> = {
+export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   role: 'directory',
   targets: TARGETS.directory,
   concurrency: 4,
   openEyes: (config) => openDirectoryEyes(directorySettings(config, 'directory-eyes')),
   openHands: (config) => openDirectoryHands(directorySettings(config, 'directory')),
-  async lookAround(eyes, pool, realm) {
-    for await (const seen of lookForForeign(eyes, realm)) await rememberForeign(pool, seen);
+  async readEverything(eyes, pace, { pool, realm }) {
+    const everything = await eyes.readEverything(pace, realm.realmGid);
+    // afterwards: what was brought back while it was read is told by the marker too
+    const { doubt } = await lookAtMarker(pool, () => eyes.told());
+    return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
   },
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
 };

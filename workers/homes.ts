@@ -1,18 +1,33 @@
 /** The role `homes`: root on the file server, and the one place where passwords are born. */
 import { randomBytes } from 'node:crypto';
 import { openFilesHands } from '../src/edges/file-hands.ts';
-import { openFilesEyes } from '../src/edges/files.ts';
+import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { recordVerifier } from '../src/store/credentials.ts';
+import { sightingOfHome } from '../src/targets/everything.ts';
 import type { FilesEyes } from '../src/targets/files-eyes.ts';
+import type { Sighting } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import type { RoleParts } from './role.ts';
 
-export const HOMES: RoleParts<FilesEyes> = {
+export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
   role: 'homes',
   targets: TARGETS.homes,
   concurrency: 4,
   openEyes: (config) => openFilesEyes(config.files),
+  // looking at homes one by one is fast enough: beforehand only their names and owners are read
+  async readEverything(eyes, pace, { realm }) {
+    const numbers = new Set<number>();
+    const sightings: Sighting[] = [];
+    for await (const piece of eyes.listHomes(pace.piece)) {
+      for (const home of piece) {
+        numbers.add(home.uid).add(home.gid);
+        sightings.push(sightingOfHome(home, realm));
+      }
+      await pace.breathe();
+    }
+    return { eyes, sightings, numbers };
+  },
   openHands: (config, { holderOf }) =>
     openFilesHands(config.files, {
       newPassword: () => makePassword(randomBytes),

@@ -5,7 +5,11 @@
  * it writes with. Requests that wait at the same time are decided in one transaction, so that they
  * wait for the disk together; each is told when that is committed. Where PostgreSQL is lost, jobs in
  * hand go back into the queue, and nothing is taken until the lock is held again.
+ *
+ * While the realm is frozen none is taken, and those in hand go back. It is looked under the row that
+ * says so, in each transaction of verdicts; and a thaw is heard by NOTIFY.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Config } from '../src/config.ts';
 import {
@@ -24,6 +28,7 @@ import {
   unreadableJob,
   type Verdict,
 } from '../src/requests/verdict.ts';
+import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
 import { INTAKE_LOCK, sqlState, transact } from '../src/store/postgres.ts';
 import { startLocked, untilAborted } from './locked.ts';
@@ -33,6 +38,11 @@ import type { Worker } from './loop.ts';
 const BATCH = 16;
 /** So often a job may fail, alone and while PostgreSQL answers, before it is refused. */
 const MOST_FAILURES = 5;
+/** Notices of a thaw are lost when a connection breaks: it is looked this often besides. */
+const LOOK_THAWED_MS = 500;
+
+/** The realm is frozen: no verdict. */
+class Frozen extends PutBack {}
 
 interface Waiting {
   job: CheckedJob;
@@ -46,9 +56,38 @@ export function startIntake(config: Config, log: Log): Worker {
   const failures = new Map<string, number>();
   return startLocked({ config, role: 'intake', lock: INTAKE_LOCK, log }, takeIn);
 
-  /** Works as long as the locked connection lives. */
+  /** Takes requests in whenever the realm is not frozen, as long as the locked connection lives. */
   async function takeIn(client: pg.Client, held: AbortController): Promise<void> {
-    const end = () => held.abort();
+    const pulse = setInterval(() => void client.query('SELECT 1').catch(() => held.abort()), 5000);
+    try {
+      await client.query('LISTEN chamberlain');
+      while (!held.signal.aborted) {
+        if (await isFrozen(client)) {
+          await untilNotice(client, held.signal);
+          continue;
+        }
+        await takeInThawed(client, held);
+      }
+    } finally {
+      clearInterval(pulse);
+    }
+  }
+
+  /** Returns when PostgreSQL says that something is due, as a thaw does; or soon anyway. */
+  async function untilNotice(client: pg.Client, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    const wake = () => woken.abort();
+    client.once('notification', wake);
+    await sleep(LOOK_THAWED_MS, undefined, {
+      signal: AbortSignal.any([woken.signal, signal]),
+    }).catch(() => {});
+    client.removeListener('notification', wake);
+  }
+
+  /** Works until it is frozen, or `held` is aborted: by a fault, or from outside. */
+  async function takeInThawed(client: pg.Client, held: AbortController): Promise<void> {
+    const frozen = new AbortController();
+    const stop = AbortSignal.any([held.signal, frozen.signal]);
     const waiting: Waiting[] = [];
     let busy = false;
 
@@ -61,17 +100,26 @@ export function startIntake(config: Config, log: Log): Worker {
         // one on which the program has failed is tried alone
         const batch = waiting.splice(0, failures.size === 0 ? BATCH : 1);
         try {
-          if (held.signal.aborted) throw new PutBack();
-          const verdicts = await transact(client, () => decide(batch));
+          if (stop.aborted) throw new PutBack();
+          const verdicts = await transact(client, async () => {
+            // sent first, and answered first
+            const thawed = holdThawed(client);
+            const [given] = await Promise.all([decide(batch), thawed]);
+            if (!(await thawed)) throw new Frozen();
+            return given;
+          });
           batch.forEach(({ job, resolve }, index) => {
             failures.delete(job.sha256.toString('hex'));
             resolve(verdicts[index] as Verdict);
           });
         } catch (error) {
-          if (!(error instanceof PutBack)) {
+          if (error instanceof Frozen) {
+            log.info('the realm is frozen: requests wait');
+            frozen.abort();
+          } else if (!(error instanceof PutBack)) {
             log.warn({ error: describeError(error) }, 'requests wait');
             await countFailure(batch, error);
-            end();
+            held.abort();
           }
           for (const { reject } of batch) reject(new PutBack());
         }
@@ -122,13 +170,11 @@ export function startIntake(config: Config, log: Log): Worker {
     };
 
     const consumers: Consumer[] = [];
-    const pulse = setInterval(() => void client.query('SELECT 1').catch(end), 5000);
     try {
       await syncRanges(client, config);
       consumers.push(consume(REQUESTS_URGENT, true), consume(REQUESTS, false));
-      await untilAborted(held.signal);
+      await untilAborted(stop);
     } finally {
-      clearInterval(pulse);
       await Promise.all(consumers.map((consumer) => consumer.close(3000)));
     }
   }

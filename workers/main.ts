@@ -9,6 +9,7 @@ import type { Worker } from './loop.ts';
 import { startMarker } from './marker.ts';
 import { startRelay } from './relay.ts';
 import { startRole } from './role.ts';
+import { startSweep } from './sweeping.ts';
 
 const START: Record<string, (config: Config, log: Log) => Worker> = {
   intake: startIntake,
@@ -17,6 +18,7 @@ const START: Record<string, (config: Config, log: Log) => Worker> = {
     together([startRole(DIRECTORY, config, log), startMarker(config, log)]),
   homes: (config, log) => startRole(HOMES, config, log),
   databases: (config, log) => startRole(DATABASES, config, log),
+  sweep: startSweep,
 };
 
 /** What `chamberlain work` can be told to do. */

@@ -12,6 +12,7 @@ import type { Log } from '../src/log.ts';
 import { ROLES } from '../src/model/wanted.ts';
 import { doneEvents } from '../src/requests/done.ts';
 import { sealAudit } from '../src/store/audit.ts';
+import { isFrozen } from '../src/store/freeze.ts';
 import { openPool, RELAY_LOCK } from '../src/store/postgres.ts';
 import * as store from '../src/store/relay.ts';
 import { startLocked, untilAborted } from './locked.ts';
@@ -103,8 +104,16 @@ export function startRelay(config: Config, log: Log): Worker {
 
   /** whether more was due than there was room for */
   let full = false;
+  let wasFrozen = false;
   async function enqueue(loop: Loop): Promise<boolean> {
     const due = await store.leaseDue(pool, ROLES);
+    const frozen = due.length === 0 && (await isFrozen(pool));
+    if (wasFrozen && !frozen) {
+      // what roles were given shortly before the freeze, they have left; what is leased now is doubled
+      await store.releaseAllLeases(pool);
+      loop.wake();
+    }
+    wasFrozen = frozen;
     try {
       for (const role of ROLES) {
         const jobs = groupIntoJobs(due.filter((each) => each.role === role));
@@ -163,10 +172,9 @@ export function startRelay(config: Config, log: Log): Worker {
       const room = Math.min(BATCH, MOST_IN_REDIS - (enqueued - completed));
       if (room <= 0) return;
       const events = await store.readEvents(pool, portal, enqueued, room);
-      const newest = events.at(-1)?.seq;
-      if (newest === undefined) return;
-      await queues.addEvents(portal, events);
-      enqueued = newest;
+      if (events.length > 0) await queues.addEvents(portal, events);
+      // numbers may be left out: `chamberlain restored` leaves a gap
+      enqueued = events.at(-1)?.seq ?? last;
       await store.writeDelivery(pool, { portal, enqueued, completed });
     }
   }

@@ -13,8 +13,9 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { IdRange } from '../../src/config-values.ts';
 import { loadConfig, readSecret } from '../../src/config.ts';
+import { idPattern } from '../../src/model/id-pattern.ts';
 
-export type { IdRange };
+export { idPattern, type IdRange };
 
 /** What the templates need to know of a deployment. */
 export interface Directory {
@@ -139,28 +140,6 @@ function hashPassword(password: string): string {
   const salt = randomBytes(16);
   const digest = createHash('sha1').update(password).update(salt).digest();
   return `{SSHA}${Buffer.concat([digest, salt]).toString('base64')}`;
-}
-
-/** A POSIX extended pattern which matches exactly the decimal numbers of the ranges: slapd knows no "between". */
-export function idPattern(ranges: readonly IdRange[]): string {
-  const parts = ranges.flatMap(({ first, last }) => patternsBetween(first, last));
-  return `^(${parts.join('|')})$`;
-}
-
-function patternsBetween(first: number, last: number): string[] {
-  if (first > last) return [];
-  if (first === last) return [String(first)];
-  // The widest block 10^k that begins at `first` and ends by `last`; its k last digits are free.
-  let free = 0;
-  while (first % 10 ** (free + 1) === 0 && first > 0 && first + 10 ** (free + 1) - 1 <= last)
-    free++;
-  const block = 10 ** free;
-  const head = Math.floor(first / block);
-  const lastHead = Math.min(head - (head % 10) + 9, Math.floor((last + 1) / block) - 1);
-  const digit = head === lastHead ? String(head % 10) : `[${head % 10}-${lastHead % 10}]`;
-  const stem = head >= 10 ? String(Math.floor(head / 10)) : '';
-  const tail = free === 0 ? '' : free === 1 ? '[0-9]' : `[0-9]{${free}}`;
-  return [`${stem}${digit}${tail}`, ...patternsBetween((lastHead + 1) * block, last)];
 }
 
 function main(): void {

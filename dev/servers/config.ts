@@ -28,6 +28,7 @@ export interface StackConfig {
     servers: readonly { name: string; kind: 'replica' | 'toolsdb'; socket: string }[];
   };
   readonly keys: { maxPerPerson: number };
+  readonly sweep?: { everyMinutes?: number; mostShare?: number; atLeast?: number };
   readonly portals: readonly {
     name: string;
     keys: readonly { kid: string; publicKey: string }[];

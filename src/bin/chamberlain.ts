@@ -27,9 +27,49 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
     load: async () => (await import('./requests.ts')).defineRequests,
   },
   {
+    name: 'survey',
+    summary: 'what has drifted, grouped for reading, worst first',
+    load: async () => (await import('./survey.ts')).defineSurvey,
+  },
+  {
     name: 'plan',
     summary: 'ask the roles what differs from what is wanted; nothing is touched',
     load: async () => (await import('./plan.ts')).definePlan,
+  },
+  {
+    name: 'repair',
+    summary: 'do what `plan` shows, exactly that',
+    load: async () => (await import('./repair.ts')).defineRepair,
+  },
+  {
+    name: 'explain',
+    summary: 'all that is known about an account, a number, a path or a key',
+    load: async () => (await import('./explain.ts')).defineExplain,
+  },
+  {
+    name: 'audit',
+    summary: 'who asked for what; `audit verify` proves that nothing was changed',
+    load: async () => (await import('./audit.ts')).defineAudit,
+  },
+  {
+    name: 'doctor',
+    summary: 'whether everything that it stands on is right',
+    load: async () => (await import('./doctor.ts')).defineDoctor,
+  },
+  {
+    name: 'sweep',
+    summary: 'the last sweeps; `sweep release` lets one that is held go on',
+    load: async () => (await import('./sweep.ts')).defineSweep,
+  },
+  {
+    name: 'freeze',
+    summary: 'no verdict is given and no worker acts, until thawed',
+    load: async () => (await import('./freeze.ts')).defineFreeze,
+  },
+  {
+    name: 'thaw',
+    summary: 'end a freeze',
+    load: async () => (await import('./thaw.ts')).defineThaw,
   },
   {
     name: 'schema',
@@ -55,6 +95,16 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
     name: 'found',
     summary: 'make the first admin, once, on an empty realm',
     load: async () => (await import('./found.ts')).defineFound,
+  },
+  {
+    name: 'import',
+    summary: 'take over a running platform from its directory',
+    load: async () => (await import('./import.ts')).defineImport,
+  },
+  {
+    name: 'restored',
+    summary: 'make it safe to go on after a backup was restored',
+    load: async () => (await import('./restored.ts')).defineRestored,
   },
 ];
 

@@ -11,6 +11,11 @@ export interface CommonOptions {
 
 /** The configuration that `--config` or CHAMBERLAIN_CONFIG names. Throws USAGE where neither does. */
 export function configOf(command: Command): Config {
+  return loadConfig(configPathOf(command));
+}
+
+/** Where that is. */
+export function configPathOf(command: Command): string {
   const path = command.optsWithGlobals<CommonOptions>().config ?? process.env['CHAMBERLAIN_CONFIG'];
   if (path === undefined || path === '') {
     throw new ChamberlainError(
@@ -18,7 +23,7 @@ export function configOf(command: Command): Config {
       'no configuration is named. Give --config FILE, or set CHAMBERLAIN_CONFIG',
     );
   }
-  return loadConfig(path);
+  return path;
 }
 
 /** Whether the output is for programs. */

@@ -1,8 +1,10 @@
 /** Following a request in PostgreSQL until all that it raised is applied, or it cannot be. */
 import type { Role } from '../model/wanted.ts';
+import { readFreeze } from '../store/freeze.ts';
 import { look } from '../store/overview.ts';
 import type { Pool } from '../store/postgres.ts';
 import { findRequest, readAppliedRoles, readOpenRaises } from '../store/request-progress.ts';
+import { describeFreeze } from './freeze.ts';
 
 /** How a request ended, or that it has not. */
 export type Ending =
@@ -11,6 +13,8 @@ export type Ending =
   | { ending: 'timeout'; accepted: boolean; sentence: string };
 
 export interface Progress {
+  /** it will have no verdict before the realm is thawed; told once */
+  onFrozen(sentence: string): void;
   /** the request has been accepted */
   onAccepted(): void;
   /** a role has applied all that this request raised for it */
@@ -24,6 +28,8 @@ const LAST_POLL_MS = 500;
 /** After this time without a connection the wait ends with the error; before, it may be back. */
 const FORGIVEN_MS = 5000;
 
+const NO_VERDICT = 'it has no verdict yet; is `chamberlain work intake` running?';
+
 /** Follows one request of a portal. A database that is away for a moment does not end it. */
 export async function follow(
   pool: Pool,
@@ -36,14 +42,15 @@ export async function follow(
   const seen = new Set<Role>();
   const applied = new Set<Role>();
   let accepted = false;
-  let sentence = 'it has no verdict yet; is `chamberlain work intake` running?';
+  let toldFrozen = false;
+  let sentence = NO_VERDICT;
   let answeredAt = start;
   for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.1, LAST_POLL_MS)) {
     try {
       const now = await look(pool, async (client) => {
         const request = await findRequest(client, portal, id);
         return request === undefined
-          ? undefined
+          ? { frozen: await readFreeze(client) }
           : {
               request,
               raises: await readOpenRaises(client, request.number),
@@ -52,7 +59,16 @@ export async function follow(
             };
       });
       answeredAt = performance.now();
-      if (now !== undefined) {
+      if (now.request === undefined) {
+        const { frozen } = now;
+        if (frozen === undefined) {
+          sentence = NO_VERDICT;
+        } else {
+          sentence = `it waits: the realm is ${describeFreeze(frozen)}`;
+          if (!toldFrozen) progress.onFrozen(sentence);
+          toldFrozen = true;
+        }
+      } else {
         const { request, raises, roles } = now;
         if (request.verdict === 'refused') {
           const { code, sentence: why } = request;

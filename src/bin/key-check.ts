@@ -9,7 +9,9 @@ import { print, printJson } from './table.ts';
 const MAX_INPUT_BYTES = 64 * 1024;
 
 export function defineKey(key: Command): void {
-  key.description('Looks at public SSH keys. Needs no configuration and no server.');
+  key
+    .description('Looks at public SSH keys. Needs no configuration and no server.')
+    .helpCommand(false);
   const check = key.command('check').summary('read one key on standard input');
   check
     .description(

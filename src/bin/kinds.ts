@@ -56,6 +56,9 @@ export function isKind(text: string): text is RequestKind {
   return (REQUEST_KINDS as readonly string[]).includes(text);
 }
 
+/** More of them would help nobody. */
+const MOST_MEANT = 5;
+
 /** What may have been meant: the names that begin with the text, else those nearest to it. */
 export function suggest(text: string, names: readonly string[]): string {
   let close = text.length > 2 ? names.filter((name) => name.startsWith(text)) : [];
@@ -64,7 +67,7 @@ export function suggest(text: string, names: readonly string[]): string {
     const nearest = Math.min(2, ...distances);
     close = names.filter((_, index) => distances[index] === nearest);
   }
-  return close.length > 0 ? ` (did you mean ${close.join(' or ')}?)` : '';
+  return close.length > 0 ? ` (did you mean ${close.slice(0, MOST_MEANT).join(' or ')}?)` : '';
 }
 
 /** Levenshtein's distance: how many letters must be put in, taken out or changed. */

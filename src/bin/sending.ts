@@ -98,6 +98,7 @@ async function sendAndFollow(
       await queues.addRequest(token, urgent);
       if (!json) print(id);
       const ending = await follow(pool, signer.portal, id, timeoutSeconds * 1000, {
+        onFrozen: (sentence) => tell(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
         onAccepted: () => tell(`  ${tick} accepted ${elapsedMs()} ms`),
         onApplied: (role) => tell(`  ${tick} ${role} ${elapsedMs()} ms`),
       });

@@ -9,6 +9,12 @@ import type { Client } from '../store/postgres.ts';
 import { openPool } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
+import {
+  describeLastSweep,
+  describeStandstill,
+  isStandstill,
+  readStandstill,
+} from './standstill.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 
 /** The table shows no more rows that are behind; the totals count them all. */
@@ -17,19 +23,21 @@ const BEHIND_LIMIT = 100;
 export function defineStatus(command: Command): void {
   command
     .description(
-      'Shows how what is applied stands to what is wanted. Without SUBJECT: totals per role, what is\n' +
-        'behind, failing or parked and why, events that portals have not taken. With SUBJECT: what is\n' +
-        'wanted of one person or tool, and how far each role is with it.',
+      'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
+        'a sweep is held or the directory is in doubt, totals per role, what is behind, failing or parked\n' +
+        'and why, events that portals have not taken. With SUBJECT: what is wanted of one person or tool,\n' +
+        'and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .addHelpText(
       'after',
       describeExamples('status', 'status tools.bridgebot', 'status alice --json') +
-        `\n${describeExits({ 3: 'something is failing or parked' })}`,
+        `\n${describeExits({ 3: 'something is failing or parked, or the realm is frozen, held or in doubt' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
-      const show = subject === undefined ? showAll : showSubject(subject);
+      const show =
+        subject === undefined ? showAll(config.sweep.everyMinutes) : showSubject(subject);
       await withAdmin(config, (client) => show(client, wantsJson(command)));
     });
 }
@@ -63,17 +71,19 @@ function isTrouble({ state }: { state: string }): boolean {
   return state === 'failing' || state === 'parked';
 }
 
-async function showAll(client: Client, json: boolean): Promise<void> {
+const showAll = (sweepEveryMinutes: number) => async (client: Client, json: boolean) => {
+  const standstill = await readStandstill(client);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
   const portals = await overview.readPortalEvents(client);
   const oldestRequest = (await overview.readOldestRequest(client)) ?? null;
   const waitingForApproval = await overview.readOpenAccessRequests(client);
-  if (totals.some(isTrouble)) process.exitCode = EXIT.pending;
+  if (totals.some(isTrouble) || isStandstill(standstill)) process.exitCode = EXIT.pending;
   if (json) {
-    printJson({ totals, behind, portals, oldestRequest, waitingForApproval });
+    printJson({ ...standstill, totals, behind, portals, oldestRequest, waitingForApproval });
     return;
   }
+  for (const line of describeStandstill(standstill)) print(`${paint('red', line)}\n`);
   const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
   print(
     renderTable(
@@ -107,7 +117,8 @@ async function showAll(client: Client, json: boolean): Promise<void> {
   if (waitingForApproval.length > 0) {
     print(`\n${waitingForApproval.length} waiting for approval: see \`chamberlain requests\``);
   }
-}
+  print(`\n${describeLastSweep(standstill.lastSweep, sweepEveryMinutes, now)}`);
+};
 
 function showSubject(word: string) {
   return async (client: Client, json: boolean): Promise<void> => {

@@ -1,4 +1,5 @@
 /** The directory's names and values: DNs from references and back, for whoever reads or writes it. */
+import { isUtf8 } from 'node:buffer';
 import { ChamberlainError } from '../errors.ts';
 import type { EntryRef, Place } from '../plan/action.ts';
 import { placePath, splitRef, type AnyRef } from '../targets/directory-eyes.ts';
@@ -21,6 +22,8 @@ export interface Names {
   /** The reference of an entry, and of a DN as a value. */
   entry(dn: string): AnyRef;
   value(dn: string): AnyRef;
+  /** The place that an entry lies right below, whatever its own name is. */
+  placeOf(dn: string): Place | undefined;
   toDirectory(attribute: string, value: string): Buffer;
   fromDirectory(attribute: string, value: string | Buffer): string;
 }
@@ -32,7 +35,7 @@ export function namesOf(base: string, realm: string): Names {
     throw new ChamberlainError('CONFIG_INVALID', `reading ldap.base ${base}`);
   const above = suffix.map(({ attribute, value }) => [attribute, value] as const);
   const below = (path: readonly (readonly [string, string])[]) => formatDn([...path, ...above]);
-  const { entry, value: readValue } = readDnsOf(suffix, realm);
+  const { entry, value: readValue, placeOf } = readDnsOf(suffix, realm);
   const dnOf = (ref: AnyRef): string => {
     if (ref.startsWith('dn:')) return ref.slice('dn:'.length);
     const { place, attribute, name } = splitRef(ref as EntryRef);
@@ -49,16 +52,19 @@ export function namesOf(base: string, realm: string): Names {
     dn: dnOf,
     entry,
     value: readValue,
+    placeOf,
     toDirectory(attribute, value) {
       if (DN_VALUED.has(attribute)) return Buffer.from(dnOf(value as AnyRef));
       if (value.startsWith(BYTES)) return Buffer.from(value.slice(BYTES.length), 'hex');
       return Buffer.from(value);
     },
     fromDirectory(attribute, value) {
-      if (typeof value !== 'string' || value.startsWith(BYTES)) {
-        return BYTES + Buffer.from(value).toString('hex');
+      // One value that is no UTF-8, and the library gives all of its attribute as bytes.
+      const text = typeof value === 'string' || !isUtf8(value) ? value : value.toString('utf8');
+      if (typeof text !== 'string' || text.startsWith(BYTES)) {
+        return BYTES + Buffer.from(text).toString('hex');
       }
-      return DN_VALUED.has(attribute) ? readValue(value) : value;
+      return DN_VALUED.has(attribute) ? readValue(text) : text;
     },
   };
 }

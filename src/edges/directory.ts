@@ -15,6 +15,8 @@ import {
   type DirectoryEyes,
   type DirectoryQuery,
 } from '../targets/directory-eyes.ts';
+import type { Everything, Pace } from '../targets/everything.ts';
+import { openWalk, WALKED_ATTRIBUTES } from './directory-everything.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
   type LdapSearch,
@@ -56,10 +58,15 @@ const CODE = {
 
 // ---------------------------------------------------------------- eyes
 
+/** The directory's eyes; `told` reads the marker's texts, `readEverything` all that is below the base. */
+export interface OpenDirectoryEyes extends DirectoryEyes {
+  told(): Promise<string[]>;
+  readEverything(pace: Pace, realmGid: number): Promise<Everything<DirectoryEyes>>;
+  close(): Promise<void>;
+}
+
 /** Reads as `cn=directory-eyes,ou=chamberlain`. */
-export function openDirectoryEyes(
-  settings: DirectorySettings,
-): DirectoryEyes & { close(): Promise<void> } {
+export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEyes {
   const { uri, caFile, password, realm } = settings;
   const names = namesOf(settings.base, realm);
   const bindDn = names.account('directory-eyes');
@@ -146,6 +153,30 @@ export function openDirectoryEyes(
         return new Set(members.filter((_, i) => asked[i]));
       }),
 
+    async readEverything({ piece, breathe }, realmGid) {
+      const base = names.place('base');
+      const walk = openWalk(names, { realm, realmGid }, NO_MEMBER);
+      const search = {
+        base,
+        scope: 'sub',
+        attributes: WALKED_ATTRIBUTES,
+        pageSize: piece,
+      } as const;
+      const pages = pool.stream((ldap) => ldap.pages(search));
+      try {
+        for (;;) {
+          const page = await readable(`reading all of ${base}`, () => pages.next());
+          if (page.done === true) return walk.end();
+          walk.add(page.value);
+          await breathe();
+        }
+      } finally {
+        await pages.return(undefined);
+      }
+    },
+
+    told: () => readable('reading the marker', () => pool.run((ldap) => readTold(ldap, names))),
+
     close: pool.close,
   };
 }
@@ -171,6 +202,18 @@ async function seeTree(ldap: LdapConnection, names: Names): Promise<void> {
     );
   };
   await Promise.all(PLACES.map(look));
+}
+
+/** The marker's texts: none where it was never written, or is gone. */
+async function readTold(ldap: LdapConnection, names: Names): Promise<string[]> {
+  const read = { base: names.marker, scope: 'base', attributes: ['description'] } as const;
+  try {
+    const found = await ldap.search(read);
+    return found.flatMap((entry) => valuesOf(entry, 'description', names));
+  } catch (error) {
+    if (resultCodeOf(error) === CODE.noSuchObject) return [];
+    throw error;
+  }
 }
 
 function valuesOf(entry: LdapEntry, attribute: string, names: Names): string[] {
@@ -208,12 +251,14 @@ const VERBS = {
 type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
 
 /**
- * Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `tell` writes
- * the marker, which login hosts read (src/model/marker.ts).
+ * Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `told` reads the
+ * texts of the marker, which login hosts read (src/model/marker.ts); `tell` writes a new one instead of
+ * those that were read, or says false where another has done so meanwhile.
  */
 export function openDirectoryHands(settings: DirectorySettings): {
   do(action: Action): Promise<void>;
-  tell(marker: string): Promise<void>;
+  told(): Promise<string[]>;
+  tell(marker: string, instead: readonly string[]): Promise<boolean>;
   close(): Promise<void>;
 } {
   const { uri, caFile, password, realm } = settings;
@@ -232,14 +277,24 @@ export function openDirectoryHands(settings: DirectorySettings): {
         throw new ChamberlainError(failureOf(action, cause), message, { cause });
       }
     },
-    tell: (marker) =>
-      pool.run((ldap) =>
-        ldap.modify(
-          names.marker,
-          [{ operation: 'replace', attribute: 'description', values: [Buffer.from(marker)] }],
-          [['cn', Buffer.from('chamberlain')]],
-        ),
-      ),
+    told: () => pool.run((ldap) => readTold(ldap, names)),
+    async tell(marker, instead) {
+      const attribute = 'description';
+      const old = instead.map((text) => names.toDirectory(attribute, text));
+      const changes: LdapChange[] = [
+        ...(old.length === 0 ? [] : [{ operation: 'delete', attribute, values: old } as const]),
+        { operation: 'add', attribute, values: [Buffer.from(marker)] },
+      ];
+      try {
+        await pool.run((ldap) =>
+          ldap.modify(names.marker, changes, [['cn', Buffer.from('chamberlain')]]),
+        );
+        return true;
+      } catch (error) {
+        if (resultCodeOf(error) === CODE.noSuchAttribute) return false;
+        throw error;
+      }
+    },
     close: pool.close,
   };
 }

@@ -52,7 +52,14 @@ export interface DnReader {
    * exactly where the directory takes them for the same.
    */
   value: (dn: string) => AnyRef;
+  /** The place that an entry lies right below, whatever its own name is. */
+  placeOf: (dn: string) => Place | undefined;
 }
+
+// The form of nearly every DN; the rest of it is the text of a place, which is known after the first.
+const SIMPLE = /^([A-Za-z][A-Za-z0-9-]*)=([A-Za-z0-9._-]+),(.*)$/s;
+// The own name, with whatever stands in it, up to the first comma that is not escaped.
+const OWN_NAME = /^(?:\\.|[^\\,])*,/s;
 
 function normal(value: string): string {
   return value.replaceAll(/ +/g, ' ').toLowerCase();
@@ -69,7 +76,24 @@ export function readDnsOf(base: readonly Rdn[], realm: string): DnReader {
       return [keyOf([...path, ...base]), place];
     }),
   );
+  const texts = new Map<string, Place>();
+  const placeOfText = (parent: string): Place | undefined => {
+    const known = texts.get(parent);
+    if (known !== undefined) return known;
+    const place = places.get(keyOf(parseDn(parent) ?? []));
+    // as many as there are ways to write them: spaces, case
+    if (place !== undefined && texts.size < 100) texts.set(parent, place);
+    return place;
+  };
   const read = (dn: string, form: (value: string) => string): AnyRef => {
+    const simple = SIMPLE.exec(dn);
+    if (simple !== null) {
+      const [, attribute = '', name = '', parent = ''] = simple;
+      const place = placeOfText(parent);
+      return place === undefined
+        ? `dn:${dn}`
+        : entryRef(place, attribute.toLowerCase(), form(name));
+    }
     const [own, ...above] = parseDn(dn) ?? [];
     const place = own && PLAIN.test(own.value) ? places.get(keyOf(above)) : undefined;
     if (own === undefined || place === undefined) return `dn:${dn}`;
@@ -78,5 +102,6 @@ export function readDnsOf(base: readonly Rdn[], realm: string): DnReader {
   return {
     entry: (dn) => read(dn, (value) => value),
     value: (dn) => read(dn, normal),
+    placeOf: (dn) => placeOfText(dn.slice(OWN_NAME.exec(dn)?.[0].length ?? dn.length)),
   };
 }

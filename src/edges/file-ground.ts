@@ -12,7 +12,7 @@
  * file system. It is also the mark that an area is mounted: `prepareFileAreas` makes it once, and
  * an area without it is unreadable, not empty.
  */
-import { constants } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
@@ -95,6 +95,26 @@ export function whyUnsafe(stats: Stats, forbidden: number): string | undefined {
 /** Nobody but root may make names in an area, nor look into its staging folder. */
 export const AREA_FORBIDS = 0o022;
 export const STAGING_FORBIDS = 0o077;
+
+/** An area that cannot be read, or not be trusted. */
+export function unreadable(cause: unknown): ChamberlainError {
+  return new ChamberlainError('BACKEND_UNREADABLE', 'looking at homes', { cause });
+}
+
+/** Opens an area, looking whether it is the one that was prepared: one that is not mounted is not empty. */
+export function openArea(files: FileServer, name: Area): { fd: number } {
+  const area = { fd: openSync(areaPath(files, name), OPEN_DIRECTORY) };
+  try {
+    const unsafe =
+      whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
+      whyUnsafe(lstatSync(stagingOf(area)), STAGING_FORBIDS);
+    if (unsafe !== undefined) throw new Error(`${areaPath(files, name)} is not used: ${unsafe}`);
+    return area;
+  } catch (cause) {
+    closeSync(area.fd);
+    throw cause;
+  }
+}
 
 /** Opens, hands on and closes. */
 export async function withOpened<Result>(

@@ -21,30 +21,36 @@ import type {
   FolderHave,
   HomeHave,
 } from '../targets/files-eyes.ts';
-import { ChamberlainError } from '../errors.ts';
+import type { HomeSighting } from '../targets/everything.ts';
 import { readGroupWrite } from './file-acls.ts';
+import { listHomes } from './file-listing.ts';
 import {
-  AREA_FORBIDS,
   OPEN_DIRECTORY,
   OPEN_SAFELY,
   OPEN_TO_LOOK,
-  STAGING_FORBIDS,
   areaPath,
   describeKind,
   errnoOf,
   itself,
+  openArea,
   seenOf,
-  stagingOf,
-  whyUnsafe,
+  unreadable,
   within,
 } from './file-ground.ts';
 import type { Area, FileServer } from './file-ground.ts';
 
 const SLICE = 200;
 
+/** The eyes of the role `homes`; `listHomes` tells all that stands in both areas, and whose it is. */
+export interface OpenFilesEyes extends FilesEyes {
+  listHomes(piece: number): AsyncGenerator<HomeSighting[]>;
+  close(): Promise<void>;
+}
+
 /** Opens the eyes of the role `homes`. */
-export function openFilesEyes(files: FileServer): FilesEyes & { close(): Promise<void> } {
+export function openFilesEyes(files: FileServer): OpenFilesEyes {
   return {
+    listHomes: (piece) => listHomes(files, piece),
     async readHomes(asked) {
       const haves = await lookAtEach(files, asked, lookAtHome);
       await addGroupWrite(files, asked, haves);
@@ -80,38 +86,32 @@ async function lookAtEach<Have>(
   return haves;
 }
 
-function unreadable(cause: unknown): ChamberlainError {
-  return new ChamberlainError('BACKEND_UNREADABLE', 'looking at homes', { cause });
-}
-
-function openArea(files: FileServer, name: Area): { fd: number } {
-  const area = { fd: openSync(areaPath(files, name), OPEN_DIRECTORY) };
-  try {
-    const unsafe =
-      whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
-      whyUnsafe(lstatSync(stagingOf(area)), STAGING_FORBIDS);
-    if (unsafe !== undefined) throw new Error(`${areaPath(files, name)} is not used: ${unsafe}`);
-    return area;
-  } catch (cause) {
-    closeSync(area.fd);
-    throw cause;
-  }
-}
-
 function lookAtHome(area: { fd: number }, one: AskedHome): HomeHave {
+  if (one.folders.length === 0) {
+    const have = lookAtFolder(area, one.home.name);
+    return have.kind === 'directory' ? { ...have, folders: {} } : have;
+  }
   return lookInside<HomeHave>(area, one.home.name, (home, stats) => {
     const folders: Record<string, FolderHave> = {};
     if (stats.uid === one.uid) {
       for (const name of one.folders) {
-        folders[name] = lookInside<FolderHave>(home, name, (_folder, of) => ({
-          kind: 'directory',
-          seen: seenOf(of),
-          groupWrite: 'unknown',
-        }));
+        folders[name] = lookAtFolder(home, name);
       }
     }
     return { kind: 'directory', seen: seenOf(stats), groupWrite: 'unknown', folders };
   });
+}
+
+/** Looks at a directory that nothing is looked at in: one call instead of three. */
+function lookAtFolder(parent: { fd: number }, name: string): FolderHave {
+  try {
+    const stats = lstatSync(within(parent, name), { throwIfNoEntry: false });
+    if (stats === undefined) return { kind: 'absent' };
+    if (!stats.isDirectory()) return { kind: 'irregular', what: describeKind(stats) };
+    return { kind: 'directory', seen: seenOf(stats), groupWrite: 'unknown' };
+  } catch (cause) {
+    return refusalOf(name, cause);
+  }
 }
 
 /** Opens a directory by its name in an open one, and says otherwise what stands there instead. */
@@ -123,19 +123,32 @@ function lookInside<Have>(
   const path = within(parent, name);
   let fd: number | undefined;
   try {
-    const stats = lstatSync(path, { throwIfNoEntry: false });
-    if (stats === undefined) return { kind: 'absent' };
-    if (!stats.isDirectory()) return { kind: 'irregular', what: describeKind(stats) };
-    fd = openSync(path, OPEN_DIRECTORY);
+    try {
+      fd = openSync(path, OPEN_DIRECTORY);
+    } catch (cause) {
+      // what is no directory is not opened by this (open(2), O_DIRECTORY), and refused
+      const stats = lstatSync(path, { throwIfNoEntry: false });
+      if (stats === undefined) return { kind: 'absent' };
+      if (!stats.isDirectory()) return { kind: 'irregular', what: describeKind(stats) };
+      throw cause;
+    }
     return look({ fd }, fstatSync(fd));
   } catch (cause) {
-    if (errnoOf(cause) === 'ENOENT') return { kind: 'absent' };
-    const what = describeHostile(cause);
-    if (what === undefined) throw new Error(`looking at ${name}`, { cause });
-    return { kind: 'irregular', what };
+    return refusalOf(name, cause);
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
+}
+
+/** What a failed look says of a tenant's ground; throws where it is the server's fault. */
+function refusalOf(
+  name: string,
+  cause: unknown,
+): { kind: 'absent' } | { kind: 'irregular'; what: string } {
+  if (errnoOf(cause) === 'ENOENT') return { kind: 'absent' };
+  const what = describeHostile(cause);
+  if (what === undefined) throw new Error(`looking at ${name}`, { cause });
+  return { kind: 'irregular', what };
 }
 
 /**
@@ -198,13 +211,15 @@ function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
   }
 }
 
+/** One for all files: nothing comes between reading and taking the text out. */
+const READ_INTO = Buffer.alloc(CREDENTIALS_MAX_BYTES + 1);
+
 function readWhole(file: { fd: number }): string {
-  const buffer = Buffer.alloc(CREDENTIALS_MAX_BYTES + 1);
-  let sizeBytes = 0;
-  for (let got = -1; got !== 0 && sizeBytes < buffer.length; sizeBytes += got) {
-    got = readSync(file.fd, buffer, sizeBytes, buffer.length - sizeBytes, null);
-  }
-  return buffer.toString('latin1', 0, sizeBytes);
+  // a regular file is read to its end, or as far as was asked (read(2))
+  const sizeBytes = readSync(file.fd, READ_INTO, 0, READ_INTO.length, null);
+  const text = READ_INTO.toString('latin1', 0, sizeBytes);
+  READ_INTO.fill(0, 0, sizeBytes); // passwords
+  return text;
 }
 
 /** Asks getfacl once, for all homes of tools that are there and theirs. */

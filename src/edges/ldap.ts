@@ -45,12 +45,16 @@ export interface LdapSearch {
   /** without `any` and `since`: the entry has this attribute, by default objectClass, which all have */
   present?: string;
   attributes: readonly string[];
+  /** entries of a page, where it is read page by page; by default 100 */
+  pageSize?: number;
 }
 
 export interface LdapEntry {
   dn: string;
   /** The values of an attribute, `[]` where it has none; a Buffer for what is no UTF-8. */
   values(attribute: string): (string | Buffer)[];
+  /** The attributes that it has, as the server writes their names. */
+  attributes(): string[];
 }
 
 export interface LdapChange {
@@ -135,8 +139,31 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
   }
 }
 
+/**
+ * Runs `act` on a connection without a password: `nobody` does not bind at all, `peer` is the unix user of
+ * this process (SASL EXTERNAL, RFC 4422; by ldapi alone). Ends the connection.
+ */
+export async function withoutPassword<T>(
+  place: Pick<LdapSettings, 'uri' | 'caFile'>,
+  as: 'nobody' | 'peer',
+  act: (connection: LdapConnection) => Promise<T>,
+): Promise<T> {
+  let socket: Socket | undefined;
+  const client = clientFor(place, (make) => () => {
+    if (socket !== undefined) throw new Error('the connection was lost');
+    socket = make();
+    return socket;
+  });
+  try {
+    if (as === 'peer') await client.bind('EXTERNAL');
+    return await act(operationsOn(client));
+  } finally {
+    socket?.destroy();
+  }
+}
+
 function clientFor(
-  { uri, caFile }: LdapSettings,
+  { uri, caFile }: Pick<LdapSettings, 'uri' | 'caFile'>,
   connectOnce: (make: () => Socket) => () => Socket,
 ): ldapts.Client {
   const timeout = OPERATION_TIMEOUT_MS;
@@ -167,7 +194,7 @@ function operationsOn(client: ldapts.Client): LdapConnection {
   return {
     search: async (search) => entriesOf(await client.search(search.base, optionsOf(search))),
     async *pages(search) {
-      const options = { ...optionsOf(search), paged: { pageSize: PAGE } };
+      const options = { ...optionsOf(search), paged: { pageSize: search.pageSize ?? PAGE } };
       for await (const page of client.searchPaginated(search.base, options)) yield entriesOf(page);
     },
     add: (dn, attributes) =>
@@ -214,12 +241,22 @@ function equalities(pairs: LdapExpectation): ldapts.EqualityFilter[] {
 
 function entriesOf({ searchEntries, searchReferences }: ldapts.SearchResult): LdapEntry[] {
   if (searchReferences.length > 0) throw new Error('a part of the tree is on another server');
-  return searchEntries.map(({ dn, ...attributes }) => {
-    const byName = new Map(
-      Object.entries(attributes).map(([name, values]) => [name.toLowerCase(), values]),
-    );
-    return { dn, values: (attribute) => [byName.get(attribute.toLowerCase()) ?? []].flat() };
-  });
+  return searchEntries.map((entry) => ({
+    dn: entry.dn,
+    values: (attribute) => {
+      const values = entry[nameIn(entry, attribute)];
+      if (values === undefined) return [];
+      return Array.isArray(values) ? values : [values];
+    },
+    attributes: () => Object.keys(entry).filter((name) => name !== 'dn'),
+  }));
+}
+
+/** The name of an attribute as the server wrote it: nearly always as it was asked for. */
+function nameIn(entry: ldapts.Entry, attribute: string): string {
+  if (Object.hasOwn(entry, attribute)) return attribute;
+  const name = attribute.toLowerCase();
+  return Object.keys(entry).find((key) => key !== 'dn' && key.toLowerCase() === name) ?? '';
 }
 
 /** The operation is done only if the entry has all these values. RFC 4528. */

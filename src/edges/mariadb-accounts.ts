@@ -10,11 +10,14 @@ export type Row = Record<string, string | number | null>;
 /** What was read of the accounts tables, by table; each row has Host and User. */
 export interface AccountRows {
   global_priv: readonly Row[];
+  /** `privileges`: `Y` or `N` for each of `privilegeColumns` */
   db: readonly Row[];
   roles_mapping: readonly Row[];
   tables_priv: readonly Row[];
   procs_priv: readonly Row[];
   proxies_priv: readonly Row[];
+  /** the columns of mysql.db with a privilege: ALL is whatever this version of the server has columns for */
+  privilegeColumns: readonly string[];
 }
 
 /** Reads the rows of many accounts. Throws where a row is not what MariaDB writes. */
@@ -77,9 +80,15 @@ function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccou
 function readGrants(rows: AccountRows): Map<string, Grant[]> {
   const grants = new Map<string, Grant[]>();
   const add = (row: Row, grant: Grant) => {
-    grants.set(nameOf(row), [...(grants.get(nameOf(row)) ?? []), grant]);
+    const name = nameOf(row);
+    const known = grants.get(name);
+    if (known === undefined) grants.set(name, [grant]);
+    else known.push(grant);
   };
-  for (const row of rows.db) add(row, `${readPrivileges(row).join(', ')} on ${text(row, 'Db')}.*`);
+  const namesOf = readerOfPrivileges(rows.privilegeColumns);
+  for (const row of rows.db) {
+    add(row, `${namesOf(text(row, 'privileges'))} on ${text(row, 'Db')}.*`);
+  }
   for (const row of rows.roles_mapping) {
     add(row, `role ${text(row, 'Role')}${row['Admin_option'] === 'Y' ? ' with admin option' : ''}`);
   }
@@ -98,20 +107,28 @@ function readGrants(rows: AccountRows): Map<string, Grant[]> {
   return grants;
 }
 
-/**
- * The privileges of a row of mysql.db. All columns are looked at, since ALL is whatever this version
- * of the server has columns for.
- */
-function readPrivileges(row: Row): string[] {
-  const columns = Object.keys(row).filter((column) => column.endsWith('_priv'));
-  const held = columns.filter((column) => row[column] === 'Y');
+/** Reads the privileges of a row of mysql.db. There are few different ones. */
+function readerOfPrivileges(columns: readonly string[]): (flags: string) => string {
+  const known = new Map<string, string>();
+  return (flags) => {
+    const read = known.get(flags) ?? readPrivileges(columns, flags);
+    known.set(flags, read);
+    return read;
+  };
+}
+
+function readPrivileges(columns: readonly string[], flags: string): string {
+  if (flags.length !== columns.length) throw new Error('a row of mysql.db has other privileges');
+  const held = columns.filter((_, i) => flags[i] === 'Y');
   const option = held.includes('Grant_priv') ? ['GRANT OPTION'] : [];
   const plain = held.filter((column) => column !== 'Grant_priv');
-  if (plain.length === columns.length - 1) return ['ALL', ...option];
+  if (plain.length === columns.length - 1) return ['ALL', ...option].join(', ');
   return [
     ...plain.map((column) => column.slice(0, -'_priv'.length).replaceAll('_', ' ').toUpperCase()),
     ...option,
-  ].toSorted();
+  ]
+    .toSorted()
+    .join(', ');
 }
 
 function text(row: Row, column: string): string {

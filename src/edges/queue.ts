@@ -59,8 +59,10 @@ export interface Queues {
     role: string,
     jobs: readonly { subjects: readonly number[]; urgent: boolean }[],
   ): Promise<void>;
-  /** Asks a role for a survey. */
-  addSurvey(role: string, survey: string): Promise<void>;
+  /** Asks a role for its parts of a repair, some subjects a job; what is not of a repair comes before. */
+  addRepair(role: string, repair: string, jobs: readonly (readonly number[])[]): Promise<void>;
+  /** Asks a role for a survey: before all else, or, in the background, when its turn comes. */
+  addSurvey(role: string, survey: string, pace?: 'prompt' | 'background'): Promise<void>;
   /**
    * Puts events into a portal's queue, in order, all or none: none where Redis has lost its data
    * since `hasKept` looked, so that no event comes before those that were lost. One that lies there
@@ -135,9 +137,21 @@ export function openQueues(url: string, mark: string): Queues {
           })),
         );
       }),
-    addSurvey: (role, survey) =>
+    addRepair: (role, repair, jobs) =>
+      guarded(`putting a repair into the queue ${role}`, async () => {
+        await queue(role).addBulk(
+          jobs.map((subjects) => ({
+            name: 'repair',
+            data: { repair, subjects },
+            // any priority comes after none (BullMQ)
+            opts: { ...PASSING, priority: 1 },
+          })),
+        );
+      }),
+    addSurvey: (role, survey, pace = 'prompt') =>
       guarded(`putting a survey into the queue ${role}`, async () => {
-        await queue(role).add('survey', { survey }, { ...PASSING, lifo: true });
+        const options = { ...PASSING, ...(pace === 'prompt' ? { lifo: true } : {}) };
+        await queue(role).add('survey', { survey }, options);
       }),
     addEvents: (portal, events) =>
       guarded(`putting events into the queue of ${portal}`, async () => {
@@ -176,25 +190,70 @@ export function openQueues(url: string, mark: string): Queues {
         startedBefore = started;
         return kept;
       }),
-    settingsToMend: () =>
-      guarded('reading the settings of Redis', async () => {
-        const settings = await redis.config('GET', 'appendonly', 'maxmemory-policy');
-        const value = (name: string) => settings[settings.indexOf(name) + 1];
-        return [
-          ...(value('appendonly') === 'yes'
-            ? []
-            : ['Redis forgets requests without a verdict when it ends: set `appendonly yes`']),
-          ...(value('maxmemory-policy') === 'noeviction'
-            ? []
-            : ['Redis may drop requests when it is full: set `maxmemory-policy noeviction`']),
-        ];
-      }),
+    settingsToMend: () => guarded('reading the settings of Redis', () => readSettingsToMend(redis)),
     async close() {
       await Promise.allSettled([...queues.values()].map((each) => each.close()));
       redis.disconnect();
       fenced.disconnect();
     },
   };
+}
+
+async function readSettingsToMend(redis: Redis): Promise<string[]> {
+  const settings = await redis.config('GET', 'appendonly', 'maxmemory-policy');
+  const value = (name: string) => settings[settings.indexOf(name) + 1];
+  return [
+    ...(value('appendonly') === 'yes'
+      ? []
+      : ['Redis forgets requests without a verdict when it ends: set `appendonly yes`']),
+    ...(value('maxmemory-policy') === 'noeviction'
+      ? []
+      : ['Redis may drop requests when it is full: set `maxmemory-policy noeviction`']),
+  ];
+}
+
+/** How a Redis stands, and what waits in it. */
+export interface RedisHealth {
+  version: string;
+  /** by its clock, milliseconds since the epoch */
+  clock: number;
+  /** what an operator should change; undefined where it does not let us see its settings */
+  toMend: string[] | undefined;
+  usedBytes: number;
+  /** 0: no bound */
+  mostBytes: number;
+  /** jobs that wait, by queue */
+  waiting: Map<string, number>;
+}
+
+/** Looks at a Redis, and changes nothing. Throws BACKEND_UNAVAILABLE. */
+export async function readRedisHealth(
+  url: string,
+  queues: readonly string[],
+): Promise<RedisHealth> {
+  const redis = connectProducer(url);
+  try {
+    const [seconds, microseconds] = (await redis.time()).map(Number) as [number, number];
+    const clock = seconds * 1000 + microseconds / 1000;
+    const info = `${await redis.info('server')}\n${await redis.info('memory')}`;
+    const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+    const depths = queues.map(async (queue) => {
+      const waits = await redis.llen(`bull:${queue}:wait`);
+      return [queue, waits + (await redis.zcard(`bull:${queue}:prioritized`))] as const;
+    });
+    return {
+      version: field('redis_version'),
+      clock,
+      toMend: await readSettingsToMend(redis).catch(() => undefined),
+      usedBytes: Number(field('used_memory')),
+      mostBytes: Number(field('maxmemory')),
+      waiting: new Map(await Promise.all(depths)),
+    };
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'looking at Redis', { cause });
+  } finally {
+    redis.disconnect();
+  }
 }
 
 function seqOfJobId(id: string): number {

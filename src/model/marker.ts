@@ -29,3 +29,62 @@ export function parseMarker(text: string): Marker | undefined {
     return undefined;
   }
 }
+
+/** What our database knows of the marker; undefined where it knows none. */
+export interface Telling {
+  /** the time of the marker that is being written, or was the last to be; recorded before it is written */
+  tellingAt: Date | undefined;
+  /** the time of the last marker that is known to be written; recorded afterwards */
+  toldAt: Date | undefined;
+  /** when an admin accepted an older copy of the directory, and until it is caught up with */
+  acceptedAt: Date | undefined;
+}
+
+/** Which of the two is an older copy of itself, and that in a sentence without a full stop. */
+export interface MarkerDoubt {
+  older: 'directory' | 'database';
+  sentence: string;
+}
+
+/**
+ * Whether the directory or our database came back from a backup, by the marker that both know.
+ *
+ * | marker in the directory          | our database             | doubt                             |
+ * | -------------------------------- | ------------------------ | --------------------------------- |
+ * | any or none                      | has never told one       | none: it is the first, or adopted |
+ * | any or none                      | accepts an older copy    | none                              |
+ * | one of after `tellingAt`         | else                     | our database is older             |
+ * | none, or one of before `toldAt`  | else                     | the directory is older            |
+ * | from `toldAt` to `tellingAt`     | any                      | none                              |
+ *
+ * The times are all by the clock of our database, so those of other machines may be wrong.
+ *
+ * @param seen the marker's `at`; undefined: there is none
+ * @param before what the database knew before the directory was read
+ * @param after what it knew afterwards: another may have written a marker meanwhile
+ */
+export function markerDoubt(
+  seen: Date | undefined,
+  before: Telling,
+  after: Telling,
+): MarkerDoubt | undefined {
+  if (after.tellingAt === undefined || after.acceptedAt !== undefined) return undefined;
+  if (seen !== undefined && seen > after.tellingAt) {
+    return {
+      older: 'database',
+      sentence:
+        `the directory was last told at ${seen.toISOString()}, but our database knows of nothing after ` +
+        `${after.tellingAt.toISOString()}: it is an older copy; run \`chamberlain restored\``,
+    };
+  }
+  const { toldAt } = before;
+  if (toldAt === undefined) return undefined;
+  if (seen !== undefined && seen >= toldAt) return undefined;
+  const shows = seen === undefined ? 'shows no marker' : `is as of ${seen.toISOString()}`;
+  return {
+    older: 'directory',
+    sentence:
+      `the directory ${shows}, but was told at ${toldAt.toISOString()}: it is an older copy; ` +
+      'bring the newer one back, or run `chamberlain restored --directory`',
+  };
+}

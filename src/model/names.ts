@@ -29,6 +29,26 @@ export function parseNewToolName(text: string): ToolName | undefined {
   return NEW_TOOL_NAME.test(text) ? (text as ToolName) : undefined;
 }
 
+const IMPORTED_SHELL_NAME = /^[a-z][a-z0-9_-]{0,31}$/;
+const IMPORTED_TOOL_NAME = /^[a-z][a-z0-9_-]*$/;
+/** Longer unix names are cut by some programs; the realm's prefix counts. */
+const MAX_ACCOUNT_LENGTH = 32;
+
+/** Accepts a shell name that is taken over from a directory: `^[a-z][a-z0-9_-]{0,31}$`. Else undefined. */
+export function parseImportedShellName(text: string): ShellName | undefined {
+  return IMPORTED_SHELL_NAME.test(text) ? (text as ShellName) : undefined;
+}
+
+/**
+ * Accepts the account of a tool that is taken over, `<realm>.<name>` of at most 32 characters, the
+ * name `^[a-z][a-z0-9_-]*$`. Returns the tool's own name, else undefined.
+ */
+export function parseImportedToolAccount(realm: string, account: string): ToolName | undefined {
+  if (!account.startsWith(`${realm}.`) || account.length > MAX_ACCOUNT_LENGTH) return undefined;
+  const name = account.slice(realm.length + 1);
+  return IMPORTED_TOOL_NAME.test(name) ? (name as ToolName) : undefined;
+}
+
 /** Tool names that would be trusted as the platform's own; the prefix keeps the rest apart. */
 const RESERVED_TOOL_NAMES = new Set(['root', 'sudo', 'wheel', 'realm', 'chamberlain', 'disabled']);
 
@@ -48,6 +68,8 @@ export function toolAccount(realm: string, name: ToolName | string): AccountName
  * stricter.
  */
 export function normalName(text: string): string {
+  // what most names are already; a survey of everything asks for some hundred thousand
+  if (/^[!-@[-~]+$/.test(text)) return text;
   return text.normalize('NFKC').toLowerCase().replace(/\s+/gu, ' ').trim();
 }
 

@@ -1,5 +1,6 @@
 /** A plan as text for people. Pure: no colour, no clock. */
 import type { Effect } from './action.ts';
+import type { Finding } from './plan.ts';
 import type { Report, Unreadable } from './report.ts';
 
 const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
@@ -39,12 +40,14 @@ export function countPlan(report: Report): Totals {
 
 /**
  * Renders a plan: per account each step (`+` create, `~` change, `-` revoke, `!` destroy), each
- * finding (`?`) and what it waits for (`…`); then what could not be read; then totals and digest.
+ * finding (`?`) and what it waits for (`…`); then what was found beside many accounts, and what could
+ * not be read; then totals and digest.
  */
 export function renderPlan(report: Report, digest: string): string {
-  const width = Math.max(
+  const { steps, findings, waiting, unreadable } = report;
+  const width = [...steps, ...findings, ...waiting].reduce(
+    (most, { target }) => Math.max(most, target.length),
     0,
-    ...[...report.steps, ...report.findings, ...report.waiting].map(({ target }) => target.length),
   );
   const accounts = new Map<string, string[]>();
   const add = (account: string, mark: string, target: string, what: string, why: string) => {
@@ -52,24 +55,30 @@ export function renderPlan(report: Report, digest: string): string {
     lines.push(`  ${mark} ${target.padEnd(width)}  ${what}`, `    ${' '.repeat(width)}  ${why}`);
     accounts.set(account, lines);
   };
-  for (const step of report.steps) {
+  for (const step of steps) {
     const what = `${step.object}: ${step.change}`;
     add(step.account, MARKS[step.effect], step.target, what, `because ${step.because}`);
   }
-  for (const { account, target, object, code, sentence } of report.findings) {
-    add(account, '?', target, `${object}: ${code}`, sentence);
+  const shared = sharedFindings(findings);
+  for (const finding of findings) {
+    const { account, target, object, code, sentence } = finding;
+    if (!shared.has(textOf(finding))) add(account, '?', target, `${object}: ${code}`, sentence);
   }
-  for (const { account, target, sentence } of report.waiting) {
+  for (const { account, target, sentence } of waiting) {
     add(account, '…', target, 'waiting', sentence);
   }
   const parts = [...accounts]
     .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
     .map(([account, lines]) => [account, ...lines].join('\n'));
-  if (report.unreadable.length > 0) {
+  if (shared.size > 0) {
+    const lines = [...shared].map(([text, of]) => `  ? ${text} (${nameFew(of)})`);
+    parts.push(['Beside many accounts', ...lines].join('\n'));
+  }
+  if (unreadable.length > 0) {
     parts.push(
       [
         'UNREADABLE: nothing is known of these, so nothing is concluded',
-        ...renderUnreadable(report.unreadable),
+        ...renderUnreadable(unreadable).map((line) => `  ${line}`),
       ].join('\n'),
     );
   }
@@ -77,19 +86,41 @@ export function renderPlan(report: Report, digest: string): string {
   return parts.join('\n\n').replace(/[^\P{C}\n]/gu, '?');
 }
 
-/** A server that is away is unreadable for each subject: said once, with the first few of them. */
-function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
+/**
+ * What could not be read, a line each: a server that is away is unreadable for each subject, and is
+ * said once, with the first few of them.
+ */
+export function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
   const accounts = new Map<string, string[]>();
   for (const { target, account, sentence } of unreadable) {
-    const what = `  ${target}: ${sentence}`;
+    const what = `${target}: ${sentence}`;
     const of = accounts.get(what) ?? [];
     if (account !== undefined) of.push(account);
     accounts.set(what, of);
   }
-  return [...accounts].map(([what, of]) => {
-    const more = of.length > NAMED ? `, and ${of.length - NAMED} more` : '';
-    return of.length === 0 ? what : `${what} (${of.slice(0, NAMED).join(', ')}${more})`;
-  });
+  return [...accounts].map(([what, of]) => (of.length === 0 ? what : `${what} (${nameFew(of)})`));
+}
+
+/** `alice, bob, carol, dave, eve, and 7 more` */
+export function nameFew(accounts: readonly string[]): string {
+  const few = accounts.slice(0, NAMED).join(', ');
+  return accounts.length > NAMED ? `${few}, and ${accounts.length - NAMED} more` : few;
+}
+
+/** What is seen beside several accounts, such as a nameless database account, with whose they are. */
+function sharedFindings(findings: readonly Finding[]): Map<string, string[]> {
+  const accounts = new Map<string, string[]>();
+  for (const finding of findings.filter(({ advisory }) => advisory)) {
+    const text = textOf(finding);
+    const of = accounts.get(text) ?? [];
+    of.push(finding.account);
+    accounts.set(text, of);
+  }
+  return new Map([...accounts].filter(([, of]) => of.length > 1));
+}
+
+function textOf({ target, object, code, sentence }: Finding): string {
+  return `${target}  ${object}: ${code}. ${sentence}`;
 }
 
 function renderTotals(totals: Totals): string {
@@ -105,6 +136,7 @@ function renderTotals(totals: Totals): string {
   ].join('');
 }
 
-function count(number: number, noun: string): string {
+/** `1 step`, `2 steps` */
+export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

@@ -1,4 +1,6 @@
 /** What the roles say of a survey, and how their reports become one. All pure. */
+import type { MarkerDoubt } from '../model/marker.ts';
+import { ROLES } from '../model/wanted.ts';
 import type { Finding, Step } from './plan.ts';
 
 /** A subject that waits for another role: nothing is wrong. */
@@ -25,39 +27,74 @@ export interface Report {
   unreadable: Unreadable[];
   /** how many subjects it looked at */
   subjects: number;
+  /** the clock of the role's machine when it answered, ISO 8601 */
+  clock?: string;
+  /**
+   * of a survey of everything: the highest number that was seen in each range of ids, ours or not, as
+   * `{"<first of the range>": highest}`
+   */
+  highest?: Record<string, number>;
+  /** of a survey of everything: the directory, or our database, is an older copy of itself */
+  doubt?: MarkerDoubt;
 }
 
 /**
- * Puts the reports of several roles together, in the order of the roles: everything about one
- * account stands together, accounts in the order of their names, and what a role has put in order
- * stays so.
+ * Puts the reports of several roles together, in the order in which they are given: everything about
+ * one account stands together, accounts in the order of their names. Steps stay in the order in which
+ * they are to be done; the rest is sorted, so that the same world gives the same report.
  */
 export function mergeReports(reports: readonly Report[]): Report {
   return {
     steps: byAccount(reports.flatMap((report) => report.steps)),
-    findings: byAccount(reports.flatMap((report) => report.findings)),
-    waiting: byAccount(reports.flatMap((report) => report.waiting)),
-    unreadable: byAccount(reports.flatMap((report) => report.unreadable)),
+    findings: byAccount(
+      reports.flatMap(({ findings }) =>
+        sortBy(findings, ({ target, object, code, sentence }) => [target, object, code, sentence]),
+      ),
+    ),
+    waiting: byAccount(
+      reports.flatMap(({ waiting }) =>
+        sortBy(waiting, ({ target, sentence }) => [target, sentence]),
+      ),
+    ),
+    unreadable: byAccount(
+      reports.flatMap(({ unreadable }) =>
+        sortBy(unreadable, ({ target, sentence }) => [target, sentence]),
+      ),
+    ),
     subjects: Math.max(0, ...reports.map((report) => report.subjects)),
   };
 }
 
-/** The part of a report that is about one target. */
+/** The part of a report that is about one target; what a whole role could not read is part of it. */
 export function onlyTarget(report: Report, target: string): Report {
   return {
     steps: report.steps.filter((step) => step.target === target),
     findings: report.findings.filter((finding) => finding.target === target),
     waiting: report.waiting.filter((waiting) => waiting.target === target),
-    // a role that does not answer is unreadable under its own name: it may have been the target's
-    unreadable: report.unreadable,
+    unreadable: report.unreadable.filter((each) => each.target === target || isOfRole(each)),
     subjects: report.subjects,
   };
 }
 
-/** Sorting is stable: within an account the order stays. By code unit, as everywhere else. */
-function byAccount<T extends { account?: string }>(items: readonly T[]): T[] {
-  return items.toSorted((a, b) => {
-    const [left, right] = [a.account ?? '', b.account ?? ''];
-    return left < right ? -1 : left > right ? 1 : 0;
-  });
+function isOfRole({ target }: Unreadable): boolean {
+  return ROLES.some((role) => role === target);
+}
+
+/** Within a subject the order stays. */
+function byAccount<T extends { account?: string; subject?: number }>(items: readonly T[]): T[] {
+  return sortBy(items, ({ account = '', subject = 0 }) => [
+    account,
+    String(subject).padStart(10, '0'),
+  ]);
+}
+
+/** Sorts by texts, code unit by code unit, as everywhere else. It is stable. */
+function sortBy<T>(items: readonly T[], keysOf: (item: T) => readonly string[]): T[] {
+  return items
+    .map((item) => ({ item, keys: keysOf(item) }))
+    .toSorted((a, b) => {
+      const at = a.keys.findIndex((key, index) => key !== b.keys[index]);
+      return at < 0 ? 0 : (a.keys[at] as string) < (b.keys[at] as string) ? -1 : 1;
+    })
+    .map(({ item }) => item);
 }

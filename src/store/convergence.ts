@@ -1,7 +1,7 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
 import type { Role, Wanted } from '../model/wanted.ts';
-import type { Client, Pool } from './postgres.ts';
-import { withClient } from './postgres.ts';
+import { isFrozen } from './freeze.ts';
+import { type Client, LOCK_CLASS, type Pool, withClient } from './postgres.ts';
 import { readWanted } from './wanted.ts';
 
 /** A generation to raise. */
@@ -26,9 +26,6 @@ export type Outcome =
   | { state: 'failing'; code: string; sentence: string; retryInMs: number; counts: boolean }
   | { state: 'parked'; code: string; sentence: string };
 
-/** Advisory lock class of a role; the second number of the lock is the subject. */
-const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };
-
 /** How long a row that waits for another role rests before it is looked at again anyway. */
 const WAITING_RETRY_SECONDS = 60;
 
@@ -36,6 +33,8 @@ const WAITING_RETRY_SECONDS = 60;
  * Locks subjects for a role, then runs `act` with those that are behind and nobody else works on, and
  * writes how each ended. The locks belong to the connection, so they end with the process that holds
  * them; what `act` writes on that connection is written under them.
+ *
+ * While the realm is frozen it does nothing, and the rows stay as they are.
  *
  * The generation is read before what is wanted, so that a change in between is due once more. Rows
  * are written without waiting for the disk (synchronous_commit off): a write that a crash of
@@ -50,12 +49,14 @@ export async function withSubjects(
   await withClient(pool, async (client) => {
     try {
       // one after another on the server, but sent at once
-      const [locked, behind, wanted] = await Promise.all([
+      const [locked, frozen, behind, wanted] = await Promise.all([
         client.query({
           name: 'lock-subjects',
           text: 'SELECT s AS subject FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s)',
           values: [LOCK_CLASS[role], subjects],
         }),
+        // under the locks, for which whoever freezes waits
+        isFrozen(client),
         client.query({
           name: 'read-generations',
           text: `SELECT subject, wanted, attempts FROM convergence
@@ -64,6 +65,10 @@ export async function withSubjects(
         }),
         readWanted(client, role, subjects),
       ]);
+      if (frozen) {
+        await unlock(client);
+        return;
+      }
       const mine = new Set(locked.rows.map((row: { subject: number }) => row.subject));
       const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
@@ -81,14 +86,15 @@ export async function withSubjects(
   });
 }
 
-interface BehindRow {
+/** A row that is behind, as it was read: `wanted` is the generation. */
+export interface BehindRow {
   subject: number;
   wanted: string;
   attempts: number;
 }
 
 /** A connection that cannot be unlocked is of no more use: it may not go back to the pool. */
-async function unlock(client: Client): Promise<void> {
+export async function unlock(client: Client): Promise<void> {
   try {
     await client.query('SELECT pg_advisory_unlock_all()');
   } catch (cause) {
@@ -100,7 +106,7 @@ async function unlock(client: Client): Promise<void> {
  * Writes how runs ended, each on the generation that was read. Where a row was raised meanwhile, only
  * `applied` and the lease are written: the newer generation is due, whatever came of the older.
  */
-async function writeOutcomes(
+export async function writeOutcomes(
   client: Client,
   role: Role,
   rows: readonly BehindRow[],

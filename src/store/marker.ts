@@ -1,6 +1,14 @@
-/** What the marker says, from our tables. */
-import type { Marker } from '../model/marker.ts';
-import type { Pool } from './postgres.ts';
+/** What the marker says, from our tables; and the table `directory_marker`: what was told, and when. */
+import {
+  markerDoubt,
+  parseMarker,
+  type Marker,
+  type MarkerDoubt,
+  type Telling,
+} from '../model/marker.ts';
+import { ChamberlainError } from '../errors.ts';
+import { writeAct } from './acts.ts';
+import { type Client, type Pool, transact, withClient } from './postgres.ts';
 
 /** A revocation that the directory has not seen after so long is told to the login hosts by itself. */
 const OVERDUE_SECONDS = 2;
@@ -31,4 +39,172 @@ export async function readMarker(pool: Pool): Promise<Omit<Marker, 'at'>> {
     values: [OVERDUE_SECONDS, MOST_OVERDUE],
   });
   return rows[0] as Omit<Marker, 'at'>;
+}
+
+/** What the directory showed as the marker, and the doubt that follows. */
+export interface MarkerLook {
+  /** its texts: none at first, and two where two roles began at once */
+  texts: string[];
+  /** when the newest was written; undefined where there is none */
+  seenAt: Date | undefined;
+  telling: Telling;
+  doubt: MarkerDoubt | undefined;
+}
+
+/**
+ * Reads the marker, and says whether the directory or our database is an older copy of itself. The
+ * database is read before and after, so that one who writes a marker meanwhile is not accused.
+ *
+ * @param readTexts reads the marker's texts in the directory
+ */
+export async function lookAtMarker(
+  pool: Pick<Pool, 'query'>,
+  readTexts: () => Promise<string[]>,
+): Promise<MarkerLook> {
+  const before = await readTelling(pool);
+  const texts = await readTexts();
+  const telling = await readTelling(pool);
+  const times = texts.flatMap((text) => {
+    const marker = parseMarker(text);
+    return marker === undefined ? [] : [Date.parse(marker.at)];
+  });
+  const seenAt = times.length === 0 ? undefined : new Date(Math.max(...times));
+  return { texts, seenAt, telling, doubt: markerDoubt(seenAt, before, telling) };
+}
+
+export async function readTelling(pool: Pick<Pool, 'query'>): Promise<Telling> {
+  const { rows } = await pool.query({
+    name: 'read-telling',
+    text: `SELECT telling_at AS "tellingAt", told_at AS "toldAt", accepted_at AS "acceptedAt"
+           FROM directory_marker`,
+  });
+  const row = rows[0] as Record<keyof Telling, Date | null> | undefined;
+  return {
+    tellingAt: row?.tellingAt ?? undefined,
+    toldAt: row?.toldAt ?? undefined,
+    acceptedAt: row?.acceptedAt ?? undefined,
+  };
+}
+
+/**
+ * Records that a marker is about to be written, and gives it its time: later than any before, whatever
+ * the clock does; but where an older copy of the directory was accepted, the clock's. Waits for the
+ * disk: a marker may not be newer than our database knows.
+ */
+export async function beginTelling(pool: Pool, seenAt: Date | undefined): Promise<Date> {
+  return withClient(pool, (client) =>
+    transact(
+      client,
+      async () => {
+        const { rows } = await client.query(
+          `UPDATE directory_marker SET telling_at =
+             CASE WHEN accepted_at IS NOT NULL THEN date_trunc('milliseconds', clock_timestamp())
+             ELSE greatest(date_trunc('milliseconds', clock_timestamp()),
+                           telling_at + interval '1 ms', $1::timestamptz + interval '1 ms') END
+           RETURNING telling_at`,
+          [seenAt ?? null],
+        );
+        return (rows[0] as { telling_at: Date }).telling_at;
+      },
+      { durable: true },
+    ),
+  );
+}
+
+/** Records that a marker of that time is written. */
+export async function endTelling(pool: Pool, at: Date): Promise<void> {
+  await pool.query(
+    `UPDATE directory_marker SET doubt = NULL, accepted_at = NULL,
+       told_at = CASE WHEN accepted_at IS NOT NULL THEN $1 ELSE greatest(told_at, $1) END`,
+    [at],
+  );
+}
+
+/**
+ * Keeps the doubt for those who do not see the directory: `status`, `doctor`, the sweep. Where our
+ * database is the older copy, freezes the realm, whoever has frozen it before. Does nothing where an
+ * admin has settled it since the look at `telling`.
+ */
+export async function writeDoubt(
+  pool: Pool,
+  { older, sentence }: MarkerDoubt,
+  { tellingAt }: Telling,
+): Promise<void> {
+  await pool.query(
+    `UPDATE directory_marker SET doubt = $1
+     WHERE doubt IS DISTINCT FROM $1 AND telling_at IS NOT DISTINCT FROM $2 AND accepted_at IS NULL`,
+    [sentence, tellingAt ?? null],
+  );
+  if (older === 'database') {
+    await pool.query('SELECT freeze_older($1, $2)', [sentence, tellingAt ?? null]);
+  }
+}
+
+/** The doubt that the directory role had at its last beat, and when it last wrote a marker. */
+export async function readDoubt(
+  client: Pick<Client, 'query'>,
+): Promise<{ doubt: string | null; toldAt: Date | null }> {
+  const { rows } = await client.query('SELECT doubt, told_at AS "toldAt" FROM directory_marker');
+  return rows[0] as { doubt: string | null; toldAt: Date | null };
+}
+
+/** Whether the directory is still to catch up: rows of the directory role are behind, and not parked. */
+export async function isDirectoryBehind(pool: Pool): Promise<boolean> {
+  const { rows } = await pool.query(
+    `SELECT EXISTS (SELECT FROM convergence
+       WHERE role = 'directory' AND applied < wanted AND state <> 'parked') AS behind`,
+  );
+  return (rows[0] as { behind: boolean }).behind;
+}
+
+/**
+ * Accepts an older copy of the directory, as the owner of the database: every subject is looked at again by the role directory, first
+ * those from whom something is to be taken, and the marker is not told before all are as wanted.
+ *
+ * Throws FROZEN where the realm is frozen: nothing would come of it.
+ *
+ * @param urgent uids of those from whom something is to be taken
+ * @returns how many subjects there are
+ */
+export async function acceptOlderDirectory(
+  client: Client,
+  urgent: readonly number[],
+  by: string,
+): Promise<number> {
+  return transact(
+    client,
+    async () => {
+      await client.query('UPDATE directory_marker SET accepted_at = clock_timestamp()');
+      const { rows } = await client.query('SELECT frozen_at FROM frozen FOR KEY SHARE');
+      if ((rows[0] as { frozen_at: Date | null }).frozen_at !== null) {
+        throw new ChamberlainError('FROZEN', 'no worker acts, so nothing was done');
+      }
+      const raised = await client.query(
+        `SELECT raise_generation(s.uid, 'directory', s.uid = ANY ($1)) FROM (
+           SELECT uid FROM people UNION ALL SELECT uid FROM tools ORDER BY uid) AS s`,
+        [urgent],
+      );
+      await writeAct(client, { kind: 'restored', by, fields: ['directory'] });
+      return raised.rowCount ?? 0;
+    },
+    { durable: true },
+  );
+}
+
+/** How far the role directory is with an older copy. */
+export interface CatchingUp {
+  /** the marker is not told yet */
+  accepted: boolean;
+  behind: number;
+  parked: number;
+}
+
+export async function readCatchingUp(client: Pick<Client, 'query'>): Promise<CatchingUp> {
+  const { rows } = await client.query(
+    `SELECT m.accepted_at IS NOT NULL AS accepted, c.* FROM directory_marker m, (
+       SELECT count(*) FILTER (WHERE applied < wanted AND state <> 'parked')::int AS behind,
+              count(*) FILTER (WHERE state = 'parked')::int AS parked
+       FROM convergence WHERE role = 'directory') AS c`,
+  );
+  return rows[0] as CatchingUp;
 }

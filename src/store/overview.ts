@@ -140,6 +140,18 @@ export async function findSubjectsByWord(client: Client, word: string): Promise<
   return rows as Found[];
 }
 
+/** Names that a mistyped word may have meant: those that begin with it, or are about as long. */
+export async function readNamesLike(client: Client, word: string): Promise<string[]> {
+  const { rows } = await client.query(
+    `SELECT name FROM (SELECT shell_name AS name FROM people
+       UNION SELECT CASE WHEN position('.' IN $1) > 0 THEN account ELSE name END FROM tools) names
+     WHERE starts_with(name, $1) OR length(name) BETWEEN length($1) - 2 AND length($1) + 2
+     ORDER BY name`,
+    [word],
+  );
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
 /** What is wanted of a person or a tool, for people to read. */
 export interface SubjectView {
   uid: number;

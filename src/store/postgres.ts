@@ -2,6 +2,7 @@
 import pg from 'pg';
 import { type Config, readSecret } from '../config.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
+import type { Role } from '../model/wanted.ts';
 
 export type Client = pg.PoolClient | pg.Client;
 export type Pool = pg.Pool;
@@ -36,6 +37,8 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
     query_timeout: 7000,
     idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
+    // the server too: locks of a worker whose machine lost its power would else stay for two hours
+    options: '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3',
     // queries that are not awaited one by one are sent at once, and answered in order
     pipeline: true,
   };
@@ -54,9 +57,10 @@ export function openPool(
   role: PostgresRole,
   { max, durable }: { max: number; durable: boolean },
 ): Pool {
+  const settings = connectionSettings(config, role);
   const pool = new pg.Pool({
-    ...connectionSettings(config, role),
-    ...(durable ? {} : { options: '-c synchronous_commit=off' }),
+    ...settings,
+    ...(durable ? {} : { options: `${settings.options} -c synchronous_commit=off` }),
     max,
     idleTimeoutMillis: 30_000,
   });
@@ -161,6 +165,21 @@ export async function openLocked(
 /** Advisory locks that one process at a time holds. */
 export const INTAKE_LOCK = 1;
 export const RELAY_LOCK = 2;
+export const SWEEP_LOCK = 3;
+
+/** Whether a process, on whichever machine, holds one of these locks now. */
+export async function isLockHeld(client: Pick<Client, 'query'>, lock: number): Promise<boolean> {
+  const { rows } = await client.query(
+    `SELECT EXISTS (SELECT FROM pg_locks
+       WHERE locktype = 'advisory' AND classid = 0 AND objid = $1 AND objsubid = 1 AND granted
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS held`,
+    [lock],
+  );
+  return (rows[0] as { held: boolean }).held;
+}
+
+/** Advisory lock class of a role; the second number of the lock is the subject that is worked on. */
+export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };
 
 async function connect(pool: Pool): Promise<pg.PoolClient> {
   try {

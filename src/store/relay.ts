@@ -25,7 +25,8 @@ const LEASE = `
   WITH due AS (
     SELECT c.subject, c.role FROM unnest($1::text[]) AS r (role), LATERAL (
       SELECT subject, role FROM convergence
-      WHERE role = r.role AND applied < wanted AND state <> 'parked' AND urgent = $2
+      WHERE (SELECT frozen_at IS NULL FROM frozen)
+        AND role = r.role AND applied < wanted AND state <> 'parked' AND urgent = $2
         AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
       ORDER BY next_try_at
       LIMIT CASE WHEN $2 THEN 1000 ELSE greatest(0, ${IN_FLIGHT} - (
@@ -37,7 +38,7 @@ const LEASE = `
   FROM due WHERE c.subject = due.subject AND c.role = due.role
   RETURNING c.subject, c.role, c.urgent, c.state = 'failing' AS failing`;
 
-/** Leases what is due. The lease is the deduplication: nothing else keeps a job from being doubled. */
+/** Leases what is due; nothing while the realm is frozen. The lease is the deduplication: nothing else keeps a job from being doubled. */
 export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[]> {
   const urgent = await pool.query({ name: 'lease', text: LEASE, values: [roles, true] });
   const others = await pool.query({ name: 'lease', text: LEASE, values: [roles, false] });

@@ -5,20 +5,32 @@ import { ChamberlainError } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 import type { Report } from '../plan/report.ts';
 import { connectionSettings } from './postgres.ts';
+import { ASKER_LOCK_CLASS } from './surveys.ts';
 
-/** Notices may be lost, so the table is looked at this often besides. */
-const POLL_MS = 500;
+/** Notices may be lost, and progress has none, so the tables are looked at this often besides. */
+const POLL_MS = 250;
 
-/** A survey whose reports nobody has fetched is thrown away after this time. */
+/** A survey whose asker was killed is thrown away after this time. */
 const KEEP_SURVEYS = '1 hour';
+
+/** How far a role is: it has answered, or has looked at so many subjects. */
+export type RoleProgress = 'answered' | { done: number; total: number };
 
 /** A survey that is asked for. */
 export interface Survey {
   /**
-   * The reports, by role, as soon as every role has answered, or what there is after `timeoutMs`.
-   * Afterwards the survey is gone, unless an answer is missing: a late one must find its row.
+   * The reports, by role, as soon as every role has answered, or what there is when those that have
+   * not have given no sign of life for `timeoutMs`: their progress with this survey, or with another
+   * that comes before it, has stood still.
+   *
+   * @param onProgress is told at each look how far each role is that has begun
    */
-  collect(roles: readonly Role[], timeoutMs: number): Promise<Map<Role, Report>>;
+  collect(
+    roles: readonly Role[],
+    timeoutMs: number,
+    onProgress?: (far: ReadonlyMap<Role, RoleProgress>) => void,
+  ): Promise<Map<Role, Report>>;
+  /** Afterwards the survey is gone, so that a role which is still at it stops. */
   close(): Promise<void>;
 }
 
@@ -45,6 +57,7 @@ export async function openSurvey(
   try {
     await client.connect();
     await client.query('LISTEN chamberlain_reports');
+    await client.query('SELECT pg_advisory_lock_shared($1, hashtext($2))', [ASKER_LOCK_CLASS, id]);
     await client.query(`DELETE FROM surveys WHERE at < now() - interval '${KEEP_SURVEYS}'`);
     await client.query('INSERT INTO surveys (id, subjects) VALUES ($1, $2)', [
       id,
@@ -55,23 +68,45 @@ export async function openSurvey(
     throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking for a survey', { cause });
   }
 
-  async function read(): Promise<Map<Role, Report>> {
-    const { rows } = await client.query('SELECT role, report FROM reports WHERE survey = $1', [id]);
-    return new Map((rows as { role: Role; report: Report }[]).map((row) => [row.role, row.report]));
+  /** Reports are large: each is read once. */
+  async function readInto(reports: Map<Role, Report>): Promise<void> {
+    const { rows } = await client.query(
+      'SELECT role, report FROM reports WHERE survey = $1 AND role <> ALL ($2)',
+      [id, [...reports.keys()]],
+    );
+    for (const { role, report } of rows as { role: Role; report: Report }[]) {
+      reports.set(role, report);
+    }
   }
 
   return {
-    async collect(roles, timeoutMs) {
-      const deadline = performance.now() + timeoutMs;
+    async collect(roles, timeoutMs, onProgress) {
+      const reports = new Map<Role, Report>();
+      const seen = new Map<Role, string>();
+      const start = performance.now();
+      const movedAt = new Map(roles.map((role) => [role, start]));
       try {
         for (;;) {
           const woken = new Promise<void>((resolve) => (wake = resolve));
-          const reports = await read();
-          if (roles.every((role) => reports.has(role))) {
-            await client.query('DELETE FROM surveys WHERE id = $1', [id]);
-            return reports;
+          await readInto(reports);
+          if (roles.every((role) => reports.has(role))) return reports;
+          const steps = await readProgress(client);
+          const now = performance.now();
+          const far = new Map<Role, RoleProgress>();
+          for (const role of roles) {
+            const ofRole = steps.filter((step) => step.role === role);
+            const text = JSON.stringify(ofRole);
+            if (ofRole.length > 0 && text !== seen.get(role)) movedAt.set(role, now);
+            seen.set(role, text);
+            const own = ofRole.find(({ survey }) => survey === id);
+            if (reports.has(role)) far.set(role, 'answered');
+            else if (own !== undefined) far.set(role, { done: own.done, total: own.total });
           }
-          const leftMs = deadline - performance.now();
+          onProgress?.(far);
+          const waited = roles.filter((role) => !reports.has(role));
+          const leftMs = Math.max(
+            ...waited.map((role) => (movedAt.get(role) ?? start) + timeoutMs - now),
+          );
           if (leftMs <= 0) return reports;
           await Promise.race([woken, sleep(Math.min(POLL_MS, leftMs))]);
           if (broken !== undefined) throw broken;
@@ -83,9 +118,20 @@ export async function openSurvey(
       }
     },
     async close() {
+      await client.query('DELETE FROM surveys WHERE id = $1', [id]).catch(() => {});
       await client.end().catch(() => {});
     },
   };
+}
+
+/** How far every role is, with whichever survey it is at. */
+async function readProgress(
+  client: Client,
+): Promise<{ role: Role; survey: string; done: number; total: number }[]> {
+  const { rows } = await client.query(
+    'SELECT role, survey::text, done, total FROM survey_progress ORDER BY role, survey',
+  );
+  return rows as { role: Role; survey: string; done: number; total: number }[];
 }
 
 function sleep(ms: number): Promise<void> {

@@ -1,29 +1,64 @@
-/** The tables `surveys` (what an admin asked) and `reports` (what a role answered). */
+/** The tables `surveys` (what was asked), `survey_progress` and `reports` (what a role answers). */
 import type { Role } from '../model/wanted.ts';
+import type { Report } from '../plan/report.ts';
 import type { Pool } from './postgres.ts';
-import { readSubjects } from './wanted.ts';
 
-/** The subjects of a survey, or undefined where there is no such survey. */
-export async function readSurveySubjects(
+export interface AskedSurvey {
+  /** undefined: every subject */
+  subjects: number[] | undefined;
+  /** `background` gives way to the work on requests */
+  pace: 'prompt' | 'background';
+}
+
+/** What was asked, or undefined where there is no such survey, or not any more. */
+export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | undefined> {
+  const { rows } = await pool.query({
+    name: 'read-survey',
+    text: 'SELECT subjects, pace FROM surveys WHERE id::text = $1',
+    values: [id],
+  });
+  const row = rows[0] as (AskedSurvey & { subjects: number[] | null }) | undefined;
+  return row === undefined ? undefined : { subjects: row.subjects ?? undefined, pace: row.pace };
+}
+
+/**
+ * Class of the advisory lock that whoever asked holds on its connection; the second number is the hash of
+ * the survey's id. So a role learns that it was killed. (A sweep that was cut is thrown away by the next.)
+ */
+export const ASKER_LOCK_CLASS = 104;
+
+const HAS_ASKER = `
+  (pace = 'background' OR EXISTS (SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = ${ASKER_LOCK_CLASS} AND objsubid = 2
+      AND objid::bigint = hashtext(id::text)::bigint & 4294967295
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
+
+/** Says how far a role is. False where the survey or its asker is gone: nobody waits for it any more. */
+export async function writeProgress(
   pool: Pool,
-  id: string,
-): Promise<{ everything: boolean; subjects: number[] } | undefined> {
-  const { rows } = await pool.query('SELECT subjects FROM surveys WHERE id::text = $1', [id]);
-  const row = rows[0] as { subjects: number[] | null } | undefined;
-  if (row === undefined) return undefined;
-  return row.subjects === null
-    ? { everything: true, subjects: await readSubjects(pool) }
-    : { everything: false, subjects: row.subjects };
+  survey: string,
+  role: Role,
+  { done, total }: { done: number; total: number },
+): Promise<boolean> {
+  const { rowCount } = await pool.query({
+    name: 'write-progress',
+    text: `INSERT INTO survey_progress (survey, role, done, total)
+           SELECT id, $2, $3, $4 FROM surveys WHERE id::text = $1 AND ${HAS_ASKER}
+           ON CONFLICT (survey, role) DO UPDATE SET done = excluded.done, total = excluded.total`,
+    values: [survey, role, done, total],
+  });
+  return rowCount === 1;
 }
 
 export async function writeReport(
   pool: Pool,
   survey: string,
   role: Role,
-  report: Record<string, unknown>,
+  report: Report,
 ): Promise<void> {
   await pool.query(
-    'INSERT INTO reports (survey, role, report) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING',
+    `INSERT INTO reports (survey, role, report) SELECT id, $2, $3 FROM surveys WHERE id::text = $1
+     ON CONFLICT DO NOTHING`,
     [survey, role, JSON.stringify(report)],
   );
 }

@@ -63,6 +63,13 @@ export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, Cre
     };
   },
 
+  describe(want) {
+    if (want === undefined) return 'none';
+    const { path, uid, user, credentials } = want;
+    const owned = describeOwner({ uid, gid: uid, mode: CREDENTIALS_MODE });
+    return `${path}, ${owned}, user ${user}, epoch ${credentials.wantedEpoch}`;
+  },
+
   async observe(eyes, wanted, realm) {
     const wants = wanted.map((one) => credentialsFile.want(one, realm));
     const asked = wants.filter((want) => want !== undefined);

@@ -74,6 +74,15 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
     };
   },
 
+  describe({ user, presence, locked, maxUserConnections, servers }) {
+    if (presence === 'nothing') return 'none';
+    const on = `${user} on ${servers.map(({ name }) => name).join(', ')}`;
+    if (presence === 'absent') return `${on}, absent`;
+    return [on, `at most ${maxUserConnections} connections`, locked ? 'locked' : 'unlocked'].join(
+      ', ',
+    );
+  },
+
   async observe(eyes, wanted, { databaseServers }) {
     const users = wanted.map(({ kind, uid }) => databaseUser(kind, uid));
     const views = await Promise.all(
@@ -187,7 +196,8 @@ function stepsOn(
   const tooMuch = account.grants.filter(
     (grant) => !isHarmless(grant) && !wantedGrants.some((one) => covers(one, grant)),
   );
-  const missing = wantedGrants.filter((one) => !account.grants.some((grant) => covers(grant, one)));
+  const held = account.grants.filter((grant) => !isVoid(grant, account.grants));
+  const missing = wantedGrants.filter((one) => !held.some((grant) => covers(grant, one)));
   if (tooMuch.length > 0) {
     add('revoke', `without ${tooMuch.join(', ')}`, 'it may do more than is wanted', {
       verb: 'db.revoke',
@@ -228,9 +238,12 @@ function whyLocked(wanted: Wanted): string {
   return `${wanted.account} is no realm member`;
 }
 
+/** The right to give a role on, after the role. */
+const ADMIN_OPTION = ' with admin option';
+
 /** Whether who has `one` has all of `other`. */
 function covers(one: Grant, other: Grant): boolean {
-  if (one === other) return true;
+  if (one === other || one === `${other}${ADMIN_OPTION}`) return true;
   const [privileges, place] = splitGrant(one);
   const [otherPrivileges, otherPlace] = splitGrant(other);
   if (place === undefined || place !== otherPlace) return false;
@@ -245,6 +258,15 @@ function splitGrant(grant: Grant): [string[], string | undefined] {
   const [privileges = '', place] = grant.split(' on ');
   return [privileges.split(', '), place];
 }
+
+/** A default role without the role: it is given again with it, since no server sets it before. */
+function isVoid(grant: Grant, grants: readonly Grant[]): boolean {
+  if (!grant.startsWith(DEFAULT)) return false;
+  const role = grant.slice(DEFAULT.length);
+  return !grants.some((each) => covers(each, role));
+}
+
+const DEFAULT = 'default ';
 
 /** A default role gives nothing without the role; what is wrong with PROXY is a finding. */
 function isHarmless(grant: Grant): boolean {

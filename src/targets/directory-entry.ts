@@ -10,6 +10,8 @@
  * | another name with our number                        | ID_FOREIGN, that entry is left      |
  * | none that is ours, and a foreign one                | the finding, no add                 |
  * | ours, and a foreign one as well                     | it is kept right; advisory finding  |
+ * | ours, with a name more than its own                 | advisory NAME_FOREIGN; it is left   |
+ * | ours, of another structural class                   | NAME_FOREIGN, only what is revoked  |
  */
 import { normalName } from '../model/names.ts';
 import type { Wanted } from '../model/wanted.ts';
@@ -34,12 +36,23 @@ export interface EntryWant {
   number?: { attribute: 'uidNumber' | 'gidNumber'; value: string };
   present: boolean;
   /**
-   * The whole shape. `objectClass` lists the least; every other attribute is exactly this, and
-   * `[]` means that it must be absent. What is not named is left alone.
+   * The whole shape. `objectClass` lists the least, first the structural one; every other attribute
+   * is exactly this, and `[]` means that it must be absent. What is not named is left alone.
    */
   attributes: Attributes;
   /** values that must not be there, of attributes that are otherwise left alone */
   without?: Attributes;
+}
+
+/** For people: the entry, then what it should be; `absent` where it should not be there. */
+export function describeEntry(want: EntryWant, ...shape: readonly string[]): string {
+  return [readableRef(want.ref, want.realm), ...(want.present ? shape : ['absent'])].join(', ');
+}
+
+/** For people: `1 key`, `3 keys`. */
+export function countValues(values: readonly string[] | undefined, noun: string): string {
+  const count = values?.length ?? 0;
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** Gives each subject the entries that have one of its names or numbers, in any case. */
@@ -48,23 +61,23 @@ export function entriesFor(
   entries: readonly DirectoryEntry[],
   keysOf: (subject: Wanted) => readonly (readonly [attribute: string, value: string])[],
 ): DirectoryEntry[][] {
-  const byKey = new Map<string, Set<DirectoryEntry>>();
+  const keys = subjects.map(keysOf);
+  const attributes = new Set(keys.flatMap((each) => each.map(([attribute]) => attribute)));
+  const byKey = new Map<string, DirectoryEntry[]>();
   for (const entry of entries) {
-    for (const [attribute, values] of Object.entries(entry.attributes)) {
-      for (const value of values) {
+    for (const attribute of attributes) {
+      for (const value of entry.attributes[attribute] ?? []) {
         const key = keyText(attribute, value);
         const known = byKey.get(key);
-        if (known === undefined) byKey.set(key, new Set([entry]));
-        else known.add(entry);
+        if (known === undefined) byKey.set(key, [entry]);
+        else known.push(entry);
       }
     }
   }
-  return subjects.map((subject) => {
-    const found = new Set<DirectoryEntry>();
-    for (const [attribute, value] of keysOf(subject)) {
-      for (const entry of byKey.get(keyText(attribute, value)) ?? []) found.add(entry);
-    }
-    return [...found].toSorted((a, b) => (a.ref < b.ref ? -1 : 1));
+  return keys.map((each) => {
+    const found = each.flatMap(([attribute, value]) => byKey.get(keyText(attribute, value)) ?? []);
+    if (found.length < 2) return found;
+    return [...new Set(found)].toSorted((a, b) => (a.ref < b.ref ? -1 : 1));
   });
 }
 
@@ -79,8 +92,13 @@ export function isOurs(want: Pick<EntryWant, 'ref' | 'number'>, entry: Directory
   return number === undefined || (entry.attributes[number.attribute] ?? []).includes(number.value);
 }
 
-/** The finding about an entry that has our name or number and is not ours. */
-export function foreignFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+/** The finding about an entry that has our name or number and is not ours; `beside` one that is. */
+export function foreignFinding(
+  want: EntryWant,
+  entry: DirectoryEntry,
+  wanted: Wanted,
+  beside = false,
+): Finding {
   const { attribute, name } = splitRef(want.ref);
   const numbers = want.number === undefined ? [] : (entry.attributes[want.number.attribute] ?? []);
   const hasName = [...(entry.attributes[attribute] ?? []), nameOf(entry.ref)].some(
@@ -92,6 +110,7 @@ export function foreignFinding(want: EntryWant, entry: DirectoryEntry, wanted: W
   const stated = number === undefined ? '' : ` (${number} ${numbers.join(', ') || 'none'})`;
   const needed = number === undefined ? '' : ` (${number} ${want.number?.value})`;
   const object = readableRef(entry.ref, want.realm);
+  const shared = hasName ? 'name' : hasNumber ? 'number' : 'display name';
   return {
     target: want.target,
     subject: wanted.uid,
@@ -99,9 +118,47 @@ export function foreignFinding(want: EntryWant, entry: DirectoryEntry, wanted: W
     object,
     code,
     sentence:
-      `${object}${stated} is not ours, and has the ${code === 'ID_FOREIGN' ? 'number' : 'name'} of ` +
-      `${readableRef(want.ref, want.realm)}${needed}: remove or rename it`,
+      `${object}${stated} is not ours, and has the ${shared} of ` +
+      `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo(want, entry, { hasNumber, beside })}`,
   };
+}
+
+/** Someone may go by the other name, and only an admin knows who: it is not taken away. */
+function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted: Wanted): Finding {
+  const names = remove.map(shorten).join(', ');
+  const sentence = `also has the ${attribute} ${names}: remove that value if nobody needs it`;
+  return { ...ownFinding(want, wanted, sentence), advisory: true };
+}
+
+/** RFC 4512, section 2.4.2: an entry keeps its structural class, so no modify can mend it. */
+function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+  const classes = (entry.attributes['objectClass'] ?? []).join(', ');
+  const sentence = `is of ${classes}, not of ${classOf(want)}: remove or rename it, and it is made anew`;
+  return ownFinding(want, wanted, sentence);
+}
+
+function ownFinding(want: EntryWant, wanted: Wanted, sentence: string): Finding {
+  const { target } = want;
+  const object = readableRef(want.ref, want.realm);
+  const { uid: subject, account } = wanted;
+  const code = 'NAME_FOREIGN';
+  return { target, subject, account, object, code, sentence: `${object} ${sentence}` };
+}
+
+/** Only an admin knows whether it is ours, changed by hand, or another's: what to do in either case. */
+function whatToDo(
+  want: EntryWant,
+  entry: DirectoryEntry,
+  { hasNumber, beside }: { hasNumber: boolean; beside: boolean },
+): string {
+  const { number } = want;
+  if (beside) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
+  if (number !== undefined && entry.ref === want.ref) {
+    return `set ${number.attribute} back to ${number.value}, or rename the entry if it is another's`;
+  }
+  return hasNumber
+    ? "give it its old name and place back, or another number if it is another's"
+    : 'rename or remove it';
 }
 
 /** What a modify must do so that `have` becomes as wanted; an empty list where it is. */
@@ -109,6 +166,7 @@ export function compareEntry(want: EntryWant, have: Attributes): Change[] {
   const changes: Change[] = [];
   for (const [attribute, values] of Object.entries(want.attributes)) {
     const there = have[attribute] ?? [];
+    if (values.length === there.length && values.every((value, i) => value === there[i])) continue;
     if (attribute === 'objectClass') {
       const classes = new Set(there.map((value) => value.toLowerCase()));
       const add = values.filter((value) => !classes.has(value.toLowerCase()));
@@ -141,7 +199,7 @@ export function planEntry(
   const ours = have.find((entry) => isOurs(want, entry));
   const findings = have
     .filter((entry) => entry !== ours)
-    .map((entry) => foreignFinding(want, entry, wanted))
+    .map((entry) => foreignFinding(want, entry, wanted, ours !== undefined))
     .map((finding) => (ours === undefined ? finding : { ...finding, advisory: true as const }));
   const steps: Step[] = [];
   const expect = expectationOf(want);
@@ -158,11 +216,27 @@ export function planEntry(
     const because = `the ${wanted.kind} is ${wanted.state}`;
     steps.push(entryStep(want, wanted, gone, 'present → absent', because, action));
   } else {
-    const { revoke, change } = split(compareEntry(want, ours.attributes));
+    const isOtherName = ({ attribute, add }: Change) =>
+      attribute === splitRef(want.ref).attribute && add.length === 0;
+    const changes = compareEntry(want, ours.attributes);
+    const others = changes.filter(isOtherName);
+    findings.push(...others.map((each) => otherNameFinding(want, each, wanted)));
+    const { revoke, change } = split(changes.filter((each) => !isOtherName(each)));
     if (revoke.length > 0) steps.push(modifyStep(want, wanted, 'revoke', revoke));
-    if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
+    if (!hasClass(ours, classOf(want))) findings.push(otherClassFinding(want, ours, wanted));
+    else if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
   }
   return { steps, findings };
+}
+
+/** Whether an entry is of a class, in any case. */
+export function hasClass({ attributes }: DirectoryEntry, name: string): boolean {
+  const classes = attributes['objectClass'] ?? [];
+  return classes.some((each) => each.toLowerCase() === name.toLowerCase());
+}
+
+function classOf(want: EntryWant): string {
+  return want.attributes['objectClass']?.[0] ?? 'top';
 }
 
 /** One atomic modify, refused unless the entry is still ours. */
@@ -184,7 +258,7 @@ export function modifyStep(
 
 function expectationOf(want: EntryWant): Record<string, string> {
   if (want.number !== undefined) return { [want.number.attribute]: want.number.value };
-  return { objectClass: want.attributes['objectClass']?.[0] ?? 'top' };
+  return { objectClass: classOf(want) };
 }
 
 function entryStep(
@@ -214,17 +288,18 @@ function signed(sign: string, values: string[]): string[] {
   return values.map((value) => sign + shorten(value));
 }
 
-/** `lacks mail; differs in cn, sn; has too much: member` */
+/** `it has too much: member; differs in cn, sn; lacks mail` */
 function describeReason(changes: Change[]): string {
   const of = (text: string, isOne: (change: Change) => boolean) => {
     const names = changes.filter(isOne).map(({ attribute }) => attribute);
     return names.length === 0 ? [] : [`${text} ${names.join(', ')}`];
   };
-  return [
+  const reasons = [
     ...of('has too much:', ({ add }) => add.length === 0),
     ...of('differs in', ({ remove, add }) => remove.length > 0 && add.length > 0),
     ...of('lacks', ({ remove }) => remove.length === 0),
-  ].join('; ');
+  ];
+  return `it ${reasons.join('; ')}`;
 }
 
 /** A value that fits in a line: references by name, long ones (keys) by both their ends. */

@@ -87,6 +87,13 @@ export const homeDirectory: Target<FilesEyes, HomeWant | undefined, HomeHave> = 
         };
   },
 
+  describe(want) {
+    if (want === undefined) return 'none';
+    const { path, uid, gid, mode, folders } = want;
+    const holds = folders.length === 0 ? [] : [`with ${folders.join(', ')}`];
+    return [path, `${uid}:${gid}`, formatMode(mode), ...holds].join(', ');
+  },
+
   async observe(eyes, wanted, realm) {
     const wants = wanted.map((one) => homeDirectory.want(one, realm));
     const haves = await eyes.readHomes(wants.filter((want) => want !== undefined));
@@ -168,7 +175,8 @@ function drafting(wanted: Wanted) {
       const sentence =
         have.kind === 'irregular'
           ? `There is ${have.what}, where a directory of uid ${uid} should be; move it away.`
-          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}; move it away.`;
+          : `The directory belongs to uid ${have.seen.uid}, not to ${uid}; ` +
+            'give it to that account if it is its own, or move it away.';
       findings.push({ ...common, object, code: 'PATH_FOREIGN', sentence });
     },
 

@@ -11,13 +11,19 @@
  * | account in the directory | a member comes        | a member goes |
  * | ------------------------ | --------------------- | ------------- |
  * | ours, or absent          | yes, after the account| yes           |
- * | not ours                 | no: another's access  | yes           |
+ * | not ours, or elsewhere   | no: another's access  | yes           |
  */
 import { ChamberlainError } from '../errors.ts';
 import { foreignFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';
-import { entryRef, type DirectoryEntry, type DirectoryEyes } from './directory-eyes.ts';
+import {
+  entryRef,
+  readableRef,
+  type AnyRef,
+  type DirectoryEntry,
+  type DirectoryEyes,
+} from './directory-eyes.ts';
 import type { Target } from './target.ts';
-import { accountRef } from './unix-account.ts';
+import { accountRef, findInTheWay } from './unix-account.ts';
 
 export interface MembershipHave {
   /** the realm group */
@@ -44,7 +50,13 @@ export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> =
     };
   },
 
-  async observe(eyes, wanted, { realm }) {
+  describe({ ref, realm, present, attributes }) {
+    const member = readableRef(attributes['member']?.[0] as AnyRef, realm);
+    return `${readableRef(ref, realm)}, ${present ? 'with' : 'without'} ${member}`;
+  },
+
+  async observe(eyes, wanted, settings) {
+    const { realm } = settings;
     const ref = realmGroup(realm);
     const [groups, accounts, members] = await Promise.all([
       eyes.find({
@@ -66,10 +78,12 @@ export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> =
       });
     }
     const byRef = new Map(accounts.map((entry) => [entry.ref, entry]));
+    const absent = wanted.filter((person) => !byRef.has(accountRef(person)));
+    const inTheWay = await findInTheWay(eyes, absent, settings);
     return wanted.map((person) => ({
       group,
       member: members.has(accountRef(person)),
-      account: byRef.get(accountRef(person)),
+      account: byRef.get(accountRef(person)) ?? inTheWay.get(person.uid),
     }));
   },
 
@@ -79,7 +93,11 @@ export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> =
     }
     if (member === want.present) return { steps: [], findings: [] };
     const isForeign =
-      account !== undefined && !account.attributes['uidNumber']?.includes(String(wanted.uid));
+      account !== undefined &&
+      !(
+        account.ref === accountRef(wanted) &&
+        account.attributes['uidNumber']?.includes(String(wanted.uid))
+      );
     if (want.present && isForeign) return { steps: [], findings: [] };
     const [remove, add] = want.present ? [[], [accountRef(wanted)]] : [[accountRef(wanted)], []];
     const effect = want.present ? 'change' : 'revoke';

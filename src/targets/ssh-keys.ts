@@ -4,6 +4,10 @@
  * people on a login host to read: a `description` of the form `<fingerprint> <label>` for each key
  * that has one. Any other description is another's, and left.
  *
+ * Keys are compared by options, type and base64: a value that also has a comment, as in a directory
+ * that was taken over, is the same key, and is left. A label that stands as that comment needs no
+ * `description`.
+ *
  * | state              | wanted                     |
  * | ------------------ | -------------------------- |
  * | active             | the keys, and their labels |
@@ -14,12 +18,25 @@
  * | ours                     | keys that go (revoke), then keys that come, and labels either way |
  * | ours, person deleted     | keys that go; labels go with the account                          |
  * | absent                   | keys and labels that come, after unix-account has added it        |
- * | not ours                 | nothing: unix-account reports it, and its keys are not ours       |
+ * | not ours, or elsewhere   | nothing: unix-account reports it, and its keys are not ours       |
+ * | of a class that takes no | keys that go: unix-account reports it                             |
+ * | keys                     |                                                                   |
+ *
+ * | values with a wanted key                         | then                                         |
+ * | ------------------------------------------------ | -------------------------------------------- |
+ * | the line itself, or with a comment               | left                                         |
+ * | several such                                     | one is left, the others go (revoke)          |
+ * | with a comment that no login host would take     | the line in its place, in one modify         |
+ * | with more than one line                          | goes (revoke), and the line comes            |
  */
+import { parseSshKey } from '../model/ssh-key.ts';
 import type { Wanted, WantedKey } from '../model/wanted.ts';
 import type { Step } from '../plan/plan.ts';
 import {
   compareEntry,
+  countValues,
+  describeEntry,
+  hasClass,
   isOurs,
   modifyStep,
   type Change,
@@ -27,7 +44,7 @@ import {
 } from './directory-entry.ts';
 import type { DirectoryEntry, DirectoryEyes } from './directory-eyes.ts';
 import type { Target } from './target.ts';
-import { accountRef } from './unix-account.ts';
+import { accountRef, findInTheWay } from './unix-account.ts';
 
 export const sshKeys: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> = {
   name: 'ssh-keys',
@@ -46,28 +63,37 @@ export const sshKeys: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefine
     };
   },
 
-  async observe(eyes, wanted) {
+  describe: (want) => describeEntry(want, countValues(want.attributes['sshPublicKey'], 'key')),
+
+  async observe(eyes, wanted, realm) {
     const found = await eyes.find({
       place: 'people',
       any: [{ attribute: 'uid', values: wanted.map((person) => person.account) }],
-      attributes: ['uid', 'uidNumber', 'sshPublicKey', 'description'],
+      attributes: ['objectClass', 'uid', 'uidNumber', 'sshPublicKey', 'description'],
     });
     const byRef = new Map(found.map((entry) => [entry.ref, entry]));
-    return wanted.map((person) => byRef.get(accountRef(person)));
+    const absent = wanted.filter((person) => !byRef.has(accountRef(person)));
+    const inTheWay = await findInTheWay(eyes, absent, realm);
+    return wanted.map((person) => byRef.get(accountRef(person)) ?? inTheWay.get(person.uid));
   },
 
   plan(want, have, wanted) {
     if (have === undefined ? !want.present : !isOurs(want, have))
       return { steps: [], findings: [] };
     const { sshPublicKey = [], description = [] } = have?.attributes ?? {};
-    const changes = compareEntry(want, { sshPublicKey, description: description.filter(isLabel) });
+    const labelsThere = description.filter(isLabel);
+    const changes = compareEntry(
+      { ...want, attributes: leaveComments(keysOf(wanted), sshPublicKey, labelsThere) },
+      { sshPublicKey, description: labelsThere },
+    );
     const keys = changes.find(({ attribute }) => attribute === 'sshPublicKey');
     const labels = changes.filter(({ attribute }) => attribute === 'description');
     const { revoke, rest } = keys === undefined ? NO_KEYS : splitKeys(keys);
     const steps: Step[] = [];
     if (revoke.length > 0) steps.push(modifyStep(want, wanted, 'revoke', revoke));
     // Labels are no part of a revoke: one that is not as it was seen must not keep a key alive.
-    const change = want.present ? [...rest, ...labels] : [];
+    const isTaken = want.present && (have === undefined || hasClass(have, 'inetOrgPerson'));
+    const change = isTaken ? [...rest, ...labels] : [];
     if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
     return { steps, findings: [] };
   },
@@ -86,10 +112,62 @@ function linesOf(wanted: Wanted): string[] {
 }
 
 function labelsOf(wanted: Wanted): string[] {
-  return keysOf(wanted)
-    .filter(({ label }) => label.trim() !== '')
-    .map(({ fingerprint, label }) => `${fingerprint} ${label.trim()}`)
-    .toSorted();
+  return keysOf(wanted).flatMap(labelOf).toSorted();
+}
+
+function labelOf({ fingerprint, label }: WantedKey): string[] {
+  return label.trim() === '' ? [] : [`${fingerprint} ${label.trim()}`];
+}
+
+/** What is wanted of keys and labels, given what is there: a value with a comment is left as it is. */
+function leaveComments(
+  keys: readonly WantedKey[],
+  values: readonly string[],
+  labelsThere: readonly string[],
+): { sshPublicKey: string[]; description: string[] } {
+  const byLine = Map.groupBy(
+    values.flatMap((value) => readValue(value, keys) ?? []),
+    ({ line }) => line,
+  );
+  const left = keys.map((key) => {
+    const found = byLine.get(key.line) ?? [];
+    const named = found.find(({ comment }) => comment === key.label.trim());
+    const value = found.find((each) => each.value === key.line) ?? named ?? found[0];
+    const isSaid = value !== undefined && value.comment === key.label.trim();
+    return {
+      value: value?.value ?? key.line,
+      labels: labelOf(key).filter((label) => !isSaid || labelsThere.includes(label)),
+    };
+  });
+  return {
+    sshPublicKey: left.map(({ value }) => value).toSorted(),
+    description: left.flatMap(({ labels }) => labels).toSorted(),
+  };
+}
+
+/** Which of the wanted keys a value is, and its comment; undefined: none of them. */
+function readValue(
+  value: string,
+  keys: readonly WantedKey[],
+): { value: string; line: string; comment: string } | undefined {
+  for (const { line } of keys) {
+    if (value === line) return { value, line, comment: '' };
+    if (!value.startsWith(`${line} `)) continue;
+    const comment = value.slice(line.length).replace(/^ +| +$/g, '');
+    return isTakenComment(comment) ? { value, line, comment } : undefined;
+  }
+  // Other blanks, or options in other letters: what login hosts make of it, the parser knows.
+  if (!keys.some(({ line }) => value.includes(line.slice(line.lastIndexOf(' '))))) return undefined;
+  const parsed = parseSshKey(value);
+  if (!parsed.ok) return undefined;
+  const { options, line: bare, label } = parsed.key;
+  const line = options.length === 0 ? bare : `${options.join(',')} ${bare}`;
+  return keys.some((key) => key.line === line) ? { value, line, comment: label } : undefined;
+}
+
+/** As src/model/ssh-key.ts has it: a value whose comment it refuses is no key on a login host. */
+function isTakenComment(comment: string): boolean {
+  return Array.from(comment).length <= 255 && !/[\p{C}\p{Zl}\p{Zp}]/u.test(comment);
 }
 
 /** Whether a description is a label of ours, of a key that is wanted or not. */

@@ -7,16 +7,37 @@
  * | active            | present |
  * | disabled, deleted | absent  |
  *
+ * | found, where one is wanted                      | then                                       |
+ * | ------------------------------------------------ | ------------------------------------------ |
+ * | none                                             | ldap.add                                   |
+ * | ours, that lets act as another account           | ldap.delete (revoke), then ldap.add        |
+ * | ours, otherwise not as wanted                    | ldap.modify: what goes (revoke), then rest |
+ * | another, that lets act as the tool               | NAME_FOREIGN, advisory; it is left         |
+ *
  * Nothing but access hangs on a rule, so its removal is a revoke: it comes first, and needs no
- * right to destroy. A rule is ours by its name alone.
+ * right to destroy. A rule is ours by its name alone. Its account is not changed: a rule without one
+ * lets act as root, so the directory's access rules let nobody take it away.
  *
  * A rule names the group and the account by name, so it would let in, or let act as, whoever has
  * the name: it is not made while one of them has another's number (unix-group and unix-account
  * report that). It does not `need` them: taking a rule away must wait for nothing.
  */
 import type { Wanted } from '../model/wanted.ts';
-import { entriesFor, planEntry, type Change, type EntryWant } from './directory-entry.ts';
-import { entryRef, type DirectoryEntry, type DirectoryEyes } from './directory-eyes.ts';
+import type { Finding, TargetPlan } from '../plan/plan.ts';
+import {
+  describeEntry,
+  entriesFor,
+  isOurs,
+  planEntry,
+  type Change,
+  type EntryWant,
+} from './directory-entry.ts';
+import {
+  entryRef,
+  readableRef,
+  type DirectoryEntry,
+  type DirectoryEyes,
+} from './directory-eyes.ts';
 import type { Target } from './target.ts';
 
 /** sudoers.ldap(5): each of these widens, narrows or shifts what a rule allows. */
@@ -35,6 +56,8 @@ const READ = [
 
 export interface SudoRuleHave {
   rules: DirectoryEntry[];
+  /** rules of another name that let someone act as the tool */
+  others?: DirectoryEntry[];
   /** an account or a group of the tool's name has another number; looked for where no rule is */
   namesakes: boolean;
 }
@@ -64,27 +87,77 @@ export const sudoRule: Target<DirectoryEyes, EntryWant, SudoRuleHave> = {
     };
   },
 
+  describe(want) {
+    const { sudoUser, sudoRunAsUser } = want.attributes;
+    return describeEntry(want, `${sudoUser?.[0]} may run anything as ${sudoRunAsUser?.[0]}`);
+  },
+
   async observe(eyes, wanted) {
     const found = await eyes.find({
       place: 'sudoRules',
-      any: [{ attribute: 'cn', values: wanted.map(({ account }) => `runas-${account}`) }],
+      any: [
+        { attribute: 'cn', values: wanted.map(({ account }) => `runas-${account}`) },
+        { attribute: 'sudoRunAsUser', values: wanted.map(({ account }) => account) },
+      ],
       attributes: READ,
     });
     const rules = entriesFor(wanted, found, ({ account }) => [['cn', `runas-${account}`]]);
+    const acting = entriesFor(wanted, found, ({ account }) => [['sudoRunAsUser', account]]);
     const making = wanted.filter(({ state }, i) => state === 'active' && rules[i]?.length === 0);
     const namesakes = await findNamesakes(eyes, making);
     return rules.map((entries, i) => ({
       rules: entries,
+      others: (acting[i] ?? []).filter((entry) => !entries.includes(entry)),
       namesakes: namesakes.has(wanted[i]?.uid ?? 0),
     }));
   },
 
-  plan(want, { rules, namesakes }, wanted) {
+  plan(want, { rules, others = [], namesakes }, wanted) {
+    const beside = others.map((entry) => besideFinding(want, entry, wanted));
     const making = want.present && rules.length === 0;
-    if (making && namesakes) return { steps: [], findings: [] };
-    return planEntry(want, rules, wanted, splitValues, 'revoke');
+    if (making && namesakes) return { steps: [], findings: beside };
+    const ours = rules.find((entry) => isOurs(want, entry));
+    const actsWrong = ours !== undefined && want.present && actsAsAnother(want, ours);
+    const plan = actsWrong
+      ? planAnew(want, rules, wanted)
+      : planEntry(want, rules, wanted, splitValues, 'revoke');
+    return { steps: plan.steps, findings: [...plan.findings, ...beside] };
   },
 };
+
+function actsAsAnother(want: EntryWant, { attributes }: DirectoryEntry): boolean {
+  const right = want.attributes['sudoRunAsUser'] ?? [];
+  return (attributes['sudoRunAsUser'] ?? []).some((account) => !right.includes(account));
+}
+
+/** The rule taken away, and made anew. */
+function planAnew(want: EntryWant, rules: readonly DirectoryEntry[], wanted: Wanted): TargetPlan {
+  const gone = planEntry({ ...want, present: false }, rules, wanted, splitValues, 'revoke');
+  const made = planEntry(want, [], wanted, splitValues, 'revoke');
+  const because = 'it lets act as another account';
+  return {
+    steps: [
+      ...gone.steps.map((step) => ({ ...step, because })),
+      ...made.steps.map((step) => ({ ...step, because: 'the rule before it is taken away' })),
+    ],
+    findings: gone.findings,
+  };
+}
+
+function besideFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+  const { uid: subject, account } = wanted;
+  const who = (entry.attributes['sudoUser'] ?? []).slice(0, 3).join(', ');
+  const object = readableRef(entry.ref, want.realm);
+  return {
+    target: want.target,
+    subject,
+    account,
+    object,
+    code: 'NAME_FOREIGN',
+    sentence: `${object} is not ours, and lets ${who || 'nobody'} act as ${account}: remove it if nobody needs it`,
+    advisory: true,
+  };
+}
 
 /** The uids of those tools whose name an account or a group of another number has. */
 async function findNamesakes(

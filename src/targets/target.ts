@@ -20,6 +20,8 @@ export interface Target<Eyes, Want, Have> {
   /** names of targets of the same role; where one of them fails, this one is not acted on */
   needs: readonly string[];
   want(wanted: Wanted, realm: Realm): Want;
+  /** What should be there, for people: one line, the object first; never a verifier. */
+  describe(want: Want): string;
   /**
    * Looks at many subjects at once: one answer for each, in their order. Throws an `Unreadable`
    * (code BACKEND_UNREADABLE) where the backend cannot be read or the answer is short: absent is

@@ -13,11 +13,29 @@
  * Locked is `pwdPolicySubentry: cn=disabled,ou=ppolicies` and `pwdAccountLockedTime: 000001010000Z`
  * (slapo-ppolicy(5): locked for good, until an administrator unlocks). Locking is a step of its own,
  * before all others; unlocking removes pwdAccountLockedTime first.
+ *
+ * | the account, ours, has                  | step                      | finding    |
+ * | --------------------------------------- | ------------------------- | ---------- |
+ * | another gidNumber                       | the other attributes'     | ID_FOREIGN |
+ * | any other attribute otherwise           | ldap.modify               |            |
  */
 import type { Realm, Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
 import type { Attributes } from '../plan/action.ts';
-import { entriesFor, planEntry, type Change, type EntryWant } from './directory-entry.ts';
-import { entryRef, type DirectoryEntry, type DirectoryEyes } from './directory-eyes.ts';
+import type { Finding } from '../plan/plan.ts';
+import {
+  describeEntry,
+  entriesFor,
+  isOurs,
+  planEntry,
+  type Change,
+  type EntryWant,
+} from './directory-entry.ts';
+import {
+  entryRef,
+  readableRef,
+  type DirectoryEntry,
+  type DirectoryEyes,
+} from './directory-eyes.ts';
 import type { Target } from './target.ts';
 
 const LOCKED_FOR_GOOD = '000001010000Z';
@@ -58,6 +76,18 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
     };
   },
 
+  describe(want) {
+    const { gidNumber, homeDirectory, loginShell, pwdAccountLockedTime = [] } = want.attributes;
+    return describeEntry(
+      want,
+      `uid ${want.number?.value}`,
+      `gid ${gidNumber?.[0]}`,
+      String(homeDirectory?.[0]),
+      String(loginShell?.[0]),
+      pwdAccountLockedTime.length > 0 ? 'locked' : 'unlocked',
+    );
+  },
+
   async observe(eyes, wanted, realm) {
     const names = wanted.flatMap((subject) => displayNameOf(subject) ?? []);
     const found = await eyes.find({
@@ -92,14 +122,54 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
       revoke: changes.filter(isLocking),
       change: changes.filter((change) => !isLocking(change)),
     });
-    const plan = planEntry(want, have, wanted, split, 'destroy');
+    const { known, finding } = withoutGroupNumber(want, have, wanted);
+    const plan = planEntry(known, have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
       step.effect === 'revoke' ? { ...step, because } : step,
     );
-    return { ...plan, steps };
+    return { steps, findings: [...finding, ...plan.findings] };
   },
 };
+
+/**
+ * An account's gidNumber that was changed is no step: where numbers of groups are unique (slapo-unique),
+ * the directory lets no account be given one that a group has, but by the relax control, which only its
+ * administrator may use.
+ */
+function withoutGroupNumber(
+  want: EntryWant,
+  have: readonly DirectoryEntry[],
+  wanted: Wanted,
+): { known: EntryWant; finding: Finding[] } {
+  const { gidNumber: [right] = [], ...rest } = want.attributes;
+  const there = have.find((entry) => isOurs(want, entry))?.attributes['gidNumber']?.[0];
+  if (!want.present || there === undefined || there === right) return { known: want, finding: [] };
+  const object = readableRef(want.ref, want.realm);
+  const sentence =
+    `${object} has gidNumber ${there}, not ${right}: set it back as the directory's administrator, ` +
+    'with the relax control (ldapmodify -e relax)';
+  const { target } = want;
+  const { uid: subject, account } = wanted;
+  const finding: Finding = { target, subject, account, object, code: 'ID_FOREIGN', sentence };
+  return { known: { ...want, attributes: rest }, finding: [finding] };
+}
+
+/**
+ * Where an account is absent and is not added, for something else has its name or number: that. Else
+ * undefined. What hangs on an account must not come to an account that does not.
+ */
+export async function findInTheWay(
+  eyes: DirectoryEyes,
+  absent: readonly Wanted[],
+  realm: Realm,
+): Promise<Map<number, DirectoryEntry>> {
+  if (absent.length === 0) return new Map();
+  const found = await unixAccount.observe(eyes, absent, realm);
+  return new Map(
+    absent.flatMap(({ uid }, i) => (found[i] ?? []).slice(0, 1).map((entry) => [uid, entry])),
+  );
+}
 
 /** The reference of a subject's account. */
 export function accountRef(subject: Pick<Wanted, 'kind' | 'account'>): EntryWant['ref'] {

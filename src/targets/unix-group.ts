@@ -12,6 +12,8 @@
 import { ChamberlainError } from '../errors.ts';
 import type { Member, Wanted, WantedTool } from '../model/wanted.ts';
 import {
+  countValues,
+  describeEntry,
   entriesFor,
   foreignFinding,
   planEntry,
@@ -49,6 +51,11 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
         member: wanted.state === 'deleted' ? [] : membersOf(wanted),
       },
     };
+  },
+
+  describe(want) {
+    const gid = `gid ${want.number?.value}`;
+    return describeEntry(want, gid, countValues(want.attributes['member'], 'member'));
   },
 
   async observe(eyes, wanted) {

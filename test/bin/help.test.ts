@@ -1,27 +1,50 @@
 /** What the command line says of itself, and what it says to those who mistype. No servers. */
-import { describe, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import { fieldsOf, KIND_SUMMARIES } from '../../src/bin/kinds.ts';
 import { REQUEST_KINDS } from '../../src/model/request.ts';
 import { expectGolden } from '../golden.ts';
 import { runCli } from './run-cli.ts';
 
-test.each([
-  [''],
-  ['work'],
-  ['submit'],
-  ['submit tool.create'],
-  ['status'],
-  ['requests'],
-  ['plan'],
-  ['schema'],
-  ['key check'],
-  ['migrate'],
-  ['prepare'],
-  ['found'],
-])('the help of `chamberlain %s` is as agreed', async (command) => {
-  const { exit, out, err } = await runCli([...command.split(' ').filter(Boolean), '--help']);
+/** The help of a command, and of each below it; of the kinds of request one stands for all. */
+async function readHelps(...command: string[]): Promise<[command: string, help: string][]> {
+  const { exit, out, err } = await runCli([...command, '--help']);
   expect({ exit, err }).toEqual({ exit: 0, err: '' });
-  expectGolden(`help/${command.replace(' ', '-') || 'chamberlain'}.txt`, out);
+  const [, list = ''] = /^Commands:\n((?: {2}.*\n)+)/mu.exec(out) ?? [];
+  const helps: [string, string][] = [[command.join(' '), out]];
+  for (const [, name = ''] of list.matchAll(/^ {2}([a-z-]+(?: |$))/gmu)) {
+    helps.push(...(await readHelps(...command, name.trim())));
+  }
+  return helps;
+}
+
+describe('the help of', () => {
+  let helps: [command: string, help: string][];
+  beforeAll(async () => {
+    helps = await readHelps();
+  }, 120_000);
+
+  test('every command is as agreed', () => {
+    // no command is found where the list of them is read wrongly
+    expect(helps.map(([command]) => command)).toEqual(
+      expect.arrayContaining(['', 'survey', 'repair', 'audit verify', 'sweep release', 'restored']),
+    );
+    for (const [command, help] of helps) {
+      expectGolden(`help/${command.replaceAll(' ', '-') || 'chamberlain'}.txt`, help);
+    }
+  });
+
+  test('a kind of request is as agreed', async () => {
+    const { out } = await runCli(['submit', 'tool.create', '--help']);
+    expectGolden('help/submit-tool.create.txt', out);
+  });
+
+  test('every command says how it ends, and gives an example of itself', () => {
+    for (const [command, help] of helps.filter(([, text]) => !text.includes('\nCommands:\n'))) {
+      for (const part of ['\nExit codes:\n', `  $ chamberlain ${command}`]) {
+        expect([command, help]).toEqual([command, expect.stringContaining(part)]);
+      }
+    }
+  });
 });
 
 test('`chamberlain help COMMAND` is the same as its --help', async () => {

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 import { endOf, runCli, startCli, type Ended } from './run-cli.ts';
 
@@ -475,11 +476,15 @@ describe('plan', () => {
   });
 
   test('names the subjects in the survey', async () => {
-    await run('plan', 'alice', 'bridgebot', 'tools.bridgebot', '--timeout', '0.2');
-    const { rows } = await owner.query(
-      `SELECT cardinality(subjects) AS subjects FROM surveys WHERE subjects IS NOT NULL`,
-    );
-    expect(rows).toContainEqual({ subjects: 2 });
+    const planning = run('plan', 'alice', 'bridgebot', 'tools.bridgebot', '--timeout', '2');
+    const asked = await eventually('the survey of two subjects', async () => {
+      const { rows } = await owner.query<{ subjects: number }>(
+        `SELECT cardinality(subjects) AS subjects FROM surveys WHERE subjects IS NOT NULL`,
+      );
+      return rows[0];
+    });
+    expect(asked).toEqual({ subjects: 2 });
+    await planning;
   });
 });
 

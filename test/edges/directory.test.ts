@@ -1,7 +1,7 @@
 /** The directory's eyes and hands on a real slapd, as deploy/ldap describes it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer as createRelay } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +20,7 @@ import { sudoRule } from '../../src/targets/sudo-rule.ts';
 import type { Target } from '../../src/targets/target.ts';
 import { unixAccount } from '../../src/targets/unix-account.ts';
 import { unixGroup } from '../../src/targets/unix-group.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import { KEY, OTHER_KEY, person, REALM, tool } from '../targets/directory-cases.ts';
 
 const BASE = 'dc=example,dc=org';
@@ -736,6 +737,7 @@ describe('a connection', () => {
     const pid = runningPid(slapd);
     if (pid === undefined) throw new Error('slapd is gone');
     process.kill(pid, 'SIGSTOP');
+    await stopped(pid);
     const at = performance.now();
     try {
       const fresh = openDirectoryEyes(settings('directory-eyes'));
@@ -754,3 +756,13 @@ describe('a connection', () => {
     expect(await eyes.find(ALICE)).toHaveLength(1);
   }, 20_000);
 });
+
+/** Returns when no thread runs any more: a signal reaches them one after another, and one may still answer. */
+async function stopped(pid: number): Promise<void> {
+  const tasks = `/proc/${pid}/task`;
+  await eventually('the stop', () =>
+    readdirSync(tasks).every((task) =>
+      /\) T /.test(readFileSync(join(tasks, task, 'stat'), 'utf8')),
+    ),
+  );
+}

@@ -110,5 +110,56 @@ test('one target alone is shown without the others, and with every role that did
   const only = onlyTarget(mergeReports([DIRECTORY, HOMES, DATABASES]), 'sudo-rule');
   expect(only.steps.map(({ target }) => target)).toEqual(['sudo-rule']);
   expect(only.findings).toEqual([]);
-  expect(only.unreadable).toContainEqual({ target: 'homes', sentence: 'no answer within 30 s' });
+  expect(only.unreadable).toEqual([{ target: 'homes', sentence: 'no answer within 30 s' }]);
+});
+
+test('what was found beside many accounts is said once', () => {
+  const report: Report = {
+    ...NOTHING,
+    subjects: 40_000,
+    findings: Array.from({ length: 40_000 }, (_, n) => ({
+      target: 'database-account',
+      subject: 1000 + n,
+      account: `person-${String(n).padStart(5, '0')}`,
+      object: "''@localhost on replica",
+      code: 'DATABASE_FOREIGN' as const,
+      sentence: 'Whoever comes from localhost may get this nameless account. Drop it.',
+      advisory: true as const,
+    })),
+  };
+  expectGolden('plan-shared.txt', renderPlan(mergeReports([report]), digestSteps([], sha256Hex)));
+});
+
+test('the same world gives the same bytes, in whatever order the roles list what they found', () => {
+  const reports = [DIRECTORY, HOMES, DATABASES];
+  const shuffled = reports.map((report) => ({
+    ...report,
+    // subjects in another order; what is to be done to one stays in order
+    steps: report.steps.toSorted((a, b) => b.subject - a.subject),
+    findings: report.findings.toReversed(),
+    waiting: report.waiting.toReversed(),
+    unreadable: report.unreadable.toReversed(),
+  }));
+  const [one, other] = [mergeReports(reports), mergeReports(shuffled)];
+  expect(renderPlan(other, digestSteps(other.steps, sha256Hex))).toBe(
+    renderPlan(one, digestSteps(one.steps, sha256Hex)),
+  );
+  expect(JSON.stringify(other)).toBe(JSON.stringify(one));
+});
+
+test('100,000 steps are merged, hashed and shown in a moment', () => {
+  const [first] = DIRECTORY.steps as [Step];
+  const many = {
+    ...NOTHING,
+    steps: Array.from({ length: 100_000 }, (_, n) => ({
+      ...first,
+      subject: 50_000 + n,
+      account: `tools.t${n}`,
+    })),
+  };
+  const start = process.cpuUsage();
+  const merged = mergeReports([many]);
+  const text = renderPlan(merged, digestSteps(merged.steps, sha256Hex));
+  expect(process.cpuUsage(start).user / 1000).toBeLessThan(8000);
+  expect(text.split('\n').length).toBeGreaterThan(300_000);
 });

@@ -23,7 +23,7 @@ export function randomFrom(seed: number): () => number {
 
 /** Starts `chamberlain work` as a process of its own; returns when it says that it works. */
 export async function startWorkers(
-  world: World,
+  world: Pick<World, 'configFile'>,
   args: readonly string[] = [],
   env: Record<string, string> = {},
 ): Promise<{ child: ChildProcess; log: string[] }> {

@@ -117,6 +117,8 @@ const OF_REFUSALS = [
   'event_deliveries',
   'audit',
   'audit_seals',
+  'audit_unsealed',
+  'directory_marker',
 ];
 
 /** The rows of every table of ours but `without`, as text, by table. */

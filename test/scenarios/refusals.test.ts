@@ -606,7 +606,7 @@ describe('doubled and replayed', () => {
   test('signed anew, and with its fields in another order, it is the same request', async () => {
     const id = randomUUID();
     const first = { ...NEXT() };
-    await portal.ask(first, { id });
+    await portal.get(first, { id });
     const before = portal.heard.length;
     await portal.send(Object.fromEntries(Object.entries(first).reverse()) as Wish, {
       id: id.toUpperCase(),

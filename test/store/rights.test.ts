@@ -1,7 +1,7 @@
 /** What each PostgreSQL role may, and what the database itself refuses it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openPool, type Pool, type PostgresRole } from '../../src/store/postgres.ts';
-import { readSurveySubjects } from '../../src/store/surveys.ts';
+import { readSurvey } from '../../src/store/surveys.ts';
 import { openWorld, type World } from '../stack.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
 
@@ -82,6 +82,26 @@ const REFUSED: [PostgresRole, string][] = [
     `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
   ],
   ['databases_eyes', `UPDATE convergence SET state = 'applied'`],
+  // freezing is an admin's, but for what the directory role alone can see
+  ['intake', `UPDATE frozen SET frozen_at = NULL`],
+  ['relay', `UPDATE frozen SET frozen_at = NULL`],
+  ['directory', `UPDATE frozen SET frozen_at = NULL`],
+  ['homes', `SELECT freeze_older('because', now())`],
+  ['databases', `UPDATE directory_marker SET told_at = now()`],
+  // whoever asks for a repair does not say what became of it, and the other way round
+  ['admin', `UPDATE repair_parts SET state = 'done'`],
+  ['admin', `UPDATE repairs SET asked_by = 'another'`],
+  ['homes', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'homes')`],
+  ['homes', `UPDATE repair_parts SET digest = ''`],
+  ['homes_eyes', `SELECT * FROM repair_parts`],
+  ['sweep', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'sweep')`],
+  // the sweep raises what is wanted already, and wants nothing itself
+  ['sweep', `UPDATE people SET state = 'active'`],
+  ['sweep', `UPDATE convergence SET applied = wanted`],
+  ['sweep', `SELECT * FROM ssh_keys`],
+  ['sweep', `INSERT INTO sweep_releases (digest, by) VALUES ('', 'sweep')`],
+  ['sweep', `INSERT INTO reports VALUES (gen_random_uuid(), 'homes', now(), '{}')`],
+  ['admin', `UPDATE sweeps SET state = 'clean'`],
   // no hands read what eyes report
   ['directory', `SELECT * FROM reports`],
   ['homes', `SELECT * FROM reports`],
@@ -150,7 +170,7 @@ test('a report is written by the eyes of its own role alone', async () => {
   await expect(as('homes_eyes', report('directory'))).rejects.toMatchObject({ code: '42501' });
 });
 
-test('a survey is asked for by an admin alone, and its reports are seen by no hands', async () => {
+test('a survey is asked for by an admin and the sweep alone, and its reports are seen by no hands', async () => {
   for (const role of ROLES) {
     const { rows } = await owner.query(
       `SELECT has_table_privilege($1, 'surveys', 'INSERT') AS asks,
@@ -159,18 +179,29 @@ test('a survey is asked for by an admin alone, and its reports are seen by no ha
               has_table_privilege($1, 'reports', 'UPDATE, DELETE') AS forges`,
       [`chamberlain_${role}`],
     );
-    const sees = role === 'admin' || role.endsWith('_eyes');
-    expect([role, rows[0]]).toEqual([
-      role,
-      { asks: role === 'admin', changes: false, sees, forges: false },
-    ]);
+    const asks = role === 'admin' || role === 'sweep';
+    const sees = asks || role.endsWith('_eyes');
+    expect([role, rows[0]]).toEqual([role, { asks, changes: false, sees, forges: false }]);
   }
+});
+
+test('a role says what became of its own parts of a repair alone', async () => {
+  const repair = '00000000-0000-4000-8000-000000000002';
+  await as('admin', `INSERT INTO repairs (id, asked_by) VALUES ('${repair}', 'unix:root')`);
+  for (const role of ['directory', 'homes']) {
+    await as(
+      'admin',
+      `INSERT INTO repair_parts (repair, subject, role, digest) VALUES ('${repair}', :tool, '${role}', '')`,
+    );
+  }
+  const ended = await as('homes', `UPDATE repair_parts SET state = 'done' RETURNING role`);
+  expect(ended.rows).toEqual([{ role: 'homes' }]);
 });
 
 test('who asks for a survey that there is not is shown nothing', async () => {
   const eyes = pools.get('directory_eyes')!;
   for (const id of ['00000000-0000-4000-8000-000000000009', '', '*', "' OR true --"]) {
-    expect(await readSurveySubjects(eyes, id)).toBeUndefined();
+    expect(await readSurvey(eyes, id)).toBeUndefined();
   }
 });
 

@@ -152,6 +152,15 @@ describe('database-account', () => {
       ['change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser'],
     ],
     [
+      'gives a default role again with its role, since none is set without it',
+      tool(),
+      [account({ grants: ['default role labsdbuser', 'mask 1 on *.*'] })],
+      [
+        'revoke db.revoke s51234 on replica: without mask 1 on *.*',
+        'change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser',
+      ],
+    ],
+    [
       'replaces another default role, which gives nothing by itself',
       tool(),
       [account({ grants: ['default role other', 'role labsdbuser'] })],
@@ -175,10 +184,7 @@ describe('database-account', () => {
       'takes the right to grant a role for too much, and the role itself for held',
       tool(),
       [account({ grants: ['default role labsdbuser', 'role labsdbuser with admin option'] })],
-      [
-        'revoke db.revoke s51234 on replica: without role labsdbuser with admin option',
-        'change db.grant s51234 on replica: with role labsdbuser',
-      ],
+      ['revoke db.revoke s51234 on replica: without role labsdbuser with admin option'],
     ],
     [
       'unlocks last',

@@ -44,6 +44,12 @@ describe('realm-membership', () => {
       [],
     ],
     [
+      'gives no access while the account stands under another name',
+      {},
+      have(false, entry('people/uid=alice2', { uid: ['alice2'], uidNumber: ['1003'] })),
+      [],
+    ],
+    [
       'takes access even where the account is not ours',
       { realmMember: false },
       have(true, entry('people/uid=alice', { uidNumber: ['7'] })),
@@ -66,6 +72,18 @@ describe('realm-membership', () => {
       expect: { gidNumber: '500' },
       changes: [{ attribute: 'member', remove: [], add: ['people/uid=alice'] }],
     });
+  });
+
+  test('looks for what stands in the way of an account that is absent', async () => {
+    const renamed = entry('people/uid=ALICE', { uid: ['ALICE'], uidNumber: ['1003'] });
+    const eyes: Partial<DirectoryEyes> = {
+      find: ({ place }) =>
+        Promise.resolve(place === 'groups' ? [GROUP] : place === 'people' ? [] : [renamed]),
+      membersOf: () => Promise.resolve(new Set()),
+    };
+    expect(await realmMembership.observe(eyes as DirectoryEyes, [person()], REALM)).toEqual([
+      { group: GROUP, member: false, account: renamed },
+    ]);
   });
 
   test('is unreadable, not empty, where there is no realm group', async () => {

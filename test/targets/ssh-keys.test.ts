@@ -1,11 +1,17 @@
 import { describe, expect, test } from '@jest/globals';
-import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
 import { sshKeys } from '../../src/targets/ssh-keys.ts';
 import { entry, KEY, linesOf, OTHER_KEY, person, REALM } from './directory-cases.ts';
 
 const ALICE = 'uid=alice,ou=people';
-const have = (keys: string[], uidNumber = '1003', description: string[] = []) =>
+const have = (
+  keys: string[],
+  uidNumber = '1003',
+  description: string[] = [],
+  objectClass = ['inetOrgPerson', 'ldapPublicKey'],
+) =>
   entry('people/uid=alice', {
+    objectClass,
     uid: ['alice'],
     uidNumber: [uidNumber],
     sshPublicKey: keys,
@@ -16,6 +22,10 @@ const planned = (changes: Parameters<typeof person>[0], found: DirectoryEntry | 
   return sshKeys.plan(sshKeys.want(wanted, REALM), found, wanted);
 };
 const [PRINT, OTHER_PRINT] = [`SHA256:${'a'.repeat(43)}`, `SHA256:${'b'.repeat(43)}`];
+const [REAL_KEY, REAL_KEY_2] = [
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICr+UNujfUA5WPslpQtLAkEMHDF6upikUVFUCu/SM8xG',
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBIss9ppwv42Ty5MZI2p4h+sKaMQAd8J8O4VeLRXeoYx',
+];
 const both = [
   { line: KEY, fingerprint: PRINT, label: '' },
   { line: OTHER_KEY, fingerprint: OTHER_PRINT, label: '' },
@@ -42,6 +52,12 @@ describe('ssh-keys', () => {
     ['adds a key', {}, have([]), [`change ${ALICE}: sshPublicKey +${KEY}`]],
     ['removes a key', { keys: [] }, have([KEY]), [`revoke ${ALICE}: sshPublicKey −${KEY}`]],
     [
+      'takes keys away from an account of a class that no keys can come to',
+      { keys: both.slice(1) },
+      have([KEY], '1003', [], ['account', 'ldapPublicKey']),
+      [`revoke ${ALICE}: sshPublicKey −${KEY}`],
+    ],
+    [
       'removes before it adds',
       { keys: both.slice(1) },
       have([KEY]),
@@ -56,11 +72,53 @@ describe('ssh-keys', () => {
         `change ${ALICE}: sshPublicKey +${KEY}`,
       ],
     ],
+    ['takes a line that only has a comment more for the same key', {}, have([`${KEY} me`]), []],
+    ['takes one with options the same way', { keys: both.slice(1) }, have([`${OTHER_KEY} me`]), []],
     [
-      'replaces a line that only has a comment more in one modify, so that the key is never away',
+      'takes a real key with other blanks and letters for the same key',
+      {
+        keys: [
+          { line: `restrict,no-pty ${REAL_KEY}`, fingerprint: PRINT, label: 'my laptop' },
+          { line: REAL_KEY_2, fingerprint: OTHER_PRINT, label: '' },
+        ],
+      },
+      have([` Restrict,No-PTY ${REAL_KEY} my laptop`, `${REAL_KEY_2}\r\n`]),
+      [],
+    ],
+    [
+      'replaces a line whose comment no login host takes in one modify, so that the key is never away',
       {},
-      have([`${KEY} me`]),
-      [`change ${ALICE}: sshPublicKey ${KEY} me → ${KEY}`],
+      have([`${KEY} \u0007me`]),
+      [`change ${ALICE}: sshPublicKey ${KEY} \\u0007me → ${KEY}`],
+    ],
+    [
+      'removes all but one of the values with one key: first those that are not the line itself',
+      {},
+      have([`${KEY} at home`, KEY, `${KEY} at work`]),
+      [`revoke ${ALICE}: sshPublicKey −${KEY} at home −${KEY} at work`],
+    ],
+    [
+      'leaves the value of a doubled key whose comment is the label',
+      labelled('work'),
+      have([`${KEY} home`, `${KEY} work`]),
+      [`revoke ${ALICE}: sshPublicKey −${KEY} home`],
+    ],
+    [
+      'writes no label that stands as the comment, and leaves one that is there all the same',
+      {
+        keys: [
+          { line: KEY, fingerprint: PRINT, label: 'laptop' },
+          { line: OTHER_KEY, fingerprint: OTHER_PRINT, label: 'desk' },
+        ],
+      },
+      have([`${KEY} laptop`, `${OTHER_KEY} desk`], '1003', [`${OTHER_PRINT} desk`]),
+      [],
+    ],
+    [
+      'writes a label that is another than the comment',
+      labelled('laptop'),
+      have([`${KEY} me@home`]),
+      [`change ${ALICE}: description +${shown('laptop')}`],
     ],
     [
       'removes a line that smuggles a second key behind a line end, first',
@@ -149,6 +207,15 @@ describe('ssh-keys', () => {
       `revoke ${ALICE}: sshPublicKey −${swapped}`,
       `change ${ALICE}: sshPublicKey +${KEY}`,
     ]);
+  });
+
+  test('gives no keys while the account stands under another name', async () => {
+    const renamed = entry('people/uid=ALICE', { uid: ['ALICE'], uidNumber: ['1003'] });
+    const eyes = {
+      find: ({ place }: { place?: string }) => Promise.resolve(place === 'people' ? [] : [renamed]),
+    } as unknown as DirectoryEyes;
+    const [found] = await sshKeys.observe(eyes, [person()], REALM);
+    expect(linesOf(planned({}, found))).toEqual([]);
   });
 
   test('refuses to plan for a person who was read without keys: absent is not none', () => {

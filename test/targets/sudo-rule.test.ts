@@ -20,10 +20,12 @@ const planned = (
   changes: Parameters<typeof tool>[0],
   rules: DirectoryEntry[],
   namesakes = false,
+  others: DirectoryEntry[] = [],
 ) => {
   const wanted = tool(changes);
-  return sudoRule.plan(sudoRule.want(wanted, REALM), { rules, namesakes }, wanted);
+  return sudoRule.plan(sudoRule.want(wanted, REALM), { rules, others, namesakes }, wanted);
 };
+const BACKDOOR = entry('sudoRules/cn=backdoor', { ...SHAPE, cn: ['backdoor'], sudoUser: ['eve'] });
 
 describe('sudo-rule', () => {
   test.each<[string, Parameters<typeof tool>[0], DirectoryEntry[], string[]]>([
@@ -61,6 +63,24 @@ describe('sudo-rule', () => {
       [`revoke ${OBJECT}: sudoCommand /bin/sh → ALL`],
     ],
     [
+      'takes a rule away that lets act as another account, and makes it anew',
+      {},
+      [rule({ sudoRunAsUser: ['tools.other'] })],
+      [`revoke ${OBJECT}: present → absent`, `create ${OBJECT}: absent → present`],
+    ],
+    [
+      'takes one away that lets act as another account besides, and makes it anew',
+      {},
+      [rule({ sudoRunAsUser: ['root', 'tools.bot'] })],
+      [`revoke ${OBJECT}: present → absent`, `create ${OBJECT}: absent → present`],
+    ],
+    [
+      'gives a rule its account that has none',
+      {},
+      [rule({ sudoRunAsUser: [] })],
+      [`change ${OBJECT}: sudoRunAsUser +tools.bot`],
+    ],
+    [
       'reports the name in another case',
       {},
       [entry('sudoRules/cn=runas-TOOLS.bot', { ...SHAPE, cn: ['runas-TOOLS.bot'] })],
@@ -68,6 +88,38 @@ describe('sudo-rule', () => {
     ],
   ])('%s', (_, changes, have, lines) => {
     expect(linesOf(planned(changes, have))).toEqual(lines);
+  });
+
+  test.each<[string, Parameters<typeof tool>[0], DirectoryEntry[], boolean, string[]]>([
+    ['and leaves its own', {}, [rule()], false, []],
+    ['and makes its own', {}, [], false, [`create ${OBJECT}: absent → present`]],
+    ['and makes none for a namesake', {}, [], true, []],
+    [
+      'and takes its own of a disabled tool',
+      { state: 'disabled' },
+      [rule()],
+      false,
+      [`revoke ${OBJECT}: present → absent`],
+    ],
+  ])('reports another rule that lets act as the tool, %s', (_, changes, have, names, lines) => {
+    const plan = planned(changes, have, names, [BACKDOOR]);
+    expect(linesOf(plan)).toEqual([
+      ...lines,
+      'NAME_FOREIGN cn=backdoor,ou=sudoers,cn=tools,ou=projects (advisory)',
+    ]);
+    expect(plan.findings[0]?.sentence).toBe(
+      'cn=backdoor,ou=sudoers,cn=tools,ou=projects is not ours, and lets eve act as tools.bot: ' +
+        'remove it if nobody needs it',
+    );
+  });
+
+  test('looks for rules of another name that let someone act as the tool', async () => {
+    const eyes: Partial<DirectoryEyes> = {
+      find: ({ place }) => Promise.resolve(place === 'sudoRules' ? [rule(), BACKDOOR] : []),
+    };
+    expect(await sudoRule.observe(eyes as DirectoryEyes, [tool()], REALM)).toEqual([
+      { rules: [rule()], others: [BACKDOOR], namesakes: false },
+    ]);
   });
 
   test('adds the entry in the shape of the realm', () => {
@@ -100,7 +152,7 @@ describe('sudo-rule', () => {
         find: ({ place }) => Promise.resolve(place === 'sudoRules' ? [] : found),
       };
       expect(await sudoRule.observe(eyes as DirectoryEyes, [tool()], REALM)).toEqual([
-        { rules: [], namesakes: is },
+        { rules: [], others: [], namesakes: is },
       ]);
     },
   );

@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
+import type { AccountName } from '../../src/model/names.ts';
 import type { Wanted } from '../../src/model/wanted.ts';
 import type { Attributes } from '../../src/plan/action.ts';
 import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
-import { unixAccount } from '../../src/targets/unix-account.ts';
+import { findInTheWay, unixAccount } from '../../src/targets/unix-account.ts';
 import { entry, linesOf, person, REALM, tool } from './directory-cases.ts';
 
 const PERSON: Attributes = {
@@ -59,8 +60,20 @@ describe('unix-account', () => {
     [
       'removes a second value of what has one',
       person(),
-      [alice({ uid: ['alice', 'root'] })],
-      [`change ${ALICE}: uid −root`],
+      [alice({ mail: ['alice@example.org', 'eve@example.org'] })],
+      [`change ${ALICE}: mail −eve@example.org`],
+    ],
+    [
+      'reports a second name, and takes none away',
+      person(),
+      [alice({ uid: ['alice', 'root'], loginShell: ['/bin/sh'] })],
+      [`change ${ALICE}: loginShell /bin/sh → /bin/bash`, `NAME_FOREIGN ${ALICE} (advisory)`],
+    ],
+    [
+      'reports an account of another structural class, which no modify mends, and locks it',
+      person({ state: 'suspended' }),
+      [alice({ objectClass: ['account', 'posixAccount'], loginShell: ['/bin/sh'] })],
+      [`revoke ${ALICE}: ${LOCKING}`, `NAME_FOREIGN ${ALICE}`],
     ],
     [
       'locks a suspended person first, and apart from what else differs',
@@ -174,12 +187,85 @@ describe('unix-account', () => {
     expect(attributes).not.toHaveProperty('sshPublicKey');
   });
 
-  test('says of a finding what is there, what should be, and what to do', () => {
-    const [finding] = planned(person(), [alice({ uidNumber: ['7'] })]).findings;
-    expect(finding?.sentence).toBe(
+  test.each<[string, DirectoryEntry, string]>([
+    [
+      'another number in our place',
+      alice({ uidNumber: ['7'] }),
       'uid=alice,ou=people (uidNumber 7) is not ours, and has the name of ' +
-        'uid=alice,ou=people (uidNumber 1003): remove or rename it',
-    );
+        'uid=alice,ou=people (uidNumber 1003): ' +
+        "set uidNumber back to 1003, or rename the entry if it is another's",
+    ],
+    [
+      'our number under another name',
+      entry('people/uid=eve', { ...PERSON, uid: ['eve'] }),
+      'uid=eve,ou=people (uidNumber 1003) is not ours, and has the number of ' +
+        'uid=alice,ou=people (uidNumber 1003): ' +
+        "give it its old name and place back, or another number if it is another's",
+    ],
+    [
+      'our name and number in another place',
+      entry('groups/uid=alice', PERSON),
+      'uid=alice,ou=groups (uidNumber 1003) is not ours, and has the name of ' +
+        'uid=alice,ou=people (uidNumber 1003): ' +
+        "give it its old name and place back, or another number if it is another's",
+    ],
+    [
+      'our name in another place, another number',
+      entry('dn:uid=Alice,o=far', { ...PERSON, uid: ['Alice'], uidNumber: ['7'] }),
+      'uid=Alice,o=far (uidNumber 7) is not ours, and has the name of ' +
+        'uid=alice,ou=people (uidNumber 1003): rename or remove it',
+    ],
+    [
+      'our display name',
+      entry('people/uid=eve', { ...PERSON, uid: ['eve'], uidNumber: ['7'] }),
+      'uid=eve,ou=people (uidNumber 7) is not ours, and has the display name of ' +
+        'uid=alice,ou=people (uidNumber 1003): rename or remove it',
+    ],
+  ])(
+    'says of a finding what is there, what should be, and what to do: %s',
+    (_, found, sentence) => {
+      const [finding] = planned(person(), [found]).findings;
+      expect(finding?.sentence).toBe(sentence);
+    },
+  );
+
+  test.each<[string, Wanted, DirectoryEntry, string[]]>([
+    ['of a person', person(), alice({ gidNumber: ['501'] }), [`ID_FOREIGN ${ALICE}`]],
+    [
+      'beside what can be mended',
+      person({ state: 'suspended' }),
+      alice({ gidNumber: ['501'], loginShell: ['/bin/zsh'] }),
+      [
+        `revoke ${ALICE}: ${LOCKING}`,
+        `change ${ALICE}: loginShell /bin/zsh → /bin/bash`,
+        `ID_FOREIGN ${ALICE}`,
+      ],
+    ],
+    ['that is missing', person(), alice({ gidNumber: [] }), [`change ${ALICE}: gidNumber +500`]],
+    [
+      'of who is deleted',
+      person({ state: 'deleted' }),
+      alice({ gidNumber: ['501'] }),
+      [`destroy ${ALICE}: present → absent`],
+    ],
+  ])('leaves another gidNumber to an admin: %s', (_, wanted, found, lines) => {
+    const plan = planned(wanted, [found]);
+    expect(linesOf(plan)).toEqual(lines);
+    for (const { sentence } of plan.findings) {
+      expect(sentence).toBe(
+        "uid=alice,ou=people has gidNumber 501, not 500: set it back as the directory's " +
+          'administrator, with the relax control (ldapmodify -e relax)',
+      );
+    }
+  });
+
+  test('says what is in the way of an account that is absent', async () => {
+    const renamed = entry('people/uid=ALICE', { ...PERSON, uid: ['ALICE'] });
+    const eyes = { find: () => Promise.resolve([renamed]) } as unknown as DirectoryEyes;
+    const other = person({ uid: 1009, account: 'zoe' as AccountName, displayName: 'Zoe' });
+    expect(await findInTheWay(eyes, [other, person()], REALM)).toEqual(new Map([[1003, renamed]]));
+    const blind = { find: () => Promise.reject(new Error('asked')) } as unknown as DirectoryEyes;
+    expect(await findInTheWay(blind, [], REALM)).toEqual(new Map());
   });
 
   test('takes a display name that another of ours has for a rename under way', async () => {

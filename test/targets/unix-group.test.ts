@@ -55,10 +55,10 @@ describe('unix-group', () => {
       [`change ${OBJECT}: objectClass +posixGroup`],
     ],
     [
-      'replaces values of cn that are not the name',
+      'reports a name besides its own, and takes none away',
       {},
       [group({ cn: ['tools.bot', 'wheel'] })],
-      [`change ${OBJECT}: cn −wheel`],
+      [`NAME_FOREIGN ${OBJECT} (advisory)`],
     ],
     [
       'reports a group of the name with another number, and leaves it',

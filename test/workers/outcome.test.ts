@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { CODES, type Code } from '../../src/errors.ts';
 import { standingOf } from '../../src/reconcile.ts';
-import { outcomeOf } from '../../workers/role.ts';
+import { outcomeOf } from '../../workers/outcome.ts';
 
 const failing = (code: Code) => ({ state: 'failing' as const, code, sentence: 'a sentence' });
 

@@ -1,0 +1,159 @@
+/** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
+import { InvalidArgumentError, type Command } from 'commander';
+import { type AuditRow, readAudit } from '../store/audit-trail.ts';
+import { type ChainVerdict, verifyAudit } from '../store/audit-verify.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
+import { startProgress } from './progress.ts';
+import { parseSince } from './since.ts';
+import { requireSubjects, withAdmin } from './status.ts';
+import { paint, print, printJson, renderTable } from './table.ts';
+
+interface AuditOptions {
+  subject?: string;
+  since?: Date;
+  limit: number;
+}
+
+export function defineAudit(command: Command): void {
+  command
+    .description(
+      'Shows who asked for what, who approved it, and what came of it, oldest first: requests, and what\n' +
+        'admins did by the command line (`unix:NAME`: what the machine said of them). It holds no personal\n' +
+        'data: which fields changed, not to what. Times are UTC.',
+    )
+    .option('--subject <subject>', 'rows about a person or a tool: a name, an account, or a uid')
+    .option(
+      '--since <time>',
+      'rows of 2h, 3d, 1w, or from 2026-11-24 or 2026-11-24T09:30 on',
+      (text) => parseSince(text, new Date()),
+    )
+    .option('--limit <count>', 'the last so many', parseLimit, 100)
+    .addHelpText(
+      'after',
+      describeExamples(
+        'audit --since 3d',
+        'audit --subject tools.bridgebot --limit 1000 --json',
+        'audit verify',
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async () => {
+      const { subject, since, limit } = command.opts<AuditOptions>();
+      const { rows, hasOlder } = await withAdmin(configOf(command), async (client) => {
+        const subjects =
+          subject === undefined
+            ? undefined
+            : (await requireSubjects(client, subject)).map(({ uid }) => uid);
+        return await readAudit(client, { subjects, since, limit });
+      });
+      if (wantsJson(command)) printJson({ rows, hasOlder });
+      else {
+        print(renderAudit(rows));
+        if (hasOlder) print(paint('dim', `older ones are not shown: --limit ${limit * 10}`));
+      }
+    });
+  defineVerify(command.command('verify'));
+}
+
+function defineVerify(command: Command): void {
+  command
+    .summary('recompute the hash chain')
+    .description(
+      'Recomputes the hash chain over all rows and prints its head: the last hash, with the number of its\n' +
+        'row. What was edited, is missing or was put in is named. What a chain cannot show by itself is\n' +
+        'that its end was cut off, or that all of it was made anew: keep a head where nobody who can write\n' +
+        'the database can change it, and give it with --head later.',
+    )
+    .option(
+      '--head <hash>',
+      'a head that was printed before: it must still be in the chain',
+      parseHead,
+    )
+    .addHelpText(
+      'after',
+      describeExamples(
+        'audit verify',
+        'audit verify --head "$(cat /root/audit-head)"',
+        'audit verify --json | jq -r .head',
+      ) +
+        `\n${describeExits({ 0: 'every row is as it was sealed', 1: 'AUDIT_BROKEN: something was changed; or it failed' })}`,
+    )
+    .action(async () => {
+      const { head } = command.opts<{ head?: string }>();
+      const json = wantsJson(command);
+      const progress = startProgress({ json });
+      let verdict: ChainVerdict;
+      try {
+        verdict = await withAdmin(configOf(command), (client) =>
+          verifyAudit(client, {
+            head,
+            onProgress: (done, of) => progress.say(`verified ${done} of ${of}`),
+          }),
+        );
+      } finally {
+        progress.end();
+      }
+      if (json) printJson(verdict);
+      else print(renderVerdict(verdict));
+      if (verdict.faultsInAll > 0) {
+        const count = verdict.faultsInAll === 1 ? 'one fault' : `${verdict.faultsInAll} faults`;
+        process.stderr.write(`${failureLine('AUDIT_BROKEN', `${count} in the audit`)}\n`);
+        process.exitCode = EXIT.failed;
+      }
+    });
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text);
+  if (!Number.isSafeInteger(limit) || limit < 1 || limit > 1_000_000) {
+    throw new InvalidArgumentError('It wants a whole number from 1 to 1000000.');
+  }
+  return limit;
+}
+
+function parseHead(text: string): string {
+  const hash = text.trim().toLowerCase();
+  if (!/^[0-9a-f]{64}$/u.test(hash)) {
+    throw new InvalidArgumentError(
+      'It wants the 64 hexadecimal digits that `audit verify` prints.',
+    );
+  }
+  return hash;
+}
+
+function renderAudit(rows: readonly AuditRow[]): string {
+  return renderTable(
+    ['row', 'when', 'asked', 'approved', 'portal', 'kind', 'subject', 'fields', 'verdict', 'code'],
+    rows.map((row) => [
+      row.id,
+      `${row.at.toISOString().slice(0, 19)}Z`,
+      row.requestedBy,
+      row.approvedBy,
+      row.portal,
+      row.kind,
+      row.account ?? row.subject,
+      row.fields.join(','),
+      row.verdict,
+      row.code,
+    ]),
+  );
+}
+
+function renderVerdict(verdict: ChainVerdict): string {
+  const { head, row, at, sealed, waiting, faults, faultsInAll, headFound } = verdict;
+  const lines = [
+    `head ${head}`,
+    row === undefined ? 'no row is sealed' : `row  ${row}, ${at ?? 'which is gone'}`,
+    `${sealed} rows are sealed, ${waiting} wait for it`,
+    ...(headFound === true ? ['the head that was given is in the chain'] : []),
+  ];
+  if (faults.length > 0) {
+    const table = renderTable(
+      ['row', 'when', 'fault', ''],
+      faults.map((fault) => [fault.row, fault.at, fault.kind, fault.sentence]),
+    );
+    lines.push('', table);
+  }
+  if (faultsInAll > faults.length) lines.push(`… and ${faultsInAll - faults.length} more`);
+  return lines.join('\n');
+}

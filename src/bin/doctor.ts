@@ -1,0 +1,201 @@
+/** `chamberlain doctor`: whether everything that it stands on is right. Looks, and changes nothing. */
+import { type Command } from 'commander';
+import type { Config } from '../config.ts';
+import { lookAtAreas } from '../doctor/areas.ts';
+import { lookAtCertificate, tlsServers } from '../doctor/certificates.ts';
+import { lookAsEyes, lookAsHands } from '../doctor/databases.ts';
+import {
+  DIRECTORY_ACCOUNTS,
+  lookAtAccount,
+  lookAtAnonymous,
+  lookAtSlapd,
+} from '../doctor/directory.ts';
+import { examine } from '../doctor/examine.ts';
+import { lookAtConfig, lookAtKeys, lookAtSecrets, plausibleOwners } from '../doctor/files.ts';
+import { lookAtLocalAccounts } from '../doctor/host.ts';
+import type { Check, GroupedLine, Line, State } from '../doctor/line.ts';
+import {
+  INSTALL_LIMIT_MS,
+  loginHostConfig,
+  lookAtAgent,
+  lookAtInstallation,
+} from '../doctor/login-host.ts';
+import { lookAsAdmin, lookAtLogins, lookAtPostgres } from '../doctor/postgres.ts';
+import { findRoot, lookAtProgram } from '../doctor/program.ts';
+import { lookAtRedis } from '../doctor/redis.ts';
+import { judgeRoles } from '../doctor/roles.ts';
+import { lookAtWork } from '../doctor/work.ts';
+import { ROLES } from '../model/wanted.ts';
+import { openPool, type Pool } from '../store/postgres.ts';
+import { configOf, configPathOf, wantsJson } from './configuration.ts';
+import { describeExamples, describeExits, EXIT } from './exit.ts';
+import { startProgress } from './progress.ts';
+import { askRoles } from './surveying.ts';
+import { paint, withoutControls } from './table.ts';
+
+/** How long a role may take to answer a survey of nobody. */
+const ROLE_TIMEOUT_MS = 1500;
+
+const SHOWN: Record<State, string> = {
+  fix: 'fix',
+  unreadable: 'unreadable',
+  elsewhere: 'not looked at',
+  ok: 'ok',
+};
+
+export function defineDoctor(command: Command): void {
+  command
+    .description(
+      'Looks at everything that Chamberlain stands on: configuration, secrets, servers, logins, rights,\n' +
+        'clocks, certificates, the roles, this host; by the secrets that this machine has and this user\n' +
+        'may read. What is wrong stands first, with what to do. Nothing is changed. A server that hangs\n' +
+        'costs 3 s.',
+    )
+    .option('--etc <folder>', "where this host's passwd and group lie", '/etc')
+    .addHelpText(
+      'after',
+      describeExamples('doctor', 'doctor --json | jq \'.lines[] | select(.state == "fix")\'') +
+        `\n${describeExits({
+          0: 'what could be looked at is right',
+          3: 'there is something to do',
+          4: 'something is UNREADABLE: a server or a role did not answer',
+        })}`,
+    )
+    .action(async () => {
+      const { etc } = command.opts<{ etc: string }>();
+      const config = configOf(command);
+      const json = wantsJson(command);
+      const progress = startProgress({ json });
+      const lines = await examine(checksOf(config, configPathOf(command), etc), progress.say);
+      progress.end();
+      const totals = countStates(lines);
+      const exit =
+        totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
+      const text = json ? JSON.stringify({ totals, lines }) : renderLines(lines);
+      // what hangs is left hanging
+      process.stdout.write(`${text}\n`, () => process.exit(exit));
+    });
+}
+
+function checksOf(config: Config, configFile: string, etc: string): Check[] {
+  const root = findRoot();
+  const now = new Date();
+  const logins = lookAtLogins(config);
+  let pool: Pool | undefined;
+  const admin = {
+    logins,
+    pool: () => (pool ??= openPool(config, 'admin', { max: 3, durable: true })),
+  };
+  const at = (
+    group: string,
+    subject: string,
+    todo: string,
+    act: () => Line[] | Promise<Line[]>,
+  ): Check => ({ group, subject, todo, look: async () => act() });
+  const server = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;
+  const here = 'Look at what is named.';
+  const loginHost = loginHostConfig(etc);
+  return [
+    at('configuration', configFile, here, () => lookAtConfig(configFile, config)),
+    at('configuration', 'the secrets', here, () =>
+      lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
+    ),
+    at('configuration', 'the keys', here, () => lookAtKeys(config)),
+    at('PostgreSQL', 'PostgreSQL', server('postgres'), async () => (await logins).lines),
+    at('PostgreSQL', 'what PostgreSQL holds', server('postgres'), () =>
+      lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, root)),
+    ),
+    at('Redis', 'Redis', server('redis'), () => lookAtRedis(config)),
+    ...DIRECTORY_ACCOUNTS.map((account) =>
+      at('directory', `the directory, as ${account}`, server('ldap'), () =>
+        lookAtAccount(config, account),
+      ),
+    ),
+    at('directory', 'the directory', server('ldap'), () => lookAtAnonymous(config)),
+    at('directory', "the directory's own rules", server('ldap'), () => lookAtSlapd(config)),
+    ...config.databases.servers.flatMap((each) =>
+      [lookAsEyes, lookAsHands].map((lookAs) =>
+        at('databases', each.name, server('databases.servers'), () => lookAs(config, each, root)),
+      ),
+    ),
+    ...tlsServers(config).map((each) =>
+      at('certificates', `the certificate of ${each.name}`, 'Look at the server.', () =>
+        lookAtCertificate(each, now),
+      ),
+    ),
+    {
+      ...at(
+        'roles',
+        'the roles',
+        'They are asked by way of PostgreSQL and Redis: look there.',
+        () => lookAsAdmin(admin, 'the roles', () => lookAtRoles(config)),
+      ),
+      limitMs: ROLE_TIMEOUT_MS + 1000,
+    },
+    at('work', 'the work', 'It is read from PostgreSQL: look there.', () =>
+      lookAsAdmin(admin, 'the work', (client) => lookAtWork(client, config, now)),
+    ),
+    at('this host', 'the local accounts', 'They are compared with PostgreSQL: look there.', () =>
+      lookAsAdmin(admin, 'the local accounts', (client) =>
+        lookAtLocalAccounts(client, config, etc),
+      ),
+    ),
+    at('this host', 'the areas of homes', 'Look at the file server.', () => lookAtAreas(config)),
+    at('this host', 'the program', here, () => lookAtProgram(root, process.versions.node)),
+    ...(loginHost === undefined
+      ? []
+      : [
+          at('this login host', 'the keys agent', 'See `keys-agent status`.', () =>
+            lookAtAgent(loginHost, now),
+          ),
+          {
+            ...at('this login host', 'its files', 'Run `install --check` by hand.', () =>
+              lookAtInstallation(root),
+            ),
+            limitMs: INSTALL_LIMIT_MS,
+          },
+        ]),
+  ];
+}
+
+async function lookAtRoles(config: Config): Promise<Line[]> {
+  const askedAt = Date.now();
+  const reports = await askRoles(config, [], { roles: ROLES, timeoutMs: ROLE_TIMEOUT_MS });
+  return judgeRoles(reports, { askedAt, answeredAt: Date.now() });
+}
+
+function countStates(lines: readonly GroupedLine[]): Record<State, number> {
+  const totals = { ok: 0, fix: 0, unreadable: 0, elsewhere: 0 };
+  for (const { state } of lines) totals[state] += 1;
+  return totals;
+}
+
+/** What is wrong first, each with what to do below it; within a state in the order of the checks. */
+function renderLines(lines: readonly GroupedLine[]): string {
+  const states = Object.keys(SHOWN) as State[];
+  const wide = (texts: string[]) => Math.max(...texts.map((text) => text.length));
+  const widths = [wide(Object.values(SHOWN)), wide(lines.map(({ group }) => group))] as const;
+  const blank = ' '.repeat(widths[0] + widths[1] + 4);
+  const totals = countStates(lines);
+  const blocks = states.map((state) =>
+    lines
+      .filter((line) => line.state === state)
+      .flatMap(({ group, what, todo }) => [
+        paintState(
+          state,
+          `${SHOWN[state].padEnd(widths[0])}  ${group.padEnd(widths[1])}  ${withoutControls(what)}`,
+        ),
+        ...(todo === undefined ? [] : [blank + withoutControls(todo)]),
+      ])
+      .join('\n'),
+  );
+  const sum = states.map((state) => `${totals[state]} ${SHOWN[state]}`).join(', ');
+  return [...blocks.filter((block) => block !== ''), sum].join('\n\n');
+}
+
+function paintState(state: State, text: string): string {
+  return paint(
+    ({ ok: 'dim', elsewhere: 'dim', fix: 'red', unreadable: 'yellow' } as const)[state],
+    text,
+  );
+}

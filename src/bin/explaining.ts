@@ -1,0 +1,140 @@
+/** Puts together all that is known about a word: from our tables, and from what the roles see now. */
+import { randomUUID } from 'node:crypto';
+import type { Config } from '../config.ts';
+import { realmOf } from '../config.ts';
+import { KNOWN_BAD_KEYS } from '../model/known-bad-keys.ts';
+import { normalName } from '../model/names.ts';
+import { ROLES } from '../model/wanted.ts';
+import { classifyWord, type Word } from '../model/word.ts';
+import type { Explanation, KeyPage, SubjectPage } from '../plan/explanation.ts';
+import { type Looking, type Sought, withLooking } from '../store/explain.ts';
+import { type Facts, readFacts } from '../store/explain-facts.ts';
+import { readUnknown } from '../store/explain-unknown.ts';
+import { readWanted } from '../store/wanted.ts';
+import { describeFound, describeUnknown } from './explain-known.ts';
+import { keyFacts, subjectPage } from './explain-pages.ts';
+
+export interface ExplainOptions {
+  /** how long the roles may take, counted from when they are asked */
+  timeoutMs: number;
+  now: Date;
+}
+
+/**
+ * Explains one word. Our tables are read while the roles look; a role that takes longer is shown as
+ * one that did not answer.
+ */
+export async function explain(
+  config: Config,
+  text: string,
+  { timeoutMs, now }: ExplainOptions,
+): Promise<Explanation> {
+  const word = await readWord(config, text);
+  const about = { word: text, at: now.toISOString() };
+  if (word.kind === 'nothing') {
+    return { ...about, known: [`It names nothing: ${word.because}.`], key: null, subjects: [] };
+  }
+  return await withLooking(config, randomUUID(), soughtBy(word), async (looking) => {
+    if (looking.found.length === 0) {
+      const { names, uid } = namesOf(config, word);
+      const unknown = await readUnknown(looking.client, names, uid);
+      const known = describeUnknown(word, unknown, config);
+      return { ...about, known, key: null, subjects: [] };
+    }
+    const { subjects, facts } = await readPages(config, looking, { timeoutMs, now });
+    const known = describeFound(word, subjects, realmOf(config));
+    return { ...about, known, key: keyOf(config, word, facts, now), subjects };
+  });
+}
+
+/** A whole key line is as good as its fingerprint; the strict parser is read only for that. */
+async function readWord(config: Config, text: string): Promise<Word> {
+  const { root, toolHomes, personHomes } = config.files;
+  const word = classifyWord(text, { root, toolHomes, personHomes });
+  if (word.kind !== 'key') return word;
+  const { parseSshKey } = await import('../model/ssh-key.ts');
+  const verdict = parseSshKey(word.text);
+  if (verdict.ok) return { kind: 'fingerprint', fingerprint: verdict.key.fingerprint };
+  return { kind: 'nothing', because: `${verdict.code}: ${verdict.sentence.replace(/\.$/u, '')}` };
+}
+
+function soughtBy(word: Word): Sought {
+  switch (word.kind) {
+    case 'name': {
+      const { name, databaseUser } = word;
+      return {
+        shellName: name,
+        tool: name,
+        displayName: normalName(name),
+        ...(databaseUser === undefined ? {} : { [`${databaseUser.kind}Uid`]: databaseUser.uid }),
+      };
+    }
+    case 'uid':
+      return word.uid > 0 && word.uid < 2 ** 31 ? { uid: word.uid } : {};
+    case 'database':
+      return { [`${word.owner.kind}Uid`]: word.owner.uid };
+    case 'path':
+      return word.area === 'toolHomes' ? { tool: word.home } : { shellName: word.home };
+    case 'fingerprint':
+      return { fingerprint: word.fingerprint };
+    default:
+      return {};
+  }
+}
+
+/** Under which names and number something that is not ours may be known. */
+function namesOf(config: Config, word: Word): { names: string[]; uid: number } {
+  const both = (name: string) => [name, `${config.realm}.${name}`];
+  switch (word.kind) {
+    case 'name':
+      return { names: both(word.name), uid: word.databaseUser?.uid ?? 0 };
+    case 'path':
+      return {
+        names: word.area === 'toolHomes' ? [`${config.realm}.${word.home}`] : [word.home],
+        uid: 0,
+      };
+    case 'uid':
+      return { names: [], uid: word.uid < 2 ** 31 ? word.uid : 0 };
+    case 'database':
+      return { names: [], uid: word.owner.uid };
+    default:
+      return { names: [], uid: 0 };
+  }
+}
+
+async function readPages(
+  config: Config,
+  { client, found, reports }: Looking,
+  { timeoutMs, now }: ExplainOptions,
+): Promise<{ subjects: SubjectPage[]; facts: Facts }> {
+  const uids = found.map(({ uid }) => uid);
+  const [facts, wanted] = await Promise.all([
+    readFacts(client, uids),
+    // what the directory wants holds all but the credentials, and no secret
+    readWanted(client, 'directory', uids),
+  ]);
+  const answers = await reports(ROLES, timeoutMs);
+  const subjects = uids.map((uid) =>
+    subjectPage(uid, { facts, wanted, answers, realm: realmOf(config), timeoutMs, now }),
+  );
+  return { subjects, facts };
+}
+
+function keyOf(config: Config, word: Word, facts: Facts, now: Date): KeyPage | null {
+  if (word.kind !== 'fingerprint') return null;
+  const { fingerprint } = word;
+  for (const { account, keys } of facts.nodes) {
+    const key = keyFacts(keys, now).find((each) => each.fingerprint === fingerprint);
+    if (key !== undefined) {
+      return { ...key, holder: account, knownBad: knownBad(config, fingerprint) };
+    }
+  }
+  return null;
+}
+
+/** Why nobody may use a key, or null. */
+function knownBad(config: Config, fingerprint: string): string | null {
+  const shipped = KNOWN_BAD_KEYS.get(fingerprint);
+  if (shipped !== undefined) return shipped;
+  return config.keys.knownBad.includes(fingerprint) ? 'the configuration refuses it' : null;
+}

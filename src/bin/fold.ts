@@ -1,0 +1,48 @@
+/** Long lines on a terminal: broken between words, so that what follows stays in its column. */
+import { stripVTControlCharacters } from 'node:util';
+import { print } from './table.ts';
+
+/** Two blanks or more begin a column; the mark of a step or a finding is none of its own. */
+const COLUMN = /(?:^|(?<=\S)) {2,}(?:[-+~!?…×] )?(?=\S)/gu;
+
+/** Writes a page to standard output: folded where that is a terminal, whole lines for programs. */
+export function printPage(text: string): void {
+  // a terminal that does not say how wide it is says 0
+  const columns = process.stdout.columns || Number.POSITIVE_INFINITY;
+  print(fold(text, columns));
+}
+
+/**
+ * Breaks each line that is wider than `columns` between words. What follows stands below the last
+ * column that begins in the left half; a word that is wider than the room stays whole.
+ */
+export function fold(text: string, columns: number): string {
+  return text
+    .split('\n')
+    .flatMap((line) => (widthOf(line) <= columns ? [line] : foldLine(line, columns)))
+    .join('\n');
+}
+
+function foldLine(line: string, columns: number): string[] {
+  const starts = stripVTControlCharacters(line)
+    .matchAll(COLUMN)
+    .map(({ 0: gap, index }) => index + gap.length);
+  const hang = Math.max(2, ...starts.filter((start) => start <= columns / 2));
+  const fits = (before: string, word: string) => widthOf(before) + 1 + widthOf(word) <= columns;
+  const lines: string[] = [];
+  let current = '';
+  for (const [at, word] of line.split(' ').entries()) {
+    const isFresh = lines.length > 0 && current.trim() === '';
+    if (isFresh) current += word;
+    else if (widthOf(current.trimEnd()) > hang && !fits(current, word)) {
+      lines.push(current.trimEnd());
+      current = ' '.repeat(hang) + word;
+    } else current = at === 0 ? word : `${current} ${word}`;
+  }
+  return [...lines, current.trimEnd()];
+}
+
+/** In code points, without what colours them. */
+function widthOf(text: string): number {
+  return Array.from(stripVTControlCharacters(text)).length;
+}

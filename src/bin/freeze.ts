@@ -1,0 +1,96 @@
+/** `chamberlain freeze`: no verdict is given and no worker acts, until thawed. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { Config } from '../config.ts';
+import { type Acting, freeze, type Freeze, readActing } from '../store/freeze.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { describeExamples, describeExits, EXIT } from './exit.ts';
+import { operatorName } from './operator.ts';
+import { startProgress } from './progress.ts';
+import { parseSeconds } from './seconds.ts';
+import { withAdmin } from './status.ts';
+import { print, printJson, withoutControls } from './table.ts';
+
+/** How often it is looked who still acts. */
+const LOOK_MS = 100;
+
+export function defineFreeze(command: Command): void {
+  command
+    .description(
+      'From now on no request gets a verdict and no worker acts, until `chamberlain thaw`; both survive\n' +
+        'restarts. Surveys, events, the audit and the heartbeat for login hosts go on. Returns when what\n' +
+        'was in hand is done. Requests that come meanwhile wait in their queue.',
+    )
+    .option('--reason <text>', 'why: `status` shows it')
+    .option('--timeout <seconds>', 'how long to wait for what is in hand', parseSeconds, 60)
+    .addHelpText(
+      'after',
+      describeExamples('freeze --reason "the file server moves"', 'freeze --json') +
+        `\n${describeExits({
+          0: 'frozen, and nothing acts any more; also where it was frozen before',
+          5: 'frozen, but a worker is still at what it had begun',
+        })}`,
+    )
+    .action(async () => {
+      const { reason, timeout } = command.opts<{ reason?: string; timeout: number }>();
+      const json = wantsJson(command);
+      const { held, already, acting } = await freezeAndWait(configOf(command), {
+        reason,
+        timeoutMs: timeout * 1000,
+        json,
+      });
+      if (acting.length > 0) process.exitCode = EXIT.timeout;
+      if (json) {
+        printJson({ ...held, already, acting });
+        return;
+      }
+      print(
+        already
+          ? `It is ${describeFreeze(held)}, already.`
+          : 'Frozen: no verdict is given and no worker acts. `chamberlain thaw` ends it.',
+      );
+      if (acting.length > 0) {
+        print(
+          `Still at work: ${describeActing(acting)}. Run \`chamberlain freeze\` again to wait on.`,
+        );
+      }
+    });
+}
+
+/** Freezes, and waits until nothing acts any more, or `timeoutMs`: then what still does is returned. */
+export async function freezeAndWait(
+  config: Config,
+  { reason, timeoutMs, json }: { reason?: string | undefined; timeoutMs: number; json: boolean },
+): Promise<{ held: Freeze; already: boolean; acting: Acting[] }> {
+  return withAdmin(config, async (client) => {
+    const progress = startProgress({ json });
+    try {
+      const { freeze: held, already } = await freeze(client, operatorName(), reason);
+      const deadline = performance.now() + timeoutMs;
+      for (;;) {
+        progress.say('frozen; waiting for verdicts in hand');
+        const acting = await readActing(client);
+        if (acting.length === 0 || performance.now() >= deadline) return { held, already, acting };
+        progress.say(`frozen; waiting for what is in hand: ${describeActing(acting)}`);
+        await sleep(LOOK_MS);
+      }
+    } finally {
+      progress.end();
+    }
+  });
+}
+
+/** `frozen since …, by …: reason`, without a full stop. */
+export function describeFreeze({ frozenAt, frozenBy, reason }: Freeze): string {
+  const why = reason === null ? '' : `: ${reason}`;
+  return withoutControls(`frozen since ${frozenAt.toISOString()}, by ${frozenBy}${why}`);
+}
+
+/** `intake, homes (3 subjects), directory (1 subject)`. */
+export function describeActing(acting: readonly Acting[]): string {
+  return [...Map.groupBy(acting, ({ role }) => role)]
+    .map(([role, { length }]) =>
+      role === 'intake' ? role : `${role} (${length} subject${length === 1 ? '' : 's'})`,
+    )
+    .join(', ');
+}

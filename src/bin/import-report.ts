@@ -1,0 +1,157 @@
+/** What `chamberlain import` prints: what was taken, what was not and why, and what a plan will show. */
+import { CODES } from '../errors.ts';
+import type { JudgedHomes } from '../import/credentials.ts';
+import type { Refusal } from '../import/refusal.ts';
+import { renderSurvey } from '../plan/render-survey.ts';
+import type { Report } from '../plan/report.ts';
+import { paint, renderTable } from './table.ts';
+
+export interface ImportReport {
+  /** everything was undone again */
+  check: boolean;
+  taken: {
+    people: number;
+    suspended: number;
+    realmMembers: number;
+    tools: number;
+    disabled: number;
+    keys: number;
+    maintainers: number;
+  };
+  known: { people: number; tools: number };
+  /** undefined: homes were not looked at */
+  homes: Pick<JudgedHomes, 'kept' | 'lost'> | undefined;
+  refusals: Refusal[];
+  /** what `plan --all` shows of who was taken over */
+  foreseen: Report;
+  /** nobody is an admin, and this is the tool that would make one */
+  adminless: string | undefined;
+}
+
+/** Lines of one list; --json has them all. */
+const MOST_LINES = 20;
+
+export function renderImport(report: ImportReport): string {
+  const { refusals, homes, foreseen, adminless } = report;
+  return [
+    renderTaken(report),
+    renderNotTaken(refusals.filter(({ part }) => isSubject(part))),
+    renderLeftOut(refusals.filter(({ part }) => !isSubject(part))),
+    renderLost(homes),
+    renderForeseen(foreseen),
+    adminless === undefined
+      ? ''
+      : `${paint('yellow', 'Nobody is an admin:')} the directory has no tool ${adminless} with a ` +
+        'maintainer who is a realm member.\nMake it there, with group, account and members, and import again.',
+  ]
+    .filter((part) => part !== '')
+    .join('\n\n');
+}
+
+function renderTaken({ check, taken, known, homes }: ImportReport): string {
+  const head = check ? 'Would be taken over' : 'Taken over';
+  const { people, suspended, realmMembers, tools, disabled, keys, maintainers } = taken;
+  return [
+    `${paint('bold', `${head}:`)} ${count(people, 'person', 'people')} (${count(realmMembers, 'realm member')}, ` +
+      `${suspended} suspended), ${count(tools, 'tool')} (${disabled} disabled), ${count(keys, 'key')}, ` +
+      count(maintainers, 'maintainer'),
+    ...(known.people + known.tools === 0
+      ? []
+      : [
+          `Known before: ${count(known.people, 'person', 'people')}, ${count(known.tools, 'tool')}`,
+        ]),
+    homes === undefined
+      ? 'Homes were not looked at: there are no new credentials. `import --from-directory --homes` adds them.'
+      : `Credentials: ${count(homes.kept.length, 'file')} kept, ${homes.lost.length} to be made`,
+  ].join('\n');
+}
+
+/** Whole subjects, by why; the reason that most have comes first. */
+function renderNotTaken(refusals: readonly Refusal[]): string {
+  if (refusals.length === 0) return '';
+  const of = (part: Refusal['part']) => refusals.filter((each) => each.part === part).length;
+  const groups = [...Map.groupBy(refusals, ({ code }) => code)].toSorted(
+    ([a, left], [b, right]) => right.length - left.length || (a < b ? -1 : 1),
+  );
+  return [
+    `${paint('bold', 'Not taken over:')} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
+      'They stay as they are, another’s: nobody is given their names or numbers, and no worker touches them.\n' +
+      'Mend what is wrong in the directory, and import again.',
+    ...groups.map(([code, each]) =>
+      renderList(
+        `${paint('yellow', code)}: ${each.length}. ${CODES[code].meaning}`,
+        ['entry', 'why'],
+        each.map(({ object, sentence }) => [object, sentence]),
+      ),
+    ),
+  ].join('\n\n');
+}
+
+const PARTS = [
+  ['key', 'key', 'keys'],
+  ['member', 'member', 'members'],
+  ['name', 'display name', 'display names'],
+  ['mail', 'address', 'addresses'],
+] as const satisfies [Refusal['part'], string, string][];
+
+/** Parts of who was taken over. */
+function renderLeftOut(refusals: readonly Refusal[]): string {
+  if (refusals.length === 0) return '';
+  const groups = PARTS.map(([part, one, several]) => {
+    const each = refusals.filter((refusal) => refusal.part === part);
+    return { each, title: count(each.length, one, several) };
+  }).filter(({ each }) => each.length > 0);
+  return [
+    `${paint('bold', 'Left out of who was taken over:')} ${groups.map(({ title }) => title).join(', ')}\n` +
+      'They still stand in the directory; `chamberlain plan --all` shows which of them a repair takes out.\n' +
+      'What should stay is asked for: key.add, maintainer.add, access.grant, person.update.',
+    ...groups.map(({ each, title }) =>
+      renderList(
+        paint('yellow', title),
+        ['entry', 'code', 'why'],
+        each.map(({ object, code, sentence }) => [object, code, sentence]),
+      ),
+    ),
+  ].join('\n\n');
+}
+
+function renderLost(homes: ImportReport['homes']): string {
+  if (homes === undefined || homes.lost.length === 0) return '';
+  return renderList(
+    `${paint('bold', 'A new password')} is made when the plan is carried out: ${homes.lost.length}`,
+    ['account', 'why'],
+    homes.lost.map(({ account, why }) => [account, why]),
+  );
+}
+
+function renderForeseen(foreseen: Report): string {
+  const { steps, findings, unreadable } = foreseen;
+  if (steps.length + findings.length + unreadable.length === 0) {
+    return 'Who was taken over is as wanted: `chamberlain plan --all` shows nothing of them.';
+  }
+  return `${paint('bold', 'Not as wanted')} of who was taken over, as \`chamberlain plan --all\` shows:\n\n${indent(
+    renderSurvey(foreseen, (text) => paint('yellow', text)),
+  )}`;
+}
+
+function renderList(title: string, headings: string[], rows: readonly string[][]): string {
+  const more = rows.length - MOST_LINES;
+  return [
+    title,
+    indent(renderTable(headings, rows.slice(0, MOST_LINES))),
+    ...(more > 0 ? [paint('dim', `  … and ${more} more, see --json`)] : []),
+  ].join('\n');
+}
+
+function isSubject(part: Refusal['part']): boolean {
+  return part === 'person' || part === 'tool';
+}
+
+function indent(text: string): string {
+  return text.replaceAll(/^(?=.)/gmu, '  ');
+}
+
+/** `1 tool`, `2 tools`. */
+function count(many: number, one: string, several = `${one}s`): string {
+  return `${many} ${many === 1 ? one : several}`;
+}

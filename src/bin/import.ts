@@ -1,0 +1,253 @@
+/** `chamberlain import`: takes over a running platform. Reads with accounts that cannot write. */
+import type { Command } from 'commander';
+import { DATABASES } from '../../workers/databases.ts';
+import { DIRECTORY } from '../../workers/directory.ts';
+import { HOMES } from '../../workers/homes.ts';
+import { realmOf, type Config } from '../config.ts';
+import type { Step } from '../plan/plan.ts';
+import { mergeReports } from '../plan/report.ts';
+import { ChamberlainError, codeOf, describeError } from '../errors.ts';
+import { hasClass } from '../import/account.ts';
+import { candidatesOf, type JudgedHomes, judgeHomes, readHomes } from '../import/credentials.ts';
+import { readDirectory, type SeenDirectory } from '../import/directory.ts';
+import { foresee } from '../import/foresee.ts';
+import { judge, type Judgement, readEntries } from '../import/judge.ts';
+import type { KnownRealm, Takeover } from '../model/takeover.ts';
+import { openOwner, readKnown, takeOver } from '../store/import.ts';
+import { lookAtMarker } from '../store/marker.ts';
+import type { CredentialsHave } from '../targets/files-eyes.ts';
+import { foreignAmong, type Pace, sightingOfHome } from '../targets/everything.ts';
+import { type Sighting, sightingsOf } from '../targets/foreign.ts';
+import { TARGETS } from '../targets/index.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
+import { type ImportReport, renderImport } from './import-report.ts';
+import { operatorName } from './operator.ts';
+import { startProgress } from './progress.ts';
+import { print, printJson } from './table.ts';
+
+interface ImportOptions {
+  fromDirectory?: true;
+  homes?: true;
+  databases?: true;
+  check?: true;
+}
+
+export function defineImport(command: Command): void {
+  command
+    .description(
+      'Takes over people, tools, numbers, names, members and keys from the directory into the database, in\n' +
+        'one transaction, and says what it cannot take and why: that stays another’s, and no request gets\n' +
+        'its name or number. Nothing outside PostgreSQL is changed. What differs from what is wanted then\n' +
+        'is told, and waits for a repair, a request or the sweep; to look at it in peace, `chamberlain\n' +
+        'freeze` before. May be run again: it takes what is new.\n\n' +
+        'Runs as the owner of the database; reads with the accounts directory-eyes and databases-eyes.\n' +
+        'Requests wait for their verdict while it writes.',
+    )
+    .option('--from-directory', 'what to import from; the only source there is')
+    .option(
+      '--homes',
+      'look at homes too, as root on the file server: a credentials file that is right stays',
+    )
+    .option('--databases', 'compare the accounts of each database server too')
+    .option('--check', 'do all that, and undo it at the end')
+    .addHelpText(
+      'after',
+      describeExamples(
+        'import --from-directory --homes --databases --check',
+        'import --from-directory --homes',
+        'import --from-directory --json | jq .refusals',
+      ) +
+        `\n${describeExits({
+          0: 'all was taken, or known before, and is as wanted',
+          3: 'something was not taken, or is not as wanted',
+          4: 'something is UNREADABLE; where it is the directory or homes, nothing was taken',
+        })}`,
+    )
+    .action(async () => {
+      const options = command.opts<ImportOptions>();
+      if (options.fromDirectory !== true) {
+        command.error('error: it wants --from-directory: there is no other source');
+      }
+      const config = configOf(command);
+      const progress = startProgress({ json: wantsJson(command) });
+      let report: ImportReport;
+      try {
+        report = await runImport(config, options, progress.say);
+      } catch (error) {
+        progress.end();
+        if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+        const sentence = `nothing was taken: ${describeError(error)}`;
+        process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence)}\n`);
+        process.exitCode = EXIT.unreadable;
+        return;
+      } finally {
+        progress.end();
+      }
+      if (wantsJson(command)) printJson(withoutActions(report));
+      else print(renderImport(report));
+      const { refusals, foreseen, adminless } = report;
+      const open = refusals.length + foreseen.steps.length + foreseen.findings.length;
+      if (open > 0 || adminless !== undefined) process.exitCode = EXIT.pending;
+      if (foreseen.unreadable.length > 0) process.exitCode = EXIT.unreadable;
+    });
+}
+
+/** In pieces as large as they come: nobody else waits for this process. */
+const PACE: Pace = { piece: 1000, breathe: async () => {} };
+
+async function runImport(
+  config: Config,
+  { homes, databases, check: isCheck }: ImportOptions,
+  say: (text: string) => void,
+): Promise<ImportReport> {
+  const realm = realmOf(config);
+  const check = isCheck === true;
+  const ground = {
+    realm: config.realm,
+    admin: config.admin,
+    people: config.ids.people,
+    tools: config.ids.tools,
+    knownBadKeys: new Set(config.keys.knownBad),
+  };
+  const directoryEyes = DIRECTORY.openEyes(config);
+  const filesEyes = HOMES.openEyes(config);
+  const databasesEyes = DATABASES.openEyes(config);
+  const owner = await openOwner(config);
+  try {
+    say('reading the directory');
+    const directory = await directoryEyes.readEverything(PACE, realm.realmGid);
+    const seen = await readDirectory(directory, realm);
+    const { doubt } = await lookAtMarker(owner, () => directoryEyes.told());
+    if (doubt !== undefined) {
+      const cause = new Error(doubt.sentence);
+      throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
+    }
+    say('reading keys');
+    const read = readEntries(seen, ground);
+    const sightings = [directory.sightings, sightingsOfStrays(seen.strays, realm.realmGid)];
+
+    const known = await readKnown(owner);
+    const candidates = candidatesOf(judge(read, seen, known, realm, ground), known);
+    let files = new Map<number, CredentialsHave>();
+    if (homes === true) {
+      files = await readHomes(filesEyes, candidates, say);
+      for await (const piece of filesEyes.listHomes(PACE.piece)) {
+        sightings.push(piece.map((home) => sightingOfHome(home, realm)));
+      }
+    }
+    const accounts = databases === true ? await databasesEyes.readEverything(PACE) : undefined;
+    sightings.push(accounts?.sightings ?? []);
+
+    say('writing');
+    const { judgement, credentials, takeover, admins, wanted } = await takeOver(
+      owner,
+      { by: operatorName(), admin: config.admin, commit: !check },
+      (now) => {
+        // once more, since something may have been given meanwhile
+        const judged = judge(read, seen, now, realm, ground);
+        const ofHomes = judgeHomes(candidatesOf(judged, now), files);
+        return {
+          judgement: judged,
+          credentials: ofHomes,
+          takeover: takeoverOf(judged, ofHomes, foreign(sightings.flat(), judged, now, realm)),
+        };
+      },
+    );
+
+    const foreseen = [
+      await foresee(TARGETS.directory, directory.eyes, wanted.directory, realm, say),
+      ...(homes === true
+        ? [await foresee(TARGETS.homes, filesEyes, wanted.homes, realm, say)]
+        : []),
+      ...(accounts === undefined
+        ? []
+        : [await foresee(TARGETS.databases, accounts.eyes, wanted.databases, realm, say)]),
+    ];
+    const all = mergeReports(foreseen);
+    return {
+      check,
+      taken: countTaken(takeover),
+      known: judgement.known,
+      homes: homes === true ? keptOrLost(credentials, all.steps) : undefined,
+      refusals: judgement.refusals,
+      foreseen: all,
+      adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
+    };
+  } finally {
+    await Promise.allSettled([
+      directoryEyes.close(),
+      filesEyes.close(),
+      databasesEyes.close(),
+      owner.end(),
+    ]);
+  }
+}
+
+/** Actions name what is to go by its whole value, and that may be a private key that somebody has put there. */
+function withoutActions({ foreseen, ...report }: ImportReport): unknown {
+  const steps = foreseen.steps.map((step) => ({ ...step, action: undefined }));
+  return { ...report, foreseen: { ...foreseen, steps } };
+}
+
+/** A right password is lost all the same where a plan makes a new one, such as of a file that all could read. */
+function keptOrLost({ kept, lost }: JudgedHomes, steps: readonly Step[]): ImportReport['homes'] {
+  const made = new Map(
+    steps
+      .filter(({ action }) => action.verb === 'credentials.write')
+      .map(({ account, because }) => [account, because]),
+  );
+  return {
+    kept: kept.filter((account) => !made.has(account)),
+    lost: [
+      ...lost,
+      ...kept.flatMap((account) => {
+        const why = made.get(account);
+        return why === undefined ? [] : [{ account, why }];
+      }),
+    ],
+  };
+}
+
+/** What lies in no place of ours has a name and a number all the same. */
+function sightingsOfStrays(strays: SeenDirectory['strays'], realmGid: number): Sighting[] {
+  return strays.flatMap((entry) =>
+    sightingsOf(hasClass(entry, 'posixAccount') ? 'people' : 'groups', entry, realmGid),
+  );
+}
+
+/** What is there and stays another's. Longer names than any account has need no guarding. */
+function foreign(
+  sightings: readonly Sighting[],
+  judgement: Judgement,
+  ours: KnownRealm,
+  realm: { realmGid: number },
+): Sighting[] {
+  const subjects = new Map<string, number>([
+    ...ours.names,
+    ...judgement.people.map(({ shellName, uid }) => [shellName, uid] as const),
+    ...judgement.tools.map(({ account, uid }) => [account, uid] as const),
+  ]);
+  const sane = sightings.filter(({ name = '' }) => name.length <= 255 && !name.includes('\0'));
+  return foreignAmong(sane, subjects, realm);
+}
+
+function takeoverOf(
+  { people, tools, maintainers, realmMembers }: Judgement,
+  { admitted, credentials }: ReturnType<typeof judgeHomes>,
+  sightings: Sighting[],
+): Takeover {
+  return { people, tools, maintainers, realmMembers, admitted, credentials, sightings };
+}
+
+function countTaken({ people, tools, maintainers, realmMembers }: Takeover): ImportReport['taken'] {
+  return {
+    people: people.length,
+    suspended: people.filter(({ state }) => state === 'suspended').length,
+    realmMembers: realmMembers.length,
+    tools: tools.length,
+    disabled: tools.filter(({ state }) => state === 'disabled').length,
+    keys: people.reduce((sum, { keys }) => sum + keys.length, 0),
+    maintainers: maintainers.length,
+  };
+}

@@ -1,0 +1,127 @@
+/** `chamberlain restored`, where it is PostgreSQL that came back from a backup. */
+import type { Command } from 'commander';
+import { adminOfPortal } from '../config.ts';
+import { ROLES, type Role } from '../model/wanted.ts';
+import type { Step } from '../plan/plan.ts';
+import { count, countPlan, nameFew, type Totals } from '../plan/render.ts';
+import { mergeReports, type Report } from '../plan/report.ts';
+import { openOwner } from '../store/import.ts';
+import { restore, type Restoration, type SeenSince } from '../store/restored.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { confirm } from './confirm.ts';
+import { EXIT, failureLine } from './exit.ts';
+import { describeActing, freezeAndWait } from './freeze.ts';
+import { operatorName } from './operator.ts';
+import { type RestoredOptions, refuseUnread, surveyAll } from './restored-survey.ts';
+import { print, printJson, renderTable } from './table.ts';
+
+/** Freezes, surveys, shows what it would move and asks, then does that and thaws. */
+export async function restoredDatabase(command: Command): Promise<void> {
+  const config = configOf(command);
+  const json = wantsJson(command);
+  const { yes, timeout } = command.opts<RestoredOptions>();
+  const owner = await openOwner(config);
+  try {
+    const { acting } = await freezeAndWait(config, {
+      reason: 'it came back from a backup',
+      timeoutMs: timeout * 1000,
+      json,
+    });
+    if (acting.length > 0) {
+      process.exitCode = EXIT.timeout;
+      const sentence = `still at work: ${describeActing(acting)}; nothing was done, the realm stays frozen`;
+      process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
+      return;
+    }
+    const { reports, unreadable, doubt } = await surveyAll(command, config, ROLES);
+    if (refuseUnread(command, unreadable, 'the realm stays frozen')) return;
+    const seen = seenIn(reports);
+    const terms = {
+      by: operatorName(),
+      portals: config.portals
+        .map(({ name }) => name)
+        .filter((name) => adminOfPortal(name) === undefined),
+    };
+    if (yes !== true) {
+      const drafted = await restore(owner, seen, { ...terms, commit: false });
+      print(renderRestoration(drafted, totalsBesides(reports)));
+      if (!(await confirm('\nDo that, and thaw? [y/N] '))) {
+        print('Nothing was done; the realm stays frozen.');
+        process.exitCode = EXIT.failed;
+        return;
+      }
+    }
+    const restoration = await restore(owner, seen, { ...terms, commit: true });
+    const isDirectoryOlder = doubt?.older === 'directory';
+    if (json) {
+      const totals = totalsBesides(reports);
+      printJson({ restored: true, ...restoration, totals, directoryIsOlder: isDirectoryOlder });
+      return;
+    }
+    if (yes === true) print(renderRestoration(restoration, totalsBesides(reports)));
+    print('\nDone, and thawed.');
+    if (isDirectoryOlder) {
+      print('The directory is an older copy too: now run `chamberlain restored --directory`.');
+    }
+  } finally {
+    await owner.end();
+  }
+}
+
+/** Of an account for which a file or a server may know a password that is not the recorded one. */
+function isOfPassword({ action: { verb } }: Step): boolean {
+  return verb === 'credentials.write' || verb === 'db.setVerifier';
+}
+
+function seenIn(reports: ReadonlyMap<Role, Report>): SeenSince {
+  const strange = [...reports.values()].flatMap(({ steps }) => steps.filter(isOfPassword));
+  return {
+    highest: [...reports.values()].flatMap(({ highest }) => Object.values(highest ?? {})),
+    strangePasswords: [...new Set(strange.map(({ subject }) => subject))],
+    isOlder: reports.get('directory')?.doubt?.older === 'database',
+  };
+}
+
+function totalsBesides(reports: ReadonlyMap<Role, Report>): Totals {
+  const report = mergeReports([...reports.values()]);
+  return countPlan({ ...report, steps: report.steps.filter((step) => !isOfPassword(step)) });
+}
+
+/** What differs from the backup, and what is made of it. */
+function renderRestoration(
+  { ranges, exhausted, names, credentials, events }: Restoration,
+  { steps, create, change, revoke, findings }: Totals,
+): string {
+  const rows = [
+    ...ranges.map(({ kind, first, last, from, to }) => [
+      'numbers',
+      `${kind} ${first}-${last}: go on at ${to}, not at ${from}${to > last ? '; none is left here' : ''}`,
+    ]),
+    ...(names.length === 0 ? [] : [['names', `taken for another’s: ${nameFew(names)}`]]),
+    ...(credentials.length === 0
+      ? []
+      : [['passwords', `new for ${nameFew(credentials.map(({ account }) => account))}`]]),
+    ...events.map(({ portal, from, to }) => [
+      'events',
+      `of ${portal}: go on at ${to + 1}, not at ${from + 1}`,
+    ]),
+  ];
+  return [
+    rows.length === 0
+      ? 'Nothing is there that this database does not know.'
+      : renderTable(['what', 'how it goes on'], rows),
+    ...exhausted.map(
+      (kind) => `No number is left for a ${kind}: add a range to the configuration.`,
+    ),
+    ...(steps === 0 && findings === 0
+      ? []
+      : [
+          `\nBesides, what stands there differs from what this database wants: ${count(steps, 'step')} (${create} create, ` +
+            `${change} change,\n${revoke} revoke), ${count(findings, 'finding')}. Once thawed, a sweep or a repair does ` +
+            'them: what was taken\naway since the backup, such as a key or somebody’s access, is given again. Read ' +
+            '`chamberlain plan --all`.',
+        ]),
+  ]
+    .map((text) => text.replace(/[^\P{C}\n]/gu, '?'))
+    .join('\n');
+}

@@ -1,0 +1,68 @@
+/** The survey that `chamberlain restored` begins with, and what it may not lack. */
+import type { Command } from 'commander';
+import type { Config } from '../config.ts';
+import type { Role } from '../model/wanted.ts';
+import type { Report, Unreadable } from '../plan/report.ts';
+import { wantsJson } from './configuration.ts';
+import { EXIT, failureLine } from './exit.ts';
+import { startProgress } from './progress.ts';
+import { askRoles } from './surveying.ts';
+import { print, printJson } from './table.ts';
+
+export interface RestoredOptions {
+  directory?: true;
+  yes?: true;
+  timeout: number;
+}
+
+const AGAIN = 'Mend that, and run it again.';
+
+export interface Surveyed {
+  reports: ReadonlyMap<Role, Report>;
+  /** all that could not be seen, but for the doubt that this is about */
+  unreadable: Unreadable[];
+  doubt: Report['doubt'];
+}
+
+/** Asks these roles for a survey of everything. */
+export async function surveyAll(
+  command: Command,
+  config: Config,
+  roles: readonly Role[],
+): Promise<Surveyed> {
+  const { timeout } = command.opts<RestoredOptions>();
+  const progress = startProgress({ json: wantsJson(command) });
+  try {
+    const reports = await askRoles(config, undefined, {
+      roles,
+      timeoutMs: timeout * 1000,
+      say: progress.say,
+    });
+    const doubt = reports.get('directory')?.doubt;
+    return {
+      reports,
+      unreadable: [...reports.values()]
+        .flatMap(({ unreadable }) => unreadable)
+        .filter(({ sentence }) => sentence !== doubt?.sentence),
+      doubt,
+    };
+  } finally {
+    progress.end();
+  }
+}
+
+/** Says what could not be read; whether there was anything. */
+export function refuseUnread(
+  command: Command,
+  unreadable: readonly Unreadable[],
+  end: string,
+): boolean {
+  if (unreadable.length === 0) return false;
+  process.exitCode = EXIT.unreadable;
+  if (wantsJson(command)) printJson({ restored: false, unreadable });
+  for (const text of new Set(unreadable.map(({ target, sentence }) => `${target}: ${sentence}`))) {
+    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', text)}\n`);
+  }
+  if (!wantsJson(command)) print(`Nothing was done; ${end}. ${AGAIN}`);
+  return true;
+}

@@ -1,0 +1,35 @@
+/** How a time in the past is written on the command line. */
+import { InvalidArgumentError } from 'commander';
+
+const UNITS_MS: Record<string, number> = {
+  s: 1000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 7 * 86_400_000,
+};
+
+/**
+ * A time: `90s`, `30min`, `2h`, `3d`, `1w` ago, or ISO 8601 (`2026-11-24`, `2026-11-24T09:30`), which is
+ * UTC where it names no zone. Throws where it is neither.
+ */
+export function parseSince(text: string, now: Date): Date {
+  const [, count, unit] = /^([0-9]{1,6}) ?(s|min|h|d|w)$/u.exec(text.trim()) ?? [];
+  if (count !== undefined && unit !== undefined) {
+    return new Date(now.getTime() - Number(count) * (UNITS_MS[unit] as number));
+  }
+  const iso =
+    /^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?)(Z|[+-][0-9]{2}:[0-9]{2})?)?$/u.exec(
+      text.trim(),
+    );
+  const [, day, time = '00:00', zone = 'Z'] = iso ?? [];
+  const date = new Date(`${day ?? ''}T${time}${zone}`);
+  // a day that the month does not have would become one of the next
+  const isThere = day !== undefined && new Date(`${day}T00:00Z`).toJSON()?.startsWith(day);
+  if (!isThere || Number.isNaN(date.getTime())) {
+    throw new InvalidArgumentError(
+      'It wants a time such as 2h, 3d, 2026-11-24 or 2026-11-24T09:30.',
+    );
+  }
+  return date;
+}

@@ -1,0 +1,104 @@
+/** Looks at a MariaDB server, by both of the accounts that the databases role has there. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Config, readSecret } from '../config.ts';
+import { type DatabaseLogin, isUnavailable } from '../edges/mariadb-connections.ts';
+import { readEyesHealth, readGrants } from '../edges/mariadb-health.ts';
+import { describeError } from '../errors.ts';
+import { missingFrom, parseGrants } from './grants.ts';
+import { fix, judgeClock, type Line, notHere, ok, unreadable } from './line.ts';
+
+type Server = Config['databases']['servers'][number];
+
+const MOST_SHARE = 0.8;
+/** A refused login: ER_ACCESS_DENIED_ERROR, …_NO_PASSWORD_ERROR, ER_ACCOUNT_HAS_BEEN_LOCKED */
+const REFUSED = new Set([1045, 1698, 4151]);
+
+const sqlOf = ({ kind }: Server) => `deploy/mariadb/${kind}.sql`;
+
+/** @param root the program's own folder */
+export async function lookAsEyes(config: Config, server: Server, root: string): Promise<Line[]> {
+  return await lookAs(config, server, 'databases-eyes', async (login) => {
+    const rights = await lookAtRights(server, login, root);
+    if (rights.some(({ state }) => state === 'fix')) return rights;
+    const askedAt = Date.now();
+    const health = await readEyesHealth(server, login);
+    const moments = { askedAt, answeredAt: Date.now() };
+    const { connections, mostConnections, anonymousHosts } = health;
+    const { name } = server;
+    return [
+      ok(`${name}: version ${health.version} answers`),
+      judgeClock(name, health.clock, moments),
+      ...rights,
+      ...anonymousHosts.map((host) =>
+        fix(
+          `${name}: the account without a name ''@'${host}' stands before everybody's`,
+          `Run \`DROP USER ''@'${host}'\` there.`,
+        ),
+      ),
+      ...(server.kind === 'replica' && !health.hasReplicaRole
+        ? [fix(`${name}: the role labsdbuser is not there`, `Run ${sqlOf(server)} there.`)]
+        : []),
+      connections < mostConnections * MOST_SHARE
+        ? ok(`${name}: ${connections} of ${mostConnections} connections are in use`)
+        : fix(
+            `${name}: ${connections} of ${mostConnections} connections are in use`,
+            'Raise `max_connections`, or lower `databases.maxUserConnections`.',
+          ),
+    ];
+  });
+}
+
+/** @param root the program's own folder */
+export async function lookAsHands(config: Config, server: Server, root: string): Promise<Line[]> {
+  return await lookAs(config, server, 'databases', (login) => lookAtRights(server, login, root));
+}
+
+/** Compares what the account was granted with the file that grants it. */
+async function lookAtRights(server: Server, login: DatabaseLogin, root: string): Promise<Line[]> {
+  const isItsOwn = ({ to }: { to: string }) => to === login.user;
+  const wanted = parseGrants(readFileSync(join(root, sqlOf(server)), 'utf8')).filter(isItsOwn);
+  const had = parseGrants(await readGrants(server, login)).filter(isItsOwn);
+  const whose = `${server.name}: ${login.user}`;
+  const lines = [
+    ...missingFrom(had, wanted).map(([, rights]) =>
+      fix(`${whose} lacks ${rights}`, `Run ${sqlOf(server)} there.`),
+    ),
+    ...missingFrom(wanted, had).map(([, rights]) =>
+      fix(`${whose} has ${rights}, too`, `Take it away: ${sqlOf(server)} does not grant it.`),
+    ),
+  ];
+  return lines.length > 0 ? lines : [ok(`${whose} logs in, and has its rights and no others`)];
+}
+
+async function lookAs(
+  config: Config,
+  server: Server,
+  account: 'databases' | 'databases-eyes',
+  look: (login: DatabaseLogin) => Promise<Line[]>,
+): Promise<Line[]> {
+  const user = `chamberlain_${account.replace('-', '_')}`;
+  let password: string;
+  try {
+    password = readSecret(config, 'mariadb', account);
+  } catch {
+    return [notHere(`${server.name}, as ${user}`, `mariadb-${account}`)];
+  }
+  try {
+    return await look({ user, password });
+  } catch (error) {
+    const { errno } = error as { errno?: number };
+    if (errno !== undefined && REFUSED.has(errno)) {
+      return [
+        fix(
+          `${server.name}: ${user} cannot log in`,
+          `Give it the password of the secret mariadb-${account}: see README, "MariaDB".`,
+        ),
+      ];
+    }
+    const what = `${server.name}: ${describeError(error)}`;
+    return isUnavailable(error)
+      ? [unreadable(what, 'Look at the server, and at `databases.servers` in the configuration.')]
+      : [fix(what, `Run ${sqlOf(server)} there.`)];
+  }
+}

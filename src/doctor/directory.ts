@@ -1,0 +1,140 @@
+/** Looks at the directory: each account that this machine has the password of, and the server's rules. */
+import { type Config, readSecret } from '../config.ts';
+import {
+  countSeenByNobody,
+  type DirectoryPlace,
+  readAccountHealth,
+  readSlapdConfig,
+} from '../edges/directory-health.ts';
+import { describeError } from '../errors.ts';
+import { idPattern } from '../model/id-pattern.ts';
+import { elsewhere, expectThat, fix, type Line, notHere, ok, unreadable } from './line.ts';
+
+/** Only `directory` writes. */
+export const DIRECTORY_ACCOUNTS = ['directory', 'directory-eyes', 'keys-agent', 'sssd'] as const;
+type Account = (typeof DIRECTORY_ACCOUNTS)[number];
+
+const RULES = 'Load the access rules of deploy/ldap again: see README, "The directory".';
+const INVALID_CREDENTIALS = 49;
+
+function placeOf({ ldap, realm }: Config): DirectoryPlace {
+  return { uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile };
+}
+
+/** Binds as one account, and looks whether it sees what it must, and writes no more than it may. */
+export async function lookAtAccount(config: Config, account: Account): Promise<Line[]> {
+  let password: string;
+  try {
+    password = readSecret(config, 'ldap', account);
+  } catch {
+    return [notHere(`the directory, as ${account}`, `ldap-${account}`)];
+  }
+  if (password === '') return [fix(`${account} has an empty password`, 'See its secret above.')];
+  let health;
+  try {
+    health = await readAccountHealth(placeOf(config), account, password);
+  } catch (error) {
+    if (isRefusedBind(error)) {
+      return [
+        fix(
+          `${account} cannot log in`,
+          `Give the entry cn=${account},ou=chamberlain,${config.ldap.base} the password of the secret ldap-${account}.`,
+        ),
+      ];
+    }
+    return [
+      unreadable(
+        `${account}: ${describeError(error)}`,
+        'Look at the server, and at `ldap` in the configuration.',
+      ),
+    ];
+  }
+  const { unseen, mayWrite } = health;
+  const wrong = mayWrite.filter(({ allowed }) => allowed !== (account === 'directory'));
+  const lines = [
+    ...unseen.map((place) =>
+      fix(`${account} does not see ${place}: to it everything there is absent`, RULES),
+    ),
+    ...wrong.map(({ what, allowed }) =>
+      fix(`${account} may ${allowed ? 'write' : 'not write'} ${what}`, RULES),
+    ),
+  ];
+  if (lines.length > 0) return lines;
+  const right =
+    mayWrite.length === 0
+      ? 'there is nobody yet to try writing on'
+      : account === 'directory'
+        ? 'may write'
+        : 'may not write';
+  return [ok(`${account} logs in, sees each place, ${right}`)];
+}
+
+export async function lookAtAnonymous(config: Config): Promise<Line[]> {
+  const count = await countSeenByNobody(placeOf(config));
+  return [
+    expectThat(
+      count === 0,
+      'who does not log in sees nothing',
+      'who does not log in sees entries',
+      RULES,
+    ),
+  ];
+}
+
+/** The server's own rules: only root of its machine may read them. */
+export async function lookAtSlapd(config: Config): Promise<Line[]> {
+  const found = await readSlapdConfig(placeOf(config));
+  if (found === undefined) {
+    return [
+      elsewhere(
+        "the directory's own rules",
+        'Run this as root on its machine, with an ldapi:// URI.',
+      ),
+    ];
+  }
+  const missing = ['syncprov', 'ppolicy', 'unique', 'constraint'].filter(
+    (name) => !found.overlays.includes(name),
+  );
+  const patterns = [
+    ['people', idPattern(config.ids.people)],
+    ['tools', idPattern(config.ids.tools)],
+  ] as const;
+  const lines = [
+    ...missing.map((name) =>
+      fix(`the overlay ${name} is not there`, 'Add it as deploy/ldap/config.ldif has it.'),
+    ),
+    ...patterns
+      .filter(([, pattern]) => !found.constraints.some((text) => text.includes(pattern)))
+      .map(([kind]) =>
+        fix(
+          `the constraint overlay does not hold the range of ids of ${kind} of this configuration`,
+          'Render deploy/ldap again, and load its olcConstraintAttribute.',
+        ),
+      ),
+    ...patterns
+      .filter(([, pattern]) => !found.access.some((text) => text.includes(pattern)))
+      .map(([kind]) =>
+        fix(
+          `the access rules do not hold the range of ids of ${kind} of this configuration`,
+          RULES,
+        ),
+      ),
+    ...(found.judgesNewEntries
+      ? []
+      : [fix('the values of new entries are not judged', 'Set `olcAddContentAcl: TRUE`.')]),
+  ];
+  return lines.length > 0
+    ? lines
+    : [ok("the directory's overlays and rules are those of this configuration")];
+}
+
+function isRefusedBind(error: unknown): boolean {
+  for (
+    let at = error as { cause?: unknown; code?: unknown } | undefined;
+    at;
+    at = at.cause as typeof at
+  ) {
+    if (at.code === INVALID_CREDENTIALS) return true;
+  }
+  return false;
+}

@@ -1,0 +1,235 @@
+/** Looks at the configuration's own files: itself, the secrets, the keys. */
+import { createPublicKey } from 'node:crypto';
+import { type Stats, accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '../config.ts';
+import { findSigner, readSigningKey } from '../edges/token.ts';
+import { describeError } from '../errors.ts';
+import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
+
+const POSTGRES_ROLES = [
+  'owner',
+  'intake',
+  'relay',
+  'directory',
+  'directory_eyes',
+  'homes',
+  'homes_eyes',
+  'databases',
+  'databases_eyes',
+  'sweep',
+  'admin',
+];
+/** Every secret that there is in a deployment; each machine has those that it needs. */
+export const SECRETS = [
+  ...POSTGRES_ROLES.map((role) => `postgres-${role}`),
+  ...['admin', 'directory', 'directory-eyes', 'keys-agent', 'sssd'].map((name) => `ldap-${name}`),
+  ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
+];
+
+const GROUP_OR_OTHERS = 0o077;
+const OTHERS_WRITE = 0o022;
+
+export function lookAtConfig(file: string, config: Config): Line[] {
+  const stats = statSync(file);
+  const mode = octal(stats);
+  const hasSecret = new URL(config.redis.url).password !== '';
+  return [
+    (stats.mode & OTHERS_WRITE) !== 0
+      ? fix(`${file} has mode ${mode}: others may change it`, `Run \`chmod go-w ${file}\`.`)
+      : hasSecret && (stats.mode & 0o007) !== 0
+        ? fix(
+            `${file} has mode ${mode}, and the URL of Redis in it has a password`,
+            `Give the roles' users a group, and run \`chmod o-rwx ${file}\`.`,
+          )
+        : ok(`${file} can be used, mode ${mode}`),
+    ...lookAtOwner(file, stats),
+  ];
+}
+
+/** @param isPlausible whether that user may own a secret */
+export function lookAtSecrets(config: Config, isPlausible: (uid: number) => boolean): Line[] {
+  const folder = config.secrets;
+  const lines: Line[] = [];
+  const good: string[] = [];
+  const closed: string[] = [];
+  const absent: string[] = [];
+  const stats = statSync(folder, { throwIfNoEntry: false });
+  if (stats === undefined) {
+    return [fix(`${folder} is not there`, 'Name the folder of this machine as `secrets`.')];
+  }
+  if ((stats.mode & OTHERS_WRITE) !== 0) {
+    lines.push(
+      fix(
+        `${folder} has mode ${octal(stats)}: others may put secrets there`,
+        `Run \`chmod go-w ${folder}\`.`,
+      ),
+    );
+  }
+  for (const name of SECRETS) {
+    const path = join(folder, name);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found === undefined) {
+      absent.push(name);
+      continue;
+    }
+    const faults = secretFaults(path, found, isPlausible);
+    lines.push(...faults);
+    if (faults.length > 0) continue;
+    if (mayRead(path)) good.push(name);
+    else closed.push(name);
+  }
+  if (good.length > 0) lines.push(ok(`${good.length} secrets are there, and closed to others`));
+  if (closed.length > 0) {
+    lines.push(
+      elsewhere(
+        `secrets that are not for this user: ${closed.join(', ')}`,
+        'Run this as root too, or as the users of the roles.',
+      ),
+    );
+  }
+  if (absent.length > 0) {
+    lines.push(
+      elsewhere(
+        `secrets that are not on this machine: ${absent.join(', ')}`,
+        'Each machine has those that it needs: see README, "Passwords".',
+      ),
+    );
+  }
+  return lines;
+}
+
+function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => boolean): Line[] {
+  const faults: Line[] = [];
+  if (!stats.isFile())
+    return [fix(`${path} is no file`, 'Make it a file with one line, the password.')];
+  if (stats.size === 0)
+    faults.push(fix(`${path} is empty`, 'Put the password of its account into it.'));
+  if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
+    faults.push(
+      fix(
+        `${path} has mode ${octal(stats)}: others may read it`,
+        `Run \`chmod 600 ${path}\`, and change that password.`,
+      ),
+    );
+  }
+  if (!isPlausible(stats.uid)) {
+    faults.push(
+      fix(
+        `${path} belongs to uid ${stats.uid}`,
+        'Give it to root, or to the user of the role that needs it.',
+      ),
+    );
+  }
+  return faults;
+}
+
+export function lookAtKeys(config: Config): Line[] {
+  const lines: Line[] = [];
+  let count = 0;
+  for (const { name, keys } of config.portals) {
+    const kids = keys.map(({ kid }) => kid);
+    if (new Set(kids).size < kids.length) {
+      lines.push(
+        fix(`the portal ${name} has two keys with one kid`, 'Give each key a kid of its own.'),
+      );
+    }
+    for (const { kid, publicKey } of keys) {
+      const wrong = whatIsWrong(publicKey);
+      if (wrong === undefined) count += 1;
+      else {
+        lines.push(
+          fix(
+            `the key ${kid} of the portal ${name} ${wrong}`,
+            'Put there what `openssl pkey -in KEY.pem -pubout` prints for an Ed25519 key.',
+          ),
+        );
+      }
+    }
+  }
+  if (count > 0)
+    lines.push(ok(`${count} public keys of ${config.portals.length} portals are Ed25519`));
+  if (config.adminKey !== undefined)
+    lines.push(...lookAtAdminKey(config, config.adminKey, lines.length > 1));
+  return lines;
+}
+
+function whatIsWrong(publicKey: string): string | undefined {
+  try {
+    const type = createPublicKey(publicKey).asymmetricKeyType;
+    return type === 'ed25519' ? undefined : `is ${type ?? 'of no known kind'}, not Ed25519`;
+  } catch {
+    return 'is no public key';
+  }
+}
+
+function lookAtAdminKey(config: Config, path: string, hasBadKeys: boolean): Line[] {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) {
+    return [elsewhere(`adminKey ${path} is not on this machine`, 'Run this on the admin’s.')];
+  }
+  const lines: Line[] = [];
+  if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
+    lines.push(
+      fix(
+        `adminKey ${path} has mode ${octal(stats)}: others may sign with it`,
+        `Run \`chmod 600 ${path}\`, and make a new key.`,
+      ),
+    );
+  }
+  if (!mayRead(path)) {
+    return [
+      ...lines,
+      elsewhere(`adminKey ${path} is not for this user`, 'Run this as the one who signs.'),
+    ];
+  }
+  try {
+    const key = readSigningKey(path);
+    if (hasBadKeys) return lines;
+    const signer = findSigner(config.portals, key);
+    lines.push(
+      expectThat(
+        signer !== undefined,
+        `adminKey signs as ${signer?.portal.name}`,
+        `the public half of adminKey ${path} is that of no portal`,
+        'Add it to `portals`, or name another key.',
+      ),
+    );
+  } catch (error) {
+    lines.push(fix(describeError(error), 'Name an Ed25519 key (PKCS #8, PEM) as `adminKey`.'));
+  }
+  return lines;
+}
+
+function lookAtOwner(file: string, stats: Stats): Line[] {
+  if (stats.uid === 0 || stats.uid === process.getuid?.()) return [];
+  return [
+    fix(
+      `${file} belongs to uid ${stats.uid}`,
+      'Give it to root: whoever owns it says which keys may sign.',
+    ),
+  ];
+}
+
+function mayRead(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function octal(stats: Stats): string {
+  return (stats.mode & 0o7777).toString(8).padStart(4, '0');
+}
+
+/** Root, this user, and the users of the roles (`chamberlain-…`) in that passwd file. */
+export function plausibleOwners(passwd: string): (uid: number) => boolean {
+  const uids = new Set([0, process.getuid?.() ?? 0]);
+  for (const line of readFileSync(passwd, 'utf8').split('\n')) {
+    const [name = '', , uid] = line.split(':');
+    if (/^chamberlain(-|$)/u.test(name)) uids.add(Number(uid));
+  }
+  return (uid) => uids.has(uid);
+}

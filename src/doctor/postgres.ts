@@ -1,0 +1,223 @@
+/** Looks at our PostgreSQL: the server, the logins, the tables, the rights. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Config, readSecret } from '../config.ts';
+import { codeOf, describeError } from '../errors.ts';
+import {
+  APPEND_ONLY,
+  logsIn,
+  readAbsentRoles,
+  readExcessPowers,
+  readGrants,
+  readMigrations,
+  readServerHealth,
+  readUnguarded,
+  readUnsecured,
+  ROW_SECURED,
+  SAFE_SETTINGS,
+} from '../store/health.ts';
+import { look } from '../store/overview.ts';
+import { type Client, type Pool, type PostgresRole, sqlState } from '../store/postgres.ts';
+import { missingFrom, parseGrants } from './grants.ts';
+import { expectThat, fix, judgeClock, type Line, notHere, ok, unreadable } from './line.ts';
+
+const OLDEST = 16;
+const WORKERS = [
+  'intake',
+  'relay',
+  'directory',
+  'directory_eyes',
+  'homes',
+  'homes_eyes',
+  'databases',
+  'databases_eyes',
+  'sweep',
+  'admin',
+] as const satisfies PostgresRole[];
+const ROLES = WORKERS.map((role) => `chamberlain_${role}`);
+const MIGRATE = 'Run `chamberlain migrate`.';
+
+/** Which logins are good; `asAdmin` says whether one may go on as that role, or why not. */
+export interface Logins {
+  lines: Line[];
+  asAdmin: 'good' | 'not here' | 'no';
+}
+
+/** Logs in by every secret of PostgreSQL that is here, as the owner too. Never throws. */
+export async function lookAtLogins(config: Config): Promise<Logins> {
+  const good: string[] = [];
+  const refused: string[] = [];
+  const notHereToo: string[] = [];
+  const away: string[] = [];
+  const roles: PostgresRole[] = [...WORKERS, 'owner'];
+  const ends = await Promise.all(roles.map((role) => tryLogin(config, role)));
+  for (const [index, role] of roles.entries()) {
+    const end = ends[index];
+    if (end === 'good') good.push(role);
+    else if (end === 'refused') refused.push(role);
+    else if (end === 'not here') notHereToo.push(role);
+    else if (end !== undefined) away.push(end.error);
+  }
+  const lines: Line[] = [];
+  if (away[0] !== undefined) {
+    lines.push(
+      unreadable(
+        `PostgreSQL: ${away[0]}`,
+        'Look at the server, and at `postgres` in the configuration.',
+      ),
+    );
+  }
+  if (refused.length > 0) {
+    lines.push(
+      fix(
+        `cannot log in by the secret that is here: ${refused.join(', ')}`,
+        'Run `chamberlain migrate`, which makes the roles, and give each the password of its secret: see README, "Passwords".',
+      ),
+    );
+  }
+  if (good.length > 0) lines.push(ok(`roles that log in: ${good.join(', ')}`));
+  const asAdmin = good.includes('admin')
+    ? 'good'
+    : notHereToo.includes('admin')
+      ? 'not here'
+      : 'no';
+  return { lines, asAdmin };
+}
+
+async function tryLogin(
+  config: Config,
+  role: PostgresRole,
+): Promise<'good' | 'refused' | 'not here' | { error: string }> {
+  try {
+    readSecret(config, 'postgres', role);
+  } catch {
+    return 'not here';
+  }
+  try {
+    return (await logsIn(config, role)) ? 'good' : 'refused';
+  } catch (error) {
+    return { error: describeError(error) };
+  }
+}
+
+/**
+ * What is looked at as the role `admin`, if that logs in.
+ *
+ * @param what for where it does not, such as `the work`
+ */
+export async function lookAsAdmin(
+  { logins, pool }: { logins: Promise<Logins>; pool: () => Pool },
+  what: string,
+  act: (client: Client) => Promise<Line[]>,
+): Promise<Line[]> {
+  const { asAdmin } = await logins;
+  if (asAdmin === 'not here') return [notHere(what, 'postgres-admin')];
+  if (asAdmin === 'no') {
+    return [unreadable(`${what}: nobody logs in as chamberlain_admin`, 'See PostgreSQL.')];
+  }
+  try {
+    return await look(pool(), act);
+  } catch (error) {
+    // tables, or rights, that are not there
+    const isUnfinished =
+      codeOf(error) === 'CONFIG_INVALID' || sqlState((error as Error).cause) === '42501';
+    if (isUnfinished) return [fix(`${what}: ${describeError(error)}`, MIGRATE)];
+    throw error;
+  }
+}
+
+/** @param root the program's own folder */
+export async function lookAtPostgres(client: Client, root: string): Promise<Line[]> {
+  const askedAt = Date.now();
+  const { version, settings, clock } = await readServerHealth(client);
+  const moments = { askedAt, answeredAt: Date.now() };
+  const major = Math.floor(version / 10_000);
+  const unsafe = SAFE_SETTINGS.filter((name) => settings[name] === 'off');
+  const lines: Line[] = [
+    expectThat(
+      major >= OLDEST,
+      `version ${major} answers as chamberlain_admin`,
+      `the server is version ${major}`,
+      `Bring it to ${OLDEST} or newer.`,
+    ),
+    judgeClock('PostgreSQL', clock, moments),
+    expectThat(
+      unsafe.length === 0,
+      'what is committed is on the disk',
+      `${unsafe.join(', ')} ${unsafe.length === 1 ? 'is' : 'are'} off: what was promised may be lost`,
+      'Set it to `on`, for the server and for these roles.',
+    ),
+  ];
+  const schema = await lookAtSchema(client, root);
+  lines.push(schema);
+  // tables that are not there yet have no rights either
+  if (schema.state === 'ok') lines.push(...(await lookAtRights(client, root)));
+  return lines;
+}
+
+async function lookAtSchema(client: Client, root: string): Promise<Line> {
+  const wanted = readdirSync(join(root, 'migrations'))
+    .filter((name) => /^\d{4}_.*\.sql$/u.test(name))
+    .map((name) => name.replace(/\.sql$/u, ''))
+    .toSorted();
+  const had = await readMigrations(client);
+  const missing = wanted.filter((name) => !had.includes(name));
+  const newer = had.filter((name) => !wanted.includes(name));
+  if (newer.length > 0) {
+    return fix(
+      `the database has had ${newer.join(', ')}, which this program does not know`,
+      'Run the newer version of the program here too.',
+    );
+  }
+  return expectThat(
+    missing.length === 0,
+    `the tables are those of this program (${wanted.at(-1)})`,
+    `the database has not had ${missing.join(', ')}`,
+    MIGRATE,
+  );
+}
+
+async function lookAtRights(client: Client, root: string): Promise<Line[]> {
+  const unguarded = await readUnguarded(client);
+  const unsecured = await readUnsecured(client);
+  const powers = await readExcessPowers(client, ROLES);
+  const wanted = parseGrants(readFileSync(join(root, 'migrations/roles.sql'), 'utf8'));
+  const had = await readGrants(client, ROLES);
+  const absent = await readAbsentRoles(client, ROLES);
+  return [
+    ...unguarded.map((table) =>
+      fix(
+        `the trigger that keeps ${table} append-only is gone, switched off or another`,
+        'Run `chamberlain audit verify`, find out who did it, and enable it again (migrations/).',
+      ),
+    ),
+    ...(unguarded.length === 0 ? [ok(`${APPEND_ONLY.join(', ')} are append-only`)] : []),
+    ...unsecured.map((table) => fix(`row-level security of ${table} is off`, MIGRATE)),
+    ...(unsecured.length === 0
+      ? [ok(`${ROW_SECURED.join(', ')} show each role its own rows`)]
+      : []),
+    ...absent.map((role) => fix(`the role ${role} is not there, or may not log in`, MIGRATE)),
+    ...judgeRights(
+      powers,
+      had,
+      wanted.filter(({ to }) => !absent.includes(to)),
+    ),
+  ];
+}
+
+function judgeRights(
+  powers: readonly string[],
+  had: Parameters<typeof missingFrom>[0],
+  wanted: Parameters<typeof missingFrom>[1],
+): Line[] {
+  const lines = [
+    ...powers.map((power) => fix(power, 'Take that away: none of our roles needs it.')),
+    ...missingFrom(had, wanted).map(([to, rights]) => fix(`${to} lacks ${rights}`, MIGRATE)),
+    ...missingFrom(wanted, had).map(([to, rights]) =>
+      fix(`${to} has ${rights}, too`, 'REVOKE it: migrations/roles.sql does not grant it.'),
+    ),
+  ];
+  return lines.length > 0
+    ? lines
+    : [ok('each role has the rights of migrations/roles.sql, and no others')];
+}

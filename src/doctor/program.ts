@@ -1,0 +1,64 @@
+/** Looks at the program itself: the Node that runs it, the packages that it runs with. */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expectThat, fix, type Line, ok } from './line.ts';
+
+/** The program's own folder, wherever the sources were compiled to. */
+export function findRoot(): string {
+  for (let at = import.meta.dirname; at !== dirname(at); at = dirname(at)) {
+    if (existsSync(join(at, 'migrations/roles.sql'))) return at;
+  }
+  throw new Error('looking for the folder of the program');
+}
+
+interface Locked {
+  version?: string;
+  dev?: boolean;
+  optional?: boolean;
+  devOptional?: boolean;
+  peer?: boolean;
+  link?: boolean;
+}
+
+/** @param nodeVersion such as `24.21.0` */
+export function lookAtProgram(root: string, nodeVersion: string): Line[] {
+  const { engines } = readJson(join(root, 'package.json')) as { engines: { node: string } };
+  const oldest = Number(/\d+/u.exec(engines.node)?.[0]);
+  return [
+    expectThat(
+      Number(nodeVersion.split('.')[0]) >= oldest,
+      `Node ${nodeVersion}`,
+      `Node ${nodeVersion} is too old`,
+      `Run it by node_modules/.bin/node, or by Node ${oldest} or newer.`,
+    ),
+    ...lookAtPackages(root),
+  ];
+}
+
+/** Packages that only development wants, or another machine, may be absent; what is there must be the locked one. */
+function lookAtPackages(root: string): Line[] {
+  const lock = readJson(join(root, 'package-lock.json')) as { packages: Record<string, Locked> };
+  const wrong: string[] = [];
+  let count = 0;
+  for (const [path, locked] of Object.entries(lock.packages)) {
+    if (path === '' || locked.link === true) continue;
+    const name = path.replace(/^.*node_modules\//u, '');
+    const file = join(root, path, 'package.json');
+    if (existsSync(file)) {
+      count += 1;
+      const { version } = readJson(file) as { version?: string };
+      if (version !== locked.version) wrong.push(`${name} is ${version}, not ${locked.version}`);
+    } else if (!locked.dev && !locked.optional && !locked.devOptional) {
+      wrong.push(`${name} is not there`);
+    }
+  }
+  const shown = wrong.slice(0, 5).join('; ');
+  const more = wrong.length > 5 ? `; and ${wrong.length - 5} more` : '';
+  return wrong.length === 0
+    ? [ok(`${count} npm packages are those of package-lock.json`)]
+    : [fix(`npm packages: ${shown}${more}`, `Run \`npm ci --ignore-scripts\` in ${root}.`)];
+}
+
+function readJson(file: string): unknown {
+  return JSON.parse(readFileSync(file, 'utf8'));
+}

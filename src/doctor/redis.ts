@@ -1,0 +1,61 @@
+/** Looks at Redis: whether it keeps what it is given, and what waits in it. */
+import type { Config } from '../config.ts';
+import { readRedisHealth, REQUESTS, REQUESTS_URGENT } from '../edges/queue.ts';
+import { describeError } from '../errors.ts';
+import { ROLES } from '../model/wanted.ts';
+import { elsewhere, expectThat, fix, judgeClock, type Line, ok } from './line.ts';
+
+/** More requests without a verdict than this are a heap that does not melt by itself. */
+const MOST_REQUESTS = 1000;
+/** Its answers to who did not log in, by a wrong password, or without the right (ACL). */
+const REFUSED = /\b(NOAUTH|WRONGPASS|NOPERM)\b/u;
+/** Of what Redis may use: then it refuses what is put into it. */
+const MOST_SHARE = 0.8;
+
+export async function lookAtRedis(config: Config): Promise<Line[]> {
+  const askedAt = Date.now();
+  const queues = [REQUESTS_URGENT, REQUESTS, ...ROLES];
+  let health;
+  try {
+    health = await readRedisHealth(config.redis.url, queues);
+  } catch (error) {
+    const what = `Redis: ${describeError(error)}`;
+    if (!REFUSED.test(what)) throw error;
+    return [fix(what, 'Set the user and the password of Redis in `redis.url`.')];
+  }
+  const { version, clock, toMend, usedBytes, mostBytes, waiting } = health;
+  const requests = (waiting.get(REQUESTS) ?? 0) + (waiting.get(REQUESTS_URGENT) ?? 0);
+  const depths = queues.map((queue) => `${queue} ${waiting.get(queue) ?? 0}`).join(', ');
+  return [
+    ok(`version ${version} answers`),
+    judgeClock('Redis', clock, { askedAt, answeredAt: Date.now() }),
+    ...(toMend === undefined
+      ? [
+          elsewhere(
+            'its settings may not be read',
+            'Look there: `appendonly yes`, `maxmemory-policy noeviction`.',
+          ),
+        ]
+      : toMend.map((sentence) => {
+          const [what = '', todo = ''] = sentence.split(': ');
+          return fix(what, `${todo.replace(/^s/u, 'S')}, in its configuration file too.`);
+        })),
+    ...(toMend?.length === 0 ? [ok('it keeps what it is given')] : []),
+    expectThat(
+      mostBytes === 0 || usedBytes < mostBytes * MOST_SHARE,
+      'it has room',
+      `${mib(usedBytes)} of ${mib(mostBytes)} MiB are used: when it is full it takes no request`,
+      'Raise `maxmemory`; events that a portal does not take lie there too.',
+    ),
+    expectThat(
+      requests < MOST_REQUESTS,
+      `what waits: ${depths}`,
+      `${requests} requests wait for a verdict (${depths})`,
+      'Look whether `chamberlain work intake` is at work, and whether a portal sends the same again and again.',
+    ),
+  ];
+}
+
+function mib(bytes: number): number {
+  return Math.round(bytes / 2 ** 20);
+}

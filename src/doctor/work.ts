@@ -1,0 +1,132 @@
+/** Looks at the work itself: who is at it, what waits, what is held. */
+import type { Config } from '../config.ts';
+import { readFreeze } from '../store/freeze.ts';
+import { readWorkHealth, type WorkHealth } from '../store/health.ts';
+import { readDoubt } from '../store/marker.ts';
+import type { Client } from '../store/postgres.ts';
+import { readHeld, readSweeps, type Sweep } from '../store/sweeps.ts';
+import { expectThat, fix, type Line, ok } from './line.ts';
+
+/** The sealer comes every second. */
+const LATEST_SEAL_SECONDS = 60;
+/** Login hosts take the directory for stale when the marker is a minute old. */
+const OLDEST_MARKER_SECONDS = 60;
+const OLDEST_REQUEST_SECONDS = 600;
+/** Of what is parked or failing. */
+const MOST_NAMED = 3;
+
+export async function lookAtWork(client: Client, config: Config, now: Date): Promise<Line[]> {
+  const health = await readWorkHealth(client);
+  const freeze = await readFreeze(client);
+  const held = await readHeld(client);
+  const [last] = await readSweeps(client, 1);
+  return [
+    ...(['intake', 'relay', 'sweep'] as const).map((work) =>
+      expectThat(
+        health[work],
+        `${work} is at work`,
+        `nobody works as ${work}`,
+        `Start \`chamberlain work ${work}\`.`,
+      ),
+    ),
+    freeze === undefined
+      ? ok('it is not frozen')
+      : fix(
+          `frozen since ${freeze.frozenAt.toISOString()} by ${freeze.frozenBy}${freeze.reason === null ? '' : `: ${freeze.reason}`}`,
+          'No request gets a verdict: `chamberlain thaw` when it may go on.',
+        ),
+    ...lookAtSweep(held, last, config, now),
+    await lookAtMarker(client, now),
+    ...lookAtBacklog(health),
+  ];
+}
+
+function lookAtSweep(
+  held: Sweep | undefined,
+  last: Sweep | undefined,
+  { sweep }: Config,
+  now: Date,
+): Line[] {
+  if (held !== undefined) {
+    return [
+      fix(
+        `the sweep is held: ${held.drifted} of ${held.subjects} subjects have drifted`,
+        held.digest === null
+          ? '`chamberlain sweep now` tells what it would do.'
+          : `Read \`chamberlain plan --all\`, then \`chamberlain sweep release --expect ${held.digest}\`.`,
+      ),
+    ];
+  }
+  if (last === undefined) return [ok('no sweep yet')];
+  const seconds = (now.getTime() - last.beganAt.getTime()) / 1000;
+  if (last.state === 'unreadable' || last.state === 'cut') {
+    return [
+      fix(
+        `the last sweep ended ${last.state}${last.sentence === null ? '' : `: ${last.sentence}`}`,
+        'See `chamberlain sweep`, and what is unreadable here.',
+      ),
+    ];
+  }
+  return [
+    expectThat(
+      seconds < sweep.everyMinutes * 60 * 2 + 600,
+      `the last sweep was ${last.state}`,
+      `the last sweep began at ${last.beganAt.toISOString()}, and should come every ${sweep.everyMinutes} min`,
+      'Look at the log of `chamberlain work sweep`.',
+    ),
+  ];
+}
+
+async function lookAtMarker(client: Client, now: Date): Promise<Line> {
+  const { doubt, toldAt } = await readDoubt(client);
+  if (doubt !== null) {
+    return fix(
+      `login hosts are told nothing: ${doubt}`,
+      'Do what that says; until then no key is renewed.',
+    );
+  }
+  const seconds = toldAt === null ? Infinity : (now.getTime() - toldAt.getTime()) / 1000;
+  return expectThat(
+    seconds < OLDEST_MARKER_SECONDS,
+    'the marker for login hosts is fresh',
+    toldAt === null
+      ? 'the marker for login hosts was never written'
+      : `the marker for login hosts is of ${toldAt.toISOString()}`,
+    'Start `chamberlain work directory`: without it login hosts renew no key.',
+  );
+}
+
+function lookAtBacklog(health: WorkHealth): Line[] {
+  const { unsealed, unsealedSeconds, parked, failing, oldestUndone: oldest } = health;
+  return [
+    expectThat(
+      unsealedSeconds < LATEST_SEAL_SECONDS,
+      'the audit is sealed',
+      `rows of the audit that wait for their seal: ${unsealed}, the oldest for ${Math.round(unsealedSeconds)} s`,
+      'Look at the log of `chamberlain work relay`.',
+    ),
+    expectThat(
+      parked.length === 0,
+      'nothing is parked',
+      `parked: ${listSome(parked)}`,
+      '`chamberlain status` says why; `chamberlain repair SUBJECT` when that is mended.',
+    ),
+    expectThat(
+      failing.length === 0,
+      'nothing is failing',
+      `failing: ${listSome(failing)}`,
+      'They are tried again; `chamberlain status` says why.',
+    ),
+    oldest === null || oldest.seconds < OLDEST_REQUEST_SECONDS
+      ? ok('no request waits long for being done')
+      : fix(
+          `the request ${oldest.id} (${oldest.kind}) is not done after ${Math.round(oldest.seconds / 60)} min`,
+          `See \`chamberlain requests ${oldest.id}\`.`,
+        ),
+  ];
+}
+
+function listSome(names: readonly string[]): string {
+  const more = names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : '';
+  return `${names.slice(0, MOST_NAMED).join(', ')}${more}`;
+}

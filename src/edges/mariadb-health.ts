@@ -1,0 +1,68 @@
+/** What `chamberlain doctor` asks of a MariaDB server. */
+import {
+  type Connection,
+  type DatabaseLogin,
+  type DatabaseServerPlace,
+  openServers,
+} from './mariadb-connections.ts';
+
+export interface EyesHealth {
+  version: string;
+  /** by the server's clock, milliseconds since the epoch */
+  clock: number;
+  connections: number;
+  mostConnections: number;
+  /** hosts of accounts without a name, which stand before `'s50001'@'%'` */
+  anonymousHosts: string[];
+  hasReplicaRole: boolean;
+}
+
+/** Looks as `chamberlain_databases_eyes`. */
+export async function readEyesHealth(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+): Promise<EyesHealth> {
+  const servers = openServers([place], login, 1);
+  try {
+    return await servers.use(place.name, async (connection) => {
+      const [row] = await connection.query<Record<string, string | number>[]>(
+        `SELECT VERSION() AS version, CAST(UNIX_TIMESTAMP(SYSDATE(6)) AS CHAR) AS clock,
+                @@max_connections AS most`,
+      );
+      const [threads] = await connection.query<Record<string, string | number>[]>(
+        `SHOW GLOBAL STATUS LIKE 'Threads_connected'`,
+      );
+      const special = await connection.query<{ Host: string; User: string }[]>(
+        `SELECT Host, User FROM mysql.global_priv
+         WHERE (User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL)
+            OR (User = 'labsdbuser' AND JSON_VALUE(Priv, '$.is_role') IS NOT NULL)`,
+      );
+      return {
+        version: String(row?.['version']),
+        clock: Number(row?.['clock']) * 1000,
+        connections: Number(threads?.['Value']),
+        mostConnections: Number(row?.['most']),
+        anonymousHosts: special.filter(({ User }) => User === '').map(({ Host }) => Host),
+        hasReplicaRole: special.some(({ User }) => User !== ''),
+      };
+    });
+  } finally {
+    await servers.close();
+  }
+}
+
+/** What an account was granted, as `SHOW GRANTS` writes it: its password's verifier may be in it. */
+export async function readGrants(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+): Promise<string> {
+  const servers = openServers([place], login, 1);
+  try {
+    return await servers.use(place.name, async (connection: Connection) => {
+      const rows = await connection.query<Record<string, string>[]>('SHOW GRANTS');
+      return rows.map((row) => Object.values(row)[0]).join(';\n');
+    });
+  } finally {
+    await servers.close();
+  }
+}

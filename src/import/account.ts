@@ -1,0 +1,52 @@
+/** What people's accounts and tools' have in common when they are taken over. */
+import type { IdRange } from '../config-values.ts';
+import { parsePosixId, type PosixId } from '../model/ids.ts';
+import { entryRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
+import { type Fault, quote } from './refusal.ts';
+
+/** Shells that let nobody in: an account that has one by hand must not get in by being taken over. */
+const CLOSED_SHELL = /(?:^|\/)(?:disabledtoolshell|nologin|false)$/;
+
+/**
+ * Whether an account is locked in any way: by the disabled policy, by a time of locking (slapo-ppolicy(5)),
+ * or by a shell that lets nobody in. What was locked stays locked.
+ */
+export function isLocked({ attributes }: DirectoryEntry): boolean {
+  return (
+    (attributes['pwdAccountLockedTime'] ?? []).length > 0 ||
+    (attributes['pwdPolicySubentry'] ?? []).includes(entryRef('policies', 'cn', 'disabled')) ||
+    (attributes['loginShell'] ?? []).some((shell) => CLOSED_SHELL.test(shell))
+  );
+}
+
+export function hasClass({ attributes }: DirectoryEntry, name: string): boolean {
+  return (attributes['objectClass'] ?? []).some(
+    (each) => each.toLowerCase() === name.toLowerCase(),
+  );
+}
+
+/** The one number of an entry as written: whole, decimal, in a range. */
+export function readNumber(
+  entry: DirectoryEntry,
+  attribute: 'uidNumber' | 'gidNumber',
+  ranges: readonly IdRange[],
+): PosixId | Fault {
+  const values = entry.attributes[attribute] ?? [];
+  const [value] = values;
+  if (value === undefined || values.length > 1) {
+    const has = value === undefined ? 'no' : 'more than one';
+    return { code: 'ENTRY_INCOMPLETE', sentence: `it has ${has} ${attribute}` };
+  }
+  const number = /^[1-9][0-9]{0,9}$/.test(value) ? Number(value) : 0;
+  if (!ranges.some(({ first, last }) => first <= number && number <= last)) {
+    return {
+      code: 'ID_OUT_OF_RANGE',
+      sentence: `${attribute} ${quote(value).slice(1, -1)} is in no range of the configuration`,
+    };
+  }
+  try {
+    return parsePosixId(number);
+  } catch {
+    return { code: 'ID_OUT_OF_RANGE', sentence: `no account may have ${attribute} ${number}` };
+  }
+}

@@ -1,0 +1,99 @@
+/** All that an import looks at in the directory. Each answer is whole, or it throws BACKEND_UNREADABLE. */
+import { ChamberlainError } from '../errors.ts';
+import type { Realm } from '../model/wanted.ts';
+import type { EntryRef, Place } from '../plan/action.ts';
+import { entryRef, type DirectoryEntry, type DirectoryEyes } from '../targets/directory-eyes.ts';
+import type { Everything } from '../targets/everything.ts';
+
+export interface SeenDirectory {
+  people: DirectoryEntry[];
+  toolAccounts: DirectoryEntry[];
+  toolGroups: DirectoryEntry[];
+  /** accounts and groups that lie elsewhere below the base: never taken over, and in the way */
+  strays: DirectoryEntry[];
+  /** other projects' groups, and the realm's own without its members */
+  groups: DirectoryEntry[];
+  realmGroup: DirectoryEntry;
+  realmMembers: ReadonlySet<string>;
+}
+
+const ACCOUNT =
+  'objectClass uid cn sn uidNumber gidNumber loginShell pwdAccountLockedTime pwdPolicySubentry';
+
+/** What is judged of each place. */
+const READ = {
+  people: `${ACCOUNT} mail sshPublicKey description`.split(' '),
+  toolAccounts: ACCOUNT.split(' '),
+  toolGroups: 'objectClass cn gidNumber member'.split(' '),
+  groups: 'objectClass cn gidNumber'.split(' '),
+} as const satisfies Partial<Record<Place, readonly string[]>>;
+
+/**
+ * @param eyes that have read everything beforehand
+ * @param numbers each that stands anywhere there
+ */
+export async function readDirectory(
+  { eyes, numbers }: Pick<Everything<DirectoryEyes>, 'eyes' | 'numbers'>,
+  realm: Realm,
+): Promise<SeenDirectory> {
+  const all = async (place: keyof typeof READ): Promise<DirectoryEntry[]> => {
+    const entries: DirectoryEntry[] = [];
+    for await (const page of eyes.list(place, READ[place])) entries.push(...page);
+    return entries;
+  };
+  const people = await all('people');
+  const toolAccounts = await all('toolAccounts');
+  const toolGroups = await all('toolGroups');
+  const groups = await all('groups');
+  const known = new Set([...people, ...toolAccounts, ...toolGroups, ...groups].map((e) => e.ref));
+  const values = [...numbers].map(String);
+  const numbered = await eyes.find({
+    any: [
+      { attribute: 'uidNumber', values },
+      { attribute: 'gidNumber', values },
+    ],
+    attributes: ['objectClass', 'uid', 'cn', 'uidNumber', 'gidNumber'],
+  });
+  const ref = realmGroupRef(realm.realm);
+  const realmGroup = await readRealmGroup(eyes, realm);
+  const members = realmGroup.attributes['member'] ?? [];
+  requireMembers([...toolGroups, realmGroup]);
+  return {
+    people,
+    toolAccounts,
+    toolGroups,
+    strays: numbered.filter((entry) => !known.has(entry.ref)),
+    groups,
+    realmGroup: { ref, attributes: { ...realmGroup.attributes, member: [] } },
+    realmMembers: new Set(members),
+  };
+}
+
+function realmGroupRef(realm: string): EntryRef {
+  return entryRef('groups', 'cn', `project-${realm}`);
+}
+
+async function readRealmGroup(eyes: DirectoryEyes, { realm }: Realm): Promise<DirectoryEntry> {
+  const ref = realmGroupRef(realm);
+  const found = await eyes.find({
+    place: 'groups',
+    any: [{ attribute: 'cn', values: [`project-${realm}`] }],
+    attributes: ['objectClass', 'cn', 'gidNumber', 'member'],
+  });
+  const group = found.find((entry) => entry.ref === ref);
+  if (group !== undefined) return group;
+  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
+    cause: new Error('there is none: the tree must be seeded, see deploy/ldap/tree.ldif'),
+  });
+}
+
+/** RFC 4519, section 3.5: a groupOfNames always has one; what access rules hide is not absent. */
+function requireMembers(groups: readonly DirectoryEntry[]): void {
+  const blind = groups.find(
+    ({ attributes }) =>
+      attributes['objectClass']?.some((name) => /^groupOfNames$/i.test(name)) === true &&
+      (attributes['member'] ?? []).length === 0,
+  );
+  if (blind === undefined) return;
+  throw new ChamberlainError('BACKEND_UNREADABLE', `reading the members of ${blind.ref}`);
+}

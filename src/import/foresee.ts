@@ -1,0 +1,37 @@
+/**
+ * What `plan --all` will show of those who are taken over: the roles' own survey, of what they will
+ * want. So an import says beforehand where the running platform is not as wanted.
+ */
+import type { Realm, Wanted } from '../model/wanted.ts';
+import type { Report } from '../plan/report.ts';
+import { type AnyTarget, survey } from '../reconcile.ts';
+
+/** Of a survey by one role, so many subjects at a time. */
+const SLICE = 500;
+
+/** What a role will plan: by eyes that read as it would, or that have read all beforehand. */
+export async function foresee<Eyes>(
+  targets: readonly AnyTarget<Eyes>[],
+  eyes: Eyes,
+  wanted: readonly Wanted[],
+  realm: Realm,
+  say: (text: string) => void,
+): Promise<Report> {
+  const report: Report = {
+    ...{ steps: [], findings: [], waiting: [], unreadable: [] },
+    subjects: wanted.length,
+  };
+  for (let at = 0; at < wanted.length; at += SLICE) {
+    say(`comparing ${targets.map(({ name }) => name).join(', ')}: ${at} of ${wanted.length}`);
+    for (const found of await survey(targets, wanted.slice(at, at + SLICE), realm, eyes)) {
+      const { subject, account } = found;
+      report.steps.push(...found.steps);
+      report.findings.push(...found.findings);
+      report.waiting.push(...found.waiting.map((each) => ({ subject, account, ...each })));
+      report.unreadable.push(
+        ...found.unreadable.map(({ target, sentence }) => ({ subject, account, target, sentence })),
+      );
+    }
+  }
+  return report;
+}

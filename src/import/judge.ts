@@ -1,0 +1,331 @@
+/**
+ * Judges what a directory shows: what is taken over, what is known already, and what stays another's and
+ * why. Pure.
+ *
+ * | a name, number or display name that fits by itself | then                                      |
+ * | -------------------------------------------------- | ----------------------------------------- |
+ * | ours, name and number                              | known: left as it is                      |
+ * | our name with another number, or the other way     | NAME_TAKEN, ID_TAKEN                      |
+ * | another entry has the same, whatever else it is    | NAME_TAKEN, ID_TAKEN: neither is taken    |
+ * | a key that another entry or a row of ours has      | KEY_TAKEN: taken without it, both of them |
+ * | a member that is neither taken nor known           | MEMBER_UNKNOWN: taken without it          |
+ * | an account elsewhere, with a number of our ranges  | NAME_INVALID                              |
+ *
+ * A person's number is compared with those of accounts, a tool's also with those of groups: a person has
+ * no group of that number.
+ */
+import type { Realm } from '../model/wanted.ts';
+import { type AccountName, normalName } from '../model/names.ts';
+import type { KnownRealm, Takeover } from '../model/takeover.ts';
+import { type AnyRef, readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
+import { accountRef } from '../targets/unix-account.ts';
+import type { SeenDirectory } from './directory.ts';
+import { hasClass, readNumber } from './account.ts';
+import { isAccountLike, readPerson, type PeopleGround, type SeenPerson } from './person.ts';
+import { type Fault, listSome, type Refusal } from './refusal.ts';
+import { pairTools, readTool, type SeenTool, type ToolsGround } from './tool.ts';
+
+export interface ImportGround extends PeopleGround, ToolsGround {
+  /** the name of the admin tool, which people alone maintain */
+  admin: string;
+}
+
+/** What each entry is by itself: read once, judged against our database as often as needed. */
+export interface ReadEntries {
+  people: SeenPerson[];
+  tools: SeenTool[];
+  refusals: Refusal[];
+}
+
+export interface Judgement {
+  people: SeenPerson[];
+  tools: SeenTool[];
+  maintainers: Takeover['maintainers'];
+  realmMembers: number[];
+  /** how many subjects of ours the directory shows as they are known */
+  known: { people: number; tools: number };
+  refusals: Refusal[];
+}
+
+export function readEntries(seen: SeenDirectory, ground: ImportGround): ReadEntries {
+  const read: ReadEntries = { people: [], tools: [], refusals: [] };
+  for (const entry of seen.people.filter(isAccountLike)) {
+    const result = readPerson(entry, ground);
+    if ('person' in result) read.people.push(result.person);
+    else read.refusals.push(result.refusal);
+  }
+  for (const pair of pairTools(seen.toolGroups, seen.toolAccounts, ground.realm)) {
+    const result = readTool(pair, ground);
+    if ('tool' in result) read.tools.push(result.tool);
+    else read.refusals.push(result.refusal);
+  }
+  read.refusals.push(...seen.strays.flatMap((entry) => refuseStray(entry, ground)));
+  return read;
+}
+
+/** An account with a number that could be a person's or a tool's, where none may be. */
+function refuseStray(entry: DirectoryEntry, ground: ImportGround): Refusal[] {
+  if (!hasClass(entry, 'posixAccount')) return [];
+  const part = (['person', 'tool'] as const).find(
+    (kind) =>
+      typeof readNumber(entry, 'uidNumber', kind === 'person' ? ground.people : ground.tools) ===
+      'number',
+  );
+  if (part === undefined) return [];
+  const object = readableRef(entry.ref, ground.realm);
+  const sentence = `accounts are right below ${part === 'person' ? 'ou=people' : 'ou=people,ou=servicegroups'} alone`;
+  return [{ part, code: 'NAME_INVALID', object, sentence }];
+}
+
+export function judge(
+  read: ReadEntries,
+  seen: SeenDirectory,
+  ours: KnownRealm,
+  realm: Realm,
+  { admin }: Pick<ImportGround, 'admin'>,
+): Judgement {
+  const refusals = [...read.refusals];
+  const readable = (entry: DirectoryEntry) => readableRef(entry.ref, realm.realm);
+  const strayAccounts = seen.strays.filter((entry) => hasClass(entry, 'posixAccount'));
+  const strayGroups = seen.strays.filter((entry) => hasClass(entry, 'posixGroup'));
+  const numbered = [...seen.people, ...seen.toolAccounts, ...strayAccounts];
+  const grouped = [...seen.toolGroups, ...seen.groups, ...strayGroups];
+  const uids = holdersOf(numbered, 'uidNumber');
+  const gids = holdersOf(grouped, 'gidNumber');
+  const names = holdersOf(numbered, 'uid');
+  const groupNames = holdersOf(grouped, 'cn');
+  const displayNames = holdersOf(
+    seen.people.filter((entry) => isAccountLike(entry)),
+    'cn',
+  );
+  const displayNamesOfOurs = new Set(ours.people.map(({ displayNameKey }) => displayNameKey));
+
+  /** Refuses a subject that is not the only one with its name and number. */
+  const isFree = (
+    part: Refusal['part'],
+    entry: DirectoryEntry,
+    { name, uid }: { name: string; uid: number },
+    others: { code: Refusal['code']; what: string; entries: DirectoryEntry[] }[],
+  ): boolean => {
+    const refuse = (code: Refusal['code'], sentence: string) => {
+      refusals.push({ part, code, object: readable(entry), sentence });
+      return false;
+    };
+    const number = ours.names.get(name);
+    if (number !== undefined) {
+      return refuse('NAME_TAKEN', `${name} is ours with the number ${number}, not ${uid}`);
+    }
+    if (ours.ids.has(uid)) return refuse('ID_TAKEN', `the number ${uid} was given to another`);
+    for (const { code, what, entries } of others) {
+      const rest = entries.filter((each) => each !== entry);
+      if (rest.length === 0) continue;
+      return refuse(code, `${what} is also that of ${listSome(rest.map(readable))}`);
+    }
+    return true;
+  };
+
+  const knownPeople = new Map(ours.people.map((person) => [person.shellName as string, person]));
+  const knownTools = new Map(ours.tools.map((tool) => [tool.account as string, tool]));
+  const isKnown = (known: ReadonlyMap<string, { uid: number }>, name: string, uid: number) =>
+    known.get(name)?.uid === uid;
+
+  const newPeople = read.people.filter((p) => !isKnown(knownPeople, p.shellName, p.uid));
+  const newTools = read.tools.filter((t) => !isKnown(knownTools, t.account, t.uid));
+  const free = newPeople.filter((person) => {
+    const key = normalName(person.displayName);
+    const isOurs = displayNamesOfOurs.has(key);
+    if (isOurs) {
+      const sentence = `another person of ours has the display name ${JSON.stringify(person.displayName)}`;
+      refusals.push({
+        ...{ part: 'person', code: 'NAME_TAKEN', object: readable(person.entry), sentence },
+      });
+      return false;
+    }
+    return isFree('person', person.entry, { name: person.shellName, uid: person.uid }, [
+      {
+        code: 'ID_TAKEN',
+        what: `the number ${person.uid}`,
+        entries: uids.get(String(person.uid)) ?? [],
+      },
+      {
+        code: 'NAME_TAKEN',
+        what: `the name ${person.shellName}`,
+        entries: names.get(person.shellName) ?? [],
+      },
+      {
+        code: 'NAME_TAKEN',
+        what: `the display name ${JSON.stringify(person.displayName)}`,
+        entries: displayNames.get(key) ?? [],
+      },
+    ]);
+  });
+  const people = withoutSharedKeys(free, read.people, ours, realm, refusals);
+  // of who was known before too: it still stands there, and a plan takes it out
+  const isNew = new Set(newPeople);
+  for (const person of [...read.people.filter((each) => !isNew.has(each)), ...free]) {
+    refusals.push(...person.leftOut);
+  }
+  const tools = newTools.filter((tool) => {
+    const number = String(tool.uid);
+    const holders = [...(uids.get(number) ?? []), ...(gids.get(number) ?? [])];
+    const others = holders.filter((each) => each !== tool.group);
+    return isFree('tool', tool.entry, { name: tool.account, uid: tool.uid }, [
+      { code: 'ID_TAKEN', what: `the number ${number}`, entries: others },
+      {
+        code: 'NAME_TAKEN',
+        what: `the name ${tool.account}`,
+        entries: [
+          ...(names.get(tool.account) ?? []),
+          ...(groupNames.get(tool.account) ?? []),
+        ].filter((each) => each !== tool.group),
+      },
+    ]);
+  });
+
+  const membership = judgeMembers({ people, tools, read, seen, ours, realm, admin });
+  refusals.push(...membership.refusals);
+  return {
+    people,
+    tools,
+    maintainers: membership.maintainers,
+    realmMembers: membership.realmMembers,
+    known: {
+      people: read.people.length - newPeople.length,
+      tools: read.tools.length - newTools.length,
+    },
+    refusals,
+  };
+}
+
+/** Entries by each value of an attribute, in normal form. */
+function holdersOf(
+  entries: readonly DirectoryEntry[],
+  attribute: string,
+): Map<string, DirectoryEntry[]> {
+  const holders = new Map<string, DirectoryEntry[]>();
+  for (const entry of entries) {
+    const keys = new Set((entry.attributes[attribute] ?? []).map(normalName));
+    for (const key of keys) {
+      const known = holders.get(key);
+      if (known === undefined) holders.set(key, [entry]);
+      else known.push(entry);
+    }
+  }
+  return holders;
+}
+
+/** A key that two hold is taken from both: nobody can tell whose it is. */
+function withoutSharedKeys(
+  people: readonly SeenPerson[],
+  everyone: readonly SeenPerson[],
+  ours: KnownRealm,
+  { realm }: Realm,
+  refusals: Refusal[],
+): SeenPerson[] {
+  const holders = new Map<string, SeenPerson[]>();
+  for (const person of everyone) {
+    for (const { fingerprint } of person.keys) {
+      holders.set(fingerprint, [...(holders.get(fingerprint) ?? []), person]);
+    }
+  }
+  return people.map((person) => {
+    const keys = person.keys.filter(({ fingerprint }) => {
+      const others = (holders.get(fingerprint) ?? []).filter((each) => each !== person);
+      if (others.length === 0 && !ours.fingerprints.has(fingerprint)) return true;
+      const whose =
+        others.length === 0
+          ? 'another person of ours holds it, or did'
+          : `${listSome(others.map(({ entry }) => readableRef(entry.ref, realm)))} has it too`;
+      refusals.push({
+        part: 'key',
+        code: 'KEY_TAKEN',
+        object: readableRef(person.entry.ref, realm),
+        sentence: `its key ${fingerprint} is left out: ${whose}`,
+      });
+      return false;
+    });
+    return keys.length === person.keys.length ? person : { ...person, keys };
+  });
+}
+
+/** Members of tools' groups and of the realm group, as far as one of the two is new. */
+function judgeMembers({
+  people,
+  tools,
+  read,
+  seen,
+  ours,
+  realm,
+  admin,
+}: {
+  people: readonly SeenPerson[];
+  tools: readonly SeenTool[];
+  read: ReadEntries;
+  seen: SeenDirectory;
+  ours: KnownRealm;
+  realm: Realm;
+  admin: string;
+}): Pick<Judgement, 'maintainers' | 'realmMembers' | 'refusals'> {
+  const maintainers: Judgement['maintainers'] = [];
+  const realmMembers: number[] = [];
+  const refusals: Refusal[] = [];
+  const refuse = (object: string, ref: string, { code, sentence }: Fault) => {
+    const what = readableRef(ref as AnyRef, realm.realm);
+    refusals.push({ part: 'member', code, object, sentence: `its member ${what} ${sentence}` });
+  };
+  const there = new Set([...seen.people, ...seen.toolAccounts].map(({ ref }) => ref.toLowerCase()));
+  const unknown = (ref: string): Fault => {
+    const isAccount = /^(?:people|toolAccounts)\/uid=/.test(ref);
+    const sentence = there.has(ref.toLowerCase())
+      ? 'is left out: it is not taken over itself'
+      : isAccount
+        ? 'is left out: there is no such entry'
+        : 'is left out: members are accounts of people and tools';
+    return { code: 'MEMBER_UNKNOWN', sentence };
+  };
+  const subjects = new Map<string, { uid: number; kind: 'person' | 'tool'; isNew: boolean }>();
+  const add = (of: { kind: 'person' | 'tool'; account: string; uid: number }, isNew: boolean) => {
+    subjects.set(refOf(of.kind, of.account), { uid: of.uid, kind: of.kind, isNew });
+  };
+  for (const { uid, shellName, state } of ours.people) {
+    if (state !== 'deleted') add({ kind: 'person', account: shellName, uid }, false);
+  }
+  for (const { uid, account, state } of ours.tools) {
+    if (state !== 'deleted') add({ kind: 'tool', account, uid }, false);
+  }
+  for (const { uid, shellName } of people) add({ kind: 'person', account: shellName, uid }, true);
+  for (const { uid, account } of tools) add({ kind: 'tool', account, uid }, true);
+
+  for (const { group, account, name } of read.tools) {
+    const own = subjects.get(refOf('tool', account));
+    if (own === undefined) continue;
+    for (const ref of group.attributes['member'] ?? []) {
+      if (ref === refOf('tool', account)) continue;
+      const member = subjects.get(ref);
+      const object = readableRef(group.ref, realm.realm);
+      if (member === undefined) {
+        refuse(object, ref, unknown(ref));
+      } else if (name === admin && member.kind === 'tool') {
+        const sentence = 'is left out: it is a tool, and admins are people';
+        refuse(object, ref, { code: 'ADMIN_TOOL', sentence });
+      } else if (own.isNew || member.isNew) {
+        maintainers.push({ tool: own.uid, maintainer: member.uid });
+      }
+    }
+  }
+  const realmGroup = readableRef(seen.realmGroup.ref, realm.realm);
+  for (const ref of seen.realmMembers) {
+    if (ref === 'base/cn=chamberlain') continue; // the placeholder, with which the tree is seeded
+    const member = subjects.get(ref);
+    if (member?.kind !== 'person') {
+      refuse(realmGroup, ref, unknown(ref));
+    } else if (member.isNew) {
+      realmMembers.push(member.uid);
+    }
+  }
+  return { maintainers, realmMembers, refusals };
+}
+
+function refOf(kind: 'person' | 'tool', account: string): string {
+  return accountRef({ kind, account: account as AccountName });
+}

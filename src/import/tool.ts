@@ -1,0 +1,117 @@
+/** Reads the group and the account of a tool as one that may be taken over, or says why not. Pure. */
+import type { IdRange } from '../config-values.ts';
+import {
+  isReservedToolName,
+  normalName,
+  parseImportedToolAccount,
+  toolAccount,
+} from '../model/names.ts';
+import type { TakenTool } from '../model/takeover.ts';
+import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
+import { hasClass, isLocked, readNumber } from './account.ts';
+import { quote, type Refusal } from './refusal.ts';
+
+export interface ToolsGround {
+  realm: string;
+  tools: readonly IdRange[];
+}
+
+/** A tool that fits by itself; whether another has the same is judged over all. */
+export interface SeenTool extends TakenTool {
+  group: DirectoryEntry;
+  entry: DirectoryEntry;
+}
+
+/** What the directory has of one name: a group, an account, or both. */
+export interface ToolPair {
+  name: string;
+  group: DirectoryEntry | undefined;
+  account: DirectoryEntry | undefined;
+}
+
+/**
+ * Puts groups and accounts of the realm's prefix together by their name in the tree, without regard to
+ * case. What has another prefix is not the realm's, and is left out.
+ */
+export function pairTools(
+  groups: readonly DirectoryEntry[],
+  accounts: readonly DirectoryEntry[],
+  realm: string,
+): ToolPair[] {
+  const pairs = new Map<string, ToolPair>();
+  const put = (place: string, entry: DirectoryEntry, part: 'group' | 'account') => {
+    if (!entry.ref.startsWith(place)) return;
+    const name = entry.ref.slice(place.length);
+    const key = normalName(name);
+    if (!key.startsWith(`${realm}.`)) return;
+    const pair = pairs.get(key) ?? { name, group: undefined, account: undefined };
+    pair[part] = entry;
+    pairs.set(key, pair);
+  };
+  for (const group of groups) put('toolGroups/cn=', group, 'group');
+  for (const account of accounts) put('toolAccounts/uid=', account, 'account');
+  return [...pairs.values()];
+}
+
+/**
+ * | group and account                                 | then             |
+ * | ------------------------------------------------- | ---------------- |
+ * | one of the two is missing, or lacks its class     | ENTRY_INCOMPLETE |
+ * | several names, other bytes, or not the grammar    | NAME_INVALID     |
+ * | a reserved name                                   | NAME_RESERVED    |
+ * | a number in no range of tools                     | ID_OUT_OF_RANGE  |
+ * | the group's number is not the account's           | ENTRY_INCOMPLETE |
+ * | locked in any way, or a shell that lets nobody in | taken, disabled  |
+ */
+export function readTool(
+  { name, group, account }: ToolPair,
+  ground: ToolsGround,
+): { tool: SeenTool } | { refusal: Refusal } {
+  const present = group ?? account;
+  const object = readableRef(present?.ref ?? `toolGroups/cn=${name}`, ground.realm);
+  const refuse = (code: Refusal['code'], sentence: string) => ({
+    refusal: { part: 'tool' as const, code, object, sentence },
+  });
+  const toolName = parseImportedToolAccount(ground.realm, name);
+  if (toolName === undefined) {
+    return refuse(
+      'NAME_INVALID',
+      `${quote(name)} is no account of a tool: it has at most 32 of a-z, 0-9, - and _ with the prefix, ` +
+        'and a-z first behind it',
+    );
+  }
+  if (isReservedToolName(normalName(toolName))) {
+    return refuse('NAME_RESERVED', `${toolName} would be trusted as the platform's own`);
+  }
+  if (group === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no group of this account');
+  if (account === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no account of this group');
+  const whole = toolAccount(ground.realm, toolName);
+  for (const [entry, ref, attribute, type] of [
+    [group, `toolGroups/cn=${whole}`, 'cn', 'posixGroup'],
+    [account, `toolAccounts/uid=${whole}`, 'uid', 'posixAccount'],
+  ] as const) {
+    const names = entry.attributes[attribute] ?? [];
+    const what = readableRef(entry.ref, ground.realm);
+    if (!hasClass(entry, type)) return refuse('ENTRY_INCOMPLETE', `${what} is no ${type}`);
+    if (entry.ref !== ref || names.length !== 1 || names[0] !== whole) {
+      return refuse('NAME_INVALID', `${what} is not called ${whole} alone (${attribute})`);
+    }
+  }
+  const gid = readNumber(group, 'gidNumber', ground.tools);
+  if (typeof gid !== 'number') return refuse(gid.code, gid.sentence);
+  const uid = readNumber(account, 'uidNumber', ground.tools);
+  if (typeof uid !== 'number') return refuse(uid.code, uid.sentence);
+  if (uid !== gid) {
+    return refuse('ENTRY_INCOMPLETE', `the group has gid ${gid}, but the account uid ${uid}`);
+  }
+  return {
+    tool: {
+      uid,
+      name: toolName,
+      account: whole,
+      state: isLocked(account) ? 'disabled' : 'active',
+      group,
+      entry: account,
+    },
+  };
+}

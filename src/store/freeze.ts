@@ -1,0 +1,126 @@
+/**
+ * The table `frozen`: one row. Frozen, no request gets a verdict and no worker acts.
+ *
+ * Who acts looks under what it holds: intake under the row itself, which it holds until its verdicts
+ * are committed; a role under the locks of the subjects that it works on. So whoever has frozen, and
+ * has then waited for both, knows that nothing acts any more.
+ */
+import type { Role } from '../model/wanted.ts';
+import { writeAct } from './acts.ts';
+import { type Client, LOCK_CLASS, sqlState, transact } from './postgres.ts';
+
+/** Since when, by whom and why the realm is frozen. */
+export interface Freeze {
+  frozenAt: Date;
+  frozenBy: string;
+  reason: string | null;
+}
+
+/** Who has frozen where the directory role found our database older (function freeze_older). */
+export const FROZEN_BY_ITSELF = 'the role directory';
+
+/** The freeze that holds; undefined: none does. */
+export async function readFreeze(client: Pick<Client, 'query'>): Promise<Freeze | undefined> {
+  const { rows } = await client.query({
+    name: 'read-freeze',
+    text: `SELECT frozen_at AS "frozenAt", frozen_by AS "frozenBy", reason FROM frozen
+           WHERE frozen_at IS NOT NULL`,
+  });
+  return rows[0] as Freeze | undefined;
+}
+
+/** Whether the realm is frozen, as committed now: ask it under the locks of what is to be done. */
+export async function isFrozen(client: Pick<Client, 'query'>): Promise<boolean> {
+  return (await readFreeze(client)) !== undefined;
+}
+
+/**
+ * Whether verdicts may be given in this transaction. If so, no freeze is over and done with before the
+ * transaction has ended.
+ */
+export async function holdThawed(client: Client): Promise<boolean> {
+  const { rows } = await client.query({
+    name: 'hold-thawed',
+    text: 'SELECT frozen_at FROM frozen FOR KEY SHARE',
+  });
+  return (rows[0] as { frozen_at: Date | null } | undefined)?.frozen_at === null;
+}
+
+/** Freezes, as that operator. Returns the freeze that holds now: the first one, where one held already. */
+export async function freeze(
+  client: Client,
+  by: string,
+  reason: string | undefined,
+): Promise<{ freeze: Freeze; already: boolean }> {
+  return transact(
+    client,
+    async () => {
+      const { rowCount } = await client.query(
+        `UPDATE frozen SET frozen_at = now(), frozen_by = $1, reason = $2 WHERE frozen_at IS NULL`,
+        [by, reason ?? null],
+      );
+      const already = rowCount === 0;
+      if (!already) await writeAct(client, { kind: 'freeze', by });
+      return { freeze: (await readFreeze(client)) as Freeze, already };
+    },
+    { durable: true },
+  );
+}
+
+/** Ends the freeze. Returns it; undefined where none held. */
+export async function thaw(client: Client, by: string): Promise<Freeze | undefined> {
+  return transact(client, () => endFreeze(client, by), { durable: true });
+}
+
+/** As `thaw`, as a part of what a transaction does. */
+export async function endFreeze(client: Client, by: string): Promise<Freeze | undefined> {
+  // another who thaws at the same time waits here, and then finds nothing to thaw
+  await client.query('SELECT FROM frozen FOR NO KEY UPDATE');
+  const held = await readFreeze(client);
+  if (held === undefined) return undefined;
+  await client.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
+  await writeAct(client, { kind: 'thaw', by });
+  return held;
+}
+
+/** Who still acts although it is frozen: intake, or a role that works on a subject. */
+export interface Acting {
+  role: Role | 'intake';
+  subject?: number;
+}
+
+/** SQLSTATE of a lock that was not given within lock_timeout. */
+const LOCK_NOT_AVAILABLE = '55P03';
+
+const ROLE_OF_CLASS = new Map(
+  Object.entries(LOCK_CLASS).map(([role, lockClass]) => [lockClass, role as Role]),
+);
+
+/**
+ * Waits for the transactions that were giving verdicts when it was frozen, then returns what roles
+ * still work on. Nothing of it can begin anew: it ends with what is returned.
+ */
+export async function readActing(client: Client): Promise<Acting[]> {
+  // conflicts with what intake holds, which an UPDATE of the other columns does not
+  const isJudging = await transact(client, () =>
+    client.query('SELECT FROM frozen FOR UPDATE'),
+  ).then(
+    () => false,
+    (error: unknown) => {
+      if (sqlState(error) === LOCK_NOT_AVAILABLE) return true;
+      throw error;
+    },
+  );
+  const { rows } = await client.query(
+    `SELECT classid::int AS class, objid::bigint::int AS subject FROM pg_locks
+     WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid::int = ANY ($1)
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+     ORDER BY 1, 2`,
+    [[...ROLE_OF_CLASS.keys()]],
+  );
+  const working = (rows as { class: number; subject: number }[]).map((row) => ({
+    role: ROLE_OF_CLASS.get(row.class) as Role,
+    subject: row.subject,
+  }));
+  return isJudging ? [{ role: 'intake' }, ...working] : working;
+}

@@ -1,0 +1,51 @@
+/**
+ * Surveys asked for through PostgreSQL alone, for who waits a tenth of a second at most: the row is
+ * written and every role told in one statement, and no queue stands between. A call that nobody hears
+ * is lost, and whoever asked sees no answer.
+ */
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import type { Pool } from './postgres.ts';
+
+/** The channel on which every role hears the id of a survey that it is to answer. */
+export const SURVEY_CALLS = 'chamberlain_surveys';
+
+/** How soon a listener that has lost its connection tries again. */
+const AGAIN_MS = 500;
+
+export interface Calls {
+  close(): Promise<void>;
+}
+
+/** Hears calls on a connection of its own, like those of the pool, until it is closed. */
+export function hearCalls(pool: Pool, onCall: (survey: string) => void): Calls {
+  const closing = new AbortController();
+  const hearing = (async () => {
+    while (!closing.signal.aborted) {
+      const client = new Client(pool.options);
+      const ended = new Promise((resolve) => client.once('end', resolve));
+      client.on('error', () => {}); // its end follows
+      client.on('notification', ({ payload = '' }) => onCall(payload));
+      try {
+        await client.connect();
+        await client.query(`LISTEN ${SURVEY_CALLS}`);
+        await Promise.race([ended, aborted(closing.signal)]);
+      } catch {
+        // as when it is lost: once more
+      }
+      await client.end().catch(() => {});
+      await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
+    }
+  })();
+  return {
+    async close() {
+      closing.abort();
+      await hearing;
+    },
+  };
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort');
+}

@@ -1,0 +1,95 @@
+/** What a survey of everything reads beforehand, and what it learns beside the subjects' own. Pure. */
+import type { MarkerDoubt } from '../model/marker.ts';
+import type { Realm, Wanted } from '../model/wanted.ts';
+import { normalName } from '../model/names.ts';
+import type { Sighting } from './foreign.ts';
+
+/** All that a role can see, read at once. */
+export interface Everything<Eyes> {
+  /** answer from what was read, as the role's own eyes would have answered then */
+  eyes: Eyes;
+  /** each account, group, home or database user that stands there, ours or not */
+  sightings: Sighting[];
+  /** each number that stands there: of accounts, groups, owners */
+  numbers: ReadonlySet<number>;
+  /** why what was read is not to be acted on */
+  doubt?: MarkerDoubt;
+}
+
+/** How a long look goes on: in pieces, and what happens between two of them. */
+export interface Pace {
+  /** entries, rows or paths of one piece */
+  piece: number;
+  /** returns when the next piece may begin; throws where nobody waits for the answer any more */
+  breathe: () => Promise<void>;
+}
+
+/** What stands in an area of homes, whatever it is. */
+export interface HomeSighting {
+  area: 'toolHomes' | 'personHomes';
+  name: string;
+  uid: number;
+  gid: number;
+}
+
+/** Of all sightings, the names and numbers that no subject has: a request must not get them. */
+export function foreignAmong(
+  sightings: readonly Sighting[],
+  subjects: ReadonlyMap<string, number>,
+  { realmGid }: Pick<Realm, 'realmGid'>,
+): Sighting[] {
+  const ids = new Set(subjects.values()).add(realmGid);
+  const found = new Map<string, Sighting>();
+  for (const sighting of sightings) {
+    const name =
+      sighting.name === undefined || subjects.has(sighting.name) ? undefined : sighting.name;
+    const id =
+      sighting.id === undefined || ids.has(sighting.id) || !mayBeAnId(sighting.id)
+        ? undefined
+        : sighting.id;
+    if (name !== undefined || id !== undefined)
+      found.set(`${id ?? ''} ${name ?? ''}`, { name, id });
+  }
+  return [...found.values()];
+}
+
+/** The names by which subjects stand in the one namespace, in normal form, with their numbers. */
+export function namesOfSubjects(wanted: readonly Wanted[]): [name: string, uid: number][] {
+  return wanted.map(({ account, uid }) => [normalName(account), uid]);
+}
+
+/** A home's name as the account that it would be, and its owner. */
+export function sightingOfHome(
+  { area, name, uid }: HomeSighting,
+  { realm }: Pick<Realm, 'realm'>,
+): Sighting {
+  // a name that no home of ours could have takes nothing away
+  const fits = /^[a-z][a-z0-9_-]{0,63}$/.test(name);
+  const account = area === 'toolHomes' ? `${realm}.${name}` : name;
+  return { name: fits ? account : undefined, id: uid };
+}
+
+/** The number in the name of a database user of our grammar, `s<uid>` or `u<uid>`. */
+export function numberOfUser(user: string): number | undefined {
+  const number = /^[su]([1-9][0-9]{0,9})$/.exec(user)?.[1];
+  return number === undefined ? undefined : Number(number);
+}
+
+/** The highest number seen in each range, by the range's first: `{"50000": 50123}`. */
+export function highestOf(
+  numbers: Iterable<number>,
+  ranges: readonly { first: number; last: number }[],
+): Record<string, number> {
+  const highest: Record<string, number> = {};
+  for (const number of numbers) {
+    for (const { first, last } of ranges) {
+      if (number < first || number > last) continue;
+      highest[first] = Math.max(highest[first] ?? 0, number);
+    }
+  }
+  return highest;
+}
+
+function mayBeAnId(id: number): boolean {
+  return Number.isSafeInteger(id) && id > 0 && id < 2 ** 31;
+}

@@ -1,0 +1,183 @@
+/** The dates and the trust of a certificate, as a real Redis shows it over TLS. */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import type { Config } from '../../src/config.ts';
+import { lookAtCertificate, tlsServers } from '../../src/doctor/certificates.ts';
+import { examine } from '../../src/doctor/examine.ts';
+import { eventually } from '../scenarios/eventually.ts';
+
+const DAY_MS = 86_400_000;
+let dir: string;
+let server: ChildProcess | undefined;
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'certificates-'));
+  openssl(
+    'req',
+    '-x509',
+    '-nodes',
+    '-newkey',
+    'ed25519',
+    '-keyout',
+    'ca.key',
+    '-out',
+    'ca.pem',
+    '-subj',
+    '/CN=ca',
+    '-days',
+    '3650',
+  );
+  openssl(
+    'req',
+    '-nodes',
+    '-newkey',
+    'ed25519',
+    '-keyout',
+    'key.pem',
+    '-out',
+    'request.pem',
+    '-subj',
+    '/CN=localhost',
+    '-addext',
+    'subjectAltName=DNS:localhost',
+  );
+});
+afterEach(async () => {
+  if (server === undefined || server.exitCode !== null) return;
+  server.kill('SIGTERM');
+  await once(server, 'exit');
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+function openssl(...args: string[]): void {
+  execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
+}
+
+/** A Redis whose certificate holds from one moment until another. @returns its port */
+async function serve(from: Date, until: Date): Promise<number> {
+  const stamp = (at: Date) => at.toISOString().replace(/[-:T]|\.\d+/gu, '');
+  openssl(
+    'x509',
+    '-req',
+    '-in',
+    'request.pem',
+    '-CA',
+    'ca.pem',
+    '-CAkey',
+    'ca.key',
+    '-copy_extensions',
+    'copy',
+    '-not_before',
+    stamp(from),
+    '-not_after',
+    stamp(until),
+    '-out',
+    'certificate.pem',
+  );
+  const port = await freePort();
+  server = spawn(
+    'redis-server',
+    [
+      ...[
+        '--port',
+        '0',
+        '--tls-port',
+        `${port}`,
+        '--bind',
+        '127.0.0.1',
+        '--save',
+        '',
+        '--dir',
+        dir,
+      ],
+      ...['--tls-cert-file', 'certificate.pem', '--tls-key-file', 'key.pem'],
+      ...['--tls-ca-cert-file', 'ca.pem', '--tls-auth-clients', 'no'],
+    ],
+    { cwd: dir, stdio: 'ignore' },
+  );
+  await eventually('Redis', () => {
+    openssl('s_client', '-connect', `127.0.0.1:${port}`, '-brief');
+    return true;
+  });
+  return port;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as { port: number };
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+const later = (days: number) => new Date(Date.now() + days * DAY_MS);
+const look = (port: number, caFile = join(dir, 'ca.pem'), host = 'localhost') =>
+  lookAtCertificate({ name: 'Redis', host, port, caFile }, new Date());
+
+describe('a certificate', () => {
+  test.each([
+    ['that lasts', -1, 40, 'ok', /^the certificate of Redis lasts until 20\d\d-/u],
+    ['near its end', -1, 20.5, 'fix', /^the certificate of Redis ends in 20 days, on 20/u],
+    ['that ended', -9, -2, 'fix', /^the certificate of Redis ended on 20\d\d-/u],
+    ['that has not begun', 2, 99, 'fix', /^the certificate of Redis begins on 20\d\d-/u],
+  ] as const)('%s', async (_what, from, until, state, what) => {
+    const lines = await look(await serve(later(from), later(until)));
+    expect(lines).toEqual([
+      {
+        state,
+        what: expect.stringMatching(what),
+        ...(state === 'ok' ? {} : { todo: expect.stringMatching(/Renew|clocks/u) }),
+      },
+    ]);
+  });
+
+  test('of an authority that is not known, or for another host', async () => {
+    const port = await serve(later(-1), later(400));
+    const fixed = (why: RegExp) => [
+      { state: 'fix', what: expect.stringMatching(why), todo: expect.stringContaining('caFile') },
+    ];
+    const unknown = await lookAtCertificate({ name: 'Redis', host: 'localhost', port }, new Date());
+    expect(unknown).toEqual(fixed(/is not trusted: .*CHAIN/u));
+    expect(await look(port, undefined, '127.0.0.1')).toEqual(fixed(/is not trusted: .*ALTNAME/u));
+  });
+
+  test('of a server that hangs or is away is unreadable', async () => {
+    const silent = createServer(() => {}).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as { port: number };
+    const check = (at: number) => ({
+      group: 'certificates',
+      subject: 'the certificate',
+      todo: 'Look at the server.',
+      look: () => look(at),
+    });
+    const lines = await examine([check(port), check(await freePort())]);
+    silent.close();
+    expect(lines.map(({ state, what }) => [state, what])).toEqual([
+      ['unreadable', expect.stringMatching(/no answer/u)],
+      ['unreadable', expect.stringMatching(/ECONNREFUSED/u)],
+    ]);
+  });
+});
+
+test.each([
+  ['ldapi://%2Frun', 'redis://h:1', []],
+  ['ldaps://dir.example.org', 'redis://h', [['dir.example.org', 636, '/ca']]],
+  [
+    'ldaps://[::1]:1636',
+    'rediss://u:p@cache',
+    [
+      ['::1', 1636, '/ca'],
+      ['cache', 6379, undefined],
+    ],
+  ],
+])('of %s and %s these are reached by TLS', (uri, url, servers) => {
+  const config = { ldap: { uri, caFile: '/ca' }, redis: { url } } as unknown as Config;
+  expect(tlsServers(config).map(({ host, port, caFile }) => [host, port, caFile])).toEqual(servers);
+});

@@ -1,0 +1,233 @@
+/** What is looked at of files alone: the secrets, the keys, the program, a login host's agent. */
+import { generateKeyPairSync } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { stringify } from 'yaml';
+import type { Config } from '../../src/config.ts';
+import { lookAtKeys, lookAtSecrets, plausibleOwners, SECRETS } from '../../src/doctor/files.ts';
+import { readLocalNames } from '../../src/doctor/host.ts';
+import type { Line } from '../../src/doctor/line.ts';
+import { loginHostConfig, lookAtAgent } from '../../src/doctor/login-host.ts';
+import { lookAtProgram } from '../../src/doctor/program.ts';
+import { writeStatus, type AgentStatus } from '../../src/login-host/agent-status.ts';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'doctor-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const statesOf = (lines: readonly Line[]) => lines.map(({ state, what }) => [state, what]);
+const everybody = (_uid: number) => true;
+
+describe('secrets', () => {
+  const look = (isPlausible = everybody) => lookAtSecrets({ secrets: dir } as Config, isPlausible);
+  const put = (name: string, text = 'a password', mode = 0o600) => {
+    writeFileSync(join(dir, name), text);
+    chmodSync(join(dir, name), mode);
+  };
+
+  test('that are all there and closed are one line', () => {
+    for (const name of SECRETS) put(name);
+    expect(statesOf(look())).toEqual([
+      ['ok', `${SECRETS.length} secrets are there, and closed to others`],
+    ]);
+  });
+
+  test('that are empty, open, a folder, somebody’s are told, each with what to do; the rest is elsewhere', () => {
+    put('postgres-admin', '');
+    put('ldap-sssd', 'x', 0o640);
+    mkdirSync(join(dir, 'mariadb-databases'));
+    symlinkSync('/nowhere', join(dir, 'ldap-admin'));
+    put('postgres-intake');
+    chmodSync(dir, 0o777);
+    const lines = look((uid) => uid !== process.getuid?.());
+    expect(statesOf(lines)).toEqual([
+      ['fix', `${dir} has mode 0777: others may put secrets there`],
+      ['fix', `${join(dir, 'postgres-intake')} belongs to uid ${process.getuid?.()}`],
+      ['fix', `${join(dir, 'postgres-admin')} is empty`],
+      ['fix', `${join(dir, 'postgres-admin')} belongs to uid ${process.getuid?.()}`],
+      ['fix', `${join(dir, 'ldap-sssd')} has mode 0640: others may read it`],
+      ['fix', `${join(dir, 'ldap-sssd')} belongs to uid ${process.getuid?.()}`],
+      ['fix', `${join(dir, 'mariadb-databases')} is no file`],
+      ['elsewhere', expect.stringMatching(/^secrets that are not on this machine: .*ldap-admin/u)],
+    ]);
+    for (const { todo } of lines) expect(todo).toMatch(/\.$/u);
+  });
+
+  test('in a folder that is not there', () => {
+    rmSync(dir, { recursive: true });
+    expect(statesOf(look())).toEqual([['fix', `${dir} is not there`]]);
+  });
+
+  test('may belong to root, to this user, and to the users of the roles', () => {
+    writeFileSync(
+      join(dir, 'passwd'),
+      'root:x:0:0::/:/bin/sh\nchamberlain-intake:x:901:901::/:/bin/false\nchamberlainy:x:902:902::/:/bin/false\n',
+    );
+    const isPlausible = plausibleOwners(join(dir, 'passwd'));
+    expect([0, process.getuid?.() ?? 0, 901, 902].map(isPlausible)).toEqual([
+      true,
+      true,
+      true,
+      false,
+    ]);
+  });
+});
+
+describe('keys', () => {
+  const pem = (type: 'ed25519' | 'ed448') =>
+    generateKeyPairSync(type as 'ed25519')
+      .publicKey.export({ type: 'spki', format: 'pem' })
+      .toString();
+  const portal = (name: string, ...publicKeys: string[]) => ({
+    name,
+    keys: publicKeys.map((publicKey) => ({ kid: 'one', publicKey })),
+    kinds: 'all' as const,
+    subjectEvents: false,
+  });
+  const look = (...portals: ReturnType<typeof portal>[]) =>
+    statesOf(lookAtKeys({ portals } as unknown as Config));
+
+  test('of another kind, of none, and two by one kid are told', () => {
+    expect(look(portal('a', pem('ed25519')), portal('b', pem('ed25519')))).toEqual([
+      ['ok', '2 public keys of 2 portals are Ed25519'],
+    ]);
+    expect(look(portal('a', pem('ed448'), '-----BEGIN PUBLIC KEY-----\nx'))).toEqual([
+      ['fix', 'the portal a has two keys with one kid'],
+      ['fix', 'the key one of the portal a is ed448, not Ed25519'],
+      ['fix', 'the key one of the portal a is no public key'],
+    ]);
+  });
+
+  test('the admin’s: that of no portal, no key at all, not here', () => {
+    const { privateKey } = generateKeyPairSync('ed25519');
+    const file = join(dir, 'admin.pem');
+    const config = { portals: [portal('a', pem('ed25519'))], adminKey: file } as unknown as Config;
+    expect(statesOf(lookAtKeys(config))[1]).toEqual([
+      'elsewhere',
+      `adminKey ${file} is not on this machine`,
+    ]);
+    writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    expect(statesOf(lookAtKeys(config))[1]).toEqual([
+      'fix',
+      `the public half of adminKey ${file} is that of no portal`,
+    ]);
+    writeFileSync(file, 'SECRET-WORDS');
+    const [, bad] = lookAtKeys(config);
+    expect(bad).toMatchObject({ state: 'fix', what: expect.stringContaining(file) });
+    expect(JSON.stringify(bad)).not.toContain('SECRET-WORDS');
+  });
+});
+
+test('local names are those of passwd and group, but for lines of NIS and remarks', () => {
+  writeFileSync(
+    join(dir, 'passwd'),
+    'root:x:0:0::/root:/bin/sh\n+::::::\n-bad::::::\n#x:1:1\n\nweb:x:33:33::/:/bin/false\n',
+  );
+  writeFileSync(join(dir, 'group'), 'adm:x:4:web\n');
+  expect(readLocalNames(dir)).toEqual([
+    { name: 'root', id: 0, is: 'account' },
+    { name: 'web', id: 33, is: 'account' },
+    { name: 'adm', id: 4, is: 'group' },
+  ]);
+});
+
+test('the program: a Node that is too old, packages that are others or absent', () => {
+  const put = (file: string, value: unknown) => {
+    mkdirSync(join(dir, file, '..'), { recursive: true });
+    writeFileSync(join(dir, file), JSON.stringify(value));
+  };
+  put('package.json', { engines: { node: '>=24' } });
+  put('package-lock.json', {
+    packages: {
+      '': {},
+      'node_modules/a': { version: '1.0.0' },
+      'node_modules/b': { version: '1.0.0' },
+      'node_modules/a/node_modules/c': { version: '2.0.0' },
+      'node_modules/d': { version: '1.0.0', dev: true },
+      'node_modules/e': { version: '1.0.0', optional: true },
+    },
+  });
+  put('node_modules/a/package.json', { version: '1.0.0' });
+  put('node_modules/a/node_modules/c/package.json', { version: '2.0.1' });
+  expect(statesOf(lookAtProgram(dir, '22.1.0'))).toEqual([
+    ['fix', 'Node 22.1.0 is too old'],
+    ['fix', 'npm packages: b is not there; c is 2.0.1, not 2.0.0'],
+  ]);
+  put('node_modules/b/package.json', { version: '1.0.0' });
+  put('node_modules/a/node_modules/c/package.json', { version: '2.0.0' });
+  expect(statesOf(lookAtProgram(dir, '24.2.0'))).toEqual([
+    ['ok', 'Node 24.2.0'],
+    ['ok', '3 npm packages are those of package-lock.json'],
+  ]);
+});
+
+describe('the agent of a login host', () => {
+  const now = new Date('2026-11-25T10:00:00Z');
+  const status: AgentStatus = {
+    pid: 1,
+    startedAt: 0,
+    at: now.getTime() - 5000,
+    trusted: true,
+    server: 'ldapi://x',
+    offlineLimitSeconds: 86_400,
+    people: 3,
+    files: 3,
+    refusals: [],
+    refusalsInAll: 0,
+  };
+  const look = async () => await lookAtAgent(loginHostConfig(dir) ?? '', now);
+  beforeEach(() => {
+    mkdirSync(join(dir, 'chamberlain'));
+    mkdirSync(join(dir, 'agent'));
+    const config = {
+      realm: 'tools',
+      ids: { people: [{ first: 1000, last: 2000 }], tools: [{ first: 3000, last: 4000 }] },
+      ldap: { uris: ['ldaps://one.example.org'], base: 'dc=example,dc=org' },
+      stateFolder: join(dir, 'agent'),
+    };
+    writeFileSync(join(dir, 'chamberlain/login-host.yaml'), stringify(config));
+  });
+
+  test('that is at work and trusts what it reads is well', async () => {
+    writeStatus(join(dir, 'agent'), status);
+    expect(statesOf(await look())).toEqual([['ok', 'the keys agent trusts the directory']]);
+  });
+
+  test.each<[string, Partial<AgentStatus> | undefined, string[]]>([
+    ['never ran', undefined, ['the keys agent has never run']],
+    [
+      'is silent',
+      { at: now.getTime() - 31_000 },
+      ['the keys agent has said nothing since 2026-11-25T09:59:29.000Z'],
+    ],
+    [
+      'does not trust',
+      { trusted: false, why: 'the marker is old' },
+      ['the keys agent does not trust the directory: the marker is old'],
+    ],
+    [
+      'refuses, and its helper fails',
+      { refusalsInAll: 2, helper: 'no answer' },
+      ['the keys agent refuses 2 entries', 'the root helper: no answer'],
+    ],
+  ])('that %s is told, with what to do', async (_what, differs, whats) => {
+    if (differs !== undefined) writeStatus(join(dir, 'agent'), { ...status, ...differs });
+    const lines = (await look()).filter(({ state }) => state !== 'ok');
+    expect(statesOf(lines)).toEqual(whats.map((what) => ['fix', what]));
+    for (const { todo } of lines) expect(todo).toMatch(/chamberlain-|keys-agent/u);
+  });
+
+  test('whose configuration is wrong is told by its line', async () => {
+    writeFileSync(join(dir, 'chamberlain/login-host.yaml'), 'realm: tools\nfoo: 1\n');
+    expect(statesOf(await look())).toEqual([['fix', expect.stringContaining('foo')]]);
+  });
+
+  test('is looked at only where there is one', () => {
+    rmSync(join(dir, 'chamberlain'), { recursive: true });
+    expect(loginHostConfig(dir)).toBeUndefined();
+  });
+});

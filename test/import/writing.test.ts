@@ -1,0 +1,237 @@
+/** An import while it writes: cut, beside requests, and where something cannot be read. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import pg from 'pg';
+import { parse, stringify } from 'yaml';
+import { startWork } from '../../workers/main.ts';
+import type { Worker } from '../../workers/loop.ts';
+import type { ImportReport } from '../../src/bin/import-report.ts';
+import { openLog } from '../../src/log.ts';
+import { endOf, runCli, startCli, type Ended } from '../bin/run-cli.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import {
+  dumpTables,
+  keepCopy,
+  loginWith,
+  query,
+  readCredentials,
+  settled,
+} from '../scenarios/outside.ts';
+import { openPortal, type Portal } from '../scenarios/portal.ts';
+import { openWorld, startServer, stopServer, type World } from '../stack.ts';
+import { makeOldPlatform, type OldPlatform } from './old-platform.ts';
+
+const ARGS = ['import', '--from-directory'];
+
+let world: World;
+let old: OldPlatform;
+let work: Worker | undefined;
+let portal: Portal;
+let empty: Record<string, string[]>;
+
+beforeAll(async () => {
+  world = await openWorld('writing');
+  await world.chamberlain('prepare');
+  old = await makeOldPlatform(world);
+  portal = openPortal(world);
+  empty = await dumpTables(world, []);
+}, 120_000);
+
+afterAll(async () => {
+  await portal?.close();
+  await work?.close();
+  await world?.close();
+}, 60_000);
+
+const cli = (...args: string[]): Promise<Ended> =>
+  runCli([...ARGS, ...args], { config: world.configFile });
+
+const reportOf = ({ out }: Ended): ImportReport => JSON.parse(out) as ImportReport;
+
+/**
+ * Holds a table that an import writes late, so that it stands in the middle of its writing: names and
+ * numbers are written, maintainers are not.
+ */
+async function holdMaintainers(): Promise<{ release(): Promise<void> }> {
+  const { host, port } = world.postgres;
+  const { database } = world.config.postgres;
+  const holder = new pg.Client({ host, port, user: 'postgres', database });
+  await holder.connect();
+  await holder.query('BEGIN; LOCK TABLE maintainers IN ACCESS EXCLUSIVE MODE');
+  return { release: () => holder.end() };
+}
+
+/** Waits until a connection of that name waits for a lock in a statement like that. */
+const isHeld = (application: string, statement: string) =>
+  eventually(`${application} to wait`, async () => {
+    const held = await query(
+      world,
+      `SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'
+         AND datname = current_database() AND query LIKE $2`,
+      [application, statement],
+    );
+    return held.length > 0;
+  });
+
+const noOwner = () =>
+  eventually('the connection of the import to end', async () => {
+    const left = await query(
+      world,
+      `SELECT FROM pg_stat_activity
+       WHERE application_name = 'chamberlain owner' AND datname = current_database()`,
+    );
+    return left.length === 0;
+  });
+
+test('killed in the middle of its writing, it has written nothing', async () => {
+  const held = await holdMaintainers();
+  const child = startCli([...ARGS, '--homes'], { config: world.configFile });
+  const end = endOf(child);
+  await isHeld('chamberlain owner', '%INSERT INTO maintainers%');
+  child.kill('SIGKILL');
+  expect((await end).exit).toBeNull();
+  await held.release();
+  await noOwner();
+  expect(await dumpTables(world, [])).toEqual(empty);
+}, 60_000);
+
+describe('where something cannot be read', () => {
+  const nothing = async ({ exit, out, err }: Ended, why: RegExp) => {
+    expect({ exit, out }).toEqual({ exit: 4, out: '' });
+    expect(err).toMatch(why);
+    expect(err).toMatch(/^BACKEND_UNREADABLE: nothing was taken: /m);
+    expect(await dumpTables(world, ['directory_marker'])).toEqual({
+      ...empty,
+      directory_marker: undefined,
+    });
+  };
+
+  test('a directory that is away takes nothing', async () => {
+    await stopServer(world.slapd);
+    try {
+      await nothing(await cli(), /reading/);
+    } finally {
+      await startServer(world.slapd);
+    }
+  }, 60_000);
+
+  test('an older copy of the directory takes nothing', async () => {
+    await query(
+      world,
+      `UPDATE directory_marker SET told_at = '2100-01-01', telling_at = '2100-01-01'`,
+    );
+    try {
+      await nothing(await cli(), /it is an older copy/);
+    } finally {
+      await query(world, 'UPDATE directory_marker SET told_at = NULL, telling_at = NULL');
+    }
+  }, 60_000);
+
+  test('homes that are not mounted take nothing', async () => {
+    const area = join(world.dataRoot, 'data/project');
+    renameSync(area, `${area}.away`);
+    try {
+      await nothing(await cli('--homes'), /data\/project/);
+    } finally {
+      renameSync(`${area}.away`, area);
+    }
+  }, 60_000);
+
+  test('a database server that is away is said, and the rest goes on', async () => {
+    const config = parse(readFileSync(world.configFile, 'utf8')) as {
+      databases: { servers: object[] };
+    };
+    config.databases.servers.push({
+      ...{ name: 'third', kind: 'replica', socket: join(world.dir, 'nobody.sock') },
+    });
+    const file = join(world.dir, 'third.yaml');
+    writeFileSync(file, stringify(config), { mode: 0o600 });
+    const args = [...ARGS, '--homes', '--databases', '--check'];
+    const ended = await runCli([...args, '--json'], { config: file });
+    expect(ended.exit).toBe(4);
+    const { taken, foreseen } = reportOf(ended);
+    expect(taken.tools).toBeGreaterThan(0);
+    expect(foreseen.unreadable.length).toBeGreaterThan(0);
+    expect(foreseen.unreadable.every(({ sentence }) => sentence.includes('third'))).toBe(true);
+    const { out } = await runCli(args, { config: file });
+    expect(out).toMatch(/UNREADABLE: database-account/);
+  }, 60_000);
+});
+
+test('requests wait for it, and then get neither its names nor its numbers', async () => {
+  work = await startWork(world.config, {
+    roles: ['intake', 'relay', 'directory', 'homes', 'databases'],
+    log: openLog('silent'),
+  });
+  const held = await holdMaintainers();
+  const importing = endOf(startCli([...ARGS, '--json'], { config: world.configFile }));
+  let requests: string[];
+  try {
+    await isHeld('chamberlain owner', '%INSERT INTO maintainers%');
+    requests = await Promise.all(
+      ['alice', 'dup1', 'first', 'second'].map((shellName) =>
+        portal.send({
+          ...{ kind: 'person.create', requestedBy: shellName, shellName },
+          ...{ displayName: `New ${shellName}`, email: 'x@example.org' },
+        }),
+      ),
+    );
+    await isHeld('chamberlain intake', '%frozen%');
+    expect(portal.heard).toEqual([]);
+  } finally {
+    await held.release();
+  }
+  const { exit, out } = await importing;
+  expect(exit).toBe(3);
+  // of the homes nothing is known, so nobody has credentials
+  expect(JSON.parse(out)).toMatchObject({ taken: { people: 11, tools: 16 } });
+  const told = await Promise.all(
+    requests.map((id) =>
+      eventually('a verdict', () =>
+        portal.heard.find(({ event, request }) => request === id && /accepted|refused/.test(event)),
+      ),
+    ),
+  );
+  expect(told.map(({ code }) => code)).toEqual([
+    'NAME_TAKEN',
+    'NAME_FOREIGN',
+    undefined,
+    undefined,
+  ]);
+  const given = await query<{ uid: number }>(
+    world,
+    `SELECT uid FROM people WHERE shell_name IN ('first', 'second')`,
+  );
+  expect(given).toHaveLength(2);
+  expect(given.filter(({ uid }) => old.numbers.has(uid))).toEqual([]);
+  await settled(world);
+}, 60_000);
+
+test('homes may follow later: then credentials that are right are kept', async () => {
+  const rotate = { kind: 'credentials.rotate', requestedBy: 'alice', tool: 'wiki' };
+  expect(await portal.ask(rotate)).toMatchObject({ code: 'CREDENTIALS_NONE' });
+  const ended = await cli('--homes', '--databases', '--json');
+  const report = reportOf(ended);
+  expect(ended.exit).toBe(3);
+  expect(report.taken).toMatchObject({ people: 0, tools: 0 });
+  // those who came meanwhile have no home, and are nobody's concern
+  expect(report.homes?.kept.toSorted()).toEqual(
+    [
+      ...['alice', 'carol', 'mike', 'tools.admin', 'tools.gone', 'tools.half'],
+      ...['tools.old-mode', 'tools.roots', 'tools.wiki'],
+    ].toSorted(),
+  );
+  const [half] = report.foreseen.steps.filter(({ account }) => account === 'tools.half');
+  expect(half).toMatchObject({ target: 'database-account', effect: 'create' });
+
+  const before = readCredentials(world, { tool: 'wiki' });
+  expect(before.password).toBe(old.passwords['wiki']);
+  expect(await loginWith(world, 'tools', before.path)).toBe(`s${old.uid['wiki']}@%`);
+  const replaced = keepCopy(world, before);
+  await portal.get(rotate);
+  for (const server of ['replica', 'tools'] as const) {
+    expect(await loginWith(world, server, before.path)).toBe(`s${old.uid['wiki']}@%`);
+    await expect(loginWith(world, server, replaced)).rejects.toThrow('Access denied');
+  }
+}, 60_000);

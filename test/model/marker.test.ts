@@ -1,0 +1,49 @@
+/** Who came back from a backup, by the marker: the table of src/model/marker.ts. */
+import { describe, expect, test } from '@jest/globals';
+import { formatMarker, markerDoubt, parseMarker, type Telling } from '../../src/model/marker.ts';
+
+const at = (seconds: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, seconds));
+const knows = (telling?: number, told?: number, accepted?: number): Telling => ({
+  tellingAt: telling === undefined ? undefined : at(telling),
+  toldAt: told === undefined ? undefined : at(told),
+  acceptedAt: accepted === undefined ? undefined : at(accepted),
+});
+
+describe('the doubt', () => {
+  test.each<[string, number | undefined, Telling, 'directory' | 'database' | undefined]>([
+    ['none: the first marker of all', undefined, knows(), undefined],
+    ['none: a marker is adopted', 10, knows(), undefined],
+    ['none: as it was told', 20, knows(20, 20), undefined],
+    ['none: a marker was written, and that was not recorded', 20, knows(20, 10), undefined],
+    ['none: a marker was to be written, and was not', 10, knows(20, 10), undefined],
+    ['none: the first one is being written', undefined, knows(20), undefined],
+    ['the directory: its marker is of before the last', 9, knows(20, 10), 'directory'],
+    ['the directory: it has lost its marker', undefined, knows(20, 10), 'directory'],
+    ['the database: a marker that it knows nothing of', 21, knows(20, 20), 'database'],
+    ['the database: so too where none was ever recorded as told', 21, knows(20), 'database'],
+    ['none: an older copy was accepted', 9, knows(20, 10, 30), undefined],
+    ['none: an emptied directory was accepted', undefined, knows(20, 10, 30), undefined],
+  ])('%s', (_, seen, known, older) => {
+    const doubt = markerDoubt(seen === undefined ? undefined : at(seen), known, known);
+    expect(doubt?.older).toBe(older);
+    if (doubt !== undefined) {
+      expect(doubt.sentence).toMatch(/older copy.*chamberlain restored/);
+      expect(doubt.sentence).not.toMatch(/\.$/);
+    }
+  });
+
+  test('accuses nobody when another tells between the two looks', () => {
+    // told 20 before the directory was read, which then showed 20, or 30; told 30 afterwards
+    for (const seen of [20, 30]) {
+      expect(markerDoubt(at(seen), knows(20, 20), knows(30, 30))).toBeUndefined();
+    }
+  });
+});
+
+test('a marker is read as it was written, and nothing else is one', () => {
+  const marker = { at: at(1).toISOString(), people: 3, keyed: 2, overdue: [1000] };
+  expect(parseMarker(formatMarker(marker))).toEqual(marker);
+  for (const text of ['', '{}', 'null', '{"at":"yesterday","people":1,"keyed":1,"overdue":[]}']) {
+    expect(parseMarker(text)).toBeUndefined();
+  }
+});

@@ -1,0 +1,63 @@
+/** Which steps of a plan a repair may do, and what stands beside them. */
+import { describe, expect, test } from '@jest/globals';
+import type { Effect } from '../../src/plan/action.ts';
+import type { Step } from '../../src/plan/plan.ts';
+import { besidesOf, partSteps } from '../../src/plan/policy.ts';
+
+function step(target: string, effect: Effect, object = 'it'): Step {
+  return {
+    ...{ target, effect, object, subject: 7, account: 'tools.x' },
+    ...{ change: 'a → b', because: 'it differs' },
+    action: { verb: 'db.dropUser', server: 'replica', user: 's7' },
+  };
+}
+
+const STEPS = [
+  step('sudo-rule', 'revoke'),
+  step('unix-group', 'create'),
+  step('unix-group', 'destroy'),
+  step('unix-account', 'change'),
+  step('unix-account', 'destroy'),
+];
+
+describe('partSteps', () => {
+  /** target · destroy · the numbers of STEPS that are allowed · withheld; others are not meant */
+  test.each<[string | undefined, boolean, number[], number[]]>([
+    [undefined, false, [0, 1, 3], [2, 4]],
+    [undefined, true, [0, 1, 2, 3, 4], []],
+    ['unix-account', false, [3], [4]],
+    ['unix-account', true, [3, 4], []],
+    ['sudo-rule', false, [0], []],
+    ['ssh-keys', true, [], []],
+  ])('target %s, destroy %s', (target, destroy, allowed, withheld) => {
+    const of = (numbers: number[]) => numbers.map((n) => STEPS[n]);
+    expect(partSteps(STEPS, { target, destroy })).toEqual({
+      allowed: of(allowed),
+      withheld: of(withheld),
+    });
+  });
+});
+
+describe('besidesOf', () => {
+  const FOUND = {
+    findings: [
+      { target: 'unix-group', object: 'cn=x' },
+      { target: 'unix-account', object: 'uid=x', advisory: true as const },
+    ],
+    waiting: [{ target: 'database-account' }],
+    unreadable: [{ target: 'ssh-keys' }],
+  };
+
+  test('names what is found, waited for and unreadable, but for advice', () => {
+    expect(besidesOf(FOUND, { target: undefined })).toEqual([
+      'unix-group finding cn=x',
+      'database-account waiting',
+      'ssh-keys unreadable',
+    ]);
+  });
+
+  test('of one target alone where that is meant', () => {
+    expect(besidesOf(FOUND, { target: 'database-account' })).toEqual(['database-account waiting']);
+    expect(besidesOf(FOUND, { target: 'sudo-rule' })).toEqual([]);
+  });
+});

@@ -1,0 +1,847 @@
+/**
+ * `chamberlain doctor`, on a system where all is well, and with each thing that it looks at broken by hand:
+ * it names it, says what to do, and ends in time.
+ */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { parse, stringify } from 'yaml';
+import { endOf, runCli } from '../bin/run-cli.ts';
+import type { StackConfig } from '../../dev/servers/config.ts';
+import type { GroupedLine, State } from '../../src/doctor/line.ts';
+import { lookAtSlapd } from '../../src/doctor/directory.ts';
+import { lookAtPostgres } from '../../src/doctor/postgres.ts';
+import { lookAtRedis } from '../../src/doctor/redis.ts';
+import { openPool, withClient } from '../../src/store/postgres.ts';
+import { WORK_ROLES } from '../../workers/main.ts';
+import {
+  administer,
+  runningPid,
+  signalTree,
+  startServer,
+  stopServer,
+  type World,
+} from '../stack.ts';
+import { eventually } from './eventually.ts';
+import { query, readDirectory, settled } from './outside.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const CLI = join(ROOT, 'src/bin/chamberlain.ts');
+/** With one that hangs, and what a busy machine takes to start the program. */
+const MOST_MS = 10_000;
+const REDIS_PASSWORD = 'the-password-of-redis';
+
+let running: Running;
+let world: World;
+/** stands for /etc: nothing in it is in the way */
+let etc: string;
+/** all that any run has written */
+const said: string[] = [];
+
+interface Told {
+  exit: number | null;
+  lines: GroupedLine[];
+  tookMs: number;
+}
+
+async function doctor(
+  options: { config?: string; etc?: string; uid?: number } = {},
+): Promise<Told> {
+  const start = performance.now();
+  const child = spawn(
+    process.execPath,
+    [
+      CLI,
+      '--config',
+      options.config ?? world.configFile,
+      'doctor',
+      '--json',
+      '--etc',
+      options.etc ?? etc,
+    ],
+    {
+      env: { PATH: process.env['PATH'] ?? '' },
+      ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
+    },
+  );
+  const { exit, out, err } = await endOf(child);
+  const tookMs = performance.now() - start;
+  said.push(out, err);
+  expect(err).toBe('');
+  return { exit, lines: (JSON.parse(out) as { lines: GroupedLine[] }).lines, tookMs };
+}
+
+const notOk = ({ lines }: Told) => lines.filter(({ state }) => state !== 'ok');
+const only = (state: State, { lines }: Told) => lines.filter((line) => line.state === state);
+
+beforeAll(async () => {
+  running = await openRunning('doctor', { own: true });
+  world = running.world;
+  await admit(running.portal, 'alice');
+  await running.portal.get({
+    kind: 'tool.create',
+    requestedBy: 'alice',
+    name: 'bridgebot',
+    title: 'Bridges',
+  });
+  await settled(world);
+  etc = makeEtc('etc', ['root:x:0:0:root:/root:/bin/sh'], ['root:x:0:']);
+});
+afterAll(() => running.close());
+
+function makeEtc(name: string, passwd: readonly string[], group: readonly string[]): string {
+  const folder = join(world.dir, name);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'passwd'), `${passwd.join('\n')}\n`);
+  writeFileSync(join(folder, 'group'), `${group.join('\n')}\n`);
+  return folder;
+}
+
+/** A configuration beside the world's own. */
+function writeVariant(name: string, change: (config: StackConfig) => StackConfig): string {
+  const file = join(world.dir, `${name}.yaml`);
+  const config = parse(readFileSync(world.configFile, 'utf8')) as StackConfig;
+  writeFileSync(file, stringify(change(config)), { mode: 0o644 });
+  return file;
+}
+
+test('where all is well every line is ok, and it ends with 0 without changing anything', async () => {
+  const look = async () => {
+    const entries = [...(await readDirectory(world, { operational: true }))];
+    // the marker's beat goes on
+    return entries.filter(([dn]) => !/^(cn=chamberlain,)?dc=/u.test(dn));
+  };
+  const before = await look();
+  const told = await doctor();
+  expect(notOk(told)).toEqual([]);
+  expect(told.exit).toBe(0);
+  expect(await look()).toEqual(before);
+  // each thing that issue and README promise was looked at
+  const text = told.lines.map(({ group, what }) => `${group}: ${what}`).join('\n');
+  for (const words of [
+    /^configuration: \d+ secrets are there/mu,
+    /^configuration: adminKey signs as admin\.steward/mu,
+    /^PostgreSQL: roles that log in: intake, .*, admin, owner$/mu,
+    /^PostgreSQL: the tables are those of this program/mu,
+    /^PostgreSQL: each role has the rights of migrations\/roles\.sql, and no others$/mu,
+    /^PostgreSQL: the clock of PostgreSQL is/mu,
+    /^Redis: it keeps what it is given/mu,
+    /^directory: directory logs in, sees each place, may write$/mu,
+    /^directory: keys-agent logs in, sees each place, may not write$/mu,
+    /^directory: the directory's overlays and rules are those/mu,
+    /^databases: toolsdb: chamberlain_databases logs in, and has its rights/mu,
+    /^databases: replica: chamberlain_databases_eyes logs in, and has its rights/mu,
+    /^roles: the clock of the machine of homes/mu,
+    /^work: it is not frozen/mu,
+    /^this host: no local account/mu,
+  ]) {
+    expect(text).toMatch(words);
+  }
+});
+
+test('for people: what is wrong stands first with what to do, aligned, and a sum at the end', async () => {
+  await query(world, `GRANT UPDATE (verdict) ON audit TO chamberlain_homes`);
+  try {
+    const { exit, out } = await runCli(['doctor', '--etc', etc], { config: world.configFile });
+    said.push(out);
+    expect(exit).toBe(3);
+    const lines = out.trimEnd().split('\n');
+    expect(lines.slice(0, 3)).toEqual([
+      'fix            PostgreSQL     chamberlain_homes has UPDATE (verdict) on audit, too',
+      '                              REVOKE it: migrations/roles.sql does not grant it.',
+      '',
+    ]);
+    expect(lines.at(-1)).toMatch(/^1 fix, 0 unreadable, 0 not looked at, \d+ ok$/u);
+    for (const line of lines.slice(3, -2)) expect(line).toMatch(/^ok {13}\S.{13} \S/u);
+  } finally {
+    await query(world, `REVOKE UPDATE (verdict) ON audit FROM chamberlain_homes`);
+  }
+});
+
+interface Broken {
+  what: string;
+  break(): unknown;
+  mend(): unknown;
+  /** what must be said of it, and what to do */
+  says: [state: State, what: RegExp, todo: RegExp][];
+}
+
+/** Breaks all of them, looks once, mends them: each must be named, and nothing else. */
+async function expectNamed(broken: readonly Broken[], options?: Parameters<typeof doctor>[0]) {
+  const done: Broken[] = [];
+  let told: Told;
+  try {
+    for (const each of broken) {
+      await each.break();
+      done.push(each);
+    }
+    told = await doctor(options);
+  } finally {
+    for (const each of done.toReversed()) await each.mend();
+  }
+  const left = notOk(told);
+  const unnamed: string[] = [];
+  for (const { what, says } of broken) {
+    for (const [state, pattern, todo] of says) {
+      const index = left.findIndex(
+        (line) => line.state === state && pattern.test(line.what) && todo.test(line.todo ?? ''),
+      );
+      if (index < 0) unnamed.push(`${what}: ${state} ${pattern.source} · ${todo.source}`);
+      else left.splice(index, 1);
+    }
+  }
+  expect({ unnamed, beyond: left }).toEqual({ unnamed: [], beyond: [] });
+  return told;
+}
+
+const sql = (statement: string) => () => query(world, statement);
+const secret = (name: string) => join(world.config.secrets, name);
+
+/** Changes cn=config as root of the directory's machine; LDIF without the dn. */
+async function configureSlapd(ldif: string): Promise<void> {
+  const file = join(world.dir, 'slapd-config.ldif');
+  writeFileSync(file, `dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\n${ldif}\n`);
+  await promisify(execFile)('ldapmodify', [
+    ...['-Q', '-Y', 'EXTERNAL', '-H', world.config.ldap.uri, '-f', file],
+  ]);
+}
+const accessRule = (rule: string) => ({
+  break: () => configureSlapd(`add: olcAccess\nolcAccess: {0}${rule}`),
+  mend: () => configureSlapd('delete: olcAccess\nolcAccess: {0}'),
+});
+
+async function redisCommand(...words: string[]): Promise<string> {
+  const { port } = new URL(world.config.redis.url);
+  return (await promisify(execFile)('redis-cli', ['-p', port, ...words])).stdout;
+}
+
+function replaced(name: string, text: string): Pick<Broken, 'break' | 'mend'> {
+  return {
+    break() {
+      renameSync(secret(name), secret(`${name}.kept`));
+      writeFileSync(secret(name), text, { mode: 0o600 });
+    },
+    mend: () => renameSync(secret(`${name}.kept`), secret(name)),
+  };
+}
+
+describe('each thing that is broken by hand is named, with what to do:', () => {
+  test('rights, settings, accounts, files, numbers', async () => {
+    const { tools } = world.config.ids;
+    const [alice] = (await query(
+      world,
+      `SELECT uid FROM people WHERE shell_name = 'alice'`,
+    )) as unknown as { uid: number }[];
+    const area = join(world.dataRoot, 'home');
+    const mark = join(world.dataRoot, 'data/project/.chamberlain');
+    const ofBase = world.config.ldap.base;
+    const inTheWay = makeEtc(
+      'etc-in-the-way',
+      [
+        'root:x:0:0:root:/root:/bin/sh',
+        'alice:x:900:900::/home/alice:/bin/sh',
+        `backup2:x:${tools[0]?.last}:900::/:/bin/sh`,
+        `postgres:x:${alice?.uid}:900::/:/bin/sh`,
+        '+::::::',
+      ],
+      ['root:x:0:', `staff:x:${world.config.ids.realmGid}:`, 'ourteam:x:901:'],
+    );
+    const broken: Broken[] = [
+      {
+        what: 'a trigger',
+        break: sql('ALTER TABLE audit DISABLE TRIGGER audit_append_only'),
+        mend: sql('ALTER TABLE audit ENABLE TRIGGER audit_append_only'),
+        says: [['fix', /keeps audit append-only is gone/u, /audit verify/u]],
+      },
+      {
+        what: 'row-level security',
+        break: sql('ALTER TABLE repair_parts DISABLE ROW LEVEL SECURITY'),
+        mend: sql('ALTER TABLE repair_parts ENABLE ROW LEVEL SECURITY'),
+        says: [['fix', /row-level security of repair_parts is off/u, /chamberlain migrate/u]],
+      },
+      {
+        what: 'a right that is missing',
+        break: sql('REVOKE DELETE ON request_raises FROM chamberlain_relay'),
+        mend: sql('GRANT DELETE ON request_raises TO chamberlain_relay'),
+        says: [
+          [
+            'fix',
+            /^chamberlain_relay lacks UPDATE \(done_at\) on requests, DELETE on request_raises$/u,
+            /migrate/u,
+          ],
+        ],
+      },
+      {
+        what: 'a right of a column',
+        break: sql('REVOKE UPDATE (done_at) ON requests FROM chamberlain_relay'),
+        mend: sql('GRANT UPDATE (done_at) ON requests TO chamberlain_relay'),
+        says: [], // it is in the line of what relay lacks
+      },
+      {
+        what: 'a right of a function',
+        break: sql('REVOKE EXECUTE ON FUNCTION raise_generation FROM chamberlain_sweep'),
+        mend: sql('GRANT EXECUTE ON FUNCTION raise_generation TO chamberlain_sweep'),
+        says: [['fix', /^chamberlain_sweep lacks EXECUTE on raise_generation$/u, /migrate/u]],
+      },
+      {
+        what: 'a right too many, of everybody',
+        break: sql('GRANT SELECT ON people TO PUBLIC'),
+        mend: sql('REVOKE SELECT ON people FROM PUBLIC'),
+        says: [['fix', /^everybody has SELECT on people, too$/u, /REVOKE/u]],
+      },
+      {
+        what: 'a role that may too much',
+        break: sql('ALTER ROLE chamberlain_sweep CREATEDB'),
+        mend: sql('ALTER ROLE chamberlain_sweep NOCREATEDB'),
+        says: [['fix', /^chamberlain_sweep is allowed to make databases$/u, /Take that away/u]],
+      },
+      {
+        what: 'a commit that does not wait for the disk',
+        break: sql('ALTER ROLE chamberlain_admin SET synchronous_commit = off'),
+        mend: sql('ALTER ROLE chamberlain_admin RESET synchronous_commit'),
+        says: [['fix', /^synchronous_commit is off/u, /to `on`/u]],
+      },
+      {
+        what: 'the password of intake',
+        ...replaced('postgres-intake', 'not-that-of-intake'),
+        says: [['fix', /^cannot log in by the secret that is here: intake$/u, /README/u]],
+      },
+      {
+        what: 'the settings of Redis',
+        break: async () => {
+          await redisCommand('CONFIG', 'SET', 'maxmemory-policy', 'volatile-lru');
+          await redisCommand('CONFIG', 'SET', 'appendonly', 'no');
+        },
+        mend: async () => {
+          await redisCommand('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+          await redisCommand('CONFIG', 'SET', 'appendonly', 'yes');
+        },
+        says: [
+          ['fix', /Redis may drop requests when it is full/u, /maxmemory-policy noeviction/u],
+          ['fix', /Redis forgets requests/u, /appendonly yes/u],
+        ],
+      },
+      {
+        what: 'the password of sssd',
+        ...replaced('ldap-sssd', 'not-that-of-sssd'),
+        says: [['fix', /^sssd cannot log in$/u, /cn=sssd,ou=chamberlain,.* ldap-sssd/u]],
+      },
+      {
+        what: 'an account that writes, and all who read',
+        ...accessRule(
+          `to dn.subtree="${ofBase}" by dn.exact="cn=keys-agent,ou=chamberlain,${ofBase}" write by anonymous read by * break`,
+        ),
+        says: [
+          ['fix', /^keys-agent may write people$/u, /access rules/u],
+          ['fix', /^keys-agent may write toolAccounts$/u, /access rules/u],
+          ['fix', /^who does not log in sees entries$/u, /access rules/u],
+        ],
+      },
+      {
+        what: 'an account that does not see',
+        ...accessRule(
+          `to dn.subtree="ou=people,${ofBase}" by dn.exact="cn=directory-eyes,ou=chamberlain,${ofBase}" none by * break`,
+        ),
+        says: [['fix', /^directory-eyes does not see people: .* absent$/u, /access rules/u]],
+      },
+      {
+        what: 'new entries',
+        break: () => configureSlapd('replace: olcAddContentAcl\nolcAddContentAcl: FALSE'),
+        mend: () => configureSlapd('replace: olcAddContentAcl\nolcAddContentAcl: TRUE'),
+        says: [['fix', /values of new entries are not judged/u, /olcAddContentAcl: TRUE/u]],
+      },
+      {
+        what: 'rights of the databases role',
+        break: () =>
+          administer(
+            world.replica.socket,
+            `REVOKE PROCESS ON *.* FROM chamberlain_databases;
+             GRANT SELECT ON enwiki.* TO chamberlain_databases_eyes;`,
+          ),
+        mend: () =>
+          administer(
+            world.replica.socket,
+            `GRANT PROCESS ON *.* TO chamberlain_databases;
+             REVOKE SELECT ON enwiki.* FROM chamberlain_databases_eyes;`,
+          ),
+        says: [
+          ['fix', /^replica: chamberlain_databases lacks PROCESS on \*\.\*$/u, /replica\.sql/u],
+          ['fix', /^replica: chamberlain_databases_eyes has SELECT on enwiki\.\*, too$/u, /away/u],
+        ],
+      },
+      {
+        what: 'an account that is locked',
+        break: () =>
+          administer(world.tools.socket, 'ALTER USER chamberlain_databases ACCOUNT LOCK;'),
+        mend: () =>
+          administer(world.tools.socket, 'ALTER USER chamberlain_databases ACCOUNT UNLOCK;'),
+        says: [['fix', /^toolsdb: chamberlain_databases cannot log in$/u, /mariadb-databases/u]],
+      },
+      {
+        what: 'an account without a name',
+        break: () => administer(world.tools.socket, `CREATE USER ''@'10.0.0.1';`),
+        mend: () => administer(world.tools.socket, `DROP USER ''@'10.0.0.1';`),
+        says: [['fix', /^toolsdb: the account without a name ''@'10\.0\.0\.1'/u, /DROP USER ''@/u]],
+      },
+      {
+        what: 'freezing',
+        break: () => world.chamberlain('freeze', '--reason', 'a test'),
+        mend: () => world.chamberlain('thaw'),
+        says: [['fix', /^frozen since .* by unix:.*: a test$/u, /chamberlain thaw/u]],
+      },
+      {
+        what: 'a sweep that is held',
+        break: sql(
+          `INSERT INTO sweeps (id, state, subjects, drifted, digest, ended_at)
+           VALUES (gen_random_uuid(), 'held', 200, 90, 'abc', now())`,
+        ),
+        mend: sql('DELETE FROM sweeps'),
+        says: [['fix', /the sweep is held: 90 of 200/u, /sweep release --expect abc/u]],
+      },
+      {
+        what: 'a subject that is parked, and one that fails',
+        break: sql(
+          `UPDATE convergence SET code = 'PATH_FOREIGN', applied = wanted - 1, next_try_at = now() + interval '1 h',
+             state = CASE role WHEN 'homes' THEN 'parked' ELSE 'failing' END
+           WHERE subject = ${alice?.uid} AND role IN ('homes', 'databases')`,
+        ),
+        mend: sql(`UPDATE convergence SET state = 'applied', applied = wanted, code = NULL`),
+        says: [
+          ['fix', /^parked: alice \(homes: PATH_FOREIGN\)$/u, /chamberlain repair/u],
+          ['fix', /^failing: alice \(databases: PATH_FOREIGN\)$/u, /chamberlain status/u],
+        ],
+      },
+      {
+        what: 'local accounts',
+        break: () => undefined,
+        mend: () => undefined,
+        says: [
+          ['fix', /^alice is an account of ours, and a local account .*urgent$/u, /Rename/u],
+          ['fix', /^the local account postgres has \d+, which is alice's: urgent$/u, /number/u],
+          ['fix', /^the local account backup2 has \d+, which is in a range/u, /another number/u],
+          ['fix', /^the local group staff has \d+, as the realm group$/u, /ids\.realmGid/u],
+          ['fix', /could be given the local name backup2, ourteam$/u, /reserved-names\.ts/u],
+        ],
+      },
+      {
+        what: 'who may read a secret',
+        break: () => chmodSync(secret('ldap-directory'), 0o644),
+        mend: () => chmodSync(secret('ldap-directory'), 0o600),
+        says: [['fix', /ldap-directory has mode 0644: others may read it$/u, /chmod 600/u]],
+      },
+      {
+        what: 'whose a secret is',
+        break: () => chownSync(secret('postgres-relay'), 4242, 0),
+        mend: () => chownSync(secret('postgres-relay'), 0, 0),
+        says: [['fix', /postgres-relay belongs to uid 4242$/u, /Give it to root/u]],
+      },
+      {
+        what: 'the configuration and the admin’s key',
+        break: () => {
+          chmodSync(world.configFile, 0o666);
+          chmodSync(world.adminKey, 0o640);
+        },
+        mend: () => {
+          chmodSync(world.configFile, 0o600);
+          chmodSync(world.adminKey, 0o600);
+        },
+        says: [
+          ['fix', /config\.yaml has mode 0666: others may change it$/u, /chmod go-w/u],
+          ['fix', /^adminKey .* has mode 0640: others may sign/u, /make a new key/u],
+        ],
+      },
+      {
+        what: 'the mark of an area',
+        break: () => renameSync(mark, `${mark}-away`),
+        mend: () => renameSync(`${mark}-away`, mark),
+        says: [['fix', /data\/project has no mark: it is not mounted/u, /chamberlain prepare/u]],
+      },
+      {
+        what: 'an area where others write',
+        break: () => chmodSync(area, 0o777),
+        mend: () => chmodSync(area, 0o755),
+        says: [['fix', /\/home: others than root have rights on it$/u, /Only root/u]],
+      },
+    ];
+    expect((await expectNamed(broken, { etc: inTheWay })).exit).toBe(3);
+    await eventually('all is well again', async () => (await doctor()).exit === 0);
+  });
+
+  describe('where work stands still,', () => {
+    let late: ChildProcess | undefined;
+    beforeAll(async () => {
+      // the last test's own acts are in the audit
+      await eventually(
+        'all seals',
+        async () => (await query(world, 'SELECT FROM audit_unsealed')).length === 0,
+      );
+      await running.stopWork();
+      await running.startWork(['intake', 'databases']);
+      late = startLate('homes');
+    });
+    afterAll(async () => {
+      await running.stopWork();
+      if (late !== undefined && late.exitCode === null) {
+        late.kill('SIGTERM');
+        await once(late, 'exit');
+      }
+      await running.startWork(WORK_ROLES);
+      await settled(world);
+    });
+
+    test('roles, clocks, the marker, seals, requests', async () => {
+      await eventually('the late role', async () =>
+        (await doctor()).lines.some(({ what }) => what === 'homes answers'),
+      );
+      const told = await expectNamed([
+        {
+          what: 'who is not at work',
+          break: () => undefined,
+          mend: () => undefined,
+          says: [
+            ['unreadable', /^directory: no answer within/u, /work directory/u],
+            ['fix', /^nobody works as relay$/u, /chamberlain work relay/u],
+            ['fix', /^nobody works as sweep$/u, /chamberlain work sweep/u],
+            ['fix', /^the clock of the machine of homes is 3[56]\d\d\.\d s ahead of/u, /NTP/u],
+          ],
+        },
+        {
+          what: 'the marker',
+          break: sql(`UPDATE directory_marker SET told_at = told_at - interval '10 min'`),
+          mend: sql(`UPDATE directory_marker SET told_at = told_at + interval '10 min'`),
+          says: [['fix', /^the marker for login hosts is of 20/u, /work directory/u]],
+        },
+        {
+          what: 'the seals',
+          break: sql(
+            `INSERT INTO audit (at, verdict) VALUES (now() - interval '5 min', 'accepted')`,
+          ),
+          mend: () => undefined,
+          says: [['fix', /wait for their seal: 1, the oldest for 3[0-4]\d s$/u, /work relay/u]],
+        },
+        {
+          what: 'a request',
+          break: sql(
+            `UPDATE requests SET done_at = NULL, at = now() - interval '20 min' WHERE kind = 'tool.create'`,
+          ),
+          mend: sql(`UPDATE requests SET done_at = now() WHERE kind = 'tool.create'`),
+          says: [['fix', /\(tool\.create\) is not done after 20 min$/u, /chamberlain requests /u]],
+        },
+      ]);
+      expect(told.exit).toBe(4);
+    });
+
+    test('a doubt, tables that are behind or ahead, a role of MariaDB that is gone', async () => {
+      await running.stopWork();
+      const broken: Broken[] = [
+        {
+          what: 'nobody at work',
+          break: () => undefined,
+          mend: () => undefined,
+          says: [
+            ['unreadable', /^directory: no answer/u, /work directory/u],
+            ['unreadable', /^databases: no answer/u, /work databases/u],
+            ['fix', /^nobody works as intake$/u, /work intake/u],
+            ['fix', /^nobody works as relay$/u, /work relay/u],
+            ['fix', /^nobody works as sweep$/u, /work sweep/u],
+            ['fix', /^the clock of the machine of homes/u, /NTP/u],
+            ['fix', /^rows of the audit that wait for their seal: 1,/u, /work relay/u],
+          ],
+        },
+        {
+          what: 'the directory is in doubt',
+          break: sql(`UPDATE directory_marker SET doubt = 'it is an older copy'`),
+          mend: sql('UPDATE directory_marker SET doubt = NULL'),
+          says: [['fix', /^login hosts are told nothing: it is an older copy$/u, /no key/u]],
+        },
+        {
+          what: 'a sweep that could not read',
+          break: sql(
+            `INSERT INTO sweeps (id, state, sentence, ended_at) VALUES (gen_random_uuid(), 'unreadable', 'homes is away', now())`,
+          ),
+          mend: sql('DELETE FROM sweeps'),
+          says: [
+            ['fix', /^the last sweep ended unreadable: homes is away$/u, /chamberlain sweep/u],
+          ],
+        },
+        {
+          what: 'a migration of a newer program',
+          break: sql(`UPDATE migrations SET name = 'x' || name WHERE name = '0003_admin'`),
+          mend: sql(`UPDATE migrations SET name = '0003_admin' WHERE name = 'x0003_admin'`),
+          says: [['fix', /x0003_admin, which this program does not know$/u, /newer version/u]],
+        },
+        {
+          what: 'the role of every tool',
+          break: () => administer(world.replica.socket, 'DROP ROLE labsdbuser;'),
+          mend: async () => {
+            const file = join(ROOT, 'deploy/mariadb/replica.sql');
+            await administer(world.replica.socket, readFileSync(file, 'utf8'));
+          },
+          says: [
+            ['fix', /^replica: the role labsdbuser is not there$/u, /replica\.sql/u],
+            [
+              'fix',
+              /^replica: chamberlain_databases lacks labsdbuser with ADMIN/u,
+              /replica\.sql/u,
+            ],
+          ],
+        },
+      ];
+      await expectNamed(broken);
+      const pool = openPool(world.config, 'admin', { max: 1, durable: true });
+      await query(world, `DELETE FROM migrations WHERE name = '0003_admin'`);
+      try {
+        const lines = await withClient(pool, (client) => lookAtPostgres(client, ROOT));
+        expect(lines.filter(({ state }) => state !== 'ok')).toEqual([
+          {
+            state: 'fix',
+            what: 'the database has not had 0003_admin',
+            todo: 'Run `chamberlain migrate`.',
+          },
+        ]);
+      } finally {
+        await query(world, `INSERT INTO migrations (name, run_on) VALUES ('0003_admin', now())`);
+        await pool.end();
+      }
+    });
+  });
+
+  test('an overlay of the directory that is gone', async () => {
+    const { stdout } = await promisify(execFile)('ldapsearch', [
+      ...['-Q', '-Y', 'EXTERNAL', '-LLL', '-o', 'ldif-wrap=no', '-H', world.config.ldap.uri],
+      ...['-b', 'cn=config', '(objectClass=olcUniqueConfig)', '1.1'],
+    ]);
+    const dn = /^dn: (.*)$/mu.exec(stdout)?.[1] ?? '';
+    await promisify(execFile)('ldapdelete', [
+      ...['-Q', '-Y', 'EXTERNAL', '-H', world.config.ldap.uri, dn],
+    ]);
+    try {
+      expect(await lookAtSlapd(world.config)).toEqual([
+        {
+          state: 'fix',
+          what: 'the overlay unique is not there',
+          todo: 'Add it as deploy/ldap/config.ldif has it.',
+        },
+      ]);
+    } finally {
+      await stopServer(world.slapd);
+      await startServer(world.slapd); // with the configuration of deploy/ldap
+    }
+  });
+
+  test('a configuration that says other numbers than the directory', async () => {
+    const { config } = world;
+    const tools = [{ first: 5_000_000, last: 5_000_999 }];
+    expect(await lookAtSlapd({ ...config, ids: { ...config.ids, tools } })).toEqual([
+      {
+        state: 'fix',
+        what: 'the constraint overlay does not hold the range of ids of tools of this configuration',
+        todo: expect.stringContaining('Render deploy/ldap again'),
+      },
+      {
+        state: 'fix',
+        what: 'the access rules do not hold the range of ids of tools of this configuration',
+        todo: expect.stringContaining('Load the access rules'),
+      },
+    ]);
+  });
+});
+
+describe('a server that hangs is named, and costs no more than its time:', () => {
+  test.each([
+    ['redis', [/^Redis: no answer within/u, /^the roles: no answer within/u]],
+    ['slapd', [/^the directory, as directory: no answer/u, /^the directory: no answer/u]],
+    [
+      'postgres',
+      [/^PostgreSQL: no answer within/u, /^the roles: /u, /^the work: /u, /^the local accounts: /u],
+    ],
+    ['replica', [/^replica: no answer within/u]],
+  ] as const)('%s', async (name, says) => {
+    const pid = runningPid(world[name]);
+    if (pid === undefined) throw new Error(`${name} does not run`);
+    signalTree(pid, 'SIGSTOP');
+    let told: Told;
+    try {
+      told = await doctor();
+    } finally {
+      signalTree(pid, 'SIGCONT');
+    }
+    const unreadable = only('unreadable', told);
+    for (const pattern of says) {
+      expect(unreadable).toContainEqual({
+        state: 'unreadable',
+        group: expect.any(String),
+        what: expect.stringMatching(pattern),
+        todo: expect.stringMatching(/look|see/iu),
+      });
+    }
+    expect(told.exit).toBe(4);
+    expect(told.tookMs).toBeLessThan(MOST_MS);
+    // the others were looked at all the same
+    expect(only('ok', told).length).toBeGreaterThan(20);
+  });
+});
+
+test('servers that are down are named, each', async () => {
+  const servers = [world.postgres, world.redis, world.slapd, world.replica, world.tools];
+  await running.stopWork();
+  await Promise.all(servers.map(stopServer));
+  let told: Told;
+  try {
+    told = await doctor();
+  } finally {
+    await Promise.all(servers.map(startServer));
+    await running.startWork();
+  }
+  const text = only('unreadable', told)
+    .map(({ what, todo }) => `${what} → ${todo}`)
+    .join('\n');
+  for (const pattern of [
+    /^PostgreSQL: .*(ENOENT|ECONNREFUSED).* → Look at the server, and at `postgres`/mu,
+    /^Redis: .*→ Look at the server, and at `redis`/mu,
+    /^directory: binding as .* → Look at the server, and at `ldap`/mu,
+    /^replica: .* → Look at the server, and at `databases\.servers`/mu,
+    /^toolsdb: .* → Look at the server/mu,
+    /^the roles: nobody logs in as chamberlain_admin → See PostgreSQL/mu,
+  ]) {
+    expect(text).toMatch(pattern);
+  }
+  expect(told.exit).toBe(4);
+  expect(told.tookMs).toBeLessThan(MOST_MS);
+});
+
+test('a Redis that fills up, and a heap of requests, are named', async () => {
+  await running.stopWork();
+  try {
+    await redisCommand(
+      'LPUSH',
+      'bull:requests:wait',
+      ...Array.from({ length: 1000 }, (_, n) => `${n}`),
+    );
+    const used = /^used_memory:(\d+)/mu.exec(await redisCommand('INFO', 'memory'))?.[1];
+    await redisCommand('CONFIG', 'SET', 'maxmemory', `${Math.round(Number(used) * 1.15)}`);
+    const lines = (await lookAtRedis(world.config)).filter(({ state }) => state !== 'ok');
+    expect(lines.map(({ state, what }) => [state, what])).toEqual([
+      ['fix', expect.stringMatching(/^\d+ of \d+ MiB are used: when it is full/u)],
+      ['fix', expect.stringMatching(/^1000 requests wait for a verdict/u)],
+    ]);
+    for (const { todo } of lines) expect(todo).toMatch(/maxmemory|work intake/u);
+  } finally {
+    await redisCommand('CONFIG', 'SET', 'maxmemory', '0');
+    await redisCommand('DEL', 'bull:requests:wait');
+    await running.startWork();
+  }
+});
+
+describe('with the secrets that are there:', () => {
+  test('none: nothing fails, and each thing that wants one says which', async () => {
+    const secrets = join(world.dir, 'no-secrets');
+    mkdirSync(secrets, { mode: 0o711 });
+    const config = writeVariant('no-secrets', (all) => ({ ...all, secrets }));
+    const told = await doctor({ config });
+    expect(only('fix', told)).toEqual([]);
+    expect(told.exit).toBe(0);
+    const wants = only('elsewhere', told).map(
+      ({ todo }) => /^The secret (\S+)/u.exec(todo ?? '')?.[1],
+    );
+    for (const name of [
+      ...[
+        'postgres-admin',
+        'ldap-directory',
+        'ldap-directory-eyes',
+        'ldap-keys-agent',
+        'ldap-sssd',
+      ],
+      ...['mariadb-databases', 'mariadb-databases-eyes'],
+    ]) {
+      expect(wants).toContain(name);
+    }
+  });
+
+  test('those of an admin’s own user: the rest is not looked at', async () => {
+    const secrets = join(world.dir, 'admin-secrets');
+    cpSync(world.config.secrets, secrets, { recursive: true });
+    chmodSync(secrets, 0o711);
+    chownSync(join(secrets, 'postgres-admin'), 65534, 65534);
+    const config = writeVariant('admin-secrets', (all) => ({ ...all, secrets }));
+    const told = await doctor({ config, uid: 65534 });
+    const text = told.lines.map(({ state, what }) => `${state} ${what}`).join('\n');
+    expect(only('unreadable', told)).toEqual([]);
+    expect(text).toMatch(/^ok roles that log in: admin$/mu);
+    expect(text).toMatch(/^ok each role has the rights/mu);
+    expect(text).toMatch(/^ok homes answers$/mu);
+    expect(text).toMatch(/^elsewhere secrets that are not for this user: postgres-owner/mu);
+    expect(text).toMatch(/^elsewhere the directory, as directory$/mu);
+    expect(text).toMatch(/^elsewhere replica, as chamberlain_databases$/mu);
+    expect(text).toMatch(/^elsewhere the directory's own rules$/mu);
+    expect(text).toMatch(/^elsewhere adminKey .* is not for this user$/mu);
+    expect(told.exit).toBe(0);
+  });
+
+  test('a wrong password of Redis, or none, is named', async () => {
+    await redisCommand('CONFIG', 'SET', 'requirepass', 'the-right-one-of-redis');
+    try {
+      for (const [user, words] of [
+        [`:${REDIS_PASSWORD}@`, /WRONGPASS/u],
+        ['', /NOAUTH/u],
+      ] as const) {
+        const url = world.config.redis.url.replace('//', `//${user}`);
+        const lines = await lookAtRedis({ ...world.config, redis: { url } });
+        said.push(JSON.stringify(lines));
+        expect(lines).toEqual([
+          {
+            state: 'fix',
+            what: expect.stringMatching(words),
+            todo: expect.stringMatching(/`redis\.url`/u),
+          },
+        ]);
+      }
+    } finally {
+      const { port } = new URL(world.config.redis.url);
+      await promisify(execFile)('redis-cli', [
+        ...['-p', port, '--no-auth-warning', '-a', 'the-right-one-of-redis'],
+        ...['CONFIG', 'SET', 'requirepass', ''],
+      ]);
+    }
+  });
+});
+
+test('of all that was said here, nothing was a secret', () => {
+  const text = said.join('\n');
+  expect(text.length).toBeGreaterThan(50_000);
+  const secrets = readdirSync(world.config.secrets).map((name) =>
+    readFileSync(join(world.config.secrets, name), 'utf8').trim(),
+  );
+  expect(secrets.length).toBeGreaterThan(15);
+  for (const each of [...secrets, REDIS_PASSWORD, 'not-that-of-intake', 'not-that-of-sssd']) {
+    expect(text.includes(each)).toBe(false);
+  }
+  expect(text).not.toMatch(/\*[0-9A-F]{40}|SCRAM-SHA-256\$/u); // nor a verifier
+});
+
+/** A role on a machine whose clock is an hour ahead. */
+function startLate(role: string): ChildProcess {
+  const module = `const Real = Date; const ahead = 3600_000;
+    globalThis.Date = class extends Real {
+      constructor(...args) { super(...(args.length === 0 ? [Real.now() + ahead] : args)); }
+      static now() { return Real.now() + ahead; }
+    };`;
+  const program = ['--import', `data:text/javascript,${encodeURIComponent(module)}`, CLI];
+  return spawn(process.execPath, [...program, '--config', world.configFile, 'work', role], {
+    stdio: 'ignore',
+    env: { PATH: process.env['PATH'] ?? '' },
+  });
+}

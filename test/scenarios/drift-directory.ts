@@ -1,0 +1,458 @@
+/** Drifts of the directory beside single attributes: entries gone, renamed, doubled; locks, members, keys. */
+import {
+  change,
+  entry,
+  groupDn,
+  remove,
+  rename,
+  ruleDn,
+  type DriftCase,
+  type Hand,
+} from './drift-case.ts';
+import { keyOf } from './drift-world.ts';
+
+const realmGroup = ({ base }: Hand) => `cn=project-tools,ou=groups,${base}`;
+const personDn = (name: string, { base }: Hand) => `uid=${name},ou=people,${base}`;
+const lockPolicy = ({ base }: Hand) => `cn=disabled,ou=ppolicies,${base}`;
+const lock = (dn: string, hand: Hand) =>
+  change(
+    dn,
+    ['replace', 'pwdPolicySubentry', lockPolicy(hand)],
+    ['replace', 'pwdAccountLockedTime', '000001010000Z'],
+  );
+const unlock = (dn: string) =>
+  change(dn, ['delete', 'pwdAccountLockedTime'], ['delete', 'pwdPolicySubentry']);
+
+const GONE: readonly DriftCase[] = [
+  {
+    what: 'the account of a person deleted',
+    of: 'person',
+    damage: ({ dn }, hand) => hand.ldif(remove(dn)),
+    shows: ['create unix-account', 'change ssh-keys'],
+  },
+  {
+    what: 'the account of a tool deleted',
+    of: 'tool',
+    damage: ({ dn }, hand) => hand.ldif(remove(dn)),
+    shows: ['create unix-account'],
+  },
+  {
+    what: 'the group of a tool deleted',
+    of: 'tool',
+    damage: (subject, hand) => hand.ldif(remove(groupDn(subject, hand))),
+    shows: ['create unix-group'],
+  },
+  {
+    what: 'the sudo rule of a tool deleted',
+    of: 'tool',
+    damage: (subject, hand) => hand.ldif(remove(ruleDn(subject, hand))),
+    shows: ['create sudo-rule'],
+  },
+  {
+    what: 'everything of a tool deleted from the directory',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif([subject.dn, groupDn(subject, hand), ruleDn(subject, hand)].map(remove).join('\n')),
+    shows: ['create unix-group', 'create unix-account', 'create sudo-rule'],
+  },
+];
+
+const LOCKS: readonly DriftCase[] = [
+  {
+    what: 'a person locked by hand',
+    of: 'person',
+    damage: ({ dn }, hand) => hand.ldif(lock(dn, hand)),
+    shows: ['change unix-account'],
+  },
+  {
+    what: 'a suspended person unlocked by hand',
+    of: 'person',
+    is: 'suspended',
+    damage: ({ dn }, hand) => hand.ldif(unlock(dn)),
+    shows: ['revoke unix-account'],
+  },
+  {
+    what: 'a suspended person given a key again',
+    of: 'person',
+    is: 'suspended',
+    damage: ({ dn, name }, hand) => hand.ldif(change(dn, ['add', 'sshPublicKey', keyOf(name)])),
+    shows: ['revoke ssh-keys'],
+  },
+  {
+    what: 'a suspended person made a realm member again',
+    of: 'person',
+    is: 'suspended',
+    damage: ({ dn }, hand) => hand.ldif(change(realmGroup(hand), ['add', 'member', dn])),
+    shows: ['revoke realm-membership'],
+  },
+  {
+    what: 'a tool locked by hand',
+    of: 'tool',
+    damage: ({ dn }, hand) => hand.ldif(lock(dn, hand)),
+    shows: ['change unix-account'],
+  },
+  {
+    what: 'a disabled tool enabled by hand: unlocked, its shell, its sudo rule',
+    of: 'tool',
+    is: 'disabled',
+    damage: (subject, hand) =>
+      hand.ldif(
+        [
+          unlock(subject.dn),
+          change(subject.dn, ['replace', 'loginShell', '/bin/bash']),
+          entry(ruleDn(subject, hand), {
+            objectClass: 'sudoRole',
+            cn: `runas-${subject.account}`,
+            sudoUser: `%${subject.account}`,
+            sudoHost: 'ALL',
+            sudoCommand: 'ALL',
+            sudoOption: '!authenticate',
+            sudoRunAsUser: subject.account,
+          }),
+        ].join('\n'),
+      ),
+    shows: ['revoke unix-account', 'revoke sudo-rule'],
+  },
+];
+
+const CLASSES: readonly DriftCase[] = [
+  {
+    what: 'an object class more than is needed',
+    of: 'person',
+    damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'objectClass', 'shadowAccount'])),
+    shows: [],
+  },
+  {
+    what: 'an object class less',
+    of: 'tool',
+    covers: 'unix-account tool objectClass',
+    damage: ({ dn }, hand) => hand.ldif(change(dn, ['delete', 'objectClass', 'shadowAccount'])),
+    shows: ['change unix-account'],
+  },
+  {
+    what: 'the object class of keys removed, with the keys',
+    of: 'person',
+    covers: 'unix-account person objectClass',
+    damage: ({ dn }, hand) =>
+      hand.ldif(change(dn, ['delete', 'sshPublicKey'], ['delete', 'objectClass', 'ldapPublicKey'])),
+    shows: ['change unix-account', 'change ssh-keys'],
+  },
+  {
+    what: 'no account for unix any more: the class and all that it carries removed',
+    of: 'person',
+    damage: ({ dn }, hand) =>
+      hand.ldif(
+        change(
+          dn,
+          ['delete', 'objectClass', 'posixAccount'],
+          ...['uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'].map(
+            (attribute) => ['delete', attribute] as ['delete', string],
+          ),
+        ),
+      ),
+    shows: ['NAME_FOREIGN unix-account'],
+    decide: ({ dn }, hand) => hand.ldif(remove(dn)),
+  },
+  {
+    what: 'no group for unix any more: its class and number removed',
+    of: 'tool',
+    covers: 'unix-group tool objectClass',
+    damage: (subject, hand) =>
+      hand.ldif(
+        change(
+          groupDn(subject, hand),
+          ['delete', 'objectClass', 'posixGroup'],
+          ['delete', 'gidNumber'],
+        ),
+      ),
+    shows: ['NAME_FOREIGN unix-group'],
+    decide: (subject, hand) => hand.ldif(remove(groupDn(subject, hand))),
+  },
+  {
+    what: 'the class of a sudo rule replaced',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(change(ruleDn(subject, hand), ['replace', 'objectClass', 'device'])),
+    shows: 'refused',
+  },
+  {
+    what: 'something else in place of a sudo rule',
+    of: 'tool',
+    covers: 'sudo-rule tool objectClass',
+    damage: (subject, hand) =>
+      hand.ldif(
+        [
+          remove(ruleDn(subject, hand)),
+          entry(ruleDn(subject, hand), { objectClass: 'device', cn: `runas-${subject.account}` }),
+        ].join('\n'),
+      ),
+    shows: ['NAME_FOREIGN sudo-rule'],
+    decide: (subject, hand) => hand.ldif(remove(ruleDn(subject, hand))),
+  },
+  {
+    what: 'an account of another structural class, as other tools make them',
+    of: 'person',
+    damage: ({ dn, name, uid }, hand) =>
+      hand.ldif(
+        [
+          remove(dn),
+          entry(dn, {
+            objectClass: ['account', 'posixAccount'],
+            uid: name,
+            cn: `The ${name}`,
+            uidNumber: String(uid),
+            gidNumber: '500',
+            homeDirectory: `/home/${name}`,
+            loginShell: '/bin/bash',
+          }),
+        ].join('\n'),
+      ),
+    shows: ['NAME_FOREIGN unix-account'],
+    decide: ({ dn }, hand) => hand.ldif(remove(dn)),
+  },
+];
+
+const MEMBERS: readonly DriftCase[] = [
+  {
+    what: 'a maintainer removed from the group',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(change(groupDn(subject, hand), ['delete', 'member', personDn('alice', hand)])),
+    shows: ['change unix-group'],
+  },
+  {
+    what: 'the tool itself removed from its group',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(change(groupDn(subject, hand), ['delete', 'member', subject.dn])),
+    shows: ['change unix-group'],
+  },
+  {
+    what: 'a person who is no maintainer added to the group',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(change(groupDn(subject, hand), ['add', 'member', personDn('steward', hand)])),
+    shows: ['revoke unix-group'],
+  },
+  {
+    what: 'a member that no longer exists, and one that is no account',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(
+        change(groupDn(subject, hand), [
+          'add',
+          'member',
+          personDn('long-gone', hand),
+          `cn=admin,${hand.base}`,
+        ]),
+      ),
+    shows: ['revoke unix-group'],
+  },
+  {
+    what: 'all members replaced by one who is none',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(change(groupDn(subject, hand), ['replace', 'member', personDn('steward', hand)])),
+    shows: ['revoke unix-group'],
+  },
+  {
+    what: 'removed from the realm group',
+    of: 'person',
+    covers: 'realm-membership person member',
+    damage: ({ dn }, hand) => hand.ldif(change(realmGroup(hand), ['delete', 'member', dn])),
+    shows: ['change realm-membership'],
+  },
+  {
+    what: 'in the realm group without access',
+    of: 'person',
+    is: 'without access',
+    damage: ({ dn }, hand) => hand.ldif(change(realmGroup(hand), ['add', 'member', dn])),
+    shows: ['revoke realm-membership'],
+  },
+];
+
+const KEYS: readonly DriftCase[] = [
+  {
+    what: 'a second key smuggled behind a line end',
+    of: 'person',
+    damage: ({ dn, name }, hand) =>
+      hand.ldif(change(dn, ['replace', 'sshPublicKey', `${keyOf(name)} x\n${keyOf('mallory')}`])),
+    shows: ['revoke ssh-keys', 'change ssh-keys'],
+  },
+  {
+    what: 'an option added to a key',
+    of: 'person',
+    damage: ({ dn, name }, hand) =>
+      hand.ldif(change(dn, ['replace', 'sshPublicKey', `command="/bin/sh" ${keyOf(name)}`])),
+    shows: ['revoke ssh-keys', 'change ssh-keys'],
+  },
+  {
+    what: 'the same key twice, once with a comment',
+    of: 'person',
+    damage: ({ dn, name }, hand) =>
+      hand.ldif(change(dn, ['add', 'sshPublicKey', `${keyOf(name)} ${name}@home`])),
+    shows: ['revoke ssh-keys'],
+  },
+  {
+    what: 'a comment at the end of a key, as in a directory that was taken over',
+    of: 'person',
+    damage: ({ dn, name }, hand) =>
+      hand.ldif(change(dn, ['replace', 'sshPublicKey', `${keyOf(name)} laptop`])),
+    shows: [],
+  },
+  {
+    what: 'a value that is no key',
+    of: 'person',
+    damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'sshPublicKey', 'ask me for the key'])),
+    shows: ['revoke ssh-keys'],
+  },
+  {
+    what: 'bytes that are no text among the keys',
+    of: 'person',
+    damage: ({ dn }, hand) =>
+      hand.ldif(
+        `dn: ${dn}\nchangetype: modify\nadd: sshPublicKey\nsshPublicKey:: ${Buffer.from([0, 255, 254]).toString('base64')}\n`,
+      ),
+    shows: ['revoke ssh-keys'],
+  },
+  {
+    what: 'a description that is no label of a key',
+    of: 'person',
+    damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'description', 'grows beans'])),
+    shows: [],
+  },
+];
+
+const RENAMED: readonly DriftCase[] = [
+  {
+    what: "a person's account moved to another place",
+    of: 'person',
+    damage: ({ dn, name }, hand) =>
+      hand.ldif(
+        `dn: ${dn}\nchangetype: modrdn\nnewrdn: uid=${name}\ndeleteoldrdn: 1\nnewsuperior: ou=groups,${hand.base}\n`,
+      ),
+    shows: ['NAME_FOREIGN unix-account'],
+    decide: ({ name }, hand) =>
+      hand.ldif(
+        `dn: uid=${name},ou=groups,${hand.base}\nchangetype: modrdn\nnewrdn: uid=${name}\n` +
+          `deleteoldrdn: 1\nnewsuperior: ou=people,${hand.base}\n`,
+      ),
+  },
+  {
+    what: "a person's account renamed in letters' case alone",
+    of: 'person',
+    damage: ({ dn, name }, hand) => hand.ldif(rename(dn, `uid=${name.toUpperCase()}`)),
+    shows: ['NAME_FOREIGN unix-account'],
+    decide: ({ dn, name }, hand) => hand.ldif(rename(dn, `uid=${name}`)),
+  },
+  {
+    what: "a display name that differs in letters' case alone",
+    of: 'person',
+    damage: ({ dn, name }, hand) => hand.ldif(change(dn, ['replace', 'cn', `THE ${name}`])),
+    shows: ['change unix-account'],
+  },
+];
+
+const group = (cn: string, gid: number, hand: Hand): string =>
+  entry(`cn=${cn},ou=groups,${hand.base}`, {
+    objectClass: ['groupOfNames', 'posixGroup'],
+    cn,
+    gidNumber: String(gid),
+    member: `cn=chamberlain,${hand.base}`,
+  });
+
+const BESIDE: readonly DriftCase[] = [
+  {
+    what: 'a group of the same name beside, in another place',
+    of: 'tool',
+    damage: ({ account }, hand) =>
+      hand.ldif(group(account.toUpperCase(), hand.freeNumber('tool'), hand)),
+    shows: ['NAME_FOREIGN unix-group (advisory)'],
+    decide: ({ account }, hand) =>
+      hand.ldif(remove(`cn=${account.toUpperCase()},ou=groups,${hand.base}`)),
+  },
+  {
+    what: 'a group of the same number beside',
+    of: 'tool',
+    damage: ({ name, uid }, hand) => hand.ldif(group(`other-${name}`, uid, hand)),
+    shows: ['ID_FOREIGN unix-group (advisory)'],
+    decide: ({ name }, hand) => hand.ldif(remove(`cn=other-${name},ou=groups,${hand.base}`)),
+  },
+  {
+    what: 'an account of the same number beside: two people with one uid',
+    of: 'person',
+    damage: ({ name, uid }, hand) =>
+      hand.ldif(
+        entry(`uid=twin-${name},ou=people,${hand.base}`, {
+          objectClass: ['inetOrgPerson', 'posixAccount'],
+          uid: `twin-${name}`,
+          cn: `Twin of ${name}`,
+          sn: 'twin',
+          uidNumber: String(uid),
+          gidNumber: '500',
+          homeDirectory: `/home/twin-${name}`,
+        }),
+      ),
+    shows: ['ID_FOREIGN unix-account (advisory)'],
+    decide: ({ name }, hand) => hand.ldif(remove(`uid=twin-${name},ou=people,${hand.base}`)),
+  },
+  {
+    what: 'a drift of the own entry with an entry of the same number beside',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(
+        [
+          group(`beside-${subject.name}`, subject.uid, hand),
+          change(groupDn(subject, hand), ['add', 'member', personDn('steward', hand)]),
+        ].join('\n'),
+      ),
+    shows: ['revoke unix-group', 'ID_FOREIGN unix-group (advisory)'],
+    decide: ({ name }, hand) => hand.ldif(remove(`cn=beside-${name},ou=groups,${hand.base}`)),
+  },
+];
+
+const RULES: readonly DriftCase[] = [
+  {
+    what: 'a sudo rule that lets act as root besides',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(change(ruleDn(subject, hand), ['add', 'sudoRunAsUser', 'root'])),
+    shows: ['revoke sudo-rule', 'create sudo-rule'],
+  },
+  {
+    what: 'a sudo rule that lets act as anybody',
+    of: 'tool',
+    damage: (subject, hand) =>
+      hand.ldif(change(ruleDn(subject, hand), ['replace', 'sudoRunAsUser', 'ALL'])),
+    shows: ['revoke sudo-rule', 'create sudo-rule'],
+  },
+  {
+    what: 'a sudo rule of another name that lets someone act as the tool',
+    of: 'tool',
+    damage: ({ account, name }, hand) =>
+      hand.ldif(
+        entry(`cn=backdoor-${name},ou=sudoers,cn=tools,ou=projects,${hand.base}`, {
+          objectClass: 'sudoRole',
+          cn: `backdoor-${name}`,
+          sudoUser: 'mallory',
+          sudoHost: 'ALL',
+          sudoCommand: 'ALL',
+          sudoRunAsUser: account,
+        }),
+      ),
+    shows: ['NAME_FOREIGN sudo-rule (advisory)'],
+    decide: ({ name }, hand) =>
+      hand.ldif(remove(`cn=backdoor-${name},ou=sudoers,cn=tools,ou=projects,${hand.base}`)),
+  },
+];
+
+export const DIRECTORY_CASES: readonly DriftCase[] = [
+  ...RULES,
+  ...GONE,
+  ...LOCKS,
+  ...CLASSES,
+  ...MEMBERS,
+  ...KEYS,
+  ...RENAMED,
+  ...BESIDE,
+];

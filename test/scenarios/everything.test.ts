@@ -1,0 +1,346 @@
+/**
+ * A survey of everything reads in bulk, and must say what looking at each subject by itself says, to the
+ * byte: here of a world with every kind of drift in it. What it could not read to the end is UNREADABLE.
+ *
+ * The roles are the real ones; a test may stop one between two pieces of what it reads in bulk.
+ */
+import { chmodSync, renameSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { askRoles } from '../../src/bin/surveying.ts';
+import { openLog } from '../../src/log.ts';
+import { ROLES, type Role } from '../../src/model/wanted.ts';
+import { renderPlan } from '../../src/plan/render.ts';
+import { renderSurvey } from '../../src/plan/render-survey.ts';
+import { mergeReports, type Report } from '../../src/plan/report.ts';
+import { survey, type SubjectSurvey } from '../../src/reconcile.ts';
+import { realmOf } from '../../src/config.ts';
+import { openPool } from '../../src/store/postgres.ts';
+import { readSubjects, readWanted } from '../../src/store/wanted.ts';
+import type { Pace } from '../../src/targets/everything.ts';
+import { DATABASES } from '../../workers/databases.ts';
+import { DIRECTORY } from '../../workers/directory.ts';
+import { HOMES } from '../../workers/homes.ts';
+import type { Worker } from '../../workers/loop.ts';
+import { type RoleParts, startRole } from '../../workers/role.ts';
+import { endOf, startCli } from '../bin/run-cli.ts';
+import { runningPid, signalTree, startServer, type World } from '../stack.ts';
+import { change, type DriftCase, type Subject } from './drift-case.ts';
+import { DRIFT_CASES } from './drift-cases.ts';
+import { type DriftWorld, openDriftWorld } from './drift-world.ts';
+import { eventually } from './eventually.ts';
+import { query } from './outside.ts';
+
+let drift: DriftWorld;
+let world: World;
+let subjects: Map<DriftCase, Subject>;
+const roles: Worker[] = [];
+
+/** What happens after each piece that a role has read in bulk; by default nothing. */
+const afterPiece = new Map<Role, (piece: number) => unknown>();
+/** What happens when it has read all. */
+const afterAllRead = new Map<Role, (pace: Pace) => unknown>();
+
+/** The role itself, but that it reads few at a time, and that a test hears of each piece. */
+function heard<Eyes, Open extends Eyes>(parts: RoleParts<Eyes, Open>): RoleParts<Eyes, Open> {
+  const { role } = parts;
+  return {
+    ...parts,
+    async readEverything(eyes, pace, reading) {
+      let pieces = 0;
+      const breathe = async () => {
+        await afterPiece.get(role)?.((pieces += 1));
+        await pace.breathe();
+      };
+      const everything = await parts.readEverything(eyes, { piece: 40, breathe }, reading);
+      await afterAllRead.get(role)?.(pace);
+      return everything;
+    },
+  };
+}
+
+beforeAll(async () => {
+  drift = await openDriftWorld('everything', { own: true });
+  ({ world } = drift);
+  subjects = await drift.populate(DRIFT_CASES);
+  await drift.stopWork();
+  for (const [one, subject] of subjects) {
+    try {
+      await one.damage(subject, drift.hand);
+    } catch (error) {
+      if (one.shows !== 'refused') throw new Error(`damaging: ${one.what}`, { cause: error });
+    }
+  }
+  const log = openLog('silent');
+  roles.push(
+    startRole(heard(DIRECTORY), world.config, log),
+    startRole(heard(HOMES), world.config, log),
+    startRole(heard(DATABASES), world.config, log),
+  );
+}, 300_000);
+
+afterEach(() => {
+  afterPiece.clear();
+  afterAllRead.clear();
+});
+
+afterAll(async () => {
+  await Promise.all(roles.map((role) => role.close()));
+  await drift?.close();
+}, 60_000);
+
+const uidsOfAll = async () => {
+  const rows = await query<{ uid: number }>(
+    world,
+    'SELECT uid FROM people UNION ALL SELECT uid FROM tools ORDER BY uid',
+  );
+  return rows.map(({ uid }) => uid);
+};
+
+async function ask(uids?: readonly number[], of: readonly Role[] = ROLES) {
+  return await askRoles(world.config, uids, { roles: of, timeoutMs: 30_000 });
+}
+
+/** All that people and programs read of a report. */
+function asRead(report: Report): string {
+  return [
+    renderSurvey(report, (text) => text),
+    renderPlan(report, ''),
+    JSON.stringify(report),
+  ].join('\n');
+}
+
+describe('with every kind of drift', () => {
+  test('it says the same as looking at few subjects at a time', async () => {
+    const uids = await uidsOfAll();
+    const slow: Report[] = [];
+    for (let at = 0; at < uids.length; at += 30) {
+      slow.push(...(await ask(uids.slice(at, at + 30))).values());
+    }
+    const fast = await ask();
+    const whole = mergeReports([...fast.values()]);
+    expect(whole.steps.length).toBeGreaterThan(80);
+    expect(whole.findings.length).toBeGreaterThan(10);
+    expect(whole.unreadable).toEqual([]);
+    expect(whole.subjects).toBe(uids.length);
+    expect(asRead(whole)).toBe(asRead({ ...mergeReports(slow), subjects: uids.length }));
+  });
+
+  test.each<[Role, () => Promise<void>]>([
+    ['directory', () => expectSameInBulk(DIRECTORY)],
+    ['homes', () => expectSameInBulk(HOMES)],
+    ['databases', () => expectSameInBulk(DATABASES)],
+  ])('what %s reads in bulk shows the same by itself, before it looks again', (_, look) => look());
+
+  async function expectSameInBulk<Eyes, Open extends Eyes>(
+    parts: RoleParts<Eyes, Open>,
+  ): Promise<void> {
+    const { role } = parts;
+    const pool = openPool(world.config, `${role}_eyes`, { max: 2, durable: false });
+    const eyes = parts.openEyes(world.config);
+    const realm = realmOf(world.config);
+    try {
+      const wanted = await readWanted(pool, role, await readSubjects(pool));
+      const pace = { piece: 7, breathe: async () => {} };
+      const everything = await parts.readEverything(eyes, pace, { pool, realm });
+      const inBulk = await survey(parts.targets, wanted, realm, everything.eyes);
+      const direct = await survey(parts.targets, wanted, realm, eyes);
+      expect(inBulk.filter(isDrifted).length).toBeGreaterThan(10);
+      expect(JSON.stringify(inBulk)).toBe(JSON.stringify(direct));
+    } finally {
+      await eyes.close();
+      await pool.end();
+    }
+  }
+
+  test('two at once say the same', async () => {
+    const [one, other] = await Promise.all([
+      drift.ask('plan', '--all'),
+      drift.ask('plan', '--all'),
+    ]);
+    expect(one.steps.length).toBeGreaterThan(80);
+    expect(one).toEqual(other);
+    expect(one.exit).toBe(3);
+  });
+});
+
+function isDrifted({ steps, findings }: SubjectSurvey): boolean {
+  return steps.length + findings.length > 0;
+}
+
+describe('what changes between the reading and the look', () => {
+  const shell = (to: string) =>
+    drift.hand.ldif(change(drift.hand.neighbour.dn, ['replace', 'loginShell', to]));
+  const ofNeighbour = async () => {
+    const report = (await ask(undefined, ['directory'])).get('directory');
+    return report?.steps.filter(({ subject }) => subject === drift.hand.neighbour.uid) ?? [];
+  };
+
+  test('drift that was mended meanwhile is none', async () => {
+    await shell('/bin/false');
+    afterAllRead.set('directory', () => shell('/bin/bash'));
+    expect(await ofNeighbour()).toEqual([]);
+  });
+
+  test('drift that became another meanwhile is shown as it is now', async () => {
+    await shell('/bin/false');
+    afterAllRead.set('directory', () => shell('/bin/dash'));
+    expect(JSON.stringify(await ofNeighbour())).toContain('/bin/dash');
+    afterAllRead.set('directory', () => shell('/bin/bash'));
+    expect(await ofNeighbour()).toEqual([]);
+  });
+
+  test('what became wanted and was made meanwhile is no drift', async () => {
+    const { uid } = drift.hand.neighbour;
+    const dn = `cn=${drift.hand.neighbour.account},ou=servicegroups,${drift.hand.base}`;
+    const member = `uid=steward,ou=people,${drift.hand.base}`;
+    afterAllRead.set('directory', async () => {
+      await query(
+        world,
+        `INSERT INTO maintainers (tool, maintainer) SELECT $1, uid FROM people WHERE shell_name = 'steward'`,
+        [uid],
+      );
+      await drift.hand.ldif(change(dn, ['add', 'member', member]));
+    });
+    expect(await ofNeighbour()).toEqual([]);
+    // the look was at the new want indeed: without the value it is a step
+    afterAllRead.clear();
+    await drift.hand.ldif(change(dn, ['delete', 'member', member]));
+    expect((await ofNeighbour()).map(({ target }) => target)).toEqual(['unix-group']);
+    await drift.hand.ldif(change(dn, ['add', 'member', member]));
+  });
+});
+
+describe('a server that fails in the middle of what is read in bulk', () => {
+  const pid = (server: 'slapd' | 'replica') => runningPid(world[server]) ?? 0;
+  const everyStep = async (role: Role) => (await ask(undefined, [role])).get(role);
+
+  test('a directory that hangs is UNREADABLE, and no step comes of it', async () => {
+    afterPiece.set('directory', (piece) => {
+      if (piece === 2) signalTree(pid('slapd'), 'SIGSTOP');
+    });
+    try {
+      const report = await everyStep('directory');
+      expect(report?.steps).toEqual([]);
+      expect(new Set(report?.unreadable.map(({ target }) => target))).toEqual(
+        new Set(DIRECTORY.targets.map(({ name }) => name)),
+      );
+      expect(report?.subjects).toBe((await uidsOfAll()).length);
+    } finally {
+      signalTree(pid('slapd'), 'SIGCONT');
+    }
+  }, 60_000);
+
+  test('a directory that dies is UNREADABLE, and no step comes of it', async () => {
+    afterPiece.set('directory', (piece) => {
+      if (piece === 2) signalTree(pid('slapd'), 'SIGKILL');
+    });
+    try {
+      const seen = await drift.ask('survey', '--role', 'directory');
+      expect(seen).toMatchObject({ exit: 4, steps: [], findings: [] });
+      expect(seen.unreadable.length).toBeGreaterThan(0);
+    } finally {
+      await startServer(world.slapd);
+    }
+  }, 60_000);
+
+  test.each(['SIGSTOP', 'SIGKILL'] as const)(
+    'a database server with %s is UNREADABLE for everybody, and the other is read',
+    async (signal) => {
+      const before = await everyStep('databases');
+      afterPiece.set('databases', (piece) => {
+        if (piece === 1) signalTree(pid('replica'), signal);
+      });
+      let report: Report | undefined;
+      try {
+        report = await everyStep('databases');
+      } finally {
+        if (signal === 'SIGSTOP') signalTree(pid('replica'), 'SIGCONT');
+        else await startServer(world.replica);
+      }
+      const onTools = (of: Report | undefined) =>
+        of?.steps.filter(({ object }) => object.includes('toolsdb'));
+      expect(onTools(report)).toEqual(onTools(before));
+      expect(report?.steps).toEqual(onTools(report));
+      const uids = new Set(report?.unreadable.map(({ subject }) => subject));
+      const wanted = await query<{ uid: number }>(world, 'SELECT account AS uid FROM credentials');
+      expect(wanted.filter(({ uid }) => !uids.has(uid))).toEqual([]);
+    },
+    120_000,
+  );
+
+  test('an area of homes that goes away is UNREADABLE, and no home is missing', async () => {
+    const area = `${world.dataRoot}${world.config.files.personHomes}`;
+    afterPiece.set('homes', () => {
+      afterPiece.clear();
+      renameSync(`${area}/.chamberlain`, `${area}/.gone`);
+    });
+    try {
+      const report = await everyStep('homes');
+      const people = new Set(
+        (await query<{ uid: number }>(world, 'SELECT uid FROM people')).map(({ uid }) => uid),
+      );
+      expect(report?.steps.filter(({ subject }) => people.has(subject))).toEqual([]);
+      expect(report?.unreadable.length).toBeGreaterThan(0);
+    } finally {
+      renameSync(`${area}/.gone`, `${area}/.chamberlain`);
+      chmodSync(`${area}/.chamberlain`, 0o700);
+    }
+  });
+});
+
+describe('a long survey beside others', () => {
+  /** Stops a role between two pieces until it is let go. */
+  function stall(role: Role): { stalled: Promise<void>; letGo: () => void } {
+    let letGo = () => {};
+    let tell = () => {};
+    const stalled = new Promise<void>((resolve) => (tell = resolve));
+    const going = new Promise<void>((resolve) => (letGo = resolve));
+    afterPiece.set(role, async () => {
+      tell();
+      await going;
+    });
+    return { stalled, letGo };
+  }
+
+  test('does not delay a survey of few', async () => {
+    const { stalled, letGo } = stall('directory');
+    const long = ask(undefined, ['directory']);
+    try {
+      await stalled;
+      const few = await ask([drift.hand.neighbour.uid], ['directory']);
+      expect(few.get('directory')).toMatchObject({ subjects: 1, unreadable: [] });
+    } finally {
+      letGo();
+    }
+    expect((await long).get('directory')?.subjects).toBe((await uidsOfAll()).length);
+  });
+
+  test.each(['SIGKILL', 'SIGINT'] as const)(
+    'ends when its asker is ended by %s, and the next one is answered',
+    async (signal) => {
+      let pieces = 0;
+      const ended = new Promise<unknown>((resolve) => {
+        // a directory without end
+        afterAllRead.set('directory', async ({ breathe }) => {
+          try {
+            for (;;) {
+              pieces += 1;
+              await breathe();
+            }
+          } catch (error) {
+            resolve(error);
+            throw error;
+          }
+        });
+      });
+      const asker = startCli(['survey', '--role', 'directory'], { config: world.configFile });
+      const end = endOf(asker);
+      await eventually('the role to begin', () => pieces > 0);
+      asker.kill(signal);
+      await end;
+      expect(String(await ended)).toContain('nobody waits for the survey any more');
+      afterAllRead.clear();
+      expect((await ask(undefined, ['directory'])).get('directory')?.unreadable).toEqual([]);
+    },
+  );
+});

@@ -1,0 +1,209 @@
+/** Freezing and thawing: with real servers, and the whole system under load. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, statSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { thaw } from '../../src/store/freeze.ts';
+import { openPool, withClient } from '../../src/store/postgres.ts';
+import { runCli, type Ended } from '../bin/run-cli.ts';
+import { administer, asSuperuser } from '../stack.ts';
+import { eventually } from './eventually.ts';
+import { faultsOf, homeOf, query, readDirectory, settled } from './outside.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+let running: Running;
+
+beforeAll(async () => {
+  running = await openRunning('freeze', {
+    adjust: (config) => ({
+      ...config,
+      portals: config.portals.map((portal) =>
+        portal.name === 'portal' ? { ...portal, subjectEvents: true } : portal,
+      ),
+    }),
+  });
+  await admit(running.portal, 'alice');
+  await settled(running.world);
+});
+afterAll(() => running.close());
+
+const cli = (...args: string[]): Promise<Ended> =>
+  runCli(args, { config: running.world.configFile });
+
+/** All that roles change, but for the marker, whose beat goes on; and every verdict. A line each. */
+async function snapshot(): Promise<Set<string>> {
+  const { world } = running;
+  const directory = await readDirectory(world, { operational: true });
+  directory.delete(`cn=chamberlain,${world.config.ldap.base}`);
+  for (const entry of directory.values()) delete entry['contextCSN'];
+  const files = execFileSync('find', [world.dataRoot, '-printf', '%p %m %U %G %s %T@ %C@\\n']);
+  const accounts = await Promise.all(
+    (['replica', 'tools'] as const).map((server) =>
+      administer(world[server].socket, 'SELECT * FROM mysql.global_priv ORDER BY User, Host;'),
+    ),
+  );
+  const rows = await query(world, 'SELECT id, verdict FROM requests ORDER BY id');
+  const standing = await query(
+    world,
+    'SELECT subject, role, wanted, applied, state FROM convergence ORDER BY 1, 2',
+  );
+  return new Set([
+    ...[...directory, ...rows, ...standing].map((each) => JSON.stringify(each)),
+    ...[files.toString(), ...accounts].flatMap((text) => text.split('\n')),
+  ]);
+}
+
+test('frozen in the middle of load, nothing changes any more; thawed, all is done and nothing lost', async () => {
+  const { world, portal } = running;
+  const names = Array.from({ length: 50 }, (_, index) => `load${index}`);
+  const ids = await Promise.all(
+    names.map((name) =>
+      portal.send({ kind: 'tool.create', requestedBy: 'alice', name, title: 'A tool' }),
+    ),
+  );
+  await eventually('some verdicts', () => ids.some((id) => portal.told(id).length > 0));
+  const frozen = await cli('freeze', '--reason', 'a test', '--json');
+  expect(frozen).toMatchObject({ exit: 0, err: '' });
+  expect(JSON.parse(frozen.out)).toMatchObject({ already: false, acting: [], reason: 'a test' });
+  const before = await snapshot();
+
+  // requests that come now wait too; what takes access away is no exception
+  const late = await portal.send(
+    { kind: 'key.remove', requestedBy: 'alice', person: 'alice', fingerprint: 'SHA256:x' },
+    { queue: 'requests.urgent' },
+  );
+  const { at } = await beat();
+  const submitted = await cli(
+    ...['submit', 'tool.create', '--portal', 'portal', '--portal-key', world.portalKey],
+    ...['--requestedBy', 'alice', '--name', 'waits', '--title', 'x', '--wait', '--timeout', '1'],
+  );
+  expect(submitted.exit).toBe(5);
+  expect(submitted.err).toMatch(
+    /TIMEOUT: it waits: the realm is frozen since .*, by unix:.*: a test\n/,
+  );
+
+  // restarted, the workers stay still
+  await running.stopWork();
+  await running.startWork();
+  // the heartbeat goes on, and surveys are answered
+  await eventually('a beat', async () => (await beat()).at > at);
+  const planned = await cli('plan', 'alice');
+  expect(planned.exit).toBe(0);
+  expect([...(await snapshot()).symmetricDifference(before)]).toEqual([]);
+  expect(portal.told(late)).toEqual([]);
+
+  const status = await cli('status');
+  expect(status.exit).toBe(3);
+  expect(status.out).toMatch(
+    /^The realm is frozen since .*, by unix:.*: a test\. `chamberlain thaw` ends it\.$/m,
+  );
+
+  const start = performance.now();
+  expect(await cli('thaw')).toMatchObject({ exit: 0, err: '' });
+  const thawed = performance.now();
+  await eventually('a verdict', () => portal.told(late).includes('request.refused'));
+  const tookMs = performance.now() - thawed;
+  for (const id of ids) await portal.finish(id);
+  await settled(world);
+  expect({ faults: await faultsOf(world, [...names, 'waits']), disorder: portal.disorder }).toEqual(
+    {
+      faults: [],
+      disorder: [],
+    },
+  );
+  // the machine may be busy, and the command's own start counts as well
+  expect(Math.min(tookMs, thawed - start)).toBeLessThan(5000);
+  const acts = await query(
+    world,
+    `SELECT kind, verdict, requested_by LIKE 'unix:%' AS unix FROM audit
+     WHERE kind IN ('freeze', 'thaw') ORDER BY id`,
+  );
+  expect(acts).toEqual([
+    { kind: 'freeze', verdict: 'accepted', unix: true },
+    { kind: 'thaw', verdict: 'accepted', unix: true },
+  ]);
+});
+
+async function beat(): Promise<{ at: string }> {
+  const { base } = running.world.config.ldap;
+  const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
+  return JSON.parse(entry?.['description']?.[0] ?? '{}') as { at: string };
+}
+
+test('freezing and thawing twice is no fault, and is told apart', async () => {
+  expect(await cli('freeze')).toMatchObject({ exit: 0, out: expect.stringContaining('Frozen: ') });
+  const again = await cli('freeze', '--reason', 'another');
+  expect(again).toMatchObject({ exit: 0, err: '' });
+  expect(again.out).toMatch(/^It is frozen since .*, by unix:\S+, already\.\n$/);
+  expect((await cli('thaw')).out).toMatch(/^Thawed\. It was frozen since/);
+  expect(await cli('thaw')).toMatchObject({ exit: 0, out: 'It was not frozen.\n' });
+  expect(JSON.parse((await cli('thaw', '--json')).out)).toEqual({ thawed: false, was: null });
+});
+
+test('it waits for what is in hand, and says who is at it', async () => {
+  const { postgres, config } = running.world;
+  // as a role that works on a subject does, as long as its connection lives
+  await asSuperuser(postgres, config.postgres.database, async (client) => {
+    await client.query('SELECT pg_advisory_lock(102, 4711)');
+    const waiting = await cli('freeze', '--timeout', '1');
+    expect(waiting.exit).toBe(5);
+    expect(waiting.out).toContain('Still at work: homes (1 subject).');
+  });
+  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  // a verdict in hand is waited for too
+  await asSuperuser(postgres, config.postgres.database, async (client) => {
+    await client.query('BEGIN; SELECT FROM frozen FOR KEY SHARE');
+    const waiting = await cli('freeze', '--timeout', '1');
+    expect(waiting).toMatchObject({ exit: 5, out: expect.stringContaining('at work: intake.') });
+  });
+  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  expect(await cli('thaw')).toMatchObject({ exit: 0 });
+});
+
+test('what drifts meanwhile is seen and left, also by a job that lay in the queue; then it is mended at once', async () => {
+  const { world } = running;
+  const home = homeOf(world, { tool: 'load0' });
+  const [tool] = await query<{ uid: number }>(world, `SELECT uid FROM tools WHERE name = 'load0'`);
+  const uid = tool?.uid ?? 0;
+  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  chmodSync(home, 0o700);
+  await query(world, `SELECT raise_generation($1, 'homes')`, [uid]);
+
+  const connection = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
+  const queue = new Queue('homes', { connection });
+  try {
+    await queue.add('converge', { subjects: [uid] }, { removeOnComplete: true });
+    await eventually('the job to be taken', async () => {
+      const { waiting, active } = await queue.getJobCounts('waiting', 'active');
+      return waiting === 0 && active === 0;
+    });
+  } finally {
+    await queue.close();
+    connection.disconnect();
+  }
+  const survey = await cli('survey', 'load0', '--role', 'homes');
+  expect(survey).toMatchObject({ exit: 3, out: expect.stringContaining('home-directory') });
+  const repair = await cli('repair', 'load0', '--yes');
+  expect(repair.exit).toBe(1);
+  expect(repair.err).toMatch(/^FROZEN: frozen by unix:\S+; nothing was done\. /);
+  // the relay has looked several times by now
+  const row = `SELECT state, applied < wanted AS behind, leased_until FROM convergence
+               WHERE subject = $1 AND role = 'homes'`;
+  expect(await query(world, row, [uid])).toEqual([
+    { state: 'due', behind: true, leased_until: null },
+  ]);
+  expect(statSync(home).mode & 0o7777).toBe(0o700);
+
+  const admin = openPool(world.config, 'admin', { max: 1, durable: true });
+  try {
+    const start = performance.now();
+    await withClient(admin, (client) => thaw(client, 'unix:test'));
+    await eventually('the home to be mended', () => (statSync(home).mode & 0o7777) === 0o2775);
+    // a poll comes every second; a busy machine may be slow
+    expect(performance.now() - start).toBeLessThan(2000);
+  } finally {
+    await admin.end();
+  }
+  await settled(world);
+});

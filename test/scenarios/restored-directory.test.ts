@@ -1,0 +1,189 @@
+/** The directory came back from a backup: what README says of it, done on a real one with slapcat and slapadd. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { runCli, type Ended } from '../bin/run-cli.ts';
+import { newKey } from '../login-host/agent-world.ts';
+import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
+import { eventually } from './eventually.ts';
+import { type Entry, query, readDirectory, settled } from './outside.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+let running: Running;
+let base: string;
+/** of the directory, before alice lost a key, bob his access, and carol came */
+let backup: string;
+const keys = { lost: newKey(), kept: newKey() };
+
+const cli = (...args: string[]): Promise<Ended> =>
+  runCli(args, { config: running.world.configFile });
+
+const person = (name: string) => `uid=${name},ou=people,${base}`;
+
+/** What every role but the marker's beat has written. */
+async function readEntries(): Promise<Map<string, Entry>> {
+  const entries = await readDirectory(running.world);
+  entries.delete(`cn=chamberlain,${base}`);
+  return entries;
+}
+
+async function toldAt(): Promise<string> {
+  const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
+  return (JSON.parse(entry?.['description']?.[0] ?? '{}') as { at: string }).at;
+}
+
+async function nextBeat(): Promise<void> {
+  const before = await toldAt();
+  await eventually('a beat', async () => (await toldAt()) > before);
+}
+
+const readMarker = () =>
+  query<{ doubt: string | null; accepted: boolean }>(
+    running.world,
+    'SELECT doubt, accepted_at IS NOT NULL AS accepted FROM directory_marker',
+  ).then(([row]) => row);
+
+const doubted = () => eventually('the doubt', async () => (await readMarker())?.doubt ?? undefined);
+
+beforeAll(async () => {
+  running = await openRunning('restored-directory');
+  const { world, portal } = running;
+  base = world.config.ldap.base;
+  await admit(portal, 'alice', 'bob');
+  for (const key of Object.values(keys)) {
+    await portal.get({ kind: 'key.add', requestedBy: 'alice', person: 'alice', key });
+  }
+  await portal.get({ kind: 'tool.create', requestedBy: 'bob', name: 'botty', title: 'A bot' });
+  await settled(world);
+  await nextBeat();
+  backup = dumpDirectory(world);
+
+  const [{ fingerprint } = { fingerprint: '' }] = await query<{ fingerprint: string }>(
+    world,
+    'SELECT fingerprint FROM ssh_keys WHERE line = $1',
+    [keys.lost],
+  );
+  await portal.get({ kind: 'key.remove', requestedBy: 'alice', person: 'alice', fingerprint });
+  await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'bob', reason: 'x' });
+  await admit(portal, 'carol');
+  await settled(world);
+  await nextBeat();
+}, 120_000);
+
+afterAll(() => running.close());
+
+test('an older copy is seen: login hosts are told nothing, and a sweep mends nothing', async () => {
+  const { world } = running;
+  await bringBackDirectory(world, backup);
+  expect(await doubted()).toMatch(/^the directory is as of .* older copy/);
+  const last = await toldAt();
+  const status = await cli('status');
+  expect(status).toMatchObject({
+    exit: 3,
+    out: expect.stringContaining('In doubt: the directory'),
+  });
+  const swept = await cli('sweep', 'now', '--json');
+  expect(swept.exit).toBe(4);
+  expect((await readDirectory(world)).has(person('carol'))).toBe(false);
+  expect(await toldAt()).toBe(last);
+  // the realm goes on: nothing is frozen
+  const [{ frozen } = {}] = await query<{ frozen?: boolean }>(
+    world,
+    'SELECT frozen_at IS NOT NULL AS frozen FROM frozen',
+  );
+  expect(frozen).toBe(false);
+}, 60_000);
+
+test('accepted, everybody is looked at again, first those from whom something is taken', async () => {
+  const { world } = running;
+  // without the relay nobody is given work, so what was raised can be seen
+  await running.stopWork();
+  await running.startWork(['directory']);
+  const { exit, err } = await cli('restored', '--directory', '--yes', '--json', '--timeout', '2');
+  expect(exit).toBe(5);
+  expect(err).toMatch(/^TIMEOUT: 6 of 6 subjects are behind still; /);
+  expect(await readMarker()).toMatchObject({ accepted: true });
+  const urgent = await query(
+    world,
+    `SELECT n.name FROM convergence c JOIN names n USING (subject)
+     WHERE c.role = 'directory' AND c.applied < c.wanted AND c.urgent ORDER BY 1`,
+  );
+  expect(urgent).toEqual([{ name: 'alice' }, { name: 'bob' }, { name: 'tools.botty' }]);
+  const last = await toldAt();
+  await running.stopWork();
+  await running.startWork();
+  await settled(world);
+  await eventually('login hosts to be told', async () => (await toldAt()) > last);
+  expect(await readMarker()).toEqual({ doubt: null, accepted: false });
+}, 60_000);
+
+test('then nothing differs, and what was taken away is gone', async () => {
+  const { world } = running;
+  const entries = await readDirectory(world);
+  expect(entries.get(person('alice'))?.['sshPublicKey']).toEqual([keys.kept]);
+  expect(entries.get(`cn=project-tools,ou=groups,${base}`)?.['member']).not.toContain(
+    person('bob'),
+  );
+  expect(entries.has(person('carol'))).toBe(true);
+  const plan = await cli('plan', '--all');
+  expect(plan).toMatchObject({ exit: 0 });
+}, 60_000);
+
+test('run to its end it says so, and a second run changes nothing', async () => {
+  const { world } = running;
+  const before = await readEntries();
+  const marker = await toldAt();
+  const again = await cli('restored', '--directory', '--yes');
+  expect(again.exit).toBe(0);
+  expect(again.out).toBe(
+    'The directory is no older than what it was last told.\n' +
+      '0 steps for 0 subjects bring it up to date; read `chamberlain plan --role directory`.\n' +
+      '\nUp to date, and login hosts are told again.\n',
+  );
+  expect((await toldAt()) > marker).toBe(true);
+  expect(await readEntries()).toEqual(before);
+  const [act] = await query(
+    world,
+    `SELECT kind, fields, requested_by LIKE 'unix:%' AS unix FROM audit ORDER BY id DESC LIMIT 1`,
+  );
+  expect(act).toEqual({ kind: 'restored', fields: ['directory'], unix: true });
+}, 60_000);
+
+test('frozen, nothing is accepted', async () => {
+  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  const { exit, err } = await cli('restored', '--directory', '--yes', '--json');
+  expect(exit).toBe(1);
+  expect(err).toMatch(/^FROZEN: no worker acts, so nothing was done\. /);
+  expect(await readMarker()).toMatchObject({ accepted: false });
+  expect(await cli('thaw')).toMatchObject({ exit: 0 });
+}, 60_000);
+
+test('where both came back, one after the other is accepted', async () => {
+  const { world } = running;
+  await running.stopWork();
+  // of the two that come back, the database is the newer
+  const database = await dumpDatabase(world);
+  await running.startWork();
+  await admit(running.portal, 'dora');
+  await settled(world);
+  await running.stopWork();
+  await bringBackDirectory(world, backup);
+  await bringBackDatabase(world, database);
+  await running.startWork();
+  expect(await doubted()).toMatch(/^the directory is as of/);
+  const { exit, out } = await cli('restored', '--yes', '--json');
+  expect(exit).toBe(0);
+  expect(JSON.parse(out)).toMatchObject({ restored: true, directoryIsOlder: true });
+  // it did not take the directory for one of now
+  expect((await readMarker())?.doubt).toMatch(/^the directory is as of/);
+  expect((await cli('restored', '--directory', '--yes')).exit).toBe(0);
+  expect(await readMarker()).toEqual({ doubt: null, accepted: false });
+  await settled(world);
+  expect((await readDirectory(world)).has(person('carol'))).toBe(true);
+  // the numbers of events that were left out are no events that nobody has taken
+  await eventually('no event to be left', async () => {
+    const { portals } = JSON.parse((await cli('status', '--json')).out) as {
+      portals: { last: string; outstanding: string }[];
+    };
+    expect(portals.map(({ last }) => Number(last) > 1_000_000)).toEqual([true]);
+    return portals.every(({ outstanding }) => outstanding === '0');
+  });
+}, 120_000);

@@ -1,0 +1,360 @@
+/** PostgreSQL came back from a backup: what README says of it, done on real servers with a true backup. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { openPool } from '../../src/store/postgres.ts';
+import { readTelling, writeDoubt } from '../../src/store/marker.ts';
+import { runCli, type Ended } from '../bin/run-cli.ts';
+import { newKey } from '../login-host/agent-world.ts';
+import { bringBackDatabase, dumpDatabase } from './backup.ts';
+import { eventually } from './eventually.ts';
+import {
+  addForeignEntry,
+  type CredentialsSeen,
+  faultsOf,
+  keepCopy,
+  loginWith,
+  query,
+  readCredentials,
+  readDirectory,
+  settled,
+} from './outside.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
+
+let running: Running;
+/** what was made after the backup, and is not in it */
+let since: { numbers: Map<string, number>; lastEvent: number; rotated: CredentialsSeen };
+/** a number of tools that was another's before the backup, the last but one of its range */
+let foreignNumber: number;
+/** sent while the realm was frozen */
+let waiting: string;
+
+const cli = (...args: string[]): Promise<Ended> =>
+  runCli(args, { config: running.world.configFile });
+
+const makeTool = (name: string, requestedBy = 'alice') =>
+  running.portal.get({ kind: 'tool.create', requestedBy, name, title: `Tool ${name}` });
+
+async function numbersOf(...names: string[]): Promise<Map<string, number>> {
+  const rows = await query<{ name: string; subject: number }>(
+    running.world,
+    'SELECT name, subject FROM names WHERE name = ANY ($1)',
+    [names],
+  );
+  return new Map(rows.map(({ name, subject }) => [name, subject]));
+}
+
+async function toldAt(): Promise<string> {
+  const { base } = running.world.config.ldap;
+  const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
+  return (JSON.parse(entry?.['description']?.[0] ?? '{}') as { at: string }).at;
+}
+
+const readFrozen = () =>
+  query<{ frozen_by: string | null; reason: string | null }>(
+    running.world,
+    'SELECT frozen_by, reason FROM frozen',
+  ).then(([row]) => row);
+
+/** All that a restoration moves. */
+const readMoved = () =>
+  Promise.all(
+    [
+      'SELECT kind, first, next FROM id_ranges ORDER BY first',
+      'SELECT portal, last FROM event_sequences ORDER BY portal',
+      'SELECT account, wanted_epoch FROM credentials ORDER BY account',
+      'SELECT telling_at, told_at FROM directory_marker',
+    ].map((sql) => query(running.world, sql)),
+  );
+
+/** Runs it on a terminal (script(1)), and answers its question. */
+function onTerminal(
+  answer: string,
+  ...args: string[]
+): Promise<{ exit: number | null; out: string }> {
+  const command = [process.execPath, CLI, ...args].map((word) => `'${word}'`).join(' ');
+  const child = spawn('script', ['-qec', command, '/dev/null'], {
+    env: { ...process.env, CHAMBERLAIN_CONFIG: running.world.configFile, NO_COLOR: '1' },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  return new Promise((resolve) => {
+    let out = '';
+    let answered = false;
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      out += text;
+      if (answered || !out.includes('[y/N] ')) return;
+      answered = true;
+      child.stdin.write(answer);
+    });
+    child.on('close', (exit) => resolve({ exit, out }));
+  });
+}
+
+interface Said {
+  restored: boolean;
+  ranges: { kind: string; first: number; last: number; from: number; to: number }[];
+  exhausted: string[];
+  names: string[];
+  credentials: { account: string; epoch: number }[];
+  events: { portal: string; from: number; to: number }[];
+  directoryIsOlder: boolean;
+}
+
+async function restored(): Promise<Said> {
+  const { exit, out, err } = await cli('restored', '--yes', '--json');
+  expect({ exit, err }).toEqual({ exit: 0, err: '' });
+  return JSON.parse(out) as Said;
+}
+
+beforeAll(async () => {
+  running = await openRunning('restored', {
+    adjust: (config) => ({
+      ...config,
+      portals: config.portals.map((portal) =>
+        portal.name === 'portal' ? { ...portal, subjectEvents: true } : portal,
+      ),
+    }),
+  });
+  const { world, portal } = running;
+  await admit(portal, 'alice', 'bob');
+  await makeTool('before');
+  await makeTool('calm');
+  foreignNumber = (world.config.ids.tools.at(-1)?.last ?? 0) - 1;
+  await addForeignEntry(
+    world,
+    `dn: cn=old-stranger,ou=servicegroups,${world.config.ldap.base}\nobjectClass: groupOfNames\n` +
+      `objectClass: posixGroup\ncn: old-stranger\ngidNumber: ${foreignNumber}\nmember: uid=alice,ou=people,${world.config.ldap.base}\n`,
+  );
+  await settled(world);
+  expect((await cli('plan', '--all')).exit).toBe(0);
+  // the marker is told after that survey, and the backup holds both
+  const before = await toldAt();
+  await eventually('a beat', async () => (await toldAt()) > before);
+  const backup = await dumpDatabase(world);
+
+  await admit(portal, 'dora');
+  await Promise.all(['since1', 'since2', 'since3'].map((name) => makeTool(name)));
+  const add = { kind: 'key.add', requestedBy: 'alice', person: 'alice', key: newKey() };
+  await portal.get(add);
+  await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: 'before' });
+  await settled(world);
+  since = {
+    numbers: await numbersOf('dora', 'tools.since1', 'tools.since2', 'tools.since3'),
+    lastEvent: portal.heard.at(-1)?.seq ?? 0,
+    rotated: readCredentials(world, { tool: 'before' }),
+  };
+  expect(since.numbers.size).toBe(4);
+  const later = await toldAt();
+  await eventually('a beat', async () => (await toldAt()) > later);
+
+  await running.stopWork();
+  await bringBackDatabase(world, backup);
+}, 120_000);
+
+afterAll(() => running.close());
+
+test('started on it, the workers freeze by themselves, whoever has frozen before, and `thaw` does not end it', async () => {
+  const { portal } = running;
+  const last = await toldAt();
+  // so that no verdict falls before the role directory has looked
+  expect(await cli('freeze', '--reason', 'a backup')).toMatchObject({ exit: 0 });
+  await running.startWork();
+  const frozen = await eventually('the freeze', async () => {
+    const now = await readFrozen();
+    return now?.frozen_by === 'the role directory' && now;
+  });
+  expect(frozen.reason).toMatch(/^the directory was last told at .* older copy/);
+
+  waiting = await portal.send({
+    ...{ kind: 'tool.create', requestedBy: 'alice', name: 'since1', title: 'Once more' },
+  });
+  const thaw = await cli('thaw');
+  expect(thaw.exit).toBe(1);
+  expect(thaw.err).toMatch(/^DATABASE_OLDER: .*chamberlain restored/);
+  expect((await cli('status')).out).toMatch(
+    /^The realm is frozen since \S+, by the role directory: the directory was .*; run `chamberlain restored`\.\n\nrole /,
+  );
+  const acts = await query(
+    running.world,
+    `SELECT kind, requested_by LIKE 'unix:%' AS unix FROM audit
+     WHERE kind IN ('freeze', 'thaw', 'restored') ORDER BY id`,
+  );
+  expect(acts).toEqual([
+    { kind: 'freeze', unix: true },
+    { kind: 'freeze', unix: false },
+  ]);
+  expect(await toldAt()).toBe(last);
+  expect(portal.told(waiting)).toEqual([]);
+}, 60_000);
+
+test('a role that does not answer is named, and nothing is moved or thawed', async () => {
+  const before = await readMoved();
+  await running.stopWork();
+  await running.startWork(['intake', 'relay', 'directory', 'databases']);
+  try {
+    const { exit, out, err } = await cli('restored', '--yes', '--timeout', '2');
+    expect(exit).toBe(4);
+    // on a busy machine lines of progress stand before it
+    expect(err).toMatch(/^BACKEND_UNREADABLE: homes: no answer within 2 s.*\n$/m);
+    expect(out).toBe('Nothing was done; the realm stays frozen. Mend that, and run it again.\n');
+    expect(await readMoved()).toEqual(before);
+    expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
+  } finally {
+    await running.stopWork();
+    await running.startWork();
+  }
+}, 60_000);
+
+test('nobody is asked without a terminal', async () => {
+  const { exit, err } = await cli('restored');
+  expect({ exit, err }).toEqual({
+    exit: 2,
+    err: 'USAGE: nobody can be asked here; give --yes. See --help.\n',
+  });
+});
+
+test('on a terminal it says what it would move; after a no nothing is, and it stays frozen', async () => {
+  const before = await readMoved();
+  const { exit, out } = await onTerminal('n\n', 'restored');
+  expect(exit).toBe(1);
+  const lines = out.split(/\r?\n/);
+  const dora = since.numbers.get('dora') ?? 0;
+  expect(lines).toEqual(
+    expect.arrayContaining([
+      expect.stringMatching(new RegExp(`^numbers +person .*: go on at ${dora + 101}, not at `)),
+      expect.stringMatching(/^names +taken for another’s: dora, tools\.since1, tools\.since2, /),
+      expect.stringMatching(/^passwords +new for tools\.before$/),
+      expect.stringMatching(/^events +of portal: go on at 1000\d+, not at \d+$/),
+      expect.stringMatching(/^Besides, what stands there differs .*: 1 step \(0 create, /),
+      'Nothing was done; the realm stays frozen.',
+    ]),
+  );
+  expect(await readMoved()).toEqual(before);
+  expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
+}, 60_000);
+
+test('it moves numbers and events on, takes what was made since for another’s, and thaws', async () => {
+  const { world, portal } = running;
+  const said = await restored();
+  const dora = since.numbers.get('dora') ?? 0;
+  const highestTool = Math.max(...since.numbers.values());
+  expect(said).toMatchObject({ restored: true, exhausted: [], directoryIsOlder: false });
+  expect(said.names).toEqual(['dora', 'tools.since1', 'tools.since2', 'tools.since3']);
+  // what was another's before the backup moves nothing
+  expect(said.ranges.map(({ kind, to }) => ({ kind, to }))).toEqual([
+    { kind: 'person', to: dora + 101 },
+    { kind: 'tool', to: highestTool + 101 },
+  ]);
+  expect(said.credentials).toEqual([
+    expect.objectContaining({ account: 'tools.before', epoch: 2 }),
+  ]);
+  expect(said.events).toEqual([
+    { portal: 'portal', from: expect.any(Number), to: expect.any(Number) },
+  ]);
+  expect(said.events[0]?.to).toBe((said.events[0]?.from ?? 0) + 1_000_000);
+  expect(await readFrozen()).toMatchObject({ frozen_by: null });
+
+  // who waited hears now, by a number that no portal skips
+  const refused = await portal.hear('request.refused', waiting);
+  expect(refused).toMatchObject({ code: 'NAME_FOREIGN' });
+  expect(refused.seq).toBeGreaterThan(since.lastEvent);
+  expect(refused.seq).toBeGreaterThan(1_000_000);
+  await settled(world);
+  // the marker goes on
+  const told = await toldAt();
+  await eventually('a beat', async () => (await toldAt()) > told);
+  const [{ doubt } = { doubt: '' }] = await query<{ doubt: string | null }>(
+    world,
+    'SELECT doubt FROM directory_marker',
+  );
+  expect(doubt).toBeNull();
+  expect(await readFrozen()).toMatchObject({ frozen_by: null });
+}, 60_000);
+
+test('the sweep raises nothing of it without a word', async () => {
+  const held = await eventually('the sweep that was asked for', async () => {
+    const [last] = await query<{ state: string; digest: string | null; drifted: number }>(
+      running.world,
+      'SELECT state, digest, drifted FROM sweeps ORDER BY began_at DESC LIMIT 1',
+    );
+    return last?.state === 'held' && last.digest !== null && last;
+  });
+  // alice's key of since the backup: to be taken away, as far as the backup knows
+  expect(held.drifted).toBe(1);
+  const { out, exit } = await cli('plan', '--all', '--json');
+  expect(exit).toBe(3);
+  expect(JSON.parse(out)).toMatchObject({ digest: held.digest, totals: { steps: 1, revoke: 1 } });
+  expect((await cli('status')).out).toContain('The sweep is held: ');
+  const released = await cli('sweep', 'release', '--expect', held.digest ?? '');
+  expect(released).toMatchObject({ exit: 0 });
+  expect((await cli('plan', '--all')).exit).toBe(0);
+}, 60_000);
+
+test('who is made then gets a number that nobody had', async () => {
+  const { world, portal } = running;
+  await admit(portal, 'erin');
+  await makeTool('after');
+  const given = await numbersOf('erin', 'tools.after');
+  expect(given.get('erin')).toBe((since.numbers.get('dora') ?? 0) + 101);
+  expect(given.get('tools.after')).toBe(Math.max(...since.numbers.values()) + 101);
+  for (const name of ['since2', 'tools.since2']) {
+    const wish = { kind: 'tool.create', requestedBy: 'alice', name: 'since2', title: name };
+    expect(await portal.ask(wish)).toMatchObject({ verdict: 'refused', code: 'NAME_FOREIGN' });
+  }
+  await settled(world);
+  expect(await faultsOf(world, ['before', 'calm', 'after'])).toEqual([]);
+}, 60_000);
+
+test('the password of since the backup is nobody’s any more, and the file’s is that of both servers', async () => {
+  const { world } = running;
+  const { path, user, password } = readCredentials(world, { tool: 'before' });
+  expect(password).not.toBe(since.rotated.password);
+  for (const server of ['replica', 'tools'] as const) {
+    expect(await loginWith(world, server, path)).toBe(`${user}@%`);
+    const old = keepCopy(world, since.rotated);
+    await expect(loginWith(world, server, old)).rejects.toThrow(/Access denied/);
+  }
+});
+
+test('each step of it is in the audit', async () => {
+  const acts = await query(
+    running.world,
+    `SELECT kind, account, fields FROM audit WHERE kind IN ('restored', 'thaw') ORDER BY id`,
+  );
+  expect(acts).toEqual([
+    { kind: 'restored', account: null, fields: ['ids', 'names', 'credentials', 'events'] },
+    { kind: 'restored', account: 'tools.before', fields: ['credentials'] },
+    { kind: 'thaw', account: null, fields: [] },
+  ]);
+});
+
+test('run again, it moves nothing more', async () => {
+  const before = await readMoved();
+  expect(await restored()).toMatchObject({ ranges: [], names: [], credentials: [], events: [] });
+  const after = await readMoved();
+  expect(after.slice(0, 3)).toEqual(before.slice(0, 3));
+  expect(await readFrozen()).toMatchObject({ frozen_by: null });
+}, 60_000);
+
+test('a doubt that was settled meanwhile freezes nothing', async () => {
+  const pool = openPool(running.world.config, 'directory', { max: 1, durable: false });
+  try {
+    const telling = await readTelling(pool);
+    const stale = { ...telling, tellingAt: new Date(0) };
+    await writeDoubt(pool, { older: 'database', sentence: 'it is older' }, stale);
+    expect(await readFrozen()).toMatchObject({ frozen_by: null });
+  } finally {
+    await pool.end();
+  }
+});
+
+test('`import` takes back what was made since, with its numbers', async () => {
+  const { world } = running;
+  const imported = await cli('import', '--from-directory', '--homes', '--json');
+  expect(imported.err).toBe('');
+  expect(await numbersOf(...since.numbers.keys())).toEqual(since.numbers);
+  await settled(world);
+  expect(await faultsOf(world, ['before', 'since1', 'since2', 'since3', 'after'])).toEqual([]);
+}, 60_000);

@@ -1,0 +1,99 @@
+/** Whoever asks for a survey waits as long as the roles give signs of life, and no longer. */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { Role } from '../../src/model/wanted.ts';
+import type { Report } from '../../src/plan/report.ts';
+import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { openSurvey, type RoleProgress, type Survey } from '../../src/store/survey-answers.ts';
+import { readSurvey, writeReport } from '../../src/store/surveys.ts';
+import { openWorld, type World } from '../stack.ts';
+
+let world: World;
+const eyes = new Map<Role, Pool>();
+
+beforeAll(async () => {
+  world = await openWorld('answers', { needs: ['postgres'] });
+  for (const role of ['directory', 'homes'] as const) {
+    eyes.set(role, openPool(world.config, `${role}_eyes`, { max: 1, durable: false }));
+  }
+});
+
+afterAll(async () => {
+  await Promise.all([...eyes.values()].map((pool) => pool.end()));
+  await world?.close();
+});
+
+async function asking(act: (id: string, asked: Survey) => Promise<void>): Promise<void> {
+  const id = randomUUID();
+  const asked = await openSurvey(world.config, id, undefined);
+  try {
+    await act(id, asked);
+  } finally {
+    await asked.close();
+  }
+}
+
+async function move(role: Role, survey: string, done: number): Promise<void> {
+  await eyes.get(role)?.query(
+    `INSERT INTO survey_progress (survey, role, done, total) VALUES ($1, $2, $3, 100)
+     ON CONFLICT (survey, role) DO UPDATE SET done = excluded.done`,
+    [survey, role, done],
+  );
+}
+
+const REPORT: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 7 };
+
+const report = (role: Role, survey: string) =>
+  writeReport(eyes.get(role) as Pool, survey, role, REPORT);
+
+test('progress puts the time-out off, and an answer ends it', async () => {
+  await asking(async (id, asked) => {
+    const told: (RoleProgress | undefined)[] = [];
+    const collected = asked.collect(['homes'], 1000, (far) => told.push(far.get('homes')));
+    for (let done = 0; done < 10; done += 1) {
+      await move('homes', id, done);
+      await sleep(300); // the pace of a role at work: three times the time-out in all
+    }
+    await report('homes', id);
+    expect((await collected).get('homes')).toEqual(REPORT);
+    expect(told).toContainEqual({ done: 5, total: 100 });
+  });
+});
+
+test('progress with a survey that comes before is a sign of life too', async () => {
+  await asking(async (before) => {
+    await asking(async (id, asked) => {
+      const collected = asked.collect(['homes'], 1000);
+      for (let done = 0; done < 10; done += 1) {
+        await move('homes', before, done);
+        await sleep(300);
+      }
+      await report('homes', id);
+      expect((await collected).has('homes')).toBe(true);
+    });
+  });
+});
+
+test('a role whose progress stands still has not answered, whatever the others do', async () => {
+  await asking(async (id, asked) => {
+    await move('homes', id, 50);
+    const start = performance.now();
+    const collected = asked.collect(['directory', 'homes'], 1000);
+    await report('directory', id);
+    expect([...(await collected).keys()]).toEqual(['directory']);
+    expect(performance.now() - start).toBeGreaterThanOrEqual(990);
+    expect(performance.now() - start).toBeLessThan(4000);
+  });
+});
+
+test('the survey is gone when nobody waits any more, answered or not', async () => {
+  let survey = '';
+  await asking(async (id, asked) => {
+    survey = id;
+    await report('directory', id);
+    expect((await asked.collect(['directory', 'homes'], 300)).size).toBe(1);
+    expect(await readSurvey(eyes.get('homes') as Pool, id)).toBeDefined();
+  });
+  expect(await readSurvey(eyes.get('homes') as Pool, survey)).toBeUndefined();
+});

@@ -1,0 +1,192 @@
+/**
+ * How a role answers surveys: it looks with accounts that can only read.
+ *
+ * Two lanes, beside the work on requests and beside each other: a few subjects are looked at at once;
+ * a survey of everything, or of many, comes after the one before it. One of everything first reads all
+ * there is, then goes through the subjects by it, and looks once more, directly, at those few that are
+ * not as wanted: something may have changed meanwhile.
+ */
+import { codeOf, describeError } from '../src/errors.ts';
+import type { Log } from '../src/log.ts';
+import type { Realm, Wanted } from '../src/model/wanted.ts';
+import type { Report } from '../src/plan/report.ts';
+import { type SubjectSurvey, survey } from '../src/reconcile.ts';
+import { rememberForeign } from '../src/store/foreign-sightings.ts';
+import { type Pool, withClient } from '../src/store/postgres.ts';
+import { hearCalls } from '../src/store/survey-calls.ts';
+import { type AskedSurvey, readSurvey, writeProgress, writeReport } from '../src/store/surveys.ts';
+import { readSubjects, readWanted } from '../src/store/wanted.ts';
+import {
+  type Everything,
+  foreignAmong,
+  highestOf,
+  namesOfSubjects,
+} from '../src/targets/everything.ts';
+import { openLane } from './lane.ts';
+import { type Pacing, startPacing } from './pacing.ts';
+import type { RoleParts } from './role.ts';
+
+/** So many subjects are few: they are answered at once. */
+const FEW = 100;
+/** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
+const FEW_LANE = { atOnce: 3, waiting: 64 };
+const LONG_LANE = { atOnce: 1, waiting: 8 };
+/** Those that are not as wanted are looked at again, if they are no more than this. */
+const LOOK_AGAIN_UP_TO = 1000;
+
+export interface Answering {
+  /** Begins to answer the survey of that id; anything else is ignored. */
+  answer(id: unknown): void;
+  /** Returns when what was begun is answered; a long survey is given up. */
+  close(): Promise<void>;
+}
+
+interface Looking {
+  readers: Pool;
+  realm: Realm;
+  ids: { people: readonly Range[]; tools: readonly Range[] };
+  log: Log;
+}
+interface Range {
+  first: number;
+  last: number;
+}
+
+export function startAnswering<Eyes>(
+  parts: RoleParts<Eyes>,
+  { eyes, ...looking }: Looking & { eyes: Eyes },
+): Answering {
+  const { role, targets } = parts;
+  const { readers, realm, ids, log } = looking;
+  const closing = new AbortController();
+  const few = openLane(FEW_LANE);
+  const long = openLane(LONG_LANE);
+  const begun = new Set<Promise<void>>();
+
+  async function begin(id: string): Promise<void> {
+    const asked = await readSurvey(readers, id);
+    if (asked === undefined) return;
+    const isFew = asked.subjects !== undefined && asked.subjects.length <= FEW;
+    const isRun = await (isFew ? few : long)(async () => {
+      if (closing.signal.aborted) return;
+      const report = isFew
+        ? reportOf(await look(eyes, asked.subjects ?? []), asked.subjects ?? [])
+        : await lookLong(id, asked);
+      if (report === undefined) return;
+      const clock = new Date().toISOString();
+      await writeReport(readers, id, role, { ...report, clock });
+    });
+    if (!isRun) log.warn({ role, survey: id }, 'a survey is not answered: too many wait');
+  }
+
+  /** All of it on one connection: those of a long survey leave the others to the rest. */
+  const readWantedOf = (uids: readonly number[]) =>
+    withClient(readers, (client) => readWanted(client, role, uids));
+
+  async function look(through: Eyes, uids: readonly number[]): Promise<SubjectSurvey[]> {
+    return survey(targets, await readWantedOf(uids), realm, through);
+  }
+
+  /** Undefined where nobody waits for it any more. */
+  async function lookLong(id: string, asked: AskedSurvey): Promise<Report | undefined> {
+    const uids = asked.subjects ?? (await readSubjects(readers));
+    const pacing = startPacing(asked.pace, uids.length, {
+      closing: closing.signal,
+      tell: (done) => writeProgress(readers, id, role, { done, total: uids.length }),
+    });
+    try {
+      return asked.subjects === undefined
+        ? await lookAtEverything(uids, pacing)
+        : reportOf((await lookThrough(eyes, uids, pacing)).found, uids);
+    } catch (error) {
+      if (pacing.isOver()) return undefined;
+      throw error;
+    }
+  }
+
+  async function lookAtEverything(uids: readonly number[], pacing: Pacing): Promise<Report> {
+    let everything: Everything<Eyes>;
+    try {
+      everything = await parts.readEverything(eyes, pacing, { pool: readers, realm });
+    } catch (error) {
+      if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+      const sentence = describeError(error);
+      const unreadable = targets.map((target) => ({ target: target.name, sentence }));
+      return { ...reportOf([], uids), unreadable };
+    }
+    let { found, names } = await lookThrough(everything.eyes, uids, pacing);
+    if (everything.eyes !== eyes && found.length <= LOOK_AGAIN_UP_TO) {
+      const again = found.map(({ subject }) => subject);
+      ({ found } = await lookThrough(eyes, again, pacing));
+    }
+    await rememberForeign(readers, foreignAmong(everything.sightings, names, realm));
+    const report = reportOf(found, uids);
+    const { doubt } = everything;
+    if (doubt !== undefined) report.unreadable.push({ target: role, sentence: doubt.sentence });
+    const highest = highestOf(everything.numbers, [...ids.people, ...ids.tools]);
+    return { ...report, highest, ...(doubt === undefined ? {} : { doubt }) };
+  }
+
+  /** Slice by slice. Those that are as wanted are not kept: they are nearly all. */
+  async function lookThrough(
+    through: Eyes,
+    uids: readonly number[],
+    pacing: Pacing,
+  ): Promise<{ found: SubjectSurvey[]; names: Map<string, number> }> {
+    const found: SubjectSurvey[] = [];
+    const names = new Map<string, number>();
+    const readFrom = (at: number): Promise<Wanted[]> => {
+      const slice = uids.slice(at, at + pacing.slice);
+      const reading = slice.length === 0 ? Promise.resolve([]) : readWantedOf(slice);
+      reading.catch(() => {}); // it is heard of when its turn comes, if that comes
+      return reading;
+    };
+    let next = readFrom(0);
+    for (let at = 0; at < uids.length; at += pacing.slice) {
+      const wanted = await next;
+      next = readFrom(at + pacing.slice); // while this slice is looked at
+      for (const [name, uid] of namesOfSubjects(wanted)) names.set(name, uid);
+      const surveys = await survey(targets, wanted, realm, through);
+      found.push(...surveys.filter((each) => !isAsWanted(each)));
+      await pacing.looked(wanted.length);
+    }
+    return { found, names };
+  }
+
+  function answer(id: unknown): void {
+    if (typeof id !== 'string') return;
+    const answering = begin(id).catch((error: unknown) =>
+      log.warn({ role, survey: id, error: describeError(error) }, 'a survey failed'),
+    );
+    begun.add(answering);
+    void answering.finally(() => begun.delete(answering));
+  }
+  const calls = hearCalls(readers, answer);
+
+  return {
+    answer,
+    async close() {
+      closing.abort();
+      await calls.close();
+      await Promise.all(begun);
+    },
+  };
+}
+
+function isAsWanted({ steps, findings, waiting, unreadable }: SubjectSurvey): boolean {
+  return steps.length + findings.length + waiting.length + unreadable.length === 0;
+}
+
+function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Report {
+  return {
+    steps: found.flatMap((each) => each.steps),
+    findings: found.flatMap((each) => each.findings),
+    waiting: found.flatMap(({ subject, account, waiting }) =>
+      waiting.map((each) => ({ subject, account, ...each })),
+    ),
+    unreadable: found.flatMap(({ subject, account, unreadable }) =>
+      unreadable.map((each) => ({ subject, account, ...each })),
+    ),
+    subjects: uids.length,
+  };
+}

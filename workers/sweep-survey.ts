@@ -1,0 +1,90 @@
+/** How the sweep asks the roles: in the background, and patiently. */
+import type pg from 'pg';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Queues } from '../src/edges/queue.ts';
+import { type Role, ROLES } from '../src/model/wanted.ts';
+import type { Report } from '../src/plan/report.ts';
+import { readReports, readSigns } from '../src/store/sweep-reports.ts';
+
+export interface SweepPatience {
+  /** a role that has shown no progress for so long is asked again: its job may be lost */
+  askAgainMs: number;
+  /** after so long without progress it is unreadable */
+  silentMs: number;
+}
+
+/** Notices may be lost, so it is looked this often besides. */
+const POLL_MS = 1000;
+
+/**
+ * One report of each role; of one that gives no sign for too long, one that says so.
+ *
+ * @param client listens for reports
+ */
+export async function surveyEverything(
+  client: pg.Client,
+  queues: Queues,
+  survey: string,
+  { askAgainMs, silentMs }: SweepPatience,
+  held: AbortSignal,
+): Promise<Map<Role, Report>> {
+  const reports = new Map<Role, Report>();
+  const now = performance.now();
+  const missing = new Map(
+    ROLES.map((role) => [role, { sign: '', heardAt: now, askedAt: -Infinity }]),
+  );
+  while (missing.size > 0) {
+    held.throwIfAborted();
+    const signs = await readSigns(client);
+    for (const [role, state] of missing) {
+      const at = performance.now();
+      const sign = signs.get(role) ?? '';
+      if (sign !== state.sign) Object.assign(state, { sign, heardAt: at });
+      if (at - state.heardAt >= silentMs) {
+        reports.set(role, silent(role, silentMs));
+        missing.delete(role);
+      } else if (at - Math.max(state.heardAt, state.askedAt) >= askAgainMs || state.askedAt < 0) {
+        // Redis may be away: then it is tried again, until the role counts as silent
+        await queues.addSurvey(role, survey, 'background').then(
+          () => (state.askedAt = at),
+          () => {},
+        );
+      }
+    }
+    for (const [role, report] of await readReports(client, survey, [...missing.keys()])) {
+      reports.set(role, report);
+      missing.delete(role);
+    }
+    if (missing.size > 0) await untilNotice(client, survey, Math.min(POLL_MS, askAgainMs), held);
+  }
+  return reports;
+}
+
+async function untilNotice(
+  client: pg.Client,
+  payload: string,
+  ms: number,
+  held: AbortSignal,
+): Promise<void> {
+  const woken = new AbortController();
+  const onNotice = (notice: pg.Notification) => {
+    if (notice.payload === payload) woken.abort();
+  };
+  client.on('notification', onNotice);
+  try {
+    await sleep(ms, undefined, { signal: AbortSignal.any([woken.signal, held]) }).catch(() => {});
+  } finally {
+    client.removeListener('notification', onNotice);
+  }
+}
+
+function silent(role: Role, ms: number): Report {
+  const sentence = `no answer for ${ms / 1000} s; is \`chamberlain work ${role}\` running?`;
+  return {
+    steps: [],
+    findings: [],
+    waiting: [],
+    unreadable: [{ target: role, sentence }],
+    subjects: 0,
+  };
+}

@@ -1,0 +1,191 @@
+/**
+ * The sweep's worker: surveys everything on a timer, and raises what has drifted. What it does about what
+ * it finds is decided in sweep.ts.
+ *
+ * One sweep at a time, in all processes: whoever holds the lock, and all it writes it writes on the
+ * very connection that holds it. It holds no hands: it asks the roles, and what it raises they do.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import { adminOfPortal, type Config } from '../src/config.ts';
+import { openQueues, type Queues } from '../src/edges/queue.ts';
+import { describeError } from '../src/errors.ts';
+import type { Log } from '../src/log.ts';
+import {
+  readBehindPlaces,
+  readRaisedSince,
+  raisePlaces,
+  writeDrifts,
+} from '../src/store/drifts.ts';
+import type { NewEvent } from '../src/store/events.ts';
+import { isFrozen } from '../src/store/freeze.ts';
+import { readDoubt } from '../src/store/marker.ts';
+import { SWEEP_LOCK } from '../src/store/postgres.ts';
+import { isToldSinceReport } from '../src/store/sweep-reports.ts';
+import * as store from '../src/store/sweeps.ts';
+import { startLocked } from './locked.ts';
+import type { Worker } from './loop.ts';
+import { judgeSweep, type Judgement } from './sweep.ts';
+import { surveyEverything, type SweepPatience } from './sweep-survey.ts';
+
+/** A role may be at a long survey of an admin's, and is then heard of. */
+const PATIENCE: SweepPatience = { askAgainMs: 20_000, silentMs: 120_000 };
+/** The marker is told every three seconds. */
+const TOLD_WITHIN_MS = 15_000;
+/** Notices may be lost, so it is looked this often whether a sweep is asked for. */
+const LOOK_MS = 5000;
+/** After a sweep that failed, or was cut; after the next that fails, twice as long, and so on. */
+const AGAIN_MS = 5000;
+
+export function startSweep(config: Config, log: Log, patience = PATIENCE): Worker {
+  const queues = openQueues(config.redis.url, randomUUID());
+  const worker = startLocked({ config, role: 'sweep', lock: SWEEP_LOCK, log }, (client, held) =>
+    sweepOn(client, held.signal),
+  );
+
+  /** Sweeps whenever it is time, or asked for, as long as the locked connection lives. */
+  async function sweepOn(client: pg.Client, held: AbortSignal): Promise<void> {
+    const { everyMinutes } = config.sweep;
+    await client.query('LISTEN chamberlain_sweep');
+    await client.query('LISTEN chamberlain_reports');
+    await store.cutSweeps(client);
+    const leftMs = (await store.readNextInMs(client, everyMinutes)) ?? -1;
+    // One that was cut is done again. One that is overdue is not done at once, but somewhere within the
+    // interval, so that after a power cut not all realms sweep together.
+    const spreadMs = shareOf(config) * everyMinutes * 60_000;
+    let dueAt = performance.now() + (leftMs < 0 ? spreadMs : Math.max(leftMs, AGAIN_MS));
+    let againMs = AGAIN_MS;
+    while (!held.aborted) {
+      const restMs = dueAt - performance.now();
+      const releases = await store.readReleases(client);
+      if (restMs > 0 && releases.length === 0) {
+        await untilAsked(client, Math.min(restMs, LOOK_MS), held);
+        continue;
+      }
+      try {
+        await sweepOnce(client, queues, releases, { config, log, patience, held });
+        dueAt = performance.now() + ((await store.readNextInMs(client, everyMinutes)) ?? 0);
+        againMs = AGAIN_MS;
+      } catch (error) {
+        await store.cutSweeps(client); // where this fails, the lock is worth nothing any more
+        if (held.aborted) return;
+        log.warn({ error: describeError(error) }, 'a sweep was cut, and is done again');
+        await sleep(againMs, undefined, { signal: held }).catch(() => {});
+        againMs = Math.min(againMs * 2, everyMinutes * 60_000);
+      }
+    }
+  }
+
+  return {
+    async close() {
+      await worker.close();
+      await queues.close();
+    },
+  };
+}
+
+/** From 0 to 1, the same for the same realm. */
+function shareOf({ realm, postgres }: Config): number {
+  const digest = createHash('sha256').update(`${realm} ${postgres.database}`).digest();
+  return digest.readUInt32BE(0) / 2 ** 32;
+}
+
+interface Sweeping {
+  config: Config;
+  log: Log;
+  patience: SweepPatience;
+  held: AbortSignal;
+}
+
+/** One sweep, from its row to what is raised. */
+export async function sweepOnce(
+  client: pg.Client,
+  queues: Queues,
+  releases: readonly store.Release[],
+  { config, log, patience, held }: Sweeping,
+): Promise<Judgement> {
+  const id = randomUUID();
+  const began = await store.beginSweep(client, id);
+  const before = await readBehindPlaces(client);
+  const last = await store.readHeld(client);
+  const reports = await surveyEverything(client, queues, id, patience, held);
+  const doubt = await doubtOfDirectory(
+    client,
+    id,
+    held,
+    (reports.get('directory')?.steps ?? []).length > 0,
+  );
+  const judgement = judgeSweep({
+    reports,
+    moving: [...before.moving, ...(await readRaisedSince(client, began))],
+    parked: before.parked,
+    frozen: await isFrozen(client),
+    doubt,
+    held: last !== undefined,
+    released: releases.flatMap(({ digest }) => digest ?? []),
+    settings: config.sweep,
+  });
+  const { ending, raise, drifts, unseen } = judgement;
+  held.throwIfAborted();
+  await writeDrifts(client, drifts, unseen);
+  await raisePlaces(client, id, raise);
+  const isNews = ending.state === 'held' && last?.digest !== ending.digest;
+  await store.endSweep(client, id, ending, {
+    heeded: releases.map((release) => release.id),
+    events: isNews ? heldEvents(config, id, ending) : [],
+  });
+  const level = ending.state === 'held' ? 'error' : 'info';
+  log[level]({ sweep: id, ...ending }, 'swept');
+  return judgement;
+}
+
+/**
+ * Why what the directory showed may be of an older copy; undefined where it is none. What is drifted
+ * is believed only when the marker has been told after the report: so the directory was of now then.
+ */
+async function doubtOfDirectory(
+  client: pg.Client,
+  survey: string,
+  held: AbortSignal,
+  matters: boolean,
+): Promise<string | undefined> {
+  const deadline = performance.now() + TOLD_WITHIN_MS;
+  for (;;) {
+    const { doubt } = await readDoubt(client);
+    if (doubt !== null) return doubt;
+    if (!matters || (await isToldSinceReport(client, survey))) return undefined;
+    if (performance.now() >= deadline) {
+      return 'the marker was not told after the survey, so it may be an older copy';
+    }
+    await sleep(200, undefined, { signal: held });
+  }
+}
+
+/** What portals that hear of subjects are told; where there is none, it is kept for admins. */
+function heldEvents(config: Config, sweep: string, ending: store.SweepEnding): NewEvent[] {
+  const { subjects, drifted, steps, digest } = ending;
+  const portals = config.portals
+    .filter(({ name, subjectEvents }) => subjectEvents && adminOfPortal(name) === undefined)
+    .map(({ name }) => name);
+  return (portals.length === 0 ? [undefined] : portals).map((portal) => ({
+    portal,
+    event: 'sweep.held',
+    subject: undefined,
+    request: undefined,
+    data: { sweep, subjects, drifted, steps, digest },
+  }));
+}
+
+async function untilAsked(client: pg.Client, ms: number, held: AbortSignal): Promise<void> {
+  const woken = new AbortController();
+  const onNotice = ({ channel }: pg.Notification) => {
+    if (channel === 'chamberlain_sweep') woken.abort();
+  };
+  client.on('notification', onNotice);
+  try {
+    await sleep(ms, undefined, { signal: AbortSignal.any([woken.signal, held]) }).catch(() => {});
+  } finally {
+    client.removeListener('notification', onNotice);
+  }
+}
