@@ -71,11 +71,13 @@ CREATE TABLE sweeps (
   began_at   timestamptz NOT NULL DEFAULT now(),
   ended_at   timestamptz,
   state      text NOT NULL DEFAULT 'running'
-             CHECK (state IN ('running', 'clean', 'raised', 'held', 'frozen', 'unreadable', 'cut')),
+             CHECK (state IN ('running', 'clean', 'raised', 'held', 'frozen', 'unreadable', 'moving', 'cut')),
   -- looked at; with drift; of those, raised
   subjects   integer NOT NULL DEFAULT 0,
   drifted    integer NOT NULL DEFAULT 0,
   raised     integer NOT NULL DEFAULT 0,
+  -- rows that it raised although they had been given up, '<subject> <role>' each
+  again      text[] NOT NULL DEFAULT '{}',
   steps      integer NOT NULL DEFAULT 0,
   findings   integer NOT NULL DEFAULT 0,
   unreadable integer NOT NULL DEFAULT 0,

@@ -20,17 +20,27 @@ GRANT USAGE ON SCHEMA public TO chamberlain_intake, chamberlain_relay, chamberla
   chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases,
   chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
+-- what an older version granted and this one does not
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
+  chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes,
+  chamberlain_databases, chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
 
 -- intake: writes the wanted state, and nothing that a worker says
 GRANT SELECT, INSERT ON posix_ids, names TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE ON id_ranges, people, tools, access_requests, ssh_keys, credentials
   TO chamberlain_intake;
-GRANT SELECT, INSERT, UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
+-- raises: what is applied, a worker alone says
+GRANT SELECT, INSERT (subject, role, state, urgent, next_try_at),
+  UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
   ON convergence TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_intake;
 GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
-GRANT SELECT, INSERT ON requests, request_raises, events TO chamberlain_intake;
-GRANT INSERT ON audit TO chamberlain_intake;
+GRANT SELECT, INSERT ON requests, request_raises TO chamberlain_intake;
+-- without the columns that are numbers and times: nobody chooses those, nor uses a number up
+GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account, fields, verdict, code)
+  ON audit TO chamberlain_intake;
+GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
 GRANT SELECT ON foreign_sightings TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_intake;
 
@@ -39,7 +49,6 @@ GRANT SELECT ON convergence, requests, audit, audit_seals TO chamberlain_relay;
 GRANT UPDATE (leased_until) ON convergence TO chamberlain_relay;
 GRANT UPDATE (done_at, stuck_at, on_done) ON requests TO chamberlain_relay;
 GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
-GRANT SELECT, INSERT ON events TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE ON event_deliveries TO chamberlain_relay;
 GRANT INSERT ON audit_seals TO chamberlain_relay;
@@ -123,16 +132,17 @@ DROP POLICY IF EXISTS every_row ON repair_parts;
 CREATE POLICY every_row ON repair_parts TO chamberlain_admin USING (true) WITH CHECK (true);
 
 -- the sweep: asks for surveys, raises what has drifted, tells
-GRANT SELECT ON posix_ids, people, tools, convergence, surveys, reports, survey_progress, sweeps,
+GRANT SELECT (uid, shell_name) ON people TO chamberlain_sweep;
+GRANT SELECT ON posix_ids, tools, convergence, surveys, reports, survey_progress, sweeps,
   sweep_releases, drifts TO chamberlain_sweep;
 GRANT INSERT, DELETE ON surveys TO chamberlain_sweep;
 GRANT INSERT, UPDATE, DELETE ON sweeps, drifts TO chamberlain_sweep;
 GRANT UPDATE (sweep) ON sweep_releases TO chamberlain_sweep;
-GRANT INSERT, UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
+GRANT INSERT (subject, role, state, urgent, next_try_at),
+  UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
   ON convergence TO chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_sweep;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_sweep;
-GRANT SELECT, INSERT ON events TO chamberlain_sweep;
 
 -- the admin's command line: sees, asks for surveys and repairs, holds no hands
 GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
@@ -142,6 +152,7 @@ GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, r
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at) ON database_verifiers TO chamberlain_admin;
 GRANT INSERT, DELETE ON surveys TO chamberlain_admin;
-GRANT INSERT ON sweep_releases, audit TO chamberlain_admin;
+GRANT INSERT ON sweep_releases TO chamberlain_admin;
+GRANT INSERT (kind, requested_by, approved_by, subject, account, fields, verdict) ON audit TO chamberlain_admin;
 -- made by the first `chamberlain migrate`
 GRANT SELECT ON migrations TO chamberlain_admin;

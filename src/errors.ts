@@ -214,6 +214,19 @@ export function codeOf(error: unknown): Code {
   return typeof value === 'string' && Object.hasOwn(CODES, value) ? (value as Code) : 'INTERNAL';
 }
 
+/** SQLSTATEs of a table, a schema, a function or a column that PostgreSQL does not have. */
+const NOT_THERE = ['42P01', '3F000', '42883', '42703'];
+
+/** Whether something is thrown because our database is not, or no longer, at this version's schema. */
+export function isNotMigrated(error: unknown): boolean {
+  for (let at = error, depth = 0; at !== undefined && at !== null && depth < 6; depth += 1) {
+    const { code, cause } = at as { code?: unknown; cause?: unknown };
+    if (NOT_THERE.includes(String(code))) return true;
+    at = cause;
+  }
+  return false;
+}
+
 /** One line for people: the act, then each cause after a colon. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];

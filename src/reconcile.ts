@@ -87,7 +87,9 @@ export async function survey<Eyes>(
       }
     }
   }
-  for (const each of surveys.values()) each.steps = orderSteps(each.steps);
+  for (const each of surveys.values()) {
+    if (each.steps.length > 1) each.steps = orderSteps(each.steps);
+  }
   return [...surveys.values()];
 }
 

@@ -19,8 +19,8 @@ import { readSubjects, readWanted } from '../src/store/wanted.ts';
 import {
   type Everything,
   foreignAmong,
-  highestOf,
   namesOfSubjects,
+  strangersAmong,
 } from '../src/targets/everything.ts';
 import { openLane } from './lane.ts';
 import { type Pacing, startPacing } from './pacing.ts';
@@ -61,20 +61,28 @@ export function startAnswering<Eyes>(
   const closing = new AbortController();
   const few = openLane(FEW_LANE);
   const long = openLane(LONG_LANE);
-  const begun = new Set<Promise<void>>();
+  /** by the survey's id: one that is asked for again meanwhile is answered once */
+  const begun = new Map<string, Promise<void>>();
 
   async function begin(id: string): Promise<void> {
     const asked = await readSurvey(readers, id);
     if (asked === undefined) return;
     const isFew = asked.subjects !== undefined && asked.subjects.length <= FEW;
+    const write = (report: Report) =>
+      writeReport(readers, id, role, { ...report, clock: new Date().toISOString() });
     const isRun = await (isFew ? few : long)(async () => {
       if (closing.signal.aborted) return;
-      const report = isFew
-        ? reportOf(await look(eyes, asked.subjects ?? []), asked.subjects ?? [])
-        : await lookLong(id, asked);
-      if (report === undefined) return;
-      const clock = new Date().toISOString();
-      await writeReport(readers, id, role, { ...report, clock });
+      try {
+        const report = isFew
+          ? reportOf(await look(eyes, asked.subjects ?? []), asked.subjects ?? [])
+          : await lookLong(id, asked);
+        if (report !== undefined) await write(report);
+      } catch (error) {
+        if (closing.signal.aborted) throw error;
+        const unreadable = [{ target: role, sentence: describeError(error) }];
+        await write({ ...reportOf([], []), unreadable }).catch(() => {}); // the first error is told
+        throw error;
+      }
     });
     if (!isRun) log.warn({ role, survey: id }, 'a survey is not answered: too many wait');
   }
@@ -123,8 +131,9 @@ export function startAnswering<Eyes>(
     const report = reportOf(found, uids);
     const { doubt } = everything;
     if (doubt !== undefined) report.unreadable.push({ target: role, sentence: doubt.sentence });
-    const highest = highestOf(everything.numbers, [...ids.people, ...ids.tools]);
-    return { ...report, highest, ...(doubt === undefined ? {} : { doubt }) };
+    const ranges = [...ids.people, ...ids.tools];
+    const strangers = strangersAmong(everything.numbers, ranges, names, realm);
+    return { ...report, strangers, ...(doubt === undefined ? {} : { doubt }) };
   }
 
   /** Slice by slice. Those that are as wanted are not kept: they are nearly all. */
@@ -154,12 +163,12 @@ export function startAnswering<Eyes>(
   }
 
   function answer(id: unknown): void {
-    if (typeof id !== 'string') return;
+    if (typeof id !== 'string' || begun.has(id)) return;
     const answering = begin(id).catch((error: unknown) =>
       log.warn({ role, survey: id, error: describeError(error) }, 'a survey failed'),
     );
-    begun.add(answering);
-    void answering.finally(() => begun.delete(answering));
+    begun.set(id, answering);
+    void answering.finally(() => begun.delete(id));
   }
   const calls = hearCalls(readers, answer);
 
@@ -168,7 +177,7 @@ export function startAnswering<Eyes>(
     async close() {
       closing.abort();
       await calls.close();
-      await Promise.all(begun);
+      await Promise.all(begun.values());
     },
   };
 }

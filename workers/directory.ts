@@ -6,7 +6,9 @@ import {
   openDirectoryHands,
   type OpenDirectoryEyes,
 } from '../src/edges/directory.ts';
+import { ChamberlainError } from '../src/errors.ts';
 import { rememberForeign } from '../src/store/foreign-sightings.ts';
+import { missingPeople } from '../src/model/marker.ts';
 import { lookAtMarker } from '../src/store/marker.ts';
 import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
 import { foreignOf } from '../src/targets/foreign.ts';
@@ -22,7 +24,12 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   async readEverything(eyes, pace, { pool, realm }) {
     const everything = await eyes.readEverything(pace, realm.realmGid);
     // afterwards: what was brought back while it was read is told by the marker too
-    const { doubt } = await lookAtMarker(pool, () => eyes.told());
+    const { texts, doubt } = await lookAtMarker(pool, () => eyes.told());
+    const missing = doubt === undefined ? missingPeople(everything.people, texts) : undefined;
+    if (missing !== undefined) {
+      const cause = new Error(missing);
+      throw new ChamberlainError('BACKEND_UNREADABLE', 'reading all of the directory', { cause });
+    }
     return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
   },
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),

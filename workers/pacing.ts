@@ -8,7 +8,7 @@ import type { Pace } from '../src/targets/everything.ts';
  * came before took. In the background that leaves live requests four fifths of one processor.
  */
 const PACES = {
-  prompt: { slice: 500, piece: 400, rest: 0 },
+  prompt: { slice: 250, piece: 400, rest: 0 },
   background: { slice: 50, piece: 100, rest: 4 },
 } as const satisfies Record<AskedSurvey['pace'], unknown>;
 

@@ -9,6 +9,7 @@ import { besidesOf, partSteps } from '../src/plan/policy.ts';
 import { apply, type Hands, standingOf, type SubjectSurvey, survey } from '../src/reconcile.ts';
 import type { Client, Pool } from '../src/store/postgres.ts';
 import { type HeldPart, type PartEnd, type RepairTerms, withParts } from '../src/store/repairs.ts';
+import { type Holders, holding } from './held-hands.ts';
 import { outcomeOf } from './outcome.ts';
 import type { RoleParts } from './role.ts';
 
@@ -35,8 +36,7 @@ export function startRepairing<Eyes>(
     pool: Pool;
     eyes: Eyes;
     hands: Hands;
-    /** by subject, the connection that holds its lock while hands are at work */
-    holders: Map<number, Client>;
+    holders: Holders;
     realm: Realm;
     log: Log;
   },
@@ -51,19 +51,17 @@ export function startRepairing<Eyes>(
     const wanted = held.flatMap((part) => (part.wanted === undefined ? [] : [part.wanted]));
     const found = await survey(targets, wanted, realm, eyes);
     const surveyOf = new Map(found.map((each) => [each.subject, each]));
-    return await Promise.all(
+    const ends = await Promise.all(
       held.map(async (part) => {
         const { subject } = part;
-        holders.set(subject, client);
-        try {
-          const end = await doPart(part, surveyOf.get(subject), terms);
+        return await holding(holders, { subject, client, hands }, async (own) => {
+          const end = await doPart(part, surveyOf.get(subject), { terms, held: own });
           if (end.state !== 'done') log.info({ role, ...end, outcome: undefined }, 'not repaired');
           return end;
-        } finally {
-          holders.delete(subject);
-        }
+        });
       }),
     );
+    return ends.filter((end) => end !== undefined); // the others stay asked for
   }
 
   /**
@@ -73,12 +71,13 @@ export function startRepairing<Eyes>(
    * | another                      | something newly unreadable     | failed: nothing is known of it |
    * | another, of some steps       | nothing newly unreadable       | refused                        |
    * | another, of no step          | a new finding, newly waiting   | refused                        |
-   * | another, of no step          | nothing new                    | done: another was faster       |
+   * | another, of no step          | something unreadable as before | failed: a step may be left     |
+   * | another, of no step          | nothing new, all of it read    | done: another was faster       |
    */
   async function doPart(
     part: HeldPart,
     found: SubjectSurvey | undefined,
-    terms: RepairTerms,
+    { terms, held }: { terms: RepairTerms; held: Hands },
   ): Promise<PartEnd> {
     const { subject } = part;
     if (found === undefined) return moved(subject, 'there is no such subject any more');
@@ -86,8 +85,11 @@ export function startRepairing<Eyes>(
     const isAsRead = digestSteps(allowed, sha256Hex) === part.digest;
     if (!isAsRead) {
       const fresh = besidesOf(found, terms).filter((each) => !part.beside.includes(each));
+      // where no step is left, it may be there: a target has many servers, and one word for them all
       const unreadable = found.unreadable.find(({ target }) =>
-        fresh.includes(`${target} unreadable`),
+        allowed.length > 0
+          ? fresh.includes(`${target} unreadable`)
+          : terms.target === undefined || terms.target === target,
       );
       if (unreadable !== undefined) return failed(subject, unreadable);
       if (allowed.length > 0) {
@@ -96,7 +98,7 @@ export function startRepairing<Eyes>(
       const [first] = fresh;
       if (first !== undefined) return moved(subject, `no step is left; there is now: ${first}`);
     }
-    const troubles = await apply(targets, { ...found, steps: allowed }, hands);
+    const troubles = await apply(targets, { ...found, steps: allowed }, held);
     if (found.findings.length > 0) await parts.remember?.(found, pool);
     const trouble = troubles[0] ?? leftOut(found, allowed);
     // the row stands for all that is to be done: what a repair leaves out is behind still

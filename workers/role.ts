@@ -17,6 +17,7 @@ import { type Outcome, withSubjects } from '../src/store/convergence.ts';
 import { type Client, openPool, type Pool } from '../src/store/postgres.ts';
 import type { Everything, Pace } from '../src/targets/everything.ts';
 import { startAnswering } from './answering.ts';
+import { type Holders, holding } from './held-hands.ts';
 import type { Worker } from './loop.ts';
 import { outcomeOf } from './outcome.ts';
 import { startRepairing } from './repairing.ts';
@@ -59,13 +60,19 @@ export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
 /** A job with more subjects is none of ours. */
 const MOST_SUBJECTS = 100;
 
+const STILL_AT_IT = {
+  state: 'failing',
+  code: 'BACKEND_UNAVAILABLE',
+  sentence: 'an earlier run has lost its lock, and is in the middle of a step still',
+} as const;
+
 export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
   const { role, targets } = parts;
   const realm = realmOf(config);
   const pool = openPool(config, role, { max: parts.concurrency + 2, durable: false });
   const eyes = parts.openEyes(config);
   const readers = openPool(config, `${role}_eyes`, { max: 4, durable: false });
-  const holders = new Map<number, Client>();
+  const holders: Holders = new Map();
   const hands = parts.openHands(config, {
     pool,
     holderOf(subject) {
@@ -109,20 +116,20 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       );
       const outcomes = await Promise.all(
         found.map(async (each, index): Promise<[number, Outcome]> => {
-          holders.set(each.subject, client);
-          try {
-            return [each.subject, await bring(each, held[index]?.attempts ?? 0)];
-          } finally {
-            holders.delete(each.subject);
-          }
+          const { subject } = each;
+          const refusals = held[index]?.attempts ?? 0;
+          const outcome = await holding(holders, { subject, client, hands }, (own) =>
+            bring(each, refusals, own),
+          );
+          return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
         }),
       );
       return new Map(outcomes);
     });
   }
 
-  async function bring(found: SubjectSurvey, refusals: number): Promise<Outcome> {
-    const troubles = await apply(targets, found, hands);
+  async function bring(found: SubjectSurvey, refusals: number, held: Hands): Promise<Outcome> {
+    const troubles = await apply(targets, found, held);
     if (found.findings.length > 0) await parts.remember?.(found, pool);
     const standing = standingOf(found, troubles);
     if (standing.state === 'parked' || standing.state === 'failing') {

@@ -7,11 +7,14 @@ import type { Report } from '../src/plan/report.ts';
 import { readReports, readSigns } from '../src/store/sweep-reports.ts';
 
 export interface SweepPatience {
-  /** a role that has shown no progress for so long is asked again: its job may be lost */
+  /** a role that has shown no progress with this survey for so long is asked again: its job may be lost */
   askAgainMs: number;
-  /** after so long without progress it is unreadable */
+  /** after so long without progress with any survey it is unreadable */
   silentMs: number;
 }
+
+/** Progress with others, which come before, puts that off to so many times `silentMs`, and no longer. */
+const MOST_PUT_OFF = 10;
 
 /** Notices may be lost, so it is looked this often besides. */
 const POLL_MS = 1000;
@@ -31,19 +34,26 @@ export async function surveyEverything(
   const reports = new Map<Role, Report>();
   const now = performance.now();
   const missing = new Map(
-    ROLES.map((role) => [role, { sign: '', heardAt: now, askedAt: -Infinity }]),
+    ROLES.map((role) => [
+      role,
+      { own: '', others: '', ownAt: now, othersAt: now, askedAt: -Infinity },
+    ]),
   );
   while (missing.size > 0) {
     held.throwIfAborted();
-    const signs = await readSigns(client);
+    const signs = await readSigns(client, survey);
     for (const [role, state] of missing) {
       const at = performance.now();
-      const sign = signs.get(role) ?? '';
-      if (sign !== state.sign) Object.assign(state, { sign, heardAt: at });
-      if (at - state.heardAt >= silentMs) {
-        reports.set(role, silent(role, silentMs));
+      const own = signs.get(role)?.own ?? '';
+      const others = signs.get(role)?.others ?? '';
+      if (own !== state.own) Object.assign(state, { own, ownAt: at });
+      if (others !== state.others) Object.assign(state, { others, othersAt: at });
+      const { ownAt, askedAt } = state;
+      const heardAt = Math.max(ownAt, state.othersAt);
+      if (at - heardAt >= silentMs || at - ownAt >= MOST_PUT_OFF * silentMs) {
+        reports.set(role, silent(role, at - ownAt));
         missing.delete(role);
-      } else if (at - Math.max(state.heardAt, state.askedAt) >= askAgainMs || state.askedAt < 0) {
+      } else if (askedAt < 0 || at - Math.max(ownAt, askedAt) >= askAgainMs) {
         // Redis may be away: then it is tried again, until the role counts as silent
         await queues.addSurvey(role, survey, 'background').then(
           () => (state.askedAt = at),
@@ -79,7 +89,7 @@ async function untilNotice(
 }
 
 function silent(role: Role, ms: number): Report {
-  const sentence = `no answer for ${ms / 1000} s; is \`chamberlain work ${role}\` running?`;
+  const sentence = `no answer for ${Math.floor(ms / 1000)} s; is \`chamberlain work ${role}\` running?`;
   return {
     steps: [],
     findings: [],

@@ -51,6 +51,7 @@ export interface Judgement {
  * | either, and released by this very digest     | thawed | raised                                         |
  * | some, or parked ones to be raised again      | thawed | raised                                         |
  * | none, and something was unreadable           | any    | unreadable                                     |
+ * | none, and steps stand on rows in motion      | any    | moving                                         |
  * | none                                         | any    | clean                                          |
  *
  * The digest is that of the steps of all that would be raised, as `plan --all` shows them.
@@ -68,11 +69,16 @@ export function judgeSweep(seen: Seen): Judgement {
   const again = new Map<string, Place>();
   const drifts: Drift[] = [];
   const toRaise: Report[] = [];
+  /** subjects with steps that others are at */
+  const worked = new Set<number>();
   for (const [role, report] of reports) {
     if (roles.includes(role)) continue;
     const isAtRest = ({ subject }: { subject: number }) => !moving.has(keyOf({ subject, role }));
     const steps = report.steps.filter(isAtRest);
     const findings = report.findings.filter(isAtRest);
+    for (const step of report.steps) {
+      if (!isAtRest(step) && step.effect !== 'destroy') worked.add(step.subject);
+    }
     drifts.push(
       ...steps.map((step) => ({ ...driftOf(role, step), what: step.change })),
       ...findings.map((finding) => ({ ...driftOf(role, finding), what: finding.code })),
@@ -146,12 +152,20 @@ export function judgeSweep(seen: Seen): Judgement {
     }
     const unseen = unreadable === 0 ? null : whyUnreadable();
     if (drifted.size + again.size > 0) return { state: 'raised', sentence: unseen };
-    return { state: unreadable > 0 ? 'unreadable' : 'clean', sentence: unseen };
+    if (unreadable > 0) return { state: 'unreadable', sentence: unseen };
+    if (worked.size > 0) {
+      const who = worked.size === 1 ? 'one subject is' : `${worked.size} subjects are`;
+      return { state: 'moving', sentence: `${who} being worked on` };
+    }
+    return { state: 'clean', sentence: null };
   }
 
   function whyUnreadable(): string {
     const [first] = merged.unreadable;
-    const text = seen.doubt ?? (first === undefined ? '' : `${first.target}: ${first.sentence}`);
+    const text =
+      seen.doubt === undefined
+        ? `${first?.target}: ${first?.sentence}`
+        : `the directory was not judged: ${seen.doubt}`;
     return unreadable > 1 ? `${text}; and ${unreadable - 1} more` : text;
   }
 }

@@ -1,7 +1,7 @@
 /** How a command ends: its exit code, and the one line on standard error that says why. */
 import { stripVTControlCharacters } from 'node:util';
 import { CommanderError } from 'commander';
-import { CODES, codeOf, describeError, type Code } from '../errors.ts';
+import { CODES, codeOf, describeError, isNotMigrated, type Code } from '../errors.ts';
 import { withoutControls } from './table.ts';
 
 export const EXIT = {
@@ -35,8 +35,12 @@ export function describeExamples(...examples: string[]): string {
   return `\nExamples:\n${examples.map((example) => `  $ chamberlain ${example}`).join('\n')}`;
 }
 
+const NOT_MIGRATED =
+  'CONFIG_INVALID: the database is not migrated to this version. Run `chamberlain migrate`.';
+
 /** The line for standard error: `CODE: sentence. What to do.`, and the exit code. */
 export function describeFailure(error: unknown): { line: string; exit: number } {
+  if (isNotMigrated(error)) return { line: NOT_MIGRATED, exit: EXIT.usage };
   const code = codeOf(error);
   const exit = code === 'USAGE' || code === 'CONFIG_INVALID' ? EXIT.usage : EXIT.failed;
   return { line: failureLine(code, describeError(error)), exit };

@@ -30,7 +30,10 @@ export function describeFound(
           `${word.database} is a database of ${account}: ${databaseUser} may do anything in it, where tools have databases of their own.`,
       );
     case 'name':
-      return subjects.flatMap(({ databaseUser, account, kind, displayName = '' }) => [
+      return subjects.flatMap(({ databaseUser, account, kind, displayName = '', email }) => [
+        ...(email?.toLowerCase() === word.name.toLowerCase()
+          ? [`${word.name} is the mail address of ${account}.`]
+          : []),
         ...(databaseUser === word.name ? [`${word.name} is the database user of ${account}.`] : []),
         ...(kind === 'person' &&
         account !== word.name &&
@@ -63,8 +66,11 @@ function describePath(
 /** Everything that is known of a word that names no subject. */
 export function describeUnknown(word: Word, unknown: Unknown, config: Config): string[] {
   const seen = unknown.sightings.map(({ name, id, at }) => {
-    const number = id === 0 ? '' : `${name === '' ? '' : ', '}number ${id}`;
-    return `In the directory there is ${name}${number}, which is not ours; seen since ${at.toISOString()}.`;
+    const number = id === 0 ? '' : `${name === '' ? 'Number' : ', number'} ${id}`;
+    return (
+      `${name}${number}, which is not ours, was seen at ${at.toISOString()} in the directory, among homes ` +
+      'or among database users; it may be gone.'
+    );
   });
   switch (word.kind) {
     case 'name':
@@ -136,7 +142,7 @@ function verdictOn(
   const why = [
     ...(fits ? [] : ['the name does not fit the grammar']),
     ...(reserved ? ['the name is reserved'] : []),
-    ...(foreign ? ["the name is another's in the directory"] : []),
+    ...(foreign ? ["the name was seen as another's"] : []),
   ];
   const can = why.length === 0 ? 'the name is free' : `none can be made: ${why.join(', ')}`;
   return [`There is no ${what}, and never was; ${can}.`];

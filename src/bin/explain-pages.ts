@@ -172,18 +172,36 @@ function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage
       ? wanted
       : { ...wanted, credentials: { wantedEpoch: row.wanted_epoch, recorded: undefined } };
   const targets = Object.values(TARGETS).flat() as readonly AnyTarget<unknown>[];
-  return targets
-    .filter(({ of }) => of.includes(row.kind))
-    .map((target) => {
-      const trouble = troubleWith(target, uid, parts);
-      return {
-        role: target.role,
-        target: target.name,
-        wanted: target.describe(target.want(whole, parts.realm)),
-        state: stateOf(target.role, trouble, parts),
-        trouble,
-      };
-    });
+  const pages: TargetPage[] = [];
+  for (const target of targets.filter(({ of }) => of.includes(row.kind))) {
+    const { role, name, needs } = target;
+    const wantedText: string = target.describe(target.want(whole, parts.realm));
+    const own = troubleWith(target, uid, parts);
+    const report = parts.answers.get(role);
+    const need =
+      report === undefined || own.length > 0 || wantedText === 'none'
+        ? undefined
+        : pages.find((page) => needs.includes(page.target) && isInDoubt(page, uid, report));
+    const trouble: Trouble[] =
+      need === undefined
+        ? own
+        : [{ mark: '…', what: `withheld: see ${need.target}`, why: '', since: null }];
+    const state = stateOf(role, trouble, parts);
+    pages.push({ role, target: name, wanted: wantedText, state, trouble });
+  }
+  return pages;
+}
+
+/** Whether the target's own object is a finding, or unread: then what needs it was not looked at either. */
+function isInDoubt({ target, wanted, state }: TargetPage, uid: number, report: Report): boolean {
+  const isFinding = report.findings.some(
+    (finding) =>
+      finding.subject === uid &&
+      finding.target === target &&
+      finding.advisory !== true &&
+      `${wanted},`.startsWith(`${finding.object},`),
+  );
+  return isFinding || state === 'unreadable';
 }
 
 function stateOf(role: Role, trouble: readonly Trouble[], { answers }: PageParts) {

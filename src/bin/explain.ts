@@ -9,8 +9,8 @@ import { printPage } from './fold.ts';
 import { parseSeconds } from './seconds.ts';
 import { paint, printJson } from './table.ts';
 
-/** So that the whole page is there within a tenth of a second. */
-const TIMEOUT_SECONDS = 0.06;
+/** The page is there as soon as all have answered: a role that hangs costs no more than this. */
+const TIMEOUT_SECONDS = 0.3;
 
 export function defineExplain(command: Command): void {
   command
@@ -29,7 +29,7 @@ export function defineExplain(command: Command): void {
       `
 Marks:
   + create   ~ change   - revoke (access goes, data stays)   ! destroy
-  ? a finding   … waits for another role   × could not be read
+  ? a finding   … waits for another role, or for what a finding names   × could not be read
 ` +
         describeExamples(
           'explain tools.bridgebot',

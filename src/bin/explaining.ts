@@ -66,6 +66,7 @@ function soughtBy(word: Word): Sought {
         shellName: name,
         tool: name,
         displayName: normalName(name),
+        ...(name.includes('@') ? { email: name } : {}),
         ...(databaseUser === undefined ? {} : { [`${databaseUser.kind}Uid`]: databaseUser.uid }),
       };
     }

@@ -46,7 +46,7 @@ export function defineFreeze(command: Command): void {
       }
       print(
         already
-          ? `It is ${describeFreeze(held)}, already.`
+          ? `It is already ${describeFreeze(held)}.`
           : 'Frozen: no verdict is given and no worker acts. `chamberlain thaw` ends it.',
       );
       if (acting.length > 0) {

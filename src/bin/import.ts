@@ -5,7 +5,7 @@ import { DIRECTORY } from '../../workers/directory.ts';
 import { HOMES } from '../../workers/homes.ts';
 import { realmOf, type Config } from '../config.ts';
 import type { Step } from '../plan/plan.ts';
-import { mergeReports } from '../plan/report.ts';
+import { mergeReports, type Unreadable } from '../plan/report.ts';
 import { ChamberlainError, codeOf, describeError } from '../errors.ts';
 import { hasClass } from '../import/account.ts';
 import { candidatesOf, type JudgedHomes, judgeHomes, readHomes } from '../import/credentials.ts';
@@ -15,6 +15,8 @@ import { judge, type Judgement, readEntries } from '../import/judge.ts';
 import type { KnownRealm, Takeover } from '../model/takeover.ts';
 import { openOwner, readKnown, takeOver } from '../store/import.ts';
 import { lookAtMarker } from '../store/marker.ts';
+import { databaseAccount } from '../targets/database-account.ts';
+import type { DatabasesEyes } from '../targets/databases-eyes.ts';
 import type { CredentialsHave } from '../targets/files-eyes.ts';
 import { foreignAmong, type Pace, sightingOfHome } from '../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../targets/foreign.ts';
@@ -155,6 +157,7 @@ async function runImport(
       },
     );
 
+    const away = accounts === undefined ? [] : await findAway(config, accounts.eyes);
     const foreseen = [
       await foresee(TARGETS.directory, directory.eyes, wanted.directory, realm, say),
       ...(homes === true
@@ -165,6 +168,7 @@ async function runImport(
         : [await foresee(TARGETS.databases, accounts.eyes, wanted.databases, realm, say)]),
     ];
     const all = mergeReports(foreseen);
+    all.unreadable.push(...away.filter((each) => !isToldOf(each, all.unreadable)));
     return {
       check,
       taken: countTaken(takeover),
@@ -182,6 +186,27 @@ async function runImport(
       owner.end(),
     ]);
   }
+}
+
+/** Each database server that could not be read: also where no account of those taken is to be on it. */
+async function findAway(
+  { databases }: Pick<Config, 'databases'>,
+  eyes: DatabasesEyes,
+): Promise<Unreadable[]> {
+  const looks = databases.servers.map(({ name }) =>
+    eyes.look(name, []).then(
+      () => [],
+      (error: unknown) => {
+        if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+        return [{ target: databaseAccount.name, sentence: describeError(error) }];
+      },
+    ),
+  );
+  return (await Promise.all(looks)).flat();
+}
+
+function isToldOf({ sentence }: Unreadable, told: readonly Unreadable[]): boolean {
+  return told.some((each) => each.sentence.includes(sentence));
 }
 
 /** Actions name what is to go by its whole value, and that may be a private key that somebody has put there. */

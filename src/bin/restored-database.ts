@@ -15,6 +15,9 @@ import { operatorName } from './operator.ts';
 import { type RestoredOptions, refuseUnread, surveyAll } from './restored-survey.ts';
 import { print, printJson, renderTable } from './table.ts';
 
+/** Accounts of one list; --json has them all. */
+const MOST_GIVEN = 20;
+
 /** Freezes, surveys, shows what it would move and asks, then does that and thaws. */
 export async function restoredDatabase(command: Command): Promise<void> {
   const config = configOf(command);
@@ -36,15 +39,18 @@ export async function restoredDatabase(command: Command): Promise<void> {
     const { reports, unreadable, doubt } = await surveyAll(command, config, ROLES);
     if (refuseUnread(command, unreadable, 'the realm stays frozen')) return;
     const seen = seenIn(reports);
+    const given = givenIn(reports);
+    const renderedGiven = renderGiven(given, seen.isOlder);
     const terms = {
       by: operatorName(),
+      realm: config.realm,
       portals: config.portals
         .map(({ name }) => name)
         .filter((name) => adminOfPortal(name) === undefined),
     };
     if (yes !== true) {
       const drafted = await restore(owner, seen, { ...terms, commit: false });
-      print(renderRestoration(drafted, totalsBesides(reports)));
+      print(renderRestoration(drafted, totalsBesides(reports)) + renderedGiven);
       if (!(await confirm('\nDo that, and thaw? [y/N] '))) {
         print('Nothing was done; the realm stays frozen.');
         process.exitCode = EXIT.failed;
@@ -55,11 +61,14 @@ export async function restoredDatabase(command: Command): Promise<void> {
     const isDirectoryOlder = doubt?.older === 'directory';
     if (json) {
       const totals = totalsBesides(reports);
-      printJson({ restored: true, ...restoration, totals, directoryIsOlder: isDirectoryOlder });
+      printJson({
+        ...{ restored: true, ...restoration, totals, given },
+        directoryIsOlder: isDirectoryOlder,
+      });
       return;
     }
     if (yes === true) print(renderRestoration(restoration, totalsBesides(reports)));
-    print('\nDone, and thawed.');
+    print(`\nDone, and thawed.${renderedGiven}`);
     if (isDirectoryOlder) {
       print('The directory is an older copy too: now run `chamberlain restored --directory`.');
     }
@@ -76,10 +85,52 @@ function isOfPassword({ action: { verb } }: Step): boolean {
 function seenIn(reports: ReadonlyMap<Role, Report>): SeenSince {
   const strange = [...reports.values()].flatMap(({ steps }) => steps.filter(isOfPassword));
   return {
-    highest: [...reports.values()].flatMap(({ highest }) => Object.values(highest ?? {})),
+    strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
     strangePasswords: [...new Set(strange.map(({ subject }) => subject))],
     isOlder: reports.get('directory')?.doubt?.older === 'database',
   };
+}
+
+/** Somebody who has less on a server than this database wants: perhaps it was taken away since the backup. */
+interface Given {
+  account: string;
+  uid: number;
+  steps: Pick<Step, 'target' | 'object' | 'change'>[];
+}
+
+/** By account: what adds to an entry or a database account, whatever else the same step does. */
+function givenIn(reports: ReadonlyMap<Role, Report>): Given[] {
+  const { steps } = mergeReports(
+    (['directory', 'databases'] as const).flatMap((role) => reports.get(role) ?? []),
+  );
+  const giving = steps.filter(
+    (step) => ['create', 'change'].includes(step.effect) && !isOfPassword(step),
+  );
+  return [...Map.groupBy(giving, ({ subject }) => subject)].map(([uid, of]) => ({
+    ...{ account: of[0]?.account ?? '', uid },
+    steps: of.map(({ target, object, change }) => ({ target, object, change })),
+  }));
+}
+
+function renderGiven(given: readonly Given[], isSweepHeld: boolean): string {
+  if (given.length === 0) return '';
+  const more = given.length - MOST_GIVEN;
+  const rows = given
+    .slice(0, MOST_GIVEN)
+    .map(({ account, steps }) => [
+      account,
+      steps.map(({ object, change }) => `${object}: ${change}`).join('; '),
+    ]);
+  return [
+    `\n\nGiven again to ${count(given.length, 'account')}, as this database wants it:`,
+    renderTable(['account', 'what'], rows),
+    ...(more > 0 ? [`… and ${more} more, see --json`] : []),
+    'The next request about one of them does that, whatever it asks for; so does a repair, or ' +
+      `${isSweepHeld ? 'the sweep\nonce it is released' : 'the next\nsweep'}. What was taken away since the ` +
+      'backup, such as a key or somebody’s access, must be asked\nfor anew first.',
+  ]
+    .map(withoutControlsInLines)
+    .join('\n');
 }
 
 function totalsBesides(reports: ReadonlyMap<Role, Report>): Totals {
@@ -117,11 +168,13 @@ function renderRestoration(
       ? []
       : [
           `\nBesides, what stands there differs from what this database wants: ${count(steps, 'step')} (${create} create, ` +
-            `${change} change,\n${revoke} revoke), ${count(findings, 'finding')}. Once thawed, a sweep or a repair does ` +
-            'them: what was taken\naway since the backup, such as a key or somebody’s access, is given again. Read ' +
-            '`chamberlain plan --all`.',
+            `${change} change,\n${revoke} revoke), ${count(findings, 'finding')}. Read \`chamberlain plan --all\`.`,
         ]),
   ]
-    .map((text) => text.replace(/[^\P{C}\n]/gu, '?'))
+    .map(withoutControlsInLines)
     .join('\n');
+}
+
+function withoutControlsInLines(text: string): string {
+  return text.replace(/[^\P{C}\n]/gu, '?');
 }

@@ -1,8 +1,8 @@
 /** What keeps the whole realm from going on, for people: a freeze, a sweep that is held, a doubt. */
 import { type Freeze, FROZEN_BY_ITSELF, readFreeze } from '../store/freeze.ts';
 import { readDoubt } from '../store/marker.ts';
-import type { Client } from '../store/postgres.ts';
-import { readHeld, readLastJudged, type Sweep } from '../store/sweeps.ts';
+import { type Client, isLockHeld, SWEEP_LOCK } from '../store/postgres.ts';
+import { readHeld, readLastEnded, type Sweep } from '../store/sweeps.ts';
 import { describeFreeze } from './freeze.ts';
 import { renderAge } from './table.ts';
 
@@ -12,19 +12,19 @@ export interface Standstill {
   heldSweep: Sweep | null;
   /** why the directory, or our database, seems to be an older copy of itself */
   doubt: string | null;
-  /** the end of the last sweep that saw how the world stands */
-  lastSweep: Date | null;
+  /** the last sweep that has ended, however it did */
+  lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
+  /** whether a process is there that sweeps when it is time */
+  sweepRuns: boolean;
 }
-
-/** After so many intervals without a sweep something is wrong with it. */
-const LATE = 3;
 
 export async function readStandstill(client: Client): Promise<Standstill> {
   return {
     frozen: (await readFreeze(client)) ?? null,
     heldSweep: (await readHeld(client)) ?? null,
     doubt: (await readDoubt(client)).doubt,
-    lastSweep: (await readLastJudged(client)) ?? null,
+    lastSweep: (await readLastEnded(client)) ?? null,
+    sweepRuns: await isLockHeld(client, SWEEP_LOCK),
   };
 }
 
@@ -44,10 +44,14 @@ export function describeStandstill({ frozen, heldSweep, doubt }: Standstill): st
   ];
 }
 
-/** When there was a sweep, and whether that is too long ago. */
-export function describeLastSweep(at: Date | null, everyMinutes: number, now: Date): string {
-  if (at === null) return 'last sweep: none yet';
-  const isLate = now.getTime() - at.getTime() > LATE * everyMinutes * 60_000;
-  const late = isLate ? '; is `chamberlain work sweep` running?' : '';
-  return `last sweep: ${renderAge(at, now)} ago${late}`;
+/** When there was a sweep and how it ended, and whether another will come. */
+export function describeLastSweep(
+  { lastSweep, sweepRuns }: Pick<Standstill, 'lastSweep' | 'sweepRuns'>,
+  now: Date,
+): string {
+  const last =
+    lastSweep === null || lastSweep.endedAt === null
+      ? 'none yet'
+      : `${lastSweep.state}, ${renderAge(lastSweep.endedAt, now)} ago`;
+  return `last sweep: ${last}${sweepRuns ? '' : '; no other will come: start `chamberlain work sweep`'}`;
 }

@@ -36,8 +36,7 @@ export function defineStatus(command: Command): void {
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
-      const show =
-        subject === undefined ? showAll(config.sweep.everyMinutes) : showSubject(subject);
+      const show = subject === undefined ? showAll : showSubject(subject);
       await withAdmin(config, (client) => show(client, wantsJson(command)));
     });
 }
@@ -71,7 +70,7 @@ function isTrouble({ state }: { state: string }): boolean {
   return state === 'failing' || state === 'parked';
 }
 
-const showAll = (sweepEveryMinutes: number) => async (client: Client, json: boolean) => {
+async function showAll(client: Client, json: boolean): Promise<void> {
   const standstill = await readStandstill(client);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
@@ -106,19 +105,26 @@ const showAll = (sweepEveryMinutes: number) => async (client: Client, json: bool
     print(
       renderTable(
         ['portal', 'last event', 'not taken'],
-        outstanding.map(({ portal, last, outstanding: open }) => [portal, last, open]),
+        outstanding.map(({ portal, last, outstanding: open }) => [
+          portal,
+          last,
+          Number(open) > overview.MOST_OUTSTANDING
+            ? `more than ${overview.MOST_OUTSTANDING}`
+            : open,
+        ]),
       ),
     );
   }
   if (oldestRequest !== null) {
     const { kind, id, at } = oldestRequest;
-    print(`\noldest request not done: ${kind ?? '?'} ${id ?? ''}, ${renderAge(at, now)} old`);
+    const what = [kind ?? '?', ...(id === null ? [] : [id])].join(' ');
+    print(`\noldest request not done: ${what}, ${renderAge(at, now)} old`);
   }
   if (waitingForApproval.length > 0) {
     print(`\n${waitingForApproval.length} waiting for approval: see \`chamberlain requests\``);
   }
-  print(`\n${describeLastSweep(standstill.lastSweep, sweepEveryMinutes, now)}`);
-};
+  print(`\n${describeLastSweep(standstill, now)}`);
+}
 
 function showSubject(word: string) {
   return async (client: Client, json: boolean): Promise<void> => {

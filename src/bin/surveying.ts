@@ -70,7 +70,8 @@ export async function askAsTold(
   const config = known ?? configOf(command);
   const progress = startProgress({ json: wantsJson(command) });
   try {
-    const reports = await askRoles(config, await subjectsOf(config, words), {
+    const subjects = await subjectsOf(config, words, target);
+    const reports = await askRoles(config, subjects, {
       roles: only === undefined ? ROLES : [only],
       timeoutMs: timeout * 1000,
       say: progress.say,
@@ -98,19 +99,30 @@ export function sha256Hex(text: string): string {
 
 /**
  * The uids that words name, each once, in order; no word: undefined, which is everything. Throws USAGE
- * where a word names nobody.
+ * where a word names nobody, or nobody named can have the target.
  */
 export async function subjectsOf(
   config: Config,
   words: readonly string[],
+  target?: string,
 ): Promise<number[] | undefined> {
   if (words.length === 0) return undefined;
+  const kinds = targetNamed(target)?.of;
   return await withAdmin(config, async (client) => {
     const uids = new Set<number>();
+    let canHave = kinds === undefined;
     for (const word of words) {
       const found = await findSubjectsByWord(client, word);
       if (found.length === 0) throw await unknownSubject(client, word);
-      for (const { uid } of found) uids.add(uid);
+      for (const { uid, kind } of found) {
+        uids.add(uid);
+        canHave ||= kinds?.includes(kind) === true;
+      }
+    }
+    if (!canHave) {
+      const whom = words.length === 1 ? 'it' : 'them';
+      const sentence = `${words.join(', ')}: no ${target} is ever wanted for ${whom}`;
+      throw new ChamberlainError('USAGE', sentence);
     }
     return [...uids].toSorted((a, b) => a - b);
   });
@@ -156,9 +168,13 @@ export async function askRoles(
 
 /** The role of a target, or undefined where there is no such target. */
 export function roleOfTarget(name: string): Role | undefined {
+  return targetNamed(name)?.role;
+}
+
+function targetNamed(name: string | undefined) {
   return Object.values(TARGETS)
     .flat()
-    .find((target) => target.name === name)?.role;
+    .find((target) => target.name === name);
 }
 
 function targetNames(): string[] {
@@ -169,6 +185,7 @@ function targetNames(): string[] {
 
 function describeProgress(far: RoleProgress | undefined): string {
   if (far === undefined) return '…';
+  if (far === 'absent') return 'does not seem to run';
   return far === 'answered' ? 'done' : `${far.done} of ${far.total}`;
 }
 

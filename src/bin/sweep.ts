@@ -23,9 +23,9 @@ const NOBODY = 'is `chamberlain work sweep` running?';
 const RESULT_EXITS = {
   0: 'swept: what had drifted is mended',
   1: 'it failed, or something could not be mended: standard error says what',
-  3: 'held: more has drifted than is mended without an admin; or the realm is frozen',
+  3: 'held: more has drifted than is mended without an admin; or frozen; or some is being worked on',
   4: 'something is UNREADABLE, so not everything was seen',
-  5: 'not all was done within --timeout seconds; it goes on',
+  5: 'not all was done within --timeout seconds; it goes on: what was asked is heeded for an hour',
 };
 
 export function defineSweep(command: Command): void {
@@ -45,6 +45,7 @@ States:
   held         more had drifted than may be mended without a word
   frozen       something had drifted, and the realm is frozen
   unreadable   of what could be read, nothing had drifted
+  moving       nothing had drifted but what is being worked on
   cut          it failed, or its process ended, in the middle; it is done again
 ` +
         describeExamples('sweep', 'sweep now', 'sweep release --expect DIGEST') +
@@ -191,7 +192,7 @@ async function describeFar(client: Client, sweep: string): Promise<string> {
 }
 
 function exitOf({ swept: { state, unreadable }, left, why }: Outcome): number {
-  if (state === 'held' || state === 'frozen') return EXIT.pending;
+  if (['held', 'frozen', 'moving'].includes(state)) return EXIT.pending;
   if (why !== undefined) return why.startsWith('TIMEOUT') ? EXIT.timeout : EXIT.pending;
   if (left.length > 0) return EXIT.failed;
   return unreadable > 0 ? EXIT.unreadable : EXIT.done;
@@ -202,15 +203,21 @@ function describeOutcome({ swept, left }: Outcome): string {
   const { state, subjects, drifted, raised, findings, sentence } = swept;
   const lines = [`${state}: ${subjects} looked at, ${drifted} drifted, ${findings} findings.`];
   if (sentence !== null) lines.push(`${sentence}.`);
-  if (raised > 0) {
-    const notMended = new Set(left.map(({ subject }) => subject)).size;
+  if (drifted > 0 && raised > 0) {
+    const notMended = countSubjects(left.filter(({ again }) => !again));
     const mended = Math.max(0, drifted - notMended);
     lines.push(notMended === 0 ? `${mended} mended.` : `${mended} mended, ${notMended} not.`);
   }
   if (raised > drifted) {
-    lines.push(`${raised - drifted} that had been given up are tried again.`);
+    const stuck = countSubjects(left.filter(({ again }) => again));
+    const tried = `${raised - drifted} that had been given up are tried again`;
+    lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not mended.`);
   }
   return lines.map(withoutControls).join('\n');
+}
+
+function countSubjects(rows: readonly store.Left[]): number {
+  return new Set(rows.map(({ subject }) => subject)).size;
 }
 
 async function show(client: Client, command: Command): Promise<void> {
@@ -252,8 +259,10 @@ async function show(client: Client, command: Command): Promise<void> {
           each.findings,
           each.unreadable,
           each.digest?.slice(0, 12),
-          // what is held says so above
-          each.state === 'held' ? null : each.sentence,
+          // what is held says so above; what was held before names a word that is of no more use
+          each.state === 'held' && (each.digest !== null || each.id === held?.id)
+            ? null
+            : each.sentence,
         ]),
       )}\n`,
     );

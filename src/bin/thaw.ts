@@ -1,8 +1,6 @@
 /** `chamberlain thaw`: ends a freeze. */
 import type { Command } from 'commander';
-import { ChamberlainError } from '../errors.ts';
-import { FROZEN_BY_ITSELF, readFreeze, thaw } from '../store/freeze.ts';
-import { readDoubt } from '../store/marker.ts';
+import { thaw } from '../store/freeze.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { describeFreeze } from './freeze.ts';
@@ -23,14 +21,7 @@ export function defineThaw(command: Command): void {
         `\n${describeExits({ 0: 'thawed; also where nothing was frozen' })}`,
     )
     .action(async () => {
-      const ended = await withAdmin(configOf(command), async (client) => {
-        const { doubt } = await readDoubt(client);
-        // the role directory would freeze again, but verdicts would be given before
-        if (doubt !== null && (await readFreeze(client))?.frozenBy === FROZEN_BY_ITSELF) {
-          throw new ChamberlainError('DATABASE_OLDER', doubt);
-        }
-        return thaw(client, operatorName());
-      });
+      const ended = await withAdmin(configOf(command), (client) => thaw(client, operatorName()));
       if (wantsJson(command)) printJson({ thawed: ended !== undefined, was: ended ?? null });
       else if (ended === undefined) print('It was not frozen.');
       else print(`Thawed. It was ${describeFreeze(ended)}.`);

@@ -1,25 +1,11 @@
 /** Looks at our PostgreSQL: the server, the logins, the tables, the rights. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Config, readSecret } from '../config.ts';
 import { codeOf, describeError } from '../errors.ts';
-import {
-  APPEND_ONLY,
-  logsIn,
-  readAbsentRoles,
-  readExcessPowers,
-  readGrants,
-  readMigrations,
-  readServerHealth,
-  readUnguarded,
-  readUnsecured,
-  ROW_SECURED,
-  SAFE_SETTINGS,
-} from '../store/health.ts';
+import { logsIn, readMigrations, readServerHealth, SAFE_SETTINGS } from '../store/health.ts';
 import { look } from '../store/overview.ts';
 import { type Client, type Pool, type PostgresRole, sqlState } from '../store/postgres.ts';
-import { missingFrom, parseGrants } from './grants.ts';
 import { expectThat, fix, judgeClock, type Line, notHere, ok, unreadable } from './line.ts';
+import { listMigrations, lookAtRights, MIGRATE } from './rights.ts';
 
 const OLDEST = 16;
 const WORKERS = [
@@ -35,7 +21,6 @@ const WORKERS = [
   'admin',
 ] as const satisfies PostgresRole[];
 const ROLES = WORKERS.map((role) => `chamberlain_${role}`);
-const MIGRATE = 'Run `chamberlain migrate`.';
 
 /** Which logins are good; `asAdmin` says whether one may go on as that role, or why not. */
 export interface Logins {
@@ -151,15 +136,12 @@ export async function lookAtPostgres(client: Client, root: string): Promise<Line
   const schema = await lookAtSchema(client, root);
   lines.push(schema);
   // tables that are not there yet have no rights either
-  if (schema.state === 'ok') lines.push(...(await lookAtRights(client, root)));
+  if (schema.state === 'ok') lines.push(...(await lookAtRights(client, root, ROLES)));
   return lines;
 }
 
 async function lookAtSchema(client: Client, root: string): Promise<Line> {
-  const wanted = readdirSync(join(root, 'migrations'))
-    .filter((name) => /^\d{4}_.*\.sql$/u.test(name))
-    .map((name) => name.replace(/\.sql$/u, ''))
-    .toSorted();
+  const wanted = listMigrations(root).map((name) => name.replace(/\.sql$/u, ''));
   const had = await readMigrations(client);
   const missing = wanted.filter((name) => !had.includes(name));
   const newer = had.filter((name) => !wanted.includes(name));
@@ -175,49 +157,4 @@ async function lookAtSchema(client: Client, root: string): Promise<Line> {
     `the database has not had ${missing.join(', ')}`,
     MIGRATE,
   );
-}
-
-async function lookAtRights(client: Client, root: string): Promise<Line[]> {
-  const unguarded = await readUnguarded(client);
-  const unsecured = await readUnsecured(client);
-  const powers = await readExcessPowers(client, ROLES);
-  const wanted = parseGrants(readFileSync(join(root, 'migrations/roles.sql'), 'utf8'));
-  const had = await readGrants(client, ROLES);
-  const absent = await readAbsentRoles(client, ROLES);
-  return [
-    ...unguarded.map((table) =>
-      fix(
-        `the trigger that keeps ${table} append-only is gone, switched off or another`,
-        'Run `chamberlain audit verify`, find out who did it, and enable it again (migrations/).',
-      ),
-    ),
-    ...(unguarded.length === 0 ? [ok(`${APPEND_ONLY.join(', ')} are append-only`)] : []),
-    ...unsecured.map((table) => fix(`row-level security of ${table} is off`, MIGRATE)),
-    ...(unsecured.length === 0
-      ? [ok(`${ROW_SECURED.join(', ')} show each role its own rows`)]
-      : []),
-    ...absent.map((role) => fix(`the role ${role} is not there, or may not log in`, MIGRATE)),
-    ...judgeRights(
-      powers,
-      had,
-      wanted.filter(({ to }) => !absent.includes(to)),
-    ),
-  ];
-}
-
-function judgeRights(
-  powers: readonly string[],
-  had: Parameters<typeof missingFrom>[0],
-  wanted: Parameters<typeof missingFrom>[1],
-): Line[] {
-  const lines = [
-    ...powers.map((power) => fix(power, 'Take that away: none of our roles needs it.')),
-    ...missingFrom(had, wanted).map(([to, rights]) => fix(`${to} lacks ${rights}`, MIGRATE)),
-    ...missingFrom(wanted, had).map(([to, rights]) =>
-      fix(`${to} has ${rights}, too`, 'REVOKE it: migrations/roles.sql does not grant it.'),
-    ),
-  ];
-  return lines.length > 0
-    ? lines
-    : [ok('each role has the rights of migrations/roles.sql, and no others')];
 }

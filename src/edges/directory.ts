@@ -61,7 +61,10 @@ const CODE = {
 /** The directory's eyes; `told` reads the marker's texts, `readEverything` all that is below the base. */
 export interface OpenDirectoryEyes extends DirectoryEyes {
   told(): Promise<string[]>;
-  readEverything(pace: Pace, realmGid: number): Promise<Everything<DirectoryEyes>>;
+  readEverything(
+    pace: Pace,
+    realmGid: number,
+  ): Promise<Everything<DirectoryEyes> & { people: number }>;
   close(): Promise<void>;
 }
 
@@ -162,7 +165,7 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
         attributes: WALKED_ATTRIBUTES,
         pageSize: piece,
       } as const;
-      const pages = pool.stream((ldap) => ldap.pages(search));
+      const pages = pool.walk(search);
       try {
         for (;;) {
           const page = await readable(`reading all of ${base}`, () => pages.next());

@@ -86,7 +86,10 @@ export function describeKind(stats: Stats): string {
 }
 
 /** Why an area or its staging folder cannot be trusted, or undefined where it can. */
-export function whyUnsafe(stats: Stats, forbidden: number): string | undefined {
+export function whyUnsafe(
+  stats: Pick<Stats, 'uid' | 'mode'>,
+  forbidden: number,
+): string | undefined {
   if (stats.uid !== 0) return `it belongs to uid ${stats.uid}, not to root`;
   if ((stats.mode & forbidden) !== 0) return `others than root have rights on it`;
   return undefined;

@@ -16,6 +16,7 @@ import { readFileSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import * as ldapts from 'ldapts';
+import { readPages, type SentEntry } from './ldap-pages.ts';
 
 /** slapd drops a connection with more than 1,000 pending operations. */
 const MAX_IN_FLIGHT = 32;
@@ -53,8 +54,6 @@ export interface LdapEntry {
   dn: string;
   /** The values of an attribute, `[]` where it has none; a Buffer for what is no UTF-8. */
   values(attribute: string): (string | Buffer)[];
-  /** The attributes that it has, as the server writes their names. */
-  attributes(): string[];
 }
 
 export interface LdapChange {
@@ -85,6 +84,8 @@ export interface LdapPool {
   run<T>(operation: (connection: LdapConnection) => Promise<T>): Promise<T>;
   /** Runs something longer on a connection of its own, and ends it. */
   stream<T>(operation: (connection: LdapConnection) => AsyncGenerator<T>): AsyncGenerator<T>;
+  /** Like `pages` on a connection of its own, for very many entries: they are read by `readPages`. */
+  walk(search: LdapSearch): AsyncGenerator<SentEntry[]>;
   close: () => Promise<void>;
 }
 
@@ -107,6 +108,8 @@ export function resultCodeOf(error: unknown): number | undefined {
 interface OpenConnection {
   connection: LdapConnection;
   isBound: () => boolean;
+  /** Gives the socket away: no operation can be done here any more. */
+  takeSocket: () => Socket;
   destroy: () => void;
 }
 
@@ -129,7 +132,11 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
     await client.bind(settings.bindDn, settings.password);
     const connection = operationsOn(client);
     await settings.check(connection);
-    return { connection, isBound: () => client.isBound, destroy };
+    const takeSocket = () => {
+      if (socket === undefined || !client.isBound) throw new Error('the connection was lost');
+      return socket.removeAllListeners('data');
+    };
+    return { connection, isBound: () => client.isBound, takeSocket, destroy };
   } catch (cause) {
     destroy();
     // The server's refusal of a bind is no verdict on the operation that waits for it.
@@ -239,6 +246,35 @@ function equalities(pairs: LdapExpectation): ldapts.EqualityFilter[] {
   return pairs.map(([attribute, value]) => new ldapts.EqualityFilter({ attribute, value }));
 }
 
+/** A search for one page, as a message (RFC 4511, sections 4.1.1 and 4.5.1); no limits but the server's. */
+function pageRequest(
+  { base, scope, any, since, present = 'objectClass', attributes, pageSize = PAGE }: LdapSearch,
+  id: number,
+  cookie: Buffer,
+): Buffer {
+  const writer = new ldapts.BerWriter();
+  writer.startSequence();
+  writer.writeInt(id);
+  writer.startSequence(0x63);
+  writer.writeString(base);
+  writer.writeEnumeration(['base', 'one', 'sub'].indexOf(scope));
+  writer.writeEnumeration(0); // aliases stay
+  writer.writeInt(0);
+  writer.writeInt(0);
+  writer.writeBoolean(false); // values too
+  filterOf(any, since, present).write(writer);
+  writer.startSequence();
+  for (const attribute of attributes) writer.writeString(attribute);
+  writer.endSequence();
+  writer.endSequence();
+  writer.startSequence(0xa0);
+  const value = { size: pageSize, cookie };
+  new ldapts.PagedResultsControl({ value, critical: true }).write(writer);
+  writer.endSequence();
+  writer.endSequence();
+  return writer.buffer;
+}
+
 function entriesOf({ searchEntries, searchReferences }: ldapts.SearchResult): LdapEntry[] {
   if (searchReferences.length > 0) throw new Error('a part of the tree is on another server');
   return searchEntries.map((entry) => ({
@@ -248,7 +284,6 @@ function entriesOf({ searchEntries, searchReferences }: ldapts.SearchResult): Ld
       if (values === undefined) return [];
       return Array.isArray(values) ? values : [values];
     },
-    attributes: () => Object.keys(entry).filter((name) => name !== 'dn'),
   }));
 }
 
@@ -340,6 +375,15 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
       const { connection, destroy } = await open();
       try {
         yield* operation(connection);
+      } finally {
+        destroy();
+      }
+    },
+    async *walk(search) {
+      const { takeSocket, destroy } = await open();
+      try {
+        const requestOf = (id: number, cookie: Buffer) => pageRequest(search, id, cookie);
+        yield* readPages(takeSocket(), requestOf, OPERATION_TIMEOUT_MS);
       } finally {
         destroy();
       }

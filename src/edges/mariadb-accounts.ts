@@ -37,6 +37,38 @@ export function readAccounts(rows: AccountRows): DatabaseServerView {
   return { users, anonymousHosts: anonymousHosts.toSorted() };
 }
 
+const OPTION = 'GRANT OPTION';
+
+/**
+ * What the bits of `access` mean, lowest first: `enum privilege_t` in MariaDB's sql/privilege.h, by the names
+ * that SHOW GRANTS uses. Bits up to 29 mean the same in every version that has global_priv, the others since 10.5,
+ * and the last since 11.3.
+ */
+const GLOBAL_PRIVILEGES = [
+  ...['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'CREATE', 'DROP', 'RELOAD', 'SHUTDOWN', 'PROCESS'],
+  ...['FILE', OPTION, 'REFERENCES', 'INDEX', 'ALTER', 'SHOW DATABASES', 'SUPER'],
+  ...['CREATE TEMPORARY TABLES', 'LOCK TABLES', 'EXECUTE', 'REPLICATION SLAVE', 'BINLOG MONITOR'],
+  ...['CREATE VIEW', 'SHOW VIEW', 'CREATE ROUTINE', 'ALTER ROUTINE', 'CREATE USER', 'EVENT'],
+  ...['TRIGGER', 'CREATE TABLESPACE', 'DELETE HISTORY', 'SET USER', 'FEDERATED ADMIN'],
+  ...['CONNECTION ADMIN', 'READ_ONLY ADMIN', 'REPLICATION SLAVE ADMIN'],
+  ...['REPLICATION MASTER ADMIN', 'BINLOG ADMIN', 'BINLOG REPLAY', 'SLAVE MONITOR'],
+  'SHOW CREATE ROUTINE',
+];
+
+/** `SELECT, SUPER on *.*`, `ALL, GRANT OPTION on *.*`; a bit that has no name here is `bit 40`. */
+function readGlobal(access: number): Grant[] {
+  // the first root of a server has all 64 bits, whatever they mean
+  if (!Number.isSafeInteger(access)) return ['ALL, GRANT OPTION on *.*'];
+  // as text, since & reaches 32 bits
+  const names = Array.from(access.toString(2))
+    .toReversed()
+    .flatMap((bit, at) => (bit === '1' ? [GLOBAL_PRIVILEGES[at] ?? `bit ${at}`] : []));
+  if (names.length === 0) return [];
+  const isAll = GLOBAL_PRIVILEGES.every((name) => name === OPTION || names.includes(name));
+  const option = names.includes(OPTION) ? [OPTION] : [];
+  return [`${(isAll ? ['ALL', ...option] : names.toSorted()).join(', ')} on *.*`];
+}
+
 interface Login {
   plugin?: string;
   authentication_string?: string;
@@ -69,7 +101,7 @@ function readAccount(host: string, json: string, grants: Grant[]): DatabaseAccou
     maxUserConnections: priv.max_user_connections ?? 0,
     grants: [
       ...grants,
-      ...(priv.access === undefined || priv.access === 0 ? [] : [`mask ${priv.access} on *.*`]),
+      ...readGlobal(priv.access ?? 0),
       ...(priv.default_role === undefined || priv.default_role === ''
         ? []
         : [`default role ${priv.default_role}`]),

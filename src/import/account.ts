@@ -4,18 +4,22 @@ import { parsePosixId, type PosixId } from '../model/ids.ts';
 import { entryRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import { type Fault, quote } from './refusal.ts';
 
-/** Shells that let nobody in: an account that has one by hand must not get in by being taken over. */
-const CLOSED_SHELL = /(?:^|\/)(?:disabledtoolshell|nologin|false)$/;
+/**
+ * The shells of Debian's /etc/shells, but restricted ones: whoever is taken over gets an ordinary one. Any
+ * other, such as nologin, /bin/true or git-shell, was given to keep somebody out.
+ */
+const OPEN_SHELL =
+  /^(?:\/usr)?\/bin\/(?:sh|bash|dash|zsh|ksh|ksh93|mksh|csh|tcsh|fish|screen|tmux)$/;
 
 /**
  * Whether an account is locked in any way: by the disabled policy, by a time of locking (slapo-ppolicy(5)),
- * or by a shell that lets nobody in. What was locked stays locked.
+ * or by a shell that is no ordinary one. What was locked stays locked.
  */
 export function isLocked({ attributes }: DirectoryEntry): boolean {
   return (
     (attributes['pwdAccountLockedTime'] ?? []).length > 0 ||
     (attributes['pwdPolicySubentry'] ?? []).includes(entryRef('policies', 'cn', 'disabled')) ||
-    (attributes['loginShell'] ?? []).some((shell) => CLOSED_SHELL.test(shell))
+    (attributes['loginShell'] ?? []).some((shell) => !OPEN_SHELL.test(shell))
   );
 }
 

@@ -9,6 +9,10 @@
  * | another entry has the same, whatever else it is    | NAME_TAKEN, ID_TAKEN: neither is taken    |
  * | a key that another entry or a row of ours has      | KEY_TAKEN: taken without it, both of them |
  * | a member that is neither taken nor known           | MEMBER_UNKNOWN: taken without it          |
+ * | of a tool that is known, a member who maintains it | nothing                                   |
+ * | not in our database                                | MAINTAINER_UNKNOWN: left out              |
+ * | a known person in the realm group, who is no realm | PERSON_NOT_REALM_MEMBER: left out         |
+ * | member in our database                             |                                           |
  * | an account elsewhere, with a number of our ranges  | NAME_INVALID                              |
  *
  * A person's number is compared with those of accounts, a tool's also with those of groups: a person has
@@ -21,7 +25,13 @@ import { type AnyRef, readableRef, type DirectoryEntry } from '../targets/direct
 import { accountRef } from '../targets/unix-account.ts';
 import type { SeenDirectory } from './directory.ts';
 import { hasClass, readNumber } from './account.ts';
-import { isAccountLike, readPerson, type PeopleGround, type SeenPerson } from './person.ts';
+import {
+  fingerprintsOf,
+  isAccountLike,
+  readPerson,
+  type PeopleGround,
+  type SeenPerson,
+} from './person.ts';
 import { type Fault, listSome, type Refusal } from './refusal.ts';
 import { pairTools, readTool, type SeenTool, type ToolsGround } from './tool.ts';
 
@@ -35,6 +45,8 @@ export interface ReadEntries {
   people: SeenPerson[];
   tools: SeenTool[];
   refusals: Refusal[];
+  /** entries by the fingerprint of a key that they have, of those that cannot be taken over too */
+  keyHolders: Map<string, DirectoryEntry[]>;
 }
 
 export interface Judgement {
@@ -48,11 +60,16 @@ export interface Judgement {
 }
 
 export function readEntries(seen: SeenDirectory, ground: ImportGround): ReadEntries {
-  const read: ReadEntries = { people: [], tools: [], refusals: [] };
-  for (const entry of seen.people.filter(isAccountLike)) {
-    const result = readPerson(entry, ground);
-    if ('person' in result) read.people.push(result.person);
-    else read.refusals.push(result.refusal);
+  const read: ReadEntries = { people: [], tools: [], refusals: [], keyHolders: new Map() };
+  for (const entry of seen.people) {
+    const result = isAccountLike(entry) ? readPerson(entry, ground) : undefined;
+    if (result !== undefined && 'person' in result) read.people.push(result.person);
+    else if (result !== undefined) read.refusals.push(result.refusal);
+    const fingerprints =
+      result !== undefined && 'person' in result
+        ? result.person.keys.map(({ fingerprint }) => fingerprint)
+        : fingerprintsOf(entry, ground);
+    for (const fingerprint of fingerprints) addHolder(read.keyHolders, fingerprint, entry);
   }
   for (const pair of pairTools(seen.toolGroups, seen.toolAccounts, ground.realm)) {
     const result = readTool(pair, ground);
@@ -159,7 +176,7 @@ export function judge(
       },
     ]);
   });
-  const people = withoutSharedKeys(free, read.people, ours, realm, refusals);
+  const people = withoutSharedKeys(free, read.keyHolders, ours, realm, refusals);
   // of who was known before too: it still stands there, and a plan takes it out
   const isNew = new Set(newPeople);
   for (const person of [...read.people.filter((each) => !isNew.has(each)), ...free]) {
@@ -205,37 +222,37 @@ function holdersOf(
   const holders = new Map<string, DirectoryEntry[]>();
   for (const entry of entries) {
     const keys = new Set((entry.attributes[attribute] ?? []).map(normalName));
-    for (const key of keys) {
-      const known = holders.get(key);
-      if (known === undefined) holders.set(key, [entry]);
-      else known.push(entry);
-    }
+    for (const key of keys) addHolder(holders, key, entry);
   }
   return holders;
+}
+
+function addHolder(
+  holders: Map<string, DirectoryEntry[]>,
+  key: string,
+  entry: DirectoryEntry,
+): void {
+  const known = holders.get(key);
+  if (known === undefined) holders.set(key, [entry]);
+  else known.push(entry);
 }
 
 /** A key that two hold is taken from both: nobody can tell whose it is. */
 function withoutSharedKeys(
   people: readonly SeenPerson[],
-  everyone: readonly SeenPerson[],
+  holders: ReadonlyMap<string, readonly DirectoryEntry[]>,
   ours: KnownRealm,
   { realm }: Realm,
   refusals: Refusal[],
 ): SeenPerson[] {
-  const holders = new Map<string, SeenPerson[]>();
-  for (const person of everyone) {
-    for (const { fingerprint } of person.keys) {
-      holders.set(fingerprint, [...(holders.get(fingerprint) ?? []), person]);
-    }
-  }
   return people.map((person) => {
     const keys = person.keys.filter(({ fingerprint }) => {
-      const others = (holders.get(fingerprint) ?? []).filter((each) => each !== person);
+      const others = (holders.get(fingerprint) ?? []).filter((each) => each !== person.entry);
       if (others.length === 0 && !ours.fingerprints.has(fingerprint)) return true;
       const whose =
         others.length === 0
           ? 'another person of ours holds it, or did'
-          : `${listSome(others.map(({ entry }) => readableRef(entry.ref, realm)))} has it too`;
+          : `${listSome(others.map(({ ref }) => readableRef(ref, realm)))} has it too`;
       refusals.push({
         part: 'key',
         code: 'KEY_TAKEN',
@@ -248,7 +265,10 @@ function withoutSharedKeys(
   });
 }
 
-/** Members of tools' groups and of the realm group, as far as one of the two is new. */
+/**
+ * Members of new tools' groups, and new people of the realm group. Of what is known our database decides:
+ * whoever can write to the directory must not become a maintainer, or an admin, by the next import.
+ */
 function judgeMembers({
   people,
   tools,
@@ -308,12 +328,18 @@ function judgeMembers({
       } else if (name === admin && member.kind === 'tool') {
         const sentence = 'is left out: it is a tool, and admins are people';
         refuse(object, ref, { code: 'ADMIN_TOOL', sentence });
-      } else if (own.isNew || member.isNew) {
+      } else if (own.isNew) {
         maintainers.push({ tool: own.uid, maintainer: member.uid });
+      } else if (!ours.maintainers.has(`${own.uid} ${member.uid}`)) {
+        const sentence = 'is left out: ask for it by a request (maintainer.add)';
+        refuse(object, ref, { code: 'MAINTAINER_UNKNOWN', sentence });
       }
     }
   }
   const realmGroup = readableRef(seen.realmGroup.ref, realm.realm);
+  const membersOfOurs = new Set(
+    ours.people.filter(({ realmMember }) => realmMember).map(({ uid }) => uid),
+  );
   for (const ref of seen.realmMembers) {
     if (ref === 'base/cn=chamberlain') continue; // the placeholder, with which the tree is seeded
     const member = subjects.get(ref);
@@ -321,6 +347,9 @@ function judgeMembers({
       refuse(realmGroup, ref, unknown(ref));
     } else if (member.isNew) {
       realmMembers.push(member.uid);
+    } else if (!membersOfOurs.has(member.uid)) {
+      const sentence = 'is left out: ask for it by a request (access.request)';
+      refuse(realmGroup, ref, { code: 'PERSON_NOT_REALM_MEMBER', sentence });
     }
   }
   return { maintainers, realmMembers, refusals };

@@ -44,7 +44,7 @@ export function isAccountLike({ attributes }: DirectoryEntry): boolean {
  * | several cn, of which none is the sn               | ENTRY_INCOMPLETE                  |
  * | several cn, of which one is the sn                | taken with that one               |
  * | a display name that no request could have         | NAME_INVALID                      |
- * | locked in any way, or a shell that lets nobody in | taken, suspended                  |
+ * | locked in any way, or a shell that is no ordinary | taken, suspended                  |
  * | a key that the parser refuses                     | taken without that key, with code |
  * | mail that is no address, or a second one          | taken without that mail           |
  */
@@ -140,6 +140,15 @@ function readMail({ attributes }: DirectoryEntry, object: string): [string, Refu
       return { part: 'mail', code: 'NAME_INVALID', object, sentence };
     });
   return [own ?? '', refusals];
+}
+
+/** The fingerprints of the keys that an entry has, whether it can be taken over or not. */
+export function fingerprintsOf(
+  entry: DirectoryEntry,
+  { knownBadKeys }: Pick<PeopleGround, 'knownBadKeys'>,
+): string[] {
+  const [keys] = readKeys(entry, '', knownBadKeys);
+  return keys.map(({ fingerprint }) => fingerprint);
 }
 
 /** Each value through the one parser; a doubled key once, with the first label that it has. */

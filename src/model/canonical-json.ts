@@ -6,3 +6,12 @@ export function canonicalJson(value: unknown): string {
       : inner,
   );
 }
+
+/**
+ * JSON with U+FFFD in its strings where there was U+0000, which no text and no jsonb of PostgreSQL can
+ * hold, though a directory can.
+ */
+export function withoutNuls(json: string): string {
+  if (!json.includes('\\u0000')) return json; // they are megabytes
+  return json.replace(/\\(?:u0000|.)/gu, (escape) => (escape === '\\u0000' ? '\uFFFD' : escape));
+}

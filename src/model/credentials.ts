@@ -1,5 +1,5 @@
 /** The credentials file of an account, its password, and the password's verifier. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** The name of the file in a home. */
 export const CREDENTIALS_NAME = 'replica.my.cnf';
@@ -21,6 +21,9 @@ export function renderCredentialsFile(user: string, password: string): string {
   return `[client]\nuser = ${user}\npassword = ${password}\n`;
 }
 
+/** As `renderCredentialsFile` writes it: nearly all are. */
+const AS_WRITTEN = /^\[client\]\nuser = ([A-Za-z0-9_]+)\npassword = ([A-Za-z0-9]+)\n$/u;
+
 /**
  * Reads user and password from an option file, or undefined where it holds not exactly one of
  * each in `[client]`.
@@ -30,6 +33,10 @@ export function renderCredentialsFile(user: string, password: string): string {
  * password, only the clients know. Format: mariadb.com/kb, "Configuring MariaDB with option files".
  */
 export function parseCredentialsFile(text: string): { user: string; password: string } | undefined {
+  const [, asWritten, itsPassword] = AS_WRITTEN.exec(text) ?? [];
+  if (asWritten !== undefined && itsPassword !== undefined) {
+    return { user: asWritten, password: itsPassword };
+  }
   const users: string[] = [];
   const passwords: string[] = [];
   let group = '';
@@ -59,8 +66,7 @@ export function parseCredentialsFile(text: string): { user: string; password: st
  * MariaDB's PASSWORD() writes it for mysql_native_password.
  */
 export function verifierOf(password: string): string {
-  const once = createHash('sha1').update(password, 'utf8').digest();
-  return `*${createHash('sha1').update(once).digest('hex').toUpperCase()}`;
+  return `*${hash('sha1', hash('sha1', password, 'buffer'), 'hex').toUpperCase()}`;
 }
 
 /**

@@ -30,6 +30,27 @@ export function parseMarker(text: string): Marker | undefined {
   }
 }
 
+/** So few may have been removed by hand since; and of many this share. */
+const FEW_MISSING = 10;
+const SHARE_MISSING = 0.05;
+
+/**
+ * Why a directory that shows so many people does not show them all, in a sentence without a full stop;
+ * undefined where it does, or where a few are missing, which is drift. Access rules that hide entries
+ * say so with no error, and to ask for a hidden entry by its name is answered as if it were not there.
+ *
+ * @param texts the marker's; without one nothing is known, and `markerDoubt` judges that
+ */
+export function missingPeople(seen: number, texts: readonly string[]): string | undefined {
+  const told = Math.min(...texts.flatMap((text) => parseMarker(text)?.people ?? []));
+  if (!Number.isFinite(told)) return undefined;
+  if (told - seen <= Math.max(FEW_MISSING, told * SHARE_MISSING)) return undefined;
+  return (
+    `the directory shows ${seen} people, and was told that it has ${told}: ` +
+    'see whether access rules hide them from our eyes; if they are gone, repair them by name'
+  );
+}
+
 /** What our database knows of the marker; undefined where it knows none. */
 export interface Telling {
   /** the time of the marker that is being written, or was the last to be; recorded before it is written */
@@ -52,8 +73,8 @@ export interface MarkerDoubt {
  * | marker in the directory          | our database             | doubt                             |
  * | -------------------------------- | ------------------------ | --------------------------------- |
  * | any or none                      | has never told one       | none: it is the first, or adopted |
- * | any or none                      | accepts an older copy    | none                              |
  * | one of after `tellingAt`         | else                     | our database is older             |
+ * | any or none                      | accepts an older copy    | none                              |
  * | none, or one of before `toldAt`  | else                     | the directory is older            |
  * | from `toldAt` to `tellingAt`     | any                      | none                              |
  *
@@ -68,7 +89,7 @@ export function markerDoubt(
   before: Telling,
   after: Telling,
 ): MarkerDoubt | undefined {
-  if (after.tellingAt === undefined || after.acceptedAt !== undefined) return undefined;
+  if (after.tellingAt === undefined) return undefined;
   if (seen !== undefined && seen > after.tellingAt) {
     return {
       older: 'database',
@@ -78,7 +99,7 @@ export function markerDoubt(
     };
   }
   const { toldAt } = before;
-  if (toldAt === undefined) return undefined;
+  if (toldAt === undefined || after.acceptedAt !== undefined) return undefined;
   if (seen !== undefined && seen >= toldAt) return undefined;
   const shows = seen === undefined ? 'shows no marker' : `is as of ${seen.toISOString()}`;
   return {

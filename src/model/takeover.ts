@@ -70,6 +70,8 @@ export interface KnownRealm {
     state: 'active' | 'disabled' | 'deleted';
     hasCredentials: boolean;
   }[];
+  /** `<uid of the tool> <uid of the maintainer>` */
+  maintainers: Set<string>;
   /** every name that was ever given, in normal form, with its number */
   names: Map<string, number>;
   /** every number that was ever given */

@@ -34,6 +34,7 @@ export interface Areas {
 }
 
 const KEY_LINE = /(?:^|[\s,"])(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ AAAA/u;
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 const DATABASE_USER = /^([su])([1-9][0-9]{0,9})(__.*)?$/u;
 
 /** Says what a word is by its form alone. What it names, if anything, only the database knows. */
@@ -53,6 +54,9 @@ export function classifyWord(text: string, areas: Areas): Word {
     return nothing('keys are known by SHA256, as `ssh-keygen -l` prints it');
   }
   if (word.startsWith('/')) return classifyPath(word, areas);
+  if (UUID.test(word)) {
+    return nothing(`it is written like the id of a request: see \`chamberlain requests ${word}\``);
+  }
   if (word.length > MAX_NAME_LENGTH) return nothing('it is too long for a name');
   return classifyName(word);
 }

@@ -29,11 +29,8 @@ export interface Report {
   subjects: number;
   /** the clock of the role's machine when it answered, ISO 8601 */
   clock?: string;
-  /**
-   * of a survey of everything: the highest number that was seen in each range of ids, ours or not, as
-   * `{"<first of the range>": highest}`
-   */
-  highest?: Record<string, number>;
+  /** of a survey of everything: numbers of the ranges of ids that were seen, and are no subject's */
+  strangers?: number[];
   /** of a survey of everything: the directory, or our database, is an older copy of itself */
   doubt?: MarkerDoubt;
 }

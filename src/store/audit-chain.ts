@@ -104,7 +104,8 @@ const MOST_EDITS = 200;
  * | ------------------------------ | ---------------------------------- | --------------------------------- |
  * | the one before                 | after the stored hash of that      | good                              |
  * | the one before                 | after what that hash should be     | the seal before was edited        |
- * | the one before                 | no                                 | the row was edited                |
+ * | the one before                 | no                                 | the row was edited, or the row    |
+ * |                                |                                    | before it together with its seal  |
  * | the one before                 | its row is gone                    | the row is missing                |
  * | another, or has another place  | after the stored hash before it    | its seal was edited               |
  * | the one but last               | after the stored hash of that      | the one before was put in         |
@@ -185,7 +186,12 @@ export function followChain(
       return link;
     }
     link.due = hashAuditRow(last.hash, row);
-    link.fault = fault('edited', 'it is not what was sealed');
+    // a seal that was made anew fits its row, and only the next one shows it
+    const orBefore =
+      last.auditId === undefined || last.fault !== undefined
+        ? ''
+        : `; or row ${last.auditId}, before it, was edited together with its seal`;
+    link.fault = fault('edited', `it is not what was sealed${orBefore}`);
     link.edit = { before: last.hash, hash, row, fault: link.fault };
     return link;
   }

@@ -144,12 +144,17 @@ export async function writeOutcomes(
       written.map(({ outcome }) => outcome.state),
       written.map(({ outcome }) => ('code' in outcome ? outcome.code : null)),
       written.map(({ outcome }) =>
-        'sentence' in outcome ? outcome.sentence.slice(0, 2000) : null,
+        sentenceColumn('sentence' in outcome ? outcome.sentence : undefined),
       ),
       written.map(({ outcome }) => (outcome.state === 'failing' && !outcome.counts ? 0 : 1)),
       written.map(({ outcome }) => restSeconds(outcome)),
     ],
   });
+}
+
+/** As a column `sentence` holds it: of bounded length, and without U+0000, which no text of PostgreSQL holds. */
+export function sentenceColumn(sentence: string | undefined): string | null {
+  return sentence?.slice(0, 2000).replaceAll('\0', '\uFFFD') ?? null;
 }
 
 function restSeconds(outcome: Outcome): number {

@@ -8,7 +8,7 @@ export interface Place {
   role: Role;
 }
 
-/** Most rows that are written in one statement. */
+/** Most rows that are written in one statement; where subjects stay together, a few more. */
 const BATCH = 500;
 /** A transaction that raises takes less: until its end its row is seen as it was. */
 const RAISING_SECONDS = 1;
@@ -37,8 +37,9 @@ export async function readRaisedSince(client: Client, since: Date): Promise<Plac
 }
 
 /**
- * Raises places, batch by batch, and counts each batch for the sweep in the same transaction. A row that
- * is behind, and not parked, is on its way already and is left.
+ * Raises places, batch by batch, and notes each batch in the sweep's row in the same transaction: how many
+ * subjects, and which rows had been given up. A row that is behind, and not parked, is on its way already
+ * and is left.
  */
 export async function raisePlaces(
   client: Client,
@@ -46,21 +47,29 @@ export async function raisePlaces(
   places: readonly Place[],
 ): Promise<void> {
   const ordered = places.toSorted((a, b) => a.subject - b.subject || (a.role < b.role ? -1 : 1));
-  for (let at = 0; at < ordered.length; at += BATCH) {
-    const batch = ordered.slice(at, at + BATCH);
+  for (let at = 0, end = 0; at < ordered.length; at = end) {
+    end = Math.min(at + BATCH, ordered.length);
+    // each subject in one batch, so that it counts once
+    while (ordered[end]?.subject === ordered[end - 1]?.subject) end += 1;
+    const batch = ordered.slice(at, end);
     await transact(client, async () => {
       const { rows } = await client.query(
-        `SELECT p.subject, raise_generation(p.subject, p.role) FROM (
-           SELECT p.subject, p.role FROM unnest($1::int[], $2::text[]) AS p (subject, role)
+        `SELECT p.subject, p.role, p.again, raise_generation(p.subject, p.role) FROM (
+           SELECT p.subject, p.role, c.applied < c.wanted AS again FROM unnest($1::int[], $2::text[]) AS p (subject, role)
              LEFT JOIN convergence c USING (subject, role)
            WHERE c.subject IS NULL OR c.applied = c.wanted OR c.state = 'parked'
            ORDER BY p.subject, p.role) AS p`,
         [batch.map(({ subject }) => subject), batch.map(({ role }) => role)],
       );
-      await client.query('UPDATE sweeps SET raised = raised + $2 WHERE id = $1', [
-        sweep,
-        new Set(rows.map((row: { subject: number }) => row.subject)).size,
-      ]);
+      const raised = rows as (Place & { again: boolean | null })[];
+      await client.query(
+        'UPDATE sweeps SET raised = raised + $2, again = again || $3::text[] WHERE id = $1',
+        [
+          sweep,
+          new Set(raised.map(({ subject }) => subject)).size,
+          raised.flatMap(({ subject, role, again }) => (again ? [`${subject} ${role}`] : [])),
+        ],
+      );
     });
   }
 }

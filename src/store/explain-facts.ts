@@ -104,7 +104,15 @@ export interface BehindRow {
   since: Date;
 }
 
-/** What the last sweep found to differ. */
+// A row that is applied rests from the moment at which it was. All that a sweep had seen before was gone
+// then: if the like is there now, it came later.
+const DRIFTS = `
+  SELECT subject, target, object, since FROM drifts d
+  WHERE subject = ANY ($1) AND NOT EXISTS (
+    SELECT FROM convergence c
+    WHERE c.subject = d.subject AND c.role = d.role AND c.applied = c.wanted AND c.next_try_at > d.since)`;
+
+/** What the last sweep found to differ, and nothing has mended since. */
 export interface DriftRow {
   subject: number;
   target: string;
@@ -157,7 +165,7 @@ export async function readFacts(client: Client, uids: readonly number[]): Promis
       `SELECT subject, role, state, code, sentence, since FROM convergence
        WHERE subject = ANY ($1) AND applied < wanted`,
     ),
-    of<DriftRow>('SELECT subject, target, object, since FROM drifts WHERE subject = ANY ($1)'),
+    of<DriftRow>(DRIFTS),
   ]);
   return { subjects, nodes, edges, history, access, behind, drifts };
 }

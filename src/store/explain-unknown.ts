@@ -28,7 +28,7 @@ export interface IdRange {
 }
 
 export interface Unknown {
-  /** seen in the directory, and not ours */
+  /** seen in the directory, among homes or among database users, and not ours; first at `at` */
   sightings: Sighting[];
   /** requests that were refused, and whose sentence speaks of the name; the latest first */
   refusals: Refusal[];

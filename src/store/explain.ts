@@ -16,6 +16,7 @@ export interface Sought {
   tool?: string | undefined;
   /** in normal form */
   displayName?: string | undefined;
+  email?: string | undefined;
   uid?: number | undefined;
   personUid?: number | undefined;
   toolUid?: number | undefined;
@@ -43,6 +44,7 @@ const FIND_AND_ASK = `
   WITH found AS (
     SELECT uid, 'person' AS kind FROM people WHERE shell_name = $2
     UNION SELECT uid, 'person' FROM people WHERE display_name_key = $4
+    UNION SELECT uid, 'person' FROM people WHERE lower(email) = lower($9)
     UNION SELECT uid, 'person' FROM people WHERE uid IN ($5, $6)
     UNION SELECT person, 'person' FROM ssh_keys WHERE fingerprint = $8
     UNION SELECT uid, 'tool' FROM tools WHERE account = $3
@@ -80,6 +82,7 @@ export async function withLooking<T>(
           sought.personUid,
           sought.toolUid,
           sought.fingerprint,
+          sought.email,
         ]),
       ]);
       const askedAt = performance.now();

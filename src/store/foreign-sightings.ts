@@ -2,8 +2,12 @@
 import type { Sighting } from '../targets/foreign.ts';
 import type { Pool } from './postgres.ts';
 
-/** Remembers those of the sightings that are not ours; intake refuses the names, and skips the numbers. */
-export async function rememberForeign(pool: Pool, seen: readonly Sighting[]): Promise<void> {
+/**
+ * Remembers those of the sightings that are not ours; intake refuses the names, and skips the numbers.
+ * A name with U+0000 is passed over: nobody can ask for it.
+ */
+export async function rememberForeign(pool: Pool, sightings: readonly Sighting[]): Promise<void> {
+  const seen = sightings.filter(({ name }) => name?.includes('\0') !== true);
   if (seen.length === 0) return;
   await pool.query(
     `INSERT INTO foreign_sightings (name, id)

@@ -5,9 +5,10 @@
  * are committed; a role under the locks of the subjects that it works on. So whoever has frozen, and
  * has then waited for both, knows that nothing acts any more.
  */
+import { ChamberlainError } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 import { writeAct } from './acts.ts';
-import { type Client, LOCK_CLASS, sqlState, transact } from './postgres.ts';
+import { type Client, LOCK_CLASS, sqlState, transact, VERDICTS_LOCK } from './postgres.ts';
 
 /** Since when, by whom and why the realm is frozen. */
 export interface Freeze {
@@ -36,12 +37,15 @@ export async function isFrozen(client: Pick<Client, 'query'>): Promise<boolean> 
 
 /**
  * Whether verdicts may be given in this transaction. If so, no freeze is over and done with before the
- * transaction has ended.
+ * transaction has ended. Waits where another holds VERDICTS_LOCK alone: the row is not held yet then, so
+ * that it can be frozen and thawed meanwhile.
  */
 export async function holdThawed(client: Client): Promise<boolean> {
   const { rows } = await client.query({
     name: 'hold-thawed',
-    text: 'SELECT frozen_at FROM frozen FOR KEY SHARE',
+    // the select list comes before the lock on the row
+    text: 'SELECT frozen_at, pg_advisory_xact_lock_shared($1) FROM frozen FOR KEY SHARE',
+    values: [VERDICTS_LOCK],
   });
   return (rows[0] as { frozen_at: Date | null } | undefined)?.frozen_at === null;
 }
@@ -67,14 +71,30 @@ export async function freeze(
   );
 }
 
-/** Ends the freeze. Returns it; undefined where none held. */
+/**
+ * Ends an admin's freeze. Returns it; undefined where none held. Throws DATABASE_OLDER where the program
+ * itself has frozen, were it in this very moment: a restoration alone ends that.
+ */
 export async function thaw(client: Client, by: string): Promise<Freeze | undefined> {
-  return transact(client, () => endFreeze(client, by), { durable: true });
+  return transact(
+    client,
+    async () => {
+      const held = await endFreeze(client, by);
+      if (held?.frozenBy === FROZEN_BY_ITSELF) {
+        throw new ChamberlainError(
+          'DATABASE_OLDER',
+          held.reason ?? 'the realm is frozen by itself',
+        );
+      }
+      return held;
+    },
+    { durable: true },
+  );
 }
 
-/** As `thaw`, as a part of what a transaction does. */
+/** Ends whatever freeze holds, as a part of what a transaction does. Returns it. */
 export async function endFreeze(client: Client, by: string): Promise<Freeze | undefined> {
-  // another who thaws at the same time waits here, and then finds nothing to thaw
+  // whoever freezes or thaws at the same time is waited for here, and what he did is read below
   await client.query('SELECT FROM frozen FOR NO KEY UPDATE');
   const held = await readFreeze(client);
   if (held === undefined) return undefined;

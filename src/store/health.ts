@@ -38,37 +38,6 @@ export async function readMigrations(client: Client): Promise<string[]> {
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
-/** Tables that nobody may change or shorten, each with its trigger. */
-export const APPEND_ONLY = ['audit', 'audit_seals', 'posix_ids', 'names'] as const;
-/** Tables of which each role has its own rows. */
-export const ROW_SECURED = ['convergence', 'reports', 'repair_parts', 'survey_progress'] as const;
-
-/** Tables of `APPEND_ONLY` whose trigger is not there or does not fire for everybody. */
-export async function readUnguarded(client: Client): Promise<string[]> {
-  const { rows } = await client.query(
-    `SELECT t AS name FROM unnest($1::text[]) AS t WHERE NOT EXISTS (
-       SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass('public.' || t)
-         AND g.tgname = t || '_append_only' AND g.tgenabled IN ('O', 'A')
-         AND g.tgtype & 56 = 56 AND g.tgtype & 2 = 2
-         AND g.tgfoid = to_regproc('public.refuse_change'))
-     UNION ALL SELECT 'audit (rows are not marked for sealing)' WHERE NOT EXISTS (
-       SELECT FROM pg_trigger g WHERE g.tgrelid = 'public.audit'::regclass
-         AND g.tgname = 'audit_unsealed_note' AND g.tgenabled IN ('O', 'A'))`,
-    [APPEND_ONLY],
-  );
-  return (rows as { name: string }[]).map(({ name }) => name);
-}
-
-/** Tables of `ROW_SECURED` that show every role every row. */
-export async function readUnsecured(client: Client): Promise<string[]> {
-  const { rows } = await client.query(
-    `SELECT t AS name FROM unnest($1::text[]) AS t WHERE NOT coalesce(
-       (SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('public.' || t)), false)`,
-    [ROW_SECURED],
-  );
-  return (rows as { name: string }[]).map(({ name }) => name);
-}
-
 /** What no role of ours may be, whatever it was granted: a sentence each. */
 export async function readExcessPowers(
   client: Client,
@@ -94,29 +63,36 @@ export async function readExcessPowers(
   return (rows as { sentence: string }[]).map(({ sentence }) => sentence);
 }
 
-/** What these roles, and `everybody`, were granted on our schema, its tables, columns and functions. */
+/**
+ * What these roles, and `everybody`, were granted on our schema, its tables, columns and functions; what
+ * they may grant on is a right more, `… with GRANT OPTION`.
+ */
 export async function readGrants(
   client: Client,
   roles: readonly string[],
 ): Promise<{ to: string; right: string }[]> {
   const { rows } = await client.query(
     `WITH granted AS (
-       SELECT a.grantee, a.privilege_type || ' on ' || nspname AS "right"
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || nspname AS "right"
          FROM pg_namespace, aclexplode(nspacl) a WHERE oid = 'public'::regnamespace
        UNION ALL
-       SELECT a.grantee, a.privilege_type || ' on ' || relname
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || relname
          FROM pg_class, aclexplode(relacl) a WHERE relnamespace = 'public'::regnamespace
        UNION ALL
-       SELECT a.grantee, a.privilege_type || ' (' || attname || ') on ' || relname
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' (' || attname || ') on ' || relname
          FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
          WHERE relnamespace = 'public'::regnamespace
        UNION ALL
-       SELECT a.grantee, a.privilege_type || ' on ' || proname
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || proname
          FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
          WHERE pronamespace = 'public'::regnamespace
+     ), lines AS (
+       SELECT grantee, "right" FROM granted
+       UNION
+       SELECT grantee, "right" || ' with GRANT OPTION' FROM granted WHERE is_grantable
      )
      SELECT CASE WHEN grantee = 0 THEN 'everybody' ELSE pg_get_userbyid(grantee) END AS "to", "right"
-     FROM granted WHERE grantee = 0 OR pg_get_userbyid(grantee) = ANY ($1) ORDER BY 1, 2`,
+     FROM lines WHERE grantee = 0 OR pg_get_userbyid(grantee) = ANY ($1) ORDER BY 1, 2`,
     [roles],
   );
   return rows as { to: string; right: string }[];

@@ -6,7 +6,7 @@ import { normalName } from '../model/names.ts';
 import type { KnownRealm, Takeover } from '../model/takeover.ts';
 import { ROLES, type Role, type Wanted } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
-import { type Client, connectionSettings, transact } from './postgres.ts';
+import { type Client, connectionSettings, transact, VERDICTS_LOCK } from './postgres.ts';
 import { countAdmins } from './tools.ts';
 import { readWanted } from './wanted.ts';
 
@@ -33,7 +33,7 @@ export async function openOwner(config: Config): Promise<pg.Client> {
 
 /** What there is already: whatever is taken must not clash with it. */
 export async function readKnown(client: Client): Promise<KnownRealm> {
-  const [people, tools, names, ids, keys] = await Promise.all([
+  const [people, tools, maintainers, names, ids, keys] = await Promise.all([
     client.query(
       `SELECT p.uid, p.shell_name AS "shellName", p.display_name_key AS "displayNameKey", p.state,
               m.person IS NOT NULL AS "realmMember", p.admitted_at IS NOT NULL AS "everAdmitted",
@@ -45,6 +45,7 @@ export async function readKnown(client: Client): Promise<KnownRealm> {
       `SELECT t.uid, t.name, t.account, t.state, c.account IS NOT NULL AS "hasCredentials"
        FROM tools t LEFT JOIN credentials c ON c.account = t.uid ORDER BY t.uid`,
     ),
+    client.query(`SELECT tool || ' ' || maintainer AS pair FROM maintainers`),
     client.query('SELECT name, subject FROM names'),
     client.query('SELECT id FROM posix_ids'),
     client.query('SELECT fingerprint FROM ssh_keys'),
@@ -52,6 +53,7 @@ export async function readKnown(client: Client): Promise<KnownRealm> {
   return {
     people: people.rows as KnownRealm['people'],
     tools: tools.rows as KnownRealm['tools'],
+    maintainers: new Set((maintainers.rows as { pair: string }[]).map(({ pair }) => pair)),
     names: new Map(
       (names.rows as { name: string; subject: number }[]).map((row) => [row.name, row.subject]),
     ),
@@ -70,7 +72,7 @@ export interface Written {
 
 /**
  * Runs `decide` on what there is, and writes what it takes, while nobody else gives names and numbers: no
- * verdict falls meanwhile, requests wait.
+ * verdict falls meanwhile, requests wait. The realm may be frozen and thawed meanwhile.
  *
  * @param by the operator, for the audit
  * @param admin the name of the admin tool
@@ -87,8 +89,8 @@ export async function takeOver<T extends { takeover: Takeover }>(
     return await transact(
       client,
       async () => {
-        // intake holds this row in each transaction that gives verdicts
-        await client.query('SELECT FROM frozen FOR UPDATE');
+        // intake shares it in each transaction that gives verdicts
+        await client.query('SELECT pg_advisory_xact_lock($1)', [VERDICTS_LOCK]);
         await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
         const taken = decide(await readKnown(client));
         await write(client, taken.takeover, by);
@@ -237,7 +239,7 @@ async function writeSightings(
   );
 }
 
-/** One for the import with its counts, and one for each subject. */
+/** One for the import with its counts, and one for each subject; a tool's names its maintainers by number. */
 function actsOf(
   { people, tools, maintainers, realmMembers, credentials }: Takeover,
   subjects: readonly { uid: number; account: string }[],
@@ -251,6 +253,7 @@ function actsOf(
     realmMembers: realmMembers.length,
     credentials: credentials.length,
   };
+  const maintainersOf = Map.groupBy(maintainers, ({ tool }) => tool);
   return [
     {
       kind: 'import',
@@ -262,7 +265,7 @@ function actsOf(
       by,
       subject: uid,
       account,
-      fields: [],
+      fields: (maintainersOf.get(uid) ?? []).map(({ maintainer }) => `maintainer=${maintainer}`),
     })),
   ];
 }

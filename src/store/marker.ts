@@ -88,8 +88,8 @@ export async function readTelling(pool: Pick<Pool, 'query'>): Promise<Telling> {
 
 /**
  * Records that a marker is about to be written, and gives it its time: later than any before, whatever
- * the clock does; but where an older copy of the directory was accepted, the clock's. Waits for the
- * disk: a marker may not be newer than our database knows.
+ * the clock does; but where an older copy of the directory was accepted, later than the one in that.
+ * Waits for the disk: a marker may not be newer than our database knows.
  */
 export async function beginTelling(pool: Pool, seenAt: Date | undefined): Promise<Date> {
   return withClient(pool, (client) =>
@@ -98,9 +98,8 @@ export async function beginTelling(pool: Pool, seenAt: Date | undefined): Promis
       async () => {
         const { rows } = await client.query(
           `UPDATE directory_marker SET telling_at =
-             CASE WHEN accepted_at IS NOT NULL THEN date_trunc('milliseconds', clock_timestamp())
-             ELSE greatest(date_trunc('milliseconds', clock_timestamp()),
-                           telling_at + interval '1 ms', $1::timestamptz + interval '1 ms') END
+             greatest(date_trunc('milliseconds', clock_timestamp()), $1::timestamptz + interval '1 ms',
+                      CASE WHEN accepted_at IS NULL THEN telling_at + interval '1 ms' END)
            RETURNING telling_at`,
           [seenAt ?? null],
         );
@@ -132,8 +131,9 @@ export async function writeDoubt(
 ): Promise<void> {
   await pool.query(
     `UPDATE directory_marker SET doubt = $1
-     WHERE doubt IS DISTINCT FROM $1 AND telling_at IS NOT DISTINCT FROM $2 AND accepted_at IS NULL`,
-    [sentence, tellingAt ?? null],
+     WHERE doubt IS DISTINCT FROM $1 AND telling_at IS NOT DISTINCT FROM $2
+       AND (accepted_at IS NULL OR $3)`,
+    [sentence, tellingAt ?? null, older === 'database'],
   );
   if (older === 'database') {
     await pool.query('SELECT freeze_older($1, $2)', [sentence, tellingAt ?? null]);

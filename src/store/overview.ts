@@ -2,7 +2,7 @@
  * What an admin's command line looks at: read only, over several tables, as the PostgreSQL role
  * `admin`.
  */
-import { ChamberlainError, codeOf } from '../errors.ts';
+import { ChamberlainError, codeOf, isNotMigrated } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 import { type Client, type Pool, sqlState, withClient } from './postgres.ts';
 
@@ -15,14 +15,10 @@ export async function look<T>(pool: Pool, act: (client: Client) => Promise<T>): 
     return await withClient(pool, act);
   } catch (cause) {
     if (codeOf(cause) !== 'INTERNAL') throw cause;
-    const state = sqlState(cause);
-    if (state === '42P01' || state === '3F000') {
-      throw new ChamberlainError(
-        'CONFIG_INVALID',
-        'reading the database: it is not set up; run `chamberlain migrate`',
-        { cause },
-      );
+    if (isNotMigrated(cause)) {
+      throw new ChamberlainError('CONFIG_INVALID', 'the database is not migrated', { cause });
     }
+    const state = sqlState(cause);
     // no answer at all; or an answer that says that the server goes away (class 57) or is full (53)
     const away = state === undefined || /^(08|53|57)/u.test(state);
     throw new ChamberlainError(away ? 'BACKEND_UNAVAILABLE' : 'INTERNAL', 'reading the database', {
@@ -102,6 +98,9 @@ export async function readOldestRequest(client: Client): Promise<OldestRequest |
   return rows[0] as OldestRequest | undefined;
 }
 
+/** So many events that a portal has not completed are counted, and one more where there are more. */
+export const MOST_OUTSTANDING = 10_000;
+
 /** Events of a portal: the last number given, and how many the portal has not completed. */
 export interface PortalEvents {
   portal: string;
@@ -109,10 +108,14 @@ export interface PortalEvents {
   outstanding: string;
 }
 
+/** Events are counted, not their numbers: a restoration leaves a million of those out. */
 export async function readPortalEvents(client: Client): Promise<PortalEvents[]> {
   const { rows } = await client.query(
-    `SELECT portal, last, last - coalesce(completed, 0) AS outstanding
-     FROM event_sequences LEFT JOIN event_deliveries USING (portal) ORDER BY portal`,
+    `SELECT portal, last,
+       (SELECT count(*) FROM (SELECT FROM events e
+          WHERE e.portal = s.portal AND e.seq > coalesce(d.completed, 0) LIMIT $1 + 1) AS o) AS outstanding
+     FROM event_sequences s LEFT JOIN event_deliveries d USING (portal) ORDER BY portal`,
+    [MOST_OUTSTANDING],
   );
   return rows as PortalEvents[];
 }

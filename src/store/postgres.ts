@@ -68,6 +68,13 @@ export function openPool(
   return pool;
 }
 
+const lost = new WeakSet<object>();
+
+/** Whether a connection that `withClient` gave has ended meanwhile, and all its locks with it. */
+export function isLost(client: Client): boolean {
+  return lost.has(client);
+}
+
 /** Runs `act` on one connection, which is thrown away where it ends in an error of the connection. */
 export async function withClient<T>(
   pool: Pool,
@@ -75,7 +82,10 @@ export async function withClient<T>(
 ): Promise<T> {
   const client = await connect(pool);
   let broken: Error | boolean = false;
-  const onError = (error: Error) => (broken = error);
+  const onError = (error: Error) => {
+    broken = error;
+    lost.add(client);
+  };
   client.on('error', onError);
   try {
     return await act(client);
@@ -166,6 +176,9 @@ export async function openLocked(
 export const INTAKE_LOCK = 1;
 export const RELAY_LOCK = 2;
 export const SWEEP_LOCK = 3;
+
+/** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
+export const VERDICTS_LOCK = 4;
 
 /** Whether a process, on whichever machine, holds one of these locks now. */
 export async function isLockHeld(client: Pick<Client, 'query'>, lock: number): Promise<boolean> {

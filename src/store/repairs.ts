@@ -1,6 +1,12 @@
 /** The tables `repairs` and `repair_parts`, from the side of the role that does its parts. */
 import type { Role, Wanted } from '../model/wanted.ts';
-import { type BehindRow, type Outcome, unlock, writeOutcomes } from './convergence.ts';
+import {
+  type BehindRow,
+  type Outcome,
+  sentenceColumn,
+  unlock,
+  writeOutcomes,
+} from './convergence.ts';
 import { isFrozen } from './freeze.ts';
 import { type Client, LOCK_CLASS, type Pool, withClient } from './postgres.ts';
 import { readWanted } from './wanted.ts';
@@ -139,7 +145,7 @@ async function writeEnds(
         ends.map(({ subject }) => subject),
         ends.map(({ state }) => state),
         ends.map(({ code }) => code ?? null),
-        ends.map(({ sentence }) => sentence?.slice(0, 2000) ?? null),
+        ends.map(({ sentence }) => sentenceColumn(sentence)),
       ],
     }),
     unlock(client),

@@ -18,8 +18,8 @@ const HELD_SINCE =
 
 /** What the roles see of what came after the backup. */
 export interface SeenSince {
-  /** the highest number in each range, as each role sees it */
-  highest: readonly number[];
+  /** numbers of the ranges that a role sees, and that are no subject's */
+  strangers: readonly number[];
   /** accounts for which a file or a server may know a password that is not the recorded one */
   strangePasswords: readonly number[];
   /** the marker in the directory says so too */
@@ -41,7 +41,7 @@ export interface Restoration {
 /**
  * Makes a database that came back from a backup safe to go on with, and thaws it, all or nothing:
  *
- * - Ranges go on beyond each number that is seen and that the backup did not know, ours or foreign.
+ * - Ranges go on beyond each number that is seen now and that the backup did not know, ours or foreign.
  *   What was foreign in it already is passed over one by one, as ever, and moves nothing.
  * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
  *   server is given the old one before.
@@ -53,12 +53,18 @@ export interface Restoration {
  * nothing, that of the freeze. Throws PLAN_MOVED where the realm is not frozen.
  *
  * @param portals that are told of events
+ * @param realm its own group is nobody's, although it is no subject
  * @param commit false: everything is written, and then undone
  */
 export async function restore(
   client: Client,
   seen: SeenSince,
-  { by, portals, commit }: { by: string; portals: readonly string[]; commit: boolean },
+  {
+    by,
+    portals,
+    realm,
+    commit,
+  }: { by: string; portals: readonly string[]; realm: string; commit: boolean },
 ): Promise<Restoration> {
   return trying(client, commit, async () => {
     // in the order of freeze_older
@@ -73,9 +79,9 @@ export async function restore(
     const backupAt = toldAt === null || toldAt > frozenAt ? frozenAt : toldAt;
 
     const restoration = {
-      ranges: await moveRanges(client, seen.highest, backupAt),
+      ranges: await moveRanges(client, seen.strangers, backupAt),
       exhausted: await readExhausted(client),
-      names: await readNamesSince(client, backupAt),
+      names: await readNamesSince(client, backupAt, `project-${realm}`),
       credentials: await wantNewPasswords(client, seen.strangePasswords),
       events: await raiseEvents(client, portals, seen.isOlder),
     };
@@ -112,13 +118,11 @@ async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>)
 
 async function moveRanges(
   client: Client,
-  highest: readonly number[],
+  strangers: readonly number[],
   backupAt: Date,
 ): Promise<Restoration['ranges']> {
   const { rows } = await client.query(
     `WITH fresh AS (
-       SELECT id FROM foreign_sightings WHERE id <> 0 AND at > $2
-       UNION
        SELECT s.id FROM unnest($1::int[]) AS s (id)
        WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = s.id)
          AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = s.id AND f.at <= $2)
@@ -130,7 +134,7 @@ async function moveRanges(
      UPDATE id_ranges r SET next = m.beyond FROM moved m
      WHERE r.kind = m.kind AND r.first = m.first AND m.beyond > r.next
      RETURNING r.kind, r.first, r.last, m.next AS "from", m.beyond AS "to"`,
-    [highest, backupAt, ID_MARGIN],
+    [strangers, backupAt, ID_MARGIN],
   );
   return (rows as Restoration['ranges']).toSorted((a, b) => a.first - b.first);
 }
@@ -142,10 +146,15 @@ async function readExhausted(client: Client): Promise<Restoration['exhausted']> 
   return (rows as { kind: 'person' | 'tool' }[]).map(({ kind }) => kind);
 }
 
-async function readNamesSince(client: Client, backupAt: Date): Promise<string[]> {
+async function readNamesSince(
+  client: Client,
+  backupAt: Date,
+  realmGroup: string,
+): Promise<string[]> {
   const { rows } = await client.query(
-    `SELECT DISTINCT name FROM foreign_sightings WHERE name <> '' AND at > $1 ORDER BY name`,
-    [backupAt],
+    `SELECT DISTINCT name FROM foreign_sightings
+     WHERE name NOT IN ('', $2) AND at > $1 ORDER BY name`,
+    [backupAt, realmGroup],
   );
   return (rows as { name: string }[]).map(({ name }) => name);
 }

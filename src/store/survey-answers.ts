@@ -5,6 +5,7 @@ import { ChamberlainError } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 import type { Report } from '../plan/report.ts';
 import { connectionSettings } from './postgres.ts';
+import { readReports } from './sweep-reports.ts';
 import { ASKER_LOCK_CLASS } from './surveys.ts';
 
 /** Notices may be lost, and progress has none, so the tables are looked at this often besides. */
@@ -13,8 +14,11 @@ const POLL_MS = 250;
 /** A survey whose asker was killed is thrown away after this time. */
 const KEEP_SURVEYS = '1 hour';
 
-/** How far a role is: it has answered, or has looked at so many subjects. */
-export type RoleProgress = 'answered' | { done: number; total: number };
+/** A role of which nothing was heard for so long: is it there at all? */
+const QUIET_MS = 2000;
+
+/** How far a role is: it has answered, has looked at so many subjects, or has no connection to PostgreSQL. */
+export type RoleProgress = 'answered' | 'absent' | { done: number; total: number };
 
 /** A survey that is asked for. */
 export interface Survey {
@@ -23,7 +27,7 @@ export interface Survey {
    * not have given no sign of life for `timeoutMs`: their progress with this survey, or with another
    * that comes before it, has stood still.
    *
-   * @param onProgress is told at each look how far each role is that has begun
+   * @param onProgress is told at each look how far each role is that has begun, and which is not there
    */
   collect(
     roles: readonly Role[],
@@ -68,17 +72,6 @@ export async function openSurvey(
     throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking for a survey', { cause });
   }
 
-  /** Reports are large: each is read once. */
-  async function readInto(reports: Map<Role, Report>): Promise<void> {
-    const { rows } = await client.query(
-      'SELECT role, report FROM reports WHERE survey = $1 AND role <> ALL ($2)',
-      [id, [...reports.keys()]],
-    );
-    for (const { role, report } of rows as { role: Role; report: Report }[]) {
-      reports.set(role, report);
-    }
-  }
-
   return {
     async collect(roles, timeoutMs, onProgress) {
       const reports = new Map<Role, Report>();
@@ -88,7 +81,10 @@ export async function openSurvey(
       try {
         for (;;) {
           const woken = new Promise<void>((resolve) => (wake = resolve));
-          await readInto(reports);
+          const missing = roles.filter((role) => !reports.has(role));
+          for (const [role, report] of await readReports(client, id, missing)) {
+            reports.set(role, report);
+          }
           if (roles.every((role) => reports.has(role))) return reports;
           const steps = await readProgress(client);
           const now = performance.now();
@@ -101,6 +97,10 @@ export async function openSurvey(
             const own = ofRole.find(({ survey }) => survey === id);
             if (reports.has(role)) far.set(role, 'answered');
             else if (own !== undefined) far.set(role, { done: own.done, total: own.total });
+          }
+          if (now - start >= QUIET_MS) {
+            const quiet = roles.filter((role) => !far.has(role));
+            for (const role of await readAbsent(client, quiet)) far.set(role, 'absent');
           }
           onProgress?.(far);
           const waited = roles.filter((role) => !reports.has(role));
@@ -132,6 +132,18 @@ async function readProgress(
     'SELECT role, survey::text, done, total FROM survey_progress ORDER BY role, survey',
   );
   return rows as { role: Role; survey: string; done: number; total: number }[];
+}
+
+/** Which of the roles have no connection: a role that runs holds one, to hear calls. */
+async function readAbsent(client: Client, roles: readonly Role[]): Promise<Role[]> {
+  if (roles.length === 0) return [];
+  const { rows } = await client.query(
+    `SELECT role FROM unnest($1::text[]) AS r (role) WHERE NOT EXISTS (
+       SELECT FROM pg_stat_activity WHERE datname = current_database()
+         AND application_name IN ('chamberlain ' || role, 'chamberlain ' || role || '_eyes'))`,
+    [roles],
+  );
+  return (rows as { role: Role }[]).map(({ role }) => role);
 }
 
 function sleep(ms: number): Promise<void> {

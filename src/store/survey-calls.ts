@@ -3,7 +3,6 @@
  * written and every role told in one statement, and no queue stands between. A call that nobody hears
  * is lost, and whoever asked sees no answer.
  */
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import type { Pool } from './postgres.ts';
@@ -13,6 +12,9 @@ export const SURVEY_CALLS = 'chamberlain_surveys';
 
 /** How soon a listener that has lost its connection tries again. */
 const AGAIN_MS = 500;
+/** How often it asks anew: only by that it learns that nobody is there any more. */
+const PULSE_MS = 5000;
+const LISTEN = { text: `LISTEN ${SURVEY_CALLS}`, query_timeout: 3000 };
 
 export interface Calls {
   close(): Promise<void>;
@@ -24,15 +26,19 @@ export function hearCalls(pool: Pool, onCall: (survey: string) => void): Calls {
   const hearing = (async () => {
     while (!closing.signal.aborted) {
       const client = new Client(pool.options);
-      const ended = new Promise((resolve) => client.once('end', resolve));
+      const ended = new AbortController();
+      client.once('end', () => ended.abort());
       client.on('error', () => {}); // its end follows
       client.on('notification', ({ payload = '' }) => onCall(payload));
       try {
         await client.connect();
-        await client.query(`LISTEN ${SURVEY_CALLS}`);
-        await Promise.race([ended, aborted(closing.signal)]);
+        const signal = AbortSignal.any([closing.signal, ended.signal]);
+        for (;;) {
+          await client.query(LISTEN);
+          await sleep(PULSE_MS, undefined, { signal });
+        }
       } catch {
-        // as when it is lost: once more
+        // closing, or lost: then once more
       }
       await client.end().catch(() => {});
       await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
@@ -44,8 +50,4 @@ export function hearCalls(pool: Pool, onCall: (survey: string) => void): Calls {
       await hearing;
     },
   };
-}
-
-async function aborted(signal: AbortSignal): Promise<void> {
-  if (!signal.aborted) await once(signal, 'abort');
 }

@@ -1,7 +1,9 @@
 /** The tables `surveys` (what was asked), `survey_progress` and `reports` (what a role answers). */
+import { withoutNuls } from '../model/canonical-json.ts';
 import type { Role } from '../model/wanted.ts';
 import type { Report } from '../plan/report.ts';
-import type { Pool } from './postgres.ts';
+import type { QueryResult } from 'pg';
+import { type Client, inTransaction, type Pool } from './postgres.ts';
 
 export interface AskedSurvey {
   /** undefined: every subject */
@@ -50,15 +52,33 @@ export async function writeProgress(
   return rowCount === 1;
 }
 
+/** A report of 270,000 steps, 130 MiB, takes some 10 s each way: longer than any other statement may. */
+const LARGE_MS = 60_000;
+
+/** Runs a statement that writes or reads whole reports, in a transaction. */
+export async function queryLarge(
+  client: Client,
+  text: string,
+  values: unknown[],
+): Promise<QueryResult> {
+  await client.query(`SET LOCAL statement_timeout = ${LARGE_MS}`);
+  const query = { text, values, query_timeout: LARGE_MS + 2000 };
+  return client.query(query);
+}
+
 export async function writeReport(
   pool: Pool,
   survey: string,
   role: Role,
   report: Report,
 ): Promise<void> {
-  await pool.query(
-    `INSERT INTO reports (survey, role, report) SELECT id, $2, $3 FROM surveys WHERE id::text = $1
-     ON CONFLICT DO NOTHING`,
-    [survey, role, JSON.stringify(report)],
+  const json = withoutNuls(JSON.stringify(report));
+  await inTransaction(pool, (client) =>
+    queryLarge(
+      client,
+      `INSERT INTO reports (survey, role, report) SELECT id, $2, $3 FROM surveys WHERE id::text = $1
+       ON CONFLICT DO NOTHING`,
+      [survey, role, json],
+    ),
   );
 }

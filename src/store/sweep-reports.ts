@@ -1,7 +1,8 @@
-/** The tables `reports` and `survey_progress`, from the side of the sweep. */
+/** The tables `reports` and `survey_progress`, from the side of those who ask. */
 import type { Role } from '../model/wanted.ts';
 import type { Report } from '../plan/report.ts';
-import type { Client } from './postgres.ts';
+import { type Client, transact } from './postgres.ts';
+import { queryLarge } from './surveys.ts';
 
 /** The reports of these roles that are there. They are large: each is asked for once. */
 export async function readReports(
@@ -9,22 +10,36 @@ export async function readReports(
   survey: string,
   roles: readonly Role[],
 ): Promise<Map<Role, Report>> {
-  const { rows } = await client.query(
-    'SELECT role, report FROM reports WHERE survey = $1 AND role = ANY ($2)',
+  const there = await client.query(
+    'SELECT role FROM reports WHERE survey = $1 AND role = ANY ($2)',
     [survey, roles],
+  );
+  if (there.rows.length === 0) return new Map();
+  const { rows } = await transact(client, () =>
+    queryLarge(client, 'SELECT role, report FROM reports WHERE survey = $1 AND role = ANY ($2)', [
+      survey,
+      there.rows.map(({ role }: { role: Role }) => role),
+    ]),
   );
   return new Map(
     (rows as { role: Role; report: Report }[]).map(({ role, report }) => [role, report]),
   );
 }
 
-/** A text of each role that is at a survey, this one or one before it, which changes as it goes on. */
-export async function readSigns(client: Client): Promise<Map<Role, string>> {
+/** Two texts of a role that is at a survey, which change as it goes on: with this one, with others. */
+export interface Signs {
+  own: string | null;
+  others: string | null;
+}
+
+export async function readSigns(client: Client, survey: string): Promise<Map<Role, Signs>> {
   const { rows } = await client.query(
-    `SELECT role, string_agg(survey::text || ' ' || done, ' ' ORDER BY survey) AS sign
+    `SELECT role, min(done::text) FILTER (WHERE survey = $1) AS own,
+       string_agg(survey::text || ' ' || done, ' ' ORDER BY survey) FILTER (WHERE survey <> $1) AS others
      FROM survey_progress GROUP BY role`,
+    [survey],
   );
-  return new Map((rows as { role: Role; sign: string }[]).map(({ role, sign }) => [role, sign]));
+  return new Map((rows as (Signs & { role: Role })[]).map(({ role, ...signs }) => [role, signs]));
 }
 
 /** How far each role is with a survey that it has begun. */

@@ -11,9 +11,11 @@ import { type Client, transact } from './postgres.ts';
  *      │ ├────▶ held         more had drifted than may be raised without an admin's word
  *      │ ├────▶ frozen       something had drifted, and the realm is frozen
  *      │ ├────▶ unreadable   of what could be read, nothing had drifted
+ *      │ ├────▶ moving       nothing had drifted but what is being worked on
  *      ╰──────▶ cut          it failed, or its process ended, in the middle; it is done again
  */
-export type SweepState = 'running' | 'clean' | 'raised' | 'held' | 'frozen' | 'unreadable' | 'cut';
+export type SweepState =
+  'running' | 'clean' | 'raised' | 'held' | 'frozen' | 'unreadable' | 'moving' | 'cut';
 
 export interface Sweep {
   id: string;
@@ -65,12 +67,15 @@ export async function readHeld(client: Pick<Client, 'query'>): Promise<Sweep | u
   return rows[0] as Sweep | undefined;
 }
 
-/** The end of the last sweep that saw how the world stands. */
-export async function readLastJudged(client: Pick<Client, 'query'>): Promise<Date | undefined> {
+/** The last sweep that has ended, however it did. */
+export async function readLastEnded(
+  client: Pick<Client, 'query'>,
+): Promise<{ endedAt: Date; state: SweepState } | undefined> {
   const { rows } = await client.query(
-    `SELECT ended_at FROM sweeps WHERE state IN ${JUDGED} ORDER BY began_at DESC LIMIT 1`,
+    `SELECT ended_at AS "endedAt", state FROM sweeps WHERE ended_at IS NOT NULL
+     ORDER BY began_at DESC LIMIT 1`,
   );
-  return (rows[0] as { ended_at: Date } | undefined)?.ended_at;
+  return rows[0] as { endedAt: Date; state: SweepState } | undefined;
 }
 
 /**
@@ -156,10 +161,14 @@ export interface Release {
   digest: string | null;
 }
 
-/** What has been asked and not heeded. */
+/** A word that nobody has heeded for so long is none any more: the world it was given for is gone. */
+const HEED_WITHIN = '1 hour';
+
+/** What has been asked of late and not heeded. */
 export async function readReleases(client: Pick<Client, 'query'>): Promise<Release[]> {
   const { rows } = await client.query(
-    'SELECT id, digest FROM sweep_releases WHERE sweep IS NULL ORDER BY at',
+    `SELECT id, digest FROM sweep_releases
+     WHERE sweep IS NULL AND at > now() - interval '${HEED_WITHIN}' ORDER BY at`,
   );
   return rows as Release[];
 }
@@ -207,20 +216,27 @@ export interface Left {
   state: string;
   code: string | null;
   sentence: string | null;
+  /** it had been given up before */
+  again: boolean;
 }
 
-/** What of the drifted is not mended: what is on its way, and what was parked again. */
+/**
+ * What of the drifted, and of what had been given up and is tried again, is not mended: what is on its
+ * way, and what was parked again.
+ */
 export async function readLeft(
   client: Pick<Client, 'query'>,
-  { beganAt }: Pick<Sweep, 'beganAt'>,
+  { id, beganAt }: Pick<Sweep, 'id' | 'beganAt'>,
 ): Promise<Left[]> {
   const { rows } = await client.query(
-    `SELECT c.subject, coalesce(t.account, p.shell_name) AS account, c.role, c.state, c.code, c.sentence
+    `SELECT c.subject, coalesce(t.account, p.shell_name) AS account, c.role, c.state, c.code, c.sentence,
+       r.again
      FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject
-     WHERE c.applied < c.wanted AND c.since >= $1
-       AND EXISTS (SELECT FROM drifts d WHERE d.subject = c.subject)
+       JOIN sweeps s ON s.id = $2, LATERAL (SELECT c.subject || ' ' || c.role = ANY (s.again) AS again) r
+     WHERE c.applied < c.wanted
+       AND (r.again OR c.since >= $1 AND EXISTS (SELECT FROM drifts d WHERE d.subject = c.subject))
      ORDER BY account, c.role`,
-    [beganAt],
+    [beganAt, id],
   );
   return rows as Left[];
 }

@@ -2,7 +2,7 @@
 import { CREDENTIALS_NAME } from '../model/credentials.ts';
 import { databaseUser } from '../model/ids.ts';
 import type { WantedCredentials } from '../model/wanted.ts';
-import type { HomePath } from '../plan/action.ts';
+import type { Effect, HomePath } from '../plan/action.ts';
 import type { Step } from '../plan/plan.ts';
 import { NOTHING_TO_DO } from '../plan/plan.ts';
 import type { CredentialsFileHave, CredentialsHave, FilesEyes } from './files-eyes.ts';
@@ -35,7 +35,7 @@ const CREDENTIALS_MODE = 0o440;
  * | link, FIFO, device, another's, empty, unparsable, large  | credentials.write |              |
  * | no verifier recorded, or one of another epoch            | credentials.write |              |
  * | another user or password in it                           | credentials.write |              |
- * | right, but others or another group may read it           | credentials.write |              |
+ * | right, but others or another group may read it           | credentials.write, a revoke |    |
  * | right, wrong owner, group or mode, with other links      | credentials.write |              |
  * | right, wrong owner, group or mode                        | credentials.own   |              |
  * | right, with other links                                  |                   |              |
@@ -98,7 +98,7 @@ export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, Cre
       const epoch = want.credentials.wantedEpoch;
       const step: Step = {
         ...common,
-        effect: file.kind === 'absent' ? 'create' : 'change',
+        effect: effectOf(file, because === whoElse(want, file)),
         change: `${file.kind === 'absent' ? 'absent' : 'present'} → new password${describeServers(want)}`,
         because,
         action: {
@@ -142,17 +142,29 @@ function whyNew(want: CredentialsWant, file: CredentialsFileHave): string | unde
     return `epoch ${wantedEpoch} is wanted, ${recorded.epoch} is recorded`;
   }
   if (file.kind !== 'regular') return undefined;
-  const { seen } = file;
   if (file.user !== want.user) return 'it names another user';
   if (file.verifier !== recorded.verifier) return 'its password is not the recorded one';
-  if ((seen.mode & 0o007) !== 0) return 'others could read or change it';
-  if (seen.gid !== want.uid && (seen.mode & 0o070) !== 0) {
-    return `group ${seen.gid} could read or change it`;
-  }
+  const known = whoElse(want, file);
+  if (known !== undefined) return known;
   if (!isOwn(file, want.uid) && file.links !== 1) {
     return 'owner, group or mode differ, and it has another name as well';
   }
   return undefined;
+}
+
+/** Who may know the password besides the account, as a sentence. */
+function whoElse({ uid }: CredentialsWant, file: CredentialsFileHave): string | undefined {
+  if (file.kind !== 'regular') return undefined;
+  const { mode, gid } = file.seen;
+  if ((mode & 0o007) !== 0) return 'others could read or change it';
+  if (gid !== uid && (mode & 0o070) !== 0) return `group ${gid} could read or change it`;
+  return undefined;
+}
+
+/** Who else may know the password loses what it opens. */
+function effectOf({ kind }: CredentialsFileHave, isKnown: boolean): Effect {
+  if (kind === 'absent') return 'create';
+  return isKnown ? 'revoke' : 'change';
 }
 
 function isOwn(file: { seen: { uid: number; gid: number; mode: number } }, uid: number): boolean {

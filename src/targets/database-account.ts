@@ -38,7 +38,7 @@ const OUR_HOST = '%';
  * | present | any      | ours, more than is wanted         | db.revoke                     |                   |
  * | present | missing  | anything                          | only those above              | waiting for homes |
  * | present | recorded | none                              | db.createUser                 |                   |
- * | present | recorded | ours, another verifier or plugin  | db.setVerifier                |                   |
+ * | present | recorded | ours, another verifier or plugin  | db.setVerifier; a revoke where it lets more in | |
  * | present | recorded | ours, less than is wanted         | db.grant                      |                   |
  * | present | recorded | ours, not locked, another limit   | db.setLimit                   |                   |
  * | present | recorded | ours, locked, should not be       | db.setLocked (unlock), last   |                   |
@@ -194,10 +194,10 @@ function stepsOn(
     add('revoke', change, because, { verb: 'db.setLocked', ...on, locked, maxUserConnections });
   }
   const tooMuch = account.grants.filter(
-    (grant) => !isHarmless(grant) && !wantedGrants.some((one) => covers(one, grant)),
+    (grant) => !isHarmless(grant) && !isCovered(grant, wantedGrants),
   );
   const held = account.grants.filter((grant) => !isVoid(grant, account.grants));
-  const missing = wantedGrants.filter((one) => !held.some((grant) => covers(grant, one)));
+  const missing = wantedGrants.filter((one) => !isCovered(one, held));
   if (tooMuch.length > 0) {
     add('revoke', `without ${tooMuch.join(', ')}`, 'it may do more than is wanted', {
       verb: 'db.revoke',
@@ -210,7 +210,10 @@ function stepsOn(
   if (want.verifier === undefined) return steps;
   const [login, ...otherLogins] = account.login;
   if (login !== `mysql_native_password ${want.verifier}` || otherLogins.length > 0) {
-    add('change', 'verifier', 'it does not have just the recorded verifier to log in with', {
+    const [effect, because]: [Effect, string] = letsMoreIn(account.login)
+      ? ['revoke', 'it lets in more than who has the recorded password']
+      : ['change', 'it does not have just the recorded verifier to log in with'];
+    add(effect, 'verifier', because, {
       verb: 'db.setVerifier',
       ...on,
       uid: wanted.uid,
@@ -233,6 +236,12 @@ function stepsOn(
   return steps;
 }
 
+/** Whether there are several ways to log in, or one that asks for no password. */
+function letsMoreIn(login: readonly string[]): boolean {
+  const ways = login.filter((way) => way !== 'expired');
+  return ways.length > 1 || ways.some((way) => way.endsWith(' '));
+}
+
 function whyLocked(wanted: Wanted): string {
   if (wanted.state !== 'active') return `${wanted.account} is ${wanted.state}`;
   return `${wanted.account} is no realm member`;
@@ -240,6 +249,11 @@ function whyLocked(wanted: Wanted): string {
 
 /** The right to give a role on, after the role. */
 const ADMIN_OPTION = ' with admin option';
+
+/** Nearly always it is held as it is. */
+function isCovered(grant: Grant, held: readonly Grant[]): boolean {
+  return held.includes(grant) || held.some((one) => covers(one, grant));
+}
 
 /** Whether who has `one` has all of `other`. */
 function covers(one: Grant, other: Grant): boolean {
@@ -263,7 +277,7 @@ function splitGrant(grant: Grant): [string[], string | undefined] {
 function isVoid(grant: Grant, grants: readonly Grant[]): boolean {
   if (!grant.startsWith(DEFAULT)) return false;
   const role = grant.slice(DEFAULT.length);
-  return !grants.some((each) => covers(each, role));
+  return !isCovered(role, grants);
 }
 
 const DEFAULT = 'default ';

@@ -161,12 +161,21 @@ function whatToDo(
     : 'rename or remove it';
 }
 
+const NONE: readonly string[] = [];
+
+function isSame(values: readonly string[], others: readonly string[]): boolean {
+  if (values.length !== others.length) return false;
+  for (let i = 0; i < values.length; i++) if (values[i] !== others[i]) return false;
+  return true;
+}
+
 /** What a modify must do so that `have` becomes as wanted; an empty list where it is. */
 export function compareEntry(want: EntryWant, have: Attributes): Change[] {
   const changes: Change[] = [];
-  for (const [attribute, values] of Object.entries(want.attributes)) {
-    const there = have[attribute] ?? [];
-    if (values.length === there.length && values.every((value, i) => value === there[i])) continue;
+  for (const attribute in want.attributes) {
+    const values = want.attributes[attribute] ?? NONE;
+    const there = have[attribute] ?? NONE;
+    if (isSame(values, there)) continue;
     if (attribute === 'objectClass') {
       const classes = new Set(there.map((value) => value.toLowerCase()));
       const add = values.filter((value) => !classes.has(value.toLowerCase()));

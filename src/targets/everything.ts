@@ -75,19 +75,17 @@ export function numberOfUser(user: string): number | undefined {
   return number === undefined ? undefined : Number(number);
 }
 
-/** The highest number seen in each range, by the range's first: `{"50000": 50123}`. */
-export function highestOf(
-  numbers: Iterable<number>,
+/** Of all numbers, those that lie in a range and are no subject's, in order. */
+export function strangersAmong(
+  numbers: ReadonlySet<number>,
   ranges: readonly { first: number; last: number }[],
-): Record<string, number> {
-  const highest: Record<string, number> = {};
-  for (const number of numbers) {
-    for (const { first, last } of ranges) {
-      if (number < first || number > last) continue;
-      highest[first] = Math.max(highest[first] ?? 0, number);
-    }
-  }
-  return highest;
+  subjects: ReadonlyMap<string, number>,
+  { realmGid }: Pick<Realm, 'realmGid'>,
+): number[] {
+  const ours = new Set(subjects.values()).add(realmGid);
+  return [...numbers]
+    .filter((id) => !ours.has(id) && ranges.some(({ first, last }) => first <= id && id <= last))
+    .toSorted((a, b) => a - b);
 }
 
 function mayBeAnId(id: number): boolean {

@@ -351,6 +351,29 @@ describe('eyes', () => {
     await administer(world.replica.socket, `DROP USER ${made.map((uid) => `s${uid}`).join(', ')}`);
   });
 
+  test('name global privileges as the server does', async () => {
+    const { socket } = world.replica;
+    await administer(socket, `CREATE USER ${USER}`);
+    const seen = async () => (await eyes.look('replica', [USER])).users.get(USER)?.[0]?.grants;
+    const names = (await administer(socket, 'SHOW PRIVILEGES'))
+      .split('\n')
+      .map((line) => (line.split('\t')[0] ?? '').toUpperCase())
+      .filter((name) => !['PRIVILEGE', 'GRANT OPTION', 'PROXY', 'USAGE', ''].includes(name));
+    expect(names.length).toBeGreaterThan(30);
+    for (const name of names) {
+      await administer(socket, `GRANT ${name} ON *.* TO ${USER}`);
+      const told = /GRANT (.*) ON \*\.\* TO/.exec(
+        await administer(socket, `SHOW GRANTS FOR ${USER}`),
+      )?.[1];
+      expect(await seen()).toEqual([`${told} on *.*`]);
+      await administer(socket, `REVOKE ${name} ON *.* FROM ${USER}`);
+    }
+    await administer(socket, `GRANT SELECT ON *.* TO ${USER} WITH GRANT OPTION`);
+    expect(await seen()).toEqual(['GRANT OPTION, SELECT on *.*']);
+    await administer(socket, `GRANT ALL ON *.* TO ${USER}`);
+    expect(await seen()).toEqual(['ALL, GRANT OPTION on *.*']);
+  });
+
   test('cannot change anything, nor read what tools keep', async () => {
     const connection = await createConnection({
       socketPath: world.tools.socket,

@@ -58,7 +58,7 @@ async function holdMaintainers(): Promise<{ release(): Promise<void> }> {
   const { database } = world.config.postgres;
   const holder = new pg.Client({ host, port, user: 'postgres', database });
   await holder.connect();
-  await holder.query('BEGIN; LOCK TABLE maintainers IN ACCESS EXCLUSIVE MODE');
+  await holder.query('BEGIN; LOCK TABLE maintainers IN EXCLUSIVE MODE');
   return { release: () => holder.end() };
 }
 
@@ -156,6 +156,12 @@ describe('where something cannot be read', () => {
     expect(foreseen.unreadable.every(({ sentence }) => sentence.includes('third'))).toBe(true);
     const { out } = await runCli(args, { config: file });
     expect(out).toMatch(/UNREADABLE: database-account/);
+    // without homes nobody has credentials, so no account is looked at on any server
+    const blind = await runCli([...ARGS, '--databases', '--check', '--json'], { config: file });
+    expect(blind.exit).toBe(4);
+    expect(reportOf(blind).foreseen.unreadable).toEqual([
+      { target: 'database-account', sentence: expect.stringContaining('third') },
+    ]);
   }, 60_000);
 });
 
@@ -177,6 +183,11 @@ test('requests wait for it, and then get neither its names nor its numbers', asy
         }),
       ),
     );
+    await isHeld('chamberlain intake', '%frozen%');
+    // an admin who sees something go wrong need not wait for it
+    const config = { config: world.configFile };
+    expect(await runCli(['freeze'], config)).toMatchObject({ exit: 0, err: '' });
+    expect(await runCli(['thaw'], config)).toMatchObject({ exit: 0, err: '' });
     await isHeld('chamberlain intake', '%frozen%');
     expect(portal.heard).toEqual([]);
   } finally {

@@ -1,6 +1,12 @@
 /** Who came back from a backup, by the marker: the table of src/model/marker.ts. */
 import { describe, expect, test } from '@jest/globals';
-import { formatMarker, markerDoubt, parseMarker, type Telling } from '../../src/model/marker.ts';
+import {
+  formatMarker,
+  markerDoubt,
+  missingPeople,
+  parseMarker,
+  type Telling,
+} from '../../src/model/marker.ts';
 
 const at = (seconds: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, seconds));
 const knows = (telling?: number, told?: number, accepted?: number): Telling => ({
@@ -23,6 +29,7 @@ describe('the doubt', () => {
     ['the database: so too where none was ever recorded as told', 21, knows(20), 'database'],
     ['none: an older copy was accepted', 9, knows(20, 10, 30), undefined],
     ['none: an emptied directory was accepted', undefined, knows(20, 10, 30), undefined],
+    ['the database: though an older directory was accepted', 21, knows(20, 10, 30), 'database'],
   ])('%s', (_, seen, known, older) => {
     const doubt = markerDoubt(seen === undefined ? undefined : at(seen), known, known);
     expect(doubt?.older).toBe(older);
@@ -46,4 +53,22 @@ test('a marker is read as it was written, and nothing else is one', () => {
   for (const text of ['', '{}', 'null', '{"at":"yesterday","people":1,"keyed":1,"overdue":[]}']) {
     expect(parseMarker(text)).toBeUndefined();
   }
+});
+
+describe('missing people', () => {
+  const told = (people: number) =>
+    formatMarker({ at: at(0).toISOString(), people, keyed: 0, overdue: [] });
+  test.each<[string, number, string[], boolean]>([
+    ['all are there', 100, [told(100)], false],
+    ['more are there than were told of', 120, [told(100)], false],
+    ['ten are drift', 90, [told(100)], false],
+    ['eleven of a hundred are not', 89, [told(100)], true],
+    ['a twentieth of many is drift', 950, [told(1000)], false],
+    ['more of many is not', 949, [told(1000)], true],
+    ['nothing is known without a marker', 0, [], false],
+    ['nothing is known by a text that is none', 0, ['{}'], false],
+    ['of two markers the lower one counts', 100, [told(200), told(100)], false],
+  ])('%s', (_, seen, texts, missing) => {
+    expect(missingPeople(seen, texts) !== undefined).toBe(missing);
+  });
 });

@@ -23,6 +23,7 @@ describe('names and numbers', () => {
       's50001__my_db',
       { kind: 'database', database: 's50001__my_db', owner: { kind: 'tool', uid: 50001 } },
     ],
+    ['a@example.org', { kind: 'name', name: 'a@example.org' }],
     ['50001', { kind: 'uid', uid: 50001 }],
     ['0', { kind: 'uid', uid: 0 }],
     ['00050001', { kind: 'uid', uid: 50001 }],
@@ -95,5 +96,12 @@ describe('hostile words mean nothing', () => {
       of(text);
     }
     expect(performance.now() - begin).toBeLessThan(1000);
+  });
+});
+
+test('the id of a request is told from a name, with where to look', () => {
+  expect(of('0B0E7D0A-1c5b-4c5e-9f43-2f7d7d0c1a11')).toEqual({
+    kind: 'nothing',
+    because: expect.stringContaining('`chamberlain requests 0B0E7D0A-1c5b-4c5e-9f43-2f7d7d0c1a11`'),
   });
 });

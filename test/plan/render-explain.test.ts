@@ -246,7 +246,7 @@ test('a fingerprint that was removed, and its holder', () => {
 
 test('a number that is not ours', () => {
   const known = [
-    `In the directory there is olaf, number 1234, which is not ours; seen since ${EARLIER}.`,
+    `olaf, number 1234, which is not ours, was seen at ${EARLIER} in the directory, among homes or among database users; it may be gone.`,
     '1234 is in the range 1000–49999 of people, and was never given; the next number there is 1002.',
   ];
   expectGolden('explain-foreign-uid.txt', renderExplanation(of({ known })));

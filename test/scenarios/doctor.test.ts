@@ -8,6 +8,7 @@ import {
   chmodSync,
   chownSync,
   cpSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -58,7 +59,7 @@ interface Told {
 }
 
 async function doctor(
-  options: { config?: string; etc?: string; uid?: number } = {},
+  options: { config?: string; etc?: string; uid?: number; env?: Record<string, string> } = {},
 ): Promise<Told> {
   const start = performance.now();
   const child = spawn(
@@ -73,7 +74,7 @@ async function doctor(
       options.etc ?? etc,
     ],
     {
-      env: { PATH: process.env['PATH'] ?? '' },
+      env: { PATH: process.env['PATH'] ?? '', ...options.env },
       ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
     },
   );
@@ -265,6 +266,80 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         break: sql('ALTER TABLE audit DISABLE TRIGGER audit_append_only'),
         mend: sql('ALTER TABLE audit ENABLE TRIGGER audit_append_only'),
         says: [['fix', /keeps audit append-only is gone/u, /audit verify/u]],
+      },
+      {
+        what: 'a trigger that never fires',
+        break: sql(
+          `DROP TRIGGER names_append_only ON names;
+           CREATE TRIGGER names_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON names
+             FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION refuse_change()`,
+        ),
+        mend: sql(
+          `DROP TRIGGER names_append_only ON names;
+           CREATE TRIGGER names_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON names
+             FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()`,
+        ),
+        says: [['fix', /keeps names append-only is gone/u, /audit verify/u]],
+      },
+      {
+        what: 'the functions of triggers',
+        break: sql(
+          `CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql
+             AS 'BEGIN RETURN NULL; END';
+           ALTER FUNCTION note_unsealed() RESET search_path`,
+        ),
+        mend: async () => {
+          const text = readFileSync(join(ROOT, 'migrations/0002_work.sql'), 'utf8');
+          const statement = /CREATE (FUNCTION refuse_change[^]*?\$\$;)/u.exec(text)?.[1] ?? '';
+          await query(world, `CREATE OR REPLACE ${statement}`);
+          await query(world, 'ALTER FUNCTION note_unsealed() SET search_path = pg_catalog, public');
+        },
+        says: [
+          ['fix', /^the function refuse_change is not the one/u, /audit verify/u],
+          ['fix', /^the function note_unsealed is not the one/u, /audit verify/u],
+        ],
+      },
+      {
+        what: 'policies',
+        break: sql(
+          `CREATE POLICY everything ON repair_parts USING (true);
+           ALTER POLICY own_rows ON reports USING (true);
+           ALTER POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep, chamberlain_homes_eyes`,
+        ),
+        mend: sql(
+          `DROP POLICY everything ON repair_parts;
+           ALTER POLICY own_rows ON reports
+             USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+           ALTER POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep`,
+        ),
+        says: [
+          ['fix', /^there is a policy everything of repair_parts$/u, /DROP it/u],
+          ['fix', /^the policy own_rows of reports is gone, or not that/u, /chamberlain migrate/u],
+          ['fix', /^the policy every_row of survey_progress is gone/u, /chamberlain migrate/u],
+        ],
+      },
+      {
+        what: 'a right that may be granted on',
+        break: sql(
+          `GRANT SELECT ON surveys TO chamberlain_homes_eyes WITH GRANT OPTION;
+           GRANT UPDATE (wanted) ON convergence TO chamberlain_intake WITH GRANT OPTION`,
+        ),
+        mend: sql(
+          `REVOKE GRANT OPTION FOR SELECT ON surveys FROM chamberlain_homes_eyes;
+           REVOKE GRANT OPTION FOR UPDATE (wanted) ON convergence FROM chamberlain_intake`,
+        ),
+        says: [
+          [
+            'fix',
+            /^chamberlain_homes_eyes has SELECT on surveys with GRANT OPTION, too$/u,
+            /REVOKE/u,
+          ],
+          [
+            'fix',
+            /^chamberlain_intake has UPDATE \(wanted\) on convergence with GRANT OPTION, too$/u,
+            /REVOKE/u,
+          ],
+        ],
       },
       {
         what: 'row-level security',
@@ -694,6 +769,52 @@ describe('a server that hangs is named, and costs no more than its time:', () =>
     expect(only('ok', told).length).toBeGreaterThan(20);
   });
 });
+
+test('a file server that hangs is named, and is not waited for', async () => {
+  // whoever looks for himself is held as by a mount that does not answer: in a thread that nothing ends
+  const fifo = join(world.dir, 'a-fifo');
+  await promisify(execFile)('mkfifo', [fifo]);
+  const double = join(world.dir, 'hanging.mjs');
+  writeFileSync(
+    double,
+    `import fs from 'node:fs';
+     import { syncBuiltinESMExports } from 'node:module';
+     const { lstat } = fs.promises;
+     fs.promises.lstat = (path, ...rest) =>
+       String(path).startsWith(${JSON.stringify(world.dataRoot)})
+         ? fs.promises.readFile(${JSON.stringify(fifo)})
+         : lstat(path, ...rest);
+     syncBuiltinESMExports();\n`,
+  );
+  const programs = join(world.dir, 'hanging');
+  const pids = join(world.dir, 'hanging.pids');
+  mkdirSync(programs);
+  const stat = `#!/bin/sh\necho $$ >>${pids}\nexec sleep 1000\n`;
+  writeFileSync(join(programs, 'stat'), stat, { mode: 0o755 });
+
+  const told = await doctor({
+    env: {
+      NODE_OPTIONS: `--import ${double}`,
+      PATH: `${programs}:${process.env['PATH'] ?? ''}`,
+    },
+  });
+  expect(notOk(told)).toEqual(
+    ['data/project', 'home'].map((area) => ({
+      state: 'unreadable',
+      group: 'this host',
+      what: `${join(world.dataRoot, area)}: no answer within 1.5 s`,
+      todo: 'Look at the file server.',
+    })),
+  );
+  expect(told.exit).toBe(4);
+  expect(told.tookMs).toBeLessThan(MOST_MS);
+  // what can be ended is
+  const left = readFileSync(pids, 'utf8').trim().split('\n');
+  expect(left).toHaveLength(2);
+  await eventually('the programs to be gone', () =>
+    left.every((pid) => !existsSync(`/proc/${pid}`)),
+  );
+}, 20_000);
 
 test('servers that are down are named, each', async () => {
   const servers = [world.postgres, world.redis, world.slapd, world.replica, world.tools];

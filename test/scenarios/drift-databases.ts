@@ -50,13 +50,13 @@ const ACCOUNTS: readonly DriftCase[] = [
     what: 'no password at all',
     of: 'tool',
     damage: on('replica', (one) => `ALTER USER ${quote(one)} IDENTIFIED BY '';`),
-    shows: ['change database-account'],
+    shows: ['revoke database-account'],
   },
   {
     what: 'another way to log in',
     of: 'tool',
     damage: on('replica', (one) => `ALTER USER ${quote(one)} IDENTIFIED VIA unix_socket;`),
-    shows: ['change database-account'],
+    shows: ['revoke database-account'],
   },
   {
     what: 'a second way to log in beside the right one',
@@ -69,7 +69,7 @@ const ACCOUNTS: readonly DriftCase[] = [
          EXECUTE IMMEDIATE CONCAT('ALTER USER ''${user}''@''%'' IDENTIFIED VIA mysql_native_password USING ''',
            @v, ''' OR mysql_native_password USING PASSWORD(''backdoor'')');`,
     ),
-    shows: ['change database-account'],
+    shows: ['revoke database-account'],
   },
   {
     what: 'the password expired',

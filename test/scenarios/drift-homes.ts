@@ -256,7 +256,7 @@ const CREDENTIALS: readonly DriftCase[] = [
     covers: 'credentials-file tool uid',
     damage: (one) => chownSync(file(one), 0, 0),
     // its group could read it: root's group holds nobody who should
-    ...NEW,
+    shows: ['revoke credentials-file'],
   },
   {
     what: "the file root's, of the account's group",
@@ -271,7 +271,12 @@ const CREDENTIALS: readonly DriftCase[] = [
     damage: (one) => chownSync(file(one), 4242, one.uid),
     ...NEW,
   },
-  { what: 'readable for all', of: 'tool', damage: (one) => chmodSync(file(one), 0o644), ...NEW },
+  {
+    what: 'readable for all',
+    of: 'tool',
+    damage: (one) => chmodSync(file(one), 0o644),
+    shows: ['revoke credentials-file'],
+  },
   {
     what: 'readable for its owner alone',
     of: 'tool',

@@ -211,7 +211,11 @@ describe('what changes between the reading and the look', () => {
 });
 
 describe('a server that fails in the middle of what is read in bulk', () => {
-  const pid = (server: 'slapd' | 'replica') => runningPid(world[server]) ?? 0;
+  const pid = (server: 'slapd' | 'replica') => {
+    const found = runningPid(world[server]);
+    if (found === undefined) throw new Error(`${server} does not run`);
+    return found;
+  };
   const everyStep = async (role: Role) => (await ask(undefined, [role])).get(role);
 
   test('a directory that hangs is UNREADABLE, and no step comes of it', async () => {
@@ -268,6 +272,35 @@ describe('a server that fails in the middle of what is read in bulk', () => {
     120_000,
   );
 
+  test('what was read of a database server that died shows nobody, before it is looked at again', async () => {
+    const eyes = DATABASES.openEyes(world.config);
+    const pool = openPool(world.config, 'databases_eyes', { max: 2, durable: false });
+    const realm = realmOf(world.config);
+    try {
+      const wanted = await readWanted(pool, 'databases', await readSubjects(pool));
+      const alive = pid('replica');
+      let pieces = 0;
+      const breathe = async () => {
+        if ((pieces += 1) === 1) signalTree(alive, 'SIGKILL');
+      };
+      const everything = await DATABASES.readEverything(
+        eyes,
+        { piece: 7, breathe },
+        { pool, realm },
+      );
+      const found = await survey(DATABASES.targets, wanted, realm, everything.eyes);
+      const onReplica = found.flatMap(({ steps }) =>
+        steps.filter(({ object }) => object.includes('replica')),
+      );
+      expect(onReplica).toEqual([]);
+      expect(found.filter(({ unreadable }) => unreadable.length > 0).length).toBeGreaterThan(20);
+    } finally {
+      await startServer(world.replica);
+      await eyes.close();
+      await pool.end();
+    }
+  }, 60_000);
+
   test('an area of homes that goes away is UNREADABLE, and no home is missing', async () => {
     const area = `${world.dataRoot}${world.config.files.personHomes}`;
     afterPiece.set('homes', () => {
@@ -285,6 +318,47 @@ describe('a server that fails in the middle of what is read in bulk', () => {
       renameSync(`${area}/.gone`, `${area}/.chamberlain`);
       chmodSync(`${area}/.chamberlain`, 0o700);
     }
+  });
+});
+
+describe('a directory that shows too little, without an error', () => {
+  const marker = () => `cn=chamberlain,${drift.hand.base}`;
+
+  /** As if access rules hid so many people: the marker tells of as many more than are there. */
+  async function whileMissing<T>(count: number, act: () => Promise<T>): Promise<T> {
+    const eyes = DIRECTORY.openEyes(world.config);
+    try {
+      const [text = ''] = await eyes.told();
+      let there = 0;
+      for await (const page of eyes.list('people', ['uidNumber'])) {
+        there += page.filter(({ attributes }) => attributes['uidNumber']?.length).length;
+      }
+      const more = JSON.stringify({ ...JSON.parse(text), people: there + count });
+      await drift.hand.ldif(change(marker(), ['replace', 'description', more]));
+      try {
+        return await act();
+      } finally {
+        await drift.hand.ldif(change(marker(), ['replace', 'description', text]));
+      }
+    } finally {
+      await eyes.close();
+    }
+  }
+  const lookAtAll = async () => (await ask(undefined, ['directory'])).get('directory');
+
+  test('is UNREADABLE where many people are missing, and no step comes of it', async () => {
+    const report = await whileMissing(1000, lookAtAll);
+    expect(report?.steps).toEqual([]);
+    expect(report?.unreadable.map(({ target }) => target)).toEqual(
+      DIRECTORY.targets.map(({ name }) => name),
+    );
+    expect(report?.unreadable[0]?.sentence).toContain('was told that it has');
+  });
+
+  test('is read where a few are: they were removed by hand', async () => {
+    const report = await whileMissing(10, lookAtAll);
+    expect(report?.unreadable).toEqual([]);
+    expect(report?.steps.length).toBeGreaterThan(10);
   });
 });
 

@@ -1,6 +1,14 @@
 /** `explain`: all that is known about a word, on real servers, and what it says when it cannot know. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -90,6 +98,7 @@ describe('what a word names', () => {
   test.each([
     ['a shell name', () => 'bob', ['bob']],
     ['a display name, in any case', () => 'the BOB', ['bob']],
+    ['a mail address, in any case', () => 'Bob@Example.org', ['bob']],
     ['a tool', () => 'bridgebot', ['tools.bridgebot']],
     ['its account', () => 'tools.bridgebot', ['tools.bridgebot']],
     ['a person and a tool', () => 'alice', ['alice', 'tools.alice']],
@@ -118,6 +127,7 @@ describe('what a word names', () => {
       `${uids['tools.deep']}:${uids['tools.deep']}`,
     );
     expect(await said(`s${uids['tools.deep']}__x`)).toContain('a database of tools.deep');
+    expect(await said('bob@example.org')).toContain('is the mail address of bob');
     expect(await said(`s${uids['tools.deep']}`)).toContain('the database user of tools.deep');
   });
 });
@@ -133,6 +143,14 @@ describe('survey and plan', () => {
     const plan = await ask('plan', 'tools.alice');
     expect(plan.exit).toBe(0);
     expect(plan.out).toMatch(/^1 subject looked at: nothing to do\ndigest [0-9a-f]{64}\n$/u);
+  });
+
+  test('of a target that nobody named can have there is nothing to see: exit 2', async () => {
+    const { exit, out, err } = await ask('survey', 'bob', '--target', 'sudo-rule');
+    expect({ exit, out }).toEqual({ exit: 2, out: '' });
+    expect(err).toBe('USAGE: bob: no sudo-rule is ever wanted for it. See --help.\n');
+    // a person and a tool are called alice
+    expect((await ask('survey', 'alice', '--target', 'sudo-rule')).exit).toBe(0);
   });
 
   test.each([
@@ -265,6 +283,20 @@ describe('what differs', () => {
        RETURNING since`,
       [uids['tools.relay']],
     );
+    const appliedDaysAgo = (days: number) =>
+      query(
+        world,
+        `UPDATE convergence SET next_try_at = now() - make_interval(days => $2)
+         WHERE subject = $1 AND role = 'homes'`,
+        [uids['tools.relay'], days],
+      );
+    // that of the sweep was mended a day later: this one is another
+    await appliedDaysAgo(2);
+    expect(target(await page('relay'), 'home-directory')).toMatchObject({
+      state: 'differs',
+      trouble: [{ mark: '-', since: null }],
+    });
+    await appliedDaysAgo(4);
     const relay = await page('relay');
     expect(target(relay, 'unix-account')).toMatchObject({
       state: 'differs',
@@ -296,6 +328,51 @@ describe('what differs', () => {
     expect(target(relay, 'credentials-file')?.trouble[0]?.since).not.toBe(
       row?.drifted.toISOString(),
     );
+  });
+
+  test('what was not looked at, since what it needs is a finding, is not called as wanted', async () => {
+    const home = homeOf(world, { tool: 'deep' });
+    renameSync(home, `${home}.away`);
+    writeFileSync(home, '');
+    const entry = `uid=carol,ou=people,${BASE}`;
+    const number = (uid: number) =>
+      changeDirectory(
+        world,
+        'ldapmodify',
+        `dn: ${entry}\nchangetype: modify\nreplace: uidNumber\nuidNumber: ${uid}\n`,
+      );
+    try {
+      await number((world.config.ids.people.at(-1)?.last ?? 0) - 7);
+      const deep = await page('deep');
+      expect(target(deep, 'home-directory')?.state).toBe('finding');
+      expect(target(deep, 'credentials-file')).toMatchObject({
+        state: 'waiting',
+        trouble: [{ mark: '…', what: 'withheld: see home-directory' }],
+      });
+      expect((await run('deep')).out).toMatch(/^ +… withheld: see home-directory$/mu);
+      const carol = await page('carol');
+      expect(carol.targets.map((each) => [each.target, each.state])).toEqual([
+        ['unix-account', 'finding'],
+        ['ssh-keys', 'waiting'],
+        ['realm-membership', 'waiting'],
+        ['home-directory', 'as wanted'],
+        ['credentials-file', 'as wanted'],
+        ['database-account', 'as wanted'],
+      ]);
+    } finally {
+      rmSync(home);
+      renameSync(`${home}.away`, home);
+      await number(uids['carol'] ?? 0);
+    }
+    // a file where a folder of the home should be hides nothing of the credentials
+    const logs = join(home, 'logs');
+    renameSync(logs, `${logs}.away`);
+    writeFileSync(logs, '');
+    const deep = await page('deep');
+    expect(target(deep, 'home-directory')?.state).toBe('finding');
+    expect(target(deep, 'credentials-file')?.state).toBe('as wanted');
+    rmSync(logs);
+    renameSync(`${logs}.away`, logs);
   });
 
   test('a suspended person comes in by no chain, and is locked nowhere yet', async () => {
@@ -378,11 +455,11 @@ describe('what is nobody of ours: exit 1, and what is known', () => {
       const { exit, out, err } = await run(word);
       expect({ exit, err }).toEqual({ exit: 1, err: '' });
       expect(out).toMatch(
-        /In the directory there is olaf, number \d+, which is not ours; seen since 20/u,
+        /^ *olaf, number \d+, which is not ours, was seen at 20\S+Z in the directory, among homes or among database users; it may be gone\.$/mu,
       );
     }
     await expect(about('olaf')).resolves.toMatchObject({
-      known: expect.arrayContaining([expect.stringContaining("another's in the directory")]),
+      known: expect.arrayContaining([expect.stringContaining("the name was seen as another's")]),
     });
   });
 
@@ -418,6 +495,7 @@ describe('what is nobody of ours: exit 1, and what is known', () => {
     ['SQL', "x' OR '1'='1"],
     ['a pattern', '%'],
     ['a path elsewhere', '/etc/../home'],
+    ['the id of a request', '0B0E7D0A-1c5b-4c5e-9f43-2f7d7d0c1a11'],
     ['100 kB', 'a'.repeat(100_000)],
   ])('%s', async (_what, word) => {
     const { exit, out, err } = await run('--', word);

@@ -38,9 +38,16 @@ async function snapshot(): Promise<Set<string>> {
   directory.delete(`cn=chamberlain,${world.config.ldap.base}`);
   for (const entry of directory.values()) delete entry['contextCSN'];
   const files = execFileSync('find', [world.dataRoot, '-printf', '%p %m %U %G %s %T@ %C@\\n']);
+  const ranges = [...world.config.ids.people, ...world.config.ids.tools];
   const accounts = await Promise.all(
     (['replica', 'tools'] as const).map((server) =>
-      administer(world[server].socket, 'SELECT * FROM mysql.global_priv ORDER BY User, Host;'),
+      administer(
+        world[server].socket,
+        // the servers are others' too
+        `SELECT * FROM mysql.global_priv WHERE ${ranges
+          .map(({ first, last }) => `substr(User, 2) BETWEEN ${first} AND ${last}`)
+          .join(' OR ')} ORDER BY User, Host;`,
+      ),
     ),
   );
   const rows = await query(world, 'SELECT id, verdict FROM requests ORDER BY id');
@@ -135,7 +142,7 @@ test('freezing and thawing twice is no fault, and is told apart', async () => {
   expect(await cli('freeze')).toMatchObject({ exit: 0, out: expect.stringContaining('Frozen: ') });
   const again = await cli('freeze', '--reason', 'another');
   expect(again).toMatchObject({ exit: 0, err: '' });
-  expect(again.out).toMatch(/^It is frozen since .*, by unix:\S+, already\.\n$/);
+  expect(again.out).toMatch(/^It is already frozen since .*, by unix:\S+\.\n$/);
   expect((await cli('thaw')).out).toMatch(/^Thawed\. It was frozen since/);
   expect(await cli('thaw')).toMatchObject({ exit: 0, out: 'It was not frozen.\n' });
   expect(JSON.parse((await cli('thaw', '--json')).out)).toEqual({ thawed: false, was: null });
@@ -206,4 +213,41 @@ test('what drifts meanwhile is seen and left, also by a job that lay in the queu
     await admin.end();
   }
   await settled(world);
+});
+
+test('the program’s own freeze is not thawed, also not where it comes while an admin thaws', async () => {
+  const { world } = running;
+  const { postgres, config } = world;
+  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  const admin = openPool(config, 'admin', { max: 1, durable: true });
+  try {
+    await asSuperuser(postgres, config.postgres.database, async (client) => {
+      await client.query('BEGIN');
+      await client.query(
+        `SELECT freeze_older('it is an older copy', telling_at) FROM directory_marker`,
+      );
+      const thawing = withClient(admin, (each) => thaw(each, 'unix:test')).catch(
+        (error: unknown) => error,
+      );
+      await eventually('the thaw to wait', async () => {
+        const waits = await query(
+          world,
+          `SELECT FROM pg_stat_activity WHERE usename = 'chamberlain_admin' AND wait_event_type = 'Lock'`,
+        );
+        return waits.length > 0;
+      });
+      await client.query('COMMIT');
+      expect(await thawing).toMatchObject({ code: 'DATABASE_OLDER' });
+    });
+    const refused = await cli('thaw');
+    expect(refused.exit).toBe(1);
+    expect(refused.err).toMatch(/^DATABASE_OLDER: it is an older copy/);
+    const frozen = 'SELECT frozen_by, reason FROM frozen';
+    expect(await query(world, frozen)).toEqual([
+      { frozen_by: 'the role directory', reason: 'it is an older copy' },
+    ]);
+  } finally {
+    await admin.end();
+    await query(world, 'UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
+  }
 });

@@ -19,7 +19,7 @@ import {
 
 const TOOLS = [
   ...['first', 'doubled', 'lost', 'flushed', 'killed', 'stalled', 'left', 'signalled', 'restarted'],
-  ...['frozen', 'owing'],
+  ...['frozen', 'owing', 'away'],
 ];
 
 let repairs: RepairWorld;
@@ -280,6 +280,28 @@ test('a database server that is down is owed its new verifier, and has it soon a
   const [replica, tools] = await verifiersOf(repairs, 'owing');
   expect(replica).toBe(tools);
   expect(tools).not.toBe(old);
+});
+
+test('where every server is away, one of them since the plan was read, nothing is called done', async () => {
+  const { world } = repairs;
+  await DAMAGE.limit(repairs, 'away');
+  signalTree(runningPid(world.replica) ?? 0, 'SIGKILL');
+  try {
+    const release = await repairs.hold('away', 'databases');
+    const started = await repairs.startRepair('away', '--yes');
+    signalTree(runningPid(world.tools) ?? 0, 'SIGKILL');
+    await release();
+    expect(await started.ended).toMatchObject({
+      exit: 1,
+      parts: [{ role: 'databases', state: 'failed', code: 'BACKEND_UNREADABLE' }],
+    });
+  } finally {
+    await startServer(world.replica);
+    await startServer(world.tools);
+  }
+  expect(await damageOf(repairs, 'away')).toEqual(['limit']);
+  expect((await repairs.repair('away', '--yes')).exit).toBe(0);
+  expect(await damageOf(repairs, 'away')).toEqual([]);
 });
 
 test('in the end nothing is to be done', async () => {

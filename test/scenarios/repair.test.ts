@@ -14,7 +14,7 @@ import { sha256Hex } from '../../src/bin/surveying.ts';
 import { digestSteps } from '../../src/plan/digest.ts';
 import { openPool } from '../../src/store/postgres.ts';
 import { eventually } from './eventually.ts';
-import { homeOf, query, readDirectory, settled } from './outside.ts';
+import { changeDirectory, homeOf, query, readDirectory, settled } from './outside.ts';
 import {
   DAMAGE,
   damageOf,
@@ -30,6 +30,7 @@ const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
 const TOOLS = [
   ...['one', 'two', 'digest', 'asked', 'moved', 'other', 'mended', 'found', 'twice', 'finding'],
   ...['part', 'behind', 'gone', 'lost', 'owed', 'order', 'parked', 'silent', 'hostile', 'foreign'],
+  'nul',
 ];
 
 let repairs: RepairWorld;
@@ -260,6 +261,21 @@ describe('ground that moves after it was read', () => {
     ]);
     expect(await damageOf(repairs, 'twice')).toEqual([]);
   });
+});
+
+test('a value with U+0000, which PostgreSQL cannot hold, is shown and mended like any other', async () => {
+  const dn = `uid=tools.nul,ou=people,ou=servicegroups,${BASE}`;
+  const shell = Buffer.from('/bin/\0sh').toString('base64');
+  await changeDirectory(
+    repairs.world,
+    'ldapmodify',
+    `dn: ${dn}\nchangetype: modify\nreplace: loginShell\nloginShell:: ${shell}\n`,
+  );
+  const plan = await repairs.plan('nul');
+  expect(plan).toMatchObject({ unreadable: [], steps: [{ target: 'unix-account' }] });
+  expect(plan.steps[0]?.change).toContain('/bin/\\u0000sh');
+  expect(await repairs.repair('nul', '--expect', plan.digest)).toMatchObject({ exit: 0, err: '' });
+  expect(await damageOf(repairs, 'nul')).toEqual([]);
 });
 
 test('a finding withholds the steps on that very object alone, and does not count', async () => {

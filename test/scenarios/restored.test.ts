@@ -1,5 +1,6 @@
 /** PostgreSQL came back from a backup: what README says of it, done on real servers with a true backup. */
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openPool } from '../../src/store/postgres.ts';
@@ -10,6 +11,7 @@ import { bringBackDatabase, dumpDatabase } from './backup.ts';
 import { eventually } from './eventually.ts';
 import {
   addForeignEntry,
+  changeDirectory,
   type CredentialsSeen,
   faultsOf,
   keepCopy,
@@ -26,6 +28,8 @@ const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
 let running: Running;
 /** what was made after the backup, and is not in it */
 let since: { numbers: Map<string, number>; lastEvent: number; rotated: CredentialsSeen };
+/** bob's, taken away after the backup */
+let revokedKey: string;
 /** a number of tools that was another's before the backup, the last but one of its range */
 let foreignNumber: number;
 /** sent while the realm was frozen */
@@ -92,8 +96,43 @@ function onTerminal(
   });
 }
 
+const removeOfKey = () => ({
+  ...{ kind: 'key.remove', requestedBy: 'bob', person: 'bob' },
+  fingerprint: fingerprintOf(revokedKey),
+});
+
+/** As `SHA256:<base64>` (ssh-keygen(1)). */
+function fingerprintOf(key: string): string {
+  const blob = Buffer.from(key.split(' ')[1] ?? '', 'base64');
+  return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
+}
+
+const keysOfBob = async () =>
+  (await readDirectory(running.world)).get(`uid=bob,ou=people,${running.world.config.ldap.base}`)?.[
+    'sshPublicKey'
+  ];
+
+/** Lets the roles see a number of tools, the one before the old stranger's, that is gone when they look again. */
+async function showGoneNumber(): Promise<void> {
+  const { world } = running;
+  const { base } = world.config.ldap;
+  const dn = `cn=gone-stranger,ou=servicegroups,${base}`;
+  await addForeignEntry(
+    world,
+    `dn: ${dn}\nobjectClass: groupOfNames\nobjectClass: posixGroup\ncn: gone-stranger\n` +
+      `gidNumber: ${foreignNumber - 1}\nmember: uid=alice,ou=people,${base}\n`,
+  );
+  await cli('survey', '--all', '--role', 'directory');
+  await changeDirectory(world, 'ldapmodify', `dn: ${dn}\nchangetype: delete\n`);
+  const seen = await query(world, 'SELECT FROM foreign_sightings WHERE id = $1', [
+    foreignNumber - 1,
+  ]);
+  expect(seen).toHaveLength(1);
+}
+
 interface Said {
   restored: boolean;
+  given: { account: string; steps: { target: string; object: string; change: string }[] }[];
   ranges: { kind: string; first: number; last: number; from: number; to: number }[];
   exhausted: string[];
   names: string[];
@@ -121,6 +160,8 @@ beforeAll(async () => {
   await admit(portal, 'alice', 'bob');
   await makeTool('before');
   await makeTool('calm');
+  revokedKey = newKey();
+  await portal.get({ kind: 'key.add', requestedBy: 'bob', person: 'bob', key: revokedKey });
   foreignNumber = (world.config.ids.tools.at(-1)?.last ?? 0) - 1;
   await addForeignEntry(
     world,
@@ -129,6 +170,8 @@ beforeAll(async () => {
   );
   await settled(world);
   expect((await cli('plan', '--all')).exit).toBe(0);
+  // as if nobody had looked at the realm's own group before
+  await query(world, `DELETE FROM foreign_sightings WHERE name = 'project-tools'`);
   // the marker is told after that survey, and the backup holds both
   const before = await toldAt();
   await eventually('a beat', async () => (await toldAt()) > before);
@@ -138,6 +181,7 @@ beforeAll(async () => {
   await Promise.all(['since1', 'since2', 'since3'].map((name) => makeTool(name)));
   const add = { kind: 'key.add', requestedBy: 'alice', person: 'alice', key: newKey() };
   await portal.get(add);
+  await portal.get(removeOfKey());
   await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: 'before' });
   await settled(world);
   since = {
@@ -216,6 +260,7 @@ test('nobody is asked without a terminal', async () => {
 });
 
 test('on a terminal it says what it would move; after a no nothing is, and it stays frozen', async () => {
+  await showGoneNumber();
   const before = await readMoved();
   const { exit, out } = await onTerminal('n\n', 'restored');
   expect(exit).toBe(1);
@@ -224,10 +269,13 @@ test('on a terminal it says what it would move; after a no nothing is, and it st
   expect(lines).toEqual(
     expect.arrayContaining([
       expect.stringMatching(new RegExp(`^numbers +person .*: go on at ${dora + 101}, not at `)),
-      expect.stringMatching(/^names +taken for another’s: dora, tools\.since1, tools\.since2, /),
+      expect.stringMatching(/^names +taken for another’s: dora, gone-stranger, tools\.since1, /),
       expect.stringMatching(/^passwords +new for tools\.before$/),
       expect.stringMatching(/^events +of portal: go on at 1000\d+, not at \d+$/),
-      expect.stringMatching(/^Besides, what stands there differs .*: 1 step \(0 create, /),
+      expect.stringMatching(/^Besides, what stands there differs .*: 2 steps \(0 create, /),
+      'Given again to 1 account, as this database wants it:',
+      expect.stringMatching(/^bob +uid=bob,ou=people: sshPublicKey \+ssh-ed25519 /),
+      expect.stringMatching(/^The next request about one of them does that, .* the sweep$/),
       'Nothing was done; the realm stays frozen.',
     ]),
   );
@@ -241,8 +289,25 @@ test('it moves numbers and events on, takes what was made since for another’s,
   const dora = since.numbers.get('dora') ?? 0;
   const highestTool = Math.max(...since.numbers.values());
   expect(said).toMatchObject({ restored: true, exhausted: [], directoryIsOlder: false });
-  expect(said.names).toEqual(['dora', 'tools.since1', 'tools.since2', 'tools.since3']);
-  // what was another's before the backup moves nothing
+  expect(said.given).toEqual([
+    {
+      ...{ account: 'bob', uid: expect.any(Number) },
+      steps: [
+        {
+          ...{ target: 'ssh-keys', object: 'uid=bob,ou=people' },
+          change: expect.stringContaining('+ssh-ed25519 '),
+        },
+      ],
+    },
+  ]);
+  expect(said.names).toEqual([
+    'dora',
+    'gone-stranger',
+    'tools.since1',
+    'tools.since2',
+    'tools.since3',
+  ]);
+  // what was another's before the backup moves nothing, nor does what is gone
   expect(said.ranges.map(({ kind, to }) => ({ kind, to }))).toEqual([
     { kind: 'person', to: dora + 101 },
     { kind: 'tool', to: highestTool + 101 },
@@ -274,13 +339,21 @@ test('it moves numbers and events on, takes what was made since for another’s,
 }, 60_000);
 
 test('the sweep raises nothing of it without a word', async () => {
-  const held = await eventually('the sweep that was asked for', async () => {
-    const [last] = await query<{ state: string; digest: string | null; drifted: number }>(
-      running.world,
-      'SELECT state, digest, drifted FROM sweeps ORDER BY began_at DESC LIMIT 1',
-    );
-    return last?.state === 'held' && last.digest !== null && last;
-  });
+  const readHeld = () =>
+    eventually('the sweep that was asked for', async () => {
+      const [last] = await query<{ state: string; digest: string | null; drifted: number }>(
+        running.world,
+        'SELECT state, digest, drifted FROM sweeps ORDER BY began_at DESC LIMIT 1',
+      );
+      return last?.state === 'held' && last.digest !== null && last;
+    });
+  expect((await readHeld()).drifted).toBe(2);
+  // what was taken away is asked for anew, and nobody had it again meanwhile
+  expect(await keysOfBob()).toBeUndefined();
+  await running.portal.get(removeOfKey());
+  expect(await keysOfBob()).toBeUndefined();
+  expect(await cli('sweep', 'now')).toMatchObject({ exit: 3 });
+  const held = await readHeld();
   // alice's key of since the backup: to be taken away, as far as the backup knows
   expect(held.drifted).toBe(1);
   const { out, exit } = await cli('plan', '--all', '--json');

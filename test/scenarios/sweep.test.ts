@@ -325,7 +325,10 @@ test('what somebody has raised a moment ago is left to them', async () => {
     world,
     `INSERT INTO sweep_releases (by) VALUES ('a test') RETURNING id`,
   );
-  expect(await endOfSweep(asked?.id)).toMatchObject({ state: 'clean', drifted: 0, raised: 0 });
+  expect(await endOfSweep(asked?.id)).toMatchObject({
+    ...{ state: 'moving', drifted: 0, raised: 0 },
+    sentence: 'one subject is being worked on',
+  });
   expect(modeOf('t0')).toBe(0o777);
   expect(await sweepNow()).toMatchObject({ state: 'raised', drifted: 1, raised: 1 });
   await expectAllWell();
@@ -343,6 +346,7 @@ test('a frozen realm raises nothing; thawed, it does', async () => {
     raised: 0,
   });
   expect(await generations()).toEqual(wanted);
+  expect((await cli('status')).out).toMatch(/^last sweep: frozen, \d+ s ago$/m);
   await query(world, 'UPDATE frozen SET frozen_at = NULL, frozen_by = NULL');
   expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
   await expectAllWell();
@@ -485,6 +489,37 @@ test('a role that is away is unreadable, and the others are judged', async () =>
   expect(modeOf('t0')).toBe(0o2775);
 }, 120_000);
 
+test('a role that cannot look says why at once', async () => {
+  const { world } = running;
+  spoil('t0');
+  await query(world, 'REVOKE SELECT ON credentials FROM chamberlain_homes_eyes');
+  try {
+    expect(await sweepNow()).toMatchObject({
+      ...{ state: 'unreadable', raised: 0, unreadable: 1 },
+      sentence: expect.stringMatching(/^homes: .*permission denied for table credentials/),
+    });
+  } finally {
+    await query(world, 'GRANT SELECT ON credentials TO chamberlain_homes_eyes');
+  }
+  expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
+  await expectAllWell();
+});
+
+test('a hold that no sweep has made is shown with its reason, also when it is over', async () => {
+  await query(
+    running.world,
+    `INSERT INTO sweeps (id, ended_at, state, sentence) VALUES (gen_random_uuid(), now(), 'held', 'read it first')`,
+  );
+  const shown = await cli('sweep');
+  expect(shown).toMatchObject({ exit: 3, out: expect.stringMatching(/^Held: read it first\.\n/) });
+  expect(shown.out.match(/read it first/g)).toHaveLength(1);
+  expect(await sweepNow()).toMatchObject({ state: 'clean' });
+  expect(await cli('sweep')).toMatchObject({
+    exit: 0,
+    out: expect.stringMatching(/ held .* read it first$/m),
+  });
+});
+
 test('what is in motion is left, what was given up is tried again, what an admin must decide is known since when', async () => {
   const { world, portal } = running;
   const uid = await uidOf('t0');
@@ -516,7 +551,12 @@ test('what is in motion is left, what was given up is tried again, what an admin
      WHERE subject = $1 AND role = 'homes'`,
     [uid],
   );
-  expect(await sweepNow()).toMatchObject({ state: 'clean', drifted: 0, raised: 0 });
+  expect(await sweepByCli('now')).toMatchObject({
+    state: 'moving',
+    exit: 3,
+    drifted: 0,
+    raised: 0,
+  });
   expect(modeOf('t0')).toBe(0o777);
   expect(await driftsOf('t0')).toEqual([since]); // what was not seen at rest stays
 
@@ -636,6 +676,9 @@ describe('in the middle of a sweep', () => {
       expect((await cli('sweep')).out).toContain(
         'No sweep will come: start `chamberlain work sweep`.',
       );
+      expect((await cli('status')).out).toMatch(
+        /^last sweep: \w+, \d+ s ago; no other will come: start `chamberlain work sweep`$/m,
+      );
     } finally {
       await endProcess(first.child, 'SIGKILL');
       await endProcess(second.child, 'SIGKILL');
@@ -689,13 +732,27 @@ test('what cannot be mended is named, and the exit says so', async () => {
         const sql = `SELECT FROM convergence WHERE applied < wanted AND state = $1`;
         return (await query(running.world, sql, [state])).length === 1;
       });
-    await standing('failing');
-    // as if it had been tried long enough
-    await query(running.world, 'UPDATE convergence SET attempts = 7 WHERE applied < wanted');
-    await standing('parked');
+    const parked = async () => {
+      await standing('failing');
+      // as if it had been tried long enough
+      await query(running.world, 'UPDATE convergence SET attempts = 7 WHERE applied < wanted');
+      await standing('parked');
+    };
+    await parked();
     expect(await ended).toEqual({
       exit: 1,
       out: 'raised: 12 looked at, 2 drifted, 0 findings.\n1 mended, 1 not.\n',
+      err: expect.stringMatching(
+        /^(.*,? \d+ s\n)*STEP_FAILED: tools\.t1, directory: sudo-rule: .*\n$/,
+      ),
+    });
+    // so it is where it has been given up for long, is tried again, and cannot be mended still
+    await atRest();
+    const tried = cli('sweep', 'now');
+    await parked();
+    expect(await tried).toEqual({
+      exit: 1,
+      out: 'raised: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again, 1 not mended.\n',
       err: expect.stringMatching(
         /^(.*,? \d+ s\n)*STEP_FAILED: tools\.t1, directory: sudo-rule: .*\n$/,
       ),
@@ -706,7 +763,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
   const again = await cli('sweep', 'now');
   expect(again).toMatchObject({
     exit: 0,
-    out: 'raised: 12 looked at, 0 drifted, 0 findings.\n0 mended.\n1 that had been given up are tried again.\n',
+    out: 'raised: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again.\n',
   });
   await expectAllWell();
 }, 120_000);

@@ -278,6 +278,34 @@ describe('what a superuser changes is named, once:', () => {
     );
   });
 
+  test('a row and its seal are edited: the next row says that it may have been that one', async () => {
+    await tamper(`UPDATE audit SET requested_by = 'mallory' WHERE id = ${ids[5]}`);
+    const { rows } = await owner.query(
+      `SELECT ${HASHED_COLUMNS} FROM audit a WHERE id = ${ids[5]}`,
+    );
+    const before = Buffer.from(heads[4] as string, 'hex');
+    const hash = hashAuditRow(before, rows[0] as Record<string, unknown>).toString('hex');
+    await tamper(`UPDATE audit_seals SET hash = '\\x${hash}' WHERE audit_id = ${ids[5]}`);
+    const { faults } = await verify();
+    expect(faults).toMatchObject([
+      {
+        kind: 'edited',
+        row: ids[6],
+        sentence: `it is not what was sealed; or row ${ids[5]}, before it, was edited together with its seal`,
+      },
+    ]);
+  });
+
+  test('the row before an edited one is not suspected where it has a fault of its own, or none is', async () => {
+    await tamper(`UPDATE audit SET verdict = 'x' WHERE id IN (${ids[0]}, ${ids[5]}, ${ids[6]})`);
+    const { faults } = await verify();
+    expect(faults.map(({ row, sentence }) => [row, /row \d+, before it/u.test(sentence)])).toEqual([
+      [ids[0], false],
+      [ids[5], true],
+      [ids[6], false],
+    ]);
+  });
+
   test('a row that was put in with a seal of its own, and the places after it moved', async () => {
     const before = Buffer.from(heads[4] as string, 'hex');
     await tamper(
@@ -460,7 +488,7 @@ describe('on the command line', () => {
     expect(bad.exit).toBe(1);
     expect(bad.err).toMatch(/^AUDIT_BROKEN: one fault in the audit\. Keep a copy/m);
     expect(bad.out).toMatch(
-      new RegExp(`^${ids[5]} +\\S+Z +edited +it is not what was sealed$`, 'm'),
+      new RegExp(`^${ids[5]} +\\S+Z +edited +it is not what was sealed; or row ${ids[4]}, `, 'm'),
     );
     const json = await run('verify', '--json');
     expect(JSON.parse(json.out)).toMatchObject({

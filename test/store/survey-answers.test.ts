@@ -75,6 +75,18 @@ test('progress with a survey that comes before is a sign of life too', async () 
   });
 });
 
+test('a role without a connection is told apart from one that is silent', async () => {
+  await asking(async (_id, asked) => {
+    await eyes.get('homes')?.query('SELECT');
+    const told: (RoleProgress | undefined)[][] = [];
+    await asked.collect(['homes', 'databases'], 3000, (far) =>
+      told.push([far.get('homes'), far.get('databases')]),
+    );
+    expect(told[0]).toEqual([undefined, undefined]);
+    expect(told.at(-1)).toEqual([undefined, 'absent']);
+  });
+});
+
 test('a role whose progress stands still has not answered, whatever the others do', async () => {
   await asking(async (id, asked) => {
     await move('homes', id, 50);
@@ -86,6 +98,24 @@ test('a role whose progress stands still has not answered, whatever the others d
     expect(performance.now() - start).toBeLessThan(4000);
   });
 });
+
+test('a report may take longer to write than any other statement, since it may be large', async () => {
+  const owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  await owner.query(
+    `CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS
+       $$ BEGIN PERFORM pg_sleep(8); RETURN NEW; END $$;
+     CREATE TRIGGER stall BEFORE INSERT ON reports FOR EACH ROW EXECUTE FUNCTION stall()`,
+  );
+  try {
+    await asking(async (id, asked) => {
+      await report('homes', id);
+      expect((await asked.collect(['homes'], 1000)).get('homes')).toEqual(REPORT);
+    });
+  } finally {
+    await owner.query('DROP TRIGGER stall ON reports');
+    await owner.end();
+  }
+}, 20_000);
 
 test('the survey is gone when nobody waits any more, answered or not', async () => {
   let survey = '';

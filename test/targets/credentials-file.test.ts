@@ -31,6 +31,7 @@ const planned = (have: CredentialsHave, credentials = RECORDED, realm = REALM) =
 
 const CREATED = `create ${PATH}: absent → new password`;
 const RENEWED = `change ${PATH}: present → new password`;
+const LEAKED = `revoke ${PATH}: present → new password`;
 const OWNED = (from: string, effect = 'change') => `${effect} ${PATH}: ${from} → 50001:50001 0440`;
 
 describe('credentials-file', () => {
@@ -43,9 +44,14 @@ describe('credentials-file', () => {
     ['a directory', ours({ kind: 'blocked', what: 'a directory' }), [`PATH_FOREIGN ${PATH}`]],
     ['another password', ours(file({}, { verifier: `*${'0'.repeat(40)}` })), [RENEWED]],
     ['another user', ours(file({}, { user: 's50002' })), [RENEWED]],
-    ['a file that others could read', ours(file({ mode: 0o444 })), [RENEWED]],
-    ['a file that others could write', ours(file({ mode: 0o442 })), [RENEWED]],
-    ['a file that another group could read', ours(file({ gid: 500 })), [RENEWED]],
+    ['a file that others could read', ours(file({ mode: 0o444 })), [LEAKED]],
+    ['a file that others could write', ours(file({ mode: 0o442 })), [LEAKED]],
+    ['a file that another group could read', ours(file({ gid: 500 })), [LEAKED]],
+    [
+      'a file that others could read, with another password',
+      ours(file({ mode: 0o444 }, { verifier: `*${'0'.repeat(40)}` })),
+      [RENEWED],
+    ],
     [
       'a group that could not read it',
       ours(file({ gid: 500, mode: 0o400 })),

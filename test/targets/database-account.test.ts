@@ -113,10 +113,10 @@ describe('database-account', () => {
     [
       'locks and takes away while it waits, and gives nothing',
       tool({ state: 'disabled', credentials: WAITING }),
-      [account({ maxUserConnections: 5, grants: [...REPLICA_GRANTS, 'mask 32768 on *.*'] })],
+      [account({ maxUserConnections: 5, grants: [...REPLICA_GRANTS, 'SUPER on *.*'] })],
       [
         'revoke db.setLocked s51234 on replica: unlocked → locked',
-        'revoke db.revoke s51234 on replica: without mask 32768 on *.*',
+        'revoke db.revoke s51234 on replica: without SUPER on *.*',
         'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
         'waiting for homes',
       ],
@@ -131,7 +131,23 @@ describe('database-account', () => {
       'replaces a second way to log in',
       tool(),
       [account({ login: [`mysql_native_password ${VERIFIER}`, 'unix_socket '] })],
-      ['change db.setVerifier s51234 on replica: verifier'],
+      ['revoke db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'takes a second password away',
+      tool(),
+      [
+        account({
+          login: [`mysql_native_password ${VERIFIER}`, `mysql_native_password ${OTHER_VERIFIER}`],
+        }),
+      ],
+      ['revoke db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'takes an empty password away',
+      tool(),
+      [account({ login: ['mysql_native_password '] })],
+      ['revoke db.setVerifier s51234 on replica: verifier'],
     ],
     [
       'renews a password that was made to expire',
@@ -154,9 +170,9 @@ describe('database-account', () => {
     [
       'gives a default role again with its role, since none is set without it',
       tool(),
-      [account({ grants: ['default role labsdbuser', 'mask 1 on *.*'] })],
+      [account({ grants: ['default role labsdbuser', 'SELECT on *.*'] })],
       [
-        'revoke db.revoke s51234 on replica: without mask 1 on *.*',
+        'revoke db.revoke s51234 on replica: without SELECT on *.*',
         'change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser',
       ],
     ],
@@ -204,9 +220,9 @@ describe('database-account', () => {
     [
       'takes away in spite of the same user on another host',
       tool(),
-      [account({ host: '10.%' }), account({ grants: ['mask 1 on *.*'] })],
+      [account({ host: '10.%' }), account({ grants: ['SELECT on *.*'] })],
       [
-        'revoke db.revoke s51234 on replica: without mask 1 on *.*',
+        'revoke db.revoke s51234 on replica: without SELECT on *.*',
         'DATABASE_FOREIGN s51234@10.% on replica',
       ],
     ],

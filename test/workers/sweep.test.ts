@@ -90,7 +90,24 @@ describe('of a subject and role:', () => {
       1,
       [1, 2],
     ],
-    ['what is in motion is left', { steps: [step(1)] }, { moving: [at(1)] }, 'clean', 0, []],
+    ['what is in motion is left', { steps: [step(1)] }, { moving: [at(1)] }, 'moving', 0, []],
+    ['what is in motion and as wanted is clean', {}, { moving: [at(1)] }, 'clean', 0, []],
+    [
+      'so is what is in motion and would be destroyed',
+      { steps: [step(1, 'destroy')] },
+      { moving: [at(1)] },
+      'clean',
+      0,
+      [],
+    ],
+    [
+      'in motion beside what cannot be read is unreadable',
+      { steps: [step(1)], unreadable: [unreadable(2)] },
+      { moving: [at(1)] },
+      'unreadable',
+      0,
+      [],
+    ],
     [
       'what is in motion elsewhere is not',
       { steps: [step(1)] },
@@ -177,7 +194,7 @@ describe('of a subject and role:', () => {
       state: 'raised',
       drifted: 1,
       unreadable: 1,
-      sentence: 'an older copy',
+      sentence: 'the directory was not judged: an older copy',
     });
     expect(unseen.roles).toEqual(['directory']);
   });
@@ -253,6 +270,12 @@ describe('of a sweep:', () => {
     const released = [held.ending.digest ?? ''];
     expect(judge({ steps }, { held: true, released }).raise).toEqual([at(1)]);
     expect(judge({}, { held: true }).ending.state).toBe('clean');
+    // somebody is at it: nothing is known of how it ends, so the hold goes on
+    const worked = judge({ steps: [step(1), step(2)] }, { held: true, moving: [at(1), at(2)] });
+    expect(worked.ending).toMatchObject({
+      ...{ state: 'moving', drifted: 0, digest: null },
+      sentence: '2 subjects are being worked on',
+    });
   });
 
   test('a frozen one is not released', () => {

@@ -1,0 +1,83 @@
+/** Functions and policies as our SQL files make them, and in what those of a database differ. Pure. */
+
+import type { Policy, SqlFunction } from '../store/guards.ts';
+
+/** Reads each CREATE FUNCTION of a text; of two with one name, the last one counts. */
+export function parseFunctions(sql: string): SqlFunction[] {
+  const found = new Map<string, SqlFunction>();
+  const pattern = /^CREATE (?:OR REPLACE )?FUNCTION (\w+)\(([^$]*?)AS \$\$([^]*?)\$\$/gmu;
+  for (const [, name = '', head = '', source = ''] of sql.matchAll(pattern)) {
+    found.set(name, {
+      name,
+      source,
+      definer: /\bSECURITY DEFINER\b/u.test(head),
+      settings: /\bSET (\w+ = .+?)\s*$/mu.exec(head)?.[1]?.replace(' = ', '=') ?? '',
+    });
+  }
+  return [...found.values()];
+}
+
+/** Reads each CREATE POLICY of a text, in the form that roles.sql has. */
+export function parsePolicies(sql: string): Policy[] {
+  return [...sql.replace(/--.*$/gmu, '').matchAll(/^CREATE POLICY (\w+) ON (\w+)([^;]*);/gmu)].map(
+    ([, name = '', table = '', rest = '']) => {
+      const [head = '', check = ''] = rest.split(/\bWITH CHECK\b/u);
+      const [to = '', using = ''] = head.split(/\bUSING\b/u);
+      const roles = (/\bTO\b([^]*)$/u.exec(to)?.[1] ?? 'public')
+        .split(',')
+        .map((each) => each.trim());
+      return { table, name, roles: roles.toSorted(), using, check, special: false };
+    },
+  );
+}
+
+/** The names of functions that are not there, or not as wanted. */
+export function alteredFunctions(
+  had: readonly SqlFunction[],
+  wanted: readonly SqlFunction[],
+): string[] {
+  const textOf = ({ source, definer, settings }: SqlFunction) =>
+    JSON.stringify([source, definer, settings]);
+  return wanted
+    .filter((each) => {
+      const ours = had.filter(({ name }) => name === each.name);
+      return ours.length === 0 || ours.some((other) => textOf(other) !== textOf(each));
+    })
+    .map(({ name }) => name);
+}
+
+/** Policies that are not there or not as wanted, and those that nobody of ours has made. */
+export function alteredPolicies(
+  had: readonly Policy[],
+  wanted: readonly Policy[],
+): { altered: string[]; foreign: string[] } {
+  const nameOf = ({ name, table }: Policy) => `${name} of ${table}`;
+  const textOf = ({ roles, using, check, special }: Policy) =>
+    JSON.stringify([roles, plainExpression(using), plainExpression(check), special]);
+  const texts = new Map(had.map((each) => [nameOf(each), textOf(each)]));
+  const names = new Set(wanted.map(nameOf));
+  return {
+    altered: wanted.filter((each) => texts.get(nameOf(each)) !== textOf(each)).map(nameOf),
+    foreign: had.map(nameOf).filter((name) => !names.has(name)),
+  };
+}
+
+/**
+ * An expression without what PostgreSQL adds when it writes one, version by version: brackets, casts to
+ * text, quotes and case of words, and `substring(a, b)` for `substring(a from b)`. What is within quotes
+ * stays.
+ */
+function plainExpression(text: string): string {
+  return text
+    .split(/('[^']*')/u)
+    .map((part) =>
+      part.startsWith("'")
+        ? part
+        : part
+            .toLowerCase()
+            .replace(/::text/gu, '')
+            .replace(/\bfrom\b/gu, ',')
+            .replace(/["()\s]/gu, ''),
+    )
+    .join('');
+}

@@ -1,0 +1,101 @@
+/** Looks at the guards and rights in our PostgreSQL: whether they are those of migrations/. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  APPEND_ONLY,
+  readFunctions,
+  readPolicies,
+  readUnguarded,
+  readUnsecured,
+  ROW_SECURED,
+} from '../store/guards.ts';
+import { readAbsentRoles, readExcessPowers, readGrants } from '../store/health.ts';
+import type { Client } from '../store/postgres.ts';
+import { missingFrom, parseGrants } from './grants.ts';
+import { alteredFunctions, alteredPolicies, parseFunctions, parsePolicies } from './guards.ts';
+import { fix, type Line, ok } from './line.ts';
+
+export const MIGRATE = 'Run `chamberlain migrate`.';
+
+/** The files of the migrations, in order. */
+export function listMigrations(root: string): string[] {
+  return readdirSync(join(root, 'migrations'))
+    .filter((name) => /^\d{4}_.*\.sql$/u.test(name))
+    .toSorted();
+}
+
+/**
+ * Compares what stands in the database with migrations/.
+ *
+ * @param root the program's own folder
+ * @param ours the PostgreSQL roles that are ours, such as `chamberlain_homes`
+ */
+export async function lookAtRights(
+  client: Client,
+  root: string,
+  ours: readonly string[],
+): Promise<Line[]> {
+  const readSql = (name: string) => readFileSync(join(root, 'migrations', name), 'utf8');
+  const functions = alteredFunctions(
+    await readFunctions(client),
+    parseFunctions(listMigrations(root).map(readSql).join('\n')),
+  );
+  const roles = readSql('roles.sql');
+  const policies = alteredPolicies(await readPolicies(client), parsePolicies(roles));
+  const unguarded = await readUnguarded(client);
+  const unsecured = await readUnsecured(client);
+  const powers = await readExcessPowers(client, ours);
+  const wanted = parseGrants(roles);
+  const had = await readGrants(client, ours);
+  const absent = await readAbsentRoles(client, ours);
+  return [
+    ...unguarded.map((table) =>
+      fix(
+        `the trigger that keeps ${table} append-only is gone, switched off or another`,
+        'Run `chamberlain audit verify`, find out who did it, and enable it again (migrations/).',
+      ),
+    ),
+    ...functions.map((name) =>
+      fix(
+        `the function ${name} is not the one that the migrations make`,
+        'Find out who did it, run `chamberlain audit verify`, and make it again as it is in migrations/.',
+      ),
+    ),
+    ...(unguarded.length + functions.length === 0
+      ? [ok(`${APPEND_ONLY.join(', ')} are append-only`)]
+      : []),
+    ...unsecured.map((table) => fix(`row-level security of ${table} is off`, MIGRATE)),
+    ...policies.altered.map((policy) =>
+      fix(`the policy ${policy} is gone, or not that of migrations/roles.sql`, MIGRATE),
+    ),
+    ...policies.foreign.map((policy) =>
+      fix(`there is a policy ${policy}`, 'DROP it: migrations/roles.sql has none of that name.'),
+    ),
+    ...(unsecured.length + policies.altered.length + policies.foreign.length === 0
+      ? [ok(`${ROW_SECURED.join(', ')} show each role its own rows`)]
+      : []),
+    ...absent.map((role) => fix(`the role ${role} is not there, or may not log in`, MIGRATE)),
+    ...judgeRights(
+      powers,
+      had,
+      wanted.filter(({ to }) => !absent.includes(to)),
+    ),
+  ];
+}
+
+function judgeRights(
+  powers: readonly string[],
+  had: Parameters<typeof missingFrom>[0],
+  wanted: Parameters<typeof missingFrom>[1],
+): Line[] {
+  const lines = [
+    ...powers.map((power) => fix(power, 'Take that away: none of our roles needs it.')),
+    ...missingFrom(had, wanted).map(([to, rights]) => fix(`${to} lacks ${rights}`, MIGRATE)),
+    ...missingFrom(wanted, had).map(([to, rights]) =>
+      fix(`${to} has ${rights}, too`, 'REVOKE it: migrations/roles.sql does not grant it.'),
+    ),
+  ];
+  return lines.length > 0
+    ? lines
+    : [ok('each role has the rights of migrations/roles.sql, and no others')];
+}

@@ -1,0 +1,100 @@
+/** Functions and policies as they are written in SQL, and what of them was altered. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import {
+  alteredFunctions,
+  alteredPolicies,
+  parseFunctions,
+  parsePolicies,
+} from '../../src/doctor/guards.ts';
+
+const MIGRATIONS = join(import.meta.dirname, '../../migrations');
+const SQL = readdirSync(MIGRATIONS)
+  .toSorted()
+  .map((name) => readFileSync(join(MIGRATIONS, name), 'utf8'))
+  .join('\n');
+
+test('each function and policy of migrations/ is understood', () => {
+  const functions = parseFunctions(SQL);
+  expect(functions.length).toBe(SQL.match(/^CREATE (OR REPLACE )?FUNCTION/gmu)?.length);
+  expect(functions.find(({ name }) => name === 'note_unsealed')).toEqual({
+    name: 'note_unsealed',
+    source: expect.stringMatching(/^\nBEGIN\n {2}INSERT INTO public\.audit_unsealed [^]*END $/u),
+    definer: true,
+    settings: 'search_path=pg_catalog, public',
+  });
+  expect(functions.find(({ name }) => name === 'refuse_change')).toMatchObject({
+    definer: false,
+    settings: '',
+  });
+  const policies = parsePolicies(SQL);
+  expect(policies.length).toBe(SQL.match(/^CREATE POLICY/gmu)?.length);
+  for (const { roles, using } of policies) {
+    expect(roles.every((role) => /^(public|chamberlain_[a-z]+)$/u.test(role))).toBe(true);
+    expect(using).not.toBe('');
+  }
+});
+
+test('of two functions with one name the last one counts', () => {
+  const sql = (body: string) => `CREATE OR REPLACE FUNCTION f() RETURNS int AS $$${body}$$;\n`;
+  expect(parseFunctions(sql('a') + sql('b')).map(({ source }) => source)).toEqual(['b']);
+});
+
+test('a function is altered by its source, its rights, its settings, a second one, or its absence', () => {
+  const f = { name: 'f', source: 'x', definer: true, settings: 'search_path=public' };
+  expect(alteredFunctions([f, { ...f, name: 'g' }], [f])).toEqual([]);
+  for (const had of [
+    [],
+    [{ ...f, source: 'x ' }],
+    [{ ...f, definer: false }],
+    [{ ...f, settings: '' }],
+    [f, { ...f, source: 'y' }],
+  ]) {
+    expect(alteredFunctions(had, [f])).toEqual(['f']);
+  }
+});
+
+describe('a policy', () => {
+  const ours = parsePolicies(
+    `CREATE POLICY own ON t TO b, a
+       USING (role = substring(current_user::text from '^c_([a-z]+)')) WITH CHECK (true);`,
+  );
+  const had = {
+    table: 't',
+    name: 'own',
+    roles: ['a', 'b'],
+    using: `(role = "substring"((CURRENT_USER)::text, '^c_([a-z]+)'::text))`,
+    check: 'true',
+    special: false,
+  };
+
+  test('is the same in each way that PostgreSQL writes it', () => {
+    const newer = `(role = SUBSTRING((CURRENT_USER)::text FROM '^c_([a-z]+)'::text))`;
+    for (const using of [had.using, newer]) {
+      expect(alteredPolicies([{ ...had, using }], ours)).toEqual({ altered: [], foreign: [] });
+    }
+  });
+
+  test.each([
+    ['roles', { roles: ['a', 'b', 'c'] }],
+    ['all roles', { roles: ['public'] }],
+    ['what is seen', { using: 'true' }],
+    ['what is seen, by a pattern', { using: had.using.replace('[a-z]+', '[A-Z]+') }],
+    ['what is seen, by a group', { using: had.using.replace(/[()](?=\[|')/gu, '') }],
+    ['what is written', { check: '' }],
+    ['commands', { special: true }],
+  ])('altered in %s', (_, change) => {
+    expect(alteredPolicies([{ ...had, ...change }], ours)).toEqual({
+      altered: ['own of t'],
+      foreign: [],
+    });
+  });
+
+  test('that is gone, or beside ours', () => {
+    expect(alteredPolicies([{ ...had, name: 'more' }], ours)).toEqual({
+      altered: ['own of t'],
+      foreign: ['more of t'],
+    });
+  });
+});

@@ -1,0 +1,174 @@
+/** What is judged of entries alone: shells, keys that two hold, and members of what is known already. */
+import { describe, expect, test } from '@jest/globals';
+import { isLocked } from '../../src/import/account.ts';
+import type { SeenDirectory } from '../../src/import/directory.ts';
+import { judge, readEntries, type Judgement } from '../../src/import/judge.ts';
+import { parsePosixId } from '../../src/model/ids.ts';
+import type { KnownRealm } from '../../src/model/takeover.ts';
+import type { Realm } from '../../src/model/wanted.ts';
+import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import { keyOf } from '../scenarios/drift-world.ts';
+
+const REALM = { realm: 'tools', realmGid: 500 } as Realm;
+const GROUND = {
+  ...{ realm: 'tools', admin: 'admin', knownBadKeys: new Set<string>() },
+  people: [{ first: 10_000, last: 19_999 }],
+  tools: [{ first: 50_000, last: 59_999 }],
+};
+
+const person = (
+  name: string,
+  uid: number,
+  more: Record<string, string[]> = {},
+): DirectoryEntry => ({
+  ref: `people/uid=${name}`,
+  attributes: {
+    ...{ objectClass: ['posixAccount'], uid: [name], uidNumber: [String(uid)] },
+    ...{ cn: [name], sn: [name], loginShell: ['/bin/bash'], ...more },
+  },
+});
+
+const tool = (name: string, uid: number, members: string[] = []) => ({
+  group: {
+    ref: `toolGroups/cn=tools.${name}`,
+    attributes: {
+      ...{ objectClass: ['groupOfNames', 'posixGroup'], cn: [`tools.${name}`] },
+      ...{ gidNumber: [String(uid)], member: [`toolAccounts/uid=tools.${name}`, ...members] },
+    },
+  } satisfies DirectoryEntry,
+  account: {
+    ref: `toolAccounts/uid=tools.${name}`,
+    attributes: {
+      ...{ objectClass: ['posixAccount'], uid: [`tools.${name}`], uidNumber: [String(uid)] },
+      loginShell: ['/bin/bash'],
+    },
+  } satisfies DirectoryEntry,
+});
+
+const NOTHING_KNOWN: KnownRealm = {
+  ...{ people: [], tools: [], maintainers: new Set(), names: new Map(), ids: new Set() },
+  fingerprints: new Set(),
+};
+
+/** A realm with alice and bob, of whom alice is a member, and the tools wiki and admin, which are hers. */
+function known(): KnownRealm {
+  const one = { state: 'active', everAdmitted: true, hasCredentials: true } as const;
+  return {
+    people: ['alice', 'bob'].map((name, index) => ({
+      ...{ ...one, uid: 10_001 + index, shellName: name, displayNameKey: name },
+      realmMember: name === 'alice',
+    })) as KnownRealm['people'],
+    tools: ['wiki', 'admin'].map((name, index) => ({
+      ...{ state: 'active', hasCredentials: true, uid: 50_001 + index },
+      ...{ name, account: `tools.${name}` },
+    })) as KnownRealm['tools'],
+    maintainers: new Set(['50001 10001', '50002 10001']),
+    names: new Map([
+      ['alice', 10_001],
+      ['bob', 10_002],
+      ['tools.wiki', 50_001],
+      ['tools.admin', 50_002],
+    ]),
+    ids: new Set([10_001, 10_002, 50_001, 50_002]),
+    fingerprints: new Set(),
+  };
+}
+
+function judged(
+  people: DirectoryEntry[],
+  tools: ReturnType<typeof tool>[] = [],
+  { ours = NOTHING_KNOWN, realmMembers = [] }: { ours?: KnownRealm; realmMembers?: string[] } = {},
+): Judgement {
+  const seen: SeenDirectory = {
+    ...{ people, strays: [], groups: [], realmMembers: new Set(realmMembers) },
+    toolAccounts: tools.map(({ account }) => account),
+    toolGroups: tools.map(({ group }) => group),
+    realmGroup: { ref: 'groups/cn=project-tools', attributes: {} },
+  };
+  return judge(readEntries(seen, GROUND), seen, ours, REALM, GROUND);
+}
+
+const told = ({ refusals }: Judgement) =>
+  refusals.map(({ part, code, object, sentence }) => `${part} ${code} ${object}: ${sentence}`);
+
+test.each([
+  ...['/bin/sh', '/bin/bash', '/usr/bin/bash', '/bin/dash', '/usr/bin/dash', '/bin/zsh'],
+  ...['/usr/bin/fish', '/usr/bin/tmux', '/usr/bin/screen', '/bin/tcsh'],
+])('an account with %s is open', (shell) => {
+  expect(isLocked(person('x', 10_001, { loginShell: [shell] }))).toBe(false);
+});
+
+test('so is one that has no shell, which is /bin/sh (passwd(5))', () => {
+  expect(isLocked(person('x', 10_001, { loginShell: [] }))).toBe(false);
+});
+
+test.each([
+  ...['/bin/true', '/bin/false', '/usr/sbin/nologin', '/sbin/nologin', '/dev/null', '/'],
+  ...['/usr/bin/git-shell', '/bin/disabledtoolshell', '/bin/rbash', '/home/x/bin/bash', 'bash'],
+  ...['/bin/bash\n/bin/true', '/bin/bash -c true'],
+])('an account with %j is locked', (shell) => {
+  expect(isLocked(person('x', 10_001, { loginShell: [shell] }))).toBe(true);
+});
+
+test.each([
+  ['that cannot be taken', person('Eve', 10_002, { sshPublicKey: [`${keyOf('one')} e`] })],
+  [
+    'that is no account',
+    {
+      ref: 'people/cn=robot' as const,
+      attributes: { objectClass: ['device'], cn: ['robot'], sshPublicKey: [keyOf('one')] },
+    },
+  ],
+])('a key that stands in an entry %s too is held by two', (_, other) => {
+  const keys = { sshPublicKey: [keyOf('one'), keyOf('two')] };
+  const judgement = judged([person('alice', 10_001, keys), other]);
+  expect(judgement.people[0]?.keys.map(({ line }) => line)).toEqual([keyOf('two')]);
+  expect(told(judgement)).toContainEqual(
+    expect.stringMatching(/^key KEY_TAKEN uid=alice.* is left out: (?:uid=Eve|cn=robot)/),
+  );
+});
+
+describe('of what is known our database decides', () => {
+  const there = [person('alice', 10_001), person('bob', 10_002), person('new', 10_003)];
+  const people = ['people/uid=alice', 'people/uid=bob', 'people/uid=new'];
+
+  test('nobody becomes a maintainer, or an admin, whether known or new', () => {
+    const tools = [tool('wiki', 50_001, people), tool('admin', 50_002, people)];
+    const judgement = judged(there, tools, { ours: known() });
+    expect(judgement.people.map(({ shellName }) => shellName)).toEqual(['new']);
+    expect(judgement.maintainers).toEqual([]);
+    expect(told(judgement)).toEqual(
+      ['wiki', 'admin'].flatMap((name) =>
+        ['bob', 'new'].map(
+          (member) =>
+            `member MAINTAINER_UNKNOWN cn=tools.${name},ou=servicegroups: its member ` +
+            `uid=${member},ou=people is left out: ask for it by a request (maintainer.add)`,
+        ),
+      ),
+    );
+  });
+
+  test('a tool of ours becomes no maintainer of another either', () => {
+    const tools = [tool('wiki', 50_001, ['toolAccounts/uid=tools.admin'])];
+    const judgement = judged(there, tools, { ours: known() });
+    expect(judgement.maintainers).toEqual([]);
+    expect(judgement.refusals).toMatchObject([{ code: 'MAINTAINER_UNKNOWN' }]);
+  });
+
+  test('a new tool has those who are known and those who are new', () => {
+    const judgement = judged(there, [tool('fresh', 50_003, people)], { ours: known() });
+    expect(judgement.maintainers).toEqual(
+      [10_001, 10_002, 10_003].map((maintainer) => ({ tool: parsePosixId(50_003), maintainer })),
+    );
+    expect(judgement.refusals).toEqual([]);
+  });
+
+  test('who is known becomes no realm member, who is new does', () => {
+    const judgement = judged(there, [], { ours: known(), realmMembers: people });
+    expect(judgement.realmMembers).toEqual([10_003]);
+    expect(told(judgement)).toEqual([
+      'member PERSON_NOT_REALM_MEMBER cn=project-tools,ou=groups: its member uid=bob,ou=people ' +
+        'is left out: ask for it by a request (access.request)',
+    ]);
+  });
+});

@@ -1,0 +1,88 @@
+/** The table `directory_marker` where an older copy of the directory was accepted. */
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { formatMarker } from '../../src/model/marker.ts';
+import {
+  beginTelling,
+  endTelling,
+  lookAtMarker,
+  readDoubt,
+  readTelling,
+  writeDoubt,
+} from '../../src/store/marker.ts';
+import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { openWorld, type World } from '../stack.ts';
+
+let world: World;
+let owner: Pool;
+let directory: Pool;
+
+beforeAll(async () => {
+  world = await openWorld('marker-store', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  directory = openPool(world.config, 'directory', { max: 2, durable: false });
+});
+afterAll(async () => {
+  await Promise.all([owner.end(), directory.end()]);
+  await world.close();
+});
+beforeEach(async () => {
+  await owner.query(
+    `UPDATE directory_marker SET telling_at = '2026-01-01T00:00:20Z', told_at = '2026-01-01T00:00:20Z',
+       accepted_at = now(), doubt = NULL`,
+  );
+  await owner.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
+});
+
+const showing = (at: Date) =>
+  lookAtMarker(directory, async () => [
+    formatMarker({ at: at.toISOString(), people: 0, keyed: 0, overdue: [] }),
+  ]);
+const frozenBy = async () => {
+  const { rows } = await owner.query('SELECT frozen_by FROM frozen');
+  return (rows[0] as { frozen_by: string | null }).frozen_by;
+};
+
+test('an older database is told and frozen all the same', async () => {
+  const { doubt, telling } = await showing(new Date('2026-01-01T00:00:30Z'));
+  if (doubt === undefined) throw new Error('no doubt');
+  expect(doubt.older).toBe('database');
+  await writeDoubt(directory, doubt, telling);
+  expect((await readDoubt(directory)).doubt).toBe(doubt.sentence);
+  expect(await frozenBy()).toBe('the role directory');
+});
+
+test('but where a restoration has settled it since, nothing is frozen', async () => {
+  const { doubt, telling } = await showing(new Date('2026-01-01T00:00:30Z'));
+  if (doubt === undefined) throw new Error('no doubt');
+  await owner.query('UPDATE directory_marker SET telling_at = NULL, told_at = NULL');
+  await writeDoubt(directory, doubt, telling);
+  expect((await readDoubt(directory)).doubt).toBeNull();
+  expect(await frozenBy()).toBeNull();
+});
+
+test('a doubt about the directory, of before it was accepted, is not written any more', async () => {
+  const telling = await readTelling(directory);
+  await writeDoubt(directory, { older: 'directory', sentence: 'x' }, telling);
+  expect((await readDoubt(directory)).doubt).toBeNull();
+});
+
+test('the next marker is later than the one in the older copy, though that is of tomorrow', async () => {
+  // the clock was ahead when both were told
+  const tomorrow = Date.now() + 86_400_000;
+  const inCopy = new Date(tomorrow - 60_000);
+  await owner.query('UPDATE directory_marker SET telling_at = $1, told_at = $1', [
+    new Date(tomorrow),
+  ]);
+  expect((await showing(inCopy)).doubt).toBeUndefined();
+  const at = await beginTelling(directory, inCopy);
+  expect(at.getTime()).toBe(inCopy.getTime() + 1);
+  // in between, another looks
+  expect((await showing(inCopy)).doubt).toBeUndefined();
+  await endTelling(directory, at);
+  expect(await readTelling(directory)).toEqual({
+    tellingAt: at,
+    toldAt: at,
+    acceptedAt: undefined,
+  });
+  expect((await showing(at)).doubt).toBeUndefined();
+});
