@@ -95,17 +95,14 @@ export async function readAll(
   use: <T>(read: (connection: Connection) => Promise<T>) => Promise<T>,
   { piece, breathe }: Pace,
 ): Promise<DatabaseServerView> {
-  const [ground, names] = await use(async (connection) => [
-    await readGround(connection),
-    await connection.query<Row[]>(
-      'SELECT DISTINCT User AS name FROM mysql.global_priv ORDER BY User',
-    ),
-  ]);
+  const [ground, names] = await use(async (connection): Promise<[Ground, string[]]> => {
+    const read = await readGround(connection);
+    return [read, await readNames(connection, read.hosts)];
+  });
   const users = new Map<string, DatabaseAccount[]>();
   const anonymousHosts: string[] = [];
   for (let at = 0; at < names.length; at += piece) {
-    const ends = [names[at], names[Math.min(at + piece, names.length) - 1]];
-    const range = ends.map((row) => row?.['name']);
+    const range = [names[at], names[Math.min(at + piece, names.length) - 1]];
     const rows = await use((connection) =>
       readTables(connection, ground, 'BETWEEN ? AND ?', range),
     );
@@ -115,6 +112,22 @@ export async function readAll(
     await breathe();
   }
   return { users, anonymousHosts };
+}
+
+/**
+ * Each user's name once, in the order of the key. Host by host that is read off the key, and begins to
+ * come at once; sorted by the server, 200,000 of them kept it silent for longer than it may be.
+ */
+async function readNames(connection: Connection, hosts: readonly string[]): Promise<string[]> {
+  const names = new Set<string>();
+  for (const host of hosts) {
+    const rows = await connection.query<Row[]>(
+      'SELECT User AS name FROM mysql.global_priv WHERE Host = ? ORDER BY User',
+      [host],
+    );
+    for (const row of rows) names.add(String(row['name']));
+  }
+  return [...names].toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 }
 
 /** Eyes that answer from the views of the servers; one that failed fails whoever looks at it. */

@@ -12,10 +12,11 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse, stringify } from 'yaml';
@@ -62,27 +63,35 @@ async function doctor(
   options: { config?: string; etc?: string; uid?: number; env?: Record<string, string> } = {},
 ): Promise<Told> {
   const start = performance.now();
-  const child = spawn(
-    process.execPath,
-    [
-      CLI,
-      '--config',
-      options.config ?? world.configFile,
-      'doctor',
-      '--json',
-      '--etc',
-      options.etc ?? etc,
-    ],
-    {
-      env: { PATH: process.env['PATH'] ?? '', ...options.env },
-      ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
-    },
-  );
+  const args = ['--config', options.config ?? world.configFile, 'doctor', '--json'];
+  const command = ['--etc', options.etc ?? etc];
+  const env = { PATH: process.env['PATH'] ?? '', ...options.env };
+  const child =
+    options.uid === undefined
+      ? spawn(process.execPath, [CLI, ...args, ...command], { env })
+      : spawn('unshare', asOther(options.uid, [...args, ...command]), { env });
   const { exit, out, err } = await endOf(child);
   const tookMs = performance.now() - start;
   said.push(out, err);
   expect(err).toBe('');
   return { exit, lines: (JSON.parse(out) as { lines: GroupedLine[] }).lines, tookMs };
+}
+
+/**
+ * Arguments of unshare(1) for the command line of another user, who may not be let into the clone: it is
+ * mounted a second time, in a place that only this process sees.
+ */
+function asOther(uid: number, args: readonly string[]): string[] {
+  const clone = join(import.meta.dirname, '../..');
+  const open = join(world.dir, 'clone');
+  mkdirSync(open, { recursive: true });
+  const program =
+    'cd /; mount --bind "$1" "$2"; uid=$3 node=$4 cli=$5; shift 5; exec setpriv --reuid "$uid" --regid "$uid" --clear-groups "$node" "$cli" "$@"';
+  const inside = (file: string) => join(open, relative(clone, file));
+  return [
+    ...['--mount', '--propagation', 'private', 'sh', '-ec', program, 'sh'],
+    ...[clone, open, String(uid), inside(realpathSync(process.execPath)), inside(CLI), ...args],
+  ];
 }
 
 const notOk = ({ lines }: Told) => lines.filter(({ state }) => state !== 'ok');
