@@ -148,7 +148,7 @@ describe('on a terminal it shows what it asks for', () => {
     answer: string,
     ...args: string[]
   ): Promise<{ exit: number | null; out: string }> {
-    const command = [process.execPath, CLI, 'repair', ...args].join(' ');
+    const command = [process.execPath, CLI, 'repair', ...args].map((word) => `'${word}'`).join(' ');
     return new Promise((resolve, reject) => {
       const child = spawn('script', ['-qefc', command, '/dev/null'], {
         env: { ...process.env, CHAMBERLAIN_CONFIG: repairs.world.configFile, NO_COLOR: '1' },
