@@ -5,24 +5,12 @@ import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { findSigner, readSigningKey } from '../edges/token.ts';
 import { describeError } from '../errors.ts';
+import { POSTGRES_ROLES } from '../store/postgres.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
-const POSTGRES_ROLES = [
-  'owner',
-  'intake',
-  'relay',
-  'directory',
-  'directory_eyes',
-  'homes',
-  'homes_eyes',
-  'databases',
-  'databases_eyes',
-  'sweep',
-  'admin',
-];
 /** Every secret that there is in a deployment; each machine has those that it needs. */
 export const SECRETS = [
-  ...POSTGRES_ROLES.map((role) => `postgres-${role}`),
+  ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', 'directory', 'directory-eyes', 'keys-agent', 'sssd'].map((name) => `ldap-${name}`),
   ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
 ];

@@ -3,24 +3,18 @@ import { type Config, readSecret } from '../config.ts';
 import { codeOf, describeError } from '../errors.ts';
 import { logsIn, readMigrations, readServerHealth, SAFE_SETTINGS } from '../store/health.ts';
 import { look } from '../store/overview.ts';
-import { type Client, type Pool, type PostgresRole, sqlState } from '../store/postgres.ts';
+import {
+  type Client,
+  type Pool,
+  POSTGRES_ROLES,
+  type PostgresRole,
+  sqlState,
+} from '../store/postgres.ts';
 import { expectThat, fix, judgeClock, type Line, notHere, ok, unreadable } from './line.ts';
 import { listMigrations, lookAtRights, MIGRATE } from './rights.ts';
 
 const OLDEST = 16;
-const WORKERS = [
-  'intake',
-  'relay',
-  'directory',
-  'directory_eyes',
-  'homes',
-  'homes_eyes',
-  'databases',
-  'databases_eyes',
-  'sweep',
-  'admin',
-] as const satisfies PostgresRole[];
-const ROLES = WORKERS.map((role) => `chamberlain_${role}`);
+const ROLES = POSTGRES_ROLES.map((role) => `chamberlain_${role}`);
 
 /** Which logins are good; `asAdmin` says whether one may go on as that role, or why not. */
 export interface Logins {
@@ -34,7 +28,7 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
   const refused: string[] = [];
   const notHereToo: string[] = [];
   const away: string[] = [];
-  const roles: PostgresRole[] = [...WORKERS, 'owner'];
+  const roles: PostgresRole[] = [...POSTGRES_ROLES, 'owner'];
   const ends = await Promise.all(roles.map((role) => tryLogin(config, role)));
   for (const [index, role] of roles.entries()) {
     const end = ends[index];

@@ -8,18 +8,20 @@ export type Client = pg.PoolClient | pg.Client;
 export type Pool = pg.Pool;
 
 /** PostgreSQL roles of the program; the owner runs migrations and `found`. */
-export type PostgresRole =
-  | 'owner'
-  | 'intake'
-  | 'relay'
-  | 'directory'
-  | 'directory_eyes'
-  | 'homes'
-  | 'homes_eyes'
-  | 'databases'
-  | 'databases_eyes'
-  | 'sweep'
-  | 'admin';
+/** The roles beside the owner, `chamberlain_<role>`: each reads and writes what migrations/roles.sql gives it. */
+export const POSTGRES_ROLES = [
+  'intake',
+  'relay',
+  'directory',
+  'directory_eyes',
+  'homes',
+  'homes_eyes',
+  'databases',
+  'databases_eyes',
+  'sweep',
+  'admin',
+] as const;
+export type PostgresRole = 'owner' | (typeof POSTGRES_ROLES)[number];
 
 /** The settings of a connection as that role. A statement may take 5 s, a lock 3 s. */
 export function connectionSettings(config: Config, role: PostgresRole): pg.ClientConfig {
