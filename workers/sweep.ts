@@ -1,5 +1,4 @@
 /** What a sweep does about what the roles have reported. Pure: no clock, no server. */
-import { createHash } from 'node:crypto';
 import { type Role, ROLES } from '../src/model/wanted.ts';
 import { digestSteps } from '../src/plan/digest.ts';
 import { mergeReports, type Report } from '../src/plan/report.ts';
@@ -106,7 +105,7 @@ export function judgeSweep(seen: Seen): Judgement {
 
   const merged = mergeReports(reports.map(([, report]) => report));
   const { steps } = mergeReports(toRaise);
-  const digest = digestSteps(steps, (text) => createHash('sha256').update(text).digest('hex'));
+  const digest = digestSteps(steps);
   const count = new Set([...drifted.values()].map(({ subject }) => subject)).size;
   const most = Math.max(
     seen.settings.atLeast,

@@ -2,6 +2,7 @@ import { readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from '
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
+import { POSTGRES_ROLES } from '../../src/store/postgres.ts';
 import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
 import { run } from './processes.ts';
 import { ensurePassword, scramVerifier } from './secret.ts';
@@ -10,20 +11,6 @@ export interface PostgresServer extends Server {
   readonly host: string;
   readonly port: number;
 }
-
-/** The workers' roles, each with a password in the secrets `postgres-<role>`. */
-const ROLES = [
-  'intake',
-  'relay',
-  'directory',
-  'directory_eyes',
-  'homes',
-  'homes_eyes',
-  'databases',
-  'databases_eyes',
-  'sweep',
-  'admin',
-] as const;
 
 /** A PostgreSQL that listens on a unix socket only, syncs its writes, and takes passwords from all but root. */
 export function postgresServer(folder: string): PostgresServer {
@@ -133,7 +120,7 @@ export async function setRolePasswords(server: PostgresServer, secrets: string):
       `SELECT rolname FROM pg_roles WHERE rolname LIKE 'chamberlain\\_%'`,
     );
     const known = new Set(made.rows.map((row) => row.rolname));
-    for (const role of ROLES) {
+    for (const role of POSTGRES_ROLES) {
       const password = ensurePassword(secrets, `postgres-${role}`);
       if (!known.has(`chamberlain_${role}`)) continue;
       await client.query(`ALTER ROLE chamberlain_${role} PASSWORD '${scramVerifier(password)}'`);

@@ -22,7 +22,6 @@ import {
   addSurveyOptions,
   type Asked,
   askAsTold,
-  sha256Hex,
   subjectsOf,
   type SurveyOptions,
 } from './surveying.ts';
@@ -138,7 +137,7 @@ async function repair(
       parts: parts.map(({ subject, role, steps, beside }) => ({
         subject,
         role,
-        digest: digestSteps(steps, sha256Hex),
+        digest: digestSteps(steps),
         beside,
       })),
       acts: [...Map.groupBy(parts, ({ subject }) => subject)].map(([subject, of]) => ({

@@ -1,5 +1,5 @@
 /** Asking the roles for a survey, for every command that wants one. Holds no hands: it asks and waits. */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { Option, type Command } from 'commander';
 import type { Config } from '../config.ts';
 import { openQueues } from '../edges/queue.ts';
@@ -80,7 +80,7 @@ export async function askAsTold(
       for (const [of, report] of reports) reports.set(of, onlyTarget(report, target));
     }
     const report = mergeReports([...reports.values()]);
-    return { reports, report, digest: digestSteps(report.steps, sha256Hex) };
+    return { reports, report, digest: digestSteps(report.steps) };
   } finally {
     progress.end();
   }
@@ -90,11 +90,6 @@ export async function askAsTold(
 export function exitOf({ steps, findings, unreadable }: Report): number {
   if (unreadable.length > 0) return EXIT.unreadable;
   return steps.length + findings.length > 0 ? EXIT.pending : EXIT.done;
-}
-
-/** The SHA-256 of a text as UTF-8, in lower case hex. */
-export function sha256Hex(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }
 
 /**

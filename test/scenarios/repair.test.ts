@@ -10,7 +10,6 @@ import { stripVTControlCharacters } from 'node:util';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { sha256Hex } from '../../src/bin/surveying.ts';
 import { digestSteps } from '../../src/plan/digest.ts';
 import { openPool } from '../../src/store/postgres.ts';
 import { eventually } from './eventually.ts';
@@ -509,11 +508,7 @@ describe('a job on the queue of a role', () => {
     await DAMAGE.shell(repairs, 'hostile');
     await DAMAGE.shell(repairs, 'foreign');
     const { steps } = await repairs.plan('hostile', 'foreign');
-    const digestOf = (of: number) =>
-      digestSteps(
-        steps.filter(({ subject }) => subject === of),
-        sha256Hex,
-      );
+    const digestOf = (of: number) => digestSteps(steps.filter(({ subject }) => subject === of));
     const [old, fresh, other] = [randomUUID(), randomUUID(), randomUUID()];
     await record(old, 'hostile', digestOf(uid), '61 min');
     await record(fresh, 'hostile', digestOf(uid), '59 min');
