@@ -2,7 +2,7 @@
 import type { Role } from '../model/wanted.ts';
 import type { Finding, Step } from '../plan/plan.ts';
 import { besidesOf, partSteps, type Policy } from '../plan/policy.ts';
-import type { Report, Unreadable, Waiting } from '../plan/report.ts';
+import { byAccount, type Report, type Unreadable, type Waiting } from '../plan/report.ts';
 import type { GivenUp } from '../store/asked-repairs.ts';
 
 /** What one role is asked to do for one subject. */
@@ -17,7 +17,7 @@ export interface AskedPart {
 }
 
 /**
- * The parts of the reports, each subject's by itself, and what the policy withholds. What a role has
+ * The parts of the reports, account by account, and what the policy withholds. What a role has
  * given up on is a part even where no step is left: it is then given up no more.
  */
 export function draftParts(
@@ -43,7 +43,7 @@ export function draftParts(
       parts.push({ subject, account, role, steps: [], beside: beside(subject) });
     }
   }
-  return { parts, withheld: allWithheld };
+  return { parts: byAccount(parts), withheld: allWithheld };
 }
 
 function besidesBySubject(report: Report, policy: Policy): (subject: number) => string[] {

@@ -77,8 +77,8 @@ function isOfRole({ target }: Unreadable): boolean {
   return ROLES.some((role) => role === target);
 }
 
-/** Within a subject the order stays. */
-function byAccount<T extends { account?: string; subject?: number }>(items: readonly T[]): T[] {
+/** In the order of the accounts' names; within a subject the order stays. */
+export function byAccount<T extends { account?: string; subject?: number }>(items: readonly T[]): T[] {
   return sortBy(items, ({ account = '', subject = 0 }) => [
     account,
     String(subject).padStart(10, '0'),

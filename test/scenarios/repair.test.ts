@@ -210,8 +210,8 @@ describe('ground that moves after it was read', () => {
     expect(err).toMatch(/^PLAN_MOVED: not done for tools\.moved\. /u);
     expect(parts.map(({ account, role, state, code }) => [account, role, state, code])).toEqual([
       ['tools.moved', 'directory', 'refused', 'PLAN_MOVED'],
-      ['tools.other', 'directory', 'done', undefined],
       ['tools.moved', 'homes', 'done', undefined],
+      ['tools.other', 'directory', 'done', undefined],
     ]);
     const entry = (await entries()).get(`uid=tools.moved,ou=people,ou=servicegroups,${BASE}`);
     expect(entry?.['loginShell']).toEqual(['/bin/fish']);
