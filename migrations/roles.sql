@@ -42,6 +42,11 @@ GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account
 GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
 GRANT SELECT ON foreign_sightings TO chamberlain_intake;
+-- leaving: the moves are its own, what is put away the roles'
+GRANT SELECT, INSERT, UPDATE ON departures, approvals TO chamberlain_intake;
+GRANT SELECT ON archives TO chamberlain_intake;
+GRANT DELETE ON archive_progress TO chamberlain_intake;
+GRANT SELECT, UPDATE (previous_verifier, previous_until) ON database_verifiers TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_intake;
 
 -- relay: leases, readiness, delivery, seals
@@ -83,6 +88,29 @@ DROP POLICY IF EXISTS every_row ON convergence;
 CREATE POLICY every_row ON convergence
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_admin
   USING (true) WITH CHECK (true);
+
+-- leaving: who puts something away says so
+GRANT SELECT ON departures, archives
+  TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
+GRANT SELECT ON departures TO chamberlain_relay;
+GRANT INSERT (subject, departure, role, manifest_sha256, path, bytes) ON archives
+  TO chamberlain_homes, chamberlain_databases;
+GRANT SELECT, INSERT, DELETE, UPDATE (act, done, total, at) ON archive_progress
+  TO chamberlain_homes, chamberlain_databases;
+ALTER TABLE archives ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON archives;
+CREATE POLICY own_rows ON archives
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON archives;
+CREATE POLICY every_row ON archives TO chamberlain_intake, chamberlain_admin USING (true);
+ALTER TABLE archive_progress ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON archive_progress;
+CREATE POLICY own_rows ON archive_progress
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON archive_progress;
+CREATE POLICY every_row ON archive_progress TO chamberlain_intake, chamberlain_admin USING (true);
 
 -- reports: a role reads and writes its own
 ALTER TABLE reports ENABLE ROW LEVEL SECURITY;
@@ -148,9 +176,10 @@ GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_sweep;
 GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
   event_sequences, event_deliveries, events, audit, audit_seals, audit_unsealed, surveys, reports,
-  survey_progress, sweeps, sweep_releases, drifts TO chamberlain_admin;
+  survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals
+  TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
-GRANT SELECT (account, epoch, recorded_at) ON database_verifiers TO chamberlain_admin;
+GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;
 GRANT INSERT, DELETE ON surveys TO chamberlain_admin;
 GRANT INSERT ON sweep_releases TO chamberlain_admin;
 GRANT INSERT (kind, requested_by, approved_by, subject, account, fields, verdict) ON audit TO chamberlain_admin;

@@ -102,6 +102,30 @@ const schema = z
         atLeast: z.int().min(0).default(10),
       })
       .prefault({}),
+    /** of credentials that are changed as a matter of routine */
+    credentials: z
+      .strictObject({
+        /** so long the old password works beside the new one; at most 30 days */
+        overlapSeconds: z.int().min(0).max(2_592_000).default(86_400),
+      })
+      .prefault({}),
+    leaving: z
+      .strictObject({
+        /** from an approved tool.delete until the tool is put away */
+        graceDays: z.int().min(0).max(3650).default(40),
+        /** single suspensions in an hour; what comes beyond waits for an admin's release */
+        mostSuspensionsPerHour: z.int().min(1).default(20),
+      })
+      .prefault({}),
+    archives: z
+      .strictObject({
+        /** root's own folder on the file server, and one of the role `databases` where that works */
+        homes: absolutePath.default('/srv/chamberlain/homes'),
+        databases: absolutePath.default('/srv/chamberlain/databases'),
+        /** how long an archive is kept after what is in it was deleted */
+        keepDays: z.int().min(1).max(36_500).default(365),
+      })
+      .prefault({}),
     portals: z.array(portal).min(1),
   })
   .superRefine((config, context) => {

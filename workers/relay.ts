@@ -116,8 +116,17 @@ export function startRelay(config: Config, log: Log): Worker {
     wasFrozen = frozen;
     try {
       for (const role of ROLES) {
-        const jobs = groupIntoJobs(due.filter((each) => each.role === role));
+        const [slow = [], prompt = []] = [true, false].map((isSlow) =>
+          due.filter((each) => each.role === role && each.slow === isSlow),
+        );
+        const jobs = groupIntoJobs(prompt);
         if (jobs.length > 0) await queues.addSubjects(role, jobs);
+        if (slow.length > 0) {
+          await queues.addSlow(
+            role,
+            slow.map(({ subject }) => subject),
+          );
+        }
       }
     } catch (error) {
       await store.releaseLeases(pool, due);

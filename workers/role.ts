@@ -1,7 +1,7 @@
 /** A role's worker: brings subjects to what is wanted, and answers surveys. */
 import type { Config } from '../src/config.ts';
 import { realmOf } from '../src/config.ts';
-import { startConsumer } from '../src/edges/queue.ts';
+import { type Consumer, slowQueue, startConsumer } from '../src/edges/queue.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import type { Realm, Role } from '../src/model/wanted.ts';
@@ -69,7 +69,7 @@ const STILL_AT_IT = {
 export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
   const { role, targets } = parts;
   const realm = realmOf(config);
-  const pool = openPool(config, role, { max: parts.concurrency + 2, durable: false });
+  const pool = openPool(config, role, { max: parts.concurrency + 4, durable: false });
   const eyes = parts.openEyes(config);
   const readers = openPool(config, `${role}_eyes`, { max: 4, durable: false });
   const holders: Holders = new Map();
@@ -83,28 +83,36 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   });
   const answering = startAnswering(parts, { readers, eyes, realm, ids: config.ids, log });
   const repairing = startRepairing(parts, { pool, eyes, hands, holders, realm, log });
-  const consumer = startConsumer({
-    url: config.redis.url,
-    queue: role,
-    concurrency: parts.concurrency,
-    onError: (error) => log.warn({ role, error: describeError(error) }, 'a job was dropped'),
-    async handle({ name, data }) {
-      if (name === 'survey') {
-        answering.answer((data as { survey?: unknown } | null)?.survey);
-        return;
-      }
-      if (name === 'repair') {
-        await repairing.repair(data);
-        return;
-      }
-      const subjects = (data as { subjects?: unknown } | null)?.subjects;
-      if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
-        await converge(
-          subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
-        );
-      }
-    },
-  });
+  const consume = (queue: string, concurrency: number): Consumer =>
+    startConsumer({
+      url: config.redis.url,
+      queue,
+      concurrency,
+      onError: (error) => log.warn({ queue, error: describeError(error) }, 'a job was dropped'),
+      handle,
+    });
+  const consumers = [
+    consume(role, parts.concurrency),
+    // one at a time: putting a home away takes hours, and all that a disk gives
+    ...(role === 'directory' ? [] : [consume(slowQueue(role), 1)]),
+  ];
+
+  async function handle({ name, data }: { name: string; data: unknown }): Promise<void> {
+    if (name === 'survey') {
+      answering.answer((data as { survey?: unknown } | null)?.survey);
+      return;
+    }
+    if (name === 'repair') {
+      await repairing.repair(data);
+      return;
+    }
+    const subjects = (data as { subjects?: unknown } | null)?.subjects;
+    if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
+      await converge(
+        subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
+      );
+    }
+  }
 
   async function converge(subjects: readonly number[]): Promise<void> {
     await withSubjects(pool, role, subjects, async (held, client) => {
@@ -141,7 +149,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
 
   return {
     async close() {
-      await consumer.close(3500);
+      await Promise.all(consumers.map((consumer) => consumer.close(3500)));
       await answering.close();
       await Promise.allSettled([eyes.close(), hands.close()]);
       await Promise.all([pool.end(), readers.end()]);

@@ -15,7 +15,16 @@ export const KIND_SUMMARIES: Record<RequestKind, string> = {
   'tool.update': 'another title for a tool',
   'maintainer.add': 'a further person, or further maintainers, of a tool',
   'maintainer.remove': 'a person, or some maintainers, less',
-  'credentials.rotate': 'a new database password: name a tool or a person',
+  'credentials.rotate': 'a new database password: name a tool, a person or a server',
+  'person.suspend': 'close every door of a person, or of many, until reinstated',
+  'person.reinstate': 'give a suspended person everything back',
+  'person.delete': 'put a person away for ever; another admin approves',
+  'tool.disable': 'close every door of a tool; nothing is lost',
+  'tool.enable': 'open a disabled tool again, or one that is to be deleted',
+  'tool.delete': 'disable a tool, and put it away when the grace time is over',
+  'tool.restore': 'bring a deleted tool back from its archive',
+  'request.approve': 'let a request that waits be done: name its id',
+  'request.reject': 'refuse a request that waits, with a reason',
 };
 
 /** A field of a kind, as a flag shows it. */

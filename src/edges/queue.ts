@@ -13,6 +13,8 @@ import { ChamberlainError } from '../errors.ts';
 /** Queue names. `requests.urgent` takes only what takes access away. */
 export const REQUESTS = 'requests';
 export const REQUESTS_URGENT = 'requests.urgent';
+/** The queue of a role for what may take hours, so that nothing else waits for it. */
+export const slowQueue = (role: string): string => `${role}.slow`;
 /** The queue that a portal reads. */
 export const eventsQueue = (portal: string): string => `events.${portal}`;
 
@@ -59,6 +61,8 @@ export interface Queues {
     role: string,
     jobs: readonly { subjects: readonly number[]; urgent: boolean }[],
   ): Promise<void>;
+  /** Puts subjects into a role's slow queue, a job each; one that lies there already is not doubled. */
+  addSlow(role: string, subjects: readonly number[]): Promise<void>;
   /** Asks a role for its parts of a repair, some subjects a job; what is not of a repair comes before. */
   addRepair(role: string, repair: string, jobs: readonly (readonly number[])[]): Promise<void>;
   /** Asks a role for a survey: before all else, or, in the background, when its turn comes. */
@@ -134,6 +138,17 @@ export function openQueues(url: string, mark: string): Queues {
             name: 'converge',
             data: { subjects },
             opts: urgent ? { ...PASSING, lifo: true } : PASSING,
+          })),
+        );
+      }),
+    addSlow: (role, subjects) =>
+      guarded(`putting subjects into the queue ${slowQueue(role)}`, async () => {
+        await queue(slowQueue(role)).addBulk(
+          subjects.map((subject) => ({
+            name: 'converge',
+            data: { subjects: [subject] },
+            // leased again as long as it takes: BullMQ ignores the id of a job that it has
+            opts: { ...PASSING, jobId: `subject-${subject}` },
           })),
         );
       }),

@@ -59,6 +59,8 @@ const maintainers = z
   .max(100)
   .describe('shell names, or accounts of tools such as tools.bridgebot');
 
+const waiting = z.uuid().describe('the `jti` of the request that waits');
+
 const requestedBy = z.object({
   requestedBy: person.describe('the shell name of the person who asks'),
 });
@@ -120,9 +122,35 @@ export const REQUEST_SCHEMAS = {
   'credentials.rotate': kind('credentials.rotate', {
     tool: tool.optional(),
     person: person.optional(),
-  }).refine((r) => (r.tool === undefined) !== (r.person === undefined), {
-    message: 'wants either tool or person',
+    server: name
+      .optional()
+      .describe('the name of a database server: every account that it has; an admin may ask this'),
+    atOnce: z
+      .boolean()
+      .default(false)
+      .describe('the old password dies with the new one, and its connections with it'),
+  }).refine((r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1, {
+    message: 'wants one of tool, person and server',
   }),
+  'person.suspend': kind('person.suspend', {
+    person: person.optional(),
+    people: z.array(name).min(1).max(1000).optional().describe('the shell names of many people'),
+    reason: reason.min(1),
+    until: z.iso
+      .datetime({ offset: true })
+      .optional()
+      .describe('when the person is reinstated, RFC 3339; not by itself without it'),
+  }).refine((r) => (r.person === undefined) !== (r.people === undefined), {
+    message: 'wants either person or people',
+  }),
+  'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
+  'person.delete': kind('person.delete', { person, reason: reason.default('') }),
+  'tool.disable': kind('tool.disable', { tool, reason: reason.min(1) }),
+  'tool.enable': kind('tool.enable', { tool }),
+  'tool.delete': kind('tool.delete', { tool, reason: reason.default('') }),
+  'tool.restore': kind('tool.restore', { tool }),
+  'request.approve': kind('request.approve', { request: waiting }),
+  'request.reject': kind('request.reject', { request: waiting, reason: reason.min(1) }),
 } as const;
 
 export type RequestKind = keyof typeof REQUEST_SCHEMAS;
@@ -137,6 +165,8 @@ export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
   'access.revoke',
   'key.remove',
   'maintainer.remove',
+  'person.suspend',
+  'tool.disable',
 ]);
 
 /** The claims of a token whose signature is good. */

@@ -14,7 +14,20 @@ export const ROLES: readonly Role[] = ['directory', 'homes', 'databases'];
  */
 export interface WantedCredentials {
   wantedEpoch: number;
-  recorded: { epoch: number; verifier: string } | undefined;
+  /** `previous`: the verifier before, while its password works as well */
+  recorded: { epoch: number; verifier: string; previous?: string } | undefined;
+}
+
+/** The last time that a subject was put away, as far as it is not over. */
+export interface WantedArchive {
+  /** how often it was put away, this time counted: part of the archive's name */
+  departure: number;
+  /** SHA-256 of the manifest of the role's own archive, hex, once that was read back */
+  manifest: string | undefined;
+  /** what was put away is to be brought back */
+  returning: boolean;
+  /** the archive has been kept for as long as is wanted, and is to be removed */
+  expired: boolean;
 }
 
 /** One key as it goes into the directory. */
@@ -32,7 +45,8 @@ export interface WantedPerson {
   /** The unix account; for a person the shell name. */
   account: AccountName;
   shellName: ShellName;
-  state: 'active' | 'suspended' | 'deleted';
+  /** archived: locked as a suspended one is, and being put away or brought back */
+  state: 'active' | 'suspended' | 'archived' | 'deleted';
   realmMember: boolean;
   /** Was ever admitted: then a home and credentials are kept even when access is gone. */
   everAdmitted: boolean;
@@ -42,6 +56,8 @@ export interface WantedPerson {
   keys?: WantedKey[];
   /** homes and databases only; undefined where the person never had any */
   credentials?: WantedCredentials;
+  /** homes and databases only; undefined where nothing is put away */
+  archive?: WantedArchive;
 }
 
 /** An account that a tool's group holds. */
@@ -57,7 +73,12 @@ export interface WantedTool {
   /** `tools.<name>` */
   account: AccountName;
   name: ToolName;
-  state: 'active' | 'disabled' | 'deleted';
+  /** archived: locked as a disabled one is, and being put away or brought back */
+  state: 'active' | 'disabled' | 'archived' | 'deleted';
+  /** directory only: why it is disabled, for those who want to use it */
+  disabledReason?: string;
+  /** directory only: nobody who may log in maintains it, directly or through other tools */
+  orphaned?: boolean;
   /**
    * directory only. The effective members of the tool's group: its maintainers that are
    * unsuspended realm members, tools among its maintainers, and the tool's own account.
@@ -65,6 +86,8 @@ export interface WantedTool {
   members?: Member[];
   /** homes and databases only */
   credentials?: WantedCredentials;
+  /** homes and databases only; undefined where nothing is put away */
+  archive?: WantedArchive;
 }
 
 export type Wanted = WantedPerson | WantedTool;

@@ -91,6 +91,52 @@ export type Action =
       mode: number;
     }
   | {
+      /** Takes a home out of reach: it is renamed into root's own folder, and stands still from then on. */
+      verb: 'home.withdraw';
+      home: HomePath;
+      uid: number;
+      departure: number;
+      seen: SeenPath;
+    }
+  | {
+      /** Packs what was withdrawn, reads it back whole, and records the manifest. */
+      verb: 'home.archive';
+      home: HomePath;
+      uid: number;
+      departure: number;
+    }
+  | {
+      /** Removes what was withdrawn; refused unless this is the manifest of its archive. */
+      verb: 'home.destroy';
+      home: HomePath;
+      uid: number;
+      departure: number;
+      manifest: string;
+    }
+  | {
+      /** Puts what was withdrawn back into its place. */
+      verb: 'home.return';
+      home: HomePath;
+      uid: number;
+      departure: number;
+    }
+  | {
+      /** Unpacks the archive with this manifest, compares, and puts it into its place. */
+      verb: 'home.restore';
+      home: HomePath;
+      uid: number;
+      departure: number;
+      manifest: string;
+    }
+  | {
+      /** Removes an archive that was kept long enough; refused unless its manifest is this one. */
+      verb: 'home.removeArchive';
+      home: HomePath;
+      uid: number;
+      departure: number;
+      manifest: string;
+    }
+  | {
       /** refused where the user is there already */
       verb: 'db.createUser';
       server: string;
@@ -100,6 +146,42 @@ export type Action =
       maxUserConnections: number;
       locked: boolean;
       grants: string[];
+    }
+  | {
+      /** Dumps the user's own databases on every server of tools, reads all back, records the manifest. */
+      verb: 'databases.archive';
+      user: string;
+      account: string;
+      uid: number;
+      departure: number;
+      servers: string[];
+    }
+  | {
+      /** Refused unless the archive with this manifest holds the database. */
+      verb: 'databases.drop';
+      server: string;
+      user: string;
+      account: string;
+      database: string;
+      departure: number;
+      manifest: string;
+    }
+  | {
+      /** Loads from the archive with this manifest what is not there, or not there whole. */
+      verb: 'databases.restore';
+      server: string;
+      user: string;
+      account: string;
+      departure: number;
+      manifest: string;
+    }
+  | {
+      /** Removes an archive that was kept long enough; refused unless its manifest is this one. */
+      verb: 'databases.removeArchive';
+      user: string;
+      account: string;
+      departure: number;
+      manifest: string;
     }
   | { verb: 'db.setVerifier'; server: string; user: string; uid: number; epoch: number }
   | { verb: 'db.setLimit'; server: string; user: string; maxUserConnections: number }

@@ -78,7 +78,9 @@ function isOfRole({ target }: Unreadable): boolean {
 }
 
 /** In the order of the accounts' names; within a subject the order stays. */
-export function byAccount<T extends { account?: string; subject?: number }>(items: readonly T[]): T[] {
+export function byAccount<T extends { account?: string; subject?: number }>(
+  items: readonly T[],
+): T[] {
   return sortBy(items, ({ account = '', subject = 0 }) => [
     account,
     String(subject).padStart(10, '0'),

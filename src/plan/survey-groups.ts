@@ -121,6 +121,20 @@ function describePart(action: Action): string {
       return 'the password';
     case 'credentials.own':
       return 'owner, group or mode';
+    case 'home.withdraw':
+    case 'home.return':
+    case 'home.restore':
+    case 'home.destroy':
+      return 'the home of who leaves';
+    case 'home.archive':
+    case 'home.removeArchive':
+      return 'the archive of the home';
+    case 'databases.archive':
+    case 'databases.removeArchive':
+      return 'the archive of the databases';
+    case 'databases.drop':
+    case 'databases.restore':
+      return `databases on ${action.server}`;
     case 'db.createUser':
     case 'db.dropUser':
       return `the account on ${action.server}`;

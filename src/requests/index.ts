@@ -5,6 +5,17 @@ import type { Decide } from './asking.ts';
 import { rotateCredentials } from './credentials.ts';
 import { addKey, removeKeyOf } from './key.ts';
 import { createPerson, updatePersonFields } from './person.ts';
+import {
+  approve,
+  deletePerson,
+  deleteTool,
+  disableTool,
+  enableTool,
+  reinstatePerson,
+  reject,
+  restoreTool,
+  suspendPerson,
+} from './leaving.ts';
 import { addMaintainer, createTool, removeMaintainer, updateTool } from './tool.ts';
 
 export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
@@ -21,4 +32,13 @@ export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
   'maintainer.add': addMaintainer,
   'maintainer.remove': removeMaintainer,
   'credentials.rotate': rotateCredentials,
+  'person.suspend': suspendPerson,
+  'person.reinstate': reinstatePerson,
+  'person.delete': deletePerson,
+  'tool.disable': disableTool,
+  'tool.enable': enableTool,
+  'tool.delete': deleteTool,
+  'tool.restore': restoreTool,
+  'request.approve': approve,
+  'request.reject': reject,
 };

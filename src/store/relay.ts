@@ -18,31 +18,54 @@ export interface Due {
   urgent: boolean;
   /** it failed before, and might spoil a job for others */
   failing: boolean;
+  /** it may take hours: what the subject has is put away, or brought back */
+  slow: boolean;
 }
 
-// What takes access away first and without a bound, then of each role as many as there is room.
+/** Most subjects of a role in Redis at a time of which each may take hours: one is worked on, the next is there. */
+const SLOW_IN_FLIGHT = 2;
+
+/** Whether what the subject of a row has is put away, or brought back. */
+const IS_SLOW = (row: string) => `(${row}.role <> 'directory' AND EXISTS (
+  SELECT FROM departures d WHERE d.subject = ${row}.subject AND d.back_at IS NULL))`;
+
+// What takes access away first and without a bound, then of each role as many as there is room. What
+// is slow has room of its own.
 const LEASE = `
   WITH due AS (
     SELECT c.subject, c.role FROM unnest($1::text[]) AS r (role), LATERAL (
-      SELECT subject, role FROM convergence
+      SELECT subject, role FROM convergence w
       WHERE (SELECT frozen_at IS NULL FROM frozen)
-        AND role = r.role AND applied < wanted AND state <> 'parked' AND urgent = $2
+        AND role = r.role AND applied < wanted AND state <> 'parked' AND ($3 OR urgent = $2)
         AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+        AND ${IS_SLOW('w')} = $3
       ORDER BY next_try_at
-      LIMIT CASE WHEN $2 THEN 1000 ELSE greatest(0, ${IN_FLIGHT} - (
-        SELECT count(*) FROM convergence l WHERE l.role = r.role AND l.leased_until > now())) END
+      LIMIT CASE WHEN $2 THEN 1000 ELSE greatest(0, CASE WHEN $3 THEN ${SLOW_IN_FLIGHT} ELSE ${IN_FLIGHT} END - (
+        SELECT count(*) FROM convergence l
+        WHERE l.role = r.role AND l.leased_until > now() AND ${IS_SLOW('l')} = $3)) END
       FOR UPDATE SKIP LOCKED
     ) AS c
   )
   UPDATE convergence c SET leased_until = now() + interval '${LEASE_SECONDS} s'
   FROM due WHERE c.subject = due.subject AND c.role = due.role
-  RETURNING c.subject, c.role, c.urgent, c.state = 'failing' AS failing`;
+  RETURNING c.subject, c.role, c.urgent, c.state = 'failing' AS failing, $3 AS slow`;
 
 /** Leases what is due; nothing while the realm is frozen. The lease is the deduplication: nothing else keeps a job from being doubled. */
 export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[]> {
-  const urgent = await pool.query({ name: 'lease', text: LEASE, values: [roles, true] });
-  const others = await pool.query({ name: 'lease', text: LEASE, values: [roles, false] });
-  return [...urgent.rows, ...others.rows] as Due[];
+  const due: Due[] = [];
+  for (const [urgent, slow] of [
+    [true, false],
+    [false, false],
+    [false, true],
+  ]) {
+    const { rows } = await pool.query({
+      name: 'lease',
+      text: LEASE,
+      values: [roles, urgent, slow],
+    });
+    due.push(...(rows as Due[]));
+  }
+  return due;
 }
 
 /** Gives leases back: the jobs never came into the queue. */

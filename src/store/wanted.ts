@@ -1,6 +1,15 @@
 /** Reads the wanted state of subjects, as far as a role may know it. */
 import type { AccountName, ShellName, ToolName } from '../model/names.ts';
-import type { Member, Role, Wanted, WantedCredentials, WantedKey } from '../model/wanted.ts';
+import type {
+  Member,
+  Role,
+  Wanted,
+  WantedArchive,
+  WantedCredentials,
+  WantedKey,
+  WantedPerson,
+  WantedTool,
+} from '../model/wanted.ts';
 import type { Client, Pool } from './postgres.ts';
 
 type Reader = Pick<Client | Pool, 'query'>;
@@ -24,6 +33,8 @@ const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
 // Effective members, without the tool's own account: people who are unsuspended realm members, and
 // tools that are not deleted.
 const DIRECTORY_TOOL = `${TOOL},
+  CASE WHEN t.state <> 'active' THEN t.disabled_reason END AS disabled_reason,
+  t.orphaned_at IS NOT NULL AND t.state <> 'deleted' AS orphaned,
   coalesce((SELECT jsonb_agg(jsonb_build_object('kind', e.kind, 'account', e.account, 'uid', e.uid) ORDER BY e.account)
     FROM (
       SELECT 'person' AS kind, p.shell_name AS account, p.uid FROM maintainers m JOIN people p ON p.uid = m.maintainer
@@ -35,16 +46,26 @@ const DIRECTORY_TOOL = `${TOOL},
   FROM tools t WHERE t.uid = ANY ($1)`;
 
 const CREDENTIALS = (account: string) => `,
-  (SELECT jsonb_build_object('wantedEpoch', c.wanted_epoch, 'epoch', v.epoch, 'verifier', v.verifier)
+  (SELECT jsonb_build_object('wantedEpoch', c.wanted_epoch, 'epoch', v.epoch, 'verifier', v.verifier,
+                             'previous', v.previous_verifier)
    FROM credentials c LEFT JOIN database_verifiers v ON v.account = c.account
    WHERE c.account = ${account}.uid) AS credentials`;
-const ACCOUNT_PERSON = `${PERSON}${CREDENTIALS('p')} FROM people p WHERE p.uid = ANY ($1)`;
-const ACCOUNT_TOOL = `${TOOL}${CREDENTIALS('t')} FROM tools t WHERE t.uid = ANY ($1)`;
+// Each role sees its own archives, by row-level security and by the name of the role alike.
+const ARCHIVE = (account: string, role: Role) => `,
+  (SELECT jsonb_build_object('departure', d.departure, 'returning', d.returning_at IS NOT NULL,
+                             'expired', d.expired_at IS NOT NULL, 'manifest', a.manifest_sha256)
+   FROM departures d LEFT JOIN archives a
+     ON a.subject = d.subject AND a.departure = d.departure AND a.role = '${role}'
+   WHERE d.subject = ${account}.uid AND d.back_at IS NULL) AS archive`;
+const accountStatements = (role: Role) => ({
+  person: `${PERSON}${CREDENTIALS('p')}${ARCHIVE('p', role)} FROM people p WHERE p.uid = ANY ($1)`,
+  tool: `${TOOL}${CREDENTIALS('t')}${ARCHIVE('t', role)} FROM tools t WHERE t.uid = ANY ($1)`,
+});
 
 const STATEMENTS: Record<Role, { person: string; tool: string }> = {
   directory: { person: DIRECTORY_PERSON, tool: DIRECTORY_TOOL },
-  homes: { person: ACCOUNT_PERSON, tool: ACCOUNT_TOOL },
-  databases: { person: ACCOUNT_PERSON, tool: ACCOUNT_TOOL },
+  homes: accountStatements('homes'),
+  databases: accountStatements('databases'),
 };
 
 /** The wanted state of these subjects, in the order of their uids; one that does not exist is left out. */
@@ -76,25 +97,33 @@ interface CredentialsRow {
   wantedEpoch: number;
   epoch: number | null;
   verifier: string | null;
+  previous: string | null;
+}
+interface ArchiveRow extends Omit<WantedArchive, 'manifest'> {
+  manifest: string | null;
 }
 interface PersonRow {
   uid: number;
   shell_name: string;
-  state: 'active' | 'suspended' | 'deleted';
+  state: WantedPerson['state'];
   ever_admitted: boolean;
   realm_member: boolean;
-  display_name?: string;
-  email?: string;
+  display_name?: string | null;
+  email?: string | null;
   keys?: WantedKey[];
   credentials?: CredentialsRow | null;
+  archive?: ArchiveRow | null;
 }
 interface ToolRow {
   uid: number;
   name: string;
   account: string;
-  state: 'active' | 'disabled' | 'deleted';
+  state: WantedTool['state'];
+  disabled_reason?: string | null;
+  orphaned?: boolean;
   members?: Member[];
   credentials?: CredentialsRow | null;
+  archive?: ArchiveRow | null;
 }
 
 function toPerson(row: PersonRow): Wanted {
@@ -106,10 +135,12 @@ function toPerson(row: PersonRow): Wanted {
     state: row.state,
     realmMember: row.realm_member,
     everAdmitted: row.ever_admitted,
-    ...(row.display_name === undefined ? {} : { displayName: row.display_name }),
-    ...(row.email === undefined ? {} : { email: row.email }),
+    // of who is deleted there is none any more
+    ...(isGiven(row.display_name) ? { displayName: row.display_name } : {}),
+    ...(isGiven(row.email) ? { email: row.email } : {}),
     ...(row.keys === undefined ? {} : { keys: row.keys }),
     ...toCredentials(row.credentials),
+    ...toArchive(row.archive),
   };
 }
 
@@ -124,8 +155,20 @@ function toTool(row: ToolRow): Wanted {
     ...(row.members === undefined
       ? {}
       : { members: [...row.members, { kind: 'tool' as const, account, uid: row.uid }] }),
+    ...(isGiven(row.disabled_reason) ? { disabledReason: row.disabled_reason } : {}),
+    ...(row.orphaned === true ? { orphaned: true } : {}),
     ...toCredentials(row.credentials),
+    ...toArchive(row.archive),
   };
+}
+
+function isGiven(value: string | null | undefined): value is string {
+  return value !== null && value !== undefined;
+}
+
+function toArchive(row: ArchiveRow | null | undefined): { archive?: WantedArchive } {
+  if (row === null || row === undefined) return {};
+  return { archive: { ...row, manifest: row.manifest ?? undefined } };
 }
 
 function toCredentials(row: CredentialsRow | null | undefined): {
@@ -138,7 +181,11 @@ function toCredentials(row: CredentialsRow | null | undefined): {
       recorded:
         row.epoch === null || row.verifier === null
           ? undefined
-          : { epoch: row.epoch, verifier: row.verifier },
+          : {
+              epoch: row.epoch,
+              verifier: row.verifier,
+              ...(row.previous === null ? {} : { previous: row.previous }),
+            },
     },
   };
 }

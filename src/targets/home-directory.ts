@@ -23,10 +23,10 @@ const TOOL_FOLDERS = ['public_html', 'logs'];
 
 /**
  * Where the home of a subject is, or undefined where it has none: a person who never had access,
- * and whoever is deleted.
+ * and whoever is put away (home-archive.ts has what becomes of it).
  */
 export function homeOf(wanted: Wanted, realm: Realm): { home: HomePath; path: string } | undefined {
-  if (wanted.state === 'deleted') return undefined;
+  if (wanted.state === 'archived' || wanted.state === 'deleted') return undefined;
   if (wanted.kind === 'tool') {
     const home: HomePath = { area: 'toolHomes', name: wanted.name };
     return { home, path: `${realm.toolHomes}/${wanted.name}` };

@@ -5,9 +5,9 @@
  * | subject | state     | wanted                                                          |
  * | ------- | --------- | --------------------------------------------------------------- |
  * | person  | active    | the account, unlocked                                           |
- * | person  | suspended | the account, locked                                             |
+ * | person  | suspended, archived | the account, locked                                   |
  * | tool    | active    | the account, unlocked, shell /bin/bash                          |
- * | tool    | disabled  | the account, locked, a shell that says so                       |
+ * | tool    | disabled, archived | the account, locked, a shell that says so              |
  * | both    | deleted   | absent                                                          |
  *
  * Locked is `pwdPolicySubentry: cn=disabled,ou=ppolicies` and `pwdAccountLockedTime: 000001010000Z`
@@ -215,6 +215,6 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
     uidNumber: [String(tool.uid)],
     gidNumber: [String(tool.uid)],
     homeDirectory: [`${realm.toolHomes}/${tool.name}`],
-    loginShell: [tool.state === 'disabled' ? DISABLED_SHELL : SHELL],
+    loginShell: [tool.state === 'active' ? SHELL : DISABLED_SHELL],
   };
 }

@@ -1,0 +1,135 @@
+-- Up Migration
+
+-- How people and tools leave, and what is kept of them. The moves, and who makes each, are drawn in
+-- src/requests/leaving.ts (requests) and src/requests/calendar.ts (timers).
+--
+-- `archived`: every door is closed, and what the subject has is being put away, or is brought back.
+
+ALTER TABLE people
+  DROP CONSTRAINT people_state_check,
+  ADD CHECK (state IN ('active', 'suspended', 'archived', 'deleted')),
+  -- erased with the person: nobody has the name any more
+  ALTER COLUMN display_name DROP NOT NULL,
+  ALTER COLUMN display_name_key DROP NOT NULL,
+  ALTER COLUMN email DROP NOT NULL,
+  ADD CHECK (state = 'deleted' OR (display_name IS NOT NULL AND display_name_key IS NOT NULL AND email IS NOT NULL)),
+  ADD COLUMN suspended_at      timestamptz,
+  ADD COLUMN suspended_by      text,
+  ADD COLUMN suspension_reason text,
+  -- reinstated then, by the calendar; NULL: not by itself
+  ADD COLUMN suspended_until   timestamptz,
+  -- put away from then on, by the calendar; set by an approved person.delete
+  ADD COLUMN delete_after      timestamptz;
+
+ALTER TABLE tools
+  DROP CONSTRAINT tools_state_check,
+  ADD CHECK (state IN ('active', 'disabled', 'archived', 'deleted')),
+  ADD COLUMN disabled_at     timestamptz,
+  ADD COLUMN disabled_by     text,
+  ADD COLUMN disabled_reason text,
+  -- put away from then on, by the calendar; set by tool.delete alone
+  ADD COLUMN delete_after    timestamptz,
+  -- the least number of days before that of which it has been told
+  ADD COLUMN days_told       integer,
+  -- since when nobody who may log in maintains it, directly or through other tools
+  ADD COLUMN orphaned_at     timestamptz;
+CREATE INDEX tools_delete_after ON tools (delete_after) WHERE delete_after IS NOT NULL;
+
+-- Each time that a subject is put away, counted from 1.
+--
+--   going ──▶ left ──▶ expired     both archives are recorded; keep_until has come
+--     │        │
+--     ╰────────┴─────▶ coming back ──▶ back
+CREATE TABLE departures (
+  subject    integer NOT NULL REFERENCES posix_ids,
+  departure  integer NOT NULL CHECK (departure > 0),
+  began_at   timestamptz NOT NULL DEFAULT now(),
+  -- both archives were read back: from then on things may be destroyed
+  left_at    timestamptz,
+  keep_until timestamptz,
+  -- the archives are to be removed
+  expired_at timestamptz,
+  -- a tool.enable or tool.restore: what was put away is brought back
+  returning_at timestamptz,
+  back_at    timestamptz,
+  PRIMARY KEY (subject, departure)
+);
+-- at most one that is not over
+CREATE UNIQUE INDEX departures_open ON departures (subject) WHERE back_at IS NULL;
+
+-- What a role has put away, recorded when the manifest was read back. Never changed.
+CREATE TABLE archives (
+  subject   integer NOT NULL,
+  departure integer NOT NULL,
+  role      text NOT NULL CHECK (role IN ('homes', 'databases')),
+  -- of the manifest's bytes, lower case hex; the manifest has the hash of each file
+  manifest_sha256 text NOT NULL CHECK (manifest_sha256 ~ '^[0-9a-f]{64}$'),
+  -- where it lies, as the role sees it
+  path      text NOT NULL,
+  -- of the archive's files
+  bytes     bigint NOT NULL,
+  made_at   timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (subject, departure, role),
+  FOREIGN KEY (subject, departure) REFERENCES departures
+);
+
+-- How far a role is with putting away or bringing back. Of no worth after a crash.
+CREATE UNLOGGED TABLE archive_progress (
+  subject integer NOT NULL,
+  role    text NOT NULL CHECK (role IN ('homes', 'databases')),
+  -- what is being done, for people: 'packing', 'reading back', 'dumping s51234__data'
+  act     text NOT NULL,
+  -- bytes; total is NULL where it is not known
+  done    bigint NOT NULL,
+  total   bigint,
+  at      timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (subject, role)
+);
+
+-- Nothing is destroyed before its archives are recorded, whoever asks: the database itself says so.
+CREATE FUNCTION guard_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF (SELECT count(*) FROM archives a JOIN departures d USING (subject, departure)
+      WHERE a.subject = NEW.uid AND d.back_at IS NULL AND d.left_at IS NOT NULL) < 2 THEN
+    RAISE EXCEPTION '% is not put away: no archive of it is recorded', NEW.uid
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER people_deleted BEFORE UPDATE OF state ON people
+  FOR EACH ROW WHEN (NEW.state = 'deleted' AND OLD.state <> 'deleted') EXECUTE FUNCTION guard_deleted();
+CREATE TRIGGER tools_deleted BEFORE UPDATE OF state ON tools
+  FOR EACH ROW WHEN (NEW.state = 'deleted' AND OLD.state <> 'deleted') EXECUTE FUNCTION guard_deleted();
+
+-- Requests that wait for an admin's word: a deletion of a person for another's approval, a single
+-- suspension beyond the number that may be done in an hour for its release.
+CREATE TABLE approvals (
+  -- the jti of the request that waits
+  request      uuid PRIMARY KEY,
+  portal       text NOT NULL,
+  kind         text NOT NULL,
+  subject      integer NOT NULL REFERENCES posix_ids,
+  requested_by text NOT NULL,
+  -- the request itself; erased when it is decided
+  body         jsonb,
+  -- why it waits, for people
+  why          text NOT NULL,
+  state        text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'approved', 'rejected')),
+  opened_at    timestamptz NOT NULL DEFAULT now(),
+  decided_at   timestamptz,
+  decided_by   text
+);
+CREATE INDEX approvals_open ON approvals (opened_at) WHERE state = 'open';
+CREATE UNIQUE INDEX approvals_once ON approvals (kind, subject) WHERE state = 'open';
+CREATE INDEX requests_suspensions ON requests (at) WHERE kind = 'person.suspend';
+
+-- For so long both passwords are to work once the next one is made; 0: at once the new one alone.
+ALTER TABLE credentials ADD COLUMN overlap_seconds integer NOT NULL DEFAULT 0 CHECK (overlap_seconds >= 0);
+-- The verifier before, and until when it works as well; the calendar takes it away.
+ALTER TABLE database_verifiers
+  ADD COLUMN previous_verifier text CHECK (previous_verifier ~ '^\*[0-9A-F]{40}$'),
+  ADD COLUMN previous_until    timestamptz,
+  ADD CHECK ((previous_verifier IS NULL) = (previous_until IS NULL));
+CREATE INDEX database_verifiers_previous ON database_verifiers (previous_until) WHERE previous_until IS NOT NULL;
+
+-- Down Migration
