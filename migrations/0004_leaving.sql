@@ -132,4 +132,12 @@ ALTER TABLE database_verifiers
   ADD CHECK ((previous_verifier IS NULL) = (previous_until IS NULL));
 CREATE INDEX database_verifiers_previous ON database_verifiers (previous_until) WHERE previous_until IS NOT NULL;
 
+-- Takes away the verifiers before whose time is over, and so raises `databases`. The calendar may do no
+-- more: who could write a verifier could open the account.
+CREATE FUNCTION end_overlaps(at_time timestamptz) RETURNS SETOF integer
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+  UPDATE public.database_verifiers SET previous_verifier = NULL, previous_until = NULL
+  WHERE previous_until <= at_time RETURNING account
+$$;
+
 -- Down Migration

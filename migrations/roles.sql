@@ -46,7 +46,8 @@ GRANT SELECT ON foreign_sightings TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE ON departures, approvals TO chamberlain_intake;
 GRANT SELECT ON archives TO chamberlain_intake;
 GRANT DELETE ON archive_progress TO chamberlain_intake;
-GRANT SELECT, UPDATE (previous_verifier, previous_until) ON database_verifiers TO chamberlain_intake;
+GRANT SELECT (account, previous_until) ON database_verifiers TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz) TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_intake;
 
 -- relay: leases, readiness, delivery, seals
