@@ -198,16 +198,27 @@ export function startRelay(config: Config, log: Log): Worker {
 
 /** Most subjects of one job: one lock, one look and one write serve them all. */
 const GROUP = 16;
+/** So many urgent subjects at once are alone still: more, as after a suspension of many, are sooner done together. */
+const MOST_ALONE = 8;
 
 /** What is urgent, and what failed before, has a job of its own; others share one. */
 function groupIntoJobs(due: readonly store.Due[]): { subjects: number[]; urgent: boolean }[] {
-  const alone = due.filter(({ urgent, failing }) => urgent || failing);
-  const together = due.filter(({ urgent, failing }) => !urgent && !failing);
+  const failing = due.filter((each) => each.failing);
+  const urgent = due.filter((each) => each.urgent && !each.failing);
+  const others = due.filter((each) => !each.urgent && !each.failing);
   return [
-    ...alone.map(({ subject, urgent }) => ({ subjects: [subject], urgent })),
-    ...Array.from({ length: Math.ceil(together.length / GROUP) }, (_, index) => ({
-      subjects: together.slice(index * GROUP, (index + 1) * GROUP).map(({ subject }) => subject),
-      urgent: false,
-    })),
+    ...inGroups(urgent, urgent.length > MOST_ALONE ? GROUP : 1),
+    ...inGroups(failing, 1),
+    ...inGroups(others, GROUP),
   ];
+}
+
+function inGroups(due: readonly store.Due[], size: number) {
+  return Array.from({ length: Math.ceil(due.length / size) }, (_, index) => {
+    const group = due.slice(index * size, (index + 1) * size);
+    return {
+      subjects: group.map(({ subject }) => subject),
+      urgent: group.some((each) => each.urgent),
+    };
+  });
 }
