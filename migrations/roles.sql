@@ -45,10 +45,11 @@ GRANT SELECT ON foreign_sightings TO chamberlain_intake;
 -- leaving: the moves are its own, what is put away the roles'
 GRANT SELECT, INSERT, UPDATE ON departures, approvals TO chamberlain_intake;
 GRANT SELECT ON archives TO chamberlain_intake;
-GRANT DELETE ON archive_progress TO chamberlain_intake;
-GRANT SELECT (account, previous_until) ON database_verifiers TO chamberlain_intake;
-GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz) TO chamberlain_intake;
-GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_intake;
+GRANT SELECT, DELETE ON archive_progress TO chamberlain_intake;
+GRANT SELECT (account, epoch, previous_until) ON database_verifiers TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz, integer), erase_person(integer) TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
+  raise_generations(integer[], text[], boolean, boolean[]) TO chamberlain_intake;
 
 -- relay: leases, readiness, delivery, seals
 GRANT SELECT ON convergence, requests, audit, audit_seals TO chamberlain_relay;
@@ -58,7 +59,7 @@ GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE ON event_deliveries TO chamberlain_relay;
 GRANT INSERT ON audit_seals TO chamberlain_relay;
-GRANT SELECT, DELETE ON audit_unsealed TO chamberlain_relay;
+GRANT SELECT, DELETE ON audit_unsealed, event_erasures TO chamberlain_relay;
 
 -- the roles: each reads what its targets want, and writes how its own rows stand
 GRANT SELECT ON people, tools, realm_members, maintainers, ssh_keys, names, posix_ids
@@ -170,14 +171,16 @@ GRANT UPDATE (sweep) ON sweep_releases TO chamberlain_sweep;
 GRANT INSERT (subject, role, state, urgent, next_try_at),
   UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
   ON convergence TO chamberlain_sweep;
-GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean) TO chamberlain_sweep;
+GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
+  raise_generations(integer[], text[], boolean, boolean[]) TO chamberlain_sweep;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_sweep;
 
 -- the admin's command line: sees, asks for surveys and repairs, holds no hands
 GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
   event_sequences, event_deliveries, events, audit, audit_seals, audit_unsealed, surveys, reports,
-  survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals
+  survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals,
+  event_erasures
   TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;

@@ -54,6 +54,19 @@ export const CODES = {
   // people and rights
   PERSON_UNKNOWN: refusal('There is no such person.', 'Create the person first.'),
   PERSON_SUSPENDED: refusal('The person is suspended.', 'An admin can reinstate the person.'),
+  PERSON_ALREADY_SUSPENDED: refusal(
+    'The person is suspended already, for as long or longer.',
+    'Nothing needs to be done.',
+  ),
+  PERSON_NOT_SUSPENDED: refusal('The person is not suspended.', 'Nothing needs to be done.'),
+  PERSON_LEAVING: refusal(
+    'The person is being deleted.',
+    'Nothing more can be asked for the person.',
+  ),
+  PERSON_DELETED: refusal(
+    'The person was deleted.',
+    'Nothing can be asked for the person; the name is not given again.',
+  ),
   PERSON_NOT_REALM_MEMBER: refusal(
     'The person has no access to this realm.',
     'Ask for access first; an admin grants it.',
@@ -63,6 +76,21 @@ export const CODES = {
     'Nothing needs to be done.',
   ),
   TOOL_UNKNOWN: refusal('There is no such tool.', 'Check the name.'),
+  TOOL_ALREADY_DISABLED: refusal('The tool is disabled already.', 'Nothing needs to be done.'),
+  TOOL_NOT_DISABLED: refusal('The tool is not disabled.', 'Nothing needs to be done.'),
+  TOOL_LEAVING: refusal(
+    'The tool is to be deleted, is being put away, or is being brought back.',
+    'See `chamberlain status TOOL`; tool.enable keeps a tool that is to be deleted.',
+  ),
+  TOOL_DELETED: refusal(
+    'The tool was deleted.',
+    'An admin can bring it back with `chamberlain restore TOOL` while its archive is kept.',
+  ),
+  TOOL_NOT_DELETED: refusal('The tool is not deleted.', 'Nothing needs to be done.'),
+  TOOL_NOT_KEPT: refusal(
+    'The archive of the tool is kept no longer.',
+    'It cannot be brought back; make a tool of another name.',
+  ),
   MAINTAINER_UNKNOWN: refusal('That is no maintainer of the tool.', 'Check the name.'),
   MAINTAINER_ALREADY: refusal('That is a maintainer already.', 'Nothing needs to be done.'),
   ADMIN_TOOL: refusal(
@@ -82,6 +110,20 @@ export const CODES = {
     'Wait for an admin.',
   ),
   CREDENTIALS_NONE: refusal('The account has no credentials yet.', 'Grant access first.'),
+  SERVER_UNKNOWN: refusal('There is no such database server.', 'Use a name of the configuration.'),
+  // what waits for an admin
+  WAITS_ALREADY: refusal(
+    'The same is asked already, and waits for an admin.',
+    'See `chamberlain requests`; another admin approves or rejects it.',
+  ),
+  NOT_WAITING: refusal(
+    'No such request waits for an admin.',
+    'See `chamberlain requests` for those that do.',
+  ),
+  OWN_REQUEST: refusal(
+    'Nobody decides on what he asked for himself.',
+    'Have another admin approve or reject it.',
+  ),
   // names
   NAME_INVALID: refusal('The name does not fit the grammar.', 'Choose a name that does.'),
   NAME_RESERVED: refusal('The name is reserved for the system.', 'Choose another name.'),
@@ -124,9 +166,17 @@ export const CODES = {
     'A path that should be a home is something else, or belongs to another.',
     'Look at it, and move it away; then `chamberlain repair SUBJECT`.',
   ),
+  TOOL_ORPHANED: refusal(
+    'Nobody who may log in maintains the tool, directly or through other tools.',
+    'Name a maintainer: maintainer.add, as an admin.',
+  ),
   DATABASE_FOREIGN: refusal(
     'A database account stands in the way.',
     'Look at it, and remove it; then `chamberlain repair SUBJECT`.',
+  ),
+  ARCHIVE_DIFFERS: refusal(
+    'What is there is not in the archive of it: it came later, or belongs to another.',
+    'Look at it, and move it away or drop it; then `chamberlain repair SUBJECT`.',
   ),
   // what admins do
   FROZEN: refusal('The realm is frozen.', 'See `chamberlain status`; `chamberlain thaw` ends it.'),
@@ -175,6 +225,14 @@ export const CODES = {
   STEP_STALE: fault(
     'What a step was planned on has changed meanwhile.',
     'Nothing: it is planned anew.',
+  ),
+  STILL_CHANGING: fault(
+    'What is being put away still changes while it is read.',
+    'End the programs that write to it, on every machine; it is tried again.',
+  ),
+  ARCHIVE_DAMAGED: refusal(
+    'An archive is not there, or not as it was recorded; nothing is destroyed.',
+    'Look at what is in the folder of archives; put it there from a backup.',
   ),
   STEP_FAILED: fault('A server refused a step.', 'Read the cause in `chamberlain status SUBJECT`.'),
   CONFIG_INVALID: refusal('The configuration cannot be used.', 'Correct the line that is named.'),

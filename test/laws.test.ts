@@ -72,6 +72,12 @@ const asPerson =
     await change(person);
     return person.uid;
   };
+const wantOverlap = (uid: number) =>
+  sql(
+    `UPDATE credentials SET wanted_epoch = wanted_epoch + 1, overlap_seconds = 3600
+     WHERE account = $1`,
+    uid,
+  );
 const home = (tool: { name: string }) => join(laws.world.dataRoot, 'data/project', tool.name);
 const ldapmodify = (ldif: string) =>
   execFileSync(
@@ -162,6 +168,24 @@ const SCENES: [string, readonly Role[], () => Promise<number>][] = [
     asPerson(({ uid }) =>
       sql('UPDATE credentials SET wanted_epoch = wanted_epoch + 1 WHERE account = $1', uid),
     ),
+  ],
+  [
+    'credentials of a tool rotated, where the old password works as well',
+    ['homes', 'databases'],
+    asTool(({ uid }) => wantOverlap(uid)),
+  ],
+  [
+    'two passwords, of which the old one shall work no longer',
+    ['databases'],
+    asTool(async ({ uid }) => {
+      await wantOverlap(uid);
+      await laws.settle([uid]);
+      await sql(
+        `UPDATE database_verifiers SET previous_verifier = NULL, previous_until = NULL
+         WHERE account = $1`,
+        uid,
+      );
+    }),
   ],
   [
     'access revoked',

@@ -1,4 +1,5 @@
-/** The role `databases`: accounts on every configured MariaDB server. */
+/** The role `databases`: accounts on every configured MariaDB server, and the databases of who leaves. */
+import { randomBytes } from 'node:crypto';
 import type { Config } from '../src/config.ts';
 import { readSecret } from '../src/config.ts';
 import {
@@ -6,23 +7,94 @@ import {
   openDatabasesHands,
   type OpenDatabasesEyes,
 } from '../src/edges/mariadb.ts';
+import { isArchiveAction, openArchiveHands } from '../src/edges/mariadb-archive.ts';
+import {
+  type OpenDatabaseArchiveEyes,
+  openDatabaseArchiveEyes,
+} from '../src/edges/mariadb-archive-eyes.ts';
+import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
+import { ChamberlainError } from '../src/errors.ts';
+import { makePassword } from '../src/model/credentials.ts';
+import {
+  clearArchiveProgress,
+  readStillWanted,
+  recordArchive,
+  reportArchiveProgress,
+} from '../src/store/archives.ts';
 import { readVerifier } from '../src/store/credentials.ts';
-import type { DatabasesEyes } from '../src/targets/databases-eyes.ts';
+import { isLost } from '../src/store/postgres.ts';
+import { readWanted } from '../src/store/wanted.ts';
+import type { DatabaseArchiveEyes, DatabasesEyes } from '../src/targets/databases-eyes.ts';
 import { TARGETS } from '../src/targets/index.ts';
-import type { RoleParts } from './role.ts';
+import type { RoleParts, RoleStore } from './role.ts';
 
-export const DATABASES: RoleParts<DatabasesEyes, OpenDatabasesEyes> = {
+type OpenEyes = OpenDatabasesEyes & OpenDatabaseArchiveEyes;
+
+export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes> = {
   role: 'databases',
   targets: TARGETS.databases,
   concurrency: 4,
-  openEyes: (config) =>
-    openDatabasesEyes(config.databases.servers, login(config, 'databases-eyes')),
-  readEverything: (eyes, pace) => eyes.readEverything(pace),
-  openHands: (config, { pool }) =>
-    openDatabasesHands(config.databases.servers, login(config, 'databases'), (uid, epoch) =>
-      readVerifier(pool, uid, epoch),
-    ),
+  openEyes(config) {
+    const { servers } = config.databases;
+    const ofAccounts = openDatabasesEyes(servers, login(config, 'databases-eyes'));
+    const ofArchives = openDatabaseArchiveEyes(
+      servers,
+      login(config, 'databases-eyes'),
+      config.archives.databases,
+    );
+    return {
+      ...ofAccounts,
+      ...ofArchives,
+      async close() {
+        await Promise.all([ofAccounts.close(), ofArchives.close()]);
+      },
+    };
+  },
+  async readEverything(eyes, pace) {
+    const everything = await eyes.readEverything(pace);
+    return { ...everything, eyes: { ...everything.eyes, ...eyes.once() } };
+  },
+  openHands(config, store) {
+    const { servers } = config.databases;
+    const ofAccounts = openDatabasesHands(servers, login(config, 'databases'), (uid, epoch) =>
+      readVerifier(store.pool, uid, epoch),
+    );
+    const ofArchives = openArchiveHands(
+      { folder: config.archives.databases, places: servers, login: login(config, 'databases') },
+      archiveTerms(store),
+    );
+    return {
+      do: (action) => (isArchiveAction(action) ? ofArchives.do(action) : ofAccounts.do(action)),
+      letGo: () => ofArchives.letGo(),
+      async close() {
+        await Promise.all([ofAccounts.close(), ofArchives.close()]);
+      },
+    };
+  },
 };
+
+function archiveTerms({ pool, holderOf }: RoleStore): ArchiveTerms {
+  const role = 'databases';
+  return {
+    newPassword: () => makePassword(randomBytes),
+    async readVerifiers(uid) {
+      const [wanted] = await readWanted(pool, role, [uid]);
+      const { verifier, previous } = wanted?.credentials?.recorded ?? {};
+      return [verifier, previous].filter((each) => each !== undefined);
+    },
+    async stillWanted(asked) {
+      return !isLost(holderOf(asked.subject)) && (await readStillWanted(pool, asked));
+    },
+    record: (archive) => recordArchive(holderOf(archive.subject), { ...archive, role }),
+    requireHeld(subject) {
+      if (!isLost(holderOf(subject))) return;
+      const act = 'going on without the lock of the subject: the connection to PostgreSQL was lost';
+      throw new ChamberlainError('BACKEND_UNAVAILABLE', act);
+    },
+    progress: (of) => void reportArchiveProgress(pool, { ...of, role }),
+    clear: (subject) => clearArchiveProgress(pool, { subject, role }),
+  };
+}
 
 /** The MariaDB account of that name, the same on every server. */
 function login(config: Config, account: 'databases' | 'databases-eyes') {

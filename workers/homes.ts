@@ -3,7 +3,14 @@ import { randomBytes } from 'node:crypto';
 import { openFilesHands } from '../src/edges/file-hands.ts';
 import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
+import {
+  clearArchiveProgress,
+  readStillWanted,
+  recordArchive,
+  reportArchiveProgress,
+} from '../src/store/archives.ts';
 import { recordVerifier } from '../src/store/credentials.ts';
+import { isLost } from '../src/store/postgres.ts';
 import { sightingOfHome } from '../src/targets/everything.ts';
 import type { FilesEyes } from '../src/targets/files-eyes.ts';
 import type { Sighting } from '../src/targets/foreign.ts';
@@ -14,7 +21,7 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
   role: 'homes',
   targets: TARGETS.homes,
   concurrency: 4,
-  openEyes: (config) => openFilesEyes(config.files),
+  openEyes: (config) => openFilesEyes(config.files, config.archives.homes),
   // looking at homes one by one is fast enough: beforehand only their names and owners are read
   async readEverything(eyes, pace, { realm }) {
     const numbers = new Set<number>();
@@ -28,9 +35,26 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
     }
     return { eyes, sightings, numbers };
   },
-  openHands: (config, { holderOf }) =>
-    openFilesHands(config.files, {
-      newPassword: () => makePassword(randomBytes),
-      recordVerifier: (uid, epoch, verifier) => recordVerifier(holderOf(uid), uid, epoch, verifier),
-    }),
+  openHands: (config, { pool, holderOf }) =>
+    openFilesHands(
+      config.files,
+      {
+        newPassword: () => makePassword(randomBytes),
+        recordVerifier: (made) => recordVerifier(holderOf(made.account), made),
+      },
+      {
+        folder: config.archives.homes,
+        realm: config.realm,
+        now: () => new Date(),
+        record: (archive) =>
+          recordArchive(holderOf(archive.subject), { ...archive, role: 'homes' }),
+        async stillWanted({ subject, departure, returning }) {
+          if (isLost(holderOf(subject))) return false;
+          if (returning === undefined) return true;
+          return await readStillWanted(pool, { subject, departure, returning });
+        },
+        report: (progress) => reportArchiveProgress(pool, { ...progress, role: 'homes' }),
+        clear: (subject) => clearArchiveProgress(pool, { subject, role: 'homes' }),
+      },
+    ),
 };

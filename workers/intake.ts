@@ -6,6 +6,9 @@
  * wait for the disk together; each is told when that is committed. Where PostgreSQL is lost, jobs in
  * hand go back into the queue, and nothing is taken until the lock is held again.
  *
+ * Between the batches it makes the moves of the calendar that are due (src/requests/calendar.ts), on the
+ * same connection, and never beside a batch.
+ *
  * While the realm is frozen none is taken, and those in hand go back. It is looked under the row that
  * says so, in each transaction of verdicts; and a thaw is heard by NOTIFY.
  */
@@ -31,6 +34,7 @@ import {
 import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
 import { INTAKE_LOCK, sqlState, transact } from '../src/store/postgres.ts';
+import { hostCalendar } from './calendar.ts';
 import { startLocked, untilAborted } from './locked.ts';
 import type { Worker } from './loop.ts';
 
@@ -51,7 +55,12 @@ interface Waiting {
   reject: (error: unknown) => void;
 }
 
-export function startIntake(config: Config, log: Log): Worker {
+/** @param clock what time it is: for verdicts and for the calendar */
+export function startIntake(
+  config: Config,
+  log: Log,
+  clock: () => Date = () => new Date(),
+): Worker {
   /** of jobs on which the program itself has failed, by their hash */
   const failures = new Map<string, number>();
   return startLocked({ config, role: 'intake', lock: INTAKE_LOCK, log }, takeIn);
@@ -90,41 +99,64 @@ export function startIntake(config: Config, log: Log): Worker {
     const stop = AbortSignal.any([held.signal, frozen.signal]);
     const waiting: Waiting[] = [];
     let busy = false;
+    let working = Promise.resolve();
+    const calendar = hostCalendar({ client, config, log, clock }, () => work());
 
-    /** Decides all that wait, batch by batch; after a fault puts back what is left, and ends. */
-    async function decideWaiting(): Promise<void> {
+    /** Has all decided that wait, and the calendar turned, one after the other. */
+    function work(): void {
       if (busy) return;
       busy = true;
-      while (waiting.length > 0) {
-        waiting.sort((a, b) => Number(b.urgentQueue) - Number(a.urgentQueue));
-        // one on which the program has failed is tried alone
-        const batch = waiting.splice(0, failures.size === 0 ? BATCH : 1);
-        try {
-          if (stop.aborted) throw new PutBack();
-          const verdicts = await transact(client, async () => {
-            // sent first, and answered first
-            const thawed = holdThawed(client);
-            const [given] = await Promise.all([decide(batch), thawed]);
-            if (!(await thawed)) throw new Frozen();
-            return given;
-          });
-          batch.forEach(({ job, resolve }, index) => {
-            failures.delete(job.sha256.toString('hex'));
-            resolve(verdicts[index] as Verdict);
-          });
-        } catch (error) {
-          if (error instanceof Frozen) {
-            log.info('the realm is frozen: requests wait');
-            frozen.abort();
-          } else if (!(error instanceof PutBack)) {
-            log.warn({ error: describeError(error) }, 'requests wait');
-            await countFailure(batch, error);
-            held.abort();
-          }
-          for (const { reject } of batch) reject(new PutBack());
+      working = decideWaiting();
+    }
+
+    /**
+     * Decides all that wait, batch by batch, with a turn of the calendar after each where one is due;
+     * after a fault puts back what is left, and ends.
+     */
+    async function decideWaiting(): Promise<void> {
+      try {
+        while (waiting.length > 0 || (calendar.isDue() && !stop.aborted)) {
+          if (waiting.length > 0) await decideBatch();
+          if (calendar.isDue() && !stop.aborted && !(await calendar.turn())) freeze();
         }
+      } finally {
+        busy = false; // at once: whoever comes next starts anew
       }
-      busy = false;
+    }
+
+    async function decideBatch(): Promise<void> {
+      waiting.sort((a, b) => Number(b.urgentQueue) - Number(a.urgentQueue));
+      // one on which the program has failed is tried alone
+      const batch = waiting.splice(0, failures.size === 0 ? BATCH : 1);
+      try {
+        if (stop.aborted) throw new PutBack();
+        const verdicts = await transact(client, async () => {
+          // sent first, and answered first
+          const thawed = holdThawed(client);
+          const [given] = await Promise.all([decide(batch), thawed]);
+          if (!(await thawed)) throw new Frozen();
+          return given;
+        });
+        batch.forEach(({ job, resolve }, index) => {
+          failures.delete(job.sha256.toString('hex'));
+          resolve(verdicts[index] as Verdict);
+        });
+        calendar.decided(batch.map(({ job }) => job.signed?.kind));
+      } catch (error) {
+        if (error instanceof Frozen) {
+          freeze();
+        } else if (!(error instanceof PutBack)) {
+          log.warn({ error: describeError(error) }, 'requests wait');
+          await countFailure(batch, error);
+          held.abort();
+        }
+        for (const { reject } of batch) reject(new PutBack());
+      }
+    }
+
+    function freeze(): void {
+      log.info('the realm is frozen: requests wait');
+      frozen.abort();
     }
 
     async function decide(batch: readonly Waiting[]): Promise<Verdict[]> {
@@ -132,7 +164,7 @@ export function startIntake(config: Config, log: Log): Worker {
       for (const { job, urgentQueue } of batch) {
         const failed = failures.get(job.sha256.toString('hex')) ?? 0;
         const judged = failed < MOST_FAILURES ? job : { sha256: job.sha256 };
-        verdicts.push(await giveVerdict(client, config, judged, { urgentQueue, now: new Date() }));
+        verdicts.push(await giveVerdict(client, config, judged, { urgentQueue, now: clock() }));
       }
       return verdicts;
     }
@@ -155,14 +187,14 @@ export function startIntake(config: Config, log: Log): Worker {
       const judge = (job: CheckedJob): Promise<Verdict> =>
         new Promise((resolve, reject) => {
           waiting.push({ job, urgentQueue, resolve, reject });
-          void decideWaiting();
+          work();
         });
       return startConsumer({
         url: config.redis.url,
         queue,
         concurrency: BATCH,
         exclusive: true,
-        handle: async ({ data }) => judge(await checkJob(config, data, new Date())),
+        handle: async ({ data }) => judge(await checkJob(config, data, clock())),
         handleUnreadable: async (bytes) => void (await judge(unreadableJob(bytes))),
         onError: (error) =>
           log.warn({ queue, error: describeError(error) }, 'the queue is troubled'),
@@ -173,9 +205,12 @@ export function startIntake(config: Config, log: Log): Worker {
     try {
       await syncRanges(client, config);
       consumers.push(consume(REQUESTS_URGENT, true), consume(REQUESTS, false));
+      work();
       await untilAborted(stop);
     } finally {
+      calendar.close();
       await Promise.all(consumers.map((consumer) => consumer.close(3000)));
+      await working;
     }
   }
 }

@@ -27,6 +27,8 @@ const MOST_IN_REDIS = 1000;
 const MUCH = 8;
 /** How often it is looked which events a portal has completed. */
 const LOOK_MS = 2000;
+/** How often requests that ended long ago are removed. */
+const FORGET_MS = 60_000;
 /** Most events added at once. */
 const BATCH = 250;
 
@@ -142,6 +144,7 @@ export function startRelay(config: Config, log: Log): Worker {
   // stays so until every portal's events are counted back to the last that is known completed.
   let lost = false;
   let lookedAt = 0;
+  let forgotAt = 0;
   async function hasKept(): Promise<boolean> {
     if (!(await queues.hasKept())) lost = true;
     return !lost;
@@ -156,12 +159,30 @@ export function startRelay(config: Config, log: Log): Worker {
       lost = false;
     }
     const look = Date.now() - lookedAt >= LOOK_MS;
-    if (look) lookedAt = Date.now();
+    if (look) {
+      lookedAt = Date.now();
+      await eraseDelivered();
+    }
     const deliveries = await store.readDeliveries(pool);
     for (const delivery of deliveries) {
       if (adminOfPortal(delivery.portal) === undefined) await deliverTo(delivery, look);
     }
     return deliveries.some(({ last, enqueued }) => last - enqueued >= MUCH);
+  }
+
+  /** Erases what lies in Redis of a person who was deleted: copies of events, and requests. */
+  async function eraseDelivered(): Promise<void> {
+    for (const [portal, events] of await store.readErasedEvents(pool)) {
+      await queues.rewriteEvents(portal, events);
+      await store.forgetErasures(
+        pool,
+        portal,
+        events.map(({ seq }) => seq),
+      );
+    }
+    if (Date.now() - forgotAt < FORGET_MS) return;
+    forgotAt = Date.now();
+    await queues.forgetRequests();
   }
 
   /** Brings one portal's events into Redis, in order, as far as there is room. */

@@ -26,6 +26,11 @@ interface Closable {
   close(): Promise<void>;
 }
 
+/** Hands whose steps may take hours: `letGo` ends those at once, and every one that is begun after. */
+interface LongHanded {
+  letGo?(): void;
+}
+
 /** What hands may ask of our PostgreSQL. */
 export interface RoleStore {
   pool: Pool;
@@ -46,7 +51,7 @@ export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
   concurrency: number;
   /** with an account that can only read */
   openEyes(config: Config): Open & Closable;
-  openHands(config: Config, store: RoleStore): Hands & Closable;
+  openHands(config: Config, store: RoleStore): Hands & Closable & LongHanded;
   /** for a survey of everything: reads all there is, before any subject is looked at */
   readEverything(
     eyes: Open,
@@ -149,6 +154,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
 
   return {
     async close() {
+      hands.letGo?.();
       await Promise.all(consumers.map((consumer) => consumer.close(3500)));
       await answering.close();
       await Promise.allSettled([eyes.close(), hands.close()]);

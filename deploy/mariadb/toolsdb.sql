@@ -12,16 +12,18 @@ CREATE USER IF NOT EXISTS 'chamberlain_databases_eyes'@'%' ACCOUNT LOCK;
 
 -- Making, changing and dropping accounts; ending their sessions (KILL USER).
 -- MariaDB knows no bound on whose: CREATE USER reaches every account, so guard this one's secret well.
-GRANT CREATE USER, CONNECTION ADMIN, PROCESS ON *.* TO 'chamberlain_databases'@'%';
+-- Seeing which databases there are: what is not seen would not be put away.
+GRANT CREATE USER, CONNECTION ADMIN, PROCESS, SHOW DATABASES ON *.* TO 'chamberlain_databases'@'%';
 -- Looking whether an account is (still) there.
 GRANT SELECT (Host, User) ON mysql.global_priv TO 'chamberlain_databases'@'%';
--- What tools and people may have, so that it can be granted: s51234__name and u1234__name, all of it;
--- what others have published as …_p, reading.
+-- What tools and people may have, so that it can be granted, and put away when they leave: s51234__name
+-- and u1234__name, all of it; what others have published as …_p, reading.
 GRANT ALL PRIVILEGES ON `s%\_\_%`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
 GRANT ALL PRIVILEGES ON `u%\_\_%`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
 GRANT SELECT, SHOW VIEW ON `%\_p`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
 
--- Surveys look, and only look.
+-- Surveys look, and only look: at accounts, and at the names of databases.
+GRANT SHOW DATABASES ON *.* TO 'chamberlain_databases_eyes'@'%';
 GRANT SELECT ON mysql.global_priv TO 'chamberlain_databases_eyes'@'%';
 GRANT SELECT ON mysql.db TO 'chamberlain_databases_eyes'@'%';
 GRANT SELECT ON mysql.roles_mapping TO 'chamberlain_databases_eyes'@'%';

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
@@ -28,6 +29,9 @@ export interface StackConfig {
     servers: readonly { name: string; kind: 'replica' | 'toolsdb'; socket: string }[];
   };
   readonly keys: { maxPerPerson: number };
+  readonly archives: { homes: string; databases: string; keepDays?: number };
+  readonly leaving?: { graceDays?: number; mostSuspensionsPerHour?: number };
+  readonly credentials?: { overlapSeconds?: number };
   readonly sweep?: { everyMinutes?: number; mostShare?: number; atLeast?: number };
   readonly portals: readonly {
     name: string;
@@ -91,6 +95,10 @@ export function composeConfig(parts: {
       ],
     },
     keys: REALM.keys,
+    archives: {
+      homes: join(parts.dataRoot, 'archives/homes'),
+      databases: join(parts.dataRoot, 'archives/databases'),
+    },
     portals: parts.portals,
   };
 }

@@ -175,6 +175,8 @@ export function makeDataRoot(dataRoot: string): void {
   for (const folder of ['', 'data', 'data/project', 'home']) {
     mkdirSync(join(dataRoot, folder), { recursive: true, mode: 0o755 });
   }
+  // `prepare` makes the one of homes
+  mkdirSync(join(dataRoot, 'archives/databases'), { recursive: true, mode: 0o700 });
 }
 
 /** Runs Chamberlain's CLI from source. */

@@ -23,8 +23,13 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   },
   {
     name: 'requests',
-    summary: 'what waits for approval, and the verdict on each request',
+    summary: "what waits for an admin's word, and the verdict on each request",
     load: async () => (await import('./requests.ts')).defineRequests,
+  },
+  {
+    name: 'restore',
+    summary: 'bring a deleted tool back from its archives',
+    load: async () => (await import('./restore.ts')).defineRestore,
   },
   {
     name: 'survey',

@@ -1,6 +1,7 @@
 /** `chamberlain doctor`: whether everything that it stands on is right. Looks, and changes nothing. */
 import { type Command } from 'commander';
 import type { Config } from '../config.ts';
+import { lookAtArchives } from '../doctor/archives.ts';
 import { lookAtAreas } from '../doctor/areas.ts';
 import { lookAtCertificate, tlsServers } from '../doctor/certificates.ts';
 import { lookAsEyes, lookAsHands } from '../doctor/databases.ts';
@@ -141,6 +142,11 @@ function checksOf(config: Config, configFile: string, etc: string): Check[] {
       ),
     ),
     at('this host', 'the areas of homes', 'Look at the file server.', () => lookAtAreas(config)),
+    ...(['homes', 'databases'] as const).map((role) =>
+      at('this host', `the archives of ${role}`, 'Look at the file server.', () =>
+        lookAtArchives(config, role),
+      ),
+    ),
     at('this host', 'the program', here, () => lookAtProgram(root, process.versions.node)),
     ...(loginHost === undefined
       ? []

@@ -11,6 +11,7 @@ import { isReservedName } from '../model/reserved-names.ts';
 import type { Realm } from '../model/wanted.ts';
 import type { Word } from '../model/word.ts';
 import type { SubjectPage } from '../plan/explanation.ts';
+import { timeOf } from '../plan/render-leaving.ts';
 import type { Unknown } from '../store/explain-unknown.ts';
 
 const NOUN = { person: 'people', tool: 'tools' } as const;
@@ -20,10 +21,29 @@ export function describeFound(
   word: Word,
   subjects: readonly SubjectPage[],
   realm: Realm,
+  owned?: OwnedPath,
 ): string[] {
+  return [
+    ...describeWord(word, subjects, realm),
+    ...describeOwner(word, subjects, owned),
+    ...subjects.filter(({ state }) => state === 'deleted').map(describeTombstone),
+  ];
+}
+
+/** Whose number a path has on this machine. */
+export interface OwnedPath {
+  path: string;
+  uid: number;
+}
+
+function describeWord(word: Word, subjects: readonly SubjectPage[], realm: Realm): string[] {
   switch (word.kind) {
     case 'path':
-      return subjects.map((subject) => describePath(word, subject, realm));
+      return subjects.some((subject) => isOfHome(word, subject))
+        ? subjects
+            .filter((subject) => isOfHome(word, subject))
+            .map((subject) => describePath(word, subject, realm))
+        : [inNoHome(word)];
     case 'database':
       return subjects.map(
         ({ account, databaseUser }) =>
@@ -46,13 +66,61 @@ export function describeFound(
   }
 }
 
+function isOfHome({ area, home }: Extract<Word, { kind: 'path' }>, subject: SubjectPage): boolean {
+  const { kind, account } = subject;
+  return area === 'toolHomes'
+    ? kind === 'tool' && account.endsWith(`.${home}`)
+    : kind === 'person' && account === home;
+}
+
+function inNoHome({ path, area, home }: Extract<Word, { kind: 'path' }>): string {
+  return `${path} is in no home of ours: there is no ${area === 'toolHomes' ? 'tool' : 'person'} ${home}.`;
+}
+
+/** Nothing where it is the home's own. */
+function describeOwner(
+  word: Word,
+  subjects: readonly SubjectPage[],
+  owned: OwnedPath | undefined,
+): string[] {
+  if (owned === undefined) return [];
+  const owner = subjects.find(({ uid }) => uid === owned.uid);
+  if (owner === undefined) {
+    return [
+      `On this machine ${owned.path} belongs to the number ${owned.uid}, which nobody of ours has.`,
+    ];
+  }
+  if (word.kind === 'path' && isOfHome(word, owner)) return [];
+  return [`On this machine ${owned.path} belongs to ${owned.uid}, the number of ${owner.account}.`];
+}
+
+/** Whose it was, when that was, and where what it had lies now. */
+function describeTombstone({ account, kind, uid, leaving }: SubjectPage): string {
+  const open = leaving.departures.findLast(({ backAt }) => backAt === null);
+  const when = open?.leftAt ? ` ${timeOf(open.leftAt)}` : '';
+  const gone = `${uid} was the number of ${account}, a ${kind} ${kind === 'person' ? 'who' : 'that'} was deleted${when}: neither number nor name is given again.`;
+  if (open === undefined) return gone;
+  const archives = open.archives.flatMap(({ role, made }) =>
+    made === null ? [] : [`${role === 'homes' ? 'home' : 'databases'} in ${made.path}`],
+  );
+  if (open.expiredAt !== null)
+    return `${gone} Its archives were kept until ${timeOf(open.expiredAt)}.`;
+  const until = open.keepUntil === null ? '' : `, kept until ${timeOf(open.keepUntil)}`;
+  return archives.length === 0
+    ? gone
+    : `${gone} What it had is put away: ${archives.join(', ')}${until}.`;
+}
+
 function describePath(
   { path, inside }: Extract<Word, { kind: 'path' }>,
-  { account, uid, kind, targets }: SubjectPage,
+  { account, uid, kind, state, targets }: SubjectPage,
   realm: Realm,
 ): string {
   const gid = kind === 'tool' ? uid : realm.realmGid;
   const wanted = (name: string) => targets.find(({ target }) => target === name)?.wanted ?? 'none';
+  if (state === 'archived' || state === 'deleted') {
+    return `${path} is where the home of ${account} was, and things in it.`;
+  }
   if (wanted('home-directory') === 'none') {
     return `${path} is where a home of ${account} would be; none is wanted.`;
   }
@@ -64,7 +132,12 @@ function describePath(
 }
 
 /** Everything that is known of a word that names no subject. */
-export function describeUnknown(word: Word, unknown: Unknown, config: Config): string[] {
+export function describeUnknown(
+  word: Word,
+  unknown: Unknown,
+  config: Config,
+  owned?: OwnedPath,
+): string[] {
   const seen = unknown.sightings.map(({ name, id, at }) => {
     const number = id === 0 ? '' : `${name === '' ? 'Number' : ', number'} ${id}`;
     return (
@@ -95,8 +168,16 @@ export function describeUnknown(word: Word, unknown: Unknown, config: Config): s
       ];
     case 'path':
       return [
-        `${word.path} is in no home of ours: there is no ${word.area === 'toolHomes' ? 'tool' : 'person'} ${word.home}.`,
+        inNoHome(word),
         ...seen,
+        ...describeOwner(word, [], owned),
+        ...(owned === undefined ? [] : describeUid(owned.uid, unknown, config)),
+      ];
+    case 'nothing':
+      return [
+        `It names nothing: ${word.because}.`,
+        ...describeOwner(word, [], owned),
+        ...(owned === undefined ? [] : describeUid(owned.uid, unknown, config)),
       ];
     case 'fingerprint':
       return [

@@ -1,7 +1,7 @@
 /** The page of one subject, from what the tables say and what the roles saw. Pure. */
 import { databaseUser } from '../model/ids.ts';
 import { type ReachGraph, type Way, waysFrom, waysInto } from '../model/reach.ts';
-import type { Realm, Role, Wanted } from '../model/wanted.ts';
+import type { Realm, Role, Wanted, WantedArchive } from '../model/wanted.ts';
 import type { Effect } from '../plan/action.ts';
 import type {
   Entrant,
@@ -11,8 +11,10 @@ import type {
   Trouble,
   WayPage,
 } from '../plan/explanation.ts';
+import type { LeavingPage } from '../model/leaving.ts';
 import type { Report } from '../plan/report.ts';
 import type { Facts, KeyRow, NodeRow, SubjectRow } from '../store/explain-facts.ts';
+import type { Leaver } from '../store/leaving-facts.ts';
 import type { AnyTarget } from '../reconcile.ts';
 import { TARGETS } from '../targets/index.ts';
 
@@ -55,7 +57,9 @@ export function subjectPage(uid: number, parts: PageParts): SubjectPage {
             wantedEpoch: row.wanted_epoch,
             recordedEpoch: row.recorded_epoch,
             recordedAt: row.recorded_at?.toISOString() ?? null,
+            previousUntil: row.previous_until?.toISOString() ?? null,
           },
+    leaving: leavingPage(uid, facts),
     access: of(facts.access).map((fact) => ({
       ...fact,
       openedAt: fact.openedAt.toISOString(),
@@ -130,7 +134,7 @@ function graphOf({ nodes, edges }: Facts, now: Date): ReachGraph {
 function stopsOf(node: NodeRow, now: Date): string[] {
   const { account, kind, state } = node;
   const stops = state === 'active' ? [] : [`${account} is ${state}`];
-  if (kind === 'tool') return stops;
+  if (kind === 'tool' || state === 'deleted') return stops;
   if (!node.realm_member) stops.push(`${account} is no realm member`);
   if (goodKeys(node, now).length === 0) {
     const had = keyFacts(node.keys, now).some((key) => key.stops.includes('expired'));
@@ -164,17 +168,41 @@ function wayPage({ path, stops }: Way, { nodes }: ReachGraph, { edges }: Facts):
   };
 }
 
+function leavingPage(uid: number, { leaving }: Facts): LeavingPage {
+  return (leaving.find((each) => each.uid === uid) as Leaver).leaving;
+}
+
+/** What is put away of it, as a role sees that. */
+function archiveOf(role: Role, { departures }: LeavingPage): { archive?: WantedArchive } {
+  const open = departures.findLast(({ backAt }) => backAt === null);
+  if (open === undefined || role === 'directory') return {};
+  const { departure, returningAt, expiredAt, archives } = open;
+  const made = archives.find((archive) => archive.role === role)?.made;
+  return {
+    archive: {
+      departure,
+      manifest: made?.manifestSha256,
+      returning: returningAt !== null,
+      expired: expiredAt !== null,
+    },
+  };
+}
+
 /** Every target that the kind of subject has, in the order of the roles. */
 function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage[] {
   const wanted = parts.wanted.find((each) => each.uid === uid) as Wanted;
-  const whole: Wanted =
-    row.wanted_epoch === null
-      ? wanted
-      : { ...wanted, credentials: { wantedEpoch: row.wanted_epoch, recorded: undefined } };
+  const leaving = leavingPage(uid, parts.facts);
   const targets = Object.values(TARGETS).flat() as readonly AnyTarget<unknown>[];
   const pages: TargetPage[] = [];
   for (const target of targets.filter(({ of }) => of.includes(row.kind))) {
     const { role, name, needs } = target;
+    const whole: Wanted = {
+      ...wanted,
+      ...(row.wanted_epoch === null
+        ? {}
+        : { credentials: { wantedEpoch: row.wanted_epoch, recorded: undefined } }),
+      ...archiveOf(role, leaving),
+    };
     const wantedText: string = target.describe(target.want(whole, parts.realm));
     const own = troubleWith(target, uid, parts);
     const report = parts.answers.get(role);

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { realmOf } from '../config.ts';
+import { statPaths } from '../edges/path-stat.ts';
 import { KNOWN_BAD_KEYS } from '../model/known-bad-keys.ts';
 import { normalName } from '../model/names.ts';
 import { ROLES } from '../model/wanted.ts';
@@ -11,8 +12,11 @@ import { type Looking, type Sought, withLooking } from '../store/explain.ts';
 import { type Facts, readFacts } from '../store/explain-facts.ts';
 import { readUnknown } from '../store/explain-unknown.ts';
 import { readWanted } from '../store/wanted.ts';
-import { describeFound, describeUnknown } from './explain-known.ts';
+import { describeFound, describeUnknown, type OwnedPath } from './explain-known.ts';
 import { keyFacts, subjectPage } from './explain-pages.ts';
+
+/** A file server that hangs costs no more. */
+const OWNER_LIMIT_MS = 200;
 
 export interface ExplainOptions {
   /** how long the roles may take, counted from when they are asked */
@@ -31,20 +35,37 @@ export async function explain(
 ): Promise<Explanation> {
   const word = await readWord(config, text);
   const about = { word: text, at: now.toISOString() };
-  if (word.kind === 'nothing') {
+  const owned = await ownerOf(config, text.trim(), word);
+  if (word.kind === 'nothing' && owned === undefined) {
     return { ...about, known: [`It names nothing: ${word.because}.`], key: null, subjects: [] };
   }
-  return await withLooking(config, randomUUID(), soughtBy(word), async (looking) => {
+  const sought = { ...soughtBy(word), ...(owned === undefined ? {} : { uid: owned.uid }) };
+  return await withLooking(config, randomUUID(), sought, async (looking) => {
     if (looking.found.length === 0) {
       const { names, uid } = namesOf(config, word);
-      const unknown = await readUnknown(looking.client, names, uid);
-      const known = describeUnknown(word, unknown, config);
+      const unknown = await readUnknown(looking.client, names, owned?.uid ?? uid);
+      const known = describeUnknown(word, unknown, config, owned);
       return { ...about, known, key: null, subjects: [] };
     }
     const { subjects, facts } = await readPages(config, looking, { timeoutMs, now });
-    const known = describeFound(word, subjects, realmOf(config));
+    const known = describeFound(word, subjects, realmOf(config), owned);
     return { ...about, known, key: keyOf(config, word, facts, now), subjects };
   });
+}
+
+/**
+ * Whose number a path has on this machine, where it is there: a file of somebody who has left is known
+ * by nothing else. What is root's says nothing.
+ */
+async function ownerOf(config: Config, text: string, word: Word): Promise<OwnedPath | undefined> {
+  if (!text.startsWith('/') || (word.kind !== 'path' && word.kind !== 'nothing')) return undefined;
+  const path = word.kind === 'path' ? `${config.files.root}${word.path}` : text;
+  // what `stat` complains of, such as a name that is too long, is no answer either
+  const seen = await statPaths([path], OWNER_LIMIT_MS).catch(() => 'no answer' as const);
+  const uid = typeof seen === 'string' ? undefined : seen[0]?.uid;
+  return uid === undefined || uid === 0
+    ? undefined
+    : { path: word.kind === 'path' ? word.path : text, uid };
 }
 
 /** A whole key line is as good as its fingerprint; the strict parser is read only for that. */

@@ -10,6 +10,8 @@ import { describeFreeze } from './freeze.ts';
 export type Ending =
   | { ending: 'refused' | 'parked'; code: string; sentence: string }
   | { ending: 'applied' }
+  /** it is done only when an admin approves it */
+  | { ending: 'waiting'; sentence: string }
   | { ending: 'timeout'; accepted: boolean; sentence: string };
 
 export interface Progress {
@@ -76,6 +78,9 @@ export async function follow(
         }
         if (!accepted) progress.onAccepted();
         accepted = true;
+        if (request.approval?.state === 'open') {
+          return { ending: 'waiting', sentence: request.approval.why };
+        }
         const open = raises.filter((raise) => !raise.applied);
         for (const role of [...raises.map((raise) => raise.role), ...roles]) seen.add(role);
         for (const role of seen) {

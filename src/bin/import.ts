@@ -165,7 +165,8 @@ async function runImport(
         : []),
       ...(accounts === undefined
         ? []
-        : [await foresee(TARGETS.databases, accounts.eyes, wanted.databases, realm, say)]),
+        : // who is taken over does not leave
+          [await foresee([databaseAccount], accounts.eyes, wanted.databases, realm, say)]),
     ];
     const all = mergeReports(foreseen);
     all.unreadable.push(...away.filter((each) => !isToldOf(each, all.unreadable)));

@@ -33,6 +33,8 @@ export interface Field {
   description: string;
   required: boolean;
   isList: boolean;
+  /** true where it is given, and takes no value */
+  isSwitch: boolean;
 }
 
 /** The JSON Schema of a kind (2020-12), of the request as a portal writes it. */
@@ -57,6 +59,7 @@ export function fieldsOf(kind: RequestKind): Field[] {
       description: description ?? '',
       required: required?.includes(name) === true,
       isList: type === 'array',
+      isSwitch: type === 'boolean',
     }));
 }
 

@@ -1,7 +1,12 @@
 /** `chamberlain requests`: what waits for approval, and each verdict. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { ChamberlainError } from '../errors.ts';
-import { readOpenAccessRequests, type OpenAccessRequest } from '../store/overview.ts';
+import {
+  type OpenAccessRequest,
+  readOpenAccessRequests,
+  readWaitingRequests,
+  type WaitingRequest,
+} from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import {
   findRequests,
@@ -19,8 +24,9 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 export function defineRequests(command: Command): void {
   command
     .description(
-      'Shows the requests for access that wait for an admin, then the verdict on each request, newest\n' +
-        'first. With ID: one request, and what of it is not applied yet.',
+      'Shows what waits for an admin: requests for access, and requests that another admin has to\n' +
+        'approve; then the verdict on each request, newest first. With ID: one request, and what of it\n' +
+        'is not applied yet.',
     )
     .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
     .option('--limit <count>', 'how many verdicts', parseLimit, 50)
@@ -30,7 +36,8 @@ export function defineRequests(command: Command): void {
         'requests',
         'requests --limit 500 --json',
         'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
-        'submit access.grant --person alice       (decides one that waits)',
+        'submit access.grant --person alice',
+        'submit request.approve --request 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11 --wait',
       ) + `\n${describeExits({})}`,
     )
     .action(async (id: string | undefined) => {
@@ -55,11 +62,13 @@ function parseLimit(text: string): number {
 
 async function showAll(client: Client, limit: number, json: boolean): Promise<void> {
   const waiting = await readOpenAccessRequests(client);
+  const toApprove = await readWaitingRequests(client);
   const requests = await readRequests(client, limit);
   if (json) {
-    printJson({ waiting, requests });
+    printJson({ waiting, toApprove, requests });
     return;
   }
+  if (toApprove.length > 0) print(`${renderToApprove(toApprove)}\n`);
   if (waiting.length > 0) print(`${renderWaiting(waiting)}\n`);
   print(
     renderTable(
@@ -124,19 +133,49 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
 
 function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
   const now = new Date();
-  return `${paint('bold', 'Waiting for approval')}\n${renderTable(
+  return `${paint('bold', 'Waiting for access')}\n${renderTable(
     ['person', 'display name', 'since', 'portal', 'reason'],
     waiting.map((w) => [w.person, w.displayName, renderAge(w.since, now), w.portal, w.reason]),
   )}`;
 }
 
-/** refused, or how far it is: accepted → done, or stuck where a role has given up on it. */
-function stageOf({ verdict, doneAt, stuckAt }: RequestView): string {
+/** Each is decided by its id, by an admin's own key: so what to type stands below. */
+function renderToApprove(waiting: readonly WaitingRequest[]): string {
+  const now = new Date();
+  return [
+    paint('bold', "Waiting for an admin's word"),
+    renderTable(
+      ['id', 'kind', 'subject', 'by', 'since', 'why'],
+      waiting.map((w) => [
+        w.request,
+        w.kind,
+        w.account,
+        w.requestedBy,
+        renderAge(w.since, now),
+        w.reason ? `${w.why} (“${w.reason}”)` : w.why,
+      ]),
+    ),
+    paint('dim', 'chamberlain submit request.approve --request ID --wait'),
+    paint('dim', 'chamberlain submit request.reject --request ID --reason WHY --wait'),
+  ].join('\n');
+}
+
+/**
+ * refused, or how far it is: accepted → done, or stuck where a role has given up on it. What was to be
+ * approved waits first; rejected, nothing comes of it.
+ */
+function stageOf({ verdict, doneAt, stuckAt, approval }: RequestView): string {
   if (verdict === 'refused') return 'refused';
+  if (approval?.state === 'open') return 'waiting';
+  if (approval?.state === 'rejected') return 'rejected';
   if (doneAt !== null) return 'done';
   return stuckAt === null ? 'accepted' : 'stuck';
 }
 
-function why({ code, sentence }: RequestView): string {
-  return [code, sentence].filter(Boolean).join(': ');
+function why({ code, sentence, approval }: RequestView): string {
+  if (code !== null || sentence !== null) return [code, sentence].filter(Boolean).join(': ');
+  if (approval === null) return '';
+  return approval.state === 'open'
+    ? approval.why
+    : `${approval.state} by ${approval.decidedBy ?? '?'}`;
 }

@@ -111,7 +111,7 @@ async function sendAndFollow(
           elapsedMs: elapsedMs(),
         });
       if (ending.ending === 'applied') tell(`  ${tick} applied ${elapsedMs()} ms`);
-      else report(ending);
+      else report(id, ending);
     }
   } finally {
     await queues.close();
@@ -122,6 +122,9 @@ async function sendAndFollow(
 /** How it ended, for programs: the verdict, and whether all that the request raised is applied. */
 function describeEnding(ending: Ending): Record<string, unknown> {
   if (ending.ending === 'applied') return { verdict: 'accepted', done: true };
+  if (ending.ending === 'waiting') {
+    return { verdict: 'accepted', done: false, waiting: true, sentence: ending.sentence };
+  }
   if (ending.ending === 'timeout') {
     return { verdict: ending.accepted ? 'accepted' : null, done: false, sentence: ending.sentence };
   }
@@ -135,10 +138,17 @@ function describeEnding(ending: Ending): Record<string, unknown> {
 }
 
 /** Says why, and remembers the worst of all endings: what was refused outweighs what is slow. */
-function report(ending: Exclude<Ending, { ending: 'applied' }>): void {
+function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
+  if (ending.ending === 'waiting') {
+    process.stderr.write(
+      `WAITING: ${ending.sentence.replace(/\.$/u, '')}. Another admin decides it by \`chamberlain submit request.approve --request ${id}\`.\n`,
+    );
+    process.exitCode ??= EXIT.pending;
+    return;
+  }
   if (ending.ending === 'timeout') {
     process.stderr.write(`TIMEOUT: ${ending.sentence}\n`);
-    process.exitCode ??= EXIT.timeout;
+    if (process.exitCode !== EXIT.failed) process.exitCode = EXIT.timeout;
     return;
   }
   const { code, sentence } = ending;

@@ -2,13 +2,17 @@
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
+import type { LeavingPage } from '../model/leaving.ts';
 import { ROLES } from '../model/wanted.ts';
+import { leavingRows } from '../plan/render-leaving.ts';
+import { type Leaver, readLeaving, readOrphans } from '../store/leaving-facts.ts';
 import * as overview from '../store/overview.ts';
 import type { Standing, SubjectView } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { openPool } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
+import { readLeavingOverview, renderLeaving } from './leaving.ts';
 import {
   describeLastSweep,
   describeStandstill,
@@ -25,18 +29,28 @@ export function defineStatus(command: Command): void {
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
         'a sweep is held or the directory is in doubt, totals per role, what is behind, failing or parked\n' +
-        'and why, events that portals have not taken. With SUBJECT: what is wanted of one person or tool,\n' +
-        'and how far each role is with it.',
+        'and why, who leaves and when, events that portals have not taken. With SUBJECT: what is wanted of\n' +
+        'one person or tool, how it leaves, and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
+    .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
     .addHelpText(
       'after',
-      describeExamples('status', 'status tools.bridgebot', 'status alice --json') +
+      describeExamples(
+        'status',
+        'status tools.bridgebot',
+        'status alice --json',
+        'status --orphaned',
+      ) +
         `\n${describeExits({ 3: 'something is failing or parked, or the realm is frozen, held or in doubt' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
-      const show = subject === undefined ? showAll : showSubject(subject);
+      const { orphaned } = command.opts<{ orphaned?: true }>();
+      if (orphaned && subject !== undefined) {
+        throw new ChamberlainError('USAGE', '--orphaned and a SUBJECT at once: which is meant?');
+      }
+      const show = orphaned ? showOrphans : subject === undefined ? showAll : showSubject(subject);
       await withAdmin(config, (client) => show(client, wantsJson(command)));
     });
 }
@@ -77,9 +91,20 @@ async function showAll(client: Client, json: boolean): Promise<void> {
   const portals = await overview.readPortalEvents(client);
   const oldestRequest = (await overview.readOldestRequest(client)) ?? null;
   const waitingForApproval = await overview.readOpenAccessRequests(client);
+  const toApprove = await overview.readWaitingRequests(client);
+  const leaving = await readLeavingOverview(client);
   if (totals.some(isTrouble) || isStandstill(standstill)) process.exitCode = EXIT.pending;
   if (json) {
-    printJson({ ...standstill, totals, behind, portals, oldestRequest, waitingForApproval });
+    printJson({
+      ...standstill,
+      totals,
+      behind,
+      leaving,
+      portals,
+      oldestRequest,
+      waitingForApproval,
+      toApprove,
+    });
     return;
   }
   for (const line of describeStandstill(standstill)) print(`${paint('red', line)}\n`);
@@ -99,6 +124,8 @@ async function showAll(client: Client, json: boolean): Promise<void> {
   if (behind.length > 0) print(`\n${renderStandings(behind, now)}`);
   const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
+  const leavingText = renderLeaving(leaving, now);
+  if (leavingText !== '') print(`\n${leavingText}`);
   const outstanding = portals.filter((portal) => portal.outstanding !== '0');
   if (outstanding.length > 0) {
     print('');
@@ -120,40 +147,72 @@ async function showAll(client: Client, json: boolean): Promise<void> {
     const what = [kind ?? '?', ...(id === null ? [] : [id])].join(' ');
     print(`\noldest request not done: ${what}, ${renderAge(at, now)} old`);
   }
-  if (waitingForApproval.length > 0) {
-    print(`\n${waitingForApproval.length} waiting for approval: see \`chamberlain requests\``);
+  const waits = [
+    ...(waitingForApproval.length === 0 ? [] : [`${waitingForApproval.length} for access`]),
+    ...(toApprove.length === 0 ? [] : [`${toApprove.length} to be approved`]),
+  ];
+  if (waits.length > 0) {
+    print(`\nwaiting for an admin's word: ${waits.join(', ')}: see \`chamberlain requests\``);
   }
   print(`\n${describeLastSweep(standstill, now)}`);
 }
 
+async function showOrphans(client: Client, json: boolean): Promise<void> {
+  const orphans = await readOrphans(client);
+  if (json) {
+    printJson({ orphans });
+    return;
+  }
+  if (orphans.length === 0) {
+    print('no tool is orphaned');
+    return;
+  }
+  const now = new Date();
+  print(
+    renderTable(
+      ['tool', 'state', 'orphaned', 'maintainers', 'title'],
+      orphans.map(({ account, state, since, maintainers, title }) => [
+        account,
+        state,
+        renderAge(since, now),
+        maintainers.join(', '),
+        title,
+      ]),
+    ),
+  );
+  print(paint('dim', '\nchamberlain submit maintainer.add --tool TOOL --person PERSON --wait'));
+}
+
 function showSubject(word: string) {
   return async (client: Client, json: boolean): Promise<void> => {
-    const views: { subject: SubjectView; roles: Standing[] }[] = [];
+    const views: { subject: SubjectView; leaving: LeavingPage; roles: Standing[] }[] = [];
     for (const found of await requireSubjects(client, word)) {
       views.push({
         subject: await overview.readSubject(client, found),
+        leaving: ((await readLeaving(client, [found.uid]))[0] as Leaver).leaving,
         roles: await overview.readStandings(client, found.uid),
       });
     }
     if (views.some(({ roles }) => roles.some(isTrouble))) process.exitCode = EXIT.pending;
-    for (const [index, { subject, roles }] of views.entries()) {
+    for (const [index, { subject, leaving, roles }] of views.entries()) {
       if (json) {
-        printJson({ ...subject, roles });
+        printJson({ ...subject, leaving, roles });
         continue;
       }
       if (index > 0) print('');
-      print(renderSubject(subject));
+      print(renderSubject(subject, leaving));
       print(`\n${renderStandings(roles, new Date())}`);
     }
   };
 }
 
-function renderSubject(subject: SubjectView): string {
+function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
+  const { kind, state } = subject;
   const rows: [string, string | undefined][] = [
     ['title', subject.title],
     ['maintainers', subject.maintainers?.join(', ')],
-    ['display name', subject.displayName],
-    ['mail', subject.email],
+    ['display name', subject.displayName ?? undefined],
+    ['mail', subject.email ?? undefined],
     ['access', subject.realmMember === undefined ? undefined : subject.realmMember ? 'yes' : 'no'],
     ['maintains', subject.maintains?.join(', ')],
     ...(subject.keys ?? []).map(({ fingerprint, label, expiresAt }): [string, string] => [
@@ -162,6 +221,7 @@ function renderSubject(subject: SubjectView): string {
     ]),
     ['credentials', subject.credentials ? `epoch ${subject.credentials.wantedEpoch}` : 'none'],
     ['since', subject.createdAt.toISOString()],
+    ...leavingRows(leaving, { kind, state, now: new Date() }),
   ];
   const head = `${paint('bold', subject.account)}  ${subject.kind} ${subject.uid}, ${subject.state}`;
   const lines = rows.flatMap(([name, value]) =>

@@ -10,6 +10,7 @@ import type { SubmitOptions } from './sending.ts';
 const EXITS = describeExits({
   0: 'sent; with --wait: all that it raised is applied',
   1: 'with --wait: refused, or given up on; standard error says `CODE: sentence`',
+  3: "with --wait: it waits for an admin's word",
   5: 'with --wait: not all is applied after --timeout seconds',
 });
 
@@ -46,6 +47,7 @@ They are sent in their order; with --wait each is followed to its end before the
           'submit person.create --shellName alice --displayName Alice --email a@example.org --wait',
           'submit tool.create --portal portal --portal-key portal.pem --requestedBy alice \\\n' +
             '      --name bridgebot --title "A bridge" --wait',
+          'submit person.suspend --people alice,bob --reason "Spam" --until 2027-01-01T00:00:00Z --wait',
           'submit --file requests.jsonl --wait --json',
         ) +
         `\n${EXITS}`,
@@ -83,9 +85,9 @@ function defineKind(parent: Command, kind: RequestKind): void {
       const { submit } = await import('./sending.ts');
       await submit(command, [{ request, where: '' }]);
     });
-  for (const { name, description, required, isList } of fields) {
+  for (const { name, description, required, isList, isSwitch } of fields) {
     const option = new Option(
-      `--${name} <${isList ? 'a,b' : 'value'}>`,
+      isSwitch ? `--${name}` : `--${name} <${isList ? 'a,b' : 'value'}>`,
       `${description}${required ? ' (required)' : ''}`,
     );
     command.addOption(isList ? option.argParser(splitList) : option);

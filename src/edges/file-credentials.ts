@@ -20,7 +20,13 @@ import type { Ground } from './file-ground.ts';
 export interface CredentialsHands {
   newPassword(): string;
   /** records it and raises the role `databases`, in one transaction */
-  recordVerifier(uid: number, epoch: number, verifier: string): Promise<void>;
+  recordVerifier(made: {
+    account: number;
+    epoch: number;
+    verifier: string;
+    /** whether others may know the password before */
+    known: boolean;
+  }): Promise<void>;
 }
 
 /**
@@ -33,7 +39,7 @@ export async function writeCredentials(
   action: Extract<Action, { verb: 'credentials.write' }>,
   credentials: CredentialsHands,
 ): Promise<void> {
-  const { home, uid, epoch, user, seen } = action;
+  const { home, uid, epoch, user, seen, known = false } = action;
   await withSeen(area, home.name, { uid, ...(seen && { ino: seen.ino }) }, async (opened) => {
     const place = within(opened, CREDENTIALS_NAME);
     await refuseUnlessReplaceable(opened, staging);
@@ -43,7 +49,7 @@ export async function writeCredentials(
       const password = credentials.newPassword();
       await file.writeFile(renderCredentialsFile(user, password));
       await file.sync();
-      await record(credentials, uid, epoch, verifierOf(password));
+      await record(credentials, { account: uid, epoch, verifier: verifierOf(password), known });
       await file.chown(uid, uid);
       await file.chmod(0o440);
       await rename(staged, place);
@@ -80,9 +86,9 @@ async function refuseUnlessReplaceable(home: FileHandle, staging: FileHandle): P
 /** The errno of a connection to PostgreSQL says nothing about files. */
 async function record(
   credentials: CredentialsHands,
-  ...[uid, epoch, verifier]: Parameters<CredentialsHands['recordVerifier']>
+  ...[made]: Parameters<CredentialsHands['recordVerifier']>
 ): Promise<void> {
-  await credentials.recordVerifier(uid, epoch, verifier).catch((cause: unknown) => {
+  await credentials.recordVerifier(made).catch((cause: unknown) => {
     throw codeOf(cause) === 'INTERNAL' ? new Error('recording the verifier', { cause }) : cause;
   });
 }

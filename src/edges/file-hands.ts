@@ -20,6 +20,15 @@ import type { FileHandle } from 'node:fs/promises';
 import type { Action, HomePath, SeenPath } from '../plan/action.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
 import { keepGroupWrite } from './file-acls.ts';
+import {
+  archiveHome,
+  destroyHome,
+  removeArchive,
+  restoreHome,
+  returnHome,
+  withdrawHome,
+} from './file-archive.ts';
+import type { ArchiveHands } from './file-archive-step.ts';
 import { ownCredentials, writeCredentials } from './file-credentials.ts';
 import type { CredentialsHands } from './file-credentials.ts';
 import {
@@ -44,7 +53,13 @@ type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
 export function openFilesHands(
   files: FileServer,
   credentials: CredentialsHands,
-): { do(action: Action): Promise<void>; close(): Promise<void> } {
+  archives: ArchiveHands,
+): { do(action: Action): Promise<void>; letGo(): void; close(): Promise<void> } {
+  const closing = new AbortController();
+  const letGo = () => {
+    const act = 'going on with a long step while the worker ends';
+    closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act));
+  };
   return {
     async do(action) {
       switch (action.verb) {
@@ -64,11 +79,32 @@ export function openFilesHands(
           );
         case 'credentials.own':
           return await onGround(files, action, (ground) => ownCredentials(ground, action));
+        case 'home.withdraw':
+          return await onGround(files, action, (ground) => withdrawHome(ground, action));
+        case 'home.return':
+          return await onGround(files, action, (ground) => returnHome(ground, action, archives));
+        case 'home.archive':
+          return await onGround(files, action, (ground) =>
+            archiveHome(ground, action, archives, closing.signal),
+          );
+        case 'home.destroy':
+          return await onGround(files, action, (ground) =>
+            destroyHome(ground, action, archives, closing.signal),
+          );
+        case 'home.restore':
+          return await onGround(files, action, (ground) =>
+            restoreHome(ground, action, archives, closing.signal),
+          );
+        case 'home.removeArchive':
+          return await onGround(files, action, (ground) => removeArchive(ground, action, archives));
         default:
           throw new ChamberlainError('INTERNAL', `doing ${action.verb} on the file server`);
       }
     },
-    async close() {},
+    letGo,
+    async close() {
+      letGo();
+    },
   };
 }
 

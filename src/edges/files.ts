@@ -21,7 +21,9 @@ import type {
   FolderHave,
   HomeHave,
 } from '../targets/files-eyes.ts';
+import type { HomePath } from '../plan/action.ts';
 import type { HomeSighting } from '../targets/everything.ts';
+import { lookAtArchives } from './file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
 import { listHomes } from './file-listing.ts';
 import {
@@ -47,8 +49,12 @@ export interface OpenFilesEyes extends FilesEyes {
   close(): Promise<void>;
 }
 
-/** Opens the eyes of the role `homes`. */
-export function openFilesEyes(files: FileServer): OpenFilesEyes {
+/**
+ * Opens the eyes of the role `homes`.
+ *
+ * @param archives the folder of archives: root's own
+ */
+export function openFilesEyes(files: FileServer, archives: string): OpenFilesEyes {
   return {
     listHomes: (piece) => listHomes(files, piece),
     async readHomes(asked) {
@@ -59,15 +65,16 @@ export function openFilesEyes(files: FileServer): OpenFilesEyes {
     async readCredentials(asked) {
       return await lookAtEach(files, asked, lookAtCredentials);
     },
+    readArchives: (asked) => lookAtArchives(files, archives, asked),
     async close() {},
   };
 }
 
 /** Opens each area once, and looks at one home after another through its descriptor. */
-async function lookAtEach<Have>(
+export async function lookAtEach<Have, Asked extends { home: HomePath }>(
   files: FileServer,
-  asked: readonly AskedHome[],
-  look: (area: { fd: number }, one: AskedHome) => Have,
+  asked: readonly Asked[],
+  look: (area: { fd: number }, one: Asked) => Have,
 ): Promise<Have[]> {
   const areas = new Map<Area, { fd: number }>();
   const haves: Have[] = [];
@@ -103,7 +110,7 @@ function lookAtHome(area: { fd: number }, one: AskedHome): HomeHave {
 }
 
 /** Looks at a directory that nothing is looked at in: one call instead of three. */
-function lookAtFolder(parent: { fd: number }, name: string): FolderHave {
+export function lookAtFolder(parent: { fd: number }, name: string): FolderHave {
   try {
     const stats = lstatSync(within(parent, name), { throwIfNoEntry: false });
     if (stats === undefined) return { kind: 'absent' };

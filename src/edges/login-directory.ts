@@ -133,7 +133,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
   const services: LdapSearch = {
     base: names.place('toolGroups'),
     scope: 'sub',
-    attributes: [...NSS, ...GROUP],
+    attributes: [...NSS, ...LOCK, ...GROUP, 'gecos'],
   };
 
   return {

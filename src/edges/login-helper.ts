@@ -18,7 +18,7 @@ const MAX_LINES = 10_000;
 export interface LoginHelper {
   /** Has this host forget what it knows of these accounts and their groups, and all sudo rules. 15 s. */
   forget(names: readonly string[]): Promise<void>;
-  /** Has every process of these people ended on this host, of all at the same time. 15 s. */
+  /** Has every process of these people and tools ended on this host, of all at the same time. 15 s. */
   end(...uids: number[]): Promise<void>;
   /**
    * Has the accounts that this host knows without a server replaced by these lines of passwd(5). Says

@@ -141,14 +141,43 @@ function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: numb
   };
 }
 
-async function connect(place: DatabaseServerPlace, login: DatabaseLogin): Promise<OpenConnection> {
+/**
+ * Lends a connection of its own for work whose statements may take hours. Where `signal` aborts, what
+ * the server does is ended too, and the signal's reason is thrown.
+ */
+export async function usePatiently<T>(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+  signal: AbortSignal,
+  work: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  signal.throwIfAborted();
+  const connection = await connect(place, login, 0);
+  const cut = () => connection.destroy();
+  signal.addEventListener('abort', cut);
+  try {
+    return await work(connection);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', cut);
+    if (!signal.aborted) await end(connection);
+  }
+}
+
+async function connect(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+  socketTimeout = OPERATION_TIMEOUT_MS,
+): Promise<OpenConnection> {
   const connection = await createConnection({
     ...login,
     ...(place.socket === undefined
       ? { host: place.host ?? 'localhost', port: place.port ?? 3306 }
       : { socketPath: place.socket }),
     connectTimeout: CONNECT_TIMEOUT_MS,
-    socketTimeout: OPERATION_TIMEOUT_MS,
+    socketTimeout,
     sessionVariables: {
       // Without NO_AUTO_CREATE_USER a GRANT to an account that has vanished makes it, with no password.
       sql_mode: 'STRICT_ALL_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION',

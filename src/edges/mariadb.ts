@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError, codeOf } from '../errors.ts';
+import { limitWhileEnding } from '../model/connection-limit.ts';
 import type { Action } from '../plan/action.ts';
 import type { DatabasesEyes, DatabaseServerView } from '../targets/databases-eyes.ts';
 import type { Everything, Pace } from '../targets/everything.ts';
@@ -73,11 +74,16 @@ export function openDatabasesEyes(
 
 type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
 type DatabaseAction = Extract<Action, { verb: `db.${string}` }>;
-type ReadVerifier = (uid: number, epoch: number) => Promise<string | undefined>;
+/** What is recorded: the verifier, and that of the password before while it works as well. */
+interface Recorded {
+  verifier: string;
+  previous?: string;
+}
+type ReadVerifier = (uid: number, epoch: number) => Promise<Recorded | undefined>;
 
 /**
- * Opens hands. `readVerifier` gives the verifier recorded for an account and epoch, or undefined if
- * there is another by now.
+ * Opens hands. `readVerifier` gives what is recorded for an account and epoch, or undefined if there
+ * is another by now.
  */
 export function openDatabasesHands(
   places: readonly DatabaseServerPlace[],
@@ -93,8 +99,8 @@ export function openDatabasesHands(
       const act = `${action.verb} ${action.user} on ${action.server}`;
       const context = { server: action.server, user: action.user };
       try {
-        const verifier = 'epoch' in action ? await verifierOf(action, readVerifier) : '';
-        await servers.use(action.server, (connection) => change(connection, action, verifier));
+        const verifiers = 'epoch' in action ? await verifiersOf(action, readVerifier) : [];
+        await servers.use(action.server, (connection) => change(connection, action, verifiers));
       } catch (error) {
         const code = codeOf(error);
         if (code !== 'INTERNAL') throw error;
@@ -116,20 +122,34 @@ function isDatabaseAction(action: Action): action is DatabaseAction {
   return action.verb.startsWith('db.');
 }
 
-async function verifierOf(
-  { uid, epoch, user, server }: ActionOf<'db.createUser' | 'db.setVerifier'>,
+/** The verifiers that are to be the ways in, the newest first. */
+async function verifiersOf(
+  { uid, epoch, overlaps, user, server }: ActionOf<'db.createUser' | 'db.setVerifier'>,
   readVerifier: ReadVerifier,
-): Promise<string> {
-  const verifier = await readVerifier(uid, epoch);
-  if (verifier === undefined) throw stale(user, server, 'another password was made meanwhile');
-  if (!/^\*[0-9A-F]{40}$/.test(verifier)) throw new TypeError(`the verifier of ${user} is none`);
-  return verifier;
+): Promise<string[]> {
+  const recorded = await readVerifier(uid, epoch);
+  if (recorded === undefined) throw stale(user, server, 'another password was made meanwhile');
+  const { verifier, previous } = recorded;
+  if ((previous !== undefined) !== overlaps) {
+    throw stale(user, server, 'the time of the password before has ended meanwhile');
+  }
+  const verifiers = previous === undefined ? [verifier] : [verifier, previous];
+  if (!verifiers.every((each) => /^\*[0-9A-F]{40}$/.test(each))) {
+    throw new TypeError(`the verifier of ${user} is none`);
+  }
+  return verifiers;
+}
+
+/** How one of several passwords lets in: any will do. With a parameter for each. */
+function identifiedBy(verifiers: readonly string[]): string {
+  if (verifiers.length === 1) return 'IDENTIFIED BY PASSWORD ?';
+  return `IDENTIFIED VIA ${verifiers.map(() => 'mysql_native_password USING ?').join(' OR ')}`;
 }
 
 async function change(
   connection: Connection,
   action: DatabaseAction,
-  verifier: string,
+  verifiers: string[],
 ): Promise<void> {
   const { user, server } = action;
   const account = accountName(connection, user);
@@ -145,14 +165,22 @@ async function change(
         const limit = limitOf(action.maxUserConnections);
         // Never OR REPLACE, which drops grants, and not IF NOT EXISTS, which takes another's for ours.
         await run(
-          [`CREATE USER ${account} IDENTIFIED BY PASSWORD ? ${limit} ACCOUNT ${lock}`],
-          [verifier],
+          [`CREATE USER ${account} ${identifiedBy(verifiers)} ${limit} ACCOUNT ${lock}`],
+          verifiers,
         );
         return await grant(action.grants);
       }
-      case 'db.setVerifier':
-        return await run([`ALTER USER ${account} IDENTIFIED BY PASSWORD ?`], [verifier]);
+      case 'db.setVerifier': {
+        const set = `ALTER USER ${account} ${identifiedBy(verifiers)}`;
+        const { ends } = action;
+        if (ends === undefined) return await run([set], verifiers);
+        const { maxUserConnections: limit } = ends;
+        await run([`${set} ${limitOf(limitWhileEnding(limit))}`], verifiers);
+        await endConnections(connection, user);
+        return await run([`ALTER USER ${account} ${limitOf(limit)}`]);
+      }
       case 'db.setLimit':
+        if (action.ends) await endConnections(connection, user);
         return await run([`ALTER USER ${account} ${limitOf(action.maxUserConnections)}`]);
       case 'db.grant':
         return await grant(action.grants);
@@ -167,7 +195,7 @@ async function change(
         if (!action.locked) return await run([`ALTER USER ${account} ACCOUNT UNLOCK`]);
         // Another limit, until the connections have ended: a run that is cut leaves a difference.
         const limit = action.maxUserConnections;
-        await run([`ALTER USER ${account} ${limitOf(limit === 1 ? 2 : 1)} ACCOUNT LOCK`]);
+        await run([`ALTER USER ${account} ${limitOf(limitWhileEnding(limit))} ACCOUNT LOCK`]);
         await endConnections(connection, user);
         return await run([`ALTER USER ${account} ${limitOf(limit)}`]);
       }
@@ -201,13 +229,13 @@ function limitOf(maxUserConnections: number): string {
   return `WITH MAX_USER_CONNECTIONS ${maxUserConnections}`;
 }
 
-async function isThere(connection: Connection, user: string): Promise<boolean> {
+export async function isThere(connection: Connection, user: string): Promise<boolean> {
   const sql = "SELECT 1 FROM mysql.global_priv WHERE Host = '%' AND User = ?";
   return (await connection.query<Row[]>(sql, [user])).length > 0;
 }
 
 /** Ends a user's connections, and looks that they are gone. One that still rolls back runs nothing more. */
-async function endConnections(connection: Connection, user: string): Promise<void> {
+export async function endConnections(connection: Connection, user: string): Promise<void> {
   const left =
     "SELECT 1 FROM information_schema.processlist WHERE USER = ? AND COMMAND <> 'Killed' LIMIT 1";
   for (let look = 0; look < GONE_LOOKS; look += 1) {
@@ -226,7 +254,7 @@ function stale(user: string, server: string, what: string): ChamberlainError {
 }
 
 /** The server's word alone: neither the statement, nor anything like a verifier. */
-function withoutSecrets(error: unknown): Error {
+export function withoutSecrets(error: unknown): Error {
   const { sqlMessage, message, code } = error as {
     sqlMessage?: string;
     message?: string;

@@ -23,6 +23,9 @@ const COMMAND_TIMEOUT_MS = 4000;
 /** Longest pause between two tries to connect, so that work goes on soon after Redis is back. */
 const RECONNECT_MS = 500;
 
+/** So long a job that has ended is kept, for whoever waits for it. */
+const ENDED_AGE_SECONDS = 3600;
+
 /** The key that is gone when Redis has lost its data. */
 const MARK = 'chamberlain:mark';
 
@@ -76,6 +79,13 @@ export interface Queues {
     portal: string,
     events: readonly { seq: number; id: string; event: string; data: Record<string, unknown> }[],
   ): Promise<void>;
+  /** Writes events anew where they lie in a portal's queue; one that is not there is left out. */
+  rewriteEvents(
+    portal: string,
+    events: readonly { seq: number; id: string; data: Record<string, unknown> }[],
+  ): Promise<void>;
+  /** Removes requests that ended an hour ago, and their tokens with them: by itself the next to end does it. */
+  forgetRequests(): Promise<void>;
   /**
    * The lowest number among a portal's events in Redis that is not completed, or undefined where
    * every one is. Puts failed ones back into the queue, and removes completed ones.
@@ -183,6 +193,20 @@ export function openQueues(url: string, mark: string): Queues {
             opts: { ...DURABLE, jobId: `e${seq}-${id}` },
           })),
         );
+      }),
+    rewriteEvents: (portal, events) =>
+      guarded(`rewriting events of ${portal}`, async () => {
+        for (const { seq, id, data } of events) {
+          const job = await queue(eventsQueue(portal)).getJob(`e${seq}-${id}`);
+          await job?.updateData({ seq, ...data });
+        }
+      }),
+    forgetRequests: () =>
+      guarded('removing requests that ended long ago', async () => {
+        for (const name of [REQUESTS, REQUESTS_URGENT]) {
+          await queue(name).clean(ENDED_AGE_SECONDS * 1000, 5000, 'completed');
+          await queue(name).clean(ENDED_AGE_SECONDS * 1000, 5000, 'failed');
+        }
       }),
     lowestUncompleted: (portal) =>
       guarded(`looking at the queue of ${portal}`, async () => {
@@ -351,8 +375,8 @@ export function startConsumer(options: ConsumerOptions): Consumer {
       skipVersionCheck: true,
       runRetryDelay: 500,
       // a portal that waits for its job finds the verdict as the return value
-      removeOnComplete: { age: 3600, count: 5000 },
-      removeOnFail: { age: 3600, count: 1000 },
+      removeOnComplete: { age: ENDED_AGE_SECONDS, count: 5000 },
+      removeOnFail: { age: ENDED_AGE_SECONDS, count: 1000 },
     },
   );
   worker.on('error', (error) => {

@@ -81,6 +81,31 @@ export function readState(folder: string): AgentState {
   }
 }
 
+const ACCOUNTS_FILE = 'accounts';
+
+/** Writes down whom this host has let in: lines `<uid> <name>`. */
+export function writeAccounts(folder: string, accounts: ReadonlyMap<number, string>): void {
+  const lines = [...accounts].map(([uid, name]) => `${uid} ${name}\n`);
+  replaceFile(join(folder, ACCOUNTS_FILE), lines.join(''), { flush: true });
+}
+
+/** What was last written down; nothing where nothing was. A line of another form is left out. */
+export function readAccounts(folder: string): Map<number, string> {
+  const path = join(folder, ACCOUNTS_FILE);
+  let text;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
+    throw new ChamberlainError('CONFIG_INVALID', `reading ${path}`, { cause });
+  }
+  const lines = text.split('\n').flatMap((line) => {
+    const [, uid, name] = /^([1-9][0-9]{0,9}) (\S+)$/.exec(line) ?? [];
+    return uid === undefined || name === undefined ? [] : [[Number(uid), name] as const];
+  });
+  return new Map(lines);
+}
+
 function replaceFile(path: string, text: string, options: { flush?: boolean } = {}): void {
   writeFileSync(`${path}.new`, text, { mode: 0o640, ...options });
   renameSync(`${path}.new`, path);

@@ -8,6 +8,9 @@
  * Beside that it tells the root helper which names the name service must forget, whose sessions end,
  * and the list of all accounts. sshd needs none of that: should the helper be away, keys go on.
  *
+ * Processes end by a trusted look alone: when a person or tool is closed, and every minute what is left
+ * of all that are, also of those who were closed while no agent ran.
+ *
  * Longer than most: one look is one story, and in which order it does things is what keeps it right.
  */
 import { readFileSync, statSync } from 'node:fs';
@@ -21,7 +24,8 @@ import { openLoginHelper } from '../edges/login-helper.ts';
 import { describeError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { parseMarker, type Marker } from '../model/marker.ts';
-import { readState, writeState, writeStatus } from './agent-status.ts';
+import { readAccounts, readState, writeAccounts, writeState, writeStatus } from './agent-status.ts';
+import { isShellName, isWithin, toolOf } from './account-names.ts';
 import type { LoginHostConfig } from './config.ts';
 import { startErrands } from './errands.ts';
 import type { Ground } from './judge.ts';
@@ -45,6 +49,8 @@ const COMPARE_MS = 60_000;
 const COMPARE_AGAIN_MS = 5000;
 /** Tools only for the list of accounts and for names to forget; their changes are followed anyway. */
 const COMPARE_TOOLS_MS = 600_000;
+/** After an agent, or a helper, was away; and what began in the instant in which it was closed. */
+const END_MS = 60_000;
 const REPORT_MS = 5000;
 /** People whose lines are renewed at one look, so that a look never takes long. */
 const RENEW_AT_ONCE = 500;
@@ -68,7 +74,8 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
   const startedAt = clock();
   const folder = openKeyFolder(config.keysFolder);
   const kept = readState(config.stateFolder);
-  const tools = openToolAccounts();
+  const accounts = keptAccounts(config);
+  const tools = openToolAccounts(accounts.tools);
 
   let local = readLocal(config.passwdFile);
   let localTrouble: string | undefined;
@@ -82,10 +89,13 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     limitMs: config.offlineLimitSeconds * 1000,
     clock,
     firstGround: ground(),
+    letInBefore: accounts.people,
   });
   const errands = startErrands(
     openLoginHelper(config.helperSocket),
     () => [...roll.passwdLines(), ...tools.passwdLines()],
+    // the helper takes nothing of a request that names a local account
+    (uid) => !local.uids.has(uid) && (roll.isClosed(uid) || tools.closed().has(uid)),
     log,
   );
 
@@ -99,6 +109,10 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
   let compareAt = 0;
   let compareToolsAt = 0;
   let toolsKnown = false;
+  let endAt = 0;
+  /** what has been locked since consequences were last passed on */
+  let lockedTools: number[] = [];
+  let written = '';
   /** what was wrong with the last compare */
   let compared: string | undefined = 'nothing has been read yet';
   /** why nothing at all of the last whole answer was taken, if so */
@@ -132,6 +146,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     if (why === undefined) {
       if (distrust !== undefined)
         log.info({ people: roll.counts().people }, 'the directory is trusted');
+      if (distrust !== undefined) endAt = 0; // what was not believed meanwhile
       distrust = undefined;
       trustedAt = now;
     } else if (distrust?.why !== why) {
@@ -176,7 +191,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       return;
     }
     // what was first seen now is not news to the name service; what has changed since the last run is
-    if (isFirst) errands.end(roll.consequences().end);
+    if (isFirst) roll.consequences();
     await follow(known, now);
     followed = csns = now;
     const trusted = judgeTrust(stale ?? compared);
@@ -184,6 +199,9 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     if (trusted) lastClock = Math.max(lastClock, clock());
     if (trusted) await renew();
     passOn();
+    if (!trusted || performance.now() < endAt) return;
+    endAt = performance.now() + END_MS;
+    errands.endLeft([...roll.closed(), ...tools.closed().keys()]);
   }
 
   /**
@@ -197,6 +215,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       if (toolsKnown) errands.forget(forget);
       toolsKnown = true;
       errands.list();
+      endAt = 0;
       compareToolsAt = performance.now() + COMPARE_TOOLS_MS;
     } catch (error) {
       log.warn({ error: describeError(error) }, 'the tools could not be read, and are read again');
@@ -217,7 +236,9 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
         if (entry.name !== undefined) again.delete(entry.name);
         if (followed === undefined && entry.name !== undefined) errands.forget([entry.name]);
       }
-      errands.forget(tools.take(changed.tools, ground()));
+      const { forget, end } = tools.take(changed.tools, ground());
+      errands.forget(forget);
+      lockedTools.push(...end);
       errands.forget(tools.takeRules(changed.sudoRules));
       if (changed.tools.accounts.length > 0) errands.list();
     }
@@ -305,7 +326,8 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
 
   function passOn(): void {
     const { forget, end } = roll.consequences();
-    errands.end(end);
+    if (distrust === undefined) errands.end([...end, ...lockedTools]);
+    lockedTools = [];
     errands.forget(forget);
     if (forget.length > 0) errands.list();
   }
@@ -328,6 +350,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     const lasts = roll.lasting();
     const helper = errands.trouble();
     writeState(config.stateFolder, { csns, clock: lastClock });
+    reportAccounts();
     writeStatus(config.stateFolder, {
       pid: process.pid,
       startedAt,
@@ -344,6 +367,15 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       refusalsInAll: refusals.length,
       ...(helper === undefined ? {} : { helper }),
     });
+  }
+
+  function reportAccounts(): void {
+    const [people, closed] = [roll.letIn(), tools.toKeep()];
+    // nobody leaves the one, and the other is short
+    const now = `${people.size} ${[...closed.keys()].join(' ')}`;
+    if (now === written) return;
+    writeAccounts(config.stateFolder, new Map([...people, ...closed]));
+    written = now;
   }
 
   const closing = new AbortController();
@@ -379,6 +411,21 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
       await directory?.close();
     },
     ended: running,
+  };
+}
+
+/** Whom the last run has let in, and which tools were closed: those that may be ours by today's rules. */
+function keptAccounts(config: LoginHostConfig): {
+  people: Map<number, string>;
+  tools: Map<number, string>;
+} {
+  const kept = [...readAccounts(config.stateFolder)];
+  const { ids, realm } = config;
+  return {
+    people: new Map(kept.filter(([uid, name]) => isShellName(name) && isWithin(uid, ids.people))),
+    tools: new Map(
+      kept.filter(([uid, name]) => toolOf(name, realm) !== undefined && isWithin(uid, ids.tools)),
+    ),
   };
 }
 

@@ -7,7 +7,7 @@
  * | request                               | does                                                             |
  * | ------------------------------------- | ---------------------------------------------------------------- |
  * | lines `forget <name>`, `end <uid>`,   | has sssd forget the account, its group and the sudo rules;       |
- * | 10,000 at most                        | ends the sessions of a person                                    |
+ * | 10,000 at most                        | ends the sessions of a person, and what runs as a tool           |
  * | `passwd <count>`, then so many lines  | makes `passwd.db`; lines that do not fit are left out            |
  * | of passwd(5), 32 MiB at most          |                                                                  |
  *
@@ -60,7 +60,9 @@ export function parseRequest(
       forget.push(argument);
     } else if (verb === 'end') {
       const uid = /^[1-9][0-9]{0,9}$/.test(argument) ? Number(argument) : 0;
-      if (!isWithin(uid, config.ids.people)) return `line ${index + 1} has no uid of a person`;
+      if (!isWithin(uid, config.ids.people) && !isWithin(uid, config.ids.tools)) {
+        return `line ${index + 1} has no uid of a person or tool`;
+      }
       if (local.uids.has(uid)) return `line ${index + 1} has the uid of a local account`;
       end.push(uid);
     } else {

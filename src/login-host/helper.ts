@@ -205,6 +205,8 @@ function openWork(config: LoginHostConfig, log: Log) {
     async end(uids: readonly number[]): Promise<void> {
       if (uids.length === 0) return;
       const processes = await endSessions(new Set(uids));
+      // every minute it is asked about all who may run nothing any more
+      if (processes === 0) return;
       log.info({ uids: uids.slice(0, 10), count: uids.length, processes }, 'sessions ended');
     },
 

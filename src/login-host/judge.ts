@@ -34,6 +34,12 @@ export interface Refusal {
 }
 
 export type Account = { uid: number; passwd: string };
+export type ToolAccount = Account & { locked: boolean };
+
+/** The shell of a tool that is disabled, put away, or brought back. */
+const DISABLED_SHELL = '/bin/disabledtoolshell';
+/** Why it is, as unix-account writes it: no other gecos is taken. */
+const REASON = /^disabled - [ -9;-~]{1,189}$/;
 
 export interface Person {
   account: Account | undefined;
@@ -53,9 +59,7 @@ export function judgePerson(entry: SeenEntry, ground: Ground): Person {
   const values = entry.values('sshPublicKey');
   const person: Person = {
     account: undefined,
-    locked:
-      entry.values('pwdAccountLockedTime').length > 0 ||
-      entry.values('pwdPolicySubentry').length > 0,
+    locked: isLocked(entry),
     keyed: values.length > 0,
     keys: [],
     refusals,
@@ -91,19 +95,28 @@ export function judgePerson(entry: SeenEntry, ground: Ground): Person {
   return person;
 }
 
-/** Judges the account of a tool: its passwd line, or why it has none. */
-export function judgeTool(entry: SeenEntry, ground: Ground): Account | Refusal {
+function isLocked(entry: SeenEntry): boolean {
+  return (
+    entry.values('pwdAccountLockedTime').length > 0 || entry.values('pwdPolicySubentry').length > 0
+  );
+}
+
+/** Judges the account of a tool: its passwd line, and whether it may do anything; or why it has none. */
+export function judgeTool(entry: SeenEntry, ground: Ground): ToolAccount | Refusal {
   const { config } = ground;
   const tool = toolOf(entry.name ?? '', config.realm);
   if (tool === undefined) {
     return { entry: entry.dn, why: 'its name is none that a tool of ours may have' };
   }
   const numbers = judgeNumbers(entry, { ids: config.ids.tools, gid: undefined });
+  const locked = isLocked(entry) || entry.values('loginShell').includes(DISABLED_SHELL);
+  const [gecos] = entry.values('gecos');
+  const reason = locked && typeof gecos === 'string' && REASON.test(gecos) ? gecos : '';
   const account =
     typeof numbers === 'string'
       ? numbers
-      : judgeAccount(entry, numbers, `${config.homes.tools}/${tool}`, ground);
-  return typeof account === 'string' ? { entry: entry.dn, why: account } : account;
+      : judgeAccount(entry, numbers, `${config.homes.tools}/${tool}`, ground, reason);
+  return typeof account === 'string' ? { entry: entry.dn, why: account } : { ...account, locked };
 }
 
 /** @param want.gid undefined: the same number as the uid */
@@ -131,6 +144,7 @@ function judgeAccount(
   { uid, gid }: { uid: number; gid: number },
   home: string,
   { localNames, localUids }: Ground,
+  gecos = '',
 ): Account | string {
   const name = entry.name ?? '';
   if (localNames.has(name)) return 'a local account of this host has its name';
@@ -144,7 +158,7 @@ function judgeAccount(
     return `its shell ${shown(entry, 'loginShell')} is none`;
   }
   // joined, not by a template: that would keep every part of it in memory
-  return { uid, passwd: [name, '*', uid, gid, '', home, shell].join(':') };
+  return { uid, passwd: [name, '*', uid, gid, gecos, home, shell].join(':') };
 }
 
 function numberOf(entry: SeenEntry, attribute: string): number | undefined {

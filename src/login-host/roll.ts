@@ -10,6 +10,14 @@
  *
  * So what is not trusted never lets anybody in, nor keeps anybody in for longer.
  *
+ * Whose processes on this host end, once that is trusted:
+ *
+ * | the person, by uid                               | |
+ * | ------------------------------------------------ | ------------------------------------ |
+ * | is locked                                        | ends                                 |
+ * | is no realm member any more, or not there        | ends, where this host has let her in |
+ * | is refused, or overdue in the marker             | is left                              |
+ *
  * Longer than most, so that who is known and what the files hold change in one place.
  */
 import { createHash } from 'node:crypto';
@@ -22,6 +30,8 @@ import { grantOf, keepLines, renderKeyFile, renderKeys, type KeyLine } from './k
 
 /** Small on purpose: 30,000 of them are held. */
 interface Known {
+  /** a realm member, not locked */
+  mayLogIn: boolean;
   /** of the entry as it was judged */
   entryCsn: string;
   uid: number | undefined;
@@ -46,7 +56,7 @@ export interface JudgedEntry {
 export interface Consequences {
   /** accounts of which the name service may know something else */
   forget: string[];
-  /** people who have been locked */
+  /** people who may not be here any more */
   end: number[];
 }
 
@@ -80,6 +90,12 @@ export interface Roll {
   lasting(): { first: number; last: number } | undefined;
   /** What has followed since the last call. */
   consequences(): Consequences;
+  /** Whether processes of this uid are to end. */
+  isClosed(uid: number): boolean;
+  /** Every uid whose processes are to end. */
+  closed(): number[];
+  /** Whom this host has ever let in: uid and name. */
+  letIn(): ReadonlyMap<number, string>;
 }
 
 /** A grant in a file that ends later than this after what we would grant was made under another limit. */
@@ -87,7 +103,18 @@ const GRANT_SLACK_MS = 60_000;
 
 export function openRoll(
   folder: KeyFolder,
-  { limitMs, clock, firstGround }: { limitMs: number; clock: () => number; firstGround: Ground },
+  {
+    limitMs,
+    clock,
+    firstGround,
+    letInBefore = new Map(),
+  }: {
+    limitMs: number;
+    clock: () => number;
+    firstGround: Ground;
+    /** whom the last run had let in */
+    letInBefore?: ReadonlyMap<number, string>;
+  },
 ): Roll {
   const known = new Map<string, Known>();
   const refused = new Map<string, { name: string | undefined; refusals: Refusal[] }>();
@@ -95,6 +122,9 @@ export function openRoll(
   const uids = new Map<number, string>();
   /** files of before this start that have not been looked at */
   const standing = new Set(folder.names());
+  const letIn = new Map(letInBefore);
+  /** of those, the ones who are not in the directory any more */
+  const gone = new Set<number>();
   let members: ReadonlySet<string> = new Set();
   let suspects: ReadonlySet<number> = new Set();
   let isTrusted = false;
@@ -158,6 +188,14 @@ export function openRoll(
     nextDue = Math.min(nextDue, person.renewAt);
   }
 
+  function isClosed(uid: number): boolean {
+    if (gone.has(uid)) return true;
+    const name = uids.get(uid);
+    const person = name === undefined ? undefined : known.get(name);
+    if (name === undefined || person?.uid !== uid) return false;
+    return person.locked || (letIn.has(uid) && !members.has(name));
+  }
+
   function forgetPerson(name: string, person: Known): void {
     folder.remove(name);
     mustSync ||= person.signature !== '';
@@ -193,6 +231,7 @@ export function openRoll(
         }
         const before = known.get(name);
         const person: Known = {
+          mayLogIn: account !== undefined && !judged.locked && members.has(name),
           // who clashes is taken again by each compare: the other may have gone
           entryCsn: judged.account === account ? entryCsn : '',
           uid: account?.uid,
@@ -206,8 +245,10 @@ export function openRoll(
         if (before?.passwd !== person.passwd || before?.locked !== person.locked) {
           consequences.forget.push(name);
         }
-        if (before?.locked === false && person.locked && person.uid !== undefined) {
-          consequences.end.push(person.uid);
+        if (person.uid !== undefined) {
+          gone.delete(person.uid);
+          if (person.mayLogIn) letIn.set(person.uid, name);
+          else if (before?.mayLogIn === true) consequences.end.push(person.uid);
         }
         try {
           settle(name, person, judged.keys);
@@ -231,6 +272,13 @@ export function openRoll(
     },
     takeAbsence(present) {
       for (const [name, person] of known) if (!present.has(name)) forgetPerson(name, person);
+      for (const [uid, name] of letIn) {
+        if (present.has(name) || gone.has(uid)) continue;
+        const other = uids.get(uid);
+        if (other !== undefined && known.get(other)?.uid === uid) continue; // under another name
+        gone.add(uid);
+        consequences.end.push(uid);
+      }
       for (const [dn, { name }] of refused) if (!present.has(name ?? dn)) refused.delete(dn);
       const files = new Set(folder.names());
       for (const name of files) {
@@ -245,7 +293,10 @@ export function openRoll(
     },
     dismiss(name) {
       const person = known.get(name);
-      if (person !== undefined && !members.has(name)) settle(name, person, []);
+      if (person === undefined || members.has(name)) return;
+      if (person.mayLogIn && person.uid !== undefined) consequences.end.push(person.uid);
+      person.mayLogIn = false;
+      settle(name, person, []);
     },
     contradicts({ name, entryCsn, judged }) {
       const before = name === undefined ? undefined : known.get(name);
@@ -310,6 +361,12 @@ export function openRoll(
       consequences = { forget: [], end: [] };
       return found;
     },
+    isClosed,
+    closed: () => [
+      ...gone,
+      ...[...known].flatMap(([, { uid }]) => (uid !== undefined && isClosed(uid) ? [uid] : [])),
+    ],
+    letIn: () => letIn,
   };
 }
 

@@ -1,5 +1,6 @@
 /**
- * Ends the sessions of people on this host: every process that is a person's, whatever it runs as.
+ * Ends the sessions of people on this host: every process that is a person's, whatever it runs as. So
+ * too what runs as a tool, which nobody logs in as: there the second line is what counts.
  *
  * | a process is hers                        | because                                                 |
  * | ---------------------------------------- | ------------------------------------------------------- |
@@ -10,6 +11,8 @@
  * |                                          | sshd process, which runs as long as her connection      |
  *
  * What others have started has their loginuid: a tool's tmux server of another maintainer lives on.
+ * Not found where the kernel keeps no loginuid: what she has started as a tool and has let go of (setsid,
+ * and its parent has ended) before the call. It runs as the tool, and nothing tells whose it was.
  * Never ended: pid 1, this process, and the sshd that listens, which she may have started as an admin.
  *
  * Node has no pidfd. So that a number which meanwhile is another process's is not hit, a process is known
@@ -42,7 +45,7 @@ interface Process {
 }
 
 /**
- * Ends every process of these people: SIGHUP and SIGTERM, after a second SIGKILL, until a look finds
+ * Ends every process of these people and tools: SIGHUP and SIGTERM, after a second SIGKILL, until a look finds
  * none. Returns how many it has met. Throws STEP_FAILED where some are left after five seconds more.
  *
  * @param proc where proc(5) is mounted

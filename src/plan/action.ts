@@ -80,6 +80,8 @@ export type Action =
       user: string;
       uid: number;
       epoch: number;
+      /** others may know the password that works now: it has no overlap */
+      known?: true;
     }
   | {
       verb: 'credentials.own';
@@ -143,6 +145,8 @@ export type Action =
       user: string;
       uid: number;
       epoch: number;
+      /** as in db.setVerifier */
+      overlaps: boolean;
       maxUserConnections: number;
       locked: boolean;
       grants: string[];
@@ -183,8 +187,26 @@ export type Action =
       departure: number;
       manifest: string;
     }
-  | { verb: 'db.setVerifier'; server: string; user: string; uid: number; epoch: number }
-  | { verb: 'db.setLimit'; server: string; user: string; maxUserConnections: number }
+  | {
+      /** Makes the passwords recorded for the epoch the only ways in. */
+      verb: 'db.setVerifier';
+      server: string;
+      user: string;
+      uid: number;
+      epoch: number;
+      /** whether the password before works as well; refused where that is no longer so */
+      overlaps: boolean;
+      /** a way in goes: the user's connections end, and this is their limit afterwards */
+      ends?: { maxUserConnections: number };
+    }
+  | {
+      verb: 'db.setLimit';
+      server: string;
+      user: string;
+      maxUserConnections: number;
+      /** the user's connections end first: an earlier run was cut before they had */
+      ends: boolean;
+    }
   | { verb: 'db.grant'; server: string; user: string; grants: string[] }
   | {
       /** Takes everything, ends the user's connections, and gives `keep` again. */

@@ -1,5 +1,6 @@
 /** All that is known about a word on one page: what `chamberlain explain` shows, and its JSON. */
 import type { Role } from '../model/wanted.ts';
+import type { LeavingPage } from '../model/leaving.ts';
 
 export interface Explanation {
   word: string;
@@ -42,7 +43,7 @@ export interface SubjectPage {
   stops: string[];
   /** of a tool */
   title?: string;
-  /** of a person */
+  /** of a person; '' of one whose data was erased */
   displayName?: string;
   email?: string;
   /** of a tool: who is allowed to ask for changes, and comes in */
@@ -56,7 +57,11 @@ export interface SubjectPage {
     wantedEpoch: number;
     recordedEpoch: number | null;
     recordedAt: string | null;
+    /** until then the password before works as well; null: it does not */
+    previousUntil: string | null;
   } | null;
+  /** how it leaves, and what is kept of it */
+  leaving: LeavingPage;
   access: AccessFact[];
   /** rows of the audit about it; `history` holds the first and the latest */
   acts: number;

@@ -11,6 +11,7 @@ import type {
   TargetState,
   WayPage,
 } from './explanation.ts';
+import { leavingRows, timeOf } from './render-leaving.ts';
 
 export type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red';
 export type Paint = (style: Style, text: string) => string;
@@ -39,7 +40,7 @@ export function renderExplanation(
   const parts = [
     ...(known.length === 0 ? [] : [known.map(clean).join('\n')]),
     ...(key === null ? [] : [renderKeyPage(key, paint)]),
-    ...subjects.map((subject) => renderSubject(subject, paint)),
+    ...subjects.map((subject) => renderSubject(subject, new Date(explanation.at), paint)),
   ];
   return parts.join('\n\n');
 }
@@ -64,7 +65,7 @@ function renderKeyPage(key: KeyPage, paint: Paint): string {
   return [`${paint('bold', clean(key.fingerprint))}  key`, ...renderRows(rows)].join('\n');
 }
 
-function renderSubject(page: SubjectPage, paint: Paint): string {
+function renderSubject(page: SubjectPage, now: Date, paint: Paint): string {
   const { kind, uid, account, state, stops, targets, entrants, becomes } = page;
   const head = `${paint('bold', clean(account))}  ${kind} ${uid}, ${state}`;
   const section = (title: string, lines: readonly string[], none?: string): string[] => {
@@ -73,7 +74,7 @@ function renderSubject(page: SubjectPage, paint: Paint): string {
   };
   return [
     head,
-    ...renderRows(factsOf(page)),
+    ...renderRows(factsOf(page, now)),
     ...section(
       'who asked, and who approved',
       historyOf(page),
@@ -100,13 +101,14 @@ function renderRows(rows: readonly Row[]): string[] {
     .map(([name, value]) => `  ${name.padEnd(13)}  ${clean(value)}`);
 }
 
-function factsOf(page: SubjectPage): Row[] {
-  const { realmMember, credentials } = page;
+function factsOf(page: SubjectPage, now: Date): Row[] {
+  const { realmMember, credentials, leaving, kind, state } = page;
   return [
     ['title', page.title ?? ''],
     ['display name', page.displayName ?? ''],
     ['mail', page.email ?? ''],
     ['since', timeOf(page.since)],
+    ...leavingRows(leaving, { kind, state, now }),
     ['maintainers', page.maintainers?.join(', ') ?? ''],
     ['realm member', memberOf(realmMember)],
     ['gets in', page.kind === 'tool' ? '' : getsIn(page)],
@@ -129,11 +131,13 @@ function memberOf(member: SubjectPage['realmMember']): string {
 
 function credentialsOf(credentials: SubjectPage['credentials']): string {
   if (credentials === null) return 'no credentials wanted';
-  const { wantedEpoch, recordedEpoch, recordedAt } = credentials;
+  const { wantedEpoch, recordedEpoch, recordedAt, previousUntil } = credentials;
   if (recordedEpoch === null || recordedAt === null) {
     return `epoch ${wantedEpoch} wanted, no password made yet`;
   }
-  const made = `password of epoch ${recordedEpoch} made ${timeOf(recordedAt)}`;
+  const before =
+    previousUntil === null ? '' : `, the one before works until ${timeOf(previousUntil)}`;
+  const made = `password of epoch ${recordedEpoch} made ${timeOf(recordedAt)}${before}`;
   return recordedEpoch === wantedEpoch ? made : `epoch ${wantedEpoch} wanted, ${made}`;
 }
 
@@ -152,7 +156,8 @@ function describeKey(key: KeyFact): string {
   return [
     key.fingerprint,
     ...(key.label === '' ? [] : [key.label]),
-    `${key.type}, added ${timeOf(key.addedAt)}`,
+    // of who was erased only the fingerprint is left
+    `${key.type === '' ? '' : `${key.type}, `}added ${timeOf(key.addedAt)}`,
     ...(key.options.length === 0 ? [] : [key.options.join(',')]),
     ...(key.expiresAt === null ? [] : [`until ${timeOf(key.expiresAt)}`]),
     ...(key.removedAt === null ? [] : [`removed ${timeOf(key.removedAt)}`]),
@@ -186,7 +191,7 @@ function historyLine(fact: HistoryFact): string {
 function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
   const width = Math.max(0, ...targets.map(({ target }) => target.length));
   const silent = new Set<string>();
-  return targets.flatMap(({ role, target, wanted, state, trouble }) => {
+  return targets.filter(hasSomething).flatMap(({ role, target, wanted, state, trouble }) => {
     const line = `  ${paint(COLOURS[state], state.padEnd(STATE_WIDTH))}  ${target.padEnd(width)}  ${clean(wanted)}`;
     // of a role that does not answer the same is to be said of each target: it is said once
     if (state === 'no answer' && silent.has(role)) return [line];
@@ -203,6 +208,15 @@ function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
       }),
     ];
   });
+}
+
+/** Of those who stay there is no archive to speak of. */
+function hasSomething({ target, wanted, state }: TargetPage): boolean {
+  return (
+    !target.endsWith('-archive') ||
+    wanted !== 'none' ||
+    (state !== 'as wanted' && state !== 'no answer')
+  );
 }
 
 function sinceOf(since: string | null): string {
@@ -258,11 +272,6 @@ function wayLine({ path, since, stops }: WayPage, said: readonly string[], paint
   const line = `${way}, since ${timeOf(since)}`;
   const others = stops.filter((stop) => !said.includes(stop));
   return others.length === 0 ? line : `${line}  ${paint('red', `no: ${clean(others.join(', '))}`)}`;
-}
-
-/** `2026-11-24 21:11:05Z` */
-function timeOf(iso: string): string {
-  return `${iso.slice(0, 10)} ${iso.slice(11, 19)}Z`;
 }
 
 /** What others wrote does not steer a terminal. */

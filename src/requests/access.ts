@@ -1,10 +1,7 @@
 /** access.request, access.grant, access.refuse, access.revoke */
 import type { RequestOf } from '../model/request.ts';
 import { decideAccessRequest, openAccessRequest } from '../store/access-requests.ts';
-import type { Raise } from '../store/convergence.ts';
-import { admitPerson, removeRealmMember } from '../store/people.ts';
-import type { Client } from '../store/postgres.ts';
-import { countAdmins, readMaintained } from '../store/tools.ts';
+import { admitPerson, readDoors, removeRealmMember } from '../store/people.ts';
 import {
   type Decide,
   raises,
@@ -13,6 +10,7 @@ import {
   requirePerson,
   requireSelfOrAdmin,
 } from './asking.ts';
+import { closeDoors, requireOtherAdmins } from './person-leaving.ts';
 
 export const requestAccess: Decide<RequestOf<'access.request'>> = async (asking) => {
   const { client, request, requestedBy, portal } = asking;
@@ -55,10 +53,7 @@ export const grantAccess: Decide<RequestOf<'access.grant'>> = async (asking) => 
     subject: person.uid,
     account: person.account,
     fields: ['access'],
-    raises: [
-      ...raises(person.uid, 'directory', 'homes', 'databases'),
-      ...(await raisesOfMemberships(client, person.uid)),
-    ],
+    raises: [...raises(person.uid, 'homes'), ...(await readDoors(client, [person.uid]))],
     onDone: {
       event: 'access.granted',
       portals: open?.portal === undefined ? [] : [open.portal],
@@ -98,24 +93,21 @@ export const refuseAccess: Decide<RequestOf<'access.refuse'>> = async (asking) =
 };
 
 export const revokeAccess: Decide<RequestOf<'access.revoke'>> = async (asking) => {
-  const { client, config, request } = asking;
+  const { client, request } = asking;
   requireAdmin(asking);
   const person = await requirePerson(asking, request.person);
   if (!person.realmMember) {
     refuse('PERSON_NOT_REALM_MEMBER', `${person.account} has no access that could be revoked.`);
   }
-  if (person.admin && (await countAdmins(client, config.admin)) === 1) {
-    refuse('ADMIN_TOOL', `${person.account} is the last admin. Make another admin first.`);
-  }
+  await requireOtherAdmins(asking, [person]);
+  // of one who is suspended the tools have other passwords already
+  const closed = await closeDoors(asking, [person.uid], person.state === 'active');
   await removeRealmMember(client, person.uid);
   return {
+    ...closed,
     subject: person.uid,
     account: person.account,
     fields: ['access'],
-    raises: [
-      ...raises(person.uid, 'directory', 'databases'),
-      ...(await raisesOfMemberships(client, person.uid)),
-    ],
     onDone: {
       event: 'access.revoked',
       portals: [],
@@ -123,8 +115,3 @@ export const revokeAccess: Decide<RequestOf<'access.revoke'>> = async (asking) =
     },
   };
 };
-
-/** The groups in which the person is an effective member only while a realm member. */
-async function raisesOfMemberships(client: Client, person: number): Promise<Raise[]> {
-  return (await readMaintained(client, person)).flatMap((tool) => raises(tool, 'directory'));
-}

@@ -4,6 +4,7 @@ import { ChamberlainError, type Code } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 import type { NamedSubject, NameState } from '../store/names.ts';
 import type { Raise } from '../store/convergence.ts';
+import type { NewEvent, OnDone } from '../store/events.ts';
 import { findPerson, type Person } from '../store/people.ts';
 import type { Client } from '../store/postgres.ts';
 import { findTool, type Tool } from '../store/tools.ts';
@@ -15,29 +16,35 @@ export interface Asking<R> {
   request: R;
   /** the portal that sent it; undefined for an admin's own key */
   portal: string | undefined;
+  /** as whose, and by which `jti`, it is known; undefined only for `found` */
+  id: { portal: string; jti: string } | undefined;
   /** shell name of the person who asks */
   requestedBy: string;
   /** undefined only for someone who asks to be created */
   asker: Person | undefined;
   now: Date;
+  /** it waited, and an admin other than the one who asks, who is the asker now, lets it be done */
+  approvedFor?: string;
 }
 
 /** What an accepted request has done. */
 export interface Decision {
-  subject: number;
-  account: string;
+  /** undefined: it is about many, or a server */
+  subject: number | undefined;
+  account: string | undefined;
+  /** those whom it is about, where that is many: each has its row in the audit */
+  each?: { subject: number; account: string }[];
   /** the last of its writes, where it does not wait for that itself */
   writing?: Promise<void>;
   /** which fields changed, for the audit */
   fields: string[];
   raises: Raise[];
-  /** told when everything raised is applied (at once where nothing was) */
-  onDone: {
-    event: string;
-    /** portals that are told besides those whose configuration says so */
-    portals: string[];
-    data: Record<string, unknown>;
-  };
+  /** takes access away, whatever its kind does in general */
+  urgent?: true;
+  /** told with the verdict */
+  events?: NewEvent[];
+  /** told when everything raised is applied (at once where nothing was); undefined: it waits for an admin */
+  onDone: OnDone | undefined;
 }
 
 /** Decides one kind: writes the wanted state and answers, or throws a refusal. */
@@ -75,15 +82,26 @@ export function raises(subject: number, ...roles: Role[]): Raise[] {
   return roles.map((role) => ({ subject, role }));
 }
 
-/** The person that a request is about. Throws PERSON_UNKNOWN; with `active`, PERSON_SUSPENDED. */
+/** Refuses whatever is asked of, or by, one who is deleted, or is being put away. */
+export function requireNotGone({ account, state }: { account: string; state: string }): void {
+  if (state === 'archived') {
+    refuse('PERSON_LEAVING', `${account} is being deleted. Nothing more can be asked.`);
+  }
+  if (state === 'deleted') {
+    refuse('PERSON_DELETED', `${account} was deleted. The name is not given again.`);
+  }
+}
+
+/** The person that a request is about, who is neither deleted nor being put away. */
 export async function requirePerson(
   { client, config }: Pick<Asking<unknown>, 'client' | 'config'>,
   shellName: string,
 ): Promise<Person> {
   const person = await findPerson(client, shellName, config.admin);
-  if (person === undefined || person.state === 'deleted') {
+  if (person === undefined) {
     refuse('PERSON_UNKNOWN', `There is no person ${shellName}. Create the person first.`);
   }
+  requireNotGone(person);
   return person;
 }
 
@@ -101,12 +119,31 @@ export function requireSelfOrAdmin(asking: Asking<unknown>, person: Person): voi
   );
 }
 
-/** The tool that a request is about, where the asker is a direct maintainer or an admin. */
+/**
+ * The tool that a request is about, which is neither deleted nor being put away, where the asker is a
+ * direct maintainer or an admin.
+ */
 export async function requireMaintainedTool(asking: Asking<unknown>, name: string): Promise<Tool> {
+  const tool = await requireToolOfOwn(asking, name);
+  if (tool.state === 'archived') {
+    refuse(
+      'TOOL_LEAVING',
+      `The tool ${name} is being put away, or brought back. Wait for its end.`,
+    );
+  }
+  return tool;
+}
+
+/** As `requireMaintainedTool`, of one that may be in the middle of being put away, or brought back. */
+export async function requireToolOfOwn(asking: Asking<unknown>, name: string): Promise<Tool> {
   const { client, config, asker, requestedBy } = asking;
   const tool = await findTool(client, name, asker?.uid ?? 0);
-  if (tool === undefined || tool.state === 'deleted') {
-    refuse('TOOL_UNKNOWN', `There is no tool ${name}. Check the name.`);
+  if (tool === undefined) refuse('TOOL_UNKNOWN', `There is no tool ${name}. Check the name.`);
+  if (tool.state === 'deleted') {
+    refuse(
+      'TOOL_DELETED',
+      `The tool ${name} was deleted. An admin can bring it back while its archive is kept.`,
+    );
   }
   if (name === config.admin && asker?.admin !== true) {
     refuse('ADMIN_TOOL', `Only an admin may change the tool ${name}.`);
@@ -134,13 +171,20 @@ export function requireMaintainers(
 ): NamedSubject[] {
   return accounts.map((account) => {
     const subject = found.get(account);
-    if (subject === undefined || subject.state === 'deleted') {
+    if (subject === undefined) {
       refuse(
         'PERSON_UNKNOWN',
         `There is no person or tool ${account}. A tool is named with its prefix, such as tools.${account}.`,
       );
     }
+    if (subject.kind === 'tool') {
+      if (subject.state === 'deleted') refuse('TOOL_DELETED', `The tool ${account} was deleted.`);
+      if (subject.state === 'archived') {
+        refuse('TOOL_LEAVING', `The tool ${account} is being put away, or brought back.`);
+      }
+    }
     if (subject.kind === 'person') {
+      requireNotGone(subject);
       if (subject.state !== 'active') refuse('PERSON_SUSPENDED', `${account} is suspended.`);
       if (!subject.realmMember) {
         refuse(

@@ -9,21 +9,31 @@ import type { DoneRequest } from '../store/relay.ts';
  */
 export function doneEvents(config: Config, request: DoneRequest): NewEvent[] {
   const { portal, jti, kind, subject, onDone } = request;
-  const told = new Set(onDone.portals);
-  for (const each of config.portals) if (each.subjectEvents) told.add(each.name);
-  if (portal !== undefined) told.add(portal);
-  const subjectEvents = [...told]
-    .filter((name) => adminOfPortal(name) === undefined)
-    .map((name) => ({
-      portal: name,
+  const about = onDone.each ?? [{ subject, data: {} }];
+  const subjectEvents = about.flatMap((each) =>
+    tellPortals(config, [portal, ...onDone.portals], {
       event: onDone.event,
-      subject,
+      subject: each.subject,
       request: jti,
-      data: onDone.data,
-    }));
+      data: { ...onDone.data, ...each.data },
+    }),
+  );
   if (portal === undefined || adminOfPortal(portal) !== undefined) return subjectEvents;
   return [
     ...subjectEvents,
     { portal, event: 'request.done', subject, request: jti, data: { kind } },
   ];
+}
+
+/** An event for each portal that is told of every subject, and for these. */
+export function tellPortals(
+  config: Config,
+  besides: readonly (string | undefined)[],
+  event: Omit<NewEvent, 'portal'>,
+): NewEvent[] {
+  const told = new Set(config.portals.flatMap((each) => (each.subjectEvents ? [each.name] : [])));
+  for (const name of besides) if (name !== undefined) told.add(name);
+  return [...told]
+    .filter((name) => adminOfPortal(name) === undefined)
+    .map((portal) => ({ portal, ...event }));
 }

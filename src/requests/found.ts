@@ -55,6 +55,7 @@ export async function found(
       config,
       request: parsed.data,
       portal: undefined,
+      id: undefined,
       requestedBy: shellName,
       asker: undefined,
       now: new Date(),

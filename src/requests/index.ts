@@ -1,21 +1,13 @@
 /** The rules of each kind, by name. */
 import type { RequestKind, RequestOf } from '../model/request.ts';
 import { grantAccess, refuseAccess, requestAccess, revokeAccess } from './access.ts';
+import { approve, reject } from './approving.ts';
 import type { Decide } from './asking.ts';
 import { rotateCredentials } from './credentials.ts';
 import { addKey, removeKeyOf } from './key.ts';
 import { createPerson, updatePersonFields } from './person.ts';
-import {
-  approve,
-  deletePerson,
-  deleteTool,
-  disableTool,
-  enableTool,
-  reinstatePerson,
-  reject,
-  restoreTool,
-  suspendPerson,
-} from './leaving.ts';
+import { deletePerson, reinstatePerson, suspendPerson } from './person-leaving.ts';
+import { deleteTool, disableTool, enableTool, restoreTool } from './tool-leaving.ts';
 import { addMaintainer, createTool, removeMaintainer, updateTool } from './tool.ts';
 
 export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {

@@ -7,7 +7,9 @@ import { readNameState } from '../store/names.ts';
 import { insertPerson, isDisplayNameTaken, updatePerson } from '../store/people.ts';
 import { addKeyTo } from './key.ts';
 import {
+  type Asking,
   type Decide,
+  type Decision,
   raises,
   refuse,
   requireFreeName,
@@ -16,7 +18,9 @@ import {
   requireSelfOrAdmin,
 } from './asking.ts';
 
-export const createPerson: Decide<RequestOf<'person.create'>> = async (asking) => {
+export async function createPerson(
+  asking: Asking<RequestOf<'person.create'>>,
+): Promise<Decision & { subject: number }> {
   const { client, request, requestedBy } = asking;
   if (requestedBy !== request.shellName) requireAdmin(asking);
   const normal = normalName(request.shellName);
@@ -49,7 +53,7 @@ export const createPerson: Decide<RequestOf<'person.create'>> = async (asking) =
     raises: raises(uid, 'directory'),
     onDone: { event: 'person.ready', portals: [], data: { account: shellName, uid } },
   };
-};
+}
 
 export const updatePersonFields: Decide<RequestOf<'person.update'>> = async (asking) => {
   const { client, request } = asking;

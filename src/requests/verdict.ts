@@ -24,7 +24,7 @@ import {
 import { findPerson, type Person } from '../store/people.ts';
 import { attempt, type Client, sqlState } from '../store/postgres.ts';
 import { findVerdict, recordVerdict } from '../store/requests.ts';
-import type { Asking, Decision } from './asking.ts';
+import { type Asking, type Decision, requireNotGone } from './asking.ts';
 import { doneEvents } from './done.ts';
 import { DECIDE } from './index.ts';
 
@@ -223,12 +223,14 @@ async function accept(
   }
   const creatingOneself =
     request.kind === 'person.create' && request.shellName === request.requestedBy;
-  if (!creatingOneself && (asker === undefined || asker.state === 'deleted')) {
+  if (!creatingOneself && asker === undefined) {
     throw new ChamberlainError(
       'PERSON_UNKNOWN',
       `The one who asks, ${request.requestedBy}, is no person here. Create the person first.`,
     );
   }
+  // the name of one who is gone, asked for again, is a name that is taken
+  if (!creatingOneself && asker !== undefined) requireNotGone(asker);
   if (asker?.state === 'suspended') {
     throw new ChamberlainError(
       'PERSON_SUSPENDED',
@@ -241,6 +243,7 @@ async function accept(
     config,
     request,
     portal,
+    id: { portal: claims.iss, jti: claims.jti },
     requestedBy: request.requestedBy,
     asker,
     now,
@@ -261,7 +264,7 @@ async function accept(
     verdict: 'accepted',
     code: undefined,
     sentence: undefined,
-    urgent: URGENT_KINDS.has(request.kind),
+    urgent: decision.urgent ?? URGENT_KINDS.has(request.kind),
     onDone: decision.raises.length === 0 ? undefined : decision.onDone,
     raises: decision.raises,
     events: [
@@ -276,7 +279,8 @@ async function accept(
               data: { kind: request.kind, account: decision.account },
             },
           ]),
-      ...(decision.raises.length === 0
+      ...(decision.events ?? []),
+      ...(decision.raises.length === 0 && decision.onDone !== undefined
         ? doneEvents(config, { ...told, onDone: decision.onDone })
         : []),
     ],

@@ -1,10 +1,11 @@
 /** The table `audit`, from the side of those who act by the command line. Sealing is in audit.ts. */
 import type { Client } from './postgres.ts';
 
-/** What an operator did without a request. No personal data: a subject by number and account name. */
+/** What an operator did without a request, or the calendar of its own. No personal data: a subject by number and account name. */
 export interface Act {
-  kind: 'repair' | 'freeze' | 'thaw' | 'sweep.release' | 'import' | 'restored';
-  /** `unix:<name>`: a claim, not a proof */
+  kind:
+    'repair' | 'freeze' | 'thaw' | 'sweep.release' | 'import' | 'restored' | 'credentials.rotate';
+  /** `unix:<name>`: a claim, not a proof; `the calendar` */
   by: string;
   subject?: number;
   account?: string;

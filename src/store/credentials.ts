@@ -1,35 +1,138 @@
 /** The tables `credentials` (which epoch is wanted) and `database_verifiers` (what was made). */
 import { type Client, faultOf, type Pool } from './postgres.ts';
 
-/** Wants new credentials; returns the epoch, or undefined where the account has none. */
-export async function wantNewEpoch(client: Client, account: number): Promise<number | undefined> {
-  const { rows } = await client.query(
-    'UPDATE credentials SET wanted_epoch = wanted_epoch + 1 WHERE account = $1 RETURNING wanted_epoch AS epoch',
-    [account],
-  );
+// Where the password before was to die at once and that is still to come, no later wish keeps it alive.
+const RAISE_EPOCH = (overlapSeconds: string) => `
+  wanted_epoch = c.wanted_epoch + 1,
+  overlap_seconds = CASE WHEN EXISTS (
+    SELECT FROM database_verifiers v WHERE v.account = c.account AND v.epoch = c.wanted_epoch)
+    THEN ${overlapSeconds} ELSE least(c.overlap_seconds, ${overlapSeconds}) END`;
+
+/**
+ * Wants new credentials; returns the epoch, or undefined where the account has none.
+ *
+ * @param overlapSeconds for so long the password before works as well; 0: it dies at once
+ */
+export async function wantNewEpoch(
+  client: Client,
+  account: number,
+  overlapSeconds = 0,
+): Promise<number | undefined> {
+  const { rows } = await client.query({
+    name: 'want-new-epoch',
+    text: `UPDATE credentials c SET ${RAISE_EPOCH('$2::int')} WHERE account = $1
+           RETURNING wanted_epoch AS epoch`,
+    values: [account, overlapSeconds],
+  });
   return (rows[0] as { epoch: number } | undefined)?.epoch;
+}
+
+/**
+ * Wants new credentials of every account that has a home to keep them in: those that are locked too,
+ * since whoever took a password waits for its day. Returns the accounts.
+ */
+export async function wantNewEpochsOfAll(
+  client: Client,
+  overlapSeconds: number,
+): Promise<number[]> {
+  const { rows } = await client.query(
+    `UPDATE credentials c SET ${RAISE_EPOCH('$1::int')}
+     WHERE account IN (SELECT uid FROM people WHERE state IN ('active', 'suspended')
+                       UNION ALL SELECT uid FROM tools WHERE state IN ('active', 'disabled'))
+     RETURNING account`,
+    [overlapSeconds],
+  );
+  return (rows as { account: number }[]).map(({ account }) => account);
+}
+
+/** A tool whose password somebody may know who shall not use it any more. */
+export interface ReachedTool {
+  uid: number;
+  name: string;
+  account: string;
+  /** the one that is wanted now */
+  epoch: number;
+  /** shell names of those who maintain it directly still: they may be told */
+  maintainers: string[];
+}
+
+/**
+ * Wants new credentials, at once, of every tool that one of these people could come to, directly or
+ * through other tools. A tool that is disabled may have been passed through before it was; one that is
+ * put away has no credentials that work.
+ */
+export async function wantNewEpochsOfReached(
+  client: Client,
+  people: readonly number[],
+): Promise<ReachedTool[]> {
+  const { rows } = await client.query({
+    name: 'want-new-epochs-of-reached',
+    text: `WITH RECURSIVE reached (tool) AS (
+             SELECT m.tool FROM maintainers m JOIN realm_members r ON r.person = m.maintainer
+             WHERE m.maintainer = ANY ($1)
+             UNION
+             SELECT m.tool FROM reached JOIN tools via ON via.uid = reached.tool AND via.state <> 'deleted'
+               JOIN maintainers m ON m.maintainer = via.uid
+           ), rotated AS (
+             UPDATE credentials c SET ${RAISE_EPOCH('0')}
+             FROM reached JOIN tools t ON t.uid = reached.tool
+             WHERE c.account = t.uid AND t.state IN ('active', 'disabled')
+             RETURNING t.uid, t.name, t.account, c.wanted_epoch AS epoch
+           )
+           SELECT o.*, ARRAY(
+             SELECT p.shell_name FROM maintainers m JOIN people p ON p.uid = m.maintainer
+               JOIN realm_members r ON r.person = p.uid
+             WHERE m.tool = o.uid AND p.state = 'active' AND p.uid <> ALL ($1) ORDER BY p.shell_name
+           ) AS maintainers
+           FROM rotated o ORDER BY o.uid`,
+    values: [people],
+  });
+  return rows as ReachedTool[];
+}
+
+/** A password as the servers know it. */
+export interface RecordedVerifier {
+  verifier: string;
+  /** of the password before, while that works as well */
+  previous?: string;
 }
 
 /**
  * Records the verifier of a password that the homes role has just made, and so raises `databases`:
  * one durable transaction, before the file gets its place. On the connection that holds the lock of
  * the account: with the lock lost, nothing is recorded.
+ *
+ * | what is made                                  | the password before                           |
+ * | --------------------------------------------- | --------------------------------------------- |
+ * | any, where others may know the one before     | dies                                          |
+ * | for a higher epoch, with an overlap           | works for so long; an older one dies          |
+ * | for a higher epoch, at once                   | dies                                          |
+ * | for the same epoch: the file was lost, or a   | dies, if anybody had it; one that works as    |
+ * | run was cut before it had its place           | well does so until its time                   |
+ *
+ * @param made.known whether others may know the password before
  */
 export async function recordVerifier(
   client: Client,
-  account: number,
-  epoch: number,
-  verifier: string,
+  made: { account: number; epoch: number; verifier: string; known: boolean },
 ): Promise<void> {
   try {
     await Promise.all([
       client.query('BEGIN; SET LOCAL synchronous_commit = on'),
       client.query({
         name: 'record-verifier',
-        text: `INSERT INTO database_verifiers (account, epoch, verifier) VALUES ($1, $2, $3)
+        text: `INSERT INTO database_verifiers AS v (account, epoch, verifier) VALUES ($1, $2, $3)
                ON CONFLICT (account) DO UPDATE
-               SET epoch = excluded.epoch, verifier = excluded.verifier, recorded_at = now()`,
-        values: [account, epoch, verifier],
+               SET epoch = excluded.epoch, verifier = excluded.verifier, recorded_at = now(),
+                   (previous_verifier, previous_until) = (
+                     SELECT v.previous_verifier, v.previous_until
+                     WHERE NOT $4 AND excluded.epoch = v.epoch
+                     UNION ALL
+                     SELECT v.verifier, now() + make_interval(secs => c.overlap_seconds)
+                     FROM credentials c
+                     WHERE NOT $4 AND excluded.epoch > v.epoch
+                       AND c.account = excluded.account AND c.overlap_seconds > 0)`,
+        values: [made.account, made.epoch, made.verifier, made.known],
       }),
       client.query('COMMIT'), // rolls back where the statement before has failed
     ]);
@@ -38,19 +141,22 @@ export async function recordVerifier(
   }
 }
 
-/** The verifier recorded for that epoch, or undefined where another or none is. */
+/** What is recorded for that epoch, or undefined where nothing or another is. */
 export async function readVerifier(
   pool: Pool,
   account: number,
   epoch: number,
-): Promise<string | undefined> {
+): Promise<RecordedVerifier | undefined> {
   const query = {
     name: 'read-verifier',
-    text: 'SELECT verifier FROM database_verifiers WHERE account = $1 AND epoch = $2',
+    text: `SELECT verifier, previous_verifier AS previous FROM database_verifiers
+           WHERE account = $1 AND epoch = $2`,
     values: [account, epoch],
   };
   const { rows } = await pool.query(query).catch((cause: unknown) => {
     throw faultOf(cause, 'reading a verifier');
   });
-  return (rows[0] as { verifier: string } | undefined)?.verifier;
+  const [row] = rows as { verifier: string; previous: string | null }[];
+  if (row === undefined) return undefined;
+  return { verifier: row.verifier, ...(row.previous === null ? {} : { previous: row.previous }) };
 }

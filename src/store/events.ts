@@ -12,6 +12,16 @@ export interface NewEvent {
   data: Record<string, unknown>;
 }
 
+/** What is told of a request when all that it raised is applied. */
+export interface OnDone {
+  event: string;
+  /** portals that are told besides those whose configuration says so */
+  portals: string[];
+  data: Record<string, unknown>;
+  /** where the request is about many subjects: an event of each, with these data besides */
+  each?: { subject: number; data: Record<string, unknown> }[];
+}
+
 /** Writes events in the transaction that they report. */
 export async function writeEvents(client: Client, events: readonly NewEvent[]): Promise<void> {
   if (events.length === 0) return;

@@ -1,5 +1,6 @@
 /** What our tables say of subjects, for people: each statement for all of them at once. Read only. */
 import type { Role } from '../model/wanted.ts';
+import { type Leaver, readLeaving } from './leaving-facts.ts';
 import type { Client } from './postgres.ts';
 
 /** So many of the latest rows of the audit, and the first. */
@@ -21,10 +22,11 @@ export interface SubjectRow {
   wanted_epoch: number | null;
   recorded_epoch: number | null;
   recorded_at: Date | null;
+  previous_until: Date | null;
 }
 
 const SUBJECTS = `
-  SELECT s.*, (SELECT count(*)::int FROM audit a WHERE a.subject = s.uid) AS acts, m.since AS member_since, c.wanted_epoch, v.epoch AS recorded_epoch, v.recorded_at
+  SELECT s.*, (SELECT count(*)::int FROM audit a WHERE a.subject = s.uid) AS acts, m.since AS member_since, c.wanted_epoch, v.epoch AS recorded_epoch, v.recorded_at, v.previous_until
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, created_at AS since, NULL AS title,
            display_name, email, admitted_at
@@ -150,12 +152,13 @@ export interface Facts {
   access: AccessRow[];
   behind: BehindRow[];
   drifts: DriftRow[];
+  leaving: Leaver[];
 }
 
 /** Everything about these subjects; sent at once, answered in order. */
 export async function readFacts(client: Client, uids: readonly number[]): Promise<Facts> {
   const of = async <Row>(text: string) => (await client.query(text, [uids])).rows as Row[];
-  const [subjects, nodes, edges, history, access, behind, drifts] = await Promise.all([
+  const [subjects, nodes, edges, history, access, behind, drifts, leaving] = await Promise.all([
     of<SubjectRow>(SUBJECTS),
     of<NodeRow>(NODES),
     of<EdgeRow>(EDGES),
@@ -166,6 +169,7 @@ export async function readFacts(client: Client, uids: readonly number[]): Promis
        WHERE subject = ANY ($1) AND applied < wanted`,
     ),
     of<DriftRow>(DRIFTS),
+    readLeaving(client, uids),
   ]);
-  return { subjects, nodes, edges, history, access, behind, drifts };
+  return { subjects, nodes, edges, history, access, behind, drifts, leaving };
 }

@@ -1,4 +1,5 @@
 /** The tables `names` and `foreign_sightings`: one namespace in normal form, never freed. */
+import type { WantedPerson, WantedTool } from '../model/wanted.ts';
 import type { Client } from './postgres.ts';
 
 export type NameState = 'free' | 'taken' | 'foreign';
@@ -17,13 +18,9 @@ export async function readNameState(client: Client, name: string): Promise<NameS
 }
 
 /** What an account name stands for. */
-export interface NamedSubject {
-  uid: number;
-  kind: 'person' | 'tool';
-  account: string;
-  state: string;
-  realmMember: boolean;
-}
+export type NamedSubject = { uid: number; account: string; realmMember: boolean } & (
+  { kind: 'person'; state: WantedPerson['state'] } | { kind: 'tool'; state: WantedTool['state'] }
+);
 
 /** Finds subjects by account name (exact bytes): people by shell name, tools as `tools.<name>`. */
 export async function findSubjects(

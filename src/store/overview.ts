@@ -75,6 +75,15 @@ export async function readBehind(client: Client, limit: number): Promise<Standin
   return rows as Standing[];
 }
 
+/** The rows of these subjects that are not as wanted. */
+export async function readBehindOf(client: Client, uids: readonly number[]): Promise<Standing[]> {
+  const { rows } = await client.query(
+    `${STANDING} WHERE c.subject = ANY ($1) AND c.applied < c.wanted ORDER BY c.subject, c.role`,
+    [uids],
+  );
+  return rows as Standing[];
+}
+
 export async function readStandings(client: Client, subject: number): Promise<Standing[]> {
   const { rows } = await client.query(`${STANDING} WHERE c.subject = $1 ORDER BY c.role`, [
     subject,
@@ -166,8 +175,8 @@ export interface SubjectView {
   title?: string;
   maintainers?: string[];
   /** of a person */
-  displayName?: string;
-  email?: string;
+  displayName?: string | null;
+  email?: string | null;
   realmMember?: boolean;
   maintains?: string[];
   keys?: { fingerprint: string; label: string; expiresAt: string | null }[];
@@ -198,6 +207,33 @@ export async function readSubject(client: Client, subject: Found): Promise<Subje
     [subject.uid],
   );
   return rows[0] as SubjectView;
+}
+
+/** A request that is done only when an admin says so. */
+export interface WaitingRequest {
+  /** its id, by which it is approved or rejected */
+  request: string;
+  kind: string;
+  account: string;
+  requestedBy: string;
+  portal: string;
+  since: Date;
+  /** why it waits */
+  why: string;
+  /** why it was asked for */
+  reason: string | null;
+}
+
+/** The oldest first. */
+export async function readWaitingRequests(client: Client): Promise<WaitingRequest[]> {
+  const { rows } = await client.query(
+    `SELECT w.request, w.kind, coalesce(t.account, p.shell_name, w.subject::text) AS account,
+            w.requested_by AS "requestedBy", w.portal, w.opened_at AS since, w.why,
+            w.body->>'reason' AS reason
+     FROM approvals w LEFT JOIN people p ON p.uid = w.subject LEFT JOIN tools t ON t.uid = w.subject
+     WHERE w.state = 'open' ORDER BY w.opened_at, w.request`,
+  );
+  return rows as WaitingRequest[];
 }
 
 /** A request for access that waits for an admin. */

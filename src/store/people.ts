@@ -2,13 +2,18 @@
 import type { AccountName, ShellName } from '../model/names.ts';
 import { normalName } from '../model/names.ts';
 import type { PosixId } from '../model/ids.ts';
+import type { Raise } from './convergence.ts';
 import type { Client } from './postgres.ts';
 
 /** A person as the rules see one. */
 export interface Person {
   uid: number;
   account: AccountName;
-  state: 'active' | 'suspended' | 'deleted';
+  state: 'active' | 'suspended' | 'archived' | 'deleted';
+  /** a deletion is approved */
+  leaving: boolean;
+  /** of who is suspended: until then; null: not by itself */
+  suspendedUntil: Date | null;
   realmMember: boolean;
   /** a direct maintainer of the admin tool, a realm member, and active */
   admin: boolean;
@@ -20,16 +25,26 @@ export async function findPerson(
   shellName: string,
   adminTool: string,
 ): Promise<Person | undefined> {
+  return (await findPeople(client, [shellName], adminTool)).get(shellName);
+}
+
+/** Finds people by shell name, exact bytes. */
+export async function findPeople(
+  client: Client,
+  shellNames: readonly string[],
+  adminTool: string,
+): Promise<Map<string, Person>> {
   const { rows } = await client.query({
-    name: 'find-person',
-    text: `SELECT p.uid, p.shell_name AS account, p.state, m.person IS NOT NULL AS "realmMember",
+    name: 'find-people',
+    text: `SELECT p.uid, p.shell_name AS account, p.state, p.delete_after IS NOT NULL AS leaving,
+                  p.suspended_until AS "suspendedUntil", m.person IS NOT NULL AS "realmMember",
                   m.person IS NOT NULL AND p.state = 'active' AND EXISTS (
                     SELECT FROM maintainers a JOIN tools t ON t.uid = a.tool
                     WHERE t.name = $2 AND a.maintainer = p.uid) AS admin
-           FROM people p LEFT JOIN realm_members m ON m.person = p.uid WHERE p.shell_name = $1`,
-    values: [shellName, adminTool],
+           FROM people p LEFT JOIN realm_members m ON m.person = p.uid WHERE p.shell_name = ANY ($1)`,
+    values: [shellNames, adminTool],
   });
-  return rows[0] as Person | undefined;
+  return new Map((rows as Person[]).map((person) => [person.account, person]));
 }
 
 /** Whether another person has that display name, without regard to case. */
@@ -98,6 +113,80 @@ export async function admitPerson(client: Client, uid: number): Promise<void> {
 
 export async function removeRealmMember(client: Client, uid: number): Promise<void> {
   await client.query('DELETE FROM realm_members WHERE person = $1', [uid]);
+}
+
+/** Who suspends, why, and until when; null: not by itself. */
+export interface Suspension {
+  by: string;
+  reason: string;
+  until: Date | null;
+  now: Date;
+}
+
+/** Suspends those of them who are active; returns those. */
+export async function suspendPeople(
+  client: Client,
+  people: readonly number[],
+  { by, reason, until, now }: Suspension,
+): Promise<number[]> {
+  const { rows } = await client.query({
+    name: 'suspend-people',
+    text: `UPDATE people SET state = 'suspended', suspended_at = $2, suspended_by = $3,
+                  suspension_reason = $4, suspended_until = $5
+           WHERE uid = ANY ($1) AND state = 'active' RETURNING uid`,
+    values: [people, now, by, reason, until],
+  });
+  return (rows as { uid: number }[]).map(({ uid }) => uid);
+}
+
+/** Lengthens the suspension of those of them whose own ends before; returns those. None is shortened. */
+export async function lengthenSuspensions(
+  client: Client,
+  people: readonly number[],
+  { by, reason, until }: Suspension,
+): Promise<number[]> {
+  const { rows } = await client.query({
+    name: 'lengthen-suspensions',
+    text: `UPDATE people SET suspended_by = $2, suspension_reason = $3, suspended_until = $4::timestamptz
+           WHERE uid = ANY ($1) AND state = 'suspended' AND suspended_until < coalesce($4::timestamptz, 'infinity')
+           RETURNING uid`,
+    values: [people, by, reason, until],
+  });
+  return (rows as { uid: number }[]).map(({ uid }) => uid);
+}
+
+/** Gives people who are suspended, and not put away yet, everything back. */
+export async function reinstatePeople(client: Client, people: readonly number[]): Promise<void> {
+  await client.query(
+    `UPDATE people SET state = 'active', suspended_at = NULL, suspended_by = NULL,
+            suspension_reason = NULL, suspended_until = NULL, delete_after = NULL
+     WHERE uid = ANY ($1) AND state = 'suspended'`,
+    [people],
+  );
+}
+
+/** From then on, and once every door is closed, the person is put away; no date reinstates any more. */
+export async function wantPersonDeleted(client: Client, uid: number, after: Date): Promise<void> {
+  await client.query('UPDATE people SET delete_after = $2, suspended_until = NULL WHERE uid = $1', [
+    uid,
+    after,
+  ]);
+}
+
+/**
+ * What follows from a person's state and access: the account, its database account where there is one,
+ * and the groups in which the person is an effective member only while active and a realm member.
+ */
+export async function readDoors(client: Client, people: readonly number[]): Promise<Raise[]> {
+  const { rows } = await client.query({
+    name: 'read-doors',
+    text: `SELECT uid AS subject, 'directory' AS role FROM unnest($1::int[]) AS uid
+           UNION ALL SELECT account, 'databases' FROM credentials WHERE account = ANY ($1)
+           UNION SELECT m.tool, 'directory' FROM maintainers m JOIN tools t ON t.uid = m.tool
+             WHERE m.maintainer = ANY ($1) AND t.state <> 'deleted'`,
+    values: [people],
+  });
+  return rows as Raise[];
 }
 
 /** Whether there is no person at all. */

@@ -1,7 +1,7 @@
 /** What the relay does to our tables: leases, readiness, delivery. */
 import type { Role } from '../model/wanted.ts';
 import { adminOfPortal } from '../config.ts';
-import { type NewEvent, writeEvents } from './events.ts';
+import { type NewEvent, type OnDone, writeEvents } from './events.ts';
 import { type Client, inTransaction, type Pool } from './postgres.ts';
 
 /**
@@ -128,7 +128,7 @@ export interface DoneRequest {
   jti: string | undefined;
   kind: string;
   subject: number | undefined;
-  onDone: { event: string; portals: string[]; data: Record<string, unknown> };
+  onDone: OnDone;
 }
 
 /**
@@ -177,12 +177,13 @@ async function settleDone(
            RETURNING q.portal, q.jti, q.kind, q.subject, old.on_done`,
     values: [requests],
   });
-  return (done.rows as DoneRow[]).flatMap((row) =>
+  const told = (done.rows as DoneRow[]).filter(({ on_done: onDone }) => onDone !== null);
+  return (told as (DoneRow & { on_done: OnDone })[]).flatMap((row) =>
     eventsOf({
       portal: row.portal ?? undefined,
       jti: row.jti ?? undefined,
       kind: row.kind,
-      subject: row.subject,
+      subject: row.subject ?? undefined,
       onDone: row.on_done,
     }),
   );
@@ -206,7 +207,7 @@ async function settleStuck(
     .map((row) => ({
       portal: row.portal ?? undefined,
       event: 'request.stuck',
-      subject: row.subject,
+      subject: row.subject ?? undefined,
       request: row.jti ?? undefined,
       code: row.code,
       data: { kind: row.kind, role: row.role, sentence: row.sentence },
@@ -217,14 +218,15 @@ interface DoneRow {
   portal: string | null;
   jti: string | null;
   kind: string;
-  subject: number;
-  on_done: { event: string; portals: string[]; data: Record<string, unknown> };
+  subject: number | null;
+  /** null: nothing is told, as of most moves of the calendar */
+  on_done: OnDone | null;
 }
 interface StuckRow {
   portal: string | null;
   jti: string | null;
   kind: string;
-  subject: number;
+  subject: number | null;
   code: string;
   sentence: string;
   role: string;
@@ -259,20 +261,57 @@ export async function readEvents(
   portal: string,
   after: number,
   most: number,
-): Promise<{ seq: number; id: string; event: string; data: Record<string, unknown> }[]> {
+): Promise<PortalEvent[]> {
   const { rows } = await pool.query({
     name: 'read-events',
-    text: `SELECT seq, id, event, jsonb_strip_nulls(jsonb_build_object('id', id, 'at', at, 'event', event,
-             'subject', subject, 'request', request, 'code', code)) || jsonb_build_object('data', data) AS data
-           FROM events WHERE portal = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
+    text: `SELECT ${PORTAL_EVENT} FROM events e WHERE portal = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
     values: [portal, after, most],
   });
-  return (rows as { seq: string; id: string; event: string; data: Record<string, unknown> }[]).map(
-    (row) => ({
-      ...row,
-      seq: Number(row.seq),
-    }),
-  );
+  return (rows as PortalEvent[]).map((row) => ({
+    ...row,
+    seq: Number(row.seq),
+  }));
+}
+
+/** An event as it goes into its portal's queue. */
+export interface PortalEvent {
+  seq: number;
+  id: string;
+  event: string;
+  data: Record<string, unknown>;
+}
+
+const PORTAL_EVENT = `e.seq, e.id, e.event, jsonb_strip_nulls(jsonb_build_object('id', e.id, 'at', e.at,
+  'event', e.event, 'subject', e.subject, 'request', e.request, 'code', e.code))
+  || jsonb_build_object('data', e.data) AS data`;
+
+/** Most events that are written anew in one go. */
+const MOST_ERASED = 1000;
+
+/** Events that were erased since they may have been put into a queue: as they are now, by portal. */
+export async function readErasedEvents(pool: Pool): Promise<Map<string, PortalEvent[]>> {
+  const { rows } = await pool.query({
+    name: 'read-erased-events',
+    text: `SELECT e.portal, ${PORTAL_EVENT} FROM event_erasures JOIN events e USING (portal, seq)
+           ORDER BY e.portal, e.seq LIMIT ${MOST_ERASED}`,
+  });
+  const erased = new Map<string, PortalEvent[]>();
+  for (const { portal, seq, ...row } of rows as (PortalEvent & { portal: string })[]) {
+    erased.set(portal, [...(erased.get(portal) ?? []), { ...row, seq: Number(seq) }]);
+  }
+  return erased;
+}
+
+/** They are erased in the portal's queue too. */
+export async function forgetErasures(
+  pool: Pool,
+  portal: string,
+  seqs: readonly number[],
+): Promise<void> {
+  await pool.query('DELETE FROM event_erasures WHERE portal = $1 AND seq = ANY ($2::bigint[])', [
+    portal,
+    seqs,
+  ]);
 }
 
 export async function writeDelivery(

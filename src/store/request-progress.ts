@@ -20,14 +20,24 @@ export interface RequestView {
   at: Date;
   doneAt: Date | null;
   stuckAt: Date | null;
+  /** whether it waits, or waited, for an admin's word; null: it never did */
+  approval: {
+    state: 'open' | 'approved' | 'rejected';
+    /** why it waits */
+    why: string;
+    decidedBy: string | null;
+  } | null;
 }
 
 const REQUEST = `
   SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
          r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account, r.verdict,
          coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
-         r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt"
+         r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt",
+         CASE WHEN w.request IS NOT NULL THEN
+           jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by) END AS approval
   FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
+    LEFT JOIN approvals w ON w.request = r.jti AND w.portal = r.portal
     -- why it is stuck stands with what it raised
     LEFT JOIN LATERAL (
       SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_raises i

@@ -1,6 +1,6 @@
 /** The table `requests`: every request with its verdict. */
 import type { Raise } from './convergence.ts';
-import type { NewEvent } from './events.ts';
+import { type NewEvent, type OnDone, writeEvents } from './events.ts';
 import type { Client } from './postgres.ts';
 
 export interface StoredVerdict {
@@ -53,11 +53,18 @@ export interface NewVerdict {
   code: string | undefined;
   sentence: string | undefined;
   urgent: boolean;
-  onDone: { event: string; portals: string[]; data: Record<string, unknown> } | undefined;
+  onDone: OnDone | undefined;
   raises: readonly Raise[];
   events: readonly NewEvent[];
-  /** account name of the subject, and which fields changed; for the audit, which holds no more */
-  audit: { account: string | undefined; fields: readonly string[] };
+  /**
+   * account name of the subject, and which fields changed; for the audit, which holds no more. `each`:
+   * the subjects, where that is many
+   */
+  audit: {
+    account: string | undefined;
+    fields: readonly string[];
+    each?: readonly { subject: number; account: string }[] | undefined;
+  };
 }
 
 // The same bytes without a good signature are recorded once; then nothing else is written either.
@@ -67,18 +74,18 @@ const RECORD = `
   WITH request AS (
     INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
                           code, sentence, urgent, on_done, done_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+    VALUES ($1, $2, $3, $4, $5, $6, $19, $8, $9, $10, $11, $12,
             CASE WHEN cardinality($13::int[]) = 0 THEN now() END)
     ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id
   ), raised AS (
     INSERT INTO request_raises (request, subject, role, generation)
-    SELECT id, subject, role, raise_generation(subject, role, $11, waits)
-    FROM request, (SELECT DISTINCT * FROM unnest($13::int[], $14::text[], $15::bool[]) AS u (subject, role, waits)
-                   ORDER BY subject, role) AS wanted
+    SELECT id, of_subject, of_role, generation
+    FROM request, raise_generations($13, $14, $11, $15)
   ), audited AS (
     INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, account, fields,
                        verdict, code)
-    SELECT id, $1, $4, $5, $6, $7::int, $16::text, $17::text[], $8, $9 FROM request WHERE $8 = 'accepted'
+    SELECT id, $1, $4, $5, $6, a.subject, a.account, $17::text[], $8, $9
+    FROM request, unnest($7::int[], $16::text[]) AS a (subject, account) WHERE $8 = 'accepted'
     UNION ALL
     -- the names in what was refused may be anything, a person's own name too
     SELECT id, $1, $4, NULL, NULL, NULL, NULL, '{}', $8, $9 FROM request WHERE $8 = 'refused'
@@ -90,8 +97,14 @@ const RECORD = `
     WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
   ORDER BY e.portal, e.n`;
 
-/** Records a verdict: the request, what it raises, its events, its audit. One statement. */
+/** More events than these are written by statements of their own: each may take a few seconds at most. */
+const MOST_EVENTS = 2000;
+
+/** Records a verdict: the request, what it raises, its events, its audit. One statement, but for many events. */
 export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<void> {
+  const { subject, audit } = verdict;
+  const hasMany = verdict.events.length > MOST_EVENTS;
+  const audited = audit.each ?? [{ subject, account: audit.account }];
   await client.query({
     name: 'record-verdict',
     text: RECORD,
@@ -102,7 +115,7 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
       verdict.kind,
       verdict.requestedBy,
       verdict.approvedBy,
-      verdict.subject,
+      audited.map(({ subject }) => subject),
       verdict.verdict,
       verdict.code,
       verdict.sentence,
@@ -111,9 +124,20 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
       verdict.raises.map(({ subject }) => subject),
       verdict.raises.map(({ role }) => role),
       verdict.raises.map(({ waits }) => waits ?? false),
-      verdict.audit.account,
+      audited.map(({ account }) => account),
       verdict.audit.fields,
-      JSON.stringify(verdict.events),
+      JSON.stringify(hasMany ? [] : verdict.events),
+      verdict.subject,
     ],
   });
+  if (!hasMany) return;
+  const events = verdict.events.toSorted(byPortal);
+  for (let from = 0; from < events.length; from += MOST_EVENTS) {
+    await writeEvents(client, events.slice(from, from + MOST_EVENTS));
+  }
+}
+
+function byPortal(a: NewEvent, b: NewEvent): number {
+  const [left, right] = [a.portal ?? '', b.portal ?? ''];
+  return left < right ? -1 : left > right ? 1 : 0;
 }

@@ -159,11 +159,18 @@ async function readNamesSince(
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
-/** Where the homes role has a new password to make anyway, no further epoch is wanted. */
+/**
+ * Where the homes role has a new password to make anyway, no further epoch is wanted. What is recorded
+ * may be a password that was taken away since the backup: it gets no overlap.
+ */
 async function wantNewPasswords(
   client: Client,
   accounts: readonly number[],
 ): Promise<Restoration['credentials']> {
+  await client.query(
+    'UPDATE credentials SET overlap_seconds = 0 WHERE account = ANY ($1) AND overlap_seconds > 0',
+    [accounts],
+  );
   const { rows } = await client.query(
     `UPDATE credentials c SET wanted_epoch = c.wanted_epoch + 1 FROM database_verifiers v, names n
      WHERE c.account = ANY ($1) AND v.account = c.account AND v.epoch = c.wanted_epoch

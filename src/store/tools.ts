@@ -7,7 +7,9 @@ import type { Client } from './postgres.ts';
 export interface Tool {
   uid: number;
   account: AccountName;
-  state: 'active' | 'disabled' | 'deleted';
+  state: 'active' | 'disabled' | 'archived' | 'deleted';
+  /** a deletion is asked: when the tool is put away */
+  deleteAfter: Date | null;
   /** whether the one who asks is a direct maintainer */
   maintained: boolean;
 }
@@ -20,7 +22,7 @@ export async function findTool(
 ): Promise<Tool | undefined> {
   const { rows } = await client.query({
     name: 'find-tool',
-    text: `SELECT t.uid, t.account, t.state,
+    text: `SELECT t.uid, t.account, t.state, t.delete_after AS "deleteAfter",
                   EXISTS (SELECT FROM maintainers m WHERE m.tool = t.uid AND m.maintainer = $2) AS maintained
            FROM tools t WHERE t.name = $1`,
     values: [name, asker],
@@ -98,13 +100,68 @@ export async function readMaintained(client: Client, maintainer: number): Promis
   return rows.map((row: { tool: number }) => row.tool);
 }
 
-/** How many of the admin tool's maintainers are active realm members. */
-export async function countAdmins(client: Client, adminTool: string): Promise<number> {
+/** How many of the admin tool's maintainers are active realm members, those `without` not counted. */
+export async function countAdmins(
+  client: Client,
+  adminTool: string,
+  without: readonly number[] = [],
+): Promise<number> {
   const { rows } = await client.query(
     `SELECT count(*)::int AS admins FROM maintainers m JOIN tools t ON t.uid = m.tool
        JOIN people p ON p.uid = m.maintainer JOIN realm_members r ON r.person = p.uid
-     WHERE t.name = $1 AND p.state = 'active'`,
-    [adminTool],
+     WHERE t.name = $1 AND p.state = 'active' AND p.uid <> ALL ($2)`,
+    [adminTool, without],
   );
   return (rows[0] as { admins: number }).admins;
+}
+
+/** Who disables, and why. */
+export interface Disabling {
+  by: string;
+  reason: string;
+  now: Date;
+}
+
+export async function disable(
+  client: Client,
+  uid: number,
+  { by, reason, now }: Disabling,
+): Promise<void> {
+  await client.query(
+    `UPDATE tools SET state = 'disabled', disabled_at = $2, disabled_by = $3, disabled_reason = $4
+     WHERE uid = $1 AND state = 'active'`,
+    [uid, now, by, reason],
+  );
+}
+
+/** From then on a tool that is disabled is put away; `reason`, where there is one, is told from now on. */
+export async function wantToolDeleted(
+  client: Client,
+  uid: number,
+  { after, reason }: { after: Date; reason: string | undefined },
+): Promise<void> {
+  await client.query(
+    `UPDATE tools SET delete_after = $2, days_told = NULL, disabled_reason = coalesce($3, disabled_reason)
+     WHERE uid = $1 AND state = 'disabled'`,
+    [uid, after, reason ?? null],
+  );
+}
+
+/** Opens a tool that is disabled, or whose things are back: whatever was said of its end is forgotten. */
+export async function openTool(client: Client, uid: number): Promise<void> {
+  await client.query(
+    `UPDATE tools SET state = 'active', disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL,
+            delete_after = NULL, days_told = NULL
+     WHERE uid = $1 AND state IN ('disabled', 'archived')`,
+    [uid],
+  );
+}
+
+/** A tool that is deleted has doors again, all closed, while its things are brought back. */
+export async function reviveTool(client: Client, uid: number): Promise<void> {
+  await client.query(
+    `UPDATE tools SET state = 'archived', delete_after = NULL, days_told = NULL
+     WHERE uid = $1 AND state = 'deleted'`,
+    [uid],
+  );
 }

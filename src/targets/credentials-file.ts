@@ -35,14 +35,20 @@ const CREDENTIALS_MODE = 0o440;
  * | link, FIFO, device, another's, empty, unparsable, large  | credentials.write |              |
  * | no verifier recorded, or one of another epoch            | credentials.write |              |
  * | another user or password in it                           | credentials.write |              |
- * | right, but others or another group may read it           | credentials.write, a revoke |    |
+ * | a password that works, and others or another group may   | credentials.write, a revoke |    |
+ * | read it                                                  |                   |              |
  * | right, wrong owner, group or mode, with other links      | credentials.write |              |
  * | right, wrong owner, group or mode                        | credentials.own   |              |
  * | right, with other links                                  |                   |              |
  *
- * What others could read they may know, so it gets a new password, not a new mode. Another link
- * lets nobody read more than the file's own mode does, and backups are made of such links: it is
- * no reason to take a password away. But owner and mode are never changed under another's name.
+ * What others could read they may know, so it gets a new password, not a new mode, and the old one
+ * dies at once. Another link lets nobody read more than the file's own mode does, and backups are
+ * made of such links: it is no reason to take a password away. But owner and mode are never changed
+ * under another's name.
+ *
+ * A rotation makes a new password for a higher epoch, here first and then on the servers. Routinely
+ * the one before works as well for a time (src/store/credentials.ts), so that at no moment a server
+ * knows neither what programs have read nor what they will read.
  */
 export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, CredentialsHave> = {
   name: 'credentials-file',
@@ -96,9 +102,10 @@ export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, Cre
     const because = whyNew(want, file);
     if (because !== undefined) {
       const epoch = want.credentials.wantedEpoch;
+      const known = isKnown(want, file);
       const step: Step = {
         ...common,
-        effect: effectOf(file, because === whoElse(want, file)),
+        effect: effectOf(file, known),
         change: `${file.kind === 'absent' ? 'absent' : 'present'} → new password${describeServers(want)}`,
         because,
         action: {
@@ -108,6 +115,7 @@ export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, Cre
           user,
           uid,
           epoch,
+          ...(known ? { known } : {}),
         },
       };
       return { steps: [step], findings: [] };
@@ -161,10 +169,17 @@ function whoElse({ uid }: CredentialsWant, file: CredentialsFileHave): string | 
   return undefined;
 }
 
+/** Whether others may know a password that opens something. */
+function isKnown(want: CredentialsWant, file: CredentialsFileHave): boolean {
+  if (whoElse(want, file) === undefined || file.kind !== 'regular') return false;
+  const { recorded } = want.credentials;
+  return file.verifier === recorded?.verifier || file.verifier === recorded?.previous;
+}
+
 /** Who else may know the password loses what it opens. */
-function effectOf({ kind }: CredentialsFileHave, isKnown: boolean): Effect {
+function effectOf({ kind }: CredentialsFileHave, known: boolean): Effect {
   if (kind === 'absent') return 'create';
-  return isKnown ? 'revoke' : 'change';
+  return known ? 'revoke' : 'change';
 }
 
 function isOwn(file: { seen: { uid: number; gid: number; mode: number } }, uid: number): boolean {

@@ -1,5 +1,6 @@
 /** The database account of a tool (`s<uid>`) or a person (`u<uid>`), on every configured server. */
 import { codeOf, describeError } from '../errors.ts';
+import { limitWhileEnding } from '../model/connection-limit.ts';
 import { databaseUser } from '../model/ids.ts';
 import type { Wanted } from '../model/wanted.ts';
 import type { Action, Effect } from '../plan/action.ts';
@@ -11,9 +12,12 @@ export interface DatabaseWant {
   user: string;
   /** nothing: never had any, so nothing is looked at; absent: deleted */
   presence: 'nothing' | 'absent' | 'present';
-  /** The recorded verifier, if it is of the wanted epoch. Else the homes role has to make one. */
-  verifier: string | undefined;
+  /** The verifiers of the recorded passwords, the newest first; none: none was ever made. */
+  verifiers: string[];
+  /** of which they are */
   epoch: number;
+  /** Whether that is the wanted one. Else the homes role has to make another. */
+  current: boolean;
   locked: boolean;
   maxUserConnections: number;
   servers: { name: string; grants: Grant[] }[];
@@ -36,20 +40,29 @@ const OUR_HOST = '%';
  * | present | any      | ours, not locked, should be       | db.setLocked                  |                   |
  * | present | any      | ours, locked, another limit       | db.setLocked, once more       |                   |
  * | present | any      | ours, more than is wanted         | db.revoke                     |                   |
+ * | present | recorded | ours, a way in that is not wanted | db.setVerifier, a revoke; the connections end | |
+ * | present | any      | ours, not locked, the limit while | db.setLimit, a revoke; the    |                   |
+ * |         |          | connections end (and no step      | connections end               |                   |
+ * |         |          | before ends them)                 |                               |                   |
  * | present | missing  | anything                          | only those above              | waiting for homes |
- * | present | recorded | none                              | db.createUser                 |                   |
- * | present | recorded | ours, another verifier or plugin  | db.setVerifier; a revoke where it lets more in | |
- * | present | recorded | ours, less than is wanted         | db.grant                      |                   |
- * | present | recorded | ours, not locked, another limit   | db.setLimit                   |                   |
- * | present | recorded | ours, locked, should not be       | db.setLocked (unlock), last   |                   |
+ * | present | current  | none                              | db.createUser                 |                   |
+ * | present | current  | ours, lacks a way in, or expired  | db.setVerifier                |                   |
+ * | present | current  | ours, less than is wanted         | db.grant                      |                   |
+ * | present | current  | ours, not locked, another limit   | db.setLimit                   |                   |
+ * | present | current  | ours, locked, should not be       | db.setLocked (unlock), last   |                   |
+ * | present | recorded, of another epoch | anything        | only those above "missing"    | waiting for homes |
  * | any     | any      | the same user on another host     | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | ours may act as another (PROXY)   | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | an anonymous account              | all                           | DATABASE_FOREIGN, advisory |
  *
  * A server that cannot be read gets no step; the others do, and the subject is not done.
  *
- * Locking sets another limit first and the right one when the account's connections have ended: so
- * a lock that was cut between is seen, and done once more.
+ * Wanted ways in are the password that is recorded, and the one before while that works as well. A
+ * server does not tell by which of them a connection came: where one goes, all connections of the
+ * account end.
+ *
+ * Closing a way in (locking too) sets another limit in the same statement, and the right one when the
+ * account's connections have ended: so a run that was cut between is seen, and done once more.
  */
 export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServerHave[]> = {
   name: 'database-account',
@@ -59,12 +72,13 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
 
   want(wanted, realm) {
     const user = databaseUser(wanted.kind, wanted.uid);
-    const { recorded, wantedEpoch } = wanted.credentials ?? { recorded: undefined, wantedEpoch: 0 };
+    const { recorded, wantedEpoch } = wanted.credentials ?? {};
     return {
       user,
       presence: presenceOf(wanted),
-      verifier: recorded?.epoch === wantedEpoch ? recorded.verifier : undefined,
-      epoch: wantedEpoch,
+      verifiers: [recorded?.verifier, recorded?.previous].filter((each) => each !== undefined),
+      epoch: recorded?.epoch ?? 0,
+      current: recorded !== undefined && recorded.epoch === wantedEpoch,
       locked: wanted.state !== 'active' || (wanted.kind === 'person' && !wanted.realmMember),
       maxUserConnections: realm.maxUserConnections,
       servers: realm.databaseServers.map(({ name, kind }) => ({
@@ -120,7 +134,7 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
       plan.findings.push(...findings);
       plan.steps.push(...steps.filter(({ effect }) => !isForeign || takesAway(effect)));
     }
-    if (want.presence === 'present' && want.verifier === undefined) plan.waitingFor = 'homes';
+    if (want.presence === 'present' && !want.current) plan.waitingFor = 'homes';
     if (unreadable.length > 0) plan.unreadable = unreadable.join('; ');
     return plan;
   },
@@ -148,7 +162,8 @@ function stepsOn(
   wanted: Wanted,
 ): Step[] {
   const { server } = seen;
-  const { user, epoch, locked, maxUserConnections } = want;
+  const { user, epoch, current, locked, maxUserConnections } = want;
+  const overlaps = want.verifiers.length > 1;
   const steps: Step[] = [];
   const add = (effect: Effect, change: string, because: string, action: Action) =>
     steps.push({
@@ -172,13 +187,14 @@ function stepsOn(
   }
   const on = { server, user };
   if (account === undefined) {
-    if (want.verifier !== undefined) {
+    if (current) {
       const change = locked ? 'absent → present, locked' : 'absent → present';
       add('create', change, 'there is no such account', {
         verb: 'db.createUser',
         ...on,
         uid: wanted.uid,
         epoch,
+        overlaps,
         maxUserConnections,
         locked,
         grants: wantedGrants,
@@ -207,26 +223,45 @@ function stepsOn(
       locked: locked || account.locked,
     });
   }
-  if (want.verifier === undefined) return steps;
-  const [login, ...otherLogins] = account.login;
-  if (login !== `mysql_native_password ${want.verifier}` || otherLogins.length > 0) {
-    const [effect, because]: [Effect, string] = letsMoreIn(account.login)
-      ? ['revoke', 'it lets in more than who has the recorded password']
-      : ['change', 'it does not have just the recorded verifier to log in with'];
-    add(effect, 'verifier', because, {
+  const wantedLogins = want.verifiers.map((verifier) => `mysql_native_password ${verifier}`);
+  const goes = account.login.filter((way) => way !== EXPIRED && !wantedLogins.includes(way));
+  const isEnding = account.maxUserConnections === limitWhileEnding(maxUserConnections);
+  const ends = wantedLogins.length > 0 && goes.length > 0;
+  if (ends) {
+    add('revoke', verifierChange(overlaps), LETS_IN, {
       verb: 'db.setVerifier',
       ...on,
       uid: wanted.uid,
       epoch,
+      overlaps,
+      ends: { maxUserConnections },
+    });
+  } else if (!locked && isEnding) {
+    add('revoke', 'connections → ended', 'its connections may not have ended', {
+      verb: 'db.setLimit',
+      ...on,
+      maxUserConnections,
+      ends: true,
+    });
+  }
+  if (!current) return steps;
+  if (!ends && !isSame(account.login, wantedLogins)) {
+    const isExpired = account.login.includes(EXPIRED);
+    add('change', verifierChange(overlaps), isExpired ? 'the password has expired' : LACKS, {
+      verb: 'db.setVerifier',
+      ...on,
+      uid: wanted.uid,
+      epoch,
+      overlaps,
     });
   }
   if (missing.length > 0) {
     const action: Action = { verb: 'db.grant', ...on, grants: missing };
     add('change', `with ${missing.join(', ')}`, 'it may do less than is wanted', action);
   }
-  if (!locked && !isLimitRight) {
+  if (!locked && !isLimitRight && !isEnding) {
     const change = `at most ${account.maxUserConnections} → ${maxUserConnections} connections`;
-    const action: Action = { verb: 'db.setLimit', ...on, maxUserConnections };
+    const action: Action = { verb: 'db.setLimit', ...on, maxUserConnections, ends: false };
     add('change', change, 'the limit is not the configured one', action);
   }
   if (!locked && account.locked) {
@@ -236,10 +271,17 @@ function stepsOn(
   return steps;
 }
 
-/** Whether there are several ways to log in, or one that asks for no password. */
-function letsMoreIn(login: readonly string[]): boolean {
-  const ways = login.filter((way) => way !== 'expired');
-  return ways.length > 1 || ways.some((way) => way.endsWith(' '));
+/** Stands beside the ways to log in. */
+const EXPIRED = 'expired';
+const LETS_IN = 'it lets in others than who has a recorded password';
+const LACKS = 'it lacks a way to log in';
+
+function isSame(login: readonly string[], wanted: readonly string[]): boolean {
+  return login.length === wanted.length && wanted.every((way) => login.includes(way));
+}
+
+function verifierChange(overlaps: boolean): string {
+  return overlaps ? 'verifier, beside the one before' : 'verifier';
 }
 
 function whyLocked(wanted: Wanted): string {

@@ -43,3 +43,22 @@ export interface DatabaseServerView {
 export interface DatabasesEyes {
   look(server: string, users: readonly string[]): Promise<DatabaseServerView>;
 }
+
+/** An archive of databases as it lies there. */
+export interface DatabasesArchive {
+  /** SHA-256 of its manifest as it is on disk now, hex */
+  manifest: string;
+  /** what it holds, by server; a server is named if it was looked at, whether it had anything or not */
+  servers: ReadonlyMap<string, { databases: string[]; isReturned: boolean }>;
+}
+
+/** Looks at databases by name alone, never into them. Throws BACKEND_UNREADABLE as above. */
+export interface DatabaseArchiveEyes {
+  /** The names of the databases `<user>__…` of each user that has any, sorted. */
+  lookForDatabases(
+    server: string,
+    users: readonly string[],
+  ): Promise<ReadonlyMap<string, string[]>>;
+  /** The archive of that name; undefined where there is none. */
+  lookAtArchive(account: string, departure: number): Promise<DatabasesArchive | undefined>;
+}

@@ -48,6 +48,33 @@ export type CredentialsHave =
   | { home: 'foreign' }
   | { home: 'ours'; seen: SeenPath; file: CredentialsFileHave };
 
+/** What to look at of a home that is put away: its place, what was withdrawn, and its archive. */
+export interface AskedArchive {
+  home: HomePath;
+  account: string;
+  uid: number;
+  departure: number;
+  /** SHA-256 of the recorded manifest */
+  manifest: string | undefined;
+}
+
+export interface ArchiveHave {
+  /** what has the place of the home */
+  place:
+    | { kind: 'absent' }
+    | { kind: 'irregular'; what: string }
+    | { kind: 'directory'; seen: SeenPath };
+  /** what was withdrawn stands there, whole */
+  left: boolean;
+  /** its removal was begun */
+  going: boolean;
+  /**
+   * Where a manifest is recorded, what the archive with that very manifest holds. `other`: another one
+   * is there. `absent`: none is, or none is recorded, so that it was not looked for.
+   */
+  archive: 'absent' | 'other' | 'nothing' | 'home';
+}
+
 /**
  * Each gives one answer per question, in order, and throws BACKEND_UNREADABLE where an area cannot
  * be read, e.g. because it is not mounted.
@@ -55,6 +82,7 @@ export type CredentialsHave =
 export interface FilesEyes {
   readHomes(asked: readonly AskedHome[]): Promise<HomeHave[]>;
   readCredentials(asked: readonly AskedHome[]): Promise<CredentialsHave[]>;
+  readArchives(asked: readonly AskedArchive[]): Promise<ArchiveHave[]>;
 }
 
 /**

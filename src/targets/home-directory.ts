@@ -27,11 +27,16 @@ const TOOL_FOLDERS = ['public_html', 'logs'];
  */
 export function homeOf(wanted: Wanted, realm: Realm): { home: HomePath; path: string } | undefined {
   if (wanted.state === 'archived' || wanted.state === 'deleted') return undefined;
+  if (wanted.kind === 'person' && !wanted.realmMember && !wanted.everAdmitted) return undefined;
+  return placeOf(wanted, realm);
+}
+
+/** Where the home of a subject is, if it has one. */
+export function placeOf(wanted: Wanted, realm: Realm): { home: HomePath; path: string } {
   if (wanted.kind === 'tool') {
     const home: HomePath = { area: 'toolHomes', name: wanted.name };
     return { home, path: `${realm.toolHomes}/${wanted.name}` };
   }
-  if (!wanted.realmMember && !wanted.everAdmitted) return undefined;
   const home: HomePath = { area: 'personHomes', name: wanted.shellName };
   return { home, path: `${realm.personHomes}/${wanted.shellName}` };
 }

@@ -1,6 +1,8 @@
 /** Every target, in the order in which a role acts on them. Adding one costs its file and a line here. */
 import { credentialsFile } from './credentials-file.ts';
 import { databaseAccount } from './database-account.ts';
+import { databaseArchive } from './database-archive.ts';
+import { homeArchive } from './home-archive.ts';
 import { homeDirectory } from './home-directory.ts';
 import { realmMembership } from './realm-membership.ts';
 import { sshKeys } from './ssh-keys.ts';
@@ -10,6 +12,6 @@ import { unixGroup } from './unix-group.ts';
 
 export const TARGETS = {
   directory: [unixGroup, unixAccount, sshKeys, sudoRule, realmMembership],
-  homes: [homeDirectory, credentialsFile],
-  databases: [databaseAccount],
+  homes: [homeArchive, homeDirectory, credentialsFile],
+  databases: [databaseArchive, databaseAccount],
 } as const;

@@ -14,9 +14,14 @@
  * (slapo-ppolicy(5): locked for good, until an administrator unlocks). Locking is a step of its own,
  * before all others; unlocking removes pwdAccountLockedTime first.
  *
+ * A tool that is not active says why in its gecos (passwd(5)), for `become` and its shell to tell: see
+ * `disabledGecos`. It comes and goes with the lock. People's gecos is not ours.
+ *
  * | the account, ours, has                  | step                      | finding    |
  * | --------------------------------------- | ------------------------- | ---------- |
  * | another gidNumber                       | the other attributes'     | ID_FOREIGN |
+ * | a gecos that is not of our form, and    | left                      |            |
+ * | the tool has no reason to give          |                           |            |
  * | any other attribute otherwise           | ldap.modify               |            |
  */
 import type { Realm, Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
@@ -43,8 +48,13 @@ const DISABLED_POLICY = entryRef('policies', 'cn', 'disabled');
 const DISABLED_SHELL = '/bin/disabledtoolshell';
 const SHELL = '/bin/bash';
 
+/** What a gecos of ours begins with; deploy/login-host/become takes it off again. */
+const DISABLED = 'disabled - ';
+/** Login hosts take no longer one. */
+const GECOS_LENGTH = 200;
+
 const READ = (
-  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell mail ' +
+  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail ' +
   // operational: told only where they are asked for by name
   'pwdAccountLockedTime pwdPolicySubentry'
 ).split(' ');
@@ -116,14 +126,18 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   },
 
   plan(want, have, wanted) {
-    const isLocking = ({ attribute }: Change) =>
-      wanted.state !== 'active' && isLock(attribute, wanted);
-    const split = (changes: Change[]) => ({
-      revoke: changes.filter(isLocking),
-      change: changes.filter((change) => !isLocking(change)),
-    });
+    const split = (changes: Change[]) => {
+      const takes = wanted.state !== 'active' && changes.some((each) => isLock(each, wanted));
+      // who meets the lock is to be told why: the reason comes by the same modify
+      const isLocking = (each: Change) =>
+        takes && (isLock(each, wanted) || each.attribute === 'gecos');
+      return {
+        revoke: changes.filter(isLocking),
+        change: changes.filter((each) => !isLocking(each)),
+      };
+    };
     const { known, finding } = withoutGroupNumber(want, have, wanted);
-    const plan = planEntry(known, have, wanted, split, 'destroy');
+    const plan = planEntry(withoutForeignGecos(known, have), have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
       step.effect === 'revoke' ? { ...step, because } : step,
@@ -155,6 +169,29 @@ function withoutGroupNumber(
   return { known: { ...want, attributes: rest }, finding: [finding] };
 }
 
+/** A gecos that another has given is kept, as long as there is nothing to say there: many have one before an import. */
+function withoutForeignGecos(want: EntryWant, have: readonly DirectoryEntry[]): EntryWant {
+  const { gecos, ...rest } = want.attributes;
+  if (gecos?.length !== 0) return want;
+  const there = have.find((entry) => isOurs(want, entry))?.attributes['gecos'] ?? [];
+  if (there.every((value) => value.startsWith(DISABLED))) return want;
+  return { ...want, attributes: rest };
+}
+
+/**
+ * Why a tool is disabled, as it stands in the fifth field of passwd(5): one line of ASCII, since the
+ * attribute is an IA5String (RFC 2307, section 3), without the colon that ends the field.
+ */
+export function disabledGecos(reason: string): string {
+  return `${DISABLED}${reason}`
+    .normalize('NFKD')
+    .replaceAll(/\p{M}/gu, '')
+    .replaceAll(/\s+/g, ' ')
+    .replaceAll(/[^ -9;-~]/gu, '?')
+    .slice(0, GECOS_LENGTH)
+    .trim();
+}
+
 /**
  * Where an account is absent and is not added, for something else has its name or number: that. Else
  * undefined. What hangs on an account must not come to an account that does not.
@@ -177,7 +214,7 @@ export function accountRef(subject: Pick<Wanted, 'kind' | 'account'>): EntryWant
   return entryRef(place, 'uid', subject.account);
 }
 
-function isLock(attribute: string, wanted: Wanted): boolean {
+function isLock({ attribute }: Change, wanted: Wanted): boolean {
   return LOCKS.has(attribute) || (wanted.kind === 'tool' && attribute === 'loginShell');
 }
 
@@ -206,7 +243,8 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
 }
 
 function toolShape(tool: WantedTool, realm: Realm): Attributes {
-  const { account } = tool;
+  const { account, disabledReason = '' } = tool;
+  const says = tool.state !== 'active' && disabledReason.trim() !== '';
   return {
     objectClass: ['person', 'posixAccount', 'shadowAccount', 'top'],
     uid: [account],
@@ -216,5 +254,6 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
     gidNumber: [String(tool.uid)],
     homeDirectory: [`${realm.toolHomes}/${tool.name}`],
     loginShell: [tool.state === 'active' ? SHELL : DISABLED_SHELL],
+    gecos: says ? [disabledGecos(disabledReason)] : [],
   };
 }

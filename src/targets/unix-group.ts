@@ -2,15 +2,17 @@
  * A tool's group: `cn=<realm>.<n>,ou=servicegroups`, posixGroup and groupOfNames (rfc2307bis), with
  * the tool's effective members as DNs. Its members are ours alone: others are removed, first.
  *
- * | state             | wanted                                        |
- * | ----------------- | --------------------------------------------- |
- * | active, disabled  | the group, its gid = the tool's uid, members  |
- * | deleted           | absent                                        |
+ * | state                       | wanted                                        |
+ * | --------------------------- | --------------------------------------------- |
+ * | active, disabled, archived  | the group, its gid = the tool's uid, members  |
+ * | deleted                     | absent                                        |
  *
+ * A tool that nobody who may log in maintains any more has its group like any other: an advisory finding.
  * A member whose account in the directory has another number is somebody else: left out, a finding.
  */
 import { ChamberlainError } from '../errors.ts';
 import type { Member, Wanted, WantedTool } from '../model/wanted.ts';
+import type { Finding } from '../plan/plan.ts';
 import {
   countValues,
   describeEntry,
@@ -20,7 +22,12 @@ import {
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
-import { entryRef, type DirectoryEntry, type DirectoryEyes } from './directory-eyes.ts';
+import {
+  entryRef,
+  readableRef,
+  type DirectoryEntry,
+  type DirectoryEyes,
+} from './directory-eyes.ts';
 import type { Target } from './target.ts';
 import { accountRef } from './unix-account.ts';
 
@@ -113,9 +120,26 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
     const findings = strangers.map((entry) =>
       foreignFinding({ ...want, ...memberWant(entry, wanted) }, entry, wanted),
     );
-    return { ...plan, findings: [...plan.findings, ...findings] };
+    return { ...plan, findings: [...plan.findings, ...findings, ...orphanFindings(want, wanted)] };
   },
 };
+
+function orphanFindings(want: EntryWant, wanted: Wanted): Finding[] {
+  if ((wanted as WantedTool).orphaned !== true) return [];
+  const { uid, account } = wanted;
+  return [
+    {
+      target: want.target,
+      subject: uid,
+      account,
+      object: readableRef(want.ref, want.realm),
+      code: 'TOOL_ORPHANED',
+      sentence:
+        'nobody who may log in maintains it, directly or through other tools; an admin can name somebody by maintainer.add',
+      advisory: true,
+    },
+  ];
+}
 
 /** Members besides the tool itself, whose account is another target's matter. */
 function othersOf(wanted: Wanted): Member[] {

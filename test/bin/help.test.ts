@@ -71,7 +71,7 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
     ],
     [
       'schema tool',
-      "USAGE: unknown kind 'tool' (did you mean tool.create or tool.update?). See --help.",
+      "USAGE: unknown kind 'tool' (did you mean tool.create or tool.update or tool.disable or tool.enable or tool.delete?). See --help.",
     ],
     ['requests x', "USAGE: 'x' is neither a UUID nor a number. See --help."],
     [

@@ -361,7 +361,7 @@ describe('requests', () => {
     );
     const { out } = await run('requests', '--limit', '2');
     expect(out).toMatch(
-      /^Waiting for approval\nperson .*\nerin +erin +\d+ s +portal +I have a bot\?to run\n\n/u,
+      /^Waiting for access\nperson .*\nerin +erin +\d+ s +portal +I have a bot\?to run\n\n/u,
     );
     const { waiting, requests } = JSON.parse(
       (await run('requests', '--limit', '2', '--json')).out,

@@ -6,6 +6,8 @@ import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepareFileAreas } from '../../src/edges/file-acls.ts';
+import { prepareArchives } from '../../src/edges/file-archive-ground.ts';
+import type { ArchiveHands } from '../../src/edges/file-archive-step.ts';
 import { openFilesHands } from '../../src/edges/file-hands.ts';
 import { openFilesEyes } from '../../src/edges/files.ts';
 import { makePassword } from '../../src/model/credentials.ts';
@@ -26,6 +28,8 @@ export const REALM: Realm = {
   maxUserConnections: 10,
   databaseServers: [],
 };
+
+type RecordedHome = Parameters<ArchiveHands['record']>[0];
 
 /** What is to be removed and ended, also where a test fails half way. */
 const roots = new Set<string>();
@@ -61,17 +65,38 @@ export async function startFileServer() {
   const recorded = new Map<number, { epoch: number; verifier: string }>();
   const passwords: string[] = [];
   const beforeRecord = { act: async (): Promise<void> => {} };
-  const eyes = openFilesEyes(files);
-  const hands = openFilesHands(files, {
-    newPassword() {
-      passwords.push(makePassword(randomBytes));
-      return passwords.at(-1)!;
+  const archives = join(root, 'archives');
+  await prepareArchives(archives);
+  const archived: RecordedHome[] = [];
+  /** what may be wanted no more, be told of, or die at a chosen point */
+  const archiveDouble = {
+    stillWanted: async (): Promise<boolean> => true,
+    report: async (_progress: { act: string; done: number }): Promise<void> => {},
+    record: async (archive: RecordedHome): Promise<void> => void archived.push(archive),
+  };
+  const eyes = openFilesEyes(files, archives);
+  const hands = openFilesHands(
+    files,
+    {
+      newPassword() {
+        passwords.push(makePassword(randomBytes));
+        return passwords.at(-1)!;
+      },
+      async recordVerifier({ account, epoch, verifier }) {
+        await beforeRecord.act();
+        recorded.set(account, { epoch, verifier });
+      },
     },
-    async recordVerifier(uid, epoch, verifier) {
-      await beforeRecord.act();
-      recorded.set(uid, { epoch, verifier });
+    {
+      folder: archives,
+      realm: REALM.realm,
+      now: () => new Date('2026-11-25T12:00:00Z'),
+      record: (archive) => archiveDouble.record(archive),
+      stillWanted: () => archiveDouble.stillWanted(),
+      report: (progress) => archiveDouble.report(progress),
+      clear: async () => {},
     },
-  });
+  );
 
   const tool = (name: string, uid: number): WantedTool => ({
     kind: 'tool',
@@ -138,6 +163,9 @@ export async function startFileServer() {
     recorded,
     passwords,
     beforeRecord,
+    archives,
+    archived,
+    archiveDouble,
     eyes,
     hands,
     tool,

@@ -5,6 +5,7 @@ import { type Connection, createConnection } from 'mariadb';
 import { readSecret, realmOf } from '../../src/config.ts';
 import { openDatabasesEyes, openDatabasesHands } from '../../src/edges/mariadb.ts';
 import { codeOf, describeError } from '../../src/errors.ts';
+import { limitWhileEnding } from '../../src/model/connection-limit.ts';
 import type { AccountName, ToolName } from '../../src/model/names.ts';
 import type { Realm, WantedTool } from '../../src/model/wanted.ts';
 import type { Action } from '../../src/plan/action.ts';
@@ -29,7 +30,9 @@ let realm: Realm;
 let eyes: ReturnType<typeof openDatabasesEyes>;
 let hands: ReturnType<typeof openDatabasesHands>;
 /** what the hands read, by uid and epoch */
-const verifiers = new Map([[`${UID} 1`, VERIFIER]]);
+const recorded = new Map<string, { verifier: string; previous?: string }>([
+  [`${UID} 1`, { verifier: VERIFIER }],
+]);
 const opened: Connection[] = [];
 
 beforeAll(async () => {
@@ -157,7 +160,8 @@ describe('a database account', () => {
     const connection = await connect('replica');
     await administer(
       world.replica.socket,
-      `ALTER USER ${USER} WITH MAX_USER_CONNECTIONS 1 ACCOUNT LOCK`,
+      `ALTER USER ${USER} WITH MAX_USER_CONNECTIONS ${limitWhileEnding(realm.maxUserConnections)}
+       ACCOUNT LOCK`,
     );
     expect(await converge(tool({ state: 'disabled' }))).toContain(
       `revoke ${USER} on replica: locked, once more`,
@@ -186,11 +190,95 @@ describe('a database account', () => {
 
   test('takes a new password when there is a new verifier, and the old one dies', async () => {
     await converge(tool());
-    verifiers.set(`${UID} 2`, verifierOf('another'));
-    const rotated = { wantedEpoch: 2, recorded: { epoch: 2, verifier: verifierOf('another') } };
-    await converge(tool({ credentials: rotated }));
+    const credentials = record(2, 'another');
+    const [old, elsewhere] = [await connect('replica'), await connect('toolsdb')];
+    expect(await converge(tool({ credentials }))).toEqual([
+      `revoke ${USER} on replica: verifier`,
+      `revoke ${USER} on toolsdb: verifier`,
+    ]);
     await connect('replica', 'another');
     await expect(connect('replica')).rejects.toThrow('denied');
+    for (const connection of [old, elsewhere]) {
+      await expect(connection.query('SELECT 1')).rejects.toThrow();
+    }
+    expect(await converge(tool({ credentials }))).toEqual([]);
+  });
+
+  test('has two passwords while they overlap, and ends no connection for that', async () => {
+    await converge(tool());
+    const old = await connect('replica');
+    const credentials = record(2, 'another', PASSWORD);
+    expect(await converge(tool({ credentials }))).toEqual([
+      `change ${USER} on replica: verifier, beside the one before`,
+      `change ${USER} on toolsdb: verifier, beside the one before`,
+    ]);
+    expect(await converge(tool({ credentials }))).toEqual([]);
+    expect(await old.query('SELECT 1')).toHaveLength(1);
+    for (const server of ['replica', 'toolsdb'] as const) {
+      await connect(server, 'another');
+      await connect(server);
+      await expect(connect(server, 'wrong')).rejects.toThrow('denied');
+    }
+  });
+
+  test('is made with both passwords while they overlap', async () => {
+    await converge(tool({ credentials: record(2, 'another', PASSWORD) }));
+    await connect('replica');
+    await connect('replica', 'another');
+  });
+
+  test('loses the old password when its time has ended, and all connections with it', async () => {
+    await converge(tool({ credentials: record(2, 'another', PASSWORD) }));
+    const before = await grantsOf('replica');
+    const [old, young] = [await connect('replica'), await connect('replica', 'another')];
+    const credentials = record(2, 'another');
+    expect(await converge(tool({ credentials }))).toEqual([
+      `revoke ${USER} on replica: verifier`,
+      `revoke ${USER} on toolsdb: verifier`,
+    ]);
+    await expect(connect('replica')).rejects.toThrow('denied');
+    // a server does not tell by which password a connection came
+    for (const connection of [old, young]) {
+      await expect(connection.query('SELECT 1')).rejects.toThrow();
+    }
+    await connect('replica', 'another');
+    expect(await converge(tool({ credentials }))).toEqual([]);
+    expect(await grantsOf('replica')).toBe(
+      before.replace(
+        /IDENTIFIED VIA .*? WITH/g,
+        `IDENTIFIED BY PASSWORD '${verifierOf('another')}' WITH`,
+      ),
+    );
+  });
+
+  test('changes a password while it is locked, and stays locked', async () => {
+    await converge(tool({ state: 'disabled' }));
+    const credentials = record(2, 'another');
+    await converge(tool({ state: 'disabled', credentials }));
+    await expect(connect('replica', 'another')).rejects.toThrow('locked');
+    expect(await converge(tool({ state: 'disabled', credentials }))).toEqual([]);
+    await converge(tool({ credentials }));
+    await connect('replica', 'another');
+  });
+
+  test('loses its connections even if a run was cut when the password had gone', async () => {
+    await converge(tool({ credentials: record(2, 'another', PASSWORD) }));
+    const connection = await connect('replica');
+    const credentials = record(2, 'another');
+    await administer(
+      world.replica.socket,
+      `ALTER USER ${USER} IDENTIFIED BY PASSWORD '${verifierOf('another')}'
+       WITH MAX_USER_CONNECTIONS ${limitWhileEnding(realm.maxUserConnections)}`,
+    );
+    // whoever comes meanwhile has the new password, and is not kept out
+    for (let count = 0; count < realm.maxUserConnections; count += 1) {
+      await connect('replica', 'another');
+    }
+    expect(await converge(tool({ credentials }))).toContain(
+      `revoke ${USER} on replica: connections → ended`,
+    );
+    await expect(connection.query('SELECT 1')).rejects.toThrow();
+    expect(await converge(tool({ credentials }))).toEqual([]);
   });
 });
 
@@ -241,9 +329,18 @@ describe('hands', () => {
     ...on,
     uid: UID,
     epoch: 1,
+    overlaps: false,
     maxUserConnections: 10,
     locked: false,
     grants: ['role labsdbuser'],
+  };
+
+  const SET_VERIFIER: Action = {
+    verb: 'db.setVerifier',
+    ...on,
+    uid: UID,
+    epoch: 1,
+    overlaps: false,
   };
 
   test('do not make an account that appeared meanwhile, nor change it', async () => {
@@ -254,8 +351,10 @@ describe('hands', () => {
   });
 
   test.each<Action>([
-    { verb: 'db.setVerifier', ...on, uid: UID, epoch: 1 },
-    { verb: 'db.setLimit', ...on, maxUserConnections: 10 },
+    SET_VERIFIER,
+    { ...SET_VERIFIER, ends: { maxUserConnections: 10 } },
+    { verb: 'db.setLimit', ...on, maxUserConnections: 10, ends: false },
+    { verb: 'db.setLimit', ...on, maxUserConnections: 10, ends: true },
     { verb: 'db.grant', ...on, grants: ['role labsdbuser', 'default role labsdbuser'] },
     { verb: 'db.grant', server: 'toolsdb', user: USER, grants: [`ALL on ${USER}\\_\\_%.*`] },
     { verb: 'db.revoke', ...on, grants: [], keep: ['role labsdbuser'], locked: false },
@@ -272,6 +371,18 @@ describe('hands', () => {
   test('refuse a verifier that is not recorded any more', async () => {
     expect(await failureOf({ ...create, epoch: 7 })).toMatchObject({ code: 'STEP_STALE' });
   });
+
+  test.each([true, false])(
+    'refuse a step whose overlap has ended, or begun, meanwhile: planned with one: %j',
+    async (overlaps) => {
+      await converge(tool());
+      const before = await grantsOf('replica');
+      record(2, 'another', ...(overlaps ? [] : [PASSWORD]));
+      const step = { ...SET_VERIFIER, epoch: 2, overlaps };
+      expect(await failureOf(step)).toMatchObject({ code: 'STEP_STALE' });
+      expect(await grantsOf('replica')).toBe(before);
+    },
+  );
 
   test.each(['root', 's1`; DROP USER root', "s1'@'%", 's0', 'S1', 's1\n', ''])(
     'refuse the user %j, who is not one of ours',
@@ -321,7 +432,9 @@ describe('hands', () => {
       login('databases-eyes'),
       readVerifier,
     );
-    for (const action of [create, { verb: 'db.setVerifier', ...on, uid: UID, epoch: 1 } as const]) {
+    record(2, 'another', PASSWORD);
+    const two = { ...SET_VERIFIER, epoch: 2, overlaps: true };
+    for (const action of [create, SET_VERIFIER, two]) {
       if (action.verb === 'db.setVerifier') await converge(tool());
       const error = await unprivileged.do(action).catch((thrown: unknown) => thrown);
       expect(codeOf(error)).toBe('STEP_FAILED');
@@ -432,6 +545,7 @@ describe('a server that is away', () => {
         server: 'replica',
         user: USER,
         maxUserConnections: 3,
+        ends: false,
       };
       const [look, step] = await Promise.all([failureOfLook(eyes), failureOf(limit)]);
       expect(look).toMatchObject({ code: 'BACKEND_UNREADABLE' });
@@ -496,8 +610,18 @@ async function failureOfLook(through: typeof eyes): Promise<unknown> {
   );
 }
 
-async function readVerifier(uid: number, epoch: number): Promise<string | undefined> {
-  return verifiers.get(`${uid} ${epoch}`);
+async function readVerifier(uid: number, epoch: number) {
+  return recorded.get(`${uid} ${epoch}`);
+}
+
+/** Records a password, and one before that works as well, for the hands; returns what is wanted then. */
+function record(epoch: number, password: string, before?: string) {
+  const made = {
+    verifier: verifierOf(password),
+    ...(before === undefined ? {} : { previous: verifierOf(before) }),
+  };
+  recorded.set(`${UID} ${epoch}`, made);
+  return { wantedEpoch: epoch, recorded: { epoch, ...made } };
 }
 
 function login(account: string) {

@@ -35,6 +35,8 @@ const uids: Record<string, number> = {
   'tools.bridgebot': 51_001,
   'tools.archive': 51_002,
   'tools.off': 51_003,
+  'tools.why': 51_008,
+  'tools.hostile': 51_009,
   'tools.fresh': 51_004,
   // of no name that a tool may have
   'tools.Odd': 51_006,
@@ -42,11 +44,19 @@ const uids: Record<string, number> = {
   // of no account
   nobody: 20_003,
 };
+/** The fifth field of those that are disabled. */
+const reasons: Record<string, string> = {
+  'tools.off': 'Some gecos,,,',
+  'tools.why': 'disabled - It floods; ask $(id) `id` %s\\n 100%',
+  'tools.hostile': 'disabled - \u001b[2J\u202eroot\u0007',
+};
 const members = {
   'tools.ruleless': ['alice', 'tools.ruleless'],
   'tools.bridgebot': ['alice', 'tools.bridgebot'],
   'tools.archive': ['tools.bridgebot', 'tools.archive'],
   'tools.off': ['alice', 'tools.off'],
+  'tools.why': ['alice', 'tools.why'],
+  'tools.hostile': ['alice', 'tools.hostile'],
   'tools.fresh': ['alice', 'tools.fresh'],
   'tools.Odd': ['alice', 'tools.Odd'],
   'tools.9th': ['alice', 'tools.9th'],
@@ -81,8 +91,9 @@ beforeAll(() => {
         mkdirSync(home);
         chownSync(home, uid, gid);
       }
-      const shell = tool === 'off' ? '/bin/disabledtoolshell' : '/bin/bash';
-      return `${name}:*:${uid}:${gid}::${home}:${shell}\n`;
+      const gecos = reasons[name];
+      const shell = gecos === undefined ? '/bin/bash' : '/bin/disabledtoolshell';
+      return `${name}:*:${uid}:${gid}:${gecos ?? ''}:${home}:${shell}\n`;
     });
   writeFileSync(etc('passwd'), `root:*:0:0:root:/root:/bin/bash\n${accounts.join('')}`);
   writeFileSync(
@@ -234,6 +245,17 @@ describe('no entry', () => {
     expect(await run([become, 'off'], { user: 'bob' })).toEqual(notAMember('off'));
   });
 
+  test.each([
+    ['why', 'It floods; ask $(id) `id` %s\\n 100%'],
+    ['hostile', '[2Jroot'],
+  ])('where the tool is disabled, and it says why: %s', async (tool, why) => {
+    expect(await run([become, tool, 'id'])).toEqual({
+      exit: 1,
+      out: '',
+      err: `become: the tool '${tool}' is disabled (${why}); a maintainer can ask for it to be enabled\n`,
+    });
+  });
+
   test('where the home is not made yet', async () => {
     expect(await run([become, 'fresh', 'id'])).toEqual({
       exit: 1,
@@ -331,7 +353,7 @@ test.each<[string, string[]]>([
 });
 
 test('no program but those of the system is run, whatever PATH says', async () => {
-  for (const name of ['id', 'getent', 'sudo', 'sort', 'sleep']) {
+  for (const name of ['id', 'getent', 'sudo', 'sort', 'sleep', 'cut', 'tr']) {
     const text = `#!/bin/sh\n: >${root}/evidence/${name}\n`;
     writeFileSync(join(root, 'evil', name), text, { mode: 0o755 });
   }
@@ -362,11 +384,12 @@ test('bash completes the name of a tool', async () => {
   expect(out).toMatch(/^tools\.bridgebot\r$/mu);
 });
 
-test('the shell of a disabled tool says so, and ends with 1', async () => {
+test.each([
+  ['tools.off', 'This tool is disabled.\n'],
+  ['tools.why', 'This tool is disabled: It floods; ask $(id) `id` %s\\n 100%\n'],
+  ['tools.hostile', 'This tool is disabled: [2Jroot\n'],
+  ['nobody', 'This tool is disabled.\n'],
+])('the shell of a disabled tool says so, and ends with 1: %s', async (user, out) => {
   const text = readFileSync(join(DEPLOY, 'disabledtoolshell'), 'utf8');
-  expect(await run(['sh', '-c', text])).toEqual({
-    exit: 1,
-    out: 'This tool is disabled.\n',
-    err: '',
-  });
+  expect(await run(['sh', '-c', text], { user })).toEqual({ exit: 1, out, err: '' });
 });

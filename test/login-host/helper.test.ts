@@ -200,7 +200,8 @@ describe('the grammar', () => {
     ['root', 'end 0\n'],
     ['a number below the range', 'end 9999\n'],
     ['a number above the range', 'end 11000\n'],
-    ['the number of a tool', 'end 50001\n'],
+    ['a number between the ranges', 'end 49999\n'],
+    ['a number above the range of tools', 'end 51000\n'],
     ['the number of a local account', 'end 10500\n'],
     ['a number with a sign', 'end +10001\n'],
     ['a number with a leading zero', 'end 010001\n'],
@@ -243,6 +244,21 @@ test('a person is ended, and nobody else', async () => {
   await helper.end(ALICE);
   expect([hers.lives(), other.lives()]).toEqual([false, true]);
   await machine.must(['kill', '-KILL', String(other.pid)]);
+});
+
+test('a tool is ended, whoever has started it, and nobody else', async () => {
+  const started = [
+    await machine.start(NO_LOGIN, ['--reuid=50001'], ['stubborn']),
+    await machine.start(ALICE, ['--reuid=50001']),
+  ];
+  const others = [
+    await machine.start(ALICE, [`--reuid=${ALICE}`]),
+    await machine.start(ALICE, ['--reuid=50002']),
+  ];
+  await helper.end(50_001);
+  expect(started.map((one) => one.lives())).toEqual([false, false]);
+  expect(others.map((one) => one.lives())).toEqual([true, true]);
+  await helper.end(ALICE);
 });
 
 test('many people are ended by one request', async () => {

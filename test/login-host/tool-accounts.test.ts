@@ -1,5 +1,5 @@
 /** Which names the name service must forget after which change of a tool. */
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { SeenEntry, ToolEntries } from '../../src/edges/login-directory.ts';
 import type { Ground } from '../../src/login-host/judge.ts';
 import { openToolAccounts } from '../../src/login-host/tool-accounts.ts';
@@ -42,7 +42,7 @@ async function* pages(...all: ToolEntries[]): AsyncGenerator<ToolEntries> {
 
 test('a new tool: itself, and everybody in its group', () => {
   const tools = openToolAccounts();
-  const forget = tools.take(
+  const { forget } = tools.take(
     { accounts: [account('a', 50_001)], groups: [group('a', 'alice', 'tools.a')] },
     ground,
   );
@@ -56,7 +56,10 @@ test('a changed group: the group, and who came or went', async () => {
     pages({ accounts: [], groups: [group('a', 'alice', 'bob', 'tools.a')] }),
     ground,
   );
-  const forget = tools.take({ ...none, groups: [group('a', 'alice', 'carol', 'tools.a')] }, ground);
+  const { forget } = tools.take(
+    { ...none, groups: [group('a', 'alice', 'carol', 'tools.a')] },
+    ground,
+  );
   expect(new Set(forget)).toEqual(new Set(['tools.a', 'bob', 'carol']));
 });
 
@@ -94,7 +97,7 @@ test('what is taken while everything is read is newer, and stays', async () => {
   await tools.takeAll(slow(), ground);
   expect(tools.passwdLines().map((line) => line.split(':')[0])).toEqual(['tools.a', 'tools.c']);
   // bob is known to be in the group: nothing more to forget
-  expect(tools.take({ ...none, groups: [group('a', 'alice', 'bob')] }, ground)).toEqual([
+  expect(tools.take({ ...none, groups: [group('a', 'alice', 'bob')] }, ground).forget).toEqual([
     'tools.a',
   ]);
 });
@@ -127,4 +130,80 @@ test.each([
   tools.take({ accounts: [hostile, account('a', 50_003)], groups: [] }, ground);
   expect(tools.passwdLines()).toEqual(['tools.a:*:50003:50003::/data/project/a:/bin/bash']);
   expect(tools.refusals().map(({ entry: dn }) => dn)).toEqual([hostile.dn]);
+});
+
+describe('as what nothing may run any more', () => {
+  const LOCK = { pwdAccountLockedTime: '000001010000Z' };
+  const SHELL = { loginShell: '/bin/disabledtoolshell' };
+  const only = (...accounts: SeenEntry[]): ToolEntries => ({ accounts, groups: [] });
+  const closedOf = (tools: ReturnType<typeof openToolAccounts>) => [...tools.closed().keys()];
+
+  test.each([
+    ['its lock', LOCK],
+    ['its shell alone', SHELL],
+  ])('a tool that is disabled, by %s: told once, and kept', (_, how) => {
+    const tools = openToolAccounts();
+    tools.take(only(account('a', 50_001), account('b', 50_002)), ground);
+    expect(tools.take(only(account('a', 50_001, how)), ground).end).toEqual([50_001]);
+    expect(tools.take(only(account('a', 50_001, how)), ground).end).toEqual([]);
+    expect(closedOf(tools)).toEqual([50_001]);
+    tools.take(only(account('a', 50_001)), ground);
+    expect(closedOf(tools)).toEqual([]);
+  });
+
+  test('also one that vanishes then; but none that vanishes without', async () => {
+    const tools = openToolAccounts();
+    const [a, b] = [account('a', 50_001, LOCK), account('b', 50_002)];
+    await tools.takeAll(pages(only(a, b)), ground);
+    await tools.takeAll(pages(none), ground);
+    expect(closedOf(tools)).toEqual([50_001]);
+    expect([...tools.toKeep()]).toEqual([[50_001, 'tools.a']]);
+  });
+
+  test('what was disabled before a restart counts once it is seen that it was not enabled', async () => {
+    const kept = new Map([
+      [50_001, 'tools.a'],
+      [50_002, 'tools.b'],
+      [50_003, 'tools.gone'],
+    ]);
+    const tools = openToolAccounts(kept);
+    expect(closedOf(tools)).toEqual([]);
+    expect(tools.toKeep()).toEqual(kept);
+    const all = only(account('a', 50_001), account('b', 50_002, SHELL));
+    await tools.takeAll(pages(all), ground);
+    expect(closedOf(tools).toSorted((a, b) => a - b)).toEqual([50_002, 50_003]);
+  });
+
+  test('what is enabled while everything is read stays so', async () => {
+    const tools = openToolAccounts();
+    async function* slow(): AsyncGenerator<ToolEntries> {
+      yield await Promise.resolve(only(account('a', 50_001, LOCK), account('b', 50_002)));
+      tools.take(only(account('a', 50_001), account('b', 50_002, LOCK)), ground);
+    }
+    await tools.takeAll(slow(), ground);
+    expect(closedOf(tools)).toEqual([50_002]);
+  });
+
+  test('one that is refused stays as it was', () => {
+    const tools = openToolAccounts();
+    tools.take(only(account('a', 50_001, LOCK)), ground);
+    tools.take(only(account('a', 50_001, { homeDirectory: '/root' })), ground);
+    tools.take(only(account('b', 50_007, LOCK), account('c', 1001, LOCK)), ground);
+    expect(closedOf(tools)).toEqual([50_001]);
+  });
+
+  test.each([
+    ['disabled - It floods', LOCK, 'disabled - It floods'],
+    ['disabled - It floods', {}, ''],
+    ['A tool of ours', LOCK, ''],
+    ['disabled - a:b', LOCK, ''],
+    ['disabled - a\nroot::0:0::/:/bin/sh', LOCK, ''],
+    ['disabled - \u001b[2J', LOCK, ''],
+  ])('the gecos %j with %j is told as %j', (gecos, how, told) => {
+    const tools = openToolAccounts();
+    tools.take(only(account('a', 50_001, { ...how, gecos })), ground);
+    expect(tools.passwdLines()).toEqual([
+      `tools.a:*:50001:50001:${told}:/data/project/a:/bin/bash`,
+    ]);
+  });
 });

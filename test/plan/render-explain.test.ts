@@ -1,6 +1,7 @@
 /** What an admin reads of one word is golden text. */
 import { expect, test } from '@jest/globals';
 import type { Explanation, KeyFact, SubjectPage } from '../../src/plan/explanation.ts';
+import type { LeavingPage } from '../../src/model/leaving.ts';
 import { renderExplanation } from '../../src/plan/render-explain.ts';
 import { expectGolden } from '../golden.ts';
 
@@ -27,6 +28,15 @@ const REMOVED: KeyFact = {
   stops: ['removed'],
 };
 
+const STAYS: LeavingPage = {
+  closed: null,
+  deleteAfter: null,
+  orphanedAt: null,
+  waiting: [],
+  departures: [],
+  next: null,
+};
+
 const act = (at: string, kind: string, rest = {}) => ({
   at,
   kind,
@@ -51,7 +61,8 @@ const ALICE: SubjectPage = {
   realmMember: { since: EARLIER },
   keys: [KEY, REMOVED],
   databaseUser: 'u1001',
-  credentials: { wantedEpoch: 2, recordedEpoch: 2, recordedAt: EARLIER },
+  credentials: { wantedEpoch: 2, recordedEpoch: 2, recordedAt: EARLIER, previousUntil: null },
+  leaving: STAYS,
   access: [
     {
       state: 'granted',
@@ -96,7 +107,8 @@ const TOOL: SubjectPage = {
   title: 'A bridge \u0007',
   maintainers: ['bob', 'tools.relay'],
   databaseUser: 's50001',
-  credentials: { wantedEpoch: 2, recordedEpoch: 1, recordedAt: EARLIER },
+  credentials: { wantedEpoch: 2, recordedEpoch: 1, recordedAt: EARLIER, previousUntil: AT },
+  leaving: STAYS,
   access: [],
   acts: 2,
   history: [
@@ -223,6 +235,57 @@ test('what no request has made says so', () => {
   expect(renderExplanation(of({ subjects: [page] }))).toContain(
     'who approved\n  nobody by a request: it was founded, or taken over by an import\n\nwhat is wanted',
   );
+});
+
+test('a person who is deleted: nothing personal, and where what she had lies', () => {
+  const made = (role: 'homes' | 'databases', bytes: number) => ({
+    role,
+    made: {
+      at: AT,
+      path: `/srv/chamberlain/${role}/alice.1`,
+      bytes,
+      manifestSha256: (role === 'homes' ? 'ab' : 'cd').repeat(32),
+    },
+    progress: null,
+  });
+  const page: SubjectPage = {
+    ...ALICE,
+    state: 'deleted',
+    stops: ['alice is deleted', 'alice has no key'],
+    displayName: '',
+    email: '',
+    realmMember: null,
+    access: [
+      { ...(ALICE.access[0] as SubjectPage['access'][number]), reason: '', decisionReason: null },
+    ],
+    keys: [{ ...REMOVED, type: '', label: '' }],
+    credentials: null,
+    targets: [],
+    becomes: [],
+    leaving: {
+      ...STAYS,
+      closed: { at: EARLIER, by: 'steward', reason: null, until: null },
+      deleteAfter: EARLIER,
+      departures: [
+        {
+          departure: 1,
+          beganAt: EARLIER,
+          leftAt: AT,
+          keepUntil: '2027-11-24T21:11:05.123Z',
+          expiredAt: null,
+          returningAt: null,
+          backAt: null,
+          archives: [made('homes', 123_456_789), made('databases', 612)],
+        },
+      ],
+      next: {
+        move: 'remove archives',
+        sentence: 'its archives are removed',
+        at: '2027-11-24T21:11:05.123Z',
+      },
+    },
+  };
+  expectGolden('explain-deleted.txt', renderExplanation(of({ subjects: [page] })));
 });
 
 test('a disabled tool: nobody gets in', () => {

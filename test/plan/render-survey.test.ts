@@ -134,6 +134,7 @@ const DATABASES: Report = {
         user: `s${uid}`,
         uid,
         epoch: 1,
+        overlaps: false,
         maxUserConnections: 10,
         locked: false,
         grants: [],

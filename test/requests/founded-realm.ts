@@ -16,19 +16,26 @@ import { openWorld, type World } from '../stack.ts';
 /** A request as a person would write it down. */
 export type Wish = { kind: string; requestedBy: string } & Record<string, unknown>;
 
+export interface AskOptions {
+  jti?: string;
+  now?: Date;
+  /** signs by this admin's own key: `steward`, or `second` */
+  as?: string;
+}
+
 export interface FoundedRealm {
   world: World;
   owner: Pool;
   /** intake's own connection */
   intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
   /** Signs as the portal `portal`, approved by who asks, and gives the verdict. */
-  ask(request: Wish, config?: Config): Promise<Verdict>;
+  ask(request: Wish, config?: Config, options?: AskOptions): Promise<Verdict>;
   close(): Promise<void>;
 }
 
 /** Needs PostgreSQL alone. `steward` is the admin. */
 export async function openFoundedRealm(name: string): Promise<FoundedRealm> {
-  const world = await openWorld(name, { needs: ['postgres'] });
+  const world = withSecondAdmin(await openWorld(name, { needs: ['postgres'] }));
   const owner = openPool(world.config, 'owner', { max: 2, durable: false });
   await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
   const intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
@@ -36,13 +43,14 @@ export async function openFoundedRealm(name: string): Promise<FoundedRealm> {
     world,
     owner,
     intake,
-    async ask(request, config = world.config) {
-      const now = new Date();
-      const token = await signToken(readSigningKey(world.portalKey), {
-        portal: 'portal',
+    async ask(request, config = world.config, { jti = randomUUID(), now = new Date(), as } = {}) {
+      const portal = as === undefined ? 'portal' : `admin.${as}`;
+      const file = as === undefined ? world.portalKey : keyOf(world, as);
+      const token = await signToken(readSigningKey(file), {
+        portal,
         realm: config.realm,
-        kid: config.portals[0]!.keys[0]!.kid,
-        jti: randomUUID(),
+        kid: config.portals.find((each) => each.name === portal)!.keys[0]!.kid,
+        jti,
         sub: request.requestedBy,
         request,
         now,
@@ -56,4 +64,22 @@ export async function openFoundedRealm(name: string): Promise<FoundedRealm> {
       await world.close();
     },
   };
+}
+
+/** One of a name, whose own key is known, who is no admin yet. */
+const SECOND = 'second';
+
+function withSecondAdmin(world: World): World {
+  const { publicKey } = world.makeKey(`admin.${SECOND}`);
+  const portal = {
+    name: `admin.${SECOND}`,
+    keys: [{ kid: SECOND, publicKey }],
+    kinds: 'all' as const,
+    subjectEvents: false,
+  };
+  return { ...world, config: { ...world.config, portals: [...world.config.portals, portal] } };
+}
+
+function keyOf(world: World, admin: string): string {
+  return admin === SECOND ? world.makeKey(`admin.${SECOND}`).file : world.adminKey;
 }

@@ -43,7 +43,10 @@ beforeAll(async () => {
             (SELECT uid FROM tools WHERE name = 'bridgebot') AS bridgebot`,
   );
   ({ alice, bridgebot } = rows[0] as { alice: number; bridgebot: number });
-  await owner.query(`UPDATE people SET state = 'suspended' WHERE shell_name IN ('alice', 'bob')`);
+  const people = ['alice', 'bob'];
+  expect(
+    await ask('person.suspend', { requestedBy: 'steward', people, reason: 'x' }),
+  ).toBeUndefined();
 });
 afterAll(() => realm.close());
 

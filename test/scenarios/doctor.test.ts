@@ -157,6 +157,9 @@ test('where all is well every line is ok, and it ends with 0 without changing an
     /^roles: the clock of the machine of homes/mu,
     /^work: it is not frozen/mu,
     /^this host: no local account/mu,
+    /^this host: .*archives\/homes is there, for archives of homes$/mu,
+    /^this host: .*archives\/databases is there, for archives of databases$/mu,
+    /^this host: the programs that put away homes are there$/mu,
   ]) {
     expect(text).toMatch(words);
   }
@@ -808,7 +811,7 @@ test('a file server that hangs is named, and is not waited for', async () => {
     },
   });
   expect(notOk(told)).toEqual(
-    ['data/project', 'home'].map((area) => ({
+    ['data/project', 'home', 'archives/homes', 'archives/databases'].map((area) => ({
       state: 'unreadable',
       group: 'this host',
       what: `${join(world.dataRoot, area)}: no answer within 1.5 s`,
@@ -819,7 +822,7 @@ test('a file server that hangs is named, and is not waited for', async () => {
   expect(told.tookMs).toBeLessThan(MOST_MS);
   // what can be ended is
   const left = readFileSync(pids, 'utf8').trim().split('\n');
-  expect(left).toHaveLength(2);
+  expect(left).toHaveLength(4);
   await eventually('the programs to be gone', () =>
     left.every((pid) => !existsSync(`/proc/${pid}`)),
   );

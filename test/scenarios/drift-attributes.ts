@@ -25,6 +25,7 @@ const OTHER: Record<string, (subject: Subject, hand: Hand) => string> = {
   gidNumber: ({ kind }, hand) => String(kind === 'person' ? 501 : hand.freeNumber('tool')),
   homeDirectory: () => '/root',
   loginShell: () => '/bin/zsh',
+  gecos: () => 'disabled - by hand',
   mail: ({ name }) => `${name}@elsewhere.example`,
   member: (_, { base }) => `uid=ghost,ou=people,${base}`,
   description: () => `SHA256:${'b'.repeat(43)} smuggled`,

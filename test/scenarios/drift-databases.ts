@@ -1,4 +1,5 @@
 /** Drifts of single accounts on the database servers. */
+import { limitWhileEnding } from '../../src/model/connection-limit.ts';
 import type { DriftCase, Hand, Subject } from './drift-case.ts';
 
 const quote = ({ user }: Subject) => `'${user}'@'%'`;
@@ -35,16 +36,16 @@ const ACCOUNTS: readonly DriftCase[] = [
   {
     what: 'another password',
     of: 'tool',
-    covers: 'database-account tool verifier',
+    covers: 'database-account tool verifiers',
     damage: on('tools', (one) => `ALTER USER ${quote(one)} IDENTIFIED BY 'chosen by hand';`),
-    shows: ['change database-account'],
+    shows: ['revoke database-account'],
   },
   {
     what: 'another password of a person',
     of: 'person',
-    covers: 'database-account person verifier',
+    covers: 'database-account person verifiers',
     damage: onBoth((one) => `ALTER USER ${quote(one)} IDENTIFIED BY 'chosen by hand';`),
-    shows: ['change database-account', 'change database-account'],
+    shows: ['revoke database-account', 'revoke database-account'],
   },
   {
     what: 'no password at all',
@@ -105,6 +106,15 @@ const ACCOUNTS: readonly DriftCase[] = [
     covers: 'database-account tool maxUserConnections',
     damage: on('replica', (one) => `ALTER USER ${quote(one)} WITH MAX_USER_CONNECTIONS 99;`),
     shows: ['change database-account'],
+  },
+  {
+    what: 'the limit that stands until connections have ended, of a run that was cut',
+    of: 'tool',
+    damage: on(
+      'replica',
+      (one) => `ALTER USER ${quote(one)} WITH MAX_USER_CONNECTIONS ${limitWhileEnding(10)};`,
+    ),
+    shows: ['revoke database-account'],
   },
   {
     what: "other limits, and TLS asked for: an administrator's own matter",

@@ -113,6 +113,19 @@ const LOCKS: readonly DriftCase[] = [
       ),
     shows: ['revoke unix-account', 'revoke sudo-rule'],
   },
+  {
+    what: 'the reason of a disabled tool changed by hand',
+    of: 'tool',
+    is: 'disabled',
+    damage: ({ dn }, hand) => hand.ldif(change(dn, ['replace', 'gecos', 'disabled - for fun'])),
+    shows: ['change unix-account'],
+  },
+  {
+    what: 'a gecos that another has given a tool',
+    of: 'tool',
+    damage: ({ dn }, hand) => hand.ldif(change(dn, ['add', 'gecos', 'A tool of ours,,,'])),
+    shows: [],
+  },
 ];
 
 const CLASSES: readonly DriftCase[] = [

@@ -76,6 +76,8 @@ export async function openDriftWorld(
     if (one.is === 'suspended' || one.is === 'disabled') {
       const table = one.of === 'person' ? 'people' : 'tools';
       await query(world, `UPDATE ${table} SET state = $1 WHERE uid = $2`, [one.is, made.uid]);
+      const why = `UPDATE tools SET disabled_reason = 'It floods' WHERE uid = $1`;
+      if (one.of === 'tool') await query(world, why, [made.uid]);
       for (const role of ['directory', 'databases'])
         await query(world, 'SELECT raise_generation($1, $2)', [made.uid, role]);
     }

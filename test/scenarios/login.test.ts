@@ -157,16 +157,20 @@ describe('in a session that is open', () => {
     });
   });
 
-  test('who has lost access becomes nothing any more', async () => {
+  test('who has lost access becomes nothing any more, and is put out', async () => {
     await eventually('his tool', becomes(his, 'inner'));
     const began = performance.now();
     await login.portal.send({ kind: 'access.revoke', requestedBy: 'steward', person: 'bob' });
-    figures['become without access'] = await since(began, 'a refusal', async () => {
-      return (await his.run('become inner true')).code !== 0;
-    });
-    expect(figures['become without access']).toBeLessThanOrEqual(2000);
-    expect((await his.run('sudo -n -u tools.inner true')).code).not.toBe(0);
+    figures['put out without access'] = await since(began, 'the end of his session', () =>
+      Promise.resolve(!his.isOpen),
+    );
+    expect(figures['put out without access']).toBeLessThanOrEqual(2000);
     expect((await login.ssh('bob', 'true')).code).toBe(255);
+    // as in a session that nobody could end
+    const become = ['/usr/bin/become', 'inner', 'true'];
+    expect((await login.host.machine.run(become, { user: 'bob' })).code).toBe(1);
+    const sudo = ['/usr/bin/sudo', '-n', '-u', 'tools.inner', 'true'];
+    expect((await login.host.machine.run(sudo, { user: 'bob' })).code).not.toBe(0);
   });
 });
 

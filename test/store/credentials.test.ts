@@ -1,10 +1,16 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { readVerifier, recordVerifier, wantNewEpoch } from '../../src/store/credentials.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { readVerifier, recordVerifier } from '../../src/store/credentials.ts';
 import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { wantTool } from '../laws-world.ts';
 import { openWorld, type World } from '../stack.ts';
 
-const VERIFIERS = ['A', 'B'].map((digit) => `*${digit.repeat(40)}`) as [string, string];
+const [A, B, C] = ['A', 'B', 'C'].map((digit) => `*${digit.repeat(40)}`) as [
+  string,
+  string,
+  string,
+];
+/** seconds */
+const OVERLAP = 3600;
 
 let world: World;
 let owner: Pool;
@@ -13,30 +19,131 @@ let uid: number;
 beforeAll(async () => {
   world = await openWorld('credentials', { needs: ['postgres'] });
   owner = openPool(world.config, 'owner', { max: 2, durable: false });
-  ({ uid } = await wantTool(owner, world, []));
 });
 afterAll(async () => {
   await owner.end();
   await world.close();
 });
 
+/** An account of its own for each test. */
+beforeEach(async () => {
+  ({ uid } = await wantTool(owner, world, []));
+});
+
+const record = (epoch: number, verifier: string, known = false) =>
+  withClient(owner, (client) => recordVerifier(client, { account: uid, epoch, verifier, known }));
+const want = (epoch: number, overlapSeconds: number) =>
+  owner.query('UPDATE credentials SET wanted_epoch = $2, overlap_seconds = $3 WHERE account = $1', [
+    uid,
+    epoch,
+    overlapSeconds,
+  ]);
+const previous = async () => {
+  const { rows } = await owner.query(
+    `SELECT previous_verifier AS verifier,
+       round(extract(epoch FROM previous_until - recorded_at))::int AS seconds
+     FROM database_verifiers WHERE account = $1`,
+    [uid],
+  );
+  return rows[0] as { verifier: string | null; seconds: number | null };
+};
+const NONE = { verifier: null, seconds: null };
+
 test('a verifier is given for the very epoch that it was made for, and for no other', async () => {
   expect(await readVerifier(owner, uid, 1)).toBeUndefined();
-  await withClient(owner, (client) => recordVerifier(client, uid, 1, VERIFIERS[0]));
-  expect(await readVerifier(owner, uid, 1)).toBe(VERIFIERS[0]);
+  await record(1, A);
+  expect(await readVerifier(owner, uid, 1)).toEqual({ verifier: A });
   expect(await readVerifier(owner, uid, 2)).toBeUndefined();
-  expect(await withClient(owner, (client) => wantNewEpoch(client, uid))).toBe(2);
-  await withClient(owner, (client) => recordVerifier(client, uid, 2, VERIFIERS[1]));
+  await want(2, 0);
+  await record(2, B);
   expect(await readVerifier(owner, uid, 1)).toBeUndefined();
-  expect(await readVerifier(owner, uid, 2)).toBe(VERIFIERS[1]);
+  expect(await readVerifier(owner, uid, 2)).toEqual({ verifier: B });
+});
+
+describe('the password before', () => {
+  beforeEach(async () => {
+    await record(1, A);
+  });
+
+  test('dies at once where no overlap is wanted', async () => {
+    await want(2, 0);
+    await record(2, B);
+    expect(await previous()).toEqual(NONE);
+  });
+
+  test('works as well for the overlap', async () => {
+    await want(2, OVERLAP);
+    await record(2, B);
+    expect(await previous()).toEqual({ verifier: A, seconds: OVERLAP });
+    expect(await readVerifier(owner, uid, 2)).toEqual({ verifier: B, previous: A });
+  });
+
+  test('dies where others may know it, whatever overlap is wanted', async () => {
+    await want(2, OVERLAP);
+    await record(2, B, true);
+    expect(await previous()).toEqual(NONE);
+  });
+
+  test('dies in the middle of its overlap where another is rotated routinely', async () => {
+    await want(2, OVERLAP);
+    await record(2, B);
+    await want(3, 2 * OVERLAP);
+    await record(3, C);
+    expect(await previous()).toEqual({ verifier: B, seconds: 2 * OVERLAP });
+  });
+
+  test('dies in the middle of its overlap where another is rotated at once', async () => {
+    await want(2, OVERLAP);
+    await record(2, B);
+    await want(3, 0);
+    await record(3, C);
+    expect(await previous()).toEqual(NONE);
+  });
+
+  test('that was lost dies, and one that works beside it does so until its time', async () => {
+    await want(2, OVERLAP);
+    await record(2, B);
+    await owner.query(
+      `UPDATE database_verifiers SET previous_until = now() + interval '60 s' WHERE account = $1`,
+      [uid],
+    );
+    await record(2, C);
+    expect(await previous()).toEqual({ verifier: A, seconds: 60 });
+    await record(2, B, true);
+    expect(await previous()).toEqual(NONE);
+  });
+
+  test('that was lost dies without any beside it', async () => {
+    await want(1, OVERLAP);
+    await record(1, B);
+    expect(await previous()).toEqual(NONE);
+  });
+
+  test('raises the databases when its time has ended, too', async () => {
+    await want(2, OVERLAP);
+    await record(2, B);
+    const generation = async () => {
+      const { rows } = await owner.query(
+        "SELECT wanted FROM convergence WHERE subject = $1 AND role = 'databases'",
+        [uid],
+      );
+      return Number((rows[0] as { wanted: string }).wanted);
+    };
+    const before = await generation();
+    await owner.query(
+      `UPDATE database_verifiers SET previous_verifier = NULL, previous_until = NULL
+       WHERE account = $1`,
+      [uid],
+    );
+    expect(await generation()).toBe(before + 1);
+  });
 });
 
 test.each(['', 'password', `*${'a'.repeat(40)}`, `*${'A'.repeat(39)}`, `*${'A'.repeat(41)}`])(
   'what is no verifier, such as %j, is not kept',
   async (verifier) => {
-    await expect(
-      withClient(owner, (client) => recordVerifier(client, uid, 2, verifier)),
-    ).rejects.toThrow();
-    expect(await readVerifier(owner, uid, 2)).toBe(VERIFIERS[1]);
+    await record(1, A);
+    await expect(record(2, verifier)).rejects.toThrow();
+    expect(await readVerifier(owner, uid, 1)).toEqual({ verifier: A });
   },
 );

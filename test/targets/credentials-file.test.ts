@@ -95,6 +95,34 @@ describe('credentials-file', () => {
     ]);
   });
 
+  const OVERLAPPING: WantedCredentials = {
+    wantedEpoch: 2,
+    recorded: { epoch: 2, verifier: `*${'1'.repeat(40)}`, previous: VERIFIER },
+  };
+  test.each<[string, WantedCredentials, Regular, boolean]>([
+    ['others could read it', RECORDED, file({ mode: 0o444 }), true],
+    [
+      'others could read it, and another epoch is wanted',
+      { ...RECORDED, wantedEpoch: 3 },
+      file({ mode: 0o444 }),
+      true,
+    ],
+    ['others could read the one before', OVERLAPPING, file({ mode: 0o444 }), true],
+    ['it is the one before, of a run that was cut', OVERLAPPING, file(), false],
+    ['another epoch is wanted', { ...RECORDED, wantedEpoch: 3 }, file(), false],
+    [
+      'others could read what opens nothing',
+      { ...RECORDED, wantedEpoch: 3 },
+      file({ mode: 0o444 }, { verifier: `*${'0'.repeat(40)}` }),
+      false,
+    ],
+  ])('says whether others know a password that works: %s', (_what, credentials, there, known) => {
+    const [step] = planned(ours(there), credentials).steps;
+    expect([step?.effect, (step?.action as { known?: true }).known]).toEqual(
+      known ? ['revoke', true] : ['change', undefined],
+    );
+  });
+
   test('goes by the owner alone where the home is made by a step before', () => {
     expect(planned({ home: 'absent' }).steps[0]?.action).not.toHaveProperty('seen');
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { ChamberlainError } from '../../src/errors.ts';
+import { limitWhileEnding } from '../../src/model/connection-limit.ts';
 import type { Realm, WantedPerson, WantedTool } from '../../src/model/wanted.ts';
 import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
 import { databaseAccount, type DatabaseServerHave } from '../../src/targets/database-account.ts';
@@ -7,6 +8,8 @@ import type { DatabaseAccount, DatabasesEyes } from '../../src/targets/databases
 
 const VERIFIER = '*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19';
 const OTHER_VERIFIER = '*6BB4837EB74329105EE4568DDA7DC67ED2CA2AD9';
+const THIRD_VERIFIER = '*0123456789ABCDEF0123456789ABCDEF01234567';
+const way = (verifier: string) => `mysql_native_password ${verifier}`;
 const RECORDED = { wantedEpoch: 3, recorded: { epoch: 3, verifier: VERIFIER } };
 const REALM: Realm = {
   realm: 'tools',
@@ -83,6 +86,12 @@ const lines = (wanted: WantedTool | WantedPerson, found: DatabaseServerHave[]) =
 };
 
 const WAITING = { wantedEpoch: 4, recorded: { epoch: 3, verifier: VERIFIER } };
+/** the password before works as well */
+const OVERLAPPING = {
+  wantedEpoch: 3,
+  recorded: { epoch: 3, verifier: VERIFIER, previous: OTHER_VERIFIER },
+};
+const BOTH = [way(VERIFIER), way(OTHER_VERIFIER)];
 const UNMADE = { wantedEpoch: 1, recorded: undefined };
 
 describe('database-account', () => {
@@ -124,8 +133,106 @@ describe('database-account', () => {
     [
       'replaces another verifier',
       tool(),
-      [account({ login: [`mysql_native_password ${OTHER_VERIFIER}`] })],
-      ['change db.setVerifier s51234 on replica: verifier'],
+      [account({ login: [way(OTHER_VERIFIER)] })],
+      ['revoke db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'leaves both ways in while they overlap, in whichever order',
+      tool({ credentials: OVERLAPPING }),
+      [account({ login: BOTH.toReversed() })],
+      ['change db.setVerifier s51234 on toolsdb: verifier, beside the one before'],
+    ],
+    [
+      'makes an account with both ways in while they overlap',
+      tool({ credentials: OVERLAPPING }),
+      [],
+      [
+        'create db.createUser s51234 on replica: absent → present',
+        'change db.setVerifier s51234 on toolsdb: verifier, beside the one before',
+      ],
+    ],
+    [
+      'adds the new way in beside the old one, and ends nothing',
+      tool({ credentials: OVERLAPPING }),
+      [account({ login: [way(OTHER_VERIFIER)] })],
+      [
+        'change db.setVerifier s51234 on replica: verifier, beside the one before',
+        'change db.setVerifier s51234 on toolsdb: verifier, beside the one before',
+      ],
+    ],
+    [
+      'takes the oldest of three ways in away',
+      tool({ credentials: OVERLAPPING }),
+      [account({ login: [way(OTHER_VERIFIER), way(THIRD_VERIFIER)] })],
+      [
+        'revoke db.setVerifier s51234 on replica: verifier, beside the one before',
+        'change db.setVerifier s51234 on toolsdb: verifier, beside the one before',
+      ],
+    ],
+    [
+      'takes the old way in away when its time has ended',
+      tool(),
+      [account({ login: BOTH })],
+      ['revoke db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'takes a way in away while it waits for another password',
+      tool({ credentials: WAITING }),
+      [account({ login: BOTH })],
+      ['revoke db.setVerifier s51234 on replica: verifier', 'waiting for homes'],
+    ],
+    [
+      'adds none while it waits for another password',
+      tool({
+        credentials: {
+          wantedEpoch: 4,
+          recorded: { epoch: 3, verifier: OTHER_VERIFIER, previous: VERIFIER },
+        },
+      }),
+      [account({ login: ['expired', way(VERIFIER)] })],
+      ['waiting for homes'],
+    ],
+    [
+      'takes no way in away before a password was made',
+      tool({ credentials: UNMADE }),
+      [account({ login: [way(OTHER_VERIFIER)] })],
+      ['waiting for homes'],
+    ],
+    [
+      'ends the connections that a run which was cut has left',
+      tool(),
+      [account({ maxUserConnections: limitWhileEnding(10) })],
+      ['revoke db.setLimit s51234 on replica: connections → ended'],
+    ],
+    [
+      'ends them before a password was made, too',
+      tool({ credentials: UNMADE }),
+      [account({ maxUserConnections: limitWhileEnding(10) })],
+      ['revoke db.setLimit s51234 on replica: connections → ended', 'waiting for homes'],
+    ],
+    [
+      'ends them once, where a way in is to go as well',
+      tool(),
+      [account({ login: BOTH, maxUserConnections: limitWhileEnding(10) })],
+      ['revoke db.setVerifier s51234 on replica: verifier'],
+    ],
+    [
+      'ends them before it unlocks',
+      tool(),
+      [account({ locked: true, maxUserConnections: limitWhileEnding(10) })],
+      [
+        'revoke db.setLimit s51234 on replica: connections → ended',
+        'change db.setLocked s51234 on replica: locked → unlocked',
+      ],
+    ],
+    [
+      'ends them with the lock, once more, where it is to stay locked',
+      tool({ state: 'disabled' }),
+      [account({ locked: true, maxUserConnections: limitWhileEnding(10) })],
+      [
+        'revoke db.setLocked s51234 on replica: locked, once more',
+        'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
+      ],
     ],
     [
       'replaces a second way to log in',

@@ -137,6 +137,9 @@ describe('home-directory', () => {
       async readCredentials() {
         return [];
       },
+      async readArchives() {
+        return [];
+      },
     });
     const subjects = [person({ state: 'deleted' }), tool()];
     expect(await homeDirectory.observe(eyes(false), subjects, REALM)).toEqual([

@@ -3,7 +3,7 @@ import type { AccountName } from '../../src/model/names.ts';
 import type { Wanted } from '../../src/model/wanted.ts';
 import type { Attributes } from '../../src/plan/action.ts';
 import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
-import { findInTheWay, unixAccount } from '../../src/targets/unix-account.ts';
+import { disabledGecos, findInTheWay, unixAccount } from '../../src/targets/unix-account.ts';
 import { entry, linesOf, person, REALM, tool } from './directory-cases.ts';
 
 const PERSON: Attributes = {
@@ -122,6 +122,45 @@ describe('unix-account', () => {
       ],
     ],
     [
+      'says why a tool is disabled, by the modify that locks it',
+      tool({ state: 'disabled', disabledReason: 'It floods' }),
+      [bot()],
+      [
+        `revoke ${BOT}: ${LOCKING}; loginShell /bin/bash → /bin/disabledtoolshell; ` +
+          'gecos +disabled - It floods',
+      ],
+    ],
+    [
+      'says another reason without locking once more',
+      tool({ state: 'archived', disabledReason: 'It goes' }),
+      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['disabled - It floods'] })],
+      [`change ${BOT}: gecos disabled - It floods → disabled - It goes`],
+    ],
+    [
+      'takes the reason away with the lock',
+      tool(),
+      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['disabled - It floods'] })],
+      [
+        `change ${BOT}: pwdAccountLockedTime −000001010000Z; ` +
+          'loginShell /bin/disabledtoolshell → /bin/bash; gecos −disabled - It floods; ' +
+          'pwdPolicySubentry −cn=disabled',
+      ],
+    ],
+    [
+      'takes the reason away where none is known any more',
+      tool({ state: 'disabled' }),
+      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['disabled - It floods'] })],
+      [`change ${BOT}: gecos −disabled - It floods`],
+    ],
+    ['leaves a gecos that another gave a tool', tool(), [bot({ gecos: ['Bot,,,'] })], []],
+    [
+      'puts the reason in the place of a gecos that another gave',
+      tool({ state: 'disabled', disabledReason: 'It floods' }),
+      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['Bot,,,'] })],
+      [`change ${BOT}: gecos Bot,,, → disabled - It floods`],
+    ],
+    ['leaves a person any gecos', person(), [alice({ gecos: ['disabled - x'] })], []],
+    [
       'deletes a deleted person',
       person({ state: 'deleted' }),
       [alice()],
@@ -181,6 +220,14 @@ describe('unix-account', () => {
       'a disabled tool',
       tool({ state: 'disabled' }),
       { ...TOOL, ...LOCK, loginShell: ['/bin/disabledtoolshell'] },
+    ],
+    [
+      'a tool that is put away, with why',
+      tool({ state: 'archived', disabledReason: 'It goes' }),
+      {
+        ...{ ...TOOL, ...LOCK, loginShell: ['/bin/disabledtoolshell'] },
+        gecos: ['disabled - It goes'],
+      },
     ],
   ])('adds %s in the shape of the realm, without keys', (_, wanted, attributes) => {
     expect(planned(wanted, []).steps[0]?.action).toMatchObject({ verb: 'ldap.add', attributes });
@@ -276,6 +323,19 @@ describe('unix-account', () => {
     ];
     const eyes = { find: () => Promise.resolve(found) } as unknown as DirectoryEyes;
     expect(await unixAccount.observe(eyes, [person(), tool()], REALM)).toEqual([[found[1]], []]);
+  });
+
+  test.each([
+    ['It floods', 'disabled - It floods'],
+    ['  two\n\tlines ', 'disabled - two lines'],
+    ['see https://x.example/1', 'disabled - see https?//x.example/1'],
+    ['Zoë: 悪い', 'disabled - Zoe? ??'],
+    ['\u001b[31m\u202e', 'disabled - ?[31m?'],
+    ['：', 'disabled - ?'],
+    ['x'.repeat(999), `disabled - ${'x'.repeat(189)}`],
+    [`${'x'.repeat(188)} y`, `disabled - ${'x'.repeat(188)}`],
+  ])('gives a reason as one line of ASCII: %j', (reason, gecos) => {
+    expect(disabledGecos(reason)).toBe(gecos);
   });
 
   test('refuses to plan for a person who was read without the display name', () => {

@@ -1,0 +1,104 @@
+/** Who leaves, in `status`: how many, who moves next and when, and how far that is. */
+import type { Role } from '../model/wanted.ts';
+import { describeProgress, describeWait, timeOf } from '../plan/render-leaving.ts';
+import {
+  countOrphans,
+  type Leaver,
+  readMovers,
+  readStateTotals,
+  type StateTotal,
+} from '../store/leaving-facts.ts';
+import { readBehindOf, type Standing } from '../store/overview.ts';
+import type { Client } from '../store/postgres.ts';
+import { renderTable } from './table.ts';
+
+/** No more rows are shown, to people and to programs; the totals count them all. */
+const MOST_MOVERS = 100;
+
+export interface LeavingOverview {
+  totals: StateTotal[];
+  /** who moves next, or has something left to do: the first few of `count` */
+  movers: Leaver[];
+  count: number;
+  /** of those: what a role has not done yet, such as what is owed to a server that is away */
+  owed: Standing[];
+  /** tools that nobody who may log in maintains */
+  orphaned: number;
+}
+
+export async function readLeavingOverview(client: Client): Promise<LeavingOverview> {
+  const { movers, count } = await readMovers(client, MOST_MOVERS);
+  return {
+    totals: await readStateTotals(client),
+    movers,
+    count,
+    owed: await readBehindOf(
+      client,
+      movers.map(({ uid }) => uid),
+    ),
+    orphaned: await countOrphans(client),
+  };
+}
+
+/** Nothing where nobody leaves. */
+export function renderLeaving(
+  { totals, movers, count, owed, orphaned }: LeavingOverview,
+  now: Date,
+): string {
+  const counts = totals.map(({ kind, state, subjects, dated }) => {
+    const noun =
+      kind === 'person' ? (subjects === 1 ? 'person' : 'people') : many(subjects, 'tool');
+    const until = dated === 0 || state === 'deleted' ? '' : ` (${dated} until a day)`;
+    return `${subjects} ${noun} ${state}${until}`;
+  });
+  const orphans =
+    orphaned === 0
+      ? []
+      : [`${orphaned} ${many(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
+  const table = renderTable(
+    ['leaving', 'state', 'when', 'next', 'how far'],
+    movers.map((leaver) => [
+      leaver.account,
+      leaver.state,
+      leaver.leaving.next?.at
+        ? `${timeOf(leaver.leaving.next.at).slice(0, 10)}, ${describeWait(leaver.leaving.next.at, now)}`
+        : null,
+      nextOf(leaver),
+      howFar(leaver, owed),
+    ]),
+  );
+  return [
+    ...(movers.length === 0 ? [] : [table]),
+    ...(count > movers.length ? [`… and ${count - movers.length} more`] : []),
+    ...(counts.length === 0 ? [] : [counts.join(', ')]),
+    ...orphans,
+  ].join('\n');
+}
+
+/** A word for the next move, as short as a column wants it. */
+function nextOf({ leaving: { next } }: Leaver): string | null {
+  return next === null || next.move === 'none' ? null : next.move;
+}
+
+/** What each role is at, or why it is not: a server that is down is named here. */
+function howFar({ uid, leaving: { departures } }: Leaver, owed: readonly Standing[]): string {
+  const open = departures.findLast(({ backAt }) => backAt === null);
+  const parts = new Map<Role, string>();
+  for (const { role, made, progress } of open?.archives ?? []) {
+    if (progress !== null) parts.set(role, describeProgress(progress));
+    else if (made === null && open?.returningAt === null) parts.set(role, 'not put away yet');
+    else if (open?.leftAt === null && open.returningAt === null) parts.set(role, 'put away');
+  }
+  for (const { subject, role, state, code, sentence } of owed) {
+    if (subject !== uid) continue;
+    const why = [code, sentence].filter(Boolean).join(': ');
+    const known = parts.get(role);
+    const text = why === '' ? state : `${state}: ${why}`;
+    parts.set(role, known === undefined || why !== '' ? text : known);
+  }
+  return [...parts].map(([role, text]) => `${role} ${text}`).join('; ');
+}
+
+function many(count: number, noun: string): string {
+  return count === 1 ? noun : `${noun}s`;
+}

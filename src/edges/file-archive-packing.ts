@@ -1,0 +1,275 @@
+/**
+ * Packs a folder that stands still, reads the file back, and unpacks it.
+ *
+ * Read back means, each over the whole file, in one reading of it from the disk:
+ *  - its SHA-256;
+ *  - byte for byte the same as the folder packed once more: names, contents, owners, modes, times,
+ *    links, ACLs and extended attributes, and nothing that has come since (so the names are sorted, and
+ *    holes are asked of the file system, not read: one of 8 EiB takes no time);
+ *  - as many entries of each type, and bytes, as `find` counts in the folder, which is another program.
+ *
+ * What somebody who still has a file open writes meanwhile is seen as a difference: STILL_CHANGING.
+ *
+ * tar reads and compares trees of any depth, but makes no path longer than PATH_MAX (4096 bytes): such an
+ * archive is as good as any, but bringing it back fails, and leaves it.
+ */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
+import { ChamberlainError, codeOf, describeError } from '../errors.ts';
+import type { HomeManifest } from '../model/homes-manifest.ts';
+import { OPEN_SAFELY, itself } from './file-ground.ts';
+import { runScript, SCRIPTS, writeTo } from './file-archive-programs.ts';
+import type { LongStep } from './file-archive-step.ts';
+
+type Entries = Extract<HomeManifest['what'], { kind: 'home' }>['entries'];
+
+/** What is in a folder, as `find` or as tar counts it. */
+export interface Counted {
+  entries: Entries;
+  /** of files, each once */
+  bytes: bigint;
+  sockets: number;
+  /** of what no one knows */
+  others: number;
+}
+
+const READ_BYTES = 1024 * 1024;
+const RECORD_BYTES = 10_240;
+
+function nothingCounted(): Counted {
+  const entries = {
+    directories: 0,
+    files: 0,
+    hardLinks: 0,
+    symbolicLinks: 0,
+    fifos: 0,
+    devices: 0,
+  };
+  return { entries, bytes: 0n, sockets: 0, others: 0 };
+}
+
+/** By the letters of `find -printf %y` and of `tar -tv`. */
+const KINDS: Record<string, keyof Entries> = {
+  d: 'directories',
+  f: 'files',
+  '-': 'files',
+  h: 'hardLinks',
+  l: 'symbolicLinks',
+  p: 'fifos',
+  b: 'devices',
+  c: 'devices',
+};
+
+function countOne(counted: Counted, type: string, sizeBytes: string): void {
+  const kind = KINDS[type];
+  if (kind !== undefined) counted.entries[kind] += 1;
+  else if (type === 's') counted.sockets += 1;
+  else counted.others += 1;
+  if (kind === 'files') counted.bytes += BigInt(sizeBytes);
+}
+
+/** Calls back with the beginning of each line: a path in a deep tree has a megabyte. */
+function beginningsOfLines(each: (beginning: string) => void): (chunk: Buffer) => void {
+  let beginning = '';
+  return (chunk) => {
+    let from = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
+      const room = Math.min(end, from + Math.max(0, MOST_OF_LINE - beginning.length));
+      each(beginning + chunk.toString('latin1', from, room));
+      beginning = '';
+      from = end + 1;
+    }
+    const room = Math.max(0, MOST_OF_LINE - beginning.length);
+    beginning += chunk.toString('latin1', from, Math.min(chunk.length, from + room));
+  };
+}
+const MOST_OF_LINE = 100;
+
+/** Counts what is in a folder. */
+export async function countFolder(folder: { fd: number }, step: LongStep): Promise<Counted> {
+  step.report('counting', 0, undefined);
+  const counted = nothingCounted();
+  const linked = new Set<string>();
+  await runScript('counting what is in the home', {
+    script: SCRIPTS.count,
+    cwd: itself(folder),
+    signal: step.signal,
+    onOutput: beginningsOfLines((line) => {
+      const [type = '', links = '', inode = '', sizeBytes = ''] = line.split(' ');
+      // tar keeps further names of whatever is no directory as links
+      const isFurther = type !== 'd' && type !== 's' && links !== '1' && linked.has(inode);
+      if (!isFurther && type !== 'd' && links !== '1') linked.add(inode);
+      countOne(counted, isFurther ? 'h' : type, sizeBytes);
+    }),
+  });
+  if (counted.others > 0) {
+    throw new ChamberlainError('STEP_FAILED', 'packing what is of a type that nobody knows');
+  }
+  return counted;
+}
+
+/** Packs a folder into an open file, and makes it last. */
+export async function packFolder(
+  folder: { fd: number },
+  into: FileHandle,
+  counted: Counted,
+  step: LongStep,
+): Promise<void> {
+  const total = Number(counted.bytes);
+  step.report('packing', 0, total);
+  await runScript('packing the home', {
+    script: SCRIPTS.pack,
+    cwd: itself(folder),
+    into: into.fd,
+    signal: step.signal,
+    onLine(line) {
+      const records = /^tar: (\d+)$/u.exec(line)?.[1];
+      if (records === undefined) return false;
+      step.report('packing', Math.min(Number(records) * RECORD_BYTES, total), total);
+      return true;
+    },
+  });
+  await into.sync();
+}
+
+/**
+ * Reads an archive back whole, and compares it with the folder where there is one. Returns its
+ * length and hash. Throws STILL_CHANGING where the folder is not as it was packed, STEP_FAILED where
+ * the archive cannot be read.
+ */
+export async function readBack(
+  path: string,
+  { folder, counted }: { folder: { fd: number }; counted: Counted } | Record<string, undefined>,
+  step: LongStep,
+): Promise<{ bytes: number; sha256: string; listed: Counted }> {
+  const hash = createHash('sha256');
+  const listed = nothingCounted();
+  const ended = new AbortController();
+  const signal = AbortSignal.any([step.signal, ended.signal]);
+  const cwd = itself(folder ?? step.archives);
+  const file = await open(path, OPEN_SAFELY);
+  try {
+    const { size } = await file.stat();
+    const programs: Writable[] = [];
+    const gathered = Promise.withResolvers<void>();
+    const read = Promise.withResolvers<void>();
+    read.promise.catch(() => {}); // where nobody was begun
+    const wanted = folder === undefined ? 1 : 2;
+    const feed = async (program: Writable) => {
+      program.on('error', () => {}); // its end tells
+      programs.push(program);
+      if (programs.length === wanted) gathered.resolve();
+      await read.promise;
+      program.end();
+    };
+    const reading = (async () => {
+      await gathered.promise;
+      await readThrough(file, signal, async (chunk, done) => {
+        hash.update(chunk);
+        await Promise.all(programs.map((program) => writeTo(program, chunk)));
+        step.report('reading back', done, size);
+      });
+    })().then(read.resolve, read.reject);
+    const onOutput = beginningsOfLines((line) => {
+      const found = /^(.)\S* \d+\/\d+ +(\d+)/u.exec(line);
+      countOne(listed, found?.[1] ?? '?', found?.[2] ?? '0');
+    });
+    const runs = [
+      runScript('reading the archive back', { script: SCRIPTS.list, cwd, signal, feed, onOutput }),
+      ...(folder === undefined
+        ? []
+        : [runScript(COMPARING, { script: SCRIPTS.compare, cwd, signal, feed })]),
+    ];
+    // the first that fails ends the other
+    const outcomes = await Promise.allSettled(
+      runs.map((run) =>
+        run.catch((error: unknown) => {
+          ended.abort(error);
+          throw error;
+        }),
+      ),
+    );
+    gathered.reject(new Error('not begun'));
+    await reading.catch(() => {});
+    step.signal.throwIfAborted();
+    const failed = outcomes.filter(({ status }) => status === 'rejected');
+    const first = ended.signal.reason as unknown;
+    if (failed.length > 0) throw asChange(first);
+    if (counted !== undefined) refuseUnlessSame(counted, listed);
+    return { bytes: size, sha256: hash.digest('hex'), listed };
+  } finally {
+    await file.close();
+  }
+}
+
+const COMPARING = 'comparing the archive with what it was made of';
+
+/** cmp found a difference: the archive itself was read, or that would have failed. */
+function asChange(error: unknown): unknown {
+  const differs = / differ: |cmp: EOF on /u.test(describeError(error));
+  if (codeOf(error) !== 'STEP_FAILED' || !differs) return error;
+  return new ChamberlainError('STILL_CHANGING', COMPARING, { cause: error });
+}
+
+function refuseUnlessSame(counted: Counted, listed: Counted): void {
+  const [was, is] = [counted, listed].map(({ entries, bytes, others }) =>
+    Object.entries({ ...entries, others, bytes })
+      .map(([kind, count]) => `${count} ${kind}`)
+      .join(', '),
+  );
+  if (was === is) return;
+  throw new ChamberlainError('STILL_CHANGING', 'counting what is in the archive', {
+    cause: new Error(`in the home: ${was}; in the archive: ${is}`),
+  });
+}
+
+/** Unpacks an archive into an empty folder, and makes it last. Throws unless its hash is that one. */
+export async function unpackInto(
+  folder: { fd: number },
+  path: string,
+  sha256: string,
+  step: LongStep,
+): Promise<void> {
+  const file = await open(path, OPEN_SAFELY);
+  try {
+    const { size } = await file.stat();
+    const hash = createHash('sha256');
+    await runScript('unpacking the archive', {
+      script: SCRIPTS.unpack,
+      cwd: itself(folder),
+      signal: step.signal,
+      async feed(program) {
+        program.on('error', () => {});
+        await readThrough(file, step.signal, async (chunk, done) => {
+          hash.update(chunk);
+          await writeTo(program, chunk);
+          step.report('unpacking', done, size);
+        });
+        program.end();
+      },
+    });
+    if (hash.digest('hex') !== sha256) {
+      throw new ChamberlainError('ARCHIVE_DAMAGED', 'unpacking an archive of another SHA-256');
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function readThrough(
+  file: FileHandle,
+  signal: AbortSignal,
+  use: (chunk: Buffer, done: number) => Promise<void>,
+): Promise<void> {
+  const buffer = Buffer.alloc(READ_BYTES);
+  for (let done = 0; ;) {
+    signal.throwIfAborted();
+    const { bytesRead } = await file.read(buffer, 0, READ_BYTES, done);
+    if (bytesRead === 0) return;
+    done += bytesRead;
+    // what a program has not taken yet is read by it later: not to be written over
+    await use(Buffer.from(buffer.subarray(0, bytesRead)), done);
+  }
+}

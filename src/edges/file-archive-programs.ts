@@ -1,0 +1,172 @@
+/**
+ * The programs that put homes away: GNU tar, zstd, find, cmp, rm.
+ *
+ * They run at low priority, and end with us: each is killed by the kernel when what started it dies
+ * (PR_SET_PDEATHSIG, through setpriv), and all are one process group, which `signal` kills. Scripts
+ * are constant; names and folders come as words and as the working directory, which is that of an
+ * open descriptor, so no path can be swapped.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Readable, Writable } from 'node:stream';
+import { ChamberlainError } from '../errors.ts';
+
+/** Before each program of a script: `$as tar …`. */
+const HEAD = `
+as='setpriv --pdeathsig KILL --'
+renice -n 19 -p $$ >/dev/null 2>&1
+command -v ionice >/dev/null && ionice -c 2 -n 7 -p $$ 2>/dev/null
+set -o pipefail
+`;
+
+/** As much of what programs complain of as goes into a sentence. */
+const MOST_COMPLAINTS = 500;
+
+export interface Script {
+  script: string;
+  words?: readonly string[];
+  /** an open directory: `/proc/self/fd/<n>` */
+  cwd: string;
+  /** a descriptor that it writes into; else its output goes to `onOutput` */
+  into?: number;
+  signal: AbortSignal;
+  /** writes what it reads; a script that ends before it has read all is told by its end alone */
+  feed?: (into: Writable) => Promise<void>;
+  onOutput?: (chunk: Buffer) => void;
+  /** a line on its standard error: true where it was no complaint */
+  onLine?: (line: string) => boolean;
+}
+
+/**
+ * Runs a bash script to its end. Throws what it complained of where it ends with another code than 0:
+ * STILL_CHANGING where the files changed meanwhile, else STEP_FAILED; and the reason of `signal`.
+ */
+export async function runScript(act: string, run: Script): Promise<void> {
+  const { signal, feed, onOutput, onLine } = run;
+  signal.throwIfAborted();
+  const child = spawn(
+    'setpriv',
+    [
+      '--pdeathsig',
+      'KILL',
+      '--',
+      'bash',
+      '--norc',
+      '-c',
+      HEAD + run.script,
+      'bash',
+      ...(run.words ?? []),
+    ],
+    {
+      cwd: run.cwd,
+      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+      stdio: [feed ? 'pipe' : 'ignore', run.into ?? (onOutput ? 'pipe' : 'ignore'), 'pipe'],
+      detached: true,
+    },
+  );
+  const kill = () => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // it has ended
+    }
+  };
+  signal.addEventListener('abort', kill);
+  const complaints = collectLines(child.stderr as Readable, onLine);
+  if (onOutput) (child.stdout as Readable).on('data', onOutput);
+  try {
+    const closed = once(child, 'close') as Promise<[number | null, string | null]>;
+    const fed = feed?.(child.stdin as Writable).catch((error: unknown) => {
+      kill();
+      throw error;
+    });
+    const [ended, feeding] = await Promise.allSettled([closed, fed]);
+    signal.throwIfAborted();
+    if (feeding.status === 'rejected') throw feeding.reason;
+    if (ended.status === 'rejected') throw ended.reason;
+    const [code, killedBy] = ended.value;
+    if (code !== 0) throw failureOf(act, complaints() || `ended with ${code ?? killedBy}`);
+  } finally {
+    signal.removeEventListener('abort', kill);
+  }
+}
+
+/** What tar says where somebody writes while it reads. */
+const CHANGED = /file changed as we read it|File removed before we read it|File shrank by/u;
+const NO_SPACE = /No space left on device|Disk quota exceeded/u;
+
+function failureOf(act: string, complaint: string): ChamberlainError {
+  if (CHANGED.test(complaint)) {
+    return new ChamberlainError('STILL_CHANGING', act, { cause: new Error(complaint) });
+  }
+  const cause = NO_SPACE.test(complaint) ? `the disk is full: ${complaint}` : complaint;
+  return new ChamberlainError('STEP_FAILED', act, { cause: new Error(cause) });
+}
+
+/** Gathers lines up to a bound: names of a hostile home are megabytes. */
+function collectLines(from: Readable, onLine?: (line: string) => boolean): () => string {
+  let complaints = '';
+  let line = '';
+  const end = () => {
+    if (line !== '' && !(onLine?.(line) ?? false) && complaints.length < MOST_COMPLAINTS) {
+      complaints += `${complaints === '' ? '' : '; '}${line}`.slice(0, MOST_COMPLAINTS);
+    }
+    line = '';
+  };
+  from.setEncoding('utf8').on('data', (text: string) => {
+    const [first = '', ...others] = text.split('\n');
+    line = (line + first).slice(0, MOST_COMPLAINTS);
+    for (const next of others) {
+      end();
+      line = next.slice(0, MOST_COMPLAINTS);
+    }
+  });
+  return () => {
+    end();
+    return complaints;
+  };
+}
+
+/** Writes to a program; one that has closed its input is written to no more. */
+export async function writeTo(program: Writable, chunk: Buffer): Promise<void> {
+  if (program.destroyed || program.closed) return;
+  if (program.write(chunk)) return;
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      program.off('drain', done).off('close', done).off('error', done);
+      resolve();
+    };
+    program.on('drain', done).on('close', done).on('error', done);
+  });
+}
+
+/**
+ * Every name, with all that tar can tell of it, in one order: two streams of the same tree are the
+ * same bytes. Times of reading and of change of the inode are left out, for to read changes them.
+ */
+const PACKING = `--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime
+  --sort=name --numeric-owner --acls --xattrs --xattrs-include='*' --sparse --one-file-system
+  --warning=no-file-ignored`.replaceAll('\n', ' ');
+
+export const SCRIPTS = {
+  /**
+   * its directory → compressed, on its output. Says how far it is, in records of 10 KiB. What is not on
+   * the disk yet may have other holes there.
+   */
+  pack: `$as sync -f . && $as tar ${PACKING} --checkpoint=1000 --checkpoint-action=echo=%u -cf - . |
+    $as zstd -q -T2 -c`,
+  /** compressed input, compared with its directory packed once more */
+  compare: `exec 3<&0
+    $as tar ${PACKING} -cf - . </dev/null | $as cmp -- - <($as zstd -qdc <&3) >&2`,
+  /** compressed input → one line for each entry */
+  list: `$as zstd -qdc | $as tar --numeric-owner --utc -tvf -`,
+  /** compressed input → its directory, which inherits nothing from where it was made */
+  unpack: `setfacl -k . 2>/dev/null
+    $as zstd -qdc | $as tar -xpf - --numeric-owner --same-owner --acls --xattrs \\
+      --xattrs-include='*' --delay-directory-restore && $as sync -f .`,
+  /** its directory → a line `type links inode size` for each entry */
+  count: `$as find . -xdev -printf '%y %n %i %s\\n'`,
+  /** removes the folder of that name in its directory */
+  remove: `$as rm -rf --one-file-system -- "$1"`,
+  versions: `tar --version | sed q; zstd --version | sed q`,
+} as const;

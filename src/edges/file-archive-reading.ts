@@ -1,0 +1,53 @@
+/** Looks at homes that are put away. Changes nothing. */
+import { closeSync, lstatSync } from 'node:fs';
+import { parseManifest } from '../model/homes-manifest.ts';
+import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
+import { withdrawnNames } from './file-archive.ts';
+import { openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
+import { stagingOf, unreadable } from './file-ground.ts';
+import type { FileServer } from './file-ground.ts';
+import { lookAtEach, lookAtFolder } from './files.ts';
+
+/** Throws BACKEND_UNREADABLE where an area or the folder of archives cannot be read, or is not mounted. */
+export async function lookAtArchives(
+  files: FileServer,
+  folder: string,
+  asked: readonly AskedArchive[],
+): Promise<ArchiveHave[]> {
+  if (asked.length === 0) return [];
+  let archives: { fd: number } | undefined;
+  try {
+    archives = openArchives(folder);
+    const opened = archives;
+    return await lookAtEach(files, asked, (area, one) => lookAtOne(area, opened, one));
+  } catch (cause) {
+    throw unreadable(cause);
+  } finally {
+    if (archives !== undefined) closeSync(archives.fd);
+  }
+}
+
+function lookAtOne(
+  area: { fd: number },
+  archives: { fd: number },
+  asked: AskedArchive,
+): ArchiveHave {
+  const { left, gone } = withdrawnNames(asked);
+  const isStaged = (name: string) =>
+    lstatSync(`${stagingOf(area)}/${name}`, { throwIfNoEntry: false }) !== undefined;
+  const place = lookAtFolder(area, asked.home.name);
+  return {
+    place: place.kind === 'directory' ? { kind: place.kind, seen: place.seen } : place,
+    left: isStaged(left),
+    going: isStaged(gone),
+    archive: lookAtArchive(archives, asked),
+  };
+}
+
+function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHave['archive'] {
+  if (asked.manifest === undefined) return 'absent';
+  const bytes = readManifest(archives, asked);
+  if (bytes === undefined) return 'absent';
+  if (sha256Of(bytes) !== asked.manifest) return 'other';
+  return parseManifest(bytes, asked)?.what.kind ?? 'other';
+}

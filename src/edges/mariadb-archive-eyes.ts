@@ -1,0 +1,90 @@
+/** Looks which databases there are, by name, and which archives of them: for the eyes of the role. */
+import { ChamberlainError } from '../errors.ts';
+import type { DatabaseArchiveEyes, DatabasesArchive } from '../targets/databases-eyes.ts';
+import { findArchive, isReturned } from './database-archives.ts';
+import { withoutSecrets } from './mariadb.ts';
+import {
+  type DatabaseLogin,
+  type DatabaseServerPlace,
+  openServers,
+} from './mariadb-connections.ts';
+import { prefixOf, readOwnDatabases } from './mariadb-inventory.ts';
+
+export interface OpenDatabaseArchiveEyes extends DatabaseArchiveEyes {
+  /** The same, with each server asked once, when it is first looked at: for a survey of everything. */
+  once(): DatabaseArchiveEyes;
+  close(): Promise<void>;
+}
+
+/** Opens eyes; nothing is looked at before it is asked for. */
+export function openDatabaseArchiveEyes(
+  places: readonly DatabaseServerPlace[],
+  login: DatabaseLogin,
+  folder: string,
+): OpenDatabaseArchiveEyes {
+  const servers = openServers(places, login, 1);
+
+  /** By user, all databases of the server that are someone's own. */
+  async function readAll(server: string): Promise<ReadonlyMap<string, string[]>> {
+    try {
+      const names = await servers.use(server, readOwnDatabases);
+      return Map.groupBy(names, (name) => name.slice(0, name.indexOf(prefixOf(''))));
+    } catch (cause) {
+      throw unreadable(`reading the databases of ${server}`, withoutSecrets(cause));
+    }
+  }
+
+  async function lookAtArchive(
+    account: string,
+    departure: number,
+  ): Promise<DatabasesArchive | undefined> {
+    try {
+      const name = { account, departure };
+      const found = findArchive(folder, name);
+      if (found === undefined) return undefined;
+      const { sha256, manifest } = found;
+      return {
+        manifest: sha256,
+        servers: new Map(
+          manifest.servers.map(({ name: server }) => [
+            server,
+            {
+              databases: manifest.databases
+                .filter((each) => each.server === server)
+                .map(({ database }) => database),
+              isReturned: isReturned(folder, name, server),
+            },
+          ]),
+        ),
+      };
+    } catch (cause) {
+      throw unreadable(`reading the archive of the databases of ${account}`, cause);
+    }
+  }
+
+  const through = (read: typeof readAll): DatabaseArchiveEyes => ({
+    async lookForDatabases(server, users) {
+      const all = await read(server);
+      const own = users.map((user) => [user, all.get(user) ?? []] as const);
+      return new Map(own.filter(([, names]) => names.length > 0));
+    },
+    lookAtArchive,
+  });
+
+  return {
+    ...through(readAll),
+    once() {
+      const asked = new Map<string, ReturnType<typeof readAll>>();
+      return through((server) => {
+        const reading = asked.get(server) ?? readAll(server);
+        asked.set(server, reading);
+        return reading;
+      });
+    },
+    close: () => servers.close(),
+  };
+}
+
+function unreadable(act: string, cause: unknown): ChamberlainError {
+  return new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
+}

@@ -1,0 +1,128 @@
+/** Brings databases back from their archive, and drops those that are in one. */
+import { type DatabasesManifest, differenceOf, whatCame } from '../model/databases-manifest.ts';
+import { archiveDiffers, checkFile, noteReturned, requireArchive } from './database-archives.ts';
+import {
+  type ArchiveActionOf,
+  type ArchiveRealm,
+  type ArchiveTerms,
+  dropWhole,
+  placeOf,
+  reporter,
+  stale,
+} from './mariadb-archiving.ts';
+import { type Connection, type DatabaseLogin, usePatiently } from './mariadb-connections.ts';
+import { loadDatabase } from './mariadb-dumps.ts';
+import { prefixOf, readInventory, requireRights } from './mariadb-inventory.ts';
+import { withTenant } from './mariadb-tenant.ts';
+
+type Piece = DatabasesManifest['databases'][number];
+
+/** Drops a database that the archive holds, and that has nothing in it that the archive has not. */
+export async function dropArchived(
+  realm: ArchiveRealm,
+  terms: ArchiveTerms,
+  action: ArchiveActionOf<'databases.drop'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { server, user, database, manifest } = action;
+  if (!database.startsWith(prefixOf(user))) throw new TypeError('no database of that user');
+  const found = requireArchive(realm.folder, action, manifest);
+  const piece = found.manifest.databases.find(
+    (each) => each.server === server && each.database === database,
+  );
+  if (piece === undefined || found.manifest.user !== user) {
+    throw archiveDiffers(found.path, `${database} on ${server} is not in it`);
+  }
+  await checkFile(found.path, piece, signal);
+  await usePatiently(placeOf(realm, server), realm.login, signal, async (connection) => {
+    await requireRights(connection, user);
+    const now = await readInventory(connection, database);
+    if (now === undefined) throw stale(user, server, `${database} vanished meanwhile`);
+    const came = whatCame(piece.holds, now);
+    if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
+    terms.requireHeld(action.subject);
+    await dropWhole(connection, database);
+  });
+}
+
+/**
+ * Of each database that the archive holds on the server:
+ *
+ * | there                                  | then                                               |
+ * | -------------------------------------- | -------------------------------------------------- |
+ * | just as archived                       | left                                               |
+ * | none                                   | made, loaded, compared                             |
+ * | a part of what was archived            | dropped, then as above: a load or a drop was cut   |
+ * | something that was not archived        | left, ARCHIVE_DIFFERS                              |
+ *
+ * A view may need what is in another database: what cannot be loaded is tried again after the others, as
+ * long as one more has come.
+ */
+export async function bringBack(
+  realm: ArchiveRealm,
+  terms: ArchiveTerms,
+  action: ArchiveActionOf<'databases.restore'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { server, user, subject, manifest } = action;
+  const found = requireArchive(realm.folder, action, manifest);
+  const place = placeOf(realm, server);
+  const inspect = <T>(work: (connection: Connection) => Promise<T>) =>
+    usePatiently(place, realm.login, signal, work);
+
+  await inspect((connection) => requireRights(connection, user));
+  let waiting: Piece[] = [];
+  for (const piece of found.manifest.databases.filter((each) => each.server === server)) {
+    const { database, holds } = piece;
+    const now = await inspect((connection) => readInventory(connection, database));
+    if (now !== undefined && differenceOf(holds, now) === undefined) continue;
+    const came = now === undefined ? undefined : whatCame(holds, now);
+    if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
+    await checkFile(found.path, piece, signal);
+    waiting.push(piece);
+  }
+  const load = async (tenant: DatabaseLogin) => {
+    while (waiting.length > 0) {
+      const failed: { piece: Piece; error: unknown }[] = [];
+      for (const piece of waiting) {
+        try {
+          await loadOne(piece, tenant);
+        } catch (error) {
+          signal.throwIfAborted();
+          failed.push({ piece, error });
+        }
+      }
+      if (failed.length === waiting.length) throw failed[0]?.error;
+      waiting = failed.map(({ piece }) => piece);
+    }
+  };
+  const loadOne = async (piece: Piece, tenant: DatabaseLogin) => {
+    const { database, holds, bytes } = piece;
+    await inspect(async (connection) => {
+      const now = await readInventory(connection, database);
+      const came = now === undefined ? undefined : whatCame(holds, now);
+      if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
+      if (now !== undefined) await dropWhole(connection, database);
+      const { charset, collation, comment } = holds;
+      await connection.query(
+        `CREATE DATABASE ${connection.escapeId(database)} CHARACTER SET ${connection.escapeId(charset)}
+         COLLATE ${connection.escapeId(collation)} COMMENT ?`,
+        [comment],
+      );
+    });
+    const tell = reporter(terms, subject, bytes);
+    await loadDatabase(
+      { place, login: tenant, path: found.path, piece, scratch: realm.folder },
+      tell,
+      signal,
+    );
+    const now = await inspect((connection) => readInventory(connection, database));
+    const difference = now === undefined ? 'it is not there' : differenceOf(holds, now);
+    if (difference !== undefined)
+      throw new Error(`${database} was not loaded whole: ${difference}`);
+  };
+  if (waiting.length > 0)
+    await withTenant({ place, login: realm.login, user }, terms, load, signal);
+  signal.throwIfAborted();
+  noteReturned(realm.folder, action, server);
+}

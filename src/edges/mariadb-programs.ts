@@ -1,0 +1,169 @@
+/**
+ * Runs MariaDB's client programs and zstd, one into the other, at low priority.
+ *
+ * They end with this process, however it ends (`setpriv --pdeathsig`). They get a password by an open
+ * file that has no name any more: it is in no argument, no environment, and nothing is left behind.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { DatabaseLogin, DatabaseServerPlace } from './mariadb-connections.ts';
+
+export interface Program {
+  name: string;
+  args: readonly string[];
+  /** an open file that it reads; else what the program before writes, or `from` */
+  stdin?: number;
+  /** an open file that it writes to; else what the next reads, or `into` */
+  stdout?: number;
+  /** an open file that it finds as /proc/self/fd/3 */
+  options?: number;
+}
+
+/** What stands before each: it dies with us, and lets others go first. */
+const GENTLY = [
+  ...['setpriv', '--pdeathsig', 'KILL', '--', 'nice', '-n', '10'],
+  ...['ionice', '-t', '-c', '2', '-n', '7'],
+];
+
+/** So much of what a program complains of is kept. */
+const COMPLAINT_BYTES = 2000;
+
+/**
+ * Runs programs side by side, each reading what the one before writes. `from` gives the first its input,
+ * `into` takes the output of the last. Throws the complaint of the last that failed: those before it have
+ * then lost their reader. Where `signal` aborts, all are killed, and its reason is thrown.
+ */
+export async function runPrograms(
+  programs: readonly Program[],
+  {
+    from,
+    between,
+    into,
+    signal,
+  }: {
+    from?: AsyncIterable<Uint8Array>;
+    /** sees what the first writes to the second */
+    between?: (chunk: Uint8Array) => void;
+    into?: (chunk: Uint8Array) => void;
+    signal: AbortSignal;
+  },
+): Promise<void> {
+  signal.throwIfAborted();
+  const running = programs.map((program) => start(program));
+  const kill = () => running.forEach(({ child }) => child.kill('SIGKILL'));
+  signal.addEventListener('abort', kill);
+  try {
+    const pipes: Promise<unknown>[] = [];
+    const first = running[0]?.child.stdin;
+    if (from !== undefined && first !== undefined && first !== null) {
+      pipes.push(pipeline(from, first));
+    }
+    for (const [at, { child }] of running.entries()) {
+      const next = running[at + 1]?.child.stdin;
+      if (child.stdout === null) continue;
+      const see = next === undefined || next === null ? into : at === 0 ? between : undefined;
+      if (see !== undefined) child.stdout.on('data', see);
+      if (next !== undefined && next !== null) pipes.push(pipeline(child.stdout, next));
+    }
+    // `from` may fail by itself; a pipe that breaks is a program that failed
+    const piped = await Promise.allSettled(pipes);
+    const ended = await Promise.allSettled(running.map(({ end }) => end));
+    signal.throwIfAborted();
+    const failed = ended.findLast((each) => each.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    const broken = piped.find((each) => each.status === 'rejected');
+    if (broken !== undefined) throw broken.reason;
+  } finally {
+    signal.removeEventListener('abort', kill);
+    kill();
+  }
+}
+
+function start({ name, args, stdin, stdout, options }: Program): {
+  child: ChildProcess;
+  end: Promise<void>;
+} {
+  const [program = '', ...before] = GENTLY;
+  const child = spawn(program, [...before, name, ...args], {
+    cwd: '/',
+    env: { PATH: process.env['PATH'], LC_ALL: 'C.UTF-8' },
+    stdio: [stdin ?? 'pipe', stdout ?? 'pipe', 'pipe', ...(options === undefined ? [] : [options])],
+  });
+  let complaint = '';
+  child.stderr?.setEncoding('utf8').on('data', (part: string) => {
+    complaint = (complaint + part).slice(-COMPLAINT_BYTES);
+  });
+  child.stdin?.on('error', () => {});
+  const end = new Promise<void>((resolve, reject) => {
+    child.once('error', (cause) => reject(new Error(`running ${name}`, { cause })));
+    child.once('close', (code, killed) => {
+      if (code === 0) resolve();
+      else
+        reject(new Error(saidBy(name, complaint) ?? `${name}: ${killed ?? `exit code ${code}`}`));
+    });
+  });
+  end.catch(() => {}); // heard of when all have ended
+  return { child, end };
+}
+
+/** Whether a client program has failed because it did not reach its server, or lost it. */
+export function isServerAway(error: unknown): boolean {
+  const { message } = error as { message?: unknown };
+  return typeof message === 'string' && /\b[Ee](?:rror|RROR):? 20(?:02|03|06|13)\b/.test(message);
+}
+
+/** The one line that says what went wrong: mariadb shows the statement besides, with what is in it. */
+function saidBy(name: string, complaint: string): string | undefined {
+  const lines = complaint.split('\n').filter((line) => line.trim() !== '');
+  const line = lines.findLast((each) => /^(?:ERROR |[a-z-]+: )/.test(each)) ?? lines.at(-1);
+  if (line === undefined) return undefined;
+  return line.startsWith(`${name}: `) ? line : `${name}: ${line}`;
+}
+
+/** How a client program gets to a server: as arguments, beside the file with the login. */
+export function placeArguments({ socket, host, port }: DatabaseServerPlace): string[] {
+  if (socket !== undefined) return ['--protocol=socket', `--socket=${socket}`];
+  // as our own connections: no TLS, since a host is one on a trusted network
+  return [
+    '--protocol=tcp',
+    '--skip-ssl',
+    `--host=${host ?? 'localhost'}`,
+    `--port=${port ?? 3306}`,
+  ];
+}
+
+/** The first argument of a client program that has the login as its file `options`. */
+export const LOGIN_ARGUMENT = '--defaults-file=/proc/self/fd/3';
+
+/** Lends an open file with a login, as clients read it; it had a name in `folder`, for a moment. */
+export async function withLogin<T>(
+  folder: string,
+  { user, password }: DatabaseLogin,
+  act: (options: number) => Promise<T>,
+): Promise<T> {
+  const path = join(folder, `.login-${process.pid}-${(logins += 1)}`);
+  rmSync(path, { force: true });
+  let options: number;
+  try {
+    const text = `[client]\nuser=${quoted(user)}\npassword=${quoted(password)}\n`;
+    writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
+    options = openSync(path, 'r');
+  } finally {
+    rmSync(path, { force: true });
+  }
+  try {
+    return await act(options);
+  } finally {
+    closeSync(options);
+  }
+}
+
+let logins = 0;
+
+/** As option files quote it. */
+function quoted(text: string): string {
+  const escaped = text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+  return `"${escaped}"`;
+}

@@ -1,0 +1,87 @@
+/**
+ * request.approve, request.reject
+ *
+ *   waits ──request.approve──▶ approved    what was asked is decided anew, and done
+ *     ╰─────request.reject───▶ rejected
+ *
+ * By the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
+ * anew with the rights that this admin has now. Where that is refused it waits on, until it is rejected.
+ * The body is erased either way.
+ */
+import { adminOfPortal } from '../config.ts';
+import { type RequestOf, REQUEST_SCHEMAS } from '../model/request.ts';
+import { closeApproval, findOpenApproval, type OpenApproval } from '../store/approvals.ts';
+import type { NewEvent } from '../store/events.ts';
+import { type Asking, type Decide, type Decision, refuse, requireAdmin } from './asking.ts';
+import { deletePerson, suspendPerson } from './person-leaving.ts';
+
+export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
+  const { client, requestedBy: by, now } = asking;
+  const waiting = await requireWaiting(asking);
+  const decision = await decideAnew(asking, waiting);
+  await closeApproval(client, waiting.request, { state: 'approved', by, now });
+  const portal = portalOf(waiting);
+  return {
+    ...decision,
+    events: [...tell(waiting, 'request.approved', { by }), ...(decision.events ?? [])],
+    onDone: decision.onDone && {
+      ...decision.onDone,
+      portals: [...decision.onDone.portals, ...(portal === undefined ? [] : [portal])],
+    },
+  };
+};
+
+export const reject: Decide<RequestOf<'request.reject'>> = async (asking) => {
+  const { client, request, requestedBy: by, now } = asking;
+  const waiting = await requireWaiting(asking);
+  await closeApproval(client, waiting.request, { state: 'rejected', by, now });
+  return {
+    subject: waiting.subject,
+    account: waiting.account,
+    fields: ['approval'],
+    raises: [],
+    events: tell(waiting, 'request.rejected', { by, reason: request.reason }),
+    onDone: undefined,
+  };
+};
+
+/** What waits, where the asker may decide on it. */
+async function requireWaiting(asking: Asking<{ request: string }>): Promise<OpenApproval> {
+  const { client, request, requestedBy, portal } = asking;
+  requireAdmin(asking);
+  if (portal !== undefined) {
+    refuse('NOT_ALLOWED', "Only an admin's own key decides on what waits, and no portal.");
+  }
+  const waiting = await findOpenApproval(client, request.request);
+  if (waiting === undefined) {
+    refuse('NOT_WAITING', `No request ${request.request} waits. See \`chamberlain requests\`.`);
+  }
+  if (waiting.requestedBy === requestedBy) {
+    refuse('OWN_REQUEST', `${requestedBy} asked for it. Another admin decides on it.`);
+  }
+  return waiting;
+}
+
+async function decideAnew(asking: Asking<unknown>, waiting: OpenApproval): Promise<Decision> {
+  const { kind, body, requestedBy: approvedFor } = waiting;
+  const anew = { ...asking, portal: portalOf(waiting), approvedFor };
+  if (kind === 'person.delete') {
+    return deletePerson({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
+  }
+  if (kind === 'person.suspend') {
+    return suspendPerson({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
+  }
+  throw new TypeError(`${kind} never waits`);
+}
+
+/** Told to the portal that asked, by the id that it gave. An admin's key has no queue. */
+function tell(waiting: OpenApproval, event: string, data: Record<string, unknown>): NewEvent[] {
+  const { kind, subject, account, request } = waiting;
+  const portal = portalOf(waiting);
+  if (portal === undefined) return [];
+  return [{ portal, event, subject, request, data: { kind, account, ...data } }];
+}
+
+function portalOf({ portal }: OpenApproval): string | undefined {
+  return adminOfPortal(portal) === undefined ? portal : undefined;
+}

@@ -1,0 +1,322 @@
+/**
+ * The calendar: moves that nobody has to ask for when their time has come. intake makes them, between
+ * its verdicts, since it alone writes the wanted state. What requests do is drawn in
+ * person-leaving.ts and tool-leaving.ts.
+ *
+ *   person   suspended ──suspended_until──▶ active
+ *            suspended ──delete_after, doors closed──▶ archived ──both archives──▶ deleted, erased
+ *   tool     disabled ──30, 7, 1 days before──▶ told
+ *            disabled ──delete_after, doors closed──▶ archived ──both archives──▶ deleted
+ *            archived, returning ──home and databases in place──▶ active
+ *   both     deleted ──keep_until──▶ its archives are removed
+ *   account  the password before ──previous_until──▶ dies
+ *   tool     nobody left who may log in ──▶ orphaned, and back
+ *
+ * | move             | is due when                                        | told at once  | told when applied |
+ * | ---------------- | -------------------------------------------------- | ------------- | ----------------- |
+ * | person.reinstate | `until` has come, and no deletion is approved      |               | person.reinstated |
+ * | tool.warn        | so many days are left, and fewer were not told yet | tool.deleting |                   |
+ * | ….archive        | to be deleted by then, and all is applied or a     |               |                   |
+ * |                  | minute has passed: doors close before all else     |               |                   |
+ * | ….delete         | both archives are recorded                         | ….archived    | ….deleted         |
+ * | tool.restore     | homes and databases have it back in place          |               | tool.restored     |
+ * | ….expire         | the archives were kept for long enough             |               | ….expired         |
+ * | overlaps.end     | both passwords have worked for long enough         |               |                   |
+ *
+ * Each move is one transaction. Whoever is cut between two goes on with the next; where it did not run for a week, a tool is told once, of the least number of days that is due. A move
+ * that fails is left for a minute, and keeps no other back.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config.ts';
+import { writeActs } from '../store/acts.ts';
+import {
+  type Ahead,
+  type DueMove,
+  endOverlaps,
+  type MoveName,
+  noteWarned,
+  readAhead,
+  readDueMoves,
+} from '../store/calendar.ts';
+import type { Raise } from '../store/convergence.ts';
+import { wantNewEpoch } from '../store/credentials.ts';
+import {
+  beginDeparture,
+  completeDeparture,
+  endDeparture,
+  expireArchives,
+} from '../store/departures.ts';
+import { erasePerson } from '../store/erasure.ts';
+import { type NewEvent, type OnDone, writeEvents } from '../store/events.ts';
+import { holdThawed } from '../store/freeze.ts';
+import { areOrphansOtherwise, keepOrphans } from '../store/orphans.ts';
+import { readDoors, reinstatePeople } from '../store/people.ts';
+import { type Client, transact } from '../store/postgres.ts';
+import { recordVerdict } from '../store/requests.ts';
+import { openTool, readMaintained } from '../store/tools.ts';
+import { raises, raisesWithCredentials } from './asking.ts';
+import { tellPortals } from './done.ts';
+
+/** Who asked, as the audit and `chamberlain requests` name it. */
+export const CALENDAR = 'the calendar';
+
+/** Most moves of one turn: requests wait for it, urgent ones too. */
+const MOST_MOVES = 4;
+/** Most accounts of which the password before dies in one move, and most tools that become orphans. */
+const MOST_AT_ONCE = 200;
+
+const DAY_MS = 86_400_000;
+
+/** What a turn has done, and when the next one is of use. */
+export interface Turn extends Ahead {
+  did: { move: MoveName | 'orphans'; subject: number; account: string }[];
+  failed: { key: string; error: unknown }[];
+  /** there is more to do now */
+  more: boolean;
+  /** nothing was done: the realm is frozen */
+  frozen: boolean;
+}
+
+/** What a move has done, beside its writes. */
+interface Made {
+  fields: string[];
+  raises?: Raise[];
+  /** told at once */
+  events?: NewEvent[];
+  /** told when everything raised is applied */
+  onDone?: Omit<OnDone, 'portals'>;
+}
+
+interface Moving {
+  client: Client;
+  config: Config;
+  now: Date;
+  due: DueMove;
+}
+
+/** Thrown out of a transaction: the realm is frozen. */
+class Frozen extends Error {}
+
+/**
+ * Makes some of the moves that are due.
+ *
+ * @param options.orphans whether to look for orphans, once nothing else is due
+ * @param options.except keys of moves that are left out, since they have failed
+ */
+export async function turnCalendar(
+  client: Client,
+  config: Config,
+  now: Date,
+  { orphans = true, except = [] }: { orphans?: boolean; except?: readonly string[] } = {},
+): Promise<Turn> {
+  const turn: Turn = {
+    did: [],
+    failed: [],
+    more: false,
+    frozen: false,
+    next: undefined,
+    awaited: [],
+  };
+  const due = await readDueMoves(client, now, { except, most: MOST_MOVES });
+  for (const each of due) {
+    const { move, subject, account } = each;
+    try {
+      await makeMove({ client, config, now, due: each });
+      turn.did.push({ move, subject, account });
+    } catch (error) {
+      if (error instanceof Frozen) return { ...turn, frozen: true };
+      turn.failed.push({ key: `${move} ${subject}`, error });
+    }
+  }
+  turn.more = due.length > 0;
+  if (!turn.more && orphans && (await areOrphansOtherwise(client))) {
+    const changed = await findOrphans(client, config, now);
+    if (changed === undefined) return { ...turn, frozen: true };
+    turn.did.push(...changed);
+    turn.more = changed.length === MOST_AT_ONCE;
+  }
+  return turn.more ? turn : { ...turn, ...(await readAhead(client, now)) };
+}
+
+/** One move, in a transaction. Nobody else writes the wanted state between the look and this. */
+async function makeMove(moving: Moving): Promise<void> {
+  const { client, due } = moving;
+  await transact(client, async () => {
+    if (!(await holdThawed(client))) throw new Frozen();
+    await recordMove(moving, await MAKE[due.move](moving));
+  });
+}
+
+const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
+  'person.reinstate': async ({ client, due }) => {
+    await reinstatePeople(client, [due.subject]);
+    return {
+      fields: ['state'],
+      raises: await readDoors(client, [due.subject]),
+      onDone: { event: 'person.reinstated', data: { account: due.account } },
+    };
+  },
+  'tool.warn': async (moving) => {
+    const { client, due, now } = moving;
+    const days = due.days as number;
+    await noteWarned(client, due.subject, days);
+    // later than it should have been told: fewer days are left than it was to be told of
+    const left = Math.ceil((due.at.getTime() - now.getTime()) / DAY_MS);
+    return {
+      fields: [],
+      events: tell(moving, 'tool.deleting', {
+        days: Math.min(days, left),
+        deleteAfter: due.at.toISOString(),
+      }),
+    };
+  },
+  'person.archive': putAway,
+  'tool.archive': putAway,
+  'person.delete': async (moving) => {
+    await leave(moving);
+    await erasePerson(moving.client, moving.due.subject);
+    return deleted(moving, 'person');
+  },
+  'tool.delete': async (moving) => {
+    await leave(moving);
+    const made = deleted(moving, 'tool');
+    // a member of their groups until now
+    const maintained = await readMaintained(moving.client, moving.due.subject);
+    return {
+      ...made,
+      raises: [...made.raises, ...maintained.flatMap((tool) => raises(tool, 'directory'))],
+    };
+  },
+  'tool.restore': async (moving) => {
+    const { client, due, now } = moving;
+    await endDeparture(client, due.subject, now);
+    await openTool(client, due.subject);
+    // one that nobody has read
+    await wantNewEpoch(client, due.subject);
+    return {
+      fields: ['state', 'credentials'],
+      raises: raisesWithCredentials(due.subject, 'directory'),
+      onDone: { event: 'tool.restored', data: dataOf(due) },
+    };
+  },
+  'person.expire': (moving) => expire(moving, 'person'),
+  'tool.expire': (moving) => expire(moving, 'tool'),
+  'overlaps.end': async ({ client, now }) => {
+    const accounts = await endOverlaps(client, now, MOST_AT_ONCE);
+    await writeActs(
+      client,
+      accounts.map((of) => ({
+        kind: 'credentials.rotate' as const,
+        by: CALENDAR,
+        ...of,
+        fields: ['previous password'],
+      })),
+    );
+    return { fields: [] };
+  },
+};
+
+async function putAway({ client, due, now }: Moving): Promise<Made> {
+  await beginDeparture(client, due.subject, now);
+  return { fields: ['state'], raises: everything(due.subject) };
+}
+
+async function leave({ client, config, due, now }: Moving): Promise<void> {
+  const keepUntil = new Date(now.getTime() + config.archives.keepDays * DAY_MS);
+  await completeDeparture(client, due.subject, { now, keepUntil });
+}
+
+function deleted(moving: Moving, kind: string): Made & { raises: Raise[] } {
+  const { due } = moving;
+  return {
+    fields: ['state'],
+    raises: everything(due.subject),
+    events: tell(moving, `${kind}.archived`),
+    onDone: { event: `${kind}.deleted`, data: dataOf(due) },
+  };
+}
+
+async function expire({ client, due, now }: Moving, kind: string): Promise<Made> {
+  await expireArchives(client, due.subject, now);
+  return {
+    fields: ['archives'],
+    raises: raises(due.subject, 'homes', 'databases'),
+    onDone: { event: `${kind}.expired`, data: dataOf(due) },
+  };
+}
+
+function everything(subject: number): Raise[] {
+  return raises(subject, 'directory', 'homes', 'databases');
+}
+
+function dataOf({ account, tool }: DueMove): Record<string, unknown> {
+  return { ...(tool === null ? {} : { tool }), account };
+}
+
+function tell(
+  { config, due }: Moving,
+  event: string,
+  data: Record<string, unknown> = {},
+): NewEvent[] {
+  return tellPortals(config, [], {
+    event,
+    subject: due.subject,
+    request: undefined,
+    data: { ...dataOf(due), ...data },
+  });
+}
+
+/** Writes what a move raises and tells: as a request of ours, so that it is known when it is done. */
+async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
+  if (made.raises === undefined) {
+    await writeEvents(client, made.events ?? []);
+    return;
+  }
+  await recordVerdict(client, {
+    portal: undefined,
+    jti: undefined,
+    // of no body: what no other has
+    bodySha256: randomBytes(32),
+    kind: due.move,
+    requestedBy: CALENDAR,
+    approvedBy: CALENDAR,
+    subject: due.subject,
+    verdict: 'accepted',
+    code: undefined,
+    sentence: undefined,
+    urgent: false,
+    onDone: made.onDone === undefined ? undefined : { ...made.onDone, portals: [] },
+    raises: made.raises,
+    events: made.events ?? [],
+    audit: { account: due.account, fields: made.fields },
+  });
+}
+
+/** Marks the tools that have become orphans, and those that are none any more; undefined: frozen. */
+async function findOrphans(
+  client: Client,
+  config: Config,
+  now: Date,
+): Promise<Turn['did'] | undefined> {
+  return transact(client, async () => {
+    if (!(await holdThawed(client))) return undefined;
+    const changed = await keepOrphans(client, now, MOST_AT_ONCE);
+    await client.query(`SELECT raise_generation(s, 'directory') FROM unnest($1::int[]) AS s`, [
+      changed.map(({ uid }) => uid),
+    ]);
+    await writeEvents(
+      client,
+      changed
+        .filter(({ orphaned }) => orphaned)
+        .flatMap(({ uid, account, tool }) =>
+          tellPortals(config, [], {
+            event: 'tool.orphaned',
+            subject: uid,
+            request: undefined,
+            data: { tool, account },
+          }),
+        ),
+    );
+    return changed.map(({ uid, account }) => ({ move: 'orphans', subject: uid, account }));
+  });
+}

@@ -1,0 +1,156 @@
+/** What the calendar sees in our tables: which moves are due, and what it next has to wait for. */
+import type { Client } from './postgres.ts';
+
+type Reader = Pick<Client, 'query'>;
+
+/** A move of the calendar; drawn in src/requests/calendar.ts. */
+export type MoveName =
+  | 'person.reinstate'
+  | 'person.archive'
+  | 'person.delete'
+  | 'person.expire'
+  | 'tool.warn'
+  | 'tool.archive'
+  | 'tool.delete'
+  | 'tool.restore'
+  | 'tool.expire'
+  | 'overlaps.end';
+
+/** A move that is due. */
+export interface DueMove {
+  move: MoveName;
+  /** 0: of no single one */
+  subject: number;
+  /** a shell name, or the account of a tool */
+  account: string;
+  /** of a tool, else null */
+  tool: string | null;
+  /** since when it is due, or, of `tool.warn`, when the tool is put away */
+  at: Date;
+  /** of `tool.warn`: the least number of days before that of which it is to be told */
+  days: number | null;
+}
+
+/** Days before a tool is put away on which it is told. */
+export const WARNING_DAYS = [30, 7, 1];
+
+/** What is not applied by then no longer keeps what has been closed from being put away. */
+const PATIENCE = `interval '1 minute'`;
+
+const IS_APPLIED = (subject: string) => `NOT EXISTS (
+  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted)`;
+// the archives that there are to be, and both roles have back in place what they put away
+const IS_PUT_AWAY = `(SELECT count(*) FROM archives a
+  WHERE a.subject = d.subject AND a.departure = d.departure) = 2`;
+const IS_BACK = `(SELECT count(*) FROM convergence c
+  WHERE c.subject = d.subject AND c.role IN ('homes', 'databases') AND c.applied = c.wanted) = 2`;
+
+// Each along a partial index, so that a look costs the same however many subjects there are.
+const DUE = `
+  SELECT m.move, m.subject, coalesce(t.account, p.shell_name, '') AS account, t.name AS tool, m.at, m.days
+  FROM (
+    SELECT 'person.reinstate' AS move, uid AS subject, suspended_until AS at, NULL::int AS days FROM people
+    WHERE suspended_until <= $1 AND state = 'suspended' AND delete_after IS NULL
+    UNION ALL
+    SELECT 'tool.warn', uid, delete_after, due.days FROM tools, LATERAL (
+      SELECT min(w.days) AS days FROM unnest($2::int[]) AS w (days)
+      WHERE delete_after - make_interval(hours => 24 * w.days) <= $1) AS due
+    WHERE delete_after > $1 AND state = 'disabled' AND due.days < coalesce(days_told, due.days + 1)
+    UNION ALL
+    SELECT 'person.archive', uid, delete_after, NULL FROM people
+    WHERE delete_after <= $1 AND state = 'suspended' AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
+    UNION ALL
+    SELECT 'tool.archive', uid, delete_after, NULL FROM tools
+    WHERE delete_after <= $1 AND state = 'disabled' AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
+    UNION ALL
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, d.began_at, NULL
+    FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+    WHERE d.back_at IS NULL AND d.left_at IS NULL AND d.returning_at IS NULL
+      AND coalesce(t.state, p.state) = 'archived' AND ${IS_PUT_AWAY}
+    UNION ALL
+    SELECT 'tool.restore', d.subject, d.returning_at, NULL FROM departures d JOIN tools t ON t.uid = d.subject
+    WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND t.state = 'archived' AND ${IS_BACK}
+    UNION ALL
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.expire' ELSE 'tool.expire' END, d.subject, d.keep_until, NULL
+    FROM departures d LEFT JOIN tools t ON t.uid = d.subject
+    WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.back_at IS NULL AND d.returning_at IS NULL
+    UNION ALL
+    (SELECT 'overlaps.end', 0, previous_until, NULL FROM database_verifiers
+     WHERE previous_until <= $1 ORDER BY previous_until LIMIT 1)
+  ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
+  WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
+  -- doors are closed and opened before all else
+  ORDER BY m.move NOT IN ('overlaps.end', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
+
+/**
+ * The moves that are due at that time, the first to be made first.
+ *
+ * @param except `<move> <subject>` of those that are left out
+ */
+export async function readDueMoves(
+  db: Reader,
+  now: Date,
+  { except, most }: { except: readonly string[]; most: number },
+): Promise<DueMove[]> {
+  const { rows } = await db.query({
+    name: 'due-moves',
+    text: DUE,
+    values: [now, WARNING_DAYS, except, most],
+  });
+  return rows as DueMove[];
+}
+
+const NEXT = `
+  SELECT min(at) AS at FROM (
+    SELECT min(suspended_until) AS at FROM people WHERE suspended_until > $1
+    UNION ALL SELECT min(delete_after) FROM people WHERE delete_after > $1
+    UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM people WHERE delete_after > $1 - ${PATIENCE}
+    UNION ALL SELECT min(delete_after) FROM tools WHERE delete_after > $1
+    UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM tools WHERE delete_after > $1 - ${PATIENCE}
+    UNION ALL SELECT min(delete_after - make_interval(hours => 24 * w.days))
+      FROM tools, unnest($2::int[]) AS w (days)
+      WHERE delete_after - make_interval(hours => 24 * w.days) > $1
+    UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND back_at IS NULL
+    UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
+  ) AS dates`;
+// what is to be put away, or is being put away or brought back: a role's work makes the next move due
+const AWAITED = `
+  SELECT subject FROM departures WHERE back_at IS NULL AND (left_at IS NULL OR returning_at IS NOT NULL)
+  UNION SELECT uid FROM people WHERE delete_after <= $1 AND state = 'suspended'
+  UNION SELECT uid FROM tools WHERE delete_after <= $1 AND state = 'disabled'`;
+
+/** What comes next: on a date, and by what a role does with these subjects. */
+export interface Ahead {
+  next: Date | undefined;
+  awaited: number[];
+}
+
+export async function readAhead(db: Reader, now: Date): Promise<Ahead> {
+  const [dates, awaited] = await Promise.all([
+    db.query({ name: 'next-date', text: NEXT, values: [now, WARNING_DAYS] }),
+    db.query({ name: 'awaited', text: AWAITED, values: [now] }),
+  ]);
+  return {
+    next: (dates.rows[0] as { at: Date | null }).at ?? undefined,
+    awaited: awaited.rows.map(({ subject }: { subject: number }) => subject),
+  };
+}
+
+/** Takes away verifiers before whose time is over; the database raises `databases`. Returns whose they were. */
+export async function endOverlaps(
+  client: Reader,
+  now: Date,
+  most: number,
+): Promise<{ subject: number; account: string }[]> {
+  const { rows } = await client.query(
+    `SELECT e AS subject, n.name AS account FROM end_overlaps($1, $2) AS e JOIN names n ON n.subject = e
+     ORDER BY e`,
+    [now, most],
+  );
+  return rows as { subject: number; account: string }[];
+}
+
+/** Notes of how many days before its end a tool has been told. */
+export async function noteWarned(client: Reader, tool: number, days: number): Promise<void> {
+  await client.query('UPDATE tools SET days_told = $2 WHERE uid = $1', [tool, days]);
+}

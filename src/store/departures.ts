@@ -1,0 +1,89 @@
+/** The table `departures`: each time that a subject is put away. */
+import type { Client } from './postgres.ts';
+
+/** A departure that is not over. */
+export interface Departure {
+  departure: number;
+  /** both archives were read back */
+  leftAt: Date | null;
+  keepUntil: Date | null;
+  /** the archives are removed, or about to be */
+  expiredAt: Date | null;
+  /** what was put away is being brought back */
+  returningAt: Date | null;
+}
+
+/** The departure of a subject that is not over, or undefined where the subject is not away. */
+export async function findDeparture(
+  client: Client,
+  subject: number,
+): Promise<Departure | undefined> {
+  const { rows } = await client.query(
+    `SELECT departure, left_at AS "leftAt", keep_until AS "keepUntil", expired_at AS "expiredAt",
+            returning_at AS "returningAt"
+     FROM departures WHERE subject = $1 AND back_at IS NULL`,
+    [subject],
+  );
+  return rows[0] as Departure | undefined;
+}
+
+/** What was put away, or is being put away, is wanted back. */
+export async function wantBack(client: Client, subject: number, now: Date): Promise<void> {
+  await client.query(
+    `UPDATE departures SET returning_at = $2
+     WHERE subject = $1 AND back_at IS NULL AND expired_at IS NULL AND returning_at IS NULL`,
+    [subject, now],
+  );
+}
+
+/** Has a subject put away, whose doors are closed: a departure begins. */
+export async function beginDeparture(client: Client, subject: number, now: Date): Promise<void> {
+  await client.query(
+    `INSERT INTO departures (subject, departure, began_at)
+     SELECT $1, coalesce(max(departure), 0) + 1, $2 FROM departures WHERE subject = $1`,
+    [subject, now],
+  );
+  for (const table of ['people', 'tools']) {
+    await client.query(
+      `UPDATE ${table} SET state = 'archived', delete_after = NULL WHERE uid = $1`,
+      [subject],
+    );
+  }
+}
+
+/** Has a subject deleted that is put away; its archives are kept until then. */
+export async function completeDeparture(
+  client: Client,
+  subject: number,
+  { now, keepUntil }: { now: Date; keepUntil: Date },
+): Promise<void> {
+  // first, for the database refuses to have anything deleted that has not left
+  await client.query(
+    'UPDATE departures SET left_at = $2, keep_until = $3 WHERE subject = $1 AND back_at IS NULL',
+    [subject, now, keepUntil],
+  );
+  await client.query(`UPDATE people SET state = 'deleted', suspended_until = NULL WHERE uid = $1`, [
+    subject,
+  ]);
+  await client.query(`UPDATE tools SET state = 'deleted', orphaned_at = NULL WHERE uid = $1`, [
+    subject,
+  ]);
+  await client.query('DELETE FROM archive_progress WHERE subject = $1', [subject]);
+}
+
+/** What was put away is back in its place: the departure is over. */
+export async function endDeparture(client: Client, subject: number, now: Date): Promise<void> {
+  await client.query('UPDATE departures SET back_at = $2 WHERE subject = $1 AND back_at IS NULL', [
+    subject,
+    now,
+  ]);
+  await client.query('DELETE FROM archive_progress WHERE subject = $1', [subject]);
+}
+
+/** Has the archives of a subject removed, which were kept long enough. */
+export async function expireArchives(client: Client, subject: number, now: Date): Promise<void> {
+  await client.query(
+    'UPDATE departures SET expired_at = $2 WHERE subject = $1 AND back_at IS NULL',
+    [subject, now],
+  );
+}

@@ -1,0 +1,193 @@
+/** What our tables say of who leaves: read only, for people to see. */
+import { type LeavingPage, nextMove } from '../model/leaving.ts';
+import type { Client } from './postgres.ts';
+
+// Every role that puts something away has its line, also where it has not begun.
+const DEPARTURES = `
+  SELECT coalesce(jsonb_agg(jsonb_build_object(
+      'departure', d.departure, 'beganAt', d.began_at, 'leftAt', d.left_at, 'keepUntil', d.keep_until,
+      'expiredAt', d.expired_at, 'returningAt', d.returning_at, 'backAt', d.back_at,
+      'archives', (
+        SELECT jsonb_agg(jsonb_build_object('role', r.role,
+          'made', CASE WHEN a.role IS NOT NULL THEN jsonb_build_object('at', a.made_at, 'path', a.path,
+            'bytes', a.bytes, 'manifestSha256', a.manifest_sha256) END,
+          'progress', CASE WHEN p.role IS NOT NULL THEN jsonb_build_object('act', p.act,
+            'done', p.done, 'total', p.total, 'at', p.at) END) ORDER BY r.role DESC)
+        FROM unnest(ARRAY['homes', 'databases']) AS r (role)
+          LEFT JOIN archives a ON a.subject = d.subject AND a.departure = d.departure AND a.role = r.role
+          LEFT JOIN archive_progress p ON p.subject = d.subject AND p.role = r.role AND d.back_at IS NULL)
+    ) ORDER BY d.departure), '[]')
+  FROM departures d WHERE d.subject = s.uid`;
+
+const WAITING = `
+  SELECT coalesce(jsonb_agg(jsonb_build_object('request', w.request, 'kind', w.kind,
+      'requestedBy', w.requested_by, 'at', w.opened_at, 'why', w.why) ORDER BY w.opened_at), '[]')
+  FROM approvals w WHERE w.subject = s.uid AND w.state = 'open'`;
+
+const LEAVING = `
+  SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting
+  FROM (
+    SELECT uid, 'person' AS kind, shell_name AS account, state, suspended_at AS closed_at,
+           suspended_by AS closed_by, suspension_reason AS reason, suspended_until AS until,
+           delete_after, NULL::timestamptz AS orphaned_at
+    FROM people WHERE uid = ANY ($1)
+    UNION ALL
+    SELECT uid, 'tool', account, state, disabled_at, disabled_by, disabled_reason, NULL,
+           delete_after, orphaned_at
+    FROM tools WHERE uid = ANY ($1)
+  ) s`;
+
+interface LeavingRow {
+  uid: number;
+  kind: 'person' | 'tool';
+  account: string;
+  state: string;
+  closed_at: Date | null;
+  closed_by: string | null;
+  reason: string | null;
+  until: Date | null;
+  delete_after: Date | null;
+  orphaned_at: Date | null;
+  departures: LeavingPage['departures'];
+  waiting: LeavingPage['waiting'];
+}
+
+/** Who it is, and how it leaves. */
+export interface Leaver {
+  uid: number;
+  kind: 'person' | 'tool';
+  account: string;
+  state: string;
+  leaving: LeavingPage;
+}
+
+/** How these subjects leave, in their order: those that do not, too. */
+export async function readLeaving(client: Client, uids: readonly number[]): Promise<Leaver[]> {
+  const { rows } = await client.query(LEAVING, [uids]);
+  const leavers = new Map((rows as LeavingRow[]).map((row) => [row.uid, toLeaver(row)]));
+  return uids.flatMap((uid) => leavers.get(uid) ?? []);
+}
+
+function toLeaver(row: LeavingRow): Leaver {
+  const { uid, kind, account, state, closed_by, reason } = row;
+  const closedAt = row.closed_at?.toISOString() ?? null;
+  const facts: Omit<LeavingPage, 'next'> = {
+    closed:
+      state === 'active' || closedAt === null
+        ? null
+        : { at: closedAt, by: closed_by, reason, until: row.until?.toISOString() ?? null },
+    deleteAfter: row.delete_after?.toISOString() ?? null,
+    orphanedAt: row.orphaned_at?.toISOString() ?? null,
+    waiting: row.waiting.map((each) => ({ ...each, at: isoOf(each.at) })),
+    departures: row.departures.map(toDeparture),
+  };
+  const next = nextMove({ kind, account, state, ...facts });
+  return { uid, kind, account, state, leaving: { ...facts, next } };
+}
+
+function toDeparture(row: LeavingPage['departures'][number]): LeavingPage['departures'][number] {
+  return {
+    departure: row.departure,
+    beganAt: isoOf(row.beganAt),
+    leftAt: isoOrNull(row.leftAt),
+    keepUntil: isoOrNull(row.keepUntil),
+    expiredAt: isoOrNull(row.expiredAt),
+    returningAt: isoOrNull(row.returningAt),
+    backAt: isoOrNull(row.backAt),
+    archives: row.archives.map(({ role, made, progress }) => ({
+      role,
+      made: made === null ? null : { ...made, at: isoOf(made.at) },
+      progress: progress === null ? null : { ...progress, at: isoOf(progress.at) },
+    })),
+  };
+}
+
+/** PostgreSQL's JSON writes times its own way. */
+function isoOf(text: string): string {
+  return new Date(text).toISOString();
+}
+
+function isoOrNull(text: string | null): string | null {
+  return text === null ? null : isoOf(text);
+}
+
+/** How many people and tools are in a state, and how many of them until a day. */
+export interface StateTotal {
+  kind: 'person' | 'tool';
+  state: string;
+  subjects: number;
+  /** they are reinstated, or put away, by themselves */
+  dated: number;
+}
+
+/** All states but active. */
+export async function readStateTotals(client: Client): Promise<StateTotal[]> {
+  const { rows } = await client.query(
+    `SELECT 'person' AS kind, state, count(*)::int AS subjects,
+            count(coalesce(delete_after, suspended_until))::int AS dated
+     FROM people WHERE state <> 'active' GROUP BY state
+     UNION ALL
+     SELECT 'tool', state, count(*)::int, count(delete_after)::int
+     FROM tools WHERE state <> 'active' GROUP BY state ORDER BY 1, 2`,
+  );
+  return rows as StateTotal[];
+}
+
+/**
+ * Who moves next: what is being put away or brought back first, then by the day, then those that have
+ * a door that is not closed yet, or something left that is not gone yet.
+ */
+export async function readMovers(
+  client: Client,
+  limit: number,
+): Promise<{ movers: Leaver[]; count: number }> {
+  const { rows } = await client.query(
+    `SELECT uid, count(*) OVER ()::int AS count FROM (
+       SELECT uid, state, least(delete_after, suspended_until) AS at FROM people WHERE state <> 'active'
+       UNION ALL SELECT uid, state, delete_after FROM tools WHERE state <> 'active') s
+     WHERE state = 'archived' OR (state <> 'deleted' AND at IS NOT NULL)
+       OR EXISTS (SELECT FROM convergence c WHERE c.subject = uid AND c.applied < c.wanted)
+     ORDER BY state = 'archived' DESC, CASE WHEN state <> 'deleted' THEN at END NULLS LAST, uid
+     LIMIT $1`,
+    [limit],
+  );
+  const found = rows as { uid: number; count: number }[];
+  const uids = found.map(({ uid }) => uid);
+  return { movers: await readLeaving(client, uids), count: found[0]?.count ?? 0 };
+}
+
+/** A tool without anybody who may log in and maintains it. */
+export interface Orphan {
+  account: string;
+  name: string;
+  title: string;
+  state: string;
+  since: Date;
+  /** those who do, and cannot: with why */
+  maintainers: string[];
+}
+
+/** Those that can be given to somebody; the longest orphaned first. */
+export async function readOrphans(client: Client): Promise<Orphan[]> {
+  const { rows } = await client.query(
+    `SELECT t.account, t.name, t.title, t.state, t.orphaned_at AS since,
+       ARRAY(SELECT coalesce(o.account, p.shell_name) || ' (' || CASE
+               WHEN coalesce(o.state, p.state) <> 'active' THEN coalesce(o.state, p.state)
+               WHEN o.uid IS NULL THEN 'no realm member' ELSE 'orphaned' END || ')'
+             FROM maintainers m
+               LEFT JOIN people p ON p.uid = m.maintainer LEFT JOIN tools o ON o.uid = m.maintainer
+             WHERE m.tool = t.uid ORDER BY 1) AS maintainers
+     FROM tools t WHERE t.orphaned_at IS NOT NULL AND t.state IN ('active', 'disabled')
+     ORDER BY t.orphaned_at, t.account`,
+  );
+  return rows as Orphan[];
+}
+
+/** How many tools are orphaned. */
+export async function countOrphans(client: Client): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS count FROM tools
+     WHERE orphaned_at IS NOT NULL AND state IN ('active', 'disabled')`,
+  );
+  return (rows[0] as { count: number }).count;
+}

@@ -1,0 +1,51 @@
+/** `tools.orphaned_at`: since when nobody who may log in maintains a tool, directly or through other tools. */
+import type { Client } from './postgres.ts';
+
+// Down from the people: UNION, not UNION ALL, so that a cycle of tools ends. A tool passes its maintainers
+// on only while it can be used.
+const KEPT = `
+  WITH RECURSIVE kept (tool) AS (
+    SELECT m.tool FROM maintainers m JOIN people p ON p.uid = m.maintainer AND p.state = 'active'
+      JOIN realm_members r ON r.person = p.uid
+    UNION
+    SELECT m.tool FROM kept k JOIN tools t ON t.uid = k.tool AND t.state = 'active'
+      JOIN maintainers m ON m.maintainer = k.tool
+  )`;
+
+/** A tool that has become an orphan, or is one no more. */
+export interface OrphanChange {
+  uid: number;
+  account: string;
+  tool: string;
+  orphaned: boolean;
+}
+
+const OTHERWISE = `
+  SELECT t.uid FROM tools t LEFT JOIN kept k ON k.tool = t.uid
+  WHERE t.state <> 'deleted' AND (t.orphaned_at IS NULL) = (k.tool IS NULL)`;
+
+/** Brings it up to date for some of the tools of which it is otherwise, and returns those. */
+export async function keepOrphans(
+  client: Pick<Client, 'query'>,
+  now: Date,
+  most: number,
+): Promise<OrphanChange[]> {
+  const { rows } = await client.query({
+    name: 'keep-orphans',
+    text: `${KEPT}, changed AS (${OTHERWISE} ORDER BY t.uid LIMIT $2)
+           UPDATE tools t SET orphaned_at = CASE WHEN t.orphaned_at IS NULL THEN $1::timestamptz END
+           FROM changed WHERE t.uid = changed.uid
+           RETURNING t.uid, t.account, t.name AS tool, t.orphaned_at IS NOT NULL AS orphaned`,
+    values: [now, most],
+  });
+  return (rows as OrphanChange[]).toSorted((a, b) => a.uid - b.uid);
+}
+
+/** Whether there is any tool of which it is otherwise: looks, and changes nothing. */
+export async function areOrphansOtherwise(client: Pick<Client, 'query'>): Promise<boolean> {
+  const { rowCount } = await client.query({
+    name: 'are-orphans-otherwise',
+    text: `${KEPT} ${OTHERWISE} LIMIT 1`,
+  });
+  return rowCount !== 0;
+}

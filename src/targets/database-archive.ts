@@ -1,0 +1,243 @@
+/** The own databases of a tool or a person that leaves: put away, dropped, or brought back. */
+import { codeOf, describeError } from '../errors.ts';
+import { databaseUser } from '../model/ids.ts';
+import type { Wanted } from '../model/wanted.ts';
+import type { Action, Effect } from '../plan/action.ts';
+import { NOTHING_TO_DO, type TargetPlan } from '../plan/plan.ts';
+import type { DatabaseArchiveEyes, DatabasesArchive } from './databases-eyes.ts';
+import type { Target } from './target.ts';
+
+export interface DatabaseArchiveWant {
+  user: string;
+  account: string;
+  /** nothing: no departure is open, so nothing is looked at */
+  move: 'nothing' | 'put away' | 'bring back' | 'drop' | 'remove';
+  departure: number;
+  /** of the archive that is recorded */
+  manifest: string | undefined;
+  /** those that hold databases of their own */
+  servers: string[];
+}
+
+export interface DatabaseArchiveHave {
+  /** by server, the names of the user's databases, or why they cannot be read */
+  servers: ({ server: string; databases: string[] } | { server: string; unreadable: string })[];
+  /** looked at only where one is recorded; `unreadable` says why it cannot be read */
+  archive: DatabasesArchive | { unreadable: string } | undefined;
+}
+
+/**
+ * Ours are the databases whose names begin with the user's, `s51234__`, on servers of tools. For each
+ * server that can be read; `archive` is the one on disk, and `same` if its manifest is the recorded one:
+ *
+ * | move       | recorded | seen                                         | step, or else               |
+ * | ---------- | -------- | -------------------------------------------- | --------------------------- |
+ * | nothing    | any      | not looked at                                |                             |
+ * | put away   | no       | every server can be read                     | databases.archive           |
+ * | put away   | no       | one cannot                                   | nothing yet: unreadable     |
+ * | put away   | yes      | anything                                     |                             |
+ * | bring back | no       | anything: nothing was dropped                |                             |
+ * | bring back | yes      | same; one is missing, or it is not noted that | databases.restore          |
+ * |            |          | all of it is back                            |                             |
+ * | drop       | yes      | same; one that it holds                      | databases.drop              |
+ * | drop       | yes      | same; one that it does not hold              | ARCHIVE_DIFFERS, left       |
+ * | remove     | yes      | same; no database left, every server read    | databases.removeArchive     |
+ * | remove     | yes      | same; one that it holds                      | databases.drop, first       |
+ * | not put away | yes    | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
+ *
+ * An archive is needed to bring back, and where a database is there still. One that is kept no longer and
+ * not there is as it should be.
+ */
+export const databaseArchive: Target<
+  DatabaseArchiveEyes,
+  DatabaseArchiveWant,
+  DatabaseArchiveHave
+> = {
+  name: 'database-archive',
+  role: 'databases',
+  of: ['person', 'tool'],
+  needs: [],
+
+  want(wanted, realm) {
+    const { archive } = wanted;
+    return {
+      user: databaseUser(wanted.kind, wanted.uid),
+      account: wanted.account,
+      move: moveOf(wanted),
+      departure: archive?.departure ?? 0,
+      manifest: archive?.manifest,
+      servers: realm.databaseServers
+        .filter(({ kind }) => kind === 'toolsdb')
+        .map(({ name }) => name),
+    };
+  },
+
+  describe({ user, move, departure }) {
+    if (move === 'nothing') return 'none';
+    const done = {
+      'put away': 'put away',
+      'bring back': 'back',
+      drop: 'dropped',
+      remove: 'removed',
+    };
+    const what = move === 'remove' ? 'databases and archive' : 'databases';
+    return `${what} of ${user}, ${done[move]} (archive ${departure})`;
+  },
+
+  async observe(eyes, wanted, realm) {
+    const wants = wanted.map((each) => databaseArchive.want(each, realm));
+    const asked = wants.filter(isLookedAt);
+    const users = asked.map(({ user }) => user);
+    const servers = asked[0]?.servers ?? [];
+    const views = await Promise.all(
+      servers.map(async (server) => ({
+        server,
+        ...(await readable(async () => ({ view: await eyes.lookForDatabases(server, users) }))),
+      })),
+    );
+    return await Promise.all(
+      wants.map(async (want): Promise<DatabaseArchiveHave> => {
+        if (!isLookedAt(want)) return { servers: [], archive: undefined };
+        const { account, departure, manifest, user } = want;
+        return {
+          servers: views.map((seen) =>
+            'unreadable' in seen
+              ? { server: seen.server, unreadable: seen.unreadable }
+              : { server: seen.server, databases: seen.view.get(user) ?? [] },
+          ),
+          archive:
+            manifest === undefined
+              ? undefined
+              : await readable(() => eyes.lookAtArchive(account, departure)),
+        };
+      }),
+    );
+  },
+
+  plan(want, have, wanted) {
+    if (!isLookedAt(want)) return NOTHING_TO_DO;
+    const draft = drafting(want, wanted);
+    for (const seen of have.servers) if ('unreadable' in seen) draft.unreadable(seen.unreadable);
+    if (want.manifest === undefined) {
+      if (!draft.isUnreadable()) draft.putAway();
+      return draft.plan;
+    }
+    const readableServers = have.servers.filter((seen) => 'databases' in seen);
+    const isEmpty = readableServers.every(({ databases }) => databases.length === 0);
+    const { archive } = have;
+    if (archive !== undefined && 'unreadable' in archive) {
+      draft.unreadable(archive.unreadable);
+      return draft.plan;
+    }
+    if (archive?.manifest !== want.manifest) {
+      const isGone = archive === undefined && want.move === 'remove';
+      if (want.move === 'bring back' || !(isEmpty && (isGone || want.move === 'drop'))) {
+        draft.damaged(archive === undefined);
+      }
+      return draft.plan;
+    }
+    for (const { server, databases } of readableServers) {
+      const kept = archive.servers.get(server) ?? { databases: [], isReturned: true };
+      if (want.move === 'bring back') {
+        const missing = kept.databases.filter((name) => !databases.includes(name));
+        if (missing.length > 0 || !kept.isReturned) draft.bringBack(server, missing);
+        continue;
+      }
+      for (const name of databases) {
+        if (kept.databases.includes(name)) draft.drop(server, name);
+        else draft.stranger(server, name);
+      }
+    }
+    if (want.move === 'remove' && isEmpty && !draft.isUnreadable()) draft.remove();
+    return draft.plan;
+  },
+};
+
+function moveOf({ state, archive }: Wanted): DatabaseArchiveWant['move'] {
+  if (archive === undefined) return 'nothing';
+  if (state === 'archived') return archive.returning ? 'bring back' : 'put away';
+  if (state !== 'deleted') return 'nothing';
+  return archive.expired ? 'remove' : 'drop';
+}
+
+/** Whatever is recorded already, or was never put away, needs no look. */
+function isLookedAt({ move, manifest }: DatabaseArchiveWant): boolean {
+  return move !== 'nothing' && (move === 'put away') === (manifest === undefined);
+}
+
+async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: string }> {
+  try {
+    return await look();
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return { unreadable: describeError(error) };
+  }
+}
+
+/** Collects the steps and findings of one subject. */
+function drafting(
+  { user, account, departure, manifest = '', servers }: DatabaseArchiveWant,
+  wanted: Wanted,
+) {
+  const plan: TargetPlan = { steps: [], findings: [] };
+  const common = { target: 'database-archive', subject: wanted.uid, account };
+  const of = { user, account, departure };
+  const archiveName = `archive ${departure} of the databases of ${user}`;
+  const step = (object: string, effect: Effect, change: string, because: string, action: Action) =>
+    plan.steps.push({ ...common, object, effect, change, because, action });
+
+  return {
+    plan,
+    isUnreadable: () => plan.unreadable !== undefined,
+
+    unreadable(what: string): void {
+      plan.unreadable = plan.unreadable === undefined ? what : `${plan.unreadable}; ${what}`;
+    },
+
+    putAway(): void {
+      const action: Action = { verb: 'databases.archive', ...of, uid: wanted.uid, servers };
+      step(archiveName, 'create', 'absent → present', `${account} is archived`, action);
+    },
+
+    bringBack(server: string, missing: readonly string[]): void {
+      const object = `databases of ${user} on ${server}`;
+      const change = missing.length > 0 ? `with ${missing.join(', ')}` : 'compared';
+      const because = `${account} comes back`;
+      const action: Action = { verb: 'databases.restore', server, ...of, manifest };
+      step(object, 'create', change, because, action);
+    },
+
+    drop(server: string, database: string): void {
+      const because = `${account} is deleted, and this is in its archive`;
+      const action: Action = { verb: 'databases.drop', server, database, ...of, manifest };
+      step(`${database} on ${server}`, 'destroy', 'present → absent', because, action);
+    },
+
+    remove(): void {
+      const because = 'it has been kept for as long as is wanted';
+      const action: Action = { verb: 'databases.removeArchive', ...of, manifest };
+      step(archiveName, 'destroy', 'present → absent', because, action);
+    },
+
+    stranger(server: string, database: string): void {
+      plan.findings.push({
+        ...common,
+        object: `${database} on ${server}`,
+        code: 'ARCHIVE_DIFFERS',
+        sentence:
+          'It is not in the archive of the databases; look at it, and drop it or keep it elsewhere.',
+      });
+    },
+
+    damaged(isGone: boolean): void {
+      plan.findings.push({
+        ...common,
+        object: archiveName,
+        code: 'ARCHIVE_DAMAGED',
+        sentence: isGone
+          ? 'It is not there, though it was; put it back.'
+          : 'Its manifest is not the one that was recorded; put the right one back.',
+      });
+    },
+  };
+}

@@ -1,0 +1,247 @@
+/** What becomes of the home of an account that is put away, brought back, or deleted. */
+import type { HomePath } from '../plan/action.ts';
+import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
+import { NOTHING_TO_DO } from '../plan/plan.ts';
+import type { Wanted } from '../model/wanted.ts';
+import type { ArchiveHave, FilesEyes } from './files-eyes.ts';
+import { layAnswers } from './files-eyes.ts';
+import { placeOf } from './home-directory.ts';
+import type { Target } from './target.ts';
+
+export interface HomeArchiveWant {
+  home: HomePath;
+  /** for people: `/data/project/bridgebot` */
+  path: string;
+  account: string;
+  uid: number;
+  departure: number;
+  manifest: string | undefined;
+  /** it is to be put away · brought back · gone, and its archive kept · gone with its archive */
+  end: 'away' | 'back' | 'gone' | 'forgotten';
+}
+
+/**
+ * `left`: what was withdrawn, out of reach. `going`: what is left of it, its removal was begun. Whole is
+ * an archive whose manifest is the recorded one.
+ *
+ * | wanted    | place            | left, going | archive             | steps              | finding         |
+ * | --------- | ---------------- | ----------- | ------------------- | ------------------ | --------------- |
+ * | away      | ours             | no          | not recorded        | withdraw, archive  |                 |
+ * |           | ours             | left        | any                 |                    | PATH_FOREIGN    |
+ * |           | ours             | no          | recorded            |                    | PATH_FOREIGN    |
+ * |           | absent, another's | any        | not recorded        | archive            |                 |
+ * |           | absent, another's | any        | recorded            |                    |                 |
+ * | back      | ours             | no left     | any                 |                    |                 |
+ * |           | ours             | left        | any                 |                    | PATH_FOREIGN    |
+ * |           | another's        | left        | any                 |                    | PATH_FOREIGN    |
+ * |           | another's        | no left     | a home              |                    | PATH_FOREIGN    |
+ * |           | absent           | left        | any                 | return             |                 |
+ * |           | absent           | no left     | a home              | restore            |                 |
+ * |           | absent           | no left     | recorded, not whole |                    | ARCHIVE_DAMAGED |
+ * |           | any              | no left     | nothing, or not recorded |               |                 |
+ * | gone      | any              | one of them | a home              | destroy            |                 |
+ * |           | any              | one of them | recorded, not that  |                    | ARCHIVE_DAMAGED |
+ * |           | any              | none        | recorded, not whole |                    | ARCHIVE_DAMAGED, advisory |
+ * | forgotten | any              | one of them | a home              | destroy, removeArchive |             |
+ * |           | any              | one of them | recorded, not that  |                    | ARCHIVE_DAMAGED |
+ * |           | any              | none        | whole               | removeArchive      |                 |
+ * |           | any              | none        | another             |                    | ARCHIVE_DAMAGED, advisory |
+ *
+ * All else: nothing. A place that is another's, or no directory, is left as it is, and nothing of it is
+ * put away.
+ */
+export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, ArchiveHave> = {
+  name: 'home-archive',
+  role: 'homes',
+  of: ['person', 'tool'],
+  needs: [],
+
+  want(wanted, realm) {
+    const { archive, uid, account } = wanted;
+    if (archive === undefined) return undefined;
+    const end = endOf(wanted.state, archive);
+    if (end === undefined) return undefined;
+    const { departure, manifest } = archive;
+    return { ...placeOf(wanted, realm), account, uid, departure, manifest, end };
+  },
+
+  describe(want) {
+    if (want === undefined) return 'none';
+    const { path, account, departure, end } = want;
+    const ends = {
+      away: 'to be put away',
+      back: 'to be brought back',
+      gone: 'removed; its archive is kept',
+      forgotten: 'removed, and its archive too',
+    };
+    return `${path}, ${ends[end]}, archive ${account}.${departure}`;
+  },
+
+  async observe(eyes, wanted, realm) {
+    const wants = wanted.map((one) => homeArchive.want(one, realm));
+    const asked = wants.filter((want) => want !== undefined);
+    const haves = asked.length === 0 ? [] : await eyes.readArchives(asked);
+    return layAnswers(wants, haves, NOTHING_THERE);
+  },
+
+  plan(want, have, wanted) {
+    if (want === undefined) return NOTHING_TO_DO;
+    const draft = drafting(want, wanted);
+    switch (want.end) {
+      case 'away':
+        planAway(want, have, draft);
+        break;
+      case 'back':
+        planBack(want, have, draft);
+        break;
+      case 'gone':
+      case 'forgotten':
+        planGone(want, have, draft);
+    }
+    return draft.done();
+  },
+};
+
+const NOTHING_THERE: ArchiveHave = {
+  place: { kind: 'absent' },
+  left: false,
+  going: false,
+  archive: 'absent',
+};
+
+function endOf(
+  state: Wanted['state'],
+  { returning, expired }: { returning: boolean; expired: boolean },
+): HomeArchiveWant['end'] | undefined {
+  if (state === 'archived') return returning ? 'back' : 'away';
+  if (state === 'deleted') return expired ? 'forgotten' : 'gone';
+  return undefined;
+}
+
+type Draft = ReturnType<typeof drafting>;
+
+function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
+  const { home, uid, departure } = want;
+  if (have.place.kind === 'directory' && have.place.seen.uid === uid) {
+    if (have.left || want.manifest !== undefined) {
+      draft.taken('was put away already');
+      return;
+    }
+    const { seen } = have.place;
+    draft.step('revoke', 'in place → withdrawn', 'the account is put away', {
+      verb: 'home.withdraw',
+      home,
+      uid,
+      departure,
+      seen,
+    });
+  }
+  if (want.manifest === undefined) {
+    draft.step('create', `no archive → ${draft.archive}`, 'there is none yet', {
+      verb: 'home.archive',
+      home,
+      uid,
+      departure,
+    });
+  }
+}
+
+function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
+  const { home, uid, departure, manifest } = want;
+  const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
+  const comes = have.left || have.archive === 'home';
+  if (have.place.kind !== 'absent') {
+    if (have.left || (!isOurs && comes)) draft.taken('is to be brought back');
+    return;
+  }
+  if (have.left) {
+    draft.step('create', 'withdrawn → in place', 'the account is brought back', {
+      verb: 'home.return',
+      home,
+      uid,
+      departure,
+    });
+  } else if (have.archive === 'home' && manifest !== undefined) {
+    draft.step('create', `absent → from ${draft.archive}`, 'the account is brought back', {
+      verb: 'home.restore',
+      home,
+      uid,
+      departure,
+      manifest,
+    });
+  } else if (manifest !== undefined && have.archive !== 'nothing') {
+    draft.damaged(have);
+  }
+}
+
+function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
+  const { home, uid, departure, manifest } = want;
+  if (manifest === undefined) return;
+  const isThere = have.left || have.going;
+  if (isThere && have.archive !== 'home') {
+    draft.damaged(have);
+    return;
+  }
+  if (isThere) {
+    draft.step('destroy', 'withdrawn → removed', `it is in ${draft.archive}`, {
+      verb: 'home.destroy',
+      home,
+      uid,
+      departure,
+      manifest,
+    });
+  }
+  if (want.end === 'gone') {
+    if (have.archive === 'absent' || have.archive === 'other') draft.damaged(have, true);
+  } else if (have.archive === 'other') {
+    draft.damaged(have, true);
+  } else if (have.archive !== 'absent') {
+    draft.step('destroy', `${draft.archive} → removed`, 'it was kept as long as is wanted', {
+      verb: 'home.removeArchive',
+      home,
+      uid,
+      departure,
+      manifest,
+    });
+  }
+}
+
+/** Collects the steps and findings of one subject. */
+function drafting({ path, account, departure }: HomeArchiveWant, { uid }: Wanted) {
+  const steps: Step[] = [];
+  const findings: Finding[] = [];
+  const archive = `${account}.${departure}`;
+  const common = { target: 'home-archive', subject: uid, account, object: path };
+  return {
+    archive,
+
+    step(effect: Step['effect'], change: string, because: string, action: Step['action']): void {
+      steps.push({ ...common, effect, change, because, action });
+    },
+
+    /** something has the place of a home that was withdrawn */
+    taken(why: string): void {
+      const sentence = `There is something here, and the home ${why}; move it away.`;
+      findings.push({ ...common, code: 'PATH_FOREIGN', sentence });
+    },
+
+    /** `advisory` where nothing waits for it */
+    damaged(have: ArchiveHave, advisory = false): void {
+      const is =
+        have.archive === 'absent'
+          ? 'is not there'
+          : have.archive === 'other'
+            ? 'has another manifest than the one that was recorded'
+            : 'holds no home';
+      const sentence = `The archive ${archive} ${is}; put it there from a backup.`;
+      findings.push({
+        ...common,
+        code: 'ARCHIVE_DAMAGED',
+        sentence,
+        ...(advisory ? { advisory } : {}),
+      });
+    },
+
+    done: (): TargetPlan => ({ steps, findings }),
+  };
+}

@@ -1,0 +1,85 @@
+/** Where archives are kept, and the programs that make them. */
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import type { Config } from '../../src/config.ts';
+import { lookAtArchives } from '../../src/doctor/archives.ts';
+import type { Line } from '../../src/doctor/line.ts';
+
+let dir: string;
+let config: Config;
+const me = process.getuid?.() ?? 0;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'doctor archives '));
+  config = {
+    secrets: dir,
+    archives: { homes: join(dir, 'homes'), databases: join(dir, 'databases') },
+  } as Config;
+  for (const role of ['homes', 'databases']) writeFileSync(join(dir, `postgres-${role}`), 'x');
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const statesOf = (lines: readonly Line[]) => lines.map(({ state }) => state);
+const make = (...names: string[]) =>
+  names.forEach((name) => mkdirSync(join(dir, name), { recursive: true, mode: 0o700 }));
+
+test('what is there, closed, and the role’s own, is right', async () => {
+  make('databases');
+  const lines = await lookAtArchives(config, 'databases');
+  expect(lines.map(({ what }) => what)).toEqual([
+    `${config.archives.databases} is there, for archives of databases`,
+    'the programs that put away databases are there',
+  ]);
+  expect(statesOf(lines)).toEqual(['ok', 'ok']);
+});
+
+test('where the role does not work nothing is missed', async () => {
+  rmSync(join(dir, 'postgres-homes'));
+  expect(statesOf(await lookAtArchives(config, 'homes'))).toEqual(['elsewhere']);
+});
+
+test('a folder that is not there, open to others, or no folder is told, with what to do', async () => {
+  const first = async () => (await lookAtArchives(config, 'databases'))[0];
+  expect(await first()).toMatchObject({
+    state: 'fix',
+    what: expect.stringContaining('is not there: nothing can be put away'),
+    todo: expect.stringContaining('install -d -m 700'),
+  });
+  make('databases');
+  chmodSync(config.archives.databases, 0o750);
+  expect(await first()).toMatchObject({
+    what: expect.stringContaining('others have rights on it'),
+  });
+  rmSync(config.archives.databases, { recursive: true });
+  writeFileSync(config.archives.databases, '', { mode: 0o600 });
+  expect(await first()).toMatchObject({ what: expect.stringContaining('it is no folder') });
+});
+
+test('archives of homes are root’s, and have the mark that tells one that is not mounted', async () => {
+  if (me !== 0) return;
+  const first = async () => (await lookAtArchives(config, 'homes'))[0];
+  make('homes');
+  expect(await first()).toMatchObject({ state: 'fix', todo: expect.stringContaining('prepare') });
+  make('homes/.chamberlain');
+  expect(await first()).toMatchObject({ state: 'ok' });
+  chownSync(config.archives.homes, 1234, 0);
+  expect(await first()).toMatchObject({
+    state: 'fix',
+    what: expect.stringContaining('it belongs to uid 1234, not to root'),
+  });
+});
+
+test('a program that is missing is named, with its package', async () => {
+  make('databases', 'bin');
+  for (const name of ['ionice', 'mariadb', 'nice', 'setpriv']) {
+    writeFileSync(join(dir, 'bin', name), '', { mode: 0o755 });
+  }
+  const [, programs] = await lookAtArchives(config, 'databases', join(dir, 'bin'));
+  expect(programs).toEqual({
+    state: 'fix',
+    what: 'to put away databases, there is no mariadb-dump, zstd',
+    todo: 'Install them: `apt-get install mariadb-client zstd`.',
+  });
+});

@@ -1,0 +1,75 @@
+/** A home with everything in it that a tenant can make, and root by mistake; and what a tree is. */
+import { spawnSync } from 'node:child_process';
+
+/** Fills the home of an account, as root, with things of the tenant's and of others'. */
+export async function fillHostile(home: string, uid: number): Promise<void> {
+  perl(
+    home,
+    `use Socket; my $uid = shift;
+     sub make { my ($n, $t) = @_; open my $f, ">", $n or die "$n: $!"; print $f $t; close $f; }
+     make("plain", "text\\n"); make("empty", "");
+     make("new\\nline", "1"); make("bad\\xff\\xfeutf8", "2"); make("-rf", "3"); make(" blank ", "4");
+     make("tab\\there\\\\back", "5"); make("..dots", "6"); make("n" x 255, "7"); make('*', "8");
+     make(chr(27) . "[31m", "9"); make("tar: 1000", "10");
+     symlink "/etc/passwd", "to-passwd" or die; symlink "../../..", "up" or die;
+     symlink "nowhere/" . ("x" x 4000), "dangling" or die; symlink "plain", "to-plain" or die;
+     mkdir "folder" or die; symlink "/etc", "folder/etc" or die; make("folder/inside", "in");
+     symlink "/proc/self/root", "root" or die;
+     link "plain", "folder/hard" or die; link "to-passwd", "folder/hard-link" or die;
+     system("mkfifo", "fifo") == 0 or die;
+     socket(my $s, AF_UNIX, SOCK_STREAM, 0) or die; bind($s, sockaddr_un("socket")) or die $!;
+     open my $sparse, ">", "sparse" or die; seek $sparse, 5_000_000_000, 0; print $sparse "end";
+     seek $sparse, 1_000_000, 0; print $sparse "middle"; close $sparse;
+     open my $hole, ">", "hole" or die; truncate $hole, 1 << 42 or die; close $hole;
+     make("setuid", "#!"); make("setgid", "#!"); make("of-another", "a"); make("closed", "c");
+     mkdir "sticky" or die; mkdir "unreadable" or die; make("unreadable/in", "u");
+     my $deep = "deep"; mkdir $deep or die; for (1 .. 60) { $deep .= "/" . "d" x 20; mkdir $deep or die "$!" }
+     make("$deep/bottom", "b");
+     mkdir "wide" or die; make("wide/$_", "") for 1 .. 2000;
+     for my $n (glob("* .* wide/* folder/*"), "new\\nline", "bad\\xff\\xfeutf8", " blank ") {
+       next if $n eq "." || $n eq ".." || -l $n; chown $uid, $uid, $n; }
+     chown 60001, 60002, "of-another"; chown 0, 0, "setuid"; chmod 04755, "setuid"; chmod 02755, "setgid";
+     chmod 0, "closed"; chmod 01777, "sticky"; chmod 0, "unreadable";
+     system("setfacl", "-m", "u:60003:rw,g:60004:---", "plain") == 0 or die;
+     system("setfacl", "-d", "-m", "u:60005:rwx", "folder") == 0 or die;
+     utime 1, 1, "empty"; utime 1e9 + 0.123456789, 1e9 + 0.123456789, "plain"; utime 5, 4294967296 + 7, "folder";`,
+    String(uid),
+  );
+}
+
+/** One line for each entry: type, mode, owner, links, size, time, target, ACL, extended attributes, hash. */
+export function treeOf(root: string): string[] {
+  return perl(
+    root,
+    `use Digest::SHA; use Time::HiRes qw(lstat); use Fcntl ":mode";
+     my %acl; { open my $g, "-|", "getfacl", "-R", "-P", "-n", "." or die; local $/ = "\\n\\n";
+       while (<$g>) { /^# file: (.*)$/m or next; my $n = $1; s/^#.*\\n//mg; s/\\n+/,/g; $acl{$n} = $_ } }
+     my @todo = ("."); my %first;
+     while (defined(my $n = shift @todo)) {
+       my @s = lstat $n or die "$n: $!"; my $m = $s[2];
+       my $t = S_ISDIR($m) ? "folder" : S_ISLNK($m) ? "link" : S_ISREG($m) ? "file" : S_ISFIFO($m) ? "fifo" : S_ISSOCK($m) ? "socket" : "other";
+       my $q = $n; $q =~ s/([^!-\\[\\]-~])/sprintf "\\\\%03o", ord $1/ge;  (my $k = $n) =~ s/([\\\\\\s]|[^ -~])/sprintf "\\\\%03o", ord $1/ge;
+       my $line = sprintf "%s %s %o %d:%d mtime %.7f", $t, $q, $m & 07777, @s[4, 5], $t eq "socket" ? 0 : $s[9];
+       $line .= " same as $first{$s[1]}" if $t ne "folder" && $s[3] > 1 && $first{$s[1]}; $first{$s[1]} ||= $q;
+       $line .= " size $s[7] blocks $s[12]" if $t eq "file"; $line .= " -> " . readlink $n if $t eq "link";
+       $line .= " acl $acl{$n eq '.' ? '.' : substr($k, 2)}" if $t eq "folder" || $t eq "file";
+       if ($t eq "file" && $s[7] < 1e6) { my $d = Digest::SHA->new(256); open my $f, "<", $n or die "$n: $!"; $d->addfile($f); $line .= " " . $d->hexdigest; }
+       elsif ($t eq "file" && $s[7] < 1e10) { open my $f, "<", $n; seek $f, 1_000_000, 0; read $f, my $a, 6; seek $f, 5_000_000_000, 0; read $f, my $b, 9; $line .= " $a $b" }
+       print "$line\\0";
+       if ($t eq "folder") { opendir my $d, $n or die; push @todo, map { "$n/$_" } sort grep { !/^\\.\\.?$/s } readdir $d }
+     }`,
+  )
+    .split('\0')
+    .filter((line) => line !== '')
+    .sort();
+}
+
+function perl(cwd: string, program: string, ...words: string[]): string {
+  const { status, stdout, stderr } = spawnSync('perl', ['-e', program, ...words], {
+    cwd,
+    encoding: 'latin1',
+    maxBuffer: 1 << 28,
+  });
+  if (status !== 0) throw new Error(stderr);
+  return stdout;
+}

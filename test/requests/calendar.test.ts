@@ -1,0 +1,481 @@
+/** The calendar's moves, each on its day, with the roles' part played by the test. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { ROLES } from '../../src/model/wanted.ts';
+import { CALENDAR, turnCalendar } from '../../src/requests/calendar.ts';
+import { doneEvents } from '../../src/requests/done.ts';
+import { type Client, openPool, type Pool } from '../../src/store/postgres.ts';
+import { settle } from '../../src/store/relay.ts';
+import { readSubjects, readWanted } from '../../src/store/wanted.ts';
+import {
+  type AskOptions,
+  type FoundedRealm,
+  openFoundedRealm,
+  type Wish,
+} from './founded-realm.ts';
+
+const DAY_MS = 86_400_000;
+const HASH = 'a'.repeat(64);
+const VERIFIER = `*${'0'.repeat(40)}`;
+
+let realm: FoundedRealm;
+let owner: Pool;
+let relay: Pool;
+let start: Date;
+/** the highest event that was looked at */
+let heard = '0';
+let number = 0;
+
+beforeAll(async () => {
+  realm = await openFoundedRealm('calendar');
+  ({ owner } = realm);
+  relay = openPool(realm.world.config, 'relay', { max: 1, durable: false });
+  await person('second');
+  await ask({ kind: 'maintainer.add', requestedBy: 'steward', tool: 'admin', person: 'second' });
+});
+afterAll(async () => {
+  await relay.end();
+  await realm.close();
+});
+beforeEach(async () => {
+  start = new Date();
+  await apply();
+  await turnAt(0);
+  await events();
+});
+
+const at = (days: number) => new Date(start.getTime() + days * DAY_MS);
+
+async function ask(wish: Wish, options?: AskOptions): Promise<void> {
+  expect(await realm.ask(wish, undefined, options)).toEqual({ verdict: 'accepted' });
+}
+
+/** A realm member of that name. */
+async function person(shellName: string): Promise<number> {
+  await ask({
+    kind: 'person.create',
+    requestedBy: shellName,
+    shellName,
+    displayName: `The ${shellName}`,
+    email: `${shellName}@example.org`,
+  });
+  await ask({ kind: 'access.grant', requestedBy: 'steward', person: shellName });
+  return uidOf('people', 'shell_name', shellName);
+}
+
+/** A tool with a name of its own. */
+async function tool(maintainer = 'second'): Promise<{ name: string; uid: number }> {
+  const name = `tool-${(number += 1)}`;
+  await ask({ kind: 'tool.create', requestedBy: maintainer, name, title: name });
+  await apply();
+  return { name, uid: await uidOf('tools', 'name', name) };
+}
+
+const newName = () => `p${(number += 1)}`;
+
+async function uidOf(table: string, column: string, name: string): Promise<number> {
+  const { rows } = await owner.query(`SELECT uid FROM ${table} WHERE ${column} = $1`, [name]);
+  return (rows[0] as { uid: number }).uid;
+}
+
+/** Every role applies all, and the relay tells of it. */
+async function apply(): Promise<void> {
+  await owner.query(
+    `UPDATE convergence SET applied = wanted, state = 'applied' WHERE applied < wanted`,
+  );
+  await settle(relay, (done) => doneEvents(realm.world.config, done), undefined);
+}
+
+/** Both roles record an archive, as their own PostgreSQL roles. */
+async function putAway(uid: number): Promise<void> {
+  for (const role of ['homes', 'databases'] as const) {
+    const pool = openPool(realm.world.config, role, { max: 1, durable: false });
+    await pool.query(
+      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+       SELECT subject, departure, $2, $3, '/a', 1 FROM departures WHERE subject = $1 AND back_at IS NULL`,
+      [uid, role, HASH],
+    );
+    await pool.end();
+  }
+}
+
+/** Turns until nothing is due, as intake does; the moves that were made. Whatever wants changed is raised. */
+async function turnAt(days: number, client: Client = realm.intake): Promise<string[]> {
+  const did: string[] = [];
+  for (let more = true; more;) {
+    const [before, raisedBefore] = [await readEverything(), await raised()];
+    const turn = await turnCalendar(client, realm.world.config, at(days));
+    expect(turn.failed).toEqual([]);
+    const [after, raisedAfter] = [await readEverything(), await raised()];
+    const unraised = [...after.keys()].filter(
+      (key) => before.get(key) !== after.get(key) && raisedBefore.get(key) === raisedAfter.get(key),
+    );
+    // no door of a home opens or closes with a suspension
+    expect(unraised.filter((key) => !/ homes$/.test(key))).toEqual([]);
+    did.push(...turn.did.map(({ move, account }) => `${move} ${account}`.trim()));
+    ({ more } = turn);
+  }
+  return did;
+}
+
+async function readEverything(): Promise<Map<string, string>> {
+  const uids = await readSubjects(owner);
+  const all = new Map<string, string>();
+  for (const role of ROLES) {
+    for (const wanted of await readWanted(owner, role, uids)) {
+      all.set(`${wanted.uid} ${role}`, JSON.stringify(wanted));
+    }
+  }
+  return all;
+}
+
+async function raised(): Promise<Map<string, string>> {
+  const { rows } = await owner.query('SELECT subject, role, wanted FROM convergence');
+  return new Map(
+    rows.map((row: { subject: number; role: string; wanted: string }) => [
+      `${row.subject} ${row.role}`,
+      row.wanted,
+    ]),
+  );
+}
+
+/** What was told since the last call, without what belongs to requests. */
+async function events(): Promise<string[]> {
+  const { rows } = await owner.query(
+    `SELECT row_id, event, data FROM events
+     WHERE row_id > $1 AND portal = 'portal' AND event !~ '^request' ORDER BY row_id`,
+    [heard],
+  );
+  const found = rows as { row_id: string; event: string; data: Record<string, unknown> }[];
+  heard = found.at(-1)?.row_id ?? heard;
+  return found.map(({ event, data }) =>
+    [event, data['account'], data['days']].filter((each) => each !== undefined).join(' '),
+  );
+}
+
+async function stateOf(uid: number): Promise<string> {
+  const { rows } = await owner.query(
+    'SELECT state FROM tools WHERE uid = $1 UNION ALL SELECT state FROM people WHERE uid = $1',
+    [uid],
+  );
+  return (rows[0] as { state: string }).state;
+}
+
+async function deletePerson(name: string): Promise<void> {
+  const jti = crypto.randomUUID();
+  await ask({ kind: 'person.delete', requestedBy: name, person: name }, { jti });
+  await ask(
+    { kind: 'request.approve', requestedBy: 'steward', request: jti },
+    { as: 'steward', now: start },
+  );
+}
+
+describe('a tool that is to be deleted', () => {
+  test('is told of on its days, put away on the last, and deleted when both archives are there', async () => {
+    const { name, uid } = await tool();
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+    await apply();
+    await events();
+    const moves: string[] = [];
+    for (let day = 0; day <= 40; day += 1) {
+      moves.push(...(await turnAt(day)).map((move) => `day ${day}: ${move}`));
+      moves.push(...(await events()).map((event) => `day ${day}: ${event}`));
+    }
+    const account = `tools.${name}`;
+    expect(moves).toEqual([
+      `day 10: tool.warn ${account}`,
+      `day 10: tool.deleting ${account} 30`,
+      `day 33: tool.warn ${account}`,
+      `day 33: tool.deleting ${account} 7`,
+      `day 39: tool.warn ${account}`,
+      `day 39: tool.deleting ${account} 1`,
+      `day 40: tool.archive ${account}`,
+    ]);
+    await apply();
+    expect(await turnAt(41)).toEqual([]);
+    await putAway(uid);
+    expect(await turnAt(41)).toEqual([`tool.delete ${account}`]);
+    expect([await stateOf(uid), await events()]).toEqual(['deleted', [`tool.archived ${account}`]]);
+    await apply();
+    expect(await events()).toEqual([`tool.deleted ${account}`]);
+    expect(await turnAt(41 + 364)).toEqual([]);
+    expect(await turnAt(41 + 365)).toEqual([`tool.expire ${account}`]);
+    expect(await turnAt(41 + 366)).toEqual([]);
+    const { rows } = await owner.query(
+      `SELECT kind, requested_by AS by, account, fields FROM audit
+       WHERE subject = $1 AND requested_by = $2 ORDER BY id`,
+      [uid, CALENDAR],
+    );
+    expect(rows).toEqual([
+      { kind: 'tool.archive', by: CALENDAR, account, fields: ['state'] },
+      { kind: 'tool.delete', by: CALENDAR, account, fields: ['state'] },
+      { kind: 'tool.expire', by: CALENDAR, account, fields: ['archives'] },
+    ]);
+  });
+
+  test('stays when it is enabled on the last day', async () => {
+    const { name, uid } = await tool();
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+    await apply();
+    expect(await turnAt(39.9)).toHaveLength(1);
+    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(39.9) });
+    expect(await turnAt(41)).toEqual([]);
+    expect(await stateOf(uid)).toBe('active');
+  });
+
+  test('is told of once after a week without intake, of the days that are left', async () => {
+    const { name } = await tool();
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+    await apply();
+    await events();
+    expect(await turnAt(36.5)).toEqual([`tool.warn tools.${name}`]);
+    expect(await events()).toEqual([`tool.deleting tools.${name} 4`]);
+    expect(await turnAt(38)).toEqual([]);
+    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(38) });
+  });
+
+  test('is not put away while a role has not closed its doors, for a minute', async () => {
+    const { name } = await tool();
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+    await turnAt(39.9);
+    expect(await turnAt(40)).toEqual([]);
+    expect(await turnAt(40 + 61 / 86_400)).toEqual([`tool.archive tools.${name}`]);
+    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(41) });
+    await apply();
+    await turnAt(41);
+  });
+
+  test('comes back while it is put away, and after it was deleted, with new credentials', async () => {
+    const { name, uid } = await tool();
+    const account = `tools.${name}`;
+    const epoch = async () =>
+      (await owner.query('SELECT wanted_epoch FROM credentials WHERE account = $1', [uid])).rows[0];
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+    await apply();
+    await turnAt(39.9);
+    await turnAt(40);
+    const before = await epoch();
+    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(40) });
+    // whatever is recorded meanwhile: it is wanted back
+    await putAway(uid);
+    expect(await turnAt(40)).toEqual([]);
+    await events();
+    await apply();
+    expect(await turnAt(41)).toEqual([`tool.restore ${account}`]);
+    await apply();
+    expect(await events()).toEqual([`tool.returning ${account}`, `tool.restored ${account}`]);
+    expect(await stateOf(uid)).toBe('active');
+    expect(await epoch()).not.toEqual(before);
+
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: at(50) });
+    await apply();
+    await turnAt(89.9);
+    await turnAt(90);
+    await putAway(uid);
+    expect(await turnAt(90)).toEqual([`tool.delete ${account}`]);
+    await ask(
+      { kind: 'tool.restore', requestedBy: 'steward', tool: name },
+      { as: 'steward', now: at(90) },
+    );
+    expect(await turnAt(90 + 400)).toEqual([]);
+    await apply();
+    expect(await turnAt(91)).toEqual([`tool.restore ${account}`]);
+    expect(await stateOf(uid)).toBe('active');
+    const { rows } = await owner.query(
+      'SELECT departure, back_at IS NOT NULL AS back FROM departures WHERE subject = $1 ORDER BY 1',
+      [uid],
+    );
+    expect(rows).toEqual([
+      { departure: 1, back: true },
+      { departure: 2, back: true },
+    ]);
+  });
+});
+
+describe('a person', () => {
+  test('is reinstated when the time has come, with the groups, and not before', async () => {
+    const name = newName();
+    const uid = await person(name);
+    await tool(name);
+    const until = at(3).toISOString();
+    await ask({ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'x', until });
+    await apply();
+    await events();
+    expect(await turnAt(2.9)).toEqual([`orphans tools.tool-${number}`]);
+    expect(await turnAt(3)).toEqual([`person.reinstate ${name}`, `orphans tools.tool-${number}`]);
+    expect(await stateOf(uid)).toBe('active');
+    await apply();
+    expect(await events()).toEqual([
+      `tool.orphaned tools.tool-${number}`,
+      `person.reinstated ${name}`,
+    ]);
+  });
+
+  test('is not reinstated where a deletion is approved; is put away, and deleted', async () => {
+    const name = newName();
+    const uid = await person(name);
+    const { uid: held } = await tool();
+    await ask({
+      kind: 'maintainer.add',
+      requestedBy: 'steward',
+      tool: `tool-${number}`,
+      person: name,
+    });
+    await ask({
+      kind: 'person.suspend',
+      requestedBy: 'steward',
+      person: name,
+      reason: 'x',
+      until: at(1).toISOString(),
+    });
+    const jti = crypto.randomUUID();
+    await ask({ kind: 'person.delete', requestedBy: 'second', person: name }, { jti });
+    await ask(
+      { kind: 'request.approve', requestedBy: 'steward', request: jti },
+      { as: 'steward', now: start },
+    );
+    await owner.query('UPDATE people SET suspended_until = $2 WHERE uid = $1', [uid, start]);
+    expect(await turnAt(0)).toEqual([]); // not applied yet
+    await apply();
+    await events();
+    expect(await turnAt(0)).toEqual([`person.archive ${name}`]);
+    await apply();
+    expect(await turnAt(2)).toEqual([]);
+    await putAway(uid);
+    expect(await turnAt(2)).toEqual([`person.delete ${name}`]);
+    await apply();
+    expect(await events()).toEqual([`person.archived ${name}`, `person.deleted ${name}`]);
+    const { rows } = await owner.query(
+      `SELECT (SELECT count(*)::int FROM maintainers WHERE maintainer = $1) AS maintained,
+              (SELECT count(*)::int FROM maintainers WHERE tool = $2) AS left,
+              (SELECT count(*)::int FROM realm_members WHERE person = $1) AS member`,
+      [uid, held],
+    );
+    expect(rows).toEqual([{ maintained: 0, left: 1, member: 0 }]);
+  });
+});
+
+test('the password before dies when its time is over, of many accounts at once', async () => {
+  const tools = [await tool(), await tool()];
+  for (const { uid } of tools) {
+    await owner.query(
+      `INSERT INTO database_verifiers (account, epoch, verifier, previous_verifier, previous_until)
+       VALUES ($1, 2, $2, $2, $3)`,
+      [uid, VERIFIER, at(1)],
+    );
+  }
+  await apply();
+  const look = await turnCalendar(realm.intake, realm.world.config, at(0));
+  expect(look.next).toEqual(at(1));
+  expect(await turnAt(0.9)).toEqual([]);
+  expect(await turnAt(1)).toEqual(['overlaps.end']);
+  const { rows } = await owner.query(
+    `SELECT v.account FROM database_verifiers v JOIN convergence c ON c.subject = v.account
+     WHERE c.role = 'databases' AND c.applied < c.wanted AND v.previous_until IS NULL ORDER BY 1`,
+  );
+  expect(rows).toEqual(tools.map(({ uid }) => ({ account: uid })));
+});
+
+describe('orphans', () => {
+  test('are tools that nobody who may log in comes to: through tools that can be used, round cycles', async () => {
+    const name = newName();
+    await person(name);
+    const [a, b, c] = [await tool(name), await tool(name), await tool(name)];
+    const chain = async (from: { name: string }, to: { name: string }) => {
+      const add = { kind: 'maintainer.add', requestedBy: 'steward', tool: to.name };
+      await ask({ ...add, maintainers: [`tools.${from.name}`] });
+    };
+    await chain(a, b);
+    await chain(b, c);
+    await chain(c, b);
+    for (const { name: of } of [b, c]) {
+      await ask({ kind: 'maintainer.remove', requestedBy: 'steward', tool: of, person: name });
+    }
+    expect(await turnAt(0)).toEqual([]);
+    await ask({ kind: 'tool.disable', requestedBy: name, tool: a.name, reason: 'x' });
+    await apply();
+    await events();
+    expect(await turnAt(0)).toEqual([`orphans tools.${b.name}`, `orphans tools.${c.name}`]);
+    expect(await events()).toEqual([
+      `tool.orphaned tools.${b.name}`,
+      `tool.orphaned tools.${c.name}`,
+    ]);
+    const [wanted] = await readWanted(owner, 'directory', [b.uid]);
+    expect(wanted).toMatchObject({ orphaned: true });
+    await ask({ kind: 'maintainer.add', requestedBy: 'steward', tool: c.name, person: 'second' });
+    expect(await turnAt(0)).toEqual([`orphans tools.${b.name}`, `orphans tools.${c.name}`]);
+    expect(await events()).not.toContain(`tool.orphaned tools.${b.name}`);
+  });
+});
+
+test('nothing moves while the realm is frozen', async () => {
+  const { name } = await tool();
+  await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+  await apply();
+  await owner.query(`UPDATE frozen SET frozen_at = now(), frozen_by = 'test'`);
+  const turn = await turnCalendar(realm.intake, realm.world.config, at(40));
+  expect(turn).toMatchObject({ frozen: true, did: [] });
+  await owner.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL');
+  expect(await turnAt(40)).toEqual([`tool.archive tools.${name}`]);
+});
+
+test('a move that fails keeps no other back', async () => {
+  const [a, b] = [await tool(), await tool()];
+  for (const { name } of [a, b]) {
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+  }
+  await apply();
+  // a departure that is not over stands in the way
+  await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [a.uid]);
+  const turn = await turnCalendar(realm.intake, realm.world.config, at(40));
+  expect(turn.did.map(({ account }) => account)).toEqual([`tools.${b.name}`]);
+  expect(turn.failed.map(({ key }) => key)).toEqual([`tool.archive ${a.uid}`]);
+  const except = turn.failed.map(({ key }) => key);
+  const next = await turnCalendar(realm.intake, realm.world.config, at(40), { except });
+  expect(next).toMatchObject({ did: [], failed: [], more: false });
+  await owner.query('DELETE FROM departures WHERE subject = $1', [a.uid]);
+  expect(await turnAt(40)).toEqual([`tool.archive tools.${a.name}`]);
+});
+
+/** A connection whose n-th statement fails, as if it had been cut there. */
+function cutAt(client: Client, n: number): Client {
+  let count = 0;
+  return new Proxy(client, {
+    get(target, key) {
+      const value = Reflect.get(target, key) as unknown;
+      if (key !== 'query' || typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        count += 1;
+        if (count === n) return Promise.reject(new Error('cut'));
+        return (value as (...of: unknown[]) => unknown).apply(target, args);
+      };
+    },
+  });
+}
+
+test('a move that is cut at any statement has not begun, and is made whole the next time', async () => {
+  const name = newName();
+  const uid = await person(name);
+  await tool(name);
+  await deletePerson(name);
+  await apply();
+  const tables = ['people', 'tools', 'departures', 'maintainers', 'requests', 'events', 'audit'];
+  const dump = async () =>
+    Promise.all(
+      tables.map(async (table) => (await owner.query(`SELECT * FROM ${table} ORDER BY 1`)).rows),
+    );
+  for (const move of ['person.archive', 'person.delete']) {
+    const before = await dump();
+    for (let n = 1; ; n += 1) {
+      const turn = await turnCalendar(cutAt(realm.intake, n), realm.world.config, at(1), {
+        orphans: false,
+      }).catch(() => ({ did: [], failed: ['look'] }));
+      if (turn.did.length > 0) break;
+      expect(turn.failed).toHaveLength(1);
+      expect(await dump()).toEqual(before);
+      expect(n).toBeLessThan(40);
+    }
+    expect(await stateOf(uid)).toBe(move === 'person.archive' ? 'archived' : 'deleted');
+    await apply();
+    if (move === 'person.archive') await putAway(uid);
+  }
+});

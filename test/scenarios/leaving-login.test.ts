@@ -1,0 +1,197 @@
+/** Who is suspended, or loses access, in the middle of work; and a tool that is disabled: what ends on a login host. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type Doors, openDoors, processesOf } from './doors.ts';
+import { eventually } from './eventually.ts';
+import { openLogin, type Login, type Session } from './login.ts';
+import { query, settled } from './outside.ts';
+
+const PEOPLE = ['alice', 'bob', 'carol', 'dave', 'erin'];
+
+let login: Login;
+const figures: Record<string, unknown> = {};
+
+beforeAll(async () => {
+  login = await openLogin('leaving-login');
+  await Promise.all(
+    PEOPLE.map(async (name) => {
+      await login.create(name);
+      await login.admit(name);
+    }),
+  );
+  await newTool('bot', ...PEOPLE);
+  await newTool('cat', ...PEOPLE);
+}, 120_000);
+
+afterAll(async () => {
+  await login?.close();
+  process.stdout.write(`leaving a login host: ${JSON.stringify(figures)} (ms)\n`);
+}, 60_000);
+
+async function newTool(name: string, ...maintainers: string[]): Promise<void> {
+  const wish = { kind: 'tool.create', requestedBy: 'steward', name, title: name };
+  await login.portal.get({ ...wish, maintainers });
+}
+
+const URGENT = { queue: 'requests.urgent' } as const;
+const ask = (kind: string, about: Record<string, string>) => ({
+  ...{ kind, requestedBy: 'steward' },
+  ...about,
+});
+const suspend = (person: string) =>
+  login.portal.send(ask('person.suspend', { person, reason: 'for the test' }), URGENT);
+
+async function uidOf(tool: string): Promise<number> {
+  const sql = 'SELECT uid FROM tools WHERE name = $1';
+  const [row] = await query<{ uid: number }>(login.world, sql, [tool]);
+  return row?.uid ?? 0;
+}
+
+const runningAs = (uid: number, command: string) =>
+  processesOf(login).filter((each) => each.uid === uid && each.command.endsWith(command));
+
+describe('a person who is suspended', () => {
+  let doors: Doors;
+  let his: Session;
+
+  beforeAll(async () => {
+    doors = await openDoors(login, 'alice', 'bot');
+    his = await login.openSession('bob');
+    await his.run('become bot sleep 4000 </dev/null >/dev/null 2>&1 &');
+    const uid = await uidOf('bot');
+    await eventually('his process', () => runningAs(uid, 'sleep 4000').length === 1);
+  }, 60_000);
+  afterAll(async () => {
+    await doors?.close();
+    await his?.close();
+  });
+
+  test('has every door closed, whatever is open', async () => {
+    const began = performance.now();
+    const id = await suspend('alice');
+    figures['suspended'] = await doors.untilClosed(began);
+    await login.portal.finish(id);
+    expect(await login.ssh('alice', 'true')).toMatchObject({ code: 255 });
+    // nothing that was in flight has got through
+    await settled(login.world);
+    for (const [what, isClosed] of Object.entries(doors.closed)) {
+      expect([what, await isClosed()]).toEqual([what, true]);
+    }
+  });
+
+  test('and nobody else has: neither his session, nor what he runs as the same tool', async () => {
+    expect(his.isOpen).toBe(true);
+    expect(runningAs(await uidOf('bot'), 'sleep 4000')).toHaveLength(1);
+    expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
+  });
+
+  test('gets in again once reinstated, and stays', async () => {
+    await login.portal.get(ask('person.reinstate', { person: 'alice' }));
+    await eventually('a login', async () => (await login.ssh('alice', 'true')).code === 0);
+    const hers = await login.openSession('alice');
+    await eventually('become', async () => (await hers.run('become bot true')).code === 0);
+    await hers.close();
+  });
+});
+
+test('while the root helper is away, a suspended person becomes nothing in a session that is open', async () => {
+  const { helper } = login.host;
+  const hers = await login.openSession('carol');
+  await eventually('become', async () => (await hers.run('become bot true')).code === 0);
+  const asTool = await uidOf('bot');
+  await hers.run('become bot sleep 5000 </dev/null >/dev/null 2>&1 &');
+  await eventually('her process', () => runningAs(asTool, 'sleep 5000').length === 1);
+  // held in the middle: it hears no signal but one
+  await hers.run('become bot sleep 5001 </dev/null >/dev/null 2>&1 & kill -STOP $!');
+  // by the group that sssd asks for anew, as it does by itself after entry_cache_timeout
+  await helper.stop();
+  await login.portal.finish(await suspend('carol'));
+  await login.host.machine.must(['/usr/sbin/sss_cache', '-E']);
+  await eventually('a refusal', async () => (await hers.run('become bot true')).code === 1);
+  expect((await hers.run('sudo -n -u tools.bot true')).code).not.toBe(0);
+  expect(hers.isOpen).toBe(true);
+  await helper.start();
+  await eventually('the end of her session', () => !hers.isOpen);
+  await eventually('and of all else', () => {
+    return processesOf(login).every(({ command }) => !/sleep 500[01]/.test(command));
+  });
+});
+
+test('a person who is suspended while the agent is away is ended at its next start', async () => {
+  const { agent } = login.host;
+  const hers = await login.openSession('dave');
+  const trusted = async () => (await login.agentStatus()).trusted;
+  await agent.stop('SIGKILL');
+  await login.portal.finish(await suspend('dave'));
+  expect(hers.isOpen).toBe(true);
+  await agent.start();
+  await eventually('the end of the session', () => !hers.isOpen);
+  await eventually('trust', trusted);
+});
+
+test('a person who loses access is put out, with what runs as a tool', async () => {
+  const hers = await login.openSession('erin');
+  await eventually('become', async () => (await hers.run('become bot true')).code === 0);
+  await hers.run('become bot setsid -f sleep 6000 </dev/null >/dev/null 2>&1');
+  const uid = await uidOf('bot');
+  await eventually('the process', () => runningAs(uid, 'sleep 6000').length === 1);
+  const began = performance.now();
+  await login.portal.send(ask('access.revoke', { person: 'erin' }), URGENT);
+  await eventually('the end of the session', () => !hers.isOpen);
+  await eventually('and of the process', () => runningAs(uid, 'sleep 6000').length === 0);
+  figures['access revoked'] = Math.round(performance.now() - began);
+});
+
+describe('a tool that is disabled', () => {
+  let his: Session;
+  beforeAll(async () => {
+    his = await login.openSession('bob');
+    await eventually('become', async () => (await his.run('become cat true')).code === 0);
+  }, 60_000);
+  afterAll(async () => his?.close());
+
+  test('has its processes ended, whoever has started them; he stays', async () => {
+    const uid = await uidOf('cat');
+    await his.run('become cat sleep 7000 </dev/null >/dev/null 2>&1 &');
+    await his.run('become cat setsid -f sleep 7000 </dev/null >/dev/null 2>&1');
+    await eventually('his processes', () => runningAs(uid, 'sleep 7000').length === 2);
+    const began = performance.now();
+    const wish = ask('tool.disable', { tool: 'cat', reason: 'It floods: see T1' });
+    const id = await login.portal.send(wish, URGENT);
+    await eventually('the end of its processes', () => {
+      return processesOf(login).every((each) => each.uid !== uid);
+    });
+    figures['disabled: processes'] = Math.round(performance.now() - began);
+    await eventually('become to say why', async () => {
+      const { code, output } = await his.run('become cat true');
+      return (
+        code === 1 &&
+        output ===
+          "become: the tool 'cat' is disabled (It floods? see T1); a maintainer can ask for it to be enabled\n"
+      );
+    });
+    figures['disabled: become says why'] = Math.round(performance.now() - began);
+    await login.portal.finish(id);
+    expect((await his.run('sudo -n -u tools.cat true')).code).not.toBe(0);
+    expect((await his.run('become --list')).output).toContain('bot\n');
+  });
+
+  test('is said so by its shell too', async () => {
+    const { machine } = login.host;
+    await eventually('the reason', async () => {
+      const { code, stdout } = await machine.run(['/bin/disabledtoolshell'], { user: 'tools.cat' });
+      return code === 1 && stdout === 'This tool is disabled: It floods? see T1\n';
+    });
+  });
+
+  test('works again once enabled, and what runs then stays', async () => {
+    await login.portal.get(ask('tool.enable', { tool: 'cat' }));
+    await eventually('become', async () => (await his.run('become cat true')).code === 0);
+    await his.run('become cat sleep 8000 </dev/null >/dev/null 2>&1 &');
+    const uid = await uidOf('cat');
+    await eventually('its process', () => runningAs(uid, 'sleep 8000').length === 1);
+    await login.host.agent.stop('SIGKILL');
+    await login.host.agent.start();
+    await eventually('trust', async () => (await login.agentStatus()).trusted);
+    expect(runningAs(uid, 'sleep 8000')).toHaveLength(1);
+  });
+});

@@ -1,0 +1,318 @@
+import { describe, expect, test } from '@jest/globals';
+import { ChamberlainError } from '../../src/errors.ts';
+import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
+import type { Realm, Wanted, WantedArchive } from '../../src/model/wanted.ts';
+import { databaseArchive, type DatabaseArchiveHave } from '../../src/targets/database-archive.ts';
+import type { DatabaseArchiveEyes, DatabasesArchive } from '../../src/targets/databases-eyes.ts';
+
+const MANIFEST = 'a'.repeat(64);
+const OTHER = 'b'.repeat(64);
+const REALM: Realm = {
+  realm: 'tools',
+  realmGid: 500,
+  toolHomes: '/data/project',
+  personHomes: '/home',
+  toolHomeMode: 0o2775,
+  maxUserConnections: 10,
+  databaseServers: [
+    { name: 'replica', kind: 'replica' },
+    { name: 'one', kind: 'toolsdb' },
+    { name: 'two', kind: 'toolsdb' },
+  ],
+};
+
+const tool = (
+  state: 'active' | 'disabled' | 'archived' | 'deleted',
+  archive?: WantedArchive,
+): Wanted => ({
+  kind: 'tool',
+  uid: 51234,
+  account: 'tools.bridgebot' as AccountName,
+  name: 'bridgebot' as ToolName,
+  state,
+  ...(archive === undefined ? {} : { archive }),
+});
+const person = (archive: WantedArchive): Wanted => ({
+  kind: 'person',
+  uid: 1234,
+  account: 'alice' as AccountName,
+  shellName: 'alice' as ShellName,
+  state: 'archived',
+  realmMember: false,
+  everAdmitted: true,
+  archive,
+});
+
+const leaving = (changes: Partial<WantedArchive> = {}): WantedArchive => ({
+  departure: 2,
+  manifest: undefined,
+  returning: false,
+  expired: false,
+  ...changes,
+});
+const recorded = (changes: Partial<WantedArchive> = {}) =>
+  leaving({ manifest: MANIFEST, ...changes });
+
+/** What is on `one`; `two` has nothing. */
+const have = (
+  databases: string[] | { unreadable: string },
+  archive?: DatabaseArchiveHave['archive'],
+): DatabaseArchiveHave => ({
+  servers: [
+    Array.isArray(databases) ? { server: 'one', databases } : { server: 'one', ...databases },
+    { server: 'two', databases: [] },
+  ],
+  archive,
+});
+
+/** Holds these of `one`, and nothing of `two`, all of it there again if `isReturned`. */
+const archived = (
+  databases: string[],
+  isReturned = false,
+  manifest = MANIFEST,
+): DatabasesArchive => ({
+  manifest,
+  servers: new Map([
+    ['one', { databases, isReturned }],
+    ['two', { databases: [], isReturned }],
+  ]),
+});
+
+function lines(wanted: Wanted, found: DatabaseArchiveHave): string[] {
+  const plan = databaseArchive.plan(databaseArchive.want(wanted, REALM), found, wanted);
+  return [
+    ...plan.steps.map(
+      ({ effect, action, object, change }) => `${effect} ${action.verb} ${object}: ${change}`,
+    ),
+    ...plan.findings.map(({ code, object }) => `${code} ${object}`),
+    ...(plan.unreadable === undefined ? [] : [`unreadable: ${plan.unreadable}`]),
+  ];
+}
+
+const A = 's51234__a';
+const B = 's51234__b';
+const PUT_AWAY = 'create databases.archive archive 2 of the databases of s51234: absent → present';
+const REMOVE =
+  'destroy databases.removeArchive archive 2 of the databases of s51234: present → absent';
+const DAMAGED = 'ARCHIVE_DAMAGED archive 2 of the databases of s51234';
+const dropped = (name: string) => `destroy databases.drop ${name} on one: present → absent`;
+const back = (server: string, change: string) =>
+  `create databases.restore databases of s51234 on ${server}: ${change}`;
+
+describe('database-archive', () => {
+  test.each<[string, Wanted, DatabaseArchiveHave, string[]]>([
+    ['does nothing while no departure is open', tool('active'), have([A]), []],
+    ['does nothing for a tool that is disabled', tool('disabled'), have([A]), []],
+    ['puts away', tool('archived', leaving()), have([A]), [PUT_AWAY]],
+    [
+      'puts away where there is nothing, so that it is known',
+      tool('archived', leaving()),
+      have([]),
+      [PUT_AWAY],
+    ],
+    [
+      'waits with that for a server that cannot be read',
+      tool('archived', leaving()),
+      have({ unreadable: 'reading one' }),
+      ['unreadable: reading one'],
+    ],
+    [
+      'is done when the archive is recorded',
+      tool('archived', recorded()),
+      have([A], archived([A])),
+      [],
+    ],
+    [
+      'drops nothing before the deletion',
+      tool('archived', recorded()),
+      have([A, B], archived([A, B])),
+      [],
+    ],
+    [
+      'drops what is in the archive',
+      tool('deleted', recorded()),
+      have([A, B], archived([A, B])),
+      [dropped(A), dropped(B)],
+    ],
+    [
+      'drops nothing that is not in it',
+      tool('deleted', recorded()),
+      have([A, B], archived([A])),
+      [dropped(A), `ARCHIVE_DIFFERS ${B} on one`],
+    ],
+    [
+      'drops nothing of a server of which the archive knows nothing',
+      tool('deleted', recorded()),
+      have([A], { manifest: MANIFEST, servers: new Map() }),
+      [`ARCHIVE_DIFFERS ${A} on one`],
+    ],
+    [
+      'drops nothing by an archive that is not the recorded one',
+      tool('deleted', recorded()),
+      have([A], archived([A], false, OTHER)),
+      [DAMAGED],
+    ],
+    ['drops nothing without an archive', tool('deleted', recorded()), have([A]), [DAMAGED]],
+    [
+      'drops nothing by an archive that cannot be read',
+      tool('deleted', recorded()),
+      have([A], { unreadable: 'reading the archive' }),
+      ['unreadable: reading the archive'],
+    ],
+    ['is done when all is dropped', tool('deleted', recorded()), have([], archived([A])), []],
+    [
+      'drops on one server what another that is away does not hold up',
+      tool('deleted', recorded()),
+      {
+        servers: [
+          { server: 'one', databases: [A] },
+          { server: 'two', unreadable: 'reading two' },
+        ],
+        archive: archived([A]),
+      },
+      [dropped(A), 'unreadable: reading two'],
+    ],
+    [
+      'removes an archive that was kept long enough',
+      tool('deleted', recorded({ expired: true })),
+      have([], archived([A])),
+      [REMOVE],
+    ],
+    [
+      'but not while something is there that it holds',
+      tool('deleted', recorded({ expired: true })),
+      have([A], archived([A])),
+      [dropped(A)],
+    ],
+    [
+      'nor while a server cannot be read',
+      tool('deleted', recorded({ expired: true })),
+      have({ unreadable: 'reading one' }, archived([A])),
+      ['unreadable: reading one'],
+    ],
+    ['is done when it is removed', tool('deleted', recorded({ expired: true })), have([]), []],
+    [
+      'tells of what is there when it is removed',
+      tool('deleted', recorded({ expired: true })),
+      have([A]),
+      [DAMAGED],
+    ],
+    [
+      'has nothing to bring back before the archive is recorded: nothing was dropped',
+      tool('archived', leaving({ returning: true })),
+      have([A]),
+      [],
+    ],
+    [
+      'brings back what is missing',
+      tool('archived', recorded({ returning: true })),
+      have([B], archived([A, B])),
+      [back('one', `with ${A}`), back('two', 'compared')],
+    ],
+    [
+      'compares what is all there',
+      tool('archived', recorded({ returning: true })),
+      have([A], archived([A])),
+      [back('one', 'compared'), back('two', 'compared')],
+    ],
+    [
+      'is done when all is noted as back',
+      tool('archived', recorded({ returning: true })),
+      have([A], archived([A], true)),
+      [],
+    ],
+    [
+      'brings back again what is gone in spite of the note',
+      tool('archived', recorded({ returning: true })),
+      have([], archived([A], true)),
+      [back('one', `with ${A}`)],
+    ],
+    [
+      'brings nothing back from an archive that is not there, or another',
+      tool('archived', recorded({ returning: true })),
+      have([A], archived([A], false, OTHER)),
+      [DAMAGED],
+    ],
+    [
+      'brings back on the servers that can be read',
+      tool('archived', recorded({ returning: true })),
+      have({ unreadable: 'reading one' }, archived([A])),
+      [back('two', 'compared'), 'unreadable: reading one'],
+    ],
+  ])('%s', (_, wanted, found, expected) => {
+    expect(lines(wanted, found)).toEqual(expected);
+  });
+
+  test('tells each step which user, departure and manifest it is for', () => {
+    const wanted = tool('deleted', recorded());
+    const [step] = databaseArchive.plan(
+      databaseArchive.want(wanted, REALM),
+      have([A], archived([A])),
+      wanted,
+    ).steps;
+    expect(step?.action).toEqual({
+      verb: 'databases.drop',
+      server: 'one',
+      user: 's51234',
+      account: 'tools.bridgebot',
+      database: A,
+      departure: 2,
+      manifest: MANIFEST,
+    });
+  });
+
+  test('asks only servers of tools, only for those who leave, and reads an archive only where one is recorded', async () => {
+    const asked: string[] = [];
+    const eyes: DatabaseArchiveEyes = {
+      async lookForDatabases(server, users) {
+        asked.push(`${server}: ${users.join(', ')}`);
+        if (server === 'two') throw new ChamberlainError('BACKEND_UNREADABLE', 'reading two');
+        return new Map([['s51234', [A]]]);
+      },
+      async lookAtArchive(account, departure) {
+        asked.push(`${account}.${departure}`);
+        return undefined;
+      },
+    };
+    const wanted = [tool('active'), person(leaving()), tool('deleted', recorded())];
+    expect(await databaseArchive.observe(eyes, wanted, REALM)).toEqual([
+      { servers: [], archive: undefined },
+      {
+        servers: [
+          { server: 'one', databases: [] },
+          { server: 'two', unreadable: 'reading two' },
+        ],
+        archive: undefined,
+      },
+      {
+        servers: [
+          { server: 'one', databases: [A] },
+          { server: 'two', unreadable: 'reading two' },
+        ],
+        archive: undefined,
+      },
+    ]);
+    expect(asked).toEqual(['one: u1234, s51234', 'two: u1234, s51234', 'tools.bridgebot.2']);
+  });
+
+  test('looks at nothing where nobody leaves', async () => {
+    const never = () => Promise.reject(new Error('looked'));
+    const eyes = { lookForDatabases: never, lookAtArchive: never };
+    const wanted = [
+      tool('active'),
+      tool('archived', recorded()),
+      tool('archived', leaving({ returning: true })),
+    ];
+    expect(await databaseArchive.observe(eyes, wanted, REALM)).toHaveLength(3);
+  });
+
+  test('an archive that cannot be read is unreadable, whatever there is on servers', async () => {
+    const eyes: DatabaseArchiveEyes = {
+      lookForDatabases: () => Promise.resolve(new Map()),
+      lookAtArchive: () => Promise.reject(new ChamberlainError('BACKEND_UNREADABLE', 'reading it')),
+    };
+    const wanted = tool('deleted', recorded());
+    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    expect(lines(wanted, found!)).toEqual(['unreadable: reading it']);
+  });
+});
