@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { realmOf } from '../src/config.ts';
 import { prepareFileAreas } from '../src/edges/file-acls.ts';
+import { prepareArchives } from '../src/edges/file-archive-ground.ts';
 import type { Role } from '../src/model/wanted.ts';
 import type { Action } from '../src/plan/action.ts';
 import { apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile.ts';
@@ -57,6 +58,7 @@ export async function openLawsWorld(name: string): Promise<LawsWorld> {
   const world = await openWorld(name);
   const { config } = world;
   await prepareFileAreas(config.files);
+  await prepareArchives(config.archives.homes);
   const realm = realmOf(config);
   const owner = openPool(config, 'owner', { max: 2, durable: false });
   const roles = await Promise.all(

@@ -109,7 +109,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       ['verdict', stageOf(request)],
       ['why', why(request)],
       ['at', request.at.toISOString()],
-      ['done', request.doneAt?.toISOString() ?? null],
+      ['done', (isDone(request) && request.doneAt?.toISOString()) || null],
     ];
     print(paint('bold', request.id ?? `request ${request.number}`));
     for (const [name, value] of rows)
@@ -137,6 +137,11 @@ function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
     ['person', 'display name', 'since', 'portal', 'reason'],
     waiting.map((w) => [w.person, w.displayName, renderAge(w.since, now), w.portal, w.reason]),
   )}`;
+}
+
+/** What is not approved is not done, though nothing of it is open. */
+function isDone({ approval }: RequestView): boolean {
+  return approval === null || approval.state === 'approved';
 }
 
 /** Each is decided by its id, by an admin's own key: so what to type stands below. */

@@ -142,10 +142,11 @@ export async function writeTo(program: Writable, chunk: Buffer): Promise<void> {
 
 /**
  * Every name, with all that tar can tell of it, in one order: two streams of the same tree are the
- * same bytes. Times of reading and of change of the inode are left out, for to read changes them.
+ * same bytes. Times of reading and of change of the inode are left out, for to read changes them; later
+ * formats of sparse files hold the number of the process.
  */
 const PACKING = `--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime
-  --sort=name --numeric-owner --acls --xattrs --xattrs-include='*' --sparse --one-file-system
+  --sort=name --numeric-owner --acls --xattrs --xattrs-include='*' --sparse --sparse-version=0.0 --one-file-system
   --warning=no-file-ignored`.replaceAll('\n', ' ');
 
 export const SCRIPTS = {
@@ -163,7 +164,8 @@ export const SCRIPTS = {
   /** compressed input → its directory, which inherits nothing from where it was made */
   unpack: `setfacl -k . 2>/dev/null
     $as zstd -qdc | $as tar -xpf - --numeric-owner --same-owner --acls --xattrs \\
-      --xattrs-include='*' --delay-directory-restore && $as sync -f .`,
+      --xattrs-include='*' --delay-directory-restore \\
+      --warning=no-timestamp && $as sync -f .`,
   /** its directory → a line `type links inode size` for each entry */
   count: `$as find . -xdev -printf '%y %n %i %s\\n'`,
   /** removes the folder of that name in its directory */

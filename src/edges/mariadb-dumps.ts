@@ -21,7 +21,7 @@ const DUMP_ARGUMENTS = [
  * sends no file.
  */
 const LOAD_ARGUMENTS = [
-  ...['--batch', '--binary-mode', '--local-infile=0'],
+  ...['--batch', '--binary-mode', '--comments', '--local-infile=0'],
   ...['--default-character-set=utf8mb4', '--max-allowed-packet=1G'],
 ];
 

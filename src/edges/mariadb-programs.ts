@@ -54,31 +54,51 @@ export async function runPrograms(
   const running = programs.map((program) => start(program));
   const kill = () => running.forEach(({ child }) => child.kill('SIGKILL'));
   signal.addEventListener('abort', kill);
+  /** of what reads and hears here, not of a pipe to a program that has failed */
+  const faults: unknown[] = [];
+  const guarded = async function* (chunks: AsyncIterable<Uint8Array>, see = (_: Uint8Array) => {}) {
+    try {
+      for await (const chunk of chunks) {
+        see(chunk);
+        yield chunk;
+      }
+    } catch (error) {
+      faults.push(error);
+      throw error;
+    }
+  };
   try {
     const pipes: Promise<unknown>[] = [];
     const first = running[0]?.child.stdin;
-    if (from !== undefined && first !== undefined && first !== null) {
-      pipes.push(pipeline(from, first));
-    }
+    if (from !== undefined && isPiped(first)) pipes.push(pipeline(guarded(from), first));
     for (const [at, { child }] of running.entries()) {
       const next = running[at + 1]?.child.stdin;
-      if (child.stdout === null) continue;
-      const see = next === undefined || next === null ? into : at === 0 ? between : undefined;
-      if (see !== undefined) child.stdout.on('data', see);
-      if (next !== undefined && next !== null) pipes.push(pipeline(child.stdout, next));
+      if (!isPiped(child.stdout)) continue;
+      if (isPiped(next)) {
+        const see = at === 0 ? between : undefined;
+        pipes.push(pipeline(child.stdout, (chunks) => guarded(chunks, see), next));
+      } else if (into !== undefined) {
+        pipes.push(
+          pipeline(child.stdout, async (chunks: AsyncIterable<Uint8Array>) => {
+            for await (const _ of guarded(chunks, into));
+          }),
+        );
+      }
     }
-    // `from` may fail by itself; a pipe that breaks is a program that failed
-    const piped = await Promise.allSettled(pipes);
+    await Promise.allSettled(pipes);
     const ended = await Promise.allSettled(running.map(({ end }) => end));
     signal.throwIfAborted();
+    if (faults.length > 0) throw faults[0];
     const failed = ended.findLast((each) => each.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
-    const broken = piped.find((each) => each.status === 'rejected');
-    if (broken !== undefined) throw broken.reason;
   } finally {
     signal.removeEventListener('abort', kill);
     kill();
   }
+}
+
+function isPiped<T>(stream: T | null | undefined): stream is T {
+  return stream !== null && stream !== undefined;
 }
 
 function start({ name, args, stdin, stdout, options }: Program): {

@@ -97,10 +97,23 @@ export interface RecordedVerifier {
   previous?: string;
 }
 
+/** A password that the homes role has just made. */
+export interface MadePassword {
+  account: number;
+  epoch: number;
+  verifier: string;
+  /** whether others may know the password before */
+  known: boolean;
+}
+
+/** By connection, what will be recorded next, and when what is being recorded has ended. */
+const gathering = new WeakMap<Client, { made: MadePassword[]; recorded: Promise<void> }>();
+const recording = new WeakMap<Client, Promise<void>>();
+
 /**
- * Records the verifier of a password that the homes role has just made, and so raises `databases`:
- * one durable transaction, before the file gets its place. On the connection that holds the lock of
- * the account: with the lock lost, nothing is recorded.
+ * Records the verifier of a password that the homes role has just made, and so raises `databases`: in a
+ * durable transaction, before the file gets its place. On the connection that holds the lock of the
+ * account: with the lock lost, nothing is recorded.
  *
  * | what is made                                  | the password before                           |
  * | --------------------------------------------- | --------------------------------------------- |
@@ -110,29 +123,58 @@ export interface RecordedVerifier {
  * | for the same epoch: the file was lost, or a   | dies, if anybody had it; one that works as    |
  * | run was cut before it had its place           | well does so until its time                   |
  *
- * @param made.known whether others may know the password before
+ * All that come on a connection while it is recording others are recorded together: a commit waits for
+ * the disk, and one does for many.
  */
-export async function recordVerifier(
-  client: Client,
-  made: { account: number; epoch: number; verifier: string; known: boolean },
-): Promise<void> {
+export async function recordVerifier(client: Client, made: MadePassword): Promise<void> {
+  const gathered = gathering.get(client);
+  if (gathered !== undefined) {
+    gathered.made.push(made);
+    return gathered.recorded;
+  }
+  const all = [made];
+  const before = recording.get(client) ?? Promise.resolve();
+  const recorded = before.then(() => {
+    gathering.delete(client);
+    return recordTogether(client, all);
+  });
+  gathering.set(client, { made: all, recorded });
+  recording.set(
+    client,
+    recorded.catch(() => {}), // those who wait for it are told
+  );
+  return recorded;
+}
+
+/** In one transaction; of each account one at the most. */
+async function recordTogether(client: Client, made: readonly MadePassword[]): Promise<void> {
+  // whoever locks several rows does it in this order
+  const sorted = made.toSorted((a, b) => a.account - b.account);
   try {
     await Promise.all([
       client.query('BEGIN; SET LOCAL synchronous_commit = on'),
       client.query({
-        name: 'record-verifier',
-        text: `INSERT INTO database_verifiers AS v (account, epoch, verifier) VALUES ($1, $2, $3)
+        name: 'record-verifiers',
+        text: `WITH made AS (
+                 SELECT * FROM unnest($1::int[], $2::int[], $3::text[], $4::bool[])
+                   AS m (account, epoch, verifier, known))
+               INSERT INTO database_verifiers AS v (account, epoch, verifier)
+               SELECT account, epoch, verifier FROM made ORDER BY account
                ON CONFLICT (account) DO UPDATE
                SET epoch = excluded.epoch, verifier = excluded.verifier, recorded_at = now(),
                    (previous_verifier, previous_until) = (
-                     SELECT v.previous_verifier, v.previous_until
-                     WHERE NOT $4 AND excluded.epoch = v.epoch
-                     UNION ALL
-                     SELECT v.verifier, now() + make_interval(secs => c.overlap_seconds)
-                     FROM credentials c
-                     WHERE NOT $4 AND excluded.epoch > v.epoch
-                       AND c.account = excluded.account AND c.overlap_seconds > 0)`,
-        values: [made.account, made.epoch, made.verifier, made.known],
+                     SELECT CASE WHEN m.epoch = v.epoch THEN v.previous_verifier ELSE v.verifier END,
+                            CASE WHEN m.epoch = v.epoch THEN v.previous_until
+                                 ELSE now() + make_interval(secs => c.overlap_seconds) END
+                     FROM made m JOIN credentials c USING (account)
+                     WHERE account = excluded.account AND NOT m.known
+                       AND (m.epoch = v.epoch OR m.epoch > v.epoch AND c.overlap_seconds > 0))`,
+        values: [
+          sorted.map(({ account }) => account),
+          sorted.map(({ epoch }) => epoch),
+          sorted.map(({ verifier }) => verifier),
+          sorted.map(({ known }) => known),
+        ],
       }),
       client.query('COMMIT'), // rolls back where the statement before has failed
     ]);

@@ -102,9 +102,9 @@ const MOST_EVENTS = 2000;
 
 /** Records a verdict: the request, what it raises, its events, its audit. One statement, but for many events. */
 export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<void> {
-  const { subject, audit } = verdict;
+  const { audit } = verdict;
   const hasMany = verdict.events.length > MOST_EVENTS;
-  const audited = audit.each ?? [{ subject, account: audit.account }];
+  const audited = audit.each ?? [{ subject: verdict.subject, account: audit.account }];
   await client.query({
     name: 'record-verdict',
     text: RECORD,

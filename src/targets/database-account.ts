@@ -51,6 +51,7 @@ const OUR_HOST = '%';
  * | present | current  | ours, not locked, another limit   | db.setLimit                   |                   |
  * | present | current  | ours, locked, should not be       | db.setLocked (unlock), last   |                   |
  * | present | recorded, of another epoch | anything        | only those above "missing"    | waiting for homes |
+ * | present, put away | missing, or of another epoch | anything | only those above "missing" |          |
  * | any     | any      | the same user on another host     | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | ours may act as another (PROXY)   | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | an anonymous account              | all                           | DATABASE_FOREIGN, advisory |
@@ -134,7 +135,9 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
       plan.findings.push(...findings);
       plan.steps.push(...steps.filter(({ effect }) => !isForeign || takesAway(effect)));
     }
-    if (want.presence === 'present' && !want.current) plan.waitingFor = 'homes';
+    // there is no home for a password while the subject is put away: it gets one when it is back
+    const isHomeless = wanted.state === 'archived';
+    if (want.presence === 'present' && !want.current && !isHomeless) plan.waitingFor = 'homes';
     if (unreadable.length > 0) plan.unreadable = unreadable.join('; ');
     return plan;
   },

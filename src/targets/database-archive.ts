@@ -22,7 +22,7 @@ export interface DatabaseArchiveWant {
 export interface DatabaseArchiveHave {
   /** by server, the names of the user's databases, or why they cannot be read */
   servers: ({ server: string; databases: string[] } | { server: string; unreadable: string })[];
-  /** looked at only where one is recorded; `unreadable` says why it cannot be read */
+  /** looked at only where one is recorded and needed; `unreadable` says why it cannot be read */
   archive: DatabasesArchive | { unreadable: string } | undefined;
 }
 
@@ -98,15 +98,19 @@ export const databaseArchive: Target<
     return await Promise.all(
       wants.map(async (want): Promise<DatabaseArchiveHave> => {
         if (!isLookedAt(want)) return { servers: [], archive: undefined };
-        const { account, departure, manifest, user } = want;
+        const { account, departure, manifest, user, move } = want;
+        const on = views.map((seen) =>
+          'unreadable' in seen
+            ? { server: seen.server, unreadable: seen.unreadable }
+            : { server: seen.server, databases: seen.view.get(user) ?? [] },
+        );
+        // of nearly all that are deleted there is nothing left
+        const isNeeded =
+          move !== 'drop' || on.some((seen) => 'databases' in seen && seen.databases.length > 0);
         return {
-          servers: views.map((seen) =>
-            'unreadable' in seen
-              ? { server: seen.server, unreadable: seen.unreadable }
-              : { server: seen.server, databases: seen.view.get(user) ?? [] },
-          ),
+          servers: on,
           archive:
-            manifest === undefined
+            manifest === undefined || !isNeeded
               ? undefined
               : await readable(() => eyes.lookAtArchive(account, departure)),
         };

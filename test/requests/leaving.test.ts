@@ -298,11 +298,11 @@ describe('many people in one request', () => {
 
   test('take as many statements as few do', async () => {
     const count = async (people: string[]): Promise<number> => {
-      const { query } = realm.intake;
+      const query = realm.intake.query.bind(realm.intake);
       let statements = 0;
       realm.intake.query = ((...args: Parameters<typeof query>) => {
         statements += 1;
-        return query.apply(realm.intake, args);
+        return query(...args);
       }) as typeof query;
       await must('person.suspend', 'steward', { people, reason: 'x' });
       realm.intake.query = query;
@@ -327,7 +327,7 @@ describe('more people suspended one by one in an hour than are allowed', () => {
     const [{ n }] = (await read(done)) as [{ n: number }];
     config = { ...config, leaving: { ...config.leaving, mostSuspensionsPerHour: n + 2 } };
     const people = await Promise.all(Array.from({ length: 6 }, () => person()));
-    const [, , held, rejected, , last] = people as [...typeof people];
+    const [, , held, rejected, , last] = people;
     const jtis = people.map(() => randomUUID());
     for (const [i, { name }] of people.slice(0, 4).entries()) {
       await must('person.suspend', 'steward', { person: name, reason: 'x' }, { jti: jtis[i]! });
@@ -360,6 +360,10 @@ describe('more people suspended one by one in an hour than are allowed', () => {
     });
     await must('person.suspend', 'steward', { people: [people[4]!.name, last!.name], reason: 'x' });
     expect(await states()).toEqual([s, s, s, a, s, s]);
+    // those that waited are none of those that are allowed
+    config = { ...config, leaving: { ...config.leaving, mostSuspensionsPerHour: n + 3 } };
+    await must('person.suspend', 'steward', { person: rejected!.name, reason: 'x' });
+    expect(await states()).toEqual([s, s, s, s, s, s]);
     config = before;
   });
 });

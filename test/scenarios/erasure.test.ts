@@ -196,7 +196,7 @@ test('all that was written is there before, in tables and in the queue of a port
   // the deletion waits by its own id
   await running.stopWork();
   await running.startWork(['intake', 'relay', 'directory']);
-  await askAsAdmin({ kind: 'request.approve', request: ids[5] as string });
+  await askAsAdmin({ kind: 'request.approve', request: ids[5] });
 }, 60_000);
 
 test('none of it is in a table any more, and the audit holds', async () => {

@@ -154,6 +154,7 @@ describe('a tool that is disabled', () => {
     await his.run('become cat sleep 7000 </dev/null >/dev/null 2>&1 &');
     await his.run('become cat setsid -f sleep 7000 </dev/null >/dev/null 2>&1');
     await eventually('his processes', () => runningAs(uid, 'sleep 7000').length === 2);
+    const words: string[] = [];
     const began = performance.now();
     const wish = ask('tool.disable', { tool: 'cat', reason: 'It floods: see T1' });
     const id = await login.portal.send(wish, URGENT);
@@ -163,6 +164,8 @@ describe('a tool that is disabled', () => {
     figures['disabled: processes'] = Math.round(performance.now() - began);
     await eventually('become to say why', async () => {
       const { code, output } = await his.run('become cat true');
+      // nor may it leave the word to sudo
+      if (output.includes('sudo')) words.push(output);
       return (
         code === 1 &&
         output ===
@@ -170,6 +173,7 @@ describe('a tool that is disabled', () => {
       );
     });
     figures['disabled: become says why'] = Math.round(performance.now() - began);
+    expect(words).toEqual([]);
     await login.portal.finish(id);
     expect((await his.run('sudo -n -u tools.cat true')).code).not.toBe(0);
     expect((await his.run('become --list')).output).toContain('bot\n');

@@ -91,16 +91,19 @@ export async function openRepairWorld(
     },
     repair: async (...args) => asRepaired(await cli('repair', '--json', ...args)),
     startRepair,
-    async hold(tool, role) {
-      const { host, port } = world.postgres;
-      const { database } = world.config.postgres;
-      const client = new pg.Client({ host, port, user: 'postgres', database });
-      client.on('error', () => {}); // the server may be ended meanwhile
-      await client.connect();
-      await client.query('SELECT pg_advisory_lock($1, $2)', [LOCK_CLASS[role], uids[tool]]);
-      return () => client.end();
-    },
+    hold: (tool, role) => hold(world, uids[tool] ?? 0, role),
   };
+}
+
+/** Holds the lock of a subject with a role, so that the role does nothing for it. */
+export async function hold(world: World, uid: number, role: Role): Promise<() => Promise<void>> {
+  const { host, port } = world.postgres;
+  const { database } = world.config.postgres;
+  const client = new pg.Client({ host, port, user: 'postgres', database });
+  client.on('error', () => {}); // the server may be ended meanwhile
+  await client.connect();
+  await client.query('SELECT pg_advisory_lock($1, $2)', [LOCK_CLASS[role], uid]);
+  return () => client.end();
 }
 
 function asRepaired({ exit, out, err }: Ended): Repaired {

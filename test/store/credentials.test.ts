@@ -147,3 +147,41 @@ test.each(['', 'password', `*${'a'.repeat(40)}`, `*${'A'.repeat(39)}`, `*${'A'.r
     expect(await readVerifier(owner, uid, 1)).toEqual({ verifier: A });
   },
 );
+
+describe('recorded together', () => {
+  const verifierOf = async (account: number, epoch: number) =>
+    (await readVerifier(owner, account, epoch))?.verifier;
+
+  test('are all that come while one is being recorded, in few transactions', async () => {
+    const accounts: number[] = [];
+    for (let n = 0; n < 20; n += 1) accounts.push((await wantTool(owner, world, [])).uid);
+    await withClient(owner, (client) =>
+      Promise.all(
+        accounts
+          .toReversed()
+          .map((account) =>
+            recordVerifier(client, { account, epoch: 1, verifier: A, known: false }),
+          ),
+      ),
+    );
+    const { rows } = await owner.query(
+      `SELECT count(*)::int AS accounts, count(DISTINCT xmin::text)::int AS transactions
+       FROM database_verifiers WHERE account = ANY ($1)`,
+      [accounts],
+    );
+    expect(rows).toEqual([{ accounts: 20, transactions: 1 }]);
+  });
+
+  test('fail together, and those that come afterwards do not', async () => {
+    const [other, later] = [await wantTool(owner, world, []), await wantTool(owner, world, [])];
+    await withClient(owner, async (client) => {
+      const of = (account: number, verifier: string) =>
+        recordVerifier(client, { account, epoch: 1, verifier, known: false });
+      const ends = await Promise.allSettled([of(uid, 'no verifier'), of(other.uid, A)]);
+      expect(ends.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+      await of(later.uid, B);
+    });
+    expect(await verifierOf(other.uid, 1)).toBeUndefined();
+    expect(await verifierOf(later.uid, 1)).toBe(B);
+  });
+});

@@ -131,6 +131,15 @@ describe('database-account', () => {
       ],
     ],
     [
+      'locks what is put away, and waits for nothing: there is no home to keep a password in',
+      tool({ state: 'archived', credentials: WAITING }),
+      [account()],
+      [
+        'revoke db.setLocked s51234 on replica: unlocked → locked',
+        'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
+      ],
+    ],
+    [
       'replaces another verifier',
       tool(),
       [account({ login: [way(OTHER_VERIFIER)] })],

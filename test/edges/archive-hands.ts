@@ -1,0 +1,25 @@
+/**
+ * Hands of databases in a process of their own, to be killed or shut in: does the action that it is given as
+ * JSON, `{realm, action}`, and writes how that ended. Beside its tests, since it needs no PostgreSQL.
+ */
+import { openArchiveHands, type ArchiveAction } from '../../src/edges/mariadb-archive.ts';
+import type { ArchiveRealm } from '../../src/edges/mariadb-archiving.ts';
+import { codeOf, describeError } from '../../src/errors.ts';
+
+const [given = ''] = process.argv.slice(2);
+const { realm, action } = JSON.parse(given) as { realm: ArchiveRealm; action: ArchiveAction };
+const hands = openArchiveHands(realm, {
+  newPassword: () => 'unused',
+  readVerifiers: () => Promise.resolve([]),
+  stillWanted: () => Promise.resolve(true),
+  record: () => Promise.resolve(),
+  requireHeld: () => {},
+  progress: () => {},
+  clear: () => Promise.resolve(),
+});
+const end = await hands.do(action).then(
+  () => 'done',
+  (error: unknown) => `${codeOf(error)} ${describeError(error)}`,
+);
+process.stdout.write(`${end}\n`);
+await hands.close();

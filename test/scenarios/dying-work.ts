@@ -1,0 +1,66 @@
+/**
+ * `chamberlain work` that dies of SIGKILL at a chosen action of a role: node dying-work.ts CONFIG LOG. Told by IPC:
+ * which roles to start, and where to die. Each action is written to LOG before it is done: `homes home.archive`.
+ */
+import { writeFileSync } from 'node:fs';
+import { loadConfig } from '../../src/config.ts';
+import { openLog } from '../../src/log.ts';
+import type { Role } from '../../src/model/wanted.ts';
+import { DATABASES } from '../../workers/databases.ts';
+import { DIRECTORY } from '../../workers/directory.ts';
+import { HOMES } from '../../workers/homes.ts';
+import { startWork } from '../../workers/main.ts';
+import type { RoleParts } from '../../workers/role.ts';
+
+/** Dies at the n-th action of a role from now on, counted from 0. */
+export interface Cut {
+  role: Role;
+  n: number;
+  when: 'before' | 'after';
+}
+
+export type Order = { start: readonly string[] } | { cut: Cut } | { stop: true };
+
+const [configFile = '', logFile = ''] = process.argv.slice(2);
+let cut: Cut | undefined;
+let counted = 0;
+
+function die(): never {
+  process.kill(process.pid, 'SIGKILL');
+  throw new Error('dead');
+}
+
+for (const parts of [DIRECTORY, HOMES, DATABASES] as unknown as RoleParts<unknown>[]) {
+  const { role, openHands } = parts;
+  parts.openHands = (config, store) => {
+    const hands = openHands(config, store);
+    return {
+      ...hands,
+      async do(action) {
+        const isIt = cut !== undefined && cut.role === role && counted++ === cut.n;
+        if (isIt && cut?.when === 'before') die();
+        writeFileSync(logFile, `${role} ${action.verb}\n`, { flag: 'a' });
+        await hands.do(action);
+        if (isIt) die();
+      },
+    };
+  };
+}
+
+const config = loadConfig(configFile);
+const log = openLog('warn', { write: (line) => writeFileSync(`${logFile}.log`, line, { flag: 'a' }) });
+let work: Awaited<ReturnType<typeof startWork>> | undefined;
+
+process.on('message', (order: Order) => {
+  void (async () => {
+    if ('start' in order) work = await startWork(config, { roles: order.start, log });
+    else if ('cut' in order) [cut, counted] = [order.cut, 0];
+    else {
+      await work?.close();
+      process.disconnect();
+    }
+    process.send?.('done');
+  })();
+});
+process.on('disconnect', () => process.exit());
+process.send?.('ready');

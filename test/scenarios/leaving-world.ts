@@ -1,0 +1,384 @@
+/** A running realm in which people and tools leave, and what of one is where, seen from outside. */
+import { execFileSync } from 'node:child_process';
+import { createHash, createPrivateKey } from 'node:crypto';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { administer, type World, type WorldOptions } from '../stack.ts';
+import { treeOf } from '../edges/hostile-home.ts';
+import { eventually } from './eventually.ts';
+import { homeOf, query, readCredentials, readDirectory } from './outside.ts';
+import { openPortal, type Portal, type Wish } from './portal.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+/** Every role but the sweep: it comes when a test asks for one. */
+export const LEAVING_ROLES = ['intake', 'relay', 'directory', 'homes', 'databases'];
+
+/** One that may leave, as the tests name it. */
+export type Leaver = { tool: string } | { person: string };
+
+export interface LeavingWorld extends Running {
+  /** asks as the admin `steward`, by her own key, which hears of nothing; returns the request's id */
+  askAsAdmin(wish: Record<string, unknown>): Promise<string>;
+  makeTool(name: string, more?: Record<string, unknown>): Promise<Subject>;
+  find(leaver: Leaver): Promise<Subject>;
+  /** The time of its deletion has come, and the minute that doors may take is over. */
+  endGrace(subject: Subject): Promise<void>;
+  becomes(subject: Subject, state: string): Promise<void>;
+}
+
+/** A person or tool, by number. */
+export interface Subject {
+  leaver: Leaver;
+  /** shell name, or tool name */
+  name: string;
+  account: string;
+  uid: number;
+  /** of its database users: `s51234` */
+  user: string;
+}
+
+export async function openLeavingWorld(
+  name: string,
+  options: WorldOptions = {},
+): Promise<LeavingWorld> {
+  const running = await openRunning(name, options);
+  const { world, portal } = running;
+  const steward = openPortal(world, {
+    name: 'admin.steward',
+    kid: 'steward-1',
+    key: createPrivateKey(readFileSync(world.adminKey)),
+  });
+  await admit(portal, 'alice', 'bob');
+  const find: LeavingWorld['find'] = async (leaver) => {
+    const [table, column, called] =
+      'tool' in leaver
+        ? (['tools', 'name', leaver.tool] as const)
+        : (['people', 'shell_name', leaver.person] as const);
+    const [row] = await query<{ uid: number }>(
+      world,
+      `SELECT uid FROM ${table} WHERE ${column} = $1`,
+      [called],
+    );
+    if (row === undefined) throw new Error(`there is no ${called}`);
+    const isTool = 'tool' in leaver;
+    return {
+      leaver,
+      name: called,
+      account: isTool ? `${world.config.realm}.${called}` : called,
+      uid: row.uid,
+      user: `${isTool ? 's' : 'u'}${row.uid}`,
+    };
+  };
+  return {
+    ...running,
+    find,
+    async askAsAdmin(wish) {
+      const id = await steward.send({ requestedBy: 'steward', kind: '', ...wish });
+      await eventually(`a verdict on ${String(wish['kind'])}`, async () => {
+        const [row] = await query(world, 'SELECT verdict, sentence FROM requests WHERE jti = $1', [
+          id,
+        ]);
+        if (row?.['verdict'] === 'refused') throw new Error(String(row['sentence']));
+        return row !== undefined;
+      });
+      return id;
+    },
+    async makeTool(tool, more = {}) {
+      const wish = { kind: 'tool.create', requestedBy: 'alice', name: tool, title: `The ${tool}` };
+      await portal.get({ ...wish, ...more });
+      return find({ tool });
+    },
+    async endGrace({ uid }) {
+      for (const table of ['tools', 'people']) {
+        await query(
+          world,
+          `UPDATE ${table} SET delete_after = now() - interval '2 min'
+           WHERE uid = $1 AND delete_after IS NOT NULL`,
+          [uid],
+        );
+      }
+    },
+    async becomes(subject, state) {
+      await eventually(
+        `${subject.name} to be ${state}`,
+        async () => {
+          const found = await stateOf(world, subject);
+          if (found === state) return true;
+          throw new Error(`it is ${found}: ${JSON.stringify(await owedOf(world, subject))}`);
+        },
+        60_000,
+      );
+    },
+    async close() {
+      await steward.close();
+      await running.close();
+    },
+  };
+}
+
+export async function stateOf(world: World, { uid }: Subject): Promise<string> {
+  const [row] = await query<{ state: string }>(
+    world,
+    'SELECT state FROM tools WHERE uid = $1 UNION ALL SELECT state FROM people WHERE uid = $1',
+    [uid],
+  );
+  return row?.state ?? 'unknown';
+}
+
+/** What is not applied of a subject: `databases failing BACKEND_UNREADABLE`. */
+export async function owedOf(world: World, { uid }: Subject): Promise<string[]> {
+  const rows = await query<{ role: string; state: string; code: string | null }>(
+    world,
+    `SELECT role, state, code FROM convergence WHERE subject = $1 AND applied < wanted ORDER BY role`,
+    [uid],
+  );
+  return rows.map(({ role, state, code }) => [role, state, code ?? ''].join(' ').trim());
+}
+
+/** Fills a home with what is not easily kept, and makes databases with what a tenant makes in them. */
+export async function fill(world: World, subject: Subject, { rows = 3 } = {}): Promise<void> {
+  const { uid, leaver } = subject;
+  const home = homeOf(world, leaver);
+  mkdirSync(join(home, 'data', 'inner'), { recursive: true });
+  writeFileSync(join(home, 'data', 'precious'), 'kept\n', { mode: 0o640 });
+  writeFileSync(join(home, 'data', 'inner', 'script'), '#!/bin/sh\n');
+  execFileSync(
+    'sh',
+    [
+      '-euc',
+      `ln -s /etc/passwd elsewhere; ln precious hard; mkfifo fifo; truncate -s 900K sparse
+       setfacl -m u:60003:rw,g:60004:--- precious; setfacl -d -m u:60005:rwx inner
+       printf x > "$(printf 'new\\nline \\377')"; chmod 1777 inner
+       chown -hR ${uid}:${uid} .; chown 60001:60002 inner/script; chmod 2755 inner/script; touch -d @1.5 precious`,
+    ],
+    { cwd: join(home, 'data') },
+  );
+  await fillDatabases(world, subject, rows);
+}
+
+async function fillDatabases(world: World, { user }: Subject, rows: number): Promise<void> {
+  const [data, odd] = [`\`${user}__data\``, `\`${user}__o"dd\``];
+  await administer(
+    world.tools.socket,
+    `CREATE DATABASE ${data} CHARACTER SET latin1;
+     CREATE TABLE ${data}.t (n INT AUTO_INCREMENT PRIMARY KEY, x VARBINARY(16), y TEXT, KEY (x)) COMMENT='a \\'t';
+     INSERT INTO ${data}.t (x, y) SELECT UNHEX(MD5(seq)), CONCAT('row ', seq, 'ö\\n') FROM ${data}.seq_1_to_${rows};
+     CREATE TABLE ${data}.a (n INT, d DATE) ENGINE=Aria;
+     INSERT INTO ${data}.a VALUES (1, '2026-01-01'), (NULL, NULL);
+     CREATE DEFINER='${user}'@'%' SQL SECURITY INVOKER VIEW ${data}.v AS SELECT n, y FROM ${data}.t WHERE n > 1;
+     CREATE DATABASE ${odd}; CREATE TABLE ${odd}.\`t\`\`b\` (n INT PRIMARY KEY);
+     INSERT INTO ${odd}.\`t\`\`b\` VALUES (42);`,
+  );
+}
+
+/** All that a subject has made: each file of its home, each row; by the same number, name and time. */
+export interface Treasure {
+  home: string[];
+  databases: string[];
+}
+
+/** `home` may lie elsewhere than in its place. */
+export async function treasureOf(
+  world: World,
+  subject: Subject,
+  home = homeOf(world, subject.leaver),
+): Promise<Treasure> {
+  return { home: homeLines(home), databases: await databaseLines(world, subject) };
+}
+
+/** Without what changes with the password: that file, and the time of the folder that it is put into. */
+function homeLines(home: string): string[] {
+  if (!existsSync(home)) return [];
+  return treeOf(home)
+    .filter((line) => !line.includes('./replica.my.cnf'))
+    .map((line) => (line.startsWith('folder . ') ? line.replace(/mtime \S+/, '') : line));
+}
+
+async function databaseLines(world: World, { user }: Subject): Promise<string[]> {
+  const ask = async (sql: string) =>
+    (await administer(world.tools.socket, sql)).split('\n').filter((line) => line !== '');
+  const like = `'${user}\\_\\_%'`;
+  const schemas = await ask(
+    `SELECT CONCAT_WS(' ', 'database', schema_name, default_character_set_name, default_collation_name)
+     FROM information_schema.schemata WHERE schema_name LIKE ${like} ORDER BY 1;`,
+  );
+  const tables = await ask(
+    `SELECT CONCAT('\`', REPLACE(table_schema, '\`', '\`\`'), '\`.\`', REPLACE(table_name, '\`', '\`\`'), '\`'), table_type
+     FROM information_schema.tables WHERE table_schema LIKE ${like} ORDER BY 1;`,
+  );
+  const lines = [...schemas];
+  for (const [table = '', type] of tables.map((line) => line.split('\t'))) {
+    const rows = await ask(
+      `SHOW CREATE TABLE ${table}; SELECT '${type}'; SELECT * FROM ${table} ORDER BY 1;
+       ${type === 'VIEW' ? '' : `CHECKSUM TABLE ${table} EXTENDED;`}`,
+    );
+    lines.push(...rows.map((row) => `${table} ${row}`));
+  }
+  return lines;
+}
+
+/** Where the folder of a home lies after it was withdrawn, or is half removed. */
+export function withdrawnIn(world: World, { leaver }: Subject): string[] {
+  const home = homeOf(world, leaver);
+  const staging = join(dirname(home), '.chamberlain');
+  const name = home.slice(dirname(home).length + 1);
+  return readdirSync(staging)
+    .filter((each) => each.startsWith(`${name}.`))
+    .map((each) => join(staging, each));
+}
+
+export interface RecordedArchive {
+  role: 'homes' | 'databases';
+  departure: number;
+  manifest: string;
+  path: string;
+}
+
+/** The archives that are recorded of the departure that is open. */
+export async function archivesOf(world: World, { uid }: Subject): Promise<RecordedArchive[]> {
+  return query<RecordedArchive>(
+    world,
+    `SELECT role, departure, manifest_sha256 AS manifest, path FROM archives
+     JOIN departures d USING (subject, departure) WHERE subject = $1 AND back_at IS NULL ORDER BY role`,
+    [uid],
+  );
+}
+
+/** Whether the manifest, and each file that it lists, is on disk just as recorded. */
+export function isWhole({ role, manifest, path }: RecordedArchive): boolean {
+  const bytes = readFileSync(join(path, 'manifest.json'));
+  if (sha256(bytes) !== manifest) return false;
+  const parsed = JSON.parse(bytes.toString('utf8')) as {
+    files?: { name: string; sha256: string }[];
+    databases?: { file: string; sha256: string }[];
+  };
+  const files =
+    role === 'homes'
+      ? (parsed.files ?? [])
+      : (parsed.databases ?? []).map(({ file, ...rest }) => ({ name: file, ...rest }));
+  return files.every((file) => sha256(readFileSync(join(path, file.name))) === file.sha256);
+}
+
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
+/**
+ * What the whole system says of a subject, line by line, such that two subjects of the same kind that went
+ * the same way have the same: names, numbers and times are left out.
+ */
+export async function portraitOf(world: World, subject: Subject): Promise<string[]> {
+  const { uid, account, name, leaver, user } = subject;
+  const lines: string[] = [`state ${await stateOf(world, subject)}`];
+  const owed = await owedOf(world, subject);
+  lines.push(...owed.map((line) => `owed ${line}`));
+  const departures = await query<Record<string, boolean>>(
+    world,
+    `SELECT left_at IS NOT NULL AS left, expired_at IS NOT NULL AS expired, back_at IS NOT NULL AS back,
+       returning_at IS NOT NULL AS returning FROM departures WHERE subject = $1 ORDER BY departure`,
+    [uid],
+  );
+  lines.push(...departures.map((row) => `departure ${JSON.stringify(row)}`));
+  const archives = await archivesOf(world, subject);
+  lines.push(...archives.map((each) => `archive of ${each.role}`));
+  for (const role of ['homes', 'databases'] as const) {
+    const folder = world.config.archives[role];
+    const names = existsSync(folder) ? readdirSync(folder) : [];
+    lines.push(
+      ...names
+        .filter((each) => each.replace(/^\./, '').startsWith(`${account}.`))
+        .map((each) => `${role} has ${each}: ${readdirSync(join(folder, each)).sort().join(' ')}`),
+    );
+  }
+  lines.push(...(await directoryLines(world, subject)));
+  for (const server of ['replica', 'tools'] as const) {
+    lines.push(...(await accountLines(world, server, subject)));
+  }
+  const home = homeOf(world, leaver);
+  lines.push(
+    ...homeLines(home).map((line) => `home ${line.replace(/mtime \S+/, '')}`),
+    ...withdrawnIn(world, subject).map((path) => `withdrawn ${path}`),
+  );
+  if (existsSync(join(home, 'replica.my.cnf'))) {
+    const { mode, uid: owner } = readCredentials(world, leaver);
+    lines.push(`credentials ${mode.toString(8)} ${owner}`);
+  }
+  lines.push(...(await databaseLines(world, subject)));
+  const names: [RegExp, string][] = [
+    [new RegExp(`\\b${name}\\b`, 'g'), 'NAME'],
+    [new RegExp(`(?<![0-9])${uid}(?![0-9])`, 'g'), 'NUMBER'],
+    [new RegExp(`\\b${user}`, 'g'), 'USER'],
+  ];
+  return lines.map((line) => names.reduce((text, [from, to]) => text.replaceAll(from, to), line));
+}
+
+/** Entries of the account, and who holds it as a member. */
+async function directoryLines(world: World, { account, leaver }: Subject): Promise<string[]> {
+  const { base } = world.config.ldap;
+  const dn =
+    'tool' in leaver
+      ? `uid=${account},ou=people,ou=servicegroups,${base}`
+      : `uid=${account},ou=people,${base}`;
+  const lines: string[] = [];
+  for (const [entryDn, entry] of await readDirectory(world, { operational: true })) {
+    const isOf = entryDn.split(',')[0]?.split('=')[1];
+    if (isOf === account || isOf === `runas-${account}`) {
+      for (const [attribute, values] of Object.entries(entry)) {
+        if (OF_TIME.test(attribute)) continue;
+        const shown = attribute === 'pwdAccountLockedTime' ? ['set'] : values;
+        lines.push(`${entryDn} ${attribute}: ${shown.join(' | ')}`);
+      }
+    } else if ((entry['member'] ?? []).includes(dn)) {
+      lines.push(`${entryDn} holds ${dn}`);
+    }
+  }
+  return lines.sort();
+}
+
+/** Attributes that differ from one entry to the next, or from one moment to the next. */
+const OF_TIME = /^(entry(UUID|CSN)|(create|modify)Timestamp|mail|sshPublicKey)$/;
+
+/** The account on a database server: its rights, whether its password is the recorded one, and the lock. */
+async function accountLines(
+  world: World,
+  server: 'replica' | 'tools',
+  { uid, user }: Subject,
+): Promise<string[]> {
+  const out = await administer(
+    world[server].socket,
+    `SELECT Host, Priv FROM mysql.global_priv WHERE User = '${user}';
+     SELECT 'db', Db, Select_priv, Drop_priv FROM mysql.db WHERE User = '${user}';
+     SELECT 'role', Role FROM mysql.roles_mapping WHERE User = '${user}';`,
+  );
+  const [verifiers] = await query<{ verifier: string; previous: string | null }>(
+    world,
+    'SELECT verifier, previous_verifier AS previous FROM database_verifiers WHERE account = $1',
+    [uid],
+  );
+  return out
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const known = [
+        [verifiers?.verifier, 'the verifier'],
+        [verifiers?.previous, 'the verifier before'],
+      ] as const;
+      const named = known.reduce((text, [of, as]) => (of ? text.replaceAll(of, as) : text), line);
+      return `${server} ${named.replace(/"password_last_changed":\d+/, '')}`;
+    })
+    .sort();
+}
+
+/** Asks for a tool's deletion, and waits until its doors are closed. */
+export async function askDeletion(
+  { portal }: { portal: Portal },
+  { name }: Subject,
+): Promise<void> {
+  const wish: Wish = { kind: 'tool.delete', requestedBy: 'alice', tool: name, reason: 'not used' };
+  await portal.get(wish);
+}

@@ -1,0 +1,318 @@
+/**
+ * A tool and a person that leave, from the request to the tombstone, and what comes back: all of it compared.
+ * Half-way it is looked at, repaired and swept.
+ */
+import { existsSync } from 'node:fs';
+import { type Connection, createConnection } from 'mariadb';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { Step } from '../../src/plan/plan.ts';
+import { runCli } from '../bin/run-cli.ts';
+import type { World } from '../stack.ts';
+import { eventually } from './eventually.ts';
+import {
+  archivesOf,
+  askDeletion,
+  fill,
+  isWhole,
+  LEAVING_ROLES,
+  type LeavingWorld,
+  openLeavingWorld,
+  portraitOf,
+  stateOf,
+  type Subject,
+  type Treasure,
+  treasureOf,
+  withdrawnIn,
+} from './leaving-world.ts';
+import {
+  homeOf,
+  keepCopy,
+  loginWith,
+  query,
+  readCredentials,
+  readDirectory,
+  settled,
+} from './outside.ts';
+import { hold } from './repair-world.ts';
+import type { Portal } from './portal.ts';
+import { admit } from './running.ts';
+
+let leaving: LeavingWorld;
+let world: World;
+let portal: Portal;
+
+beforeAll(async () => {
+  leaving = await openLeavingWorld('leaving');
+  ({ world, portal } = leaving);
+  await leaving.stopWork();
+  await leaving.startWork(LEAVING_ROLES);
+}, 60_000);
+
+afterAll(async () => leaving?.close(), 30_000);
+
+const cli = (...args: string[]) => runCli(args, { config: world.configFile });
+
+/** The verbs of the steps that a plan has for one account. */
+async function planned(account: string): Promise<string[]> {
+  const { out, err } = await cli('plan', '--json', account);
+  if (out === '') throw new Error(err);
+  const { steps, findings } = JSON.parse(out) as { steps: Step[]; findings: unknown[] };
+  expect(findings).toEqual([]);
+  return steps.map(({ action }) => action.verb);
+}
+
+async function expectNothingLeft(): Promise<void> {
+  await settled(world);
+  // ends with an error where there is a step, a finding, or something that could not be read
+  await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
+}
+
+async function connectAs(subject: Subject): Promise<Connection> {
+  const { user, password } = readCredentials(world, subject.leaver);
+  const socketPath = world.tools.socket;
+  const connection = await createConnection({ socketPath, user, password });
+  connection.on('error', () => undefined);
+  return connection;
+}
+
+/** Where what a subject had lies now, before any of it may be gone. */
+async function treasureAnywhere(subject: Subject): Promise<Treasure> {
+  const [left] = withdrawnIn(world, subject);
+  return treasureOf(world, subject, left ?? homeOf(world, subject.leaver));
+}
+
+async function expectArchived(subject: Subject, departure: number): Promise<void> {
+  const archives = await archivesOf(world, subject);
+  expect(archives.map((each) => [each.role, each.departure])).toEqual([
+    ['databases', departure],
+    ['homes', departure],
+  ]);
+  expect(archives.filter((each) => !isWhole(each))).toEqual([]);
+}
+
+async function holders(account: string): Promise<string[]> {
+  const entries = [...(await readDirectory(world))];
+  return entries
+    .filter(([, { member = [] }]) => member.some((dn) => dn.startsWith(`uid=${account},`)))
+    .map(([dn]) => dn.split(',')[0] ?? '')
+    .sort();
+}
+
+describe('a tool that is deleted', () => {
+  let tool: Subject;
+  let treasure: Treasure;
+  let active: string[];
+  let oldPassword: string;
+
+  beforeAll(async () => {
+    tool = await leaving.makeTool('leaver', { maintainers: ['bob'] });
+    await leaving.makeTool('keeper', { maintainers: ['tools.leaver'] });
+    await fill(world, tool);
+    treasure = await treasureOf(world, tool);
+    expect(treasure.home.length).toBeGreaterThan(10);
+    expect(treasure.databases.length).toBeGreaterThan(10);
+    active = await portraitOf(world, tool);
+    oldPassword = keepCopy(world, readCredentials(world, tool.leaver));
+  });
+
+  test('is disabled everywhere at once, and keeps all that it has', async () => {
+    const connection = await connectAs(tool);
+    await askDeletion(leaving, tool);
+    await expect(connection.query('SELECT 1')).rejects.toThrow();
+    await expect(loginWith(world, 'replica', oldPassword)).rejects.toThrow(/locked/);
+    const portrait = (await portraitOf(world, tool)).join('\n');
+    expect(portrait).toMatch(/^state disabled$/m);
+    expect(portrait).toMatch(/loginShell: \/bin\/disabledtoolshell$/m);
+    expect(portrait).toMatch(/pwdAccountLockedTime: set$/m);
+    expect(portrait).toMatch(/gecos: disabled: not used$/m);
+    expect(portrait).not.toContain('runas-');
+    expect(portrait.match(/"account_locked":true/g)).toHaveLength(2);
+    expect(await treasureOf(world, tool)).toEqual(treasure);
+    await expectNothingLeft();
+  });
+
+  test('is not put away before its day, by a sweep neither', async () => {
+    await leaving.stopWork();
+    // without a relay nothing is done but what a survey or a repair asks the roles for
+    await leaving.startWork(['intake', 'directory', 'homes', 'databases', 'sweep']);
+    expect(await cli('sweep', 'now')).toMatchObject({ exit: 0 });
+    expect(await stateOf(world, tool)).toBe('disabled');
+    expect(await treasureOf(world, tool)).toEqual(treasure);
+  });
+
+  test('half put away: a survey says what is left, a sweep leaves it, a repair does it', async () => {
+    await leaving.endGrace(tool);
+    await leaving.becomes(tool, 'archived');
+    expect(await planned('tools.leaver')).toEqual([
+      'home.withdraw',
+      'home.archive',
+      'databases.archive',
+    ]);
+    // it is on its way
+    await cli('sweep', 'now');
+    expect(existsSync(homeOf(world, tool.leaver))).toBe(true);
+    expect(await treasureOf(world, tool)).toEqual(treasure);
+    expect(await cli('repair', '--yes', 'tools.leaver')).toMatchObject({ exit: 0 });
+    await expectArchived(tool, 1);
+    expect(await treasureAnywhere(tool)).toEqual(treasure);
+  });
+
+  test('half deleted: what destroys is done by a repair that may destroy, and by no sweep', async () => {
+    await leaving.becomes(tool, 'deleted');
+    const destroying = ['home.destroy', 'databases.drop', 'databases.drop'];
+    const steps = await planned('tools.leaver');
+    expect(steps).toEqual(expect.arrayContaining(destroying));
+    await cli('sweep', 'now');
+    expect(await treasureAnywhere(tool)).toEqual(treasure);
+    const { out } = await cli('repair', '--yes', '--json', 'tools.leaver');
+    const { withheld } = JSON.parse(out) as { withheld: { target: string }[] };
+    expect(new Set(withheld.map(({ target }) => target))).toEqual(
+      new Set(['home-archive', 'database-archive', 'database-account', ...DIRECTORY_TARGETS]),
+    );
+    expect(await treasureAnywhere(tool)).toEqual(treasure);
+    expect(await cli('repair', '--yes', '--destroy', 'tools.leaver')).toMatchObject({ exit: 0 });
+    expect(await planned('tools.leaver')).toEqual([]);
+    await leaving.stopWork();
+    await leaving.startWork(LEAVING_ROLES);
+    await portal.hear('tool.deleted');
+  });
+
+  test('leaves nothing behind but its archives and a tombstone', async () => {
+    expect(await portraitOf(world, tool)).toEqual([
+      'state deleted',
+      'departure {"left":true,"expired":false,"back":false,"returning":false}',
+      'archive of databases',
+      'archive of homes',
+      expect.stringMatching(/^homes has tools.NAME.1: home.tar.zst manifest.json$/),
+      expect.stringMatching(/^databases has tools.NAME.1: manifest.json toolsdb/),
+    ]);
+    await expectArchived(tool, 1);
+    expect(await holders('tools.leaver')).toEqual([]);
+    await expectNothingLeft();
+    const { out } = await cli('explain', String(tool.uid));
+    expect(out).toMatch(/was the number of tools\.leaver, a tool that was deleted/);
+    expect(out).toContain('databases/tools.leaver.1');
+  });
+
+  test('neither name nor number is given again', async () => {
+    const wish = { kind: 'tool.create', requestedBy: 'bob', name: 'leaver', title: 'x' };
+    expect(await portal.ask(wish)).toMatchObject({ verdict: 'refused', code: 'NAME_TAKEN' });
+    const next = await leaving.makeTool('heir');
+    expect(next.uid).toBeGreaterThan(tool.uid);
+  });
+
+  test('comes back whole: number, names, every file and every row', async () => {
+    expect(await cli('restore', 'leaver')).toMatchObject({ exit: 0, err: expect.any(String) });
+    expect(await leaving.find(tool.leaver)).toEqual(tool);
+    expect(await treasureOf(world, tool)).toEqual(treasure);
+    await settled(world);
+    const portrait = await portraitOf(world, tool);
+    const isOfAway = (line: string) => /^(departure|homes has|databases has) /.test(line);
+    expect(portrait.filter((line) => !isOfAway(line))).toEqual(active);
+    await expect(loginWith(world, 'tools', oldPassword)).rejects.toThrow(/denied/);
+    const { path } = readCredentials(world, tool.leaver);
+    expect(await loginWith(world, 'replica', path)).toBe(`${tool.user}@%`);
+    const count = `SELECT COUNT(*) FROM ${tool.user}__data.v`;
+    expect(await loginWith(world, 'tools', path, count)).toBe('2');
+    expect(await holders('tools.leaver')).toEqual(['cn=tools.keeper', 'cn=tools.leaver']);
+    expect((await cli('explain', 'tools.leaver')).out).toMatch(/put away/);
+    expect((await cli('status', 'tools.leaver')).out).toMatch(/active/);
+    await expectNothingLeft();
+  });
+});
+
+/** Of a tool. */
+const DIRECTORY_TARGETS = ['unix-account', 'unix-group', 'sudo-rule'];
+
+describe('a tool that is enabled', () => {
+  test('before its day is as if nothing had been', async () => {
+    const tool = await leaving.makeTool('changes-mind');
+    await fill(world, tool);
+    const [treasure, portrait] = [await treasureOf(world, tool), await portraitOf(world, tool)];
+    await askDeletion(leaving, tool);
+    await portal.get({ kind: 'tool.enable', requestedBy: 'alice', tool: tool.name });
+    expect(await portraitOf(world, tool)).toEqual(portrait);
+    expect(await treasureOf(world, tool)).toEqual(treasure);
+  });
+
+  test.each(['homes', 'databases'] as const)(
+    'while the role %s has not put away what it has, is given all back',
+    async (role) => {
+      const tool = await leaving.makeTool(`turns-back-${role}`);
+      await fill(world, tool);
+      const [treasure, portrait] = [await treasureOf(world, tool), await portraitOf(world, tool)];
+      await askDeletion(leaving, tool);
+      const release = await hold(world, tool.uid, role);
+      await leaving.endGrace(tool);
+      await eventually('the other archive', async () => {
+        const archives = await archivesOf(world, tool);
+        return archives.length === 1 && archives.every((each) => each.role !== role);
+      });
+      const id = await portal.send({ kind: 'tool.enable', requestedBy: 'alice', tool: tool.name });
+      await eventually('the verdict', () => portal.told(id).includes('request.accepted'));
+      await release();
+      await leaving.becomes(tool, 'active');
+      await settled(world);
+      const isOfAway = (line: string) => /^(departure|homes has|databases has) /.test(line);
+      expect((await portraitOf(world, tool)).filter((line) => !isOfAway(line))).toEqual(portrait);
+      expect(await treasureOf(world, tool)).toEqual(treasure);
+    },
+  );
+});
+
+describe('a person who is deleted', () => {
+  let carol: Subject;
+  let treasure: Treasure;
+
+  test('waits for another admin, and is put away when one approves', async () => {
+    await admit(portal, 'carol');
+    carol = await leaving.find({ person: 'carol' });
+    const shared = await leaving.makeTool('shared', { maintainers: ['carol'] });
+    const known = keepCopy(world, readCredentials(world, shared.leaver));
+    await fill(world, carol);
+    treasure = await treasureOf(world, carol);
+    const wish = { kind: 'person.delete', requestedBy: 'carol', person: 'carol', reason: 'enough' };
+    const { id } = await portal.ask(wish);
+    await portal.hear('request.waiting', id);
+    expect((await cli('requests')).out).toMatch(new RegExp(`${id} +person\\.delete +carol`));
+    expect(await stateOf(world, carol)).toBe('active');
+    const release = await hold(world, carol.uid, 'homes');
+    await leaving.askAsAdmin({ kind: 'request.approve', request: id });
+    await leaving.becomes(carol, 'archived');
+    // the doors are closed before anything is put away
+    const portrait = (await portraitOf(world, carol)).join('\n');
+    expect(portrait).toMatch(/pwdAccountLockedTime: set$/m);
+    expect(portrait).toMatch(/"account_locked":true/);
+    expect(await holders('carol')).toEqual([]);
+    await expect(loginWith(world, 'tools', known)).rejects.toThrow(/denied/);
+    expect(await treasureAnywhere(carol)).toEqual(treasure);
+    await release();
+    await portal.hear('person.deleted');
+  });
+
+  test('leaves archives and a name, and nothing personal', async () => {
+    expect(await portraitOf(world, carol)).toEqual([
+      'state deleted',
+      'departure {"left":true,"expired":false,"back":false,"returning":false}',
+      'archive of databases',
+      'archive of homes',
+      'homes has NAME.1: home.tar.zst manifest.json',
+      expect.stringMatching(/^databases has NAME.1: manifest.json toolsdb/),
+    ]);
+    await expectArchived(carol, 1);
+    const [row] = await query(
+      world,
+      'SELECT display_name, email, suspension_reason FROM people WHERE uid = $1',
+      [carol.uid],
+    );
+    expect(row).toEqual({ display_name: null, email: null, suspension_reason: null });
+    expect((await cli('explain', String(carol.uid))).out).toMatch(/was the number of carol/);
+    const again = { kind: 'person.create', requestedBy: 'carol', shellName: 'carol' };
+    expect(
+      await portal.ask({ ...again, displayName: 'Other', email: 'other@example.org' }),
+    ).toMatchObject({ code: 'NAME_TAKEN' });
+    await world.chamberlain('audit', 'verify');
+    await expectNothingLeft();
+    expect(portal.disorder).toEqual([]);
+  });
+});
