@@ -1,4 +1,4 @@
-/** What the chain, the login host and the sweep are measured for, by how much, and with what. */
+/** What the chain, the login host, the sweep and the ends of accounts are measured for, by how much, and with what. */
 import type { Goal } from './figure.ts';
 
 export const GOALS = {
@@ -191,6 +191,51 @@ export const SWEEP_QUICK: SweepSize = {
   idleTools: 20,
 };
 
+/** What the ends of accounts are measured for. */
+export const LIFECYCLE_GOALS = {
+  suspendP50: { figure: 'suspend_p50_ms', unit: 'ms', goal: 500, better: 'less' },
+  suspendP95: { figure: 'suspend_p95_ms', unit: 'ms', goal: 2000, better: 'less' },
+  archive: {
+    figure: 'archive_ratio',
+    unit: "of plain tar | zstd's bytes/s",
+    goal: 0.5,
+    better: 'more',
+  },
+  memory: { figure: 'archive_memory_mib', unit: 'MiB', goal: 200, better: 'less' },
+  rotations: { figure: 'rotations_per_second', unit: 'accounts/s', goal: 200, better: 'more' },
+} as const satisfies Record<string, Goal>;
+
+/** How much of everything that ends. */
+export interface LifecycleSize {
+  tools: number;
+  people: number;
+  suspensions: number;
+  /** accounts of which the floor of a rotation is measured */
+  floorRotations: number;
+  /** in the home that is put away */
+  files: number;
+  /** each beside a plain `tar | zstd` */
+  archiveTurns: number;
+}
+
+export const LIFECYCLE_FULL: LifecycleSize = {
+  tools: 10_000,
+  people: 5000,
+  suspensions: 60,
+  floorRotations: 2000,
+  files: 200_000,
+  archiveTurns: 3,
+};
+/** For trying the benchmark itself: its figures say nothing. */
+export const LIFECYCLE_QUICK: LifecycleSize = {
+  tools: 300,
+  people: 200,
+  suspensions: 4,
+  floorRotations: 100,
+  files: 2000,
+  archiveTurns: 1,
+};
+
 export interface BenchOptions<S> {
   size: S;
   /** where the servers' folders are made */
@@ -209,3 +254,4 @@ export interface BenchOptions<S> {
 export type ChainOptions = BenchOptions<Size>;
 export type LoginOptions = BenchOptions<LoginSize>;
 export type SweepOptions = BenchOptions<SweepSize>;
+export type LifecycleOptions = BenchOptions<LifecycleSize>;

@@ -36,6 +36,19 @@ export function memoryMib(pid: number): number {
   return statusKib(pid, 'VmRSS') / 1024;
 }
 
+/** The memory that a process and all that came from it have resident now, in MiB; what they share counts for each. */
+export function treeMemoryMib(pid: number): number {
+  let sum = 0;
+  for (const each of [pid, ...descendants(pid)]) {
+    try {
+      sum += statusKib(each, 'VmRSS') || 0;
+    } catch {
+      // it has ended
+    }
+  }
+  return sum / 1024;
+}
+
 export interface Rest {
   cpuPercent: number;
   /** the most since the process began, until the rest began */

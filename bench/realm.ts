@@ -202,6 +202,8 @@ async function startWork(stack: Stack, { profileDir }: { profileDir?: string }):
 
 /** The sweep comes when it is asked for: on its timer it would come in the middle of something. */
 const SWEEP = { everyMinutes: 40_000 };
+/** No suspension waits for a release. */
+const LEAVING = { mostSuspensionsPerHour: 100_000 };
 
 function configOf({
   place,
@@ -210,7 +212,7 @@ function configOf({
   slapd,
   replica,
   tools,
-}: Stack): StackConfig & { sweep: typeof SWEEP } {
+}: Stack): StackConfig {
   const portal = join(place.keys, 'portal.pem');
   const composed = composeConfig({
     secrets: place.secrets,
@@ -223,5 +225,5 @@ function configOf({
     sockets: { replica: replica.socket, tools: tools.socket },
     portals: [portalWith('portal', ensureSigningKey(portal))],
   });
-  return { ...composed, sweep: SWEEP };
+  return { ...composed, sweep: SWEEP, leaving: LEAVING };
 }

@@ -1,6 +1,6 @@
 /**
- * The benchmarks: `npm run bench -- chain`, `login` and `sweep`. Each starts servers of its own, and ends
- * them.
+ * The benchmarks: `npm run bench -- chain`, `login`, `sweep` and `lifecycle`. Each starts servers of its
+ * own, and ends them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error what is going on.
  */
@@ -14,25 +14,29 @@ import type { Figure } from './figure.ts';
 import {
   type BenchOptions,
   FULL,
+  LIFECYCLE_FULL,
+  LIFECYCLE_QUICK,
   LOGIN_FULL,
   LOGIN_QUICK,
   QUICK,
   SWEEP_FULL,
   SWEEP_QUICK,
 } from './goals.ts';
+import { measureLifecycle } from './lifecycle.ts';
 import { measureLogin } from './login.ts';
 import { measureSweep } from './sweep.ts';
 
-const USAGE = `usage: npm run bench -- chain|login|sweep [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle [--json] [--quick] [--profile] [--dir DIR]
 
   chain      from a portal's request to the tool that is ready
   login      a login host: lookups of keys, the keys agent, whole logins
   sweep      surveys of everything, repairs, explain, and requests while a sweep goes on
+  lifecycle  people who are suspended, passwords that are rotated, a home that is put away
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
   --profile  also a CPU profile, told by package and function: of \`chamberlain work\` under the load,
-             of a start of the keys agent, or of \`work\` over surveys of everything
+             of a start of the keys agent, of \`work\` over surveys of everything, or over a rotation
   --dir DIR  where the servers' data lies: the disk that is measured (default: ${tmpdir()})
 
 Exit: 0 none falls short · 1 one falls short, or could not be measured · 2 wrong usage
@@ -55,6 +59,8 @@ const benches = {
     measureLogin({ ...options, size: values.quick ? LOGIN_QUICK : LOGIN_FULL }),
   sweep: (options: Options) =>
     measureSweep({ ...options, size: values.quick ? SWEEP_QUICK : SWEEP_FULL }),
+  lifecycle: (options: Options) =>
+    measureLifecycle({ ...options, size: values.quick ? LIFECYCLE_QUICK : LIFECYCLE_FULL }),
 };
 const [name = '', ...more] = positionals;
 if (values.help || more.length > 0 || !isBench(name)) {

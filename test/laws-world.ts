@@ -13,7 +13,7 @@ import { DATABASES } from '../workers/databases.ts';
 import { DIRECTORY } from '../workers/directory.ts';
 import { HOMES } from '../workers/homes.ts';
 import type { RoleParts } from '../workers/role.ts';
-import { openWorld, type World } from './stack.ts';
+import { openWorld, type World, type WorldOptions } from './stack.ts';
 
 export const PARTS = {
   directory: DIRECTORY,
@@ -54,8 +54,8 @@ export interface LawsWorld {
   close(): Promise<void>;
 }
 
-export async function openLawsWorld(name: string): Promise<LawsWorld> {
-  const world = await openWorld(name);
+export async function openLawsWorld(name: string, options?: WorldOptions): Promise<LawsWorld> {
+  const world = await openWorld(name, options);
   const { config } = world;
   await prepareFileAreas(config.files);
   await prepareArchives(config.archives.homes);

@@ -75,6 +75,8 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
 
 function archiveTerms({ pool, holderOf }: RoleStore): ArchiveTerms {
   const role = 'databases';
+  // in order, and the last before it is all over
+  let telling: Promise<void> = Promise.resolve();
   return {
     newPassword: () => makePassword(randomBytes),
     async readVerifiers(uid) {
@@ -91,8 +93,13 @@ function archiveTerms({ pool, holderOf }: RoleStore): ArchiveTerms {
       const act = 'going on without the lock of the subject: the connection to PostgreSQL was lost';
       throw new ChamberlainError('BACKEND_UNAVAILABLE', act);
     },
-    progress: (of) => void reportArchiveProgress(pool, { ...of, role }),
-    clear: (subject) => clearArchiveProgress(pool, { subject, role }),
+    progress(of) {
+      telling = telling.then(() => reportArchiveProgress(pool, { ...of, role }));
+    },
+    async clear(subject) {
+      await telling;
+      await clearArchiveProgress(pool, { subject, role });
+    },
   };
 }
 

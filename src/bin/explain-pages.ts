@@ -217,7 +217,13 @@ function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage
     const state = stateOf(role, trouble, parts);
     pages.push({ role, target: name, wanted: wantedText, state, trouble });
   }
-  return pages;
+  return pages.filter(hasSomething);
+}
+
+/** Of those who stay there is no archive to speak of. */
+function hasSomething({ target, wanted, state }: TargetPage): boolean {
+  const isArchive = target.endsWith('-archive');
+  return !isArchive || wanted !== 'none' || (state !== 'as wanted' && state !== 'no answer');
 }
 
 /** Whether the target's own object is a finding, or unread: then what needs it was not looked at either. */

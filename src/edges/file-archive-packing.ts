@@ -156,6 +156,7 @@ export async function readBack(
     const gathered = Promise.withResolvers<void>();
     const read = Promise.withResolvers<void>();
     read.promise.catch(() => {}); // where nobody was begun
+    gathered.promise.catch(() => {});
     const wanted = folder === undefined ? 1 : 2;
     const feed = async (program: Writable) => {
       program.on('error', () => {}); // its end tells
@@ -187,11 +188,11 @@ export async function readBack(
       runs.map((run) =>
         run.catch((error: unknown) => {
           ended.abort(error);
+          gathered.reject(error); // the other waits for nobody
           throw error;
         }),
       ),
     );
-    gathered.reject(new Error('not begun'));
     await reading.catch(() => {});
     step.signal.throwIfAborted();
     const failed = outcomes.filter(({ status }) => status === 'rejected');

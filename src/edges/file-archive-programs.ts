@@ -150,11 +150,8 @@ const PACKING = `--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete
   --warning=no-file-ignored`.replaceAll('\n', ' ');
 
 export const SCRIPTS = {
-  /**
-   * its directory → compressed, on its output. Says how far it is, in records of 10 KiB. What is not on
-   * the disk yet may have other holes there.
-   */
-  pack: `$as sync -f . && $as tar ${PACKING} --checkpoint=1000 --checkpoint-action=echo=%u -cf - . |
+  /** its directory → compressed, on its output. Says how far it is, in records of 10 KiB. */
+  pack: `$as tar ${PACKING} --checkpoint=1000 --checkpoint-action=echo=%u -cf - . |
     $as zstd -q -T2 -c`,
   /** compressed input, compared with its directory packed once more */
   compare: `exec 3<&0

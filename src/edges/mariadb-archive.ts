@@ -7,13 +7,13 @@
  * password that nobody else knows: it cannot do more than the tenant could. That also gives each
  * object its definer without the right to name any.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError, codeOf } from '../errors.ts';
 import type { Action } from '../plan/action.ts';
 import { numberOfUser } from '../targets/everything.ts';
 import { removeArchive, requireArchive } from './database-archives.ts';
 import { withoutSecrets } from './mariadb.ts';
-import type { ArchiveRealm, ArchiveTerms } from './mariadb-archiving.ts';
+import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
+import { watchServers, whileTrue } from './mariadb-watching.ts';
 import { isServerAway } from './mariadb-programs.ts';
 import { bringBack, dropArchived } from './mariadb-bring-back.ts';
 import { isUnavailable } from './mariadb-connections.ts';
@@ -24,9 +24,6 @@ export type ArchiveAction = Extract<Action, { verb: `databases.${string}` }>;
 export function isArchiveAction(action: Action): action is ArchiveAction {
   return action.verb.startsWith('databases.');
 }
-
-/** How often it is asked whether what takes long is wanted still. */
-const ASK_EVERY_MS = 2_000;
 
 export function openArchiveHands(
   realm: ArchiveRealm,
@@ -42,64 +39,57 @@ export function openArchiveHands(
   let last: Promise<unknown> = Promise.resolve();
 
   async function act(action: ArchiveAction): Promise<void> {
-    const subject = numberOfUser(action.user);
+    const { user, departure, verb } = action;
+    const subject = numberOfUser(user);
     if (subject === undefined) throw new TypeError('no user of ours');
-    try {
-      switch (action.verb) {
-        case 'databases.archive':
-          return await whileWanted(action, subject, false, (signal) =>
-            putAway(realm, terms, { ...action, subject }, signal),
-          );
-        case 'databases.restore':
-          return await whileWanted(action, subject, true, (signal) =>
-            bringBack(realm, terms, { ...action, subject }, signal),
-          );
-        case 'databases.drop':
-          return await dropArchived(realm, terms, { ...action, subject }, closing.signal);
-        case 'databases.removeArchive': {
-          terms.requireHeld(subject);
-          const found = requireArchive(realm.folder, action, action.manifest);
-          return removeArchive(realm.folder, action, found);
-        }
-      }
-    } catch (error) {
-      if (codeOf(error) !== 'INTERNAL') throw error;
-      const isAway = isUnavailable(error) || isServerAway(error);
-      const code = isAway ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED';
-      throw new ChamberlainError(code, `${action.verb} of ${action.user}`, {
-        cause: withoutSecrets(error),
-        context: { user: action.user },
-      });
-    }
-  }
-
-  async function whileWanted(
-    { departure, user }: { departure: number; user: string },
-    subject: number,
-    returning: boolean,
-    work: (signal: AbortSignal) => Promise<void>,
-  ): Promise<void> {
-    const over = new AbortController();
-    const ask = async () => {
+    const held = () => Promise.resolve(terms.requireHeld(subject));
+    const wanted = async (returning: boolean) => {
       if (await terms.stillWanted({ subject, departure, returning })) return;
       throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
         cause: new Error('it is wanted no more'),
         context: { user },
       });
     };
-    await ask();
-    const done = new AbortController();
-    const asking = (async () => {
-      while (!done.signal.aborted) {
-        await sleep(ASK_EVERY_MS, undefined, { signal: done.signal, ref: false }).catch(() => {});
-        if (!done.signal.aborted) await ask();
-      }
-    })();
-    asking.catch((error: unknown) => over.abort(error));
+    const answer = (servers: readonly string[]) =>
+      watchServers(
+        servers.map((server) => placeOf(realm, server)),
+        realm.login,
+      );
     try {
-      await work(AbortSignal.any([over.signal, closing.signal]));
+      switch (action.verb) {
+        case 'databases.archive':
+          return await whileTrue(
+            [() => wanted(false), answer(action.servers)],
+            closing.signal,
+            (signal) => putAway(realm, terms, { ...action, subject }, signal),
+          );
+        case 'databases.restore':
+          return await whileTrue(
+            [() => wanted(true), answer([action.server])],
+            closing.signal,
+            (signal) => bringBack(realm, terms, { ...action, subject }, signal),
+          );
+        case 'databases.drop':
+          return await whileTrue([held, answer([action.server])], closing.signal, (signal) =>
+            dropArchived(realm, terms, { ...action, subject }, signal),
+          );
+        case 'databases.removeArchive':
+          await held();
+          return removeArchive(
+            realm.folder,
+            action,
+            requireArchive(realm.folder, action, action.manifest),
+          );
+      }
+    } catch (error) {
+      if (codeOf(error) !== 'INTERNAL') throw error;
+      const isAway = isUnavailable(error) || isServerAway(error);
+      throw new ChamberlainError(
+        isAway ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
+        `${verb} of ${user}`,
+        { cause: withoutSecrets(error), context: { user } },
+      );
     } finally {
-      done.abort();
       await terms.clear(subject);
     }
   }

@@ -54,33 +54,44 @@ export async function runPrograms(
   const running = programs.map((program) => start(program));
   const kill = () => running.forEach(({ child }) => child.kill('SIGKILL'));
   signal.addEventListener('abort', kill);
-  /** of what reads and hears here, not of a pipe to a program that has failed */
+  /** of what gives and hears here, not of a pipe to a program that has failed */
   const faults: unknown[] = [];
-  const guarded = async function* (chunks: AsyncIterable<Uint8Array>, see = (_: Uint8Array) => {}) {
+  const given = async function* (chunks: AsyncIterable<Uint8Array>) {
     try {
-      for await (const chunk of chunks) {
-        see(chunk);
-        yield chunk;
-      }
+      yield* chunks;
     } catch (error) {
       faults.push(error);
       throw error;
     }
   };
+  const heard = async function* (
+    chunks: AsyncIterable<Uint8Array>,
+    hear: (chunk: Uint8Array) => void = () => {},
+  ) {
+    for await (const chunk of chunks) {
+      try {
+        hear(chunk);
+      } catch (error) {
+        faults.push(error);
+        throw error;
+      }
+      yield chunk;
+    }
+  };
   try {
     const pipes: Promise<unknown>[] = [];
     const first = running[0]?.child.stdin;
-    if (from !== undefined && isPiped(first)) pipes.push(pipeline(guarded(from), first));
+    if (from !== undefined && isPiped(first)) pipes.push(pipeline(given(from), first));
     for (const [at, { child }] of running.entries()) {
       const next = running[at + 1]?.child.stdin;
       if (!isPiped(child.stdout)) continue;
       if (isPiped(next)) {
         const see = at === 0 ? between : undefined;
-        pipes.push(pipeline(child.stdout, (chunks) => guarded(chunks, see), next));
+        pipes.push(pipeline(child.stdout, (chunks) => heard(chunks, see), next));
       } else if (into !== undefined) {
         pipes.push(
           pipeline(child.stdout, async (chunks: AsyncIterable<Uint8Array>) => {
-            for await (const _ of guarded(chunks, into));
+            for await (const _ of heard(chunks, into));
           }),
         );
       }

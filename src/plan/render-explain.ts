@@ -191,7 +191,7 @@ function historyLine(fact: HistoryFact): string {
 function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
   const width = Math.max(0, ...targets.map(({ target }) => target.length));
   const silent = new Set<string>();
-  return targets.filter(hasSomething).flatMap(({ role, target, wanted, state, trouble }) => {
+  return targets.flatMap(({ role, target, wanted, state, trouble }) => {
     const line = `  ${paint(COLOURS[state], state.padEnd(STATE_WIDTH))}  ${target.padEnd(width)}  ${clean(wanted)}`;
     // of a role that does not answer the same is to be said of each target: it is said once
     if (state === 'no answer' && silent.has(role)) return [line];
@@ -208,15 +208,6 @@ function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
       }),
     ];
   });
-}
-
-/** Of those who stay there is no archive to speak of. */
-function hasSomething({ target, wanted, state }: TargetPage): boolean {
-  return (
-    !target.endsWith('-archive') ||
-    wanted !== 'none' ||
-    (state !== 'as wanted' && state !== 'no answer')
-  );
 }
 
 function sinceOf(since: string | null): string {

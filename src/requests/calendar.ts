@@ -23,8 +23,9 @@
  * | ….expire         | the archives were kept for long enough             |               | ….expired         |
  * | overlaps.end     | both passwords have worked for long enough         |               |                   |
  *
- * Each move is one transaction. Whoever is cut between two goes on with the next; where it did not run for a week, a tool is told once, of the least number of days that is due. A move
- * that fails is left for a minute, and keeps no other back.
+ * Each move is one transaction: whoever is cut between two goes on with the next. Where it did not run for
+ * a week, a tool is told once, of the least number of days that is due. A move that fails is left for a
+ * minute, and keeps no other back. What a role fails at moves nothing on: it is tried again by the role.
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';

@@ -267,10 +267,7 @@ export async function readEvents(
     text: `SELECT ${PORTAL_EVENT} FROM events e WHERE portal = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
     values: [portal, after, most],
   });
-  return (rows as PortalEvent[]).map((row) => ({
-    ...row,
-    seq: Number(row.seq),
-  }));
+  return (rows as PortalEventRow[]).map(toPortalEvent);
 }
 
 /** An event as it goes into its portal's queue. */
@@ -295,11 +292,16 @@ export async function readErasedEvents(pool: Pool): Promise<Map<string, PortalEv
     text: `SELECT e.portal, ${PORTAL_EVENT} FROM event_erasures JOIN events e USING (portal, seq)
            ORDER BY e.portal, e.seq LIMIT ${MOST_ERASED}`,
   });
-  const erased = new Map<string, PortalEvent[]>();
-  for (const { portal, seq, ...row } of rows as (PortalEvent & { portal: string })[]) {
-    erased.set(portal, [...(erased.get(portal) ?? []), { ...row, seq: Number(seq) }]);
-  }
-  return erased;
+  const erased = Map.groupBy(rows as (PortalEventRow & { portal: string })[], (row) => row.portal);
+  return new Map([...erased].map(([portal, events]) => [portal, events.map(toPortalEvent)]));
+}
+
+interface PortalEventRow extends Omit<PortalEvent, 'seq'> {
+  seq: string;
+}
+
+function toPortalEvent({ seq, id, event, data }: PortalEventRow): PortalEvent {
+  return { seq: Number(seq), id, event, data };
 }
 
 /** They are erased in the portal's queue too. */

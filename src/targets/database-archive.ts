@@ -99,7 +99,7 @@ export const databaseArchive: Target<
       wants.map(async (want): Promise<DatabaseArchiveHave> => {
         if (!isLookedAt(want)) return { servers: [], archive: undefined };
         const { account, departure, manifest, user, move } = want;
-        const on = views.map((seen) =>
+        const on: DatabaseArchiveHave['servers'] = views.map((seen) =>
           'unreadable' in seen
             ? { server: seen.server, unreadable: seen.unreadable }
             : { server: seen.server, databases: seen.view.get(user) ?? [] },

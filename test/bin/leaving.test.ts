@@ -5,6 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openPool, type Pool } from '../../src/store/postgres.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -367,8 +368,10 @@ describe('with intake at work: restore', () => {
       `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL WHERE subject = $1`,
       uids['gone'],
     );
-    // what the calendar does then, where it is not there
+    // the calendar makes it active: then everything else is made, and it is followed on
     await played('active', 'back_at IS NOT NULL');
+    const still = sleep(1500, 'followed still');
+    expect(await Promise.race([ended, still])).toBe('followed still');
     await untilEnded(ended, () =>
       sql(
         `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL WHERE subject = $1`,
@@ -406,7 +409,7 @@ async function played(state: string, departure: string): Promise<void> {
       state,
     );
     if (rowCount === 1) return;
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await sleep(25);
   }
 }
 
@@ -415,6 +418,6 @@ async function untilEnded(ended: Promise<unknown>, act: () => Promise<unknown>):
   void ended.finally(() => (open = false));
   while (open) {
     await act();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await sleep(50);
   }
 }

@@ -188,6 +188,25 @@ describe('the accounts that only read', () => {
     expect(await seen('sssd')).toEqual(['uidNumber']);
   });
 
+  test('all of them see of a tool whether it is locked, and why; none says so', async () => {
+    const dn = `uid=tools.why,ou=people,${GROUPS}`;
+    expect(await change('directory', toolAccount('tools.why', toolId + 7))).toBe(0);
+    const locked = modify(
+      dn,
+      ['add', 'pwdAccountLockedTime', '000001010000Z'],
+      ['add', 'gecos', 'disabled - It floods'],
+    );
+    expect(await change('directory', locked)).toBe(0);
+    const other = modify(dn, ['replace', 'gecos', 'x']);
+    for (const who of ['directory-eyes', 'keys-agent', 'sssd'] as const) {
+      const { out } = await search(who, dn, ['gecos', 'pwdAccountLockedTime']);
+      expect(out).toContain('gecos: disabled - It floods\n');
+      expect(out).toContain('pwdAccountLockedTime: 000001010000Z\n');
+      expect(await change(who, other)).toBe(50);
+    }
+    expect(await change('directory', `dn: ${dn}\nchangetype: delete\n`)).toBe(0);
+  });
+
   test('nobody reads a password', async () => {
     for (const who of ['directory', 'directory-eyes', 'keys-agent', 'sssd'] as const) {
       const { out } = await search(who, BASE, ['userPassword']);

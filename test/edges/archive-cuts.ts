@@ -84,7 +84,10 @@ function stateOf(made: Made): string {
   return JSON.stringify([
     fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : 'no home',
     of(staging).map((name) => name.replace(made.name, '')),
-    of(server.archives).map((name) => name.replace(made.name, '')),
+    of(server.archives).map(
+      (name) =>
+        name.replace(made.name, '') + ': ' + fs.readdirSync(`${server.archives}/${name}`).join(' '),
+    ),
     server.archived.filter(({ subject }) => subject === made.uid).length,
   ]);
 }
@@ -93,16 +96,18 @@ const AWAY: End = { state: 'archived' };
 const GONE: End = { state: 'deleted' };
 const BACK: End = { state: 'archived', archive: { returning: true } };
 const FORGOTTEN: End = { state: 'deleted', archive: { expired: true } };
-const CASES: [verb: Action['verb'], before: End[], end: End][] = [
+const CASES: [verb: Action['verb'], before: End[], end: End, after?: End][] = [
   ['home.withdraw', [], AWAY],
   ['home.archive', [], AWAY],
   ['home.return', [AWAY], BACK],
   ['home.destroy', [AWAY], GONE],
+  // wanted back after the cut: half of it may be gone
+  ['home.destroy', [AWAY], GONE, BACK],
   ['home.restore', [AWAY, GONE], BACK],
   ['home.removeArchive', [AWAY, GONE], FORGOTTEN],
 ];
 
-for (const [verb, before, end] of CASES) {
+for (const [verb, before, end, after = end] of CASES) {
   const states = new Set<string>();
   let cuts = 0;
   for (let living = 0; ; living += 1) {
@@ -122,7 +127,7 @@ for (const [verb, before, end] of CASES) {
       left = undefined;
       if (died) break;
     }
-    await converge(made, end);
+    await converge(made, after);
     states.add(stateOf(made));
     if (!died) break;
     cuts += 1;

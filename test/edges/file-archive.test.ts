@@ -8,7 +8,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
@@ -20,7 +19,6 @@ import {
   endTenants,
   failureOf,
   REALM,
-  runAs,
   startAs,
   startFileServer,
   stopFileServers,

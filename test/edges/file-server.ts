@@ -75,28 +75,30 @@ export async function startFileServer() {
     record: async (archive: RecordedHome): Promise<void> => void archived.push(archive),
   };
   const eyes = openFilesEyes(files, archives);
-  const hands = openFilesHands(
-    files,
-    {
-      newPassword() {
-        passwords.push(makePassword(randomBytes));
-        return passwords.at(-1)!;
+  const openHands = () =>
+    openFilesHands(
+      files,
+      {
+        newPassword() {
+          passwords.push(makePassword(randomBytes));
+          return passwords.at(-1)!;
+        },
+        async recordVerifier({ account, epoch, verifier }) {
+          await beforeRecord.act();
+          recorded.set(account, { epoch, verifier });
+        },
       },
-      async recordVerifier({ account, epoch, verifier }) {
-        await beforeRecord.act();
-        recorded.set(account, { epoch, verifier });
+      {
+        folder: archives,
+        realm: REALM.realm,
+        now: () => new Date('2026-11-25T12:00:00Z'),
+        record: (archive) => archiveDouble.record(archive),
+        stillWanted: () => archiveDouble.stillWanted(),
+        report: (progress) => archiveDouble.report(progress),
+        clear: async () => {},
       },
-    },
-    {
-      folder: archives,
-      realm: REALM.realm,
-      now: () => new Date('2026-11-25T12:00:00Z'),
-      record: (archive) => archiveDouble.record(archive),
-      stillWanted: () => archiveDouble.stillWanted(),
-      report: (progress) => archiveDouble.report(progress),
-      clear: async () => {},
-    },
-  );
+    );
+  const hands = openHands();
 
   const tool = (name: string, uid: number): WantedTool => ({
     kind: 'tool',
@@ -168,6 +170,7 @@ export async function startFileServer() {
     archiveDouble,
     eyes,
     hands,
+    openHands,
     tool,
     person,
     survey,

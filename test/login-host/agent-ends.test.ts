@@ -116,7 +116,7 @@ describe('at once', () => {
     await eventually('it is asked', () => asked.length > 0);
     await agents.change(unlock(dn('anna')));
     await another();
-    expect(asked).toEqual([[uid('anna')]]);
+    expect(new Set(asked.flat())).toEqual(new Set([uid('anna')]));
   });
 
   test('of a person who has no access any more', async () => {
@@ -124,7 +124,7 @@ describe('at once', () => {
     await eventually('it is asked', () => asked.length > 0);
     await agents.change(admit('bert'));
     await another();
-    expect(asked).toEqual([[uid('bert')]]);
+    expect(new Set(asked.flat())).toEqual(new Set([uid('bert')]));
   });
 
   test('of a person who is deleted', async () => {
@@ -140,7 +140,7 @@ describe('at once', () => {
     await eventually('it is asked', () => asked.length > 0);
     await agents.change(modify(toolDn('bot'), ['replace', 'loginShell', '/bin/bash']));
     await another();
-    expect(asked).toEqual([[toolUid('bot')]]);
+    expect(new Set(asked.flat())).toEqual(new Set([toolUid('bot')]));
   });
 });
 

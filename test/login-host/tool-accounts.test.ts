@@ -143,7 +143,8 @@ describe('as what nothing may run any more', () => {
     ['its shell alone', SHELL],
   ])('a tool that is disabled, by %s: told once, and kept', (_, how) => {
     const tools = openToolAccounts();
-    tools.take(only(account('a', 50_001), account('b', 50_002)), ground);
+    const both = only(account('a', 50_001), account('b', 50_002));
+    expect(tools.take(both, ground).end).toEqual([]);
     expect(tools.take(only(account('a', 50_001, how)), ground).end).toEqual([50_001]);
     expect(tools.take(only(account('a', 50_001, how)), ground).end).toEqual([]);
     expect(closedOf(tools)).toEqual([50_001]);

@@ -99,7 +99,11 @@ describe('the next move of', () => {
     [
       'what is being put away',
       { state: 'archived', departures: [BACK, GOING] },
-      { move: 'delete', sentence: 'deleted, when all is put away and read back; missing: home', at: null },
+      {
+        move: 'delete',
+        sentence: 'deleted, when all is put away and read back; missing: home',
+        at: null,
+      },
     ],
     [
       'what is being brought back',

@@ -6,6 +6,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { eventually } from './eventually.ts';
 import {
   dumpTables,
   faultsOf,
@@ -381,7 +382,7 @@ describe('tools', () => {
     expect((await dumpTables(world, []))['convergence']).toEqual(before['convergence']);
   });
 
-  test('after credentials.rotate the old password is dead and the new one lives, on both servers', async () => {
+  test('after credentials.rotate at once the old password is dead and the new one lives, on both servers', async () => {
     const uid = await uidOf('tools.bridgebot');
     const before = readCredentials(world, { tool: 'bridgebot' });
     const old = keepCopy(world, before);
@@ -389,10 +390,12 @@ describe('tools', () => {
       kind: 'credentials.rotate',
       requestedBy: 'bob',
       tool: 'bridgebot',
+      atOnce: true,
     });
     expect((await portal.hear('credentials.rotated', id)).data).toEqual({
       account: 'tools.bridgebot',
       epoch: 2,
+      overlapSeconds: 0,
     });
     const after = readCredentials(world, { tool: 'bridgebot' });
     expect(after.password).not.toBe(before.password);
@@ -416,7 +419,14 @@ describe('taking access away', () => {
       person: 'bob',
       reason: 'left',
     });
-    expect(portal.told(id)).toEqual(['request.accepted', 'access.revoked', 'request.done']);
+    expect(portal.told(id)).toEqual([
+      'request.accepted',
+      // of bridgebot and helper, whose passwords are others from now on
+      'credentials.revoked',
+      'credentials.revoked',
+      'access.revoked',
+      'request.done',
+    ]);
     const directory = await readDirectory(world);
     expect(directory.get(realmGroup)?.['member']).not.toContain(person('bob'));
     expect(directory.get(toolGroup('bridgebot'))?.['member']).not.toContain(person('bob'));
@@ -450,6 +460,10 @@ describe('taking access away', () => {
 describe('the whole', () => {
   test('the same requests again change nothing, and are told their first verdict', async () => {
     await settled(world);
+    await eventually('no orphan to be left, since all have access again', async () => {
+      const orphans = await query(world, 'SELECT FROM tools WHERE orphaned_at IS NOT NULL');
+      return orphans.length === 0;
+    });
     const wish = {
       kind: 'tool.create',
       requestedBy: 'alice',
@@ -457,6 +471,9 @@ describe('the whole', () => {
       title: 'Made once',
     };
     const id = await portal.get(wish);
+    await eventually('the audit to be sealed', async () => {
+      return (await query(world, 'SELECT FROM audit_unsealed')).length === 0;
+    });
     const before = {
       tables: await dumpTables(world, []),
       directory: await readDirectory(world, { operational: true }),

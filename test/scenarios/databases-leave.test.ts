@@ -3,14 +3,14 @@
  * brought back, removed. Each move is cut at each of its steps, and a second run does nothing.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type { Step } from '../../src/plan/plan.ts';
 import { dyingHands, type LawsWorld, openLawsWorld, wantTool } from '../laws-world.ts';
 import { administer, startServer, stopServer } from '../stack.ts';
 
 let laws: LawsWorld;
 beforeAll(async () => {
-  laws = await openLawsWorld('databases leave');
+  laws = await openLawsWorld('databases leave', { own: true });
 }, 60_000);
 afterAll(async () => laws.close());
 
@@ -225,7 +225,4 @@ test('no archive, no deletion: the database of ours refuses it', async () => {
   const { uid } = await settledTool();
   await putAway(uid);
   await expect(left(uid)).rejects.toThrow('is not put away');
-  expect(
-    readdirSync(laws.world.config.archives.databases).filter((name) => name.startsWith(`tools.t`)),
-  ).not.toContain(`tools.t${uid}.1`);
 });

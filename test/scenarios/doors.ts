@@ -4,10 +4,11 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Client } from 'ldapts';
 import { type Connection, createConnection } from 'mariadb';
 import { eventually } from './eventually.ts';
 import type { Login, Session } from './login.ts';
-import { query, readCredentials, readDirectory } from './outside.ts';
+import { query, readCredentials } from './outside.ts';
 
 export interface Process {
   pid: number;
@@ -98,17 +99,19 @@ export async function openDoors(login: Login, name: string, tool: string): Promi
   };
   for (const [what, isThere] of Object.entries(processes)) await eventually(what, isThere);
 
+  // a program for each look would be half of what the machine does meanwhile
+  const directory = new Client({ url: world.slapd.tcpUri() });
+  await directory.bind(world.ldapAdmin.dn, world.ldapAdmin.password);
   const base = world.config.ldap.base;
+  const finds = async (filter: string): Promise<boolean> => {
+    const { searchEntries } = await directory.search(base, { filter, attributes: ['1.1'] });
+    return searchEntries.length === 1;
+  };
   const closed: Doors['closed'] = {
     'the key': () => login.keyFile(name).length === 0,
-    'the account': async () => {
-      const filter = `(&(uid=${name})(pwdAccountLockedTime=*))`;
-      return (await readDirectory(world, { filter })).size === 1;
-    },
-    'the group': async () => {
-      const filter = `(&(cn=tools.${tool})(member=uid=${name},ou=people,${base}))`;
-      return (await readDirectory(world, { filter })).size === 0;
-    },
+    'the account': () => finds(`(&(uid=${name})(pwdAccountLockedTime=*))`),
+    'the group': async () =>
+      !(await finds(`(&(cn=tools.${tool})(member=uid=${name},ou=people,${base}))`)),
     'the ssh session': () => !session.isOpen,
     ...Object.fromEntries(
       Object.entries(processes).map(([what, isThere]) => [what, () => !isThere()]),
@@ -130,6 +133,7 @@ export async function openDoors(login: Login, name: string, tool: string): Promi
     },
     async close() {
       await session.close();
+      await directory.unbind();
       for (const connection of connections) connection.close();
     },
   };

@@ -48,7 +48,9 @@ for (const parts of [DIRECTORY, HOMES, DATABASES] as unknown as RoleParts<unknow
 }
 
 const config = loadConfig(configFile);
-const log = openLog('warn', { write: (line) => writeFileSync(`${logFile}.log`, line, { flag: 'a' }) });
+const log = openLog('warn', {
+  write: (line) => writeFileSync(`${logFile}.log`, line, { flag: 'a' }),
+});
 let work: Awaited<ReturnType<typeof startWork>> | undefined;
 
 process.on('message', (order: Order) => {

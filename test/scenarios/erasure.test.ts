@@ -223,6 +223,18 @@ test('none of it is in a table any more, and the audit holds', async () => {
   });
   expect(await marksInTables()).toEqual({});
   await world.chamberlain('audit', 'verify');
+  for (const command of [
+    ['explain', SUBJECT],
+    ['explain', String(uid)],
+    ['status', SUBJECT],
+    ['audit', '--subject', SUBJECT],
+    ['requests'],
+  ]) {
+    // two roles do not answer, which is a failure, but not the command's
+    const out = await world.chamberlain(...command).catch((error: Error) => error.message);
+    expect(out).toContain(command[0] === 'requests' ? 'steward' : SUBJECT);
+    expect(marksIn(out)).toEqual([]);
+  }
   const [key] = await query(world, 'SELECT fingerprint, line FROM ssh_keys WHERE person = $1', [
     uid,
   ]);

@@ -1,20 +1,15 @@
 /** A running realm in which people and tools leave, and what of one is where, seen from outside. */
 import { execFileSync } from 'node:child_process';
 import { createHash, createPrivateKey } from 'node:crypto';
-import {
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { administer, type World, type WorldOptions } from '../stack.ts';
 import { treeOf } from '../edges/hostile-home.ts';
+import type { Role } from '../../src/model/wanted.ts';
+import { administer, type World, type WorldOptions } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { homeOf, query, readCredentials, readDirectory } from './outside.ts';
 import { openPortal, type Portal, type Wish } from './portal.ts';
+import { hold } from './repair-world.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
 /** Every role but the sweep: it comes when a test asks for one. */
@@ -30,6 +25,8 @@ export interface LeavingWorld extends Running {
   find(leaver: Leaver): Promise<Subject>;
   /** The time of its deletion has come, and the minute that doors may take is over. */
   endGrace(subject: Subject): Promise<void>;
+  /** A role does nothing for a subject before the release. */
+  hold(subject: Subject, role: Role): Promise<() => Promise<void>>;
   becomes(subject: Subject, state: string): Promise<void>;
 }
 
@@ -94,6 +91,19 @@ export async function openLeavingWorld(
       const wish = { kind: 'tool.create', requestedBy: 'alice', name: tool, title: `The ${tool}` };
       await portal.get({ ...wish, ...more });
       return find({ tool });
+    },
+    async hold({ uid }, role) {
+      const release = await hold(world, uid, role);
+      return async () => {
+        await release();
+        // it is not to be waited for until the lease is over
+        await query(
+          world,
+          `UPDATE convergence SET leased_until = NULL, next_try_at = now()
+           WHERE subject = $1 AND role = $2`,
+          [uid, role],
+        );
+      };
     },
     async endGrace({ uid }) {
       for (const table of ['tools', 'people']) {
@@ -287,12 +297,8 @@ export async function portraitOf(world: World, subject: Subject): Promise<string
   const archives = await archivesOf(world, subject);
   lines.push(...archives.map((each) => `archive of ${each.role}`));
   for (const role of ['homes', 'databases'] as const) {
-    const folder = world.config.archives[role];
-    const names = existsSync(folder) ? readdirSync(folder) : [];
     lines.push(
-      ...names
-        .filter((each) => each.replace(/^\./, '').startsWith(`${account}.`))
-        .map((each) => `${role} has ${each}: ${readdirSync(join(folder, each)).sort().join(' ')}`),
+      ...filesIn(world.config.archives[role], account).map((each) => `${role} has ${each}`),
     );
   }
   lines.push(...(await directoryLines(world, subject)));
@@ -315,6 +321,18 @@ export async function portraitOf(world: World, subject: Subject): Promise<string
     [new RegExp(`\\b${user}`, 'g'), 'USER'],
   ];
   return lines.map((line) => names.reduce((text, [from, to]) => text.replaceAll(from, to), line));
+}
+
+/** What lies in a folder of archives of an account, half made things too. */
+function filesIn(folder: string, account: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { withFileTypes: true })
+    .filter(({ name }) => name.replace(/^\./, '').startsWith(`${account}.`))
+    .map((each) => {
+      const inside = each.isDirectory() ? readdirSync(join(folder, each.name)).sort() : [];
+      return [`${each.name}:`, ...inside].join(' ');
+    })
+    .sort();
 }
 
 /** Entries of the account, and who holds it as a member. */
@@ -340,8 +358,9 @@ async function directoryLines(world: World, { account, leaver }: Subject): Promi
   return lines.sort();
 }
 
-/** Attributes that differ from one entry to the next, or from one moment to the next. */
-const OF_TIME = /^(entry(UUID|CSN)|(create|modify)Timestamp|mail|sshPublicKey)$/;
+/** Attributes that the server keeps by itself. */
+const OF_TIME =
+  /^(entry(UUID|CSN|DN)|(create|modify)Timestamp|(creators|modifiers)Name|structuralObjectClass|subschemaSubentry|hasSubordinates)$/;
 
 /** The account on a database server: its rights, whether its password is the recorded one, and the lock. */
 async function accountLines(

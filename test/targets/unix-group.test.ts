@@ -23,6 +23,13 @@ describe('unix-group', () => {
     ['makes the group where there is none', {}, [], [`create ${OBJECT}: absent → present`]],
     ['leaves a group that is as it should be', {}, [group()], []],
     ['keeps the group of a disabled tool', { state: 'disabled' }, [group()], []],
+    ['keeps the group of a tool that is put away', { state: 'archived' }, [group()], []],
+    [
+      'reports a tool that nobody who may log in maintains, and keeps its group',
+      { orphaned: true },
+      [group()],
+      [`TOOL_ORPHANED ${OBJECT} (advisory)`],
+    ],
     [
       'deletes the group of a deleted tool',
       { state: 'deleted' },

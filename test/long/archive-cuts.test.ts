@@ -1,0 +1,29 @@
+/** Each step that puts a home away or brings it back is cut at every call that it makes. */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { expect, test } from '@jest/globals';
+
+test('a step that was cut anywhere is done by the next run, and nothing is lost', () => {
+  const program = join(import.meta.dirname, '../edges/archive-cuts.ts');
+  const { stdout } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { verb: string; cuts: number; states: string[] });
+  const whole = 'tools..1: home.tar.zst manifest.json';
+  const state = (...parts: unknown[]) => JSON.stringify(parts);
+  expect(lines.map(({ verb, states }) => [verb, states.toSorted()])).toEqual([
+    ['home.withdraw', [state('no home', ['.1.left'], [whole], 1)]],
+    ['home.archive', [state('no home', ['.1.left'], [whole], 1)]],
+    ['home.return', [state('contents', [], [whole], 1)]],
+    ['home.destroy', [state('no home', [], [whole], 1)]],
+    ['home.destroy', [state('contents', [], [whole], 1)]],
+    ['home.restore', [state('contents', [], [whole], 1)]],
+    // of a removal that was cut at its last call, an empty folder is left
+    [
+      'home.removeArchive',
+      [state('no home', [], ['tools..1: '], 1), state('no home', [], [], 1)].toSorted(),
+    ],
+  ]);
+  for (const { cuts } of lines) expect(cuts).toBeGreaterThanOrEqual(5);
+}, 180_000);

@@ -1,0 +1,40 @@
+/** Every move of who leaves, with the workers killed before and after each action of each role. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { type Cuts, MOVES, openCuts, placesOf } from '../scenarios/leaving-cuts.ts';
+import { type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
+import { settled } from '../scenarios/outside.ts';
+
+let leaving: LeavingWorld;
+let cuts: Cuts;
+
+beforeAll(async () => {
+  leaving = await openLeavingWorld('leaving long');
+  cuts = await openCuts(leaving);
+}, 60_000);
+
+afterAll(async () => {
+  await cuts?.close();
+  await leaving?.close();
+}, 60_000);
+
+test.each(Object.keys(MOVES))(
+  'killed at every action of “%s”: others go on to the same end',
+  async (name) => {
+    const whole = await cuts.play(name);
+    const places = placesOf(whole);
+    expect(places).not.toEqual([]);
+    for (const place of places) {
+      await cuts.playCut(name, place, whole).catch((error: unknown) => {
+        throw new Error(`killed ${place.when} ${place.role} ${place.n}, ${place.verb}`, {
+          cause: error,
+        });
+      });
+    }
+    process.stdout.write(`${name}: killed at ${places.length} places\n`);
+    await settled(leaving.world);
+    await expect(leaving.world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
+    await leaving.world.chamberlain('audit', 'verify');
+    expect(leaving.portal.disorder).toEqual([]);
+  },
+  1_800_000,
+);

@@ -1,0 +1,49 @@
+/** The workers killed in the middle of who leaves, at the places that matter most; test/long has them all. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { type Cuts, openCuts, placesOf } from './leaving-cuts.ts';
+import { type LeavingWorld, openLeavingWorld } from './leaving-world.ts';
+
+let leaving: LeavingWorld;
+let cuts: Cuts;
+
+beforeAll(async () => {
+  leaving = await openLeavingWorld('leaving-crash');
+  cuts = await openCuts(leaving);
+}, 60_000);
+
+afterAll(async () => {
+  await cuts?.close();
+  await leaving?.close();
+}, 60_000);
+
+/** The move, and at which of its actions: the first of that verb. */
+test.each<[string, [verb: string, when: 'before' | 'after'][]]>([
+  [
+    'delete a tool',
+    [
+      ['home.archive', 'after'],
+      ['databases.archive', 'before'],
+      ['home.destroy', 'before'],
+      ['databases.drop', 'after'],
+    ],
+  ],
+  [
+    'restore',
+    [
+      ['home.restore', 'after'],
+      ['databases.restore', 'after'],
+    ],
+  ],
+  ['suspend', [['db.setLocked', 'before']]],
+])(
+  'killed in “%s”: others go on to the same end, and nothing is lost',
+  async (name, places) => {
+    const whole = await cuts.play(name);
+    for (const [verb, when] of places) {
+      const place = placesOf(whole).find((each) => each.verb === verb && each.when === when);
+      expect([name, verb, place?.verb]).toEqual([name, verb, verb]);
+      if (place !== undefined) await cuts.playCut(name, place, whole);
+    }
+  },
+  120_000,
+);

@@ -1,0 +1,305 @@
+/**
+ * Every move of who leaves, with the workers killed at an action of a role and others going on: in the end all is
+ * as where nobody was killed, and at no moment is anything gone that is not put away. The body of the tests,
+ * short and long.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from '@jest/globals';
+import type { Role } from '../../src/model/wanted.ts';
+import type { World } from '../stack.ts';
+import type { Cut, Order } from './dying-work.ts';
+import { eventually } from './eventually.ts';
+import {
+  archivesOf,
+  askDeletion,
+  fill,
+  isWhole,
+  LEAVING_ROLES,
+  type LeavingWorld,
+  portraitOf,
+  stateOf,
+  type Subject,
+  treasureOf,
+  type Treasure,
+  withdrawnIn,
+} from './leaving-world.ts';
+import { homeOf, query, settled } from './outside.ts';
+
+const PROGRAM = join(import.meta.dirname, 'dying-work.ts');
+
+/** A process of workers: started, told where to die, or ended. */
+interface DyingWork {
+  child: ChildProcess;
+  tell(order: Order): Promise<void>;
+  /** Returns when it is dead. */
+  death: Promise<void>;
+}
+
+export function startDyingWork(world: World, logFile: string): DyingWork {
+  const child = fork(PROGRAM, [world.configFile, logFile], { stdio: 'inherit', execArgv: [] });
+  const ready = once(child, 'message');
+  const death = once(child, 'exit').then(() => undefined);
+  return {
+    child,
+    death,
+    async tell(order) {
+      await ready;
+      const told = once(child, 'message');
+      child.send(order);
+      await told;
+    },
+  };
+}
+
+/** A move: how a subject comes to where it begins, how it is begun, and when it is over. */
+interface Move {
+  kind: 'tool' | 'person';
+  /** before anybody is killed */
+  prepare?(cuts: Cuts, subject: Subject): Promise<void>;
+  begin(cuts: Cuts, subject: Subject): Promise<void>;
+  /** the state that it ends in */
+  ends: string;
+}
+
+const asTool = (kind: string, more: object = {}) => ({
+  begin: async ({ leaving }: Cuts, { name }: Subject) =>
+    void (await leaving.portal.send({ kind, requestedBy: 'alice', tool: name, ...more })),
+});
+const asAdmin = (kind: string, more: object = {}) => ({
+  begin: async ({ leaving }: Cuts, { name, leaver }: Subject) => {
+    const of = 'tool' in leaver ? { tool: name } : { person: name };
+    await leaving.portal.send({ kind, requestedBy: 'steward', ...of, ...more });
+  },
+});
+
+/** As long as it takes to let all that was asked for be done. */
+async function inPeace(cuts: Cuts, move: Pick<Move, 'begin' | 'ends'>, subject: Subject) {
+  await move.begin(cuts, subject);
+  await isOver(cuts, move, subject);
+}
+
+async function isOver(
+  { leaving }: Cuts,
+  { ends }: Pick<Move, 'ends'>,
+  subject: Subject,
+): Promise<void> {
+  await leaving.becomes(subject, ends);
+  await settled(leaving.world, 60_000);
+}
+
+const goes: Pick<Move, 'begin' | 'ends'> = {
+  begin: ({ leaving }, subject) => leaving.endGrace(subject),
+  ends: 'deleted',
+};
+const disabled: Pick<Move, 'begin' | 'ends'> = {
+  ...asTool('tool.disable', { reason: 'a trial' }),
+  ends: 'disabled',
+};
+const suspended: Pick<Move, 'begin' | 'ends'> = {
+  ...asAdmin('person.suspend', { reason: 'a trial' }),
+  ends: 'suspended',
+};
+
+async function deleteTool(cuts: Cuts, subject: Subject): Promise<void> {
+  await askDeletion(cuts.leaving, subject);
+  await inPeace(cuts, goes, subject);
+}
+
+/** By name of the move. */
+export const MOVES: Record<string, Move> = {
+  suspend: { kind: 'person', ...suspended },
+  reinstate: {
+    kind: 'person',
+    prepare: (cuts, subject) => inPeace(cuts, suspended, subject),
+    ...asAdmin('person.reinstate'),
+    ends: 'active',
+  },
+  'delete a person': {
+    kind: 'person',
+    // the word of the other admin; the calendar goes on by itself
+    async begin({ leaving }, { name }) {
+      const wish = { kind: 'person.delete', requestedBy: name, person: name };
+      const id = await leaving.portal.send(wish);
+      await leaving.portal.hear('request.waiting', id);
+      await leaving.askAsAdmin({ kind: 'request.approve', request: id });
+    },
+    ends: 'deleted',
+  },
+  disable: { kind: 'tool', ...disabled },
+  enable: {
+    kind: 'tool',
+    prepare: (cuts, subject) => inPeace(cuts, disabled, subject),
+    ...asTool('tool.enable'),
+    ends: 'active',
+  },
+  'delete a tool': {
+    kind: 'tool',
+    prepare: ({ leaving }, subject) => askDeletion(leaving, subject),
+    ...goes,
+  },
+  'enable what is put away': {
+    kind: 'tool',
+    async prepare({ leaving }, subject) {
+      await askDeletion(leaving, subject);
+      // one archive there, and the other one not
+      const release = await leaving.hold(subject, 'databases');
+      await leaving.endGrace(subject);
+      await eventually('one archive', async () => {
+        return (await archivesOf(leaving.world, subject)).length === 1;
+      });
+      const wish = { kind: 'tool.enable', requestedBy: 'alice', tool: subject.name };
+      const { verdict } = await leaving.portal.ask(wish);
+      expect(verdict).toBe('accepted');
+      this.release = release;
+    },
+    async begin() {
+      await this.release?.();
+    },
+    ends: 'active',
+  } as Move & { release?: () => Promise<void> },
+  restore: { kind: 'tool', prepare: deleteTool, ...asAdmin('tool.restore'), ends: 'active' },
+  expire: {
+    kind: 'tool',
+    prepare: deleteTool,
+    async begin({ leaving }, { uid }) {
+      await query(
+        leaving.world,
+        `UPDATE departures SET keep_until = now() - interval '1 min' WHERE subject = $1`,
+        [uid],
+      );
+    },
+    ends: 'deleted',
+  },
+};
+
+export interface Cuts {
+  leaving: LeavingWorld;
+  /** What roles did in a move where nobody was killed, and what came of it. */
+  play(name: string): Promise<Played>;
+  /** The same, with the workers killed there, and others going on. */
+  playCut(name: string, cut: Cut, whole: Played): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Played {
+  actions: Record<Role, string[]>;
+  portrait: string[];
+}
+
+export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
+  const { world } = leaving;
+  await leaving.stopWork();
+  const logFile = join(world.dir, 'actions');
+  let count = 0;
+  let working = startDyingWork(world, logFile);
+  await working.tell({ start: LEAVING_ROLES });
+  // the next one waits, so that nobody waits for it
+  let next = startDyingWork(world, logFile);
+
+  /** By names of the same length, so that nothing of a portrait comes in another order. */
+  async function make({ kind }: Move): Promise<Subject> {
+    const name = `cut-${String((count += 1)).padStart(4, '0')}`;
+    if (kind === 'tool') return leaving.makeTool(name, { maintainers: ['bob'] });
+    await admitOne(leaving, name);
+    await leaving.makeTool(`${name}-t`, { maintainers: [name] });
+    return leaving.find({ person: name });
+  }
+
+  async function begun(move: Move): Promise<{ subject: Subject; treasure: Treasure }> {
+    const subject = await make(move);
+    await fill(world, subject);
+    const treasure = await treasureOf(world, subject);
+    await move.prepare?.(cuts, subject);
+    if (move.prepare !== undefined && !('release' in move)) await settled(world);
+    return { subject, treasure };
+  }
+
+  const cuts: Cuts = {
+    leaving,
+    async play(name) {
+      const move = MOVES[name] as Move;
+      const { subject, treasure } = await begun(move);
+      rmSync(logFile, { force: true });
+      await inPeace(cuts, move, subject);
+      await expectNothingLost(world, subject, treasure);
+      const done = existsSync(logFile) ? readFileSync(logFile, 'utf8').trim().split('\n') : [];
+      const of = (role: Role) =>
+        done.filter((line) => line.startsWith(`${role} `)).map((line) => line.split(' ')[1] ?? '');
+      return {
+        actions: { directory: of('directory'), homes: of('homes'), databases: of('databases') },
+        portrait: await portraitOf(world, subject),
+      };
+    },
+    async playCut(name, cut, whole) {
+      const move = MOVES[name] as Move;
+      const { subject, treasure } = await begun(move);
+      await working.tell({ cut });
+      // its answers may not come where the workers die on the way
+      const beginning = move.begin(cuts, subject);
+      await Promise.all([working.death, beginning]);
+      await expectNothingLost(world, subject, treasure);
+      working = next;
+      await working.tell({ start: LEAVING_ROLES });
+      next = startDyingWork(world, logFile);
+      await isOver(cuts, move, subject);
+      await expectNothingLost(world, subject, treasure);
+      expect(await portraitOf(world, subject)).toEqual(whole.portrait);
+    },
+    async close() {
+      for (const { child, tell, death } of [working, next]) {
+        if (child.exitCode !== null || child.signalCode !== null) continue;
+        await tell({ stop: true }).catch(() => undefined);
+        await death;
+      }
+    },
+  };
+  return cuts;
+}
+
+async function admitOne({ portal }: LeavingWorld, name: string): Promise<void> {
+  const wish = { kind: 'person.create', requestedBy: name, shellName: name };
+  await portal.get({ ...wish, displayName: `The ${name}`, email: `${name}@example.org` });
+  await portal.get({ kind: 'access.grant', requestedBy: 'steward', person: name });
+}
+
+/** What is recorded is whole; and of what is not recorded, or not to be destroyed, all is there. */
+async function expectNothingLost(
+  world: World,
+  subject: Subject,
+  treasure: Treasure,
+): Promise<void> {
+  const archives = await archivesOf(world, subject);
+  const [expired] = await query<{ expired: boolean }>(
+    world,
+    `SELECT expired_at IS NOT NULL AS expired FROM departures
+     WHERE subject = $1 AND back_at IS NULL`,
+    [subject.uid],
+  );
+  if (expired?.expired === true) return;
+  expect(archives.filter((each) => !isWhole(each))).toEqual([]);
+  const state = await stateOf(world, subject);
+  if (state === 'deleted') {
+    expect(archives).toHaveLength(2);
+    return;
+  }
+  const isIn = (role: string) => archives.some((each) => each.role === role);
+  // what is being brought back comes from its archive
+  const [left = homeOf(world, subject.leaver)] = withdrawnIn(world, subject).filter((path) =>
+    path.endsWith('.left'),
+  );
+  const now = await treasureOf(world, subject, left);
+  if (!isIn('homes')) expect(now.home).toEqual(treasure.home);
+  if (!isIn('databases')) expect(now.databases).toEqual(treasure.databases);
+}
+
+/** Each place in a move at which the workers can be killed. */
+export function placesOf({ actions }: Played): (Cut & { verb: string })[] {
+  return (Object.keys(actions) as Role[]).flatMap((role) =>
+    actions[role].flatMap((verb, n) =>
+      (['before', 'after'] as const).map((when) => ({ role, n, when, verb })),
+    ),
+  );
+}

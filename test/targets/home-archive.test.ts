@@ -1,0 +1,133 @@
+import { describe, expect, test } from '@jest/globals';
+import { codeOf } from '../../src/errors.ts';
+import type { WantedArchive, WantedTool } from '../../src/model/wanted.ts';
+import { orderSteps } from '../../src/plan/plan.ts';
+import type { ArchiveHave, AskedArchive, FilesEyes } from '../../src/targets/files-eyes.ts';
+import { homeArchive } from '../../src/targets/home-archive.ts';
+import { person, REALM, tool } from './directory-cases.ts';
+
+const MANIFEST = 'a'.repeat(64);
+type End = 'away' | 'back' | 'gone' | 'forgotten';
+
+/** How an account is wanted that is to end so; `recorded`: its archive is. */
+function archiveWanted(end: End, recorded: boolean) {
+  const archive: WantedArchive = {
+    departure: 3,
+    manifest: recorded ? MANIFEST : undefined,
+    returning: end === 'back',
+    expired: end === 'forgotten',
+  };
+  const state: WantedTool['state'] = end === 'away' || end === 'back' ? 'archived' : 'deleted';
+  return { state, archive } as const;
+}
+
+const ABSENT: ArchiveHave['place'] = { kind: 'absent' };
+const LINK: ArchiveHave['place'] = { kind: 'irregular', what: 'a symbolic link' };
+const of = (uid: number): ArchiveHave['place'] => ({
+  kind: 'directory',
+  seen: { ino: 7, uid, gid: uid, mode: 0o2775 },
+});
+const OURS = of(50001);
+const FOREIGN = of(4711);
+
+/** Verbs, in the order in which they are done, and codes of findings. */
+function planned(end: End, recorded: boolean, have: ArchiveHave): string[] {
+  const wanted = tool(archiveWanted(end, recorded));
+  const { steps, findings } = homeArchive.plan(homeArchive.want(wanted, REALM), have, wanted);
+  return [
+    ...orderSteps(steps).map(({ action, effect }) => `${action.verb} (${effect})`),
+    ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
+  ];
+}
+
+const WITHDRAW = 'home.withdraw (revoke)';
+const ARCHIVE = 'home.archive (create)';
+const DESTROY = 'home.destroy (destroy)';
+const REMOVE = 'home.removeArchive (destroy)';
+
+describe('home-archive', () => {
+  test.each<
+    [End, ArchiveHave['place'], '-' | 'left' | 'going', ArchiveHave['archive'] | 'none', string[]]
+  >([
+    // `none`: no manifest is recorded
+    ['away', OURS, '-', 'none', [WITHDRAW, ARCHIVE]],
+    ['away', OURS, 'left', 'none', ['PATH_FOREIGN']],
+    ['away', OURS, '-', 'home', ['PATH_FOREIGN']],
+    ['away', OURS, 'left', 'home', ['PATH_FOREIGN']],
+    ['away', ABSENT, 'left', 'none', [ARCHIVE]],
+    ['away', ABSENT, '-', 'none', [ARCHIVE]],
+    ['away', FOREIGN, '-', 'none', [ARCHIVE]],
+    ['away', LINK, 'left', 'none', [ARCHIVE]],
+    ['away', ABSENT, 'left', 'home', []],
+    ['away', FOREIGN, '-', 'nothing', []],
+    ['back', OURS, '-', 'none', []],
+    ['back', OURS, '-', 'home', []],
+    ['back', OURS, 'going', 'home', []],
+    ['back', OURS, 'left', 'home', ['PATH_FOREIGN']],
+    ['back', FOREIGN, 'left', 'none', ['PATH_FOREIGN']],
+    ['back', LINK, '-', 'home', ['PATH_FOREIGN']],
+    ['back', FOREIGN, '-', 'nothing', []],
+    ['back', ABSENT, 'left', 'none', ['home.return (create)']],
+    ['back', ABSENT, 'left', 'other', ['home.return (create)']],
+    ['back', ABSENT, '-', 'home', ['home.restore (create)']],
+    ['back', ABSENT, 'going', 'home', ['home.restore (create)']],
+    ['back', ABSENT, 'going', 'other', ['ARCHIVE_DAMAGED']],
+    ['back', ABSENT, '-', 'absent', ['ARCHIVE_DAMAGED']],
+    ['back', ABSENT, '-', 'nothing', []],
+    ['back', ABSENT, '-', 'none', []],
+    ['gone', ABSENT, 'left', 'home', [DESTROY]],
+    ['gone', OURS, 'going', 'home', [DESTROY]],
+    ['gone', ABSENT, 'left', 'none', []],
+    ['gone', ABSENT, 'left', 'other', ['ARCHIVE_DAMAGED']],
+    ['gone', ABSENT, 'going', 'absent', ['ARCHIVE_DAMAGED']],
+    ['gone', ABSENT, 'left', 'nothing', ['ARCHIVE_DAMAGED']],
+    ['gone', ABSENT, '-', 'absent', ['ARCHIVE_DAMAGED, advisory']],
+    ['gone', ABSENT, '-', 'other', ['ARCHIVE_DAMAGED, advisory']],
+    ['gone', ABSENT, '-', 'home', []],
+    ['gone', FOREIGN, '-', 'nothing', []],
+    ['forgotten', ABSENT, 'left', 'home', [DESTROY, REMOVE]],
+    ['forgotten', ABSENT, 'left', 'absent', ['ARCHIVE_DAMAGED']],
+    ['forgotten', ABSENT, '-', 'home', [REMOVE]],
+    ['forgotten', ABSENT, '-', 'nothing', [REMOVE]],
+    ['forgotten', ABSENT, '-', 'other', ['ARCHIVE_DAMAGED, advisory']],
+    ['forgotten', ABSENT, '-', 'absent', []],
+  ])('to be %s, with %j in its place, %s, archive %s', (end, place, withdrawn, archive, lines) => {
+    const have: ArchiveHave = {
+      place,
+      left: withdrawn === 'left',
+      going: withdrawn === 'going',
+      archive: archive === 'none' ? 'absent' : archive,
+    };
+    expect(planned(end, archive !== 'none', have)).toEqual(lines);
+  });
+
+  test('wants nothing of who is not put away, and asks for nobody then', async () => {
+    const asked: AskedArchive[] = [];
+    const eyes = {
+      async readArchives(some: readonly AskedArchive[]) {
+        asked.push(...some);
+        return some.map(() => ({ place: ABSENT, left: true, going: false, archive: 'absent' }));
+      },
+    } as unknown as FilesEyes;
+    const there = [tool(), tool({ state: 'disabled' }), person({ state: 'suspended' })];
+    expect(there.map((one) => homeArchive.want(one, REALM))).toEqual(there.map(() => undefined));
+    expect(await homeArchive.observe(eyes, there, REALM)).toHaveLength(3);
+    expect(asked).toEqual([]);
+
+    const leaving = person({ ...archiveWanted('away', false), everAdmitted: false });
+    const haves = await homeArchive.observe(eyes, [...there, leaving], REALM);
+    expect(asked.map(({ home, account, departure }) => ({ home, account, departure }))).toEqual([
+      { home: { area: 'personHomes', name: 'alice' }, account: 'alice', departure: 3 },
+    ]);
+    expect(haves.map(({ left }) => left)).toEqual([false, false, false, true]);
+  });
+
+  test('takes a short answer for no answer', async () => {
+    const eyes = { readArchives: async () => [] } as unknown as FilesEyes;
+    const wanted = tool(archiveWanted('gone', true));
+    const error: unknown = await homeArchive
+      .observe(eyes, [wanted], REALM)
+      .catch((cause: unknown) => cause);
+    expect(codeOf(error)).toBe('BACKEND_UNREADABLE');
+  });
+});
