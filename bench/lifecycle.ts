@@ -13,7 +13,7 @@ import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { LIFECYCLE_GOALS, type LifecycleOptions } from './goals.ts';
 import { untilSealed } from './growth.ts';
 import { measureArchives } from './lifecycle-archive.ts';
-import { openDoors, suspendFloor } from './lifecycle-doors.ts';
+import { type Closing, openDoors } from './lifecycle-doors.ts';
 import { rotateAll, rotationFloor } from './lifecycle-rotate.ts';
 import { readCpu, renderCpu } from './load.ts';
 import { populate } from './population.ts';
@@ -72,26 +72,25 @@ async function measureSuspensions(
   });
   const host = await opening;
   await host.start();
-  const doors = await openDoors(realm, host);
+  const doors = await openDoors(realm, portal, host, size);
   closers.push(() => doors.close());
   await untilQuiet(work.pid);
   say(`suspend: ${size.suspensions} people, one after another`);
   const floors: number[] = [];
-  for (let n = 0; n < size.suspensions; n++) floors.push(await suspendFloor(doors, n));
-  const samples: Record<string, number>[] = [];
-  for (let n = 0; n < size.suspensions; n++) samples.push(await doors.suspend(portal, n, size));
+  const samples: Closing[] = [];
+  for (let n = 0; n < size.suspensions; n++) {
+    floors.push(await doors.floor(n));
+    samples.push(await doors.suspend(n));
+  }
   const last = samples.map((each) => Math.max(...Object.values(each)));
   show(
-    renderDoors(
-      `${samples.length} suspensions, until each door is closed`,
-      [
-        ...Object.keys(samples[0] ?? {}).map(
-          (door) => [door, samples.map((each) => each[door] ?? 0)] as const,
-        ),
-        ['the last of them', last],
-        ['the floor: the same writes by plain programs', floors],
-      ],
-    ),
+    renderDoors(`${samples.length} suspensions, until each door is closed`, [
+      ...Object.keys(samples[0] ?? {}).map(
+        (door) => [door, samples.map((each) => each[door] ?? 0)] as const,
+      ),
+      ['the last of them', last],
+      ['the floor: the same writes by plain programs', floors],
+    ]),
   );
   const at = (goal: typeof GOALS.suspendP50 | typeof GOALS.suspendP95, share: number) =>
     judge(goal, { value: quantile(last, share), floor: quantile(floors, share), void: why });

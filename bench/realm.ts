@@ -205,14 +205,7 @@ const SWEEP = { everyMinutes: 40_000 };
 /** No suspension waits for a release. */
 const LEAVING = { mostSuspensionsPerHour: 100_000 };
 
-function configOf({
-  place,
-  postgres,
-  redis,
-  slapd,
-  replica,
-  tools,
-}: Stack): StackConfig {
+function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): StackConfig {
   const portal = join(place.keys, 'portal.pem');
   const composed = composeConfig({
     secrets: place.secrets,

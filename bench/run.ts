@@ -36,7 +36,7 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle [--json] [--q
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
   --profile  also a CPU profile, told by package and function: of \`chamberlain work\` under the load,
-             of a start of the keys agent, of \`work\` over surveys of everything, or over a rotation
+             of a start of the keys agent, or of \`work\` over surveys of everything or a rotation
   --dir DIR  where the servers' data lies: the disk that is measured (default: ${tmpdir()})
 
 Exit: 0 none falls short · 1 one falls short, or could not be measured · 2 wrong usage

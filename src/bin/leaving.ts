@@ -12,8 +12,9 @@ import { readBehindOf, type Standing } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { renderTable } from './table.ts';
 
-/** No more rows are shown, to people and to programs; the totals count them all. */
+/** No more are told to programs, and to people; the totals count them all. */
 const MOST_MOVERS = 100;
+const MOST_ROWS = 30;
 
 export interface LeavingOverview {
   totals: StateTotal[];
@@ -57,19 +58,21 @@ export function renderLeaving(
       : [`${orphaned} ${many(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
   const table = renderTable(
     ['leaving', 'state', 'when', 'next', 'how far'],
-    movers.map((leaver) => [
-      leaver.account,
-      leaver.state,
-      leaver.leaving.next?.at
-        ? `${timeOf(leaver.leaving.next.at).slice(0, 10)}, ${describeWait(leaver.leaving.next.at, now)}`
-        : null,
-      nextOf(leaver),
-      howFar(leaver, owed),
-    ]),
+    movers
+      .slice(0, MOST_ROWS)
+      .map((leaver) => [
+        leaver.account,
+        leaver.state,
+        leaver.leaving.next?.at
+          ? `${timeOf(leaver.leaving.next.at).slice(0, 10)}, ${describeWait(leaver.leaving.next.at, now)}`
+          : null,
+        nextOf(leaver),
+        howFar(leaver, owed),
+      ]),
   );
   return [
     ...(movers.length === 0 ? [] : [table]),
-    ...(count > movers.length ? [`… and ${count - movers.length} more`] : []),
+    ...(count > MOST_ROWS ? [`… and ${count - MOST_ROWS} more`] : []),
     ...(counts.length === 0 ? [] : [counts.join(', ')]),
     ...orphans,
   ].join('\n');

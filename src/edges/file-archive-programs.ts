@@ -115,10 +115,10 @@ function collectLines(from: Readable, onLine?: (line: string) => boolean): () =>
   };
   from.setEncoding('utf8').on('data', (text: string) => {
     const [first = '', ...others] = text.split('\n');
-    line = (line + first).slice(0, MOST_COMPLAINTS);
+    line = shortened(line + first);
     for (const next of others) {
       end();
-      line = next.slice(0, MOST_COMPLAINTS);
+      line = shortened(next);
     }
   });
   return () => {
@@ -126,6 +126,14 @@ function collectLines(from: Readable, onLine?: (line: string) => boolean): () =>
     return complaints;
   };
 }
+
+/** The beginning and the end of a line: what a program complains of comes after the name. */
+function shortened(line: string): string {
+  return line.length <= 2 * HALF_LINE
+    ? line
+    : `${line.slice(0, HALF_LINE)}…${line.slice(-HALF_LINE)}`;
+}
+const HALF_LINE = 120;
 
 /** Writes to a program; one that has closed its input is written to no more. */
 export async function writeTo(program: Writable, chunk: Buffer): Promise<void> {

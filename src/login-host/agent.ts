@@ -49,8 +49,10 @@ const COMPARE_MS = 60_000;
 const COMPARE_AGAIN_MS = 5000;
 /** Tools only for the list of accounts and for names to forget; their changes are followed anyway. */
 const COMPARE_TOOLS_MS = 600_000;
-/** After an agent, or a helper, was away; and what began in the instant in which it was closed. */
+/** What is left of all that are closed: after an agent, or a helper, was away. */
 const END_MS = 60_000;
+/** A login that was let in right before the key went begins a moment after everything else has ended. */
+const END_AGAIN_MS = 2000;
 const REPORT_MS = 5000;
 /** People whose lines are renewed at one look, so that a look never takes long. */
 const RENEW_AT_ONCE = 500;
@@ -326,8 +328,12 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
 
   function passOn(): void {
     const { forget, end } = roll.consequences();
-    if (distrust === undefined) errands.end([...end, ...lockedTools]);
+    const ending = [...end, ...lockedTools];
     lockedTools = [];
+    if (distrust === undefined && ending.length > 0) {
+      errands.end(ending);
+      endAt = Math.min(endAt, performance.now() + END_AGAIN_MS);
+    }
     errands.forget(forget);
     if (forget.length > 0) errands.list();
   }

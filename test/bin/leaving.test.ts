@@ -269,6 +269,17 @@ describe('where some leave', () => {
   });
 });
 
+test('of very many only the next are shown, and all are counted', async () => {
+  for (let n = 0; n < 40; n += 1) await add('person', `many${n}`);
+  await sql(
+    `UPDATE people SET state = 'suspended', suspended_at = now(), suspended_until = now() + interval '9 days'
+     WHERE shell_name LIKE 'many%'`,
+  );
+  const { out } = await run('status');
+  expect(out.match(/^many\d+ /gmu)).toHaveLength(28);
+  expect(out).toContain('… and 14 more\n1 person deleted, 42 people suspended (41 until a day), ');
+});
+
 describe('what waits for an admin', () => {
   const ID = '5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11';
 
@@ -346,13 +357,13 @@ describe('with intake at work: restore', () => {
     const { err } = await run(
       ...['submit', 'credentials.rotate', '--person', 'dora', '--atOnce', '--wait'],
     );
-    expect(err).toMatch(/^CREDENTIALS_NONE: /u);
+    expect(err).toMatch(/^CREDENTIALS_NONE: /mu);
   });
 
   test('of what is not deleted is refused, with the code', async () => {
     const { exit, out, err } = await run('restore', 'tools.lonely');
     expect({ exit, out }).toEqual({ exit: 1, out: '' });
-    expect(err).toMatch(/^TOOL_NOT_DELETED: /u);
+    expect(err).toMatch(/^TOOL_NOT_DELETED: /mu);
     expect(await json('restore', 'nosuch')).toMatchObject({
       tool: 'nosuch',
       verdict: 'refused',

@@ -19,6 +19,7 @@ import {
   endTenants,
   failureOf,
   REALM,
+  runAs,
   startAs,
   startFileServer,
   stopFileServers,
@@ -102,6 +103,27 @@ test('a hostile home is put away, removed, and brought back with every byte, own
   expect(await converge(back)).toEqual([]);
   expect(server.staged()).toEqual([]);
 }, 30_000);
+
+test('a tree deeper than any path is put away and removed; its archive is kept, and is not brought back', async () => {
+  const made = await server.madeTool();
+  // 8,000 bytes of path: PATH_MAX is 4096
+  runAs(
+    made.uid,
+    made.uid,
+    made.home,
+    `perl -e 'for (1 .. 400) { mkdir "d" x 20 or die; chdir "d" x 20 or die } open F, ">", "bottom"'`,
+  );
+  await putAway(made);
+  expect(manifestOf(made)).toMatchObject({ what: { entries: { directories: 403 } } });
+  expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
+  const back = wantedAs(made, 'archived', { returning: true });
+  expect(await failedWith(converge(back))).toMatch(/^STEP_FAILED: .*File name too long/u);
+  expect([existsSync(made.home), existsSync(archiveOf(made)), server.staged()]).toEqual([
+    false,
+    true,
+    [],
+  ]);
+});
 
 test('what was withdrawn and is there still is given back as it is', async () => {
   const made = await server.madeTool();

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 export async function fillHostile(home: string, uid: number): Promise<void> {
   perl(
     home,
-    `use Socket; my $uid = shift;
+    `use Socket; use POSIX (); my $uid = shift;
      sub make { my ($n, $t) = @_; open my $f, ">", $n or die "$n: $!"; print $f $t; close $f; }
      make("plain", "text\\n"); make("empty", "");
      make("new\\nline", "1"); make("bad\\xff\\xfeutf8", "2"); make("-rf", "3"); make(" blank ", "4");
@@ -32,6 +32,9 @@ export async function fillHostile(home: string, uid: number): Promise<void> {
      chmod 0, "closed"; chmod 01777, "sticky"; chmod 0, "unreadable";
      system("setfacl", "-m", "u:60003:rw,g:60004:---", "plain") == 0 or die;
      system("setfacl", "-d", "-m", "u:60005:rwx", "folder") == 0 or die;
+     # setxattr(2): not every file system keeps these
+     my $set = (POSIX::uname())[4] eq "aarch64" ? 5 : 188; my ($xf, $xn, $xv) = ("plain", "user.color", "red\\0blue");
+     syscall $set, $xf, $xn, $xv, length $xv, 0;
      utime 1, 1, "empty"; utime 1e9 + 0.123456789, 1e9 + 0.123456789, "plain"; utime 5, 4294967296 + 7, "folder";`,
     String(uid),
   );
@@ -41,7 +44,7 @@ export async function fillHostile(home: string, uid: number): Promise<void> {
 export function treeOf(root: string): string[] {
   return perl(
     root,
-    `use Digest::SHA; use Time::HiRes qw(lstat); use Fcntl ":mode";
+    `use Digest::SHA; use POSIX (); use Time::HiRes qw(lstat); use Fcntl ":mode";
      my %acl; { open my $g, "-|", "getfacl", "-R", "-P", "-n", "." or die; local $/ = "\\n\\n";
        while (<$g>) { /^# file: (.*)$/m or next; my $n = $1; s/^#.*\\n//mg; s/\\n+/,/g; $acl{$n} = $_ } }
      my @todo = ("."); my %first;
@@ -51,6 +54,8 @@ export function treeOf(root: string): string[] {
        my $q = $n; $q =~ s/([^!-\\[\\]-~])/sprintf "\\\\%03o", ord $1/ge;  (my $k = $n) =~ s/([\\\\\\s]|[^ -~])/sprintf "\\\\%03o", ord $1/ge;
        my $line = sprintf "%s %s %o %d:%d mtime %.7f", $t, $q, $m & 07777, @s[4, 5], $t eq "socket" ? 0 : $s[9];
        $line .= " same as $first{$s[1]}" if $t ne "folder" && $s[3] > 1 && $first{$s[1]}; $first{$s[1]} ||= $q;
+       my ($xn, $xv) = ("user.color", " " x 20); my $get = (POSIX::uname())[4] eq "aarch64" ? 8 : 191;
+       if ($t eq "file") { my $x = syscall $get, $n, $xn, $xv, 20; $line .= " color " . unpack "H*", substr $xv, 0, $x if $x > 0 }
        $line .= " size $s[7] blocks $s[12]" if $t eq "file"; $line .= " -> " . readlink $n if $t eq "link";
        $line .= " acl $acl{$n eq '.' ? '.' : substr($k, 2)}" if $t eq "folder" || $t eq "file";
        if ($t eq "file" && $s[7] < 1e6) { my $d = Digest::SHA->new(256); open my $f, "<", $n or die "$n: $!"; $d->addfile($f); $line .= " " . $d->hexdigest; }

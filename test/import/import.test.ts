@@ -345,7 +345,7 @@ describe('of what was taken over', () => {
     await portal.get({ kind: 'maintainer.add', ...by, tool: 'wiki', person: 'hugo' });
     await portal.get({ kind: 'maintainer.remove', ...by, tool: 'wiki', person: 'bob_b' });
     await portal.get({ kind: 'key.add', ...by, person: 'alice', key: keyOf('alice new') });
-    await portal.get({ kind: 'credentials.rotate', ...by, tool: 'wiki' });
+    await portal.get({ kind: 'credentials.rotate', ...by, tool: 'wiki', atOnce: true });
     const directory = await readDirectory(world);
     const { base } = world.config.ldap;
     expect(directory.get(`cn=tools.wiki,ou=servicegroups,${base}`)?.['member']).toEqual([

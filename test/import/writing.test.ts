@@ -220,7 +220,7 @@ test('requests wait for it, and then get neither its names nor its numbers', asy
 }, 60_000);
 
 test('homes may follow later: then credentials that are right are kept', async () => {
-  const rotate = { kind: 'credentials.rotate', requestedBy: 'alice', tool: 'wiki' };
+  const rotate = { kind: 'credentials.rotate', requestedBy: 'alice', tool: 'wiki', atOnce: true };
   expect(await portal.ask(rotate)).toMatchObject({ code: 'CREDENTIALS_NONE' });
   const ended = await cli('--homes', '--databases', '--json');
   const report = reportOf(ended);

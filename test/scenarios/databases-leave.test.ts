@@ -20,7 +20,7 @@ const tools = (text: string) => administer(laws.world.tools.socket, text);
 /** A tool with two databases, disabled. */
 async function settledTool(): Promise<{ uid: number; name: string }> {
   const tool = await wantTool(laws.owner, laws.world, []);
-  await laws.settle([tool.uid]);
+  for (const role of ['homes', 'databases'] as const) await laws.run(role, tool.uid);
   await tools(
     ['one', 'two']
       .map((name) => `s${tool.uid}__${name}`)

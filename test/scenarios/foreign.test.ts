@@ -339,7 +339,8 @@ describe('in place of a credentials file', () => {
       const admin = readCredentials(world, { tool: 'admin' });
       make(before.path, before.uid);
       if (how === 'rotate') {
-        await portal.get({ kind: 'credentials.rotate', requestedBy: 'alice', tool: name });
+        const wish = { requestedBy: 'alice', tool: name, atOnce: true };
+        await portal.get({ kind: 'credentials.rotate', ...wish });
       } else {
         await query(world, `SELECT raise_generation($1, 'homes')`, [before.uid]);
         await eventually('it', async () => (await faultsOf(world, [name])).length === 0);

@@ -1,0 +1,51 @@
+/**
+ * Puts one home away by the hands of the role `homes`, and takes it back, each time that it is told to: a
+ * process of its own, so that its memory is nobody else's. Says how many milliseconds putting away took.
+ */
+import { lstatSync } from 'node:fs';
+import { openFilesHands } from '../src/edges/file-hands.ts';
+import type { FileServer } from '../src/edges/file-ground.ts';
+
+/** What it is told at its start. */
+export interface Archiver {
+  files: FileServer;
+  archives: string;
+  realm: string;
+  name: string;
+  uid: number;
+}
+
+const { files, archives, realm, name, uid } = JSON.parse(process.argv[2] ?? '{}') as Archiver;
+const home = { area: 'toolHomes', name } as const;
+const refuse = () => Promise.reject(new Error('no credentials are made here'));
+const hands = openFilesHands(
+  files,
+  { newPassword: () => '', recordVerifier: refuse },
+  {
+    ...{ folder: archives, realm },
+    now: () => new Date(),
+    record: async () => {},
+    stillWanted: async () => true,
+    report: async () => {},
+    clear: async () => {},
+  },
+);
+
+process.on('message', (departure: number) => {
+  void putAway(departure).then(
+    (ms) => process.send?.({ ms }),
+    (error: unknown) => process.send?.({ error: String(error) + String((error as Error).cause) }),
+  );
+});
+
+async function putAway(departure: number): Promise<number> {
+  const { ino, gid, mode } = lstatSync(`${files.root}${files.toolHomes}/${name}`);
+  const seen = { ino, uid, gid, mode: mode & 0o7777 };
+  const which = { home, uid, departure };
+  await hands.do({ verb: 'home.withdraw', ...which, seen });
+  const begin = performance.now();
+  await hands.do({ verb: 'home.archive', ...which });
+  const ms = performance.now() - begin;
+  await hands.do({ verb: 'home.return', ...which });
+  return ms;
+}

@@ -1,0 +1,70 @@
+/** A server that hangs while databases are put away: no statement of hours keeps the step for ever. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readSecret } from '../../src/config.ts';
+import { openArchiveHands } from '../../src/edges/mariadb-archive.ts';
+import { administer, openWorld, runningPid, type World } from '../stack.ts';
+
+let world: World;
+const PATH = process.env['PATH'];
+beforeAll(async () => {
+  world = await openWorld('databases hang', { needs: ['mariadb'], own: true });
+});
+afterAll(async () => {
+  process.env['PATH'] = PATH;
+  await world.close();
+});
+
+test('the step ends, the server is called away, and it is done when that goes on', async () => {
+  const folder = join(world.dir, 'put away');
+  const doubles = join(world.dir, 'doubles');
+  for (const path of [folder, doubles]) mkdirSync(path, { mode: 0o700 });
+  const server = runningPid(world.tools) as number;
+  const double = `#!/bin/sh\nkill -STOP ${server}\nexec sleep 1000\n`;
+  writeFileSync(join(doubles, 'mariadb-dump'), double);
+  chmodSync(join(doubles, 'mariadb-dump'), 0o755);
+  await administer(
+    world.tools.socket,
+    'CREATE DATABASE s51234__a; CREATE TABLE s51234__a.t AS SELECT 1 AS a;',
+  );
+  const recorded: unknown[] = [];
+  const hands = openArchiveHands(
+    {
+      folder,
+      places: world.config.databases.servers,
+      login: {
+        user: 'chamberlain_databases',
+        password: readSecret(world.config, 'mariadb', 'databases'),
+      },
+    },
+    {
+      newPassword: () => 'unused',
+      readVerifiers: () => Promise.resolve([]),
+      stillWanted: () => Promise.resolve(true),
+      record: (archive) => Promise.resolve(void recorded.push(archive)),
+      requireHeld: () => {},
+      progress: () => {},
+      clear: () => Promise.resolve(),
+    },
+  );
+  const action = {
+    verb: 'databases.archive' as const,
+    user: 's51234',
+    account: 'tools.bridgebot',
+    uid: 51_234,
+    departure: 1,
+    servers: ['toolsdb'],
+  };
+  process.env['PATH'] = `${doubles}:${PATH}`;
+  try {
+    await expect(hands.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  } finally {
+    process.env['PATH'] = PATH;
+    process.kill(server, 'SIGCONT');
+  }
+  expect(recorded).toEqual([]);
+  await hands.do(action);
+  expect(recorded).toHaveLength(1);
+  await hands.close();
+});
