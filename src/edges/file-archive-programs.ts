@@ -166,9 +166,8 @@ export const SCRIPTS = {
     $as tar ${PACKING} -cf - . </dev/null | $as cmp -- - <($as zstd -qdc <&3) >&2`,
   /** compressed input → one line for each entry */
   list: `$as zstd -qdc | $as tar --numeric-owner --utc -tvf -`,
-  /** compressed input → its directory, which inherits nothing from where it was made */
-  unpack: `setfacl -k . 2>/dev/null
-    $as zstd -qdc | $as tar -xpf - --numeric-owner --same-owner --acls --xattrs \\
+  /** compressed input → its directory; --acls takes away what that would inherit */
+  unpack: `$as zstd -qdc | $as tar -xpf - --numeric-owner --same-owner --acls --xattrs \\
       --xattrs-include='*' --delay-directory-restore \\
       --warning=no-timestamp && $as sync -f .`,
   /** its directory → a line `type links inode size` for each entry */

@@ -6,6 +6,7 @@ import { normalName } from '../model/names.ts';
 import type { KnownRealm, Takeover } from '../model/takeover.ts';
 import { ROLES, type Role, type Wanted } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
+import { markNewOrphans } from './orphans.ts';
 import { type Client, connectionSettings, transact, VERDICTS_LOCK } from './postgres.ts';
 import { countAdmins } from './tools.ts';
 import { readWanted } from './wanted.ts';
@@ -95,6 +96,8 @@ export async function takeOver<T extends { takeover: Takeover }>(
         const taken = decide(await readKnown(client));
         await write(client, taken.takeover, by);
         await analyze(client);
+        const tools = taken.takeover.tools.map(({ uid }) => uid as number);
+        await markNewOrphans(client, tools);
         decided = {
           ...taken,
           admins: await countAdmins(client, admin),

@@ -41,6 +41,21 @@ export async function keepOrphans(
   return (rows as OrphanChange[]).toSorted((a, b) => a.uid - b.uid);
 }
 
+/**
+ * Marks those that are orphans among tools that are new, in the transaction that makes them: so nothing is
+ * raised for it afterwards, and nobody is told of what never was otherwise.
+ */
+export async function markNewOrphans(
+  client: Pick<Client, 'query'>,
+  tools: readonly number[],
+): Promise<void> {
+  await client.query(
+    `${KEPT} UPDATE tools SET orphaned_at = now()
+     WHERE uid = ANY ($1) AND uid NOT IN (SELECT tool FROM kept)`,
+    [tools],
+  );
+}
+
 /** Whether there is any tool of which it is otherwise: looks, and changes nothing. */
 export async function areOrphansOtherwise(client: Pick<Client, 'query'>): Promise<boolean> {
   const { rowCount } = await client.query({
