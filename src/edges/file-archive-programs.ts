@@ -158,9 +158,12 @@ const PACKING = `--format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete
   --warning=no-file-ignored`.replaceAll('\n', ' ');
 
 export const SCRIPTS = {
-  /** its directory → compressed, on its output. Says how far it is, in records of 10 KiB. */
+  /**
+   * its directory → compressed, on its output. Says how far it is, in records of 10 KiB. Small jobs: zstd
+   * takes 20 MiB, not 57, for files 0.7 % larger.
+   */
   pack: `$as tar ${PACKING} --checkpoint=1000 --checkpoint-action=echo=%u -cf - . |
-    $as zstd -q -T2 -c`,
+    $as zstd -q -T2 -B2MiB -c`,
   /** compressed input, compared with its directory packed once more */
   compare: `exec 3<&0
     $as tar ${PACKING} -cf - . </dev/null | $as cmp -- - <($as zstd -qdc <&3) >&2`,

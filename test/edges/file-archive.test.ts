@@ -180,6 +180,24 @@ test('nothing is destroyed before it is recorded, nor with another manifest, nor
   expect(await converge(asDeleted)).toEqual(['home.destroy']);
 });
 
+test('what is half removed has another name by then, and is never given back', async () => {
+  const made = await server.madeTool();
+  writeFileSync(`${made.home}/file`, 'contents');
+  await putAway(made);
+  const gone = leftOf(made).replace(/left$/u, 'gone');
+  const stood: boolean[][] = [];
+  server.archiveDouble.report = async ({ act }) => {
+    if (act === 'removing') stood.push([existsSync(leftOf(made)), existsSync(gone)]);
+  };
+  expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
+  expect(stood).toEqual([[false, true]]);
+  mkdirSync(`${gone}/logs`, { recursive: true });
+  const back = wantedAs(made, 'archived', { returning: true });
+  expect(await converge(back)).toEqual(['home.restore']);
+  expect(readFileSync(`${made.home}/file`, 'utf8')).toBe('contents');
+  expect(server.staged().filter((name) => name.startsWith(made.name))).toEqual([]);
+});
+
 test('an archive that was kept long enough is removed, also where that was cut', async () => {
   const made = await server.madeTool();
   await putAway(made);

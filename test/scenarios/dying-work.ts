@@ -19,7 +19,7 @@ export interface Cut {
   when: 'before' | 'after';
 }
 
-export type Order = { start: readonly string[] } | { cut: Cut } | { stop: true };
+export type Order = { start: readonly string[] } | { cut: Cut };
 
 const [configFile = '', logFile = ''] = process.argv.slice(2);
 let cut: Cut | undefined;
@@ -51,16 +51,11 @@ const config = loadConfig(configFile);
 const log = openLog('warn', {
   write: (line) => writeFileSync(`${logFile}.log`, line, { flag: 'a' }),
 });
-let work: Awaited<ReturnType<typeof startWork>> | undefined;
 
 process.on('message', (order: Order) => {
   void (async () => {
-    if ('start' in order) work = await startWork(config, { roles: order.start, log });
-    else if ('cut' in order) [cut, counted] = [order.cut, 0];
-    else {
-      await work?.close();
-      process.disconnect();
-    }
+    if ('start' in order) await startWork(config, { roles: order.start, log });
+    else [cut, counted] = [order.cut, 0];
     process.send?.('done');
   })();
 });

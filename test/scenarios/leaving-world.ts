@@ -362,6 +362,12 @@ async function directoryLines(world: World, { account, leaver }: Subject): Promi
 const OF_TIME =
   /^(entry(UUID|CSN|DN)|(create|modify)Timestamp|(creators|modifiers)Name|structuralObjectClass|subschemaSubentry|hasSubordinates)$/;
 
+/** Fields of `mysql.global_priv` by name, without the time. */
+function sortedRights(json: string): string {
+  const fields = Object.entries(JSON.parse(json) as Record<string, unknown>);
+  return JSON.stringify(fields.filter(([name]) => name !== 'password_last_changed').sort());
+}
+
 /** The account on a database server: its rights, whether its password is the recorded one, and the lock. */
 async function accountLines(
   world: World,
@@ -388,7 +394,8 @@ async function accountLines(
         [verifiers?.previous, 'the verifier before'],
       ] as const;
       const named = known.reduce((text, [of, as]) => (of ? text.replaceAll(of, as) : text), line);
-      return `${server} ${named.replace(/"password_last_changed":\d+/, '')}`;
+      // in the order in which they were set
+      return `${server} ${named.replace(/\{.*\}/, sortedRights)}`;
     })
     .sort();
 }

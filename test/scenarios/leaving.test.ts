@@ -130,7 +130,7 @@ describe('a tool that is deleted', () => {
     expect(portrait).toMatch(/pwdAccountLockedTime: set$/m);
     expect(portrait).toMatch(/gecos: disabled - not used$/m);
     expect(portrait).not.toContain('runas-');
-    expect(portrait.match(/"account_locked":true/g)).toHaveLength(2);
+    expect(portrait.match(/"account_locked",true/g)).toHaveLength(2);
     expect(await treasureOf(world, tool)).toEqual(treasure);
     await expectNothingLeft();
   });
@@ -286,7 +286,7 @@ describe('a person who is deleted', () => {
     // the doors are closed before anything is put away
     const portrait = (await portraitOf(world, carol)).join('\n');
     expect(portrait).toMatch(/pwdAccountLockedTime: set$/m);
-    expect(portrait).toMatch(/"account_locked":true/);
+    expect(portrait).toMatch(/"account_locked",true/);
     expect(await holders('carol')).toEqual([]);
     await expect(loginWith(world, 'tools', known)).rejects.toThrow(/denied/);
     expect(await treasureAnywhere(carol)).toEqual(treasure);

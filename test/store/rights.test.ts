@@ -1,5 +1,6 @@
 /** What each PostgreSQL role may, and what the database itself refuses it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { PoolClient } from 'pg';
 import { openPool, type Pool, type PostgresRole } from '../../src/store/postgres.ts';
 import { readSurvey } from '../../src/store/surveys.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -109,6 +110,23 @@ const REFUSED: [PostgresRole, string][] = [
   ['sweep', `INSERT INTO sweep_releases (digest, by) VALUES ('', 'sweep')`],
   ['sweep', `INSERT INTO reports VALUES (gen_random_uuid(), 'homes', now(), '{}')`],
   ['admin', `UPDATE sweeps SET state = 'clean'`],
+  // who leaves is intake's to say, and what is put away the role's own
+  ['intake', `INSERT INTO archives VALUES (:tool, 1, 'homes', repeat('0', 64), '/', 0)`],
+  ['intake', `UPDATE database_verifiers SET previous_until = NULL`],
+  ['intake', `SELECT verifier, previous_verifier FROM database_verifiers`],
+  ['homes', `INSERT INTO departures (subject, departure) VALUES (:tool, 1)`],
+  ['homes', `UPDATE archives SET bytes = 1`],
+  ['homes', `DELETE FROM archives`],
+  ['databases', `UPDATE departures SET left_at = now()`],
+  [
+    'databases_eyes',
+    `INSERT INTO archives VALUES (:tool, 1, 'databases', repeat('0', 64), '/', 0)`,
+  ],
+  ['homes', `SELECT end_overlaps(now(), 1)`],
+  ['homes', `SELECT erase_person(:person)`],
+  ['admin', `UPDATE approvals SET state = 'approved'`],
+  ['relay', `SELECT body FROM approvals`],
+  ['homes', `SELECT suspension_reason FROM people`],
   // no hands read what eyes report
   ['directory', `SELECT * FROM reports`],
   ['homes', `SELECT * FROM reports`],
@@ -169,6 +187,66 @@ test.each(['directory', 'homes', 'databases'] as const)(
   },
 );
 
+describe('a temporary table of the name of one of ours', () => {
+  const session = async (role: PostgresRole, act: (client: PoolClient) => Promise<void>) => {
+    const client = await pools.get(role)!.connect();
+    try {
+      await act(client);
+    } finally {
+      client.release(true);
+    }
+  };
+
+  test('gives nobody the right of whoever defined a function', async () => {
+    const { rows } = await owner.query(
+      `SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
+         AND NOT coalesce(proconfig, '{}') && '{"search_path=pg_catalog, public, pg_temp"}'`,
+    );
+    expect(rows).toEqual([]);
+    await session('homes', async (client) => {
+      await client.query(
+        `CREATE TEMP TABLE convergence (LIKE public.convergence INCLUDING ALL);
+         CREATE FUNCTION pg_temp.reach() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN UPDATE public.people SET email = current_user; RETURN NEW; END $$;
+         CREATE TRIGGER reach BEFORE INSERT ON pg_temp.convergence
+           FOR EACH ROW EXECUTE FUNCTION pg_temp.reach();
+         GRANT ALL ON pg_temp.convergence TO PUBLIC`,
+      );
+      await client.query(
+        `INSERT INTO public.database_verifiers VALUES ($1, 1, '*' || repeat('0', 40))
+         ON CONFLICT (account) DO UPDATE SET recorded_at = now()`,
+        [tool],
+      );
+    });
+    const emails = await owner.query(`SELECT email FROM people WHERE email LIKE 'chamberlain%'`);
+    expect(emails.rows).toEqual([]);
+  });
+
+  test('makes nobody look as if he were put away', async () => {
+    await session('intake', async (client) => {
+      await client.query(
+        `CREATE TEMP TABLE archives AS SELECT ${tool} AS subject, 1 AS departure FROM generate_series(1, 2);
+         CREATE TEMP TABLE departures AS
+           SELECT ${tool} AS subject, 1 AS departure, now() AS left_at, NULL::timestamptz AS back_at`,
+      );
+      await expect(
+        client.query(`UPDATE public.tools SET state = 'deleted' WHERE uid = $1`, [tool]),
+      ).rejects.toMatchObject({ code: '55000' });
+    });
+  });
+});
+
+test('a role records what it has put away itself, and nothing of another', async () => {
+  await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [tool]);
+  const record = (role: string) =>
+    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+     VALUES (:tool, 1, '${role}', repeat('0', 64), '/', 0)`;
+  await as('homes', record('homes'));
+  await expect(as('homes', record('databases'))).rejects.toMatchObject({ code: '42501' });
+  await expect(as('databases', record('homes'))).rejects.toMatchObject({ code: '42501' });
+  await as('databases', record('databases'));
+});
+
 test('a report is written by the eyes of its own role alone', async () => {
   await as('admin', `INSERT INTO surveys (id) VALUES ('00000000-0000-4000-8000-000000000001')`);
   const report = (role: string) =>
@@ -223,7 +301,7 @@ test('a verifier that the homes role records raises databases, whose row it may 
   const before = await wanted();
   await as(
     'homes',
-    `INSERT INTO database_verifiers VALUES (:tool, 1, '*00000000000000000000000000000000000000AA')`,
+    `UPDATE database_verifiers SET verifier = '*00000000000000000000000000000000000000AA' WHERE account = :tool`,
   );
   expect(Number((await wanted()).wanted)).toBe(Number(before.wanted) + 1);
 });

@@ -1,0 +1,193 @@
+/**
+ * 500 people suspended in one request, while a portal makes tools; and before that one by one, of whom most wait
+ * for an admin's release.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { verifierOf } from '../../src/model/credentials.ts';
+import { runCli } from '../bin/run-cli.ts';
+import type { World } from '../stack.ts';
+import { eventually } from './eventually.ts';
+import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from './leaving-world.ts';
+import { type CredentialsSeen, query, readAccounts, readCredentials, readDirectory, settled } from './outside.ts';
+
+const PEOPLE = 500;
+/** Each has five of the people among its maintainers. */
+const TOOLS = 100;
+const MOST = 20;
+const EVERY_MS = 150;
+
+let leaving: LeavingWorld;
+let world: World;
+const names = Array.from({ length: PEOPLE }, (_, n) => `many-${n}`);
+/** of the tools, before anybody is suspended */
+const old = new Map<number, CredentialsSeen>();
+let first: { person: number; tool: number };
+
+beforeAll(async () => {
+  leaving = await openLeavingWorld('many suspended', {
+    adjust: (config) => ({ ...config, leaving: { mostSuspensionsPerHour: MOST } }),
+  });
+  ({ world } = leaving);
+  await leaving.stopWork();
+  await leaving.startWork(LEAVING_ROLES);
+  const { people, tools } = world.config.ids;
+  first = { person: (people[1]?.first ?? 0) + 1000, tool: (tools[0]?.first ?? 0) + 1000 };
+  await wantMany();
+  await settled(world, 120_000);
+  for (let n = 0; n < TOOLS; n += 1) old.set(n, readCredentials(world, { tool: `many-${n}` }));
+}, 180_000);
+
+afterAll(async () => leaving?.close(), 60_000);
+
+/** As many requests would, without their history. */
+async function wantMany(): Promise<void> {
+  await query(
+    world,
+    `WITH p AS (SELECT n, $1::int + n AS uid, 'many-' || n AS name FROM generate_series(0, $2::int - 1) AS n),
+       id AS (INSERT INTO posix_ids (id, kind) SELECT uid, 'person' FROM p),
+       name AS (INSERT INTO names (name, subject) SELECT name, uid FROM p),
+       person AS (INSERT INTO people (uid, shell_name, display_name, display_name_key, email, admitted_at)
+         SELECT uid, name, 'The ' || name, 'the ' || name, name || '@example.org', now() FROM p),
+       member AS (INSERT INTO realm_members (person) SELECT uid FROM p)
+     INSERT INTO credentials (account) SELECT uid FROM p`,
+    [first.person, PEOPLE],
+  );
+  await query(
+    world,
+    `WITH t AS (SELECT n, $1::int + n AS uid, 'many-' || n AS name FROM generate_series(0, $2::int - 1) AS n),
+       id AS (INSERT INTO posix_ids (id, kind) SELECT uid, 'tool' FROM t),
+       name AS (INSERT INTO names (name, subject) SELECT 'tools.' || name, uid FROM t),
+       tool AS (INSERT INTO tools (uid, name, account, title) SELECT uid, name, 'tools.' || name, name FROM t),
+       maintainer AS (INSERT INTO maintainers (tool, maintainer)
+         SELECT uid, $3::int + (n * 5 + m) % $4::int FROM t, generate_series(0, 4) AS m
+         UNION ALL SELECT uid, (SELECT uid FROM people WHERE shell_name = 'bob') FROM t)
+     INSERT INTO credentials (account) SELECT uid FROM t`,
+    [first.tool, TOOLS, first.person, PEOPLE],
+  );
+  await query(
+    world,
+    `SELECT raise_generation(uid, role) FROM unnest(ARRAY['directory', 'homes', 'databases']) AS role,
+       (SELECT uid FROM people WHERE uid >= $1 AND uid < $1 + $3
+        UNION ALL SELECT uid FROM tools WHERE uid >= $2 AND uid < $2 + $4) AS s`,
+    [first.person, first.tool, PEOPLE, TOOLS],
+  );
+}
+
+async function statesOfMany(): Promise<Record<string, number>> {
+  const rows = await query<{ state: string; count: number }>(
+    world,
+    `SELECT state, count(*)::int FROM people WHERE shell_name LIKE 'many-%' GROUP BY 1`,
+  );
+  return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
+}
+
+/** Makes tools at a steady pace until it is stopped; returns how long each took until all of it was there. */
+function makeTools(prefix: string): () => Promise<number[]> {
+  const { portal } = leaving;
+  const stopped = new AbortController();
+  const making: Promise<number>[] = [];
+  const pacing = (async () => {
+    while (!stopped.signal.aborted) {
+      const wish = { kind: 'tool.create', requestedBy: 'alice', title: 'A tool' };
+      const began = performance.now();
+      const name = `${prefix}-${making.length}`;
+      making.push(portal.get({ ...wish, name }).then(() => performance.now() - began));
+      // the pace of a portal: nothing is waited for
+      await sleep(EVERY_MS, undefined, { signal: stopped.signal }).catch(() => {});
+    }
+  })();
+  return async () => {
+    stopped.abort();
+    await pacing;
+    return Promise.all(making);
+  };
+}
+
+const median = (of: number[]) => Math.round(of.toSorted((a, b) => a - b)[of.length >> 1] ?? 0);
+
+test('500 one by one: beyond those of an hour they wait, and an admin releases them', async () => {
+  const { portal } = leaving;
+  // who asks may not release
+  const promotion = { kind: 'maintainer.add', requestedBy: 'steward', tool: 'admin' };
+  await portal.get({ ...promotion, person: 'alice' });
+  const ids = await Promise.all(
+    names.map((person) =>
+      portal.send(
+        { kind: 'person.suspend', requestedBy: 'alice', person, reason: 'one by one' },
+        { queue: 'requests.urgent' },
+      ),
+    ),
+  );
+  await eventually('500 verdicts', async () => {
+    const [row] = await query(
+      world,
+      `SELECT count(*)::int AS count FROM requests WHERE jti = ANY ($1)`,
+      [ids],
+    );
+    return row?.['count'] === PEOPLE;
+  });
+  expect(await statesOfMany()).toEqual({ active: PEOPLE - MOST, suspended: MOST });
+  const { out } = await runCli(['requests', '--json'], { config: world.configFile });
+  const { toApprove } = JSON.parse(out) as { toApprove: { request: string; account: string }[] };
+  expect(toApprove).toHaveLength(PEOPLE - MOST);
+  const [released] = toApprove;
+  await leaving.askAsAdmin({ kind: 'request.approve', request: released?.request });
+  const [row] = await query(world, 'SELECT state FROM people WHERE shell_name = $1', [
+    released?.account,
+  ]);
+  expect(row).toEqual({ state: 'suspended' });
+  expect(await statesOfMany()).toEqual({ active: PEOPLE - MOST - 1, suspended: MOST + 1 });
+}, 60_000);
+
+test('500 in one request: every door is closed, and nothing else is slowed', async () => {
+  const { portal } = leaving;
+  await settled(world);
+  const stopBefore = makeTools('before');
+  await sleep(EVERY_MS * 20); // what is measured is a pace
+  const before = await stopBefore();
+
+  const stopMeanwhile = makeTools('meanwhile');
+  const began = performance.now();
+  const id = await portal.send(
+    { kind: 'person.suspend', requestedBy: 'steward', people: names, reason: 'a raid' },
+    { queue: 'requests.urgent' },
+  );
+  await portal.finish(id);
+  const tookMs = Math.round(performance.now() - began);
+  const meanwhile = await stopMeanwhile();
+  process.stdout.write(
+    `500 suspended in ${tookMs} ms; a tool took ${median(before)} ms before (of ${before.length}), ` +
+      `${median(meanwhile)} ms meanwhile (of ${meanwhile.length})\n`,
+  );
+
+  expect(await statesOfMany()).toEqual({ suspended: PEOPLE });
+  const { base } = world.config.ldap;
+  const directory = await readDirectory(world, { operational: true });
+  const open = names.filter((name) => {
+    const entry = directory.get(`uid=${name},ou=people,${base}`);
+    return entry?.['pwdAccountLockedTime'] === undefined;
+  });
+  expect(open).toEqual([]);
+  const members = [...directory.values()].flatMap(({ member = [] }) => member);
+  expect(members.filter((dn) => dn.startsWith('uid=many-'))).toEqual([]);
+  for (const server of ['replica', 'tools'] as const) {
+    const accounts = await readAccounts(world, server);
+    expect(names.filter((_, n) => accounts.get(`u${first.person + n}`)?.locked !== true)).toEqual(
+      [],
+    );
+    // the password that they could read lets nobody in
+    const alive = [...old.values()].filter(({ user, password }) =>
+      accounts.get(user)?.verifier.includes(verifierOf(password)),
+    );
+    expect(alive).toEqual([]);
+    const unlike = [...old.keys()].filter((n) => {
+      const { user, password } = readCredentials(world, { tool: `many-${n}` });
+      return accounts.get(user)?.verifier !== verifierOf(password);
+    });
+    expect(unlike).toEqual([]);
+  }
+  const told = portal.heard.filter(({ event }) => event === 'person.suspended');
+  expect(new Set(told.map(({ data }) => data['account'])).size).toBe(PEOPLE);
+  expect(portal.disorder).toEqual([]);
+}, 120_000);
