@@ -20,6 +20,10 @@ GRANT USAGE ON SCHEMA public TO chamberlain_intake, chamberlain_relay, chamberla
   chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases,
   chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
+-- a table of one's own that has the name of one of ours is of use to nobody honest
+DO $$ BEGIN
+  EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END $$;
 -- what an older version granted and this one does not
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
   chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes,
@@ -62,7 +66,10 @@ GRANT INSERT ON audit_seals TO chamberlain_relay;
 GRANT SELECT, DELETE ON audit_unsealed, event_erasures TO chamberlain_relay;
 
 -- the roles: each reads what its targets want, and writes how its own rows stand
-GRANT SELECT ON people, tools, realm_members, maintainers, ssh_keys, names, posix_ids
+GRANT SELECT ON tools, realm_members, maintainers, ssh_keys, names, posix_ids
+  TO chamberlain_directory, chamberlain_directory_eyes;
+-- not why and by whom somebody was suspended
+GRANT SELECT (uid, shell_name, display_name, email, state, admitted_at) ON people
   TO chamberlain_directory, chamberlain_directory_eyes;
 GRANT SELECT, INSERT ON foreign_sightings TO chamberlain_directory, chamberlain_directory_eyes,
   chamberlain_homes_eyes, chamberlain_databases_eyes;

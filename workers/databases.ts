@@ -13,7 +13,6 @@ import {
   openDatabaseArchiveEyes,
 } from '../src/edges/mariadb-archive-eyes.ts';
 import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
-import { ChamberlainError } from '../src/errors.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import {
   clearArchiveProgress,
@@ -88,11 +87,6 @@ function archiveTerms({ pool, holderOf }: RoleStore): ArchiveTerms {
       return !isLost(holderOf(asked.subject)) && (await readStillWanted(pool, asked));
     },
     record: (archive) => recordArchive(holderOf(archive.subject), { ...archive, role }),
-    requireHeld(subject) {
-      if (!isLost(holderOf(subject))) return;
-      const act = 'going on without the lock of the subject: the connection to PostgreSQL was lost';
-      throw new ChamberlainError('BACKEND_UNAVAILABLE', act);
-    },
     progress(of) {
       telling = telling.then(() => reportArchiveProgress(pool, { ...of, role }));
     },

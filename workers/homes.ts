@@ -50,7 +50,6 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
           recordArchive(holderOf(archive.subject), { ...archive, role: 'homes' }),
         async stillWanted({ subject, departure, returning }) {
           if (isLost(holderOf(subject))) return false;
-          if (returning === undefined) return true;
           return await readStillWanted(pool, { subject, departure, returning });
         },
         report: (progress) => reportArchiveProgress(pool, { ...progress, role: 'homes' }),

@@ -219,6 +219,8 @@ export function startRelay(config: Config, log: Log): Worker {
 
 /** Most subjects of one job: one lock, one look and one write serve them all. */
 const GROUP = 16;
+/** Of what is urgent: more at a time would fill the servers' connections, for which others wait as well. */
+const URGENT_GROUP = 8;
 /** So many urgent subjects at once are alone still: more, as after a suspension of many, are sooner done together. */
 const MOST_ALONE = 8;
 
@@ -228,7 +230,7 @@ function groupIntoJobs(due: readonly store.Due[]): { subjects: number[]; urgent:
   const urgent = due.filter((each) => each.urgent && !each.failing);
   const others = due.filter((each) => !each.urgent && !each.failing);
   return [
-    ...inGroups(urgent, urgent.length > MOST_ALONE ? GROUP : 1),
+    ...inGroups(urgent, urgent.length > MOST_ALONE ? URGENT_GROUP : 1),
     ...inGroups(failing, 1),
     ...inGroups(others, GROUP),
   ];

@@ -1,10 +1,10 @@
 /** A role's worker: brings subjects to what is wanted, and answers surveys. */
 import type { Config } from '../src/config.ts';
 import { realmOf } from '../src/config.ts';
-import { type Consumer, slowQueue, startConsumer } from '../src/edges/queue.ts';
+import { type Consumer, slowQueue, startConsumer, urgentQueue } from '../src/edges/queue.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
-import type { Realm, Role } from '../src/model/wanted.ts';
+import type { Realm, Role, Wanted } from '../src/model/wanted.ts';
 import {
   type AnyTarget,
   apply,
@@ -13,7 +13,7 @@ import {
   type SubjectSurvey,
   survey,
 } from '../src/reconcile.ts';
-import { type Outcome, withSubjects } from '../src/store/convergence.ts';
+import { type Held, type Outcome, withSubjects } from '../src/store/convergence.ts';
 import { type Client, openPool, type Pool } from '../src/store/postgres.ts';
 import type { Everything, Pace } from '../src/targets/everything.ts';
 import { startAnswering } from './answering.ts';
@@ -74,7 +74,7 @@ const STILL_AT_IT = {
 export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
   const { role, targets } = parts;
   const realm = realmOf(config);
-  const pool = openPool(config, role, { max: parts.concurrency + 4, durable: false });
+  const pool = openPool(config, role, { max: 2 * parts.concurrency + 4, durable: false });
   const eyes = parts.openEyes(config);
   const readers = openPool(config, `${role}_eyes`, { max: 4, durable: false });
   const holders: Holders = new Map();
@@ -94,15 +94,19 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       queue,
       concurrency,
       onError: (error) => log.warn({ queue, error: describeError(error) }, 'a job was dropped'),
-      handle,
+      handle: (job) => handle(job, queue !== slowQueue(role)),
     });
   const consumers = [
     consume(role, parts.concurrency),
+    consume(urgentQueue(role), parts.concurrency),
     // one at a time: putting a home away takes hours, and all that a disk gives
     ...(role === 'directory' ? [] : [consume(slowQueue(role), 1)]),
   ];
 
-  async function handle({ name, data }: { name: string; data: unknown }): Promise<void> {
+  async function handle(
+    { name, data }: { name: string; data: unknown },
+    isPrompt: boolean,
+  ): Promise<void> {
     if (name === 'survey') {
       answering.answer((data as { survey?: unknown } | null)?.survey);
       return;
@@ -115,12 +119,19 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
       await converge(
         subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
+        // one that began to leave when it was in the queue: it would hold the others of its job up for hours
+        ({ archive }) => isPrompt && archive !== undefined,
       );
     }
   }
 
-  async function converge(subjects: readonly number[]): Promise<void> {
-    await withSubjects(pool, role, subjects, async (held, client) => {
+  async function converge(
+    subjects: readonly number[],
+    isLeft: (wanted: Wanted) => boolean,
+  ): Promise<void> {
+    await withSubjects(pool, role, subjects, converging, isLeft);
+
+    async function converging(held: readonly Held[], client: Client) {
       const found = await survey(
         targets,
         held.map(({ wanted }) => wanted),
@@ -138,7 +149,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
         }),
       );
       return new Map(outcomes);
-    });
+    }
   }
 
   async function bring(found: SubjectSurvey, refusals: number, held: Hands): Promise<Outcome> {

@@ -11,8 +11,10 @@
 import { createHash } from 'node:crypto';
 import {
   closeSync,
+  constants,
   createReadStream,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -63,9 +65,27 @@ export function placesOf(folder: string, { account, departure }: ArchiveName) {
   };
 }
 
-/** Looks for an archive. Undefined where there is none in a folder that is there. */
+/**
+ * Throws unless the folder is our own, and nobody else has rights on it. What something is mounted on is
+ * root's, as a rule: where nothing is mounted it has no answer, and is not empty.
+ */
+function requireOwn(folder: string): void {
+  const { uid, mode } = lstatSync(folder);
+  const own = process.geteuid?.();
+  const why =
+    (mode & constants.S_IFMT) !== constants.S_IFDIR
+      ? 'it is no folder'
+      : uid !== own
+        ? `it belongs to uid ${uid}, not to ${own}`
+        : (mode & 0o077) !== 0
+          ? 'others have rights on it'
+          : undefined;
+  if (why !== undefined) throw new Error(`${folder} is not used: ${why}`);
+}
+
+/** Looks for an archive. Undefined where there is none in a folder that is there, and ours. */
 export function findArchive(folder: string, name: ArchiveName): FoundArchive | undefined {
-  statSync(folder); // one that is not there, or not mounted, has no answer
+  requireOwn(folder);
   const path = placesOf(folder, name).whole;
   const bytes = ifThere(() => readFileSync(join(path, MANIFEST)));
   if (bytes === undefined) {

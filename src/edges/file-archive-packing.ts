@@ -16,7 +16,6 @@
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import type { Writable } from 'node:stream';
 import { ChamberlainError, codeOf, describeError } from '../errors.ts';
 import type { HomeManifest } from '../model/homes-manifest.ts';
 import { OPEN_SAFELY, itself } from './file-ground.ts';
@@ -135,71 +134,46 @@ export async function packFolder(
 }
 
 /**
- * Reads an archive back whole, and compares it with the folder where there is one. Returns its
- * length and hash. Throws STILL_CHANGING where the folder is not as it was packed, STEP_FAILED where
- * the archive cannot be read.
+ * Reads an archive back whole, and compares it with the folder where there is one: that is packed once
+ * more, and must give the same bytes. Returns its length and hash. Throws STILL_CHANGING where the folder
+ * is not as it was packed, STEP_FAILED where the archive cannot be read.
  */
 export async function readBack(
   path: string,
   { folder, counted }: { folder: { fd: number }; counted: Counted } | Record<string, undefined>,
   step: LongStep,
-): Promise<{ bytes: number; sha256: string; listed: Counted }> {
+): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash('sha256');
   const listed = nothingCounted();
-  const ended = new AbortController();
-  const signal = AbortSignal.any([step.signal, ended.signal]);
-  const cwd = itself(folder ?? step.archives);
   const file = await open(path, OPEN_SAFELY);
   try {
     const { size } = await file.stat();
-    const programs: Writable[] = [];
-    const gathered = Promise.withResolvers<void>();
-    const read = Promise.withResolvers<void>();
-    read.promise.catch(() => {}); // where nobody was begun
-    gathered.promise.catch(() => {});
-    const wanted = folder === undefined ? 1 : 2;
-    const feed = async (program: Writable) => {
-      program.on('error', () => {}); // its end tells
-      programs.push(program);
-      if (programs.length === wanted) gathered.resolve();
-      await read.promise;
-      program.end();
-    };
-    const reading = (async () => {
-      await gathered.promise;
-      await readThrough(file, signal, async (chunk, done) => {
-        hash.update(chunk);
-        await Promise.all(programs.map((program) => writeTo(program, chunk)));
-        step.report('reading back', done, size);
-      });
-    })().then(read.resolve, read.reject);
-    const onOutput = beginningsOfLines((line) => {
-      const found = /^(.)\S* \d+\/\d+ +(\d+)/u.exec(line);
-      countOne(listed, found?.[1] ?? '?', found?.[2] ?? '0');
+    const [act, script] =
+      folder === undefined
+        ? ['reading the archive back', SCRIPTS.list]
+        : [COMPARING, SCRIPTS.compare];
+    await runScript(act, {
+      script,
+      cwd: itself(folder ?? step.archives),
+      signal: step.signal,
+      async feed(program) {
+        program.on('error', () => {}); // its end tells
+        await readThrough(file, step.signal, async (chunk, done) => {
+          hash.update(chunk);
+          await writeTo(program, chunk);
+          step.report('reading back', done, size);
+        });
+        program.end();
+      },
+      onOutput: beginningsOfLines((line) => {
+        const found = /^(.)\S* +\d+\/\d+ +(\d+)/u.exec(line);
+        countOne(listed, found?.[1] ?? '?', found?.[2] ?? '0');
+      }),
+    }).catch((error: unknown) => {
+      throw asChange(error);
     });
-    const runs = [
-      runScript('reading the archive back', { script: SCRIPTS.list, cwd, signal, feed, onOutput }),
-      ...(folder === undefined
-        ? []
-        : [runScript(COMPARING, { script: SCRIPTS.compare, cwd, signal, feed })]),
-    ];
-    // the first that fails ends the other
-    const outcomes = await Promise.allSettled(
-      runs.map((run) =>
-        run.catch((error: unknown) => {
-          ended.abort(error);
-          gathered.reject(error); // the other waits for nobody
-          throw error;
-        }),
-      ),
-    );
-    await reading.catch(() => {});
-    step.signal.throwIfAborted();
-    const failed = outcomes.filter(({ status }) => status === 'rejected');
-    const first = ended.signal.reason as unknown;
-    if (failed.length > 0) throw asChange(first);
     if (counted !== undefined) refuseUnlessSame(counted, listed);
-    return { bytes: size, sha256: hash.digest('hex'), listed };
+    return { bytes: size, sha256: hash.digest('hex') };
   } finally {
     await file.close();
   }

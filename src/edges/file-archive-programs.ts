@@ -164,9 +164,16 @@ export const SCRIPTS = {
    */
   pack: `$as tar ${PACKING} --checkpoint=1000 --checkpoint-action=echo=%u -cf - . |
     $as zstd -q -T2 -B2MiB -c`,
-  /** compressed input, compared with its directory packed once more */
-  compare: `exec 3<&0
-    $as tar ${PACKING} -cf - . </dev/null | $as cmp -- - <($as zstd -qdc <&3) >&2`,
+  /**
+   * compressed input, compared with its directory packed once more → one line for each entry of both.
+   * Both programs are waited for: what is read of them must be whole.
+   */
+  compare: `exec 3<&0 4> >(exec $as cmp -- - <($as zstd -qdc <&3) >&2)
+    cmp=$!
+    $as tar ${PACKING} --utc -cvvf /dev/fd/4 . </dev/null
+    tar=$?
+    exec 4>&-
+    wait $cmp && exit $tar`,
   /** compressed input → one line for each entry */
   list: `$as zstd -qdc | $as tar --numeric-owner --utc -tvf -`,
   /** compressed input → its directory; --acls takes away what that would inherit */

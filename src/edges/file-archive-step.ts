@@ -17,7 +17,7 @@ export interface ArchiveHands {
     path: string;
     bytes: number;
   }): Promise<void>;
-  /** `returning`: whether it is brought back; undefined: what is destroyed is wanted while the lock is held */
+  /** `returning`: whether it is brought back, or put away; undefined: it is destroyed */
   stillWanted(step: {
     subject: number;
     departure: number;

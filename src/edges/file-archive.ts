@@ -30,6 +30,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Action, HomePath } from '../plan/action.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
+import { canonicalJson } from '../model/canonical-json.ts';
 import {
   type ArchiveName,
   type HomeManifest,
@@ -66,6 +67,7 @@ interface Moved {
 }
 
 const PACKED = 'home.tar.zst';
+type PackedHome = Extract<HomeManifest['what'], { kind: 'home' }>;
 
 /** The names in the staging folder that what was withdrawn goes through. */
 export function withdrawnNames({ home, departure }: Pick<Moved, 'home' | 'departure'>) {
@@ -271,8 +273,7 @@ async function manifestOf(
             kind: 'home',
             ...action.home,
             entries: packed.counted.entries,
-            // a tenant may have one hole of 8 EiB
-            bytes: Math.min(Number(packed.counted.bytes), Number.MAX_SAFE_INTEGER),
+            bytes: boundedBytes(packed.counted),
             leftOut: { sockets: packed.counted.sockets },
           },
     files:
@@ -281,7 +282,12 @@ async function manifestOf(
   };
 }
 
-/** Removes what was withdrawn. Its archive is looked at once more. */
+/** A tenant may have one hole of 8 EiB. */
+function boundedBytes({ bytes }: { bytes: bigint }): number {
+  return Math.min(Number(bytes), Number.MAX_SAFE_INTEGER);
+}
+
+/** Removes what was withdrawn. Its archive is looked at once more, and it, whether it is as it was packed. */
 export async function destroyHome(
   { staging }: Ground,
   action: ActionOf<'home.destroy'>,
@@ -291,9 +297,9 @@ export async function destroyHome(
   const { uid } = action;
   const { left, gone } = withdrawnNames(action);
   await withArchives(hands, async (archives) => {
-    await recordedHome(archives, nameOf(hands, action), action);
+    const { what } = await recordedHome(archives, nameOf(hands, action), action);
     await asLongStep(hands, { ...action, returning: undefined }, { archives, closing }, (step) =>
-      removeWithdrawn(staging, { left, gone, uid }, step),
+      removeWithdrawn(staging, { left: { name: left, packed: what }, gone, uid }, step),
     );
   });
 }
@@ -301,20 +307,41 @@ export async function destroyHome(
 /** The name says first that it is to go; a run that was cut has done that already. */
 async function removeWithdrawn(
   staging: FileHandle,
-  { left, gone, uid }: { left: string | undefined; gone: string; uid: number },
+  {
+    left,
+    gone,
+    uid,
+  }: { left: { name: string; packed: PackedHome } | undefined; gone: string; uid: number },
   step: LongStep,
 ): Promise<void> {
-  if (left !== undefined && (await lookAt(within(staging, left))) !== undefined) {
-    await withSeen(staging, left, { uid }, async (folder) => {
+  if (left !== undefined && (await lookAt(within(staging, left.name))) !== undefined) {
+    await withSeen(staging, left.name, { uid }, async (folder) => {
       await refuseMounts(folder);
       await refuseIfThere(staging, gone);
-      await rename(within(staging, left), within(staging, gone));
+      await refuseUnlessAsPacked(left.packed, folder, step);
+      await rename(within(staging, left.name), within(staging, gone));
       await staging.sync();
     });
   }
   if ((await lookAt(within(staging, gone))) === undefined) return;
   step.report('removing', 0, undefined);
   await removeFolder(staging, gone, step);
+}
+
+/** Who has it open on another machine may have written since it was packed: that is in no archive. */
+async function refuseUnlessAsPacked(
+  packed: PackedHome,
+  folder: FileHandle,
+  step: LongStep,
+): Promise<void> {
+  const counted = await countFolder(folder, step);
+  const [was, is] = [packed, { entries: counted.entries, bytes: boundedBytes(counted) }].map(
+    ({ entries, bytes }) => canonicalJson({ ...entries, bytes }),
+  );
+  if (was === is) return;
+  throw new ChamberlainError('ARCHIVE_DIFFERS', 'comparing a withdrawn home with its archive', {
+    cause: new Error(`packed: ${was}; there now: ${is}`),
+  });
 }
 
 /** Unpacks the archive beside, compares, and gives it the place of the home. */
@@ -414,11 +441,12 @@ async function recordedHome(
   archives: { fd: number },
   archive: ArchiveName,
   action: { uid: number; manifest: string },
-): Promise<{ sha256: string }> {
-  const { files } = recordedManifest(archives, archive, action);
+): Promise<{ sha256: string; what: PackedHome }> {
+  const { files, what } = recordedManifest(archives, archive, action);
   const [file] = files;
   const found = await lookAt(`${within(archives, archiveName(archive))}/${PACKED}`);
-  if (file !== undefined && found?.isFile() === true && found.size === file.bytes) return file;
+  const isThere = found?.isFile() === true && found.size === file?.bytes;
+  if (what.kind === 'home' && file !== undefined && isThere) return { sha256: file.sha256, what };
   throw new ChamberlainError(
     'ARCHIVE_DAMAGED',
     `finding what the manifest of the archive ${archiveName(archive)} lists`,
@@ -471,11 +499,11 @@ async function removeFolder(staging: FileHandle, name: string, step: LongStep): 
 
 /**
  * Refuses what has something mounted in it: that would not be packed, or twice, and not be removed, or
- * elsewhere as well. proc(5), mountinfo: blanks and backslashes are octal.
+ * elsewhere as well. proc(5), mountinfo: blanks and backslashes are octal, all other bytes as they are.
  */
 async function refuseMounts(folder: FileHandle): Promise<void> {
-  const path = (await realpath(itself(folder))).replace(
-    /[\s\\]/gu,
+  const path = (await realpath(itself(folder), 'latin1')).replace(
+    /[ \t\n\\]/gu,
     (each) => `\\${each.charCodeAt(0).toString(8).padStart(3, '0')}`,
   );
   for (const line of (await readFile('/proc/self/mountinfo', 'latin1')).split('\n')) {

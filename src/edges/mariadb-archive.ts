@@ -42,8 +42,7 @@ export function openArchiveHands(
     const { user, departure, verb } = action;
     const subject = numberOfUser(user);
     if (subject === undefined) throw new TypeError('no user of ours');
-    const held = () => Promise.resolve(terms.requireHeld(subject));
-    const wanted = async (returning: boolean) => {
+    const wanted = async (returning: boolean | undefined) => {
       if (await terms.stillWanted({ subject, departure, returning })) return;
       throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
         cause: new Error('it is wanted no more'),
@@ -70,11 +69,13 @@ export function openArchiveHands(
             (signal) => bringBack(realm, terms, { ...action, subject }, signal),
           );
         case 'databases.drop':
-          return await whileTrue([held, answer([action.server])], closing.signal, (signal) =>
-            dropArchived(realm, terms, { ...action, subject }, signal),
+          return await whileTrue(
+            [() => wanted(undefined), answer([action.server])],
+            closing.signal,
+            (signal) => dropArchived(realm, terms, { ...action, subject }, signal),
           );
         case 'databases.removeArchive':
-          await held();
+          await wanted(undefined);
           return removeArchive(
             realm.folder,
             action,

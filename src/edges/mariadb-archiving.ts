@@ -13,8 +13,15 @@ export type ArchiveActionOf<Verb extends Action['verb']> = Extract<Action, { ver
 
 /** What is asked of our PostgreSQL, and what is chosen. */
 export interface ArchiveTerms extends TenantMaker {
-  /** of the same departure, in the same direction, under the lock; throws where it cannot be known */
-  stillWanted(asked: { subject: number; departure: number; returning: boolean }): Promise<boolean>;
+  /**
+   * of the same departure, in the same direction (undefined: it is destroyed), under the lock; throws
+   * where it cannot be known
+   */
+  stillWanted(asked: {
+    subject: number;
+    departure: number;
+    returning: boolean | undefined;
+  }): Promise<boolean>;
   record(archive: {
     subject: number;
     departure: number;
@@ -23,8 +30,6 @@ export interface ArchiveTerms extends TenantMaker {
     bytes: number;
   }): Promise<void>;
   progress(of: { subject: number; act: string; done: number; total: number | undefined }): void;
-  /** throws where the lock of the subject is lost */
-  requireHeld(subject: number): void;
   /** nothing is being done any more */
   clear(subject: number): Promise<void>;
 }

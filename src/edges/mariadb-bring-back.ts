@@ -12,7 +12,13 @@ import {
 } from './mariadb-archiving.ts';
 import { type Connection, type DatabaseLogin, usePatiently } from './mariadb-connections.ts';
 import { loadDatabase } from './mariadb-dumps.ts';
-import { prefixOf, readInventory, requireRights } from './mariadb-inventory.ts';
+import {
+  prefixOf,
+  readInventory,
+  readLongestStatement,
+  requireRights,
+} from './mariadb-inventory.ts';
+import { isServerAway } from './mariadb-programs.ts';
 import { withTenant } from './mariadb-tenant.ts';
 
 type Piece = DatabasesManifest['databases'][number];
@@ -40,7 +46,9 @@ export async function dropArchived(
     if (now === undefined) throw stale(user, server, `${database} vanished meanwhile`);
     const came = whatCame(piece.holds, now);
     if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
-    terms.requireHeld(action.subject);
+    // to read the archive through may have taken an hour
+    const isWanted = await terms.stillWanted({ ...action, returning: undefined });
+    if (!isWanted) throw stale(user, server, 'it is wanted no more');
     await dropWhole(connection, database);
   });
 }
@@ -115,7 +123,13 @@ export async function bringBack(
       { place, login: tenant, path: found.path, piece, scratch: realm.folder },
       tell,
       signal,
-    );
+    ).catch(async (cause: unknown) => {
+      if (!isServerAway(cause)) throw cause;
+      // where it answers it has hung up, as it does on a statement that is too long for it
+      const most = await inspect((connection) => readLongestStatement(connection));
+      const why = `${place.name} ended the connection that loads ${database}: where a row is longer as text than its max_allowed_packet of ${most} bytes, raise that to 1G`;
+      throw new Error(why, { cause });
+    });
     const now = await inspect((connection) => readInventory(connection, database));
     const difference = now === undefined ? 'it is not there' : differenceOf(holds, now);
     if (difference !== undefined)

@@ -1,7 +1,8 @@
 /** A database into a compressed file, read back whole, and out of it again; by the programs for that. */
 import { createHash } from 'node:crypto';
-import { closeSync, constants, createReadStream, fsyncSync, openSync } from 'node:fs';
+import { closeSync, constants, createReadStream, fsync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { type ArchivedDatabase, type Inventory } from '../model/databases-manifest.ts';
 import { archiveDamaged, syncFolder } from './database-archives.ts';
 import { openDumpReader } from './dump-rows.ts';
@@ -66,7 +67,8 @@ export async function dumpDatabase(
         { between: (chunk) => tell(`dumping ${database}`, chunk.length), signal },
       ),
     );
-    fsyncSync(out);
+    // gigabytes may have to be written: the other jobs of the role go on meanwhile
+    await promisify(fsync)(out);
   } finally {
     closeSync(out);
   }

@@ -125,3 +125,9 @@ export async function readVersion(connection: Connection): Promise<string> {
   const [row] = await connection.query<Row[]>('SELECT VERSION() AS version');
   return String(row?.['version']);
 }
+
+/** How many bytes of a statement the server takes; a blob is twice as long in a dump. */
+export async function readLongestStatement(connection: Connection): Promise<number> {
+  const [row] = await connection.query<Row[]>('SELECT @@GLOBAL.max_allowed_packet AS bytes');
+  return Number(row?.['bytes']);
+}

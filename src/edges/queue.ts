@@ -15,6 +15,8 @@ export const REQUESTS = 'requests';
 export const REQUESTS_URGENT = 'requests.urgent';
 /** The queue of a role for what may take hours, so that nothing else waits for it. */
 export const slowQueue = (role: string): string => `${role}.slow`;
+/** The queue of a role for what takes access away: however much of it there is, nothing else waits for it. */
+export const urgentQueue = (role: string): string => `${role}.urgent`;
 /** The queue that a portal reads. */
 export const eventsQueue = (portal: string): string => `events.${portal}`;
 
@@ -143,13 +145,17 @@ export function openQueues(url: string, mark: string): Queues {
       }),
     addSubjects: (role, jobs) =>
       guarded(`putting subjects into the queue ${role}`, async () => {
-        await queue(role).addBulk(
-          jobs.map(({ subjects, urgent }) => ({
-            name: 'converge',
-            data: { subjects },
-            opts: urgent ? { ...PASSING, lifo: true } : PASSING,
-          })),
-        );
+        for (const isUrgent of [true, false]) {
+          const of = jobs.filter(({ urgent }) => urgent === isUrgent);
+          if (of.length === 0) continue;
+          await queue(isUrgent ? urgentQueue(role) : role).addBulk(
+            of.map(({ subjects }) => ({
+              name: 'converge',
+              data: { subjects },
+              opts: isUrgent ? { ...PASSING, lifo: true } : PASSING,
+            })),
+          );
+        }
       }),
     addSlow: (role, subjects) =>
       guarded(`putting subjects into the queue ${slowQueue(role)}`, async () => {

@@ -58,13 +58,14 @@ export async function recordArchive(client: Client, archive: RecordedArchive): P
 export interface StillWanted {
   subject: number;
   departure: number;
-  /** whether it brings back what was put away, or puts it away */
-  returning: boolean;
+  /** whether it brings back what was put away, or puts it away; undefined: it destroys that */
+  returning: boolean | undefined;
 }
 
 /**
- * Whether a long step is wanted still: the subject is archived, by the same departure, in the same
- * direction, and the realm is not frozen. Throws BACKEND_UNAVAILABLE where it cannot be known.
+ * Whether a long step is wanted still: the subject is archived (deleted, where it destroys), by the same
+ * departure, in the same direction, and the realm is not frozen. Throws BACKEND_UNAVAILABLE where it
+ * cannot be known.
  */
 export async function readStillWanted(
   pool: Pick<Pool, 'query'>,
@@ -74,11 +75,11 @@ export async function readStillWanted(
     name: 'still-wanted',
     text: `SELECT FROM departures d
            WHERE d.subject = $1 AND d.departure = $2 AND d.back_at IS NULL
-             AND (d.returning_at IS NOT NULL) = $3
-             AND 'archived' IN (SELECT state FROM people WHERE uid = d.subject
+             AND (d.returning_at IS NOT NULL) = coalesce($3::boolean, false)
+             AND CASE WHEN $3::boolean IS NULL THEN 'deleted' ELSE 'archived' END IN (SELECT state FROM people WHERE uid = d.subject
                                 UNION ALL SELECT state FROM tools WHERE uid = d.subject)
              AND NOT EXISTS (SELECT FROM frozen WHERE frozen_at IS NOT NULL)`,
-    values: [subject, departure, returning],
+    values: [subject, departure, returning ?? null],
   };
   const { rowCount } = await pool.query(query).catch((cause: unknown) => {
     throw faultOf(cause, 'asking whether a step is wanted still');

@@ -39,12 +39,15 @@ const WAITING_RETRY_SECONDS = 60;
  * The generation is read before what is wanted, so that a change in between is due once more. Rows
  * are written without waiting for the disk (synchronous_commit off): a write that a crash of
  * PostgreSQL loses costs one more run that finds nothing to do.
+ *
+ * @param isLeft whether a subject's row stays as it is: it is due again when its lease is over
  */
 export async function withSubjects(
   pool: Pool,
   role: Role,
   subjects: readonly number[],
   act: (held: readonly Held[], client: Client) => Promise<ReadonlyMap<number, Outcome>>,
+  isLeft: (wanted: Wanted) => boolean = () => false,
 ): Promise<void> {
   await withClient(pool, async (client) => {
     try {
@@ -70,8 +73,11 @@ export async function withSubjects(
         return;
       }
       const mine = new Set(locked.rows.map((row: { subject: number }) => row.subject));
-      const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
+      const rows = (behind.rows as BehindRow[]).filter(({ subject }) => {
+        const each = wantedOf.get(subject);
+        return mine.has(subject) && !(each !== undefined && isLeft(each));
+      });
       const held = rows.flatMap(({ subject, attempts }) => {
         const each = wantedOf.get(subject);
         return each === undefined ? [] : [{ wanted: each, attempts }];

@@ -29,8 +29,8 @@ const SLOW_IN_FLIGHT = 2;
 const IS_SLOW = (row: string) => `(${row}.role <> 'directory' AND EXISTS (
   SELECT FROM departures d WHERE d.subject = ${row}.subject AND d.back_at IS NULL))`;
 
-// What takes access away first and without a bound, then of each role as many as there is room. What
-// is slow has room of its own.
+// What takes access away first and without a bound, then of each role as many as there is room, whatever
+// the former takes. What is slow has room of its own.
 const LEASE = `
   WITH due AS (
     SELECT c.subject, c.role FROM unnest($1::text[]) AS r (role), LATERAL (
@@ -42,7 +42,7 @@ const LEASE = `
       ORDER BY next_try_at
       LIMIT CASE WHEN $2 THEN 1000 ELSE greatest(0, CASE WHEN $3 THEN ${SLOW_IN_FLIGHT} ELSE ${IN_FLIGHT} END - (
         SELECT count(*) FROM convergence l
-        WHERE l.role = r.role AND l.leased_until > now() AND ${IS_SLOW('l')} = $3)) END
+        WHERE l.role = r.role AND l.leased_until > now() AND ($3 OR NOT l.urgent) AND ${IS_SLOW('l')} = $3)) END
       FOR UPDATE SKIP LOCKED
     ) AS c
   )
@@ -170,10 +170,13 @@ async function settleDone(
   const requests = [...new Set(applied.rows.map((row: { request: string }) => row.request))];
   const done = await client.query({
     name: 'settle-requests',
-    // what was to be told may hold what a person wrote: it is not kept here
-    text: `UPDATE requests q SET done_at = now(), on_done = NULL FROM requests old
-           WHERE q.id = ANY ($1) AND old.id = q.id AND q.done_at IS NULL
-             AND NOT EXISTS (SELECT FROM request_raises r WHERE r.request = q.id)
+    // what was to be told may hold what a person wrote: it is not kept here; and what is erased at this
+    // moment is waited for, and not told
+    text: `UPDATE requests q SET done_at = now(), on_done = NULL FROM (
+             SELECT id, on_done FROM requests WHERE id = ANY ($1) AND done_at IS NULL
+               AND NOT EXISTS (SELECT FROM request_raises r WHERE r.request = requests.id)
+             ORDER BY id FOR NO KEY UPDATE) old
+           WHERE q.id = old.id
            RETURNING q.portal, q.jti, q.kind, q.subject, old.on_done`,
     values: [requests],
   });

@@ -13,7 +13,6 @@ const hands = openArchiveHands(realm, {
   readVerifiers: () => Promise.resolve([]),
   stillWanted: () => Promise.resolve(true),
   record: () => Promise.resolve(),
-  requireHeld: () => {},
   progress: () => {},
   clear: () => Promise.resolve(),
 });

@@ -4,11 +4,14 @@ import { randomBytes } from 'node:crypto';
 import {
   existsSync,
   lstatSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../src/errors.ts';
@@ -232,11 +235,14 @@ test('a full disk, and something that is mounted in the home, are told, and the 
     }
     await stopFileServers();
     console.log(JSON.stringify(told));`;
+  // mountinfo has such a path in bytes
+  const place = mkdtempSync(join(tmpdir(), 'chamberlain-fäults '));
   const { stdout, stderr } = spawnSync(
     'unshare',
     ['--mount', process.execPath, '--input-type=module', '-e', script],
-    { encoding: 'utf8', env: { PATH: process.env['PATH'] } },
+    { encoding: 'utf8', env: { PATH: process.env['PATH'], TMPDIR: place } },
   );
+  rmSync(place, { recursive: true, force: true });
   expect(stderr).toBe('');
   expect(JSON.parse(stdout)).toEqual([
     expect.stringMatching(/^STEP_FAILED: .*packing the home.*the disk is full/u),

@@ -180,6 +180,23 @@ test('nothing is destroyed before it is recorded, nor with another manifest, nor
   expect(await converge(asDeleted)).toEqual(['home.destroy']);
 });
 
+test('what was written since it was packed is in no archive: nothing is removed', async () => {
+  const made = await server.madeTool();
+  writeFileSync(`${made.home}/file`, 'contents');
+  await putAway(made);
+  for (const text of ['contents, and more', undefined]) {
+    if (text === undefined) writeFileSync(`${leftOf(made)}/later`, '');
+    else writeFileSync(`${leftOf(made)}/file`, text);
+    expect(await failedWith(converge(wantedAs(made, 'deleted')))).toMatch(
+      /^ARCHIVE_DIFFERS: .*"files":2.*there now/u,
+    );
+    expect(existsSync(leftOf(made))).toBe(true);
+    writeFileSync(`${leftOf(made)}/file`, 'contents');
+  }
+  rmSync(`${leftOf(made)}/later`);
+  expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
+});
+
 test('what is half removed has another name by then, and is never given back', async () => {
   const made = await server.madeTool();
   writeFileSync(`${made.home}/file`, 'contents');

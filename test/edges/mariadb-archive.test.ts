@@ -4,12 +4,15 @@ import { execFile, spawn } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -56,16 +59,17 @@ const PATH = process.env['PATH'] ?? '';
 const recorded: Parameters<ArchiveTerms['record']>[0][] = [];
 const told: string[] = [];
 let isWanted = true;
+/** so often it is wanted whatever `isWanted` says */
+let stillAsked = 0;
 let failRecord = false;
 const terms: ArchiveTerms = {
   newPassword: () => 'forloadingalone',
   readVerifiers: async () => [verifierOf(PASSWORD)],
-  stillWanted: async () => isWanted,
+  stillWanted: async () => (stillAsked -= 1) >= 0 || isWanted,
   async record(archive) {
     if (failRecord) throw new Error('PostgreSQL is away');
     recorded.push(archive);
   },
-  requireHeld: () => {},
   progress: ({ act }) => void told.push(act),
   clear: async () => void told.push('over'),
 };
@@ -92,6 +96,7 @@ beforeEach(async () => {
   mkdirSync(realm.folder, { mode: 0o700 });
   recorded.length = told.length = 0;
   isWanted = true;
+  stillAsked = 0;
   failRecord = false;
   await makeTenant();
 });
@@ -321,6 +326,28 @@ describe('putting away, dropping and bringing back', () => {
   });
 });
 
+test('a row that is too long for the server as text is said to be that, and waits in the archive', async () => {
+  await asTenant([
+    'CREATE DATABASE s51234__long',
+    'CREATE TABLE s51234__long.t (a LONGBLOB)',
+    // of 16 MiB that a statement may have, twice as long as hexadecimal
+    'INSERT INTO s51234__long.t VALUES (REPEAT(CHAR(200), 9000000))',
+  ]);
+  const before = await snapshot();
+  await hands.do(PUT_AWAY);
+  await hands.do(drop('s51234__long'));
+  expect(await failureOf(restore())).toMatch(
+    /^STEP_FAILED .*longer as text than its max_allowed_packet of 16777216 bytes, raise that to 1G/,
+  );
+  await admin.query('SET GLOBAL max_allowed_packet = 1073741824');
+  try {
+    await hands.do(restore());
+  } finally {
+    await admin.query('SET GLOBAL max_allowed_packet = 16777216');
+  }
+  expect(await snapshot()).toEqual(before);
+});
+
 describe('nothing is dropped', () => {
   test.each<[string, () => Promise<unknown> | void, RegExp]>([
     [
@@ -377,6 +404,20 @@ describe('nothing is dropped', () => {
     await expect(hands.do({ ...drop('mysql'), user: 'mysql' })).rejects.toThrow('no user of ours');
     await expect(hands.do({ ...drop('s51234__small'), account: '../x' })).rejects.toThrow();
     expect(await ownDatabases()).toEqual(['s51234__later', 's51234__small']);
+  });
+
+  test('that is wanted no more: frozen meanwhile, or wanted back; nor is an archive removed', async () => {
+    await asTenant(SMALL);
+    await hands.do(PUT_AWAY);
+    // at first it is
+    for (const asked of [0, 1]) {
+      stillAsked = asked;
+      isWanted = false;
+      expect(await failureOf(drop('s51234__small'))).toMatch(/^STEP_STALE/);
+    }
+    const step = { verb: 'databases.removeArchive', ...OF, manifest: manifestOf() } as const;
+    expect(await failureOf(step)).toMatch(/^STEP_STALE/);
+    expect([await ownDatabases(), existsSync(manifestPath())]).toEqual([['s51234__small'], true]);
   });
 
   test('nor is an archive removed whose manifest is another', async () => {
@@ -596,7 +637,7 @@ test('a full disk is said to be one, and the data stays', async () => {
     'CREATE TABLE s51234__large.t AS SELECT MD5(RAND(seq)) AS a FROM s51234__large.seq_1_to_40000',
   ]);
   // in a mount namespace of its own
-  const shell = 'mount -t tmpfs -o size=200k none "$1" && exec "$2" "$3" "$4"';
+  const shell = 'mount -t tmpfs -o size=200k,mode=700 none "$1" && exec "$2" "$3" "$4"';
   const given = JSON.stringify({ realm, action: PUT_AWAY });
   const script = join(import.meta.dirname, 'archive-hands.ts');
   const args = [
@@ -670,6 +711,23 @@ describe('eyes', () => {
       code: 'BACKEND_UNREADABLE',
     });
     await nowhere.close();
+    // what nobody has mounted anything on is root's, as a rule
+    const folder = realm.folder;
+    const others: [() => void, () => void][] = [
+      [() => chmodSync(folder, 0o755), () => chmodSync(folder, 0o700)],
+      [() => chownSync(folder, 1234, 1234), () => chownSync(folder, process.getuid!(), 0)],
+      [() => replaceByLink(folder), () => replaceByFolder(folder)],
+    ];
+    for (const [spoil, mend] of others) {
+      spoil();
+      const there = openDatabaseArchiveEyes(realm.places, login('databases-eyes'), folder);
+      await expect(there.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
+        code: 'BACKEND_UNREADABLE',
+      });
+      expect(await failureOf(PUT_AWAY)).toMatch(/^STEP_FAILED .* is not used: /);
+      await there.close();
+      mend();
+    }
     mkdirSync(join(realm.folder, `${ACCOUNT}.1`));
     const eyes = openDatabaseArchiveEyes(realm.places, login('databases-eyes'), realm.folder);
     expect(await eyes.lookAtArchive(ACCOUNT, 1)).toBeUndefined();
@@ -685,6 +743,16 @@ describe('eyes', () => {
     await eyes.close();
   });
 });
+
+function replaceByLink(folder: string): void {
+  renameSync(folder, `${folder}.aside`);
+  symlinkSync(`${folder}.aside`, folder);
+}
+
+function replaceByFolder(folder: string): void {
+  rmSync(folder);
+  renameSync(`${folder}.aside`, folder);
+}
 
 const SMALL = [
   'CREATE DATABASE s51234__small',

@@ -22,6 +22,8 @@ let helper: Server;
 let base: string;
 /** what was asked to be ended since `begin`, request by request */
 let asked: number[][] = [];
+/** how often it was given the list of accounts: at a start, once all tools have been read */
+let lists = 0;
 
 const dn = (name: string) => `uid=${name},${agents.people}`;
 const uid = (name: string) => agents.uid([...NAMES, STRANGER].indexOf(name));
@@ -30,6 +32,13 @@ const toolUid = (name: string) =>
   (agents.world.config.ids.tools[0]?.first ?? 0) + TOOLS.indexOf(name);
 const askedNow = () => asked.flat().toSorted((a, b) => a - b);
 const only = (...uids: number[]) => uids.toSorted((a, b) => a - b);
+
+/** Read as the agent writes it: the command that tells of it takes a second each time. */
+const status = () =>
+  JSON.parse(readFileSync(join(agents.state, 'status.json'), 'utf8')) as {
+    trusted: boolean;
+    why?: string;
+  };
 
 const lock = (of: string) => modify(of, ['add', 'pwdAccountLockedTime', LOCKED]);
 const unlock = (of: string) => modify(of, ['delete', 'pwdAccountLockedTime']);
@@ -66,6 +75,7 @@ beforeAll(async () => {
     socket.on('end', () => {
       const uids = [...text.matchAll(/^end (\d+)$/gm)].map(([, number]) => Number(number));
       if (uids.length > 0) asked.push(uids);
+      if (text.startsWith('passwd ')) lists += 1;
       socket.end('ok\n');
     });
   }).listen(join(agents.state, '../nobody.sock'));
@@ -87,9 +97,11 @@ beforeEach(async () => {
 /** Starts the agent, and waits until it has asked for all that it asks for at its start. */
 async function start(): Promise<void> {
   asked = [];
+  lists = 0;
   await agents.mark(ALL);
   await agents.start();
-  await eventually('trust', () => agents.status().json.trusted);
+  await eventually('trust', () => status().trusted);
+  await eventually('all tools', () => lists > 0);
 }
 
 /** Ends the agent once it has written down whom it has let in. */
@@ -112,6 +124,7 @@ async function another(): Promise<void> {
 
 describe('at once', () => {
   test('of a person who is locked', async () => {
+    await another(); // what it asks for at its start is over
     await agents.change(lock(dn('anna')));
     await eventually('it is asked', () => asked.length > 0);
     // a login may have been under way
@@ -210,7 +223,7 @@ describe('nobody’s, by what is not trusted', () => {
   test('until it is', async () => {
     const at = new Date(Date.now() - 90_000).toISOString();
     await agents.mark({ ...ALL, at });
-    await eventually('distrust', () => !agents.status().json.trusted);
+    await eventually('distrust', () => !status().trusted);
     await agents.change(lock(dn('anna')) + lock(toolDn('bot')) + leave('bert'));
     await eventually('the keys are gone', () => !('anna' in agents.files()));
     await agents.change(modify(dn('dora'), ['delete', 'sshPublicKey']));
@@ -235,7 +248,7 @@ describe('nobody’s, by what is not trusted', () => {
       asked = [];
       await agents.mark(ALL);
       await agents.start();
-      await eventually('distrust', () => /6 people where/.test(agents.status().json.why ?? ''));
+      await eventually('distrust', () => /6 people where/.test(status().why ?? ''));
       await agents.change(modify(dn('dora'), ['delete', 'sshPublicKey']));
       await eventually('it has looked again', () => !('dora' in agents.files()));
       expect(asked).toEqual([]);

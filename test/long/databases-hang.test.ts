@@ -43,7 +43,6 @@ test('the step ends, the server is called away, and it is done when that goes on
       readVerifiers: () => Promise.resolve([]),
       stillWanted: () => Promise.resolve(true),
       record: (archive) => Promise.resolve(void recorded.push(archive)),
-      requireHeld: () => {},
       progress: () => {},
       clear: () => Promise.resolve(),
     },

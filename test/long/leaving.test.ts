@@ -1,6 +1,6 @@
 /** Every move of who leaves, with the workers killed before and after each action of each role. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { type Cuts, MOVES, openCuts, placesOf } from '../scenarios/leaving-cuts.ts';
+import { type Cuts, MOVES, openCuts, OPTIONS, placesOf } from '../scenarios/leaving-cuts.ts';
 import { type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
 import { settled } from '../scenarios/outside.ts';
 
@@ -8,7 +8,7 @@ let leaving: LeavingWorld;
 let cuts: Cuts;
 
 beforeAll(async () => {
-  leaving = await openLeavingWorld('leaving long');
+  leaving = await openLeavingWorld('leaving long', OPTIONS);
   cuts = await openCuts(leaving);
 }, 60_000);
 

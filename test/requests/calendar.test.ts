@@ -6,6 +6,7 @@ import { doneEvents } from '../../src/requests/done.ts';
 import { type Client, openPool, type Pool } from '../../src/store/postgres.ts';
 import { settle } from '../../src/store/relay.ts';
 import { readSubjects, readWanted } from '../../src/store/wanted.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import {
   type AskOptions,
   type FoundedRealm,
@@ -403,6 +404,39 @@ test('what waits about a person who is erased is rejected, and what is still to 
     [uid],
   );
   expect(waiting.rows).toEqual([{ state: 'rejected', body: null }]);
+});
+
+test('what is erased at the moment in which the relay tells of it is not told', async () => {
+  const name = newName();
+  const uid = await person(name);
+  await apply();
+  await ask({ kind: 'access.revoke', requestedBy: 'steward', person: name, reason: 'secret' });
+  const erasing = await owner.connect();
+  try {
+    await erasing.query('BEGIN');
+    await erasing.query(
+      `UPDATE requests SET on_done = on_done || '{"data": {}}'
+       WHERE subject = $1 AND kind = 'access.revoke'`,
+      [uid],
+    );
+    const telling = apply();
+    await eventually('the relay to wait', async () => {
+      const { rowCount } = await erasing.query(
+        `SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+         WHERE NOT granted AND datname = current_database()`,
+      );
+      return rowCount !== 0;
+    });
+    await erasing.query('COMMIT');
+    await telling;
+  } finally {
+    erasing.release(true);
+  }
+  const { rows } = await owner.query(
+    `SELECT data FROM events WHERE subject = $1 AND event = 'access.revoked'`,
+    [uid],
+  );
+  expect(rows).toEqual([{ data: {} }]);
 });
 
 test('the password before dies when its time is over, of many accounts at once', async () => {

@@ -1,13 +1,13 @@
 /** The workers killed in the middle of who leaves, at the places that matter most; test/long has them all. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { type Cuts, openCuts, placesOf } from './leaving-cuts.ts';
+import { type Cuts, openCuts, OPTIONS, placesOf } from './leaving-cuts.ts';
 import { type LeavingWorld, openLeavingWorld } from './leaving-world.ts';
 
 let leaving: LeavingWorld;
 let cuts: Cuts;
 
 beforeAll(async () => {
-  leaving = await openLeavingWorld('leaving-crash');
+  leaving = await openLeavingWorld('leaving-crash', OPTIONS);
   cuts = await openCuts(leaving);
 }, 60_000);
 

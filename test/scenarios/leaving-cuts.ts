@@ -12,7 +12,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { slowQueue } from '../../src/edges/queue.ts';
 import type { Role } from '../../src/model/wanted.ts';
-import type { World } from '../stack.ts';
+import type { World, WorldOptions } from '../stack.ts';
 import type { Cut, Order } from './dying-work.ts';
 import { eventually } from './eventually.ts';
 import {
@@ -65,6 +65,8 @@ interface Move {
   begin(cuts: Cuts, subject: Subject): Promise<void>;
   /** the state that it ends in */
   ends: string;
+  /** whether it is over, where it ends in the state that it begins in */
+  isMade?(cuts: Cuts, subject: Subject): Promise<boolean>;
 }
 
 const asTool = (kind: string, more: object = {}) => ({
@@ -78,17 +80,17 @@ const asAdmin = (kind: string, more: object = {}) => ({
   },
 });
 
+type Ending = Pick<Move, 'ends' | 'isMade'>;
+
 /** As long as it takes to let all that was asked for be done. */
-async function inPeace(cuts: Cuts, move: Pick<Move, 'begin' | 'ends'>, subject: Subject) {
+async function inPeace(cuts: Cuts, move: Ending & Pick<Move, 'begin'>, subject: Subject) {
   await move.begin(cuts, subject);
   await isOver(cuts, move, subject);
 }
 
-async function isOver(
-  { leaving }: Cuts,
-  { ends }: Pick<Move, 'ends'>,
-  subject: Subject,
-): Promise<void> {
+async function isOver(cuts: Cuts, { ends, isMade }: Ending, subject: Subject): Promise<void> {
+  const { leaving } = cuts;
+  if (isMade !== undefined) await eventually('the move', () => isMade(cuts, subject));
   await leaving.becomes(subject, ends);
   await settled(leaving.world, 60_000);
 }
@@ -174,8 +176,21 @@ export const MOVES: Record<string, Move> = {
         [uid],
       );
     },
+    async isMade({ leaving }, { uid }) {
+      const rows = await query(
+        leaving.world,
+        'SELECT FROM departures WHERE subject = $1 AND expired_at IS NOT NULL',
+        [uid],
+      );
+      return rows.length > 0;
+    },
     ends: 'deleted',
   },
+};
+
+/** Of a world in which each trial suspends somebody. */
+export const OPTIONS: WorldOptions = {
+  adjust: (config) => ({ ...config, leaving: { mostSuspensionsPerHour: 1000 } }),
 };
 
 export interface Cuts {

@@ -2,7 +2,8 @@
  * A tool and a person that leave, from the request to the tombstone, and what comes back: all of it compared.
  * Half-way it is looked at, repaired and swept.
  */
-import { existsSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type Connection, createConnection } from 'mariadb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Step } from '../../src/plan/plan.ts';
@@ -184,7 +185,7 @@ describe('a tool that is deleted', () => {
 
   test('leaves nothing behind but its archives and a tombstone', async () => {
     await leaving.stopWork();
-    await leaving.startWork(LEAVING_ROLES);
+    await leaving.startWork([...LEAVING_ROLES, 'sweep']);
     await portal.hear('tool.deleted');
     await settled(world);
     expect(await portraitOf(world, tool)).toEqual([
@@ -201,6 +202,19 @@ describe('a tool that is deleted', () => {
     const { out } = await cli('explain', String(tool.uid));
     expect(out).toMatch(/was the number of tools\.leaver, a tool that was deleted/);
     expect(out).toContain('databases/tools.leaver.1');
+  });
+
+  test('what is found of it later is shown, and removed by no sweep', async () => {
+    const left = join(dirname(homeOf(world, tool.leaver)), '.chamberlain', 'leaver.1.left');
+    mkdirSync(left);
+    chownSync(left, tool.uid, tool.uid);
+    expect(await planned('tools.leaver')).toEqual(['home.destroy']);
+    await cli('sweep', 'now', '--timeout', '20');
+    expect(existsSync(left)).toBe(true);
+    const { out } = await cli('repair', '--yes', '--json', 'tools.leaver');
+    expect(JSON.parse(out)).toMatchObject({ withheld: [{ target: 'home-archive' }] });
+    expect(existsSync(left)).toBe(true);
+    rmdirSync(left);
   });
 
   test('neither name nor number is given again', async () => {

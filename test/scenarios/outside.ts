@@ -91,6 +91,33 @@ export async function query<Row = Record<string, unknown>>(
   return rows as Row[];
 }
 
+/**
+ * Makes a tool one that is deleted, with nothing raised, so that all it has outside is still to go. It
+ * says of itself that it was put away, and that its archives were kept for long enough.
+ *
+ * @returns makes it active again
+ */
+export async function markDeleted(world: World, uid: number): Promise<() => Promise<void>> {
+  await query(
+    world,
+    `INSERT INTO departures (subject, departure, left_at, keep_until, expired_at)
+     VALUES ($1, 1, now(), now(), now())`,
+    [uid],
+  );
+  await query(
+    world,
+    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+     SELECT $1, 1, role, repeat('0', 64), '/', 0 FROM unnest('{homes,databases}'::text[]) AS role`,
+    [uid],
+  );
+  await query(world, `UPDATE tools SET state = 'deleted' WHERE uid = $1`, [uid]);
+  return async () => {
+    await query(world, `UPDATE tools SET state = 'active' WHERE uid = $1`, [uid]);
+    await query(world, 'DELETE FROM archives WHERE subject = $1', [uid]);
+    await query(world, 'DELETE FROM departures WHERE subject = $1', [uid]);
+  };
+}
+
 /** Waits until every subject is applied in every role. What is parked never is. */
 export async function settled(world: World, timeoutMs?: number): Promise<void> {
   await eventually(

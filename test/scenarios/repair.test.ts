@@ -13,7 +13,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { digestSteps } from '../../src/plan/digest.ts';
 import { openPool } from '../../src/store/postgres.ts';
 import { eventually } from './eventually.ts';
-import { changeDirectory, homeOf, query, readDirectory, settled } from './outside.ts';
+import { changeDirectory, homeOf, markDeleted, query, readDirectory, settled } from './outside.ts';
 import {
   DAMAGE,
   damageOf,
@@ -332,7 +332,7 @@ describe('a part of it', () => {
   });
 
   test('steps that destroy are done with --destroy alone; what takes access away is done', async () => {
-    await query(repairs.world, `UPDATE tools SET state = 'deleted' WHERE name = 'gone'`);
+    await markDeleted(repairs.world, repairs.uids['gone'] ?? 0);
     const own = async () =>
       [...(await entries()).keys()].filter((dn) => /=(runas-)?tools\.gone,/u.test(dn));
     const plan = await repairs.plan('gone');

@@ -123,8 +123,10 @@ test('then nothing differs, and what was taken away is gone', async () => {
     person('bob'),
   );
   expect(entries.has(person('carol'))).toBe(true);
+  // bob alone maintained a tool
   const plan = await cli('plan', '--all');
-  expect(plan).toMatchObject({ exit: 0 });
+  expect(plan).toMatchObject({ exit: 3, out: expect.stringContaining('TOOL_ORPHANED') });
+  expect(plan.out).toContain('nothing to do, 1 finding');
 }, 60_000);
 
 test('run to its end it says so, and a second run changes nothing', async () => {

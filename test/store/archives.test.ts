@@ -80,6 +80,27 @@ test('a long step is wanted while the subject is archived, in that direction, an
   ).toBe('BACKEND_UNAVAILABLE');
 });
 
+test('a step that destroys is wanted while the subject is deleted, not wanted back, and nothing is frozen', async () => {
+  for (const role of ['homes', 'databases']) {
+    await owner.query(
+      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+       VALUES ($1, 2, $2, repeat('a', 64), '/srv/x', 1)`,
+      [subject, role],
+    );
+  }
+  const wanted = () => readStillWanted(homes, { subject, departure: 2, returning: undefined });
+  expect(await wanted()).toBe(false);
+  await owner.query('UPDATE departures SET left_at = now() WHERE subject = $1', [subject]);
+  await owner.query(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, [subject]);
+  expect(await wanted()).toBe(true);
+  await owner.query(`UPDATE frozen SET frozen_at = now(), frozen_by = 'x'`);
+  expect(await wanted()).toBe(false);
+  await owner.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL');
+  await owner.query('UPDATE departures SET returning_at = now() WHERE subject = $1', [subject]);
+  await owner.query(`UPDATE tools SET state = 'archived' WHERE uid = $1`, [subject]);
+  expect(await wanted()).toBe(false);
+});
+
 test('progress is told, told anew, and taken away; where it cannot be told, nothing fails', async () => {
   const told = async () =>
     (

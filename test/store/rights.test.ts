@@ -127,6 +127,8 @@ const REFUSED: [PostgresRole, string][] = [
   ['admin', `UPDATE approvals SET state = 'approved'`],
   ['relay', `SELECT body FROM approvals`],
   ['homes', `SELECT suspension_reason FROM people`],
+  ['directory', `SELECT suspension_reason FROM people`],
+  ['directory_eyes', `SELECT suspended_by FROM people`],
   // no hands read what eyes report
   ['directory', `SELECT * FROM reports`],
   ['homes', `SELECT * FROM reports`],

@@ -1,0 +1,47 @@
+/** What may take hours is done apart from all else, also where it lies in the wrong queue. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { slowQueue } from '../../src/edges/queue.ts';
+import { eventually } from './eventually.ts';
+import { archivesOf, type LeavingWorld, openLeavingWorld, owedOf } from './leaving-world.ts';
+import { query, settled } from './outside.ts';
+
+let leaving: LeavingWorld;
+let redis: Redis;
+
+beforeAll(async () => {
+  leaving = await openLeavingWorld('slow apart');
+  redis = new Redis(leaving.world.config.redis.url, { maxRetriesPerRequest: null });
+}, 60_000);
+
+afterAll(async () => {
+  redis?.disconnect();
+  await leaving?.close();
+}, 60_000);
+
+test('one that began to leave when it was in a job with others is left to the slow queue', async () => {
+  const { world } = leaving;
+  const [going, staying] = [await leaving.makeTool('going'), await leaving.makeTool('staying')];
+  await settled(world);
+  await leaving.stopWork();
+  await leaving.startWork(['homes']);
+  await query(world, 'INSERT INTO departures (subject, departure) VALUES ($1, 1)', [going.uid]);
+  await query(world, `UPDATE tools SET state = 'archived' WHERE uid = $1`, [going.uid]);
+  for (const { uid } of [going, staying]) {
+    await query(world, `SELECT raise_generation($1, 'homes')`, [uid]);
+  }
+  const add = async (name: string, subjects: number[]) => {
+    const queue = new Queue(name, { connection: redis });
+    await queue.add('converge', { subjects });
+    await queue.close();
+  };
+  await add('homes', [going.uid, staying.uid]);
+  await eventually('the other', async () => (await owedOf(world, staying)).length === 0);
+  // with the other's the outcome of each of the job is written
+  expect(await owedOf(world, going)).toEqual(['homes due']);
+  expect(await archivesOf(world, going)).toEqual([]);
+  await add(slowQueue('homes'), [going.uid]);
+  await eventually('the archive', async () => (await owedOf(world, going)).length === 0);
+  expect(await archivesOf(world, going)).toMatchObject([{ role: 'homes' }]);
+}, 60_000);
