@@ -121,7 +121,12 @@ export async function openLeavingWorld(
         async () => {
           const found = await stateOf(world, subject);
           if (found === state) return true;
-          throw new Error(`it is ${found}: ${JSON.stringify(await owedOf(world, subject))}`);
+          const owed = await query(
+            world,
+            'SELECT role, code, sentence FROM convergence WHERE subject = $1 AND applied < wanted',
+            [subject.uid],
+          );
+          throw new Error(`it is ${found}: ${JSON.stringify(owed)}`);
         },
         60_000,
       );
