@@ -154,6 +154,9 @@ END $$;
 
 -- For so long both passwords are to work once the next one is made; 0: at once the new one alone.
 ALTER TABLE credentials ADD COLUMN overlap_seconds integer NOT NULL DEFAULT 0 CHECK (overlap_seconds >= 0);
+-- Made anew once more then: whoever lost access may have read what was made before the doors were closed.
+ALTER TABLE credentials ADD COLUMN again_at timestamptz;
+CREATE INDEX credentials_again ON credentials (again_at) WHERE again_at IS NOT NULL;
 -- The verifier before, and until when it works as well; the calendar takes it away.
 ALTER TABLE database_verifiers
   ADD COLUMN previous_verifier text CHECK (previous_verifier ~ '^\*[0-9A-F]{40}$'),

@@ -10,6 +10,7 @@
  *            archived, returning ──home and databases in place──▶ active
  *   both     deleted ──keep_until──▶ its archives are removed
  *   account  the password before ──previous_until──▶ dies
+ *            made when somebody lost access ──again_at, doors closed──▶ made anew
  *   tool     nobody left who may log in ──▶ orphaned, and back
  *
  * | move             | is due when                                        | told at once  | told when applied |
@@ -22,6 +23,7 @@
  * | tool.restore     | homes and databases have it back in place          |               | tool.restored     |
  * | ….expire         | the archives were kept for long enough             |               | ….expired         |
  * | overlaps.end     | both passwords have worked for long enough         |               |                   |
+ * | credentials.again | some time after somebody lost access, when the directory has closed all doors |  |   |
  *
  * Each move is one transaction: whoever is cut between two goes on with the next. Where it did not run for
  * a week, a tool is told once, of the least number of days that is due. A move that fails is left for a
@@ -40,7 +42,7 @@ import {
   readDueMoves,
 } from '../store/calendar.ts';
 import type { Raise } from '../store/convergence.ts';
-import { wantNewEpoch } from '../store/credentials.ts';
+import { wantNewEpoch, wantNewEpochsAgain } from '../store/credentials.ts';
 import {
   beginDeparture,
   completeDeparture,
@@ -215,7 +217,28 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     );
     return { fields: [] };
   },
+  'credentials.again': makeAgain,
 };
+
+async function makeAgain({ client, now }: Moving): Promise<Made> {
+  const tools = await wantNewEpochsAgain(client, now, MOST_AT_ONCE);
+  await writeActs(
+    client,
+    tools.map((of) => ({
+      kind: 'credentials.rotate' as const,
+      by: CALENDAR,
+      ...of,
+      fields: ['credentials'],
+    })),
+  );
+  const raised = tools.flatMap(({ subject }) => raisesWithCredentials(subject));
+  await client.query('SELECT raise_generations($1, $2, true, $3)', [
+    raised.map(({ subject }) => subject),
+    raised.map(({ role }) => role),
+    raised.map(({ waits }) => waits ?? false),
+  ]);
+  return { fields: [] };
+}
 
 async function putAway({ client, due, now }: Moving): Promise<Made> {
   await beginDeparture(client, due.subject, now);

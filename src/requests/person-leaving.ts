@@ -195,13 +195,13 @@ export async function requireOtherAdmins(
  * @param mayKnow whether they may know the passwords that there are now
  */
 export async function closeDoors(
-  { client, config, portal, id, request }: Asking<{ kind: RequestKind }>,
+  { client, config, portal, id, request, now }: Asking<{ kind: RequestKind }>,
   people: readonly number[],
   mayKnow = true,
 ): Promise<{ raises: Raise[]; events: NewEvent[]; urgent: true }> {
   const [doors, tools] = await Promise.all([
     readDoors(client, people),
-    mayKnow ? wantNewEpochsOfReached(client, people) : [],
+    mayKnow ? wantNewEpochsOfReached(client, people, now) : [],
   ]);
   return {
     urgent: true,

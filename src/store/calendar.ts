@@ -14,7 +14,8 @@ export type MoveName =
   | 'tool.delete'
   | 'tool.restore'
   | 'tool.expire'
-  | 'overlaps.end';
+  | 'overlaps.end'
+  | 'credentials.again';
 
 /** A move that is due. */
 export interface DueMove {
@@ -77,10 +78,13 @@ const DUE = `
     UNION ALL
     (SELECT 'overlaps.end', 0, previous_until, NULL FROM database_verifiers
      WHERE previous_until <= $1 ORDER BY previous_until LIMIT 1)
+    UNION ALL
+    (SELECT 'credentials.again', 0, again_at, NULL FROM credentials
+     WHERE again_at <= $1 ORDER BY again_at LIMIT 1)
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
   -- doors are closed and opened before all else
-  ORDER BY m.move NOT IN ('overlaps.end', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
+  ORDER BY m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
 
 /**
  * The moves that are due at that time, the first to be made first.
@@ -112,6 +116,7 @@ const NEXT = `
       WHERE delete_after - make_interval(hours => 24 * w.days) > $1
     UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND back_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
+    UNION ALL SELECT min(again_at) FROM credentials WHERE again_at > $1
   ) AS dates`;
 // what is to be put away, or is being put away or brought back: a role's work makes the next move due
 const AWAITED = `

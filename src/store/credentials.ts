@@ -57,13 +57,20 @@ export interface ReachedTool {
 }
 
 /**
+ * So long after the first a second password is made: by then login hosts have ended what ran as the tool
+ * (their agents look at all once a minute), and nobody shut out can have read it.
+ */
+const AGAIN = `interval '90 s'`;
+
+/**
  * Wants new credentials, at once, of every tool that one of these people could come to, directly or
  * through other tools. A tool that is disabled may have been passed through before it was; one that is
- * put away has no credentials that work.
+ * put away has no credentials that work. And once more later, since the first may be read while doors close.
  */
 export async function wantNewEpochsOfReached(
   client: Client,
   people: readonly number[],
+  now: Date,
 ): Promise<ReachedTool[]> {
   const { rows } = await client.query({
     name: 'want-new-epochs-of-reached',
@@ -74,7 +81,7 @@ export async function wantNewEpochsOfReached(
              SELECT m.tool FROM reached JOIN tools via ON via.uid = reached.tool AND via.state <> 'deleted'
                JOIN maintainers m ON m.maintainer = via.uid
            ), rotated AS (
-             UPDATE credentials c SET ${RAISE_EPOCH('0')}
+             UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = $2::timestamptz + ${AGAIN}
              FROM reached JOIN tools t ON t.uid = reached.tool
              WHERE c.account = t.uid AND t.state IN ('active', 'disabled')
              RETURNING t.uid, t.name, t.account, c.wanted_epoch AS epoch
@@ -85,9 +92,40 @@ export async function wantNewEpochsOfReached(
              WHERE m.tool = o.uid AND p.state = 'active' AND p.uid <> ALL ($1) ORDER BY p.shell_name
            ) AS maintainers
            FROM rotated o ORDER BY o.uid`,
-    values: [people],
+    values: [people, now],
   });
   return rows as ReachedTool[];
+}
+
+/**
+ * Wants the second password of those tools whose time has come; returns those that can use it. While the
+ * directory has doors left to close that time is put off, of all.
+ */
+export async function wantNewEpochsAgain(
+  client: Client,
+  now: Date,
+  most: number,
+): Promise<{ subject: number; account: string }[]> {
+  const { rowCount: left } = await client.query(
+    `SELECT FROM convergence WHERE role = 'directory' AND urgent AND applied < wanted AND state <> 'parked' LIMIT 1`,
+  );
+  if (left !== 0) {
+    await client.query(
+      `UPDATE credentials SET again_at = $1::timestamptz + ${AGAIN} WHERE again_at <= $1`,
+      [now],
+    );
+    return [];
+  }
+  const { rows } = await client.query(
+    `WITH due AS (SELECT account FROM credentials WHERE again_at <= $1 ORDER BY again_at, account LIMIT $2),
+     again AS (
+       UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = NULL FROM due WHERE c.account = due.account
+       RETURNING c.account)
+     SELECT t.uid AS subject, t.account FROM again a JOIN tools t ON t.uid = a.account
+     WHERE t.state IN ('active', 'disabled') ORDER BY t.uid`,
+    [now, most],
+  );
+  return rows as { subject: number; account: string }[];
 }
 
 /** A password as the servers know it. */

@@ -319,7 +319,8 @@ describe('a person', () => {
     await ask({ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'x', until });
     await apply();
     await events();
-    expect(await turnAt(2.9)).toEqual([`orphans tools.tool-${number}`]);
+    expect(await turnAt(2.9)).toEqual(['credentials.again', `orphans tools.tool-${number}`]);
+    await apply();
     expect(await turnAt(3)).toEqual([`person.reinstate ${name}`, `orphans tools.tool-${number}`]);
     expect(await stateOf(uid)).toBe('active');
     await apply();
@@ -358,7 +359,7 @@ describe('a person', () => {
     await events();
     expect(await turnAt(0)).toEqual([`person.archive ${name}`]);
     await apply();
-    expect(await turnAt(2)).toEqual([]);
+    expect(await turnAt(2)).toEqual(['credentials.again']);
     await putAway(uid);
     expect(await turnAt(2)).toEqual([`person.delete ${name}`]);
     await apply();

@@ -31,7 +31,8 @@ function die(): never {
 }
 
 for (const parts of [DIRECTORY, HOMES, DATABASES] as unknown as RoleParts<unknown>[]) {
-  const { role, openHands } = parts;
+  const { role } = parts;
+  const openHands = parts.openHands.bind(parts);
   parts.openHands = (config, store) => {
     const hands = openHands(config, store);
     return {

@@ -62,6 +62,8 @@ interface Move {
   kind: 'tool' | 'person';
   /** before anybody is killed */
   prepare?(cuts: Cuts, subject: Subject): Promise<void>;
+  /** after `prepare` not all is applied */
+  leavesWork?: true;
   begin(cuts: Cuts, subject: Subject): Promise<void>;
   /** the state that it ends in */
   ends: string;
@@ -113,6 +115,9 @@ async function deleteTool(cuts: Cuts, subject: Subject): Promise<void> {
   await inPeace(cuts, goes, subject);
 }
 
+/** What a role is held by, by subject. */
+const releases = new Map<number, () => Promise<void>>();
+
 /** By name of the move. */
 export const MOVES: Record<string, Move> = {
   suspend: { kind: 'person', ...suspended },
@@ -158,13 +163,12 @@ export const MOVES: Record<string, Move> = {
       const wish = { kind: 'tool.enable', requestedBy: 'alice', tool: subject.name };
       const { verdict } = await leaving.portal.ask(wish);
       expect(verdict).toBe('accepted');
-      this.release = release;
+      releases.set(subject.uid, release);
     },
-    async begin() {
-      await this.release?.();
-    },
+    leavesWork: true,
+    begin: async (_, { uid }) => await releases.get(uid)?.(),
     ends: 'active',
-  } as Move & { release?: () => Promise<void> },
+  },
   restore: { kind: 'tool', prepare: deleteTool, ...asAdmin('tool.restore'), ends: 'active' },
   expire: {
     kind: 'tool',
@@ -233,7 +237,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
     await fill(world, subject);
     const treasure = await treasureOf(world, subject);
     await move.prepare?.(cuts, subject);
-    if (move.prepare !== undefined && !('release' in move)) await settled(world);
+    if (move.prepare !== undefined && move.leavesWork !== true) await settled(world);
     return { subject, treasure };
   }
 

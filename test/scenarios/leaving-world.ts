@@ -370,7 +370,11 @@ const OF_TIME =
 /** Fields of `mysql.global_priv` by name, without the time. */
 function sortedRights(json: string): string {
   const fields = Object.entries(JSON.parse(json) as Record<string, unknown>);
-  return JSON.stringify(fields.filter(([name]) => name !== 'password_last_changed').sort());
+  return JSON.stringify(
+    fields
+      .filter(([name]) => name !== 'password_last_changed')
+      .toSorted(([a], [b]) => (a < b ? -1 : 1)),
+  );
 }
 
 /** The account on a database server: its rights, whether its password is the recorded one, and the lock. */
