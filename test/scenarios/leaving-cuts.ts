@@ -15,18 +15,15 @@ import type { Role } from '../../src/model/wanted.ts';
 import type { World, WorldOptions } from '../stack.ts';
 import type { Cut, Order } from './dying-work.ts';
 import { eventually } from './eventually.ts';
+import { fill, portraitOf, treasureOf, type Treasure } from './leaving-portrait.ts';
 import {
   archivesOf,
   askDeletion,
-  fill,
   isWhole,
   LEAVING_ROLES,
   type LeavingWorld,
-  portraitOf,
   stateOf,
   type Subject,
-  treasureOf,
-  type Treasure,
   withdrawnIn,
 } from './leaving-world.ts';
 import { homeOf, query, settled } from './outside.ts';

@@ -3,10 +3,10 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli } from '../bin/run-cli.ts';
 import { startServer, stopServer, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
+import { fill, treasureOf } from './leaving-portrait.ts';
 import {
   archivesOf,
   askDeletion,
-  fill,
   isWhole,
   LEAVING_ROLES,
   type LeavingWorld,
@@ -14,7 +14,6 @@ import {
   owedOf,
   stateOf,
   type Subject,
-  treasureOf,
   withdrawnIn,
 } from './leaving-world.ts';
 import { query, readAccounts, readDirectory, settled } from './outside.ts';

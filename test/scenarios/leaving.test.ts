@@ -10,19 +10,16 @@ import type { Step } from '../../src/plan/plan.ts';
 import { runCli } from '../bin/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
+import { fill, portraitOf, type Treasure, treasureOf } from './leaving-portrait.ts';
 import {
   archivesOf,
   askDeletion,
-  fill,
   isWhole,
   LEAVING_ROLES,
   type LeavingWorld,
   openLeavingWorld,
-  portraitOf,
   stateOf,
   type Subject,
-  type Treasure,
-  treasureOf,
   withdrawnIn,
 } from './leaving-world.ts';
 import {
