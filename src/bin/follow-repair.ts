@@ -1,8 +1,9 @@
 /** Asking the roles for the parts of a repair, again where nothing comes, until all have ended. */
 import type { Config } from '../config.ts';
-import { openQueues, type Queues } from '../edges/queue.ts';
+import { openQueues, type Queues, slowQueue } from '../edges/queue.ts';
 import { describeError } from '../errors.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
+import type { Action } from '../plan/action.ts';
 import { readDatabasesStandings, readEnded } from '../store/asked-repairs.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { look } from '../store/overview.ts';
@@ -136,7 +137,11 @@ async function followParts(
       if (fresh.length === 0 && !isLate) continue;
       for (const part of fresh) told.add(part);
       delete state.fault;
-      await queues.addRepair(role, id, jobsOf(isLate ? left : fresh)).catch((error: unknown) => {
+      const { prompt, slow } = jobsOf(isLate ? left : fresh);
+      await Promise.all([
+        queues.addRepair(role, id, prompt),
+        slow.length === 0 ? undefined : queues.addRepair(slowQueue(role), id, slow),
+      ]).catch((error: unknown) => {
         state.fault = describeError(error);
       });
       if (isLate) {
@@ -198,11 +203,29 @@ function makesVerifier(steps: AskedPart['steps']): boolean {
   return steps.some(({ action }) => action.verb === 'credentials.write');
 }
 
-function jobsOf(parts: readonly AskedPart[]): number[][] {
-  const subjects = parts.map(({ subject }) => subject);
-  return Array.from({ length: Math.ceil(subjects.length / SUBJECTS_OF_JOB) }, (_, job) =>
-    subjects.slice(job * SUBJECTS_OF_JOB, (job + 1) * SUBJECTS_OF_JOB),
-  );
+const TAKES_HOURS: ReadonlySet<string> = new Set<Action['verb']>([
+  'home.archive',
+  'home.restore',
+  'home.destroy',
+  'databases.archive',
+  'databases.restore',
+  'databases.drop',
+]);
+
+/** The subjects of each job: what may take hours alone, since all of a job end together, and apart from the rest. */
+export function jobsOf(parts: readonly Pick<AskedPart, 'subject' | 'steps'>[]): {
+  prompt: number[][];
+  slow: number[][];
+} {
+  const takesHours = ({ steps }: Pick<AskedPart, 'steps'>) =>
+    steps.some(({ action }) => TAKES_HOURS.has(action.verb));
+  const subjects = parts.filter((part) => !takesHours(part)).map(({ subject }) => subject);
+  return {
+    prompt: Array.from({ length: Math.ceil(subjects.length / SUBJECTS_OF_JOB) }, (_, job) =>
+      subjects.slice(job * SUBJECTS_OF_JOB, (job + 1) * SUBJECTS_OF_JOB),
+    ),
+    slow: parts.filter(takesHours).map(({ subject }) => [subject]),
+  };
 }
 
 function endOpen(
