@@ -165,15 +165,23 @@ ALTER TABLE database_verifiers
 CREATE INDEX database_verifiers_previous ON database_verifiers (previous_until) WHERE previous_until IS NOT NULL;
 
 -- Takes away verifiers before whose time is over, and so raises `databases`; returns whose. The calendar
--- may do no more: who could write a verifier could open the account.
+-- may do no more: who could write a verifier could open the account. One by one, so that rows of
+-- `convergence` are raised in the order in which everybody takes them.
 CREATE FUNCTION end_overlaps(at_time timestamptz, most integer) RETURNS SETOF integer
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-  WITH due AS (
-    SELECT account FROM public.database_verifiers WHERE previous_until <= at_time
-    ORDER BY previous_until, account LIMIT most FOR UPDATE SKIP LOCKED)
-  UPDATE public.database_verifiers v SET previous_verifier = NULL, previous_until = NULL
-  FROM due WHERE v.account = due.account RETURNING v.account
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+  due integer;
+BEGIN
+  FOR due IN
+    SELECT account FROM (
+      SELECT account FROM public.database_verifiers WHERE previous_until <= at_time
+      ORDER BY previous_until, account LIMIT most FOR UPDATE SKIP LOCKED) AS first
+    ORDER BY account
+  LOOP
+    UPDATE public.database_verifiers SET previous_verifier = NULL, previous_until = NULL WHERE account = due;
+    RETURN NEXT due;
+  END LOOP;
+END $$;
 
 -- Events of which a copy may lie in a portal's queue, and which were erased since: the relay writes
 -- the copies anew.
@@ -212,6 +220,8 @@ BEGIN
   UPDATE public.access_requests SET reason = '', decision_reason = NULL,
     state = CASE state WHEN 'open' THEN 'refused' ELSE state END, decided_at = coalesce(decided_at, now())
   WHERE person = of_person;
+  UPDATE public.requests q SET done_at = now() FROM public.approvals w
+  WHERE w.subject = of_person AND w.state = 'open' AND q.portal = w.portal AND q.jti = w.request;
   UPDATE public.approvals SET body = NULL, why = '', decided_at = coalesce(decided_at, now()),
     state = CASE state WHEN 'open' THEN 'rejected' ELSE state END
   WHERE subject = of_person;

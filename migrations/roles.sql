@@ -40,6 +40,8 @@ GRANT SELECT, INSERT (subject, role, state, urgent, next_try_at),
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_intake;
 GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
 GRANT SELECT, INSERT ON requests, request_raises TO chamberlain_intake;
+-- of a request that waited for an admin
+GRANT UPDATE (done_at, on_done) ON requests TO chamberlain_intake;
 -- without the columns that are numbers and times: nobody chooses those, nor uses a number up
 GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account, fields, verdict, code)
   ON audit TO chamberlain_intake;

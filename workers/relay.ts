@@ -29,6 +29,8 @@ const MUCH = 8;
 const LOOK_MS = 2000;
 /** How often requests that ended long ago are removed. */
 const FORGET_MS = 60_000;
+/** How often those who wait to be put away are looked at for doors that are open. */
+const DOORS_MS = 5000;
 /** Most events added at once. */
 const BATCH = 250;
 
@@ -134,10 +136,26 @@ export function startRelay(config: Config, log: Log): Worker {
       await store.releaseLeases(pool, due);
       throw error;
     }
+    await closeDoors();
     const { left, nextInMs } = await store.readOutlook(pool, ROLES);
     full = left;
     if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
     return due.length >= MUCH;
+  }
+
+  let doorsAt = 0;
+  /** Who waits to be put away, maybe for hours, is shut out meanwhile: without a lease, since the row stays due. */
+  async function closeDoors(): Promise<void> {
+    if (Date.now() - doorsAt < DOORS_MS) return;
+    doorsAt = Date.now();
+    const waiting = await store.readSlow(pool, ROLES);
+    for (const role of ROLES) {
+      const subjects = waiting.filter((each) => each.role === role);
+      const jobs = groupIntoJobs(
+        subjects.map((each) => ({ ...each, urgent: true, failing: false, slow: false })),
+      );
+      if (jobs.length > 0) await queues.addSubjects(role, jobs);
+    }
   }
 
   // Redis is asked before and after each look at what lies in it; once it has lost something, that

@@ -119,7 +119,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
       await converge(
         subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
-        // one that began to leave when it was in the queue: it would hold the others of its job up for hours
+        // it would hold the others of its job up for hours: here its doors alone are closed
         ({ archive }) => isPrompt && archive !== undefined,
       );
     }
@@ -141,15 +141,22 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       const outcomes = await Promise.all(
         found.map(async (each, index): Promise<[number, Outcome]> => {
           const { subject } = each;
-          const refusals = held[index]?.attempts ?? 0;
+          const { attempts: refusals = 0, left = false } = held[index] ?? {};
           const outcome = await holding(holders, { subject, client, hands }, (own) =>
-            bring(each, refusals, own),
+            bring(left ? doorsOf(each) : each, refusals, own),
           );
           return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
         }),
       );
       return new Map(outcomes);
     }
+  }
+
+  /** What takes access away from who is put away, without what puts away. */
+  function doorsOf(found: SubjectSurvey): SubjectSurvey {
+    const isDoor = ({ target, effect }: SubjectSurvey['steps'][number]) =>
+      effect === 'revoke' && !target.endsWith('-archive');
+    return { ...found, steps: found.steps.filter(isDoor) };
   }
 
   async function bring(found: SubjectSurvey, refusals: number, held: Hands): Promise<Outcome> {

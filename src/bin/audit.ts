@@ -1,5 +1,6 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
 import { InvalidArgumentError, type Command } from 'commander';
+import { timeOf } from '../model/time.ts';
 import { type AuditRow, readAudit } from '../store/audit-trail.ts';
 import { type ChainVerdict, verifyAudit } from '../store/audit-verify.ts';
 import { configOf, wantsJson } from './configuration.ts';
@@ -126,7 +127,7 @@ function renderAudit(rows: readonly AuditRow[]): string {
     ['row', 'when', 'asked', 'approved', 'portal', 'kind', 'subject', 'fields', 'verdict', 'code'],
     rows.map((row) => [
       row.id,
-      `${row.at.toISOString().slice(0, 19)}Z`,
+      timeOf(row.at),
       row.requestedBy,
       row.approvedBy,
       row.portal,

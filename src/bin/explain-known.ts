@@ -8,10 +8,10 @@ import {
   parseNewToolName,
 } from '../model/names.ts';
 import { isReservedName } from '../model/reserved-names.ts';
+import { timeOf } from '../model/time.ts';
 import type { Realm } from '../model/wanted.ts';
 import type { Word } from '../model/word.ts';
 import type { SubjectPage } from '../plan/explanation.ts';
-import { timeOf } from '../plan/render-leaving.ts';
 import type { Unknown } from '../store/explain-unknown.ts';
 
 const NOUN = { person: 'people', tool: 'tools' } as const;
@@ -45,10 +45,7 @@ function describeWord(word: Word, subjects: readonly SubjectPage[], realm: Realm
             .map((subject) => describePath(word, subject, realm))
         : [inNoHome(word)];
     case 'database':
-      return subjects.map(
-        ({ account, databaseUser }) =>
-          `${word.database} is a database of ${account}: ${databaseUser} may do anything in it, where tools have databases of their own.`,
-      );
+      return subjects.map((subject) => describeDatabase(word.database, subject));
     case 'name':
       return subjects.flatMap(({ databaseUser, account, kind, displayName = '', email }) => [
         ...(email?.toLowerCase() === word.name.toLowerCase()
@@ -63,6 +60,18 @@ function describeWord(word: Word, subjects: readonly SubjectPage[], realm: Realm
       ]);
     default:
       return [];
+  }
+}
+
+function describeDatabase(database: string, { account, databaseUser, state }: SubjectPage): string {
+  const is = `${database} is a database of ${account}`;
+  switch (state) {
+    case 'active':
+      return `${is}: ${databaseUser} may do anything in it, where tools have databases of their own.`;
+    case 'deleted':
+      return `${database} was a database of ${account}: ${databaseUser} is deleted, and what was there was put away before.`;
+    default:
+      return `${is}: ${databaseUser} is locked, since ${account} is ${state}.`;
   }
 }
 
@@ -141,7 +150,7 @@ export function describeUnknown(
   const seen = unknown.sightings.map(({ name, id, at }) => {
     const number = id === 0 ? '' : `${name === '' ? 'Number' : ', number'} ${id}`;
     return (
-      `${name}${number}, which is not ours, was seen at ${at.toISOString()} in the directory, among homes ` +
+      `${name}${number}, which is not ours, was seen at ${timeOf(at)} in the directory, among homes ` +
       'or among database users; it may be gone.'
     );
   });
@@ -152,7 +161,7 @@ export function describeUnknown(
         ...describeName(word.name, unknown, config),
         ...unknown.refusals.map(
           ({ at, kind, requestedBy, code, sentence }) =>
-            `Refused at ${at.toISOString()}: ${kind} of ${requestedBy}: ${code}: ${sentence}`,
+            `Refused at ${timeOf(at)}: ${kind} of ${requestedBy}: ${code}: ${sentence}`,
         ),
         ...(word.databaseUser === undefined
           ? []

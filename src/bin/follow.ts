@@ -3,7 +3,12 @@ import type { Role } from '../model/wanted.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { look } from '../store/overview.ts';
 import type { Pool } from '../store/postgres.ts';
-import { findRequest, readAppliedRoles, readOpenRaises } from '../store/request-progress.ts';
+import {
+  findRequest,
+  findUnsigned,
+  readAppliedRoles,
+  readOpenRaises,
+} from '../store/request-progress.ts';
 import { describeFreeze } from './freeze.ts';
 
 /** How a request ended, or that it has not. */
@@ -32,11 +37,18 @@ const FORGIVEN_MS = 5000;
 
 const NO_VERDICT = 'it has no verdict yet; is `chamberlain work intake` running?';
 
-/** Follows one request of a portal. A database that is away for a moment does not end it. */
+/** What the configuration that is read here knows, and intake does not. */
+const UNKNOWN = new Set(['REQUEST_PORTAL_UNKNOWN', 'REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
+const RESTART =
+  'The workers read the configuration when they start: where it was changed, restart `chamberlain work`.';
+
+/**
+ * Follows one request of a portal. A database that is away for a moment does not end it. What intake
+ * takes for nobody's is not known by its id, but by its token.
+ */
 export async function follow(
   pool: Pool,
-  portal: string,
-  id: string,
+  { portal, id, token }: { portal: string; id: string; token: string },
   timeoutMs: number,
   progress: Progress,
 ): Promise<Ending> {
@@ -52,7 +64,7 @@ export async function follow(
       const now = await look(pool, async (client) => {
         const request = await findRequest(client, portal, id);
         return request === undefined
-          ? { frozen: await readFreeze(client) }
+          ? { frozen: await readFreeze(client), unsigned: await findUnsigned(client, token) }
           : {
               request,
               raises: await readOpenRaises(client, request.number),
@@ -62,7 +74,12 @@ export async function follow(
       });
       answeredAt = performance.now();
       if (now.request === undefined) {
-        const { frozen } = now;
+        const { frozen, unsigned } = now;
+        if (unsigned !== undefined) {
+          const { code, sentence: why } = unsigned;
+          const sentence = UNKNOWN.has(code) ? `${why} ${RESTART}` : why;
+          return { ending: 'refused', code, sentence };
+        }
         if (frozen === undefined) {
           sentence = NO_VERDICT;
         } else {

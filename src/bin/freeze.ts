@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
+import { timeOf } from '../model/time.ts';
 import { type Acting, freeze, type Freeze, readActing } from '../store/freeze.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
@@ -83,7 +84,7 @@ export async function freezeAndWait(
 /** `frozen since …, by …: reason`, without a full stop. */
 export function describeFreeze({ frozenAt, frozenBy, reason }: Freeze): string {
   const why = reason === null ? '' : `: ${reason}`;
-  return withoutControls(`frozen since ${frozenAt.toISOString()}, by ${frozenBy}${why}`);
+  return withoutControls(`frozen since ${timeOf(frozenAt)}, by ${frozenBy}${why}`);
 }
 
 /** `intake, homes (3 subjects), directory (1 subject)`. */

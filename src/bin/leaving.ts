@@ -1,6 +1,7 @@
 /** Who leaves, in `status`: how many, who moves next and when, and how far that is. */
+import { timeOf } from '../model/time.ts';
 import type { Role } from '../model/wanted.ts';
-import { describeProgress, describeWait, timeOf } from '../plan/render-leaving.ts';
+import { describeProgress, describeWait } from '../plan/render-leaving.ts';
 import {
   countOrphans,
   type Leaver,
@@ -63,9 +64,7 @@ export function renderLeaving(
       .map((leaver) => [
         leaver.account,
         leaver.state,
-        leaver.leaving.next?.at
-          ? `${timeOf(leaver.leaving.next.at).slice(0, 10)}, ${describeWait(leaver.leaving.next.at, now)}`
-          : null,
+        leaver.leaving.next?.at ? whenOf(leaver.leaving.next.at, now) : null,
         nextOf(leaver),
         howFar(leaver, owed),
       ]),
@@ -78,12 +77,18 @@ export function renderLeaving(
   ].join('\n');
 }
 
+/** `2026-12-24, in 30 days`; what is nearer has its time of day. */
+function whenOf(at: string, now: Date): string {
+  const wait = describeWait(at, now);
+  return `${wait.endsWith(' days') ? timeOf(at).slice(0, 10) : timeOf(at)}, ${wait}`;
+}
+
 /** A word for the next move, as short as a column wants it. */
 function nextOf({ leaving: { next } }: Leaver): string | null {
   return next === null || next.move === 'none' ? null : next.move;
 }
 
-/** What each role is at, or why it is not: a server that is down is named here. */
+/** What each role is at, or by which code it is not: the sentence stands with what is behind. */
 function howFar({ uid, leaving: { departures } }: Leaver, owed: readonly Standing[]): string {
   const open = departures.findLast(({ backAt }) => backAt === null);
   const parts = new Map<Role, string>();
@@ -92,12 +97,11 @@ function howFar({ uid, leaving: { departures } }: Leaver, owed: readonly Standin
     else if (made === null && open?.returningAt === null) parts.set(role, 'not put away yet');
     else if (open?.leftAt === null && open.returningAt === null) parts.set(role, 'put away');
   }
-  for (const { subject, role, state, code, sentence } of owed) {
+  for (const { subject, role, state, code } of owed) {
     if (subject !== uid) continue;
-    const why = [code, sentence].filter(Boolean).join(': ');
     const known = parts.get(role);
-    const text = why === '' ? state : `${state}: ${why}`;
-    parts.set(role, known === undefined || why !== '' ? text : known);
+    const text = code === null ? state : `${state}: ${code}`;
+    parts.set(role, known === undefined || code !== null ? text : known);
   }
   return [...parts].map(([role, text]) => `${role} ${text}`).join('; ');
 }

@@ -1,6 +1,7 @@
 /** `chamberlain requests`: what waits for approval, and each verdict. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { ChamberlainError } from '../errors.ts';
+import { timeOf } from '../model/time.ts';
 import {
   type OpenAccessRequest,
   readOpenAccessRequests,
@@ -104,12 +105,12 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       ['portal', request.portal],
       ['kind', request.kind],
       ['asked by', request.requestedBy],
-      ['approved by', request.approvedBy],
+      ['approved by', approversOf(request)],
       ['subject', request.account],
       ['verdict', stageOf(request)],
       ['why', why(request)],
-      ['at', request.at.toISOString()],
-      ['done', (isDone(request) && request.doneAt?.toISOString()) || null],
+      ['at', timeOf(request.at)],
+      ['done', isDone(request) && request.doneAt !== null ? timeOf(request.doneAt) : null],
     ];
     print(paint('bold', request.id ?? `request ${request.number}`));
     for (const [name, value] of rows)
@@ -137,6 +138,15 @@ function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
     ['person', 'display name', 'since', 'portal', 'reason'],
     waiting.map((w) => [w.person, w.displayName, renderAge(w.since, now), w.portal, w.reason]),
   )}`;
+}
+
+/** Where it waited for an admin, that admin; and who approved before at a portal, where that was another. */
+function approversOf({ requestedBy, approvedBy, approval }: RequestView): string | null {
+  if (approval === null) return approvedBy;
+  return [
+    ...(approvedBy === requestedBy || approvedBy === null ? [] : [approvedBy]),
+    ...(approval.state === 'approved' ? [approval.decidedBy ?? '?'] : []),
+  ].join(', then ');
 }
 
 /** What is not approved is not done, though nothing of it is open. */

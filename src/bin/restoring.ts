@@ -49,6 +49,7 @@ export async function restore(command: Command, word: string): Promise<void> {
     const outcome = await followRestoration(pool, {
       portal: signer.portal,
       id: submission.id,
+      token,
       account: `${config.realm}.${tool}`,
       deadline: start + options.timeout * 1000,
       progress,
@@ -70,6 +71,7 @@ export async function restore(command: Command, word: string): Promise<void> {
 interface Followed {
   portal: string;
   id: string;
+  token: string;
   account: string;
   /** by performance.now() */
   deadline: number;
@@ -82,11 +84,11 @@ interface Followed {
  */
 async function followRestoration(
   pool: Pool,
-  { portal, id, account, deadline, progress }: Followed,
+  { portal, id, token, account, deadline, progress }: Followed,
 ): Promise<Outcome> {
   let accepted = false;
   const told = { frozen: '' };
-  const request = follow(pool, portal, id, deadline - performance.now(), {
+  const request = follow(pool, { portal, id, token }, deadline - performance.now(), {
     onFrozen: (sentence) => (told.frozen = sentence),
     onAccepted: () => (accepted = true),
     onApplied: () => {},

@@ -97,11 +97,16 @@ async function sendAndFollow(
       const elapsedMs = () => Math.round(performance.now() - start);
       await queues.addRequest(token, urgent);
       if (!json) print(id);
-      const ending = await follow(pool, signer.portal, id, timeoutSeconds * 1000, {
-        onFrozen: (sentence) => tell(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
-        onAccepted: () => tell(`  ${tick} accepted ${elapsedMs()} ms`),
-        onApplied: (role) => tell(`  ${tick} ${role} ${elapsedMs()} ms`),
-      });
+      const ending = await follow(
+        pool,
+        { portal: signer.portal, id, token },
+        timeoutSeconds * 1000,
+        {
+          onFrozen: (sentence) => tell(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
+          onAccepted: () => tell(`  ${tick} accepted ${elapsedMs()} ms`),
+          onApplied: (role) => tell(`  ${tick} ${role} ${elapsedMs()} ms`),
+        },
+      );
       if (json)
         printJson({
           id,

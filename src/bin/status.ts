@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import type { LeavingPage } from '../model/leaving.ts';
+import { timeOf } from '../model/time.ts';
 import { ROLES } from '../model/wanted.ts';
 import { leavingRows } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../store/leaving-facts.ts';
@@ -19,10 +20,13 @@ import {
   isStandstill,
   readStandstill,
 } from './standstill.ts';
+import { printPage } from './fold.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 
 /** The table shows no more rows that are behind; the totals count them all. */
 const BEHIND_LIMIT = 100;
+/** A reason as short as this is said of each. */
+const SHORT = 40;
 
 export function defineStatus(command: Command): void {
   command
@@ -107,9 +111,9 @@ async function showAll(client: Client, json: boolean): Promise<void> {
     });
     return;
   }
-  for (const line of describeStandstill(standstill)) print(`${paint('red', line)}\n`);
+  for (const line of describeStandstill(standstill)) printPage(`${paint('red', line)}\n`);
   const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
-  print(
+  printPage(
     renderTable(
       ['role', ...states],
       ROLES.map((role) => [
@@ -121,15 +125,15 @@ async function showAll(client: Client, json: boolean): Promise<void> {
     ),
   );
   const now = new Date();
-  if (behind.length > 0) print(`\n${renderStandings(behind, now)}`);
+  if (behind.length > 0) printPage(`\n${renderStandings(behind, now)}`);
   const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
   const leavingText = renderLeaving(leaving, now);
-  if (leavingText !== '') print(`\n${leavingText}`);
+  if (leavingText !== '') printPage(`\n${leavingText}`);
   const outstanding = portals.filter((portal) => portal.outstanding !== '0');
   if (outstanding.length > 0) {
     print('');
-    print(
+    printPage(
       renderTable(
         ['portal', 'last event', 'not taken'],
         outstanding.map(({ portal, last, outstanding: open }) => [
@@ -168,7 +172,7 @@ async function showOrphans(client: Client, json: boolean): Promise<void> {
     return;
   }
   const now = new Date();
-  print(
+  printPage(
     renderTable(
       ['tool', 'state', 'orphaned', 'maintainers', 'title'],
       orphans.map(({ account, state, since, maintainers, title }) => [
@@ -200,14 +204,14 @@ function showSubject(word: string) {
         continue;
       }
       if (index > 0) print('');
-      print(renderSubject(subject, leaving));
-      print(`\n${renderStandings(roles, new Date())}`);
+      printPage(renderSubject(subject, leaving));
+      printPage(`\n${renderStandings(roles, new Date())}`);
     }
   };
 }
 
 function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
-  const { kind, state } = subject;
+  const { kind, account, state } = subject;
   const rows: [string, string | undefined][] = [
     ['title', subject.title],
     ['maintainers', subject.maintainers?.join(', ')],
@@ -217,11 +221,11 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
     ['maintains', subject.maintains?.join(', ')],
     ...(subject.keys ?? []).map(({ fingerprint, label, expiresAt }): [string, string] => [
       'key',
-      `${fingerprint}  ${label}${expiresAt === null ? '' : `  until ${expiresAt}`}`,
+      `${fingerprint}  ${label}${expiresAt === null ? '' : `  until ${timeOf(expiresAt)}`}`,
     ]),
     ['credentials', subject.credentials ? `epoch ${subject.credentials.wantedEpoch}` : 'none'],
-    ['since', subject.createdAt.toISOString()],
-    ...leavingRows(leaving, { kind, state, now: new Date() }),
+    ['since', timeOf(subject.createdAt)],
+    ...leavingRows(leaving, { kind, account, state, now: new Date() }),
   ];
   const head = `${paint('bold', subject.account)}  ${subject.kind} ${subject.uid}, ${subject.state}`;
   const lines = rows.flatMap(([name, value]) =>
@@ -232,8 +236,18 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
   return [head, ...lines].join('\n');
 }
 
-/** Each row that is not as wanted is followed by why, and by when it is tried again. */
+/**
+ * Each row that is not as wanted is followed by why, and by when it is tried again. What was said of
+ * another before, such as that a server is away, is not said again.
+ */
 function renderStandings(rows: readonly Standing[], now: Date): string {
+  const told = new Map<string, string>();
+  const whyOf = ({ account, role, code, sentence }: Standing): string => {
+    const text = [code, sentence].filter(Boolean).join(': ');
+    const first = told.get(`${role} ${text}`);
+    if (first === undefined) told.set(`${role} ${text}`, account);
+    return first === undefined || text.length <= SHORT ? text : `${code}, as ${first}`;
+  };
   return renderTable(
     ['account', 'role', 'state', 'wanted', 'applied', 'since', 'tries', 'why'],
     rows.map((row) => [
@@ -244,10 +258,7 @@ function renderStandings(rows: readonly Standing[], now: Date): string {
       row.applied,
       renderAge(row.since, now),
       row.attempts === 0 ? '' : row.attempts,
-      [
-        [row.code, row.sentence].filter(Boolean).join(': '),
-        row.state === 'failing' ? `next try ${row.nextTryAt.toISOString()}` : '',
-      ]
+      [whyOf(row), row.state === 'failing' ? `next try ${timeOf(row.nextTryAt)}` : '']
         .filter(Boolean)
         .join('; '),
     ]),

@@ -81,6 +81,8 @@ function defineKind(parent: Command, kind: RequestKind): void {
       if (parent.opts<SubmitOptions>().file !== undefined) {
         throw twoSources(kind);
       }
+      const switches = fields.filter(({ isSwitch }) => isSwitch).map(({ name }) => `--${name}`);
+      if (command.args.length > 0) throw excess(command.args, switches);
       const request = { kind, ...command.opts<Record<string, unknown>>() };
       const { submit } = await import('./sending.ts');
       await submit(command, [{ request, where: '' }]);
@@ -99,6 +101,12 @@ function splitList(text: string): string[] {
     .split(',')
     .map((item) => item.trim())
     .filter((item) => item !== '');
+}
+
+/** Words that belong to no flag: `--atOnce false`, or a text of several words without quotes. */
+function excess(words: readonly string[], switches: readonly string[]): ChamberlainError {
+  const are = switches.map((name) => ` ${name} is a switch: leave it out where it is not meant.`);
+  return usage(`unexpected '${words.join(' ')}'. A value with blanks wants quotes.${are.join('')}`);
 }
 
 function twoSources(kind: string): ChamberlainError {

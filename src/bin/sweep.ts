@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
+import { timeOf } from '../model/time.ts';
 import { isFrozen } from '../store/freeze.ts';
 import { type Client, isLockHeld, SWEEP_LOCK } from '../store/postgres.ts';
 import { readFar } from '../store/sweep-reports.ts';
@@ -250,7 +251,7 @@ async function show(client: Client, command: Command): Promise<void> {
           'why',
         ],
         sweeps.map((each) => [
-          each.beganAt.toISOString().replace('T', ' ').slice(0, 19),
+          timeOf(each.beganAt),
           each.endedAt === null ? null : renderAge(each.beganAt, each.endedAt),
           each.state,
           each.subjects,

@@ -2,19 +2,28 @@
 
 import type { Policy, SqlFunction } from '../store/guards.ts';
 
-/** Reads each CREATE FUNCTION of a text; of two with one name, the last one counts. */
+/**
+ * Reads each CREATE FUNCTION of a text; of two with one name, the last one counts, with the setting that an
+ * ALTER FUNCTION … SET after it gives.
+ */
 export function parseFunctions(sql: string): SqlFunction[] {
   const found = new Map<string, SqlFunction>();
-  const pattern = /^CREATE (?:OR REPLACE )?FUNCTION (\w+)\(([^$]*?)AS \$\$([^]*?)\$\$/gmu;
-  for (const [, name = '', head = '', source = ''] of sql.matchAll(pattern)) {
-    found.set(name, {
-      name,
-      source,
-      definer: /\bSECURITY DEFINER\b/u.test(head),
-      settings: /\bSET (\w+ = .+?)\s*$/mu.exec(head)?.[1]?.replace(' = ', '=') ?? '',
-    });
+  const pattern =
+    /^(?:CREATE (?:OR REPLACE )?FUNCTION (\w+)\(([^$]*?)AS \$\$([^]*?)\$\$|ALTER FUNCTION (\w+)\([^)]*\) (SET [^;]+);)/gmu;
+  for (const [, name = '', head = '', source = '', altered, set = ''] of sql.matchAll(pattern)) {
+    const before = found.get(altered ?? '');
+    if (before !== undefined) {
+      found.set(before.name, { ...before, settings: settingsOf(set) });
+    } else if (altered === undefined) {
+      const definer = /\bSECURITY DEFINER\b/u.test(head);
+      found.set(name, { name, source, definer, settings: settingsOf(head) });
+    }
   }
   return [...found.values()];
+}
+
+function settingsOf(text: string): string {
+  return /\bSET (\w+ = .+?)\s*$/mu.exec(text)?.[1]?.replace(' = ', '=') ?? '';
 }
 
 /** Reads each CREATE POLICY of a text, in the form that roles.sql has. */

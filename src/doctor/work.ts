@@ -1,5 +1,6 @@
 /** Looks at the work itself: who is at it, what waits, what is held. */
 import type { Config } from '../config.ts';
+import { timeOf } from '../model/time.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
 import { readDoubt } from '../store/marker.ts';
@@ -32,7 +33,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
     freeze === undefined
       ? ok('it is not frozen')
       : fix(
-          `frozen since ${freeze.frozenAt.toISOString()} by ${freeze.frozenBy}${freeze.reason === null ? '' : `: ${freeze.reason}`}`,
+          `frozen since ${timeOf(freeze.frozenAt)} by ${freeze.frozenBy}${freeze.reason === null ? '' : `: ${freeze.reason}`}`,
           'No request gets a verdict: `chamberlain thaw` when it may go on.',
         ),
     ...lookAtSweep(held, last, config, now),

@@ -37,13 +37,16 @@ export function candidatesOf(judgement: Judgement, ours: KnownRealm): Candidate[
   return [
     ...judgement.people.map(({ uid, shellName }) => person(uid, shellName, members.has(uid))),
     ...ours.people
-      .filter(({ state, hasCredentials }) => state !== 'deleted' && !hasCredentials)
+      .filter(mayGet)
       .map((known) => person(known.uid, known.shellName, known.realmMember || known.everAdmitted)),
     ...judgement.tools.map(tool),
-    ...ours.tools
-      .filter(({ state, hasCredentials }) => state !== 'deleted' && !hasCredentials)
-      .map(tool),
+    ...ours.tools.filter(mayGet).map(tool),
   ];
+}
+
+/** What is put away has no home in its place, and comes back with a new password. */
+function mayGet({ state, hasCredentials }: { state: string; hasCredentials: boolean }): boolean {
+  return state !== 'archived' && state !== 'deleted' && !hasCredentials;
 }
 
 function person(uid: number, shellName: string, admitted: boolean): Candidate {

@@ -36,6 +36,14 @@ export interface WaitingPage {
   why: string;
 }
 
+/** What another admin's word has let be done. */
+export interface ApprovedPage {
+  kind: string;
+  requestedBy: string;
+  by: string;
+  at: string;
+}
+
 export interface LeavingPage {
   /** since when its doors are closed, by whom, and why; null: they are not, or nobody knows any more */
   closed: { at: string; by: string | null; reason: string | null; until: string | null } | null;
@@ -44,6 +52,8 @@ export interface LeavingPage {
   /** of a tool: since when nobody who may log in maintains it, directly or through other tools */
   orphanedAt: string | null;
   waiting: WaitingPage[];
+  /** what has closed it, or has it deleted; null: nothing that waited */
+  approved: ApprovedPage | null;
   /** the first one first */
   departures: DeparturePage[];
   /** what happens to it next without being asked for; null: it is active */

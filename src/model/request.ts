@@ -59,6 +59,10 @@ const maintainers = z
   .max(100)
   .describe('shell names, or accounts of tools such as tools.bridgebot');
 
+const time = z.iso.datetime({
+  offset: true,
+  error: 'it wants a time, such as 2026-12-31T12:00:00Z',
+});
 const waiting = z.uuid().describe('the `jti` of the request that waits');
 
 const requestedBy = z.object({
@@ -96,7 +100,7 @@ export const REQUEST_SCHEMAS = {
       .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'a label is printable')
       .optional()
       .describe('what people call the key; its comment by default'),
-    expiresAt: z.iso.datetime({ offset: true }).optional().describe('when the key ends, RFC 3339'),
+    expiresAt: time.optional().describe('when the key ends, such as 2026-12-31T12:00:00Z'),
   }),
   'key.remove': kind('key.remove', {
     person,
@@ -128,18 +132,28 @@ export const REQUEST_SCHEMAS = {
     atOnce: z
       .boolean()
       .default(false)
-      .describe('the old password dies with the new one, and its connections with it'),
+      .describe(
+        'the old password dies with the new one, and its connections with it; without it both work for a while, and of passwords that are changed again meanwhile the one before the last dies',
+      ),
   }).refine((r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1, {
     message: 'wants one of tool, person and server',
   }),
   'person.suspend': kind('person.suspend', {
     person: person.optional(),
-    people: z.array(name).min(1).max(1000).optional().describe('the shell names of many people'),
-    reason: reason.min(1),
-    until: z.iso
-      .datetime({ offset: true })
+    people: z
+      .array(name)
+      .min(1)
+      .max(1000)
       .optional()
-      .describe('when the person is reinstated, RFC 3339; not by itself without it'),
+      .describe(
+        'the shell names of many people; of those suspended already, who are so until an earlier time are so for longer, and others are left',
+      ),
+    reason: reason.min(1),
+    until: time
+      .optional()
+      .describe(
+        'when the person is reinstated, such as 2026-12-31T12:00:00Z; not by itself without it',
+      ),
   }).refine((r) => (r.person === undefined) !== (r.people === undefined), {
     message: 'wants either person or people',
   }),

@@ -58,7 +58,7 @@ export interface KnownRealm {
     uid: number;
     shellName: ShellName;
     displayNameKey: string;
-    state: 'active' | 'suspended' | 'deleted';
+    state: 'active' | 'suspended' | 'archived' | 'deleted';
     realmMember: boolean;
     everAdmitted: boolean;
     hasCredentials: boolean;
@@ -67,7 +67,7 @@ export interface KnownRealm {
     uid: number;
     name: ToolName;
     account: AccountName;
-    state: 'active' | 'disabled' | 'deleted';
+    state: 'active' | 'disabled' | 'archived' | 'deleted';
     hasCredentials: boolean;
   }[];
   /** `<uid of the tool> <uid of the maintainer>` */

@@ -1,4 +1,5 @@
 /** An explanation as a page for people. Pure: no clock, and colour only as it is given. */
+import { timeOf } from '../model/time.ts';
 import type {
   Becoming,
   Entrant,
@@ -11,7 +12,7 @@ import type {
   TargetState,
   WayPage,
 } from './explanation.ts';
-import { leavingRows, timeOf } from './render-leaving.ts';
+import { leavingRows } from './render-leaving.ts';
 
 export type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red';
 export type Paint = (style: Style, text: string) => string;
@@ -102,13 +103,13 @@ function renderRows(rows: readonly Row[]): string[] {
 }
 
 function factsOf(page: SubjectPage, now: Date): Row[] {
-  const { realmMember, credentials, leaving, kind, state } = page;
+  const { realmMember, credentials, leaving, kind, account, state } = page;
   return [
     ['title', page.title ?? ''],
     ['display name', page.displayName ?? ''],
     ['mail', page.email ?? ''],
     ['since', timeOf(page.since)],
-    ...leavingRows(leaving, { kind, state, now }),
+    ...leavingRows(leaving, { kind, account, state, now }),
     ['maintainers', page.maintainers?.join(', ') ?? ''],
     ['realm member', memberOf(realmMember)],
     ['gets in', page.kind === 'tool' ? '' : getsIn(page)],

@@ -1,10 +1,16 @@
 /** How a person or a tool leaves, as text: what `status` and `explain` show of it. Pure. */
 import type { ArchivePage, DeparturePage, LeavingPage, NextMove } from '../model/leaving.ts';
+import { timeOf } from '../model/time.ts';
 
 /** Rows for a page about one subject: a name, then what is to be said. */
 export function leavingRows(
-  { closed, orphanedAt, waiting, departures, next }: LeavingPage,
-  { kind, state, now }: { kind: 'person' | 'tool'; state: string; now: Date },
+  { closed, deleteAfter, orphanedAt, waiting, approved, departures, next }: LeavingPage,
+  {
+    kind,
+    account,
+    state,
+    now,
+  }: { kind: 'person' | 'tool'; account: string; state: string; now: Date },
 ): [name: string, value: string][] {
   const word = kind === 'person' ? 'suspended' : 'disabled';
   const rows: [string, string][] = [];
@@ -15,11 +21,20 @@ export function leavingRows(
       `${each.kind}, asked for by ${each.requestedBy} ${timeOf(each.at)}, request ${each.request}: ${each.why}`,
     ]);
   }
+  if (approved !== null) {
+    const { kind: of, requestedBy, by, at } = approved;
+    rows.push(['approved', `${of}, asked for by ${requestedBy}, by ${by} ${timeOf(at)}`]);
+  }
   if (next !== null) rows.push(['next', describeNext(next, now)]);
+  if (kind === 'tool' && next?.move === 'remove archives' && next.at !== null) {
+    rows.push(['comes back', `until then by \`chamberlain restore ${account}\``]);
+  }
   if (orphanedAt !== null && state !== 'deleted') {
+    const isLeaving = state === 'archived' || deleteAfter !== null;
+    const advice = isLeaving ? '' : '; an admin can name somebody by maintainer.add';
     rows.push([
       'orphaned',
-      `since ${timeOf(orphanedAt)}: nobody who may log in maintains it; an admin can name somebody by maintainer.add`,
+      `since ${timeOf(orphanedAt)}: nobody who may log in maintains it${advice}`,
     ]);
   }
   for (const departure of departures) {
@@ -112,9 +127,4 @@ export function describeWait(at: string, now: Date): string {
   if (minutes < 120) return `in ${minutes} min`;
   if (minutes < 48 * 60) return `in ${Math.round(minutes / 60)} h`;
   return `in ${Math.round(minutes / 1440)} days`;
-}
-
-/** `2026-11-24 21:11:05Z` */
-export function timeOf(iso: string): string {
-  return `${iso.slice(0, 10)} ${iso.slice(11, 19)}Z`;
 }

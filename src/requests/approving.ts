@@ -6,7 +6,8 @@
  *
  * By the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
  * anew with the rights that this admin has now. Where that is refused it waits on, until it is rejected.
- * The body is erased either way.
+ * The body is erased either way. What is approved is told as of the request that waited, which is done
+ * when all that the approval raised is applied; what is rejected is done at once.
  */
 import { adminOfPortal } from '../config.ts';
 import { type RequestOf, REQUEST_SCHEMAS } from '../model/request.ts';
@@ -20,14 +21,10 @@ export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
   const waiting = await requireWaiting(asking);
   const decision = await decideAnew(asking, waiting);
   await closeApproval(client, waiting.request, { state: 'approved', by, now });
-  const portal = portalOf(waiting);
   return {
     ...decision,
     events: [...tell(waiting, 'request.approved', { by }), ...(decision.events ?? [])],
-    onDone: decision.onDone && {
-      ...decision.onDone,
-      portals: [...decision.onDone.portals, ...(portal === undefined ? [] : [portal])],
-    },
+    decides: identityOf(waiting),
   };
 };
 
@@ -42,6 +39,7 @@ export const reject: Decide<RequestOf<'request.reject'>> = async (asking) => {
     raises: [],
     events: tell(waiting, 'request.rejected', { by, reason: request.reason }),
     onDone: undefined,
+    decides: identityOf(waiting),
   };
 };
 
@@ -64,7 +62,7 @@ async function requireWaiting(asking: Asking<{ request: string }>): Promise<Open
 
 async function decideAnew(asking: Asking<unknown>, waiting: OpenApproval): Promise<Decision> {
   const { kind, body, requestedBy: approvedFor } = waiting;
-  const anew = { ...asking, portal: portalOf(waiting), approvedFor };
+  const anew = { ...asking, portal: portalOf(waiting), id: identityOf(waiting), approvedFor };
   if (kind === 'person.delete') {
     return deletePerson({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
   }
@@ -80,6 +78,10 @@ function tell(waiting: OpenApproval, event: string, data: Record<string, unknown
   const portal = portalOf(waiting);
   if (portal === undefined) return [];
   return [{ portal, event, subject, request, data: { kind, account, ...data } }];
+}
+
+function identityOf({ portal, request, kind }: OpenApproval): NonNullable<Decision['decides']> {
+  return { portal, jti: request, kind };
 }
 
 function portalOf({ portal }: OpenApproval): string | undefined {

@@ -1,6 +1,7 @@
 /** What every kind's rules are given, what they answer, and the rights that they share. */
 import type { Config } from '../config.ts';
 import { ChamberlainError, type Code } from '../errors.ts';
+import type { RequestKind } from '../model/request.ts';
 import type { Role } from '../model/wanted.ts';
 import type { NamedSubject, NameState } from '../store/names.ts';
 import type { Raise } from '../store/convergence.ts';
@@ -43,8 +44,12 @@ export interface Decision {
   urgent?: true;
   /** told with the verdict */
   events?: NewEvent[];
-  /** told when everything raised is applied (at once where nothing was); undefined: it waits for an admin */
+  /** told when everything raised is applied (at once where nothing was); undefined: nothing is */
   onDone: OnDone | undefined;
+  /** it is done only when an admin decides so */
+  waits?: true;
+  /** the request that waited and is decided by this one: `onDone` is told as of that one */
+  decides?: { portal: string; jti: string; kind: RequestKind };
 }
 
 /** Decides one kind: writes the wanted state and answers, or throws a refusal. */
@@ -134,11 +139,22 @@ export async function requireMaintainedTool(asking: Asking<unknown>, name: strin
   return tool;
 }
 
+/** There is no such tool; or it was named as an account. */
+export function refuseUnknownTool({ realm }: Pick<Config, 'realm'>, name: string): never {
+  const bare = name.startsWith(`${realm}.`) ? name.slice(realm.length + 1) : '';
+  refuse(
+    'TOOL_UNKNOWN',
+    bare === ''
+      ? `There is no tool ${name}. Check the name.`
+      : `There is no tool ${name}. A tool is named without the prefix of the realm: name it ${bare}.`,
+  );
+}
+
 /** As `requireMaintainedTool`, of one that may be in the middle of being put away, or brought back. */
 export async function requireToolOfOwn(asking: Asking<unknown>, name: string): Promise<Tool> {
   const { client, config, asker, requestedBy } = asking;
   const tool = await findTool(client, name, asker?.uid ?? 0);
-  if (tool === undefined) refuse('TOOL_UNKNOWN', `There is no tool ${name}. Check the name.`);
+  if (tool === undefined) refuseUnknownTool(config, name);
   if (tool.state === 'deleted') {
     refuse(
       'TOOL_DELETED',

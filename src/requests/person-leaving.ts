@@ -28,6 +28,7 @@
  * Of many people, those whose doors are closed already are left; a name that nobody has refuses all.
  */
 import type { RequestKind, RequestOf } from '../model/request.ts';
+import { timeOf } from '../model/time.ts';
 import { countSuspensions, openApproval } from '../store/approvals.ts';
 import type { Raise } from '../store/convergence.ts';
 import { wantNewEpochsOfReached } from '../store/credentials.ts';
@@ -168,7 +169,7 @@ function requireSuspendable(person: Person, until: Date | null): void {
   if (person.state !== 'suspended') return;
   const { account, suspendedUntil } = person;
   if (suspendedUntil !== null && (until === null || until > suspendedUntil)) return;
-  const till = suspendedUntil === null ? 'no date' : suspendedUntil.toISOString();
+  const till = suspendedUntil === null ? 'no date' : timeOf(suspendedUntil);
   refuse('PERSON_ALREADY_SUSPENDED', `${account} is suspended already, until ${till}.`);
 }
 
@@ -244,6 +245,7 @@ async function letWait(
         ? []
         : [{ portal, event: 'request.waiting', subject: uid, request: jti, data }],
     onDone: undefined,
+    waits: true,
   };
 }
 

@@ -29,7 +29,9 @@
  * | the admin tool    | ADMIN_TOOL            |                   | ADMIN_TOOL      |                  |
  */
 import type { RequestOf } from '../model/request.ts';
+import { timeOf } from '../model/time.ts';
 import { findDeparture, wantBack } from '../store/departures.ts';
+import type { OnDone } from '../store/events.ts';
 import {
   disable,
   findTool,
@@ -45,10 +47,12 @@ import {
   type Decision,
   raises,
   refuse,
+  refuseUnknownTool,
   requireAdmin,
   requireMaintainedTool,
   requireToolOfOwn,
 } from './asking.ts';
+import { tellPortals } from './done.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -79,25 +83,37 @@ export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
   const tool = await requireMaintainedTool(asking, request.tool);
   requireNotAdminTool(asking);
   if (tool.deleteAfter !== null) {
-    const date = tool.deleteAfter.toISOString();
+    const date = timeOf(tool.deleteAfter);
     refuse('TOOL_LEAVING', `The tool ${request.tool} is to be deleted already, from ${date} on.`);
   }
   const days = config.leaving.graceDays;
   const after = new Date(now.getTime() + days * DAY_MS);
   const reason = request.reason === '' ? undefined : request.reason;
-  await disable(client, tool.uid, { by, reason: reason ?? 'to be deleted', now });
+  const why = reason ?? 'to be deleted';
+  await disable(client, tool.uid, { by, reason: why, now });
   await wantToolDeleted(client, tool.uid, { after, reason });
-  const data = { days, deleteAfter: after.toISOString() };
-  return doorsChanged(asking, tool, 'tool.deleting', ['state', 'deletion'], data);
+  const { account } = tool;
+  const fields = ['state', 'deletion'];
+  const decision = doorsChanged(asking, tool, 'tool.disabled', fields, { reason: why });
+  return {
+    ...decision,
+    // at once: a server that is away holds the doors up, but not the date
+    events: tellPortals(config, [asking.portal], {
+      event: 'tool.deleting',
+      subject: tool.uid,
+      request: asking.id?.jti,
+      data: { tool: request.tool, account, days, deleteAfter: after.toISOString() },
+    }),
+    // one that was disabled is told of no other time
+    onDone: tool.state === 'disabled' ? { ...decision.onDone, each: [] } : decision.onDone,
+  };
 };
 
 export const restoreTool: Decide<RequestOf<'tool.restore'>> = async (asking) => {
-  const { client, request, asker } = asking;
+  const { client, config, request, asker } = asking;
   requireAdmin(asking);
   const tool = await findTool(client, request.tool, asker?.uid ?? 0);
-  if (tool === undefined) {
-    refuse('TOOL_UNKNOWN', `There is no tool ${request.tool}. Check the name.`);
-  }
+  if (tool === undefined) refuseUnknownTool(config, request.tool);
   if (tool.state !== 'archived' && tool.state !== 'deleted') {
     refuse('TOOL_NOT_DELETED', `The tool ${request.tool} is ${tool.state}, not deleted.`);
   }
@@ -150,7 +166,7 @@ function doorsChanged(
   event: string,
   fields: string[],
   data: Record<string, unknown> = {},
-): Decision {
+): Decision & { onDone: OnDone } {
   return {
     subject: uid,
     account,

@@ -181,7 +181,10 @@ function parseRequest(body: Record<string, unknown>): Request {
   if (result.success) return result.data;
   const issues = result.error.issues.slice(0, 5).map((issue) => {
     const path = issue.path.join('.');
-    return path === '' ? issue.message : `${path}: ${issue.message}`;
+    if (path === '') return issue.message;
+    const [field = ''] = issue.path;
+    const isMissing = issue.path.length === 1 && body[String(field)] === undefined;
+    return isMissing ? `${path} is missing` : `${path}: ${issue.message}`;
   });
   throw new ChamberlainError(
     'REQUEST_INVALID',
@@ -267,6 +270,8 @@ async function accept(
     urgent: decision.urgent ?? URGENT_KINDS.has(request.kind),
     onDone: decision.raises.length === 0 ? undefined : decision.onDone,
     raises: decision.raises,
+    waits: decision.waits,
+    decides: decision.decides,
     events: [
       ...(portal === undefined
         ? []
@@ -281,7 +286,7 @@ async function accept(
           ]),
       ...(decision.events ?? []),
       ...(decision.raises.length === 0 && decision.onDone !== undefined
-        ? doneEvents(config, { ...told, onDone: decision.onDone })
+        ? doneEvents(config, { ...told, ...decision.decides, onDone: decision.onDone })
         : []),
     ],
     audit: decision,

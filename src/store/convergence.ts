@@ -17,6 +17,8 @@ export interface Held {
   wanted: Wanted;
   /** refusals before, since the row was last raised; a server that was away does not count */
   attempts: number;
+  /** its row stays as it is, whatever comes of the run */
+  left: boolean;
 }
 
 /** How a run ended, as it is written to the row. */
@@ -74,17 +76,16 @@ export async function withSubjects(
       }
       const mine = new Set(locked.rows.map((row: { subject: number }) => row.subject));
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
-      const rows = (behind.rows as BehindRow[]).filter(({ subject }) => {
-        const each = wantedOf.get(subject);
-        return mine.has(subject) && !(each !== undefined && isLeft(each));
-      });
+      const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
       const held = rows.flatMap(({ subject, attempts }) => {
         const each = wantedOf.get(subject);
-        return each === undefined ? [] : [{ wanted: each, attempts }];
+        return each === undefined ? [] : [{ wanted: each, attempts, left: isLeft(each) }];
       });
+      const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
+      const ended = rows.filter(({ subject }) => !left.has(subject));
       const outcomes = held.length === 0 ? new Map<number, Outcome>() : await act(held, client);
       // at once, for whoever is told of an outcome may want the lock
-      await Promise.all([writeOutcomes(client, role, rows, outcomes), unlock(client)]);
+      await Promise.all([writeOutcomes(client, role, ended, outcomes), unlock(client)]);
     } catch (error) {
       await unlock(client);
       throw error;

@@ -1,5 +1,6 @@
 /** What our tables say of who leaves: read only, for people to see. */
 import { type LeavingPage, nextMove } from '../model/leaving.ts';
+import { KEPT } from './orphans.ts';
 import type { Client } from './postgres.ts';
 
 // Every role that puts something away has its line, also where it has not begun.
@@ -24,8 +25,16 @@ const WAITING = `
       'requestedBy', w.requested_by, 'at', w.opened_at, 'why', w.why) ORDER BY w.opened_at), '[]')
   FROM approvals w WHERE w.subject = s.uid AND w.state = 'open'`;
 
+// what was decided before the doors were closed is of another time
+const APPROVED = `
+  SELECT jsonb_build_object('kind', w.kind, 'requestedBy', w.requested_by, 'by', w.decided_by,
+      'at', w.decided_at)
+  FROM approvals w
+  WHERE w.subject = s.uid AND w.state = 'approved' AND w.decided_at >= s.closed_at AND s.state <> 'active'
+  ORDER BY w.decided_at DESC LIMIT 1`;
+
 const LEAVING = `
-  SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting
+  SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting, (${APPROVED}) AS approved
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, suspended_at AS closed_at,
            suspended_by AS closed_by, suspension_reason AS reason, suspended_until AS until,
@@ -50,6 +59,7 @@ interface LeavingRow {
   orphaned_at: Date | null;
   departures: LeavingPage['departures'];
   waiting: LeavingPage['waiting'];
+  approved: LeavingPage['approved'];
 }
 
 /** Who it is, and how it leaves. */
@@ -79,6 +89,7 @@ function toLeaver(row: LeavingRow): Leaver {
     deleteAfter: row.delete_after?.toISOString() ?? null,
     orphanedAt: row.orphaned_at?.toISOString() ?? null,
     waiting: row.waiting.map((each) => ({ ...each, at: isoOf(each.at) })),
+    approved: row.approved === null ? null : { ...row.approved, at: isoOf(row.approved.at) },
     departures: row.departures.map(toDeparture),
   };
   const next = nextMove({ kind, account, state, ...facts });
@@ -167,27 +178,30 @@ export interface Orphan {
   maintainers: string[];
 }
 
+// the mark is brought up to date a moment after a change, and a tool that leaves is not given to anybody
+const IS_ADOPTABLE = `(orphaned_at IS NOT NULL AND state IN ('active', 'disabled') AND delete_after IS NULL
+  AND uid NOT IN (SELECT tool FROM kept))`;
+
 /** Those that can be given to somebody; the longest orphaned first. */
 export async function readOrphans(client: Client): Promise<Orphan[]> {
   const { rows } = await client.query(
-    `SELECT t.account, t.name, t.title, t.state, t.orphaned_at AS since,
+    `${KEPT} SELECT t.account, t.name, t.title, t.state, t.orphaned_at AS since,
        ARRAY(SELECT coalesce(o.account, p.shell_name) || ' (' || CASE
                WHEN coalesce(o.state, p.state) <> 'active' THEN coalesce(o.state, p.state)
                WHEN o.uid IS NULL THEN 'no realm member' ELSE 'orphaned' END || ')'
              FROM maintainers m
                LEFT JOIN people p ON p.uid = m.maintainer LEFT JOIN tools o ON o.uid = m.maintainer
              WHERE m.tool = t.uid ORDER BY 1) AS maintainers
-     FROM tools t WHERE t.orphaned_at IS NOT NULL AND t.state IN ('active', 'disabled')
+     FROM tools t WHERE ${IS_ADOPTABLE}
      ORDER BY t.orphaned_at, t.account`,
   );
   return rows as Orphan[];
 }
 
-/** How many tools are orphaned. */
+/** How many tools can be given to somebody. */
 export async function countOrphans(client: Client): Promise<number> {
   const { rows } = await client.query(
-    `SELECT count(*)::int AS count FROM tools
-     WHERE orphaned_at IS NOT NULL AND state IN ('active', 'disabled')`,
+    `${KEPT} SELECT count(*)::int AS count FROM tools WHERE ${IS_ADOPTABLE}`,
   );
   return (rows[0] as { count: number }).count;
 }

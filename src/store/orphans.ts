@@ -3,7 +3,8 @@ import type { Client } from './postgres.ts';
 
 // Down from the people: UNION, not UNION ALL, so that a cycle of tools ends. A tool passes its maintainers
 // on only while it can be used.
-const KEPT = `
+/** `WITH RECURSIVE kept (tool)`: the tools that somebody who may log in maintains, as it is at this moment. */
+export const KEPT = `
   WITH RECURSIVE kept (tool) AS (
     SELECT m.tool FROM maintainers m JOIN people p ON p.uid = m.maintainer AND p.state = 'active'
       JOIN realm_members r ON r.person = p.uid

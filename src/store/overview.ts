@@ -91,6 +91,10 @@ export async function readStandings(client: Client, subject: number): Promise<St
   return rows as Standing[];
 }
 
+/** Whether a request is accepted, and a role's work is all that it still waits for. */
+export const IS_UNDONE = `(verdict = 'accepted' AND done_at IS NULL AND NOT EXISTS (
+  SELECT FROM approvals w WHERE w.request = jti AND w.portal = requests.portal AND w.state = 'open'))`;
+
 /** The accepted request that has waited longest for all that it raised. */
 export interface OldestRequest {
   id: string | null;
@@ -102,7 +106,7 @@ export interface OldestRequest {
 export async function readOldestRequest(client: Client): Promise<OldestRequest | undefined> {
   const { rows } = await client.query(
     `SELECT jti AS id, portal, kind, at FROM requests
-     WHERE verdict = 'accepted' AND done_at IS NULL ORDER BY at LIMIT 1`,
+     WHERE ${IS_UNDONE} ORDER BY at LIMIT 1`,
   );
   return rows[0] as OldestRequest | undefined;
 }

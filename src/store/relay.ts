@@ -68,6 +68,27 @@ export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[
   return due;
 }
 
+/**
+ * The subjects of a role that are behind and wait for their turn to be put away, or brought back: that
+ * may be hours away, and a server to which they owe something may be back before.
+ */
+export async function readSlow(
+  pool: Pool,
+  roles: readonly Role[],
+): Promise<{ subject: number; role: Role }[]> {
+  const { rows } = await pool.query({
+    name: 'slow',
+    text: `SELECT subject, role FROM departures JOIN convergence w USING (subject)
+           WHERE back_at IS NULL AND role = ANY ($1) AND role <> 'directory'
+             AND applied < wanted AND w.state <> 'parked'
+           ORDER BY w.next_try_at LIMIT ${MOST_SLOW}`,
+    values: [roles],
+  });
+  return rows as { subject: number; role: Role }[];
+}
+/** As many have their doors looked at in one go. */
+const MOST_SLOW = 128;
+
 /** Gives leases back: the jobs never came into the queue. */
 export async function releaseLeases(pool: Pool, due: readonly Due[]): Promise<void> {
   await pool.query(

@@ -53,9 +53,14 @@ export interface NewVerdict {
   code: string | undefined;
   sentence: string | undefined;
   urgent: boolean;
+  /** of a request that decides one that waited: told as of that one */
   onDone: OnDone | undefined;
   raises: readonly Raise[];
   events: readonly NewEvent[];
+  /** nothing is done before an admin decides it */
+  waits?: boolean | undefined;
+  /** the request that waited and is decided by this one: what this one raises, that one has raised too */
+  decides?: { portal: string; jti: string } | undefined;
   /**
    * account name of the subject, and which fields changed; for the audit, which holds no more. `each`:
    * the subjects, where that is many
@@ -74,13 +79,19 @@ const RECORD = `
   WITH request AS (
     INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
                           code, sentence, urgent, on_done, done_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $19, $8, $9, $10, $11, $12,
-            CASE WHEN cardinality($13::int[]) = 0 THEN now() END)
+    VALUES ($1, $2, $3, $4, $5, $6, $19, $8, $9, $10, $11,
+            CASE WHEN $22::uuid IS NULL THEN $12::jsonb END,
+            CASE WHEN cardinality($13::int[]) = 0 AND NOT $20 THEN now() END)
     ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id
+  ), decided AS (
+    UPDATE requests SET on_done = $12, done_at = CASE WHEN cardinality($13) = 0 THEN now() END
+    WHERE portal = $21 AND jti = $22 RETURNING id
+  ), generations AS MATERIALIZED (
+    SELECT g.* FROM request, raise_generations($13, $14, $11, $15) AS g
   ), raised AS (
     INSERT INTO request_raises (request, subject, role, generation)
     SELECT id, of_subject, of_role, generation
-    FROM request, raise_generations($13, $14, $11, $15)
+    FROM generations, (TABLE request UNION ALL TABLE decided) AS whose
   ), audited AS (
     INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, account, fields,
                        verdict, code)
@@ -128,6 +139,9 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
       verdict.audit.fields,
       JSON.stringify(hasMany ? [] : verdict.events),
       verdict.subject,
+      verdict.waits ?? false,
+      verdict.decides?.portal,
+      verdict.decides?.jti,
     ],
   });
   if (!hasMany) return;

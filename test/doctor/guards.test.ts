@@ -25,8 +25,14 @@ test('each function and policy of migrations/ is understood', () => {
     name: 'note_unsealed',
     source: expect.stringMatching(/^\nBEGIN\n {2}INSERT INTO public\.audit_unsealed [^]*END $/u),
     definer: true,
-    settings: 'search_path=pg_catalog, public',
+    settings: 'search_path=pg_catalog, public, pg_temp',
   });
+  // what is altered afterwards is altered in a way that is read
+  const altered = [...SQL.matchAll(/^ALTER FUNCTION (\w+)\(.*\) SET (\w+) = (.*);$/gmu)];
+  expect(altered).toHaveLength(SQL.match(/ALTER FUNCTION/gu)?.length ?? 0);
+  for (const [, name, setting, value] of altered) {
+    expect(functions.find((each) => each.name === name)?.settings).toBe(`${setting}=${value}`);
+  }
   expect(functions.find(({ name }) => name === 'refuse_change')).toMatchObject({
     definer: false,
     settings: '',
@@ -42,6 +48,15 @@ test('each function and policy of migrations/ is understood', () => {
 test('of two functions with one name the last one counts', () => {
   const sql = (body: string) => `CREATE OR REPLACE FUNCTION f() RETURNS int AS $$${body}$$;\n`;
   expect(parseFunctions(sql('a') + sql('b')).map(({ source }) => source)).toEqual(['b']);
+});
+
+test('a setting that is given afterwards counts, until the function is made anew', () => {
+  const made = 'CREATE OR REPLACE FUNCTION f(a int)\nRETURNS int SET search_path = a AS $$x$$;\n';
+  const altered = 'ALTER FUNCTION f(int) SET search_path = a, pg_temp;\n';
+  const settings = (sql: string) => parseFunctions(sql).map((each) => each.settings);
+  expect(settings(made)).toEqual(['search_path=a']);
+  expect(settings(made + altered)).toEqual(['search_path=a, pg_temp']);
+  expect(settings(made + altered + made)).toEqual(['search_path=a']);
 });
 
 test('a function is altered by its source, its rights, its settings, a second one, or its absence', () => {

@@ -33,6 +33,7 @@ const STAYS: LeavingPage = {
   deleteAfter: null,
   orphanedAt: null,
   waiting: [],
+  approved: null,
   departures: [],
   next: null,
 };

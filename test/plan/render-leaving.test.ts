@@ -21,6 +21,7 @@ const FACTS: LeavingFacts = {
   deleteAfter: null,
   orphanedAt: null,
   waiting: [],
+  approved: null,
   departures: [],
 };
 const made = (role: 'homes' | 'databases') => ({
@@ -132,9 +133,9 @@ describe('the next move of', () => {
 describe('a page says', () => {
   const rows = (facts: Partial<LeavingFacts>) => {
     const whole = { ...FACTS, ...facts };
-    const { kind, state, account: _, ...rest } = whole;
+    const { kind, state, account, ...rest } = whole;
     const page: LeavingPage = { ...rest, next: nextMove(whole) };
-    return leavingRows(page, { kind, state, now: NOW });
+    return leavingRows(page, { kind, account, state, now: NOW });
   };
 
   test('nothing of who stays', () => {
@@ -179,8 +180,9 @@ describe('a page says', () => {
   });
 
   test('where what was put away lies, and until when', () => {
-    expect(rows({ state: 'deleted', departures: [LEFT] }).slice(-4)).toEqual([
+    expect(rows({ state: 'deleted', departures: [LEFT] }).slice(-5)).toEqual([
       ['next', 'its archives are removed: 2026-12-24 08:00:00Z, in 29 days'],
+      ['comes back', 'until then by `chamberlain restore tools.x`'],
       [
         'put away',
         'from 2026-11-01 08:00:00Z, deleted 2026-11-01 08:00:00Z, archives kept until 2026-12-24 08:00:00Z',
@@ -193,6 +195,26 @@ describe('a page says', () => {
     ]);
     const expired = rows({ state: 'deleted', departures: [{ ...LEFT, expiredAt: LATER }] });
     expect(expired.at(-1)?.[1]).toMatch(/; removed since$/u);
+    const person = rows({ kind: 'person', state: 'deleted', departures: [LEFT] });
+    for (const page of [expired, person]) expect(page.join()).not.toContain('restore');
+  });
+
+  test('who asked for a deletion, and who approved it', () => {
+    const approved = { kind: 'person.delete', requestedBy: 'carol', by: 'steward', at: EARLIER };
+    const facts = { kind: 'person', state: 'suspended', deleteAfter: LATER, approved } as const;
+    expect(rows(facts)).toContainEqual([
+      'approved',
+      'person.delete, asked for by carol, by steward 2026-11-01 08:00:00Z',
+    ]);
+  });
+
+  test('what to do about an orphan, unless it is leaving', () => {
+    const orphaned = (facts: Partial<LeavingFacts>) =>
+      rows({ orphanedAt: EARLIER, ...facts }).find(([name]) => name === 'orphaned')?.[1];
+    const said = 'since 2026-11-01 08:00:00Z: nobody who may log in maintains it';
+    expect(orphaned({})).toBe(`${said}; an admin can name somebody by maintainer.add`);
+    expect(orphaned({ deleteAfter: LATER })).toBe(said);
+    expect(orphaned({ state: 'archived', departures: [GOING] })).toBe(said);
   });
 });
 

@@ -218,7 +218,7 @@ test('started on it, the workers freeze by themselves, whoever has frozen before
   expect(thaw.exit).toBe(1);
   expect(thaw.err).toMatch(/^DATABASE_OLDER: .*chamberlain restored/);
   expect((await cli('status')).out).toMatch(
-    /^The realm is frozen since \S+, by the role directory: the directory was .*; run `chamberlain restored`\.\n\nrole /,
+    /^The realm is frozen since \S+ \S+, by the role directory: the directory was .*; run `chamberlain restored`\.\n\nrole /,
   );
   const acts = await query(
     running.world,

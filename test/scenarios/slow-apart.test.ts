@@ -5,7 +5,7 @@ import { Redis } from 'ioredis';
 import { slowQueue } from '../../src/edges/queue.ts';
 import { eventually } from './eventually.ts';
 import { archivesOf, type LeavingWorld, openLeavingWorld, owedOf } from './leaving-world.ts';
-import { query, settled } from './outside.ts';
+import { query, readAccounts, settled } from './outside.ts';
 
 let leaving: LeavingWorld;
 let redis: Redis;
@@ -44,4 +44,31 @@ test('one that began to leave when it was in a job with others is left to the sl
   await add(slowQueue('homes'), [going.uid]);
   await eventually('the archive', async () => (await owedOf(world, going)).length === 0);
   expect(await archivesOf(world, going)).toMatchObject([{ role: 'homes' }]);
+}, 60_000);
+
+test('who waits behind another archive is shut out meanwhile', async () => {
+  const { world } = leaving;
+  await leaving.stopWork();
+  await leaving.startWork();
+  const tool = await leaving.makeTool('waits');
+  await settled(world);
+  await leaving.stopWork();
+  await query(world, 'INSERT INTO departures (subject, departure) VALUES ($1, 1)', [tool.uid]);
+  await query(world, `UPDATE tools SET state = 'archived' WHERE uid = $1`, [tool.uid]);
+  await query(world, `SELECT raise_generation($1, 'databases')`, [tool.uid]);
+  // the slow queue stands still: it is another's turn, for hours
+  const slow = new Queue(slowQueue('databases'), { connection: redis });
+  await slow.pause();
+  await leaving.startWork(['relay', 'databases']);
+  for (const server of ['replica', 'tools'] as const) {
+    await eventually(
+      'the lock',
+      async () => (await readAccounts(world, server)).get(`s${tool.uid}`)?.locked,
+    );
+  }
+  expect(await owedOf(world, tool)).toEqual(['databases due']);
+  expect(await archivesOf(world, tool)).toEqual([]);
+  await slow.resume();
+  await slow.close();
+  await eventually('the archive', async () => (await owedOf(world, tool)).length === 0);
 }, 60_000);
