@@ -17,6 +17,8 @@ export type Ending =
   | { ending: 'applied' }
   /** it is done only when an admin approves it */
   | { ending: 'waiting'; sentence: string }
+  /** an admin has rejected it, and nothing comes of it */
+  | { ending: 'rejected'; sentence: string }
   | { ending: 'timeout'; accepted: boolean; sentence: string };
 
 export interface Progress {
@@ -77,8 +79,8 @@ export async function follow(
         const { frozen, unsigned } = now;
         if (unsigned !== undefined) {
           const { code, sentence: why } = unsigned;
-          const sentence = UNKNOWN.has(code) ? `${why} ${RESTART}` : why;
-          return { ending: 'refused', code, sentence };
+          const advice = UNKNOWN.has(code) ? ` ${RESTART}` : '';
+          return { ending: 'refused', code, sentence: `${why}${advice}` };
         }
         if (frozen === undefined) {
           sentence = NO_VERDICT;
@@ -97,6 +99,10 @@ export async function follow(
         accepted = true;
         if (request.approval?.state === 'open') {
           return { ending: 'waiting', sentence: request.approval.why };
+        }
+        if (request.approval?.state === 'rejected') {
+          const by = request.approval.decidedBy ?? 'nobody, since the person was deleted';
+          return { ending: 'rejected', sentence: `it was rejected by ${by}` };
         }
         const open = raises.filter((raise) => !raise.applied);
         for (const role of [...raises.map((raise) => raise.role), ...roles]) seen.add(role);

@@ -130,6 +130,9 @@ function describeEnding(ending: Ending): Record<string, unknown> {
   if (ending.ending === 'waiting') {
     return { verdict: 'accepted', done: false, waiting: true, sentence: ending.sentence };
   }
+  if (ending.ending === 'rejected') {
+    return { verdict: 'accepted', done: false, rejected: true, sentence: ending.sentence };
+  }
   if (ending.ending === 'timeout') {
     return { verdict: ending.accepted ? 'accepted' : null, done: false, sentence: ending.sentence };
   }
@@ -149,6 +152,11 @@ function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): voi
       `WAITING: ${ending.sentence.replace(/\.$/u, '')}. Another admin decides it by \`chamberlain submit request.approve --request ${id}\`.\n`,
     );
     process.exitCode ??= EXIT.pending;
+    return;
+  }
+  if (ending.ending === 'rejected') {
+    process.stderr.write(`REJECTED: ${ending.sentence}\n`);
+    process.exitCode = EXIT.failed;
     return;
   }
   if (ending.ending === 'timeout') {

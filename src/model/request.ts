@@ -133,7 +133,7 @@ export const REQUEST_SCHEMAS = {
       .boolean()
       .default(false)
       .describe(
-        'the old password dies with the new one, and its connections with it; without it both work for a while, and of passwords that are changed again meanwhile the one before the last dies',
+        'the old password dies with the new one, and its connections with it; without it both work for a while, and of three the oldest dies',
       ),
   }).refine((r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1, {
     message: 'wants one of tool, person and server',

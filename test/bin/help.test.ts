@@ -64,6 +64,18 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
       "USAGE: unknown option '--nmae' (did you mean --name?). See --help.",
     ],
     ['submit --fil x', "USAGE: unknown option '--fil' (did you mean --file?). See --help."],
+    [
+      'submit credentials.rotate --tool x --atOnce false',
+      "USAGE: unexpected 'false'. A value with blanks wants quotes. --atOnce is a switch: leave it out where it is not meant. See --help.",
+    ],
+    [
+      'submit access.revoke --person x --reason has left us',
+      "USAGE: unexpected 'left us'. A value with blanks wants quotes. See --help.",
+    ],
+    [
+      'status alice bob',
+      "USAGE: too many arguments for 'status'. Expected 1 argument but got 2: alice, bob. See --help.",
+    ],
     ['submit', 'USAGE: it wants a KIND, or --file. See --help.'],
     [
       'submit tool.create --file x',

@@ -132,9 +132,11 @@ describe('where some leave', () => {
       `INSERT INTO convergence (subject, role, state, code, sentence) VALUES
          ($1, 'homes', 'due', NULL, NULL),
          ($1, 'databases', 'failing', 'STEP_FAILED', 'dumping x: the server has gone away'),
-         ($2, 'databases', 'failing', 'BACKEND_UNAVAILABLE', 'replica does not answer')`,
+         ($2, 'databases', 'failing', 'BACKEND_UNAVAILABLE', 'the replica does not answer at all'),
+         ($3, 'databases', 'failing', 'BACKEND_UNAVAILABLE', 'the replica does not answer at all')`,
       uids['going'],
       uids['gone'],
+      uids['lonely'],
     );
     await sql(`UPDATE tools SET orphaned_at = now() - interval '5 days' WHERE name = 'lonely'`);
     await sql(
@@ -151,14 +153,15 @@ describe('where some leave', () => {
     const { out, exit } = await run('status');
     expect(exit).toBe(3);
     expect(out).toMatch(
-      /^tools\.going +archived +- +delete +homes packing 1\.0 MiB of 4\.0 MiB; databases failing: STEP_FAILED: dumping x: the server has gone away$/mu,
+      /^tools\.going +archived +- +delete +homes packing 1\.0 MiB of 4\.0 MiB; databases failing: STEP_FAILED$/mu,
     );
     expect(out).toMatch(/^bob +suspended +\d{4}-\d\d-\d\d, in 3 days +reinstate +-$/mu);
     expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\d\d-\d\d, in 30 days +put away +-$/mu);
     // gone, but for what a server owes
-    expect(out).toMatch(
-      /^tools\.gone +deleted .*databases failing: BACKEND_UNAVAILABLE: replica does not answer$/mu,
-    );
+    expect(out).toMatch(/^tools\.gone +deleted .*databases failing: BACKEND_UNAVAILABLE$/mu);
+    // why stands once, with the first that it was said of
+    expect(out.match(/the replica does not answer at all/gu)).toHaveLength(1);
+    expect(out).toMatch(/^tools\.lonely +databases .*BACKEND_UNAVAILABLE, as tools\.gone; next/mu);
     // a suspension without an end is no move, and what is gone whole is at rest
     expect(out).not.toMatch(/^(alice|carol) /mu);
     expect(out).toContain('1 person deleted, 2 people suspended (1 until a day), ');
@@ -205,6 +208,23 @@ describe('where some leave', () => {
     );
     expect(out).toContain('maintainer.add --tool TOOL --person PERSON');
     expect(await json('status', '--orphaned')).toMatchObject({ orphans: [{ name: 'lonely' }] });
+    // from the moment that somebody can use it, or it is to be deleted, though the mark is still there
+    for (const [change, back] of [
+      [
+        `INSERT INTO realm_members (person) SELECT uid FROM people WHERE shell_name = 'dora'`,
+        `DELETE FROM realm_members WHERE person IN (SELECT uid FROM people WHERE shell_name = 'dora')`,
+      ],
+      [
+        `UPDATE tools SET state = 'disabled', delete_after = now() + interval '1 day' WHERE name = 'lonely'`,
+        `UPDATE tools SET state = 'active', delete_after = NULL WHERE name = 'lonely'`,
+      ],
+    ] as const) {
+      await sql(change);
+      expect(await json('status', '--orphaned')).toMatchObject({ orphans: [] });
+      expect(await json('status')).toMatchObject({ leaving: { orphaned: 0 } });
+      await sql(back);
+    }
+    expect(await json('status')).toMatchObject({ leaving: { orphaned: 1 } });
     expect(await run('status', '--orphaned', 'lonely')).toMatchObject({ exit: 2, out: '' });
   });
 
@@ -219,6 +239,14 @@ describe('where some leave', () => {
     );
     expect(out).toContain(`SHA-256 of manifest.json ${HASH}`);
     expect(out).toContain('nobody, as long as tools.gone is deleted');
+    expect(out).toMatch(/^ {2}comes back +until then by `chamberlain restore tools\.gone`$/mu);
+    const database = `s${uids['gone']}__data`;
+    const { known } = (await json('explain', database)) as never as { known: string[] };
+    expect(known[0]).toBe(
+      `${database} was a database of tools.gone: s${uids['gone']} is deleted, and what was there was put away before.`,
+    );
+    const locked = (await json('explain', `s${uids['soon']}__x`)) as never as { known: string[] };
+    expect(locked.known[0]).toContain('is locked, since tools.soon is disabled.');
   });
 
   test('nobody gets in by way of what is being put away', async () => {
@@ -285,8 +313,8 @@ describe('what waits for an admin', () => {
 
   beforeAll(async () => {
     await sql(
-      `INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict, done_at)
-       VALUES ('portal', $1, '\\x00', 'person.delete', 'dora', 'dora', $2, 'accepted', now())`,
+      `INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict)
+       VALUES ('portal', $1, '\\x00', 'person.delete', 'dora', 'dora', $2, 'accepted')`,
       ID,
       uids['dora'],
     );
@@ -317,27 +345,47 @@ describe('what waits for an admin', () => {
     );
   });
 
-  test('submit --wait says so, and ends with 3', async () => {
-    // the same request again: its verdict is there
-    const { exit, err } = await runCli(
-      [
-        ...['submit', 'person.delete', '--person', 'dora', '--id', ID, '--wait'],
-        ...['--portal', 'portal', '--portal-key', world.portalKey, '--requestedBy', 'dora'],
-      ],
-      { config: world.configFile },
+  // the same request again: its verdict is there
+  const submit = () =>
+    run(
+      ...['submit', 'person.delete', '--person', 'dora', '--id', ID, '--wait'],
+      ...['--portal', 'portal', '--portal-key', world.portalKey, '--requestedBy', 'dora'],
     );
+
+  test('submit --wait says so, and ends with 3', async () => {
+    const { exit, err } = await submit();
     expect(exit).toBe(3);
     expect(err).toMatch(
       /WAITING: another admin has to approve a deletion\. Another admin decides it by `chamberlain submit request\.approve --request /u,
     );
   });
 
+  test('it is no request that a role is behind with', async () => {
+    await sql(`UPDATE requests SET done_at = now() WHERE kind = 'found'`);
+    expect(await json('status')).toMatchObject({ oldestRequest: null });
+  });
+
   test('once decided it says by whom', async () => {
     await sql(
       `UPDATE approvals SET state = 'rejected', decided_by = 'steward', decided_at = now(), body = NULL`,
     );
+    await sql('UPDATE requests SET done_at = now() WHERE jti = $1', ID);
+    expect(await submit()).toMatchObject({
+      exit: 1,
+      err: expect.stringMatching(/^REJECTED: it was rejected by steward$/mu),
+    });
     const { out } = await run('requests', ID);
-    expect(out).toMatch(/verdict +rejected\n +why +rejected by steward/u);
+    expect(out).toMatch(/approved by +-\n.*\n +verdict +rejected\n +why +rejected by steward/u);
+    await sql(`UPDATE approvals SET state = 'approved'`);
+    expect((await run('requests', ID)).out).toMatch(/asked by +dora\n +approved by +steward\n/u);
+    await sql(`UPDATE people SET state = 'suspended', suspended_at = (SELECT decided_at FROM approvals),
+                 suspended_by = 'dora', delete_after = now() WHERE shell_name = 'dora'`);
+    for (const command of ['status', 'explain']) {
+      expect((await run(command, 'dora')).out).toMatch(
+        /^ {2}approved +person\.delete, asked for by dora, by steward 20/mu,
+      );
+    }
+    await sql(`UPDATE people SET state = 'active', delete_after = NULL WHERE shell_name = 'dora'`);
   });
 });
 

@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -194,7 +194,29 @@ describe('submit', () => {
   test('leaves it to intake whether the fields are right', async () => {
     const { exit, err } = await run('submit', 'tool.create', '--name', 'x', '--wait');
     expect(exit).toBe(1);
-    expect(err).toMatch(/^REQUEST_INVALID: .*title/u);
+    expect(err).toMatch(/^REQUEST_INVALID: title is missing\. /u);
+    const suspend = ['submit', 'person.suspend', '--person', 'alice', '--reason', 'x', '--wait'];
+    expect((await run(...suspend, '--until', 'tomorrow')).err).toMatch(
+      /^REQUEST_INVALID: until: it wants a time, such as 2026-12-31T12:00:00Z\. /u,
+    );
+  });
+
+  test('a tool that is named as an account is told what to be called', async () => {
+    const { err } = await run('submit', 'tool.enable', '--tool', 'tools.bridgebot', '--wait');
+    expect(err).toMatch(/^TOOL_UNKNOWN: .*: name it bridgebot\.\n$/u);
+  });
+
+  test('--wait hears of a portal that intake does not know yet', async () => {
+    const changed = join(world.dir, 'changed.yaml');
+    const text = readFileSync(world.configFile, 'utf8');
+    writeFileSync(changed, text.replaceAll(/\bname: portal\b/gu, 'name: newcomer'));
+    const words = ['submit', ...PERSON('early'), '--requestedBy', 'early', '--wait'];
+    const { exit, err } = await runCli(
+      [...words, '--portal', 'newcomer', '--portal-key', world.portalKey],
+      { config: changed },
+    );
+    expect(exit).toBe(1);
+    expect(err).toMatch(/^REQUEST_PORTAL_UNKNOWN: .* restart `chamberlain work`\.\n$/u);
   });
 
   test('lists are comma separated, and urgent kinds go to the urgent queue by themselves', async () => {
@@ -491,7 +513,6 @@ describe('plan', () => {
 describe('servers that are away', () => {
   test('end a command with a code, not a stack trace', async () => {
     const broken = join(world.dir, 'broken.yaml');
-    const { readFileSync } = await import('node:fs');
     const text = readFileSync(world.configFile, 'utf8');
     writeFileSync(broken, text.replace(/redis:\/\/127\.0\.0\.1:\d+/u, 'redis://127.0.0.1:1'));
     const submitted = await runCli(['submit', ...PERSON('zoe')], { config: broken });

@@ -1,6 +1,7 @@
 /** What is judged of entries alone: shells, keys that two hold, and members of what is known already. */
 import { describe, expect, test } from '@jest/globals';
 import { isLocked } from '../../src/import/account.ts';
+import { candidatesOf } from '../../src/import/credentials.ts';
 import type { SeenDirectory } from '../../src/import/directory.ts';
 import { judge, readEntries, type Judgement } from '../../src/import/judge.ts';
 import { parsePosixId } from '../../src/model/ids.ts';
@@ -171,4 +172,20 @@ describe('of what is known our database decides', () => {
         'is left out: ask for it by a request (access.request)',
     ]);
   });
+});
+
+test('credentials are for those who have none, and are neither put away nor deleted', () => {
+  const ours = known();
+  const states = { people: ['active', 'suspended'], tools: ['active', 'disabled'] };
+  for (const [kind, open] of Object.entries(states) as ['people' | 'tools', string[]][]) {
+    for (const state of [...open, 'archived', 'deleted']) {
+      const [one] = ours[kind];
+      const realm = { ...ours, [kind]: [{ ...one, state, hasCredentials: false }] } as KnownRealm;
+      const candidates = candidatesOf(judged([], [], { ours: realm }), realm);
+      expect([state, candidates.map(({ uid }) => uid)]).toEqual([
+        state,
+        open.includes(state) ? [one?.uid] : [],
+      ]);
+    }
+  }
 });

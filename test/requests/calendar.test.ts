@@ -383,8 +383,11 @@ test('what waits about a person who is erased is rejected, and what is still to 
   );
   await deletePerson(name);
   await owner.query(
-    `INSERT INTO approvals (request, portal, kind, subject, requested_by, body, why)
-     VALUES (gen_random_uuid(), 'portal', 'person.suspend', $1, 'steward', '{"reason": "secret"}', 'x')`,
+    `WITH waiting AS (
+       INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, subject, verdict)
+       VALUES ('portal', gen_random_uuid(), '\\x00', 'person.suspend', 'steward', $1, 'accepted') RETURNING *)
+     INSERT INTO approvals (request, portal, kind, subject, requested_by, body, why)
+     SELECT jti, portal, kind, subject, requested_by, '{"reason": "secret"}', 'x' FROM waiting`,
     [uid],
   );
   const applied = `UPDATE convergence SET applied = wanted, state = 'applied'`;
@@ -401,10 +404,11 @@ test('what waits about a person who is erased is rejected, and what is still to 
     { on_done: { event: 'access.revoked', portals: [], data: { account: name } } },
   ]);
   const waiting = await owner.query(
-    `SELECT state, body FROM approvals WHERE subject = $1 AND kind = 'person.suspend'`,
+    `SELECT a.state, a.body, r.done_at IS NOT NULL AS done FROM approvals a JOIN requests r ON r.jti = a.request
+     WHERE a.subject = $1 AND a.kind = 'person.suspend'`,
     [uid],
   );
-  expect(waiting.rows).toEqual([{ state: 'rejected', body: null }]);
+  expect(waiting.rows).toEqual([{ state: 'rejected', body: null, done: true }]);
 });
 
 test('what is erased at the moment in which the relay tells of it is not told', async () => {
@@ -442,16 +446,21 @@ test('what is erased at the moment in which the relay tells of it is not told', 
 
 test('the password before dies when its time is over, of many accounts at once', async () => {
   const tools = [await tool(), await tool()];
-  for (const { uid } of tools) {
+  for (const [i, { uid }] of tools.entries()) {
     await owner.query(
       `INSERT INTO database_verifiers (account, epoch, verifier, previous_verifier, previous_until)
        VALUES ($1, 2, $2, $2, $3)`,
-      [uid, VERIFIER, at(1)],
+      [uid, VERIFIER, at(1 - i / 100)],
     );
   }
   await apply();
+  // in the order in which everybody takes rows, whichever is due first
+  await realm.intake.query('BEGIN');
+  const ended = await realm.intake.query('SELECT e FROM end_overlaps($1, 10) AS e', [at(1)]);
+  await realm.intake.query('ROLLBACK');
+  expect(ended.rows).toEqual(tools.map(({ uid }) => ({ e: uid })));
   const look = await turnCalendar(realm.intake, realm.world.config, at(0));
-  expect(look.next).toEqual(at(1));
+  expect(look.next).toEqual(at(0.99));
   expect(await turnAt(0.9)).toEqual([]);
   expect(await turnAt(1)).toEqual(['overlaps.end']);
   const { rows } = await owner.query(

@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Config } from '../../src/config.ts';
-import { type Pool } from '../../src/store/postgres.ts';
+import { doneEvents } from '../../src/requests/done.ts';
+import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { settle } from '../../src/store/relay.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
 import { type AskOptions, type FoundedRealm, openFoundedRealm } from './founded-realm.ts';
 
@@ -15,12 +17,14 @@ const AT: AskOptions = { now: NOW };
 let realm: FoundedRealm;
 let world: FoundedRealm['world'];
 let owner: Pool;
+let relay: Pool;
 /** suspensions are not held back, where that is not what is tested */
 let config: Config;
 
 beforeAll(async () => {
   realm = await openFoundedRealm('leaving');
   ({ world, owner } = realm);
+  relay = openPool(world.config, 'relay', { max: 1, durable: false });
   config = { ...world.config, leaving: { ...world.config.leaving, mostSuspensionsPerHour: 1000 } };
   // the first numbers are for those whom the test makes itself
   await owner.query('UPDATE id_ranges SET next = last - 10');
@@ -32,7 +36,10 @@ beforeAll(async () => {
   await must('access.grant', 'steward', { person: 'second' });
   await must('maintainer.add', 'steward', { tool: 'admin', person: 'second' });
 });
-afterAll(() => realm.close());
+afterAll(async () => {
+  await relay.end();
+  await realm.close();
+});
 
 type Rest = Record<string, unknown>;
 
@@ -107,6 +114,20 @@ const eventsOf = (jti: string) =>
     'SELECT portal, event, subject, data FROM events WHERE request = $1 ORDER BY row_id',
     [jti],
   );
+/** Every role applies all, and the relay tells of it. */
+async function apply(): Promise<void> {
+  await owner.query(
+    `UPDATE convergence SET applied = wanted, state = 'applied' WHERE applied < wanted`,
+  );
+  await settle(relay, (done) => doneEvents(config, done), undefined);
+}
+const isDone = async (jti: string) =>
+  (
+    await read<{ done: boolean }>(
+      'SELECT done_at IS NOT NULL AS done FROM requests WHERE jti = $1',
+      [jti],
+    )
+  )[0]?.done;
 /** What a request raised, urgently or not. */
 const raisedBy = (jti: string) =>
   read<{ subject: number; role: string; urgent: boolean }>(
@@ -340,6 +361,9 @@ describe('more people suspended one by one in an hour than are allowed', () => {
       'request.accepted',
       'request.waiting',
     ]);
+    expect(await Promise.all(jtis.slice(0, 4).map(isDone))).toEqual([false, false, false, false]);
+    await apply();
+    expect(await Promise.all(jtis.slice(0, 4).map(isDone))).toEqual([true, true, false, false]);
     expect((await eventsOf(jtis[2]!))[1]).toMatchObject({
       subject: held!.uid,
       data: { kind: 'person.suspend', account: held!.name, why: expect.stringMatching(/admin/u) },
@@ -358,6 +382,15 @@ describe('more people suspended one by one in an hour than are allowed', () => {
       event: 'request.rejected',
       data: { reason: 'no', by: 'second' },
     });
+    expect(await Promise.all(jtis.slice(2, 4).map(isDone))).toEqual([false, true]);
+    await apply();
+    expect(await Promise.all(jtis.slice(2, 4).map(isDone))).toEqual([true, true]);
+    expect((await eventsOf(jtis[2]!)).map(({ event }) => event).slice(2)).toEqual([
+      'request.approved',
+      'person.suspended',
+      'request.done',
+    ]);
+    expect((await eventsOf(jtis[3]!)).at(-1)).toMatchObject({ event: 'request.rejected' });
     await must('person.suspend', 'steward', { people: [people[4]!.name, last!.name], reason: 'x' });
     expect(await states()).toEqual([s, s, s, a, s, s]);
     // those that waited are none of those that are allowed
@@ -403,11 +436,23 @@ describe('a deletion of a person', () => {
       `${alice.uid} directory`,
     );
     expect(raised.every(({ urgent }) => urgent)).toBe(true);
-    expect((await eventsOf(jti)).at(-1)).toMatchObject({
-      portal: 'portal',
-      event: 'request.approved',
-      data: { kind: 'person.delete', by: 'second' },
-    });
+    expect((await eventsOf(jti)).slice(2)).toMatchObject([
+      {
+        portal: 'portal',
+        event: 'request.approved',
+        data: { kind: 'person.delete', by: 'second' },
+      },
+      { portal: 'portal', event: 'credentials.revoked', subject: one.uid },
+    ]);
+    // done is what was asked, and the approval, when the doors are closed
+    expect([await isDone(jti), await isDone(approval)]).toEqual([false, false]);
+    await apply();
+    expect([await isDone(jti), await isDone(approval)]).toEqual([true, true]);
+    expect((await eventsOf(jti)).slice(4)).toMatchObject([
+      { portal: 'portal', event: 'person.deleting', subject: alice.uid },
+      { portal: 'portal', event: 'request.done', data: { kind: 'person.delete' } },
+    ]);
+    expect(await eventsOf(approval)).toEqual([]);
     expect(await approve(jti)).toBe('NOT_WAITING');
     expect(await ask('person.delete', 'steward', { person: alice.name })).toBe('PERSON_LEAVING');
   });
@@ -428,7 +473,16 @@ describe('a deletion of a person', () => {
     const jti = randomUUID();
     await must('person.delete', alice.name, { person: alice.name }, { jti });
     await must('person.suspend', 'second', { people: [alice.name], reason: 'x' });
+    await apply();
+    expect(await isDone(jti)).toBe(false);
     await approve(jti);
+    // the doors were closed before
+    expect(await isDone(jti)).toBe(true);
+    expect((await eventsOf(jti)).map(({ event }) => event).slice(2)).toEqual([
+      'request.approved',
+      'person.deleting',
+      'request.done',
+    ]);
     expect(await stateOf(alice)).toMatchObject({
       state: 'suspended',
       suspended_by: 'second',
@@ -481,14 +535,18 @@ describe('a tool', () => {
   test('that is to be deleted is disabled at once, for the grace time, and can be kept', async () => {
     const alice = await person();
     const one = await tool(alice);
-    await must('tool.delete', alice.name, { tool: one.name }, AT);
-    const [{ on_done: onDone }] = (await read(
-      `SELECT on_done FROM requests WHERE kind = 'tool.delete' AND subject = $1`,
-      [one.uid],
-    )) as [{ on_done: Rest }];
-    expect(onDone).toMatchObject({
-      event: 'tool.deleting',
-      data: { tool: one.name, days: 40, deleteAfter: later(40) },
+    const jti = randomUUID();
+    await must('tool.delete', alice.name, { tool: one.name }, { ...AT, jti });
+    const told = async (id: string) => (await eventsOf(id)).map(({ event }) => event);
+    expect(await told(jti)).toEqual(['request.accepted', 'tool.deleting']);
+    expect((await eventsOf(jti))[1]).toMatchObject({
+      subject: one.uid,
+      data: { tool: one.name, account: `tools.${one.name}`, days: 40, deleteAfter: later(40) },
+    });
+    await apply();
+    expect((await told(jti)).slice(2)).toEqual(['tool.disabled', 'request.done']);
+    expect((await eventsOf(jti))[2]).toMatchObject({
+      data: { tool: one.name, account: `tools.${one.name}`, reason: 'to be deleted' },
     });
     expect(await toolOf(one)).toMatchObject({
       state: 'disabled',
@@ -498,7 +556,11 @@ describe('a tool', () => {
     await must('tool.enable', alice.name, { tool: one.name });
     expect(await toolOf(one)).toMatchObject({ state: 'active', delete_after: null });
     await must('tool.disable', 'steward', { tool: one.name, reason: 'it burns' });
-    await must('tool.delete', alice.name, { tool: one.name });
+    const again = randomUUID();
+    await must('tool.delete', alice.name, { tool: one.name }, { jti: again });
+    await apply();
+    // it was disabled before
+    expect(await told(again)).toEqual(['request.accepted', 'tool.deleting', 'request.done']);
     expect(await toolOf(one)).toMatchObject({
       disabled_by: 'steward',
       disabled_reason: 'it burns',

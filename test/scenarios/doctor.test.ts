@@ -304,7 +304,10 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           const text = readFileSync(join(ROOT, 'migrations/0002_work.sql'), 'utf8');
           const statement = /CREATE (FUNCTION refuse_change[^]*?\$\$;)/u.exec(text)?.[1] ?? '';
           await query(world, `CREATE OR REPLACE ${statement}`);
-          await query(world, 'ALTER FUNCTION note_unsealed() SET search_path = pg_catalog, public');
+          await query(
+            world,
+            'ALTER FUNCTION note_unsealed() SET search_path = pg_catalog, public, pg_temp',
+          );
         },
         says: [
           ['fix', /^the function refuse_change is not the one/u, /audit verify/u],

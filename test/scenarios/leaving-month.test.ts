@@ -172,13 +172,13 @@ test('the month', async () => {
     await ask({ kind: 'tool.delete', requestedBy: 'alice', tool });
   }
   await comes(9.9);
-  expect(told('leaver')).toEqual(['tool.ready', 'tool.deleting 40 40']);
+  expect(told('leaver')).toEqual(['tool.ready', 'tool.deleting 40 40', 'tool.disabled']);
   await comes(10);
-  expect(told('leaver').slice(2)).toEqual(['tool.deleting 30 40']);
+  expect(told('leaver').slice(3)).toEqual(['tool.deleting 30 40']);
   await comes(33);
-  expect(told('leaver').slice(3)).toEqual(['tool.deleting 7 40']);
+  expect(told('leaver').slice(4)).toEqual(['tool.deleting 7 40']);
   await comes(39);
-  expect(told('leaver').slice(4)).toEqual(['tool.deleting 1 40']);
+  expect(told('leaver').slice(5)).toEqual(['tool.deleting 1 40']);
   await comes(39.9);
   // on the last day
   await ask({ kind: 'tool.enable', requestedBy: 'alice', tool: 'stayer' });
@@ -187,8 +187,8 @@ test('the month', async () => {
 
   await comes(40);
   await portal.hear('tool.deleted');
-  expect(told('leaver').slice(5)).toEqual(['tool.archived', 'tool.deleted']);
-  expect(told('stayer').slice(2)).toEqual([
+  expect(told('leaver').slice(6)).toEqual(['tool.archived', 'tool.deleted']);
+  expect(told('stayer').slice(3)).toEqual([
     'tool.deleting 30 40',
     'tool.deleting 7 40',
     'tool.deleting 1 40',
@@ -226,7 +226,7 @@ test('the month', async () => {
   expect(readFileSync(join(home, 'precious'), 'utf8')).toBe(CONTENT);
   expect(await rowsOfIt()).toBe(rows);
   expect(await entries()).toHaveLength(3);
-  expect(told('leaver').slice(7)).toEqual(['tool.returning', 'tool.restored']);
+  expect(told('leaver').slice(8)).toEqual(['tool.returning', 'tool.restored']);
 
   // and it goes once more, until nothing is kept
   await ask({ kind: 'tool.delete', requestedBy: 'alice', tool: 'leaver' });

@@ -301,6 +301,12 @@ describe('a person who is deleted', () => {
     expect(await holders('carol')).toEqual([]);
     await expect(loginWith(world, 'tools', known)).rejects.toThrow(/denied/);
     expect(await treasureAnywhere(carol)).toEqual(treasure);
+    // all that was asked has been done, and the portal that asked is told
+    await portal.hear('request.done', id);
+    expect(portal.told(id)).toEqual([
+      ...['request.accepted', 'request.waiting', 'request.approved'],
+      ...['credentials.revoked', 'person.deleting', 'request.done'],
+    ]);
     await release();
     await portal.hear('person.deleted');
   });
