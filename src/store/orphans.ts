@@ -1,9 +1,11 @@
 /** `tools.orphaned_at`: since when nobody who may log in maintains a tool, directly or through other tools. */
 import type { Client } from './postgres.ts';
 
-// Down from the people: UNION, not UNION ALL, so that a cycle of tools ends. A tool passes its maintainers
-// on only while it can be used.
-/** `WITH RECURSIVE kept (tool)`: the tools that somebody who may log in maintains, as it is at this moment. */
+/**
+ * `WITH RECURSIVE kept (tool)`: the tools that somebody who may log in maintains, as it is at this moment.
+ * Down from the people: UNION, not UNION ALL, so that a cycle of tools ends. A tool passes its maintainers
+ * on only while it can be used.
+ */
 export const KEPT = `
   WITH RECURSIVE kept (tool) AS (
     SELECT m.tool FROM maintainers m JOIN people p ON p.uid = m.maintainer AND p.state = 'active'
