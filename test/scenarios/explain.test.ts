@@ -455,7 +455,7 @@ describe('what is nobody of ours: exit 1, and what is known', () => {
       const { exit, out, err } = await run(word);
       expect({ exit, err }).toEqual({ exit: 1, err: '' });
       expect(out).toMatch(
-        /^ *olaf, number \d+, which is not ours, was seen at 20\S+Z in the directory, among homes or among database users; it may be gone\.$/mu,
+        /^ *olaf, number \d+, which is not ours, was seen at 20\S+ \S+Z in the directory, among homes or among database users; it may be gone\.$/mu,
       );
     }
     await expect(about('olaf')).resolves.toMatchObject({
