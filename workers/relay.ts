@@ -150,11 +150,8 @@ export function startRelay(config: Config, log: Log): Worker {
     doorsAt = Date.now();
     const waiting = await store.readSlow(pool, ROLES);
     for (const role of ROLES) {
-      const subjects = waiting.filter((each) => each.role === role);
-      const jobs = groupIntoJobs(
-        subjects.map((each) => ({ ...each, urgent: true, failing: false, slow: false })),
-      );
-      if (jobs.length > 0) await queues.addSubjects(role, jobs);
+      const subjects = waiting.filter((each) => each.role === role).map(({ subject }) => subject);
+      if (subjects.length > 0) await queues.addSlow(role, subjects, 'urgent');
     }
   }
 

@@ -66,8 +66,11 @@ export interface Queues {
     role: string,
     jobs: readonly { subjects: readonly number[]; urgent: boolean }[],
   ): Promise<void>;
-  /** Puts subjects into a role's slow queue, a job each; one that lies there already is not doubled. */
-  addSlow(role: string, subjects: readonly number[]): Promise<void>;
+  /**
+   * Puts subjects whose turn may be hours away into a role's slow queue, or, so that they are shut out
+   * meanwhile, into its urgent one: a job each; one that lies there already is not doubled.
+   */
+  addSlow(role: string, subjects: readonly number[], into?: 'slow' | 'urgent'): Promise<void>;
   /** Asks a role for its parts of a repair, some subjects a job; what is not of a repair comes before. */
   addRepair(role: string, repair: string, jobs: readonly (readonly number[])[]): Promise<void>;
   /** Asks a role for a survey: before all else, or, in the background, when its turn comes. */
@@ -157,13 +160,13 @@ export function openQueues(url: string, mark: string): Queues {
           );
         }
       }),
-    addSlow: (role, subjects) =>
-      guarded(`putting subjects into the queue ${slowQueue(role)}`, async () => {
-        await queue(slowQueue(role)).addBulk(
+    addSlow: (role, subjects, into = 'slow') =>
+      guarded(`putting subjects into the queue ${role}.${into}`, async () => {
+        await queue(into === 'slow' ? slowQueue(role) : urgentQueue(role)).addBulk(
           subjects.map((subject) => ({
             name: 'converge',
             data: { subjects: [subject] },
-            // leased again as long as it takes: BullMQ ignores the id of a job that it has
+            // added again as long as it takes: BullMQ ignores the id of a job that it has
             opts: { ...PASSING, jobId: `subject-${subject}` },
           })),
         );
