@@ -235,6 +235,8 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
     const treasure = await treasureOf(world, subject);
     await move.prepare?.(cuts, subject);
     if (move.prepare !== undefined && move.leavesWork !== true) await settled(world);
+    // the second passwords that suspensions before have left for later: actions of others, in between
+    await query(world, 'UPDATE credentials SET again_at = NULL');
     return { subject, treasure };
   }
 

