@@ -14,17 +14,12 @@ import {
 } from '../src/edges/mariadb-archive-eyes.ts';
 import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
 import { makePassword } from '../src/model/credentials.ts';
-import {
-  clearArchiveProgress,
-  readStillWanted,
-  recordArchive,
-  reportArchiveProgress,
-} from '../src/store/archives.ts';
+import { reportArchiveProgress } from '../src/store/archives.ts';
 import { readVerifier } from '../src/store/credentials.ts';
-import { isLost } from '../src/store/postgres.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import type { DatabaseArchiveEyes, DatabasesEyes } from '../src/targets/databases-eyes.ts';
 import { TARGETS } from '../src/targets/index.ts';
+import { keepArchives } from './archive-keeping.ts';
 import type { RoleParts, RoleStore } from './role.ts';
 
 type OpenEyes = OpenDatabasesEyes & OpenDatabaseArchiveEyes;
@@ -72,27 +67,26 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
   },
 };
 
-function archiveTerms({ pool, holderOf }: RoleStore): ArchiveTerms {
+function archiveTerms(store: RoleStore): ArchiveTerms {
   const role = 'databases';
+  const { pool } = store;
+  const keeping = keepArchives(role, store);
   // in order, and the last before it is all over
   let telling: Promise<void> = Promise.resolve();
   return {
+    ...keeping,
     newPassword: () => makePassword(randomBytes),
     async readVerifiers(uid) {
       const [wanted] = await readWanted(pool, role, [uid]);
       const { verifier, previous } = wanted?.credentials?.recorded ?? {};
       return [verifier, previous].filter((each) => each !== undefined);
     },
-    async stillWanted(asked) {
-      return !isLost(holderOf(asked.subject)) && (await readStillWanted(pool, asked));
-    },
-    record: (archive) => recordArchive(holderOf(archive.subject), { ...archive, role }),
     progress(of) {
       telling = telling.then(() => reportArchiveProgress(pool, { ...of, role }));
     },
     async clear(subject) {
       await telling;
-      await clearArchiveProgress(pool, { subject, role });
+      await keeping.clear(subject);
     },
   };
 }

@@ -3,18 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { openFilesHands } from '../src/edges/file-hands.ts';
 import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
-import {
-  clearArchiveProgress,
-  readStillWanted,
-  recordArchive,
-  reportArchiveProgress,
-} from '../src/store/archives.ts';
+import { reportArchiveProgress } from '../src/store/archives.ts';
 import { recordVerifier } from '../src/store/credentials.ts';
-import { isLost } from '../src/store/postgres.ts';
 import { sightingOfHome } from '../src/targets/everything.ts';
 import type { FilesEyes } from '../src/targets/files-eyes.ts';
 import type { Sighting } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
+import { keepArchives } from './archive-keeping.ts';
 import type { RoleParts } from './role.ts';
 
 export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
@@ -35,25 +30,19 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
     }
     return { eyes, sightings, numbers };
   },
-  openHands: (config, { pool, holderOf }) =>
+  openHands: (config, store) =>
     openFilesHands(
       config.files,
       {
         newPassword: () => makePassword(randomBytes),
-        recordVerifier: (made) => recordVerifier(holderOf(made.account), made),
+        recordVerifier: (made) => recordVerifier(store.holderOf(made.account), made),
       },
       {
         folder: config.archives.homes,
         realm: config.realm,
         now: () => new Date(),
-        record: (archive) =>
-          recordArchive(holderOf(archive.subject), { ...archive, role: 'homes' }),
-        async stillWanted({ subject, departure, returning }) {
-          if (isLost(holderOf(subject))) return false;
-          return await readStillWanted(pool, { subject, departure, returning });
-        },
-        report: (progress) => reportArchiveProgress(pool, { ...progress, role: 'homes' }),
-        clear: (subject) => clearArchiveProgress(pool, { subject, role: 'homes' }),
+        ...keepArchives('homes', store),
+        report: (progress) => reportArchiveProgress(store.pool, { ...progress, role: 'homes' }),
       },
     ),
 };

@@ -1,36 +1,21 @@
 /** Long steps: each asks again and again whether it is still wanted, and says how far it is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError } from '../errors.ts';
+import type { ArchiveKeeping } from './archive-keeping.ts';
 
 /** What the hands are given to put homes away with. */
-export interface ArchiveHands {
+export interface ArchiveHands extends ArchiveKeeping {
   /** `config.archives.homes` */
   folder: string;
   /** the realm, of which the name of a tool's account begins */
   realm: string;
   now(): Date;
-  /** durably, while the subject's lock is held */
-  record(archive: {
-    subject: number;
-    departure: number;
-    manifestSha256: string;
-    path: string;
-    bytes: number;
-  }): Promise<void>;
-  /** `returning`: whether it is brought back, or put away; undefined: it is destroyed */
-  stillWanted(step: {
-    subject: number;
-    departure: number;
-    returning: boolean | undefined;
-  }): Promise<boolean>;
   report(progress: {
     subject: number;
     act: string;
     done: number;
     total: number | undefined;
   }): Promise<void>;
-  /** nothing is being done any more */
-  clear(subject: number): Promise<void>;
 }
 
 /** A long step that is being done. */

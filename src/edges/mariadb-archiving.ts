@@ -1,6 +1,7 @@
 /** What putting databases away and bringing them back have in common. */
 import { ChamberlainError } from '../errors.ts';
 import type { Action } from '../plan/action.ts';
+import type { ArchiveKeeping } from './archive-keeping.ts';
 import type { TenantMaker } from './mariadb-tenant.ts';
 import type { Connection, DatabaseLogin, DatabaseServerPlace } from './mariadb-connections.ts';
 import type { Tell } from './mariadb-dumps.ts';
@@ -12,26 +13,8 @@ export type ArchiveActionOf<Verb extends Action['verb']> = Extract<Action, { ver
 };
 
 /** What is asked of our PostgreSQL, and what is chosen. */
-export interface ArchiveTerms extends TenantMaker {
-  /**
-   * of the same departure, in the same direction (undefined: it is destroyed), under the lock; throws
-   * where it cannot be known
-   */
-  stillWanted(asked: {
-    subject: number;
-    departure: number;
-    returning: boolean | undefined;
-  }): Promise<boolean>;
-  record(archive: {
-    subject: number;
-    departure: number;
-    manifestSha256: string;
-    path: string;
-    bytes: number;
-  }): Promise<void>;
+export interface ArchiveTerms extends TenantMaker, ArchiveKeeping {
   progress(of: { subject: number; act: string; done: number; total: number | undefined }): void;
-  /** nothing is being done any more */
-  clear(subject: number): Promise<void>;
 }
 
 export interface ArchiveRealm {

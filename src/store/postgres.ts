@@ -7,8 +7,10 @@ import type { Role } from '../model/wanted.ts';
 export type Client = pg.PoolClient | pg.Client;
 export type Pool = pg.Pool;
 
-/** PostgreSQL roles of the program; the owner runs migrations and `found`. */
-/** The roles beside the owner, `chamberlain_<role>`: each reads and writes what migrations/roles.sql gives it. */
+/**
+ * The roles beside the owner, who runs migrations and `found`: `chamberlain_<role>`. Each reads and writes
+ * what migrations/roles.sql gives it.
+ */
 export const POSTGRES_ROLES = [
   'intake',
   'relay',

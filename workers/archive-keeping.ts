@@ -1,0 +1,20 @@
+/** How a role keeps account of what it puts away. */
+import type { ArchiveKeeping } from '../src/edges/archive-keeping.ts';
+import {
+  type ArchivingRole,
+  clearArchiveProgress,
+  readStillWanted,
+  recordArchive,
+} from '../src/store/archives.ts';
+import { isLost } from '../src/store/postgres.ts';
+import type { RoleStore } from './role.ts';
+
+/** Records on the connection that holds the lock of the subject; with the lock lost, nothing is wanted any more. */
+export function keepArchives(role: ArchivingRole, { pool, holderOf }: RoleStore): ArchiveKeeping {
+  return {
+    record: (archive) => recordArchive(holderOf(archive.subject), { ...archive, role }),
+    stillWanted: async (step) =>
+      !isLost(holderOf(step.subject)) && (await readStillWanted(pool, step)),
+    clear: (subject) => clearArchiveProgress(pool, { subject, role }),
+  };
+}
