@@ -23,6 +23,8 @@ export function startCli(args: readonly string[], options: RunOptions = {}): Chi
     stdio: ['pipe', 'pipe', 'pipe'],
     env: {
       PATH: process.env['PATH'] ?? '',
+      // what Node has compiled: a command then starts in half the time
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
       ...(options.config === undefined ? {} : { CHAMBERLAIN_CONFIG: options.config }),
       ...options.env,
     },
