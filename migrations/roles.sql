@@ -39,13 +39,15 @@ GRANT SELECT, INSERT (subject, role, state, urgent, next_try_at),
   ON convergence TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_intake;
 GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE, DELETE ON known_credentials TO chamberlain_intake;
 GRANT SELECT, INSERT ON requests, request_raises TO chamberlain_intake;
 -- of a request that waited for an admin
 GRANT UPDATE (done_at, on_done) ON requests TO chamberlain_intake;
 -- without the columns that are numbers and times: nobody chooses those, nor uses a number up
 GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account, fields, verdict, code)
   ON audit TO chamberlain_intake;
-GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
+-- an event's number is the trigger's, or that of whoever writes many at once (src/store/events.ts)
+GRANT SELECT, INSERT (portal, seq, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
 GRANT SELECT ON foreign_sightings TO chamberlain_intake;
 -- leaving: the moves are its own, what is put away the roles'
@@ -189,7 +191,7 @@ GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, r
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
   event_sequences, event_deliveries, events, audit, audit_seals, audit_unsealed, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals,
-  event_erasures
+  event_erasures, known_credentials
   TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;

@@ -112,7 +112,7 @@ const schema = z
     leaving: z
       .strictObject({
         /** from an approved tool.delete until the tool is put away */
-        graceDays: z.int().min(0).max(3650).default(40),
+        graceDays: z.int().min(1).max(3650).default(40),
         /** single suspensions in an hour; what comes beyond waits for an admin's release */
         mostSuspensionsPerHour: z.int().min(1).default(20),
       })

@@ -17,6 +17,10 @@ interface CodeEntry {
 export const CODES = {
   // requests
   REQUEST_TOO_LARGE: refusal('The job holds more than 64 KiB.', 'Send a smaller request.'),
+  TOO_MUCH_AT_ONCE: refusal(
+    'What follows from the request takes PostgreSQL longer than a statement may.',
+    'Ask for less at once, such as fewer people.',
+  ),
   REQUEST_MALFORMED: refusal(
     'The job is not a JSON object with a signed token.',
     'Send `{"token": "<compact JWS>"}`.',
@@ -120,6 +124,10 @@ export const CODES = {
     'No such request waits for an admin.',
     'See `chamberlain requests` for those that do.',
   ),
+  WAITS_TWICE: refusal(
+    'Requests of several portals wait for an admin by the same id.',
+    'Name the portal too (`sentBy`): `chamberlain requests` says which.',
+  ),
   OWN_REQUEST: refusal(
     'Nobody decides on what he asked for himself.',
     'Have another admin approve or reject it.',
@@ -187,6 +195,10 @@ export const CODES = {
   PLAN_MOVED: refusal(
     'What would be done now is not what was read.',
     'Read `chamberlain plan` again, and give the digest that it shows.',
+  ),
+  STILL_AT_WORK: refusal(
+    'What a repair has asked for takes longer than was waited for, and goes on.',
+    'See `chamberlain status SUBJECT` for how far it is; run the repair again when that is over.',
   ),
   DESTROY_WITHHELD: refusal(
     'Steps that destroy are not done without being asked for.',

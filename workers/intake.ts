@@ -22,7 +22,7 @@ import {
   REQUESTS_URGENT,
   startConsumer,
 } from '../src/edges/queue.ts';
-import { describeError } from '../src/errors.ts';
+import { CODES, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import {
   type CheckedJob,
@@ -42,6 +42,8 @@ import type { Worker } from './loop.ts';
 const BATCH = 16;
 /** So often a job may fail, alone and while PostgreSQL answers, before it is refused. */
 const MOST_FAILURES = 5;
+/** SQLSTATE of a statement that took longer than it may. */
+const QUERY_CANCELED = '57014';
 /** Notices of a thaw are lost when a connection breaks: it is looked this often besides. */
 const LOOK_THAWED_MS = 500;
 
@@ -61,8 +63,8 @@ export function startIntake(
   log: Log,
   clock: () => Date = () => new Date(),
 ): Worker {
-  /** of jobs on which the program itself has failed, by their hash */
-  const failures = new Map<string, number>();
+  /** of jobs on which the program itself has failed, or that take too long, by their hash */
+  const failures = new Map<string, { times: number; tookTooLong: boolean }>();
   return startLocked({ config, role: 'intake', lock: INTAKE_LOCK, log }, takeIn);
 
   /** Takes requests in whenever the realm is not frozen, as long as the locked connection lives. */
@@ -162,16 +164,23 @@ export function startIntake(
     async function decide(batch: readonly Waiting[]): Promise<Verdict[]> {
       const verdicts: Verdict[] = [];
       for (const { job, urgentQueue } of batch) {
-        const failed = failures.get(job.sha256.toString('hex')) ?? 0;
-        const judged = failed < MOST_FAILURES ? job : { sha256: job.sha256 };
+        const failed = failures.get(job.sha256.toString('hex'));
+        const judged =
+          failed === undefined || failed.times < MOST_FAILURES
+            ? job
+            : givenUp(job, failed.tookTooLong);
         verdicts.push(await giveVerdict(client, config, judged, { urgentQueue, now: clock() }));
       }
       return verdicts;
     }
 
-    /** Neither PostgreSQL's word, nor a connection that is lost: then it is the program's fault. */
+    /**
+     * Neither PostgreSQL's word, nor a connection that is lost: then it is the program's fault. What takes
+     * too long, again and again and alone, is too much to ask for.
+     */
     async function countFailure(batch: readonly Waiting[], error: unknown): Promise<void> {
-      if (sqlState(error) !== undefined) return;
+      const tookTooLong = sqlState(error) === QUERY_CANCELED;
+      if (sqlState(error) !== undefined && !tookTooLong) return;
       const answers = await client.query('SELECT 1').then(
         () => true,
         () => false,
@@ -179,7 +188,7 @@ export function startIntake(
       if (!answers) return;
       for (const { job } of batch) {
         const key = job.sha256.toString('hex');
-        failures.set(key, (failures.get(key) ?? 0) + 1);
+        failures.set(key, { times: (failures.get(key)?.times ?? 0) + 1, tookTooLong });
       }
     }
 
@@ -213,4 +222,13 @@ export function startIntake(
       await working;
     }
   }
+}
+
+/** A job that is to be refused, so that it is not tried for ever. */
+function givenUp(job: CheckedJob, tookTooLong: boolean): CheckedJob {
+  const { sha256, signed } = job;
+  if (!tookTooLong || signed === undefined) return { sha256 };
+  const code = 'TOO_MUCH_AT_ONCE';
+  const { meaning, action } = CODES[code];
+  return { sha256, signed: { ...signed, refusal: { code, sentence: `${meaning} ${action}` } } };
 }

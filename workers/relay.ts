@@ -136,7 +136,7 @@ export function startRelay(config: Config, log: Log): Worker {
       await store.releaseLeases(pool, due);
       throw error;
     }
-    await closeDoors();
+    await enqueueDoorsOfSlow();
     const { left, nextInMs } = await store.readOutlook(pool, ROLES);
     full = left;
     if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
@@ -145,7 +145,7 @@ export function startRelay(config: Config, log: Log): Worker {
 
   let doorsAt = 0;
   /** Who waits to be put away, maybe for hours, is shut out meanwhile: without a lease, since the row stays due. */
-  async function closeDoors(): Promise<void> {
+  async function enqueueDoorsOfSlow(): Promise<void> {
     if (Date.now() - doorsAt < DOORS_MS) return;
     doorsAt = Date.now();
     const waiting = await store.readSlow(pool, ROLES);
@@ -237,10 +237,10 @@ const GROUP = 16;
 /** Of what is urgent: more at a time would fill the servers' connections, for which others wait as well. */
 const URGENT_GROUP = 8;
 /** So many urgent subjects at once are alone still: more, as after a suspension of many, are sooner done together. */
-const MOST_ALONE = 8;
+const MOST_ALONE = 4;
 
-/** What is urgent, and what failed before, has a job of its own; others share one. */
-function groupIntoJobs(due: readonly store.Due[]): { subjects: number[]; urgent: boolean }[] {
+/** What is urgent, and what failed before, has a job of its own; others share one, and so do many that are urgent. */
+function groupIntoJobs(due: readonly store.Due[]) {
   const failing = due.filter((each) => each.failing);
   const urgent = due.filter((each) => each.urgent && !each.failing);
   const others = due.filter((each) => !each.urgent && !each.failing);
@@ -257,6 +257,7 @@ function inGroups(due: readonly store.Due[], size: number) {
     return {
       subjects: group.map(({ subject }) => subject),
       urgent: group.some((each) => each.urgent),
+      failing: group.some((each) => each.failing),
     };
   });
 }

@@ -68,6 +68,21 @@ export function withSources(standing = ''): string {
   return `${lines.join('\n')}\n`;
 }
 
+/**
+ * A service's file of pam.d(5) that starts nothing for whom the keys agent has found closed; every other line
+ * stays. Without the agent's list all is as without these lines; local accounts are not looked up in it.
+ */
+export function withClosedList(list: string, standing = ''): string {
+  const lines = [
+    '# Chamberlain: nothing is started for those who are suspended, disabled or gone.',
+    'account [success=1 default=ignore] pam_localuser.so',
+    `account required pam_listfile.so onerr=succeed item=user sense=deny file=${list}`,
+  ];
+  const isOurs = (line: string): boolean => lines.includes(line) || line.includes(`file=${list}`);
+  const others = standing.split('\n').filter((line) => !isOurs(line));
+  return [...lines, ...others].join('\n');
+}
+
 const GROUP_SOURCE = /^\s*Set\s+group_source\b.*$/m;
 
 /** sudo.conf with `Set group_source dynamic`; every other line stays. */

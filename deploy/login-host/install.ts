@@ -39,9 +39,10 @@ Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of t
 
 What it looks after: Debian packages; the accounts chamberlain-keys and chamberlain-lookup; /etc/chamberlain;
 /var/lib/chamberlain; programs in /usr/lib/chamberlain, become, take, chamberlain-whoami, keys-agent; sssd.conf;
-lines of nsswitch.conf and sudo.conf; sudoers.d/chamberlain; sshd_config.d/00-chamberlain.conf, and whether sshd
-heeds it; two services. Keys in a home, also root's, do not count after it: local accounts have theirs in
-/etc/ssh/authorized_keys.d/NAME. It refuses to begin where that would lock somebody out, and says what to do.
+lines of nsswitch.conf and sudo.conf, and of pam.d/cron and pam.d/atd where they are; sudoers.d/chamberlain;
+sshd_config.d/00-chamberlain.conf, and whether sshd heeds it; two services. Keys in a home, also root's, do not count
+after it: local accounts have theirs in /etc/ssh/authorized_keys.d/NAME. It refuses to begin where that would lock
+somebody out, and says what to do.
 
 Exit codes:
   0  this machine is a login host (with --check: nothing differs)

@@ -108,6 +108,13 @@ export function file(path: string, wanted: FileOptions): Piece {
   };
 }
 
+/** A file that a package brings: where that is not installed, nothing is missing. */
+export function standingFile(path: string, wanted: FileOptions): Piece {
+  const piece = file(path, wanted);
+  const isThere = (): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return { ...piece, differs: () => (isThere() ? piece.differs() : undefined) };
+}
+
 function write(path: string, contents: Buffer, wanted: Ownership): void {
   const { uid, gid } = idsOf(wanted);
   const to = openSync(path, 'wx', 0o600);

@@ -1,11 +1,13 @@
 /** What a login host should be: the ordered list of everything that `install` looks after. */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { CLOSED_FILE } from '../../src/login-host/agent-status.ts';
 import { LOGIN_HOST_CONFIG } from '../../src/login-host/config.ts';
 import {
   fillTemplate,
   programWrapper,
   renderSssd,
+  withClosedList,
   withGroupSource,
   withSources,
 } from './contents.ts';
@@ -16,7 +18,16 @@ import {
   pamAsksSssd,
   safePath,
 } from './machine.ts';
-import { account, command, file, folder, localAccounts, packages, type Piece } from './pieces.ts';
+import {
+  account,
+  command,
+  file,
+  folder,
+  localAccounts,
+  packages,
+  standingFile,
+  type Piece,
+} from './pieces.ts';
 import { serviceRuns, withoutSockets } from './services.ts';
 import { sshdAnswers, tryForSshd } from './sshd.ts';
 import { CA_FILE, SSSD_PASSWORD_FILE, type Values } from './values.ts';
@@ -104,6 +115,12 @@ export function wantedPieces(values: Values): Piece[] {
     }),
     file('/etc/nsswitch.conf', { contents: withSources, mode: 0o644 }),
     pamAsksSssd(),
+    ...['cron', 'atd'].map((service) =>
+      standingFile(`/etc/pam.d/${service}`, {
+        contents: (standing) => withClosedList(join(config.stateFolder, CLOSED_FILE), standing),
+        mode: 0o644,
+      }),
+    ),
     file('/etc/sudo.conf', { contents: withGroupSource, mode: 0o644 }),
     file('/etc/sudoers.d/chamberlain', {
       contents: fillTemplate('sudoers'),

@@ -1,7 +1,7 @@
 /** The page of one subject, from what the tables say and what the roles saw. Pure. */
 import { databaseUser } from '../model/ids.ts';
 import { type ReachGraph, type Way, waysFrom, waysInto } from '../model/reach.ts';
-import type { Realm, Role, Wanted, WantedArchive } from '../model/wanted.ts';
+import type { Realm, Role, Wanted, WantedArchive, WantedCredentials } from '../model/wanted.ts';
 import type { Effect } from '../plan/action.ts';
 import type {
   Entrant,
@@ -58,6 +58,7 @@ export function subjectPage(uid: number, parts: PageParts): SubjectPage {
             recordedEpoch: row.recorded_epoch,
             recordedAt: row.recorded_at?.toISOString() ?? null,
             previousUntil: row.previous_until?.toISOString() ?? null,
+            lockedOut: row.at_once === true && (row.recorded_epoch ?? Infinity) < row.wanted_epoch,
           },
     leaving: leavingPage(uid, facts),
     access: of(facts.access).map((fact) => ({
@@ -188,6 +189,13 @@ function archiveOf(role: Role, { departures }: LeavingPage): { archive?: WantedA
   };
 }
 
+/** As far as what is wanted depends on it: the verifier is told to nobody. */
+function credentialsOf(row: SubjectRow, wantedEpoch: number): WantedCredentials {
+  const { at_once: atOnce, recorded_epoch: epoch } = row;
+  const recorded = epoch === null ? undefined : { epoch, verifier: '' };
+  return { wantedEpoch, atOnce: atOnce === true, recorded };
+}
+
 /** Every target that the kind of subject has, in the order of the roles. */
 function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage[] {
   const wanted = parts.wanted.find((each) => each.uid === uid) as Wanted;
@@ -198,9 +206,7 @@ function targetPages(uid: number, row: SubjectRow, parts: PageParts): TargetPage
     const { role, name, needs } = target;
     const whole: Wanted = {
       ...wanted,
-      ...(row.wanted_epoch === null
-        ? {}
-        : { credentials: { wantedEpoch: row.wanted_epoch, recorded: undefined } }),
+      ...(row.wanted_epoch === null ? {} : { credentials: credentialsOf(row, row.wanted_epoch) }),
       ...archiveOf(role, leaving),
     };
     const wantedText: string = target.describe(target.want(whole, parts.realm));

@@ -4,7 +4,8 @@ import { openQueues, type Queues, slowQueue } from '../edges/queue.ts';
 import { describeError } from '../errors.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
 import type { Action } from '../plan/action.ts';
-import { readDatabasesStandings, readEnded } from '../store/asked-repairs.ts';
+import { describeProgress } from '../plan/render-leaving.ts';
+import { readDatabasesStandings, readEnded, readUnderWay } from '../store/asked-repairs.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { look } from '../store/overview.ts';
 import { type Client, openPool } from '../store/postgres.ts';
@@ -181,11 +182,25 @@ async function followParts(
       return endOpen(parts, () => ['FROZEN', `frozen by ${seen.frozen?.frozenBy} meanwhile`]);
     }
     if ([...open.values()].every(({ role }) => states.get(role)?.givenUp === true)) {
-      return endOpen(parts, (role) => [
-        'BACKEND_UNAVAILABLE',
-        states.get(role)?.fault ??
-          `no answer within ${timeoutMs / 1000} s; is \`chamberlain work ${role}\` running?`,
-      ]);
+      // what is done at once is held for that long only by a worker in trouble
+      const slow = [...open.values()].filter(takesHours);
+      const underWay = await lookPatiently((client) => readUnderWay(client, slow));
+      const known = new Map(underWay?.map((each) => [keyOf(each), each.progress]));
+      return endOpen(parts, (part) => {
+        const progress = known.get(keyOf(part));
+        if (progress !== undefined) {
+          return [
+            'STILL_AT_WORK',
+            progress === null ? 'at work on it' : describeProgress(progress),
+          ];
+        }
+        const { role } = part;
+        return [
+          'BACKEND_UNAVAILABLE',
+          states.get(role)?.fault ??
+            `no answer within ${timeoutMs / 1000} s; is \`chamberlain work ${role}\` running?`,
+        ];
+      });
     }
     await sleep(pollMs);
   }
@@ -212,13 +227,15 @@ const TAKES_HOURS: ReadonlySet<string> = new Set<Action['verb']>([
   'databases.drop',
 ]);
 
+function takesHours({ steps }: Pick<AskedPart, 'steps'>): boolean {
+  return steps.some(({ action }) => TAKES_HOURS.has(action.verb));
+}
+
 /** The subjects of each job: what may take hours alone, since all of a job end together, and apart from the rest. */
 export function jobsOf(parts: readonly Pick<AskedPart, 'subject' | 'steps'>[]): {
   prompt: number[][];
   slow: number[][];
 } {
-  const takesHours = ({ steps }: Pick<AskedPart, 'steps'>) =>
-    steps.some(({ action }) => TAKES_HOURS.has(action.verb));
   const subjects = parts.filter((part) => !takesHours(part)).map(({ subject }) => subject);
   return {
     prompt: Array.from({ length: Math.ceil(subjects.length / SUBJECTS_OF_JOB) }, (_, job) =>
@@ -230,11 +247,11 @@ export function jobsOf(parts: readonly Pick<AskedPart, 'subject' | 'steps'>[]): 
 
 function endOpen(
   parts: ReadonlyMap<string, FollowedPart>,
-  why: (role: Role) => [code: string, sentence: string],
+  why: (part: FollowedPart) => [code: string, sentence: string],
 ): FollowedPart[] {
   return [...parts.values()].map((part) => {
     if (part.state !== 'asked') return part;
-    const [code, sentence] = why(part.role);
+    const [code, sentence] = why(part);
     return { ...part, code, sentence };
   });
 }

@@ -17,11 +17,12 @@ export interface Repaired extends Asked {
 /** How many rows of one kind are shown: the totals count them all, `--json` holds them all. */
 const MOST_ROWS = 50;
 
-/** The outcome of a part as people are told it: one that is still asked for was not answered. */
-type Ending = 'done' | 'refused' | 'failed' | 'unanswered';
+/** The outcome of a part as people are told it: one that is still asked for was not answered, or takes long. */
+type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'going on';
 
-function endingOf({ state }: FollowedPart): Ending {
-  return state === 'asked' ? 'unanswered' : state;
+function endingOf({ state, code }: FollowedPart): Ending {
+  if (state !== 'asked') return state;
+  return code === 'STILL_AT_WORK' ? 'going on' : 'unanswered';
 }
 
 /** One JSON value: each part with its outcome, what is owed and withheld, findings, the digest. */
@@ -74,7 +75,7 @@ function summaryOf(parts: readonly FollowedPart[]): string {
       .filter((part) => endingOf(part) === ending)
       .reduce((sum, { steps }) => sum + steps.length, 0);
   const done = stepsOf('done');
-  const others = (['refused', 'failed', 'unanswered'] as const)
+  const others = (['refused', 'failed', 'unanswered', 'going on'] as const)
     .map((ending) => ({ ending, steps: stepsOf(ending) }))
     .filter(({ steps }) => steps > 0)
     .map(({ ending, steps }) => `${steps} ${ending}`);
@@ -94,7 +95,9 @@ export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
     ({ code }) => code ?? 'INTERNAL',
   );
   return [
-    ...[...bad].map(([code, of]) => notDone(code, nameFew(of, 'not done for'))),
+    ...[...bad].map(([code, of]) =>
+      notDone(code, nameFew(of, code === 'STILL_AT_WORK' ? 'not done yet for' : 'not done for')),
+    ),
     ...[...Map.groupBy(owed, ({ code }) => code)].map(([code, of]) =>
       failureLine(code, nameFew(of, 'the new verifier is not yet on every server for')),
     ),

@@ -81,7 +81,7 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
         r.portal,
         r.kind,
         r.requestedBy,
-        r.account,
+        subjectOf(r, FEW_NAMED),
         stageOf(r),
         why(r),
       ]),
@@ -106,7 +106,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       ['kind', request.kind],
       ['asked by', request.requestedBy],
       ['approved by', approversOf(request)],
-      ['subject', request.account],
+      ['subject', subjectOf(request, MOST_NAMED)],
       ['verdict', stageOf(request)],
       ['why', why(request)],
       ['at', timeOf(request.at)],
@@ -130,6 +130,16 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
       );
     }
   }
+}
+
+/** Of many, so many are named: in a table, and on a page of one request; the JSON names all. */
+const FEW_NAMED = 3;
+const MOST_NAMED = 40;
+
+function subjectOf({ account, accounts }: RequestView, most: number): string | null {
+  if (accounts.length === 0) return account;
+  const more = accounts.length > most ? ` and ${accounts.length - most} more` : '';
+  return `${accounts.slice(0, most).join(', ')}${more}`;
 }
 
 function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
@@ -160,9 +170,10 @@ function renderToApprove(waiting: readonly WaitingRequest[]): string {
   return [
     paint('bold', "Waiting for an admin's word"),
     renderTable(
-      ['id', 'kind', 'subject', 'by', 'since', 'why'],
+      ['id', 'portal', 'kind', 'subject', 'by', 'since', 'why'],
       waiting.map((w) => [
         w.request,
+        w.portal,
         w.kind,
         w.account,
         w.requestedBy,

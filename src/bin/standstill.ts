@@ -1,4 +1,5 @@
-/** What keeps the whole realm from going on, for people: a freeze, a sweep that is held, a doubt. */
+/** What keeps the realm from going on, for people: a freeze, a sweep that is held, a doubt, a calendar that fails. */
+import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
 import { type Freeze, FROZEN_BY_ITSELF, readFreeze } from '../store/freeze.ts';
 import { readDoubt } from '../store/marker.ts';
 import { type Client, isLockHeld, SWEEP_LOCK } from '../store/postgres.ts';
@@ -12,6 +13,8 @@ export interface Standstill {
   heldSweep: Sweep | null;
   /** why the directory, or our database, seems to be an older copy of itself */
   doubt: string | null;
+  /** moves of the calendar that nobody makes; none while the realm is frozen, when nobody is to */
+  overdue: OverdueMove[];
   /** the last sweep that has ended, however it did */
   lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
   /** whether a process is there that sweeps when it is time */
@@ -19,8 +22,10 @@ export interface Standstill {
 }
 
 export async function readStandstill(client: Client): Promise<Standstill> {
+  const frozen = (await readFreeze(client)) ?? null;
   return {
-    frozen: (await readFreeze(client)) ?? null,
+    frozen,
+    overdue: frozen === null ? await readOverdue(client, new Date()) : [],
     heldSweep: (await readHeld(client)) ?? null,
     doubt: (await readDoubt(client)).doubt,
     lastSweep: (await readLastEnded(client)) ?? null,
@@ -28,12 +33,12 @@ export async function readStandstill(client: Client): Promise<Standstill> {
   };
 }
 
-export function isStandstill({ frozen, heldSweep, doubt }: Standstill): boolean {
-  return frozen !== null || heldSweep !== null || doubt !== null;
+export function isStandstill({ frozen, heldSweep, doubt, overdue }: Standstill): boolean {
+  return frozen !== null || heldSweep !== null || doubt !== null || overdue.length > 0;
 }
 
 /** A line for each, with what to do. */
-export function describeStandstill({ frozen, heldSweep, doubt }: Standstill): string[] {
+export function describeStandstill({ frozen, heldSweep, doubt, overdue }: Standstill): string[] {
   const isByItself = frozen?.frozenBy === FROZEN_BY_ITSELF;
   const end = isByItself ? '' : ' `chamberlain thaw` ends it.';
   return [
@@ -41,6 +46,9 @@ export function describeStandstill({ frozen, heldSweep, doubt }: Standstill): st
     // where it has frozen by itself, the doubt is the reason
     ...(doubt === null || isByItself ? [] : [`In doubt: ${doubt}.`]),
     ...(heldSweep === null ? [] : [`The sweep is held: ${heldSweep.sentence ?? ''}.`]),
+    ...(overdue.length === 0
+      ? []
+      : [`Overdue: ${describeOverdue(overdue)}. The log of \`chamberlain work intake\` says why.`]),
   ];
 }
 

@@ -32,9 +32,9 @@ export function defineStatus(command: Command): void {
   command
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
-        'a sweep is held or the directory is in doubt, totals per role, what is behind, failing or parked\n' +
-        'and why, who leaves and when, events that portals have not taken. With SUBJECT: what is wanted of\n' +
-        'one person or tool, how it leaves, and how far each role is with it.',
+        'a sweep is held, the directory is in doubt or a date is overdue, totals per role, what is behind,\n' +
+        'failing or parked and why, who leaves and when, events that portals have not taken. With SUBJECT:\n' +
+        'what is wanted of one person or tool, how it leaves, and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
@@ -46,7 +46,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something is failing or parked, or the realm is frozen, held or in doubt' })}`,
+        `\n${describeExits({ 3: 'something is failing, parked or overdue, or the realm is frozen, held or in doubt' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);

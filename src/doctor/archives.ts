@@ -13,13 +13,14 @@ type ArchivingRole = 'homes' | 'databases';
 
 /** What each role runs; ionice is used where it is there. */
 const PROGRAMS: Record<ArchivingRole, readonly string[]> = {
-  homes: ['bash', 'cmp', 'find', 'rm', 'setpriv', 'tar', 'zstd'],
+  homes: ['bash', 'cmp', 'find', 'perl', 'rm', 'setpriv', 'tar', 'zstd'],
   databases: ['ionice', 'mariadb', 'mariadb-dump', 'nice', 'setpriv', 'zstd'],
 };
 /** The Debian package of a program that may be missing. */
 const PACKAGES: Record<string, string> = {
   mariadb: 'mariadb-client',
   'mariadb-dump': 'mariadb-client',
+  perl: 'perl-base',
   zstd: 'zstd',
 };
 

@@ -1,6 +1,7 @@
 /** Looks at the work itself: who is at it, what waits, what is held. */
 import type { Config } from '../config.ts';
 import { timeOf } from '../model/time.ts';
+import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
 import { readDoubt } from '../store/marker.ts';
@@ -38,6 +39,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
         ),
     ...lookAtSweep(held, last, config, now),
     await lookAtMarker(client, now),
+    ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
     ...lookAtBacklog(health),
   ];
 }
@@ -94,6 +96,14 @@ async function lookAtMarker(client: Client, now: Date): Promise<Line> {
       ? 'the marker for login hosts was never written'
       : `the marker for login hosts is of ${toldAt.toISOString()}`,
     'Start `chamberlain work directory`: without it login hosts renew no key.',
+  );
+}
+
+function lookAtCalendar(overdue: readonly OverdueMove[]): Line {
+  if (overdue.length === 0) return ok('no date is overdue');
+  return fix(
+    `overdue: ${describeOverdue(overdue)}`,
+    'Look at the log of `chamberlain work intake`: it makes these moves.',
   );
 }
 

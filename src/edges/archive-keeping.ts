@@ -1,4 +1,6 @@
 /** What hands that put away ask of our PostgreSQL, whatever it is that they put away. */
+import { codeOf } from '../errors.ts';
+
 export interface ArchiveKeeping {
   /** durably, while the subject's lock is held */
   record(archive: {
@@ -19,4 +21,32 @@ export interface ArchiveKeeping {
   }): Promise<boolean>;
   /** nothing is being done any more */
   clear(subject: number): Promise<void>;
+}
+
+/**
+ * So long after its last answer PostgreSQL may be silent, and what it was asked for goes on: it takes a
+ * connection for lost, and the lock with it, after 25 s (store/postgres.ts), and it is asked every 2 s, for
+ * 10 s at most.
+ */
+const SILENT_MS = 12_000;
+
+/**
+ * A check that is asked again and again, made patient: it passes while PostgreSQL does not answer, though not
+ * the first time, nor for longer than the lock of the subject surely holds.
+ */
+export function patiently(
+  check: () => Promise<void>,
+  silentMs: number = SILENT_MS,
+): () => Promise<void> {
+  let answeredAt = -Infinity;
+  return async () => {
+    const at = performance.now();
+    try {
+      await check();
+      answeredAt = at;
+    } catch (error) {
+      if (codeOf(error) !== 'BACKEND_UNAVAILABLE') throw error;
+      if (performance.now() - answeredAt > silentMs) throw error;
+    }
+  };
 }

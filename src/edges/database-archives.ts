@@ -167,6 +167,16 @@ export function resumePart(part: string): ArchivedDatabase[] {
   return pieces;
 }
 
+export function isPartThere(folder: string, name: ArchiveName): boolean {
+  requireOwn(folder);
+  return ifThere(() => lstatSync(placesOf(folder, name).part)) !== undefined;
+}
+
+/** Removes what is made of an archive, and was not completed. */
+export function removePart(folder: string, name: ArchiveName): void {
+  rmSync(placesOf(folder, name).part, { recursive: true, force: true });
+}
+
 /** Removes what earlier departures of an account have left unfinished. */
 export function removeOlderParts(folder: string, { account, departure }: ArchiveName): void {
   const [before, after] = [`.${account}.`, '.part'];

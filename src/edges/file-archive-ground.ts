@@ -7,7 +7,7 @@
  * it is the hidden sibling `.<account>.<departure>.part`: what has the name of an archive is whole.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { ChamberlainError } from '../errors.ts';
 import type { ArchiveName } from '../model/homes-manifest.ts';
@@ -71,6 +71,16 @@ export function readManifest(archives: { fd: number }, archive: ArchiveName): Bu
     throw cause;
   } finally {
     if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** The folder of an archive is there, and empty: all but the last of its removal was done. */
+export function isEmptied(archives: { fd: number }, archive: ArchiveName): boolean {
+  try {
+    return readdirSync(within(archives, archiveName(archive))).length === 0;
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(cause) ?? '')) return false;
+    throw cause;
   }
 }
 

@@ -10,16 +10,17 @@
  *
  * What somebody who still has a file open writes meanwhile is seen as a difference: STILL_CHANGING.
  *
- * tar reads and compares trees of any depth, but makes no path longer than PATH_MAX (4096 bytes): such an
- * archive is as good as any, but bringing it back fails, and leaves it.
+ * tar reads trees of any depth, but makes no path longer than PATH_MAX (4096 bytes). What is deeper is
+ * unpacked under shorter names, by `file-archive-shorten.ts`, and then moved to where it belongs.
  */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { extname, join } from 'node:path';
 import { ChamberlainError, codeOf, describeError } from '../errors.ts';
 import type { HomeManifest } from '../model/homes-manifest.ts';
 import { OPEN_SAFELY, itself } from './file-ground.ts';
-import { runScript, SCRIPTS, writeTo } from './file-archive-programs.ts';
+import { PACKING, runScript, type Script, SCRIPTS, writeTo } from './file-archive-programs.ts';
 import type { LongStep } from './file-archive-step.ts';
 
 type Entries = Extract<HomeManifest['what'], { kind: 'home' }>['entries'];
@@ -35,7 +36,7 @@ export interface Counted {
 }
 
 const READ_BYTES = 1024 * 1024;
-const RECORD_BYTES = 10_240;
+const RECORD_BYTES = 65_536;
 
 function nothingCounted(): Counted {
   const entries = {
@@ -97,9 +98,10 @@ export async function countFolder(folder: { fd: number }, step: LongStep): Promi
     signal: step.signal,
     onOutput: beginningsOfLines((line) => {
       const [type = '', links = '', inode = '', sizeBytes = ''] = line.split(' ');
-      // tar keeps further names of whatever is no directory as links
-      const isFurther = type !== 'd' && type !== 's' && links !== '1' && linked.has(inode);
-      if (!isFurther && type !== 'd' && links !== '1') linked.add(inode);
+      // tar keeps further names of files and symbolic links as links, those of all else as if others
+      const isLinked = (type === 'f' || type === 'l') && links !== '1';
+      const isFurther = isLinked && linked.has(inode);
+      if (isLinked) linked.add(inode);
       countOne(counted, isFurther ? 'h' : type, sizeBytes);
     }),
   });
@@ -109,16 +111,19 @@ export async function countFolder(folder: { fd: number }, step: LongStep): Promi
   return counted;
 }
 
-/** Packs a folder into an open file, and makes it last. */
+/** Packs a folder into an open file, and makes it last. Counts meanwhile what is in the folder. */
 export async function packFolder(
   folder: { fd: number },
   into: FileHandle,
-  counted: Counted,
   step: LongStep,
-): Promise<void> {
-  const total = Number(counted.bytes);
+): Promise<Counted> {
+  let total: number | undefined;
+  const counting = countFolder(folder, step).then((counted) => {
+    total = Number(counted.bytes);
+    return counted;
+  });
   step.report('packing', 0, total);
-  await runScript('packing the home', {
+  const packing = runScript('packing the home', {
     script: SCRIPTS.pack,
     cwd: itself(folder),
     into: into.fd,
@@ -126,11 +131,16 @@ export async function packFolder(
     onLine(line) {
       const records = /^tar: (\d+)$/u.exec(line)?.[1];
       if (records === undefined) return false;
-      step.report('packing', Math.min(Number(records) * RECORD_BYTES, total), total);
+      step.report('packing', Math.min(Number(records) * RECORD_BYTES, total ?? Infinity), total);
       return true;
     },
   });
+  // neither program goes on when this has ended
+  const [counted, packed] = await Promise.allSettled([counting, packing]);
+  if (packed.status === 'rejected') throw packed.reason;
+  if (counted.status === 'rejected') throw counted.reason;
   await into.sync();
+  return counted.value;
 }
 
 /**
@@ -140,40 +150,75 @@ export async function packFolder(
  */
 export async function readBack(
   path: string,
-  { folder, counted }: { folder: { fd: number }; counted: Counted } | Record<string, undefined>,
+  { folder, counted }: { folder?: { fd: number }; counted?: Counted },
   step: LongStep,
 ): Promise<{ bytes: number; sha256: string }> {
-  const hash = createHash('sha256');
   const listed = nothingCounted();
-  const file = await open(path, OPEN_SAFELY);
-  try {
-    const { size } = await file.stat();
-    const [act, script] =
-      folder === undefined
-        ? ['reading the archive back', SCRIPTS.list]
-        : [COMPARING, SCRIPTS.compare];
-    await runScript(act, {
+  const [act, script] =
+    folder === undefined
+      ? ['reading the archive back', SCRIPTS.list]
+      : [COMPARING, SCRIPTS.compare];
+  const read = await feedTo(
+    { act, path, told: 'reading back' },
+    {
       script,
       cwd: itself(folder ?? step.archives),
-      signal: step.signal,
-      async feed(program) {
-        program.on('error', () => {}); // its end tells
-        await readThrough(file, step.signal, async (chunk, done) => {
-          hash.update(chunk);
-          await writeTo(program, chunk);
-          step.report('reading back', done, size);
-        });
-        program.end();
-      },
       onOutput: beginningsOfLines((line) => {
         const found = /^(.)\S* +\d+\/\d+ +(\d+)/u.exec(line);
         countOne(listed, found?.[1] ?? '?', found?.[2] ?? '0');
       }),
-    }).catch((error: unknown) => {
-      throw asChange(error);
+    },
+    step,
+  ).catch((error: unknown) => {
+    throw asChange(error);
+  });
+  if (counted !== undefined) refuseUnlessSame(counted, listed);
+  return read;
+}
+
+/**
+ * Compares what was unpacked with the archive, as `readBack` does. Where another tar has made the archive,
+ * or the same with other options, the bytes would not be the same again: then only what is in it is counted, and
+ * the rest is tar's word. (tar --compare would read holes: one of 8 EiB.) Throws STEP_FAILED where they differ.
+ */
+export async function compareUnpacked(
+  path: string,
+  { folder, counted, madeBy }: { folder: { fd: number }; counted: Counted; madeBy: string },
+  step: LongStep,
+): Promise<void> {
+  const isSame = (await packedBy(step)).tar === madeBy;
+  await readBack(path, { ...(isSame ? { folder } : {}), counted }, step).catch((cause: unknown) => {
+    const act = 'comparing what was unpacked with the archive';
+    throw codeOf(cause) === 'STILL_CHANGING'
+      ? new ChamberlainError('STEP_FAILED', act, { cause })
+      : cause;
+  });
+}
+
+/** What packs here: the versions of tar, with its options, and of zstd. */
+export async function packedBy({ signal }: LongStep): Promise<HomeManifest['programs']> {
+  let versions = '';
+  await runScript('asking the programs for their versions', {
+    script: SCRIPTS.versions,
+    cwd: '/',
+    signal,
+    onOutput: (chunk) => (versions += chunk.toString('utf8')),
+  });
+  const [tar = '', zstd = ''] = versions.split('\n');
+  return { tar: `${tar} ${PACKING}`, zstd };
+}
+
+/** The SHA-256 of a file. */
+export async function hashFile(path: string, step: LongStep): Promise<string> {
+  const hash = createHash('sha256');
+  const file = await open(path, OPEN_SAFELY);
+  try {
+    const { size } = await file.stat();
+    await readThrough(file, step.signal, async (chunk, done) => {
+      hash.update(chunk);
+      step.report('reading the archive', done, size);
     });
-    if (counted !== undefined) refuseUnlessSame(counted, listed);
-    return { bytes: size, sha256: hash.digest('hex') };
+    return hash.digest('hex');
   } finally {
     await file.close();
   }
@@ -200,34 +245,56 @@ function refuseUnlessSame(counted: Counted, listed: Counted): void {
   });
 }
 
-/** Unpacks an archive into an empty folder, and makes it last. Throws unless its hash is that one. */
+/**
+ * Unpacks an archive into an empty folder, and makes it last. Throws unless its hash is that one. Returns
+ * false, and leaves what it has made, where some of it is too deep: once more with `isDeep` then.
+ */
 export async function unpackInto(
   folder: { fd: number },
-  path: string,
-  sha256: string,
+  { path, sha256, isDeep }: { path: string; sha256: string; isDeep: boolean },
   step: LongStep,
-): Promise<void> {
+): Promise<boolean> {
+  // no name in it is the hash of the archive
+  const words = isDeep ? [`.${sha256}`, process.execPath, SHORTEN] : [];
+  const script = isDeep ? SCRIPTS.unpackDeep : SCRIPTS.unpack;
+  const act = 'unpacking the archive';
+  try {
+    const run = { script, words, cwd: itself(folder) };
+    const read = await feedTo({ act, path, told: 'unpacking' }, run, step);
+    if (read.sha256 === sha256) return true;
+  } catch (error) {
+    if (!isDeep && / File name too long/u.test(describeError(error))) return false;
+    throw error;
+  }
+  throw new ChamberlainError('ARCHIVE_DAMAGED', 'unpacking an archive of another SHA-256');
+}
+
+const SHORTEN = join(import.meta.dirname, `file-archive-shorten${extname(import.meta.filename)}`);
+
+/** Runs a script that reads an archive, and returns what was read: length and hash. */
+async function feedTo(
+  { act, path, told }: { act: string; path: string; told: string },
+  run: Pick<Script, 'script' | 'words' | 'cwd' | 'onOutput'>,
+  step: LongStep,
+): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash('sha256');
   const file = await open(path, OPEN_SAFELY);
   try {
-    const { size } = await file.stat();
-    const hash = createHash('sha256');
-    await runScript('unpacking the archive', {
-      script: SCRIPTS.unpack,
-      cwd: itself(folder),
+    const { size: bytes } = await file.stat();
+    await runScript(act, {
+      ...run,
       signal: step.signal,
       async feed(program) {
-        program.on('error', () => {});
+        program.on('error', () => {}); // its end tells
         await readThrough(file, step.signal, async (chunk, done) => {
           hash.update(chunk);
           await writeTo(program, chunk);
-          step.report('unpacking', done, size);
+          step.report(told, done, bytes);
         });
         program.end();
       },
     });
-    if (hash.digest('hex') !== sha256) {
-      throw new ChamberlainError('ARCHIVE_DAMAGED', 'unpacking an archive of another SHA-256');
-    }
+    return { bytes, sha256: hash.digest('hex') };
   } finally {
     await file.close();
   }
@@ -244,7 +311,6 @@ async function readThrough(
     const { bytesRead } = await file.read(buffer, 0, READ_BYTES, done);
     if (bytesRead === 0) return;
     done += bytesRead;
-    // what a program has not taken yet is read by it later: not to be written over
-    await use(Buffer.from(buffer.subarray(0, bytesRead)), done);
+    await use(buffer.subarray(0, bytesRead), done);
   }
 }

@@ -3,7 +3,7 @@ import { closeSync, lstatSync } from 'node:fs';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
 import { withdrawnNames } from './file-archive.ts';
-import { openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
+import { isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
 import { stagingOf, unreadable } from './file-ground.ts';
 import type { FileServer } from './file-ground.ts';
 import { lookAtEach, lookAtFolder } from './files.ts';
@@ -47,7 +47,7 @@ function lookAtOne(
 function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHave['archive'] {
   if (asked.manifest === undefined) return 'absent';
   const bytes = readManifest(archives, asked);
-  if (bytes === undefined) return 'absent';
+  if (bytes === undefined) return isEmptied(archives, asked) ? 'emptied' : 'absent';
   if (sha256Of(bytes) !== asked.manifest) return 'other';
   return parseManifest(bytes, asked)?.what.kind ?? 'other';
 }

@@ -1,7 +1,7 @@
 /** Long steps: each asks again and again whether it is still wanted, and says how far it is. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError } from '../errors.ts';
-import type { ArchiveKeeping } from './archive-keeping.ts';
+import { type ArchiveKeeping, patiently } from './archive-keeping.ts';
 
 /** What the hands are given to put homes away with. */
 export interface ArchiveHands extends ArchiveKeeping {
@@ -31,7 +31,10 @@ export interface LongStep {
 const ASK_MS = 2000;
 const REPORT_MS = 1000;
 
-/** Does a long step. It ends with STEP_STALE when it is wanted no more, and when `closing` is aborted. */
+/**
+ * Does a long step. It ends with STEP_STALE when it is wanted no more, and when `closing` is aborted; with
+ * BACKEND_UNAVAILABLE when it cannot be known for long.
+ */
 export async function asLongStep<T>(
   hands: ArchiveHands,
   asked: { uid: number; departure: number; returning: boolean | undefined },
@@ -44,10 +47,10 @@ export async function asLongStep<T>(
   const signal = AbortSignal.any([ended.signal, closing]);
   let told = { act: '', at: 0, pending: Promise.resolve() };
 
-  async function refuseUnlessWanted(): Promise<void> {
+  const refuseUnlessWanted = patiently(async () => {
     if (await hands.stillWanted({ subject, departure, returning })) return;
     throw new ChamberlainError('STEP_STALE', 'going on with what is not wanted any more');
-  }
+  });
   async function askAgain(): Promise<void> {
     for (;;) {
       await sleep(ASK_MS, undefined, { signal: over.signal }).catch(() => {});

@@ -39,14 +39,23 @@ import {
 } from '../model/homes-manifest.ts';
 import {
   archiveName,
+  isEmptied,
   MANIFEST,
   openArchives,
   partOf,
   readManifest,
   sha256Of,
 } from './file-archive-ground.ts';
-import { countFolder, packFolder, readBack, unpackInto } from './file-archive-packing.ts';
-import { runScript, SCRIPTS } from './file-archive-programs.ts';
+import {
+  compareUnpacked,
+  countFolder,
+  hashFile,
+  packedBy,
+  packFolder,
+  readBack,
+  unpackInto,
+} from './file-archive-packing.ts';
+import { IMMUTABLE, runScript, SCRIPTS } from './file-archive-programs.ts';
 import { type ArchiveHands, asLongStep, type LongStep } from './file-archive-step.ts';
 import {
   errnoOf,
@@ -86,7 +95,9 @@ export async function withdrawHome(
   await withSeen(area, home.name, seen, async (opened) => {
     const [ofHome, ofStaging] = await Promise.all([opened.stat(), staging.stat()]);
     if (ofHome.dev !== ofStaging.dev) throw new Error('the home is on a file system of its own');
-    await rename(within(area, home.name), within(staging, left));
+    await rename(within(area, home.name), within(staging, left)).catch((cause: unknown) => {
+      throw errnoOf(cause) === 'EPERM' ? new Error(IMMUTABLE, { cause }) : cause;
+    });
     // first where it is now: a crash between the two leaves it with two names, or one
     await staging.sync();
     await area.sync();
@@ -236,11 +247,11 @@ async function packAndReadBack(
   folder: FileHandle,
   step: LongStep,
 ): Promise<Packed> {
-  const counted = await countFolder(folder, step);
   const path = `${itself(part)}/${PACKED}`;
   const file = await open(path, 'wx', 0o600);
+  let counted: Packed['counted'];
   try {
-    await packFolder(folder, file, counted, step);
+    counted = await packFolder(folder, file, step);
   } finally {
     await file.close();
   }
@@ -253,14 +264,6 @@ async function manifestOf(
   packed: Packed | undefined,
   step: LongStep,
 ): Promise<HomeManifest> {
-  let versions = '';
-  await runScript('asking the programs for their versions', {
-    script: SCRIPTS.versions,
-    cwd: '/',
-    signal: step.signal,
-    onOutput: (chunk) => (versions += chunk.toString('utf8')),
-  });
-  const [tar = '', zstd = ''] = versions.split('\n');
   return {
     version: 1,
     ...archive,
@@ -278,7 +281,7 @@ async function manifestOf(
           },
     files:
       packed === undefined ? [] : [{ name: PACKED, bytes: packed.bytes, sha256: packed.sha256 }],
-    programs: { tar, zstd },
+    programs: await packedBy(step),
   };
 }
 
@@ -297,9 +300,22 @@ export async function destroyHome(
   const { uid } = action;
   const { left, gone } = withdrawnNames(action);
   await withArchives(hands, async (archives) => {
-    const { what } = await recordedHome(archives, nameOf(hands, action), action);
-    await asLongStep(hands, { ...action, returning: undefined }, { archives, closing }, (step) =>
-      removeWithdrawn(staging, { left: { name: left, packed: what }, gone, uid }, step),
+    const archive = nameOf(hands, action);
+    const { what, sha256 } = await recordedHome(archives, archive, action);
+    await asLongStep(
+      hands,
+      { ...action, returning: undefined },
+      { archives, closing },
+      async (step) => {
+        const path = `${within(archives, archiveName(archive))}/${PACKED}`;
+        if ((await hashFile(path, step)) !== sha256) {
+          throw new ChamberlainError(
+            'ARCHIVE_DAMAGED',
+            `comparing the archive ${archiveName(archive)} with its SHA-256`,
+          );
+        }
+        await removeWithdrawn(staging, { left: { name: left, packed: what }, gone, uid }, step);
+      },
     );
   });
 }
@@ -357,24 +373,15 @@ export async function restoreHome(
   await refuseIfThere(area, home.name);
   await refuseIfThere(staging, left);
   await withArchives(hands, async (archives) => {
-    const { sha256 } = await recordedHome(archives, archive, action);
+    const { sha256, madeBy } = await recordedHome(archives, archive, action);
     await asLongStep(hands, { ...action, returning: true }, { archives, closing }, async (step) => {
       const staged = within(staging, back);
-      await removeFolder(staging, back, step);
-      await mkdir(staged, 0o700);
       try {
         const path = `${within(archives, archiveName(archive))}/${PACKED}`;
+        await unpackBeside(staging, back, { path, sha256 }, step);
         await withOpened(staged, OPEN_DIRECTORY, async (folder) => {
-          await unpackInto(folder, path, sha256, step);
-          const counted = await countFolder(folder, step);
-          await readBack(path, { folder, counted: withoutSockets(counted) }, step).catch(
-            (cause: unknown) => {
-              const act = 'comparing what was unpacked with the archive';
-              throw codeOf(cause) === 'STILL_CHANGING'
-                ? new ChamberlainError('STEP_FAILED', act, { cause })
-                : cause;
-            },
-          );
+          const counted = withoutSockets(await countFolder(folder, step));
+          await compareUnpacked(path, { folder, counted, madeBy }, step);
           if ((await folder.stat()).uid !== uid) throw stale(back);
         });
         // what is left of a removal that was cut: it is whole in the archive, and in `back`
@@ -395,10 +402,27 @@ export async function restoreHome(
   });
 }
 
+/** Into a new folder; into another one in pieces, where something in it lies too deep for tar. */
+async function unpackBeside(
+  staging: FileHandle,
+  name: string,
+  packed: { path: string; sha256: string },
+  step: LongStep,
+): Promise<void> {
+  for (const isDeep of [false, true]) {
+    await removeFolder(staging, name, step);
+    await mkdir(within(staging, name), 0o700);
+    const isWhole = await withOpened(within(staging, name), OPEN_DIRECTORY, (folder) =>
+      unpackInto(folder, { ...packed, isDeep }, step),
+    );
+    if (isWhole) return;
+  }
+}
+
 /** What it had begun to unpack is removed by the next run, where that takes longer. */
 const REMOVE_LIMIT_MS = 2000;
 
-/** Removes an archive that was kept long enough: its manifest last, by which a cut run goes on. */
+/** Removes an archive that was kept long enough: its manifest last, by which a cut run goes on, or its empty folder. */
 export async function removeArchive(
   { staging }: Ground,
   action: ActionOf<'home.removeArchive'>,
@@ -409,12 +433,14 @@ export async function removeArchive(
   await refuseIfThere(staging, left);
   await refuseIfThere(staging, gone);
   await withArchives(hands, async (archives) => {
-    recordedManifest(archives, archive, action);
-    await withOpened(within(archives, archiveName(archive)), OPEN_DIRECTORY, async (opened) => {
-      await unlink(`${itself(opened)}/${PACKED}`).catch(unlessAbsent);
-      await opened.sync();
-      await unlink(`${itself(opened)}/${MANIFEST}`);
-    });
+    if (!isEmptied(archives, archive)) {
+      recordedManifest(archives, archive, action);
+      await withOpened(within(archives, archiveName(archive)), OPEN_DIRECTORY, async (opened) => {
+        await unlink(`${itself(opened)}/${PACKED}`).catch(unlessAbsent);
+        await opened.sync();
+        await unlink(`${itself(opened)}/${MANIFEST}`);
+      });
+    }
     await rmdir(within(archives, archiveName(archive)));
     await removePart(archives, archive);
   });
@@ -441,12 +467,14 @@ async function recordedHome(
   archives: { fd: number },
   archive: ArchiveName,
   action: { uid: number; manifest: string },
-): Promise<{ sha256: string; what: PackedHome }> {
-  const { files, what } = recordedManifest(archives, archive, action);
+): Promise<{ sha256: string; madeBy: string; what: PackedHome }> {
+  const { files, what, programs } = recordedManifest(archives, archive, action);
   const [file] = files;
   const found = await lookAt(`${within(archives, archiveName(archive))}/${PACKED}`);
   const isThere = found?.isFile() === true && found.size === file?.bytes;
-  if (what.kind === 'home' && file !== undefined && isThere) return { sha256: file.sha256, what };
+  if (what.kind === 'home' && file !== undefined && isThere) {
+    return { sha256: file.sha256, madeBy: programs.tar, what };
+  }
   throw new ChamberlainError(
     'ARCHIVE_DAMAGED',
     `finding what the manifest of the archive ${archiveName(archive)} lists`,

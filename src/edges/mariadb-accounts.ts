@@ -155,6 +155,9 @@ function readPrivileges(columns: readonly string[], flags: string): string {
   const option = held.includes('Grant_priv') ? ['GRANT OPTION'] : [];
   const plain = held.filter((column) => column !== 'Grant_priv');
   if (plain.length === columns.length - 1) return ['ALL', ...option].join(', ');
+  if (plain.length === columns.length - 2 && !plain.includes('Event_priv')) {
+    return ['ALL but EVENT', ...option].join(', ');
+  }
   return [
     ...plain.map((column) => column.slice(0, -'_priv'.length).replaceAll('_', ' ').toUpperCase()),
     ...option,
@@ -175,11 +178,14 @@ function nameOf(row: Row): string {
 /**
  * The statement that gives a grant to an account (its name quoted already). Only the forms that the
  * target wants; throws a RangeError for any other.
+ *
+ * @param all what ALL is on this server, for a grant of all but one
  */
 export function grantStatement(
   grant: Grant,
   account: string,
   quote: (name: string) => string,
+  all: readonly string[],
 ): string {
   const role = /^(default )?role (\S+)$/.exec(grant);
   if (role?.[2] !== undefined) {
@@ -188,8 +194,11 @@ export function grantStatement(
       : `SET DEFAULT ROLE ${quote(role[2])} FOR ${account}`;
   }
   const [privileges, pattern] =
-    /^(ALL|SELECT, SHOW VIEW) on (\S+)\.\*$/.exec(grant)?.slice(1) ?? [];
+    /^(ALL|ALL but EVENT|SELECT, SHOW VIEW) on (\S+)\.\*$/.exec(grant)?.slice(1) ?? [];
   if (privileges === undefined || pattern === undefined)
     throw new RangeError(`no such grant: ${grant}`);
-  return `GRANT ${privileges} ON ${quote(pattern)}.* TO ${account}`;
+  // each by its name: ALL, and EVENT taken away again, would let events begin in between
+  const named =
+    privileges === 'ALL but EVENT' ? all.filter((each) => each !== 'EVENT').join(', ') : privileges;
+  return `GRANT ${named} ON ${quote(pattern)}.* TO ${account}`;
 }

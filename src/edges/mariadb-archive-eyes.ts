@@ -1,7 +1,7 @@
 /** Looks which databases there are, by name, and which archives of them: for the eyes of the role. */
 import { ChamberlainError } from '../errors.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from '../targets/databases-eyes.ts';
-import { findArchive, isReturned } from './database-archives.ts';
+import { findArchive, isPartThere, isReturned } from './database-archives.ts';
 import { withoutSecrets } from './mariadb.ts';
 import {
   type DatabaseLogin,
@@ -69,6 +69,13 @@ export function openDatabaseArchiveEyes(
       return new Map(own.filter(([, names]) => names.length > 0));
     },
     lookAtArchive,
+    async isPartThere(account, departure) {
+      try {
+        return isPartThere(folder, { account, departure });
+      } catch (cause) {
+        throw unreadable(`looking for what is left of an archive of ${account}`, cause);
+      }
+    },
   });
 
   return {

@@ -10,7 +10,8 @@
 import { ChamberlainError, codeOf } from '../errors.ts';
 import type { Action } from '../plan/action.ts';
 import { numberOfUser } from '../targets/everything.ts';
-import { removeArchive, requireArchive } from './database-archives.ts';
+import { patiently } from './archive-keeping.ts';
+import { removeArchive, removePart, requireArchive } from './database-archives.ts';
 import { withoutSecrets } from './mariadb.ts';
 import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
 import { watchServers, whileTrue } from './mariadb-watching.ts';
@@ -42,13 +43,14 @@ export function openArchiveHands(
     const { user, departure, verb } = action;
     const subject = numberOfUser(user);
     if (subject === undefined) throw new TypeError('no user of ours');
-    const wanted = async (returning: boolean | undefined) => {
-      if (await terms.stillWanted({ subject, departure, returning })) return;
-      throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
-        cause: new Error('it is wanted no more'),
-        context: { user },
+    const wanted = (returning: boolean | undefined) =>
+      patiently(async () => {
+        if (await terms.stillWanted({ subject, departure, returning })) return;
+        throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
+          cause: new Error('it is wanted no more'),
+          context: { user },
+        });
       });
-    };
     const answer = (servers: readonly string[]) =>
       watchServers(
         servers.map((server) => placeOf(realm, server)),
@@ -58,24 +60,27 @@ export function openArchiveHands(
       switch (action.verb) {
         case 'databases.archive':
           return await whileTrue(
-            [() => wanted(false), answer(action.servers)],
+            [wanted(false), answer(action.servers)],
             closing.signal,
             (signal) => putAway(realm, terms, { ...action, subject }, signal),
           );
         case 'databases.restore':
           return await whileTrue(
-            [() => wanted(true), answer([action.server])],
+            [wanted(true), answer([action.server])],
             closing.signal,
             (signal) => bringBack(realm, terms, { ...action, subject }, signal),
           );
         case 'databases.drop':
           return await whileTrue(
-            [() => wanted(undefined), answer([action.server])],
+            [wanted(undefined), answer([action.server])],
             closing.signal,
             (signal) => dropArchived(realm, terms, { ...action, subject }, signal),
           );
+        case 'databases.removePart':
+          await wanted(true)();
+          return removePart(realm.folder, action);
         case 'databases.removeArchive':
-          await wanted(undefined);
+          await wanted(undefined)();
           return removeArchive(
             realm.folder,
             action,

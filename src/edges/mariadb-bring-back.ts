@@ -1,4 +1,5 @@
 /** Brings databases back from their archive, and drops those that are in one. */
+import { join } from 'node:path';
 import { type DatabasesManifest, differenceOf, whatCame } from '../model/databases-manifest.ts';
 import { archiveDiffers, checkFile, noteReturned, requireArchive } from './database-archives.ts';
 import {
@@ -10,7 +11,7 @@ import {
   reporter,
   stale,
 } from './mariadb-archiving.ts';
-import { type Connection, type DatabaseLogin, usePatiently } from './mariadb-connections.ts';
+import { type Connection, usePatiently } from './mariadb-connections.ts';
 import { loadDatabase } from './mariadb-dumps.ts';
 import {
   prefixOf,
@@ -18,8 +19,8 @@ import {
   readLongestStatement,
   requireRights,
 } from './mariadb-inventory.ts';
-import { isServerAway } from './mariadb-programs.ts';
-import { withTenant } from './mariadb-tenant.ts';
+import { isForAnother, isServerAway } from './mariadb-programs.ts';
+import { type Tenant, withTenant } from './mariadb-tenant.ts';
 
 type Piece = DatabasesManifest['databases'][number];
 
@@ -89,7 +90,7 @@ export async function bringBack(
     await checkFile(found.path, piece, signal);
     waiting.push(piece);
   }
-  const load = async (tenant: DatabaseLogin) => {
+  const load = async (tenant: Tenant) => {
     while (waiting.length > 0) {
       const failed: { piece: Piece; error: unknown }[] = [];
       for (const piece of waiting) {
@@ -104,7 +105,7 @@ export async function bringBack(
       waiting = failed.map(({ piece }) => piece);
     }
   };
-  const loadOne = async (piece: Piece, tenant: DatabaseLogin) => {
+  const loadOne = async (piece: Piece, tenant: Tenant) => {
     const { database, holds, bytes } = piece;
     await inspect(async (connection) => {
       const now = await readInventory(connection, database);
@@ -120,10 +121,19 @@ export async function bringBack(
     });
     const tell = reporter(terms, subject, bytes);
     await loadDatabase(
-      { place, login: tenant, path: found.path, piece, scratch: realm.folder },
+      { place, tenant, path: found.path, piece, scratch: realm.folder },
       tell,
       signal,
     ).catch(async (cause: unknown) => {
+      const others = holds.others ?? [];
+      if (isForAnother(cause) && others.length > 0) {
+        const file = join(found.path, piece.file);
+        const command = `zstd -dc ${shellQuoted(file)} | mariadb ${shellQuoted(database)}`;
+        const few = others.slice(0, FEW).join(', ');
+        const more = others.length > FEW ? `, and ${others.length - FEW} more` : '';
+        const why = `${database} holds what an administrator alone may make, ${few}${more}: load it on ${server} as one with \`${command}\`, and repair`;
+        throw new Error(why, { cause });
+      }
       if (!isServerAway(cause)) throw cause;
       // where it answers it has hung up, as it does on a statement that is too long for it
       const most = await inspect((connection) => readLongestStatement(connection));
@@ -139,4 +149,12 @@ export async function bringBack(
     await withTenant({ place, login: realm.login, user }, terms, load, signal);
   signal.throwIfAborted();
   noteReturned(realm.folder, action, server);
+}
+
+/** So many objects are named to people. */
+const FEW = 5;
+
+/** A tenant names the database, and an administrator runs the command. */
+function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -7,6 +7,7 @@ import { type ArchivedDatabase, type Inventory } from '../model/databases-manife
 import { archiveDamaged, syncFolder } from './database-archives.ts';
 import { openDumpReader } from './dump-rows.ts';
 import type { DatabaseLogin, DatabaseServerPlace } from './mariadb-connections.ts';
+import type { Tenant } from './mariadb-tenant.ts';
 import { LOGIN_ARGUMENT, placeArguments, runPrograms, withLogin } from './mariadb-programs.ts';
 
 /** Hears how many bytes more of an act are done. */
@@ -115,13 +116,13 @@ function whatIsMissing(holds: Inventory, rows: ReadonlyMap<string, number>): str
 export async function loadDatabase(
   {
     place,
-    login,
+    tenant,
     path,
     piece,
     scratch,
   }: {
     place: DatabaseServerPlace;
-    login: DatabaseLogin;
+    tenant: Tenant;
     path: string;
     piece: ArchivedDatabase;
     /** a folder of our own */
@@ -130,14 +131,20 @@ export async function loadDatabase(
   tell: Tell,
   signal: AbortSignal,
 ): Promise<void> {
-  const { database, file, sha256 } = piece;
+  const { database, file, sha256, holds } = piece;
   const hash = createHash('sha256');
   const args = [LOGIN_ARGUMENT, ...placeArguments(place), ...LOAD_ARGUMENTS];
-  await withLogin(scratch, login, (options) =>
+  // no event whose only time is over would be made: of none it is, in the first second of 1970
+  const begin = `SET ROLE ${tenant.role}${holds.events.length > 0 ? '; SET timestamp = 1' : ''}`;
+  await withLogin(scratch, tenant, (options) =>
     runPrograms(
       [
         { name: 'zstd', args: ['-dcq'] },
-        { name: 'mariadb', args: [...args, `--database=${database}`], options },
+        {
+          name: 'mariadb',
+          args: [...args, `--init-command=${begin}`, `--database=${database}`],
+          options,
+        },
       ],
       {
         from: seen(createReadStream(join(path, file)), (chunk) => {

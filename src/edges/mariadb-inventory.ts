@@ -35,7 +35,7 @@ const RIGHTS = [
 
 /** Throws unless we have on the databases of the user's kind what it takes not to see them short. */
 export async function requireRights(connection: Connection, user: string): Promise<void> {
-  const pattern = `${user.slice(0, 1)}%\\_\\_%`;
+  const pattern = ownPattern(user);
   const rows = await connection.query<Row[]>(
     `SELECT PRIVILEGE_TYPE AS name FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = ?
      UNION SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES`,
@@ -47,6 +47,20 @@ export async function requireRights(connection: Connection, user: string): Promi
   throw new ChamberlainError('STEP_FAILED', `looking at the databases of ${user}`, {
     cause: new Error(`we have no ${missing.join(', ')} on ${pattern}.*`),
   });
+}
+
+/** Where we have rights on the databases of users of that kind: see deploy/mariadb/toolsdb.sql. */
+function ownPattern(user: string): string {
+  return `${user.slice(0, 1)}%\\_\\_%`;
+}
+
+/** What we have there: ALL, by the names that the server has for it. */
+export async function readOwnPrivileges(connection: Connection, user: string): Promise<string[]> {
+  const rows = await connection.query<Row[]>(
+    'SELECT PRIVILEGE_TYPE AS name FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = ?',
+    [ownPattern(user)],
+  );
+  return rows.map((row) => String(row['name']));
 }
 
 /** What is in a database; undefined where there is none of that name. */
@@ -87,6 +101,7 @@ export async function readInventory(
     events: await names(
       'SELECT EVENT_NAME AS name FROM information_schema.EVENTS WHERE EVENT_SCHEMA = $database',
     ),
+    others: await readOthers(connection, database),
   };
   for (const row of tables) {
     const [name, type] = [String(row['name']), String(row['type'])];
@@ -99,6 +114,23 @@ export async function readInventory(
   }
   inventory.tables.sort((a, b) => (a.name < b.name ? -1 : 1));
   return inventory;
+}
+
+/** What in a database has another definer than the user whose database it is. */
+async function readOthers(connection: Connection, database: string): Promise<string[]> {
+  const own = `${database.slice(0, database.indexOf(prefixOf('')))}@%`;
+  const of = (kind: string, what: string, table: string, schema: string) =>
+    `SELECT CONCAT(${kind}, ' ', ${what}, ' of ', DEFINER) AS name FROM information_schema.${table}
+     WHERE ${schema} = ? AND DEFINER <> ?`;
+  const parts = [
+    of("'VIEW'", 'TABLE_NAME', 'VIEWS', 'TABLE_SCHEMA'),
+    of("'TRIGGER'", 'TRIGGER_NAME', 'TRIGGERS', 'TRIGGER_SCHEMA'),
+    of('ROUTINE_TYPE', 'ROUTINE_NAME', 'ROUTINES', 'ROUTINE_SCHEMA'),
+    of("'EVENT'", 'EVENT_NAME', 'EVENTS', 'EVENT_SCHEMA'),
+  ];
+  const values = parts.flatMap(() => [database, own]);
+  const rows = await connection.query<Row[]>(parts.join(' UNION ALL '), values);
+  return rows.map((row) => String(row['name'])).toSorted();
 }
 
 async function countRows(

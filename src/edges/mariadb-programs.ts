@@ -145,6 +145,12 @@ export function isServerAway(error: unknown): boolean {
   return typeof message === 'string' && /\b[Ee](?:rror|RROR):? 20(?:02|03|06|13)\b/.test(message);
 }
 
+/** Whether a client program was refused something whose definer is another. */
+export function isForAnother(error: unknown): boolean {
+  const { message } = error as { message?: unknown };
+  return typeof message === 'string' && /\bERROR 1227\b/.test(message);
+}
+
 /** The one line that says what went wrong: mariadb shows the statement besides, with what is in it. */
 function saidBy(name: string, complaint: string): string | undefined {
   const lines = complaint.split('\n').filter((line) => line.trim() !== '');

@@ -1,7 +1,6 @@
 /** The door of a tenant's account on a server: closed while databases are put away, lent while they are loaded. */
 import { verifierOf } from '../model/credentials.ts';
-import { endConnections, isThere } from './mariadb.ts';
-import { grantStatement } from './mariadb-accounts.ts';
+import { endConnections, give, isThere } from './mariadb.ts';
 import {
   type Connection,
   type DatabaseLogin,
@@ -15,6 +14,12 @@ export interface TenantMaker {
   readVerifiers(uid: number): Promise<string[]>;
 }
 
+/** Whose databases are loaded. */
+export interface Tenant extends DatabaseLogin {
+  /** a role with the right EVENT, that a session must take */
+  role: string;
+}
+
 /** Nobody gets in as the user, and nobody is in. */
 export async function closeDoor(connection: Connection, user: string): Promise<void> {
   await connection.query(`ALTER USER IF EXISTS ${accountOf(connection, user)} ACCOUNT LOCK`);
@@ -25,39 +30,51 @@ export async function closeDoor(connection: Connection, user: string): Promise<v
  * Lends the tenant's own account, made where there is none, with a password that is used for nothing
  * else. Afterwards it is locked, its connections ended, and it is what it was: not there, or with the
  * recorded password. Cut between, it is an account with a password that nobody knows.
+ *
+ * An event would run as soon as it is loaded, on what has come by then. It does not where its definer
+ * has no right EVENT but by a role: the scheduler looks at what the account has itself.
  */
 export async function withTenant<T>(
   { place, login, user }: { place: DatabaseServerPlace; login: DatabaseLogin; user: string },
   terms: TenantMaker,
-  act: (tenant: DatabaseLogin) => Promise<T>,
+  act: (tenant: Tenant) => Promise<T>,
   signal: AbortSignal,
 ): Promise<T> {
   const password = terms.newPassword();
+  const role = `chamberlain_loads_${user}`;
   const wasThere = await usePatiently(place, login, signal, async (connection) => {
     const account = accountOf(connection, user);
-    await closeDoor(connection, user);
+    const own = `${user}\\_\\_%`;
     const there = await isThere(connection, user);
     await connection.query(
       there
-        ? `ALTER USER ${account} IDENTIFIED BY PASSWORD ? ACCOUNT UNLOCK`
-        : `CREATE USER ${account} IDENTIFIED BY PASSWORD ? ACCOUNT UNLOCK`,
+        ? `ALTER USER ${account} IDENTIFIED BY PASSWORD ? ACCOUNT LOCK`
+        : `CREATE USER ${account} IDENTIFIED BY PASSWORD ? ACCOUNT LOCK`,
       [verifierOf(password)],
     );
-    for (const grant of [`ALL on ${user}\\_\\_%.*`, 'SELECT, SHOW VIEW on %\\_p.*']) {
-      await connection.query(grantStatement(grant, account, (name) => connection.escapeId(name)));
-    }
+    await give(connection, user, [`ALL but EVENT on ${own}.*`, 'SELECT, SHOW VIEW on %\\_p.*']);
+    await connection.query(`REVOKE EVENT ON ${connection.escapeId(own)}.* FROM ${account}`);
+    await endConnections(connection, user);
+    await connection.query(`CREATE OR REPLACE ROLE ${role}`);
+    await connection.query(`GRANT EVENT ON ${connection.escapeId(own)}.* TO ${role}`);
+    await connection.query(`GRANT ${role} TO ${account}`);
+    await connection.query(`ALTER USER ${account} ACCOUNT UNLOCK`);
     return there;
   });
   try {
-    return await act({ user, password });
+    return await act({ user, password, role });
   } finally {
     // also where the work was cut short: the door is not left open for that
     const whatever = new AbortController().signal;
-    const verifiers = wasThere ? await terms.readVerifiers(Number(user.slice(1))) : [];
     await usePatiently(place, login, whatever, async (connection) => {
       const account = accountOf(connection, user);
       await closeDoor(connection, user);
-      if (!wasThere) await connection.query(`DROP USER ${account}`);
+      await connection.query(`DROP ROLE IF EXISTS ${role}`);
+      if (!wasThere) {
+        await connection.query(`DROP USER ${account}`);
+        return;
+      }
+      const verifiers = await terms.readVerifiers(Number(user.slice(1)));
       if (verifiers.length === 0) return;
       const ways = verifiers.map(() => 'mysql_native_password USING ?').join(' OR ');
       await connection.query(`ALTER USER ${account} IDENTIFIED VIA ${ways}`, verifiers);

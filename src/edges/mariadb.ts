@@ -12,6 +12,7 @@ import type { Action } from '../plan/action.ts';
 import type { DatabasesEyes, DatabaseServerView } from '../targets/databases-eyes.ts';
 import type { Everything, Pace } from '../targets/everything.ts';
 import { grantStatement, type Row } from './mariadb-accounts.ts';
+import { readOwnPrivileges } from './mariadb-inventory.ts';
 import { everythingOf, lookAt, readAll } from './mariadb-reading.ts';
 import {
   type Connection,
@@ -153,8 +154,7 @@ async function change(
 ): Promise<void> {
   const { user, server } = action;
   const account = accountName(connection, user);
-  const grant = (grants: readonly string[]) =>
-    run(grants.map((one) => grantStatement(one, account, (name) => connection.escapeId(name))));
+  const grant = (grants: readonly string[]) => give(connection, user, grants);
   const run = async (statements: readonly string[], values?: string[]) => {
     for (const sql of statements) await connection.query(sql, values);
   };
@@ -189,6 +189,8 @@ async function change(
         await run([`ALTER USER ${account} ACCOUNT LOCK`]);
         await endConnections(connection, user);
         await run([`REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${account}`]);
+        // an event may have begun
+        await endConnections(connection, user);
         await grant(action.keep);
         return await run(action.locked ? [] : [`ALTER USER ${account} ACCOUNT UNLOCK`]);
       case 'db.setLocked': {
@@ -196,6 +198,12 @@ async function change(
         // Another limit, until the connections have ended: a run that is cut leaves a difference.
         const limit = action.maxUserConnections;
         await run([`ALTER USER ${account} ${limitOf(limitWhileEnding(limit))} ACCOUNT LOCK`]);
+        // Events run in a locked account too. What runs of one ends with the connections: it has one.
+        await run(
+          action.withoutEventsOn.map(
+            (pattern) => `REVOKE EVENT ON ${connection.escapeId(pattern)}.* FROM ${account}`,
+          ),
+        );
         await endConnections(connection, user);
         return await run([`ALTER USER ${account} ${limitOf(limit)}`]);
       }
@@ -222,6 +230,21 @@ function accountName(connection: Connection, user: string): string {
   return `${connection.escapeId(user)}@${connection.escapeId('%')}`;
 }
 
+/** Gives the account of a user grants of the forms that the target wants. */
+export async function give(
+  connection: Connection,
+  user: string,
+  grants: readonly string[],
+): Promise<void> {
+  const all = grants.some((grant) => grant.startsWith('ALL but '))
+    ? await readOwnPrivileges(connection, user)
+    : [];
+  const quote = (name: string) => connection.escapeId(name);
+  for (const grant of grants) {
+    await connection.query(grantStatement(grant, accountName(connection, user), quote, all));
+  }
+}
+
 function limitOf(maxUserConnections: number): string {
   if (!Number.isInteger(maxUserConnections) || maxUserConnections < 0) {
     throw new RangeError(`no limit of connections: ${maxUserConnections}`);
@@ -234,12 +257,17 @@ export async function isThere(connection: Connection, user: string): Promise<boo
   return (await connection.query<Row[]>(sql, [user])).length > 0;
 }
 
-/** Ends a user's connections, and looks that they are gone. One that still rolls back runs nothing more. */
+/**
+ * Ends a user's connections, and looks that they are gone. One that still rolls back runs nothing more.
+ * Where there were none, as mostly, there is no look: it takes ten times as long as the KILL.
+ */
 export async function endConnections(connection: Connection, user: string): Promise<void> {
   const left =
     "SELECT 1 FROM information_schema.processlist WHERE USER = ? AND COMMAND <> 'Killed' LIMIT 1";
   for (let look = 0; look < GONE_LOOKS; look += 1) {
-    await connection.query(`KILL USER ${connection.escapeId(user)}`);
+    const kill = `KILL USER ${connection.escapeId(user)}`;
+    const { affectedRows: killed } = await connection.query<{ affectedRows: number }>(kill);
+    if (killed === 0) return;
     if ((await connection.query<Row[]>(left, [user])).length === 0) return;
     await sleep(GONE_INTERVAL_MS);
   }

@@ -61,10 +61,13 @@ function connectConsumer(url: string): Redis {
 export interface Queues {
   /** Puts a signed request into its queue. */
   addRequest(token: string, urgent: boolean): Promise<void>;
-  /** Puts jobs into a role's queue, each for some subjects; urgent ones before all others. */
+  /**
+   * Puts jobs into a role's queues, each for some subjects. Of what is urgent the last comes first, but for
+   * what has failed before: that comes after whoever was not tried yet.
+   */
   addSubjects(
     role: string,
-    jobs: readonly { subjects: readonly number[]; urgent: boolean }[],
+    jobs: readonly { subjects: readonly number[]; urgent: boolean; failing?: boolean }[],
   ): Promise<void>;
   /**
    * Puts subjects whose turn may be hours away into a role's slow queue, or, so that they are shut out
@@ -152,10 +155,10 @@ export function openQueues(url: string, mark: string): Queues {
           const of = jobs.filter(({ urgent }) => urgent === isUrgent);
           if (of.length === 0) continue;
           await queue(isUrgent ? urgentQueue(role) : role).addBulk(
-            of.map(({ subjects }) => ({
+            of.map(({ subjects, failing = false }) => ({
               name: 'converge',
               data: { subjects },
-              opts: isUrgent ? { ...PASSING, lifo: true } : PASSING,
+              opts: isUrgent && !failing ? { ...PASSING, lifo: true } : PASSING,
             })),
           );
         }

@@ -106,6 +106,14 @@ export function readAccounts(folder: string): Map<number, string> {
   return new Map(lines);
 }
 
+/** Within the folder; deploy/login-host has cron and at ask it, by pam_listfile(8). */
+export const CLOSED_FILE = 'closed';
+
+/** Writes down who may run nothing, a name a line. */
+export function writeClosed(folder: string, names: readonly string[]): void {
+  replaceFile(join(folder, CLOSED_FILE), names.map((name) => `${name}\n`).join(''));
+}
+
 function replaceFile(path: string, text: string, options: { flush?: boolean } = {}): void {
   writeFileSync(`${path}.new`, text, { mode: 0o640, ...options });
   renameSync(`${path}.new`, path);

@@ -9,7 +9,7 @@
  * and the list of all accounts. sshd needs none of that: should the helper be away, keys go on.
  *
  * Processes end by a trusted look alone: when a person or tool is closed, and every minute what is left
- * of all that are, also of those who were closed while no agent ran.
+ * of all that are, also of those who were closed while no agent ran. Their names stand in a file for cron and at.
  *
  * Longer than most: one look is one story, and in which order it does things is what keeps it right.
  */
@@ -24,7 +24,14 @@ import { openLoginHelper } from '../edges/login-helper.ts';
 import { describeError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { parseMarker, type Marker } from '../model/marker.ts';
-import { readAccounts, readState, writeAccounts, writeState, writeStatus } from './agent-status.ts';
+import {
+  readAccounts,
+  readState,
+  writeAccounts,
+  writeClosed,
+  writeState,
+  writeStatus,
+} from './agent-status.ts';
 import { isShellName, isWithin, toolOf } from './account-names.ts';
 import type { LoginHostConfig } from './config.ts';
 import { startErrands } from './errands.ts';
@@ -115,6 +122,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
   /** what has been locked since consequences were last passed on */
   let lockedTools: number[] = [];
   let written = '';
+  let writtenClosed: string | undefined;
   /** what was wrong with the last compare */
   let compared: string | undefined = 'nothing has been read yet';
   /** why nothing at all of the last whole answer was taken, if so */
@@ -203,7 +211,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     passOn();
     if (!trusted || performance.now() < endAt) return;
     endAt = performance.now() + END_MS;
-    errands.endLeft([...roll.closed(), ...tools.closed().keys()]);
+    errands.endLeft([...roll.closed().keys(), ...tools.closed().keys()]);
   }
 
   /**
@@ -332,6 +340,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     lockedTools = [];
     if (distrust === undefined && ending.length > 0) {
       errands.end(ending);
+      reportClosed();
       endAt = Math.min(endAt, performance.now() + END_AGAIN_MS);
     }
     errands.forget(forget);
@@ -357,6 +366,7 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     const helper = errands.trouble();
     writeState(config.stateFolder, { csns, clock: lastClock });
     reportAccounts();
+    if (distrust === undefined) reportClosed();
     writeStatus(config.stateFolder, {
       pid: process.pid,
       startedAt,
@@ -382,6 +392,19 @@ export function startAgent(config: LoginHostConfig, log: Log): Agent {
     if (now === written) return;
     writeAccounts(config.stateFolder, new Map([...people, ...closed]));
     written = now;
+  }
+
+  /** For what starts processes by itself: cron and at. */
+  function reportClosed(): void {
+    const names = [...roll.closed().values(), ...tools.toKeep().values()].sort();
+    if (names.join(' ') === writtenClosed) return;
+    try {
+      writeClosed(config.stateFolder, names);
+      writtenClosed = names.join(' ');
+    } catch (error) {
+      // a full disk is no reason to believe the directory less
+      log.warn({ error: describeError(error) }, 'the list of those closed cannot be written');
+    }
   }
 
   const closing = new AbortController();

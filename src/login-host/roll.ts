@@ -92,8 +92,8 @@ export interface Roll {
   consequences(): Consequences;
   /** Whether processes of this uid are to end. */
   isClosed(uid: number): boolean;
-  /** Every uid whose processes are to end. */
-  closed(): number[];
+  /** All whose processes are to end: uid and name. */
+  closed(): Map<number, string>;
   /** Whom this host has ever let in: uid and name. */
   letIn(): ReadonlyMap<number, string>;
 }
@@ -362,10 +362,13 @@ export function openRoll(
       return found;
     },
     isClosed,
-    closed: () => [
-      ...gone,
-      ...[...known].flatMap(([, { uid }]) => (uid !== undefined && isClosed(uid) ? [uid] : [])),
-    ],
+    closed: () =>
+      new Map([
+        ...[...gone].map((uid) => [uid, letIn.get(uid) ?? ''] as const),
+        ...[...known].flatMap(([name, { uid }]) =>
+          uid !== undefined && isClosed(uid) ? [[uid, name] as const] : [],
+        ),
+      ]),
     letIn: () => letIn,
   };
 }

@@ -24,6 +24,8 @@ const inventory = z.strictObject({
   /** `PROCEDURE name`, `FUNCTION name`, `PACKAGE name` … */
   routines: z.array(z.string()),
   events: z.array(z.string()),
+  /** what of those has another definer than the user, who may not make that: `VIEW name of root@localhost` */
+  others: z.array(z.string()).optional(),
 });
 
 const piece = z.strictObject({

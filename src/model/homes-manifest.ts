@@ -40,7 +40,7 @@ const schema = z.strictObject({
   files: z.array(
     z.strictObject({ name: z.literal('home.tar.zst'), bytes: z.int(), sha256: z.string() }),
   ),
-  /** the first line of what each says of its version */
+  /** the first line of what each says of its version; of tar with the options that it packed by */
   programs: z.strictObject({ tar: z.string(), zstd: z.string() }),
 });
 export type HomeManifest = z.infer<typeof schema>;

@@ -64,6 +64,12 @@ const time = z.iso.datetime({
   error: 'it wants a time, such as 2026-12-31T12:00:00Z',
 });
 const waiting = z.uuid().describe('the `jti` of the request that waits');
+const sentBy = z
+  .string()
+  .min(1)
+  .max(63)
+  .optional()
+  .describe('the portal that sent it, where requests of several wait by that id');
 
 const requestedBy = z.object({
   requestedBy: person.describe('the shell name of the person who asks'),
@@ -163,8 +169,12 @@ export const REQUEST_SCHEMAS = {
   'tool.enable': kind('tool.enable', { tool }),
   'tool.delete': kind('tool.delete', { tool, reason: reason.default('') }),
   'tool.restore': kind('tool.restore', { tool }),
-  'request.approve': kind('request.approve', { request: waiting }),
-  'request.reject': kind('request.reject', { request: waiting, reason: reason.min(1) }),
+  'request.approve': kind('request.approve', { request: waiting, sentBy }),
+  'request.reject': kind('request.reject', {
+    request: waiting,
+    sentBy,
+    reason: reason.min(1),
+  }),
 } as const;
 
 export type RequestKind = keyof typeof REQUEST_SCHEMAS;

@@ -14,6 +14,8 @@ export const ROLES: readonly Role[] = ['directory', 'homes', 'databases'];
  */
 export interface WantedCredentials {
   wantedEpoch: number;
+  /** the password before lets nobody in any more, also while there is no other yet */
+  atOnce?: boolean;
   /** `previous`: the verifier before, while its password works as well */
   recorded: { epoch: number; verifier: string; previous?: string } | undefined;
 }

@@ -180,6 +180,13 @@ export type Action =
       manifest: string;
     }
   | {
+      /** Removes what is made of an archive that is wanted no more, and was never recorded. */
+      verb: 'databases.removePart';
+      user: string;
+      account: string;
+      departure: number;
+    }
+  | {
       /** Removes an archive that was kept long enough; refused unless its manifest is this one. */
       verb: 'databases.removeArchive';
       user: string;
@@ -220,12 +227,14 @@ export type Action =
       locked: boolean;
     }
   | {
-      /** Locking ends the user's connections too. */
+      /** Locking ends the user's connections too, and what its events do. */
       verb: 'db.setLocked';
       server: string;
       user: string;
       locked: boolean;
       maxUserConnections: number;
+      /** the patterns of databases on which the right EVENT goes with it */
+      withoutEventsOn: string[];
     }
   | { verb: 'db.dropUser'; server: string; user: string };
 

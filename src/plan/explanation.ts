@@ -59,6 +59,8 @@ export interface SubjectPage {
     recordedAt: string | null;
     /** until then the password before works as well; null: it does not */
     previousUntil: string | null;
+    /** it lets nobody in until there is one of the wanted epoch */
+    lockedOut: boolean;
   } | null;
   /** how it leaves, and what is kept of it */
   leaving: LeavingPage;

@@ -35,7 +35,7 @@ export interface Finding {
 export interface TargetPlan {
   steps: Step[];
   findings: Finding[];
-  /** What another role must do first: the subject is waiting, not failing. */
+  /** The role that must do something first, and what is to be said of it: the subject is waiting, not failing. */
   waitingFor?: string;
   /** A part of the backend, such as one of several servers, that could not be read. */
   unreadable?: string;

@@ -132,14 +132,16 @@ function memberOf(member: SubjectPage['realmMember']): string {
 
 function credentialsOf(credentials: SubjectPage['credentials']): string {
   if (credentials === null) return 'no credentials wanted';
-  const { wantedEpoch, recordedEpoch, recordedAt, previousUntil } = credentials;
+  const { wantedEpoch, recordedEpoch, recordedAt, previousUntil, lockedOut } = credentials;
   if (recordedEpoch === null || recordedAt === null) {
     return `epoch ${wantedEpoch} wanted, no password made yet`;
   }
   const before =
     previousUntil === null ? '' : `, the one before works until ${timeOf(previousUntil)}`;
   const made = `password of epoch ${recordedEpoch} made ${timeOf(recordedAt)}${before}`;
-  return recordedEpoch === wantedEpoch ? made : `epoch ${wantedEpoch} wanted, ${made}`;
+  if (recordedEpoch === wantedEpoch) return made;
+  const out = lockedOut ? ', which lets nobody in until homes has made that one' : '';
+  return `epoch ${wantedEpoch} wanted, ${made}${out}`;
 }
 
 function accessOf(fact: SubjectPage['access'][number]): string {

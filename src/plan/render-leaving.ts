@@ -103,7 +103,7 @@ export function describeProgress({
   act,
   done,
   total,
-}: NonNullable<ArchivePage['progress']>): string {
+}: Omit<NonNullable<ArchivePage['progress']>, 'at'>): string {
   return `${act} ${formatBytes(done)}${total === null ? '' : ` of ${formatBytes(total)}`}`;
 }
 

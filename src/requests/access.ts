@@ -1,7 +1,7 @@
 /** access.request, access.grant, access.refuse, access.revoke */
 import type { RequestOf } from '../model/request.ts';
 import { decideAccessRequest, openAccessRequest } from '../store/access-requests.ts';
-import { admitPerson, readDoors, removeRealmMember } from '../store/people.ts';
+import { admitPerson, raisesOfDoors, removeRealmMember } from '../store/people.ts';
 import {
   type Decide,
   raises,
@@ -10,7 +10,7 @@ import {
   requirePerson,
   requireSelfOrAdmin,
 } from './asking.ts';
-import { closeDoors, requireOtherAdmins } from './person-leaving.ts';
+import { shutOut, requireOtherAdmins } from './person-leaving.ts';
 
 export const requestAccess: Decide<RequestOf<'access.request'>> = async (asking) => {
   const { client, request, requestedBy, portal } = asking;
@@ -53,7 +53,7 @@ export const grantAccess: Decide<RequestOf<'access.grant'>> = async (asking) => 
     subject: person.uid,
     account: person.account,
     fields: ['access'],
-    raises: [...raises(person.uid, 'homes'), ...(await readDoors(client, [person.uid]))],
+    raises: [...raises(person.uid, 'homes'), ...(await raisesOfDoors(client, [person.uid]))],
     onDone: {
       event: 'access.granted',
       portals: open?.portal === undefined ? [] : [open.portal],
@@ -101,7 +101,7 @@ export const revokeAccess: Decide<RequestOf<'access.revoke'>> = async (asking) =
   }
   await requireOtherAdmins(asking, [person]);
   // of one who is suspended the tools have other passwords already
-  const closed = await closeDoors(asking, [person.uid], person.state === 'active');
+  const closed = await shutOut(asking, [person.uid], person.state === 'active');
   await removeRealmMember(client, person.uid);
   return {
     ...closed,

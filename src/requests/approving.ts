@@ -7,11 +7,20 @@
  * By the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
  * anew with the rights that this admin has now. Where that is refused it waits on, until it is rejected.
  * The body is erased either way. What is approved is told as of the request that waited, which is done
- * when all that the approval raised is applied; what is rejected is done at once.
+ * when all that the approval raised is applied; what is rejected is done at once. What still waits when
+ * its person is deleted is rejected by the calendar.
+ *
+ * An id is unique for each portal alone:
+ *
+ * | by that id wait              | without `sentBy` | with it                       |
+ * | ---------------------------- | ---------------- | ----------------------------- |
+ * | none                         | NOT_WAITING      | NOT_WAITING                   |
+ * | one                          | that             | that portal's, or NOT_WAITING |
+ * | of several portals, one each | WAITS_TWICE      | that portal's, or NOT_WAITING |
  */
 import { adminOfPortal } from '../config.ts';
 import { type RequestOf, REQUEST_SCHEMAS } from '../model/request.ts';
-import { closeApproval, findOpenApproval, type OpenApproval } from '../store/approvals.ts';
+import { closeApproval, findOpenApprovals, type OpenApproval } from '../store/approvals.ts';
 import type { NewEvent } from '../store/events.ts';
 import { type Asking, type Decide, type Decision, refuse, requireAdmin } from './asking.ts';
 import { deletePerson, suspendPerson } from './person-leaving.ts';
@@ -20,10 +29,10 @@ export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
   const { client, requestedBy: by, now } = asking;
   const waiting = await requireWaiting(asking);
   const decision = await decideAnew(asking, waiting);
-  await closeApproval(client, waiting.request, { state: 'approved', by, now });
+  await closeApproval(client, waiting, { state: 'approved', by, now });
   return {
     ...decision,
-    events: [...tell(waiting, 'request.approved', { by }), ...(decision.events ?? [])],
+    events: [...tellOfWaiting(waiting, 'request.approved', { by }), ...(decision.events ?? [])],
     decides: identityOf(waiting),
   };
 };
@@ -31,28 +40,34 @@ export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
 export const reject: Decide<RequestOf<'request.reject'>> = async (asking) => {
   const { client, request, requestedBy: by, now } = asking;
   const waiting = await requireWaiting(asking);
-  await closeApproval(client, waiting.request, { state: 'rejected', by, now });
+  await closeApproval(client, waiting, { state: 'rejected', by, now });
   return {
     subject: waiting.subject,
     account: waiting.account,
     fields: ['approval'],
     raises: [],
-    events: tell(waiting, 'request.rejected', { by, reason: request.reason }),
+    events: tellOfWaiting(waiting, 'request.rejected', { by, reason: request.reason }),
     onDone: undefined,
     decides: identityOf(waiting),
   };
 };
 
 /** What waits, where the asker may decide on it. */
-async function requireWaiting(asking: Asking<{ request: string }>): Promise<OpenApproval> {
+async function requireWaiting(
+  asking: Asking<{ request: string; sentBy?: string | undefined }>,
+): Promise<OpenApproval> {
   const { client, request, requestedBy, portal } = asking;
   requireAdmin(asking);
   if (portal !== undefined) {
     refuse('NOT_ALLOWED', "Only an admin's own key decides on what waits, and no portal.");
   }
-  const waiting = await findOpenApproval(client, request.request);
+  const [waiting, another] = await findOpenApprovals(client, request.request, request.sentBy);
   if (waiting === undefined) {
     refuse('NOT_WAITING', `No request ${request.request} waits. See \`chamberlain requests\`.`);
+  }
+  if (another !== undefined) {
+    const portals = `${waiting.portal} and ${another.portal}`;
+    refuse('WAITS_TWICE', `Of ${portals} a request waits by that id. Name the portal by sentBy.`);
   }
   if (waiting.requestedBy === requestedBy) {
     refuse('OWN_REQUEST', `${requestedBy} asked for it. Another admin decides on it.`);
@@ -73,7 +88,11 @@ async function decideAnew(asking: Asking<unknown>, waiting: OpenApproval): Promi
 }
 
 /** Told to the portal that asked, by the id that it gave. An admin's key has no queue. */
-function tell(waiting: OpenApproval, event: string, data: Record<string, unknown>): NewEvent[] {
+export function tellOfWaiting(
+  waiting: OpenApproval,
+  event: string,
+  data: Record<string, unknown>,
+): NewEvent[] {
   const { kind, subject, account, request } = waiting;
   const portal = portalOf(waiting);
   if (portal === undefined) return [];

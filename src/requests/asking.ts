@@ -129,7 +129,7 @@ export function requireSelfOrAdmin(asking: Asking<unknown>, person: Person): voi
  * direct maintainer or an admin.
  */
 export async function requireMaintainedTool(asking: Asking<unknown>, name: string): Promise<Tool> {
-  const tool = await requireToolOfOwn(asking, name);
+  const tool = await requireMaintainedToolEvenArchived(asking, name);
   if (tool.state === 'archived') {
     refuse(
       'TOOL_LEAVING',
@@ -151,7 +151,10 @@ export function refuseUnknownTool({ realm }: Pick<Config, 'realm'>, name: string
 }
 
 /** As `requireMaintainedTool`, of one that may be in the middle of being put away, or brought back. */
-export async function requireToolOfOwn(asking: Asking<unknown>, name: string): Promise<Tool> {
+export async function requireMaintainedToolEvenArchived(
+  asking: Asking<unknown>,
+  name: string,
+): Promise<Tool> {
   const { client, config, asker, requestedBy } = asking;
   const tool = await findTool(client, name, asker?.uid ?? 0);
   if (tool === undefined) refuseUnknownTool(config, name);

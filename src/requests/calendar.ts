@@ -6,32 +6,47 @@
  *   person   suspended ──suspended_until──▶ active
  *            suspended ──delete_after, doors closed──▶ archived ──both archives──▶ deleted, erased
  *   tool     disabled ──30, 7, 1 days before──▶ told
- *            disabled ──delete_after, doors closed──▶ archived ──both archives──▶ deleted
+ *            disabled ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted
  *            archived, returning ──home and databases in place──▶ active
  *   both     deleted ──keep_until──▶ its archives are removed
  *   account  the password before ──previous_until──▶ dies
- *            made when somebody lost access ──again_at, doors closed──▶ made anew
- *   tool     nobody left who may log in ──▶ orphaned, and back
+ *            made when somebody lost access ──again_at, doors closed or again_by──▶ made anew
+ *   tool     nobody left who may log in ──▶ orphaned, and back, as long as it does not leave
  *
  * | move             | is due when                                        | told at once  | told when applied |
  * | ---------------- | -------------------------------------------------- | ------------- | ----------------- |
  * | person.reinstate | `until` has come, and no deletion is approved      |               | person.reinstated |
  * | tool.warn        | so many days are left, and fewer were not told yet | tool.deleting |                   |
  * | ….archive        | to be deleted by then, and all is applied or a     |               |                   |
- * |                  | minute has passed: doors close before all else     |               |                   |
+ * |                  | minute has passed: doors close before all else; of |               |                   |
+ * |                  | a tool: and the last warning was a day ago         |               |                   |
  * | ….delete         | both archives are recorded                         | ….archived    | ….deleted         |
  * | tool.restore     | homes and databases have it back in place          |               | tool.restored     |
  * | ….expire         | the archives were kept for long enough             |               | ….expired         |
  * | overlaps.end     | both passwords have worked for long enough         |               |                   |
- * | credentials.again | some time after somebody lost access, when the directory has closed all doors |  |   |
+ * | credentials.again | some time after somebody lost access, when the    | credentials.  |                   |
+ * |                  | directory has closed all doors, or ten minutes     | revoked       |                   |
+ * |                  | later whatever is open                             |               |                   |
  *
  * Each move is one transaction: whoever is cut between two goes on with the next. Where it did not run for
  * a week, a tool is told once, of the least number of days that is due. A move that fails is left for a
  * minute, and keeps no other back. What a role fails at moves nothing on: it is tried again by the role.
+ *
+ * Whatever the clock did, or however long nothing ran, no tool is put away untold:
+ *
+ * | a tool to be deleted on day 40, of which     | is told            | and put away                     |
+ * | -------------------------------------------- | ------------------ | -------------------------------- |
+ * | the calendar looks every day                 | on days 10, 33, 39 | on day 40                        |
+ * | it looks on day 36 first, then every day     | on days 36, 39     | on day 40                        |
+ * | it looks on day 39.5 first                   | then               | on day 40.5                      |
+ * | it looks on day 400 first: a clock that      | then               | on day 401                       |
+ * | jumps ahead too                              |                    |                                  |
+ * | the same, and that clock goes back at once   | anew, as above     | on day 40                        |
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { writeActs } from '../store/acts.ts';
+import { rejectWaiting } from '../store/approvals.ts';
 import {
   type Ahead,
   type DueMove,
@@ -42,7 +57,7 @@ import {
   readDueMoves,
 } from '../store/calendar.ts';
 import type { Raise } from '../store/convergence.ts';
-import { wantNewEpoch, wantNewEpochsAgain } from '../store/credentials.ts';
+import { noteKnown, wantNewEpoch, wantNewEpochAgain } from '../store/credentials.ts';
 import {
   beginDeparture,
   completeDeparture,
@@ -53,10 +68,11 @@ import { erasePerson } from '../store/erasure.ts';
 import { type NewEvent, type OnDone, writeEvents } from '../store/events.ts';
 import { holdThawed } from '../store/freeze.ts';
 import { areOrphansOtherwise, keepOrphans } from '../store/orphans.ts';
-import { readDoors, reinstatePeople } from '../store/people.ts';
+import { raisesOfDoors, reinstatePeople } from '../store/people.ts';
 import { type Client, transact } from '../store/postgres.ts';
 import { recordVerdict } from '../store/requests.ts';
 import { openTool, readMaintained } from '../store/tools.ts';
+import { tellOfWaiting } from './approving.ts';
 import { raises, raisesWithCredentials } from './asking.ts';
 import { tellPortals } from './done.ts';
 
@@ -84,6 +100,8 @@ export interface Turn extends Ahead {
 interface Made {
   fields: string[];
   raises?: Raise[];
+  /** it takes access away */
+  urgent?: true;
   /** told at once */
   events?: NewEvent[];
   /** told when everything raised is applied */
@@ -155,14 +173,14 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     await reinstatePeople(client, [due.subject]);
     return {
       fields: ['state'],
-      raises: await readDoors(client, [due.subject]),
+      raises: await raisesOfDoors(client, [due.subject]),
       onDone: { event: 'person.reinstated', data: { account: due.account } },
     };
   },
   'tool.warn': async (moving) => {
     const { client, due, now } = moving;
     const days = due.days as number;
-    await noteWarned(client, due.subject, days);
+    await noteWarned(client, due.subject, { days, now });
     // later than it should have been told: fewer days are left than it was to be told of
     const left = Math.ceil((due.at.getTime() - now.getTime()) / DAY_MS);
     return {
@@ -176,11 +194,23 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
   'person.archive': putAway,
   'tool.archive': putAway,
   'person.delete': async (moving) => {
+    const { client, due, now } = moving;
     await leave(moving);
-    await erasePerson(moving.client, moving.due.subject);
-    return deleted(moving, 'person');
+    // nobody else is told any more what becomes of it
+    const waited = await rejectWaiting(client, due.subject, { by: CALENDAR, now });
+    await erasePerson(client, due.subject);
+    const made = deleted(moving, 'person');
+    const told = { by: CALENDAR, reason: 'The person was deleted.' };
+    return {
+      ...made,
+      events: [
+        ...(made.events ?? []),
+        ...waited.flatMap((each) => tellOfWaiting(each, 'request.rejected', told)),
+      ],
+    };
   },
   'tool.delete': async (moving) => {
+    await noteKnown(moving.client, moving.due.subject);
     await leave(moving);
     const made = deleted(moving, 'tool');
     // a member of their groups until now
@@ -220,24 +250,17 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
   'credentials.again': makeAgain,
 };
 
-async function makeAgain({ client, now }: Moving): Promise<Made> {
-  const tools = await wantNewEpochsAgain(client, now, MOST_AT_ONCE);
-  await writeActs(
-    client,
-    tools.map((of) => ({
-      kind: 'credentials.rotate' as const,
-      by: CALENDAR,
-      ...of,
-      fields: ['credentials'],
-    })),
-  );
-  const raised = tools.flatMap(({ subject }) => raisesWithCredentials(subject));
-  await client.query('SELECT raise_generations($1, $2, true, $3)', [
-    raised.map(({ subject }) => subject),
-    raised.map(({ role }) => role),
-    raised.map(({ waits }) => waits ?? false),
-  ]);
-  return { fields: [] };
+async function makeAgain(moving: Moving): Promise<Made> {
+  const { client, due, now } = moving;
+  const again = await wantNewEpochAgain(client, due.subject, now);
+  if (again === undefined) return { fields: [] };
+  const { epoch, maintainers } = again;
+  return {
+    fields: ['credentials'],
+    urgent: true,
+    raises: raisesWithCredentials(due.subject),
+    events: tell(moving, 'credentials.revoked', { epoch, maintainers, because: due.move }),
+  };
 }
 
 async function putAway({ client, due, now }: Moving): Promise<Made> {
@@ -308,7 +331,7 @@ async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
     verdict: 'accepted',
     code: undefined,
     sentence: undefined,
-    urgent: false,
+    urgent: made.urgent ?? false,
     onDone: made.onDone === undefined ? undefined : { ...made.onDone, portals: [] },
     raises: made.raises,
     events: made.events ?? [],

@@ -29,6 +29,7 @@
  */
 import type { RequestKind, RequestOf } from '../model/request.ts';
 import { timeOf } from '../model/time.ts';
+import { writeActs } from '../store/acts.ts';
 import { countSuspensions, openApproval } from '../store/approvals.ts';
 import type { Raise } from '../store/convergence.ts';
 import { wantNewEpochsOfReached } from '../store/credentials.ts';
@@ -37,7 +38,7 @@ import {
   findPeople,
   lengthenSuspensions,
   type Person,
-  readDoors,
+  raisesOfDoors,
   reinstatePeople,
   suspendPeople,
   wantPersonDeleted,
@@ -76,14 +77,15 @@ export const suspendPerson: Decide<RequestOf<'person.suspend'>> = async (asking)
   if (isOne && active.length === 1 && approvedFor === undefined) {
     const most = config.leaving.mostSuspensionsPerHour;
     if ((await countSuspensions(client)) >= most) {
-      const why = `More than ${most} people were suspended one by one within an hour: another admin releases it.`;
-      return letWait(asking, one, why);
+      const many = `More than ${most} people were suspended one by one within an hour`;
+      const what = 'an admin who did not ask for it releases it by request.approve';
+      return letWait(asking, one, `${many}: ${what}. Several in one request never wait.`);
     }
   }
   const suspension = { by: approvedFor ?? asking.requestedBy, reason: request.reason, until, now };
   const lengthened = await lengthenSuspensions(client, uidsOf(people), suspension);
   const suspended = new Set(await suspendPeople(client, uidsOf(active), suspension));
-  const closed = await closeDoors(asking, [...suspended]);
+  const closed = await shutOut(asking, [...suspended]);
   const changed = people.filter(({ uid }) => suspended.has(uid) || lengthened.includes(uid));
   const data = until === null ? {} : { until: until.toISOString() };
   const about = (isOne ? people : changed).map(({ uid, account }) => ({ subject: uid, account }));
@@ -116,7 +118,7 @@ export const reinstatePerson: Decide<RequestOf<'person.reinstate'>> = async (ask
     subject: person.uid,
     account: person.account,
     fields: ['state'],
-    raises: await readDoors(client, [person.uid]),
+    raises: await raisesOfDoors(client, [person.uid]),
     onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
   };
 };
@@ -138,7 +140,7 @@ export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) =
   });
   await wantPersonDeleted(client, person.uid, now);
   return {
-    ...(await closeDoors(asking, suspended)),
+    ...(await shutOut(asking, suspended)),
     subject: person.uid,
     account: person.account,
     fields: ['state', 'deletion'],
@@ -195,15 +197,24 @@ export async function requireOtherAdmins(
  *
  * @param mayKnow whether they may know the passwords that there are now
  */
-export async function closeDoors(
-  { client, config, portal, id, request, now }: Asking<{ kind: RequestKind }>,
+export async function shutOut(
+  { client, config, portal, id, request, requestedBy, now }: Asking<{ kind: RequestKind }>,
   people: readonly number[],
   mayKnow = true,
 ): Promise<{ raises: Raise[]; events: NewEvent[]; urgent: true }> {
   const [doors, tools] = await Promise.all([
-    readDoors(client, people),
+    raisesOfDoors(client, people),
     mayKnow ? wantNewEpochsOfReached(client, people, now) : [],
   ]);
+  await writeActs(
+    client,
+    tools.map(({ uid, account }) => ({
+      kind: 'credentials.rotate' as const,
+      by: requestedBy,
+      ...{ subject: uid, account },
+      fields: ['credentials', `because of ${request.kind}`],
+    })),
+  );
   return {
     urgent: true,
     raises: [...doors, ...tools.flatMap(({ uid }) => raisesWithCredentials(uid))],

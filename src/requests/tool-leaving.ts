@@ -7,8 +7,8 @@
  *     │ │                    │    │ tool.delete: delete_after = now + the grace time
  *     │ ╰────────────────────┼────┤ tool.enable ends that
  *     ╰──────────────────────┼────╯
- *          tool.delete       │ calendar: delete_after is reached
- *                            ▼
+ *          tool.delete       │ calendar: delete_after is reached, and
+ *                            ▼   it was told a day ago at the latest
  *                        archived ──────────────────────────▶ deleted
  *                          │  ▲   calendar: both archives       │
  *                          │  │   are recorded                  │
@@ -50,7 +50,7 @@ import {
   refuseUnknownTool,
   requireAdmin,
   requireMaintainedTool,
-  requireToolOfOwn,
+  requireMaintainedToolEvenArchived,
 } from './asking.ts';
 import { tellPortals } from './done.ts';
 
@@ -68,7 +68,7 @@ export const disableTool: Decide<RequestOf<'tool.disable'>> = async (asking) => 
 };
 
 export const enableTool: Decide<RequestOf<'tool.enable'>> = async (asking) => {
-  const tool = await requireToolOfOwn(asking, asking.request.tool);
+  const tool = await requireMaintainedToolEvenArchived(asking, asking.request.tool);
   if (tool.state === 'archived') return bringBack(asking, tool);
   if (tool.state !== 'disabled') {
     refuse('TOOL_NOT_DISABLED', `The tool ${asking.request.tool} is not disabled.`);
@@ -91,7 +91,7 @@ export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
   const reason = request.reason === '' ? undefined : request.reason;
   const why = reason ?? 'to be deleted';
   await disable(client, tool.uid, { by, reason: why, now });
-  await wantToolDeleted(client, tool.uid, { after, reason });
+  await wantToolDeleted(client, tool.uid, { after, days, now, reason });
   const { account } = tool;
   const fields = ['state', 'deletion'];
   const decision = doorsChanged(asking, tool, 'tool.disabled', fields, { reason: why });

@@ -1,6 +1,7 @@
 /** tool.create, tool.update, maintainer.add, maintainer.remove */
 import { isReservedToolName, normalName, parseNewToolName, toolAccount } from '../model/names.ts';
 import type { RequestOf } from '../model/request.ts';
+import { noteKnown } from '../store/credentials.ts';
 import { allocateId } from '../store/ids.ts';
 import { findSubjects, readNameState } from '../store/names.ts';
 import {
@@ -115,6 +116,7 @@ export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (a
     }
     return uid;
   });
+  await noteKnown(client, tool.uid, removed);
   await removeMaintainers(client, tool.uid, removed);
   if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
     refuse('ADMIN_TOOL', `The tool ${config.admin} keeps at least one maintainer who is an admin.`);

@@ -1,7 +1,10 @@
 /** The table `audit`, from the side of those who act by the command line. Sealing is in audit.ts. */
 import type { Client } from './postgres.ts';
 
-/** What an operator did without a request, or the calendar of its own. No personal data: a subject by number and account name. */
+/**
+ * What an operator did without a request, the calendar of its own, or what a request about one subject did
+ * to others. No personal data: a subject by number and account name.
+ */
 export interface Act {
   kind:
     'repair' | 'freeze' | 'thaw' | 'sweep.release' | 'import' | 'restored' | 'credentials.rotate';

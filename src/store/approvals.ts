@@ -19,13 +19,13 @@ export async function openApproval(client: Client, approval: NewApproval): Promi
   const { request, portal, subject, body, why } = approval;
   const { rowCount } = await client.query(
     `INSERT INTO approvals (request, portal, kind, subject, requested_by, body, why)
-     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (kind, subject) WHERE state = 'open' DO NOTHING`,
     [request, portal, body.kind, subject, body.requestedBy, JSON.stringify(body), why],
   );
   return rowCount !== 0;
 }
 
-/** A request that waits. */
+/** A request that waits: the one of that id that its portal has sent. */
 export interface OpenApproval {
   request: string;
   portal: string;
@@ -37,44 +37,53 @@ export interface OpenApproval {
   body: unknown;
 }
 
-export async function findOpenApproval(
+/** Those that wait by an id: of each portal one at the most. `portal`: of that one alone. */
+export async function findOpenApprovals(
   client: Client,
   request: string,
-): Promise<OpenApproval | undefined> {
+  portal?: string,
+): Promise<OpenApproval[]> {
   const { rows } = await client.query(
     `SELECT a.request, a.portal, a.kind, a.subject, a.requested_by AS "requestedBy", a.body,
             coalesce(p.shell_name, t.account) AS account
      FROM approvals a LEFT JOIN people p ON p.uid = a.subject LEFT JOIN tools t ON t.uid = a.subject
-     WHERE a.request = $1 AND a.state = 'open'`,
-    [request],
+     WHERE a.request = $1 AND a.state = 'open' AND a.portal = coalesce($2, a.portal) ORDER BY a.portal`,
+    [request, portal ?? null],
   );
-  return rows[0] as OpenApproval | undefined;
+  return rows as OpenApproval[];
 }
 
 /** Decides what waits, and erases what was asked. */
 export async function closeApproval(
   client: Client,
-  request: string,
+  { portal, request }: Pick<OpenApproval, 'portal' | 'request'>,
   { state, by, now }: { state: 'approved' | 'rejected'; by: string; now: Date },
 ): Promise<void> {
   await client.query(
-    `UPDATE approvals SET state = $2, decided_at = $3, decided_by = $4, body = NULL
-     WHERE request = $1 AND state = 'open'`,
-    [request, state, now, by],
+    `UPDATE approvals SET state = $3, decided_at = $4, decided_by = $5, body = NULL
+     WHERE portal = $1 AND request = $2 AND state = 'open'`,
+    [portal, request, state, now, by],
   );
 }
 
-/** Whether a deletion of the person, or the like, waits. */
-export async function isWaiting(
+/** Rejects all that waits about a subject, so that it is done; returns what that was. */
+export async function rejectWaiting(
   client: Client,
-  kind: RequestKind,
   subject: number,
-): Promise<boolean> {
-  const { rowCount } = await client.query(
-    `SELECT FROM approvals WHERE kind = $1 AND subject = $2 AND state = 'open'`,
-    [kind, subject],
+  { by, now }: { by: string; now: Date },
+): Promise<OpenApproval[]> {
+  const { rows } = await client.query(
+    `WITH waiting AS (
+       UPDATE approvals SET state = 'rejected', decided_at = $2, decided_by = $3, body = NULL
+       WHERE subject = $1 AND state = 'open' RETURNING *
+     ), done AS (
+       UPDATE requests q SET done_at = $2 FROM waiting w WHERE q.portal = w.portal AND q.jti = w.request
+     )
+     SELECT w.request, w.portal, w.kind, w.subject, w.requested_by AS "requestedBy", w.body, n.name AS account
+     FROM waiting w JOIN names n ON n.subject = w.subject ORDER BY w.portal, w.request`,
+    [subject, now, by],
   );
-  return rowCount !== 0;
+  return rows as OpenApproval[];
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The tables `repairs` and `repair_parts`, from the side of the one who asks. */
 import type { Role } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
-import { type Client, transact } from './postgres.ts';
+import { type Client, LOCK_CLASS, transact } from './postgres.ts';
 
 /** What became of repairs is kept so long; the audit is kept for ever. */
 const KEEP_REPAIRS = '30 days';
@@ -76,6 +76,38 @@ export async function readEnded(
     values: [id, since ?? null],
   });
   return rows as EndedPart[];
+}
+
+/** A part that a role is in the middle of. */
+export interface UnderWay {
+  subject: number;
+  role: Role;
+  /** of what takes long; `total` is null where it is not known */
+  progress: { act: string; done: number; total: number | null } | null;
+}
+
+/** Those of these subjects that their role holds the lock of: it is at work on them. */
+export async function readUnderWay(
+  client: Client,
+  parts: readonly { subject: number; role: Role }[],
+): Promise<UnderWay[]> {
+  const { rows } = await client.query({
+    name: 'read-under-way',
+    text: `SELECT u.subject, u.role,
+             CASE WHEN p.role IS NOT NULL THEN
+               jsonb_build_object('act', p.act, 'done', p.done, 'total', p.total) END AS progress
+           FROM unnest($1::int[], $2::text[], $3::int[]) AS u (subject, role, class)
+             LEFT JOIN archive_progress p ON p.subject = u.subject AND p.role = u.role
+           WHERE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2
+               AND classid = u.class::oid AND objid = u.subject::oid
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`,
+    values: [
+      parts.map(({ subject }) => subject),
+      parts.map(({ role }) => role),
+      parts.map(({ role }) => LOCK_CLASS[role]),
+    ],
+  });
+  return rows as UnderWay[];
 }
 
 /** A subject that a role has given up on. */

@@ -1,4 +1,5 @@
 /** What the calendar sees in our tables: which moves are due, and what it next has to wait for. */
+import { timeOf } from '../model/time.ts';
 import type { Client } from './postgres.ts';
 
 type Reader = Pick<Client, 'query'>;
@@ -35,6 +36,17 @@ export interface DueMove {
 /** Days before a tool is put away on which it is told. */
 export const WARNING_DAYS = [30, 7, 1];
 
+/**
+ * When a tool that is to be deleted is put away: on its day, and no sooner than a day after it was told
+ * for the last time. One that was not told so yet is told first, at the earliest now. What was told by a
+ * clock that went back since, was told of another day.
+ *
+ * @param now an expression of SQL; columns of `tools`
+ */
+export const PUT_AWAY_AT = (now: string) => `greatest(delete_after, interval '24 hours' +
+  CASE WHEN days_told <= 1 AND ${IS_TOLD(now)} THEN told_at ELSE ${now} END)`;
+const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
+
 /** What is not applied by then no longer keeps what has been closed from being put away. */
 const PATIENCE = `interval '1 minute'`;
 
@@ -43,8 +55,11 @@ const IS_APPLIED = (subject: string) => `NOT EXISTS (
 // the archives that there are to be, and both roles have back in place what they put away
 const IS_PUT_AWAY = `(SELECT count(*) FROM archives a
   WHERE a.subject = d.subject AND a.departure = d.departure) = 2`;
+const PUT_AWAY_SINCE = `SELECT max(made_at) FROM archives a WHERE a.subject = d.subject AND a.departure = d.departure`;
 const IS_BACK = `(SELECT count(*) FROM convergence c
   WHERE c.subject = d.subject AND c.role IN ('homes', 'databases') AND c.applied = c.wanted) = 2`;
+// a row that is applied rests from the moment at which it was
+const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject = d.subject AND c.role IN ('homes', 'databases')`;
 
 // Each along a partial index, so that a look costs the same however many subjects there are.
 const DUE = `
@@ -53,23 +68,25 @@ const DUE = `
     SELECT 'person.reinstate' AS move, uid AS subject, suspended_until AS at, NULL::int AS days FROM people
     WHERE suspended_until <= $1 AND state = 'suspended' AND delete_after IS NULL
     UNION ALL
-    SELECT 'tool.warn', uid, delete_after, due.days FROM tools, LATERAL (
+    SELECT 'tool.warn', uid, greatest(delete_after, $1 + interval '24 hours'), due.days FROM tools, LATERAL (
       SELECT min(w.days) AS days FROM unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) <= $1) AS due
-    WHERE delete_after > $1 AND state = 'disabled' AND due.days < coalesce(days_told, due.days + 1)
+    WHERE delete_after IS NOT NULL AND state = 'disabled'
+      AND due.days < CASE WHEN ${IS_TOLD('$1')} THEN days_told ELSE due.days + 1 END
     UNION ALL
     SELECT 'person.archive', uid, delete_after, NULL FROM people
     WHERE delete_after <= $1 AND state = 'suspended' AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
     UNION ALL
-    SELECT 'tool.archive', uid, delete_after, NULL FROM tools
-    WHERE delete_after <= $1 AND state = 'disabled' AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
+    SELECT 'tool.archive', uid, ${PUT_AWAY_AT('$1::timestamptz')}, NULL FROM tools
+    WHERE delete_after <= $1 AND state = 'disabled' AND ${PUT_AWAY_AT('$1::timestamptz')} <= $1
+      AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
     UNION ALL
-    SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, d.began_at, NULL
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, (${PUT_AWAY_SINCE}), NULL
     FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
     WHERE d.back_at IS NULL AND d.left_at IS NULL AND d.returning_at IS NULL
       AND coalesce(t.state, p.state) = 'archived' AND ${IS_PUT_AWAY}
     UNION ALL
-    SELECT 'tool.restore', d.subject, d.returning_at, NULL FROM departures d JOIN tools t ON t.uid = d.subject
+    SELECT 'tool.restore', d.subject, (${BACK_SINCE}), NULL FROM departures d JOIN tools t ON t.uid = d.subject
     WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND t.state = 'archived' AND ${IS_BACK}
     UNION ALL
     SELECT CASE WHEN t.uid IS NULL THEN 'person.expire' ELSE 'tool.expire' END, d.subject, d.keep_until, NULL
@@ -79,8 +96,8 @@ const DUE = `
     (SELECT 'overlaps.end', 0, previous_until, NULL FROM database_verifiers
      WHERE previous_until <= $1 ORDER BY previous_until LIMIT 1)
     UNION ALL
-    (SELECT 'credentials.again', 0, again_at, NULL FROM credentials
-     WHERE again_at <= $1 ORDER BY again_at LIMIT 1)
+    (SELECT 'credentials.again', account, again_at, NULL FROM credentials
+     WHERE again_at <= $1 ORDER BY again_at LIMIT $4 + cardinality($3::text[]))
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
   -- doors are closed and opened before all else
@@ -104,12 +121,45 @@ export async function readDueMoves(
   return rows as DueMove[];
 }
 
+/** A move that should have been made long ago. */
+export interface OverdueMove {
+  move: MoveName;
+  /** '' where it is of no single one */
+  account: string;
+  since: Date;
+}
+
+/** The calendar looks every second, and makes a move that has failed again after a minute. */
+const OVERDUE_MS = 120_000;
+/** No more are looked for. */
+const MOST_OVERDUE = 100;
+const DAY_MS = 24 * 3600 * 1000;
+
+/** The moves whose date passed two minutes ago, and which nobody has made: intake fails at them, or is away. */
+export async function readOverdue(db: Reader, now: Date): Promise<OverdueMove[]> {
+  const before = new Date(now.getTime() - OVERDUE_MS);
+  const due = await readDueMoves(db, before, { except: [], most: MOST_OVERDUE });
+  return due
+    .map(({ move, account, at, days }) => {
+      return { move, account, since: new Date(at.getTime() - (days ?? 0) * DAY_MS) };
+    })
+    .filter(({ since }) => since <= before);
+}
+
+/** `person.reinstate of alice, since 2026-11-25 10:00:00Z, and 2 more`; of one at the least. */
+export function describeOverdue(overdue: readonly OverdueMove[]): string {
+  const [{ move, account, since } = { move: '', account: '', since: new Date(0) }] = overdue;
+  const more = overdue.length > 1 ? `, and ${overdue.length - 1} more` : '';
+  return `${move}${account === '' ? '' : ` of ${account}`}, since ${timeOf(since)}${more}`;
+}
+
 const NEXT = `
   SELECT min(at) AS at FROM (
     SELECT min(suspended_until) AS at FROM people WHERE suspended_until > $1
     UNION ALL SELECT min(delete_after) FROM people WHERE delete_after > $1
     UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM people WHERE delete_after > $1 - ${PATIENCE}
-    UNION ALL SELECT min(delete_after) FROM tools WHERE delete_after > $1
+    UNION ALL SELECT min(at) FROM (
+        SELECT ${PUT_AWAY_AT('$1::timestamptz')} AS at FROM tools WHERE delete_after IS NOT NULL) AS away WHERE at > $1
     UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM tools WHERE delete_after > $1 - ${PATIENCE}
     UNION ALL SELECT min(delete_after - make_interval(hours => 24 * w.days))
       FROM tools, unnest($2::int[]) AS w (days)
@@ -155,7 +205,15 @@ export async function endOverlaps(
   return rows as { subject: number; account: string }[];
 }
 
-/** Notes of how many days before its end a tool has been told. */
-export async function noteWarned(client: Reader, tool: number, days: number): Promise<void> {
-  await client.query('UPDATE tools SET days_told = $2 WHERE uid = $1', [tool, days]);
+/** Notes of how many days before its end a tool has been told, and when. */
+export async function noteWarned(
+  client: Reader,
+  tool: number,
+  { days, now }: { days: number; now: Date },
+): Promise<void> {
+  await client.query('UPDATE tools SET days_told = $2, told_at = $3 WHERE uid = $1', [
+    tool,
+    days,
+    now,
+  ]);
 }

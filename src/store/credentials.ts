@@ -56,16 +56,67 @@ export interface ReachedTool {
   maintainers: string[];
 }
 
+/** Shell names of those who maintain a tool directly and may log in, but for some. */
+const MAINTAINERS = (tool: string, except = `'{}'`) => `ARRAY(
+  SELECT p.shell_name FROM maintainers m JOIN people p ON p.uid = m.maintainer
+    JOIN realm_members r ON r.person = p.uid
+  WHERE m.tool = ${tool} AND p.state = 'active' AND p.uid <> ALL (${except}::int[]) ORDER BY p.shell_name)`;
+
 /**
- * So long after the first a second password is made: by then login hosts have ended what ran as the tool
- * (their agents look at all once a minute), and nobody shut out can have read it.
+ * So long after the first a second password is made: by then login hosts have ended what ran as the tool,
+ * as far as they know whose it was (their agents look at all once a minute).
  */
 const AGAIN = `interval '90 s'`;
+/** So long it is put off at the most while the directory has doors left to close. */
+const AGAIN_AT_MOST = `interval '10 min'`;
+
+/** Tools that a maintainer in `from` may act as, directly or through other tools. */
+const REACHED = (from: string) => `reached AS (
+  ${from}
+  UNION
+  SELECT m.tool FROM reached JOIN tools via ON via.uid = reached.tool AND via.state <> 'deleted'
+    JOIN maintainers m ON m.maintainer = via.uid)`;
+
+/** Whether a password of that epoch, or one before it, may let in still. Columns of `known_credentials k`. */
+const LETS_IN = `(SELECT coalesce(bool_and(k.epoch >= v.epoch OR v.previous_until IS NOT NULL), true)
+  FROM database_verifiers v WHERE v.account = k.tool)`;
+
+/**
+ * Notes which passwords are known to people who can come to a tool, before what they come by is no
+ * more: the tool's own, and those of all that it may act as. They are not changed now, since others'
+ * programs use them; but where one of these people is shut out later (`wantNewEpochsOfReached`).
+ *
+ * @param by only those who come by these maintainers; undefined: by any
+ */
+export async function noteKnown(
+  client: Client,
+  tool: number,
+  by?: readonly number[],
+): Promise<void> {
+  const reached = REACHED('SELECT $1::int AS tool');
+  await client.query(
+    `WITH RECURSIVE ${reached}
+     DELETE FROM known_credentials k USING reached WHERE k.tool = reached.tool AND NOT ${LETS_IN}`,
+    [tool],
+  );
+  await client.query(
+    `WITH RECURSIVE ${reached}, coming AS (
+       SELECT maintainer FROM maintainers WHERE tool = $1 AND ($2::int[] IS NULL OR maintainer = ANY ($2))
+       UNION SELECT m.maintainer FROM coming JOIN maintainers m ON m.tool = coming.maintainer)
+     INSERT INTO known_credentials AS k (person, tool, epoch)
+     SELECT p.uid, c.account, c.wanted_epoch
+     FROM coming JOIN people p ON p.uid = coming.maintainer AND p.state = 'active'
+       JOIN realm_members r ON r.person = p.uid, reached JOIN credentials c ON c.account = reached.tool
+     ON CONFLICT (person, tool) DO UPDATE SET epoch = excluded.epoch`,
+    [tool, by ?? null],
+  );
+}
 
 /**
  * Wants new credentials, at once, of every tool that one of these people could come to, directly or
- * through other tools. A tool that is disabled may have been passed through before it was; one that is
- * put away has no credentials that work. And once more later, since the first may be read while doors close.
+ * through other tools, and of those whose password they know since they could. A tool that is disabled
+ * may have been passed through before it was; one that is put away has no credentials that work. And
+ * once more later, since the first may be read while doors close.
  */
 export async function wantNewEpochsOfReached(
   client: Client,
@@ -74,23 +125,19 @@ export async function wantNewEpochsOfReached(
 ): Promise<ReachedTool[]> {
   const { rows } = await client.query({
     name: 'want-new-epochs-of-reached',
-    text: `WITH RECURSIVE reached (tool) AS (
+    text: `WITH RECURSIVE ${REACHED(`
              SELECT m.tool FROM maintainers m JOIN realm_members r ON r.person = m.maintainer
-             WHERE m.maintainer = ANY ($1)
-             UNION
-             SELECT m.tool FROM reached JOIN tools via ON via.uid = reached.tool AND via.state <> 'deleted'
-               JOIN maintainers m ON m.maintainer = via.uid
+             WHERE m.maintainer = ANY ($1)`)}, known AS (
+             DELETE FROM known_credentials k WHERE k.person = ANY ($1) RETURNING k.tool, ${LETS_IN} AS lets_in
            ), rotated AS (
-             UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = $2::timestamptz + ${AGAIN}
-             FROM reached JOIN tools t ON t.uid = reached.tool
+             UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = $2::timestamptz + ${AGAIN},
+               again_by = $2::timestamptz + ${AGAIN} + ${AGAIN_AT_MOST}
+             FROM (SELECT tool FROM reached UNION SELECT tool FROM known WHERE lets_in) o
+               JOIN tools t ON t.uid = o.tool
              WHERE c.account = t.uid AND t.state IN ('active', 'disabled')
              RETURNING t.uid, t.name, t.account, c.wanted_epoch AS epoch
            )
-           SELECT o.*, ARRAY(
-             SELECT p.shell_name FROM maintainers m JOIN people p ON p.uid = m.maintainer
-               JOIN realm_members r ON r.person = p.uid
-             WHERE m.tool = o.uid AND p.state = 'active' AND p.uid <> ALL ($1) ORDER BY p.shell_name
-           ) AS maintainers
+           SELECT o.*, ${MAINTAINERS('o.uid', '$1')} AS maintainers
            FROM rotated o ORDER BY o.uid`,
     values: [people, now],
   });
@@ -98,34 +145,33 @@ export async function wantNewEpochsOfReached(
 }
 
 /**
- * Wants the second password of those tools whose time has come; returns those that can use it. While the
- * directory has doors left to close that time is put off, of all.
+ * Wants a tool's second password, whose time has come. While the directory has doors left to close that
+ * is put off, but not for ever: what keeps one door open may last. Returns the tool as those who
+ * maintain it are told of it; undefined: it was put off, or there is nothing to be done any more.
  */
-export async function wantNewEpochsAgain(
+export async function wantNewEpochAgain(
   client: Client,
+  tool: number,
   now: Date,
-  most: number,
-): Promise<{ subject: number; account: string }[]> {
-  const { rowCount: left } = await client.query(
-    `SELECT FROM convergence WHERE role = 'directory' AND urgent AND applied < wanted AND state <> 'parked' LIMIT 1`,
-  );
-  if (left !== 0) {
-    await client.query(
-      `UPDATE credentials SET again_at = $1::timestamptz + ${AGAIN} WHERE again_at <= $1`,
-      [now],
-    );
-    return [];
-  }
-  const { rows } = await client.query(
-    `WITH due AS (SELECT account FROM credentials WHERE again_at <= $1 ORDER BY again_at, account LIMIT $2),
-     again AS (
-       UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = NULL FROM due WHERE c.account = due.account
-       RETURNING c.account)
-     SELECT t.uid AS subject, t.account FROM again a JOIN tools t ON t.uid = a.account
-     WHERE t.state IN ('active', 'disabled') ORDER BY t.uid`,
-    [now, most],
-  );
-  return rows as { subject: number; account: string }[];
+): Promise<ReachedTool | undefined> {
+  const { rowCount: putOff } = await client.query({
+    name: 'put-off-again',
+    text: `UPDATE credentials SET again_at = least($2::timestamptz + ${AGAIN}, again_by)
+           WHERE account = $1 AND again_at <= $2 AND again_by > $2 AND EXISTS (SELECT FROM convergence
+             WHERE role = 'directory' AND urgent AND applied < wanted AND state <> 'parked')`,
+    values: [tool, now],
+  });
+  if (putOff !== 0) return undefined;
+  const { rows } = await client.query({
+    name: 'want-new-epoch-again',
+    text: `WITH again AS (
+             UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = NULL, again_by = NULL
+             WHERE c.account = $1 AND c.again_at <= $2 RETURNING c.account, c.wanted_epoch AS epoch)
+           SELECT t.uid, t.name, t.account, a.epoch, ${MAINTAINERS('t.uid')} AS maintainers
+           FROM again a JOIN tools t ON t.uid = a.account AND t.state IN ('active', 'disabled')`,
+    values: [tool, now],
+  });
+  return (rows as ReachedTool[])[0];
 }
 
 /** A password as the servers know it. */

@@ -27,12 +27,24 @@ export async function writeEvents(client: Client, events: readonly NewEvent[]): 
   if (events.length === 0) return;
   await client.query({
     name: 'write-events',
-    // rows of one portal in the order given; portals in one order, for their locks
-    text: `INSERT INTO events (portal, event, subject, request, code, data)
-           SELECT portal, event, subject, request, code, data FROM
-             ROWS FROM (jsonb_to_recordset($1::jsonb)
-               AS (portal text, event text, subject int, request uuid, code text, data jsonb))
-             WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
+    // Rows of one portal in the order given; portals in one order, for their locks. All numbers of a
+    // portal at once: one by one, each waits for those before it to be passed over, 5 s of 30,000.
+    text: `WITH told AS MATERIALIZED (
+             SELECT portal, event, subject, request, code, data, n FROM
+               ROWS FROM (jsonb_to_recordset($1::jsonb)
+                 AS (portal text, event text, subject int, request uuid, code text, data jsonb))
+               WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
+           ), counted AS (
+             SELECT portal, count(*) AS count FROM told WHERE portal IS NOT NULL GROUP BY portal
+           ), numbers AS (
+             INSERT INTO event_sequences AS s (portal, last)
+             SELECT portal, count FROM counted ORDER BY portal
+             ON CONFLICT (portal) DO UPDATE SET last = s.last + excluded.last RETURNING portal, last
+           )
+           INSERT INTO events (portal, seq, event, subject, request, code, data)
+           SELECT portal, last - count + row_number() OVER (PARTITION BY portal ORDER BY n),
+                  event, subject, request, code, data
+           FROM told LEFT JOIN counted USING (portal) LEFT JOIN numbers USING (portal)
            ORDER BY portal, n`,
     values: [JSON.stringify(events)],
   });

@@ -20,13 +20,15 @@ export interface SubjectRow {
   /** rows of the audit about it */
   acts: number;
   wanted_epoch: number | null;
+  /** the password before dies with it */
+  at_once: boolean | null;
   recorded_epoch: number | null;
   recorded_at: Date | null;
   previous_until: Date | null;
 }
 
 const SUBJECTS = `
-  SELECT s.*, (SELECT count(*)::int FROM audit a WHERE a.subject = s.uid) AS acts, m.since AS member_since, c.wanted_epoch, v.epoch AS recorded_epoch, v.recorded_at, v.previous_until
+  SELECT s.*, (SELECT count(*)::int FROM audit a WHERE a.subject = s.uid) AS acts, m.since AS member_since, c.wanted_epoch, c.overlap_seconds = 0 AS at_once, v.epoch AS recorded_epoch, v.recorded_at, v.previous_until
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, created_at AS since, NULL AS title,
            display_name, email, admitted_at

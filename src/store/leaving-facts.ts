@@ -1,5 +1,6 @@
 /** What our tables say of who leaves: read only, for people to see. */
 import { type LeavingPage, nextMove } from '../model/leaving.ts';
+import { PUT_AWAY_AT } from './calendar.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from './postgres.ts';
 
@@ -33,6 +34,9 @@ const APPROVED = `
   WHERE w.subject = s.uid AND w.state = 'approved' AND w.decided_at >= s.closed_at AND s.state <> 'active'
   ORDER BY w.decided_at DESC LIMIT 1`;
 
+// the day that will really hold
+const AWAY_ON = `CASE WHEN delete_after IS NOT NULL THEN ${PUT_AWAY_AT('now()')} END`;
+
 const LEAVING = `
   SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting, (${APPROVED}) AS approved
   FROM (
@@ -42,7 +46,7 @@ const LEAVING = `
     FROM people WHERE uid = ANY ($1)
     UNION ALL
     SELECT uid, 'tool', account, state, disabled_at, disabled_by, disabled_reason, NULL,
-           delete_after, orphaned_at
+           ${AWAY_ON}, orphaned_at
     FROM tools WHERE uid = ANY ($1)
   ) s`;
 
@@ -155,7 +159,7 @@ export async function readMovers(
   const { rows } = await client.query(
     `SELECT uid, count(*) OVER ()::int AS count FROM (
        SELECT uid, state, least(delete_after, suspended_until) AS at FROM people WHERE state <> 'active'
-       UNION ALL SELECT uid, state, delete_after FROM tools WHERE state <> 'active') s
+       UNION ALL SELECT uid, state, ${AWAY_ON} FROM tools WHERE state <> 'active') s
      WHERE state = 'archived' OR (state <> 'deleted' AND at IS NOT NULL)
        OR EXISTS (SELECT FROM convergence c WHERE c.subject = uid AND c.applied < c.wanted)
      ORDER BY state = 'archived' DESC, CASE WHEN state <> 'deleted' THEN at END NULLS LAST, uid

@@ -1,4 +1,12 @@
-/** `tools.orphaned_at`: since when nobody who may log in maintains a tool, directly or through other tools. */
+/**
+ * `tools.orphaned_at`: since when nobody who may log in maintains a tool, directly or through other tools.
+ *
+ * | a tool that is                   | kept by somebody | kept by nobody            |
+ * | -------------------------------- | ---------------- | ------------------------- |
+ * | active, disabled                 | no orphan        | an orphan, and it is told |
+ * | to be deleted, archived, deleted | no orphan        | no orphan                 |
+ * | enabled again, or brought back   | no orphan        | an orphan, and it is told |
+ */
 import type { Client } from './postgres.ts';
 
 /**
@@ -23,11 +31,14 @@ export interface OrphanChange {
   orphaned: boolean;
 }
 
+/** Whether a tool is to be deleted, or is so, or comes back from it: nobody is to be found for it. */
+const IS_LEAVING = `(t.state IN ('archived', 'deleted') OR t.delete_after IS NOT NULL)`;
+
 // Made whole, by a hash: for the first few of them alone PostgreSQL would compare every tool with every
 // other, which takes seconds among 10,000, and requests wait for it.
 const OTHERWISE = `, otherwise AS MATERIALIZED (
     SELECT t.uid FROM tools t LEFT JOIN kept k ON k.tool = t.uid
-    WHERE t.state <> 'deleted' AND (t.orphaned_at IS NULL) = (k.tool IS NULL))`;
+    WHERE (t.orphaned_at IS NOT NULL) <> (k.tool IS NULL AND NOT ${IS_LEAVING}))`;
 
 /** Brings it up to date for some of the tools of which it is otherwise, and returns those. */
 export async function keepOrphans(

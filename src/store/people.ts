@@ -177,9 +177,9 @@ export async function wantPersonDeleted(client: Client, uid: number, after: Date
  * What follows from a person's state and access: the account, its database account where there is one,
  * and the groups in which the person is an effective member only while active and a realm member.
  */
-export async function readDoors(client: Client, people: readonly number[]): Promise<Raise[]> {
+export async function raisesOfDoors(client: Client, people: readonly number[]): Promise<Raise[]> {
   const { rows } = await client.query({
-    name: 'read-doors',
+    name: 'raises-of-doors',
     text: `SELECT uid AS subject, 'directory' AS role FROM unnest($1::int[]) AS uid
            UNION ALL SELECT account, 'databases' FROM credentials WHERE account = ANY ($1)
            UNION SELECT m.tool, 'directory' FROM maintainers m JOIN tools t ON t.uid = m.tool

@@ -15,6 +15,8 @@ export interface RequestView {
   requestedBy: string | null;
   approvedBy: string | null;
   account: string | null;
+  /** of a suspension of many: those whom it has changed */
+  accounts: string[];
   verdict: 'accepted' | 'refused';
   code: string | null;
   sentence: string | null;
@@ -32,7 +34,9 @@ export interface RequestView {
 
 const REQUEST = `
   SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
-         r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account, r.verdict,
+         r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account,
+         ARRAY(SELECT a.account FROM audit a WHERE a.request = r.id AND a.kind = 'person.suspend'
+               AND r.subject IS NULL AND a.account IS NOT NULL ORDER BY a.id) AS accounts, r.verdict,
          coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
          r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt",
          CASE WHEN w.request IS NOT NULL THEN

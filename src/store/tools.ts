@@ -134,16 +134,25 @@ export async function disable(
   );
 }
 
-/** From then on a tool that is disabled is put away; `reason`, where there is one, is told from now on. */
+/**
+ * From then on a tool that is disabled is put away, of which is told now; `reason`, where there is one, is
+ * told from now on.
+ */
 export async function wantToolDeleted(
   client: Client,
   uid: number,
-  { after, reason }: { after: Date; reason: string | undefined },
+  {
+    after,
+    days,
+    now,
+    reason,
+  }: { after: Date; days: number; now: Date; reason: string | undefined },
 ): Promise<void> {
   await client.query(
-    `UPDATE tools SET delete_after = $2, days_told = NULL, disabled_reason = coalesce($3, disabled_reason)
+    `UPDATE tools SET delete_after = $2, days_told = $3, told_at = $4,
+            disabled_reason = coalesce($5, disabled_reason)
      WHERE uid = $1 AND state = 'disabled'`,
-    [uid, after, reason ?? null],
+    [uid, after, days, now, reason ?? null],
   );
 }
 
@@ -151,7 +160,7 @@ export async function wantToolDeleted(
 export async function openTool(client: Client, uid: number): Promise<void> {
   await client.query(
     `UPDATE tools SET state = 'active', disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL,
-            delete_after = NULL, days_told = NULL
+            delete_after = NULL, days_told = NULL, told_at = NULL
      WHERE uid = $1 AND state IN ('disabled', 'archived')`,
     [uid],
   );
@@ -160,7 +169,7 @@ export async function openTool(client: Client, uid: number): Promise<void> {
 /** A tool that is deleted has doors again, all closed, while its things are brought back. */
 export async function reviveTool(client: Client, uid: number): Promise<void> {
   await client.query(
-    `UPDATE tools SET state = 'archived', delete_after = NULL, days_told = NULL
+    `UPDATE tools SET state = 'archived', delete_after = NULL, days_told = NULL, told_at = NULL
      WHERE uid = $1 AND state = 'deleted'`,
     [uid],
   );

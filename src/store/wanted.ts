@@ -46,7 +46,7 @@ const DIRECTORY_TOOL = `${TOOL},
   FROM tools t WHERE t.uid = ANY ($1)`;
 
 const CREDENTIALS = (account: string) => `,
-  (SELECT jsonb_build_object('wantedEpoch', c.wanted_epoch, 'epoch', v.epoch, 'verifier', v.verifier,
+  (SELECT jsonb_build_object('wantedEpoch', c.wanted_epoch, 'atOnce', c.overlap_seconds = 0, 'epoch', v.epoch, 'verifier', v.verifier,
                              'previous', v.previous_verifier)
    FROM credentials c LEFT JOIN database_verifiers v ON v.account = c.account
    WHERE c.account = ${account}.uid) AS credentials`;
@@ -95,6 +95,7 @@ export async function readSubjects(db: Reader): Promise<number[]> {
 
 interface CredentialsRow {
   wantedEpoch: number;
+  atOnce: boolean;
   epoch: number | null;
   verifier: string | null;
   previous: string | null;
@@ -178,6 +179,7 @@ function toCredentials(row: CredentialsRow | null | undefined): {
   return {
     credentials: {
       wantedEpoch: row.wantedEpoch,
+      atOnce: row.atOnce,
       recorded:
         row.epoch === null || row.verifier === null
           ? undefined

@@ -19,6 +19,8 @@ export interface DatabaseWant {
   /** Whether that is the wanted one. Else the homes role has to make another. */
   current: boolean;
   locked: boolean;
+  /** the recorded password may be known to who shall not know it, and there is no other yet */
+  lockedOut: boolean;
   maxUserConnections: number;
   servers: { name: string; grants: Grant[] }[];
 }
@@ -38,7 +40,8 @@ const OUR_HOST = '%';
  * | nothing | any      | anything                          |                               |                   |
  * | absent  | any      | ours                              | db.dropUser                   |                   |
  * | present | any      | ours, not locked, should be       | db.setLocked                  |                   |
- * | present | any      | ours, locked, another limit       | db.setLocked, once more       |                   |
+ * | present | any      | ours, locked, another limit or    | db.setLocked, once more       |                   |
+ * |         |          | its events run                    |                               |                   |
  * | present | any      | ours, more than is wanted         | db.revoke                     |                   |
  * | present | recorded | ours, a way in that is not wanted | db.setVerifier, a revoke; the connections end | |
  * | present | any      | ours, not locked, the limit while | db.setLimit, a revoke; the    |                   |
@@ -58,9 +61,25 @@ const OUR_HOST = '%';
  *
  * A server that cannot be read gets no step; the others do, and the subject is not done.
  *
+ * Locked is wanted where any line says so:
+ *
+ * | subject                            | wanted epoch            | overlap       | the account is            |
+ * | ---------------------------------- | ----------------------- | ------------- | ------------------------- |
+ * | not active; or no realm member     | any                     | any           | locked                    |
+ * | any                                | above the recorded one  | none: at once | locked until it is there  |
+ * | any                                | above the recorded one  | some          | as before                 |
+ * | any                                | recorded, or none is    | any           | as before                 |
+ *
+ * Whoever made the second line true may know the recorded password, and can keep homes from making
+ * another, for as long as they like, by what they put in its place. Where homes is as quick as it should
+ * be, this role is not asked before the other password is there (`raise_generations`).
+ *
  * Wanted ways in are the password that is recorded, and the one before while that works as well. A
  * server does not tell by which of them a connection came: where one goes, all connections of the
  * account end.
+ *
+ * Events of a database run in their definer's account though it is locked, if that has the right
+ * EVENT: so the grants of a locked account are all but that one. They stay as they are meanwhile.
  *
  * Closing a way in (locking too) sets another limit in the same statement, and the right one when the
  * account's connections have ended: so a run that was cut between is seen, and done once more.
@@ -73,18 +92,21 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
 
   want(wanted, realm) {
     const user = databaseUser(wanted.kind, wanted.uid);
-    const { recorded, wantedEpoch } = wanted.credentials ?? {};
+    const { recorded, wantedEpoch = 0, atOnce = false } = wanted.credentials ?? {};
+    const lockedOut = atOnce && recorded !== undefined && recorded.epoch < wantedEpoch;
+    const locked = lockedOut || !isLetIn(wanted);
     return {
       user,
       presence: presenceOf(wanted),
       verifiers: [recorded?.verifier, recorded?.previous].filter((each) => each !== undefined),
       epoch: recorded?.epoch ?? 0,
       current: recorded !== undefined && recorded.epoch === wantedEpoch,
-      locked: wanted.state !== 'active' || (wanted.kind === 'person' && !wanted.realmMember),
+      locked,
+      lockedOut,
       maxUserConnections: realm.maxUserConnections,
       servers: realm.databaseServers.map(({ name, kind }) => ({
         name,
-        grants: GRANTS[kind](user),
+        grants: GRANTS[kind](user, locked),
       })),
     };
   },
@@ -137,16 +159,23 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
     }
     // there is no home for a password while the subject is put away: it gets one when it is back
     const isHomeless = wanted.state === 'archived';
-    if (want.presence === 'present' && !want.current && !isHomeless) plan.waitingFor = 'homes';
+    if (want.presence === 'present' && !want.current && !isHomeless) {
+      plan.waitingFor = want.lockedOut ? `homes. ${describeLockedOut(wanted)}` : 'homes';
+    }
     if (unreadable.length > 0) plan.unreadable = unreadable.join('; ');
     return plan;
   },
 };
 
+const EVENTLESS = 'ALL but EVENT';
+
 /** Databases of their own are `<user>__<name>`; `_` is a wildcard in a pattern, so it is escaped. */
-const GRANTS: Record<'replica' | 'toolsdb', (user: string) => Grant[]> = {
+const GRANTS: Record<'replica' | 'toolsdb', (user: string, locked: boolean) => Grant[]> = {
   replica: () => ['role labsdbuser', 'default role labsdbuser'],
-  toolsdb: (user) => [`ALL on ${user}\\_\\_%.*`, 'SELECT, SHOW VIEW on %\\_p.*'],
+  toolsdb: (user, locked) => [
+    `${locked ? EVENTLESS : 'ALL'} on ${user}\\_\\_%.*`,
+    'SELECT, SHOW VIEW on %\\_p.*',
+  ],
 };
 
 function presenceOf(wanted: Wanted): DatabaseWant['presence'] {
@@ -206,14 +235,22 @@ function stepsOn(
     return steps;
   }
   const isLimitRight = account.maxUserConnections === maxUserConnections;
-  if (locked && !(account.locked && isLimitRight)) {
-    const [change, because] = account.locked
-      ? ['locked, once more', 'it is locked, but its connections may not have ended']
-      : ['unlocked → locked', whyLocked(wanted)];
-    add('revoke', change, because, { verb: 'db.setLocked', ...on, locked, maxUserConnections });
+  const runsEvents = account.grants.filter((grant) => isButForEvent(grant, wantedGrants));
+  if (locked && !(account.locked && isLimitRight && runsEvents.length === 0)) {
+    const [change, because] = !account.locked
+      ? ['unlocked → locked', whyLocked(wanted)]
+      : isLimitRight
+        ? ['locked, once more', 'it is locked, but its events run']
+        : ['locked, once more', 'it is locked, but its connections may not have ended'];
+    const withoutEventsOn = runsEvents.map(patternOf);
+    const action: Action = {
+      verb: 'db.setLocked',
+      ...{ ...on, locked, maxUserConnections, withoutEventsOn },
+    };
+    add('revoke', change, because, action);
   }
   const tooMuch = account.grants.filter(
-    (grant) => !isHarmless(grant) && !isCovered(grant, wantedGrants),
+    (grant) => !isHarmless(grant) && !isCovered(grant, wantedGrants) && !runsEvents.includes(grant),
   );
   const held = account.grants.filter((grant) => !isVoid(grant, account.grants));
   const missing = wantedGrants.filter((one) => !isCovered(one, held));
@@ -268,7 +305,10 @@ function stepsOn(
     add('change', change, 'the limit is not the configured one', action);
   }
   if (!locked && account.locked) {
-    const action: Action = { verb: 'db.setLocked', ...on, locked, maxUserConnections };
+    const action: Action = {
+      verb: 'db.setLocked',
+      ...{ ...on, locked, maxUserConnections, withoutEventsOn: [] },
+    };
     add('change', 'locked → unlocked', `${wanted.account} is active`, action);
   }
   return steps;
@@ -287,9 +327,22 @@ function verifierChange(overlaps: boolean): string {
   return overlaps ? 'verifier, beside the one before' : 'verifier';
 }
 
+function isLetIn(wanted: Wanted): boolean {
+  return wanted.state === 'active' && (wanted.kind === 'tool' || wanted.realmMember);
+}
+
 function whyLocked(wanted: Wanted): string {
   if (wanted.state !== 'active') return `${wanted.account} is ${wanted.state}`;
-  return `${wanted.account} is no realm member`;
+  if (!isLetIn(wanted)) return `${wanted.account} is no realm member`;
+  return 'its password was to die at once, and homes has made no other yet';
+}
+
+function describeLockedOut({ account }: Wanted): string {
+  return [
+    'The old password may be known to somebody who lost access, so the database account is locked on',
+    `every server until homes has written another. \`chamberlain status ${account}\` says what keeps`,
+    `homes; mend that, then \`chamberlain repair ${account}\`.`,
+  ].join(' ');
 }
 
 /** The right to give a role on, after the role. */
@@ -309,8 +362,19 @@ function covers(one: Grant, other: Grant): boolean {
   return otherPrivileges.every(
     (privilege) =>
       privileges.includes(privilege) ||
-      (privileges.includes('ALL') && privilege !== 'GRANT OPTION'),
+      (privileges.includes('ALL') && privilege !== 'GRANT OPTION') ||
+      (privileges.includes(EVENTLESS) && !['ALL', 'EVENT', 'GRANT OPTION'].includes(privilege)),
   );
+}
+
+/** ALL on databases, where all but EVENT is wanted: it goes with the lock. */
+function isButForEvent(grant: Grant, wanted: readonly Grant[]): boolean {
+  return grant.startsWith('ALL on ') && wanted.includes(`${EVENTLESS} on ${patternOf(grant)}.*`);
+}
+
+/** `s51234\_\_%` of `ALL on s51234\_\_%.*` */
+function patternOf(grant: Grant): string {
+  return (splitGrant(grant)[1] ?? '').replace(/\.\*$/, '');
 }
 
 function splitGrant(grant: Grant): [string[], string | undefined] {

@@ -24,6 +24,8 @@ export interface DatabaseArchiveHave {
   servers: ({ server: string; databases: string[] } | { server: string; unreadable: string })[];
   /** looked at only where one is recorded and needed; `unreadable` says why it cannot be read */
   archive: DatabasesArchive | { unreadable: string } | undefined;
+  /** looked at only where it is wanted no more: whether something is left of one that was being made */
+  part?: { isThere: boolean } | { unreadable: string };
 }
 
 /**
@@ -36,7 +38,8 @@ export interface DatabaseArchiveHave {
  * | put away   | no       | every server can be read                     | databases.archive           |
  * | put away   | no       | one cannot                                   | nothing yet: unreadable     |
  * | put away   | yes      | anything                                     |                             |
- * | bring back | no       | anything: nothing was dropped                |                             |
+ * | bring back | no       | something of an archive that is not done     | databases.removePart        |
+ * |            |          | none: nothing was dropped                    |                             |
  * | bring back | yes      | same; one is missing, or it is not noted that | databases.restore          |
  * |            |          | all of it is back                            |                             |
  * | drop       | yes      | same; one that it holds                      | databases.drop              |
@@ -97,8 +100,14 @@ export const databaseArchive: Target<
     );
     return await Promise.all(
       wants.map(async (want): Promise<DatabaseArchiveHave> => {
-        if (!isLookedAt(want)) return { servers: [], archive: undefined };
         const { account, departure, manifest, user, move } = want;
+        if (isGivenUp(want)) {
+          const part = await readable(async () => ({
+            isThere: await eyes.isPartThere(account, departure),
+          }));
+          return { servers: [], archive: undefined, part };
+        }
+        if (!isLookedAt(want)) return { servers: [], archive: undefined };
         const on: DatabaseArchiveHave['servers'] = views.map((seen) =>
           'unreadable' in seen
             ? { server: seen.server, unreadable: seen.unreadable }
@@ -119,8 +128,14 @@ export const databaseArchive: Target<
   },
 
   plan(want, have, wanted) {
-    if (!isLookedAt(want)) return NOTHING_TO_DO;
     const draft = drafting(want, wanted);
+    if (isGivenUp(want)) {
+      const { part = { isThere: false } } = have;
+      if ('unreadable' in part) draft.unreadable(part.unreadable);
+      else if (part.isThere) draft.removePart();
+      return draft.plan;
+    }
+    if (!isLookedAt(want)) return NOTHING_TO_DO;
     for (const seen of have.servers) if ('unreadable' in seen) draft.unreadable(seen.unreadable);
     if (want.manifest === undefined) {
       if (!draft.isUnreadable()) draft.putAway();
@@ -169,6 +184,11 @@ function isLookedAt({ move, manifest }: DatabaseArchiveWant): boolean {
   return move !== 'nothing' && (move === 'put away') === (manifest === undefined);
 }
 
+/** It comes back before its archive was recorded. */
+function isGivenUp({ move, manifest }: DatabaseArchiveWant): boolean {
+  return move === 'bring back' && manifest === undefined;
+}
+
 async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: string }> {
   try {
     return await look();
@@ -201,6 +221,11 @@ function drafting(
     putAway(): void {
       const action: Action = { verb: 'databases.archive', ...of, uid: wanted.uid, servers };
       step(archiveName, 'create', 'absent → present', `${account} is archived`, action);
+    },
+
+    removePart(): void {
+      const action: Action = { verb: 'databases.removePart', ...of };
+      step(archiveName, 'change', 'unfinished → absent', `${account} comes back`, action);
     },
 
     bringBack(server: string, missing: readonly string[]): void {

@@ -9,7 +9,8 @@
  * - `role labsdbuser`, `role labsdbuser with admin option`: a role that it may take
  * - `default role labsdbuser`: the role that it has from the start
  * - `SELECT, SHOW VIEW on %\_p.*`: privileges, sorted, on a database or a pattern (`_` and `%` are
- *   wildcards, `\` takes that away); all that the server knows but GRANT OPTION are `ALL`
+ *   wildcards, `\` takes that away); all that the server knows but GRANT OPTION are `ALL`, and
+ *   without EVENT too `ALL but EVENT`
  * - anything else (`… on *.*`, on tables and routines, `PROXY on …`): the target wants none such, so
  *   the text is for people only
  */
@@ -61,4 +62,6 @@ export interface DatabaseArchiveEyes {
   ): Promise<ReadonlyMap<string, string[]>>;
   /** The archive of that name; undefined where there is none. */
   lookAtArchive(account: string, departure: number): Promise<DatabasesArchive | undefined>;
+  /** Whether something is left of an archive of that name that was being made. */
+  isPartThere(account: string, departure: number): Promise<boolean>;
 }

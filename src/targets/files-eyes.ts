@@ -70,9 +70,10 @@ export interface ArchiveHave {
   going: boolean;
   /**
    * Where a manifest is recorded, what the archive with that very manifest holds. `other`: another one
-   * is there. `absent`: none is, or none is recorded, so that it was not looked for.
+   * is there. `emptied`: its folder is, and nothing in it: its removal was cut. `absent`: none is, or none
+   * is recorded, so that it was not looked for.
    */
-  archive: 'absent' | 'other' | 'nothing' | 'home';
+  archive: 'absent' | 'emptied' | 'other' | 'nothing' | 'home';
 }
 
 /**

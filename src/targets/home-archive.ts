@@ -46,6 +46,7 @@ export interface HomeArchiveWant {
  * |           | any              | one of them | recorded, not that  |                    | ARCHIVE_DAMAGED |
  * |           | any              | none        | whole               | removeArchive      |                 |
  * |           | any              | none        | another             |                    | ARCHIVE_DAMAGED, advisory |
+ * |           | any              | none        | its empty folder    | removeArchive      |                 |
  *
  * All else: nothing. A place that is another's, or no directory, is left as it is, and nothing of it is
  * put away.
@@ -192,7 +193,7 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
     });
   }
   if (want.end === 'gone') {
-    if (have.archive === 'absent' || have.archive === 'other') draft.damaged(have, true);
+    if (!['home', 'nothing'].includes(have.archive)) draft.damaged(have, true);
   } else if (have.archive === 'other') {
     draft.damaged(have, true);
   } else if (have.archive !== 'absent') {

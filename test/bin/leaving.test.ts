@@ -330,7 +330,7 @@ describe('what waits for an admin', () => {
     const { out } = await run('requests');
     expect(out).toMatch(
       new RegExp(
-        `^Waiting for an admin's word\\nid .*\\n${ID} +person\\.delete +dora +dora +\\d+ s +another admin has to approve a deletion \\(“I leave”\\)\\n` +
+        `^Waiting for an admin's word\\nid .*\\n${ID} +portal +person\\.delete +dora +dora +\\d+ s +another admin has to approve a deletion \\(“I leave”\\)\\n` +
           'chamberlain submit request\\.approve --request ID --wait\\nchamberlain submit request\\.reject --request ID --reason WHY --wait\\n\\n',
         'u',
       ),
@@ -387,6 +387,25 @@ describe('what waits for an admin', () => {
     }
     await sql(`UPDATE people SET state = 'active', delete_after = NULL WHERE shell_name = 'dora'`);
   });
+});
+
+test('a suspension of many is shown with their names', async () => {
+  const { rows } = await sql(
+    `INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, verdict)
+     VALUES ('portal', gen_random_uuid(), '\\x01', 'person.suspend', 'steward', 'steward', 'accepted')
+     RETURNING id, jti`,
+  );
+  const { id, jti } = rows[0] as { id: string; jti: string };
+  const names = ['alice', 'bob', 'carol', 'dora', 'eve'];
+  await sql(
+    `INSERT INTO audit (request, kind, account, verdict)
+     SELECT $1, 'person.suspend', n, 'accepted' FROM unnest($2::text[]) AS n`,
+    id,
+    names,
+  );
+  expect((await run('requests')).out).toMatch(/ steward +alice, bob, carol and 2 more +accepted/u);
+  expect((await run('requests', jti)).out).toMatch(/^ {2}subject +alice, bob, carol, dora, eve$/mu);
+  expect(await json('requests', jti)).toMatchObject({ accounts: names });
 });
 
 describe('with intake at work: restore', () => {

@@ -101,6 +101,10 @@ describe('what it says in the end', () => {
         sentence: 'no answer within 30 s; is `chamberlain work databases` running?',
       }),
       part(10, 'databases', 0),
+      part(13, 'homes', 1, {
+        ...{ state: 'asked', code: 'STILL_AT_WORK' },
+        sentence: 'packing 1.2 GiB of 3.4 GiB',
+      }),
     ],
     owed: [
       {
@@ -149,6 +153,7 @@ describe('what it says in the end', () => {
     const states = toJson(mixed).parts.map(({ state, code }) => `${state} ${code ?? ''}`.trim());
     expect([...new Set(states)]).toEqual([
       ...['done', 'refused PLAN_MOVED', 'failed STEP_FAILED', 'unanswered BACKEND_UNAVAILABLE'],
+      'going on STILL_AT_WORK',
     ]);
     expect(toJson({ ...done, id: undefined, parts: [] }).repair).toBeNull();
   });

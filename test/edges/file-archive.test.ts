@@ -12,14 +12,14 @@ import {
 } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../src/errors.ts';
-import { parseManifest } from '../../src/model/homes-manifest.ts';
+import { sha256Of } from '../../src/edges/file-archive-ground.ts';
+import { parseManifest, renderManifest } from '../../src/model/homes-manifest.ts';
 import type { WantedArchive, WantedTool } from '../../src/model/wanted.ts';
 import { homeArchive } from '../../src/targets/home-archive.ts';
 import {
   endTenants,
   failureOf,
   REALM,
-  runAs,
   startAs,
   startFileServer,
   stopFileServers,
@@ -104,25 +104,74 @@ test('a hostile home is put away, removed, and brought back with every byte, own
   expect(server.staged()).toEqual([]);
 }, 30_000);
 
-test('a tree deeper than any path is put away and removed; its archive is kept, and is not brought back', async () => {
+test('what another tar has packed comes back too, counted', async () => {
   const made = await server.madeTool();
-  // 8,000 bytes of path: PATH_MAX is 4096
-  runAs(
-    made.uid,
-    made.uid,
-    made.home,
-    `perl -e 'for (1 .. 400) { mkdir "d" x 20 or die; chdir "d" x 20 or die } open F, ">", "bottom"'`,
-  );
+  await fillHostile(made.home, made.uid);
+  const before = treeOf(made.home);
   await putAway(made);
-  expect(manifestOf(made)).toMatchObject({ what: { entries: { directories: 403 } } });
   expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
-  const back = wantedAs(made, 'archived', { returning: true });
-  expect(await failedWith(converge(back))).toMatch(/^STEP_FAILED: .*File name too long/u);
-  expect([existsSync(made.home), existsSync(archiveOf(made)), server.staged()]).toEqual([
-    false,
-    true,
-    [],
-  ]);
+  const archive = archiveOf(made);
+  const unpacked = server.path('unpacked');
+  const script = `mkdir "$1" && cd "$1" && zstd -qdc "$0" | tar -xp --xattrs --xattrs-include='*' --numeric-owner &&
+    tar --format=posix --xattrs --xattrs-include='*' --sparse --numeric-owner -c . | zstd -qf -o "$0" && rm -r "$1"`;
+  const file = `${archive}/home.tar.zst`;
+  expect(spawnSync('bash', ['-c', script, file, unpacked], { stdio: 'inherit' }).status).toBe(0);
+  const bytes = readFileSync(file);
+  const files = [{ name: 'home.tar.zst' as const, bytes: bytes.length, sha256: sha256Of(bytes) }];
+  const restored = async (tar: string) => {
+    const { programs, ...manifest } = manifestOf(made);
+    const text = renderManifest({ ...manifest, files, programs: { ...programs, tar } });
+    writeFileSync(`${archive}/manifest.json`, text);
+    return converge(wantedAs(made, 'archived', { returning: true, manifest: sha256Of(text) }));
+  };
+
+  expect(await failedWith(restored(manifestOf(made).programs.tar))).toMatch(
+    /^STEP_FAILED.* differ/u,
+  );
+  expect(await restored('tar (GNU tar) 2.0')).toEqual(['home.restore']);
+  expect(treeOf(made.home)).toEqual(before.filter((line) => !line.startsWith('socket ')));
+}, 30_000);
+
+test('FIFOs and devices come back, those with two names as two', async () => {
+  const made = await server.madeTool();
+  const make =
+    'mkfifo fifo && ln fifo fifo-too && mknod null c 1 3 && ln null null-too && chmod 640 null';
+  expect(spawnSync('sh', ['-c', make], { cwd: made.home }).status).toBe(0);
+  const before = treeOf(made.home);
+  await putAway(made);
+  expect(manifestOf(made)).toMatchObject({ what: { entries: { fifos: 2, devices: 2 } } });
+  expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
+  expect(await converge(wantedAs(made, 'archived', { returning: true }))).toEqual(['home.restore']);
+  expect(lstatSync(`${made.home}/null`).rdev).toBe(0x103);
+  expect(treeOf(made.home)).toEqual(before.map((line) => line.replace(/ same as \S+/u, '')));
+});
+
+test('what is immutable is told, with what to do, and is removed afterwards', async () => {
+  const made = await server.madeTool();
+  mkdirSync(`${made.home}/folder`);
+  writeFileSync(`${made.home}/folder/fixed`, 'x');
+  const chattr = (flag: string, path: string) => spawnSync('chattr', ['-R', flag, path]).status;
+  // not every file system has such flags
+  if (chattr('+i', `${made.home}/folder`) !== 0) return;
+  await putAway(made);
+  const gone = leftOf(made).replace(/left$/u, 'gone');
+  try {
+    const deleted = wantedAs(made, 'deleted');
+    expect(await failedWith(converge(deleted))).toMatch(
+      /^STEP_FAILED: removing .*immutable or append-only.*chattr -R -ia.*folder\/fixed/u,
+    );
+    expect(existsSync(`${gone}/folder/fixed`)).toBe(true);
+    chattr('-i', gone);
+    expect(await converge(deleted)).toEqual(['home.destroy']);
+    expect(existsSync(gone)).toBe(false);
+  } finally {
+    chattr('-i', gone);
+  }
+  const home = await server.madeTool();
+  spawnSync('chattr', ['+i', home.home]);
+  expect(await failedWith(converge(wantedAs(home, 'archived')))).toMatch(/immutable.*chattr/u);
+  spawnSync('chattr', ['-i', home.home]);
+  await putAway(home);
 });
 
 test('what was withdrawn and is there still is given back as it is', async () => {
@@ -176,6 +225,12 @@ test('nothing is destroyed before it is recorded, nor with another manifest, nor
   renameSync(`${archiveOf(made)}/home.tar.zst`, `${archiveOf(made)}/aside`);
   expect(await destroy(recorded)).toMatch(/^ARCHIVE_DAMAGED/u);
   renameSync(`${archiveOf(made)}/aside`, `${archiveOf(made)}/home.tar.zst`);
+  const packed = readFileSync(`${archiveOf(made)}/home.tar.zst`);
+  const damaged = Buffer.from(packed);
+  damaged[20]! ^= 1;
+  writeFileSync(`${archiveOf(made)}/home.tar.zst`, damaged);
+  expect(await destroy(recorded)).toMatch(/^ARCHIVE_DAMAGED: .*with its SHA-256/u);
+  writeFileSync(`${archiveOf(made)}/home.tar.zst`, packed);
   expect(existsSync(leftOf(made))).toBe(true);
   expect(await converge(asDeleted)).toEqual(['home.destroy']);
 });
@@ -226,6 +281,9 @@ test('an archive that was kept long enough is removed, also where that was cut',
   expect(await converge(wanted)).toEqual(['home.removeArchive']);
   expect(existsSync(archiveOf(made))).toBe(false);
   expect(await converge(wanted)).toEqual([]);
+  mkdirSync(archiveOf(made));
+  expect(await converge(wanted)).toEqual(['home.removeArchive']);
+  expect(existsSync(archiveOf(made))).toBe(false);
 });
 
 test('what somebody still writes is noticed, and nothing is recorded; then it is tried again', async () => {

@@ -78,3 +78,60 @@ function perl(cwd: string, program: string, ...words: string[]): string {
   if (status !== 0) throw new Error(stderr);
   return stdout;
 }
+
+/** Makes a branch of folders 3,000 deep and one of 400, some with names of 200 bytes, and what can lie there at some depths. */
+export async function fillDeep(home: string, uid: number): Promise<void> {
+  perl(
+    home,
+    `use POSIX (); my $uid = shift; my @open;
+     sub make { my ($n, $t) = @_; open my $f, ">", $n or die "$n: $!"; print $f $t; close $f; }
+     sub fill { my ($at) = @_;
+       opendir my $d, "." or die "$!"; push @open, $d; my $fd = "/proc/self/fd/" . fileno $d;
+       make("file", "at $at"); symlink "../file", "link" or die; system("mkfifo", "fifo") == 0 or die;
+       open my $sparse, ">", "sparse" or die; seek $sparse, 1_000_000, 0; print $sparse "end"; close $sparse;
+       make("bad\\xffname\\n", $at); link "file", "same" or die; mkdir "empty" or die; mkdir "-n" or die;
+       for my $other (@open) { link "/proc/self/fd/" . fileno($other) . "/file", "of-" . fileno $other or die "$!" }
+       link "file", "/proc/self/fd/" . fileno($open[0]) . "/from-$at" or die "$!";
+       system("setfacl", "-m", "u:60003:rw,g:60004:---", "file") == 0 or die; system("setfacl", "-d", "-m", "u:60005:rwx", ".") == 0 or die;
+       my ($xf, $xn, $xv) = ("file", "user.color", "at $at"); syscall +(POSIX::uname())[4] eq "aarch64" ? 5 : 188, $xf, $xn, $xv, length $xv, 0; chown $uid, $uid, ".", "file"; chown 60001, 60002, "sparse"; chmod 02755, "empty";
+       system("touch", "-hd", "\\@1.123456789", "link", "sparse"); }
+     fill(0);
+     for my $branch ("a", "b") {
+       opendir my $top, "." or die;
+       for (1 .. ($branch eq "a" ? 3000 : 400)) { my $n = $_ % 100 < 2 ? $branch x 200 : "$branch$_"; mkdir $n or die "$!"; chdir $n or die "$!"; fill("$branch$_") if $_ =~ /^(150|151|1000|2999|3000)$/ }
+       while (fileno $top) { opendir my $d, "." or die; last if (stat "/proc/self/fd/" . fileno $d)[1] == (stat "/proc/self/fd/" . fileno $top)[1];
+         system("touch", "-d", "\\@2.000000" . (100 + rand 900), ".") if rand() < 0.02; chdir ".." or die; }
+     }`,
+    String(uid),
+  );
+}
+
+/** One line for each entry, also where no path leads; names of the same file together. By programs that go step by step. */
+export function deepTreeOf(root: string): string[] {
+  const listed = run(
+    root,
+    `find . -printf '%y %d %f %m %U:%G %n %s %b %T@ %l %i\\0' && find . -type f -execdir sha256sum -z -- {} + &&
+     find . \\( -type f -o -name '*50' -o -name empty \\) -execdir getfacl -n --absolute-names -- {} + | tr '\\n' ' ' | sed 's/# file/\\n&/g' | tr '\\n' '\\0' &&
+     find . -type f -execdir perl -e 'use POSIX; for (@ARGV) { my ($f, $n, $v) = ($_, "user.color", " " x 20);
+       my $had = syscall +(POSIX::uname())[4] eq "aarch64" ? 8 : 191, $f, $n, $v, 20; print "$f ", substr($v, 0, $had), "\\0" if $had > 0 }' {} +`,
+  ).split('\0');
+  const names = new Map<string, string[]>();
+  const lines = listed.map((line) => {
+    const [, entry = line, inode] = /^(. \d+ [^]*) (\d+)$/u.exec(line) ?? [];
+    const same = inode === undefined ? [] : (names.get(inode) ?? []);
+    if (inode !== undefined) names.set(inode, same);
+    same.push(entry.split(' ').slice(0, 3).join(' '));
+    return { entry, same };
+  });
+  return lines.map(({ entry, same }) => `${entry} ${same.toSorted().join(' = ')}`).sort();
+}
+
+function run(cwd: string, script: string): string {
+  const { status, stdout, stderr } = spawnSync('bash', ['-o', 'pipefail', '-c', script], {
+    cwd,
+    encoding: 'latin1',
+    maxBuffer: 1 << 28,
+  });
+  if (status !== 0) throw new Error(stderr.slice(-1000));
+  return stdout;
+}

@@ -1,6 +1,6 @@
 /** Databases put away, dropped and brought back, by real programs on a real server. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -21,7 +21,7 @@ import { readSecret } from '../../src/config.ts';
 import { openArchiveHands } from '../../src/edges/mariadb-archive.ts';
 import { openDatabaseArchiveEyes } from '../../src/edges/mariadb-archive-eyes.ts';
 import type { ArchiveRealm, ArchiveTerms } from '../../src/edges/mariadb-archiving.ts';
-import { codeOf, describeError } from '../../src/errors.ts';
+import { ChamberlainError, codeOf, describeError } from '../../src/errors.ts';
 import { verifierOf } from '../../src/model/credentials.ts';
 import type { DatabasesManifest } from '../../src/model/databases-manifest.ts';
 import type { Action } from '../../src/plan/action.ts';
@@ -61,11 +61,20 @@ const told: string[] = [];
 let isWanted = true;
 /** so often it is wanted whatever `isWanted` says */
 let stillAsked = 0;
+/** whether our PostgreSQL is away, and how often it was asked meanwhile */
+let isSilent = false;
+let silentAsked = 0;
 let failRecord = false;
 const terms: ArchiveTerms = {
   newPassword: () => 'forloadingalone',
   readVerifiers: async () => [verifierOf(PASSWORD)],
-  stillWanted: async () => (stillAsked -= 1) >= 0 || isWanted,
+  async stillWanted() {
+    if (isSilent) {
+      silentAsked += 1;
+      throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking whether a step is wanted still');
+    }
+    return (stillAsked -= 1) >= 0 || isWanted;
+  },
   async record(archive) {
     if (failRecord) throw new Error('PostgreSQL is away');
     recorded.push(archive);
@@ -96,8 +105,8 @@ beforeEach(async () => {
   mkdirSync(realm.folder, { mode: 0o700 });
   recorded.length = told.length = 0;
   isWanted = true;
-  stillAsked = 0;
-  failRecord = false;
+  stillAsked = silentAsked = 0;
+  isSilent = failRecord = false;
   await makeTenant();
 });
 
@@ -326,6 +335,53 @@ describe('putting away, dropping and bringing back', () => {
   });
 });
 
+test('events come back as they were, and none runs in between, not even while it is loaded', async () => {
+  await admin.query('SET GLOBAL event_scheduler = ON');
+  const write = "DO INSERT INTO s51234__events.log VALUES ('written')";
+  await asTenant([
+    'CREATE DATABASE s51234__events',
+    'CREATE TABLE s51234__events.log (what TEXT)',
+    `CREATE EVENT s51234__events.often ON SCHEDULE EVERY 1 SECOND ${write}`,
+    `CREATE EVENT s51234__events.off ON SCHEDULE EVERY 1 SECOND DISABLE ${write}`,
+    `CREATE EVENT s51234__events.once ON SCHEDULE AT now() + INTERVAL 1 DAY ${write}`,
+    // its time is over when it comes back
+    `CREATE EVENT s51234__events.over ON SCHEDULE AT now() + INTERVAL 2 SECOND ${write}`,
+  ]);
+  // as the lock of the account does
+  await admin.query(`ALTER USER ${USER} ACCOUNT LOCK`);
+  await admin.query(`REVOKE EVENT ON \`${USER}\\_\\_%\`.* FROM ${USER}`);
+  const tried = async (name: string) => {
+    const [row] = await admin.query<{ at: string | null }[]>(
+      "SELECT CONCAT(LAST_EXECUTED) AS at FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 's51234__events' AND EVENT_NAME = ?",
+      [name],
+    );
+    return row?.at ?? undefined;
+  };
+  await eventually('the last that has a time', async () => tried('over'));
+  const before = await snapshot();
+  await hands.do(PUT_AWAY);
+  await hands.do(drop('s51234__events'));
+  // what is loaded stands there until it is tried
+  double(
+    'mariadb',
+    `"$real" "$@" && until "$real" --no-defaults -S '${world.tools.socket}' -Ne "SELECT LAST_EXECUTED
+       FROM information_schema.EVENTS WHERE EVENT_NAME = 'often'" | grep -q ^2; do sleep 0.1; done`,
+  );
+  await hands.do(restore());
+  expect(await tried('often')).toBeDefined();
+  expect(await snapshot()).toEqual(before);
+
+  process.env['PATH'] = PATH;
+  await hands.do(drop('s51234__events'));
+  await admin.query(`DROP USER ${USER}`);
+  await hands.do(restore());
+  expect(await snapshot()).toEqual(before);
+  expect(
+    await admin.query("SELECT User FROM mysql.global_priv WHERE User LIKE 'chamberlain\\_loads%'"),
+  ).toEqual([]);
+  await admin.query('SET GLOBAL event_scheduler = OFF');
+});
+
 test('a row that is too long for the server as text is said to be that, and waits in the archive', async () => {
   await asTenant([
     'CREATE DATABASE s51234__long',
@@ -345,6 +401,28 @@ test('a row that is too long for the server as text is said to be that, and wait
   } finally {
     await admin.query('SET GLOBAL max_allowed_packet = 16777216');
   }
+  expect(await snapshot()).toEqual(before);
+});
+
+test('what has another definer is named, with the command that loads it; then all is compared', async () => {
+  const odd = "`s51234__it's $(touch pwned)`";
+  await asTenant([`CREATE DATABASE ${odd}`, `CREATE TABLE ${odd}.t AS SELECT 1 AS a`]);
+  await admin.query(`CREATE VIEW ${odd}.made_by_elder AS SELECT 1 AS a`);
+  await admin.query(`CREATE PROCEDURE ${odd}.by_elder_too() SELECT 1`);
+  const before = await snapshot();
+  await hands.do(PUT_AWAY);
+  await hands.do(drop("s51234__it's $(touch pwned)"));
+  const said = await failureOf(restore());
+  expect(said).toMatch(
+    /^STEP_FAILED .*PROCEDURE by_elder_too of elder@%, VIEW made_by_elder of elder@%: load it on toolsdb as one/,
+  );
+  const [, command = 'false'] = /`(zstd .*)`/.exec(said) ?? [];
+  execFileSync('sh', [
+    '-euc',
+    command.replace('| mariadb', `| mariadb -S '${world.tools.socket}'`),
+  ]);
+  expect(existsSync('pwned')).toBe(false);
+  await hands.do(restore());
   expect(await snapshot()).toEqual(before);
 });
 
@@ -555,6 +633,23 @@ describe('a run that is cut', () => {
     `CREATE DATABASE s51234__${name}`,
     `CREATE TABLE s51234__${name}.t AS SELECT seq AS a FROM s51234__${name}.seq_1_to_10`,
   ]);
+
+  test('goes on while our PostgreSQL is away for a moment, but begins nothing, and drops nothing', async () => {
+    await asTenant(MANY);
+    const at = join(world.dir, 'waiting');
+    double('mariadb-dump', `until [ -e '${at}' ]; do sleep 0.1; done; exec "$real" "$@"`);
+    const done = failureOf(PUT_AWAY);
+    await eventually('the dump', async () => existsSync(join(realm.folder, `.${ACCOUNT}.1.part`)));
+    isSilent = true;
+    await eventually('a question', async () => silentAsked > 0);
+    isSilent = false;
+    writeFileSync(at, '');
+    expect(await done).toBe('done');
+    isSilent = true;
+    expect(await failureOf(PUT_AWAY)).toMatch(/^BACKEND_UNAVAILABLE/);
+    expect(await failureOf(drop('s51234__one'))).toMatch(/^BACKEND_UNAVAILABLE/);
+    expect(await ownDatabases()).toContain('s51234__one');
+  });
 
   test('is taken up where it was, when its worker was killed; its programs end with it', async () => {
     await asTenant(MANY);

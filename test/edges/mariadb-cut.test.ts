@@ -1,4 +1,4 @@
-/** A change of passwords that is cut at any statement: seen by the next run, and done. */
+/** A change of an account that is cut at any statement: seen by the next run, and done. */
 import { createConnection, type Connection } from 'mariadb';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { join } from 'node:path';
@@ -111,6 +111,46 @@ describe.each(CHANGES)('$what', ({ from, to, ends, locked }) => {
     expect({ n, when, isOpen }).toEqual({ n, when, isOpen: locked ? undefined : !ends });
     return statements;
   }
+});
+
+describe.each<[string, WantedTool['state'] | undefined, WantedTool['state']]>([
+  ['a lock, with which its events stop', 'active', 'disabled'],
+  ['an unlock', 'disabled', 'active'],
+  ['an account that is made locked', undefined, 'disabled'],
+])('%s', (_, from, to) => {
+  test('is the same whichever statement it was cut at', async () => {
+    const cutAt = async (n: number, when: 'before' | 'after') => {
+      if (from !== undefined) await converge(tool(1, from), hands);
+      const connection = from === 'active' ? await connect('old') : undefined;
+      const dying = openDatabasesHands(
+        [{ name: 'toolsdb', socket: cutter.socket }],
+        login('databases'),
+        readVerifier,
+      );
+      cutter.cutAt(n, when);
+      await converge(tool(1, to), dying);
+      const statements = [...cutter.came];
+      await dying.close();
+      expect(await converge(tool(1, to), hands)).toEqual([]);
+      expect(await stepsOf(tool(1, to))).toEqual([]);
+      const ended = connection?.query('SELECT 1').then(
+        () => 'open',
+        () => 'ended',
+      );
+      expect({ n, when, is: await ended }).toEqual({ n, when, is: connection && 'ended' });
+      const row = await accountRow();
+      await administer(world.tools.socket, `DROP USER ${USER}`);
+      return { row, statements };
+    };
+    const { row: right, statements } = await cutAt(MANY, 'before');
+    expect(right.includes('ALL PRIVILEGES')).toBe(to === 'active');
+    expect(right).not.toMatch(/\bEVENT\b/);
+    for (const n of statements.keys()) {
+      for (const when of ['before', 'after'] as const) {
+        expect({ n, when, row: (await cutAt(n, when)).row }).toEqual({ n, when, row: right });
+      }
+    }
+  });
 });
 
 function tool(epoch: number, state: WantedTool['state'] = 'active'): WantedTool {

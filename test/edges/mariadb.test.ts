@@ -11,6 +11,7 @@ import type { Realm, WantedTool } from '../../src/model/wanted.ts';
 import type { Action } from '../../src/plan/action.ts';
 import { apply, survey } from '../../src/reconcile.ts';
 import { databaseAccount } from '../../src/targets/database-account.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import {
   administer,
   openWorld,
@@ -153,6 +154,74 @@ describe('a database account', () => {
     await ended;
     await expect(idle.query('SELECT 1')).rejects.toThrow();
     await expect(connect('replica')).rejects.toThrow('locked');
+  });
+
+  test('has no event run on while it is locked, nor begin; unlocked, each goes on as it was', async () => {
+    await administer(world.tools.socket, 'SET GLOBAL event_scheduler = ON');
+    await converge(tool());
+    const toolsdb = await connect('toolsdb');
+    await toolsdb.query(`CREATE DATABASE ${USER}__own`);
+    await toolsdb.query(
+      `CREATE TABLE ${USER}__own.log (what TEXT, at TIMESTAMP(6) DEFAULT now(6))`,
+    );
+    const event = async (name: string, schedule: string, body: string) =>
+      toolsdb.query(`CREATE EVENT ${USER}__own.${name} ON SCHEDULE ${schedule} DO ${body}`);
+    const writing = (name: string) => `INSERT INTO ${USER}__own.log (what) VALUES ('${name}')`;
+    await event('often', 'EVERY 1 SECOND', writing('often'));
+    await event(
+      'endless',
+      'EVERY 1 DAY',
+      `WHILE TRUE DO ${writing('endless')}; DO SLEEP(0.1); END WHILE`,
+    );
+    const logged = (after = '') =>
+      administer(
+        world.tools.socket,
+        `SELECT COUNT(DISTINCT what) FROM ${USER}__own.log ${after === '' ? '' : `WHERE at > '${after}'`}`,
+      );
+    const events = () =>
+      administer(
+        world.tools.socket,
+        `SELECT EVENT_NAME, DEFINER, STATUS, EVENT_DEFINITION FROM information_schema.EVENTS
+         WHERE EVENT_SCHEMA = '${USER}__own' ORDER BY 1`,
+      );
+    /** when an event, whoever's, was last tried */
+    const tried = () =>
+      administer(
+        world.tools.socket,
+        `SELECT MAX(LAST_EXECUTED) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '${USER}__own'`,
+      );
+    await eventually('both events', async () => (await logged()) === '2\n');
+    const before = await events();
+
+    await converge(tool({ state: 'disabled' }));
+    const now = (await administer(world.tools.socket, 'SELECT now(6)')).trim();
+    const last = await tried();
+    await eventually('another try', async () => (await tried()) > last);
+    expect(await logged(now)).toBe('0\n');
+    expect(await events()).toBe(before);
+    expect(await converge(tool({ state: 'disabled' }))).toEqual([]);
+
+    await converge(tool());
+    await eventually('the event again', async () => (await logged(now)) !== '0\n');
+    expect(await events()).toBe(before);
+    await administer(
+      world.tools.socket,
+      `SET GLOBAL event_scheduler = OFF; DROP DATABASE ${USER}__own`,
+    );
+  });
+
+  test('of one that was locked by other hands, the events are stopped; one that was made locked has none', async () => {
+    await converge(tool());
+    await administer(world.tools.socket, `ALTER USER ${USER} ACCOUNT LOCK`);
+    expect(await converge(tool({ state: 'disabled' }))).toContain(
+      `revoke ${USER} on toolsdb: locked, once more`,
+    );
+    const grants = await grantsOf('toolsdb');
+    expect(grants).not.toMatch(/ALL|EVENT/);
+    await administer(world.tools.socket, `DROP USER ${USER}`);
+    await converge(tool({ state: 'disabled' }));
+    expect(await grantsOf('toolsdb')).toBe(grants);
+    expect(await converge(tool({ state: 'disabled' }))).toEqual([]);
   });
 
   test('loses its connections even if a lock was cut before they were ended', async () => {
@@ -358,8 +427,12 @@ describe('hands', () => {
     { verb: 'db.grant', ...on, grants: ['role labsdbuser', 'default role labsdbuser'] },
     { verb: 'db.grant', server: 'toolsdb', user: USER, grants: [`ALL on ${USER}\\_\\_%.*`] },
     { verb: 'db.revoke', ...on, grants: [], keep: ['role labsdbuser'], locked: false },
-    { verb: 'db.setLocked', ...on, locked: true, maxUserConnections: 10 },
-    { verb: 'db.setLocked', ...on, locked: false, maxUserConnections: 10 },
+    { verb: 'db.setLocked', ...on, locked: true, maxUserConnections: 10, withoutEventsOn: [] },
+    {
+      ...{ verb: 'db.setLocked', server: 'toolsdb', user: USER, locked: true },
+      ...{ maxUserConnections: 10, withoutEventsOn: [`${USER}\\_\\_%`] },
+    },
+    { verb: 'db.setLocked', ...on, locked: false, maxUserConnections: 10, withoutEventsOn: [] },
     { verb: 'db.dropUser', ...on },
   ])('do not make an account that vanished meanwhile: $verb', async (action) => {
     expect(await failureOf(action)).toMatchObject({ code: 'STEP_STALE' });

@@ -38,7 +38,11 @@ const status = () =>
   JSON.parse(readFileSync(join(agents.state, 'status.json'), 'utf8')) as {
     trusted: boolean;
     why?: string;
+    refusalsInAll: number;
   };
+
+/** Whom cron and at are to start nothing for, by name. */
+const closed = () => readFileSync(join(agents.state, 'closed'), 'utf8').split('\n').slice(0, -1);
 
 const lock = (of: string) => modify(of, ['add', 'pwdAccountLockedTime', LOCKED]);
 const unlock = (of: string) => modify(of, ['delete', 'pwdAccountLockedTime']);
@@ -146,7 +150,7 @@ describe('at once', () => {
   test('of a person who is deleted', async () => {
     await agents.change(leave('cleo') + remove(dn('cleo')));
     await eventually('it is asked', () => asked.length > 0);
-    expect(asked[0]).toEqual([uid('cleo')]);
+    expect([asked[0], closed()]).toEqual([[uid('cleo')], ['cleo']]);
     await agents.change(personLdif('cleo') + admit('cleo'));
     await eventually('a file', () => 'cleo' in agents.files());
   });
@@ -227,19 +231,21 @@ describe('nobody’s, by what is not trusted', () => {
     await eventually('distrust', () => !status().trusted);
     await agents.change(lock(dn('anna')) + lock(toolDn('bot')) + leave('bert'));
     await eventually('the keys are gone', () => !('anna' in agents.files()));
-    await agents.change(modify(dn('dora'), ['delete', 'sshPublicKey']));
-    await eventually('it has looked again', () => !('dora' in agents.files()));
-    expect(asked).toEqual([]);
+    await agents.change(modify(dn('dora'), ['replace', 'sshPublicKey', 'none']));
+    await eventually('it has looked again, and said so', () => status().refusalsInAll === 1);
+    expect([asked, closed()]).toEqual([[], []]);
     await agents.mark(ALL);
     await eventually('all are asked for', () => askedNow().length >= 3);
     expect(askedNow()).toEqual(only(uid('anna'), uid('bert'), toolUid('bot')));
+    expect(closed()).toEqual(['anna', 'bert', 'tools.bot']);
     await agents.change(
       unlock(dn('anna')) +
         unlock(toolDn('bot')) +
         admit('bert') +
-        modify(dn('dora'), ['add', 'sshPublicKey', KEYS['dora'] ?? '']),
+        modify(dn('dora'), ['replace', 'sshPublicKey', KEYS['dora'] ?? '']),
     );
     await eventually('the key is back', () => 'dora' in agents.files());
+    await eventually('nobody is closed', () => closed().length === 0, 10_000);
   });
 
   test('by fewer people than there are', async () => {

@@ -2,6 +2,7 @@
 import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import type { Ended } from '../../dev/servers/private-machine.ts';
 import { openLoginHelper } from '../../src/edges/login-helper.ts';
 import { eventually } from '../scenarios/eventually.ts';
@@ -67,7 +68,7 @@ export async function openHelperHost() {
     // with no more rights than the unit of systemd leaves it, and a umask that forbids nothing
     command: () => [
       ...['/bin/sh', '-c', 'umask 0; exec setpriv "$@"', 'confined'],
-      ...['--no-new-privs', '--bounding-set=-all,+chown,+dac_override,+fowner,+kill', ...HELPER],
+      ...['--no-new-privs', `--bounding-set=-all${rightsOfUnit()}`, ...HELPER],
     ],
     answers: async () => (await ask('')) !== '',
   });
@@ -105,6 +106,16 @@ export async function openHelperHost() {
       return () => rmSync(file);
     },
   };
+}
+
+/** What the unit leaves it, as setpriv(1) says it. */
+export function rightsOfUnit(): string {
+  const unit = join(
+    import.meta.dirname,
+    '../../deploy/login-host/templates/chamberlain-login-helper.service',
+  );
+  const [, rights = ''] = /^CapabilityBoundingSet=(.*)$/m.exec(readFileSync(unit, 'utf8')) ?? [];
+  return rights.toLowerCase().replace(/(^| )cap_/g, ',+');
 }
 
 export async function freePort(): Promise<number> {

@@ -14,6 +14,7 @@ export const NO_LOGIN = 4_294_967_295;
 /** Stays until it is ended; its file in /tmp says that it does, and what its number is. */
 const STAY = `#!/usr/bin/perl
 use Time::HiRes 'sleep';
+use POSIX ();
 my ($name, @how) = map { /(.*)/s } @ARGV; # what a perl with two uids else takes for tainted
 $ENV{PATH} = '/usr/local/bin:/usr/bin:/bin';
 sub ready {
@@ -24,17 +25,28 @@ sub ready {
 }
 while (defined(local $_ = shift @how)) {
   if ($_ eq 'stubborn') { $SIG{HUP} = $SIG{TERM} = 'IGNORE' }
-  elsif (/^title (.*)/) { $0 = $1 }
-  elsif (/^tidies on (.*)/) { $SIG{$1} = sub { sleep 0.3; open(my $file, '>', "/tmp/$name.tidy"); exit } }
+  elsif (/^title (.*)/) { ($_ = $1) =~ tr/~/\\0/; $0 = $_ }
+  elsif (/^flees on (.*)/) {
+    $SIG{$1} = sub {
+      exit if fork;
+      POSIX::setsid();
+      $name .= '.fled';
+      ready();
+      sleep 1 while 1;
+    }
+  }
   elsif ($_ eq 'then') { my @child = splice @how; fork or exec @child }
   elsif ($_ eq 'euid is ruid') { $> = $< } # the saved one stays
   elsif ($_ eq 'headless') {
     require threads;
     threads->create(sub { ready(); sleep 1 while 1 });
     syscall(\`uname -m\` =~ /x86/ ? 60 : 93, 0); # exit(2): of the first thread alone
-  } elsif ($_ eq 'hopping') {
+  } elsif (/^hopping by (.*)/) { # so many, each of which forks and exits
+    $SIG{CHLD} = 'IGNORE';
+    open(my $beat, '>>', "/tmp/$name.beat") or die;
+    for (2 .. $1) { last unless fork }
     ready();
-    while (1) { my $child = fork; exit if $child }
+    while (1) { syswrite($beat, '.'); POSIX::_exit(0) if fork }
   }
 }
 ready();
@@ -63,6 +75,7 @@ export interface Victim {
   /** as the machine numbers it */
   readonly pid: number;
   lives(): boolean;
+  isStopped(): boolean;
 }
 
 export interface HelperMachine extends Machine {
@@ -89,7 +102,11 @@ export async function openHelperMachine(): Promise<HelperMachine> {
   const started = async (name: string): Promise<Victim> => {
     await eventually(`${name} is ready`, () => existsSync(inside(`/tmp/${name}`)));
     const pid = Number(readFileSync(inside(`/tmp/${name}`), 'utf8'));
-    return { name, pid, lives: () => lives(inside(`/proc/${pid}/status`)) };
+    const status = inside(`/proc/${pid}/status`);
+    return {
+      ...{ name, pid, lives: () => lives(status) },
+      isStopped: () => /^State:\s+T/m.test(readFileSync(status, 'utf8')),
+    };
   };
 
   let count = 0;

@@ -152,6 +152,8 @@ describe('on a bare machine', () => {
       '# mine\npasswd: files systemd # kept?\ngroup:\tfiles [SUCCESS=merge] systemd sss\nhosts: dns\n',
     );
     put('/etc/sudo.conf', 'Path askpass /bin/x\n Set group_source static\nDebug sudo /x all@warn');
+    put('/etc/pam.d/cron', '# mine\n@include common-account\n');
+    await sh('rm -f /etc/pam.d/atd');
     put(
       '/root/begin.yaml',
       '# ours\nrealm: wiki\nids: { people: [{ first: 7000, last: 7999 }], tools: [{ first: 8000, last: 8999 }] }\nofflineLimitSeconds: 3600 # an hour\n',
@@ -163,6 +165,10 @@ describe('on a bare machine', () => {
     expect(get('/etc/sudo.conf')).toBe(
       'Path askpass /bin/x\nSet group_source dynamic\nDebug sudo /x all@warn',
     );
+    expect(get('/etc/pam.d/cron')).toMatch(
+      /^# Chamberlain: .*\naccount \[success=1 .*\naccount required pam_listfile.so .*\n# mine\n@include common-account\n$/,
+    );
+    expect(await sh('[ -e /etc/pam.d/atd ] || echo none')).toBe('none\n');
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('realm: wiki\n');
     expect(get('/etc/chamberlain/login-host.yaml')).toContain('offlineLimitSeconds: 3600');
     expect(get('/usr/bin/become')).toContain('wiki');
@@ -272,6 +278,7 @@ describe('on a bare machine', () => {
 describe('on a login host', () => {
   beforeAll(async () => {
     await openReady();
+    put('/etc/pam.d/cron', '@include common-account\n');
     await install(...TOLD);
   });
   afterAll(() => machine.close());
@@ -297,6 +304,7 @@ describe('on a login host', () => {
     ],
     ['/etc/sudo.conf', 'sed -i s/dynamic$/static/ WHAT', /is `Set group_source static`/],
     ['/etc/sudoers.d/chamberlain', 'chmod 666 WHAT', /^has the mode 0666, not 0440$/],
+    ['/etc/pam.d/cron', 'sed -i s/sense=deny/sense=allow/ WHAT', /^line 3 is `.*allow/],
     [DROP_IN, 'useradd --system new-daemon', /^line \d+ is `….*, not `….*,new-daemon`$/],
   ];
 

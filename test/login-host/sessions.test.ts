@@ -1,11 +1,13 @@
 /** Ending a person's sessions: which processes are hers, on a machine with process ids of its own. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { eventually } from '../scenarios/eventually.ts';
+import { rightsOfUnit } from './helper-host.ts';
 import { CLONE, NODE, NO_LOGIN, openHelperMachine, type HelperMachine } from './helper-machine.ts';
 
 const ALICE = 10_001;
 const BOB = 10_002;
+const CAROL = 10_003;
 const BOT = 50_001;
 
 const as = (uid: number): string[] => [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
@@ -20,11 +22,12 @@ afterAll(async () => machine.close());
 const end = (...uids: number[]): Promise<number> => endBy('/proc', uids);
 
 async function endBy(proc: string, uids: number[]): Promise<number> {
-  const program = `
-    import { endSessions } from '${CLONE}/src/login-host/sessions.ts';
-    console.log(await endSessions(new Set(${JSON.stringify(uids)}), '${proc}'));`;
-  return Number(await machine.must([NODE, '--input-type=module', '--eval', program]));
+  return Number(await machine.must([NODE, '--input-type=module', '--eval', ending(proc, uids)]));
 }
+
+const ending = (proc: string, uids: number[]): string => `
+  import { endSessions } from '${CLONE}/src/login-host/sessions.ts';
+  console.log(await endSessions(new Set(${JSON.stringify(uids)}), '${proc}'));`;
 
 describe('is ended', () => {
   test.each([
@@ -43,6 +46,7 @@ describe('is ended', () => {
     ],
     ['what goes on when its first thread has ended', ALICE, as(BOT), ['headless']],
     ['what calls itself the sshd that listens', ALICE, as(ALICE), ['title sshd: x [listener]']],
+    ['what calls itself cron as a tool', ALICE, as(BOT), ['title cron~']],
   ])('%s', async (_, login, setpriv, how) => {
     const victim = await machine.start(login, setpriv, how);
     expect(victim.lives()).toBe(true);
@@ -66,17 +70,53 @@ describe('is ended', () => {
     expect([hers, low, lower].map((one) => one.lives())).toEqual([false, false, false]);
   });
 
-  test('what forks and exits all the time', async () => {
-    await machine.start(ALICE, as(BOT), ['stubborn', 'hopping']);
-    await end(ALICE);
-    for (let look = 0; look < 50; look += 1) expect(await loginsNow()).not.toContain(ALICE);
+  describe('among many others, what forks and exits all the time', () => {
+    beforeAll(async () => {
+      const many = 'i=0; while [ $((i += 1)) -le 900 ]; do sleep 86400 & done; : >/tmp/many; wait';
+      await machine.start(CAROL, as(CAROL), ['then', 'sh', '-c', many]);
+      await eventually('many others', () => existsSync(machine.inside('/tmp/many')));
+    });
+    afterAll(async () => end(CAROL));
+
+    test.each([
+      ['as her', as(ALICE), 1],
+      ['as a tool', as(BOT), 1],
+      ['in many places as her', as(ALICE), 10],
+      ['in many places as a tool', as(BOT), 10],
+    ])('%s', async (_, setpriv, places) => {
+      const others = [
+        await machine.start(BOB, as(BOT)),
+        await machine.start(NO_LOGIN, as(BOT)),
+        await machine.start(BOB, as(BOT)),
+      ];
+      const stopped = String(others[2]?.pid);
+      await machine.must(['kill', '-STOP', stopped]);
+      const hopping = await machine.start(ALICE, setpriv, ['stubborn', `hopping by ${places}`]);
+      await end(ALICE);
+      // a look of ours may miss it, too
+      const beats = () => statSync(machine.inside(`/tmp/${hopping.name}.beat`)).size;
+      const before = beats();
+      for (let round = 0; round < 5; round += 1) await machine.must(['true']);
+      expect(beats()).toBe(before);
+      expect(others.map((one) => [one.lives(), one.isStopped()])).toEqual([
+        [true, false],
+        [true, false],
+        [true, true],
+      ]);
+      await machine.must(['kill', '-KILL', ...others.map(({ pid }) => String(pid))]);
+    });
   });
 
-  test.each(['HUP', 'TERM'])('only after a while, where it hears SIG%s', async (signal) => {
-    const victim = await machine.start(ALICE, as(BOT), ['stubborn', `tidies on ${signal}`]);
+  test('what would flee from a signal that it hears, also without loginuids', async () => {
+    const hers = await machine.start(
+      NO_LOGIN,
+      [`--ruid=${ALICE}`],
+      ['then', 'setpriv', `--reuid=${BOT}`, 'stay', 'low', 'flees on HUP', 'flees on TERM'],
+    );
+    const low = await machine.started('low');
     await end(ALICE);
-    expect(victim.lives()).toBe(false);
-    expect(existsSync(machine.inside(`/tmp/${victim.name}.tidy`))).toBe(true);
+    expect([hers.lives(), low.lives()]).toEqual([false, false]);
+    expect(existsSync(machine.inside('/tmp/low.fled'))).toBe(false);
   });
 
   test('several people at once', async () => {
@@ -89,18 +129,44 @@ describe('is ended', () => {
   });
 });
 
+describe('where /proc shows a process only to who may trace it (hidepid)', () => {
+  const PROC = '/tmp/hidden';
+  beforeAll(async () => {
+    await machine.must([
+      'sh',
+      '-c',
+      `mkdir ${PROC} && mount -t proc -o hidepid=2,gid=4 proc ${PROC}`,
+    ]);
+  });
+
+  test.each([
+    ['is ended', `-all${rightsOfUnit()}`, { code: 0, stdout: '1\n' }, false],
+    ['is not, and it is said', '-all,+dac_override,+kill', { code: 1, stdout: '' }, true],
+  ])('what is hers %s', async (_, rights, said, isLeft) => {
+    const hers = await machine.start(ALICE, as(BOT));
+    const program = [NODE, '--input-type=module', '--eval', ending(PROC, [ALICE])];
+    const ended = await machine.run(['setpriv', `--bounding-set=${rights}`, ...program]);
+    expect(ended).toMatchObject(said);
+    expect(hers.lives()).toBe(isLeft);
+    await end(ALICE);
+  });
+});
+
 describe('lives on', () => {
   test.each([
     ['what another has started', BOB, as(BOB), []],
     ['what another has started as the same tool', BOB, as(BOT), []],
     ['what nobody has started', NO_LOGIN, ['--reuid=0'], []],
     ['what a number that begins like hers has started', ALICE * 10, as(ALICE * 10), []],
-    [
-      'the sshd that listens, which she has started as root',
-      ALICE,
-      ['--reuid=0'],
-      ['title sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'],
-    ],
+    ...[
+      ['sshd', 0, 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'],
+      ['sssd', 0, '/usr/sbin/sssd~-D'],
+      ['a part of sssd', 990, '/usr/libexec/sssd/sssd_be~--domain~tools'],
+      ['cron', 0, 'cron~'],
+    ].map(
+      ([what, uid, title]) =>
+        [`${what}, which she has started`, ALICE, [`--reuid=${uid}`], [`title ${title}`]] as const,
+    ),
   ])('%s', async (_, login, setpriv, how) => {
     const hers = await machine.start(ALICE, as(BOT));
     const bystander = await machine.start(login, setpriv, how);
@@ -108,6 +174,15 @@ describe('lives on', () => {
     expect(hers.lives()).toBe(false);
     expect(bystander.lives()).toBe(true);
     await machine.must(['kill', '-KILL', String(bystander.pid)]);
+  });
+
+  test('the keys agent, which she has started', async () => {
+    await machine.must(['ln', '/usr/local/bin/stay', '/usr/local/bin/keys-agent.ts']);
+    const shell = await machine.start(ALICE, ['--reuid=991'], ['then', 'keys-agent.ts', 'run']);
+    const agent = await machine.started('run');
+    expect(await end(ALICE)).toBe(1);
+    expect([shell.lives(), agent.lives()]).toEqual([false, true]);
+    await machine.must(['kill', '-KILL', String(agent.pid)]);
   });
 
   test('what another login has started below hers', async () => {
@@ -135,8 +210,6 @@ describe('lives on', () => {
   });
 
   test('what has been given the number of one that has ended meanwhile', async () => {
-    // keeps the call looking for as long as a second
-    const stubborn = await machine.start(ALICE, as(BOT), ['stubborn']);
     const first = await machine.start(ALICE, as(BOT));
     const heir = machine.must([
       '/bin/sh',
@@ -153,7 +226,7 @@ describe('lives on', () => {
     await end(ALICE);
     await heir;
     const bystander = await machine.started('heir');
-    expect([stubborn.lives(), bystander.pid, bystander.lives()]).toEqual([false, first.pid, true]);
+    expect([bystander.pid, bystander.lives()]).toEqual([first.pid, true]);
     await machine.must(['kill', '-KILL', String(bystander.pid)]);
   });
 });
@@ -165,7 +238,8 @@ test('a number that was given to another between look and signal is let alone', 
   await machine.must([
     '/bin/sh',
     '-c',
-    `mkdir -p ${folder} && cd ${folder} && cp /proc/${heir.pid}/status status
+    `mkdir -p ${folder} /tmp/proc/1 && cp /proc/1/status /proc/1/stat /tmp/proc/1
+     cd ${folder} && cp /proc/${heir.pid}/status status
      cp /proc/${heir.pid}/stat heirs && sed 's/ [0-9]*/ 7/21' heirs >stat
      echo -n ${BOB} >other && mkfifo loginuid
      { exec 3>loginuid; mv heirs stat; mv other loginuid; echo -n ${ALICE} >&3; } >/tmp/told 2>&1 &`,
@@ -173,6 +247,16 @@ test('a number that was given to another between look and signal is let alone', 
   expect(await endBy('/tmp/proc', [ALICE])).toBe(1);
   expect(heir.lives()).toBe(true);
   await machine.must(['kill', '-KILL', String(heir.pid)]);
+});
+
+test('what does not end is said', async () => {
+  // Stands for /proc, and tells of one who is there whatever is sent.
+  await machine.must([
+    ...['sh', '-c'],
+    `mkdir -p /tmp/fast/1 && cp /proc/1/status /proc/1/stat /tmp/fast/1 &&
+     cp -r /tmp/fast/1 /tmp/fast/4000000 && echo -n ${ALICE} >/tmp/fast/4000000/loginuid`,
+  ]);
+  await expect(endBy('/tmp/fast', [ALICE])).rejects.toThrow('1 processes do not end');
 });
 
 test('nobody there is no error', async () => {
@@ -203,13 +287,3 @@ test('who calls is not ended, though he is hers', async () => {
   ]);
   expect(said).toBe('lives\n');
 });
-
-/** The loginuid of every process of the machine. */
-async function loginsNow(): Promise<number[]> {
-  const said = await machine.must([
-    '/bin/sh',
-    '-c',
-    'cat /proc/[0-9]*/loginuid | tr "\\0" " "; true',
-  ]);
-  return (said.match(/\d{5}/g) ?? []).map(Number);
-}

@@ -9,6 +9,7 @@ import { runCli } from '../bin/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
+import { admit } from '../scenarios/running.ts';
 import {
   type CredentialsSeen,
   query,
@@ -38,6 +39,7 @@ beforeAll(async () => {
   ({ world } = leaving);
   await leaving.stopWork();
   await leaving.startWork(LEAVING_ROLES);
+  await admit(leaving.portal, 'carol');
   const { people, tools } = world.config.ids;
   first = { person: (people[1]?.first ?? 0) + 1000, tool: (tools[0]?.first ?? 0) + 1000 };
   await wantMany();
@@ -87,6 +89,15 @@ async function statesOfMany(): Promise<Record<string, number>> {
     `SELECT state, count(*)::int FROM people WHERE shell_name LIKE 'many-%' GROUP BY 1`,
   );
   return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
+}
+
+/** How much is not applied yet of all that was asked. */
+async function countRaises(): Promise<number> {
+  const [row] = await query<{ count: number }>(
+    world,
+    'SELECT count(*)::int AS count FROM request_raises',
+  );
+  return row?.count ?? 0;
 }
 
 /** Makes tools at a steady pace until `act` has ended; returns how long each took until all of it was there. */
@@ -157,6 +168,7 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
   // what is measured is a pace
   const before = await makingTools('before', () => sleep(EVERY_MS * 20));
   let tookMs = 0;
+  const waiting: number[] = [];
   const meanwhile = await makingTools('meanwhile', async () => {
     const began = performance.now();
     const wish = {
@@ -166,6 +178,10 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
       reason: 'a raid',
     };
     const id = await portal.send(wish, { queue: 'requests.urgent' });
+    await eventually('the verdict', () => portal.told(id).length > 0);
+    waiting.push(await countRaises());
+    await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'carol' });
+    waiting.push(await countRaises());
     await eventually(
       'all doors to be closed',
       () => portal.told(id).includes('request.done'),
@@ -178,6 +194,9 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
       `${median(meanwhile)} ms meanwhile (of ${meanwhile.length})\n`,
   );
 
+  // who is shut out alone meanwhile has not waited for the many
+  const [atFirst = 0, afterwards = 0] = waiting;
+  expect(afterwards).toBeGreaterThan(atFirst / 2);
   expect(await statesOfMany()).toEqual({ suspended: PEOPLE });
   const { base } = world.config.ldap;
   const directory = await readDirectory(world, { operational: true });

@@ -62,7 +62,13 @@ const ALICE: SubjectPage = {
   realmMember: { since: EARLIER },
   keys: [KEY, REMOVED],
   databaseUser: 'u1001',
-  credentials: { wantedEpoch: 2, recordedEpoch: 2, recordedAt: EARLIER, previousUntil: null },
+  credentials: {
+    wantedEpoch: 2,
+    recordedEpoch: 2,
+    recordedAt: EARLIER,
+    previousUntil: null,
+    lockedOut: false,
+  },
   leaving: STAYS,
   access: [
     {
@@ -108,7 +114,13 @@ const TOOL: SubjectPage = {
   title: 'A bridge \u0007',
   maintainers: ['bob', 'tools.relay'],
   databaseUser: 's50001',
-  credentials: { wantedEpoch: 2, recordedEpoch: 1, recordedAt: EARLIER, previousUntil: AT },
+  credentials: {
+    wantedEpoch: 2,
+    recordedEpoch: 1,
+    recordedAt: EARLIER,
+    previousUntil: AT,
+    lockedOut: false,
+  },
   leaving: STAYS,
   access: [],
   acts: 2,

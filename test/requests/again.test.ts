@@ -10,35 +10,48 @@ beforeAll(async () => {
 });
 afterAll(() => realm.close());
 
-test('a tool that a suspended person could come to has a second password, when the directory has closed all doors', async () => {
-  const { owner, world, intake } = realm;
-  const alice = await wantPerson(owner, world, { keys: 0 });
-  const tool = await wantTool(owner, world, [alice.uid]);
-  const now = new Date();
-  const at = (seconds: number) => new Date(now.getTime() + seconds * 1000);
-  const turn = async (seconds: number) =>
-    (await turnCalendar(intake, world.config, at(seconds), { orphans: false })).did.map(
-      ({ move }) => move,
-    );
-  const epoch = async () =>
-    (await owner.query('SELECT wanted_epoch AS n FROM credentials WHERE account = $1', [tool.uid]))
-      .rows[0].n as number;
-  const before = await epoch();
-  await realm.ask(
-    { kind: 'person.suspend', requestedBy: 'steward', person: alice.name, reason: 'x' },
-    undefined,
-    { now },
+const now = new Date();
+const at = (seconds: number) => new Date(now.getTime() + seconds * 1000);
+const turn = async (seconds: number) =>
+  (await turnCalendar(realm.intake, realm.world.config, at(seconds), { orphans: false })).did.map(
+    ({ move, account }) => `${move} ${account}`,
   );
-  expect(await epoch()).toBe(before + 1);
+const epochOf = async (account: number) =>
+  (
+    await realm.owner.query('SELECT wanted_epoch AS n FROM credentials WHERE account = $1', [
+      account,
+    ])
+  ).rows[0].n as number;
+const apply = () =>
+  realm.owner.query(
+    `UPDATE convergence SET applied = wanted, state = 'applied', urgent = false WHERE applied < wanted`,
+  );
+const suspend = (person: string) =>
+  realm.ask({ kind: 'person.suspend', requestedBy: 'steward', person, reason: 'x' }, undefined, {
+    now,
+  });
+
+/** Who is about to be suspended, somebody else, and a tool that both maintain. */
+async function makeShared() {
+  const { owner, world } = realm;
+  const [alice, bob] = [await wantPerson(owner, world), await wantPerson(owner, world)];
+  return { alice, bob, tool: await wantTool(owner, world, [alice.uid, bob.uid]) };
+}
+
+test('a tool that a suspended person could come to has a second password, when the directory has closed all doors', async () => {
+  const { alice, bob, tool } = await makeShared();
+  const before = await epochOf(tool.uid);
+  await suspend(alice.name);
+  expect(await epochOf(tool.uid)).toBe(before + 1);
   expect(await turn(60)).toEqual([]);
   // put off while the directory has doors left to close
-  expect(await turn(91)).toEqual(['credentials.again']);
-  expect(await epoch()).toBe(before + 1);
-  await owner.query(`UPDATE convergence SET applied = wanted, urgent = false`);
+  expect(await turn(91)).toEqual([`credentials.again tools.${tool.name}`]);
+  expect(await epochOf(tool.uid)).toBe(before + 1);
+  await apply();
   expect(await turn(92)).toEqual([]);
-  expect(await turn(182)).toEqual(['credentials.again']);
-  expect(await epoch()).toBe(before + 2);
-  const { rows } = await owner.query(
+  expect(await turn(182)).toEqual([`credentials.again tools.${tool.name}`]);
+  expect(await epochOf(tool.uid)).toBe(before + 2);
+  const { rows } = await realm.owner.query(
     'SELECT role, urgent FROM convergence WHERE subject = $1 AND applied < wanted ORDER BY role',
     [tool.uid],
   );
@@ -47,4 +60,42 @@ test('a tool that a suspended person could come to has a second password, when t
     { role: 'homes', urgent: true },
   ]);
   expect(await turn(10_000)).toEqual([]);
+  // those who maintain it are told of both, and so is whoever reads the audit
+  const { rows: events } = await realm.owner.query(
+    `SELECT data FROM events WHERE subject = $1 AND event = 'credentials.revoked' ORDER BY row_id`,
+    [tool.uid],
+  );
+  const told = { tool: tool.name, account: `tools.${tool.name}`, maintainers: [bob.name] };
+  expect(events.map(({ data }) => data)).toEqual([
+    { ...told, epoch: before + 1, because: 'person.suspend' },
+    { ...told, epoch: before + 2, because: 'credentials.again' },
+  ]);
+  const { rows: acts } = await realm.owner.query(
+    'SELECT kind, requested_by AS by, fields FROM audit WHERE subject = $1 ORDER BY id',
+    [tool.uid],
+  );
+  expect(acts).toEqual([
+    {
+      kind: 'credentials.rotate',
+      by: 'steward',
+      fields: ['credentials', 'because of person.suspend'],
+    },
+    { kind: 'credentials.again', by: 'the calendar', fields: ['credentials'] },
+  ]);
+  await apply();
+});
+
+test('a door that stays open puts the second password off for ten minutes at the most', async () => {
+  const { alice, tool } = await makeShared();
+  const before = await epochOf(tool.uid);
+  await suspend(alice.name);
+  const again = `credentials.again tools.${tool.name}`;
+  for (const seconds of [91, 182, 273, 364, 455, 546, 637]) {
+    expect(await turn(seconds)).toEqual([again]);
+  }
+  expect(await epochOf(tool.uid)).toBe(before + 1);
+  expect(await turn(689)).toEqual([]);
+  expect(await turn(690)).toEqual([again]);
+  expect(await epochOf(tool.uid)).toBe(before + 2);
+  await apply();
 });

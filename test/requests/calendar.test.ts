@@ -5,6 +5,7 @@ import { CALENDAR, turnCalendar } from '../../src/requests/calendar.ts';
 import { doneEvents } from '../../src/requests/done.ts';
 import { type Client, openPool, type Pool } from '../../src/store/postgres.ts';
 import { settle } from '../../src/store/relay.ts';
+import { readLeaving } from '../../src/store/leaving-facts.ts';
 import { readSubjects, readWanted } from '../../src/store/wanted.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import {
@@ -229,8 +230,91 @@ describe('a tool that is to be deleted', () => {
     await apply();
     expect(await turnAt(39.9)).toHaveLength(1);
     await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(39.9) });
-    expect(await turnAt(41)).toEqual([]);
+    expect(await turnAt(42)).toEqual([]);
     expect(await stateOf(uid)).toBe('active');
+  });
+
+  test.each<[string, number[], Record<number, string>]>([
+    [
+      'every day',
+      [10, 33, 39, 39.99, 40],
+      { 10: 'told 30', 33: 'told 7', 39: 'told 1', 40: 'away' },
+    ],
+    ['on day 36 first', [36, 38.9, 39, 39.9, 40], { 36: 'told 4', 39: 'told 1', 40: 'away' }],
+    ['on day 39.5 first', [39.5, 40, 40.4, 40.5], { 39.5: 'told 1', 40.5: 'away' }],
+    ['never after day 10', [10, 400, 400.9, 401], { 10: 'told 30', 400: 'told 1', 401: 'away' }],
+    ['on day 400 first', [400, 400.9, 401], { 400: 'told 1', 401: 'away' }],
+    [
+      'by a clock that jumps ahead, and goes back',
+      [5, 400, 6, 10, 33, 39, 39.9, 40],
+      { 400: 'told 1', 10: 'told 30', 33: 'told 7', 39: 'told 1', 40: 'away' },
+    ],
+    [
+      'by a clock that is a little late after it told',
+      [39, 38.99, 39, 39.9, 40],
+      { 39: 'told 1', 40: 'away' },
+    ],
+  ])('is told, and put away a day later at the least: looked at %s', async (_, looks, expected) => {
+    const { name, uid } = await tool();
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+    await apply();
+    await events();
+    const seen: Record<number, string> = {};
+    for (const day of looks) {
+      const moves = await turnAt(day);
+      const told = (await events()).map((event) => event.replace(/^.* /u, 'told '));
+      if (moves.length > 0) seen[day] = [...told, ...(told.length > 0 ? [] : ['away'])].join(' ');
+    }
+    expect(seen).toEqual(expected);
+    expect(await stateOf(uid)).toBe('archived');
+    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name });
+    await apply();
+    expect(await turnAt(0)).toEqual([`tool.restore tools.${name}`]);
+  });
+
+  test('is told late of the day that holds, which people are shown too', async () => {
+    const { name, uid } = await tool();
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: at(-39.5) });
+    await apply();
+    const shown = async () => {
+      const [leaver] = await readLeaving(realm.intake, [uid]);
+      return Date.parse(leaver!.leaving.next!.at!) - start.getTime();
+    };
+    // not told yet: a day from now on, by PostgreSQL's clock
+    expect((await shown()) / DAY_MS).toBeGreaterThan(0.99);
+    expect(await turnAt(0)).toEqual([`tool.warn tools.${name}`]);
+    const told = await owner.query(
+      `SELECT data->>'days' AS days, data->>'deleteAfter' AS at FROM events
+       WHERE subject = $1 AND event = 'tool.deleting' ORDER BY row_id DESC LIMIT 1`,
+      [uid],
+    );
+    expect(told.rows).toEqual([{ days: '1', at: at(1).toISOString() }]);
+    expect(await shown()).toBe(DAY_MS);
+    const look = await turnCalendar(realm.intake, realm.world.config, at(0.75));
+    expect(look).toMatchObject({ did: [], next: at(1) });
+    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name });
+    const { rows } = await owner.query('SELECT days_told, told_at FROM tools WHERE uid = $1', [
+      uid,
+    ]);
+    expect(rows).toEqual([{ days_told: null, told_at: null }]);
+  });
+
+  test('with a short grace time is not told twice of the same days', async () => {
+    const { name } = await tool();
+    const { config } = realm.world;
+    const short = { ...config, leaving: { ...config.leaving, graceDays: 1 } };
+    const wish = { kind: 'tool.delete', requestedBy: 'second', tool: name };
+    expect(await realm.ask(wish, short, { now: start })).toEqual({ verdict: 'accepted' });
+    await apply();
+    expect((await events()).slice(1)).toEqual([
+      `tool.deleting tools.${name} 1`,
+      `tool.disabled tools.${name}`,
+    ]);
+    expect(await turnAt(0.99)).toEqual([]);
+    expect(await turnAt(1)).toEqual([`tool.archive tools.${name}`]);
+    await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name });
+    await apply();
+    expect(await turnAt(0)).toEqual([`tool.restore tools.${name}`]);
   });
 
   test('is told of once after a week without intake, of the days that are left', async () => {
@@ -247,7 +331,7 @@ describe('a tool that is to be deleted', () => {
   test('is not put away while a role has not closed its doors, for a minute', async () => {
     const { name } = await tool();
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
-    await turnAt(39.9);
+    await turnAt(39);
     expect(await turnAt(40)).toEqual([]);
     expect(await turnAt(40 + 61 / 86_400)).toEqual([`tool.archive tools.${name}`]);
     await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(41) });
@@ -270,7 +354,7 @@ describe('a tool that is to be deleted', () => {
       (await owner.query('SELECT wanted_epoch FROM credentials WHERE account = $1', [uid])).rows[0];
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
     await apply();
-    await turnAt(39.9);
+    await turnAt(39);
     await turnAt(40);
     const before = await epoch();
     await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(40) });
@@ -287,7 +371,7 @@ describe('a tool that is to be deleted', () => {
 
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: at(50) });
     await apply();
-    await turnAt(89.9);
+    await turnAt(89);
     await turnAt(90);
     await putAway(uid);
     expect(await turnAt(90)).toEqual([`tool.delete ${account}`]);
@@ -319,13 +403,15 @@ describe('a person', () => {
     await ask({ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'x', until });
     await apply();
     await events();
-    expect(await turnAt(2.9)).toEqual(['credentials.again', `orphans tools.tool-${number}`]);
+    const held = `tools.tool-${number}`;
+    expect(await turnAt(2.9)).toEqual([`credentials.again ${held}`, `orphans ${held}`]);
     await apply();
     expect(await turnAt(3)).toEqual([`person.reinstate ${name}`, `orphans tools.tool-${number}`]);
     expect(await stateOf(uid)).toBe('active');
     await apply();
     expect(await events()).toEqual([
-      `tool.orphaned tools.tool-${number}`,
+      `credentials.revoked ${held}`,
+      `tool.orphaned ${held}`,
       `person.reinstated ${name}`,
     ]);
   });
@@ -359,11 +445,15 @@ describe('a person', () => {
     await events();
     expect(await turnAt(0)).toEqual([`person.archive ${name}`]);
     await apply();
-    expect(await turnAt(2)).toEqual(['credentials.again']);
+    expect(await turnAt(2)).toEqual([`credentials.again tools.tool-${number}`]);
     await putAway(uid);
     expect(await turnAt(2)).toEqual([`person.delete ${name}`]);
     await apply();
-    expect(await events()).toEqual([`person.archived ${name}`, `person.deleted ${name}`]);
+    expect(await events()).toEqual([
+      `credentials.revoked tools.tool-${number}`,
+      `person.archived ${name}`,
+      `person.deleted ${name}`,
+    ]);
     const { rows } = await owner.query(
       `SELECT (SELECT count(*)::int FROM maintainers WHERE maintainer = $1) AS maintained,
               (SELECT count(*)::int FROM maintainers WHERE tool = $2) AS left,
@@ -409,6 +499,23 @@ test('what waits about a person who is erased is rejected, and what is still to 
     [uid],
   );
   expect(waiting.rows).toEqual([{ state: 'rejected', body: null, done: true }]);
+  const told = await owner.query(
+    `SELECT e.portal, e.event, e.data FROM events e JOIN requests r ON r.jti = e.request
+     WHERE r.kind = 'person.suspend' AND e.subject = $1 ORDER BY e.row_id`,
+    [uid],
+  );
+  expect(told.rows).toEqual([
+    {
+      portal: 'portal',
+      event: 'request.rejected',
+      data: {
+        kind: 'person.suspend',
+        account: name,
+        by: CALENDAR,
+        reason: 'The person was deleted.',
+      },
+    },
+  ]);
 });
 
 test('what is erased at the moment in which the relay tells of it is not told', async () => {
@@ -500,12 +607,55 @@ describe('orphans', () => {
     expect(await turnAt(0)).toEqual([`orphans tools.${b.name}`, `orphans tools.${c.name}`]);
     expect(await events()).not.toContain(`tool.orphaned tools.${b.name}`);
   });
+
+  test('are none while they leave, and are so again when they are back', async () => {
+    const name = newName();
+    await person(name);
+    const [{ name: alone, uid }, { name: closed }] = [await tool(name), await tool(name)];
+    const disable = { kind: 'tool.disable', requestedBy: name, tool: closed, reason: 'x' };
+    await ask(disable);
+    const orphans = (...names: string[]) => names.map((of) => `orphans tools.${of}`);
+    const isMarked = async () => {
+      const { rows } = await owner.query(
+        'SELECT orphaned_at IS NOT NULL AS is FROM tools WHERE uid = $1',
+        [uid],
+      );
+      return (rows[0] as { is: boolean }).is;
+    };
+    const steward = { requestedBy: 'steward', tool: alone };
+    await ask({ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'x' });
+    expect(await turnAt(0)).toEqual(orphans(alone, closed));
+    // an admin has it deleted
+    await ask({ kind: 'tool.delete', ...steward }, { now: start });
+    await apply();
+    await events();
+    expect(await turnAt(0)).toEqual(orphans(alone));
+    expect([await isMarked(), await events()]).toEqual([false, []]);
+    await apply();
+    expect(await turnAt(39)).toEqual([
+      `credentials.again tools.${alone}`,
+      `credentials.again tools.${closed}`,
+      `tool.warn tools.${alone}`,
+    ]);
+    await apply();
+    expect(await turnAt(40)).toEqual([`tool.archive tools.${alone}`]);
+    await putAway(uid);
+    expect(await turnAt(40)).toEqual([`tool.delete tools.${alone}`]);
+    await apply();
+    expect(await turnAt(40)).toEqual([]);
+    await ask({ kind: 'tool.restore', ...steward }, { as: 'steward', now: start });
+    await apply();
+    await events();
+    expect(await turnAt(41)).toEqual([`tool.restore tools.${alone}`, ...orphans(alone)]);
+    expect([await isMarked(), await events()]).toEqual([true, [`tool.orphaned tools.${alone}`]]);
+  });
 });
 
 test('nothing moves while the realm is frozen', async () => {
   const { name } = await tool();
   await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
   await apply();
+  await turnAt(39);
   await owner.query(`UPDATE frozen SET frozen_at = now(), frozen_by = 'test'`);
   const turn = await turnCalendar(realm.intake, realm.world.config, at(40));
   expect(turn).toMatchObject({ frozen: true, did: [] });
@@ -519,6 +669,7 @@ test('a move that fails keeps no other back', async () => {
     await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
   }
   await apply();
+  await turnAt(39);
   // a departure that is not over stands in the way
   await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [a.uid]);
   const turn = await turnCalendar(realm.intake, realm.world.config, at(40));

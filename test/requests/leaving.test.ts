@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Config } from '../../src/config.ts';
 import { doneEvents } from '../../src/requests/done.ts';
-import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
+import { findRequests } from '../../src/store/request-progress.ts';
 import { settle } from '../../src/store/relay.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
 import { type AskOptions, type FoundedRealm, openFoundedRealm } from './founded-realm.ts';
@@ -291,6 +292,8 @@ describe('many people in one request', () => {
     expect(await read(audit, [jti])).toEqual(
       people.map(({ uid, name }) => ({ subject: uid, account: name, fields: ['state'] })),
     );
+    const [shown] = await withClient(owner, (client) => findRequests(client, jti));
+    expect(shown).toMatchObject({ account: null, accounts: people.map(({ name }) => name) });
     const [{ on_done: onDone }] = (await read('SELECT on_done FROM requests WHERE jti = $1', [
       jti,
     ])) as [{ on_done: { each: unknown } }];
@@ -465,6 +468,41 @@ describe('a deletion of a person', () => {
     expect(await approve(jti, { as: 'steward' })).toBe('OWN_REQUEST');
     await must('request.reject', 'second', { request: jti, reason: 'no' }, SECOND);
     expect(await approve(jti)).toBe('NOT_WAITING');
+  });
+
+  test('waits beside another that another portal has sent by the same id, and each is decided by both', async () => {
+    const [alice, bob] = [await person(), await person()];
+    const jti = randomUUID();
+    await must('person.delete', alice.name, { person: alice.name }, { jti });
+    await must('person.delete', 'steward', { person: bob.name }, { jti, as: 'steward' });
+    const decide = (kind: string, rest: Rest = {}) =>
+      ask(kind, 'second', { request: jti, ...rest }, SECOND);
+    const states = async () =>
+      Object.fromEntries(
+        (
+          await read<{ portal: string; state: string }>(
+            'SELECT portal, state FROM approvals WHERE request = $1',
+            [jti],
+          )
+        ).map(({ portal, state }) => [portal, state]),
+      );
+    const [both, no] = ['WAITS_TWICE', { reason: 'no' }];
+    expect([await decide('request.approve'), await decide('request.reject', no)]).toEqual([
+      both,
+      both,
+    ]);
+    expect(await decide('request.approve', { sentBy: 'nobody' })).toBe('NOT_WAITING');
+    expect(await states()).toEqual({ portal: 'open', 'admin.steward': 'open' });
+    expect(await decide('request.reject', { ...no, sentBy: 'portal' })).toBeUndefined();
+    expect(await states()).toEqual({ portal: 'rejected', 'admin.steward': 'open' });
+    expect(await decide('request.approve', { sentBy: 'portal' })).toBe('NOT_WAITING');
+    // that one alone is left
+    expect(await decide('request.approve')).toBeUndefined();
+    expect(await states()).toEqual({ portal: 'rejected', 'admin.steward': 'approved' });
+    expect([(await stateOf(alice))['state'], (await stateOf(bob))['state']]).toEqual([
+      'active',
+      'suspended',
+    ]);
   });
 
   test('is decided anew when it is approved', async () => {

@@ -3,7 +3,8 @@
  * brought back, removed. Each move is cut at each of its steps, and a second run does nothing.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Step } from '../../src/plan/plan.ts';
 import { dyingHands, type LawsWorld, openLawsWorld, wantTool } from '../laws-world.ts';
 import { administer, startServer, stopServer } from '../stack.ts';
@@ -162,10 +163,18 @@ describe.each(MOVES)('databases are %s', (_name, moves, expected, after) => {
   );
 });
 
-test('a tool that is enabled again before its archive was recorded loses nothing, and nothing is loaded', async () => {
-  const { uid } = await settledTool();
+test('a tool that is enabled again before its archive was recorded loses nothing, nothing is loaded, and nothing stays', async () => {
+  const { uid, name } = await settledTool();
   await putAway(uid);
+  // cut in the middle
+  const part = join(laws.world.config.archives.databases, `.tools.${name}.1.part`);
+  mkdirSync(part);
+  writeFileSync(join(part, 'toolsdb.1.sql.zst'), 'half');
   await comeBack(uid);
+  const expected = ['change databases.removePart archive 1 of the databases of USER'];
+  expect(await steps(uid)).toEqual(expected);
+  await run(uid);
+  expect(existsSync(part)).toBe(false);
   expect(await steps(uid)).toEqual([]);
   await sql('UPDATE departures SET back_at = now() WHERE subject = $1', uid);
   await sql(`UPDATE tools SET state = 'active' WHERE uid = $1`, uid);

@@ -207,6 +207,19 @@ const GRANTS: readonly DriftCase[] = [
     shows: ['change database-account'],
   },
   {
+    what: 'the right to run events given to a disabled tool',
+    of: 'tool',
+    is: 'disabled',
+    damage: on('tools', ({ user }) => `GRANT EVENT ON \`${user}\\_\\_%\`.* TO '${user}'@'%';`),
+    shows: ['revoke database-account'],
+  },
+  {
+    what: 'the right to run events taken away',
+    of: 'tool',
+    damage: on('tools', ({ user }) => `REVOKE EVENT ON \`${user}\\_\\_%\`.* FROM '${user}'@'%';`),
+    shows: ['change database-account'],
+  },
+  {
     what: 'its own databases taken away',
     of: 'tool',
     damage: on(

@@ -236,7 +236,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
     await move.prepare?.(cuts, subject);
     if (move.prepare !== undefined && move.leavesWork !== true) await settled(world);
     // the second passwords that suspensions before have left for later: actions of others, in between
-    await query(world, 'UPDATE credentials SET again_at = NULL');
+    await query(world, 'UPDATE credentials SET again_at = NULL, again_by = NULL');
     return { subject, treasure };
   }
 

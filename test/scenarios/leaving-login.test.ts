@@ -1,11 +1,13 @@
 /** Who is suspended, or loses access, in the middle of work; and a tool that is disabled: what ends on a login host. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Doors, openDoors, processesOf } from './doors.ts';
 import { eventually } from './eventually.ts';
 import { openLogin, type Login, type Session } from './login.ts';
 import { query, settled } from './outside.ts';
 
-const PEOPLE = ['alice', 'bob', 'carol', 'dave', 'erin'];
+const PEOPLE = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank'];
 
 let login: Login;
 const figures: Record<string, unknown> = {};
@@ -90,6 +92,45 @@ describe('a person who is suspended', () => {
     const hers = await login.openSession('alice');
     await eventually('become', async () => (await hers.run('become bot true')).code === 0);
     await hers.close();
+  });
+});
+
+describe('what cron and at would start', () => {
+  /** As cron asks before each job. There may be no cron here: su asks by the lines of its file. */
+  const starts = async (user: string) =>
+    (await login.host.machine.run(['su', '-s', '/bin/sh', user, '-c', 'true'])).code === 0;
+
+  beforeAll(async () => {
+    const { machine } = login.host;
+    const cron = '@include common-account\n@include common-session-noninteractive\n';
+    writeFileSync(join(machine.root, 'etc/pam.d/cron'), cron);
+    expect(await login.host.install()).toMatchObject({ code: 0, stderr: '' });
+    await machine.must([
+      ...['sh', '-c'],
+      '{ echo auth sufficient pam_rootok.so; cat /etc/pam.d/cron; } >/etc/pam.d/su',
+    ]);
+  });
+
+  test('is not started for a suspended person or a disabled tool, until they are back', async () => {
+    await newTool('dog', 'frank');
+    const all = ['frank', 'tools.dog', 'bob', 'root'];
+    const started = async () => Promise.all(all.map(starts));
+    await eventually('all', async () => (await started()).every(Boolean));
+    await Promise.all([
+      suspend('frank'),
+      login.portal.send(ask('tool.disable', { tool: 'dog', reason: 'for the test' }), URGENT),
+    ]);
+    await eventually('the two to be refused', async () => {
+      return String(await started()) === 'false,false,true,true';
+    });
+    await login.portal.get(ask('person.reinstate', { person: 'frank' }));
+    await login.portal.get(ask('tool.enable', { tool: 'dog' }));
+    await eventually('all again', async () => (await started()).every(Boolean));
+  });
+
+  test('is started for local accounts, whatever the list holds', async () => {
+    writeFileSync(join(login.host.machine.root, 'var/lib/chamberlain/agent/closed'), 'root\n');
+    expect(await starts('root')).toBe(true);
   });
 });
 

@@ -230,6 +230,7 @@ test('the month', async () => {
 
   // and it goes once more, until nothing is kept
   await ask({ kind: 'tool.delete', requestedBy: 'alice', tool: 'leaver' });
+  await comes(99);
   await comes(100);
   await eventually('the second deletion', () => told('leaver').at(-1) === 'tool.deleted');
   expect(archivesOf('homes')).toContain('tools.leaver.2');

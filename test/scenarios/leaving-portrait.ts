@@ -134,7 +134,7 @@ export async function portraitOf(world: World, subject: Subject): Promise<string
   return lines.map((line) => names.reduce((text, [from, to]) => text.replaceAll(from, to), line));
 }
 
-/** What lies in a folder of archives of an account, half made things too; an empty folder is what a cut removal leaves. */
+/** What lies in a folder of archives of an account, half made things and empty folders too. */
 function filesIn(folder: string, account: string): string[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { withFileTypes: true })
@@ -142,7 +142,7 @@ function filesIn(folder: string, account: string): string[] {
     .flatMap((each) => {
       if (!each.isDirectory()) return [`${each.name}:`];
       const inside = readdirSync(join(folder, each.name)).sort();
-      return inside.length === 0 ? [] : [[`${each.name}:`, ...inside].join(' ')];
+      return [[`${each.name}:`, ...inside].join(' ')];
     })
     .sort();
 }

@@ -104,14 +104,12 @@ export async function openLeavingWorld(
       };
     },
     async endGrace({ uid }) {
-      for (const table of ['tools', 'people']) {
-        await query(
-          world,
-          `UPDATE ${table} SET delete_after = now() - interval '2 min'
-           WHERE uid = $1 AND delete_after IS NOT NULL`,
-          [uid],
-        );
-      }
+      const away = `SET delete_after = now() - interval '2 min'`;
+      const where = 'WHERE uid = $1 AND delete_after IS NOT NULL';
+      await query(world, `UPDATE people ${away} ${where}`, [uid]);
+      // and the last warning was a day ago
+      const told = `days_told = 1, told_at = now() - interval '25 hours'`;
+      await query(world, `UPDATE tools ${away}, ${told} ${where}`, [uid]);
     },
     async becomes(subject, state) {
       await eventually(

@@ -289,7 +289,9 @@ describe('a person who is deleted', () => {
     const wish = { kind: 'person.delete', requestedBy: 'carol', person: 'carol', reason: 'enough' };
     const { id } = await portal.ask(wish);
     await portal.hear('request.waiting', id);
-    expect((await cli('requests')).out).toMatch(new RegExp(`${id} +person\\.delete +carol`));
+    expect((await cli('requests')).out).toMatch(
+      new RegExp(`${id} +portal +person\\.delete +carol`),
+    );
     expect(await stateOf(world, carol)).toBe('active');
     const release = await leaving.hold(carol, 'homes');
     await leaving.askAsAdmin({ kind: 'request.approve', request: id });

@@ -714,6 +714,31 @@ describe('what looks hostile and is allowed', () => {
   });
 });
 
+test('what takes PostgreSQL too long each time is refused, and what comes with it is done', async () => {
+  // as a statement ends that takes longer than it may
+  await query(
+    world,
+    `CREATE FUNCTION take_too_long() RETURNS trigger LANGUAGE plpgsql AS $$
+     BEGIN RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled'; END $$`,
+  );
+  await query(
+    world,
+    `CREATE TRIGGER too_long BEFORE UPDATE ON people FOR EACH ROW
+     WHEN (NEW.suspension_reason = 'too much') EXECUTE FUNCTION take_too_long()`,
+  );
+  await admit(portal, 'reaching');
+  const suspend = { kind: 'person.suspend', requestedBy: 'steward', person: 'reaching' };
+  const [refused, done] = await Promise.all([
+    portal.ask({ ...suspend, reason: 'too much' }),
+    portal.ask({ ...TOOL, name: 'beside', title: 'Beside' }),
+  ]);
+  expect([refused.code, done.verdict]).toEqual(['TOO_MUCH_AT_ONCE', 'accepted']);
+  expect(await query(world, `SELECT state FROM people WHERE shell_name = 'reaching'`)).toEqual([
+    { state: 'active' },
+  ]);
+  await query(world, 'DROP FUNCTION take_too_long CASCADE');
+}, 20_000);
+
 test('nothing of a private key that was sent is kept anywhere', async () => {
   const lines = PRIVATE.split('\n').filter((line) => line.length > 30 && !line.startsWith('-'));
   const rows = JSON.stringify(await dumpTables(world, []));

@@ -47,6 +47,11 @@ const person = (changes: Partial<WantedPerson> = {}): WantedPerson => ({
 
 const REPLICA_GRANTS = ['default role labsdbuser', 'role labsdbuser'];
 const toolsdbGrants = (user: string) => [`ALL on ${user}\\_\\_%.*`, 'SELECT, SHOW VIEW on %\\_p.*'];
+/** of a locked account: its events do not run */
+const lockedGrants = (user: string) => [
+  `ALL but EVENT on ${user}\\_\\_%.*`,
+  'SELECT, SHOW VIEW on %\\_p.*',
+];
 
 const account = (changes: Partial<DatabaseAccount> = {}): DatabaseAccount => ({
   host: '%',
@@ -86,6 +91,12 @@ const lines = (wanted: WantedTool | WantedPerson, found: DatabaseServerHave[]) =
 };
 
 const WAITING = { wantedEpoch: 4, recorded: { epoch: 3, verifier: VERIFIER } };
+/** the password that is recorded may be known to somebody who lost access */
+const KNOWN = { ...WAITING, atOnce: true };
+const LOCKED_OUT =
+  'waiting for homes. The old password may be known to somebody who lost access, so the database account' +
+  ' is locked on every server until homes has written another. `chamberlain status tools.bridgebot` says' +
+  ' what keeps homes; mend that, then `chamberlain repair tools.bridgebot`.';
 /** the password before works as well */
 const OVERLAPPING = {
   wantedEpoch: 3,
@@ -116,6 +127,38 @@ describe('database-account', () => {
     [
       'waits for the verifier of a new epoch, and leaves the account meanwhile',
       tool({ credentials: WAITING }),
+      [account()],
+      ['waiting for homes'],
+    ],
+    [
+      'locks out who may know the old password while there is no other, and says what to do',
+      tool({ credentials: KNOWN }),
+      [account()],
+      [
+        'revoke db.setLocked s51234 on replica: unlocked → locked',
+        'revoke db.setLocked s51234 on toolsdb: unlocked → locked',
+        LOCKED_OUT,
+      ],
+    ],
+    [
+      'does nothing more once they are locked out',
+      tool({ credentials: KNOWN }),
+      [account({ locked: true })],
+      ['revoke db.setLocked s51234 on toolsdb: unlocked → locked', LOCKED_OUT],
+    ],
+    [
+      'has another password before it unlocks, when homes has made it',
+      tool({ credentials: { ...KNOWN, recorded: { epoch: 4, verifier: OTHER_VERIFIER } } }),
+      [account({ locked: true })],
+      [
+        'revoke db.setVerifier s51234 on replica: verifier',
+        'change db.setLocked s51234 on replica: locked → unlocked',
+        'revoke db.setVerifier s51234 on toolsdb: verifier',
+      ],
+    ],
+    [
+      'locks nothing out for a password that was never made',
+      tool({ credentials: { ...UNMADE, atOnce: true } }),
       [account()],
       ['waiting for homes'],
     ],
@@ -396,7 +439,8 @@ describe('database-account', () => {
     ],
   ])('%s', (_, changes, replica, expected) => {
     const locked = changes.state === 'suspended' || changes.realmMember === false;
-    const toolsdb = [account({ grants: toolsdbGrants('u1234'), locked })];
+    const grants = locked ? lockedGrants('u1234') : toolsdbGrants('u1234');
+    const toolsdb = [account({ grants, locked })];
     expect(lines(person(changes), have('u1234', replica, toolsdb))).toEqual(expected);
   });
 
@@ -430,6 +474,67 @@ describe('database-account', () => {
     ],
   ])('%s', (_, grants, expected) => {
     expect(lines(tool(), have('s51234', [account()], [account({ grants })]))).toEqual(expected);
+  });
+
+  test.each<[string, DatabaseAccount, string[]]>([
+    [
+      'leaves a locked account whose events do not run',
+      account({ locked: true, grants: lockedGrants('s51234') }),
+      [],
+    ],
+    [
+      'stops the events of a locked account',
+      account({ locked: true, grants: toolsdbGrants('s51234') }),
+      ['revoke db.setLocked s51234 on toolsdb: locked, once more'],
+    ],
+    [
+      'stops the events with the lock',
+      account({ grants: toolsdbGrants('s51234') }),
+      ['revoke db.setLocked s51234 on toolsdb: unlocked → locked'],
+    ],
+    [
+      'takes EVENT by another grant for too much',
+      account({ locked: true, grants: ['EVENT on x.*', ...lockedGrants('s51234')] }),
+      ['revoke db.revoke s51234 on toolsdb: without EVENT on x.*'],
+    ],
+    [
+      'takes the right to grant away, and EVENT with it',
+      account({
+        locked: true,
+        grants: ['ALL, GRANT OPTION on s51234\\_\\_%.*', 'SELECT, SHOW VIEW on %\\_p.*'],
+      }),
+      ['revoke db.revoke s51234 on toolsdb: without ALL, GRANT OPTION on s51234\\_\\_%.*'],
+    ],
+    [
+      'takes a part for too little, but for EVENT',
+      account({ locked: true, grants: ['EVENT, SELECT on s51234\\_\\_%.*'] }),
+      [
+        'revoke db.revoke s51234 on toolsdb: without EVENT, SELECT on s51234\\_\\_%.*',
+        'change db.grant s51234 on toolsdb: with ALL but EVENT on s51234\\_\\_%.*, SELECT, SHOW VIEW on %\\_p.*',
+      ],
+    ],
+  ])('of a disabled tool: %s', (_, toolsdb, expected) => {
+    const replica = [account({ locked: true })];
+    const found = have('s51234', replica, [toolsdb]);
+    expect(lines(tool({ state: 'disabled' }), found)).toEqual(expected);
+  });
+
+  test('gives the events back before it unlocks', () => {
+    const toolsdb = [account({ locked: true, grants: lockedGrants('s51234') })];
+    expect(lines(tool(), have('s51234', [account()], toolsdb))).toEqual([
+      'change db.grant s51234 on toolsdb: with ALL on s51234\\_\\_%.*',
+      'change db.setLocked s51234 on toolsdb: locked → unlocked',
+    ]);
+  });
+
+  test('says on which databases the events stop', () => {
+    const toolsdb = [account({ locked: true, grants: toolsdbGrants('s51234') })];
+    const found = have('s51234', [account({ locked: true })], toolsdb);
+    const [step] = planned(tool({ state: 'disabled' }), found).steps;
+    expect(step).toMatchObject({
+      because: 'it is locked, but its events run',
+      action: { locked: true, withoutEventsOn: ['s51234\\_\\_%'] },
+    });
   });
 
   test('gives again what a revoke takes with it', () => {

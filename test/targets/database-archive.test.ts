@@ -273,6 +273,7 @@ describe('database-archive', () => {
         asked.push(`${account}.${departure}`);
         return undefined;
       },
+      isPartThere: () => Promise.reject(new Error('looked')),
     };
     const wanted = [tool('active'), person(leaving()), tool('deleted', recorded())];
     expect(await databaseArchive.observe(eyes, wanted, REALM)).toEqual([
@@ -297,19 +298,36 @@ describe('database-archive', () => {
 
   test('looks at nothing where nobody leaves', async () => {
     const never = () => Promise.reject(new Error('looked'));
-    const eyes = { lookForDatabases: never, lookAtArchive: never };
-    const wanted = [
-      tool('active'),
-      tool('archived', recorded()),
-      tool('archived', leaving({ returning: true })),
-    ];
-    expect(await databaseArchive.observe(eyes, wanted, REALM)).toHaveLength(3);
+    const eyes = { lookForDatabases: never, lookAtArchive: never, isPartThere: never };
+    const wanted = [tool('active'), tool('archived', recorded())];
+    expect(await databaseArchive.observe(eyes, wanted, REALM)).toHaveLength(2);
+  });
+
+  test.each<[string, () => Promise<boolean>, string[]]>([
+    [
+      'removes what is left of an archive that is wanted no more',
+      async () => true,
+      ['change databases.removePart archive 2 of the databases of s51234: unfinished → absent'],
+    ],
+    ['has nothing to do where nothing is left of it', async () => false, []],
+    [
+      'calls it unreadable where that is not known',
+      () => Promise.reject(new ChamberlainError('BACKEND_UNREADABLE', 'looking')),
+      ['unreadable: looking'],
+    ],
+  ])('%s, and looks at nothing else', async (_, isPartThere, expected) => {
+    const never = () => Promise.reject(new Error('looked'));
+    const eyes = { lookForDatabases: never, lookAtArchive: never, isPartThere };
+    const wanted = tool('archived', leaving({ returning: true }));
+    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    expect(lines(wanted, found!)).toEqual(expected);
   });
 
   test('an archive that cannot be read is unreadable', async () => {
     const eyes: DatabaseArchiveEyes = {
       lookForDatabases: () => Promise.resolve(new Map([['s51234', [A]]])),
       lookAtArchive: () => Promise.reject(new ChamberlainError('BACKEND_UNREADABLE', 'reading it')),
+      isPartThere: () => Promise.reject(new Error('looked')),
     };
     const wanted = tool('deleted', recorded());
     const [found] = await databaseArchive.observe(eyes, [wanted], REALM);

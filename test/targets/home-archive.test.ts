@@ -91,6 +91,10 @@ describe('home-archive', () => {
     ['forgotten', ABSENT, '-', 'nothing', [REMOVE]],
     ['forgotten', ABSENT, '-', 'other', ['ARCHIVE_DAMAGED, advisory']],
     ['forgotten', ABSENT, '-', 'absent', []],
+    ['forgotten', ABSENT, '-', 'emptied', [REMOVE]],
+    ['forgotten', ABSENT, 'left', 'emptied', ['ARCHIVE_DAMAGED']],
+    ['gone', ABSENT, '-', 'emptied', ['ARCHIVE_DAMAGED, advisory']],
+    ['back', ABSENT, '-', 'emptied', ['ARCHIVE_DAMAGED']],
   ])('to be %s, with %j in its place, %s, archive %s', (end, place, withdrawn, archive, lines) => {
     const have: ArchiveHave = {
       place,

@@ -1,0 +1,62 @@
+-- Up Migration
+
+-- When a tool was told of `days_told`: it is put away no sooner than a day later.
+ALTER TABLE tools ADD COLUMN told_at timestamptz;
+UPDATE tools SET told_at = now() WHERE days_told IS NOT NULL;
+ALTER TABLE tools ADD CHECK ((days_told IS NULL) = (told_at IS NULL));
+
+-- Each portal chooses the ids of its own requests, and two may choose the same.
+ALTER TABLE approvals DROP CONSTRAINT approvals_pkey, ADD PRIMARY KEY (portal, request);
+
+-- Whoever writes many events at once numbers them at once, under the same lock (src/store/events.ts).
+CREATE OR REPLACE FUNCTION number_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.portal IS NOT NULL THEN
+    IF NEW.seq IS NULL THEN
+      INSERT INTO event_sequences AS s (portal, last) VALUES (NEW.portal, 1)
+      ON CONFLICT (portal) DO UPDATE SET last = s.last + 1 RETURNING last INTO NEW.seq;
+    END IF;
+    PERFORM pg_notify('chamberlain', 'events');
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Whoever knows a password that is to die at once is not let in for long where homes makes no other: then
+-- `databases` locks the account. Where all is well homes is done by then, and nothing is done twice.
+CREATE OR REPLACE FUNCTION raise_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[])
+RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN QUERY INSERT INTO convergence AS c (subject, role, urgent, state, next_try_at)
+  SELECT r.subject, r.role, is_urgent, CASE WHEN bool_and(r.waits) THEN 'waiting' ELSE 'due' END,
+         CASE WHEN bool_and(r.waits)
+           THEN now() + CASE WHEN is_urgent THEN interval '10 s' ELSE interval '60 s' END ELSE now() END
+  FROM unnest(subjects, roles, raise_generations.waits) AS r (subject, role, waits)
+  GROUP BY r.subject, r.role ORDER BY r.subject, r.role
+  ON CONFLICT (subject, role) DO UPDATE
+    SET wanted = c.wanted + 1, code = NULL, sentence = NULL, attempts = 0,
+        state = CASE WHEN c.applied = c.wanted THEN excluded.state ELSE 'due' END,
+        next_try_at = CASE WHEN c.applied = c.wanted THEN excluded.next_try_at ELSE now() END,
+        urgent = c.urgent OR excluded.urgent,
+        since = CASE WHEN c.applied = c.wanted THEN now() ELSE c.since END
+  RETURNING c.subject, c.role, c.wanted;
+END $$;
+
+-- A second password is put off while doors are open, and made by then whatever is open still.
+ALTER TABLE credentials ADD COLUMN again_by timestamptz;
+UPDATE credentials SET again_by = again_at + interval '10 min' WHERE again_at IS NOT NULL;
+ALTER TABLE credentials ADD CHECK ((again_at IS NULL) = (again_by IS NULL));
+
+-- Tools that people could come to, and can no more since somebody maintains something no more: with the
+-- epoch that was wanted then. Who is suspended later may still know that password.
+CREATE TABLE known_credentials (
+  person integer NOT NULL REFERENCES people,
+  tool   integer NOT NULL REFERENCES tools,
+  epoch  integer NOT NULL,
+  PRIMARY KEY (person, tool)
+);
+CREATE INDEX known_credentials_tool ON known_credentials (tool);
+
+-- Whom a suspension of many has changed stands in the audit alone.
+CREATE INDEX audit_suspensions ON audit (request) WHERE kind = 'person.suspend';
+
+-- Down Migration
