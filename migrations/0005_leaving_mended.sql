@@ -59,4 +59,18 @@ CREATE INDEX known_credentials_tool ON known_credentials (tool);
 -- Whom a suspension of many has changed stands in the audit alone.
 CREATE INDEX audit_suspensions ON audit (request) WHERE kind = 'person.suspend';
 
+-- Accounts that are locked already are to lose the right EVENT: wanted anew, so that no sweep takes it for
+-- drift, and is held for the many.
+DO $$
+DECLARE
+  locked integer[] := ARRAY(
+    SELECT uid FROM tools t JOIN credentials c ON c.account = t.uid WHERE state IN ('disabled', 'archived')
+    UNION ALL
+    SELECT uid FROM people p JOIN credentials c ON c.account = p.uid LEFT JOIN realm_members r ON r.person = p.uid
+    WHERE state IN ('suspended', 'archived') OR state = 'active' AND r.person IS NULL);
+BEGIN
+  PERFORM raise_generations(locked, array_fill('databases'::text, ARRAY[cardinality(locked)]), false,
+                            array_fill(false, ARRAY[cardinality(locked)]));
+END $$;
+
 -- Down Migration

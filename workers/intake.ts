@@ -224,10 +224,16 @@ export function startIntake(
   }
 }
 
-/** A job that is to be refused, so that it is not tried for ever. */
+/**
+ * A job that is to be refused, so that it is not tried for ever. What takes too long and asks for little is
+ * not: PostgreSQL is slow then, and somebody's suspension waits until it is not.
+ */
 function givenUp(job: CheckedJob, tookTooLong: boolean): CheckedJob {
   const { sha256, signed } = job;
   if (!tookTooLong || signed === undefined) return { sha256 };
+  const { people, server } = signed.claims.request as { people?: unknown; server?: unknown };
+  const isForMany = (Array.isArray(people) && people.length > 1) || server !== undefined;
+  if (!isForMany) return job;
   const code = 'TOO_MUCH_AT_ONCE';
   const { meaning, action } = CODES[code];
   return { sha256, signed: { ...signed, refusal: { code, sentence: `${meaning} ${action}` } } };

@@ -127,28 +127,33 @@ function shortened(name: string, like: Buffer): string {
 }
 
 const header = Buffer.alloc(BLOCK);
-let sizeToCome: number | undefined;
+let told: { like: Buffer; records: [string, string][] } | undefined;
 for (;;) {
   if (fill(header) < BLOCK || header.every((byte) => byte === 0)) break;
   const type = String.fromCharCode(header[TYPE] ?? 0);
   if (type === 'x') {
     const size = sizeIn(header);
     const body = take(inBlocks(size)).subarray(0, size);
-    const records = readRecords(body);
-    const stated = records.find(([keyword]) => keyword === 'size')?.[1];
-    sizeToCome = stated === undefined ? undefined : Number(stated);
+    told = { like: Buffer.from(header), records: readRecords(body) };
+    continue;
+  }
+  if (told !== undefined) {
+    const { like, records } = told;
+    const isName = (keyword: string) =>
+      keyword === 'path' || (keyword === 'linkpath' && type === '1');
     writeRecords(
-      header,
+      like,
       records.map(([keyword, value]) => [
         keyword,
-        keyword === 'path' || keyword === 'linkpath' ? shortened(value, header) : value,
+        isName(keyword) ? shortened(value, like) : value,
       ]),
     );
-  } else {
-    write(header);
-    if (!'123456'.includes(type)) copy(inBlocks(sizeToCome ?? sizeIn(header)));
-    sizeToCome = undefined;
   }
+  write(header);
+  const stated = told?.records.find(([keyword]) => keyword === 'size')?.[1];
+  if (!'123456'.includes(type))
+    copy(inBlocks(stated === undefined ? sizeIn(header) : Number(stated)));
+  told = undefined;
 }
 write(Buffer.alloc(2 * BLOCK));
 // what follows the end

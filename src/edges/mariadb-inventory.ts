@@ -54,12 +54,22 @@ function ownPattern(user: string): string {
   return `${user.slice(0, 1)}%\\_\\_%`;
 }
 
-/** What we have there: ALL, by the names that the server has for it. */
+/** The role by which a tenant whose databases are loaded has the right EVENT. */
+export function loadingRole(user: string): string {
+  return `chamberlain_loads_${user}`;
+}
+
+/** What we have on the databases of the user's kind: ALL, by the names that the server has for it. */
 export async function readOwnPrivileges(connection: Connection, user: string): Promise<string[]> {
   const rows = await connection.query<Row[]>(
     'SELECT PRIVILEGE_TYPE AS name FROM information_schema.SCHEMA_PRIVILEGES WHERE TABLE_SCHEMA = ?',
     [ownPattern(user)],
   );
+  if (rows.length === 0) {
+    throw new Error(
+      `our account has no rights on ${ownPattern(user)}: grant deploy/mariadb/toolsdb.sql`,
+    );
+  }
   return rows.map((row) => String(row['name']));
 }
 

@@ -1,6 +1,7 @@
 /** The door of a tenant's account on a server: closed while databases are put away, lent while they are loaded. */
 import { verifierOf } from '../model/credentials.ts';
 import { endConnections, give, isThere } from './mariadb.ts';
+import { loadingRole } from './mariadb-inventory.ts';
 import {
   type Connection,
   type DatabaseLogin,
@@ -41,7 +42,7 @@ export async function withTenant<T>(
   signal: AbortSignal,
 ): Promise<T> {
   const password = terms.newPassword();
-  const role = `chamberlain_loads_${user}`;
+  const role = loadingRole(user);
   const wasThere = await usePatiently(place, login, signal, async (connection) => {
     const account = accountOf(connection, user);
     const own = `${user}\\_\\_%`;

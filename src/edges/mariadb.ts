@@ -12,7 +12,7 @@ import type { Action } from '../plan/action.ts';
 import type { DatabasesEyes, DatabaseServerView } from '../targets/databases-eyes.ts';
 import type { Everything, Pace } from '../targets/everything.ts';
 import { grantStatement, type Row } from './mariadb-accounts.ts';
-import { readOwnPrivileges } from './mariadb-inventory.ts';
+import { loadingRole, readOwnPrivileges } from './mariadb-inventory.ts';
 import { everythingOf, lookAt, readAll } from './mariadb-reading.ts';
 import {
   type Connection,
@@ -212,6 +212,7 @@ async function change(
         await run([`ALTER USER ${account} ACCOUNT LOCK`]);
         await endConnections(connection, user);
         await run([`DROP USER ${account}`]);
+        await run([`DROP ROLE IF EXISTS ${loadingRole(user)}`]);
         if (await isThere(connection, user)) throw new Error('it is still there');
         return;
     }

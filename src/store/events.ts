@@ -22,7 +22,7 @@ export interface OnDone {
   each?: { subject: number; data: Record<string, unknown> }[];
 }
 
-/** Writes events in the transaction that they report. */
+/** Writes events in the transaction that they report: all of it at once, for it locks portals in one order. */
 export async function writeEvents(client: Client, events: readonly NewEvent[]): Promise<void> {
   if (events.length === 0) return;
   await client.query({

@@ -26,42 +26,50 @@ export interface Due {
  * | class                   | room | first  | since                                                      |
  * | ----------------------- | ---- | ------ | ---------------------------------------------------------- |
  * | takes access away       | 8    | newest | of many, so few leave the servers time for all others; who |
- * |                         |      |        | is shut out alone meanwhile does not wait for them         |
+ * |                         |      |        | is shut out alone meanwhile does not wait for them. Whose  |
+ * |                         |      |        | lease has run out comes after whoever had none             |
  * | the same, failed before | 64   | oldest | it holds nobody up who has not been tried yet              |
  * | any other               | 64   | oldest | what is urgent never waits long                            |
  * | may take hours          | 2    | oldest | one is worked on, the next is there                        |
  *
  * In the first, whoever takes longer than two seconds has no room any more: one of several servers that hangs does
- * not keep the doors of the others open.
+ * not keep the doors of the others open. A job that has left its lease to run out may do so again: its subjects
+ * count as failing from then on, and each has a job of its own.
  *
  * (Measured, 500 people suspended at once on two cores: with no bound all was done in 3.3 s, and a new tool took
  * 473 ms instead of 62 meanwhile; with room for 16 in 4.0 s and 239 ms, for 8 in 3.9 s and 144 ms.)
  */
 const CLASSES = [
-  { which: `urgent AND state <> 'failing'`, slow: false, room: 8, heldSeconds: 2, order: 'DESC' },
+  {
+    which: `urgent AND state <> 'failing'`,
+    slow: false,
+    room: 8,
+    heldSeconds: 2,
+    first: 'leased_until IS NOT NULL, next_try_at DESC',
+  },
   {
     which: `urgent AND state = 'failing'`,
     slow: false,
     room: 64,
     heldSeconds: LEASE_SECONDS,
-    order: 'ASC',
+    first: 'next_try_at',
   },
-  { which: 'NOT urgent', slow: false, room: 64, heldSeconds: LEASE_SECONDS, order: 'ASC' },
-  { which: 'true', slow: true, room: 2, heldSeconds: LEASE_SECONDS, order: 'ASC' },
+  { which: 'NOT urgent', slow: false, room: 64, heldSeconds: LEASE_SECONDS, first: 'next_try_at' },
+  { which: 'true', slow: true, room: 2, heldSeconds: LEASE_SECONDS, first: 'next_try_at' },
 ];
 
 const LEASE = `
   WITH due AS (
-    ${CLASSES.map(({ which, slow, room, heldSeconds, order }) => {
+    ${CLASSES.map(({ which, slow, room, heldSeconds, first }) => {
       const isIt = `role = r.role AND ${which} AND ${slow ? '' : 'NOT'} (role <> 'directory'
         AND subject IN (SELECT d.subject FROM departures d WHERE d.back_at IS NULL))`;
       return `
-    SELECT c.subject, c.role, ${slow} AS slow FROM unnest($1::text[]) AS r (role), LATERAL (
-      SELECT subject, role FROM convergence
+    SELECT c.subject, c.role, c.lost, ${slow} AS slow FROM unnest($1::text[]) AS r (role), LATERAL (
+      SELECT subject, role, leased_until IS NOT NULL AS lost FROM convergence
       WHERE (SELECT frozen_at IS NULL FROM frozen) AND ${isIt}
         AND applied < wanted AND state <> 'parked'
         AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
-      ORDER BY next_try_at ${order}
+      ORDER BY ${first}
       LIMIT greatest(0, ${room} - (
         SELECT count(*) FROM convergence
         WHERE leased_until > now() + interval '${LEASE_SECONDS - heldSeconds} s' AND ${isIt}))
@@ -71,7 +79,7 @@ const LEASE = `
   )
   UPDATE convergence c SET leased_until = now() + interval '${LEASE_SECONDS} s'
   FROM due WHERE c.subject = due.subject AND c.role = due.role
-  RETURNING c.subject, c.role, c.urgent, c.state = 'failing' AS failing, due.slow`;
+  RETURNING c.subject, c.role, c.urgent, c.state = 'failing' OR due.lost AS failing, due.slow`;
 
 /** Leases what is due; nothing while the realm is frozen. The lease is the deduplication: nothing else keeps a job from being doubled. */
 export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[]> {

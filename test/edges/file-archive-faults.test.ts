@@ -73,11 +73,16 @@ function programsIn(folder: string): string[] {
   });
 }
 
-/** Stops the programs that work in a folder, when there are some: they do not end by themselves then. */
+/**
+ * Stops tar and zstd in a folder, when they are at work: they do not end by themselves then. Not the shells,
+ * of which one may be about to become a program: stopped there it is nobody's.
+ */
 async function stopProgramsIn(folder: string): Promise<void> {
   const found = await eventually('programs at work', () => {
-    const pids = programsIn(folder);
-    return pids.length >= 3 && pids;
+    const at = ['tar', 'zstd'].map((name) =>
+      programsIn(folder).find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === `${name}\n`),
+    );
+    return at.every((pid) => pid !== undefined) && at;
   });
   for (const pid of found) {
     stopped.add(Number(pid));

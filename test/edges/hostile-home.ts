@@ -87,7 +87,7 @@ export async function fillDeep(home: string, uid: number): Promise<void> {
      sub make { my ($n, $t) = @_; open my $f, ">", $n or die "$n: $!"; print $f $t; close $f; }
      sub fill { my ($at) = @_;
        opendir my $d, "." or die "$!"; push @open, $d; my $fd = "/proc/self/fd/" . fileno $d;
-       make("file", "at $at"); symlink "../file", "link" or die; system("mkfifo", "fifo") == 0 or die;
+       make("file", "at $at"); symlink "../file", "link" or die; symlink "../" x 500 . "a/$at", "far" or die; system("mkfifo", "fifo") == 0 or die;
        open my $sparse, ">", "sparse" or die; seek $sparse, 1_000_000, 0; print $sparse "end"; close $sparse;
        make("bad\\xffname\\n", $at); link "file", "same" or die; mkdir "empty" or die; mkdir "-n" or die;
        for my $other (@open) { link "/proc/self/fd/" . fileno($other) . "/file", "of-" . fileno $other or die "$!" }

@@ -283,6 +283,10 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
       'revoke unix-account dora',
       'change unix-account dora',
       'revoke unix-account tina',
+      // locked, but with the right EVENT
+      'revoke database-account carol',
+      'revoke database-account mike',
+      'revoke database-account tools.gone',
       // whose password others could read
       'revoke credentials-file tools.loose',
       // what never was, or is not right

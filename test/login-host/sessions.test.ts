@@ -25,6 +25,19 @@ async function endBy(proc: string, uids: number[]): Promise<number> {
   return Number(await machine.must([NODE, '--input-type=module', '--eval', ending(proc, uids)]));
 }
 
+/** As the agent does: asks again where it could not be sure, as on a machine that is busy. */
+const endAtLast = (...uids: number[]): Promise<boolean> =>
+  eventually('their sessions to be ended', async () => {
+    const { code, stderr } = await machine.run([
+      NODE,
+      '--input-type=module',
+      '--eval',
+      ending('/proc', uids),
+    ]);
+    if (code !== 0 && !stderr.includes('ending sessions:')) throw new Error(stderr);
+    return code === 0;
+  });
+
 const ending = (proc: string, uids: number[]): string => `
   import { endSessions } from '${CLONE}/src/login-host/sessions.ts';
   console.log(await endSessions(new Set(${JSON.stringify(uids)}), '${proc}'));`;
@@ -72,7 +85,7 @@ describe('is ended', () => {
 
   describe('among many others, what forks and exits all the time', () => {
     beforeAll(async () => {
-      const many = 'i=0; while [ $((i += 1)) -le 900 ]; do sleep 86400 & done; : >/tmp/many; wait';
+      const many = 'i=0; while [ $((i += 1)) -le 500 ]; do sleep 86400 & done; : >/tmp/many; wait';
       await machine.start(CAROL, as(CAROL), ['then', 'sh', '-c', many]);
       await eventually('many others', () => existsSync(machine.inside('/tmp/many')));
     });
@@ -81,8 +94,8 @@ describe('is ended', () => {
     test.each([
       ['as her', as(ALICE), 1],
       ['as a tool', as(BOT), 1],
-      ['in many places as her', as(ALICE), 10],
-      ['in many places as a tool', as(BOT), 10],
+      ['in several places as her', as(ALICE), 3],
+      ['in several places as a tool', as(BOT), 3],
     ])('%s', async (_, setpriv, places) => {
       const others = [
         await machine.start(BOB, as(BOT)),
@@ -92,7 +105,7 @@ describe('is ended', () => {
       const stopped = String(others[2]?.pid);
       await machine.must(['kill', '-STOP', stopped]);
       const hopping = await machine.start(ALICE, setpriv, ['stubborn', `hopping by ${places}`]);
-      await end(ALICE);
+      await endAtLast(ALICE);
       // a look of ours may miss it, too
       const beats = () => statSync(machine.inside(`/tmp/${hopping.name}.beat`)).size;
       const before = beats();

@@ -9,7 +9,7 @@ import { openPool, withClient } from '../../src/store/postgres.ts';
 import { runCli, type Ended } from '../bin/run-cli.ts';
 import { administer, asSuperuser } from '../stack.ts';
 import { eventually } from './eventually.ts';
-import { faultsOf, homeOf, query, readDirectory, settled } from './outside.ts';
+import { faultsOf, homeOf, query, readDirectory, readStillDirectory, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
 let running: Running;
@@ -34,9 +34,7 @@ const cli = (...args: string[]): Promise<Ended> =>
 /** All that roles change, but for the marker, whose beat goes on; and every verdict. A line each. */
 async function snapshot(): Promise<Set<string>> {
   const { world } = running;
-  const directory = await readDirectory(world, { operational: true });
-  directory.delete(`cn=chamberlain,${world.config.ldap.base}`);
-  for (const entry of directory.values()) delete entry['contextCSN'];
+  const directory = await readStillDirectory(world);
   const files = execFileSync('find', [world.dataRoot, '-printf', '%p %m %U %G %s %T@ %C@\\n']);
   const ranges = [...world.config.ids.people, ...world.config.ids.tools];
   const accounts = await Promise.all(

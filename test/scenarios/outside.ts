@@ -42,6 +42,14 @@ export async function readDirectory(
   return entries;
 }
 
+/** All that stays as it is while nobody changes anything: without the marker, whose beat goes on. */
+export async function readStillDirectory(world: World): Promise<Map<string, Entry>> {
+  const directory = await readDirectory(world, { operational: true });
+  directory.delete(`cn=chamberlain,${world.config.ldap.base}`);
+  for (const entry of directory.values()) delete entry['contextCSN'];
+  return directory;
+}
+
 /** Adds an entry as the directory's administrator, so not ours. */
 export async function addForeignEntry(world: World, ldif: string): Promise<void> {
   await changeDirectory(world, 'ldapadd', ldif);

@@ -97,3 +97,20 @@ test('all others come in their order, whatever is urgent or slow', async () => {
   expect(of((due) => !due.slow && due.urgent)).toEqual(urgent.slice(-ROOM.urgent));
   expect(await lease()).toEqual([]);
 });
+
+test('whose lease has run out comes after whoever had none, and alone', async () => {
+  await become(uids, { urgent: true });
+  const first = sorted(await lease());
+  await owner.query(
+    `UPDATE convergence SET leased_until = now() - interval '1 s' WHERE leased_until > now()`,
+  );
+  expect(sorted(await lease())).toEqual(uids.slice(-2 * ROOM.urgent, -ROOM.urgent));
+  await owner.query(
+    `UPDATE convergence SET applied = wanted, leased_until = NULL
+     WHERE role = 'homes' AND subject <> ALL ($1::int[])`,
+    [first],
+  );
+  const again = await leaseDue(owner, ['homes']);
+  expect(sorted(again.map(({ subject }) => subject))).toEqual(first);
+  expect(again.map(({ failing }) => failing)).toEqual(first.map(() => true));
+});
