@@ -65,15 +65,17 @@ const LEASE = `
         AND subject IN (SELECT d.subject FROM departures d WHERE d.back_at IS NULL))`;
       return `
     SELECT c.subject, c.role, c.lost, ${slow} AS slow FROM unnest($1::text[]) AS r (role), LATERAL (
-      SELECT subject, role, leased_until IS NOT NULL AS lost FROM convergence
-      WHERE (SELECT frozen_at IS NULL FROM frozen) AND ${isIt}
-        AND applied < wanted AND state <> 'parked'
-        AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
-      ORDER BY ${first}
-      LIMIT greatest(0, ${room} - (
-        SELECT count(*) FROM convergence
-        WHERE leased_until > now() + interval '${LEASE_SECONDS - heldSeconds} s' AND ${isIt}))
-      FOR UPDATE SKIP LOCKED
+      SELECT * FROM (
+        SELECT subject, role, leased_until IS NOT NULL AS lost FROM convergence
+        WHERE (SELECT frozen_at IS NULL FROM frozen) AND ${isIt}
+          AND applied < wanted AND state <> 'parked'
+          AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+        ORDER BY ${first}
+        LIMIT greatest(0, ${room} - (
+          SELECT count(*) FROM convergence
+          WHERE leased_until > now() + interval '${LEASE_SECONDS - heldSeconds} s' AND ${isIt}))
+        FOR UPDATE SKIP LOCKED) AS those
+      LIMIT ${room} -- else thousands are expected, and every row of the table is read to find these few
     ) AS c`;
     }).join(' UNION ALL ')}
   )
