@@ -22,12 +22,13 @@ import {
   REQUESTS_URGENT,
   startConsumer,
 } from '../src/edges/queue.ts';
-import { CODES, describeError } from '../src/errors.ts';
+import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import {
   type CheckedJob,
   checkJob,
   giveVerdict,
+  sentenceOf,
   unreadableJob,
   type Verdict,
 } from '../src/requests/verdict.ts';
@@ -235,6 +236,5 @@ function givenUp(job: CheckedJob, tookTooLong: boolean): CheckedJob {
   const isForMany = (Array.isArray(people) && people.length > 1) || server !== undefined;
   if (!isForMany) return job;
   const code = 'TOO_MUCH_AT_ONCE';
-  const { meaning, action } = CODES[code];
-  return { sha256, signed: { ...signed, refusal: { code, sentence: `${meaning} ${action}` } } };
+  return { sha256, signed: { ...signed, refusal: { code, sentence: sentenceOf(code) } } };
 }

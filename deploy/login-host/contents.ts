@@ -1,6 +1,7 @@
 /** What the files of a login host hold. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { shellWord } from '../../src/model/shell-word.ts';
 import type { Values } from './values.ts';
 
 const TEMPLATES = join(import.meta.dirname, 'templates');
@@ -36,11 +37,7 @@ export function renderSssd({ config, sssdPassword }: Values): string {
 export function programWrapper(clone: string, program: string): string {
   const path = join(clone, 'src/bin', program);
   const [, options = ''] = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8')) ?? [];
-  return `#!/bin/sh\nexec ${[quote(process.execPath), options, quote(path)].join(' ')} "$@"\n`;
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
+  return `#!/bin/sh\nexec ${[shellWord(process.execPath), options, shellWord(path)].join(' ')} "$@"\n`;
 }
 
 /** In which order sources must be asked, by the map of nsswitch.conf(5). */

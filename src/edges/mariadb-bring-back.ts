@@ -1,6 +1,7 @@
 /** Brings databases back from their archive, and drops those that are in one. */
 import { join } from 'node:path';
 import { type DatabasesManifest, differenceOf, whatCame } from '../model/databases-manifest.ts';
+import { shellWord } from '../model/shell-word.ts';
 import { archiveDiffers, checkFile, noteReturned, requireArchive } from './database-archives.ts';
 import {
   type ArchiveActionOf,
@@ -128,7 +129,8 @@ export async function bringBack(
       const others = holds.others ?? [];
       if (isForAnother(cause) && others.length > 0) {
         const file = join(found.path, piece.file);
-        const command = `zstd -dc ${shellQuoted(file)} | mariadb ${shellQuoted(database)}`;
+        // a tenant names the database, and an administrator runs the command
+        const command = `zstd -dc ${shellWord(file)} | mariadb ${shellWord(database)}`;
         const few = others.slice(0, FEW).join(', ');
         const more = others.length > FEW ? `, and ${others.length - FEW} more` : '';
         const why = `${database} holds what an administrator alone may make, ${few}${more}: load it on ${server} as one with \`${command}\`, and repair`;
@@ -153,8 +155,3 @@ export async function bringBack(
 
 /** So many objects are named to people. */
 const FEW = 5;
-
-/** A tenant names the database, and an administrator runs the command. */
-function shellQuoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}

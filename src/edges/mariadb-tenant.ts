@@ -1,6 +1,6 @@
 /** The door of a tenant's account on a server: closed while databases are put away, lent while they are loaded. */
 import { verifierOf } from '../model/credentials.ts';
-import { endConnections, give, isThere } from './mariadb.ts';
+import { accountName, endConnections, give, isThere } from './mariadb.ts';
 import { loadingRole } from './mariadb-inventory.ts';
 import {
   type Connection,
@@ -23,7 +23,7 @@ export interface Tenant extends DatabaseLogin {
 
 /** Nobody gets in as the user, and nobody is in. */
 export async function closeDoor(connection: Connection, user: string): Promise<void> {
-  await connection.query(`ALTER USER IF EXISTS ${accountOf(connection, user)} ACCOUNT LOCK`);
+  await connection.query(`ALTER USER IF EXISTS ${accountName(connection, user)} ACCOUNT LOCK`);
   await endConnections(connection, user);
 }
 
@@ -44,7 +44,7 @@ export async function withTenant<T>(
   const password = terms.newPassword();
   const role = loadingRole(user);
   const wasThere = await usePatiently(place, login, signal, async (connection) => {
-    const account = accountOf(connection, user);
+    const account = accountName(connection, user);
     const own = `${user}\\_\\_%`;
     const there = await isThere(connection, user);
     await connection.query(
@@ -68,7 +68,7 @@ export async function withTenant<T>(
     // also where the work was cut short: the door is not left open for that
     const whatever = new AbortController().signal;
     await usePatiently(place, login, whatever, async (connection) => {
-      const account = accountOf(connection, user);
+      const account = accountName(connection, user);
       await closeDoor(connection, user);
       await connection.query(`DROP ROLE IF EXISTS ${role}`);
       if (!wasThere) {
@@ -81,8 +81,4 @@ export async function withTenant<T>(
       await connection.query(`ALTER USER ${account} IDENTIFIED VIA ${ways}`, verifiers);
     });
   }
-}
-
-function accountOf(connection: Connection, user: string): string {
-  return `${connection.escapeId(user)}@${connection.escapeId('%')}`;
 }

@@ -227,7 +227,8 @@ async function change(
   }
 }
 
-function accountName(connection: Connection, user: string): string {
+/** Our account of a user, quoted. */
+export function accountName(connection: Connection, user: string): string {
   return `${connection.escapeId(user)}@${connection.escapeId('%')}`;
 }
 

@@ -368,7 +368,8 @@ function shorten(text: unknown): string | undefined {
   return typeof text === 'string' ? printable(text.slice(0, 64)) : undefined;
 }
 
-function sentenceOf(code: Code): string {
+/** What is said where there is no more to say than the code. */
+export function sentenceOf(code: Code): string {
   return `${CODES[code].meaning} ${CODES[code].action}`;
 }
 
