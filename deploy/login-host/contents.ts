@@ -36,7 +36,8 @@ export function renderSssd({ config, sssdPassword }: Values): string {
 /** Starts a program of the clone with the Node that runs this, and with what its first line wants of Node. */
 export function programWrapper(clone: string, program: string): string {
   const path = join(clone, 'src/bin', program);
-  const [, options = ''] = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8')) ?? [];
+  const options = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8'))?.[1];
+  if (options === undefined) throw new Error(`${path} does not say what it wants of Node`);
   return `#!/bin/sh\nexec ${[shellWord(process.execPath), options, shellWord(path)].join(' ')} "$@"\n`;
 }
 

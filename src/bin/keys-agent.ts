@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --expose-gc --max-semi-space-size=2
+#!/usr/bin/env -S node --disable-sigusr1 --expose-gc --max-semi-space-size=2
 /** The keys agent of a login host, and what it says of itself. */
 import { flushCompileCache } from 'node:module';
 import { Command } from 'commander';

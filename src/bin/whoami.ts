@@ -1,3 +1,4 @@
+#!/usr/bin/env -S node --disable-sigusr1
 /**
  * `chamberlain-whoami`: what the directory and this login host know of who asks. It runs as the keys
  * agent's user, by a sudo rule for everyone; of its caller it believes what sudo says, SUDO_USER and

@@ -1,11 +1,16 @@
 /** What the programs of a login host say of themselves. */
 import { spawn } from 'node:child_process';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from '@jest/globals';
+import { afterAll, expect, test } from '@jest/globals';
+import { programWrapper } from '../../deploy/login-host/contents.ts';
 import { expectGolden } from '../golden.ts';
 import { endOf } from './run-cli.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
+const folder = mkdtempSync(join(tmpdir(), 'chamberlain-programs-'));
+afterAll(() => rmSync(folder, { recursive: true }));
 
 test.each([
   ['keys-agent', ['src/bin/keys-agent.ts']],
@@ -29,4 +34,46 @@ test('a mistyped command of keys-agent ends with 2 and one line', async () => {
     out: '',
     err: "USAGE: unknown command 'statsu' (did you mean status?). See --help.\n",
   });
+});
+
+/** Where Node is started: what a shebang, a wrapper or a page says is what counts. */
+function programs(): [name: string, script: string][] {
+  const page = readFileSync(join(PROJECT, 'README.md'), 'utf8');
+  const [, wrapper = ''] = /<<'END'\n(#!\/bin\/sh\nexec \/opt[^]*?)END\n/.exec(page) ?? [];
+  const entries = readdirSync(join(PROJECT, 'src/bin')).filter((name) =>
+    readFileSync(join(PROJECT, 'src/bin', name), 'utf8').startsWith('#!'),
+  );
+  return [
+    ...entries.map((name): [string, string] => [name, programWrapper(PROJECT, name)]),
+    ['the wrapper in the README', wrapper.replaceAll('/opt/chamberlain', `'${PROJECT}'`)],
+    ...['dev/chamberlain', 'deploy/login-host/install'].map((path): [string, string] => [
+      path,
+      `#!/bin/sh\nexec '${join(PROJECT, path)}' "$@"\n`,
+    ]),
+  ];
+}
+
+test('the programs are found', () => {
+  expect(programs().map(([name]) => name)).toEqual(
+    expect.arrayContaining(['chamberlain.ts', 'keys-agent.ts', 'login-helper.ts', 'whoami.ts']),
+  );
+});
+
+// sudo passes its caller's signals on, and by SIGUSR1 Node opens its inspector: whoever may send it then runs
+// code as the program's user
+test.each(programs())('no signal opens the inspector of %s', async (_name, script) => {
+  const path = join(folder, 'program');
+  writeFileSync(path, script);
+  chmodSync(path, 0o755);
+  const say =
+    "import { readFileSync } from 'node:fs';" +
+    "const [, caught] = /SigCgt:\\s*(\\w+)/.exec(readFileSync('/proc/self/status', 'utf8'));" +
+    "process.stderr.write('SIGUSR1 ' + ((BigInt('0x' + caught) >> 9n) & 1n) + '\\n');";
+  const child = spawn(path, ['--help'], {
+    env: {
+      PATH: process.env['PATH'],
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(say)}`,
+    },
+  });
+  expect((await endOf(child)).err).toContain('SIGUSR1 0\n');
 });
