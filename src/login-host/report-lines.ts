@@ -1,0 +1,60 @@
+/**
+ * What the agent tells the root helper, and how that answers.
+ *
+ * On a unix socket the agent sends one report, lines of JSON in UTF-8, each an array that begins with a word, and
+ * half-closes; the helper answers with one line of JSON and closes, once the files are as the report says. A line
+ * that is not understood, or not believed, costs itself alone.
+ *
+ * | line                       | says                                                                         |
+ * | -------------------------- | ---------------------------------------------------------------------------- |
+ * | `["seal", name, text]`     | an entry's seal as it stands; `name` is the entry's own, whatever it is      |
+ * | `["unsealed", name]`       | an entry of a person or a tool that has no seal                              |
+ * | `["gone", name]`           | an entry that was there, and is no more                                      |
+ * | `["heartbeat", text]`      | the heartbeat as it stands; '' where there is none                           |
+ * | `["all", token, "begin"]`  | everything is being read from here on, in as many reports as it takes        |
+ * | `["all", token, "end"]`    | it has all been told: who was not named since the beginning is gone          |
+ * | `["trouble", server, why]` | where the agent reads, and why it cannot; '' where it can                    |
+ *
+ * A reading of everything under another token, or in another run of the helper, counts for nothing.
+ */
+
+export type ReportLine =
+  | readonly ['seal', name: string, text: string]
+  | readonly ['unsealed', name: string]
+  | readonly ['gone', name: string]
+  | readonly ['heartbeat', text: string]
+  | readonly ['all', token: string, edge: 'begin' | 'end']
+  | readonly ['trouble', server: string, why: string];
+
+export interface ReportAnswer {
+  /** of this run of the helper: another one has to be told everything */
+  run: string;
+  /** what the agent reads is whole and of now */
+  trusted: boolean;
+  /** why not, and whether another server may do better */
+  why?: string;
+  tryAnother?: boolean;
+}
+
+/** More in one report, and the helper hangs up. */
+export const MAX_REPORT_BYTES = 32 * 2 ** 20;
+
+/** Reads one line; undefined where it is none. */
+export function parseReportLine(line: string): ReportLine | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (!Array.isArray(parsed) || !parsed.every((part) => typeof part === 'string')) return undefined;
+  const [word, , third] = parsed as string[];
+  const isOne =
+    (word === 'seal' && parsed.length === 3) ||
+    (word === 'unsealed' && parsed.length === 2) ||
+    (word === 'gone' && parsed.length === 2) ||
+    (word === 'heartbeat' && parsed.length === 2) ||
+    (word === 'all' && parsed.length === 3 && (third === 'begin' || third === 'end')) ||
+    (word === 'trouble' && parsed.length === 3);
+  return isOne ? (parsed as unknown as ReportLine) : undefined;
+}
