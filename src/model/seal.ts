@@ -99,6 +99,11 @@ export function payloadOf(text: string): string | undefined {
 /** The public keys of a host, by id: two while one is being replaced. */
 export type SealKeys = ReadonlyMap<string, KeyObject>;
 
+/** What verifies that which a key signs. */
+export function verifying({ id, privateKey }: SealKey): SealKeys {
+  return new Map([[id, createPublicKey(privateKey)]]);
+}
+
 /** The payload that one of these keys has signed, or why it is none, in a sentence without a full stop. */
 export function verifyPayload(
   text: string,
