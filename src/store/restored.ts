@@ -193,12 +193,10 @@ const IS_TO_RAISE = `($1 OR NOT EXISTS (
 
 /** No login host takes a lower number than it has seen. They are signed anew one by one, as ever. */
 async function raiseSeals(client: Client, isOlder: boolean): Promise<void> {
-  await client.query(
-    `UPDATE login_seals SET number = number + $2::bigint,
-       floor = CASE WHEN floor_at IS NULL THEN floor ELSE floor + $2::bigint END
-     WHERE ${IS_TO_RAISE}`,
-    [isOlder, NUMBER_MARGIN],
-  );
+  await client.query(`UPDATE login_seals SET number = number + $2::bigint WHERE ${IS_TO_RAISE}`, [
+    isOlder,
+    NUMBER_MARGIN,
+  ]);
 }
 
 /** A portal without a row may have had events since, so each gets one. */
