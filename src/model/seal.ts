@@ -59,6 +59,9 @@ export interface ToolSeal {
 
 export type Seal = PersonSeal | ToolSeal;
 
+/** Why an account gets its first seal, in a plan. */
+export const UNSEALED = 'it is not sealed';
+
 const CONTEXT = 'chamberlain-seal-1\n';
 const ENVELOPE = /^([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==) (\{.*\})$/s;
 

@@ -51,8 +51,9 @@ const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
 /** What is not applied by then no longer keeps what has been closed from being put away. */
 const PATIENCE = `interval '1 minute'`;
 
+// a seal that is being renewed opens no door
 const IS_APPLIED = (subject: string) => `NOT EXISTS (
-  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted)`;
+  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.target IS NULL)`;
 // the archives that there are to be, and both roles have back in place what they put away
 const IS_PUT_AWAY = `(SELECT count(*) FROM archives a
   WHERE a.subject = d.subject AND a.departure = d.departure) = 2`;
@@ -104,8 +105,8 @@ const DUE = `
      WHERE renew_at <= $1 ORDER BY renew_at LIMIT 1)
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
-  -- doors are closed and opened before all else
-  ORDER BY m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
+  -- doors are closed and opened before all else, and seals renewed after all else
+  ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
 
 /**
  * The moves that are due at that time, the first to be made first.

@@ -11,7 +11,7 @@
  * | absent, and wanted                    |                         | the seal, after unix-account has added it     |
  * | not ours, or elsewhere; or not wanted |                         | nothing: unix-account reports or deletes it   |
  */
-import { formatSeal, parseSeal, payloadOf, type Seal } from '../model/seal.ts';
+import { formatSeal, parseSeal, payloadOf, UNSEALED, type Seal } from '../model/seal.ts';
 import type { Realm, Wanted, WantedSeal } from '../model/wanted.ts';
 import { readableRef } from './directory-eyes.ts';
 import {
@@ -35,15 +35,16 @@ export const seal: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> 
   needs: ['unix-account'],
 
   want(wanted, realm) {
+    const isSealed = wanted.state !== 'deleted' && wanted.seal !== undefined;
     return {
       target: 'seal',
       realm: realm.realm,
       ref: accountRef(wanted),
       number: { attribute: 'uidNumber', value: String(wanted.uid) },
-      present: wanted.state !== 'deleted' && wanted.seal !== undefined,
+      present: isSealed,
       attributes: {
         objectClass: [CLASS],
-        [ATTRIBUTE]: wanted.seal === undefined ? [] : [payloadFor(wanted, wanted.seal, realm)],
+        [ATTRIBUTE]: isSealed ? [payloadFor(wanted, wanted.seal as WantedSeal, realm)] : [],
       },
     };
   },
@@ -83,7 +84,7 @@ export const seal: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> 
     const object = readableRef(want.ref, want.realm);
     const step = { ...modifyStep(want, wanted, effect, changes), object };
     const change = `seal ${first === undefined ? 'none' : (was?.number ?? 'unreadable')} → ${is?.number}`;
-    const because = first === undefined ? 'it is not sealed' : 'its seal says something else';
+    const because = first === undefined ? UNSEALED : 'its seal says something else';
     return { steps: [{ ...step, change, because }], findings: [] };
   },
 };
