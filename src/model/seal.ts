@@ -59,6 +59,9 @@ export interface ToolSeal {
 
 export type Seal = PersonSeal | ToolSeal;
 
+/** Why an account gets its first seal, in a plan. */
+export const UNSEALED = 'it is not sealed';
+
 const CONTEXT = 'chamberlain-seal-1\n';
 const ENVELOPE = /^([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==) (\{.*\})$/s;
 
@@ -98,6 +101,11 @@ export function payloadOf(text: string): string | undefined {
 
 /** The public keys of a host, by id: two while one is being replaced. */
 export type SealKeys = ReadonlyMap<string, KeyObject>;
+
+/** What verifies that which a key signs. */
+export function verifying({ id, privateKey }: SealKey): SealKeys {
+  return new Map([[id, createPublicKey(privateKey)]]);
+}
 
 /** The payload that one of these keys has signed, or why it is none, in a sentence without a full stop. */
 export function verifyPayload(
