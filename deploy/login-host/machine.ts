@@ -92,12 +92,25 @@ export function hadSssd(): boolean {
   return existsSync(SSSD_CONFIG) && readFileSync(SSSD_CONFIG, 'utf8').startsWith(FORMER_SSSD);
 }
 
+function asksSssd(): boolean {
+  return ['passwd', 'group', 'shadow', 'sudoers'].some((map) =>
+    hasSource(readFileSync('/etc/nsswitch.conf', 'utf8'), map, 'sss'),
+  );
+}
+
+/** Not before everybody there has a seal, which `install` cannot know. */
+export function formerSssd(): Piece {
+  return {
+    what: 'sssd',
+    differs: () =>
+      hadSssd() && asksSssd()
+        ? 'is still asked, and believes whoever may write the directory: run `keys-agent require-seals`'
+        : undefined,
+  };
+}
+
 /** What an earlier installation has left: of sssd only once nothing asks it any more. */
 export function formerFiles(): Piece[] {
-  const asksSssd = (): boolean =>
-    ['passwd', 'group', 'shadow', 'sudoers'].some((map) =>
-      hasSource(readFileSync('/etc/nsswitch.conf', 'utf8'), map, 'sss'),
-    );
   const isOver = (): boolean => hadSssd() && !asksSssd();
   return [
     ...['status.json', 'state.json', 'accounts', 'closed'].map((name) =>

@@ -15,6 +15,7 @@ import {
 import {
   foreignNumbers,
   formerFiles,
+  formerSssd,
   hadSssd,
   keyFilesOfRoot,
   keysThatWouldNotCount,
@@ -137,6 +138,7 @@ export function wantedPieces(values: Values): Piece[] {
     ),
     ...UNITS.map((unit) => serviceRuns(unit, [LOGIN_HOST_CONFIG, config.ldap.passwordFile])),
     serviceRuns('ssh', [SSHD_DROP_IN]),
+    formerSssd(),
     ...formerFiles(),
     pamWithoutSssd(),
   ];

@@ -336,13 +336,17 @@ account required pam_access.so
   });
 
   test('sssd is asked after our own files, and goes on being asked', async () => {
-    expect(await install('--seal-key', '/root/seal.pub')).toMatchObject({ code: 0 });
+    const stillAsked =
+      'sssd: is still asked, and believes whoever may write the directory: run `keys-agent require-seals`\n';
+    expect(await install('--seal-key', '/root/seal.pub')).toMatchObject({
+      ...{ code: 1, stderr: `install: ${stillAsked}` },
+    });
     const nsswitch = get('/etc/nsswitch.conf').replaceAll(/ +/g, ' ');
     expect(nsswitch).toContain('passwd: files extrausers sss\ngroup: files extrausers sss\n');
     expect(nsswitch).toContain('sudoers: files sss\n');
     expect(get('/etc/pam.d/common-account')).toContain('pam_sss.so');
     expect(await thereOf()).toEqual(['/etc/chamberlain/secrets/ldap-sssd', '/etc/sssd/sssd.conf']);
-    expect(await install('--check')).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(await install('--check')).toEqual({ code: 1, stdout: stillAsked, stderr: '' });
   });
 
   test('nothing belongs to the agent any more that sshd, cron or at believes', async () => {
