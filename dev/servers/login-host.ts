@@ -22,6 +22,8 @@ import type { IdRange } from '../../deploy/ldap/render.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const CLONE = '/opt/chamberlain';
+const HELPER_UNIT = 'chamberlain-login-helper';
+const AGENT_UNIT = 'chamberlain-keys-agent';
 export const INSTALL = `${CLONE}/deploy/login-host/install`;
 
 export interface LoginHostOptions {
@@ -121,10 +123,10 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
 
   const helper = machine.daemon({
     name: 'login-helper',
+    // with no more rights than its unit leaves it
     command: () => [
-      '/usr/bin/env',
-      ...unitEnvironment('chamberlain-login-helper'),
-      '/usr/lib/chamberlain/login-helper',
+      ...['/usr/bin/setpriv', '--no-new-privs', `--bounding-set=-all${capabilities(HELPER_UNIT)}`],
+      ...['/usr/bin/env', ...unitEnvironment(HELPER_UNIT), '/usr/lib/chamberlain/login-helper'],
     ],
     answers: async () => {
       const socket = PLACES.socket;
@@ -141,7 +143,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
         ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
         ...['--clear-groups', '--no-new-privs', '--bounding-set=-all'],
         '/usr/bin/env',
-        ...unitEnvironment('chamberlain-keys-agent'),
+        ...unitEnvironment(AGENT_UNIT),
         ...['/usr/sbin/keys-agent', 'run'],
       ];
     },
@@ -227,8 +229,20 @@ function greets(port: number): Promise<boolean> {
 }
 
 /** What a unit sets, as `NAME=value`. */
-function unitEnvironment(name: string): string[] {
-  const unit = join(PROJECT, `deploy/login-host/templates/${name}.service`);
-  const [, line = ''] = /^Environment=(.*)$/m.exec(readFileSync(unit, 'utf8')) ?? [];
-  return line.split(' ');
+function unitEnvironment(unit: string): string[] {
+  return unitSetting(unit, 'Environment').split(' ');
+}
+
+/** What a unit leaves of root's rights, as setpriv(1) says it. */
+function capabilities(unit: string): string {
+  return unitSetting(unit, 'CapabilityBoundingSet')
+    .toLowerCase()
+    .replace(/(^| )cap_/g, ',+');
+}
+
+function unitSetting(unit: string, name: string): string {
+  const file = join(PROJECT, `deploy/login-host/templates/${unit}.service`);
+  const [, value] = new RegExp(`^${name}=(.*)$`, 'm').exec(readFileSync(file, 'utf8')) ?? [];
+  if (value === undefined) throw new Error(`${file} does not set ${name}`);
+  return value;
 }
