@@ -30,7 +30,7 @@ left alone, and what no option says stays as it was.
 The first time:
 
   # /opt/chamberlain/deploy/login-host/install --ldap-uri ldaps://ldap.example.org --base dc=example,dc=org \\
-      --ca /root/ca.pem --agent-password-file /root/ldap-keys-agent --seal-key /root/seal.pub
+      --ca /root/ca.pem --agent-password-file /root/ldap-keys-agent --seal-key /root/seal-key.pem
 
 Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of the local accounts:
 

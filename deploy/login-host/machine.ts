@@ -104,7 +104,7 @@ export function formerSssd(): Piece {
     what: 'sssd',
     differs: () =>
       hadSssd() && asksSssd()
-        ? 'is still asked, and believes whoever may write the directory: run `keys-agent require-seals`'
+        ? 'is still asked, so this host believes anyone who may write the directory: run `keys-agent require-seals`'
         : undefined,
   };
 }

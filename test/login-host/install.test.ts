@@ -337,7 +337,7 @@ account required pam_access.so
 
   test('sssd is asked after our own files, and goes on being asked', async () => {
     const stillAsked =
-      'sssd: is still asked, and believes whoever may write the directory: run `keys-agent require-seals`\n';
+      'sssd: is still asked, so this host believes anyone who may write the directory: run `keys-agent require-seals`\n';
     expect(await install('--seal-key', '/root/seal.pub')).toMatchObject({
       ...{ code: 1, stderr: `install: ${stillAsked}` },
     });
