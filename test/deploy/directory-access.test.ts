@@ -163,6 +163,57 @@ describe('the directory role', () => {
   });
 });
 
+describe('seals', () => {
+  const account = `uid=tools.sealed,ou=people,${GROUPS}`;
+  const sealed = (dn: string, value: string): string =>
+    modify(dn, ['add', 'objectClass', 'chamberlainSealed'], ['add', 'chamberlainSeal', value]);
+  const long = (letter: string): string => letter.repeat(300_000);
+
+  beforeAll(async () => {
+    expect(await change('directory', toolAccount('tools.sealed', toolId + 8))).toBe(0);
+  });
+
+  test.each([
+    ['a person', () => `uid=carol,${PEOPLE}`],
+    ['a tool account', () => account],
+  ])(
+    'the directory role seals %s, and puts a new seal in place of the one that it knows',
+    async (_, of) => {
+      const dn = of();
+      const swap = (old: string, next: string): string =>
+        modify(dn, ['delete', 'chamberlainSeal', old], ['add', 'chamberlainSeal', next]);
+      expect(await change('directory', sealed(dn, long('a')))).toBe(0);
+      expect(await change('directory', swap(long('A'), long('b')))).toBe(16);
+      expect(await change('directory', modify(dn, ['add', 'chamberlainSeal', 'x']))).not.toBe(0);
+      expect(await change('directory', swap(long('a'), long('b')))).toBe(0);
+      const { out } = await search('directory', dn, ['chamberlainSeal']);
+      expect(out.replaceAll('\n ', '')).toContain(`\nchamberlainSeal: ${long('b')}\n`);
+    },
+  );
+
+  test('the directory role seals nothing else', async () => {
+    const foreign = `uid=docker,ou=people,${GROUPS}`;
+    expect(await change('admin', toolAccount('docker', toolId + 9))).toBe(0);
+    for (const dn of [`cn=tools.bridge,${GROUPS}`, foreign, REALM_GROUP, runas('tools.bridge')]) {
+      expect(await change('directory', sealed(dn, 'x'))).toBe(50);
+    }
+  });
+
+  test('directory-eyes and keys-agent read them, nobody else does, and nobody else writes them', async () => {
+    for (const dn of [`uid=carol,${PEOPLE}`, account]) {
+      for (const who of ['directory-eyes', 'keys-agent', 'sssd'] as const) {
+        const { out } = await search(who, dn, ['uid', 'chamberlainSeal']);
+        expect(out).toContain('\nuid: ');
+        expect(out.includes('\nchamberlainSeal: ')).toBe(who !== 'sssd');
+        const found = await search(who, dn, ['uid'], '(chamberlainSeal=*)');
+        expect(found.out.includes('\nuid: ')).toBe(who !== 'sssd');
+        expect(await change(who, modify(dn, ['replace', 'chamberlainSeal', 'x']))).toBe(50);
+        expect(await change(who, modify(dn, ['delete', 'chamberlainSeal']))).toBe(50);
+      }
+    }
+  });
+});
+
 describe('the accounts that only read', () => {
   test.each(['directory-eyes', 'keys-agent', 'sssd'] as const)('%s writes nothing', async (who) => {
     for (const attribute of ['sshPublicKey', 'description']) {
@@ -316,12 +367,13 @@ async function change(who: Account, ldif: string, options: string[] = []): Promi
   return (await tool('ldapmodify', [...bindOptions(who), ...options], ldif)).code;
 }
 
-async function search(who: Account, base: string, attributes: string[]): Promise<{ out: string }> {
-  return tool(
-    'ldapsearch',
-    [...bindOptions(who), '-LLL', '-b', base, '(objectClass=*)', ...attributes],
-    '',
-  );
+async function search(
+  who: Account,
+  base: string,
+  attributes: string[],
+  filter = '(objectClass=*)',
+): Promise<{ out: string }> {
+  return tool('ldapsearch', [...bindOptions(who), '-LLL', '-b', base, filter, ...attributes], '');
 }
 
 async function bind(dn: string, password: string): Promise<number> {
