@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --disable-sigusr1 --expose-gc --max-semi-space-size=2
+#!/usr/bin/env -S node --disable-sigusr1 --expose-gc --max-semi-space-size=2 --no-opt --no-maglev
 /** The agent of a login host, and what an admin asks there. */
 import { flushCompileCache } from 'node:module';
 import { Command } from 'commander';

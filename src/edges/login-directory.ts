@@ -9,8 +9,6 @@
  */
 import { createHash } from 'node:crypto';
 import { ChamberlainError } from '../errors.ts';
-import type { EntryRef } from '../plan/action.ts';
-import { splitRef } from '../targets/directory-eyes.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
   openLdapPool,
@@ -20,7 +18,6 @@ import {
   type LdapPool,
   type LdapSearch,
 } from './ldap.ts';
-import type { SentEntry } from './ldap-pages.ts';
 
 export interface LoginDirectorySettings {
   uri: string;
@@ -69,7 +66,7 @@ const PAGE = 500;
  * What is read of an entry is garbage at once, but survives two scavenges: where there is --expose-gc, it is
  * collected every so many pages.
  */
-const GC_EVERY_PAGES = { whole: 8, names: 20 };
+const GC_EVERY_PAGES = { whole: 8, names: 60 };
 /** No name of ours is longer: of a longer one so much is told, and its hash. */
 const MAX_NAME = 200;
 
@@ -80,31 +77,23 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
   const pool = openAgentPool(settings, names);
   const toolPrefix = `uid=${realm}.`;
 
-  /** An entry that is named as accounts of this place are; none for another one, such as another realm's. */
-  function seen(
-    place: AccountPlace,
-    dn: string,
-    csn: string,
-    seals: readonly Value[],
-  ): SeenEntry[] {
-    const start = dn.slice(0, toolPrefix.length).toLowerCase();
-    const isAccount = place === 'people' ? start.startsWith('uid=') : start === toolPrefix;
-    if (!isAccount) return [];
-    const seal = seals.length === 0 ? undefined : seals.map(String).join('\n');
-    return [{ dn, name: toldName(place, dn), csn, seal }];
-  }
-
-  /**
-   * The entry's own name, exact bytes; its DN where that cannot be an account's name there, so that an entry
-   * beside people cannot pass for a tool, nor end what is known of one.
-   */
-  function toldName(place: AccountPlace, dn: string): string {
-    const ref = names.entry(dn);
-    const own = ref.startsWith('dn:') ? undefined : splitRef(ref as EntryRef);
-    const isOurs = own?.place === place && own.attribute === 'uid';
-    const name = isOurs && (place === 'toolAccounts' || !own.name.includes('.')) ? own.name : dn;
-    if (name.length <= MAX_NAME) return name;
-    return `${name.slice(0, MAX_NAME)}… ${createHash('sha256').update(name).digest('hex')}`;
+  /** As they are told, without those that are not named as accounts there are, such as another realm's. */
+  function seen(place: AccountPlace, entries: readonly LdapEntry[]): SeenEntry[] {
+    const found: SeenEntry[] = [];
+    for (const entry of entries) {
+      const { dn } = entry;
+      const start = dn.slice(0, toolPrefix.length).toLowerCase();
+      const isAccount = place === 'people' ? start.startsWith('uid=') : start === toolPrefix;
+      if (!isAccount) continue;
+      const seals = entry.values(SEAL);
+      found.push({
+        dn,
+        name: toldName(place, dn),
+        csn: String(entry.values('entryCSN')[0] ?? ''),
+        seal: seals.length === 0 ? undefined : seals.map(String).join('\n'),
+      });
+    }
+    return found;
   }
 
   const search = (place: AccountPlace, what: Partial<LdapSearch>): LdapSearch => ({
@@ -126,10 +115,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
       for (let count = 1; ; count += 1) {
         const page = await readable(asked.base, () => pages.next());
         if (page.done === true) return;
-        yield page.value.flatMap((entry) => {
-          const { csn, seals } = sentValues(entry);
-          return seen(place, entry.dn, csn, seals);
-        });
+        yield seen(place, page.value);
         if (count % gcEvery === 0) globalThis.gc?.();
       }
     } finally {
@@ -140,9 +126,6 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
   async function* walkAll(attributes: readonly string[]): AsyncGenerator<SeenEntry[]> {
     for (const place of PLACES) yield* walk(place, { attributes });
   }
-
-  const found = (place: AccountPlace, entry: LdapEntry): SeenEntry[] =>
-    seen(place, entry.dn, String(entry.values('entryCSN')[0] ?? ''), entry.values(SEAL));
 
   return {
     async contextCsns() {
@@ -169,7 +152,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
         const asked = search(place, { since });
         const few = await readable(asked.base, () => pool.run((ldap) => onlyPage(ldap, asked)));
         if (few === undefined) yield* walk(place, { since });
-        else yield few.flatMap((entry) => found(place, entry));
+        else yield seen(place, few);
       }
     },
 
@@ -179,9 +162,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
       );
       return read.flatMap((entry) => {
         const place = entry && names.placeOf(entry.dn);
-        return place === 'people' || place === 'toolAccounts'
-          ? found(place, entry as LdapEntry)
-          : [];
+        return place === 'people' || place === 'toolAccounts' ? seen(place, [entry!]) : [];
       });
     },
 
@@ -189,21 +170,17 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
   };
 }
 
-type Value = string | Buffer;
+const OWN_NAME = { people: /^uid=([a-z0-9_-]+),/i, toolAccounts: /^uid=([a-z0-9._-]+),/i };
 
-function sentValues(entry: SentEntry): { csn: string; seals: Value[] } {
-  let csn = '';
-  let seals: Value[] = [];
-  for (const [name, values] of entry.attributes(nameOf)) {
-    if (name === SEAL) seals = values;
-    else csn = String(values[0] ?? '');
-  }
-  return { csn, seals };
+/**
+ * The entry's own name, exact bytes; its DN where no account there may have that one, so that an entry beside
+ * people cannot pass for a tool, nor end what is known of one.
+ */
+function toldName(place: AccountPlace, dn: string): string {
+  const name = OWN_NAME[place].exec(dn)?.[1] ?? dn;
+  if (name.length <= MAX_NAME) return name;
+  return `${name.slice(0, MAX_NAME)}… ${createHash('sha256').update(name).digest('hex')}`;
 }
-
-const LOWER = new Map(WHOLE.map((name) => [name.toLowerCase(), name]));
-const nameOf = (type: string): string | undefined =>
-  WHOLE.includes(type) ? type : LOWER.get(type.toLowerCase());
 
 /** All that a search finds, where it fits into one page; undefined where it does not. */
 async function onlyPage(
