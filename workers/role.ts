@@ -132,12 +132,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     await withSubjects(pool, role, subjects, converging, isLeft);
 
     async function converging(held: readonly Held[], client: Client) {
-      const found = await survey(
-        targets,
-        held.map(({ wanted }) => wanted),
-        realm,
-        eyes,
-      );
+      const found = await surveyHeld(held);
       const outcomes = await Promise.all(
         found.map(async (each, index): Promise<[number, Outcome]> => {
           const { subject } = each;
@@ -150,6 +145,35 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       );
       return new Map(outcomes);
     }
+  }
+
+  /** In the order of `held`. Of whom one target alone is behind, that is looked at with those that it needs. */
+  async function surveyHeld(held: readonly Held[]): Promise<SubjectSurvey[]> {
+    const found = new Map<number, SubjectSurvey>();
+    for (const [name, of] of Map.groupBy(held, ({ target }) => target)) {
+      const target = targets.find((each) => each.name === name);
+      const looked =
+        target === undefined
+          ? targets
+          : targets.filter((each) => each === target || target.needs.includes(each.name));
+      const wanted = of.map((each) => each.wanted);
+      for (const each of await survey(looked, wanted, realm, eyes)) {
+        found.set(each.subject, target === undefined ? each : ofTarget(each, target.name));
+      }
+    }
+    return held.flatMap(({ wanted }) => found.get(wanted.uid) ?? []);
+  }
+
+  /** What one target has to do and cannot; nothing where what it needs is not there. */
+  function ofTarget(found: SubjectSurvey, name: string): SubjectSurvey {
+    const isIts = ({ target }: { target: string }): boolean => target === name;
+    const lacks = found.steps.some((step) => !isIts(step) && step.effect === 'create');
+    return {
+      ...found,
+      steps: lacks ? [] : found.steps.filter(isIts),
+      findings: found.findings.filter(isIts),
+      waiting: found.waiting.filter(isIts),
+    };
   }
 
   /** What takes access away from who is put away, without what puts away. */

@@ -67,9 +67,8 @@ export function startAgent(
 
   /** the entryCSN of what was told under each name; '' where it had no seal */
   let told = new Map<string, string>();
-  /** up to where changes have been told, and had been when names were last compared */
+  /** up to where changes have been told */
   let csns: Csns = {};
-  let compared: Csns = {};
   let compareAt = Infinity;
   let isEverythingDue = true;
   const everythingPace = openPace();
@@ -200,7 +199,6 @@ export function startAgent(
     await follow(parseCsns(await open().contextCsns())); // what has changed meanwhile
     if (answer?.run !== run) return;
     isEverythingDue = false;
-    compared = csns;
     compareAt = performance.now() + compareMs;
     await tell([['all', token, 'end']]);
   }
@@ -244,15 +242,7 @@ export function startAgent(
     const report = openReport();
     for (const name of gone) await report.addGone(name);
     for (const entry of await open().entries(differing)) await report.add(entry);
-    const from = changesFrom(csns, compared);
-    if (gone.size > 0 && from !== undefined) {
-      // an entry that was renamed is believed under its new name now that the old one is told to be gone
-      for await (const page of open().changedSince(from)) {
-        for (const entry of page) if (entry.csn !== from) await report.add(entry);
-      }
-    }
     await report.end();
-    compared = csns;
     compareAt = performance.now() + compareMs;
   }
 

@@ -59,6 +59,9 @@ export interface ToolSeal {
 
 export type Seal = PersonSeal | ToolSeal;
 
+/** Why an account gets its first seal, in a plan. */
+export const UNSEALED = 'it is not sealed';
+
 const CONTEXT = 'chamberlain-seal-1\n';
 const ENVELOPE = /^([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==) (\{.*\})$/s;
 
@@ -99,22 +102,45 @@ export function payloadOf(text: string): string | undefined {
 /** The public keys of a host, by id: two while one is being replaced. */
 export type SealKeys = ReadonlyMap<string, KeyObject>;
 
+/** What verifies that which a key signs. */
+export function verifying({ id, privateKey }: SealKey): SealKeys {
+  return new Map([[id, createPublicKey(privateKey)]]);
+}
+
 /** The payload that one of these keys has signed, or why it is none, in a sentence without a full stop. */
-export function verifyPayload(
-  text: string,
-  keys: SealKeys,
-): { ok: true; payload: string } | { ok: false; why: string } {
-  const [, id = '', signature = '', payload = ''] = ENVELOPE.exec(text) ?? [];
-  if (payload === '') return { ok: false, why: 'what stands there is no seal' };
-  const key = keys.get(id);
-  if (key === undefined) return { ok: false, why: `this host does not know the key ${id}` };
-  const isSigned = verify(
-    null,
-    Buffer.from(CONTEXT + payload),
-    key,
-    Buffer.from(signature, 'base64'),
-  );
+export type Verified = { ok: true; payload: string } | { ok: false; why: string };
+
+export function verifyPayload(text: string, keys: SealKeys): Verified {
+  const opened = openEnvelope(text, keys);
+  if (typeof opened === 'string') return { ok: false, why: opened };
+  const { signed, key, signature, payload } = opened;
+  return toVerified(verify(null, signed, key, signature), payload);
+}
+
+/** The same on a thread of its own: for many at once. */
+export function verifyAside(text: string, keys: SealKeys): Promise<Verified> {
+  const opened = openEnvelope(text, keys);
+  if (typeof opened === 'string') return Promise.resolve({ ok: false, why: opened });
+  const { signed, key, signature, payload } = opened;
+  return new Promise((resolve, reject) => {
+    verify(null, signed, key, signature, (error, isSigned) => {
+      if (error === null) resolve(toVerified(isSigned, payload));
+      else reject(error);
+    });
+  });
+}
+
+function toVerified(isSigned: boolean, payload: string): Verified {
   return isSigned ? { ok: true, payload } : { ok: false, why: 'the signature is not valid' };
+}
+
+function openEnvelope(text: string, keys: SealKeys) {
+  const [, id = '', signature = '', payload = ''] = ENVELOPE.exec(text) ?? [];
+  if (payload === '') return 'what stands there is no seal';
+  const key = keys.get(id);
+  if (key === undefined) return `this host does not know the key ${id}`;
+  const signed = Buffer.from(CONTEXT + payload);
+  return { key, payload, signed, signature: Buffer.from(signature, 'base64') };
 }
 
 const number = z.int().min(1).max(Number.MAX_SAFE_INTEGER);

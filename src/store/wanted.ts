@@ -8,6 +8,7 @@ import type {
   WantedCredentials,
   WantedKey,
   WantedPerson,
+  WantedSeal,
   WantedTool,
 } from '../model/wanted.ts';
 import type { Client, Pool } from './postgres.ts';
@@ -20,8 +21,14 @@ const PERSON = `
          EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid) AS realm_member`;
 const TOOL = `SELECT t.uid, t.name, t.account, t.state`;
 
+// What a login host is to believe has a number and an end (migrations/0007_seals.sql).
+const SEAL = (of: string) => `
+  (SELECT jsonb_build_object('number', l.number,
+                             'until', to_char(l.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+   FROM login_seals l WHERE l.subject = ${of}.uid AND l.until < 'infinity') AS seal`;
+
 // A key ends in the directory when it ends here: sshd itself reads `expiry-time`.
-const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
+const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email, ${SEAL('p')},
   coalesce((SELECT jsonb_agg(jsonb_build_object('fingerprint', k.fingerprint, 'label', k.label, 'line',
       array_to_string(k.options || CASE WHEN k.expires_at IS NULL THEN '{}'::text[] ELSE
         ARRAY['expiry-time="' || to_char(k.expires_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS') || 'Z"'] END,
@@ -32,7 +39,7 @@ const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
 
 // Effective members, without the tool's own account: people who are unsuspended realm members, and
 // tools that are not deleted.
-const DIRECTORY_TOOL = `${TOOL},
+const DIRECTORY_TOOL = `${TOOL}, ${SEAL('t')},
   CASE WHEN t.state <> 'active' THEN t.disabled_reason END AS disabled_reason,
   t.orphaned_at IS NOT NULL AND t.state <> 'deleted' AS orphaned,
   coalesce((SELECT jsonb_agg(jsonb_build_object('kind', e.kind, 'account', e.account, 'uid', e.uid) ORDER BY e.account)
@@ -112,6 +119,7 @@ interface PersonRow {
   display_name?: string | null;
   email?: string | null;
   keys?: WantedKey[];
+  seal?: WantedSeal | null;
   credentials?: CredentialsRow | null;
   archive?: ArchiveRow | null;
 }
@@ -123,6 +131,7 @@ interface ToolRow {
   disabled_reason?: string | null;
   orphaned?: boolean;
   members?: Member[];
+  seal?: WantedSeal | null;
   credentials?: CredentialsRow | null;
   archive?: ArchiveRow | null;
 }
@@ -140,6 +149,7 @@ function toPerson(row: PersonRow): Wanted {
     ...(isGiven(row.display_name) ? { displayName: row.display_name } : {}),
     ...(isGiven(row.email) ? { email: row.email } : {}),
     ...(row.keys === undefined ? {} : { keys: row.keys }),
+    ...(isGiven(row.seal) ? { seal: row.seal } : {}),
     ...toCredentials(row.credentials),
     ...toArchive(row.archive),
   };
@@ -158,12 +168,13 @@ function toTool(row: ToolRow): Wanted {
       : { members: [...row.members, { kind: 'tool' as const, account, uid: row.uid }] }),
     ...(isGiven(row.disabled_reason) ? { disabledReason: row.disabled_reason } : {}),
     ...(row.orphaned === true ? { orphaned: true } : {}),
+    ...(isGiven(row.seal) ? { seal: row.seal } : {}),
     ...toCredentials(row.credentials),
     ...toArchive(row.archive),
   };
 }
 
-function isGiven(value: string | null | undefined): value is string {
+function isGiven<T>(value: T | null | undefined): value is T {
   return value !== null && value !== undefined;
 }
 
