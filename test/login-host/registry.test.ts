@@ -438,6 +438,21 @@ describe('whoever disappears', () => {
     expect(follows().ended).toEqual([]);
   });
 
+  test.each([
+    ['people', 16, gone],
+    ['tools', 11, toolsGone],
+  ])('too many %s within an hour are held, though few are missed', (_, count, go) => {
+    // fifteen people and ten tools go, and are counted: 300 and 40 were there
+    for (let n = 0; n < count - 1; n += 1) {
+      go(n, n + 1);
+      expect(follows().ended).toHaveLength(1);
+    }
+    // so that no more than six will be missed: the hour alone decides
+    beat({ people: 290, tools: 35 });
+    go(count - 1, count);
+    expect(follows().ended).toEqual([]);
+  });
+
   test('is held for as long as it stays away, and returns as it was', () => {
     gone(0, 20);
     follows();
@@ -549,8 +564,9 @@ describe('whoever disappears', () => {
 });
 
 test('what changes while everything is being told is there, and is what was told last', () => {
+  told(bot());
   registry.all('token', 'begin');
-  told(alice(), bot());
+  told(alice());
   told(bot({ members: ['alice', 'carol'], number: 6 }));
   told(person('carol', 3));
   registry.unsealed('eve', now);
