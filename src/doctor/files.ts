@@ -13,6 +13,8 @@ export const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', 'directory', 'directory-eyes', 'keys-agent', 'sssd'].map((name) => `ldap-${name}`),
   ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
+  // what the directory role signs by, for login hosts
+  'seal-key',
 ];
 
 const GROUP_OR_OTHERS = 0o077;
@@ -90,9 +92,9 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
 function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => boolean): Line[] {
   const faults: Line[] = [];
   if (!stats.isFile())
-    return [fix(`${path} is no file`, 'Make it a file with one line, the password.')];
+    return [fix(`${path} is no file`, 'Make it a file that holds the password, or the key.')];
   if (stats.size === 0)
-    faults.push(fix(`${path} is empty`, 'Put the password of its account into it.'));
+    faults.push(fix(`${path} is empty`, 'Put the password of its account, or the key, into it.'));
   if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
     faults.push(
       fix(
