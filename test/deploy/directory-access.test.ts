@@ -365,7 +365,7 @@ describe('neighbouring programs', () => {
     expect(out).toContain('uid: alice\n');
   });
 
-  test('reader finds tools, their groups and what is locked as neighbouring programs ask', async () => {
+  test('reader finds tools, groups, who is in them and what is locked, as the README says', async () => {
     const found = async (base: string, filter: string): Promise<string[]> => {
       const { out } = await search('reader', base, ['1.1'], filter);
       return out.match(/(?<=^dn: )[^,]+/gm) ?? [];
@@ -374,6 +374,10 @@ describe('neighbouring programs', () => {
     expect(
       await found(GROUPS, '(&(objectClass=posixGroup)(objectClass=groupOfNames)(cn=tools.*))'),
     ).toContain('cn=tools.bridge');
+    expect(await found(BASE, `(member=uid=alice,${PEOPLE})`)).toEqual([
+      'cn=project-tools',
+      'cn=tools.bridge',
+    ]);
     expect(await found(BASE, `(|(pwdAccountLockedTime=*)(pwdPolicySubentry=${DISABLED}))`)).toEqual(
       ['uid=alice', 'uid=tools.seen'],
     );
