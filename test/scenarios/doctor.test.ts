@@ -901,7 +901,7 @@ describe('with the secrets that are there:', () => {
         'ldap-keys-agent',
         'ldap-sssd',
       ],
-      ...['mariadb-databases', 'mariadb-databases-eyes'],
+      ...['ldap-reader', 'ldap-mail-reader', 'mariadb-databases', 'mariadb-databases-eyes'],
     ]) {
       expect(wants).toContain(name);
     }
