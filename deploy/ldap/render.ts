@@ -60,6 +60,7 @@ const NSS_ATTRIBUTES = [
   'gecos',
   'homeDirectory',
   'loginShell',
+  'memberOf',
   'pwdAccountLockedTime',
   'pwdPolicySubentry',
   'entryCSN',

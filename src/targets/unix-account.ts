@@ -54,7 +54,7 @@ const DISABLED = 'disabled - ';
 const GECOS_LENGTH = 200;
 
 const READ = (
-  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail ' +
+  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail memberOf ' +
   // operational: told only where they are asked for by name
   'pwdAccountLockedTime pwdPolicySubentry'
 ).split(' ');
@@ -131,9 +131,10 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
       // who meets the lock is to be told why: the reason comes by the same modify
       const isLocking = (each: Change) =>
         takes && (isLock(each, wanted) || each.attribute === 'gecos');
+      const { taken, others } = splitMemberOf(changes);
       return {
-        revoke: changes.filter(isLocking),
-        change: changes.filter((each) => !isLocking(each)),
+        revoke: [...others.filter(isLocking), ...taken],
+        change: others.filter((each) => !isLocking(each)),
       };
     };
     const { known, finding } = withoutGroupNumber(want, have, wanted);
@@ -145,6 +146,25 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
     return { steps, findings: [...finding, ...plan.findings] };
   },
 };
+
+/** By what goes of memberOf, programs beside us let in: it goes before anything else is done. */
+function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] } {
+  const memberOf = changes.find(({ attribute }) => attribute === 'memberOf');
+  if (memberOf === undefined || memberOf.remove.length === 0) return { taken: [], others: changes };
+  const rest = changes.filter((change) => change !== memberOf);
+  const added = memberOf.add.length === 0 ? [] : [{ ...memberOf, remove: [] }];
+  return { taken: [{ ...memberOf, add: [] }], others: [...rest, ...added] };
+}
+
+/** The groups that hold the account, as unix-group and realm-membership have it. */
+function memberOf(wanted: Wanted, realm: Realm): string[] {
+  if (wanted.memberOf === undefined) return [];
+  const isIn = wanted.kind === 'person' && wanted.realmMember && wanted.state === 'active';
+  return [
+    ...(isIn ? [entryRef('groups', 'cn', `project-${realm.realm}`)] : []),
+    ...wanted.memberOf.map((account) => entryRef('toolGroups', 'cn', account)),
+  ].toSorted();
+}
 
 /**
  * An account's gidNumber that was changed is no step: where numbers of groups are unique (slapo-unique),
@@ -230,7 +250,7 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
   }
   const names = displayName === undefined ? [] : [displayName];
   return {
-    objectClass: ['inetOrgPerson', 'ldapPublicKey', 'person', 'posixAccount'],
+    objectClass: ['inetOrgPerson', 'chamberlainMember', 'ldapPublicKey', 'person', 'posixAccount'],
     uid: [account],
     cn: names,
     sn: names,
@@ -239,6 +259,7 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     homeDirectory: [`${realm.personHomes}/${account}`],
     loginShell: [SHELL],
     mail: email ? [email] : [],
+    memberOf: memberOf(person, realm),
   };
 }
 
@@ -246,7 +267,7 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
   const { account, disabledReason = '' } = tool;
   const says = tool.state !== 'active' && disabledReason.trim() !== '';
   return {
-    objectClass: ['person', 'posixAccount', 'shadowAccount', 'top'],
+    objectClass: ['person', 'chamberlainMember', 'posixAccount', 'shadowAccount', 'top'],
     uid: [account],
     cn: [account],
     sn: [account],
@@ -255,5 +276,6 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
     homeDirectory: [`${realm.toolHomes}/${tool.name}`],
     loginShell: [tool.state === 'active' ? SHELL : DISABLED_SHELL],
     gecos: says ? [disabledGecos(disabledReason)] : [],
+    memberOf: memberOf(tool, realm),
   };
 }

@@ -101,7 +101,11 @@ describe('people', () => {
     const uid = await uidOf('alice');
     const entry = (await readDirectory(world)).get(person('alice'));
     expect(entry).toEqual({
-      objectClass: ['inetOrgPerson', 'ldapPublicKey', 'person', 'posixAccount'],
+      objectClass: [
+        ...['chamberlainMember', 'chamberlainSealed', 'inetOrgPerson', 'ldapPublicKey', 'person'],
+        'posixAccount',
+      ],
+      chamberlainSeal: [expect.stringMatching(/^[0-9a-f]{16} \S{88} \{"kind":"person",/)],
       uid: ['alice'],
       cn: ['Alice Liddell'],
       sn: ['Alice Liddell'],
@@ -281,7 +285,12 @@ describe('tools', () => {
       member: [person('alice'), toolAccount('bridgebot')],
     });
     expect(directory.get(toolAccount('bridgebot'))).toEqual({
-      objectClass: ['person', 'posixAccount', 'shadowAccount', 'top'],
+      objectClass: [
+        ...['chamberlainMember', 'chamberlainSealed', 'person', 'posixAccount', 'shadowAccount'],
+        'top',
+      ],
+      chamberlainSeal: [expect.stringMatching(/^[0-9a-f]{16} \S{88} \{"kind":"tool",/)],
+      memberOf: [toolGroup('bridgebot')],
       uid: ['tools.bridgebot'],
       cn: ['tools.bridgebot'],
       sn: ['tools.bridgebot'],
@@ -290,6 +299,10 @@ describe('tools', () => {
       homeDirectory: ['/data/project/bridgebot'],
       loginShell: ['/bin/bash'],
     });
+    const realmGroup = `cn=project-tools,ou=groups,${world.config.ldap.base}`;
+    expect(directory.get(person('alice'))?.['memberOf']?.toSorted()).toEqual(
+      [realmGroup, toolGroup('bridgebot')].toSorted(),
+    );
     expect(directory.get(sudoRule('bridgebot'))).toEqual({
       objectClass: ['sudoRole'],
       cn: ['runas-tools.bridgebot'],
@@ -514,7 +527,8 @@ describe('the whole', () => {
     const file = readCredentials(world, { tool: 'bridgebot' });
     await query(
       world,
-      `SELECT raise_generation(subject, role, false) FROM convergence ORDER BY subject, role`,
+      `SELECT look_again(ARRAY[subject], ARRAY[role], false, ARRAY[false])
+       FROM convergence ORDER BY subject, role`,
     );
     await settled(world);
     expect(await readStillDirectory(world)).toEqual(before);
