@@ -34,6 +34,7 @@ const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
 // tools that are not deleted.
 const DIRECTORY_TOOL = `${TOOL},
   CASE WHEN t.state <> 'active' THEN t.disabled_reason END AS disabled_reason,
+  t.delete_requested_at,
   t.orphaned_at IS NOT NULL AND t.state <> 'deleted' AS orphaned,
   coalesce((SELECT jsonb_agg(jsonb_build_object('kind', e.kind, 'account', e.account, 'uid', e.uid) ORDER BY e.account)
     FROM (
@@ -121,6 +122,7 @@ interface ToolRow {
   account: string;
   state: WantedTool['state'];
   disabled_reason?: string | null;
+  delete_requested_at?: Date | null;
   orphaned?: boolean;
   members?: Member[];
   credentials?: CredentialsRow | null;
@@ -157,13 +159,14 @@ function toTool(row: ToolRow): Wanted {
       ? {}
       : { members: [...row.members, { kind: 'tool' as const, account, uid: row.uid }] }),
     ...(isGiven(row.disabled_reason) ? { disabledReason: row.disabled_reason } : {}),
+    ...(isGiven(row.delete_requested_at) ? { deleteRequestedAt: row.delete_requested_at } : {}),
     ...(row.orphaned === true ? { orphaned: true } : {}),
     ...toCredentials(row.credentials),
     ...toArchive(row.archive),
   };
 }
 
-function isGiven(value: string | null | undefined): value is string {
+function isGiven<T>(value: T | null | undefined): value is T {
   return value !== null && value !== undefined;
 }
 
