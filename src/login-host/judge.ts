@@ -36,6 +36,8 @@ export interface Refusal {
 export type Account = { uid: number; passwd: string };
 export type ToolAccount = Account & { locked: boolean };
 
+/** The DN of the policy that locks, as unix-account writes it. */
+const DISABLED_POLICY = /^cn=disabled,ou=ppolicies,/i;
 /** The shell of a tool that is disabled, put away, or brought back. */
 const DISABLED_SHELL = '/bin/disabledtoolshell';
 /** Why it is, as unix-account writes it: no other gecos is taken. */
@@ -95,9 +97,14 @@ export function judgePerson(entry: SeenEntry, ground: Ground): Person {
   return person;
 }
 
+/**
+ * By the policy, as a tool is, or by any time. Another policy (how passwords must be, say) locks nobody:
+ * unix-account leaves it, and import takes it for none.
+ */
 function isLocked(entry: SeenEntry): boolean {
   return (
-    entry.values('pwdAccountLockedTime').length > 0 || entry.values('pwdPolicySubentry').length > 0
+    entry.values('pwdAccountLockedTime').length > 0 ||
+    entry.values('pwdPolicySubentry').some((policy) => DISABLED_POLICY.test(String(policy)))
   );
 }
 

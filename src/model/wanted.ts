@@ -90,6 +90,8 @@ export interface WantedTool {
   state: 'active' | 'disabled' | 'archived' | 'deleted';
   /** directory only: why it is disabled, for those who want to use it */
   disabledReason?: string;
+  /** directory only: when its deletion was requested; undefined where none is wanted */
+  deleteRequestedAt?: Date;
   /** directory only: nobody who may log in maintains it, directly or through other tools */
   orphaned?: boolean;
   /**

@@ -146,7 +146,8 @@ async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<
     account: tool.account,
     fields: wasDeleted ? ['state', 'returning'] : ['returning'],
     raises: [
-      ...raises(tool.uid, ...(wasDeleted ? (['directory'] as const) : []), 'homes', 'databases'),
+      // the directory too: its account no longer says that it is to be deleted
+      ...raises(tool.uid, 'directory', 'homes', 'databases'),
       // it is a member of their groups again
       ...holding.flatMap((uid) => raises(uid, 'directory')),
       ...raisesOfMembers([...held]),

@@ -46,6 +46,7 @@ const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email, ${SEAL('p')}, ${ME
 // tools that are not deleted.
 const DIRECTORY_TOOL = `${TOOL}, ${SEAL('t')}, ${MEMBER_OF('t')},
   CASE WHEN t.state <> 'active' THEN t.disabled_reason END AS disabled_reason,
+  t.delete_requested_at,
   t.orphaned_at IS NOT NULL AND t.state <> 'deleted' AS orphaned,
   coalesce((SELECT jsonb_agg(jsonb_build_object('kind', e.kind, 'account', e.account, 'uid', e.uid) ORDER BY e.account)
     FROM (
@@ -135,6 +136,7 @@ interface ToolRow {
   account: string;
   state: WantedTool['state'];
   disabled_reason?: string | null;
+  delete_requested_at?: Date | null;
   orphaned?: boolean;
   members?: Member[];
   seal?: WantedSeal | null;
@@ -178,6 +180,7 @@ function toTool(row: ToolRow): Wanted {
       : { members: [...row.members, { kind: 'tool' as const, account, uid: row.uid }] }),
     ...(row.member_of === undefined ? {} : { memberOf: [...row.member_of, account] }),
     ...(isGiven(row.disabled_reason) ? { disabledReason: row.disabled_reason } : {}),
+    ...(isGiven(row.delete_requested_at) ? { deleteRequestedAt: row.delete_requested_at } : {}),
     ...(row.orphaned === true ? { orphaned: true } : {}),
     ...(isGiven(row.seal) ? { seal: row.seal } : {}),
     ...toCredentials(row.credentials),

@@ -10,9 +10,19 @@
  * | tool    | disabled, archived | the account, locked, a shell that says so              |
  * | both    | deleted   | absent                                                          |
  *
- * Locked is `pwdPolicySubentry: cn=disabled,ou=ppolicies` and `pwdAccountLockedTime: 000001010000Z`
- * (slapo-ppolicy(5): locked for good, until an administrator unlocks). Locking is a step of its own,
- * before all others; unlocking removes pwdAccountLockedTime first.
+ * | locked                           | pwdPolicySubentry        | pwdAccountLockedTime            |
+ * | -------------------------------- | ------------------------ | ------------------------------- |
+ * | person                           | cn=disabled,ou=ppolicies | 000001010000Z                   |
+ * | tool                             | likewise                 | none                            |
+ * | tool with a deletion requested   | likewise                 | when that was, YYYYMMDDHHMMSSZ  |
+ * | the same, being brought back     | likewise                 | none                            |
+ *
+ * A person's binds are refused by 000001010000Z (slapo-ppolicy(5): locked for good, until an administrator
+ * unlocks). A tool has no password. Of a tool other programs (Toolforge's disable-tool, maintain-kubeusers)
+ * take any time for the begin of a countdown, 40 days by default, after which they archive and delete it,
+ * and 000001010000Z for "at once". So that time is the request's alone: both count from the same moment.
+ *
+ * Locking is a step of its own, before all others; unlocking removes pwdAccountLockedTime first.
  *
  * A tool that is not active says why in its gecos (passwd(5)), for `become` and its shell to tell: see
  * `disabledGecos`. It comes and goes with the lock. People's gecos is not ours.
@@ -24,6 +34,7 @@
  * | the tool has no reason to give          |                           |            |
  * | any other attribute otherwise           | ldap.modify               |            |
  */
+import { generalizedTime } from '../model/time.ts';
 import type { Realm, Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
 import type { Attributes } from '../plan/action.ts';
 import type { Finding } from '../plan/plan.ts';
@@ -59,7 +70,13 @@ const READ = (
   'pwdAccountLockedTime pwdPolicySubentry'
 ).split(' ');
 
-const LOCKS = new Set(['pwdAccountLockedTime', 'pwdPolicySubentry']);
+/** What locks. Of a tool pwdAccountLockedTime does not: its policy and its shell do. */
+const LOCKS = {
+  person: new Set(['pwdAccountLockedTime', 'pwdPolicySubentry']),
+  tool: new Set(['pwdPolicySubentry', 'loginShell']),
+};
+/** What comes by the modify that locks a tool: why it is locked, and what becomes of it. */
+const BY_THE_LOCK = new Set(['pwdAccountLockedTime', 'gecos']);
 
 export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   name: 'unix-account',
@@ -78,7 +95,7 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
       present: wanted.state !== 'deleted',
       // The order of the lock's attributes is the order in which an unlock removes them.
       attributes: {
-        pwdAccountLockedTime: locked ? [LOCKED_FOR_GOOD] : [],
+        pwdAccountLockedTime: locked ? lockedTime(wanted) : [],
         ...(locked ? { pwdPolicySubentry: [DISABLED_POLICY] } : {}),
         ...shape,
       },
@@ -87,14 +104,14 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   },
 
   describe(want) {
-    const { gidNumber, homeDirectory, loginShell, pwdAccountLockedTime = [] } = want.attributes;
+    const { gidNumber, homeDirectory, loginShell, pwdPolicySubentry = [] } = want.attributes;
     return describeEntry(
       want,
       `uid ${want.number?.value}`,
       `gid ${gidNumber?.[0]}`,
       String(homeDirectory?.[0]),
       String(loginShell?.[0]),
-      pwdAccountLockedTime.length > 0 ? 'locked' : 'unlocked',
+      pwdPolicySubentry.length > 0 ? 'locked' : 'unlocked',
     );
   },
 
@@ -128,9 +145,8 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   plan(want, have, wanted) {
     const split = (changes: Change[]) => {
       const takes = wanted.state !== 'active' && changes.some((each) => isLock(each, wanted));
-      // who meets the lock is to be told why: the reason comes by the same modify
       const isLocking = (each: Change) =>
-        takes && (isLock(each, wanted) || each.attribute === 'gecos');
+        takes && (isLock(each, wanted) || BY_THE_LOCK.has(each.attribute));
       const { taken, others } = splitMemberOf(changes);
       return {
         revoke: [...others.filter(isLocking), ...taken],
@@ -234,8 +250,14 @@ export function accountRef(subject: Pick<Wanted, 'kind' | 'account'>): EntryWant
   return entryRef(place, 'uid', subject.account);
 }
 
-function isLock({ attribute }: Change, wanted: Wanted): boolean {
-  return LOCKS.has(attribute) || (wanted.kind === 'tool' && attribute === 'loginShell');
+function lockedTime(wanted: Wanted): string[] {
+  if (wanted.kind === 'person') return [LOCKED_FOR_GOOD];
+  const { deleteRequestedAt: at } = wanted;
+  return at === undefined ? [] : [generalizedTime(at)];
+}
+
+function isLock({ attribute }: Change, { kind }: Wanted): boolean {
+  return LOCKS[kind].has(attribute);
 }
 
 function displayNameOf(subject: Wanted): string | undefined {
