@@ -157,7 +157,7 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
     const plan = planEntry(withoutForeignGecos(known, have), have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
-      step.effect === 'revoke' ? { ...step, because } : step,
+      step.effect === 'revoke' && wanted.state !== 'active' ? { ...step, because } : step,
     );
     return { steps, findings: [...finding, ...plan.findings] };
   },
