@@ -61,7 +61,7 @@ function leaveNsswitch(): string[] {
   const before = readFileSync(NSSWITCH, 'utf8');
   const after = withoutSss(before);
   if (after === before) return [];
-  replaceFile(NSSWITCH, after, { mode: statSync(NSSWITCH).mode & 0o777 }, { flush: true });
+  replaceFile(NSSWITCH, after, { mode: statSync(NSSWITCH).mode & 0o777 }, true);
   return [`${NSSWITCH} asks sssd for no account, group or sudo rule any more`];
 }
 

@@ -4,9 +4,10 @@
  */
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { slapdServer } from '../../dev/servers/slapd.ts';
 import { openLog } from '../../src/log.ts';
 import { startAgent, type Agent } from '../../src/login-host/agent.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
@@ -26,7 +27,7 @@ import {
 } from '../../src/model/seal.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
-import { openWorld, type World } from '../stack.ts';
+import { openWorld, startServer, stopServer, type World } from '../stack.ts';
 
 // ---------------------------------------------------------------- what stands in the directory
 
@@ -192,8 +193,7 @@ export function recordingHelper(path: string): RecordingHelper {
   let known = new Map<string, string>();
   let all: { token: string; named: Map<string, string> } | undefined;
 
-  const take = (line: ReportLine) => {
-    const [word, name, text] = line;
+  const take = ([word, name, text]: ReportLine) => {
     if (word === 'seal' || word === 'unsealed') {
       for (const each of [known, all?.named]) each?.set(name, text ?? '');
     } else if (word === 'gone') known.delete(name);
@@ -210,7 +210,7 @@ export function recordingHelper(path: string): RecordingHelper {
       return;
     }
     report.answered = true;
-    for (const line of lines) take(line);
+    lines.forEach(take);
     const answer = { run: `run ${run}`, trusted: true, ...(typeof said === 'string' ? {} : said) };
     socket.end(typeof said === 'string' ? said : `${JSON.stringify(answer)}\n`);
   };
@@ -257,9 +257,11 @@ export interface AgentWorld extends ReturnType<typeof sealedEntries> {
   world: World;
   helper: RecordingHelper;
   /** uris in the order in which they are asked; by default slapd's */
-  start(options?: { uris?: string[]; compareMs?: number }): void;
+  start(options?: { uris?: string[]; passwordFile?: string; compareMs?: number }): void;
   stop(): Promise<void>;
-  change(ldif: string, control?: string): Promise<void>;
+  agentPassword(): string;
+  /** as the directory's administrator; `of` another server than the first */
+  change(ldif: string, of?: World): Promise<void>;
   /** changes slapd's own configuration of the database */
   configure(change: [string, string, ...string[]]): void;
   close(): Promise<void>;
@@ -280,12 +282,16 @@ export async function openAgentWorld(name: string): Promise<AgentWorld> {
     ...sealedEntries(world, key),
     world,
     helper,
-    start({ uris = [world.slapd.uri], compareMs } = {}) {
+    start({
+      uris = [world.slapd.uri],
+      passwordFile = join(secrets, 'ldap-keys-agent'),
+      compareMs,
+    } = {}) {
       const config: LoginHostConfig = {
         realm,
         realmGid: ids.realmGid,
         ids,
-        ldap: { uris, base: ldap.base, passwordFile: join(secrets, 'ldap-keys-agent') },
+        ldap: { uris, base: ldap.base, passwordFile },
         offlineLimitSeconds: 86_400,
         homes: { people: '/home', tools: '/data/project' },
         knownBadKeys: [],
@@ -295,7 +301,8 @@ export async function openAgentWorld(name: string): Promise<AgentWorld> {
       agent = startAgent(config, log, { socket: helper.path }, compareMs);
     },
     stop,
-    change: (ldif, control) => changeDirectory(world, 'ldapmodify', ldif, control),
+    agentPassword: () => readFileSync(join(secrets, 'ldap-keys-agent'), 'utf8').trim(),
+    change: (ldif, of = world) => changeDirectory(of, 'ldapmodify', ldif),
     configure(change) {
       const args = ['-Q', '-Y', 'EXTERNAL', '-H', world.slapd.uri];
       execFileSync('ldapmodify', args, {
@@ -311,39 +318,69 @@ export async function openAgentWorld(name: string): Promise<AgentWorld> {
   };
 }
 
-// ---------------------------------------------------------------- what stands between
+// ---------------------------------------------------------------- other servers
 
-/** Stands between the agent and a server, and does harm. */
-export function openProxy(world: World, name: string, target = world.slapd.uri) {
-  const to = decodeURIComponent(target.replace(/^ldapi:\/\//, ''));
+/** Another slapd of the same realm. It has what `like` writes down of the first one, or the seed alone. */
+export async function openOther(world: World, name: string, like?: string): Promise<World> {
+  const { ldap, realm, ids, secrets } = world.config;
+  const slapd = slapdServer(join(world.dir, name), { base: ldap.base, realm, ids, secrets });
+  const other = { ...world, slapd, config: { ...world.config, ldap: { ...ldap, uri: slapd.uri } } };
+  await startServer(slapd);
+  if (like !== undefined) await restore(other, like);
+  return other;
+}
+
+/** All that a server holds, with what is operational. */
+export function backUp({ slapd }: World): string {
+  return execFileSync('slapcat', ['-F', join(slapd.folder, 'config'), '-n', '1'], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+}
+
+/** Puts it in the place of what a server holds. */
+export async function restore({ slapd }: World, backup: string): Promise<void> {
+  await stopServer(slapd);
+  const data = join(slapd.folder, 'data');
+  for (const file of readdirSync(data)) rmSync(join(data, file));
+  execFileSync('slapadd', ['-q', '-F', join(slapd.folder, 'config'), '-n', '1'], {
+    input: backup,
+    stdio: ['pipe', 'ignore', 'pipe'],
+  });
+  await startServer(slapd);
+}
+
+/** Stands between the agent and a server. */
+export function openProxy(world: World, name: string, { slapd } = world) {
+  const to = decodeURIComponent(slapd.uri.replace(/^ldapi:\/\//, ''));
   const path = join(world.dir, `${name}.sock`);
-  let cut: { at: Buffer; done: () => void } | undefined;
+  let cut: { at: string; done: () => void } | undefined;
+  const connections: number[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
-    const slapd = connect(to);
-    const end = () => [client, slapd].forEach((socket) => socket.destroy());
-    for (const socket of [client, slapd]) {
+    connections.push(performance.now());
+    const upstream = connect(to);
+    const end = () => [client, upstream].forEach((socket) => socket.destroy());
+    for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', end).on('close', end);
     }
-    client.pipe(slapd);
-    slapd.on('data', (data: Buffer) => {
-      if (cut === undefined || !data.includes(cut.at)) {
-        client.write(data);
-        return;
-      }
-      end();
-      cut.done();
+    client.pipe(upstream);
+    upstream.on('data', (data: Buffer) => {
+      const at = cut === undefined ? -1 : data.indexOf(cut.at);
+      client.write(at < 0 ? data : data.subarray(0, at));
+      if (at < 0) return;
+      setImmediate(end);
+      cut?.done();
       cut = undefined;
     });
   }).listen(path);
   return {
     uri: `ldapi://${encodeURIComponent(path)}`,
-    /** Cuts the connection on which the server next sends this; resolves when that was done. */
-    cutAt: (text: string): Promise<void> =>
-      new Promise((done) => {
-        cut = { at: Buffer.from(text), done };
-      }),
+    /** when it was connected to, by performance.now() */
+    connections,
+    /** Cuts the connection on which the server next sends this, before it; resolves when that was done. */
+    cutAt: (at: string): Promise<void> => new Promise((done) => (cut = { at, done })),
     close() {
       server.close();
       for (const socket of sockets) socket.destroy();
