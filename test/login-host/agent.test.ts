@@ -37,8 +37,10 @@ afterEach(() => agents.stop());
 
 const tells = (what: string, is: (line: ReportLine) => boolean) =>
   eventually(`it tells ${what}`, () => agents.helper.lines().some(is));
-const wasTold = (word: string, name: string, text?: string) => (line: ReportLine) =>
-  line[0] === word && line[1] === name && (text === undefined || line[2] === text);
+const wasTold =
+  (word: string, name: string, text?: string) =>
+  ([first, second, third]: ReportLine) =>
+    first === word && second === name && (text === undefined || third === text);
 const knowsAll = () =>
   eventually('it has been told everything', () => {
     const known = agents.helper.known();
