@@ -25,7 +25,7 @@ export interface Login extends Running {
   openSession(name: string): Promise<Session>;
   /** The lines of a person's key file; [] where there is none. */
   keyFile(name: string): string[];
-  /** What the agent says of itself. */
+  /** What `keys-agent status` says. */
   agentStatus(): Promise<AgentStatus>;
 }
 
@@ -45,7 +45,7 @@ export interface Session {
 
 export interface AgentStatus {
   trusted: boolean;
-  refusals: { entry: string; why: string }[];
+  refused: { entry: string; why: string }[];
 }
 
 export interface LoginOptions extends WorldOptions {
@@ -73,6 +73,7 @@ async function withHost(running: Running, options: LoginOptions): Promise<Login>
     realm: world.config.realm,
     ids: world.config.ids,
     secrets: world.config.secrets,
+    sealKeys: [world.sealKey],
     dataRoot: world.dataRoot,
     ...(offlineLimitSeconds === undefined ? {} : { offlineLimitSeconds }),
     ...(sshdOptions === undefined ? {} : { sshdOptions }),
