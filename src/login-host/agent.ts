@@ -6,7 +6,7 @@
  * | -------------------------------------------------------------------------- | ------------------------------ |
  * | four times a second                                                        | the suffix's contextCSN        |
  * | that has moved                                                             | the heartbeat and what changed |
- * | every minute                                                               | all names                      |
+ * | every minute, and when it can be read again                                | all names                      |
  * | it starts; the helper is another run; the contextCSN went back, or lacks a | everything                     |
  * | server (an older copy, another directory); another server may do better    |                                |
  *
@@ -218,11 +218,16 @@ export function startAgent(
     const report = openReport();
     if (from !== undefined) {
       for await (const page of open().changedSince(from)) {
-        for (const entry of page) if (told.get(entry.name) !== entry.csn) await report.add(entry);
+        for (const entry of page) if (isNews(entry)) await report.add(entry);
       }
     }
     await report.end(['heartbeat', heartbeat]);
     csns = now;
+  }
+
+  function isNews({ name, csn, seal }: SeenEntry): boolean {
+    const before = told.get(name);
+    return seal === undefined ? before !== '' : before !== csn || csn === '';
   }
 
   /** Compares names: tells who is no more, and what no contextCSN has shown. */
@@ -248,7 +253,9 @@ export function startAgent(
     if (!areTooMany) differing.push(...unsealed);
     const report = openReport();
     for (const name of gone) await report.addGone(name);
-    for (const entry of await open().entries(differing)) await report.add(entry);
+    for (const entry of await open().entries(differing)) {
+      if (isNews(entry)) await report.add(entry);
+    }
     await report.end();
     compareAt = performance.now() + compareMs;
   }
@@ -264,6 +271,8 @@ export function startAgent(
       if (!isWhole || trouble === '') return;
       log.info({ server: uri() }, 'the directory can be read again');
       trouble = '';
+      // what came back may be an older copy that was written to since: its contextCSN does not say so
+      compareAt = -Infinity;
       await tell([]);
     } catch (error) {
       if (codeOf(error) === 'BACKEND_UNAVAILABLE') {

@@ -208,6 +208,27 @@ describe('a server', () => {
     await knows(seals);
   });
 
+  test('comes back as an older copy that was written to meanwhile: what is older there is told too', async () => {
+    let proxy = openProxy(agents.world, 'again');
+    try {
+      await start({ uris: [proxy.uri] });
+      const backup = backUp(agents.world);
+      const before = seals.get('p17') ?? '';
+      await reseal('p17');
+      await knows(seals);
+      proxy.close();
+      await restore(agents.world, backup);
+      seals.set('p17', before);
+      await agents.change(agents.beat(agents.heartbeat()));
+      proxy = openProxy(agents.world, 'again');
+      await tells('the older seal', wasTold('seal', 'p17', before));
+      await knows(seals);
+      expect(lines().some(isEnd)).toBe(false);
+    } finally {
+      proxy.close();
+    }
+  });
+
   test('whose clock was ahead before shows no new contextCSN: changes are found all the same', async () => {
     const backup = backUp(agents.world).replace(/^contextCSN: \d{4}/m, 'contextCSN: 2099');
     await restore(agents.world, backup);

@@ -3,7 +3,7 @@
  * place of the root helper stands who only writes down what it is told.
  */
 import { execFileSync } from 'node:child_process';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -19,7 +19,6 @@ import {
 import { signMarker, type Marker } from '../../src/model/marker.ts';
 import {
   formatSeal,
-  sealKeyId,
   signPayload,
   type PersonSeal,
   type SealKey,
@@ -28,6 +27,7 @@ import {
 import { eventually } from '../scenarios/eventually.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
 import { openWorld, startServer, stopServer, type World } from '../stack.ts';
+import { newSealKey } from './seal-key.ts';
 
 // ---------------------------------------------------------------- what stands in the directory
 
@@ -43,14 +43,6 @@ export function newKey(): string {
   const blob = Buffer.concat([field(Buffer.from('ssh-ed25519')), field(point)]);
   return `ssh-ed25519 ${blob.toString('base64')}`;
 }
-
-/** A key of the directory role's, and its public half in PEM. */
-export function newSealKey(): SealKey & { pem: string } {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  return { id: sealKeyId(publicKey), privateKey, pem: pemOf(publicKey) };
-}
-
-const pemOf = (key: KeyObject) => String(key.export({ type: 'spki', format: 'pem' }));
 
 /** In a week, whole seconds. */
 const nextWeek = () => new Date(Date.now() + 7 * 86_400_000).toISOString().replace(/\.\d+/, '');
@@ -130,14 +122,14 @@ export function sealedEntries(world: World, key: SealKey) {
       }),
       key,
     );
-  const entry = (dn: string, name: string, uid: number, home: string, seal: string | undefined) =>
+  const entry = (dn: string, name: string, uid: number, home: string, seal: string) =>
     [
       `dn: ${dn}`,
       'changetype: add',
       ...['person', 'posixAccount', 'chamberlainSealed'].map((each) => `objectClass: ${each}`),
       ...[line('uid', name), line('cn', name), line('sn', name), `uidNumber: ${uid}`],
       ...[`gidNumber: ${dn === personDn(name) ? ids.realmGid : uid}`, line('homeDirectory', home)],
-      ...(seal === undefined ? [] : [line('chamberlainSeal', seal)]),
+      ...(seal === '' ? [] : [line('chamberlainSeal', seal)]),
       '',
       '',
     ].join('\n');
@@ -148,9 +140,10 @@ export function sealedEntries(world: World, key: SealKey) {
     toolUid: (n: number) => (ids.tools[0]?.first ?? 0) + n,
     personSeal,
     toolSeal,
-    addPerson: (name: string, uid: number, seal: string | undefined = personSeal(name, uid)) =>
+    /** '': without a seal */
+    addPerson: (name: string, uid: number, seal = personSeal(name, uid)) =>
       entry(personDn(name), name, uid, `/home/${name}`, seal),
-    addTool: (tool: string, uid: number, seal: string | undefined = toolSeal(tool, uid)) =>
+    addTool: (tool: string, uid: number, seal = toolSeal(tool, uid)) =>
       entry(toolDn(`${realm}.${tool}`), `${realm}.${tool}`, uid, `/data/project/${tool}`, seal),
     /** Gives an entry another seal, or none. */
     reseal: (dn: string, seal: string | Buffer | undefined) =>
@@ -295,7 +288,7 @@ export async function openAgentWorld(name: string): Promise<AgentWorld> {
         offlineLimitSeconds: 86_400,
         homes: { people: '/home', tools: '/data/project' },
         knownBadKeys: [],
-        sealKeys: [key.pem],
+        sealKeys: [key.publicPem],
       };
       const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'silent');
       agent = startAgent(config, log, { socket: helper.path }, compareMs);
