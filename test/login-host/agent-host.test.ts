@@ -1,7 +1,8 @@
 /** A login host with its agent and its root helper, as they are installed, against a real slapd. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openLoginHost, type LoginHost } from '../../dev/servers/login-host.ts';
 import { PLACES } from '../../src/login-host/places.ts';
@@ -338,6 +339,86 @@ describe('what does not belong there', () => {
   });
 });
 
+describe('keys-agent require-seals', () => {
+  const nsswitch = () => readFileSync(inside('/etc/nsswitch.conf'), 'utf8');
+  const sh = (script: string) => host.machine.must(['/bin/sh', '-ec', script]);
+  const isLetIn = async (key: string): Promise<boolean> => {
+    const args = [...host.sshOptions(key), 'p20@127.0.0.1', 'true'];
+    const child = spawn('/usr/bin/ssh', args, { stdio: 'ignore' });
+    return (await once(child, 'exit'))[0] === 0;
+  };
+
+  test('takes sssd away once everybody has a seal, and nothing before', async () => {
+    const { file: key, line } = await host.newKey('p20');
+    const canonical = line.replace(/ p20$/, '');
+    await change(reseal('p20', { keys: [canonical] }));
+    await eventually('the key', () => file('p20')?.includes(canonical));
+    await host.sshd.start();
+    expect(await isLetIn(key)).toBe(true);
+
+    // as it was set up with sssd, which has stopped and left its sockets
+    await sh(`
+      perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => $_, Listen => 1) or die for @ARGV' \\
+        /var/lib/sss/pipes/pam /var/lib/sss/pipes/private/pam
+      sed -i -E 's/^(passwd|group|shadow|sudoers):.*/& sss [NOTFOUND=return]/' /etc/nsswitch.conf
+      DEBIAN_FRONTEND=noninteractive pam-auth-update --enable sss
+      mv /usr/bin/systemctl /usr/bin/systemctl.real; mkdir -p /run/systemd/system
+      printf '#!/bin/sh\\necho "$*" >>/tmp/systemctl\\n[ "$1" != list-unit-files ] || printf "%%s\\\\n" \\
+        "sssd.service enabled enabled" "sssd-nss.socket enabled enabled" "sssd-nss.service indirect enabled"\\n' >/usr/bin/systemctl
+      chmod 755 /usr/bin/systemctl`);
+    expect(nsswitch()).toMatch(/^passwd:.* sss \[NOTFOUND=return\]$/m);
+    expect(await isLetIn(key)).toBe(false); // by pam_sss
+    const before = nsswitch();
+    const refusal = await host.machine.run(['/usr/sbin/keys-agent', 'require-seals'], {
+      user: 'nobody',
+    });
+    expect(refusal).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^USAGE: require-seals is for root\./),
+    });
+
+    await change(entries.addPerson('late', entries.personUid(90), ''));
+    await eventually('it is named', async () => (await status()).json.refused.length === 1);
+    const refused = await agentCommand('require-seals');
+    expect(refused.code).toBe(3);
+    expect(refused.stdout).toMatch(/^Not switched; nothing is changed:\n {2}1 have no seal/);
+    expect(refused.stdout).toMatch(/^late +\d+ s +its entry has no seal$/m);
+    expect(nsswitch()).toBe(before);
+
+    await change(
+      entries.remove(entries.personDn('late')) +
+        entries.addPerson(
+          'late',
+          entries.personUid(90),
+          entries.personSeal('late', entries.personUid(90)),
+        ),
+    );
+    await eventually('everybody has one', async () => (await status()).exit === 0);
+    const done = await agentCommand('require-seals');
+    expect([done.code, done.stderr]).toEqual([0, '']);
+    expect(done.stdout.trim().split('\n')).toEqual([
+      '/etc/nsswitch.conf asks sssd for no account, group or sudo rule any more',
+      'PAM asks sssd no more',
+      'stopped, and not started any more: sssd.service, sssd-nss.socket',
+    ]);
+    expect(nsswitch()).toBe(before.replaceAll(/ +sss \[NOTFOUND=return\]$/gm, ''));
+    expect(await sh('grep -l "^[^#]*pam_sss" /etc/pam.d/common-* || :')).toBe('');
+    expect(readFileSync(inside('/tmp/systemctl'), 'utf8')).toContain(
+      'disable --now sssd.service sssd-nss.socket\n',
+    );
+    expect(await isLetIn(key)).toBe(true);
+    expect(await host.machine.must(['getent', 'passwd', 'p20'])).toMatch(/^p20:/);
+    writeFileSync(inside('/usr/bin/systemctl'), '#!/bin/sh\n');
+    expect(await agentCommand('require-seals')).toMatchObject({
+      code: 0,
+      stdout: 'sssd is not asked here\n',
+    });
+    await change(reseal('p20') + entries.remove(entries.personDn('late')));
+    await host.agent.stop();
+    await host.agent.start();
+  });
+});
+
 describe('keys-agent', () => {
   test('accept: who disappeared is gone, once root says so', async () => {
     const gone = TOOLS.slice(0, 11).map((tool) => entries.toolDn(`tools.${tool}`));
@@ -358,6 +439,7 @@ describe('keys-agent', () => {
     for (const tool of TOOLS.slice(0, 11)) expect(accepted.stdout).toContain(`tools.${tool}`);
     expect(list('group')).not.toMatch(/^tools\.t1:/m);
     expect((await status()).json).toMatchObject({ trusted: true, held: null });
+    await host.agent.stop();
     await restore(world, kept);
   });
 
