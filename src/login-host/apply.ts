@@ -60,12 +60,14 @@ export async function applyKnown(host: Host): Promise<void> {
     folder.settle(name, Date.now());
     if ((count += 1) % SETTLED_AT_ONCE === 0) await breathe();
   }
+  folder.settleStanding(Date.now());
 }
 
 /** Everything was told for the first time: from now on what is not known is not there. */
 export function becomeWhole(host: Host): void {
   host.isWhole = true;
   makeStale(host, ALL_LISTS);
+  host.folder.settleStanding(Date.now());
   keepState(host, true);
 }
 
@@ -99,10 +101,14 @@ export function mend(host: Host): void {
   );
   if (host.isWhole) makeStale(host, lists.check());
   troubles.attempt(join(places.login, 'seals'), () => host.journal.tidy());
-  if (keepState(host, host.isUnkept) && host.isUnkept) {
-    host.isUnkept = false;
-    host.mustBeRetold = true;
-  }
+  keepState(host, false);
+}
+
+/** Where something could not be kept, and there is room now: it must be told once more. */
+export function keepUnkept(host: Host): void {
+  if (!host.isUnkept || !keepState(host, true)) return;
+  host.isUnkept = false;
+  host.mustBeRetold = true;
 }
 
 /** Returns whether it could. */
