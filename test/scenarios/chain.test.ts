@@ -299,7 +299,6 @@ describe('tools', () => {
       homeDirectory: ['/data/project/bridgebot'],
       loginShell: ['/bin/bash'],
     });
-    const realmGroup = `cn=project-tools,ou=groups,${world.config.ldap.base}`;
     expect(directory.get(person('alice'))?.['memberOf']?.toSorted()).toEqual(
       [realmGroup, toolGroup('bridgebot')].toSorted(),
     );

@@ -68,7 +68,7 @@ describe('in a session that is open', () => {
     await eventually('his login', async () => (await login.ssh('bob', 'true')).code === 0);
     hers = await login.openSession('alice');
     his = await login.openSession('bob');
-    // sssd has answered both, and remembers
+    // both are told what is so before it is
     expect(await hers.run('become newtool')).toEqual({
       code: 1,
       output: "become: no such tool 'newtool'\n",
