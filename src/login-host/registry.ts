@@ -7,7 +7,10 @@
  * | told of an entry                                    | then                                                  |
  * | --------------------------------------------------- | ----------------------------------------------------- |
  * | the seal that is known                              | it is there                                           |
- * | a valid seal                                        | it counts at once, trusted or not, however many       |
+ * | a valid seal                                        | it counts at once, however many                       |
+ * | … while the heartbeat is in doubt                   | what it takes away counts at once; what it gives,     |
+ * |                                                     | once there is no doubt and it is told again: an older |
+ * |                                                     | seal may be one below a floor that is not known here  |
  * | another seal, of a subject that is known            | refused by name: what is known stays, not renewed     |
  * | another seal, of an unknown subject                 | refused by name                                       |
  * | no seal; or gone; or everything was told without it | it has disappeared                                    |
@@ -129,6 +132,8 @@ export interface Registry {
   /** What must be done since the last call. */
   consequences(): Consequences;
   kept(): Kept;
+  /** The `at` of the last heartbeat that was accepted, in this run or before; 0 for none. */
+  lastHeartbeat(): number;
   /** Since the last call: some that were refused may be taken if everything is told once more. */
   mustBeRetold(): boolean;
   /** Everything is being told at the moment. */
@@ -192,6 +197,8 @@ export function openRegistry(
   let hasRead = false;
   let trouble = '';
   let mustBeRetold = false;
+  /** what some seals give does not count yet */
+  let isHeldBack = false;
   let pending = nothing();
 
   // ------------------------------------------------------------ what counts of a subject
@@ -453,6 +460,12 @@ export function openRegistry(
         return;
       }
       const known = byUid.get(account.uid);
+      if (heartbeats.doubt(now) !== undefined) {
+        const least = lesserOf(known, account);
+        isHeldBack ||= least !== account;
+        accept(take(least, least === account ? digest : 0), now);
+        return;
+      }
       // one that is signed anew, perhaps by somebody who changes what base64 leaves open
       const isKept = known !== undefined && known.digest !== 0 && isSame(known, account);
       if (!isKept) pending.journal.push(account.remark === undefined ? text : REMARKED + text);
@@ -491,6 +504,10 @@ export function openRegistry(
       if (held.size > 0 && doubt(now) === undefined) settleHeld(now);
       if (held.size === 0) heldSince = 0;
       else if (heldSince === 0) heldSince = now;
+      if (isHeldBack && heartbeats.doubt(now) === undefined) {
+        isHeldBack = false;
+        mustBeRetold = true;
+      }
       return judgeTrust(now);
     },
     look(now) {
@@ -536,6 +553,7 @@ export function openRegistry(
         disappeared: [...disappeared],
       };
     },
+    lastHeartbeat: () => heartbeats.at(),
     mustBeRetold() {
       const must = mustBeRetold || refusals.hasRoom();
       mustBeRetold = false;
@@ -631,6 +649,21 @@ function isSame(one: Account, other: Account): boolean {
     one.until === other.until &&
     one.remark === other.remark
   );
+}
+
+/** No more than is known already, of what a seal says; the account itself if that is all of it. */
+function lesserOf(known: Subject | undefined, account: Account): Account {
+  const isKnown = known !== undefined && isThere(known);
+  const separator = account.isPerson ? '\n' : ',';
+  const had = new Set(isKnown ? known.list.split(separator) : []);
+  const list = account.list
+    .split(separator)
+    .filter((each) => had.has(each))
+    .join(separator);
+  const isActive = account.isActive && (!isKnown || known.isActive);
+  if (list === account.list && isActive === account.isActive && isKnown) return account;
+  const remark = 'what its seal gives is not taken before the heartbeat of the directory is';
+  return { ...account, list, isActive, remark };
 }
 
 /** Whether it may do less by the other. */
