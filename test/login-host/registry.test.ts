@@ -489,6 +489,21 @@ describe('whoever disappears', () => {
     expect(follows().ended).toEqual([]);
   });
 
+  test.each([
+    ['people', 16, gone],
+    ['tools', 11, toolsGone],
+  ])('too many %s within an hour are held, though few are missed', (_, count, go) => {
+    // fifteen people and ten tools go, and are counted: 300 and 40 were there
+    for (let n = 0; n < count - 1; n += 1) {
+      go(n, n + 1);
+      expect(follows().ended).toHaveLength(1);
+    }
+    // so that no more than six will be missed: the hour alone decides
+    beat({ people: 290, tools: 35 });
+    go(count - 1, count);
+    expect(follows().ended).toEqual([]);
+  });
+
   test('is held for as long as it stays away, and returns as it was', () => {
     gone(0, 20);
     follows();
@@ -597,6 +612,22 @@ describe('whoever disappears', () => {
     beat({ people: 300, tools: 40 });
     expect(follows().ended).toEqual([]);
   });
+});
+
+test('what changes while everything is being told is there, and is what was told last', () => {
+  told(bot());
+  registry.all('token', 'begin');
+  told(alice());
+  told(bot({ members: ['alice', 'carol'], number: 6 }));
+  told(person('carol', 3));
+  registry.unsealed('eve', now);
+  told(person('eve', 4));
+  registry.all('token', 'end');
+  beat({ people: 3, tools: 1 });
+  expect(trust()).toEqual({ trusted: true });
+  expect(registry.subjectNamed('tools.bot')).toMatchObject({ list: 'alice,carol', isShown: true });
+  expect(registry.counts()).toEqual({ people: 3, tools: 1 });
+  expect(refused()).toEqual([]);
 });
 
 describe('trust', () => {
