@@ -159,9 +159,9 @@ describe('a directory that was restored from a backup', () => {
     expect(await login.ssh('alice', 'true')).toMatchObject({ code: 0 });
     expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });
     expect(await login.ssh('bob', 'true')).toMatchObject({ code: 255 });
-    await untilStatus('what is left to do', (status) => {
-      const says = /^the directory role has not been heard of for \d+ s \(does `chamberlain/;
-      return says.test(status.why ?? '') && isRefused(status);
+    // what it shows older stays refused, trusted or (once its heartbeat is a minute old) not
+    await untilStatus('the end of that doubt', (status) => {
+      return !OLDER.test(status.why ?? '') && isRefused(status);
     });
   }, 60_000);
 
