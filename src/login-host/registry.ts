@@ -18,7 +18,8 @@
  * A seal is valid if it is signed, fits the rules (judge.ts), has a number not below the highest known of its uid, nor
  * below its floor in the heartbeat, has not ended, and no other subject has its name or uid.
  *
- * What has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about the heartbeat:
+ * What has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about the heartbeat, and
+ * but for what is signed not while everything is being told, which may show it:
  *
  * | what has disappeared, of its kind (people, tools)                     | then                                |
  * | --------------------------------------------------------------------- | ----------------------------------- |
@@ -370,6 +371,7 @@ export function openRegistry(
       if (at < now - HOUR_MS || isSigned) disappeared.delete(uid);
       else if (at > now) disappeared.set(uid, now); // the clock went back
     }
+    if (open !== undefined) return;
     for (const kind of KINDS) {
       const some = [...held].filter((subject) => kindOf(subject) === kind);
       const uids = new Set(some.map(({ uid }) => uid));

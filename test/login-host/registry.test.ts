@@ -516,6 +516,32 @@ describe('whoever disappears', () => {
     expect(follows()).toMatchObject({ ended: [], journal: [] });
   });
 
+  test('from an older copy is not honoured while the newer one is being read', () => {
+    const older = heartbeat(now, signer, { at: new Date(at - 1000).toISOString() });
+    registry.heartbeat(verifyPayload(older, keys), now);
+    all(...people.slice(1), ...tools);
+    expect(trust()).toMatchObject({ why: expect.stringContaining('it is an older copy') });
+    beat({ people: 300, tools: 40 });
+    registry.all('newer', 'begin');
+    expect(follows().ended).toEqual([]);
+    told(...people, ...tools);
+    registry.all('newer', 'end');
+    expect(follows()).toMatchObject({ ended: [], journal: [] });
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test('beyond 5 % is not honoured while those who are back are being told', () => {
+    gone(0, 20);
+    follows();
+    registry.all('again', 'begin');
+    told(...people.slice(11));
+    expect(follows().ended).toEqual([]);
+    told(...people.slice(0, 11), ...tools);
+    registry.all('again', 'end');
+    expect(follows().ended).toEqual([]);
+    expect(trust()).toEqual({ trusted: true });
+  });
+
   test('may do so again after an hour, as long as no more than 5 % are missing in all', () => {
     gone(0, 10);
     expect(follows().ended).toHaveLength(10);
