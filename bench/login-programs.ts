@@ -1,68 +1,167 @@
-/** The keys agent among all people: how soon it has everybody's file, and what it takes at rest. */
+/** The root helper and the keys agent among all people and tools: how soon all is there, and what they take at rest. */
 import { spawn } from 'node:child_process';
+import { createPublicKey, sign, verify } from 'node:crypto';
 import { mkdtempSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { run } from '../dev/servers/daemon.ts';
 import { type Figure, judge, quantile } from './figure.ts';
 import { LOGIN_GOALS, type LoginOptions } from './goals.ts';
 import type { LoginRealm } from './login-realm.ts';
-import { requireKeys, startCold, startFilled } from './login-start.ts';
+import { requireFiles, startCold, startFilled } from './login-start.ts';
 import { personName } from './population-names.ts';
-import { cpuSeconds, type Rest, untilQuiet, watchRest } from './processes.ts';
+import type { Population } from './population.ts';
+import { cpuSeconds, peakMemoryMib, type Rest, untilQuiet, watchRest } from './processes.ts';
 import type { Closers } from './realm.ts';
 
-/** The figures of starts, memory and rest. The agent runs afterwards, and has everybody's file. */
-export async function measureAgent(
+interface Both<T> {
+  helper: T;
+  agent: T;
+}
+
+/** The figures of starts, memory and rest. Both run afterwards, and all is there. */
+export async function measurePrograms(
   realm: LoginRealm,
   { size, say, show, void: why }: LoginOptions,
   closers: Closers,
 ): Promise<Figure[]> {
-  const { people } = size;
   const starts: number[] = [];
   const writes: number[] = [];
   for (let n = 0; n < size.coldStarts; n++) {
-    say(`agent: cold start ${n + 1} of ${size.coldStarts}`);
+    say(`cold start ${n + 1} of ${size.coldStarts}`);
     // by turns, since the disk may be busy with what others leave to it
-    writes.push(writeFiles(realm, people));
-    starts.push(await startCold(realm, people));
+    writes.push(writeFiles(realm, size.people));
+    starts.push(await startCold(realm, size));
   }
-  requireKeys(realm, people);
-  const pid = agentPid(realm);
-  await untilQuiet(pid);
-  const startSeconds = cpuSeconds(pid);
-  say(`agent: at rest for ${size.restMs / 1000} s`);
-  const rest = await watchRest(pid, size.restMs);
-  say('agent: a start with all files there');
-  const filledMs = await startFilled(realm, people);
-  say('agent: what the directory alone takes');
-  await untilQuiet(agentPid(realm));
-  const reading = await measureReading(realm, size.floorRestMs, closers);
-  const floor = { ...reading, writeMs: quantile(writes, 0.5) };
-  show(renderAgent({ starts, startSeconds, filledMs, rest, floor }));
+  requireFiles(realm, size);
+  await untilBothQuiet(realm);
+  const startSeconds = ofBoth(realm, cpuSeconds);
+  say(`at rest for ${size.restMs / 1000} s`);
+  const watched = ofBoth(realm, (pid) => watchRest(pid, size.restMs));
+  const rest = { helper: await watched.helper, agent: await watched.agent };
+  const restarts: number[] = [];
+  for (let n = 0; n < size.restarts; n++) {
+    say(`restart ${n + 1} of ${size.restarts}`);
+    restarts.push(await startFilled(realm, size));
+    await untilBothQuiet(realm);
+  }
+  const restartMib = ofBoth(realm, peakMemoryMib);
+  say('what the directory, the disk and the processors alone take');
+  const floor = {
+    ...(await measureNode(realm, size.floorRestMs, closers)),
+    readMs: await readSeals(realm),
+    verifyMs: await verifySeals(realm, size),
+    writeMs: quantile(writes, 0.5),
+  };
+  show(renderPrograms({ starts, startSeconds, restarts, restartMib, rest, floor }));
+  const sum = (of: keyof Rest) => rest.helper[of] + rest.agent[of];
+  const startFloor = Math.max(floor.readMs, floor.verifyMs, floor.writeMs) + floor.nodeMs;
   return [
-    judge(LOGIN_GOALS.coldStart, {
-      value: quantile(starts, 0.5),
-      floor: Math.max(floor.readMs, floor.writeMs) + floor.nodeMs,
+    judge(LOGIN_GOALS.coldStart, { value: quantile(starts, 0.5), floor: startFloor, void: why }),
+    judge(LOGIN_GOALS.restart, {
+      value: quantile(restarts, 0.5),
+      floor: floor.readMs + floor.nodeMs,
       void: why,
     }),
     judge(LOGIN_GOALS.resident, {
-      value: Math.max(rest.peakBeforeMib, rest.peakMib),
-      floor: floor.rest.peakMib,
+      value: Math.max(sum('peakBeforeMib'), sum('peakMib'), restartMib.helper + restartMib.agent),
+      floor: floor.mib,
       void: why,
     }),
-    judge(LOGIN_GOALS.rest, { value: rest.cpuPercent, floor: floor.rest.cpuPercent, void: why }),
+    judge(LOGIN_GOALS.rest, { value: sum('cpuPercent'), floor: floor.cpuPercent, void: why }),
   ];
 }
 
-function agentPid({ host }: LoginRealm): number {
-  const pid = host.agent.pid();
-  if (pid === undefined) throw new Error('the agent does not run');
-  return pid;
+function ofBoth<T>({ host }: LoginRealm, look: (pid: number) => T): Both<T> {
+  const of = (name: keyof Both<T>) => {
+    const pid = host[name].pid();
+    if (pid === undefined) throw new Error(`the ${name} does not run`);
+    return look(pid);
+  };
+  return { helper: of('helper'), agent: of('agent') };
 }
 
-/** Writes as many files by a plain loop, into a folder beside the agent's: how long it took. */
-function writeFiles({ keysFolder }: LoginRealm, people: number): number {
-  const folder = mkdtempSync(join(keysFolder, '../.floor-'));
+async function untilBothQuiet(realm: LoginRealm): Promise<void> {
+  const { helper, agent } = ofBoth(realm, untilQuiet);
+  await Promise.all([helper, agent]);
+}
+
+// ---- what the machine alone takes ---------------------------------------------------------------
+
+interface Floor {
+  /** a program of Node's has asked the directory for one thing */
+  nodeMs: number;
+  /** of it, when it asks for the contextCSN as often as the agent, and of one that does nothing */
+  cpuPercent: number;
+  mib: number;
+  /** ldapsearch has read every seal */
+  readMs: number;
+  /** as many signatures have been verified on all processors */
+  verifyMs: number;
+  /** a plain loop has written as many files, in the median */
+  writeMs: number;
+}
+
+async function measureNode(
+  { slapd, base, realm, secrets }: LoginRealm,
+  restMs: number,
+  closers: Closers,
+): Promise<Pick<Floor, 'nodeMs' | 'cpuPercent' | 'mib'>> {
+  const start = (...words: string[]) => {
+    const node = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    closers.push(() => Promise.resolve(void node.kill()));
+    return node;
+  };
+  const script = join(import.meta.dirname, 'login-floor.ts');
+  const begin = performance.now();
+  const asking = start(script, slapd.tcpUri(), base, realm, join(secrets, 'ldap-keys-agent'));
+  await new Promise<void>((resolve, reject) => {
+    asking.stdout.once('data', () => resolve());
+    asking.once('exit', () => reject(new Error('login-floor.ts has ended')));
+  });
+  const nodeMs = performance.now() - begin;
+  const idle = start('--eval', 'setInterval(() => {}, 60_000)');
+  const rests = await Promise.all([asking, idle].map(({ pid = 0 }) => watchRest(pid, restMs)));
+  asking.kill();
+  idle.kill();
+  const sum = (of: keyof Rest) => rests.reduce((all, rest) => all + rest[of], 0);
+  return { nodeMs, cpuPercent: sum('cpuPercent'), mib: sum('peakMib') };
+}
+
+async function readSeals({ slapd, base, secrets }: LoginRealm): Promise<number> {
+  const begin = performance.now();
+  for (const place of ['ou=people', 'ou=people,ou=servicegroups']) {
+    await run('/usr/bin/ldapsearch', [
+      ...['-x', '-LLL', '-o', 'ldif-wrap=no', '-H', slapd.tcpUri(), '-E', 'pr=500/noprompt'],
+      ...['-D', `cn=keys-agent,ou=chamberlain,${base}`, '-y', join(secrets, 'ldap-keys-agent')],
+      ...['-s', 'one', '-b', `${place},${base}`, '(objectClass=*)', 'entryCSN', 'chamberlainSeal'],
+    ]);
+  }
+  return performance.now() - begin;
+}
+
+async function verifySeals(
+  { sealing }: LoginRealm,
+  { people, tools }: Population,
+): Promise<number> {
+  const text = Buffer.alloc(SEAL_BYTES, 'x');
+  const { privateKey } = sealing.key;
+  const [publicKey, signature] = [createPublicKey(privateKey), sign(null, text, privateKey)];
+  const verifyOne = promisify<boolean>((done) => verify(null, text, publicKey, signature, done));
+  const begin = performance.now();
+  for (let left = people + tools; left > 0; left -= VERIFIED_AT_ONCE) {
+    await Promise.all(Array.from({ length: Math.min(left, VERIFIED_AT_ONCE) }, () => verifyOne()));
+  }
+  return performance.now() - begin;
+}
+
+/** Of a person with one key. */
+const SEAL_BYTES = 330;
+const VERIFIED_AT_ONCE = 500;
+
+/** Writes as many files by a plain loop, into a folder beside the helper's: how long it took. */
+function writeFiles({ places }: LoginRealm, people: number): number {
+  const folder = mkdtempSync(join(places.keys, '../.floor-'));
   const text = 'x'.repeat(118); // expiry-time, type and base64 of one Ed25519 key
   const begin = performance.now();
   for (let n = 0; n < people; n++) {
@@ -72,81 +171,48 @@ function writeFiles({ keysFolder }: LoginRealm, people: number): number {
   return performance.now() - begin;
 }
 
-interface AgentFloor {
-  /** a program of Node's has asked the directory for one thing */
-  nodeMs: number;
-  /** ldapsearch has read what the agent reads of all people */
-  readMs: number;
-  /** a plain loop has written as many files, in the median */
-  writeMs: number;
-  /** of a program that asks for the contextCSN as often as the agent */
-  rest: Rest;
-}
-
-async function measureReading(
-  { slapd, base, realm, secrets }: LoginRealm,
-  restMs: number,
-  closers: Closers,
-): Promise<Omit<AgentFloor, 'writeMs'>> {
-  const passwordFile = join(secrets, 'ldap-keys-agent');
-  let begin = performance.now();
-  const node = spawn(
-    process.execPath,
-    [join(import.meta.dirname, 'login-floor.ts'), slapd.tcpUri(), base, realm, passwordFile],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  closers.push(() => Promise.resolve(void node.kill()));
-  await new Promise<void>((resolve, reject) => {
-    node.stdout.once('data', () => resolve());
-    node.once('exit', () => reject(new Error('login-floor.ts has ended')));
-  });
-  const nodeMs = performance.now() - begin;
-  const rest = await watchRest(node.pid ?? 0, restMs);
-  node.kill();
-
-  begin = performance.now();
-  await run('/usr/bin/ldapsearch', [
-    ...['-x', '-LLL', '-o', 'ldif-wrap=no', '-H', slapd.tcpUri(), '-E', 'pr=500/noprompt'],
-    ...['-D', `cn=keys-agent,ou=chamberlain,${base}`, '-y', passwordFile],
-    ...['-s', 'one', '-b', `ou=people,${base}`, '(objectClass=*)'],
-    ...['objectClass', 'uid', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'],
-    ...['pwdAccountLockedTime', 'pwdPolicySubentry', 'sshPublicKey', 'entryCSN'],
-  ]);
-  return { nodeMs, readMs: performance.now() - begin, rest };
-}
-
-function renderAgent({
+function renderPrograms({
   starts,
   startSeconds,
-  filledMs,
+  restarts,
+  restartMib,
   rest,
   floor,
 }: {
   starts: readonly number[];
-  startSeconds: number;
-  filledMs: number;
-  rest: Rest;
-  floor: AgentFloor;
+  startSeconds: Both<number>;
+  restarts: readonly number[];
+  restartMib: Both<number>;
+  rest: Both<Rest>;
+  floor: Floor;
 }): string {
-  const ms = (value: number) => value.toFixed(0).padStart(8);
-  const mib = (value: number) => value.toFixed(1).padStart(8);
+  const ms = (value: number, what: string) => `${value.toFixed(0).padStart(8)}  ${what}`;
+  const both = (of: (program: keyof Both<unknown>) => number, what: string) => {
+    const [helper, agent] = [of('helper'), of('agent')];
+    const row = [helper, agent, helper + agent].map((value) => value.toFixed(1).padStart(8));
+    return `${row.join('')}  ${what}`;
+  };
   return [
-    'The keys agent, ms:',
-    ...starts.map(
-      (start) => `${ms(start)}  a start on an empty folder, until everybody has a file`,
+    'The root helper and the keys agent, ms:',
+    ...starts.map((start) =>
+      ms(start, 'a first start, until all files are there and it is trusted'),
     ),
-    `${ms(filledMs)}  a start with all files there, until it trusts what it has read`,
-    `${ms(floor.nodeMs)}  the floor: a program of Node's asks the directory for one thing`,
-    `${ms(floor.readMs)}  the floor: ldapsearch reads all people`,
-    `${ms(floor.writeMs)}  the floor: a plain loop writes and renames as many files`,
-    `${ms(startSeconds * 1000)}  of the processor: the last start on an empty folder, with the reading of all tools that follows`,
-    'MiB resident:',
-    `${mib(rest.peakBeforeMib)}  the most at the start`,
-    `${mib(rest.peakMib)}  the most at rest`,
-    `${mib(rest.endMib)}  at the end of the rest`,
-    `${mib(floor.rest.peakMib)}  the floor: a program of Node's that asks for the contextCSN`,
-    '% of a core at rest:',
-    `${rest.cpuPercent.toFixed(2).padStart(8)}  the agent`,
-    `${floor.rest.cpuPercent.toFixed(2).padStart(8)}  the floor: a program of Node's that asks for the contextCSN as often`,
+    ...restarts.map((restart) => ms(restart, 'a restart of both, until it is trusted')),
+    ms(floor.nodeMs, "the floor: a program of Node's asks the directory for one thing"),
+    ms(floor.readMs, 'the floor: ldapsearch reads every seal'),
+    ms(floor.verifyMs, 'the floor: as many signatures are verified, on all processors'),
+    ms(floor.writeMs, 'the floor: a plain loop writes and renames as many key files'),
+    '  helper   agent    both',
+    both(
+      (of) => startSeconds[of],
+      's of the processor: the last first start, and until there is rest',
+    ),
+    both((of) => rest[of].peakBeforeMib, 'MiB resident, the most at a first start'),
+    both((of) => restartMib[of], 'MiB resident, the most at a restart'),
+    both((of) => rest[of].peakMib, 'MiB resident, the most at rest'),
+    both((of) => rest[of].endMib, 'MiB resident, at the end of the rest'),
+    both((of) => rest[of].cpuPercent, '% of a core at rest'),
+    `The floor of both: a program of Node's that asks for the contextCSN as often, and one that does nothing: ` +
+      `${floor.mib.toFixed(1)} MiB, ${floor.cpuPercent.toFixed(2)} % of a core.`,
   ].join('\n');
 }
