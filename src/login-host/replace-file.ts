@@ -13,35 +13,26 @@ import {
 
 export interface FileRights {
   mode: number;
-  /** root's by default */
+  /** root's where none is named */
   gid?: number;
 }
 
 /**
- * Writes the file beside, `<path>.new` unless said otherwise, gives it owner and mode, and renames it into place.
- * Throws as node:fs does; then the old one stands, and nothing is left beside it.
+ * Writes the file beside, gives it its owner and mode, and renames it into place. Throws as node:fs does; then the
+ * old one stands.
  *
- * @param flush it must outlive a loss of power: the file does, and the new name once its folder is flushed
+ * @param flush it must outlive a loss of power: the text does, and the name once `flushFolder` has returned
  */
-export function replaceFile(
-  path: string,
-  text: string | Uint8Array,
-  { mode, gid = 0 }: FileRights,
-  { beside = `${path}.new`, flush = false }: { beside?: string; flush?: boolean } = {},
-): void {
-  writeBeside(beside, text, { mode, gid }, flush);
-  try {
-    renameSync(beside, path);
-  } catch (error) {
-    removeFile(beside);
-    throw error;
-  }
+export function replaceFile(path: string, text: string, rights: FileRights, flush = false): void {
+  const beside = `${path}.new`;
+  writeBeside(beside, [text], rights, flush);
+  moveInto(beside, path);
 }
 
-/** What `replaceFile` does before it renames. */
+/** Writes a file that takes another's place by `moveInto`. Throws as node:fs does, and leaves none then. */
 export function writeBeside(
   beside: string,
-  text: string | Uint8Array,
+  pieces: Iterable<string>,
   { mode, gid = 0 }: FileRights,
   flush = false,
 ): void {
@@ -50,13 +41,22 @@ export function writeBeside(
   const fd = openSync(beside, O_WRONLY | O_CREAT | O_EXCL, 0o600);
   try {
     try {
+      for (const piece of pieces) writeAll(fd, piece);
       if (gid !== 0) fchownSync(fd, -1, gid);
-      writeAll(fd, text);
       fchmodSync(fd, mode);
       if (flush) fsyncSync(fd);
     } finally {
       closeSync(fd);
     }
+  } catch (error) {
+    removeFile(beside);
+    throw error;
+  }
+}
+
+export function moveInto(beside: string, path: string): void {
+  try {
+    renameSync(beside, path);
   } catch (error) {
     removeFile(beside);
     throw error;
@@ -82,8 +82,9 @@ export function flushFolder(folder: string): void {
   }
 }
 
-function writeAll(fd: number, text: string | Uint8Array): void {
-  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
-  // a disk that gets full takes a part, and says so at the next call
+/** Returns how many bytes it wrote. A disk that gets full takes a part, and says so at the next call. */
+export function writeAll(fd: number, text: string): number {
+  const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
+  return bytes.length;
 }

@@ -39,8 +39,12 @@ export interface ReportAnswer {
 /** More in one report, and the helper hangs up. */
 export const MAX_REPORT_BYTES = 32 * 2 ** 20;
 
+/** No seal is as long, however many members it has. */
+const MAX_LINE_LENGTH = 4 * 2 ** 20;
+
 /** Reads one line; undefined where it is none. */
 export function parseReportLine(line: string): ReportLine | undefined {
+  if (line.length > MAX_LINE_LENGTH || !holdsStrings(line)) return undefined;
   let parsed: unknown;
   try {
     parsed = JSON.parse(line);
@@ -48,7 +52,7 @@ export function parseReportLine(line: string): ReportLine | undefined {
     return undefined;
   }
   if (!Array.isArray(parsed) || !parsed.every((part) => typeof part === 'string')) return undefined;
-  const [word, , third] = parsed as string[];
+  const [word, , third] = parsed;
   const isOne =
     (word === 'seal' && parsed.length === 3) ||
     (word === 'unsealed' && parsed.length === 2) ||
@@ -57,4 +61,25 @@ export function parseReportLine(line: string): ReportLine | undefined {
     (word === 'all' && parsed.length === 3 && (third === 'begin' || third === 'end')) ||
     (word === 'trouble' && parsed.length === 3);
   return isOne ? (parsed as unknown as ReportLine) : undefined;
+}
+
+/** Whether an array of a few strings may stand there: a megabyte of brackets would be read into a hundred. */
+function holdsStrings(line: string): boolean {
+  for (let count = 0, at = 1; count < 4; count += 1) {
+    if (line[at] !== '"') return false;
+    let end = line.indexOf('"', at + 1);
+    while (end !== -1 && isEscaped(line, end)) end = line.indexOf('"', end + 1);
+    if (end === -1) return false;
+    if (line[end + 1] === ']') return end + 2 === line.length;
+    if (line[end + 1] !== ',') return false;
+    at = end + 2;
+  }
+  return false;
+}
+
+/** Whether an odd number of backslashes stands before it. */
+function isEscaped(line: string, at: number): boolean {
+  let from = at;
+  while (line[from - 1] === '\\') from -= 1;
+  return (at - from) % 2 === 1;
 }
