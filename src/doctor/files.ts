@@ -6,12 +6,13 @@ import type { Config } from '../config.ts';
 import { findSigner, readSigningKey } from '../edges/token.ts';
 import { describeError } from '../errors.ts';
 import { POSTGRES_ROLES } from '../store/postgres.ts';
+import { DIRECTORY_ACCOUNTS } from './directory.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
 /** Every secret that there is in a deployment; each machine has those that it needs. */
 export const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
-  ...['admin', 'directory', 'directory-eyes', 'keys-agent', 'sssd'].map((name) => `ldap-${name}`),
+  ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
   ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
   // what the directory role signs by, for login hosts
   'seal-key',

@@ -37,6 +37,8 @@ export interface LoginPerson {
 // operational: told only where they are asked for by name
 const LOCK = ['pwdAccountLockedTime', 'pwdPolicySubentry'];
 const ATTRIBUTES = ['uidNumber', 'sshPublicKey', 'description', ...LOCK];
+/** Another policy locks nobody. */
+const DISABLED_POLICY = entryRef('policies', 'cn', 'disabled');
 
 /**
  * Reads the account with this name *and* this number; undefined where there is none. Throws
@@ -96,7 +98,9 @@ async function readAccount(
     .filter((member) => member !== name);
   return {
     kind,
-    locked: LOCK.some((attribute) => entry.values(attribute).length > 0),
+    locked:
+      entry.values('pwdAccountLockedTime').length > 0 ||
+      textsOf(entry, 'pwdPolicySubentry').some((policy) => names.value(policy) === DISABLED_POLICY),
     realmMember: membership.length > 0,
     tools: tools.toSorted(),
     maintainers: maintainers.toSorted(),

@@ -100,7 +100,8 @@ describe('where some leave', () => {
     );
     await sql(
       `UPDATE tools SET state = 'disabled', disabled_at = now(), disabled_by = 'dora',
-         disabled_reason = 'unused', delete_after = $1 WHERE name = 'soon'`,
+         disabled_reason = 'unused', delete_requested_at = now(), delete_after = $1
+       WHERE name = 'soon'`,
       later(30),
     );
     for (const name of ['going', 'gone', 'carol']) {
@@ -215,8 +216,10 @@ describe('where some leave', () => {
         `DELETE FROM realm_members WHERE person IN (SELECT uid FROM people WHERE shell_name = 'dora')`,
       ],
       [
-        `UPDATE tools SET state = 'disabled', delete_after = now() + interval '1 day' WHERE name = 'lonely'`,
-        `UPDATE tools SET state = 'active', delete_after = NULL WHERE name = 'lonely'`,
+        `UPDATE tools SET state = 'disabled', delete_requested_at = now(),
+           delete_after = now() + interval '1 day' WHERE name = 'lonely'`,
+        `UPDATE tools SET state = 'active', delete_requested_at = NULL, delete_after = NULL
+         WHERE name = 'lonely'`,
       ],
     ] as const) {
       await sql(change);

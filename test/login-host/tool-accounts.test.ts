@@ -133,14 +133,17 @@ test.each([
 });
 
 describe('as what nothing may run any more', () => {
-  const LOCK = { pwdAccountLockedTime: '000001010000Z' };
+  const LOCK = { pwdPolicySubentry: 'cn=disabled,ou=ppolicies,dc=example,dc=org' };
   const SHELL = { loginShell: '/bin/disabledtoolshell' };
   const only = (...accounts: SeenEntry[]): ToolEntries => ({ accounts, groups: [] });
   const closedOf = (tools: ReturnType<typeof openToolAccounts>) => [...tools.closed().keys()];
 
   test.each([
-    ['its lock', LOCK],
+    ['the policy alone', LOCK],
+    ['the policy, in other letters', { pwdPolicySubentry: 'CN=Disabled,OU=ppolicies,dc=x' }],
     ['its shell alone', SHELL],
+    ['the time of a request to delete it alone', { pwdAccountLockedTime: '20261124211105Z' }],
+    ['the lock of the version before', { pwdAccountLockedTime: '000001010000Z' }],
   ])('a tool that is disabled, by %s: told once, and kept', (_, how) => {
     const tools = openToolAccounts();
     const both = only(account('a', 50_001), account('b', 50_002));
@@ -149,6 +152,13 @@ describe('as what nothing may run any more', () => {
     expect(tools.take(only(account('a', 50_001, how)), ground).end).toEqual([]);
     expect(closedOf(tools)).toEqual([50_001]);
     tools.take(only(account('a', 50_001)), ground);
+    expect(closedOf(tools)).toEqual([]);
+  });
+
+  test('but none that another policy has, which locks nobody', () => {
+    const tools = openToolAccounts();
+    const strict = { pwdPolicySubentry: 'cn=strict,ou=ppolicies,dc=example,dc=org' };
+    expect(tools.take(only(account('a', 50_001, strict)), ground).end).toEqual([]);
     expect(closedOf(tools)).toEqual([]);
   });
 

@@ -45,6 +45,8 @@ beforeAll(async () => {
       `uid=alice,ou=people,${base}`,
       ['add', 'description', `${print(laptop)} my \u001b[2Jlaptop`, 'grows beans'],
       ['add', 'mail', 'alice@example.org'],
+      // how her password must be, for whoever binds as her: that locks nobody
+      ['add', 'pwdPolicySubentry', `cn=strict,ou=ppolicies,${base}`],
     ),
     modify(`uid=bob,ou=people,${base}`, ['add', 'pwdAccountLockedTime', '000001010000Z']),
     modify(`cn=project-tools,ou=groups,${base}`, ['add', 'member', `uid=alice,ou=people,${base}`]),

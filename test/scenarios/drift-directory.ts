@@ -98,8 +98,11 @@ const LOCKS: readonly DriftCase[] = [
     damage: (subject, hand) =>
       hand.ldif(
         [
-          unlock(subject.dn),
-          change(subject.dn, ['replace', 'loginShell', '/bin/bash']),
+          change(
+            subject.dn,
+            ['delete', 'pwdPolicySubentry'],
+            ['replace', 'loginShell', '/bin/bash'],
+          ),
           entry(ruleDn(subject, hand), {
             objectClass: 'sudoRole',
             cn: `runas-${subject.account}`,
@@ -112,6 +115,14 @@ const LOCKS: readonly DriftCase[] = [
         ].join('\n'),
       ),
     shows: ['revoke unix-account', 'revoke sudo-rule'],
+  },
+  {
+    what: 'a disabled tool marked by hand to be deleted at once, as other programs read it',
+    of: 'tool',
+    is: 'disabled',
+    damage: ({ dn }, hand) =>
+      hand.ldif(change(dn, ['add', 'pwdAccountLockedTime', '000001010000Z'])),
+    shows: ['change unix-account'],
   },
   {
     what: 'the reason of a disabled tool changed by hand',
