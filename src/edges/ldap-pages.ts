@@ -70,6 +70,13 @@ class BerCursor {
     return text.startsWith('\uFEFF') ? text.slice(1) : text;
   }
 
+  valuesOfSet(): (string | Buffer)[] {
+    const values: (string | Buffer)[] = [];
+    const end = this.enter(TAG.set);
+    while (this.at < end) values.push(this.value());
+    return values;
+  }
+
   integer(tag: number = TAG.integer): number {
     const content = this.octets(tag);
     if (content.length === 0 || content.length > 4) throw malformed();
@@ -134,6 +141,21 @@ export class SentEntry {
     return new BerCursor(this.#bytes, this.#start, this.#end).text();
   }
 
+  /** The values of an attribute, as `LdapEntry` tells them. */
+  values(attribute: string): (string | Buffer)[] {
+    const wanted = attribute.toLowerCase();
+    const cursor = new BerCursor(this.#bytes, this.#start, this.#end);
+    cursor.skip();
+    const end = cursor.enter(TAG.sequence);
+    while (cursor.at < end) {
+      const endOfAttribute = cursor.enter(TAG.sequence);
+      const type = cursor.text();
+      if (type === attribute || type.toLowerCase() === wanted) return cursor.valuesOfSet();
+      cursor.at = endOfAttribute;
+    }
+    return [];
+  }
+
   /** Tells the values of each attribute that `nameOf` has a name for; `type` is as the server writes it. */
   attributes(nameOf: (type: string) => string | undefined): [string, (string | Buffer)[]][] {
     const found: [string, (string | Buffer)[]][] = [];
@@ -143,12 +165,7 @@ export class SentEntry {
     while (cursor.at < end) {
       const endOfAttribute = cursor.enter(TAG.sequence);
       const name = nameOf(cursor.text());
-      if (name !== undefined) {
-        const values: (string | Buffer)[] = [];
-        const endOfValues = cursor.enter(TAG.set);
-        while (cursor.at < endOfValues) values.push(cursor.value());
-        found.push([name, values]);
-      }
+      if (name !== undefined) found.push([name, cursor.valuesOfSet()]);
       cursor.at = endOfAttribute;
     }
     return found;

@@ -17,6 +17,7 @@
  *
  * A reading of everything under another token, or in another run of the helper, counts for nothing.
  */
+import { z } from 'zod';
 
 export type ReportLine =
   | readonly ['seal', name: string, text: string]
@@ -38,6 +39,23 @@ export interface ReportAnswer {
 
 /** More in one report, and the helper hangs up. */
 export const MAX_REPORT_BYTES = 32 * 2 ** 20;
+
+/** A report as it is sent. */
+export function formatReport(lines: readonly ReportLine[]): string {
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+}
+
+const answerSchema = z.object({
+  run: z.string(),
+  trusted: z.boolean(),
+  why: z.string().exactOptional(),
+  tryAnother: z.boolean().exactOptional(),
+});
+
+/** Reads what the helper has answered. Throws where it is no answer. */
+export function parseReportAnswer(text: string): ReportAnswer {
+  return answerSchema.parse(JSON.parse(text));
+}
 
 /** No seal is as long, however many members it has. */
 const MAX_LINE_LENGTH = 4 * 2 ** 20;

@@ -16,6 +16,8 @@ test.each([
   ['keys-agent', ['src/bin/keys-agent.ts']],
   ['keys-agent-run', ['src/bin/keys-agent.ts', 'run']],
   ['keys-agent-status', ['src/bin/keys-agent.ts', 'status']],
+  ['keys-agent-accept', ['src/bin/keys-agent.ts', 'accept']],
+  ['keys-agent-require-seals', ['src/bin/keys-agent.ts', 'require-seals']],
   ['login-helper', ['src/bin/login-helper.ts']],
   ['take', ['src/bin/take.ts']],
   ['whoami', ['src/bin/whoami.ts']],
