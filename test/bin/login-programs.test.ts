@@ -55,6 +55,19 @@ function programs(): [name: string, script: string][] {
   ];
 }
 
+test('sudo lets nobody run Node as another, but for take', () => {
+  const rules = readFileSync(join(PROJECT, 'deploy/login-host/templates/sudoers'), 'utf8');
+  const commands = [...rules.matchAll(/^[^#\n]*NOPASSWD: (.*)$/gm)].map(([, command]) => command);
+  expect(commands).toEqual([
+    '/usr/lib/chamberlain/take',
+    // of sh, not of Node
+    '/usr/lib/chamberlain/own-keys ""',
+  ]);
+  const ownKeys = readFileSync(join(PROJECT, 'deploy/login-host/own-keys'), 'utf8');
+  expect(ownKeys).toMatch(/^#!\/bin\/dash\n/);
+  expect(ownKeys).not.toContain('node');
+});
+
 test('the programs are found', () => {
   expect(programs().map(([name]) => name)).toEqual(
     expect.arrayContaining(['chamberlain.ts', 'keys-agent.ts', 'login-helper.ts', 'whoami.ts']),

@@ -73,6 +73,7 @@ async function withHost(running: Running, options: LoginOptions): Promise<Login>
     realm: world.config.realm,
     ids: world.config.ids,
     secrets: world.config.secrets,
+    sealKeys: [world.sealKey],
     dataRoot: world.dataRoot,
     ...(offlineLimitSeconds === undefined ? {} : { offlineLimitSeconds }),
     ...(sshdOptions === undefined ? {} : { sshdOptions }),
