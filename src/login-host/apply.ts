@@ -60,6 +60,7 @@ export async function applyKnown(host: Host): Promise<void> {
     folder.settle(name, Date.now());
     if ((count += 1) % SETTLED_AT_ONCE === 0) await breathe();
   }
+  folder.settleStanding(Date.now());
 }
 
 /** Everything was told for the first time: from now on what is not known is not there. */

@@ -146,6 +146,7 @@ function answer({ run, trust }: Host): ReportAnswer {
 /** Returns how to stop. */
 function startTicking(host: Host, queue: Queue): () => void {
   const due = openTimes();
+  due('mend', MINUTE_MS); // the start does what it does
   let shownState = '';
   let isTicking = false;
   let offset = Date.now() - performance.now();

@@ -54,6 +54,8 @@ export interface KeyFolder {
   settle(name: string, now: number): void;
   /** The same for files that do not last for half of the limit any more: for so many at most. */
   renew(now: number, most: number): void;
+  /** Brings what was there at the start, and nobody has asked for, to what it must be. */
+  settleStanding(now: number): void;
   /** Looks at all files, and brings those that are not as they were written to what they must be. */
   checkAll(clock: () => number): Promise<void>;
   /** From now on does the same, for each file as soon as it is changed. */
@@ -99,7 +101,8 @@ export function openKeyFolder(
   wishOf: (name: string) => KeyWish | undefined,
   troubles: Troubles,
 ): KeyFolder {
-  prepareFolder(folder, gid);
+  const self = process.getuid?.() ?? 0;
+  prepareFolder(folder, self, gid);
   const unfinished = join(folder, UNFINISHED);
   const marks = new Map<string, Mark>();
   /** files of before this start that have not been looked at */
@@ -109,18 +112,15 @@ export function openKeyFolder(
   let watcher: ReturnType<typeof watch> | undefined;
   let timer: NodeJS.Timeout | undefined;
 
-  function isRight(stat: Stats): boolean {
-    return (
-      stat.isFile() &&
-      (stat.mode & 0o7777) === MODE &&
-      stat.uid === process.getuid?.() &&
-      stat.gid === gid
-    );
+  function isRight({ mode, uid, gid: group }: Stats): boolean {
+    return (mode & 0o7777) === MODE && uid === self && group === gid;
   }
 
-  function identify(path: string): Pick<Mark, 'ino' | 'ctimeMs' | 'size'> {
-    const { ino, ctimeMs, size } = lstatSync(path);
-    return { ino, ctimeMs, size };
+  function remember(name: string, list: string, grant: number, stat: Stats): Mark {
+    const { ino, ctimeMs, size } = stat;
+    const mark = { list, grant, ino, ctimeMs, size };
+    marks.set(name, mark);
+    return mark;
   }
 
   /** What a file grants that was not written by this run, or was changed since. */
@@ -134,9 +134,7 @@ export function openKeyFolder(
     if (grant === undefined) return undefined;
     if (!isRight(stat) || renderKeyFile(readKeyLines(list), grant) !== text)
       return { list: '', grant };
-    const mark = { list, grant, ...identify(path) };
-    marks.set(name, mark);
-    return mark;
+    return remember(name, list, grant, stat);
   }
 
   function write(name: string, list: string, grant: number): void {
@@ -150,7 +148,7 @@ export function openKeyFolder(
       closeSync(fd);
     }
     renameSync(unfinished, path);
-    marks.set(name, { list, grant, ...identify(path) });
+    remember(name, list, grant, lstatSync(path));
   }
 
   function remove(name: string): void {
@@ -176,7 +174,7 @@ export function openKeyFolder(
       write(name, list, grant);
     } catch (error) {
       // no key that is gone is kept because there is no room for the others
-      if (is?.list !== list) remove(name);
+      if (is?.list !== list) remove(name); // says why itself, where that fails too
       throw error;
     }
   }
@@ -219,6 +217,9 @@ export function openKeyFolder(
         if (count >= most) return;
       }
     },
+    settleStanding(now) {
+      for (const name of [...standing]) settle(name, now);
+    },
     async checkAll(clock) {
       const unknown = readdirSync(folder).filter((name) => !marks.has(name));
       for (const names of [unknown, failed, marks.keys()]) {
@@ -258,13 +259,12 @@ export function openKeyFolder(
   };
 }
 
-function prepareFolder(folder: string, gid: number): void {
+function prepareFolder(folder: string, self: number, gid: number): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
     const fd = openSync(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     try {
-      const self = process.getuid?.() ?? 0;
       const { uid, gid: group, mode } = fstatSync(fd);
       if (uid !== self || group !== gid) fchownSync(fd, self, gid);
       if ((mode & 0o7777) !== 0o2750) fchmodSync(fd, 0o2750);

@@ -15,6 +15,7 @@ import { dirname } from 'node:path';
 import { flushFolder, moveInto, removeFile, writeAll } from './replace-file.ts';
 
 const CHUNK_BYTES = 2 ** 18;
+const LINE_END = 10;
 /** A file that has no more to spare is not worth being written anew. */
 const SPARE_BYTES = 2 ** 22;
 const UID =
@@ -127,21 +128,22 @@ function uidOf(line: string): number | undefined {
 
 /** Reads line by line, whatever the size of the file; returns how many bytes whole lines have. */
 function forEachLine(fd: number, take: (line: string, bytes: number) => void): number {
-  const chunk = Buffer.alloc(CHUNK_BYTES);
-  let rest = Buffer.alloc(0);
+  let buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   let size = 0;
-  for (let at = 0; ;) {
-    const read = readSync(fd, chunk, 0, chunk.length, at);
+  for (let kept = 0; ;) {
+    // a line that fills the buffer: none of ours
+    if (kept === buffer.length) buffer = Buffer.concat([buffer], 2 * buffer.length);
+    const read = readSync(fd, buffer, kept, buffer.length - kept, size + kept);
     if (read === 0) return size;
-    at += read;
-    const bytes = Buffer.concat([rest, chunk.subarray(0, read)]);
+    const bytes = buffer.subarray(0, kept + read);
     let from = 0;
-    for (let end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, from)) {
+    for (let end = bytes.indexOf(LINE_END); end !== -1; end = bytes.indexOf(LINE_END, from)) {
       take(bytes.toString('utf8', from, end), end + 1 - from);
-      size += end + 1 - from;
       from = end + 1;
     }
-    rest = bytes.subarray(from);
+    size += from;
+    kept = bytes.length - from;
+    buffer.copyWithin(0, from, bytes.length);
   }
 }
 

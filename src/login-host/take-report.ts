@@ -27,7 +27,7 @@ export function readLine(bytes: Buffer): ReportLine | undefined {
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 interface Look {
-  digest: string;
+  digest: number;
   /** undefined where it is the seal that is known */
   verdict: Verdict | undefined;
 }
