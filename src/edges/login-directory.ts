@@ -69,6 +69,8 @@ const PAGE = 500;
 const GC_EVERY_PAGES = { whole: 8, names: 60 };
 /** No name of ours is longer: of a longer one so much is told, and its hash. */
 const MAX_NAME = 200;
+/** No seal of ours is longer: of a longer one so much is told, which verifies as little. */
+const MAX_SEAL = 2 ** 20;
 
 /** Opens nothing yet. */
 export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirectory {
@@ -90,7 +92,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
         dn,
         name: toldName(place, dn),
         csn: String(entry.values('entryCSN')[0] ?? ''),
-        seal: seals.length === 0 ? undefined : seals.map(String).join('\n'),
+        seal: seals.length === 0 ? undefined : seals.map(String).join('\n').slice(0, MAX_SEAL),
       });
     }
     return found;

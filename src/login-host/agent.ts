@@ -6,7 +6,7 @@
  * | -------------------------------------------------------------------------- | ------------------------------ |
  * | four times a second                                                        | the suffix's contextCSN        |
  * | that has moved                                                             | the heartbeat and what changed |
- * | every minute                                                               | all names                      |
+ * | every minute, and when it can be read again                                | all names                      |
  * | it starts; the helper is another run; the contextCSN went back, or lacks a | everything                     |
  * | server (an older copy, another directory); another server may do better    |                                |
  *
@@ -62,13 +62,14 @@ export function startAgent(
   let answer: ReportAnswer | undefined;
   let isHelperAway = false;
   let spokeAt = -Infinity;
-  /** why the directory cannot be read */
+  /** why the directory could not be read; '' once a look was whole */
   let trouble = '';
 
   /** the entryCSN of what was told under each name; '' where it had no seal */
   let told = new Map<string, string>();
   /** up to where changes have been told */
   let csns: Csns = {};
+  let heartbeat = '';
   let compareAt = Infinity;
   let isEverythingDue = true;
   const everythingPace = openPace();
@@ -152,18 +153,20 @@ export function startAgent(
 
   // ------------------------------------------------------------ reading
 
-  async function look(): Promise<void> {
+  /** False where this server is passed over. */
+  async function look(): Promise<boolean> {
     const now = parseCsns(await open().contextCsns());
     if (Object.keys(now).length === 0) {
       throw new ChamberlainError('BACKEND_UNREADABLE', 'the directory shows no contextCSN');
     }
     const older = olderThan(now, csns);
     if (older !== undefined) {
-      const { tryAnother } = await tell([['heartbeat', await open().heartbeat()]]);
+      heartbeat = await open().heartbeat();
+      const { tryAnother } = await tell([['heartbeat', heartbeat]]);
       if (tryAnother === true && passedOver < uris.length - 1) {
         passedOver += 1;
         await turnAway();
-        return;
+        return false;
       }
       if (!isEverythingDue) log.warn({ server: uri(), older }, 'everything is read again');
       isEverythingDue = true;
@@ -179,11 +182,12 @@ export function startAgent(
       isEverythingDue = true; // the next one may show what this one hides, and no contextCSN says so
       await turnAway();
     }
+    return true;
   }
 
   async function readEverything(now: Csns): Promise<void> {
     const token = randomUUID();
-    const heartbeat = await open().heartbeat();
+    heartbeat = await open().heartbeat();
     const { run } = await tell([
       ['heartbeat', heartbeat],
       ['all', token, 'begin'],
@@ -207,15 +211,23 @@ export function startAgent(
   async function follow(now: Csns): Promise<void> {
     const from = changesFrom(now, csns);
     if (from === undefined && performance.now() < spokeAt + SPEAK_MS) return;
-    const heartbeat = await open().heartbeat();
+    const before = heartbeat;
+    heartbeat = await open().heartbeat();
+    // written, and the contextCSN has not moved: the clock of that server was ahead before
+    if (from === undefined && heartbeat !== before) compareAt = -Infinity;
     const report = openReport();
     if (from !== undefined) {
       for await (const page of open().changedSince(from)) {
-        for (const entry of page) if (told.get(entry.name) !== entry.csn) await report.add(entry);
+        for (const entry of page) if (isNews(entry)) await report.add(entry);
       }
     }
     await report.end(['heartbeat', heartbeat]);
     csns = now;
+  }
+
+  function isNews({ name, csn, seal }: SeenEntry): boolean {
+    const before = told.get(name);
+    return seal === undefined ? before !== '' : before !== csn || csn === '';
   }
 
   /** Compares names: tells who is no more, and what no contextCSN has shown. */
@@ -241,7 +253,9 @@ export function startAgent(
     if (!areTooMany) differing.push(...unsealed);
     const report = openReport();
     for (const name of gone) await report.addGone(name);
-    for (const entry of await open().entries(differing)) await report.add(entry);
+    for (const entry of await open().entries(differing)) {
+      if (isNews(entry)) await report.add(entry);
+    }
     await report.end();
     compareAt = performance.now() + compareMs;
   }
@@ -253,9 +267,13 @@ export function startAgent(
       if (isHelperAway) await tell([]);
       if (isHelperAway) log.info('the root helper answers again');
       isHelperAway = false;
-      await look();
-      if (trouble !== '') log.info({ server: uri() }, 'the directory can be read again');
+      const isWhole = await look();
+      if (!isWhole || trouble === '') return;
+      log.info({ server: uri() }, 'the directory can be read again');
       trouble = '';
+      // what came back may be an older copy that was written to since: its contextCSN does not say so
+      compareAt = -Infinity;
+      await tell([]);
     } catch (error) {
       if (codeOf(error) === 'BACKEND_UNAVAILABLE') {
         if (!isHelperAway) log.warn({ error: describeError(error) }, 'the root helper is away');

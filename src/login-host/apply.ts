@@ -67,6 +67,7 @@ export async function applyKnown(host: Host): Promise<void> {
 export function becomeWhole(host: Host): void {
   host.isWhole = true;
   makeStale(host, ALL_LISTS);
+  host.folder.settleStanding(Date.now());
   keepState(host, true);
 }
 
@@ -100,10 +101,14 @@ export function mend(host: Host): void {
   );
   if (host.isWhole) makeStale(host, lists.check());
   troubles.attempt(join(places.login, 'seals'), () => host.journal.tidy());
-  if (keepState(host, host.isUnkept) && host.isUnkept) {
-    host.isUnkept = false;
-    host.mustBeRetold = true;
-  }
+  keepState(host, false);
+}
+
+/** Where something could not be kept, and there is room now: it must be told once more. */
+export function keepUnkept(host: Host): void {
+  if (!host.isUnkept || !keepState(host, true)) return;
+  host.isUnkept = false;
+  host.mustBeRetold = true;
 }
 
 /** Returns whether it could. */

@@ -8,9 +8,10 @@
 import { randomUUID } from 'node:crypto';
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as breathe } from 'node:timers/promises';
 import { describeError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { apply, applyKnown, becomeWhole, keepState, makeStale, mend } from './apply.ts';
+import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend } from './apply.ts';
 import type { LoginHostConfig } from './config.ts';
 import { gidOf, openHost, type Host } from './host.ts';
 import { PLACES, type Places } from './places.ts';
@@ -28,6 +29,8 @@ const SCAN_MS = 5000;
 const STATUS_MS = 5000;
 /** Of a report, before anything else may be done. */
 const LINES_AT_ONCE = 500;
+/** Lines that are none, before anything else may be done. */
+const GARBAGE_AT_ONCE = 10_000;
 /** Key files at one scan. */
 const RENEWED_AT_ONCE = 500;
 /** A clock that differs so much from the time that has passed was set. */
@@ -88,12 +91,11 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
   try {
     let unread = 0;
     let piece: ReportLine[] = [];
-    let count = 0;
     for (const bytes of lines) {
       const line = readLine(bytes);
-      if (line === undefined) unread += 1;
-      else piece.push(line);
-      if ((count += 1) % LINES_AT_ONCE !== 0) continue;
+      if (line !== undefined) piece.push(line);
+      else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
+      if (piece.length < LINES_AT_ONCE) continue;
       const some = piece;
       piece = [];
       await queue(() => takePiece(host, some));
@@ -162,6 +164,7 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('scan', Math.min(SCAN_MS, (host.config.offlineLimitSeconds * 1000) / 8))) {
       host.registry.look(Date.now());
       host.folder.renew(Date.now(), RENEWED_AT_ONCE);
+      keepUnkept(host);
     }
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);

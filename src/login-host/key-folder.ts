@@ -199,11 +199,14 @@ export function openKeyFolder(
       standing.delete(name);
     } else {
       const { ino, ctimeMs, size } = stat;
-      if (mark?.ino === ino && mark.ctimeMs === ctimeMs && mark.size === size) return;
+      const isSame = mark?.ino === ino && mark.ctimeMs === ctimeMs && mark.size === size;
+      if (isSame && !failed.has(name)) return;
       standing.add(name);
     }
     settle(name, now);
-    if (stat === undefined && !marks.has(name)) troubles.remove(join(folder, name));
+    if (stat === undefined && !marks.has(name) && !failed.has(name)) {
+      troubles.remove(join(folder, name));
+    }
   }
 
   return {

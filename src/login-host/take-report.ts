@@ -17,6 +17,7 @@ export async function takeLines(host: Host, lines: readonly ReportLine[]): Promi
 
 /** Reads one line of a report; undefined where it is none. */
 export function readLine(bytes: Buffer): ReportLine | undefined {
+  if (bytes.length < SHORTEST_LINE) return undefined;
   try {
     return parseReportLine(decoder.decode(bytes));
   } catch {
@@ -24,6 +25,8 @@ export function readLine(bytes: Buffer): ReportLine | undefined {
   }
 }
 
+/** `["gone",""]` */
+const SHORTEST_LINE = 11;
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 interface Look {

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { parseSshKey } from '../../src/model/ssh-key.ts';
 import { grantOf, readKeyLines, renderKeyFile, toKeyLine } from '../../src/login-host/key-lines.ts';
-import { newKey } from './agent-world.ts';
+import { newKey } from './seals.ts';
 
 const UNTIL = Date.parse('2026-11-25T06:00:00Z');
 

@@ -1,5 +1,5 @@
 /**
- * Logging in, on a whole login host: Debian's sshd, sssd and sudo as `install` sets them up, real clients,
+ * Logging in, on a whole login host: Debian's sshd and sudo as `install` sets them up, real clients,
  * and all of Chamberlain behind it. One story, told in order.
  */
 import { spawn } from 'node:child_process';
@@ -26,6 +26,8 @@ async function since(began: number, what: string, look: () => Promise<boolean>):
   await eventually(what, look, 10_000);
   return Math.round(performance.now() - began);
 }
+
+const OWN_KEYS = 'sudo -n -u chamberlain-lookup /usr/lib/chamberlain/own-keys';
 
 const figures: Record<string, number> = {};
 afterAll(() => void process.stdout.write(`login: ${JSON.stringify(figures)} (ms)\n`));
@@ -151,7 +153,9 @@ describe('in a session that is open', () => {
       tool: 'inner',
       maintainers,
     });
-    expect((await hers.run('become inner true')).output).toContain('You are not a member');
+    await eventually('her refusal', async () => {
+      return (await hers.run('become inner true')).output.startsWith('You are not a member');
+    });
     await eventually('become in become', async () => {
       return (await hers.run('become newtool become inner id -un')).output === 'tools.inner\n';
     });
@@ -243,7 +247,7 @@ describe('files', () => {
     const rule = 'Defaults env_keep += "NODE_OPTIONS"\nDefaults setenv\n';
     writeFileSync(join(root, 'etc/sudoers.d/mine'), rule, { mode: 0o440 });
     const hostile = 'export NODE_OPTIONS=--require=/nowhere; touch mine;';
-    for (const command of ['take mine', 'chamberlain-whoami']) {
+    for (const command of ['take mine', OWN_KEYS]) {
       const { code, stderr } = await login.ssh('alice', `${hostile} ${command}`);
       expect([command, code, stderr]).toEqual([command, 0, '']);
     }
@@ -255,8 +259,9 @@ describe('files', () => {
     const { code, stdout } = await login.ssh('alice', 'chamberlain-whoami --json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
-      ...{ name: 'alice', kind: 'person', realmMember: true, tools: ['newtool'] },
-      keys: [{ type: 'ssh-ed25519', label: 'alice' }],
+      ...{ name: 'alice', kind: 'person', state: 'active', tools: ['newtool'] },
+      ...{ refused: null, trouble: null },
+      keys: [{ type: 'ssh-ed25519', takenUntil: expect.any(String) }],
     });
   });
 });
@@ -305,18 +310,26 @@ describe('what somebody plants', () => {
     }
   });
 
-  test('by an agent that somebody has conquered, opens no local account', async () => {
+  test('by an agent that somebody has conquered, cannot be planted', async () => {
+    const places = ['keys/alice', 'keys/root', 'login/closed', 'login/seals', 'login/accept'].map(
+      (name) => `/var/lib/chamberlain/${name}`,
+    );
+    const others = ['passwd', 'group', 'shadow'].map((name) => `/var/lib/extrausers/${name}`);
+    for (const path of [...places, ...others, '/etc/sudoers.d/mine-too']) {
+      const script = `printf '%s\\n' '${planted.line}' >>${path}`;
+      const sh = ['/bin/sh', '-c', script];
+      const { code, stderr } = await login.host.machine.run(sh, { user: 'chamberlain-keys' });
+      expect([path, code, stderr]).toEqual([path, 2, expect.stringContaining('Permission denied')]);
+    }
+  });
+
+  test('by root, as the keys of a local account, has no effect', async () => {
     for (const name of ['root', 'postgres', 'chamberlain-keys']) {
       const path = `/var/lib/chamberlain/keys/${name}`;
-      const script = `umask 027; printf '%s\\n' '${planted.line}' >${path}`;
-      const sh = ['/bin/sh', '-c', script];
-      await login.host.machine.must(sh, { user: 'chamberlain-keys' });
-      const given = ['/usr/lib/chamberlain/authorized-keys', name];
-      expect(await login.host.machine.must(given, { user: 'chamberlain-lookup' })).toBe(
-        `${planted.line}\n`,
-      );
+      const script = `printf '%s\\n' '${planted.line}' >${path}; chmod 644 ${path}`;
+      await login.host.machine.must(['/bin/sh', '-c', script]);
       expect([name, await getsIn(name)]).toEqual([name, false]);
-      await login.host.machine.must(['/bin/rm', path]);
+      await login.host.machine.must(['/bin/rm', '-f', path]);
     }
   });
 
@@ -358,11 +371,13 @@ describe('what somebody plants', () => {
     await addRelaxed([...hostile.map(({ ldif }) => ldif), `${realmGroup}\n${members.join('\n')}`]);
 
     const refused = await eventually('the refusals', async () => {
-      const { refusals } = await login.agentStatus();
-      return refusals.length >= hostile.length && refusals;
+      const { refused: all } = await login.agentStatus();
+      return all.length >= hostile.length && all;
     });
     for (const { name } of hostile) {
-      expect(refused.map(({ entry }) => entry)).toContain(`uid=${name},ou=people,${ldap.base}`);
+      // one that can be no name of ours is named by its place
+      const entries = [name, `uid=${name},ou=people,${ldap.base}`];
+      expect([name, refused.some(({ entry }) => entries.includes(entry))]).toEqual([name, true]);
       expect([name, login.keyFile(name)]).toEqual([name, []]);
       expect([name, await getsIn(name)]).toEqual([name, false]);
     }

@@ -25,7 +25,7 @@ export interface Login extends Running {
   openSession(name: string): Promise<Session>;
   /** The lines of a person's key file; [] where there is none. */
   keyFile(name: string): string[];
-  /** What the agent says of itself. */
+  /** What `keys-agent status` says. */
   agentStatus(): Promise<AgentStatus>;
 }
 
@@ -45,7 +45,7 @@ export interface Session {
 
 export interface AgentStatus {
   trusted: boolean;
-  refusals: { entry: string; why: string }[];
+  refused: { entry: string; why: string }[];
 }
 
 export interface LoginOptions extends WorldOptions {
