@@ -14,9 +14,10 @@ import type { Log } from '../log.ts';
 import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend } from './apply.ts';
 import type { LoginHostConfig } from './config.ts';
 import { gidOf, openHost, type Host } from './host.ts';
+import { openLocalFiles } from './local-accounts.ts';
 import { PLACES, type Places } from './places.ts';
 import type { ReportAnswer, ReportLine } from './report-lines.ts';
-import { serveReports } from './report-socket.ts';
+import { openReportSocket } from './report-socket.ts';
 import { removeFile } from './replace-file.ts';
 import { ACCEPT_FILE, writeStatus, type LoginStatus } from './status.ts';
 import { readLine, takeLines } from './take-report.ts';
@@ -52,10 +53,18 @@ export async function startHelper(
   places: Places = PLACES,
 ): Promise<Helper> {
   process.umask(0o022);
-  const host = openHost(config, log, places);
+  const gid = gidOf(AGENT_GROUP, openLocalFiles(places).read(), places);
+  // before anything is opened that another helper may be writing
+  const socket = await openReportSocket(places.socket, gid, log);
+  let host: Host;
+  try {
+    host = openHost(config, log, places);
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
   const queue = openQueue();
-  const gid = gidOf(AGENT_GROUP, host.local, places);
-  const server = await serveReports(places.socket, gid, (lines) => report(host, queue, lines), log);
+  socket.serve((lines) => report(host, queue, lines));
   host.folder.watch(Date.now, (error) =>
     log.warn({ error }, 'the folder of key files is not watched'),
   );
@@ -63,7 +72,7 @@ export async function startHelper(
   const stopTicking = startTicking(host, queue);
   return {
     async close() {
-      server.close();
+      socket.close();
       stopTicking();
       await queue(async () => {
         host.folder.close();

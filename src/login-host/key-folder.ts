@@ -21,8 +21,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
-  fchownSync,
-  fstatSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -128,12 +127,14 @@ export function openKeyFolder(
     const path = join(folder, name);
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (stat === undefined || !stat.isFile()) return undefined;
-    const text = readFileSync(path, 'utf8');
+    // what another has written says nothing; nor may root read it without CAP_DAC_OVERRIDE
+    const isOurs = stat.uid === self && (stat.mode & 0o400) !== 0;
+    const text = isOurs ? readFileSync(path, 'utf8') : '';
     const grant = marks.get(name)?.grant ?? grantOf(text);
     marks.delete(name);
     if (grant === undefined) return undefined;
-    if (!isRight(stat) || renderKeyFile(readKeyLines(list), grant) !== text)
-      return { list: '', grant };
+    const isSame = isRight(stat) && renderKeyFile(readKeyLines(list), grant) === text;
+    if (!isSame) return { list: '', grant };
     return remember(name, list, grant, stat);
   }
 
@@ -265,12 +266,12 @@ export function openKeyFolder(
 function prepareFolder(folder: string, self: number, gid: number): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // it was the agent's once: without CAP_DAC_OVERRIDE, root may open it only when it is root's
+    lchownSync(folder, self, gid);
     const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
     const fd = openSync(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     try {
-      const { uid, gid: group, mode } = fstatSync(fd);
-      if (uid !== self || group !== gid) fchownSync(fd, self, gid);
-      if ((mode & 0o7777) !== 0o2750) fchmodSync(fd, 0o2750);
+      fchmodSync(fd, 0o2750);
     } finally {
       closeSync(fd);
     }

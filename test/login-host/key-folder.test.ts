@@ -169,7 +169,7 @@ describe('after a restart a file', () => {
   test.each([
     ['has a line more', (name: string) => appendFileSync(name, `${OTHER_KEY}\n`)],
     ['has another mode', (name: string) => chmodSync(name, 0o644)],
-    ['is of another owner', (name: string) => chownSync(name, 12_345, GID)],
+    ['nobody may read', (name: string) => chmodSync(name, 0)],
     ['is of another group', (name: string) => chownSync(name, 0, 12_345)],
     [
       'is a link',
@@ -187,6 +187,16 @@ describe('after a restart a file', () => {
     expect(read('alice')).toBe(file(KEY, NOW + 3 * HOUR_MS));
     const { mode, uid, gid } = statSync(join(path, 'alice'));
     expect([mode & 0o7777, uid, gid]).toEqual([0o640, 0, GID]);
+  });
+
+  test('that is of another owner is written anew, whatever it says', () => {
+    wish('alice', KEY);
+    folder.settle('alice', NOW);
+    chownSync(join(path, 'alice'), 12_345, GID);
+    wish('alice', KEY, { mayRenew: false });
+    again('alice', NOW + HOUR_MS);
+    expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS + LIMIT_MS));
+    expect(statSync(join(path, 'alice')).uid).toBe(0);
   });
 
   test('of an unknown person is removed, and what is not whole is left until it is', () => {
