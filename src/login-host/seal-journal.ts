@@ -28,7 +28,10 @@ export interface SealJournal {
    * @param flush they must outlive a loss of power
    */
   append(lines: readonly string[], flush: boolean): void;
-  /** Writes it anew, with the last line of each uid, if more than half of it is not needed. Throws as node:fs does. */
+  /**
+   * Writes it anew, with the last line of each uid, if more than half of it is not needed, or some of it could not be
+   * read. Throws as node:fs does.
+   */
   tidy(): void;
   close(): void;
 }
@@ -84,40 +87,39 @@ export function openSealJournal(
     return written;
   }
 
-  return {
-    unread,
-    journal: {
-      append(lines, flush) {
-        try {
-          const written = writeLines(fd, lines);
-          if (flush) fsyncSync(fd);
-          size += written;
-        } catch (error) {
-          ftruncateSync(fd, size); // half a line would take the next one with it
-          throw error;
-        }
-      },
-      tidy() {
-        if (size <= 2 * neededBytes + SPARE_BYTES) return;
-        const beside = `${path}.new`;
-        removeFile(beside);
-        const next = openSync(beside, 'ax+', 0o600);
-        try {
-          neededBytes = copyNeeded(next);
-          moveInto(beside, path);
-        } catch (error) {
-          closeSync(next);
-          removeFile(beside);
-          throw error;
-        }
-        closeSync(fd);
-        fd = next;
-        size = neededBytes;
-        flushFolder(dirname(path));
-      },
-      close: () => closeSync(fd),
+  const journal: SealJournal = {
+    append(lines, flush) {
+      try {
+        const written = writeLines(fd, lines);
+        if (flush) fsyncSync(fd);
+        size += written;
+      } catch (error) {
+        ftruncateSync(fd, size); // half a line would take the next one with it
+        throw error;
+      }
     },
+    tidy() {
+      if (unread === 0 && size <= 2 * neededBytes + SPARE_BYTES) return;
+      const beside = `${path}.new`;
+      removeFile(beside);
+      const next = openSync(beside, 'ax+', 0o600);
+      try {
+        neededBytes = copyNeeded(next);
+        moveInto(beside, path);
+      } catch (error) {
+        closeSync(next);
+        removeFile(beside);
+        throw error;
+      }
+      closeSync(fd);
+      fd = next;
+      size = neededBytes;
+      unread = 0;
+      flushFolder(dirname(path));
+    },
+    close: () => closeSync(fd),
   };
+  return { journal, unread };
 }
 
 function uidOf(line: string): number | undefined {

@@ -548,6 +548,21 @@ describe('whoever disappears', () => {
   });
 });
 
+test('what changes while everything is being told is there, and is what was told last', () => {
+  registry.all('token', 'begin');
+  told(alice(), bot());
+  told(bot({ members: ['alice', 'carol'], number: 6 }));
+  told(person('carol', 3));
+  registry.unsealed('eve', now);
+  told(person('eve', 4));
+  registry.all('token', 'end');
+  beat({ people: 3, tools: 1 });
+  expect(trust()).toEqual({ trusted: true });
+  expect(registry.subjectNamed('tools.bot')).toMatchObject({ list: 'alice,carol', isShown: true });
+  expect(registry.counts()).toEqual({ people: 3, tools: 1 });
+  expect(refused()).toEqual([]);
+});
+
 describe('trust', () => {
   test('comes once everything was told, the heartbeat is of now, and nobody is missing', () => {
     beat({ people: 1, tools: 1 });

@@ -81,6 +81,12 @@ test('a line that cannot be read costs itself alone, and is counted', () => {
   expect([lines, unread]).toEqual([[line(1), 'x\u0000', '', line(2)], 2]);
 });
 
+test('what cannot be read is gone when it is written anew', () => {
+  writeFileSync(path, `${line(1)}\nx\n${line(2)}\n`);
+  open((each) => each !== 'x').journal.tidy();
+  expect(open()).toMatchObject({ lines: [line(1), line(2)], unread: 0 });
+});
+
 test('on a disk that is full nothing of what was to be added is there', () => {
   const small = join(folder, 'small');
   mkdirSync(small);
