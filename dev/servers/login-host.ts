@@ -17,6 +17,7 @@ import {
 import { run } from './processes.ts';
 import { keepOrChoosePort } from './redis.ts';
 import { PLACES } from '../../src/login-host/places.ts';
+import { readStatus } from '../../src/login-host/status.ts';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
@@ -142,11 +143,12 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
       return (await machine.run(['/usr/bin/perl', '-e', perl, socket])).code === 0;
     },
   });
-  let logBegins = 0;
-  const agent: Daemon = machine.daemon({
+  const toldAt = (): number | undefined => readStatus(inside(PLACES.login))?.agentAt;
+  let toldBefore: number | undefined;
+  const agent = machine.daemon({
     name: 'keys-agent',
     command: () => {
-      logBegins = agent.log().length;
+      toldBefore = toldAt();
       return [
         ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
         ...['--clear-groups', '--no-new-privs', '--bounding-set=-all'],
@@ -155,8 +157,8 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
         ...['/usr/sbin/keys-agent', 'run'],
       ];
     },
-    // it has told the helper something
-    answers: () => Promise.resolve(/"trusted":/.test(agent.log().slice(logBegins))),
+    // it has told the helper something, at a time that is perhaps not ours
+    answers: () => Promise.resolve(toldAt() !== toldBefore),
   });
   const sshd = machine.daemon({
     name: 'sshd',

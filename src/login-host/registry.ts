@@ -42,31 +42,29 @@
  *
  * Longer than most, so that who is known and what follows from it change in one place.
  */
-import { hash } from 'node:crypto';
 import { parseSeal, payloadOf, type Verified } from '../model/seal.ts';
 import type { Heartbeats } from './heartbeats.ts';
 import { judgePayload, shown, type Account, type Rules, type Verdict } from './judge.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import { openRefusals, type Refusals } from './refusals.ts';
-
-/** `unconfirmed`: of before a change of the configuration, and not told since; what counts of it is its number. */
-type Presence = 'present' | 'held' | 'gone' | 'unconfirmed';
-
-export interface Subject extends Account {
-  /** of the text that was verified; 0 where it must be verified anew */
-  digest: number;
-  /** no seal below this number counts */
-  floor: number;
-  presence: Presence;
-  /** what the directory shows of it now is not taken */
-  isRefused: boolean;
-  /** in which reading of everything it was told last */
-  reading: number;
-  /** it has an account here; its keys and members count; its processes end: when it was looked at last */
-  isShown: boolean;
-  isInForce: boolean;
-  isClosed: boolean;
-}
+import {
+  counts,
+  digestOf,
+  flawOf,
+  isCounted,
+  isLess,
+  isSame,
+  isThere,
+  kindOf,
+  lesserOf,
+  newSubject,
+  NOBODY,
+  readGone,
+  time,
+  type Kind,
+  type Presence,
+  type Subject,
+} from './subject.ts';
 
 export type ListName = 'passwd' | 'shadow' | 'group' | 'sudoers' | 'closed';
 
@@ -153,24 +151,14 @@ export interface Registry {
   refusals: Pick<Refusals, 'list' | 'count' | 'mayPass'>;
 }
 
-type Kind = 'people' | 'tools';
 const KINDS: Kind[] = ['people', 'tools'];
 
 const HOUR_MS = 3_600_000;
 const FEW = 10;
 const SHARE = 0.05;
 
-const GONE = /^gone ([1-9][0-9]{0,9}) (\S{1,100}) ([1-9][0-9]{0,15})$/;
 /** Before a seal that was not taken whole: it must be judged whole after a restart, too. */
 const REMARKED = '!';
-
-/**
- * Of the text of a seal: 48 bits, for 40,000 are held. Whoever finds another text with the same digest has the host
- * take it for the seal that it knows, and so gains what he gains by telling that seal.
- */
-export function digestOf(text: string): number {
-  return Number(`0x${hash('sha256', text).slice(0, 12)}`);
-}
 
 /** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
 export function openRegistry(
@@ -581,35 +569,6 @@ export function openRegistry(
   };
 }
 
-const NOBODY: Account = {
-  ...{ isPerson: true, name: '', uid: 0, shell: '', gecos: '', isActive: false, list: '' },
-  ...{ number: 0, until: 0, remark: undefined },
-};
-
-/** Field by field: V8 needs twice the memory for an object that is put together from parts. */
-function newSubject(account: Account, digest: number, floor: number): Subject {
-  return {
-    isPerson: account.isPerson,
-    name: account.name,
-    uid: account.uid,
-    shell: account.shell,
-    gecos: account.gecos,
-    isActive: account.isActive,
-    list: account.list,
-    number: account.number,
-    until: account.until,
-    remark: account.remark,
-    digest,
-    floor,
-    presence: 'gone',
-    isRefused: false,
-    reading: 0,
-    isShown: false,
-    isInForce: false,
-    isClosed: false,
-  };
-}
-
 function nothing(): Consequences {
   return {
     ...{ journal: [], lost: new Set(), changed: new Set(), lists: new Set(), ended: [] },
@@ -617,80 +576,9 @@ function nothing(): Consequences {
   };
 }
 
-function kindOf({ isPerson }: Account): Kind {
-  return isPerson ? 'people' : 'tools';
-}
-
-function isThere({ presence }: Subject): boolean {
-  return presence === 'present' || presence === 'held';
-}
-
-function isCounted({ presence, isRefused }: Subject): boolean {
-  return presence === 'present' && !isRefused;
-}
-
-function counts({ number, floor, until }: Subject, now: number): boolean {
-  return number >= floor && until > now;
-}
-
-function flawOf({ number, floor, until }: Subject, now: number): string | undefined {
-  if (number < floor) {
-    return `its seal has the number ${number}, and none below ${floor} counts: the newer one is missing`;
-  }
-  return until > now ? undefined : `its seal ended at ${time(until)} (is this host's clock right?)`;
-}
-
-function isSame(one: Account, other: Account): boolean {
-  return (
-    one.name === other.name &&
-    one.shell === other.shell &&
-    one.gecos === other.gecos &&
-    one.isActive === other.isActive &&
-    one.list === other.list &&
-    one.number === other.number &&
-    one.until === other.until &&
-    one.remark === other.remark
-  );
-}
-
-/** No more than is known already, of what a seal says; the account itself if that is all of it. */
-function lesserOf(known: Subject | undefined, account: Account): Account {
-  const isKnown = known !== undefined && isThere(known);
-  const separator = account.isPerson ? '\n' : ',';
-  const had = new Set(isKnown ? known.list.split(separator) : []);
-  const list = account.list
-    .split(separator)
-    .filter((each) => had.has(each))
-    .join(separator);
-  const isActive = account.isActive && (!isKnown || known.isActive);
-  if (list === account.list && isActive === account.isActive && isKnown) return account;
-  const remark = 'what its seal gives is not taken before the heartbeat of the directory is';
-  return { ...account, list, isActive, remark };
-}
-
-/** Whether it may do less by the other. */
-function isLess(one: Account, other: Account): boolean {
-  if (one.isActive && !other.isActive) return true;
-  if (one.list === other.list) return false;
-  const separator = one.isPerson ? '\n' : ',';
-  const left = new Set(other.list.split(separator));
-  return one.list.split(separator).some((each) => !left.has(each));
-}
-
 function distrust(what: string): Trust {
   const why =
     `${what}, and nothing that is signed says so: see what is refused, and whether access rules hide it; ` +
     'or run `keys-agent accept`';
   return { trusted: false, why, tryAnother: true };
-}
-
-function readGone(line: string): Account | undefined {
-  const [, uid, name, number] = GONE.exec(line) ?? [];
-  if (uid === undefined || name === undefined) return undefined;
-  const isPerson = !name.includes('.');
-  return { ...NOBODY, isPerson, name, uid: Number(uid), number: Number(number) };
-}
-
-function time(ms: number): string {
-  return new Date(ms).toISOString();
 }

@@ -3,8 +3,9 @@ import { describeError } from '../errors.ts';
 import { verifyAside } from '../model/seal.ts';
 import type { Host } from './host.ts';
 import { judgePayload, shown, type Verdict } from './judge.ts';
-import { digestOf } from './registry.ts';
+
 import { parseReportLine, type ReportLine } from './report-lines.ts';
+import { digestOf } from './subject.ts';
 
 /** Takes lines in their order. Seals are verified side by side, on other threads. */
 export async function takeLines(host: Host, lines: readonly ReportLine[]): Promise<void> {

@@ -7,13 +7,12 @@ import { openHeartbeats } from '../../src/login-host/heartbeats.ts';
 import { judgePayload } from '../../src/login-host/judge.ts';
 import { parseLocalAccounts } from '../../src/login-host/local-accounts.ts';
 import {
-  digestOf,
   openRegistry,
   type Consequences,
   type Kept,
   type Registry,
-  type Subject,
 } from '../../src/login-host/registry.ts';
+import { digestOf, type Subject } from '../../src/login-host/subject.ts';
 import {
   heartbeat,
   IDS,
