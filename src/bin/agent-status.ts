@@ -70,7 +70,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     [
       'helper',
       running.helper
-        ? `runs since ${age(status.startedAt)}`
+        ? `has run for ${age(status.startedAt)}`
         : paint(
             'red',
             `does not run: last heard of ${age(status.at)} ago; start chamberlain-login-helper`,
@@ -88,7 +88,9 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     [
       'directory',
       status.trusted
-        ? paint('green', 'trusted')
+        ? running.helper
+          ? paint('green', 'trusted')
+          : 'was trusted then'
         : paint('red', `not trusted for ${age(status.since ?? now)}: ${plain(status.why ?? '')}`),
     ],
     ['server', plain(status.server) || '-'],

@@ -7,7 +7,10 @@
  * | told of an entry                                    | then                                                  |
  * | --------------------------------------------------- | ----------------------------------------------------- |
  * | the seal that is known                              | it is there                                           |
- * | a valid seal                                        | it counts at once, trusted or not, however many       |
+ * | a valid seal                                        | it counts at once, however many                       |
+ * | … while the heartbeat is in doubt                   | what it takes away counts at once; what it gives,     |
+ * |                                                     | once there is no doubt and it is told again: an older |
+ * |                                                     | seal may be one below a floor that is not known here  |
  * | another seal, of a subject that is known            | refused by name: what is known stays, not renewed     |
  * | another seal, of an unknown subject                 | refused by name                                       |
  * | no seal; or gone; or everything was told without it | it has disappeared                                    |
@@ -15,7 +18,8 @@
  * A seal is valid if it is signed, fits the rules (judge.ts), has a number not below the highest known of its uid, nor
  * below its floor in the heartbeat, has not ended, and no other subject has its name or uid.
  *
- * What has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about the heartbeat:
+ * What has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about the heartbeat, and
+ * but for what is signed not while everything is being told, which may show it:
  *
  * | what has disappeared, of its kind (people, tools)                     | then                                |
  * | --------------------------------------------------------------------- | ----------------------------------- |
@@ -52,6 +56,7 @@ import {
   isSame,
   isThere,
   kindOf,
+  lesserOf,
   newSubject,
   NOBODY,
   readGone,
@@ -126,6 +131,8 @@ export interface Registry {
   /** What must be done since the last call. */
   consequences(): Consequences;
   kept(): Kept;
+  /** The `at` of the last heartbeat that was accepted, in this run or before; 0 for none. */
+  lastHeartbeat(): number;
   /** Since the last call: some that were refused may be taken if everything is told once more. */
   mustBeRetold(): boolean;
   /** Everything is being told at the moment. */
@@ -179,6 +186,8 @@ export function openRegistry(
   let hasRead = false;
   let trouble = '';
   let mustBeRetold = false;
+  /** what some seals give does not count yet */
+  let isHeldBack = false;
   let pending = nothing();
 
   // ------------------------------------------------------------ what counts of a subject
@@ -350,6 +359,7 @@ export function openRegistry(
       if (at < now - HOUR_MS || isSigned) disappeared.delete(uid);
       else if (at > now) disappeared.set(uid, now); // the clock went back
     }
+    if (open !== undefined) return;
     for (const kind of KINDS) {
       const some = [...held].filter((subject) => kindOf(subject) === kind);
       const uids = new Set(some.map(({ uid }) => uid));
@@ -440,6 +450,12 @@ export function openRegistry(
         return;
       }
       const known = byUid.get(account.uid);
+      if (heartbeats.doubt(now) !== undefined) {
+        const least = lesserOf(known, account);
+        isHeldBack ||= least !== account;
+        accept(take(least, least === account ? digest : 0), now);
+        return;
+      }
       // one that is signed anew, perhaps by somebody who changes what base64 leaves open
       const isKept = known !== undefined && known.digest !== 0 && isSame(known, account);
       if (!isKept) pending.journal.push(account.remark === undefined ? text : REMARKED + text);
@@ -478,6 +494,10 @@ export function openRegistry(
       if (held.size > 0 && doubt(now) === undefined) settleHeld(now);
       if (held.size === 0) heldSince = 0;
       else if (heldSince === 0) heldSince = now;
+      if (isHeldBack && heartbeats.doubt(now) === undefined) {
+        isHeldBack = false;
+        mustBeRetold = true;
+      }
       return judgeTrust(now);
     },
     look(now) {
@@ -523,6 +543,7 @@ export function openRegistry(
         disappeared: [...disappeared],
       };
     },
+    lastHeartbeat: () => heartbeats.at(),
     mustBeRetold() {
       const must = mustBeRetold || refusals.hasRoom();
       mustBeRetold = false;

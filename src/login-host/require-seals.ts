@@ -2,8 +2,8 @@
  * Switches a login host that was set up with sssd to seals alone: nsswitch.conf and PAM ask sssd no more, and it
  * is stopped. Where the host is not ready, nothing is changed.
  *
- * pam_sss must go before sssd does: with sssd stopped, Debian's `[default=bad success=ok user_unknown=ignore]`
- * lets in nobody whom /etc/passwd does not know.
+ * pam_sss must go before sssd does: once that has stopped and left its sockets, Debian's `[default=bad success=ok
+ * user_unknown=ignore]` lets in nobody whom /etc/passwd does not know.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -18,7 +18,7 @@ const PAM = '/etc/pam.d';
 const DATABASES = ['passwd', 'group', 'shadow', 'gshadow', 'initgroups', 'sudoers'];
 /** What the helper's files answer instead. */
 const OURS = ['passwd', 'group', 'shadow'];
-const SSS = /[ \t]+sss(?![^\s[#])(?:[ \t]*\[[^\]]*\])?/g;
+const SSS = /[ \t]+sss(?![^\s[])(?:[ \t]*\[[^\]]*\])*/g;
 
 /** Why the host must not be switched, in sentences without a full stop; none where it may. */
 export function objections(status: LoginStatus, isRunning: boolean): string[] {
@@ -35,17 +35,19 @@ export function objections(status: LoginStatus, isRunning: boolean): string[] {
 }
 
 function missingSources(text: string): string[] {
-  const without = OURS.filter((name) => !new RegExp(`^${name}:.*\\sextrausers\\b`, 'm').test(text));
+  const without = OURS.filter(
+    (name) => !new RegExp(`^[ \\t]*${name}[ \\t]*:[^#\\n]*\\sextrausers\\b`, 'm').test(text),
+  );
   if (without.length === 0) return [];
   return [`${NSSWITCH} does not ask extrausers for ${without.join(', ')}: run \`install\` first`];
 }
 
 /** The text of nsswitch.conf(5) without `sss`, and what it does after it, where logins are concerned. */
 export function withoutSss(text: string): string {
-  return text.replace(/^([a-z]+):([^#\n]*)/gm, (line, name: string, sources: string) => {
-    if (!DATABASES.includes(name)) return line;
-    const rest = sources.replace(SSS, '');
-    return `${name}:${rest.trim() === '' ? ' files' : rest}`;
+  return text.replace(/^(\s*([a-z]+)[ \t]*:)([^#\n]*)/gm, (line, map, name, sources) => {
+    if (!DATABASES.includes(String(name))) return line;
+    const rest = String(sources).replace(SSS, '');
+    return `${map}${rest.trim() === '' ? ' files' : rest}`;
   });
 }
 

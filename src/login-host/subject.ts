@@ -100,6 +100,21 @@ export function isSame(one: Account, other: Account): boolean {
   );
 }
 
+/** No more than is known already, of what a seal says; the account itself if that is all of it. */
+export function lesserOf(known: Subject | undefined, account: Account): Account {
+  const isKnown = known !== undefined && isThere(known);
+  const separator = account.isPerson ? '\n' : ',';
+  const had = new Set(isKnown ? known.list.split(separator) : []);
+  const list = account.list
+    .split(separator)
+    .filter((each) => had.has(each))
+    .join(separator);
+  const isActive = account.isActive && (!isKnown || known.isActive);
+  if (list === account.list && isActive === account.isActive && isKnown) return account;
+  const remark = 'what its seal gives is not taken before the heartbeat of the directory is';
+  return { ...account, list, isActive, remark };
+}
+
 /** Whether it may do less by the other. */
 export function isLess(one: Account, other: Account): boolean {
   if (one.isActive && !other.isActive) return true;

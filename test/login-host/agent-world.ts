@@ -3,10 +3,11 @@
  * place of the root helper stands who only writes down what it is told.
  */
 import { execFileSync } from 'node:child_process';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { existsSync, rmSync } from 'node:fs';
+import { generateKeyPairSync } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { slapdServer } from '../../dev/servers/slapd.ts';
 import { openLog } from '../../src/log.ts';
 import { startAgent, type Agent } from '../../src/login-host/agent.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
@@ -18,7 +19,6 @@ import {
 import { signMarker, type Marker } from '../../src/model/marker.ts';
 import {
   formatSeal,
-  sealKeyId,
   signPayload,
   type PersonSeal,
   type SealKey,
@@ -26,7 +26,8 @@ import {
 } from '../../src/model/seal.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
-import { openWorld, type World } from '../stack.ts';
+import { openWorld, startServer, stopServer, type World } from '../stack.ts';
+import { newSealKey } from './seal-key.ts';
 
 // ---------------------------------------------------------------- what stands in the directory
 
@@ -42,14 +43,6 @@ export function newKey(): string {
   const blob = Buffer.concat([field(Buffer.from('ssh-ed25519')), field(point)]);
   return `ssh-ed25519 ${blob.toString('base64')}`;
 }
-
-/** A key of the directory role's, and its public half in PEM. */
-export function newSealKey(): SealKey & { pem: string } {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  return { id: sealKeyId(publicKey), privateKey, pem: pemOf(publicKey) };
-}
-
-const pemOf = (key: KeyObject) => String(key.export({ type: 'spki', format: 'pem' }));
 
 /** In a week, whole seconds. */
 const nextWeek = () => new Date(Date.now() + 7 * 86_400_000).toISOString().replace(/\.\d+/, '');
@@ -129,14 +122,14 @@ export function sealedEntries(world: World, key: SealKey) {
       }),
       key,
     );
-  const entry = (dn: string, name: string, uid: number, home: string, seal: string | undefined) =>
+  const entry = (dn: string, name: string, uid: number, home: string, seal: string) =>
     [
       `dn: ${dn}`,
       'changetype: add',
       ...['person', 'posixAccount', 'chamberlainSealed'].map((each) => `objectClass: ${each}`),
       ...[line('uid', name), line('cn', name), line('sn', name), `uidNumber: ${uid}`],
       ...[`gidNumber: ${dn === personDn(name) ? ids.realmGid : uid}`, line('homeDirectory', home)],
-      ...(seal === undefined ? [] : [line('chamberlainSeal', seal)]),
+      ...(seal === '' ? [] : [line('chamberlainSeal', seal)]),
       '',
       '',
     ].join('\n');
@@ -147,9 +140,10 @@ export function sealedEntries(world: World, key: SealKey) {
     toolUid: (n: number) => (ids.tools[0]?.first ?? 0) + n,
     personSeal,
     toolSeal,
-    addPerson: (name: string, uid: number, seal: string | undefined = personSeal(name, uid)) =>
+    /** '': without a seal */
+    addPerson: (name: string, uid: number, seal = personSeal(name, uid)) =>
       entry(personDn(name), name, uid, `/home/${name}`, seal),
-    addTool: (tool: string, uid: number, seal: string | undefined = toolSeal(tool, uid)) =>
+    addTool: (tool: string, uid: number, seal = toolSeal(tool, uid)) =>
       entry(toolDn(`${realm}.${tool}`), `${realm}.${tool}`, uid, `/data/project/${tool}`, seal),
     /** Gives an entry another seal, or none. */
     reseal: (dn: string, seal: string | Buffer | undefined) =>
@@ -192,8 +186,7 @@ export function recordingHelper(path: string): RecordingHelper {
   let known = new Map<string, string>();
   let all: { token: string; named: Map<string, string> } | undefined;
 
-  const take = (line: ReportLine) => {
-    const [word, name, text] = line;
+  const take = ([word, name, text]: ReportLine) => {
     if (word === 'seal' || word === 'unsealed') {
       for (const each of [known, all?.named]) each?.set(name, text ?? '');
     } else if (word === 'gone') known.delete(name);
@@ -210,7 +203,7 @@ export function recordingHelper(path: string): RecordingHelper {
       return;
     }
     report.answered = true;
-    for (const line of lines) take(line);
+    lines.forEach(take);
     const answer = { run: `run ${run}`, trusted: true, ...(typeof said === 'string' ? {} : said) };
     socket.end(typeof said === 'string' ? said : `${JSON.stringify(answer)}\n`);
   };
@@ -257,9 +250,11 @@ export interface AgentWorld extends ReturnType<typeof sealedEntries> {
   world: World;
   helper: RecordingHelper;
   /** uris in the order in which they are asked; by default slapd's */
-  start(options?: { uris?: string[]; compareMs?: number }): void;
+  start(options?: { uris?: string[]; passwordFile?: string; compareMs?: number }): void;
   stop(): Promise<void>;
-  change(ldif: string, control?: string): Promise<void>;
+  agentPassword(): string;
+  /** as the directory's administrator; `of` another server than the first */
+  change(ldif: string, of?: World): Promise<void>;
   /** changes slapd's own configuration of the database */
   configure(change: [string, string, ...string[]]): void;
   close(): Promise<void>;
@@ -280,22 +275,27 @@ export async function openAgentWorld(name: string): Promise<AgentWorld> {
     ...sealedEntries(world, key),
     world,
     helper,
-    start({ uris = [world.slapd.uri], compareMs } = {}) {
+    start({
+      uris = [world.slapd.uri],
+      passwordFile = join(secrets, 'ldap-keys-agent'),
+      compareMs,
+    } = {}) {
       const config: LoginHostConfig = {
         realm,
         realmGid: ids.realmGid,
         ids,
-        ldap: { uris, base: ldap.base, passwordFile: join(secrets, 'ldap-keys-agent') },
+        ldap: { uris, base: ldap.base, passwordFile },
         offlineLimitSeconds: 86_400,
         homes: { people: '/home', tools: '/data/project' },
         knownBadKeys: [],
-        sealKeys: [key.pem],
+        sealKeys: [key.publicPem],
       };
       const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'silent');
       agent = startAgent(config, log, { socket: helper.path }, compareMs);
     },
     stop,
-    change: (ldif, control) => changeDirectory(world, 'ldapmodify', ldif, control),
+    agentPassword: () => readFileSync(join(secrets, 'ldap-keys-agent'), 'utf8').trim(),
+    change: (ldif, of = world) => changeDirectory(of, 'ldapmodify', ldif),
     configure(change) {
       const args = ['-Q', '-Y', 'EXTERNAL', '-H', world.slapd.uri];
       execFileSync('ldapmodify', args, {
@@ -311,39 +311,69 @@ export async function openAgentWorld(name: string): Promise<AgentWorld> {
   };
 }
 
-// ---------------------------------------------------------------- what stands between
+// ---------------------------------------------------------------- other servers
 
-/** Stands between the agent and a server, and does harm. */
-export function openProxy(world: World, name: string, target = world.slapd.uri) {
-  const to = decodeURIComponent(target.replace(/^ldapi:\/\//, ''));
+/** Another slapd of the same realm. It has what `like` writes down of the first one, or the seed alone. */
+export async function openOther(world: World, name: string, like?: string): Promise<World> {
+  const { ldap, realm, ids, secrets } = world.config;
+  const slapd = slapdServer(join(world.dir, name), { base: ldap.base, realm, ids, secrets });
+  const other = { ...world, slapd, config: { ...world.config, ldap: { ...ldap, uri: slapd.uri } } };
+  await startServer(slapd);
+  if (like !== undefined) await restore(other, like);
+  return other;
+}
+
+/** All that a server holds, with what is operational. */
+export function backUp({ slapd }: World): string {
+  return execFileSync('slapcat', ['-F', join(slapd.folder, 'config'), '-n', '1'], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+}
+
+/** Puts it in the place of what a server holds. */
+export async function restore({ slapd }: World, backup: string): Promise<void> {
+  await stopServer(slapd);
+  const data = join(slapd.folder, 'data');
+  for (const file of readdirSync(data)) rmSync(join(data, file));
+  execFileSync('slapadd', ['-q', '-F', join(slapd.folder, 'config'), '-n', '1'], {
+    input: backup,
+    stdio: ['pipe', 'ignore', 'pipe'],
+  });
+  await startServer(slapd);
+}
+
+/** Stands between the agent and a server. */
+export function openProxy(world: World, name: string, { slapd } = world) {
+  const to = decodeURIComponent(slapd.uri.replace(/^ldapi:\/\//, ''));
   const path = join(world.dir, `${name}.sock`);
-  let cut: { at: Buffer; done: () => void } | undefined;
+  let cut: { at: string; done: () => void } | undefined;
+  const connections: number[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
-    const slapd = connect(to);
-    const end = () => [client, slapd].forEach((socket) => socket.destroy());
-    for (const socket of [client, slapd]) {
+    connections.push(performance.now());
+    const upstream = connect(to);
+    const end = () => [client, upstream].forEach((socket) => socket.destroy());
+    for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', end).on('close', end);
     }
-    client.pipe(slapd);
-    slapd.on('data', (data: Buffer) => {
-      if (cut === undefined || !data.includes(cut.at)) {
-        client.write(data);
-        return;
-      }
-      end();
-      cut.done();
+    client.pipe(upstream);
+    upstream.on('data', (data: Buffer) => {
+      const at = cut === undefined ? -1 : data.indexOf(cut.at);
+      client.write(at < 0 ? data : data.subarray(0, at));
+      if (at < 0) return;
+      setImmediate(end);
+      cut?.done();
       cut = undefined;
     });
   }).listen(path);
   return {
     uri: `ldapi://${encodeURIComponent(path)}`,
-    /** Cuts the connection on which the server next sends this; resolves when that was done. */
-    cutAt: (text: string): Promise<void> =>
-      new Promise((done) => {
-        cut = { at: Buffer.from(text), done };
-      }),
+    /** when it was connected to, by performance.now() */
+    connections,
+    /** Cuts the connection on which the server next sends this, before it; resolves when that was done. */
+    cutAt: (at: string): Promise<void> => new Promise((done) => (cut = { at, done })),
     close() {
       server.close();
       for (const socket of sockets) socket.destroy();

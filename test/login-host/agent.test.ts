@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReportLine } from '../../src/login-host/report-lines.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { openAgentWorld, person, type AgentWorld } from './agent-world.ts';
+import { line, openAgentWorld, type AgentWorld } from './agent-world.ts';
 
 /** More than a page of people, so that there are several. */
 const NAMES = Array.from({ length: 620 }, (_, n) => `p${n}`);
@@ -37,13 +37,15 @@ afterEach(() => agents.stop());
 
 const tells = (what: string, is: (line: ReportLine) => boolean) =>
   eventually(`it tells ${what}`, () => agents.helper.lines().some(is));
-const wasTold = (word: string, name: string, text?: string) => (line: ReportLine) =>
-  line[0] === word && line[1] === name && (text === undefined || line[2] === text);
-const knows = (what: string, name: string, seal: string | undefined) =>
-  eventually(`it is known that ${what}`, () => agents.helper.known().get(name) === seal);
+const wasTold =
+  (word: string, name: string, text?: string) =>
+  ([first, second, third]: ReportLine) =>
+    first === word && second === name && (text === undefined || third === text);
 const knowsAll = () =>
   eventually('it has been told everything', () => {
-    expect(agents.helper.known()).toEqual(seals);
+    const known = agents.helper.known();
+    const names = new Set([...known.keys(), ...seals.keys()]);
+    expect([...names].filter((name) => known.get(name) !== seals.get(name))).toEqual([]);
     return true;
   });
 
@@ -171,18 +173,16 @@ describe('while it runs', () => {
     expect(agents.helper.lines().filter(([word]) => word === 'all')).toEqual([]);
   });
 
-  test('an entry that is renamed is told under its new name again, once the old one is gone', async () => {
-    await start({ compareMs: 1500 });
-    const dn = agents.personDn('p9');
-    await agents.change(`dn: ${dn}\nchangetype: modrdn\nnewrdn: uid=other\ndeleteoldrdn: 1\n\n`);
+  test('of an entry that is renamed it tells the new name, and that the old one is gone', async () => {
+    await start({ compareMs: 500 });
+    const rename = (from: string, to: string) =>
+      agents.change(
+        `dn: ${agents.personDn(from)}\nchangetype: modrdn\nnewrdn: uid=${to}\ndeleteoldrdn: 1\n\n`,
+      );
+    await rename('p9', 'other');
+    await tells('the new name', wasTold('seal', 'other', seals.get('p9')));
     await tells('who is gone', wasTold('gone', 'p9'));
-    await eventually('it is told again', () => {
-      const lines = agents.helper.lines();
-      return lines.slice(lines.findIndex(wasTold('gone', 'p9'))).some(wasTold('seal', 'other'));
-    });
-    await agents.change(
-      `dn: ${agents.personDn('other')}\nchangetype: modrdn\nnewrdn: uid=p9\ndeleteoldrdn: 1\n\n`,
-    );
+    await rename('other', 'p9');
     await knowsAll();
   });
 
@@ -192,5 +192,64 @@ describe('while it runs', () => {
     await tells('the heartbeat again', ([word]) => word === 'heartbeat');
     expect(performance.now() - begin).toBeLessThan(7000);
     expect(agents.helper.lines()).toHaveLength(1);
+  });
+});
+
+describe('what does not belong there', () => {
+  /** Adds entries, and returns what is then told of names that are not ours. */
+  async function toldOf(ldif: string): Promise<Map<string, string>> {
+    if (ldif !== '') await agents.change(ldif);
+    await reseal('p2'); // all that was written before has been told with it
+    await knowsOurs();
+    return new Map([...agents.helper.known()].filter(([name]) => !seals.has(name)));
+  }
+  const knowsOurs = () =>
+    eventually('all of ours are known', () =>
+      [...seals].every(([name, seal]) => agents.helper.known().get(name) === seal),
+    );
+  const { stringify: text } = JSON;
+
+  test('costs nobody else anything: a name that is none is told as a DN, cut where it is long', async () => {
+    await start();
+    const { base } = agents.world.config.ldap;
+    const seal = seals.get('tools.bot') ?? '';
+    const rdns = {
+      newline: 'no\\0Aname',
+      blank: 'no name',
+      path: '../x',
+      comma: 'a\\,uid\\=p1',
+      dots: 'tools.bot2',
+      none: '\\C3\\A9',
+      invalid: '\\FF',
+      long: 'x'.repeat(230),
+    };
+    const number = (n: number) => agents.personUid(800 + n);
+    const add = (rdn: string, n: number) =>
+      [
+        `dn: uid=${rdn},ou=people,${base}`,
+        'changetype: add',
+        ...['person', 'posixAccount', 'chamberlainSealed'].map((each) => `objectClass: ${each}`),
+        ...[`cn: hostile ${n}`, 'sn: x', `uidNumber: ${number(n)}`, 'gidNumber: 500'],
+        ...['homeDirectory: /x', line('chamberlainSeal', seal), '', ''],
+      ].join('\n');
+    const entries = Object.values(rdns);
+    const added: string[] = [];
+    for (const [n, rdn] of entries.entries()) {
+      try {
+        await agents.change(add(rdn, n));
+        added.push(`uid=${rdn},ou=people,${base}`);
+      } catch (error) {
+        // what slapd itself refuses cannot stand there
+        expect(text(rdn)).toBe(text(rdns.invalid));
+        expect(String(error)).toMatch(/nvalid/);
+      }
+    }
+    const told = await toldOf('');
+    expect(new Set(told.values())).toEqual(new Set([seal]));
+    expect(told.size).toBe(added.length);
+    for (const name of told.keys()) {
+      expect(name).toMatch(/^uid=[^]+,ou=people,|^x{200}… [0-9a-f]{64}$/);
+    }
+    await agents.change(added.map((dn) => agents.remove(dn)).join(''));
   });
 });
