@@ -160,6 +160,9 @@ const SHARE = 0.05;
 /** Before a seal that was not taken whole: it must be judged whole after a restart, too. */
 const REMARKED = '!';
 
+/** Before a seal that came while the heartbeat was in doubt: what it gives is not taken after a restart, either. */
+const HELD_BACK = '-';
+
 /** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
 export function openRegistry(
   rules: Rules,
@@ -415,14 +418,18 @@ export function openRegistry(
         setPresence(subject, 'gone');
         return true;
       }
-      const text = line.startsWith(REMARKED) ? line.slice(REMARKED.length) : line;
+      const isWhole = !line.startsWith(HELD_BACK);
+      const text = line.startsWith(REMARKED) || !isWhole ? line.slice(1) : line;
       const payload = payloadOf(text);
       const seal = payload === undefined ? undefined : parseSeal(payload);
       if (payload === undefined || seal === undefined) return false;
       const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew);
       const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
-      if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
-      else {
+      if (isOurs && isWhole) setPresence(take(verdict.account, digestOf(text)), 'present');
+      else if (isOurs) {
+        const { account } = verdict;
+        setPresence(take(lesserOf(byUid.get(account.uid), account), 0), 'present');
+      } else {
         const { name, uid, number, kind } = seal;
         const account = { ...NOBODY, name, uid, number, isPerson: kind === 'person' };
         setPresence(take(account, 0), 'unconfirmed');
@@ -450,16 +457,16 @@ export function openRegistry(
         return;
       }
       const known = byUid.get(account.uid);
-      if (heartbeats.doubt(now) !== undefined) {
-        const least = lesserOf(known, account);
-        isHeldBack ||= least !== account;
-        accept(take(least, least === account ? digest : 0), now);
-        return;
-      }
+      const isDoubted = heartbeats.doubt(now) !== undefined;
+      const taken = isDoubted ? lesserOf(known, account) : account;
+      const isWhole = taken === account;
+      isHeldBack ||= !isWhole;
       // one that is signed anew, perhaps by somebody who changes what base64 leaves open
-      const isKept = known !== undefined && known.digest !== 0 && isSame(known, account);
-      if (!isKept) pending.journal.push(account.remark === undefined ? text : REMARKED + text);
-      accept(take(account, digest), now);
+      const isKept =
+        known !== undefined && (known.digest !== 0 || !isWhole) && isSame(known, taken);
+      const mark = isWhole ? REMARKED : HELD_BACK;
+      if (!isKept) pending.journal.push((taken.remark === undefined ? '' : mark) + text);
+      accept(take(taken, isWhole ? digest : 0), now);
     },
     unsealed(name, now) {
       disappear(name);
