@@ -159,9 +159,8 @@ const SHARE = 0.05;
 
 /** Before a seal that was not taken whole: it must be judged whole after a restart, too. */
 const REMARKED = '!';
-
-/** Before a seal that came while the heartbeat was in doubt: what it gives is not taken after a restart, either. */
-const HELD_BACK = '-';
+/** Before a seal that was told in doubt: what it takes away counts, and what it gives does not. */
+const HELD_BACK = '?';
 
 /** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
 export function openRegistry(
@@ -418,18 +417,18 @@ export function openRegistry(
         setPresence(subject, 'gone');
         return true;
       }
-      const isWhole = !line.startsWith(HELD_BACK);
-      const text = line.startsWith(REMARKED) || !isWhole ? line.slice(1) : line;
+      const mark = line.charAt(0);
+      const text = mark === REMARKED || mark === HELD_BACK ? line.slice(1) : line;
       const payload = payloadOf(text);
       const seal = payload === undefined ? undefined : parseSeal(payload);
       if (payload === undefined || seal === undefined) return false;
       const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew);
       const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
-      if (isOurs && isWhole) setPresence(take(verdict.account, digestOf(text)), 'present');
-      else if (isOurs) {
+      if (isOurs && mark === HELD_BACK) {
         const { account } = verdict;
         setPresence(take(lesserOf(byUid.get(account.uid), account), 0), 'present');
-      } else {
+      } else if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
+      else {
         const { name, uid, number, kind } = seal;
         const account = { ...NOBODY, name, uid, number, isPerson: kind === 'person' };
         setPresence(take(account, 0), 'unconfirmed');
@@ -457,15 +456,14 @@ export function openRegistry(
         return;
       }
       const known = byUid.get(account.uid);
-      const isDoubted = heartbeats.doubt(now) !== undefined;
-      const taken = isDoubted ? lesserOf(known, account) : account;
+      const taken = heartbeats.doubt(now) === undefined ? account : lesserOf(known, account);
       const isWhole = taken === account;
       isHeldBack ||= !isWhole;
-      // one that is signed anew, perhaps by somebody who changes what base64 leaves open
-      const isKept =
-        known !== undefined && (known.digest !== 0 || !isWhole) && isSame(known, taken);
-      const mark = isWhole ? REMARKED : HELD_BACK;
-      if (!isKept) pending.journal.push((taken.remark === undefined ? '' : mark) + text);
+      // not where it is signed anew alone, perhaps by somebody who changes what base64 leaves open
+      const isNews =
+        known === undefined ? isWhole : (isWhole && known.digest === 0) || !isSame(known, taken);
+      const mark = !isWhole ? HELD_BACK : account.remark === undefined ? '' : REMARKED;
+      if (isNews) pending.journal.push(mark + text);
       accept(take(taken, isWhole ? digest : 0), now);
     },
     unsealed(name, now) {

@@ -110,7 +110,7 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
   test('a seal of somebody unknown gives no key, and no member; told again after a heartbeat it counts', () => {
     told(alice(), bot());
     expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', '']);
-    expect(follows().journal.map((line) => line[0])).toEqual(['-', '-']);
+    expect(follows().journal.map((line) => line[0])).toEqual(['?', '?']);
     told(alice(), bot());
     expect(follows().journal).toEqual([]);
     expect(refused()).toContainEqual(expect.stringContaining('is not taken before the heartbeat'));
@@ -160,6 +160,52 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
     follows();
     told(alice({ number: 5 }));
     expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: false, list: KEY });
+  });
+});
+
+describe('what was told in doubt is kept over a restart', () => {
+  const restart = (lines: string[]) => {
+    registry = open(registry.kept());
+    for (const line of lines) expect(registry.load(line, false)).toBe(true);
+    registry.setLocal(LOCAL, now);
+  };
+  const listOf = (name: string) => registry.subjectNamed(name)?.list;
+  let lines: string[];
+  beforeEach(() => {
+    beat({ people: 1, tools: 1 });
+    told(alice({ number: 2, keys: [KEY] }), bot({ number: 2, members: ['alice', 'bob'] }));
+    lines = follows().journal;
+    now += 120_000;
+  });
+
+  test('where it takes something away', () => {
+    told(alice({ number: 3, state: 'suspended', keys: [] }), bot({ number: 3, members: ['bob'] }));
+    restart([...lines, ...follows().journal]);
+    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: true, list: '', number: 3 });
+    expect(listOf('tools.bot')).toBe('bob');
+    told(alice({ number: 2 }));
+    expect(refused()).toEqual([expect.stringContaining('none below 3 counts')]);
+  });
+
+  test('where it takes something away and gives something else, without what it gives', () => {
+    told(alice({ number: 3, keys: [OTHER_KEY] }), bot({ number: 3, members: ['alice', 'eve'] }));
+    const more = follows().journal;
+    expect(more.map((line) => line[0])).toEqual(['?', '?']);
+    told(alice({ number: 3, keys: [OTHER_KEY] }));
+    expect(follows().journal).toEqual([]);
+    restart([...lines, ...more]);
+    expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', 'alice']);
+    beat({ people: 1, tools: 1 });
+    told(alice({ number: 3, keys: [OTHER_KEY] }));
+    expect(listOf('alice')).toBe(OTHER_KEY);
+    restart([...lines, ...more, ...follows().journal]);
+    expect(listOf('alice')).toBe(OTHER_KEY);
+  });
+
+  test('and closes where the line before it is lost', () => {
+    told(alice({ number: 3, keys: [KEY, OTHER_KEY].sort() }));
+    restart(follows().journal);
+    expect(listOf('alice')).toBe('');
   });
 });
 
