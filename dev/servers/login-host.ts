@@ -172,7 +172,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
         ...['/usr/sbin/keys-agent', 'run'],
       ];
     },
-    // it has told the helper something
+    // it has told the helper something: status says so up to five seconds later
     answers: () => Promise.resolve(/"trusted":/.test(agent.log().slice(logBegins))),
   });
   const sshd = machine.daemon({

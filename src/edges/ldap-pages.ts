@@ -60,6 +60,14 @@ class BerCursor {
     return text;
   }
 
+  /** ASCII, in one call: cheaper than `text` where the code is not compiled. */
+  name(): string {
+    const end = this.enter(TAG.octets);
+    const name = this.#bytes.toString('latin1', this.at, end);
+    this.at = end;
+    return name;
+  }
+
   /** A value as text; as bytes where it is no UTF-8. Without a byte order mark, as the library has it. */
   value(): string | Buffer {
     const end = this.enter(TAG.octets);
@@ -143,14 +151,15 @@ export class SentEntry {
 
   /** The values of an attribute, as `LdapEntry` tells them. */
   values(attribute: string): (string | Buffer)[] {
-    const wanted = attribute.toLowerCase();
     const cursor = new BerCursor(this.#bytes, this.#start, this.#end);
     cursor.skip();
     const end = cursor.enter(TAG.sequence);
     while (cursor.at < end) {
       const endOfAttribute = cursor.enter(TAG.sequence);
-      const type = cursor.text();
-      if (type === attribute || type.toLowerCase() === wanted) return cursor.valuesOfSet();
+      const type = cursor.name();
+      if (type === attribute || type.toLowerCase() === attribute.toLowerCase()) {
+        return cursor.valuesOfSet();
+      }
       cursor.at = endOfAttribute;
     }
     return [];

@@ -80,20 +80,16 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
   const toolPrefix = `uid=${realm}.`;
 
   /** As they are told, without those that are not named as accounts there are, such as another realm's. */
-  function seen(place: AccountPlace, entries: readonly LdapEntry[]): SeenEntry[] {
+  function seen(place: AccountPlace, entries: readonly LdapEntry[], areWhole = true): SeenEntry[] {
     const found: SeenEntry[] = [];
     for (const entry of entries) {
       const { dn } = entry;
       const start = dn.slice(0, toolPrefix.length).toLowerCase();
       const isAccount = place === 'people' ? start.startsWith('uid=') : start === toolPrefix;
       if (!isAccount) continue;
-      const seals = entry.values(SEAL);
-      found.push({
-        dn,
-        name: toldName(place, dn),
-        csn: String(entry.values('entryCSN')[0] ?? ''),
-        seal: seals.length === 0 ? undefined : seals.map(String).join('\n').slice(0, MAX_SEAL),
-      });
+      const csn = String(entry.values('entryCSN')[0] ?? '');
+      const seal = areWhole ? sealOf(entry) : undefined;
+      found.push({ dn, name: toldName(place, dn), csn, seal });
     }
     return found;
   }
@@ -117,7 +113,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
       for (let count = 1; ; count += 1) {
         const page = await readable(asked.base, () => pages.next());
         if (page.done === true) return;
-        yield seen(place, page.value);
+        yield seen(place, page.value, asked.attributes === WHOLE);
         if (count % gcEvery === 0) globalThis.gc?.();
       }
     } finally {
@@ -170,6 +166,11 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
 
     close: pool.close,
   };
+}
+
+function sealOf(entry: LdapEntry): string | undefined {
+  const seals = entry.values(SEAL);
+  return seals.length === 0 ? undefined : seals.map(String).join('\n').slice(0, MAX_SEAL);
 }
 
 const OWN_NAME = { people: /^uid=([a-z0-9_-]+),/i, toolAccounts: /^uid=([a-z0-9._-]+),/i };

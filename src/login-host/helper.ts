@@ -32,6 +32,8 @@ const STATUS_MS = 5000;
 const LINES_AT_ONCE = 500;
 /** Lines that are none, before anything else may be done. */
 const GARBAGE_AT_ONCE = 10_000;
+/** So many, and the rest of the report is not read. */
+const MOST_GARBAGE = 100_000;
 /** Key files at one scan. */
 const RENEWED_AT_ONCE = 500;
 /** A clock that differs so much from the time that has passed was set. */
@@ -104,6 +106,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
       const line = readLine(bytes);
       if (line !== undefined) piece.push(line);
       else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
+      if (unread > MOST_GARBAGE) break;
       if (piece.length < LINES_AT_ONCE) continue;
       const some = piece;
       piece = [];

@@ -12,7 +12,8 @@
  * | holds these keys, and lasts for less              | written for the whole limit | left                             |
  * | holds these keys, and lasts for longer than that  | written for the whole limit | written for the whole limit      |
  * | holds something else                              | written for the whole limit | written, for as long as it lasts |
- * | is not there                                      | written for the whole limit | written for the whole limit      |
+ * | is not there                                      | written for the whole limit | written for what is left of the  |
+ * |                                                   |                             | limit since the last heartbeat   |
  *
  * No line lasts longer than the seal. How long a file lasts is judged by what it says and by the clock, as sshd does
  * it, and by nothing that was worked out before: a clock that jumps makes some files due, and no other harm.
@@ -45,6 +46,8 @@ export interface KeyWish {
   list: string;
   /** when the seal ends */
   until: number;
+  /** until when a file that is not there may last, where it may not be renewed */
+  untrustedUntil: number;
   mayRenew: boolean;
 }
 
@@ -157,7 +160,11 @@ export function openKeyFolder(
     marks.delete(name);
   }
 
-  function bring(name: string, { list, until, mayRenew }: KeyWish, now: number): void {
+  function bring(
+    name: string,
+    { list, until, untrustedUntil, mayRenew }: KeyWish,
+    now: number,
+  ): void {
     const isUnknown = standing.delete(name);
     if (list === '') {
       if (isUnknown || marks.has(name)) remove(name);
@@ -170,7 +177,8 @@ export function openKeyFolder(
       const isDue = mayRenew && is.grant - now <= limitMs / 2 && is.grant < most;
       if (!isTooLong && !isDue) return;
     }
-    const grant = is === undefined || mayRenew ? most : Math.min(is.grant, most);
+    const grant = mayRenew ? most : Math.min(is?.grant ?? untrustedUntil, most);
+    if (is === undefined && grant <= now) return;
     try {
       write(name, list, grant);
     } catch (error) {

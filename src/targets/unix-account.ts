@@ -172,6 +172,11 @@ function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] }
   return { taken: [{ ...memberOf, add: [] }], others: [...rest, ...added] };
 }
 
+/** The class that may say which groups hold it, where one does. */
+function classOf(groups: readonly string[]): string[] {
+  return groups.length > 0 ? ['chamberlainMember'] : [];
+}
+
 /** The groups that hold the account, as unix-group and realm-membership have it. */
 function memberOf(wanted: Wanted, realm: Realm): string[] {
   if (wanted.memberOf === undefined) return [];
@@ -271,8 +276,9 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     throw new TypeError(`${account} was read without the display name`);
   }
   const names = displayName === undefined ? [] : [displayName];
+  const groups = memberOf(person, realm);
   return {
-    objectClass: ['inetOrgPerson', 'chamberlainMember', 'ldapPublicKey', 'person', 'posixAccount'],
+    objectClass: ['inetOrgPerson', ...classOf(groups), 'ldapPublicKey', 'person', 'posixAccount'],
     uid: [account],
     cn: names,
     sn: names,
@@ -281,15 +287,16 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     homeDirectory: [`${realm.personHomes}/${account}`],
     loginShell: [SHELL],
     mail: email ? [email] : [],
-    memberOf: memberOf(person, realm),
+    memberOf: groups,
   };
 }
 
 function toolShape(tool: WantedTool, realm: Realm): Attributes {
   const { account, disabledReason = '' } = tool;
   const says = tool.state !== 'active' && disabledReason.trim() !== '';
+  const groups = memberOf(tool, realm);
   return {
-    objectClass: ['person', 'chamberlainMember', 'posixAccount', 'shadowAccount', 'top'],
+    objectClass: ['person', ...classOf(groups), 'posixAccount', 'shadowAccount', 'top'],
     uid: [account],
     cn: [account],
     sn: [account],
@@ -298,6 +305,6 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
     homeDirectory: [`${realm.toolHomes}/${tool.name}`],
     loginShell: [tool.state === 'active' ? SHELL : DISABLED_SHELL],
     gecos: says ? [disabledGecos(disabledReason)] : [],
-    memberOf: memberOf(tool, realm),
+    memberOf: groups,
   };
 }

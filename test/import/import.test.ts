@@ -291,7 +291,9 @@ test('a countdown of the old platform begins anew: no sooner, and with every war
   const due = async (day: number) => {
     const now = new Date(at.getTime() + day * 86_400_000);
     const moves = await readDueMoves(owner, now, { except: [], most: 9 });
-    return moves.map(({ move, account, days }) => `${move} ${account} ${days}`);
+    return moves
+      .filter(({ move }) => move !== 'seals.renew')
+      .map(({ move, account, days }) => `${move} ${account} ${days}`);
   };
   expect(await due(10.9)).toEqual([]);
   expect(await due(11)).toEqual(['tool.warn tools.dated 30']);
@@ -320,10 +322,11 @@ test('nothing outside PostgreSQL is another than before, and no worker acts on i
   expect(await dumpOutside()).toEqual(before);
   const behind = await query(
     world,
-    `SELECT role, target, count(*)::int FROM convergence
-     WHERE applied <> wanted OR state <> 'applied' GROUP BY role, target`,
+    `SELECT role, targets, count(*)::int FROM convergence
+     WHERE applied <> wanted OR state <> 'applied' GROUP BY role, targets`,
   );
-  expect(behind).toEqual([{ role: 'directory', target: 'seal', count: 27 }]);
+  const { people, tools } = first.taken;
+  expect(behind).toEqual([{ role: 'directory', targets: ['seal'], count: people + tools }]);
   // nor does the calendar find anything that it would raise
   const owner = await openOwner(world.config);
   const isOtherwise = await areOrphansOtherwise(owner);
@@ -343,7 +346,12 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
     ...{ steps: foreseen.steps, findings: foreseen.findings },
     ...{ waiting: foreseen.waiting, unreadable: [] },
   });
-  expect(linesOf(steps)).toEqual(
+  // the old platform has no memberOf
+  const says = steps.filter(({ change }) =>
+    /^(objectClass \+chamberlainMember; )?memberOf \+[^;]*$/.test(change),
+  );
+  expect(says.map(({ target }) => target)).toEqual(Array(19).fill('unix-account'));
+  expect(linesOf(steps.filter((step) => !says.includes(step)))).toEqual(
     [
       // what was left out, and what the locked and the strangers had
       'revoke ssh-keys carol',

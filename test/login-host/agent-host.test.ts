@@ -231,14 +231,14 @@ describe('a directory that is not trusted', () => {
 
   test('by seals that are hidden: everybody keeps theirs', async () => {
     const before = files();
-    const hide = async (change: 'add' | 'delete') => {
+    const hide = (operation: 'add' | 'delete') => {
       const rule = `{0}to dn.onelevel="ou=people,${world.config.ldap.base}" attrs=chamberlainSeal by * none`;
       const args = ['-Q', '-Y', 'EXTERNAL', '-H', world.slapd.uri];
-      const ldif = `dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\n${change}: olcAccess\nolcAccess: ${rule}\n`;
+      const ldif = `dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\n${operation}: olcAccess\nolcAccess: ${rule}\n`;
       execFileSync('ldapmodify', args, { input: ldif, stdio: ['pipe', 'ignore', 'pipe'] });
     };
     await host.agent.stop();
-    await hide('add');
+    hide('add');
     try {
       await host.agent.start();
       await distrusts(/40 have disappeared/);
@@ -247,7 +247,7 @@ describe('a directory that is not trusted', () => {
       expect(text).toContain('keys-agent accept');
       expect(files()).toEqual(before);
     } finally {
-      await hide('delete');
+      hide('delete');
     }
     // it looks again each minute
     await host.agent.stop();

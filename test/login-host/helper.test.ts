@@ -170,14 +170,17 @@ describe('what a seal ends', () => {
   test('is a person, and nobody else', async () => {
     const hers = await machine.start(ALICE, [`--reuid=${BOT}`], ['stubborn']);
     const other = await machine.start(NO_LOGIN, [`--reuid=${BOT}`]);
-    await host.tell(...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })));
+    await host.tell(
+      host.beat(),
+      ...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })),
+    );
     await eventually('it has ended', () => !hers.lives());
     expect(other.lives()).toBe(true);
     await machine.must(['kill', '-KILL', String(other.pid)]);
   });
 
   test('is a tool, whoever has started it, and nobody else', async () => {
-    await host.tell(...host.seal(person('alice', ALICE, next())));
+    await host.tell(host.beat(), ...host.seal(person('alice', ALICE, next())));
     const started = [
       await machine.start(NO_LOGIN, [`--reuid=${BOT}`], ['stubborn']),
       await machine.start(ALICE, [`--reuid=${BOT}`]),
@@ -186,17 +189,23 @@ describe('what a seal ends', () => {
       await machine.start(ALICE, [`--reuid=${ALICE}`]),
       await machine.start(ALICE, ['--reuid=50002']),
     ];
-    await host.tell(...host.seal(tool('bot', BOT, { state: 'disabled', ...next() })));
+    await host.tell(host.beat(), ...host.seal(tool('bot', BOT, { state: 'disabled', ...next() })));
     await eventually('they have ended', () => started.every((one) => !one.lives()));
     expect(others.map((one) => one.lives())).toEqual([true, true]);
-    await host.tell(...host.seal(person('alice', ALICE, { member: false, ...next() })));
+    await host.tell(
+      host.beat(),
+      ...host.seal(person('alice', ALICE, { member: false, ...next() })),
+    );
     await eventually('they have ended', () => others.every((one) => !one.lives()));
   });
 
   test('is a login that was let in right before, too', async () => {
-    await host.tell(...host.seal(person('alice', ALICE, next())));
+    await host.tell(host.beat(), ...host.seal(person('alice', ALICE, next())));
     const first = await machine.start(ALICE, [`--reuid=${ALICE}`]);
-    await host.tell(...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })));
+    await host.tell(
+      host.beat(),
+      ...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })),
+    );
     await eventually('it has ended', () => !first.lives());
     const late = await machine.start(ALICE, [`--reuid=${ALICE}`]);
     await eventually('it has ended', () => !late.lives());
@@ -223,14 +232,14 @@ describe('what a seal ends', () => {
 
   test('is four hundred at once', async () => {
     const people = Array.from({ length: 400 }, (_, n) => person(`p${n}`, 10_100 + n, next()));
-    await host.tell(...host.seal(...people));
+    await host.tell(host.beat(), ...host.seal(...people));
     const victims = [
       await machine.start(10_100, [`--reuid=${BOT}`]),
       await machine.start(10_499, [`--reuid=${BOT}`]),
     ];
     const bystander = await machine.start(10_500, ['--reuid=50002']);
     const closed = people.map((each) => ({ ...each, state: 'suspended' as const, ...next() }));
-    await host.tell(...host.seal(...closed));
+    await host.tell(host.beat(), ...host.seal(...closed));
     await eventually('they have ended', () => victims.every((one) => !one.lives()));
     expect(bystander.lives()).toBe(true);
     await machine.must(['kill', '-KILL', String(bystander.pid)]);
@@ -282,7 +291,7 @@ test('NSS and sudo take what it writes', async () => {
     ]);
   expect(await asBot('alice')).toMatchObject({ code: 0, stdout: 'tools.bot\n' });
   expect((await asBot('bob')).code).not.toBe(0);
-  await host.tell(...host.seal(tool('bot', BOT, { members: ['bob'], ...next() })));
+  await host.tell(host.beat(), ...host.seal(tool('bot', BOT, { members: ['bob'], ...next() })));
   expect((await asBot('alice')).code).not.toBe(0);
   expect(await asBot('bob')).toMatchObject({ code: 0 });
 });

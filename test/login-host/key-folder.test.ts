@@ -53,13 +53,13 @@ afterEach(() => {
 
 function open(): void {
   troubles = openTroubles(openLog('error'), () => NOW);
-  const nothing: KeyWish = { list: '', until: 0, mayRenew: false };
+  const nothing: KeyWish = { list: '', until: 0, untrustedUntil: 0, mayRenew: false };
   const wishOf = (name: string) => wishes.get(name) ?? (isWhole ? nothing : undefined);
   folder = openKeyFolder(path, GID, LIMIT_MS, wishOf, troubles);
 }
 
 const wish = (name: string, list: string, more: Partial<KeyWish> = {}) =>
-  wishes.set(name, { list, until: FAR, mayRenew: true, ...more });
+  wishes.set(name, { list, until: FAR, untrustedUntil: FAR, mayRenew: true, ...more });
 const read = (name: string) => readFileSync(join(path, name), 'utf8');
 const file = (list: string, until: number) => renderKeyFile(readKeyLines(list), until);
 const check = async () => folder.checkAll(() => NOW);
@@ -197,6 +197,15 @@ describe('after a restart a file', () => {
     again('alice', NOW + HOUR_MS);
     expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS + LIMIT_MS));
     expect(statSync(join(path, 'alice')).uid).toBe(0);
+  });
+
+  test('that is not there, while nothing is trusted, lasts for what is left since the last heartbeat', () => {
+    wish('alice', KEY, { mayRenew: false, untrustedUntil: NOW + HOUR_MS });
+    folder.settle('alice', NOW);
+    expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS));
+    wish('bob', KEY, { mayRenew: false, untrustedUntil: NOW - 1 });
+    folder.settle('bob', NOW);
+    expect(readdirSync(path)).toEqual(['alice']);
   });
 
   test('of an unknown person is removed, and what is not whole is left until it is', () => {

@@ -102,8 +102,7 @@ describe('people', () => {
     const entry = (await readDirectory(world)).get(person('alice'));
     expect(entry).toEqual({
       objectClass: [
-        ...['chamberlainMember', 'chamberlainSealed', 'inetOrgPerson', 'ldapPublicKey', 'person'],
-        'posixAccount',
+        ...['chamberlainSealed', 'inetOrgPerson', 'ldapPublicKey', 'person', 'posixAccount'],
       ],
       chamberlainSeal: [expect.stringMatching(/^[0-9a-f]{16} \S{88} \{"kind":"person",/)],
       uid: ['alice'],

@@ -7,7 +7,7 @@ import { disabledGecos, findInTheWay, unixAccount } from '../../src/targets/unix
 import { entry, linesOf, person, REALM, tool } from './directory-cases.ts';
 
 const PERSON: Attributes = {
-  objectClass: ['inetOrgPerson', 'chamberlainMember', 'ldapPublicKey', 'person', 'posixAccount'],
+  objectClass: ['inetOrgPerson', 'ldapPublicKey', 'person', 'posixAccount'],
   uid: ['alice'],
   cn: ['Alice Under'],
   sn: ['Alice Under'],
@@ -18,7 +18,7 @@ const PERSON: Attributes = {
   mail: ['alice@example.org'],
 };
 const TOOL: Attributes = {
-  objectClass: ['person', 'chamberlainMember', 'posixAccount', 'shadowAccount', 'top'],
+  objectClass: ['person', 'posixAccount', 'shadowAccount', 'top'],
   uid: ['tools.bot'],
   cn: ['tools.bot'],
   sn: ['tools.bot'],
@@ -60,12 +60,17 @@ describe('unix-account', () => {
       'says which groups hold a person',
       person({ memberOf: ['tools.bot' as AccountName] }),
       [alice()],
-      [`change ${ALICE}: memberOf +cn=project-tools +cn=tools.bot`],
+      [`change ${ALICE}: objectClass +chamberlainMember; memberOf +cn=project-tools +cn=tools.bot`],
     ],
     [
       'first takes away those that hold them no more',
       person({ memberOf: ['tools.new' as AccountName] }),
-      [alice({ memberOf: ['groups/cn=project-tools', 'toolGroups/cn=tools.bot'] })],
+      [
+        alice({
+          objectClass: [...(PERSON['objectClass'] ?? []), 'chamberlainMember'],
+          memberOf: ['groups/cn=project-tools', 'toolGroups/cn=tools.bot'],
+        }),
+      ],
       [`revoke ${ALICE}: memberOf −cn=tools.bot`, `change ${ALICE}: memberOf +cn=tools.new`],
     ],
     [
@@ -78,7 +83,7 @@ describe('unix-account', () => {
       'says which groups hold a tool, its own among them',
       tool({ memberOf: ['tools.other', 'tools.bot'] as AccountName[] }),
       [bot({ memberOf: ['toolGroups/cn=tools.bot'] })],
-      [`change ${BOT}: memberOf +cn=tools.other`],
+      [`change ${BOT}: objectClass +chamberlainMember; memberOf +cn=tools.other`],
     ],
     ['leaves what is not of its shape', person(), [alice({ description: ['x'] })], []],
     [
