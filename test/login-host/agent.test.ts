@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReportLine } from '../../src/login-host/report-lines.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { line, openAgentWorld, type AgentWorld } from './agent-world.ts';
+import { backUp, line, openAgentWorld, restore, type AgentWorld } from './agent-world.ts';
 
 /** More than a page of people, so that there are several. */
 const NAMES = Array.from({ length: 620 }, (_, n) => `p${n}`);
@@ -265,6 +265,52 @@ describe('what does not belong there', () => {
     for (const name of told.keys()) {
       expect(name).toMatch(/^uid=[^]+,ou=people,|^x{200}… [0-9a-f]{64}$/);
     }
+    // without seals they are read one by one at each compare
+    await agents.change(added.map((dn) => agents.reseal(dn, undefined)).join(''));
+    await agents.stop();
+    agents.start({ compareMs: 500 });
+    await tells('one of them', ([word, name]) => word === 'unsealed' && told.has(name));
     await agents.change(added.map((dn) => agents.remove(dn)).join(''));
+    await knowsAll();
+    expect(agents.helper.trouble().why).toBe('');
+  });
+
+  test('costs nobody else anything: a seal that is no text, and several of them', async () => {
+    await start();
+    const seal = seals.get('p3') ?? '';
+    const dn = agents.personDn('p3');
+    const tellsOther = async (what: string, change: () => Promise<void>) => {
+      await change();
+      await tells(what, ([word, name, text]) => word === 'seal' && name === 'p3' && text !== seal);
+      const [, , text] = agents.helper.lines().findLast(([, name]) => name === 'p3') ?? [];
+      agents.helper.reports.length = 0;
+      return text;
+    };
+    expect(
+      await tellsOther('bytes', () =>
+        agents.change(agents.reseal(dn, Buffer.from([0xff, 0xfe, 10, 0, 0x61]))),
+      ),
+    ).toBe('\uFFFD\uFFFD\n\0a');
+    // no schema lets two stand there
+    const two = [seal, seals.get('p4') ?? ''];
+    const encoded = two.map(
+      (each) => `\nchamberlainSeal:: ${Buffer.from(each).toString('base64')}`,
+    );
+    const backup = backUp(agents.world);
+    const [, entry = ''] = /\n(dn: uid=p3,ou=people,[^]*?\n)\n/.exec(backup) ?? [];
+    const changed = entry
+      .replace(/\nchamberlainSeal:[^\n]*(\n [^\n]*)*/, encoded.join(''))
+      .replace(/\nentryCSN: .*/, '\nentryCSN: 20300101000000.000000Z#000000#000#000000');
+    await agents.stop();
+    agents.start();
+    expect(
+      new Set(
+        (
+          await tellsOther('two', () => restore(agents.world, backup.replace(entry, changed)))
+        )?.split('\n'),
+      ),
+    ).toEqual(new Set(two));
+    await agents.change(agents.reseal(dn, seal));
+    await knowsAll();
   });
 });
