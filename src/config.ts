@@ -167,7 +167,7 @@ export function readSecret(
  * The key that the directory role signs by: the file `seal-key` of the secrets folder, an Ed25519 key in PEM
  * (PKCS 8), as `openssl genpkey -algorithm ed25519` makes it. Login hosts are given the public half.
  */
-export function readSealKey(config: Config): SealKey {
+export function readSealKey(config: Pick<Config, 'secrets'>): SealKey {
   const path = join(config.secrets, 'seal-key');
   let privateKey;
   try {

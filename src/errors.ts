@@ -213,6 +213,10 @@ export const CODES = {
     'The entry lacks something that it must have.',
     'Mend the entry in the directory, and import again.',
   ),
+  DELETION_UNDATED: refusal(
+    'The tool is marked to be deleted without a time that a countdown can begin at.',
+    'It was taken as disabled. Use tool.delete if it is to be deleted, or tool.enable.',
+  ),
   ID_OUT_OF_RANGE: refusal(
     'The number is in no range of its kind.',
     'Add a range to the configuration, or give the account another number.',

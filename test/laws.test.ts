@@ -221,6 +221,17 @@ const SCENES: [string, readonly Role[], () => Promise<number>][] = [
     }),
   ],
   [
+    'a tool whose deletion is requested',
+    ['directory', 'databases'],
+    asTool(({ uid }) =>
+      sql(
+        `UPDATE tools SET state = 'disabled', delete_requested_at = now(),
+           delete_after = now() + interval '40 days' WHERE uid = $1`,
+        uid,
+      ),
+    ),
+  ],
+  [
     'entries of a tool edited by hand',
     ['directory'],
     asTool(async ({ name }) =>

@@ -147,27 +147,27 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     }
   }
 
-  /** In the order of `held`. Of whom one target alone is behind, that is looked at with those that it needs. */
+  /** In the order of `held`. Of whom some targets alone are behind, those are looked at, with what they need. */
   async function surveyHeld(held: readonly Held[]): Promise<SubjectSurvey[]> {
     const found = new Map<number, SubjectSurvey>();
-    for (const [name, of] of Map.groupBy(held, ({ target }) => target)) {
-      const target = targets.find((each) => each.name === name);
-      const looked =
-        target === undefined
-          ? targets
-          : targets.filter((each) => each === target || target.needs.includes(each.name));
+    for (const [names, of] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
+      const behind = names?.split(' ');
+      const needed = targets.flatMap(({ name, needs }) => (behind?.includes(name) ? needs : []));
+      const looked = targets.filter(
+        ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
+      );
       const wanted = of.map((each) => each.wanted);
       for (const each of await survey(looked, wanted, realm, eyes)) {
-        found.set(each.subject, target === undefined ? each : ofTarget(each, target.name));
+        found.set(each.subject, behind === undefined ? each : ofTargets(each, behind));
       }
     }
     return held.flatMap(({ wanted }) => found.get(wanted.uid) ?? []);
   }
 
-  /** What one target has to do and cannot; nothing where what it needs is not there. */
-  function ofTarget(found: SubjectSurvey, name: string): SubjectSurvey {
-    const isIts = ({ target }: { target: string }): boolean => target === name;
-    const lacks = found.steps.some((step) => !isIts(step) && step.effect === 'create');
+  /** What some targets have to do and cannot; nothing where the entry that they change is not there. */
+  function ofTargets(found: SubjectSurvey, names: readonly string[]): SubjectSurvey {
+    const isIts = ({ target }: { target: string }): boolean => names.includes(target);
+    const lacks = found.steps.some(({ effect }) => effect === 'create');
     return {
       ...found,
       steps: lacks ? [] : found.steps.filter(isIts),

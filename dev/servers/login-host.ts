@@ -31,6 +31,8 @@ export interface LoginHostOptions {
   readonly folder: string;
   /** By TCP: sockets of this machine's files are not seen inside. */
   readonly ldapUri: string;
+  /** Asked where that one does not serve. */
+  readonly moreLdapUris?: readonly string[];
   readonly base: string;
   readonly realm: string;
   readonly ids: { people: readonly IdRange[]; tools: readonly IdRange[]; realmGid: number };
@@ -43,6 +45,8 @@ export interface LoginHostOptions {
   readonly offlineLimitSeconds?: number;
   /** Lines of sshd_config that come after all others. */
   readonly sshdOptions?: readonly string[];
+  /** A file, as the host sees it, that says how far its clock is off (libfaketime): `+2d`, `-10m`. */
+  readonly clock?: string;
 }
 
 export interface LoginHost {
@@ -53,6 +57,8 @@ export interface LoginHost {
   readonly agent: Daemon;
   /** Runs the project's `install` with these arguments. */
   install(...args: string[]): Promise<Ended>;
+  /** Runs `keys-agent` as root, by the host's clock. */
+  keysAgent(...args: string[]): Promise<Ended>;
   /** Starts the three, each once what it needs answers. */
   start(): Promise<void>;
   /** A key pair for clients: the private key's file on this machine, and the public line. */
@@ -111,7 +117,8 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   );
   await machine.must([
     ...[INSTALL, '--config', '/root/login-host.yaml'],
-    ...['--ldap-uri', options.ldapUri, '--base', options.base],
+    ...[options.ldapUri, ...(options.moreLdapUris ?? [])].flatMap((uri) => ['--ldap-uri', uri]),
+    ...['--base', options.base],
     ...['--agent-password-file', '/root/ldap-keys-agent'],
     ...sealKeys.flatMap((file) => ['--seal-key', file]),
   ]);
@@ -121,12 +128,14 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   const hostKey = readFileSync(inside('/etc/ssh/ssh_host_ed25519_key.pub'), 'utf8');
   writeFileSync(known, `[127.0.0.1]:${sshPort} ${hostKey}`);
 
+  const clock = clockEnvironment(options.clock);
   const helper = machine.daemon({
     name: 'login-helper',
     // with no more rights than its unit leaves it
     command: () => [
       ...['/usr/bin/setpriv', '--no-new-privs', `--bounding-set=-all${capabilities(HELPER_UNIT)}`],
-      ...['/usr/bin/env', ...unitEnvironment(HELPER_UNIT), '/usr/lib/chamberlain/login-helper'],
+      ...['/usr/bin/env', ...unitEnvironment(HELPER_UNIT), ...clock],
+      '/usr/lib/chamberlain/login-helper',
     ],
     answers: async () => {
       const socket = PLACES.socket;
@@ -134,27 +143,29 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
       return (await machine.run(['/usr/bin/perl', '-e', perl, socket])).code === 0;
     },
   });
-  let agentBegan = 0;
+  const toldAt = (): number | undefined => readStatus(inside(PLACES.login))?.agentAt;
+  let toldBefore: number | undefined;
   const agent = machine.daemon({
     name: 'keys-agent',
     command: () => {
-      agentBegan = Date.now();
+      toldBefore = toldAt();
       return [
         ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
         ...['--clear-groups', '--no-new-privs', '--bounding-set=-all'],
         '/usr/bin/env',
-        ...unitEnvironment(AGENT_UNIT),
+        ...[...unitEnvironment(AGENT_UNIT), ...clock],
         ...['/usr/sbin/keys-agent', 'run'],
       ];
     },
-    // the helper says when it was told something last
-    answers: () => Promise.resolve((readStatus(inside(PLACES.login))?.agentAt ?? 0) >= agentBegan),
+    // it has told the helper something, at a time that is perhaps not ours
+    answers: () => Promise.resolve(toldAt() !== toldBefore),
   });
   const sshd = machine.daemon({
     name: 'sshd',
     command: () => {
       mkdirSync(inside('/run/sshd'), { recursive: true, mode: 0o755 });
       return [
+        ...['/usr/bin/env', ...clock],
         ...['/usr/sbin/sshd', '-D', '-e', '-p', String(sshPort)],
         ...['ListenAddress=127.0.0.1', 'PidFile=none', 'PerSourcePenalties=no', 'MaxStartups=200']
           .concat(options.sshdOptions ?? [])
@@ -166,6 +177,8 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
 
   return {
     ...{ machine, sshPort, sshd, helper, agent, install },
+    keysAgent: (...args) =>
+      machine.run(['/usr/bin/env', ...clock, '/usr/sbin/keys-agent', ...args]),
     async start() {
       await Promise.all([helper.start(), sshd.start()]);
       await agent.start();
@@ -184,6 +197,16 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
     ],
     close: () => machine.close(),
   };
+}
+
+/** The monotonic clock, and the times of files, stay true. */
+function clockEnvironment(file: string | undefined): string[] {
+  if (file === undefined) return [];
+  return [
+    'LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1',
+    ...[`FAKETIME_TIMESTAMP_FILE=${file}`, 'FAKETIME_NO_CACHE=1'],
+    ...['FAKETIME_DONT_FAKE_MONOTONIC=1', 'NO_FAKE_STAT=1'],
+  ];
 }
 
 /** Root runs what lies in the clone, so that must be root's: in here it is, whoever has cloned it. */

@@ -2,6 +2,7 @@
 import { CODES } from '../errors.ts';
 import type { JudgedHomes } from '../import/credentials.ts';
 import type { Refusal } from '../import/refusal.ts';
+import { timeOf } from '../model/time.ts';
 import { renderSurvey } from '../plan/render-survey.ts';
 import type { Report } from '../plan/report.ts';
 import { paint, renderTable } from './table.ts';
@@ -19,6 +20,8 @@ export interface ImportReport {
     maintainers: number;
   };
   known: { people: number; tools: number };
+  /** tools that are to be deleted: the time in the directory, and when they are archived (ISO 8601) */
+  deletions: { account: string; was: string; deleteAfter: string }[];
   /** undefined: homes were not looked at */
   homes: Pick<JudgedHomes, 'kept' | 'lost'> | undefined;
   refusals: Refusal[];
@@ -32,11 +35,12 @@ export interface ImportReport {
 const MOST_LINES = 20;
 
 export function renderImport(report: ImportReport): string {
-  const { refusals, homes, foreseen, adminless } = report;
+  const { refusals, deletions, homes, foreseen, adminless } = report;
   return [
     renderTaken(report),
     renderNotTaken(refusals.filter(({ part }) => isSubject(part))),
     renderLeftOut(refusals.filter(({ part }) => !isSubject(part))),
+    renderDeletions(deletions),
     renderLost(homes),
     renderForeseen(foreseen),
     adminless === undefined
@@ -92,6 +96,7 @@ const PARTS = [
   ['member', 'member', 'members'],
   ['name', 'display name', 'display names'],
   ['mail', 'address', 'addresses'],
+  ['deletion', 'deletion', 'deletions'],
 ] as const satisfies [Refusal['part'], string, string][];
 
 /** Parts of who was taken over. */
@@ -104,7 +109,7 @@ function renderLeftOut(refusals: readonly Refusal[]): string {
   return [
     `${paint('bold', 'Left out of who was taken over:')} ${groups.map(({ title }) => title).join(', ')}\n` +
       'They still stand in the directory; `chamberlain plan --all` shows which of them a repair takes out.\n' +
-      'What should stay is asked for: key.add, maintainer.add, access.grant, person.update.',
+      'What should stay is asked for: key.add, maintainer.add, access.grant, person.update, tool.delete.',
     ...groups.map(({ each, title }) =>
       renderList(
         paint('yellow', title),
@@ -113,6 +118,17 @@ function renderLeftOut(refusals: readonly Refusal[]): string {
       ),
     ),
   ].join('\n\n');
+}
+
+/** Countdowns of the running platform, as they go on here. */
+function renderDeletions(deletions: ImportReport['deletions']): string {
+  if (deletions.length === 0) return '';
+  return renderList(
+    `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The countdown begins anew, and every warning is still ahead.\n` +
+      'Other programs count from the old time until a repair has written the new one. `tool.enable` ends it.',
+    ['account', 'pwdAccountLockedTime', 'archived from'],
+    deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
+  );
 }
 
 function renderLost(homes: ImportReport['homes']): string {

@@ -111,6 +111,8 @@ async function runImport(
     admin: config.admin,
     people: config.ids.people,
     tools: config.ids.tools,
+    graceDays: config.leaving.graceDays,
+    now: new Date(),
     knownBadKeys: new Set(config.keys.knownBad),
   };
   const directoryEyes = DIRECTORY.openEyes(config);
@@ -182,6 +184,11 @@ async function runImport(
       check,
       taken: countTaken(takeover),
       known: judgement.known,
+      deletions: takeover.tools.flatMap(({ account, deletion }) =>
+        deletion === undefined
+          ? []
+          : [{ account, was: deletion.was, deleteAfter: deletion.after.toISOString() }],
+      ),
       homes: homes === true ? keptOrLost(credentials, all.steps) : undefined,
       refusals: judgement.refusals,
       foreseen: all,

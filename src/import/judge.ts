@@ -35,10 +35,7 @@ import {
 import { type Fault, listSome, type Refusal } from './refusal.ts';
 import { pairTools, readTool, type SeenTool, type ToolsGround } from './tool.ts';
 
-export interface ImportGround extends PeopleGround, ToolsGround {
-  /** the name of the admin tool, which people alone maintain */
-  admin: string;
-}
+export interface ImportGround extends PeopleGround, ToolsGround {}
 
 /** What each entry is by itself: read once, judged against our database as often as needed. */
 export interface ReadEntries {
@@ -198,6 +195,8 @@ export function judge(
       },
     ]);
   });
+
+  for (const tool of tools) refusals.push(...tool.leftOut);
 
   const membership = judgeMembers({ people, tools, read, seen, ours, realm, admin });
   refusals.push(...membership.refusals);

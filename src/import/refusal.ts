@@ -3,7 +3,7 @@ import type { Code } from '../errors.ts';
 
 export interface Refusal {
   /** what is not taken: a whole subject, or a part of one that is */
-  part: 'person' | 'tool' | 'key' | 'name' | 'mail' | 'member';
+  part: 'person' | 'tool' | 'key' | 'name' | 'mail' | 'member' | 'deletion';
   code: Code;
   /** what it is about, for people: an entry of the directory, without the base */
   object: string;

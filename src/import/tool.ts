@@ -6,18 +6,34 @@ import {
   parseImportedToolAccount,
   toolAccount,
 } from '../model/names.ts';
-import type { TakenTool } from '../model/takeover.ts';
+import type { TakenDeletion, TakenTool } from '../model/takeover.ts';
+import { parseGeneralizedTime } from '../model/time.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
-import { quote, type Refusal } from './refusal.ts';
+import { type Fault, quote, type Refusal } from './refusal.ts';
 
 export interface ToolsGround {
   realm: string;
+  /** the name of the admin tool, which people alone maintain, and which is never deleted */
+  admin: string;
   tools: readonly IdRange[];
+  /** days from a request to delete a tool until it is archived */
+  graceDays: number;
+  /** when the import runs */
+  now: Date;
 }
+
+/**
+ * Toolforge's disable-tool archives and deletes a tool when more than 40 whole days have passed since
+ * its pwdAccountLockedTime (`archive_after_days`): on day 41.
+ */
+const OTHERS_GRACE_DAYS = 41;
+const DAY_MS = 24 * 3600 * 1000;
 
 /** A tool that fits by itself; whether another has the same is judged over all. */
 export interface SeenTool extends TakenTool {
+  /** what of the account is not taken */
+  leftOut: Refusal[];
   group: DirectoryEntry;
   entry: DirectoryEntry;
 }
@@ -62,6 +78,7 @@ export function pairTools(
  * | a number in no range of tools                     | ID_OUT_OF_RANGE  |
  * | the group's number is not the account's           | ENTRY_INCOMPLETE |
  * | locked in any way, or a shell that lets nobody in | taken, disabled  |
+ * | … with pwdAccountLockedTime                       | see `readDeletion` |
  */
 export function readTool(
   { name, group, account }: ToolPair,
@@ -104,14 +121,58 @@ export function readTool(
   if (uid !== gid) {
     return refuse('ENTRY_INCOMPLETE', `the group has gid ${gid}, but the account uid ${uid}`);
   }
+  const deletion = readDeletion(account, toolName, ground);
   return {
     tool: {
       uid,
       name: toolName,
       account: whole,
       state: isLocked(account) ? 'disabled' : 'active',
+      deletion: deletion !== undefined && 'after' in deletion ? deletion : undefined,
+      leftOut:
+        deletion !== undefined && 'code' in deletion
+          ? [{ part: 'deletion', object: readableRef(account.ref, ground.realm), ...deletion }]
+          : [],
       group,
       entry: account,
     },
   };
+}
+
+/**
+ * What a tool's pwdAccountLockedTime becomes. Other programs take it for the begin of a countdown, and
+ * 000001010000Z for one that is over. An import neither begins a countdown nor makes one shorter: one that
+ * runs begins anew, no sooner than now, and is no shorter than theirs, so that every warning is ahead.
+ *
+ * | pwdAccountLockedTime            | the tool is                                                |
+ * | ------------------------------- | ---------------------------------------------------------- |
+ * | none                            | disabled, or active                                        |
+ * | a time                          | to be deleted, as if requested now, or then where it is    |
+ * |                                 | still ahead; after graceDays, or 41 days where those are   |
+ * |                                 | fewer                                                      |
+ * | 000001010000Z, or no such time  | disabled, DELETION_UNDATED                                 |
+ * | any, of the admin tool          | disabled, ADMIN_TOOL                                       |
+ */
+function readDeletion(
+  { attributes }: DirectoryEntry,
+  name: string,
+  { admin, graceDays, now }: ToolsGround,
+): TakenDeletion | Fault | undefined {
+  const [was] = attributes['pwdAccountLockedTime'] ?? [];
+  if (was === undefined) return undefined;
+  const is = `its pwdAccountLockedTime ${quote(was).slice(1, -1)}`;
+  if (name === admin) {
+    const sentence = `${is} is left out: the admin tool is never deleted; it is disabled`;
+    return { code: 'ADMIN_TOOL', sentence };
+  }
+  const at = parseGeneralizedTime(was);
+  if (at === undefined) {
+    const sentence =
+      `${is} is left out: other programs may take it for "delete at once"; ` +
+      'the tool is disabled, and nothing deletes it';
+    return { code: 'DELETION_UNDATED', sentence };
+  }
+  const requestedAt = at > now ? at : now;
+  const days = Math.max(graceDays, OTHERS_GRACE_DAYS);
+  return { was, requestedAt, after: new Date(requestedAt.getTime() + days * DAY_MS) };
 }

@@ -12,7 +12,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as breathe } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Host } from './host.ts';
 import { writeKeptState } from './kept-state.ts';
 import type { ListName } from './registry.ts';
@@ -22,6 +22,7 @@ import { CLOSED_FILE } from './status.ts';
 const LOSSES_WAIT_MS = 1000;
 const GAINS_WAIT_MS = 5000;
 const SETTLED_AT_ONCE = 200;
+const SETTLE_PAUSE_MS = 20;
 const ALL_LISTS: ListName[] = ['closed', 'sudoers', 'group', 'passwd', 'shadow'];
 
 export async function apply(host: Host): Promise<void> {
@@ -58,7 +59,8 @@ export async function applyKnown(host: Host): Promise<void> {
   for (const { isPerson, name } of registry.subjects()) {
     if (!isPerson) continue;
     folder.settle(name, Date.now());
-    if ((count += 1) % SETTLED_AT_ONCE === 0) await breathe();
+    // the agent is telling everything meanwhile: that has precedence
+    if ((count += 1) % SETTLED_AT_ONCE === 0) await sleep(SETTLE_PAUSE_MS);
   }
   folder.settleStanding(Date.now());
 }

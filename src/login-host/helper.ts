@@ -14,9 +14,10 @@ import type { Log } from '../log.ts';
 import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend } from './apply.ts';
 import type { LoginHostConfig } from './config.ts';
 import { gidOf, openHost, type Host } from './host.ts';
+import { openLocalFiles } from './local-accounts.ts';
 import { PLACES, type Places } from './places.ts';
 import type { ReportAnswer, ReportLine } from './report-lines.ts';
-import { serveReports } from './report-socket.ts';
+import { openReportSocket } from './report-socket.ts';
 import { removeFile } from './replace-file.ts';
 import { ACCEPT_FILE, writeStatus, type LoginStatus } from './status.ts';
 import { readLine, takeLines } from './take-report.ts';
@@ -31,6 +32,8 @@ const STATUS_MS = 5000;
 const LINES_AT_ONCE = 500;
 /** Lines that are none, before anything else may be done. */
 const GARBAGE_AT_ONCE = 10_000;
+/** So many, and the rest of the report is not read. */
+const MOST_GARBAGE = 100_000;
 /** Key files at one scan. */
 const RENEWED_AT_ONCE = 500;
 /** A clock that differs so much from the time that has passed was set. */
@@ -52,10 +55,18 @@ export async function startHelper(
   places: Places = PLACES,
 ): Promise<Helper> {
   process.umask(0o022);
-  const host = openHost(config, log, places);
+  const gid = gidOf(AGENT_GROUP, openLocalFiles(places).read(), places);
+  // before anything is opened that another helper may be writing
+  const socket = await openReportSocket(places.socket, gid, log);
+  let host: Host;
+  try {
+    host = openHost(config, log, places);
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
   const queue = openQueue();
-  const gid = gidOf(AGENT_GROUP, host.local, places);
-  const server = await serveReports(places.socket, gid, (lines) => report(host, queue, lines), log);
+  socket.serve((lines) => report(host, queue, lines));
   host.folder.watch(Date.now, (error) =>
     log.warn({ error }, 'the folder of key files is not watched'),
   );
@@ -63,7 +74,7 @@ export async function startHelper(
   const stopTicking = startTicking(host, queue);
   return {
     async close() {
-      server.close();
+      socket.close();
       stopTicking();
       await queue(async () => {
         host.folder.close();
@@ -95,6 +106,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
       const line = readLine(bytes);
       if (line !== undefined) piece.push(line);
       else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
+      if (unread > MOST_GARBAGE) break;
       if (piece.length < LINES_AT_ONCE) continue;
       const some = piece;
       piece = [];

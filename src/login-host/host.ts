@@ -115,14 +115,15 @@ function loadRegistry(
   return { registry, journal, rules, isWhole: before?.isWhole === true && unread === 0 };
 }
 
-function wishOf({ registry, isWhole, trust }: Host, name: string): KeyWish | undefined {
+function wishOf({ registry, isWhole, trust, config }: Host, name: string): KeyWish | undefined {
   const person = registry.subjectNamed(name);
   if (person === undefined || !person.isPerson) {
-    return isWhole ? { list: '', until: 0, mayRenew: false } : undefined;
+    return isWhole ? { list: '', until: 0, untrustedUntil: 0, mayRenew: false } : undefined;
   }
   return {
     list: person.isInForce && person.isActive ? person.list : '',
     until: person.until,
+    untrustedUntil: registry.lastHeartbeat() + config.offlineLimitSeconds * 1000,
     mayRenew: trust.trusted && person.presence === 'present' && !person.isRefused,
   };
 }

@@ -101,6 +101,7 @@ function whatIsWrong(seal: Seal, name: string, rules: Rules): string | undefined
   if (!(isPerson ? PEOPLES_SHELLS : TOOLS_SHELLS).test(seal.shell)) {
     return `its shell ${shown(seal.shell)} is not allowed`;
   }
+  if (Number.isNaN(Date.parse(seal.until))) return `its end ${shown(seal.until)} is not a time`;
   return undefined;
 }
 

@@ -12,7 +12,8 @@
  * | holds these keys, and lasts for less              | written for the whole limit | left                             |
  * | holds these keys, and lasts for longer than that  | written for the whole limit | written for the whole limit      |
  * | holds something else                              | written for the whole limit | written, for as long as it lasts |
- * | is not there                                      | written for the whole limit | written for the whole limit      |
+ * | is not there                                      | written for the whole limit | written for what is left of the  |
+ * |                                                   |                             | limit since the last heartbeat   |
  *
  * No line lasts longer than the seal. How long a file lasts is judged by what it says and by the clock, as sshd does
  * it, and by nothing that was worked out before: a clock that jumps makes some files due, and no other harm.
@@ -21,8 +22,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
-  fchownSync,
-  fstatSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -46,6 +46,8 @@ export interface KeyWish {
   list: string;
   /** when the seal ends */
   until: number;
+  /** until when a file that is not there may last, where it may not be renewed */
+  untrustedUntil: number;
   mayRenew: boolean;
 }
 
@@ -128,12 +130,14 @@ export function openKeyFolder(
     const path = join(folder, name);
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (stat === undefined || !stat.isFile()) return undefined;
-    const text = readFileSync(path, 'utf8');
+    // what another has written says nothing; nor may root read it without CAP_DAC_OVERRIDE
+    const isOurs = stat.uid === self && (stat.mode & 0o400) !== 0;
+    const text = isOurs ? readFileSync(path, 'utf8') : '';
     const grant = marks.get(name)?.grant ?? grantOf(text);
     marks.delete(name);
     if (grant === undefined) return undefined;
-    if (!isRight(stat) || renderKeyFile(readKeyLines(list), grant) !== text)
-      return { list: '', grant };
+    const isSame = isRight(stat) && renderKeyFile(readKeyLines(list), grant) === text;
+    if (!isSame) return { list: '', grant };
     return remember(name, list, grant, stat);
   }
 
@@ -156,7 +160,11 @@ export function openKeyFolder(
     marks.delete(name);
   }
 
-  function bring(name: string, { list, until, mayRenew }: KeyWish, now: number): void {
+  function bring(
+    name: string,
+    { list, until, untrustedUntil, mayRenew }: KeyWish,
+    now: number,
+  ): void {
     const isUnknown = standing.delete(name);
     if (list === '') {
       if (isUnknown || marks.has(name)) remove(name);
@@ -169,7 +177,8 @@ export function openKeyFolder(
       const isDue = mayRenew && is.grant - now <= limitMs / 2 && is.grant < most;
       if (!isTooLong && !isDue) return;
     }
-    const grant = is === undefined || mayRenew ? most : Math.min(is.grant, most);
+    const grant = mayRenew ? most : Math.min(is?.grant ?? untrustedUntil, most);
+    if (is === undefined && grant <= now) return;
     try {
       write(name, list, grant);
     } catch (error) {
@@ -265,12 +274,12 @@ export function openKeyFolder(
 function prepareFolder(folder: string, self: number, gid: number): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // it was the agent's once: without CAP_DAC_OVERRIDE, root may open it only when it is root's
+    lchownSync(folder, self, gid);
     const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
     const fd = openSync(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     try {
-      const { uid, gid: group, mode } = fstatSync(fd);
-      if (uid !== self || group !== gid) fchownSync(fd, self, gid);
-      if ((mode & 0o7777) !== 0o2750) fchmodSync(fd, 0o2750);
+      fchmodSync(fd, 0o2750);
     } finally {
       closeSync(fd);
     }

@@ -25,9 +25,10 @@ import { toolOf } from './account-names.ts';
 import type { LoginHostConfig } from './config.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import type { Places } from './places.ts';
-import type { ListName, Registry, Subject } from './registry.ts';
+import type { ListName, Registry } from './registry.ts';
 import { moveInto, removeFile, writeBeside, type FileRights } from './replace-file.ts';
 import { CLOSED_FILE } from './status.ts';
+import type { Subject } from './subject.ts';
 import type { Troubles } from './troubles.ts';
 
 const VISUDO = '/usr/sbin/visudo';

@@ -7,7 +7,10 @@
  * | told of an entry                                    | then                                                  |
  * | --------------------------------------------------- | ----------------------------------------------------- |
  * | the seal that is known                              | it is there                                           |
- * | a valid seal                                        | it counts at once, trusted or not, however many       |
+ * | a valid seal                                        | it counts at once, however many                       |
+ * | … while the heartbeat is in doubt                   | what it takes away counts at once; what it gives,     |
+ * |                                                     | once there is no doubt and it is told again: an older |
+ * |                                                     | seal may be one below a floor that is not known here  |
  * | another seal, of a subject that is known            | refused by name: what is known stays, not renewed     |
  * | another seal, of an unknown subject                 | refused by name                                       |
  * | no seal; or gone; or everything was told without it | it has disappeared                                    |
@@ -15,7 +18,8 @@
  * A seal is valid if it is signed, fits the rules (judge.ts), has a number not below the highest known of its uid, nor
  * below its floor in the heartbeat, has not ended, and no other subject has its name or uid.
  *
- * What has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about the heartbeat:
+ * What has disappeared is held: it stays as it was, and is not renewed. Once there is no doubt about the heartbeat, and
+ * but for what is signed not while everything is being told, which may show it:
  *
  * | what has disappeared, of its kind (people, tools)                     | then                                |
  * | --------------------------------------------------------------------- | ----------------------------------- |
@@ -38,31 +42,29 @@
  *
  * Longer than most, so that who is known and what follows from it change in one place.
  */
-import { hash } from 'node:crypto';
 import { parseSeal, payloadOf, type Verified } from '../model/seal.ts';
 import type { Heartbeats } from './heartbeats.ts';
 import { judgePayload, shown, type Account, type Rules, type Verdict } from './judge.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import { openRefusals, type Refusals } from './refusals.ts';
-
-/** `unconfirmed`: of before a change of the configuration, and not told since; what counts of it is its number. */
-type Presence = 'present' | 'held' | 'gone' | 'unconfirmed';
-
-export interface Subject extends Account {
-  /** of the text that was verified; 0 where it must be verified anew */
-  digest: number;
-  /** no seal below this number counts */
-  floor: number;
-  presence: Presence;
-  /** what the directory shows of it now is not taken */
-  isRefused: boolean;
-  /** in which reading of everything it was told last */
-  reading: number;
-  /** it has an account here; its keys and members count; its processes end: when it was looked at last */
-  isShown: boolean;
-  isInForce: boolean;
-  isClosed: boolean;
-}
+import {
+  counts,
+  digestOf,
+  flawOf,
+  isCounted,
+  isLess,
+  isSame,
+  isThere,
+  kindOf,
+  lesserOf,
+  newSubject,
+  NOBODY,
+  readGone,
+  time,
+  type Kind,
+  type Presence,
+  type Subject,
+} from './subject.ts';
 
 export type ListName = 'passwd' | 'shadow' | 'group' | 'sudoers' | 'closed';
 
@@ -129,6 +131,8 @@ export interface Registry {
   /** What must be done since the last call. */
   consequences(): Consequences;
   kept(): Kept;
+  /** The `at` of the last heartbeat that was accepted, in this run or before; 0 for none. */
+  lastHeartbeat(): number;
   /** Since the last call: some that were refused may be taken if everything is told once more. */
   mustBeRetold(): boolean;
   /** Everything is being told at the moment. */
@@ -147,24 +151,16 @@ export interface Registry {
   refusals: Pick<Refusals, 'list' | 'count' | 'mayPass'>;
 }
 
-type Kind = 'people' | 'tools';
 const KINDS: Kind[] = ['people', 'tools'];
 
 const HOUR_MS = 3_600_000;
 const FEW = 10;
 const SHARE = 0.05;
 
-const GONE = /^gone ([1-9][0-9]{0,9}) (\S{1,100}) ([1-9][0-9]{0,15})$/;
 /** Before a seal that was not taken whole: it must be judged whole after a restart, too. */
 const REMARKED = '!';
-
-/**
- * Of the text of a seal: 48 bits, for 40,000 are held. Whoever finds another text with the same digest has the host
- * take it for the seal that it knows, and so gains what he gains by telling that seal.
- */
-export function digestOf(text: string): number {
-  return Number(`0x${hash('sha256', text).slice(0, 12)}`);
-}
+/** Before a seal that was told in doubt: what it takes away counts, and what it gives does not. */
+const HELD_BACK = '?';
 
 /** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
 export function openRegistry(
@@ -192,6 +188,8 @@ export function openRegistry(
   let hasRead = false;
   let trouble = '';
   let mustBeRetold = false;
+  /** what some seals give does not count yet */
+  let isHeldBack = false;
   let pending = nothing();
 
   // ------------------------------------------------------------ what counts of a subject
@@ -363,6 +361,7 @@ export function openRegistry(
       if (at < now - HOUR_MS || isSigned) disappeared.delete(uid);
       else if (at > now) disappeared.set(uid, now); // the clock went back
     }
+    if (open !== undefined) return;
     for (const kind of KINDS) {
       const some = [...held].filter((subject) => kindOf(subject) === kind);
       const uids = new Set(some.map(({ uid }) => uid));
@@ -418,13 +417,17 @@ export function openRegistry(
         setPresence(subject, 'gone');
         return true;
       }
-      const text = line.startsWith(REMARKED) ? line.slice(REMARKED.length) : line;
+      const mark = line.charAt(0);
+      const text = mark === REMARKED || mark === HELD_BACK ? line.slice(1) : line;
       const payload = payloadOf(text);
       const seal = payload === undefined ? undefined : parseSeal(payload);
       if (payload === undefined || seal === undefined) return false;
       const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew);
       const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
-      if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
+      if (isOurs && mark === HELD_BACK) {
+        const { account } = verdict;
+        setPresence(take(lesserOf(byUid.get(account.uid), account), 0), 'present');
+      } else if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
       else {
         const { name, uid, number, kind } = seal;
         const account = { ...NOBODY, name, uid, number, isPerson: kind === 'person' };
@@ -453,10 +456,15 @@ export function openRegistry(
         return;
       }
       const known = byUid.get(account.uid);
-      // one that is signed anew, perhaps by somebody who changes what base64 leaves open
-      const isKept = known !== undefined && known.digest !== 0 && isSame(known, account);
-      if (!isKept) pending.journal.push(account.remark === undefined ? text : REMARKED + text);
-      accept(take(account, digest), now);
+      const taken = heartbeats.doubt(now) === undefined ? account : lesserOf(known, account);
+      const isWhole = taken === account;
+      isHeldBack ||= !isWhole;
+      // not where it is signed anew alone, perhaps by somebody who changes what base64 leaves open
+      const isNews =
+        known === undefined ? isWhole : (isWhole && known.digest === 0) || !isSame(known, taken);
+      const mark = !isWhole ? HELD_BACK : account.remark === undefined ? '' : REMARKED;
+      if (isNews) pending.journal.push(mark + text);
+      accept(take(taken, isWhole ? digest : 0), now);
     },
     unsealed(name, now) {
       disappear(name);
@@ -491,6 +499,10 @@ export function openRegistry(
       if (held.size > 0 && doubt(now) === undefined) settleHeld(now);
       if (held.size === 0) heldSince = 0;
       else if (heldSince === 0) heldSince = now;
+      if (isHeldBack && heartbeats.doubt(now) === undefined) {
+        isHeldBack = false;
+        mustBeRetold = true;
+      }
       return judgeTrust(now);
     },
     look(now) {
@@ -536,6 +548,7 @@ export function openRegistry(
         disappeared: [...disappeared],
       };
     },
+    lastHeartbeat: () => heartbeats.at(),
     mustBeRetold() {
       const must = mustBeRetold || refusals.hasRoom();
       mustBeRetold = false;
@@ -561,35 +574,6 @@ export function openRegistry(
   };
 }
 
-const NOBODY: Account = {
-  ...{ isPerson: true, name: '', uid: 0, shell: '', gecos: '', isActive: false, list: '' },
-  ...{ number: 0, until: 0, remark: undefined },
-};
-
-/** Field by field: V8 needs twice the memory for an object that is put together from parts. */
-function newSubject(account: Account, digest: number, floor: number): Subject {
-  return {
-    isPerson: account.isPerson,
-    name: account.name,
-    uid: account.uid,
-    shell: account.shell,
-    gecos: account.gecos,
-    isActive: account.isActive,
-    list: account.list,
-    number: account.number,
-    until: account.until,
-    remark: account.remark,
-    digest,
-    floor,
-    presence: 'gone',
-    isRefused: false,
-    reading: 0,
-    isShown: false,
-    isInForce: false,
-    isClosed: false,
-  };
-}
-
 function nothing(): Consequences {
   return {
     ...{ journal: [], lost: new Set(), changed: new Set(), lists: new Set(), ended: [] },
@@ -597,65 +581,9 @@ function nothing(): Consequences {
   };
 }
 
-function kindOf({ isPerson }: Account): Kind {
-  return isPerson ? 'people' : 'tools';
-}
-
-function isThere({ presence }: Subject): boolean {
-  return presence === 'present' || presence === 'held';
-}
-
-function isCounted({ presence, isRefused }: Subject): boolean {
-  return presence === 'present' && !isRefused;
-}
-
-function counts({ number, floor, until }: Subject, now: number): boolean {
-  return number >= floor && until > now;
-}
-
-function flawOf({ number, floor, until }: Subject, now: number): string | undefined {
-  if (number < floor) {
-    return `its seal has the number ${number}, and none below ${floor} counts: the newer one is missing`;
-  }
-  return until > now ? undefined : `its seal ended at ${time(until)} (is this host's clock right?)`;
-}
-
-function isSame(one: Account, other: Account): boolean {
-  return (
-    one.name === other.name &&
-    one.shell === other.shell &&
-    one.gecos === other.gecos &&
-    one.isActive === other.isActive &&
-    one.list === other.list &&
-    one.number === other.number &&
-    one.until === other.until &&
-    one.remark === other.remark
-  );
-}
-
-/** Whether it may do less by the other. */
-function isLess(one: Account, other: Account): boolean {
-  if (one.isActive && !other.isActive) return true;
-  if (one.list === other.list) return false;
-  const separator = one.isPerson ? '\n' : ',';
-  const left = new Set(other.list.split(separator));
-  return one.list.split(separator).some((each) => !left.has(each));
-}
-
 function distrust(what: string): Trust {
   const why =
     `${what}, and nothing that is signed says so: see what is refused, and whether access rules hide it; ` +
     'or run `keys-agent accept`';
   return { trusted: false, why, tryAnother: true };
-}
-
-function readGone(line: string): Account | undefined {
-  const [, uid, name, number] = GONE.exec(line) ?? [];
-  if (uid === undefined || name === undefined) return undefined;
-  const isPerson = !name.includes('.');
-  return { ...NOBODY, isPerson, name, uid: Number(uid), number: Number(number) };
-}
-
-function time(ms: number): string {
-  return new Date(ms).toISOString();
 }

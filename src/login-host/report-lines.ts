@@ -2,8 +2,9 @@
  * What the agent tells the root helper, and how that answers.
  *
  * On a unix socket the agent sends one report, lines of JSON in UTF-8, each an array that begins with a word, and
- * half-closes; the helper answers with one line of JSON and closes, once the files are as the report says. A line
- * that is not understood, or not believed, costs itself alone.
+ * half-closes; the helper answers with one line of JSON and closes, once the files are as the report says. (While
+ * everything is being read, the lists of accounts follow within seconds, and at its end.) A line that is not
+ * understood, or not believed, costs itself alone; a report that was cut costs itself.
  *
  * | line                       | says                                                                         |
  * | -------------------------- | ---------------------------------------------------------------------------- |

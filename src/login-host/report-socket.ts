@@ -32,26 +32,33 @@ const READ_TIMEOUT_MS = 30_000;
 const MAX_CONNECTIONS = 32;
 const LINE_END = 10;
 
+type Handler = (lines: Iterable<Buffer>) => Promise<ReportAnswer>;
+
+export interface ReportSocket {
+  /**
+   * From now on whoever has connected is served.
+   *
+   * @param handle is given the lines of a report: each ended in a line end, and none is decoded yet
+   */
+  serve(handle: Handler): void;
+  close(): void;
+}
+
 /**
- * Starts to serve. Throws CONFIG_INVALID where the socket's folder is not root's alone to write, and where another
+ * Takes the socket's place. Throws CONFIG_INVALID where its folder is not root's alone to write, and where another
  * helper serves; replaces the socket of one that has ended.
  *
  * @param gid the agent's
- * @param handle is given the lines of a report: all end in a line end, and none is decoded yet
  */
-export async function serveReports(
-  path: string,
-  gid: number,
-  handle: (lines: Iterable<Buffer>) => Promise<ReportAnswer>,
-  log: Log,
-): Promise<{ close(): void }> {
+export async function openReportSocket(path: string, gid: number, log: Log): Promise<ReportSocket> {
   prepareFolder(dirname(path), gid);
   await removeStale(path);
-  let before: Promise<unknown> = Promise.resolve();
+  const { promise: handler, resolve } = Promise.withResolvers<Handler>();
+  let before: Promise<unknown> = handler;
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => socket.destroy()); // whoever asked has gone
     before = before
-      .then(() => serve(socket, handle))
+      .then(async () => serve(socket, await handler))
       .catch((error: unknown) => {
         log.warn({ error }, 'a connection has failed');
         socket.destroy();
@@ -62,13 +69,10 @@ export async function serveReports(
     log.warn({ most: MAX_CONNECTIONS }, 'too many at once: one is sent away'),
   );
   await bind(server, path, gid);
-  return { close: () => void server.close() };
+  return { serve: resolve, close: () => void server.close() };
 }
 
-async function serve(
-  socket: Socket,
-  handle: (lines: Iterable<Buffer>) => Promise<ReportAnswer>,
-): Promise<void> {
+async function serve(socket: Socket, handle: Handler): Promise<void> {
   const chunks = await readReport(socket);
   if (chunks === undefined) socket.destroy();
   else socket.end(`${JSON.stringify(await handle(linesOf(chunks)))}\n`);

@@ -1,9 +1,11 @@
 /** Takes what the agent reports, line by line: each costs itself alone, and nothing of it is believed unverified. */
+import { describeError } from '../errors.ts';
 import { verifyAside } from '../model/seal.ts';
 import type { Host } from './host.ts';
 import { judgePayload, shown, type Verdict } from './judge.ts';
-import { digestOf } from './registry.ts';
+
 import { parseReportLine, type ReportLine } from './report-lines.ts';
+import { digestOf } from './subject.ts';
 
 /** Takes lines in their order. Seals are verified side by side, on other threads. */
 export async function takeLines(host: Host, lines: readonly ReportLine[]): Promise<void> {
@@ -12,7 +14,14 @@ export async function takeLines(host: Host, lines: readonly ReportLine[]): Promi
       line[0] === 'seal' ? await lookAtSeal(host, line[1], line[2]) : undefined,
     ),
   );
-  for (const [index, line] of lines.entries()) await takeLine(host, line, looks[index]);
+  for (const [index, line] of lines.entries()) {
+    try {
+      await takeLine(host, line, looks[index]);
+    } catch (error) {
+      // whatever is wrong with us, the next line may take a right away
+      host.log.error({ error, line: [line[0], shown(line[1])] }, 'a line has not been taken');
+    }
+  }
 }
 
 /** Reads one line of a report; undefined where it is none. */
@@ -41,9 +50,14 @@ async function lookAtSeal(host: Host, name: string, text: string): Promise<Look>
   return { digest, verdict: isKnown ? undefined : await judge(host, name, text) };
 }
 
-async function judge({ keys, config }: Host, name: string, text: string): Promise<Verdict> {
-  const verified = await verifyAside(text, keys);
-  return verified.ok ? judgePayload(name, verified.payload, config) : verified;
+async function judge({ keys, config, log }: Host, name: string, text: string): Promise<Verdict> {
+  try {
+    const verified = await verifyAside(text, keys);
+    return verified.ok ? judgePayload(name, verified.payload, config) : verified;
+  } catch (error) {
+    log.error({ error, name: shown(name) }, 'a seal has not been judged');
+    return { ok: false, why: `it cannot be judged: ${describeError(error)}` };
+  }
 }
 
 async function takeLine(host: Host, line: ReportLine, look: Look | undefined): Promise<void> {

@@ -30,6 +30,17 @@ export interface TakenTool {
   name: ToolName;
   account: AccountName;
   state: 'active' | 'disabled';
+  /** undefined: it is not to be deleted */
+  deletion: TakenDeletion | undefined;
+}
+
+/** A deletion that the running platform counts down to, and that begins anew here. */
+export interface TakenDeletion {
+  /** the time in the directory, as it is written there */
+  was: string;
+  requestedAt: Date;
+  /** the tool is archived from then on */
+  after: Date;
 }
 
 /** Credentials to be wanted; with the verifier of the file that stands, where it is right. */

@@ -1,7 +1,30 @@
-/** How a time is written for people: everywhere the same. */
+/** How a time is written: for people, and in the directory. */
 
 /** `2026-11-24 21:11:05Z`, of a date or its ISO 8601 in UTC. */
 export function timeOf(at: Date | string): string {
   const iso = typeof at === 'string' ? at : at.toISOString();
   return `${iso.slice(0, 10)} ${iso.slice(11, 19)}Z`;
+}
+
+/** `20261124211105Z`: a GeneralizedTime (RFC 4517, section 3.3.13) in UTC, cut to whole seconds. */
+export function generalizedTime(at: Date): string {
+  return `${at.toISOString().replaceAll(/[-:T]|\..*/g, '')}Z`;
+}
+
+const GENERALIZED_TIME =
+  /^(\d{4})(\d\d)(\d\d)(\d\d)(?:(\d\d)(\d\d)?)?(?:[.,]\d+)?(?:Z|([+-])(\d\d)(\d\d)?)$/;
+
+/**
+ * Reads a GeneralizedTime, in any of the forms of RFC 4517, cut to what it has before its fraction.
+ * Undefined where it is none, and where it is no time of ours: before 1970, or after 9000.
+ */
+export function parseGeneralizedTime(text: string): Date | undefined {
+  const found = GENERALIZED_TIME.exec(text);
+  if (found === null) return undefined;
+  const [, year, month, day, hour, minute = '00', second = '00', sign, hours, minutes = '00'] =
+    found;
+  const local = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  const ahead = (Number(hours ?? 0) * 60 + Number(minutes)) * 60_000 * (sign === '-' ? -1 : 1);
+  const at = local - ahead;
+  return at >= 0 && at < Date.UTC(9000) ? new Date(at) : undefined;
 }

@@ -65,6 +65,8 @@ export interface WantedPerson {
   keys?: WantedKey[];
   /** directory only; undefined where there is none yet */
   seal?: WantedSeal;
+  /** directory only: the accounts of the tools whose groups hold the person, as `members` has it from their side */
+  memberOf?: AccountName[];
   /** homes and databases only; undefined where the person never had any */
   credentials?: WantedCredentials;
   /** homes and databases only; undefined where nothing is put away */
@@ -88,6 +90,8 @@ export interface WantedTool {
   state: 'active' | 'disabled' | 'archived' | 'deleted';
   /** directory only: why it is disabled, for those who want to use it */
   disabledReason?: string;
+  /** directory only: when its deletion was requested; undefined where none is wanted */
+  deleteRequestedAt?: Date;
   /** directory only: nobody who may log in maintains it, directly or through other tools */
   orphaned?: boolean;
   /**
@@ -95,6 +99,8 @@ export interface WantedTool {
    * unsuspended realm members, tools among its maintainers, and the tool's own account.
    */
   members?: Member[];
+  /** directory only: the accounts of the tools whose groups hold this one, its own among them */
+  memberOf?: AccountName[];
   /** directory only; undefined where there is none yet */
   seal?: WantedSeal;
   /** homes and databases only */

@@ -74,9 +74,9 @@ import { areOrphansOtherwise, keepOrphans } from '../store/orphans.ts';
 import { raisesOfDoors, reinstatePeople } from '../store/people.ts';
 import { type Client, transact } from '../store/postgres.ts';
 import { recordVerdict } from '../store/requests.ts';
-import { openTool, readMaintained } from '../store/tools.ts';
+import { openTool, readMaintained, readMaintainers } from '../store/tools.ts';
 import { tellOfWaiting } from './approving.ts';
-import { raises, raisesWithCredentials } from './asking.ts';
+import { raises, raisesOfMembers, raisesWithCredentials } from './asking.ts';
 import { tellPortals } from './done.ts';
 
 /** Who asked, as the audit and `chamberlain requests` name it. */
@@ -219,9 +219,14 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     const made = deleted(moving, 'tool');
     // a member of their groups until now
     const maintained = await readMaintained(moving.client, moving.due.subject);
+    const maintainers = await readMaintainers(moving.client, moving.due.subject);
     return {
       ...made,
-      raises: [...made.raises, ...maintained.flatMap((tool) => raises(tool, 'directory'))],
+      raises: [
+        ...made.raises,
+        ...maintained.flatMap((tool) => raises(tool, 'directory')),
+        ...raisesOfMembers([...maintainers]),
+      ],
     };
   },
   'tool.restore': async (moving) => {

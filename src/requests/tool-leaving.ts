@@ -37,6 +37,7 @@ import {
   findTool,
   openTool,
   readMaintained,
+  readMaintainers,
   reviveTool,
   type Tool,
   wantToolDeleted,
@@ -46,6 +47,7 @@ import {
   type Decide,
   type Decision,
   raises,
+  raisesOfMembers,
   refuse,
   refuseUnknownTool,
   requireAdmin,
@@ -136,15 +138,19 @@ async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<
   await wantBack(client, tool.uid, now);
   await reviveTool(client, tool.uid);
   const wasDeleted = tool.state === 'deleted';
-  const holding = wasDeleted ? await readMaintained(client, tool.uid) : [];
+  const [holding, held] = wasDeleted
+    ? [await readMaintained(client, tool.uid), await readMaintainers(client, tool.uid)]
+    : [[], []];
   return {
     subject: tool.uid,
     account: tool.account,
     fields: wasDeleted ? ['state', 'returning'] : ['returning'],
     raises: [
-      ...raises(tool.uid, ...(wasDeleted ? (['directory'] as const) : []), 'homes', 'databases'),
+      // the directory too: its account no longer says that it is to be deleted
+      ...raises(tool.uid, 'directory', 'homes', 'databases'),
       // it is a member of their groups again
       ...holding.flatMap((uid) => raises(uid, 'directory')),
+      ...raisesOfMembers([...held]),
     ],
     onDone: {
       event: 'tool.returning',

@@ -53,7 +53,7 @@ const PATIENCE = `interval '1 minute'`;
 
 // a seal that is being renewed opens no door
 const IS_APPLIED = (subject: string) => `NOT EXISTS (
-  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.target IS NULL)`;
+  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.targets IS NULL)`;
 // the archives that there are to be, and both roles have back in place what they put away
 const IS_PUT_AWAY = `(SELECT count(*) FROM archives a
   WHERE a.subject = d.subject AND a.departure = d.departure) = 2`;

@@ -159,10 +159,15 @@ async function write(client: Client, takeover: Takeover, by: string): Promise<vo
     })),
   );
   await insert(
-    `INSERT INTO tools (uid, name, account, title, state)
-     SELECT uid, name, account, name, state
-     FROM jsonb_to_recordset($1) AS (uid int, name text, account text, state text)`,
-    tools.map(({ uid, name, account, state }) => ({ uid, name, account, state })),
+    // nobody was told of a deletion yet: each warning comes when its day does
+    `INSERT INTO tools (uid, name, account, title, state, delete_requested_at, delete_after)
+     SELECT uid, name, account, name, state, requested, after
+     FROM jsonb_to_recordset($1)
+       AS (uid int, name text, account text, state text, requested timestamptz, after timestamptz)`,
+    tools.map(({ uid, name, account, state, deletion }) => ({
+      ...{ uid, name, account, state },
+      ...{ requested: deletion?.requestedAt, after: deletion?.after },
+    })),
   );
   await insert(
     `INSERT INTO ssh_keys (person, fingerprint, line, options, label, expires_at)
@@ -260,6 +265,7 @@ function actsOf(
     credentials: credentials.length,
   };
   const maintainersOf = Map.groupBy(maintainers, ({ tool }) => tool);
+  const leaving = new Set(tools.filter(({ deletion }) => deletion).map(({ uid }) => uid as number));
   return [
     {
       kind: 'import',
@@ -271,7 +277,10 @@ function actsOf(
       by,
       subject: uid,
       account,
-      fields: (maintainersOf.get(uid) ?? []).map(({ maintainer }) => `maintainer=${maintainer}`),
+      fields: [
+        ...(leaving.has(uid) ? ['deletion'] : []),
+        ...(maintainersOf.get(uid) ?? []).map(({ maintainer }) => `maintainer=${maintainer}`),
+      ],
     })),
   ];
 }

@@ -66,8 +66,8 @@ export async function markNewOrphans(
   tools: readonly number[],
 ): Promise<void> {
   await client.query(
-    `${KEPT} UPDATE tools SET orphaned_at = now()
-     WHERE uid = ANY ($1) AND uid NOT IN (SELECT tool FROM kept)`,
+    `${KEPT} UPDATE tools t SET orphaned_at = now()
+     WHERE uid = ANY ($1) AND uid NOT IN (SELECT tool FROM kept) AND NOT ${IS_LEAVING}`,
     [tools],
   );
 }

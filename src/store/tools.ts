@@ -149,7 +149,7 @@ export async function wantToolDeleted(
   }: { after: Date; days: number; now: Date; reason: string | undefined },
 ): Promise<void> {
   await client.query(
-    `UPDATE tools SET delete_after = $2, days_told = $3, told_at = $4,
+    `UPDATE tools SET delete_after = $2, delete_requested_at = $4, days_told = $3, told_at = $4,
             disabled_reason = coalesce($5, disabled_reason)
      WHERE uid = $1 AND state = 'disabled'`,
     [uid, after, days, now, reason ?? null],
@@ -160,17 +160,21 @@ export async function wantToolDeleted(
 export async function openTool(client: Client, uid: number): Promise<void> {
   await client.query(
     `UPDATE tools SET state = 'active', disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL,
-            delete_after = NULL, days_told = NULL, told_at = NULL
+            delete_after = NULL, delete_requested_at = NULL, days_told = NULL, told_at = NULL
      WHERE uid = $1 AND state IN ('disabled', 'archived')`,
     [uid],
   );
 }
 
-/** A tool that is deleted has doors again, all closed, while its things are brought back. */
+/**
+ * A tool that is put away is to be deleted no more. While its things are brought back it has doors, all of
+ * them closed, also where it was deleted.
+ */
 export async function reviveTool(client: Client, uid: number): Promise<void> {
   await client.query(
-    `UPDATE tools SET state = 'archived', delete_after = NULL, days_told = NULL, told_at = NULL
-     WHERE uid = $1 AND state = 'deleted'`,
+    `UPDATE tools SET state = 'archived', delete_after = NULL, delete_requested_at = NULL,
+            days_told = NULL, told_at = NULL
+     WHERE uid = $1 AND state IN ('archived', 'deleted')`,
     [uid],
   );
 }

@@ -10,9 +10,19 @@
  * | tool    | disabled, archived | the account, locked, a shell that says so              |
  * | both    | deleted   | absent                                                          |
  *
- * Locked is `pwdPolicySubentry: cn=disabled,ou=ppolicies` and `pwdAccountLockedTime: 000001010000Z`
- * (slapo-ppolicy(5): locked for good, until an administrator unlocks). Locking is a step of its own,
- * before all others; unlocking removes pwdAccountLockedTime first.
+ * | locked                           | pwdPolicySubentry        | pwdAccountLockedTime            |
+ * | -------------------------------- | ------------------------ | ------------------------------- |
+ * | person                           | cn=disabled,ou=ppolicies | 000001010000Z                   |
+ * | tool                             | likewise                 | none                            |
+ * | tool with a deletion requested   | likewise                 | when that was, YYYYMMDDHHMMSSZ  |
+ * | the same, being brought back     | likewise                 | none                            |
+ *
+ * A person's binds are refused by 000001010000Z (slapo-ppolicy(5): locked for good, until an administrator
+ * unlocks). A tool has no password. Of a tool other programs (Toolforge's disable-tool, maintain-kubeusers)
+ * take any time for the begin of a countdown, 40 days by default, after which they archive and delete it,
+ * and 000001010000Z for "at once". So that time is the request's alone: both count from the same moment.
+ *
+ * Locking is a step of its own, before all others; unlocking removes pwdAccountLockedTime first.
  *
  * A tool that is not active says why in its gecos (passwd(5)), for `become` and its shell to tell: see
  * `disabledGecos`. It comes and goes with the lock. People's gecos is not ours.
@@ -24,6 +34,7 @@
  * | the tool has no reason to give          |                           |            |
  * | any other attribute otherwise           | ldap.modify               |            |
  */
+import { generalizedTime } from '../model/time.ts';
 import type { Realm, Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
 import type { Attributes } from '../plan/action.ts';
 import type { Finding } from '../plan/plan.ts';
@@ -54,12 +65,18 @@ const DISABLED = 'disabled - ';
 const GECOS_LENGTH = 200;
 
 const READ = (
-  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail ' +
+  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail memberOf ' +
   // operational: told only where they are asked for by name
   'pwdAccountLockedTime pwdPolicySubentry'
 ).split(' ');
 
-const LOCKS = new Set(['pwdAccountLockedTime', 'pwdPolicySubentry']);
+/** What locks. Of a tool pwdAccountLockedTime does not: its policy and its shell do. */
+const LOCKS = {
+  person: new Set(['pwdAccountLockedTime', 'pwdPolicySubentry']),
+  tool: new Set(['pwdPolicySubentry', 'loginShell']),
+};
+/** What comes by the modify that locks a tool: why it is locked, and what becomes of it. */
+const BY_THE_LOCK = new Set(['pwdAccountLockedTime', 'gecos']);
 
 export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   name: 'unix-account',
@@ -78,7 +95,7 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
       present: wanted.state !== 'deleted',
       // The order of the lock's attributes is the order in which an unlock removes them.
       attributes: {
-        pwdAccountLockedTime: locked ? [LOCKED_FOR_GOOD] : [],
+        pwdAccountLockedTime: locked ? lockedTime(wanted) : [],
         ...(locked ? { pwdPolicySubentry: [DISABLED_POLICY] } : {}),
         ...shape,
       },
@@ -87,14 +104,14 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   },
 
   describe(want) {
-    const { gidNumber, homeDirectory, loginShell, pwdAccountLockedTime = [] } = want.attributes;
+    const { gidNumber, homeDirectory, loginShell, pwdPolicySubentry = [] } = want.attributes;
     return describeEntry(
       want,
       `uid ${want.number?.value}`,
       `gid ${gidNumber?.[0]}`,
       String(homeDirectory?.[0]),
       String(loginShell?.[0]),
-      pwdAccountLockedTime.length > 0 ? 'locked' : 'unlocked',
+      pwdPolicySubentry.length > 0 ? 'locked' : 'unlocked',
     );
   },
 
@@ -128,23 +145,47 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
   plan(want, have, wanted) {
     const split = (changes: Change[]) => {
       const takes = wanted.state !== 'active' && changes.some((each) => isLock(each, wanted));
-      // who meets the lock is to be told why: the reason comes by the same modify
       const isLocking = (each: Change) =>
-        takes && (isLock(each, wanted) || each.attribute === 'gecos');
+        takes && (isLock(each, wanted) || BY_THE_LOCK.has(each.attribute));
+      const { taken, others } = splitMemberOf(changes);
       return {
-        revoke: changes.filter(isLocking),
-        change: changes.filter((each) => !isLocking(each)),
+        revoke: [...others.filter(isLocking), ...taken],
+        change: others.filter((each) => !isLocking(each)),
       };
     };
     const { known, finding } = withoutGroupNumber(want, have, wanted);
     const plan = planEntry(withoutForeignGecos(known, have), have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
-      step.effect === 'revoke' ? { ...step, because } : step,
+      step.effect === 'revoke' && wanted.state !== 'active' ? { ...step, because } : step,
     );
     return { steps, findings: [...finding, ...plan.findings] };
   },
 };
+
+/** By what goes of memberOf, programs beside us let in: it goes before anything else is done. */
+function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] } {
+  const memberOf = changes.find(({ attribute }) => attribute === 'memberOf');
+  if (memberOf === undefined || memberOf.remove.length === 0) return { taken: [], others: changes };
+  const rest = changes.filter((change) => change !== memberOf);
+  const added = memberOf.add.length === 0 ? [] : [{ ...memberOf, remove: [] }];
+  return { taken: [{ ...memberOf, add: [] }], others: [...rest, ...added] };
+}
+
+/** The class that may say which groups hold it, where one does. */
+function classOf(groups: readonly string[]): string[] {
+  return groups.length > 0 ? ['chamberlainMember'] : [];
+}
+
+/** The groups that hold the account, as unix-group and realm-membership have it. */
+function memberOf(wanted: Wanted, realm: Realm): string[] {
+  if (wanted.memberOf === undefined) return [];
+  const isIn = wanted.kind === 'person' && wanted.realmMember && wanted.state === 'active';
+  return [
+    ...(isIn ? [entryRef('groups', 'cn', `project-${realm.realm}`)] : []),
+    ...wanted.memberOf.map((account) => entryRef('toolGroups', 'cn', account)),
+  ].toSorted();
+}
 
 /**
  * An account's gidNumber that was changed is no step: where numbers of groups are unique (slapo-unique),
@@ -214,8 +255,14 @@ export function accountRef(subject: Pick<Wanted, 'kind' | 'account'>): EntryWant
   return entryRef(place, 'uid', subject.account);
 }
 
-function isLock({ attribute }: Change, wanted: Wanted): boolean {
-  return LOCKS.has(attribute) || (wanted.kind === 'tool' && attribute === 'loginShell');
+function lockedTime(wanted: Wanted): string[] {
+  if (wanted.kind === 'person') return [LOCKED_FOR_GOOD];
+  const { deleteRequestedAt: at } = wanted;
+  return at === undefined ? [] : [generalizedTime(at)];
+}
+
+function isLock({ attribute }: Change, { kind }: Wanted): boolean {
+  return LOCKS[kind].has(attribute);
 }
 
 function displayNameOf(subject: Wanted): string | undefined {
@@ -229,8 +276,9 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     throw new TypeError(`${account} was read without the display name`);
   }
   const names = displayName === undefined ? [] : [displayName];
+  const groups = memberOf(person, realm);
   return {
-    objectClass: ['inetOrgPerson', 'ldapPublicKey', 'person', 'posixAccount'],
+    objectClass: ['inetOrgPerson', ...classOf(groups), 'ldapPublicKey', 'person', 'posixAccount'],
     uid: [account],
     cn: names,
     sn: names,
@@ -239,14 +287,16 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     homeDirectory: [`${realm.personHomes}/${account}`],
     loginShell: [SHELL],
     mail: email ? [email] : [],
+    memberOf: groups,
   };
 }
 
 function toolShape(tool: WantedTool, realm: Realm): Attributes {
   const { account, disabledReason = '' } = tool;
   const says = tool.state !== 'active' && disabledReason.trim() !== '';
+  const groups = memberOf(tool, realm);
   return {
-    objectClass: ['person', 'posixAccount', 'shadowAccount', 'top'],
+    objectClass: ['person', ...classOf(groups), 'posixAccount', 'shadowAccount', 'top'],
     uid: [account],
     cn: [account],
     sn: [account],
@@ -255,5 +305,6 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
     homeDirectory: [`${realm.toolHomes}/${tool.name}`],
     loginShell: [tool.state === 'active' ? SHELL : DISABLED_SHELL],
     gecos: says ? [disabledGecos(disabledReason)] : [],
+    memberOf: groups,
   };
 }

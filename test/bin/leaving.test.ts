@@ -100,7 +100,8 @@ describe('where some leave', () => {
     );
     await sql(
       `UPDATE tools SET state = 'disabled', disabled_at = now(), disabled_by = 'dora',
-         disabled_reason = 'unused', delete_after = $1 WHERE name = 'soon'`,
+         disabled_reason = 'unused', delete_requested_at = now(), delete_after = $1
+       WHERE name = 'soon'`,
       later(30),
     );
     for (const name of ['going', 'gone', 'carol']) {
@@ -215,8 +216,10 @@ describe('where some leave', () => {
         `DELETE FROM realm_members WHERE person IN (SELECT uid FROM people WHERE shell_name = 'dora')`,
       ],
       [
-        `UPDATE tools SET state = 'disabled', delete_after = now() + interval '1 day' WHERE name = 'lonely'`,
-        `UPDATE tools SET state = 'active', delete_after = NULL WHERE name = 'lonely'`,
+        `UPDATE tools SET state = 'disabled', delete_requested_at = now(),
+           delete_after = now() + interval '1 day' WHERE name = 'lonely'`,
+        `UPDATE tools SET state = 'active', delete_requested_at = NULL, delete_after = NULL
+         WHERE name = 'lonely'`,
       ],
     ] as const) {
       await sql(change);
@@ -443,7 +446,8 @@ describe('with intake at work: restore', () => {
     const ended = run('restore', 'tools.gone', '--json');
     await played('archived', `returning_at IS NOT NULL`);
     await sql(
-      `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL WHERE subject = $1`,
+      `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
+       WHERE subject = $1 OR role = 'directory'`,
       uids['gone'],
     );
     // the calendar makes it active: then everything else is made, and it is followed on
@@ -452,7 +456,8 @@ describe('with intake at work: restore', () => {
     expect(await Promise.race([ended, still])).toBe('followed still');
     await untilEnded(ended, () =>
       sql(
-        `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL WHERE subject = $1`,
+        `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
+       WHERE subject = $1 OR role = 'directory'`,
         uids['gone'],
       ),
     );
@@ -474,7 +479,7 @@ describe('with intake at work: restore', () => {
     await sql(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, uids['gone']);
     const { exit, err } = await run('restore', 'gone', '--timeout', '1.5');
     expect(exit).toBe(5);
-    expect(err).toMatch(/TIMEOUT: (homes|databases) .*; it goes on\n$/u);
+    expect(err).toMatch(/TIMEOUT: (homes|databases|directory) .*; it goes on\n$/u);
   });
 });
 

@@ -76,8 +76,8 @@ const MOVES: [
     'tool',
     (at) =>
       owner.query(
-        `UPDATE tools SET state = 'disabled', delete_after = $1::timestamptz + interval '720 hours'
-         WHERE uid = $2`,
+        `UPDATE tools SET state = 'disabled', delete_requested_at = $1,
+           delete_after = $1::timestamptz + interval '720 hours' WHERE uid = $2`,
         [at, tool.uid],
       ),
   ],
@@ -86,8 +86,8 @@ const MOVES: [
     'tool',
     (at) =>
       owner.query(
-        `UPDATE tools SET state = 'disabled', delete_after = $1::timestamptz - interval '1 day',
-           days_told = 1, told_at = $1::timestamptz - interval '24 hours' WHERE uid = $2`,
+        `UPDATE tools SET state = 'disabled', delete_requested_at = $1,
+           delete_after = $1::timestamptz - interval '1 day', days_told = 1, told_at = $1::timestamptz - interval '24 hours' WHERE uid = $2`,
         [at, tool.uid],
       ),
   ],

@@ -210,7 +210,6 @@ describe('the directory’s targets, through eyes and hands', () => {
         'gidNumber: 50001',
         'homeDirectory: /data/project/bot',
         'loginShell: /bin/disabledtoolshell',
-        'pwdAccountLockedTime: 000001010000Z',
         `pwdPolicySubentry: cn=disabled,ou=ppolicies,${BASE}`,
         'uidNumber: 50001',
       ].toSorted(),

@@ -7,6 +7,7 @@ import type { ImportReport } from '../../src/bin/import-report.ts';
 import { verifierOf } from '../../src/model/credentials.ts';
 import { openLog } from '../../src/log.ts';
 import type { Report } from '../../src/plan/report.ts';
+import { readDueMoves } from '../../src/store/calendar.ts';
 import { openOwner } from '../../src/store/import.ts';
 import { areOrphansOtherwise } from '../../src/store/orphans.ts';
 import { runCli, type Ended } from '../bin/run-cli.ts';
@@ -26,7 +27,13 @@ import {
 } from '../scenarios/outside.ts';
 import { openPortal, type Portal } from '../scenarios/portal.ts';
 import { administer, openWorld, type World } from '../stack.ts';
-import { makeOldPlatform, PRIVATE_KEY, type OldPlatform } from './old-platform.ts';
+import {
+  FUTURE_TIME,
+  makeOldPlatform,
+  OLD_TIME,
+  PRIVATE_KEY,
+  type OldPlatform,
+} from './old-platform.ts';
 
 let world: World;
 let old: OldPlatform;
@@ -100,6 +107,18 @@ function withoutMarker({ directory, ...rest }: Outside): unknown {
   return { directory: entries, ...rest };
 }
 
+/** Nor with what the directory role has signed for login hosts. */
+function withoutSeals(outside: Outside): unknown {
+  const { directory, ...rest } = withoutMarker(outside) as Outside;
+  const written = ['chamberlainSeal', 'entryCSN', 'modifyTimestamp', 'modifiersName'];
+  const entries = [...directory].map(([dn, entry]) => {
+    const others = Object.entries(entry).filter(([name]) => !written.includes(name));
+    const classes = (entry['objectClass'] ?? []).filter((name) => name !== 'chamberlainSealed');
+    return [dn, { ...Object.fromEntries(others), objectClass: classes }];
+  });
+  return { directory: new Map(entries as [string, Entry][]), ...rest };
+}
+
 const cli = (...args: string[]): Promise<Ended> => runCli(args, { config: world.configFile });
 
 async function runImport(...args: string[]): Promise<ImportReport & { exit: number | null }> {
@@ -134,6 +153,13 @@ function withoutNumbers(text: string): string {
   );
 }
 
+/** The moment of the import, and the day to which a deletion is put off by it. */
+function withoutTimes(text: string): string {
+  return text
+    .replace(new RegExp(`(?<=${OLD_TIME}  )[0-9-]+ [0-9:]+Z`), '(in 41 days)')
+    .replace(new RegExp(`(?<=${OLD_TIME} → )[0-9]{14}Z`), '(now)');
+}
+
 const orphaned = (tool: string) => `TOOL_ORPHANED tools.${tool}`;
 
 /** What only an admin can decide. */
@@ -160,6 +186,7 @@ const LEFT_OUT = [
   ...Array.from({ length: 4 }, () => 'member MEMBER_UNKNOWN cn=tools.member'),
   ...Array.from({ length: 2 }, () => 'member MEMBER_UNKNOWN cn=project-tools'),
   'member ADMIN_TOOL cn=tools.admin',
+  'deletion DELETION_UNDATED uid=tools.gone',
 ];
 
 test('--check does all of it and undoes it, and says it for people', async () => {
@@ -168,7 +195,7 @@ test('--check does all of it and undoes it, and says it for people', async () =>
     ...['import', '--from-directory', '--homes', '--databases', '--check'],
   );
   expect({ exit, err: err.replaceAll(/^[a-z].*, \d+ s\n/gm, '') }).toEqual({ exit: 3, err: '' });
-  expectGolden('import.txt', withoutNumbers(out));
+  expectGolden('import.txt', withoutTimes(withoutNumbers(out)));
   expect(out).not.toContain(PRIVATE_KEY.slice(24, 40));
   expect(await dumpTables(world, [])).toEqual(tables);
   expect(await dumpOutside()).toEqual(before);
@@ -179,8 +206,8 @@ test('takes what is right, and says of all else why not', async () => {
   expect(first.foreseen.unreadable).toEqual([]);
   expect(first.exit).toBe(3);
   expect(first.taken).toEqual({
-    ...{ people: 11, suspended: 3, realmMembers: 3, tools: 16, disabled: 1 },
-    ...{ keys: 5, maintainers: 10 },
+    ...{ people: 11, suspended: 3, realmMembers: 3, tools: 19, disabled: 4 },
+    ...{ keys: 5, maintainers: 12 },
   });
   expect(refused(first)).toEqual(
     [
@@ -220,6 +247,9 @@ test('takes what is right, and says of all else why not', async () => {
   expect(first.homes?.lost).toEqual([
     { account: 'bob_b', why: 'the file names the user u1' },
     { account: 'tools.old_bot', why: 'there is no credentials file' },
+    ...['kept', 'dated', 'dated-ahead'].map((name) => ({
+      ...{ account: `tools.${name}`, why: 'there is no home' },
+    })),
     { account: 'tools.member', why: 'there is no home' },
     { account: 'tools.loop-a', why: 'there is no home' },
     { account: 'tools.loop-b', why: 'there is no home' },
@@ -233,6 +263,51 @@ test('takes what is right, and says of all else why not', async () => {
   expect(first.adminless).toBeUndefined();
 }, 60_000);
 
+test('a countdown of the old platform begins anew: no sooner, and with every warning ahead', async () => {
+  expect(first.deletions.map(({ account, was }) => [account, was])).toEqual([
+    ['tools.dated', OLD_TIME],
+    ['tools.dated-ahead', FUTURE_TIME],
+  ]);
+  const rows = await query(
+    world,
+    `SELECT name, state, delete_requested_at BETWEEN now() - interval '5 min' AND now() AS now,
+       extract(epoch FROM delete_after - delete_requested_at) / 86400 AS days, days_told AS told
+     FROM tools WHERE name IN ('gone', 'kept', 'dated', 'dated-ahead') ORDER BY name`,
+  );
+  const left = { state: 'disabled', now: null, days: null, told: null };
+  const leaves = { state: 'disabled', days: expect.stringMatching(/^41\.0*$/), told: null };
+  expect(rows).toEqual([
+    { ...leaves, name: 'dated', now: true },
+    { ...leaves, name: 'dated-ahead', now: false },
+    { ...left, name: 'gone' },
+    { ...left, name: 'kept' },
+  ]);
+  // by a clock of the calendar that goes day by day
+  const owner = await openOwner(world.config);
+  const [{ at } = { at: new Date(0) }] = await query<{ at: Date }>(
+    world,
+    `SELECT delete_requested_at AS at FROM tools WHERE name = 'dated'`,
+  );
+  const due = async (day: number) => {
+    const now = new Date(at.getTime() + day * 86_400_000);
+    const moves = await readDueMoves(owner, now, { except: [], most: 9 });
+    return moves
+      .filter(({ move }) => move !== 'seals.renew')
+      .map(({ move, account, days }) => `${move} ${account} ${days}`);
+  };
+  expect(await due(10.9)).toEqual([]);
+  expect(await due(11)).toEqual(['tool.warn tools.dated 30']);
+  // whoever was told of none is told first, however late it is
+  expect(await due(400)).toEqual(['tool.warn tools.dated 1']);
+  await owner.end();
+  const [act] = await query<{ fields: string[] }>(
+    world,
+    `SELECT fields FROM audit WHERE kind = 'import' AND subject = $1`,
+    [old.uid['dated']],
+  );
+  expect(act?.fields).toEqual(['deletion', `maintainer=${old.uid['alice']}`]);
+});
+
 test('each maintainer of a tool is in the audit, with the tool', async () => {
   const rows = await query<{ fields: string[] }>(
     world,
@@ -243,19 +318,24 @@ test('each maintainer of a tool is in the audit, with the tool', async () => {
   expect(rows.map(({ fields }) => fields.toSorted())).toEqual([maintainers]);
 });
 
-test('nothing outside PostgreSQL is another than before, and no worker acts on it', async () => {
+test('nothing outside PostgreSQL is another than before, and no worker acts on it but to seal', async () => {
   expect(await dumpOutside()).toEqual(before);
   const behind = await query(
     world,
-    `SELECT subject, role FROM convergence WHERE applied <> wanted OR state <> 'applied'`,
+    `SELECT role, targets, count(*)::int FROM convergence
+     WHERE applied <> wanted OR state <> 'applied' GROUP BY role, targets`,
   );
-  expect(behind).toEqual([]);
+  const { people, tools } = first.taken;
+  expect(behind).toEqual([{ role: 'directory', targets: ['seal'], count: people + tools }]);
   // nor does the calendar find anything that it would raise
   const owner = await openOwner(world.config);
   const isOtherwise = await areOrphansOtherwise(owner);
   await owner.end();
   work = await startWork(world.config, { roles: ROLES, log: openLog('warn') });
   expect(isOtherwise).toBe(false);
+  await settled(world);
+  // what else differs there waits all the same
+  expect(withoutSeals(await dumpOutside())).toEqual(withoutSeals(before));
 }, 60_000);
 
 test('the plan of the roles is what was foreseen, and nothing else', async () => {
@@ -266,7 +346,12 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
     ...{ steps: foreseen.steps, findings: foreseen.findings },
     ...{ waiting: foreseen.waiting, unreadable: [] },
   });
-  expect(linesOf(steps)).toEqual(
+  // the old platform has no memberOf
+  const says = steps.filter(({ change }) =>
+    /^(objectClass \+chamberlainMember; )?memberOf \+[^;]*$/.test(change),
+  );
+  expect(says.map(({ target }) => target)).toEqual(Array(19).fill('unix-account'));
+  expect(linesOf(steps.filter((step) => !says.includes(step)))).toEqual(
     [
       // what was left out, and what the locked and the strangers had
       'revoke ssh-keys carol',
@@ -283,6 +368,9 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
       'revoke unix-account dora',
       'change unix-account dora',
       'revoke unix-account tina',
+      // no countdown runs out before ours, and none runs where we know of none
+      'change unix-account tools.dated',
+      'change unix-account tools.gone',
       // locked, but with the right EVENT
       'revoke database-account carol',
       'revoke database-account mike',
@@ -290,6 +378,9 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
       // whose password others could read
       'revoke credentials-file tools.loose',
       // what never was, or is not right
+      ...['kept', 'dated', 'dated-ahead'].flatMap((name) =>
+        ['home-directory', 'credentials-file'].map((target) => `create ${target} tools.${name}`),
+      ),
       'create home-directory tools.gid',
       'create home-directory tools.loop-a',
       'create home-directory tools.loop-b',
@@ -311,7 +402,7 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
     ].toSorted(),
   );
   expect(undecided(findings)).toEqual(UNDECIDED);
-  expect(withoutMarker(await dumpOutside())).toEqual(withoutMarker(before));
+  expect(withoutSeals(await dumpOutside())).toEqual(withoutSeals(before));
 }, 60_000);
 
 describe('requests afterwards', () => {
@@ -421,9 +512,19 @@ describe('of what was taken over', () => {
       ...{ verifier: verifierOf(old.passwords['gone'] ?? ''), locked: true },
     });
     const after = await readDirectory(world, { operational: true });
+    const { base } = world.config.ldap;
+    const timeOf = (name: string) =>
+      after.get(`uid=tools.${name},ou=people,ou=servicegroups,${base}`)?.['pwdAccountLockedTime'];
+    const [dated] = await query<{ at: string }>(
+      world,
+      `SELECT to_char(delete_requested_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS"Z"') AS at
+       FROM tools WHERE uid = $1`,
+      [old.uid['dated']],
+    );
+    expect({ gone: timeOf('gone'), kept: timeOf('kept') }).toEqual({});
+    expect([timeOf('dated'), timeOf('dated-ahead')]).toEqual([[dated?.at], [FUTURE_TIME]]);
     const others = first.refusals.filter(({ part }) => part === 'person' || part === 'tool');
     for (const { object } of others) {
-      const { base } = world.config.ldap;
       const dn = object.endsWith(base) ? object : `${object},${base}`;
       expect({ dn, entry: after.get(dn) }).toEqual({ dn, entry: entries.get(dn) });
       expect(entries.get(dn)).toBeDefined();
@@ -455,7 +556,7 @@ describe('run again', () => {
     const known = await dumpTables(world);
     const report = await runImport('--homes', '--databases');
     expect(report.taken).toMatchObject({ people: 2, tools: 0, realmMembers: 0, maintainers: 0 });
-    expect(report.known).toEqual({ people: 12, tools: 18 });
+    expect(report.known).toEqual({ people: 12, tools: 21 });
     // what was left out is repaired by now; what is new is wanted as it is, or is foreseen
     expect(refused(report).filter((line) => !/^(?:person|tool) /.test(line))).toEqual([
       'member MAINTAINER_UNKNOWN cn=tools.admin',

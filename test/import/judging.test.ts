@@ -13,6 +13,7 @@ import { keyOf } from '../scenarios/drift-world.ts';
 const REALM = { realm: 'tools', realmGid: 500 } as Realm;
 const GROUND = {
   ...{ realm: 'tools', admin: 'admin', knownBadKeys: new Set<string>() },
+  ...{ graceDays: 40, now: new Date('2026-11-29T12:00:00Z') },
   people: [{ first: 10_000, last: 19_999 }],
   tools: [{ first: 50_000, last: 59_999 }],
 };
@@ -29,7 +30,12 @@ const person = (
   },
 });
 
-const tool = (name: string, uid: number, members: string[] = []) => ({
+const tool = (
+  name: string,
+  uid: number,
+  members: string[] = [],
+  more: Record<string, string[]> = {},
+) => ({
   group: {
     ref: `toolGroups/cn=tools.${name}`,
     attributes: {
@@ -41,7 +47,7 @@ const tool = (name: string, uid: number, members: string[] = []) => ({
     ref: `toolAccounts/uid=tools.${name}`,
     attributes: {
       ...{ objectClass: ['posixAccount'], uid: [`tools.${name}`], uidNumber: [String(uid)] },
-      loginShell: ['/bin/bash'],
+      ...{ loginShell: ['/bin/bash'], ...more },
     },
   } satisfies DirectoryEntry,
 });
@@ -78,7 +84,11 @@ function known(): KnownRealm {
 function judged(
   people: DirectoryEntry[],
   tools: ReturnType<typeof tool>[] = [],
-  { ours = NOTHING_KNOWN, realmMembers = [] }: { ours?: KnownRealm; realmMembers?: string[] } = {},
+  {
+    ours = NOTHING_KNOWN,
+    realmMembers = [],
+    graceDays = GROUND.graceDays,
+  }: { ours?: KnownRealm; realmMembers?: string[]; graceDays?: number } = {},
 ): Judgement {
   const seen: SeenDirectory = {
     ...{ people, strays: [], groups: [], realmMembers: new Set(realmMembers) },
@@ -86,7 +96,7 @@ function judged(
     toolGroups: tools.map(({ group }) => group),
     realmGroup: { ref: 'groups/cn=project-tools', attributes: {} },
   };
-  return judge(readEntries(seen, GROUND), seen, ours, REALM, GROUND);
+  return judge(readEntries(seen, { ...GROUND, graceDays }), seen, ours, REALM, GROUND);
 }
 
 const told = ({ refusals }: Judgement) =>
@@ -127,6 +137,69 @@ test.each([
   expect(told(judgement)).toContainEqual(
     expect.stringMatching(/^key KEY_TAKEN uid=alice.* is left out: (?:uid=Eve|cn=robot)/),
   );
+});
+
+describe('a tool’s pwdAccountLockedTime', () => {
+  const lockedTool = (time: string | undefined, { name = 'x', graceDays = 40 } = {}) => {
+    const lock: Record<string, string[]> = { pwdPolicySubentry: ['policies/cn=disabled'] };
+    if (time !== undefined) lock['pwdAccountLockedTime'] = [time];
+    const judgement = judged([], [tool(name, 50_003, [], lock)], { graceDays });
+    const [{ state, deletion } = { state: undefined, deletion: undefined }] = judgement.tools;
+    return {
+      ...{ state, told: told(judgement), at: deletion?.requestedAt.toISOString() },
+      after: deletion?.after.toISOString(),
+    };
+  };
+  const NOW = '2026-11-29T12:00:00.000Z';
+
+  test('that is not there: disabled, for as long as anybody likes', () => {
+    expect(lockedTool(undefined)).toEqual({
+      ...{ state: 'disabled', told: [], at: undefined, after: undefined },
+    });
+  });
+
+  test.each([
+    ['long past, which is over there', '20200101000000Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
+    ['of yesterday', '20261128120000Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
+    ['with a fraction', '20261128120000.123456Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
+    ['without seconds', '202611281200Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
+    [
+      ...(['of another zone, and so still ahead', '20261129120000-0130', 40] as const),
+      ...(['2026-11-29T13:30:00.000Z', '2027-01-09T13:30:00.000Z'] as const),
+    ],
+    [
+      ...(['still ahead', '20270101000000Z', 40] as const),
+      ...(['2027-01-01T00:00:00.000Z', '2027-02-11T00:00:00.000Z'] as const),
+    ],
+    ['by a shorter time of ours: no sooner', '20261128120000Z', 1, NOW, '2027-01-09T12:00:00.000Z'],
+    ['by a longer time of ours: then', '20261128120000Z', 365, NOW, '2027-11-29T12:00:00.000Z'],
+  ])('%s: a deletion that begins anew', (_, time, graceDays, at, after) => {
+    expect(lockedTool(time, { graceDays })).toEqual({ state: 'disabled', told: [], at, after });
+  });
+
+  test.each([
+    '000001010000Z',
+    '00000101000000Z',
+    '19691231235959Z',
+    '99991231235959Z',
+    '20261301000000Z',
+  ])('%s: disabled, and a finding', (time) => {
+    expect(lockedTool(time)).toEqual({
+      ...{ state: 'disabled', at: undefined, after: undefined },
+      told: [
+        'deletion DELETION_UNDATED uid=tools.x,ou=people,ou=servicegroups: its pwdAccountLockedTime ' +
+          `${time} is left out: other programs may take it for "delete at once"; ` +
+          'the tool is disabled, and nothing deletes it',
+      ],
+    });
+  });
+
+  test('of the admin tool: never a deletion', () => {
+    expect(lockedTool('20261128120000Z', { name: 'admin' })).toMatchObject({
+      ...{ state: 'disabled', at: undefined, after: undefined },
+      told: [expect.stringMatching(/^deletion ADMIN_TOOL /)],
+    });
+  });
 });
 
 describe('of what is known our database decides', () => {

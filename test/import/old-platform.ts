@@ -70,6 +70,13 @@ function badKey(code: string): string {
 /** PKCS #8 of an Ed25519 key, as somebody pasted it: one line, which is the secret itself. */
 export const PRIVATE_KEY = `MC4CAQAwBQYDK2VwBCIEIB${'Secret'.repeat(7)}`;
 
+/**
+ * Times at which tools were marked on the old platform: its own countdown of the first is over, that of the
+ * second has not begun. With a fraction, as Toolforge's mark_tool writes them.
+ */
+export const OLD_TIME = '20260102030405.678901Z';
+export const FUTURE_TIME = '20990102030405Z';
+
 /** What is made with which number, and the passwords that stand in files. */
 export interface OldPlatform {
   /** numbers of people and tools by name */
@@ -238,6 +245,25 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   });
   tool('gone', 3, { parts: ['group', 'account'], more: { loginShell: '/bin/disabledtoolshell' } });
   lock(toolDn('gone'));
+  // marked by Toolforge's mark_tool: disabled for ever; to be deleted, from a time long past and one to come
+  const shut = { loginShell: '/bin/disabledtoolshell' };
+  for (const [index, [name, ...times]] of [
+    ['kept'],
+    ['dated', OLD_TIME],
+    // which nobody maintains: but one that leaves is no orphan
+    ['dated-ahead', FUTURE_TIME],
+  ].entries()) {
+    const dn = toolDn(name ?? '');
+    const maintainers = name === 'dated-ahead' ? [] : [personDn('alice')];
+    tool(name ?? '', 30 + index, { parts: ['group', 'account'], more: shut, maintainers });
+    later.push(
+      entryText(dn, { changetype: 'modify', replace: 'pwdPolicySubentry' }) +
+        `pwdPolicySubentry: cn=disabled,ou=ppolicies,${base}\n` +
+        times
+          .map((at) => `-\nreplace: pwdAccountLockedTime\npwdAccountLockedTime: ${at}\n`)
+          .join(''),
+    );
+  }
   tool('solo-group', 4, { parts: ['group'] });
   tool('solo-account', 5, { parts: ['account'] });
   tool('dupnum', 6);

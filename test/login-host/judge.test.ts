@@ -128,6 +128,10 @@ describe('what does not fit is refused, and says why', () => {
     ['a field less', formatSeal(alice()).replace('"member":true,', '')],
     ['no number', formatSeal(alice()).replace('"number":5', '"number":0')],
     ['a fraction', formatSeal(alice()).replace('"number":5', '"number":5.5')],
+    [
+      'a time that is none',
+      formatSeal(alice()).replace(/"until":"[^"]*"/, '"until":"2026-02-31T00:00:00Z"'),
+    ],
     ['no time', formatSeal(alice()).replace(/"until":"[^"]*"/, '"until":"later"')],
   ])('a payload of another form: %s', (_, payload) => {
     expect(judgePayload('alice', payload, RULES)).toEqual({

@@ -53,13 +53,13 @@ afterEach(() => {
 
 function open(): void {
   troubles = openTroubles(openLog('error'), () => NOW);
-  const nothing: KeyWish = { list: '', until: 0, mayRenew: false };
+  const nothing: KeyWish = { list: '', until: 0, untrustedUntil: 0, mayRenew: false };
   const wishOf = (name: string) => wishes.get(name) ?? (isWhole ? nothing : undefined);
   folder = openKeyFolder(path, GID, LIMIT_MS, wishOf, troubles);
 }
 
 const wish = (name: string, list: string, more: Partial<KeyWish> = {}) =>
-  wishes.set(name, { list, until: FAR, mayRenew: true, ...more });
+  wishes.set(name, { list, until: FAR, untrustedUntil: FAR, mayRenew: true, ...more });
 const read = (name: string) => readFileSync(join(path, name), 'utf8');
 const file = (list: string, until: number) => renderKeyFile(readKeyLines(list), until);
 const check = async () => folder.checkAll(() => NOW);
@@ -169,7 +169,7 @@ describe('after a restart a file', () => {
   test.each([
     ['has a line more', (name: string) => appendFileSync(name, `${OTHER_KEY}\n`)],
     ['has another mode', (name: string) => chmodSync(name, 0o644)],
-    ['is of another owner', (name: string) => chownSync(name, 12_345, GID)],
+    ['nobody may read', (name: string) => chmodSync(name, 0)],
     ['is of another group', (name: string) => chownSync(name, 0, 12_345)],
     [
       'is a link',
@@ -187,6 +187,25 @@ describe('after a restart a file', () => {
     expect(read('alice')).toBe(file(KEY, NOW + 3 * HOUR_MS));
     const { mode, uid, gid } = statSync(join(path, 'alice'));
     expect([mode & 0o7777, uid, gid]).toEqual([0o640, 0, GID]);
+  });
+
+  test('that is of another owner is written anew, whatever it says', () => {
+    wish('alice', KEY);
+    folder.settle('alice', NOW);
+    chownSync(join(path, 'alice'), 12_345, GID);
+    wish('alice', KEY, { mayRenew: false });
+    again('alice', NOW + HOUR_MS);
+    expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS + LIMIT_MS));
+    expect(statSync(join(path, 'alice')).uid).toBe(0);
+  });
+
+  test('that is not there, while nothing is trusted, lasts for what is left since the last heartbeat', () => {
+    wish('alice', KEY, { mayRenew: false, untrustedUntil: NOW + HOUR_MS });
+    folder.settle('alice', NOW);
+    expect(read('alice')).toBe(file(KEY, NOW + HOUR_MS));
+    wish('bob', KEY, { mayRenew: false, untrustedUntil: NOW - 1 });
+    folder.settle('bob', NOW);
+    expect(readdirSync(path)).toEqual(['alice']);
   });
 
   test('of an unknown person is removed, and what is not whole is left until it is', () => {

@@ -22,12 +22,8 @@ import { judgePayload } from '../../src/login-host/judge.ts';
 import { openListFiles, type ListFiles } from '../../src/login-host/list-files.ts';
 import { parseLocalAccounts } from '../../src/login-host/local-accounts.ts';
 import type { Places } from '../../src/login-host/places.ts';
-import {
-  digestOf,
-  openRegistry,
-  type ListName,
-  type Registry,
-} from '../../src/login-host/registry.ts';
+import { openRegistry, type ListName, type Registry } from '../../src/login-host/registry.ts';
+import { digestOf } from '../../src/login-host/subject.ts';
 import { openTroubles, type Troubles } from '../../src/login-host/troubles.ts';
 import { heartbeat, IDS, newKey, newSigner, PEOPLE, person, sign, tool, TOOLS } from './seals.ts';
 
@@ -63,6 +59,7 @@ beforeEach(() => {
   };
   local = parseLocalAccounts('root:x:0:0::/:/bin/sh\n', `root:x:0:\nshadow:x:${SHADOW}:\n`);
   registry = openRegistry(CONFIG, new Set(keys.keys()), openHeartbeats('tools'), local);
+  registry.heartbeat(verifyPayload(heartbeat(Date.now(), signer), keys), Date.now());
   troubles = openTroubles(openLog('error'), Date.now);
   lists = openListFiles(CONFIG, places, registry, () => local, troubles);
 });

@@ -81,6 +81,12 @@ test('a line that cannot be read costs itself alone, and is counted', () => {
   expect([lines, unread]).toEqual([[line(1), 'x\u0000', '', line(2)], 2]);
 });
 
+test('what cannot be read is gone when it is written anew', () => {
+  writeFileSync(path, `${line(1)}\nx\n${line(2)}\n`);
+  open((each) => each !== 'x').journal.tidy();
+  expect(open()).toMatchObject({ lines: [line(1), line(2)], unread: 0 });
+});
+
 test('on a disk that is full nothing of what was to be added is there', () => {
   const small = join(folder, 'small');
   mkdirSync(small);
@@ -118,6 +124,23 @@ test('it is written anew, with the last line of each, once more than half of it 
   }
   expect(last.has(line(7, 40)) || last.has(line(8, 40))).toBe(false);
   expect(statSync(path).mode & 0o7777).toBe(0o600);
+});
+
+test('a line that needs the one before it keeps that, and goes with what comes after it', () => {
+  const { journal } = open();
+  for (let number = 1; number <= 40; number += 1) {
+    journal.append(
+      Array.from({ length: 300 }, (_, n) => line(n, number)),
+      false,
+    );
+  }
+  const held = [`?${line(1, 41)}`, `?${line(1, 42)}`, `?${line(2, 41)}`];
+  journal.append([...held, line(2, 42)], false);
+  journal.tidy();
+  const { lines } = open();
+  const of = (n: number) => lines.filter((each) => each.includes(`"name":"p${n}"`));
+  expect(of(1)).toEqual([line(1, 40), held[1]]);
+  expect(of(2)).toEqual([line(2, 42)]);
 });
 
 test('it is left as it is where it cannot be written anew', () => {

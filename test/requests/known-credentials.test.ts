@@ -80,10 +80,9 @@ test('a tool between that is removed, disabled or deleted: what she knew behind 
   const maintainers = [`tools.${removed.name}`];
   await must('maintainer.remove', 'steward', { tool: other.name, maintainers });
   // the calendar deletes it, as if it were put away
-  await owner.query(
-    `UPDATE tools SET state = 'archived', disabled_at = now(), delete_after = now() WHERE uid = $1`,
-    [gone.uid],
-  );
+  await owner.query(`UPDATE tools SET state = 'archived', disabled_at = now() WHERE uid = $1`, [
+    gone.uid,
+  ]);
   await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [gone.uid]);
   for (const role of ['homes', 'databases']) {
     await owner.query(

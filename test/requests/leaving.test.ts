@@ -104,7 +104,8 @@ async function stateOf({ uid }: { uid: number }): Promise<Record<string, unknown
 }
 async function toolOf({ uid }: { uid: number }): Promise<Record<string, unknown>> {
   const [row] = await read<Record<string, unknown>>(
-    'SELECT state, disabled_at, disabled_by, disabled_reason, delete_after FROM tools WHERE uid = $1',
+    `SELECT state, disabled_at, disabled_by, disabled_reason, delete_requested_at, delete_after
+     FROM tools WHERE uid = $1`,
     [uid],
   );
   return row!;
@@ -560,6 +561,7 @@ describe('a tool', () => {
       disabled_at: NOW,
       disabled_by: alice.name,
       disabled_reason: 'it burns',
+      delete_requested_at: null,
       delete_after: null,
     });
     expect(await raisedBy(jti)).toEqual([
@@ -589,10 +591,12 @@ describe('a tool', () => {
     expect(await toolOf(one)).toMatchObject({
       state: 'disabled',
       disabled_reason: 'to be deleted',
+      delete_requested_at: NOW,
       delete_after: new Date(later(40)),
     });
     await must('tool.enable', alice.name, { tool: one.name });
-    expect(await toolOf(one)).toMatchObject({ state: 'active', delete_after: null });
+    const kept = { state: 'active', delete_requested_at: null, delete_after: null };
+    expect(await toolOf(one)).toMatchObject(kept);
     await must('tool.disable', 'steward', { tool: one.name, reason: 'it burns' });
     const again = randomUUID();
     await must('tool.delete', alice.name, { tool: one.name }, { jti: again });
@@ -609,6 +613,9 @@ describe('a tool', () => {
     const alice = await person();
     const [one, two] = [await tool(alice), await tool(alice)];
     const held = await tool(two);
+    for (const each of [one, two]) {
+      await owner.query('UPDATE tools SET delete_requested_at = now() WHERE uid = $1', [each.uid]);
+    }
     await putAway(one);
     await leave(two);
     const returning = () =>
@@ -616,17 +623,24 @@ describe('a tool', () => {
         `SELECT subject, returning_at FROM departures WHERE subject = ANY ($1) ORDER BY subject`,
         [[one.uid, two.uid]],
       );
-    await must('tool.enable', alice.name, { tool: one.name }, AT);
-    expect((await toolOf(one))['state']).toBe('archived');
+    const back = { state: 'archived', delete_requested_at: null };
+    const enabled = randomUUID();
+    await must('tool.enable', alice.name, { tool: one.name }, { ...AT, jti: enabled });
+    expect(await toolOf(one)).toMatchObject(back);
+    // its account is no longer marked to be deleted, before its things are back
+    expect(await raisedBy(enabled)).toContainEqual(
+      expect.objectContaining({ subject: one.uid, role: 'directory' }),
+    );
     expect(await ask('tool.restore', alice.name, { tool: two.name })).toBe('NOT_ALLOWED');
     const jti = randomUUID();
     await must('tool.restore', 'steward', { tool: two.name }, { ...AT, jti });
-    expect((await toolOf(two))['state']).toBe('archived');
+    expect(await toolOf(two)).toMatchObject(back);
     expect(await returning()).toEqual([
       { subject: one.uid, returning_at: NOW },
       { subject: two.uid, returning_at: NOW },
     ]);
     expect((await raisedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
+      [alice.uid, 'directory'],
       [two.uid, 'databases'],
       [two.uid, 'directory'],
       [two.uid, 'homes'],

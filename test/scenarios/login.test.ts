@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openLogin, type Login, type Session } from './login.ts';
 import { eventually } from './eventually.ts';
 import { homeOf, query } from './outside.ts';
+import { difference, filesBySeals, filesOf } from './sealed-files.ts';
 
 let login: Login;
 
@@ -68,7 +69,7 @@ describe('in a session that is open', () => {
     await eventually('his login', async () => (await login.ssh('bob', 'true')).code === 0);
     hers = await login.openSession('alice');
     his = await login.openSession('bob');
-    // sssd has answered both, and remembers
+    // both are told what is so before it is
     expect(await hers.run('become newtool')).toEqual({
       code: 1,
       output: "become: no such tool 'newtool'\n",
@@ -364,6 +365,7 @@ describe('what somebody plants', () => {
       person('../x', uid - 2),
       person('zero', 0),
       person('twice', uid - 3, `${planted.line}\n${line}`),
+      person('stranger', uid - 4), // nothing is wrong with this one, but that nobody has sealed it
     ];
     const members = hostile.map(({ name }) => `member: uid=${name},ou=people,${ldap.base}`);
     const realmGroup = `dn: cn=project-tools,ou=groups,${ldap.base}\nchangetype: modify\nadd: member`;
@@ -385,6 +387,44 @@ describe('what somebody plants', () => {
     expect((await login.ssh('alice', 'id -u root sshd; getent passwd 0 zero')).stdout).toMatch(
       /^0\n\d{1,3}\nroot:x:0:.*\n$/,
     );
+  });
+});
+
+describe('what an admin of the directory changes by hand, and nobody has sealed', () => {
+  test('changes nothing on a login host: not even all members, keys and rules at once', async () => {
+    const { base } = login.world.config.ldap;
+    const hers = await login.openSession('alice');
+    const { line } = await login.host.newKey('by-hand');
+    const person = (name: string) => `uid=${name},ou=people,${base}`;
+    const modify = (dn: string, change: string) => `dn: ${dn}\nchangetype: modify\n${change}`;
+    const rule = `cn=all,ou=sudoers,cn=tools,ou=projects,${base}`;
+    await addRelaxed([
+      modify(`cn=project-tools,ou=groups,${base}`, `replace: member\nmember: ${person('bob')}`),
+      modify(
+        `cn=tools.newtool,ou=servicegroups,${base}`,
+        `replace: member\nmember: ${person('bob')}`,
+      ),
+      modify(person('alice'), `replace: sshPublicKey\nsshPublicKey: ${line}`),
+      modify(person('alice'), 'replace: loginShell\nloginShell: /bin/false'),
+      `dn: cn=runas-tools.newtool,ou=sudoers,cn=tools,ou=projects,${base}\nchangetype: delete`,
+      [
+        ...[`dn: ${rule}`, 'objectClass: sudoRole', 'cn: all', 'sudoUser: ALL', 'sudoHost: ALL'],
+        ...['sudoCommand: ALL', 'sudoRunAsUser: ALL', 'sudoOption: !authenticate'],
+      ].join('\n'),
+    ]);
+    // what comes after it has been read, so it has too
+    const wish = { kind: 'tool.create', requestedBy: 'alice', name: 'later', title: 'Later' };
+    await login.portal.get(wish);
+    await eventually('the later tool', async () => {
+      return (await hers.run('become later id -un')).output === 'tools.later\n';
+    });
+    expect((await hers.run('become newtool id -un')).output).toBe('tools.newtool\n');
+    expect((await hers.run('sudo -n id')).code).toBe(1);
+    expect((await login.ssh('alice', 'echo $0')).stdout).toBe('bash\n');
+    expect((await login.ssh('bob', 'true')).code).toBe(255);
+    expect(difference(filesOf(login), await filesBySeals(login))).toBeUndefined();
+    expect(await login.agentStatus()).toMatchObject({ trusted: true, held: null });
+    await hers.close();
   });
 });
 

@@ -44,7 +44,7 @@ const change = (uids: number[], roles: string[], urgent = false) =>
     uids.map(() => false),
   ]);
 const apply = () =>
-  owner.query(`UPDATE convergence SET applied = wanted, state = 'applied', target = NULL`);
+  owner.query(`UPDATE convergence SET applied = wanted, state = 'applied', targets = NULL`);
 async function sealOf(uid: number) {
   const { rows } = await owner.query(
     `SELECT number::int, floor::int, floor_at IS NOT NULL AS lost, until::text, renew_at FROM login_seals WHERE subject = $1`,
@@ -55,10 +55,10 @@ async function sealOf(uid: number) {
 }
 async function rowOf(uid: number) {
   const { rows } = await owner.query(
-    `SELECT (wanted - applied)::int AS behind, target, state FROM convergence WHERE subject = $1 AND role = 'directory'`,
+    `SELECT (wanted - applied)::int AS behind, targets, state FROM convergence WHERE subject = $1 AND role = 'directory'`,
     [uid],
   );
-  return rows[0] as { behind: number; target: string | null; state: string };
+  return rows[0] as { behind: number; targets: string[] | null; state: string };
 }
 
 test('each change of what the directory is to have gives the next number, and seven days', async () => {
@@ -119,16 +119,16 @@ test('a renewal has the seal alone made anew; a change meanwhile brings all of i
   expect(await withClient(intake, (client) => renewSeals(client, later, 10))).toBe(0);
   for (const uid of [first, first + 1]) {
     expect((await sealOf(uid))?.number).toBe(2);
-    expect(await rowOf(uid)).toEqual({ behind: 1, target: 'seal', state: 'due' });
+    expect(await rowOf(uid)).toEqual({ behind: 1, targets: ['seal'], state: 'due' });
   }
   await change([first], ['directory']);
-  expect(await rowOf(first)).toEqual({ behind: 2, target: null, state: 'due' });
+  expect(await rowOf(first)).toEqual({ behind: 2, targets: null, state: 'due' });
 });
 
 test('a renewal of who is behind already leaves nothing of that out', async () => {
   await change([first], ['directory']);
   await intake.query('SELECT touch_seals($1)', [[first]]);
-  expect(await rowOf(first)).toEqual({ behind: 2, target: null, state: 'due' });
+  expect(await rowOf(first)).toEqual({ behind: 2, targets: null, state: 'due' });
 });
 
 test('the dead are not renewed', async () => {

@@ -32,6 +32,15 @@ const LOCK: Attributes = {
   pwdPolicySubentry: ['policies/cn=disabled'],
 };
 const LOCKING = 'pwdAccountLockedTime +000001010000Z; pwdPolicySubentry +cn=disabled';
+/** A tool that is locked: without a time, which other programs would count from. */
+const DISABLED: Attributes = {
+  pwdPolicySubentry: ['policies/cn=disabled'],
+  loginShell: ['/bin/disabledtoolshell'],
+};
+const DISABLING = 'pwdPolicySubentry +cn=disabled; loginShell /bin/bash → /bin/disabledtoolshell';
+/** When the deletion of a tool was requested, and how the directory has it. */
+const REQUESTED = { deleteRequestedAt: new Date('2026-11-24T21:11:05.678Z') };
+const TIME: Attributes = { pwdAccountLockedTime: ['20261124211105Z'] };
 const ALICE = 'uid=alice,ou=people';
 const BOT = 'uid=tools.bot,ou=people,ou=servicegroups';
 
@@ -47,6 +56,35 @@ describe('unix-account', () => {
     ['makes a tool', tool(), [], [`create ${BOT}: absent → present`]],
     ['leaves a person who is as should be', person(), [alice()], []],
     ['leaves a tool that is as should be', tool(), [bot()], []],
+    [
+      'says which groups hold a person',
+      person({ memberOf: ['tools.bot' as AccountName] }),
+      [alice()],
+      [`change ${ALICE}: objectClass +chamberlainMember; memberOf +cn=project-tools +cn=tools.bot`],
+    ],
+    [
+      'first takes away those that hold them no more',
+      person({ memberOf: ['tools.new' as AccountName] }),
+      [
+        alice({
+          objectClass: [...(PERSON['objectClass'] ?? []), 'chamberlainMember'],
+          memberOf: ['groups/cn=project-tools', 'toolGroups/cn=tools.bot'],
+        }),
+      ],
+      [`revoke ${ALICE}: memberOf −cn=tools.bot`, `change ${ALICE}: memberOf +cn=tools.new`],
+    ],
+    [
+      'no group holds a person who is no realm member, or suspended',
+      person({ realmMember: false, memberOf: [] }),
+      [alice({ memberOf: ['groups/cn=project-tools'] })],
+      [`revoke ${ALICE}: memberOf −cn=project-tools`],
+    ],
+    [
+      'says which groups hold a tool, its own among them',
+      tool({ memberOf: ['tools.other', 'tools.bot'] as AccountName[] }),
+      [bot({ memberOf: ['toolGroups/cn=tools.bot'] })],
+      [`change ${BOT}: objectClass +chamberlainMember; memberOf +cn=tools.other`],
+    ],
     ['leaves what is not of its shape', person(), [alice({ description: ['x'] })], []],
     [
       'changes what differs in one modify',
@@ -110,14 +148,60 @@ describe('unix-account', () => {
       'locks a disabled tool and gives it the shell that says so',
       tool({ state: 'disabled' }),
       [bot()],
-      [`revoke ${BOT}: ${LOCKING}; loginShell /bin/bash → /bin/disabledtoolshell`],
+      [`revoke ${BOT}: ${DISABLING}`],
     ],
+    ['leaves a disabled tool without a time', tool({ state: 'disabled' }), [bot(DISABLED)], []],
     [
       'enables a tool',
       tool(),
-      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'] })],
+      [bot(DISABLED)],
       [
-        `change ${BOT}: pwdAccountLockedTime −000001010000Z; ` +
+        `change ${BOT}: loginShell /bin/disabledtoolshell → /bin/bash; ` +
+          'pwdPolicySubentry −cn=disabled',
+      ],
+    ],
+    [
+      'takes from a disabled tool the time that others read as "delete at once"',
+      tool({ state: 'disabled' }),
+      [bot({ ...DISABLED, pwdAccountLockedTime: ['000001010000Z'] })],
+      [`change ${BOT}: pwdAccountLockedTime −000001010000Z`],
+    ],
+    [
+      'locks a tool whose deletion was requested, with the time of that, in one modify',
+      tool({ state: 'disabled', ...REQUESTED }),
+      [bot()],
+      [`revoke ${BOT}: pwdAccountLockedTime +20261124211105Z; ${DISABLING}`],
+    ],
+    [
+      'gives a tool that was disabled before the time of the request',
+      tool({ state: 'disabled', ...REQUESTED }),
+      [bot(DISABLED)],
+      [`change ${BOT}: pwdAccountLockedTime +20261124211105Z`],
+    ],
+    [
+      'puts the time of the request in the place of any other',
+      tool({ state: 'archived', ...REQUESTED }),
+      [bot({ ...DISABLED, pwdAccountLockedTime: ['000001010000Z'] })],
+      [`change ${BOT}: pwdAccountLockedTime 000001010000Z → 20261124211105Z`],
+    ],
+    [
+      'leaves the time of the request while the tool is put away',
+      tool({ state: 'archived', ...REQUESTED }),
+      [bot({ ...DISABLED, ...TIME })],
+      [],
+    ],
+    [
+      'takes the time from a tool that is brought back, and leaves it locked',
+      tool({ state: 'archived' }),
+      [bot({ ...DISABLED, ...TIME })],
+      [`change ${BOT}: pwdAccountLockedTime −20261124211105Z`],
+    ],
+    [
+      'enables a tool that was to be deleted, the time before the policy',
+      tool(),
+      [bot({ ...DISABLED, ...TIME })],
+      [
+        `change ${BOT}: pwdAccountLockedTime −20261124211105Z; ` +
           'loginShell /bin/disabledtoolshell → /bin/bash; pwdPolicySubentry −cn=disabled',
       ],
     ],
@@ -125,23 +209,20 @@ describe('unix-account', () => {
       'says why a tool is disabled, by the modify that locks it',
       tool({ state: 'disabled', disabledReason: 'It floods' }),
       [bot()],
-      [
-        `revoke ${BOT}: ${LOCKING}; loginShell /bin/bash → /bin/disabledtoolshell; ` +
-          'gecos +disabled - It floods',
-      ],
+      [`revoke ${BOT}: ${DISABLING}; gecos +disabled - It floods`],
     ],
     [
       'says another reason without locking once more',
       tool({ state: 'archived', disabledReason: 'It goes' }),
-      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['disabled - It floods'] })],
+      [bot({ ...DISABLED, gecos: ['disabled - It floods'] })],
       [`change ${BOT}: gecos disabled - It floods → disabled - It goes`],
     ],
     [
       'takes the reason away with the lock',
       tool(),
-      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['disabled - It floods'] })],
+      [bot({ ...DISABLED, gecos: ['disabled - It floods'] })],
       [
-        `change ${BOT}: pwdAccountLockedTime −000001010000Z; ` +
+        `change ${BOT}: ` +
           'loginShell /bin/disabledtoolshell → /bin/bash; gecos −disabled - It floods; ' +
           'pwdPolicySubentry −cn=disabled',
       ],
@@ -149,14 +230,14 @@ describe('unix-account', () => {
     [
       'takes the reason away where none is known any more',
       tool({ state: 'disabled' }),
-      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['disabled - It floods'] })],
+      [bot({ ...DISABLED, gecos: ['disabled - It floods'] })],
       [`change ${BOT}: gecos −disabled - It floods`],
     ],
     ['leaves a gecos that another gave a tool', tool(), [bot({ gecos: ['Bot,,,'] })], []],
     [
       'puts the reason in the place of a gecos that another gave',
       tool({ state: 'disabled', disabledReason: 'It floods' }),
-      [bot({ ...LOCK, loginShell: ['/bin/disabledtoolshell'], gecos: ['Bot,,,'] })],
+      [bot({ ...DISABLED, gecos: ['Bot,,,'] })],
       [`change ${BOT}: gecos Bot,,, → disabled - It floods`],
     ],
     ['leaves a person any gecos', person(), [alice({ gecos: ['disabled - x'] })], []],
@@ -216,22 +297,17 @@ describe('unix-account', () => {
     ['a person', person(), PERSON],
     ['a tool', tool(), TOOL],
     ['a suspended person', person({ state: 'suspended' }), { ...PERSON, ...LOCK }],
-    [
-      'a disabled tool',
-      tool({ state: 'disabled' }),
-      { ...TOOL, ...LOCK, loginShell: ['/bin/disabledtoolshell'] },
-    ],
+    ['a disabled tool', tool({ state: 'disabled' }), { ...TOOL, ...DISABLED }],
     [
       'a tool that is put away, with why',
-      tool({ state: 'archived', disabledReason: 'It goes' }),
-      {
-        ...{ ...TOOL, ...LOCK, loginShell: ['/bin/disabledtoolshell'] },
-        gecos: ['disabled - It goes'],
-      },
+      tool({ state: 'archived', disabledReason: 'It goes', ...REQUESTED }),
+      { ...TOOL, ...DISABLED, ...TIME, gecos: ['disabled - It goes'] },
     ],
   ])('adds %s in the shape of the realm, without keys', (_, wanted, attributes) => {
-    expect(planned(wanted, []).steps[0]?.action).toMatchObject({ verb: 'ldap.add', attributes });
-    expect(attributes).not.toHaveProperty('sshPublicKey');
+    const ref = unixAccount.want(wanted, REALM).ref;
+    expect(planned(wanted, []).steps[0]?.action).toEqual({
+      ...{ verb: 'ldap.add', entry: ref, attributes },
+    });
   });
 
   test.each<[string, DirectoryEntry, string]>([

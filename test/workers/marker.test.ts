@@ -49,7 +49,7 @@ async function numberOf(name: string): Promise<number> {
 }
 
 test('it counts people and tools, and beats', async () => {
-  await running.portal.get({ kind: 'tool.create', requestedBy: 'alice', tool: 'wiki', title: 'w' });
+  await running.portal.get({ kind: 'tool.create', requestedBy: 'alice', name: 'wiki', title: 'w' });
   await settled(running.world);
   const first = await eventually('the counts', async () => {
     const marker = await readMarker();
