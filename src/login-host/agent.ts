@@ -188,7 +188,10 @@ async function readEverything(state: State, now: Csns): Promise<void> {
   state.toldRun = run;
 }
 
-/** Tells what has changed, then the heartbeat that was read before: all that it counts on has been told. */
+/**
+ * Tells what has changed, then the heartbeat that was read before: all that it counts on has been told. Where the
+ * directory is not trusted the heartbeat goes first as well: without it nothing counts of what a seal gives.
+ */
 async function follow(state: State, now: Csns): Promise<void> {
   const { servers, telling } = state;
   const from = changesFrom(now, state.csns);
@@ -198,6 +201,9 @@ async function follow(state: State, now: Csns): Promise<void> {
   // it was written, and the contextCSN has not moved: the clock of that server was ahead before
   if (from === undefined && state.heartbeat !== before) state.compareAt = -Infinity;
   const report = telling.report();
+  if (from !== undefined && telling.answer()?.trusted !== true) {
+    await telling.tell(['heartbeat', state.heartbeat]);
+  }
   if (from !== undefined) {
     for await (const page of servers.open().changedSince(from)) {
       for (const entry of page) if (telling.isNews(entry)) await report.add(entry);

@@ -26,6 +26,8 @@ const AGENT_GROUP = 'chamberlain-keys';
 
 const TICK_MS = 500;
 const MINUTE_MS = 60_000;
+/** at most so often: the agent reads everything then */
+const RETELLING_MS = 10_000;
 const SCAN_MS = 5000;
 const STATUS_MS = 5000;
 /** Of a report, before anything else may be done. */
@@ -181,7 +183,7 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);
     await conclude(host);
-    if (host.mustBeRetold && due('retelling', MINUTE_MS)) askAnew(host);
+    if (host.mustBeRetold && due('retelling', RETELLING_MS)) askAnew(host);
     const state = [host.trust.trusted, host.registry.refusals.count()].join(' ');
     if (state !== shownState || due('status', STATUS_MS)) {
       shownState = state;

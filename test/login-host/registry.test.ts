@@ -110,6 +110,8 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
   test('a seal of somebody unknown gives no key, and no member; told again after a heartbeat it counts', () => {
     told(alice(), bot());
     expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', '']);
+    expect(follows().journal.map((line) => line[0])).toEqual(['?', '?']);
+    told(alice(), bot());
     expect(follows().journal).toEqual([]);
     expect(refused()).toContainEqual(expect.stringContaining('is not taken before the heartbeat'));
     beat({ people: 1, tools: 1 });
@@ -140,8 +142,18 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
       bot({ number: 3, members: ['alice', 'tools.other'] }),
     );
     expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', 'alice']);
+    const { journal } = follows();
     told(alice({ number: 4, state: 'suspended', keys: [] }));
     expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
+    journal.push(...follows().journal);
+    const running = registry;
+    registry = open();
+    for (const line of [sign(alice({ number: 2 }), signer), ...journal]) {
+      expect(registry.load(line, false)).toBe(true);
+    }
+    registry.setLocal(LOCAL, now);
+    expect([listOf('alice'), registry.subjectNamed('alice')?.isClosed]).toEqual(['', true]);
+    registry = running;
     told(alice({ number: 5 }));
     expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
     beat({ people: 1, tools: 1 });
