@@ -1,6 +1,5 @@
 /** A login host whose clock jumps, ahead and back: what holds meanwhile, and that all is as it was once it is right. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { PLACES } from '../../src/login-host/places.ts';
 import { eventually } from './eventually.ts';
 import { openLogin, type AgentStatus, type Login, type Session } from './login.ts';
 import { difference, filesBySeals, filesOf } from './sealed-files.ts';
@@ -61,9 +60,16 @@ async function expectAsBefore(): Promise<void> {
       return seconds.length > 0 && seconds.every((each) => each > DAY / 2 && each <= DAY + 60);
     }),
   );
-  await eventually('what the seals say', async () => {
-    return difference(filesOf(login), await filesBySeals(login)) === undefined;
-  });
+  // what was not taken meanwhile is asked for anew, once a minute at most
+  await eventually(
+    'what the seals say',
+    async () => {
+      const unlike = difference(filesOf(login), await filesBySeals(login));
+      if (unlike === undefined) return true;
+      throw new Error(unlike);
+    },
+    75_000,
+  );
   expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
 }
 
@@ -84,15 +90,13 @@ describe.each([
     expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
   }, 60_000);
 
-  test('does not keep news back: who was changed meanwhile has the new key, and is renewed', async () => {
+  test('keeps nothing back that takes away; and who was changed meanwhile is given it, and renewed, once it is right', async () => {
     login.host.setClock(ahead);
     await untilStatus('distrust', ({ why }) => sentence.test(why ?? ''));
     const { portal } = login;
     const key = await login.host.newKey(`new-${ahead}`);
     await portal.get({ kind: 'key.add', requestedBy: 'alice', person: 'alice', key: key.line });
     await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'carol' });
-    const [, base64 = ''] = key.line.split(' ');
-    await eventually('her new key', () => login.file(`${PLACES.keys}/alice`).includes(base64));
     await eventually('no key', () => login.keyFile('carol').length === 0);
 
     login.host.setClock(0);
@@ -103,7 +107,7 @@ describe.each([
       expect([file, await getsIn('alice', file)]).toEqual([file, true]);
     }
     expect(await login.agentStatus()).toMatchObject({ refused: [], held: null });
-  }, 60_000);
+  }, 120_000);
 });
 
 test('a clock that is beyond the end of all seals leaves no way in, and ends nobody', async () => {
