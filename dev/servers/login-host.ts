@@ -172,8 +172,8 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
         ...['/usr/sbin/keys-agent', 'run'],
       ];
     },
-    // it has told the helper something: status says so up to five seconds later
-    answers: () => Promise.resolve(/"trusted":/.test(agent.log().slice(logBegins))),
+    // what it has told is seen in status, up to five seconds later
+    answers: () => Promise.resolve(agent.log().slice(logBegins).includes('following')),
   });
   const sshd = machine.daemon({
     name: 'sshd',

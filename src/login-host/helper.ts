@@ -15,6 +15,7 @@ import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend 
 import type { LoginHostConfig } from './config.ts';
 import { gidOf, openHost, type Host } from './host.ts';
 import { openLocalFiles } from './local-accounts.ts';
+import { openPace } from './pace.ts';
 import { PLACES, type Places } from './places.ts';
 import type { ReportAnswer, ReportLine } from './report-lines.ts';
 import { openReportSocket } from './report-socket.ts';
@@ -26,8 +27,6 @@ const AGENT_GROUP = 'chamberlain-keys';
 
 const TICK_MS = 500;
 const MINUTE_MS = 60_000;
-/** at most so often: the agent reads everything then */
-const RETELLING_MS = 10_000;
 const SCAN_MS = 5000;
 const STATUS_MS = 5000;
 /** Of a report, before anything else may be done. */
@@ -162,6 +161,7 @@ function answer({ run, trust }: Host): ReportAnswer {
 /** Returns how to stop. */
 function startTicking(host: Host, queue: Queue): () => void {
   const due = openTimes();
+  const retelling = openPace();
   due('mend', MINUTE_MS); // the start does what it does
   let shownState = '';
   let isTicking = false;
@@ -183,8 +183,9 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);
     await conclude(host);
-    if (host.mustBeRetold && due('retelling', RETELLING_MS)) askAnew(host);
-    const state = [host.trust.trusted, host.registry.refusals.count()].join(' ');
+    if (host.mustBeRetold && retelling.take()) askAnew(host);
+    const { trust, registry, server, trouble } = host;
+    const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
     if (state !== shownState || due('status', STATUS_MS)) {
       shownState = state;
       reportStatus(host);
