@@ -62,8 +62,6 @@ interface State {
   /** why the directory could not be read; '' once a look was whole */
   trouble: string;
   isHelperAway: boolean;
-  /** what the log says the root helper thinks of the directory */
-  isTrusted: boolean | undefined;
 }
 
 export function startAgent(
@@ -78,7 +76,7 @@ export function startAgent(
   const state: State = {
     ...{ log, compareMs, servers, telling, readingPace: openPace(), turnPace: openPace() },
     ...{ toldRun: undefined, csns: {}, heartbeat: '', compareAt: Infinity, passedOver: 0 },
-    ...{ trouble: '', isHelperAway: false, isTrusted: undefined },
+    ...{ trouble: '', isHelperAway: false },
   };
   const closing = new AbortController();
   const ended = (async () => {
@@ -98,14 +96,6 @@ export function startAgent(
 }
 
 async function lookOnce(state: State): Promise<void> {
-  await lookAndTell(state);
-  const { run, trusted = state.isTrusted, ...why } = state.telling.answer() ?? {};
-  if (trusted === state.isTrusted) return;
-  state.isTrusted = trusted;
-  state.log.info({ run, trusted, ...why }, 'what the root helper thinks of the directory');
-}
-
-async function lookAndTell(state: State): Promise<void> {
   const { log, servers, telling } = state;
   try {
     if (state.isHelperAway) await telling.tell();
