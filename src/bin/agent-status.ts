@@ -55,6 +55,7 @@ export function statusJson(status: LoginStatus, now: number, running: Running): 
     refused: status.refused.map(since),
     refusedInAll: status.refusedInAll,
     held: held === undefined ? null : since(held),
+    disappeared: status.disappeared ?? [],
     unwritten: status.unwritten.map(since),
     accepted: accepted === undefined ? null : { ...accepted, at: time(accepted.at) },
   };
@@ -88,6 +89,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ...rows.map(([word, text]) => `${word.padEnd(10)}  ${text}`),
     ...renderRefused(status, age),
     ...renderHeld(status, age),
+    ...renderDisappeared(status),
     ...renderUnwritten(status, age),
   ].join('\n');
 }
@@ -96,7 +98,7 @@ type Row = readonly [word: string, text: string];
 
 function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
   const { startedAt, at, agentAt } = status;
-  const dead = `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
+  const dead = `last heard of ${age(at)} ago: start chamberlain-login-helper; or is the disk full?`;
   const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
   const silent = `silent ${silence}; start chamberlain-keys-agent`;
   return [
@@ -146,6 +148,17 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
     `Gone from the directory without a seal that says so, more at once than is believed (${held.inAll}, for ${age(held.since)}):`,
     `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
     'They are kept as they were. Where they are to go: `keys-agent accept`, as root.',
+  ];
+}
+
+function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
+  if (disappeared.length === 0) return [];
+  const names = disappeared.slice(0, NAMES_SHOWN);
+  const more = disappeared.length - names.length;
+  return [
+    '',
+    `Gone within the last hour without a seal that says so (${disappeared.length}); what they run goes on:`,
+    `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
   ];
 }
 

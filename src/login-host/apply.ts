@@ -83,7 +83,7 @@ export function makeStale({ stale }: Host, lists: Iterable<ListName>, isLoss = f
 
 function mayWriteLists({ stale, isWhole, registry }: Host): boolean {
   if (stale.lists.size === 0 || !isWhole) return false;
-  if (!registry.isReading()) return true;
+  if (registry.reading() === undefined) return true;
   return performance.now() - stale.since >= (stale.isLoss ? LOSSES_WAIT_MS : GAINS_WAIT_MS);
 }
 

@@ -122,6 +122,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
     return answer(host);
   } catch (error) {
     log.error({ error }, 'a report has failed');
+    host.mustBeRetold = true; // who knows how much of it was taken
     const why = `the login helper has failed: ${describeError(error)}`;
     return { run: host.run, trusted: false, why };
   }
@@ -152,10 +153,11 @@ async function conclude(host: Host): Promise<void> {
   await apply(host);
 }
 
-function answer({ run, trust }: Host): ReportAnswer {
-  if (trust.trusted) return { run, trusted: true };
+function answer({ run, trust, registry }: Host): ReportAnswer {
+  const told = { run, ...defined({ reading: registry.reading() }) };
+  if (trust.trusted) return { ...told, trusted: true };
   const { why, tryAnother } = trust;
-  return { run, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
+  return { ...told, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
 }
 
 /** Returns how to stop. */
@@ -243,6 +245,7 @@ async function acceptIfAsked(host: Host): Promise<void> {
 function reportStatus({ places, troubles, ...host }: Host): void {
   const { registry, folder, trust } = host;
   const held = registry.held();
+  const disappeared = registry.disappeared();
   const status: LoginStatus = {
     ...{ pid: process.pid, startedAt: host.startedAt, at: Date.now() },
     trusted: trust.trusted,
@@ -258,6 +261,7 @@ function reportStatus({ places, troubles, ...host }: Host): void {
     ...(held === undefined
       ? {}
       : { held: { ...held, names: held.names.slice(0, MOST_NAMED), inAll: held.names.length } }),
+    ...(disappeared.length === 0 ? {} : { disappeared: disappeared.slice(0, MOST_NAMED) }),
     unwritten: troubles.list(),
   };
   troubles.attempt(join(places.login, 'status.json'), () => writeStatus(places.login, status));

@@ -12,6 +12,7 @@ const schema = z.strictObject({
   floors: z.array(z.tuple([z.int(), z.int()])),
   accepted: z.strictObject({ people: z.int().min(0), tools: z.int().min(0) }),
   disappeared: z.array(z.tuple([z.int(), z.number()])),
+  trustedAt: z.number().min(0),
   rules: z.string(),
   isWhole: z.boolean(),
 });

@@ -36,14 +36,21 @@
  * | there, or held                                | yes             | yes                 | left          |
  * | … its seal says: not active, or not admitted  | yes             | no keys, no sudo    | end           |
  * | … below its floor, or its seal has ended      | yes             | no                  | as before     |
+ * | … a tool that the host has not been able to   | yes             | no members, no sudo | as before     |
+ * |   confirm for longer than offlineLimitSeconds |                 |                     |               |
  * | … has the name or number of a local account   | no              | no                  | left          |
- * | disappeared, honoured                         | no              | no                  | end           |
+ * | disappeared, honoured: by a floor             | no              | no                  | end           |
+ * | … without a signature                         | no              | no                  | left          |
  * | of another configuration, not told since      | no              | no                  | left          |
+ *
+ * Whoever runs code as the agent may tell what is not so. So when somebody is refused or has disappeared, and nothing
+ * signed says it, everything must be told once more: what was told in between is mended then.
  *
  * Longer than most, so that who is known and what follows from it change in one place.
  */
 import { parseSeal, payloadOf, type Verified } from '../model/seal.ts';
 import type { Heartbeats } from './heartbeats.ts';
+import type { LoginHostConfig } from './config.ts';
 import { judgePayload, shown, type Account, type Rules, type Verdict } from './judge.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import { openRefusals, type Refusals } from './refusals.ts';
@@ -52,7 +59,9 @@ import {
   digestOf,
   flawOf,
   isCounted,
+  isEndSigned,
   isLess,
+  isOver,
   isSame,
   isThere,
   kindOf,
@@ -91,6 +100,8 @@ export interface Kept {
   accepted: { people: number; tools: number };
   /** who has disappeared within the last hour without a signature, and when */
   disappeared: [uid: number, at: number][];
+  /** when the directory was last trusted; before it ever was, of which time the first heartbeat was; 0 for neither */
+  trustedAt: number;
 }
 
 export const NOTHING_KEPT: Kept = {
@@ -98,6 +109,7 @@ export const NOTHING_KEPT: Kept = {
   floors: [],
   accepted: { people: 0, tools: 0 },
   disappeared: [],
+  trustedAt: 0,
 };
 
 export type Trust = { trusted: true } | { trusted: false; why: string; tryAnother: boolean };
@@ -135,8 +147,8 @@ export interface Registry {
   lastHeartbeat(): number;
   /** Since the last call: some that were refused may be taken if everything is told once more. */
   mustBeRetold(): boolean;
-  /** Everything is being told at the moment. */
-  isReading(): boolean;
+  /** The token of the reading of everything that is under way. */
+  reading(): string | undefined;
   /** Everything was told, once in this run at least. */
   hasRead(): boolean;
   /** They could not be kept: they must be told, verified and kept once more. */
@@ -148,6 +160,8 @@ export interface Registry {
   subjectNamed(name: string): Subject | undefined;
   counts(): Record<Kind, number>;
   held(): { names: string[]; since: number } | undefined;
+  /** Names of those who have disappeared within the last hour without a signature, and were honoured. */
+  disappeared(): string[];
   refusals: Pick<Refusals, 'list' | 'count' | 'mayPass'>;
 }
 
@@ -164,7 +178,7 @@ const HELD_BACK = '?';
 
 /** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
 export function openRegistry(
-  rules: Rules,
+  rules: Rules & Pick<LoginHostConfig, 'offlineLimitSeconds'>,
   keyIds: ReadonlySet<string>,
   heartbeats: Heartbeats,
   firstLocal: LocalAccounts,
@@ -190,6 +204,10 @@ export function openRegistry(
   let mustBeRetold = false;
   /** what some seals give does not count yet */
   let isHeldBack = false;
+  /** nothing signed says that they do not count any more, since the last `settle` */
+  let isLostUnsigned = false;
+  let { trustedAt } = before;
+  const limitMs = rules.offlineLimitSeconds * 1000;
   let pending = nothing();
 
   // ------------------------------------------------------------ what counts of a subject
@@ -202,18 +220,25 @@ export function openRegistry(
     return local.gids.has(uid) ? `a local group of this host has its number ${uid}` : undefined;
   }
 
+  /** A person's keys end by themselves: each line says when. */
+  function isLate({ isPerson, doubtedSince }: Subject, now: number): boolean {
+    return !isPerson && now > Math.min(trustedAt, doubtedSince ?? Infinity) + limitMs;
+  }
+
+  function isInForceNow(subject: Subject, now: number): boolean {
+    return counts(subject, now) && !isLate(subject, now);
+  }
+
   /** Finds what counts of a subject now, and what follows from it. */
   function look(subject: Subject, now: number): void {
     const clash = clashOf(subject);
     const isShown = isThere(subject) && clash === undefined;
-    const isInForce = isShown && counts(subject, now);
-    const isClosed =
-      clash === undefined &&
-      (subject.presence === 'gone' || (isThere(subject) && !subject.isActive));
+    const isInForce = isShown && isInForceNow(subject, now);
+    const isClosed = clash === undefined && isOver(subject);
     if (subject.presence === 'present' && !subject.isRefused) {
       const flaw = clash ?? flawOf(subject, now) ?? subject.remark;
       if (flaw === undefined) refusals.remove(subject.name);
-      else refusals.add(subject.name, flaw, now);
+      else refusals.add(subject.name, flaw, now, { isKnown: true });
     }
     if (isShown !== subject.isShown) touch(subject, 'passwd', 'shadow', 'group');
     if (isInForce !== subject.isInForce) {
@@ -229,6 +254,13 @@ export function openRegistry(
     subject.isShown = isShown;
     subject.isInForce = isInForce;
     subject.isClosed = isClosed;
+  }
+
+  function lookAtAll(now: number): void {
+    for (const subject of byUid.values()) {
+      const isInForce = subject.isShown && isInForceNow(subject, now);
+      if (subject.isInForce !== isInForce) look(subject, now);
+    }
   }
 
   function touch(subject: Subject, ...lists: ListName[]): void {
@@ -304,22 +336,31 @@ export function openRegistry(
 
   function accept(subject: Subject, now: number): void {
     subject.reading = readings;
+    subject.doubtedSince = undefined;
     setPresence(subject, 'present');
     look(subject, now);
   }
 
   function refuse(name: string, why: string, now: number, mayPass = false): void {
     const known = byName.get(name);
-    if (known !== undefined && isThere(known)) {
+    const isKnown = known !== undefined && isThere(known);
+    if (isKnown) {
+      isLostUnsigned ||= isCounted(known);
       known.reading = readings;
+      known.doubtedSince ??= now;
       setPresence(known, 'present', true);
     }
-    refusals.add(name, why, now, mayPass);
+    refusals.add(name, why, now, { mayPass, isKnown });
   }
 
   function disappear(name: string): void {
     const known = byName.get(name);
-    if (known?.presence === 'present') setPresence(known, 'held');
+    if (known?.presence === 'present') hold(known);
+  }
+
+  function hold(subject: Subject): void {
+    isLostUnsigned ||= subject.floor <= subject.number;
+    setPresence(subject, 'held');
   }
 
   function raiseFloors(now: number): void {
@@ -354,10 +395,10 @@ export function openRegistry(
   }
 
   function settleHeld(now: number): void {
-    for (const subject of held) if (subject.floor > subject.number) honour(subject, now);
+    for (const subject of held) if (isEndSigned(subject)) honour(subject, now);
     for (const [uid, at] of disappeared) {
       const subject = byUid.get(uid);
-      const isSigned = subject !== undefined && subject.floor > subject.number;
+      const isSigned = subject !== undefined && isEndSigned(subject);
       if (at < now - HOUR_MS || isSigned) disappeared.delete(uid);
       else if (at > now) disappeared.set(uid, now); // the clock went back
     }
@@ -406,6 +447,7 @@ export function openRegistry(
       // what has come back must not disappear once more
       accepted[kind] = Math.min(accepted[kind], Math.max(0, missing(kind)));
     }
+    trustedAt = now;
     return { trusted: true };
   }
 
@@ -468,14 +510,19 @@ export function openRegistry(
     },
     unsealed(name, now) {
       disappear(name);
-      refusals.add(name, 'its entry has no seal', now);
+      const isKnown = byName.has(name);
+      refusals.add(name, 'its entry has no seal', now, { isKnown });
     },
     gone(name) {
       disappear(name);
       refusals.remove(name);
     },
     heartbeat(verified, now) {
-      if (heartbeats.take(verified)) raiseFloors(now);
+      if (!heartbeats.take(verified)) return;
+      raiseFloors(now);
+      if (trustedAt > 0) return;
+      trustedAt = heartbeats.at();
+      lookAtAll(now);
     },
     all(token, edge) {
       if (edge === 'begin') {
@@ -487,8 +534,7 @@ export function openRegistry(
         hasRead = true;
         refusals.endReading();
         for (const subject of byUid.values()) {
-          if (subject.presence !== 'present' || subject.reading === readings) continue;
-          setPresence(subject, 'held');
+          if (subject.presence === 'present' && subject.reading !== readings) hold(subject);
         }
       }
     },
@@ -496,20 +542,22 @@ export function openRegistry(
       trouble = shown(why, 300);
     },
     settle(now) {
+      for (const subject of held) subject.doubtedSince ??= now;
       if (held.size > 0 && doubt(now) === undefined) settleHeld(now);
+      mustBeRetold ||= isLostUnsigned;
+      isLostUnsigned = false;
       if (held.size === 0) heldSince = 0;
       else if (heldSince === 0) heldSince = now;
       if (isHeldBack && heartbeats.doubt(now) === undefined) {
         isHeldBack = false;
         mustBeRetold = true;
       }
-      return judgeTrust(now);
+      const wasLate = now > trustedAt + limitMs;
+      const trust = judgeTrust(now);
+      if (trust.trusted && wasLate) lookAtAll(now);
+      return trust;
     },
-    look(now) {
-      for (const subject of byUid.values()) {
-        if (subject.isInForce !== (subject.isShown && counts(subject, now))) look(subject, now);
-      }
-    },
+    look: lookAtAll,
     setLocal(next, now) {
       local = next;
       for (const subject of byUid.values()) look(subject, now);
@@ -546,6 +594,7 @@ export function openRegistry(
         floors: [...floors],
         accepted: { ...accepted },
         disappeared: [...disappeared],
+        trustedAt,
       };
     },
     lastHeartbeat: () => heartbeats.at(),
@@ -554,7 +603,7 @@ export function openRegistry(
       mustBeRetold = false;
       return must;
     },
-    isReading: () => open !== undefined,
+    reading: () => open,
     hasRead: () => hasRead,
     unkept(subjects) {
       for (const subject of subjects) subject.digest = 0;
@@ -570,6 +619,7 @@ export function openRegistry(
       if (held.size === 0) return undefined;
       return { names: [...held].map(({ name }) => name).sort(), since: heldSince };
     },
+    disappeared: () => [...disappeared.keys()].flatMap((uid) => byUid.get(uid)?.name ?? []).sort(),
     refusals,
   };
 }

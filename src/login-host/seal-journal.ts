@@ -10,14 +10,27 @@
  * |                               | does not say as well                                 |
  * | `gone <uid> <name> <number>`  | it has disappeared; the highest number of its seals  |
  *
- * A line that was cut, by a loss of power or a full disk, costs itself alone.
+ * A line that was cut, by a loss of power, costs itself alone. Behind the last line there is room of NUL bytes, which a
+ * disk that gets full does not take: whoever loses something then has lost it after a restart, too.
  */
-import { closeSync, fsyncSync, ftruncateSync, openSync, readSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { flushFolder, moveInto, removeFile, writeAll } from './replace-file.ts';
 
 const CHUNK_BYTES = 2 ** 18;
 const LINE_END = 10;
+const ROOM = 0;
+/** Of some 5,000 seals. */
+const ROOM_BYTES = 2 ** 21;
 /** A file that has no more to spare is not worth being written anew. */
 const SPARE_BYTES = 2 ** 22;
 const UID =
@@ -46,7 +59,7 @@ export function openSealJournal(
   path: string,
   take: (line: string) => boolean,
 ): { journal: SealJournal; unread: number } {
-  let fd = openSync(path, 'a+', 0o600);
+  let fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   let unread = 0;
   const needed = new Map<number, number>();
   let size = forEachLine(fd, (line, bytes) => {
@@ -54,7 +67,7 @@ export function openSealJournal(
     const key = keyOf(line);
     if (key !== undefined) needed.set(key, bytes);
   });
-  ftruncateSync(fd, size);
+  let room = makeRoom(fd, size, fstatSync(fd).size - size);
   let neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
   needed.clear();
 
@@ -71,7 +84,7 @@ export function openSealJournal(
     let length = 0;
     let written = 0;
     const write = (): void => {
-      written += writeLines(to, lines.splice(0));
+      written += writeLines(to, lines.splice(0), written);
       length = 0;
     };
     index = 0;
@@ -93,19 +106,22 @@ export function openSealJournal(
   const journal: SealJournal = {
     append(lines, flush) {
       try {
-        const written = writeLines(fd, lines);
+        const written = writeLines(fd, lines, size);
         if (flush) fsyncSync(fd);
         size += written;
+        room = Math.max(0, room - written);
       } catch (error) {
-        ftruncateSync(fd, size); // half a line would take the next one with it
+        room = makeRoom(fd, size, room); // half a line would take the next one with it
         throw error;
       }
+      if (room < ROOM_BYTES / 2) room = makeRoom(fd, size, room);
     },
     tidy() {
+      if (room < ROOM_BYTES / 2) room = makeRoom(fd, size, room);
       if (unread === 0 && size <= 2 * neededBytes + SPARE_BYTES) return;
       const beside = `${path}.new`;
       removeFile(beside);
-      const next = openSync(beside, 'ax+', 0o600);
+      const next = openSync(beside, 'wx+', 0o600);
       try {
         neededBytes = copyNeeded(next);
         moveInto(beside, path);
@@ -117,12 +133,25 @@ export function openSealJournal(
       closeSync(fd);
       fd = next;
       size = neededBytes;
+      room = makeRoom(fd, size, 0);
       unread = 0;
       flushFolder(dirname(path));
     },
     close: () => closeSync(fd),
   };
   return { journal, unread };
+}
+
+/** Returns how much room there is behind the last line then: what there was, where the disk has no more. */
+function makeRoom(fd: number, size: number, had: number): number {
+  const piece = Buffer.alloc(CHUNK_BYTES);
+  try {
+    for (let made = 0; made < ROOM_BYTES;) made += writeSync(fd, piece, 0, undefined, size + made);
+    return ROOM_BYTES;
+  } catch {
+    ftruncateSync(fd, size + had);
+    return had;
+  }
 }
 
 /** The uid; below 0 of a line that needs the one before it. */
@@ -149,20 +178,21 @@ function forEachLine(fd: number, take: (line: string, bytes: number) => void): n
       from = end + 1;
     }
     size += from;
+    if (bytes[from] === ROOM) return size;
     kept = bytes.length - from;
     buffer.copyWithin(0, from, bytes.length);
   }
 }
 
 /** Not in one piece: it may be megabytes. */
-function writeLines(fd: number, lines: readonly string[]): number {
+function writeLines(fd: number, lines: readonly string[], position: number): number {
   let written = 0;
   let piece = '';
   for (const line of lines) {
     piece += `${line}\n`;
     if (piece.length < CHUNK_BYTES) continue;
-    written += writeAll(fd, piece);
+    written += writeAll(fd, piece, position + written);
     piece = '';
   }
-  return written + writeAll(fd, piece);
+  return written + writeAll(fd, piece, position + written);
 }

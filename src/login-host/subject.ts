@@ -13,6 +13,8 @@ export interface Subject extends Account {
   presence: Presence;
   /** what the directory shows of it now is not taken */
   isRefused: boolean;
+  /** since when it is refused, or has disappeared; undefined where neither */
+  doubtedSince: number | undefined;
   /** in which reading of everything it was told last */
   reading: number;
   /** it has an account here; its keys and members count; its processes end: when it was looked at last */
@@ -56,6 +58,7 @@ export function newSubject(account: Account, digest: number, floor: number): Sub
     floor,
     presence: 'gone',
     isRefused: false,
+    doubtedSince: undefined,
     reading: 0,
     isShown: false,
     isInForce: false,
@@ -77,6 +80,16 @@ export function isCounted({ presence, isRefused }: Subject): boolean {
 
 export function counts({ number, floor, until }: Subject, now: number): boolean {
   return number >= floor && until > now;
+}
+
+/** Nobody can have made this up: the directory role says that none of the seals of it that were seen here counts. */
+export function isEndSigned({ number, floor }: Subject): boolean {
+  return floor > number;
+}
+
+/** Nothing may run as it any more. */
+export function isOver(subject: Subject): boolean {
+  return subject.presence === 'gone' ? isEndSigned(subject) : isThere(subject) && !subject.isActive;
 }
 
 /** Why a seal that was taken does not count now, in a sentence without a full stop. */

@@ -210,6 +210,16 @@ describe('while it runs', () => {
   });
 });
 
+test('it tells everything anew where somebody else has begun to, for nothing else counts until then', async () => {
+  await start();
+  agents.helper.answer = (lines) => {
+    const isBegun = agents.helper.lines().some(([word]) => word === 'all');
+    return isBegun || lines.some(([word]) => word === 'all') ? {} : { reading: 'another' };
+  };
+  await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+  expect(agents.helper.lines().filter(([word]) => word === 'seal')).toHaveLength(seals.size);
+});
+
 describe('what does not belong there', () => {
   /** Adds entries, and returns what is then told of names that are not ours. */
   async function toldOf(ldif: string): Promise<Map<string, string>> {

@@ -33,6 +33,7 @@ const CONFIG = {
   ids: IDS,
   homes: { people: '/home', tools: '/data/project' },
   knownBadKeys: [],
+  offlineLimitSeconds: 86_400,
 };
 const SHADOW = 42;
 const ALL = new Set<ListName>(['passwd', 'shadow', 'group', 'sudoers', 'closed']);
