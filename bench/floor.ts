@@ -9,7 +9,9 @@ import { run } from '../dev/servers/daemon.ts';
 import { administer } from '../dev/servers/mariadb.ts';
 import { verifierOf } from '../src/model/credentials.ts';
 import type { FloorFiles } from './floor-files.ts';
+import { readSealKey } from '../src/config.ts';
 import { MAKER } from './idle.ts';
+import { sealsUntil } from './population-names.ts';
 import { FLOOR_IDS, type MeasuredRealm } from './realm.ts';
 import { accountStatements, type ShapedTool, toolEntries } from './shapes.ts';
 
@@ -23,7 +25,8 @@ export async function measureFloor(realm: MeasuredRealm, count: number): Promise
     uid: FLOOR_IDS.last - n,
     maintainers: [MAKER],
   }));
-  const ldif = tools.map((tool) => toolEntries(tool, realm)).join('');
+  const sealing = { key: readSealKey(realm.config), until: sealsUntil() };
+  const ldif = tools.map((tool) => toolEntries(tool, realm, sealing)).join('');
   const { replica, tools: toolsdb } = realm.stack;
   const sqlFor = (kind: 'replica' | 'toolsdb') =>
     tools.map(({ uid }) => accountStatements(`s${uid}`, kind, verifierOf('floor'))).join('');

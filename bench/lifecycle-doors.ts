@@ -1,5 +1,5 @@
 /** The doors of a person, as whoever tries them finds them: how soon a suspension closes each. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { open, readFile, rename } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -11,6 +11,8 @@ import { adminDn } from '../deploy/ldap/render.ts';
 import type { LoginHost } from '../dev/servers/login-host.ts';
 import { ensurePassword } from '../dev/servers/secret.ts';
 import { readSecret } from '../src/config.ts';
+import { PLACES } from '../src/login-host/places.ts';
+import { CLOSED_FILE } from '../src/login-host/status.ts';
 import {
   CREDENTIALS_NAME,
   parseCredentialsFile,
@@ -92,7 +94,9 @@ export async function openDoors(
     ({ person }) => person,
   );
   const leavers = [...toolsOf.keys()].toSorted((a, b) => a - b);
-  const keys = join(host.machine.root, 'var/lib/chamberlain/keys');
+  const inside = (...parts: string[]) => join(host.machine.root, ...parts);
+  const groups = openReader(inside(PLACES.extrausers, 'group'));
+  const closed = openReader(inside(PLACES.login, CLOSED_FILE));
   const files = config.files.root + config.files.toolHomes;
 
   async function finds(filter: string): Promise<boolean> {
@@ -111,8 +115,13 @@ export async function openDoors(
       const passwords = await readPasswords(realm, tools, number);
       const own = `u${PEOPLE_FIRST + number}`;
       const locked = (socket: string) => refuses(socket, own, passwords, ACCOUNT_LOCKED);
+      const keyFile = inside(PLACES.keys, person);
+      const membership = new RegExp(`[:,]${person}(,|$)`, 'm');
+      const closure = new RegExp(`^${person}$`, 'm');
       const doors: Record<string, () => boolean | Promise<boolean>> = {
-        'the key file': () => !existsSync(join(keys, person)),
+        'the key file': () => !existsSync(keyFile),
+        'every group on the login host': () => !membership.test(groups()),
+        "the login host's list of the closed": () => closure.test(closed()),
         'the account in the directory': () => finds(`(&(uid=${person})(pwdAccountLockedTime=*))`),
         'every group in the directory': async () => !(await finds(`(member=${dn})`)),
       };
@@ -209,6 +218,17 @@ async function readPasswords(
     }),
   );
   return new Map(read);
+}
+
+/** Reads a file that is replaced, never written to: only where it is another one than before. */
+function openReader(file: string): () => string {
+  let [seen, text] = ['', ''];
+  return () => {
+    const { ino, ctimeMs } = statSync(file);
+    const now = `${ino} ${ctimeMs}`;
+    if (now !== seen) [seen, text] = [now, readFileSync(file, 'utf8')];
+    return text;
+  };
 }
 
 /** Tries to log in; whether the server refuses with that error. */

@@ -8,6 +8,7 @@
  */
 import { join } from 'node:path';
 import { openLoginHost } from '../dev/servers/login-host.ts';
+import { ensureSigningKey } from '../dev/servers/secret.ts';
 import { renderProfile } from './cpu-profile.ts';
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { LIFECYCLE_GOALS, type LifecycleOptions } from './goals.ts';
@@ -65,6 +66,7 @@ async function measureSuspensions(
     ...{ folder: join(stack.place.dir, 'login-host'), ldapUri: stack.slapd.tcpUri() },
     ...{ base: config.ldap.base, realm: config.realm, ids: config.ids },
     ...{ secrets: config.secrets, dataRoot: stack.place.dataRoot },
+    sealKeys: [ensureSigningKey(join(config.secrets, 'seal-key'))],
   });
   closers.push(async () => {
     const host = await opening.catch(() => undefined);

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Attribute, Change, Client } from 'ldapts';
 import { adminDn } from '../deploy/ldap/render.ts';
+import { parseSeal, payloadOf } from '../src/model/seal.ts';
+import { ATTRIBUTE as SEAL } from '../src/targets/seal.ts';
 import { admit, MAKER, STEWARD, toolRequest } from './idle.ts';
 import type { Portal, Signed } from './portal.ts';
 import { cpuSeconds, peakMemoryMib, serverPid } from './processes.ts';
@@ -19,7 +21,7 @@ const LOOK_EVERY_MS = 2;
 
 export interface Load {
   seconds: number;
-  /** from `Queue.add` of each access.revoke until the member value is gone, ms */
+  /** from `Queue.add` of each access.revoke until the member value is gone and the seal says so, ms */
   revokeMs: number[];
   /** a plain write to the directory beside each of them, ms */
   plainWriteMs: number[];
@@ -146,7 +148,7 @@ async function readCounters(realm: MeasuredRealm): Promise<Record<string, number
 }
 
 interface OwnEyes {
-  /** Looks again and again until the person is no member of the realm group. */
+  /** Looks again and again until the person is no member of the realm group, and is not sealed as one. */
   untilGone(person: string, deadline: number): Promise<void>;
   /** Writes to an entry of its own; returns how long that took. */
   write(text: string): Promise<number>;
@@ -168,14 +170,15 @@ async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
   return {
     async untilGone(person, deadline) {
       const group = `cn=project-${config.realm},ou=groups,${base}`;
-      const filter = `(member=uid=${person},ou=people,${base})`;
+      const dn = `uid=${person},ou=people,${base}`;
+      const finds = async (entry: string, filter: string) => {
+        const attributes = ['1.1'];
+        const { searchEntries } = await client.search(entry, { scope: 'base', filter, attributes });
+        return searchEntries.length > 0;
+      };
       for (;;) {
-        const { searchEntries } = await client.search(group, {
-          scope: 'base',
-          filter,
-          attributes: ['1.1'],
-        });
-        if (searchEntries.length === 0) return;
+        const isMember = await finds(group, `(member=${dn})`);
+        if (!isMember && !(await isSealedMember(client, dn))) return;
         if (performance.now() > deadline) throw new Error(`${person} still has access`);
         await sleep(LOOK_EVERY_MS);
       }
@@ -195,6 +198,14 @@ async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
       await client.unbind();
     },
   };
+}
+
+async function isSealedMember(client: Client, dn: string): Promise<boolean> {
+  const attributes = [SEAL];
+  const { searchEntries } = await client.search(dn, { scope: 'base', attributes });
+  const seal = parseSeal(payloadOf(String(searchEntries[0]?.[SEAL])) ?? '');
+  if (seal?.kind !== 'person') throw new Error(`${dn} is not sealed`);
+  return seal.member;
 }
 
 /** Where the processors' time went, as a table. */

@@ -1,13 +1,23 @@
 /** Lookups of a person's keys as sshd makes them: a process whose output is read to its end. */
 import { randomBytes } from 'node:crypto';
-import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Daemon, Machine } from '../dev/servers/private-machine.ts';
 import type { LoginSize } from './goals.ts';
 import { changeKeys } from './login-changes.ts';
 import type { LoginRealm } from './login-realm.ts';
 import { keyLine, personName } from './population-names.ts';
 import { PROCESS_TIMER, shuffle, type TimedRun, timeProcesses } from './process-timer.ts';
+import type { Closers } from './realm.ts';
 
 /** Who runs it on a login host, and by which PATH: sshd's for its AuthorizedKeysCommand. */
 const USER = 'chamberlain-lookup';
@@ -26,27 +36,28 @@ const FIRST_PLAIN_PERSON = 2;
 
 /** Milliseconds of each. */
 export type Lookups = Record<
-  'fork' | 'true' | 'script' | 'script200' | 'sss' | 'ldapsearch',
+  'fork' | 'true' | 'script' | 'script200' | 'sss' | 'ldapsearch' | 'id' | 'getent',
   number[]
 >;
 
-/**
- * Takes all of them in one run, in turn. sssd is given the right to read keys, and keeps it: nothing
- * that is measured later may need it as it was.
- */
-export async function timeLookups(realm: LoginRealm, size: LoginSize): Promise<Lookups> {
+/** Takes all of them in one run, in turn. */
+export async function timeLookups(
+  realm: LoginRealm,
+  size: LoginSize,
+  closers: Closers,
+): Promise<Lookups> {
   await giveManyKeys(realm);
   const users = Math.min(size.lookupUsers, size.people - FIRST_PLAIN_PERSON);
   const shuffled = shuffle(Array.from({ length: users }, (_, n) => FIRST_PLAIN_PERSON + n));
   const person = (n: number) => personName(shuffled[n % users] ?? FIRST_PLAIN_PERSON);
   const sssUsers = Math.min(SSS_USERS, size.lookupsSss, users);
 
-  await letSssdReadKeys(realm);
-  for (let n = 0; n < sssUsers; n++) await warmSssd(realm, person(n));
+  const sssd = await startSssd(realm, closers);
+  for (let n = 0; n < sssUsers; n++) await warmSssd(realm.host.machine, sssd, person(n));
   const ldapsearch = await ldapsearchAs(realm);
   const script = (user: string) => ({
     argv: ['/usr/lib/chamberlain/authorized-keys', user],
-    bytes: statSync(join(realm.keysFolder, user)).size,
+    bytes: statSync(join(realm.places.keys, user)).size,
   });
   /** [how many, what the nth of them runs] */
   const kinds: Record<keyof Lookups, [number, (n: number) => Omit<TimedRun, 'name'>]> = {
@@ -58,6 +69,11 @@ export async function timeLookups(realm: LoginRealm, size: LoginSize): Promise<L
     ldapsearch: [
       size.lookupsLdapsearch,
       (n) => ({ argv: ldapsearch(person(n)), bytes: undefined }),
+    ],
+    id: [size.ids, (n) => ({ argv: ['/usr/bin/id', person(n)], bytes: undefined })],
+    getent: [
+      size.ids,
+      (n) => ({ argv: ['/usr/bin/getent', 'passwd', person(n)], bytes: undefined }),
     ],
   };
   // in each round another order: what one leaves in the processor's caches falls to all alike
@@ -74,6 +90,7 @@ export async function timeLookups(realm: LoginRealm, size: LoginSize): Promise<L
       ...{ input, user: USER, env: ENVIRONMENT, timeoutMs: TIMER_LIMIT_MS },
     }),
   );
+  await sssd.stop();
   return Object.fromEntries(
     Object.keys(kinds).map((name) => [name, times.get(name) ?? []]),
   ) as Lookups;
@@ -87,8 +104,7 @@ async function giveManyKeys(realm: LoginRealm): Promise<void> {
   const keys = Array.from({ length: MANY_KEYS }, (_, n) =>
     n % 4 === 0 ? keyLine(1_000_000 + n) : rsaLine(),
   );
-  const change = { remove: [keyLine(PERSON_OF_MANY_KEYS)], add: keys };
-  await changeKeys(realm, personName(PERSON_OF_MANY_KEYS), change);
+  await changeKeys(realm, PERSON_OF_MANY_KEYS, keys);
 }
 
 /** RFC 4253, section 6.6: exponent and modulus; 4096 bits. */
@@ -109,41 +125,47 @@ function rsaLine(): string {
   return `ssh-rsa ${Buffer.concat(blob.map(field)).toString('base64')}`;
 }
 
-/** Only for this comparison: on a login host sssd may not read keys. */
-async function letSssdReadKeys({ host, base, secrets }: LoginRealm): Promise<void> {
-  const file = join(host.machine.root, 'etc/sssd/sssd.conf');
-  const password = (account: string) => readFileSync(join(secrets, `ldap-${account}`), 'utf8');
-  const standing = readFileSync(file, 'utf8');
-  const changes = [
-    [/^services = .*$/m, (line: string) => `${line}, ssh`],
-    [`cn=sssd,ou=chamberlain,${base}`, () => `cn=keys-agent,ou=chamberlain,${base}`],
-    [password('sssd'), () => `${password('keys-agent')}\nldap_user_ssh_public_key = sshPublicKey`],
-  ] as const;
-  let text = standing;
-  for (const [from, to] of changes) {
-    const changed = text.replace(from, to);
-    if (changed === text) throw new Error(`sssd.conf has no ${from}`);
-    text = changed;
-  }
-  await host.sssd.stop();
-  writeFileSync(file, text);
-  await host.sssd.start();
+/** Only for this comparison: another host's sssd, on this one. What is timed asks it by its own socket, not by NSS. */
+async function startSssd(
+  { host: { machine }, slapd, base, realm, secrets }: LoginRealm,
+  closers: Closers,
+): Promise<Daemon> {
+  const password = readFileSync(join(secrets, 'ldap-directory'), 'utf8');
+  const lines = [
+    ...['[sssd]', 'services = nss, ssh', `domains = ${realm}`, `[domain/${realm}]`],
+    ...['id_provider = ldap', 'ldap_schema = rfc2307bis', `ldap_uri = ${slapd.tcpUri()}`],
+    ...['ldap_id_use_start_tls = false', `ldap_search_base = ${base}`],
+    `ldap_default_bind_dn = cn=directory,ou=chamberlain,${base}`,
+    ...[`ldap_default_authtok = ${password}`, 'ldap_user_ssh_public_key = sshPublicKey', ''],
+  ];
+  mkdirSync(join(machine.root, 'etc/sssd'), { recursive: true });
+  writeFileSync(join(machine.root, 'etc/sssd/sssd.conf'), lines.join('\n'), { mode: 0o600 });
+  const socket = join(machine.root, 'var/lib/sss/pipes/ssh');
+  rmSync(socket, { force: true }); // of this machine's own
+  const sssd = machine.daemon({
+    name: 'sssd',
+    command: () => ['/usr/sbin/sssd', '-i', '--logger=stderr'],
+    answers: () => Promise.resolve(existsSync(socket)),
+  });
+  closers.push(() => sssd.stop());
+  await sssd.start();
+  return sssd;
 }
 
 /** Asks until sssd gives the person's keys: just started, it may be busy, and say that there are none. */
-async function warmSssd({ host }: LoginRealm, person: string): Promise<void> {
+async function warmSssd(machine: Machine, sssd: Daemon, person: string): Promise<void> {
   const deadline = performance.now() + SSS_START_MS;
   for (;;) {
-    const { stdout, stderr } = await host.machine.run([SSS, person]);
+    const { stdout, stderr } = await machine.run([SSS, person]);
     if (stdout !== '') return;
     if (performance.now() > deadline) {
-      throw new Error(`${SSS} gives no key: ${stderr}\n${host.sssd.log()}`);
+      throw new Error(`${SSS} gives no key: ${stderr}\n${sssd.log()}`);
     }
     await sleep(100);
   }
 }
 
-/** The plainest way by LDAP: ask for the one person's keys. */
+/** The plainest way by LDAP: ask for the one person's seal. */
 async function ldapsearchAs({
   host: { machine },
   slapd,
@@ -157,6 +179,6 @@ async function ldapsearchAs({
   return (person) => [
     ...['/usr/bin/ldapsearch', '-x', '-LLL', '-o', 'ldif-wrap=no', '-H', slapd.tcpUri()],
     ...['-D', `cn=keys-agent,ou=chamberlain,${base}`, '-y', passwordFile],
-    ...['-b', `ou=people,${base}`, `(uid=${person})`, 'sshPublicKey'],
+    ...['-b', `ou=people,${base}`, `(uid=${person})`, 'chamberlainSeal'],
   ];
 }

@@ -6,14 +6,28 @@ import { REALM } from '../dev/servers/config.ts';
 import { startServer, stopServer } from '../dev/servers/daemon.ts';
 import { type LoginHost, openLoginHost } from '../dev/servers/login-host.ts';
 import { makePlace, purgePlace } from '../dev/servers/place.ts';
+import { ensureSigningKey } from '../dev/servers/secret.ts';
 import { type SlapdServer, slapdServer } from '../dev/servers/slapd.ts';
 import { makeDataRoot } from '../dev/servers/stack.ts';
+import { readSealKey } from '../src/config.ts';
 import { openDirectoryHands } from '../src/edges/directory.ts';
-import { formatMarker } from '../src/model/marker.ts';
+import { PLACES } from '../src/login-host/places.ts';
+import { type Marker, signMarker } from '../src/model/marker.ts';
+import { formatSeal, type PersonSeal, signPayload, type ToolSeal } from '../src/model/seal.ts';
+import type { EntryRef } from '../src/plan/action.ts';
 import { entryRef } from '../src/targets/directory-eyes.ts';
+import { ATTRIBUTE as SEAL } from '../src/targets/seal.ts';
 import { fillDirectory } from './population-directory.ts';
-import { PEOPLE_FIRST, TOOLS_FIRST } from './population-names.ts';
+import {
+  PEOPLE_FIRST,
+  personName,
+  sealsUntil,
+  shapedPerson,
+  shapedTool,
+  TOOLS_FIRST,
+} from './population-names.ts';
 import type { Closers } from './realm.ts';
+import { personSeal, type Sealing, toolSeal } from './shapes.ts';
 
 /** Only those who are filled in: no account of this machine has such a number. */
 const IDS = {
@@ -23,9 +37,7 @@ const IDS = {
 } as const;
 const BASE = 'dc=example,dc=org';
 /** As often as the directory role: workers/marker.ts. */
-const MARKER_EVERY_MS = 3000;
-/** The folder of the key files, as the host's programs see it. */
-const KEYS_INSIDE = '/var/lib/chamberlain/keys';
+const HEARTBEAT_EVERY_MS = 3000;
 
 export interface LoginRealm {
   host: LoginHost;
@@ -36,19 +48,21 @@ export interface LoginRealm {
   secrets: string;
   /** of this machine: for what belongs to no server */
   folder: string;
-  /** the folder of the key files as this machine sees it, on the disk that is measured */
-  keysFolder: string;
-  /** what stands for the file server's `/` */
-  dataRoot: string;
-  /** Changes a person's keys as the directory role does. */
-  changeKeys(person: string, change: { remove: string[]; add: string[] }): Promise<void>;
-  /** Makes the home of the nth person. */
-  makeHome(person: string, n: number): void;
-  /** rejects when the marker cannot be kept */
+  /** places of the host as this machine sees them, on the disk that is measured */
+  places: Record<'keys' | 'login' | 'extrausers' | 'sudoers', string>;
+  /** by which seals are signed, and until when those count that were filled in */
+  sealing: Sealing;
+  /** Gives the nth person these keys instead of all that they have, as the directory role does. */
+  changeKeys(n: number, keys: readonly string[]): Promise<void>;
+  /** Makes the nth person one of the nth tool's members too, as the directory role does. */
+  addMember(tool: number, person: number): Promise<void>;
+  /** Makes the home of the nth person, or of the nth tool. */
+  makeHome(kind: 'person' | 'tool', n: number): void;
+  /** rejects when the heartbeat cannot be kept */
   beating: Promise<never>;
 }
 
-/** Fills the directory, keeps its marker, and installs the host; none of its daemons runs yet. */
+/** Fills the directory, keeps its heartbeat, and installs the host; none of its daemons runs yet. */
 export async function openLoginRealm(
   { parent, people, tools }: { parent: string; people: number; tools: number },
   closers: Closers,
@@ -61,13 +75,16 @@ export async function openLoginRealm(
   makeDataRoot(dataRoot);
   const { realm } = REALM;
   const slapd = slapdServer(join(place.servers, 'slapd'), { base: BASE, realm, ids: IDS, secrets });
+  const publicKey = ensureSigningKey(join(secrets, 'seal-key'));
+  const sealing = { key: readSealKey({ secrets }), until: sealsUntil() };
   const { toolHomes, personHomes } = REALM.files;
+  const { realmGid } = IDS;
+  const files = { toolHomes, personHomes };
+  const config = { realm, ldap: { base: BASE }, ids: { realmGid }, files, secrets };
   const filling = (async () => {
     await startServer(slapd);
-    const { realmGid } = IDS;
-    const files = { toolHomes, personHomes };
-    const config = { realm, ldap: { base: BASE }, ids: { realmGid }, files, secrets };
-    await fillDirectory({ stack: { slapd }, config }, { people, tools });
+    const population = { people, tools, sealsUntil: sealing.until };
+    await fillDirectory({ stack: { slapd }, config }, population);
   })();
   closers.push(async () => {
     await filling.catch(() => {}); // what is just starting could not be ended
@@ -76,56 +93,79 @@ export async function openLoginRealm(
   await filling;
 
   const password = readFileSync(join(secrets, 'ldap-directory'), 'utf8');
-  const hands = openDirectoryHands({ uri: slapd.uri, base: BASE, realm, password });
+  const sealKey = sealing.key;
+  const hands = openDirectoryHands({ uri: slapd.uri, base: BASE, realm, password, sealKey });
   closers.push(() => hands.close());
-  const { beating } = await beat(
-    async (marker) => void (await hands.tell(marker, await hands.told())),
-    people,
-    closers,
-  );
+  const { beating } = await beat(async ({ at, clock }) => {
+    const marker: Marker = { kind: 'heartbeat', realm, at, clock, people, tools, floors: [] };
+    await hands.tell(signMarker(marker, sealKey), await hands.told());
+  }, closers);
 
   const folder = join(dir, 'login-host');
   const opening = openLoginHost({
     ...{ folder, ldapUri: slapd.tcpUri(), base: BASE, realm },
-    ...{ ids: IDS, secrets, dataRoot },
+    ...{ ids: IDS, secrets, sealKeys: [publicKey], dataRoot },
   });
   closers.push(async () => {
     const host = await opening.catch(() => undefined);
     await host?.close();
   });
   const host = await opening;
+
+  const modify = (entry: EntryRef, attribute: string, remove: string[], add: string[]) =>
+    hands.do({ verb: 'ldap.modify', entry, expect: {}, changes: [{ attribute, remove, add }] });
+  /** as they stand, of those that were changed */
+  const personSeals = new Map<number, PersonSeal>();
+  const toolSeals = new Map<number, ToolSeal>();
+  const reseal = async <S extends PersonSeal | ToolSeal>(entry: EntryRef, was: S, is: S) =>
+    modify(entry, SEAL, [signPayload(formatSeal(was), sealKey)], [formatSeal(is)]);
   return {
-    ...{ host, slapd, base: BASE, realm, secrets, dataRoot, folder, beating },
-    keysFolder: await keepKeysOnDisk(host, join(dataRoot, personHomes)),
-    changeKeys: (person, change) =>
-      hands.do({
-        verb: 'ldap.modify',
-        entry: entryRef('people', 'uid', person),
-        expect: {},
-        changes: [{ attribute: 'sshPublicKey', ...change }],
-      }),
-    makeHome(person, n) {
-      const home = join(dataRoot, personHomes, person);
-      mkdirSync(home, { mode: 0o700 });
-      chownSync(home, PEOPLE_FIRST + n, IDS.realmGid);
+    ...{ host, slapd, base: BASE, realm, secrets, folder, sealing, beating },
+    places: await keepOnDisk(host, join(dataRoot, personHomes)),
+    async changeKeys(n, keys) {
+      const was = personSeals.get(n) ?? personSeal(shapedPerson(n), { config }, sealing);
+      const is = { ...was, keys: keys.toSorted(), number: was.number + 1 };
+      const entry = entryRef('people', 'uid', personName(n));
+      await modify(entry, 'sshPublicKey', was.keys, is.keys);
+      await reseal(entry, was, is);
+      personSeals.set(n, is);
+    },
+    async addMember(tool, person) {
+      const was =
+        toolSeals.get(tool) ?? toolSeal(shapedTool(tool, { people }), { config }, sealing);
+      const name = personName(person);
+      const is = { ...was, members: [...was.members, name].toSorted(), number: was.number + 1 };
+      const member = entryRef('people', 'uid', name);
+      await modify(entryRef('toolGroups', 'cn', was.name), 'member', [], [member]);
+      await reseal(entryRef('toolAccounts', 'uid', was.name), was, is);
+      toolSeals.set(tool, is);
+    },
+    makeHome(kind, n) {
+      const { home, uid } =
+        kind === 'person'
+          ? personSeal(shapedPerson(n), { config }, sealing)
+          : toolSeal(shapedTool(n, { people }), { config }, sealing);
+      mkdirSync(join(dataRoot, home), { mode: 0o700 });
+      chownSync(join(dataRoot, home), uid, kind === 'person' ? realmGid : uid);
     },
   };
 }
 
-/** Writes the marker, and from then on every few seconds until it is closed. */
+/** Writes the heartbeat, and from then on every few seconds until it is closed. */
 async function beat(
-  tell: (marker: string) => Promise<void>,
-  people: number,
+  tell: (now: Pick<Marker, 'at' | 'clock'>) => Promise<void>,
   closers: Closers,
 ): Promise<{ beating: Promise<never> }> {
-  const write = () =>
-    tell(formatMarker({ at: new Date().toISOString(), people, keyed: people, overdue: [] }));
+  const write = async () => {
+    const now = new Date().toISOString();
+    await tell({ at: now, clock: now });
+  };
   await write();
   const closing = new AbortController();
   const { signal } = closing;
   const writing = (async () => {
     for (;;) {
-      await sleep(MARKER_EVERY_MS, undefined, { signal }).catch(() => {});
+      await sleep(HEARTBEAT_EVERY_MS, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
       await write();
     }
@@ -140,16 +180,29 @@ async function beat(
 }
 
 /**
- * A private machine writes to memory. Its homes lie on this machine's disk, so a folder among them
- * becomes that of the key files.
+ * A private machine writes to memory. Its homes lie on this machine's disk, so folders among them become those that
+ * the root helper writes to.
  */
-async function keepKeysOnDisk({ machine }: LoginHost, homes: string): Promise<string> {
-  const name = '.keys';
-  mkdirSync(join(homes, name));
-  const seen = `/home/${name}`;
-  for (const tool of ['/bin/chown', '/bin/chmod']) {
-    await machine.must([tool, `--reference=${KEYS_INSIDE}`, seen]);
+async function keepOnDisk({ machine }: LoginHost, homes: string): Promise<LoginRealm['places']> {
+  const folders = {
+    chamberlain: '/var/lib/chamberlain',
+    extrausers: '/var/lib/extrausers',
+    sudoers: '/etc/sudoers.d',
+  };
+  for (const [name, inside] of Object.entries(folders)) {
+    await machine.must(['/bin/cp', '-a', inside, `/home/.${name}`]);
+    await machine.must(['/bin/mount', '--bind', `/home/.${name}`, inside]);
   }
-  await machine.must(['/bin/mount', '--bind', seen, KEYS_INSIDE]);
-  return join(homes, name);
+  const seen = (path: string): string => {
+    const found = Object.entries(folders).find(([, inside]) => `${path}/`.startsWith(`${inside}/`));
+    if (found === undefined) throw new Error(`${path} is not on the disk`);
+    return join(homes, `.${found[0]}`, path.slice(found[1].length));
+  };
+  const { keys, login, extrausers, sudoers } = PLACES;
+  return {
+    keys: seen(keys),
+    login: seen(login),
+    extrausers: seen(extrausers),
+    sudoers: seen(sudoers),
+  };
 }

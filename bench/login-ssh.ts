@@ -1,4 +1,4 @@
-/** Whole logins, `ssh true`, by the keys agent's file and by a static one, in turn. */
+/** Whole logins, `ssh true`, by the login host's file and by a static one, in turn. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../dev/servers/processes.ts';
@@ -7,7 +7,7 @@ import { changeKeys } from './login-changes.ts';
 import { LOGIN_PERSON } from './login-lookups.ts';
 import type { LoginRealm } from './login-realm.ts';
 import type { Closers } from './realm.ts';
-import { keyLine, personName } from './population-names.ts';
+import { personName } from './population-names.ts';
 import { PROCESS_TIMER, shuffle, type TimedRun, timeProcesses } from './process-timer.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
@@ -16,7 +16,7 @@ const WARM_LOGINS = 10;
 /** Milliseconds of each. */
 export type Logins = Record<'ours' | 'static', number[]>;
 
-/** Two sshds with the same configuration but for where the keys come from; sssd and the agent run. */
+/** Two sshds with the same configuration but for where the keys come from. */
 export async function timeLogins(
   realm: LoginRealm,
   count: number,
@@ -27,8 +27,8 @@ export async function timeLogins(
   const person = personName(LOGIN_PERSON);
   const { file, line } = await realm.host.newKey(person);
   const key = line.split(' ').slice(0, 2).join(' ');
-  await changeKeys(realm, person, { remove: [keyLine(LOGIN_PERSON)], add: [key] });
-  realm.makeHome(person, LOGIN_PERSON);
+  await changeKeys(realm, LOGIN_PERSON, [key]);
+  realm.makeHome('person', LOGIN_PERSON);
   mkdirSync(join(machine.root, 'etc/ssh/static_keys'), { mode: 0o755 });
   writeFileSync(join(machine.root, 'etc/ssh/static_keys', person), `${key}\n`, { mode: 0o644 });
   const hostKey = readFileSync(join(machine.root, 'etc/ssh/ssh_host_ed25519_key.pub'), 'utf8');

@@ -1,6 +1,5 @@
-/** Starts of the keys agent, timed. */
+/** Starts of the root helper and the keys agent, timed. */
 import {
-  cpSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -9,44 +8,48 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
+import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Daemon } from '../dev/servers/private-machine.ts';
+import { type LoginStatus, readStatus } from '../src/login-host/status.ts';
 import { renderProfile } from './cpu-profile.ts';
+import type { Population } from './population.ts';
 import type { LoginRealm } from './login-realm.ts';
-import { keyLine, personName } from './population-names.ts';
+import { keyLine, maintainersOf, personName, toolName } from './population-names.ts';
 
 const START_TIMEOUT_MS = 120_000;
+const LOOK_EVERY_MS = 50;
 
-interface Status {
-  pid: number;
-  /** milliseconds since 1970 */
-  at: number;
-  trusted: boolean;
-  files: number;
-}
+/** What is started; the host's own two unless they are to write down what they do. */
+export type Programs = Pick<LoginRealm['host'], 'helper' | 'agent'>;
 
 /**
- * Starts the agent on an empty folder: how many milliseconds until everybody's file is there, by the
- * time that the file system gives the last of them. (To watch for them would take a core from it.)
+ * Starts both where nothing is known: how many milliseconds until every file is as it must be, by the time that the
+ * file system gives the last of them, and it is trusted. (To watch for them would take a core from it.)
  */
 export async function startCold(
   realm: LoginRealm,
-  people: number,
-  agent: Daemon = realm.host.agent,
+  population: Population,
+  programs: Programs = realm.host,
 ): Promise<number> {
-  const { keysFolder } = realm;
-  await agent.stop();
-  setAside(keysFolder);
-  rmSync(stateFile(realm, 'state.json'), { force: true });
-  const begin = await startAgent(realm, people, agent);
-  const names = readdirSync(keysFolder);
-  if (names.length !== people) throw new Error(`${names.length} files for ${people} people`);
-  const last = names.reduce(
-    (max, name) => Math.max(max, statSync(join(keysFolder, name)).ctimeMs),
-    0,
-  );
-  return last - begin;
+  const { places } = realm;
+  await stop(programs);
+  setAside(places.keys);
+  for (const folder of [places.login, places.extrausers]) {
+    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
+  }
+  rmSync(places.sudoers, { force: true });
+  const { begin, trustedAt } = await start(realm, population, programs);
+  const names = readdirSync(places.keys);
+  if (names.length !== population.people) {
+    throw new Error(`${names.length} files for ${population.people} people`);
+  }
+  const files = [
+    ...names.map((name) => join(places.keys, name)),
+    ...listsOf(realm).map(({ path }) => path),
+  ];
+  const last = files.reduce((max, path) => Math.max(max, statSync(path).ctimeMs), 0);
+  return Math.max(last, trustedAt) - begin;
 }
 
 /**
@@ -58,70 +61,124 @@ function setAside(folder: string): void {
   for (const name of readdirSync(folder)) renameSync(join(folder, name), join(aside, name));
 }
 
-/** Throws where a file has not the key with which the person was filled in. Looks at some of them. */
-export function requireKeys({ keysFolder }: LoginRealm, people: number): void {
+/** Ends both by SIGKILL and starts them again: how many milliseconds until what is read is trusted. */
+export async function startFilled(realm: LoginRealm, population: Population): Promise<number> {
+  await stop(realm.host, 'SIGKILL');
+  const { begin, trustedAt } = await start(realm, population, realm.host);
+  return trustedAt - begin;
+}
+
+async function stop({ helper, agent }: Programs, signal?: NodeJS.Signals): Promise<void> {
+  await Promise.all([helper.stop(signal), agent.stop(signal)]);
+}
+
+/** When they were started, and when trust was first seen: milliseconds since 1970. Everybody is there by then. */
+async function start(
+  realm: LoginRealm,
+  { people, tools }: Population,
+  { helper, agent }: Programs,
+): Promise<{ begin: number; trustedAt: number }> {
+  const begin = Date.now();
+  await Promise.all([helper.start(), agent.start()]);
+  const deadline = performance.now() + START_TIMEOUT_MS;
+  let trustedAt: number | undefined;
+  for (;;) {
+    const status = readStatus(realm.places.login);
+    const isOfNow = status !== undefined && status.startedAt >= begin && status.trusted;
+    if (isOfNow && isWhole(status, { people, tools })) {
+      trustedAt ??= status.at;
+      if (lacking(realm, { people, tools }) === undefined) return { begin, trustedAt };
+    }
+    if (performance.now() > deadline) {
+      const lists = lacking(realm, { people, tools });
+      const said = `${JSON.stringify(status)} ${lists}\n${helper.log()}\n${agent.log()}`;
+      throw new Error(`the login host does not get there: ${said}`);
+    }
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+function isWhole({ people, tools, files }: LoginStatus, all: Population): boolean {
+  return people === all.people && tools === all.tools && files === all.people;
+}
+
+/** The lists, and how many lines each has for us. */
+function listsOf({ places, realm }: Pick<LoginRealm, 'places' | 'realm'>) {
+  const extrausers = (name: string) => join(places.extrausers, name);
+  return [
+    { path: extrausers('passwd'), line: /^[^#\n]+$/gm, of: 'both' },
+    { path: extrausers('shadow'), line: /^[^#\n]+$/gm, of: 'both' },
+    { path: extrausers('group'), line: new RegExp(`^${realm}\\..+$`, 'gm'), of: 'tools' },
+    { path: places.sudoers, line: new RegExp(`^%${realm}\\..+$`, 'gm'), of: 'tools' },
+  ] as const;
+}
+
+/** Which list is not whole yet, in words; undefined where all are. */
+function lacking(realm: LoginRealm, { people, tools }: Population): string | undefined {
+  for (const { path, line, of } of listsOf(realm)) {
+    if (!existsSync(path)) return `there is no ${path}`;
+    const count = readFileSync(path, 'utf8').match(line)?.length ?? 0;
+    const wanted = of === 'both' ? people + tools : tools;
+    if (count !== wanted) return `${path} has ${count} lines, not ${wanted}`;
+  }
+  return undefined;
+}
+
+/**
+ * Throws where a file has not the key with which the person was filled in, or a group not the members of its tool.
+ * Looks at some of them.
+ */
+export function requireFiles({ places, realm }: LoginRealm, population: Population): void {
+  const { people, tools } = population;
   for (let n = 0; n < people; n += Math.ceil(people / 100)) {
-    const text = readFileSync(join(keysFolder, personName(n)), 'utf8');
+    const text = readFileSync(join(places.keys, personName(n)), 'utf8');
     if (!text.includes(keyLine(n))) throw new Error(`the file of ${personName(n)} has other keys`);
   }
-}
-
-/** Ends the agent by SIGKILL and starts it again: how many milliseconds until it trusts what it has read. */
-export async function startFilled(realm: LoginRealm, people: number): Promise<number> {
-  await realm.host.agent.stop('SIGKILL');
-  const begin = await startAgent(realm, people, realm.host.agent);
-  return readStatus(realm).at - begin;
-}
-
-/** When it was started (milliseconds since 1970), once everybody has a file. */
-async function startAgent(realm: LoginRealm, people: number, agent: Daemon): Promise<number> {
-  // who asks for it looks through all processes; while there is none, it does not
-  rmSync(stateFile(realm, 'status.json'), { force: true });
-  const begin = Date.now();
-  await agent.start();
-  const deadline = performance.now() + START_TIMEOUT_MS;
-  for (;;) {
-    const status = readStatus(realm);
-    if (status.trusted && status.files === people) return begin;
-    if (performance.now() > deadline) {
-      throw new Error(`the agent does not get there: ${JSON.stringify(status)}\n${agent.log()}`);
+  const groups = readFileSync(join(places.extrausers, 'group'), 'utf8').split('\n');
+  for (let n = 0; n < tools; n += Math.ceil(tools / 100)) {
+    const line = groups.find((each) => each.startsWith(`${realm}.${toolName(n)}:`));
+    const members = maintainersOf(n, population).map(personName).toSorted();
+    if (line?.endsWith(`:${members.join(',')}`) !== true) {
+      throw new Error(`the group of ${toolName(n)} has other members: ${line}`);
     }
-    await sleep(50);
   }
 }
 
-function stateFile({ host }: LoginRealm, name: string): string {
-  return join(host.machine.root, 'var/lib/chamberlain/agent', name);
-}
-
-function readStatus(realm: LoginRealm): Status {
-  return JSON.parse(readFileSync(stateFile(realm, 'status.json'), 'utf8')) as Status;
-}
-
-/** Once more from an empty folder, by a process of its own that writes down what it does. */
+/** Once more where nothing is known, by processes that write down what they do. */
 export async function profileStart(
   realm: LoginRealm,
-  people: number,
+  population: Population,
   profileDir: string,
 ): Promise<string> {
-  const { machine, agent } = realm.host;
-  await agent.stop();
+  const { machine, helper, agent } = realm.host;
+  await stop(realm.host);
   const inside = '/run/bench-profile';
-  await machine.must(['/usr/bin/install', '-d', '-o', 'chamberlain-keys', inside]);
-  const profiled = machine.daemon({
-    name: 'keys-agent-profiled',
-    command: () => [
-      ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
-      ...['--clear-groups', '/usr/bin/env', `NODE_OPTIONS=--cpu-prof --cpu-prof-dir=${inside}`],
-      ...['/usr/sbin/keys-agent', 'run'],
-    ],
-    answers: () => Promise.resolve(existsSync(stateFile(realm, 'status.json'))),
-  });
-  await startCold(realm, people, profiled);
-  await profiled.stop();
+  const profiled = async (name: 'helper' | 'agent', user: string, command: string[]) => {
+    const folder = `${inside}/${name}`;
+    await machine.must(['/usr/bin/install', '-d', '-o', user, inside, folder]);
+    return machine.daemon({
+      name: `${name}-profiled`,
+      command: () => [
+        ...['/usr/bin/setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups'],
+        ...['/usr/bin/env', `NODE_OPTIONS=--cpu-prof --cpu-prof-dir=${folder}`, ...command],
+      ],
+      answers: () => Promise.resolve(true),
+    });
+  };
+  const programs = {
+    helper: await profiled('helper', 'root', ['/usr/lib/chamberlain/login-helper']),
+    agent: await profiled('agent', 'chamberlain-keys', ['/usr/sbin/keys-agent', 'run']),
+  };
+  await startCold(realm, population, programs);
+  await stop(programs);
   cpSync(join(machine.root, inside), profileDir, { recursive: true });
-  return renderProfile(profileDir, {
-    program: 'keys-agent, from its start on an empty folder,',
-    clone: '/opt/chamberlain/',
-  });
+  await Promise.all([helper.start(), agent.start()]);
+  return (['helper', 'agent'] as const)
+    .map((name) =>
+      renderProfile(join(profileDir, name), {
+        program: `the ${name}, from a start where nothing is known,`,
+        clone: '/opt/chamberlain/',
+      }),
+    )
+    .join('\n\n');
 }

@@ -1,19 +1,21 @@
 /**
  * The figures of a login host among 30,000 people and 10,000 tools, each beside its floor:
  *
- *   agent    how soon it has everybody's file, what it takes at rest, how soon a change is in a file
- *   lookup   a process that sshd runs for a key, beside `/bin/true` and other ways to a key
+ *   start    how soon the root helper and the keys agent have everything as it must be, and what they take at rest
+ *   change   how soon a change of keys or of a tool's members is in the files
+ *   lookup   a process that sshd runs for a key, beside `/bin/true` and other ways to a key; `id`
+ *   become   a tool's shell among all tools, beside the same among ten
  *   login    a whole `ssh true`, beside the same with a static key file
  */
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { LOGIN_GOALS, type LoginOptions } from './goals.ts';
-import { measureAgent } from './login-agent.ts';
-import { changeMany } from './login-changes.ts';
+import { type Becomes, timeBecomes } from './login-become.ts';
+import { changeMany, type ChangeTimes } from './login-changes.ts';
 import { type Lookups, timeLookups } from './login-lookups.ts';
 import { type LoginRealm, openLoginRealm } from './login-realm.ts';
+import { measurePrograms } from './login-programs.ts';
 import { timeLogins } from './login-ssh.ts';
 import { profileStart } from './login-start.ts';
-import { memoryMib, untilQuiet } from './processes.ts';
 import type { Closers } from './realm.ts';
 
 const GOALS = LOGIN_GOALS;
@@ -33,25 +35,25 @@ async function measureAll(options: LoginOptions, closers: Closers): Promise<Figu
   say(`filling a directory with ${size.people} people and ${size.tools} tools`);
   const realm = await openLoginRealm({ parent, people: size.people, tools: size.tools }, closers);
   const measured = (async () => {
-    const { host } = realm;
-    await Promise.all([host.sssd.start(), host.helper.start()]);
-    await untilQuiet(host.sssd.pid() ?? 0); // it reads all sudo rules first
-    const agent = await voidIfFailed([GOALS.coldStart, GOALS.resident, GOALS.rest], say, () =>
-      measureAgent(realm, options, closers),
+    const programs = await voidIfFailed(
+      [GOALS.coldStart, GOALS.restart, GOALS.resident, GOALS.rest],
+      say,
+      () => measurePrograms(realm, options, closers),
     );
     const change = await voidIfFailed([GOALS.changeP50, GOALS.changeP99], say, () =>
       measureChanges(realm, options),
     );
+    const become = await voidIfFailed([GOALS.become], say, () => measureBecomes(realm, options));
     const login = await voidIfFailed([GOALS.login], say, () =>
       measureLogins(realm, options, closers),
     );
     const lookups = await voidIfFailed(
-      [GOALS.lookupTrue, GOALS.lookupSss, GOALS.lookupWorst, GOALS.lookup200],
+      [GOALS.lookupTrue, GOALS.lookupSss, GOALS.lookupWorst, GOALS.lookup200, GOALS.id],
       say,
-      () => measureLookups(realm, options),
+      () => measureLookups(realm, options, closers),
     );
-    if (profileDir !== undefined) options.show(await profileStart(realm, size.people, profileDir));
-    return [...lookups, ...change, ...agent, ...login];
+    if (profileDir !== undefined) options.show(await profileStart(realm, size, profileDir));
+    return [...programs, ...change, ...lookups, ...become, ...login];
   })();
   return Promise.race([measured, realm.beating]);
 }
@@ -60,33 +62,73 @@ async function measureChanges(
   realm: LoginRealm,
   { size, say, show, void: why }: LoginOptions,
 ): Promise<Figure[]> {
-  say(`change: ${size.changes} keys, one after another`);
-  const times = await changeMany(realm, size);
-  const whole = times.map(({ wholeMs }) => wholeMs);
-  const answer = times.map(({ answerMs }) => answerMs);
-  const waits = times.map(({ wholeMs, answerMs }) => wholeMs - answerMs);
-  const pid = realm.host.agent.pid();
+  say(`change: ${size.changes} keys and as many memberships, one after another`);
+  const { keys, groups } = await changeMany(realm, size);
+  const of = (taken: readonly ChangeTimes[]) => ({
+    whole: taken.map(({ wholeMs }) => wholeMs),
+    answer: taken.map(({ answerMs }) => answerMs),
+    waits: taken.map(({ wholeMs, answerMs }) => wholeMs - answerMs),
+  });
+  const kinds = [
+    ['a key', 'the key file', of(keys)],
+    ['a membership', 'the list of groups', of(groups)],
+  ] as const;
   show(
-    [
-      renderSamples(`${times.length} changes of a key`, [
-        ['from its sending until the key is in the file', whole],
-        ['of that, until the directory has answered: the floor', answer],
-        ['of that, afterwards', waits],
+    renderSamples(
+      'A change, from its sending until the renamed file has it',
+      kinds.flatMap(([change, file, { whole, answer, waits }]) => [
+        [`${change}, in ${file}`, whole] as const,
+        ['of that, until the directory has answered: the floor', answer] as const,
+        ['of that, afterwards', waits] as const,
       ]),
-      `The agent has ${pid === undefined ? 0 : memoryMib(pid).toFixed(1)} MiB resident after them.`,
-    ].join('\n'),
+    ),
   );
-  const at = (goal: typeof GOALS.changeP50 | typeof GOALS.changeP99, share: number) =>
-    judge(goal, { value: quantile(whole, share), floor: quantile(answer, share), void: why });
+  const at = (goal: typeof GOALS.changeP50 | typeof GOALS.changeP99, share: number) => {
+    const [worst] = kinds
+      .map(([, , times]) => ({
+        value: quantile(times.whole, share),
+        floor: quantile(times.answer, share),
+      }))
+      .toSorted((a, b) => b.value - a.value);
+    return judge(goal, { ...(worst ?? { value: NaN, floor: NaN }), void: why });
+  };
   return [at(GOALS.changeP50, 0.5), at(GOALS.changeP99, 0.99)];
+}
+
+async function measureBecomes(
+  realm: LoginRealm,
+  { size, say, show, void: why }: LoginOptions,
+): Promise<Figure[]> {
+  say(`become: ${size.becomes} of each, by turns with all tools and with ten`);
+  const { all, few } = await timeBecomes(realm, size);
+  const rows = (where: string, times: Becomes) =>
+    [
+      [`/bin/true, ${where}: the floor`, times.true],
+      [`become --list, ${where}`, times.list],
+      [`become TOOL true, ${where}`, times.become],
+    ] as const;
+  show(
+    renderSamples('A process of a person, until it has ended', [
+      ...rows(`among ${size.tools} tools`, all),
+      ...rows('among ten', few),
+    ]),
+  );
+  const ratios = (['list', 'become'] as const).map((kind) => {
+    const floor = quantile(few[kind], 0.5);
+    return { floor, ratio: quantile(all[kind], 0.5) / floor };
+  });
+  const [worst] = ratios.toSorted((a, b) => b.ratio - a.ratio);
+  const { floor, ratio } = worst ?? { floor: NaN, ratio: NaN };
+  return [judge(GOALS.become, { value: ratio, floor, ratio, void: why })];
 }
 
 async function measureLookups(
   realm: LoginRealm,
   { size, say, show, void: why }: LoginOptions,
+  closers: Closers,
 ): Promise<Figure[]> {
   say(`lookup: ${size.lookups} of ${size.lookupUsers} users`);
-  const times = await timeLookups(realm, size);
+  const times = await timeLookups(realm, size, closers);
   show(
     renderSamples('A process, until its output has been read and it has ended', [
       ['forked, and ended at once: the timer itself', times.fork],
@@ -94,7 +136,9 @@ async function measureLookups(
       ['authorized-keys, one key', times.script],
       ['authorized-keys, 200 keys', times.script200],
       ['sss_ssh_authorizedkeys, one key, from its cache', times.sss],
-      ['ldapsearch, one key', times.ldapsearch],
+      ['ldapsearch, one seal', times.ldapsearch],
+      ['id NAME', times.id],
+      ['getent passwd NAME', times.getent],
     ]),
   );
   const p50 = (name: keyof Lookups) => quantile(times[name], 0.5);
@@ -120,6 +164,7 @@ async function measureLookups(
           : undefined),
     }),
     beside(GOALS.lookup200, 'script200', 'true'),
+    judge(GOALS.id, { value: p50('id'), floor: p50('true'), void: why }),
   ];
 }
 
@@ -132,7 +177,7 @@ async function measureLogins(
   const times = await timeLogins(realm, size.logins, closers);
   show(
     renderSamples('A whole `ssh true`', [
-      ['with the keys of the agent', times.ours],
+      ['with the keys of the login host', times.ours],
       ['with a static key file: the floor', times.static],
     ]),
   );

@@ -1,40 +1,32 @@
 /** Fills the directory: offline with slapadd, which checks the schema but waits for no disk. */
 import { join } from 'node:path';
 import { run, startServer, stopServer } from '../dev/servers/daemon.ts';
-import type { Population } from './population.ts';
-import {
-  keyLine,
-  maintainersOf,
-  PEOPLE_FIRST,
-  personName,
-  toolName,
-  TOOLS_FIRST,
-} from './population-names.ts';
+import type { SealedPopulation } from './population.ts';
+import { personName, shapedPerson, shapedTool } from './population-names.ts';
 import type { SlapdServer } from '../dev/servers/slapd.ts';
+import { readSealKey } from '../src/config.ts';
 import { personDn, personEntry, type ShapedRealm, toolEntries } from './shapes.ts';
 
 const MEMBERS_AT_ONCE = 2000;
 
 export interface FillableRealm extends ShapedRealm {
   stack: { slapd: SlapdServer };
-  /** `secrets`: the folder with the directory's passwords */
+  /** `secrets`: the folder with the directory's passwords, and the key that seals */
   config: ShapedRealm['config'] & { secrets: string };
 }
 
-export async function fillDirectory(realm: FillableRealm, population: Population): Promise<void> {
-  const { people, tools } = population;
+export async function fillDirectory(
+  realm: FillableRealm,
+  population: SealedPopulation,
+): Promise<void> {
+  const { people, tools, sealsUntil } = population;
   const { slapd } = realm.stack;
   const { base } = realm.config.ldap;
   const range = (count: number) => Array.from({ length: count }, (_, n) => n);
-  const person = (n: number) => ({ name: personName(n), uid: PEOPLE_FIRST + n, key: keyLine(n) });
-  const tool = (n: number) => ({
-    name: toolName(n),
-    uid: TOOLS_FIRST + n,
-    maintainers: maintainersOf(n, population).map(personName),
-  });
+  const sealing = { key: readSealKey(realm.config), until: sealsUntil };
   const ldif = [
-    ...range(people).map((n) => personEntry(person(n), realm)),
-    ...range(tools).map((n) => toolEntries(tool(n), realm)),
+    ...range(people).map((n) => personEntry(shapedPerson(n), realm, sealing)),
+    ...range(tools).map((n) => toolEntries(shapedTool(n, population), realm, sealing)),
   ].join('');
   await stopServer(slapd);
   const folder = slapd.folder;

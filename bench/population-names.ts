@@ -1,5 +1,6 @@
 /** Who a filled realm is made of, and from which numbers on: far from those that intake gives. */
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
+import type { ShapedPerson, ShapedTool } from './shapes.ts';
 
 export const PEOPLE_FIRST = 100_000;
 export const TOOLS_FIRST = 320_000;
@@ -14,6 +15,25 @@ export function maintainersOf(
 ): number[] {
   const found = Array.from({ length: maintainers }, (_, k) => (tool * 3 + k * 7919) % people);
   return [...new Set(found)];
+}
+
+export function shapedPerson(n: number): ShapedPerson {
+  return { name: personName(n), uid: PEOPLE_FIRST + n, key: keyLine(n) };
+}
+
+export function shapedTool(
+  n: number,
+  population: { people: number; maintainers?: number },
+): ShapedTool {
+  const maintainers = maintainersOf(n, population).map(personName);
+  return { name: toolName(n), uid: TOOLS_FIRST + n, maintainers };
+}
+
+const WEEK_MS = 7 * 86_400_000;
+
+/** When the seals end that are given now: as PostgreSQL has it, in whole seconds. */
+export function sealsUntil(now: number = Date.now()): string {
+  return new Date(now + WEEK_MS).toISOString().replace(/\.\d+/, '');
 }
 
 /** PKCS #8 of an Ed25519 key up to its 32 bytes (RFC 8410, section 7). */

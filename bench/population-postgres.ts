@@ -1,7 +1,7 @@
 /** Fills our own tables: the wanted state, all of it applied, and the history that led to it. */
 import type pg from 'pg';
 import { verifierOf } from '../src/model/credentials.ts';
-import type { Population } from './population.ts';
+import type { SealedPopulation } from './population.ts';
 import {
   keyLine,
   maintainersOf,
@@ -21,7 +21,10 @@ const TRIGGERS = [
   ['convergence', 'convergence_changed'],
 ] as const;
 
-export async function fillPostgres(realm: MeasuredRealm, population: Population): Promise<void> {
+export async function fillPostgres(
+  realm: MeasuredRealm,
+  population: SealedPopulation,
+): Promise<void> {
   const { people, tools } = population;
   const client = await realm.connect();
   const range = (count: number) => Array.from({ length: count }, (_, n) => n);
@@ -64,7 +67,7 @@ export async function fillPostgres(realm: MeasuredRealm, population: Population)
       'INSERT INTO maintainers (tool, maintainer) SELECT * FROM unnest($1::int[], $2::int[])',
       [pairs.map(([tool]) => tool), pairs.map(([, person]) => person)],
     );
-    await fillApplied(client);
+    await fillApplied(client, population);
     await fillHistory(client);
     for (const [table, trigger] of TRIGGERS) {
       await client.query(`ALTER TABLE ${table} ENABLE TRIGGER ${trigger}`);
@@ -77,14 +80,21 @@ export async function fillPostgres(realm: MeasuredRealm, population: Population)
   }
 }
 
-/** Credentials, their verifiers, and every row of convergence applied. */
-async function fillApplied(client: pg.Client): Promise<void> {
+/** Credentials, their verifiers, seals, and every row of convergence applied. */
+async function fillApplied(client: pg.Client, { sealsUntil }: SealedPopulation): Promise<void> {
   const subjects = 'SELECT uid FROM (SELECT uid FROM people UNION ALL SELECT uid FROM tools) AS s';
   await client.query(`INSERT INTO credentials (account) ${subjects} ON CONFLICT DO NOTHING`);
   await client.query(
     `INSERT INTO database_verifiers (account, epoch, verifier) SELECT uid, 1, $1 FROM (${subjects}) AS u
      ON CONFLICT DO NOTHING`,
     [verifierOf(PASSWORD)],
+  );
+  // what was sealed together is renewed over a day
+  await client.query(
+    `INSERT INTO login_seals (subject, until, renew_at)
+     SELECT uid, $1::timestamptz, $1::timestamptz - interval '108 hours' + random() * interval '24 hours'
+     FROM (${subjects}) AS u ON CONFLICT DO NOTHING`,
+    [sealsUntil],
   );
   await client.query(
     `INSERT INTO convergence (subject, role, wanted, applied, state)

@@ -4,6 +4,7 @@
  */
 import { fillDatabases } from './population-databases.ts';
 import { fillDirectory } from './population-directory.ts';
+import { sealsUntil } from './population-names.ts';
 import { fillHomes } from './population-homes.ts';
 import { fillPostgres } from './population-postgres.ts';
 import type { MeasuredRealm } from './realm.ts';
@@ -15,12 +16,18 @@ export interface Population {
   maintainers?: number;
 }
 
+export interface SealedPopulation extends Population {
+  /** UTC, whole seconds */
+  sealsUntil: string;
+}
+
 /** Fills all servers, side by side. No worker may run: slapd is restarted meanwhile. */
 export async function populate(
   realm: MeasuredRealm,
   population: Population,
   say: (line: string) => void,
 ): Promise<void> {
+  const sealed: SealedPopulation = { ...population, sealsUntil: sealsUntil() };
   const fills = [
     ['PostgreSQL', fillPostgres],
     ['the directory', fillDirectory],
@@ -31,7 +38,7 @@ export async function populate(
   const ends = await Promise.allSettled(
     fills.map(async ([name, fill]) => {
       const begin = performance.now();
-      await fill(realm, population);
+      await fill(realm, sealed);
       say(`${name}: filled in ${((performance.now() - begin) / 1000).toFixed(1)} s`);
     }),
   );

@@ -29,14 +29,14 @@ import { measureSweep } from './sweep.ts';
 const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle [--json] [--quick] [--profile] [--dir DIR]
 
   chain      from a portal's request to the tool that is ready
-  login      a login host: lookups of keys, the keys agent, whole logins
+  login      a login host: its starts, changes, lookups, become, whole logins
   sweep      surveys of everything, repairs, explain, and requests while a sweep goes on
   lifecycle  people who are suspended, passwords that are rotated, a home that is put away
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
   --profile  also a CPU profile, told by package and function: of \`chamberlain work\` under the load,
-             of a start of the keys agent, or of \`work\` over surveys of everything or a rotation
+             of a first start of a login host's programs, or of \`work\` over surveys of everything or a rotation
   --dir DIR  where the servers' data lies: the disk that is measured (default: ${tmpdir()})
 
 Exit: 0 none falls short · 1 one falls short, or could not be measured · 2 wrong usage

@@ -2,6 +2,14 @@
  * What a tool is on the servers, as LDIF and SQL: floors and fillings make by hand what the targets
  * make, so this says it once more, on purpose.
  */
+import {
+  formatSeal,
+  signPayload,
+  type PersonSeal,
+  type Seal,
+  type SealKey,
+  type ToolSeal,
+} from '../src/model/seal.ts';
 
 /** What there must be known of a realm to write its entries. */
 export interface ShapedRealm {
@@ -20,12 +28,56 @@ export interface ShapedTool {
   maintainers: readonly string[];
 }
 
+export interface ShapedPerson {
+  name: string;
+  uid: number;
+  /** a canonical line */
+  key: string;
+}
+
+/** What seals are made of beside what they say. */
+export interface Sealing {
+  key: SealKey;
+  until: string;
+}
+
+/** The first number that PostgreSQL gives. */
+const NUMBER = 1;
+
+export function personSeal(
+  { name, uid, key }: ShapedPerson,
+  { config }: ShapedRealm,
+  { until }: Pick<Sealing, 'until'>,
+): PersonSeal {
+  return {
+    ...{ kind: 'person', realm: config.realm, name, uid },
+    ...{ home: `${config.files.personHomes}/${name}`, shell: '/bin/bash' },
+    ...{ state: 'active', member: true, keys: [key], number: NUMBER, until },
+  };
+}
+
+export function toolSeal(
+  { name, uid, maintainers }: ShapedTool,
+  { config }: ShapedRealm,
+  { until }: Pick<Sealing, 'until'>,
+): ToolSeal {
+  return {
+    ...{ kind: 'tool', realm: config.realm, name: `${config.realm}.${name}`, uid },
+    ...{ home: `${config.files.toolHomes}/${name}`, shell: '/bin/bash', state: 'active' },
+    ...{ gecos: '', members: maintainers.toSorted(), number: NUMBER, until },
+  };
+}
+
+function signSeal(seal: Seal, { key }: Sealing): string {
+  return signPayload(formatSeal(seal), key);
+}
+
 export function personDn(shellName: string, { config }: ShapedRealm): string {
   return `uid=${shellName},ou=people,${config.ldap.base}`;
 }
 
 /** Group, account and sudo rule of a tool. */
-export function toolEntries(tool: ShapedTool, realm: ShapedRealm): string {
+export function toolEntries(tool: ShapedTool, realm: ShapedRealm, sealing: Sealing): string {
   const { name, uid, maintainers } = tool;
   const { config } = realm;
   const { base } = config.ldap;
@@ -43,6 +95,7 @@ objectClass: top
 objectClass: person
 objectClass: posixAccount
 objectClass: shadowAccount
+objectClass: chamberlainSealed
 uid: ${account}
 cn: ${account}
 sn: ${account}
@@ -50,6 +103,7 @@ uidNumber: ${uid}
 gidNumber: ${uid}
 homeDirectory: ${config.files.toolHomes}/${name}
 loginShell: /bin/bash
+chamberlainSeal: ${signSeal(toolSeal(tool, realm, sealing), sealing)}
 
 dn: cn=runas-${account},ou=sudoers,cn=${config.realm},ou=projects,${base}
 objectClass: sudoRole
@@ -64,10 +118,7 @@ sudoRunAsUser: ${account}
 }
 
 /** A person with one key. */
-export function personEntry(
-  person: { name: string; uid: number; key: string },
-  realm: ShapedRealm,
-): string {
+export function personEntry(person: ShapedPerson, realm: ShapedRealm, sealing: Sealing): string {
   const { name, uid, key } = person;
   const { config } = realm;
   return `dn: ${personDn(name, realm)}
@@ -76,6 +127,7 @@ objectClass: person
 objectClass: inetOrgPerson
 objectClass: ldapPublicKey
 objectClass: posixAccount
+objectClass: chamberlainSealed
 uid: ${name}
 cn: The ${name}
 sn: The ${name}
@@ -85,6 +137,7 @@ homeDirectory: ${config.files.personHomes}/${name}
 loginShell: /bin/bash
 mail: ${name}@example.org
 sshPublicKey: ${key}
+chamberlainSeal: ${signSeal(personSeal(person, realm, sealing), sealing)}
 
 `;
 }

@@ -140,7 +140,7 @@ function renderStages(tools: readonly Marks[]): string {
     ),
     'Beside it:',
     row(
-      'the whole job of directory (LDAP: group, account, sudo rule)',
+      'the whole job of directory (LDAP: group, account, sudo rule, seal)',
       tools.map((tool) => tool.directoryDone - tool.directoryTaken),
     ),
     row(

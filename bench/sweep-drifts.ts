@@ -8,15 +8,15 @@ import type { Population } from './population.ts';
 import type { MeasuredRealm } from './realm.ts';
 import { personDn } from './shapes.ts';
 
-/** Damages `count` subjects, an eighth for each target. */
+/** Damages `count` subjects or a few less, as many for each target; returns how many. */
 export async function damage(
   realm: MeasuredRealm,
   population: Population,
   count: number,
-): Promise<void> {
+): Promise<number> {
   const { stack, config } = realm;
   const { base } = config.ldap;
-  const each = Math.floor(count / 8);
+  const each = Math.floor(count / 9);
   let taken = 0;
   const next = () => {
     taken += each;
@@ -44,6 +44,7 @@ export async function damage(
       ),
     ),
     ...next().map((n) => modify(personDn(personName(n), realm), 'delete: sshPublicKey')),
+    ...next().map((n) => modify(personDn(personName(n), realm), 'delete: chamberlainSeal')),
     ...next().map(
       (n) =>
         `dn: cn=runas-${account(n)},ou=sudoers,cn=${config.realm},ou=projects,${base}\nchangetype: delete\n\n`,
@@ -70,4 +71,5 @@ export async function damage(
     }),
     administer(stack.replica.socket, `${sql.join('\n')} FLUSH PRIVILEGES;`),
   ]);
+  return taken;
 }

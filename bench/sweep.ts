@@ -141,7 +141,7 @@ async function measureRepairs(
   { size, say, show, void: why }: SweepOptions,
 ): Promise<Figure[]> {
   say(`repair: ${size.drifts} drifts`);
-  await damage(realm, { ...size.among, maintainers: MAINTAINERS }, size.drifts);
+  const drifts = await damage(realm, { ...size.among, maintainers: MAINTAINERS }, size.drifts);
   const planned = await mustRun(realm, 3, 'plan', '--all', '--json');
   const { totals } = JSON.parse(planned.out) as { totals: { subjects: number; steps: number } };
   const { ms, peakMib } = await mustRun(realm, 0, 'repair', '--all', '--yes');
@@ -150,7 +150,7 @@ async function measureRepairs(
     `repair --all --yes: ${JSON.stringify(totals)} in ${(ms / 1000).toFixed(2)} s, of which a survey ` +
       `as the plan's is ${(planned.ms / 1000).toFixed(2)} s; at most ${(peakMib ?? 0).toFixed(0)} MiB.`,
   );
-  const value = size.drifts / (ms / 1000);
+  const value = drifts / (ms / 1000);
   return [judge(GOALS.repairs, { value, floor: undefined, void: why })];
 }
 

@@ -28,15 +28,20 @@ END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
   chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes,
   chamberlain_databases, chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
+  chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes,
+  chamberlain_databases, chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
 
 -- intake: writes the wanted state, and nothing that a worker says
 GRANT SELECT, INSERT ON posix_ids, names TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE ON id_ranges, people, tools, access_requests, ssh_keys, credentials
   TO chamberlain_intake;
 -- raises: what is applied, a worker alone says
-GRANT SELECT, INSERT (subject, role, state, urgent, next_try_at),
-  UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
+GRANT SELECT, INSERT (subject, role, state, urgent, next_try_at, targets),
+  UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since, targets)
   ON convergence TO chamberlain_intake;
+-- the numbers of seals grow with what is wanted
+GRANT SELECT, INSERT, UPDATE ON login_seals TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_intake;
 GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE, DELETE ON known_credentials TO chamberlain_intake;
@@ -57,7 +62,9 @@ GRANT SELECT, DELETE ON archive_progress TO chamberlain_intake;
 GRANT SELECT (account, epoch, previous_until) ON database_verifiers TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz, integer), erase_person(integer) TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
-  raise_generations(integer[], text[], boolean, boolean[]) TO chamberlain_intake;
+  raise_generations(integer[], text[], boolean, boolean[], text[]),
+  look_again(integer[], text[], boolean, boolean[], text[]),
+  number_seals(integer[], boolean, timestamptz), touch_seals(integer[]) TO chamberlain_intake;
 
 -- relay: leases, readiness, delivery, seals
 GRANT SELECT ON convergence, requests, audit, audit_seals TO chamberlain_relay;
@@ -70,7 +77,7 @@ GRANT INSERT ON audit_seals TO chamberlain_relay;
 GRANT SELECT, DELETE ON audit_unsealed, event_erasures TO chamberlain_relay;
 
 -- the roles: each reads what its targets want, and writes how its own rows stand
-GRANT SELECT ON tools, realm_members, maintainers, ssh_keys, names, posix_ids
+GRANT SELECT ON tools, realm_members, maintainers, ssh_keys, names, posix_ids, login_seals
   TO chamberlain_directory, chamberlain_directory_eyes;
 -- not why and by whom somebody was suspended
 GRANT SELECT (uid, shell_name, display_name, email, state, admitted_at) ON people
@@ -179,11 +186,10 @@ GRANT SELECT ON posix_ids, tools, convergence, surveys, reports, survey_progress
 GRANT INSERT, DELETE ON surveys TO chamberlain_sweep;
 GRANT INSERT, UPDATE, DELETE ON sweeps, drifts TO chamberlain_sweep;
 GRANT UPDATE (sweep) ON sweep_releases TO chamberlain_sweep;
-GRANT INSERT (subject, role, state, urgent, next_try_at),
-  UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since)
+GRANT INSERT (subject, role, state, urgent, next_try_at, targets),
+  UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since, targets)
   ON convergence TO chamberlain_sweep;
-GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
-  raise_generations(integer[], text[], boolean, boolean[]) TO chamberlain_sweep;
+GRANT EXECUTE ON FUNCTION look_again(integer[], text[], boolean, boolean[], text[]) TO chamberlain_sweep;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_sweep;
 
 -- the admin's command line: sees, asks for surveys and repairs, holds no hands
@@ -191,7 +197,7 @@ GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, r
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
   event_sequences, event_deliveries, events, audit, audit_seals, audit_unsealed, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals,
-  event_erasures, known_credentials
+  event_erasures, known_credentials, login_seals
   TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;

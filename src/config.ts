@@ -2,6 +2,7 @@
  * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
  * are files in one folder, each readable by the unix user that needs it.
  */
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -16,6 +17,7 @@ import {
 import { ChamberlainError } from './errors.ts';
 import type { Realm } from './model/wanted.ts';
 import { REQUEST_KINDS } from './model/request.ts';
+import { sealKeyId, type SealKey } from './model/seal.ts';
 
 const databaseServer = z
   .strictObject({
@@ -159,6 +161,24 @@ export function readSecret(
   } catch (cause) {
     throw new ChamberlainError('CONFIG_INVALID', `reading the secret ${path}`, { cause });
   }
+}
+
+/**
+ * The key that the directory role signs by: the file `seal-key` of the secrets folder, an Ed25519 key in PEM
+ * (PKCS 8), as `openssl genpkey -algorithm ed25519` makes it. Login hosts are given the public half.
+ */
+export function readSealKey(config: Pick<Config, 'secrets'>): SealKey {
+  const path = join(config.secrets, 'seal-key');
+  let privateKey;
+  try {
+    privateKey = createPrivateKey(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', `reading the key ${path}`, { cause });
+  }
+  if (privateKey.asymmetricKeyType !== 'ed25519') {
+    throw new ChamberlainError('CONFIG_INVALID', `${path} is no Ed25519 key`);
+  }
+  return { id: sealKeyId(privateKey), privateKey };
 }
 
 /** What the targets' wants depend on. */

@@ -65,6 +65,8 @@ export interface World {
   /** The signing keys' files (PKCS8 PEM): of the portal `portal`, of the admin `steward`. */
   readonly portalKey: string;
   readonly adminKey: string;
+  /** The public half (PEM) of the key that the directory role seals by, for login hosts. */
+  readonly sealKey: string;
   /** For looking at the directory from outside. */
   readonly ldapAdmin: { readonly dn: string; readonly password: string };
   /** Runs the CLI from source, with this world's config. */
@@ -111,6 +113,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     const file = join(dir, `${of}.pem`);
     return { file, publicKey: ensureSigningKey(file) };
   };
+  const sealKey = ensureSigningKey(join(secrets, 'seal-key'));
   const [portal, admin] = [makeKey('portal'), makeKey('admin.steward')];
   const composed = composeConfig({
     secrets,
@@ -139,6 +142,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     tools: stack.tools,
     portalKey: portal.file,
     adminKey: admin.file,
+    sealKey,
     ldapAdmin: { dn: adminDn(slapd.base), password: ensurePassword(secrets, 'ldap-admin') },
     chamberlain: (...args) => runCli(configFile, ...args),
     makeKey,

@@ -1,6 +1,6 @@
 /** The role `directory`: LDAP. */
 import type { Config } from '../src/config.ts';
-import { readSecret } from '../src/config.ts';
+import { readSealKey, readSecret } from '../src/config.ts';
 import {
   openDirectoryEyes,
   openDirectoryHands,
@@ -20,7 +20,7 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   targets: TARGETS.directory,
   concurrency: 4,
   openEyes: (config) => openDirectoryEyes(directorySettings(config, 'directory-eyes')),
-  openHands: (config) => openDirectoryHands(directorySettings(config, 'directory')),
+  openHands: (config) => openDirectoryHands(writerSettings(config)),
   async readEverything(eyes, pace, { pool, realm }) {
     const everything = await eyes.readEverything(pace, realm.realmGid);
     // afterwards: what was brought back while it was read is told by the marker too
@@ -34,6 +34,11 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   },
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
 };
+
+/** For the one that writes: with the key that it signs by. */
+export function writerSettings(config: Config) {
+  return { ...directorySettings(config, 'directory'), sealKey: readSealKey(config) };
+}
 
 /** How the directory is reached as one of the role's two accounts. */
 export function directorySettings(config: Config, account: 'directory' | 'directory-eyes') {

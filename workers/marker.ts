@@ -2,10 +2,11 @@
 import type { Config } from '../src/config.ts';
 import { openDirectoryHands } from '../src/edges/directory.ts';
 import type { Log } from '../src/log.ts';
-import { formatMarker } from '../src/model/marker.ts';
+import { signMarker } from '../src/model/marker.ts';
+import { verifying } from '../src/model/seal.ts';
 import * as store from '../src/store/marker.ts';
 import { openPool } from '../src/store/postgres.ts';
-import { directorySettings } from './directory.ts';
+import { writerSettings } from './directory.ts';
 import { startLoop, type Worker } from './loop.ts';
 
 /** Login hosts take the directory for stale when the marker is a minute old. */
@@ -25,11 +26,17 @@ const EVERY_MS = 3000;
  */
 export function startMarker(config: Config, log: Log): Worker {
   const pool = openPool(config, 'directory', { max: 1, durable: false });
-  const hands = openDirectoryHands(directorySettings(config, 'directory'));
+  const settings = writerSettings(config);
+  const hands = openDirectoryHands(settings);
+  const keys = verifying(settings.sealKey);
   let said: string | undefined;
 
   async function beat(): Promise<void> {
-    const { texts, seenAt, telling, doubt } = await store.lookAtMarker(pool, () => hands.told());
+    const { texts, seenAt, telling, doubt } = await store.lookAtMarker(
+      pool,
+      () => hands.told(),
+      keys,
+    );
     if (doubt?.sentence !== said && doubt !== undefined) log.error(doubt, 'the marker is in doubt');
     said = doubt?.sentence;
     if (doubt !== undefined) {
@@ -37,9 +44,11 @@ export function startMarker(config: Config, log: Log): Worker {
       return;
     }
     if (telling.acceptedAt !== undefined && (await store.isDirectoryBehind(pool))) return;
-    const counts = await store.readMarker(pool);
+    const read = await store.readMarker(pool);
     const at = await store.beginTelling(pool, seenAt);
-    if (await hands.tell(formatMarker({ at: at.toISOString(), ...counts }), texts)) {
+    const { realm } = config;
+    const marker = { kind: 'heartbeat', realm, at: at.toISOString(), ...read } as const;
+    if (await hands.tell(signMarker(marker, settings.sealKey), texts)) {
       await store.endTelling(pool, at);
     }
   }

@@ -132,12 +132,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     await withSubjects(pool, role, subjects, converging, isLeft);
 
     async function converging(held: readonly Held[], client: Client) {
-      const found = await survey(
-        targets,
-        held.map(({ wanted }) => wanted),
-        realm,
-        eyes,
-      );
+      const found = await surveyHeld(held);
       const outcomes = await Promise.all(
         found.map(async (each, index): Promise<[number, Outcome]> => {
           const { subject } = each;
@@ -150,6 +145,35 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       );
       return new Map(outcomes);
     }
+  }
+
+  /** In the order of `held`. Of whom some targets alone are behind, those are looked at, with what they need. */
+  async function surveyHeld(held: readonly Held[]): Promise<SubjectSurvey[]> {
+    const found = new Map<number, SubjectSurvey>();
+    for (const [names, of] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
+      const behind = names?.split(' ');
+      const needed = targets.flatMap(({ name, needs }) => (behind?.includes(name) ? needs : []));
+      const looked = targets.filter(
+        ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
+      );
+      const wanted = of.map((each) => each.wanted);
+      for (const each of await survey(looked, wanted, realm, eyes)) {
+        found.set(each.subject, behind === undefined ? each : ofTargets(each, behind));
+      }
+    }
+    return held.flatMap(({ wanted }) => found.get(wanted.uid) ?? []);
+  }
+
+  /** What some targets have to do and cannot; nothing where the entry that they change is not there. */
+  function ofTargets(found: SubjectSurvey, names: readonly string[]): SubjectSurvey {
+    const isIts = ({ target }: { target: string }): boolean => names.includes(target);
+    const lacks = found.steps.some(({ effect }) => effect === 'create');
+    return {
+      ...found,
+      steps: lacks ? [] : found.steps.filter(isIts),
+      findings: found.findings.filter(isIts),
+      waiting: found.waiting.filter(isIts),
+    };
   }
 
   /** What takes access away from who is put away, without what puts away. */

@@ -31,14 +31,15 @@ export interface Directory {
   readonly passwords: Readonly<Record<DirectoryAccount | 'admin', string>>;
 }
 
-export type DirectoryAccount = 'directory' | 'directory-eyes' | 'keys-agent' | 'sssd';
-
-export const DIRECTORY_ACCOUNTS: readonly DirectoryAccount[] = [
+export const DIRECTORY_ACCOUNTS = [
   'directory',
   'directory-eyes',
   'keys-agent',
   'sssd',
-];
+  'reader',
+  'mail-reader',
+] as const;
+export type DirectoryAccount = (typeof DIRECTORY_ACCOUNTS)[number];
 
 export const TEMPLATES = ['config.ldif', 'access.ldif', 'tree.ldif', 'accounts.ldif'] as const;
 export type Template = (typeof TEMPLATES)[number];
@@ -46,7 +47,7 @@ export type Template = (typeof TEMPLATES)[number];
 const FOLDER = import.meta.dirname;
 
 /**
- * The attributes of a person that keys-agent and sssd may both see. `entry` is the right to see that it
+ * The attributes of a person that keys-agent, sssd and readers may all see. `entry` is the right to see that it
  * is there at all; the last line is what sssd and the agent follow changes by.
  */
 const NSS_ATTRIBUTES = [
@@ -59,6 +60,7 @@ const NSS_ATTRIBUTES = [
   'gecos',
   'homeDirectory',
   'loginShell',
+  'memberOf',
   'pwdAccountLockedTime',
   'pwdPolicySubentry',
   'entryCSN',
@@ -119,6 +121,8 @@ function templateValues(directory: Directory): Record<string, string> {
     directoryEyesPasswordHash: hashPassword(passwords['directory-eyes']),
     keysAgentPasswordHash: hashPassword(passwords['keys-agent']),
     sssdPasswordHash: hashPassword(passwords.sssd),
+    readerPasswordHash: hashPassword(passwords.reader),
+    mailReaderPasswordHash: hashPassword(passwords['mail-reader']),
   };
 }
 
@@ -174,6 +178,8 @@ function main(): void {
       'directory-eyes': readSecret(config, 'ldap', 'directory-eyes'),
       'keys-agent': readSecret(config, 'ldap', 'keys-agent'),
       sssd: readSecret(config, 'ldap', 'sssd'),
+      reader: readSecret(config, 'ldap', 'reader'),
+      'mail-reader': readSecret(config, 'ldap', 'mail-reader'),
     },
   });
   const out = resolve(values.out);

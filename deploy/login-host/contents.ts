@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { shellWord } from '../../src/model/shell-word.ts';
-import type { Values } from './values.ts';
 
 const TEMPLATES = join(import.meta.dirname, 'templates');
 
@@ -17,22 +16,6 @@ export function fillTemplate(name: string, values: Readonly<Record<string, strin
   );
 }
 
-export function renderSssd({ config, sssdPassword }: Values): string {
-  const { realm, realmGid, ids, ldap } = config;
-  const ranges = [{ first: realmGid, last: realmGid }, ...ids.people, ...ids.tools];
-  return fillTemplate('sssd.conf', {
-    realm,
-    realmGid: String(realmGid),
-    base: ldap.base,
-    uris: ldap.uris.join(', '),
-    caLine: ldap.caFile === undefined ? '' : `ldap_tls_cacert = ${ldap.caFile}\n`,
-    password: sssdPassword,
-    // sssd drops a person whose gid lies outside, hence the realm's among them
-    minId: String(Math.min(...ranges.map(({ first }) => first))),
-    maxId: String(Math.max(...ranges.map(({ last }) => last))),
-  });
-}
-
 /** Starts a program of the clone with the Node that runs this, and with what its first line wants of Node. */
 export function programWrapper(clone: string, program: string): string {
   const path = join(clone, 'src/bin', program);
@@ -41,44 +24,82 @@ export function programWrapper(clone: string, program: string): string {
   return `#!/bin/sh\nexec ${[shellWord(process.execPath), options, shellWord(path)].join(' ')} "$@"\n`;
 }
 
-/** In which order sources must be asked, by the map of nsswitch.conf(5). */
+/** Which sources must be asked first, by the map of nsswitch.conf(5). */
 const SOURCES: Readonly<Record<string, readonly string[]>> = {
-  // `db` knows the people whom this host has never seen while the directory is away
-  passwd: ['files', 'db', 'sss'],
-  group: ['files', 'sss'],
-  sudoers: ['files', 'sss'],
+  passwd: ['files', 'extrausers'],
+  group: ['files', 'extrausers'],
+  shadow: ['files', 'extrausers'],
+  sudoers: ['files'],
 };
 
-/** nsswitch.conf with our sources; every other line, and every other source, stays. */
-export function withSources(standing = ''): string {
+/**
+ * nsswitch.conf with our sources in front; every other source, and every other line, stays. What is to be done after
+ * `files` (`[SUCCESS=merge]`) is to be done after `extrausers` too.
+ *
+ * @param former a source of passwd that an earlier installation has put there
+ */
+export function withSources(standing = '', former?: string): string {
   const lines = standing.replace(/\n*$/, '').split('\n');
   for (const [map, wanted] of Object.entries(SOURCES)) {
     const at = lines.findIndex((line) => new RegExp(`^\\s*${map}\\s*:`).test(line));
     const line = at === -1 ? '' : (lines[at] ?? '');
-    const has = line.replace(/^[^:]*:|#.*$/g, '').match(/\[[^\]]*\]|\S+/g) ?? [];
-    const ours = has.filter((source) => wanted.includes(source));
-    if (ours.join(' ') === wanted.join(' ')) continue;
-    const others = has.filter((source) => !wanted.includes(source));
-    const should = `${`${map}:`.padEnd(16)}${[...wanted, ...others].join(' ')}`;
-    if (at === -1) lines.push(should);
-    else lines[at] = should;
+    const has = line.replace(/^[^:]*:|#.*$/g, '').match(/[^\s[]+(\s*\[[^\]]*\])*/g) ?? [];
+    const nameOf = (source: string): string => source.replace(/[\s[].*/s, '');
+    const find = (name: string): string | undefined => has.find((each) => nameOf(each) === name);
+    const should = [
+      ...wanted.map((name) => find(name) ?? name + (find('files')?.slice('files'.length) ?? '')),
+      ...has.filter((each) => !wanted.includes(nameOf(each))),
+    ].filter((each) => map !== 'passwd' || nameOf(each) !== former);
+    if (has.join(' ') === should.join(' ')) continue;
+    const written = `${`${map}:`.padEnd(16)}${should.join(' ')}`;
+    if (at === -1) lines.push(written);
+    else lines[at] = written;
   }
   return `${lines.join('\n')}\n`;
 }
 
-/**
- * A service's file of pam.d(5) that starts nothing for whom the keys agent has found closed; every other line
- * stays. Without the agent's list all is as without these lines; local accounts are not looked up in it.
- */
+/** Whether a source is asked for a map. */
+export function hasSource(standing: string, map: string, source: string): boolean {
+  const [, sources = ''] = new RegExp(`^\\s*${map}\\s*:([^#\\n]*)`, 'm').exec(standing) ?? [];
+  return sources.split(/\s+/).includes(source);
+}
+
+const CLOSED_REMARK =
+  '# Chamberlain: nothing is started for those who are suspended, disabled or gone.';
+
+/** Local accounts are not looked up. Without the list all is as without these lines. */
+const closedLines = (type: 'account' | 'session', list: string): string[] => [
+  `${type} [success=1 default=ignore] pam_localuser.so`,
+  `${type} requisite pam_listfile.so onerr=succeed item=user sense=deny file=${list}`,
+];
+
+/** A service's file of pam.d(5) that starts nothing for those on the list; every other line stays. */
 export function withClosedList(list: string, standing = ''): string {
-  const lines = [
-    '# Chamberlain: nothing is started for those who are suspended, disabled or gone.',
-    'account [success=1 default=ignore] pam_localuser.so',
-    `account required pam_listfile.so onerr=succeed item=user sense=deny file=${list}`,
-  ];
-  const isOurs = (line: string): boolean => lines.includes(line) || line.includes(`file=${list}`);
-  const others = standing.split('\n').filter((line) => !isOurs(line));
-  return [...lines, ...others].join('\n');
+  return [CLOSED_REMARK, ...closedLines('account', list), ...foreignLines(standing)].join('\n');
+}
+
+/**
+ * The same for sshd, which must ask again: a module may keep a login waiting while its person is closed, and who has
+ * no process yet is not found by those who end them. Before the others of the session, since pam_systemd starts the
+ * person's own units; and after them, since pam_loginuid has then made the login one that is found.
+ */
+export function withClosedSessions(list: string, standing = ''): string {
+  const session = closedLines('session', list);
+  const begin = [CLOSED_REMARK, ...closedLines('account', list), ...session];
+  const others = foreignLines(standing).join('\n').replace(/\n*$/, '');
+  return [...begin, others, CLOSED_REMARK, ...session, ''].join('\n');
+}
+
+/** Without ours, whatever list an earlier installation has named. */
+function foreignLines(standing: string): string[] {
+  const lines = standing.split('\n');
+  const isList = (line = ''): boolean =>
+    /pam_listfile\.so .*file=\/var\/lib\/chamberlain\//.test(line);
+  return lines.filter((line, at) => {
+    if (line === CLOSED_REMARK || isList(line)) return false;
+    const isOfList = isList(lines[at + 1]) || lines[at - 1] === CLOSED_REMARK;
+    return !(isOfList && line.includes('pam_localuser.so'));
+  });
 }
 
 const GROUP_SOURCE = /^\s*Set\s+group_source\b.*$/m;
@@ -88,8 +109,6 @@ export function withGroupSource(standing = ''): string {
   const should = 'Set group_source dynamic';
   if (GROUP_SOURCE.test(standing))
     return standing.replaceAll(new RegExp(GROUP_SOURCE, 'gm'), should);
-  const why =
-    '# Chamberlain: the groups that the account has now, not those of the session, also for rules of sudoers\n' +
-    '# files (for those of the directory, sssd looks itself).';
+  const why = '# Chamberlain: the groups that the account has now, not those of the session.';
   return `${standing}${standing === '' || standing.endsWith('\n') ? '' : '\n'}\n${why}\n${should}\n`;
 }

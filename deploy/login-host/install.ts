@@ -20,8 +20,8 @@ left alone, and what no option says stays as it was.
                                 kept as /etc/chamberlain/ldap-ca.pem
   --agent-password-file FILE    the password of cn=keys-agent,ou=chamberlain,BASE: one line;
                                 kept as /etc/chamberlain/secrets/ldap-keys-agent
-  --sssd-password-file FILE     the password of cn=sssd,ou=chamberlain,BASE;
-                                kept as /etc/chamberlain/secrets/ldap-sssd
+  --seal-key FILE               the public key (PEM) by which the directory role's seals are known; kept in
+                                login-host.yaml; a second one while one is being replaced by the other
   --config FILE                 a login-host.yaml to begin with, by default the installed one,
                                 /etc/chamberlain/login-host.yaml. It holds what has no option: realm, realmGid, ids,
                                 homes, offlineLimitSeconds, knownBadKeys. Without one: the realm \`tools\`, gid 500,
@@ -30,7 +30,7 @@ left alone, and what no option says stays as it was.
 The first time:
 
   # /opt/chamberlain/deploy/login-host/install --ldap-uri ldaps://ldap.example.org --base dc=example,dc=org \\
-      --ca /root/ca.pem --agent-password-file /root/ldap-keys-agent --sssd-password-file /root/ldap-sssd
+      --ca /root/ca.pem --agent-password-file /root/ldap-keys-agent --seal-key /root/seal-key.pem
 
 Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of the local accounts:
 
@@ -38,11 +38,14 @@ Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of t
   # /opt/chamberlain/deploy/login-host/install
 
 What it looks after: Debian packages; the accounts chamberlain-keys and chamberlain-lookup; /etc/chamberlain;
-/var/lib/chamberlain; programs in /usr/lib/chamberlain, become, take, chamberlain-whoami, keys-agent; sssd.conf;
-lines of nsswitch.conf and sudo.conf, and of pam.d/cron and pam.d/atd where they are; sudoers.d/chamberlain;
+/var/lib/chamberlain; programs in /usr/lib/chamberlain, become, take, chamberlain-whoami, keys-agent; lines of
+nsswitch.conf and sudo.conf, of pam.d/sshd, and of pam.d/cron and pam.d/atd where they are; sudoers.d/chamberlain;
 sshd_config.d/00-chamberlain.conf, and whether sshd heeds it; two services. Keys in a home, also root's, do not count
 after it: local accounts have theirs in /etc/ssh/authorized_keys.d/NAME. It refuses to begin where that would lock
 somebody out, and says what to do.
+
+A host that was set up with sssd goes on asking it, after its own files, until \`keys-agent require-seals\`. Then
+install removes what is left of that.
 
 Exit codes:
   0  this machine is a login host (with --check: nothing differs)
@@ -103,9 +106,7 @@ function install(pieces: readonly Piece[]): number {
   left.forEach((difference) => complain(line(difference), 1));
   if (changed === 0 && left.length === 0) print('nothing to do: this machine is a login host');
   else if (changed > 0 && !systemdRuns()) {
-    print(
-      'systemd does not run here: start sssd, sshd, login-helper and keys-agent, or start them anew',
-    );
+    print('systemd does not run here: start sshd, login-helper and keys-agent, or start them anew');
   }
   return left.length === 0 ? 0 : 1;
 }
@@ -130,7 +131,7 @@ function readOptions() {
         base: { type: 'string' },
         ca: { type: 'string' },
         'agent-password-file': { type: 'string' },
-        'sssd-password-file': { type: 'string' },
+        'seal-key': { type: 'string', multiple: true },
         config: { type: 'string' },
       },
     });
@@ -140,7 +141,7 @@ function readOptions() {
       base: values.base,
       caFile: values.ca,
       agentPasswordFile: values['agent-password-file'],
-      sssdPasswordFile: values['sssd-password-file'],
+      sealKeyFiles: values['seal-key'],
       configFile: values.config,
     };
     return { check: values.check, json: values.json, help: values.help, told };

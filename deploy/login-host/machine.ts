@@ -1,9 +1,18 @@
 /** What the machine brings along that can stand against a login host. */
-import { lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  lchownSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isWithin } from '../../src/login-host/account-names.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
-import { command, localAccounts, localGroups, type Piece } from './pieces.ts';
+import { hasSource } from './contents.ts';
+import { absent, command, localAccounts, localGroups, type Piece } from './pieces.ts';
 
 /**
  * That a path and all above it is root's alone to change, and open to the agent: root runs what lies there.
@@ -50,20 +59,6 @@ export function keysThatWouldNotCount(keysFolder: string): Piece {
   };
 }
 
-/** A configuration that somebody has made for another purpose is not written over. */
-export function notOfOthers(path: string, ours: string): Piece {
-  const mark = ours.split('\n', 1)[0] ?? '';
-  return {
-    what: path,
-    isCondition: true,
-    differs() {
-      const isThere = statSync(path, { throwIfNoEntry: false }) !== undefined;
-      if (!isThere || readFileSync(path, 'utf8').startsWith(mark)) return undefined;
-      return 'is of somebody else, for another purpose: move it away first';
-    },
-  };
-}
-
 /** Numbers of this machine that the realm may give to somebody else. Only an admin can renumber. */
 export function foreignNumbers({ ids, realmGid }: LoginHostConfig): Piece {
   const isOurs = (id: number): boolean => isWithin(id, [...ids.people, ...ids.tools]);
@@ -84,20 +79,96 @@ export function foreignNumbers({ ids, realmGid }: LoginHostConfig): Piece {
   };
 }
 
-/** Debian turns it on with the package libpam-sss, unless an admin has turned it off. */
-export function pamAsksSssd(): Piece {
+/** The first line of the sssd.conf that an earlier installation has written. */
+const FORMER_SSSD =
+  "# Written by Chamberlain's install, which writes it anew after a change of login-host.yaml.\n";
+const SSSD_CONFIG = '/etc/sssd/sssd.conf';
+
+/**
+ * Whether this machine was set up when login hosts had sssd: it goes on asking it, after our own files, until
+ * `keys-agent require-seals` takes `sss` out of nsswitch.conf.
+ */
+export function hadSssd(): boolean {
+  return existsSync(SSSD_CONFIG) && readFileSync(SSSD_CONFIG, 'utf8').startsWith(FORMER_SSSD);
+}
+
+function asksSssd(): boolean {
+  return ['passwd', 'group', 'shadow', 'sudoers'].some((map) =>
+    hasSource(readFileSync('/etc/nsswitch.conf', 'utf8'), map, 'sss'),
+  );
+}
+
+/** Not before everybody there has a seal, which `install` cannot know. */
+export function formerSssd(): Piece {
+  return {
+    what: 'sssd',
+    differs: () =>
+      hadSssd() && asksSssd()
+        ? 'is still asked, so this host believes anyone who may write the directory: run `keys-agent require-seals`'
+        : undefined,
+  };
+}
+
+/** What an earlier installation has left: of sssd only once nothing asks it any more. */
+export function formerFiles(): Piece[] {
+  const isOver = (): boolean => hadSssd() && !asksSssd();
+  return [
+    ...['status.json', 'state.json', 'accounts', 'closed'].map((name) =>
+      absent(join('/var/lib/chamberlain/agent', name)),
+    ),
+    absent('/usr/lib/chamberlain/whoami'),
+    absent('/var/lib/misc/passwd.db', hadSssd),
+    absent('/etc/chamberlain/secrets/ldap-sssd', isOver),
+    absent(SSSD_CONFIG, isOver),
+  ];
+}
+
+/** pam_sss refuses whom it cannot ask about, so nobody would get in. */
+export function pamWithoutSssd(): Piece {
   const stacks = ['/etc/pam.d/common-account', '/etc/pam.d/common-session'];
   return {
     what: 'PAM',
     differs() {
-      const without = stacks.filter(
-        (path) => !/^[^#]*\bpam_sss\.so\b/m.test(readFileSync(path, 'utf8')),
+      if (existsSync(SSSD_CONFIG)) return undefined;
+      const asking = stacks.filter((path) =>
+        /^[^#]*\bpam_sss\.so\b/m.test(readFileSync(path, 'utf8')),
       );
-      return without.length === 0 ? undefined : `sssd is not asked in ${without.join(' and ')}`;
+      if (asking.length === 0) return undefined;
+      return `asks sssd, which is not set up, in ${asking.join(' and ')}`;
     },
     mend: () =>
-      void command('/usr/sbin/pam-auth-update', ['--enable', 'sss'], {
+      void command('/usr/sbin/pam-auth-update', ['--disable', 'sss'], {
         DEBIAN_FRONTEND: 'noninteractive',
       }),
+  };
+}
+
+/** Without it, nobody becomes a tool. */
+export function sudoReadsFolder(): Piece {
+  return {
+    what: '/etc/sudoers',
+    differs() {
+      const isRead = /^[@#]includedir\s+\/etc\/sudoers\.d\/?\s*$/m.test(
+        readFileSync('/etc/sudoers', 'utf8'),
+      );
+      return isRead ? undefined : 'does not read /etc/sudoers.d: add `@includedir /etc/sudoers.d`';
+    },
+  };
+}
+
+/** The files that the former agent has written are its own, and it could go on writing them. */
+export function keyFilesOfRoot(folder: string): Piece {
+  const others = (): string[] =>
+    readdirSync(folder)
+      .map((name) => join(folder, name))
+      .filter((path) => lstatSync(path).uid !== 0);
+  return {
+    what: `files in ${folder}`,
+    differs() {
+      if (!existsSync(folder)) return undefined;
+      const count = others().length;
+      return count === 0 ? undefined : `${count} do not belong to root`;
+    },
+    mend: () => others().forEach((path) => lchownSync(path, 0, lstatSync(path).gid)),
   };
 }

@@ -7,6 +7,7 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  existsSync,
   fchmodSync,
   fchownSync,
   fsyncSync,
@@ -105,6 +106,15 @@ export function file(path: string, wanted: FileOptions): Piece {
         rmSync(candidate, { force: true });
       }
     },
+  };
+}
+
+/** A file that an earlier installation has left. */
+export function absent(path: string, isDue: () => boolean = () => true): Piece {
+  return {
+    what: path,
+    differs: () => (existsSync(path) && isDue() ? 'is not needed any more' : undefined),
+    mend: () => rmSync(path),
   };
 }
 

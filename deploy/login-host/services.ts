@@ -36,17 +36,6 @@ export function serviceRuns(unit: string, files: readonly string[]): Piece {
   };
 }
 
-/** sssd starts these parts itself, as its configuration says; systemd must not do so too. */
-export function withoutSockets(units: readonly string[]): Piece {
-  const enabled = (): string[] =>
-    systemdRuns() ? units.filter((unit) => properties(unit)['UnitFileState'] === 'enabled') : [];
-  return {
-    what: 'sockets of sssd',
-    differs: () => (enabled().length === 0 ? undefined : `enabled: ${enabled().join(' ')}`),
-    mend: () => void systemctl('disable', '--now', ...enabled()),
-  };
-}
-
 function properties(unit: string): Record<string, string> {
   const names =
     'UnitFileState,ActiveState,NeedDaemonReload,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic';

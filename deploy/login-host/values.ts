@@ -1,4 +1,4 @@
-/** What the installation of one login host is told: its configuration, the two passwords, the CA. */
+/** What the installation of one login host is told: its configuration, the password, the CA, the keys of seals. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ export interface Told {
   readonly base: string | undefined;
   readonly caFile: string | undefined;
   readonly agentPasswordFile: string | undefined;
-  readonly sssdPasswordFile: string | undefined;
+  readonly sealKeyFiles: readonly string[] | undefined;
   /** A login-host.yaml to begin with; the installed one by default. */
   readonly configFile: string | undefined;
 }
@@ -26,13 +26,11 @@ export interface Values {
   /** The text of login-host.yaml: as it stands where it says the same, so that comments stay. */
   readonly configText: string;
   readonly agentPassword: string;
-  readonly sssdPassword: string;
   /** The certificates, where `--ca` names them; they are then kept in CA_FILE. */
   readonly ca?: Buffer;
 }
 
 export const CA_FILE = '/etc/chamberlain/ldap-ca.pem';
-export const SSSD_PASSWORD_FILE = '/etc/chamberlain/secrets/ldap-sssd';
 
 const HEADER =
   '# Of this login host. What stands here is kept: after a change of it, run `install` again.\n';
@@ -61,26 +59,30 @@ export function readValues(told: Told): Values {
   const installed = existsSync(LOGIN_HOST_CONFIG) ? LOGIN_HOST_CONFIG : undefined;
   const from = told.configFile ?? installed;
   const standing = from === undefined ? undefined : readFileSync(from, 'utf8');
-  const begun = asMapping(standing === undefined ? {} : parse(standing), from);
+  const begun = readMapping(from);
+  const before = readMapping(installed);
   const document = {
     ...DEFAULTS,
     ...begun,
-    // where another file says the rest, the servers that are installed still count
+    // where another file says the rest, the servers and keys that are installed still count
     ldap: {
-      ...ldapOf(installed),
+      ...asMapping(before['ldap'] ?? {}, installed),
       ...asMapping(begun['ldap'] ?? {}, from),
       ...(told.ldapUris === undefined ? {} : { uris: told.ldapUris }),
       ...(told.base === undefined ? {} : { base: told.base }),
       ...(told.caFile === undefined ? {} : { caFile: CA_FILE }),
     },
+    sealKeys: told.sealKeyFiles?.map(readSealKey) ?? begun['sealKeys'] ?? before['sealKeys'],
   };
-  for (const [option, key] of [
-    ['--ldap-uri', 'uris'],
-    ['--base', 'base'],
+  for (const [option, value] of [
+    ['--ldap-uri', document.ldap['uris']],
+    ['--base', document.ldap['base']],
+    ['--seal-key', document.sealKeys],
   ] as const) {
-    if (document.ldap[key] === undefined) throw new Error(`${option} is missing`);
+    if (value === undefined) throw new Error(`${option} is missing`);
   }
   const config = checkConfig(document);
+  checkNumbers(config);
   if (!/^\w+=[\w. -]+(,\w+=[\w. -]+)*$/.test(config.ldap.base)) {
     throw new Error(`not a base of plain names, such as dc=example,dc=org: ${config.ldap.base}`);
   }
@@ -93,14 +95,12 @@ export function readValues(told: Told): Values {
       told.agentPasswordFile ?? config.ldap.passwordFile,
       '--agent-password-file',
     ),
-    sssdPassword: readPassword(told.sssdPasswordFile ?? SSSD_PASSWORD_FILE, '--sssd-password-file'),
     ...(told.caFile === undefined ? {} : { ca: readCertificates(told.caFile) }),
   };
 }
 
-function ldapOf(file: string | undefined): Record<string, unknown> {
-  if (file === undefined) return {};
-  return asMapping(asMapping(parse(readFileSync(file, 'utf8')), file)['ldap'] ?? {}, file);
+function readMapping(file: string | undefined): Record<string, unknown> {
+  return file === undefined ? {} : asMapping(parse(readFileSync(file, 'utf8')), file);
 }
 
 function asMapping(value: unknown, file = 'the configuration'): Record<string, unknown> {
@@ -138,6 +138,21 @@ function readPassword(file: string, option: string): string {
   }
   if (/^[!-~]+$/.test(password)) return password;
   throw new Error(`${file} does not hold a password: one line of letters, digits and signs`);
+}
+
+/** libnss-extrausers leaves out what is lower. */
+const LOWEST = 500;
+
+function checkNumbers({ realmGid, ids }: LoginHostConfig): void {
+  const lowest = Math.min(realmGid, ...[...ids.people, ...ids.tools].map(({ first }) => first));
+  if (lowest >= LOWEST) return;
+  throw new Error(`realmGid and ids must be ${LOWEST} or higher on a login host: ${lowest}`);
+}
+
+function readSealKey(file: string): string {
+  const text = readFileSync(file, 'utf8');
+  if (/^\s*-----BEGIN PUBLIC KEY-----/.test(text)) return text;
+  throw new Error(`${file} holds no public key (PEM)`);
 }
 
 function readCertificates(file: string): Buffer {

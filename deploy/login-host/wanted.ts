@@ -1,22 +1,27 @@
 /** What a login host should be: the ordered list of everything that `install` looks after. */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { CLOSED_FILE } from '../../src/login-host/agent-status.ts';
 import { LOGIN_HOST_CONFIG } from '../../src/login-host/config.ts';
+import { PLACES } from '../../src/login-host/places.ts';
+import { CLOSED_FILE } from '../../src/login-host/status.ts';
 import {
   fillTemplate,
   programWrapper,
-  renderSssd,
   withClosedList,
+  withClosedSessions,
   withGroupSource,
   withSources,
 } from './contents.ts';
 import {
   foreignNumbers,
+  formerFiles,
+  formerSssd,
+  hadSssd,
+  keyFilesOfRoot,
   keysThatWouldNotCount,
-  notOfOthers,
-  pamAsksSssd,
+  pamWithoutSssd,
   safePath,
+  sudoReadsFolder,
 } from './machine.ts';
 import {
   account,
@@ -28,27 +33,18 @@ import {
   standingFile,
   type Piece,
 } from './pieces.ts';
-import { serviceRuns, withoutSockets } from './services.ts';
+import { serviceRuns } from './services.ts';
 import { sshdAnswers, tryForSshd } from './sshd.ts';
-import { CA_FILE, SSSD_PASSWORD_FILE, type Values } from './values.ts';
+import { CA_FILE, type Values } from './values.ts';
 
 const HERE = import.meta.dirname;
 const CLONE = resolve(HERE, '../..');
 
-const PACKAGES = [
-  'openssh-server',
-  'sudo',
-  'sssd-ldap',
-  'sssd-tools',
-  'libsss-sudo',
-  'libnss-sss',
-  'libpam-sss',
-  'libnss-db',
-];
+const PACKAGES = ['openssh-server', 'sudo', 'libnss-extrausers'];
 
 const AGENT = { owner: 'chamberlain-keys', group: 'chamberlain-keys' };
+const LIST_OF_CLOSED = join(PLACES.login, CLOSED_FILE);
 const SSHD_DROP_IN = '/etc/ssh/sshd_config.d/00-chamberlain.conf';
-const SSSD_CONFIG = '/etc/sssd/sssd.conf';
 const UNITS = ['chamberlain-login-helper', 'chamberlain-keys-agent'];
 
 /** Programs that are run from the clone, and where they are found. */
@@ -56,28 +52,26 @@ const WRAPPED = {
   '/usr/sbin/keys-agent': 'keys-agent.ts',
   '/usr/lib/chamberlain/login-helper': 'login-helper.ts',
   '/usr/lib/chamberlain/take': 'take.ts',
-  '/usr/lib/chamberlain/whoami': 'whoami.ts',
+  '/usr/bin/chamberlain-whoami': 'whoami.ts',
 };
 
 /** Programs in sh, which stand beside this file; `@REALM@` in them is the realm. */
 const COPIED = {
   '/usr/lib/chamberlain/authorized-keys': { from: 'authorized-keys', mode: 0o755 },
+  '/usr/lib/chamberlain/own-keys': { from: 'own-keys', mode: 0o755 },
   '/usr/bin/become': { from: 'become', mode: 0o755 },
   '/usr/share/bash-completion/completions/become': { from: 'become-completion', mode: 0o644 },
   '/usr/bin/take': { from: 'take', mode: 0o755 },
-  '/usr/bin/chamberlain-whoami': { from: 'chamberlain-whoami', mode: 0o755 },
   '/usr/bin/disabledtoolshell': { from: 'disabledtoolshell', mode: 0o755 },
 };
 
 /** In the order in which they can be made. Account names are read anew at each look: some are made here. */
 export function wantedPieces(values: Values): Piece[] {
   const { config } = values;
-  const sssd = renderSssd(values);
   const local = (): string[] => localAccounts().map(({ name }) => name);
   return [
     ...[HERE, join(CLONE, 'src/bin'), process.execPath].map((path) => safePath(path)),
     keysThatWouldNotCount('/etc/ssh/authorized_keys.d'),
-    notOfOthers(SSSD_CONFIG, sssd),
     packages(PACKAGES),
     account('chamberlain-keys'),
     account('chamberlain-lookup'),
@@ -86,15 +80,15 @@ export function wantedPieces(values: Values): Piece[] {
     folder('/etc/chamberlain', { mode: 0o711 }),
     folder('/etc/chamberlain/secrets', { mode: 0o711 }),
     secret(config.ldap.passwordFile, values.agentPassword, AGENT),
-    secret(SSSD_PASSWORD_FILE, values.sssdPassword),
     ...(values.ca === undefined ? [] : [file(CA_FILE, { contents: values.ca, mode: 0o644 })]),
     file(LOGIN_HOST_CONFIG, { contents: values.configText, mode: 0o644 }),
 
     folder('/var/lib/chamberlain', { mode: 0o755 }),
-    folder(config.keysFolder, {
-      ...{ owner: 'chamberlain-keys', group: 'chamberlain-lookup', mode: 0o2750 },
-    }),
-    folder(config.stateFolder, { ...AGENT, mode: 0o700 }),
+    folder(PLACES.keys, { group: 'chamberlain-lookup', mode: 0o2750 }),
+    keyFilesOfRoot(PLACES.keys),
+    folder(PLACES.login, { mode: 0o755 }),
+    folder(PLACES.extrausers, { mode: 0o755 }),
+    folder('/var/lib/chamberlain/agent', { ...AGENT, mode: 0o700 }),
 
     folder('/usr/lib/chamberlain', { mode: 0o755 }),
     safePath('/usr/lib/chamberlain'),
@@ -108,25 +102,25 @@ export function wantedPieces(values: Values): Piece[] {
       return file(path, { contents: text.replaceAll('@REALM@', config.realm), mode });
     }),
 
-    file(SSSD_CONFIG, {
-      contents: sssd,
-      // Debian's unit gives root's group the right to read it
-      ...{ mode: 0o600, otherModes: [0o640], isSecret: true },
+    file('/etc/nsswitch.conf', {
+      contents: (standing) => withSources(standing, hadSssd() ? 'db' : undefined),
+      mode: 0o644,
     }),
-    file('/etc/nsswitch.conf', { contents: withSources, mode: 0o644 }),
-    pamAsksSssd(),
-    ...['cron', 'atd'].map((service) =>
-      standingFile(`/etc/pam.d/${service}`, {
-        contents: (standing) => withClosedList(join(config.stateFolder, CLOSED_FILE), standing),
+    ...(['sshd', 'cron', 'atd'] as const).map((service) => {
+      const withList = service === 'sshd' ? withClosedSessions : withClosedList;
+      return standingFile(`/etc/pam.d/${service}`, {
+        contents: (standing) => withList(LIST_OF_CLOSED, standing),
         mode: 0o644,
-      }),
-    ),
+      });
+    }),
     file('/etc/sudo.conf', { contents: withGroupSource, mode: 0o644 }),
     file('/etc/sudoers.d/chamberlain', {
       contents: fillTemplate('sudoers'),
       mode: 0o440,
       test: (candidate) => void command('/usr/sbin/visudo', ['-c', '-f', candidate]),
     }),
+
+    sudoReadsFolder(),
 
     folder('/etc/ssh/authorized_keys.d', { mode: 0o755 }),
     file(SSHD_DROP_IN, {
@@ -142,10 +136,11 @@ export function wantedPieces(values: Values): Piece[] {
         mode: 0o644,
       }),
     ),
-    withoutSockets(['sssd-nss.socket', 'sssd-pam.socket', 'sssd-sudo.socket']),
-    serviceRuns('sssd', [SSSD_CONFIG]),
     ...UNITS.map((unit) => serviceRuns(unit, [LOGIN_HOST_CONFIG, config.ldap.passwordFile])),
     serviceRuns('ssh', [SSHD_DROP_IN]),
+    formerSssd(),
+    ...formerFiles(),
+    pamWithoutSssd(),
   ];
 }
 

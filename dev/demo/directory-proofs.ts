@@ -1,5 +1,7 @@
 /** Proves with ldapsearch what the requests have made in the directory. */
-import { createHash } from 'node:crypto';
+import { createHash, createPublicKey, verify } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Numbers } from './numbers.ts';
 import { searchDirectory, type StackEnvironment } from './outside.ts';
 import { attempt, chapter, check, checkSame, remark } from './telling.ts';
@@ -17,7 +19,9 @@ export async function proveDirectory(env: StackEnvironment, numbers: Numbers): P
     env,
     'alice: a person, the new address, one key left, and its label',
     `uid=alice,${people}`,
-    `objectClass: inetOrgPerson
+    `objectClass: chamberlainMember
+     objectClass: chamberlainSealed
+     objectClass: inetOrgPerson
      objectClass: ldapPublicKey
      objectClass: person
      objectClass: posixAccount
@@ -30,23 +34,34 @@ export async function proveDirectory(env: StackEnvironment, numbers: Numbers): P
      loginShell: /bin/bash
      mail: alice@example.net
      ${key}
+     memberOf: cn=project-tools,ou=groups,${env['LDAP_BASE']}
+     memberOf: cn=tools.bridgebot,ou=servicegroups,${env['LDAP_BASE']}
      description: ${fingerprintOf(key)} alice@laptop`,
   );
+  proveSeal(env, alice?.lines ?? [], key.slice('sshPublicKey: '.length));
   check(
     'her key is one canonical line, without its comment',
     /^sshPublicKey: ssh-ed25519 [A-Za-z0-9+/]+=*$/.test(key),
     `${key.slice(14, 40)}…`,
   );
-  await proveTool(env, 'bridgebot', numbers.bridgebot, [
-    `uid=alice,${people}`,
-    `uid=bob,${people}`,
-    `uid=tools.bridgebot,${toolAccounts}`,
-  ]);
-  await proveTool(env, 'archivebot', numbers.archivebot, [
-    `uid=bob,${people}`,
-    `uid=tools.archivebot,${toolAccounts}`,
-    `uid=tools.bridgebot,${toolAccounts}`,
-  ]);
+  await proveTool(
+    env,
+    'bridgebot',
+    numbers.bridgebot,
+    [`uid=alice,${people}`, `uid=bob,${people}`, `uid=tools.bridgebot,${toolAccounts}`],
+    ['bridgebot', 'archivebot'],
+  );
+  await proveTool(
+    env,
+    'archivebot',
+    numbers.archivebot,
+    [
+      `uid=bob,${people}`,
+      `uid=tools.archivebot,${toolAccounts}`,
+      `uid=tools.bridgebot,${toolAccounts}`,
+    ],
+    ['archivebot'],
+  );
   await attempt('the realm group', async () => {
     const [group] = await searchDirectory(env, '(cn=project-tools)', 'member');
     const seen = ['steward', 'alice', 'bob', 'carol', 'dave']
@@ -61,6 +76,7 @@ async function proveTool(
   name: string,
   number: number,
   members: readonly string[],
+  memberOf: readonly string[],
 ): Promise<void> {
   const base = env['LDAP_BASE'];
   await proveEntry(
@@ -77,7 +93,9 @@ async function proveTool(
     env,
     `${name}: the account, uid = gid`,
     `uid=tools.${name},ou=people,ou=servicegroups,${base}`,
-    `objectClass: person
+    `objectClass: chamberlainMember
+     objectClass: chamberlainSealed
+     objectClass: person
      objectClass: posixAccount
      objectClass: shadowAccount
      objectClass: top
@@ -87,6 +105,7 @@ async function proveTool(
      uidNumber: ${number}
      gidNumber: ${number}
      homeDirectory: /data/project/${name}
+     ${memberOf.map((of) => `memberOf: cn=tools.${of},ou=servicegroups,${base}`).join('\n')}
      loginShell: /bin/bash`,
   );
   await proveEntry(
@@ -109,7 +128,25 @@ function fingerprintOf(line: string): string {
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
 }
 
-/** An entry has these lines, and no others. */
+/** The seal verifies by the public key of the realm, and says what the entry says. */
+function proveSeal(env: StackEnvironment, lines: readonly string[], key: string): void {
+  const [, signature = '', payload = ''] =
+    /^chamberlainSeal: [0-9a-f]{16} (\S+) (\{.*\})$/.exec(lines.find(isSeal) ?? '') ?? [];
+  const publicKey = createPublicKey(readFileSync(join(env['SECRETS'] ?? '', 'seal-key')));
+  const signed = Buffer.from(`chamberlain-seal-1\n${payload}`);
+  const isSigned = verify(null, signed, publicKey, Buffer.from(signature, 'base64'));
+  check(
+    'her seal for login hosts verifies, and holds the same key',
+    isSigned && payload.includes(`"keys":[${JSON.stringify(key)}]`),
+    payload.slice(0, 60),
+  );
+}
+
+function isSeal(line: string): boolean {
+  return line.startsWith('chamberlainSeal: ');
+}
+
+/** An entry has these lines and no others, but for the seal. */
 async function proveEntry(
   env: StackEnvironment,
   what: string,
@@ -121,7 +158,8 @@ async function proveEntry(
     const found = (await searchDirectory(env, `(${rdn})`)).find((entry) => entry.dn === dn);
     if (found === undefined) throw new Error(`there is no entry ${dn}`);
     const wanted = new Set(ldif.split('\n').map((line) => line.trim()));
-    const odd = [...wanted.symmetricDifference(new Set(found.lines))];
+    const seen = found.lines.filter((line) => !isSeal(line));
+    const odd = [...wanted.symmetricDifference(new Set(seen))];
     check(what, odd.length === 0, odd.length === 0 ? rdn : `not as it must be: ${odd.join(' · ')}`);
   });
 }

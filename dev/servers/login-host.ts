@@ -1,9 +1,8 @@
 /**
- * A whole login host in a private machine, for tests and figures: Debian's sshd, sssd and sudo, set up by the
- * project's own `install`, with the root helper and the keys agent. The clone is seen at /opt/chamberlain.
+ * A whole login host in a private machine, for tests and figures: Debian's sshd and sudo, set up by the project's own
+ * `install`, with the root helper and the keys agent. The clone is seen at /opt/chamberlain.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -17,10 +16,21 @@ import {
 } from './private-machine.ts';
 import { run } from './processes.ts';
 import { keepOrChoosePort } from './redis.ts';
+import { PLACES } from '../../src/login-host/places.ts';
+import { replaceFile } from '../../src/login-host/replace-file.ts';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const CLONE = '/opt/chamberlain';
+const HELPER_UNIT = 'chamberlain-login-helper';
+const AGENT_UNIT = 'chamberlain-keys-agent';
+const CLOCK = '/run/clock';
+const CLOCK_ENVIRONMENT = [
+  ...['LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1', `FAKETIME_TIMESTAMP_FILE=${CLOCK}`],
+  ...['FAKETIME_DONT_FAKE_MONOTONIC=1', 'NO_FAKE_STAT=1', 'FAKETIME_DISABLE_SHM=1'],
+];
+/** The file is read each time that somebody asks for the time. Not by sshd, whose sandbox would end it for that. */
+const AT_ONCE = 'FAKETIME_NO_CACHE=1';
 export const INSTALL = `${CLONE}/deploy/login-host/install`;
 
 export interface LoginHostOptions {
@@ -28,28 +38,37 @@ export interface LoginHostOptions {
   readonly folder: string;
   /** By TCP: sockets of this machine's files are not seen inside. */
   readonly ldapUri: string;
+  /** Asked where that one does not serve. */
+  readonly moreLdapUris?: readonly string[];
   readonly base: string;
   readonly realm: string;
   readonly ids: { people: readonly IdRange[]; tools: readonly IdRange[]; realmGid: number };
-  /** The folder with the files ldap-keys-agent and ldap-sssd. */
+  /** The folder with the file ldap-keys-agent. */
   readonly secrets: string;
+  /** PEM: the public keys by which the directory role's seals are known. */
+  readonly sealKeys: readonly string[];
   /** What stands for the file server's `/`: its homes are the host's. */
   readonly dataRoot: string;
   readonly offlineLimitSeconds?: number;
   /** Lines of sshd_config that come after all others. */
   readonly sshdOptions?: readonly string[];
+  /** Its daemons and `keys-agent` have a clock of their own (libfaketime): `setClock` sets it. */
+  readonly hasOwnClock?: boolean;
 }
 
 export interface LoginHost {
   readonly machine: Machine;
   readonly sshPort: number;
-  readonly sssd: Daemon;
   readonly sshd: Daemon;
   readonly helper: Daemon;
   readonly agent: Daemon;
   /** Runs the project's `install` with these arguments. */
   install(...args: string[]): Promise<Ended>;
-  /** Starts the four, each once what it needs answers. */
+  /** Sets its own clock: so many seconds ahead of this machine's. The monotonic clock stays as it is. */
+  setClock(aheadSeconds: number): void;
+  /** Runs `keys-agent` as root, by the host's clock. */
+  keysAgent(...args: string[]): Promise<Ended>;
+  /** Starts the three, each once what it needs answers. */
   start(): Promise<void>;
   /** A key pair for clients: the private key's file on this machine, and the public line. */
   newKey(name: string, type?: string): Promise<{ file: string; line: string }>;
@@ -91,10 +110,12 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   const { folder } = options;
   const inside = (path: string): string => join(machine.root, path);
   const install = (...args: string[]): Promise<Ended> => machine.run([INSTALL, ...args]);
-  for (const account of ['keys-agent', 'sssd']) {
-    const password = readFileSync(join(options.secrets, `ldap-${account}`));
-    writeFileSync(inside(`/root/ldap-${account}`), password, { mode: 0o600 });
-  }
+  const password = readFileSync(join(options.secrets, 'ldap-keys-agent'));
+  writeFileSync(inside('/root/ldap-keys-agent'), password, { mode: 0o600 });
+  const sealKeys = options.sealKeys.map((pem, index) => {
+    writeFileSync(inside(`/root/seal-${index}.pub`), pem);
+    return `/root/seal-${index}.pub`;
+  });
   const { realm, ids, offlineLimitSeconds } = options;
   writeFileSync(
     inside('/root/login-host.yaml'),
@@ -105,9 +126,10 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   );
   await machine.must([
     ...[INSTALL, '--config', '/root/login-host.yaml'],
-    ...['--ldap-uri', options.ldapUri, '--base', options.base],
+    ...[options.ldapUri, ...(options.moreLdapUris ?? [])].flatMap((uri) => ['--ldap-uri', uri]),
+    ...['--base', options.base],
     ...['--agent-password-file', '/root/ldap-keys-agent'],
-    ...['--sssd-password-file', '/root/ldap-sssd'],
+    ...sealKeys.flatMap((file) => ['--seal-key', file]),
   ]);
 
   const sshPort = await keepOrChoosePort(join(folder, 'ssh-port'));
@@ -115,41 +137,50 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   const hostKey = readFileSync(inside('/etc/ssh/ssh_host_ed25519_key.pub'), 'utf8');
   writeFileSync(known, `[127.0.0.1]:${sshPort} ${hostKey}`);
 
-  const sssd = machine.daemon({
-    name: 'sssd',
-    command: () => {
-      // what one that was killed has left would be taken for this one's
-      for (const pipe of SSSD_PIPES) rmSync(inside(pipe), { force: true });
-      return ['/usr/sbin/sssd', '-i', '--logger=stderr'];
-    },
-    answers: () => Promise.resolve(SSSD_PIPES.every((pipe) => existsSync(inside(pipe)))),
-  });
+  const [ownClock, clock] =
+    options.hasOwnClock === true ? [CLOCK_ENVIRONMENT, [...CLOCK_ENVIRONMENT, AT_ONCE]] : [[], []];
+  const setClock = (aheadSeconds: number): void => {
+    replaceFile(inside(CLOCK), aheadSeconds < 0 ? String(aheadSeconds) : `+${aheadSeconds}`, {
+      mode: 0o644,
+    });
+  };
+  setClock(0);
   const helper = machine.daemon({
     name: 'login-helper',
-    command: () => ['/usr/lib/chamberlain/login-helper'],
+    // with no more rights than its unit leaves it
+    command: () => [
+      ...['/usr/bin/setpriv', '--no-new-privs', `--bounding-set=-all${capabilities(HELPER_UNIT)}`],
+      ...['/usr/bin/env', ...unitEnvironment(HELPER_UNIT), ...clock],
+      '/usr/lib/chamberlain/login-helper',
+    ],
     answers: async () => {
-      const socket = '/run/chamberlain/login-helper.sock';
+      const socket = PLACES.socket;
       const perl = 'use IO::Socket::UNIX; IO::Socket::UNIX->new($ARGV[0]) or exit 1';
       return (await machine.run(['/usr/bin/perl', '-e', perl, socket])).code === 0;
     },
   });
-  const agent = machine.daemon({
+  let logBegins = 0;
+  const agent: Daemon = machine.daemon({
     name: 'keys-agent',
-    command: () => [
-      ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
-      ...['--clear-groups', '--no-new-privs', '--bounding-set=-all'],
-      '/usr/bin/env',
-      ...unitEnvironment(),
-      ...['/usr/sbin/keys-agent', 'run'],
-    ],
-    // what it writes first is of its own; an older one may have left the like
-    answers: async () => (await statusOf(machine)).pid === agent.innerPid(),
+    command: () => {
+      logBegins = agent.log().length;
+      return [
+        ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
+        ...['--clear-groups', '--no-new-privs', '--bounding-set=-all'],
+        '/usr/bin/env',
+        ...[...unitEnvironment(AGENT_UNIT), ...clock],
+        ...['/usr/sbin/keys-agent', 'run'],
+      ];
+    },
+    // what it has told is seen in status, up to five seconds later
+    answers: () => Promise.resolve(agent.log().slice(logBegins).includes('following')),
   });
   const sshd = machine.daemon({
     name: 'sshd',
     command: () => {
       mkdirSync(inside('/run/sshd'), { recursive: true, mode: 0o755 });
       return [
+        ...['/usr/bin/env', ...ownClock],
         ...['/usr/sbin/sshd', '-D', '-e', '-p', String(sshPort)],
         ...['ListenAddress=127.0.0.1', 'PidFile=none', 'PerSourcePenalties=no', 'MaxStartups=200']
           .concat(options.sshdOptions ?? [])
@@ -160,9 +191,11 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   });
 
   return {
-    ...{ machine, sshPort, sssd, sshd, helper, agent, install },
+    ...{ machine, sshPort, sshd, helper, agent, install, setClock },
+    keysAgent: (...args) =>
+      machine.run(['/usr/bin/env', ...clock, '/usr/sbin/keys-agent', ...args]),
     async start() {
-      await Promise.all([sssd.start(), helper.start(), sshd.start()]);
+      await Promise.all([helper.start(), sshd.start()]);
       await agent.start();
     },
     async newKey(name, type = 'ed25519') {
@@ -181,8 +214,6 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   };
 }
 
-const SSSD_PIPES = ['nss', 'sudo', 'pam'].map((name) => `/var/lib/sss/pipes/${name}`);
-
 /** Root runs what lies in the clone, so that must be root's: in here it is, whoever has cloned it. */
 async function ownClone(machine: Machine): Promise<void> {
   const places = ['', 'src/bin', 'deploy/login-host', 'node_modules'].map((at) =>
@@ -200,14 +231,14 @@ async function ownClone(machine: Machine): Promise<void> {
 /** This machine may be a login host itself, or use sssd. */
 async function forgetOtherInstallations(machine: Machine): Promise<void> {
   const places =
-    '/etc/chamberlain /etc/sssd/sssd.conf /etc/sssd/conf.d/* /var/lib/chamberlain /var/lib/sss/db/* /var/lib/sss/mc/*';
-  await machine.must(['/bin/sh', '-c', `rm -rf ${places} /var/lib/misc/passwd.db`]);
-}
-
-/** What the agent has last written of itself. */
-async function statusOf(machine: Machine): Promise<{ pid?: number }> {
-  const file = join(machine.root, 'var/lib/chamberlain/agent/status.json');
-  return JSON.parse(await readFile(file, 'utf8')) as { pid?: number };
+    '/etc/chamberlain /etc/sssd/sssd.conf /etc/sssd/conf.d/* /var/lib/chamberlain /var/lib/extrausers/* ' +
+    '/var/lib/sss/db/* /var/lib/sss/mc/* /etc/sudoers.d/chamberlain*';
+  await machine.must([
+    ...['/bin/sh', '-ec'],
+    `rm -rf ${places}
+    sed -i -E 's/^((passwd|group|shadow|sudoers):.*) sss( |$)/\\1\\3/' /etc/nsswitch.conf
+    DEBIAN_FRONTEND=noninteractive pam-auth-update --disable sss`,
+  ]);
 }
 
 /** Whether an SSH server answers on a port of 127.0.0.1 (RFC 4253, section 4.2). */
@@ -225,9 +256,21 @@ function greets(port: number): Promise<boolean> {
   });
 }
 
-/** What the agent's unit sets, as `NAME=value`. */
-function unitEnvironment(): string[] {
-  const unit = join(PROJECT, 'deploy/login-host/templates/chamberlain-keys-agent.service');
-  const [, line = ''] = /^Environment=(.*)$/m.exec(readFileSync(unit, 'utf8')) ?? [];
-  return line.split(' ');
+/** What a unit sets, as `NAME=value`. */
+function unitEnvironment(unit: string): string[] {
+  return unitSetting(unit, 'Environment').split(' ');
+}
+
+/** What a unit leaves of root's rights, as setpriv(1) says it. */
+function capabilities(unit: string): string {
+  return unitSetting(unit, 'CapabilityBoundingSet')
+    .toLowerCase()
+    .replace(/(^| )cap_/g, ',+');
+}
+
+function unitSetting(unit: string, name: string): string {
+  const file = join(PROJECT, `deploy/login-host/templates/${unit}.service`);
+  const [, value] = new RegExp(`^${name}=(.*)$`, 'm').exec(readFileSync(file, 'utf8')) ?? [];
+  if (value === undefined) throw new Error(`${file} does not set ${name}`);
+  return value;
 }

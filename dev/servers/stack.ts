@@ -68,6 +68,7 @@ export function describeStack(place: Place): Stack {
 /** Starts the servers (all, or `only` some), with Chamberlain's accounts in them, and returns when they answer. */
 export async function startServers(stack: Stack, only?: readonly ServerName[]): Promise<void> {
   const { secrets } = stack.place;
+  ensureSigningKey(join(secrets, 'seal-key'));
   const wanted = (server: Server): boolean => only?.includes(server.name as ServerName) ?? true;
   const starts = [
     [stack.postgres, () => createOwnedDatabase(stack.postgres, DATABASE, secrets)],

@@ -21,6 +21,7 @@ import type { CredentialsHave } from '../targets/files-eyes.ts';
 import { foreignAmong, type Pace, sightingOfHome } from '../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../targets/foreign.ts';
 import { TARGETS } from '../targets/index.ts';
+import { seal } from '../targets/seal.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
 import { type ImportReport, renderImport } from './import-report.ts';
@@ -161,7 +162,14 @@ async function runImport(
 
     const away = accounts === undefined ? [] : await findAway(config, accounts.eyes);
     const foreseen = [
-      await foresee(TARGETS.directory, directory.eyes, wanted.directory, realm, say),
+      // the directory role seals whoever is taken over by itself
+      await foresee(
+        TARGETS.directory.filter((target) => target !== seal),
+        directory.eyes,
+        wanted.directory,
+        realm,
+        say,
+      ),
       ...(homes === true
         ? [await foresee(TARGETS.homes, filesEyes, wanted.homes, realm, say)]
         : []),

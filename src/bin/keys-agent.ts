@@ -1,26 +1,28 @@
-#!/usr/bin/env -S node --disable-sigusr1 --expose-gc --max-semi-space-size=2
-/** The keys agent of a login host, and what it says of itself. */
+#!/usr/bin/env -S node --disable-sigusr1 --expose-gc --max-semi-space-size=2 --no-opt --no-maglev
+/** The agent of a login host, and what an admin asks there. */
 import { flushCompileCache } from 'node:module';
 import { Command } from 'commander';
+import { ChamberlainError } from '../errors.ts';
 import { openLog } from '../log.ts';
+import { acceptDirectory } from '../login-host/accept.ts';
 import { startAgent } from '../login-host/agent.ts';
-import { readStatus, type AgentStatus } from '../login-host/agent-status.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../login-host/config.ts';
+import { PLACES } from '../login-host/places.ts';
+import { leaveSssd, objections } from '../login-host/require-seals.ts';
+import { readStatus, type LoginStatus } from '../login-host/status.ts';
+import { exitOf, renderRefused, renderStatus, runningOf, statusJson } from './agent-status.ts';
 import { describeExits, EXIT, endCommand } from './exit.ts';
-import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
+import { paint, print, printJson, renderAge } from './table.ts';
 
-/** An agent writes its status every 5 s; one that hangs on a server still does within 10. */
-const SILENT_MS = 30_000;
 /** What is in hand when a signal comes is done anew at the next start. */
 const CLOSE_MS = 1000;
 
 const program = new Command('keys-agent')
   .description(
-    'Follows the directory, and keeps the key files that sshd is given on this login host.',
+    'Follows the directory on this login host, and says how old what the host knows of it is.',
   )
-  .option('--config <file>', 'the configuration of this login host', LOGIN_HOST_CONFIG)
   .helpCommand(false)
-  .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+  .configureHelp({ helpWidth: 100 })
   .configureOutput({ outputError: () => {} }) // below
   .exitOverride();
 
@@ -28,16 +30,17 @@ program
   .command('run')
   .summary('follow the directory until SIGTERM')
   .description(
-    'Follows the directory until SIGTERM or SIGINT. Run it as its own user (chamberlain-keys), which\n' +
-      'alone may write the folder of key files. Logs JSON lines to standard error.',
+    'Reads the directory, and tells the root helper (login-helper) what it shows, until SIGTERM or\n' +
+      'SIGINT. The helper verifies all of it. Run it as its own user (chamberlain-keys), which needs no\n' +
+      "right but to write to the helper's socket. Logs JSON lines to standard error.",
   )
+  .option('--config <file>', 'the configuration of this login host', LOGIN_HOST_CONFIG)
   .addHelpText('after', describeExits({ 0: 'ended by a signal, as asked' }))
-  .action(async () => {
-    const config = loadLoginHostConfig(program.opts<{ config: string }>().config);
+  .action(async ({ config: file }: { config: string }) => {
+    const config = loadLoginHostConfig(file);
     const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'info');
-    process.umask(0o027);
     const agent = startAgent(config, log);
-    log.info({ keys: config.keysFolder }, 'following the directory');
+    log.info({ servers: config.ldap.uris }, 'following the directory');
     flushCompileCache(); // for the next start, where the unit names a folder for it
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.once(signal, () => {
@@ -50,39 +53,98 @@ program
 
 program
   .command('status')
-  .summary('how old its knowledge is, how long it lasts, what it refused')
+  .summary('how old its knowledge is, how long it lasts, what is refused')
   .description(
     'Tells how old the knowledge of this host is, how long people can log in by it if nothing more is\n' +
-      'heard of the directory, and what in the directory is not taken, and why.',
+      'heard of the directory, and what in the directory is not taken, why, and since when.',
   )
   .option('--json', 'print JSON for programs')
   .addHelpText(
     'after',
     describeExits({
       0: 'the directory is trusted, and all of it is taken',
-      1: 'the agent does not run',
-      3: 'something in the directory is not taken, or the root helper does not answer',
+      1: 'the root helper or the agent does not run',
+      3: 'something is not taken, is kept though it is gone, or cannot be written',
       4: 'the directory cannot be read, or not be trusted',
     }),
   )
   .action((options: { json?: true }) => {
-    const config = loadLoginHostConfig(program.opts<{ config: string }>().config);
     const now = Date.now();
-    const status = readStatus(config.stateFolder);
+    const status = readStatus(PLACES.login);
     if (status === undefined) {
       if (options.json === true) printJson({ running: false });
-      else print(`directory   ${paint('red', 'the agent has never run on this host: start it')}`);
+      else print(NEVER);
       process.exitCode = EXIT.failed;
       return;
     }
-    const runs = now - status.at < SILENT_MS && lives(status.pid);
-    if (options.json === true) printJson(toJson(status, now, runs));
-    else print(render(status, now, runs));
-    if (!runs) process.exitCode = EXIT.failed;
-    else if (!status.trusted) process.exitCode = EXIT.unreadable;
-    else if (status.refusalsInAll > 0 || status.helper !== undefined)
-      process.exitCode = EXIT.pending;
+    const running = runningOf(status, now, lives);
+    if (options.json === true) printJson(statusJson(status, now, running));
+    else print(renderStatus(status, now, running));
+    process.exitCode = exitOf(status, running);
   });
+
+program
+  .command('accept')
+  .summary('believe the directory as it is')
+  .description(
+    'Has the root helper believe the directory as it is, once an admin has seen that it is the right\n' +
+      'one: whoever is gone from it goes, fewer people and tools than the heartbeat counts are enough,\n' +
+      'and its heartbeat may be older than the last one. Seals older than those seen are refused all\n' +
+      'the same. Only root may run it.',
+  )
+  .addHelpText('after', describeExits({ 0: 'it is accepted' }))
+  .action(async () => {
+    requireRoot('accept');
+    for (const sentence of await acceptDirectory(PLACES.login)) print(sentence);
+  });
+
+program
+  .command('require-seals')
+  .summary('switch a host that was set up with sssd to seals alone')
+  .description(
+    'Takes sssd out of nsswitch.conf and PAM, and stops it, so that this host believes seals alone.\n' +
+      'While anybody here has no seal that the host takes, it says who, and changes nothing. Only root\n' +
+      'may run it.',
+  )
+  .addHelpText(
+    'after',
+    describeExits({ 0: 'this host asks sssd nothing', 3: 'not yet: something stands against it' }),
+  )
+  .action(() => {
+    requireRoot('require-seals');
+    const now = Date.now();
+    const status = readStatus(PLACES.login);
+    if (status === undefined) print(NEVER);
+    const against = status === undefined ? [] : whatStandsAgainst(status, now);
+    for (const line of against) print(line);
+    if (status === undefined || against.length > 0) {
+      process.exitCode = EXIT.pending;
+      return;
+    }
+    const done = leaveSssd();
+    for (const sentence of done.length > 0 ? done : ['sssd is not asked here']) print(sentence);
+  });
+
+const NEVER = paint(
+  'red',
+  'the root helper has never run on this host: start chamberlain-login-helper',
+);
+
+function whatStandsAgainst(status: LoginStatus, now: number): string[] {
+  const running = runningOf(status, now, lives);
+  const why = objections(status, running.helper && running.agent);
+  if (why.length === 0) return [];
+  const age = (ms: number) => renderAge(new Date(ms), new Date(now));
+  return [
+    'Not switched; nothing is changed:',
+    ...why.map((sentence) => `  ${sentence}`),
+    ...renderRefused(status, age),
+  ];
+}
+
+function requireRoot(command: string): void {
+  if (process.getuid?.() !== 0) throw new ChamberlainError('USAGE', `${command} is for root`);
+}
 
 function lives(pid: number): boolean {
   try {
@@ -91,68 +153,6 @@ function lives(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-function toJson(status: AgentStatus, now: number, running: boolean): object {
-  const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
-  const lastsSeconds = (ms: number | undefined) =>
-    ms === undefined ? null : Math.max(0, Math.round((ms - now) / 1000));
-  return {
-    running,
-    pid: status.pid,
-    trusted: running && status.trusted,
-    since: time(status.since),
-    why: status.why ?? null,
-    server: status.server,
-    trustedAt: time(status.trustedAt),
-    ageSeconds: status.trustedAt === undefined ? null : Math.round((now - status.trustedAt) / 1000),
-    offlineLimitSeconds: status.offlineLimitSeconds,
-    firstEndsAt: time(status.lasts?.first),
-    lastEndsAt: time(status.lasts?.last),
-    lastsSeconds: lastsSeconds(status.lasts?.first),
-    people: status.people,
-    files: status.files,
-    refusals: status.refusals,
-    refusalsInAll: status.refusalsInAll,
-    helper: status.helper ?? null,
-  };
-}
-
-function render(status: AgentStatus, now: number, runs: boolean): string {
-  const age = (ms: number) => renderAge(new Date(ms), new Date(now));
-  const state = !runs
-    ? paint('red', `does not run: last heard of ${age(status.at)} ago`)
-    : status.trusted
-      ? paint('green', 'trusted')
-      : paint(
-          'red',
-          `not trusted for ${age(status.since ?? now)}: ${withoutControls(status.why ?? '')}`,
-        );
-  const { lasts } = status;
-  const left = (ms: number) => (ms <= now ? 'over' : renderAge(new Date(now), new Date(ms)));
-  const lines = [
-    `directory   ${state}`,
-    `server      ${withoutControls(status.server)}`,
-    `knowledge   ${status.trustedAt === undefined ? 'none yet' : `${age(runs && status.trusted ? status.at : status.trustedAt)} old`}`,
-    `lasts       ${lasts === undefined ? '-' : `${left(lasts.first)} for the first, ${left(lasts.last)} for the last person`}`,
-    `people      ${status.people}, ${status.files} of them with a key file`,
-  ];
-  if (status.helper !== undefined) {
-    lines.push(`helper      ${paint('red', withoutControls(status.helper))}`);
-  }
-  if (status.refusalsInAll > 0) {
-    const more = status.refusalsInAll - status.refusals.length;
-    lines.push(
-      '',
-      `Not taken from the directory (${status.refusalsInAll}):`,
-      renderTable(
-        ['ENTRY', 'WHY'],
-        status.refusals.map(({ entry, why }) => [entry, why]),
-      ),
-      ...(more > 0 ? [`and ${more} more`] : []),
-    );
-  }
-  return lines.join('\n');
 }
 
 try {

@@ -1,16 +1,19 @@
-#!/usr/bin/env -S node --disable-sigusr1 --max-semi-space-size=1 --max-old-space-size=384
+#!/usr/bin/env -S node --disable-sigusr1 --optimize-for-size --max-semi-space-size=1 --max-old-space-size=384
 /** `login-helper`: the root helper of a login host, in this process, until a signal. */
+import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';
 import { ChamberlainError } from '../errors.ts';
 import { openLog } from '../log.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../login-host/config.ts';
 import { startHelper } from '../login-host/helper.ts';
+import { PLACES } from '../login-host/places.ts';
 import { describeFailure, EXIT } from './exit.ts';
 
 const HELP = `Usage: login-helper [--config FILE]
 
-Does for the keys agent what takes root: has sssd forget accounts, ends sessions, makes passwd.db. Serves
-on the socket \`helperSocket\` until SIGTERM or SIGINT, then exits 0. Logs JSON lines to standard error.
+Verifies what the keys agent reads of the directory, and keeps this login host's files by it: key files, accounts,
+groups, the rules of sudo, and the list of those who may run nothing, whose sessions it ends. Serves the agent on
+${PLACES.socket} until SIGTERM or SIGINT, then exits 0. Logs JSON lines to standard error.
 
   --config FILE  the login host's configuration (default: ${LOGIN_HOST_CONFIG})
   -h, --help     this text
@@ -24,6 +27,9 @@ Variables:
   CHAMBERLAIN_LOG_LEVEL  debug, info (default), warn, error
 `;
 
+/** What is in hand when a signal comes is done anew at the next start. */
+const CLOSE_MS = 1000;
+
 async function main(args: string[]): Promise<void> {
   const { config: path, help } = readOptions(args);
   if (help === true) {
@@ -35,12 +41,13 @@ async function main(args: string[]): Promise<void> {
   const helper = await startHelper(config, log);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
-      helper.close();
       log.info({ signal }, 'ended');
-      process.exit(EXIT.done); // whoever waits for an answer asks again
+      setTimeout(() => process.exit(EXIT.done), CLOSE_MS);
+      void helper.close().finally(() => process.exit(EXIT.done));
     });
   }
-  log.info({ socket: config.helperSocket }, 'serving');
+  log.info({ socket: PLACES.socket }, 'serving');
+  flushCompileCache(); // for the next start, where the unit names a folder for it
 }
 
 function readOptions(args: string[]) {

@@ -7,6 +7,7 @@ import { count, countPlan, nameFew, type Totals } from '../plan/render.ts';
 import { mergeReports, type Report } from '../plan/report.ts';
 import { openOwner } from '../store/import.ts';
 import { restore, type Restoration, type SeenSince } from '../store/restored.ts';
+import { seal } from '../targets/seal.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { confirm } from './confirm.ts';
 import { EXIT, failureLine } from './exit.ts';
@@ -82,6 +83,11 @@ function isOfPassword({ action: { verb } }: Step): boolean {
   return verb === 'credentials.write' || verb === 'db.setVerifier';
 }
 
+/** What a seal says the rest of the plan says too; and everybody's gets another number. */
+function isOfSeal({ target }: Step): boolean {
+  return target === seal.name;
+}
+
 function seenIn(reports: ReadonlyMap<Role, Report>): SeenSince {
   const strange = [...reports.values()].flatMap(({ steps }) => steps.filter(isOfPassword));
   return {
@@ -104,7 +110,7 @@ function givenIn(reports: ReadonlyMap<Role, Report>): Given[] {
     (['directory', 'databases'] as const).flatMap((role) => reports.get(role) ?? []),
   );
   const giving = steps.filter(
-    (step) => ['create', 'change'].includes(step.effect) && !isOfPassword(step),
+    (step) => ['create', 'change'].includes(step.effect) && !isOfPassword(step) && !isOfSeal(step),
   );
   return [...Map.groupBy(giving, ({ subject }) => subject)].map(([uid, of]) => ({
     ...{ account: of[0]?.account ?? '', uid },
@@ -135,7 +141,10 @@ function renderGiven(given: readonly Given[], isSweepHeld: boolean): string {
 
 function totalsBesides(reports: ReadonlyMap<Role, Report>): Totals {
   const report = mergeReports([...reports.values()]);
-  return countPlan({ ...report, steps: report.steps.filter((step) => !isOfPassword(step)) });
+  return countPlan({
+    ...report,
+    steps: report.steps.filter((step) => !isOfPassword(step) && !isOfSeal(step)),
+  });
 }
 
 /** What differs from the backup, and what is made of it. */

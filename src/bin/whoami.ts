@@ -1,85 +1,87 @@
 #!/usr/bin/env -S node --disable-sigusr1
 /**
- * `chamberlain-whoami`: what the directory and this login host know of who asks. It runs as the keys
- * agent's user, by a sudo rule for everyone; of its caller it believes what sudo says, SUDO_USER and
- * SUDO_UID, and it tells nobody anything of another. So it has no option that names a file or a person.
+ * `chamberlain-whoami`: what this login host knows of the account that asks. It runs as that account, and reads what
+ * everybody may read. Only the account's own key file is read by another, `own-keys`, through sudo.
  */
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { readLoginPerson, type LoginPerson } from '../edges/login-person.ts';
-import { ChamberlainError, codeOf, describeError } from '../errors.ts';
-import {
-  LOGIN_HOST_CONFIG,
-  loadLoginHostConfig,
-  type LoginHostConfig,
-} from '../login-host/config.ts';
-import { isShellName } from '../login-host/account-names.ts';
+import { ChamberlainError } from '../errors.ts';
+import { toolOf } from '../login-host/account-names.ts';
+import { LOGIN_HOST_CONFIG, loadLoginHostConfig } from '../login-host/config.ts';
 import { toKeyLine } from '../login-host/key-lines.ts';
-import { parseSshKey, type SshKey } from '../model/ssh-key.ts';
-import { describeFailure, EXIT } from './exit.ts';
+import { PLACES } from '../login-host/places.ts';
+import { CLOSED_FILE, readStatus } from '../login-host/status.ts';
+import { parseSshKey } from '../model/ssh-key.ts';
+import { describeFailure } from './exit.ts';
 import { paint, print, printJson, renderTable, withoutControls } from './table.ts';
 
 const HELP = `Usage: chamberlain-whoami [--json]
 
-Shows who you are to this login host: your access, the tools that you may become, and your SSH keys
-with their labels, ends, and until when this host takes each if it hears nothing more of the directory.
-As a tool (after \`become\`): its maintainers.
+Shows who you are to this login host: your access, the tools that you may become, and your SSH keys by
+their fingerprints, with the time until which this host takes each if it hears nothing more of the
+directory. As a tool (after \`become\`): its maintainers.
+
+A login host does not know the labels of keys: \`ssh-keygen -lf FILE\` prints the fingerprint of yours.
 
 Exit codes:
   0  all of it is shown
   1  it failed: standard error says why
   2  the command line or the configuration is wrong
-  4  the directory could not be read: what is shown is what this host knows alone
 `;
 
-const ALONE = 'The directory could not be read. This is what this host knows alone.';
 const PUT_OFF =
   'The last column is put off again and again for as long as the directory can be read.';
+const DISABLED_SHELL = '/bin/disabledtoolshell';
+const OWN_KEYS = ['-n', '-u', 'chamberlain-lookup', '/usr/lib/chamberlain/own-keys'];
+/** The helper writes its status every 5 s. */
+const SILENT_MS = 30_000;
 
-const TIMEOUT_MS = 2000;
-
-interface Caller {
+/** A line of passwd(5). */
+interface Account {
   name: string;
   uid: number;
+  gecos: string;
+  shell: string;
 }
 
-/** Times are RFC 3339. */
 interface Key {
   type: string;
   fingerprint: string;
-  /** '' where it has none, or the directory could not be read */
-  label: string;
   /** without `expiry-time` */
   options: string[];
-  /** the key's own end, as the directory has it */
-  end: string | null;
-  /** until when this host takes it if nothing more is heard; null where it does not take it now */
+  /** RFC 3339: until when this host takes it if nothing more is heard; null where that is past */
   takenUntil: string | null;
 }
 
-interface Answer extends Caller {
+interface Answer {
+  name: string;
+  uid: number;
   realm: string;
   kind: 'person' | 'tool';
-  /** a sentence, where the directory could not be read: then what stands there alone is null or none */
-  unreadable: string | null;
-  locked: boolean | null;
-  realmMember: boolean | null;
-  tools: string[] | null;
+  /** a closed person is suspended, archived or without access */
+  state: 'active' | 'closed' | 'disabled';
+  /** of a disabled tool: why, as a maintainer or an admin has said */
+  reason: string | null;
+  /** the tools that one may become */
+  tools: string[];
+  /** null of a person */
   maintainers: string[] | null;
   keys: Key[];
-  /** of what the directory has as keys and this host never takes: why */
-  refusedKeys: string[];
+  /** why this host does not take what the directory now shows of the account */
+  refused: string | null;
+  /** why what is shown may be old; null where it is of now */
+  trouble: string | null;
 }
 
-async function main(): Promise<void> {
+function main(): void {
   const { json, help } = readArguments();
   if (help) return void process.stdout.write(HELP);
-  const caller = readCaller(process.env);
-  const answer = await lookUp(loadLoginHostConfig(LOGIN_HOST_CONFIG), caller, Date.now());
+  const { realm } = loadLoginHostConfig(LOGIN_HOST_CONFIG);
+  const answer = lookUp(realm, process.getuid?.() ?? 0, Date.now());
   if (json) printJson(answer);
   else print(render(answer));
-  if (answer.unreadable !== null) process.exitCode = EXIT.unreadable;
 }
 
 function readArguments(): { json: boolean; help: boolean } {
@@ -96,161 +98,141 @@ function readArguments(): { json: boolean; help: boolean } {
   }
 }
 
-/** Who started this through sudo. Throws USAGE where nobody did. */
-function readCaller({ SUDO_USER: name = '', SUDO_UID: uid = '' }: NodeJS.ProcessEnv): Caller {
-  if (name !== '' && /^[0-9]{1,10}$/u.test(uid)) return { name, uid: Number(uid) };
-  throw new ChamberlainError('USAGE', 'run chamberlain-whoami, which starts this through sudo');
-}
-
-async function lookUp(config: LoginHostConfig, caller: Caller, now: number): Promise<Answer> {
-  const found = await askDirectory(config, caller);
-  const unreadable = 'unreadable' in found ? found.unreadable : null;
-  const account = 'unreadable' in found ? undefined : found;
-  const kind = caller.name.startsWith(`${config.realm}.`) ? 'tool' : 'person';
-  const knownBad = new Set(config.knownBadKeys);
-  const verdicts = (account?.keys ?? []).map((line) => parseSshKey(line, knownBad));
-  const there = verdicts.flatMap((verdict) => (verdict.ok ? [verdict.key] : []));
-  const hasFile = kind === 'person' && isShellName(caller.name);
-  const here = hasFile ? readKeyFile(join(config.keysFolder, caller.name)) : [];
+function lookUp(realm: string, uid: number, now: number): Answer {
+  const accounts = readAccounts();
+  const account = accounts.find((each) => each.uid === uid);
+  if (account === undefined) {
+    const sentence = `you (uid ${uid}) are an account of this host, not of the realm`;
+    throw new ChamberlainError('PERSON_UNKNOWN', sentence);
+  }
+  const { name, gecos, shell } = account;
+  const isTool = toolOf(name, realm) !== undefined;
+  const isDisabled = shell === DISABLED_SHELL;
+  const isClosed = readLines(join(PLACES.login, CLOSED_FILE)).includes(name);
+  const members = readMembers(realm);
+  const disabled = new Set(
+    accounts.filter((each) => each.shell === DISABLED_SHELL).map((each) => each.name),
+  );
   return {
-    ...caller,
-    realm: config.realm,
-    kind,
-    unreadable,
-    locked: account?.locked ?? null,
-    realmMember: kind === 'person' ? (account?.realmMember ?? null) : null,
-    tools: account?.tools ?? null,
-    maintainers: kind === 'tool' ? (account?.maintainers ?? null) : null,
-    keys: describeKeys(there, here, account?.descriptions ?? [], now),
-    refusedKeys: verdicts.flatMap((verdict) =>
-      verdict.ok ? [] : [`${verdict.code}: ${verdict.sentence}`],
-    ),
+    ...{ name, uid, realm, kind: isTool ? 'tool' : 'person' },
+    state: isDisabled ? 'disabled' : isClosed ? 'closed' : 'active',
+    reason: (isDisabled && /^disabled - (.+)$/.exec(gecos)?.[1]) || null,
+    tools: [...members]
+      .filter(([group, names]) => names.includes(name) && group !== name && !disabled.has(group))
+      .map(([group]) => group.slice(realm.length + 1))
+      .toSorted(),
+    maintainers: isTool ? (members.get(name) ?? []).filter((each) => each !== name) : null,
+    keys: isTool ? [] : readKeys(now),
+    ...readDoubts(name, now),
   };
 }
 
-async function askDirectory(
-  { ldap, realm }: LoginHostConfig,
-  caller: Caller,
-): Promise<LoginPerson | { unreadable: string }> {
-  const password = readPassword(ldap.passwordFile);
-  let person;
-  try {
-    person = await readLoginPerson({ ...ldap, realm, password, timeoutMs: TIMEOUT_MS }, caller);
-  } catch (error) {
-    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-    return { unreadable: describeError(error) };
-  }
-  if (person !== undefined) return person;
-  const who = `${caller.name} (uid ${caller.uid})`;
-  throw new ChamberlainError(
-    'PERSON_UNKNOWN',
-    `${who} is an account of this host, not of the realm`,
+function readAccounts(): Account[] {
+  return readLines(join(PLACES.extrausers, 'passwd')).map((line) => {
+    const [name = '', , uid, , gecos = '', , shell = ''] = line.split(':');
+    return { name, uid: Number(uid), gecos, shell };
+  });
+}
+
+/** By the name of each tool's group. */
+function readMembers(realm: string): Map<string, string[]> {
+  const groups = readLines(join(PLACES.extrausers, 'group')).map((line) => line.split(':'));
+  return new Map(
+    groups
+      .filter(([group = '']) => toolOf(group, realm) !== undefined)
+      .map(([group = '', , , names = '']) => [group, names === '' ? [] : names.split(',')]),
   );
 }
 
-function readPassword(path: string): string {
+/** None where there is no file: then the helper has not written any yet. */
+function readLines(path: string): string[] {
   try {
-    return readFileSync(path, 'utf8').replace(/\r?\n$/u, '');
-  } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `reading the password ${path}`, { cause });
-  }
-}
-
-/** The keys that sshd is given for a person; none where it is given no file. */
-function readKeyFile(path: string): SshKey[] {
-  try {
-    const verdicts = readFileSync(path, 'utf8')
-      .split('\n')
-      .map((line) => parseSshKey(line));
-    return verdicts.flatMap((verdict) => (verdict.ok ? [verdict.key] : []));
+    return readFileSync(path, 'utf8').split('\n').slice(0, -1);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${path}`, { cause });
   }
 }
 
-/** @param there what the directory has @param here what sshd is given: it ends when the grant ends */
-function describeKeys(
-  there: readonly SshKey[],
-  here: readonly SshKey[],
-  descriptions: readonly string[],
-  now: number,
-): Key[] {
-  const all = new Map([...here, ...there].map((key) => [key.line, key]));
-  return [...all.values()].map((key) => {
-    const taken = here.find(({ line }) => line === key.line);
-    const until = taken === undefined ? undefined : toKeyLine(taken).end;
-    const prefix = `${key.fingerprint} `;
-    return {
-      type: key.type,
-      fingerprint: key.fingerprint,
-      label: descriptions.find((each) => each.startsWith(prefix))?.slice(prefix.length) ?? '',
-      options: toKeyLine(key).options,
-      end: there.includes(key) ? renderTime(toKeyLine(key).end) : null,
-      takenUntil: until === undefined || until <= now ? null : renderTime(until),
-    };
+/** The keys that sshd is given for the account. */
+function readKeys(now: number): Key[] {
+  const { status, stdout, stderr } = spawnSync('/usr/bin/sudo', OWN_KEYS, { encoding: 'utf8' });
+  if (status !== 0) {
+    const why = stderr.trim() || 'own-keys could not read it';
+    throw new ChamberlainError('BACKEND_UNREADABLE', `reading your key file: ${why}`);
+  }
+  return stdout.split('\n').flatMap((line) => {
+    const verdict = parseSshKey(line);
+    if (!verdict.ok) return [];
+    const { type, fingerprint } = verdict.key;
+    const { options, end = 0 } = toKeyLine(verdict.key);
+    return [{ type, fingerprint, options, takenUntil: end <= now ? null : renderTime(end) }];
   });
 }
 
-function renderTime(ms: number | undefined): string | null {
-  return ms === undefined ? null : new Date(ms).toISOString().replace(/\.\d+Z$/u, 'Z');
+function readDoubts(name: string, now: number): Pick<Answer, 'refused' | 'trouble'> {
+  const status = readStatus(PLACES.login);
+  if (status === undefined) return { refused: null, trouble: 'the root helper has never run' };
+  const { at, trusted, why = 'it says no more', refused } = status;
+  const silence = now - at > SILENT_MS ? `the root helper is silent since ${renderTime(at)}` : null;
+  const distrust = trusted ? null : `it does not trust what the directory shows: ${why}`;
+  return {
+    refused: refused.find(({ entry }) => entry === name)?.why ?? null,
+    trouble: silence ?? distrust,
+  };
+}
+
+function renderTime(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/u, 'Z');
 }
 
 function render(answer: Answer): string {
-  const { name, uid, kind, realm, unreadable, realmMember, locked } = answer;
-  const rows: [name: string, values: readonly string[] | null][] = [
-    ['access', choose(realmMember, `to the realm ${realm}`, `none to the realm ${realm}`)],
-    ['state', choose(locked, 'locked', 'active')],
-    ['maintainers', answer.maintainers],
+  const { name, uid, kind, realm, state, reason, refused, trouble } = answer;
+  const access = state === 'closed' ? `none to the realm ${realm}` : `to the realm ${realm}`;
+  const standing = reason === null ? state : `${state}: ${reason}`;
+  const rows: (readonly [what: string, values: readonly string[]])[] = [
+    kind === 'person' ? ['access', [access]] : ['state', [standing]],
+    ['maintainers', answer.maintainers ?? []],
     ['tools', answer.tools],
   ];
-  const facts = rows.flatMap(([what, values]) =>
-    (values?.length === 0 ? ['none'] : (values ?? [])).map(
+  const shown = rows.filter(([what]) => kind === 'tool' || what !== 'maintainers');
+  const facts = shown.flatMap(([what, values]) =>
+    (values.length === 0 ? ['none'] : values).map(
       (value, index) => `  ${(index === 0 ? what : '').padEnd(12)}  ${withoutControls(value)}`,
     ),
   );
+  const doubts = [
+    ...(refused === null
+      ? []
+      : [`This host does not take your entry in the directory: ${refused}.`]),
+    ...(trouble === null ? [] : [`What this host knows may be old: ${trouble}.`]),
+  ];
   return [
     `${paint('bold', withoutControls(name))}  ${kind} ${uid}`,
-    ...(unreadable === null
-      ? []
-      : [paint('red', `  ${ALONE}`), `  ${withoutControls(unreadable)}`]),
+    ...doubts.map((doubt) => `  ${paint('red', withoutControls(doubt))}`),
     ...facts,
-    ...(kind === 'person' ? ['', renderKeys(answer)] : []),
+    ...(kind === 'person' ? ['', renderKeys(answer.keys)] : []),
   ].join('\n');
 }
 
-function choose(fact: boolean | null, yes: string, no: string): string[] | null {
-  return fact === null ? null : [fact ? yes : no];
-}
-
-function renderKeys({ keys, refusedKeys }: Answer): string {
-  const table =
-    keys.length === 0
-      ? 'no keys'
-      : renderTable(
-          ['key', 'fingerprint', 'label', 'options', 'ends', 'taken until'],
-          keys.map(({ type, fingerprint, label, options, end, takenUntil }) => [
-            type,
-            fingerprint,
-            label,
-            options.join(','),
-            end,
-            takenUntil ?? 'not taken',
-          ]),
-        );
-  return [
-    table,
-    ...refusedKeys.map((why) => `A key in the directory is not taken. ${withoutControls(why)}`),
-    ...(keys.some(({ takenUntil }) => takenUntil !== null) ? [paint('dim', PUT_OFF)] : []),
-  ].join('\n');
+function renderKeys(keys: readonly Key[]): string {
+  if (keys.length === 0) return 'no keys';
+  const table = renderTable(
+    ['key', 'fingerprint', 'options', 'taken until'],
+    keys.map(({ type, fingerprint, options, takenUntil }) => [
+      type,
+      fingerprint,
+      options.join(','),
+      takenUntil ?? 'not taken',
+    ]),
+  );
+  return `${table}\n${paint('dim', PUT_OFF)}`;
 }
 
 try {
-  await main();
+  main();
 } catch (error) {
   const { line, exit } = describeFailure(error);
   process.stderr.write(`${line}\n`);
   process.exitCode = exit;
 }
-// A connection that is being opened to a server that hangs would keep us.
-process.exit();

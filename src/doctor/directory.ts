@@ -11,7 +11,14 @@ import { idPattern } from '../model/id-pattern.ts';
 import { elsewhere, expectThat, fix, type Line, notHere, ok, unreadable } from './line.ts';
 
 /** Only `directory` writes. */
-export const DIRECTORY_ACCOUNTS = ['directory', 'directory-eyes', 'keys-agent', 'sssd'] as const;
+export const DIRECTORY_ACCOUNTS = [
+  'directory',
+  'directory-eyes',
+  'keys-agent',
+  'sssd',
+  'reader',
+  'mail-reader',
+] as const;
 type Account = (typeof DIRECTORY_ACCOUNTS)[number];
 
 const RULES = 'Load the access rules of deploy/ldap again: see README, "The directory".';

@@ -6,13 +6,16 @@ import type { Config } from '../config.ts';
 import { findSigner, readSigningKey } from '../edges/token.ts';
 import { describeError } from '../errors.ts';
 import { POSTGRES_ROLES } from '../store/postgres.ts';
+import { DIRECTORY_ACCOUNTS } from './directory.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
 /** Every secret that there is in a deployment; each machine has those that it needs. */
 export const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
-  ...['admin', 'directory', 'directory-eyes', 'keys-agent', 'sssd'].map((name) => `ldap-${name}`),
+  ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
   ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
+  // what the directory role signs by, for login hosts
+  'seal-key',
 ];
 
 const GROUP_OR_OTHERS = 0o077;
@@ -90,9 +93,9 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
 function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => boolean): Line[] {
   const faults: Line[] = [];
   if (!stats.isFile())
-    return [fix(`${path} is no file`, 'Make it a file with one line, the password.')];
+    return [fix(`${path} is no file`, 'Make it a file that holds the password, or the key.')];
   if (stats.size === 0)
-    faults.push(fix(`${path} is empty`, 'Put the password of its account into it.'));
+    faults.push(fix(`${path} is empty`, 'Put the password of its account, or the key, into it.'));
   if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
     faults.push(
       fix(

@@ -2,14 +2,15 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { readStatus } from '../login-host/agent-status.ts';
+import { readStatus } from '../login-host/status.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../login-host/config.ts';
+import { PLACES } from '../login-host/places.ts';
 import { describeError } from '../errors.ts';
 import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 
 /** It asks dpkg and systemd, which takes its time. */
 export const INSTALL_LIMIT_MS = 15_000;
-/** The agent writes its status every 5 s. */
+/** The helper writes its status every 5 s, and the agent tells it something as often. */
 const SILENT_MS = 30_000;
 
 /** The file that says that a machine is a login host. */
@@ -18,34 +19,45 @@ export function loginHostConfig(etc: string): string | undefined {
   return existsSync(file) ? file : undefined;
 }
 
-export async function lookAtAgent(file: string, now: Date): Promise<Line[]> {
-  let config;
+/** @param folder where the root helper keeps its status */
+export async function lookAtAgent(file: string, now: Date, folder = PLACES.login): Promise<Line[]> {
   try {
-    config = loadLoginHostConfig(file);
+    loadLoginHostConfig(file);
   } catch (error) {
     return [fix(describeError(error), 'Correct it, and run `install` again.')];
   }
-  const status = readStatus(config.stateFolder);
+  const status = readStatus(folder);
   if (status === undefined) {
-    return [fix('the keys agent has never run', 'Start chamberlain-keys-agent.')];
+    return [fix('the login helper has never run', 'Start chamberlain-login-helper.')];
   }
-  if (now.getTime() - status.at > SILENT_MS) {
-    const at = new Date(status.at).toISOString();
-    return [fix(`the keys agent has said nothing since ${at}`, 'Start chamberlain-keys-agent.')];
+  const isSilent = (at: number | undefined) => now.getTime() - (at ?? status.startedAt) > SILENT_MS;
+  const time = (at: number) => new Date(at).toISOString();
+  if (isSilent(status.at)) {
+    const what = `the login helper has said nothing since ${time(status.at)}`;
+    return [fix(what, 'Start chamberlain-login-helper.')];
   }
+  const { agentAt, unwritten, refusedInAll } = status;
   return [
     status.trusted
-      ? ok('the keys agent trusts the directory')
+      ? ok('this login host trusts the directory')
       : fix(
-          `the keys agent does not trust the directory: ${status.why ?? ''}`,
+          `this login host does not trust the directory: ${status.why ?? ''}`,
           'See `keys-agent status`.',
         ),
-    ...(status.refusalsInAll > 0
-      ? [fix(`the keys agent refuses ${status.refusalsInAll} entries`, 'See `keys-agent status`.')]
+    ...(isSilent(agentAt)
+      ? [
+          fix(
+            agentAt === undefined
+              ? 'the keys agent has told the login helper nothing since it started'
+              : `the keys agent has told the login helper nothing since ${time(agentAt)}`,
+            'Start chamberlain-keys-agent.',
+          ),
+        ]
       : []),
-    ...(status.helper === undefined
-      ? []
-      : [fix(`the root helper: ${status.helper}`, 'Start chamberlain-login-helper.')]),
+    ...(refusedInAll > 0
+      ? [fix(`this login host refuses ${refusedInAll} entries`, 'See `keys-agent status`.')]
+      : []),
+    ...unwritten.map(({ path, why }) => fix(`${path}: ${why}`, 'See `keys-agent status`.')),
   ];
 }
 

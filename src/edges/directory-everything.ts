@@ -24,7 +24,7 @@ import type { SentEntry } from './ldap-pages.ts';
 /** What targets ask for; to ask for another attribute is a fault of the program. */
 const WALKED: ReadonlySet<string> = new Set([
   ...['objectClass', 'uid', 'cn', 'sn', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'],
-  'gecos',
+  ...['gecos', 'memberOf', 'chamberlainSeal'],
   ...['mail', 'sshPublicKey', 'description', 'member'],
   ...['sudoUser', 'sudoHost', 'sudoCommand', 'sudoOption', 'sudoRunAsUser', 'sudoRunAs'],
   ...['sudoRunAsGroup', 'sudoNotBefore', 'sudoNotAfter', 'sudoOrder'],

@@ -11,6 +11,9 @@ const CODE = {
   insufficientAccessRights: 50,
 } as const;
 
+/** Where a login host looks for seals: it reads nothing else. */
+const OF_THE_AGENT: readonly Place[] = ['people', 'toolAccounts', 'base'];
+
 export interface DirectoryPlace {
   uri: string;
   base: string;
@@ -43,7 +46,7 @@ export async function readAccountHealth(
   try {
     return await pool.run(async (ldap) => {
       const unseen: Place[] = [];
-      for (const place of PLACES) {
+      for (const place of account === 'keys-agent' ? OF_THE_AGENT : PLACES) {
         if (!(await isSeen(ldap, names.place(place)))) unseen.push(place);
       }
       const mayWrite: AccountHealth['mayWrite'] = [];

@@ -7,7 +7,7 @@ import { parseDn, readDnsOf } from './dn.ts';
 import { formatDn } from './ldap.ts';
 
 /** Attributes whose values are DNs; targets know them as references. */
-const DN_VALUED = new Set(['member', 'pwdPolicySubentry']);
+const DN_VALUED = new Set(['member', 'memberOf', 'pwdPolicySubentry']);
 /** How a value that is no UTF-8 stands in `Attributes` (and text that begins like this): in hex. */
 const BYTES = 'bytes:';
 

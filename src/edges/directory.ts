@@ -16,6 +16,8 @@ import {
   type DirectoryQuery,
 } from '../targets/directory-eyes.ts';
 import type { Everything, Pace } from '../targets/everything.ts';
+import { signPayload, type SealKey } from '../model/seal.ts';
+import { ATTRIBUTE as SEAL } from '../targets/seal.ts';
 import { openWalk, WALKED_ATTRIBUTES } from './directory-everything.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
@@ -256,15 +258,15 @@ type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
 /**
  * Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `told` reads the
  * texts of the marker, which login hosts read (src/model/marker.ts); `tell` writes a new one instead of
- * those that were read, or says false where another has done so meanwhile.
+ * those that were read, or says false where another has done so meanwhile. What a seal is to say it signs.
  */
-export function openDirectoryHands(settings: DirectorySettings): {
+export function openDirectoryHands(settings: DirectorySettings & { sealKey: SealKey }): {
   do(action: Action): Promise<void>;
   told(): Promise<string[]>;
   tell(marker: string, instead: readonly string[]): Promise<boolean>;
   close(): Promise<void>;
 } {
-  const { uri, caFile, password, realm } = settings;
+  const { uri, caFile, password, realm, sealKey } = settings;
   const names = namesOf(settings.base, realm);
   const bindDn = names.account('directory');
   const pool = openLdapPool({ uri, caFile, bindDn, password, check: async () => {} });
@@ -274,7 +276,7 @@ export function openDirectoryHands(settings: DirectorySettings): {
         throw new ChamberlainError('INTERNAL', `${action.verb} is not done in the directory`);
       }
       try {
-        await pool.run((ldap) => perform(ldap, action, names));
+        await pool.run((ldap) => perform(ldap, action, names, sealKey));
       } catch (cause) {
         const message = `${VERBS[action.verb].act} ${readableRef(action.entry, realm)}`;
         throw new ChamberlainError(failureOf(action, cause), message, { cause });
@@ -306,8 +308,15 @@ function isDirectoryAction(action: Action): action is DirectoryAction {
   return Object.hasOwn(VERBS, action.verb);
 }
 
-async function perform(ldap: LdapConnection, action: DirectoryAction, names: Names): Promise<void> {
+async function perform(
+  ldap: LdapConnection,
+  action: DirectoryAction,
+  names: Names,
+  sealKey: SealKey,
+): Promise<void> {
   const dn = names.dn(action.entry);
+  const signed = (attribute: string, values: readonly string[]) =>
+    attribute === SEAL ? values.map((payload) => signPayload(payload, sealKey)) : values;
   const bytes = (attribute: string, values: readonly string[]) =>
     values.map((value) => names.toDirectory(attribute, value));
   const expectation = (expect: Record<string, string>) =>
@@ -325,7 +334,7 @@ async function perform(ldap: LdapConnection, action: DirectoryAction, names: Nam
     case 'ldap.modify': {
       const changes = action.changes.flatMap(({ attribute, remove, add }): LdapChange[] => [
         { operation: 'delete', attribute, values: bytes(attribute, remove) },
-        { operation: 'add', attribute, values: bytes(attribute, add) },
+        { operation: 'add', attribute, values: bytes(attribute, signed(attribute, add)) },
       ]);
       // A delete without values would remove them all.
       const full = changes.filter(({ values }) => values.length > 0);

@@ -1,15 +1,14 @@
 /**
- * The directory as a login host reads it, as `cn=keys-agent,ou=chamberlain`: whole, and by what has
- * changed. Each answer is complete or it throws BACKEND_UNREADABLE.
+ * The directory as a login host follows it, as `cn=keys-agent,ou=chamberlain`: the heartbeat, and of people
+ * and tools their names and seals. Each answer is complete, or it throws BACKEND_UNREADABLE.
  *
- * There is no persistent search in ldapts, so changes are followed by change sequence numbers (CSNs,
- * draft-ietf-ldup-model): the suffix's `contextCSN`, one for each server that writes, says in one
- * small read whether there is anything new; `entryCSN >= …` finds it. Deleted entries show in
- * neither: they are found by comparing names.
+ * ldapts has no persistent search. So changes are followed by change sequence numbers (CSNs,
+ * draft-ietf-ldup-model): the suffix's `contextCSN`, one for each server that writes, says in one small read
+ * whether there is anything new; `entryCSN >= …` finds it. Deleted entries show in neither: they are found by
+ * comparing names.
  */
+import { createHash } from 'node:crypto';
 import { ChamberlainError } from '../errors.ts';
-import { splitRef, type AnyRef } from '../targets/directory-eyes.ts';
-import type { EntryRef, Place } from '../plan/action.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
   openLdapPool,
@@ -28,170 +27,179 @@ export interface LoginDirectorySettings {
   password: string;
 }
 
-/** An entry as it was read. */
+/** An entry of a person, or of a tool's account, as it was read. */
 export interface SeenEntry {
   dn: string;
-  /** its own name, exact bytes; undefined where it is not named as entries of this place are */
-  name: string | undefined;
-  values(attribute: string): (string | Buffer)[];
+  /** by which it is told of: see `toldName` */
+  name: string;
+  /** '' where it may not be read */
+  csn: string;
+  /** undefined where it has none, or none was asked for; one that is no text verifies as little here as there */
+  seal: string | undefined;
 }
 
 export interface LoginDirectory {
   /** The suffix's contextCSN values. */
   contextCsns(): Promise<string[]>;
-  /** The marker's text, if it has one. */
-  marker(): Promise<string | undefined>;
-  /** Every person, page by page. */
-  people(): AsyncGenerator<SeenEntry[]>;
-  /** Only the names and entryCSN of every person. */
-  namesOfPeople(): AsyncGenerator<SeenEntry[]>;
-  /** These people, those that there are. */
-  peopleNamed(names: readonly string[]): Promise<SeenEntry[]>;
-  /** The shell names of the realm group's members. */
-  realmMembers(): Promise<Set<string>>;
-  /** Every tool's account and group, page by page. */
-  tools(): AsyncGenerator<ToolEntries>;
-  /** What was written at or after a CSN. */
-  changedSince(csn: string): Promise<{
-    people: SeenEntry[];
-    realmGroup: boolean;
-    tools: ToolEntries;
-    sudoRules: SeenEntry[];
-  }>;
+  /** The heartbeat's text; '' where there is none. */
+  heartbeat(): Promise<string>;
+  /** Every person and tool, page by page. */
+  everything(): AsyncGenerator<SeenEntry[]>;
+  /** The same without seals. */
+  names(): AsyncGenerator<SeenEntry[]>;
+  /** People and tools that were written at or after a CSN. */
+  changedSince(csn: string): AsyncGenerator<SeenEntry[]>;
+  /** These entries, those that there are. */
+  entries(dns: readonly string[]): Promise<SeenEntry[]>;
   close(): Promise<void>;
 }
 
-export interface ToolEntries {
-  accounts: SeenEntry[];
-  /** `memberNames`: people's shell names and tools' accounts */
-  groups: (SeenEntry & { memberNames: string[] })[];
-}
-
+type AccountPlace = 'people' | 'toolAccounts';
+const PLACES: readonly AccountPlace[] = ['people', 'toolAccounts'];
 /** RFC 4511, appendix A */
 const NO_SUCH_OBJECT = 32;
-const NSS = ['uid', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'];
-// operational: told only where they are asked for by name
-const LOCK = ['pwdAccountLockedTime', 'pwdPolicySubentry'];
-const PERSON = [...NSS, ...LOCK, 'sshPublicKey', 'entryCSN'];
-const GROUP = ['cn', 'gidNumber', 'member'];
-/** Names in one filter: slapd tests every candidate against each. */
-const CHUNK = 16;
+const SEAL = 'chamberlainSeal';
+const WHOLE = ['entryCSN', SEAL];
+const NAMES = ['entryCSN'];
+const PAGE = 500;
 /**
- * What is read of an entry is garbage at once, 7 KB of it, but survives two scavenges: left alone, 50,000
- * entries made the process 240 MiB large, and so, where it has --expose-gc, 130. 15 ms each time.
+ * What is read of an entry is garbage at once, but survives two scavenges: where there is --expose-gc, it is
+ * collected every so many pages.
  */
-const GC_EVERY_PAGES = { whole: 25, names: 75 };
+const GC_EVERY_PAGES = { whole: 8, names: 60 };
+/** No name of ours is longer: of a longer one so much is told, and its hash. */
+const MAX_NAME = 200;
+/** No seal of ours is longer: of a longer one so much is told, which verifies as little. */
+const MAX_SEAL = 2 ** 20;
 
 /** Opens nothing yet. */
 export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirectory {
   const { base, realm } = settings;
   const names = namesOf(base, realm);
   const pool = openAgentPool(settings, names);
-  const people: LdapSearch = { base: names.place('people'), scope: 'one', attributes: PERSON };
-  const realmGroup: LdapSearch = {
-    base: names.dn(`groups/cn=project-${realm}`),
-    scope: 'base',
-    attributes: ['member'],
-  };
-  const read = (search: LdapSearch) => readable(pool, search);
+  const toolPrefix = `uid=${realm}.`;
 
-  const nameOf = (ref: AnyRef, place: Place, attribute: string): string | undefined => {
-    if (ref.startsWith('dn:')) return undefined;
-    const split = splitRef(ref as EntryRef);
-    return split.place === place && split.attribute === attribute ? split.name : undefined;
-  };
-  const seen =
-    (place: Place, attribute: string) =>
-    (entry: LdapEntry): SeenEntry => ({
-      dn: entry.dn,
-      name: nameOf(names.entry(entry.dn), place, attribute),
-      values: (name) => entry.values(name),
-    });
-  const person = seen('people', 'uid');
+  /** As they are told, without those that are not named as accounts there are, such as another realm's. */
+  function seen(place: AccountPlace, entries: readonly LdapEntry[], areWhole = true): SeenEntry[] {
+    const found: SeenEntry[] = [];
+    for (const entry of entries) {
+      const { dn } = entry;
+      const start = dn.slice(0, toolPrefix.length).toLowerCase();
+      const isAccount = place === 'people' ? start.startsWith('uid=') : start === toolPrefix;
+      if (!isAccount) continue;
+      const csn = String(entry.values('entryCSN')[0] ?? '');
+      const seal = areWhole ? sealOf(entry) : undefined;
+      found.push({ dn, name: toldName(place, dn), csn, seal });
+    }
+    return found;
+  }
 
-  const PERSON_DN = dnReader(`,${people.base}`);
-  const TOOL_DN = dnReader(`,${names.place('toolAccounts')}`);
-  /** Most members are written as we write them: a look at the ends is far cheaper than parsing. */
-  const memberName = (value: string | Buffer): string[] => {
-    const dn = String(value);
-    const quick = PERSON_DN(dn) ?? TOOL_DN(dn);
-    if (quick !== undefined) return [quick];
-    const ref = names.value(dn); // two texts of one DN are the same member
-    const name = nameOf(ref, 'people', 'uid') ?? nameOf(ref, 'toolAccounts', 'uid');
-    return name === undefined ? [] : [name];
-  };
-  const toolsOf = (found: readonly LdapEntry[]): ToolEntries => {
-    const accounts = found.map(seen('toolAccounts', 'uid')).filter(({ name }) => name);
-    const groups = found
-      .map((entry) => ({
-        ...seen('toolGroups', 'cn')(entry),
-        memberNames: entry.values('member').flatMap(memberName),
-      }))
-      .filter(({ name }) => name);
-    return { accounts, groups };
-  };
-  const services: LdapSearch = {
-    base: names.place('toolGroups'),
-    scope: 'sub',
-    attributes: [...NSS, ...LOCK, ...GROUP, 'gecos'],
-  };
+  const search = (place: AccountPlace, what: Partial<LdapSearch>): LdapSearch => ({
+    base: names.place(place),
+    scope: 'one',
+    attributes: WHOLE,
+    pageSize: PAGE,
+    ...what,
+  });
+
+  async function* walk(
+    place: AccountPlace,
+    what: Partial<LdapSearch>,
+  ): AsyncGenerator<SeenEntry[]> {
+    const asked = search(place, what);
+    const gcEvery = asked.attributes === NAMES ? GC_EVERY_PAGES.names : GC_EVERY_PAGES.whole;
+    const pages = pool.walk(asked);
+    try {
+      for (let count = 1; ; count += 1) {
+        const page = await readable(asked.base, () => pages.next());
+        if (page.done === true) return;
+        yield seen(place, page.value, asked.attributes === WHOLE);
+        if (count % gcEvery === 0) globalThis.gc?.();
+      }
+    } finally {
+      await pages.return(undefined);
+    }
+  }
+
+  async function* walkAll(attributes: readonly string[]): AsyncGenerator<SeenEntry[]> {
+    for (const place of PLACES) yield* walk(place, { attributes });
+  }
 
   return {
     async contextCsns() {
-      const suffixDn = names.place('base');
-      const [suffix] = await read({ base: suffixDn, scope: 'base', attributes: ['contextCSN'] });
-      return (suffix?.values('contextCSN') ?? []).map(String);
-    },
-    async marker() {
-      const search = { base: names.marker, scope: 'base', attributes: ['description'] } as const;
-      const [marker] = await read(search);
-      const text = marker?.values('description')[0];
-      return text === undefined ? undefined : String(text);
-    },
-    people: () => readablePages(pool, people, (page) => page.map(person)),
-    namesOfPeople: () =>
-      readablePages(pool, { ...people, attributes: ['entryCSN'] }, (page) => page.map(person)),
-    async peopleNamed(wanted) {
-      const chunks = Array.from({ length: Math.ceil(wanted.length / CHUNK) }, (_, i) =>
-        wanted.slice(i * CHUNK, (i + 1) * CHUNK),
+      const suffix = names.place('base');
+      const attributes = ['contextCSN'];
+      const [entry] = await readable(suffix, () =>
+        pool.run((ldap) => ldap.search({ base: suffix, scope: 'base', attributes })),
       );
-      const found = await Promise.all(
-        chunks.map((chunk) =>
-          read({ ...people, any: chunk.map((name) => ['uid', Buffer.from(name)]) }),
-        ),
-      );
-      return found.flat().map(person);
+      return (entry?.values('contextCSN') ?? []).map(String);
     },
-    async realmMembers() {
-      const [group] = await read(realmGroup);
-      const members = group?.values('member') ?? [];
-      // groupOfNames always has one (RFC 4519, section 3.5), so access rules hide them
-      if (members.length === 0) {
-        throw unreadable(realmGroup.base, new Error('none of its members may be read'));
+
+    async heartbeat() {
+      const entry = await readable(names.marker, () =>
+        pool.run((ldap) => readEntry(ldap, names.marker, ['description'])),
+      );
+      return String(entry?.values('description')[0] ?? '');
+    },
+
+    everything: () => walkAll(WHOLE),
+    names: () => walkAll(NAMES),
+
+    async *changedSince(since) {
+      for (const place of PLACES) {
+        const asked = search(place, { since });
+        const few = await readable(asked.base, () => pool.run((ldap) => onlyPage(ldap, asked)));
+        if (few === undefined) yield* walk(place, { since });
+        else yield seen(place, few);
       }
-      return new Set(members.flatMap(memberName));
     },
-    tools: () => readablePages(pool, services, toolsOf),
-    async changedSince(since) {
-      const [changedPeople, group, changedTools, sudoRules] = await Promise.all([
-        read({ ...people, since }),
-        read({ ...realmGroup, since, attributes: ['1.1'] }),
-        read({ ...services, since }),
-        read({ base: names.place('sudoRules'), scope: 'one', since, attributes: ['cn'] }),
-      ]);
-      return {
-        people: changedPeople.map(person),
-        realmGroup: group.length > 0,
-        tools: toolsOf(changedTools),
-        sudoRules: sudoRules.map(seen('sudoRules', 'cn')),
-      };
+
+    async entries(dns) {
+      const read = await Promise.all(
+        dns.map((dn) => readable(dn, () => pool.run((ldap) => readEntry(ldap, dn, WHOLE)))),
+      );
+      return read.flatMap((entry) => {
+        const place = entry && names.placeOf(entry.dn);
+        return place === 'people' || place === 'toolAccounts' ? seen(place, [entry!]) : [];
+      });
     },
+
     close: pool.close,
   };
 }
 
+function sealOf(entry: LdapEntry): string | undefined {
+  const seals = entry.values(SEAL);
+  return seals.length === 0 ? undefined : seals.map(String).join('\n').slice(0, MAX_SEAL);
+}
+
+const OWN_NAME = { people: /^uid=([a-z0-9_-]+),/i, toolAccounts: /^uid=([a-z0-9._-]+),/i };
+
+/**
+ * The entry's own name, exact bytes; its DN where no account there may have that one, so that an entry beside
+ * people cannot pass for a tool, nor end what is known of one.
+ */
+function toldName(place: AccountPlace, dn: string): string {
+  const name = OWN_NAME[place].exec(dn)?.[1] ?? dn;
+  if (name.length <= MAX_NAME) return name;
+  return `${name.slice(0, MAX_NAME)}… ${createHash('sha256').update(name).digest('hex')}`;
+}
+
+/** All that a search finds, where it fits into one page; undefined where it does not. */
+async function onlyPage(
+  ldap: LdapConnection,
+  search: LdapSearch,
+): Promise<LdapEntry[] | undefined> {
+  const pages = ldap.pages(search);
+  const first = await pages.next();
+  if (first.done === true) return [];
+  const { done } = await pages.next();
+  await pages.return(undefined);
+  return done === true ? first.value : undefined;
+}
+
 /** Connections of the login host's account, each of which has seen the marker. */
-export function openAgentPool(
+function openAgentPool(
   { uri, caFile, password }: Pick<LoginDirectorySettings, 'uri' | 'caFile' | 'password'>,
   names: Names,
 ): LdapPool {
@@ -210,7 +218,7 @@ export function openAgentPool(
 }
 
 /** One entry; undefined where it is not there, or may not be seen. */
-export async function readEntry(
+async function readEntry(
   ldap: LdapConnection,
   base: string,
   attributes: readonly string[],
@@ -223,47 +231,10 @@ export async function readEntry(
   }
 }
 
-/** Reads `uid=<plain name><ending>`; undefined for any other form. */
-function dnReader(ending: string): (dn: string) => string | undefined {
-  return (dn) => {
-    if (!dn.startsWith('uid=') || !dn.endsWith(ending)) return undefined;
-    const name = dn.slice(4, -ending.length);
-    return /^[a-z0-9._-]+$/.test(name) ? name : undefined;
-  };
-}
-
-function unreadable(base: string, cause: unknown): ChamberlainError {
-  return new ChamberlainError('BACKEND_UNREADABLE', `reading ${base}`, { cause });
-}
-
-async function readable(pool: LdapPool, search: LdapSearch): Promise<LdapEntry[]> {
+async function readable<T>(base: string, read: () => Promise<T>): Promise<T> {
   try {
-    return await pool.run((ldap) => ldap.search(search));
+    return await read();
   } catch (cause) {
-    throw unreadable(search.base, cause);
-  }
-}
-
-async function* readablePages<T>(
-  pool: LdapPool,
-  search: LdapSearch,
-  read: (page: LdapEntry[]) => T,
-): AsyncGenerator<T> {
-  const gcEvery = search.attributes.length > 1 ? GC_EVERY_PAGES.whole : GC_EVERY_PAGES.names;
-  const pages = pool.stream((ldap) => ldap.pages(search));
-  try {
-    for (let count = 0; ; count += 1) {
-      let page;
-      try {
-        page = await pages.next();
-      } catch (cause) {
-        throw unreadable(search.base, cause);
-      }
-      if (page.done === true) return;
-      yield read(page.value);
-      if (count % gcEvery === gcEvery - 1) globalThis.gc?.();
-    }
-  } finally {
-    await pages.return(undefined);
+    throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${base}`, { cause });
   }
 }

@@ -2,6 +2,7 @@
  * The configuration of a login host, `/etc/chamberlain/login-host.yaml`: what the keys agent, the root
  * helper, `take` and `whoami` need. It holds no secret. Unknown keys are refused.
  */
+import { createPublicKey } from 'node:crypto';
 import { z } from 'zod';
 import {
   absolutePath,
@@ -11,9 +12,13 @@ import {
   loadYaml,
   unixName,
 } from '../config-values.ts';
+import { sealKeyId, type SealKeys } from '../model/seal.ts';
 
 /** Where `install` puts it; the programs of a login host read it there unless `--config` says otherwise. */
 export const LOGIN_HOST_CONFIG = '/etc/chamberlain/login-host.yaml';
+
+const PUBLIC_KEY =
+  /^\s*-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\s*$/;
 
 const schema = z.strictObject({
   realm: unixName,
@@ -39,14 +44,8 @@ const schema = z.strictObject({
     .prefault({}),
   /** fingerprints that are refused beyond those that are shipped */
   knownBadKeys: fingerprints,
-  keysFolder: absolutePath.default('/var/lib/chamberlain/keys'),
-  /** the agent's own, across restarts */
-  stateFolder: absolutePath.default('/var/lib/chamberlain/agent'),
-  helperSocket: absolutePath.default('/run/chamberlain/login-helper.sock'),
-  /** the local accounts: they get no keys from us */
-  passwdFile: absolutePath.default('/etc/passwd'),
-  /** of libnss-db, written by the root helper */
-  passwdDb: absolutePath.default('/var/lib/misc/passwd.db'),
+  /** PEM, Ed25519: whose seals this host takes; two while one is being replaced by the other */
+  sealKeys: z.array(z.string().refine(isSealKey, 'is no Ed25519 public key in PEM')).min(1).max(2),
 });
 
 export type LoginHostConfig = z.infer<typeof schema>;
@@ -54,4 +53,19 @@ export type LoginHostConfig = z.infer<typeof schema>;
 /** Reads and checks the file. Throws CONFIG_INVALID, naming each line that is wrong. */
 export function loadLoginHostConfig(path: string): LoginHostConfig {
   return loadYaml(path, schema);
+}
+
+/** The keys by which this host knows what the directory role has signed. */
+export function sealKeysOf({ sealKeys }: Pick<LoginHostConfig, 'sealKeys'>): SealKeys {
+  const keys = sealKeys.map((pem) => createPublicKey(pem));
+  return new Map(keys.map((key) => [sealKeyId(key), key]));
+}
+
+/** Not a private one, of which Node would make the public one: it must not lie about on login hosts. */
+function isSealKey(pem: string): boolean {
+  try {
+    return PUBLIC_KEY.test(pem) && createPublicKey(pem).asymmetricKeyType === 'ed25519';
+  } catch {
+    return false;
+  }
 }

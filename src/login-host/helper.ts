@@ -1,225 +1,270 @@
 /**
- * The root helper of a login host: three things that take root, for the keys agent, which has none.
+ * The root helper of a login host: it is told by the agent what stands in the directory, believes what the directory
+ * role has signed, and makes files of it. It has no network, and the agent has no rights.
  *
- * What is asked and answered stands in helper-request.ts.
- *
- * Who may ask: Node cannot ask the kernel who is at the other end (SO_PEERCRED), so the rights of the
- * files are the check. The socket's folder is root:chamberlain-keys 0750 and the socket 0660, and never
- * more, not for an instant: it is bound under a umask. Connecting takes the right to write to it, unix(7).
+ * What is told, and how it answers, stands in report-lines.ts; what counts of it in registry.ts; what is done then in
+ * apply.ts. One thing is done after the other: a piece of a report, or a tick.
  */
-import { once } from 'node:events';
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  unlinkSync,
-} from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
-import { ChamberlainError, describeError } from '../errors.ts';
+import { randomUUID } from 'node:crypto';
+import { lstatSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate as breathe } from 'node:timers/promises';
+import { describeError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend } from './apply.ts';
 import type { LoginHostConfig } from './config.ts';
-import { parseRequest } from './helper-request.ts';
-import { openNameCache } from './name-cache.ts';
-import {
-  checkPasswdList,
-  openPasswdDb,
-  parseLocalAccounts,
-  type LocalAccounts,
-} from './passwd-list.ts';
-import { endSessions } from './sessions.ts';
+import { gidOf, openHost, type Host } from './host.ts';
+import { openLocalFiles } from './local-accounts.ts';
+import { openPace } from './pace.ts';
+import { PLACES, type Places } from './places.ts';
+import type { ReportAnswer, ReportLine } from './report-lines.ts';
+import { openReportSocket } from './report-socket.ts';
+import { removeFile } from './replace-file.ts';
+import { ACCEPT_FILE, writeStatus, type LoginStatus } from './status.ts';
+import { readLine, takeLines } from './take-report.ts';
 
-/** The agent's, on every login host. */
 const AGENT_GROUP = 'chamberlain-keys';
-const GROUP_FILE = '/etc/group';
 
-const MAX_BYTES = 32 * 2 ** 20;
-const READ_TIMEOUT_MS = 30_000;
-const MAX_CONNECTIONS = 32;
+const TICK_MS = 500;
+const MINUTE_MS = 60_000;
+const SCAN_MS = 5000;
+const STATUS_MS = 5000;
+/** Of a report, before anything else may be done. */
+const LINES_AT_ONCE = 500;
+/** Lines that are none, before anything else may be done. */
+const GARBAGE_AT_ONCE = 10_000;
+/** So many, and the rest of the report is not read. */
+const MOST_GARBAGE = 100_000;
+/** Key files at one scan. */
+const RENEWED_AT_ONCE = 500;
+/** A clock that differs so much from the time that has passed was set. */
+const CLOCK_SET_MS = 5000;
+const MOST_NAMED = 1000;
 
 export interface Helper {
-  close(): void;
+  /** Ends it, once what is in hand is done. */
+  close(): Promise<void>;
 }
 
 /**
- * Starts to serve. Throws CONFIG_INVALID where the socket's folder is not root's alone to write, where
- * the group is missing, and where another helper serves; replaces the socket of one that has ended.
+ * Starts it. Throws CONFIG_INVALID where a folder is not root's alone to write, a group is missing, or another helper
+ * serves.
  */
-export async function startHelper(config: LoginHostConfig, log: Log): Promise<Helper> {
-  const { helperSocket } = config;
-  const gid = gidOf(AGENT_GROUP);
-  prepareFolder(dirname(helperSocket), gid);
-  await removeStale(helperSocket);
-  const work = openWork(config, log);
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    serve(socket, config, work, log).catch((error: unknown) => {
-      log.warn({ error }, 'a connection has failed');
-      socket.destroy();
-    });
-  });
-  server.maxConnections = MAX_CONNECTIONS;
-  server.on('drop', () =>
-    log.warn({ most: MAX_CONNECTIONS }, 'too many at once: one is sent away'),
-  );
-  await bind(server, helperSocket, gid);
-  return { close: () => void server.close() };
-}
-
-function gidOf(group: string): number {
-  // by hand: NSS may ask sssd, which may wait for the directory
-  for (const line of readFileSync(GROUP_FILE, 'utf8').split('\n')) {
-    const [name, , gid] = line.split(':');
-    if (name === group) return Number(gid);
-  }
-  throw new ChamberlainError('CONFIG_INVALID', `${GROUP_FILE} has no group ${group}`);
-}
-
-function prepareFolder(folder: string, gid: number): void {
-  const self = process.getuid?.() ?? 0;
-  try {
-    mkdirSync(folder, { mode: 0o700 });
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
-      throw new ChamberlainError('CONFIG_INVALID', `making ${folder}`, { cause });
-    }
-  }
-  let fd;
-  try {
-    fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `opening ${folder} as a folder`, { cause });
-  }
-  try {
-    const { uid, mode } = fstatSync(fd);
-    if (uid !== self || (mode & 0o022) !== 0) {
-      const act = `${folder} must be a folder of uid ${self} that nobody else may write`;
-      throw new ChamberlainError('CONFIG_INVALID', act);
-    }
-    fchownSync(fd, self, gid);
-    fchmodSync(fd, 0o750);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** Removes the socket that a killed helper has left behind. */
-async function removeStale(path: string): Promise<void> {
-  const there = lstatSync(path, { throwIfNoEntry: false });
-  if (there === undefined) return;
-  if (!there.isSocket()) throw new ChamberlainError('CONFIG_INVALID', `${path} is no socket`);
-  const socket = connect(path);
-  try {
-    await once(socket, 'connect');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ECONNREFUSED') {
-      throw new ChamberlainError('CONFIG_INVALID', `looking at ${path}`, { cause });
-    }
-    unlinkSync(path);
-    return;
-  } finally {
-    socket.destroy();
-  }
-  throw new ChamberlainError('CONFIG_INVALID', `another helper serves at ${path}`);
-}
-
-async function bind(server: Server, path: string, gid: number): Promise<void> {
-  const umask = process.umask(0o177);
-  try {
-    server.listen(path); // binds before it returns
-  } finally {
-    process.umask(umask);
-  }
-  await once(server, 'listening');
-  chownSync(path, -1, gid);
-  chmodSync(path, 0o660);
-}
-
-async function serve(socket: Socket, config: LoginHostConfig, work: Work, log: Log): Promise<void> {
-  socket.on('error', () => socket.destroy()); // who asked has gone
-  const body = await readRequest(socket);
-  const answer = await answerTo(body, config, work).catch((error: unknown) => {
-    log.error({ error }, 'a request has failed');
-    return refused(describeError(error));
-  });
-  if (answer.startsWith('refused')) log.warn({ answer }, 'refused');
-  socket.end(`${answer}\n`);
-}
-
-function refused(sentence: string): string {
-  return `refused: ${sentence}`;
-}
-
-/** The bytes of a request; undefined where they are too many: those are read to the end, and not kept. */
-async function readRequest(socket: Socket): Promise<Buffer | undefined> {
-  const timer = setTimeout(() => socket.destroy(), READ_TIMEOUT_MS);
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
-      size += (chunk as Buffer).length;
-      if (size > MAX_BYTES) chunks.length = 0;
-      else chunks.push(chunk as Buffer);
-    }
-  } finally {
-    clearTimeout(timer);
-  }
-  return size > MAX_BYTES ? undefined : Buffer.concat(chunks);
-}
-
-async function answerTo(
-  body: Buffer | undefined,
+export async function startHelper(
   config: LoginHostConfig,
-  work: Work,
-): Promise<string> {
-  if (body === undefined) return refused('the request is larger than 32 MiB');
-  // The admin may add a local account at any time.
-  const local = parseLocalAccounts(readFileSync(config.passwdFile, 'utf8'));
-  const request = parseRequest(body, config, local);
-  if (typeof request === 'string') return refused(request);
-  if (request.verb === 'passwd') return await work.passwd(request.lines, local);
-  await Promise.all([work.forget(request.forget), work.end(request.end)]);
-  return 'ok';
-}
-
-type Work = ReturnType<typeof openWork>;
-
-function openWork(config: LoginHostConfig, log: Log) {
-  const db = openPasswdDb(config.passwdDb);
-  const cache = openNameCache();
-  let before: Promise<unknown> = Promise.resolve();
+  log: Log,
+  places: Places = PLACES,
+): Promise<Helper> {
+  process.umask(0o022);
+  const gid = gidOf(AGENT_GROUP, openLocalFiles(places).read(), places);
+  // before anything is opened that another helper may be writing
+  const socket = await openReportSocket(places.socket, gid, log);
+  let host: Host;
+  try {
+    host = openHost(config, log, places);
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+  const queue = openQueue();
+  socket.serve((lines) => report(host, queue, lines));
+  host.folder.watch(Date.now, (error) =>
+    log.warn({ error }, 'the folder of key files is not watched'),
+  );
+  void applyKnown(host).catch((error: unknown) => log.error({ error }, 'the start has failed'));
+  const stopTicking = startTicking(host, queue);
   return {
-    async forget(names: readonly string[]): Promise<void> {
-      if (names.length === 0) return;
-      await cache.forget(names);
-      log.info({ count: names.length, first: names.slice(0, 10) }, 'forgotten');
-    },
-
-    async end(uids: readonly number[]): Promise<void> {
-      if (uids.length === 0) return;
-      const processes = await endSessions(new Set(uids));
-      // every minute it is asked about all who may run nothing any more
-      if (processes === 0) return;
-      log.info({ uids: uids.slice(0, 10), count: uids.length, processes }, 'sessions ended');
-    },
-
-    async passwd(lines: readonly string[], local: LocalAccounts): Promise<string> {
-      const { taken, leftOut } = checkPasswdList(lines, config, local);
-      const sentence = `left out ${leftOut.length}: ${leftOut[0]}`;
-      if (taken.length === 0 && leftOut.length > 0) return refused(`no line fits; ${sentence}`);
-      const writing = before.then(() => db.write(taken));
-      before = writing.catch(() => {});
-      if (await writing) log.info({ accounts: taken.length }, 'accounts kept');
-      if (leftOut.length === 0) return 'ok';
-      log.warn({ count: leftOut.length, first: leftOut.slice(0, 10) }, 'accounts left out');
-      return `ok ${sentence}`;
+    async close() {
+      socket.close();
+      stopTicking();
+      await queue(async () => {
+        host.folder.close();
+        keepState(host, false);
+        host.journal.close();
+      });
     },
   };
+}
+
+/** Does one thing after the other. */
+type Queue = (act: () => Promise<void>) => Promise<void>;
+
+function openQueue(): Queue {
+  let before: Promise<unknown> = Promise.resolve();
+  return (act) => {
+    const done = before.then(act);
+    before = done.catch(() => {});
+    return done;
+  };
+}
+
+async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promise<ReportAnswer> {
+  const { log } = host;
+  try {
+    let unread = 0;
+    let piece: ReportLine[] = [];
+    for (const bytes of lines) {
+      const line = readLine(bytes);
+      if (line !== undefined) piece.push(line);
+      else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
+      if (unread > MOST_GARBAGE) break;
+      if (piece.length < LINES_AT_ONCE) continue;
+      const some = piece;
+      piece = [];
+      await queue(() => takePiece(host, some));
+    }
+    if (unread > 0) log.warn({ unread }, 'lines of a report are not understood');
+    await queue(async () => {
+      await takePiece(host, piece);
+      host.agentAt = Date.now();
+      await conclude(host);
+    });
+    return answer(host);
+  } catch (error) {
+    log.error({ error }, 'a report has failed');
+    const why = `the login helper has failed: ${describeError(error)}`;
+    return { run: host.run, trusted: false, why };
+  }
+}
+
+async function takePiece(host: Host, piece: readonly ReportLine[]): Promise<void> {
+  try {
+    await takeLines(host, piece);
+  } finally {
+    await apply(host);
+  }
+}
+
+/** What follows from all that was told. */
+async function conclude(host: Host): Promise<void> {
+  const { registry, log, trust } = host;
+  if (!host.isWhole && registry.hasRead()) becomeWhole(host);
+  const now = Date.now();
+  const next = registry.settle(now);
+  if (next.trusted !== trust.trusted) {
+    host.since = now;
+    if (next.trusted) log.info(registry.counts(), 'the directory is trusted');
+    else log.warn({ why: next.why }, 'the directory is not trusted: nothing is renewed');
+  }
+  host.trust = next;
+  if (next.trusted) host.trustedAt = now;
+  if (registry.mustBeRetold()) host.mustBeRetold = true;
+  await apply(host);
+}
+
+function answer({ run, trust }: Host): ReportAnswer {
+  if (trust.trusted) return { run, trusted: true };
+  const { why, tryAnother } = trust;
+  return { run, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
+}
+
+/** Returns how to stop. */
+function startTicking(host: Host, queue: Queue): () => void {
+  const due = openTimes();
+  const retelling = openPace();
+  due('mend', MINUTE_MS); // the start does what it does
+  let shownState = '';
+  let isTicking = false;
+  let offset = Date.now() - performance.now();
+
+  async function onTick(): Promise<void> {
+    rereadLocal(host);
+    const before = offset;
+    offset = Date.now() - performance.now();
+    if (Math.abs(offset - before) > CLOCK_SET_MS) {
+      host.log.warn({ byMs: Math.round(offset - before) }, 'the clock was set');
+      host.mustBeRetold ||= host.registry.refusals.mayPass();
+    }
+    if (due('scan', Math.min(SCAN_MS, (host.config.offlineLimitSeconds * 1000) / 8))) {
+      host.registry.look(Date.now());
+      host.folder.renew(Date.now(), RENEWED_AT_ONCE);
+      keepUnkept(host);
+    }
+    if (due('mend', MINUTE_MS)) mend(host);
+    await acceptIfAsked(host);
+    await conclude(host);
+    if (host.mustBeRetold && retelling.take()) askAnew(host);
+    const { trust, registry, server, trouble } = host;
+    const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
+    if (state !== shownState || due('status', STATUS_MS)) {
+      shownState = state;
+      reportStatus(host);
+    }
+  }
+
+  const timer = setInterval(() => {
+    if (isTicking) return;
+    isTicking = true;
+    void queue(onTick)
+      .catch((error: unknown) => host.log.error({ error }, 'a tick has failed'))
+      .finally(() => (isTicking = false));
+  }, TICK_MS);
+  return () => clearInterval(timer);
+}
+
+/** Answers whether so much time has passed since it last said so; at first it has. */
+function openTimes(): (what: string, everyMs: number) => boolean {
+  const last = new Map<string, number>();
+  return (what, everyMs) => {
+    const now = performance.now();
+    if (now - (last.get(what) ?? -Infinity) < everyMs) return false;
+    last.set(what, now);
+    return true;
+  };
+}
+
+/** The admin may add a local account at any time. */
+function rereadLocal(host: Host): void {
+  host.troubles.attempt(host.places.passwd, () => {
+    const local = host.localFiles.read();
+    if (local === host.local) return;
+    host.local = local;
+    host.registry.setLocal(local, Date.now());
+    makeStale(host, ['group']);
+  });
+}
+
+function askAnew(host: Host): void {
+  host.mustBeRetold = false;
+  host.run = randomUUID();
+  host.log.info('everything must be told once more: what was refused may be taken now');
+}
+
+async function acceptIfAsked(host: Host): Promise<void> {
+  const file = join(host.places.login, ACCEPT_FILE);
+  if (lstatSync(file, { throwIfNoEntry: false }) === undefined) return;
+  host.accepted = { at: Date.now(), what: host.registry.accept(Date.now()) };
+  host.log.warn(host.accepted, 'accepted, as root asked');
+  await conclude(host);
+  reportStatus(host); // whoever has asked reads it once the file is gone
+  host.troubles.attempt(file, () => removeFile(file));
+}
+
+function reportStatus({ places, troubles, ...host }: Host): void {
+  const { registry, folder, trust } = host;
+  const held = registry.held();
+  const status: LoginStatus = {
+    ...{ pid: process.pid, startedAt: host.startedAt, at: Date.now() },
+    trusted: trust.trusted,
+    ...(trust.trusted ? {} : { since: host.since, why: trust.why }),
+    ...defined({ trustedAt: host.trustedAt, trouble: host.trouble || undefined }),
+    server: host.server,
+    ...defined({ agentAt: host.agentAt, lasts: folder.lasting(), accepted: host.accepted }),
+    offlineLimitSeconds: host.config.offlineLimitSeconds,
+    ...registry.counts(),
+    files: folder.count(),
+    refused: registry.refusals.list(),
+    refusedInAll: registry.refusals.count(),
+    ...(held === undefined
+      ? {}
+      : { held: { ...held, names: held.names.slice(0, MOST_NAMED), inAll: held.names.length } }),
+    unwritten: troubles.list(),
+  };
+  troubles.attempt(join(places.login, 'status.json'), () => writeStatus(places.login, status));
+}
+
+/** Without what is undefined. */
+function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }

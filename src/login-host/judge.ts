@@ -1,179 +1,148 @@
 /**
- * Decides for one entry of the directory what a login host makes of it: a unix account, and a person's
- * keys. What the directory says is not believed: names, numbers and keys are checked again, and
- * whatever does not fit is refused by name, and costs nobody else anything.
+ * Decides what a login host makes of a payload that was signed: names, numbers and keys are checked again, by
+ * whoever writes the files, so that a directory role that errs makes no root and takes no path of others.
  *
- * | the person                                          | unix account | key file |
- * | --------------------------------------------------- | ------------ | -------- |
- * | of our grammar, a realm member, not locked          | yes          | the keys |
- * | … locked, no realm member, or overdue in the marker | yes          | none     |
- * | … with a name or number of a local account          | no           | none     |
- * | not of our grammar, or a number out of our ranges   | no           | none     |
+ * | account          | uid           | home                    | shell                         |
+ * | ---------------- | ------------- | ----------------------- | ----------------------------- |
+ * | a person's       | of ids.people | `<homes.people>/<name>` | a common one in (/usr)/bin    |
+ * | `<realm>.<tool>` | of ids.tools  | `<homes.tools>/<tool>`  | bash, or of a disabled tool's |
+ *
+ * What does not fit refuses the whole seal, but for a key or a member: each of those costs itself alone.
  */
-import type { SeenEntry } from '../edges/login-directory.ts';
+import { formatSeal, parseSeal, type Seal } from '../model/seal.ts';
 import { parseSshKey } from '../model/ssh-key.ts';
-import { isShellName, isWithin, toolOf } from './account-names.ts';
+import { isAccountName, isShellName, isWithin, toolOf } from './account-names.ts';
 import type { LoginHostConfig } from './config.ts';
-import { toKeyLine, type KeyLine } from './key-lines.ts';
 
-/** What an entry is judged by, beside itself. */
-export interface Ground {
-  config: LoginHostConfig;
-  /** names and uids of the local passwd file */
-  localNames: ReadonlySet<string>;
-  localUids: ReadonlySet<number>;
-  /** fingerprints that are refused beyond those that are shipped */
-  knownBad: ReadonlySet<string>;
+/** What of a configuration seals are judged by. */
+export type Rules = Pick<LoginHostConfig, 'realm' | 'ids' | 'homes' | 'knownBadKeys'>;
+
+/** What is known of an account. Small on purpose: 40,000 of them are held. */
+export interface Account {
+  isPerson: boolean;
+  name: string;
+  uid: number;
+  shell: string;
+  gecos: string;
+  /** a person's: and admitted to the realm */
+  isActive: boolean;
+  /** a person's keys, canonical, with line ends between; a tool's members, with commas between */
+  list: string;
+  number: number;
+  /** milliseconds since the epoch */
+  until: number;
+  /** which keys or members are not taken, and why */
+  remark: string | undefined;
 }
 
-/** Why something in the directory is not taken. */
-export interface Refusal {
-  /** the entry's DN */
-  entry: string;
-  why: string;
-}
+export type Verdict = { ok: true; account: Account } | { ok: false; why: string };
 
-export type Account = { uid: number; passwd: string };
-export type ToolAccount = Account & { locked: boolean };
-
-/** The DN of the policy that locks, as unix-account writes it. */
-const DISABLED_POLICY = /^cn=disabled,ou=ppolicies,/i;
-/** The shell of a tool that is disabled, put away, or brought back. */
-const DISABLED_SHELL = '/bin/disabledtoolshell';
-/** Why it is, as unix-account writes it: no other gecos is taken. */
+const PEOPLES_SHELLS = /^(\/usr)?\/bin\/(sh|bash|dash|rbash|zsh|fish|ksh|mksh|csh|tcsh)$/;
+const TOOLS_SHELLS = /^\/bin\/(bash|disabledtoolshell)$/;
+/** Why a tool is disabled, as unix-account writes it. */
 const REASON = /^disabled - [ -9;-~]{1,189}$/;
-
-export interface Person {
-  account: Account | undefined;
-  locked: boolean;
-  /** the entry has keys, taken or not */
-  keyed: boolean;
-  keys: KeyLine[];
-  refusals: Refusal[];
-}
-
-/** Judges an entry of ou=people. Whether the person may log in at all is the caller's to say. */
-export function judgePerson(entry: SeenEntry, ground: Ground): Person {
-  const { config } = ground;
-  const { name } = entry;
-  const refusals: Refusal[] = [];
-  const refuse = (why: string) => void refusals.push({ entry: entry.dn, why });
-  const values = entry.values('sshPublicKey');
-  const person: Person = {
-    account: undefined,
-    locked: isLocked(entry),
-    keyed: values.length > 0,
-    keys: [],
-    refusals,
-  };
-  if (name === undefined || !isShellName(name)) {
-    refuse('its name is none that a person of ours may have');
-    return person;
-  }
-  const numbers = judgeNumbers(entry, { ids: config.ids.people, gid: config.realmGid });
-  const account =
-    typeof numbers === 'string'
-      ? numbers
-      : judgeAccount(entry, numbers, `${config.homes.people}/${name}`, ground);
-  if (typeof account === 'string') {
-    refuse(account);
-    return person;
-  }
-  person.account = account;
-  const seen = new Set<string>();
-  for (const value of values) {
-    const verdict =
-      typeof value === 'string'
-        ? parseSshKey(value, ground.knownBad)
-        : { ok: false as const, code: 'KEY_MALFORMED', sentence: 'It is no text.' };
-    if (!verdict.ok) {
-      refuse(`a key is not taken (${verdict.code}): ${verdict.sentence}`);
-    } else if (!seen.has(verdict.key.fingerprint)) {
-      seen.add(verdict.key.fingerprint);
-      person.keys.push(toKeyLine(verdict.key));
-    }
-  }
-  person.keys.sort((a, b) => (a.line < b.line ? -1 : 1));
-  return person;
-}
+const MOST_REMARKS = 3;
 
 /**
- * By the policy, as a tool is, or by any time. Another policy (how passwords must be, say) locks nobody:
- * unix-account leaves it, and import takes it for none.
+ * @param name the entry's own
+ * @param payload verified
+ * @param isAccepted the keys and members were all taken before, by the same rules
  */
-function isLocked(entry: SeenEntry): boolean {
-  return (
-    entry.values('pwdAccountLockedTime').length > 0 ||
-    entry.values('pwdPolicySubentry').some((policy) => DISABLED_POLICY.test(String(policy)))
-  );
+export function judgePayload(
+  name: string,
+  payload: string,
+  rules: Rules,
+  isAccepted = false,
+): Verdict {
+  const seal = parseSeal(payload);
+  if (seal === undefined || formatSeal(seal) !== payload) {
+    return refuse('its seal is not of a form that this version reads');
+  }
+  const wrong = whatIsWrong(seal, name, rules);
+  if (wrong !== undefined) return refuse(wrong);
+  const { ok, remarks } =
+    seal.kind === 'person'
+      ? judgeKeys(seal.keys, rules, isAccepted)
+      : judgeMembers(seal.members, rules);
+  return {
+    ok: true,
+    account: {
+      isPerson: seal.kind === 'person',
+      name: seal.name,
+      uid: seal.uid,
+      shell: seal.shell,
+      gecos: seal.kind === 'tool' && REASON.test(seal.gecos) ? seal.gecos : '',
+      isActive: seal.state === 'active' && (seal.kind === 'tool' || seal.member),
+      list: ok.join(seal.kind === 'person' ? '\n' : ','),
+      number: seal.number,
+      until: Date.parse(seal.until),
+      remark: remarks.length === 0 ? undefined : remarks.slice(0, MOST_REMARKS).join('; '),
+    },
+  };
 }
 
-/** Judges the account of a tool: its passwd line, and whether it may do anything; or why it has none. */
-export function judgeTool(entry: SeenEntry, ground: Ground): ToolAccount | Refusal {
-  const { config } = ground;
-  const tool = toolOf(entry.name ?? '', config.realm);
-  if (tool === undefined) {
-    return { entry: entry.dn, why: 'its name is none that a tool of ours may have' };
-  }
-  const numbers = judgeNumbers(entry, { ids: config.ids.tools, gid: undefined });
-  const locked = isLocked(entry) || entry.values('loginShell').includes(DISABLED_SHELL);
-  const [gecos] = entry.values('gecos');
-  const reason = locked && typeof gecos === 'string' && REASON.test(gecos) ? gecos : '';
-  const account =
-    typeof numbers === 'string'
-      ? numbers
-      : judgeAccount(entry, numbers, `${config.homes.tools}/${tool}`, ground, reason);
-  return typeof account === 'string' ? { entry: entry.dn, why: account } : { ...account, locked };
+function refuse(why: string): Verdict {
+  return { ok: false, why };
 }
 
-/** @param want.gid undefined: the same number as the uid */
-function judgeNumbers(
-  entry: SeenEntry,
-  want: { ids: LoginHostConfig['ids']['people']; gid: number | undefined },
-): { uid: number; gid: number } | string {
-  // The naming value is one of `uid`; a second one would be a second name for the same account.
-  const uids = entry.values('uid');
-  if (uids.length !== 1 || uids[0] !== entry.name)
-    return 'it has another uid (name) beside its own';
-  const uid = numberOf(entry, 'uidNumber');
-  if (uid === undefined || !isWithin(uid, want.ids)) {
-    return `its uidNumber ${shown(entry, 'uidNumber')} is not in the realm's ranges`;
+function whatIsWrong(seal: Seal, name: string, rules: Rules): string | undefined {
+  const { realm, ids, homes } = rules;
+  if (seal.realm !== realm) return `its seal is of the realm ${shown(seal.realm)}`;
+  if (seal.name !== name) return `its seal is of ${shown(seal.name)}`;
+  const tool = toolOf(name, realm);
+  const isOfKind = seal.kind === 'person' ? isShellName(name) : tool !== undefined;
+  if (!isOfKind) return `its name is not allowed for a ${seal.kind}`;
+  const isPerson = seal.kind === 'person';
+  if (!isWithin(seal.uid, isPerson ? ids.people : ids.tools)) {
+    return `its number ${seal.uid} is in no range of ids.${isPerson ? 'people' : 'tools'}`;
   }
-  const gid = want.gid ?? uid;
-  if (numberOf(entry, 'gidNumber') !== gid) {
-    return `its gidNumber ${shown(entry, 'gidNumber')} is not ${gid}`;
+  const home = isPerson ? `${homes.people}/${name}` : `${homes.tools}/${tool}`;
+  if (seal.home !== home) return `its home ${shown(seal.home)} is not ${home}`;
+  if (!(isPerson ? PEOPLES_SHELLS : TOOLS_SHELLS).test(seal.shell)) {
+    return `its shell ${shown(seal.shell)} is not allowed`;
   }
-  return { uid, gid };
+  if (Number.isNaN(Date.parse(seal.until))) return `its end ${shown(seal.until)} is not a time`;
+  return undefined;
 }
 
-function judgeAccount(
-  entry: SeenEntry,
-  { uid, gid }: { uid: number; gid: number },
-  home: string,
-  { localNames, localUids }: Ground,
-  gecos = '',
-): Account | string {
-  const name = entry.name ?? '';
-  if (localNames.has(name)) return 'a local account of this host has its name';
-  if (localUids.has(uid)) return `a local account of this host has its uid ${uid}`;
-  const [homeSeen, ...more] = entry.values('homeDirectory');
-  if (more.length > 0 || homeSeen !== home) {
-    return `its home ${shown(entry, 'homeDirectory')} is not ${home}`;
-  }
-  const [shell] = entry.values('loginShell');
-  if (typeof shell !== 'string' || !/^\/[a-z0-9/_.-]{1,60}$/.test(shell)) {
-    return `its shell ${shown(entry, 'loginShell')} is none`;
-  }
-  // joined, not by a template: that would keep every part of it in memory
-  return { uid, passwd: [name, '*', uid, gid, gecos, home, shell].join(':') };
+interface Judged {
+  ok: string[];
+  remarks: string[];
 }
 
-function numberOf(entry: SeenEntry, attribute: string): number | undefined {
-  const [value, ...more] = entry.values(attribute);
-  if (more.length > 0 || typeof value !== 'string') return undefined;
-  return /^[1-9][0-9]{0,9}$/.test(value) ? Number(value) : undefined;
+function judgeKeys(keys: string[], { knownBadKeys }: Rules, isAccepted: boolean): Judged {
+  if (isAccepted) return { ok: keys, remarks: [] };
+  const [ok, remarks]: [string[], string[]] = [[], []];
+  const knownBad = new Set(knownBadKeys);
+  for (const text of keys) {
+    const verdict = parseSshKey(text, knownBad);
+    if (!verdict.ok) {
+      remarks.push(`a key is not taken (${verdict.code}): ${verdict.sentence.replace(/\.$/, '')}`);
+    } else if ([verdict.key.options.join(','), verdict.key.line].join(' ').trimStart() !== text) {
+      remarks.push('a key is not taken: it is not in canonical form');
+    } else ok.push(text);
+  }
+  return { ok, remarks };
 }
 
-function shown(entry: SeenEntry, attribute: string): string {
-  return JSON.stringify(entry.values(attribute).map(String).join(' ').slice(0, 60));
+function judgeMembers(members: string[], { realm }: Rules): Judged {
+  const bad = members.filter((member) => !isAccountName(member, realm));
+  if (bad.length === 0) return { ok: members, remarks: [] };
+  return {
+    ok: members.filter((member) => isAccountName(member, realm)),
+    remarks: bad.map(
+      (member) => `its member ${shown(member)} is not taken: no account may be called so`,
+    ),
+  };
+}
+
+/** The longest name of an account has 81 characters. */
+const MOST_SHOWN = 90;
+
+/** A text of others as a sentence, a log and a terminal may hold it. */
+export function shown(text: string, most = MOST_SHOWN): string {
+  const safe = text.slice(0, most).replace(/[^\x20-\x7e]/gu, '?');
+  // a copy: a part of a string keeps the whole, of megabytes perhaps, in memory
+  const copy = Buffer.from(safe, 'latin1').toString('latin1');
+  return text.length > most ? `${copy}…` : copy;
 }

@@ -3,7 +3,10 @@
  * `expiry-time="YYYYMMDDHHMMSSZ"` (sshd(8), AUTHORIZED_KEYS FILE FORMAT), which sshd itself enforces:
  * the grant of the host, or the key's own end if that is sooner. Times are UTC, whole seconds.
  */
+import { ChamberlainError } from '../errors.ts';
 import type { SshKey } from '../model/ssh-key.ts';
+import { KEY_TYPES } from '../model/ssh-key-blob.ts';
+import { endOfOptions, parseOptions } from '../model/ssh-key-options.ts';
 
 /** A key as it goes into a file. */
 export interface KeyLine {
@@ -16,19 +19,30 @@ export interface KeyLine {
 }
 
 const EXPIRY = /^expiry-time="(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(Z?)"$/;
-/** Later than any end that a key has. */
-const FAR = Date.UTC(9999, 11, 31);
-const EXPIRY_OPTION = /(?:,|^)expiry-time="\d{14}Z"/;
 const EXPIRY_IN_LINE = /expiry-time="(\d{14})Z"/g;
 
 /** A key that the strict parser took. Its own end without `Z` is in the host's time, as sshd has it. */
-export function toKeyLine({ line, options }: SshKey): KeyLine {
+export function toKeyLine({ line, options }: Pick<SshKey, 'line' | 'options'>): KeyLine {
   const ends = options.flatMap((option) => timeOf(EXPIRY.exec(option)) ?? []);
   return {
     line,
     options: options.filter((option) => !option.startsWith('expiry-time=')),
     end: ends.length === 0 ? undefined : Math.min(...ends),
   };
+}
+
+/**
+ * The keys that a seal holds, canonical lines with line ends between. They were parsed when the seal was taken;
+ * each has its options before the type, as `toKeyLine` has them.
+ */
+export function readKeyLines(list: string): KeyLine[] {
+  return list.split('\n').map((text) => {
+    const end = endOfOptions(text);
+    if (KEY_TYPES.includes(text.slice(0, end))) return { line: text, options: [], end: undefined };
+    const options = parseOptions(text.slice(0, end));
+    if (!Array.isArray(options)) throw new ChamberlainError('INTERNAL', 'reading a key of a seal');
+    return toKeyLine({ line: text.slice(end + 1), options });
+  });
 }
 
 /** The file's text, where the grant ends at `until` (milliseconds since the epoch). */
@@ -47,21 +61,6 @@ export function grantOf(text: string): number | undefined {
     Date.parse(digits.replace(/^(....)(..)(..)(..)(..)(..)$/, '$1-$2-$3T$4:$5:$6Z')),
   );
   return ends.length === 0 ? undefined : Math.max(...ends);
-}
-
-/** The same text exactly for the same keys, options and ends of their own. */
-export function renderKeys(keys: readonly KeyLine[]): string {
-  return renderKeyFile(keys, FAR);
-}
-
-/** The lines of a file whose keys are still among these, with the ends that they have. */
-export function keepLines(text: string, keys: readonly KeyLine[]): string {
-  const bare = (line: string) => line.replace(EXPIRY_OPTION, '').replace(/^ /, '');
-  const wanted = new Set(renderKeys(keys).split('\n').map(bare));
-  return text
-    .split(/(?<=\n)/)
-    .filter((line) => wanted.has(bare(line.trimEnd())))
-    .join('');
 }
 
 function renderTime(ms: number): string {

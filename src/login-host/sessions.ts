@@ -29,7 +29,8 @@
  * Node has no pidfd. So that a number which meanwhile is another process's is not hit, a process is known
  * by number and birth, read before it is judged and once more right before each signal.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError } from '../errors.ts';
 
@@ -47,9 +48,12 @@ const EMPTY_LOOKS = 2;
 
 /** Whoever may call himself one of them had the rights of root, or of a system account (Debian policy 9.2.2). */
 const LAST_SYSTEM_UID = 999;
-/** Titles of what a login host cannot do without, and what somebody may have started by hand. */
-const DAEMON =
-  /^sshd: .*\[listener\]|^(\/usr\/sbin\/)?(sssd|cron|atd)\0|^\/usr\/libexec\/sssd\/|\/keys-agent\.ts\0run\0/;
+/** What a login host cannot do without, and what somebody may have started by hand: by the file that runs. */
+const DAEMONS: ReadonlySet<string> = new Set(['/usr/sbin/cron', '/usr/sbin/atd']);
+const SSHD = '/usr/sbin/sshd';
+const LISTENER = /^sshd: .*\[listener\]/;
+/** The keys agent of this installation, which Node runs. */
+const AGENT = join(import.meta.dirname, '../bin', `keys-agent${extname(import.meta.filename)}`);
 
 interface Process {
   pid: number;
@@ -155,10 +159,17 @@ function openLooks(
 
 function isSpared({ pid, uids }: Process, ended: ReadonlySet<number>, proc: string): boolean {
   if (pid === 1 || pid === process.pid) return true;
-  return (
-    uids.every((uid) => uid <= LAST_SYSTEM_UID && !ended.has(uid)) &&
-    DAEMON.test(read(proc, pid, 'cmdline'))
-  );
+  return uids.every((uid) => uid <= LAST_SYSTEM_UID && !ended.has(uid)) && isDaemon(pid, proc);
+}
+
+/** Exactly, for `take` runs as root, with arguments that anybody has chosen. */
+function isDaemon(pid: number, proc: string): boolean {
+  const file = fileOf(proc, pid);
+  const title = read(proc, pid, 'cmdline');
+  if (DAEMONS.has(file) || (file === SSHD && LISTENER.test(title))) return true;
+  const [, ...args] = title.split('\0');
+  const script = args.findIndex((arg) => !arg.startsWith('-'));
+  return args[script] === AGENT && args[script + 1] === 'run';
 }
 
 function signal(one: Process, name: NodeJS.Signals, proc: string): void {
@@ -214,6 +225,16 @@ function pidsOf(proc: string): number[] {
 function read(proc: string, pid: number, name: string): string {
   try {
     return readFileSync(`${proc}/${pid}/${name}`, 'latin1');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
+    throw error;
+  }
+}
+
+/** The path of the file that a process runs, also where a newer one has its place by now; empty where it is gone. */
+function fileOf(proc: string, pid: number): string {
+  try {
+    return readlinkSync(`${proc}/${pid}/exe`).replace(/ \(deleted\)$/, '');
   } catch (error) {
     if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
     throw error;

@@ -1,33 +1,49 @@
 /**
- * The marker: what the directory role tells every login host, every few seconds, in `description` of
- * `cn=chamberlain,<base>`, as JSON. By it a login host knows that what it reads is whole and of now.
+ * The heartbeat: what the directory role tells every login host, every few seconds, in `description` of
+ * `cn=chamberlain,<base>`, signed as a seal is (src/model/seal.ts). By it a login host knows that what it reads is
+ * whole and of now.
  */
 import { z } from 'zod';
+import { payloadOf, signPayload, type SealKey } from './seal.ts';
 
-const schema = z.object({
-  /** when it was written, ISO 8601 */
+const schema = z.strictObject({
+  kind: z.literal('heartbeat'),
+  realm: z.string(),
+  /** when it was written, ISO 8601, later than any before it whatever the clock did: which of two is the newer */
   at: z.iso.datetime(),
-  /** how many people the directory must show at least: those that were brought there and not deleted */
+  /** what the clock of PostgreSQL said then: how old it is */
+  clock: z.iso.datetime(),
+  /** how many people, and how many tools, must show a seal at least: those that were brought there and not deleted */
   people: z.int().min(0),
-  /** how many of them must show at least one key */
-  keyed: z.int().min(0),
-  /** uids of people from whom access or a key was taken, but not yet in the directory */
-  overdue: z.array(z.int()),
+  tools: z.int().min(0),
+  /**
+   * uid and number: of these no seal counts that has a lower number. Whoever lost something within the last seven
+   * days, and the dead: a host that never saw the newer seal takes no older one. What the directory is given
+   * within the next two seconds is not named yet.
+   */
+  floors: z.array(z.tuple([z.int(), z.int()])),
 });
 
 export type Marker = z.infer<typeof schema>;
 
-export function formatMarker(marker: Marker): string {
-  return JSON.stringify(marker);
+/** What stands in the directory. */
+export function signMarker(marker: Marker, key: SealKey): string {
+  return signPayload(JSON.stringify(marker), key);
 }
 
-/** Undefined where it is none: the directory role has never written it, or writes another version. */
-export function parseMarker(text: string): Marker | undefined {
+/** Of a payload that was verified; undefined where it is none: of a person or tool, or of another version. */
+export function parseHeartbeat(payload: string): Marker | undefined {
   try {
-    return schema.parse(JSON.parse(text));
+    return schema.parse(JSON.parse(payload));
   } catch {
     return undefined;
   }
+}
+
+/** What a text says, whoever has signed it: for the role that writes it itself. */
+export function parseMarker(text: string): Marker | undefined {
+  const payload = payloadOf(text);
+  return payload === undefined ? undefined : parseHeartbeat(payload);
 }
 
 /** So few may have been removed by hand since; and of many this share. */

@@ -32,6 +32,13 @@ export interface WantedArchive {
   expired: boolean;
 }
 
+/** What PostgreSQL has decided of the seal for login hosts (src/model/seal.ts). */
+export interface WantedSeal {
+  number: number;
+  /** UTC, whole seconds, `2026-12-06T00:00:00Z` */
+  until: string;
+}
+
 /** One key as it goes into the directory. */
 export interface WantedKey {
   /** `options type base64`, canonical, no comment */
@@ -56,6 +63,10 @@ export interface WantedPerson {
   displayName?: string;
   email?: string;
   keys?: WantedKey[];
+  /** directory only; undefined where there is none yet */
+  seal?: WantedSeal;
+  /** directory only: the accounts of the tools whose groups hold the person, as `members` has it from their side */
+  memberOf?: AccountName[];
   /** homes and databases only; undefined where the person never had any */
   credentials?: WantedCredentials;
   /** homes and databases only; undefined where nothing is put away */
@@ -88,6 +99,10 @@ export interface WantedTool {
    * unsuspended realm members, tools among its maintainers, and the tool's own account.
    */
   members?: Member[];
+  /** directory only: the accounts of the tools whose groups hold this one, its own among them */
+  memberOf?: AccountName[];
+  /** directory only; undefined where there is none yet */
+  seal?: WantedSeal;
   /** homes and databases only */
   credentials?: WantedCredentials;
   /** homes and databases only; undefined where nothing is put away */

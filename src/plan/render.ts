@@ -2,6 +2,7 @@
 import type { Effect } from './action.ts';
 import type { Finding } from './plan.ts';
 import type { Report, Unreadable } from './report.ts';
+import { UNSEALED } from '../model/seal.ts';
 
 const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
 
@@ -41,7 +42,8 @@ export function countPlan(report: Report): Totals {
 /**
  * Renders a plan: per account each step (`+` create, `~` change, `-` revoke, `!` destroy), each
  * finding (`?`) and what it waits for (`…`); then what was found beside many accounts, and what could
- * not be read; then totals and digest.
+ * not be read; then totals and digest. Where several accounts get their first seal, as after an import, that is
+ * one line.
  */
 export function renderPlan(report: Report, digest: string): string {
   const { steps, findings, waiting, unreadable } = report;
@@ -55,7 +57,10 @@ export function renderPlan(report: Report, digest: string): string {
     lines.push(`  ${mark} ${target.padEnd(width)}  ${what}`, `    ${' '.repeat(width)}  ${why}`);
     accounts.set(account, lines);
   };
+  const first = steps.filter(({ target, because }) => target === 'seal' && because === UNSEALED);
+  const together = new Set(first.length > 1 ? first : []);
   for (const step of steps) {
+    if (together.has(step)) continue;
     const what = `${step.object}: ${step.change}`;
     add(step.account, MARKS[step.effect], step.target, what, `because ${step.because}`);
   }
@@ -70,6 +75,10 @@ export function renderPlan(report: Report, digest: string): string {
   const parts = [...accounts]
     .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
     .map(([account, lines]) => [account, ...lines].join('\n'));
+  if (together.size > 0) {
+    const of = nameFew(first.map(({ account }) => account));
+    parts.push(`Not sealed yet\n  ~ seal  ${together.size} accounts: none → a seal (${of})`);
+  }
   if (shared.size > 0) {
     const lines = [...shared].map(([text, of]) => `  ? ${text} (${nameFew(of)})`);
     parts.push(['Beside many accounts', ...lines].join('\n'));

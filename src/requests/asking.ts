@@ -87,6 +87,11 @@ export function raises(subject: number, ...roles: Role[]): Raise[] {
   return roles.map((role) => ({ subject, role }));
 }
 
+/** The generations of accounts that a tool's group has come to hold, or holds no more: what they say of it. */
+export function raisesOfMembers(accounts: readonly number[]): Raise[] {
+  return accounts.map((subject) => ({ subject, role: 'directory', target: 'unix-account' }));
+}
+
 /** Refuses whatever is asked of, or by, one who is deleted, or is being put away. */
 export function requireNotGone({ account, state }: { account: string; state: string }): void {
   if (state === 'archived') {

@@ -11,6 +11,7 @@
  *   both     deleted ──keep_until──▶ its archives are removed
  *   account  the password before ──previous_until──▶ dies
  *            made when somebody lost access ──again_at, doors closed or again_by──▶ made anew
+ *            half of a seal's time over ──renew_at──▶ sealed anew
  *   tool     nobody left who may log in ──▶ orphaned, and back, as long as it does not leave
  *
  * | move             | is due when                                        | told at once  | told when applied |
@@ -27,6 +28,7 @@
  * | credentials.again | some time after somebody lost access, when the    | credentials.  |                   |
  * |                  | directory has closed all doors, or ten minutes     | revoked       |                   |
  * |                  | later whatever is open                             |               |                   |
+ * | seals.renew      | half of their time is over                         |               |                   |
  *
  * Each move is one transaction: whoever is cut between two goes on with the next. Where it did not run for
  * a week, a tool is told once, of the least number of days that is due. A move that fails is left for a
@@ -55,6 +57,7 @@ import {
   noteWarned,
   readAhead,
   readDueMoves,
+  renewSeals,
 } from '../store/calendar.ts';
 import type { Raise } from '../store/convergence.ts';
 import { noteKnown, wantNewEpoch, wantNewEpochAgain } from '../store/credentials.ts';
@@ -71,9 +74,9 @@ import { areOrphansOtherwise, keepOrphans } from '../store/orphans.ts';
 import { raisesOfDoors, reinstatePeople } from '../store/people.ts';
 import { type Client, transact } from '../store/postgres.ts';
 import { recordVerdict } from '../store/requests.ts';
-import { openTool, readMaintained } from '../store/tools.ts';
+import { openTool, readMaintained, readMaintainers } from '../store/tools.ts';
 import { tellOfWaiting } from './approving.ts';
-import { raises, raisesWithCredentials } from './asking.ts';
+import { raises, raisesOfMembers, raisesWithCredentials } from './asking.ts';
 import { tellPortals } from './done.ts';
 
 /** Who asked, as the audit and `chamberlain requests` name it. */
@@ -81,7 +84,7 @@ export const CALENDAR = 'the calendar';
 
 /** Most moves of one turn: requests wait for it, urgent ones too. */
 const MOST_MOVES = 4;
-/** Most accounts of which the password before dies in one move, and most tools that become orphans. */
+/** Most accounts of which the password before dies in one move, most tools that become orphans, most seals. */
 const MOST_AT_ONCE = 200;
 
 const DAY_MS = 86_400_000;
@@ -143,7 +146,8 @@ export async function turnCalendar(
     const { move, subject, account } = each;
     try {
       await makeMove({ client, config, now, due: each });
-      turn.did.push({ move, subject, account });
+      // every few seconds, and no news
+      if (move !== 'seals.renew') turn.did.push({ move, subject, account });
     } catch (error) {
       if (error instanceof Frozen) return { ...turn, frozen: true };
       turn.failed.push({ key: `${move} ${subject}`, error });
@@ -215,9 +219,14 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     const made = deleted(moving, 'tool');
     // a member of their groups until now
     const maintained = await readMaintained(moving.client, moving.due.subject);
+    const maintainers = await readMaintainers(moving.client, moving.due.subject);
     return {
       ...made,
-      raises: [...made.raises, ...maintained.flatMap((tool) => raises(tool, 'directory'))],
+      raises: [
+        ...made.raises,
+        ...maintained.flatMap((tool) => raises(tool, 'directory')),
+        ...raisesOfMembers([...maintainers]),
+      ],
     };
   },
   'tool.restore': async (moving) => {
@@ -248,6 +257,10 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     return { fields: [] };
   },
   'credentials.again': makeAgain,
+  'seals.renew': async ({ client, now }) => {
+    await renewSeals(client, now, MOST_AT_ONCE);
+    return { fields: [] };
+  },
 };
 
 async function makeAgain(moving: Moving): Promise<Made> {

@@ -37,6 +37,7 @@ import {
   findTool,
   openTool,
   readMaintained,
+  readMaintainers,
   reviveTool,
   type Tool,
   wantToolDeleted,
@@ -46,6 +47,7 @@ import {
   type Decide,
   type Decision,
   raises,
+  raisesOfMembers,
   refuse,
   refuseUnknownTool,
   requireAdmin,
@@ -136,7 +138,9 @@ async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<
   await wantBack(client, tool.uid, now);
   await reviveTool(client, tool.uid);
   const wasDeleted = tool.state === 'deleted';
-  const holding = wasDeleted ? await readMaintained(client, tool.uid) : [];
+  const [holding, held] = wasDeleted
+    ? [await readMaintained(client, tool.uid), await readMaintainers(client, tool.uid)]
+    : [[], []];
   return {
     subject: tool.uid,
     account: tool.account,
@@ -146,6 +150,7 @@ async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<
       ...raises(tool.uid, 'directory', 'homes', 'databases'),
       // it is a member of their groups again
       ...holding.flatMap((uid) => raises(uid, 'directory')),
+      ...raisesOfMembers([...held]),
     ],
     onDone: {
       event: 'tool.returning',

@@ -3,7 +3,7 @@ import { isReservedToolName, normalName, parseNewToolName, toolAccount } from '.
 import type { RequestOf } from '../model/request.ts';
 import { noteKnown } from '../store/credentials.ts';
 import { allocateId } from '../store/ids.ts';
-import { findSubjects, readNameState } from '../store/names.ts';
+import { findSubjects, type NamedSubject, readNameState } from '../store/names.ts';
 import {
   addMaintainers,
   countAdmins,
@@ -16,6 +16,7 @@ import {
   type Asking,
   type Decide,
   raises,
+  raisesOfMembers,
   raisesWithCredentials,
   refuse,
   requireFreeName,
@@ -49,20 +50,21 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
     );
   }
   const maintainers = requireMaintainers(accounts, found);
+  const uids = maintainers.map((maintainer) => maintainer.uid);
   const account = toolAccount(config.realm, name);
   const writing = insertTool(client, {
     uid,
     name,
     account,
     title: request.title,
-    maintainers: maintainers.map((maintainer) => maintainer.uid),
+    maintainers: uids,
   });
   return {
     writing,
     subject: uid,
     account,
     fields: ['name', 'title', 'maintainers'],
-    raises: raisesWithCredentials(uid, 'directory'),
+    raises: [...raisesWithCredentials(uid, 'directory'), ...raisesOfMembers(uids)],
     onDone: { event: 'tool.ready', portals: [], data: { tool: name, account, uid } },
   };
 };
@@ -101,7 +103,7 @@ export const addMaintainer: Decide<RequestOf<'maintainer.add'>> = async (asking)
     tool.uid,
     added.map(({ uid }) => uid),
   );
-  return maintainersChanged(asking, tool, 'maintainer.added', accountsOf(request));
+  return maintainersChanged(asking, tool, 'maintainer.added', added);
 };
 
 export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (asking) => {
@@ -110,18 +112,19 @@ export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (a
   const found = await findSubjects(client, accountsOf(request));
   const present = await readMaintainers(client, tool.uid);
   const removed = [...new Set(accountsOf(request))].map((account) => {
-    const uid = found.get(account)?.uid;
-    if (uid === undefined || !present.has(uid)) {
+    const subject = found.get(account);
+    if (subject === undefined || !present.has(subject.uid)) {
       refuse('MAINTAINER_UNKNOWN', `${account} does not maintain ${request.tool}. Check the name.`);
     }
-    return uid;
+    return subject;
   });
-  await noteKnown(client, tool.uid, removed);
-  await removeMaintainers(client, tool.uid, removed);
+  const uids = removed.map(({ uid }) => uid);
+  await noteKnown(client, tool.uid, uids);
+  await removeMaintainers(client, tool.uid, uids);
   if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
     refuse('ADMIN_TOOL', `The tool ${config.admin} keeps at least one maintainer who is an admin.`);
   }
-  return maintainersChanged(asking, tool, 'maintainer.removed', accountsOf(request));
+  return maintainersChanged(asking, tool, 'maintainer.removed', removed);
 };
 
 function accountsOf(request: {
@@ -132,20 +135,20 @@ function accountsOf(request: {
 }
 
 function maintainersChanged(
-  { request }: Asking<{ tool: string }>,
+  { request }: Asking<RequestOf<'maintainer.add' | 'maintainer.remove'>>,
   tool: { uid: number; account: string },
   event: string,
-  maintainers: string[],
+  changed: readonly NamedSubject[],
 ) {
   return {
     subject: tool.uid,
     account: tool.account,
     fields: ['maintainers'],
-    raises: raises(tool.uid, 'directory'),
+    raises: [...raises(tool.uid, 'directory'), ...raisesOfMembers(changed.map(({ uid }) => uid))],
     onDone: {
       event,
       portals: [],
-      data: { tool: request.tool, account: tool.account, maintainers },
+      data: { tool: request.tool, account: tool.account, maintainers: accountsOf(request) },
     },
   };
 }

@@ -16,7 +16,8 @@ export type MoveName =
   | 'tool.restore'
   | 'tool.expire'
   | 'overlaps.end'
-  | 'credentials.again';
+  | 'credentials.again'
+  | 'seals.renew';
 
 /** A move that is due. */
 export interface DueMove {
@@ -50,8 +51,9 @@ const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
 /** What is not applied by then no longer keeps what has been closed from being put away. */
 const PATIENCE = `interval '1 minute'`;
 
+// a seal that is being renewed opens no door
 const IS_APPLIED = (subject: string) => `NOT EXISTS (
-  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted)`;
+  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.targets IS NULL)`;
 // the archives that there are to be, and both roles have back in place what they put away
 const IS_PUT_AWAY = `(SELECT count(*) FROM archives a
   WHERE a.subject = d.subject AND a.departure = d.departure) = 2`;
@@ -98,10 +100,13 @@ const DUE = `
     UNION ALL
     (SELECT 'credentials.again', account, again_at, NULL FROM credentials
      WHERE again_at <= $1 ORDER BY again_at LIMIT $4 + cardinality($3::text[]))
+    UNION ALL
+    (SELECT 'seals.renew', 0, renew_at, NULL FROM login_seals
+     WHERE renew_at <= $1 ORDER BY renew_at LIMIT 1)
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
-  -- doors are closed and opened before all else
-  ORDER BY m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
+  -- doors are closed and opened before all else, and seals renewed after all else
+  ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
 
 /**
  * The moves that are due at that time, the first to be made first.
@@ -167,6 +172,7 @@ const NEXT = `
     UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND back_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
     UNION ALL SELECT min(again_at) FROM credentials WHERE again_at > $1
+    UNION ALL SELECT min(renew_at) FROM login_seals WHERE renew_at > $1 AND renew_at < 'infinity'
   ) AS dates`;
 // what is to be put away, or is being put away or brought back: a role's work makes the next move due
 const AWAITED = `
@@ -203,6 +209,19 @@ export async function endOverlaps(
     [now, most],
   );
   return rows as { subject: number; account: string }[];
+}
+
+/** Gives seals whose half time is over the next number, and has the directory role sign them; returns how many. */
+export async function renewSeals(client: Reader, now: Date, most: number): Promise<number> {
+  const { rows } = await client.query(
+    `WITH due AS MATERIALIZED (
+       SELECT array_agg(subject) AS subjects FROM (
+         SELECT subject FROM login_seals WHERE renew_at <= $1 ORDER BY renew_at LIMIT $2) AS first)
+     SELECT number_seals(subjects, false, $1), touch_seals(subjects), cardinality(subjects) AS count
+     FROM due WHERE subjects IS NOT NULL`,
+    [now, most],
+  );
+  return (rows as { count: number }[])[0]?.count ?? 0;
 }
 
 /** Notes of how many days before its end a tool has been told, and when. */

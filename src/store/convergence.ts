@@ -10,6 +10,8 @@ export interface Raise {
   role: Role;
   /** another role of the same subject is raised too, and raises this one again when it is done */
   waits?: true;
+  /** of this target alone something changes, and nothing that a seal says */
+  target?: string;
 }
 
 /** A subject that a worker is given under its lock. */
@@ -19,6 +21,8 @@ export interface Held {
   attempts: number;
   /** its row stays as it is, whatever comes of the run */
   left: boolean;
+  /** names of the targets that are behind; undefined: any of them may be */
+  targets: readonly string[] | undefined;
 }
 
 /** How a run ended, as it is written to the row. */
@@ -67,7 +71,7 @@ export async function withSubjects(
           // by the key: while many are behind, the index of those is long
           text: `WITH mine AS MATERIALIZED (
                    SELECT * FROM convergence WHERE subject = ANY ($1) AND role = $2)
-                 SELECT subject, wanted, attempts FROM mine WHERE applied < wanted AND state <> 'parked'`,
+                 SELECT subject, wanted, attempts, targets FROM mine WHERE applied < wanted AND state <> 'parked'`,
           values: [subjects, role],
         }),
         readWanted(client, role, subjects),
@@ -79,9 +83,10 @@ export async function withSubjects(
       const mine = new Set(locked.rows.map((row: { subject: number }) => row.subject));
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
       const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
-      const held = rows.flatMap(({ subject, attempts }) => {
+      const held = rows.flatMap(({ subject, attempts, targets }): Held[] => {
         const each = wantedOf.get(subject);
-        return each === undefined ? [] : [{ wanted: each, attempts, left: isLeft(each) }];
+        if (each === undefined) return [];
+        return [{ wanted: each, attempts, left: isLeft(each), targets: targets ?? undefined }];
       });
       const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
       const ended = rows.filter(({ subject }) => !left.has(subject));
@@ -100,6 +105,7 @@ export interface BehindRow {
   subject: number;
   wanted: string;
   attempts: number;
+  targets?: string[] | null;
 }
 
 /** A connection that cannot be unlocked is of no more use: it may not go back to the pool. */

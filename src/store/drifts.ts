@@ -54,7 +54,7 @@ export async function raisePlaces(
     const batch = ordered.slice(at, end);
     await transact(client, async () => {
       const { rows } = await client.query(
-        `SELECT p.subject, p.role, p.again, raise_generation(p.subject, p.role) FROM (
+        `SELECT p.subject, p.role, p.again, look_again(ARRAY[p.subject], ARRAY[p.role], false, ARRAY[false]) FROM (
            SELECT p.subject, p.role, c.applied < c.wanted AS again FROM unnest($1::int[], $2::text[]) AS p (subject, role)
              LEFT JOIN convergence c USING (subject, role)
            WHERE c.subject IS NULL OR c.applied = c.wanted OR c.state = 'parked'

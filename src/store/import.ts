@@ -196,6 +196,9 @@ async function write(client: Client, takeover: Takeover, by: string): Promise<vo
      SELECT s, r, 1, 1, 'applied' FROM unnest($1::int[]) AS s, unnest($2::text[]) AS r`,
     [subjects.map(({ uid }) => uid), ROLES],
   );
+  await client.query('SELECT number_seals($1, false), touch_seals($1)', [
+    subjects.map(({ uid }) => uid),
+  ]);
   await writeCredentials(client, takeover.credentials);
   await writeSightings(client, takeover.sightings, subjects);
   await writeActs(client, actsOf(takeover, subjects, by));

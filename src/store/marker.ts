@@ -6,39 +6,42 @@ import {
   type MarkerDoubt,
   type Telling,
 } from '../model/marker.ts';
+import { verifyPayload, type SealKeys } from '../model/seal.ts';
 import { ChamberlainError } from '../errors.ts';
 import { writeAct } from './acts.ts';
 import { type Client, type Pool, transact, withClient } from './postgres.ts';
 
-/** A revocation that the directory has not seen after so long is told to the login hosts by itself. */
+/** What somebody lost, and the directory does not show after so long, is told to the login hosts by itself. */
 const OVERDUE_SECONDS = 2;
-/** More do not fit into a value of the directory that is read at every look. */
-const MOST_OVERDUE = 2000;
+/** The newest: 400 kB, which every login host reads every three seconds. */
+const MOST_FLOORS = 20_000;
+
+/** What the heartbeat says beside its own time. */
+export type Beat = Pick<Marker, 'clock' | 'people' | 'tools' | 'floors'>;
 
 /**
- * Counts and overdue revocations, as of now. A person counts once every step of a first generation
- * was done, and no longer from the verdict on that takes the account, or the last key, away: so a
- * directory that shows fewer than these is not whole.
+ * Counts, and below which numbers seals count no more, as of now. A subject counts once every step of a first
+ * generation was done, and no longer from the verdict on that takes the account away: so a directory that shows
+ * fewer than these is not whole. A floor is told when the directory has the newer seal, or should have had it.
  */
-export async function readMarker(pool: Pool): Promise<Omit<Marker, 'at'>> {
+export async function readMarker(pool: Pool): Promise<Beat> {
   const { rows } = await pool.query({
     name: 'read-marker',
     text: `SELECT
+        to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS clock,
         (SELECT count(*)::int FROM people p JOIN convergence c ON c.subject = p.uid AND c.role = 'directory'
          WHERE c.applied > 0 AND p.state <> 'deleted') AS people,
-        (SELECT count(*)::int FROM people p JOIN convergence c ON c.subject = p.uid AND c.role = 'directory'
-         WHERE c.applied = c.wanted AND p.state = 'active'
-           AND EXISTS (SELECT FROM ssh_keys k WHERE k.person = p.uid AND k.removed_at IS NULL)) AS keyed,
-        (SELECT coalesce(jsonb_agg(o.subject), '[]') FROM (
-           SELECT c.subject FROM convergence c JOIN people p ON p.uid = c.subject
-           WHERE c.role = 'directory' AND c.applied < c.wanted AND c.since < now() - make_interval(secs => $1)
-             AND (p.state <> 'active'
-                  OR NOT EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid)
-                  OR EXISTS (SELECT FROM ssh_keys k WHERE k.person = p.uid AND k.removed_at >= c.since))
-           ORDER BY c.since LIMIT $2) o) AS overdue`,
-    values: [OVERDUE_SECONDS, MOST_OVERDUE],
+        (SELECT count(*)::int FROM tools t JOIN convergence c ON c.subject = t.uid AND c.role = 'directory'
+         WHERE c.applied > 0 AND t.state <> 'deleted') AS tools,
+        (SELECT coalesce(jsonb_agg(jsonb_build_array(f.subject, f.floor) ORDER BY f.subject), '[]') FROM (
+           SELECT l.subject, l.floor FROM login_seals l
+             LEFT JOIN convergence c ON c.subject = l.subject AND c.role = 'directory'
+           WHERE l.floor_at > now() - interval '7 days'
+             AND (c.applied = c.wanted OR c.since < now() - make_interval(secs => $1))
+           ORDER BY l.floor_at DESC LIMIT $2) f) AS floors`,
+    values: [OVERDUE_SECONDS, MOST_FLOORS],
   });
-  return rows[0] as Omit<Marker, 'at'>;
+  return rows[0] as Beat;
 }
 
 /** What the directory showed as the marker, and the doubt that follows. */
@@ -55,21 +58,30 @@ export interface MarkerLook {
  * Reads the marker, and says whether the directory or our database is an older copy of itself. The
  * database is read before and after, so that one who writes a marker meanwhile is not accused.
  *
+ * What our key has not signed says nothing: whoever may write the directory may write a time of the future. Where
+ * nothing else is there (the key was replaced, or somebody has written over it) there is no doubt, and the next one
+ * is written over it.
+ *
  * @param readTexts reads the marker's texts in the directory
+ * @param keys by which it is verified; without them it is taken for what it says
  */
 export async function lookAtMarker(
   pool: Pick<Pool, 'query'>,
   readTexts: () => Promise<string[]>,
+  keys?: SealKeys,
 ): Promise<MarkerLook> {
   const before = await readTelling(pool);
   const texts = await readTexts();
   const telling = await readTelling(pool);
-  const times = texts.flatMap((text) => {
+  const ours = keys === undefined ? texts : texts.filter((text) => verifyPayload(text, keys).ok);
+  const times = ours.flatMap((text) => {
     const marker = parseMarker(text);
     return marker === undefined ? [] : [Date.parse(marker.at)];
   });
   const seenAt = times.length === 0 ? undefined : new Date(Math.max(...times));
-  return { texts, seenAt, telling, doubt: markerDoubt(seenAt, before, telling) };
+  const isOverwritten = ours.length === 0 && texts.length > 0;
+  const doubt = isOverwritten ? undefined : markerDoubt(seenAt, before, telling);
+  return { texts, seenAt, telling, doubt };
 }
 
 export async function readTelling(pool: Pick<Pool, 'query'>): Promise<Telling> {
@@ -180,7 +192,7 @@ export async function acceptOlderDirectory(
         throw new ChamberlainError('FROZEN', 'no worker acts, so nothing was done');
       }
       const raised = await client.query(
-        `SELECT raise_generation(s.uid, 'directory', s.uid = ANY ($1)) FROM (
+        `SELECT look_again(ARRAY[s.uid], ARRAY['directory'], s.uid = ANY ($1), ARRAY[false]) FROM (
            SELECT uid FROM people UNION ALL SELECT uid FROM tools ORDER BY uid) AS s`,
         [urgent],
       );

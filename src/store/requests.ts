@@ -87,7 +87,7 @@ const RECORD = `
     UPDATE requests SET on_done = $12, done_at = CASE WHEN cardinality($13) = 0 THEN now() END
     WHERE portal = $21 AND jti = $22 RETURNING id
   ), generations AS MATERIALIZED (
-    SELECT g.* FROM request, raise_generations($13, $14, $11, $15) AS g
+    SELECT g.* FROM request, raise_generations($13, $14, $11, $15, $23) AS g
   ), raised AS (
     INSERT INTO request_raises (request, subject, role, generation)
     SELECT id, of_subject, of_role, generation
@@ -142,6 +142,7 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
       verdict.waits ?? false,
       verdict.decides?.portal,
       verdict.decides?.jti,
+      verdict.raises.map(({ target }) => target ?? null),
     ],
   });
   if (!hasMany) return;

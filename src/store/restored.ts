@@ -7,9 +7,9 @@ import { holdSweep } from './sweeps.ts';
 
 /** So many numbers beyond the highest that is seen may have been given, and not be there yet. */
 const ID_MARGIN = 100;
-/** More events than were ever told between a backup and its return. */
-const EVENT_MARGIN = 1_000_000;
-/** Run again within this time on the same database, the numbers of events stay. */
+/** More events than were ever told, and more seals than anybody ever had, between a backup and its return. */
+const NUMBER_MARGIN = 1_000_000;
+/** Run again within this time on the same database, the numbers of events and seals stay. */
 const AGAIN_WITHIN = '1 hour';
 
 const HELD_SINCE =
@@ -45,7 +45,7 @@ export interface Restoration {
  *   What was foreign in it already is passed over one by one, as ever, and moves nothing.
  * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
  *   server is given the old one before.
- * - Events go on far beyond those that portals may have had.
+ * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen.
  * - The marker in the directory is adopted.
  * - The sweep is held: what was taken away since the backup is wanted again, which an admin reads first.
  *
@@ -85,6 +85,7 @@ export async function restore(
       credentials: await wantNewPasswords(client, seen.strangePasswords),
       events: await raiseEvents(client, portals, seen.isOlder),
     };
+    await raiseSeals(client, seen.isOlder);
     if (seen.isOlder) {
       await client.query(
         'UPDATE directory_marker SET telling_at = NULL, told_at = NULL, doubt = NULL',
@@ -186,6 +187,18 @@ async function wantNewPasswords(
   return (rows as Restoration['credentials']).toSorted((a, b) => a.uid - b.uid);
 }
 
+/** What is numbered was numbered anew since the backup, unless that was seen to before. */
+const IS_TO_RAISE = `($1 OR NOT EXISTS (
+  SELECT FROM audit WHERE kind = 'restored' AND 'events' = ANY (fields) AND at > now() - interval '${AGAIN_WITHIN}'))`;
+
+/** No login host takes a lower number than it has seen. They are signed anew one by one, as ever. */
+async function raiseSeals(client: Client, isOlder: boolean): Promise<void> {
+  await client.query(`UPDATE login_seals SET number = number + $2::bigint WHERE ${IS_TO_RAISE}`, [
+    isOlder,
+    NUMBER_MARGIN,
+  ]);
+}
+
 /** A portal without a row may have had events since, so each gets one. */
 async function raiseEvents(
   client: Client,
@@ -195,14 +208,12 @@ async function raiseEvents(
   const { rows } = await client.query(
     `INSERT INTO event_sequences AS s (portal, last)
      SELECT portal, $2::bigint FROM (
-       SELECT unnest($1::text[]) UNION SELECT portal FROM event_sequences) AS p (portal)
-     WHERE $3 OR NOT EXISTS (
-       SELECT FROM audit WHERE kind = 'restored' AND 'events' = ANY (fields)
-         AND at > now() - interval '${AGAIN_WITHIN}')
+       SELECT unnest($3::text[]) UNION SELECT portal FROM event_sequences) AS p (portal)
+     WHERE ${IS_TO_RAISE}
      ORDER BY portal
      ON CONFLICT (portal) DO UPDATE SET last = s.last + excluded.last
      RETURNING portal, last - $2::bigint AS "from", last AS "to"`,
-    [portals, EVENT_MARGIN, isOlder],
+    [isOlder, NUMBER_MARGIN, portals],
   );
   return (rows as { portal: string; from: string; to: string }[]).map(({ portal, from, to }) => ({
     portal,

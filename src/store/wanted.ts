@@ -8,6 +8,7 @@ import type {
   WantedCredentials,
   WantedKey,
   WantedPerson,
+  WantedSeal,
   WantedTool,
 } from '../model/wanted.ts';
 import type { Client, Pool } from './postgres.ts';
@@ -20,8 +21,19 @@ const PERSON = `
          EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid) AS realm_member`;
 const TOOL = `SELECT t.uid, t.name, t.account, t.state`;
 
+// What a login host is to believe has a number and an end (migrations/0007_seals.sql).
+const SEAL = (of: string) => `
+  (SELECT jsonb_build_object('number', l.number,
+                             'until', to_char(l.until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+   FROM login_seals l WHERE l.subject = ${of}.uid AND l.until < 'infinity') AS seal`;
+
 // A key ends in the directory when it ends here: sshd itself reads `expiry-time`.
-const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
+// The other side of the effective members below.
+const MEMBER_OF = (of: string) => `
+  coalesce((SELECT jsonb_agg(g.account ORDER BY g.account) FROM maintainers m JOIN tools g ON g.uid = m.tool
+            WHERE m.maintainer = ${of}.uid AND g.state <> 'deleted'), '[]') AS member_of`;
+
+const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email, ${SEAL('p')}, ${MEMBER_OF('p')},
   coalesce((SELECT jsonb_agg(jsonb_build_object('fingerprint', k.fingerprint, 'label', k.label, 'line',
       array_to_string(k.options || CASE WHEN k.expires_at IS NULL THEN '{}'::text[] ELSE
         ARRAY['expiry-time="' || to_char(k.expires_at AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISS') || 'Z"'] END,
@@ -32,7 +44,7 @@ const DIRECTORY_PERSON = `${PERSON}, p.display_name, p.email,
 
 // Effective members, without the tool's own account: people who are unsuspended realm members, and
 // tools that are not deleted.
-const DIRECTORY_TOOL = `${TOOL},
+const DIRECTORY_TOOL = `${TOOL}, ${SEAL('t')}, ${MEMBER_OF('t')},
   CASE WHEN t.state <> 'active' THEN t.disabled_reason END AS disabled_reason,
   t.delete_requested_at,
   t.orphaned_at IS NOT NULL AND t.state <> 'deleted' AS orphaned,
@@ -113,6 +125,8 @@ interface PersonRow {
   display_name?: string | null;
   email?: string | null;
   keys?: WantedKey[];
+  seal?: WantedSeal | null;
+  member_of?: AccountName[];
   credentials?: CredentialsRow | null;
   archive?: ArchiveRow | null;
 }
@@ -125,6 +139,8 @@ interface ToolRow {
   delete_requested_at?: Date | null;
   orphaned?: boolean;
   members?: Member[];
+  seal?: WantedSeal | null;
+  member_of?: AccountName[];
   credentials?: CredentialsRow | null;
   archive?: ArchiveRow | null;
 }
@@ -142,6 +158,10 @@ function toPerson(row: PersonRow): Wanted {
     ...(isGiven(row.display_name) ? { displayName: row.display_name } : {}),
     ...(isGiven(row.email) ? { email: row.email } : {}),
     ...(row.keys === undefined ? {} : { keys: row.keys }),
+    ...(row.member_of === undefined
+      ? {}
+      : { memberOf: row.state === 'active' && row.realm_member ? row.member_of : [] }),
+    ...(isGiven(row.seal) ? { seal: row.seal } : {}),
     ...toCredentials(row.credentials),
     ...toArchive(row.archive),
   };
@@ -158,9 +178,11 @@ function toTool(row: ToolRow): Wanted {
     ...(row.members === undefined
       ? {}
       : { members: [...row.members, { kind: 'tool' as const, account, uid: row.uid }] }),
+    ...(row.member_of === undefined ? {} : { memberOf: [...row.member_of, account] }),
     ...(isGiven(row.disabled_reason) ? { disabledReason: row.disabled_reason } : {}),
     ...(isGiven(row.delete_requested_at) ? { deleteRequestedAt: row.delete_requested_at } : {}),
     ...(row.orphaned === true ? { orphaned: true } : {}),
+    ...(isGiven(row.seal) ? { seal: row.seal } : {}),
     ...toCredentials(row.credentials),
     ...toArchive(row.archive),
   };

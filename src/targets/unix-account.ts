@@ -65,7 +65,7 @@ const DISABLED = 'disabled - ';
 const GECOS_LENGTH = 200;
 
 const READ = (
-  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail ' +
+  'objectClass uid cn sn uidNumber gidNumber homeDirectory loginShell gecos mail memberOf ' +
   // operational: told only where they are asked for by name
   'pwdAccountLockedTime pwdPolicySubentry'
 ).split(' ');
@@ -147,20 +147,45 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
       const takes = wanted.state !== 'active' && changes.some((each) => isLock(each, wanted));
       const isLocking = (each: Change) =>
         takes && (isLock(each, wanted) || BY_THE_LOCK.has(each.attribute));
+      const { taken, others } = splitMemberOf(changes);
       return {
-        revoke: changes.filter(isLocking),
-        change: changes.filter((each) => !isLocking(each)),
+        revoke: [...others.filter(isLocking), ...taken],
+        change: others.filter((each) => !isLocking(each)),
       };
     };
     const { known, finding } = withoutGroupNumber(want, have, wanted);
     const plan = planEntry(withoutForeignGecos(known, have), have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
-      step.effect === 'revoke' ? { ...step, because } : step,
+      step.effect === 'revoke' && wanted.state !== 'active' ? { ...step, because } : step,
     );
     return { steps, findings: [...finding, ...plan.findings] };
   },
 };
+
+/** By what goes of memberOf, programs beside us let in: it goes before anything else is done. */
+function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] } {
+  const change = changes.find(({ attribute }) => attribute === 'memberOf');
+  if (change === undefined || change.remove.length === 0) return { taken: [], others: changes };
+  const rest = changes.filter((each) => each !== change);
+  const added = change.add.length === 0 ? [] : [{ ...change, remove: [] }];
+  return { taken: [{ ...change, add: [] }], others: [...rest, ...added] };
+}
+
+/** The class that may say which groups hold it, where one does. */
+function classOf(groups: readonly string[]): string[] {
+  return groups.length > 0 ? ['chamberlainMember'] : [];
+}
+
+/** The groups that hold the account, as unix-group and realm-membership have it. */
+function memberOf(wanted: Wanted, realm: Realm): string[] {
+  if (wanted.memberOf === undefined) return [];
+  const isIn = wanted.kind === 'person' && wanted.realmMember && wanted.state === 'active';
+  return [
+    ...(isIn ? [entryRef('groups', 'cn', `project-${realm.realm}`)] : []),
+    ...wanted.memberOf.map((account) => entryRef('toolGroups', 'cn', account)),
+  ].toSorted();
+}
 
 /**
  * An account's gidNumber that was changed is no step: where numbers of groups are unique (slapo-unique),
@@ -251,8 +276,9 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     throw new TypeError(`${account} was read without the display name`);
   }
   const names = displayName === undefined ? [] : [displayName];
+  const groups = memberOf(person, realm);
   return {
-    objectClass: ['inetOrgPerson', 'ldapPublicKey', 'person', 'posixAccount'],
+    objectClass: ['inetOrgPerson', ...classOf(groups), 'ldapPublicKey', 'person', 'posixAccount'],
     uid: [account],
     cn: names,
     sn: names,
@@ -261,14 +287,16 @@ function personShape(person: WantedPerson, realm: Realm): Attributes {
     homeDirectory: [`${realm.personHomes}/${account}`],
     loginShell: [SHELL],
     mail: email ? [email] : [],
+    memberOf: groups,
   };
 }
 
 function toolShape(tool: WantedTool, realm: Realm): Attributes {
   const { account, disabledReason = '' } = tool;
   const says = tool.state !== 'active' && disabledReason.trim() !== '';
+  const groups = memberOf(tool, realm);
   return {
-    objectClass: ['person', 'posixAccount', 'shadowAccount', 'top'],
+    objectClass: ['person', ...classOf(groups), 'posixAccount', 'shadowAccount', 'top'],
     uid: [account],
     cn: [account],
     sn: [account],
@@ -277,5 +305,6 @@ function toolShape(tool: WantedTool, realm: Realm): Attributes {
     homeDirectory: [`${realm.toolHomes}/${tool.name}`],
     loginShell: [tool.state === 'active' ? SHELL : DISABLED_SHELL],
     gecos: says ? [disabledGecos(disabledReason)] : [],
+    memberOf: groups,
   };
 }

@@ -446,7 +446,8 @@ describe('with intake at work: restore', () => {
     const ended = run('restore', 'tools.gone', '--json');
     await played('archived', `returning_at IS NOT NULL`);
     await sql(
-      `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL WHERE subject = $1`,
+      `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
+       WHERE subject = $1 OR role = 'directory'`,
       uids['gone'],
     );
     // the calendar makes it active: then everything else is made, and it is followed on
@@ -455,7 +456,8 @@ describe('with intake at work: restore', () => {
     expect(await Promise.race([ended, still])).toBe('followed still');
     await untilEnded(ended, () =>
       sql(
-        `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL WHERE subject = $1`,
+        `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
+       WHERE subject = $1 OR role = 'directory'`,
         uids['gone'],
       ),
     );
@@ -477,7 +479,7 @@ describe('with intake at work: restore', () => {
     await sql(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, uids['gone']);
     const { exit, err } = await run('restore', 'gone', '--timeout', '1.5');
     expect(exit).toBe(5);
-    expect(err).toMatch(/TIMEOUT: (homes|databases) .*; it goes on\n$/u);
+    expect(err).toMatch(/TIMEOUT: (homes|databases|directory) .*; it goes on\n$/u);
   });
 });
 

@@ -16,6 +16,8 @@ test.each([
   ['keys-agent', ['src/bin/keys-agent.ts']],
   ['keys-agent-run', ['src/bin/keys-agent.ts', 'run']],
   ['keys-agent-status', ['src/bin/keys-agent.ts', 'status']],
+  ['keys-agent-accept', ['src/bin/keys-agent.ts', 'accept']],
+  ['keys-agent-require-seals', ['src/bin/keys-agent.ts', 'require-seals']],
   ['login-helper', ['src/bin/login-helper.ts']],
   ['take', ['src/bin/take.ts']],
   ['whoami', ['src/bin/whoami.ts']],
@@ -52,6 +54,19 @@ function programs(): [name: string, script: string][] {
     ]),
   ];
 }
+
+test('sudo lets nobody run Node as another, but for take', () => {
+  const rules = readFileSync(join(PROJECT, 'deploy/login-host/templates/sudoers'), 'utf8');
+  const commands = [...rules.matchAll(/^[^#\n]*NOPASSWD: (.*)$/gm)].map(([, command]) => command);
+  expect(commands).toEqual([
+    '/usr/lib/chamberlain/take',
+    // of sh, not of Node
+    '/usr/lib/chamberlain/own-keys ""',
+  ]);
+  const ownKeys = readFileSync(join(PROJECT, 'deploy/login-host/own-keys'), 'utf8');
+  expect(ownKeys).toMatch(/^#!\/bin\/dash\n/);
+  expect(ownKeys).not.toContain('node');
+});
 
 test('the programs are found', () => {
   expect(programs().map(([name]) => name)).toEqual(

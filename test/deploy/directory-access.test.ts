@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { DIRECTORY_ACCOUNTS, type DirectoryAccount } from '../../deploy/ldap/render.ts';
 import { openWorld, type World } from '../stack.ts';
 
 const BASE = 'dc=example,dc=org';
@@ -14,11 +15,13 @@ const RULES = `ou=sudoers,cn=tools,ou=projects,${BASE}`;
 const REALM_GROUP = `cn=project-tools,ou=groups,${BASE}`;
 const DISABLED = `cn=disabled,ou=ppolicies,${BASE}`;
 
+const READERS = DIRECTORY_ACCOUNTS.filter((account) => account !== 'directory');
+
 let world: World;
 let uid: number;
 let toolId: number;
 
-type Account = 'directory' | 'directory-eyes' | 'keys-agent' | 'sssd' | 'admin';
+type Account = DirectoryAccount | 'admin';
 
 beforeAll(async () => {
   world = await openWorld('directory access', { needs: ['slapd'] });
@@ -163,8 +166,60 @@ describe('the directory role', () => {
   });
 });
 
+describe('seals', () => {
+  const account = `uid=tools.sealed,ou=people,${GROUPS}`;
+  const sealed = (dn: string, value: string): string =>
+    modify(dn, ['add', 'objectClass', 'chamberlainSealed'], ['add', 'chamberlainSeal', value]);
+  const long = (letter: string): string => letter.repeat(300_000);
+
+  beforeAll(async () => {
+    expect(await change('directory', toolAccount('tools.sealed', toolId + 8))).toBe(0);
+  });
+
+  test.each([
+    ['a person', () => `uid=carol,${PEOPLE}`],
+    ['a tool account', () => account],
+  ])(
+    'the directory role seals %s, and puts a new seal in place of the one that it knows',
+    async (_, of) => {
+      const dn = of();
+      const swap = (old: string, next: string): string =>
+        modify(dn, ['delete', 'chamberlainSeal', old], ['add', 'chamberlainSeal', next]);
+      expect(await change('directory', sealed(dn, long('a')))).toBe(0);
+      expect(await change('directory', swap(long('A'), long('b')))).toBe(16);
+      expect(await change('directory', modify(dn, ['add', 'chamberlainSeal', 'x']))).not.toBe(0);
+      expect(await change('directory', swap(long('a'), long('b')))).toBe(0);
+      const { out } = await search('directory', dn, ['chamberlainSeal']);
+      expect(out.replaceAll('\n ', '')).toContain(`\nchamberlainSeal: ${long('b')}\n`);
+    },
+  );
+
+  test('the directory role seals nothing else', async () => {
+    const foreign = `uid=docker,ou=people,${GROUPS}`;
+    expect(await change('admin', toolAccount('docker', toolId + 9))).toBe(0);
+    for (const dn of [`cn=tools.bridge,${GROUPS}`, foreign, REALM_GROUP, runas('tools.bridge')]) {
+      expect(await change('directory', sealed(dn, 'x'))).toBe(50);
+    }
+  });
+
+  test('directory-eyes and keys-agent read them, nobody else does, and nobody else writes them', async () => {
+    for (const dn of [`uid=carol,${PEOPLE}`, account]) {
+      for (const who of READERS) {
+        const may = ['directory-eyes', 'keys-agent'].includes(who);
+        const { out } = await search(who, dn, ['uid', 'chamberlainSeal']);
+        expect(out).toContain('\nuid: ');
+        expect(out.includes('\nchamberlainSeal: ')).toBe(may);
+        const found = await search(who, dn, ['uid'], '(chamberlainSeal=*)');
+        expect(found.out.includes('\nuid: ')).toBe(may);
+        expect(await change(who, modify(dn, ['replace', 'chamberlainSeal', 'x']))).toBe(50);
+        expect(await change(who, modify(dn, ['delete', 'chamberlainSeal']))).toBe(50);
+      }
+    }
+  });
+});
+
 describe('the accounts that only read', () => {
-  test.each(['directory-eyes', 'keys-agent', 'sssd'] as const)('%s writes nothing', async (who) => {
+  test.each(READERS)('%s writes nothing', async (who) => {
     for (const attribute of ['sshPublicKey', 'description']) {
       const replaced = modify(`uid=alice,${PEOPLE}`, ['replace', attribute, 'x']);
       expect(await change(who, replaced)).toBe(50);
@@ -184,11 +239,13 @@ describe('the accounts that only read', () => {
     const all = ['description', 'mail', 'sshPublicKey', 'uidNumber'];
     expect(await seen('directory')).toEqual(all);
     expect(await seen('directory-eyes')).toEqual(all);
-    expect(await seen('keys-agent')).toEqual(['description', 'sshPublicKey', 'uidNumber']);
+    expect(await seen('keys-agent')).toEqual([]);
     expect(await seen('sssd')).toEqual(['uidNumber']);
+    expect(await seen('reader')).toEqual(['uidNumber']);
+    expect(await seen('mail-reader')).toEqual(['mail', 'uidNumber']);
   });
 
-  test('all of them see of a tool whether it is locked, and why; none says so', async () => {
+  test('all others see of a tool whether it is locked, and why; none says so', async () => {
     const dn = `uid=tools.why,ou=people,${GROUPS}`;
     expect(await change('directory', toolAccount('tools.why', toolId + 7))).toBe(0);
     const locked = modify(
@@ -198,7 +255,7 @@ describe('the accounts that only read', () => {
     );
     expect(await change('directory', locked)).toBe(0);
     const other = modify(dn, ['replace', 'gecos', 'x']);
-    for (const who of ['directory-eyes', 'keys-agent', 'sssd'] as const) {
+    for (const who of READERS.filter((each) => each !== 'keys-agent')) {
       const { out } = await search(who, dn, ['gecos', 'pwdAccountLockedTime']);
       expect(out).toContain('gecos: disabled - It floods\n');
       expect(out).toContain('pwdAccountLockedTime: 000001010000Z\n');
@@ -207,11 +264,31 @@ describe('the accounts that only read', () => {
     expect(await change('directory', `dn: ${dn}\nchangetype: delete\n`)).toBe(0);
   });
 
-  test('nobody reads a password', async () => {
-    for (const who of ['directory', 'directory-eyes', 'keys-agent', 'sssd'] as const) {
-      const { out } = await search(who, BASE, ['userPassword']);
-      expect(out).toContain(`uid=carol,${PEOPLE}`);
-      expect(out).not.toContain('userPassword');
+  test('nobody reads a password, or one that was', async () => {
+    const carol = `uid=carol,${PEOPLE}`;
+    const remembered = [
+      modify(DISABLED, ['add', 'pwdInHistory', '3']),
+      modify(carol, ['add', 'pwdPolicySubentry', DISABLED]),
+      modify(carol, ['replace', 'userPassword', 'candlestick']),
+      modify(carol, ['replace', 'userPassword', 'lamplighter']),
+    ];
+    for (const ldif of remembered) expect(await change('admin', ldif)).toBe(0);
+    expect(await attributesOf('admin', carol)).toContain('pwdHistory');
+    for (const who of DIRECTORY_ACCOUNTS) {
+      const seen = await attributesOf(who, carol);
+      expect(seen).toContain('uid');
+      expect(seen).not.toContain('userPassword');
+      expect(seen).not.toContain('pwdHistory');
+    }
+    expect(await change('admin', modify(carol, ['delete', 'pwdPolicySubentry']))).toBe(0);
+  });
+
+  test('the keys agent sees what is signed, and what has changed, and nothing else', async () => {
+    for (const place of [PEOPLE, GROUPS, `ou=groups,${BASE}`, `ou=projects,${BASE}`]) {
+      const { out } = await search('keys-agent', place, ['*', '+']);
+      const seen = new Set([...out.matchAll(/^([a-zA-Z]+):/gmu)].map(([, name]) => name));
+      const may = ['chamberlainSeal', 'dn', 'entryCSN', 'objectClass', 'uid'];
+      expect([...seen].filter((name) => !may.includes(name ?? ''))).toEqual([]);
     }
   });
 
@@ -220,6 +297,99 @@ describe('the accounts that only read', () => {
     expect(out).toContain('contextCSN: ');
     expect(out).toContain('entryCSN: ');
     expect(out).toContain('description: people=2');
+  });
+});
+
+describe('neighbouring programs', () => {
+  const account = `uid=tools.seen,ou=people,${GROUPS}`;
+  const alice = `uid=alice,${PEOPLE}`;
+
+  beforeAll(async () => {
+    const lock = (dn: string): string =>
+      modify(
+        dn,
+        ['add', 'pwdPolicySubentry', DISABLED],
+        ['add', 'pwdAccountLockedTime', '20261130120000Z'],
+        ['add', 'objectClass', 'chamberlainSealed'],
+        ['add', 'chamberlainSeal', 'x'],
+        ['add', 'gecos', 'disabled - It floods'],
+        ['add', 'loginShell', '/bin/bash'],
+      );
+    const keys = ['objectClass: ldapPublicKey', 'sshPublicKey: x', 'description: x', ''].join('\n');
+    expect(await change('directory', toolAccount('tools.seen', toolId + 10) + keys)).toBe(0);
+    // before the locks, which a new password would take away
+    const password = modify(account, ['add', 'userPassword', 'lamplighter']);
+    expect(await change('admin', password)).toBe(0);
+    for (const dn of [account, alice]) expect(await change('directory', lock(dn))).toBe(0);
+  });
+
+  const UNIX = [
+    'objectClass',
+    'uid',
+    'cn',
+    'sn',
+    'uidNumber',
+    'gidNumber',
+    'gecos',
+    'homeDirectory',
+  ];
+  const LOCKED = ['loginShell', 'pwdAccountLockedTime', 'pwdPolicySubentry'];
+  const CHANGED = ['entryCSN', 'entryUUID', 'modifyTimestamp'];
+  const RULE = ['sudoUser', 'sudoHost', 'sudoCommand', 'sudoOption', 'sudoRunAsUser'];
+  const seen: readonly (readonly [string, string, readonly string[]])[] = [
+    ['of a person', alice, [...UNIX, ...LOCKED, ...CHANGED]],
+    ['of a tool account', account, [...UNIX, ...LOCKED, ...CHANGED]],
+    [
+      'of a tool group',
+      `cn=tools.bridge,${GROUPS}`,
+      ['objectClass', 'cn', 'gidNumber', 'member', ...CHANGED],
+    ],
+    ['of the realm group', REALM_GROUP, ['objectClass', 'cn', 'gidNumber', 'member', ...CHANGED]],
+    ['of a sudo rule', runas('tools.bridge'), ['objectClass', 'cn', ...RULE, ...CHANGED]],
+    ['of where people are', PEOPLE, ['objectClass', 'ou', ...CHANGED]],
+    ['of the base', BASE, ['objectClass', 'contextCSN']],
+    ['of the marker', `cn=chamberlain,${BASE}`, []],
+    ['of a bind account', `cn=reader,ou=chamberlain,${BASE}`, []],
+    ['of where bind accounts are', `ou=chamberlain,${BASE}`, []],
+  ];
+
+  test.each(seen)('reader sees %s what is named here, and no more', async (_, dn, attributes) => {
+    expect(await attributesOf('reader', dn)).toEqual([...attributes].sort());
+  });
+
+  test.each(seen)(
+    'mail-reader sees %s the same, and a person’s mail',
+    async (_, dn, attributes) => {
+      const mail = dn === alice ? ['mail'] : [];
+      expect(await attributesOf('mail-reader', dn)).toEqual([...attributes, ...mail].sort());
+    },
+  );
+
+  test('reader finds nobody by what it may not read', async () => {
+    const filters = ['mail=alice@example.org', 'sshPublicKey=*', 'description=*', 'userPassword=*'];
+    for (const filter of [...filters, 'chamberlainSeal=*', 'cn=directory', 'creatorsName=*']) {
+      expect(await search('reader', BASE, ['uid'], `(${filter})`)).toEqual({ code: 0, out: '' });
+    }
+    const { out } = await search('mail-reader', BASE, ['uid'], '(mail=alice@example.org)');
+    expect(out).toContain('uid: alice\n');
+  });
+
+  test('reader finds tools, groups, who is in them and what is locked, as the README says', async () => {
+    const found = async (base: string, filter: string): Promise<string[]> => {
+      const { out } = await search('reader', base, ['1.1'], filter);
+      return out.match(/(?<=^dn: )[^,]+/gm) ?? [];
+    };
+    expect(await found(`ou=people,${GROUPS}`, '(cn=tools.*)')).toContain('uid=tools.seen');
+    expect(
+      await found(GROUPS, '(&(objectClass=posixGroup)(objectClass=groupOfNames)(cn=tools.*))'),
+    ).toContain('cn=tools.bridge');
+    expect(await found(BASE, `(member=uid=alice,${PEOPLE})`)).toEqual([
+      'cn=project-tools',
+      'cn=tools.bridge',
+    ]);
+    expect(await found(BASE, `(|(pwdAccountLockedTime=*)(pwdPolicySubentry=${DISABLED}))`)).toEqual(
+      ['uid=alice', 'uid=tools.seen'],
+    );
   });
 });
 
@@ -316,10 +486,22 @@ async function change(who: Account, ldif: string, options: string[] = []): Promi
   return (await tool('ldapmodify', [...bindOptions(who), ...options], ldif)).code;
 }
 
-async function search(who: Account, base: string, attributes: string[]): Promise<{ out: string }> {
+/** The names of all that one entry shows to an account, in order. */
+async function attributesOf(who: Account, dn: string): Promise<string[]> {
+  const { out } = await search(who, dn, ['*', '+'], '(objectClass=*)', ['-s', 'base']);
+  return [...new Set(out.match(/^(?!dn:)\w+(?=:)/gm))].sort();
+}
+
+async function search(
+  who: Account,
+  base: string,
+  attributes: string[],
+  filter = '(objectClass=*)',
+  options: string[] = [],
+): Promise<{ code: number; out: string }> {
   return tool(
     'ldapsearch',
-    [...bindOptions(who), '-LLL', '-b', base, '(objectClass=*)', ...attributes],
+    [...bindOptions(who), '-LLL', ...options, '-b', base, filter, ...attributes],
     '',
   );
 }

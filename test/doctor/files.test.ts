@@ -11,7 +11,7 @@ import { readLocalNames } from '../../src/doctor/host.ts';
 import type { Line } from '../../src/doctor/line.ts';
 import { loginHostConfig, lookAtAgent } from '../../src/doctor/login-host.ts';
 import { lookAtProgram } from '../../src/doctor/program.ts';
-import { writeStatus, type AgentStatus } from '../../src/login-host/agent-status.ts';
+import { writeStatus, type LoginStatus } from '../../src/login-host/status.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -165,57 +165,67 @@ test('the program: a Node that is too old, packages that are others or absent', 
   ]);
 });
 
-describe('the agent of a login host', () => {
+describe('a login host', () => {
   const now = new Date('2026-11-25T10:00:00Z');
-  const status: AgentStatus = {
+  const status: LoginStatus = {
     pid: 1,
     startedAt: 0,
     at: now.getTime() - 5000,
     trusted: true,
     server: 'ldapi://x',
+    agentAt: now.getTime() - 5000,
     offlineLimitSeconds: 86_400,
     people: 3,
+    tools: 0,
     files: 3,
-    refusals: [],
-    refusalsInAll: 0,
+    refused: [],
+    refusedInAll: 0,
+    unwritten: [],
   };
-  const look = async () => await lookAtAgent(loginHostConfig(dir) ?? '', now);
+  const login = () => join(dir, 'login');
+  const look = async () => await lookAtAgent(loginHostConfig(dir) ?? '', now, login());
   beforeEach(() => {
     mkdirSync(join(dir, 'chamberlain'));
-    mkdirSync(join(dir, 'agent'));
+    mkdirSync(login());
+    const { publicKey } = generateKeyPairSync('ed25519');
     const config = {
       realm: 'tools',
       ids: { people: [{ first: 1000, last: 2000 }], tools: [{ first: 3000, last: 4000 }] },
       ldap: { uris: ['ldaps://one.example.org'], base: 'dc=example,dc=org' },
-      stateFolder: join(dir, 'agent'),
+      sealKeys: [publicKey.export({ type: 'spki', format: 'pem' })],
     };
     writeFileSync(join(dir, 'chamberlain/login-host.yaml'), stringify(config));
   });
 
   test('that is at work and trusts what it reads is well', async () => {
-    writeStatus(join(dir, 'agent'), status);
-    expect(statesOf(await look())).toEqual([['ok', 'the keys agent trusts the directory']]);
+    writeStatus(login(), status);
+    expect(statesOf(await look())).toEqual([['ok', 'this login host trusts the directory']]);
   });
 
-  test.each<[string, Partial<AgentStatus> | undefined, string[]]>([
-    ['never ran', undefined, ['the keys agent has never run']],
+  test.each<[string, Partial<LoginStatus> | undefined, string[]]>([
+    ['whose helper never ran', undefined, ['the login helper has never run']],
     [
-      'is silent',
+      'whose helper is silent',
       { at: now.getTime() - 31_000 },
-      ['the keys agent has said nothing since 2026-11-25T09:59:29.000Z'],
+      ['the login helper has said nothing since 2026-11-25T09:59:29.000Z'],
     ],
     [
-      'does not trust',
-      { trusted: false, why: 'the marker is old' },
-      ['the keys agent does not trust the directory: the marker is old'],
+      'whose agent is silent',
+      { agentAt: now.getTime() - 31_000 },
+      ['the keys agent has told the login helper nothing since 2026-11-25T09:59:29.000Z'],
     ],
     [
-      'refuses, and its helper fails',
-      { refusalsInAll: 2, helper: 'no answer' },
-      ['the keys agent refuses 2 entries', 'the root helper: no answer'],
+      'that does not trust',
+      { trusted: false, why: 'the heartbeat is old' },
+      ['this login host does not trust the directory: the heartbeat is old'],
     ],
-  ])('that %s is told, with what to do', async (_what, differs, whats) => {
-    if (differs !== undefined) writeStatus(join(dir, 'agent'), { ...status, ...differs });
+    [
+      'that refuses, and cannot write a file',
+      { refusedInAll: 2, unwritten: [{ path: '/etc/x', why: 'EROFS', since: 0 }] },
+      ['this login host refuses 2 entries', '/etc/x: EROFS'],
+    ],
+  ])('%s is told, with what to do', async (_what, differs, whats) => {
+    if (differs !== undefined) writeStatus(login(), { ...status, ...differs });
     const lines = (await look()).filter(({ state }) => state !== 'ok');
     expect(statesOf(lines)).toEqual(whats.map((what) => ['fix', what]));
     for (const { todo } of lines) expect(todo).toMatch(/chamberlain-|keys-agent/u);

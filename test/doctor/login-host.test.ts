@@ -1,17 +1,21 @@
 /** What `doctor` says of a login host's own files, on a machine that `install` may change. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { INSTALL, openBareHost } from '../../dev/servers/login-host.ts';
 import type { Machine } from '../../dev/servers/private-machine.ts';
+import { newSealKey } from '../login-host/seal-key.ts';
 
 const CLONE = INSTALL.replace('/deploy/login-host/install', '');
 const TOLD = [
   ...['--ldap-uri', 'ldaps://one.example.org', '--base', 'dc=example,dc=org'],
-  ...['--agent-password-file', '/root/agent', '--sssd-password-file', '/root/sssd'],
+  ...['--agent-password-file', '/root/agent', '--seal-key', '/root/seal.pub'],
 ];
 let machine: Machine;
 beforeAll(async () => {
   machine = await openBareHost();
-  await sh('echo the-secret-of-the-agent >/root/agent; echo the-secret-of-sssd >/root/sssd');
+  await sh('echo the-secret-of-the-agent >/root/agent');
+  writeFileSync(join(machine.root, '/root/seal.pub'), newSealKey().publicPem);
 });
 afterAll(() => machine.close());
 
@@ -37,12 +41,13 @@ test('a machine that was not set up, one that is, one that has drifted; root alo
   await machine.must([INSTALL, ...TOLD]);
   const good = { state: 'ok', what: "this login host's files are as `install` makes them" };
   expect(await look()).toEqual([good]);
-  await sh('echo "# by hand" >>/etc/sudoers.d/chamberlain; chmod 644 /etc/sssd/sssd.conf');
+  await sh(`echo "# by hand" >>/etc/sudoers.d/chamberlain
+    chmod 644 /etc/chamberlain/secrets/ldap-keys-agent`);
   const drifted = await look();
   expect(drifted).toEqual([
     {
       state: 'fix',
-      what: expect.stringMatching(/^\/etc\/sssd\/sssd\.conf: /u),
+      what: expect.stringMatching(/^\/etc\/chamberlain\/secrets\/ldap-keys-agent: /u),
       todo: `Run ${INSTALL}.`,
     },
     {

@@ -1,5 +1,6 @@
 /** The directory's eyes and hands on a real slapd, as deploy/ldap describes it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { generateKeyPairSync } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer as createRelay } from 'node:net';
@@ -9,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer, type Server as TlsServer } from 'node:tls';
 import { runningPid, startServer, stopServer } from '../../dev/servers/daemon.ts';
 import { slapdServer } from '../../dev/servers/slapd.ts';
+import { sealKeyId } from '../../src/model/seal.ts';
 import { openDirectoryEyes, openDirectoryHands } from '../../src/edges/directory.ts';
 import { describeError } from '../../src/errors.ts';
 import type { Wanted } from '../../src/model/wanted.ts';
@@ -56,6 +58,8 @@ const settings = (
   ...changes,
 });
 
+const { privateKey } = generateKeyPairSync('ed25519');
+const sealKey = { id: sealKeyId(privateKey), privateKey };
 let eyes: ReturnType<typeof openDirectoryEyes>;
 let hands: ReturnType<typeof openDirectoryHands>;
 
@@ -63,7 +67,7 @@ beforeAll(async () => {
   mkdirSync(join(folder, 'secrets'), { mode: 0o700 });
   await startServer(slapd);
   eyes = openDirectoryEyes(settings('directory-eyes'));
-  hands = openDirectoryHands(settings('directory'));
+  hands = openDirectoryHands({ ...settings('directory'), sealKey });
 }, 30_000);
 
 afterAll(async () => {
@@ -523,7 +527,7 @@ describe('eyes', () => {
       ...['-y', join(folder, 'secrets/ldap-directory-eyes'), `uid=many1,ou=people,${BASE}`],
     ];
     expect(() => execFileSync('ldapdelete', asEyes, { stdio: 'pipe' })).toThrow(/access/i);
-    const masked = openDirectoryHands(settings('directory-eyes'));
+    const masked = openDirectoryHands({ ...settings('directory-eyes'), sealKey });
     const action: Action = { verb: 'ldap.delete', entry: 'people/uid=many1', expect: {} };
     await expect(masked.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     await masked.close();

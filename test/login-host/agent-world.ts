@@ -1,51 +1,35 @@
-/** A real directory with people in it, and the real keys agent that follows it. */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+/**
+ * A real directory with sealed people and tools in it, and the agent that follows it, in this process. In the
+ * place of the root helper stands who only writes down what it is told.
+ */
+import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
-import { formatMarker, type Marker } from '../../src/model/marker.ts';
+import { slapdServer } from '../../dev/servers/slapd.ts';
+import { openLog } from '../../src/log.ts';
+import { startAgent, type Agent } from '../../src/login-host/agent.ts';
+import type { LoginHostConfig } from '../../src/login-host/config.ts';
+import {
+  parseReportLine,
+  type ReportAnswer,
+  type ReportLine,
+} from '../../src/login-host/report-lines.ts';
+import { signMarker, type Marker } from '../../src/model/marker.ts';
+import {
+  formatSeal,
+  signPayload,
+  type PersonSeal,
+  type SealKey,
+  type ToolSeal,
+} from '../../src/model/seal.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
-import { openWorld, type World } from '../stack.ts';
+import { openWorld, startServer, stopServer, type World } from '../stack.ts';
+import { newSealKey } from './seal-key.ts';
 
-const PROJECT = join(import.meta.dirname, '../..');
-
-export interface AgentWorld {
-  world: World;
-  people: string;
-  realmGroup: string;
-  /** the uid of the n-th person */
-  uid(n: number): number;
-  keys: string;
-  state: string;
-  /** the local accounts' file */
-  passwd: string;
-  /** cuts the connection by which the agent next asks for this person; resolves when that was done */
-  cutAt(name: string): Promise<void>;
-  start(): Promise<void>;
-  kill(signal?: NodeJS.Signals): Promise<void>;
-  /** the key files by name */
-  files(): Record<string, string>;
-  status(): { exit: number; json: AgentJson; text: string };
-  change(ldif: string, control?: string): Promise<void>;
-  /** changes slapd's own configuration of the database */
-  configure(change: [string, string, ...string[]]): void;
-  mark(marker: Partial<Marker>): Promise<void>;
-  close(): Promise<void>;
-}
-
-export interface AgentJson {
-  trusted: boolean;
-  running: boolean;
-  since: string | null;
-  why: string | null;
-  people: number;
-  files: number;
-  refusals: { entry: string; why: string }[];
-}
+// ---------------------------------------------------------------- what stands in the directory
 
 /** An Ed25519 key of its own: type and base64. */
 export function newKey(): string {
@@ -60,7 +44,10 @@ export function newKey(): string {
   return `ssh-ed25519 ${blob.toString('base64')}`;
 }
 
-/** The LDIF of a person. */
+/** In a week, whole seconds. */
+const nextWeek = () => new Date(Date.now() + 7 * 86_400_000).toISOString().replace(/\.\d+/, '');
+
+/** The LDIF of a person, without a seal. */
 export function person(
   base: string,
   name: string,
@@ -90,11 +77,11 @@ export function person(
 }
 
 /** As LDIF, whatever the value holds. */
-export function line(attribute: string, value: string): string {
+export function line(attribute: string, value: string | Buffer): string {
   return `${attribute}:: ${Buffer.from(value).toString('base64')}`;
 }
 
-export function modify(dn: string, ...changes: [string, string, ...string[]][]): string {
+export function modify(dn: string, ...changes: [string, string, ...(string | Buffer)[]][]): string {
   return [
     `dn: ${dn}`,
     'changetype: modify',
@@ -108,95 +95,207 @@ export function modify(dn: string, ...changes: [string, string, ...string[]][]):
   ].join('\n');
 }
 
-export async function openAgentWorld(
-  name: string,
-  { offlineLimitSeconds = 3600, byProxy = false } = {},
-): Promise<AgentWorld> {
-  const world = await openWorld(name, { needs: ['slapd'] });
-  const base = world.config.ldap.base;
-  const proxy = byProxy ? openProxy(world) : undefined;
-  const folder = join(world.dir, 'login-host');
-  const [keys, state] = [join(folder, 'keys'), join(folder, 'agent')];
-  for (const each of [folder, keys, state]) mkdirSync(each, { mode: 0o755 });
-  const configFile = join(folder, 'login-host.yaml');
-  writeFileSync(join(folder, 'passwd'), 'root:x:0:0::/root:/bin/bash\nlocal:x:1:1::/:/bin/sh\n');
-  writeFileSync(
-    configFile,
-    stringify({
-      realm: world.config.realm,
-      ids: { people: world.config.ids.people, tools: world.config.ids.tools },
-      ldap: {
-        uris: [proxy?.uri ?? world.slapd.uri],
-        base,
-        passwordFile: join(world.config.secrets, 'ldap-keys-agent'),
-      },
-      offlineLimitSeconds,
-      keysFolder: keys,
-      stateFolder: state,
-      helperSocket: join(folder, 'nobody.sock'),
-      passwdFile: join(folder, 'passwd'),
-    }),
-  );
-  const node = [process.execPath, join(PROJECT, 'src/bin/keys-agent.ts'), '--config', configFile];
-  let agent: ChildProcess | undefined;
-  let log = '';
-  const env = { ...process.env, NODE_OPTIONS: '' };
+const remove = (dn: string) => `dn: ${dn}\nchangetype: delete\n\n`;
 
-  const kill = async (signal: NodeJS.Signals = 'SIGKILL') => {
-    const child = agent;
-    agent = undefined;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    child.kill(signal);
-    await once(child, 'exit');
-  };
-
+/** LDIF of entries that the directory role has sealed with a key of the test's. */
+export function sealedEntries(world: World, key: SealKey) {
+  const { realm, ids, ldap } = world.config;
+  const { base } = ldap;
+  const personDn = (name: string) => `uid=${name},ou=people,${base}`;
+  const toolDn = (name: string) => `uid=${name},ou=people,ou=servicegroups,${base}`;
+  const personSeal = (name: string, uid: number, changes: Partial<PersonSeal> = {}): string =>
+    signPayload(
+      formatSeal({
+        ...{ kind: 'person', realm, name, uid, home: `/home/${name}`, shell: '/bin/bash' },
+        ...{ state: 'active', member: true, keys: [newKey()], number: 1, until: nextWeek() },
+        ...changes,
+      }),
+      key,
+    );
+  const toolSeal = (tool: string, uid: number, changes: Partial<ToolSeal> = {}): string =>
+    signPayload(
+      formatSeal({
+        ...{ kind: 'tool', realm, name: `${realm}.${tool}`, uid, home: `/data/project/${tool}` },
+        ...{ shell: '/bin/bash', state: 'active', gecos: '', members: [] },
+        ...{ number: 1, until: nextWeek() },
+        ...changes,
+      }),
+      key,
+    );
+  const entry = (dn: string, name: string, uid: number, home: string, seal: string) =>
+    [
+      `dn: ${dn}`,
+      'changetype: add',
+      ...['person', 'posixAccount', 'chamberlainSealed'].map((each) => `objectClass: ${each}`),
+      ...[line('uid', name), line('cn', name), line('sn', name), `uidNumber: ${uid}`],
+      ...[`gidNumber: ${dn === personDn(name) ? ids.realmGid : uid}`, line('homeDirectory', home)],
+      ...(seal === '' ? [] : [line('chamberlainSeal', seal)]),
+      '',
+      '',
+    ].join('\n');
   return {
-    world,
-    people: `ou=people,${base}`,
-    realmGroup: `cn=project-tools,ou=groups,${base}`,
-    uid: (n) => (world.config.ids.people[1]?.first ?? 0) + n,
-    keys,
-    state,
-    passwd: join(folder, 'passwd'),
-    cutAt: (whom) => proxy?.cutAt(whom) ?? Promise.reject(new Error('there is no proxy')),
+    personDn,
+    toolDn,
+    personUid: (n: number) => (ids.people[1]?.first ?? 0) + n,
+    toolUid: (n: number) => (ids.tools[0]?.first ?? 0) + n,
+    personSeal,
+    toolSeal,
+    /** '': without a seal */
+    addPerson: (name: string, uid: number, seal = personSeal(name, uid)) =>
+      entry(personDn(name), name, uid, `/home/${name}`, seal),
+    addTool: (tool: string, uid: number, seal = toolSeal(tool, uid)) =>
+      entry(toolDn(`${realm}.${tool}`), `${realm}.${tool}`, uid, `/data/project/${tool}`, seal),
+    /** Gives an entry another seal, or none. */
+    reseal: (dn: string, seal: string | Buffer | undefined) =>
+      modify(dn, ['replace', 'chamberlainSeal', ...(seal === undefined ? [] : [seal])]),
+    remove,
+    heartbeat(changes: Partial<Marker> = {}): string {
+      const now = new Date().toISOString();
+      const all = { kind: 'heartbeat', realm, at: now, clock: now, people: 0, tools: 0 } as const;
+      return signMarker({ ...all, floors: [], ...changes }, key);
+    },
+    beat: (text: string) => modify(`cn=chamberlain,${base}`, ['replace', 'description', text]),
+  };
+}
+
+// ---------------------------------------------------------------- who stands in the helper's place
+
+export interface RecordingHelper {
+  path: string;
+  /** every line of every report that was answered, in order, without `trouble` */
+  lines(): ReportLine[];
+  /** the last of those */
+  trouble(): { server: string; why: string };
+  /** what it now knows of each name: its seal, '' where it has none */
+  known(): Map<string, string>;
+  /** lines of a report that was answered, or not */
+  reports: { lines: ReportLine[]; answered: boolean }[];
+  /** What it answers; undefined: it hangs up. */
+  answer: (lines: readonly ReportLine[]) => AnswerOf | Promise<AnswerOf>;
+  /** Another run, that knows nothing. */
+  restart(): Promise<void>;
+  stop(): void;
+  start(): Promise<void>;
+}
+type AnswerOf = Partial<ReportAnswer> | string | undefined;
+
+export function recordingHelper(path: string): RecordingHelper {
+  let run = 1;
+  let server: Server | undefined;
+  const sockets = new Set<Socket>();
+  let known = new Map<string, string>();
+  let all: { token: string; named: Map<string, string> } | undefined;
+
+  const take = ([word, name, text]: ReportLine) => {
+    if (word === 'seal' || word === 'unsealed') {
+      for (const each of [known, all?.named]) each?.set(name, text ?? '');
+    } else if (word === 'gone') known.delete(name);
+    else if (word === 'all' && text === 'begin') all = { token: name, named: new Map() };
+    else if (word === 'all' && all?.token === name) known = all.named;
+  };
+  const serve = async (socket: Socket, text: string) => {
+    const lines = text.split('\n').slice(0, -1).map(parseReportLine) as ReportLine[];
+    const report = { lines, answered: false };
+    helper.reports.push(report);
+    const said = await helper.answer(lines);
+    if (said === undefined) {
+      socket.destroy();
+      return;
+    }
+    report.answered = true;
+    lines.forEach(take);
+    const answer = { run: `run ${run}`, trusted: true, ...(typeof said === 'string' ? {} : said) };
+    socket.end(typeof said === 'string' ? said : `${JSON.stringify(answer)}\n`);
+  };
+  const answered = () => helper.reports.flatMap((each) => (each.answered ? each.lines : []));
+  const helper: RecordingHelper = {
+    path,
+    reports: [],
+    lines: () => answered().filter(([word]) => word !== 'trouble'),
+    trouble() {
+      const [, where = '', why = ''] = answered().findLast(([word]) => word === 'trouble') ?? [];
+      return { server: where, why };
+    },
+    known: () => known,
+    answer: () => ({}),
+    async restart() {
+      run += 1;
+      known = new Map();
+      all = undefined;
+      await Promise.resolve();
+    },
+    stop() {
+      server?.close();
+      for (const socket of sockets) socket.destroy();
+      sockets.clear();
+      rmSync(path, { force: true });
+    },
     async start() {
-      await kill();
-      rmSync(join(state, 'status.json'), { force: true });
-      const child = spawn(node[0] ?? '', [...node.slice(1), 'run'], {
-        env,
-        stdio: ['ignore', 'ignore', 'pipe'],
-      });
-      agent = child;
-      child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()));
-      await eventually('the agent has looked', () => {
-        if (child.exitCode !== null) throw new Error(`the agent ended:\n${log}`);
-        return existsSync(join(state, 'status.json'));
-      });
+      server = createServer({ allowHalfOpen: true }, (socket) => {
+        sockets.add(socket);
+        let text = '';
+        socket.on('error', () => {}); // who told was ended
+        socket.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+        socket.on('end', () => void serve(socket, text));
+      }).listen(path);
+      await eventually('it listens', () => existsSync(path));
     },
-    kill,
-    files: () =>
-      Object.fromEntries(
-        readdirSync(keys)
-          .filter((file) => !file.startsWith('.'))
-          .map((file) => [file, readFileSync(join(keys, file), 'utf8')]),
-      ),
-    status() {
-      const run = (...args: string[]) => {
-        try {
-          const text = execFileSync(node[0] ?? '', [...node.slice(1), 'status', ...args], {
-            env,
-            encoding: 'utf8',
-          });
-          return { exit: 0, text };
-        } catch (error) {
-          const { status, stdout } = error as { status: number; stdout: string };
-          return { exit: status, text: stdout };
-        }
+  };
+  return helper;
+}
+
+// ---------------------------------------------------------------- the world
+
+export interface AgentWorld extends ReturnType<typeof sealedEntries> {
+  world: World;
+  helper: RecordingHelper;
+  /** uris in the order in which they are asked; by default slapd's */
+  start(options?: { uris?: string[]; passwordFile?: string; compareMs?: number }): void;
+  stop(): Promise<void>;
+  agentPassword(): string;
+  /** as the directory's administrator; `of` another server than the first */
+  change(ldif: string, of?: World): Promise<void>;
+  /** changes slapd's own configuration of the database */
+  configure(change: [string, string, ...string[]]): void;
+  close(): Promise<void>;
+}
+
+export async function openAgentWorld(name: string): Promise<AgentWorld> {
+  const world = await openWorld(name, { needs: ['slapd'] });
+  const { realm, ids, ldap, secrets } = world.config;
+  const helper = recordingHelper(join(world.dir, 'helper.sock'));
+  await helper.start();
+  let agent: Agent | undefined;
+  const stop = async () => {
+    await agent?.close();
+    agent = undefined;
+  };
+  const key = newSealKey();
+  return {
+    ...sealedEntries(world, key),
+    world,
+    helper,
+    start({
+      uris = [world.slapd.uri],
+      passwordFile = join(secrets, 'ldap-keys-agent'),
+      compareMs,
+    } = {}) {
+      const config: LoginHostConfig = {
+        realm,
+        realmGid: ids.realmGid,
+        ids,
+        ldap: { uris, base: ldap.base, passwordFile },
+        offlineLimitSeconds: 86_400,
+        homes: { people: '/home', tools: '/data/project' },
+        knownBadKeys: [],
+        sealKeys: [key.publicPem],
       };
-      const { exit, text } = run('--json');
-      return { exit, json: JSON.parse(text) as AgentJson, text: run().text };
+      const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'silent');
+      agent = startAgent(config, log, { socket: helper.path }, compareMs);
     },
-    change: (ldif, control) => changeDirectory(world, 'ldapmodify', ldif, control),
+    stop,
+    agentPassword: () => readFileSync(join(secrets, 'ldap-keys-agent'), 'utf8').trim(),
+    change: (ldif, of = world) => changeDirectory(of, 'ldapmodify', ldif),
     configure(change) {
       const args = ['-Q', '-Y', 'EXTERNAL', '-H', world.slapd.uri];
       execFileSync('ldapmodify', args, {
@@ -204,63 +303,78 @@ export async function openAgentWorld(
         stdio: ['pipe', 'ignore', 'pipe'],
       });
     },
-    mark: (marker) =>
-      changeDirectory(
-        world,
-        'ldapmodify',
-        modify(`cn=chamberlain,${base}`, [
-          'replace',
-          'description',
-          formatMarker({
-            at: new Date().toISOString(),
-            people: 0,
-            keyed: 0,
-            overdue: [],
-            ...marker,
-          }),
-        ]),
-      ),
     async close() {
-      await kill();
-      proxy?.close();
+      await stop();
+      helper.stop();
       await world.close();
     },
   };
 }
 
-/** Stands between the agent and slapd, to cut a connection at a chosen question. */
-function openProxy(world: World) {
-  const target = decodeURIComponent(world.slapd.uri.replace(/^ldapi:\/\//, ''));
-  const path = join(world.dir, 'proxy.sock');
-  let cut: { at: Buffer; done: () => void } | undefined;
+// ---------------------------------------------------------------- other servers
+
+/** Another slapd of the same realm. It has what `like` writes down of the first one, or the seed alone. */
+export async function openOther(world: World, name: string, like?: string): Promise<World> {
+  const { ldap, realm, ids, secrets } = world.config;
+  const slapd = slapdServer(join(world.dir, name), { base: ldap.base, realm, ids, secrets });
+  const other = { ...world, slapd, config: { ...world.config, ldap: { ...ldap, uri: slapd.uri } } };
+  await startServer(slapd);
+  if (like !== undefined) await restore(other, like);
+  return other;
+}
+
+/** All that a server holds, with what is operational. */
+export function backUp({ slapd }: World): string {
+  return execFileSync('slapcat', ['-F', join(slapd.folder, 'config'), '-n', '1'], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+}
+
+/** Puts it in the place of what a server holds, whatever the schema says to it. */
+export async function restore({ slapd }: World, backup: string): Promise<void> {
+  await stopServer(slapd);
+  const data = join(slapd.folder, 'data');
+  for (const file of readdirSync(data)) rmSync(join(data, file));
+  const unchecked = ['-q', '-o', 'schema-check=no'];
+  execFileSync('slapadd', [...unchecked, '-F', join(slapd.folder, 'config'), '-n', '1'], {
+    input: backup,
+    stdio: ['pipe', 'ignore', 'pipe'],
+  });
+  await startServer(slapd);
+}
+
+/** Stands between the agent and a server. */
+export function openProxy(world: World, name: string, { slapd } = world) {
+  const to = decodeURIComponent(slapd.uri.replace(/^ldapi:\/\//, ''));
+  const path = join(world.dir, `${name}.sock`);
+  let cut: { at: string; done: () => void } | undefined;
+  const connections: number[] = [];
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
-    const slapd = connect(target);
-    const end = () => [client, slapd].forEach((socket) => socket.destroy());
-    for (const socket of [client, slapd]) {
+    connections.push(performance.now());
+    const upstream = connect(to);
+    const end = () => [client, upstream].forEach((socket) => socket.destroy());
+    for (const socket of [client, upstream]) {
       sockets.add(socket);
       socket.on('error', end).on('close', end);
     }
-    slapd.pipe(client);
-    client.on('data', (data: Buffer) => {
-      if (cut === undefined || !data.includes(cut.at)) {
-        slapd.write(data);
-        return;
-      }
-      end();
-      cut.done();
+    client.pipe(upstream);
+    upstream.on('data', (data: Buffer) => {
+      const at = cut === undefined ? -1 : data.indexOf(cut.at);
+      client.write(at < 0 ? data : data.subarray(0, at));
+      if (at < 0) return;
+      setImmediate(end);
+      cut?.done();
       cut = undefined;
     });
   }).listen(path);
   return {
     uri: `ldapi://${encodeURIComponent(path)}`,
-    /** `(uid=<name>)` as BER (RFC 4511, 4.5.1.7): two octet strings */
-    cutAt(whom: string): Promise<void> {
-      const word = (text: string) => [Buffer.from([4, text.length]), Buffer.from(text)];
-      return new Promise((done) => {
-        cut = { at: Buffer.concat([...word('uid'), ...word(whom)]), done };
-      });
-    },
+    /** when it was connected to, by performance.now() */
+    connections,
+    /** Cuts the connection on which the server next sends this, before it; resolves when that was done. */
+    cutAt: (at: string): Promise<void> => new Promise((done) => (cut = { at, done })),
     close() {
       server.close();
       for (const socket of sockets) socket.destroy();

@@ -1,356 +1,316 @@
-/** The keys agent against a real slapd: what it believes, and what its key files then hold. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { renderKeyFile, type KeyLine } from '../../src/login-host/key-lines.ts';
-import { runningPid, signalTree } from '../stack.ts';
+/** The agent against a real slapd: what it tells the root helper, and in which order. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ReportLine } from '../../src/login-host/report-lines.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { modify, newKey, openAgentWorld, person, type AgentWorld } from './agent-world.ts';
+import { backUp, line, openAgentWorld, restore, type AgentWorld } from './agent-world.ts';
 
-const HOURS = 3_600_000;
-const LIMIT_SECONDS = 3600;
-const NAMES = Array.from({ length: 40 }, (_, n) => `p${n}`);
-const KEYS = Object.fromEntries(NAMES.map((name) => [name, newKey()]));
+/** More than a page of people, so that there are several. */
+const NAMES = Array.from({ length: 620 }, (_, n) => `p${n}`);
+const TOOLS = ['bot', 'cat'];
 
 let agents: AgentWorld;
-let base: string;
+/** what stands in the directory, by name */
+let seals: Map<string, string>;
 
 beforeAll(async () => {
-  agents = await openAgentWorld('agent', { offlineLimitSeconds: LIMIT_SECONDS });
-  base = agents.world.config.ldap.base;
+  agents = await openAgentWorld('agent');
+  const { personUid, personSeal, addPerson, toolUid, toolSeal, addTool } = agents;
+  const people = NAMES.map((name, n) => [name, personSeal(name, personUid(n))] as const);
+  const tools = TOOLS.map((tool, n) => [tool, toolSeal(tool, toolUid(n))] as const);
   await agents.change(
-    NAMES.map((name, n) => person(base, name, agents.uid(n), [KEYS[name] ?? ''])).join('') +
-      modify(agents.realmGroup, ['add', 'member', ...NAMES.map(dn)]),
+    people.map(([name, seal], n) => addPerson(name, personUid(n), seal)).join('') +
+      tools.map(([tool, seal], n) => addTool(tool, toolUid(n), seal)).join('') +
+      agents.beat(agents.heartbeat()),
   );
+  seals = new Map([...people, ...tools.map(([tool, seal]) => [`tools.${tool}`, seal] as const)]);
 });
 
-afterAll(async () => agents.close());
+afterAll(() => agents.close());
 
-/** Each test begins with forty people who may log in, and an agent that trusts what it reads. */
-beforeEach(async () => {
-  await agents.mark({ people: NAMES.length, keyed: NAMES.length });
-  await agents.start();
-  await eventually('all files are there', () => Object.keys(agents.files()).length === 40);
+beforeEach(() => {
+  agents.helper.reports.length = 0;
+  agents.helper.answer = () => ({});
 });
 
-function dn(name: string): string {
-  return `uid=${name},${agents.people}`;
+afterEach(() => agents.stop());
+
+const tells = (what: string, is: (line: ReportLine) => boolean) =>
+  eventually(`it tells ${what}`, () => agents.helper.lines().some(is));
+const wasTold =
+  (word: string, name: string, text?: string) =>
+  ([first, second, third]: ReportLine) =>
+    first === word && second === name && (text === undefined || third === text);
+const knowsAll = () =>
+  eventually('it has been told everything', () => {
+    const known = agents.helper.known();
+    const names = new Set([...known.keys(), ...seals.keys()]);
+    expect([...names].filter((name) => known.get(name) !== seals.get(name))).toEqual([]);
+    return true;
+  });
+
+/** Starts the agent, and waits until it has told everything. */
+async function start(options: Parameters<AgentWorld['start']>[0] = {}): Promise<void> {
+  agents.start(options);
+  await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+  await knowsAll();
+  agents.helper.reports.length = 0;
 }
 
-/** Puts a person back as they were at the beginning. */
-async function restore(name: string): Promise<void> {
-  await agents.change(modify(dn(name), ['replace', 'sshPublicKey', KEYS[name] ?? '']));
+/** Seals a person anew, here and there. */
+async function reseal(name: string): Promise<string> {
+  const seal = agents.personSeal(name, agents.personUid(NAMES.indexOf(name)), { number: 2 });
+  seals.set(name, seal);
+  await agents.change(agents.reseal(agents.personDn(name), seal));
+  return seal;
 }
 
-const keyOf = (name: string): KeyLine => ({ line: KEYS[name] ?? '', options: [], end: undefined });
-const bare = (text: string | undefined) => text?.replaceAll(/,?expiry-time="\d{14}Z" ?/g, '');
-const ends = (text: string | undefined) =>
-  [...(text ?? '').matchAll(/expiry-time="(....)(..)(..)(..)(..)(..)Z"/g)].map(
-    ([, year, month, day, hour, minute, second]) =>
-      Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`),
-  );
-
-describe('a directory that is trusted', () => {
-  test('gives each person one canonical line for each key, ending at the limit', async () => {
-    const files = agents.files();
-    for (const name of NAMES) {
-      const [end = 0] = ends(files[name]);
-      expect(files[name]).toBe(renderKeyFile([keyOf(name)], end));
-      expect(end).toBeGreaterThan(Date.now());
-      expect(end).toBeLessThanOrEqual(Date.now() + LIMIT_SECONDS * 1000);
+describe('at its start', () => {
+  test('it tells everything: the heartbeat, then each seal once, between a beginning and an end', async () => {
+    agents.start();
+    await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+    const lines = agents.helper.lines();
+    const [heartbeat, begin, ...rest] = lines;
+    const end = rest.findIndex(([word]) => word === 'all');
+    expect(heartbeat?.[0]).toBe('heartbeat');
+    expect(begin).toEqual(['all', expect.any(String), 'begin']);
+    expect(rest[end]).toEqual(['all', begin?.[1], 'end']);
+    expect(rest.slice(0, end).filter(([word]) => word === 'seal')).toHaveLength(seals.size);
+    await knowsAll();
+    expect(agents.helper.trouble()).toEqual({ server: agents.world.slapd.uri, why: '' });
+    for (const { lines: report } of agents.helper.reports) {
+      expect(report.length).toBeLessThanOrEqual(502);
     }
-    const status = await eventually('the first errand has failed: no root helper runs here', () => {
-      const found = agents.status();
-      return found.exit === 3 && found;
-    });
-    expect(status.json).toMatchObject({ running: true, trusted: true, people: 40, files: 40 });
-    expect(status.json.refusals).toEqual([]);
-    expect(status.text).toMatch(/^helper +.*nobody\.sock/m);
   });
 
-  test('is followed: keys that come and go, options, ends of their own', async () => {
-    const [second, third] = [newKey(), newKey()];
-    await agents.change(
-      modify(dn('p1'), [
-        'add',
-        'sshPublicKey',
-        `restrict,from="192.0.2.0/24" ${second} a comment`,
-        `expiry-time="20200101000000Z" ${third}`,
-      ]),
-    );
-    const text = await eventually('three lines', () => {
-      const file = agents.files()['p1'];
-      return file?.trim().split('\n').length === 3 && file;
-    });
-    expect(text).toContain(`expiry-time="20200101000000Z" ${third}\n`);
-    expect(text).toMatch(/^restrict,from="192.0.2.0\/24",expiry-time="\d{14}Z" ssh-ed25519 \S+$/m);
-    expect(text).not.toContain('comment');
-    await restore('p1');
-    await eventually('one line', () => bare(agents.files()['p1']) === `${KEYS['p1']}\n`);
-  });
-
-  test.each([
-    [
-      'a lock',
-      ['add', 'pwdAccountLockedTime', '000001010000Z'],
-      ['delete', 'pwdAccountLockedTime'],
-    ],
-    ['no key', ['delete', 'sshPublicKey'], ['add', 'sshPublicKey', 'KEY']],
-  ] as const)('with %s takes the file away, and gives it back', async (_, take, give) => {
-    await agents.change(modify(dn('p2'), take as unknown as [string, string, ...string[]]));
-    await eventually('no file', () => !('p2' in agents.files()));
-    const back = give.map((word) => (word === 'KEY' ? (KEYS['p2'] ?? '') : word));
-    await agents.change(modify(dn('p2'), back as [string, string, ...string[]]));
-    await eventually('a file', () => 'p2' in agents.files());
-  });
-
-  test('takes the file of whoever leaves the realm group', async () => {
-    await agents.change(modify(agents.realmGroup, ['delete', 'member', dn('p3')]));
-    await eventually('no file', () => !('p3' in agents.files()));
-    await agents.change(modify(agents.realmGroup, ['add', 'member', dn('p3')]));
-    await eventually('a file', () => 'p3' in agents.files());
-  });
-
-  test('takes the file of whom the marker names as overdue, and of nobody else', async () => {
-    await agents.mark({ people: 40, keyed: 40, overdue: [agents.uid(4)] });
-    await eventually('no file', () => !('p4' in agents.files()));
-    expect(Object.keys(agents.files())).toHaveLength(39);
-    await agents.mark({ people: 40, keyed: 40 });
-    await eventually('a file', () => 'p4' in agents.files());
-  });
-
-  test('takes the file of a person who is deleted', async () => {
-    await agents.change(person(base, 'gone', agents.uid(99), [newKey()]));
-    await agents.change(modify(agents.realmGroup, ['add', 'member', dn('gone')]));
-    await eventually('a file', () => 'gone' in agents.files());
-    await agents.kill('SIGTERM');
-    await agents.change(modify(agents.realmGroup, ['delete', 'member', dn('gone')]));
-    await agents.change(`dn: ${dn('gone')}\nchangetype: delete\n`);
-    await agents.start();
-    await eventually('no file', () => !('gone' in agents.files()));
-  });
-
-  test('has lines renewed when half of the limit is over, and not before', async () => {
-    await agents.kill('SIGTERM');
-    const now = Date.now();
-    const [half, fresh] = [now + 0.49 * HOURS, now + 0.6 * HOURS];
-    writeFileSync(join(agents.keys, 'p5'), renderKeyFile([keyOf('p5')], half));
-    writeFileSync(join(agents.keys, 'p6'), renderKeyFile([keyOf('p6')], fresh));
-    // longer than the limit: made under another one
-    writeFileSync(join(agents.keys, 'p7'), renderKeyFile([keyOf('p7')], now + 9 * HOURS));
-    const before = agents.files();
-    await agents.start();
-    await eventually('a renewed line', () => agents.files()['p5'] !== before['p5']);
-    const after = agents.files();
-    expect(after['p6']).toBe(before['p6']);
-    expect(ends(after['p5'])[0]).toBeGreaterThan(now + 0.99 * HOURS);
-    expect(ends(after['p7'])[0]).toBeLessThan(now + 1.1 * HOURS);
-  });
-
-  test('is found again after a restart: not a file is written anew', async () => {
-    const before = NAMES.map((name) => statSync(join(agents.keys, name)).ino);
-    await agents.start();
-    await eventually('trust', () => agents.status().json.trusted);
-    expect(NAMES.map((name) => statSync(join(agents.keys, name)).ino)).toEqual(before);
-  });
-
-  test('has no files beside those of its people', async () => {
-    await agents.kill('SIGTERM');
-    writeFileSync(join(agents.keys, 'stranger'), `${newKey()}\n`);
-    writeFileSync(join(agents.keys, '.new'), 'half a fi');
-    writeFileSync(join(agents.keys, 'p8'), `${newKey()}\n`);
-    await agents.start();
-    await eventually('no stranger', () => !('stranger' in agents.files()));
-    expect(bare(agents.files()['p8'])).toBe(`${KEYS['p8']}\n`);
+  test('a change during the first reading wins over the page that was read before', async () => {
+    let changed: string | undefined;
+    const late = { number: 3 };
+    const first = agents.personSeal('p0', agents.personUid(0), late);
+    const last = agents.personSeal('p619', agents.personUid(619), late);
+    agents.helper.answer = async (lines) => {
+      if (changed === undefined && lines.some(wasTold('seal', 'p0'))) {
+        changed = 'once';
+        // the next page has been read already
+        await sleep(200);
+        await agents.change(
+          agents.reseal(agents.personDn('p0'), first) +
+            agents.reseal(agents.personDn('p619'), last) +
+            agents.remove(agents.personDn('p1')),
+        );
+      }
+      return {};
+    };
+    try {
+      agents.start({ compareMs: 1000 });
+      await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+      expect(agents.helper.known().get('p0')).toBe(first);
+      expect(agents.helper.known().get('p619')).toBe(last);
+      await tells('who is gone', wasTold('gone', 'p1'));
+    } finally {
+      seals.set('p0', first).set('p619', last);
+      await agents.change(agents.addPerson('p1', agents.personUid(1), seals.get('p1')));
+    }
+    await knowsAll();
   });
 });
 
-describe('a directory that is not trusted', () => {
-  /** Waits until the agent says why it does not trust what it reads. */
-  const distrusts = (why: RegExp) =>
-    eventually(`the agent says ${why}`, () => {
-      const { exit, json, text } = agents.status();
-      return exit === 4 && why.test(json.why ?? '') && text.includes('not trusted for');
-    });
-
-  test('by its heartbeat: no key comes, none is renewed, but keys go', async () => {
-    await agents.mark({ people: 40, keyed: 40, at: new Date(Date.now() - 61_000).toISOString() });
-    await distrusts(/not been heard of for 6\d s/);
-    const second = newKey();
+describe('while it runs', () => {
+  test('it tells what has come and changed, at once, and nothing else', async () => {
+    await start();
     await agents.change(
-      modify(dn('p10'), ['replace', 'sshPublicKey', second]) +
-        modify(dn('p11'), ['add', 'sshPublicKey', second]) +
-        modify(dn('p12'), ['add', 'pwdAccountLockedTime', '000001010000Z']),
+      agents.addPerson('new', agents.personUid(700)) +
+        agents.addTool('new', agents.toolUid(50)) +
+        agents.reseal(agents.personDn('p5'), undefined) +
+        agents.reseal(agents.toolDn('tools.bot'), undefined),
     );
-    await eventually('the lock has been seen', () => !('p12' in agents.files()));
-    expect(agents.files()['p10'] ?? '').toBe('');
-    expect(bare(agents.files()['p11'])).toBe(`${KEYS['p11']}\n`);
-    await agents.mark({ people: 40, keyed: 40 });
-    await eventually('the new keys', () => bare(agents.files()['p10']) === `${second}\n`);
-    await restore('p10');
-    await restore('p11');
-    await agents.change(modify(dn('p12'), ['delete', 'pwdAccountLockedTime']));
-  });
-
-  test('by its clock: a marker of the future', async () => {
-    await agents.mark({ people: 40, keyed: 40, at: new Date(Date.now() + 99_000).toISOString() });
-    await distrusts(/ahead of this host's clock/);
-  });
-
-  test('by a marker that is none', async () => {
-    await agents.change(modify(`cn=chamberlain,${base}`, ['replace', 'description', 'people=40']));
-    await distrusts(/no marker that can be read/);
-  });
-
-  test('by fewer people than there are: nobody who is missing loses a file', async () => {
-    await agents.kill('SIGTERM');
-    const gone = NAMES.slice(20);
-    await agents.change(gone.map((name) => `dn: ${dn(name)}\nchangetype: delete\n\n`).join(''));
-    const before = agents.files();
-    await agents.start();
-    await distrusts(/shows 20 people where there are 40/);
-    expect(agents.files()).toEqual(before);
-    await agents.mark({ people: 20, keyed: 20 });
-    await eventually('those are gone', () => Object.keys(agents.files()).length === 20);
+    const seal = await reseal('p4');
+    await tells('a new person', wasTold('seal', 'new'));
+    await tells('a new tool', wasTold('seal', 'tools.new'));
+    await tells('another seal', wasTold('seal', 'p4', seal));
+    await tells('a person without one', wasTold('unsealed', 'p5'));
+    await tells('a tool without one', wasTold('unsealed', 'tools.bot'));
+    const named = agents.helper
+      .lines()
+      .flatMap(([word, name]) => (word === 'heartbeat' ? [] : name));
+    expect(new Set(named)).toEqual(new Set(['new', 'tools.new', 'p4', 'p5', 'tools.bot']));
+    for (const each of ['p5', 'tools.bot']) {
+      const dn = each === 'p5' ? agents.personDn(each) : agents.toolDn(each);
+      await agents.change(agents.reseal(dn, seals.get(each)));
+      await tells(`a seal of ${each} again`, wasTold('seal', each, seals.get(each)));
+    }
     await agents.change(
-      gone.map((name, n) => person(base, name, agents.uid(20 + n), [KEYS[name] ?? ''])).join(''),
+      agents.remove(agents.personDn('new')) + agents.remove(agents.toolDn('tools.new')),
     );
   });
 
-  test('by keys that may not be read: everybody keeps theirs', async () => {
-    const before = agents.files();
-    const rule = `to dn.onelevel="${agents.people}" attrs=sshPublicKey by * none`;
-    await agents.kill('SIGTERM');
-    agents.configure(['add', 'olcAccess', `{0}${rule}`]);
-    try {
-      await agents.start();
-      await distrusts(/keys of 0 people where 40 have some/);
-      await eventually('it has looked again', () => {
-        const { since } = agents.status().json;
-        return Date.now() - Date.parse(since ?? '') > 5000;
-      });
-      expect(agents.files()).toEqual(before);
-    } finally {
-      agents.configure(['delete', 'olcAccess', `{0}${rule}`]);
+  test('it tells who is gone at the next compare', async () => {
+    await start({ compareMs: 500 });
+    await agents.change(
+      agents.addPerson('old', agents.personUid(701)) + agents.addTool('old', agents.toolUid(51)),
+    );
+    await tells('a new person', wasTold('seal', 'old'));
+    await tells('a new tool', wasTold('seal', 'tools.old'));
+    await agents.change(
+      agents.remove(agents.personDn('old')) + agents.remove(agents.toolDn('tools.old')),
+    );
+    await tells('who is gone', wasTold('gone', 'old'));
+    await tells('which tool is gone', wasTold('gone', 'tools.old'));
+    await knowsAll();
+    expect(agents.helper.lines().filter(([word]) => word === 'gone')).toHaveLength(2);
+  });
+
+  test('the heartbeat comes after what it counts on', async () => {
+    await start();
+    const seal = agents.personSeal('p6', agents.personUid(6), { number: 2 });
+    seals.set('p6', seal);
+    const heartbeat = agents.heartbeat({ people: 620 });
+    await agents.change(agents.reseal(agents.personDn('p6'), seal) + agents.beat(heartbeat));
+    await tells('the heartbeat', wasTold('heartbeat', heartbeat));
+    const lines = agents.helper.lines();
+    expect(lines.findIndex(wasTold('seal', 'p6', seal))).toBeLessThan(
+      lines.findIndex(wasTold('heartbeat', heartbeat)),
+    );
+    expect(lines.some(wasTold('seal', 'p6', seal))).toBe(true);
+  });
+
+  test('more changes than fit into a page are told, page by page', async () => {
+    await start();
+    for (const [n, name] of NAMES.entries()) {
+      seals.set(name, agents.personSeal(name, agents.personUid(n), { number: 4 }));
     }
-    await agents.mark({ people: 40, keyed: 40 });
-    await eventually('trust', () => agents.status().json.trusted);
-    expect(agents.files()).toEqual(before);
+    agents.helper.stop(); // so that they are read at once
+    await agents.change(
+      NAMES.map((name) => agents.reseal(agents.personDn(name), seals.get(name))).join(''),
+    );
+    await agents.helper.start();
+    await knowsAll();
+    expect(agents.helper.lines().filter(([word]) => word === 'all')).toEqual([]);
   });
 
-  test('by an older copy: nothing of it is taken', async () => {
-    await agents.kill('SIGTERM');
-    const file = join(agents.state, 'state.json');
-    const text = readFileSync(file, 'utf8');
-    const later = JSON.stringify({
-      ...JSON.parse(text),
-      csns: { '000': '20991231000000.000000Z#000000#000#000000' },
-    });
-    writeFileSync(file, later);
-    await agents.change(modify(dn('p13'), ['replace', 'sshPublicKey', newKey()]));
-    const before = agents.files();
-    await agents.start();
-    await distrusts(/an older copy/);
-    expect(agents.files()).toEqual(before);
-    rmSync(file);
-    await agents.start();
-    await eventually('the new key', () => agents.files()['p13'] !== before['p13']);
-    await restore('p13');
+  test('of an entry that is renamed it tells the new name, and that the old one is gone', async () => {
+    await start({ compareMs: 500 });
+    const rename = (from: string, to: string) =>
+      agents.change(
+        `dn: ${agents.personDn(from)}\nchangetype: modrdn\nnewrdn: uid=${to}\ndeleteoldrdn: 1\n\n`,
+      );
+    await rename('p9', 'other');
+    await tells('the new name', wasTold('seal', 'other', seals.get('p9')));
+    await tells('who is gone', wasTold('gone', 'p9'));
+    await rename('other', 'p9');
+    await knowsAll();
   });
 
-  test('by a clock that has gone back: nothing is renewed', async () => {
-    await agents.kill('SIGTERM');
-    const file = join(agents.state, 'state.json');
-    const state = JSON.parse(readFileSync(file, 'utf8')) as object;
-    writeFileSync(file, JSON.stringify({ ...state, clock: Date.now() + 60_000 }));
-    const half = renderKeyFile([keyOf('p14')], Date.now() + 0.2 * HOURS);
-    writeFileSync(join(agents.keys, 'p14'), half);
-    await agents.start();
-    await distrusts(/clock has gone back by (60|59|5\d) s/);
-    expect(agents.files()['p14']).toBe(half);
-    await agents.kill('SIGTERM');
-    rmSync(file);
-  });
-
-  test('by silence: files stay, and it goes on when the server is back', async () => {
-    const before = agents.files();
-    const pid = runningPid(agents.world.slapd) ?? 0;
-    signalTree(pid, 'SIGSTOP');
-    try {
-      await distrusts(/reading|binding/);
-      expect(agents.files()).toEqual(before);
-    } finally {
-      signalTree(pid, 'SIGCONT');
-    }
-    await agents.mark({ people: 40, keyed: 40 });
-    await eventually('trust', () => agents.status().json.trusted);
+  test('it is heard of at least every five seconds', async () => {
+    await start();
+    const begin = performance.now();
+    await tells('the heartbeat again', ([word]) => word === 'heartbeat');
+    expect(performance.now() - begin).toBeLessThan(7000);
+    expect(agents.helper.lines()).toHaveLength(1);
   });
 });
 
 describe('what does not belong there', () => {
-  test('is refused, named with its reason, and costs nobody else anything', async () => {
-    const good = newKey();
-    const hostile = [
-      person(base, 'root', agents.uid(50), [good]),
-      person(base, '../x', agents.uid(51), [good]),
-      person(base, 'newline', agents.uid(52), [`${good}\n${newKey()}`]),
-      person(base, 'local', agents.uid(54), [good]),
-      person(base, 'elsewhere', agents.uid(55), [good], { homeDirectory: '/root' }),
-      person(base, 'weak', agents.uid(56), [`command="id" ${good}`, newKey()]),
-      person(base, 'Capital', agents.uid(57), [good]),
-      person(base, 'superuser', agents.uid(58), [good]),
-    ];
-    await agents.change(hostile.join(''));
-    // the overlays let only this control past
-    await agents.change(modify(dn('superuser'), ['replace', 'uidNumber', '0']), 'relax');
-    const names = ['root', '../x', 'newline', 'local', 'elsewhere', 'weak', 'Capital', 'superuser'];
-    await agents.change(modify(agents.realmGroup, ['add', 'member', ...names.map(dn)]));
-    await eventually('the one good key', () => 'weak' in agents.files());
-    const before = agents.files();
-    expect(Object.keys(before).filter((name) => !NAMES.includes(name))).toEqual(['weak']);
-    expect(before['weak']?.trim().split('\n')).toHaveLength(1);
-    const { exit, json, text } = await eventually('the status', () => {
-      const status = agents.status();
-      return status.json.refusals.length === names.length && status;
-    });
-    expect(exit).toBe(3);
-    const reasons = Object.fromEntries(
-      json.refusals.map(({ entry, why }) => [entry.split(',')[0], why]),
+  /** Adds entries, and returns what is then told of names that are not ours. */
+  async function toldOf(ldif: string): Promise<Map<string, string>> {
+    if (ldif !== '') await agents.change(ldif);
+    await reseal('p2'); // all that was written before has been told with it
+    await knowsOurs();
+    return new Map([...agents.helper.known()].filter(([name]) => !seals.has(name)));
+  }
+  const knowsOurs = () =>
+    eventually('all of ours are known', () =>
+      [...seals].every(([name, seal]) => agents.helper.known().get(name) === seal),
     );
-    expect(reasons['uid=root']).toBe('a local account of this host has its name');
-    expect(reasons['uid=local']).toBe('a local account of this host has its name');
-    expect(reasons['uid=newline']).toMatch(/KEY_MALFORMED.*more than one line/);
-    expect(reasons['uid=weak']).toMatch(/KEY_OPTION/);
-    expect(reasons['uid=elsewhere']).toMatch(/home "\/root" is not \/home\/elsewhere/);
-    expect(reasons['uid=superuser']).toMatch(/uidNumber "0" is not in the realm's ranges/);
-    expect(reasons['uid=../x']).toMatch(/its name is none/);
-    expect(reasons['uid=Capital']).toMatch(/its name is none/);
-    for (const { why } of json.refusals) expect(text).toContain(why.slice(0, 40));
-    await agents.change(modify(agents.realmGroup, ['delete', 'member', ...names.map(dn)]));
-    await agents.change(names.map((name) => `dn: ${dn(name)}\nchangetype: delete\n\n`).join(''));
-  });
-});
+  const { stringify: text } = JSON;
 
-test('killed in the middle of a thousand changes, its files end equal to the directory', async () => {
-  const wanted: Record<string, string> = { ...KEYS };
-  let changes = '';
-  for (let n = 0; n < 1000; n += 1) {
-    const name = NAMES[(n * 7) % NAMES.length] ?? '';
-    const key = newKey();
-    wanted[name] = key;
-    changes += modify(dn(name), ['replace', 'sshPublicKey', key]);
-  }
-  const changing = agents.change(changes);
-  for (let kills = 0; kills < 5; kills += 1) {
-    await agents.start();
-    for (const text of Object.values(agents.files())) expect(text).toMatch(/^(?:[^\n]+\n)+$/);
-    await agents.kill('SIGKILL');
-  }
-  await changing;
-  await agents.mark({ people: 40, keyed: 40 });
-  await agents.start();
-  await eventually('the last keys', () =>
-    NAMES.every((name) => bare(agents.files()[name]) === `${wanted[name]}\n`),
-  );
-  for (const name of NAMES) await restore(name);
+  test('costs nobody else anything: a name that is none is told as a DN, cut where it is long', async () => {
+    await start();
+    const { base } = agents.world.config.ldap;
+    const seal = seals.get('tools.bot') ?? '';
+    const rdns = {
+      newline: 'no\\0Aname',
+      blank: 'no name',
+      path: '../x',
+      comma: 'a\\,uid\\=p1',
+      dots: 'tools.bot2',
+      none: '\\C3\\A9',
+      invalid: '\\FF',
+      long: 'x'.repeat(230),
+    };
+    const number = (n: number) => agents.personUid(800 + n);
+    const add = (rdn: string, n: number) =>
+      [
+        `dn: uid=${rdn},ou=people,${base}`,
+        'changetype: add',
+        ...['person', 'posixAccount', 'chamberlainSealed'].map((each) => `objectClass: ${each}`),
+        ...[`cn: hostile ${n}`, 'sn: x', `uidNumber: ${number(n)}`, 'gidNumber: 500'],
+        ...['homeDirectory: /x', line('chamberlainSeal', seal), '', ''],
+      ].join('\n');
+    const entries = Object.values(rdns);
+    const added: string[] = [];
+    for (const [n, rdn] of entries.entries()) {
+      try {
+        await agents.change(add(rdn, n));
+        added.push(`uid=${rdn},ou=people,${base}`);
+      } catch (error) {
+        // what slapd itself refuses cannot stand there
+        expect(text(rdn)).toBe(text(rdns.invalid));
+        expect(String(error)).toMatch(/nvalid/);
+      }
+    }
+    const told = await toldOf('');
+    expect(new Set(told.values())).toEqual(new Set([seal]));
+    expect(told.size).toBe(added.length);
+    for (const name of told.keys()) {
+      expect(name).toMatch(/^uid=[^]+,ou=people,|^x{200}… [0-9a-f]{64}$/);
+    }
+    // without seals they are read one by one at each compare
+    await agents.change(added.map((dn) => agents.reseal(dn, undefined)).join(''));
+    await agents.stop();
+    agents.start({ compareMs: 500 });
+    await tells('one of them', ([word, name]) => word === 'unsealed' && told.has(name));
+    await agents.change(added.map((dn) => agents.remove(dn)).join(''));
+    await knowsAll();
+    expect(agents.helper.trouble().why).toBe('');
+  });
+
+  test('costs nobody else anything: a seal that is no text, and several of them', async () => {
+    await start();
+    const seal = seals.get('p3') ?? '';
+    const dn = agents.personDn('p3');
+    const tellsOther = async (what: string, change: () => Promise<void>) => {
+      await change();
+      await tells(what, ([word, name, text]) => word === 'seal' && name === 'p3' && text !== seal);
+      const [, , text] = agents.helper.lines().findLast(([, name]) => name === 'p3') ?? [];
+      agents.helper.reports.length = 0;
+      return text;
+    };
+    expect(
+      await tellsOther('bytes', () =>
+        agents.change(agents.reseal(dn, Buffer.from([0xff, 0xfe, 10, 0, 0x61]))),
+      ),
+    ).toBe('\uFFFD\uFFFD\n\0a');
+    // no schema lets two stand there
+    const two = [seal, seals.get('p4') ?? ''];
+    const encoded = two.map(
+      (each) => `\nchamberlainSeal:: ${Buffer.from(each).toString('base64')}`,
+    );
+    const backup = backUp(agents.world);
+    const [, entry = ''] = /\n(dn: uid=p3,ou=people,[^]*?\n)\n/.exec(backup) ?? [];
+    const changed = entry
+      .replace(/\nchamberlainSeal:[^\n]*(\n [^\n]*)*/, encoded.join(''))
+      .replace(/\nentryCSN: .*/, '\nentryCSN: 20300101000000.000000Z#000000#000#000000');
+    await agents.stop();
+    agents.start();
+    expect(
+      new Set(
+        (
+          await tellsOther('two', () => restore(agents.world, backup.replace(entry, changed)))
+        )?.split('\n'),
+      ),
+    ).toEqual(new Set(two));
+    await agents.change(agents.reseal(dn, seal));
+    await knowsAll();
+  });
 });

@@ -1,67 +1,66 @@
-/** A private machine on which the root helper runs as its program, and is asked from outside by its client. */
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+/** A private machine on which the root helper runs as its program, in the places that a login host has. */
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { stringify } from 'yaml';
 import type { Ended } from '../../dev/servers/private-machine.ts';
-import { openLoginHelper } from '../../src/edges/login-helper.ts';
+import type { Marker } from '../../src/model/marker.ts';
+import type { PersonSeal, ToolSeal } from '../../src/model/seal.ts';
+import { PLACES } from '../../src/login-host/places.ts';
+import type { ReportAnswer, ReportLine } from '../../src/login-host/report-lines.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { CLONE, NODE, openHelperMachine } from './helper-machine.ts';
+import { heartbeat, newSigner, sign } from './seals.ts';
 
 export const AGENT = 19_900;
-export const SOCKET = '/run/chamberlain/login-helper.sock';
+const LOOKUP = 19_901;
+export const SOCKET = PLACES.socket;
 export const HELPER = [NODE, `${CLONE}/src/bin/login-helper.ts`];
 
 export const IDS = {
   people: [{ first: 10_000, last: 10_999 }],
   tools: [{ first: 50_000, last: 50_999 }],
 };
-/** a number of theirs that a local account has */
-const LOCAL = 10_500;
-
-/** A line of the list of accounts. */
-export const person = (name: string, uid: number, gecos = ''): string =>
-  `${name}:x:${uid}:500:${gecos}:/home/${name}:/bin/bash`;
-
-/**
- * Stands in the place of a program: writes down when it begins and ends, and is that program, as soon as
- * there is no /tmp/hold-<second argument>.
- */
-const witness = (program: string) => `#!/bin/sh
-echo "begin $*" >>/tmp/witness
-while [ -e "/tmp/hold-$2" ]; do /usr/bin/sleep 0.02; done
-${program}.real "$@"
-code=$?
-echo "end $*" >>/tmp/witness
-exit $code
-`;
 
 export type HelperHost = Awaited<ReturnType<typeof openHelperHost>>;
 
 export async function openHelperHost() {
   const machine = await openHelperMachine();
   const { inside } = machine;
-  appendFileSync(inside('/etc/group'), `chamberlain-keys:x:${AGENT}:\n`);
-  appendFileSync(inside('/etc/passwd'), `localadmin:x:${LOCAL}:${LOCAL}::/:/bin/sh\n`);
-  await machine.must(['mkdir', '-p', '/etc/chamberlain']);
-  writeFileSync(
-    inside('/etc/chamberlain/login-host.yaml'),
-    `realm: tools\nids: ${JSON.stringify(IDS)}\nldap: { uris: ['ldapi://%2Fnowhere'], base: dc=x }\n`,
-  );
-  for (const program of ['/usr/sbin/sss_cache', '/usr/bin/makedb']) {
-    await machine.must(['mv', program, `${program}.real`]);
-    writeFileSync(inside(program), witness(program), { mode: 0o755 });
-  }
+  const signer = newSigner();
+  const groups = `chamberlain-keys:x:${AGENT}:\nchamberlain-lookup:x:${LOOKUP}:\n`;
+  appendFileSync(inside('/etc/group'), groups);
+  const folders = ['/etc/chamberlain', '/etc/sudoers.d', PLACES.extrausers, '/var/lib/chamberlain'];
+  await machine.must(['mkdir', '-p', ...folders]);
+  const config = {
+    ...{ realm: 'tools', realmGid: 1500, ids: IDS, sealKeys: [signer.pem] },
+    ldap: { uris: ['ldapi://%2Fnowhere'], base: 'dc=x' },
+  };
+  writeFileSync(inside('/etc/chamberlain/login-host.yaml'), stringify(config));
 
   /** Sends bytes as they are, half-closes, and returns the answer. */
-  const ask = (request: string | Buffer): Promise<string> =>
+  const ask = (report: string | Buffer): Promise<string> =>
     new Promise((done, fail) => {
       let answer = '';
       const socket = connect(inside(SOCKET));
       socket.setEncoding('utf8').on('data', (text) => (answer += String(text)));
       socket.once('error', fail).once('end', () => done(answer));
-      socket.end(request);
+      socket.end(report);
     });
+  const tell = async (...lines: ReportLine[]): Promise<ReportAnswer> =>
+    JSON.parse(
+      await ask(lines.map((line) => `${JSON.stringify(line)}\n`).join('')),
+    ) as ReportAnswer;
+  const seal = (...seals: (PersonSeal | ToolSeal)[]): ReportLine[] =>
+    seals.map((each) => ['seal', each.name, sign(each, signer)] as const);
+
+  let lastAt = 0;
+  const beat = (more: Partial<Marker> = {}): ReportLine => {
+    lastAt = Math.max(lastAt + 1, Date.now());
+    const at = new Date(lastAt).toISOString();
+    return ['heartbeat', heartbeat(Date.now(), signer, { at, ...more })];
+  };
 
   const daemon = machine.daemon({
     name: 'login-helper',
@@ -72,14 +71,22 @@ export async function openHelperHost() {
     ],
     answers: async () => (await ask('')) !== '',
   });
-  const witnessed = (): string[] =>
-    readFileSync(inside('/tmp/witness'), 'utf8').trimEnd().split('\n');
 
   return {
-    machine,
-    daemon,
-    helper: openLoginHelper(inside(SOCKET)),
-    ask,
+    ...{ machine, daemon, ask, tell, seal, beat },
+    /** Everything, with a heartbeat that counts it. */
+    all: (...seals: (PersonSeal | ToolSeal)[]) =>
+      tell(
+        beat({
+          people: seals.filter(({ kind }) => kind === 'person').length,
+          tools: seals.filter(({ kind }) => kind === 'tool').length,
+        }),
+        ['all', 'token', 'begin'],
+        ...seal(...seals),
+        ['all', 'token', 'end'],
+      ),
+    read: (path: string): string | undefined =>
+      existsSync(inside(path)) ? readFileSync(inside(path), 'utf8') : undefined,
     /**
      * Ends the daemon, and starts the helper as a child of a shell: whose exit code can be had, and which can
      * be stopped without its nsenter, which stops with a child of its own.
@@ -90,20 +97,6 @@ export async function openHelperHost() {
       const ended = machine.run(['/bin/sh', '-c', script, 'sh', ...HELPER]);
       await eventually('it serves', async () => (await ask('')) !== '');
       return { pid: readFileSync(inside('/tmp/helper'), 'utf8').trim(), ended };
-    },
-    /** Starts the helper if it does not run, and forgets what was witnessed. */
-    async begin(): Promise<void> {
-      await daemon.start();
-      writeFileSync(inside('/tmp/witness'), '');
-    },
-    witnessed,
-    /** The arguments of each call of sss_cache and makedb. */
-    begun: () => witnessed().flatMap((line) => /^begin (.*)/.exec(line)?.[1] ?? []),
-    /** Holds a program back that has this second argument; returns how to let it go. */
-    hold: (argument: string): (() => void) => {
-      const file = inside(`/tmp/hold-${argument}`);
-      writeFileSync(file, '');
-      return () => rmSync(file);
     },
   };
 }

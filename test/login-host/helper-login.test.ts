@@ -1,34 +1,47 @@
-/** A person whom only the list of accounts knows: gets in by real ssh, and is put out. */
+/** A person whom a login host knows by a seal alone: gets in by real ssh, works as a tool, and is put out. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { freePort, openHelperHost, person, type HelperHost } from './helper-host.ts';
+import { PLACES } from '../../src/login-host/places.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import { freePort, openHelperHost, type HelperHost } from './helper-host.ts';
+import * as seals from './seals.ts';
 
 const ALICE = 10_001;
+const BOB = 10_002;
+const BOT = 50_001;
 
 let host: HelperHost;
 let machine: HelperHost['machine'];
-let helper: HelperHost['helper'];
 afterAll(async () => machine.close());
 
 const SSHD = `ListenAddress 127.0.0.1:PORT
 HostKey /root/host-key
-AuthorizedKeysFile /etc/ssh/%u.pub
+AuthorizedKeysFile none
+AuthorizedKeysCommand /usr/bin/cat ${PLACES.keys}/%u
+AuthorizedKeysCommandUser root
 StrictModes no
 UsePAM yes
 PerSourcePenalties no
 `;
+const NSSWITCH =
+  'passwd: files extrausers\ngroup: files extrausers\nshadow: files extrausers\nsudoers: files\n';
 let port: number;
+const key = (name: string) => {
+  const line = readFileSync(machine.inside(`/root/${name}.pub`), 'utf8');
+  return line.split(' ').slice(0, 2).join(' ');
+};
+const person = (name: string, uid: number, more = {}) =>
+  seals.person(name, 0, { uid, keys: [key(name)], ...more });
 
 beforeAll(async () => {
   host = await openHelperHost();
-  ({ machine, helper } = host);
+  ({ machine } = host);
   port = await freePort();
   const etc = {
     'ssh/test.conf': SSHD.replace('PORT', String(port)),
-    'nsswitch.conf': 'passwd: files db\ngroup: files\nshadow: files\nsudoers: files\n',
-    'sudoers.d/tools': 'alice,bob ALL = (tools.bot) NOPASSWD: ALL\n',
+    'nsswitch.conf': NSSWITCH,
   };
   for (const [name, text] of Object.entries(etc)) {
     writeFileSync(machine.inside(`/etc/${name}`), text, { mode: 0o644 });
@@ -36,7 +49,6 @@ beforeAll(async () => {
   await machine.must(['mkdir', '-p', '/run/sshd', '/home/alice', '/home/bob', '/data/project/bot']);
   for (const name of ['host-key', 'alice', 'bob']) {
     await machine.must(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', `/root/${name}`]);
-    await machine.must(['cp', `/root/${name}.pub`, '/etc/ssh/']);
   }
   const sshd = machine.daemon({
     name: 'sshd',
@@ -49,12 +61,12 @@ beforeAll(async () => {
     },
   });
   await sshd.start();
-  await host.begin();
-  await helper.passwd([
+  await host.daemon.start();
+  await host.all(
     person('alice', ALICE),
-    person('bob', 10_002),
-    'tools.bot:x:50001:50001::/data/project/bot:/bin/bash',
-  ]);
+    person('bob', BOB),
+    seals.tool('bot', 0, { uid: BOT, members: ['alice', 'bob'] }),
+  );
 });
 
 const ssh = (name: string, command: string) =>
@@ -81,24 +93,12 @@ test('and is put out, with all that was started as a tool; another who is that t
   const names = ['alices', 'left', 'bobs'];
   const [hers, left, bobs] = await Promise.all(names.map((name) => machine.started(name)));
   expect((await sessions[1])?.code).toBe(0);
-  await helper.end(ALICE);
-  expect([hers?.lives(), left?.lives(), bobs?.lives()]).toEqual([false, false, true]);
+  await host.tell(...host.seal(person('alice', ALICE, { state: 'suspended', number: 6 })));
+  await eventually('hers have ended', () => hers?.lives() === false && left?.lives() === false);
+  expect(bobs?.lives()).toBe(true);
   expect((await sessions[0])?.code).not.toBe(0);
-  await helper.end(10_002);
+  expect((await ssh('alice', 'true')).code).not.toBe(0);
+  await host.tell(['gone', 'bob']);
+  await eventually('his have ended', () => bobs?.lives() === false);
   expect((await sessions[2])?.code).not.toBe(0);
-});
-
-test('a helper that does not answer is not waited for longer than 15 s', async () => {
-  const { pid, ended } = await host.startBelowShell();
-  await machine.must(['kill', '-STOP', pid]);
-  const begin = performance.now();
-  await expect(helper.end(ALICE)).rejects.toMatchObject({
-    code: 'BACKEND_UNAVAILABLE',
-    cause: { message: expect.stringContaining('has not answered in 15 s') },
-  });
-  expect(performance.now() - begin).toBeLessThan(20_000);
-  await machine.must(['kill', '-CONT', pid]);
-  await helper.end(ALICE);
-  await machine.must(['kill', pid]);
-  await ended;
 });

@@ -1,44 +1,40 @@
-/** The root helper as a program: who may ask, what it takes, how it starts and ends, ending and listing. */
+/** The root helper as a program: who may tell it, how it starts and ends, and whose processes it ends. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { once } from 'node:events';
-import { connect } from 'node:net';
-import { parseRequest } from '../../src/login-host/helper-request.ts';
-import { parseLocalAccounts } from '../../src/login-host/passwd-list.ts';
+import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PLACES } from '../../src/login-host/places.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { NO_LOGIN } from './helper-machine.ts';
-import {
-  AGENT,
-  HELPER,
-  IDS,
-  openHelperHost,
-  person,
-  SOCKET,
-  type HelperHost,
-} from './helper-host.ts';
+import { AGENT, HELPER, openHelperHost, SOCKET, type HelperHost } from './helper-host.ts';
+import * as seals from './seals.ts';
+import { newKey } from './seals.ts';
 
 const ALICE = 10_001;
-const DB = '/var/lib/misc/passwd.db';
+const BOB = 10_002;
+const BOT = 50_001;
+const KEY = newKey();
+const person = (name: string, uid: number, more = {}) =>
+  seals.person(name, 0, { uid, keys: [KEY], ...more });
+const tool = (name: string, uid: number, more = {}) => seals.tool(name, 0, { uid, ...more });
+/** Numbers only grow, whatever was told by a test before. */
+let number = 10;
+const next = () => ({ number: (number += 1) });
 
 let host: HelperHost;
 let machine: HelperHost['machine'];
 let daemon: HelperHost['daemon'];
-let helper: HelperHost['helper'];
-let ask: HelperHost['ask'];
-let begun: HelperHost['begun'];
-let hold: HelperHost['hold'];
 beforeAll(async () => {
   host = await openHelperHost();
-  ({ machine, daemon, helper, ask, begun, hold } = host);
+  ({ machine, daemon } = host);
 });
 afterAll(async () => machine.close());
-beforeEach(async () => host.begin());
+beforeEach(async () => daemon.start());
 
-describe('who may ask', () => {
+describe('who may tell it something', () => {
   const CLIENT = `
     use IO::Socket::UNIX;
     my $socket = IO::Socket::UNIX->new(Peer => '${SOCKET}') or do { print "$!\\n"; exit };
-    print $socket "passwd 0\\n"; shutdown $socket, 1; print <$socket>;`;
+    shutdown $socket, 1; print <$socket>;`;
   const askAs = (uid: number, gid: number) =>
     machine.must([
       ...['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'],
@@ -46,7 +42,7 @@ describe('who may ask', () => {
     ]);
 
   test('the agent, and nobody else', async () => {
-    expect(await askAs(AGENT, AGENT)).toBe('ok\n');
+    expect(JSON.parse(await askAs(AGENT, AGENT))).toMatchObject({ trusted: false });
     expect(await askAs(ALICE, 500)).toBe('Permission denied\n');
   });
 
@@ -76,13 +72,18 @@ describe('it starts', () => {
     await daemon.stop('SIGKILL');
     expect(existsSync(machine.inside(SOCKET))).toBe(true);
     await daemon.start();
-    expect(await ask('passwd 0\n')).toBe('ok\n');
+    expect(await host.tell()).toMatchObject({ trusted: false });
   });
 
-  test('and not beside one that serves', async () => {
+  test('and not beside one that serves, whose files it leaves alone', async () => {
+    await host.all(person('alice', ALICE, next()));
+    const journal = machine.inside(join(PLACES.login, 'seals'));
+    appendFileSync(journal, 'half of a line that the other is writing');
+    const before = [statSync(journal).ino, readFileSync(journal, 'utf8')];
     const { code, stderr } = await machine.run(HELPER);
     expect([code, stderr]).toEqual([2, expect.stringContaining('another helper serves')]);
-    expect(await ask('passwd 0\n')).toBe('ok\n');
+    expect([statSync(journal).ino, readFileSync(journal, 'utf8')]).toEqual(before);
+    expect(await host.tell()).toMatchObject({ trusted: true });
   });
 
   test.each([
@@ -117,13 +118,16 @@ describe('it starts', () => {
     expect(readFileSync(machine.inside(SOCKET), 'utf8')).toBe('kept');
   });
 
-  test('not without the group', async () => {
-    await daemon.stop();
-    await machine.must(['sed', '-i.kept', 's/^chamberlain-keys/other/', '/etc/group']);
-    const { code, stderr } = await machine.run(HELPER, { timeoutMs: 10_000 });
-    expect([code, stderr]).toEqual([2, expect.stringContaining('chamberlain-keys')]);
-    await machine.must(['mv', '/etc/group.kept', '/etc/group']);
-  });
+  test.each(['chamberlain-keys', 'chamberlain-lookup'])(
+    'not without the group %s',
+    async (group) => {
+      await daemon.stop();
+      await machine.must(['sed', '-i.kept', `s/^${group}/other/`, '/etc/group']);
+      const { code, stderr } = await machine.run(HELPER, { timeoutMs: 10_000 });
+      expect([code, stderr]).toEqual([2, expect.stringContaining(group)]);
+      await machine.must(['mv', '/etc/group.kept', '/etc/group']);
+    },
+  );
 
   test('not with an option that it does not know', async () => {
     const { code, stderr } = await machine.run([...HELPER, '--listen', 'x']);
@@ -133,212 +137,161 @@ describe('it starts', () => {
     ]);
   });
 
-  test.each(['TERM', 'INT'])(
-    'and ends with 0 at SIG%s, though a request is in hand',
-    async (name) => {
-      const letGo = hold('p1');
-      const { pid, ended } = await host.startBelowShell();
-      const refused = expect(helper.forget(['p1'])).rejects.toMatchObject({
-        code: 'BACKEND_UNAVAILABLE',
-      });
-      await eventually('it is in hand', () => begun().length === 1);
-      await machine.must(['kill', `-${name}`, pid]);
-      await refused;
-      expect((await ended).code).toBe(0);
-      expect(existsSync(machine.inside(SOCKET))).toBe(false);
-      letGo();
-    },
-  );
-});
-
-describe('the grammar', () => {
-  const local = parseLocalAccounts('root:x:0:0::/:/bin/sh\nlocaladmin:x:10500:10500::/:/bin/sh\n');
-  const parse = (request: string | Buffer) =>
-    parseRequest(Buffer.from(request as string), { realm: 'tools', ids: IDS }, local);
-
-  test('takes names, numbers and lists', () => {
-    expect(parse('forget alice\nend 10001\nforget tools.bridge-bot_2\nend 10999\n')).toEqual({
-      verb: 'accounts',
-      forget: ['alice', 'tools.bridge-bot_2'],
-      end: [10_001, 10_999],
-    });
-    expect(parse(`passwd 2\n${person('a', 1)}\n\n`)).toEqual({
-      verb: 'passwd',
-      lines: [person('a', 1), ''],
-    });
-    expect(parse('passwd 0\n')).toEqual({ verb: 'passwd', lines: [] });
-    expect(parse('forget a\n'.repeat(10_000))).toMatchObject({ verb: 'accounts' });
+  test('with a folder of keys that was the agent’s, and takes it', async () => {
+    await daemon.stop();
+    const planted = `${newKey()}\n`;
+    await machine.must([
+      ...['sh', '-c'],
+      `chown ${AGENT}:${AGENT} ${PLACES.keys} && chmod 770 ${PLACES.keys} && rm -f ${PLACES.login}/state.json`,
+    ]);
+    writeFileSync(machine.inside(join(PLACES.keys, 'alice')), planted);
+    await machine.must(['chown', `${AGENT}:${AGENT}`, join(PLACES.keys, 'alice')]);
+    await daemon.start();
+    await host.all(person('alice', ALICE, next()));
+    const folder = statSync(machine.inside(PLACES.keys));
+    expect([folder.mode & 0o7777, folder.uid, folder.gid]).toEqual([0o2750, 0, AGENT + 1]);
+    const file = statSync(machine.inside(join(PLACES.keys, 'alice')));
+    expect([file.mode & 0o7777, file.uid, file.gid]).toEqual([0o640, 0, AGENT + 1]);
+    expect(host.read(join(PLACES.keys, 'alice'))).toContain(KEY);
+    expect(host.read(join(PLACES.keys, 'alice'))).not.toContain(planted.trim());
   });
 
-  test.each([
-    ['nothing', ''],
-    ['an empty line', '\n'],
-    ['an empty line at the end', 'forget alice\n\n'],
-    ['no line end', 'forget alice'],
-    ['a number that was cut', 'forget alice\nend 1000'],
-    ['a carriage return', 'forget alice\r\n'],
-    ['another verb', 'kill 10001\n'],
-    ['a verb in capitals', 'FORGET alice\n'],
-    ['a blank in front', ' forget alice\n'],
-    ['a blank behind', 'forget alice \n'],
-    ['two blanks', 'forget  alice\n'],
-    ['a tab', 'forget\talice\n'],
-    ['two names', 'forget alice bob\n'],
-    ['no name', 'forget\n'],
-    ['an option for a name', 'forget -U\n'],
-    ['a path for a name', 'forget ../alice\n'],
-    ['a name in capitals', 'forget Alice\n'],
-    ['a name in other letters', 'forget älice\n'],
-    ['a name of 33', `forget ${'a'.repeat(33)}\n`],
-    ['a tool of another realm', 'forget other.bot\n'],
-    ['a realm without a tool', 'forget tools.\n'],
-    ['a name of two dots', 'forget tools.a.b\n'],
-    ['NUL', 'forget alice\0\n'],
-    ['what is not UTF-8', Buffer.from('forget a\xff\n', 'latin1')],
-    ['a list that is not UTF-8', Buffer.from(`passwd 1\n${person('a', 1, '\xff')}\n`, 'latin1')],
-    ['a byte order mark', '\ufeffforget alice\n'],
-    ['root', 'end 0\n'],
-    ['a number below the range', 'end 9999\n'],
-    ['a number above the range', 'end 11000\n'],
-    ['a number between the ranges', 'end 49999\n'],
-    ['a number above the range of tools', 'end 51000\n'],
-    ['the number of a local account', 'end 10500\n'],
-    ['a number with a sign', 'end +10001\n'],
-    ['a number with a leading zero', 'end 010001\n'],
-    ['a number in hex', 'end 0x2711\n'],
-    ['a fraction', 'end 10001.5\n'],
-    ['a name for a number', 'end alice\n'],
-    ['no number', 'end \n'],
-    ['more than 10,000 lines', 'forget a\n'.repeat(10_001)],
-    ['a list without its count', 'passwd\n'],
-    ['a list that is too short', `passwd 2\n${person('a', 1)}\n`],
-    ['a list that is too long', `passwd 0\n${person('a', 1)}\n`],
-    ['a list after something else', `forget alice\npasswd 1\n${person('a', 1)}\n`],
-  ])('refuses %s', (_, request) => {
-    expect(parse(request)).toEqual(expect.any(String));
-  });
-
-  test('and then nothing of it is done', async () => {
-    const victim = await machine.start(ALICE, [`--reuid=${ALICE}`]);
-    for (const wrong of ['end 0\n', 'end 10500\n', 'forget -U\n', 'end 1000']) {
-      expect(await ask(`forget p1\nend ${ALICE}\n${wrong}`)).toMatch(/^refused: .+\n$/);
-    }
-    expect([victim.lives(), begun()]).toEqual([true, []]);
-    await machine.must(['kill', '-KILL', String(victim.pid)]);
-  });
-
-  test('a request of more than 32 MiB is refused', async () => {
-    const line = `${person('a', 1)}\n`;
-    const count = Math.ceil(2 ** 25 / line.length);
-    expect(await ask(`passwd ${count}\n${line.repeat(count)}`)).toMatch(/^refused: .*32 MiB/);
-  });
-
-  test('the client does not send a line within a line', async () => {
-    await expect(helper.forget([`p1\nend ${ALICE}`])).rejects.toMatchObject({ code: 'INTERNAL' });
+  test.each(['TERM', 'INT'])('and ends with 0 at SIG%s', async (name) => {
+    const { pid, ended } = await host.startBelowShell();
+    const answers = Promise.all([host.ask(''), host.ask('').catch(() => '')]);
+    await machine.must(['kill', `-${name}`, pid]);
+    expect((await ended).code).toBe(0);
+    await answers.catch(() => {});
+    expect(existsSync(machine.inside(SOCKET))).toBe(false);
   });
 });
 
-test('a person is ended, and nobody else', async () => {
-  const hers = await machine.start(ALICE, ['--reuid=50001'], ['stubborn']);
-  const other = await machine.start(NO_LOGIN, ['--reuid=50001']);
-  await helper.end(ALICE);
-  expect([hers.lives(), other.lives()]).toEqual([false, true]);
+describe('what a seal ends', () => {
+  test('is a person, and nobody else', async () => {
+    const hers = await machine.start(ALICE, [`--reuid=${BOT}`], ['stubborn']);
+    const other = await machine.start(NO_LOGIN, [`--reuid=${BOT}`]);
+    await host.tell(
+      host.beat(),
+      ...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })),
+    );
+    await eventually('it has ended', () => !hers.lives());
+    expect(other.lives()).toBe(true);
+    await machine.must(['kill', '-KILL', String(other.pid)]);
+  });
+
+  test('is a tool, whoever has started it, and nobody else', async () => {
+    await host.tell(host.beat(), ...host.seal(person('alice', ALICE, next())));
+    const started = [
+      await machine.start(NO_LOGIN, [`--reuid=${BOT}`], ['stubborn']),
+      await machine.start(ALICE, [`--reuid=${BOT}`]),
+    ];
+    const others = [
+      await machine.start(ALICE, [`--reuid=${ALICE}`]),
+      await machine.start(ALICE, ['--reuid=50002']),
+    ];
+    await host.tell(host.beat(), ...host.seal(tool('bot', BOT, { state: 'disabled', ...next() })));
+    await eventually('they have ended', () => started.every((one) => !one.lives()));
+    expect(others.map((one) => one.lives())).toEqual([true, true]);
+    await host.tell(
+      host.beat(),
+      ...host.seal(person('alice', ALICE, { member: false, ...next() })),
+    );
+    await eventually('they have ended', () => others.every((one) => !one.lives()));
+  });
+
+  test('is a login that was let in right before, too', async () => {
+    await host.tell(host.beat(), ...host.seal(person('alice', ALICE, next())));
+    const first = await machine.start(ALICE, [`--reuid=${ALICE}`]);
+    await host.tell(
+      host.beat(),
+      ...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })),
+    );
+    await eventually('it has ended', () => !first.lives());
+    const late = await machine.start(ALICE, [`--reuid=${ALICE}`]);
+    await eventually('it has ended', () => !late.lives());
+  });
+
+  test('is nothing of a local account, though it has the number', async () => {
+    const passwd = host.read('/etc/passwd') ?? '';
+    appendFileSync(machine.inside('/etc/passwd'), `localadmin:x:${BOB}:${BOB}::/:/bin/sh\n`);
+    const own = await machine.start(BOB, [`--reuid=${BOB}`]);
+    const hers = await machine.start(ALICE, [`--reuid=${ALICE}`]);
+    await daemon.stop();
+    await daemon.start();
+    await host.tell(
+      ...host.seal(
+        person('bob', BOB, { state: 'suspended', ...next() }),
+        person('alice', ALICE, { state: 'archived', ...next() }),
+      ),
+    );
+    await eventually('hers has ended', () => !hers.lives());
+    expect(own.lives()).toBe(true);
+    writeFileSync(machine.inside('/etc/passwd'), passwd);
+    await eventually('it is hers now', () => !own.lives());
+  });
+
+  test('is four hundred at once', async () => {
+    const people = Array.from({ length: 400 }, (_, n) => person(`p${n}`, 10_100 + n, next()));
+    await host.tell(host.beat(), ...host.seal(...people));
+    const victims = [
+      await machine.start(10_100, [`--reuid=${BOT}`]),
+      await machine.start(10_499, [`--reuid=${BOT}`]),
+    ];
+    const bystander = await machine.start(10_500, ['--reuid=50002']);
+    const closed = people.map((each) => ({ ...each, state: 'suspended' as const, ...next() }));
+    await host.tell(host.beat(), ...host.seal(...closed));
+    await eventually('they have ended', () => victims.every((one) => !one.lives()));
+    expect(bystander.lives()).toBe(true);
+    await machine.must(['kill', '-KILL', String(bystander.pid)]);
+  });
+});
+
+test('what has disappeared is ended, and stays ended over a restart', async () => {
+  const alice = person('alice', ALICE, next());
+  const bob = person('bob', BOB, next());
+  await host.all(alice, bob, tool('bot', BOT, next()));
+  const [first, other] = [
+    await machine.start(ALICE, [`--reuid=${ALICE}`]),
+    await machine.start(BOB, [`--reuid=${BOB}`]),
+  ];
+  await host.tell(['gone', 'alice']);
+  await eventually('it has ended', () => !first.lives());
+  await daemon.stop('SIGKILL');
+  const late = await machine.start(ALICE, [`--reuid=${ALICE}`]);
+  await daemon.start();
+  await eventually('it has ended', () => !late.lives());
+  expect(other.lives()).toBe(true);
+  expect(host.read(join(PLACES.login, 'closed'))).toContain('alice\n');
   await machine.must(['kill', '-KILL', String(other.pid)]);
 });
 
-test('a tool is ended, whoever has started it, and nobody else', async () => {
-  const started = [
-    await machine.start(NO_LOGIN, ['--reuid=50001'], ['stubborn']),
-    await machine.start(ALICE, ['--reuid=50001']),
-  ];
-  const others = [
-    await machine.start(ALICE, [`--reuid=${ALICE}`]),
-    await machine.start(ALICE, ['--reuid=50002']),
-  ];
-  await helper.end(50_001);
-  expect(started.map((one) => one.lives())).toEqual([false, false]);
-  expect(others.map((one) => one.lives())).toEqual([true, true]);
-  await helper.end(ALICE);
-});
-
-test('many people are ended by one request', async () => {
-  const all = Array.from({ length: 400 }, (_, n) => 10_000 + n);
-  const victims = [
-    await machine.start(10_000, ['--reuid=50001']),
-    await machine.start(10_399, ['--reuid=50001']),
-  ];
-  const bystander = await machine.start(10_400, ['--reuid=50001']);
-  await helper.end(...all);
-  expect(victims.map((one) => one.lives())).toEqual([false, false]);
-  expect(bystander.lives()).toBe(true);
-  await machine.must(['kill', '-KILL', String(bystander.pid)]);
-});
-
-describe('passwd', () => {
-  const getent = (key: string) => machine.run(['getent', '-s', 'db', 'passwd', key]);
-
-  test('makes what nss_db tells of', async () => {
-    expect(await helper.passwd([person('alice', ALICE, 'Zoë'), person('bob', 10_002)])).toBe(
-      undefined,
-    );
-    const line = 'alice:*:10001:500:Zoë:/home/alice:/bin/bash\n';
-    expect(await getent('alice')).toMatchObject({ code: 0, stdout: line });
-    expect(await getent('10001')).toMatchObject({ code: 0, stdout: line });
-    expect((await getent('carol')).code).toBe(2);
-    const all = await machine.must(['getent', '-s', 'db', 'passwd']);
-    expect(all.split('\n').filter((each) => each !== '')).toHaveLength(2);
-    const db = statSync(machine.inside(DB));
-    expect([db.mode & 0o7777, db.uid, db.gid]).toEqual([0o644, 0, 0]);
-  });
-
-  test('leaves out what does not fit, and says so', async () => {
-    expect(
-      await helper.passwd([
-        person('alice', ALICE),
-        'toor:x:0:0::/root:/bin/sh',
-        person('localadmin', 10_003),
-        person('eve', 10_500),
-      ]),
-    ).toBe('left out 3: toor: its uid is out of the ranges');
-    expect(await machine.must(['getent', '-s', 'db', 'passwd'])).toMatch(/^alice:.*\n$/);
-    await expect(helper.passwd(['toor:x:0:0::/root:/bin/sh'])).rejects.toMatchObject({
-      code: 'STEP_FAILED',
-      cause: 'no line fits; left out 1: toor: its uid is out of the ranges',
-    });
-    expect((await getent('alice')).code).toBe(0);
-  });
-
-  test('does nothing where nothing is new, and nothing by half a list', async () => {
-    const lines = [person('alice', ALICE), person('bob', 10_002)];
-    await helper.passwd(lines);
-    await host.begin();
-    await helper.passwd(lines);
-    const half = connect(machine.inside(SOCKET));
-    half.write(`passwd 2\n${lines[0]}\n`);
-    half.end();
-    await once(half.resume(), 'close');
-    expect(begun()).toEqual([]);
-    expect((await getent('bob')).code).toBe(0);
-  });
-
-  test('keeps the old db where there is no room for a new one', async () => {
-    await machine.must(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', '/var/lib/misc']);
-    await helper.passwd([person('alice', ALICE)]);
-    const many = Array.from({ length: 900 }, (_, n) => person(`p${n}`, 10_000 + n, 'x'.repeat(90)));
-    many.splice(500, 1); // the local account's
-    await expect(helper.passwd(many)).rejects.toMatchObject({ code: 'STEP_FAILED' });
-    expect((await getent('alice')).code).toBe(0);
-    expect(existsSync(machine.inside(`${DB}.new`))).toBe(false);
-    await machine.must(['umount', '/var/lib/misc']);
-  });
-
-  test('holds up nobody else, while it is in hand', async () => {
-    const letGo = hold('--output');
-    const making = helper.passwd([person('bob', 10_002)]);
-    await eventually('it is in hand', () => begun().length === 1);
-    expect(await ask('end 10900\n')).toBe('ok\n');
-    letGo();
-    await making;
-    expect((await getent('bob')).code).toBe(0);
-  });
+test('NSS and sudo take what it writes', async () => {
+  await daemon.stop();
+  await machine.must(['rm', '-rf', PLACES.login]);
+  await daemon.start();
+  writeFileSync(
+    machine.inside('/etc/nsswitch.conf'),
+    'passwd: files extrausers\ngroup: files extrausers\nshadow: files extrausers\nsudoers: files\n',
+  );
+  await host.all(
+    person('alice', ALICE, next()),
+    person('bob', BOB, next()),
+    tool('bot', BOT, { members: ['alice'], ...next() }),
+  );
+  const getent = (...key: string[]) => machine.must(['getent', ...key]);
+  expect(await getent('passwd', 'alice')).toBe(`alice:*:${ALICE}:1500::/home/alice:/bin/bash\n`);
+  expect(await getent('passwd', String(BOT))).toMatch(/^tools\.bot:/);
+  expect(await getent('group', 'tools.bot')).toBe(`tools.bot:*:${BOT}:alice\n`);
+  expect(await getent('shadow', 'alice')).toBe('alice:*:::::::\n');
+  expect(await machine.must(['id', '-Gn', 'alice'])).toBe('project-tools tools.bot\n');
+  const asBot = (name: string) =>
+    machine.run([
+      ...['setpriv', `--reuid=${name}`, '--regid=1500', '--init-groups'],
+      ...['sudo', '-n', '-u', 'tools.bot', 'id', '-un'],
+    ]);
+  expect(await asBot('alice')).toMatchObject({ code: 0, stdout: 'tools.bot\n' });
+  expect((await asBot('bob')).code).not.toBe(0);
+  await host.tell(host.beat(), ...host.seal(tool('bot', BOT, { members: ['bob'], ...next() })));
+  expect((await asBot('alice')).code).not.toBe(0);
+  expect(await asBot('bob')).toMatchObject({ code: 0 });
 });

@@ -1,13 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { parseSshKey } from '../../src/model/ssh-key.ts';
-import {
-  grantOf,
-  keepLines,
-  renderKeyFile,
-  renderKeys,
-  toKeyLine,
-} from '../../src/login-host/key-lines.ts';
-import { newKey } from './agent-world.ts';
+import { grantOf, readKeyLines, renderKeyFile, toKeyLine } from '../../src/login-host/key-lines.ts';
+import { newKey } from './seals.ts';
 
 const UNTIL = Date.parse('2026-11-25T06:00:00Z');
 
@@ -40,22 +34,11 @@ test('the grant of a file is the latest end in it', () => {
   expect(grantOf('ssh-ed25519 AAAA\n')).toBeUndefined();
 });
 
-test('keys are the same by key, options and own end, not by the grant', () => {
-  const key = newKey();
-  const texts = ['', 'restrict ', 'expiry-time="20301231Z" ', 'expiry-time="20301230Z" '].map(
-    (options) => renderKeys([keyLine(`${options}${key}`)]),
-  );
-  expect(new Set(texts).size).toBe(4);
-});
-
-test('a file is cut down to the keys that are still there, each with the end that it has', () => {
-  const [a, b, c] = [newKey(), newKey(), newKey()];
-  const file = renderKeyFile([keyLine(a), keyLine(`restrict ${b}`), keyLine(c)], UNTIL);
-  const [first = '', second = ''] = file.split(/(?<=\n)/);
-  expect(keepLines(file, [keyLine(a), keyLine(`restrict ${b}`), keyLine(newKey())])).toBe(
-    first + second,
-  );
-  // the same key without its option, or with another, is another line
-  expect(keepLines(file, [keyLine(b)])).toBe('');
-  expect(keepLines(file, [])).toBe('');
+test('the keys of a seal are read with their options and ends', () => {
+  const [plain, bound] = [newKey(), newKey()];
+  const list = `${plain}\nrestrict,expiry-time="20301231Z",from="192.0.2.1,192.0.2.2" ${bound}`;
+  expect(readKeyLines(list)).toEqual([
+    { line: plain, options: [], end: undefined },
+    keyLine(`restrict,expiry-time="20301231Z",from="192.0.2.1,192.0.2.2" ${bound}`),
+  ]);
 });

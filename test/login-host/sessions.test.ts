@@ -1,6 +1,6 @@
 /** Ending a person's sessions: which processes are hers, on a machine with process ids of its own. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { eventually } from '../scenarios/eventually.ts';
 import { rightsOfUnit } from './helper-host.ts';
 import { CLONE, NODE, NO_LOGIN, openHelperMachine, type HelperMachine } from './helper-machine.ts';
@@ -59,7 +59,19 @@ describe('is ended', () => {
     ],
     ['what goes on when its first thread has ended', ALICE, as(BOT), ['headless']],
     ['what calls itself the sshd that listens', ALICE, as(ALICE), ['title sshd: x [listener]']],
-    ['what calls itself cron as a tool', ALICE, as(BOT), ['title cron~']],
+    ['what calls itself cron as a tool', ALICE, as(BOT), ['title cron']],
+    ...(
+      [
+        ['cron', 'cron'],
+        ['the sshd that listens', 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'],
+        ['sssd, which a login host has no more', '/usr/sbin/sssd'],
+      ] as const
+    ).map(([what, title]): [string, number, string[], string[]] => [
+      `what runs as root and calls itself ${what}`,
+      ALICE,
+      ['--reuid=0'],
+      [`title ${title}`],
+    ]),
   ])('%s', async (_, login, setpriv, how) => {
     const victim = await machine.start(login, setpriv, how);
     expect(victim.lives()).toBe(true);
@@ -171,15 +183,6 @@ describe('lives on', () => {
     ['what another has started as the same tool', BOB, as(BOT), []],
     ['what nobody has started', NO_LOGIN, ['--reuid=0'], []],
     ['what a number that begins like hers has started', ALICE * 10, as(ALICE * 10), []],
-    ...[
-      ['sshd', 0, 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'],
-      ['sssd', 0, '/usr/sbin/sssd~-D'],
-      ['a part of sssd', 990, '/usr/libexec/sssd/sssd_be~--domain~tools'],
-      ['cron', 0, 'cron~'],
-    ].map(
-      ([what, uid, title]) =>
-        [`${what}, which she has started`, ALICE, [`--reuid=${uid}`], [`title ${title}`]] as const,
-    ),
   ])('%s', async (_, login, setpriv, how) => {
     const hers = await machine.start(ALICE, as(BOT));
     const bystander = await machine.start(login, setpriv, how);
@@ -189,13 +192,66 @@ describe('lives on', () => {
     await machine.must(['kill', '-KILL', String(bystander.pid)]);
   });
 
-  test('the keys agent, which she has started', async () => {
-    await machine.must(['ln', '/usr/local/bin/stay', '/usr/local/bin/keys-agent.ts']);
-    const shell = await machine.start(ALICE, ['--reuid=991'], ['then', 'keys-agent.ts', 'run']);
-    const agent = await machine.started('run');
-    expect(await end(ALICE)).toBe(1);
-    expect([shell.lives(), agent.lives()]).toEqual([false, true]);
-    await machine.must(['kill', '-KILL', String(agent.pid)]);
+  describe('a daemon that she has started as an admin', () => {
+    beforeAll(async () => {
+      // the file that runs is what counts: here it is perl's, by that name
+      const copy = 'cp "$(readlink -f /usr/bin/perl)" "$1.new" && mv "$1.new" "$1"';
+      for (const path of ['/usr/sbin/sshd', '/usr/sbin/cron', '/usr/sbin/atd']) {
+        await machine.must(['sh', '-c', copy, 'copy', path]);
+      }
+    });
+
+    test.each([
+      ['sshd', 0, '/usr/sbin/sshd', 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'],
+      ['cron', 0, '/usr/sbin/cron', 'x'],
+      ['atd', 1, '/usr/sbin/atd', 'x'],
+    ])('%s', async (_, uid, file, title) => {
+      const name = `daemon-${file.split('/').at(-1)}`;
+      const program = ['then', 'setpriv', `--reuid=${uid}`, file, '/usr/local/bin/stay', name];
+      const shell = await machine.start(ALICE, as(0), [...program, `title ${title}`]);
+      const daemon = await machine.started(name);
+      expect(await end(ALICE)).toBe(1);
+      expect([shell.lives(), daemon.lives()]).toEqual([false, true]);
+      await machine.must(['kill', '-KILL', String(daemon.pid)]);
+    });
+  });
+
+  describe('the keys agent, which she has started as an admin', () => {
+    const BIN = `${CLONE}/src/bin`;
+    /** Stays until it is ended, in the place of a program; its file in /tmp is called as it is. */
+    const STAY = `import { renameSync, writeFileSync } from 'node:fs';
+      import { basename } from 'node:path';
+      const file = '/tmp/' + basename(process.argv[1]);
+      writeFileSync(file + '.new', String(process.pid));
+      renameSync(file + '.new', file);
+      setInterval(() => {}, 1e6);`;
+    beforeAll(async () => {
+      writeFileSync(machine.inside('/tmp/stay.ts'), STAY);
+      for (const program of ['keys-agent.ts', 'take.ts']) {
+        await machine.must(['mount', '--bind', '/tmp/stay.ts', `${BIN}/${program}`]);
+      }
+    });
+
+    test.each([
+      ['as it is started', 991, 'keys-agent.ts', ['run'], true],
+      ['that does not run', 991, 'keys-agent.ts', ['status'], false],
+      ['as a person', BOB, 'keys-agent.ts', ['run'], false],
+      [
+        'named in what another program is told',
+        0,
+        'take.ts',
+        ['x', `${BIN}/keys-agent.ts`, 'run', 'x'],
+        false,
+      ],
+    ])('%s', async (_, uid, program, args, lives) => {
+      await machine.must(['rm', '-f', `/tmp/${program}`]);
+      const node = [NODE, '--disable-sigusr1', `${BIN}/${program}`, ...args];
+      await machine.start(ALICE, as(0), ['then', 'setpriv', `--reuid=${uid}`, ...node]);
+      const agent = await machine.started(program);
+      expect(await end(ALICE)).toBe(lives ? 1 : 2);
+      expect(agent.lives()).toBe(lives);
+      if (lives) await machine.must(['kill', '-KILL', String(agent.pid)]);
+    });
   });
 
   test('what another login has started below hers', async () => {

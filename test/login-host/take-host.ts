@@ -18,6 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { programWrapper } from '../../deploy/login-host/contents.ts';
+import { newSealKey } from './seal-key.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const TAKE = join(PROJECT, 'src/bin/take.ts');
@@ -49,6 +50,7 @@ ids:
   people: [{ first: 3001, last: 3010 }, { first: 3090, last: 3099 }]
   tools: [{ first: 53001, last: 53099 }]
 ldap: { uris: ['ldapi://%2Fnowhere'], base: 'dc=example,dc=org' }
+sealKeys: [${JSON.stringify(newSealKey().publicPem)}]
 `;
 
 export interface Ended {

@@ -1,340 +1,262 @@
-/** `chamberlain-whoami`, by the real sudo in a machine of its own, about a real directory. */
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { appendFileSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+/** `chamberlain-whoami`, by the real sudo, in a machine of its own with the files that the root helper writes. */
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
-import { openMachine, type Ended, type Machine } from '../../dev/servers/private-machine.ts';
+import { INSTALL, openBareHost } from '../../dev/servers/login-host.ts';
+import type { Ended, Machine } from '../../dev/servers/private-machine.ts';
+import { PLACES } from '../../src/login-host/places.ts';
+import { writeStatus, type LoginStatus } from '../../src/login-host/status.ts';
 import { parseSshKey } from '../../src/model/ssh-key.ts';
-import { changeDirectory } from '../scenarios/outside.ts';
-import { openWorld, runningPid, signalTree, type World } from '../stack.ts';
-import { modify, newKey, person } from './agent-world.ts';
+import { newSealKey } from './seal-key.ts';
 
-const PROJECT = join(import.meta.dirname, '../..');
-const KEYS = '/var/lib/chamberlain/keys';
-const AGENT_UID = 990;
-
-const [laptop, office, phone] = [newKey(), newKey(), newKey()];
+const OWN_KEYS = '/usr/lib/chamberlain/own-keys';
+const UIDS = { alice: 20_001, bob: 20_002, carol: 20_003, dora: 20_004 };
 const print = (line: string) => {
   const verdict = parseSshKey(line);
   return verdict.ok ? verdict.key.fingerprint : '';
 };
 
-let world: World;
 let machine: Machine;
-let uid: number;
-let toolUid: number;
-/** the first does not answer */
-let uris: string[];
+/** type and base64 */
+let laptop: string;
+let office: string;
 
 beforeAll(async () => {
-  world = await openWorld('whoami', { needs: ['slapd'] });
-  uid = world.config.ids.people[0]!.first;
-  toolUid = world.config.ids.tools[0]!.first;
-  const { base } = world.config.ldap;
-  const member = (name: string) => `member: uid=${name},ou=people,${base}`;
-  const tool = (name: string) => `member: uid=tools.${name},ou=people,ou=servicegroups,${base}`;
-  await change(
-    person(base, 'alice', uid, [
-      `from="127.0.0.1",expiry-time="21000401120000Z" ${laptop}`,
-      office,
-      'ssh-ed25519 AAAA',
-    ]),
-    person(base, 'bob', uid + 1, []),
-    person(base, 'carol', uid + 2, [office]),
-    modify(
-      `uid=alice,ou=people,${base}`,
-      ['add', 'description', `${print(laptop)} my \u001b[2Jlaptop`, 'grows beans'],
-      ['add', 'mail', 'alice@example.org'],
-      // how her password must be, for whoever binds as her: that locks nobody
-      ['add', 'pwdPolicySubentry', `cn=strict,ou=ppolicies,${base}`],
-    ),
-    modify(`uid=bob,ou=people,${base}`, ['add', 'pwdAccountLockedTime', '000001010000Z']),
-    modify(`cn=project-tools,ou=groups,${base}`, ['add', 'member', `uid=alice,ou=people,${base}`]),
-    ...['bridge', 'wiki', 'far'].flatMap((name, index) => [
-      toolAccount(name, toolUid + index),
-      toolGroup(name, toolUid + index, [
-        tool(name),
-        ...(name === 'far' ? [tool('wiki')] : [member('alice')]),
-      ]),
-    ]),
+  machine = await openBareHost();
+  put('/root/agent', 'a-secret');
+  put('/root/seal.pub', newSealKey().publicPem);
+  await machine.must([
+    ...[INSTALL, '--ldap-uri', 'ldap://127.0.0.1:1', '--base', 'dc=example,dc=org'],
+    ...['--agent-password-file', '/root/agent', '--seal-key', '/root/seal.pub'],
+  ]);
+  [laptop, office] = [await newKey('laptop'), await newKey('office')];
+  const tools = ['wiki', 'far', 'off'].map((tool, n) => {
+    const [gecos, shell] =
+      tool === 'off' ? ['disabled - It \u001b[2Jfloods', 'disabledtoolshell'] : ['', 'bash'];
+    return `tools.${tool}:*:${50_001 + n}:${50_001 + n}:${gecos}:/data/project/${tool}:/bin/${shell}\n`;
+  });
+  const people = Object.entries(UIDS).map(
+    ([name, uid]) => `${name}:*:${uid}:500::/home/${name}:/bin/bash\n`,
   );
-  machine = await openMachine([{ from: PROJECT, at: '/opt/chamberlain', readOnly: true }]);
-  uris = ['ldap://127.0.0.1:1', world.slapd.tcpUri()];
-  await prepare();
-});
-
-afterAll(async () => {
-  await machine.close();
-  await world.close();
-});
-
-/** What `install` does, as far as this goes; people are local accounts, for want of an sssd. */
-async function prepare(): Promise<void> {
-  const accounts: [string, number][] = [
-    ['chamberlain-keys', AGENT_UID],
-    ['alice', uid],
-    ['bob', uid + 1],
-    ['carol', 4242],
-    ['tools.wiki', toolUid + 1],
-  ];
+  put(join(PLACES.extrausers, 'passwd'), [...tools, ...people].join(''));
+  put(
+    join(PLACES.extrausers, 'shadow'),
+    [...tools, ...people].map((line) => `${line.split(':')[0]}:*:::::::\n`).join(''),
+  );
+  put(
+    join(PLACES.extrausers, 'group'),
+    `project-tools:*:500:
+tools.wiki:*:50001:alice,bob
+tools.far:*:50002:aliceandbob,tools.wiki
+tools.off:*:50003:alice
+other.wiki:*:50004:alice
+`,
+  );
+  put(join(PLACES.login, 'closed'), 'bob\ntools.off\n');
+  // a local account that was made since: it has carol's name, and another number
   appendFileSync(
     inside('/etc/passwd'),
-    accounts.map(([name, id]) => `${name}:*:${id}:100::/tmp:/bin/sh\n`).join(''),
+    'carol:x:4242:4242::/:/bin/sh\nlocal:x:4243:4243::/:/bin/sh\n',
   );
-  appendFileSync(inside('/etc/shadow'), accounts.map(([name]) => `${name}:*:1::::::\n`).join(''));
-  for (const folder of ['/etc/chamberlain', '/usr/lib/chamberlain', KEYS]) {
-    mkdirSync(inside(folder), { recursive: true });
-  }
-  copyFileSync(
-    join(PROJECT, 'deploy/login-host/templates/sudoers'),
-    inside('/etc/sudoers.d/chamberlain'),
-  );
-  copyFileSync(
-    join(PROJECT, 'deploy/login-host/chamberlain-whoami'),
-    inside('/usr/bin/chamberlain-whoami'),
-  );
-  const program = '/opt/chamberlain/node_modules/.bin/node /opt/chamberlain/src/bin/whoami.ts';
-  const wrapper = `#!/bin/sh\nexec ${program} "$@"\n`;
-  writeFileSync(inside('/usr/lib/chamberlain/whoami'), wrapper, { mode: 0o755 });
-  writeFileSync(
-    inside('/etc/chamberlain/password'),
-    readFileSync(join(world.config.secrets, 'ldap-keys-agent')),
-    { mode: 0o400 },
-  );
-  await machine.must(['chown', 'chamberlain-keys', '/etc/chamberlain/password', KEYS]);
-  await machine.must(['chmod', '440', '/etc/sudoers.d/chamberlain']);
-  configure({ uris });
+  appendFileSync(inside('/etc/shadow'), 'carol:*:1::::::\nlocal:*:1::::::\n');
+  await writeKeys('carol', `${office}\n`);
+});
+beforeEach(async () => {
+  await writeKeys('alice', '');
+  tell({});
+});
+afterAll(() => machine.close());
+
+const inside = (path: string): string => join(machine.root, path);
+const put = (path: string, text: string): void => writeFileSync(inside(path), text);
+
+async function newKey(name: string): Promise<string> {
+  await machine.must(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', `/root/${name}`]);
+  const line = await machine.must(['cat', `/root/${name}.pub`]);
+  return line.split(' ').slice(0, 2).join(' ');
 }
 
-function configure(changes: { uris: readonly string[]; knownBadKeys?: string[] }): void {
-  const { uris: asked, ...others } = changes;
-  const { ids, ldap } = world.config;
-  writeFileSync(
-    inside('/etc/chamberlain/login-host.yaml'),
-    stringify({
-      realm: 'tools',
-      ids: { people: ids.people, tools: ids.tools },
-      ldap: { uris: asked, base: ldap.base, passwordFile: '/etc/chamberlain/password' },
-      ...others,
-    }),
-  );
+/** As the root helper leaves it. */
+async function writeKeys(name: string, text: string): Promise<void> {
+  const file = join(PLACES.keys, name);
+  put(file, text);
+  await machine.must(['/bin/chgrp', 'chamberlain-lookup', file]);
+  await machine.must(['/bin/chmod', '640', file]);
 }
 
-function inside(path: string): string {
-  return join(machine.root, path);
+/** What the root helper says of itself. */
+function tell(changes: Partial<LoginStatus>): void {
+  writeStatus(inside(PLACES.login), {
+    ...{ pid: 1, startedAt: 0, at: Date.now(), trusted: true, server: '', offlineLimitSeconds: 60 },
+    ...{ people: 4, tools: 3, files: 2, refused: [], refusedInAll: 0, unwritten: [] },
+    ...changes,
+  });
 }
 
-async function change(...ldif: string[]): Promise<void> {
-  await changeDirectory(world, 'ldapmodify', ldif.join('\n'));
+const as = (uid: number): string[] => [
+  '/usr/bin/setpriv',
+  ...[`--reuid=${uid}`, '--regid=500', '--clear-groups'],
+];
+const whoami = (uid: number, ...args: string[]): Promise<Ended> =>
+  machine.run([...as(uid), '/usr/bin/chamberlain-whoami', ...args]);
+const ownKeys = (uid: number, ...options: string[]): Promise<Ended> =>
+  machine.run([...as(uid), 'sudo', '-n', ...options]);
+
+async function ask(uid: number): Promise<unknown> {
+  const { code, stdout, stderr } = await whoami(uid, '--json');
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return JSON.parse(stdout);
 }
 
-function toolAccount(name: string, id: number): string {
-  return `dn: uid=tools.${name},ou=people,ou=servicegroups,${world.config.ldap.base}
-changetype: add
-objectClass: person
-objectClass: posixAccount
-uid: tools.${name}
-cn: tools.${name}
-sn: tools.${name}
-uidNumber: ${id}
-gidNumber: ${id}
-homeDirectory: /data/project/${name}
-`;
-}
-
-function toolGroup(name: string, id: number, members: string[]): string {
-  return `dn: cn=tools.${name},ou=servicegroups,${world.config.ldap.base}
-changetype: add
-objectClass: groupOfNames
-objectClass: posixGroup
-cn: tools.${name}
-gidNumber: ${id}
-${members.join('\n')}
-`;
-}
-
-async function whoami(user: string, ...args: string[]): Promise<Ended> {
-  return machine.run(['/usr/bin/chamberlain-whoami', ...args], { user });
-}
-
-async function ask(user: string): Promise<{ code: number | null; answer: unknown }> {
-  const { code, stdout, stderr } = await whoami(user, '--json');
-  return { code, answer: stdout === '' ? stderr : JSON.parse(stdout) };
-}
-
-/** What sshd is given for alice; times are days from now. */
-function writeKeyFile(...lines: [key: string, days: number][]): void {
-  const text = lines.map(([key, days]) => `expiry-time="${digits(timeIn(days))}" ${key}\n`);
-  writeFileSync(inside(`${KEYS}/alice`), text.join(''));
-}
-
+/** Days from now. */
 function timeIn(days: number): string {
   const time = new Date(Date.now() + days * 86_400_000);
   return `${time.toISOString().slice(0, 10)}T12:00:00Z`;
 }
+const expiry = (days: number): string => `expiry-time="${timeIn(days).replaceAll(/[-:T]/g, '')}"`;
 
-function digits(time: string): string {
-  return time.replaceAll(/[-:T]/g, '');
-}
-
-test('a person sees access, tools, and each key with its label, end, and until when it is taken', async () => {
-  writeKeyFile([laptop, 2], [phone, -2]);
-  const key = { type: 'ssh-ed25519', label: '', options: [], end: null, takenUntil: null };
-  const { code, answer } = await ask('alice');
-  expect(code).toBe(0);
-  expect(answer).toEqual({
-    name: 'alice',
-    uid,
-    realm: 'tools',
-    kind: 'person',
-    unreadable: null,
-    locked: false,
-    realmMember: true,
-    tools: ['bridge', 'wiki'],
-    maintainers: null,
-    keys: expect.arrayContaining([
+test('a person sees the tools that they may become, and until when each key is taken', async () => {
+  const lines = [`from="127.0.0.1",${expiry(2)} ${laptop}`, `${expiry(-2)} ${office}`];
+  await writeKeys('alice', `${lines.join('\n')}\n`);
+  expect(await ask(UIDS.alice)).toEqual({
+    ...{ name: 'alice', uid: UIDS.alice, realm: 'tools', kind: 'person' },
+    ...{ state: 'active', reason: null, tools: ['wiki'], maintainers: null },
+    keys: [
       {
-        ...key,
-        fingerprint: print(laptop),
-        label: 'my \u001b[2Jlaptop',
-        options: ['from="127.0.0.1"'],
-        end: '2100-04-01T12:00:00Z',
+        ...{ type: 'ssh-ed25519', fingerprint: print(laptop), options: ['from="127.0.0.1"'] },
         takenUntil: timeIn(2),
       },
-      { ...key, fingerprint: print(office) },
-      { ...key, fingerprint: print(phone) },
-    ]),
-    refusedKeys: [expect.stringMatching(/^KEY_MALFORMED: /)],
+      { type: 'ssh-ed25519', fingerprint: print(office), options: [], takenUntil: null },
+    ],
+    ...{ refused: null, trouble: null },
   });
-  expect((answer as { keys: unknown[] }).keys).toHaveLength(3);
-});
-
-test('a key that this host’s configuration knows as bad is not taken', async () => {
-  configure({ uris, knownBadKeys: [print(office)] });
-  try {
-    expect((await ask('alice')).answer).toMatchObject({
-      refusedKeys: expect.arrayContaining([expect.stringMatching(/^KEY_KNOWN_BAD: /)]),
-    });
-  } finally {
-    configure({ uris });
-  }
 });
 
 test('it is a text for people, too, which steers no terminal', async () => {
-  writeKeyFile([laptop, 2]);
-  const { code, stdout, stderr } = await whoami('alice');
+  await writeKeys('alice', `${expiry(2)} ${laptop}\n`);
+  const { code, stdout, stderr } = await whoami(UIDS.alice);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  expect(stdout).not.toContain('\u001b');
-  const lines = stdout.split('\n').map((text) => text.replaceAll(/ {2,}/g, ' | '));
-  expect(lines).toEqual([
-    `alice | person ${uid}`,
+  expect(stdout.split('\n').map((text) => text.replaceAll(/ {2,}/g, ' | '))).toEqual([
+    `alice | person ${UIDS.alice}`,
     ' | access | to the realm tools',
-    ' | state | active',
-    ' | tools | bridge',
-    ' | wiki',
+    ' | tools | wiki',
     '',
-    'key | fingerprint | label | options | ends | taken until',
-    `ssh-ed25519 | ${print(laptop)} | my ?[2Jlaptop | from="127.0.0.1" | 2100-04-01T12:00:00Z | ${timeIn(2)}`,
-    `ssh-ed25519 | ${print(office)} | - | - | - | not taken`,
-    expect.stringMatching(/^A key in the directory is not taken\. KEY_MALFORMED: /),
+    'key | fingerprint | options | taken until',
+    `ssh-ed25519 | ${print(laptop)} | - | ${timeIn(2)}`,
     expect.stringMatching(/^The last column /),
     '',
   ]);
+  const off = await whoami(50_003);
+  expect(off.stdout).toContain('  state         disabled: It ?[2Jfloods\n');
 });
 
-test('who is locked and has no access is told so', async () => {
-  const { code, stdout } = await whoami('bob');
-  expect(code).toBe(0);
-  expect(stdout).toMatch(
-    /access +none to the realm tools\n +state +locked\n +tools +none\n\nno keys\n/,
+test('a person without access is told so', async () => {
+  const { stdout } = await whoami(UIDS.bob);
+  expect(stdout).toMatch(/access +none to the realm tools\n +tools +wiki\n\nno keys\n/);
+  expect(await ask(UIDS.bob)).toMatchObject({ state: 'closed', keys: [] });
+});
+
+test('a tool sees its maintainers, and the tools that it may become', async () => {
+  expect(await ask(50_001)).toMatchObject({
+    ...{ name: 'tools.wiki', kind: 'tool', state: 'active', keys: [] },
+    ...{ maintainers: ['alice', 'bob'], tools: ['far'] },
+  });
+  expect(await ask(50_003)).toMatchObject({ state: 'disabled', reason: 'It \u001b[2Jfloods' });
+  expect((await whoami(50_001)).stdout).not.toContain('key');
+});
+
+test('it says what this host does not take, and when what it shows may be old', async () => {
+  const since = 0;
+  tell({
+    ...{ trusted: false, why: 'the heartbeat is of yesterday' },
+    refused: [
+      { entry: 'bob', why: 'this is not for alice to see', since },
+      { entry: 'alice', why: 'the signature is not valid', since },
+    ],
+  });
+  expect(await ask(UIDS.alice)).toMatchObject({
+    refused: 'the signature is not valid',
+    trouble: 'it does not trust what the directory shows: the heartbeat is of yesterday',
+  });
+  expect((await whoami(UIDS.alice)).stdout).not.toContain('not for alice');
+  tell({ at: Date.now() - 60_000 });
+  expect((await whoami(UIDS.alice)).stdout).toContain(
+    'What this host knows may be old: the root helper is silent since ',
   );
 });
 
-test('a tool sees its maintainers, and the tools that it maintains', async () => {
-  const { code, answer } = await ask('tools.wiki');
-  expect(code).toBe(0);
-  expect(answer).toMatchObject({
-    kind: 'tool',
-    realmMember: null,
-    locked: false,
-    maintainers: ['alice'],
-    tools: ['far'],
-    keys: [],
-  });
-  expect((await whoami('tools.wiki')).stdout).not.toContain('key');
-});
-
 test('a local account learns nothing of the person who has its name and another number', async () => {
-  expect(await ask('carol')).toEqual({
-    code: 1,
-    answer: expect.stringMatching(
-      /^PERSON_UNKNOWN: carol \(uid 4242\) is an account of this host, not of the realm\./,
-    ),
-  });
-});
-
-test('it answers about nobody but who asks', async () => {
-  expect(await whoami('alice', 'bob')).toMatchObject({ code: 2, stdout: '' });
-  expect(await whoami('alice', '--config', '/tmp/x')).toMatchObject({ code: 2, stdout: '' });
-  const asBob = machine.run(['env', 'SUDO_USER=bob', '/usr/bin/chamberlain-whoami'], {
-    user: 'alice',
-    env: { SUDO_USER: 'bob', SUDO_UID: String(uid + 1) },
-  });
-  expect((await asBob).stdout).toMatch(/^alice {2}person /);
-  // without sudo, it does not know who asks
-  const bare = await machine.run(['/usr/lib/chamberlain/whoami']);
-  expect(bare).toMatchObject({ code: 2, stdout: '' });
-});
-
-test('what this host knows alone is shown where the directory hangs, and it does not wait for that', async () => {
-  writeKeyFile([laptop, 2]);
-  const pid = runningPid(world.slapd) ?? 0;
-  signalTree(pid, 'SIGSTOP');
-  try {
-    // frozen until this has answered
-    const { code, answer } = await ask('alice');
-    expect(code).toBe(4);
-    expect(answer).toMatchObject({
-      name: 'alice',
-      unreadable: expect.stringContaining('directory'),
-      locked: null,
-      realmMember: null,
-      tools: null,
-      keys: [{ fingerprint: print(laptop), label: '', end: null, takenUntil: timeIn(2) }],
+  const { code, stderr } = await whoami(4242);
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/^PERSON_UNKNOWN: you \(uid 4242\) are an account of this host, not /),
+  ]);
+  for (const uid of [4242, 4243, 0]) {
+    expect(await ownKeys(uid, '-u', 'chamberlain-lookup', OWN_KEYS)).toEqual({
+      ...{ code: 1, stdout: '', stderr: '' },
     });
-  } finally {
-    signalTree(pid, 'SIGCONT');
   }
 });
 
-test('the help says what is shown', async () => {
-  const { code, stdout } = await whoami('alice', '--help');
-  expect(code).toBe(0);
-  expect(stdout).toMatch(/^Usage: chamberlain-whoami \[--json\]\n/);
-});
-
-test('a directory that lets us read nothing is unreadable, not empty', async () => {
-  const password = inside('/etc/chamberlain/password');
-  const right = readFileSync(password);
-  writeFileSync(password, 'wrong');
-  try {
-    const { code, stdout } = await whoami('alice');
-    expect(code).toBe(4);
-    expect(stdout).toMatch(
-      /\n {2}The directory could not be read\. This is what this host knows alone\.\n/,
-    );
-    expect(stdout).not.toMatch(/none|wrong/);
-  } finally {
-    writeFileSync(password, right);
+test('it answers about nobody but the account that asks', async () => {
+  await writeKeys('alice', `${expiry(2)} ${laptop}\n`);
+  expect(await whoami(UIDS.bob, 'alice')).toMatchObject({ code: 2, stdout: '' });
+  expect(await whoami(UIDS.bob, '--config', '/tmp/x')).toMatchObject({ code: 2, stdout: '' });
+  const forged = ['SUDO_USER=alice', `SUDO_UID=${UIDS.alice}`, 'OPTIND=x', 'ENV=/tmp/x'];
+  const asLookup = ['-u', 'chamberlain-lookup'];
+  const mine = await machine.run([
+    ...[...as(UIDS.dora), 'env', ...forged, 'sudo', '-n', ...asLookup, OWN_KEYS],
+  ]);
+  expect(mine).toEqual({ code: 0, stdout: '', stderr: '' });
+  // nor does sudo take anything but exactly this
+  for (const options of [
+    [...asLookup, OWN_KEYS, 'alice'],
+    ['-u', 'root', OWN_KEYS],
+    ['-u', 'chamberlain-keys', OWN_KEYS],
+    [...asLookup, '/usr/lib/chamberlain/authorized-keys', 'alice'],
+    [...asLookup, `SUDO_USER=alice`, OWN_KEYS],
+    [...asLookup, '-D', '/var/lib/chamberlain/keys', OWN_KEYS],
+    [...asLookup, '-s'],
+  ]) {
+    const { code, stdout, stderr } = await ownKeys(UIDS.dora, ...options);
+    expect([code, stdout, stderr]).toEqual([1, '', expect.stringMatching(/^sudo: .*\n$/)]);
   }
 });
 
-test('nor is one whose marker cannot be seen', async () => {
-  const marker = `dn: cn=chamberlain,${world.config.ldap.base}\nchangetype: `;
-  await change(`${marker}delete\n`);
-  try {
-    expect(await ask('alice')).toMatchObject({ code: 4, answer: { realmMember: null } });
-  } finally {
-    await change(`${marker}add\nobjectClass: applicationProcess\ncn: chamberlain\n`);
+/**
+ * Starts own-keys, sends a signal through sudo while it waits for its reader, then reads what there is. Prints which
+ * programs have run as chamberlain-lookup, and says what was read.
+ */
+const SIGNALLED = `
+mkfifo "$1"
+sudo -n -u chamberlain-lookup ${OWN_KEYS} >"$1" & sudo=$!
+exec 3<"$1"
+until ps -u chamberlain-lookup -o comm= | grep -q tee; do sleep 0.02; done
+ps -u chamberlain-lookup -o comm= >"$1.programs"
+kill -"$2" $sudo
+sleep 0.05
+ps -u chamberlain-lookup -o comm= >>"$1.programs"
+kill -CONT $sudo 2>/dev/null
+cat <&3 >"$1.read"
+wait $sudo
+sort -u "$1.programs"
+`;
+
+test('no signal that sudo passes on gives more than one’s own keys', async () => {
+  // more than a pipe holds
+  const file = `${expiry(2)} ${laptop}\n`.repeat(1000);
+  await writeKeys('alice', file);
+  await machine.must([...as(0), 'install', '-d', '-m', '777', '/tmp/signals']);
+  for (const signal of ['HUP', 'INT', 'QUIT', 'USR1', 'USR2', 'TERM', 'ALRM', 'TSTP', 'WINCH']) {
+    const at = `/tmp/signals/${signal}`;
+    const script = ['/bin/bash', '-c', SIGNALLED, 'bash', at, signal];
+    const { stdout } = await machine.run([...as(UIDS.alice), ...script], { cwd: '/tmp/signals' });
+    expect([signal, stdout.split('\n').filter((name) => !['tee', ''].includes(name))]).toEqual([
+      ...[signal, []],
+    ]);
+    const read = await machine.must(['cat', `${at}.read`]);
+    expect(file.startsWith(read)).toBe(true);
   }
-});
+  const left = await machine.must(['find', '/tmp/signals', '-user', 'chamberlain-lookup']);
+  expect(left).toBe('');
+}, 60_000);

@@ -1,15 +1,22 @@
 /**
- * 500 people suspended in one request, while a portal makes tools; and before that one by one, of whom most wait
- * for an admin's release.
+ * 500 people suspended in one request, while a portal makes tools: all are shut out, also on a login host; and before
+ * that one by one, of whom most wait for an admin's release.
  */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { PLACES } from '../../src/login-host/places.ts';
 import { verifierOf } from '../../src/model/credentials.ts';
 import { runCli } from '../bin/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from '../scenarios/eventually.ts';
+import { newKey } from '../login-host/seals.ts';
+import { processesOf } from '../scenarios/doors.ts';
 import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
+import { addLoginHost, type Login } from '../scenarios/login.ts';
 import { admit } from '../scenarios/running.ts';
+import { difference, filesBySeals, filesOf } from '../scenarios/sealed-files.ts';
 import {
   type CredentialsSeen,
   query,
@@ -26,6 +33,7 @@ const MOST = 20;
 const EVERY_MS = 150;
 
 let leaving: LeavingWorld;
+let login: Login;
 let world: World;
 const names = Array.from({ length: PEOPLE }, (_, n) => `many-${n}`);
 /** of the tools, before anybody is suspended */
@@ -44,10 +52,14 @@ beforeAll(async () => {
   first = { person: (people[1]?.first ?? 0) + 1000, tool: (tools[0]?.first ?? 0) + 1000 };
   await wantMany();
   await settled(world, 120_000);
+  login = await addLoginHost(leaving);
+  await eventually('all on the login host', async () => {
+    return difference(filesOf(login), await filesBySeals(login)) === undefined;
+  });
   for (let n = 0; n < TOOLS; n += 1) old.set(n, readCredentials(world, { tool: `many-${n}` }));
 }, 180_000);
 
-afterAll(async () => leaving?.close(), 60_000);
+afterAll(async () => (login ?? leaving)?.close(), 60_000);
 
 /** As many requests would, without their history. */
 async function wantMany(): Promise<void> {
@@ -73,6 +85,12 @@ async function wantMany(): Promise<void> {
          UNION ALL SELECT uid, (SELECT uid FROM people WHERE shell_name = 'bob') FROM t)
      INSERT INTO credentials (account) SELECT uid FROM t`,
     [first.tool, TOOLS, first.person, PEOPLE],
+  );
+  await query(
+    world,
+    `INSERT INTO ssh_keys (person, line, fingerprint)
+     SELECT $1::int + n - 1, line, 'SHA256:' || n FROM unnest($2::text[]) WITH ORDINALITY AS k (line, n)`,
+    [first.person, names.map(newKey)],
   );
   await query(
     world,
@@ -126,6 +144,38 @@ async function makingTools(prefix: string, act: () => Promise<unknown>): Promise
   return Promise.all(making);
 }
 
+const isOfMany = (uid: number) => uid >= first.person && uid < first.person + PEOPLE;
+
+/** Has everybody who is not suspended run something on the login host; returns their processes, as /proc has them. */
+async function startProcesses(): Promise<string[]> {
+  const active = await query<{ uid: number }>(
+    world,
+    `SELECT uid FROM people WHERE shell_name LIKE 'many-%' AND state = 'active'`,
+  );
+  const uids = active.map(({ uid }) => uid).join(' ');
+  const script = `for uid in ${uids}; do setpriv --reuid $uid --clear-groups sleep 4000 & done`;
+  const { machine } = login.host;
+  await machine.must(['/bin/sh', '-c', `{ ${script}; } >/dev/null 2>&1 </dev/null`]);
+  return await eventually('all processes', () => {
+    const theirs = processesOf(login).filter(
+      ({ uid, command }) => isOfMany(uid) && command === 'sleep 4000',
+    );
+    if (theirs.length < active.length) return undefined;
+    return theirs.map(({ pid }) => join(machine.root, 'proc', String(pid)));
+  });
+}
+
+const keyFiles = () =>
+  readdirSync(join(login.host.machine.root, PLACES.keys)).filter((name) =>
+    name.startsWith('many-'),
+  );
+
+/** From `began` until nothing is left, in milliseconds. It looks seldom: the workers run in this process too. */
+async function untilNone(left: () => readonly string[], began: number): Promise<number> {
+  while (left().length > 0) await sleep(100);
+  return Math.round(performance.now() - began);
+}
+
 const median = (of: number[]) => Math.round(of.toSorted((a, b) => a - b)[of.length >> 1] ?? 0);
 
 test('500 one by one: beyond those of an hour they wait, and an admin releases them', async () => {
@@ -165,10 +215,13 @@ test('500 one by one: beyond those of an hour they wait, and an admin releases t
 test('500 in one request: every door is closed, and nothing else is slowed', async () => {
   const { portal } = leaving;
   await settled(world);
+  const running = await startProcesses();
+  expect(keyFiles()).toHaveLength(running.length);
   // what is measured is a pace
   const before = await makingTools('before', () => sleep(EVERY_MS * 20));
   let tookMs = 0;
   const waiting: number[] = [];
+  let [noKeyMs, noProcessMs] = [0, 0];
   const meanwhile = await makingTools('meanwhile', async () => {
     const began = performance.now();
     const wish = {
@@ -178,6 +231,10 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
       reason: 'a raid',
     };
     const id = await portal.send(wish, { queue: 'requests.urgent' });
+    const onHost = Promise.all([
+      untilNone(keyFiles, began),
+      untilNone(() => running.filter((path) => existsSync(path)), began),
+    ]);
     await eventually('the verdict', () => portal.told(id).length > 0);
     waiting.push(await countRaises());
     await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'carol' });
@@ -188,11 +245,19 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
       90_000,
     );
     tookMs = Math.round(performance.now() - began);
+    [noKeyMs, noProcessMs] = await onHost;
   });
   process.stdout.write(
     `500 suspended in ${tookMs} ms; a tool took ${median(before)} ms before (of ${before.length}), ` +
-      `${median(meanwhile)} ms meanwhile (of ${meanwhile.length})\n`,
+      `${median(meanwhile)} ms meanwhile (of ${meanwhile.length}); ` +
+      `on the login host the last key was gone after ${noKeyMs} ms, the last process after ${noProcessMs} ms\n`,
   );
+  await eventually('what the seals say, on the login host', async () => {
+    return difference(filesOf(login), await filesBySeals(login)) === undefined;
+  });
+  const closed = login.file(join(PLACES.login, 'closed')).split('\n');
+  expect(closed.filter((name) => name.startsWith('many-'))).toEqual(names.toSorted());
+  expect(await login.agentStatus()).toMatchObject({ trusted: true, refused: [], held: null });
 
   // who is shut out alone meanwhile has not waited for the many
   const [atFirst = 0, afterwards = 0] = waiting;

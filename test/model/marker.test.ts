@@ -1,12 +1,22 @@
 /** Who came back from a backup, by the marker: the table of src/model/marker.ts. */
 import { describe, expect, test } from '@jest/globals';
+import { generateKeyPairSync } from 'node:crypto';
 import {
-  formatMarker,
   markerDoubt,
   missingPeople,
   parseMarker,
+  signMarker,
+  type Marker,
   type Telling,
 } from '../../src/model/marker.ts';
+import { sealKeyId, signPayload } from '../../src/model/seal.ts';
+
+const { privateKey } = generateKeyPairSync('ed25519');
+const key = { id: sealKeyId(privateKey), privateKey };
+const marker = (people: number): Marker => ({
+  ...{ kind: 'heartbeat', realm: 'tools', at: at(1).toISOString(), clock: at(1).toISOString() },
+  ...{ people, tools: 2, floors: [[1000, 3]] },
+});
 
 const at = (seconds: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, seconds));
 const knows = (telling?: number, told?: number, accepted?: number): Telling => ({
@@ -48,16 +58,15 @@ describe('the doubt', () => {
 });
 
 test('a marker is read as it was written, and nothing else is one', () => {
-  const marker = { at: at(1).toISOString(), people: 3, keyed: 2, overdue: [1000] };
-  expect(parseMarker(formatMarker(marker))).toEqual(marker);
-  for (const text of ['', '{}', 'null', '{"at":"yesterday","people":1,"keyed":1,"overdue":[]}']) {
+  expect(parseMarker(signMarker(marker(3), key))).toEqual(marker(3));
+  const old = { ...marker(3), at: 'yesterday' };
+  for (const text of ['', '{}', JSON.stringify(marker(3)), signPayload(JSON.stringify(old), key)]) {
     expect(parseMarker(text)).toBeUndefined();
   }
 });
 
 describe('missing people', () => {
-  const told = (people: number) =>
-    formatMarker({ at: at(0).toISOString(), people, keyed: 0, overdue: [] });
+  const told = (people: number) => signMarker(marker(people), key);
   test.each<[string, number, string[], boolean]>([
     ['all are there', 100, [told(100)], false],
     ['more are there than were told of', 120, [told(100)], false],

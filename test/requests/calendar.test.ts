@@ -676,6 +676,8 @@ test('a move that fails keeps no other back', async () => {
   expect(turn.did.map(({ account }) => account)).toEqual([`tools.${b.name}`]);
   expect(turn.failed.map(({ key }) => key)).toEqual([`tool.archive ${a.uid}`]);
   const except = turn.failed.map(({ key }) => key);
+  // by today's clock, what was put away on day 40 is to be sealed anew
+  await owner.query(`UPDATE login_seals SET renew_at = 'infinity'`);
   const next = await turnCalendar(realm.intake, realm.world.config, at(40), { except });
   expect(next).toMatchObject({ did: [], failed: [], more: false });
   await owner.query('DELETE FROM departures WHERE subject = $1', [a.uid]);

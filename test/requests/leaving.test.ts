@@ -640,6 +640,7 @@ describe('a tool', () => {
       { subject: two.uid, returning_at: NOW },
     ]);
     expect((await raisedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
+      [alice.uid, 'directory'],
       [two.uid, 'databases'],
       [two.uid, 'directory'],
       [two.uid, 'homes'],

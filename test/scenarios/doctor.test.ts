@@ -382,9 +382,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       },
       {
         what: 'a right of a function',
-        break: sql('REVOKE EXECUTE ON FUNCTION raise_generation FROM chamberlain_sweep'),
-        mend: sql('GRANT EXECUTE ON FUNCTION raise_generation TO chamberlain_sweep'),
-        says: [['fix', /^chamberlain_sweep lacks EXECUTE on raise_generation$/u, /migrate/u]],
+        break: sql('REVOKE EXECUTE ON FUNCTION look_again FROM chamberlain_sweep'),
+        mend: sql('GRANT EXECUTE ON FUNCTION look_again TO chamberlain_sweep'),
+        says: [['fix', /^chamberlain_sweep lacks EXECUTE on look_again$/u, /migrate/u]],
       },
       {
         what: 'a right too many, of everybody',
@@ -901,7 +901,7 @@ describe('with the secrets that are there:', () => {
         'ldap-keys-agent',
         'ldap-sssd',
       ],
-      ...['mariadb-databases', 'mariadb-databases-eyes'],
+      ...['ldap-reader', 'ldap-mail-reader', 'mariadb-databases', 'mariadb-databases-eyes'],
     ]) {
       expect(wants).toContain(name);
     }

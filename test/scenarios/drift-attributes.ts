@@ -3,6 +3,7 @@
  * doubled. An attribute that a target comes to want is in the table by itself; where another value
  * of it must have a form of its own, OTHER says it, and where something else follows, EXCEPT.
  */
+import type { AccountName } from '../../src/model/names.ts';
 import type { Wanted } from '../../src/model/wanted.ts';
 import type { Attributes, EntryRef } from '../../src/plan/action.ts';
 import { readableRef, splitRef, type AnyRef } from '../../src/targets/directory-eyes.ts';
@@ -28,6 +29,8 @@ const OTHER: Record<string, (subject: Subject, hand: Hand) => string> = {
   gecos: () => 'disabled - by hand',
   mail: ({ name }) => `${name}@elsewhere.example`,
   member: (_, { base }) => `uid=ghost,ou=people,${base}`,
+  memberOf: (_, { base }) => `cn=tools.ghost,ou=servicegroups,${base}`,
+  chamberlainSeal: () => 'no seal',
   description: () => `SHA256:${'b'.repeat(43)} smuggled`,
   sshPublicKey: () => `ssh-ed25519 ${'A'.repeat(68)}`,
   pwdAccountLockedTime: () => '000001010000Z',
@@ -79,6 +82,8 @@ const EXCEPT: Record<string, Follows> = {
   'unix-account tool gidNumber': { ...NUMBERS, changed: ['ID_FOREIGN unix-account'] },
   'unix-account tool homeDirectory': { removed: 'refused', doubled: 'refused' },
   'unix-account tool loginShell': { doubled: 'refused' },
+  'seal person chamberlainSeal': { doubled: 'refused' }, // it has one value
+  'seal tool chamberlainSeal': { doubled: 'refused' },
   'ssh-keys person description': { changed: ['change ssh-keys'], doubled: ['change ssh-keys'] },
   // ours by its name alone: under another it is another, beside a new one
   'sudo-rule tool cn': {
@@ -92,9 +97,10 @@ const EXCEPT: Record<string, Follows> = {
 };
 
 function usually(target: string, attribute: string, way: Way): DriftCase['shows'] {
-  const letsIn = target === 'sudo-rule' || ['member', 'sshPublicKey'].includes(attribute);
+  const letsIn =
+    target === 'sudo-rule' || ['member', 'memberOf', 'sshPublicKey'].includes(attribute);
   if (way === 'removed' || !letsIn) return [`change ${target}`];
-  return way === 'changed' && attribute === 'sshPublicKey'
+  return way === 'changed' && ['memberOf', 'sshPublicKey'].includes(attribute)
     ? [`revoke ${target}`, `change ${target}`]
     : [`revoke ${target}`];
 }
@@ -111,12 +117,21 @@ export function wantedAttributes(
   };
 }
 
+const SEALED = { seal: { number: 1, until: '2026-12-06T00:00:00Z' } };
+const BOT = 'tools.bot' as AccountName;
+
 /** Each (target, kind of subject) of the directory that has an entry of its own for each subject. */
 export const ENTRY_TARGETS = TARGETS.directory
   // many subjects share the realm group: drift-directory.ts has its cases
   .filter(({ name }) => name !== 'realm-membership')
   .flatMap((target) =>
-    target.of.map((kind) => ({ target, kind, sample: kind === 'person' ? person() : tool() })),
+    target.of.map((kind) => ({
+      ...{ target, kind },
+      sample:
+        kind === 'person'
+          ? person({ ...SEALED, memberOf: [] })
+          : tool({ ...SEALED, memberOf: [BOT] }),
+    })),
   );
 
 export const ATTRIBUTE_CASES: readonly DriftCase[] = ENTRY_TARGETS.flatMap(

@@ -28,13 +28,13 @@ const GONE: readonly DriftCase[] = [
     what: 'the account of a person deleted',
     of: 'person',
     damage: ({ dn }, hand) => hand.ldif(remove(dn)),
-    shows: ['create unix-account', 'change ssh-keys'],
+    shows: ['create unix-account', 'change seal', 'change ssh-keys'],
   },
   {
     what: 'the account of a tool deleted',
     of: 'tool',
     damage: ({ dn }, hand) => hand.ldif(remove(dn)),
-    shows: ['create unix-account'],
+    shows: ['create unix-account', 'change seal'],
   },
   {
     what: 'the group of a tool deleted',
@@ -53,7 +53,7 @@ const GONE: readonly DriftCase[] = [
     of: 'tool',
     damage: (subject, hand) =>
       hand.ldif([subject.dn, groupDn(subject, hand), ruleDn(subject, hand)].map(remove).join('\n')),
-    shows: ['create unix-group', 'create unix-account', 'create sudo-rule'],
+    shows: ['create unix-group', 'create unix-account', 'change seal', 'create sudo-rule'],
   },
 ];
 
@@ -161,6 +161,16 @@ const CLASSES: readonly DriftCase[] = [
       hand.ldif(change(dn, ['delete', 'sshPublicKey'], ['delete', 'objectClass', 'ldapPublicKey'])),
     shows: ['change unix-account', 'change ssh-keys'],
   },
+  ...(['person', 'tool'] as const).map((of): DriftCase => ({
+    what: `the object class of seals removed, with the seal of a ${of}`,
+    of,
+    covers: `seal ${of} objectClass`,
+    damage: ({ dn }, hand) =>
+      hand.ldif(
+        change(dn, ['delete', 'chamberlainSeal'], ['delete', 'objectClass', 'chamberlainSealed']),
+      ),
+    shows: ['change seal'],
+  })),
   {
     what: 'no account for unix any more: the class and all that it carries removed',
     of: 'person',
@@ -231,7 +241,7 @@ const CLASSES: readonly DriftCase[] = [
           }),
         ].join('\n'),
       ),
-    shows: ['NAME_FOREIGN unix-account'],
+    shows: ['change seal', 'NAME_FOREIGN unix-account'],
     decide: ({ dn }, hand) => hand.ldif(remove(dn)),
   },
 ];

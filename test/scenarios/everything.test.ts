@@ -4,6 +4,8 @@
  *
  * The roles are the real ones; a test may stop one between two pieces of what it reads in bulk.
  */
+import { readSealKey } from '../../src/config.ts';
+import { parseMarker, signMarker, type Marker } from '../../src/model/marker.ts';
 import { chmodSync, renameSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { askRoles } from '../../src/bin/surveying.ts';
@@ -201,11 +203,13 @@ describe('what changes between the reading and the look', () => {
       );
       await drift.hand.ldif(change(dn, ['add', 'member', member]));
     });
-    expect(await ofNeighbour()).toEqual([]);
+    // no verdict has given it the next seal
+    const ofGroup = async () => (await ofNeighbour()).filter(({ target }) => target !== 'seal');
+    expect(await ofGroup()).toEqual([]);
     // the look was at the new want indeed: without the value it is a step
     afterAllRead.clear();
     await drift.hand.ldif(change(dn, ['delete', 'member', member]));
-    expect((await ofNeighbour()).map(({ target }) => target)).toEqual(['unix-group']);
+    expect((await ofGroup()).map(({ target }) => target)).toEqual(['unix-group']);
     await drift.hand.ldif(change(dn, ['add', 'member', member]));
   });
 });
@@ -333,7 +337,8 @@ describe('a directory that shows too little, without an error', () => {
       for await (const page of eyes.list('people', ['uidNumber'])) {
         there += page.filter(({ attributes }) => attributes['uidNumber']?.length).length;
       }
-      const more = JSON.stringify({ ...JSON.parse(text), people: there + count });
+      const told = parseMarker(text) as Marker;
+      const more = signMarker({ ...told, people: there + count }, readSealKey(world.config));
       await drift.hand.ldif(change(marker(), ['replace', 'description', more]));
       try {
         return await act();

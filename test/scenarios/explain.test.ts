@@ -180,6 +180,7 @@ describe('a page', () => {
     expect(tool.targets.map((each) => each.target)).toEqual([
       'unix-group',
       'unix-account',
+      'seal',
       'sudo-rule',
       'home-directory',
       'credentials-file',
@@ -353,6 +354,7 @@ describe('what differs', () => {
       const carol = await page('carol');
       expect(carol.targets.map((each) => [each.target, each.state])).toEqual([
         ['unix-account', 'finding'],
+        ['seal', 'waiting'],
         ['ssh-keys', 'waiting'],
         ['realm-membership', 'waiting'],
         ['home-directory', 'as wanted'],
@@ -531,7 +533,7 @@ describe('a role that does not answer', () => {
     // its own share is some tens of milliseconds on an idle machine
     expect(performance.now() - begin).toBeLessThan(2000);
     expect(tool.subjects[0]?.targets.map(({ role, state }) => [role, state])).toEqual([
-      ...Array.from({ length: 3 }, () => ['directory', 'as wanted']),
+      ...Array.from({ length: 4 }, () => ['directory', 'as wanted']),
       ...Array.from({ length: 2 }, () => ['homes', 'no answer']),
       ['databases', 'as wanted'],
     ]);

@@ -285,7 +285,7 @@ describe('with every kind of drift there', () => {
   }, 120_000);
 
   test('all of it is seen', () => {
-    expect(new Set(plan.steps.map(({ target }) => target)).size).toBe(8);
+    expect(new Set(plan.steps.map(({ target }) => target)).size).toBe(9);
     expect(new Set(plan.steps.map(({ action }) => action.verb)).size).toBeGreaterThan(12);
     for (const server of ['replica', 'tools']) {
       expect(String(before[server]).split('\n').length).toBeGreaterThan(subjects.size);

@@ -4,6 +4,7 @@ import { chmodSync, statSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
+import { parseMarker, type Marker } from '../../src/model/marker.ts';
 import { thaw } from '../../src/store/freeze.ts';
 import { openPool, withClient } from '../../src/store/postgres.ts';
 import { runCli, type Ended } from '../bin/run-cli.ts';
@@ -93,7 +94,7 @@ test('frozen in the middle of load, nothing changes any more; thawed, all is don
   await running.startWork();
   // the heartbeat goes on, and surveys are answered
   await eventually('a beat', async () => (await beat()).at > at);
-  const planned = await cli('plan', 'alice');
+  const planned = await cli('plan', 'steward');
   expect(planned.exit).toBe(0);
   expect([...(await snapshot()).symmetricDifference(before)]).toEqual([]);
   expect(portal.told(late)).toEqual([]);
@@ -130,10 +131,10 @@ test('frozen in the middle of load, nothing changes any more; thawed, all is don
   ]);
 });
 
-async function beat(): Promise<{ at: string }> {
+async function beat(): Promise<Marker> {
   const { base } = running.world.config.ldap;
   const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
-  return JSON.parse(entry?.['description']?.[0] ?? '{}') as { at: string };
+  return parseMarker(entry?.['description']?.[0] ?? '') as Marker;
 }
 
 test('freezing and thawing twice is no fault, and is told apart', async () => {

@@ -6,8 +6,9 @@ import { type Doors, openDoors, processesOf } from './doors.ts';
 import { eventually } from './eventually.ts';
 import { openLogin, type Login, type Session } from './login.ts';
 import { query, settled } from './outside.ts';
+import { PLACES } from '../../src/login-host/places.ts';
 
-const PEOPLE = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank'];
+const PEOPLE = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'grace', 'heidi'];
 
 let login: Login;
 const figures: Record<string, unknown> = {};
@@ -129,44 +130,67 @@ describe('what cron and at would start', () => {
   });
 
   test('is started for local accounts, whatever the list holds', async () => {
-    writeFileSync(join(login.host.machine.root, 'var/lib/chamberlain/agent/closed'), 'root\n');
+    writeFileSync(join(login.host.machine.root, PLACES.login, 'closed'), 'root\n');
     expect(await starts('root')).toBe(true);
   });
 });
 
-test('while the root helper is away, a suspended person becomes nothing in a session that is open', async () => {
-  const { helper } = login.host;
-  const hers = await login.openSession('carol');
-  await eventually('become', async () => (await hers.run('become bot true')).code === 0);
-  const asTool = await uidOf('bot');
-  await hers.run('become bot sleep 5000 </dev/null >/dev/null 2>&1 &');
-  await eventually('her process', () => runningAs(asTool, 'sleep 5000').length === 1);
-  // held in the middle: it hears no signal but one
-  await hers.run('become bot sleep 5001 </dev/null >/dev/null 2>&1 & kill -STOP $!');
-  // by the group that sssd asks for anew, as it does by itself after entry_cache_timeout
-  await helper.stop();
-  await login.portal.finish(await suspend('carol'));
-  await login.host.machine.must(['/usr/sbin/sss_cache', '-E']);
-  await eventually('a refusal', async () => (await hers.run('become bot true')).code === 1);
-  expect((await hers.run('sudo -n -u tools.bot true')).code).not.toBe(0);
-  expect(hers.isOpen).toBe(true);
-  await helper.start();
-  await eventually('the end of her session', () => !hers.isOpen);
-  await eventually('and of all else', () => {
-    return processesOf(login).every(({ command }) => !/sleep 500[01]/.test(command));
-  });
-});
+describe('a person who is suspended while the host hears of nothing', () => {
+  /** What she has started, as whomever it runs. */
+  async function commandsOf(name: string): Promise<string> {
+    const sql = 'SELECT uid FROM people WHERE shell_name = $1';
+    const [row] = await query<{ uid: number }>(login.world, sql, [name]);
+    const hers = processesOf(login).filter(
+      (each) => each.uid === row?.uid || each.login === row?.uid,
+    );
+    return hers.map(({ command }) => command).join('\n');
+  }
 
-test('a person who is suspended while the agent is away is ended at its next start', async () => {
-  const { agent } = login.host;
-  const hers = await login.openSession('dave');
-  const trusted = async () => (await login.agentStatus()).trusted;
-  await agent.stop('SIGKILL');
-  await login.portal.finish(await suspend('dave'));
-  expect(hers.isOpen).toBe(true);
-  await agent.start();
-  await eventually('the end of the session', () => !hers.isOpen);
-  await eventually('trust', trusted);
+  /** Her work, in a session that is open. */
+  async function openWork(name: string): Promise<Session> {
+    const session = await login.openSession(name);
+    await eventually('become', async () => (await session.run('become bot true')).code === 0);
+    await session.run('become bot sleep 5000 </dev/null >/dev/null 2>&1 &');
+    // held in the middle: it hears no signal but one
+    await session.run('become bot sleep 5001 </dev/null >/dev/null 2>&1 & kill -STOP $!');
+    await eventually('her process', async () => /^sleep 5000$/m.test(await commandsOf(name)));
+    return session;
+  }
+
+  test.each([
+    ['the root helper is', 'carol', ['helper']],
+    ['the agent is', 'dave', ['agent']],
+    ['both are', 'grace', ['helper', 'agent']],
+  ] as const)('because %s away, is ended at the next start', async (which, name, away) => {
+    const { host } = login;
+    const hers = await openWork(name);
+    for (const one of away) await host[one].stop('SIGKILL');
+    await login.portal.finish(await suspend(name));
+    // what was known counts
+    expect((await hers.run('become bot id -un')).output).toBe('tools.bot\n');
+    const began = performance.now();
+    for (const one of away) await host[one].start();
+    await eventually('the end of her session', () => !hers.isOpen);
+    await eventually('and of all else', async () => (await commandsOf(name)) === '');
+    figures[`ended after ${which} back`] = Math.round(performance.now() - began);
+    expect(await login.ssh(name, 'true')).toMatchObject({ code: 255 });
+    await eventually('trust', async () => (await login.agentStatus()).trusted);
+  });
+
+  test('because it is down, gets in after it has booted only until it has heard', async () => {
+    const { machine, sshd, agent, helper } = login.host;
+    for (const one of [sshd, agent, helper]) await one.stop('SIGKILL');
+    await machine.must(['/bin/rm', '-rf', '/run/chamberlain']);
+    await login.portal.finish(await suspend('heidi'));
+    await sshd.start();
+    const hers = await login.openSession('heidi');
+    const began = performance.now();
+    await login.host.start();
+    await eventually('the end of her session', () => !hers.isOpen);
+    figures['ended after a boot'] = Math.round(performance.now() - began);
+    expect(await login.ssh('heidi', 'true')).toMatchObject({ code: 255 });
+    expect((await login.ssh('bob', 'become bot id -un')).stdout).toBe('tools.bot\n');
+  });
 });
 
 test('a person who loses access is put out, with what runs as a tool', async () => {

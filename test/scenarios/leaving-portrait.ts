@@ -160,7 +160,7 @@ async function directoryLines(world: World, { account, leaver }: Subject): Promi
     if (isOf === account || isOf === `runas-${account}`) {
       for (const [attribute, values] of Object.entries(entry)) {
         if (OF_TIME.test(attribute)) continue;
-        const shown = attribute === 'pwdAccountLockedTime' ? ['set'] : values;
+        const shown = attribute === 'pwdAccountLockedTime' ? ['set'] : values.map(withoutEnd);
         lines.push(`${entryDn} ${attribute}: ${shown.join(' | ')}`);
       }
     } else if ((entry['member'] ?? []).includes(dn)) {
@@ -168,6 +168,11 @@ async function directoryLines(world: World, { account, leaver }: Subject): Promi
     }
   }
   return lines.sort();
+}
+
+/** A seal without its number, and what follows from when it was made. */
+function withoutEnd(value: string): string {
+  return value.replace(/^[0-9a-f]{16} \S{88} (\{.*),"number":\d+,"until":"[^"]*"\}$/, 'sealed $1');
 }
 
 /** Attributes that the server keeps by itself. */

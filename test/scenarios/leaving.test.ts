@@ -146,6 +146,7 @@ describe('a tool that is deleted', () => {
     await leaving.endGrace(tool);
     await leaving.becomes(tool, 'archived');
     expect(await planned('tools.leaver')).toEqual([
+      'ldap.modify', // its seal
       'home.withdraw',
       'home.archive',
       'databases.archive',

@@ -5,10 +5,10 @@ import { eventually } from './eventually.ts';
 import { openLogin, type Login } from './login.ts';
 
 const PEOPLE = Array.from({ length: 100 }, (_, n) => `p${n}`);
-/** sssd has been asked for these; of the others it knows nothing. */
+/** These have logged in before; the host has never seen the others. */
 const SEEN = PEOPLE.slice(0, 50);
-/** Renewed at half of it: so each key lives for 18 to 36 s after the servers have gone. */
-const LIMIT_SECONDS = 36;
+/** Renewed at half of it: so each key lives for 20 to 40 s after the servers have gone. */
+const LIMIT_SECONDS = 40;
 /** At once: as many as two cores serve without waiting for each other. */
 const AT_ONCE = 3;
 /** A login takes a tenth of a second. Whoever waits for a server that hangs waits for a second at least. */
@@ -28,19 +28,16 @@ beforeAll(async () => {
       await login.admit(name);
     }),
   );
+  for (const [tool, ...maintainers] of [
+    ['bot', 'p0', 'p99'],
+    ['cat', 'p1'],
+  ]) {
+    const wish = { kind: 'tool.create', requestedBy: 'steward', name: tool, title: 'A tool' };
+    await login.portal.get({ ...wish, maintainers });
+  }
   await eventually('all key files', () => PEOPLE.every((name) => login.keyFile(name).length === 1));
-  const { machine, sssd } = login.host;
-  await eventually('the list of accounts', async () => {
-    const { code } = await machine.run(['/usr/bin/getent', '-s', 'db', 'passwd', ...PEOPLE]);
-    return code === 0;
-  });
-  // cold for all, by taking its cache away; then warm for half of them
-  await sssd.stop();
-  await machine.must(['/bin/sh', '-c', 'rm -f /var/lib/sss/db/* /var/lib/sss/mc/*']);
-  await sssd.start();
-  for (const name of SEEN) {
-    await machine.must(['/usr/bin/id', name]);
-    await machine.must(['/usr/bin/getent', '-s', 'sss', 'passwd', name]);
+  for (let at = 0; at < SEEN.length; at += AT_ONCE) {
+    await Promise.all(SEEN.slice(at, at + AT_ONCE).map(getsIn));
   }
 }, 180_000);
 
@@ -63,29 +60,58 @@ const getsIn = async (name: string) => {
   return { name, code, stdout, tookMs };
 };
 
-test('all get in, the first after two seconds at most, and the others at once', async () => {
+/** What a maintainer of `bot` who has never logged in before does with it. */
+async function expectWork(name: string): Promise<void> {
+  const began = performance.now();
+  const script =
+    'id -nG; become bot id -un; sudo -n -u tools.bot id -un; become --list; become cat true';
+  expect(await login.ssh(name, script)).toMatchObject({
+    stdout: 'project-tools tools.bot\ntools.bot\ntools.bot\nbot\n',
+    stderr: expect.stringContaining('You are not a member of the group tools.cat'),
+  });
+  expect(performance.now() - began).toBeLessThan(2 * NO_WAIT_MS);
+}
+
+test('all get in at once, also those whom the host has never seen', async () => {
   signalServers('SIGSTOP');
-  const cold = PEOPLE.filter((name) => !SEEN.includes(name));
-  const [first = '', ...others] = [...cold, ...SEEN];
-  const firstLogin = await getsIn(first);
-  expect(firstLogin).toMatchObject({ code: 0, stdout: `${first}\n/home/${first}\n` });
   const tookMs: number[] = [];
-  for (let at = 0; at < others.length; at += AT_ONCE) {
-    const logins = await Promise.all(others.slice(at, at + AT_ONCE).map(getsIn));
+  const all = [...PEOPLE.slice(SEEN.length), ...SEEN];
+  for (let at = 0; at < all.length; at += AT_ONCE) {
+    const logins = await Promise.all(all.slice(at, at + AT_ONCE).map(getsIn));
     for (const { name, code, stdout, tookMs: took } of logins) {
       expect([name, code, stdout]).toEqual([name, 0, `${name}\n/home/${name}\n`]);
       tookMs.push(took);
     }
   }
   tookMs.sort((a, b) => a - b);
-  const [p95, slowest] = [tookMs[94], tookMs.at(-1)].map((took) => Math.round(took ?? Infinity));
-  const firstMs = Math.round(firstLogin.tookMs);
-  process.stdout.write(
-    `frozen: first login ${firstMs} ms; of ${tookMs.length} others p95 ${p95} ms, slowest ${slowest} ms\n`,
+  const [p50, p95, slowest] = [tookMs[50], tookMs[95], tookMs.at(-1)].map((took) =>
+    Math.round(took ?? Infinity),
   );
-  expect(firstMs).toBeLessThan(2000 + NO_WAIT_MS);
+  process.stdout.write(
+    `frozen: of ${tookMs.length} logins p50 ${p50} ms, p95 ${p95} ms, slowest ${slowest} ms\n`,
+  );
   // four may be held up by whatever else this machine does
   expect(p95).toBeLessThan(NO_WAIT_MS);
+}, 60_000);
+
+test('id, become and sudo know what they knew', async () => {
+  await expectWork('p99');
+});
+
+test('a host that boots meanwhile lets people in, and they work', async () => {
+  const { machine, sshd, agent, helper } = login.host;
+  for (const one of [sshd, agent, helper]) await one.stop('SIGKILL');
+  await machine.must(['/bin/rm', '-rf', '/run/chamberlain']);
+  await helper.start();
+  await sshd.start();
+  await expectWork('p0');
+  await agent.start(); // it says that it cannot read
+  await expectWork('p99');
+  const status = await eventually('the trouble to be shown', async () => {
+    const now = await login.agentStatus();
+    return now.trouble === null ? undefined : now;
+  });
+  expect(status).toMatchObject({ trusted: false, people: PEOPLE.length + 1 });
 }, 60_000);
 
 test('after the limit none gets in, and sshd says that the key has expired', async () => {
@@ -109,11 +135,5 @@ test('when the servers are back, so are the people', async () => {
   signalServers('SIGCONT');
   await eventually('a login', async () => (await getsIn('p0')).code === 0);
   await eventually('trust', async () => (await login.agentStatus()).trusted);
-  // of whom sssd knew nothing
-  const asked = ['/usr/bin/getent', '-s', 'sss', 'passwd', 'p99'];
-  await eventually(
-    'sssd to ask again',
-    async () => (await login.host.machine.run(asked)).code === 0,
-    5000,
-  );
+  await expectWork('p99');
 }, 60_000);

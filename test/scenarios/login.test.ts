@@ -1,5 +1,5 @@
 /**
- * Logging in, on a whole login host: Debian's sshd, sssd and sudo as `install` sets them up, real clients,
+ * Logging in, on a whole login host: Debian's sshd and sudo as `install` sets them up, real clients,
  * and all of Chamberlain behind it. One story, told in order.
  */
 import { spawn } from 'node:child_process';
@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openLogin, type Login, type Session } from './login.ts';
 import { eventually } from './eventually.ts';
 import { homeOf, query } from './outside.ts';
+import { difference, filesBySeals, filesOf } from './sealed-files.ts';
 
 let login: Login;
 
@@ -26,6 +27,8 @@ async function since(began: number, what: string, look: () => Promise<boolean>):
   await eventually(what, look, 10_000);
   return Math.round(performance.now() - began);
 }
+
+const OWN_KEYS = 'sudo -n -u chamberlain-lookup /usr/lib/chamberlain/own-keys';
 
 const figures: Record<string, number> = {};
 afterAll(() => void process.stdout.write(`login: ${JSON.stringify(figures)} (ms)\n`));
@@ -66,7 +69,7 @@ describe('in a session that is open', () => {
     await eventually('his login', async () => (await login.ssh('bob', 'true')).code === 0);
     hers = await login.openSession('alice');
     his = await login.openSession('bob');
-    // sssd has answered both, and remembers
+    // both are told what is so before it is
     expect(await hers.run('become newtool')).toEqual({
       code: 1,
       output: "become: no such tool 'newtool'\n",
@@ -151,7 +154,9 @@ describe('in a session that is open', () => {
       tool: 'inner',
       maintainers,
     });
-    expect((await hers.run('become inner true')).output).toContain('You are not a member');
+    await eventually('her refusal', async () => {
+      return (await hers.run('become inner true')).output.startsWith('You are not a member');
+    });
     await eventually('become in become', async () => {
       return (await hers.run('become newtool become inner id -un')).output === 'tools.inner\n';
     });
@@ -243,7 +248,7 @@ describe('files', () => {
     const rule = 'Defaults env_keep += "NODE_OPTIONS"\nDefaults setenv\n';
     writeFileSync(join(root, 'etc/sudoers.d/mine'), rule, { mode: 0o440 });
     const hostile = 'export NODE_OPTIONS=--require=/nowhere; touch mine;';
-    for (const command of ['take mine', 'chamberlain-whoami']) {
+    for (const command of ['take mine', OWN_KEYS]) {
       const { code, stderr } = await login.ssh('alice', `${hostile} ${command}`);
       expect([command, code, stderr]).toEqual([command, 0, '']);
     }
@@ -255,8 +260,9 @@ describe('files', () => {
     const { code, stdout } = await login.ssh('alice', 'chamberlain-whoami --json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
-      ...{ name: 'alice', kind: 'person', realmMember: true, tools: ['newtool'] },
-      keys: [{ type: 'ssh-ed25519', label: 'alice' }],
+      ...{ name: 'alice', kind: 'person', state: 'active', tools: ['newtool'] },
+      ...{ refused: null, trouble: null },
+      keys: [{ type: 'ssh-ed25519', takenUntil: expect.any(String) }],
     });
   });
 });
@@ -305,18 +311,26 @@ describe('what somebody plants', () => {
     }
   });
 
-  test('by an agent that somebody has conquered, opens no local account', async () => {
+  test('by an agent that somebody has conquered, cannot be planted', async () => {
+    const places = ['keys/alice', 'keys/root', 'login/closed', 'login/seals', 'login/accept'].map(
+      (name) => `/var/lib/chamberlain/${name}`,
+    );
+    const others = ['passwd', 'group', 'shadow'].map((name) => `/var/lib/extrausers/${name}`);
+    for (const path of [...places, ...others, '/etc/sudoers.d/mine-too']) {
+      const script = `printf '%s\\n' '${planted.line}' >>${path}`;
+      const sh = ['/bin/sh', '-c', script];
+      const { code, stderr } = await login.host.machine.run(sh, { user: 'chamberlain-keys' });
+      expect([path, code, stderr]).toEqual([path, 2, expect.stringContaining('Permission denied')]);
+    }
+  });
+
+  test('by root, as the keys of a local account, has no effect', async () => {
     for (const name of ['root', 'postgres', 'chamberlain-keys']) {
       const path = `/var/lib/chamberlain/keys/${name}`;
-      const script = `umask 027; printf '%s\\n' '${planted.line}' >${path}`;
-      const sh = ['/bin/sh', '-c', script];
-      await login.host.machine.must(sh, { user: 'chamberlain-keys' });
-      const given = ['/usr/lib/chamberlain/authorized-keys', name];
-      expect(await login.host.machine.must(given, { user: 'chamberlain-lookup' })).toBe(
-        `${planted.line}\n`,
-      );
+      const script = `printf '%s\\n' '${planted.line}' >${path}; chmod 644 ${path}`;
+      await login.host.machine.must(['/bin/sh', '-c', script]);
       expect([name, await getsIn(name)]).toEqual([name, false]);
-      await login.host.machine.must(['/bin/rm', path]);
+      await login.host.machine.must(['/bin/rm', '-f', path]);
     }
   });
 
@@ -351,6 +365,7 @@ describe('what somebody plants', () => {
       person('../x', uid - 2),
       person('zero', 0),
       person('twice', uid - 3, `${planted.line}\n${line}`),
+      person('stranger', uid - 4), // nothing is wrong with this one, but that nobody has sealed it
     ];
     const members = hostile.map(({ name }) => `member: uid=${name},ou=people,${ldap.base}`);
     const realmGroup = `dn: cn=project-tools,ou=groups,${ldap.base}\nchangetype: modify\nadd: member`;
@@ -358,11 +373,13 @@ describe('what somebody plants', () => {
     await addRelaxed([...hostile.map(({ ldif }) => ldif), `${realmGroup}\n${members.join('\n')}`]);
 
     const refused = await eventually('the refusals', async () => {
-      const { refusals } = await login.agentStatus();
-      return refusals.length >= hostile.length && refusals;
+      const { refused: all } = await login.agentStatus();
+      return all.length >= hostile.length && all;
     });
     for (const { name } of hostile) {
-      expect(refused.map(({ entry }) => entry)).toContain(`uid=${name},ou=people,${ldap.base}`);
+      // one that can be no name of ours is named by its place
+      const entries = [name, `uid=${name},ou=people,${ldap.base}`];
+      expect([name, refused.some(({ entry }) => entries.includes(entry))]).toEqual([name, true]);
       expect([name, login.keyFile(name)]).toEqual([name, []]);
       expect([name, await getsIn(name)]).toEqual([name, false]);
     }
@@ -370,6 +387,44 @@ describe('what somebody plants', () => {
     expect((await login.ssh('alice', 'id -u root sshd; getent passwd 0 zero')).stdout).toMatch(
       /^0\n\d{1,3}\nroot:x:0:.*\n$/,
     );
+  });
+});
+
+describe('what an admin of the directory changes by hand, and nobody has sealed', () => {
+  test('changes nothing on a login host: not even all members, keys and rules at once', async () => {
+    const { base } = login.world.config.ldap;
+    const hers = await login.openSession('alice');
+    const { line } = await login.host.newKey('by-hand');
+    const person = (name: string) => `uid=${name},ou=people,${base}`;
+    const modify = (dn: string, change: string) => `dn: ${dn}\nchangetype: modify\n${change}`;
+    const rule = `cn=all,ou=sudoers,cn=tools,ou=projects,${base}`;
+    await addRelaxed([
+      modify(`cn=project-tools,ou=groups,${base}`, `replace: member\nmember: ${person('bob')}`),
+      modify(
+        `cn=tools.newtool,ou=servicegroups,${base}`,
+        `replace: member\nmember: ${person('bob')}`,
+      ),
+      modify(person('alice'), `replace: sshPublicKey\nsshPublicKey: ${line}`),
+      modify(person('alice'), 'replace: loginShell\nloginShell: /bin/false'),
+      `dn: cn=runas-tools.newtool,ou=sudoers,cn=tools,ou=projects,${base}\nchangetype: delete`,
+      [
+        ...[`dn: ${rule}`, 'objectClass: sudoRole', 'cn: all', 'sudoUser: ALL', 'sudoHost: ALL'],
+        ...['sudoCommand: ALL', 'sudoRunAsUser: ALL', 'sudoOption: !authenticate'],
+      ].join('\n'),
+    ]);
+    // what comes after it has been read, so it has too
+    const wish = { kind: 'tool.create', requestedBy: 'alice', name: 'later', title: 'Later' };
+    await login.portal.get(wish);
+    await eventually('the later tool', async () => {
+      return (await hers.run('become later id -un')).output === 'tools.later\n';
+    });
+    expect((await hers.run('become newtool id -un')).output).toBe('tools.newtool\n');
+    expect((await hers.run('sudo -n id')).code).toBe(1);
+    expect((await login.ssh('alice', 'echo $0')).stdout).toBe('bash\n');
+    expect((await login.ssh('bob', 'true')).code).toBe(255);
+    expect(difference(filesOf(login), await filesBySeals(login))).toBeUndefined();
+    expect(await login.agentStatus()).toMatchObject({ trusted: true, held: null });
+    await hers.close();
   });
 });
 

@@ -2,7 +2,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openLoginHost, type LoginHost } from '../../dev/servers/login-host.ts';
+import {
+  openLoginHost,
+  type LoginHost,
+  type LoginHostOptions,
+} from '../../dev/servers/login-host.ts';
+import { PLACES } from '../../src/login-host/places.ts';
 import type { WorldOptions } from '../stack.ts';
 import { openRunning, type Running } from './running.ts';
 
@@ -25,7 +30,9 @@ export interface Login extends Running {
   openSession(name: string): Promise<Session>;
   /** The lines of a person's key file; [] where there is none. */
   keyFile(name: string): string[];
-  /** What the agent says of itself. */
+  /** The text of a file of the host; '' where there is none. */
+  file(path: string): string;
+  /** What `keys-agent status` says. */
   agentStatus(): Promise<AgentStatus>;
 }
 
@@ -45,27 +52,35 @@ export interface Session {
 
 export interface AgentStatus {
   trusted: boolean;
-  refusals: { entry: string; why: string }[];
+  why: string | null;
+  trouble: string | null;
+  server: string;
+  people: number;
+  tools: number;
+  refused: { entry: string; why: string }[];
+  held: { names: string[] } | null;
 }
 
-export interface LoginOptions extends WorldOptions {
-  readonly offlineLimitSeconds?: number;
-  readonly sshdOptions?: readonly string[];
-}
+export type HostOptions = Pick<
+  Partial<LoginHostOptions>,
+  'ldapUri' | 'moreLdapUris' | 'offlineLimitSeconds' | 'sshdOptions' | 'hasOwnClock'
+>;
+
+export interface LoginOptions extends WorldOptions, HostOptions {}
 
 export async function openLogin(name: string, options: LoginOptions = {}): Promise<Login> {
   const running = await openRunning(name, options);
   try {
-    return await withHost(running, options);
+    return await addLoginHost(running, options);
   } catch (error) {
     await running.close();
     throw error;
   }
 }
 
-async function withHost(running: Running, options: LoginOptions): Promise<Login> {
+/** Adds a login host to a running world; closing it closes the world. */
+export async function addLoginHost(running: Running, options: HostOptions = {}): Promise<Login> {
   const { world, portal } = running;
-  const { offlineLimitSeconds, sshdOptions } = options;
   const host = await openLoginHost({
     folder: join(world.dir, 'login-host'),
     ldapUri: world.slapd.tcpUri(),
@@ -73,9 +88,9 @@ async function withHost(running: Running, options: LoginOptions): Promise<Login>
     realm: world.config.realm,
     ids: world.config.ids,
     secrets: world.config.secrets,
+    sealKeys: [world.sealKey],
     dataRoot: world.dataRoot,
-    ...(offlineLimitSeconds === undefined ? {} : { offlineLimitSeconds }),
-    ...(sshdOptions === undefined ? {} : { sshdOptions }),
+    ...options,
   });
   const keys = new Map<string, string>();
   const keyOf = (name: string): string => {
@@ -115,17 +130,17 @@ async function withHost(running: Running, options: LoginOptions): Promise<Login>
       await session.run(':'); // after the greeting
       return session;
     },
-    keyFile(name) {
+    keyFile: (name) => login.file(join(PLACES.keys, name)).split('\n').slice(0, -1),
+    file(path) {
       try {
-        const file = join(host.machine.root, 'var/lib/chamberlain/keys', name);
-        return readFileSync(file, 'utf8').trimEnd().split('\n');
+        return readFileSync(join(host.machine.root, path), 'utf8');
       } catch (cause) {
-        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return '';
         throw cause;
       }
     },
     async agentStatus() {
-      const { stdout } = await host.machine.run(['/usr/sbin/keys-agent', 'status', '--json']);
+      const { stdout } = await host.keysAgent('status', '--json');
       return JSON.parse(stdout) as AgentStatus;
     },
     async close() {

@@ -1,4 +1,5 @@
 /** The directory came back from a backup: what README says of it, done on a real one with slapcat and slapadd. */
+import { parseMarker } from '../../src/model/marker.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli, type Ended } from '../bin/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
@@ -27,7 +28,7 @@ async function readEntries(): Promise<Map<string, Entry>> {
 
 async function toldAt(): Promise<string> {
   const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
-  return (JSON.parse(entry?.['description']?.[0] ?? '{}') as { at: string }).at;
+  return parseMarker(entry?.['description']?.[0] ?? '')?.at ?? '';
 }
 
 async function nextBeat(): Promise<void> {

@@ -1,4 +1,6 @@
 /** PostgreSQL came back from a backup: what README says of it, done on real servers with a true backup. */
+import type { Step } from '../../src/plan/plan.ts';
+import { parseMarker } from '../../src/model/marker.ts';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -53,7 +55,7 @@ async function numbersOf(...names: string[]): Promise<Map<string, number>> {
 async function toldAt(): Promise<string> {
   const { base } = running.world.config.ldap;
   const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
-  return (JSON.parse(entry?.['description']?.[0] ?? '{}') as { at: string }).at;
+  return parseMarker(entry?.['description']?.[0] ?? '')?.at ?? '';
 }
 
 const readFrozen = () =>
@@ -272,7 +274,7 @@ test('on a terminal it says what it would move; after a no nothing is, and it st
       expect.stringMatching(/^names +taken for another’s: dora, gone-stranger, tools\.since1, /),
       expect.stringMatching(/^passwords +new for tools\.before$/),
       expect.stringMatching(/^events +of portal: go on at 1000\d+, not at \d+$/),
-      expect.stringMatching(/^Besides, what stands there differs .*: 2 steps \(0 create, /),
+      expect.stringMatching(/^Besides, what stands there differs .*: 3 steps \(0 create, /),
       'Given again to 1 account, as this database wants it:',
       expect.stringMatching(/^bob +uid=bob,ou=people: sshPublicKey \+ssh-ed25519 /),
       expect.stringMatching(/^The next request about one of them does that, .* the sweep$/),
@@ -347,18 +349,26 @@ test('the sweep raises nothing of it without a word', async () => {
       );
       return last?.state === 'held' && last.digest !== null && last;
     });
-  expect((await readHeld()).drifted).toBe(2);
+  // and everybody's seal is numbered anew
+  expect((await readHeld()).drifted).toBe(6);
   // what was taken away is asked for anew, and nobody had it again meanwhile
   expect(await keysOfBob()).toBeUndefined();
   await running.portal.get(removeOfKey());
   expect(await keysOfBob()).toBeUndefined();
   expect(await cli('sweep', 'now')).toMatchObject({ exit: 3 });
   const held = await readHeld();
-  // alice's key of since the backup: to be taken away, as far as the backup knows
-  expect(held.drifted).toBe(1);
   const { out, exit } = await cli('plan', '--all', '--json');
   expect(exit).toBe(3);
-  expect(JSON.parse(out)).toMatchObject({ digest: held.digest, totals: { steps: 1, revoke: 1 } });
+  const plan = JSON.parse(out) as { digest: string; steps: Step[] };
+  expect(plan.digest).toBe(held.digest);
+  // alice's key, and her tools, of since the backup: to be taken away, as far as the backup knows
+  const others = plan.steps.filter(({ target }) => target !== 'seal');
+  expect(others.map(({ target, effect, account }) => `${effect} ${target} ${account}`)).toEqual([
+    'revoke unix-account alice',
+    'revoke ssh-keys alice',
+  ]);
+  // whom a request has touched since has the next seal; the others' are numbered anew
+  expect(plan.steps.length - others.length).toBe(held.drifted);
   expect((await cli('status')).out).toContain('The sweep is held: ');
   const released = await cli('sweep', 'release', '--expect', held.digest ?? '');
   expect(released).toMatchObject({ exit: 0 });

@@ -1,6 +1,8 @@
 /** The table `directory_marker` where an older copy of the directory was accepted. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { formatMarker } from '../../src/model/marker.ts';
+import { generateKeyPairSync } from 'node:crypto';
+import { signMarker } from '../../src/model/marker.ts';
+import { sealKeyId, verifying } from '../../src/model/seal.ts';
 import {
   beginTelling,
   endTelling,
@@ -33,10 +35,17 @@ beforeEach(async () => {
   await owner.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
 });
 
-const showing = (at: Date) =>
-  lookAtMarker(directory, async () => [
-    formatMarker({ at: at.toISOString(), people: 0, keyed: 0, overdue: [] }),
-  ]);
+const newSealKey = () => {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  return { id: sealKeyId(privateKey), privateKey };
+};
+const ours = newSealKey();
+const showing = (at: Date, key = ours) => {
+  const clock = at.toISOString();
+  const marker = { kind: 'heartbeat', realm: 'tools', at: clock, clock } as const;
+  const text = signMarker({ ...marker, people: 0, tools: 0, floors: [] }, key);
+  return lookAtMarker(directory, async () => [text], verifying(ours));
+};
 const frozenBy = async () => {
   const { rows } = await owner.query('SELECT frozen_by FROM frozen');
   return (rows[0] as { frozen_by: string | null }).frozen_by;
@@ -85,4 +94,13 @@ test('the next marker is later than the one in the older copy, though that is of
     acceptedAt: undefined,
   });
   expect((await showing(at)).doubt).toBeUndefined();
+});
+
+test('a marker of the future that our key has not signed freezes nothing, and is written over', async () => {
+  const { doubt, seenAt, texts } = await showing(new Date('2036-01-01T00:00:00Z'), newSealKey());
+  expect({ doubt, seenAt, texts: texts.length }).toEqual({
+    doubt: undefined,
+    seenAt: undefined,
+    texts: 1,
+  });
 });

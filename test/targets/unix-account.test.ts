@@ -56,6 +56,35 @@ describe('unix-account', () => {
     ['makes a tool', tool(), [], [`create ${BOT}: absent → present`]],
     ['leaves a person who is as should be', person(), [alice()], []],
     ['leaves a tool that is as should be', tool(), [bot()], []],
+    [
+      'says which groups hold a person',
+      person({ memberOf: ['tools.bot' as AccountName] }),
+      [alice()],
+      [`change ${ALICE}: objectClass +chamberlainMember; memberOf +cn=project-tools +cn=tools.bot`],
+    ],
+    [
+      'first takes away those that hold them no more',
+      person({ memberOf: ['tools.new' as AccountName] }),
+      [
+        alice({
+          objectClass: [...(PERSON['objectClass'] ?? []), 'chamberlainMember'],
+          memberOf: ['groups/cn=project-tools', 'toolGroups/cn=tools.bot'],
+        }),
+      ],
+      [`revoke ${ALICE}: memberOf −cn=tools.bot`, `change ${ALICE}: memberOf +cn=tools.new`],
+    ],
+    [
+      'no group holds a person who is no realm member, or suspended',
+      person({ realmMember: false, memberOf: [] }),
+      [alice({ memberOf: ['groups/cn=project-tools'] })],
+      [`revoke ${ALICE}: memberOf −cn=project-tools`],
+    ],
+    [
+      'says which groups hold a tool, its own among them',
+      tool({ memberOf: ['tools.other', 'tools.bot'] as AccountName[] }),
+      [bot({ memberOf: ['toolGroups/cn=tools.bot'] })],
+      [`change ${BOT}: objectClass +chamberlainMember; memberOf +cn=tools.other`],
+    ],
     ['leaves what is not of its shape', person(), [alice({ description: ['x'] })], []],
     [
       'changes what differs in one modify',

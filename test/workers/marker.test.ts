@@ -2,6 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parseMarker, type Marker } from '../../src/model/marker.ts';
+import { parseSshKey } from '../../src/model/ssh-key.ts';
+import { parseSeal, payloadOf } from '../../src/model/seal.ts';
 import { modify, newKey } from '../login-host/agent-world.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { changeDirectory, query, readDirectory, settled } from '../scenarios/outside.ts';
@@ -34,19 +36,27 @@ async function uidOf(name: string): Promise<number> {
   return row?.uid ?? 0;
 }
 
-test('it counts people, and those with keys, and beats', async () => {
-  await running.portal.get({
-    kind: 'key.add',
-    requestedBy: 'alice',
-    person: 'alice',
-    key: newKey(),
-  });
+function fingerprintOf(line: string): string {
+  const verdict = parseSshKey(line);
+  return verdict.ok ? verdict.key.fingerprint : '';
+}
+
+async function numberOf(name: string): Promise<number> {
+  const { base } = running.world.config.ldap;
+  const entries = await readDirectory(running.world);
+  const [text = ''] = entries.get(`uid=${name},ou=people,${base}`)?.['chamberlainSeal'] ?? [];
+  return parseSeal(payloadOf(text) ?? '')?.number ?? 0;
+}
+
+test('it counts people and tools, and beats', async () => {
+  await running.portal.get({ kind: 'tool.create', requestedBy: 'alice', name: 'wiki', title: 'w' });
   await settled(running.world);
   const first = await eventually('the counts', async () => {
     const marker = await readMarker();
-    return marker.people === 3 && marker.keyed === 1 && marker;
+    return marker.people === 3 && marker.tools === 2 && marker;
   });
-  expect(first.overdue).toEqual([]);
+  expect(first.floors).toEqual([]);
+  expect(Math.abs(Date.now() - Date.parse(first.clock))).toBeLessThan(10_000);
   expect(Math.abs(Date.now() - Date.parse(first.at))).toBeLessThan(10_000);
   await eventually('another beat', async () => (await readMarker()).at > first.at);
 });
@@ -66,10 +76,26 @@ test('one whom the directory does not show for the role is still counted', async
   expect(next.people).toBe(3);
 });
 
-test('a revocation that the directory refuses is overdue, until it is done', async () => {
+test('who loses a key is told by the number of the newer seal, once the directory has that', async () => {
+  const key = newKey();
+  const change = { requestedBy: 'bob', person: 'bob' };
+  await running.portal.get({ kind: 'key.add', ...change, key });
+  await settled(running.world);
+  const bob = await uidOf('bob');
+  expect((await readMarker()).floors).toEqual([]);
+  await running.portal.get({ kind: 'key.remove', ...change, fingerprint: fingerprintOf(key) });
+  await settled(running.world);
+  const { floors } = await eventually('a floor', async () => {
+    const marker = await readMarker();
+    return marker.floors.length > 0 && marker;
+  });
+  expect(floors).toEqual([[bob, await numberOf('bob')]]);
+});
+
+test('a revocation that the directory refuses is told by the number that it should have', async () => {
   const { world, portal } = running;
-  const group = `cn=project-tools,ou=groups,${world.config.ldap.base}`;
-  const rule = `{0}to dn.base="${group}" attrs=member by dn.exact="${world.ldapAdmin.dn}" write by * read`;
+  const people = `ou=people,${world.config.ldap.base}`;
+  const rule = `{0}to dn.onelevel="${people}" attrs=chamberlainSeal by dn.exact="${world.ldapAdmin.dn}" write by * read`;
   const configure = (operation: string) =>
     execFileSync('ldapmodify', ['-Q', '-Y', 'EXTERNAL', '-H', world.slapd.uri], {
       input: modify('olcDatabase={1}mdb,cn=config', [operation, 'olcAccess', rule]),
@@ -84,10 +110,16 @@ test('a revocation that the directory refuses is overdue, until it is done', asy
       person: 'alice',
       reason: 'x',
     });
-    await eventually('alice is overdue', async () => (await readMarker()).overdue.includes(alice));
-    expect((await readMarker()).overdue).toEqual([alice]);
+    const before = await numberOf('alice');
+    const floor = await eventually('a floor', async () => {
+      const { floors } = await readMarker();
+      return floors.find(([uid]) => uid === alice);
+    });
+    expect(floor[1]).toBeGreaterThan(before);
   } finally {
     configure('delete');
   }
-  await eventually('nobody is overdue', async () => (await readMarker()).overdue.length === 0);
+  await settled(world);
+  const { floors } = await readMarker();
+  expect(floors).toContainEqual([alice, await numberOf('alice')]);
 });

@@ -1,0 +1,93 @@
+-- Up Migration
+
+-- What login hosts believe of a person or a tool is signed, and has a number: src/model/seal.ts. The number grows in
+-- the transaction that changes what is wanted.
+CREATE TABLE login_seals (
+  subject  integer PRIMARY KEY REFERENCES posix_ids,
+  number   bigint NOT NULL DEFAULT 1 CHECK (number > 0),
+  -- when it ends; 'infinity': of the dead, who get none any more
+  until    timestamptz NOT NULL,
+  -- half of its time is over then at the latest; what was sealed together is renewed over a day
+  renew_at timestamptz NOT NULL,
+  -- no seal below this number counts on any login host: since floor_at something was lost
+  floor    bigint NOT NULL DEFAULT 0,
+  floor_at timestamptz
+);
+CREATE INDEX login_seals_renew_at ON login_seals (renew_at) WHERE renew_at < 'infinity';
+CREATE INDEX login_seals_floor_at ON login_seals (floor_at) WHERE floor_at IS NOT NULL;
+
+-- What a row is behind on where that is not everything: names of targets. A seal that is renewed must not bring
+-- about whatever else differs there, which a sweep or an admin may be holding back.
+ALTER TABLE convergence ADD COLUMN targets text[];
+
+-- Makes rows due, as a change does, and leaves the numbers of seals: to look again at what is wanted already.
+-- Where each row that is asked for names a target, those alone are looked at, unless more is due.
+CREATE FUNCTION look_again(subjects integer[], roles text[], is_urgent boolean, waits boolean[],
+                           targets text[] DEFAULT NULL)
+RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN QUERY INSERT INTO convergence AS c (subject, role, urgent, targets, state, next_try_at)
+  SELECT r.subject, r.role, is_urgent,
+         CASE WHEN bool_and(r.target IS NOT NULL) THEN array_agg(DISTINCT r.target) END, CASE WHEN bool_and(r.waits) THEN 'waiting' ELSE 'due' END,
+         CASE WHEN bool_and(r.waits)
+           THEN now() + CASE WHEN is_urgent THEN interval '10 s' ELSE interval '60 s' END ELSE now() END
+  FROM unnest(subjects, roles, look_again.waits, look_again.targets) AS r (subject, role, waits, target)
+  GROUP BY r.subject, r.role ORDER BY r.subject, r.role
+  ON CONFLICT (subject, role) DO UPDATE
+    SET wanted = c.wanted + 1, code = NULL, sentence = NULL, attempts = 0,
+        targets = CASE WHEN c.applied = c.wanted THEN excluded.targets
+                       WHEN c.targets IS NOT NULL AND excluded.targets IS NOT NULL
+                         THEN ARRAY(SELECT unnest(c.targets) UNION SELECT unnest(excluded.targets) ORDER BY 1) END,
+        state = CASE WHEN c.applied = c.wanted THEN excluded.state ELSE 'due' END,
+        next_try_at = CASE WHEN c.applied = c.wanted THEN excluded.next_try_at ELSE now() END,
+        urgent = c.urgent OR excluded.urgent,
+        since = CASE WHEN c.applied = c.wanted THEN now() ELSE c.since END
+  RETURNING c.subject, c.role, c.wanted;
+END $$;
+
+-- Gives each subject the next number. Where something may be lost by the change, older seals count no more.
+CREATE FUNCTION number_seals(subjects integer[], is_urgent boolean, at_time timestamptz DEFAULT now()) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO login_seals AS s (subject, until, renew_at, floor_at)
+  SELECT r.subject,
+         CASE WHEN coalesce(p.state, t.state) = 'deleted' THEN 'infinity'
+              ELSE date_trunc('second', at_time) + interval '7 days' END,
+         CASE WHEN coalesce(p.state, t.state) = 'deleted' THEN 'infinity'
+              ELSE at_time + interval '60 hours' + random() * interval '24 hours' END,
+         CASE WHEN is_urgent OR coalesce(p.state, t.state) <> 'active' THEN at_time END
+  FROM (SELECT DISTINCT unnest(subjects) AS subject) AS r
+    LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
+  ORDER BY r.subject
+  ON CONFLICT (subject) DO UPDATE
+    SET number = s.number + 1, until = excluded.until, renew_at = excluded.renew_at,
+        floor = CASE WHEN excluded.floor_at IS NULL THEN s.floor ELSE s.number + 1 END,
+        floor_at = coalesce(excluded.floor_at, s.floor_at)
+$$;
+
+-- What changes for one target alone (`targets`, NULL: for all) is nothing that a seal says.
+DROP FUNCTION raise_generations(integer[], text[], boolean, boolean[]);
+CREATE FUNCTION raise_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[],
+                                  targets text[] DEFAULT NULL)
+RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
+DECLARE
+  sealed integer[] := ARRAY(SELECT r.subject FROM unnest(subjects, roles, targets) AS r (subject, role, target)
+                            WHERE r.role = 'directory' AND r.target IS NULL);
+BEGIN
+  IF cardinality(sealed) > 0 THEN
+    PERFORM number_seals(sealed, is_urgent);
+  END IF;
+  RETURN QUERY SELECT * FROM look_again(subjects, roles, is_urgent, raise_generations.waits,
+                                         raise_generations.targets);
+END $$;
+
+-- Has the role directory seal these, and do nothing else where nothing else is due.
+CREATE FUNCTION touch_seals(subjects integer[]) RETURNS void LANGUAGE sql AS $$
+  SELECT FROM look_again(subjects, array_fill('directory'::text, ARRAY[cardinality(subjects)]), false,
+                         array_fill(false, ARRAY[cardinality(subjects)]),
+                         array_fill('seal'::text, ARRAY[cardinality(subjects)]))
+$$;
+
+-- Everybody who is there is sealed.
+SELECT number_seals(ARRAY(SELECT uid FROM people UNION ALL SELECT uid FROM tools), false);
+SELECT touch_seals(ARRAY(SELECT subject FROM login_seals WHERE until < 'infinity'));
+
+-- Down Migration

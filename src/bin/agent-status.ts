@@ -1,0 +1,162 @@
+/** What `keys-agent status` says: in lines, as JSON, and by its exit code. */
+import type { LoginStatus } from '../login-host/status.ts';
+import { EXIT } from './exit.ts';
+import { paint, renderAge, renderTable, withoutControls } from './table.ts';
+
+/** The helper writes its status every 5 s, and hears from the agent as often; either may hang for a while. */
+const SILENT_MS = 30_000;
+/** Names of those who are kept; the JSON has them all. */
+const NAMES_SHOWN = 20;
+
+export interface Running {
+  helper: boolean;
+  agent: boolean;
+}
+
+/** Who runs: `lives` says of a process that it does. */
+export function runningOf(
+  status: LoginStatus,
+  now: number,
+  lives: (pid: number) => boolean,
+): Running {
+  const isHeard = (at: number | undefined) => at !== undefined && now - at < SILENT_MS;
+  return { helper: isHeard(status.at) && lives(status.pid), agent: isHeard(status.agentAt) };
+}
+
+export function exitOf(status: LoginStatus, running: Running): number {
+  const { trusted, trouble, refusedInAll, held, unwritten } = status;
+  if (!running.helper || !running.agent) return EXIT.failed;
+  if (!trusted || (trouble ?? '') !== '') return EXIT.unreadable;
+  return refusedInAll > 0 || held !== undefined || unwritten.length > 0 ? EXIT.pending : EXIT.done;
+}
+
+export function statusJson(status: LoginStatus, now: number, running: Running): object {
+  const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
+  const since = <T extends { since: number }>(each: T) => ({ ...each, since: time(each.since) });
+  const { lasts, trustedAt, held, accepted } = status;
+  return {
+    running: running.helper && running.agent,
+    helper: { running: running.helper, pid: status.pid, at: time(status.at) },
+    agent: { running: running.agent, at: time(status.agentAt) },
+    trusted: running.helper && status.trusted,
+    since: time(status.since),
+    why: status.why ?? null,
+    server: status.server,
+    trouble: status.trouble || null,
+    trustedAt: time(trustedAt),
+    ageSeconds: trustedAt === undefined ? null : Math.round((now - trustedAt) / 1000),
+    offlineLimitSeconds: status.offlineLimitSeconds,
+    firstEndsAt: time(lasts?.first),
+    lastEndsAt: time(lasts?.last),
+    lastsSeconds: lasts === undefined ? null : Math.max(0, Math.round((lasts.first - now) / 1000)),
+    people: status.people,
+    tools: status.tools,
+    files: status.files,
+    refused: status.refused.map(since),
+    refusedInAll: status.refusedInAll,
+    held: held === undefined ? null : since(held),
+    unwritten: status.unwritten.map(since),
+    accepted: accepted === undefined ? null : { ...accepted, at: time(accepted.at) },
+  };
+}
+
+export function renderStatus(status: LoginStatus, now: number, running: Running): string {
+  const age: Age = (ms) => renderAge(new Date(ms), new Date(now));
+  const left: Age = (ms) => (ms <= now ? 'over' : renderAge(new Date(now), new Date(ms)));
+  const { lasts, accepted } = status;
+  const heard = running.helper && status.trusted ? status.at : status.trustedAt;
+  const rows: Row[] = [
+    ...rowsOfPrograms(status, running, age),
+    ...rowsOfDirectory(status, running, age),
+    ['knowledge', heard === undefined ? 'none yet' : `${age(heard)} old`],
+    [
+      'lasts',
+      lasts === undefined
+        ? '-'
+        : `${left(lasts.first)} for the first, ${left(lasts.last)} for the last person`,
+    ],
+    ['people', `${status.people}, ${status.files} of them with a key file`],
+    ['tools', String(status.tools)],
+  ];
+  if (accepted !== undefined) {
+    rows.push([
+      'accepted',
+      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; '))}`,
+    ]);
+  }
+  return [
+    ...rows.map(([word, text]) => `${word.padEnd(10)}  ${text}`),
+    ...renderRefused(status, age),
+    ...renderHeld(status, age),
+    ...renderUnwritten(status, age),
+  ].join('\n');
+}
+
+type Row = readonly [word: string, text: string];
+
+function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
+  const { startedAt, at, agentAt } = status;
+  const dead = `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
+  const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
+  const silent = `silent ${silence}; start chamberlain-keys-agent`;
+  return [
+    ['helper', running.helper ? `has run for ${age(startedAt)}` : paint('red', dead)],
+    ['agent', running.agent ? `heard of ${age(agentAt ?? at)} ago` : paint('red', silent)],
+  ];
+}
+
+function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[] {
+  const { trusted, at, since = at, why = '', server, trouble = '' } = status;
+  const judged = trusted
+    ? running.helper
+      ? paint('green', 'trusted')
+      : 'was trusted then'
+    : paint('red', `not trusted for ${age(since)}: ${withoutControls(why)}`);
+  return [
+    ['directory', judged],
+    ['server', withoutControls(server) || '-'],
+    ...(trouble === ''
+      ? []
+      : [['', paint('red', `cannot be read: ${withoutControls(trouble)}`)] as const]),
+  ];
+}
+
+type Age = (ms: number) => string;
+
+export function renderRefused({ refused, refusedInAll }: LoginStatus, age: Age): string[] {
+  if (refusedInAll === 0) return [];
+  const more = refusedInAll - refused.length;
+  return [
+    '',
+    `Not taken from the directory (${refusedInAll}):`,
+    renderTable(
+      ['ENTRY', 'SINCE', 'WHY'],
+      refused.map(({ entry, since, why }) => [entry, age(since), why]),
+    ),
+    ...(more > 0 ? [`and ${more} more`] : []),
+  ];
+}
+
+function renderHeld({ held }: LoginStatus, age: Age): string[] {
+  if (held === undefined) return [];
+  const names = held.names.slice(0, NAMES_SHOWN);
+  const more = held.inAll - names.length;
+  return [
+    '',
+    `Gone from the directory without a seal that says so, more at once than is believed (${held.inAll}, for ${age(held.since)}):`,
+    `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
+    'They are kept as they were. Where they are to go: `keys-agent accept`, as root.',
+  ];
+}
+
+function renderUnwritten({ unwritten }: LoginStatus, age: Age): string[] {
+  if (unwritten.length === 0) return [];
+  return [
+    '',
+    `Cannot be written (${unwritten.length}), and tried again each minute:`,
+    renderTable(
+      ['PATH', 'SINCE', 'WHY'],
+      unwritten.map(({ path, since, why }) => [path, age(since), why]),
+    ),
+  ];
+}

@@ -1,0 +1,35 @@
+/** Has the root helper accept the directory as it is. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChamberlainError } from '../errors.ts';
+import { removeFile } from './replace-file.ts';
+import { ACCEPT_FILE, readStatus } from './status.ts';
+
+const PATIENCE_MS = 10_000;
+
+/**
+ * Asks the helper, and returns what it has accepted, in sentences. As root. Throws BACKEND_UNAVAILABLE where the
+ * helper has not taken it in time: then nothing is asked any more.
+ *
+ * @param folder the helper's own
+ */
+export async function acceptDirectory(
+  folder: string,
+  patienceMs = PATIENCE_MS,
+): Promise<readonly string[]> {
+  const path = join(folder, ACCEPT_FILE);
+  const acceptedAt = () => readStatus(folder)?.accepted?.at;
+  const before = acceptedAt();
+  writeFileSync(path, '', { mode: 0o600 });
+  const deadline = performance.now() + patienceMs;
+  do {
+    await sleep(50);
+    if (acceptedAt() !== before) return readStatus(folder)?.accepted?.what ?? [];
+  } while (performance.now() < deadline);
+  removeFile(path);
+  throw new ChamberlainError(
+    'BACKEND_UNAVAILABLE',
+    `the root helper has not answered in ${patienceMs / 1000} s (does chamberlain-login-helper run?)`,
+  );
+}

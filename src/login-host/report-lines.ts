@@ -1,0 +1,104 @@
+/**
+ * What the agent tells the root helper, and how that answers.
+ *
+ * On a unix socket the agent sends one report, lines of JSON in UTF-8, each an array that begins with a word, and
+ * half-closes; the helper answers with one line of JSON and closes, once the files are as the report says. (While
+ * everything is being read, the lists of accounts follow within seconds, and at its end.) A line that is not
+ * understood, or not believed, costs itself alone; a report that was cut costs itself.
+ *
+ * | line                       | says                                                                         |
+ * | -------------------------- | ---------------------------------------------------------------------------- |
+ * | `["seal", name, text]`     | an entry's seal as it stands; `name` is the entry's own, whatever it is      |
+ * | `["unsealed", name]`       | an entry of a person or a tool that has no seal                              |
+ * | `["gone", name]`           | an entry that was there, and is no more                                      |
+ * | `["heartbeat", text]`      | the heartbeat as it stands; '' where there is none                           |
+ * | `["all", token, "begin"]`  | everything is being read from here on, in as many reports as it takes        |
+ * | `["all", token, "end"]`    | it has all been told: who was not named since the beginning is gone          |
+ * | `["trouble", server, why]` | where the agent reads, and why it cannot; '' where it can                    |
+ *
+ * A reading of everything under another token, or in another run of the helper, counts for nothing.
+ */
+import { z } from 'zod';
+
+export type ReportLine =
+  | readonly ['seal', name: string, text: string]
+  | readonly ['unsealed', name: string]
+  | readonly ['gone', name: string]
+  | readonly ['heartbeat', text: string]
+  | readonly ['all', token: string, edge: 'begin' | 'end']
+  | readonly ['trouble', server: string, why: string];
+
+export interface ReportAnswer {
+  /** of this run of the helper: another one has to be told everything */
+  run: string;
+  /** what the agent reads is whole and of now */
+  trusted: boolean;
+  /** why not, and whether another server may do better */
+  why?: string;
+  tryAnother?: boolean;
+}
+
+/** More in one report, and the helper hangs up. */
+export const MAX_REPORT_BYTES = 32 * 2 ** 20;
+
+/** A report as it is sent. */
+export function formatReport(lines: readonly ReportLine[]): string {
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+}
+
+const answerSchema = z.object({
+  run: z.string(),
+  trusted: z.boolean(),
+  why: z.string().exactOptional(),
+  tryAnother: z.boolean().exactOptional(),
+});
+
+/** Reads what the helper has answered. Throws where it is no answer. */
+export function parseReportAnswer(text: string): ReportAnswer {
+  return answerSchema.parse(JSON.parse(text));
+}
+
+/** No seal is as long, however many members it has. */
+const MAX_LINE_LENGTH = 4 * 2 ** 20;
+
+/** Reads one line; undefined where it is none. */
+export function parseReportLine(line: string): ReportLine | undefined {
+  if (line.length > MAX_LINE_LENGTH || !holdsStrings(line)) return undefined;
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (!Array.isArray(parsed) || !parsed.every((part) => typeof part === 'string')) return undefined;
+  const [word, , third] = parsed;
+  const isOne =
+    (word === 'seal' && parsed.length === 3) ||
+    (word === 'unsealed' && parsed.length === 2) ||
+    (word === 'gone' && parsed.length === 2) ||
+    (word === 'heartbeat' && parsed.length === 2) ||
+    (word === 'all' && parsed.length === 3 && (third === 'begin' || third === 'end')) ||
+    (word === 'trouble' && parsed.length === 3);
+  return isOne ? (parsed as unknown as ReportLine) : undefined;
+}
+
+/** Whether an array of a few strings may stand there: a megabyte of brackets would be read into a hundred. */
+function holdsStrings(line: string): boolean {
+  for (let count = 0, at = 1; count < 4; count += 1) {
+    if (line[at] !== '"') return false;
+    let end = line.indexOf('"', at + 1);
+    while (end !== -1 && isEscaped(line, end)) end = line.indexOf('"', end + 1);
+    if (end === -1) return false;
+    if (line[end + 1] === ']') return end + 2 === line.length;
+    if (line[end + 1] !== ',') return false;
+    at = end + 2;
+  }
+  return false;
+}
+
+/** Whether an odd number of backslashes stands before it. */
+function isEscaped(line: string, at: number): boolean {
+  let from = at;
+  while (line[from - 1] === '\\') from -= 1;
+  return (at - from) % 2 === 1;
+}

@@ -1,0 +1,138 @@
+/**
+ * The seal of a person or a tool, `chamberlainSeal` on the account's entry: all that a login host may know of it,
+ * signed (src/model/seal.ts). What is wanted is the payload with its number; the writer alone signs. A survey
+ * compares payloads, and verifies nothing: a login host does.
+ *
+ * | account in the directory              | seal there              | then                                          |
+ * | ------------------------------------- | ----------------------- | --------------------------------------------- |
+ * | ours                                  | of the wanted payload   | left                                          |
+ * | ours                                  | another, several, other | the wanted one in its place, in one modify:   |
+ * |                                       | text, or none           | `revoke` where it says less than before       |
+ * | absent, and wanted                    |                         | the seal, after unix-account has added it     |
+ * | not ours, or elsewhere; or not wanted |                         | nothing: unix-account reports or deletes it   |
+ */
+import { formatSeal, parseSeal, payloadOf, UNSEALED, type Seal } from '../model/seal.ts';
+import type { Realm, Wanted, WantedSeal } from '../model/wanted.ts';
+import { readableRef } from './directory-eyes.ts';
+import {
+  describeEntry,
+  isOurs,
+  modifyStep,
+  type Change,
+  type EntryWant,
+} from './directory-entry.ts';
+import type { DirectoryEntry, DirectoryEyes } from './directory-eyes.ts';
+import type { Target } from './target.ts';
+import { accountRef, findInTheWay, unixAccount } from './unix-account.ts';
+
+export const CLASS = 'chamberlainSealed';
+export const ATTRIBUTE = 'chamberlainSeal';
+
+export const seal: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> = {
+  name: 'seal',
+  role: 'directory',
+  of: ['person', 'tool'],
+  needs: ['unix-account'],
+
+  want(wanted, realm) {
+    const isSealed = wanted.state !== 'deleted' && wanted.seal !== undefined;
+    return {
+      target: 'seal',
+      realm: realm.realm,
+      ref: accountRef(wanted),
+      number: { attribute: 'uidNumber', value: String(wanted.uid) },
+      present: isSealed,
+      attributes: {
+        objectClass: [CLASS],
+        [ATTRIBUTE]: isSealed ? [payloadFor(wanted, wanted.seal as WantedSeal, realm)] : [],
+      },
+    };
+  },
+
+  describe(want) {
+    const wanted = parseSeal(want.attributes[ATTRIBUTE]?.[0] ?? '');
+    return describeEntry(want, `seal ${wanted?.number}`, `until ${wanted?.until}`);
+  },
+
+  async observe(eyes, wanted, realm) {
+    const found = await eyes.find({
+      any: [{ attribute: 'uid', values: wanted.map(({ account }) => account) }],
+      attributes: ['objectClass', 'uid', 'uidNumber', ATTRIBUTE],
+    });
+    const byRef = new Map(found.map((entry) => [entry.ref, entry]));
+    const absent = wanted.filter((each) => !byRef.has(accountRef(each)));
+    const inTheWay = await findInTheWay(eyes, absent, realm);
+    return wanted.map((each) => byRef.get(accountRef(each)) ?? inTheWay.get(each.uid));
+  },
+
+  plan(want, have, wanted) {
+    const nothing = { steps: [], findings: [] };
+    if (!want.present || (have !== undefined && !isOurs(want, have))) return nothing;
+    const [payload = ''] = want.attributes[ATTRIBUTE] ?? [];
+    const there = have?.attributes[ATTRIBUTE] ?? [];
+    const [first] = there;
+    const before = first === undefined ? undefined : payloadOf(first);
+    if (there.length === 1 && before === payload) return nothing;
+    const isClass = (name: string): boolean => name.toLowerCase() === CLASS.toLowerCase();
+    const hasClass = have?.attributes['objectClass']?.some(isClass) ?? false;
+    const changes: Change[] = [
+      ...(hasClass ? [] : [{ attribute: 'objectClass', remove: [], add: [CLASS] }]),
+      { attribute: ATTRIBUTE, remove: [...there], add: [payload] },
+    ];
+    const [was, is] = [parseSeal(before ?? ''), parseSeal(payload)];
+    const effect = was !== undefined && is !== undefined && saysLess(was, is) ? 'revoke' : 'change';
+    const object = readableRef(want.ref, want.realm);
+    const step = { ...modifyStep(want, wanted, effect, changes), object };
+    const change = `seal ${first === undefined ? 'none' : (was?.number ?? 'unreadable')} → ${is?.number}`;
+    const because = first === undefined ? UNSEALED : 'its seal says something else';
+    return { steps: [{ ...step, change, because }], findings: [] };
+  },
+};
+
+function payloadFor(wanted: Wanted, { number, until }: WantedSeal, realm: Realm): string {
+  const { attributes } = unixAccount.want(wanted, realm);
+  const account = {
+    realm: realm.realm,
+    name: wanted.account as string,
+    uid: wanted.uid,
+    home: attributes['homeDirectory']?.[0] ?? '',
+    shell: attributes['loginShell']?.[0] ?? '',
+  };
+  return formatSeal(
+    wanted.kind === 'person'
+      ? {
+          ...{ kind: 'person', ...account, state: livingState(wanted.state) },
+          member: wanted.realmMember,
+          keys:
+            wanted.state === 'active' ? (wanted.keys ?? []).map(({ line }) => line).toSorted() : [],
+          ...{ number, until },
+        }
+      : {
+          ...{ kind: 'tool', ...account, state: livingState(wanted.state) },
+          gecos: attributes['gecos']?.[0] ?? '',
+          members: (wanted.members ?? [])
+            .filter(({ uid }) => uid !== wanted.uid)
+            .map((member) => member.account as string)
+            .toSorted(),
+          ...{ number, until },
+        },
+  );
+}
+
+/** The deleted have no seal. */
+function livingState<T extends string>(state: T | 'deleted'): Exclude<T, 'deleted'> {
+  if (state === 'deleted') throw new TypeError('nothing is sealed of who is deleted');
+  return state as Exclude<T, 'deleted'>;
+}
+
+/** Whether somebody may do less by the one than by the other. */
+function saysLess(was: Seal, is: Seal): boolean {
+  if (was.state === 'active' && is.state !== 'active') return true;
+  if (was.kind === 'person' && is.kind === 'person') {
+    return (was.member && !is.member) || was.keys.some((key) => !is.keys.includes(key));
+  }
+  if (was.kind === 'tool' && is.kind === 'tool') {
+    return was.members.some((member) => !is.members.includes(member));
+  }
+  return true;
+}

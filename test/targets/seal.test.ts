@@ -1,0 +1,128 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { describe, expect, test } from '@jest/globals';
+import { parseSeal, sealKeyId, signPayload } from '../../src/model/seal.ts';
+import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import { seal } from '../../src/targets/seal.ts';
+import { entry, KEY, linesOf, OTHER_KEY, person, REALM, tool } from './directory-cases.ts';
+
+const { privateKey } = generateKeyPairSync('ed25519');
+const signer = { id: sealKeyId(privateKey), privateKey };
+const UNTIL = '2026-12-06T00:00:00Z';
+const numbered = (number: number) => ({ seal: { number, until: UNTIL } });
+type Subject = ReturnType<typeof person> | ReturnType<typeof tool>;
+const wantedPayload = (subject: Subject) =>
+  seal.want(subject, REALM).attributes['chamberlainSeal']?.[0] ?? '';
+const sealed = (subject: Subject) => signPayload(wantedPayload(subject), signer);
+const have = (subject: Subject, seals: string[], changes: Record<string, string[]> = {}) => {
+  const place = subject.kind === 'person' ? 'people' : 'toolAccounts';
+  return entry(`${place}/uid=${subject.account}`, {
+    objectClass: ['inetOrgPerson', 'chamberlainsealed'],
+    uid: [subject.account],
+    uidNumber: [String(subject.uid)],
+    chamberlainSeal: seals,
+    ...changes,
+  });
+};
+const planned = (subject: Subject, found: DirectoryEntry | undefined) =>
+  seal.plan(seal.want(subject, REALM), found, subject);
+
+const alice = person(numbered(5));
+const bot = tool(numbered(3));
+const ALICE = 'uid=alice,ou=people';
+const BOT = 'uid=tools.bot,ou=people,ou=servicegroups';
+const keysOf = (...lines: string[]) =>
+  lines.map((line) => ({ line, fingerprint: `SHA256:${line.length}`, label: 'x' }));
+
+describe('seal', () => {
+  test('covers all that a login host may know of a person', () => {
+    expect(
+      parseSeal(wantedPayload(person({ ...numbered(5), keys: keysOf(OTHER_KEY, KEY) }))),
+    ).toEqual({
+      ...{ kind: 'person', realm: 'tools', name: 'alice', uid: 1003, home: '/home/alice' },
+      ...{ shell: '/bin/bash', state: 'active', member: true, keys: [OTHER_KEY, KEY].toSorted() },
+      ...{ number: 5, until: UNTIL },
+    });
+  });
+
+  test('and of a tool, with the members of its group but itself, and why it is disabled', () => {
+    const off = tool({ ...numbered(3), state: 'disabled', disabledReason: 'too: loud' });
+    expect(parseSeal(wantedPayload(off))).toEqual({
+      ...{ kind: 'tool', realm: 'tools', name: 'tools.bot', uid: 50001, home: '/data/project/bot' },
+      ...{ shell: '/bin/disabledtoolshell', state: 'disabled', gecos: 'disabled - too? loud' },
+      ...{ members: ['alice', 'tools.other'], number: 3, until: UNTIL },
+    });
+  });
+
+  test.each<[string, Subject, DirectoryEntry | undefined, string[]]>([
+    ['leaves one that says what is wanted', alice, have(alice, [sealed(alice)]), []],
+    [
+      'makes one after the account where there is none yet',
+      alice,
+      undefined,
+      [`change ${ALICE}: seal none → 5`],
+    ],
+    ['makes one where the account has none', bot, have(bot, []), [`change ${BOT}: seal none → 3`]],
+    [
+      'puts the next one in the place of the last',
+      alice,
+      have(alice, [sealed(person(numbered(4)))]),
+      [`change ${ALICE}: seal 4 → 5`],
+    ],
+    [
+      'replaces what is no seal, and a second value',
+      alice,
+      have(alice, ['nonsense', sealed(alice)]),
+      [`change ${ALICE}: seal unreadable → 5`],
+    ],
+    [
+      'takes access away first: a person who is suspended',
+      person({ ...numbered(6), state: 'suspended' }),
+      have(alice, [sealed(alice)]),
+      [`revoke ${ALICE}: seal 5 → 6`],
+    ],
+    [
+      'a key less',
+      person({ ...numbered(6), keys: [] }),
+      have(alice, [sealed(alice)]),
+      [`revoke ${ALICE}: seal 5 → 6`],
+    ],
+    [
+      'no realm member any more',
+      person({ ...numbered(6), realmMember: false }),
+      have(alice, [sealed(alice)]),
+      [`revoke ${ALICE}: seal 5 → 6`],
+    ],
+    [
+      'a maintainer less',
+      tool({ ...numbered(4), members: [] }),
+      have(bot, [sealed(bot)]),
+      [`revoke ${BOT}: seal 3 → 4`],
+    ],
+    [
+      'does nothing for who is deleted',
+      person({ ...numbered(6), state: 'deleted' }),
+      have(alice, [sealed(alice)]),
+      [],
+    ],
+    ['nor to an account that is not ours', alice, have(alice, [], { uidNumber: ['9999'] }), []],
+    ['nor before PostgreSQL has given it a number', person(), have(alice, []), []],
+  ])('%s', (_, subject, found, expected) => {
+    expect(linesOf(planned(subject, found))).toEqual(expected);
+  });
+
+  test('is written in one modify that takes exactly what was seen, and the class with it', () => {
+    const before = sealed(person(numbered(4)));
+    const found = have(alice, [before], { objectClass: ['inetOrgPerson'] });
+    expect(planned(alice, found).steps.map(({ action }) => action)).toEqual([
+      {
+        verb: 'ldap.modify',
+        entry: 'people/uid=alice',
+        expect: { uidNumber: '1003' },
+        changes: [
+          { attribute: 'objectClass', remove: [], add: ['chamberlainSealed'] },
+          { attribute: 'chamberlainSeal', remove: [before], add: [wantedPayload(alice)] },
+        ],
+      },
+    ]);
+  });
+});
