@@ -222,7 +222,7 @@ describe('what does not belong there', () => {
     eventually('all of ours are known', () =>
       [...seals].every(([name, seal]) => agents.helper.known().get(name) === seal),
     );
-  const { stringify: text } = JSON;
+  const { stringify: json } = JSON;
 
   test('costs nobody else anything: a name that is none is told as a DN, cut where it is long', async () => {
     await start();
@@ -255,7 +255,7 @@ describe('what does not belong there', () => {
         added.push(`uid=${rdn},ou=people,${base}`);
       } catch (error) {
         // what slapd itself refuses cannot stand there
-        expect(text(rdn)).toBe(text(rdns.invalid));
+        expect(json(rdn)).toBe(json(rdns.invalid));
         expect(String(error)).toMatch(/nvalid/);
       }
     }
