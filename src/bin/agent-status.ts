@@ -9,7 +9,9 @@ const SILENT_MS = 30_000;
 const NAMES_SHOWN = 20;
 
 export interface Running {
+  /** it lives, and has written its status */
   helper: boolean;
+  lives: boolean;
   agent: boolean;
 }
 
@@ -20,7 +22,8 @@ export function runningOf(
   lives: (pid: number) => boolean,
 ): Running {
   const isHeard = (at: number | undefined) => at !== undefined && now - at < SILENT_MS;
-  return { helper: isHeard(status.at) && lives(status.pid), agent: isHeard(status.agentAt) };
+  const isAlive = lives(status.pid);
+  return { helper: isAlive && isHeard(status.at), lives: isAlive, agent: isHeard(status.agentAt) };
 }
 
 export function exitOf(status: LoginStatus, running: Running): number {
@@ -98,7 +101,9 @@ type Row = readonly [word: string, text: string];
 
 function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
   const { startedAt, at, agentAt } = status;
-  const dead = `last heard of ${age(at)} ago: start chamberlain-login-helper; or is the disk full?`;
+  const dead = running.lives
+    ? `writes nothing: last heard of ${age(at)} ago; is the disk full? See chamberlain-login-helper's log`
+    : `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
   const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
   const silent = `silent ${silence}; start chamberlain-keys-agent`;
   return [

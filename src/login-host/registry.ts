@@ -39,8 +39,8 @@
  * | … a tool that the host has not been able to   | yes             | no members, no sudo | as before     |
  * |   confirm for longer than offlineLimitSeconds |                 |                     |               |
  * | … has the name or number of a local account   | no              | no                  | left          |
- * | disappeared, honoured: by a floor             | no              | no                  | end           |
- * | … without a signature                         | no              | no                  | left          |
+ * | disappeared, honoured                         | no              | no                  | end           |
+ * | … because it was not too many, no more        | no              | no                  | left          |
  * | of another configuration, not told since      | no              | no                  | left          |
  *
  * Whoever runs code as the agent may tell what is not so. So when somebody is refused or has disappeared, and nothing
@@ -60,6 +60,7 @@ import {
   flawOf,
   isCounted,
   isEndSigned,
+  isKnownByName,
   isLess,
   isOver,
   isSame,
@@ -276,7 +277,7 @@ export function openRegistry(
     if (isCounted(subject)) present[kind] += 1;
     if (presence === 'held') held.add(subject);
     else held.delete(subject);
-    if (presence !== 'gone') byName.set(subject.name, subject);
+    if (isKnownByName(presence)) byName.set(subject.name, subject);
     else if (byName.get(subject.name) === subject) byName.delete(subject.name);
   }
 
@@ -395,7 +396,7 @@ export function openRegistry(
   }
 
   function settleHeld(now: number): void {
-    for (const subject of held) if (isEndSigned(subject)) honour(subject, now);
+    for (const subject of held) if (isEndSigned(subject)) honour(subject, true, now);
     for (const [uid, at] of disappeared) {
       const subject = byUid.get(uid);
       const isSigned = subject !== undefined && isEndSigned(subject);
@@ -415,16 +416,20 @@ export function openRegistry(
       if (!isWhole && !(isFew && missing(kind) <= mayBeMissing(kind))) continue;
       for (const subject of some) {
         if (!isWhole) disappeared.set(subject.uid, now);
-        honour(subject, now);
+        honour(subject, isWhole, now);
       }
     }
   }
 
-  /** From then on nothing is known of it but its number. */
-  function honour(subject: Subject, now: number): void {
-    setPresence(subject, 'gone');
+  /**
+   * From then on nothing is known of it but its number.
+   *
+   * @param isEnded what it runs ends, too: that it is gone is signed, or root says so
+   */
+  function honour(subject: Subject, isEnded: boolean, now: number): void {
+    setPresence(subject, isEnded ? 'gone' : 'missing');
     Object.assign(subject, { digest: 0, list: '', gecos: '', remark: undefined });
-    pending.journal.push(`gone ${subject.uid} ${subject.name} ${subject.number}`);
+    pending.journal.push(`${subject.presence} ${subject.uid} ${subject.name} ${subject.number}`);
     pending.isKeptNew = true;
     look(subject, now);
     mustBeRetold ||= refusals.mayPass(); // another may have its name or number
@@ -455,8 +460,7 @@ export function openRegistry(
     load(line, isJudgedAnew) {
       const gone = readGone(line);
       if (gone !== undefined) {
-        const subject = take(gone, 0);
-        setPresence(subject, 'gone');
+        setPresence(take(gone.account, 0), gone.presence);
         return true;
       }
       const mark = line.charAt(0);
@@ -572,7 +576,7 @@ export function openRegistry(
       }
       for (const subject of held) {
         what.push(`${subject.name} has disappeared`);
-        honour(subject, now);
+        honour(subject, true, now);
       }
       disappeared.clear();
       for (const kind of KINDS) {

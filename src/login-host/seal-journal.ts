@@ -9,6 +9,7 @@
  * | `?<key> …`                    | the same; nothing was taken that the one before it   |
  * |                               | does not say as well                                 |
  * | `gone <uid> <name> <number>`  | it has disappeared; the highest number of its seals  |
+ * | `missing <uid> …`             | the same; nothing says that what it runs ends        |
  *
  * A line that was cut, by a loss of power, costs itself alone. Behind the last line there is room of NUL bytes, which a
  * disk that gets full does not take: whoever loses something then has lost it after a restart, too.
@@ -34,7 +35,7 @@ const ROOM_BYTES = 2 ** 21;
 /** A file that has no more to spare is not worth being written anew. */
 const SPARE_BYTES = 2 ** 22;
 const UID =
-  /^(?:[!?]?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|gone (\d+) )/;
+  /^(?:[!?]?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|(?:gone|missing) (\d+) )/;
 
 export interface SealJournal {
   /**

@@ -2,8 +2,16 @@
 import { hash } from 'node:crypto';
 import type { Account } from './judge.ts';
 
-/** `unconfirmed`: of before a change of the configuration, and not told since; what counts of it is its number. */
-export type Presence = 'present' | 'held' | 'gone' | 'unconfirmed';
+/**
+ * | presence      | it                                                                                            |
+ * | ------------- | --------------------------------------------------------------------------------------------- |
+ * | `present`     | was told last with a seal                                                                     |
+ * | `held`        | has disappeared, and stays as it was                                                          |
+ * | `gone`        | has disappeared, as is signed or as root says; what counts of it from here on is its number   |
+ * | `missing`     | has disappeared, and nothing says that what it runs ends; its number, too                     |
+ * | `unconfirmed` | is of before a change of the configuration, and was not told since; its number, too           |
+ */
+export type Presence = 'present' | 'held' | 'gone' | 'missing' | 'unconfirmed';
 
 export interface Subject extends Account {
   /** of the text that was verified; 0 where it must be verified anew */
@@ -39,7 +47,7 @@ export const NOBODY: Account = {
   ...{ number: 0, until: 0, remark: undefined },
 };
 
-const GONE = /^gone ([1-9][0-9]{0,9}) (\S{1,100}) ([1-9][0-9]{0,15})$/;
+const GONE = /^(gone|missing) ([1-9][0-9]{0,9}) (\S{1,100}) ([1-9][0-9]{0,15})$/;
 
 /** Field by field: V8 needs twice the memory for an object that is put together from parts. */
 export function newSubject(account: Account, digest: number, floor: number): Subject {
@@ -74,6 +82,10 @@ export function isThere({ presence }: Subject): boolean {
   return presence === 'present' || presence === 'held';
 }
 
+export function isKnownByName(presence: Presence): boolean {
+  return presence !== 'gone' && presence !== 'missing';
+}
+
 export function isCounted({ presence, isRefused }: Subject): boolean {
   return presence === 'present' && !isRefused;
 }
@@ -89,7 +101,9 @@ export function isEndSigned({ number, floor }: Subject): boolean {
 
 /** Nothing may run as it any more. */
 export function isOver(subject: Subject): boolean {
-  return subject.presence === 'gone' ? isEndSigned(subject) : isThere(subject) && !subject.isActive;
+  const { presence, isActive } = subject;
+  if (presence === 'missing') return isEndSigned(subject);
+  return presence === 'gone' || (isThere(subject) && !isActive);
 }
 
 /** Why a seal that was taken does not count now, in a sentence without a full stop. */
@@ -138,11 +152,16 @@ export function isLess(one: Account, other: Account): boolean {
 }
 
 /** Reads a line of the journal that says that somebody has disappeared. */
-export function readGone(line: string): Account | undefined {
-  const [, uid, name, number] = GONE.exec(line) ?? [];
+export function readGone(
+  line: string,
+): { presence: 'gone' | 'missing'; account: Account } | undefined {
+  const [, word, uid, name, number] = GONE.exec(line) ?? [];
   if (uid === undefined || name === undefined) return undefined;
   const isPerson = !name.includes('.');
-  return { ...NOBODY, isPerson, name, uid: Number(uid), number: Number(number) };
+  return {
+    presence: word === 'gone' ? word : 'missing',
+    account: { ...NOBODY, isPerson, name, uid: Number(uid), number: Number(number) },
+  };
 }
 
 export function time(ms: number): string {

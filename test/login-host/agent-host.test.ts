@@ -270,8 +270,9 @@ describe('a directory that is not trusted', () => {
   test('by an older copy: no seal of before is taken, and of what is sealed anew nothing is given', async () => {
     const backup = backUp(world);
     const key = newKey();
-    await change(reseal('p13', { keys: [key] }));
     await pulse();
+    // told with the heartbeat of then
+    await change(reseal('p13', { keys: [key] }));
     await eventually('the new key', () => bare(file('p13')) === `${key}\n`);
     await fallSilent();
     await restore(world, backup);

@@ -497,7 +497,7 @@ describe('whoever disappears', () => {
     const found = follows();
     expect([...found.lists].sort()).toEqual(['group', 'passwd', 'shadow']);
     expect([names(found.lost), found.ended]).toEqual([['p100'], []]);
-    expect(found.journal).toEqual([`gone ${PEOPLE + 100} p100 5`]);
+    expect(found.journal).toEqual([`missing ${PEOPLE + 100} p100 5`]);
     expect(trust()).toEqual({ trusted: true });
     told({ ...people[0]!, number: 4 });
     expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
@@ -1001,13 +1001,26 @@ describe('after a restart', () => {
     beat({ people: 2, tools: 1 });
     const { journal } = follows();
     expect(load(...journal)).not.toContain(false);
-    expect(follows().ended).toEqual([PEOPLE + 2]);
+    expect(follows().ended).toEqual([PEOPLE + 2, PEOPLE + 3]);
     expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true, list: KEY });
     expect(registry.subjectNamed('tools.bot')).toMatchObject({ isInForce: true, list: 'alice' });
     expect(registry.subjectNamed('carol')).toBeUndefined();
     expect(trust()).toMatchObject({ trusted: false });
     // it need not be verified
     expect(registry.knows('alice', digestOf(sign(alice(), signer)))).toBe(true);
+  });
+
+  test('what somebody runs is left of whom only the directory knows nothing any more', () => {
+    all(alice(), person('carol', 3));
+    beat({ people: 2, tools: 0 });
+    follows();
+    registry.gone('carol');
+    const { journal } = follows();
+    expect(journal).toEqual([`missing ${PEOPLE + 3} carol 5`]);
+    load(...journal);
+    expect(follows().ended).toEqual([]);
+    told(person('carol', 3, { number: 4 }));
+    expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
   });
 
   test('the last line of a uid counts', () => {
