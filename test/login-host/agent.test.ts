@@ -301,6 +301,9 @@ describe('what does not belong there', () => {
         agents.change(agents.reseal(dn, Buffer.from([0xff, 0xfe, 10, 0, 0x61]))),
       ),
     ).toBe('\uFFFD\uFFFD\n\0a');
+    const controls = Buffer.alloc(2 ** 20, 1); // six times as long in a report
+    const cut = await tellsOther('a long one', () => agents.change(agents.reseal(dn, controls)));
+    expect(cut).toBe('\u0001'.repeat(2 ** 18));
     // no schema lets two stand there
     const two = [seal, seals.get('p4') ?? ''];
     const encoded = two.map(
