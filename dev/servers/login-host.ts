@@ -17,13 +17,20 @@ import {
 import { run } from './processes.ts';
 import { keepOrChoosePort } from './redis.ts';
 import { PLACES } from '../../src/login-host/places.ts';
-import { readStatus } from '../../src/login-host/status.ts';
+import { replaceFile } from '../../src/login-host/replace-file.ts';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const CLONE = '/opt/chamberlain';
 const HELPER_UNIT = 'chamberlain-login-helper';
 const AGENT_UNIT = 'chamberlain-keys-agent';
+const CLOCK = '/run/clock';
+const CLOCK_ENVIRONMENT = [
+  ...['LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1', `FAKETIME_TIMESTAMP_FILE=${CLOCK}`],
+  ...['FAKETIME_DONT_FAKE_MONOTONIC=1', 'NO_FAKE_STAT=1', 'FAKETIME_DISABLE_SHM=1'],
+];
+/** The file is read each time that somebody asks for the time. Not by sshd, whose sandbox would end it for that. */
+const AT_ONCE = 'FAKETIME_NO_CACHE=1';
 export const INSTALL = `${CLONE}/deploy/login-host/install`;
 
 export interface LoginHostOptions {
@@ -45,8 +52,8 @@ export interface LoginHostOptions {
   readonly offlineLimitSeconds?: number;
   /** Lines of sshd_config that come after all others. */
   readonly sshdOptions?: readonly string[];
-  /** A file, as the host sees it, that says how far its clock is off (libfaketime): `+2d`, `-10m`. */
-  readonly clock?: string;
+  /** Its daemons and `keys-agent` have a clock of their own (libfaketime): `setClock` sets it. */
+  readonly hasOwnClock?: boolean;
 }
 
 export interface LoginHost {
@@ -57,6 +64,8 @@ export interface LoginHost {
   readonly agent: Daemon;
   /** Runs the project's `install` with these arguments. */
   install(...args: string[]): Promise<Ended>;
+  /** Sets its own clock: so many seconds ahead of this machine's. The monotonic clock stays as it is. */
+  setClock(aheadSeconds: number): void;
   /** Runs `keys-agent` as root, by the host's clock. */
   keysAgent(...args: string[]): Promise<Ended>;
   /** Starts the three, each once what it needs answers. */
@@ -128,7 +137,14 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   const hostKey = readFileSync(inside('/etc/ssh/ssh_host_ed25519_key.pub'), 'utf8');
   writeFileSync(known, `[127.0.0.1]:${sshPort} ${hostKey}`);
 
-  const clock = clockEnvironment(options.clock);
+  const [ownClock, clock] =
+    options.hasOwnClock === true ? [CLOCK_ENVIRONMENT, [...CLOCK_ENVIRONMENT, AT_ONCE]] : [[], []];
+  const setClock = (aheadSeconds: number): void => {
+    replaceFile(inside(CLOCK), aheadSeconds < 0 ? String(aheadSeconds) : `+${aheadSeconds}`, {
+      mode: 0o644,
+    });
+  };
+  setClock(0);
   const helper = machine.daemon({
     name: 'login-helper',
     // with no more rights than its unit leaves it
@@ -143,12 +159,11 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
       return (await machine.run(['/usr/bin/perl', '-e', perl, socket])).code === 0;
     },
   });
-  const toldAt = (): number | undefined => readStatus(inside(PLACES.login))?.agentAt;
-  let toldBefore: number | undefined;
-  const agent = machine.daemon({
+  let logBegins = 0;
+  const agent: Daemon = machine.daemon({
     name: 'keys-agent',
     command: () => {
-      toldBefore = toldAt();
+      logBegins = agent.log().length;
       return [
         ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],
         ...['--clear-groups', '--no-new-privs', '--bounding-set=-all'],
@@ -157,15 +172,15 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
         ...['/usr/sbin/keys-agent', 'run'],
       ];
     },
-    // it has told the helper something, at a time that is perhaps not ours
-    answers: () => Promise.resolve(toldAt() !== toldBefore),
+    // what it has told is seen in status, up to five seconds later
+    answers: () => Promise.resolve(agent.log().slice(logBegins).includes('following')),
   });
   const sshd = machine.daemon({
     name: 'sshd',
     command: () => {
       mkdirSync(inside('/run/sshd'), { recursive: true, mode: 0o755 });
       return [
-        ...['/usr/bin/env', ...clock],
+        ...['/usr/bin/env', ...ownClock],
         ...['/usr/sbin/sshd', '-D', '-e', '-p', String(sshPort)],
         ...['ListenAddress=127.0.0.1', 'PidFile=none', 'PerSourcePenalties=no', 'MaxStartups=200']
           .concat(options.sshdOptions ?? [])
@@ -176,7 +191,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
   });
 
   return {
-    ...{ machine, sshPort, sshd, helper, agent, install },
+    ...{ machine, sshPort, sshd, helper, agent, install, setClock },
     keysAgent: (...args) =>
       machine.run(['/usr/bin/env', ...clock, '/usr/sbin/keys-agent', ...args]),
     async start() {
@@ -197,16 +212,6 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
     ],
     close: () => machine.close(),
   };
-}
-
-/** The monotonic clock, and the times of files, stay true. */
-function clockEnvironment(file: string | undefined): string[] {
-  if (file === undefined) return [];
-  return [
-    'LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1',
-    ...[`FAKETIME_TIMESTAMP_FILE=${file}`, 'FAKETIME_NO_CACHE=1'],
-    ...['FAKETIME_DONT_FAKE_MONOTONIC=1', 'NO_FAKE_STAT=1'],
-  ];
 }
 
 /** Root runs what lies in the clone, so that must be root's: in here it is, whoever has cloned it. */

@@ -61,42 +61,13 @@ export function statusJson(status: LoginStatus, now: number, running: Running): 
 }
 
 export function renderStatus(status: LoginStatus, now: number, running: Running): string {
-  const age = (ms: number) => renderAge(new Date(ms), new Date(now));
-  const left = (ms: number) => (ms <= now ? 'over' : renderAge(new Date(now), new Date(ms)));
-  const plain = withoutControls;
-  const { lasts, trustedAt, agentAt, trouble, accepted } = status;
-  const heard = running.helper && status.trusted ? status.at : trustedAt;
-  const rows: [string, string][] = [
-    [
-      'helper',
-      running.helper
-        ? `has run for ${age(status.startedAt)}`
-        : paint(
-            'red',
-            `does not run: last heard of ${age(status.at)} ago; start chamberlain-login-helper`,
-          ),
-    ],
-    [
-      'agent',
-      running.agent
-        ? `heard of ${age(agentAt ?? now)} ago`
-        : paint(
-            'red',
-            `silent ${agentAt === undefined ? 'so far' : `for ${age(agentAt)}`}; start chamberlain-keys-agent`,
-          ),
-    ],
-    [
-      'directory',
-      status.trusted
-        ? running.helper
-          ? paint('green', 'trusted')
-          : 'was trusted then'
-        : paint('red', `not trusted for ${age(status.since ?? now)}: ${plain(status.why ?? '')}`),
-    ],
-    ['server', plain(status.server) || '-'],
-    ...(trouble
-      ? [['', paint('red', `cannot be read: ${plain(trouble)}`)] as [string, string]]
-      : []),
+  const age: Age = (ms) => renderAge(new Date(ms), new Date(now));
+  const left: Age = (ms) => (ms <= now ? 'over' : renderAge(new Date(now), new Date(ms)));
+  const { lasts, accepted } = status;
+  const heard = running.helper && status.trusted ? status.at : status.trustedAt;
+  const rows: Row[] = [
+    ...rowsOfPrograms(status, running, age),
+    ...rowsOfDirectory(status, running, age),
     ['knowledge', heard === undefined ? 'none yet' : `${age(heard)} old`],
     [
       'lasts',
@@ -106,21 +77,48 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ],
     ['people', `${status.people}, ${status.files} of them with a key file`],
     ['tools', String(status.tools)],
-    ...(accepted === undefined
-      ? []
-      : [
-          ['accepted', `${age(accepted.at)} ago: ${plain(accepted.what.join('; '))}`] as [
-            string,
-            string,
-          ],
-        ]),
   ];
+  if (accepted !== undefined) {
+    rows.push([
+      'accepted',
+      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; '))}`,
+    ]);
+  }
   return [
     ...rows.map(([word, text]) => `${word.padEnd(10)}  ${text}`),
     ...renderRefused(status, age),
     ...renderHeld(status, age),
     ...renderUnwritten(status, age),
   ].join('\n');
+}
+
+type Row = readonly [word: string, text: string];
+
+function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
+  const { startedAt, at, agentAt } = status;
+  const dead = `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
+  const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
+  const silent = `silent ${silence}; start chamberlain-keys-agent`;
+  return [
+    ['helper', running.helper ? `has run for ${age(startedAt)}` : paint('red', dead)],
+    ['agent', running.agent ? `heard of ${age(agentAt ?? at)} ago` : paint('red', silent)],
+  ];
+}
+
+function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[] {
+  const { trusted, at, since = at, why = '', server, trouble = '' } = status;
+  const judged = trusted
+    ? running.helper
+      ? paint('green', 'trusted')
+      : 'was trusted then'
+    : paint('red', `not trusted for ${age(since)}: ${withoutControls(why)}`);
+  return [
+    ['directory', judged],
+    ['server', withoutControls(server) || '-'],
+    ...(trouble === ''
+      ? []
+      : [['', paint('red', `cannot be read: ${withoutControls(trouble)}`)] as const]),
+  ];
 }
 
 type Age = (ms: number) => string;

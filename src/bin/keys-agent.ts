@@ -30,9 +30,9 @@ program
   .command('run')
   .summary('follow the directory until SIGTERM')
   .description(
-    'Reads the directory, and tells the root helper (login-helper) what it shows, until SIGTERM or SIGINT.\n' +
-      'The helper verifies all of it. Run it as its own user (chamberlain-keys), which needs no right but to\n' +
-      "write to the helper's socket. Logs JSON lines to standard error.",
+    'Reads the directory, and tells the root helper (login-helper) what it shows, until SIGTERM or\n' +
+      'SIGINT. The helper verifies all of it. Run it as its own user (chamberlain-keys), which needs no\n' +
+      "right but to write to the helper's socket. Logs JSON lines to standard error.",
   )
   .option('--config <file>', 'the configuration of this login host', LOGIN_HOST_CONFIG)
   .addHelpText('after', describeExits({ 0: 'ended by a signal, as asked' }))
@@ -87,9 +87,10 @@ program
   .command('accept')
   .summary('believe the directory as it is')
   .description(
-    'Has the root helper believe the directory as it is, after an admin has seen that it is the right one:\n' +
-      'whoever is gone from it goes, fewer people and tools than the heartbeat counts are enough, and a\n' +
-      'heartbeat may be older than the last one. Seals older than those seen are refused all the same. As root.',
+    'Has the root helper believe the directory as it is, once an admin has seen that it is the right\n' +
+      'one: whoever is gone from it goes, fewer people and tools than the heartbeat counts are enough,\n' +
+      'and its heartbeat may be older than the last one. Seals older than those seen are refused all\n' +
+      'the same. Only root may run it.',
   )
   .addHelpText('after', describeExits({ 0: 'it is accepted' }))
   .action(async () => {
@@ -101,8 +102,9 @@ program
   .command('require-seals')
   .summary('switch a host that was set up with sssd to seals alone')
   .description(
-    'Takes sssd out of nsswitch.conf and PAM, and stops it, so that this host believes seals alone. While\n' +
-      'anybody here has no seal that the host takes, it says who, and changes nothing. As root.',
+    'Takes sssd out of nsswitch.conf and PAM, and stops it, so that this host believes seals alone.\n' +
+      'While anybody here has no seal that the host takes, it says who, and changes nothing. Only root\n' +
+      'may run it.',
   )
   .addHelpText(
     'after',

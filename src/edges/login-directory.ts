@@ -199,7 +199,7 @@ async function onlyPage(
 }
 
 /** Connections of the login host's account, each of which has seen the marker. */
-export function openAgentPool(
+function openAgentPool(
   { uri, caFile, password }: Pick<LoginDirectorySettings, 'uri' | 'caFile' | 'password'>,
   names: Names,
 ): LdapPool {
@@ -218,7 +218,7 @@ export function openAgentPool(
 }
 
 /** One entry; undefined where it is not there, or may not be seen. */
-export async function readEntry(
+async function readEntry(
   ldap: LdapConnection,
   base: string,
   attributes: readonly string[],

@@ -23,6 +23,7 @@ import { changesFrom, olderThan, parseCsns, type Csns } from './csns.ts';
 import { openDirectoryServers, type DirectoryServers } from './directory-servers.ts';
 import { openPace, type Pace } from './pace.ts';
 import { PLACES, type Places } from './places.ts';
+import type { ReportLine } from './report-lines.ts';
 import { openTelling, type Telling } from './telling.ts';
 
 const LOOK_MS = 250;
@@ -70,11 +71,8 @@ export function startAgent(
   compareMs = COMPARE_MS,
 ): Agent {
   const servers = openDirectoryServers(config);
-  const telling = openTelling(openLoginHelper(socket), () => [
-    'trouble',
-    servers.uri(),
-    state.trouble,
-  ]);
+  const preface = (): ReportLine => ['trouble', servers.uri(), state.trouble];
+  const telling = openTelling(openLoginHelper(socket), preface, log);
   const state: State = {
     ...{ log, compareMs, servers, telling, readingPace: openPace(), turnPace: openPace() },
     ...{ toldRun: undefined, csns: {}, heartbeat: '', compareAt: Infinity, passedOver: 0 },

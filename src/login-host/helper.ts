@@ -15,6 +15,7 @@ import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend 
 import type { LoginHostConfig } from './config.ts';
 import { gidOf, openHost, type Host } from './host.ts';
 import { openLocalFiles } from './local-accounts.ts';
+import { openPace } from './pace.ts';
 import { PLACES, type Places } from './places.ts';
 import type { ReportAnswer, ReportLine } from './report-lines.ts';
 import { openReportSocket } from './report-socket.ts';
@@ -32,6 +33,8 @@ const STATUS_MS = 5000;
 const LINES_AT_ONCE = 100;
 /** Lines that are none, before anything else may be done. */
 const GARBAGE_AT_ONCE = 10_000;
+/** So many, and the rest of the report is not read. */
+const MOST_GARBAGE = 100_000;
 /** Key files at one scan. */
 const RENEWED_AT_ONCE = 500;
 /** A clock that differs so much from the time that has passed was set. */
@@ -109,6 +112,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
       const line = readLine(bytes);
       if (line !== undefined) piece.push(line);
       else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
+      if (unread > MOST_GARBAGE) break;
       if (piece.length < LINES_AT_ONCE) continue;
       const [some, next] = [ahead, beginPiece(host, piece)];
       [ahead, piece] = [next, []];
@@ -167,6 +171,7 @@ function answer({ run, trust }: Host): ReportAnswer {
 /** Returns how to stop. */
 function startTicking(host: Host, queue: Queue): () => void {
   const due = openTimes();
+  const retelling = openPace();
   due('mend', MINUTE_MS); // the start does what it does
   let shownState = '';
   let isTicking = false;
@@ -188,8 +193,9 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);
     await conclude(host);
-    if (host.mustBeRetold && due('retelling', MINUTE_MS)) askAnew(host);
-    const state = [host.trust.trusted, host.registry.refusals.count()].join(' ');
+    if (host.mustBeRetold && retelling.take()) askAnew(host);
+    const { trust, registry, server, trouble } = host;
+    const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
     if (state !== shownState || due('status', STATUS_MS)) {
       shownState = state;
       reportStatus(host);

@@ -159,6 +159,8 @@ const SHARE = 0.05;
 
 /** Before a seal that was not taken whole: it must be judged whole after a restart, too. */
 const REMARKED = '!';
+/** Before a seal that was told in doubt: what it takes away counts, and what it gives does not. */
+const HELD_BACK = '?';
 
 /** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
 export function openRegistry(
@@ -415,13 +417,17 @@ export function openRegistry(
         setPresence(subject, 'gone');
         return true;
       }
-      const text = line.startsWith(REMARKED) ? line.slice(REMARKED.length) : line;
+      const mark = line.charAt(0);
+      const text = mark === REMARKED || mark === HELD_BACK ? line.slice(1) : line;
       const payload = payloadOf(text);
       const seal = payload === undefined ? undefined : parseSeal(payload);
       if (payload === undefined || seal === undefined) return false;
       const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew);
       const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
-      if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
+      if (isOurs && mark === HELD_BACK) {
+        const { account } = verdict;
+        setPresence(take(lesserOf(byUid.get(account.uid), account), 0), 'present');
+      } else if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
       else {
         const { name, uid, number, kind } = seal;
         const account = { ...NOBODY, name, uid, number, isPerson: kind === 'person' };
@@ -450,16 +456,15 @@ export function openRegistry(
         return;
       }
       const known = byUid.get(account.uid);
-      if (heartbeats.doubt(now) !== undefined) {
-        const least = lesserOf(known, account);
-        isHeldBack ||= least !== account;
-        accept(take(least, least === account ? digest : 0), now);
-        return;
-      }
-      // one that is signed anew, perhaps by somebody who changes what base64 leaves open
-      const isKept = known !== undefined && known.digest !== 0 && isSame(known, account);
-      if (!isKept) pending.journal.push(account.remark === undefined ? text : REMARKED + text);
-      accept(take(account, digest), now);
+      const taken = heartbeats.doubt(now) === undefined ? account : lesserOf(known, account);
+      const isWhole = taken === account;
+      isHeldBack ||= !isWhole;
+      // not where it is signed anew alone, perhaps by somebody who changes what base64 leaves open
+      const isNews =
+        known === undefined ? isWhole : (isWhole && known.digest === 0) || !isSame(known, taken);
+      const mark = !isWhole ? HELD_BACK : account.remark === undefined ? '' : REMARKED;
+      if (isNews) pending.journal.push(mark + text);
+      accept(take(taken, isWhole ? digest : 0), now);
     },
     unsealed(name, now) {
       disappear(name);

@@ -6,6 +6,8 @@
  * | ----------------------------- | ---------------------------------------------------- |
  * | `<key> <signature> <payload>` | the seal as it stood in the directory                |
  * | `!<key> …`                    | the same; not every key or member of it was taken    |
+ * | `?<key> …`                    | the same; nothing was taken that the one before it   |
+ * |                               | does not say as well                                 |
  * | `gone <uid> <name> <number>`  | it has disappeared; the highest number of its seals  |
  *
  * A line that was cut, by a loss of power or a full disk, costs itself alone.
@@ -19,7 +21,7 @@ const LINE_END = 10;
 /** A file that has no more to spare is not worth being written anew. */
 const SPARE_BYTES = 2 ** 22;
 const UID =
-  /^(?:!?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|gone (\d+) )/;
+  /^(?:[!?]?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|gone (\d+) )/;
 
 export interface SealJournal {
   /**
@@ -49,8 +51,8 @@ export function openSealJournal(
   const needed = new Map<number, number>();
   let size = forEachLine(fd, (line, bytes) => {
     if (!take(line)) unread += 1;
-    const uid = uidOf(line);
-    if (uid !== undefined) needed.set(uid, bytes);
+    const key = keyOf(line);
+    if (key !== undefined) needed.set(key, bytes);
   });
   ftruncateSync(fd, size);
   let neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
@@ -61,8 +63,8 @@ export function openSealJournal(
     const last = new Map<number, number>();
     let index = 0;
     forEachLine(fd, (line) => {
-      const uid = uidOf(line);
-      if (uid !== undefined) last.set(uid, index);
+      const key = keyOf(line);
+      if (key !== undefined) last.set(key, index);
       index += 1;
     });
     const lines: string[] = [];
@@ -74,8 +76,9 @@ export function openSealJournal(
     };
     index = 0;
     forEachLine(fd, (line) => {
-      const uid = uidOf(line);
-      if (uid !== undefined && last.get(uid) === index) {
+      const key = keyOf(line);
+      const isLast = key !== undefined && last.get(key) === index;
+      if (isLast && (key > 0 || index > (last.get(-key) ?? 0))) {
         lines.push(line);
         length += line.length;
       }
@@ -122,10 +125,12 @@ export function openSealJournal(
   return { journal, unread };
 }
 
-function uidOf(line: string): number | undefined {
+/** The uid; below 0 of a line that needs the one before it. */
+function keyOf(line: string): number | undefined {
   const [, sealed, gone] = UID.exec(line) ?? [];
   const uid = sealed ?? gone;
-  return uid === undefined ? undefined : Number(uid);
+  if (uid === undefined) return undefined;
+  return line.startsWith('?') ? -Number(uid) : Number(uid);
 }
 
 /** Reads line by line, whatever the size of the file; returns how many bytes whole lines have. */

@@ -2,6 +2,7 @@
 import type { SeenEntry } from '../edges/login-directory.ts';
 import type { LoginHelper } from '../edges/login-helper.ts';
 import { ChamberlainError } from '../errors.ts';
+import type { Log } from '../log.ts';
 import {
   formatReport,
   parseReportAnswer,
@@ -41,7 +42,7 @@ export interface Report {
 type News = [name: string, csn: string | undefined];
 
 /** @param preface what every report begins with */
-export function openTelling(helper: LoginHelper, preface: () => ReportLine): Telling {
+export function openTelling(helper: LoginHelper, preface: () => ReportLine, log: Log): Telling {
   let told = new Map<string, string>();
   let answer: ReportAnswer | undefined;
   let spokeAt = -Infinity;
@@ -55,9 +56,14 @@ export function openTelling(helper: LoginHelper, preface: () => ReportLine): Tel
       return parseAnswer(await helper.report(report));
     })();
     before = answered;
-    answer = await answered;
+    const [last, now] = [answer, await answered];
+    answer = now;
     spokeAt = performance.now();
-    return answer;
+    const { run, trusted, why } = now;
+    if (run !== last?.run || trusted !== last.trusted) {
+      log.info({ run, trusted, ...(trusted ? {} : { why }) }, 'the root helper has answered');
+    }
+    return now;
   }
 
   async function tellNews(lines: readonly ReportLine[], news: readonly News[]): Promise<void> {

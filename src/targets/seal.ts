@@ -90,7 +90,7 @@ export const seal: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> 
 };
 
 function payloadFor(wanted: Wanted, { number, until }: WantedSeal, realm: Realm): string {
-  const { attributes } = unixAccount.want(wanted, realm) as EntryWant;
+  const { attributes } = unixAccount.want(wanted, realm);
   const account = {
     realm: realm.realm,
     name: wanted.account as string,

@@ -165,11 +165,11 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
 
 /** By what goes of memberOf, programs beside us let in: it goes before anything else is done. */
 function splitMemberOf(changes: Change[]): { taken: Change[]; others: Change[] } {
-  const memberOf = changes.find(({ attribute }) => attribute === 'memberOf');
-  if (memberOf === undefined || memberOf.remove.length === 0) return { taken: [], others: changes };
-  const rest = changes.filter((change) => change !== memberOf);
-  const added = memberOf.add.length === 0 ? [] : [{ ...memberOf, remove: [] }];
-  return { taken: [{ ...memberOf, add: [] }], others: [...rest, ...added] };
+  const change = changes.find(({ attribute }) => attribute === 'memberOf');
+  if (change === undefined || change.remove.length === 0) return { taken: [], others: changes };
+  const rest = changes.filter((each) => each !== change);
+  const added = change.add.length === 0 ? [] : [{ ...change, remove: [] }];
+  return { taken: [{ ...change, add: [] }], others: [...rest, ...added] };
 }
 
 /** The class that may say which groups hold it, where one does. */

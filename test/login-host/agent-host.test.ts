@@ -217,16 +217,27 @@ describe('a directory that is trusted', () => {
 });
 
 describe('a directory that is not trusted', () => {
-  test('by its heartbeat, which is old: what a seal says counts all the same', async () => {
+  test('by its heartbeat, which is old: what a seal takes counts, and what it gives waits', async () => {
     await fallSilent();
     const old = new Date(Date.now() - 61_000).toISOString();
     const people = { people: 40, tools: 12 };
     await change(entries.beat(entries.heartbeat({ ...people, clock: old })));
     await distrusts(/not been heard of for 6\d s/);
     const key = newKey();
-    await change(reseal('p10', { keys: [key] }) + reseal('p11', { state: 'suspended' }));
-    await eventually('both', () => bare(file('p10')) === `${key}\n` && !('p11' in files()));
-    await change(reseal('p10') + reseal('p11'));
+    const kept = KEYS['p12'] ?? '';
+    await change(
+      reseal('p10', { keys: [key] }) +
+        reseal('p11', { state: 'suspended' }) +
+        reseal('p12', { keys: [kept, key] }),
+    );
+    await eventually('what is taken', () => !('p10' in files() || 'p11' in files()));
+    expect(bare(file('p12'))).toBe(`${kept}\n`);
+    expect((await status()).text).toMatch(/^p12 +\d+ s +what its seal gives is not taken before/m);
+    beat = people;
+    await pulse();
+    await eventually('what is given', () => bare(file('p12'))?.split('\n').length === 3);
+    await eventually('the other key', () => bare(file('p10')) === `${key}\n`);
+    await change(reseal('p10') + reseal('p11') + reseal('p12'));
   });
 
   test('by seals that are hidden: everybody keeps theirs', async () => {
@@ -256,7 +267,7 @@ describe('a directory that is not trusted', () => {
     expect(files()).toEqual(before);
   });
 
-  test('by an older copy: no seal of before is taken, and what is sealed anew is', async () => {
+  test('by an older copy: no seal of before is taken, and of what is sealed anew nothing is given', async () => {
     const backup = backUp(world);
     const key = newKey();
     await change(reseal('p13', { keys: [key] }));
@@ -273,6 +284,9 @@ describe('a directory that is not trusted', () => {
     expect(text).toMatch(/^p13 +\d+ s +its seal has the number/m);
     const another = newKey();
     await change(reseal('p13', { keys: [another] }));
+    await eventually('the key is taken', () => !('p13' in files()));
+    beat = { people: NAMES.length, tools: TOOLS.length };
+    await pulse();
     await eventually('another key', () => bare(file('p13')) === `${another}\n`);
     await change(reseal('p13'));
   });

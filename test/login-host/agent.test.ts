@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReportLine } from '../../src/login-host/report-lines.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { line, openAgentWorld, type AgentWorld } from './agent-world.ts';
+import { backUp, line, openAgentWorld, restore, type AgentWorld } from './agent-world.ts';
 
 /** More than a page of people, so that there are several. */
 const NAMES = Array.from({ length: 620 }, (_, n) => `p${n}`);
@@ -116,8 +116,8 @@ describe('at its start', () => {
 });
 
 describe('while it runs', () => {
-  test('it tells what has changed, come and gone, and nothing else', async () => {
-    await start({ compareMs: 500 });
+  test('it tells what has come and changed, at once, and nothing else', async () => {
+    await start();
     await agents.change(
       agents.addPerson('new', agents.personUid(700)) +
         agents.addTool('new', agents.toolUid(50)) +
@@ -130,19 +130,34 @@ describe('while it runs', () => {
     await tells('another seal', wasTold('seal', 'p4', seal));
     await tells('a person without one', wasTold('unsealed', 'p5'));
     await tells('a tool without one', wasTold('unsealed', 'tools.bot'));
-    await agents.change(
-      agents.remove(agents.personDn('new')) +
-        agents.remove(agents.toolDn('tools.new')) +
-        agents.reseal(agents.personDn('p5'), seals.get('p5')) +
-        agents.reseal(agents.toolDn('tools.bot'), seals.get('tools.bot')),
-    );
-    await tells('who is gone', wasTold('gone', 'new'));
-    await tells('which tool is gone', wasTold('gone', 'tools.new'));
-    await knowsAll();
     const named = agents.helper
       .lines()
       .flatMap(([word, name]) => (word === 'heartbeat' ? [] : name));
     expect(new Set(named)).toEqual(new Set(['new', 'tools.new', 'p4', 'p5', 'tools.bot']));
+    for (const each of ['p5', 'tools.bot']) {
+      const dn = each === 'p5' ? agents.personDn(each) : agents.toolDn(each);
+      await agents.change(agents.reseal(dn, seals.get(each)));
+      await tells(`a seal of ${each} again`, wasTold('seal', each, seals.get(each)));
+    }
+    await agents.change(
+      agents.remove(agents.personDn('new')) + agents.remove(agents.toolDn('tools.new')),
+    );
+  });
+
+  test('it tells who is gone at the next compare', async () => {
+    await start({ compareMs: 500 });
+    await agents.change(
+      agents.addPerson('old', agents.personUid(701)) + agents.addTool('old', agents.toolUid(51)),
+    );
+    await tells('a new person', wasTold('seal', 'old'));
+    await tells('a new tool', wasTold('seal', 'tools.old'));
+    await agents.change(
+      agents.remove(agents.personDn('old')) + agents.remove(agents.toolDn('tools.old')),
+    );
+    await tells('who is gone', wasTold('gone', 'old'));
+    await tells('which tool is gone', wasTold('gone', 'tools.old'));
+    await knowsAll();
+    expect(agents.helper.lines().filter(([word]) => word === 'gone')).toHaveLength(2);
   });
 
   test('the heartbeat comes after what it counts on', async () => {
@@ -250,6 +265,52 @@ describe('what does not belong there', () => {
     for (const name of told.keys()) {
       expect(name).toMatch(/^uid=[^]+,ou=people,|^x{200}… [0-9a-f]{64}$/);
     }
+    // without seals they are read one by one at each compare
+    await agents.change(added.map((dn) => agents.reseal(dn, undefined)).join(''));
+    await agents.stop();
+    agents.start({ compareMs: 500 });
+    await tells('one of them', ([word, name]) => word === 'unsealed' && told.has(name));
     await agents.change(added.map((dn) => agents.remove(dn)).join(''));
+    await knowsAll();
+    expect(agents.helper.trouble().why).toBe('');
+  });
+
+  test('costs nobody else anything: a seal that is no text, and several of them', async () => {
+    await start();
+    const seal = seals.get('p3') ?? '';
+    const dn = agents.personDn('p3');
+    const tellsOther = async (what: string, change: () => Promise<void>) => {
+      await change();
+      await tells(what, ([word, name, text]) => word === 'seal' && name === 'p3' && text !== seal);
+      const [, , text] = agents.helper.lines().findLast(([, name]) => name === 'p3') ?? [];
+      agents.helper.reports.length = 0;
+      return text;
+    };
+    expect(
+      await tellsOther('bytes', () =>
+        agents.change(agents.reseal(dn, Buffer.from([0xff, 0xfe, 10, 0, 0x61]))),
+      ),
+    ).toBe('\uFFFD\uFFFD\n\0a');
+    // no schema lets two stand there
+    const two = [seal, seals.get('p4') ?? ''];
+    const encoded = two.map(
+      (each) => `\nchamberlainSeal:: ${Buffer.from(each).toString('base64')}`,
+    );
+    const backup = backUp(agents.world);
+    const [, entry = ''] = /\n(dn: uid=p3,ou=people,[^]*?\n)\n/.exec(backup) ?? [];
+    const changed = entry
+      .replace(/\nchamberlainSeal:[^\n]*(\n [^\n]*)*/, encoded.join(''))
+      .replace(/\nentryCSN: .*/, '\nentryCSN: 20300101000000.000000Z#000000#000#000000');
+    await agents.stop();
+    agents.start();
+    expect(
+      new Set(
+        (
+          await tellsOther('two', () => restore(agents.world, backup.replace(entry, changed)))
+        )?.split('\n'),
+      ),
+    ).toEqual(new Set(two));
+    await agents.change(agents.reseal(dn, seal));
+    await knowsAll();
   });
 });

@@ -59,6 +59,7 @@ beforeEach(() => {
   };
   local = parseLocalAccounts('root:x:0:0::/:/bin/sh\n', `root:x:0:\nshadow:x:${SHADOW}:\n`);
   registry = openRegistry(CONFIG, new Set(keys.keys()), openHeartbeats('tools'), local);
+  registry.heartbeat(verifyPayload(heartbeat(Date.now(), signer), keys), Date.now());
   troubles = openTroubles(openLog('error'), Date.now);
   lists = openListFiles(CONFIG, places, registry, () => local, troubles);
 });

@@ -140,14 +140,70 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
       bot({ number: 3, members: ['alice', 'tools.other'] }),
     );
     expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', 'alice']);
+    const { journal } = follows();
     told(alice({ number: 4, state: 'suspended', keys: [] }));
     expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
+    journal.push(...follows().journal);
+    const running = registry;
+    registry = open();
+    for (const line of [sign(alice({ number: 2 }), signer), ...journal]) {
+      expect(registry.load(line, false)).toBe(true);
+    }
+    registry.setLocal(LOCAL, now);
+    expect([listOf('alice'), registry.subjectNamed('alice')?.isClosed]).toEqual(['', true]);
+    registry = running;
     told(alice({ number: 5 }));
     expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
     beat({ people: 1, tools: 1 });
     follows();
     told(alice({ number: 5 }));
     expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: false, list: KEY });
+  });
+});
+
+describe('what was told in doubt is kept over a restart', () => {
+  const restart = (lines: string[]) => {
+    registry = open(registry.kept());
+    for (const line of lines) expect(registry.load(line, false)).toBe(true);
+    registry.setLocal(LOCAL, now);
+  };
+  const listOf = (name: string) => registry.subjectNamed(name)?.list;
+  let lines: string[];
+  beforeEach(() => {
+    beat({ people: 1, tools: 1 });
+    told(alice({ number: 2, keys: [KEY] }), bot({ number: 2, members: ['alice', 'bob'] }));
+    lines = follows().journal;
+    now += 120_000;
+  });
+
+  test('where it takes something away', () => {
+    told(alice({ number: 3, state: 'suspended', keys: [] }), bot({ number: 3, members: ['bob'] }));
+    restart([...lines, ...follows().journal]);
+    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: true, list: '', number: 3 });
+    expect(listOf('tools.bot')).toBe('bob');
+    told(alice({ number: 2 }));
+    expect(refused()).toEqual([expect.stringContaining('none below 3 counts')]);
+  });
+
+  test('where it takes something away and gives something else, without what it gives', () => {
+    told(alice({ number: 3, keys: [OTHER_KEY] }), bot({ number: 3, members: ['alice', 'eve'] }));
+    const more = follows().journal;
+    expect(more.map((line) => line[0])).toEqual(['?', '?']);
+    told(alice({ number: 3, keys: [OTHER_KEY] }));
+    expect(follows().journal).toEqual([]);
+    restart([...lines, ...more]);
+    expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', 'alice']);
+    beat({ people: 1, tools: 1 });
+    told(alice({ number: 3, keys: [OTHER_KEY] }));
+    expect(listOf('alice')).toBe(OTHER_KEY);
+    restart([...lines, ...more, ...follows().journal]);
+    expect(listOf('alice')).toBe(OTHER_KEY);
+  });
+
+  test('and closes where the line before it is lost', () => {
+    told(alice({ number: 3, keys: [KEY, OTHER_KEY].sort() }));
+    restart(follows().journal);
+    expect(listOf('alice')).toBe('');
   });
 });
 

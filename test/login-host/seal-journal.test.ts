@@ -126,6 +126,23 @@ test('it is written anew, with the last line of each, once more than half of it 
   expect(statSync(path).mode & 0o7777).toBe(0o600);
 });
 
+test('a line that needs the one before it keeps that, and goes with what comes after it', () => {
+  const { journal } = open();
+  for (let number = 1; number <= 40; number += 1) {
+    journal.append(
+      Array.from({ length: 300 }, (_, n) => line(n, number)),
+      false,
+    );
+  }
+  const held = [`?${line(1, 41)}`, `?${line(1, 42)}`, `?${line(2, 41)}`];
+  journal.append([...held, line(2, 42)], false);
+  journal.tidy();
+  const { lines } = open();
+  const of = (n: number) => lines.filter((each) => each.includes(`"name":"p${n}"`));
+  expect(of(1)).toEqual([line(1, 40), held[1]]);
+  expect(of(2)).toEqual([line(2, 42)]);
+});
+
 test('it is left as it is where it cannot be written anew', () => {
   const { journal } = open();
   for (let number = 1; number <= 40; number += 1) {

@@ -63,7 +63,7 @@ export interface AgentStatus {
 
 export type HostOptions = Pick<
   Partial<LoginHostOptions>,
-  'ldapUri' | 'moreLdapUris' | 'offlineLimitSeconds' | 'sshdOptions' | 'clock'
+  'ldapUri' | 'moreLdapUris' | 'offlineLimitSeconds' | 'sshdOptions' | 'hasOwnClock'
 >;
 
 export interface LoginOptions extends WorldOptions, HostOptions {}

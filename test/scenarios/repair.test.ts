@@ -359,6 +359,10 @@ describe('a part of it', () => {
     const all = await repairs.repair('gone', '--destroy', '--expect', left.digest);
     expect(all).toMatchObject({ exit: 0, err: '', withheld: [] });
     expect(await own()).toEqual([]);
+    // its maintainers are in its group no more
+    for (const name of ['alice', 'bob']) {
+      expect(await repairs.repair(name, '--yes')).toMatchObject({ exit: 0 });
+    }
   });
 });
 

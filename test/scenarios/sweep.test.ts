@@ -584,6 +584,9 @@ test('what would be destroyed is reported, and not raised', async () => {
   const { world } = running;
   const uid = await uidOf('t0');
   const undelete = await markDeleted(world, uid);
+  // its maintainer is in its group no more: nothing of her is destroyed by that
+  expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
+  await settled(world);
   const { steps } = await planAll();
   expect(new Set(steps.map(({ effect }) => effect))).toContain('destroy');
   const wanted = await generations();
@@ -593,6 +596,8 @@ test('what would be destroyed is reported, and not raised', async () => {
   expect(await entries()).toEqual(seen);
   expect((await driftsOf('t0')).length).toBeGreaterThan(0);
   await undelete();
+  expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
+  await settled(world);
   await expectAllWell();
 });
 
