@@ -21,7 +21,7 @@ import type { ReportAnswer, ReportLine } from './report-lines.ts';
 import { openReportSocket } from './report-socket.ts';
 import { removeFile } from './replace-file.ts';
 import { ACCEPT_FILE, writeStatus, type LoginStatus } from './status.ts';
-import { readLine, takeLines } from './take-report.ts';
+import { beginPiece, readLine, takePiece, type Piece } from './take-report.ts';
 
 const AGENT_GROUP = 'chamberlain-keys';
 
@@ -30,7 +30,7 @@ const MINUTE_MS = 60_000;
 const SCAN_MS = 5000;
 const STATUS_MS = 5000;
 /** Of a report, before anything else may be done. */
-const LINES_AT_ONCE = 500;
+const LINES_AT_ONCE = 100;
 /** Lines that are none, before anything else may be done. */
 const GARBAGE_AT_ONCE = 10_000;
 /** So many, and the rest of the report is not read. */
@@ -68,9 +68,7 @@ export async function startHelper(
   }
   const queue = openQueue();
   socket.serve((lines) => report(host, queue, lines));
-  host.folder.watch(Date.now, (error) =>
-    log.warn({ error }, 'the folder of key files is not watched'),
-  );
+  if (host.isWhole) watchFolder(host);
   void applyKnown(host).catch((error: unknown) => log.error({ error }, 'the start has failed'));
   const stopTicking = startTicking(host, queue);
   return {
@@ -84,6 +82,11 @@ export async function startHelper(
       });
     },
   };
+}
+
+/** Not before everything was told: it would hear of each file that it writes until then. */
+function watchFolder({ folder, log }: Host): void {
+  folder.watch(Date.now, (error) => log.warn({ error }, 'the folder of key files is not watched'));
 }
 
 /** Does one thing after the other. */
@@ -103,19 +106,23 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
   try {
     let unread = 0;
     let piece: ReportLine[] = [];
+    /** its seals are being verified while those before it are made into files */
+    let ahead = beginPiece(host, []);
     for (const bytes of lines) {
       const line = readLine(bytes);
       if (line !== undefined) piece.push(line);
       else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
       if (unread > MOST_GARBAGE) break;
       if (piece.length < LINES_AT_ONCE) continue;
-      const some = piece;
-      piece = [];
-      await queue(() => takePiece(host, some));
+      const [some, next] = [ahead, beginPiece(host, piece)];
+      [ahead, piece] = [next, []];
+      await queue(() => takeAndApply(host, some));
     }
+    const last = beginPiece(host, piece);
     if (unread > 0) log.warn({ unread }, 'lines of a report are not understood');
     await queue(async () => {
-      await takePiece(host, piece);
+      await takeAndApply(host, ahead);
+      await takeAndApply(host, last);
       host.agentAt = Date.now();
       await conclude(host);
     });
@@ -128,9 +135,9 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
   }
 }
 
-async function takePiece(host: Host, piece: readonly ReportLine[]): Promise<void> {
+async function takeAndApply(host: Host, piece: Piece): Promise<void> {
   try {
-    await takeLines(host, piece);
+    await takePiece(host, piece);
   } finally {
     await apply(host);
   }
@@ -139,7 +146,10 @@ async function takePiece(host: Host, piece: readonly ReportLine[]): Promise<void
 /** What follows from all that was told. */
 async function conclude(host: Host): Promise<void> {
   const { registry, log, trust } = host;
-  if (!host.isWhole && registry.hasRead()) becomeWhole(host);
+  if (!host.isWhole && registry.hasRead()) {
+    becomeWhole(host);
+    watchFolder(host);
+  }
   const now = Date.now();
   const next = registry.settle(now);
   if (next.trusted !== trust.trusted) {

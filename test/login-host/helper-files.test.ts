@@ -291,6 +291,15 @@ describe('after a restart', () => {
     expect((await world.tell()).trusted).toBe(false);
   });
 
+  test('a line that somebody plants is gone within a second, too', async () => {
+    const before = world.key('alice');
+    await world.start();
+    appendFileSync(join(world.places.keys, 'alice'), `${OTHER_KEY}\n`);
+    const began = performance.now();
+    await eventually('it is gone', () => world.key('alice') === before);
+    expect(performance.now() - began).toBeLessThan(1000);
+  });
+
   test('nothing is verified again that is known, and the number of one who is gone is', async () => {
     // with no key at all, whatever was verified before is still there
     await world.start();
