@@ -20,6 +20,8 @@ import { keyLine, maintainersOf, personName, toolName } from './population-names
 
 const START_TIMEOUT_MS = 120_000;
 const LOOK_EVERY_MS = 50;
+/** The source without its types, as `install` leaves it. */
+const COMPILED = 'compiled';
 
 /** What is started; the host's own two unless they are to write down what they do. */
 export type Programs = Pick<LoginRealm['host'], 'helper' | 'agent'>;
@@ -37,7 +39,9 @@ export async function startCold(
   await stop(programs);
   setAside(places.keys);
   for (const folder of [places.login, places.extrausers]) {
-    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
+    for (const name of readdirSync(folder)) {
+      if (name !== COMPILED) rmSync(join(folder, name), { recursive: true });
+    }
   }
   rmSync(places.sudoers, { force: true });
   const { begin, trustedAt } = await start(realm, population, programs);

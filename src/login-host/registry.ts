@@ -468,7 +468,7 @@ export function openRegistry(
       const payload = payloadOf(text);
       const seal = payload === undefined ? undefined : parseSeal(payload);
       if (payload === undefined || seal === undefined) return false;
-      const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew);
+      const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew, seal);
       const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
       if (isOurs && mark === HELD_BACK) {
         const { account } = verdict;
