@@ -46,7 +46,7 @@ const MOST_REMARKS = 3;
 /**
  * @param name the entry's own
  * @param payload verified
- * @param isAccepted the keys and members were all taken before, by the same rules
+ * @param isAccepted it was taken before, with all its keys and members, by the same rules
  * @param seal the payload, where it was parsed already
  */
 export function judgePayload(
@@ -56,7 +56,7 @@ export function judgePayload(
   isAccepted = false,
   seal = parseSeal(payload),
 ): Verdict {
-  if (seal === undefined || formatSeal(seal) !== payload) {
+  if (seal === undefined || (!isAccepted && formatSeal(seal) !== payload)) {
     return refuse('its seal is not of a form that this version reads');
   }
   const wrong = whatIsWrong(seal, name, rules);
