@@ -5,6 +5,8 @@ import { paint, renderAge, renderTable, withoutControls } from './table.ts';
 
 /** The helper writes its status every 5 s, and hears from the agent as often; either may hang for a while. */
 const SILENT_MS = 30_000;
+/** Of a row's text. */
+const WIDTH = 88;
 /** Names of those who are kept; the JSON has them all. */
 const NAMES_SHOWN = 20;
 
@@ -55,6 +57,7 @@ export function statusJson(status: LoginStatus, now: number, running: Running): 
     people: status.people,
     tools: status.tools,
     files: status.files,
+    signers: Object.fromEntries(status.signers ?? []),
     refused: status.refused.map(since),
     refusedInAll: status.refusedInAll,
     held: held === undefined ? null : since(held),
@@ -82,14 +85,18 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ['people', `${status.people}, ${status.files} of them with a key file`],
     ['tools', String(status.tools)],
   ];
+  const { signers = [] } = status;
+  if (signers.length > 1) {
+    rows.push(['sealed by', signers.map(([key, seals]) => `${key} (${seals})`).join(', ')]);
+  }
   if (accepted !== undefined) {
     rows.push([
       'accepted',
-      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; '))}`,
+      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing was in the way'}`,
     ]);
   }
   return [
-    ...rows.map(([word, text]) => `${word.padEnd(10)}  ${text}`),
+    ...rows.flatMap(([word, text, colour]) => renderRow(word, text, colour)),
     ...renderRefused(status, age),
     ...renderHeld(status, age),
     ...renderDisappeared(status),
@@ -97,7 +104,21 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
   ].join('\n');
 }
 
-type Row = readonly [word: string, text: string];
+type Row = readonly [word: string, text: string, colour?: 'green' | 'red'];
+
+/** In lines that fit, the further ones under the first. */
+function renderRow(word: string, text: string, colour: Row[2]): string[] {
+  const lines: string[] = [];
+  for (const next of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + next.length > WIDTH) lines.push(next);
+    else lines[lines.length - 1] = `${last} ${next}`;
+  }
+  return lines.map((line, n) => {
+    const shown = colour === undefined ? line : paint(colour, line);
+    return `${(n === 0 ? word : '').padEnd(10)}  ${shown}`;
+  });
+}
 
 function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
   const { startedAt, at, agentAt } = status;
@@ -107,24 +128,29 @@ function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] 
   const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
   const silent = `silent ${silence}; start chamberlain-keys-agent`;
   return [
-    ['helper', running.helper ? `has run for ${age(startedAt)}` : paint('red', dead)],
-    ['agent', running.agent ? `heard of ${age(agentAt ?? at)} ago` : paint('red', silent)],
+    running.helper ? ['helper', `has run for ${age(startedAt)}`] : ['helper', dead, 'red'],
+    running.agent ? ['agent', `heard of ${age(agentAt ?? at)} ago`] : ['agent', silent, 'red'],
   ];
 }
 
 function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[] {
   const { trusted, at, since = at, why = '', server, trouble = '' } = status;
-  const judged = trusted
+  const isSame = why === trouble; // the reason is that it cannot be read
+  const judged: Row = trusted
     ? running.helper
-      ? paint('green', 'trusted')
-      : 'was trusted then'
-    : paint('red', `not trusted for ${age(since)}: ${withoutControls(why)}`);
+      ? ['directory', 'trusted', 'green']
+      : ['directory', 'was trusted then']
+    : [
+        'directory',
+        `not trusted for ${age(since)}${isSame ? '' : `: ${withoutControls(why)}`}`,
+        'red',
+      ];
   return [
-    ['directory', judged],
+    judged,
     ['server', withoutControls(server) || '-'],
     ...(trouble === ''
       ? []
-      : [['', paint('red', `cannot be read: ${withoutControls(trouble)}`)] as const]),
+      : [['', `cannot be read: ${withoutControls(trouble)}`, 'red'] as const]),
   ];
 }
 
@@ -162,8 +188,9 @@ function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
   const more = disappeared.length - names.length;
   return [
     '',
-    `Gone within the last hour without a seal that says so (${disappeared.length}); what they run goes on:`,
+    `Gone within the last hour without a seal that says so (${disappeared.length}):`,
     `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
+    'They have neither account nor keys; what they run goes on, until `keys-agent accept`, as root.',
   ];
 }
 

@@ -86,7 +86,12 @@ export async function startHelper(
 
 /** Not before everything was told: it would hear of each file that it writes until then. */
 function watchFolder({ folder, log }: Host): void {
-  folder.watch(Date.now, (error) => log.warn({ error }, 'the folder of key files is not watched'));
+  const onError = (error: unknown) => log.warn({ error }, 'the folder of key files is not watched');
+  try {
+    folder.watch(Date.now, onError);
+  } catch (error) {
+    onError(error); // it is looked through every minute
+  }
 }
 
 /** Does one thing after the other. */
@@ -146,11 +151,13 @@ async function takeAndApply(host: Host, piece: Piece): Promise<void> {
 /** What follows from all that was told. */
 async function conclude(host: Host): Promise<void> {
   const { registry, log, trust } = host;
-  if (!host.isWhole && registry.hasRead()) {
+  const now = Date.now();
+  // by then nobody is let in by what is not known here
+  const isOver = now - host.startedAt > host.config.offlineLimitSeconds * 1000;
+  if (!host.isWhole && (registry.hasRead() || isOver)) {
     becomeWhole(host);
     watchFolder(host);
   }
-  const now = Date.now();
   const next = registry.settle(now);
   if (next.trusted !== trust.trusted) {
     host.since = now;
@@ -195,7 +202,9 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);
     await conclude(host);
-    if (host.mustBeRetold && retelling.take()) askAnew(host);
+    // not while it is being told: a reading would be cut by each refusal that it comes to
+    const isTold = host.registry.reading() === undefined;
+    if (host.mustBeRetold && isTold && retelling.take()) askAnew(host);
     const { trust, registry, server, trouble } = host;
     const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
     if (state !== shownState || due('status', STATUS_MS)) {
@@ -266,6 +275,7 @@ function reportStatus({ places, troubles, ...host }: Host): void {
     offlineLimitSeconds: host.config.offlineLimitSeconds,
     ...registry.counts(),
     files: folder.count(),
+    signers: registry.signers(),
     refused: registry.refusals.list(),
     refusedInAll: registry.refusals.count(),
     ...(held === undefined

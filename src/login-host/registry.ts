@@ -40,7 +40,7 @@
  * |   confirm for longer than offlineLimitSeconds |                 |                     |               |
  * | … has the name or number of a local account   | no              | no                  | left          |
  * | disappeared, honoured                         | no              | no                  | end           |
- * | … because it was not too many, no more        | no              | no                  | left          |
+ * | … without a signature, and it was active      | no              | no                  | left          |
  * | of another configuration, not told since      | no              | no                  | left          |
  *
  * Whoever runs code as the agent may tell what is not so. So when somebody is refused or has disappeared, and nothing
@@ -59,8 +59,8 @@ import {
   digestOf,
   flawOf,
   isCounted,
-  isEndSigned,
-  isKnownByName,
+  isBelowFloor,
+  keepsName,
   isLess,
   isOver,
   isSame,
@@ -81,6 +81,8 @@ export type ListName = 'passwd' | 'shadow' | 'group' | 'sudoers' | 'closed';
 export interface Consequences {
   /** lines that must be kept before anything else is done */
   journal: string[];
+  /** somebody loses something by one of them, and it is signed: they must outlive a loss of power, and a full disk */
+  isLoss: boolean;
   /** who has lost something, and who has changed in any way */
   lost: Set<Subject>;
   changed: Set<Subject>;
@@ -102,7 +104,9 @@ export interface Kept {
   /** who has disappeared within the last hour without a signature, and when */
   disappeared: [uid: number, at: number][];
   /** when the directory was last trusted; before it ever was, of which time the first heartbeat was; 0 for neither */
-  trustedAt: number;
+  confirmedAt: number;
+  /** tools that are refused or have disappeared, and since when */
+  doubted: [uid: number, since: number][];
 }
 
 export const NOTHING_KEPT: Kept = {
@@ -110,7 +114,8 @@ export const NOTHING_KEPT: Kept = {
   floors: [],
   accepted: { people: 0, tools: 0 },
   disappeared: [],
-  trustedAt: 0,
+  confirmedAt: 0,
+  doubted: [],
 };
 
 export type Trust = { trusted: true } | { trusted: false; why: string; tryAnother: boolean };
@@ -152,7 +157,7 @@ export interface Registry {
   reading(): string | undefined;
   /** Everything was told, once in this run at least. */
   hasRead(): boolean;
-  /** They could not be kept: they must be told, verified and kept once more. */
+  /** They could not be kept: they must be told, verified and kept once more; who is gone is kept with what follows. */
   unkept(subjects: Iterable<Subject>): void;
   readonly size: number;
   subjects(): Iterable<Subject>;
@@ -160,6 +165,8 @@ export interface Registry {
   /** The one that has the name now. */
   subjectNamed(name: string): Subject | undefined;
   counts(): Record<Kind, number>;
+  /** How many of those who are there each key has signed. */
+  signers(): [keyId: string, seals: number][];
   held(): { names: string[]; since: number } | undefined;
   /** Names of those who have disappeared within the last hour without a signature, and were honoured. */
   disappeared(): string[];
@@ -205,9 +212,10 @@ export function openRegistry(
   let mustBeRetold = false;
   /** what some seals give does not count yet */
   let isHeldBack = false;
-  /** nothing signed says that they do not count any more, since the last `settle` */
-  let isLostUnsigned = false;
-  let { trustedAt } = before;
+  const doubted = new Map(before.doubted);
+  /** the same string for all that one has signed */
+  const knownKeys = new Map([...keyIds].map((id) => [id, id]));
+  let { confirmedAt } = before;
   const limitMs = rules.offlineLimitSeconds * 1000;
   let pending = nothing();
 
@@ -223,7 +231,7 @@ export function openRegistry(
 
   /** A person's keys end by themselves: each line says when. */
   function isLate({ isPerson, doubtedSince }: Subject, now: number): boolean {
-    return !isPerson && now > Math.min(trustedAt, doubtedSince ?? Infinity) + limitMs;
+    return !isPerson && now > Math.min(confirmedAt, doubtedSince ?? Infinity) + limitMs;
   }
 
   function isInForceNow(subject: Subject, now: number): boolean {
@@ -259,9 +267,16 @@ export function openRegistry(
 
   function lookAtAll(now: number): void {
     for (const subject of byUid.values()) {
+      // the clock went back
+      if (subject.doubtedSince !== undefined && subject.doubtedSince > now) doubt(subject, now);
       const isInForce = subject.isShown && isInForceNow(subject, now);
       if (subject.isInForce !== isInForce) look(subject, now);
     }
+  }
+
+  function doubt(subject: Subject, since: number): void {
+    subject.doubtedSince = since;
+    pending.isKeptNew ||= !subject.isPerson;
   }
 
   function touch(subject: Subject, ...lists: ListName[]): void {
@@ -277,7 +292,7 @@ export function openRegistry(
     if (isCounted(subject)) present[kind] += 1;
     if (presence === 'held') held.add(subject);
     else held.delete(subject);
-    if (isKnownByName(presence)) byName.set(subject.name, subject);
+    if (keepsName(presence)) byName.set(subject.name, subject);
     else if (byName.get(subject.name) === subject) byName.delete(subject.name);
   }
 
@@ -323,7 +338,10 @@ export function openRegistry(
       return subject;
     }
     touch(known);
-    if (isLess(known, account)) pending.lost.add(known);
+    if (isLess(known, account)) {
+      pending.lost.add(known);
+      pending.isLoss = true;
+    }
     if (known.shell !== account.shell || known.gecos !== account.gecos) touch(known, 'passwd');
     if (!account.isPerson && known.list !== account.list) touch(known, 'group');
     if (!account.isPerson && known.isActive !== account.isActive) touch(known, 'sudoers');
@@ -335,9 +353,14 @@ export function openRegistry(
     return known;
   }
 
+  function signerOf(text: string): string {
+    return knownKeys.get(text.slice(0, text.indexOf(' '))) ?? '';
+  }
+
   function accept(subject: Subject, now: number): void {
     subject.reading = readings;
     subject.doubtedSince = undefined;
+    disappeared.delete(subject.uid);
     setPresence(subject, 'present');
     look(subject, now);
   }
@@ -346,9 +369,9 @@ export function openRegistry(
     const known = byName.get(name);
     const isKnown = known !== undefined && isThere(known);
     if (isKnown) {
-      isLostUnsigned ||= isCounted(known);
+      mustBeRetold ||= isCounted(known);
       known.reading = readings;
-      known.doubtedSince ??= now;
+      if (known.doubtedSince === undefined) doubt(known, now);
       setPresence(known, 'present', true);
     }
     refusals.add(name, why, now, { mayPass, isKnown });
@@ -360,7 +383,7 @@ export function openRegistry(
   }
 
   function hold(subject: Subject): void {
-    isLostUnsigned ||= subject.floor <= subject.number;
+    mustBeRetold ||= !isBelowFloor(subject);
     setPresence(subject, 'held');
   }
 
@@ -375,6 +398,7 @@ export function openRegistry(
       const subject = byUid.get(uid);
       if (subject === undefined || subject.floor >= floor) continue;
       subject.floor = floor;
+      if (subject.presence === 'missing' && isBelowFloor(subject)) end(subject);
       look(subject, now);
     }
   }
@@ -382,7 +406,7 @@ export function openRegistry(
   // ------------------------------------------------------------ trust
 
   /** Why nothing may be concluded from what is not there. */
-  function doubt(now: number): string | undefined {
+  function doubtOf(now: number): string | undefined {
     if (trouble !== '') return trouble;
     return hasRead ? heartbeats.doubt(now) : 'the directory has not been read yet';
   }
@@ -395,14 +419,16 @@ export function openRegistry(
     return Math.max(FEW, SHARE * (heartbeats.last()?.[kind] ?? 0), accepted[kind]);
   }
 
-  function settleHeld(now: number): void {
-    for (const subject of held) if (isEndSigned(subject)) honour(subject, true, now);
+  function forgetDisappeared(now: number): void {
     for (const [uid, at] of disappeared) {
       const subject = byUid.get(uid);
-      const isSigned = subject !== undefined && isEndSigned(subject);
-      if (at < now - HOUR_MS || isSigned) disappeared.delete(uid);
+      if (at < now - HOUR_MS || subject?.presence !== 'missing') disappeared.delete(uid);
       else if (at > now) disappeared.set(uid, now); // the clock went back
     }
+  }
+
+  function settleHeld(now: number): void {
+    for (const subject of held) if (isBelowFloor(subject)) honour(subject, true, now);
     if (open !== undefined) return;
     for (const kind of KINDS) {
       const some = [...held].filter((subject) => kindOf(subject) === kind);
@@ -411,12 +437,12 @@ export function openRegistry(
         const subject = byUid.get(uid);
         if (subject !== undefined && kindOf(subject) === kind) uids.add(uid);
       }
-      const isWhole = missing(kind) <= 0;
+      const isNobodyMissed = missing(kind) <= 0;
       const isFew = uids.size <= Math.max(FEW, SHARE * (present[kind] + uids.size));
-      if (!isWhole && !(isFew && missing(kind) <= mayBeMissing(kind))) continue;
+      if (!isNobodyMissed && !(isFew && missing(kind) <= mayBeMissing(kind))) continue;
       for (const subject of some) {
-        if (!isWhole) disappeared.set(subject.uid, now);
-        honour(subject, isWhole, now);
+        if (!isNobodyMissed) disappeared.set(subject.uid, now);
+        honour(subject, false, now);
       }
     }
   }
@@ -424,19 +450,34 @@ export function openRegistry(
   /**
    * From then on nothing is known of it but its number.
    *
-   * @param isEnded what it runs ends, too: that it is gone is signed, or root says so
+   * @param isEnded what it runs ends, too: a floor says so, or root. (Counts do not say who is gone.) What may run
+   *   nothing by its seal stays ended.
    */
   function honour(subject: Subject, isEnded: boolean, now: number): void {
-    setPresence(subject, isEnded ? 'gone' : 'missing');
+    setPresence(subject, isEnded || !subject.isActive ? 'gone' : 'missing');
+    keepGone(subject, isEnded);
     Object.assign(subject, { digest: 0, list: '', gecos: '', remark: undefined });
-    pending.journal.push(`${subject.presence} ${subject.uid} ${subject.name} ${subject.number}`);
+    subject.doubtedSince = undefined;
     pending.isKeptNew = true;
     look(subject, now);
     mustBeRetold ||= refusals.mayPass(); // another may have its name or number
   }
 
+  function end(subject: Subject): void {
+    setPresence(subject, 'gone');
+    keepGone(subject, true);
+  }
+
+  /** @param isLoss it is signed, or root's: else somebody who makes it up could use up the room that is for losses */
+  function keepGone(subject: Subject, isLoss: boolean): void {
+    const { presence, uid, name, number } = subject;
+    pending.journal.push(`${presence} ${uid} ${name} ${number}`);
+    pending.isLoss ||= isLoss;
+    pending.changed.add(subject);
+  }
+
   function judgeTrust(now: number): Trust {
-    const why = doubt(now);
+    const why = doubtOf(now);
     if (why !== undefined) {
       return { trusted: false, why, tryAnother: hasRead && trouble === '' };
     }
@@ -452,7 +493,7 @@ export function openRegistry(
       // what has come back must not disappear once more
       accepted[kind] = Math.min(accepted[kind], Math.max(0, missing(kind)));
     }
-    trustedAt = now;
+    confirmedAt = now;
     return { trusted: true };
   }
 
@@ -460,7 +501,9 @@ export function openRegistry(
     load(line, isJudgedAnew) {
       const gone = readGone(line);
       if (gone !== undefined) {
-        setPresence(take(gone.account, 0), gone.presence);
+        const subject = take(gone.account, 0);
+        subject.doubtedSince = undefined;
+        setPresence(subject, gone.presence);
         return true;
       }
       const mark = line.charAt(0);
@@ -472,9 +515,15 @@ export function openRegistry(
       const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
       if (isOurs && mark === HELD_BACK) {
         const { account } = verdict;
-        setPresence(take(lesserOf(byUid.get(account.uid), account), 0), 'present');
-      } else if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
-      else {
+        const subject = take(lesserOf(byUid.get(account.uid), account), 0);
+        subject.keyId = signerOf(text);
+        setPresence(subject, 'present');
+      } else if (isOurs) {
+        const subject = take(verdict.account, digestOf(text));
+        subject.keyId = signerOf(text);
+        subject.doubtedSince = doubted.get(subject.uid);
+        setPresence(subject, 'present');
+      } else {
         const { name, uid, number, kind } = seal;
         const account = { ...NOBODY, name, uid, number, isPerson: kind === 'person' };
         setPresence(take(account, 0), 'unconfirmed');
@@ -510,7 +559,9 @@ export function openRegistry(
         known === undefined ? isWhole : (isWhole && known.digest === 0) || !isSame(known, taken);
       const mark = !isWhole ? HELD_BACK : account.remark === undefined ? '' : REMARKED;
       if (isNews) pending.journal.push(mark + text);
-      accept(take(taken, isWhole ? digest : 0), now);
+      const subject = take(taken, isWhole ? digest : 0);
+      subject.keyId = signerOf(text);
+      accept(subject, now);
     },
     unsealed(name, now) {
       disappear(name);
@@ -524,8 +575,8 @@ export function openRegistry(
     heartbeat(verified, now) {
       if (!heartbeats.take(verified)) return;
       raiseFloors(now);
-      if (trustedAt > 0) return;
-      trustedAt = heartbeats.at();
+      if (confirmedAt > 0) return;
+      confirmedAt = heartbeats.at();
       lookAtAll(now);
     },
     all(token, edge) {
@@ -546,17 +597,17 @@ export function openRegistry(
       trouble = shown(why, 300);
     },
     settle(now) {
-      for (const subject of held) subject.doubtedSince ??= now;
-      if (held.size > 0 && doubt(now) === undefined) settleHeld(now);
-      mustBeRetold ||= isLostUnsigned;
-      isLostUnsigned = false;
+      confirmedAt = Math.min(confirmedAt, now); // the clock went back
+      for (const subject of held) if (subject.doubtedSince === undefined) doubt(subject, now);
+      forgetDisappeared(now);
+      if (held.size > 0 && doubtOf(now) === undefined) settleHeld(now);
       if (held.size === 0) heldSince = 0;
       else if (heldSince === 0) heldSince = now;
       if (isHeldBack && heartbeats.doubt(now) === undefined) {
         isHeldBack = false;
         mustBeRetold = true;
       }
-      const wasLate = now > trustedAt + limitMs;
+      const wasLate = now > confirmedAt + limitMs;
       const trust = judgeTrust(now);
       if (trust.trusted && wasLate) lookAtAll(now);
       return trust;
@@ -578,6 +629,13 @@ export function openRegistry(
         what.push(`${subject.name} has disappeared`);
         honour(subject, true, now);
       }
+      for (const uid of disappeared.keys()) {
+        const subject = byUid.get(uid);
+        if (subject?.presence !== 'missing') continue;
+        what.push(`${subject.name} has disappeared`);
+        end(subject);
+        look(subject, now);
+      }
       disappeared.clear();
       for (const kind of KINDS) {
         if (missing(kind) <= mayBeMissing(kind)) continue;
@@ -598,7 +656,10 @@ export function openRegistry(
         floors: [...floors],
         accepted: { ...accepted },
         disappeared: [...disappeared],
-        trustedAt,
+        confirmedAt,
+        doubted: [...byUid.values()].flatMap(({ isPerson, uid, doubtedSince }) =>
+          isPerson || doubtedSince === undefined ? [] : [[uid, doubtedSince] as const],
+        ) as [number, number][],
       };
     },
     lastHeartbeat: () => heartbeats.at(),
@@ -610,7 +671,11 @@ export function openRegistry(
     reading: () => open,
     hasRead: () => hasRead,
     unkept(subjects) {
-      for (const subject of subjects) subject.digest = 0;
+      for (const subject of subjects) {
+        subject.digest = 0;
+        // nobody will tell of it again
+        if (!keepsName(subject.presence)) keepGone(subject, isBelowFloor(subject));
+      }
     },
     get size() {
       return byUid.size;
@@ -619,6 +684,14 @@ export function openRegistry(
     subject: (uid) => byUid.get(uid),
     subjectNamed: (name) => byName.get(name),
     counts: () => ({ ...present }),
+    signers() {
+      const seals = new Map([...keyIds].map((id) => [id, 0]));
+      for (const subject of byUid.values()) {
+        const count = isThere(subject) ? seals.get(subject.keyId) : undefined;
+        if (count !== undefined) seals.set(subject.keyId, count + 1);
+      }
+      return [...seals];
+    },
     held() {
       if (held.size === 0) return undefined;
       return { names: [...held].map(({ name }) => name).sort(), since: heldSince };
@@ -630,7 +703,14 @@ export function openRegistry(
 
 function nothing(): Consequences {
   return {
-    ...{ journal: [], lost: new Set(), changed: new Set(), lists: new Set(), ended: [] },
+    ...{
+      journal: [],
+      isLoss: false,
+      lost: new Set(),
+      changed: new Set(),
+      lists: new Set(),
+      ended: [],
+    },
     isKeptNew: false,
   };
 }

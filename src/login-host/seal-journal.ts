@@ -12,7 +12,8 @@
  * | `missing <uid> …`             | the same; nothing says that what it runs ends        |
  *
  * A line that was cut, by a loss of power, costs itself alone. Behind the last line there is room of NUL bytes, which a
- * disk that gets full does not take: whoever loses something then has lost it after a restart, too.
+ * disk that gets full does not take (on ext4 and XFS, which write in place): whoever loses something then has lost it
+ * after a restart, too. Half of that room is for nothing else.
  */
 import {
   closeSync,
@@ -41,14 +42,16 @@ export interface SealJournal {
   /**
    * Adds lines. Throws as node:fs does; then none of them is there.
    *
-   * @param flush they must outlive a loss of power
+   * @param isLoss they must outlive a loss of power, and find room on a full disk
    */
-  append(lines: readonly string[], flush: boolean): void;
+  append(lines: readonly string[], isLoss: boolean): void;
   /**
    * Writes it anew, with the last line of each uid, if more than half of it is not needed, or some of it could not be
    * read. Throws as node:fs does.
    */
   tidy(): void;
+  /** Whether lines that are no loss are taken: tries to make room for them. Throws as node:fs does. */
+  hasRoom(): boolean;
   close(): void;
 }
 
@@ -68,9 +71,27 @@ export function openSealJournal(
     const key = keyOf(line);
     if (key !== undefined) needed.set(key, bytes);
   });
-  let room = makeRoom(fd, size, fstatSync(fd).size - size);
+  if (isCutWithin(fd, size)) unread += 1;
+  let room = 0;
+  /** when it was tried last: to try again at each line would fill the disk for others each time */
+  let isFull = false;
+  makeRoom(fstatSync(fd).size - size);
   let neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
   needed.clear();
+
+  /** Makes as much room as there should be; leaves what there is where the disk has no more. */
+  function makeRoom(had = room): void {
+    if (isFull) return;
+    try {
+      clearRoom(fd, size, ROOM_BYTES);
+      room = ROOM_BYTES;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      isFull = true;
+      ftruncateSync(fd, size + had);
+      room = had;
+    }
+  }
 
   /** Copies the last line of each uid; returns how many bytes they have. */
   function copyNeeded(to: number): number {
@@ -105,20 +126,25 @@ export function openSealJournal(
   }
 
   const journal: SealJournal = {
-    append(lines, flush) {
+    append(lines, isLoss) {
+      if (room < ROOM_BYTES / 2) makeRoom();
+      if (!isLoss && room < ROOM_BYTES / 2) {
+        throw new Error('ENOSPC: what room there is, is for those who lose something');
+      }
       try {
         const written = writeLines(fd, lines, size);
-        if (flush) fsyncSync(fd);
+        if (isLoss) fsyncSync(fd);
         size += written;
         room = Math.max(0, room - written);
       } catch (error) {
-        room = makeRoom(fd, size, room); // half a line would take the next one with it
+        clearRoom(fd, size, room); // half a line would take the next one with it
+        ftruncateSync(fd, size + room);
         throw error;
       }
-      if (room < ROOM_BYTES / 2) room = makeRoom(fd, size, room);
     },
     tidy() {
-      if (room < ROOM_BYTES / 2) room = makeRoom(fd, size, room);
+      isFull = false;
+      if (room < ROOM_BYTES / 2) makeRoom();
       if (unread === 0 && size <= 2 * neededBytes + SPARE_BYTES) return;
       const beside = `${path}.new`;
       removeFile(beside);
@@ -134,24 +160,41 @@ export function openSealJournal(
       closeSync(fd);
       fd = next;
       size = neededBytes;
-      room = makeRoom(fd, size, 0);
+      makeRoom(0);
       unread = 0;
       flushFolder(dirname(path));
+    },
+    hasRoom() {
+      isFull = false;
+      if (room < ROOM_BYTES / 2) makeRoom();
+      return room >= ROOM_BYTES / 2;
     },
     close: () => closeSync(fd),
   };
   return { journal, unread };
 }
 
-/** Returns how much room there is behind the last line then: what there was, where the disk has no more. */
-function makeRoom(fd: number, size: number, had: number): number {
+function clearRoom(fd: number, size: number, bytes: number): void {
   const piece = Buffer.alloc(CHUNK_BYTES);
-  try {
-    for (let made = 0; made < ROOM_BYTES;) made += writeSync(fd, piece, 0, undefined, size + made);
-    return ROOM_BYTES;
-  } catch {
-    ftruncateSync(fd, size + had);
-    return had;
+  for (let at = 0; at < bytes;) {
+    at += writeSync(fd, piece, 0, Math.min(CHUNK_BYTES, bytes - at), size + at);
+  }
+}
+
+/** Whether there is more behind the first NUL: lines behind a page that was not written when the power was lost. */
+function isCutWithin(fd: number, size: number): boolean {
+  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  let isInRoom = false;
+  for (let at = size; ;) {
+    const read = readSync(fd, buffer, 0, CHUNK_BYTES, at);
+    if (read === 0) return false;
+    at += read;
+    let bytes = buffer.subarray(0, read);
+    const begin = isInRoom ? 0 : bytes.indexOf(ROOM);
+    if (begin === -1) continue;
+    isInRoom = true;
+    bytes = bytes.subarray(begin);
+    if (!bytes.equals(Buffer.alloc(bytes.length))) return true;
   }
 }
 

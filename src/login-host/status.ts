@@ -40,6 +40,8 @@ export interface LoginStatus {
   people: number;
   tools: number;
   files: number;
+  /** how many of their seals are signed by each key that this host knows */
+  signers?: [keyId: string, seals: number][];
   /** no more than the first 1,000, also those whose entry has no seal */
   refused: Refusal[];
   refusedInAll: number;

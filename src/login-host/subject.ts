@@ -8,7 +8,7 @@ import type { Account } from './judge.ts';
  * | `present`     | was told last with a seal                                                                     |
  * | `held`        | has disappeared, and stays as it was                                                          |
  * | `gone`        | has disappeared, as is signed or as root says; what counts of it from here on is its number   |
- * | `missing`     | has disappeared, and nothing says that what it runs ends; its number, too                     |
+ * | `missing`     | has disappeared, and nothing signed says that what it runs ends; its number, too              |
  * | `unconfirmed` | is of before a change of the configuration, and was not told since; its number, too           |
  */
 export type Presence = 'present' | 'held' | 'gone' | 'missing' | 'unconfirmed';
@@ -16,6 +16,8 @@ export type Presence = 'present' | 'held' | 'gone' | 'missing' | 'unconfirmed';
 export interface Subject extends Account {
   /** of the text that was verified; 0 where it must be verified anew */
   digest: number;
+  /** by which its seal is signed; '' where nothing of a seal counts */
+  keyId: string;
   /** no seal below this number counts */
   floor: number;
   presence: Presence;
@@ -63,6 +65,7 @@ export function newSubject(account: Account, digest: number, floor: number): Sub
     until: account.until,
     remark: account.remark,
     digest,
+    keyId: '',
     floor,
     presence: 'gone',
     isRefused: false,
@@ -82,7 +85,8 @@ export function isThere({ presence }: Subject): boolean {
   return presence === 'present' || presence === 'held';
 }
 
-export function isKnownByName(presence: Presence): boolean {
+/** Nobody else may have the name of one who is so. */
+export function keepsName(presence: Presence): boolean {
   return presence !== 'gone' && presence !== 'missing';
 }
 
@@ -94,16 +98,14 @@ export function counts({ number, floor, until }: Subject, now: number): boolean 
   return number >= floor && until > now;
 }
 
-/** Nobody can have made this up: the directory role says that none of the seals of it that were seen here counts. */
-export function isEndSigned({ number, floor }: Subject): boolean {
+/** Nobody can have made this up: the directory role says that no seal of it that was seen here counts. */
+export function isBelowFloor({ number, floor }: Subject): boolean {
   return floor > number;
 }
 
 /** Nothing may run as it any more. */
 export function isOver(subject: Subject): boolean {
-  const { presence, isActive } = subject;
-  if (presence === 'missing') return isEndSigned(subject);
-  return presence === 'gone' || (isThere(subject) && !isActive);
+  return subject.presence === 'gone' || (isThere(subject) && !subject.isActive);
 }
 
 /** Why a seal that was taken does not count now, in a sentence without a full stop. */

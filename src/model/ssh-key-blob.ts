@@ -31,20 +31,20 @@ interface Shape {
   fields: number;
   /** how many a private key of this type has there, in ssh-agent's form */
   privateFields: readonly number[];
-  check: (fields: readonly Buffer[], wasTaken: boolean) => BlobVerdict;
+  check: (fields: readonly Buffer[], isSealed: boolean) => BlobVerdict;
 }
 
 const SHAPES: Readonly<Record<string, Shape>> = {
   'ssh-ed25519': {
     fields: 1,
     privateFields: [2],
-    check: ([point], wasTaken) => checkEd25519(point, wasTaken),
+    check: ([point], isSealed) => checkEd25519(point, isSealed),
   },
   'sk-ssh-ed25519@openssh.com': {
     fields: 2,
     privateFields: [],
-    check: ([point, application], wasTaken) =>
-      checkApplication(application, checkEd25519(point, wasTaken)),
+    check: ([point, application], isSealed) =>
+      checkApplication(application, checkEd25519(point, isSealed)),
   },
   'sk-ecdsa-sha2-nistp256@openssh.com': {
     fields: 3,
@@ -71,9 +71,9 @@ export const KEY_TYPES: readonly string[] = Object.keys(SHAPES);
 /**
  * Checks the bytes behind a type word of KEY_TYPES.
  *
- * @param wasTaken it was checked before: what would only make the key useless is not asked again
+ * @param isSealed it was checked before: what would only make the key useless is not asked again
  */
-export function checkBlob(type: string, blob: Buffer, wasTaken: boolean): BlobVerdict {
+export function checkBlob(type: string, blob: Buffer, isSealed: boolean): BlobVerdict {
   const fields = readFields(blob);
   const [inner, ...rest] = fields ?? [];
   const shape = SHAPES[type];
@@ -89,7 +89,7 @@ export function checkBlob(type: string, blob: Buffer, wasTaken: boolean): BlobVe
   if (rest.length !== shape.fields) {
     return malformed('The key has fields too many or too few. Copy the whole line again.');
   }
-  const verdict = shape.check(rest, wasTaken);
+  const verdict = shape.check(rest, isSealed);
   // Each check holds its own fields to one form, so these are the bytes again; make sure of it.
   if (verdict.ok && !writeFields([Buffer.from(type, 'latin1'), ...rest]).equals(blob)) {
     return malformed('The key is not in its canonical form.');
@@ -131,9 +131,9 @@ function writeFields(fields: readonly Buffer[]): Buffer {
   );
 }
 
-function checkEd25519(point: Buffer | undefined, wasTaken: boolean): BlobVerdict {
+function checkEd25519(point: Buffer | undefined, isSealed: boolean): BlobVerdict {
   if (point?.length !== 32) return malformed('An Ed25519 key has 32 bytes; this one has not.');
-  if (!(wasTaken ? isSoundY(point) : isEd25519Point(point))) {
+  if (!(isSealed ? isSoundY(point) : isEd25519Point(point))) {
     return weak('This Ed25519 key is no point that ssh-keygen would make. Make a new key.');
   }
   return { ok: true, bits: 256 };

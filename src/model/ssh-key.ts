@@ -40,20 +40,20 @@ const ADVICE =
  * Reads one key as it was pasted.
  *
  * @param moreKnownBad fingerprints that the realm refuses beyond those that are shipped
- * @param wasTaken it was read so before, and is signed: then it is not asked whether an Ed25519 key is a point of the
+ * @param isSealed it was read so before, and is signed: then it is not asked whether an Ed25519 key is a point of the
  *   curve, which takes as long as all else, and whose answer no would only mean that nobody can log in by it
  */
 export function parseSshKey(
   text: string,
   moreKnownBad: ReadonlySet<string> = new Set(),
-  wasTaken = false,
+  isSealed = false,
 ): SshKeyVerdict {
   if (isPrivateKey(text.slice(0, MAX_TEXT_LENGTH))) return PRIVATE;
   if (text.length > MAX_TEXT_LENGTH) {
     return malformed('That is far too long for a key. Paste the one line of a .pub file.');
   }
   const line = trimBlanks(trimBlanks(text).replace(/\r?\n$/, ''));
-  return refuseOther(line) ?? parseLine(line, moreKnownBad, wasTaken);
+  return refuseOther(line) ?? parseLine(line, moreKnownBad, isSealed);
 }
 
 function trimBlanks(text: string): string {
@@ -117,7 +117,7 @@ function refuseOther(line: string): SshKeyVerdict | undefined {
 function parseLine(
   line: string,
   moreKnownBad: ReadonlySet<string>,
-  wasTaken: boolean,
+  isSealed: boolean,
 ): SshKeyVerdict {
   let options: string[] = [];
   let rest = line;
@@ -137,7 +137,7 @@ function parseLine(
   if (blob === undefined) {
     return malformed('The key is cut off or damaged: it is not whole base64. Copy the line again.');
   }
-  const verdict = checkBlob(type, blob, wasTaken);
+  const verdict = checkBlob(type, blob, isSealed);
   if (!verdict.ok) {
     if (verdict.why === 'private') return PRIVATE;
     return refused(verdict.why === 'weak' ? 'KEY_WEAK' : 'KEY_MALFORMED', verdict.sentence);

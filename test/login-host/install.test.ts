@@ -224,7 +224,7 @@ describe('on a bare machine', () => {
       [[...TOLD, '--base', 'dc=x?sub?(uid=*)'], 'not a base of plain names'],
       [[...TOLD, '--agent-password-file', '/root/ca.pem'], 'does not hold a password'],
       [[...TOLD, '--seal-key', '/root/ca.pem'], '/root/ca.pem holds no public key'],
-      [[...TOLD, '--seal-key', '/root/private.pem'], '/root/private.pem holds no public key'],
+      [[...TOLD, '--seal-key', '/root/private.pem'], '/root/private.pem holds a private key'],
       [[...TOLD, '--seal-key', '/root/rsa.pub'], 'sealKeys.1'],
       [[...TOLD, ...TOLD.slice(-2), ...TOLD.slice(-2)], 'sealKeys'],
       [[...TOLD, '--config', '/root/low.yaml'], 'realmGid and ids must be 500 or higher'],

@@ -732,15 +732,90 @@ describe('whoever disappears', () => {
     expect(registry.mustBeRetold()).toBe(false);
   });
 
-  test('without a signature is told by name for an hour', () => {
-    gone(0, 2);
+  test('without a signature is told by name for an hour, or until it is back', () => {
+    gone(0, 3);
     follows();
-    expect(registry.disappeared()).toEqual(['p100', 'p101']);
-    now += HOUR_MS + 1;
-    beat({ people: 300, tools: 40 });
-    gone(2, 3);
+    expect(registry.disappeared()).toEqual(['p100', 'p101', 'p102']);
+    told(people[0]!);
+    follows();
+    expect(registry.disappeared()).toEqual(['p101', 'p102']);
+    beat({ people: 298, tools: 40, floors: [[PEOPLE + 101, 6]] });
     follows();
     expect(registry.disappeared()).toEqual(['p102']);
+    now += HOUR_MS + 1;
+    follows();
+    expect(registry.disappeared()).toEqual([]);
+    expect(registry.kept().disappeared).toEqual([]);
+  });
+
+  test('ends no session because the counts agree: they do not say who it was', () => {
+    // p101 is deleted, and somebody goes on showing the old seal
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    gone(0, 1);
+    expect(follows()).toMatchObject({ ended: [], journal: [`missing ${PEOPLE + 100} p100 5`] });
+    // a new one is shown whom the heartbeat does not count yet
+    told(person('new', 999));
+    gone(2, 3);
+    expect(follows().ended).toEqual([]);
+  });
+
+  test('is no loss that needs the last room of a full disk: somebody may make it up for ever', () => {
+    told({ ...people[1]!, state: 'suspended', number: 6 });
+    expect(follows().isLoss).toBe(true);
+    for (let count = 0; count < 3; count += 1) {
+      gone(0, 2);
+      expect(follows()).toMatchObject({ journal: { length: 2 }, isLoss: false });
+      told(people[0]!, { ...people[1]!, state: 'suspended', number: 6 });
+      expect(follows().isLoss).toBe(false);
+    }
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    gone(0, 1);
+    expect(follows().isLoss).toBe(true);
+  });
+
+  test('leaves who was closed closed, in whatever order it is told', () => {
+    told({ ...people[0]!, state: 'suspended', number: 6 });
+    expect(follows().ended).toEqual([PEOPLE + 100]);
+    gone(0, 1);
+    expect(follows().journal).toEqual([`gone ${PEOPLE + 100} p100 6`]);
+    expect(registry.subject(PEOPLE + 100)?.isClosed).toBe(true);
+    told({ ...people[1]!, state: 'suspended', number: 6 });
+    gone(1, 2);
+    expect(follows().ended).toEqual([PEOPLE + 101]);
+    expect(registry.subject(PEOPLE + 101)?.isClosed).toBe(true);
+  });
+
+  test('is kept again as long as it could not be, for nobody will tell of it once more', () => {
+    gone(0, 1);
+    for (let count = 0; count < 3; count += 1) {
+      const { journal, changed, isLoss } = follows();
+      expect([journal, isLoss]).toEqual([[`missing ${PEOPLE + 100} p100 5`], false]);
+      registry.unkept(changed);
+    }
+    follows();
+    expect(follows().journal).toEqual([]);
+  });
+
+  test('is ended by a later floor, and after a restart without that floor, too', () => {
+    gone(0, 1);
+    const before = follows().journal;
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    const after = follows();
+    expect([after.ended, after.journal]).toEqual([[PEOPLE + 100], [`gone ${PEOPLE + 100} p100 5`]]);
+    registry = open();
+    for (const line of [...before, ...after.journal]) registry.load(line, false);
+    registry.setLocal(LOCAL, now);
+    expect(registry.consequences().ended).toEqual([PEOPLE + 100]);
+  });
+
+  test('is ended once root accepts it, though it was honoured before', () => {
+    gone(0, 2);
+    expect(follows().ended).toEqual([]);
+    expect(registry.accept(now)).toEqual(['p100 has disappeared', 'p101 has disappeared']);
+    expect(follows()).toMatchObject({
+      ended: [PEOPLE + 100, PEOPLE + 101],
+      journal: [`gone ${PEOPLE + 100} p100 5`, `gone ${PEOPLE + 101} p101 5`],
+    });
   });
 });
 
@@ -802,15 +877,47 @@ describe('a tool that cannot be confirmed for longer than the limit has no membe
     expect(isInForce()).toBe(true);
   });
 
+  test('by a clock that was a year ahead, too', () => {
+    const year = 365 * 24 * HOUR_MS;
+    registry = open({
+      ...NOTHING_KEPT,
+      at: NOW,
+      confirmedAt: NOW + year,
+      doubted: [[TOOLS + 1, NOW + year]],
+    });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    registry.look(now);
+    follows();
+    later(LIMIT_MS);
+    expect(isInForce()).toBe(true);
+    later(1);
+    expect(isInForce()).toBe(false);
+    expect(registry.kept()).toMatchObject({ confirmedAt: NOW, doubted: [[TOOLS + 1, NOW]] });
+  });
+
+  test('and since when it is refused is kept', () => {
+    show('tools.bot', 'x');
+    expect(follows().isKeptNew).toBe(true);
+    expect(registry.kept().doubted).toEqual([[TOOLS + 1, NOW]]);
+    told(bot());
+    expect(registry.kept().doubted).toEqual([]);
+  });
+
   test('over a restart, too', () => {
-    const { trustedAt } = registry.kept();
-    expect(trustedAt).toBe(NOW);
+    const { confirmedAt } = registry.kept();
+    expect(confirmedAt).toBe(NOW);
     now = NOW + LIMIT_MS + 1;
     registry = open(registry.kept());
     registry.load(sign(bot(), signer), false);
     registry.setLocal(LOCAL, now);
     expect(isInForce()).toBe(false);
-    registry = open({ ...NOTHING_KEPT, at: NOW, trustedAt: NOW + 1 });
+    // a restart gives no tool that is refused more time
+    registry = open({ ...NOTHING_KEPT, at: now, confirmedAt: now, doubted: [[TOOLS + 1, NOW]] });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    expect(isInForce()).toBe(false);
+    registry = open({ ...NOTHING_KEPT, at: NOW, confirmedAt: NOW + 1 });
     registry.load(sign(bot(), signer), false);
     registry.setLocal(LOCAL, now);
     expect(isInForce()).toBe(true);
@@ -1001,7 +1108,7 @@ describe('after a restart', () => {
     beat({ people: 2, tools: 1 });
     const { journal } = follows();
     expect(load(...journal)).not.toContain(false);
-    expect(follows().ended).toEqual([PEOPLE + 2, PEOPLE + 3]);
+    expect(follows().ended).toEqual([PEOPLE + 2]);
     expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true, list: KEY });
     expect(registry.subjectNamed('tools.bot')).toMatchObject({ isInForce: true, list: 'alice' });
     expect(registry.subjectNamed('carol')).toBeUndefined();
@@ -1021,6 +1128,15 @@ describe('after a restart', () => {
     expect(follows().ended).toEqual([]);
     told(person('carol', 3, { number: 4 }));
     expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
+  });
+
+  test('it knows by which key each seal is', () => {
+    told(alice(), bot());
+    beat({ people: 1, tools: 1 });
+    const { journal } = follows();
+    expect(registry.signers()).toEqual([[signer.id, 2]]);
+    load(...journal);
+    expect(registry.signers()).toEqual([[signer.id, 2]]);
   });
 
   test('the last line of a uid counts', () => {

@@ -117,7 +117,7 @@ test('on a disk that is full nothing of what was to be added is there', () => {
   }
 });
 
-test('on a disk that gets full there is room for thousands who lose something', () => {
+test('on a disk that gets full there is room for thousands who lose something, and half of it for nothing else', () => {
   const small = join(folder, 'small');
   mkdirSync(small);
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', small]);
@@ -125,18 +125,54 @@ test('on a disk that gets full there is room for thousands who lose something', 
     path = join(small, 'seals');
     const { journal } = open();
     journal.append([line(0)], true);
-    const fill = () => writeFileSync(join(small, 'full'), Buffer.alloc(2 ** 23));
-    expect(fill).toThrow('ENOSPC');
-    const all = Array.from({ length: 3000 }, (_, n) => line(n, 6));
-    for (const each of all) journal.append([each], false);
+    expect(() => writeFileSync(join(small, 'full'), Buffer.alloc(2 ** 23))).toThrow('ENOSPC');
+    const renewed: string[] = [];
+    const renew = () => {
+      for (let n = 0; n < 5000; n += 1) {
+        journal.append([line(n, 6)], false);
+        renewed.push(line(n, 6));
+      }
+    };
+    expect(renew).toThrow('ENOSPC');
+    expect(renewed.length).toBeGreaterThan(1000);
+    const lost = Array.from({ length: 1500 }, (_, n) => line(n, 7));
+    for (const each of lost) journal.append([each], true);
     journal.tidy();
-    expect(open().lines).toEqual([line(0), ...all]);
-    expect(() => open().journal.append([...all, ...all], false)).toThrow('ENOSPC');
-    open().journal.append([line(1, 7)], true);
-    expect(open().lines).toEqual([line(0), ...all, line(1, 7)]);
+    const all = [line(0), ...renewed, ...lost];
+    expect(open().lines).toEqual(all);
+    expect(() => journal.append([...lost, ...lost, ...lost], true)).toThrow('ENOSPC');
+    expect(open()).toMatchObject({ lines: all, unread: 0 });
+    journal.append([line(1, 8)], true);
+    rmSync(join(small, 'full'));
+    journal.tidy();
+    journal.append([line(2, 8)], false);
+    expect(open().lines).toEqual([...all, line(1, 8), line(2, 8)]);
     for (const each of opened.splice(0)) each.close();
   } finally {
     execFileSync('umount', [small]);
+  }
+});
+
+test('lines of which a page was not written are missed, and said to be', () => {
+  const all = Array.from({ length: 3000 }, (_, n) => line(n));
+  const begins = `${all.slice(0, 1000).join('\n')}\n`.length;
+  open().journal.append(all, true);
+  const whole = readFileSync(path);
+  const isLine = (each: string) => each.endsWith('}') && !each.includes('\0');
+  for (const [from, to] of [
+    [begins, begins + 300], // at the beginning of a line
+    [begins + 10, begins + 4096],
+    [begins, begins + 600_000], // more than is read at once: what comes behind is taken for room
+  ]) {
+    const bytes = Buffer.from(whole);
+    bytes.fill(0, from, to);
+    writeFileSync(path, bytes);
+    const { lines, unread, journal } = open(isLine);
+    expect(lines.slice(0, 1000)).toEqual(all.slice(0, 1000));
+    expect(unread).toBeGreaterThan(0);
+    journal.append([line(1, 9)], true);
+    journal.tidy();
+    expect(open().lines.at(-1)).toBe(line(1, 9));
   }
 });
 

@@ -341,7 +341,7 @@ test('of an Ed25519 key that was taken before, a point of small order is refused
     '90caae96db66ea6b738295f526a765be5189799bc17810da70655adad319920b',
     '01'.padEnd(64, '0'),
   ].map(keyOf);
-  const takes = (key = '', wasTaken = false) => parseSshKey(key, new Set(), wasTaken).ok;
+  const takes = (key = '', isSealed = false) => parseSshKey(key, new Set(), isSealed).ok;
   expect([takes(noPoint), takes(ofSmallOrder)]).toEqual([false, false]);
   expect([takes(noPoint, true), takes(ofSmallOrder, true)]).toEqual([true, false]);
 });
