@@ -274,6 +274,14 @@ export function openRegistry(
     }
   }
 
+  function doubtedTools(): [number, number][] {
+    const found: [number, number][] = [];
+    for (const { isPerson, uid, doubtedSince } of byUid.values()) {
+      if (!isPerson && doubtedSince !== undefined) found.push([uid, doubtedSince]);
+    }
+    return found;
+  }
+
   function doubt(subject: Subject, since: number): void {
     subject.doubtedSince = since;
     pending.isKeptNew ||= !subject.isPerson;
@@ -657,9 +665,7 @@ export function openRegistry(
         accepted: { ...accepted },
         disappeared: [...disappeared],
         confirmedAt,
-        doubted: [...byUid.values()].flatMap(({ isPerson, uid, doubtedSince }) =>
-          isPerson || doubtedSince === undefined ? [] : [[uid, doubtedSince] as const],
-        ) as [number, number][],
+        doubted: doubtedTools(),
       };
     },
     lastHeartbeat: () => heartbeats.at(),
