@@ -112,13 +112,12 @@ program
   .option(
     '--without <names>',
     'entries that are not ours, with commas between: they have no login here any more',
-    '',
   )
   .addHelpText(
     'after',
     describeExits({ 0: 'this host asks sssd nothing', 3: 'not yet: something stands against it' }),
   )
-  .action(({ without }: { without: string }) => {
+  .action(({ without = '' }: { without?: string }) => {
     requireRoot('require-seals');
     const now = Date.now();
     const found = readStatus(PLACES.login);

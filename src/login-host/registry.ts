@@ -58,12 +58,12 @@ import {
   counts,
   digestOf,
   flawOf,
-  isCounted,
   isBelowFloor,
   keepsName,
   isLess,
   isOver,
   isSame,
+  isSound,
   isThere,
   kindOf,
   lesserOf,
@@ -195,7 +195,7 @@ export function openRegistry(
   const byUid = new Map<number, Subject>();
   /** but of those who are gone */
   const byName = new Map<string, Subject>();
-  /** with a seal in the directory that is taken */
+  /** with a seal in the directory that is taken, and is not below its floor */
   const present = { people: 0, tools: 0 };
   const held = new Set<Subject>();
   const refusals = openRefusals();
@@ -292,12 +292,16 @@ export function openRegistry(
     for (const list of lists) pending.lists.add(list);
   }
 
+  function recount(subject: Subject): void {
+    const isCounted = isSound(subject);
+    if (isCounted !== subject.isCounted) present[kindOf(subject)] += isCounted ? 1 : -1;
+    subject.isCounted = isCounted;
+  }
+
   function setPresence(subject: Subject, presence: Presence, isRefused = false): void {
-    const kind = kindOf(subject);
-    if (isCounted(subject)) present[kind] -= 1;
     subject.presence = presence;
     subject.isRefused = isRefused;
-    if (isCounted(subject)) present[kind] += 1;
+    recount(subject);
     if (presence === 'held') held.add(subject);
     else held.delete(subject);
     if (keepsName(presence)) byName.set(subject.name, subject);
@@ -377,7 +381,7 @@ export function openRegistry(
     const known = byName.get(name);
     const isKnown = known !== undefined && isThere(known);
     if (isKnown) {
-      mustBeRetold ||= isCounted(known);
+      mustBeRetold ||= known.isCounted;
       known.reading = readings;
       if (known.doubtedSince === undefined) doubt(known, now);
       setPresence(known, 'present', true);
@@ -406,6 +410,7 @@ export function openRegistry(
       const subject = byUid.get(uid);
       if (subject === undefined || subject.floor >= floor) continue;
       subject.floor = floor;
+      recount(subject);
       if (subject.presence === 'missing' && isBelowFloor(subject)) end(subject);
       look(subject, now);
     }

@@ -25,6 +25,8 @@ export interface Subject extends Account {
   isRefused: boolean;
   /** since when it is refused, or has disappeared; undefined where neither */
   doubtedSince: number | undefined;
+  /** among those that are compared with what the heartbeat counts: when it was looked at last */
+  isCounted: boolean;
   /** in which reading of everything it was told last */
   reading: number;
   /** it has an account here; its keys and members count; its processes end: when it was looked at last */
@@ -69,6 +71,7 @@ export function newSubject(account: Account, digest: number, floor: number): Sub
     floor,
     presence: 'gone',
     isRefused: false,
+    isCounted: false,
     doubtedSince: undefined,
     reading: 0,
     isShown: false,
@@ -90,8 +93,9 @@ export function keepsName(presence: Presence): boolean {
   return presence !== 'gone' && presence !== 'missing';
 }
 
-export function isCounted({ presence, isRefused }: Subject): boolean {
-  return presence === 'present' && !isRefused;
+/** Shown with a seal that counts: one below its floor may be an old one that somebody has put back. */
+export function isSound(subject: Subject): boolean {
+  return subject.presence === 'present' && !subject.isRefused && !isBelowFloor(subject);
 }
 
 export function counts({ number, floor, until }: Subject, now: number): boolean {

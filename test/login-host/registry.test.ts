@@ -773,6 +773,18 @@ describe('whoever disappears', () => {
     expect(follows().isLoss).toBe(true);
   });
 
+  test('is not made up for by an old seal of somebody deleted, which somebody has put back', () => {
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    expect(registry.counts()).toEqual({ people: 299, tools: 40 });
+    gone(0, 12); // with p101 among them
+    follows();
+    expect(registry.counts().people).toBe(288);
+    told(people[1]!);
+    expect(registry.counts().people).toBe(288);
+    told({ ...people[1]!, number: 6 });
+    expect(registry.counts().people).toBe(289);
+  });
+
   test('leaves who was closed closed, in whatever order it is told', () => {
     told({ ...people[0]!, state: 'suspended', number: 6 });
     expect(follows().ended).toEqual([PEOPLE + 100]);
