@@ -11,6 +11,7 @@ import {
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Daemon } from '../dev/servers/private-machine.ts';
 import { type LoginStatus, readStatus } from '../src/login-host/status.ts';
 import { renderProfile } from './cpu-profile.ts';
 import type { Population } from './population.ts';
@@ -19,6 +20,8 @@ import { keyLine, maintainersOf, personName, toolName } from './population-names
 
 const START_TIMEOUT_MS = 120_000;
 const LOOK_EVERY_MS = 50;
+/** The source without its types, as `install` leaves it. */
+const COMPILED = 'compiled';
 
 /** What is started; the host's own two unless they are to write down what they do. */
 export type Programs = Pick<LoginRealm['host'], 'helper' | 'agent'>;
@@ -36,7 +39,9 @@ export async function startCold(
   await stop(programs);
   setAside(places.keys);
   for (const folder of [places.login, places.extrausers]) {
-    for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
+    for (const name of readdirSync(folder)) {
+      if (name !== COMPILED) rmSync(join(folder, name), { recursive: true });
+    }
   }
   rmSync(places.sudoers, { force: true });
   const { begin, trustedAt } = await start(realm, population, programs);
@@ -72,7 +77,7 @@ async function stop({ helper, agent }: Programs, signal?: NodeJS.Signals): Promi
   await Promise.all([helper.stop(signal), agent.stop(signal)]);
 }
 
-/** When they were started, and when trust was first seen: milliseconds since 1970. Everybody is there by then. */
+/** When they were started, and when there was trust: milliseconds since 1970. It returns once everybody is there. */
 async function start(
   realm: LoginRealm,
   { people, tools }: Population,
@@ -81,13 +86,13 @@ async function start(
   const begin = Date.now();
   await Promise.all([helper.start(), agent.start()]);
   const deadline = performance.now() + START_TIMEOUT_MS;
-  let trustedAt: number | undefined;
   for (;;) {
     const status = readStatus(realm.places.login);
     const isOfNow = status !== undefined && status.startedAt >= begin && status.trusted;
     if (isOfNow && isWhole(status, { people, tools })) {
-      trustedAt ??= status.at;
-      if (lacking(realm, { people, tools }) === undefined) return { begin, trustedAt };
+      if (lacking(realm, { people, tools }) === undefined) {
+        return { begin, trustedAt: trustedSince(helper, begin) };
+      }
     }
     if (performance.now() > deadline) {
       const lists = lacking(realm, { people, tools });
@@ -96,6 +101,19 @@ async function start(
     }
     await sleep(LOOK_EVERY_MS);
   }
+}
+
+/** The status is written now and then; the log has the moment. */
+function trustedSince(helper: Daemon, begin: number): number {
+  const times = helper
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('"the directory is trusted"'))
+    .map((line) => Date.parse((JSON.parse(line) as { time: string }).time));
+  const found = times.find((time) => time >= begin);
+  if (found === undefined)
+    throw new Error(`the helper does not say that it trusts:\n${helper.log()}`);
+  return found;
 }
 
 function isWhole({ people, tools, files }: LoginStatus, all: Population): boolean {

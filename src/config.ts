@@ -2,7 +2,7 @@
  * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
  * are files in one folder, each readable by the unix user that needs it.
  */
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -31,6 +31,14 @@ const databaseServer = z
     message: 'wants either socket or host',
   });
 
+function isEd25519PublicKey(pem: string): boolean {
+  try {
+    return pem.includes('PUBLIC KEY') && createPublicKey(pem).asymmetricKeyType === 'ed25519';
+  } catch {
+    return false;
+  }
+}
+
 const portal = z.strictObject({
   /** `admin.<shell name>` for an admin's own key */
   name: z.string().regex(/^[a-z][a-z0-9.-]{0,62}$/),
@@ -38,10 +46,18 @@ const portal = z.strictObject({
     .array(
       z.strictObject({
         kid: z.string().min(1),
-        publicKey: z.string().startsWith('-----BEGIN PUBLIC KEY'),
+        publicKey: z
+          .string()
+          .refine(
+            isEd25519PublicKey,
+            'is no Ed25519 public key, as `openssl pkey -in KEY.pem -pubout` prints it',
+          ),
       }),
     )
-    .min(1),
+    .min(1)
+    .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, {
+      message: 'have one kid twice',
+    }),
   kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
   /** whether events about every subject go to it, not only those about its own requests */
   subjectEvents: z.boolean().default(false),

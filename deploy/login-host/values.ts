@@ -152,6 +152,11 @@ function checkNumbers({ realmGid, ids }: LoginHostConfig): void {
 function readSealKey(file: string): string {
   const text = readFileSync(file, 'utf8');
   if (/^\s*-----BEGIN PUBLIC KEY-----/.test(text)) return text;
+  if (text.includes('PRIVATE KEY')) {
+    throw new Error(
+      `${file} holds a private key, which must lie on no login host: take it away, and give the public half`,
+    );
+  }
   throw new Error(`${file} holds no public key (PEM)`);
 }
 

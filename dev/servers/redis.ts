@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -48,18 +49,25 @@ export async function keepOrChoosePort(portFile: string): Promise<number> {
   } catch {
     // the first start
   }
-  return (await freePort(kept)) ?? (await freePort(0)) ?? Promise.reject(new Error('no free port'));
+  for (let tries = 0; tries < 100; tries += 1) {
+    const port = kept > 0 && tries === 0 ? kept : randomInt(...PORTS);
+    if (await isFree(port)) return port;
+  }
+  throw new Error('no free port');
 }
 
-/** The port if it can be listened on (any free one for 0), undefined if it is taken. */
-function freePort(wanted: number): Promise<number | undefined> {
+/**
+ * Below those that Linux gives to connections (net.ipv4.ip_local_port_range): of them, one might be somebody's while
+ * a server is down, and it would not come back where it was.
+ */
+const PORTS = [10_000, 32_768] as const;
+
+/** Whether it can be listened on. */
+function isFree(port: number): Promise<boolean> {
   return new Promise((done) => {
     const server = createServer();
-    server.once('error', () => done(undefined));
-    server.listen({ port: wanted, host: '127.0.0.1' }, () => {
-      const address = server.address();
-      server.close(() => done(typeof address === 'object' ? address?.port : undefined));
-    });
+    server.once('error', () => done(false));
+    server.listen({ port, host: '127.0.0.1' }, () => server.close(() => done(true)));
   });
 }
 

@@ -5,11 +5,15 @@ import { paint, renderAge, renderTable, withoutControls } from './table.ts';
 
 /** The helper writes its status every 5 s, and hears from the agent as often; either may hang for a while. */
 const SILENT_MS = 30_000;
+/** Of a row's text. */
+const WIDTH = 88;
 /** Names of those who are kept; the JSON has them all. */
 const NAMES_SHOWN = 20;
 
 export interface Running {
+  /** it lives, and has written its status */
   helper: boolean;
+  lives: boolean;
   agent: boolean;
 }
 
@@ -20,7 +24,8 @@ export function runningOf(
   lives: (pid: number) => boolean,
 ): Running {
   const isHeard = (at: number | undefined) => at !== undefined && now - at < SILENT_MS;
-  return { helper: isHeard(status.at) && lives(status.pid), agent: isHeard(status.agentAt) };
+  const isAlive = lives(status.pid);
+  return { helper: isAlive && isHeard(status.at), lives: isAlive, agent: isHeard(status.agentAt) };
 }
 
 export function exitOf(status: LoginStatus, running: Running): number {
@@ -52,9 +57,11 @@ export function statusJson(status: LoginStatus, now: number, running: Running): 
     people: status.people,
     tools: status.tools,
     files: status.files,
+    signers: Object.fromEntries(status.signers ?? []),
     refused: status.refused.map(since),
     refusedInAll: status.refusedInAll,
     held: held === undefined ? null : since(held),
+    disappeared: status.disappeared ?? [],
     unwritten: status.unwritten.map(since),
     accepted: accepted === undefined ? null : { ...accepted, at: time(accepted.at) },
   };
@@ -78,46 +85,72 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
     ['people', `${status.people}, ${status.files} of them with a key file`],
     ['tools', String(status.tools)],
   ];
+  const { signers = [] } = status;
+  if (signers.length > 1) {
+    rows.push(['sealed by', signers.map(([key, seals]) => `${key} (${seals})`).join(', ')]);
+  }
   if (accepted !== undefined) {
     rows.push([
       'accepted',
-      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; '))}`,
+      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing was in the way'}`,
     ]);
   }
   return [
-    ...rows.map(([word, text]) => `${word.padEnd(10)}  ${text}`),
+    ...rows.flatMap(([word, text, colour]) => renderRow(word, text, colour)),
     ...renderRefused(status, age),
     ...renderHeld(status, age),
+    ...renderDisappeared(status),
     ...renderUnwritten(status, age),
   ].join('\n');
 }
 
-type Row = readonly [word: string, text: string];
+type Row = readonly [word: string, text: string, colour?: 'green' | 'red'];
+
+/** In lines that fit, the further ones under the first. */
+function renderRow(word: string, text: string, colour: Row[2]): string[] {
+  const lines: string[] = [];
+  for (const next of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + next.length > WIDTH) lines.push(next);
+    else lines[lines.length - 1] = `${last} ${next}`;
+  }
+  return lines.map((line, n) => {
+    const shown = colour === undefined ? line : paint(colour, line);
+    return `${(n === 0 ? word : '').padEnd(10)}  ${shown}`;
+  });
+}
 
 function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
   const { startedAt, at, agentAt } = status;
-  const dead = `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
+  const dead = running.lives
+    ? `writes nothing: last heard of ${age(at)} ago; is the disk full? See chamberlain-login-helper's log`
+    : `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
   const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
   const silent = `silent ${silence}; start chamberlain-keys-agent`;
   return [
-    ['helper', running.helper ? `has run for ${age(startedAt)}` : paint('red', dead)],
-    ['agent', running.agent ? `heard of ${age(agentAt ?? at)} ago` : paint('red', silent)],
+    running.helper ? ['helper', `has run for ${age(startedAt)}`] : ['helper', dead, 'red'],
+    running.agent ? ['agent', `heard of ${age(agentAt ?? at)} ago`] : ['agent', silent, 'red'],
   ];
 }
 
 function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[] {
   const { trusted, at, since = at, why = '', server, trouble = '' } = status;
-  const judged = trusted
+  const isSame = why === trouble; // the reason is that it cannot be read
+  const judged: Row = trusted
     ? running.helper
-      ? paint('green', 'trusted')
-      : 'was trusted then'
-    : paint('red', `not trusted for ${age(since)}: ${withoutControls(why)}`);
+      ? ['directory', 'trusted', 'green']
+      : ['directory', 'was trusted then']
+    : [
+        'directory',
+        `not trusted for ${age(since)}${isSame ? '' : `: ${withoutControls(why)}`}`,
+        'red',
+      ];
   return [
-    ['directory', judged],
+    judged,
     ['server', withoutControls(server) || '-'],
     ...(trouble === ''
       ? []
-      : [['', paint('red', `cannot be read: ${withoutControls(trouble)}`)] as const]),
+      : [['', `cannot be read: ${withoutControls(trouble)}`, 'red'] as const]),
   ];
 }
 
@@ -146,6 +179,18 @@ function renderHeld({ held }: LoginStatus, age: Age): string[] {
     `Gone from the directory without a seal that says so, more at once than is believed (${held.inAll}, for ${age(held.since)}):`,
     `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
     'They are kept as they were. Where they are to go: `keys-agent accept`, as root.',
+  ];
+}
+
+function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
+  if (disappeared.length === 0) return [];
+  const names = disappeared.slice(0, NAMES_SHOWN);
+  const more = disappeared.length - names.length;
+  return [
+    '',
+    `Gone within the last hour without a seal that says so (${disappeared.length}):`,
+    `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
+    'They have neither account nor keys; what they run goes on, until `keys-agent accept`, as root.',
   ];
 }
 

@@ -8,7 +8,7 @@ import { acceptDirectory } from '../login-host/accept.ts';
 import { startAgent } from '../login-host/agent.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../login-host/config.ts';
 import { PLACES } from '../login-host/places.ts';
-import { leaveSssd, objections } from '../login-host/require-seals.ts';
+import { leaveSssd, objections, othersRefused } from '../login-host/require-seals.ts';
 import { readStatus, type LoginStatus } from '../login-host/status.ts';
 import { exitOf, renderRefused, renderStatus, runningOf, statusJson } from './agent-status.ts';
 import { describeExits, EXIT, endCommand } from './exit.ts';
@@ -95,7 +95,10 @@ program
   .addHelpText('after', describeExits({ 0: 'it is accepted' }))
   .action(async () => {
     requireRoot('accept');
-    for (const sentence of await acceptDirectory(PLACES.login)) print(sentence);
+    const accepted = await acceptDirectory(PLACES.login);
+    for (const sentence of accepted.length > 0 ? accepted : ['nothing was in the way']) {
+      print(sentence);
+    }
   });
 
 program
@@ -106,14 +109,19 @@ program
       'While anybody here has no seal that the host takes, it says who, and changes nothing. Only root\n' +
       'may run it.',
   )
+  .option(
+    '--without <names>',
+    'entries that are not ours, with commas between: they have no login here any more',
+  )
   .addHelpText(
     'after',
     describeExits({ 0: 'this host asks sssd nothing', 3: 'not yet: something stands against it' }),
   )
-  .action(() => {
+  .action(({ without = '' }: { without?: string }) => {
     requireRoot('require-seals');
     const now = Date.now();
-    const status = readStatus(PLACES.login);
+    const found = readStatus(PLACES.login);
+    const status = found && othersRefused(found, new Set(without.split(',')));
     if (status === undefined) print(NEVER);
     const against = status === undefined ? [] : whatStandsAgainst(status, now);
     for (const line of against) print(line);

@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --disable-sigusr1 --optimize-for-size --max-semi-space-size=1 --max-old-space-size=384
+#!/usr/bin/env -S node --disable-sigusr1 --max-semi-space-size=2 --max-old-space-size=384
 /** `login-helper`: the root helper of a login host, in this process, until a signal. */
 import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';

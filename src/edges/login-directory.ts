@@ -70,7 +70,7 @@ const GC_EVERY_PAGES = { whole: 8, names: 60 };
 /** No name of ours is longer: of a longer one so much is told, and its hash. */
 const MAX_NAME = 200;
 /** No seal of ours is longer: of a longer one so much is told, which verifies as little. */
-const MAX_SEAL = 2 ** 20;
+const MAX_SEAL = 2 ** 18;
 
 /** Opens nothing yet. */
 export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirectory {

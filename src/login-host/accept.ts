@@ -9,7 +9,7 @@ import { ACCEPT_FILE, readStatus } from './status.ts';
 const PATIENCE_MS = 10_000;
 
 /**
- * Asks the helper, and returns what it has accepted, in sentences. As root. Throws BACKEND_UNAVAILABLE where the
+ * Asks the helper, and returns what it has accepted, in sentences. As root. Throws NOT_ACCEPTED where the
  * helper has not taken it in time: then nothing is asked any more.
  *
  * @param folder the helper's own
@@ -19,6 +19,7 @@ export async function acceptDirectory(
   patienceMs = PATIENCE_MS,
 ): Promise<readonly string[]> {
   const path = join(folder, ACCEPT_FILE);
+  if (readStatus(folder) === undefined) throw notNow('the root helper has never run here');
   const acceptedAt = () => readStatus(folder)?.accepted?.at;
   const before = acceptedAt();
   writeFileSync(path, '', { mode: 0o600 });
@@ -28,8 +29,9 @@ export async function acceptDirectory(
     if (acceptedAt() !== before) return readStatus(folder)?.accepted?.what ?? [];
   } while (performance.now() < deadline);
   removeFile(path);
-  throw new ChamberlainError(
-    'BACKEND_UNAVAILABLE',
-    `the root helper has not answered in ${patienceMs / 1000} s (does chamberlain-login-helper run?)`,
-  );
+  throw notNow(`the root helper has not answered in ${patienceMs / 1000} s`);
+}
+
+function notNow(why: string): ChamberlainError {
+  return new ChamberlainError('NOT_ACCEPTED', why);
 }

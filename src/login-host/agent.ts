@@ -160,8 +160,10 @@ async function look(state: State): Promise<boolean> {
   return true;
 }
 
+/** Also where a reading is under way in which nobody tells any more. */
 function isEverythingDue({ toldRun, telling }: State): boolean {
-  return toldRun === undefined || toldRun !== telling.answer()?.run;
+  const answer = telling.answer();
+  return toldRun === undefined || toldRun !== answer?.run || answer.reading !== undefined;
 }
 
 async function readEverything(state: State, now: Csns): Promise<void> {

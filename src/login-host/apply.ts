@@ -27,10 +27,10 @@ const ALL_LISTS: ListName[] = ['closed', 'sudoers', 'group', 'passwd', 'shadow']
 
 export async function apply(host: Host): Promise<void> {
   const { registry, folder, places, troubles, ending } = host;
-  const { journal, lost, changed, lists, ended, isKeptNew } = registry.consequences();
+  const { journal, isLoss, lost, changed, lists, ended, isKeptNew } = registry.consequences();
   if (journal.length > 0) {
     const isKept = troubles.attempt(join(places.login, 'seals'), () =>
-      host.journal.append(journal, lost.size > 0),
+      host.journal.append(journal, isLoss),
     );
     if (!isKept) {
       registry.unkept(changed);
@@ -83,7 +83,7 @@ export function makeStale({ stale }: Host, lists: Iterable<ListName>, isLoss = f
 
 function mayWriteLists({ stale, isWhole, registry }: Host): boolean {
   if (stale.lists.size === 0 || !isWhole) return false;
-  if (!registry.isReading()) return true;
+  if (registry.reading() === undefined) return true;
   return performance.now() - stale.since >= (stale.isLoss ? LOSSES_WAIT_MS : GAINS_WAIT_MS);
 }
 
@@ -108,7 +108,11 @@ export function mend(host: Host): void {
 
 /** Where something could not be kept, and there is room now: it must be told once more. */
 export function keepUnkept(host: Host): void {
-  if (!host.isUnkept || !keepState(host, true)) return;
+  if (!host.isUnkept) return;
+  let hasRoom = false;
+  const path = join(host.places.login, 'seals');
+  host.troubles.attempt(path, () => (hasRoom = host.journal.hasRoom()));
+  if (!hasRoom || !keepState(host, true)) return;
   host.isUnkept = false;
   host.mustBeRetold = true;
 }

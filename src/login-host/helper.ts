@@ -21,7 +21,7 @@ import type { ReportAnswer, ReportLine } from './report-lines.ts';
 import { openReportSocket } from './report-socket.ts';
 import { removeFile } from './replace-file.ts';
 import { ACCEPT_FILE, writeStatus, type LoginStatus } from './status.ts';
-import { readLine, takeLines } from './take-report.ts';
+import { beginPiece, readLine, takePiece, type Piece } from './take-report.ts';
 
 const AGENT_GROUP = 'chamberlain-keys';
 
@@ -30,7 +30,7 @@ const MINUTE_MS = 60_000;
 const SCAN_MS = 5000;
 const STATUS_MS = 5000;
 /** Of a report, before anything else may be done. */
-const LINES_AT_ONCE = 500;
+const LINES_AT_ONCE = 100;
 /** Lines that are none, before anything else may be done. */
 const GARBAGE_AT_ONCE = 10_000;
 /** So many, and the rest of the report is not read. */
@@ -68,9 +68,7 @@ export async function startHelper(
   }
   const queue = openQueue();
   socket.serve((lines) => report(host, queue, lines));
-  host.folder.watch(Date.now, (error) =>
-    log.warn({ error }, 'the folder of key files is not watched'),
-  );
+  if (host.isWhole) watchFolder(host);
   void applyKnown(host).catch((error: unknown) => log.error({ error }, 'the start has failed'));
   const stopTicking = startTicking(host, queue);
   return {
@@ -84,6 +82,16 @@ export async function startHelper(
       });
     },
   };
+}
+
+/** Not before everything was told: it would hear of each file that it writes until then. */
+function watchFolder({ folder, log }: Host): void {
+  const onError = (error: unknown) => log.warn({ error }, 'the folder of key files is not watched');
+  try {
+    folder.watch(Date.now, onError);
+  } catch (error) {
+    onError(error); // it is looked through every minute
+  }
 }
 
 /** Does one thing after the other. */
@@ -103,33 +111,38 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
   try {
     let unread = 0;
     let piece: ReportLine[] = [];
+    /** its seals are being verified while those before it are made into files */
+    let ahead = beginPiece(host, []);
     for (const bytes of lines) {
       const line = readLine(bytes);
       if (line !== undefined) piece.push(line);
       else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
       if (unread > MOST_GARBAGE) break;
       if (piece.length < LINES_AT_ONCE) continue;
-      const some = piece;
-      piece = [];
-      await queue(() => takePiece(host, some));
+      const [some, next] = [ahead, beginPiece(host, piece)];
+      [ahead, piece] = [next, []];
+      await queue(() => takeAndApply(host, some));
     }
+    const last = beginPiece(host, piece);
     if (unread > 0) log.warn({ unread }, 'lines of a report are not understood');
     await queue(async () => {
-      await takePiece(host, piece);
+      await takeAndApply(host, ahead);
+      await takeAndApply(host, last);
       host.agentAt = Date.now();
       await conclude(host);
     });
     return answer(host);
   } catch (error) {
     log.error({ error }, 'a report has failed');
+    host.mustBeRetold = true; // who knows how much of it was taken
     const why = `the login helper has failed: ${describeError(error)}`;
     return { run: host.run, trusted: false, why };
   }
 }
 
-async function takePiece(host: Host, piece: readonly ReportLine[]): Promise<void> {
+async function takeAndApply(host: Host, piece: Piece): Promise<void> {
   try {
-    await takeLines(host, piece);
+    await takePiece(host, piece);
   } finally {
     await apply(host);
   }
@@ -138,8 +151,13 @@ async function takePiece(host: Host, piece: readonly ReportLine[]): Promise<void
 /** What follows from all that was told. */
 async function conclude(host: Host): Promise<void> {
   const { registry, log, trust } = host;
-  if (!host.isWhole && registry.hasRead()) becomeWhole(host);
   const now = Date.now();
+  // by then nobody is let in by what is not known here
+  const isOver = now - host.startedAt > host.config.offlineLimitSeconds * 1000;
+  if (!host.isWhole && (registry.hasRead() || isOver)) {
+    becomeWhole(host);
+    watchFolder(host);
+  }
   const next = registry.settle(now);
   if (next.trusted !== trust.trusted) {
     host.since = now;
@@ -152,10 +170,11 @@ async function conclude(host: Host): Promise<void> {
   await apply(host);
 }
 
-function answer({ run, trust }: Host): ReportAnswer {
-  if (trust.trusted) return { run, trusted: true };
+function answer({ run, trust, registry }: Host): ReportAnswer {
+  const told = { run, ...defined({ reading: registry.reading() }) };
+  if (trust.trusted) return { ...told, trusted: true };
   const { why, tryAnother } = trust;
-  return { run, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
+  return { ...told, trusted: false, why, ...(tryAnother ? { tryAnother } : {}) };
 }
 
 /** Returns how to stop. */
@@ -183,7 +202,9 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);
     await conclude(host);
-    if (host.mustBeRetold && retelling.take()) askAnew(host);
+    // not while it is being told: a reading would be cut by each refusal that it comes to
+    const isTold = host.registry.reading() === undefined;
+    if (host.mustBeRetold && isTold && retelling.take()) askAnew(host);
     const { trust, registry, server, trouble } = host;
     const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
     if (state !== shownState || due('status', STATUS_MS)) {
@@ -243,6 +264,7 @@ async function acceptIfAsked(host: Host): Promise<void> {
 function reportStatus({ places, troubles, ...host }: Host): void {
   const { registry, folder, trust } = host;
   const held = registry.held();
+  const disappeared = registry.disappeared();
   const status: LoginStatus = {
     ...{ pid: process.pid, startedAt: host.startedAt, at: Date.now() },
     trusted: trust.trusted,
@@ -253,11 +275,13 @@ function reportStatus({ places, troubles, ...host }: Host): void {
     offlineLimitSeconds: host.config.offlineLimitSeconds,
     ...registry.counts(),
     files: folder.count(),
+    signers: registry.signers(),
     refused: registry.refusals.list(),
     refusedInAll: registry.refusals.count(),
     ...(held === undefined
       ? {}
       : { held: { ...held, names: held.names.slice(0, MOST_NAMED), inAll: held.names.length } }),
+    ...(disappeared.length === 0 ? {} : { disappeared: disappeared.slice(0, MOST_NAMED) }),
     unwritten: troubles.list(),
   };
   troubles.attempt(join(places.login, 'status.json'), () => writeStatus(places.login, status));

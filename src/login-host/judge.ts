@@ -46,16 +46,17 @@ const MOST_REMARKS = 3;
 /**
  * @param name the entry's own
  * @param payload verified
- * @param isAccepted the keys and members were all taken before, by the same rules
+ * @param isAccepted it was taken before, with all its keys and members, by the same rules
+ * @param seal the payload, where it was parsed already
  */
 export function judgePayload(
   name: string,
   payload: string,
   rules: Rules,
   isAccepted = false,
+  seal = parseSeal(payload),
 ): Verdict {
-  const seal = parseSeal(payload);
-  if (seal === undefined || formatSeal(seal) !== payload) {
+  if (seal === undefined || (!isAccepted && formatSeal(seal) !== payload)) {
     return refuse('its seal is not of a form that this version reads');
   }
   const wrong = whatIsWrong(seal, name, rules);
@@ -115,7 +116,7 @@ function judgeKeys(keys: string[], { knownBadKeys }: Rules, isAccepted: boolean)
   const [ok, remarks]: [string[], string[]] = [[], []];
   const knownBad = new Set(knownBadKeys);
   for (const text of keys) {
-    const verdict = parseSshKey(text, knownBad);
+    const verdict = parseSshKey(text, knownBad, true);
     if (!verdict.ok) {
       remarks.push(`a key is not taken (${verdict.code}): ${verdict.sentence.replace(/\.$/, '')}`);
     } else if ([verdict.key.options.join(','), verdict.key.line].join(' ').trimStart() !== text) {

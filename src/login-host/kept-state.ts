@@ -12,6 +12,8 @@ const schema = z.strictObject({
   floors: z.array(z.tuple([z.int(), z.int()])),
   accepted: z.strictObject({ people: z.int().min(0), tools: z.int().min(0) }),
   disappeared: z.array(z.tuple([z.int(), z.number()])),
+  confirmedAt: z.number().min(0).default(0),
+  doubted: z.array(z.tuple([z.int(), z.number()])).default([]),
   rules: z.string(),
   isWhole: z.boolean(),
 });

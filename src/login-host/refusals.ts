@@ -1,6 +1,6 @@
 /**
- * What of the directory is not taken, and why: no more than the first thousand by name, and how many there are beyond
- * those. So whoever has a million names to tell does not fill this host's memory.
+ * What of the directory is not taken, and why: no more than a thousand by name, those first whom this host knows, and
+ * how many there are beyond those. So whoever has a million names to tell fills neither this host's memory nor its status.
  */
 import { shown } from './judge.ts';
 import type { Refusal } from './status.ts';
@@ -12,10 +12,17 @@ interface Named extends Refusal {
   mayPass: boolean;
   /** the reading of everything in which it was last told */
   reading: number;
+  /** of somebody whom this host knows: named before all others */
+  isKnown: boolean;
 }
 
 export interface Refusals {
-  add(name: string, why: string, now: number, mayPass?: boolean): void;
+  add(
+    name: string,
+    why: string,
+    now: number,
+    what?: { mayPass?: boolean; isKnown?: boolean },
+  ): void;
   remove(name: string): void;
   /** Everything is being told, from here on to `endReading`. */
   beginReading(): void;
@@ -35,11 +42,17 @@ export function openRefusals(): Refusals {
   let beyond = 0;
   let beyondBefore = 0;
   return {
-    add(name, why, now, mayPass = false) {
+    add(name, why, now, { mayPass = false, isKnown = false } = {}) {
       const entry = shown(name);
       const before = named.get(entry);
-      if (before === undefined && named.size >= MOST_NAMED) beyond += 1;
-      else named.set(entry, { entry, why, since: before?.since ?? now, mayPass, reading });
+      if (before === undefined && named.size >= MOST_NAMED) {
+        beyond += 1;
+        const other = isKnown ? named.values().find((one) => !one.isKnown) : undefined;
+        if (other === undefined) return;
+        named.delete(other.entry);
+      }
+      const since = before?.since ?? now;
+      named.set(entry, { entry, why, since, mayPass, reading, isKnown });
     },
     remove: (name) => void named.delete(shown(name)),
     beginReading() {

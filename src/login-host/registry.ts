@@ -36,14 +36,21 @@
  * | there, or held                                | yes             | yes                 | left          |
  * | … its seal says: not active, or not admitted  | yes             | no keys, no sudo    | end           |
  * | … below its floor, or its seal has ended      | yes             | no                  | as before     |
+ * | … a tool that the host has not been able to   | yes             | no members, no sudo | as before     |
+ * |   confirm for longer than offlineLimitSeconds |                 |                     |               |
  * | … has the name or number of a local account   | no              | no                  | left          |
  * | disappeared, honoured                         | no              | no                  | end           |
+ * | … without a signature, and it was active      | no              | no                  | left          |
  * | of another configuration, not told since      | no              | no                  | left          |
+ *
+ * Whoever runs code as the agent may tell what is not so. So when somebody is refused or has disappeared, and nothing
+ * signed says it, everything must be told once more: what was told in between is mended then.
  *
  * Longer than most, so that who is known and what follows from it change in one place.
  */
 import { parseSeal, payloadOf, type Verified } from '../model/seal.ts';
 import type { Heartbeats } from './heartbeats.ts';
+import type { LoginHostConfig } from './config.ts';
 import { judgePayload, shown, type Account, type Rules, type Verdict } from './judge.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import { openRefusals, type Refusals } from './refusals.ts';
@@ -51,9 +58,12 @@ import {
   counts,
   digestOf,
   flawOf,
-  isCounted,
+  isBelowFloor,
+  keepsName,
   isLess,
+  isOver,
   isSame,
+  isSound,
   isThere,
   kindOf,
   lesserOf,
@@ -71,6 +81,8 @@ export type ListName = 'passwd' | 'shadow' | 'group' | 'sudoers' | 'closed';
 export interface Consequences {
   /** lines that must be kept before anything else is done */
   journal: string[];
+  /** somebody loses something by one of them, and it is signed: they must outlive a loss of power, and a full disk */
+  isLoss: boolean;
   /** who has lost something, and who has changed in any way */
   lost: Set<Subject>;
   changed: Set<Subject>;
@@ -91,6 +103,10 @@ export interface Kept {
   accepted: { people: number; tools: number };
   /** who has disappeared within the last hour without a signature, and when */
   disappeared: [uid: number, at: number][];
+  /** when the directory was last trusted; before it ever was, of which time the first heartbeat was; 0 for neither */
+  confirmedAt: number;
+  /** tools that are refused or have disappeared, and since when */
+  doubted: [uid: number, since: number][];
 }
 
 export const NOTHING_KEPT: Kept = {
@@ -98,6 +114,8 @@ export const NOTHING_KEPT: Kept = {
   floors: [],
   accepted: { people: 0, tools: 0 },
   disappeared: [],
+  confirmedAt: 0,
+  doubted: [],
 };
 
 export type Trust = { trusted: true } | { trusted: false; why: string; tryAnother: boolean };
@@ -135,11 +153,11 @@ export interface Registry {
   lastHeartbeat(): number;
   /** Since the last call: some that were refused may be taken if everything is told once more. */
   mustBeRetold(): boolean;
-  /** Everything is being told at the moment. */
-  isReading(): boolean;
+  /** The token of the reading of everything that is under way. */
+  reading(): string | undefined;
   /** Everything was told, once in this run at least. */
   hasRead(): boolean;
-  /** They could not be kept: they must be told, verified and kept once more. */
+  /** They could not be kept: they must be told, verified and kept once more; who is gone is kept with what follows. */
   unkept(subjects: Iterable<Subject>): void;
   readonly size: number;
   subjects(): Iterable<Subject>;
@@ -147,7 +165,11 @@ export interface Registry {
   /** The one that has the name now. */
   subjectNamed(name: string): Subject | undefined;
   counts(): Record<Kind, number>;
+  /** How many of those who are there each key has signed. */
+  signers(): [keyId: string, seals: number][];
   held(): { names: string[]; since: number } | undefined;
+  /** Names of those who have disappeared within the last hour without a signature, and were honoured. */
+  disappeared(): string[];
   refusals: Pick<Refusals, 'list' | 'count' | 'mayPass'>;
 }
 
@@ -164,7 +186,7 @@ const HELD_BACK = '?';
 
 /** @param keyIds of the keys that this host knows: by no other may what it has kept be signed */
 export function openRegistry(
-  rules: Rules,
+  rules: Rules & Pick<LoginHostConfig, 'offlineLimitSeconds'>,
   keyIds: ReadonlySet<string>,
   heartbeats: Heartbeats,
   firstLocal: LocalAccounts,
@@ -173,7 +195,7 @@ export function openRegistry(
   const byUid = new Map<number, Subject>();
   /** but of those who are gone */
   const byName = new Map<string, Subject>();
-  /** with a seal in the directory that is taken */
+  /** with a seal in the directory that is taken, and is not below its floor */
   const present = { people: 0, tools: 0 };
   const held = new Set<Subject>();
   const refusals = openRefusals();
@@ -190,6 +212,11 @@ export function openRegistry(
   let mustBeRetold = false;
   /** what some seals give does not count yet */
   let isHeldBack = false;
+  const doubted = new Map(before.doubted);
+  /** the same string for all that one has signed */
+  const knownKeys = new Map([...keyIds].map((id) => [id, id]));
+  let { confirmedAt } = before;
+  const limitMs = rules.offlineLimitSeconds * 1000;
   let pending = nothing();
 
   // ------------------------------------------------------------ what counts of a subject
@@ -202,18 +229,25 @@ export function openRegistry(
     return local.gids.has(uid) ? `a local group of this host has its number ${uid}` : undefined;
   }
 
+  /** A person's keys end by themselves: each line says when. */
+  function isLate({ isPerson, doubtedSince }: Subject, now: number): boolean {
+    return !isPerson && now > Math.min(confirmedAt, doubtedSince ?? Infinity) + limitMs;
+  }
+
+  function isInForceNow(subject: Subject, now: number): boolean {
+    return counts(subject, now) && !isLate(subject, now);
+  }
+
   /** Finds what counts of a subject now, and what follows from it. */
   function look(subject: Subject, now: number): void {
     const clash = clashOf(subject);
     const isShown = isThere(subject) && clash === undefined;
-    const isInForce = isShown && counts(subject, now);
-    const isClosed =
-      clash === undefined &&
-      (subject.presence === 'gone' || (isThere(subject) && !subject.isActive));
+    const isInForce = isShown && isInForceNow(subject, now);
+    const isClosed = clash === undefined && isOver(subject);
     if (subject.presence === 'present' && !subject.isRefused) {
       const flaw = clash ?? flawOf(subject, now) ?? subject.remark;
       if (flaw === undefined) refusals.remove(subject.name);
-      else refusals.add(subject.name, flaw, now);
+      else refusals.add(subject.name, flaw, now, { isKnown: true });
     }
     if (isShown !== subject.isShown) touch(subject, 'passwd', 'shadow', 'group');
     if (isInForce !== subject.isInForce) {
@@ -231,20 +265,46 @@ export function openRegistry(
     subject.isClosed = isClosed;
   }
 
+  function lookAtAll(now: number): void {
+    for (const subject of byUid.values()) {
+      // the clock went back
+      if (subject.doubtedSince !== undefined && subject.doubtedSince > now) doubt(subject, now);
+      const isInForce = subject.isShown && isInForceNow(subject, now);
+      if (subject.isInForce !== isInForce) look(subject, now);
+    }
+  }
+
+  function doubtedTools(): [number, number][] {
+    const found: [number, number][] = [];
+    for (const { isPerson, uid, doubtedSince } of byUid.values()) {
+      if (!isPerson && doubtedSince !== undefined) found.push([uid, doubtedSince]);
+    }
+    return found;
+  }
+
+  function doubt(subject: Subject, since: number): void {
+    subject.doubtedSince = since;
+    pending.isKeptNew ||= !subject.isPerson;
+  }
+
   function touch(subject: Subject, ...lists: ListName[]): void {
     pending.changed.add(subject);
     for (const list of lists) pending.lists.add(list);
   }
 
+  function recount(subject: Subject): void {
+    const isCounted = isSound(subject);
+    if (isCounted !== subject.isCounted) present[kindOf(subject)] += isCounted ? 1 : -1;
+    subject.isCounted = isCounted;
+  }
+
   function setPresence(subject: Subject, presence: Presence, isRefused = false): void {
-    const kind = kindOf(subject);
-    if (isCounted(subject)) present[kind] -= 1;
     subject.presence = presence;
     subject.isRefused = isRefused;
-    if (isCounted(subject)) present[kind] += 1;
+    recount(subject);
     if (presence === 'held') held.add(subject);
     else held.delete(subject);
-    if (presence !== 'gone') byName.set(subject.name, subject);
+    if (keepsName(presence)) byName.set(subject.name, subject);
     else if (byName.get(subject.name) === subject) byName.delete(subject.name);
   }
 
@@ -290,7 +350,10 @@ export function openRegistry(
       return subject;
     }
     touch(known);
-    if (isLess(known, account)) pending.lost.add(known);
+    if (isLess(known, account)) {
+      pending.lost.add(known);
+      pending.isLoss = true;
+    }
     if (known.shell !== account.shell || known.gecos !== account.gecos) touch(known, 'passwd');
     if (!account.isPerson && known.list !== account.list) touch(known, 'group');
     if (!account.isPerson && known.isActive !== account.isActive) touch(known, 'sudoers');
@@ -302,24 +365,38 @@ export function openRegistry(
     return known;
   }
 
+  function signerOf(text: string): string {
+    return knownKeys.get(text.slice(0, text.indexOf(' '))) ?? '';
+  }
+
   function accept(subject: Subject, now: number): void {
     subject.reading = readings;
+    subject.doubtedSince = undefined;
+    disappeared.delete(subject.uid);
     setPresence(subject, 'present');
     look(subject, now);
   }
 
   function refuse(name: string, why: string, now: number, mayPass = false): void {
     const known = byName.get(name);
-    if (known !== undefined && isThere(known)) {
+    const isKnown = known !== undefined && isThere(known);
+    if (isKnown) {
+      mustBeRetold ||= known.isCounted;
       known.reading = readings;
+      if (known.doubtedSince === undefined) doubt(known, now);
       setPresence(known, 'present', true);
     }
-    refusals.add(name, why, now, mayPass);
+    refusals.add(name, why, now, { mayPass, isKnown });
   }
 
   function disappear(name: string): void {
     const known = byName.get(name);
-    if (known?.presence === 'present') setPresence(known, 'held');
+    if (known?.presence === 'present') hold(known);
+  }
+
+  function hold(subject: Subject): void {
+    mustBeRetold ||= !isBelowFloor(subject);
+    setPresence(subject, 'held');
   }
 
   function raiseFloors(now: number): void {
@@ -333,6 +410,8 @@ export function openRegistry(
       const subject = byUid.get(uid);
       if (subject === undefined || subject.floor >= floor) continue;
       subject.floor = floor;
+      recount(subject);
+      if (subject.presence === 'missing' && isBelowFloor(subject)) end(subject);
       look(subject, now);
     }
   }
@@ -340,7 +419,7 @@ export function openRegistry(
   // ------------------------------------------------------------ trust
 
   /** Why nothing may be concluded from what is not there. */
-  function doubt(now: number): string | undefined {
+  function doubtOf(now: number): string | undefined {
     if (trouble !== '') return trouble;
     return hasRead ? heartbeats.doubt(now) : 'the directory has not been read yet';
   }
@@ -353,14 +432,16 @@ export function openRegistry(
     return Math.max(FEW, SHARE * (heartbeats.last()?.[kind] ?? 0), accepted[kind]);
   }
 
-  function settleHeld(now: number): void {
-    for (const subject of held) if (subject.floor > subject.number) honour(subject, now);
+  function forgetDisappeared(now: number): void {
     for (const [uid, at] of disappeared) {
       const subject = byUid.get(uid);
-      const isSigned = subject !== undefined && subject.floor > subject.number;
-      if (at < now - HOUR_MS || isSigned) disappeared.delete(uid);
+      if (at < now - HOUR_MS || subject?.presence !== 'missing') disappeared.delete(uid);
       else if (at > now) disappeared.set(uid, now); // the clock went back
     }
+  }
+
+  function settleHeld(now: number): void {
+    for (const subject of held) if (isBelowFloor(subject)) honour(subject, true, now);
     if (open !== undefined) return;
     for (const kind of KINDS) {
       const some = [...held].filter((subject) => kindOf(subject) === kind);
@@ -369,28 +450,47 @@ export function openRegistry(
         const subject = byUid.get(uid);
         if (subject !== undefined && kindOf(subject) === kind) uids.add(uid);
       }
-      const isWhole = missing(kind) <= 0;
+      const isNobodyMissed = missing(kind) <= 0;
       const isFew = uids.size <= Math.max(FEW, SHARE * (present[kind] + uids.size));
-      if (!isWhole && !(isFew && missing(kind) <= mayBeMissing(kind))) continue;
+      if (!isNobodyMissed && !(isFew && missing(kind) <= mayBeMissing(kind))) continue;
       for (const subject of some) {
-        if (!isWhole) disappeared.set(subject.uid, now);
-        honour(subject, now);
+        if (!isNobodyMissed) disappeared.set(subject.uid, now);
+        honour(subject, false, now);
       }
     }
   }
 
-  /** From then on nothing is known of it but its number. */
-  function honour(subject: Subject, now: number): void {
-    setPresence(subject, 'gone');
+  /**
+   * From then on nothing is known of it but its number.
+   *
+   * @param isEnded what it runs ends, too: a floor says so, or root. (Counts do not say who is gone.) What may run
+   *   nothing by its seal stays ended.
+   */
+  function honour(subject: Subject, isEnded: boolean, now: number): void {
+    setPresence(subject, isEnded || !subject.isActive ? 'gone' : 'missing');
+    keepGone(subject, isEnded);
     Object.assign(subject, { digest: 0, list: '', gecos: '', remark: undefined });
-    pending.journal.push(`gone ${subject.uid} ${subject.name} ${subject.number}`);
+    subject.doubtedSince = undefined;
     pending.isKeptNew = true;
     look(subject, now);
     mustBeRetold ||= refusals.mayPass(); // another may have its name or number
   }
 
+  function end(subject: Subject): void {
+    setPresence(subject, 'gone');
+    keepGone(subject, true);
+  }
+
+  /** @param isLoss it is signed, or root's: else somebody who makes it up could use up the room that is for losses */
+  function keepGone(subject: Subject, isLoss: boolean): void {
+    const { presence, uid, name, number } = subject;
+    pending.journal.push(`${presence} ${uid} ${name} ${number}`);
+    pending.isLoss ||= isLoss;
+    pending.changed.add(subject);
+  }
+
   function judgeTrust(now: number): Trust {
-    const why = doubt(now);
+    const why = doubtOf(now);
     if (why !== undefined) {
       return { trusted: false, why, tryAnother: hasRead && trouble === '' };
     }
@@ -406,6 +506,7 @@ export function openRegistry(
       // what has come back must not disappear once more
       accepted[kind] = Math.min(accepted[kind], Math.max(0, missing(kind)));
     }
+    confirmedAt = now;
     return { trusted: true };
   }
 
@@ -413,8 +514,9 @@ export function openRegistry(
     load(line, isJudgedAnew) {
       const gone = readGone(line);
       if (gone !== undefined) {
-        const subject = take(gone, 0);
-        setPresence(subject, 'gone');
+        const subject = take(gone.account, 0);
+        subject.doubtedSince = undefined;
+        setPresence(subject, gone.presence);
         return true;
       }
       const mark = line.charAt(0);
@@ -422,13 +524,19 @@ export function openRegistry(
       const payload = payloadOf(text);
       const seal = payload === undefined ? undefined : parseSeal(payload);
       if (payload === undefined || seal === undefined) return false;
-      const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew);
+      const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew, seal);
       const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
       if (isOurs && mark === HELD_BACK) {
         const { account } = verdict;
-        setPresence(take(lesserOf(byUid.get(account.uid), account), 0), 'present');
-      } else if (isOurs) setPresence(take(verdict.account, digestOf(text)), 'present');
-      else {
+        const subject = take(lesserOf(byUid.get(account.uid), account), 0);
+        subject.keyId = signerOf(text);
+        setPresence(subject, 'present');
+      } else if (isOurs) {
+        const subject = take(verdict.account, digestOf(text));
+        subject.keyId = signerOf(text);
+        subject.doubtedSince = doubted.get(subject.uid);
+        setPresence(subject, 'present');
+      } else {
         const { name, uid, number, kind } = seal;
         const account = { ...NOBODY, name, uid, number, isPerson: kind === 'person' };
         setPresence(take(account, 0), 'unconfirmed');
@@ -464,18 +572,25 @@ export function openRegistry(
         known === undefined ? isWhole : (isWhole && known.digest === 0) || !isSame(known, taken);
       const mark = !isWhole ? HELD_BACK : account.remark === undefined ? '' : REMARKED;
       if (isNews) pending.journal.push(mark + text);
-      accept(take(taken, isWhole ? digest : 0), now);
+      const subject = take(taken, isWhole ? digest : 0);
+      subject.keyId = signerOf(text);
+      accept(subject, now);
     },
     unsealed(name, now) {
       disappear(name);
-      refusals.add(name, 'its entry has no seal', now);
+      const isKnown = byName.has(name);
+      refusals.add(name, 'its entry has no seal', now, { isKnown });
     },
     gone(name) {
       disappear(name);
       refusals.remove(name);
     },
     heartbeat(verified, now) {
-      if (heartbeats.take(verified)) raiseFloors(now);
+      if (!heartbeats.take(verified)) return;
+      raiseFloors(now);
+      if (confirmedAt > 0) return;
+      confirmedAt = heartbeats.at();
+      lookAtAll(now);
     },
     all(token, edge) {
       if (edge === 'begin') {
@@ -487,8 +602,7 @@ export function openRegistry(
         hasRead = true;
         refusals.endReading();
         for (const subject of byUid.values()) {
-          if (subject.presence !== 'present' || subject.reading === readings) continue;
-          setPresence(subject, 'held');
+          if (subject.presence === 'present' && subject.reading !== readings) hold(subject);
         }
       }
     },
@@ -496,20 +610,22 @@ export function openRegistry(
       trouble = shown(why, 300);
     },
     settle(now) {
-      if (held.size > 0 && doubt(now) === undefined) settleHeld(now);
+      confirmedAt = Math.min(confirmedAt, now); // the clock went back
+      for (const subject of held) if (subject.doubtedSince === undefined) doubt(subject, now);
+      forgetDisappeared(now);
+      if (held.size > 0 && doubtOf(now) === undefined) settleHeld(now);
       if (held.size === 0) heldSince = 0;
       else if (heldSince === 0) heldSince = now;
       if (isHeldBack && heartbeats.doubt(now) === undefined) {
         isHeldBack = false;
         mustBeRetold = true;
       }
-      return judgeTrust(now);
+      const wasLate = now > confirmedAt + limitMs;
+      const trust = judgeTrust(now);
+      if (trust.trusted && wasLate) lookAtAll(now);
+      return trust;
     },
-    look(now) {
-      for (const subject of byUid.values()) {
-        if (subject.isInForce !== (subject.isShown && counts(subject, now))) look(subject, now);
-      }
-    },
+    look: lookAtAll,
     setLocal(next, now) {
       local = next;
       for (const subject of byUid.values()) look(subject, now);
@@ -524,7 +640,14 @@ export function openRegistry(
       }
       for (const subject of held) {
         what.push(`${subject.name} has disappeared`);
-        honour(subject, now);
+        honour(subject, true, now);
+      }
+      for (const uid of disappeared.keys()) {
+        const subject = byUid.get(uid);
+        if (subject?.presence !== 'missing') continue;
+        what.push(`${subject.name} has disappeared`);
+        end(subject);
+        look(subject, now);
       }
       disappeared.clear();
       for (const kind of KINDS) {
@@ -546,6 +669,8 @@ export function openRegistry(
         floors: [...floors],
         accepted: { ...accepted },
         disappeared: [...disappeared],
+        confirmedAt,
+        doubted: doubtedTools(),
       };
     },
     lastHeartbeat: () => heartbeats.at(),
@@ -554,10 +679,14 @@ export function openRegistry(
       mustBeRetold = false;
       return must;
     },
-    isReading: () => open !== undefined,
+    reading: () => open,
     hasRead: () => hasRead,
     unkept(subjects) {
-      for (const subject of subjects) subject.digest = 0;
+      for (const subject of subjects) {
+        subject.digest = 0;
+        // nobody will tell of it again
+        if (!keepsName(subject.presence)) keepGone(subject, isBelowFloor(subject));
+      }
     },
     get size() {
       return byUid.size;
@@ -566,17 +695,33 @@ export function openRegistry(
     subject: (uid) => byUid.get(uid),
     subjectNamed: (name) => byName.get(name),
     counts: () => ({ ...present }),
+    signers() {
+      const seals = new Map([...keyIds].map((id) => [id, 0]));
+      for (const subject of byUid.values()) {
+        const count = isThere(subject) ? seals.get(subject.keyId) : undefined;
+        if (count !== undefined) seals.set(subject.keyId, count + 1);
+      }
+      return [...seals];
+    },
     held() {
       if (held.size === 0) return undefined;
       return { names: [...held].map(({ name }) => name).sort(), since: heldSince };
     },
+    disappeared: () => [...disappeared.keys()].flatMap((uid) => byUid.get(uid)?.name ?? []).sort(),
     refusals,
   };
 }
 
 function nothing(): Consequences {
   return {
-    ...{ journal: [], lost: new Set(), changed: new Set(), lists: new Set(), ended: [] },
+    ...{
+      journal: [],
+      isLoss: false,
+      lost: new Set(),
+      changed: new Set(),
+      lists: new Set(),
+      ended: [],
+    },
     isKeptNew: false,
   };
 }

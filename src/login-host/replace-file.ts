@@ -82,9 +82,14 @@ export function flushFolder(folder: string): void {
   }
 }
 
-/** Returns how many bytes it wrote. A disk that gets full takes a part, and says so at the next call. */
-export function writeAll(fd: number, text: string): number {
+/**
+ * Writes there, or where the file is at; returns how many bytes it wrote. A disk that gets full takes a part, and says
+ * so at the next call.
+ */
+export function writeAll(fd: number, text: string, position?: number): number {
   const bytes = Buffer.from(text);
-  for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
+  for (let at = 0; at < bytes.length;) {
+    at += writeSync(fd, bytes, at, undefined, position === undefined ? null : position + at);
+  }
   return bytes.length;
 }

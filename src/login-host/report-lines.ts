@@ -31,6 +31,8 @@ export type ReportLine =
 export interface ReportAnswer {
   /** of this run of the helper: another one has to be told everything */
   run: string;
+  /** the token of the reading of everything that is under way: where it is another's, nothing that is told counts for all */
+  reading?: string;
   /** what the agent reads is whole and of now */
   trusted: boolean;
   /** why not, and whether another server may do better */
@@ -48,6 +50,7 @@ export function formatReport(lines: readonly ReportLine[]): string {
 
 const answerSchema = z.object({
   run: z.string(),
+  reading: z.string().exactOptional(),
   trusted: z.boolean(),
   why: z.string().exactOptional(),
   tryAnother: z.boolean().exactOptional(),

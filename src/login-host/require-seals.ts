@@ -20,6 +20,13 @@ const DATABASES = ['passwd', 'group', 'shadow', 'gshadow', 'initgroups', 'sudoer
 const OURS = ['passwd', 'group', 'shadow'];
 const SSS = /[ \t]+sss(?![^\s[])(?:[ \t]*\[[^\]]*\])*/g;
 
+/** Who is refused, but for those who are to have no login here. */
+export function othersRefused(status: LoginStatus, without: ReadonlySet<string>): LoginStatus {
+  const refused = status.refused.filter(({ entry }) => !without.has(entry));
+  const refusedInAll = status.refusedInAll - (status.refused.length - refused.length);
+  return { ...status, refused, refusedInAll };
+}
+
 /** Why the host must not be switched, in sentences without a full stop; none where it may. */
 export function objections(status: LoginStatus, isRunning: boolean): string[] {
   const { trusted, why, refusedInAll, held, unwritten, people, tools } = status;
@@ -27,7 +34,7 @@ export function objections(status: LoginStatus, isRunning: boolean): string[] {
     ...(isRunning ? [] : ['the agent or the root helper does not run']),
     ...(trusted ? [] : [`the directory is not trusted: ${why ?? ''}`]),
     ...(people + tools > 0 ? [] : ['nobody has a seal']),
-    ...(refusedInAll > 0 ? [`${refusedInAll} have no seal that this host takes`] : []),
+    ...(refusedInAll > 0 ? [`entries without a seal that this host takes: ${refusedInAll}`] : []),
     ...(held === undefined ? [] : [`${held.inAll} have disappeared, and are kept`]),
     ...unwritten.map(({ path, why: because }) => `${path} cannot be written: ${because}`),
     ...missingSources(readFileSync(NSSWITCH, 'utf8')),

@@ -9,32 +9,49 @@
  * | `?<key> …`                    | the same; nothing was taken that the one before it   |
  * |                               | does not say as well                                 |
  * | `gone <uid> <name> <number>`  | it has disappeared; the highest number of its seals  |
+ * | `missing <uid> …`             | the same; nothing says that what it runs ends        |
  *
- * A line that was cut, by a loss of power or a full disk, costs itself alone.
+ * A line that was cut, by a loss of power, costs itself alone. Behind the last line there is room of NUL bytes, which a
+ * disk that gets full does not take (on ext4 and XFS, which write in place): whoever loses something then has lost it
+ * after a restart, too. Half of that room is for nothing else.
  */
-import { closeSync, fsyncSync, ftruncateSync, openSync, readSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { flushFolder, moveInto, removeFile, writeAll } from './replace-file.ts';
 
 const CHUNK_BYTES = 2 ** 18;
 const LINE_END = 10;
+const ROOM = 0;
+/** Of some 5,000 seals. */
+const ROOM_BYTES = 2 ** 21;
 /** A file that has no more to spare is not worth being written anew. */
 const SPARE_BYTES = 2 ** 22;
 const UID =
-  /^(?:[!?]?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|gone (\d+) )/;
+  /^(?:[!?]?[0-9a-f]{16} \S+ \{"kind":"\w+","realm":"[^"]*","name":"[^"]*","uid":(\d+),|(?:gone|missing) (\d+) )/;
 
 export interface SealJournal {
   /**
    * Adds lines. Throws as node:fs does; then none of them is there.
    *
-   * @param flush they must outlive a loss of power
+   * @param isLoss they must outlive a loss of power, and find room on a full disk
    */
-  append(lines: readonly string[], flush: boolean): void;
+  append(lines: readonly string[], isLoss: boolean): void;
   /**
    * Writes it anew, with the last line of each uid, if more than half of it is not needed, or some of it could not be
    * read. Throws as node:fs does.
    */
   tidy(): void;
+  /** Whether lines that are no loss are taken: tries to make room for them. Throws as node:fs does. */
+  hasRoom(): boolean;
   close(): void;
 }
 
@@ -46,7 +63,7 @@ export function openSealJournal(
   path: string,
   take: (line: string) => boolean,
 ): { journal: SealJournal; unread: number } {
-  let fd = openSync(path, 'a+', 0o600);
+  let fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   let unread = 0;
   const needed = new Map<number, number>();
   let size = forEachLine(fd, (line, bytes) => {
@@ -54,9 +71,27 @@ export function openSealJournal(
     const key = keyOf(line);
     if (key !== undefined) needed.set(key, bytes);
   });
-  ftruncateSync(fd, size);
+  if (isCutWithin(fd, size)) unread += 1;
+  let room = 0;
+  /** when it was tried last: to try again at each line would fill the disk for others each time */
+  let isFull = false;
+  makeRoom(fstatSync(fd).size - size);
   let neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
   needed.clear();
+
+  /** Makes as much room as there should be; leaves what there is where the disk has no more. */
+  function makeRoom(had = room): void {
+    if (isFull) return;
+    try {
+      clearRoom(fd, size, ROOM_BYTES);
+      room = ROOM_BYTES;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      isFull = true;
+      ftruncateSync(fd, size + had);
+      room = had;
+    }
+  }
 
   /** Copies the last line of each uid; returns how many bytes they have. */
   function copyNeeded(to: number): number {
@@ -71,7 +106,7 @@ export function openSealJournal(
     let length = 0;
     let written = 0;
     const write = (): void => {
-      written += writeLines(to, lines.splice(0));
+      written += writeLines(to, lines.splice(0), written);
       length = 0;
     };
     index = 0;
@@ -91,21 +126,29 @@ export function openSealJournal(
   }
 
   const journal: SealJournal = {
-    append(lines, flush) {
+    append(lines, isLoss) {
+      if (room < ROOM_BYTES / 2) makeRoom();
+      if (!isLoss && room < ROOM_BYTES / 2) {
+        throw new Error('ENOSPC: what room there is, is for those who lose something');
+      }
       try {
-        const written = writeLines(fd, lines);
-        if (flush) fsyncSync(fd);
+        const written = writeLines(fd, lines, size);
+        if (isLoss) fsyncSync(fd);
         size += written;
+        room = Math.max(0, room - written);
       } catch (error) {
-        ftruncateSync(fd, size); // half a line would take the next one with it
+        clearRoom(fd, size, room); // half a line would take the next one with it
+        ftruncateSync(fd, size + room);
         throw error;
       }
     },
     tidy() {
+      isFull = false;
+      if (room < ROOM_BYTES / 2) makeRoom();
       if (unread === 0 && size <= 2 * neededBytes + SPARE_BYTES) return;
       const beside = `${path}.new`;
       removeFile(beside);
-      const next = openSync(beside, 'ax+', 0o600);
+      const next = openSync(beside, 'wx+', 0o600);
       try {
         neededBytes = copyNeeded(next);
         moveInto(beside, path);
@@ -117,12 +160,42 @@ export function openSealJournal(
       closeSync(fd);
       fd = next;
       size = neededBytes;
+      makeRoom(0);
       unread = 0;
       flushFolder(dirname(path));
+    },
+    hasRoom() {
+      isFull = false;
+      if (room < ROOM_BYTES / 2) makeRoom();
+      return room >= ROOM_BYTES / 2;
     },
     close: () => closeSync(fd),
   };
   return { journal, unread };
+}
+
+function clearRoom(fd: number, size: number, bytes: number): void {
+  const piece = Buffer.alloc(CHUNK_BYTES);
+  for (let at = 0; at < bytes;) {
+    at += writeSync(fd, piece, 0, Math.min(CHUNK_BYTES, bytes - at), size + at);
+  }
+}
+
+/** Whether there is more behind the first NUL: lines behind a page that was not written when the power was lost. */
+function isCutWithin(fd: number, size: number): boolean {
+  const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  let isInRoom = false;
+  for (let at = size; ;) {
+    const read = readSync(fd, buffer, 0, CHUNK_BYTES, at);
+    if (read === 0) return false;
+    at += read;
+    let bytes = buffer.subarray(0, read);
+    const begin = isInRoom ? 0 : bytes.indexOf(ROOM);
+    if (begin === -1) continue;
+    isInRoom = true;
+    bytes = bytes.subarray(begin);
+    if (!bytes.equals(Buffer.alloc(bytes.length))) return true;
+  }
 }
 
 /** The uid; below 0 of a line that needs the one before it. */
@@ -149,20 +222,21 @@ function forEachLine(fd: number, take: (line: string, bytes: number) => void): n
       from = end + 1;
     }
     size += from;
+    if (bytes[from] === ROOM) return size;
     kept = bytes.length - from;
     buffer.copyWithin(0, from, bytes.length);
   }
 }
 
 /** Not in one piece: it may be megabytes. */
-function writeLines(fd: number, lines: readonly string[]): number {
+function writeLines(fd: number, lines: readonly string[], position: number): number {
   let written = 0;
   let piece = '';
   for (const line of lines) {
     piece += `${line}\n`;
     if (piece.length < CHUNK_BYTES) continue;
-    written += writeAll(fd, piece);
+    written += writeAll(fd, piece, position + written);
     piece = '';
   }
-  return written + writeAll(fd, piece);
+  return written + writeAll(fd, piece, position + written);
 }

@@ -52,7 +52,7 @@ const LAST_SYSTEM_UID = 999;
 const DAEMONS: ReadonlySet<string> = new Set(['/usr/sbin/cron', '/usr/sbin/atd']);
 const SSHD = '/usr/sbin/sshd';
 const LISTENER = /^sshd: .*\[listener\]/;
-/** The keys agent of this installation, which Node runs. */
+/** The keys agent of this installation, which Node runs: sudo shows any words as its arguments while it asks. */
 const AGENT = join(import.meta.dirname, '../bin', `keys-agent${extname(import.meta.filename)}`);
 
 interface Process {
@@ -167,6 +167,7 @@ function isDaemon(pid: number, proc: string): boolean {
   const file = fileOf(proc, pid);
   const title = read(proc, pid, 'cmdline');
   if (DAEMONS.has(file) || (file === SSHD && LISTENER.test(title))) return true;
+  if (file !== process.execPath) return false;
   const [, ...args] = title.split('\0');
   const script = args.findIndex((arg) => !arg.startsWith('-'));
   return args[script] === AGENT && args[script + 1] === 'run';

@@ -40,11 +40,15 @@ export interface LoginStatus {
   people: number;
   tools: number;
   files: number;
+  /** how many of their seals are signed by each key that this host knows */
+  signers?: [keyId: string, seals: number][];
   /** no more than the first 1,000, also those whose entry has no seal */
   refused: Refusal[];
   refusedInAll: number;
   /** who disappeared without a seal that says so, and is kept until the counts agree or root accepts it */
   held?: { names: string[]; inAll: number; since: number };
+  /** who disappeared within the last hour without a seal that says so, and has neither account nor keys for it */
+  disappeared?: string[];
   /** files that cannot be written as they must be */
   unwritten: { path: string; why: string; since: number }[];
   /** what root accepted last, in sentences */

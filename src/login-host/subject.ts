@@ -2,17 +2,31 @@
 import { hash } from 'node:crypto';
 import type { Account } from './judge.ts';
 
-/** `unconfirmed`: of before a change of the configuration, and not told since; what counts of it is its number. */
-export type Presence = 'present' | 'held' | 'gone' | 'unconfirmed';
+/**
+ * | presence      | it                                                                                            |
+ * | ------------- | --------------------------------------------------------------------------------------------- |
+ * | `present`     | was told last with a seal                                                                     |
+ * | `held`        | has disappeared, and stays as it was                                                          |
+ * | `gone`        | has disappeared, as is signed or as root says; what counts of it from here on is its number   |
+ * | `missing`     | has disappeared, and nothing signed says that what it runs ends; its number, too              |
+ * | `unconfirmed` | is of before a change of the configuration, and was not told since; its number, too           |
+ */
+export type Presence = 'present' | 'held' | 'gone' | 'missing' | 'unconfirmed';
 
 export interface Subject extends Account {
   /** of the text that was verified; 0 where it must be verified anew */
   digest: number;
+  /** by which its seal is signed; '' where nothing of a seal counts */
+  keyId: string;
   /** no seal below this number counts */
   floor: number;
   presence: Presence;
   /** what the directory shows of it now is not taken */
   isRefused: boolean;
+  /** since when it is refused, or has disappeared; undefined where neither */
+  doubtedSince: number | undefined;
+  /** among those that are compared with what the heartbeat counts: when it was looked at last */
+  isCounted: boolean;
   /** in which reading of everything it was told last */
   reading: number;
   /** it has an account here; its keys and members count; its processes end: when it was looked at last */
@@ -37,7 +51,7 @@ export const NOBODY: Account = {
   ...{ number: 0, until: 0, remark: undefined },
 };
 
-const GONE = /^gone ([1-9][0-9]{0,9}) (\S{1,100}) ([1-9][0-9]{0,15})$/;
+const GONE = /^(gone|missing) ([1-9][0-9]{0,9}) (\S{1,100}) ([1-9][0-9]{0,15})$/;
 
 /** Field by field: V8 needs twice the memory for an object that is put together from parts. */
 export function newSubject(account: Account, digest: number, floor: number): Subject {
@@ -53,9 +67,12 @@ export function newSubject(account: Account, digest: number, floor: number): Sub
     until: account.until,
     remark: account.remark,
     digest,
+    keyId: '',
     floor,
     presence: 'gone',
     isRefused: false,
+    isCounted: false,
+    doubtedSince: undefined,
     reading: 0,
     isShown: false,
     isInForce: false,
@@ -71,12 +88,28 @@ export function isThere({ presence }: Subject): boolean {
   return presence === 'present' || presence === 'held';
 }
 
-export function isCounted({ presence, isRefused }: Subject): boolean {
-  return presence === 'present' && !isRefused;
+/** Nobody else may have the name of one who is so. */
+export function keepsName(presence: Presence): boolean {
+  return presence !== 'gone' && presence !== 'missing';
+}
+
+/** Shown with a seal that counts: one below its floor may be an old one that somebody has put back. */
+export function isSound(subject: Subject): boolean {
+  return subject.presence === 'present' && !subject.isRefused && !isBelowFloor(subject);
 }
 
 export function counts({ number, floor, until }: Subject, now: number): boolean {
   return number >= floor && until > now;
+}
+
+/** Nobody can have made this up: the directory role says that no seal of it that was seen here counts. */
+export function isBelowFloor({ number, floor }: Subject): boolean {
+  return floor > number;
+}
+
+/** Nothing may run as it any more. */
+export function isOver(subject: Subject): boolean {
+  return subject.presence === 'gone' || (isThere(subject) && !subject.isActive);
 }
 
 /** Why a seal that was taken does not count now, in a sentence without a full stop. */
@@ -125,11 +158,16 @@ export function isLess(one: Account, other: Account): boolean {
 }
 
 /** Reads a line of the journal that says that somebody has disappeared. */
-export function readGone(line: string): Account | undefined {
-  const [, uid, name, number] = GONE.exec(line) ?? [];
+export function readGone(
+  line: string,
+): { presence: 'gone' | 'missing'; account: Account } | undefined {
+  const [, word, uid, name, number] = GONE.exec(line) ?? [];
   if (uid === undefined || name === undefined) return undefined;
   const isPerson = !name.includes('.');
-  return { ...NOBODY, isPerson, name, uid: Number(uid), number: Number(number) };
+  return {
+    presence: word === 'gone' ? word : 'missing',
+    account: { ...NOBODY, isPerson, name, uid: Number(uid), number: Number(number) },
+  };
 }
 
 export function time(ms: number): string {

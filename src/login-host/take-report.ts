@@ -7,14 +7,27 @@ import { judgePayload, shown, type Verdict } from './judge.ts';
 import { parseReportLine, type ReportLine } from './report-lines.ts';
 import { digestOf } from './subject.ts';
 
-/** Takes lines in their order. Seals are verified side by side, on other threads. */
-export async function takeLines(host: Host, lines: readonly ReportLine[]): Promise<void> {
-  const looks = await Promise.all(
+/** Some lines of a report, whose seals are being verified. */
+export interface Piece {
+  lines: readonly ReportLine[];
+  looks: Promise<(Look | undefined)[]>;
+}
+
+/** Has seals verified, side by side, on other threads: what is in hand goes on meanwhile. */
+export function beginPiece(host: Host, lines: readonly ReportLine[]): Piece {
+  const looks = Promise.all(
     lines.map(async (line) =>
       line[0] === 'seal' ? await lookAtSeal(host, line[1], line[2]) : undefined,
     ),
   );
-  for (const [index, line] of lines.entries()) {
+  looks.catch(() => {}); // it is heard of when its turn comes, if that comes
+  return { lines, looks };
+}
+
+/** Takes lines in their order. */
+export async function takePiece(host: Host, piece: Piece): Promise<void> {
+  const looks = await piece.looks;
+  for (const [index, line] of piece.lines.entries()) {
     try {
       await takeLine(host, line, looks[index]);
     } catch (error) {

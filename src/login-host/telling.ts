@@ -106,7 +106,7 @@ function openReport(
   async function add(line: ReportLine, one: News): Promise<void> {
     lines.push(line);
     news.push(one);
-    characters += line.reduce((sum, part) => sum + part.length, 0);
+    characters += JSON.stringify(line).length;
     if (lines.length >= REPORT.lines || characters >= REPORT.characters) await sendNext();
   }
 

@@ -3,7 +3,7 @@
  * 3.1, RFC 8709 section 4, OpenSSH's PROTOCOL.u2f) and checked as the mathematics asks.
  */
 import { ECDH } from 'node:crypto';
-import { isEd25519Point } from './ed25519-point.ts';
+import { isEd25519Point, isSoundY } from './ed25519-point.ts';
 
 export type BlobVerdict =
   | { ok: true; bits: number }
@@ -31,15 +31,20 @@ interface Shape {
   fields: number;
   /** how many a private key of this type has there, in ssh-agent's form */
   privateFields: readonly number[];
-  check: (fields: readonly Buffer[]) => BlobVerdict;
+  check: (fields: readonly Buffer[], isSealed: boolean) => BlobVerdict;
 }
 
 const SHAPES: Readonly<Record<string, Shape>> = {
-  'ssh-ed25519': { fields: 1, privateFields: [2], check: ([point]) => checkEd25519(point) },
+  'ssh-ed25519': {
+    fields: 1,
+    privateFields: [2],
+    check: ([point], isSealed) => checkEd25519(point, isSealed),
+  },
   'sk-ssh-ed25519@openssh.com': {
     fields: 2,
     privateFields: [],
-    check: ([point, application]) => checkApplication(application, checkEd25519(point)),
+    check: ([point, application], isSealed) =>
+      checkApplication(application, checkEd25519(point, isSealed)),
   },
   'sk-ecdsa-sha2-nistp256@openssh.com': {
     fields: 3,
@@ -63,8 +68,12 @@ const SHAPES: Readonly<Record<string, Shape>> = {
 /** The type words of keys that are taken. */
 export const KEY_TYPES: readonly string[] = Object.keys(SHAPES);
 
-/** Checks the bytes behind a type word of KEY_TYPES. */
-export function checkBlob(type: string, blob: Buffer): BlobVerdict {
+/**
+ * Checks the bytes behind a type word of KEY_TYPES.
+ *
+ * @param isSealed it was checked before: what would only make the key useless is not asked again
+ */
+export function checkBlob(type: string, blob: Buffer, isSealed: boolean): BlobVerdict {
   const fields = readFields(blob);
   const [inner, ...rest] = fields ?? [];
   const shape = SHAPES[type];
@@ -80,7 +89,7 @@ export function checkBlob(type: string, blob: Buffer): BlobVerdict {
   if (rest.length !== shape.fields) {
     return malformed('The key has fields too many or too few. Copy the whole line again.');
   }
-  const verdict = shape.check(rest);
+  const verdict = shape.check(rest, isSealed);
   // Each check holds its own fields to one form, so these are the bytes again; make sure of it.
   if (verdict.ok && !writeFields([Buffer.from(type, 'latin1'), ...rest]).equals(blob)) {
     return malformed('The key is not in its canonical form.');
@@ -122,9 +131,9 @@ function writeFields(fields: readonly Buffer[]): Buffer {
   );
 }
 
-function checkEd25519(point: Buffer | undefined): BlobVerdict {
+function checkEd25519(point: Buffer | undefined, isSealed: boolean): BlobVerdict {
   if (point?.length !== 32) return malformed('An Ed25519 key has 32 bytes; this one has not.');
-  if (!isEd25519Point(point)) {
+  if (!(isSealed ? isSoundY(point) : isEd25519Point(point))) {
     return weak('This Ed25519 key is no point that ssh-keygen would make. Make a new key.');
   }
   return { ok: true, bits: 256 };

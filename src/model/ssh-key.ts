@@ -37,19 +37,23 @@ const ADVICE =
   'Make an Ed25519 key with ssh-keygen -t ed25519, and paste the line of its .pub file.';
 
 /**
- * Reads one key as it was pasted. `moreKnownBad` are fingerprints that the realm refuses beyond those
- * that are shipped.
+ * Reads one key as it was pasted.
+ *
+ * @param moreKnownBad fingerprints that the realm refuses beyond those that are shipped
+ * @param isSealed it was read so before, and is signed: then it is not asked whether an Ed25519 key is a point of the
+ *   curve, which takes as long as all else, and whose answer no would only mean that nobody can log in by it
  */
 export function parseSshKey(
   text: string,
   moreKnownBad: ReadonlySet<string> = new Set(),
+  isSealed = false,
 ): SshKeyVerdict {
   if (isPrivateKey(text.slice(0, MAX_TEXT_LENGTH))) return PRIVATE;
   if (text.length > MAX_TEXT_LENGTH) {
     return malformed('That is far too long for a key. Paste the one line of a .pub file.');
   }
   const line = trimBlanks(trimBlanks(text).replace(/\r?\n$/, ''));
-  return refuseOther(line) ?? parseLine(line, moreKnownBad);
+  return refuseOther(line) ?? parseLine(line, moreKnownBad, isSealed);
 }
 
 function trimBlanks(text: string): string {
@@ -110,7 +114,11 @@ function refuseOther(line: string): SshKeyVerdict | undefined {
   return undefined;
 }
 
-function parseLine(line: string, moreKnownBad: ReadonlySet<string>): SshKeyVerdict {
+function parseLine(
+  line: string,
+  moreKnownBad: ReadonlySet<string>,
+  isSealed: boolean,
+): SshKeyVerdict {
   let options: string[] = [];
   let rest = line;
   const [firstWord = ''] = line.split(' ', 1);
@@ -129,7 +137,7 @@ function parseLine(line: string, moreKnownBad: ReadonlySet<string>): SshKeyVerdi
   if (blob === undefined) {
     return malformed('The key is cut off or damaged: it is not whole base64. Copy the line again.');
   }
-  const verdict = checkBlob(type, blob);
+  const verdict = checkBlob(type, blob, isSealed);
   if (!verdict.ok) {
     if (verdict.why === 'private') return PRIVATE;
     return refused(verdict.why === 'weak' ? 'KEY_WEAK' : 'KEY_MALFORMED', verdict.sentence);

@@ -25,6 +25,7 @@ const BAD: LoginStatus = {
     { entry: 'tools.bridgebot', why: 'its entry has no seal', since: NOW - 4000 },
   ],
   refusedInAll: 1205,
+  disappeared: ['carol', 'tools.gone'],
   held: {
     names: Array.from({ length: 30 }, (_, n) => `person${n}`),
     ...{ inAll: 1030, since: NOW - 7 * MINUTE },
@@ -49,8 +50,12 @@ test('the page of a host where all is well, and of one where nothing is', () => 
   expectGolden('keys-agent-status/bad.txt', say(BAD).text);
   expectGolden(
     'keys-agent-status/dead.txt',
-    say({ ...BAD, at: NOW - 9 * MINUTE, agentAt: NOW - 8 * MINUTE }).text,
+    say({ ...BAD, at: NOW - 9 * MINUTE, agentAt: NOW - 8 * MINUTE }, () => false).text,
   );
+  expect(say({ ...GOOD, at: NOW - 9 * MINUTE })).toMatchObject({
+    text: expect.stringContaining('writes nothing: last heard of 9 min ago; is the disk full?'),
+    exit: 1,
+  });
   expect(say({ ...GOOD, at: NOW - 9 * MINUTE }).text).toMatch(/^directory +was trusted then$/m);
   const { lasts: _, trustedAt: __, agentAt: ___, ...young } = GOOD;
   expectGolden(
@@ -69,7 +74,7 @@ test('the page of a host where all is well, and of one where nothing is', () => 
 });
 
 test('the JSON has times as ISO 8601, and null for what there is not', () => {
-  const running = { helper: true, agent: true };
+  const running = { helper: true, lives: true, agent: true };
   expect(statusJson(BAD, NOW, running)).toMatchObject({
     ...{ running: true, trusted: false, since: '2026-12-01T11:53:00.000Z', ageSeconds: 420 },
     helper: { running: true, pid: 4711, at: '2026-12-01T11:59:57.000Z' },
@@ -83,7 +88,7 @@ test('the JSON has times as ISO 8601, and null for what there is not', () => {
     ...{ why: null, since: null, trouble: null, held: null, accepted: null, unwritten: [] },
   });
   // nothing of now
-  expect(statusJson(GOOD, NOW, { helper: false, agent: true })).toMatchObject({
+  expect(statusJson(GOOD, NOW, { helper: false, lives: false, agent: true })).toMatchObject({
     running: false,
     trusted: false,
   });

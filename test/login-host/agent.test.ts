@@ -210,6 +210,16 @@ describe('while it runs', () => {
   });
 });
 
+test('it tells everything anew where somebody else has begun to, for nothing else counts until then', async () => {
+  await start();
+  agents.helper.answer = (lines) => {
+    const isBegun = agents.helper.lines().some(([word]) => word === 'all');
+    return isBegun || lines.some(([word]) => word === 'all') ? {} : { reading: 'another' };
+  };
+  await tells('the end', ([word, , edge]) => word === 'all' && edge === 'end');
+  expect(agents.helper.lines().filter(([word]) => word === 'seal')).toHaveLength(seals.size);
+});
+
 describe('what does not belong there', () => {
   /** Adds entries, and returns what is then told of names that are not ours. */
   async function toldOf(ldif: string): Promise<Map<string, string>> {
@@ -291,6 +301,9 @@ describe('what does not belong there', () => {
         agents.change(agents.reseal(dn, Buffer.from([0xff, 0xfe, 10, 0, 0x61]))),
       ),
     ).toBe('\uFFFD\uFFFD\n\0a');
+    const controls = Buffer.alloc(2 ** 20, 1); // six times as long in a report
+    const cut = await tellsOther('a long one', () => agents.change(agents.reseal(dn, controls)));
+    expect(cut).toBe('\u0001'.repeat(2 ** 18));
     // no schema lets two stand there
     const two = [seal, seals.get('p4') ?? ''];
     const encoded = two.map(

@@ -98,7 +98,7 @@ test('and is put out, with all that was started as a tool; another who is that t
   expect(bobs?.lives()).toBe(true);
   expect((await sessions[0])?.code).not.toBe(0);
   expect((await ssh('alice', 'true')).code).not.toBe(0);
-  await host.tell(['gone', 'bob']);
+  await host.tell(['gone', 'bob'], host.beat({ floors: [[BOB, 6]] }));
   await eventually('his have ended', () => bobs?.lives() === false);
   expect((await sessions[2])?.code).not.toBe(0);
 });

@@ -246,7 +246,7 @@ describe('what a seal ends', () => {
   });
 });
 
-test('what has disappeared is ended, and stays ended over a restart', async () => {
+test('what has disappeared is ended once a floor says so, and stays ended over a restart', async () => {
   const alice = person('alice', ALICE, next());
   const bob = person('bob', BOB, next());
   await host.all(alice, bob, tool('bot', BOT, next()));
@@ -255,6 +255,13 @@ test('what has disappeared is ended, and stays ended over a restart', async () =
     await machine.start(BOB, [`--reuid=${BOB}`]),
   ];
   await host.tell(['gone', 'alice']);
+  await eventually(
+    'she is gone',
+    () => host.read(join(PLACES.extrausers, 'passwd'))?.includes('alice') === false,
+  );
+  expect(host.read(join(PLACES.login, 'closed'))).not.toContain('alice');
+  expect(first.lives()).toBe(true);
+  await host.tell(host.beat({ people: 1, tools: 1, floors: [[ALICE, alice.number + 1]] }));
   await eventually('it has ended', () => !first.lives());
   await daemon.stop('SIGKILL');
   const late = await machine.start(ALICE, [`--reuid=${ALICE}`]);

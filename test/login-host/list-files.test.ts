@@ -33,6 +33,7 @@ const CONFIG = {
   ids: IDS,
   homes: { people: '/home', tools: '/data/project' },
   knownBadKeys: [],
+  offlineLimitSeconds: 86_400,
 };
 const SHADOW = 42;
 const ALL = new Set<ListName>(['passwd', 'shadow', 'group', 'sudoers', 'closed']);
@@ -173,7 +174,11 @@ test('one who is gone is closed, but not another who has the name now', async ()
   told(person('alice', 1), person('bob', 2));
   registry.all('t', 'begin');
   registry.all('t', 'end');
-  registry.heartbeat(verifyPayload(heartbeat(Date.now(), signer), keys), Date.now());
+  const floors: [number, number][] = [
+    [PEOPLE + 1, 6],
+    [PEOPLE + 2, 6],
+  ];
+  registry.heartbeat(verifyPayload(heartbeat(Date.now(), signer, { floors }), keys), Date.now());
   registry.settle(Date.now());
   told(person('alice', 3));
   await lists.write(ALL);

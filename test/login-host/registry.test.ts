@@ -7,6 +7,7 @@ import { openHeartbeats } from '../../src/login-host/heartbeats.ts';
 import { judgePayload } from '../../src/login-host/judge.ts';
 import { parseLocalAccounts } from '../../src/login-host/local-accounts.ts';
 import {
+  NOTHING_KEPT,
   openRegistry,
   type Consequences,
   type Kept,
@@ -33,6 +34,7 @@ const RULES = {
   ids: IDS,
   homes: { people: '/home', tools: '/data/project' },
   knownBadKeys: [],
+  offlineLimitSeconds: 86_400,
 };
 const LOCAL = parseLocalAccounts('root:x:0:0::/root:/bin/sh\n', 'root:x:0:\n');
 
@@ -383,6 +385,14 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
     expect(registry.refusals.count()).toBe(0);
   });
 
+  test('those whom this host knows are named before all others', () => {
+    told(alice());
+    for (let n = 0; n < 2000; n += 1) registry.unsealed(`x${n}`, now);
+    show('alice', 'x');
+    expect(refused()).toContainEqual(expect.stringContaining('alice: '));
+    expect([registry.refusals.list().length, registry.refusals.count()]).toEqual([1000, 2001]);
+  });
+
   test('the names of a refusal hold nothing that would break a terminal', () => {
     registry.unsealed(`a\u0000\u009b\u2028\t${'b'.repeat(500)}`, now);
     expect(refused()[0]).toMatch(/^[\x20-\x7e]{1,91}…: its entry has no seal$/);
@@ -482,12 +492,12 @@ describe('whoever disappears', () => {
     for (const { name } of tools.slice(from, to)) registry.gone(name);
   };
 
-  test('alone is honoured: no key, no account, sessions end, and its number stays', () => {
+  test('alone is honoured: no key, no account; what it runs goes on, and its number stays', () => {
     gone(0, 1);
     const found = follows();
-    expect([...found.lists].sort()).toEqual(['closed', 'group', 'passwd', 'shadow']);
-    expect([names(found.lost), found.ended]).toEqual([['p100'], [PEOPLE + 100]]);
-    expect(found.journal).toEqual([`gone ${PEOPLE + 100} p100 5`]);
+    expect([...found.lists].sort()).toEqual(['group', 'passwd', 'shadow']);
+    expect([names(found.lost), found.ended]).toEqual([['p100'], []]);
+    expect(found.journal).toEqual([`missing ${PEOPLE + 100} p100 5`]);
     expect(trust()).toEqual({ trusted: true });
     told({ ...people[0]!, number: 4 });
     expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
@@ -501,12 +511,12 @@ describe('whoever disappears', () => {
     ['is not named where everything is told', () => all(...people.slice(1), ...tools)],
   ])('it does so when it %s', (_, tell) => {
     tell();
-    expect(follows().ended).toEqual([PEOPLE + 100]);
+    expect(names(follows().lost)).toEqual(['p100']);
   });
 
   test('within 5 % is honoured, and beyond that, of an hour, is held: nothing more is lost', () => {
     gone(0, 15); // 5 % of 300
-    expect(follows().ended).toHaveLength(15);
+    expect(follows().lost.size).toBe(15);
     gone(15, 16);
     expect(follows()).toMatchObject({ ended: [], lost: new Set(), lists: new Set() });
     expect(registry.held()).toEqual({ names: ['p115'], since: NOW });
@@ -520,7 +530,7 @@ describe('whoever disappears', () => {
 
   test('with others in one report is held with all of them', () => {
     gone(0, 16);
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     expect(registry.held()?.names).toHaveLength(16);
   });
 
@@ -539,9 +549,9 @@ describe('whoever disappears', () => {
   test('of one kind is counted by itself', () => {
     gone(0, 15);
     toolsGone(0, 10); // ten, though 5 % are two
-    expect(follows().ended).toHaveLength(25);
+    expect(follows().lost.size).toBe(25);
     toolsGone(10, 11);
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
   });
 
   test.each([
@@ -551,12 +561,12 @@ describe('whoever disappears', () => {
     // fifteen people and ten tools go, and are counted: 300 and 40 were there
     for (let n = 0; n < count - 1; n += 1) {
       go(n, n + 1);
-      expect(follows().ended).toHaveLength(1);
+      expect(follows().lost.size).toBe(1);
     }
     // so that no more than six will be missed: the hour alone decides
     beat({ people: 290, tools: 35 });
     go(count - 1, count);
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
   });
 
   test('is held for as long as it stays away, and returns as it was', () => {
@@ -565,7 +575,7 @@ describe('whoever disappears', () => {
     now += 2 * HOUR_MS;
     beat({ people: 300, tools: 40 });
     // an hour later it is still too many at once
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     told(...people.slice(0, 20));
     expect(trust()).toEqual({ trusted: true });
     expect(follows()).toMatchObject({ ended: [], journal: [] });
@@ -578,7 +588,7 @@ describe('whoever disappears', () => {
     expect(trust()).toMatchObject({ why: expect.stringContaining('it is an older copy') });
     beat({ people: 300, tools: 40 });
     registry.all('newer', 'begin');
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     told(...people, ...tools);
     registry.all('newer', 'end');
     expect(follows()).toMatchObject({ ended: [], journal: [] });
@@ -590,24 +600,24 @@ describe('whoever disappears', () => {
     follows();
     registry.all('again', 'begin');
     told(...people.slice(11));
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     told(...people.slice(0, 11), ...tools);
     registry.all('again', 'end');
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     expect(trust()).toEqual({ trusted: true });
   });
 
   test('may do so again after an hour, as long as no more than 5 % are missing in all', () => {
     gone(0, 10);
-    expect(follows().ended).toHaveLength(10);
+    expect(follows().lost.size).toBe(10);
     now += HOUR_MS + 1;
     beat({ people: 300, tools: 40 });
     gone(10, 15);
-    expect(follows().ended).toHaveLength(5);
+    expect(follows().lost.size).toBe(5);
     now += HOUR_MS + 1;
     beat({ people: 300, tools: 40 });
     gone(15, 16);
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     expect(trust()).toMatchObject({ trusted: false });
   });
 
@@ -633,14 +643,17 @@ describe('whoever disappears', () => {
     expect(follows().ended).toHaveLength(100);
     expect(trust()).toEqual({ trusted: true });
     gone(100, 110);
-    expect(follows().ended).toHaveLength(10);
+    expect(follows()).toMatchObject({ ended: [], journal: { length: 10 } });
+    // the heartbeat says of one of them that it is over: later, and once
+    beat({ people: 190, tools: 40, floors: [...floors, [people[100]!.uid, 6]] });
+    expect(follows()).toMatchObject({ ended: [people[100]!.uid], lists: new Set(['closed']) });
   });
 
   test('is honoured where the signed counts say that it is missed by nobody', () => {
     gone(0, 100);
     follows();
     beat({ people: 200, tools: 40 });
-    expect(follows().ended).toHaveLength(100);
+    expect(follows().lost.size).toBe(100);
     expect(trust()).toEqual({ trusted: true });
   });
 
@@ -651,10 +664,10 @@ describe('whoever disappears', () => {
   ])('is not concluded while %s', (_, doubt) => {
     doubt();
     gone(0, 1);
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     registry.trouble('');
     beat({ people: 300, tools: 40 });
-    expect(follows().ended).toEqual([PEOPLE + 100]);
+    expect(names(follows().lost)).toEqual(['p100']);
   });
 
   test('is not concluded from a reading that was begun anew, or in another run', () => {
@@ -662,7 +675,7 @@ describe('whoever disappears', () => {
     registry.all('two', 'begin');
     registry.all('one', 'end');
     registry.all('three', 'end');
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     expect(trust()).toEqual({ trusted: true });
   });
 
@@ -671,7 +684,7 @@ describe('whoever disappears', () => {
     told(...people.slice(1), ...tools);
     show('p100', 'x');
     registry.all('token', 'end');
-    expect(follows().ended).toEqual([]);
+    expect(follows().lost.size).toBe(0);
     expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isRefused: true });
   });
 
@@ -682,7 +695,7 @@ describe('whoever disappears', () => {
     expect(what).toHaveLength(101);
     expect(what).toContain('p100 has disappeared');
     expect(what).toContain('100 people are missing');
-    expect(follows().ended).toHaveLength(100);
+    expect(follows().lost.size).toBe(100);
     expect(trust()).toEqual({ trusted: true });
     // who has come back must not vanish unnoticed, over a restart too
     told(...people.slice(0, 80));
@@ -691,7 +704,235 @@ describe('whoever disappears', () => {
     gone(0, 1);
     now += HOUR_MS + 1;
     beat({ people: 300, tools: 40 });
+    expect(follows().lost.size).toBe(0);
+  });
+
+  test.each<[string, () => void]>([
+    ['has disappeared', () => gone(0, 1)],
+    ['is held with many', () => gone(0, 100)],
+    ['is not named where everything is told', () => all(...tools)],
+    ['has a seal that is none', () => show('p100', 'x')],
+  ])('who %s is asked for once more, once: it may have been made up', (_, tell) => {
+    expect(registry.mustBeRetold()).toBe(false);
+    tell();
+    follows();
+    expect(registry.mustBeRetold()).toBe(true);
+    tell();
+    follows();
+    expect(registry.mustBeRetold()).toBe(false);
+    all(...people, ...tools);
+    expect(trust()).toEqual({ trusted: true });
+    expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
+  });
+
+  test('but not where a floor says that it is over', () => {
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    gone(0, 1);
+    follows();
+    expect(registry.mustBeRetold()).toBe(false);
+  });
+
+  test('without a signature is told by name for an hour, or until it is back', () => {
+    gone(0, 3);
+    follows();
+    expect(registry.disappeared()).toEqual(['p100', 'p101', 'p102']);
+    told(people[0]!);
+    follows();
+    expect(registry.disappeared()).toEqual(['p101', 'p102']);
+    beat({ people: 298, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    follows();
+    expect(registry.disappeared()).toEqual(['p102']);
+    now += HOUR_MS + 1;
+    follows();
+    expect(registry.disappeared()).toEqual([]);
+    expect(registry.kept().disappeared).toEqual([]);
+  });
+
+  test('ends no session because the counts agree: they do not say who it was', () => {
+    // p101 is deleted, and somebody goes on showing the old seal
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    gone(0, 1);
+    expect(follows()).toMatchObject({ ended: [], journal: [`missing ${PEOPLE + 100} p100 5`] });
+    // a new one is shown whom the heartbeat does not count yet
+    told(person('new', 999));
+    gone(2, 3);
     expect(follows().ended).toEqual([]);
+  });
+
+  test('is no loss that needs the last room of a full disk: somebody may make it up for ever', () => {
+    told({ ...people[1]!, state: 'suspended', number: 6 });
+    expect(follows().isLoss).toBe(true);
+    for (let count = 0; count < 3; count += 1) {
+      gone(0, 2);
+      expect(follows()).toMatchObject({ journal: { length: 2 }, isLoss: false });
+      told(people[0]!, { ...people[1]!, state: 'suspended', number: 6 });
+      expect(follows().isLoss).toBe(false);
+    }
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    gone(0, 1);
+    expect(follows().isLoss).toBe(true);
+  });
+
+  test('is not made up for by an old seal of somebody deleted, which somebody has put back', () => {
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    expect(registry.counts()).toEqual({ people: 299, tools: 40 });
+    gone(0, 12); // with p101 among them
+    follows();
+    expect(registry.counts().people).toBe(288);
+    told(people[1]!);
+    expect(registry.counts().people).toBe(288);
+    told({ ...people[1]!, number: 6 });
+    expect(registry.counts().people).toBe(289);
+  });
+
+  test('leaves who was closed closed, in whatever order it is told', () => {
+    told({ ...people[0]!, state: 'suspended', number: 6 });
+    expect(follows().ended).toEqual([PEOPLE + 100]);
+    gone(0, 1);
+    expect(follows().journal).toEqual([`gone ${PEOPLE + 100} p100 6`]);
+    expect(registry.subject(PEOPLE + 100)?.isClosed).toBe(true);
+    told({ ...people[1]!, state: 'suspended', number: 6 });
+    gone(1, 2);
+    expect(follows().ended).toEqual([PEOPLE + 101]);
+    expect(registry.subject(PEOPLE + 101)?.isClosed).toBe(true);
+  });
+
+  test('is kept again as long as it could not be, for nobody will tell of it once more', () => {
+    gone(0, 1);
+    for (let count = 0; count < 3; count += 1) {
+      const { journal, changed, isLoss } = follows();
+      expect([journal, isLoss]).toEqual([[`missing ${PEOPLE + 100} p100 5`], false]);
+      registry.unkept(changed);
+    }
+    follows();
+    expect(follows().journal).toEqual([]);
+  });
+
+  test('is ended by a later floor, and after a restart without that floor, too', () => {
+    gone(0, 1);
+    const before = follows().journal;
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    const after = follows();
+    expect([after.ended, after.journal]).toEqual([[PEOPLE + 100], [`gone ${PEOPLE + 100} p100 5`]]);
+    registry = open();
+    for (const line of [...before, ...after.journal]) registry.load(line, false);
+    registry.setLocal(LOCAL, now);
+    expect(registry.consequences().ended).toEqual([PEOPLE + 100]);
+  });
+
+  test('is ended once root accepts it, though it was honoured before', () => {
+    gone(0, 2);
+    expect(follows().ended).toEqual([]);
+    expect(registry.accept(now)).toEqual(['p100 has disappeared', 'p101 has disappeared']);
+    expect(follows()).toMatchObject({
+      ended: [PEOPLE + 100, PEOPLE + 101],
+      journal: [`gone ${PEOPLE + 100} p100 5`, `gone ${PEOPLE + 101} p101 5`],
+    });
+  });
+});
+
+describe('a tool that cannot be confirmed for longer than the limit has no members', () => {
+  const LIMIT_MS = RULES.offlineLimitSeconds * 1000;
+  const others = Array.from({ length: 20 }, (_, n) => tool(`t${n}`, 10 + n));
+  const isInForce = () => registry.subjectNamed('tools.bot')?.isInForce;
+  const later = (ms: number) => {
+    now += ms;
+    follows();
+    registry.look(now);
+  };
+  beforeEach(() => {
+    all(alice(), bot());
+    beat({ people: 1, tools: 1 });
+    expect(trust()).toEqual({ trusted: true });
+    follows();
+  });
+
+  test('since the directory is not trusted', () => {
+    later(LIMIT_MS);
+    expect(isInForce()).toBe(true);
+    registry.look((now += 1));
+    const found = follows();
+    expect([names(found.lost), [...found.lists].sort()]).toEqual([
+      ['tools.bot'],
+      ['group', 'sudoers'],
+    ]);
+    // her keys say themselves when they end
+    expect(registry.subjectNamed('alice')?.isInForce).toBe(true);
+    beat({ people: 1, tools: 1 });
+    expect(trust()).toEqual({ trusted: true });
+    expect(isInForce()).toBe(true);
+  });
+
+  test.each<[string, () => void]>([
+    ['its seal is refused', () => show('tools.bot', 'x')],
+    [
+      'it has disappeared with many',
+      () => {
+        told(...others);
+        all(alice());
+      },
+    ],
+  ])('since %s, and the limit begins anew once it is shown', (_, tell) => {
+    tell();
+    follows();
+    const beats = () => beat({ people: 1, tools: 1 });
+    now += LIMIT_MS;
+    beats();
+    later(0);
+    expect(isInForce()).toBe(true);
+    now += 1;
+    beats();
+    later(0);
+    expect(isInForce()).toBe(false);
+    told(bot(), ...others);
+    expect(trust()).toEqual({ trusted: true });
+    expect(isInForce()).toBe(true);
+  });
+
+  test('by a clock that was a year ahead, too', () => {
+    const year = 365 * 24 * HOUR_MS;
+    registry = open({
+      ...NOTHING_KEPT,
+      at: NOW,
+      confirmedAt: NOW + year,
+      doubted: [[TOOLS + 1, NOW + year]],
+    });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    registry.look(now);
+    follows();
+    later(LIMIT_MS);
+    expect(isInForce()).toBe(true);
+    later(1);
+    expect(isInForce()).toBe(false);
+    expect(registry.kept()).toMatchObject({ confirmedAt: NOW, doubted: [[TOOLS + 1, NOW]] });
+  });
+
+  test('and since when it is refused is kept', () => {
+    show('tools.bot', 'x');
+    expect(follows().isKeptNew).toBe(true);
+    expect(registry.kept().doubted).toEqual([[TOOLS + 1, NOW]]);
+    told(bot());
+    expect(registry.kept().doubted).toEqual([]);
+  });
+
+  test('over a restart, too', () => {
+    const { confirmedAt } = registry.kept();
+    expect(confirmedAt).toBe(NOW);
+    now = NOW + LIMIT_MS + 1;
+    registry = open(registry.kept());
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    expect(isInForce()).toBe(false);
+    // a restart gives no tool that is refused more time
+    registry = open({ ...NOTHING_KEPT, at: now, confirmedAt: now, doubted: [[TOOLS + 1, NOW]] });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    expect(isInForce()).toBe(false);
+    registry = open({ ...NOTHING_KEPT, at: NOW, confirmedAt: NOW + 1 });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    expect(isInForce()).toBe(true);
   });
 });
 
@@ -879,13 +1120,35 @@ describe('after a restart', () => {
     beat({ people: 2, tools: 1 });
     const { journal } = follows();
     expect(load(...journal)).not.toContain(false);
-    expect(follows().ended).toEqual([PEOPLE + 2, PEOPLE + 3]);
+    expect(follows().ended).toEqual([PEOPLE + 2]);
     expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true, list: KEY });
     expect(registry.subjectNamed('tools.bot')).toMatchObject({ isInForce: true, list: 'alice' });
     expect(registry.subjectNamed('carol')).toBeUndefined();
     expect(trust()).toMatchObject({ trusted: false });
     // it need not be verified
     expect(registry.knows('alice', digestOf(sign(alice(), signer)))).toBe(true);
+  });
+
+  test('what somebody runs is left of whom only the directory knows nothing any more', () => {
+    all(alice(), person('carol', 3));
+    beat({ people: 2, tools: 0 });
+    follows();
+    registry.gone('carol');
+    const { journal } = follows();
+    expect(journal).toEqual([`missing ${PEOPLE + 3} carol 5`]);
+    load(...journal);
+    expect(follows().ended).toEqual([]);
+    told(person('carol', 3, { number: 4 }));
+    expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
+  });
+
+  test('it knows by which key each seal is', () => {
+    told(alice(), bot());
+    beat({ people: 1, tools: 1 });
+    const { journal } = follows();
+    expect(registry.signers()).toEqual([[signer.id, 2]]);
+    load(...journal);
+    expect(registry.signers()).toEqual([[signer.id, 2]]);
   });
 
   test('the last line of a uid counts', () => {

@@ -254,6 +254,15 @@ describe('lives on', () => {
     });
   });
 
+  test('what is no Node, whatever its arguments are', async () => {
+    const wait = 'echo $$ >/tmp/tail.new && mv /tmp/tail.new /tmp/tail && exec tail -f "$@"';
+    const words = ['sh', '-c', wait, 'sh', `${CLONE}/src/bin/keys-agent.ts`, 'run'];
+    await machine.start(ALICE, as(0), ['then', ...words]);
+    const tail = await machine.started('tail');
+    expect(await end(ALICE)).toBe(2);
+    expect(tail.lives()).toBe(false);
+  });
+
   test('what another login has started below hers', async () => {
     const hers = await machine.start(
       NO_LOGIN,

@@ -332,6 +332,20 @@ describe('whatever is pasted', () => {
   });
 });
 
+test('of an Ed25519 key that was taken before, a point of small order is refused still', () => {
+  const keyOf = (hex: string) => {
+    const type = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
+    return `ssh-ed25519 ${Buffer.concat([type, Buffer.from(hex, 'hex')]).toString('base64')}`;
+  };
+  const [noPoint, ofSmallOrder] = [
+    '90caae96db66ea6b738295f526a765be5189799bc17810da70655adad319920b',
+    '01'.padEnd(64, '0'),
+  ].map(keyOf);
+  const takes = (key = '', isSealed = false) => parseSshKey(key, new Set(), isSealed).ok;
+  expect([takes(noPoint), takes(ofSmallOrder)]).toEqual([false, false]);
+  expect([takes(noPoint, true), takes(ofSmallOrder, true)]).toEqual([true, false]);
+});
+
 describe('an Ed25519 point', () => {
   test('is sound where a key pair has it', () => {
     for (let count = 0; count < 200; count += 1) {

@@ -6,6 +6,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { ReportAnswer } from '../../src/login-host/report-lines.ts';
 import { parseSeal, payloadOf, sealKeyId, signPayload, formatSeal } from '../../src/model/seal.ts';
 import { parseSshKey } from '../../src/model/ssh-key.ts';
 import { eventually } from './eventually.ts';
@@ -191,21 +192,41 @@ describe('whoever has the password of the directory’s administrator', () => {
     await eventually('bob to be taken', async () => (await refusedOf('bob')).length === 0);
   });
 
-  test('ends nobody’s session by the realm group, and one person’s by taking the entry away', async () => {
+  test('ends nobody’s session: not by the realm group, nor by taking an entry away', async () => {
     const group = `cn=project-tools,ou=groups,${base}`;
     await replace(group, 'member', `cn=chamberlain,${base}`);
     await heard();
     expect(his.isOpen).toBe(true);
     expect((await login.ssh('bob', 'true')).code).toBe(0);
     await asAdmin(`dn: ${toolDn('wiki')}\nchangetype: delete\n`);
+    await asAdmin(`dn: ${personDn('bob')}\nchangetype: delete\n`);
+    await login.host.agent.stop();
+    await login.host.agent.start();
+    await eventually('it is seen', () => login.keyFile('bob').length === 0);
     await heard();
     expect(his.isOpen).toBe(true);
     await login.world.chamberlain('repair', '--all', '--yes').catch(() => '');
     await settled(login.world);
+    await eventually('he is back', async () => (await login.ssh('bob', 'true')).code === 0);
   });
 });
 
 describe('whoever runs code as the keys agent', () => {
+  const SEND =
+    'use IO::Socket::UNIX; $s = IO::Socket::UNIX->new("/run/chamberlain/login-helper.sock") or die; ' +
+    'print $s map { "$_\\n" } @ARGV; shutdown $s, 1; print <$s>';
+  async function tellAsAgent(lines: readonly string[]): Promise<ReportAnswer> {
+    const { stdout } = await login.host.machine.run([
+      ...[
+        '/usr/bin/setpriv',
+        '--reuid=chamberlain-keys',
+        '--regid=chamberlain-keys',
+        '--clear-groups',
+      ],
+      ...['/usr/bin/perl', '-e', SEND, ...lines],
+    ]);
+    return JSON.parse(stdout) as ReportAnswer;
+  }
   const asAgent = (command: string) =>
     login.host.machine.run([
       ...[
@@ -236,7 +257,7 @@ describe('whoever runs code as the keys agent', () => {
   test('tells the helper nothing that it believes unsigned: gone, unsealed, an empty realm, garbage', async () => {
     await login.host.agent.stop();
     const names = ['alice', 'bob', 'steward', 'tools.wiki', 'tools.admin'];
-    const lines = [
+    const told = await tellAsAgent([
       ...names.map((name) => JSON.stringify(['unsealed', name])),
       ...[
         '["all","x","begin"]',
@@ -246,24 +267,36 @@ describe('whoever runs code as the keys agent', () => {
         '[1,2]',
         '["end","1000"]',
       ],
-    ];
-    const perl =
-      'use IO::Socket::UNIX; $s = IO::Socket::UNIX->new("/run/chamberlain/login-helper.sock") or die; ' +
-      'print $s map { "$_\\n" } @ARGV; shutdown $s, 1; print <$s>';
-    const told = await login.host.machine.run([
-      ...[
-        '/usr/bin/setpriv',
-        '--reuid=chamberlain-keys',
-        '--regid=chamberlain-keys',
-        '--clear-groups',
-      ],
-      ...['/usr/bin/perl', '-e', perl, ...lines],
     ]);
-    expect(JSON.parse(told.stdout)).toMatchObject({ trusted: false });
+    expect(told).toMatchObject({ trusted: false });
     expect(his.isOpen).toBe(true);
     expect((await login.ssh('bob', 'true')).code).toBe(0);
     await login.host.agent.start();
     await eventually('trust', async () => (await login.agentStatus()).trusted);
+  });
+
+  test.each([
+    ['that somebody is gone', true, ['["gone","bob"]']],
+    ['that everybody is', true, ['["all","x","begin"]', '["all","x","end"]']],
+    ['that everything is being told', false, ['["all","x","begin"]']],
+    ['a seal that is none', true, ['["seal","bob","x"]']],
+  ])('has told nothing that lasts, once they are gone: %s', async (_, isAskedFor, lines) => {
+    const seen = async () => {
+      const { trusted, held, refused, people } = await login.agentStatus();
+      return { trusted, held, people, refused: refused.map(({ entry, why }) => [entry, why]) };
+    };
+    const before = await seen();
+    const { run } = await tellAsAgent(lines);
+    await eventually('it was told anew', async () => {
+      const now = await tellAsAgent([]);
+      return now.trusted && now.reading === undefined && (!isAskedFor || now.run !== run);
+    });
+    await eventually('all is as it was', async () => {
+      expect(await seen()).toEqual(before);
+      return login.keyFile('bob').length === 1;
+    });
+    expect(his.isOpen).toBe(true);
+    expect((await login.ssh('bob', 'true')).code).toBe(0);
   });
 });
 

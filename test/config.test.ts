@@ -1,0 +1,59 @@
+/** What the configuration is refused for: before anything runs by it, and by name. */
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { stringify } from 'yaml';
+import { loadConfig } from '../src/config.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'chamberlain-config-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const pem = (type: 'ed25519' | 'x25519') =>
+  generateKeyPairSync(type as 'ed25519').publicKey.export({ type: 'spki', format: 'pem' });
+
+/** Loads a configuration with a portal that has these keys, beside one that is sound. */
+function load(...keys: unknown[]): unknown {
+  const path = join(folder, 'config.yaml');
+  const sound = { name: 'sound', kinds: 'all', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
+  const config = {
+    ...{ realm: 'tools', secrets: '/secrets', postgres: { host: '/run', database: 'x' } },
+    ...{ redis: { url: 'redis://localhost' }, files: {} },
+    ldap: { uri: 'ldapi://%2Frun%2Fldapi', base: 'dc=x' },
+    ids: { people: [{ first: 1000, last: 1999 }], tools: [{ first: 5000, last: 5999 }] },
+    databases: { servers: [{ name: 'one', kind: 'replica', socket: '/run/one' }] },
+    portals: [sound, { name: 'other', kinds: 'all', keys }],
+  };
+  writeFileSync(path, stringify(config));
+  return loadConfig(path);
+}
+
+describe('the keys of a portal', () => {
+  test('are Ed25519 public keys in PEM', () => {
+    expect(load({ kid: 'one', publicKey: pem('ed25519') })).toMatchObject({ realm: 'tools' });
+  });
+
+  test.each<[string, string, string]>([
+    ['the placeholder of a manual', '-----BEGIN PUBLIC KEY-----\n…\n', 'is no Ed25519 public key'],
+    ['another kind', String(pem('x25519')), 'is no Ed25519 public key'],
+    ['nothing', '', 'is no Ed25519 public key'],
+    [
+      'a private key',
+      String(generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' })),
+      'is no Ed25519 public key',
+    ],
+  ])('are refused where one is %s', (_, publicKey, why) => {
+    const act = () => load({ kid: 'one', publicKey: pem('ed25519') }, { kid: 'two', publicKey });
+    expect(act).toThrow(`portals.1.keys.1.publicKey: ${why}`);
+    expect(act).not.toThrow(/BEGIN/);
+  });
+
+  test('are refused where two have one kid', () => {
+    const one = { kid: 'one', publicKey: pem('ed25519') };
+    expect(() => load(one, one)).toThrow('portals.1.keys: have one kid twice');
+  });
+});
