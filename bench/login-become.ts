@@ -54,11 +54,7 @@ function openTimes(): Becomes {
 }
 
 /** As a login of the person runs it: their user, and sshd's PATH. */
-export function runTimer(
-  { host }: LoginRealm,
-  where: 'all' | 'few',
-  input: string,
-): Promise<string> {
+function runTimer({ host }: LoginRealm, where: 'all' | 'few', input: string): Promise<string> {
   const binds = Object.entries(FOLDERS).map(([name, at]) => `mount --bind ${FEW}/${name} ${at}`);
   const script = [
     'set -e',

@@ -2,7 +2,13 @@
 import { join } from 'node:path';
 import { run, startServer, stopServer } from '../dev/servers/daemon.ts';
 import type { SealedPopulation } from './population.ts';
-import { personName, shapedPerson, shapedTool } from './population-names.ts';
+import {
+  maintainersOf,
+  personName,
+  shapedPerson,
+  shapedTool,
+  toolName,
+} from './population-names.ts';
 import type { SlapdServer } from '../dev/servers/slapd.ts';
 import { readSealKey } from '../src/config.ts';
 import { personDn, personEntry, type ShapedRealm, toolEntries } from './shapes.ts';
@@ -24,8 +30,14 @@ export async function fillDirectory(
   const { base } = realm.config.ldap;
   const range = (count: number) => Array.from({ length: count }, (_, n) => n);
   const sealing = { key: readSealKey(realm.config), until: sealsUntil };
+  const toolsOf = new Map<number, string[]>();
+  for (const n of range(tools)) {
+    for (const person of maintainersOf(n, population)) {
+      toolsOf.set(person, [...(toolsOf.get(person) ?? []), toolName(n)]);
+    }
+  }
   const ldif = [
-    ...range(people).map((n) => personEntry(shapedPerson(n), realm, sealing)),
+    ...range(people).map((n) => personEntry(shapedPerson(n), toolsOf.get(n) ?? [], realm, sealing)),
     ...range(tools).map((n) => toolEntries(shapedTool(n, population), realm, sealing)),
   ].join('');
   await stopServer(slapd);

@@ -95,6 +95,7 @@ objectClass: top
 objectClass: person
 objectClass: posixAccount
 objectClass: shadowAccount
+objectClass: chamberlainMember
 objectClass: chamberlainSealed
 uid: ${account}
 cn: ${account}
@@ -103,6 +104,7 @@ uidNumber: ${uid}
 gidNumber: ${uid}
 homeDirectory: ${config.files.toolHomes}/${name}
 loginShell: /bin/bash
+memberOf: cn=${account},ou=servicegroups,${base}
 chamberlainSeal: ${signSeal(toolSeal(tool, realm, sealing), sealing)}
 
 dn: cn=runas-${account},ou=sudoers,cn=${config.realm},ou=projects,${base}
@@ -117,16 +119,31 @@ sudoRunAsUser: ${account}
 `;
 }
 
-/** A person with one key. */
-export function personEntry(person: ShapedPerson, realm: ShapedRealm, sealing: Sealing): string {
+/**
+ * A realm member with one key.
+ *
+ * @param tools the names of the tools that this person maintains
+ */
+export function personEntry(
+  person: ShapedPerson,
+  tools: readonly string[],
+  realm: ShapedRealm,
+  sealing: Sealing,
+): string {
   const { name, uid, key } = person;
   const { config } = realm;
+  const { base } = config.ldap;
+  const groups = [
+    `cn=project-${config.realm},ou=groups,${base}`,
+    ...tools.map((tool) => `cn=${config.realm}.${tool},ou=servicegroups,${base}`),
+  ];
   return `dn: ${personDn(name, realm)}
 objectClass: top
 objectClass: person
 objectClass: inetOrgPerson
 objectClass: ldapPublicKey
 objectClass: posixAccount
+objectClass: chamberlainMember
 objectClass: chamberlainSealed
 uid: ${name}
 cn: The ${name}
@@ -136,7 +153,7 @@ gidNumber: ${config.ids.realmGid}
 homeDirectory: ${config.files.personHomes}/${name}
 loginShell: /bin/bash
 mail: ${name}@example.org
-sshPublicKey: ${key}
+${groups.map((group) => `memberOf: ${group}\n`).join('')}sshPublicKey: ${key}
 chamberlainSeal: ${signSeal(personSeal(person, realm, sealing), sealing)}
 
 `;
