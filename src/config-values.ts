@@ -1,4 +1,5 @@
 /** Kinds of values that the configurations share. */
+import { createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -22,6 +23,22 @@ export const ldapUri = z
     /^(ldaps:\/\/[^/]+|ldapi:\/\/%2F[^/]+|ldap:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)\/?$/i,
     'is ldaps://HOST or ldapi://%2FPATH%2FOF%2FSOCKET (or ldap:// to this machine)',
   );
+
+const PUBLIC_KEY =
+  /^\s*-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\s*$/;
+
+/** PEM, as `openssl pkey -pubout` prints it. Not a private key, from which Node would derive the public one. */
+export const ed25519PublicKey = z
+  .string()
+  .refine(isEd25519PublicKey, 'is not an Ed25519 public key in PEM');
+
+function isEd25519PublicKey(pem: string): boolean {
+  try {
+    return PUBLIC_KEY.test(pem) && createPublicKey(pem).asymmetricKeyType === 'ed25519';
+  } catch {
+    return false;
+  }
+}
 
 /** Of SSH keys, as `ssh-keygen -l` prints them. */
 export const fingerprints = z

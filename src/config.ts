@@ -2,12 +2,13 @@
  * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
  * are files in one folder, each readable by the unix user that needs it.
  */
-import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import {
   absolutePath,
+  ed25519PublicKey,
   fingerprints,
   idRange,
   ldapUri,
@@ -31,14 +32,6 @@ const databaseServer = z
     message: 'wants either socket or host',
   });
 
-function isEd25519PublicKey(pem: string): boolean {
-  try {
-    return pem.includes('PUBLIC KEY') && createPublicKey(pem).asymmetricKeyType === 'ed25519';
-  } catch {
-    return false;
-  }
-}
-
 const portal = z.strictObject({
   /** `admin.<shell name>` for an admin's own key */
   name: z.string().regex(/^[a-z][a-z0-9.-]{0,62}$/),
@@ -46,17 +39,12 @@ const portal = z.strictObject({
     .array(
       z.strictObject({
         kid: z.string().min(1),
-        publicKey: z
-          .string()
-          .refine(
-            isEd25519PublicKey,
-            'is no Ed25519 public key, as `openssl pkey -in KEY.pem -pubout` prints it',
-          ),
+        publicKey: ed25519PublicKey,
       }),
     )
     .min(1)
     .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, {
-      message: 'have one kid twice',
+      message: 'two of them have the same kid',
     }),
   kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
   /** whether events about every subject go to it, not only those about its own requests */

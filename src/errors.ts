@@ -251,7 +251,10 @@ export const CODES = {
     'Look at what is in the folder of archives; put it there from a backup.',
   ),
   STEP_FAILED: fault('A server refused a step.', 'Read the cause in `chamberlain status SUBJECT`.'),
-  NOT_ACCEPTED: fault('The login host accepts nothing at the moment.', 'See `keys-agent status`.'),
+  NOT_ACCEPTED: fault(
+    'The root helper has not accepted the directory.',
+    'See `keys-agent status`.',
+  ),
   CONFIG_INVALID: refusal('The configuration cannot be used.', 'Correct the line that is named.'),
   USAGE: refusal('The command line is not understood.', 'See --help.'),
   INTERNAL: fault('A fault of the program itself.', 'Report it, with the log.'),

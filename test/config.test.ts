@@ -38,13 +38,17 @@ describe('the keys of a portal', () => {
   });
 
   test.each<[string, string, string]>([
-    ['the placeholder of a manual', '-----BEGIN PUBLIC KEY-----\n…\n', 'is no Ed25519 public key'],
-    ['another kind', String(pem('x25519')), 'is no Ed25519 public key'],
-    ['nothing', '', 'is no Ed25519 public key'],
+    [
+      'the placeholder of a manual',
+      '-----BEGIN PUBLIC KEY-----\n…\n',
+      'is not an Ed25519 public key in PEM',
+    ],
+    ['another kind', String(pem('x25519')), 'is not an Ed25519 public key in PEM'],
+    ['nothing', '', 'is not an Ed25519 public key in PEM'],
     [
       'a private key',
       String(generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' })),
-      'is no Ed25519 public key',
+      'is not an Ed25519 public key in PEM',
     ],
   ])('are refused where one is %s', (_, publicKey, why) => {
     const act = () => load({ kid: 'one', publicKey: pem('ed25519') }, { kid: 'two', publicKey });
@@ -54,6 +58,6 @@ describe('the keys of a portal', () => {
 
   test('are refused where two have one kid', () => {
     const one = { kid: 'one', publicKey: pem('ed25519') };
-    expect(() => load(one, one)).toThrow('portals.1.keys: have one kid twice');
+    expect(() => load(one, one)).toThrow('portals.1.keys: two of them have the same kid');
   });
 });

@@ -154,7 +154,7 @@ function readSealKey(file: string): string {
   if (/^\s*-----BEGIN PUBLIC KEY-----/.test(text)) return text;
   if (text.includes('PRIVATE KEY')) {
     throw new Error(
-      `${file} holds a private key, which must lie on no login host: take it away, and give the public half`,
+      `${file} holds a private key, which must not be on a login host: remove it, and give the public key`,
     );
   }
   throw new Error(`${file} holds no public key (PEM)`);

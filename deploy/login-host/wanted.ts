@@ -150,7 +150,7 @@ export function wantedPieces(values: Values): Piece[] {
   ];
 }
 
-/** So that the first start need not strip the types of the source, which takes half a second and 25 MiB. */
+/** The compile cache of a program, so that its first start does not strip the types of the source (25 MiB more). */
 function compiled(into: string, ...program: string[]): Piece {
   return {
     what: into,

@@ -49,16 +49,17 @@ export async function keepOrChoosePort(portFile: string): Promise<number> {
   } catch {
     // the first start
   }
+  if (kept > 0 && (await isFree(kept))) return kept;
   for (let tries = 0; tries < 100; tries += 1) {
-    const port = kept > 0 && tries === 0 ? kept : randomInt(...PORTS);
+    const port = randomInt(...PORTS);
     if (await isFree(port)) return port;
   }
   throw new Error('no free port');
 }
 
 /**
- * Below those that Linux gives to connections (net.ipv4.ip_local_port_range): of them, one might be somebody's while
- * a server is down, and it would not come back where it was.
+ * Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range). A connection could take such
+ * a port while its server is down, and the server could not come back at the same address.
  */
 const PORTS = [10_000, 32_768] as const;
 

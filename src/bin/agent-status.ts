@@ -11,8 +11,9 @@ const WIDTH = 88;
 const NAMES_SHOWN = 20;
 
 export interface Running {
-  /** it lives, and has written its status */
+  /** its process lives, and has written the status lately */
   helper: boolean;
+  /** its process lives */
   lives: boolean;
   agent: boolean;
 }
@@ -92,7 +93,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
   if (accepted !== undefined) {
     rows.push([
       'accepted',
-      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing was in the way'}`,
+      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing needed it'}`,
     ]);
   }
   return [
@@ -106,7 +107,7 @@ export function renderStatus(status: LoginStatus, now: number, running: Running)
 
 type Row = readonly [word: string, text: string, colour?: 'green' | 'red'];
 
-/** In lines that fit, the further ones under the first. */
+/** Wraps a long text; each further line stands below the first. */
 function renderRow(word: string, text: string, colour: Row[2]): string[] {
   const lines: string[] = [];
   for (const next of text.split(' ')) {
@@ -123,7 +124,7 @@ function renderRow(word: string, text: string, colour: Row[2]): string[] {
 function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
   const { startedAt, at, agentAt } = status;
   const dead = running.lives
-    ? `writes nothing: last heard of ${age(at)} ago; is the disk full? See chamberlain-login-helper's log`
+    ? `has written no status for ${age(at)}: is the disk full? See the log of chamberlain-login-helper`
     : `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
   const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
   const silent = `silent ${silence}; start chamberlain-keys-agent`;
@@ -135,7 +136,7 @@ function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] 
 
 function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[] {
   const { trusted, at, since = at, why = '', server, trouble = '' } = status;
-  const isSame = why === trouble; // the reason is that it cannot be read
+  const isSame = why === trouble; // the next row says it
   const judged: Row = trusted
     ? running.helper
       ? ['directory', 'trusted', 'green']
@@ -172,26 +173,28 @@ export function renderRefused({ refused, refusedInAll }: LoginStatus, age: Age):
 
 function renderHeld({ held }: LoginStatus, age: Age): string[] {
   if (held === undefined) return [];
-  const names = held.names.slice(0, NAMES_SHOWN);
-  const more = held.inAll - names.length;
   return [
     '',
     `Gone from the directory without a seal that says so, more at once than is believed (${held.inAll}, for ${age(held.since)}):`,
-    `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
+    renderNames(held.names, held.inAll),
     'They are kept as they were. Where they are to go: `keys-agent accept`, as root.',
   ];
 }
 
 function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
   if (disappeared.length === 0) return [];
-  const names = disappeared.slice(0, NAMES_SHOWN);
-  const more = disappeared.length - names.length;
   return [
     '',
-    `Gone within the last hour without a seal that says so (${disappeared.length}):`,
-    `  ${withoutControls(names.join(' '))}${more > 0 ? ` and ${more} more` : ''}`,
-    'They have neither account nor keys; what they run goes on, until `keys-agent accept`, as root.',
+    `Disappeared in the last hour without a seal that says so (${disappeared.length}):`,
+    renderNames(disappeared, disappeared.length),
+    'Their accounts and keys are removed; their processes go on. To end those: `keys-agent accept`, as root.',
   ];
+}
+
+function renderNames(names: readonly string[], inAll: number): string {
+  const shown = names.slice(0, NAMES_SHOWN);
+  const more = inAll - shown.length;
+  return `  ${withoutControls(shown.join(' '))}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
 function renderUnwritten({ unwritten }: LoginStatus, age: Age): string[] {

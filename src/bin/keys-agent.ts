@@ -96,7 +96,7 @@ program
   .action(async () => {
     requireRoot('accept');
     const accepted = await acceptDirectory(PLACES.login);
-    for (const sentence of accepted.length > 0 ? accepted : ['nothing was in the way']) {
+    for (const sentence of accepted.length > 0 ? accepted : ['nothing needed it']) {
       print(sentence);
     }
   });
@@ -111,7 +111,7 @@ program
   )
   .option(
     '--without <names>',
-    'entries that are not ours, with commas between: they have no login here any more',
+    'entries that may stay without a seal, separated by commas: they can no longer log in here',
   )
   .addHelpText(
     'after',

@@ -160,7 +160,7 @@ async function look(state: State): Promise<boolean> {
   return true;
 }
 
-/** Also where a reading is under way in which nobody tells any more. */
+/** Also if the helper still waits for the end of a reading: this agent is in none, so another has begun it. */
 function isEverythingDue({ toldRun, telling }: State): boolean {
   const answer = telling.answer();
   return toldRun === undefined || toldRun !== answer?.run || answer.reading !== undefined;

@@ -17,6 +17,7 @@ import type { Host } from './host.ts';
 import { writeKeptState } from './kept-state.ts';
 import type { ListName } from './registry.ts';
 import { flushFolder } from './replace-file.ts';
+import { JOURNAL_FILE, type SealJournal } from './seal-journal.ts';
 import { CLOSED_FILE } from './status.ts';
 
 const LOSSES_WAIT_MS = 1000;
@@ -29,9 +30,7 @@ export async function apply(host: Host): Promise<void> {
   const { registry, folder, places, troubles, ending } = host;
   const { journal, isLoss, lost, changed, lists, ended, isKeptNew } = registry.consequences();
   if (journal.length > 0) {
-    const isKept = troubles.attempt(join(places.login, 'seals'), () =>
-      host.journal.append(journal, isLoss),
-    );
+    const isKept = tryJournal(host, (file) => file.append(journal, isLoss));
     if (!isKept) {
       registry.unkept(changed);
       host.isUnkept = true;
@@ -102,19 +101,25 @@ export function mend(host: Host): void {
     (error: unknown) => troubles.add(places.keys, error),
   );
   if (host.isWhole) makeStale(host, lists.check());
-  troubles.attempt(join(places.login, 'seals'), () => host.journal.tidy());
+  tryJournal(host, (file) => file.tidy());
   keepState(host, false);
 }
 
 /** Where something could not be kept, and there is room now: it must be told once more. */
 export function keepUnkept(host: Host): void {
   if (!host.isUnkept) return;
-  let hasRoom = false;
-  const path = join(host.places.login, 'seals');
-  host.troubles.attempt(path, () => (hasRoom = host.journal.hasRoom()));
+  const hasRoom = tryJournal(host, (file) => file.requireRoom());
   if (!hasRoom || !keepState(host, true)) return;
   host.isUnkept = false;
   host.mustBeRetold = true;
+}
+
+/** Returns whether it could. */
+function tryJournal(
+  { journal, places, troubles }: Host,
+  act: (journal: SealJournal) => void,
+): boolean {
+  return troubles.attempt(join(places.login, JOURNAL_FILE), () => act(journal));
 }
 
 /** Returns whether it could. */

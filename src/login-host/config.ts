@@ -6,6 +6,7 @@ import { createPublicKey } from 'node:crypto';
 import { z } from 'zod';
 import {
   absolutePath,
+  ed25519PublicKey,
   fingerprints,
   idRange,
   ldapUri,
@@ -16,9 +17,6 @@ import { sealKeyId, type SealKeys } from '../model/seal.ts';
 
 /** Where `install` puts it; the programs of a login host read it there unless `--config` says otherwise. */
 export const LOGIN_HOST_CONFIG = '/etc/chamberlain/login-host.yaml';
-
-const PUBLIC_KEY =
-  /^\s*-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+\n-----END PUBLIC KEY-----\s*$/;
 
 const schema = z.strictObject({
   realm: unixName,
@@ -45,7 +43,7 @@ const schema = z.strictObject({
   /** fingerprints that are refused beyond those that are shipped */
   knownBadKeys: fingerprints,
   /** PEM, Ed25519: whose seals this host takes; two while one is being replaced by the other */
-  sealKeys: z.array(z.string().refine(isSealKey, 'is no Ed25519 public key in PEM')).min(1).max(2),
+  sealKeys: z.array(ed25519PublicKey).min(1).max(2),
 });
 
 export type LoginHostConfig = z.infer<typeof schema>;
@@ -59,13 +57,4 @@ export function loadLoginHostConfig(path: string): LoginHostConfig {
 export function sealKeysOf({ sealKeys }: Pick<LoginHostConfig, 'sealKeys'>): SealKeys {
   const keys = sealKeys.map((pem) => createPublicKey(pem));
   return new Map(keys.map((key) => [sealKeyId(key), key]));
-}
-
-/** Not a private one, of which Node would make the public one: it must not lie about on login hosts. */
-function isSealKey(pem: string): boolean {
-  try {
-    return PUBLIC_KEY.test(pem) && createPublicKey(pem).asymmetricKeyType === 'ed25519';
-  } catch {
-    return false;
-  }
 }

@@ -84,7 +84,7 @@ export async function startHelper(
   };
 }
 
-/** Not before everything was told: it would hear of each file that it writes until then. */
+/** Only once everything was told: before that, it would be woken by each of its own 30,000 files. */
 function watchFolder({ folder, log }: Host): void {
   const onError = (error: unknown) => log.warn({ error }, 'the folder of key files is not watched');
   try {
@@ -111,7 +111,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
   try {
     let unread = 0;
     let piece: ReportLine[] = [];
-    /** its seals are being verified while those before it are made into files */
+    /** the piece whose seals are verified while the one before it is made into files */
     let ahead = beginPiece(host, []);
     for (const bytes of lines) {
       const line = readLine(bytes);
@@ -134,7 +134,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
     return answer(host);
   } catch (error) {
     log.error({ error }, 'a report has failed');
-    host.mustBeRetold = true; // who knows how much of it was taken
+    host.mustBeRetold = true; // perhaps only a part of it was taken
     const why = `the login helper has failed: ${describeError(error)}`;
     return { run: host.run, trusted: false, why };
   }
@@ -152,9 +152,9 @@ async function takeAndApply(host: Host, piece: Piece): Promise<void> {
 async function conclude(host: Host): Promise<void> {
   const { registry, log, trust } = host;
   const now = Date.now();
-  // by then nobody is let in by what is not known here
-  const isOver = now - host.startedAt > host.config.offlineLimitSeconds * 1000;
-  if (!host.isWhole && (registry.hasRead() || isOver)) {
+  // after that time no old key file is valid, so what is not known here may be removed
+  const isPastLimit = now - host.startedAt > host.config.offlineLimitSeconds * 1000;
+  if (!host.isWhole && (registry.hasRead() || isPastLimit)) {
     becomeWhole(host);
     watchFolder(host);
   }
@@ -202,9 +202,9 @@ function startTicking(host: Host, queue: Queue): () => void {
     if (due('mend', MINUTE_MS)) mend(host);
     await acceptIfAsked(host);
     await conclude(host);
-    // not while it is being told: a reading would be cut by each refusal that it comes to
-    const isTold = host.registry.reading() === undefined;
-    if (host.mustBeRetold && isTold && retelling.take()) askAnew(host);
+    // not during a reading: each new refusal would cut it off
+    const isReading = host.registry.reading() !== undefined;
+    if (host.mustBeRetold && !isReading && retelling.take()) askAnew(host);
     const { trust, registry, server, trouble } = host;
     const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
     if (state !== shownState || due('status', STATUS_MS)) {

@@ -14,7 +14,7 @@ import { openListFiles, type ListFiles } from './list-files.ts';
 import { openLocalFiles, type LocalAccounts, type LocalFiles } from './local-accounts.ts';
 import type { Places } from './places.ts';
 import { openRegistry, type ListName, type Registry, type Trust } from './registry.ts';
-import { openSealJournal, type SealJournal } from './seal-journal.ts';
+import { JOURNAL_FILE, openSealJournal, type SealJournal } from './seal-journal.ts';
 import { openTroubles, type Troubles } from './troubles.ts';
 
 /** Of sshd's AuthorizedKeysCommandUser. */
@@ -106,7 +106,7 @@ function loadRegistry(
   const rules = rulesOf(config);
   const heartbeats = openHeartbeats(config.realm, before?.at);
   const registry = openRegistry(config, new Set(keys.keys()), heartbeats, local, before);
-  const path = join(places.login, 'seals');
+  const path = join(places.login, JOURNAL_FILE);
   const { journal, unread } = openSealJournal(path, (line) =>
     registry.load(line, before?.rules !== rules),
   );

@@ -1,6 +1,6 @@
 /**
- * What of the directory is not taken, and why: no more than a thousand by name, those first whom this host knows, and
- * how many there are beyond those. So whoever has a million names to tell fills neither this host's memory nor its status.
+ * What of the directory is not taken, and why: no more than a thousand entries by name, known subjects first, and the
+ * number of the others. So a million entries fill neither this host's memory nor its status.
  */
 import { shown } from './judge.ts';
 import type { Refusal } from './status.ts';
@@ -12,7 +12,7 @@ interface Named extends Refusal {
   mayPass: boolean;
   /** the reading of everything in which it was last told */
   reading: number;
-  /** of somebody whom this host knows: named before all others */
+  /** of a subject that this host knows: it is named before all others */
   isKnown: boolean;
 }
 

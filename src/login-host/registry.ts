@@ -43,8 +43,8 @@
  * | … without a signature, and it was active      | no              | no                  | left          |
  * | of another configuration, not told since      | no              | no                  | left          |
  *
- * Whoever runs code as the agent may tell what is not so. So when somebody is refused or has disappeared, and nothing
- * signed says it, everything must be told once more: what was told in between is mended then.
+ * Code that runs as the agent may tell lies. So when a known subject is refused or disappears, and nothing signed says
+ * so, everything must be told once more. The agent then corrects what was told in between.
  *
  * Longer than most, so that who is known and what follows from it change in one place.
  */
@@ -81,7 +81,7 @@ export type ListName = 'passwd' | 'shadow' | 'group' | 'sudoers' | 'closed';
 export interface Consequences {
   /** lines that must be kept before anything else is done */
   journal: string[];
-  /** somebody loses something by one of them, and it is signed: they must outlive a loss of power, and a full disk */
+  /** one of these lines takes something away, and is signed: they must outlive a loss of power, and a full disk */
   isLoss: boolean;
   /** who has lost something, and who has changed in any way */
   lost: Set<Subject>;
@@ -103,7 +103,7 @@ export interface Kept {
   accepted: { people: number; tools: number };
   /** who has disappeared within the last hour without a signature, and when */
   disappeared: [uid: number, at: number][];
-  /** when the directory was last trusted; before it ever was, of which time the first heartbeat was; 0 for neither */
+  /** when the directory was last trusted; before that ever was, the time of the first heartbeat; 0 for neither */
   confirmedAt: number;
   /** tools that are refused or have disappeared, and since when */
   doubted: [uid: number, since: number][];
@@ -157,7 +157,7 @@ export interface Registry {
   reading(): string | undefined;
   /** Everything was told, once in this run at least. */
   hasRead(): boolean;
-  /** They could not be kept: they must be told, verified and kept once more; who is gone is kept with what follows. */
+  /** They could not be kept: they must be told, verified and kept once more. Disappearances are kept at the next try. */
   unkept(subjects: Iterable<Subject>): void;
   readonly size: number;
   subjects(): Iterable<Subject>;
@@ -213,7 +213,7 @@ export function openRegistry(
   /** what some seals give does not count yet */
   let isHeldBack = false;
   const doubted = new Map(before.doubted);
-  /** the same string for all that one has signed */
+  /** so that all subjects of a key share one string */
   const knownKeys = new Map([...keyIds].map((id) => [id, id]));
   let { confirmedAt } = before;
   const limitMs = rules.offlineLimitSeconds * 1000;
@@ -229,7 +229,7 @@ export function openRegistry(
     return local.gids.has(uid) ? `a local group of this host has its number ${uid}` : undefined;
   }
 
-  /** A person's keys end by themselves: each line says when. */
+  /** Only for tools: each line of a person's key file says itself when it ends. */
   function isLate({ isPerson, doubtedSince }: Subject, now: number): boolean {
     return !isPerson && now > Math.min(confirmedAt, doubtedSince ?? Infinity) + limitMs;
   }
@@ -365,6 +365,7 @@ export function openRegistry(
     return known;
   }
 
+  /** The id of the key that has signed a seal; '' if this host does not know the key. */
   function signerOf(text: string): string {
     return knownKeys.get(text.slice(0, text.indexOf(' '))) ?? '';
   }
@@ -463,8 +464,8 @@ export function openRegistry(
   /**
    * From then on nothing is known of it but its number.
    *
-   * @param isEnded what it runs ends, too: a floor says so, or root. (Counts do not say who is gone.) What may run
-   *   nothing by its seal stays ended.
+   * @param isEnded its processes end, too: a floor or root says so. (Counts do not say which subject is gone.) A subject
+   *   that its seal had closed stays closed in any case.
    */
   function honour(subject: Subject, isEnded: boolean, now: number): void {
     setPresence(subject, isEnded || !subject.isActive ? 'gone' : 'missing');
@@ -481,7 +482,7 @@ export function openRegistry(
     keepGone(subject, true);
   }
 
-  /** @param isLoss it is signed, or root's: else somebody who makes it up could use up the room that is for losses */
+  /** @param isLoss a floor or root says so. A lie of the agent must not use up the room that is kept for losses. */
   function keepGone(subject: Subject, isLoss: boolean): void {
     const { presence, uid, name, number } = subject;
     pending.journal.push(`${presence} ${uid} ${name} ${number}`);
@@ -525,15 +526,14 @@ export function openRegistry(
       const seal = payload === undefined ? undefined : parseSeal(payload);
       if (payload === undefined || seal === undefined) return false;
       const verdict = judgePayload(seal.name, payload, rules, text === line && !isJudgedAnew, seal);
-      const isOurs = verdict.ok && keyIds.has(text.slice(0, text.indexOf(' ')));
-      if (isOurs && mark === HELD_BACK) {
+      const keyId = signerOf(text);
+      if (verdict.ok && keyId !== '') {
         const { account } = verdict;
-        const subject = take(lesserOf(byUid.get(account.uid), account), 0);
-        subject.keyId = signerOf(text);
-        setPresence(subject, 'present');
-      } else if (isOurs) {
-        const subject = take(verdict.account, digestOf(text));
-        subject.keyId = signerOf(text);
+        const subject =
+          mark === HELD_BACK
+            ? take(lesserOf(byUid.get(account.uid), account), 0)
+            : take(account, digestOf(text));
+        subject.keyId = keyId;
         subject.doubtedSince = doubted.get(subject.uid);
         setPresence(subject, 'present');
       } else {
@@ -684,7 +684,7 @@ export function openRegistry(
     unkept(subjects) {
       for (const subject of subjects) {
         subject.digest = 0;
-        // nobody will tell of it again
+        // the agent tells of a disappearance only once
         if (!keepsName(subject.presence)) keepGone(subject, isBelowFloor(subject));
       }
     },

@@ -83,8 +83,8 @@ export function flushFolder(folder: string): void {
 }
 
 /**
- * Writes there, or where the file is at; returns how many bytes it wrote. A disk that gets full takes a part, and says
- * so at the next call.
+ * Writes at a position, or at the current one; returns how many bytes it wrote. A disk that becomes full takes a part,
+ * and fails at the next call.
  */
 export function writeAll(fd: number, text: string, position?: number): number {
   const bytes = Buffer.from(text);

@@ -31,7 +31,7 @@ export type ReportLine =
 export interface ReportAnswer {
   /** of this run of the helper: another one has to be told everything */
   run: string;
-  /** the token of the reading of everything that is under way: where it is another's, nothing that is told counts for all */
+  /** the token of the reading of everything that is under way */
   reading?: string;
   /** what the agent reads is whole and of now */
   trusted: boolean;
@@ -43,9 +43,9 @@ export interface ReportAnswer {
 /** More in one report, and the helper hangs up. */
 export const MAX_REPORT_BYTES = 32 * 2 ** 20;
 
-/** A report as it is sent. */
-export function formatReport(lines: readonly ReportLine[]): string {
-  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+/** A line of a report as it is sent. */
+export function formatReportLine(line: ReportLine): string {
+  return `${JSON.stringify(line)}\n`;
 }
 
 const answerSchema = z.object({

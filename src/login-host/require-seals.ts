@@ -20,7 +20,7 @@ const DATABASES = ['passwd', 'group', 'shadow', 'gshadow', 'initgroups', 'sudoer
 const OURS = ['passwd', 'group', 'shadow'];
 const SSS = /[ \t]+sss(?![^\s[])(?:[ \t]*\[[^\]]*\])*/g;
 
-/** Who is refused, but for those who are to have no login here. */
+/** The status without the refusals of entries that need no login here. */
 export function othersRefused(status: LoginStatus, without: ReadonlySet<string>): LoginStatus {
   const refused = status.refused.filter(({ entry }) => !without.has(entry));
   const refusedInAll = status.refusedInAll - (status.refused.length - refused.length);

@@ -9,11 +9,11 @@
  * | `?<key> …`                    | the same; nothing was taken that the one before it   |
  * |                               | does not say as well                                 |
  * | `gone <uid> <name> <number>`  | it has disappeared; the highest number of its seals  |
- * | `missing <uid> …`             | the same; nothing says that what it runs ends        |
+ * | `missing <uid> …`             | the same, but its processes go on                    |
  *
- * A line that was cut, by a loss of power, costs itself alone. Behind the last line there is room of NUL bytes, which a
- * disk that gets full does not take (on ext4 and XFS, which write in place): whoever loses something then has lost it
- * after a restart, too. Half of that room is for nothing else.
+ * A line that a loss of power has cut costs itself alone. Behind the last line there are NUL bytes as room for more. On
+ * ext4 and XFS, which write in place, this room stays when the disk becomes full, so that a loss (`isLoss`) outlives a
+ * restart. Half of the room is kept for losses.
  */
 import {
   closeSync,
@@ -27,6 +27,9 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { flushFolder, moveInto, removeFile, writeAll } from './replace-file.ts';
+
+/** Within the helper's own folder. */
+export const JOURNAL_FILE = 'seals';
 
 const CHUNK_BYTES = 2 ** 18;
 const LINE_END = 10;
@@ -50,8 +53,8 @@ export interface SealJournal {
    * read. Throws as node:fs does.
    */
   tidy(): void;
-  /** Whether lines that are no loss are taken: tries to make room for them. Throws as node:fs does. */
-  hasRoom(): boolean;
+  /** Makes room for lines that are no loss. Throws if there is none, and as node:fs does. */
+  requireRoom(): void;
   close(): void;
 }
 
@@ -72,15 +75,15 @@ export function openSealJournal(
     if (key !== undefined) needed.set(key, bytes);
   });
   if (isCutWithin(fd, size)) unread += 1;
-  let room = 0;
-  /** when it was tried last: to try again at each line would fill the disk for others each time */
+  let room = fstatSync(fd).size - size;
+  /** the disk had no more room; each further try would fill it for other programs for a moment */
   let isFull = false;
-  makeRoom(fstatSync(fd).size - size);
+  makeRoom();
   let neededBytes = needed.values().reduce((sum, bytes) => sum + bytes, 0);
   needed.clear();
 
-  /** Makes as much room as there should be; leaves what there is where the disk has no more. */
-  function makeRoom(had = room): void {
+  /** Makes as much room as there should be. If the disk has no more, what there is stays. */
+  function makeRoom(): void {
     if (isFull) return;
     try {
       clearRoom(fd, size, ROOM_BYTES);
@@ -88,9 +91,14 @@ export function openSealJournal(
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
       isFull = true;
-      ftruncateSync(fd, size + had);
-      room = had;
+      ftruncateSync(fd, size + room);
     }
+  }
+
+  /** Whether there is room for losses alone; tries to make more first. */
+  function lacksRoom(): boolean {
+    if (room < ROOM_BYTES / 2) makeRoom();
+    return room < ROOM_BYTES / 2;
   }
 
   /** Copies the last line of each uid; returns how many bytes they have. */
@@ -127,10 +135,7 @@ export function openSealJournal(
 
   const journal: SealJournal = {
     append(lines, isLoss) {
-      if (room < ROOM_BYTES / 2) makeRoom();
-      if (!isLoss && room < ROOM_BYTES / 2) {
-        throw new Error('ENOSPC: what room there is, is for those who lose something');
-      }
+      if (lacksRoom() && !isLoss) throw noRoom();
       try {
         const written = writeLines(fd, lines, size);
         if (isLoss) fsyncSync(fd);
@@ -144,7 +149,7 @@ export function openSealJournal(
     },
     tidy() {
       isFull = false;
-      if (room < ROOM_BYTES / 2) makeRoom();
+      lacksRoom();
       if (unread === 0 && size <= 2 * neededBytes + SPARE_BYTES) return;
       const beside = `${path}.new`;
       removeFile(beside);
@@ -160,18 +165,22 @@ export function openSealJournal(
       closeSync(fd);
       fd = next;
       size = neededBytes;
-      makeRoom(0);
+      room = 0;
+      makeRoom();
       unread = 0;
       flushFolder(dirname(path));
     },
-    hasRoom() {
+    requireRoom() {
       isFull = false;
-      if (room < ROOM_BYTES / 2) makeRoom();
-      return room >= ROOM_BYTES / 2;
+      if (lacksRoom()) throw noRoom();
     },
     close: () => closeSync(fd),
   };
   return { journal, unread };
+}
+
+function noRoom(): Error {
+  return new Error('ENOSPC: the room that is left is kept for what takes something away');
 }
 
 function clearRoom(fd: number, size: number, bytes: number): void {
@@ -181,7 +190,7 @@ function clearRoom(fd: number, size: number, bytes: number): void {
   }
 }
 
-/** Whether there is more behind the first NUL: lines behind a page that was not written when the power was lost. */
+/** Whether anything but NULs stands behind the first NUL: lines behind a page that was lost with the power. */
 function isCutWithin(fd: number, size: number): boolean {
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   let isInRoom = false;

@@ -52,7 +52,7 @@ const LAST_SYSTEM_UID = 999;
 const DAEMONS: ReadonlySet<string> = new Set(['/usr/sbin/cron', '/usr/sbin/atd']);
 const SSHD = '/usr/sbin/sshd';
 const LISTENER = /^sshd: .*\[listener\]/;
-/** The keys agent of this installation, which Node runs: sudo shows any words as its arguments while it asks. */
+/** The keys agent of this installation. Node must run it: a waiting `sudo -p WORD` can show any words as arguments. */
 const AGENT = join(import.meta.dirname, '../bin', `keys-agent${extname(import.meta.filename)}`);
 
 interface Process {

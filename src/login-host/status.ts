@@ -47,7 +47,7 @@ export interface LoginStatus {
   refusedInAll: number;
   /** who disappeared without a seal that says so, and is kept until the counts agree or root accepts it */
   held?: { names: string[]; inAll: number; since: number };
-  /** who disappeared within the last hour without a seal that says so, and has neither account nor keys for it */
+  /** who disappeared in the last hour without a seal that says so: without account and keys, processes go on */
   disappeared?: string[];
   /** files that cannot be written as they must be */
   unwritten: { path: string; why: string; since: number }[];

@@ -3,13 +3,15 @@ import { hash } from 'node:crypto';
 import type { Account } from './judge.ts';
 
 /**
- * | presence      | it                                                                                            |
- * | ------------- | --------------------------------------------------------------------------------------------- |
- * | `present`     | was told last with a seal                                                                     |
- * | `held`        | has disappeared, and stays as it was                                                          |
- * | `gone`        | has disappeared, as is signed or as root says; what counts of it from here on is its number   |
- * | `missing`     | has disappeared, and nothing signed says that what it runs ends; its number, too              |
- * | `unconfirmed` | is of before a change of the configuration, and was not told since; its number, too           |
+ * Only the number still counts of a subject in one of the last three.
+ *
+ * | presence      | it                                                                                    |
+ * | ------------- | ------------------------------------------------------------------------------------- |
+ * | `present`     | was last told with a seal                                                             |
+ * | `held`        | has disappeared, and stays as it was                                                  |
+ * | `gone`        | has disappeared; a floor or root says so, or its seal closed it: its processes end    |
+ * | `missing`     | has disappeared, and nothing signed says so: its processes go on                      |
+ * | `unconfirmed` | was known before the configuration changed, and has not been told since               |
  */
 export type Presence = 'present' | 'held' | 'gone' | 'missing' | 'unconfirmed';
 
@@ -88,33 +90,34 @@ export function isThere({ presence }: Subject): boolean {
   return presence === 'present' || presence === 'held';
 }
 
-/** Nobody else may have the name of one who is so. */
+/** Whether the name still belongs to this subject. */
 export function keepsName(presence: Presence): boolean {
   return presence !== 'gone' && presence !== 'missing';
 }
 
-/** Shown with a seal that counts: one below its floor may be an old one that somebody has put back. */
+/** The directory shows it with a seal that counts. (Somebody may put an old seal back, which is below its floor.) */
 export function isSound(subject: Subject): boolean {
   return subject.presence === 'present' && !subject.isRefused && !isBelowFloor(subject);
 }
 
-export function counts({ number, floor, until }: Subject, now: number): boolean {
-  return number >= floor && until > now;
+export function counts(subject: Subject, now: number): boolean {
+  return !isBelowFloor(subject) && subject.until > now;
 }
 
-/** Nobody can have made this up: the directory role says that no seal of it that was seen here counts. */
+/** The directory role has signed that no seal of this subject that this host has seen counts any more. */
 export function isBelowFloor({ number, floor }: Subject): boolean {
   return floor > number;
 }
 
-/** Nothing may run as it any more. */
+/** Its processes end. */
 export function isOver(subject: Subject): boolean {
   return subject.presence === 'gone' || (isThere(subject) && !subject.isActive);
 }
 
 /** Why a seal that was taken does not count now, in a sentence without a full stop. */
-export function flawOf({ number, floor, until }: Subject, now: number): string | undefined {
-  if (number < floor) {
+export function flawOf(subject: Subject, now: number): string | undefined {
+  const { number, floor, until } = subject;
+  if (isBelowFloor(subject)) {
     return `its seal has the number ${number}, and none below ${floor} counts: the newer one is missing`;
   }
   return until > now ? undefined : `its seal ended at ${time(until)} (is this host's clock right?)`;
@@ -165,7 +168,7 @@ export function readGone(
   if (uid === undefined || name === undefined) return undefined;
   const isPerson = !name.includes('.');
   return {
-    presence: word === 'gone' ? word : 'missing',
+    presence: word as 'gone' | 'missing',
     account: { ...NOBODY, isPerson, name, uid: Number(uid), number: Number(number) },
   };
 }

@@ -13,14 +13,14 @@ export interface Piece {
   looks: Promise<(Look | undefined)[]>;
 }
 
-/** Has seals verified, side by side, on other threads: what is in hand goes on meanwhile. */
+/** Starts to verify the seals, side by side, on other threads. */
 export function beginPiece(host: Host, lines: readonly ReportLine[]): Piece {
   const looks = Promise.all(
     lines.map(async (line) =>
       line[0] === 'seal' ? await lookAtSeal(host, line[1], line[2]) : undefined,
     ),
   );
-  looks.catch(() => {}); // it is heard of when its turn comes, if that comes
+  looks.catch(() => {}); // `takePiece` reports it
   return { lines, looks };
 }
 

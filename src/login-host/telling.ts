@@ -4,7 +4,7 @@ import type { LoginHelper } from '../edges/login-helper.ts';
 import { ChamberlainError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import {
-  formatReport,
+  formatReportLine,
   parseReportAnswer,
   type ReportAnswer,
   type ReportLine,
@@ -49,7 +49,11 @@ export function openTelling(helper: LoginHelper, preface: () => ReportLine, log:
   let before: Promise<unknown> = Promise.resolve();
 
   async function tell(...lines: ReportLine[]): Promise<ReportAnswer> {
-    const report = formatReport([preface(), ...lines]);
+    return await tellText(lines.map(formatReportLine).join(''));
+  }
+
+  async function tellText(lines: string): Promise<ReportAnswer> {
+    const report = formatReportLine(preface()) + lines;
     const earlier = before;
     const answered = (async () => {
       await earlier.catch(() => {}); // whoever told that hears of it
@@ -66,8 +70,8 @@ export function openTelling(helper: LoginHelper, preface: () => ReportLine, log:
     return now;
   }
 
-  async function tellNews(lines: readonly ReportLine[], news: readonly News[]): Promise<void> {
-    await tell(...lines);
+  async function tellNews(lines: string, news: readonly News[]): Promise<void> {
+    await tellText(lines);
     for (const [name, csn] of news) {
       if (csn === undefined) told.delete(name);
       else told.set(name, csn);
@@ -88,26 +92,22 @@ export function openTelling(helper: LoginHelper, preface: () => ReportLine, log:
   };
 }
 
-function openReport(
-  tellNews: (lines: readonly ReportLine[], news: readonly News[]) => Promise<void>,
-): Report {
-  let lines: ReportLine[] = [];
+function openReport(tellNews: (lines: string, news: readonly News[]) => Promise<void>): Report {
+  let lines = '';
   let news: News[] = [];
-  let characters = 0;
   let sent: Promise<void> = Promise.resolve();
 
   async function sendNext(): Promise<void> {
     await sent;
     sent = tellNews(lines, news);
     sent.catch(() => {}); // it is heard of with the next one
-    [lines, news, characters] = [[], [], 0];
+    [lines, news] = ['', []];
   }
 
   async function add(line: ReportLine, one: News): Promise<void> {
-    lines.push(line);
+    lines += formatReportLine(line);
     news.push(one);
-    characters += JSON.stringify(line).length;
-    if (lines.length >= REPORT.lines || characters >= REPORT.characters) await sendNext();
+    if (news.length >= REPORT.lines || lines.length >= REPORT.characters) await sendNext();
   }
 
   return {
@@ -117,8 +117,8 @@ function openReport(
         : add(['seal', name, seal], [name, csn]),
     addGone: (name) => add(['gone', name], [name, undefined]),
     async end(...last) {
-      lines.push(...last);
-      if (lines.length > 0) await sendNext();
+      lines += last.map(formatReportLine).join('');
+      if (lines !== '') await sendNext();
       await sent;
     },
   };

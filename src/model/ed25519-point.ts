@@ -8,10 +8,11 @@ const Y8 = 270738550114484064931822528722565878893680426757531351946374360975030
 /** The y of the points of order 1, 2, 4 and 8: with such a key, signatures can be made up. */
 const SMALL_ORDER_Y: ReadonlySet<bigint> = new Set([0n, 1n, P - 1n, Y8, P - Y8]);
 
-/** Whether 32 bytes are a canonical y, and not that of a point of small order. */
-export function isSoundY(bytes: Uint8Array): boolean {
-  const y = yOf(bytes);
-  return y < P && !SMALL_ORDER_Y.has(y);
+/** The y of 32 bytes; undefined if they are not its canonical encoding, or if it is that of a point of small order. */
+export function readSoundY(bytes: Uint8Array): bigint | undefined {
+  const little = BigInt(`0x${Buffer.from(bytes.toReversed()).toString('hex')}`);
+  const y = little & (2n ** 255n - 1n);
+  return y >= P || SMALL_ORDER_Y.has(y) ? undefined : y;
 }
 
 /**
@@ -19,16 +20,11 @@ export function isSoundY(bytes: Uint8Array): boolean {
  * ssh-keygen and node:crypto take any 32 bytes.
  */
 export function isEd25519Point(bytes: Uint8Array): boolean {
-  if (!isSoundY(bytes)) return false;
-  const y = yOf(bytes);
+  const y = readSoundY(bytes);
+  if (y === undefined) return false;
   // x² = (y² − 1) / (d·y² + 1) has a solution if the quotient is a square; so is the product then.
   const square = (y * y) % P;
   return isSquare((((square - 1n + P) % P) * ((D * square + 1n) % P)) % P);
-}
-
-function yOf(bytes: Uint8Array): bigint {
-  const little = BigInt(`0x${Buffer.from(bytes.toReversed()).toString('hex')}`);
-  return little & (2n ** 255n - 1n);
 }
 
 /**

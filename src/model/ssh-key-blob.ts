@@ -3,7 +3,7 @@
  * 3.1, RFC 8709 section 4, OpenSSH's PROTOCOL.u2f) and checked as the mathematics asks.
  */
 import { ECDH } from 'node:crypto';
-import { isEd25519Point, isSoundY } from './ed25519-point.ts';
+import { isEd25519Point, readSoundY } from './ed25519-point.ts';
 
 export type BlobVerdict =
   | { ok: true; bits: number }
@@ -71,7 +71,7 @@ export const KEY_TYPES: readonly string[] = Object.keys(SHAPES);
 /**
  * Checks the bytes behind a type word of KEY_TYPES.
  *
- * @param isSealed it was checked before: what would only make the key useless is not asked again
+ * @param isSealed the key was checked before: what would only make it useless is not checked again
  */
 export function checkBlob(type: string, blob: Buffer, isSealed: boolean): BlobVerdict {
   const fields = readFields(blob);
@@ -133,7 +133,8 @@ function writeFields(fields: readonly Buffer[]): Buffer {
 
 function checkEd25519(point: Buffer | undefined, isSealed: boolean): BlobVerdict {
   if (point?.length !== 32) return malformed('An Ed25519 key has 32 bytes; this one has not.');
-  if (!(isSealed ? isSoundY(point) : isEd25519Point(point))) {
+  const isSound = isSealed ? readSoundY(point) !== undefined : isEd25519Point(point);
+  if (!isSound) {
     return weak('This Ed25519 key is no point that ssh-keygen would make. Make a new key.');
   }
   return { ok: true, bits: 256 };

@@ -40,8 +40,8 @@ const ADVICE =
  * Reads one key as it was pasted.
  *
  * @param moreKnownBad fingerprints that the realm refuses beyond those that are shipped
- * @param isSealed it was read so before, and is signed: then it is not asked whether an Ed25519 key is a point of the
- *   curve, which takes as long as all else, and whose answer no would only mean that nobody can log in by it
+ * @param isSealed the key was checked before, and is signed. Then this does not check whether an Ed25519 key is a point
+ *   of the curve: that takes as long as everything else, and nobody could log in with such a key.
  */
 export function parseSshKey(
   text: string,

@@ -53,7 +53,7 @@ test('the page of a host where all is well, and of one where nothing is', () => 
     say({ ...BAD, at: NOW - 9 * MINUTE, agentAt: NOW - 8 * MINUTE }, () => false).text,
   );
   expect(say({ ...GOOD, at: NOW - 9 * MINUTE })).toMatchObject({
-    text: expect.stringContaining('writes nothing: last heard of 9 min ago; is the disk full?'),
+    text: expect.stringContaining('has written no status for 9 min: is the disk full?'),
     exit: 1,
   });
   expect(say({ ...GOOD, at: NOW - 9 * MINUTE }).text).toMatch(/^directory +was trusted then$/m);

@@ -24,6 +24,7 @@ import { readKeyLines, renderKeyFile } from '../../src/login-host/key-lines.ts';
 import { openTroubles, type Troubles } from '../../src/login-host/troubles.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { newKey } from './seals.ts';
+import { onSmallDisk } from './small-disk.ts';
 
 const NOW = Date.parse('2026-11-25T10:00:00Z');
 const HOUR_MS = 3_600_000;
@@ -359,10 +360,8 @@ describe('what cannot be written costs itself alone, is named, and is tried agai
   });
 
   test('on a full disk no key stays that is gone', async () => {
-    const { execFileSync } = await import('node:child_process');
     folder.close();
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'tmpfs', path]);
-    try {
+    await onSmallDisk(path, '16k', async () => {
       open();
       wish('alice', `${KEY}\n${OTHER_KEY}`);
       folder.settle('alice', NOW);
@@ -375,8 +374,6 @@ describe('what cannot be written costs itself alone, is named, and is tried agai
       await check();
       expect(read('alice')).toBe(file(KEY, NOW + LIMIT_MS));
       folder.close();
-    } finally {
-      execFileSync('umount', [path]);
-    }
+    });
   });
 });

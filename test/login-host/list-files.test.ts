@@ -26,6 +26,7 @@ import { openRegistry, type ListName, type Registry } from '../../src/login-host
 import { digestOf } from '../../src/login-host/subject.ts';
 import { openTroubles, type Troubles } from '../../src/login-host/troubles.ts';
 import { heartbeat, IDS, newKey, newSigner, PEOPLE, person, sign, tool, TOOLS } from './seals.ts';
+import { onSmallDisk } from './small-disk.ts';
 
 const CONFIG = {
   realm: 'tools',
@@ -236,8 +237,7 @@ describe('a list', () => {
 
   test('stays where there is no room for a new one', async () => {
     const folder = places.extrausers;
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder]);
-    try {
+    await onSmallDisk(folder, '64k', async () => {
       await lists.write(ALL);
       told(...Array.from({ length: 2000 }, (_, n) => person(`p${n}`, 100 + n)));
       await lists.write(ALL);
@@ -246,9 +246,7 @@ describe('a list', () => {
       expect(troubles.list().map(({ why }) => why)).toContainEqual(
         expect.stringContaining('ENOSPC'),
       );
-    } finally {
-      execFileSync('umount', [folder]);
-    }
+    });
   });
 
   test('of rules that visudo does not take is not taken, and the one before stands', async () => {

@@ -1,6 +1,5 @@
 /** The journal of seals: what is read again, whatever has happened to the file. */
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { execFileSync } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
@@ -14,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openSealJournal, type SealJournal } from '../../src/login-host/seal-journal.ts';
 import { newSigner, PEOPLE, person, sign } from './seals.ts';
+import { onSmallDisk } from './small-disk.ts';
 
 let folder: string;
 let path: string;
@@ -99,11 +99,9 @@ test('what cannot be read is gone when it is written anew', () => {
   expect(open()).toMatchObject({ lines: [line(1), line(2)], unread: 0 });
 });
 
-test('on a disk that is full nothing of what was to be added is there', () => {
+test('on a disk that is full nothing of what was to be added is there', async () => {
   const small = join(folder, 'small');
-  mkdirSync(small);
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', small]);
-  try {
+  await onSmallDisk(small, '64k', () => {
     path = join(small, 'seals');
     const { journal } = open();
     journal.append([line(1)], true);
@@ -112,16 +110,12 @@ test('on a disk that is full nothing of what was to be added is there', () => {
     journal.append([line(2)], true);
     expect(open().lines).toEqual([line(1), line(2)]);
     for (const each of opened.splice(0)) each.close();
-  } finally {
-    execFileSync('umount', [small]);
-  }
+  });
 });
 
-test('on a disk that gets full there is room for thousands who lose something, and half of it for nothing else', () => {
+test('on a disk that gets full there is room for thousands who lose something, and half of it for nothing else', async () => {
   const small = join(folder, 'small');
-  mkdirSync(small);
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', small]);
-  try {
+  await onSmallDisk(small, '4m', () => {
     path = join(small, 'seals');
     const { journal } = open();
     journal.append([line(0)], true);
@@ -148,9 +142,7 @@ test('on a disk that gets full there is room for thousands who lose something, a
     journal.append([line(2, 8)], false);
     expect(open().lines).toEqual([...all, line(1, 8), line(2, 8)]);
     for (const each of opened.splice(0)) each.close();
-  } finally {
-    execFileSync('umount', [small]);
-  }
+  });
 });
 
 test('lines of which a page was not written are missed, and said to be', () => {
