@@ -153,10 +153,12 @@ export function loadConfig(path: string): Config {
   return deepFreeze(loadYaml(path, schema));
 }
 
+type SecretServer = 'postgres' | 'ldap' | 'mariadb' | 'redis';
+
 /** The secret of an account: the file `<server>-<account>` of the secrets folder, without line end. */
 export function readSecret(
-  config: Config,
-  server: 'postgres' | 'ldap' | 'mariadb',
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
   account: string,
 ): string {
   const path = join(config.secrets, `${server}-${account}`);
@@ -164,6 +166,21 @@ export function readSecret(
     return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
   } catch (cause) {
     throw new ChamberlainError('CONFIG_INVALID', `reading the secret ${path}`, { cause });
+  }
+}
+
+/** As `readSecret`, or undefined where there is no such file. */
+export function findSecret(
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
+  account: string,
+): string | undefined {
+  try {
+    return readSecret(config, server, account);
+  } catch (error) {
+    const { code } = (error as Error).cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

@@ -68,7 +68,7 @@ const ONLY_IN: Record<string, string[]> = {
   ldapts: ['edges/ldap.ts'],
   mariadb: ['edges/mariadb-connections.ts'],
   bullmq: ['edges/queue.ts'],
-  ioredis: ['edges/queue.ts'],
+  ioredis: ['edges/queue.ts', 'edges/redis-connection.ts'],
   jose: ['edges/token.ts'],
   pino: ['log.ts'],
   'node-pg-migrate': ['bin/migrate.ts'],

@@ -200,7 +200,8 @@ export function startIntake(
           work();
         });
       return startConsumer({
-        url: config.redis.url,
+        config,
+        account: 'intake',
         queue,
         concurrency: BATCH,
         exclusive: true,

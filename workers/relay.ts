@@ -36,7 +36,7 @@ const BATCH = 250;
 
 export function startRelay(config: Config, log: Log): Worker {
   const pool = openPool(config, 'relay', { max: 4, durable: false });
-  const queues = openQueues(config.redis.url, randomUUID());
+  const queues = openQueues(config, 'relay', randomUUID());
   const worker = startLocked({ config, role: 'relay', lock: RELAY_LOCK, log }, relay);
 
   /** Works as long as the locked connection lives. */

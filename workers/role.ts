@@ -90,7 +90,8 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   const repairing = startRepairing(parts, { pool, eyes, hands, holders, realm, log });
   const consume = (queue: string, concurrency: number): Consumer =>
     startConsumer({
-      url: config.redis.url,
+      config,
+      account: role,
       queue,
       concurrency,
       onError: (error) => log.warn({ queue, error: describeError(error) }, 'a job was dropped'),

@@ -1,5 +1,6 @@
 /** Someone who can write to Redis, and holds no key that the configuration knows. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { loadConfig } from '../../src/config.ts';
 import { openQueues } from '../../src/edges/queue.ts';
 import { signToken } from '../../src/edges/token.ts';
 import type { StackEnvironment } from './outside.ts';
@@ -19,7 +20,11 @@ export function forgeToken(): Promise<string> {
 
 /** Puts a token into the queue `requests`. */
 export async function pushToken(env: StackEnvironment, token: string): Promise<void> {
-  const queues = openQueues(env['REDIS_URL'] ?? '', randomUUID());
+  const queues = openQueues(
+    loadConfig(env['CHAMBERLAIN_CONFIG'] ?? ''),
+    'portal.portal',
+    randomUUID(),
+  );
   try {
     await queues.addRequest(token, false);
   } finally {

@@ -41,7 +41,7 @@ export async function restore(command: Command, word: string): Promise<void> {
   const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
   const { token, urgent } = await sign(submission, signer, config.realm, new Date());
   const pool = openPool(config, 'admin', { max: 1, durable: true });
-  const queues = openQueues(config.redis.url, randomUUID());
+  const queues = openQueues(config, 'admin', randomUUID());
   const progress = startProgress({ json });
   const start = performance.now();
   try {

@@ -61,7 +61,7 @@ async function send(
   submissions: readonly Submission[],
   json: boolean,
 ): Promise<void> {
-  const queues = openQueues(config.redis.url, randomUUID());
+  const queues = openQueues(config, 'admin', randomUUID());
   try {
     for (const submission of submissions) {
       const { token, urgent } = await sign(submission, signer, config.realm, new Date());
@@ -83,7 +83,7 @@ async function sendAndFollow(
   json: boolean,
 ): Promise<void> {
   const pool = openPool(config, 'admin', { max: 1, durable: true });
-  const queues = openQueues(config.redis.url, randomUUID());
+  const queues = openQueues(config, 'admin', randomUUID());
   // what is told on the way goes to standard error: on standard output are the ids alone
   const tell = (text: string) => {
     if (!json) process.stderr.write(`${text}\n`);

@@ -17,7 +17,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
   const queues = [REQUESTS_URGENT, REQUESTS, ...ROLES];
   let health;
   try {
-    health = await readRedisHealth(config.redis.url, queues);
+    health = await readRedisHealth(config, 'admin', queues);
   } catch (error) {
     const what = `Redis: ${describeError(error)}`;
     if (!REFUSED.test(what)) throw error;

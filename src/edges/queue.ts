@@ -1,5 +1,5 @@
 /**
- * Redis and BullMQ: the one file that speaks to them.
+ * The queues: with redis-connection.ts the one place that speaks to Redis and BullMQ.
  *
  * Nothing in Redis is the truth. Jobs of the roles say who, never what, and may be lost, doubled or
  * reordered; jobs of portals are requests without a verdict yet; jobs for portals are copies of
@@ -7,8 +7,14 @@
  * during a backoff is swallowed by deduplication).
  */
 import { Queue, WaitingError, Worker, type Job } from 'bullmq';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { ChamberlainError } from '../errors.ts';
+import {
+  connectConsumer,
+  connectProducer,
+  type RedisAccount,
+  type RedisPlace,
+} from './redis-connection.ts';
 
 /** Queue names. `requests.urgent` takes only what takes access away. */
 export const REQUESTS = 'requests';
@@ -20,11 +26,6 @@ export const urgentQueue = (role: string): string => `${role}.urgent`;
 /** The queue that a portal reads. */
 export const eventsQueue = (portal: string): string => `events.${portal}`;
 
-/** A command to Redis that is not answered in this time has failed. */
-const COMMAND_TIMEOUT_MS = 4000;
-/** Longest pause between two tries to connect, so that work goes on soon after Redis is back. */
-const RECONNECT_MS = 500;
-
 /** So long a job that has ended is kept, for whoever waits for it. */
 const ENDED_AGE_SECONDS = 3600;
 
@@ -33,29 +34,6 @@ const MARK = 'chamberlain:mark';
 
 const DURABLE = { removeOnComplete: false, removeOnFail: false, attempts: 1 } as const;
 const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
-
-/** A connection that fails fast: for adding and looking. */
-function connectProducer(url: string): Redis {
-  const redis = new Redis(url, {
-    maxRetriesPerRequest: 1,
-    commandTimeout: COMMAND_TIMEOUT_MS,
-    connectTimeout: 3000,
-    retryStrategy: (times) => Math.min(times * 50, RECONNECT_MS),
-  });
-  redis.on('error', () => {}); // each command reports its own
-  return redis;
-}
-
-/** A connection that waits for Redis as long as it takes: for workers, which block on it. */
-function connectConsumer(url: string): Redis {
-  const redis = new Redis(url, {
-    maxRetriesPerRequest: null,
-    connectTimeout: 3000,
-    retryStrategy: (times) => Math.min(times * 50, RECONNECT_MS),
-  });
-  redis.on('error', () => {});
-  return redis;
-}
 
 /** What can be done with queues without working on them. Every call may throw BACKEND_UNAVAILABLE. */
 export interface Queues {
@@ -111,11 +89,11 @@ export interface Queues {
 }
 
 /** Opens the queues for adding and looking. `mark` is a text that no other process uses. */
-export function openQueues(url: string, mark: string): Queues {
-  const redis = connectProducer(url);
+export function openQueues(config: RedisPlace, account: RedisAccount, mark: string): Queues {
+  const redis = connectProducer(config, account);
   // Of its own, since one at a time is added between WATCH and EXEC. BullMQ adds in a pipeline; as a
   // transaction it is refused whole where Redis has lost its data since it was looked at.
-  const fenced = connectProducer(url);
+  const fenced = connectProducer(config, account);
   fenced.pipeline = fenced.multi.bind(fenced) as typeof fenced.pipeline;
   let startedBefore: string | undefined;
   const queues = new Map<string, Queue>();
@@ -279,10 +257,11 @@ export interface RedisHealth {
 
 /** Looks at a Redis, and changes nothing. Throws BACKEND_UNAVAILABLE. */
 export async function readRedisHealth(
-  url: string,
+  config: RedisPlace,
+  account: RedisAccount,
   queues: readonly string[],
 ): Promise<RedisHealth> {
-  const redis = connectProducer(url);
+  const redis = connectProducer(config, account);
   try {
     const [seconds, microseconds] = (await redis.time()).map(Number) as [number, number];
     const clock = seconds * 1000 + microseconds / 1000;
@@ -319,7 +298,8 @@ export interface QueueJob {
 }
 
 export interface ConsumerOptions {
-  url: string;
+  config: RedisPlace;
+  account: RedisAccount;
   queue: string;
   concurrency: number;
   /**
@@ -347,7 +327,7 @@ export interface Consumer {
 
 /** Starts working on a queue. */
 export function startConsumer(options: ConsumerOptions): Consumer {
-  const redis = connectConsumer(options.url);
+  const redis = connectConsumer(options.config, options.account);
   const prefix = `bull:${options.queue}`;
   const reclaimed = options.exclusive === true ? reclaimActive() : Promise.resolve();
   async function reclaimActive(): Promise<void> {

@@ -12,7 +12,7 @@ let queues: Queues;
 beforeAll(async () => {
   world = await openWorld('queue', { needs: ['redis'] });
   redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
-  queues = openQueues(world.config.redis.url, 'mark-1');
+  queues = openQueues(world.config, 'relay', 'mark-1');
 });
 afterAll(async () => {
   await queues.close();
@@ -60,7 +60,8 @@ test('what lies uncompleted is found by its lowest number', async () => {
   await queues.addEvents('three', [event(7), event(8), event(9)]);
   const heard: unknown[] = [];
   const consumer = startConsumer({
-    url: world.config.redis.url,
+    config: world.config,
+    account: 'relay',
     queue: 'events.three',
     concurrency: 1,
     handle: ({ data }) => {
@@ -101,7 +102,8 @@ test('a job whose data or options are not JSON is handed over as it is, and the 
   await queue.add('good', { fine: true });
   const seen: unknown[] = [];
   const consumer = startConsumer({
-    url: world.config.redis.url,
+    config: world.config,
+    account: 'relay',
     queue: 'raw',
     concurrency: 1,
     handle: ({ data }) => {
@@ -129,7 +131,8 @@ test('what a killed process left among the active jobs is taken at once by the o
   await redis.set(`bull:left:${id}:lock`, 'gone', 'PX', 3_600_000);
   const seen: unknown[] = [];
   const consumer = startConsumer({
-    url: world.config.redis.url,
+    config: world.config,
+    account: 'relay',
     queue: 'left',
     concurrency: 1,
     exclusive: true,

@@ -266,7 +266,7 @@ test('requests lie in Redis for an hour after their verdict, and no longer', asy
   }
   redis.disconnect();
   expect(Object.keys(await marksInRedis())).not.toEqual([]);
-  const queues = openQueues(world.config.redis.url, 'erasure');
+  const queues = openQueues(world.config, 'relay', 'erasure');
   await queues.forgetRequests();
   await queues.close();
   expect(await marksInRedis()).toEqual({});

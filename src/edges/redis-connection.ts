@@ -1,0 +1,62 @@
+/**
+ * Connections to Redis, each by the account of the program that opens it.
+ *
+ * Where the secret of an account is missing, `redis.url` counts as it is: Redis then knows no users of ours.
+ */
+import { Redis, type RedisOptions } from 'ioredis';
+import { findSecret, type Config } from '../config.ts';
+
+/** What the connection of an account depends on. */
+export type RedisPlace = Pick<Config, 'redis' | 'secrets'>;
+
+/** The accounts of Chamberlain's own programs. */
+export const REDIS_ACCOUNTS = [
+  'intake',
+  'relay',
+  'directory',
+  'homes',
+  'databases',
+  'sweep',
+  'admin',
+] as const;
+
+/** Whose rights a connection has; the password is the file `redis-<account>` of the secrets folder. */
+export type RedisAccount = (typeof REDIS_ACCOUNTS)[number] | `portal.${string}`;
+
+/** The name of an account in Redis: `chamberlain_relay`, or `portal.bridge` of the portal bridge. */
+export function redisUser(account: RedisAccount): string {
+  return account.startsWith('portal.') ? account : `chamberlain_${account}`;
+}
+
+/** A command to Redis that is not answered in this time has failed. */
+const COMMAND_TIMEOUT_MS = 4000;
+/** Longest pause between two tries to connect, so that work goes on soon after Redis is back. */
+const RECONNECT_MS = 500;
+
+/** A connection that fails fast: for adding and looking. Throws CONFIG_INVALID. */
+export function connectProducer(config: RedisPlace, account: RedisAccount): Redis {
+  return connect(config, account, { maxRetriesPerRequest: 1, commandTimeout: COMMAND_TIMEOUT_MS });
+}
+
+/** A connection that waits for Redis as long as it takes: for workers, which block on it. Throws CONFIG_INVALID. */
+export function connectConsumer(config: RedisPlace, account: RedisAccount): Redis {
+  return connect(config, account, { maxRetriesPerRequest: null });
+}
+
+function connect(config: RedisPlace, account: RedisAccount, options: RedisOptions): Redis {
+  const url = new URL(config.redis.url);
+  const password = findSecret(config, 'redis', account);
+  if (password !== undefined) {
+    // ioredis prefers what the URL says
+    url.username = '';
+    url.password = '';
+    Object.assign(options, { username: redisUser(account), password });
+  }
+  const redis = new Redis(url.href, {
+    ...options,
+    connectTimeout: 3000,
+    retryStrategy: (times) => Math.min(times * 50, RECONNECT_MS),
+  });
+  redis.on('error', () => {}); // each command reports its own
+  return redis;
+}
