@@ -42,7 +42,7 @@ GRANT SELECT, INSERT (subject, role, state, urgent, next_try_at, targets),
   ON convergence TO chamberlain_intake;
 -- the numbers of seals grow with what is wanted
 GRANT SELECT, INSERT, UPDATE ON login_seals TO chamberlain_intake;
-GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE (count, last_at) ON junk TO chamberlain_intake;
 GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE, DELETE ON known_credentials TO chamberlain_intake;
 GRANT SELECT, INSERT ON requests, request_raises TO chamberlain_intake;
@@ -51,8 +51,8 @@ GRANT UPDATE (done_at, on_done) ON requests TO chamberlain_intake;
 -- without the columns that are numbers and times: nobody chooses those, nor uses a number up
 GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account, fields, verdict, code)
   ON audit TO chamberlain_intake;
--- an event's number is the trigger's, or that of whoever writes many at once (src/store/events.ts)
-GRANT SELECT, INSERT (portal, seq, event, subject, request, code, data) ON events
+-- an event's number is the relay's to give
+GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
 GRANT SELECT ON foreign_sightings TO chamberlain_intake;
 -- leaving: the moves are its own, what is put away the roles'
@@ -72,6 +72,7 @@ GRANT UPDATE (leased_until) ON convergence TO chamberlain_relay;
 GRANT UPDATE (done_at, stuck_at, on_done) ON requests TO chamberlain_relay;
 GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_relay;
+GRANT UPDATE (seq) ON events TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE ON event_deliveries TO chamberlain_relay;
 GRANT INSERT ON audit_seals TO chamberlain_relay;
 GRANT SELECT, DELETE ON audit_unsealed, event_erasures TO chamberlain_relay;
@@ -190,12 +191,11 @@ GRANT INSERT (subject, role, state, urgent, next_try_at, targets),
   UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since, targets)
   ON convergence TO chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION look_again(integer[], text[], boolean, boolean[], text[]) TO chamberlain_sweep;
-GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_sweep;
 
 -- the admin's command line: sees, asks for surveys and repairs, holds no hands
 GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
-  event_sequences, event_deliveries, events, audit, audit_seals, audit_unsealed, surveys, reports,
+  event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals,
   event_erasures, known_credentials, login_seals
   TO chamberlain_admin;

@@ -30,8 +30,8 @@ export const CODES = {
     'Sign with a key that the configuration lists for this portal.',
   ),
   REQUEST_PORTAL_UNKNOWN: refusal(
-    'The token names no portal of this realm.',
-    'Use a portal that the configuration lists as `iss`.',
+    'The token names no portal of this realm, or another than the one in whose queue it lies.',
+    'Use a portal that the configuration lists as `iss`, and the queues of that portal.',
   ),
   REQUEST_AUDIENCE: refusal('The token is for another realm.', 'Set `aud` to this realm.'),
   REQUEST_EXPIRED: refusal(
@@ -49,7 +49,7 @@ export const CODES = {
   ),
   REQUEST_NOT_URGENT: refusal(
     'The urgent queue takes only what takes access away.',
-    'Send it to the queue `requests`.',
+    'Send it to the queue `requests.<portal>`.',
   ),
   REQUEST_REPLAYED: refusal(
     'Another request with this id had other contents.',

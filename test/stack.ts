@@ -67,6 +67,8 @@ export interface World {
   readonly adminKey: string;
   /** The public half (PEM) of the key that the directory role seals by, for login hosts. */
   readonly sealKey: string;
+  /** The public half (PEM) of the key that the relay signs events by, for portals. */
+  readonly eventsKey: string;
   /** For looking at the directory from outside. */
   readonly ldapAdmin: { readonly dn: string; readonly password: string };
   /** Runs the CLI from source, with this world's config. */
@@ -114,6 +116,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     return { file, publicKey: ensureSigningKey(file) };
   };
   const sealKey = ensureSigningKey(join(secrets, 'seal-key'));
+  const eventsKey = ensureSigningKey(join(secrets, 'events-key'));
   const [portal, admin] = [makeKey('portal'), makeKey('admin.steward')];
   const composed = composeConfig({
     secrets,
@@ -143,6 +146,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     portalKey: portal.file,
     adminKey: admin.file,
     sealKey,
+    eventsKey,
     ldapAdmin: { dn: adminDn(slapd.base), password: ensurePassword(secrets, 'ldap-admin') },
     chamberlain: (...args) => runCli(configFile, ...args),
     makeKey,

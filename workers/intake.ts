@@ -1,10 +1,14 @@
 /**
- * Intake: gives requests their verdicts, one after another, what takes access away first.
+ * Intake: gives requests their verdicts, one after another, the portals in turn, and of each what takes access
+ * away first.
  *
  * One intake works at a time, in all processes: whoever holds the lock, on the very connection that
  * it writes with. Requests that wait at the same time are decided in one transaction, so that they
  * wait for the disk together; each is told when that is committed. Where PostgreSQL is lost, jobs in
  * hand go back into the queue, and nothing is taken until the lock is held again.
+ *
+ * What is no request of the portal in whose queue it lies costs a look and a check of its signature, and is
+ * counted by portal and code: nothing of it is kept.
  *
  * Between the batches it makes the moves of the calendar that are due (src/requests/calendar.ts), on the
  * same connection, and never beside a batch.
@@ -15,47 +19,48 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Config } from '../src/config.ts';
-import {
-  type Consumer,
-  PutBack,
-  REQUESTS,
-  REQUESTS_URGENT,
-  startConsumer,
-} from '../src/edges/queue.ts';
-import { describeError } from '../src/errors.ts';
+import { openInbox, type Taken } from '../src/edges/request-inbox.ts';
+import { type Code, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import {
-  type CheckedJob,
   checkJob,
   giveVerdict,
   sentenceOf,
-  unreadableJob,
+  type SignedJob,
   type Verdict,
 } from '../src/requests/verdict.ts';
 import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
+import { addJunk } from '../src/store/junk.ts';
 import { INTAKE_LOCK, sqlState, transact } from '../src/store/postgres.ts';
 import { hostCalendar } from './calendar.ts';
-import { startLocked, untilAborted } from './locked.ts';
+import { startLocked } from './locked.ts';
 import type { Worker } from './loop.ts';
 
 /** Most requests that are decided in one transaction: what is urgent waits for one such. */
 const BATCH = 16;
 /** So often a job may fail, alone and while PostgreSQL answers, before it is refused. */
 const MOST_FAILURES = 5;
+/** A job that has failed and did not come again in this time does not come any more. */
+const FORGET_FAILURE_MS = 60_000;
 /** SQLSTATE of a statement that took longer than it may. */
 const QUERY_CANCELED = '57014';
 /** Notices of a thaw are lost when a connection breaks: it is looked this often besides. */
 const LOOK_THAWED_MS = 500;
+/** Pause after Redis did not answer as it should. */
+const REDIS_AWAY_MS = 500;
+
+/** Junk is counted in PostgreSQL no more often than this, and verdicts of an hour ago are forgotten this often. */
+const COUNT_JUNK_MS = 1000;
+const TIDY_MS = 60_000;
 
 /** The realm is frozen: no verdict. */
-class Frozen extends PutBack {}
+class Frozen extends Error {}
 
+/** A request of a portal, in hand. */
 interface Waiting {
-  job: CheckedJob;
-  urgentQueue: boolean;
-  resolve: (verdict: Verdict) => void;
-  reject: (error: unknown) => void;
+  job: SignedJob;
+  taken: Taken;
 }
 
 /** @param clock what time it is: for verdicts and for the calendar */
@@ -64,8 +69,8 @@ export function startIntake(
   log: Log,
   clock: () => Date = () => new Date(),
 ): Worker {
-  /** of jobs on which the program itself has failed, or that take too long, by their hash */
-  const failures = new Map<string, { times: number; tookTooLong: boolean }>();
+  /** of jobs on which the program itself has failed, or that take too long, by their hash; and when last */
+  const failures = new Map<string, { times: number; tookTooLong: boolean; at: number }>();
   return startLocked({ config, role: 'intake', lock: INTAKE_LOCK, log }, takeIn);
 
   /** Takes requests in whenever the realm is not frozen, as long as the locked connection lives. */
@@ -100,60 +105,109 @@ export function startIntake(
   async function takeInThawed(client: pg.Client, held: AbortController): Promise<void> {
     const frozen = new AbortController();
     const stop = AbortSignal.any([held.signal, frozen.signal]);
-    const waiting: Waiting[] = [];
-    let busy = false;
-    let working = Promise.resolve();
-    const calendar = hostCalendar({ client, config, log, clock }, () => work());
+    const inbox = openInbox(
+      config,
+      config.portals.map(({ name }) => name),
+    );
+    let woken = new AbortController();
+    const calendar = hostCalendar({ client, config, log, clock }, () => woken.abort());
+    let countedAt = 0;
+    let tidiedAt = 0;
+    let failed = false;
 
-    /** Has all decided that wait, and the calendar turned, one after the other. */
-    function work(): void {
-      if (busy) return;
-      busy = true;
-      working = decideWaiting();
+    try {
+      await syncRanges(client, config);
+      while (!stop.aborted) {
+        woken = new AbortController();
+        const jobs = await takeJobs();
+        if (jobs.length > 0) await decideBatch(jobs);
+        if (calendar.isDue() && !stop.aborted && !(await calendar.turn())) freeze();
+        await keepOrder();
+        if (jobs.length > 0 || calendar.isDue() || stop.aborted) continue;
+        await inbox.untilSomething(AbortSignal.any([stop, woken.signal]));
+      }
+    } finally {
+      calendar.close();
+      // one on which all have failed lets the others pass; whoever takes next does it too
+      await inbox.putBack(failed ? 'last' : 'first').catch(() => {});
+      await inbox.close();
     }
 
-    /**
-     * Decides all that wait, batch by batch, with a turn of the calendar after each where one is due;
-     * after a fault puts back what is left, and ends.
-     */
-    async function decideWaiting(): Promise<void> {
+    /** The requests that come next; what is none is refused at once. */
+    async function takeJobs(): Promise<Waiting[]> {
       try {
-        while (waiting.length > 0 || (calendar.isDue() && !stop.aborted)) {
-          if (waiting.length > 0) await decideBatch();
-          if (calendar.isDue() && !stop.aborted && !(await calendar.turn())) freeze();
-        }
-      } finally {
-        busy = false; // at once: whoever comes next starts anew
+        // it may have been lost with Redis
+        const since = performance.now() - FORGET_FAILURE_MS;
+        for (const [key, { at }] of failures) if (at < since) failures.delete(key);
+        // one on which the program has failed is tried alone
+        const taken = await inbox.take(failures.size === 0 ? BATCH : 1);
+        const checked = await Promise.all(
+          taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock())),
+        );
+        await inbox.refuse(
+          checked.flatMap((each, n) =>
+            'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
+          ),
+        );
+        return checked.flatMap((each, n) =>
+          'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
+        );
+      } catch (error) {
+        await redisIsAway(error);
+        return [];
       }
     }
 
-    async function decideBatch(): Promise<void> {
-      waiting.sort((a, b) => Number(b.urgentQueue) - Number(a.urgentQueue));
-      // one on which the program has failed is tried alone
-      const batch = waiting.splice(0, failures.size === 0 ? BATCH : 1);
+    async function redisIsAway(error: unknown): Promise<void> {
+      log.warn({ error: describeError(error) }, 'the queues of requests are troubled');
+      await sleep(REDIS_AWAY_MS, undefined, {
+        signal: AbortSignal.any([stop, woken.signal]),
+      }).catch(() => {});
+    }
+
+    async function decideBatch(batch: readonly Waiting[]): Promise<void> {
+      let verdicts: Verdict[];
       try {
-        if (stop.aborted) throw new PutBack();
-        const verdicts = await transact(client, async () => {
+        if (stop.aborted) return;
+        verdicts = await transact(client, async () => {
           // sent first, and answered first
           const thawed = holdThawed(client);
           const [given] = await Promise.all([decide(batch), thawed]);
           if (!(await thawed)) throw new Frozen();
           return given;
         });
-        batch.forEach(({ job, resolve }, index) => {
-          failures.delete(job.sha256.toString('hex'));
-          resolve(verdicts[index] as Verdict);
-        });
-        calendar.decided(batch.map(({ job }) => job.signed?.kind));
       } catch (error) {
-        if (error instanceof Frozen) {
-          freeze();
-        } else if (!(error instanceof PutBack)) {
-          log.warn({ error: describeError(error) }, 'requests wait');
-          await countFailure(batch, error);
-          held.abort();
+        if (error instanceof Frozen) return freeze();
+        log.warn({ error: describeError(error) }, 'requests wait');
+        await countFailure(batch, error);
+        failed = true;
+        held.abort();
+        return;
+      }
+      for (const { job } of batch) failures.delete(job.sha256.toString('hex'));
+      calendar.decided(batch.map(({ job }) => job.signed.kind));
+      try {
+        await inbox.end(batch.map(({ taken }, n) => ({ taken, verdict: verdicts[n] })));
+      } catch (error) {
+        // the verdicts are given: taken once more, each has the same again
+        await redisIsAway(error);
+      }
+    }
+
+    /** Counts what was no request, and forgets what ended long ago. */
+    async function keepOrder(): Promise<void> {
+      const now = performance.now();
+      if (now - countedAt >= COUNT_JUNK_MS) {
+        countedAt = now;
+        const junk = inbox.countJunk();
+        if (junk.length > 0) {
+          log.warn({ junk }, 'jobs that are no requests of the portals in whose queues they lay');
+          await addJunk(client, junk);
         }
-        for (const { reject } of batch) reject(new PutBack());
+      }
+      if (now - tidiedAt >= TIDY_MS) {
+        tidiedAt = now;
+        await inbox.tidy().catch(redisIsAway);
       }
     }
 
@@ -164,12 +218,13 @@ export function startIntake(
 
     async function decide(batch: readonly Waiting[]): Promise<Verdict[]> {
       const verdicts: Verdict[] = [];
-      for (const { job, urgentQueue } of batch) {
+      for (const { job, taken } of batch) {
         const failed = failures.get(job.sha256.toString('hex'));
         const judged =
           failed === undefined || failed.times < MOST_FAILURES
             ? job
             : givenUp(job, failed.tookTooLong);
+        const urgentQueue = taken.queue.urgent;
         verdicts.push(await giveVerdict(client, config, judged, { urgentQueue, now: clock() }));
       }
       return verdicts;
@@ -189,39 +244,9 @@ export function startIntake(
       if (!answers) return;
       for (const { job } of batch) {
         const key = job.sha256.toString('hex');
-        failures.set(key, { times: (failures.get(key)?.times ?? 0) + 1, tookTooLong });
+        const times = (failures.get(key)?.times ?? 0) + 1;
+        failures.set(key, { times, tookTooLong, at: performance.now() });
       }
-    }
-
-    const consume = (queue: string, urgentQueue: boolean): Consumer => {
-      const judge = (job: CheckedJob): Promise<Verdict> =>
-        new Promise((resolve, reject) => {
-          waiting.push({ job, urgentQueue, resolve, reject });
-          work();
-        });
-      return startConsumer({
-        config,
-        account: 'intake',
-        queue,
-        concurrency: BATCH,
-        exclusive: true,
-        handle: async ({ data }) => judge(await checkJob(config, data, clock())),
-        handleUnreadable: async (bytes) => void (await judge(unreadableJob(bytes))),
-        onError: (error) =>
-          log.warn({ queue, error: describeError(error) }, 'the queue is troubled'),
-      });
-    };
-
-    const consumers: Consumer[] = [];
-    try {
-      await syncRanges(client, config);
-      consumers.push(consume(REQUESTS_URGENT, true), consume(REQUESTS, false));
-      work();
-      await untilAborted(stop);
-    } finally {
-      calendar.close();
-      await Promise.all(consumers.map((consumer) => consumer.close(3000)));
-      await working;
     }
   }
 }
@@ -230,12 +255,14 @@ export function startIntake(
  * A job that is to be refused, so that it is not tried for ever. What takes too long and asks for little is
  * not: PostgreSQL is slow then, and somebody's suspension waits until it is not.
  */
-function givenUp(job: CheckedJob, tookTooLong: boolean): CheckedJob {
-  const { sha256, signed } = job;
-  if (!tookTooLong || signed === undefined) return { sha256 };
+function givenUp(job: SignedJob, tookTooLong: boolean): SignedJob {
+  const { signed } = job;
+  const refuse = (code: Code): SignedJob => ({
+    ...job,
+    signed: { ...signed, refusal: { code, sentence: sentenceOf(code) } },
+  });
+  if (!tookTooLong) return refuse('INTERNAL');
   const { people, server } = signed.claims.request as { people?: unknown; server?: unknown };
   const isForMany = (Array.isArray(people) && people.length > 1) || server !== undefined;
-  if (!isForMany) return job;
-  const code = 'TOO_MUCH_AT_ONCE';
-  return { sha256, signed: { ...signed, refusal: { code, sentence: sentenceOf(code) } } };
+  return isForMany ? refuse('TOO_MUCH_AT_ONCE') : job;
 }

@@ -4,9 +4,8 @@
  * It is told of work by NOTIFY, and looks every second besides, for notices are lost when a
  * connection breaks. One relay works at a time; a second one would do no harm.
  */
-import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { adminOfPortal, type Config } from '../src/config.ts';
+import type { Config } from '../src/config.ts';
 import { openQueues } from '../src/edges/queue.ts';
 import type { Log } from '../src/log.ts';
 import { ROLES } from '../src/model/wanted.ts';
@@ -15,28 +14,21 @@ import { sealAudit } from '../src/store/audit.ts';
 import { isFrozen } from '../src/store/freeze.ts';
 import { openPool, RELAY_LOCK } from '../src/store/postgres.ts';
 import * as store from '../src/store/relay.ts';
+import { startDelivery } from './delivery.ts';
 import { startLocked, untilAborted } from './locked.ts';
 import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
 /** Under load each loop runs no more often, and does all that has come since. */
 const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 20 };
-/** Most events of one portal that lie in Redis uncompleted. */
-const MOST_IN_REDIS = 1000;
 /** What one run does at least when there is load. */
 const MUCH = 8;
-/** How often it is looked which events a portal has completed. */
-const LOOK_MS = 2000;
-/** How often requests that ended long ago are removed. */
-const FORGET_MS = 60_000;
 /** How often those who wait to be put away are looked at for doors that are open. */
 const DOORS_MS = 5000;
-/** Most events added at once. */
-const BATCH = 250;
 
 export function startRelay(config: Config, log: Log): Worker {
   const pool = openPool(config, 'relay', { max: 4, durable: false });
-  const queues = openQueues(config, 'relay', randomUUID());
+  const queues = openQueues(config, 'relay');
   const worker = startLocked({ config, role: 'relay', lock: RELAY_LOCK, log }, relay);
 
   /** Works as long as the locked connection lives. */
@@ -70,15 +62,27 @@ export function startRelay(config: Config, log: Log): Worker {
       { everyMs: POLL_MS, paceMs: PACE_MS.enqueue, log },
       () => enqueue(enqueueing),
     );
+    // what was kept of portals belongs to the time under the lock
+    const delivery = startDelivery(config, log, pool);
+    let told = true;
+    let askedAt = 0;
     const delivering = startLoop(
       'deliver',
       { everyMs: POLL_MS, paceMs: PACE_MS.deliver, log },
-      () => deliver(),
+      async () => {
+        const fresh = told || performance.now() - askedAt >= POLL_MS;
+        if (fresh) [told, askedAt] = [false, performance.now()];
+        const { numbered, nextInMs } = await delivery.turn(fresh);
+        delivering.wakeIn(nextInMs);
+        return numbered >= MUCH;
+      },
     );
     const loops = [settling, sealing, enqueueing, delivering];
     client.on('notification', ({ payload = '' }) => {
-      if (payload === 'events') delivering.wake();
-      else if (payload === 'due') enqueueing.wake();
+      if (payload === 'events') {
+        told = true;
+        delivering.wake();
+      } else if (payload === 'due') enqueueing.wake();
       else if (payload.startsWith('applied ')) {
         touched.add(Number(payload.slice('applied '.length)));
         settling.wake();
@@ -103,6 +107,7 @@ export function startRelay(config: Config, log: Log): Worker {
     } finally {
       clearInterval(pulse);
       await Promise.all(loops.map((loop) => loop.close()));
+      await delivery.close();
     }
   }
 
@@ -152,75 +157,6 @@ export function startRelay(config: Config, log: Log): Worker {
     for (const role of ROLES) {
       const subjects = waiting.filter((each) => each.role === role).map(({ subject }) => subject);
       if (subjects.length > 0) await queues.addSlow(role, subjects, 'urgent');
-    }
-  }
-
-  // Redis is asked before and after each look at what lies in it; once it has lost something, that
-  // stays so until every portal's events are counted back to the last that is known completed.
-  let lost = false;
-  let lookedAt = 0;
-  let forgotAt = 0;
-  async function hasKept(): Promise<boolean> {
-    if (!(await queues.hasKept())) lost = true;
-    return !lost;
-  }
-
-  async function deliver(): Promise<boolean> {
-    if (!(await hasKept())) {
-      await store.releaseAllLeases(pool);
-      for (const delivery of await store.readDeliveries(pool)) {
-        await store.writeDelivery(pool, { ...delivery, enqueued: delivery.completed });
-      }
-      lost = false;
-    }
-    const look = Date.now() - lookedAt >= LOOK_MS;
-    if (look) {
-      lookedAt = Date.now();
-      await eraseDelivered();
-    }
-    const deliveries = await store.readDeliveries(pool);
-    for (const delivery of deliveries) {
-      if (adminOfPortal(delivery.portal) === undefined) await deliverTo(delivery, look);
-    }
-    return deliveries.some(({ last, enqueued }) => last - enqueued >= MUCH);
-  }
-
-  /** Erases what lies in Redis of a person who was deleted: copies of events, and requests. */
-  async function eraseDelivered(): Promise<void> {
-    for (const [portal, events] of await store.readErasedEvents(pool)) {
-      await queues.rewriteEvents(portal, events);
-      await store.forgetErasures(
-        pool,
-        portal,
-        events.map(({ seq }) => seq),
-      );
-    }
-    if (Date.now() - forgotAt < FORGET_MS) return;
-    forgotAt = Date.now();
-    await queues.forgetRequests();
-  }
-
-  /** Brings one portal's events into Redis, in order, as far as there is room. */
-  async function deliverTo(delivery: store.Delivery, look: boolean): Promise<void> {
-    const { portal, last } = delivery;
-    let { enqueued, completed } = delivery;
-    const findCompleted = async () => {
-      const lowest = await queues.lowestUncompleted(portal);
-      if (!(await hasKept())) throw new Error('Redis has lost its data');
-      // what lies in Redis beyond `enqueued` was put there before it lost the rest
-      completed = Math.max(completed, Math.min(enqueued, (lowest ?? enqueued + 1) - 1));
-      await store.writeDelivery(pool, { portal, enqueued, completed });
-    };
-    if (look && completed < enqueued) await findCompleted();
-    while (enqueued < last) {
-      if (enqueued - completed >= MOST_IN_REDIS) await findCompleted();
-      const room = Math.min(BATCH, MOST_IN_REDIS - (enqueued - completed));
-      if (room <= 0) return;
-      const events = await store.readEvents(pool, portal, enqueued, room);
-      if (events.length > 0) await queues.addEvents(portal, events);
-      // numbers may be left out: `chamberlain restored` leaves a gap
-      enqueued = events.at(-1)?.seq ?? last;
-      await store.writeDelivery(pool, { portal, enqueued, completed });
     }
   }
 

@@ -39,7 +39,7 @@ const LOOK_MS = 5000;
 const AGAIN_MS = 5000;
 
 export function startSweep(config: Config, log: Log, patience = PATIENCE): Worker {
-  const queues = openQueues(config, 'sweep', randomUUID());
+  const queues = openQueues(config, 'sweep');
   const worker = startLocked({ config, role: 'sweep', lock: SWEEP_LOCK, log }, (client, held) =>
     sweepOn(client, held.signal),
   );

@@ -18,15 +18,11 @@ export function forgeToken(): Promise<string> {
   });
 }
 
-/** Puts a token into the queue `requests`. */
+/** Puts a token into the portal's queue of requests. */
 export async function pushToken(env: StackEnvironment, token: string): Promise<void> {
-  const queues = openQueues(
-    loadConfig(env['CHAMBERLAIN_CONFIG'] ?? ''),
-    'portal.portal',
-    randomUUID(),
-  );
+  const queues = openQueues(loadConfig(env['CHAMBERLAIN_CONFIG'] ?? ''), 'portal.portal');
   try {
-    await queues.addRequest(token, false);
+    await queues.addRequest('portal', token, false);
   } finally {
     await queues.close();
   }

@@ -69,6 +69,7 @@ export function describeStack(place: Place): Stack {
 export async function startServers(stack: Stack, only?: readonly ServerName[]): Promise<void> {
   const { secrets } = stack.place;
   ensureSigningKey(join(secrets, 'seal-key'));
+  writeFileSync(keyFiles(stack.place).events, ensureSigningKey(join(secrets, 'events-key')));
   const wanted = (server: Server): boolean => only?.includes(server.name as ServerName) ?? true;
   const starts = [
     [stack.postgres, () => createOwnedDatabase(stack.postgres, DATABASE, secrets)],
@@ -166,6 +167,7 @@ export function stackEnvironment(dir: string): Record<string, string> {
     DATA_ROOT: place.dataRoot,
     SECRETS: place.secrets,
     PORTAL_KEY: keyFiles(place).portal,
+    EVENTS_KEY: keyFiles(place).events,
     ADMIN_KEY: keyFiles(place).admin,
     ...Object.fromEntries(pids),
   };
@@ -217,9 +219,14 @@ function stackConfig(stack: Stack): StackConfig {
   });
 }
 
-/** The signing keys of the one portal and the one admin. */
-function keyFiles(place: Place): { portal: string; admin: string } {
-  return { portal: join(place.keys, 'portal.pem'), admin: join(place.keys, 'admin.steward.pem') };
+/** The signing keys of the one portal and the one admin, and the public half of the one that signs events. */
+function keyFiles(place: Place): { portal: string; admin: string; events: string } {
+  const file = (name: string): string => join(place.keys, name);
+  return {
+    portal: file('portal.pem'),
+    admin: file('admin.steward.pem'),
+    events: file('events-key.pem'),
+  };
 }
 
 /** For psql (libpq, "The Password File"): any database of this cluster, as its owner. */

@@ -60,7 +60,7 @@ export async function followRepair(
   config: Config,
   following: Following,
 ): Promise<{ parts: FollowedPart[]; owed: Owed[] }> {
-  const queues = openQueues(config, 'admin', following.id);
+  const queues = openQueues(config, 'admin');
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   const patiently = patience(following.timeoutMs, (act) => look(pool, act));
   try {

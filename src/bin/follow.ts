@@ -1,14 +1,10 @@
 /** Following a request in PostgreSQL until all that it raised is applied, or it cannot be. */
+import type { SentRequest } from '../edges/queue.ts';
 import type { Role } from '../model/wanted.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { look } from '../store/overview.ts';
 import type { Pool } from '../store/postgres.ts';
-import {
-  findRequest,
-  findUnsigned,
-  readAppliedRoles,
-  readOpenRaises,
-} from '../store/request-progress.ts';
+import { findRequest, readAppliedRoles, readOpenRaises } from '../store/request-progress.ts';
 import { describeFreeze } from './freeze.ts';
 
 /** How a request ended, or that it has not. */
@@ -45,12 +41,12 @@ const RESTART =
   'The workers read the configuration when they start: where it was changed, restart `chamberlain work`.';
 
 /**
- * Follows one request of a portal. A database that is away for a moment does not end it. What intake
- * takes for nobody's is not known by its id, but by its token.
+ * Follows one request of a portal. A database that is away for a moment does not end it. What intake takes for
+ * no request of that portal is known by its job alone.
  */
 export async function follow(
   pool: Pool,
-  { portal, id, token }: { portal: string; id: string; token: string },
+  { portal, id, sent }: { portal: string; id: string; sent: SentRequest },
   timeoutMs: number,
   progress: Progress,
 ): Promise<Ending> {
@@ -66,7 +62,7 @@ export async function follow(
       const now = await look(pool, async (client) => {
         const request = await findRequest(client, portal, id);
         return request === undefined
-          ? { frozen: await readFreeze(client), unsigned: await findUnsigned(client, token) }
+          ? { frozen: await readFreeze(client) }
           : {
               request,
               raises: await readOpenRaises(client, request.number),
@@ -76,7 +72,8 @@ export async function follow(
       });
       answeredAt = performance.now();
       if (now.request === undefined) {
-        const { frozen, unsigned } = now;
+        const { frozen } = now;
+        const unsigned = await sent.readRefusal().catch(() => undefined);
         if (unsigned !== undefined) {
           const { code, sentence: why } = unsigned;
           const advice = UNKNOWN.has(code) ? ` ${RESTART}` : '';

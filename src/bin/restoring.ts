@@ -1,7 +1,7 @@
 /** Asks for a tool to be restored, and follows it until it is active again and all of it is in place. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import { openQueues } from '../edges/queue.ts';
+import { openQueues, type SentRequest } from '../edges/queue.ts';
 import type { Role } from '../model/wanted.ts';
 import { describeProgress } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving } from '../store/leaving-facts.ts';
@@ -41,15 +41,15 @@ export async function restore(command: Command, word: string): Promise<void> {
   const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
   const { token, urgent } = await sign(submission, signer, config.realm, new Date());
   const pool = openPool(config, 'admin', { max: 1, durable: true });
-  const queues = openQueues(config, 'admin', randomUUID());
+  const queues = openQueues(config, 'admin');
   const progress = startProgress({ json });
   const start = performance.now();
   try {
-    await queues.addRequest(token, urgent);
+    const sent = await queues.addRequest(signer.portal, token, urgent);
     const outcome = await followRestoration(pool, {
       portal: signer.portal,
       id: submission.id,
-      token,
+      sent,
       account: `${config.realm}.${tool}`,
       deadline: start + options.timeout * 1000,
       progress,
@@ -71,7 +71,7 @@ export async function restore(command: Command, word: string): Promise<void> {
 interface Followed {
   portal: string;
   id: string;
-  token: string;
+  sent: SentRequest;
   account: string;
   /** by performance.now() */
   deadline: number;
@@ -84,11 +84,11 @@ interface Followed {
  */
 async function followRestoration(
   pool: Pool,
-  { portal, id, token, account, deadline, progress }: Followed,
+  { portal, id, sent, account, deadline, progress }: Followed,
 ): Promise<Outcome> {
   let accepted = false;
   const told = { frozen: '' };
-  const request = follow(pool, { portal, id, token }, deadline - performance.now(), {
+  const request = follow(pool, { portal, id, sent }, deadline - performance.now(), {
     onFrozen: (sentence) => (told.frozen = sentence),
     onAccepted: () => (accepted = true),
     onApplied: () => {},

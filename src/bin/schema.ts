@@ -40,7 +40,7 @@ function printKinds(json: boolean): void {
       ['kind', 'queue', 'what it is'],
       REQUEST_KINDS.map((kind) => [
         kind,
-        URGENT_KINDS.has(kind) ? 'requests.urgent' : 'requests',
+        URGENT_KINDS.has(kind) ? 'requests.urgent.PORTAL' : 'requests.PORTAL',
         KIND_SUMMARIES[kind],
       ]),
     ),

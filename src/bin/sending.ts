@@ -61,11 +61,11 @@ async function send(
   submissions: readonly Submission[],
   json: boolean,
 ): Promise<void> {
-  const queues = openQueues(config, 'admin', randomUUID());
+  const queues = openQueues(config, 'admin');
   try {
     for (const submission of submissions) {
       const { token, urgent } = await sign(submission, signer, config.realm, new Date());
-      await queues.addRequest(token, urgent);
+      await queues.addRequest(signer.portal, token, urgent);
       const { id, kind } = submission;
       if (json) printJson({ id, kind, portal: signer.portal });
       else print(id);
@@ -83,7 +83,7 @@ async function sendAndFollow(
   json: boolean,
 ): Promise<void> {
   const pool = openPool(config, 'admin', { max: 1, durable: true });
-  const queues = openQueues(config, 'admin', randomUUID());
+  const queues = openQueues(config, 'admin');
   // what is told on the way goes to standard error: on standard output are the ids alone
   const tell = (text: string) => {
     if (!json) process.stderr.write(`${text}\n`);
@@ -95,11 +95,11 @@ async function sendAndFollow(
       const { token, urgent } = await sign(submission, signer, config.realm, new Date());
       const start = performance.now();
       const elapsedMs = () => Math.round(performance.now() - start);
-      await queues.addRequest(token, urgent);
+      const sent = await queues.addRequest(signer.portal, token, urgent);
       if (!json) print(id);
       const ending = await follow(
         pool,
-        { portal: signer.portal, id, token },
+        { portal: signer.portal, id, sent },
         timeoutSeconds * 1000,
         {
           onFrozen: (sentence) => tell(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),

@@ -7,6 +7,7 @@ import { timeOf } from '../model/time.ts';
 import { ROLES } from '../model/wanted.ts';
 import { leavingRows } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../store/leaving-facts.ts';
+import { type JunkCount, readJunk } from '../store/junk.ts';
 import * as overview from '../store/overview.ts';
 import type { Standing, SubjectView } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
@@ -25,6 +26,7 @@ import { paint, print, printJson, renderAge, renderTable, withoutControls } from
 
 /** The table shows no more rows that are behind; the totals count them all. */
 const BEHIND_LIMIT = 100;
+const DAY_MS = 24 * 3600 * 1000;
 /** A reason as short as this is said of each. */
 const SHORT = 40;
 
@@ -33,7 +35,8 @@ export function defineStatus(command: Command): void {
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
         'a sweep is held, the directory is in doubt or a date is overdue, totals per role, what is behind,\n' +
-        'failing or parked and why, who leaves and when, events that portals have not taken. With SUBJECT:\n' +
+        'failing or parked and why, who leaves and when, events that portals have not taken, and\n' +
+        'what came into their queues and was no request of theirs. With SUBJECT:\n' +
         'what is wanted of one person or tool, how it leaves, and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
@@ -55,7 +58,7 @@ export function defineStatus(command: Command): void {
         throw new ChamberlainError('USAGE', '--orphaned and a SUBJECT at once: which is meant?');
       }
       const show = orphaned ? showOrphans : subject === undefined ? showAll : showSubject(subject);
-      await withAdmin(config, (client) => show(client, wantsJson(command)));
+      await withAdmin(config, (client) => show(client, wantsJson(command), config));
     });
 }
 
@@ -88,11 +91,12 @@ function isTrouble({ state }: { state: string }): boolean {
   return state === 'failing' || state === 'parked';
 }
 
-async function showAll(client: Client, json: boolean): Promise<void> {
+async function showAll(client: Client, json: boolean, config: Config): Promise<void> {
   const standstill = await readStandstill(client);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
   const portals = await overview.readPortalEvents(client);
+  const junk = await readJunk(client);
   const oldestRequest = (await overview.readOldestRequest(client)) ?? null;
   const waitingForApproval = await overview.readOpenAccessRequests(client);
   const toApprove = await overview.readWaitingRequests(client);
@@ -105,6 +109,7 @@ async function showAll(client: Client, json: boolean): Promise<void> {
       behind,
       leaving,
       portals,
+      junk,
       oldestRequest,
       waitingForApproval,
       toApprove,
@@ -130,22 +135,8 @@ async function showAll(client: Client, json: boolean): Promise<void> {
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
   const leavingText = renderLeaving(leaving, now);
   if (leavingText !== '') printPage(`\n${leavingText}`);
-  const outstanding = portals.filter((portal) => portal.outstanding !== '0');
-  if (outstanding.length > 0) {
-    print('');
-    printPage(
-      renderTable(
-        ['portal', 'last event', 'not taken'],
-        outstanding.map(({ portal, last, outstanding: open }) => [
-          portal,
-          last,
-          Number(open) > overview.MOST_OUTSTANDING
-            ? `more than ${overview.MOST_OUTSTANDING}`
-            : open,
-        ]),
-      ),
-    );
-  }
+  const pages = [renderPortals(portals, config, now), renderJunk(junk, now)];
+  for (const page of pages) if (page !== '') printPage(`\n${page}`);
   if (oldestRequest !== null) {
     const { kind, id, at } = oldestRequest;
     const what = [kind ?? '?', ...(id === null ? [] : [id])].join(' ');
@@ -159,6 +150,37 @@ async function showAll(client: Client, json: boolean): Promise<void> {
     print(`\nwaiting for an admin's word: ${waits.join(', ')}: see \`chamberlain requests\``);
   }
   print(`\n${describeLastSweep(standstill, now)}`);
+}
+
+/** The portals that do not have all their events. */
+function renderPortals(
+  portals: readonly overview.PortalEvents[],
+  config: Config,
+  now: Date,
+): string {
+  const outstanding = portals.filter((portal) => portal.outstanding !== '0');
+  if (outstanding.length === 0) return '';
+  const listed = new Set(config.portals.map(({ name }) => name));
+  return renderTable(
+    ['portal', 'last event', 'not taken', 'since', 'why'],
+    outstanding.map(({ portal, last, outstanding: open, since, wrong }) => [
+      portal,
+      last,
+      Number(open) > overview.MOST_OUTSTANDING ? `more than ${overview.MOST_OUTSTANDING}` : open,
+      since === null ? '' : renderAge(since, now),
+      listed.has(portal) ? (wrong ?? '') : 'it is not in the configuration any more',
+    ]),
+  );
+}
+
+/** What came into portals' queues and was no request of theirs, today. */
+function renderJunk(junk: readonly JunkCount[], now: Date): string {
+  const recent = junk.filter(({ lastAt }) => now.getTime() - lastAt.getTime() < DAY_MS);
+  if (recent.length === 0) return '';
+  return renderTable(
+    ['queues of', 'no requests', 'jobs', 'last'],
+    recent.map(({ portal, code, count, lastAt }) => [portal, code, count, renderAge(lastAt, now)]),
+  );
 }
 
 async function showOrphans(client: Client, json: boolean): Promise<void> {

@@ -148,7 +148,7 @@ export async function askRoles(
   const id = randomUUID();
   say?.(`asking ${roles.join(', ')}`);
   const asked = await openSurvey(config, id, subjects);
-  const queues = openQueues(config, 'admin', id);
+  const queues = openQueues(config, 'admin');
   try {
     for (const role of roles) await queues.addSurvey(role, id);
     const reports = await asked.collect(roles, timeoutMs, (far) =>

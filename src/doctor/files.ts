@@ -13,8 +13,8 @@ export const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
   ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
-  // what the directory role signs by, for login hosts
-  'seal-key',
+  // what the directory role signs by, for login hosts; what the relay signs by, for portals
+  ...['seal-key', 'events-key'],
 ];
 
 const GROUP_OR_OTHERS = 0o077;

@@ -1,6 +1,6 @@
 /** Looks at Redis: whether it keeps what it is given, and what waits in it. */
 import type { Config } from '../config.ts';
-import { readRedisHealth, REQUESTS, REQUESTS_URGENT } from '../edges/queue.ts';
+import { readRedisHealth, requestsQueue } from '../edges/queue.ts';
 import { describeError } from '../errors.ts';
 import { ROLES } from '../model/wanted.ts';
 import { elsewhere, expectThat, fix, judgeClock, type Line, ok } from './line.ts';
@@ -14,7 +14,10 @@ const MOST_SHARE = 0.8;
 
 export async function lookAtRedis(config: Config): Promise<Line[]> {
   const askedAt = Date.now();
-  const queues = [REQUESTS_URGENT, REQUESTS, ...ROLES];
+  const ofPortals = config.portals.flatMap(({ name }) =>
+    [true, false].map((urgent) => requestsQueue(name, urgent)),
+  );
+  const queues = [...ofPortals, ...ROLES];
   let health;
   try {
     health = await readRedisHealth(config, 'admin', queues);
@@ -24,8 +27,11 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
     return [fix(what, 'Set the user and the password of Redis in `redis.url`.')];
   }
   const { version, clock, toMend, usedBytes, mostBytes, waiting } = health;
-  const requests = (waiting.get(REQUESTS) ?? 0) + (waiting.get(REQUESTS_URGENT) ?? 0);
-  const depths = queues.map((queue) => `${queue} ${waiting.get(queue) ?? 0}`).join(', ');
+  const requests = ofPortals.reduce((sum, queue) => sum + (waiting.get(queue) ?? 0), 0);
+  const depths = queues
+    .filter((queue) => !ofPortals.includes(queue) || (waiting.get(queue) ?? 0) > 0)
+    .map((queue) => `${queue} ${waiting.get(queue) ?? 0}`)
+    .join(', ');
   return [
     ok(`version ${version} answers`),
     judgeClock('Redis', clock, { askedAt, answeredAt: Date.now() }),

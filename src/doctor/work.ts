@@ -4,7 +4,9 @@ import { timeOf } from '../model/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
+import { type JunkCount, readJunk } from '../store/junk.ts';
 import { readDoubt } from '../store/marker.ts';
+import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { readHeld, readSweeps, type Sweep } from '../store/sweeps.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
@@ -14,6 +16,9 @@ const LATEST_SEAL_SECONDS = 60;
 /** Login hosts take the directory for stale when the marker is a minute old. */
 const OLDEST_MARKER_SECONDS = 60;
 const OLDEST_REQUEST_SECONDS = 600;
+/** A portal that has taken nothing for so long does not listen. */
+const DEAF_MS = 600_000;
+const RECENT_JUNK_MS = 3600_000;
 /** Of what is parked or failing. */
 const MOST_NAMED = 3;
 
@@ -41,6 +46,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
     await lookAtMarker(client, now),
     ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
     ...lookAtBacklog(health),
+    ...lookAtPortals(await readPortalEvents(client), await readJunk(client), config, now),
   ];
 }
 
@@ -134,6 +140,45 @@ function lookAtBacklog(health: WorkHealth): Line[] {
           `the request ${oldest.id} (${oldest.kind}) is not done after ${Math.round(oldest.seconds / 60)} min`,
           `See \`chamberlain requests ${oldest.id}\`.`,
         ),
+  ];
+}
+
+/** Whether portals take their events, and whether what lies in their queues is theirs. */
+function lookAtPortals(
+  portals: readonly PortalEvents[],
+  junk: readonly JunkCount[],
+  config: Config,
+  now: Date,
+): Line[] {
+  const listed = new Set(config.portals.map(({ name }) => name));
+  const behind = portals
+    .filter(({ outstanding }) => outstanding !== '0')
+    .flatMap(({ portal, outstanding, since, wrong }): Line[] => {
+      const count =
+        Number(outstanding) > MOST_OUTSTANDING ? `more than ${MOST_OUTSTANDING}` : outstanding;
+      if (!listed.has(portal)) {
+        const what = `${portal} is not in the configuration any more, and ${count} events wait for it`;
+        return [fix(what, 'Nothing is lost: list it again, or leave them where they are.')];
+      }
+      if (wrong !== null) {
+        const what = `${portal} does not take its events: ${wrong}`;
+        return [fix(what, 'See "Hearing" in README.md, and the log of the portal.')];
+      }
+      if (since === null || now.getTime() - since.getTime() < DEAF_MS) return [];
+      const what = `${portal} has taken no event since ${timeOf(since)}: ${count} wait`;
+      return [fix(what, `Look whether the portal works on the queue events.${portal}.`)];
+    });
+  const recent = junk.filter(({ lastAt }) => now.getTime() - lastAt.getTime() < RECENT_JUNK_MS);
+  return [
+    ...(behind.length === 0 ? [ok('each portal takes its events')] : behind),
+    ...(recent.length === 0
+      ? [ok("what lies in the queues of requests is the portals' own")]
+      : recent.map(({ portal, code, count, lastAt }) =>
+          fix(
+            `into the queues of ${portal} came ${count} jobs that are no requests of it (${code}), the last at ${timeOf(lastAt)}`,
+            'Look at the portal; and if it is not its doing, change its password of Redis.',
+          ),
+        )),
   ];
 }
 

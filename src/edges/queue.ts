@@ -1,6 +1,9 @@
 /**
  * The queues: with redis-connection.ts the one place that speaks to Redis and BullMQ.
  *
+ * The queues of the roles, and adding to any. Taking requests is src/edges/request-inbox.ts, giving events
+ * to portals src/edges/event-outbox.ts.
+ *
  * Nothing in Redis is the truth. Jobs of the roles say who, never what, and may be lost, doubled or
  * reordered; jobs of portals are requests without a verdict yet; jobs for portals are copies of
  * rows. So no job has attempts, backoff or BullMQ's deduplication (measured: a job that is added
@@ -12,13 +15,14 @@ import { ChamberlainError } from '../errors.ts';
 import {
   connectConsumer,
   connectProducer,
+  guardRedis,
   type RedisAccount,
   type RedisPlace,
 } from './redis-connection.ts';
 
-/** Queue names. `requests.urgent` takes only what takes access away. */
-export const REQUESTS = 'requests';
-export const REQUESTS_URGENT = 'requests.urgent';
+/** The queues that a portal writes; the urgent one takes only what takes access away. */
+export const requestsQueue = (portal: string, urgent: boolean): string =>
+  urgent ? `requests.urgent.${portal}` : `requests.${portal}`;
 /** The queue of a role for what may take hours, so that nothing else waits for it. */
 export const slowQueue = (role: string): string => `${role}.slow`;
 /** The queue of a role for what takes access away: however much of it there is, nothing else waits for it. */
@@ -26,19 +30,12 @@ export const urgentQueue = (role: string): string => `${role}.urgent`;
 /** The queue that a portal reads. */
 export const eventsQueue = (portal: string): string => `events.${portal}`;
 
-/** So long a job that has ended is kept, for whoever waits for it. */
-const ENDED_AGE_SECONDS = 3600;
-
-/** The key that is gone when Redis has lost its data. */
-const MARK = 'chamberlain:mark';
-
-const DURABLE = { removeOnComplete: false, removeOnFail: false, attempts: 1 } as const;
 const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
 
 /** What can be done with queues without working on them. Every call may throw BACKEND_UNAVAILABLE. */
 export interface Queues {
-  /** Puts a signed request into its queue. */
-  addRequest(token: string, urgent: boolean): Promise<void>;
+  /** Puts a signed request into its portal's queue. */
+  addRequest(portal: string, token: string, urgent: boolean): Promise<SentRequest>;
   /**
    * Puts jobs into a role's queues, each for some subjects. Of what is urgent the last comes first, but for
    * what has failed before: that comes after whoever was not tried yet.
@@ -56,52 +53,26 @@ export interface Queues {
   addRepair(role: string, repair: string, jobs: readonly (readonly number[])[]): Promise<void>;
   /** Asks a role for a survey: before all else, or, in the background, when its turn comes. */
   addSurvey(role: string, survey: string, pace?: 'prompt' | 'background'): Promise<void>;
-  /**
-   * Puts events into a portal's queue, in order, all or none: none where Redis has lost its data
-   * since `hasKept` looked, so that no event comes before those that were lost. One that lies there
-   * already is left as it is. One call at a time.
-   */
-  addEvents(
-    portal: string,
-    events: readonly { seq: number; id: string; event: string; data: Record<string, unknown> }[],
-  ): Promise<void>;
-  /** Writes events anew where they lie in a portal's queue; one that is not there is left out. */
-  rewriteEvents(
-    portal: string,
-    events: readonly { seq: number; id: string; data: Record<string, unknown> }[],
-  ): Promise<void>;
-  /** Removes requests that ended an hour ago, and their tokens with them: by itself the next to end does it. */
-  forgetRequests(): Promise<void>;
-  /**
-   * The lowest number among a portal's events in Redis that is not completed, or undefined where
-   * every one is. Puts failed ones back into the queue, and removes completed ones.
-   */
-  lowestUncompleted(portal: string): Promise<number | undefined>;
-  /**
-   * Whether Redis has kept what was put into it since the last call: it still holds the mark that
-   * this process has set, and has not been started anew (a crash may lose its last second). False
-   * at the first call; the mark is then set.
-   */
-  hasKept(): Promise<boolean>;
   /** What an operator should change about Redis, a sentence each: that it keeps what it is given. */
   settingsToMend(): Promise<string[]>;
   close(): Promise<void>;
 }
 
-/** Opens the queues for adding and looking. `mark` is a text that no other process uses. */
-export function openQueues(config: RedisPlace, account: RedisAccount, mark: string): Queues {
+/** A request that lies in its queue. */
+export interface SentRequest {
+  /** Why intake took it for no request of its portal, or undefined: it has a verdict, or is not looked at yet. */
+  readRefusal(): Promise<{ code: string; sentence: string } | undefined>;
+}
+
+/** Opens the queues for adding and looking. */
+export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
   const redis = connectProducer(config, account);
-  // Of its own, since one at a time is added between WATCH and EXEC. BullMQ adds in a pipeline; as a
-  // transaction it is refused whole where Redis has lost its data since it was looked at.
-  const fenced = connectProducer(config, account);
-  fenced.pipeline = fenced.multi.bind(fenced) as typeof fenced.pipeline;
-  let startedBefore: string | undefined;
   const queues = new Map<string, Queue>();
-  const queue = (name: string, connection = redis): Queue => {
+  const queue = (name: string): Queue => {
     let found = queues.get(name);
     if (found === undefined) {
       found = new Queue(name, {
-        connection,
+        connection: redis,
         skipWaitingForReady: true,
         skipVersionCheck: true,
       });
@@ -110,22 +81,21 @@ export function openQueues(config: RedisPlace, account: RedisAccount, mark: stri
     }
     return found;
   };
-  const guarded = async <T>(act: string, run: () => Promise<T>): Promise<T> => {
-    try {
-      return await run();
-    } catch (cause) {
-      // what was not answered may lie in the connection still, and would be done by and by
-      if (/timed out/.test((cause as Error).message)) {
-        redis.disconnect(true);
-        fenced.disconnect(true);
-      }
-      throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
-    }
-  };
+  const guarded = guardRedis(redis);
   return {
-    addRequest: (token, urgent) =>
+    addRequest: (portal, token, urgent) =>
       guarded('putting a request into its queue', async () => {
-        await queue(urgent ? REQUESTS_URGENT : REQUESTS).add('request', { token }, { attempts: 1 });
+        const requests = queue(requestsQueue(portal, urgent));
+        const job = await requests.add('request', { token }, { attempts: 1 });
+        const key = requests.toKey(job.id as string);
+        return {
+          readRefusal: () =>
+            guarded('looking at a request in its queue', async () => {
+              const [, code, sentence] =
+                /^([A-Z_]+): (.*)$/su.exec((await redis.hget(key, 'failedReason')) ?? '') ?? [];
+              return code === undefined || sentence === undefined ? undefined : { code, sentence };
+            }),
+        };
       }),
     addSubjects: (role, jobs) =>
       guarded(`putting subjects into the queue ${role}`, async () => {
@@ -168,62 +138,10 @@ export function openQueues(config: RedisPlace, account: RedisAccount, mark: stri
         const options = { ...PASSING, ...(pace === 'prompt' ? { lifo: true } : {}) };
         await queue(role).add('survey', { survey }, options);
       }),
-    addEvents: (portal, events) =>
-      guarded(`putting events into the queue of ${portal}`, async () => {
-        await fenced.watch(MARK);
-        if ((await fenced.get(MARK)) !== mark) {
-          await fenced.unwatch();
-          throw new Error('Redis has lost its data');
-        }
-        await queue(eventsQueue(portal), fenced).addBulk(
-          events.map(({ seq, id, event, data }) => ({
-            name: event,
-            data: { seq, ...data },
-            // its own id too: after a restored backup a number may be given once more
-            opts: { ...DURABLE, jobId: `e${seq}-${id}` },
-          })),
-        );
-      }),
-    rewriteEvents: (portal, events) =>
-      guarded(`rewriting events of ${portal}`, async () => {
-        for (const { seq, id, data } of events) {
-          const job = await queue(eventsQueue(portal)).getJob(`e${seq}-${id}`);
-          await job?.updateData({ seq, ...data });
-        }
-      }),
-    forgetRequests: () =>
-      guarded('removing requests that ended long ago', async () => {
-        for (const name of [REQUESTS, REQUESTS_URGENT]) {
-          await queue(name).clean(ENDED_AGE_SECONDS * 1000, 5000, 'completed');
-          await queue(name).clean(ENDED_AGE_SECONDS * 1000, 5000, 'failed');
-        }
-      }),
-    lowestUncompleted: (portal) =>
-      guarded(`looking at the queue of ${portal}`, async () => {
-        const events = queue(eventsQueue(portal), fenced);
-        const open = await events.getRanges(
-          ['wait', 'active', 'delayed', 'prioritized', 'failed'],
-          0,
-          -1,
-        );
-        const lowest = Math.min(...open.map(seqOfJobId));
-        await events.retryJobs({ state: 'failed', count: 1000 });
-        await events.clean(0, 2000, 'completed');
-        return Number.isFinite(lowest) ? lowest : undefined;
-      }),
-    hasKept: () =>
-      guarded('looking whether Redis has kept its data', async () => {
-        const before = await redis.set(MARK, mark, 'GET');
-        const started = /^run_id:(.*)$/m.exec(await redis.info('server'))?.[1];
-        const kept = before === mark && started === startedBefore;
-        startedBefore = started;
-        return kept;
-      }),
     settingsToMend: () => guarded('reading the settings of Redis', () => readSettingsToMend(redis)),
     async close() {
       await Promise.allSettled([...queues.values()].map((each) => each.close()));
       redis.disconnect();
-      fenced.disconnect();
     },
   };
 }
@@ -286,11 +204,6 @@ export async function readRedisHealth(
   }
 }
 
-function seqOfJobId(id: string): number {
-  const seq = /^e(\d+)-/.exec(id)?.[1];
-  return seq === undefined ? Number.POSITIVE_INFINITY : Number(seq);
-}
-
 /** One job as handlers see it. */
 export interface QueueJob {
   name: string;
@@ -307,14 +220,7 @@ export interface ConsumerOptions {
    * what it was about is known elsewhere. When `signal` aborts, throw `PutBack` to leave the job.
    */
   handle(job: QueueJob, signal: AbortSignal): Promise<unknown>;
-  /** Does a job whose data or options are not JSON; its data is given as it is. Afterwards it is removed. */
-  handleUnreadable?(bytes: string): Promise<void>;
   onError: (error: unknown) => void;
-  /**
-   * No other process works on this queue. What lies among its active jobs was left by one that was
-   * killed, and goes back at once; BullMQ would wait until its lock has run out, up to 20 s.
-   */
-  exclusive?: boolean;
 }
 
 /** Thrown by a handler that leaves its job for another to do. */
@@ -329,19 +235,6 @@ export interface Consumer {
 export function startConsumer(options: ConsumerOptions): Consumer {
   const redis = connectConsumer(options.config, options.account);
   const prefix = `bull:${options.queue}`;
-  const reclaimed = options.exclusive === true ? reclaimActive() : Promise.resolve();
-  async function reclaimActive(): Promise<void> {
-    for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
-      await redis
-        .multi()
-        .lrem(`${prefix}:active`, 0, id)
-        .del(`${prefix}:${id}:lock`)
-        .srem(`${prefix}:stalled`, id)
-        .rpush(`${prefix}:wait`, id)
-        .zadd(`${prefix}:marker`, 0, '0')
-        .exec();
-    }
-  }
   const abort = new AbortController();
   const worker: Worker = new Worker(
     options.queue,
@@ -366,9 +259,8 @@ export function startConsumer(options: ConsumerOptions): Consumer {
       maxStalledCount: 20,
       skipVersionCheck: true,
       runRetryDelay: 500,
-      // a portal that waits for its job finds the verdict as the return value
-      removeOnComplete: { age: ENDED_AGE_SECONDS, count: 5000 },
-      removeOnFail: { age: ENDED_AGE_SECONDS, count: 1000 },
+      removeOnComplete: { count: 0 },
+      removeOnFail: { count: 0 },
     },
   );
   worker.on('error', (error) => {
@@ -400,7 +292,6 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     for (const id of await redis.lrange(`${prefix}:active`, 0, -1)) {
       const fields = await redis.hgetall(`${prefix}:${id}`);
       if (isReadable(fields)) continue;
-      await options.handleUnreadable?.(fields.data ?? '');
       await redis
         .multi()
         .lrem(`${prefix}:active`, 0, id)
@@ -410,10 +301,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
     }
   }
 
-  void reclaimed
-    .catch(options.onError)
-    .then(() => worker.run())
-    .catch(options.onError);
+  void worker.run().catch(options.onError);
 
   return {
     async close(graceMs) {

@@ -5,6 +5,7 @@
  */
 import { Redis, type RedisOptions } from 'ioredis';
 import { findSecret, type Config } from '../config.ts';
+import { ChamberlainError } from '../errors.ts';
 
 /** What the connection of an account depends on. */
 export type RedisPlace = Pick<Config, 'redis' | 'secrets'>;
@@ -59,4 +60,19 @@ function connect(config: RedisPlace, account: RedisAccount, options: RedisOption
   });
   redis.on('error', () => {}); // each command reports its own
   return redis;
+}
+
+/** Runs what speaks to Redis by that connection; whatever goes wrong is BACKEND_UNAVAILABLE, with the act. */
+export type Guard = <T>(act: string, run: () => Promise<T>) => Promise<T>;
+
+export function guardRedis(redis: Redis): Guard {
+  return async (act, run) => {
+    try {
+      return await run();
+    } catch (cause) {
+      // what was not answered may lie in the connection still, and would be done by and by
+      if (/timed out/.test((cause as Error).message)) redis.disconnect(true);
+      throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+    }
+  };
 }

@@ -1,8 +1,8 @@
 /**
  * The signed tokens that carry requests: compact JWS (RFC 7515) with the claims of a JWT
- * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037). The one file that speaks to `jose`.
- * Signing and checking stand together, so that it shows that each takes what the other makes: hence
- * its length.
+ * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037); and those that carry events to portals. The one
+ * file that speaks to `jose`. Signing and checking stand together, so that it shows that each takes what the
+ * other makes: hence its length.
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -44,6 +44,29 @@ export function signToken(key: KeyObject, contents: TokenContents): Promise<stri
     .sign(key);
 }
 
+/** What goes into a token that carries events. */
+export interface EventsContents {
+  realm: string;
+  portal: string;
+  /** the number of the last event before these, which the portal must have */
+  after: number;
+  events: readonly unknown[];
+  now: Date;
+}
+
+/** Signs events for a portal: with the claims iss (the realm), aud (the portal), iat, `after` and `events`. */
+export function signEvents(
+  key: KeyObject,
+  { realm, portal, after, events, now }: EventsContents,
+): Promise<string> {
+  return new SignJWT({ after, events })
+    .setProtectedHeader({ alg: 'EdDSA' })
+    .setIssuer(realm)
+    .setAudience(portal)
+    .setIssuedAt(seconds(now))
+    .sign(key);
+}
+
 /** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
 export function readSigningKey(path: string): KeyObject {
   const act = `reading the signing key ${path}`;
@@ -75,7 +98,7 @@ export function findSigner(
 
 /** What became of checking a token. `claims` are there only where the signature is good. */
 export type TokenVerdict =
-  | { ok: true; claims: Claims; portal: Portal }
+  | { ok: true; claims: Claims }
   | {
       ok: false;
       code:
@@ -85,18 +108,19 @@ export type TokenVerdict =
         | 'REQUEST_AUDIENCE'
         | 'REQUEST_EXPIRED';
       sentence: string;
-      /** the signature is good: whatever is wrong, the portal itself has said it */
-      verified: boolean;
-      /** the portal that the token names, where there is such a one; whether it is true, see above */
-      portal?: string;
       claims?: Claims;
     };
 
 /**
- * Checks a token: shape, then issuer, signature, claims, audience, times; the first that is wrong
- * is the verdict. Says nothing about the request within. The clocks may differ by 60 s.
+ * Checks a token that lies in the queue of that portal: shape, then issuer, signature, claims, audience, times;
+ * the first that is wrong is the verdict. Says nothing about the request within. The clocks may differ by 60 s.
  */
-export async function verifyToken(token: string, config: Config, now: Date): Promise<TokenVerdict> {
+export async function verifyToken(
+  token: string,
+  portal: string,
+  config: Config,
+  now: Date,
+): Promise<TokenVerdict> {
   const shape = readShape(token);
   if (typeof shape === 'string') return refuse('REQUEST_MALFORMED', shape);
   const { header, payload } = shape;
@@ -110,17 +134,19 @@ export async function verifyToken(token: string, config: Config, now: Date): Pro
       `No portal of this realm is called ${quote(payload['iss'])}.`,
     );
   }
-  const { portal } = known;
-  const unsigned = await verifySignature(token, header, known);
-  if (unsigned !== undefined) {
-    return { ...refuse('REQUEST_SIGNATURE', unsigned), portal: portal.name };
+  if (payload['iss'] !== portal) {
+    return refuse(
+      'REQUEST_PORTAL_UNKNOWN',
+      `The token names the portal ${quote(payload['iss'])}, and lies in a queue of ${portal}. Send it to the queue of the portal that it names.`,
+    );
   }
-  const signed = { verified: true, portal: portal.name };
+  const unsigned = await verifySignature(token, header, known);
+  if (unsigned !== undefined) return refuse('REQUEST_SIGNATURE', unsigned);
 
   const parsed = CLAIMS.safeParse(payload);
   if (!parsed.success) {
     const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-    return { ...refuse('REQUEST_MALFORMED', `A claim is wrong: ${issues.join('; ')}.`), ...signed };
+    return refuse('REQUEST_MALFORMED', `A claim is wrong: ${issues.join('; ')}.`);
   }
   const claims = parsed.data;
   if (claims.aud !== config.realm) {
@@ -129,19 +155,16 @@ export async function verifyToken(token: string, config: Config, now: Date): Pro
         'REQUEST_AUDIENCE',
         `The token is for ${quote(claims.aud)}, this realm is ${config.realm}.`,
       ),
-      ...signed,
       claims,
     };
   }
   const untimely = wrongTime(claims, seconds(now));
-  if (untimely !== undefined) {
-    return { ...refuse('REQUEST_EXPIRED', untimely), ...signed, claims };
-  }
-  return { ok: true, claims, portal };
+  if (untimely !== undefined) return { ...refuse('REQUEST_EXPIRED', untimely), claims };
+  return { ok: true, claims };
 }
 
 function refuse(code: Extract<TokenVerdict, { ok: false }>['code'], sentence: string) {
-  return { ok: false as const, code, sentence, verified: false };
+  return { ok: false as const, code, sentence };
 }
 
 type JsonObject = Record<string, unknown>;

@@ -1,8 +1,9 @@
 /**
  * The verdict on one request: checked, decided and recorded in one transaction.
  *
- *   job ──▶ size, shape, signature ──▶ first verdict, if it had one
- *                                  ──▶ times, schema, portal's right, who asks, the kind's rules
+ *   job ──▶ size, shape, signature: what is no request of the portal gets no verdict, and is not kept
+ *       ──▶ first verdict, if it had one
+ *       ──▶ times, schema, portal's right, who asks, the kind's rules
  *       ──▶ accepted: state, ids, audit, events, raised generations, all in one transaction
  *       ──▶ refused: a code and a sentence in `requests`, `events` and `audit`, and nothing else
  *
@@ -41,20 +42,22 @@ interface Refusal {
   sentence: string;
   /** set only where the signature was good */
   claims?: Claims;
-  /** the portal that is told, where one is known */
-  portal: string | undefined;
+  portal: string;
   bodySha256: Buffer;
   kind?: string | undefined;
 }
 
-/** A job as far as it can be judged without PostgreSQL. */
-export interface CheckedJob {
-  /** of the whole job, whatever it is */
+/** A job that is no request of the portal in whose queue it lies: that is all that is said of it. */
+export interface JunkJob {
+  code: Code;
+  sentence: string;
+}
+
+/** A request of a portal, as far as it can be judged without PostgreSQL. */
+export interface SignedJob {
+  /** of the whole job */
   sha256: Buffer;
-  /** what is wrong, in which case nothing that it says of itself counts */
-  refusal?: { code: Code; sentence: string; portal?: string | undefined };
-  /** set where the signature is good */
-  signed?: {
+  signed: {
     claims: Claims;
     portal: Portal;
     /** of who approved and what is asked: the same again has the same verdict */
@@ -65,23 +68,27 @@ export interface CheckedJob {
   };
 }
 
-/** Checks size, shape and signature of a job. Throws only for faults of the program. */
-export async function checkJob(config: Config, data: unknown, now: Date): Promise<CheckedJob> {
+/**
+ * Checks size, shape and signature of a job that lies in the queue of that portal. Throws only for faults of the
+ * program.
+ */
+export async function checkJob(
+  config: Config,
+  portal: string,
+  data: unknown,
+  now: Date,
+): Promise<SignedJob | JunkJob> {
+  const refuse = (code: Code, sentence = sentenceOf(code)): JunkJob => ({ code, sentence });
   const bytes = withoutOverflow(() => JSON.stringify(data) ?? '');
-  const whole = sha256(bytes ?? 'nested too deep');
-  const refuse = (code: Code, sentence = sentenceOf(code), portal?: string): CheckedJob => ({
-    sha256: whole,
-    refusal: { code, sentence, portal },
-  });
   if (bytes === undefined) return refuse('REQUEST_MALFORMED', TOO_DEEP);
   if (Buffer.byteLength(bytes) > MAX_JOB_BYTES) {
     return refuse('REQUEST_TOO_LARGE', `The job holds more than ${MAX_JOB_BYTES} bytes.`);
   }
   const token = (data as { token?: unknown } | null)?.token;
   if (typeof token !== 'string') return refuse('REQUEST_MALFORMED');
-  const verified = await verifyToken(token, config, now);
-  if (!verified.ok && !(verified.verified && verified.claims !== undefined)) {
-    return refuse(verified.code, verified.sentence, verified.portal);
+  const verified = await verifyToken(token, portal, config, now);
+  if (!verified.ok && verified.claims === undefined) {
+    return refuse(verified.code, verified.sentence);
   }
   const claims = verified.claims as Claims;
   const body = withoutOverflow(() => canonicalJson({ sub: claims.sub, request: claims.request }));
@@ -90,11 +97,12 @@ export async function checkJob(config: Config, data: unknown, now: Date): Promis
     : body === undefined
       ? { code: 'REQUEST_INVALID' as const, sentence: TOO_DEEP }
       : undefined;
+  const whole = sha256(bytes);
   return {
     sha256: whole,
     signed: {
       claims,
-      portal: config.portals.find((each) => each.name === claims.iss) as Portal,
+      portal: config.portals.find((each) => each.name === portal) as Portal,
       sha256: body === undefined ? whole : sha256(body),
       kind: kindOf(claims.request.kind),
       ...(refusal === undefined ? {} : { refusal }),
@@ -109,17 +117,9 @@ export async function checkJob(config: Config, data: unknown, now: Date): Promis
 export async function giveVerdict(
   client: Client,
   config: Config,
-  job: CheckedJob,
+  { sha256: whole, signed }: SignedJob,
   { urgentQueue, now }: { urgentQueue: boolean; now: Date },
 ): Promise<Verdict> {
-  const { signed, refusal } = job;
-  if (signed === undefined) {
-    return recordRefusal(client, {
-      ...(refusal ?? { code: 'INTERNAL', sentence: sentenceOf('INTERNAL') }),
-      portal: refusal?.portal,
-      bodySha256: job.sha256,
-    });
-  }
   const { claims, portal, kind } = signed;
   const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
   const requestedBy = shorten(claims.request.requestedBy);
@@ -135,7 +135,7 @@ export async function giveVerdict(
       code: 'REQUEST_REPLAYED',
       sentence: sentenceOf('REQUEST_REPLAYED'),
       portal: portal.name,
-      bodySha256: job.sha256,
+      bodySha256: whole,
       kind,
     });
   }
@@ -159,12 +159,6 @@ export async function giveVerdict(
       sentence: code === 'INTERNAL' ? sentenceOf(code) : (error as Error).message,
     });
   }
-}
-
-/** A job whose bytes are not JSON. */
-export function unreadableJob(bytes: string): CheckedJob {
-  const code = 'REQUEST_MALFORMED';
-  return { sha256: sha256(bytes), refusal: { code, sentence: sentenceOf(code) } };
 }
 
 /** A kind that there is; any other text is not kept. */
@@ -202,7 +196,7 @@ function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): v
   if (urgentQueue && !URGENT_KINDS.has(kind)) {
     throw new ChamberlainError(
       'REQUEST_NOT_URGENT',
-      `${kind} does not belong on the urgent queue. Send it to the queue \`requests\`.`,
+      `${kind} does not belong on the urgent queue. Send it to the queue \`requests.${portal.name}\`.`,
     );
   }
 }
@@ -295,11 +289,11 @@ async function accept(
   return { verdict: 'accepted' };
 }
 
-/** Writes a refusal, and nothing else; the same unsigned bytes are recorded once. */
+/** Writes a refusal, and nothing else; the same bytes with an id that was used before are recorded once. */
 async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict> {
   const { code, claims, portal, bodySha256, kind } = refusal;
   const sentence = printable(refusal.sentence);
-  const told = portal !== undefined && adminOfPortal(portal) === undefined ? portal : undefined;
+  const told = adminOfPortal(portal) === undefined ? portal : undefined;
   await recordVerdict(client, {
     portal: claims?.iss,
     jti: claims?.jti,

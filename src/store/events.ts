@@ -1,4 +1,4 @@
-/** The table `events`: what portals are told, numbered per portal in the order of commits. */
+/** The table `events`: what portals are told. Each portal's are numbered by the relay (src/store/deliveries.ts). */
 import type { Client } from './postgres.ts';
 
 /** An event to be written. `portal` undefined: kept for admins, nobody can be told. */
@@ -22,30 +22,20 @@ export interface OnDone {
   each?: { subject: number; data: Record<string, unknown> }[];
 }
 
-/** Writes events in the transaction that they report: all of it at once, for it locks portals in one order. */
-export async function writeEvents(client: Client, events: readonly NewEvent[]): Promise<void> {
+/** Writes events in the transaction that they report, those of one portal in the order given. */
+export async function writeEvents(
+  client: Pick<Client, 'query'>,
+  events: readonly NewEvent[],
+): Promise<void> {
   if (events.length === 0) return;
   await client.query({
     name: 'write-events',
-    // Rows of one portal in the order given; portals in one order, for their locks. All numbers of a
-    // portal at once: one by one, each waits for those before it to be passed over, 5 s of 30,000.
-    text: `WITH told AS MATERIALIZED (
-             SELECT portal, event, subject, request, code, data, n FROM
-               ROWS FROM (jsonb_to_recordset($1::jsonb)
-                 AS (portal text, event text, subject int, request uuid, code text, data jsonb))
-               WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
-           ), counted AS (
-             SELECT portal, count(*) AS count FROM told WHERE portal IS NOT NULL GROUP BY portal
-           ), numbers AS (
-             INSERT INTO event_sequences AS s (portal, last)
-             SELECT portal, count FROM counted ORDER BY portal
-             ON CONFLICT (portal) DO UPDATE SET last = s.last + excluded.last RETURNING portal, last
-           )
-           INSERT INTO events (portal, seq, event, subject, request, code, data)
-           SELECT portal, last - count + row_number() OVER (PARTITION BY portal ORDER BY n),
-                  event, subject, request, code, data
-           FROM told LEFT JOIN counted USING (portal) LEFT JOIN numbers USING (portal)
-           ORDER BY portal, n`,
+    text: `INSERT INTO events (portal, event, subject, request, code, data)
+           SELECT portal, event, subject, request, code, data FROM
+             ROWS FROM (jsonb_to_recordset($1::jsonb)
+               AS (portal text, event text, subject int, request uuid, code text, data jsonb))
+             WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
+           ORDER BY n`,
     values: [JSON.stringify(events)],
   });
 }

@@ -111,14 +111,18 @@ export async function readOldestRequest(client: Client): Promise<OldestRequest |
   return rows[0] as OldestRequest | undefined;
 }
 
-/** So many events that a portal has not completed are counted, and one more where there are more. */
+/** So many events that a portal does not have are counted, and one more where there are more. */
 export const MOST_OUTSTANDING = 10_000;
 
-/** Events of a portal: the last number given, and how many the portal has not completed. */
+/** Events of a portal: the last number given, and how many the portal does not have. */
 export interface PortalEvents {
   portal: string;
   last: string;
   outstanding: string;
+  /** since when it has taken nothing although there was something; null: it has everything */
+  since: Date | null;
+  /** what is wrong with what it answers */
+  wrong: string | null;
 }
 
 /** Events are counted, not their numbers: a restoration leaves a million of those out. */
@@ -126,7 +130,8 @@ export async function readPortalEvents(client: Client): Promise<PortalEvents[]> 
   const { rows } = await client.query(
     `SELECT portal, last,
        (SELECT count(*) FROM (SELECT FROM events e
-          WHERE e.portal = s.portal AND e.seq > coalesce(d.completed, 0) LIMIT $1 + 1) AS o) AS outstanding
+          WHERE e.portal = s.portal AND e.seq > coalesce(d.completed, 0) LIMIT $1 + 1) AS o) AS outstanding,
+       d.since, d.wrong
      FROM event_sequences s LEFT JOIN event_deliveries d USING (portal) ORDER BY portal`,
     [MOST_OUTSTANDING],
   );

@@ -1,4 +1,4 @@
-/** What the relay does to our tables: leases, readiness, delivery. */
+/** What the relay does to our tables: leases and readiness. */
 import type { Role } from '../model/wanted.ts';
 import { adminOfPortal } from '../config.ts';
 import { type NewEvent, type OnDone, writeEvents } from './events.ts';
@@ -175,8 +175,8 @@ export interface DoneRequest {
 
 /**
  * Derives readiness for these subjects (undefined: for all): forgets the raises that are applied,
- * and tells of the requests that are done, and of those that are stuck. Durable where portals are told;
- * what else is lost in a crash is derived again.
+ * and tells of the requests that are done, and of those that are stuck. What is lost in a crash is derived
+ * again: nobody is told before the numbers of the events are on the disk.
  */
 export async function settle(
   pool: Pool,
@@ -190,11 +190,7 @@ export async function settle(
     ]);
     const events = told.flat();
     if (events.length === 0) return;
-    // in one go, so that portals' sequences are locked in the one order
-    await Promise.all([
-      client.query('SET LOCAL synchronous_commit = on'),
-      writeEvents(client, events),
-    ]);
+    await writeEvents(client, events);
   });
 }
 
@@ -281,100 +277,4 @@ interface StuckRow {
   code: string;
   sentence: string;
   role: string;
-}
-
-/** How far a portal's events have got. */
-export interface Delivery {
-  portal: string;
-  last: number;
-  enqueued: number;
-  completed: number;
-}
-
-export async function readDeliveries(pool: Pool): Promise<Delivery[]> {
-  const { rows } = await pool.query({
-    name: 'deliveries',
-    text: `SELECT s.portal, s.last, coalesce(d.enqueued, 0) AS enqueued,
-             coalesce(d.completed, 0) AS completed
-           FROM event_sequences s LEFT JOIN event_deliveries d USING (portal) ORDER BY s.portal`,
-  });
-  return (rows as Record<keyof Delivery, string>[]).map((row) => ({
-    portal: row.portal,
-    last: Number(row.last),
-    enqueued: Number(row.enqueued),
-    completed: Number(row.completed),
-  }));
-}
-
-/** The next events of a portal after `seq`, in order, as they go into its queue. */
-export async function readEvents(
-  pool: Pool,
-  portal: string,
-  after: number,
-  most: number,
-): Promise<PortalEvent[]> {
-  const { rows } = await pool.query({
-    name: 'read-events',
-    text: `SELECT ${PORTAL_EVENT} FROM events e WHERE portal = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
-    values: [portal, after, most],
-  });
-  return (rows as PortalEventRow[]).map(toPortalEvent);
-}
-
-/** An event as it goes into its portal's queue. */
-export interface PortalEvent {
-  seq: number;
-  id: string;
-  event: string;
-  data: Record<string, unknown>;
-}
-
-const PORTAL_EVENT = `e.seq, e.id, e.event, jsonb_strip_nulls(jsonb_build_object('id', e.id, 'at', e.at,
-  'event', e.event, 'subject', e.subject, 'request', e.request, 'code', e.code))
-  || jsonb_build_object('data', e.data) AS data`;
-
-/** Most events that are written anew in one go. */
-const MOST_ERASED = 1000;
-
-/** Events that were erased since they may have been put into a queue: as they are now, by portal. */
-export async function readErasedEvents(pool: Pool): Promise<Map<string, PortalEvent[]>> {
-  const { rows } = await pool.query({
-    name: 'read-erased-events',
-    text: `SELECT e.portal, ${PORTAL_EVENT} FROM event_erasures JOIN events e USING (portal, seq)
-           ORDER BY e.portal, e.seq LIMIT ${MOST_ERASED}`,
-  });
-  const erased = Map.groupBy(rows as (PortalEventRow & { portal: string })[], (row) => row.portal);
-  return new Map([...erased].map(([portal, events]) => [portal, events.map(toPortalEvent)]));
-}
-
-interface PortalEventRow extends Omit<PortalEvent, 'seq'> {
-  seq: string;
-}
-
-function toPortalEvent({ seq, id, event, data }: PortalEventRow): PortalEvent {
-  return { seq: Number(seq), id, event, data };
-}
-
-/** They are erased in the portal's queue too. */
-export async function forgetErasures(
-  pool: Pool,
-  portal: string,
-  seqs: readonly number[],
-): Promise<void> {
-  await pool.query('DELETE FROM event_erasures WHERE portal = $1 AND seq = ANY ($2::bigint[])', [
-    portal,
-    seqs,
-  ]);
-}
-
-export async function writeDelivery(
-  pool: Pool,
-  { portal, enqueued, completed }: Omit<Delivery, 'last'>,
-): Promise<void> {
-  await pool.query({
-    name: 'write-delivery',
-    text: `INSERT INTO event_deliveries (portal, enqueued, completed) VALUES ($1, $2, $3)
-           ON CONFLICT (portal) DO UPDATE SET enqueued = excluded.enqueued, completed = excluded.completed`,
-    values: [portal, enqueued, completed],
-  });
 }

@@ -1,5 +1,4 @@
 /** How far requests are: their verdicts, and what of them is not applied yet. Read only. */
-import { createHash } from 'node:crypto';
 import type { Role } from '../model/wanted.ts';
 import type { ConvergenceState } from './overview.ts';
 import type { Client } from './postgres.ts';
@@ -8,7 +7,7 @@ import type { Client } from './postgres.ts';
 export interface RequestView {
   /** our own number */
   number: string;
-  /** the portal's id; null where the signature was not good */
+  /** the portal's id; null of a second request with an id that was used before, and of a move of the calendar */
   id: string | null;
   portal: string | null;
   kind: string | null;
@@ -78,22 +77,6 @@ export async function findRequest(
     values: [portal, jti],
   });
   return rows[0] as RequestView | undefined;
-}
-
-/** The refusal of a token that nobody's key has signed, for all that intake knows, or undefined. */
-export async function findUnsigned(
-  client: Client,
-  token: string,
-): Promise<{ code: string; sentence: string } | undefined> {
-  // as intake does it, which has only these bytes to know it by
-  const bytes = createHash('sha256').update(JSON.stringify({ token })).digest();
-  const { rows } = await client.query({
-    name: 'find-unsigned',
-    text: `SELECT coalesce(code, 'INTERNAL') AS code, coalesce(sentence, '') AS sentence FROM requests
-           WHERE body_sha256 = $1 AND jti IS NULL`,
-    values: [bytes],
-  });
-  return rows[0] as { code: string; sentence: string } | undefined;
 }
 
 /** A generation that a request raised and that is not known to be applied. */

@@ -72,9 +72,8 @@ export interface NewVerdict {
   };
 }
 
-// The same bytes without a good signature are recorded once; then nothing else is written either.
-// Rows of several portals and subjects in one order everywhere, so that transactions never wait for
-// each other in a circle.
+// The same bytes under an id that had other contents are recorded once; then nothing else is written either.
+// Rows of several subjects in one order everywhere, so that transactions never wait for each other in a circle.
 const RECORD = `
   WITH request AS (
     INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
@@ -106,7 +105,7 @@ const RECORD = `
   FROM request, ROWS FROM (jsonb_to_recordset($18::jsonb)
       AS (portal text, event text, subject int, request uuid, code text, data jsonb))
     WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
-  ORDER BY e.portal, e.n`;
+  ORDER BY e.n`;
 
 /** More events than these are written by statements of their own: each may take a few seconds at most. */
 const MOST_EVENTS = 2000;
@@ -146,13 +145,7 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
     ],
   });
   if (!hasMany) return;
-  const events = verdict.events.toSorted(byPortal);
-  for (let from = 0; from < events.length; from += MOST_EVENTS) {
-    await writeEvents(client, events.slice(from, from + MOST_EVENTS));
+  for (let from = 0; from < verdict.events.length; from += MOST_EVENTS) {
+    await writeEvents(client, verdict.events.slice(from, from + MOST_EVENTS));
   }
-}
-
-function byPortal(a: NewEvent, b: NewEvent): number {
-  const [left, right] = [a.portal ?? '', b.portal ?? ''];
-  return left < right ? -1 : left > right ? 1 : 0;
 }

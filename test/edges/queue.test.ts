@@ -1,8 +1,9 @@
-/** The queues on a real Redis: what is fenced, what is kept, what is not JSON. */
+/** The queues of the roles on a real Redis: what is not JSON, and what Redis is set to. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { openQueues, type Queues, startConsumer } from '../../src/edges/queue.ts';
+import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
@@ -12,7 +13,7 @@ let queues: Queues;
 beforeAll(async () => {
   world = await openWorld('queue', { needs: ['redis'] });
   redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
-  queues = openQueues(world.config, 'relay', 'mark-1');
+  queues = openQueues(world.config, 'relay');
 });
 afterAll(async () => {
   await queues.close();
@@ -20,82 +21,12 @@ afterAll(async () => {
   await world.close();
 });
 
-const event = (seq: number) => ({ seq, id: `id-${seq}`, event: 'tool.ready', data: { seq } });
-const waiting = async (portal: string) =>
-  (await redis.lrange(`bull:events.${portal}:wait`, 0, -1)).toReversed();
-
-test('events go in only while Redis has kept what was put into it before', async () => {
-  expect(await queues.hasKept()).toBe(false);
-  expect(await queues.hasKept()).toBe(true);
-  await queues.addEvents('one', [event(1), event(2)]);
-  expect(await waiting('one')).toEqual(['e1-id-1', 'e2-id-2']);
-  await redis.flushall();
-  await expect(queues.addEvents('one', [event(3)])).rejects.toMatchObject({
-    code: 'BACKEND_UNAVAILABLE',
-  });
-  expect(await waiting('one')).toEqual([]);
-  expect(await queues.hasKept()).toBe(false);
-  await queues.addEvents('one', [event(1), event(2), event(3)]);
-  await queues.addEvents('one', [event(2), event(3)]);
-  expect(await waiting('one')).toEqual(['e1-id-1', 'e2-id-2', 'e3-id-3']);
-});
-
-test('a flush between the look and the add lets none of the events in', async () => {
-  await queues.hasKept();
-  for (let round = 0; round < 50; round += 1) {
-    const [added] = await Promise.allSettled([
-      queues.addEvents('two', [event(round * 2 + 1), event(round * 2 + 2)]),
-      redis.flushall(),
-    ]);
-    // either all came before the flush, and are gone, or none came after it
-    expect([added.status, await waiting('two')]).toEqual([added.status, []]);
-    await queues.hasKept();
-  }
-});
-
-test('what lies uncompleted is found by its lowest number', async () => {
-  await redis.flushall();
-  await queues.hasKept();
-  expect(await queues.lowestUncompleted('three')).toBeUndefined();
-  await queues.addEvents('three', [event(7), event(8), event(9)]);
-  const heard: unknown[] = [];
-  const consumer = startConsumer({
-    config: world.config,
-    account: 'relay',
-    queue: 'events.three',
-    concurrency: 1,
-    handle: ({ data }) => {
-      heard.push((data as { seq: number }).seq);
-      return heard.length < 3 ? Promise.resolve() : Promise.reject(new Error('not now'));
-    },
-    onError: () => {},
-  });
-  while (heard.length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
-  await consumer.close(1000);
-  // the one that failed lies there still, and is put back
-  expect(await queues.lowestUncompleted('three')).toBe(9);
-  expect(await waiting('three')).toEqual(['e9-id-9']);
-});
-
-test('events that nobody takes are all uncompleted', async () => {
-  await queues.addEvents(
-    'four',
-    Array.from({ length: 48 }, (_, index) => event(index + 1)),
-  );
-  expect(await queues.lowestUncompleted('four')).toBe(1);
-});
-
-test('a job whose data or options are not JSON is handed over as it is, and the next is done', async () => {
-  const queue = new Queue('raw', { connection: redis });
+test('a job whose data or options are not JSON is removed, and the next is done', async () => {
+  const queue = new Queue('homes', { connection: redis });
   const bad = async (id: string, fields: Record<string, string>) => {
-    await redis.hset(`bull:raw:${id}`, {
-      name: 'x',
-      timestamp: '1',
-      delay: '0',
-      priority: '0',
-      ...fields,
-    });
-    await redis.lpush('bull:raw:wait', id);
+    const bare = { name: 'x', timestamp: '1', delay: '0', priority: '0' };
+    await redis.hset(`bull:homes:${id}`, { ...bare, ...fields });
+    await redis.lpush('bull:homes:wait', id);
   };
   await bad('bad-1', { data: '{not json', opts: '{}' });
   await bad('bad-2', { data: '{}', opts: 'neither' });
@@ -103,45 +34,20 @@ test('a job whose data or options are not JSON is handed over as it is, and the 
   const seen: unknown[] = [];
   const consumer = startConsumer({
     config: world.config,
-    account: 'relay',
-    queue: 'raw',
+    account: 'homes',
+    queue: 'homes',
     concurrency: 1,
-    handle: ({ data }) => {
-      seen.push(data);
-      return Promise.resolve();
-    },
-    handleUnreadable: (bytes) => {
-      seen.push(bytes);
-      return Promise.resolve();
-    },
-    onError: () => {},
-  });
-  while (seen.length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
-  await consumer.close(1000);
-  expect(new Set(seen)).toEqual(new Set(['{not json', '{}', { fine: true }]));
-  expect(await redis.lrange('bull:raw:active', 0, -1)).toEqual([]);
-  await queue.close();
-});
-
-test('what a killed process left among the active jobs is taken at once by the one that has the queue to itself', async () => {
-  const queue = new Queue('left', { connection: redis });
-  await queue.add('one', { n: 1 });
-  // as a worker would that was killed afterwards
-  const id = await redis.lmove('bull:left:wait', 'bull:left:active', 'RIGHT', 'LEFT');
-  await redis.set(`bull:left:${id}:lock`, 'gone', 'PX', 3_600_000);
-  const seen: unknown[] = [];
-  const consumer = startConsumer({
-    config: world.config,
-    account: 'relay',
-    queue: 'left',
-    concurrency: 1,
-    exclusive: true,
     handle: ({ data }) => Promise.resolve(void seen.push(data)),
     onError: () => {},
   });
-  while (seen.length < 1) await new Promise((resolve) => setTimeout(resolve, 10));
+  await eventually('the good job', () => seen.length > 0);
+  await eventually(
+    'the bad jobs to be removed',
+    async () => (await redis.exists('bull:homes:bad-1', 'bull:homes:bad-2')) === 0,
+  );
   await consumer.close(1000);
-  expect(seen).toEqual([{ n: 1 }]);
+  expect(seen).toEqual([{ fine: true }]);
+  expect(await redis.lrange('bull:homes:active', 0, -1)).toEqual([]);
   await queue.close();
 });
 

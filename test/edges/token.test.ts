@@ -60,7 +60,7 @@ function signClaims(
 }
 
 async function codeFor(token: string): Promise<string> {
-  const verdict = await verifyToken(token, config, NOW);
+  const verdict = await verifyToken(token, 'portal', config, NOW);
   return verdict.ok ? 'ok' : verdict.code;
 }
 
@@ -75,10 +75,9 @@ describe('a token', () => {
       request: CLAIMS.request,
       now: NOW,
     });
-    const verdict = await verifyToken(token, config, NOW);
+    const verdict = await verifyToken(token, 'portal', config, NOW);
     expect(verdict).toMatchObject({
       ok: true,
-      portal: { name: 'portal' },
       claims: { iss: 'portal', aud: 'tools', jti: JTI, sub: 'bob', request: CLAIMS.request },
     });
     if (verdict.ok) expect(verdict.claims.exp - verdict.claims.iat).toBe(24 * 3600);
@@ -91,7 +90,10 @@ describe('a token', () => {
 
   test('has its id in lower case', async () => {
     const token = await signClaims({ ...CLAIMS, jti: JTI.toUpperCase() });
-    expect(await verifyToken(token, config, NOW)).toMatchObject({ ok: true, claims: { jti: JTI } });
+    expect(await verifyToken(token, 'portal', config, NOW)).toMatchObject({
+      ok: true,
+      claims: { jti: JTI },
+    });
   });
 });
 
@@ -105,21 +107,27 @@ test.each([
   ['whose claims are a list', 'e30.W10.e30'],
   ['that names no portal', `e30.e30.e30`],
 ])('a token %s is malformed', async (_, token) => {
-  expect(await verifyToken(token, config, NOW)).toMatchObject({
+  expect(await verifyToken(token, 'portal', config, NOW)).toMatchObject({
     ok: false,
     code: 'REQUEST_MALFORMED',
-    verified: false,
   });
 });
 
 test('a token of a portal that is not configured is refused, with the name made harmless', async () => {
   const verdict = await verifyToken(
     await signClaims({ ...CLAIMS, iss: 'x\u001b[2J' }),
+    'portal',
     config,
     NOW,
   );
-  expect(verdict).toMatchObject({ code: 'REQUEST_PORTAL_UNKNOWN', verified: false });
+  expect(verdict).toMatchObject({ code: 'REQUEST_PORTAL_UNKNOWN' });
   expect(verdict).toHaveProperty('sentence', 'No portal of this realm is called "x?[2J".');
+});
+
+test('a token in the queue of another portal than its own is refused, however well it is signed', async () => {
+  const verdict = await verifyToken(await signClaims(CLAIMS), 'admin.steward', config, NOW);
+  expect(verdict).toMatchObject({ ok: false, code: 'REQUEST_PORTAL_UNKNOWN' });
+  expect(verdict).not.toHaveProperty('claims');
 });
 
 describe('a signature is refused', () => {
@@ -152,8 +160,8 @@ describe('a signature is refused', () => {
           .sign(Buffer.from(publicPem(portalKey))),
     ],
   ])('%s', async (_, make) => {
-    const verdict = await verifyToken(await make(), config, NOW);
-    expect(verdict).toMatchObject({ ok: false, code: 'REQUEST_SIGNATURE', verified: false });
+    const verdict = await verifyToken(await make(), 'portal', config, NOW);
+    expect(verdict).toMatchObject({ ok: false, code: 'REQUEST_SIGNATURE' });
     expect(verdict).not.toHaveProperty('claims');
   });
 });
@@ -168,18 +176,18 @@ describe('a token with a good signature', () => {
     ['nobody who approved', { sub: '' }],
   ])('and %s is malformed', async (_, claims) => {
     expect(
-      await verifyToken(await signClaims({ ...CLAIMS, ...claims }), config, NOW),
-    ).toMatchObject({
+      await verifyToken(await signClaims({ ...CLAIMS, ...claims }), 'portal', config, NOW),
+    ).toEqual({
+      ok: false,
       code: 'REQUEST_MALFORMED',
-      verified: true,
-      portal: 'portal',
+      sentence: expect.stringMatching(/^A claim is wrong: /),
     });
   });
 
   test('for another realm is refused, with its claims', async () => {
     expect(
-      await verifyToken(await signClaims({ ...CLAIMS, aud: 'paws' }), config, NOW),
-    ).toMatchObject({ code: 'REQUEST_AUDIENCE', verified: true, claims: { jti: JTI } });
+      await verifyToken(await signClaims({ ...CLAIMS, aud: 'paws' }), 'portal', config, NOW),
+    ).toMatchObject({ code: 'REQUEST_AUDIENCE', claims: { jti: JTI } });
   });
 
   test.each([
@@ -196,11 +204,10 @@ describe('a token with a good signature', () => {
 
   test('that has expired is still known for its claims', async () => {
     const token = await signClaims({ ...CLAIMS, iat: SECOND - 7200, exp: SECOND - 3600 });
-    expect(await verifyToken(token, config, NOW)).toMatchObject({
+    expect(await verifyToken(token, 'portal', config, NOW)).toMatchObject({
       code: 'REQUEST_EXPIRED',
       sentence:
         'The token has expired: `exp` was 2026-03-01T11:00:00.000Z, here it is 2026-03-01T12:00:00.000Z.',
-      verified: true,
       claims: { jti: JTI },
     });
   });

@@ -55,7 +55,8 @@ export async function openFoundedRealm(name: string): Promise<FoundedRealm> {
         request,
         now,
       });
-      const job = await checkJob(config, { token }, now);
+      const job = await checkJob(config, portal, { token }, now);
+      if (!('signed' in job)) throw new Error(`no request: ${job.sentence}`);
       return transact(intake, () => giveVerdict(intake, config, job, { urgentQueue: false, now }));
     },
     async close() {

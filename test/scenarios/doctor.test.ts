@@ -864,7 +864,7 @@ test('a Redis that fills up, and a heap of requests, are named', async () => {
   try {
     await redisCommand(
       'LPUSH',
-      'bull:requests:wait',
+      'bull:requests.portal:wait',
       ...Array.from({ length: 1000 }, (_, n) => `${n}`),
     );
     const used = /^used_memory:(\d+)/mu.exec(await redisCommand('INFO', 'memory'))?.[1];
@@ -877,7 +877,7 @@ test('a Redis that fills up, and a heap of requests, are named', async () => {
     for (const { todo } of lines) expect(todo).toMatch(/maxmemory|work intake/u);
   } finally {
     await redisCommand('CONFIG', 'SET', 'maxmemory', '0');
-    await redisCommand('DEL', 'bull:requests:wait');
+    await redisCommand('DEL', 'bull:requests.portal:wait');
     await running.startWork();
   }
 });

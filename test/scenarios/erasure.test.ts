@@ -6,7 +6,7 @@ import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { openQueues } from '../../src/edges/queue.ts';
+import { openInbox } from '../../src/edges/request-inbox.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { dumpTables, query, settled } from './outside.ts';
@@ -192,7 +192,7 @@ test('all that was written is there before, in tables and in the queue of a port
   expect(tables['audit']).toBeUndefined();
   const queues = Object.keys(await marksInRedis()).join(' ');
   expect(queues).toContain('bull:events.portal:');
-  expect(queues).toContain('bull:requests:');
+  expect(queues).toContain('bull:requests.portal:');
   // the deletion waits by its own id
   await running.stopWork();
   await running.startWork(['intake', 'relay', 'directory']);
@@ -246,7 +246,9 @@ test('none of it is in the queue of the portal, which hears of it in order', asy
     const [row] = await query(world, 'SELECT count(*)::int AS left FROM event_erasures');
     return row?.['left'] === 0;
   });
-  const left = Object.keys(await marksInRedis()).filter((key) => !key.startsWith('bull:requests:'));
+  const left = Object.keys(await marksInRedis()).filter(
+    (key) => !key.startsWith('bull:requests.portal:'),
+  );
   expect(left).toEqual([]);
   await portal.resume();
   const added = await portal.hear('key.added');
@@ -260,15 +262,15 @@ test('none of it is in the queue of the portal, which hears of it in order', asy
 test('requests lie in Redis for an hour after their verdict, and no longer', async () => {
   const redis = new Redis(world.config.redis.url);
   const isLong = Date.now() - 3_601_000;
-  for (const id of await redis.zrange('bull:requests:completed', '0', '-1')) {
-    await redis.zadd('bull:requests:completed', isLong, id);
-    await redis.hset(`bull:requests:${id}`, { finishedOn: isLong });
+  for (const id of await redis.zrange('bull:requests.portal:completed', '0', '-1')) {
+    await redis.zadd('bull:requests.portal:completed', isLong, id);
+    await redis.hset(`bull:requests.portal:${id}`, { finishedOn: isLong });
   }
   redis.disconnect();
   expect(Object.keys(await marksInRedis())).not.toEqual([]);
-  const queues = openQueues(world.config, 'relay', 'erasure');
-  await queues.forgetRequests();
-  await queues.close();
+  const inbox = openInbox(world.config, ['portal']);
+  await inbox.tidy();
+  await inbox.close();
   expect(await marksInRedis()).toEqual({});
 });
 

@@ -8,6 +8,7 @@ import {
   generateKeyPairSync,
   randomUUID,
   sign,
+  verify,
   type KeyObject,
 } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -18,7 +19,7 @@ import { eventually } from './eventually.ts';
 
 const URGENT = new Set(['access.revoke', 'key.remove', 'maintainer.remove']);
 
-/** An event as it lies in the portal's queue. */
+/** An event as the portal is told it. */
 export interface HeardEvent {
   seq: number;
   id: string;
@@ -38,8 +39,8 @@ export interface SendOptions {
   id?: string;
   /** who approved; who asks by default */
   approvedBy?: string;
-  /** the queue; by the kind by default */
-  queue?: 'requests' | 'requests.urgent';
+  /** the queue, without the name of the portal; by the kind by default */
+  queue?: 'requests' | 'requests.urgent' | undefined;
   /** more claims, or other ones */
   claims?: Record<string, unknown>;
   header?: Record<string, unknown>;
@@ -63,8 +64,8 @@ export interface Portal extends PortalIdentity {
   token(wish: Wish, options?: SendOptions): string;
   /** Sends a wish; returns its id. */
   send(wish: Wish, options?: SendOptions): Promise<string>;
-  /** Puts a job with any data into a queue. */
-  sendData(data: unknown, queue?: 'requests' | 'requests.urgent'): Promise<string>;
+  /** Puts a job that is no request into a queue, and waits until it is refused: with which code; or `removed`. */
+  refusal(data: unknown, queue?: SendOptions['queue']): Promise<string>;
   /** Sends a wish, and waits for what became of it: accepted, or refused with code and sentence. */
   ask(wish: Wish, options?: SendOptions): Promise<Answer>;
   /** Sends a wish, and waits until all that it raised is applied. Fails where it is refused or stuck. */
@@ -110,6 +111,26 @@ export function signClaims(
   return `${text}.${sign(null, Buffer.from(text), key).toString('base64url')}`;
 }
 
+/** What a job for that portal says: a compact JWS by the relay's key. Throws for any other. */
+export function readEvents(
+  world: Pick<World, 'eventsKey'>,
+  portal: string,
+  token: string,
+): { after: number; events: HeardEvent[] } {
+  const [header = '', claims = '', signature = ''] = token.split('.');
+  const bytes = Buffer.from(`${header}.${claims}`);
+  if (!verify(null, bytes, world.eventsKey, Buffer.from(signature, 'base64url'))) {
+    throw new Error('not signed by the relay');
+  }
+  const told = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
+    aud: string;
+    after: number;
+    events: HeardEvent[];
+  };
+  if (told.aud !== portal) throw new Error(`for ${told.aud}`);
+  return told;
+}
+
 /** Opens the portal `portal` of a world, or another that the world's configuration lists. */
 export function openPortal(world: World, identity?: PortalIdentity): Portal {
   const { name, kid, key } = identity ?? {
@@ -128,28 +149,30 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
   const producer = connect();
   const consumer = connect();
   const queues = {
-    requests: new Queue('requests', { connection: producer }),
-    'requests.urgent': new Queue('requests.urgent', { connection: producer }),
+    requests: new Queue(`requests.${name}`, { connection: producer }),
+    'requests.urgent': new Queue(`requests.urgent.${name}`, { connection: producer }),
   };
   const heard: HeardEvent[] = [];
   const disorder: string[] = [];
   const worker = new Worker(
     `events.${name}`,
     (job) => {
-      const event = job.data as HeardEvent;
-      const last = heard.at(-1)?.seq ?? 0;
-      if (event.seq <= last) {
-        // had already: what a crash of Redis may bring back, and only the same again
-        const before = heard.find(({ seq }) => seq === event.seq);
-        if (JSON.stringify(before) !== JSON.stringify(event)) {
-          disorder.push(`${event.seq} came again as another event`);
+      const { after, events } = readEvents(world, name, (job.data as { token: string }).token);
+      const last = () => heard.at(-1)?.seq ?? 0;
+      if (after > last()) return Promise.resolve({ have: last() });
+      for (const event of events) {
+        if (event.seq <= last()) {
+          // had already: what a crash may bring back, and only the same again
+          const before = heard.find(({ seq }) => seq === event.seq);
+          if (JSON.stringify(before) !== JSON.stringify(event)) {
+            disorder.push(`${event.seq} came again as another event`);
+          }
+          continue;
         }
-        return Promise.resolve();
+        if (event.seq !== last() + 1) disorder.push(`${event.seq} came after ${last()}`);
+        heard.push(event);
       }
-      if (event.seq !== last + 1) disorder.push(`${event.seq} came after ${last}`);
-      if (job.name !== event.event) disorder.push(`${event.seq} is called ${job.name}`);
-      heard.push(event);
-      return Promise.resolve();
+      return Promise.resolve({ have: last() });
     },
     // an event that a restart of Redis left "active" is to come again soon
     {
@@ -180,10 +203,10 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
       },
     );
   };
-  const sendData: Portal['sendData'] = async (data, queue = 'requests') => {
-    const job = await queues[queue].add('request', data);
-    return job.id as string;
-  };
+  const add = (data: unknown, queue: SendOptions['queue'] = 'requests') =>
+    queues[queue].add('request', data);
+  const queueOf = (wish: Wish, { queue }: SendOptions) =>
+    queue ?? (URGENT.has(wish.kind) ? 'requests.urgent' : 'requests');
   const portal: Portal = {
     name,
     kid,
@@ -191,23 +214,43 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
     heard,
     disorder,
     token,
-    sendData,
+    refusal: async (data, queue) => {
+      const job = await add(data, queue);
+      const reason = await eventually('a job to be refused', async () => {
+        const [state, failed] = await Promise.all([
+          job.getState(),
+          producer.hget(queues[queue ?? 'requests'].toKey(job.id as string), 'failedReason'),
+        ]);
+        // removed unread: nobody is told
+        return state === 'unknown' ? 'removed' : (failed ?? undefined);
+      });
+      return reason.split(':')[0] as string;
+    },
     async send(wish, options = {}) {
       const id = options.id ?? randomUUID();
-      const queue = options.queue ?? (URGENT.has(wish.kind) ? 'requests.urgent' : 'requests');
-      await sendData({ token: token(wish, { ...options, id }) }, queue);
+      await add({ token: token(wish, { ...options, id }) }, queueOf(wish, options));
       return id;
     },
-    async ask(wish, options) {
-      const id = await portal.send(wish, options);
-      const { event, code, data } = await eventually(`a verdict on ${wish.kind}`, () =>
-        heard.find(
+    async ask(wish, options = {}) {
+      const id = options.id ?? randomUUID();
+      const queue = queueOf(wish, options);
+      const job = await add({ token: token(wish, { ...options, id }) }, queue);
+      const key = queues[queue].toKey(job.id as string);
+      return eventually(`a verdict on ${wish.kind}`, async () => {
+        const reason = await producer.hget(key, 'failedReason');
+        if (reason !== null) {
+          const [, code, sentence] = /^([A-Z_]+): (.*)$/su.exec(reason) ?? [];
+          return { id, verdict: 'refused', code, sentence } as const;
+        }
+        const told = heard.find(
           (each) => each.request === id && /^request\.(accepted|refused)$/.test(each.event),
-        ),
-      );
-      return event === 'request.accepted'
-        ? { id, verdict: 'accepted' }
-        : { id, verdict: 'refused', code, sentence: data['sentence'] as string };
+        );
+        if (told === undefined) return undefined;
+        const { event, code, data } = told;
+        return event === 'request.accepted'
+          ? ({ id, verdict: 'accepted' } as const)
+          : ({ id, verdict: 'refused', code, sentence: data['sentence'] as string } as const);
+      });
     },
     async get(wish, options) {
       const id = await portal.send(wish, options);

@@ -1,10 +1,12 @@
 /**
  * Bad jobs, and what becomes of each: a stable code and a sentence in `requests`, `events` and the audit,
- * nothing else changed, and the next job unaffected. The table of cases is the test, hence its length.
+ * nothing else changed, and the next job unaffected. Of what is no request of its portal a count is kept, and
+ * nothing else. The table of cases is the test, hence its length.
  */
 import { createHmac, createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
@@ -115,41 +117,54 @@ function wish(what: string, code: string, request: Wish, options?: SendOptions):
   return { what, code, send: () => portal.send(request, options), told: 'portal', named: true };
 }
 
-/** A job that nobody has signed rightly. */
-function unsigned(
-  what: string,
-  code: string,
-  data: () => unknown,
-  told: string | null = null,
-): Case {
-  return { what, code, send: () => portal.sendData(data()), told, named: false };
+/** A job that is no request of the portal in whose queue it lies. */
+interface JunkCase {
+  what: string;
+  code: string;
+  /** what the portal finds: the code, or that the job is removed */
+  found: string;
+  send: () => Promise<string>;
 }
 
-/** A job whose bytes are no JSON: written past BullMQ, which would not. */
-async function sendRaw(bytes: string | Buffer): Promise<void> {
+function junk(what: string, code: string, data: () => unknown): JunkCase {
+  return { what, code, found: code, send: () => portal.refusal(data()) };
+}
+
+/** A job that is removed unread: written past BullMQ, which would not write it. */
+function raw(what: string, fields: Record<string, string | Buffer>): JunkCase {
+  return { what, code: 'REQUEST_MALFORMED', found: 'removed', send: () => sendRaw(fields) };
+}
+
+async function sendRaw(fields: Record<string, string | Buffer>): Promise<string> {
   const redis = new Redis(world.config.redis.url);
-  const id = `raw-${randomUUID()}`;
+  const key = `bull:requests.portal:raw-${randomUUID()}`;
   await redis
     .multi()
-    .hset(`bull:requests:${id}`, {
-      name: 'request',
-      data: bytes,
-      opts: '{}',
-      timestamp: String(Date.now()),
-      delay: '0',
-      priority: '0',
-    })
-    .lpush('bull:requests:wait', id)
-    .zadd('bull:requests:marker', 0, '0')
+    .hset(key, { ...BARE, ...fields })
+    .lpush('bull:requests.portal:wait', key.slice('bull:requests.portal:'.length))
+    .zadd('bull:requests.portal:marker', 0, '0')
     .exec();
+  const found = await eventually('a job to be removed, or refused', async () =>
+    (await redis.exists(key)) === 0
+      ? 'removed'
+      : (await redis.hget(key, 'failedReason'))?.split(':')[0],
+  );
   redis.disconnect();
+  return found;
 }
 
-function raw(what: string, bytes: string | Buffer): Case {
-  return { what, code: 'REQUEST_MALFORMED', send: () => sendRaw(bytes), told: null, named: false };
-}
+const BARE = { name: 'request', data: '{}', opts: '{}', timestamp: '1', delay: '0', priority: '0' };
 
 const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+
+/** Puts a token that somebody has signed into the portal's queue. */
+async function sendToken(token: string): Promise<void> {
+  const redis = new Redis(world.config.redis.url);
+  const queue = new Queue('requests.portal', { connection: redis });
+  await queue.add('request', { token });
+  await queue.close();
+  redis.disconnect();
+}
 
 /** What JSON.stringify cannot write any more, in a token that is rightly signed. */
 function deepToken(): string {
@@ -160,93 +175,72 @@ function deepToken(): string {
   return signClaims(portal.key, { alg: 'EdDSA', kid: portal.kid }, text);
 }
 
-const JOBS: Case[] = [
-  raw('not JSON', '{"token": '),
-  raw('no bytes at all', ''),
-  raw('bytes that are no UTF-8', Buffer.from([0xff, 0xfe, 0x00, 0x80])),
-  raw('a NUL', '\0'),
-  unsigned('JSON, but a text', 'REQUEST_MALFORMED', () => 'tool.create'),
-  unsigned('JSON, but null', 'REQUEST_MALFORMED', () => null),
-  unsigned('JSON, but a list', 'REQUEST_MALFORMED', () => [{ token: 'x' }]),
-  unsigned('no token', 'REQUEST_MALFORMED', () => ({ request: TOOL })),
-  unsigned('a token that is no text', 'REQUEST_MALFORMED', () => ({ token: { toString: 1 } })),
-  raw('lists in lists, thirty thousand deep', `{"token": ${nested(30_000)}}`),
-  unsigned('a token of one part', 'REQUEST_MALFORMED', () => ({ token: 'hello' })),
-  unsigned('claims that are no JSON', 'REQUEST_MALFORMED', () => ({ token: 'e30.e30x.AAAA' })),
-  unsigned('more than 64 KiB', 'REQUEST_TOO_LARGE', () => ({ token: 'x'.repeat(64 * 1024) })),
-  unsigned('much more than 64 KiB', 'REQUEST_TOO_LARGE', () => ({ token: 'y'.repeat(5 << 20) })),
-  unsigned('no portal of ours', 'REQUEST_PORTAL_UNKNOWN', () => ({
+const JUNK: JunkCase[] = [
+  raw('not JSON', { data: '{"token": ' }),
+  raw('no bytes at all', { data: '' }),
+  raw('bytes that are no UTF-8', { data: Buffer.from([0xff, 0xfe, 0x00, 0x80]) }),
+  raw('a NUL', { data: '\0' }),
+  raw('options that are not JSON', { opts: 'neither' }),
+  raw('options that are a list', { opts: '[]' }),
+  raw('a parent in the queue of another portal', { parentKey: 'bull:requests.wiki:1' }),
+  raw('a schedule', { rjk: 'every-second' }),
+  junk('JSON, but a text', 'REQUEST_MALFORMED', () => 'tool.create'),
+  junk('JSON, but null', 'REQUEST_MALFORMED', () => null),
+  junk('JSON, but a list', 'REQUEST_MALFORMED', () => [{ token: 'x' }]),
+  junk('no token', 'REQUEST_MALFORMED', () => ({ request: TOOL })),
+  junk('a token that is no text', 'REQUEST_MALFORMED', () => ({ token: { toString: 1 } })),
+  {
+    ...raw('lists in lists, thirty thousand deep', { data: `{"token": ${nested(30_000)}}` }),
+    found: 'REQUEST_MALFORMED',
+  },
+  junk('a token of one part', 'REQUEST_MALFORMED', () => ({ token: 'hello' })),
+  junk('claims that are no JSON', 'REQUEST_MALFORMED', () => ({ token: 'e30.e30x.AAAA' })),
+  junk('more than 64 KiB', 'REQUEST_TOO_LARGE', () => ({ token: 'x'.repeat(64 * 1024) })),
+  {
+    ...junk('much more than 64 KiB', 'REQUEST_TOO_LARGE', () => ({ token: 'y'.repeat(5 << 20) })),
+    found: 'removed',
+  },
+  junk('no portal of ours', 'REQUEST_PORTAL_UNKNOWN', () => ({
     token: portal.token(TOOL, { claims: { iss: 'elsewhere' } }),
   })),
-  unsigned(
-    'not signed (alg none)',
-    'REQUEST_SIGNATURE',
-    () => {
-      const [, claims] = portal.token(TOOL).split('.');
-      const header = Buffer.from('{"alg":"none"}').toString('base64url');
-      return { token: `${header}.${claims}.AAAA` };
-    },
-    'portal',
-  ),
-  unsigned(
-    "signed by another portal's key",
-    'REQUEST_SIGNATURE',
-    () => ({ token: portal.token(TOOL, { key: wikiKey.key }) }),
-    'portal',
-  ),
-  unsigned(
-    "signed by another portal's key, and says so",
-    'REQUEST_SIGNATURE',
-    () => ({ token: portal.token(TOOL, { key: wikiKey.key, header: { kid: wikiKey.kid } }) }),
-    'portal',
-  ),
-  unsigned(
-    'signed with the public key as a password (HS256)',
-    'REQUEST_SIGNATURE',
-    () => {
-      const claims = portal.token(TOOL).split('.')[1];
-      const header = Buffer.from('{"alg":"HS256","kid":"portal-1"}').toString('base64url');
-      const secret = world.config.portals[0]?.keys[0]?.publicKey ?? '';
-      const mac = createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url');
-      return { token: `${header}.${claims}.${mac}` };
-    },
-    'portal',
-  ),
-  unsigned(
-    'changed after it was signed',
-    'REQUEST_SIGNATURE',
-    () => {
-      const [header, , signature] = portal.token(TOOL).split('.');
-      const claims = portal.token({ ...TOOL, name: 'other' }).split('.')[1];
-      return { token: `${header}.${claims}.${signature}` };
-    },
-    'portal',
-  ),
-  unsigned(
-    'a critical extension that nobody knows',
-    'REQUEST_SIGNATURE',
-    () => ({ token: portal.token(TOOL, { header: { crit: ['b64'], b64: false } }) }),
-    'portal',
-  ),
-  unsigned(
-    'an id that is no UUID',
-    'REQUEST_MALFORMED',
-    () => ({ token: portal.token(TOOL, { claims: { jti: '../../1' } }) }),
-    'portal',
-  ),
-  unsigned(
-    'no end',
-    'REQUEST_MALFORMED',
-    () => ({ token: portal.token(TOOL, { claims: { exp: undefined } }) }),
-    'portal',
-  ),
-  unsigned(
-    'no name of who approved',
-    'REQUEST_MALFORMED',
-    () => ({ token: portal.token(TOOL, { claims: { sub: 'a\nb' } }) }),
-    'portal',
-  ),
-  wish('for another realm', 'REQUEST_AUDIENCE', TOOL, { claims: { aud: 'paws' } }),
+  junk('a good request of another portal', 'REQUEST_PORTAL_UNKNOWN', () => ({
+    token: wiki.token(CREATE),
+  })),
+  junk('not signed (alg none)', 'REQUEST_SIGNATURE', () => {
+    const [, claims] = portal.token(TOOL).split('.');
+    const header = Buffer.from('{"alg":"none"}').toString('base64url');
+    return { token: `${header}.${claims}.AAAA` };
+  }),
+  junk("signed by another portal's key", 'REQUEST_SIGNATURE', () => ({
+    token: portal.token(TOOL, { key: wikiKey.key }),
+  })),
+  junk("signed by another portal's key, and says so", 'REQUEST_SIGNATURE', () => ({
+    token: portal.token(TOOL, { key: wikiKey.key, header: { kid: wikiKey.kid } }),
+  })),
+  junk('signed with the public key as a password (HS256)', 'REQUEST_SIGNATURE', () => {
+    const claims = portal.token(TOOL).split('.')[1];
+    const header = Buffer.from('{"alg":"HS256","kid":"portal-1"}').toString('base64url');
+    const secret = world.config.portals[0]?.keys[0]?.publicKey ?? '';
+    const mac = createHmac('sha256', secret).update(`${header}.${claims}`).digest('base64url');
+    return { token: `${header}.${claims}.${mac}` };
+  }),
+  junk('changed after it was signed', 'REQUEST_SIGNATURE', () => {
+    const [header, , signature] = portal.token(TOOL).split('.');
+    const claims = portal.token({ ...TOOL, name: 'other' }).split('.')[1];
+    return { token: `${header}.${claims}.${signature}` };
+  }),
+  junk('a critical extension that nobody knows', 'REQUEST_SIGNATURE', () => ({
+    token: portal.token(TOOL, { header: { crit: ['b64'], b64: false } }),
+  })),
+  junk('an id that is no UUID', 'REQUEST_MALFORMED', () => ({
+    token: portal.token(TOOL, { claims: { jti: '../../1' } }),
+  })),
+  junk('no end', 'REQUEST_MALFORMED', () => ({
+    token: portal.token(TOOL, { claims: { exp: undefined } }),
+  })),
+  junk('no name of who approved', 'REQUEST_MALFORMED', () => ({
+    token: portal.token(TOOL, { claims: { sub: 'a\nb' } }),
+  })),
 ];
 
 const TIMES: Case[] = [
@@ -263,6 +257,7 @@ const TIMES: Case[] = [
 }));
 
 const SHAPES: Case[] = [
+  wish('for another realm', 'REQUEST_AUDIENCE', TOOL, { claims: { aud: 'paws' } }),
   wish('a kind that there is not', 'REQUEST_KIND_UNKNOWN', { ...TOOL, kind: 'tool.paint' }),
   wish('a kind of every object', 'REQUEST_KIND_UNKNOWN', { ...TOOL, kind: 'constructor' }),
   wish('a kind with a NUL', 'REQUEST_KIND_UNKNOWN', { ...TOOL, kind: 'tool\0create' }),
@@ -285,7 +280,7 @@ const SHAPES: Case[] = [
   ),
   {
     ...wish('a request nested fifteen thousand deep', 'REQUEST_INVALID', TOOL),
-    send: () => portal.sendData({ token: deepToken() }),
+    send: () => sendToken(deepToken()),
   },
   {
     ...wish('a kind that this portal may not ask', 'REQUEST_KIND_FORBIDDEN', TOOL),
@@ -542,8 +537,36 @@ const NEXT = () => as('alice', 'tool.update', { tool: 'bridgebot', title: 'Bridg
 const numberOf = async (table: string) =>
   Number((await query(world, `SELECT coalesce(max(id), 0) AS n FROM ${table}`))[0]?.['n']);
 
+describe('a job that is no request of its portal', () => {
+  const counted = async (code: string) =>
+    (
+      await query<{ count: string }>(
+        world,
+        `SELECT count FROM junk WHERE portal = 'portal' AND code = $1`,
+        [code],
+      )
+    )[0]?.count ?? '0';
+
+  test.each(JUNK)('$what: $code', async ({ code, found, send }) => {
+    const look = async () => ({
+      tables: await dumpTables(world),
+      numbers: await query(
+        world,
+        `SELECT (SELECT max(id) FROM requests) AS requests, (SELECT max(id) FROM audit) AS audit,
+           (SELECT max(row_id) FROM events) AS events`,
+      ),
+    });
+    const before = await look();
+    const count = Number(await counted(code));
+    expect(await send()).toBe(found);
+    await eventually('its count', async () => Number(await counted(code)) === count + 1);
+    expect(await look()).toEqual(before);
+    // the next job
+    expect(await portal.ask(NEXT())).toMatchObject({ verdict: 'accepted' });
+  });
+});
+
 describe.each([
-  ['a job that is no request', JOBS],
   ['the times', TIMES],
   ['the shape', SHAPES],
   ['names and texts', NAMES],
@@ -594,7 +617,7 @@ describe('doubled and replayed', () => {
   test('a job that comes twice has one verdict and one event of each kind', async () => {
     const id = randomUUID();
     const token = portal.token({ ...TOOL, name: 'doubled' }, { id });
-    await Promise.all([1, 2, 3].map(() => portal.sendData({ token })));
+    await Promise.all([1, 2, 3].map(() => sendToken(token)));
     await portal.hear('request.done', id);
     await portal.ask(NEXT()); // all three have been through
     expect(portal.told(id)).toEqual(['request.accepted', 'tool.ready', 'request.done']);
@@ -614,15 +637,6 @@ describe('doubled and replayed', () => {
     });
     await portal.ask(NEXT());
     expect(portal.heard.slice(before).filter(({ request }) => request === id)).toEqual([]);
-  });
-
-  test('an unsigned job that comes a hundred times is recorded once', async () => {
-    const before = await numberOf('requests');
-    const data = { token: 'again and again' };
-    await Promise.all(Array.from({ length: 100 }, () => portal.sendData(data)));
-    await portal.ask(NEXT());
-    const rows = await query(world, 'SELECT code FROM requests WHERE id > $1', [before]);
-    expect(rows.filter(({ code }) => code !== null)).toEqual([{ code: 'REQUEST_MALFORMED' }]);
   });
 
   test.each([

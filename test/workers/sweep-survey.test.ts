@@ -25,7 +25,7 @@ beforeAll(async () => {
   world = await openWorld('patience', { needs: ['postgres', 'redis'] });
   owner = openPool(world.config, 'owner', { max: 2, durable: false });
   sweep = openPool(world.config, 'sweep', { max: 1, durable: false });
-  queues = openQueues(world.config, 'sweep', randomUUID());
+  queues = openQueues(world.config, 'sweep');
   redis = new Redis(world.config.redis.url);
   queue = new Queue('homes', { connection: redis });
 });

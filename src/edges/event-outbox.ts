@@ -1,0 +1,111 @@
+/**
+ * Portals' queues of events, as the relay sees them: one job at a time in each.
+ *
+ * Whoever has the Redis password of a portal may write anything into its queue. So nothing is read there but the
+ * state of a job that we know by its id, and a short answer.
+ */
+import { Queue } from 'bullmq';
+import { eventsQueue } from './queue.ts';
+import { connectProducer, guardRedis, type RedisPlace } from './redis-connection.ts';
+
+/** So many entries of a queue's stream are kept, in which BullMQ tells what happened to jobs. */
+const MOST_ENTRIES = 1000;
+/** A longer answer than this is none: `{"have":9007199254740991}` has 25 bytes. */
+const MOST_ANSWER_BYTES = 200;
+
+/** What has become of a job. */
+export type JobState =
+  /** it waits for the portal, or the portal has paused its queue */
+  | { state: 'waiting' }
+  /** the portal's worker has taken it */
+  | { state: 'active' }
+  /** the portal's worker has returned something: `have` is undefined where that is no number of an event */
+  | { state: 'completed'; have: number | undefined }
+  /** the portal's worker has thrown, or has died too often */
+  | { state: 'failed' }
+  /** it is not there: Redis has lost it, or somebody has removed it */
+  | { state: 'missing' };
+
+/** Every call may throw BACKEND_UNAVAILABLE. */
+export interface Outbox {
+  add(portal: string, job: string, token: string): Promise<void>;
+  look(portal: string, job: string): Promise<JobState>;
+  /** Removes a job, unless a worker has it under its lock: false. */
+  remove(portal: string, job: string): Promise<boolean>;
+  /** Removes what ended in a portal's queue and is not of the relay: by itself nothing else does. */
+  tidy(portal: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function openOutbox(config: RedisPlace): Outbox {
+  const redis = connectProducer(config, 'relay');
+  const guarded = guardRedis(redis);
+  const queues = new Map<string, Queue>();
+  function queueOf(portal: string): Queue {
+    let queue = queues.get(portal);
+    if (queue === undefined) {
+      queue = new Queue(eventsQueue(portal), {
+        connection: redis,
+        skipWaitingForReady: true,
+        skipVersionCheck: true,
+        streams: { events: { maxLen: MOST_ENTRIES } },
+      });
+      queue.on('error', () => {});
+      queues.set(portal, queue);
+    }
+    return queue;
+  }
+  return {
+    add: (portal, job, token) =>
+      guarded(`putting events into the queue of ${portal}`, async () => {
+        await queueOf(portal).add(
+          'events',
+          { token },
+          // kept when it ends, whatever the portal's worker says: the relay reads how
+          { jobId: job, attempts: 1, removeOnComplete: false, removeOnFail: false },
+        );
+      }),
+    look: (portal, job) =>
+      guarded(`looking at the queue of ${portal}`, async () => {
+        const queue = queueOf(portal);
+        const state = await queue.getJobState(job);
+        if (state === 'completed') {
+          const key = queue.toKey(job);
+          const length = await redis.hstrlen(key, 'returnvalue');
+          const answer = length > MOST_ANSWER_BYTES ? null : await redis.hget(key, 'returnvalue');
+          return { state, have: readAnswer(answer) };
+        }
+        if (state === 'failed' || state === 'active') return { state };
+        if (state !== 'unknown') return { state: 'waiting' };
+        // in no list, so that no worker will find it: BullMQ 5 drops such, as it ends a pause
+        await queue.remove(job);
+        return { state: 'missing' };
+      }),
+    remove: (portal, job) =>
+      guarded(
+        `removing events from the queue of ${portal}`,
+        async () => (await queueOf(portal).remove(job)) === 1,
+      ),
+    tidy: (portal) =>
+      guarded(`tidying the queue of ${portal}`, async () => {
+        const queue = queueOf(portal);
+        for (const state of ['completed', 'failed'] as const) {
+          if ((await redis.zcard(queue.toKey(state))) > 1) await queue.clean(60_000, 1000, state);
+        }
+        await queue.trimEvents(MOST_ENTRIES);
+      }),
+    async close() {
+      await Promise.allSettled([...queues.values()].map((queue) => queue.close()));
+      redis.disconnect();
+    },
+  };
+}
+
+function readAnswer(text: string | null): number | undefined {
+  try {
+    const { have } = JSON.parse(text ?? '') as { have?: unknown };
+    return Number.isSafeInteger(have) && (have as number) >= 0 ? (have as number) : undefined;
+  } catch {
+    return undefined;
+  }
+}

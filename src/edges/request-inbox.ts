@@ -1,0 +1,480 @@
+/**
+ * The queues of requests, as intake sees them: every portal's two, taken from in turn.
+ *
+ * What lies there was written by portals, or by whoever has a portal's Redis password: anything at all. So a
+ * job is measured by Redis before it is read, and whatever is not a job that intake could take is removed:
+ *
+ * | what                                                | what becomes of it              | counted as          |
+ * | --------------------------------------------------- | ------------------------------- | ------------------- |
+ * | more than 160 KiB in Redis                          | removed unread                  | `REQUEST_TOO_LARGE` |
+ * | no hash, fields that BullMQ's `add` does not write, | removed                         | `REQUEST_MALFORMED` |
+ * | data or options that are not JSON                   |                                 |                     |
+ * | newer than what may wait (see MOST_WAITING)         | removed unread                  | `QUEUE_FULL`        |
+ * | a job, but no request of its portal                 | fails, with the code and why    | its code            |
+ * | a request                                           | completes: the verdict is its   | not at all          |
+ * |                                                     | return value, kept for an hour  |                     |
+ *
+ * One intake works at a time, so whatever is active and not in its hands was left by one that died. Jobs are
+ * fetched without locks (BullMQ's token `0`), since nobody else fetches them.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Job, UnrecoverableError, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Code } from '../errors.ts';
+import { requestsQueue } from './queue.ts';
+import {
+  connectConsumer,
+  connectProducer,
+  type Guard,
+  guardRedis,
+  type RedisPlace,
+} from './redis-connection.ts';
+
+/** A job that takes more memory of Redis than this is removed unread: 64 KiB of data at the most, and what is about it. */
+const MOST_BYTES = 160 * 1024;
+/** So many jobs may wait in one queue, if they fit into their share of this memory, which all portals share. */
+const MOST_WAITING = 10_000;
+const MOST_WAITING_BYTES = 256 * 2 ** 20;
+/** So many are removed in one go from a queue that is too long: Redis is busy with it for 10 ms. */
+const MOST_REMOVED = 1000;
+/** Intake has no more in hand; whatever else is active was put there by somebody else. */
+const MOST_ACTIVE = 64;
+/** The size of this many is taken for that of all in the queue. */
+const SAMPLE = 16;
+
+/** A verdict is kept for an hour, for whoever waits for it; no more than this many of a queue. */
+const KEPT_SECONDS = 3600;
+const MOST_KEPT = 10_000;
+/** Refusals of what was no request, of a queue. */
+const MOST_REFUSALS_KEPT = 100;
+
+/** Fields that BullMQ writes into a waiting job that nothing else hangs on, by its `add` of versions 5 and 6. */
+const FIELDS: ReadonlySet<string> = new Set(
+  (
+    'name data opts timestamp delay priority atm ats stc processedOn progress pb tm omc ' +
+    'failedReason stacktrace returnvalue finishedOn'
+  ) // of one that was put back after it had ended
+    .split(' '),
+);
+
+/** What is not answered in this time has failed. */
+const FETCH_TIMEOUT_MS = 4000;
+/** What BullMQ keeps of a queue, and as what. */
+const KEY_TYPES: Record<string, string> = {
+  ...{ wait: 'list', active: 'list', paused: 'list' },
+  ...{ prioritized: 'zset', delayed: 'zset', completed: 'zset', failed: 'zset', marker: 'zset' },
+  ...{
+    meta: 'hash',
+    events: 'stream',
+    stalled: 'set',
+    pc: 'string',
+    limiter: 'string',
+    id: 'string',
+  },
+};
+
+/** Waits this long at the most for a job: notices may be lost with a connection. */
+const WAIT_SECONDS = 1;
+/** Token of a job that is fetched without a lock (BullMQ). */
+const NO_LOCK = '0';
+
+/** One of the two queues that a portal writes requests into. */
+export interface RequestQueue {
+  portal: string;
+  urgent: boolean;
+  worker: Worker;
+}
+
+/** A job in hand. */
+export interface Taken {
+  queue: RequestQueue;
+  data: unknown;
+  job: Job;
+}
+
+/** What was no request, of whose queue, and how many such there were. */
+export interface Junk {
+  portal: string;
+  code: Code | 'QUEUE_FULL';
+  count: number;
+}
+
+/** The requests that wait. Every call may throw BACKEND_UNAVAILABLE. */
+export interface Inbox {
+  /**
+   * Takes jobs: of each portal in turn one, what is urgent before the rest, until there are `most`.
+   */
+  take(most: number): Promise<Taken[]>;
+  /** Ends jobs, each with the verdict as its return value. */
+  end(jobs: readonly { taken: Taken; verdict: unknown }[]): Promise<void>;
+  /** Ends jobs that are no requests of their portals: each fails, for the reason `CODE: sentence`. */
+  refuse(jobs: readonly { taken: Taken; code: Code; sentence: string }[]): Promise<void>;
+  /**
+   * Puts back what was taken and has not ended: to where the next is taken from, as `take` does too, or behind all
+   * others.
+   */
+  putBack(where: 'first' | 'last'): Promise<void>;
+  /** Returns when something may have come, or after a second. */
+  untilSomething(signal: AbortSignal): Promise<void>;
+  /** Removes what ended more than an hour ago. */
+  tidy(): Promise<void>;
+  /** What was no request since the last call. */
+  countJunk(): Junk[];
+  close(): Promise<void>;
+}
+
+export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox {
+  const redis = connectProducer(config, 'intake');
+  const waiting = connectConsumer(config, 'intake');
+  const fetching = connectConsumer(config, 'intake');
+  const guarded = guardRedis(redis);
+  const queues = portals.flatMap((portal) =>
+    [true, false].map((urgent): RequestQueue => {
+      const worker = new Worker(requestsQueue(portal, urgent), undefined, {
+        connection: fetching,
+        autorun: false,
+        skipVersionCheck: true,
+      });
+      worker.on('error', () => {}); // each call reports its own
+      return { portal, urgent, worker };
+    }),
+  );
+  const junk = new Map<string, Junk>();
+  let turn = 0;
+  let came: Promise<unknown> | undefined;
+  /** the last look has removed something, so there may be more of it */
+  let removed = false;
+  /** something that Redis has answered makes no sense */
+  let odd = true;
+
+  function countJunk(portal: string, code: Junk['code'], count: number): void {
+    if (count === 0) return;
+    const key = `${portal} ${code}`;
+    junk.set(key, { portal, code, count: (junk.get(key)?.count ?? 0) + count });
+  }
+
+  /** Runs it in bounded time. What is done later all the same is put back by the next `take`. */
+  const bounded: Guard = (act, run) =>
+    guarded(act, async () => {
+      const ended = new AbortController();
+      const late = sleep(FETCH_TIMEOUT_MS, undefined, { signal: ended.signal }).then(() => {
+        throw new Error('Command timed out');
+      });
+      late.catch(() => {});
+      try {
+        return await Promise.race([run(), late]);
+      } finally {
+        ended.abort();
+      }
+    });
+
+  /** Ends jobs by BullMQ, and removes those that it refuses to end for what somebody has hung on them. */
+  async function endEach(
+    jobs: readonly Taken[],
+    end: (taken: Taken, n: number) => Promise<unknown>,
+  ) {
+    const ended = await Promise.allSettled(jobs.map(end));
+    for (const [n, each] of ended.entries()) {
+      if (each.status === 'fulfilled') continue;
+      const { code } = each.reason as { code?: unknown };
+      if (typeof code !== 'number') throw each.reason;
+      const { job, queue } = jobs[n] as Taken;
+      await removeJobs(redis, queue.worker, [job.id as string]);
+    }
+  }
+
+  /** How many jobs wait in each queue, and whether any is active. */
+  async function countJobs(): Promise<{ counts: number[]; active: boolean }> {
+    const pipeline = redis.pipeline();
+    // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
+    const due = (Date.now() + 1) * 0x1000;
+    for (const { worker } of queues) {
+      pipeline.llen(worker.toKey('wait'));
+      pipeline.zcard(worker.toKey('prioritized'));
+      pipeline.zcount(worker.toKey('delayed'), 0, due);
+      pipeline.llen(worker.toKey('active'));
+    }
+    const answers = (await pipeline.exec()) ?? [];
+    if (answers.some(([error]) => error !== null)) {
+      await mendTypes();
+      return { counts: queues.map(() => 0), active: false };
+    }
+    const lengths = results<number>(answers);
+    return {
+      counts: queues.map((_, n) => lengths.slice(4 * n, 4 * n + 3).reduce((a, b) => a + b, 0)),
+      active: queues.some((_, n) => lengths[4 * n + 3] !== 0),
+    };
+  }
+
+  /** Removes what no intake could take from among the jobs that come next, and says how many are left of them. */
+  async function inspect({ portal, worker }: RequestQueue, most: number): Promise<number> {
+    const lists = results<string[]>(
+      await redis
+        .pipeline()
+        .lrange(worker.toKey('wait'), -most, -1)
+        .zrange(worker.toKey('prioritized'), 0, `${most - 1}`)
+        .zrange(worker.toKey('delayed'), 0, `${most - 1}`)
+        .exec(),
+    );
+    const ids = lists.flat();
+    const sound = await findSound(redis, worker, ids);
+    const unsound = ids.filter((id) => !sound.has(id));
+    for (const id of unsound) {
+      countJunk(portal, sound.tooLarge.has(id) ? 'REQUEST_TOO_LARGE' : 'REQUEST_MALFORMED', 1);
+    }
+    await removeJobs(redis, worker, unsound);
+    removed ||= unsound.length > 0;
+    return sound.size;
+  }
+
+  /** Removes the newest jobs of a queue that is longer than it may be. */
+  async function shorten(queue: RequestQueue, count: number, share: number): Promise<void> {
+    if (count <= SAMPLE) return;
+    const { worker, portal } = queue;
+    const wait = worker.toKey('wait');
+    const sample = redis.pipeline();
+    for (let n = 0; n < SAMPLE; n += 1) sample.lindex(wait, Math.floor(Math.random() * count));
+    const sampled = results<string | null>(await sample.exec()).filter((id) => id !== null);
+    const sizes = redis.pipeline();
+    for (const id of sampled) sizes.memory('USAGE', worker.toKey(id));
+    const bytes = results<number | null>(await sizes.exec()).map((size) => size ?? 0);
+    const average = bytes.reduce((a, b) => a + b, 0) / Math.max(1, bytes.length);
+    const most = Math.min(MOST_WAITING, Math.floor(share / Math.max(1, average)));
+    if (count <= most) return;
+    const surplus = Math.min(MOST_REMOVED, count - most);
+    const newest = (await redis.lpop(wait, surplus)) ?? [];
+    const last = await redis.zpopmax(worker.toKey('prioritized'), surplus - newest.length);
+    const ids = [...newest, ...last.filter((_, n) => n % 2 === 0)];
+    if (ids.length > 0) await redis.unlink(...ids.map((id) => worker.toKey(id)));
+    countJunk(portal, 'QUEUE_FULL', ids.length);
+    removed = true;
+  }
+
+  /** Puts back what is active, and removes of it what nobody could take. */
+  async function reclaim(where: 'first' | 'last' = 'first'): Promise<void> {
+    for (const { worker, portal } of queues) {
+      const active = worker.toKey('active');
+      const ids = await redis.lrange(active, 0, MOST_ACTIVE - 1);
+      await redis.ltrim(active, 0, MOST_ACTIVE - 1);
+      const sound = await findSound(redis, worker, ids);
+      const unsound = ids.filter((id) => !sound.has(id));
+      countJunk(portal, 'REQUEST_MALFORMED', unsound.length);
+      await removeJobs(redis, worker, unsound);
+      // the last that was taken is the first in the list
+      for (const id of where === 'first' ? sound : [...sound].toReversed()) {
+        await redis
+          .multi()
+          .lrem(active, 0, id)
+          [where === 'first' ? 'rpush' : 'lpush'](worker.toKey('wait'), id)
+          .zadd(worker.toKey('marker'), 0, '0')
+          .exec();
+      }
+    }
+  }
+
+  /** Removes what is of another type than BullMQ's: it would stop every look at all queues. */
+  async function mendTypes(): Promise<void> {
+    for (const { worker, portal } of queues) {
+      const keys = Object.keys(KEY_TYPES);
+      const asking = redis.pipeline();
+      for (const key of keys) asking.type(worker.toKey(key));
+      const types = results<string>(await asking.exec());
+      const wrong = keys.filter((key, n) => types[n] !== 'none' && types[n] !== KEY_TYPES[key]);
+      if (wrong.length > 0) await redis.unlink(...wrong.map((key) => worker.toKey(key)));
+      countJunk(portal, 'REQUEST_MALFORMED', wrong.length);
+    }
+  }
+
+  return {
+    take: (most) =>
+      bounded('taking requests from their queues', async () => {
+        if (odd) await mendTypes();
+        odd = removed = false;
+        let { counts, active } = await countJobs();
+        if (active) {
+          await reclaim();
+          ({ counts } = await countJobs());
+        }
+        const busy = new Set(queues.filter((_, n) => (counts[n] ?? 0) > 0).map((q) => q.portal));
+        const share = MOST_WAITING_BYTES / Math.max(1, busy.size);
+        for (const [n, queue] of queues.entries()) await shorten(queue, counts[n] ?? 0, share);
+        const shares = allot(
+          portals.map((_, n) => ({ urgent: counts[2 * n] ?? 0, other: counts[2 * n + 1] ?? 0 })),
+          most,
+          turn,
+        );
+        turn = (turn + 1) % Math.max(1, portals.length);
+        const taken: Taken[] = [];
+        for (const [n, queue] of queues.entries()) {
+          const { urgent, other } = shares[Math.floor(n / 2)] as Share;
+          const wanted = queue.urgent ? urgent : other;
+          if (wanted === 0) continue;
+          const left = Math.min(wanted, await inspect(queue, wanted));
+          const fetched = await Promise.allSettled(
+            Array.from({ length: left }, () => queue.worker.getNextJob(NO_LOCK, { block: false })),
+          );
+          for (const each of fetched) {
+            // where that fails, it was changed since it was looked at: the next time it is looked at again
+            if (each.status === 'rejected') odd = true;
+            else if (each.value !== undefined) {
+              taken.push({ queue, job: each.value, data: each.value.data as unknown });
+            }
+          }
+        }
+        return taken;
+      }),
+    end: (jobs) =>
+      bounded('telling verdicts', () =>
+        endEach(
+          jobs.map(({ taken }) => taken),
+          ({ job }, n) => {
+            job.opts.removeOnComplete = { age: KEPT_SECONDS, count: MOST_KEPT };
+            return job.moveToCompleted(jobs[n]?.verdict, NO_LOCK, false);
+          },
+        ),
+      ),
+    refuse: (jobs) =>
+      bounded('refusing what is no request', () =>
+        endEach(
+          jobs.map(({ taken }) => taken),
+          ({ job, queue }, n) => {
+            const { code, sentence } = jobs[n] as (typeof jobs)[number];
+            countJunk(queue.portal, code, 1);
+            job.opts.removeOnFail = { age: KEPT_SECONDS, count: MOST_REFUSALS_KEPT };
+            job.opts.stackTraceLimit = 0;
+            return job.moveToFailed(new UnrecoverableError(`${code}: ${sentence}`), NO_LOCK);
+          },
+        ),
+      ),
+    putBack: (where) =>
+      bounded('putting requests back into their queues', () => reclaim(where)),
+    async untilSomething(signal) {
+      if (removed) return;
+      const markers = queues.map(({ worker }) => worker.toKey('marker'));
+      // one at a time: while Redis is away, none is answered
+      came ??= waiting
+        .bzpopmin(...markers, WAIT_SECONDS)
+        .catch(() => (odd = true))
+        .finally(() => (came = undefined));
+      const closed = new AbortController();
+      try {
+        await Promise.race([
+          came,
+          sleep(WAIT_SECONDS * 1000, undefined, {
+            signal: AbortSignal.any([signal, closed.signal]),
+          }),
+        ]);
+      } catch {
+        // the signal
+      } finally {
+        closed.abort();
+      }
+    },
+    tidy: () =>
+      guarded('removing requests that ended long ago', async () => {
+        const since = Date.now() - KEPT_SECONDS * 1000;
+        for (const { worker } of queues) {
+          for (const ended of ['completed', 'failed']) {
+            const old = await redis.zrangebyscore(worker.toKey(ended), 0, since, 'LIMIT', 0, 1000);
+            await removeJobs(redis, worker, old, ended);
+          }
+        }
+      }),
+    countJunk() {
+      const counted = [...junk.values()];
+      junk.clear();
+      return counted;
+    },
+    async close() {
+      redis.disconnect();
+      waiting.disconnect();
+      fetching.disconnect();
+      await Promise.allSettled(queues.map(({ worker }) => worker.close(true)));
+    },
+  };
+}
+
+/** How many jobs of a portal's two queues are taken. */
+export interface Share {
+  urgent: number;
+  other: number;
+}
+
+/** Allots `most` places to portals in turn, one at a time, from the one whose turn it is; what is urgent first. */
+export function allot(waiting: readonly Share[], most: number, turn: number): Share[] {
+  const shares = waiting.map(() => ({ urgent: 0, other: 0 }));
+  let left = most;
+  for (let found = true; left > 0 && found;) {
+    found = false;
+    for (let n = 0; n < waiting.length && left > 0; n += 1) {
+      const at = (turn + n) % waiting.length;
+      const [waits, share] = [waiting[at], shares[at]] as [Share, Share];
+      if (share.urgent < waits.urgent) share.urgent += 1;
+      else if (share.other < waits.other) share.other += 1;
+      else continue;
+      found = true;
+      left -= 1;
+    }
+  }
+  return shares;
+}
+
+/** The ids of jobs that intake can take, and those of jobs that are too large to be read. */
+interface Sound extends Set<string> {
+  tooLarge: ReadonlySet<string>;
+}
+
+async function findSound(redis: Redis, worker: Worker, ids: readonly string[]): Promise<Sound> {
+  const measuring = redis.pipeline();
+  for (const id of ids) measuring.memory('USAGE', worker.toKey(id));
+  const sizes = results<number | null>(await measuring.exec());
+  const small = ids.filter((_, n) => (sizes[n] ?? MOST_BYTES) < MOST_BYTES);
+  const reading = redis.pipeline();
+  for (const id of small) reading.hgetall(worker.toKey(id));
+  const fields = (await reading.exec()) ?? [];
+  const sound = new Set(small.filter((_, n) => fields[n]?.[0] === null && isSound(fields[n][1])));
+  const tooLarge = new Set(ids.filter((_, n) => (sizes[n] ?? 0) >= MOST_BYTES));
+  return Object.assign(sound, { tooLarge });
+}
+
+/** Whether BullMQ can take a job, and nothing else hangs on it: no parent, no schedule, no deduplication. */
+function isSound(fields: unknown): boolean {
+  const job = fields as Record<string, string>;
+  if (!Object.keys(job).every((field) => FIELDS.has(field))) return false;
+  try {
+    JSON.parse(job.data ?? '');
+    const options: unknown = JSON.parse(job.opts ?? '');
+    return typeof options === 'object' && options !== null && !Array.isArray(options);
+  } catch {
+    return false;
+  }
+}
+
+/** Removes jobs wherever they wait, without reading them. */
+async function removeJobs(
+  redis: Redis,
+  worker: Worker,
+  ids: readonly string[],
+  ended?: string,
+): Promise<void> {
+  if (ids.length === 0) return;
+  const removing = redis.multi().unlink(...ids.map((id) => worker.toKey(id)));
+  if (ended !== undefined) {
+    await removing.zrem(worker.toKey(ended), ...ids).exec();
+    return;
+  }
+  for (const id of ids) {
+    // they are at the end from which the next is taken: from there the search is short
+    removing.lrem(worker.toKey('wait'), -1, id).lrem(worker.toKey('active'), -1, id);
+  }
+  removing.zrem(worker.toKey('prioritized'), ...ids).zrem(worker.toKey('delayed'), ...ids);
+  await removing.exec();
+}
+
+/** What the commands of a pipeline have answered. Throws the first error. */
+function results<T>(answers: [Error | null, unknown][] | null): T[] {
+  return (answers ?? []).map(([error, value]) => {
+    if (error !== null) throw error;
+    return value as T;
+  });
+}

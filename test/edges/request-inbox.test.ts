@@ -1,0 +1,252 @@
+/** The queues of requests on a real Redis: whose turn it is, and what is done with what is none. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { allot, type Inbox, openInbox, type Taken } from '../../src/edges/request-inbox.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import { openWorld, type World } from '../stack.ts';
+
+const PORTALS = ['one', 'two', 'three'];
+
+let world: World;
+let redis: Redis;
+let inbox: Inbox;
+const queues = new Map<string, Queue>();
+
+beforeAll(async () => {
+  world = await openWorld('inbox', { needs: ['redis'] });
+  redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
+});
+beforeEach(async () => {
+  await redis.flushall();
+  inbox = openInbox(world.config, PORTALS);
+});
+afterEach(() => inbox.close());
+afterAll(async () => {
+  await Promise.all([...queues.values()].map((queue) => queue.close()));
+  redis.disconnect();
+  await world.close();
+});
+
+function queue(name: string): Queue {
+  let found = queues.get(name);
+  if (found === undefined) {
+    found = new Queue(name, { connection: redis });
+    queues.set(name, found);
+  }
+  return found;
+}
+const add = (name: string, ...tokens: string[]) =>
+  queue(name).addBulk(tokens.map((token) => ({ name: 'request', data: { token } })));
+const tokens = (taken: readonly Taken[]) =>
+  taken.map(({ queue: from, data }) => `${from.portal} ${(data as { token: string }).token}`);
+const many = (count: number, of: string) => Array.from({ length: count }, (_, n) => `${of}${n}`);
+
+describe('places are allotted', () => {
+  const urgent = (n: number) => ({ urgent: n, other: 0 });
+  const other = (n: number) => ({ urgent: 0, other: n });
+  test.each([
+    ['all to the only portal that has something', [other(0), other(9)], 4, 0, [other(0), other(4)]],
+    [
+      'evenly, whatever waits',
+      [urgent(999), other(2), other(9)],
+      6,
+      0,
+      [urgent(2), other(2), other(2)],
+    ],
+    ['what one does not need to the others', [other(1), other(9)], 6, 0, [other(1), other(5)]],
+    ['the odd one to whose turn it is', [other(9), other(9)], 3, 1, [other(1), other(2)]],
+    ['what is urgent first', [{ urgent: 2, other: 9 }], 3, 0, [{ urgent: 2, other: 1 }]],
+    ['none where nothing waits', [other(0)], 3, 0, [other(0)]],
+  ])('%s', (_what, waiting, most, turn, shares) => {
+    expect(allot(waiting, most, turn)).toEqual(shares);
+  });
+});
+
+test('portals are served in turn, each in the order of its requests, what is urgent first', async () => {
+  await add('requests.one', ...many(100, 'a'));
+  await add('requests.two', 'b0', 'b1');
+  await add('requests.urgent.three', 'c0');
+  await add('requests.three', 'c1');
+  expect(tokens(await inbox.take(8))).toEqual([
+    ...['one a0', 'one a1', 'one a2', 'one a3', 'two b0', 'two b1', 'three c0', 'three c1'],
+  ]);
+});
+
+test('a verdict is the return value of the job, for whoever waits for it', async () => {
+  const [job] = await add('requests.one', 'a');
+  const [taken] = (await inbox.take(16)) as [Taken];
+  await inbox.end([{ taken, verdict: { verdict: 'accepted' } }]);
+  expect(await queue('requests.one').getJob(job!.id!)).toMatchObject({
+    returnvalue: { verdict: 'accepted' },
+  });
+  expect(await job!.getState()).toBe('completed');
+  expect(await inbox.take(16)).toEqual([]);
+});
+
+test('what is no request fails, says why, and does not stay for long', async () => {
+  const jobs = await add('requests.one', ...many(150, 'x'));
+  for (let taken = await inbox.take(16); taken.length > 0; taken = await inbox.take(16)) {
+    await inbox.refuse(
+      taken.map((each) => ({ taken: each, code: 'REQUEST_SIGNATURE', sentence: 'By no key.' })),
+    );
+  }
+  expect(await queue('requests.one').getJob(jobs.at(-1)!.id!)).toMatchObject({
+    failedReason: 'REQUEST_SIGNATURE: By no key.',
+    stacktrace: [],
+  });
+  expect(await redis.zcard('bull:requests.one:failed')).toBe(100);
+  expect(inbox.countJunk()).toEqual([{ portal: 'one', code: 'REQUEST_SIGNATURE', count: 150 }]);
+  expect(inbox.countJunk()).toEqual([]);
+});
+
+test('what was in hand when its intake died comes first, in its order', async () => {
+  await add('requests.one', ...many(5, 'a'));
+  expect(await inbox.take(3)).toHaveLength(3);
+  await inbox.close();
+  inbox = openInbox(world.config, PORTALS);
+  expect(tokens(await inbox.take(16))).toEqual(many(5, 'one a'));
+});
+
+test('whoever waits is woken by a request of any portal', async () => {
+  const signal = new AbortController().signal;
+  while ((await redis.exists('bull:requests.two:marker')) > 0) await inbox.untilSomething(signal);
+  const waits = inbox.untilSomething(signal).then(() => 'woken');
+  await add('requests.two', 'a');
+  expect(await waits).toBe('woken');
+  expect(tokens(await inbox.take(16))).toEqual(['two a']);
+});
+
+describe('whatever a portal does to its own queues', () => {
+  const prefix = 'bull:requests.one';
+  const hash = {
+    name: 'request',
+    data: '{}',
+    opts: '{}',
+    timestamp: '1',
+    delay: '0',
+    priority: '0',
+  };
+
+  test.each<[string, () => Promise<unknown>]>([
+    [
+      'a job of 64 MiB, made by a script',
+      () =>
+        redis.eval(
+          `redis.call('HSET', KEYS[1], 'data', string.rep('x', 64 * 1048576), 'opts', '{}')
+           redis.call('LPUSH', KEYS[2], 'big')`,
+          2,
+          `${prefix}:big`,
+          `${prefix}:wait`,
+        ),
+    ],
+    [
+      'a job that is a text',
+      () => redis.multi().set(`${prefix}:t`, 'x').lpush(`${prefix}:wait`, 't').exec(),
+    ],
+    ['a job that is not there', () => redis.lpush(`${prefix}:wait`, 'gone')],
+    [
+      'a job with a parent in the queue of another',
+      () =>
+        redis
+          .multi()
+          .hset(`${prefix}:p`, { ...hash, parentKey: 'bull:requests.two:7' })
+          .lpush(`${prefix}:wait`, 'p')
+          .exec(),
+    ],
+    [
+      'a job that waits for children',
+      () =>
+        redis
+          .multi()
+          .hset(`${prefix}:c`, hash)
+          .sadd(`${prefix}:c:dependencies`, 'x')
+          .lpush(`${prefix}:wait`, 'c')
+          .exec(),
+    ],
+    ['a list of jobs that is a text', () => redis.set(`${prefix}:wait`, 'x')],
+    ['a marker that is a list', () => redis.lpush(`${prefix}:marker`, 'x')],
+    ['settings that are a text', () => redis.set(`${prefix}:meta`, 'x')],
+    ['a stream that is a text', () => redis.set(`${prefix}:events`, 'x')],
+    ['a thousand strange active jobs', () => redis.lpush(`${prefix}:active`, ...many(1000, 'x'))],
+    ['a pause', () => redis.hset(`${prefix}:meta`, 'paused', '1')],
+    ['a limit', () => redis.hset(`${prefix}:meta`, 'concurrency', '0')],
+  ])('%s: the others are served, and then it is again', async (_what, harm) => {
+    await harm();
+    await add('requests.two', 'b');
+    const served: string[] = [];
+    const serve = async () => {
+      const taken = await inbox.take(16);
+      served.push(...tokens(taken.filter(({ queue: from }) => from.portal === 'two')));
+      await inbox.end(taken.map((each) => ({ taken: each, verdict: { verdict: 'accepted' } })));
+      return served.length > 0;
+    };
+    await eventually('the other portal', serve, 3000);
+    expect(served).toEqual(['two b']);
+    await redis.hdel(`${prefix}:meta`, 'paused', 'concurrency').catch(() => {});
+    await add('requests.one', 'a');
+    await eventually('the portal itself', async () => {
+      const taken = await inbox.take(16);
+      await inbox.end(taken.map((each) => ({ taken: each, verdict: {} })));
+      return tokens(taken).includes('one a');
+    });
+  });
+
+  test('a job with a parent elsewhere changes nothing there', async () => {
+    await redis.hset('bull:requests.two:7', hash);
+    await redis.sadd('bull:requests.two:7:dependencies', `${prefix}:p`);
+    await redis
+      .multi()
+      .hset(`${prefix}:p`, {
+        ...hash,
+        parentKey: 'bull:requests.two:7',
+        parent: '{"id":"7","queueKey":"bull:requests.two"}',
+      })
+      .lpush(`${prefix}:wait`, 'p')
+      .exec();
+    expect(await inbox.take(16)).toEqual([]);
+    expect(await redis.smembers('bull:requests.two:7:dependencies')).toEqual([`${prefix}:p`]);
+    expect(await redis.exists(`${prefix}:p`)).toBe(0);
+  });
+
+  test('of more than may wait the newest are removed, and counted', async () => {
+    for (let n = 0; n < 12; n += 1) await add('requests.one', ...many(1000, `${n}-`));
+    expect(tokens(await inbox.take(2))).toEqual(['one 0-0', 'one 0-1']);
+    await eventually('the surplus to be removed', async () => {
+      await inbox.take(1);
+      return (await redis.llen(`${prefix}:wait`)) <= 10_000;
+    });
+    const [newest] = await redis.lrange(`${prefix}:wait`, 0, 0);
+    expect(await redis.hget(`${prefix}:${newest}`, 'data')).toMatch(/"9-/u);
+    const [full] = inbox.countJunk();
+    expect(full).toMatchObject({ portal: 'one', code: 'QUEUE_FULL' });
+    expect(full?.count).toBeGreaterThanOrEqual(2000 - 16);
+  });
+
+  test('large jobs are fewer, since all portals share the room', async () => {
+    const data = { token: 'x'.repeat(60 * 1024) };
+    for (let n = 0; n < 5; n += 1) {
+      await queue('requests.one').addBulk(many(1000, '').map(() => ({ name: 'request', data })));
+    }
+    await eventually('the surplus to be removed', async () => {
+      await inbox.take(1);
+      return (await redis.llen(`${prefix}:wait`)) < 4200;
+    });
+  });
+});
+
+test('a verdict of an hour ago is forgotten, and a younger one is not', async () => {
+  await add('requests.one', 'a', 'b');
+  const taken = await inbox.take(16);
+  await inbox.end(taken.map((each) => ({ taken: each, verdict: {} })));
+  const [old = '', young = ''] = await redis.zrange('bull:requests.one:completed', '0', '-1');
+  await redis.zadd('bull:requests.one:completed', Date.now() - 3_601_000, old);
+  const length = await redis.xlen('bull:requests.one:events');
+  await inbox.tidy();
+  expect(await redis.exists(`bull:requests.one:${old}`)).toBe(0);
+  expect(await redis.exists(`bull:requests.one:${young}`)).toBe(1);
+  expect(await redis.zrange('bull:requests.one:completed', '0', '-1')).toEqual([young]);
+  // nothing grows by looking
+  for (let n = 0; n < 10; n += 1) await inbox.tidy();
+  expect(await redis.xlen('bull:requests.one:events')).toBe(length);
+});

@@ -1,0 +1,315 @@
+/**
+ * What a portal hears, by the sample of README.md as it stands: each event at least once and in order, whatever
+ * fails, dies or is lost; with BullMQ 6 and 5.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
+import { Queue as Queue5 } from 'bullmq5';
+import { Redis } from 'ioredis';
+import { startRelay } from '../../workers/relay.ts';
+import { openLog } from '../../src/log.ts';
+import { openWorld, type World } from '../stack.ts';
+import { eventually } from './eventually.ts';
+import { query } from './outside.ts';
+import { signClaims } from './portal.ts';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
+
+const ROOT = join(import.meta.dirname, '../..');
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
+const SAMPLE = /<!-- portal:hear -->\s+```js\n(.*?)```/su.exec(README)?.[1] ?? '';
+
+let world: World;
+let redis: Redis;
+let relay: { close(): Promise<void> };
+const portals: SamplePortal[] = [];
+const log: string[] = [];
+
+beforeAll(async () => {
+  world = await openWorld('hearing', { needs: ['postgres', 'redis'] });
+  redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
+  redis.on('error', () => {});
+  relay = startRelay(world.config, openLog('warn', { write: (line) => void log.push(line) }));
+  for (const version of ['bullmq', 'bullmq5']) {
+    const folder = join(world.dir, version);
+    mkdirSync(join(folder, 'node_modules'), { recursive: true });
+    symlinkSync(join(ROOT, 'node_modules', version), join(folder, 'node_modules/bullmq'));
+    symlinkSync(join(ROOT, 'node_modules/jose'), join(folder, 'node_modules/jose'));
+  }
+  writeFileSync(join(world.dir, 'events-key.pem'), world.eventsKey);
+}, 60_000);
+afterEach(async () => {
+  await Promise.all(portals.splice(0).map((portal) => portal.end('SIGKILL')));
+});
+afterAll(async () => {
+  await relay?.close();
+  redis?.disconnect();
+  await world?.close();
+});
+
+/** A process that runs the sample. */
+interface SamplePortal {
+  /** numbers as it has printed them, one list for each life of the process */
+  readonly lives: number[][];
+  readonly errors: string[];
+  end(signal: NodeJS.Signals): Promise<void>;
+  again(): void;
+}
+
+/**
+ * @param inHandler is done before each event is taken
+ * @param inJob is done before each job
+ */
+function startPortal(version: string, inHandler = '', inJob = ''): SamplePortal {
+  const file = join(world.dir, version, 'portal.mjs');
+  writeFileSync(
+    file,
+    SAMPLE.replace('  console.log(', () => `${inHandler}\n  console.log(`).replace(
+      '    const { payload }',
+      () => `${inJob}\n    const { payload }`,
+    ),
+  );
+  const lives: number[][] = [];
+  const errors: string[] = [];
+  let child: ChildProcess | undefined;
+  const again = () => {
+    const life: number[] = [];
+    lives.push(life);
+    child = spawn(join(ROOT, 'node_modules/.bin/node'), [file], {
+      env: {
+        ...process.env,
+        REDIS_URL: world.config.redis.url,
+        EVENTS_KEY: join(world.dir, 'events-key.pem'),
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    createInterface({ input: child.stdout! }).on('line', (line) => {
+      const seq = /^(\d+) /u.exec(line)?.[1];
+      if (seq !== undefined) life.push(Number(seq));
+    });
+    createInterface({ input: child.stderr! }).on('line', (line) => void errors.push(line));
+  };
+  again();
+  const portal = {
+    lives,
+    errors,
+    again,
+    async end(signal: NodeJS.Signals) {
+      if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+      const exit = once(child, 'exit');
+      child.kill(signal);
+      await exit;
+    },
+  };
+  portals.push(portal);
+  return portal;
+}
+
+let told = 0;
+/** Has the portal told of so many events more, some transactions of them. */
+async function tell(count: number): Promise<void> {
+  for (let left = count; left > 0; left -= 10) {
+    await query(
+      world,
+      `INSERT INTO events (portal, event, data) SELECT 'portal', 'tool.ready', '{"n": 1}'
+       FROM generate_series(1, $1)`,
+      [Math.min(10, left)],
+    );
+  }
+  told += count;
+}
+
+/** Waits until the portal has all that it was told, and checks that each life had its events in order. */
+async function expectAll({ lives, errors }: SamplePortal, timeoutMs = 30_000): Promise<void> {
+  await eventually(
+    'the last event',
+    () => {
+      const last = lives.at(-1)?.at(-1);
+      if (last === told) return true;
+      throw new Error(
+        `it has ${last} of ${told}: ${[...errors.slice(-3), ...log.slice(-3)].join('\n')}`,
+      );
+    },
+    timeoutMs,
+  );
+  for (const life of lives) {
+    const [first = 1] = life;
+    expect(life).toEqual(life.map((_, n) => first + n));
+  }
+  expect(Math.min(...lives.map(([first = 1]) => first))).toBe(1);
+  await eventually('the delivery to be known', async () => {
+    const [row] = await query<{ completed: string; job: string | null }>(
+      world,
+      `SELECT completed, job FROM event_deliveries WHERE portal = 'portal'`,
+    );
+    return Number(row?.completed) === told && row?.job === null;
+  });
+}
+
+test('the sample is in README.md', () => {
+  expect(SAMPLE).toContain("'events.portal'");
+});
+
+describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
+  test('events come in order, as they are told', async () => {
+    const portal = startPortal(version);
+    await tell(25);
+    await expectAll(portal);
+    await tell(700);
+    await expectAll(portal);
+  }, 90_000);
+
+  test('a handler that throws now and then, and a job that fails, get each event all the same', async () => {
+    const portal = startPortal(
+      version,
+      `  if (Math.random() < 0.02) throw new Error('not now');`,
+      `    if (Math.random() < 0.2) throw new Error('not this');`,
+    );
+    for (let n = 0; n < 10; n += 1) await tell(30);
+    await expectAll(portal);
+    expect(portal.errors).toEqual(expect.arrayContaining(['not now', 'not this']));
+  }, 90_000);
+
+  test('a portal that is killed in its handler gets all when it is back', async () => {
+    const portal = startPortal(
+      version,
+      `  if (last === ${told + 20}) process.kill(process.pid, 'SIGKILL');`,
+    );
+    await tell(60);
+    await eventually('its death', () => portal.lives[0]?.at(-1) === told - 40);
+    await portal.end('SIGKILL');
+    writeFileSync(join(world.dir, version, 'portal.mjs'), SAMPLE);
+    portal.again();
+    await expectAll(portal);
+  }, 90_000);
+
+  test('a paused queue loses nothing, also where Redis loses all meanwhile', async () => {
+    const queue =
+      version === 'bullmq5'
+        ? new Queue5('events.portal', { connection: { url: world.config.redis.url } })
+        : new Queue('events.portal', { connection: { url: world.config.redis.url } });
+    const portal = startPortal(version);
+    await tell(20);
+    await expectAll(portal);
+    await queue.pause();
+    await tell(40);
+    await eventually('a job', async () => (await openJob()) !== null);
+    await queue.resume();
+    await expectAll(portal);
+    await queue.pause();
+    await tell(40);
+    await eventually('a job', async () => (await openJob()) !== null);
+    await redis.flushall();
+    await expectAll(portal);
+    await queue.close();
+  }, 90_000);
+
+  test('Redis that loses all, again and again, loses no event', async () => {
+    const portal = startPortal(version);
+    for (let n = 0; n < 10; n += 1) {
+      await tell(40);
+      await redis.flushall();
+    }
+    await expectAll(portal);
+  }, 90_000);
+});
+
+const openJob = async (): Promise<string | null> =>
+  (
+    await query<{ job: string | null }>(
+      world,
+      `SELECT job FROM event_deliveries WHERE portal = 'portal'`,
+    )
+  )[0]?.job ?? null;
+
+describe('whoever has the portal’s password of Redis', () => {
+  const queue = () => new Queue('events.portal', { connection: redis });
+
+  test('cannot tell an event: a forged one changes nothing', async () => {
+    const portal = startPortal('bullmq');
+    await tell(1);
+    await expectAll(portal);
+    const stranger = generateKeyPairSync('ed25519').privateKey;
+    const events = [{ seq: 999_999, event: 'tool.ready', data: {} }];
+    const claims = { iss: 'tools', aud: 'portal', iat: 1, after: told, events };
+    await queue().add('events', { token: signClaims(stranger, { alg: 'EdDSA' }, claims) });
+    await queue().add('events', { after: 0, events });
+    // what the relay has said to another portal
+    const own = createPrivateKey(readFileSync(join(world.config.secrets, 'events-key')));
+    const toOther = signClaims(own, { alg: 'EdDSA' }, { ...claims, aud: 'wiki' });
+    await queue().add('events', { token: toOther });
+    await eventually('three failures', () => portal.errors.length >= 3);
+    await tell(20);
+    await expectAll(portal);
+  }, 60_000);
+
+  test.each([
+    ['of what is to come', () => told],
+    ['of what will never come', () => 10_000_000],
+    ['of nothing', () => undefined],
+  ])(
+    'cannot lose one: a forged confirmation %s heals',
+    async (_what, have) => {
+      const portal = startPortal('bullmq');
+      await tell(1);
+      await expectAll(portal);
+      await portal.end('SIGKILL');
+      await tell(300);
+      const id = (await eventually('a job', openJob)) as string;
+      const value = have();
+      await redis
+        .multi()
+        .lrem('bull:events.portal:wait', 0, id)
+        .zadd('bull:events.portal:completed', Date.now(), id)
+        .hset(`bull:events.portal:${id}`, {
+          returnvalue: value === undefined ? 'null' : JSON.stringify({ have: value }),
+          finishedOn: Date.now(),
+        })
+        .exec();
+      await eventually('another job', async () => (await openJob()) !== id);
+      portal.again();
+      // what was confirmed and never came shows as a gap before the next
+      await tell(1);
+      await expectAll(portal);
+    },
+    90_000,
+  );
+
+  test('cannot stop the relay by an answer that is too long to be read', async () => {
+    const portal = startPortal('bullmq');
+    await tell(1);
+    await expectAll(portal);
+    await portal.end('SIGKILL');
+    await tell(3);
+    const id = (await eventually('a job', openJob)) as string;
+    await redis.eval(
+      `redis.call('LREM', KEYS[1], 0, ARGV[1]) redis.call('ZADD', KEYS[2], 1, ARGV[1])
+       redis.call('HSET', KEYS[3], 'returnvalue', string.rep('9', 100 * 1048576))`,
+      ...[3, 'bull:events.portal:wait', 'bull:events.portal:completed'],
+      ...[`bull:events.portal:${id}`, id],
+    );
+    portal.again();
+    await expectAll(portal);
+  }, 60_000);
+});
+
+test('nothing in Redis grows while nothing is told, however long a portal is deaf', async () => {
+  await tell(600);
+  await eventually('a job', openJob);
+  const size = async () => {
+    const entries = await redis.xlen('bull:events.portal:events');
+    const keys = await redis.keys('bull:events.portal:*');
+    // a worker's own, which ends by itself
+    return { entries, keys: keys.filter((key) => !key.endsWith(':stalled-check')).sort() };
+  };
+  const before = await size();
+  // one job, whatever waits
+  expect(before.keys.filter((key) => /:\d+-\d+-/u.test(key))).toHaveLength(1);
+  await sleep(5000); // what must not happen: five looks
+  expect(await size()).toEqual(before);
+}, 30_000);
