@@ -24,7 +24,7 @@ export const REDIS_ACCOUNTS = [
 export type RedisAccount = (typeof REDIS_ACCOUNTS)[number] | `portal.${string}`;
 
 /** The name of an account in Redis: `chamberlain_relay`, or `portal.bridge` of the portal bridge. */
-export function redisUser(account: RedisAccount): string {
+export function redisUser(account: RedisAccount | 'owner'): string {
   return account.startsWith('portal.') ? account : `chamberlain_${account}`;
 }
 
