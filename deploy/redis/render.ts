@@ -30,17 +30,20 @@ const WORK = [
 /** What `chamberlain doctor` asks beyond that. */
 const LOOK = ['config|get', 'acl|users', 'acl|getuser', 'acl|dryrun'];
 
+// the queues that all portals share: until each portal has its own
+const SHARED = ['~bull:requests:*', '~bull:requests.urgent:*', '~chamberlain:mark'];
+
 const ROLE_KEYS = ROLES.flatMap(keysOfRole);
 
 /** The keys of each of our programs. */
 const KEYS: Record<(typeof REDIS_ACCOUNTS)[number], readonly string[]> = {
-  intake: ['~bull:requests.*'],
-  relay: ['~bull:events.*', ...ROLE_KEYS],
+  intake: ['~bull:requests.*', ...SHARED],
+  relay: ['~bull:events.*', ...ROLE_KEYS, ...SHARED],
   directory: keysOfRole('directory'),
   homes: keysOfRole('homes'),
   databases: keysOfRole('databases'),
   sweep: ROLE_KEYS,
-  admin: ['~bull:requests.*', ...ROLE_KEYS, '%R~bull:events.*'],
+  admin: ['~bull:requests.*', ...ROLE_KEYS, '%R~bull:events.*', ...SHARED],
 };
 
 function keysOfRole(role: string): string[] {
@@ -74,7 +77,7 @@ export function renderUsers(
     ),
     ...portals
       .filter((portal) => adminOfPortal(portal) === undefined)
-      .map((portal) => user(`portal.${portal}`, keysOfPortal(portal), WORK)),
+      .map((portal) => user(`portal.${portal}`, [...keysOfPortal(portal), ...SHARED], WORK)),
   ];
   return `${lines.join('\n')}\n`;
 }
