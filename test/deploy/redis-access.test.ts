@@ -250,7 +250,7 @@ test('each program of ours does its work by its own account, and is refused the 
     expect(await admin?.settingsToMend()).toEqual([]);
     while (done.length < 4) await new Promise(setImmediate);
     expect(done.toSorted((a, b) => a.localeCompare(b))).toEqual([
-      ...['homes.slow: converge', 'homes.urgent: converge', 'homes: repair', 'homes: survey'],
+      ...['homes: repair', 'homes: survey', 'homes.slow: converge', 'homes.urgent: converge'],
     ]);
     expect(await refusals()).toEqual([]);
     await expect(intake?.addSurvey('homes', 'one')).rejects.toMatchObject({

@@ -1,18 +1,23 @@
 /** The queues on a real Redis: what is fenced, what is kept, what is not JSON. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { openQueues, type Queues, startConsumer } from '../../src/edges/queue.ts';
+import type { RedisPlace } from '../../src/edges/redis-connection.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
 let redis: Redis;
 let queues: Queues;
+/** Without secrets: the owner's URL counts, for the queues here are nobody's. */
+let config: RedisPlace;
 
 beforeAll(async () => {
   world = await openWorld('queue', { needs: ['redis'] });
+  config = { redis: world.config.redis, secrets: join(world.dir, 'no-secrets') };
   redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
-  queues = openQueues(world.config, 'relay', 'mark-1');
+  queues = openQueues(config, 'relay', 'mark-1');
 });
 afterAll(async () => {
   await queues.close();
@@ -60,7 +65,7 @@ test('what lies uncompleted is found by its lowest number', async () => {
   await queues.addEvents('three', [event(7), event(8), event(9)]);
   const heard: unknown[] = [];
   const consumer = startConsumer({
-    config: world.config,
+    config,
     account: 'relay',
     queue: 'events.three',
     concurrency: 1,
@@ -102,7 +107,7 @@ test('a job whose data or options are not JSON is handed over as it is, and the 
   await queue.add('good', { fine: true });
   const seen: unknown[] = [];
   const consumer = startConsumer({
-    config: world.config,
+    config,
     account: 'relay',
     queue: 'raw',
     concurrency: 1,
@@ -131,7 +136,7 @@ test('what a killed process left among the active jobs is taken at once by the o
   await redis.set(`bull:left:${id}:lock`, 'gone', 'PX', 3_600_000);
   const seen: unknown[] = [];
   const consumer = startConsumer({
-    config: world.config,
+    config,
     account: 'relay',
     queue: 'left',
     concurrency: 1,

@@ -174,7 +174,7 @@ const JOBS: Case[] = [
   unsigned('a token of one part', 'REQUEST_MALFORMED', () => ({ token: 'hello' })),
   unsigned('claims that are no JSON', 'REQUEST_MALFORMED', () => ({ token: 'e30.e30x.AAAA' })),
   unsigned('more than 64 KiB', 'REQUEST_TOO_LARGE', () => ({ token: 'x'.repeat(64 * 1024) })),
-  unsigned('much more than 64 KiB', 'REQUEST_TOO_LARGE', () => ({ token: 'y'.repeat(5 << 20) })),
+  unsigned('much more than 64 KiB', 'REQUEST_TOO_LARGE', () => ({ token: 'y'.repeat(1000 << 10) })),
   unsigned('no portal of ours', 'REQUEST_PORTAL_UNKNOWN', () => ({
     token: portal.token(TOOL, { claims: { iss: 'elsewhere' } }),
   })),
