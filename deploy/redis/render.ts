@@ -27,8 +27,13 @@ const WORK = [
   ...['watch', 'unwatch', 'ping', 'time', 'select', 'info', 'client|setname', 'client|setinfo'],
 ];
 
-/** What `chamberlain doctor` asks beyond that. */
-const LOOK = ['config|get', 'acl|users', 'acl|getuser', 'acl|dryrun'];
+/** What some of our programs need beyond that. */
+const MORE: Partial<Record<RedisAccount, readonly string[]>> = {
+  // a job is measured before it is read
+  intake: ['memory|usage'],
+  // chamberlain doctor
+  admin: ['config|get', 'acl|users', 'acl|getuser', 'acl|dryrun'],
+};
 
 // the queues that all portals share: until each portal has its own
 const SHARED = ['~bull:requests:*', '~bull:requests.urgent:*', '~chamberlain:mark'];
@@ -73,7 +78,7 @@ export function renderUsers(
     'user default off resetpass resetkeys resetchannels -@all',
     `user ${redisUser('owner')} on #${hash(passwordOf('owner'))} ~* &* +@all`,
     ...REDIS_ACCOUNTS.map((account) =>
-      user(account, KEYS[account], account === 'admin' ? [...WORK, ...LOOK] : WORK),
+      user(account, KEYS[account], [...WORK, ...(MORE[account] ?? [])]),
     ),
     ...portals
       .filter((portal) => adminOfPortal(portal) === undefined)

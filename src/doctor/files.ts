@@ -1,7 +1,8 @@
 /** Looks at the configuration's own files: itself, the secrets, the keys. */
 import { type Stats, accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
+import { adminOfPortal, type Config } from '../config.ts';
+import { REDIS_ACCOUNTS } from '../edges/redis-connection.ts';
 import { findSigner, readSigningKey } from '../edges/token.ts';
 import { describeError } from '../errors.ts';
 import { POSTGRES_ROLES } from '../store/postgres.ts';
@@ -9,13 +10,20 @@ import { DIRECTORY_ACCOUNTS } from './directory.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
 /** Every secret that there is in a deployment; each machine has those that it needs. */
-export const SECRETS = [
+const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
   ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
+  ...['owner', ...REDIS_ACCOUNTS].map((name) => `redis-${name}`),
   // what the directory role signs by, for login hosts
   'seal-key',
 ];
+
+/** The same, with those of the portals. */
+export function secretsOf(config: Config): string[] {
+  const portals = config.portals.filter(({ name }) => adminOfPortal(name) === undefined);
+  return [...SECRETS, ...portals.map(({ name }) => `redis-portal.${name}`)];
+}
 
 const GROUP_OR_OTHERS = 0o077;
 const OTHERS_WRITE = 0o022;
@@ -56,7 +64,7 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
       ),
     );
   }
-  for (const name of SECRETS) {
+  for (const name of secretsOf(config)) {
     const path = join(folder, name);
     const found = statSync(path, { throwIfNoEntry: false });
     if (found === undefined) {

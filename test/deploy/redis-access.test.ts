@@ -1,5 +1,5 @@
 /** Who may do what in a Redis with the users of deploy/redis: BullMQ as a portal, and what it is refused. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { startServer, stopServer } from '../../dev/servers/daemon.ts';
 import { makePlace } from '../../dev/servers/place.ts';
 import { redisServer, type RedisServer } from '../../dev/servers/redis.ts';
 import { openQueues, startConsumer } from '../../src/edges/queue.ts';
-import type { RedisAccount } from '../../src/edges/redis-connection.ts';
+import { portalAccount, type RedisAccount } from '../../src/edges/redis-connection.ts';
 import { expectGolden } from '../golden.ts';
 import { makeTemporaryFolder } from '../shared-servers.ts';
 
@@ -260,6 +260,47 @@ test('each program of ours does its work by its own account, and is refused the 
     await Promise.all(consumers.map((consumer) => consumer.close(1000)));
     await Promise.all(open.map((queues) => queues.close()));
   }
+});
+
+describe('a job that names keys of others moves nothing of theirs, by the rights of its portal:', () => {
+  const opened: { close(): Promise<unknown> }[] = [];
+  afterEach(async () => void (await Promise.all(opened.splice(0).map((each) => each.close()))));
+  const connection = (user: RedisAccount) => ({
+    connection: { url: server.urlOf(user), maxRetriesPerRequest: null },
+  });
+  const open = (name: string, user: RedisAccount) => {
+    const queue = new bullmq.Queue(name, connection(user));
+    opened.push(queue);
+    return queue;
+  };
+  const theirs = async () =>
+    (await owner.keys('*')).filter((key) => /other|homes/u.test(key)).toSorted();
+
+  test('as intake ends it, whose end is to make a job that hangs on the queue of another', async () => {
+    await open('requests.bridge', 'portal.bridge').add('x', {}, { deduplication: { id: 'd' } });
+    const parent = { pk: 'bull:requests.other:9', pd: '{}', pdk: 'bull:requests.other:wait' };
+    const next = { name: 'request', data: '{}', opts: '{}', ...parent };
+    await owner.hset('bull:requests.bridge:dn:d', next);
+    const account = connection(portalAccount('bridge', 'intake'));
+    const worker = new bullmq.Worker('requests.bridge', async () => 'done', account);
+    opened.push({ close: () => worker.close(true) });
+    const error = await new Promise<Error>((resolve) => worker.on('error', resolve));
+    expect(error.message).toMatch(/No permissions to access a key/u);
+    expect(await theirs()).toEqual([]);
+  });
+
+  test('as the relay removes it, whose children are the jobs of others', async () => {
+    for (const name of ['events.other', 'homes']) {
+      await open(name, 'relay').add('job', {}, { jobId: 'theirs' });
+    }
+    const before = await theirs();
+    const queue = open('events.bridge', portalAccount('bridge', 'relay'));
+    await queue.add('events', {}, { jobId: 'mine' });
+    const children = ['bull:events.other:theirs', 'bull:homes:theirs'];
+    await owner.sadd('bull:events.bridge:mine:dependencies', ...children);
+    await expect(queue.remove('mine')).rejects.toThrow(/No permissions to access a key/u);
+    expect(await theirs()).toEqual(before);
+  });
 });
 
 test('no job is longer than a MiB, as Redis itself sees to', async () => {

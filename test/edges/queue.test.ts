@@ -153,8 +153,11 @@ test('what a killed process left among the active jobs is taken at once by the o
 test('settings by which Redis loses requests are told', async () => {
   expect(await queues.settingsToMend()).toEqual([]);
   await redis.config('SET', 'maxmemory-policy', 'allkeys-lru', 'appendonly', 'no');
+  await redis.config('SET', 'maxmemory', '0', 'proto-max-bulk-len', `${2 ** 20 + 1}`);
   expect(await queues.settingsToMend()).toEqual([
     expect.stringContaining('appendonly yes'),
     expect.stringContaining('noeviction'),
+    expect.stringContaining('set `maxmemory`'),
+    expect.stringContaining('proto-max-bulk-len 1mb'),
   ]);
 });
