@@ -5,7 +5,7 @@
  *
  * The passwords are read from the config's folder of secrets (`redis-<account>`); the file holds their SHA-256.
  * Redis 7.2 or newer reads it: `aclfile` in its configuration, `ACL LOAD` after a change. Everything not named in a
- * line is refused, and `default`, whom Redis takes everybody for, is off.
+ * line is refused. Nobody can be `default`, whom Redis takes everybody for: it is off.
  */
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -75,7 +75,8 @@ export function renderUsers(
       ...commands.map((command) => (command.startsWith('-') ? command : `+${command}`)),
     ].join(' ');
   const lines = [
-    'user default off resetpass resetkeys resetchannels -@all',
+    // Redis reads its append-only file as `default`, and leaves out transactions that it may not do
+    'user default off resetpass ~* &* +@all',
     `user ${redisUser('owner')} on #${hash(passwordOf('owner'))} ~* &* +@all`,
     ...REDIS_ACCOUNTS.map((account) =>
       user(account, KEYS[account], [...WORK, ...(MORE[account] ?? [])]),

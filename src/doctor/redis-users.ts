@@ -20,12 +20,16 @@ export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
   if (rights === undefined) {
     return [elsewhere('its users may not be read', 'Run it where the secret redis-admin counts.')];
   }
-  return judgeRedisUsers(portals, rights);
+  return judgeRedisUsers(portals, rights, commands);
 }
 
-/** The lines on the users of a Redis. */
-export function judgeRedisUsers(portals: readonly string[], rights: RedisRights): Line[] {
-  if ((rights.get('default')?.size ?? 0) > 0) {
+function judgeRedisUsers(
+  portals: readonly string[],
+  rights: RedisRights,
+  commands: readonly string[],
+): Line[] {
+  const standard = rights.get('default');
+  if (standard?.on === true && standard.may.size > 0) {
     return [
       fix(
         'its user `default` is on, and may use the queues: portals are not kept apart',
@@ -37,19 +41,28 @@ export function judgeRedisUsers(portals: readonly string[], rights: RedisRights)
   const real = portals.filter((portal) => adminOfPortal(portal) === undefined);
   const ours = [...REDIS_ACCOUNTS, 'owner' as const].map(redisUser);
   const lines: Line[] = [];
+  if ((standard?.may.size ?? 0) < commands.length) {
+    lines.push(
+      fix(
+        'its user `default` lacks rights: Redis reads its append-only file as that user, and loses what it may not do',
+        RENDER,
+      ),
+    );
+  }
   const missing = [...ours, ...real.map((portal) => redisUser(`portal.${portal}`))].filter(
     (user) => !rights.has(user),
   );
   if (missing.length > 0) lines.push(fix(`it has no user ${missing.join(', ')}`, RENDER));
-  for (const [user, may] of rights) {
+  for (const [user, { on, may }] of rights) {
     if (user === 'default' || ours.includes(user)) continue;
     const portal = real.find((each) => redisUser(`portal.${each}`) === user);
-    if (portal !== undefined) lines.push(...judgePortal(user, writesOf(portal), may));
-    else if (user.startsWith('portal.')) {
+    if (portal !== undefined) {
+      lines.push(...judgePortal(user, writesOf(portal), on ? may : new Set<string>()));
+    } else if (user.startsWith('portal.')) {
       lines.push(
         fix(`the user ${user} is there, and the configuration has no such portal`, REMOVE),
       );
-    } else if (may.size > 0) {
+    } else if (on && may.size > 0) {
       lines.push(
         fix(`the user ${user}, which is not Chamberlain's, may run ${[...may].join(', ')}`, REMOVE),
       );

@@ -2,8 +2,8 @@
 import { ChamberlainError } from '../errors.ts';
 import { connectProducer, type RedisAccount, type RedisPlace } from './redis-connection.ts';
 
-/** Commands, each as one text, by user: what that user may do. One that is off may do nothing. */
-export type RedisRights = ReadonlyMap<string, ReadonlySet<string>>;
+/** By user: whether anybody can be that user, and the commands, each as one text, that it may do. */
+export type RedisRights = ReadonlyMap<string, { on: boolean; may: ReadonlySet<string> }>;
 
 /**
  * Asks for each user there is which of the commands it may do; none of them is done. Undefined where Redis does
@@ -25,13 +25,15 @@ export async function readRedisRights(
       for (const command of commands) asking.call('ACL', 'DRYRUN', user, ...command.split(' '));
     }
     const answers = (await asking.exec()) ?? [];
-    const rights = new Map<string, Set<string>>();
+    const rights = new Map<string, { on: boolean; may: Set<string> }>();
     for (const [n, user] of users.entries()) {
       const of = answers.slice(n * (commands.length + 1), (n + 1) * (commands.length + 1));
       for (const [error] of of) if (error !== null) throw error;
       const [details, ...dry] = of.map(([, answer]) => answer);
-      const isOn = (details as [string, string[]])[1].includes('on');
-      rights.set(user, new Set(isOn ? commands.filter((_, at) => dry[at] === 'OK') : []));
+      rights.set(user, {
+        on: (details as [string, string[]])[1].includes('on'),
+        may: new Set(commands.filter((_, at) => dry[at] === 'OK')),
+      });
     }
     return rights;
   } catch (cause) {

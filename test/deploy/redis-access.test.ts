@@ -7,7 +7,7 @@ import * as bullmq from 'bullmq';
 import * as bullmq5 from 'bullmq5';
 import { Redis } from 'ioredis';
 import { renderUsers } from '../../deploy/redis/render.ts';
-import { startServer, stopServer } from '../../dev/servers/daemon.ts';
+import { runningPid, startServer, stopServer } from '../../dev/servers/daemon.ts';
 import { makePlace } from '../../dev/servers/place.ts';
 import { redisServer, type RedisServer } from '../../dev/servers/redis.ts';
 import { openQueues, startConsumer } from '../../src/edges/queue.ts';
@@ -23,7 +23,8 @@ beforeAll(async () => {
   server = redisServer(join(servers, 'redis'), secrets);
   await startServer(server);
   await server.admitPortals(['bridge', 'other', 'admin.alice']);
-  owner = new Redis(server.urlOf('owner'));
+  owner = new Redis(server.urlOf('owner'), { retryStrategy: () => 50 });
+  owner.on('error', () => {}); // one test kills the server
 });
 beforeEach(async () => {
   await owner.flushall();
@@ -86,7 +87,10 @@ describe.each([
   test.each(['requests.bridge', 'requests.urgent.bridge'])(
     'sends into %s, one and many, and waits for the verdict',
     async (name) => {
-      const [queue, events] = [new Queue(name, connect()), new QueueEvents(name, connect())];
+      const [queue, events] = [
+        new Queue(name, connect()),
+        new QueueEvents(name, { ...connect(), lastEventId: '0-0' }),
+      ];
       const answering = new Worker(name, async (job) => ({ verdict: job.data }), {
         ...connect(),
         connection: { url: server.urlOf('intake'), maxRetriesPerRequest: null },
@@ -301,6 +305,20 @@ describe('a job that names keys of others moves nothing of theirs, by the rights
     await expect(queue.remove('mine')).rejects.toThrow(/No permissions to access a key/u);
     expect(await theirs()).toEqual(before);
   });
+});
+
+test('what scripts have written is there after Redis was killed', async () => {
+  await owner.config('SET', 'appendfsync', 'always');
+  const connection = { url: server.urlOf('portal.bridge'), maxRetriesPerRequest: null };
+  const queue = new bullmq.Queue('requests.bridge', { connection });
+  await queue.addBulk(['a', 'b'].map((data) => ({ name: 'request', data })));
+  await queue.close();
+  const before = (await owner.keys('*')).toSorted();
+  process.kill(runningPid(server) ?? 0, 'SIGKILL');
+  while (runningPid(server) !== undefined) await new Promise(setImmediate);
+  await startServer(server);
+  expect((await owner.keys('*')).toSorted()).toEqual(before);
+  expect(await owner.llen('bull:requests.bridge:wait')).toBe(2);
 });
 
 test('no job is longer than a MiB, as Redis itself sees to', async () => {

@@ -967,6 +967,11 @@ describe('with the secrets that are there:', () => {
       ['default', 'on', 'nopass', '~*', '+@all'],
       [/^its user `default` is on/u],
     ],
+    [
+      'the user that is off may not do what the append-only file says',
+      ['default', 'off', '-@all'],
+      [/^its user `default` lacks rights: Redis reads its append-only file/u],
+    ],
     ['a portal has no user', ['DEL', 'portal.portal'], [/^it has no user portal\.portal$/u]],
     [
       'a portal may use the queues of others, and more',
