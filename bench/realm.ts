@@ -153,6 +153,7 @@ async function fillStack(stack: Stack): Promise<void> {
   const { place } = stack;
   makeDataRoot(place.dataRoot);
   await startServers(stack);
+  await stack.redis.admitPortals(['portal']);
   writeConfig(place.configFile, configOf(stack));
   await runCli(place.configFile, 'migrate');
   await setRolePasswords(stack.postgres, place.secrets);
@@ -211,7 +212,7 @@ function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): Sta
     secrets: place.secrets,
     adminKey: portal,
     postgres: { host: postgres.host, port: postgres.port, database: 'chamberlain' },
-    redisUrl: redis.url(),
+    redisUrl: redis.urlOf('owner'),
     ldap: { uri: slapd.uri, base: slapd.base },
     ids: IDS,
     dataRoot: place.dataRoot,

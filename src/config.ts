@@ -34,7 +34,12 @@ const databaseServer = z
 
 const portal = z.strictObject({
   /** `admin.<shell name>` for an admin's own key */
-  name: z.string().regex(/^[a-z][a-z0-9.-]{0,62}$/),
+  name: z
+    .string()
+    .regex(/^[a-z][a-z0-9.-]{0,62}$/)
+    .refine((name) => !name.startsWith('urgent.'), {
+      message: 'begins with `urgent.`: its queue would be the urgent one of another portal',
+    }),
   keys: z
     .array(
       z.strictObject({

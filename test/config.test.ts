@@ -17,7 +17,9 @@ const pem = (type: 'ed25519' | 'x25519') =>
   generateKeyPairSync(type as 'ed25519').publicKey.export({ type: 'spki', format: 'pem' });
 
 /** Loads a configuration with a portal that has these keys, beside one that is sound. */
-function load(...keys: unknown[]): unknown {
+const load = (...keys: unknown[]): unknown => loadWith({ name: 'other', keys });
+
+function loadWith(other: { name: string; keys: unknown[] }): unknown {
   const path = join(folder, 'config.yaml');
   const sound = { name: 'sound', kinds: 'all', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
   const config = {
@@ -26,7 +28,7 @@ function load(...keys: unknown[]): unknown {
     ldap: { uri: 'ldapi://%2Frun%2Fldapi', base: 'dc=x' },
     ids: { people: [{ first: 1000, last: 1999 }], tools: [{ first: 5000, last: 5999 }] },
     databases: { servers: [{ name: 'one', kind: 'replica', socket: '/run/one' }] },
-    portals: [sound, { name: 'other', kinds: 'all', keys }],
+    portals: [sound, { ...other, kinds: 'all' }],
   };
   writeFileSync(path, stringify(config));
   return loadConfig(path);
@@ -60,4 +62,11 @@ describe('the keys of a portal', () => {
     const one = { kid: 'one', publicKey: pem('ed25519') };
     expect(() => load(one, one)).toThrow('portals.1.keys: two of them have the same kid');
   });
+});
+
+test("a portal may not have the name by which its queue would be another's urgent one", () => {
+  const keys = [{ kid: 'one', publicKey: pem('ed25519') }];
+  const named = (name: string) => () => loadWith({ name, keys });
+  expect(named('urgent.sound')).toThrow('portals.1.name: begins with `urgent.`');
+  expect(named('urgent')).not.toThrow();
 });

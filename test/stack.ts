@@ -98,7 +98,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
   const dataRoot = join(dir, 'root');
   makeDataRoot(dataRoot);
   const ids = idsOf(slot);
-  const redis = redisServer(join(dir, 'redis'));
+  const redis = redisServer(join(dir, 'redis'), secrets);
   const slapd = slapdServer(join(dir, 'slapd'), {
     base: 'dc=example,dc=org',
     realm: REALM.realm,
@@ -122,7 +122,8 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     secrets,
     adminKey: admin.file,
     postgres: { host: stack.postgres.host, port: stack.postgres.port, database },
-    redisUrl: needs.includes('redis') ? redis.url() : 'redis://127.0.0.1:1/0',
+    // the owner's, for tests that look from outside: each program has an account of its own
+    redisUrl: needs.includes('redis') ? redis.urlOf('owner') : 'redis://127.0.0.1:1/0',
     ldap: { uri: slapd.uri, base: slapd.base },
     ids,
     dataRoot,
@@ -133,10 +134,12 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
   const written = { ...composed, sweep: { everyMinutes: 43_200 } };
   const configFile = join(dir, 'config.yaml');
   writeConfig(configFile, options.adjust?.(written) ?? written);
+  const config = loadConfig(configFile);
+  if (needs.includes('redis')) await redis.admitPortals(config.portals.map(({ name: of }) => of));
   return {
     dir,
     configFile,
-    config: loadConfig(configFile),
+    config,
     dataRoot,
     postgres: stack.postgres,
     redis,

@@ -44,7 +44,7 @@ export async function untilSettled(env: StackEnvironment): Promise<void> {
   ]);
   const input = lists.map((list) => `LLEN ${list}\n`).join('');
   for (let tries = 0; tries < 300; tries += 1) {
-    const lengths = await output('redis-cli', ['-u', env['REDIS_URL'] ?? ''], { input });
+    const lengths = await output('redis-cli', ['-u', env['REDIS_ADMIN_URL'] ?? ''], { input });
     const [behind] = await queryRow(
       env,
       `SELECT (SELECT count(*) FROM convergence WHERE applied < wanted)

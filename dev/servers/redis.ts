@@ -1,43 +1,74 @@
 import { randomInt } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { renderUsers, type RedisUser } from '../../deploy/redis/render.ts';
+import { redisUser } from '../../src/edges/redis-connection.ts';
 import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
+import { ensurePassword } from './secret.ts';
 
 export interface RedisServer extends Server {
-  /** Known once the server has been started once. */
+  /** Without a user: of the programs each has its own. Known once the server has been started once. */
   url(): string;
+  /** With the user and the password of somebody who has a line in the ACL file. */
+  urlOf(user: RedisUser): string;
+  /** Gives each portal a user of its own, and takes away those of others. */
+  admitPortals(portals: readonly string[]): Promise<void>;
 }
 
-/** A Redis on a free port of 127.0.0.1 that loses nothing on purpose: append-only file, no eviction. */
-export function redisServer(folder: string): RedisServer {
+const SETTINGS = join(import.meta.dirname, '../../deploy/redis/redis.conf');
+
+/**
+ * A Redis on a free port of 127.0.0.1, with the settings and the users of deploy/redis.
+ *
+ * @param secrets the folder of the passwords; those that are missing are made
+ */
+export function redisServer(folder: string, secrets: string): RedisServer {
   const data = join(folder, 'data');
   const portFile = join(folder, 'port');
   const confFile = join(folder, 'redis.conf');
+  const usersFile = join(folder, 'users.acl');
   const port = (): number => Number(readFileSync(portFile, 'utf8'));
+  const passwordOf = (user: RedisUser): string => ensurePassword(secrets, `redis-${user}`);
+  const urlOf = (user: RedisUser): string =>
+    `redis://${redisUser(user)}:${passwordOf(user)}@127.0.0.1:${port()}/0`;
+  const writeUsers = (portals: readonly string[]): void =>
+    writeFileSync(usersFile, renderUsers(portals, passwordOf), { mode: 0o644 });
   return {
     name: 'redis',
     folder,
     user: 'redis',
     stopSignal: 'SIGTERM',
     url: () => `redis://127.0.0.1:${port()}/0`,
+    urlOf,
+    async admitPortals(portals) {
+      writeUsers(portals);
+      const redis = new Redis(urlOf('owner'));
+      try {
+        await redis.acl('LOAD');
+      } finally {
+        redis.disconnect();
+      }
+    },
     async prepare() {
       makeFolder(data, 'redis', 0o700);
       writeFileSync(portFile, String(await keepOrChoosePort(portFile)));
+      if (!existsSync(usersFile)) writeUsers([]);
       const conf = [
+        `include ${SETTINGS}`,
+        `aclfile ${usersFile}`,
         'bind 127.0.0.1',
         `port ${port()}`,
         `dir ${data}`,
         'daemonize no',
         'set-proc-title no', // it would write over the environment, by which an orphan is known
         'save ""',
-        'appendonly yes',
-        'maxmemory-policy noeviction',
       ];
       writeFileSync(confFile, `${conf.join('\n')}\n`);
     },
     command: () => ['/usr/bin/redis-server', confFile],
-    answers: () => ping(port()),
+    answers: () => ping(port(), redisUser('owner'), passwordOf('owner')),
   };
 }
 
@@ -72,15 +103,19 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-function ping(port: number): Promise<boolean> {
+function ping(port: number, user: string, password: string): Promise<boolean> {
   return new Promise((done) => {
     const socket = connect({ port, host: '127.0.0.1', timeout: ANSWER_TIMEOUT_MS });
     const end = (answer: boolean): void => {
       socket.destroy();
       done(answer);
     };
-    socket.once('connect', () => socket.write('PING\r\n'));
-    socket.once('data', (data) => end(data.toString().startsWith('+PONG')));
+    let answer = '';
+    socket.once('connect', () => socket.write(`AUTH ${user} ${password}\r\nPING\r\n`));
+    socket.on('data', (data) => {
+      answer += data.toString();
+      if (answer.split('\r\n').length > 2) end(answer.includes('+PONG'));
+    });
     socket.once('timeout', () => end(false));
     socket.once('error', () => end(false));
   });

@@ -53,7 +53,7 @@ export function describeStack(place: Place): Stack {
   return {
     place,
     postgres: postgresServer(folder('postgres')),
-    redis: redisServer(folder('redis')),
+    redis: redisServer(folder('redis'), place.secrets),
     slapd: slapdServer(folder('slapd'), {
       base: BASE,
       realm: REALM.realm,
@@ -103,6 +103,7 @@ export async function startStack(dir: string, say: (line: string) => void): Prom
   try {
     makeDataRoot(stack.place.dataRoot);
     await startServers(stack);
+    await stack.redis.admitPortals(['portal']);
     writeConfig(stack.place.configFile, stackConfig(stack));
     writePasswordFile(stack);
     await found(stack, say);
@@ -156,7 +157,8 @@ export function stackEnvironment(dir: string): Record<string, string> {
     PGDATABASE: DATABASE,
     PGUSER: 'chamberlain',
     PGPASSFILE: join(place.secrets, 'pgpass'),
-    REDIS_URL: redis.url(),
+    REDIS_URL: redis.urlOf('portal.portal'),
+    REDIS_ADMIN_URL: redis.urlOf('owner'),
     LDAP_URI: slapd.uri,
     LDAP_TCP_URI: slapd.tcpUri(),
     LDAP_BASE: slapd.base,

@@ -1,7 +1,8 @@
 /** Looks at the configuration's own files: itself, the secrets, the keys. */
 import { type Stats, accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
+import { adminOfPortal, type Config } from '../config.ts';
+import { REDIS_ACCOUNTS } from '../edges/redis-connection.ts';
 import { findSigner, readSigningKey } from '../edges/token.ts';
 import { describeError } from '../errors.ts';
 import { POSTGRES_ROLES } from '../store/postgres.ts';
@@ -9,15 +10,23 @@ import { DIRECTORY_ACCOUNTS } from './directory.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 
 /** Every secret that there is in a deployment; each machine has those that it needs. */
-export const SECRETS = [
+const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
   ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
+  ...['owner', ...REDIS_ACCOUNTS].map((name) => `redis-${name}`),
   // what the directory role signs by, for login hosts; what the relay signs by, for portals
   ...['seal-key', 'events-key'],
 ];
 
+/** The same, with those of the portals. */
+export function secretsOf(config: Config): string[] {
+  const portals = config.portals.filter(({ name }) => adminOfPortal(name) === undefined);
+  return [...SECRETS, ...portals.map(({ name }) => `redis-portal.${name}`)];
+}
+
 const GROUP_OR_OTHERS = 0o077;
+const OTHERS = 0o037;
 const OTHERS_WRITE = 0o022;
 
 export function lookAtConfig(file: string, config: Config): Line[] {
@@ -56,7 +65,7 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
       ),
     );
   }
-  for (const name of SECRETS) {
+  for (const name of secretsOf(config)) {
     const path = join(folder, name);
     const found = statSync(path, { throwIfNoEntry: false });
     if (found === undefined) {
@@ -95,7 +104,9 @@ function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => 
     return [fix(`${path} is no file`, 'Make it a file that holds the password, or the key.')];
   if (stats.size === 0)
     faults.push(fix(`${path} is empty`, 'Put the password of its account, or the key, into it.'));
-  if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
+  // intake, the relay and the portal itself have one password: their group may read it
+  const closed = path.includes('/redis-portal.') ? OTHERS : GROUP_OR_OTHERS;
+  if ((stats.mode & closed) !== 0) {
     faults.push(
       fix(
         `${path} has mode ${octal(stats)}: others may read it`,
@@ -127,7 +138,9 @@ function lookAtAdminKey(config: Config, path: string): Line[] {
     return [elsewhere(`adminKey ${path} is not on this machine`, 'Run this on the admin’s.')];
   }
   const lines: Line[] = [];
-  if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
+  // intake, the relay and the portal itself have one password: their group may read it
+  const closed = path.includes('/redis-portal.') ? OTHERS : GROUP_OR_OTHERS;
+  if ((stats.mode & closed) !== 0) {
     lines.push(
       fix(
         `adminKey ${path} has mode ${octal(stats)}: others may sign with it`,

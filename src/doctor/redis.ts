@@ -1,9 +1,10 @@
-/** Looks at Redis: whether it keeps what it is given, and what waits in it. */
-import type { Config } from '../config.ts';
+/** Looks at Redis: whether it keeps what it is given, what waits in it, and who may do what there. */
+import { type Config, findSecret } from '../config.ts';
 import { readRedisHealth, requestsQueue } from '../edges/queue.ts';
 import { describeError } from '../errors.ts';
 import { ROLES } from '../model/wanted.ts';
-import { elsewhere, expectThat, fix, judgeClock, type Line, ok } from './line.ts';
+import { elsewhere, expectThat, fix, judgeClock, type Line, notHere, ok } from './line.ts';
+import { lookAtRedisUsers } from './redis-users.ts';
 
 /** More requests without a verdict than this are a heap that does not melt by itself. */
 const MOST_REQUESTS = 1000;
@@ -18,12 +19,17 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
     [true, false].map((urgent) => requestsQueue(name, urgent)),
   );
   const queues = [...ofPortals, ...ROLES];
+  const secret = stateOfSecret(config);
+  if (secret === 'not for this user') return [SECRET_ELSEWHERE];
   let health;
   try {
     health = await readRedisHealth(config, 'admin', queues);
   } catch (error) {
     const what = `Redis: ${describeError(error)}`;
     if (!REFUSED.test(what)) throw error;
+    if (secret === 'there')
+      return [fix(what, 'Render the users of Redis anew: see README, "Redis".')];
+    if (new URL(config.redis.url).password === '') return [SECRET_ELSEWHERE];
     return [fix(what, 'Set the user and the password of Redis in `redis.url`.')];
   }
   const { version, clock, toMend, usedBytes, mostBytes, waiting } = health;
@@ -39,7 +45,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
       ? [
           elsewhere(
             'its settings may not be read',
-            'Look there: `appendonly yes`, `maxmemory-policy noeviction`.',
+            'Look there for what deploy/redis/redis.conf sets.',
           ),
         ]
       : toMend.map((sentence) => {
@@ -59,7 +65,18 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
       `${requests} requests wait for a verdict (${depths})`,
       'Look whether `chamberlain work intake` is at work, and whether a portal sends the same again and again.',
     ),
+    ...(await lookAtRedisUsers(config)),
   ];
+}
+
+const SECRET_ELSEWHERE = notHere('Redis, as chamberlain_admin', 'redis-admin');
+
+function stateOfSecret(config: Config): 'there' | 'missing' | 'not for this user' {
+  try {
+    return findSecret(config, 'redis', 'admin') === undefined ? 'missing' : 'there';
+  } catch {
+    return 'not for this user';
+  }
 }
 
 function mib(bytes: number): number {

@@ -5,8 +5,15 @@
  * state of a job that we know by its id, and a short answer.
  */
 import { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
 import { eventsQueue } from './queue.ts';
-import { connectProducer, guardRedis, type RedisPlace } from './redis-connection.ts';
+import {
+  connectProducer,
+  type Guard,
+  guardRedis,
+  portalAccount,
+  type RedisPlace,
+} from './redis-connection.ts';
 
 /** So many entries of a queue's stream are kept, in which BullMQ tells what happened to jobs. */
 const MOST_ENTRIES = 1000;
@@ -38,36 +45,38 @@ export interface Outbox {
 }
 
 export function openOutbox(config: RedisPlace): Outbox {
-  const redis = connectProducer(config, 'relay');
-  const guarded = guardRedis(redis);
-  const queues = new Map<string, Queue>();
-  function queueOf(portal: string): Queue {
-    let queue = queues.get(portal);
-    if (queue === undefined) {
-      queue = new Queue(eventsQueue(portal), {
+  const opened = new Map<string, { queue: Queue; redis: Redis; guarded: Guard }>();
+  function open(portal: string) {
+    let found = opened.get(portal);
+    if (found === undefined) {
+      const redis = connectProducer(config, portalAccount(portal));
+      const queue = new Queue(eventsQueue(portal), {
         connection: redis,
         skipWaitingForReady: true,
         skipVersionCheck: true,
         streams: { events: { maxLen: MOST_ENTRIES } },
       });
       queue.on('error', () => {});
-      queues.set(portal, queue);
+      found = { queue, redis, guarded: guardRedis(redis) };
+      opened.set(portal, found);
     }
-    return queue;
+    return found;
   }
   return {
-    add: (portal, job, token) =>
-      guarded(`putting events into the queue of ${portal}`, async () => {
-        await queueOf(portal).add(
+    add(portal, job, token) {
+      const { queue, guarded } = open(portal);
+      return guarded(`putting events into the queue of ${portal}`, async () => {
+        await queue.add(
           'events',
           { token },
           // kept when it ends, whatever the portal's worker says: the relay reads how
           { jobId: job, attempts: 1, removeOnComplete: false, removeOnFail: false },
         );
-      }),
-    look: (portal, job) =>
-      guarded(`looking at the queue of ${portal}`, async () => {
-        const queue = queueOf(portal);
+      });
+    },
+    look(portal, job) {
+      const { queue, redis, guarded } = open(portal);
+      return guarded(`looking at the queue of ${portal}`, async () => {
         const state = await queue.getJobState(job);
         if (state === 'completed') {
           const key = queue.toKey(job);
@@ -80,23 +89,28 @@ export function openOutbox(config: RedisPlace): Outbox {
         // in no list, so that no worker will find it: BullMQ 5 drops such, as it ends a pause
         await queue.remove(job);
         return { state: 'missing' };
-      }),
-    remove: (portal, job) =>
-      guarded(
+      });
+    },
+    remove(portal, job) {
+      const { queue, guarded } = open(portal);
+      return guarded(
         `removing events from the queue of ${portal}`,
-        async () => (await queueOf(portal).remove(job)) === 1,
-      ),
-    tidy: (portal) =>
-      guarded(`tidying the queue of ${portal}`, async () => {
-        const queue = queueOf(portal);
+        async () => (await queue.remove(job)) === 1,
+      );
+    },
+    tidy(portal) {
+      const { queue, redis, guarded } = open(portal);
+      return guarded(`tidying the queue of ${portal}`, async () => {
         for (const state of ['completed', 'failed'] as const) {
           if ((await redis.zcard(queue.toKey(state))) > 1) await queue.clean(60_000, 1000, state);
         }
         await queue.trimEvents(MOST_ENTRIES);
-      }),
+      });
+    },
     async close() {
-      await Promise.allSettled([...queues.values()].map((queue) => queue.close()));
-      redis.disconnect();
+      const all = [...opened.values()];
+      await Promise.allSettled(all.map(({ queue }) => queue.close()));
+      for (const { redis } of all) redis.disconnect();
     },
   };
 }

@@ -146,8 +146,13 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
   };
 }
 
+/** The least that Redis can be told; no job of ours is as long. */
+const LONGEST_VALUE_BYTES = 2 ** 20;
+
 async function readSettingsToMend(redis: Redis): Promise<string[]> {
-  const settings = await redis.config('GET', 'appendonly', 'maxmemory-policy');
+  const settings = await redis.config(
+    ...(['GET', 'appendonly', 'maxmemory-policy', 'maxmemory', 'proto-max-bulk-len'] as const),
+  );
   const value = (name: string) => settings[settings.indexOf(name) + 1];
   return [
     ...(value('appendonly') === 'yes'
@@ -156,6 +161,12 @@ async function readSettingsToMend(redis: Redis): Promise<string[]> {
     ...(value('maxmemory-policy') === 'noeviction'
       ? []
       : ['Redis may drop requests when it is full: set `maxmemory-policy noeviction`']),
+    ...(value('maxmemory') !== '0'
+      ? []
+      : ['Redis takes all the memory of its machine: set `maxmemory`, such as `maxmemory 1gb`']),
+    ...(Number(value('proto-max-bulk-len')) <= LONGEST_VALUE_BYTES
+      ? []
+      : ['Redis takes values of any size, of a portal too: set `proto-max-bulk-len 1mb`']),
   ];
 }
 

@@ -4,7 +4,7 @@
  * Where the secret of an account is missing, `redis.url` counts as it is: Redis then knows no users of ours.
  */
 import { Redis, type RedisOptions } from 'ioredis';
-import { findSecret, type Config } from '../config.ts';
+import { adminOfPortal, findSecret, type Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 
 /** What the connection of an account depends on. */
@@ -24,8 +24,17 @@ export const REDIS_ACCOUNTS = [
 /** Whose rights a connection has; the password is the file `redis-<account>` of the secrets folder. */
 export type RedisAccount = (typeof REDIS_ACCOUNTS)[number] | `portal.${string}`;
 
+/**
+ * The account by which intake and the relay run BullMQ's scripts on what a portal has written. A job may name keys
+ * of others (its parent, its children), and the script then follows them: with the rights of the portal it gets no
+ * further than the portal itself. An admin's own key has no user: intake serves it.
+ */
+export function portalAccount(portal: string): RedisAccount {
+  return adminOfPortal(portal) === undefined ? `portal.${portal}` : 'intake';
+}
+
 /** The name of an account in Redis: `chamberlain_relay`, or `portal.bridge` of the portal bridge. */
-export function redisUser(account: RedisAccount): string {
+export function redisUser(account: RedisAccount | 'owner'): string {
   return account.startsWith('portal.') ? account : `chamberlain_${account}`;
 }
 

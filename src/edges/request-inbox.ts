@@ -27,6 +27,7 @@ import {
   connectProducer,
   type Guard,
   guardRedis,
+  portalAccount,
   type RedisPlace,
 } from './redis-connection.ts';
 
@@ -126,19 +127,21 @@ export interface Inbox {
 export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox {
   const redis = connectProducer(config, 'intake');
   const waiting = connectConsumer(config, 'intake');
-  const fetching = connectConsumer(config, 'intake');
+  const fetching: Redis[] = [];
   const guarded = guardRedis(redis);
-  const queues = portals.flatMap((portal) =>
-    [true, false].map((urgent): RequestQueue => {
+  const queues = portals.flatMap((portal) => {
+    const connection = connectConsumer(config, portalAccount(portal));
+    fetching.push(connection);
+    return [true, false].map((urgent): RequestQueue => {
       const worker = new Worker(requestsQueue(portal, urgent), undefined, {
-        connection: fetching,
+        connection,
         autorun: false,
         skipVersionCheck: true,
       });
       worker.on('error', () => {}); // each call reports its own
       return { portal, urgent, worker };
-    }),
-  );
+    });
+  });
   const junk = new Map<string, Junk>();
   let turn = 0;
   let came: Promise<unknown> | undefined;
@@ -346,8 +349,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
           },
         ),
       ),
-    putBack: (where) =>
-      bounded('putting requests back into their queues', () => reclaim(where)),
+    putBack: (where) => bounded('putting requests back into their queues', () => reclaim(where)),
     async untilSomething(signal) {
       if (removed) return;
       const markers = queues.map(({ worker }) => worker.toKey('marker'));
@@ -388,7 +390,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     async close() {
       redis.disconnect();
       waiting.disconnect();
-      fetching.disconnect();
+      for (const connection of fetching) connection.disconnect();
       await Promise.allSettled(queues.map(({ worker }) => worker.close(true)));
     },
   };

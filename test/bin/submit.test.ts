@@ -514,7 +514,7 @@ describe('servers that are away', () => {
   test('end a command with a code, not a stack trace', async () => {
     const broken = join(world.dir, 'broken.yaml');
     const text = readFileSync(world.configFile, 'utf8');
-    writeFileSync(broken, text.replace(/redis:\/\/127\.0\.0\.1:\d+/u, 'redis://127.0.0.1:1'));
+    writeFileSync(broken, text.replace(/@127\.0\.0\.1:\d+/u, '@127.0.0.1:1'));
     const submitted = await runCli(['submit', ...PERSON('zoe')], { config: broken });
     expect(submitted).toMatchObject({ exit: 1, out: '' });
     expect(submitted.err).toMatch(/^BACKEND_UNAVAILABLE: putting a request into its queue: .*\n$/u);

@@ -66,7 +66,8 @@ describe("a stack's place", () => {
 describe('a server', () => {
   let redis: RedisServer;
   beforeEach(async () => {
-    redis = redisServer(join(makePlace(dir).servers, 'redis'));
+    const { servers, secrets } = makePlace(dir);
+    redis = redisServer(join(servers, 'redis'), secrets);
     await startServer(redis);
   });
   afterEach(async () => stopServer(redis));

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
 import type { Config } from '../../src/config.ts';
-import { lookAtKeys, lookAtSecrets, plausibleOwners, SECRETS } from '../../src/doctor/files.ts';
+import { lookAtKeys, lookAtSecrets, plausibleOwners, secretsOf } from '../../src/doctor/files.ts';
 import { readLocalNames } from '../../src/doctor/host.ts';
 import type { Line } from '../../src/doctor/line.ts';
 import { loginHostConfig, lookAtAgent } from '../../src/doctor/login-host.ts';
@@ -23,16 +23,21 @@ const statesOf = (lines: readonly Line[]) => lines.map(({ state, what }) => [sta
 const everybody = (_uid: number) => true;
 
 describe('secrets', () => {
-  const look = (isPlausible = everybody) => lookAtSecrets({ secrets: dir } as Config, isPlausible);
+  const look = (isPlausible = everybody) => lookAtSecrets(configOf(), isPlausible);
+  const configOf = () =>
+    ({ secrets: dir, portals: [{ name: 'bridge' }, { name: 'admin.alice' }] }) as Config;
   const put = (name: string, text = 'a password', mode = 0o600) => {
     writeFileSync(join(dir, name), text);
     chmodSync(join(dir, name), mode);
   };
 
   test('that are all there and closed are one line', () => {
-    for (const name of SECRETS) put(name);
+    const names = secretsOf(configOf());
+    expect(names).toContain('redis-portal.bridge');
+    expect(names).not.toContain('redis-portal.admin.alice');
+    for (const name of names) put(name);
     expect(statesOf(look())).toEqual([
-      ['ok', `${SECRETS.length} secrets are there, and closed to others`],
+      ['ok', `${names.length} secrets are there, and closed to others`],
     ]);
   });
 

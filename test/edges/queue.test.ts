@@ -1,19 +1,24 @@
 /** The queues of the roles on a real Redis: what is not JSON, and what Redis is set to. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { openQueues, type Queues, startConsumer } from '../../src/edges/queue.ts';
 import { eventually } from '../scenarios/eventually.ts';
+import type { RedisPlace } from '../../src/edges/redis-connection.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
 let redis: Redis;
 let queues: Queues;
+/** Without secrets: the owner's URL counts, for the queues here are nobody's. */
+let config: RedisPlace;
 
 beforeAll(async () => {
   world = await openWorld('queue', { needs: ['redis'] });
+  config = { redis: world.config.redis, secrets: join(world.dir, 'no-secrets') };
   redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
-  queues = openQueues(world.config, 'relay');
+  queues = openQueues(config, 'relay');
 });
 afterAll(async () => {
   await queues.close();
@@ -33,7 +38,7 @@ test('a job whose data or options are not JSON is removed, and the next is done'
   await queue.add('good', { fine: true });
   const seen: unknown[] = [];
   const consumer = startConsumer({
-    config: world.config,
+    config,
     account: 'homes',
     queue: 'homes',
     concurrency: 1,
@@ -54,8 +59,11 @@ test('a job whose data or options are not JSON is removed, and the next is done'
 test('settings by which Redis loses requests are told', async () => {
   expect(await queues.settingsToMend()).toEqual([]);
   await redis.config('SET', 'maxmemory-policy', 'allkeys-lru', 'appendonly', 'no');
+  await redis.config('SET', 'maxmemory', '0', 'proto-max-bulk-len', `${2 ** 20 + 1}`);
   expect(await queues.settingsToMend()).toEqual([
     expect.stringContaining('appendonly yes'),
     expect.stringContaining('noeviction'),
+    expect.stringContaining('set `maxmemory`'),
+    expect.stringContaining('proto-max-bulk-len 1mb'),
   ]);
 });

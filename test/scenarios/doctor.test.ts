@@ -124,7 +124,8 @@ function makeEtc(name: string, passwd: readonly string[], group: readonly string
 function writeVariant(name: string, change: (config: StackConfig) => StackConfig): string {
   const file = join(world.dir, `${name}.yaml`);
   const config = parse(readFileSync(world.configFile, 'utf8')) as StackConfig;
-  writeFileSync(file, stringify(change(config)), { mode: 0o644 });
+  const open = { ...config, redis: { url: world.redis.url() } };
+  writeFileSync(file, stringify(change(open)), { mode: 0o644 });
   return file;
 }
 
@@ -149,6 +150,7 @@ test('where all is well every line is ok, and it ends with 0 without changing an
     /^PostgreSQL: each role has the rights of migrations\/roles\.sql, and no others$/mu,
     /^PostgreSQL: the clock of PostgreSQL is/mu,
     /^Redis: it keeps what it is given/mu,
+    /^Redis: each portal has a user for its own queues, and for nothing else: portal$/mu,
     /^directory: directory logs in, sees each place, may write$/mu,
     /^directory: keys-agent logs in, sees each place, may not write$/mu,
     /^directory: the directory's overlays and rules are those/mu,
@@ -237,8 +239,8 @@ const accessRule = (rule: string) => ({
 });
 
 async function redisCommand(...words: string[]): Promise<string> {
-  const { port } = new URL(world.config.redis.url);
-  return (await promisify(execFile)('redis-cli', ['-p', port, ...words])).stdout;
+  const args = ['--no-auth-warning', '-u', world.redis.urlOf('owner'), ...words];
+  return (await promisify(execFile)('redis-cli', args)).stdout;
 }
 
 function replaced(name: string, text: string): Pick<Broken, 'break' | 'mend'> {
@@ -876,7 +878,7 @@ test('a Redis that fills up, and a heap of requests, are named', async () => {
     ]);
     for (const { todo } of lines) expect(todo).toMatch(/maxmemory|work intake/u);
   } finally {
-    await redisCommand('CONFIG', 'SET', 'maxmemory', '0');
+    await redisCommand('CONFIG', 'SET', 'maxmemory', '1gb');
     await redisCommand('DEL', 'bull:requests.portal:wait');
     await running.startWork();
   }
@@ -901,7 +903,13 @@ describe('with the secrets that are there:', () => {
         'ldap-keys-agent',
         'ldap-sssd',
       ],
-      ...['ldap-reader', 'ldap-mail-reader', 'mariadb-databases', 'mariadb-databases-eyes'],
+      ...[
+        'redis-admin',
+        'ldap-reader',
+        'ldap-mail-reader',
+        'mariadb-databases',
+        'mariadb-databases-eyes',
+      ],
     ]) {
       expect(wants).toContain(name);
     }
@@ -911,7 +919,9 @@ describe('with the secrets that are there:', () => {
     const secrets = join(world.dir, 'admin-secrets');
     cpSync(world.config.secrets, secrets, { recursive: true });
     chmodSync(secrets, 0o711);
-    chownSync(join(secrets, 'postgres-admin'), 65534, 65534);
+    for (const name of ['postgres-admin', 'redis-admin']) {
+      chownSync(join(secrets, name), 65534, 65534);
+    }
     const config = writeVariant('admin-secrets', (all) => ({ ...all, secrets }));
     const told = await doctor({ config, uid: 65534 });
     const text = told.lines.map(({ state, what }) => `${state} ${what}`).join('\n');
@@ -927,30 +937,75 @@ describe('with the secrets that are there:', () => {
     expect(told.exit).toBe(0);
   });
 
-  test('a wrong password of Redis, or none, is named', async () => {
-    await redisCommand('CONFIG', 'SET', 'requirepass', 'the-right-one-of-redis');
-    try {
-      for (const [user, words] of [
-        [`:${REDIS_PASSWORD}@`, /WRONGPASS/u],
-        ['', /NOAUTH/u],
-      ] as const) {
-        const url = world.config.redis.url.replace('//', `//${user}`);
-        const lines = await lookAtRedis({ ...world.config, redis: { url } });
-        said.push(JSON.stringify(lines));
-        expect(lines).toEqual([
-          {
-            state: 'fix',
-            what: expect.stringMatching(words),
-            todo: expect.stringMatching(/`redis\.url`/u),
-          },
-        ]);
-      }
-    } finally {
-      const { port } = new URL(world.config.redis.url);
-      await promisify(execFile)('redis-cli', [
-        ...['-p', port, '--no-auth-warning', '-a', 'the-right-one-of-redis'],
-        ...['CONFIG', 'SET', 'requirepass', ''],
+  test('a Redis that does not let the admin in is named, with what to do where the secret is, and where not', async () => {
+    const none = join(world.dir, 'no-secrets-of-redis');
+    const other = join(world.dir, 'another-secret-of-redis');
+    for (const folder of [none, other]) mkdirSync(folder);
+    writeFileSync(join(other, 'redis-admin'), REDIS_PASSWORD);
+    const url = world.redis.url();
+    const withPassword = url.replace('//', `//:${REDIS_PASSWORD}@`);
+    for (const [config, line] of [
+      [
+        { secrets: other, redis: { url } },
+        ['fix', /WRONGPASS/u, /^Render the users of Redis anew/u],
+      ],
+      [{ secrets: none, redis: { url: withPassword } }, ['fix', /WRONGPASS/u, /`redis\.url`/u]],
+      [{ secrets: none, redis: { url } }, ['elsewhere', /chamberlain_admin/u, /redis-admin/u]],
+    ] as const) {
+      const lines = await lookAtRedis({ ...world.config, ...config });
+      said.push(JSON.stringify(lines));
+      const [state, what, todo] = line;
+      expect(lines).toEqual([
+        { state, what: expect.stringMatching(what), todo: expect.stringMatching(todo) },
       ]);
+    }
+  });
+
+  test.each([
+    [
+      'nobody is kept apart',
+      ['default', 'on', 'nopass', '~*', '+@all'],
+      [/^its user `default` is on/u],
+    ],
+    [
+      'the user that is off may not do what the append-only file says',
+      ['default', 'off', '-@all'],
+      [/^its user `default` lacks rights: Redis reads its append-only file/u],
+    ],
+    ['a portal has no user', ['DEL', 'portal.portal'], [/^it has no user portal\.portal$/u]],
+    [
+      'a portal may use the queues of others, and more',
+      ['portal.portal', '~bull:homes:*', '+flushall'],
+      [/^the user portal\.portal may also run LPUSH bull:homes:wait x, FLUSHALL$/u],
+    ],
+    [
+      'a portal may not use its own',
+      ['portal.portal', 'resetkeys', '~bull:requests.portal:*', '~bull:events.portal:*'],
+      [/^the user portal\.portal may not run LPUSH bull:requests\.urgent\.portal:wait x$/u],
+    ],
+    [
+      'somebody else may use them',
+      ['monitoring', 'on', 'nopass', '~bull:*', '+@write', '-@dangerous'],
+      [/^the user monitoring, which is not Chamberlain's, may run LPUSH bull:requests\.portal/u],
+    ],
+    [
+      'a portal that was removed has a user still',
+      ['portal.gone', 'on', 'nopass', '~bull:requests.gone:*', '+lpush'],
+      [/^the user portal\.gone is there, and the configuration has no such portal$/u],
+    ],
+  ])('where %s in Redis, it is named', async (_, [user = '', ...rules], patterns) => {
+    await redisCommand('ACL', ...(user === 'DEL' ? ['DELUSER'] : ['SETUSER', user]), ...rules);
+    try {
+      const lines = (await lookAtRedis(world.config)).filter(({ state }) => state !== 'ok');
+      expect(lines).toEqual(
+        patterns.map((pattern) => ({
+          state: 'fix',
+          what: expect.stringMatching(pattern),
+          todo: expect.stringMatching(/README|ACL LOAD/u),
+        })),
+      );
+    } finally {
+      await redisCommand('ACL', 'LOAD');
     }
   });
 });

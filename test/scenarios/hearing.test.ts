@@ -83,7 +83,7 @@ function startPortal(version: string, inHandler = '', inJob = ''): SamplePortal 
     child = spawn(join(ROOT, 'node_modules/.bin/node'), [file], {
       env: {
         ...process.env,
-        REDIS_URL: world.config.redis.url,
+        REDIS_URL: world.redis.urlOf('portal.portal'),
         EVENTS_KEY: join(world.dir, 'events-key.pem'),
       },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -189,10 +189,11 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
   }, 90_000);
 
   test('a paused queue loses nothing, also where Redis loses all meanwhile', async () => {
+    const connection = { connection: { url: world.redis.urlOf('portal.portal') } };
     const queue =
       version === 'bullmq5'
-        ? new Queue5('events.portal', { connection: { url: world.config.redis.url } })
-        : new Queue('events.portal', { connection: { url: world.config.redis.url } });
+        ? new Queue5('events.portal', connection)
+        : new Queue('events.portal', connection);
     const portal = startPortal(version);
     await tell(20);
     await expectAll(portal);

@@ -139,7 +139,9 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
     key: createPrivateKey(readFileSync(world.portalKey)),
   };
   const connect = () => {
-    const redis = new Redis(world.config.redis.url, {
+    // an admin's own key has no user in Redis
+    const user = name.startsWith('admin.') ? 'owner' : (`portal.${name}` as const);
+    const redis = new Redis(world.redis.urlOf(user), {
       maxRetriesPerRequest: null,
       retryStrategy: () => 100,
     });

@@ -1,0 +1,103 @@
+/**
+ * Prints the users of Redis (an ACL file) from Chamberlain's config.
+ *
+ *     node deploy/redis/render.ts --config FILE >users.acl
+ *
+ * The passwords are read from the config's folder of secrets (`redis-<account>`); the file holds their SHA-256.
+ * Redis 7.2 or newer reads it: `aclfile` in its configuration, `ACL LOAD` after a change. Everything not named in a
+ * line is refused. Nobody can be `default`, whom Redis takes everybody for: it is off.
+ */
+import { createHash } from 'node:crypto';
+import { parseArgs } from 'node:util';
+import { adminOfPortal, loadConfig, readSecret } from '../../src/config.ts';
+import { REDIS_ACCOUNTS, redisUser, type RedisAccount } from '../../src/edges/redis-connection.ts';
+import { ROLES } from '../../src/model/wanted.ts';
+
+/** Of which an ACL file knows the password: those of the programs, and the owner, who may do everything. */
+export type RedisUser = RedisAccount | 'owner';
+
+/**
+ * What BullMQ 5 and 6 need. Commands on a type of data touch the keys that they name, and no others; SORT, which
+ * is dangerous, could. INFO is how BullMQ learns the version, and ioredis that Redis has started.
+ */
+const WORK = [
+  ...['@hash', '@list', '@set', '@sortedset', '@stream', '@string', '-@dangerous'],
+  ...['del', 'unlink', 'exists', 'type', 'rename', 'persist', 'pexpire', 'pexpireat', 'pttl'],
+  ...['eval', 'evalsha', 'script|exists', 'script|load', 'multi', 'exec', 'discard'],
+  ...['watch', 'unwatch', 'ping', 'time', 'select', 'info', 'client|setname', 'client|setinfo'],
+];
+
+/** What some of our programs need beyond that. */
+const MORE: Partial<Record<RedisAccount, readonly string[]>> = {
+  // a job is measured before it is read
+  intake: ['memory|usage'],
+  // chamberlain doctor
+  admin: ['config|get', 'acl|users', 'acl|getuser', 'acl|dryrun'],
+};
+
+const ROLE_KEYS = ROLES.flatMap(keysOfRole);
+
+/** The keys of each of our programs. What portals have written is worked on by the rights of the portal (portalAccount). */
+const KEYS: Record<(typeof REDIS_ACCOUNTS)[number], readonly string[]> = {
+  intake: ['~bull:requests.*'],
+  relay: ROLE_KEYS,
+  directory: keysOfRole('directory'),
+  homes: keysOfRole('homes'),
+  databases: keysOfRole('databases'),
+  sweep: ROLE_KEYS,
+  admin: ['~bull:requests.*', ...ROLE_KEYS, '%R~bull:events.*'],
+};
+
+function keysOfRole(role: string): string[] {
+  return ['', '.slow', '.urgent'].map((part) => `~bull:${role}${part}:*`);
+}
+
+function keysOfPortal(portal: string): string[] {
+  return ['requests.', 'requests.urgent.', 'events.'].map((part) => `~bull:${part}${portal}:*`);
+}
+
+/**
+ * The text of an ACL file (Redis, "ACL").
+ *
+ * @param portals names; an admin's own key needs no user: what it signs is sent by the account `admin`
+ */
+export function renderUsers(
+  portals: readonly string[],
+  passwordOf: (user: RedisUser) => string,
+): string {
+  const user = (account: RedisUser, keys: readonly string[], commands: readonly string[]): string =>
+    [
+      ...['user', redisUser(account), 'on', `#${hash(passwordOf(account))}`],
+      ...['resetchannels', ...keys, '-@all'],
+      ...commands.map((command) => (command.startsWith('-') ? command : `+${command}`)),
+    ].join(' ');
+  const lines = [
+    // Redis reads its append-only file as `default`, and leaves out transactions that it may not do
+    'user default off resetpass ~* &* +@all',
+    `user ${redisUser('owner')} on #${hash(passwordOf('owner'))} ~* &* +@all`,
+    ...REDIS_ACCOUNTS.map((account) =>
+      user(account, KEYS[account], [...WORK, ...(MORE[account] ?? [])]),
+    ),
+    ...portals
+      .filter((portal) => adminOfPortal(portal) === undefined)
+      .map((portal) => user(`portal.${portal}`, keysOfPortal(portal), WORK)),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** As `ACL SETUSER` takes it. The passwords are long and random: a slow hash would add nothing. */
+function hash(password: string): string {
+  if (password.length < 16) throw new Error('a password of Redis has less than 16 characters');
+  return createHash('sha256').update(password).digest('hex');
+}
+
+function main(): void {
+  const { values } = parseArgs({ options: { config: { type: 'string' } } });
+  const configFile = values.config ?? process.env['CHAMBERLAIN_CONFIG'];
+  if (!configFile) throw new Error('wanted: --config FILE');
+  const config = loadConfig(configFile);
+  const portals = config.portals.map(({ name }) => name);
+  process.stdout.write(renderUsers(portals, (user) => readSecret(config, 'redis', user)));
+}
+
+if (import.meta.main) main();

@@ -1,0 +1,85 @@
+/** Looks at the users of Redis: whether each portal has one, for its own queues and for nothing else. */
+import { adminOfPortal, type Config } from '../config.ts';
+import { REDIS_ACCOUNTS, redisUser } from '../edges/redis-connection.ts';
+import { readRedisRights, type RedisRights } from '../edges/redis-users.ts';
+import { ROLES } from '../model/wanted.ts';
+import { elsewhere, fix, type Line, ok } from './line.ts';
+
+const RENDER = 'Render the users of Redis anew: see README, "Redis".';
+const REMOVE = 'Take it out of the ACL file, and run `ACL LOAD`.';
+const FLUSH = 'FLUSHALL';
+
+const write = (queue: string): string => `LPUSH bull:${queue}:wait x`;
+const writesOf = (portal: string): string[] =>
+  ['requests', 'requests.urgent', 'events'].map((kind) => write(`${kind}.${portal}`));
+
+export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
+  const portals = config.portals.map(({ name }) => name);
+  const commands = [...portals.flatMap(writesOf), ...ROLES.map(write), FLUSH];
+  const rights = await readRedisRights(config, 'admin', commands);
+  if (rights === undefined) {
+    return [elsewhere('its users may not be read', 'Run it where the secret redis-admin counts.')];
+  }
+  return judgeRedisUsers(portals, rights, commands);
+}
+
+function judgeRedisUsers(
+  portals: readonly string[],
+  rights: RedisRights,
+  commands: readonly string[],
+): Line[] {
+  const standard = rights.get('default');
+  if (standard?.on === true && standard.may.size > 0) {
+    return [
+      fix(
+        'its user `default` is on, and may use the queues: portals are not kept apart',
+        'Give it the users of deploy/redis: see README, "Redis".',
+      ),
+    ];
+  }
+  // what an admin's own key signs is sent by the account admin
+  const real = portals.filter((portal) => adminOfPortal(portal) === undefined);
+  const ours = [...REDIS_ACCOUNTS, 'owner' as const].map(redisUser);
+  const lines: Line[] = [];
+  if ((standard?.may.size ?? 0) < commands.length) {
+    lines.push(
+      fix(
+        'its user `default` lacks rights: Redis reads its append-only file as that user, and loses what it may not do',
+        RENDER,
+      ),
+    );
+  }
+  const missing = [...ours, ...real.map((portal) => redisUser(`portal.${portal}`))].filter(
+    (user) => !rights.has(user),
+  );
+  if (missing.length > 0) lines.push(fix(`it has no user ${missing.join(', ')}`, RENDER));
+  for (const [user, { on, may }] of rights) {
+    if (user === 'default' || ours.includes(user)) continue;
+    const portal = real.find((each) => redisUser(`portal.${each}`) === user);
+    if (portal !== undefined) {
+      lines.push(...judgePortal(user, writesOf(portal), on ? may : new Set<string>()));
+    } else if (user.startsWith('portal.')) {
+      lines.push(
+        fix(`the user ${user} is there, and the configuration has no such portal`, REMOVE),
+      );
+    } else if (on && may.size > 0) {
+      lines.push(
+        fix(`the user ${user}, which is not Chamberlain's, may run ${[...may].join(', ')}`, REMOVE),
+      );
+    }
+  }
+  return lines.length > 0
+    ? lines
+    : [ok(`each portal has a user for its own queues, and for nothing else: ${real.join(', ')}`)];
+}
+
+function judgePortal(user: string, own: readonly string[], may: ReadonlySet<string>): Line[] {
+  const beyond = [...may].filter((command) => !own.includes(command));
+  const lacks = own.filter((command) => !may.has(command));
+  return [
+    ...(beyond.length > 0
+      ? [fix(`the user ${user} may also run ${beyond.join(', ')}`, RENDER)]
+      : []),
+    ...(lacks.length > 0 ? [fix(`the user ${user} may not run ${lacks.join(', ')}`, RENDER)] : []),
+  ];
+}
