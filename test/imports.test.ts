@@ -63,12 +63,14 @@ const MAY_IMPORT: Record<string, { from: string[]; packages: string[]; because: 
   'errors.ts': { from: [], packages: [], because: 'used by all' },
 };
 
+const QUEUES = ['edges/queue.ts', 'edges/request-inbox.ts', 'edges/event-outbox.ts'];
+
 /** A package that one file alone may import: what it needs to be used rightly stands there. */
 const ONLY_IN: Record<string, string[]> = {
   ldapts: ['edges/ldap.ts'],
   mariadb: ['edges/mariadb-connections.ts'],
-  bullmq: ['edges/queue.ts'],
-  ioredis: ['edges/queue.ts', 'edges/redis-connection.ts'],
+  bullmq: QUEUES,
+  ioredis: [...QUEUES, 'edges/redis-connection.ts'],
   jose: ['edges/token.ts'],
   pino: ['log.ts'],
   'node-pg-migrate': ['bin/migrate.ts'],

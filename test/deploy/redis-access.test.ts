@@ -123,7 +123,7 @@ describe.each([
 
   test('works on its events, which the relay has put there, and fails one', async () => {
     const relay = new Queue('events.bridge', {
-      connection: { url: server.urlOf('relay'), maxRetriesPerRequest: null },
+      connection: { url: server.urlOf(portalAccount('bridge')), maxRetriesPerRequest: null },
     });
     const heard: string[] = [];
     const worker = new Worker(
@@ -294,8 +294,11 @@ describe('a job that names keys of others moves nothing of theirs, by the rights
   });
 
   test('as the relay removes it, whose children are the jobs of others', async () => {
-    for (const name of ['events.other', 'homes']) {
-      await open(name, 'relay').add('job', {}, { jobId: 'theirs' });
+    for (const [name, user] of [
+      ['events.other', 'portal.other'],
+      ['homes', 'relay'],
+    ] as const) {
+      await open(name, user).add('job', {}, { jobId: 'theirs' });
     }
     const before = await theirs();
     const queue = open('events.bridge', portalAccount('bridge'));
