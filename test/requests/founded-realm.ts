@@ -76,6 +76,7 @@ function withSecondAdmin(world: World): World {
     keys: [{ kid: SECOND, publicKey }],
     kinds: 'all' as const,
     subjectEvents: false,
+    speaksForAdmins: false,
   };
   return { ...world, config: { ...world.config, portals: [...world.config.portals, portal] } };
 }
