@@ -4,6 +4,7 @@ import { timeOf } from '../model/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
+import { describeIntruder, isAtWork, readHolders, remedyFor, WORKS } from '../store/locks.ts';
 import { readDoubt } from '../store/marker.ts';
 import type { Client } from '../store/postgres.ts';
 import { readHeld, readSweeps, type Sweep } from '../store/sweeps.ts';
@@ -19,17 +20,21 @@ const MOST_NAMED = 3;
 
 export async function lookAtWork(client: Client, config: Config, now: Date): Promise<Line[]> {
   const health = await readWorkHealth(client);
+  const holders = await readHolders(client);
   const freeze = await readFreeze(client);
   const held = await readHeld(client);
   const [last] = await readSweeps(client, 1);
   return [
-    ...(['intake', 'relay', 'sweep'] as const).map((work) =>
+    ...WORKS.map((work) =>
       expectThat(
-        health[work],
+        isAtWork(holders, work),
         `${work} is at work`,
         `nobody works as ${work}`,
         `Start \`chamberlain work ${work}\`.`,
       ),
+    ),
+    ...holders.flatMap((holder) =>
+      holder.isOwn ? [] : [fix(describeIntruder(holder), remedyFor(holder))],
     ),
     freeze === undefined
       ? ok('it is not frozen')
