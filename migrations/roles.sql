@@ -1,17 +1,36 @@
 -- One PostgreSQL role per worker, table by table. Run by `chamberlain migrate` after the
 -- migrations; may be run again. Sets no passwords: the operator does (see README).
 
+-- `most` is a limit of connections: as many as two whole `chamberlain work` open (workers/role.ts and others),
+-- and a few for `doctor`, or what the command line opens. It counts for the whole server. One that is set stays:
+-- an operator with more processes, or more realms on one server, raises it.
 DO $$
-DECLARE name text;
+DECLARE
+  role text;
+  most integer;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['intake', 'relay', 'directory', 'directory_eyes', 'homes', 'homes_eyes',
-                              'databases', 'databases_eyes', 'sweep', 'admin'] LOOP
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chamberlain_' || name) THEN
-      BEGIN
-        EXECUTE format('CREATE ROLE %I LOGIN', 'chamberlain_' || name);
-      EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; -- made by another at this moment
-      END;
-    END IF;
+  FOR role, most IN
+    SELECT 'chamberlain_' || n, m FROM (VALUES
+      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_eyes', 12), ('homes', 28), ('homes_eyes', 12),
+      ('databases', 28), ('databases_eyes', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
+  LOOP
+    BEGIN
+      IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+        EXECUTE format('CREATE ROLE %I LOGIN CONNECTION LIMIT %s', role, most);
+      ELSIF EXISTS (SELECT FROM pg_roles WHERE rolname = role AND rolconnlimit < 0) THEN
+        EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', role, most);
+      END IF;
+    EXCEPTION
+      WHEN duplicate_object OR unique_violation OR internal_error THEN NULL; -- by another at this moment
+      WHEN insufficient_privilege THEN NULL; -- a superuser made it, and sets its limit: `doctor` says so
+    END;
+    -- so that PostgreSQL tells lock_holders() where from and since when a session is
+    BEGIN
+      IF NOT pg_has_role(current_user, role, 'USAGE') THEN
+        EXECUTE format('GRANT %I TO CURRENT_USER WITH INHERIT TRUE, SET FALSE', role);
+      END IF;
+    EXCEPTION WHEN insufficient_privilege OR internal_error THEN NULL;
+    END;
   END LOOP;
 END $$;
 
@@ -20,9 +39,13 @@ GRANT USAGE ON SCHEMA public TO chamberlain_intake, chamberlain_relay, chamberla
   chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases,
   chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
--- a table of one's own that has the name of one of ours is of use to nobody honest
+-- whoever else is to connect is granted that; and a table of one's own that has the name of one of ours is of use
+-- to nobody honest
 DO $$ BEGIN
-  EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+  EXECUTE format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO chamberlain_intake, chamberlain_relay, '
+    'chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes, '
+    'chamberlain_databases, chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin', current_database());
 END $$;
 -- what an older version granted and this one does not
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
@@ -206,3 +229,11 @@ GRANT INSERT ON sweep_releases TO chamberlain_admin;
 GRANT INSERT (kind, requested_by, approved_by, subject, account, fields, verdict) ON audit TO chamberlain_admin;
 -- made by the first `chamberlain migrate`
 GRANT SELECT ON migrations TO chamberlain_admin;
+
+-- locks: each role takes its own (0009_locks.sql)
+GRANT EXECUTE ON FUNCTION take_lock(integer)
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
+GRANT EXECUTE ON FUNCTION hold_verdicts() TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION lock_subjects(integer[])
+  TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
+GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders() TO chamberlain_admin;

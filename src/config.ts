@@ -54,6 +54,11 @@ const portal = z.strictObject({
   kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
   /** whether events about every subject go to it, not only those about its own requests */
   subjectEvents: z.boolean().default(false),
+  /**
+   * whether it may ask in an admin's name for what only an admin may, and change the admin tool. Without it
+   * an admin's own key alone does.
+   */
+  speaksForAdmins: z.boolean().default(false),
 });
 
 const schema = z

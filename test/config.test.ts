@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
-import { loadConfig } from '../src/config.ts';
+import { type Config, loadConfig } from '../src/config.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -17,9 +17,9 @@ const pem = (type: 'ed25519' | 'x25519') =>
   generateKeyPairSync(type as 'ed25519').publicKey.export({ type: 'spki', format: 'pem' });
 
 /** Loads a configuration with a portal that has these keys, beside one that is sound. */
-const load = (...keys: unknown[]): unknown => loadWith({ name: 'other', keys });
+const load = (...keys: unknown[]): Config => loadWith({ name: 'other', keys });
 
-function loadWith(other: { name: string; keys: unknown[] }): unknown {
+function loadWith(other: { name: string; keys: unknown[] }): Config {
   const path = join(folder, 'config.yaml');
   const sound = { name: 'sound', kinds: 'all', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
   const config = {
@@ -33,6 +33,11 @@ function loadWith(other: { name: string; keys: unknown[] }): unknown {
   writeFileSync(path, stringify(config));
   return loadConfig(path);
 }
+
+test('a portal does not speak for admins where nothing is said of that', () => {
+  const { portals } = load({ kid: 'one', publicKey: pem('ed25519') });
+  expect(portals.map(({ speaksForAdmins }) => speaksForAdmins)).toEqual([false, false]);
+});
 
 describe('the keys of a portal', () => {
   test('are Ed25519 public keys in PEM', () => {

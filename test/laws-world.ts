@@ -1,13 +1,14 @@
 /** For the laws: roles with real eyes and hands, wanted states, and a look at everything from outside. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import pg from 'pg';
 import { realmOf } from '../src/config.ts';
 import { prepareFileAreas } from '../src/edges/file-acls.ts';
 import { prepareArchives } from '../src/edges/file-archive-ground.ts';
 import type { Role } from '../src/model/wanted.ts';
 import type { Action } from '../src/plan/action.ts';
 import { apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile.ts';
-import { openLocked, openPool, type Pool } from '../src/store/postgres.ts';
+import { connectionSettings, openPool, type Pool } from '../src/store/postgres.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import { DATABASES } from '../workers/databases.ts';
 import { DIRECTORY } from '../workers/directory.ts';
@@ -62,9 +63,10 @@ export async function openLawsWorld(name: string, options?: WorldOptions): Promi
   const realm = realmOf(config);
   const owner = openPool(config, 'owner', { max: 2, durable: false });
   const roles = await Promise.all(
-    ROLE_ORDER.map(async (role, index) => {
+    ROLE_ORDER.map(async (role) => {
       const pool = openPool(config, role, { max: 4, durable: false });
-      const holder = (await openLocked(config, role, 900 + index))!;
+      const holder = new pg.Client(connectionSettings(config, role));
+      await holder.connect();
       return {
         role,
         pool,

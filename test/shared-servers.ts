@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { IdRange } from '../deploy/ldap/render.ts';
 import { composeConfig, portalWith, writeConfig } from '../dev/servers/config.ts';
 import { stopServer } from '../dev/servers/daemon.ts';
-import { createOwnedDatabase, setRolePasswords } from '../dev/servers/postgres.ts';
+import { createOwnedDatabase, setRolePasswords, widenLimits } from '../dev/servers/postgres.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
 import { runCli, startServers, stopServers, type Stack } from '../dev/servers/stack.ts';
 
@@ -18,6 +18,9 @@ export const SHARED_SERVERS = 'CHAMBERLAIN_TEST_SERVERS';
 
 /** The migrated database that each world's is a copy of. */
 export const TEMPLATE = 'chamberlain_template';
+
+/** Two files run at a time, and each may have two `chamberlain work` more than the limits are for. */
+const WORLDS_AT_ONCE = 4;
 
 /** A folder for servers: short, and open to their users. */
 export function makeTemporaryFolder(): string {
@@ -66,6 +69,7 @@ async function makeTemplate(stack: Stack): Promise<void> {
   writeConfig(file, config);
   await runCli(file, 'migrate');
   await setRolePasswords(postgres, place.secrets);
+  await widenLimits(postgres, WORLDS_AT_ONCE);
 }
 
 /**

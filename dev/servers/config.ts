@@ -38,6 +38,7 @@ export interface StackConfig {
     keys: readonly { kid: string; publicKey: string }[];
     kinds: 'all' | readonly string[];
     subjectEvents: boolean;
+    speaksForAdmins: boolean;
   }[];
 }
 
@@ -55,13 +56,17 @@ export const REALM = {
   maxUserConnections: 10,
 } as const;
 
-/** One portal of the config, with one key. Only a real portal, not an admin's own key, hears of every subject. */
+/**
+ * One portal of the config, with one key. Only a real portal, not an admin's own key, hears of every subject.
+ * It speaks for admins, so that a stack can be worked by it alone.
+ */
 export function portalWith(name: string, publicKey: string): StackConfig['portals'][number] {
   return {
     name,
     keys: [{ kid: `${name.replace(/^admin\./, '')}-1`, publicKey }],
     kinds: 'all',
     subjectEvents: !name.startsWith('admin.'),
+    speaksForAdmins: !name.startsWith('admin.'),
   };
 }
 

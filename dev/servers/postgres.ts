@@ -23,7 +23,7 @@ export function postgresServer(folder: string): PostgresServer {
     unix_socket_directories: host,
     hba_file: join(folder, 'pg_hba.conf'),
     ident_file: join(folder, 'pg_ident.conf'),
-    max_connections: '300',
+    max_connections: '800', // for the limits that worlds of tests share
     shared_buffers: '256MB',
     jit: 'off',
     timezone: 'UTC',
@@ -81,7 +81,7 @@ export async function createOwnedDatabase(
   const verifier = scramVerifier(ensurePassword(secrets, 'postgres-owner'));
   await asSuperuser(server, 'postgres', async (client) => {
     await client.query(`DO $$ BEGIN
-      CREATE ROLE chamberlain LOGIN CREATEROLE;
+      CREATE ROLE chamberlain LOGIN CREATEROLE CONNECTION LIMIT 10;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$`);
     await client.query(`ALTER ROLE chamberlain PASSWORD '${verifier}'`);
     const known = await client.query('SELECT FROM pg_database WHERE datname = $1', [database]);
@@ -89,9 +89,16 @@ export async function createOwnedDatabase(
       await client.query(`CREATE DATABASE ${pg.escapeIdentifier(database)} OWNER chamberlain`);
     }
   });
+  await asSuperuser(server, database, (client) => client.query(readFileSync(LOCKS_SQL, 'utf8')));
 }
 
-/** Copies a database (with its tables, rows and rights). Nobody may be connected to the template. */
+/** What the superuser does in our database, see README. */
+export const LOCKS_SQL = join(import.meta.dirname, '../../deploy/postgres/locks.sql');
+
+/**
+ * Copies a database, with its tables, rows and rights; those on the database itself are given anew. Nobody may
+ * be connected to the template.
+ */
 export async function copyDatabase(
   server: PostgresServer,
   template: string,
@@ -104,6 +111,9 @@ export async function copyDatabase(
     await client.query(
       `CREATE DATABASE ${name} OWNER chamberlain TEMPLATE ${pg.escapeIdentifier(template)}`,
     );
+    await client.query(`REVOKE ALL ON DATABASE ${name} FROM PUBLIC`);
+    const ours = POSTGRES_ROLES.map((role) => `chamberlain_${role}`).join(', ');
+    await client.query(`GRANT CONNECT ON DATABASE ${name} TO ${ours}`);
   });
 }
 
@@ -124,6 +134,21 @@ export async function setRolePasswords(server: PostgresServer, secrets: string):
       const password = ensurePassword(secrets, `postgres-${role}`);
       if (!known.has(`chamberlain_${role}`)) continue;
       await client.query(`ALTER ROLE chamberlain_${role} PASSWORD '${scramVerifier(password)}'`);
+    }
+  });
+}
+
+/**
+ * Multiplies the limits of connections: they count for the whole server, and worlds of tests share one.
+ * Migrations leave a limit that is set.
+ */
+export async function widenLimits(server: PostgresServer, times: number): Promise<void> {
+  await asSuperuser(server, 'postgres', async (client) => {
+    const { rows } = await client.query<{ rolname: string; rolconnlimit: number }>(
+      `SELECT rolname, rolconnlimit FROM pg_roles WHERE rolname ~ '^chamberlain(_|$)' AND rolconnlimit > 0`,
+    );
+    for (const { rolname, rolconnlimit } of rows) {
+      await client.query(`ALTER ROLE ${rolname} CONNECTION LIMIT ${rolconnlimit * times}`);
     }
   });
 }

@@ -18,6 +18,7 @@ import { readLeavingOverview, renderLeaving } from './leaving.ts';
 import {
   describeLastSweep,
   describeStandstill,
+  describeWork,
   isStandstill,
   readStandstill,
 } from './standstill.ts';
@@ -35,9 +36,9 @@ export function defineStatus(command: Command): void {
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
         'a sweep is held, the directory is in doubt or a date is overdue, totals per role, what is behind,\n' +
-        'failing or parked and why, who leaves and when, events that portals have not taken, and\n' +
-        'what came into their queues and was no request of theirs. With SUBJECT:\n' +
-        'what is wanted of one person or tool, how it leaves, and how far each role is with it.',
+        'failing or parked and why, who leaves and when, events that portals have not taken, what came into\n' +
+        'their queues and was no request of theirs, who is at work, and who holds a lock that is not theirs.\n' +
+        'With SUBJECT: what is wanted of one person or tool, how it leaves, and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
@@ -149,7 +150,7 @@ async function showAll(client: Client, json: boolean, config: Config): Promise<v
   if (waits.length > 0) {
     print(`\nwaiting for an admin's word: ${waits.join(', ')}: see \`chamberlain requests\``);
   }
-  print(`\n${describeLastSweep(standstill, now)}`);
+  print(`\n${describeWork(standstill, now)}\n${describeLastSweep(standstill, now)}`);
 }
 
 /** The portals that do not have all their events. */

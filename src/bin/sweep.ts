@@ -5,7 +5,8 @@ import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import { timeOf } from '../model/time.ts';
 import { isFrozen } from '../store/freeze.ts';
-import { type Client, isLockHeld, SWEEP_LOCK } from '../store/postgres.ts';
+import { isAtWork, readHolders } from '../store/locks.ts';
+import type { Client } from '../store/postgres.ts';
 import { readFar } from '../store/sweep-reports.ts';
 import * as store from '../store/sweeps.ts';
 import { configOf, wantsJson } from './configuration.ts';
@@ -153,7 +154,7 @@ async function waitForSweep(
         const swept = await store.readHeeding(client, asked);
         if (swept !== undefined) return await followMending(client, swept, deadline, progress.say);
         const [last] = await store.readSweeps(client, 1);
-        const isThere = await isLockHeld(client, SWEEP_LOCK);
+        const isThere = isAtWork(await readHolders(client), 'sweep');
         if (isThere && last?.state === 'running') progress.say(await describeFar(client, last.id));
         else progress.say(isThere ? 'waiting for the sweep' : `waiting; ${NOBODY}`);
         if (performance.now() >= deadline) {
@@ -226,7 +227,7 @@ async function show(client: Client, command: Command): Promise<void> {
   const sweeps = await store.readSweeps(client, SHOWN);
   const held = await store.readHeld(client);
   const nextInMs = await store.readNextInMs(client, config.sweep.everyMinutes);
-  const isThere = await isLockHeld(client, SWEEP_LOCK);
+  const isThere = isAtWork(await readHolders(client), 'sweep');
   if (held !== undefined) process.exitCode = EXIT.pending;
   const now = new Date();
   const nextAt = nextInMs === undefined ? null : new Date(now.getTime() + nextInMs);

@@ -1,7 +1,15 @@
-/** Looks at our PostgreSQL: the server, the logins, the tables, the rights. */
+/** Looks at our PostgreSQL: the server, the logins, who may take its locks and connections, the tables, the rights. */
+import { join } from 'node:path';
 import { type Config, readSecret } from '../config.ts';
 import { codeOf, describeError } from '../errors.ts';
-import { logsIn, readMigrations, readServerHealth, SAFE_SETTINGS } from '../store/health.ts';
+import {
+  logsIn,
+  type Openness,
+  readMigrations,
+  readOpenness,
+  readServerHealth,
+  SAFE_SETTINGS,
+} from '../store/health.ts';
 import { look } from '../store/overview.ts';
 import {
   type Client,
@@ -127,11 +135,51 @@ export async function lookAtPostgres(client: Client, root: string): Promise<Line
       'Set it to `on`, for the server and for these roles.',
     ),
   ];
+  lines.push(...judgeOpenness(await readOpenness(client), root));
   const schema = await lookAtSchema(client, root);
   lines.push(schema);
   // tables that are not there yet have no rights either
   if (schema.state === 'ok') lines.push(...(await lookAtRights(client, root, ROLES)));
   return lines;
+}
+
+/** @param root the program's own folder */
+function judgeOpenness(openness: Openness, root: string): Line[] {
+  const { database, lockers, isPublic, unlimited, limits, room } = openness;
+  const isOurs = (login: string) => (ROLES as readonly string[]).includes(login);
+  const withoutLimit = (logins: readonly string[], todo: string): Line[] =>
+    logins.length === 0
+      ? []
+      : [fix(`may take every connection of the server, by no limit: ${logins.join(', ')}`, todo)];
+  const others = unlimited.filter((login) => !isOurs(login));
+  return [
+    expectThat(
+      lockers.length === 0,
+      'the locks of the workers are theirs alone',
+      `may take the locks of the workers, and so stop all work: ${lockers.join(', ')}`,
+      `As PostgreSQL's superuser: psql -d ${database} -f ${join(root, 'deploy/postgres/locks.sql')}`,
+    ),
+    expectThat(
+      !isPublic,
+      'who connects to the database was granted that',
+      'every login of the server may connect to the database',
+      MIGRATE,
+    ),
+    ...withoutLimit(
+      unlimited.filter(isOurs),
+      `${MIGRATE} Who was made by a superuser gets it by one: ALTER ROLE … CONNECTION LIMIT 30.`,
+    ),
+    ...withoutLimit(
+      others,
+      `As PostgreSQL's superuser, for each: ALTER ROLE ${others[0]} CONNECTION LIMIT 10.`,
+    ),
+    expectThat(
+      limits <= room,
+      `the server has connections for all logins: ${limits} of ${room}`,
+      `the limits of all logins add up to ${limits} connections, and the server has ${room}`,
+      `Raise max_connections by ${limits - room} in postgresql.conf, and restart PostgreSQL; or lower limits.`,
+    ),
+  ];
 }
 
 async function lookAtSchema(client: Client, root: string): Promise<Line> {

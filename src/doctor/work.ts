@@ -5,6 +5,7 @@ import { describeOverdue, type OverdueMove, readOverdue } from '../store/calenda
 import { readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
 import { type JunkCount, readJunk } from '../store/junk.ts';
+import { describeIntruder, isAtWork, readHolders, remedyFor, WORKS } from '../store/locks.ts';
 import { readDoubt } from '../store/marker.ts';
 import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
@@ -24,17 +25,21 @@ const MOST_NAMED = 3;
 
 export async function lookAtWork(client: Client, config: Config, now: Date): Promise<Line[]> {
   const health = await readWorkHealth(client);
+  const holders = await readHolders(client);
   const freeze = await readFreeze(client);
   const held = await readHeld(client);
   const [last] = await readSweeps(client, 1);
   return [
-    ...(['intake', 'relay', 'sweep'] as const).map((work) =>
+    ...WORKS.map((work) =>
       expectThat(
-        health[work],
+        isAtWork(holders, work),
         `${work} is at work`,
         `nobody works as ${work}`,
         `Start \`chamberlain work ${work}\`.`,
       ),
+    ),
+    ...holders.flatMap((holder) =>
+      holder.isOwn ? [] : [fix(describeIntruder(holder), remedyFor(holder))],
     ),
     freeze === undefined
       ? ok('it is not frozen')

@@ -57,10 +57,10 @@ async function requireWaiting(
   asking: Asking<{ request: string; sentBy?: string | undefined }>,
 ): Promise<OpenApproval> {
   const { client, request, requestedBy, portal } = asking;
-  requireAdmin(asking);
   if (portal !== undefined) {
     refuse('NOT_ALLOWED', "Only an admin's own key decides on what waits, and no portal.");
   }
+  requireAdmin(asking);
   const [waiting, another] = await findOpenApprovals(client, request.request, request.sentBy);
   if (waiting === undefined) {
     refuse('NOT_WAITING', `No request ${request.request} waits. See \`chamberlain requests\`.`);

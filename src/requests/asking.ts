@@ -23,6 +23,8 @@ export interface Asking<R> {
   requestedBy: string;
   /** undefined only for someone who asks to be created */
   asker: Person | undefined;
+  /** the asker is an admin, but the portal does not speak for admins: `asker.admin` is false */
+  isUnheardAdmin?: boolean;
   now: Date;
   /** it waited, and an admin other than the one who asks, who is the asker now, lets it be done */
   approvedFor?: string;
@@ -116,16 +118,32 @@ export async function requirePerson(
 }
 
 /** Refuses anyone but an admin. */
-export function requireAdmin({ asker, requestedBy }: Asking<unknown>): void {
-  if (asker?.admin !== true) refuse('NOT_ALLOWED', `${requestedBy} is not an admin. Ask an admin.`);
+export function requireAdmin(asking: Asking<unknown>): void {
+  if (asking.asker?.admin === true) return;
+  refuseUnheardAdmin(asking);
+  refuse('NOT_ALLOWED', `${asking.requestedBy} is not an admin. Ask an admin.`);
 }
 
 /** Refuses anyone but the person or an admin. */
 export function requireSelfOrAdmin(asking: Asking<unknown>, person: Person): void {
   if (asking.asker?.uid === person.uid || asking.asker?.admin === true) return;
+  refuseUnheardAdmin(asking);
   refuse(
     'NOT_ALLOWED',
     `Only ${person.account} or an admin may ask for this, not ${asking.requestedBy}.`,
+  );
+}
+
+/** Refuses an admin who asks through a portal that does not speak for admins, and says what to do. */
+function refuseUnheardAdmin(
+  { isUnheardAdmin, portal, requestedBy }: Asking<unknown>,
+  code: Code = 'NOT_ALLOWED',
+): void {
+  if (isUnheardAdmin !== true) return;
+  refuse(
+    code,
+    `The portal ${portal} does not speak for admins. Sign the request with ${requestedBy}'s own key ` +
+      '(`chamberlain submit`, with `adminKey`), or have an operator set `speaksForAdmins` for the portal.',
   );
 }
 
@@ -170,10 +188,12 @@ export async function requireMaintainedToolEvenArchived(
     );
   }
   if (name === config.admin && asker?.admin !== true) {
+    refuseUnheardAdmin(asking, 'ADMIN_TOOL');
     refuse('ADMIN_TOOL', `Only an admin may change the tool ${name}.`);
   }
   if (asker?.admin === true) return tool;
   if (!tool.maintained) {
+    refuseUnheardAdmin(asking);
     refuse(
       'NOT_ALLOWED',
       `${requestedBy} is not a maintainer of ${name}. Ask one of its maintainers or an admin.`,

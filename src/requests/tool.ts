@@ -49,6 +49,10 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
       'A tool name starts with a letter, has 1 to 26 lower-case letters, digits and dashes, and does not end in a dash.',
     );
   }
+  if (name === config.admin) {
+    const who = 'whoever maintains it is an admin';
+    refuse('ADMIN_TOOL', `No request makes the tool ${name}: ${who}. Choose another name.`);
+  }
   const maintainers = requireMaintainers(accounts, found);
   const uids = maintainers.map((maintainer) => maintainer.uid);
   const account = toolAccount(config.realm, name);

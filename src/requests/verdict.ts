@@ -145,7 +145,9 @@ export async function giveVerdict(
     }
     const request = parseRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
-    return await attempt(client, () => accept(client, config, identity, { request, asker, now }));
+    return await attempt(client, () =>
+      accept(client, config, identity, { request, portal, asker, now }),
+    );
   } catch (error) {
     if (isFault(error)) throw error;
     if (UNKEEPABLE.has(sqlState(error) ?? '')) {
@@ -205,7 +207,12 @@ async function accept(
   client: Client,
   config: Config,
   identity: Omit<Refusal, 'code' | 'sentence'> & { claims: Claims },
-  { request, asker, now }: { request: Request; asker: Person | undefined; now: Date },
+  {
+    request,
+    portal: signer,
+    asker,
+    now,
+  }: { request: Request; portal: Portal; asker: Person | undefined; now: Date },
 ): Promise<Verdict> {
   const { claims } = identity;
   const admin = adminOfPortal(claims.iss);
@@ -235,6 +242,7 @@ async function accept(
     );
   }
   const portal = admin === undefined ? claims.iss : undefined;
+  const isHeard = admin !== undefined || signer.speaksForAdmins;
   const asking: Asking<Request> = {
     client,
     config,
@@ -242,7 +250,9 @@ async function accept(
     portal,
     id: { portal: claims.iss, jti: claims.jti },
     requestedBy: request.requestedBy,
-    asker,
+    // by this no rule can take an admin for one whom the key does not speak for
+    asker: asker === undefined ? undefined : { ...asker, admin: asker.admin && isHeard },
+    isUnheardAdmin: asker?.admin === true && !isHeard,
     now,
   };
   const decide = DECIDE[request.kind] as (of: Asking<Request>) => Promise<Decision>;

@@ -1,7 +1,7 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
 import type { Role, Wanted } from '../model/wanted.ts';
 import { isFrozen } from './freeze.ts';
-import { type Client, LOCK_CLASS, type Pool, withClient } from './postgres.ts';
+import { type Client, type Pool, withClient } from './postgres.ts';
 import { readWanted } from './wanted.ts';
 
 /** A generation to raise. */
@@ -59,11 +59,7 @@ export async function withSubjects(
     try {
       // one after another on the server, but sent at once
       const [locked, frozen, behind, wanted] = await Promise.all([
-        client.query({
-          name: 'lock-subjects',
-          text: 'SELECT s AS subject FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s)',
-          values: [LOCK_CLASS[role], subjects],
-        }),
+        lockSubjects(client, subjects),
         // under the locks, for which whoever freezes waits
         isFrozen(client),
         client.query({
@@ -80,7 +76,7 @@ export async function withSubjects(
         await unlock(client);
         return;
       }
-      const mine = new Set(locked.rows.map((row: { subject: number }) => row.subject));
+      const mine = new Set(locked);
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
       const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
       const held = rows.flatMap(({ subject, attempts, targets }): Held[] => {
@@ -106,6 +102,16 @@ export interface BehindRow {
   wanted: string;
   attempts: number;
   targets?: string[] | null;
+}
+
+/** Locks subjects for the role that is connected, as long as the connection lives; returns those that it got. */
+export async function lockSubjects(client: Client, subjects: readonly number[]): Promise<number[]> {
+  const { rows } = await client.query({
+    name: 'lock-subjects',
+    text: 'SELECT lock_subjects($1) AS subject',
+    values: [subjects],
+  });
+  return (rows as { subject: number }[]).map(({ subject }) => subject);
 }
 
 /** A connection that cannot be unlocked is of no more use: it may not go back to the pool. */

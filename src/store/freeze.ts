@@ -8,7 +8,7 @@
 import { ChamberlainError } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 import { writeAct } from './acts.ts';
-import { type Client, LOCK_CLASS, sqlState, transact, VERDICTS_LOCK } from './postgres.ts';
+import { type Client, LOCK_CLASS, sqlState, transact } from './postgres.ts';
 
 /** Since when, by whom and why the realm is frozen. */
 export interface Freeze {
@@ -44,8 +44,7 @@ export async function holdThawed(client: Client): Promise<boolean> {
   const { rows } = await client.query({
     name: 'hold-thawed',
     // the select list comes before the lock on the row
-    text: 'SELECT frozen_at, pg_advisory_xact_lock_shared($1) FROM frozen FOR KEY SHARE',
-    values: [VERDICTS_LOCK],
+    text: 'SELECT frozen_at, hold_verdicts() FROM frozen FOR KEY SHARE',
   });
   return (rows[0] as { frozen_at: Date | null } | undefined)?.frozen_at === null;
 }

@@ -2,15 +2,7 @@
 import pg from 'pg';
 import type { Config } from '../config.ts';
 import { IS_UNDONE } from './overview.ts';
-import {
-  type Client,
-  connectionSettings,
-  INTAKE_LOCK,
-  type PostgresRole,
-  RELAY_LOCK,
-  sqlState,
-  SWEEP_LOCK,
-} from './postgres.ts';
+import { type Client, connectionSettings, type PostgresRole, sqlState } from './postgres.ts';
 
 export interface ServerHealth {
   /** e.g. 170005 */
@@ -126,11 +118,44 @@ export async function readAbsentRoles(client: Client, roles: readonly string[]):
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
+/** Who may take our locks and the server's connections. */
+export interface Openness {
+  database: string;
+  /** beside the owner: who may take advisory locks of their own choice; `everybody`, or roles */
+  lockers: string[];
+  /** whether every login of the server may connect to our database */
+  isPublic: boolean;
+  /** logins without a limit of connections that may connect to some database; superusers have none */
+  unlimited: string[];
+  /** of all logins that have one */
+  limits: number;
+  /** connections that the server has for others than superusers */
+  room: number;
+}
+
+export async function readOpenness(client: Client): Promise<Openness> {
+  const { rows } = await client.query(
+    `WITH logins AS (
+       SELECT rolname, rolconnlimit FROM pg_roles r WHERE rolcanlogin AND NOT rolsuper AND EXISTS (
+         SELECT FROM pg_database d WHERE datallowconn AND has_database_privilege(r.oid, d.oid, 'CONNECT')))
+     SELECT current_database() AS database,
+       ARRAY(SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee)::text END
+         FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+         WHERE pronamespace = 'pg_catalog'::regnamespace AND a.grantee <> proowner
+           AND proname ~ '^pg_(try_)?advisory_(xact_)?lock(_shared)?$'
+           AND a.grantee <> (SELECT datdba FROM pg_database WHERE datname = current_database())
+         ORDER BY 1) AS lockers,
+       has_database_privilege('public', current_database(), 'CONNECT') AS "isPublic",
+       ARRAY(SELECT rolname::text FROM logins WHERE rolconnlimit < 0 ORDER BY 1) AS unlimited,
+       (SELECT coalesce(sum(rolconnlimit), 0)::int FROM logins WHERE rolconnlimit >= 0) AS limits,
+       (SELECT sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)::int
+          FROM pg_settings WHERE name IN
+            ('max_connections', 'superuser_reserved_connections', 'reserved_connections')) AS room`,
+  );
+  return rows[0] as Openness;
+}
+
 export interface WorkHealth {
-  /** whether a process holds the lock of that work */
-  intake: boolean;
-  relay: boolean;
-  sweep: boolean;
   /** rows of the audit that wait for their seal, and for how long the oldest does */
   unsealed: number;
   unsealedSeconds: number;
@@ -143,14 +168,7 @@ export interface WorkHealth {
 
 export async function readWorkHealth(client: Client): Promise<WorkHealth> {
   const { rows } = await client.query(
-    `WITH held AS (
-       SELECT objid::int AS lock FROM pg_locks
-       WHERE locktype = 'advisory' AND granted AND classid = 0 AND objsubid = 1
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-     SELECT EXISTS (SELECT FROM held WHERE lock = ${INTAKE_LOCK}) AS intake,
-       EXISTS (SELECT FROM held WHERE lock = ${RELAY_LOCK}) AS relay,
-       EXISTS (SELECT FROM held WHERE lock = ${SWEEP_LOCK}) AS sweep,
-       (SELECT count(*)::int FROM audit_unsealed) AS unsealed,
+    `SELECT (SELECT count(*)::int FROM audit_unsealed) AS unsealed,
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(a.at)), 0)::float8
           FROM audit_unsealed u JOIN audit a ON a.id = u.audit_id) AS "unsealedSeconds",
        ${troubled('parked')} AS parked, ${troubled('failing')} AS failing,

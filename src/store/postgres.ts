@@ -155,7 +155,8 @@ export async function attempt<T>(client: Client, act: () => Promise<T>): Promise
 
 /**
  * A connection of its own that holds an advisory lock as long as it lives, so that one process at a
- * time does what the lock stands for. Returns undefined where another holds it.
+ * time does what the lock stands for. Returns undefined where another holds it. Each lock is its own role's
+ * (migrations/0009_locks.sql).
  */
 export async function openLocked(
   config: Config,
@@ -166,7 +167,7 @@ export async function openLocked(
   client.on('error', () => {}); // whoever uses it next is told
   try {
     await client.connect();
-    const { rows } = await client.query('SELECT pg_try_advisory_lock($1) AS locked', [lock]);
+    const { rows } = await client.query('SELECT take_lock($1) AS locked', [lock]);
     if (rows[0].locked === true) return client;
   } catch (cause) {
     void client.end().catch(() => {});
@@ -183,17 +184,6 @@ export const SWEEP_LOCK = 3;
 
 /** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
 export const VERDICTS_LOCK = 4;
-
-/** Whether a process, on whichever machine, holds one of these locks now. */
-export async function isLockHeld(client: Pick<Client, 'query'>, lock: number): Promise<boolean> {
-  const { rows } = await client.query(
-    `SELECT EXISTS (SELECT FROM pg_locks
-       WHERE locktype = 'advisory' AND classid = 0 AND objid = $1 AND objsubid = 1 AND granted
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS held`,
-    [lock],
-  );
-  return (rows[0] as { held: boolean }).held;
-}
 
 /** Advisory lock class of a role; the second number of the lock is the subject that is worked on. */
 export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };

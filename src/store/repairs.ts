@@ -2,13 +2,14 @@
 import type { Role, Wanted } from '../model/wanted.ts';
 import {
   type BehindRow,
+  lockSubjects,
   type Outcome,
   sentenceColumn,
   unlock,
   writeOutcomes,
 } from './convergence.ts';
 import { isFrozen } from './freeze.ts';
-import { type Client, LOCK_CLASS, type Pool, withClient } from './postgres.ts';
+import { type Client, type Pool, withClient } from './postgres.ts';
 import { readWanted } from './wanted.ts';
 
 /**
@@ -85,17 +86,13 @@ export async function withParts(
   await withClient(pool, async (client) => {
     try {
       const [locked, frozen, parts, wanted] = await Promise.all([
-        client.query({
-          name: 'lock-subjects',
-          text: 'SELECT s AS subject FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s)',
-          values: [LOCK_CLASS[role], subjects],
-        }),
+        lockSubjects(client, subjects),
         isFrozen(client),
         // the generation before what is wanted, and both under the locks
         client.query({ name: 'read-parts', text: PARTS, values: [repair, role, subjects] }),
         readWanted(client, role, subjects),
       ]);
-      const mine = new Set(locked.rows.map((row: { subject: number }) => row.subject));
+      const mine = new Set(locked);
       const rows = (parts.rows as PartRow[]).filter(({ subject }) => mine.has(subject));
       const [first] = rows;
       if (frozen || first === undefined) {

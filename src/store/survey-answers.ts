@@ -6,7 +6,6 @@ import type { Role } from '../model/wanted.ts';
 import type { Report } from '../plan/report.ts';
 import { connectionSettings } from './postgres.ts';
 import { readReports } from './sweep-reports.ts';
-import { ASKER_LOCK_CLASS } from './surveys.ts';
 
 /** Notices may be lost, and progress has none, so the tables are looked at this often besides. */
 const POLL_MS = 250;
@@ -61,7 +60,7 @@ export async function openSurvey(
   try {
     await client.connect();
     await client.query('LISTEN chamberlain_reports');
-    await client.query('SELECT pg_advisory_lock_shared($1, hashtext($2))', [ASKER_LOCK_CLASS, id]);
+    await client.query('SELECT hold_survey($1)', [id]);
     await client.query(`DELETE FROM surveys WHERE at < now() - interval '${KEEP_SURVEYS}'`);
     await client.query('INSERT INTO surveys (id, subjects) VALUES ($1, $2)', [
       id,

@@ -24,10 +24,10 @@ export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | 
 }
 
 /**
- * Class of the advisory lock that whoever asked holds on its connection; the second number is the hash of
+ * Class of the advisory lock that whoever asked holds (hold_survey); the second number is the hash of
  * the survey's id. So a role learns that it was killed. (A sweep that was cut is thrown away by the next.)
  */
-export const ASKER_LOCK_CLASS = 104;
+const ASKER_LOCK_CLASS = 104;
 
 const HAS_ASKER = `
   (pace = 'background' OR EXISTS (SELECT FROM pg_locks

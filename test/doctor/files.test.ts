@@ -92,6 +92,7 @@ describe('keys', () => {
     keys: publicKeys.map((publicKey) => ({ kid: 'one', publicKey })),
     kinds: 'all' as const,
     subjectEvents: false,
+    speaksForAdmins: false,
   });
   const look = (...portals: ReturnType<typeof portal>[]) =>
     statesOf(lookAtKeys({ portals } as unknown as Config));

@@ -20,6 +20,7 @@ const config = {
       name: 'portal',
       kinds: 'all',
       subjectEvents: true,
+      speaksForAdmins: false,
       keys: [
         { kid: 'portal-1', publicKey: publicPem(portalKey) },
         { kid: 'portal-2', publicKey: publicPem(secondKey) },
@@ -29,6 +30,7 @@ const config = {
       name: 'admin.steward',
       kinds: 'all',
       subjectEvents: false,
+      speaksForAdmins: false,
       keys: [{ kid: 'steward-1', publicKey: publicPem(adminKey) }],
     },
   ],

@@ -77,6 +77,7 @@ function withSecondAdmin(world: World): World {
     keys: [{ kid: SECOND, publicKey }],
     kinds: 'all' as const,
     subjectEvents: false,
+    speaksForAdmins: false,
   };
   return { ...world, config: { ...world.config, portals: [...world.config.portals, portal] } };
 }

@@ -48,6 +48,7 @@ beforeAll(async () => {
           keys: [{ kid: other.kid, publicKey: other.publicKey }],
           kinds: ['person.create', 'access.request'],
           subjectEvents: false,
+          speaksForAdmins: false,
         },
       ],
     }),

@@ -26,6 +26,7 @@ beforeAll(async () => {
           keys: [{ kid, publicKey }],
           kinds: 'all' as const,
           subjectEvents: false,
+          speaksForAdmins: false,
         })),
       ],
     }),

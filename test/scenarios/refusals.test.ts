@@ -45,6 +45,7 @@ beforeAll(async () => {
           keys: [{ kid: wikiKey.kid, publicKey: wikiKey.publicKey }],
           kinds: ['person.create', 'access.request'],
           subjectEvents: false,
+          speaksForAdmins: false,
         },
       ],
     }),

@@ -190,6 +190,11 @@ test.each(['directory', 'homes', 'databases'] as const)(
 );
 
 describe('a temporary table of the name of one of ours', () => {
+  // migrations take that right away, so that there is none to begin with
+  beforeAll(() =>
+    owner.query(`GRANT TEMPORARY ON DATABASE ${world.config.postgres.database} TO PUBLIC`),
+  );
+
   const session = async (role: PostgresRole, act: (client: PoolClient) => Promise<void>) => {
     const client = await pools.get(role)!.connect();
     try {

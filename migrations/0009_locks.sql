@@ -1,0 +1,59 @@
+-- Whoever works holds advisory locks: they end with the connection, however that ends. Any login of a database
+-- may take any of them, though, so deploy/postgres/locks.sql leaves that to the owner, by whose functions each
+-- role takes its own and no others. The numbers are those of src/store/postgres.ts. session_user is who has
+-- logged in, whatever role was set since.
+
+-- The work that one process at a time does: intake, relay, sweep. False where another holds it.
+CREATE FUNCTION take_lock(lock integer) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  IF session_user IS DISTINCT FROM
+     (ARRAY['chamberlain_intake', 'chamberlain_relay', 'chamberlain_sweep'])[lock] THEN
+    RAISE insufficient_privilege USING MESSAGE = format('%s may not take the lock %s', session_user, lock);
+  END IF;
+  RETURN pg_try_advisory_lock(lock);
+END $$;
+
+-- Shared by each transaction that gives verdicts, until it ends. The owner takes it alone, to import.
+CREATE FUNCTION hold_verdicts() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(4);
+END $$;
+
+-- Locks subjects for the role that has logged in, and returns those that nobody else works on.
+CREATE FUNCTION lock_subjects(subjects integer[]) RETURNS SETOF integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+  class integer := CASE session_user WHEN 'chamberlain_directory' THEN 101
+                                     WHEN 'chamberlain_homes' THEN 102
+                                     WHEN 'chamberlain_databases' THEN 103 END;
+BEGIN
+  IF class IS NULL THEN
+    RAISE insufficient_privilege USING MESSAGE = format('%s works on no subjects', session_user);
+  END IF;
+  RETURN QUERY SELECT s FROM unnest(subjects) AS s WHERE pg_try_advisory_lock(class, s);
+END $$;
+
+-- Says, as long as the connection lives, that somebody waits for the survey.
+CREATE FUNCTION hold_survey(survey uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  PERFORM pg_advisory_lock_shared(104, hashtext(survey::text));
+END $$;
+
+-- Who holds what, one row for each session and class of locks. `class` is 0 where `number` says which it is.
+-- Of logins that the owner has no rights of, PostgreSQL tells neither the address nor the time.
+CREATE FUNCTION lock_holders()
+RETURNS TABLE (class integer, number integer, subjects integer, is_alone boolean,
+               holder text, pid integer, address text, since timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+  SELECT l.classid::bigint::integer, CASE l.objsubid WHEN 1 THEN l.objid::bigint::integer END, count(*)::integer,
+         bool_or(l.mode = 'ExclusiveLock'), a.usename::text, l.pid, host(a.client_addr), a.backend_start
+  FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+  WHERE l.locktype = 'advisory' AND l.granted
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (l.classid = 0 AND l.objsubid = 1 AND l.objid BETWEEN 1 AND 4
+         OR l.classid BETWEEN 101 AND 103 AND l.objsubid = 2)
+  GROUP BY 1, 2, 5, 6, 7, 8 ORDER BY 1, 2, a.backend_start, 6
+$$;
