@@ -98,8 +98,11 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 }, 30_000);
 
+/** All of which can be read. */
 async function look(through: DirectoryEyes, subjects: readonly Wanted[] = [alice, bot]) {
-  return await survey(WITHOUT_SEAL, subjects, REALM, through);
+  const found = await survey(WITHOUT_SEAL, subjects, REALM, through);
+  expect(found.flatMap(({ unreadable }) => unreadable)).toEqual([]);
+  return found;
 }
 
 /** `carol: NAME_FOREIGN …` for each finding, once. */
