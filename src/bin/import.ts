@@ -257,7 +257,7 @@ function sightingsOfStrays(strays: SeenDirectory['strays'], realmGid: number): S
   );
 }
 
-/** What is there and stays another's. Longer names than any account has need no guarding. */
+/** What is there and stays another's. */
 function foreign(
   sightings: readonly Sighting[],
   judgement: Judgement,
@@ -269,8 +269,7 @@ function foreign(
     ...judgement.people.map(({ shellName, uid }) => [shellName, uid] as const),
     ...judgement.tools.map(({ account, uid }) => [account, uid] as const),
   ]);
-  const sane = sightings.filter(({ name = '' }) => name.length <= 255 && !name.includes('\0'));
-  return foreignAmong(sane, subjects, realm);
+  return foreignAmong(sightings, subjects, realm);
 }
 
 function takeoverOf(

@@ -5,129 +5,10 @@
  *
  * Formats: RFC 4511, section 4.5.2 (SearchResultEntry) and 5.1 (BER); RFC 2696 (pages).
  */
-import { isUtf8 } from 'node:buffer';
 import type { Socket } from 'node:net';
+import { BerCursor, cutMessages, malformed, TAG } from './ldap-messages.ts';
 
-const TAG = {
-  integer: 0x02,
-  octets: 0x04,
-  enumerated: 0x0a,
-  sequence: 0x30,
-  set: 0x31,
-  entry: 0x64,
-  done: 0x65,
-  reference: 0x73,
-  controls: 0xa0,
-} as const;
 const PAGED_RESULTS = '1.2.840.113556.1.4.319';
-
-/** Goes through BER, one element after another. Throws where it is none, or not the one expected. */
-class BerCursor {
-  at: number;
-  readonly #bytes: Buffer;
-  readonly #end: number;
-
-  constructor(bytes: Buffer, at = 0, end = bytes.length) {
-    this.#bytes = bytes;
-    this.at = at;
-    this.#end = end;
-  }
-
-  tag(): number | undefined {
-    return this.at < this.#end ? this.#bytes[this.at] : undefined;
-  }
-
-  /** Goes to the content of an element, and returns where that ends. */
-  enter(tag: number): number {
-    const end = this.at < this.#end ? endOfElement(this.#bytes, this.at) : undefined;
-    if (end === undefined || end > this.#end || this.#bytes[this.at] !== tag) throw malformed();
-    const first = this.#bytes[this.at + 1] ?? 0;
-    this.at += first < 0x80 ? 2 : 2 + (first & 0x7f);
-    return end;
-  }
-
-  octets(tag: number = TAG.octets): Buffer {
-    const end = this.enter(tag);
-    const content = this.#bytes.subarray(this.at, end);
-    this.at = end;
-    return content;
-  }
-
-  text(): string {
-    const end = this.enter(TAG.octets);
-    const text = textOf(this.#bytes, this.at, end);
-    this.at = end;
-    return text;
-  }
-
-  /** ASCII, in one call: cheaper than `text` where the code is not compiled. */
-  name(): string {
-    const end = this.enter(TAG.octets);
-    const name = this.#bytes.toString('latin1', this.at, end);
-    this.at = end;
-    return name;
-  }
-
-  /** A value as text; as bytes where it is no UTF-8. Without a byte order mark, as the library has it. */
-  value(): string | Buffer {
-    const end = this.enter(TAG.octets);
-    const text = textOf(this.#bytes, this.at, end);
-    const bytes = text.includes('\uFFFD') ? this.#bytes.subarray(this.at, end) : undefined;
-    this.at = end;
-    if (bytes !== undefined && !isUtf8(bytes)) return bytes;
-    return text.startsWith('\uFEFF') ? text.slice(1) : text;
-  }
-
-  valuesOfSet(): (string | Buffer)[] {
-    const values: (string | Buffer)[] = [];
-    const end = this.enter(TAG.set);
-    while (this.at < end) values.push(this.value());
-    return values;
-  }
-
-  integer(tag: number = TAG.integer): number {
-    const content = this.octets(tag);
-    if (content.length === 0 || content.length > 4) throw malformed();
-    return content.readIntBE(0, content.length);
-  }
-
-  skip(): void {
-    this.at = this.enter(this.tag() ?? 0);
-  }
-}
-
-/** Where the element at an offset ends; undefined where its length has not come yet. */
-function endOfElement(bytes: Buffer, at: number): number | undefined {
-  const first = bytes[at + 1];
-  if (first === undefined || first < 0x80) return first === undefined ? undefined : at + 2 + first;
-  const count = first & 0x7f;
-  if (count === 0 || count > 4) throw malformed();
-  if (at + 2 + count > bytes.length) return undefined;
-  return at + 2 + count + bytes.readUIntBE(at + 2, count);
-}
-
-/** Short texts as they were last read, by a hash of their bytes: types and classes come with every entry. */
-const KNOWN: string[] = Array.from({ length: 1024 }, () => '');
-const SHORT = 24;
-
-function textOf(bytes: Buffer, start: number, end: number): string {
-  const length = end - start;
-  if (length > SHORT) return bytes.toString('utf8', start, end);
-  let hash = length;
-  for (let i = start; i < end; i++) hash = (Math.imul(hash, 31) + (bytes[i] ?? 0)) | 0;
-  const slot = (hash ^ (hash >>> 10)) & 1023;
-  const known = KNOWN[slot] ?? '';
-  let isKnown = known.length === length;
-  for (let i = 0; isKnown && i < length; i++) {
-    const byte = bytes[start + i] ?? 0;
-    isKnown = byte < 0x80 && known.charCodeAt(i) === byte;
-  }
-  return isKnown ? known : (KNOWN[slot] = bytes.toString('utf8', start, end));
-}
-
-function malformed(): Error {
-  return new Error('the server sent what is no answer to a search');
-}
 
 /** An entry as the server sent it. */
 export class SentEntry {
@@ -229,8 +110,6 @@ function receivePages(
     { id: number; settle: PromiseWithResolvers<Page>; timer: NodeJS.Timeout } | undefined;
   let failed: Error | undefined;
   let entries: SentEntry[] = [];
-  let parts: Buffer[] = [];
-  let [held, needed] = [0, 2];
 
   const fail = (error: Error) => {
     failed ??= error;
@@ -259,25 +138,11 @@ function receivePages(
     entries = [];
   }
 
+  const cut = cutMessages(take);
   function onData(part: Buffer): void {
     waiting?.timer.refresh();
-    parts.push(part);
-    held += part.length;
-    // an entry of a megabyte comes in many parts: they are joined once
-    if (held < needed) return;
-    const bytes = parts.length === 1 ? part : Buffer.concat(parts);
     try {
-      let at = 0;
-      for (;;) {
-        if (at < bytes.length && bytes[at] !== TAG.sequence) throw malformed();
-        const end = at < bytes.length ? endOfElement(bytes, at) : undefined;
-        needed = end === undefined ? bytes.length - at + 1 : end - at;
-        if (end === undefined || end > bytes.length) break;
-        take(bytes, at, end);
-        at = end;
-      }
-      parts = at < bytes.length ? [bytes.subarray(at)] : [];
-      held = bytes.length - at;
+      cut(part);
     } catch (error) {
       fail(error as Error);
     }

@@ -16,6 +16,7 @@ import { readFileSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import * as ldapts from 'ldapts';
+import { cutMessages } from './ldap-messages.ts';
 import { readPages, type SentEntry } from './ldap-pages.ts';
 
 /** slapd drops a connection with more than 1,000 pending operations. */
@@ -130,6 +131,7 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
   );
   try {
     await client.bind(settings.bindDn, settings.password);
+    if (socket !== undefined) deliverWhole(socket);
     const connection = operationsOn(client);
     await settings.check(connection);
     const takeSocket = () => {
@@ -144,6 +146,25 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/**
+ * Gives the library whole messages. It would join what has come of a large one anew with each part (an entry
+ * of 60 MB takes longer than OPERATION_TIMEOUT_MS), and would keep all of it.
+ */
+function deliverWhole(socket: Socket): void {
+  const listeners = socket.listeners('data') as ((data: Buffer) => void)[];
+  socket.removeAllListeners('data');
+  const cut = cutMessages((bytes, at, end) => {
+    for (const listener of listeners) listener(bytes.subarray(at, end));
+  });
+  socket.on('data', (part: Buffer) => {
+    try {
+      cut(part);
+    } catch (error) {
+      socket.destroy(error as Error);
+    }
+  });
 }
 
 /**
@@ -199,10 +220,14 @@ function clientFor(
 
 function operationsOn(client: ldapts.Client): LdapConnection {
   return {
-    search: async (search) => entriesOf(await client.search(search.base, optionsOf(search))),
+    search: async (search) =>
+      entriesOf(await client.search(search.base, optionsOf(search), new ManageDsaItControl())),
     async *pages(search) {
       const options = { ...optionsOf(search), paged: { pageSize: search.pageSize ?? PAGE } };
-      for await (const page of client.searchPaginated(search.base, options)) yield entriesOf(page);
+      const control = new ManageDsaItControl();
+      for await (const page of client.searchPaginated(search.base, options, control)) {
+        yield entriesOf(page);
+      }
     },
     add: (dn, attributes) =>
       client.add(
@@ -270,6 +295,7 @@ function pageRequest(
   writer.startSequence(0xa0);
   const value = { size: pageSize, cookie };
   new ldapts.PagedResultsControl({ value, critical: true }).write(writer);
+  new ManageDsaItControl().write(writer);
   writer.endSequence();
   writer.endSequence();
   return writer.buffer;
@@ -292,6 +318,16 @@ function nameIn(entry: ldapts.Entry, attribute: string): string {
   if (Object.hasOwn(entry, attribute)) return attribute;
   const name = attribute.toLowerCase();
   return Object.keys(entry).find((key) => key !== 'dn' && key.toLowerCase() === name) ?? '';
+}
+
+/**
+ * A referral is read as the entry that it is. RFC 3296. Without this, one anywhere below the base is in the
+ * answer to each search there, whatever that looks for: and an answer with a part elsewhere is not complete.
+ */
+class ManageDsaItControl extends ldapts.Control {
+  constructor() {
+    super('2.16.840.1.113730.3.4.2', { critical: true });
+  }
 }
 
 /** The operation is done only if the entry has all these values. RFC 4528. */

@@ -18,6 +18,7 @@ import type { Wanted } from '../model/wanted.ts';
 import type { Action, Attributes, Effect, EntryRef } from '../plan/action.ts';
 import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
 import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-eyes.ts';
+import { oddityOf } from './foreign.ts';
 
 /** One attribute's part of a modify: values go first, then values come. */
 export interface Change {
@@ -105,9 +106,13 @@ export function foreignFinding(
     (value) => normalName(value) === normalName(name),
   );
   const number = want.number?.attribute;
+  const oddity = oddityOf(entry);
   const hasNumber = want.number !== undefined && numbers.includes(want.number.value);
   const code = hasNumber && !hasName ? 'ID_FOREIGN' : 'NAME_FOREIGN';
-  const stated = number === undefined ? '' : ` (${number} ${numbers.join(', ') || 'none'})`;
+  const stated = [
+    ...(oddity === undefined ? [] : [oddity]),
+    ...(number === undefined ? [] : [`${number} ${numbers.join(', ') || 'none'}`]),
+  ];
   const needed = number === undefined ? '' : ` (${number} ${want.number?.value})`;
   const object = readableRef(entry.ref, want.realm);
   const shared = hasName ? 'name' : hasNumber ? 'number' : 'display name';
@@ -118,20 +123,29 @@ export function foreignFinding(
     object,
     code,
     sentence:
-      `${object}${stated} is not ours, and has the ${shared} of ` +
+      `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not ours, and has the ${shared} of ` +
       `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo(want, entry, { hasNumber, beside })}`,
   };
 }
 
 /** Someone may go by the other name, and only an admin knows who: it is not taken away. */
 function otherNameFinding(want: EntryWant, { attribute, remove }: Change, wanted: Wanted): Finding {
-  const names = remove.map(shorten).join(', ');
-  const sentence = `also has the ${attribute} ${names}: remove that value if nobody needs it`;
+  const sentence =
+    remove.length > 3
+      ? `also has ${remove.length} other values of ${attribute}: remove those that nobody needs`
+      : `also has the ${attribute} ${remove.map(shorten).join(', ')}: remove that value if nobody needs it`;
   return { ...ownFinding(want, wanted, sentence), advisory: true };
 }
 
-/** RFC 4512, section 2.4.2: an entry keeps its structural class, so no modify can mend it. */
-function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+/**
+ * The finding about an entry of ours that is of another class, or too large to be read. RFC 4512, section
+ * 2.4.2: an entry keeps its structural class, so no modify can mend it.
+ */
+export function otherClassFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+  if (oddityOf(entry) === 'oversized') {
+    const sentence = 'is too large to be read as a whole: take away the values that nobody needs';
+    return ownFinding(want, wanted, sentence);
+  }
   const classes = (entry.attributes['objectClass'] ?? []).join(', ');
   const sentence = `is of ${classes}, not of ${classOf(want)}: remove or rename it, and it is made anew`;
   return ownFinding(want, wanted, sentence);
@@ -153,7 +167,7 @@ function whatToDo(
 ): string {
   const { number } = want;
   if (beside) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
-  if (number !== undefined && entry.ref === want.ref) {
+  if (number !== undefined && entry.ref === want.ref && oddityOf(entry) === undefined) {
     return `set ${number.attribute} back to ${number.value}, or rename the entry if it is another's`;
   }
   return hasNumber

@@ -42,7 +42,9 @@ export function foreignAmong(
   const found = new Map<string, Sighting>();
   for (const sighting of sightings) {
     const name =
-      sighting.name === undefined || subjects.has(sighting.name) ? undefined : sighting.name;
+      sighting.name === undefined || subjects.has(sighting.name) || !mayBeAName(sighting.name)
+        ? undefined
+        : sighting.name;
     const id =
       sighting.id === undefined || ids.has(sighting.id) || !mayBeAnId(sighting.id)
         ? undefined
@@ -86,6 +88,11 @@ export function strangersAmong(
   return [...numbers]
     .filter((id) => !ours.has(id) && ranges.some(({ first, last }) => first <= id && id <= last))
     .toSorted((a, b) => a - b);
+}
+
+/** No request can want any other; PostgreSQL stores no U+0000, and has no index of very long texts. */
+function mayBeAName(name: string): boolean {
+  return name.length <= 255 && !name.includes('\0');
 }
 
 function mayBeAnId(id: number): boolean {

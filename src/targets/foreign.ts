@@ -35,6 +35,20 @@ export function sightingsOf(
   }));
 }
 
+/** The one class that an entry is read with which is larger than is read (src/edges/ldap-messages.ts). */
+export const OVERSIZED = 'oversized';
+
+/**
+ * What an entry is that holds no account or group: an alias (RFC 4512, section 2.6), a referral (RFC 3296), or
+ * one too large to be read; undefined for any other.
+ */
+export function oddityOf({
+  attributes,
+}: Pick<DirectoryEntry, 'attributes'>): 'alias' | 'referral' | 'oversized' | undefined {
+  const classes = (attributes['objectClass'] ?? []).map((name) => name.toLowerCase());
+  return (['alias', 'referral', OVERSIZED] as const).find((name) => classes.includes(name));
+}
+
 /** What findings about one subject tell: its own name, or number, is another's there. */
 export function foreignOf(findings: readonly Finding[]): Sighting[] {
   return findings

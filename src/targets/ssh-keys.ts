@@ -21,6 +21,7 @@
  * | not ours, or elsewhere   | nothing: unix-account reports it, and its keys are not ours       |
  * | of a class that takes no | keys that go: unix-account reports it                             |
  * | keys                     |                                                                   |
+ * | oversized                | a finding: not all that is there was read                         |
  *
  * | values with a wanted key                         | then                                         |
  * | ------------------------------------------------ | -------------------------------------------- |
@@ -39,10 +40,12 @@ import {
   hasClass,
   isOurs,
   modifyStep,
+  otherClassFinding,
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
 import type { DirectoryEntry, DirectoryEyes } from './directory-eyes.ts';
+import { oddityOf } from './foreign.ts';
 import type { Target } from './target.ts';
 import { accountRef, findInTheWay } from './unix-account.ts';
 
@@ -95,7 +98,9 @@ export const sshKeys: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefine
     const isTaken = want.present && (have === undefined || hasClass(have, 'inetOrgPerson'));
     const change = isTaken ? [...rest, ...labels] : [];
     if (change.length > 0) steps.push(modifyStep(want, wanted, 'change', change));
-    return { steps, findings: [] };
+    // no other target has read so much of the account
+    const isOversized = have !== undefined && oddityOf(have) === 'oversized';
+    return { steps, findings: isOversized ? [otherClassFinding(want, have, wanted)] : [] };
   },
 };
 

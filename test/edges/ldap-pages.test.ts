@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
+import { cutMessages } from '../../src/edges/ldap-messages.ts';
 import { readPages } from '../../src/edges/ldap-pages.ts';
 
 type Content = Buffer | string | number;
@@ -159,4 +160,51 @@ test('a connection that ends in the middle is an error', async () => {
 test('a server that says nothing for too long is an error', async () => {
   const stall = (id: number, to: Socket) => to.write(twoPages(id).subarray(0, 60));
   await expect(readAll(stall, 100)).rejects.toThrow('no answer in 100 ms');
+});
+
+const MEGABYTES = 'x'.repeat(17 << 20);
+
+test('an oversized entry is read without its large attributes, and what follows as it is', async () => {
+  const large = (id: number) =>
+    entry(id, 'uid=large', {
+      ...{ cn: ['before'], mail: [MEGABYTES], ObjectClass: ['person'] },
+      ...{ uid: ['a', 'b'], description: [LARGE], sn: ['after'] },
+    });
+  const pages = await readAll((id, to) =>
+    to.write(Buffer.concat([large(id), entry(id, 'uid=c', { uid: ['c'] }), done(id, 0)])),
+  );
+  const kept = ['cn', ['before'], 'uid', ['a', 'b'], 'sn', ['after']];
+  expect(pages).toEqual([[['uid=large', ...kept, 'objectClass', ['oversized']], AS_READ[1]![0]]]);
+});
+
+test.each([65_536, 65_537, 1_000_003, 40_000_000])(
+  'it does not matter in which pieces an oversized entry comes: %d bytes',
+  (piece) => {
+    const attributes = { mail: [MEGABYTES], uid: ['a'], info: [LARGE.slice(0, 60_000)] };
+    const bytes = Buffer.concat([entry(7, 'uid=l', attributes), done(7, 0)]);
+    const sizes: number[] = [];
+    const cut = cutMessages((_, at, end) => void sizes.push(end - at));
+    for (let at = 0; at < bytes.length; at += piece) cut(bytes.subarray(at, at + piece));
+    expect(sizes).toEqual([expect.any(Number), done(7, 0).length]);
+    expect(sizes[0]).toBeGreaterThan(60_000);
+    expect(sizes[0]).toBeLessThan(61_000);
+  },
+);
+
+test.each<[string, Buffer]>([
+  ['what is no entry', message(7, ber(0x65, ber(0x0a, 0), octets(MEGABYTES), octets('')))],
+  ['an entry with an endless DN', entry(7, MEGABYTES, {})],
+  [
+    'an entry with more after it',
+    message(7, ber(0x64, octets('uid=l'), ber(0x30)), octets(MEGABYTES)),
+  ],
+  [
+    'an attribute that is longer than its entry',
+    message(
+      7,
+      ber(0x64, octets('uid=l'), ber(0x30, Buffer.of(0x30, 0x84, 0x7f, 0, 0, 0), MEGABYTES)),
+    ),
+  ],
+])('%s that is oversized is an error', (_, bytes) => {
+  expect(() => cutMessages(() => {})(bytes)).toThrow('no answer to a search');
 });

@@ -1,5 +1,6 @@
 /** What is another's, or was made hostile by a tenant: a finding or new credentials, never a write to it. */
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import {
   chownSync,
   lchownSync,
@@ -21,6 +22,7 @@ import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import {
   addForeignEntry,
+  changeDirectory,
   faultsOf,
   homeOf,
   keepCopy,
@@ -195,6 +197,49 @@ describe('in the directory', () => {
     const after = await readStillDirectory(world);
     before.delete(`uid=alice,ou=people,${BASE}`); // who has made a tool: a group more holds her
     for (const [dn, entry] of before) expect([dn, after.get(dn)]).toEqual([dn, entry]);
+  });
+
+  test('a referral, an alias, an oversized entry and an endless name stop nothing else', async () => {
+    const places = ['ou=people', 'ou=people,ou=servicegroups', 'ou=servicegroups', 'ou=groups'];
+    const add = async (dn: string, classes: string[], ...lines: string[]) => {
+      const [, attribute, name] = /^(\w+)=([^,]+),/.exec(dn) ?? [];
+      const text = [`dn: ${dn},${BASE}`, ...classes.map((each) => `objectClass: ${each}`)];
+      await addForeignEntry(world, [...text, `${attribute}: ${name}`, ...lines, ''].join('\n'));
+    };
+    for (const place of [...places, 'ou=projects', 'ou=sudoers,cn=tools,ou=projects']) {
+      const target = `aliasedObjectName: uid=alice,ou=people,${BASE}`;
+      await add(
+        `cn=tools.away,${place}`,
+        ['referral', 'extensibleObject'],
+        'ref: ldap://x.example',
+      );
+      await add(`cn=tools.aside,${place}`, ['alias', 'extensibleObject'], target);
+      await add(`cn=tools.large,${place}`, ['device', 'extensibleObject']);
+      const dn = `cn=tools.large,${place},${BASE}`;
+      for (let i = 0; i < 17; i++) {
+        const value = `mail: ${i}${'x'.repeat(2 ** 20)}`;
+        await changeDirectory(
+          world,
+          'ldapmodify',
+          `dn: ${dn}\nchangetype: modify\nadd: mail\n${value}\n`,
+        );
+      }
+    }
+    const endless = randomBytes(4000).toString('hex');
+    await add('cn=endless,ou=servicegroups', ['device'], `cn: ${endless}`);
+
+    await portal.get(person('undisturbed'));
+    await portal.get(tool('undisturbed'));
+    expect(await faultsOf(world, ['undisturbed'])).toEqual([]);
+    const plan = await world.chamberlain('plan', '--all').catch((error: Error) => error.message);
+    expect(plan).not.toContain('UNREADABLE');
+    expect(plan).not.toContain('undisturbed');
+    for (const name of ['away', 'aside', 'large']) {
+      expect((await portal.ask(tool(name))).code).toBe('NAME_FOREIGN');
+    }
+    expect(await world.chamberlain('explain', 'tools.undisturbed')).not.toContain('UNREADABLE');
+    const examined = await world.chamberlain('doctor').catch((error: Error) => error.message);
+    expect(examined).toContain(', 0 unreadable, 0 not looked at');
   });
 });
 
