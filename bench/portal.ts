@@ -42,14 +42,15 @@ export interface Portal {
   close(): Promise<void>;
 }
 
-export async function openPortal({ config, portalKey }: MeasuredRealm): Promise<Portal> {
+export async function openPortal({ config, portalKey, stack }: MeasuredRealm): Promise<Portal> {
+  const redisUrl = stack.redis.urlOf(`portal.${PORTAL}`);
   const key = readSigningKey(portalKey);
-  const producer = new Redis(config.redis.url, { maxRetriesPerRequest: 1 });
-  const consumer = new Redis(config.redis.url, { maxRetriesPerRequest: null });
+  const producer = new Redis(redisUrl, { maxRetriesPerRequest: 1 });
+  const consumer = new Redis(redisUrl, { maxRetriesPerRequest: null });
   const queues = new Map(
     ['requests', 'requests.urgent'].map((name) => [
       name,
-      new Queue(name, { connection: producer }),
+      new Queue(`${name}.${PORTAL}`, { connection: producer }),
     ]),
   );
   const waiting = new Map<
@@ -57,27 +58,42 @@ export async function openPortal({ config, portalKey }: MeasuredRealm): Promise<
     { resolve: (heard: Heard) => void; reject: (error: Error) => void }
   >();
   const listeners: ((heard: Heard) => void)[] = [];
+  let last = 0;
+  const hear = (heard: Heard, data: unknown): void => {
+    for (const listener of listeners) listener(heard);
+    if (heard.jti === undefined) return;
+    if (heard.event === 'request.refused' || heard.event === 'request.stuck') {
+      const failure = new Error(`${heard.event}: ${JSON.stringify(data)}`);
+      for (const [awaited, waiter] of waiting) {
+        if (awaited.startsWith(`${heard.jti} `)) waiter.reject(failure);
+      }
+    }
+    waiting.get(`${heard.jti} ${heard.event}`)?.resolve(heard);
+  };
   const worker = new Worker(
     `events.${PORTAL}`,
     async (job) => {
       const heardAt = now();
-      const data = job.data as { event: string; at: string; request?: string; data?: unknown };
-      const heard: Heard = {
-        event: data.event,
-        jti: data.request,
-        writtenAt: parseMoment(data.at),
-        queuedAt: job.timestamp,
-        heardAt,
+      const claims = (job.data as { token: string }).token.split('.')[1] ?? '';
+      const { after, events } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
+        after: number;
+        events: { seq: number; event: string; at: string; request?: string; data?: unknown }[];
       };
-      for (const listener of listeners) listener(heard);
-      if (heard.jti === undefined) return;
-      if (heard.event === 'request.refused' || heard.event === 'request.stuck') {
-        const failure = new Error(`${heard.event}: ${JSON.stringify(data)}`);
-        for (const [awaited, waiter] of waiting) {
-          if (awaited.startsWith(`${heard.jti} `)) waiter.reject(failure);
-        }
+      for (const data of after <= last ? events : []) {
+        if (data.seq <= last) continue;
+        last = data.seq;
+        hear(
+          {
+            event: data.event,
+            jti: data.request,
+            writtenAt: parseMoment(data.at),
+            queuedAt: job.timestamp,
+            heardAt,
+          },
+          data,
+        );
       }
-      waiting.get(`${heard.jti} ${heard.event}`)?.resolve(heard);
+      return Promise.resolve({ have: last });
     },
     { connection: consumer, concurrency: 1 },
   );

@@ -91,7 +91,7 @@ async function marksOf(
     );
   };
   const [taken, homes, databases, directory] = await Promise.all(
-    ['requests', 'homes', 'databases', 'directory'].map(async (queue) => ({
+    ['requests.portal', 'homes', 'databases', 'directory'].map(async (queue) => ({
       added: await stream(queue, 'added'),
       active: await stream(queue, 'active'),
       completed: await stream(queue, 'completed'),

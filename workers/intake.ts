@@ -113,7 +113,7 @@ export function startIntake(
     const calendar = hostCalendar({ client, config, log, clock }, () => woken.abort());
     let countedAt = 0;
     let tidiedAt = 0;
-    let failed = false;
+    let hasFailed = false;
 
     try {
       await syncRanges(client, config);
@@ -129,7 +129,7 @@ export function startIntake(
     } finally {
       calendar.close();
       // one on which all have failed lets the others pass; whoever takes next does it too
-      await inbox.putBack(failed ? 'last' : 'first').catch(() => {});
+      await inbox.putBack(hasFailed ? 'last' : 'first').catch(() => {});
       await inbox.close();
     }
 
@@ -158,8 +158,8 @@ export function startIntake(
       }
     }
 
-    async function redisIsAway(error: unknown): Promise<void> {
-      log.warn({ error: describeError(error) }, 'the queues of requests are troubled');
+    async function redisIsAway(cause: unknown): Promise<void> {
+      log.warn({ error: describeError(cause) }, 'the queues of requests are troubled');
       await sleep(REDIS_AWAY_MS, undefined, {
         signal: AbortSignal.any([stop, woken.signal]),
       }).catch(() => {});
@@ -180,7 +180,7 @@ export function startIntake(
         if (error instanceof Frozen) return freeze();
         log.warn({ error: describeError(error) }, 'requests wait');
         await countFailure(batch, error);
-        failed = true;
+        hasFailed = true;
         held.abort();
         return;
       }

@@ -1,21 +1,24 @@
-/** Proves with redis-cli what the portal is told. */
-import { output, type StackEnvironment } from './outside.ts';
+/** Hears what the portal is told, as a portal does: by a BullMQ worker, and the public key of the relay. */
+import { verify } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { Worker } from 'bullmq';
+import type { StackEnvironment } from './outside.ts';
 import { attempt, chapter, check, checkSame, remark } from './telling.ts';
 
-/** Looks into the portal's queue of events, as redis-cli shows it: numbered, in order, none left out. */
+interface Told {
+  seq: number;
+  event: string;
+  request?: string;
+}
+
+/** Looks at what the portal is told up to the end of that request: signed, numbered, in order, none left out. */
 export async function proveEvents(env: StackEnvironment, request: string): Promise<void> {
   chapter('What the portal hears, in the queue events.portal');
-  const redis = (input: string) => output('redis-cli', ['-u', env['REDIS_URL'] ?? ''], { input });
   await attempt('the events are numbered, and in order', async () => {
-    const ids = (await redis('LRANGE bull:events.portal:wait 0 -1\n'))
-      .trim()
-      .split('\n')
-      .toReversed();
-    const jobs = await redis(ids.map((id) => `HGET bull:events.portal:${id} data\n`).join(''));
-    const events = jobs
-      .trim()
-      .split('\n')
-      .map((text) => JSON.parse(text) as { seq: number; event: string; request?: string });
+    const events = await hearUntil(
+      env,
+      (each) => each.request === request && each.event === 'request.done',
+    );
     const about = events.filter((event) => event.request === request);
     for (const event of about) remark(JSON.stringify(event));
     checkSame(
@@ -24,6 +27,41 @@ export async function proveEvents(env: StackEnvironment, request: string): Promi
       'request.accepted, tool.ready, request.done',
     );
     const inOrder = events.every(({ seq }, index) => seq === index + 1);
-    check('the events are numbered, and in order', inOrder, `1 to ${events.length}`);
+    check('the events are signed, numbered, and in order', inOrder, `1 to ${events.length}`);
   });
+}
+
+async function hearUntil(env: StackEnvironment, isLast: (event: Told) => boolean): Promise<Told[]> {
+  const relay = readFileSync(env['EVENTS_KEY'] ?? '', 'utf8');
+  const heard: Told[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<Told[]>();
+  const worker = new Worker(
+    'events.portal',
+    ({ data }: { data: { token: string } }) => {
+      const [header = '', claims = '', signature = ''] = data.token.split('.');
+      const isSigned = verify(
+        null,
+        Buffer.from(`${header}.${claims}`),
+        relay,
+        Buffer.from(signature, 'base64url'),
+      );
+      if (!isSigned) reject(new Error('a job that the relay has not signed'));
+      const told = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
+        after: number;
+        events: Told[];
+      };
+      if (told.after <= heard.length) heard.push(...told.events.slice(heard.length - told.after));
+      if (heard.some(isLast)) resolve(heard);
+      return Promise.resolve({ have: heard.length });
+    },
+    { connection: { url: env['REDIS_URL'] ?? '', maxRetriesPerRequest: null } },
+  );
+  worker.on('error', reject);
+  const timer = setTimeout(() => reject(new Error(`only ${heard.length} events in 10 s`)), 10_000);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    await worker.close();
+  }
 }

@@ -265,12 +265,11 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       await removeJobs(redis, worker, unsound);
       // the last that was taken is the first in the list
       for (const id of where === 'first' ? sound : [...sound].toReversed()) {
-        await redis
-          .multi()
-          .lrem(active, 0, id)
-          [where === 'first' ? 'rpush' : 'lpush'](worker.toKey('wait'), id)
-          .zadd(worker.toKey('marker'), 0, '0')
-          .exec();
+        const wait = worker.toKey('wait');
+        const moving = redis.multi().lrem(active, 0, id);
+        if (where === 'first') moving.rpush(wait, id);
+        else moving.lpush(wait, id);
+        await moving.zadd(worker.toKey('marker'), 0, '0').exec();
       }
     }
   }

@@ -23,7 +23,7 @@ beforeEach(async () => {
 });
 afterEach(() => inbox.close());
 afterAll(async () => {
-  await Promise.all([...queues.values()].map((queue) => queue.close()));
+  await Promise.all([...queues.values()].map((each) => each.close()));
   redis.disconnect();
   await world.close();
 });

@@ -237,9 +237,9 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
       const id = options.id ?? randomUUID();
       const queue = queueOf(wish, options);
       const job = await add({ token: token(wish, { ...options, id }) }, queue);
-      const key = queues[queue].toKey(job.id as string);
+      const jobKey = queues[queue].toKey(job.id as string);
       return eventually(`a verdict on ${wish.kind}`, async () => {
-        const reason = await producer.hget(key, 'failedReason');
+        const reason = await producer.hget(jobKey, 'failedReason');
         if (reason !== null) {
           const [, code, sentence] = /^([A-Z_]+): (.*)$/su.exec(reason) ?? [];
           return { id, verdict: 'refused', code, sentence } as const;
