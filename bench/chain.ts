@@ -5,6 +5,7 @@
  *   growth  the same in a realm with 10,000 tools and 30,000 people, by turns with an empty one
  *   load    2,000 tools at once: tools a second, against plain loops on the same servers; access that
  *           is revoked meanwhile; the workers' memory
+ *   portals see bench/portals.ts
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { renderProfile } from './cpu-profile.ts';
@@ -17,6 +18,7 @@ import { readCpu, renderCosts, renderCpu, runLoad } from './load.ts';
 import { measureMachine } from './machine.ts';
 import { memoryMib } from './processes.ts';
 import { type Closers, openWorking, type WorkingRealm } from './realm.ts';
+import { measurePortals } from './portals.ts';
 import { openTrace } from './stages.ts';
 
 /** Measures all figures of the chain. */
@@ -41,7 +43,8 @@ async function measureAll(options: ChainOptions, closers: Closers): Promise<Figu
   const load = await voidIfFailed([GOALS.load, GOALS.revoke, GOALS.memory], options.say, () =>
     measureLoad(empty, options),
   );
-  return [...idle, ...load.slice(0, 2), ...growth, ...load.slice(2)];
+  const portals = await measurePortals(empty, options);
+  return [...idle, ...load.slice(0, 2), ...growth, ...load.slice(2), ...portals];
 }
 
 async function measureIdle(

@@ -13,6 +13,15 @@ export const GOALS = {
     better: 'less',
   },
   memory: { figure: 'memory_mib', unit: 'MiB', goal: 250, better: 'less' },
+  portals: { figure: 'portals_ratio', unit: "of one portal's tools/s", goal: 0.9, better: 'more' },
+  junk: { figure: 'junk_revoke_p95_ms', unit: 'ms', goal: 2000, better: 'less' },
+  events: { figure: 'events_per_second', unit: 'events/s', goal: 2000, better: 'more' },
+  backlog: {
+    figure: 'beside_backlog_ratio',
+    unit: 'of the p50 without, in ms',
+    goal: 3,
+    better: 'less',
+  },
 } as const satisfies Record<string, Goal>;
 
 /** How much of everything. */
@@ -23,6 +32,12 @@ export interface Size {
   /** tools made by turns in the empty and in the filled realm: turns × tools each */
   growthTurns: number;
   growthTools: number;
+  /** of each turn, by one portal and by eight */
+  portalTools: number;
+  junk: number;
+  junkRevokes: number;
+  backlog: number;
+  besideTools: number;
   tools: number;
   people: number;
 }
@@ -33,6 +48,11 @@ export const FULL: Size = {
   revokes: 20,
   growthTurns: 5,
   growthTools: 40,
+  portalTools: 400,
+  junk: 100_000,
+  junkRevokes: 20,
+  backlog: 50_000,
+  besideTools: 50,
   tools: 10_000,
   people: 30_000,
 };
@@ -43,6 +63,11 @@ export const QUICK: Size = {
   revokes: 4,
   growthTurns: 2,
   growthTools: 10,
+  portalTools: 40,
+  junk: 2000,
+  junkRevokes: 4,
+  backlog: 1000,
+  besideTools: 5,
   tools: 200,
   people: 600,
 };

@@ -9,6 +9,7 @@ import { readSigningKey, signToken } from '../src/edges/token.ts';
 import { now } from './figure.ts';
 import type { MeasuredRealm } from './realm.ts';
 
+/** The one that asks where nothing else is said. */
 const PORTAL = 'portal';
 const PATIENCE_MS = 60_000;
 
@@ -37,20 +38,25 @@ export interface Portal {
   until(jti: string, event: string): Promise<Heard>;
   /** Sends, and waits until all that the request raised is applied. */
   settle(requestedBy: string, request: Record<string, unknown>): Promise<void>;
+  /** Takes no events until `resume`. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
   /** Is called with each event as it comes. */
   onHeard(listener: (heard: Heard) => void): void;
   close(): Promise<void>;
 }
 
-export async function openPortal({ config, portalKey, stack }: MeasuredRealm): Promise<Portal> {
-  const redisUrl = stack.redis.urlOf(`portal.${PORTAL}`);
-  const key = readSigningKey(portalKey);
+/** @param name one of the realm's portals */
+export async function openPortal(realm: MeasuredRealm, name = PORTAL): Promise<Portal> {
+  const { config, stack } = realm;
+  const key = readSigningKey(realm.keyOf(name));
+  const redisUrl = stack.redis.urlOf(`portal.${name}`);
   const producer = new Redis(redisUrl, { maxRetriesPerRequest: 1 });
   const consumer = new Redis(redisUrl, { maxRetriesPerRequest: null });
   const queues = new Map(
-    ['requests', 'requests.urgent'].map((name) => [
-      name,
-      new Queue(`${name}.${PORTAL}`, { connection: producer }),
+    ['requests', 'requests.urgent'].map((queue) => [
+      queue,
+      new Queue(`${queue}.${name}`, { connection: producer }),
     ]),
   );
   const waiting = new Map<
@@ -71,7 +77,7 @@ export async function openPortal({ config, portalKey, stack }: MeasuredRealm): P
     waiting.get(`${heard.jti} ${heard.event}`)?.resolve(heard);
   };
   const worker = new Worker(
-    `events.${PORTAL}`,
+    `events.${name}`,
     async (job) => {
       const heardAt = now();
       const claims = (job.data as { token: string }).token.split('.')[1] ?? '';
@@ -104,9 +110,9 @@ export async function openPortal({ config, portalKey, stack }: MeasuredRealm): P
     async sign(requestedBy, request) {
       const jti = randomUUID();
       const token = await signToken(key, {
-        portal: PORTAL,
+        portal: name,
         realm: config.realm,
-        kid: `${PORTAL}-1`,
+        kid: `${name}-1`,
         jti,
         sub: requestedBy,
         request: { ...request, requestedBy },
@@ -150,6 +156,8 @@ export async function openPortal({ config, portalKey, stack }: MeasuredRealm): P
       await portal.send([signed]);
       await done;
     },
+    pause: () => worker.pause(),
+    resume: async () => await worker.resume(),
     onHeard: (listener) => void listeners.push(listener),
     async close() {
       await worker.close();

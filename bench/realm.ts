@@ -43,8 +43,8 @@ export const FLOOR_IDS = { first: 490_000, last: 499_999 } as const;
 export interface MeasuredRealm {
   stack: Stack;
   config: Config;
-  /** PKCS8 PEM of the key that the portal signs with */
-  portalKey: string;
+  /** the file (PKCS8 PEM) of the key that a portal signs with */
+  keyOf(portal: string): string;
   /** as the owner of the database: for looking from outside, and for filling */
   connect(): Promise<pg.Client>;
   /** Fills it; closing waits for that, since a filling may stop and start servers. */
@@ -59,6 +59,9 @@ export interface Work {
   pid: number;
   stop(): Promise<void>;
 }
+
+/** Portals beside the one that asks; they hear of their own requests alone. */
+export const OTHER_PORTALS = Array.from({ length: 8 }, (_, n) => `portal-${n + 1}`);
 
 /** What must be closed, last first, whatever happens. */
 export type Closers = (() => Promise<void>)[];
@@ -125,7 +128,7 @@ export async function openRealm(parent: string, closers: Closers): Promise<Measu
   const realm: MeasuredRealm = {
     stack,
     config: loadConfig(place.configFile),
-    portalKey: join(place.keys, 'portal.pem'),
+    keyOf: (portal) => join(place.keys, `${portal}.pem`),
     async connect() {
       const { host, port } = stack.postgres;
       const user = 'chamberlain';
@@ -153,7 +156,7 @@ async function fillStack(stack: Stack): Promise<void> {
   const { place } = stack;
   makeDataRoot(place.dataRoot);
   await startServers(stack);
-  await stack.redis.admitPortals(['portal']);
+  await stack.redis.admitPortals(['portal', ...OTHER_PORTALS]);
   writeConfig(place.configFile, configOf(stack));
   await runCli(place.configFile, 'migrate');
   await setRolePasswords(stack.postgres, place.secrets);
@@ -207,17 +210,23 @@ const SWEEP = { everyMinutes: 40_000 };
 const LEAVING = { mostSuspensionsPerHour: 100_000 };
 
 function configOf({ place, postgres, redis, slapd, replica, tools }: Stack): StackConfig {
-  const portal = join(place.keys, 'portal.pem');
+  const keyOf = (name: string) => join(place.keys, `${name}.pem`);
   const composed = composeConfig({
     secrets: place.secrets,
-    adminKey: portal,
+    adminKey: keyOf('portal'),
     postgres: { host: postgres.host, port: postgres.port, database: 'chamberlain' },
     redisUrl: redis.urlOf('owner'),
     ldap: { uri: slapd.uri, base: slapd.base },
     ids: IDS,
     dataRoot: place.dataRoot,
     sockets: { replica: replica.socket, tools: tools.socket },
-    portals: [portalWith('portal', ensureSigningKey(portal))],
+    portals: [
+      portalWith('portal', ensureSigningKey(keyOf('portal'))),
+      ...OTHER_PORTALS.map((name) => ({
+        ...portalWith(name, ensureSigningKey(keyOf(name))),
+        subjectEvents: false,
+      })),
+    ],
   });
   return { ...composed, sweep: SWEEP, leaving: LEAVING };
 }

@@ -15,10 +15,16 @@ BEGIN
 END $$;
 
 -- Shared by each transaction that gives verdicts, until it ends. The owner takes it alone, to import.
-CREATE FUNCTION hold_verdicts() RETURNS void
+-- Alone: by whoever raises many rows of `convergence` at once, so that they never wait in a circle with a batch of
+-- verdicts, which raises rows request by request.
+CREATE FUNCTION hold_verdicts(alone boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-  PERFORM pg_advisory_xact_lock_shared(4);
+  IF alone THEN
+    PERFORM pg_advisory_xact_lock(4);
+  ELSE
+    PERFORM pg_advisory_xact_lock_shared(4);
+  END IF;
 END $$;
 
 -- Locks subjects for the role that has logged in, and returns those that nobody else works on.

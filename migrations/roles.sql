@@ -233,7 +233,7 @@ GRANT SELECT ON migrations TO chamberlain_admin;
 -- locks: each role takes its own (0009_locks.sql)
 GRANT EXECUTE ON FUNCTION take_lock(integer)
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
-GRANT EXECUTE ON FUNCTION hold_verdicts() TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[])
   TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
 GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders() TO chamberlain_admin;

@@ -33,10 +33,11 @@ const LAST_POLL_MS = 500;
 /** After this time without a connection the wait ends with the error; before, it may be back. */
 const FORGIVEN_MS = 5000;
 
-const NO_VERDICT = 'it has no verdict yet; is `chamberlain work intake` running?';
+const NO_VERDICT =
+  'it has no verdict yet; is `chamberlain work intake` running, and does its configuration list this portal?';
 
 /** What the configuration that is read here knows, and intake does not. */
-const UNKNOWN = new Set(['REQUEST_PORTAL_UNKNOWN', 'REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
+const UNKNOWN = new Set(['REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
 const RESTART =
   'The workers read the configuration when they start: where it was changed, restart `chamberlain work`.';
 

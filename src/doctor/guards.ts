@@ -4,13 +4,19 @@ import type { Policy, SqlFunction } from '../store/guards.ts';
 
 /**
  * Reads each CREATE FUNCTION of a text; of two with one name, the last one counts, with the setting that an
- * ALTER FUNCTION … SET after it gives.
+ * ALTER FUNCTION … SET after it gives. One that is dropped and not made again is none.
  */
 export function parseFunctions(sql: string): SqlFunction[] {
   const found = new Map<string, SqlFunction>();
   const pattern =
-    /^(?:CREATE (?:OR REPLACE )?FUNCTION (\w+)\(([^$]*?)AS \$\$([^]*?)\$\$|ALTER FUNCTION (\w+)\([^)]*\) (SET [^;]+);)/gmu;
-  for (const [, name = '', head = '', source = '', altered, set = ''] of sql.matchAll(pattern)) {
+    /^(?:CREATE (?:OR REPLACE )?FUNCTION (\w+)\(([^$]*?)AS \$\$([^]*?)\$\$|ALTER FUNCTION (\w+)\([^)]*\) (SET [^;]+);|DROP FUNCTION (\w+)\()/gmu;
+  for (const [, name = '', head = '', source = '', altered, set = '', dropped] of sql.matchAll(
+    pattern,
+  )) {
+    if (dropped !== undefined) {
+      found.delete(dropped);
+      continue;
+    }
     const before = found.get(altered ?? '');
     if (before !== undefined) {
       found.set(before.name, { ...before, settings: settingsOf(set) });

@@ -133,17 +133,30 @@ export async function writeOutcomes(
   rows: readonly BehindRow[],
   outcomes: ReadonlyMap<number, Outcome>,
 ): Promise<void> {
-  if (rows.length === 0) return;
-  const written = rows
-    .map(({ subject, wanted }) => ({
-      subject,
-      generation: wanted,
-      // a subject of which nothing is known any more wants nothing
-      outcome: outcomes.get(subject) ?? { state: 'applied' },
-    }))
-    .toSorted((a, b) => a.subject - b.subject);
+  const written = rows.map(({ subject, wanted }): Written => ({
+    subject,
+    generation: wanted,
+    // a subject of which nothing is known any more wants nothing
+    outcome: outcomes.get(subject) ?? { state: 'applied' },
+  }));
+  // each by itself, all sent at once: intake takes rows in the order of its requests, and whoever holds one while
+  // he waits for another may wait in a circle with it
+  await Promise.all(written.map((each) => writeOutcome(client, role, each)));
+}
+
+interface Written {
+  subject: number;
+  generation: string;
+  outcome: Outcome;
+}
+
+async function writeOutcome(
+  client: Client,
+  role: Role,
+  { subject, generation, outcome }: Written,
+): Promise<void> {
   await client.query({
-    name: 'write-outcomes',
+    name: 'write-outcome',
     text: `UPDATE convergence c SET
              applied      = CASE WHEN o.state = 'applied' THEN greatest(c.applied, o.generation) ELSE c.applied END,
              state        = CASE WHEN c.wanted = o.generation THEN o.state ELSE c.state END,
@@ -155,20 +168,18 @@ export async function writeOutcomes(
                                  ELSE c.next_try_at END,
              urgent       = c.urgent AND NOT (o.state = 'applied' AND c.wanted = o.generation),
              leased_until = NULL
-           FROM unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::float8[])
-             AS o (subject, generation, state, code, sentence, counts, rest)
-           WHERE c.subject = o.subject AND c.role = $1`,
+           FROM (SELECT $3::bigint AS generation, $4::text AS state, $5::text AS code, $6::text AS sentence,
+                   $7::int AS counts, $8::float8 AS rest) AS o
+           WHERE c.subject = $2 AND c.role = $1`,
     values: [
       role,
-      written.map(({ subject }) => subject),
-      written.map(({ generation }) => generation),
-      written.map(({ outcome }) => outcome.state),
-      written.map(({ outcome }) => ('code' in outcome ? outcome.code : null)),
-      written.map(({ outcome }) =>
-        sentenceColumn('sentence' in outcome ? outcome.sentence : undefined),
-      ),
-      written.map(({ outcome }) => (outcome.state === 'failing' && !outcome.counts ? 0 : 1)),
-      written.map(({ outcome }) => restSeconds(outcome)),
+      subject,
+      generation,
+      outcome.state,
+      'code' in outcome ? outcome.code : null,
+      sentenceColumn('sentence' in outcome ? outcome.sentence : undefined),
+      outcome.state === 'failing' && !outcome.counts ? 0 : 1,
+      restSeconds(outcome),
     ],
   });
 }

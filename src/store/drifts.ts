@@ -53,6 +53,7 @@ export async function raisePlaces(
     while (ordered[end]?.subject === ordered[end - 1]?.subject) end += 1;
     const batch = ordered.slice(at, end);
     await transact(client, async () => {
+      await client.query('SELECT hold_verdicts(true)');
       const { rows } = await client.query(
         `SELECT p.subject, p.role, p.again, look_again(ARRAY[p.subject], ARRAY[p.role], false, ARRAY[false]) FROM (
            SELECT p.subject, p.role, c.applied < c.wanted AS again FROM unnest($1::int[], $2::text[]) AS p (subject, role)

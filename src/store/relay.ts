@@ -110,25 +110,25 @@ export async function readSlow(
 /** As many have their doors looked at in one go. */
 const MOST_SLOW = 128;
 
-/** Gives leases back: the jobs never came into the queue. */
+/** Gives leases back: the jobs never came into the queue. A row that is just being written keeps its lease to the end. */
 export async function releaseLeases(pool: Pool, due: readonly Due[]): Promise<void> {
   await pool.query(
     `WITH given AS (
        SELECT c.subject, c.role FROM convergence c
          JOIN unnest($1::int[], $2::text[]) AS d (subject, role) USING (subject, role)
-       ORDER BY c.subject, c.role FOR UPDATE OF c)
+       FOR UPDATE OF c SKIP LOCKED)
      UPDATE convergence c SET leased_until = NULL FROM given
      WHERE c.subject = given.subject AND c.role = given.role`,
     [due.map((each) => each.subject), due.map((each) => each.role)],
   );
 }
 
-/** Gives every lease back: Redis has lost its data, or nobody knows what it holds. */
+/** Gives every lease back, but of rows that are just being written: nobody knows what Redis holds. */
 export async function releaseAllLeases(pool: Pool): Promise<void> {
   await pool.query(
     `WITH leased AS (
        SELECT subject, role FROM convergence WHERE leased_until IS NOT NULL
-       ORDER BY subject, role FOR UPDATE)
+       FOR UPDATE SKIP LOCKED)
      UPDATE convergence c SET leased_until = NULL FROM leased
      WHERE c.subject = leased.subject AND c.role = leased.role`,
   );
@@ -242,11 +242,14 @@ async function settleStuck(
 ): Promise<NewEvent[]> {
   const stuck = await client.query({
     name: subjects === undefined ? 'settle-all-stuck' : 'settle-stuck',
-    text: `UPDATE requests q SET stuck_at = now() FROM request_raises r
-             JOIN convergence c ON c.subject = r.subject AND c.role = r.role
-           WHERE r.request = q.id AND q.done_at IS NULL AND q.stuck_at IS NULL
-             AND c.state = 'parked' ${raisesOf(subjects)}
-           RETURNING q.portal, q.jti, q.kind, q.subject, c.code, c.sentence, c.role`,
+    text: `UPDATE requests q SET stuck_at = now() FROM (
+             SELECT q.id, c.code, c.sentence, c.role FROM requests q
+               JOIN request_raises r ON r.request = q.id
+               JOIN convergence c ON c.subject = r.subject AND c.role = r.role
+             WHERE q.done_at IS NULL AND q.stuck_at IS NULL AND c.state = 'parked' ${raisesOf(subjects)}
+             ORDER BY q.id FOR NO KEY UPDATE OF q) old
+           WHERE q.id = old.id
+           RETURNING q.portal, q.jti, q.kind, q.subject, old.code, old.sentence, old.role`,
     values: subjects === undefined ? [] : [subjects],
   });
   return (stuck.rows as StuckRow[])

@@ -8,6 +8,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { EXIT } from '../../src/bin/exit.ts';
 import { openPool, type Pool } from '../../src/store/postgres.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -206,17 +207,27 @@ describe('submit', () => {
     expect(err).toMatch(/^TOOL_UNKNOWN: .*: name it bridgebot\.\n$/u);
   });
 
-  test('--wait hears of a portal that intake does not know yet', async () => {
+  test('--wait says what may be wrong where intake does not know the portal yet', async () => {
     const changed = join(world.dir, 'changed.yaml');
     const text = readFileSync(world.configFile, 'utf8');
     writeFileSync(changed, text.replaceAll(/\bname: portal\b/gu, 'name: newcomer'));
-    const words = ['submit', ...PERSON('early'), '--requestedBy', 'early', '--wait'];
+    const words = [
+      'submit',
+      ...PERSON('early'),
+      '--requestedBy',
+      'early',
+      '--wait',
+      '--timeout',
+      '2',
+    ];
     const { exit, err } = await runCli(
       [...words, '--portal', 'newcomer', '--portal-key', world.portalKey],
       { config: changed },
     );
-    expect(exit).toBe(1);
-    expect(err).toMatch(/^REQUEST_PORTAL_UNKNOWN: .* restart `chamberlain work`\.\n$/u);
+    expect(exit).toBe(EXIT.timeout);
+    expect(err).toMatch(
+      /^TIMEOUT: it has no verdict yet; .* does its configuration list this portal\?\n$/u,
+    );
   });
 
   test('lists are comma separated, and urgent kinds go to the urgent queue by themselves', async () => {

@@ -89,7 +89,7 @@ describe('a lock', () => {
   const OWN: Partial<Record<PostgresRole, string[]>> = {
     intake: [`take_lock(${INTAKE_LOCK})`, 'hold_verdicts()'],
     relay: [`take_lock(${RELAY_LOCK})`],
-    sweep: [`take_lock(${SWEEP_LOCK})`],
+    sweep: [`take_lock(${SWEEP_LOCK})`, 'hold_verdicts()'],
     directory: [`lock_subjects('{50001,50002}')`],
     homes: [`lock_subjects('{50001,50002}')`],
     databases: [`lock_subjects('{50001,50002}')`],
