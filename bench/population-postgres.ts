@@ -15,7 +15,7 @@ import type { MeasuredRealm } from './realm.ts';
 
 /** Triggers that number, raise and notify row by row have nothing to add here. */
 const TRIGGERS = [
-  ['events', 'events_number'],
+  ['events', 'events_notify'],
   ['database_verifiers', 'database_verifiers_raise'],
   ['convergence', 'convergence_made'],
   ['convergence', 'convergence_changed'],

@@ -1,7 +1,7 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
 import type { Role, Wanted } from '../model/wanted.ts';
 import { isFrozen } from './freeze.ts';
-import { type Client, type Pool, withClient } from './postgres.ts';
+import { type Client, LOCK_CLASS, type Pool, withClient } from './postgres.ts';
 import { readWanted } from './wanted.ts';
 
 /** A generation to raise. */
@@ -87,7 +87,6 @@ export async function withSubjects(
       const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
       const ended = rows.filter(({ subject }) => !left.has(subject));
       const outcomes = held.length === 0 ? new Map<number, Outcome>() : await act(held, client);
-      // at once, for whoever is told of an outcome may want the lock
       await Promise.all([writeOutcomes(client, role, ended, outcomes), unlock(client)]);
     } catch (error) {
       await unlock(client);
@@ -124,8 +123,8 @@ export async function unlock(client: Client): Promise<void> {
 }
 
 /**
- * Writes how runs ended, each on the generation that was read. Where a row was raised meanwhile, only
- * `applied` and the lease are written: the newer generation is due, whatever came of the older.
+ * Writes how runs ended, each on the generation that was read, and unlocks the subjects. Where a row was raised
+ * meanwhile, only `applied` and the lease are written: the newer generation is due, whatever came of the older.
  */
 export async function writeOutcomes(
   client: Client,
@@ -139,9 +138,19 @@ export async function writeOutcomes(
     // a subject of which nothing is known any more wants nothing
     outcome: outcomes.get(subject) ?? { state: 'applied' },
   }));
-  // each by itself, all sent at once: intake takes rows in the order of its requests, and whoever holds one while
-  // he waits for another may wait in a circle with it
-  await Promise.all(written.map((each) => writeOutcome(client, role, each)));
+  // Each by itself, all sent at once: intake takes rows in the order of its requests, and whoever holds one while
+  // he waits for another may wait in a circle with it. The subject's lock goes with it: whoever is told of the
+  // outcome may want that.
+  await Promise.all(
+    written.flatMap((each) => [
+      writeOutcome(client, role, each),
+      client.query({
+        name: 'unlock-subject',
+        text: 'SELECT pg_advisory_unlock($1, $2)',
+        values: [LOCK_CLASS[role], each.subject],
+      }),
+    ]),
+  );
 }
 
 interface Written {
