@@ -16,6 +16,8 @@ export interface Seen {
   doubt: string | undefined;
   /** the last sweep that saw how the world stands was held, or our database came back from a backup since */
   held: boolean;
+  /** how many things are not ours, and nobody has decided about */
+  undecided: number;
   /** digests that an admin has released */
   released: readonly string[];
   settings: { mostShare: number; atLeast: number };
@@ -119,7 +121,7 @@ export function judgeSweep(seen: Seen): Judgement {
       subjects: merged.subjects,
       drifted: count,
       steps: steps.length,
-      findings: merged.findings.length,
+      findings: merged.findings.length + seen.undecided,
       unreadable,
       digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
     },

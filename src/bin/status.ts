@@ -4,6 +4,7 @@ import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import type { LeavingPage } from '../model/leaving.ts';
 import { timeOf } from '../model/time.ts';
+import { nounOf } from '../model/unmanaged.ts';
 import { ROLES } from '../model/wanted.ts';
 import { leavingRows } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../store/leaving-facts.ts';
@@ -11,6 +12,7 @@ import * as overview from '../store/overview.ts';
 import type { Standing, SubjectView } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { openPool } from '../store/postgres.ts';
+import { countUndecided } from '../store/unmanaged.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { readLeavingOverview, renderLeaving } from './leaving.ts';
@@ -33,8 +35,9 @@ export function defineStatus(command: Command): void {
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
         'a sweep is held, the directory is in doubt or a date is overdue, totals per role, what is behind,\n' +
-        'failing or parked and why, who leaves and when, events that portals have not taken. With SUBJECT:\n' +
-        'what is wanted of one person or tool, how it leaves, and how far each role is with it.',
+        'failing or parked and why, who leaves and when, events that portals have not taken, how much is\n' +
+        'not ours. With SUBJECT: what is wanted of one person or tool, how it leaves, and how far each\n' +
+        'role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
@@ -46,7 +49,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something is failing, parked or overdue, or the realm is frozen, held or in doubt' })}`,
+        `\n${describeExits({ 3: 'something is failing, parked, overdue, or not ours; or the realm is frozen, held or in doubt' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -97,7 +100,10 @@ async function showAll(client: Client, json: boolean): Promise<void> {
   const waitingForApproval = await overview.readOpenAccessRequests(client);
   const toApprove = await overview.readWaitingRequests(client);
   const leaving = await readLeavingOverview(client);
-  if (totals.some(isTrouble) || isStandstill(standstill)) process.exitCode = EXIT.pending;
+  const unmanaged = await countUndecided(client);
+  if (totals.some(isTrouble) || isStandstill(standstill) || unmanaged.length > 0) {
+    process.exitCode = EXIT.pending;
+  }
   if (json) {
     printJson({
       ...standstill,
@@ -108,6 +114,7 @@ async function showAll(client: Client, json: boolean): Promise<void> {
       oldestRequest,
       waitingForApproval,
       toApprove,
+      unmanaged,
     });
     return;
   }
@@ -157,6 +164,12 @@ async function showAll(client: Client, json: boolean): Promise<void> {
   ];
   if (waits.length > 0) {
     print(`\nwaiting for an admin's word: ${waits.join(', ')}: see \`chamberlain requests\``);
+  }
+  if (unmanaged.length > 0) {
+    const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
+    print(
+      `\nnot ours, and nobody has decided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``,
+    );
   }
   print(`\n${describeLastSweep(standstill, now)}`);
 }

@@ -184,6 +184,9 @@ export const SWEEP_LOCK = 3;
 /** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
 export const VERDICTS_LOCK = 4;
 
+/** Who holds it looks for unmanaged things, as that role. */
+export const WATCH_LOCK: Record<Role, number> = { directory: 5, homes: 6, databases: 7 };
+
 /** Whether a process, on whichever machine, holds one of these locks now. */
 export async function isLockHeld(client: Pick<Client, 'query'>, lock: number): Promise<boolean> {
   const { rows } = await client.query(

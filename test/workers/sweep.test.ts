@@ -51,6 +51,7 @@ function judge(homes: Partial<Report>, seen: Partial<Seen> = {}) {
     frozen: false,
     doubt: undefined,
     held: false,
+    undecided: 0,
     released: [],
     settings: { mostShare: 0.05, atLeast: 10 },
     ...seen,
