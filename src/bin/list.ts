@@ -30,7 +30,7 @@ interface Unseen {
 }
 
 export function defineList(command: Command): void {
-  command.description('Lists things of one kind.');
+  command.description('Lists things of one kind.').helpCommand(false);
   const unmanaged = command.command('unmanaged').summary('what is in our places and is not ours');
   unmanaged
     .description(

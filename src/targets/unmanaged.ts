@@ -65,7 +65,7 @@ export function judgeEntry(
   if (!isInPlace && inRange === undefined) return undefined;
   const kind = kindOf(attributes);
   const isGroup = kind === 'group';
-  const number = inRange ?? (isGroup ? gids[0] : (uids[0] ?? gids[0]));
+  const number = inRange ?? (isGroup ? gids[0] : uids[0]);
   const [cn, uid] = [attributes['cn']?.[0], attributes['uid']?.[0]];
   const stranger = { kind, name: isGroup ? cn : (uid ?? cn), number, claims: undefined };
   if (ref.startsWith('dn:')) return stranger;
