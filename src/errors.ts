@@ -172,7 +172,7 @@ export const CODES = {
   // findings
   UNMANAGED: refusal(
     'Something in our places, or with a number of our ranges, is not ours.',
-    'See `chamberlain list unmanaged`; take it over with `chamberlain adopt`, or `chamberlain ignore` it.',
+    'See `chamberlain list unmanaged`, then adopt it or ignore it.',
   ),
   PATH_FOREIGN: refusal(
     'A path that should be a home is something else, or belongs to another.',

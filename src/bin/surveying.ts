@@ -6,13 +6,13 @@ import { openQueues } from '../edges/queue.ts';
 import { ChamberlainError } from '../errors.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
 import { digestSteps } from '../plan/digest.ts';
-import type { UnmanagedThing } from '../model/unmanaged.ts';
 import { mergeReports, onlyTarget, type Report, undecidedOf } from '../plan/report.ts';
 import { findSubjectsByWord, readNamesLike } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { openSurvey, type RoleProgress } from '../store/survey-answers.ts';
 import { readUnmanaged } from '../store/unmanaged.ts';
 import { TARGETS } from '../targets/index.ts';
+import { notToldOf } from '../targets/unmanaged.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { EXIT } from './exit.ts';
 import { startProgress } from './progress.ts';
@@ -83,7 +83,9 @@ export async function askAsTold(
     }
     const report = mergeReports([...reports.values()]);
     if (subjects === undefined && target === undefined) {
-      report.unmanaged = await notToldOf(config, report, [...reports.keys()]);
+      const things = await withAdmin(config, readUnmanaged);
+      const of = things.filter(({ role: its }) => reports.has(its));
+      report.unmanaged = notToldOf(of, report, { realm: config.realm, base: config.ldap.base });
     }
     return { reports, report, digest: digestSteps(report.steps) };
   } finally {
@@ -97,17 +99,6 @@ export function exitOf(report: Report): number {
   if (unreadable.length > 0) return EXIT.unreadable;
   const open = steps.length + findings.length + undecidedOf(report).length;
   return open > 0 ? EXIT.pending : EXIT.done;
-}
-
-/** What is not ours in the places of these roles; but for what a finding about a subject tells of already. */
-async function notToldOf(
-  config: Config,
-  { findings }: Report,
-  roles: readonly Role[],
-): Promise<UnmanagedThing[]> {
-  const told = new Set(findings.map(({ object }) => `${object},${config.ldap.base}`));
-  const things = await withAdmin(config, readUnmanaged);
-  return things.filter(({ role, object }) => roles.includes(role) && !told.has(object));
 }
 
 /**

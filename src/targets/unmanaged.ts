@@ -4,7 +4,8 @@
  */
 import type { SeenThing, UnmanagedKind } from '../model/unmanaged.ts';
 import type { Attributes, Place } from '../plan/action.ts';
-import { splitRef, type AnyRef } from './directory-eyes.ts';
+import type { Report } from '../plan/report.ts';
+import { readableRef, splitRef, type AnyRef } from './directory-eyes.ts';
 
 /** An entry as it is judged here. */
 export interface JudgedEntry {
@@ -130,4 +131,28 @@ export function memberThing(
 export function archiveOfName(name: string): string {
   const [, hidden] = /^\.(.+\.\d+)(?:\.part|\..+\.returned)$/u.exec(name) ?? [];
   return hidden ?? name;
+}
+
+/**
+ * Of what is not ours, what no finding and no step about a subject of ours tells of already: an entry that is
+ * in the way of an account, a member that a plan takes out.
+ *
+ * @param base the suffix of the directory
+ */
+export function notToldOf<Thing extends { object: string }>(
+  things: readonly Thing[],
+  { findings, steps }: Pick<Report, 'findings' | 'steps'>,
+  { realm, base }: { realm: string; base: string },
+): Thing[] {
+  const dnOf = (ref: AnyRef) =>
+    ref.startsWith('dn:') ? ref.slice('dn:'.length) : `${readableRef(ref, realm)},${base}`;
+  const told = new Set(findings.map(({ object }) => `${object},${base}`));
+  for (const { action } of steps) {
+    if (action.verb !== 'ldap.modify') continue;
+    const gone = action.changes.filter(({ attribute }) => attribute === 'member');
+    for (const ref of gone.flatMap(({ remove }) => remove)) {
+      told.add(`${dnOf(ref as AnyRef)} in ${dnOf(action.entry)}`);
+    }
+  }
+  return things.filter(({ object }) => !told.has(object));
 }

@@ -154,6 +154,7 @@ const OF_REFUSALS = [
   'audit_seals',
   'audit_unsealed',
   'directory_marker',
+  'unmanaged_looks',
 ];
 
 /** The rows of every table of ours but `without`, as text, by table. */
