@@ -79,23 +79,27 @@ function watchDatabases(
   eyes: OpenEyes,
   { pool, others, config }: Watching,
 ): Watch<DatabasesEyes & DatabaseArchiveEyes> {
+  // a number that was given once stays that account's
+  const known = new Set<string>();
+
   async function lookAtServer(place: string): Promise<Looked> {
-    const users = await eyes.listUsers(place);
+    const users = (await eyes.listUsers(place)).filter(
+      ({ user }) => !known.has(user) && !isIn(others, numberOfUser(user) ?? 0),
+    );
     const ours = await readNumbers(
       pool,
       users.flatMap(({ user }) => numberOfUser(user) ?? []),
     );
-    const strangers = users.filter(({ user }) => {
-      const number = numberOfUser(user) ?? 0;
-      if (isIn(others, number)) return false;
-      const kind = ours.get(number)?.kind;
-      return kind !== (user.startsWith('s') ? 'tool' : 'person');
-    });
+    for (const { user } of users) {
+      const kind = ours.get(numberOfUser(user) ?? 0)?.kind;
+      if (kind === (user.startsWith('s') ? 'tool' : 'person')) known.add(user);
+    }
+    const unmanaged = users.filter(({ user }) => !known.has(user));
     return {
       place,
       gone: 'the rest',
       // who made it, a server does not record
-      things: strangers.map(({ user, host, passwordAt }) => ({
+      things: unmanaged.map(({ user, host, passwordAt }) => ({
         ...{ object: `${user}@${host}`, kind: 'database user', name: user },
         ...{ number: numberOfUser(user), madeAt: passwordAt },
       })),
@@ -103,7 +107,7 @@ function watchDatabases(
   }
 
   async function lookAtArchives(): Promise<Looked> {
-    const found = await eyes.listStrangers(async () => {
+    const found = await eyes.listUnmanaged(async () => {
       const ours = await readArchiveNames(pool);
       return (name) => ours.has(archiveOfName(name));
     });

@@ -64,7 +64,7 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
     area === 'toolHomes' ? `${realm.realm}.${name}` : name;
 
   async function lookAtArea(area: 'toolHomes' | 'personHomes', ours: Set<string>): Promise<Looked> {
-    const found = await eyes.listStrangers(area, async (names) => {
+    const found = await eyes.listUnmanaged(area, async (names) => {
       const unknown = names.filter((name) => !ours.has(name));
       const accounts = await readAccounts(
         pool,
@@ -89,7 +89,7 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
   }
 
   async function lookAtArchives(): Promise<Looked> {
-    const found = await eyes.listStrangers('archives', async () => {
+    const found = await eyes.listUnmanaged('archives', async () => {
       const ours = await readArchiveNames(pool);
       return (name) => ours.has(archiveOfName(name));
     });

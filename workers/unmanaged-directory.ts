@@ -27,7 +27,7 @@ import {
   judgeEntry,
   type JudgedEntry,
   memberThing,
-  type Stranger,
+  type Candidate,
 } from '../src/targets/unmanaged.ts';
 import type { Watch, Watching } from './unmanaged.ts';
 
@@ -46,13 +46,13 @@ export function watchDirectory(
   /** DNs of groups that could not be judged yet, since the directory role was at them */
   let later = new Set<string>();
 
-  async function look(strangers: readonly JudgedEntry[] | undefined): Promise<Looked> {
+  async function look(candidates: readonly JudgedEntry[] | undefined): Promise<Looked> {
     const listed = await readListed(pool, 'directory', PLACE);
     const entries = listed.filter(({ kind }) => kind !== 'member');
-    const changed = strangers === undefined ? await eyes.changedByOthers(since) : undefined;
+    const changed = candidates === undefined ? await eyes.changedByOthers(since) : undefined;
     const found = new Map((changed?.entries ?? []).map((entry) => [entry.dn, entry]));
     const asked =
-      strangers?.map(({ dn }) => dn) ??
+      candidates?.map(({ dn }) => dn) ??
       entries
         .map(({ object }) => object)
         .filter((dn) => !found.has(dn))
@@ -83,7 +83,7 @@ export function watchDirectory(
     realmCsn = csn;
     later = members.later;
     // members of a group that could not be judged stay
-    const isWhole = strangers !== undefined && members.later.size === 0;
+    const isWhole = candidates !== undefined && members.later.size === 0;
     return {
       place: PLACE,
       things: all,
@@ -92,16 +92,16 @@ export function watchDirectory(
   }
 
   async function thingsAmong(entries: readonly TracedEntry[]): Promise<SeenThing[]> {
-    const judged = entries.flatMap((entry): [TracedEntry, Stranger][] => {
-      const stranger = judgeEntry(entry, ground);
-      return stranger === undefined ? [] : [[entry, stranger]];
+    const judged = entries.flatMap((entry): [TracedEntry, Candidate][] => {
+      const candidate = judgeEntry(entry, ground);
+      return candidate === undefined ? [] : [[entry, candidate]];
     });
     const accounts = await readAccounts(
       pool,
       judged.flatMap(([, { claims }]) => claims?.account ?? []),
     );
     return judged
-      .filter(([, stranger]) => !isOurs(stranger, accounts))
+      .filter(([, candidate]) => !isOurs(candidate, accounts))
       .map(([{ dn, createdBy, createdAt, uuid }, { kind, name, number }]) => ({
         ...{ object: dn, kind, name, number },
         ...{ madeBy: createdBy, madeAt: createdAt, identity: uuid },
@@ -150,7 +150,7 @@ export function watchDirectory(
     return (member) => wanted.has(member);
   }
 
-  return (everything) => [look(everything?.strangers)];
+  return (everything) => [look(everything?.unmanaged)];
 }
 
 /** The name of an account that a reference is of. */

@@ -67,7 +67,7 @@ const LAST_READ = 2000;
 export interface WalkedDirectory extends Everything<DirectoryEyes> {
   people: number;
   /** what is not ours; none where it was not asked for */
-  strangers: JudgedEntry[];
+  unmanaged: JudgedEntry[];
 }
 
 /** What tells which entries are not ours; accounts by name, with their numbers. */
@@ -92,7 +92,7 @@ export function openWalk(
   hidden: string,
   ours?: Ours,
 ): Walk {
-  const strangers: WalkedEntry[] = [];
+  const unmanaged: WalkedEntry[] = [];
   const entries: WalkedEntry[] = [];
   const indexes = new Map(
     INDEXED.map((attribute) => [
@@ -177,10 +177,10 @@ export function openWalk(
   }
 
   /** What its class is does not matter here. */
-  function isStrange(dn: string, attributes: Attributes, { accounts, ...ground }: Ours): boolean {
+  function isUnmanaged(dn: string, attributes: Attributes, { accounts, ...ground }: Ours): boolean {
     const entry = { dn, ref: names.entry(dn), within: names.within(dn), attributes };
-    const stranger = judgeEntry(entry, ground);
-    return stranger !== undefined && !isOurs(stranger, accounts);
+    const candidate = judgeEntry(entry, ground);
+    return candidate !== undefined && !isOurs(candidate, accounts);
   }
 
   function membersIn(group: EntryRef): ReadonlySet<string> {
@@ -216,7 +216,7 @@ export function openWalk(
           for (const value of attributes[attribute] ?? []) numbers.add(Number(value));
         }
         if (entry.below === 'people' && attributes['uidNumber'] !== undefined) people += 1;
-        if (ours !== undefined && isStrange(sent.dn, attributes, ours)) strangers.push(entry);
+        if (ours !== undefined && isUnmanaged(sent.dn, attributes, ours)) unmanaged.push(entry);
         if (entry.below !== undefined) {
           sightings.push(...sightingsOf(entry.below, { attributes }, realmGid));
         }
@@ -224,7 +224,7 @@ export function openWalk(
     },
     end: () => ({
       ...{ eyes, sightings, numbers, people },
-      strangers: strangers.map((walked) => ({
+      unmanaged: unmanaged.map((walked) => ({
         ...{ dn: walked.sent.dn, within: names.within(walked.sent.dn) },
         ...read(walked),
       })),

@@ -83,7 +83,7 @@ export interface TracedEntry extends JudgedEntry {
 /** The directory's eyes; `told` reads the marker's texts, `readEverything` all that is below the base. */
 export interface OpenDirectoryEyes extends DirectoryEyes {
   told(): Promise<string[]>;
-  /** @param ours what tells the strangers among the entries */
+  /** @param ours what tells which entries are not ours */
   readEverything(pace: Pace, realmGid: number, ours?: Ours): Promise<WalkedDirectory>;
   /**
    * Entries that another than the directory role has changed last, without their members, since a change

@@ -20,7 +20,7 @@ export interface ListedPath {
  *
  * @param open opens the folder, or throws
  */
-export async function listStrangers(
+export async function listUnmanaged(
   open: () => { fd: number },
   isOurs: (names: readonly string[]) => Promise<(name: string) => boolean>,
 ): Promise<ListedPath[]> {

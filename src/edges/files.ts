@@ -26,7 +26,7 @@ import type { HomeSighting } from '../targets/everything.ts';
 import { lookAtArchives } from './file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
 import { openArchives } from './file-archive-ground.ts';
-import { type ListedPath, listHomes, listStrangers } from './file-listing.ts';
+import { type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
 import {
   OPEN_DIRECTORY,
   OPEN_SAFELY,
@@ -48,9 +48,9 @@ const SLICE = 200;
 export interface OpenFilesEyes extends FilesEyes {
   listHomes(piece: number): AsyncGenerator<HomeSighting[]>;
   /** What stands in an area, or in the folder of archives, and is not ours. */
-  listStrangers(
+  listUnmanaged(
     where: HomePath['area'] | 'archives',
-    isOurs: Parameters<typeof listStrangers>[1],
+    isOurs: Parameters<typeof listUnmanaged>[1],
   ): Promise<ListedPath[]>;
   close(): Promise<void>;
 }
@@ -63,8 +63,8 @@ export interface OpenFilesEyes extends FilesEyes {
 export function openFilesEyes(files: FileServer, archives: string): OpenFilesEyes {
   return {
     listHomes: (piece) => listHomes(files, piece),
-    listStrangers: (where, isOurs) =>
-      listStrangers(
+    listUnmanaged: (where, isOurs) =>
+      listUnmanaged(
         () => (where === 'archives' ? openArchives(archives) : openArea(files, where)),
         isOurs,
       ).catch((cause: unknown) => {

@@ -2,7 +2,7 @@
 import { ChamberlainError } from '../errors.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from '../targets/databases-eyes.ts';
 import { findArchive, isPartThere, isReturned, openOwn } from './database-archives.ts';
-import { type ListedPath, listStrangers } from './file-listing.ts';
+import { type ListedPath, listUnmanaged } from './file-listing.ts';
 import { withoutSecrets } from './mariadb.ts';
 import {
   type DatabaseLogin,
@@ -15,7 +15,7 @@ export interface OpenDatabaseArchiveEyes extends DatabaseArchiveEyes {
   /** The same, with each server asked once, when it is first looked at: for a survey of everything. */
   once(): DatabaseArchiveEyes;
   /** What stands in the folder of archives and is not ours. */
-  listStrangers(isOurs: Parameters<typeof listStrangers>[1]): Promise<ListedPath[]>;
+  listUnmanaged(isOurs: Parameters<typeof listUnmanaged>[1]): Promise<ListedPath[]>;
   close(): Promise<void>;
 }
 
@@ -91,8 +91,8 @@ export function openDatabaseArchiveEyes(
         return reading;
       });
     },
-    listStrangers: (isOurs) =>
-      listStrangers(() => openOwn(folder), isOurs).catch((cause: unknown) => {
+    listUnmanaged: (isOurs) =>
+      listUnmanaged(() => openOwn(folder), isOurs).catch((cause: unknown) => {
         throw unreadable('listing the archives of databases', cause);
       }),
     close: () => servers.close(),

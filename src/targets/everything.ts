@@ -14,7 +14,7 @@ export interface Everything<Eyes> {
   /** each number that stands there: of accounts, groups, owners */
   numbers: ReadonlySet<number>;
   /** of the directory: the entries that are not ours */
-  strangers?: readonly JudgedEntry[];
+  unmanaged?: readonly JudgedEntry[];
   /** why what was read is not to be acted on */
   doubt?: MarkerDoubt;
 }

@@ -17,7 +17,7 @@ export interface JudgedEntry {
 }
 
 /** What an entry is, if it is not ours. */
-export interface Stranger {
+export interface Candidate {
   kind: UnmanagedKind;
   name: string | undefined;
   number: number | undefined;
@@ -57,7 +57,7 @@ export const JUDGED_ATTRIBUTES = ['objectClass', 'uid', 'cn', 'uidNumber', 'gidN
 export function judgeEntry(
   { ref, within, attributes }: JudgedEntry,
   { realm, ranges, others }: EntryGround,
-): Stranger | undefined {
+): Candidate | undefined {
   const uids = numbersOf(attributes['uidNumber']);
   const gids = numbersOf(attributes['gidNumber']);
   const inRange = [...uids, ...gids].find((id) => isIn(ranges, id));
@@ -68,34 +68,34 @@ export function judgeEntry(
   const isGroup = kind === 'group';
   const number = inRange ?? (isGroup ? gids[0] : uids[0]);
   const [cn, uid] = [attributes['cn']?.[0], attributes['uid']?.[0]];
-  const stranger = { kind, name: isGroup ? cn : (uid ?? cn), number, claims: undefined };
-  if (ref.startsWith('dn:')) return stranger;
+  const candidate = { kind, name: isGroup ? cn : (uid ?? cn), number, claims: undefined };
+  if (ref.startsWith('dn:')) return candidate;
   const { place, attribute, name } = splitRef(ref as Exclude<AnyRef, `dn:${string}`>);
   const isTool = name.startsWith(`${realm}.`);
   switch (`${place}/${attribute}`) {
     case 'people/uid':
-      return isTool ? stranger : { ...stranger, claims: { account: name, numbers: uids } };
+      return isTool ? candidate : { ...candidate, claims: { account: name, numbers: uids } };
     case 'toolAccounts/uid':
-      return isTool ? { ...stranger, claims: { account: name, numbers: uids } } : stranger;
+      return isTool ? { ...candidate, claims: { account: name, numbers: uids } } : candidate;
     case 'toolGroups/cn':
-      return isTool ? { ...stranger, claims: { account: name, numbers: gids } } : stranger;
+      return isTool ? { ...candidate, claims: { account: name, numbers: gids } } : candidate;
     case 'sudoRules/cn':
       return name.startsWith(`runas-${realm}.`)
-        ? { ...stranger, claims: { account: name.slice('runas-'.length), numbers: undefined } }
-        : stranger;
+        ? { ...candidate, claims: { account: name.slice('runas-'.length), numbers: undefined } }
+        : candidate;
     case 'groups/cn': {
       if (name === `project-${realm}`) return undefined;
-      return name.startsWith('project-') && inRange === undefined ? undefined : stranger;
+      return name.startsWith('project-') && inRange === undefined ? undefined : candidate;
     }
     case 'toolGroups/ou':
-      return name === 'people' ? undefined : stranger;
+      return name === 'people' ? undefined : candidate;
     default:
-      return stranger;
+      return candidate;
   }
 }
 
 /** @param accounts the numbers of accounts that are ours, by name */
-export function isOurs({ claims }: Stranger, accounts: ReadonlyMap<string, number>): boolean {
+export function isOurs({ claims }: Candidate, accounts: ReadonlyMap<string, number>): boolean {
   if (claims === undefined) return false;
   const uid = accounts.get(claims.account);
   return uid !== undefined && claims.numbers?.includes(uid) !== false;

@@ -3,6 +3,7 @@ import { chownSync, mkdirSync, readdirSync, renameSync, symlinkSync } from 'node
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { UnmanagedThing } from '../../src/model/unmanaged.ts';
+import type { Report } from '../../src/plan/report.ts';
 import { runCli } from '../bin/run-cli.ts';
 import { administer, runningPid, signalTree, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
@@ -240,8 +241,12 @@ describe('planted by an admin of the directory, in MariaDB and among homes', () 
       expect.stringContaining('not ours, and nobody has decided: 2 accounts,'),
     ]);
     const survey = await cli('survey', '--json');
-    const { unmanaged } = JSON.parse(survey.out) as { unmanaged: UnmanagedThing[] };
-    expect(unmanaged.map(({ object }) => object).toSorted()).toEqual(objects.toSorted());
+    const { unmanaged, steps } = JSON.parse(survey.out) as Report;
+    // the member of a tool, who is ours, is drift there
+    expect(unmanaged?.map(({ object }) => object).toSorted()).toEqual(
+      objects.filter((object) => !object.startsWith('uid=bob,')).toSorted(),
+    );
+    expect(steps.map(({ change }) => change)).toContain('member −uid=bob,ou=people');
     expect((await cli('survey')).out).toContain('UNMANAGED, account: 2 findings');
     expect((await cli('plan', '--all')).out).toContain(MALLORY);
     expect((await cli('sweep')).out).toContain(MALLORY);
@@ -345,6 +350,20 @@ describe('later', () => {
     await seen(object);
     renameSync(homeOf(world, { tool: 'passing' }), join(world.dir, 'passed'));
     await lost(object);
+  }, 180_000);
+
+  test('a member of the realm group is seen, though the role has changed the group since', async () => {
+    await addMember(REALM_GROUP, `uid=trent,ou=people,${BASE}`);
+    await admit(portal, 'carol');
+    expect(await seen(`uid=trent,ou=people,${BASE} in ${REALM_GROUP}`)).toMatchObject({
+      ...{ kind: 'member', name: 'trent', madeBy: null },
+    });
+    await changeDirectory(
+      world,
+      'ldapmodify',
+      `dn: ${REALM_GROUP}\nchangetype: modify\ndelete: member\nmember: uid=trent,ou=people,${BASE}\n`,
+    );
+    await lost(`uid=trent,ou=people,${BASE} in ${REALM_GROUP}`);
   }, 180_000);
 
   test('a server that hangs hides nothing, and delays nothing', async () => {
