@@ -3,19 +3,21 @@
 -- role takes its own and no others. The numbers are those of src/store/postgres.ts. session_user is who has
 -- logged in, whatever role was set since.
 
--- The work that one process at a time does: intake, relay, sweep. False where another holds it.
+-- The work that one process at a time does: intake, relay, sweep, and looking for unmanaged things as each role.
+-- False where another holds it.
 CREATE FUNCTION take_lock(lock integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   IF session_user IS DISTINCT FROM
-     (ARRAY['chamberlain_intake', 'chamberlain_relay', 'chamberlain_sweep'])[lock] THEN
+     (ARRAY['chamberlain_intake', 'chamberlain_relay', 'chamberlain_sweep', NULL, 'chamberlain_directory_eyes',
+            'chamberlain_homes_eyes', 'chamberlain_databases_eyes'])[lock] THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s may not take the lock %s', session_user, lock);
   END IF;
   RETURN pg_try_advisory_lock(lock);
 END $$;
 
--- Shared by each transaction that gives verdicts, until it ends. The owner takes it alone, to import.
--- Alone: by whoever raises many rows of `convergence` at once, so that they never wait in a circle with a batch of
+-- Shared by each transaction that gives verdicts, until it ends. The owner takes it alone, to import; and so does
+-- whoever raises many rows of `convergence` at once, so that they never wait in a circle with a batch of
 -- verdicts, which raises rows request by request.
 CREATE FUNCTION hold_verdicts(alone boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -59,7 +61,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_te
   FROM pg_locks l JOIN pg_stat_activity a USING (pid)
   WHERE l.locktype = 'advisory' AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND (l.classid = 0 AND l.objsubid = 1 AND l.objid BETWEEN 1 AND 4
+    AND (l.classid = 0 AND l.objsubid = 1 AND l.objid BETWEEN 1 AND 7
          OR l.classid BETWEEN 101 AND 103 AND l.objsubid = 2)
   GROUP BY 1, 2, 5, 6, 7, 8 ORDER BY 1, 2, a.backend_start, 6
 $$;

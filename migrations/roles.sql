@@ -109,6 +109,28 @@ GRANT SELECT (uid, shell_name, display_name, email, state, admitted_at) ON peopl
 GRANT SELECT, INSERT ON foreign_sightings TO chamberlain_directory, chamberlain_directory_eyes,
   chamberlain_homes_eyes, chamberlain_databases_eyes;
 GRANT SELECT ON names, posix_ids TO chamberlain_homes_eyes, chamberlain_databases_eyes;
+-- what an admin has decided, an admin alone writes
+GRANT SELECT, DELETE, INSERT (role, place, object, kind, name, number, made_by, made_at, identity),
+  UPDATE (kind, name, number, made_by, made_at, identity, gone_at) ON unmanaged
+  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+GRANT SELECT, INSERT (role, place), UPDATE (at) ON unmanaged_looks
+  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+GRANT SELECT ON unmanaged, unmanaged_looks TO chamberlain_admin, chamberlain_sweep;
+GRANT UPDATE (ignored_at, ignored_by, reason) ON unmanaged TO chamberlain_admin;
+ALTER TABLE unmanaged ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON unmanaged;
+CREATE POLICY own_rows ON unmanaged
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON unmanaged;
+CREATE POLICY every_row ON unmanaged TO chamberlain_admin, chamberlain_sweep USING (true) WITH CHECK (true);
+ALTER TABLE unmanaged_looks ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON unmanaged_looks;
+CREATE POLICY own_rows ON unmanaged_looks
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON unmanaged_looks;
+CREATE POLICY every_row ON unmanaged_looks TO chamberlain_admin, chamberlain_sweep USING (true);
 GRANT SELECT (uid, shell_name, state, admitted_at) ON people
   TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
 GRANT SELECT ON tools, realm_members, credentials, database_verifiers
@@ -232,7 +254,8 @@ GRANT SELECT ON migrations TO chamberlain_admin;
 
 -- locks: each role takes its own (0009_locks.sql)
 GRANT EXECUTE ON FUNCTION take_lock(integer)
-  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_directory_eyes, chamberlain_homes_eyes,
+  chamberlain_databases_eyes;
 GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[])
   TO chamberlain_directory, chamberlain_homes, chamberlain_databases;

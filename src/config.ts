@@ -81,6 +81,8 @@ const schema = z
     ids: z.strictObject({
       people: z.array(idRange).min(1),
       tools: z.array(idRange).min(1),
+      /** numbers that other realms give on the same servers: what has one is theirs, and no unmanaged thing */
+      others: z.array(idRange).default([]),
       realmGid: z.int().min(1).max(65_533).default(500),
     }),
     files: z.strictObject({
@@ -149,6 +151,13 @@ const schema = z
     for (const name of [...config.portals, ...config.databases.servers].map((item) => item.name)) {
       if (seen.has(name)) context.addIssue({ code: 'custom', message: `${name} stands twice` });
       seen.add(name);
+    }
+    const { people, tools, others } = config.ids;
+    for (const other of others) {
+      const own = [...people, ...tools].find((r) => r.first <= other.last && other.first <= r.last);
+      if (own === undefined) continue;
+      const message = `ids: ${other.first}-${other.last} of others has numbers of ${own.first}-${own.last}`;
+      context.addIssue({ code: 'custom', message });
     }
     if (config.files.toolHomes === config.files.personHomes) {
       context.addIssue({ code: 'custom', message: 'tools and people have one area of homes' });

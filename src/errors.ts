@@ -170,6 +170,10 @@ export const CODES = {
   KEY_UNKNOWN: refusal('The person has no such key.', 'Check the fingerprint.'),
   KEY_TOO_MANY: refusal('The person has as many keys as are allowed.', 'Remove one first.'),
   // findings
+  UNMANAGED: refusal(
+    'Something in our places, or with a number of our ranges, is not ours.',
+    'See `chamberlain list unmanaged`, then adopt it or ignore it.',
+  ),
   PATH_FOREIGN: refusal(
     'A path that should be a home is something else, or belongs to another.',
     'Look at it, and move it away; then `chamberlain repair SUBJECT`.',

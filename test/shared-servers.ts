@@ -76,7 +76,9 @@ async function makeTemplate(stack: Stack): Promise<void> {
  * 20,000 numbers that no other world has: accounts on the shared MariaDB servers are named by them. People
  * have two ranges with a gap.
  */
-export function idsOf(slot: number): { people: IdRange[]; tools: IdRange[]; realmGid: number } {
+export function idsOf(
+  slot: number,
+): Record<'people' | 'tools' | 'others', IdRange[]> & { realmGid: number } {
   const first = 1_000_000 + slot * 20_000;
   return {
     people: [
@@ -84,6 +86,10 @@ export function idsOf(slot: number): { people: IdRange[]; tools: IdRange[]; real
       { first: first + 2_000, last: first + 9_999 },
     ],
     tools: [{ first: first + 10_000, last: first + 19_999 }],
+    others: [
+      { first: 999_999, last: first - 1 },
+      { first: first + 20_000, last: 2_000_000_000 },
+    ],
     realmGid: 500,
   };
 }

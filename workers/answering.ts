@@ -8,13 +8,14 @@
  */
 import { codeOf, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
-import type { Realm, Wanted } from '../src/model/wanted.ts';
+import type { Wanted } from '../src/model/wanted.ts';
 import type { Report } from '../src/plan/report.ts';
 import { type SubjectSurvey, survey } from '../src/reconcile.ts';
 import { rememberForeign } from '../src/store/foreign-sightings.ts';
-import { type Pool, withClient } from '../src/store/postgres.ts';
+import { withClient } from '../src/store/postgres.ts';
 import { hearCalls } from '../src/store/survey-calls.ts';
 import { type AskedSurvey, readSurvey, writeProgress, writeReport } from '../src/store/surveys.ts';
+import { readClock } from '../src/store/unmanaged.ts';
 import { readSubjects, readWanted } from '../src/store/wanted.ts';
 import {
   type Everything,
@@ -25,6 +26,7 @@ import {
 import { openLane } from './lane.ts';
 import { type Pacing, startPacing } from './pacing.ts';
 import type { RoleParts } from './role.ts';
+import { lookOnce, type Watching } from './unmanaged.ts';
 
 /** So many subjects are few: they are answered at once. */
 const FEW = 100;
@@ -41,23 +43,12 @@ export interface Answering {
   close(): Promise<void>;
 }
 
-interface Looking {
-  readers: Pool;
-  realm: Realm;
-  ids: { people: readonly Range[]; tools: readonly Range[] };
-  log: Log;
-}
-interface Range {
-  first: number;
-  last: number;
-}
-
 export function startAnswering<Eyes>(
   parts: RoleParts<Eyes>,
-  { eyes, ...looking }: Looking & { eyes: Eyes },
+  { eyes, log, ...watching }: Watching & { eyes: Eyes; log: Log },
 ): Answering {
   const { role, targets } = parts;
-  const { readers, realm, ids, log } = looking;
+  const { pool: readers, realm, ranges } = watching;
   const closing = new AbortController();
   const few = openLane(FEW_LANE);
   const long = openLane(LONG_LANE);
@@ -113,9 +104,10 @@ export function startAnswering<Eyes>(
   }
 
   async function lookAtEverything(uids: readonly number[], pacing: Pacing): Promise<Report> {
+    const began = await readClock(readers);
     let everything: Everything<Eyes>;
     try {
-      everything = await parts.readEverything(eyes, pacing, { pool: readers, realm });
+      everything = await parts.readEverything(eyes, pacing, watching);
     } catch (error) {
       if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
       const sentence = describeError(error);
@@ -131,7 +123,11 @@ export function startAnswering<Eyes>(
     const report = reportOf(found, uids);
     const { doubt } = everything;
     if (doubt !== undefined) report.unreadable.push({ target: role, sentence: doubt.sentence });
-    const ranges = [...ids.people, ...ids.tools];
+    if (doubt === undefined) {
+      const of = { ...watching, role };
+      // whatever cannot be read is told of the targets too
+      await lookOnce(parts.openWatch(eyes, watching), of, { everything, began });
+    }
     const strangers = strangersAmong(everything.numbers, ranges, names, realm);
     return { ...report, strangers, ...(doubt === undefined ? {} : { doubt }) };
   }

@@ -16,11 +16,17 @@ import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { reportArchiveProgress } from '../src/store/archives.ts';
 import { readVerifier } from '../src/store/credentials.ts';
+import type { Looked } from '../src/model/unmanaged.ts';
+import { readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import type { DatabaseArchiveEyes, DatabasesEyes } from '../src/targets/databases-eyes.ts';
+import { numberOfUser } from '../src/targets/everything.ts';
 import { TARGETS } from '../src/targets/index.ts';
+import { archiveOfName, isIn } from '../src/targets/unmanaged.ts';
 import { keepArchives } from './archive-keeping.ts';
+import { archiveThings } from './homes.ts';
 import type { RoleParts, RoleStore } from './role.ts';
+import type { Watch, Watching } from './unmanaged.ts';
 
 type OpenEyes = OpenDatabasesEyes & OpenDatabaseArchiveEyes;
 
@@ -48,6 +54,7 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
     const everything = await eyes.readEverything(pace);
     return { ...everything, eyes: { ...everything.eyes, ...eyes.once() } };
   },
+  openWatch: watchDatabases,
   openHands(config, store) {
     const { servers } = config.databases;
     const ofAccounts = openDatabasesHands(servers, login(config, 'databases'), (uid, epoch) =>
@@ -66,6 +73,53 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
     };
   },
 };
+
+/** Each server, and the folder of archives. Each is read whole: names alone cost little. */
+function watchDatabases(
+  eyes: OpenEyes,
+  { pool, others, config }: Watching,
+): Watch<DatabasesEyes & DatabaseArchiveEyes> {
+  // a number that was given once stays that account's
+  const known = new Set<string>();
+
+  async function lookAtServer(place: string): Promise<Looked> {
+    const users = (await eyes.listUsers(place)).filter(
+      ({ user }) => !known.has(user) && !isIn(others, numberOfUser(user) ?? 0),
+    );
+    const ours = await readNumbers(
+      pool,
+      users.flatMap(({ user }) => numberOfUser(user) ?? []),
+    );
+    for (const { user } of users) {
+      const kind = ours.get(numberOfUser(user) ?? 0)?.kind;
+      if (kind === (user.startsWith('s') ? 'tool' : 'person')) known.add(user);
+    }
+    const unmanaged = users.filter(({ user }) => !known.has(user));
+    return {
+      place,
+      gone: 'the rest',
+      // who made it, a server does not record
+      things: unmanaged.map(({ user, host, passwordAt }) => ({
+        ...{ object: `${user}@${host}`, kind: 'database user', name: user },
+        ...{ number: numberOfUser(user), madeAt: passwordAt },
+      })),
+    };
+  }
+
+  async function lookAtArchives(): Promise<Looked> {
+    const found = await eyes.listUnmanaged(async () => {
+      const ours = await readArchiveNames(pool);
+      return (name) => ours.has(archiveOfName(name));
+    });
+    const folder = config.archives.databases;
+    return { place: 'archives', gone: 'the rest', things: archiveThings(found, folder) };
+  }
+
+  return () => [
+    ...config.databases.servers.map(({ name }) => lookAtServer(name)),
+    lookAtArchives(),
+  ];
+}
 
 function archiveTerms(store: RoleStore): ArchiveTerms {
   const role = 'databases';

@@ -10,10 +10,12 @@ import { ChamberlainError } from '../src/errors.ts';
 import { rememberForeign } from '../src/store/foreign-sightings.ts';
 import { missingPeople } from '../src/model/marker.ts';
 import { lookAtMarker } from '../src/store/marker.ts';
+import { readAllAccounts } from '../src/store/unmanaged.ts';
 import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
 import { foreignOf } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import type { RoleParts } from './role.ts';
+import { watchDirectory } from './unmanaged-directory.ts';
 
 export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   role: 'directory',
@@ -21,8 +23,9 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   concurrency: 4,
   openEyes: (config) => openDirectoryEyes(directorySettings(config, 'directory-eyes')),
   openHands: (config) => openDirectoryHands(writerSettings(config)),
-  async readEverything(eyes, pace, { pool, realm }) {
-    const everything = await eyes.readEverything(pace, realm.realmGid);
+  async readEverything(eyes, pace, { pool, realm, ranges, others }) {
+    const ours = { accounts: await readAllAccounts(pool), realm: realm.realm, ranges, others };
+    const everything = await eyes.readEverything(pace, realm.realmGid, ours);
     // afterwards: what was brought back while it was read is told by the marker too
     const { texts, doubt } = await lookAtMarker(pool, () => eyes.told());
     const missing = doubt === undefined ? missingPeople(everything.people, texts) : undefined;
@@ -32,6 +35,7 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
     }
     return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
   },
+  openWatch: watchDirectory,
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
 };
 

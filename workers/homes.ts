@@ -1,16 +1,21 @@
 /** The role `homes`: root on the file server, and the one place where passwords are born. */
 import { randomBytes } from 'node:crypto';
 import { openFilesHands } from '../src/edges/file-hands.ts';
+import type { ListedPath } from '../src/edges/file-listing.ts';
 import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { reportArchiveProgress } from '../src/store/archives.ts';
 import { recordVerifier } from '../src/store/credentials.ts';
+import type { Looked, SeenThing } from '../src/model/unmanaged.ts';
+import { readAccounts, readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
 import { sightingOfHome } from '../src/targets/everything.ts';
+import { archiveOfName } from '../src/targets/unmanaged.ts';
 import type { FilesEyes } from '../src/targets/files-eyes.ts';
 import type { Sighting } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import { keepArchives } from './archive-keeping.ts';
 import type { RoleParts } from './role.ts';
+import type { Watch, Watching } from './unmanaged.ts';
 
 export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
   role: 'homes',
@@ -30,6 +35,7 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
     }
     return { eyes, sightings, numbers };
   },
+  openWatch: watchHomes,
   openHands: (config, store) =>
     openFilesHands(
       config.files,
@@ -46,3 +52,66 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
       },
     ),
 };
+
+/** Both areas of homes, and the folder of archives. Each is read whole: names alone cost little. */
+function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Watch<FilesEyes> {
+  // a name that was given once stays that account's
+  const known = new Map([
+    ['toolHomes' as const, new Set<string>()],
+    ['personHomes' as const, new Set<string>()],
+  ]);
+  const accountOf = (area: 'toolHomes' | 'personHomes', name: string) =>
+    area === 'toolHomes' ? `${realm.realm}.${name}` : name;
+
+  async function lookAtArea(area: 'toolHomes' | 'personHomes', ours: Set<string>): Promise<Looked> {
+    const found = await eyes.listUnmanaged(area, async (names) => {
+      const unknown = names.filter((name) => !ours.has(name));
+      const accounts = await readAccounts(
+        pool,
+        unknown.map((name) => accountOf(area, name)),
+      );
+      for (const name of unknown) if (accounts.has(accountOf(area, name))) ours.add(name);
+      return (name) => ours.has(name);
+    });
+    const owners = await readNumbers(
+      pool,
+      found.map(({ uid }) => uid),
+    );
+    return {
+      place: area,
+      gone: 'the rest',
+      things: found.map(({ name, uid, changedAt, identity }) => ({
+        ...{ object: `${config.files[area]}/${name}`, kind: 'home', identity },
+        name: sightingOfHome({ area, name, uid, gid: uid }, realm).name,
+        ...{ number: uid, madeBy: describeOwner(uid, owners.get(uid)?.account), madeAt: changedAt },
+      })),
+    };
+  }
+
+  async function lookAtArchives(): Promise<Looked> {
+    const found = await eyes.listUnmanaged('archives', async () => {
+      const ours = await readArchiveNames(pool);
+      return (name) => ours.has(archiveOfName(name));
+    });
+    return {
+      place: 'archives',
+      gone: 'the rest',
+      things: archiveThings(found, config.archives.homes),
+    };
+  }
+
+  return () => [...[...known].map(([area, ours]) => lookAtArea(area, ours)), lookAtArchives()];
+}
+
+function describeOwner(uid: number, account?: string): string {
+  if (uid === 0) return 'root';
+  return account === undefined ? `uid ${uid}` : `uid ${uid} (${account})`;
+}
+
+/** What stands in a folder of archives and is none of ours. */
+export function archiveThings(found: readonly ListedPath[], folder: string): SeenThing[] {
+  return found.map(({ name, uid, changedAt, identity }) => ({
+    ...{ object: `${folder}/${name}`, kind: 'archive', identity },
+    ...{ madeBy: describeOwner(uid), madeAt: changedAt },
+  }));
+}

@@ -10,14 +10,21 @@ import { startMarker } from './marker.ts';
 import { startRelay } from './relay.ts';
 import { startRole } from './role.ts';
 import { startSweep } from './sweeping.ts';
+import { startWatching } from './unmanaged.ts';
 
 const START: Record<string, (config: Config, log: Log) => Worker> = {
   intake: startIntake,
   relay: startRelay,
   directory: (config, log) =>
-    together([startRole(DIRECTORY, config, log), startMarker(config, log)]),
-  homes: (config, log) => startRole(HOMES, config, log),
-  databases: (config, log) => startRole(DATABASES, config, log),
+    together([
+      startRole(DIRECTORY, config, log),
+      startMarker(config, log),
+      startWatching(DIRECTORY, config, log),
+    ]),
+  homes: (config, log) =>
+    together([startRole(HOMES, config, log), startWatching(HOMES, config, log)]),
+  databases: (config, log) =>
+    together([startRole(DATABASES, config, log), startWatching(DATABASES, config, log)]),
   sweep: startSweep,
 };
 

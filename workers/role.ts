@@ -4,7 +4,7 @@ import { realmOf } from '../src/config.ts';
 import { type Consumer, slowQueue, startConsumer, urgentQueue } from '../src/edges/queue.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
-import type { Realm, Role, Wanted } from '../src/model/wanted.ts';
+import type { Role, Wanted } from '../src/model/wanted.ts';
 import {
   type AnyTarget,
   apply,
@@ -19,6 +19,7 @@ import type { Everything, Pace } from '../src/targets/everything.ts';
 import { startAnswering } from './answering.ts';
 import { type Holders, holding } from './held-hands.ts';
 import type { Worker } from './loop.ts';
+import { type Watch, type Watching, watchingOf } from './unmanaged.ts';
 import { outcomeOf } from './outcome.ts';
 import { startRepairing } from './repairing.ts';
 
@@ -53,11 +54,9 @@ export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
   openEyes(config: Config): Open & Closable;
   openHands(config: Config, store: RoleStore): Hands & Closable & LongHanded;
   /** for a survey of everything: reads all there is, before any subject is looked at */
-  readEverything(
-    eyes: Open,
-    pace: Pace,
-    reading: { pool: Pool; realm: Realm },
-  ): Promise<Everything<Eyes>>;
+  readEverything(eyes: Open, pace: Pace, reading: Watching): Promise<Everything<Eyes>>;
+  /** begins to look for what is in its places and is not ours */
+  openWatch(eyes: Open, watching: Watching): Watch<Eyes>;
   /** what one subject's survey tells about the world, e.g. a foreign name */
   remember?(found: SubjectSurvey, pool: Pool): Promise<void>;
 }
@@ -86,7 +85,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       return client;
     },
   });
-  const answering = startAnswering(parts, { readers, eyes, realm, ids: config.ids, log });
+  const answering = startAnswering(parts, { ...watchingOf(config, readers), eyes, log });
   const repairing = startRepairing(parts, { pool, eyes, hands, holders, realm, log });
   const consume = (queue: string, concurrency: number): Consumer =>
     startConsumer({

@@ -4,6 +4,7 @@ import { digestSteps } from '../src/plan/digest.ts';
 import { mergeReports, type Report } from '../src/plan/report.ts';
 import type { Drift, Place, Unseen } from '../src/store/drifts.ts';
 import type { SweepEnding } from '../src/store/sweeps.ts';
+import { notToldOf } from '../src/targets/unmanaged.ts';
 
 export interface Seen {
   reports: ReadonlyMap<Role, Report>;
@@ -16,6 +17,10 @@ export interface Seen {
   doubt: string | undefined;
   /** the last sweep that saw how the world stands was held, or our database came back from a backup since */
   held: boolean;
+  /** what is not ours, and nobody has decided about */
+  undecided: readonly { object: string }[];
+  /** the realm, and the suffix of its directory */
+  realm: { realm: string; base: string };
   /** digests that an admin has released */
   released: readonly string[];
   settings: { mostShare: number; atLeast: number };
@@ -119,7 +124,7 @@ export function judgeSweep(seen: Seen): Judgement {
       subjects: merged.subjects,
       drifted: count,
       steps: steps.length,
-      findings: merged.findings.length,
+      findings: merged.findings.length + notToldOf(seen.undecided, merged, seen.realm).length,
       unreadable,
       digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
     },

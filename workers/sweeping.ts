@@ -24,6 +24,8 @@ import { readDoubt } from '../src/store/marker.ts';
 import { SWEEP_LOCK } from '../src/store/postgres.ts';
 import { isToldSinceReport } from '../src/store/sweep-reports.ts';
 import * as store from '../src/store/sweeps.ts';
+import { readUnmanaged } from '../src/store/unmanaged.ts';
+import { isUndecided } from '../src/model/unmanaged.ts';
 import { startLocked } from './locked.ts';
 import type { Worker } from './loop.ts';
 import { judgeSweep, type Judgement } from './sweep.ts';
@@ -123,6 +125,8 @@ export async function sweepOnce(
     frozen: await isFrozen(client),
     doubt,
     held: last !== undefined,
+    undecided: (await readUnmanaged(client)).filter(isUndecided),
+    realm: { realm: config.realm, base: config.ldap.base },
     released: releases.flatMap(({ digest }) => digest ?? []),
     settings: config.sweep,
   });

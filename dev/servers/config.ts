@@ -15,6 +15,7 @@ export interface StackConfig {
   readonly ids: {
     people: readonly IdRange[];
     tools: readonly IdRange[];
+    others?: readonly IdRange[];
     realmGid: number;
   };
   readonly files: {

@@ -52,6 +52,21 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
     load: async () => (await import('./explain.ts')).defineExplain,
   },
   {
+    name: 'list',
+    summary: 'what is in our places and is not ours: `list unmanaged`',
+    load: async () => (await import('./list.ts')).defineList,
+  },
+  {
+    name: 'adopt',
+    summary: 'take over accounts and tools that `list unmanaged` shows',
+    load: async () => (await import('./adopt.ts')).defineAdopt,
+  },
+  {
+    name: 'ignore',
+    summary: 'leave what `list unmanaged` shows as it is, for a reason',
+    load: async () => (await import('./ignore.ts')).defineIgnore,
+  },
+  {
     name: 'audit',
     summary: 'who asked for what; `audit verify` proves that nothing was changed',
     load: async () => (await import('./audit.ts')).defineAudit,

@@ -5,14 +5,19 @@ import { realmOf } from '../config.ts';
 import { statPaths } from '../edges/path-stat.ts';
 import { KNOWN_BAD_KEYS } from '../model/known-bad-keys.ts';
 import { normalName } from '../model/names.ts';
+import { isUndecided, thingsNamed, type UnmanagedThing } from '../model/unmanaged.ts';
 import { ROLES } from '../model/wanted.ts';
 import { classifyWord, type Word } from '../model/word.ts';
 import type { Explanation, KeyPage, SubjectPage } from '../plan/explanation.ts';
+import { describeThing } from '../plan/render-unmanaged.ts';
 import { type Looking, type Sought, withLooking } from '../store/explain.ts';
 import { type Facts, readFacts } from '../store/explain-facts.ts';
 import { readUnknown } from '../store/explain-unknown.ts';
+import type { Client } from '../store/postgres.ts';
+import { readUnmanaged } from '../store/unmanaged.ts';
 import { readWanted } from '../store/wanted.ts';
 import { describeFound, describeUnknown, type OwnedPath } from './explain-known.ts';
+import { withAdmin } from './status.ts';
 import { keyFacts, subjectPage } from './explain-pages.ts';
 
 /** A file server that hangs costs no more. */
@@ -36,21 +41,49 @@ export async function explain(
   const word = await readWord(config, text);
   const about = { word: text, at: now.toISOString() };
   const owned = await ownerOf(config, text.trim(), word);
+  const listedOf = async (client: Client) =>
+    thingsOf(await readUnmanaged(client), text, config).map((thing) => `${describeListed(thing)}.`);
   if (word.kind === 'nothing' && owned === undefined) {
-    return { ...about, known: [`It names nothing: ${word.because}.`], key: null, subjects: [] };
+    const listed = await withAdmin(config, listedOf);
+    const known = listed.length > 0 ? listed : [`It names nothing: ${word.because}.`];
+    return { ...about, known, key: null, subjects: [] };
   }
   const sought = { ...soughtBy(word), ...(owned === undefined ? {} : { uid: owned.uid }) };
   return await withLooking(config, randomUUID(), sought, async (looking) => {
+    const listed = await listedOf(looking.client);
     if (looking.found.length === 0) {
       const { names, uid } = namesOf(config, word);
       const unknown = await readUnknown(looking.client, names, owned?.uid ?? uid);
-      const known = describeUnknown(word, unknown, config, owned);
+      const known = [...listed, ...describeUnknown(word, unknown, config, owned)];
       return { ...about, known, key: null, subjects: [] };
     }
     const { subjects, facts } = await readPages(config, looking, { timeoutMs, now });
-    const known = describeFound(word, subjects, realmOf(config), owned);
+    const known = [...listed, ...describeFound(word, subjects, realmOf(config), owned)];
     return { ...about, known, key: keyOf(config, word, facts, now), subjects };
   });
+}
+
+/** What is not ours and has this name, number or path; of a path, also what it lies in. */
+function thingsOf(
+  things: readonly UnmanagedThing[],
+  text: string,
+  { ldap, files }: Config,
+): UnmanagedThing[] {
+  const word = text.trim();
+  const named = thingsNamed(things, word, ldap.base);
+  if (named.length > 0 || !word.startsWith('/')) return named;
+  const root = files.root.replace(/\/+$/u, '');
+  const paths = [word, ...(word.startsWith(`${root}/`) ? [word.slice(root.length)] : [])];
+  return things.filter(({ object }) =>
+    paths.some((path) => path === object || path.startsWith(`${object}/`)),
+  );
+}
+
+function describeListed(thing: UnmanagedThing): string {
+  const what = isUndecided(thing)
+    ? 'nobody has decided about it: `chamberlain adopt` or `chamberlain ignore`'
+    : 'an admin has decided';
+  return `Not ours: ${describeThing(thing)}; ${what}`;
 }
 
 /**

@@ -11,10 +11,11 @@ import { hasClass } from '../import/account.ts';
 import { candidatesOf, type JudgedHomes, judgeHomes, readHomes } from '../import/credentials.ts';
 import { readDirectory, type SeenDirectory } from '../import/directory.ts';
 import { foresee } from '../import/foresee.ts';
-import { judge, type Judgement, readEntries } from '../import/judge.ts';
+import { judge, type Judgement, onlyEntries, onlyRefusals, readEntries } from '../import/judge.ts';
 import type { KnownRealm, Takeover } from '../model/takeover.ts';
 import { openOwner, readKnown, takeOver } from '../store/import.ts';
 import { lookAtMarker } from '../store/marker.ts';
+import type { AnyRef } from '../targets/directory-eyes.ts';
 import { databaseAccount } from '../targets/database-account.ts';
 import type { DatabasesEyes } from '../targets/databases-eyes.ts';
 import type { CredentialsHave } from '../targets/files-eyes.ts';
@@ -29,11 +30,12 @@ import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { print, printJson } from './table.ts';
 
-interface ImportOptions {
-  fromDirectory?: true;
+/** What is looked at, and whether it is undone at the end; `only`: of the directory, these entries alone. */
+export interface ImportOptions {
   homes?: true;
   databases?: true;
   check?: true;
+  only?: ReadonlySet<AnyRef>;
 }
 
 export function defineImport(command: Command): void {
@@ -68,40 +70,51 @@ export function defineImport(command: Command): void {
         })}`,
     )
     .action(async () => {
-      const options = command.opts<ImportOptions>();
+      const options = command.opts<ImportOptions & { fromDirectory?: true }>();
       if (options.fromDirectory !== true) {
         command.error('error: it wants --from-directory: there is no other source');
       }
-      const config = configOf(command);
-      const progress = startProgress({ json: wantsJson(command) });
-      let report: ImportReport;
-      try {
-        report = await runImport(config, options, progress.say);
-      } catch (error) {
-        progress.end();
-        if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-        const sentence = `nothing was taken: ${describeError(error)}`;
-        process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence)}\n`);
-        process.exitCode = EXIT.unreadable;
-        return;
-      } finally {
-        progress.end();
-      }
+      const report = await runImport(configOf(command), options, wantsJson(command));
+      if (report === undefined) return;
       if (wantsJson(command)) printJson(withoutActions(report));
       else print(renderImport(report));
-      const { refusals, foreseen, adminless } = report;
-      const open = refusals.length + foreseen.steps.length + foreseen.findings.length;
-      if (open > 0 || adminless !== undefined) process.exitCode = EXIT.pending;
-      if (foreseen.unreadable.length > 0) process.exitCode = EXIT.unreadable;
+      process.exitCode = exitOf(report);
     });
+}
+
+/** Runs one, with progress; says what could not be read, and returns undefined: nothing was taken then. */
+export async function runImport(
+  config: Config,
+  options: ImportOptions,
+  json: boolean,
+): Promise<ImportReport | undefined> {
+  const progress = startProgress({ json });
+  try {
+    return await importWith(config, options, progress.say);
+  } catch (error) {
+    progress.end();
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    const sentence = `nothing was taken: ${describeError(error)}`;
+    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence)}\n`);
+    process.exitCode = EXIT.unreadable;
+    return undefined;
+  } finally {
+    progress.end();
+  }
+}
+
+export function exitOf({ refusals, foreseen, adminless }: ImportReport): number {
+  if (foreseen.unreadable.length > 0) return EXIT.unreadable;
+  const open = refusals.length + foreseen.steps.length + foreseen.findings.length;
+  return open > 0 || adminless !== undefined ? EXIT.pending : EXIT.done;
 }
 
 /** In pieces as large as they come: nobody else waits for this process. */
 const PACE: Pace = { piece: 1000, breathe: async () => {} };
 
-async function runImport(
+async function importWith(
   config: Config,
-  { homes, databases, check: isCheck }: ImportOptions,
+  { homes, databases, check: isCheck, only }: ImportOptions,
   say: (text: string) => void,
 ): Promise<ImportReport> {
   const realm = realmOf(config);
@@ -129,11 +142,19 @@ async function runImport(
       throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
     }
     say('reading keys');
-    const read = readEntries(seen, ground);
+    const all = readEntries(seen, ground);
+    const read = only === undefined ? all : onlyEntries(all, only, config.realm);
+    const judgeAll = (ours: KnownRealm): Judgement => {
+      const judged = judge(read, seen, ours, realm, ground);
+      return only === undefined ? judged : onlyRefusals(judged, only, config.realm);
+    };
     const sightings = [directory.sightings, sightingsOfStrays(seen.strays, realm.realmGid)];
 
     const known = await readKnown(owner);
-    const candidates = candidatesOf(judge(read, seen, known, realm, ground), known);
+    // of named entries, those who were known before get nothing
+    const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
+      candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
+    const candidates = candidatesIn(judgeAll(known), known);
     let files = new Map<number, CredentialsHave>();
     if (homes === true) {
       files = await readHomes(filesEyes, candidates, say);
@@ -150,8 +171,8 @@ async function runImport(
       { by: operatorName(), admin: config.admin, commit: !check },
       (now) => {
         // once more, since something may have been given meanwhile
-        const judged = judge(read, seen, now, realm, ground);
-        const ofHomes = judgeHomes(candidatesOf(judged, now), files);
+        const judged = judgeAll(now);
+        const ofHomes = judgeHomes(candidatesIn(judged, now), files);
         return {
           judgement: judged,
           credentials: ofHomes,
@@ -178,8 +199,8 @@ async function runImport(
         : // who is taken over does not leave
           [await foresee([databaseAccount], accounts.eyes, wanted.databases, realm, say)]),
     ];
-    const all = mergeReports(foreseen);
-    all.unreadable.push(...away.filter((each) => !isToldOf(each, all.unreadable)));
+    const merged = mergeReports(foreseen);
+    merged.unreadable.push(...away.filter((each) => !isToldOf(each, merged.unreadable)));
     return {
       check,
       taken: countTaken(takeover),
@@ -189,9 +210,9 @@ async function runImport(
           ? []
           : [{ account, was: deletion.was, deleteAfter: deletion.after.toISOString() }],
       ),
-      homes: homes === true ? keptOrLost(credentials, all.steps) : undefined,
+      homes: homes === true ? keptOrLost(credentials, merged.steps) : undefined,
       refusals: judgement.refusals,
-      foreseen: all,
+      foreseen: merged,
       adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
     };
   } finally {
@@ -226,7 +247,7 @@ function isToldOf({ sentence }: Unreadable, told: readonly Unreadable[]): boolea
 }
 
 /** Actions name what is to go by its whole value, and that may be a private key that somebody has put there. */
-function withoutActions({ foreseen, ...report }: ImportReport): unknown {
+export function withoutActions({ foreseen, ...report }: ImportReport): unknown {
   const steps = foreseen.steps.map((step) => ({ ...step, action: undefined }));
   return { ...report, foreseen: { ...foreseen, steps } };
 }

@@ -36,8 +36,9 @@ Marks:
     .action(async (words: string[]) => {
       const { report, digest } = await askAsTold(command, words);
       if (wantsJson(command)) {
-        const { steps, findings, waiting, unreadable } = report;
-        printJson({ steps, findings, waiting, unreadable, totals: countPlan(report), digest });
+        const { steps, findings, waiting, unreadable, unmanaged = [] } = report;
+        const all = { steps, findings, waiting, unreadable, unmanaged };
+        printJson({ ...all, totals: countPlan(report), digest });
       } else {
         printPage(renderPlan(report, digest));
       }

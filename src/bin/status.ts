@@ -4,6 +4,7 @@ import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import type { LeavingPage } from '../model/leaving.ts';
 import { timeOf } from '../model/time.ts';
+import { nounOf } from '../model/unmanaged.ts';
 import { ROLES } from '../model/wanted.ts';
 import { leavingRows } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../store/leaving-facts.ts';
@@ -12,6 +13,7 @@ import * as overview from '../store/overview.ts';
 import type { Standing, SubjectView } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { openPool } from '../store/postgres.ts';
+import { countUndecided } from '../store/unmanaged.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { readLeavingOverview, renderLeaving } from './leaving.ts';
@@ -37,8 +39,9 @@ export function defineStatus(command: Command): void {
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
         'a sweep is held, the directory is in doubt or a date is overdue, totals per role, what is behind,\n' +
         'failing or parked and why, who leaves and when, events that portals have not taken, what came into\n' +
-        'their queues and was no request of theirs, who is at work, and who holds a lock that is not theirs.\n' +
-        'With SUBJECT: what is wanted of one person or tool, how it leaves, and how far each role is with it.',
+        'their queues and was no request of theirs, how much is not ours, who is at work, and who holds a lock\n' +
+        'that is not theirs. With SUBJECT: what is wanted of one person or tool, how it leaves, and how far\n' +
+        'each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
@@ -50,7 +53,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something is failing, parked or overdue, or the realm is frozen, held or in doubt' })}`,
+        `\n${describeExits({ 3: 'something is failing, parked, overdue, or not ours; or the realm is frozen, held or in doubt' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -102,7 +105,10 @@ async function showAll(client: Client, json: boolean, config: Config): Promise<v
   const waitingForApproval = await overview.readOpenAccessRequests(client);
   const toApprove = await overview.readWaitingRequests(client);
   const leaving = await readLeavingOverview(client);
-  if (totals.some(isTrouble) || isStandstill(standstill)) process.exitCode = EXIT.pending;
+  const unmanaged = await countUndecided(client);
+  if (totals.some(isTrouble) || isStandstill(standstill) || unmanaged.length > 0) {
+    process.exitCode = EXIT.pending;
+  }
   if (json) {
     printJson({
       ...standstill,
@@ -114,6 +120,7 @@ async function showAll(client: Client, json: boolean, config: Config): Promise<v
       oldestRequest,
       waitingForApproval,
       toApprove,
+      unmanaged,
     });
     return;
   }
@@ -149,6 +156,12 @@ async function showAll(client: Client, json: boolean, config: Config): Promise<v
   ];
   if (waits.length > 0) {
     print(`\nwaiting for an admin's word: ${waits.join(', ')}: see \`chamberlain requests\``);
+  }
+  if (unmanaged.length > 0) {
+    const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
+    print(
+      `\nnot ours, and nobody has decided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``,
+    );
   }
   print(`\n${describeWork(standstill, now)}\n${describeLastSweep(standstill, now)}`);
 }

@@ -16,7 +16,8 @@ export function defineSurvey(command: Command): void {
     command.description(
       'Asks the roles to look at SUBJECTs, or at everything, and shows what differs from what is\n' +
         'wanted, in groups, worst first: what could not be read; findings, which only an admin can\n' +
-        'decide; then drift: too much access, what is missing, what is different. Nothing is touched.',
+        'decide, with what is not ours; then drift: too much access, what is missing, what is\n' +
+        'different. Nothing is touched.',
     ),
   )
     .addHelpText(
@@ -40,8 +41,8 @@ export function defineSurvey(command: Command): void {
           ...group,
           first: items.slice(0, FIRST).flatMap(({ account }) => account ?? []),
         }));
-        const { steps, findings, waiting, unreadable } = report;
-        const all = { steps, findings, waiting, unreadable };
+        const { steps, findings, waiting, unreadable, unmanaged = [] } = report;
+        const all = { steps, findings, waiting, unreadable, unmanaged };
         printJson({ groups, ...all, totals: countSurvey(report), digest });
       } else {
         printPage(renderSurvey(report, (text) => paint('bold', text)));

@@ -6,11 +6,13 @@ import { openQueues } from '../edges/queue.ts';
 import { ChamberlainError } from '../errors.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
 import { digestSteps } from '../plan/digest.ts';
-import { mergeReports, onlyTarget, type Report } from '../plan/report.ts';
+import { mergeReports, onlyTarget, type Report, undecidedOf } from '../plan/report.ts';
 import { findSubjectsByWord, readNamesLike } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { openSurvey, type RoleProgress } from '../store/survey-answers.ts';
+import { readUnmanaged } from '../store/unmanaged.ts';
 import { TARGETS } from '../targets/index.ts';
+import { notToldOf } from '../targets/unmanaged.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { EXIT } from './exit.ts';
 import { startProgress } from './progress.ts';
@@ -80,6 +82,11 @@ export async function askAsTold(
       for (const [of, report] of reports) reports.set(of, onlyTarget(report, target));
     }
     const report = mergeReports([...reports.values()]);
+    if (subjects === undefined && target === undefined) {
+      const things = await withAdmin(config, readUnmanaged);
+      const of = things.filter(({ role: its }) => reports.has(its));
+      report.unmanaged = notToldOf(of, report, { realm: config.realm, base: config.ldap.base });
+    }
     return { reports, report, digest: digestSteps(report.steps) };
   } finally {
     progress.end();
@@ -87,9 +94,11 @@ export async function askAsTold(
 }
 
 /** 4 where something could not be read, else 3 where there is a step or a finding, else 0. */
-export function exitOf({ steps, findings, unreadable }: Report): number {
+export function exitOf(report: Report): number {
+  const { steps, findings, unreadable } = report;
   if (unreadable.length > 0) return EXIT.unreadable;
-  return steps.length + findings.length > 0 ? EXIT.pending : EXIT.done;
+  const open = steps.length + findings.length + undecidedOf(report).length;
+  return open > 0 ? EXIT.pending : EXIT.done;
 }
 
 /**

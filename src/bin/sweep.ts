@@ -4,13 +4,16 @@ import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import { timeOf } from '../model/time.ts';
+import { renderUnmanaged } from '../plan/render-unmanaged.ts';
 import { isFrozen } from '../store/freeze.ts';
 import { isAtWork, readHolders } from '../store/locks.ts';
 import type { Client } from '../store/postgres.ts';
 import { readFar } from '../store/sweep-reports.ts';
 import * as store from '../store/sweeps.ts';
+import { readUnmanaged } from '../store/unmanaged.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
+import { printPage } from './fold.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { parseSeconds } from './seconds.ts';
@@ -228,11 +231,12 @@ async function show(client: Client, command: Command): Promise<void> {
   const held = await store.readHeld(client);
   const nextInMs = await store.readNextInMs(client, config.sweep.everyMinutes);
   const isThere = isAtWork(await readHolders(client), 'sweep');
+  const unmanaged = await readUnmanaged(client);
   if (held !== undefined) process.exitCode = EXIT.pending;
   const now = new Date();
   const nextAt = nextInMs === undefined ? null : new Date(now.getTime() + nextInMs);
   if (wantsJson(command)) {
-    printJson({ sweeps, held: held ?? null, nextAt, running: isThere });
+    printJson({ sweeps, held: held ?? null, nextAt, running: isThere, unmanaged });
     return;
   }
   if (held !== undefined) print(`${paint('red', `Held: ${held.sentence ?? ''}.`)}\n`);
@@ -269,6 +273,8 @@ async function show(client: Client, command: Command): Promise<void> {
       )}\n`,
     );
   }
+  const notOurs = renderUnmanaged(unmanaged);
+  if (notOurs !== '') printPage(`${notOurs.replace(/[^\P{C}\n]/gu, '?')}\n`);
   print(describeNext(isThere, nextAt, config.sweep.everyMinutes, now));
 }
 

@@ -83,6 +83,14 @@ function requireOwn(folder: string): void {
   if (why !== undefined) throw new Error(`${folder} is not used: ${why}`);
 }
 
+/** Opens the folder of archives. Throws where it is not ours alone. */
+export function openOwn(folder: string): { fd: number } {
+  requireOwn(folder);
+  return {
+    fd: openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW),
+  };
+}
+
 /** Looks for an archive. Undefined where there is none in a folder that is there, and ours. */
 export function findArchive(folder: string, name: ArchiveName): FoundArchive | undefined {
   requireOwn(folder);

@@ -18,6 +18,7 @@ import {
 } from '../targets/directory-eyes.ts';
 import type { Everything } from '../targets/everything.ts';
 import { type Sighting, sightingsOf } from '../targets/foreign.ts';
+import { type EntryGround, isOurs, judgeEntry, type JudgedEntry } from '../targets/unmanaged.ts';
 import type { Names } from './directory-names.ts';
 import type { SentEntry } from './ldap-pages.ts';
 
@@ -62,11 +63,22 @@ const LARGE_BYTES = 10_000;
 /** So many entries are kept as they were last read: several targets ask for the same ones. */
 const LAST_READ = 2000;
 
+/** What a walk has read: `people` counts the entries with a number among them. */
+export interface WalkedDirectory extends Everything<DirectoryEyes> {
+  people: number;
+  /** what is not ours; none where it was not asked for */
+  unmanaged: JudgedEntry[];
+}
+
+/** What tells which entries are not ours; accounts by name, with their numbers. */
+export interface Ours extends EntryGround {
+  accounts: ReadonlyMap<string, number>;
+}
+
 /** Collects the pages of a walk. */
 export interface Walk {
   add(page: readonly SentEntry[]): void;
-  /** `people`: entries with a number among them */
-  end(): Everything<DirectoryEyes> & { people: number };
+  end(): WalkedDirectory;
 }
 
 /**
@@ -78,7 +90,9 @@ export function openWalk(
   names: Names,
   { realm, realmGid }: Pick<Realm, 'realm' | 'realmGid'>,
   hidden: string,
+  ours?: Ours,
 ): Walk {
+  const unmanaged: WalkedEntry[] = [];
   const entries: WalkedEntry[] = [];
   const indexes = new Map(
     INDEXED.map((attribute) => [
@@ -162,6 +176,13 @@ export function openWalk(
     return /^[A-Za-z]+\/[a-z]+=[a-z0-9._-]+$/.test(ref) ? ref : names.value(names.dn(ref));
   }
 
+  /** What its class is does not matter here. */
+  function isUnmanaged(dn: string, attributes: Attributes, { accounts, ...ground }: Ours): boolean {
+    const entry = { dn, ref: names.entry(dn), within: names.within(dn), attributes };
+    const candidate = judgeEntry(entry, ground);
+    return candidate !== undefined && !isOurs(candidate, accounts);
+  }
+
   function membersIn(group: EntryRef): ReadonlySet<string> {
     const known = members.get(group);
     if (known !== undefined) return known;
@@ -195,12 +216,19 @@ export function openWalk(
           for (const value of attributes[attribute] ?? []) numbers.add(Number(value));
         }
         if (entry.below === 'people' && attributes['uidNumber'] !== undefined) people += 1;
+        if (ours !== undefined && isUnmanaged(sent.dn, attributes, ours)) unmanaged.push(entry);
         if (entry.below !== undefined) {
           sightings.push(...sightingsOf(entry.below, { attributes }, realmGid));
         }
       }
     },
-    end: () => ({ eyes, sightings, numbers, people }),
+    end: () => ({
+      ...{ eyes, sightings, numbers, people },
+      unmanaged: unmanaged.map((walked) => ({
+        ...{ dn: walked.sent.dn, within: names.within(walked.sent.dn) },
+        ...read(walked),
+      })),
+    }),
   };
 }
 

@@ -24,6 +24,8 @@ export interface Names {
   value(dn: string): AnyRef;
   /** The place that an entry lies right below, whatever its own name is. */
   placeOf(dn: string): Place | undefined;
+  /** The innermost place that an entry lies in, however deep. */
+  within(dn: string): Place | undefined;
   toDirectory(attribute: string, value: string): Buffer;
   fromDirectory(attribute: string, value: string | Buffer): string;
 }
@@ -35,7 +37,7 @@ export function namesOf(base: string, realm: string): Names {
     throw new ChamberlainError('CONFIG_INVALID', `reading ldap.base ${base}`);
   const above = suffix.map(({ attribute, value }) => [attribute, value] as const);
   const below = (path: readonly (readonly [string, string])[]) => formatDn([...path, ...above]);
-  const { entry, value: readValue, placeOf } = readDnsOf(suffix, realm);
+  const { entry, value: readValue, placeOf, within } = readDnsOf(suffix, realm);
   const dnOf = (ref: AnyRef): string => {
     if (ref.startsWith('dn:')) return ref.slice('dn:'.length);
     const { place, attribute, name } = splitRef(ref as EntryRef);
@@ -53,6 +55,7 @@ export function namesOf(base: string, realm: string): Names {
     entry,
     value: readValue,
     placeOf,
+    within,
     toDirectory(attribute, value) {
       if (DN_VALUED.has(attribute)) return Buffer.from(dnOf(value as AnyRef));
       if (value.startsWith(BYTES)) return Buffer.from(value.slice(BYTES.length), 'hex');

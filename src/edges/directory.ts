@@ -7,18 +7,26 @@
  * the next survey sees).
  */
 import { ChamberlainError, type Code } from '../errors.ts';
-import type { Action, Place } from '../plan/action.ts';
+import type { Action, EntryRef, Place } from '../plan/action.ts';
 import {
   PLACES,
   readableRef,
   type DirectoryEntry,
   type DirectoryEyes,
   type DirectoryQuery,
+  type AnyRef,
 } from '../targets/directory-eyes.ts';
-import type { Everything, Pace } from '../targets/everything.ts';
+import type { Pace } from '../targets/everything.ts';
 import { signPayload, type SealKey } from '../model/seal.ts';
 import { ATTRIBUTE as SEAL } from '../targets/seal.ts';
-import { openWalk, WALKED_ATTRIBUTES } from './directory-everything.ts';
+import { generalizedTime, parseGeneralizedTime } from '../model/time.ts';
+import { JUDGED_ATTRIBUTES, type JudgedEntry } from '../targets/unmanaged.ts';
+import {
+  openWalk,
+  type Ours,
+  WALKED_ATTRIBUTES,
+  type WalkedDirectory,
+} from './directory-everything.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
   type LdapSearch,
@@ -60,15 +68,48 @@ const CODE = {
 
 // ---------------------------------------------------------------- eyes
 
+/** An entry with what the directory itself knows of it. */
+export interface TracedEntry extends JudgedEntry {
+  /** of a group, as references */
+  members: AnyRef[];
+  createdBy: string | undefined;
+  createdAt: Date | undefined;
+  /** undefined where the directory role was the last */
+  changedBy: string | undefined;
+  changedAt: Date | undefined;
+  uuid: string | undefined;
+}
+
 /** The directory's eyes; `told` reads the marker's texts, `readEverything` all that is below the base. */
 export interface OpenDirectoryEyes extends DirectoryEyes {
   told(): Promise<string[]>;
-  readEverything(
-    pace: Pace,
-    realmGid: number,
-  ): Promise<Everything<DirectoryEyes> & { people: number }>;
+  /** @param ours what tells which entries are not ours */
+  readEverything(pace: Pace, realmGid: number, ours?: Ours): Promise<WalkedDirectory>;
+  /**
+   * Entries that another than the directory role has changed last, without their members, since a change
+   * sequence number or ever; and the number from which on the next look must look.
+   */
+  changedByOthers(since?: string): Promise<{ entries: TracedEntry[]; next: string | undefined }>;
+  /** The entries of these DNs that are there. */
+  trace(dns: readonly string[]): Promise<TracedEntry[]>;
+  /** The change sequence number of an entry; undefined where there is none. */
+  readCsn(ref: EntryRef): Promise<string | undefined>;
+  /** The DN of a reference. */
+  dnOf(ref: AnyRef): string;
   close(): Promise<void>;
 }
+
+/** What the directory itself knows of each entry (RFC 4512, section 3.4; RFC 4530). */
+const TRACED_ATTRIBUTES = [
+  ...JUDGED_ATTRIBUTES,
+  ...['creatorsName', 'createTimestamp', 'modifiersName', 'modifyTimestamp', 'entryUUID'],
+];
+/** Before every change. */
+const FIRST_CSN = '19700101000000.000000Z#000000#000#000000';
+/** A change may be seen so much later than its number says: clocks differ, and transactions take time. */
+const CSN_MARGIN_MS = 60_000;
+/** From so many on, reading all that others have changed is cheaper than asking for each. */
+const TRACE_EACH_UP_TO = 200;
 
 /** Reads as `cn=directory-eyes,ou=chamberlain`. */
 export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEyes {
@@ -84,6 +125,46 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
       attributes.map((attribute) => [attribute, valuesOf(entry, attribute, names)]),
     ),
   });
+
+  const own = names.account('directory').toLowerCase();
+  const toTraced = (entry: LdapEntry): TracedEntry => {
+    const [createdBy, created, changedBy, changed, uuid] = TRACED_ATTRIBUTES.slice(
+      JUDGED_ATTRIBUTES.length,
+    ).map((attribute) => valuesOf(entry, attribute, names)[0]);
+    return {
+      ...toEntry(entry, JUDGED_ATTRIBUTES),
+      ...{ dn: entry.dn, within: names.within(entry.dn) },
+      members: valuesOf(entry, 'member', names) as AnyRef[],
+      ...{ createdBy, uuid },
+      changedBy: changedBy?.toLowerCase() === own ? undefined : changedBy,
+      createdAt: parseGeneralizedTime(created ?? ''),
+      changedAt: parseGeneralizedTime(changed ?? ''),
+    };
+  };
+
+  async function readChanges(since: string = FIRST_CSN): Promise<TracedEntry[]> {
+    const search = {
+      ...{ base: names.place('base'), since, notBy: names.account('directory') },
+      ...({ scope: 'sub', attributes: TRACED_ATTRIBUTES } as const),
+    };
+    const entries: TracedEntry[] = [];
+    for await (const page of pool.stream((ldap) => ldap.pages(search))) {
+      entries.push(...page.map(toTraced));
+    }
+    return entries;
+  }
+
+  async function readOne(base: string, attributes: readonly string[]): Promise<LdapEntry[]> {
+    try {
+      return await pool.run((ldap) => ldap.search({ base, scope: 'base', attributes }));
+    } catch (error) {
+      if (resultCodeOf(error) === CODE.noSuchObject) return [];
+      throw error;
+    }
+  }
+
+  const traceOne = async (dn: string): Promise<TracedEntry[]> =>
+    (await readOne(dn, [...TRACED_ATTRIBUTES, 'member'])).map(toTraced);
 
   async function findChunk(
     { place, attributes }: DirectoryQuery,
@@ -158,9 +239,9 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
         return new Set(members.filter((_, i) => asked[i]));
       }),
 
-    async readEverything({ piece, breathe }, realmGid) {
+    async readEverything({ piece, breathe }, realmGid, ours) {
       const base = names.place('base');
-      const walk = openWalk(names, { realm, realmGid }, NO_MEMBER);
+      const walk = openWalk(names, { realm, realmGid }, NO_MEMBER, ours);
       const search = {
         base,
         scope: 'sub',
@@ -179,6 +260,30 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
         await pages.return(undefined);
       }
     },
+
+    changedByOthers: (since) =>
+      readable('looking for what others have changed', async () => {
+        // before: what is changed while it is read is read once more
+        const next = await pool.run((ldap) => readNextCsn(ldap, names));
+        return { entries: await readChanges(since), next };
+      }),
+
+    trace: (dns) =>
+      readable('looking at entries of others', async () => {
+        if (dns.length > TRACE_EACH_UP_TO) {
+          const asked = new Set(dns);
+          return (await readChanges()).filter(({ dn }) => asked.has(dn));
+        }
+        return (await Promise.all(dns.map(traceOne))).flat();
+      }),
+
+    readCsn: (ref) =>
+      readable(`looking at ${readableRef(ref, realm)}`, async () => {
+        const [entry] = await readOne(names.dn(ref), ['entryCSN']);
+        return entry === undefined ? undefined : valuesOf(entry, 'entryCSN', names)[0];
+      }),
+
+    dnOf: (ref) => names.dn(ref),
 
     told: () => readable('reading the marker', () => pool.run((ldap) => readTold(ldap, names))),
 
@@ -207,6 +312,16 @@ async function seeTree(ldap: LdapConnection, names: Names): Promise<void> {
     );
   };
   await Promise.all(PLACES.map(look));
+}
+
+/** From which change on the next look must look: the server's own latest, less a margin; undefined: it says none. */
+async function readNextCsn(ldap: LdapConnection, names: Names): Promise<string | undefined> {
+  const read = { base: names.place('base'), scope: 'base', attributes: ['contextCSN'] } as const;
+  const latest = (await ldap.search(read)).flatMap((entry) => valuesOf(entry, 'contextCSN', names));
+  const at = parseGeneralizedTime(latest.toSorted().at(-1)?.split('#')[0] ?? '');
+  if (at === undefined) return undefined;
+  const stamp = generalizedTime(new Date(at.getTime() - CSN_MARGIN_MS)).replace('Z', '.000000Z');
+  return `${stamp}#000000#000#000000`;
 }
 
 /** The marker's texts: none where it was never written, or is gone. */

@@ -54,6 +54,8 @@ export interface DnReader {
   value: (dn: string) => AnyRef;
   /** The place that an entry lies right below, whatever its own name is. */
   placeOf: (dn: string) => Place | undefined;
+  /** The innermost place that an entry lies in, however deep. */
+  within: (dn: string) => Place | undefined;
 }
 
 // The form of nearly every DN; the rest of it is the text of a place, which is known after the first.
@@ -99,9 +101,18 @@ export function readDnsOf(base: readonly Rdn[], realm: string): DnReader {
     if (own === undefined || place === undefined) return `dn:${dn}`;
     return entryRef(place, own.attribute, form(own.value));
   };
+  const parentOf = (dn: string): string => dn.slice(OWN_NAME.exec(dn)?.[0].length ?? dn.length);
+  const placeOf = (dn: string): Place | undefined => placeOfText(parentOf(dn));
   return {
     entry: (dn) => read(dn, (value) => value),
     value: (dn) => read(dn, normal),
-    placeOf: (dn) => placeOfText(dn.slice(OWN_NAME.exec(dn)?.[0].length ?? dn.length)),
+    placeOf,
+    within(dn) {
+      for (let at = dn; at !== ''; at = parentOf(at)) {
+        const place = placeOf(at);
+        if (place !== undefined) return place;
+      }
+      return undefined;
+    },
   };
 }

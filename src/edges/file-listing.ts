@@ -1,8 +1,49 @@
 /** What stands in the areas of homes, and whose it is. Nothing is opened, nothing followed. */
+import { isUtf8 } from 'node:buffer';
 import { closeSync, lstatSync, readdirSync } from 'node:fs';
 import type { HomeSighting } from '../targets/everything.ts';
 import { itself, openArea, STAGING, unreadable } from './file-ground.ts';
 import type { Area, FileServer } from './file-ground.ts';
+
+/** What stands in a folder under a name. */
+export interface ListedPath {
+  name: string;
+  uid: number;
+  /** when what is in it was changed last */
+  changedAt: Date;
+  /** tells it from another of the same name */
+  identity: string;
+}
+
+/**
+ * What stands in a folder, but for our own mark, of what `isOurs` does not know. Nothing else is looked at.
+ *
+ * @param open opens the folder, or throws
+ */
+export async function listUnmanaged(
+  open: () => { fd: number },
+  isOurs: (names: readonly string[]) => Promise<(name: string) => boolean>,
+): Promise<ListedPath[]> {
+  let folder: { fd: number } | undefined;
+  try {
+    folder = open();
+    const inFolder = Buffer.from(`${itself(folder)}/`);
+    const entries = readdirSync(itself(folder), { encoding: 'buffer' });
+    const names = entries.map((entry) => entry.toString(isUtf8(entry) ? 'utf8' : 'latin1'));
+    const isKnown = await isOurs(names);
+    return entries.flatMap((entry, at) => {
+      const name = names[at] as string;
+      if (name === STAGING || isKnown(name)) return [];
+      const stats = lstatSync(Buffer.concat([inFolder, entry]), { throwIfNoEntry: false });
+      // what mke2fs(8) makes; what went away meanwhile is not there
+      if (stats === undefined || (name === 'lost+found' && stats.uid === 0)) return [];
+      const identity = `${stats.dev}:${stats.ino}:${Math.trunc(stats.birthtimeMs)}`;
+      return [{ name, uid: stats.uid, changedAt: stats.mtime, identity }];
+    });
+  } finally {
+    if (folder !== undefined) closeSync(folder.fd);
+  }
+}
 
 /** Lists both areas, so many names at a time. A name may be any bytes: what is no ASCII reads as Latin-1. */
 export async function* listHomes(files: FileServer, piece: number): AsyncGenerator<HomeSighting[]> {

@@ -25,7 +25,8 @@ import type { HomePath } from '../plan/action.ts';
 import type { HomeSighting } from '../targets/everything.ts';
 import { lookAtArchives } from './file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
-import { listHomes } from './file-listing.ts';
+import { openArchives } from './file-archive-ground.ts';
+import { type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
 import {
   OPEN_DIRECTORY,
   OPEN_SAFELY,
@@ -46,6 +47,11 @@ const SLICE = 200;
 /** The eyes of the role `homes`; `listHomes` tells all that stands in both areas, and whose it is. */
 export interface OpenFilesEyes extends FilesEyes {
   listHomes(piece: number): AsyncGenerator<HomeSighting[]>;
+  /** What stands in an area, or in the folder of archives, and is not ours. */
+  listUnmanaged(
+    where: HomePath['area'] | 'archives',
+    isOurs: Parameters<typeof listUnmanaged>[1],
+  ): Promise<ListedPath[]>;
   close(): Promise<void>;
 }
 
@@ -57,6 +63,13 @@ export interface OpenFilesEyes extends FilesEyes {
 export function openFilesEyes(files: FileServer, archives: string): OpenFilesEyes {
   return {
     listHomes: (piece) => listHomes(files, piece),
+    listUnmanaged: (where, isOurs) =>
+      listUnmanaged(
+        () => (where === 'archives' ? openArchives(archives) : openArea(files, where)),
+        isOurs,
+      ).catch((cause: unknown) => {
+        throw unreadable(cause);
+      }),
     async readHomes(asked) {
       const haves = await lookAtEach(files, asked, lookAtHome);
       await addGroupWrite(files, asked, haves);

@@ -44,6 +44,8 @@ export interface LdapSearch {
   any?: readonly (readonly [attribute: string, value: Buffer])[];
   /** without `any`: the entry was written at or after this change sequence number */
   since?: string;
+  /** with `since`: not last changed by this DN */
+  notBy?: string;
   /** without `any` and `since`: the entry has this attribute, by default objectClass, which all have */
   present?: string;
   attributes: readonly string[];
@@ -247,24 +249,18 @@ function operationsOn(client: ldapts.Client): LdapConnection {
   };
 }
 
-function optionsOf({
-  scope,
-  any,
-  since,
-  present = 'objectClass',
-  attributes,
-}: LdapSearch): ldapts.SearchOptions {
-  return { scope, filter: filterOf(any, since, present), attributes: [...attributes] };
+function optionsOf(search: LdapSearch): ldapts.SearchOptions {
+  const { scope, attributes } = search;
+  return { scope, filter: filterOf(search), attributes: [...attributes] };
 }
 
-function filterOf(
-  any: LdapSearch['any'],
-  since: string | undefined,
-  present: string,
-): ldapts.Filter {
+function filterOf({ any, since, notBy, present = 'objectClass' }: LdapSearch): ldapts.Filter {
   if (any !== undefined) return new ldapts.OrFilter({ filters: equalities(any) });
   if (since === undefined) return new ldapts.PresenceFilter({ attribute: present });
-  return new ldapts.GreaterThanEqualsFilter({ attribute: 'entryCSN', value: since });
+  const changed = new ldapts.GreaterThanEqualsFilter({ attribute: 'entryCSN', value: since });
+  if (notBy === undefined) return changed;
+  const by = new ldapts.EqualityFilter({ attribute: 'modifiersName', value: notBy });
+  return new ldapts.AndFilter({ filters: [changed, new ldapts.NotFilter({ filter: by })] });
 }
 
 function equalities(pairs: LdapExpectation): ldapts.EqualityFilter[] {
@@ -272,11 +268,8 @@ function equalities(pairs: LdapExpectation): ldapts.EqualityFilter[] {
 }
 
 /** A search for one page, as a message (RFC 4511, sections 4.1.1 and 4.5.1); no limits but the server's. */
-function pageRequest(
-  { base, scope, any, since, present = 'objectClass', attributes, pageSize = PAGE }: LdapSearch,
-  id: number,
-  cookie: Buffer,
-): Buffer {
+function pageRequest(search: LdapSearch, id: number, cookie: Buffer): Buffer {
+  const { base, scope, attributes, pageSize = PAGE } = search;
   const writer = new ldapts.BerWriter();
   writer.startSequence();
   writer.writeInt(id);
@@ -287,7 +280,7 @@ function pageRequest(
   writer.writeInt(0);
   writer.writeInt(0);
   writer.writeBoolean(false); // values too
-  filterOf(any, since, present).write(writer);
+  filterOf(search).write(writer);
   writer.startSequence();
   for (const attribute of attributes) writer.writeString(attribute);
   writer.endSequence();

@@ -1,7 +1,8 @@
 /** Looks which databases there are, by name, and which archives of them: for the eyes of the role. */
 import { ChamberlainError } from '../errors.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from '../targets/databases-eyes.ts';
-import { findArchive, isPartThere, isReturned } from './database-archives.ts';
+import { findArchive, isPartThere, isReturned, openOwn } from './database-archives.ts';
+import { type ListedPath, listUnmanaged } from './file-listing.ts';
 import { withoutSecrets } from './mariadb.ts';
 import {
   type DatabaseLogin,
@@ -13,6 +14,8 @@ import { prefixOf, readOwnDatabases } from './mariadb-inventory.ts';
 export interface OpenDatabaseArchiveEyes extends DatabaseArchiveEyes {
   /** The same, with each server asked once, when it is first looked at: for a survey of everything. */
   once(): DatabaseArchiveEyes;
+  /** What stands in the folder of archives and is not ours. */
+  listUnmanaged(isOurs: Parameters<typeof listUnmanaged>[1]): Promise<ListedPath[]>;
   close(): Promise<void>;
 }
 
@@ -88,6 +91,10 @@ export function openDatabaseArchiveEyes(
         return reading;
       });
     },
+    listUnmanaged: (isOurs) =>
+      listUnmanaged(() => openOwn(folder), isOurs).catch((cause: unknown) => {
+        throw unreadable('listing the archives of databases', cause);
+      }),
     close: () => servers.close(),
   };
 }

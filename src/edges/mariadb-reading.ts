@@ -114,6 +114,32 @@ export async function readAll(
   return { users, anonymousHosts };
 }
 
+/** An account by its name, and when its password was changed last. */
+export interface ListedUser {
+  user: string;
+  host: string;
+  passwordAt: Date | undefined;
+}
+
+/** All accounts whose names have our form, `s<uid>` and `u<uid>`. */
+export async function listUsers(connection: Connection): Promise<ListedUser[]> {
+  const rows = await connection.query<Row[]>(
+    `SELECT User AS user, Host AS host, JSON_VALUE(Priv, '$.password_last_changed') AS at,
+            User = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS own FROM mysql.global_priv
+     WHERE User REGEXP '^[su][1-9][0-9]{0,9}$' OR User = SUBSTRING_INDEX(CURRENT_USER(), '@', 1)`,
+  );
+  // whoever asks has an account
+  if (!rows.some((row) => Number(row['own']) === 1))
+    throw new Error('mysql.global_priv reads short');
+  return rows
+    .filter((row) => numberOfUser(String(row['user'])) !== undefined)
+    .map((row) => {
+      const seconds = Number(row['at'] ?? 0);
+      const passwordAt = seconds > 0 ? new Date(seconds * 1000) : undefined;
+      return { user: String(row['user']), host: String(row['host']), passwordAt };
+    });
+}
+
 /**
  * Each user's name once, in the order of the key. Host by host that is read off the key, and begins to
  * come at once; sorted by the server, 200,000 of them kept it silent for longer than it may be.

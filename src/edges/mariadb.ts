@@ -13,7 +13,7 @@ import type { DatabasesEyes, DatabaseServerView } from '../targets/databases-eye
 import type { Everything, Pace } from '../targets/everything.ts';
 import { grantStatement, type Row } from './mariadb-accounts.ts';
 import { loadingRole, readOwnPrivileges } from './mariadb-inventory.ts';
-import { everythingOf, lookAt, readAll } from './mariadb-reading.ts';
+import { everythingOf, listUsers, type ListedUser, lookAt, readAll } from './mariadb-reading.ts';
 import {
   type Connection,
   type DatabaseLogin,
@@ -33,6 +33,8 @@ const VERIFIER = /\*[0-9A-Fa-f]{40}/g;
 /** The eyes of the role `databases`; `readEverything` reads all accounts of every server. */
 export interface OpenDatabasesEyes extends DatabasesEyes {
   readEverything(pace: Pace): Promise<Everything<DatabasesEyes>>;
+  /** The accounts of a server whose names have our form, on whatever host. */
+  listUsers(server: string): Promise<ListedUser[]>;
   close(): Promise<void>;
 }
 
@@ -67,6 +69,7 @@ export function openDatabasesEyes(
       }
       return everythingOf(views);
     },
+    listUsers: (server) => reading(server, listUsers),
     close: () => servers.close(),
   };
 }

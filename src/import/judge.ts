@@ -77,6 +77,38 @@ export function readEntries(seen: SeenDirectory, ground: ImportGround): ReadEntr
   return read;
 }
 
+/**
+ * Of what was read, the entries of these references alone. What else stands there is still in their way, but
+ * nothing is said of it.
+ */
+export function onlyEntries(
+  read: ReadEntries,
+  refs: ReadonlySet<AnyRef>,
+  realm: string,
+): ReadEntries {
+  const objects = objectsOf(refs, realm);
+  return {
+    ...read,
+    people: read.people.filter(({ entry }) => refs.has(entry.ref)),
+    tools: read.tools.filter(({ entry, group }) => refs.has(entry.ref) || refs.has(group.ref)),
+    refusals: read.refusals.filter(({ object }) => objects.has(object)),
+  };
+}
+
+/** Of a judgement, what is said of the entries of these references. */
+export function onlyRefusals(
+  judgement: Judgement,
+  refs: ReadonlySet<AnyRef>,
+  realm: string,
+): Judgement {
+  const objects = objectsOf(refs, realm);
+  return { ...judgement, refusals: judgement.refusals.filter((each) => objects.has(each.object)) };
+}
+
+function objectsOf(refs: ReadonlySet<AnyRef>, realm: string): Set<string> {
+  return new Set([...refs].map((ref) => readableRef(ref, realm)));
+}
+
 /** An account with a number that could be a person's or a tool's, where none may be. */
 function refuseStray(entry: DirectoryEntry, ground: ImportGround): Refusal[] {
   if (!hasClass(entry, 'posixAccount')) return [];

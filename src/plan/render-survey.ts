@@ -2,7 +2,7 @@
 import { CODES } from '../errors.ts';
 import type { Effect } from './action.ts';
 import { count, nameFew } from './render.ts';
-import type { Report } from './report.ts';
+import { type Report, undecidedOf } from './report.ts';
 import { countAccounts, groupSurvey, type Group } from './survey-groups.ts';
 
 /** As much of each group is shown in full. */
@@ -40,7 +40,7 @@ export function countSurvey(report: Report): SurveyTotals {
     drifts: report.steps.length,
     accounts: countAccounts(report.steps),
     ...effects,
-    findings: report.findings.length,
+    findings: report.findings.length + undecidedOf(report).length,
     waiting: report.waiting.length,
     unreadable: report.unreadable.length,
   };
@@ -70,7 +70,10 @@ function titleOf(group: Group): string {
   }
   if (kind !== 'drift') {
     const meaning = code === undefined ? '' : CODES[code].meaning;
-    const aside = kind === 'advisory' ? '; nothing waits for it' : '';
+    const isUnmanaged = code === 'UNMANAGED';
+    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : '; nothing waits for it';
+    if (isUnmanaged)
+      return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
     return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;
   }
   return `${effect === undefined ? '' : WORDS[effect]}: ${target}, ${what}: ${many(group, 'drift')}`;
@@ -117,7 +120,8 @@ function renderTotals(totals: SurveyTotals): string {
 }
 
 /** What to do next. */
-function hintsOn({ steps, findings }: Report): string[] {
+function hintsOn(report: Report): string[] {
+  const { steps, findings } = report;
   return [
     ...(steps.length === 0
       ? []
@@ -127,6 +131,11 @@ function hintsOn({ steps, findings }: Report): string[] {
     ...(findings.length === 0
       ? []
       : ['Findings are for an admin to decide: no step touches what they name.']),
+    ...(undecidedOf(report).length === 0
+      ? []
+      : [
+          'What is not ours: `chamberlain adopt OBJECT`, or `chamberlain ignore OBJECT --reason TEXT`.',
+        ]),
   ];
 }
 

@@ -1,7 +1,8 @@
 /** A plan as text for people. Pure: no colour, no clock. */
 import type { Effect } from './action.ts';
 import type { Finding } from './plan.ts';
-import type { Report, Unreadable } from './report.ts';
+import { renderUnmanaged } from './render-unmanaged.ts';
+import { type Report, undecidedOf, type Unreadable } from './report.ts';
 import { UNSEALED } from '../model/seal.ts';
 
 const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
@@ -33,7 +34,7 @@ export function countPlan(report: Report): Totals {
     subjects: report.subjects,
     steps: report.steps.length,
     ...effects,
-    findings: report.findings.length,
+    findings: report.findings.length + undecidedOf(report).length,
     waiting: report.waiting.length,
     unreadable: report.unreadable.length,
   };
@@ -41,8 +42,8 @@ export function countPlan(report: Report): Totals {
 
 /**
  * Renders a plan: per account each step (`+` create, `~` change, `-` revoke, `!` destroy), each
- * finding (`?`) and what it waits for (`…`); then what was found beside many accounts, and what could
- * not be read; then totals and digest. Where several accounts get their first seal, as after an import, that is
+ * finding (`?`) and what it waits for (`…`); then what was found beside many accounts, what is not ours, and
+ * what could not be read; then totals and digest. Where several accounts get their first seal, as after an import, that is
  * one line.
  */
 export function renderPlan(report: Report, digest: string): string {
@@ -83,6 +84,8 @@ export function renderPlan(report: Report, digest: string): string {
     const lines = [...shared].map(([text, of]) => `  ? ${text} (${nameFew(of)})`);
     parts.push(['Beside many accounts', ...lines].join('\n'));
   }
+  const notOurs = renderUnmanaged(report.unmanaged ?? []);
+  if (notOurs !== '') parts.push(notOurs);
   if (unreadable.length > 0) {
     parts.push(
       [

@@ -1,5 +1,6 @@
 /** What the roles say of a survey, and how their reports become one. All pure. */
 import type { MarkerDoubt } from '../model/marker.ts';
+import { isUndecided, type UnmanagedThing } from '../model/unmanaged.ts';
 import { ROLES } from '../model/wanted.ts';
 import type { Finding, Step } from './plan.ts';
 
@@ -27,6 +28,8 @@ export interface Report {
   unreadable: Unreadable[];
   /** how many subjects it looked at */
   subjects: number;
+  /** of a survey of everything, as the command line reads it: what is not ours, ignored or not */
+  unmanaged?: UnmanagedThing[];
   /** the clock of the role's machine when it answered, ISO 8601 */
   clock?: string;
   /** of a survey of everything: numbers of the ranges of ids that were seen, and are no subject's */
@@ -60,6 +63,11 @@ export function mergeReports(reports: readonly Report[]): Report {
     ),
     subjects: Math.max(0, ...reports.map((report) => report.subjects)),
   };
+}
+
+/** What is not ours, and nobody has decided about: a finding each. */
+export function undecidedOf({ unmanaged = [] }: Pick<Report, 'unmanaged'>): UnmanagedThing[] {
+  return unmanaged.filter(isUndecided);
 }
 
 /** The part of a report that is about one target; what a whole role could not read is part of it. */

@@ -1,6 +1,8 @@
 /** What a survey found, in groups for reading, worst first. Pure. */
 import type { Code } from '../errors.ts';
 import type { Action, Effect } from './action.ts';
+import { isUndecided } from '../model/unmanaged.ts';
+import { describeThing } from './render-unmanaged.ts';
 import type { Report } from './report.ts';
 
 /** One thing in a group: what is said of it, and of which account. */
@@ -20,7 +22,7 @@ export interface Group {
   target?: string;
   /** of drift: what would be done about it */
   effect?: Effect;
-  /** of drift: which part of the target differs, such as `member` or `mode of logs` */
+  /** of drift: which part of the target differs, such as `member` or `mode of logs`; of what is not ours: its kind */
   what?: string;
   /** how many items */
   count: number;
@@ -40,7 +42,7 @@ const EFFECTS: readonly Effect[] = ['revoke', 'destroy', 'create', 'change'];
  * | group                                       | order among its kind               |
  * | ------------------------------------------- | ---------------------------------- |
  * | UNREADABLE, by target                       | whole roles first, then as below   |
- * | findings, by code                           | the largest first, then by name    |
+ * | findings, by code; what is not ours by kind | the largest first, then by name    |
  * | advisory findings, by code                  | likewise                           |
  * | drift, by effect, target and what differs   | revoke, destroy, create, change;   |
  * |                                             | in each the largest first          |
@@ -67,6 +69,10 @@ export function groupSurvey(report: Report): Group[] {
     const text = sentence.startsWith(object) ? sentence : `${object}: ${sentence}`;
     const item = { account, text };
     add({ kind: advisory === true ? 'advisory' : 'finding', code }, item);
+  }
+  for (const thing of report.unmanaged ?? []) {
+    const kind = isUndecided(thing) ? 'finding' : 'advisory';
+    add({ kind, code: 'UNMANAGED', what: thing.kind }, { text: describeThing(thing) });
   }
   for (const { account, target, object, effect, change, because, action } of report.steps) {
     const item = { account, text: `${object}: ${change}, because ${because}` };

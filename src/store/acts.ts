@@ -7,12 +7,19 @@ import type { Client } from './postgres.ts';
  */
 export interface Act {
   kind:
-    'repair' | 'freeze' | 'thaw' | 'sweep.release' | 'import' | 'restored' | 'credentials.rotate';
+    | 'repair'
+    | 'freeze'
+    | 'thaw'
+    | 'sweep.release'
+    | 'import'
+    | 'restored'
+    | 'credentials.rotate'
+    | 'unmanaged.ignore';
   /** `unix:<name>`: a claim, not a proof; `the calendar` */
   by: string;
   subject?: number;
   account?: string;
-  /** what it was about, such as targets; never to what */
+  /** what it was about, such as targets; never to what. Of what was ignored: the thing, and why */
   fields?: readonly string[];
 }
 

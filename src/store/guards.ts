@@ -28,7 +28,14 @@ export interface Policy {
 /** Tables that nobody may change or shorten, each with its trigger. */
 export const APPEND_ONLY = ['audit', 'audit_seals', 'posix_ids', 'names'] as const;
 /** Tables of which each role has its own rows. */
-export const ROW_SECURED = ['convergence', 'reports', 'repair_parts', 'survey_progress'] as const;
+export const ROW_SECURED = [
+  'convergence',
+  'reports',
+  'repair_parts',
+  'survey_progress',
+  'unmanaged',
+  'unmanaged_looks',
+] as const;
 
 /** Tables of `APPEND_ONLY` whose trigger is not there or does not fire for everybody. */
 export async function readUnguarded(client: Client): Promise<string[]> {

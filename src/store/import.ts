@@ -201,6 +201,7 @@ async function write(client: Client, takeover: Takeover, by: string): Promise<vo
   ]);
   await writeCredentials(client, takeover.credentials);
   await writeSightings(client, takeover.sightings, subjects);
+  await dropAdopted(client, subjects);
   await writeActs(client, actsOf(takeover, subjects, by));
 }
 
@@ -247,6 +248,21 @@ async function writeSightings(
      FROM jsonb_to_recordset($1) AS s (name text, id int)
      ON CONFLICT DO NOTHING`,
     [JSON.stringify(sightings)],
+  );
+}
+
+/** What is ours now is listed no more: accounts and groups, homes and database users of theirs, rules. */
+async function dropAdopted(
+  client: Client,
+  subjects: readonly { uid: number; account: string }[],
+): Promise<void> {
+  await client.query(
+    `DELETE FROM unmanaged u USING unnest($1::int[], $2::text[]) AS o (uid, account)
+     WHERE CASE u.kind WHEN 'database user' THEN u.number = o.uid
+                       WHEN 'home' THEN u.name = o.account
+                       WHEN 'rule' THEN u.name = 'runas-' || o.account
+                       ELSE u.kind IN ('account', 'group') AND u.name = o.account AND u.number = o.uid END`,
+    [subjects.map(({ uid }) => uid), subjects.map(({ account }) => account)],
   );
 }
 

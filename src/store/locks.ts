@@ -1,6 +1,6 @@
 /** Who holds our locks: each is its own role's (migrations/0009_locks.sql), unless the database lets others take it. */
 import { timeOf } from '../model/time.ts';
-import type { Role } from '../model/wanted.ts';
+import { type Role, ROLES } from '../model/wanted.ts';
 import {
   type Client,
   INTAKE_LOCK,
@@ -8,12 +8,13 @@ import {
   RELAY_LOCK,
   SWEEP_LOCK,
   VERDICTS_LOCK,
+  WATCH_LOCK,
 } from './postgres.ts';
 
 /** A session that holds locks of one kind. */
 export interface Holder {
-  /** the work of one process, the right to give verdicts, or subjects of a role */
-  lock: Work | 'verdicts' | Role;
+  /** the work of one process, the right to give verdicts, subjects of a role, or a role's look at what is unmanaged */
+  lock: Work | 'verdicts' | Role | Watch;
   /** how many subjects, where it is a role's; else 1 */
   locks: number;
   /** the PostgreSQL user */
@@ -32,11 +33,14 @@ export interface Holder {
 export const WORKS = ['intake', 'relay', 'sweep'] as const;
 export type Work = (typeof WORKS)[number];
 
-const LOCK_OF_NUMBER = new Map<number, Work | 'verdicts'>([
+type Watch = `${Role}_eyes`;
+
+const LOCK_OF_NUMBER = new Map<number, Work | 'verdicts' | Watch>([
   [INTAKE_LOCK, 'intake'],
   [RELAY_LOCK, 'relay'],
   [SWEEP_LOCK, 'sweep'],
   [VERDICTS_LOCK, 'verdicts'],
+  ...ROLES.map((role) => [WATCH_LOCK[role], `${role}_eyes`] as const),
 ]);
 const ROLE_OF_CLASS = new Map(
   Object.entries(LOCK_CLASS).map(([role, lockClass]) => [lockClass, role as Role]),
@@ -54,9 +58,10 @@ export async function readHolders(client: Client): Promise<Holder[]> {
       lockClass === 0
         ? (LOCK_OF_NUMBER.get(number ?? 0) as Holder['lock'])
         : (ROLE_OF_CLASS.get(lockClass) as Role);
-    const owner =
-      lock !== 'verdicts' ? `chamberlain_${lock}` : isAlone ? 'chamberlain' : 'chamberlain_intake';
-    return { lock, locks: subjects, user, pid, address, since, isOwn: user === owner };
+    const alone = ['chamberlain', 'chamberlain_sweep'];
+    const owners =
+      lock !== 'verdicts' ? [`chamberlain_${lock}`] : isAlone ? alone : ['chamberlain_intake'];
+    return { lock, locks: subjects, user, pid, address, since, isOwn: owners.includes(user) };
   });
 }
 
@@ -85,6 +90,9 @@ export function describeIntruder({ lock, locks, user, pid, address, since }: Hol
   ].join(', ');
   const who = `the PostgreSQL user ${user} (${where})`;
   if (lock === 'verdicts') return `${who} holds the lock of verdicts: no request is decided`;
+  if (lock.endsWith('_eyes')) {
+    return `${who} holds a lock of ${lock}: unmanaged things there are seen by a sweep alone`;
+  }
   return (WORKS as readonly string[]).includes(lock)
     ? `${who} holds the lock of ${lock}: no process can work as ${lock}`
     : `${who} holds locks of ${lock}: that role cannot work on ${locks} of its subjects`;

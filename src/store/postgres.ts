@@ -185,6 +185,9 @@ export const SWEEP_LOCK = 3;
 /** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
 export const VERDICTS_LOCK = 4;
 
+/** Who holds it looks for unmanaged things, as that role. */
+export const WATCH_LOCK: Record<Role, number> = { directory: 5, homes: 6, databases: 7 };
+
 /** Advisory lock class of a role; the second number of the lock is the subject that is worked on. */
 export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };
 

@@ -3,6 +3,7 @@ import type { MarkerDoubt } from '../model/marker.ts';
 import type { Realm, Wanted } from '../model/wanted.ts';
 import { normalName } from '../model/names.ts';
 import type { Sighting } from './foreign.ts';
+import type { JudgedEntry } from './unmanaged.ts';
 
 /** All that a role can see, read at once. */
 export interface Everything<Eyes> {
@@ -12,6 +13,8 @@ export interface Everything<Eyes> {
   sightings: Sighting[];
   /** each number that stands there: of accounts, groups, owners */
   numbers: ReadonlySet<number>;
+  /** of the directory: the entries that are not ours */
+  unmanaged?: readonly JudgedEntry[];
   /** why what was read is not to be acted on */
   doubt?: MarkerDoubt;
 }

@@ -124,7 +124,9 @@ describe.each(DRIFT_CASES.map((one) => [one.what, one] as const))('%s', (_, one)
 test('the repair did every step, and says so', () => {
   expect(repair).toMatchObject({ exit: 0, err: '' });
   expect(repaired).toMatchObject({ steps: [], waiting: [], unreadable: [], exit: 3 });
-  expect(decided).toMatchObject({ steps: [], findings: [], unreadable: [], exit: 0 });
+  expect(decided).toMatchObject({ steps: [], findings: [], unreadable: [], exit: 3 });
+  // homes that were moved aside, and have a name of nobody's
+  expect(new Set(decided.unmanaged?.map(({ kind }) => kind))).toEqual(new Set(['home']));
 });
 
 test('the passwords in all files are those that the servers know', async () => {

@@ -24,6 +24,7 @@ import { DIRECTORY } from '../../workers/directory.ts';
 import { HOMES } from '../../workers/homes.ts';
 import type { Worker } from '../../workers/loop.ts';
 import { type RoleParts, startRole } from '../../workers/role.ts';
+import { watchingOf } from '../../workers/unmanaged.ts';
 import { endOf, startCli } from '../bin/run-cli.ts';
 import { runningPid, signalTree, startServer, type World } from '../stack.ts';
 import { change, type DriftCase, type Subject } from './drift-case.ts';
@@ -143,7 +144,7 @@ describe('with every kind of drift', () => {
     try {
       const wanted = await readWanted(pool, role, await readSubjects(pool));
       const pace = { piece: 7, breathe: async () => {} };
-      const everything = await parts.readEverything(eyes, pace, { pool, realm });
+      const everything = await parts.readEverything(eyes, pace, watchingOf(world.config, pool));
       const inBulk = await survey(parts.targets, wanted, realm, everything.eyes);
       const direct = await survey(parts.targets, wanted, realm, eyes);
       expect(inBulk.filter(isDrifted).length).toBeGreaterThan(10);
@@ -290,7 +291,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
       const everything = await DATABASES.readEverything(
         eyes,
         { piece: 7, breathe },
-        { pool, realm },
+        watchingOf(world.config, pool),
       );
       const found = await survey(DATABASES.targets, wanted, realm, everything.eyes);
       const onReplica = found.flatMap(({ steps }) =>

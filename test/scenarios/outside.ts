@@ -155,6 +155,7 @@ const OF_REFUSALS = [
   'audit_unsealed',
   'directory_marker',
   'junk',
+  'unmanaged_looks',
 ];
 
 /** The rows of every table of ours but `without`, as text, by table. */

@@ -90,13 +90,16 @@ describe('a lock', () => {
     intake: [`take_lock(${INTAKE_LOCK})`, 'hold_verdicts()'],
     relay: [`take_lock(${RELAY_LOCK})`],
     sweep: [`take_lock(${SWEEP_LOCK})`, 'hold_verdicts()'],
+    directory_eyes: ['take_lock(5)'],
+    homes_eyes: ['take_lock(6)'],
+    databases_eyes: ['take_lock(7)'],
     directory: [`lock_subjects('{50001,50002}')`],
     homes: [`lock_subjects('{50001,50002}')`],
     databases: [`lock_subjects('{50001,50002}')`],
     admin: [`hold_survey('00000000-0000-4000-8000-000000000001')`],
   };
   const ways = [
-    ...[INTAKE_LOCK, RELAY_LOCK, SWEEP_LOCK, 0, 4, 5].map((lock) => `take_lock(${lock})`),
+    ...[INTAKE_LOCK, RELAY_LOCK, SWEEP_LOCK, 0, 4, 8].map((lock) => `take_lock(${lock})`),
     'take_lock(NULL)',
     ...new Set(Object.values(OWN).flat()),
   ];

@@ -51,6 +51,8 @@ function judge(homes: Partial<Report>, seen: Partial<Seen> = {}) {
     frozen: false,
     doubt: undefined,
     held: false,
+    undecided: [],
+    realm: { realm: 'tools', base: 'dc=example,dc=org' },
     released: [],
     settings: { mostShare: 0.05, atLeast: 10 },
     ...seen,

@@ -1,0 +1,126 @@
+/**
+ * Looks for what is in a role's places and is not ours, with accounts that can only read: a cheap look
+ * every so often, and a whole one with each survey of everything.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Config, realmOf } from '../src/config.ts';
+import { describeError } from '../src/errors.ts';
+import type { Log } from '../src/log.ts';
+import { normalName } from '../src/model/names.ts';
+import type { Looked, SeenThing } from '../src/model/unmanaged.ts';
+import type { Realm, Role } from '../src/model/wanted.ts';
+import { rememberForeign } from '../src/store/foreign-sightings.ts';
+import { openPool, type Pool, WATCH_LOCK } from '../src/store/postgres.ts';
+import { readAccounts, readClock, readNumbers, recordLook } from '../src/store/unmanaged.ts';
+import { type Everything, foreignAmong } from '../src/targets/everything.ts';
+import { startLocked, untilAborted } from './locked.ts';
+import type { Worker } from './loop.ts';
+import type { RoleParts } from './role.ts';
+
+/** Whatever appears is to be shown within a minute, also where one look fails. */
+const EVERY_MS = 20_000;
+
+/** What a look is given. */
+export interface Watching {
+  pool: Pool;
+  realm: Realm;
+  /** of numbers of people and tools */
+  ranges: readonly { first: number; last: number }[];
+  /** of numbers that other realms give */
+  others: readonly { first: number; last: number }[];
+  config: Pick<Config, 'files' | 'databases' | 'archives'>;
+}
+
+/**
+ * Looks once, at each place by itself: one that cannot be read fails alone. It may look at what has changed
+ * since the last time only.
+ *
+ * @param everything what was just read, for a look at all of it
+ */
+export type Watch<Eyes> = (everything?: Everything<Eyes>) => Promise<Looked>[];
+
+/** Looks for as long as it runs; of several processes of a role, one does. */
+export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
+  const { role } = parts;
+  const pool = openPool(config, `${role}_eyes`, { max: 4, durable: false });
+  const eyes = parts.openEyes(config);
+  const watching = watchingOf(config, pool);
+  const said = new Set<string>();
+
+  async function lookAgainAndAgain(held: AbortSignal): Promise<void> {
+    let watch = parts.openWatch(eyes, watching);
+    while (!held.aborted) {
+      const failures = await lookOnce(watch, { role, ...watching }).catch((error) => [error]);
+      for (const error of failures) {
+        const sentence = describeError(error);
+        if (!held.aborted && !said.has(sentence))
+          log.warn({ role, error: sentence }, 'not watched');
+        said.add(sentence);
+      }
+      if (failures.length === 0) said.clear();
+      // what was seen and could not be written is looked for anew
+      else watch = parts.openWatch(eyes, watching);
+      await sleep(EVERY_MS, undefined, { signal: held }).catch(() => {});
+    }
+  }
+
+  const worker = startLocked(
+    { config, role: `${role}_eyes`, lock: WATCH_LOCK[role], log },
+    (_client, { signal }) => Promise.race([lookAgainAndAgain(signal), untilAborted(signal)]),
+  );
+  return {
+    async close() {
+      await worker.close();
+      await eyes.close();
+      await pool.end();
+    },
+  };
+}
+
+export function watchingOf(config: Config, pool: Pool): Watching {
+  const ranges = [...config.ids.people, ...config.ids.tools];
+  return { pool, realm: realmOf(config), ranges, others: config.ids.others, config };
+}
+
+/** One look, written place by place: one that hangs delays no other. Returns what failed. */
+export async function lookOnce<Eyes>(
+  watch: Watch<Eyes>,
+  { role, pool, realm }: { role: Role; pool: Pool; realm: Realm },
+  { everything, began }: { everything?: Everything<Eyes>; began?: Date } = {},
+): Promise<unknown[]> {
+  const from = began ?? (await readClock(pool));
+  const looks = watch(everything).map(async (looking) => {
+    const looked = await looking;
+    await recordLook(pool, role, looked, from);
+    await keepFromRequests(looked.things, pool, realm);
+  });
+  const failed = (await Promise.allSettled(looks)).filter((each) => each.status === 'rejected');
+  return failed.map(({ reason }) => reason as unknown);
+}
+
+/** No request gets the names and numbers of what is not ours. */
+async function keepFromRequests(
+  things: readonly SeenThing[],
+  pool: Pool,
+  realm: Realm,
+): Promise<void> {
+  const sightings = things.map(({ kind, name, number }) => ({
+    // a database user's name is no account's
+    name: name === undefined || kind === 'database user' ? undefined : normalName(name),
+    id: number,
+  }));
+  if (sightings.length === 0) return;
+  const names = await readAccounts(
+    pool,
+    sightings.flatMap(({ name }) => name ?? []),
+  );
+  const numbers = await readNumbers(
+    pool,
+    sightings.flatMap(({ id }) => id ?? []),
+  );
+  const ours = new Map([
+    ...names,
+    ...[...numbers].map(([uid, { account }]) => [account, uid] as const),
+  ]);
+  await rememberForeign(pool, foreignAmong(sightings, ours, realm));
+}
