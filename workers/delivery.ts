@@ -21,6 +21,7 @@ import { join } from 'node:path';
 import { adminOfPortal, type Config } from '../src/config.ts';
 import { type JobState, openOutbox } from '../src/edges/event-outbox.ts';
 import { readSigningKey, signEvents } from '../src/edges/token.ts';
+import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import * as store from '../src/store/deliveries.ts';
 import type { Pool } from '../src/store/postgres.ts';
@@ -33,6 +34,8 @@ const LOOK_MS = { first: 2, growth: 1.3, most: 1000 };
 const AGAIN_MS = { first: 100, growth: 2, most: 10_000 };
 /** A job that has been worked on for so long may have lost its worker. */
 const LONG_ACTIVE_MS = 5000;
+/** Pause after a fault: of PostgreSQL, of Redis, or in a portal's queue. */
+const REST_MS = 500;
 /** How often queues are tidied. */
 const TIDY_MS = 60_000;
 
@@ -50,6 +53,9 @@ interface Course {
   /** up to this number there is no event that the portal does not have: numbers may be left out */
   emptyUpTo: number;
   tidiedAt: number;
+  /** what is in the way, and until when it is left alone */
+  trouble: string | undefined;
+  restUntil: number;
 }
 
 export interface Delivery {
@@ -67,6 +73,8 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
   const key = readSigningKey(join(config.secrets, 'events-key'));
   const outbox = openOutbox(config);
   const courses = new Map<string, Course>();
+  /** events that were erased and may lie in a queue as they were, by portal */
+  let erasures = new Map<string, number[]>();
   const listening = new Set(
     config.portals.map(({ name }) => name).filter((name) => adminOfPortal(name) === undefined),
   );
@@ -88,15 +96,13 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
           activeSince: undefined,
           emptyUpTo: 0,
           tidiedAt: 0,
+          trouble: undefined,
+          restUntil: 0,
         };
         courses.set(delivery.portal, { delivery, ...begin });
       }
     }
-    const erasures = await store.readErasures(pool);
-    for (const [portal, seqs] of erasures) {
-      const course = courses.get(portal);
-      if (course !== undefined) await erase(course, seqs);
-    }
+    erasures = await store.readErasures(pool);
     return numbered;
   }
 
@@ -106,9 +112,31 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     course.delivery = delivery;
   }
 
-  /** One step of a portal: looks at its job, if it is time, and sends the next when that has ended. */
+  /** One step of a portal. What fails there keeps no other waiting. */
   async function step(course: Course): Promise<void> {
-    const { portal, job } = course.delivery;
+    if (performance.now() < course.restUntil) return;
+    try {
+      await advance(course);
+      course.trouble = undefined;
+    } catch (error) {
+      const { portal } = course.delivery;
+      const trouble = describeError(error);
+      if (trouble !== course.trouble)
+        log.warn({ portal, error: trouble }, 'events are not delivered');
+      course.trouble = trouble;
+      course.restUntil = performance.now() + REST_MS;
+    }
+  }
+
+  /** Looks at a portal's job, if it is time, and sends the next when that has ended. */
+  async function advance(course: Course): Promise<void> {
+    const { portal } = course.delivery;
+    const erased = erasures.get(portal);
+    if (erased !== undefined) {
+      await erase(course, erased);
+      erasures.delete(portal);
+    }
+    const { job } = course.delivery;
     if (performance.now() - course.tidiedAt >= TIDY_MS) {
       course.tidiedAt = performance.now();
       await outbox.tidy(portal);
@@ -224,16 +252,17 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
         ({ delivery: { job, completed, last }, emptyUpTo }) =>
           job !== null || Math.max(completed, emptyUpTo) < last,
       )
-      .map(({ delivery, lookAt, againAt }) => (delivery.job === null ? againAt : lookAt) - now);
+      .map(({ delivery: { job }, lookAt, againAt, restUntil }) =>
+        Math.max(job === null ? againAt : lookAt, restUntil),
+      )
+      .map((at) => at - now);
     return Math.max(0, Math.min(LOOK_MS.most, ...times));
   }
 
   return {
     async turn(fresh) {
       const numbered = fresh ? await refresh() : 0;
-      const steps = await Promise.allSettled([...courses.values()].map(step));
-      const failed = steps.find((each) => each.status === 'rejected');
-      if (failed !== undefined) throw failed.reason;
+      await Promise.all([...courses.values()].map(step));
       return { numbered, nextInMs: nextInMs() };
     },
     close: () => outbox.close(),

@@ -207,6 +207,10 @@ export function startIntake(
       }
       if (now - tidiedAt >= TIDY_MS) {
         tidiedAt = now;
+        const portals = inbox.shutOut();
+        if (portals.length > 0) {
+          log.warn({ portals }, 'Redis does not let us in by the accounts of these portals');
+        }
         await inbox.tidy().catch(redisIsAway);
       }
     }

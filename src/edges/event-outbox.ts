@@ -6,6 +6,7 @@
  */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { mendTypes, removeJobs } from './queue-keys.ts';
 import { eventsQueue } from './queue.ts';
 import {
   connectProducer,
@@ -57,7 +58,19 @@ export function openOutbox(config: RedisPlace): Outbox {
         streams: { events: { maxLen: MOST_ENTRIES } },
       });
       queue.on('error', () => {});
-      found = { queue, redis, guarded: guardRedis(redis) };
+      const guarded = guardRedis(redis);
+      found = {
+        queue,
+        redis,
+        // what somebody has made of another type would be in the way for ever
+        guarded: (act, run) =>
+          guarded(act, () =>
+            run().catch(async (error: Error) => {
+              if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue.toKey);
+              throw error;
+            }),
+          ),
+      };
       opened.set(portal, found);
     }
     return found;
@@ -87,16 +100,17 @@ export function openOutbox(config: RedisPlace): Outbox {
         if (state === 'failed' || state === 'active') return { state };
         if (state !== 'unknown') return { state: 'waiting' };
         // in no list, so that no worker will find it: BullMQ 5 drops such, as it ends a pause
-        await queue.remove(job);
+        await removeJobs(redis, queue.toKey, [job]);
         return { state: 'missing' };
       });
     },
     remove(portal, job) {
-      const { queue, guarded } = open(portal);
-      return guarded(
-        `removing events from the queue of ${portal}`,
-        async () => (await queue.remove(job)) === 1,
-      );
+      const { queue, redis, guarded } = open(portal);
+      return guarded(`removing events from the queue of ${portal}`, async () => {
+        if ((await redis.exists(`${queue.toKey(job)}:lock`)) > 0) return false;
+        await removeJobs(redis, queue.toKey, [job]);
+        return true;
+      });
     },
     tidy(portal) {
       const { queue, redis, guarded } = open(portal);

@@ -21,6 +21,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Code } from '../errors.ts';
+import { mendTypes, removeJobs, results } from './queue-keys.ts';
 import { requestsQueue } from './queue.ts';
 import {
   connectConsumer,
@@ -35,7 +36,7 @@ import {
 const MOST_BYTES = 160 * 1024;
 /** So many jobs may wait in one queue, if they fit into their share of this memory, which all portals share. */
 const MOST_WAITING = 10_000;
-const MOST_WAITING_BYTES = 256 * 2 ** 20;
+const MOST_WAITING_BYTES = 64 * 2 ** 20;
 /** So many are removed in one go from a queue that is too long: Redis is busy with it for 10 ms. */
 const MOST_REMOVED = 1000;
 /** Intake has no more in hand; whatever else is active was put there by somebody else. */
@@ -60,20 +61,6 @@ const FIELDS: ReadonlySet<string> = new Set(
 
 /** What is not answered in this time has failed. */
 const FETCH_TIMEOUT_MS = 4000;
-/** What BullMQ keeps of a queue, and as what. */
-const KEY_TYPES: Record<string, string> = {
-  ...{ wait: 'list', active: 'list', paused: 'list' },
-  ...{ prioritized: 'zset', delayed: 'zset', completed: 'zset', failed: 'zset', marker: 'zset' },
-  ...{
-    meta: 'hash',
-    events: 'stream',
-    stalled: 'set',
-    pc: 'string',
-    limiter: 'string',
-    id: 'string',
-  },
-};
-
 /** Waits this long at the most for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
 /** Token of a job that is fetched without a lock (BullMQ). */
@@ -83,6 +70,8 @@ const NO_LOCK = '0';
 export interface RequestQueue {
   portal: string;
   urgent: boolean;
+  /** by the rights of the portal */
+  connection: Redis;
   worker: Worker;
 }
 
@@ -100,7 +89,7 @@ export interface Junk {
   count: number;
 }
 
-/** The requests that wait. Every call may throw BACKEND_UNAVAILABLE. */
+/** The requests that wait. Every call that is awaited may throw BACKEND_UNAVAILABLE. */
 export interface Inbox {
   /**
    * Takes jobs: of each portal in turn one, what is urgent before the rest, until there are `most`.
@@ -121,6 +110,8 @@ export interface Inbox {
   tidy(): Promise<void>;
   /** What was no request since the last call. */
   countJunk(): Junk[];
+  /** Portals whose account of Redis does not let us in: their requests wait. */
+  shutOut(): string[];
   close(): Promise<void>;
 }
 
@@ -139,7 +130,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
         skipVersionCheck: true,
       });
       worker.on('error', () => {}); // each call reports its own
-      return { portal, urgent, worker };
+      return { portal, urgent, connection, worker };
     });
   });
   const junk = new Map<string, Junk>();
@@ -182,7 +173,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       const { code } = each.reason as { code?: unknown };
       if (typeof code !== 'number') throw each.reason;
       const { job, queue } = jobs[n] as Taken;
-      await removeJobs(redis, queue.worker, [job.id as string]);
+      await removeJobs(redis, queue.worker.toKey, [job.id as string]);
     }
   }
 
@@ -199,12 +190,17 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     }
     const answers = (await pipeline.exec()) ?? [];
     if (answers.some(([error]) => error !== null)) {
-      await mendTypes();
+      await mendAll();
       return { counts: queues.map(() => 0), active: false };
     }
     const lengths = results<number>(answers);
     return {
-      counts: queues.map((_, n) => lengths.slice(4 * n, 4 * n + 3).reduce((a, b) => a + b, 0)),
+      // one that cannot log in keeps nobody else waiting
+      counts: queues.map(({ connection }, n) =>
+        connection.status === 'ready'
+          ? lengths.slice(4 * n, 4 * n + 3).reduce((a, b) => a + b, 0)
+          : 0,
+      ),
       active: queues.some((_, n) => lengths[4 * n + 3] !== 0),
     };
   }
@@ -225,7 +221,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     for (const id of unsound) {
       countJunk(portal, sound.tooLarge.has(id) ? 'REQUEST_TOO_LARGE' : 'REQUEST_MALFORMED', 1);
     }
-    await removeJobs(redis, worker, unsound);
+    await removeJobs(redis, worker.toKey, unsound);
     removed ||= unsound.length > 0;
     return sound.size;
   }
@@ -262,7 +258,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       const sound = await findSound(redis, worker, ids);
       const unsound = ids.filter((id) => !sound.has(id));
       countJunk(portal, 'REQUEST_MALFORMED', unsound.length);
-      await removeJobs(redis, worker, unsound);
+      await removeJobs(redis, worker.toKey, unsound);
       // the last that was taken is the first in the list
       for (const id of where === 'first' ? sound : [...sound].toReversed()) {
         const wait = worker.toKey('wait');
@@ -274,23 +270,17 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     }
   }
 
-  /** Removes what is of another type than BullMQ's: it would stop every look at all queues. */
-  async function mendTypes(): Promise<void> {
+  /** What is of another type than BullMQ's would stop every look at all queues. */
+  async function mendAll(): Promise<void> {
     for (const { worker, portal } of queues) {
-      const keys = Object.keys(KEY_TYPES);
-      const asking = redis.pipeline();
-      for (const key of keys) asking.type(worker.toKey(key));
-      const types = results<string>(await asking.exec());
-      const wrong = keys.filter((key, n) => types[n] !== 'none' && types[n] !== KEY_TYPES[key]);
-      if (wrong.length > 0) await redis.unlink(...wrong.map((key) => worker.toKey(key)));
-      countJunk(portal, 'REQUEST_MALFORMED', wrong.length);
+      countJunk(portal, 'REQUEST_MALFORMED', await mendTypes(redis, worker.toKey));
     }
   }
 
   return {
     take: (most) =>
       bounded('taking requests from their queues', async () => {
-        if (odd) await mendTypes();
+        if (odd) await mendAll();
         odd = removed = false;
         let { counts, active } = await countJobs();
         if (active) {
@@ -377,7 +367,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
         for (const { worker } of queues) {
           for (const ended of ['completed', 'failed']) {
             const old = await redis.zrangebyscore(worker.toKey(ended), 0, since, 'LIMIT', 0, 1000);
-            await removeJobs(redis, worker, old, ended);
+            await removeJobs(redis, worker.toKey, old);
           }
         }
       }),
@@ -386,6 +376,8 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       junk.clear();
       return counted;
     },
+    shutOut: () =>
+      redis.status === 'ready' ? portals.filter((_, n) => fetching[n]?.status !== 'ready') : [],
     async close() {
       redis.disconnect();
       waiting.disconnect();
@@ -449,33 +441,4 @@ function isSound(fields: unknown): boolean {
   } catch {
     return false;
   }
-}
-
-/** Removes jobs wherever they wait, without reading them. */
-async function removeJobs(
-  redis: Redis,
-  worker: Worker,
-  ids: readonly string[],
-  ended?: string,
-): Promise<void> {
-  if (ids.length === 0) return;
-  const removing = redis.multi().unlink(...ids.map((id) => worker.toKey(id)));
-  if (ended !== undefined) {
-    await removing.zrem(worker.toKey(ended), ...ids).exec();
-    return;
-  }
-  for (const id of ids) {
-    // they are at the end from which the next is taken: from there the search is short
-    removing.lrem(worker.toKey('wait'), -1, id).lrem(worker.toKey('active'), -1, id);
-  }
-  removing.zrem(worker.toKey('prioritized'), ...ids).zrem(worker.toKey('delayed'), ...ids);
-  await removing.exec();
-}
-
-/** What the commands of a pipeline have answered. Throws the first error. */
-function results<T>(answers: [Error | null, unknown][] | null): T[] {
-  return (answers ?? []).map(([error, value]) => {
-    if (error !== null) throw error;
-    return value as T;
-  });
 }

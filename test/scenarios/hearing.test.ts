@@ -281,6 +281,41 @@ describe('whoever has the portal’s password of Redis', () => {
     90_000,
   );
 
+  test.each([
+    ['lists that are texts', ['set', 'bull:events.portal:wait', 'x']],
+    ['ended jobs that are texts', ['set', 'bull:events.portal:completed', 'x']],
+    ['settings that are a list', ['lpush', 'bull:events.portal:meta', 'x']],
+    ['a limit to no job at all', ['hset', 'bull:events.portal:meta', 'concurrency', '0']],
+  ] as const)(
+    'cannot stop events for longer than it is at it: %s',
+    async (_what, [command, ...words]) => {
+      await redis.del(words[0]);
+      await redis.call(command, ...words);
+      await tell(5);
+      await redis.hdel('bull:events.portal:meta', 'concurrency').catch(() => {});
+      const portal = startPortal('bullmq');
+      await tell(5);
+      await expectAll(portal);
+    },
+    60_000,
+  );
+
+  test('cannot have the jobs of others removed, by what it hangs on its own', async () => {
+    const portal = startPortal('bullmq');
+    await tell(1);
+    await expectAll(portal);
+    await portal.end('SIGKILL');
+    await redis.hset('bull:events.other:theirs', 'name', 'x');
+    await tell(5);
+    const id = (await eventually('a job', openJob)) as string;
+    await redis.sadd(`bull:events.portal:${id}:dependencies`, 'bull:events.other:theirs');
+    await redis.hset(`bull:events.portal:${id}`, 'parentKey', 'bull:events.other:theirs');
+    portal.again();
+    await tell(1);
+    await eventually('the other events', () => portal.lives.at(-1)?.at(-1) === told);
+    expect(await redis.hgetall('bull:events.other:theirs')).toEqual({ name: 'x' });
+  }, 60_000);
+
   test('cannot stop the relay by an answer that is too long to be read', async () => {
     const portal = startPortal('bullmq');
     await tell(1);

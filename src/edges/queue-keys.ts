@@ -1,0 +1,53 @@
+/**
+ * What BullMQ keeps of a queue in Redis, and how that is looked at and removed without BullMQ: its scripts follow
+ * whatever a portal has written into a job, and fail where a key is of another type.
+ */
+import type { Redis } from 'ioredis';
+
+/** The key of a part of a queue, or of a job by its id (`Queue.toKey` of BullMQ). */
+export type ToKey = (part: string) => string;
+
+/** Parts of a queue, and the type of each (BullMQ 5 and 6). */
+const TYPES: Record<string, string> = {
+  ...{ wait: 'list', active: 'list', paused: 'list' },
+  ...{ prioritized: 'zset', delayed: 'zset', completed: 'zset', failed: 'zset', marker: 'zset' },
+  ...{ meta: 'hash', events: 'stream', stalled: 'set' },
+  ...{ pc: 'string', limiter: 'string', id: 'string' },
+};
+
+/** Removes the parts of a queue that are of another type than BullMQ's; returns how many. */
+export async function mendTypes(redis: Redis, toKey: ToKey): Promise<number> {
+  const parts = Object.keys(TYPES);
+  const asking = redis.pipeline();
+  for (const part of parts) asking.type(toKey(part));
+  const types = results<string>(await asking.exec());
+  const wrong = parts.filter((part, n) => types[n] !== 'none' && types[n] !== TYPES[part]);
+  if (wrong.length > 0) await redis.unlink(...wrong.map(toKey));
+  return wrong.length;
+}
+
+/** Removes jobs wherever they are, without reading them. */
+export async function removeJobs(
+  redis: Redis,
+  toKey: ToKey,
+  ids: readonly string[],
+): Promise<void> {
+  if (ids.length === 0) return;
+  const removing = redis.multi().unlink(...ids.map(toKey));
+  for (const id of ids) {
+    // most are at the end from which the next is taken: from there the search is short
+    for (const part of ['wait', 'active', 'paused']) removing.lrem(toKey(part), -1, id);
+  }
+  for (const part of ['prioritized', 'delayed', 'completed', 'failed']) {
+    removing.zrem(toKey(part), ...ids);
+  }
+  results(await removing.exec());
+}
+
+/** What the commands of a pipeline have answered. Throws the first error. */
+export function results<T>(answers: [Error | null, unknown][] | null): T[] {
+  return (answers ?? []).map(([error, value]) => {
+    if (error !== null) throw error;
+    return value as T;
+  });
+}
