@@ -25,7 +25,7 @@ ALTER TABLE event_deliveries
   -- what is wrong with what the portal answers
   ADD COLUMN wrong  text;
 
--- Jobs that were no requests of the portal in whose queue they lay: nothing else is kept of them.
+-- Invalid jobs: not signed by the portal in whose queue they lay. Nothing else is kept of them.
 CREATE TABLE junk (
   portal   text NOT NULL,
   code     text NOT NULL,

@@ -7,8 +7,8 @@
  * wait for the disk together; each is told when that is committed. Where PostgreSQL is lost, jobs in
  * hand go back into the queue, and nothing is taken until the lock is held again.
  *
- * What is no request of the portal in whose queue it lies costs a look and a check of its signature, and is
- * counted by portal and code: nothing of it is kept.
+ * An invalid job, which is not a request that the portal in whose queue it lies has signed, costs a look and a check
+ * of its signature. It is counted by portal and code, and nothing of it is kept.
  *
  * Between the batches it makes the moves of the calendar that are due (src/requests/calendar.ts), on the
  * same connection, and never beside a batch.
@@ -133,7 +133,7 @@ export function startIntake(
       await inbox.close();
     }
 
-    /** The requests that come next; what is none is refused at once. */
+    /** The requests that come next. Invalid jobs are refused at once. */
     async function takeJobs(): Promise<Waiting[]> {
       try {
         // it may have been lost with Redis
@@ -194,14 +194,14 @@ export function startIntake(
       }
     }
 
-    /** Counts what was no request, and forgets what ended long ago. */
+    /** Counts invalid jobs, and forgets what ended long ago. */
     async function keepOrder(): Promise<void> {
       const now = performance.now();
       if (now - countedAt >= COUNT_JUNK_MS) {
         countedAt = now;
         const junk = inbox.countJunk();
         if (junk.length > 0) {
-          log.warn({ junk }, 'jobs that are no requests of the portals in whose queues they lay');
+          log.warn({ junk }, 'invalid jobs came into queues of requests');
           await addJunk(client, junk);
         }
       }

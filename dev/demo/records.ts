@@ -27,7 +27,7 @@ export async function countRecords(env: StackEnvironment): Promise<string> {
   return RECORDS.map((table, index) => `${row[index]} ${table}`).join(', ');
 }
 
-/** The code of what came last and was no request of the portal; '' where there was nothing. */
+/** The code of the last invalid job; '' where there was none. */
 export async function readLastForgery(env: StackEnvironment): Promise<string> {
   for (let tries = 0; tries < 100; tries += 1) {
     const [code = ''] = await queryRow(env, 'SELECT code FROM junk ORDER BY last_at DESC LIMIT 1');

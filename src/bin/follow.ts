@@ -42,8 +42,8 @@ const RESTART =
   'The workers read the configuration when they start: where it was changed, restart `chamberlain work`.';
 
 /**
- * Follows one request of a portal. A database that is away for a moment does not end it. What intake takes for
- * no request of that portal is known by its job alone.
+ * Follows one request of a portal. A database that is away for a moment does not end it. An invalid
+ * job is known by the queue alone.
  */
 export async function follow(
   pool: Pool,

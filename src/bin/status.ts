@@ -38,8 +38,8 @@ export function defineStatus(command: Command): void {
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
         'a sweep is held, the directory is in doubt or a date is overdue, totals per role, what is behind,\n' +
-        'failing or parked and why, who leaves and when, events that portals have not taken, what came into\n' +
-        'their queues and was no request of theirs, how much is not ours, who is at work, and who holds a lock\n' +
+        'failing or parked and why, who leaves and when, events that portals have not taken,\n' +
+        'invalid jobs in their queues, how much is not ours, who is at work, and who holds a lock\n' +
         'that is not theirs. With SUBJECT: what is wanted of one person or tool, how it leaves, and how far\n' +
         'each role is with it.',
     )
@@ -187,13 +187,13 @@ function renderPortals(
   );
 }
 
-/** What came into portals' queues and was no request of theirs, today. */
+/** The invalid jobs of the last day. */
 function renderJunk(junk: readonly JunkCount[], now: Date): string {
   const recent = junk.filter(({ lastAt }) => now.getTime() - lastAt.getTime() < DAY_MS);
   if (recent.length === 0) return '';
   return renderTable(
-    ['queues of', 'no requests', 'jobs', 'last'],
-    recent.map(({ portal, code, count, lastAt }) => [portal, code, count, renderAge(lastAt, now)]),
+    ['portal', 'invalid jobs', 'why', 'last'],
+    recent.map(({ portal, code, count, lastAt }) => [portal, count, code, renderAge(lastAt, now)]),
   );
 }
 

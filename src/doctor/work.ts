@@ -177,11 +177,11 @@ function lookAtPortals(
   return [
     ...(behind.length === 0 ? [ok('each portal takes its events')] : behind),
     ...(recent.length === 0
-      ? [ok("what lies in the queues of requests is the portals' own")]
+      ? [ok('no invalid job came into the queues of requests within the last hour')]
       : recent.map(({ portal, code, count, lastAt }) =>
           fix(
-            `into the queues of ${portal} came ${count} jobs that are no requests of it (${code}), the last at ${timeOf(lastAt)}`,
-            'Look at the portal; and if it is not its doing, change its password of Redis.',
+            `${count} invalid jobs came into the queues of ${portal} (${code}), the last at ${timeOf(lastAt)}`,
+            'Look at the log of the portal. If it did not send them, change its Redis password.',
           ),
         )),
   ];

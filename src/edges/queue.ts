@@ -60,7 +60,7 @@ export interface Queues {
 
 /** A request that lies in its queue. */
 export interface SentRequest {
-  /** Why intake took it for no request of its portal, or undefined: it has a verdict, or is not looked at yet. */
+  /** Why intake found the job invalid; undefined where it has a verdict, or was not looked at yet. */
   readRefusal(): Promise<{ code: string; sentence: string } | undefined>;
 }
 

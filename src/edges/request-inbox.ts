@@ -10,7 +10,7 @@
  * | no hash, fields that BullMQ's `add` does not write, | removed                         | `REQUEST_MALFORMED` |
  * | data or options that are not JSON                   |                                 |                     |
  * | newer than what may wait (see MOST_WAITING)         | removed unread                  | `QUEUE_FULL`        |
- * | a job, but no request of its portal                 | fails, with the code and why    | its code            |
+ * | a job that is not a valid request of its portal     | fails, with the code and why    | its code            |
  * | a request                                           | completes: the verdict is its   | not at all          |
  * |                                                     | return value, kept for an hour  |                     |
  *
@@ -47,7 +47,7 @@ const SAMPLE = 16;
 /** A verdict is kept for an hour, for whoever waits for it; no more than this many of a queue. */
 const KEPT_SECONDS = 3600;
 const MOST_KEPT = 10_000;
-/** Refusals of what was no request, of a queue. */
+/** So many invalid jobs of a queue are kept, with the reason. */
 const MOST_REFUSALS_KEPT = 100;
 
 /** Fields that BullMQ writes into a waiting job that nothing else hangs on, by its `add` of versions 5 and 6. */
@@ -82,7 +82,7 @@ export interface Taken {
   job: Job;
 }
 
-/** What was no request, of whose queue, and how many such there were. */
+/** Invalid jobs of a portal's queues, counted. */
 export interface Junk {
   portal: string;
   code: Code | 'QUEUE_FULL';
@@ -97,7 +97,7 @@ export interface Inbox {
   take(most: number): Promise<Taken[]>;
   /** Ends jobs, each with the verdict as its return value. */
   end(jobs: readonly { taken: Taken; verdict: unknown }[]): Promise<void>;
-  /** Ends jobs that are no requests of their portals: each fails, for the reason `CODE: sentence`. */
+  /** Ends invalid jobs: each fails, for the reason `CODE: sentence`. */
   refuse(jobs: readonly { taken: Taken; code: Code; sentence: string }[]): Promise<void>;
   /**
    * Puts back what was taken and has not ended: to where the next is taken from, as `take` does too, or behind all
@@ -108,7 +108,7 @@ export interface Inbox {
   untilSomething(signal: AbortSignal): Promise<void>;
   /** Removes what ended more than an hour ago. */
   tidy(): Promise<void>;
-  /** What was no request since the last call. */
+  /** The invalid jobs since the last call. */
   countJunk(): Junk[];
   /** Portals whose account of Redis does not let us in: their requests wait. */
   shutOut(): string[];
@@ -326,7 +326,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
         ),
       ),
     refuse: (jobs) =>
-      bounded('refusing what is no request', () =>
+      bounded('refusing invalid jobs', () =>
         endEach(
           jobs.map(({ taken }) => taken),
           ({ job, queue }, n) => {

@@ -1,7 +1,7 @@
 /**
  * The verdict on one request: checked, decided and recorded in one transaction.
  *
- *   job ──▶ size, shape, signature: what is no request of the portal gets no verdict, and is not kept
+ *   job ──▶ size, shape, signature: an invalid job gets no verdict, and is not kept
  *       ──▶ first verdict, if it had one
  *       ──▶ times, schema, portal's right, who asks, the kind's rules
  *       ──▶ accepted: state, ids, audit, events, raised generations, all in one transaction
@@ -47,7 +47,7 @@ interface Refusal {
   kind?: string | undefined;
 }
 
-/** A job that is no request of the portal in whose queue it lies: that is all that is said of it. */
+/** An invalid job: not a request that the portal in whose queue it lies has signed. Nothing else is known of it. */
 export interface JunkJob {
   code: Code;
   sentence: string;

@@ -1,4 +1,4 @@
-/** The table `junk`: what came into portals' queues and was no request of the portal, counted. */
+/** The table `junk`: invalid jobs, which are not requests of the portal in whose queue they lay, counted. */
 import type { Client } from './postgres.ts';
 
 /** Adds to the counts: of each portal, by the code that says what was wrong. */
@@ -19,7 +19,7 @@ export async function addJunk(
   );
 }
 
-/** What was no request, by portal and code, the latest first. */
+/** Invalid jobs by portal and code, the latest first. */
 export interface JunkCount {
   portal: string;
   code: string;
