@@ -139,7 +139,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     const { job } = course.delivery;
     if (performance.now() - course.tidiedAt >= TIDY_MS) {
       course.tidiedAt = performance.now();
-      await outbox.tidy(portal);
+      await outbox.removeOthers(portal, course.delivery.job);
     }
     if (!listening.has(portal)) {
       // it was taken out of the configuration
@@ -215,6 +215,8 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
   /** Takes a job out in which an event lies as it was before it was erased; it is sent anew, as it is now. */
   async function erase(course: Course, erased: readonly number[]): Promise<void> {
     const { portal, job, completed, sent } = course.delivery;
+    // one that was added and not recorded may hold any
+    if (!(await outbox.removeOthers(portal, job))) return;
     const inJob = erased.filter((seq) => job !== null && seq > completed && seq <= sent);
     // what a worker has in hand is removed when it has ended
     const isInHand = job !== null && inJob.length > 0 && !(await outbox.remove(portal, job));

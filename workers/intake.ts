@@ -45,6 +45,8 @@ const MOST_FAILURES = 5;
 const FORGET_FAILURE_MS = 60_000;
 /** SQLSTATE of a statement that took longer than it may. */
 const QUERY_CANCELED = '57014';
+/** Classes of SQLSTATE that pass by themselves: connections, transactions, locks, resources, the operator, the disk. */
+const PASSING = /^(08|25|40|53|55|57|58)/u;
 /** Notices of a thaw are lost when a connection breaks: it is looked this often besides. */
 const LOOK_THAWED_MS = 500;
 /** Pause after Redis did not answer as it should. */
@@ -75,11 +77,16 @@ export function startIntake(
 
   /** Takes requests in whenever the realm is not frozen, as long as the locked connection lives. */
   async function takeIn(client: pg.Client, held: AbortController): Promise<void> {
+    let tidiedAt = performance.now();
     const pulse = setInterval(() => void client.query('SELECT 1').catch(() => held.abort()), 5000);
     try {
       await client.query('LISTEN chamberlain');
       while (!held.signal.aborted) {
         if (await isFrozen(client)) {
+          if (performance.now() - tidiedAt >= TIDY_MS) {
+            tidiedAt = performance.now();
+            await tidyFrozen();
+          }
           await untilNotice(client, held.signal);
           continue;
         }
@@ -88,6 +95,16 @@ export function startIntake(
     } finally {
       clearInterval(pulse);
     }
+  }
+
+  /** Nothing is taken; but what ended is forgotten as ever, and no queue becomes too long. */
+  async function tidyFrozen(): Promise<void> {
+    const inbox = openInbox(
+      config,
+      config.portals.map(({ name }) => name),
+    );
+    await inbox.tidy().catch(() => {});
+    await inbox.close();
   }
 
   /** Returns when PostgreSQL says that something is due, as a thaw does; or soon anyway. */
@@ -144,11 +161,10 @@ export function startIntake(
         const checked = await Promise.all(
           taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock())),
         );
-        await inbox.refuse(
-          checked.flatMap((each, n) =>
-            'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
-          ),
+        const invalid = checked.flatMap((each, n) =>
+          'signed' in each ? [] : [{ ...each, taken: taken[n] as Taken }],
         );
+        if (invalid.length > 0) await inbox.refuse(invalid).catch(redisIsAway);
         return checked.flatMap((each, n) =>
           'signed' in each ? [{ job: each, taken: taken[n] as Taken }] : [],
         );
@@ -207,9 +223,8 @@ export function startIntake(
       }
       if (now - tidiedAt >= TIDY_MS) {
         tidiedAt = now;
-        const portals = inbox.shutOut();
-        if (portals.length > 0) {
-          log.warn({ portals }, 'Redis does not let us in by the accounts of these portals');
+        for (const [portal, error] of inbox.shutOut()) {
+          log.warn({ portal, error }, 'requests of this portal cannot be fetched');
         }
         await inbox.tidy().catch(redisIsAway);
       }
@@ -235,12 +250,13 @@ export function startIntake(
     }
 
     /**
-     * Neither PostgreSQL's word, nor a connection that is lost: then it is the program's fault. What takes
-     * too long, again and again and alone, is too much to ask for.
+     * Where PostgreSQL answers, and not that it cannot do it just now, it is the program's fault. What takes too long,
+     * again and again and alone, is too much to ask for.
      */
     async function countFailure(batch: readonly Waiting[], error: unknown): Promise<void> {
-      const tookTooLong = sqlState(error) === QUERY_CANCELED;
-      if (sqlState(error) !== undefined && !tookTooLong) return;
+      const state = sqlState(error);
+      const tookTooLong = state === QUERY_CANCELED;
+      if (state !== undefined && !tookTooLong && PASSING.test(state)) return;
       const answers = await client.query('SELECT 1').then(
         () => true,
         () => false,

@@ -13,6 +13,7 @@ import { doneEvents } from '../src/requests/done.ts';
 import { sealAudit } from '../src/store/audit.ts';
 import { isFrozen } from '../src/store/freeze.ts';
 import { openPool, RELAY_LOCK } from '../src/store/postgres.ts';
+import { MOST_NUMBERED } from '../src/store/deliveries.ts';
 import * as store from '../src/store/relay.ts';
 import { startDelivery } from './delivery.ts';
 import { startLocked, untilAborted } from './locked.ts';
@@ -73,6 +74,10 @@ export function startRelay(config: Config, log: Log): Worker {
         const fresh = told || performance.now() - askedAt >= POLL_MS;
         if (fresh) [told, askedAt] = [false, performance.now()];
         const { numbered, nextInMs } = await delivery.turn(fresh);
+        if (numbered === MOST_NUMBERED) {
+          told = true;
+          delivering.wake();
+        }
         delivering.wakeIn(nextInMs);
         return numbered >= MUCH;
       },
@@ -148,11 +153,11 @@ export function startRelay(config: Config, log: Log): Worker {
     return due.length >= MUCH;
   }
 
-  let doorsAt = 0;
+  let doorsAt = Number.NEGATIVE_INFINITY;
   /** Who waits to be put away, maybe for hours, is shut out meanwhile: without a lease, since the row stays due. */
   async function enqueueDoorsOfSlow(): Promise<void> {
-    if (Date.now() - doorsAt < DOORS_MS) return;
-    doorsAt = Date.now();
+    if (performance.now() - doorsAt < DOORS_MS) return;
+    doorsAt = performance.now();
     const waiting = await store.readSlow(pool, ROLES);
     for (const role of ROLES) {
       const subjects = waiting.filter((each) => each.role === role).map(({ subject }) => subject);

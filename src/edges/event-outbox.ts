@@ -6,7 +6,7 @@
  */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { mendTypes, removeJobs } from './queue-keys.ts';
+import { mendTypes, removeJobs, results } from './queue-keys.ts';
 import { eventsQueue } from './queue.ts';
 import {
   connectProducer,
@@ -20,6 +20,11 @@ import {
 const MOST_ENTRIES = 1000;
 /** A longer answer than this is none: `{"have":9007199254740991}` has 25 bytes. */
 const MOST_ANSWER_BYTES = 200;
+
+/** Where jobs lie, and how many of a portal's are looked at in one go beside the relay's own. */
+const LISTS = ['wait', 'paused', 'active'];
+const SETS = ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children'];
+const MOST_OTHERS = 1000;
 
 /** What has become of a job. */
 export type JobState =
@@ -40,8 +45,11 @@ export interface Outbox {
   look(portal: string, job: string): Promise<JobState>;
   /** Removes a job, unless a worker has it under its lock: false. */
   remove(portal: string, job: string): Promise<boolean>;
-  /** Removes what ended in a portal's queue and is not of the relay: by itself nothing else does. */
-  tidy(portal: string): Promise<void>;
+  /**
+   * Removes every job of a portal's queue but this one, such as one that was added and never recorded. False where a
+   * worker has one of them under its lock.
+   */
+  removeOthers(portal: string, job: string | null): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -91,15 +99,19 @@ export function openOutbox(config: RedisPlace): Outbox {
       const { queue, redis, guarded } = open(portal);
       return guarded(`looking at the queue of ${portal}`, async () => {
         const state = await queue.getJobState(job);
+        const key = queue.toKey(job);
+        if ((await redis.type(key)) !== 'hash') {
+          await removeJobs(redis, queue.toKey, [job]);
+          return { state: 'missing' };
+        }
         if (state === 'completed') {
-          const key = queue.toKey(job);
           const length = await redis.hstrlen(key, 'returnvalue');
           const answer = length > MOST_ANSWER_BYTES ? null : await redis.hget(key, 'returnvalue');
           return { state, have: readAnswer(answer) };
         }
         if (state === 'failed' || state === 'active') return { state };
-        if (state !== 'unknown') return { state: 'waiting' };
-        // in no list, so that no worker will find it: BullMQ 5 drops such, as it ends a pause
+        if (state === 'waiting') return { state };
+        // where no worker will find it soon: BullMQ 5 leaves a job in no list as it ends a pause
         await removeJobs(redis, queue.toKey, [job]);
         return { state: 'missing' };
       });
@@ -107,18 +119,26 @@ export function openOutbox(config: RedisPlace): Outbox {
     remove(portal, job) {
       const { queue, redis, guarded } = open(portal);
       return guarded(`removing events from the queue of ${portal}`, async () => {
-        if ((await redis.exists(`${queue.toKey(job)}:lock`)) > 0) return false;
+        if (await isLocked(redis, queue.toKey(job))) return false;
         await removeJobs(redis, queue.toKey, [job]);
         return true;
       });
     },
-    tidy(portal) {
+    removeOthers(portal, job) {
       const { queue, redis, guarded } = open(portal);
       return guarded(`tidying the queue of ${portal}`, async () => {
-        for (const state of ['completed', 'failed'] as const) {
-          if ((await redis.zcard(queue.toKey(state))) > 1) await queue.clean(60_000, 1000, state);
+        const asking = redis.pipeline();
+        for (const part of LISTS) asking.lrange(queue.toKey(part), 0, MOST_OTHERS);
+        for (const part of SETS) asking.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
+        const ids = new Set(results<string[]>(await asking.exec()).flat());
+        const others = [...ids].filter((id) => id !== job);
+        let isFree = ids.size <= MOST_OTHERS;
+        for (const id of others) {
+          if (await isLocked(redis, queue.toKey(id))) isFree = false;
+          else await removeJobs(redis, queue.toKey, [id]);
         }
         await queue.trimEvents(MOST_ENTRIES);
+        return isFree;
       });
     },
     async close() {
@@ -127,6 +147,11 @@ export function openOutbox(config: RedisPlace): Outbox {
       for (const { redis } of all) redis.disconnect();
     },
   };
+}
+
+/** Whether a worker has a job: its lock ends by itself (BullMQ), and one that does not is none. */
+async function isLocked(redis: Redis, key: string): Promise<boolean> {
+  return (await redis.pttl(`${key}:lock`)) > 0;
 }
 
 function readAnswer(text: string | null): number | undefined {

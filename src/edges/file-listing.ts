@@ -37,7 +37,8 @@ export async function listUnmanaged(
       const stats = lstatSync(Buffer.concat([inFolder, entry]), { throwIfNoEntry: false });
       // what mke2fs(8) makes; what went away meanwhile is not there
       if (stats === undefined || (name === 'lost+found' && stats.uid === 0)) return [];
-      const identity = `${stats.dev}:${stats.ino}:${Math.trunc(stats.birthtimeMs)}`;
+      // not the device, whose number may be another after each mount
+      const identity = `${stats.ino}:${Math.trunc(stats.birthtimeMs)}`;
       return [{ name, uid: stats.uid, changedAt: stats.mtime, identity }];
     });
   } finally {

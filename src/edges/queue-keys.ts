@@ -11,6 +11,7 @@ export type ToKey = (part: string) => string;
 const TYPES: Record<string, string> = {
   ...{ wait: 'list', active: 'list', paused: 'list' },
   ...{ prioritized: 'zset', delayed: 'zset', completed: 'zset', failed: 'zset', marker: 'zset' },
+  ...{ 'waiting-children': 'zset' },
   ...{ meta: 'hash', events: 'stream', stalled: 'set' },
   ...{ pc: 'string', limiter: 'string', id: 'string' },
 };
@@ -38,7 +39,7 @@ export async function removeJobs(
     // most are at the end from which the next is taken: from there the search is short
     for (const part of ['wait', 'active', 'paused']) removing.lrem(toKey(part), -1, id);
   }
-  for (const part of ['prioritized', 'delayed', 'completed', 'failed']) {
+  for (const part of ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children']) {
     removing.zrem(toKey(part), ...ids);
   }
   results(await removing.exec());

@@ -59,10 +59,26 @@ const FIELDS: ReadonlySet<string> = new Set(
     .split(' '),
 );
 
+/** Those of them that are numbers. */
+const NUMBERS = [
+  'timestamp',
+  'delay',
+  'priority',
+  'atm',
+  'ats',
+  'stc',
+  'processedOn',
+  'finishedOn',
+];
+
 /** What is not answered in this time has failed. */
 const FETCH_TIMEOUT_MS = 4000;
 /** Waits this long at the most for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
+const AFTER_FAILURE_MS = 500;
+/** Where jobs wait. */
+const LISTS = ['wait', 'paused'];
+const SETS = ['prioritized', 'delayed'];
 /** Token of a job that is fetched without a lock (BullMQ). */
 const NO_LOCK = '0';
 
@@ -106,12 +122,12 @@ export interface Inbox {
   putBack(where: 'first' | 'last'): Promise<void>;
   /** Returns when something may have come, or after a second. */
   untilSomething(signal: AbortSignal): Promise<void>;
-  /** Removes what ended more than an hour ago. */
+  /** Removes what ended more than an hour ago, and what is newer than may wait. */
   tidy(): Promise<void>;
   /** The invalid jobs since the last call. */
   countJunk(): Junk[];
-  /** Portals whose account of Redis does not let us in: their requests wait. */
-  shutOut(): string[];
+  /** Portals whose requests cannot be fetched, and why. */
+  shutOut(): Map<string, string>;
   close(): Promise<void>;
 }
 
@@ -140,6 +156,8 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   let removed = false;
   /** something that Redis has answered makes no sense */
   let odd = true;
+  /** why jobs of a portal could not be fetched */
+  const troubles = new Map<string, string>();
 
   function countJunk(portal: string, code: Junk['code'], count: number): void {
     if (count === 0) return;
@@ -162,51 +180,71 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       }
     });
 
-  /** Ends jobs by BullMQ, and removes those that it refuses to end for what somebody has hung on them. */
+  /** Ends jobs by BullMQ, and removes those that cannot be ended for what somebody has done to them or to the queue. */
   async function endEach(
     jobs: readonly Taken[],
     end: (taken: Taken, n: number) => Promise<unknown>,
-  ) {
+  ): Promise<void> {
     const ended = await Promise.allSettled(jobs.map(end));
     for (const [n, each] of ended.entries()) {
       if (each.status === 'fulfilled') continue;
-      const { code } = each.reason as { code?: unknown };
-      if (typeof code !== 'number') throw each.reason;
+      if (!isAnswer(each.reason)) throw each.reason;
       const { job, queue } = jobs[n] as Taken;
-      await removeJobs(redis, queue.worker.toKey, [job.id as string]);
+      await discard(queue, [job.id as string]);
     }
   }
 
-  /** How many jobs wait in each queue, and whether any is active. */
-  async function countJobs(): Promise<{ counts: number[]; active: boolean }> {
+  /** Removes jobs, whatever was made of the queue. */
+  async function discard(queue: RequestQueue, ids: readonly string[]): Promise<void> {
+    const { toKey } = queue.worker;
+    try {
+      await removeJobs(redis, toKey, ids);
+    } catch (error) {
+      if (!isAnswer(error)) throw error;
+      countJunk(queue.portal, 'REQUEST_MALFORMED', await mendTypes(redis, toKey));
+      await removeJobs(redis, toKey, ids);
+    }
+  }
+
+  /** How many jobs of each queue can be taken now, and lie there in all; and whether any is active. */
+  async function countJobs(): Promise<{ counts: number[]; totals: number[]; active: boolean }> {
     const pipeline = redis.pipeline();
+    // whatever comes from here on sets its marker anew
+    pipeline.unlink(...queues.map(({ worker }) => worker.toKey('marker')));
     // a delayed job has its time, in milliseconds, in the upper bits of its score (BullMQ)
     const due = (Date.now() + 1) * 0x1000;
     for (const { worker } of queues) {
       pipeline.llen(worker.toKey('wait'));
       pipeline.zcard(worker.toKey('prioritized'));
       pipeline.zcount(worker.toKey('delayed'), 0, due);
+      pipeline.zcard(worker.toKey('delayed'));
+      pipeline.llen(worker.toKey('paused'));
       pipeline.llen(worker.toKey('active'));
     }
     const answers = (await pipeline.exec()) ?? [];
     if (answers.some(([error]) => error !== null)) {
       await mendAll();
-      return { counts: queues.map(() => 0), active: false };
+      const none = queues.map(() => 0);
+      return { counts: none, totals: none, active: false };
     }
-    const lengths = results<number>(answers);
+    const [, ...lengths] = results<number>(answers);
+    const of = queues.map((_, n) => lengths.slice(6 * n, 6 * n + 6));
     return {
       // one that cannot log in keeps nobody else waiting
-      counts: queues.map(({ connection }, n) =>
-        connection.status === 'ready'
-          ? lengths.slice(4 * n, 4 * n + 3).reduce((a, b) => a + b, 0)
-          : 0,
+      counts: of.map(([wait = 0, prioritized = 0, isDue = 0], n) =>
+        queues[n]?.connection.status === 'ready' ? wait + prioritized + isDue : 0,
       ),
-      active: queues.some((_, n) => lengths[4 * n + 3] !== 0),
+      totals: of.map(
+        ([wait = 0, prioritized = 0, , delayed = 0, paused = 0]) =>
+          wait + prioritized + delayed + paused,
+      ),
+      active: of.some((each) => each[5] !== 0),
     };
   }
 
   /** Removes what no intake could take from among the jobs that come next, and says how many are left of them. */
-  async function inspect({ portal, worker }: RequestQueue, most: number): Promise<number> {
+  async function inspect(queue: RequestQueue, most: number): Promise<number> {
+    const { portal, worker } = queue;
     const lists = results<string[]>(
       await redis
         .pipeline()
@@ -221,29 +259,42 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     for (const id of unsound) {
       countJunk(portal, sound.tooLarge.has(id) ? 'REQUEST_TOO_LARGE' : 'REQUEST_MALFORMED', 1);
     }
-    await removeJobs(redis, worker.toKey, unsound);
+    await discard(queue, unsound);
     removed ||= unsound.length > 0;
     return sound.size;
   }
 
-  /** Removes the newest jobs of a queue that is longer than it may be. */
-  async function shorten(queue: RequestQueue, count: number, share: number): Promise<void> {
-    if (count <= SAMPLE) return;
-    const { worker, portal } = queue;
-    const wait = worker.toKey('wait');
+  /** Removes the newest jobs of queues that are longer than they may be. */
+  async function shortenAll(totals: readonly number[]): Promise<void> {
+    const busy = new Set(queues.filter((_, n) => (totals[n] ?? 0) > 0).map((q) => q.portal));
+    const share = MOST_WAITING_BYTES / Math.max(1, busy.size);
+    for (const [n, queue] of queues.entries()) await shorten(queue, totals[n] ?? 0, share);
+  }
+
+  async function shorten({ worker, portal }: RequestQueue, total: number, share: number) {
+    if (total <= SAMPLE) return;
+    const [lists, sets] = [LISTS.map(worker.toKey), SETS.map(worker.toKey)];
     const sample = redis.pipeline();
-    for (let n = 0; n < SAMPLE; n += 1) sample.lindex(wait, Math.floor(Math.random() * count));
-    const sampled = results<string | null>(await sample.exec()).filter((id) => id !== null);
+    for (const list of lists) {
+      for (let n = 0; n < SAMPLE; n += 1) sample.lindex(list, Math.floor(Math.random() * total));
+    }
+    for (const set of sets) sample.zrandmember(set, SAMPLE);
+    const sampled = results<string | string[] | null>(await sample.exec()).flat();
     const sizes = redis.pipeline();
-    for (const id of sampled) sizes.memory('USAGE', worker.toKey(id));
+    for (const id of sampled) if (id !== null) sizes.memory('USAGE', worker.toKey(id));
     const bytes = results<number | null>(await sizes.exec()).map((size) => size ?? 0);
     const average = bytes.reduce((a, b) => a + b, 0) / Math.max(1, bytes.length);
     const most = Math.min(MOST_WAITING, Math.floor(share / Math.max(1, average)));
-    if (count <= most) return;
-    const surplus = Math.min(MOST_REMOVED, count - most);
-    const newest = (await redis.lpop(wait, surplus)) ?? [];
-    const last = await redis.zpopmax(worker.toKey('prioritized'), surplus - newest.length);
-    const ids = [...newest, ...last.filter((_, n) => n % 2 === 0)];
+    if (total <= most) return;
+    const ids: string[] = [];
+    const surplus = () => Math.min(MOST_REMOVED, total - most) - ids.length;
+    for (const list of lists) {
+      if (surplus() > 0) ids.push(...((await redis.lpop(list, surplus())) ?? []));
+    }
+    for (const set of sets) {
+      if (surplus() <= 0) continue;
+      ids.push(...(await redis.zpopmax(set, surplus())).filter((_, n) => n % 2 === 0));
+    }
     if (ids.length > 0) await redis.unlink(...ids.map((id) => worker.toKey(id)));
     countJunk(portal, 'QUEUE_FULL', ids.length);
     removed = true;
@@ -251,14 +302,15 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
 
   /** Puts back what is active, and removes of it what nobody could take. */
   async function reclaim(where: 'first' | 'last' = 'first'): Promise<void> {
-    for (const { worker, portal } of queues) {
+    for (const queue of queues) {
+      const { worker, portal } = queue;
       const active = worker.toKey('active');
       const ids = await redis.lrange(active, 0, MOST_ACTIVE - 1);
       await redis.ltrim(active, 0, MOST_ACTIVE - 1);
       const sound = await findSound(redis, worker, ids);
       const unsound = ids.filter((id) => !sound.has(id));
       countJunk(portal, 'REQUEST_MALFORMED', unsound.length);
-      await removeJobs(redis, worker.toKey, unsound);
+      await discard(queue, unsound);
       // the last that was taken is the first in the list
       for (const id of where === 'first' ? sound : [...sound].toReversed()) {
         const wait = worker.toKey('wait');
@@ -268,6 +320,25 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
         await moving.zadd(worker.toKey('marker'), 0, '0').exec();
       }
     }
+  }
+
+  /**
+   * A job that BullMQ could not read is active now, and nobody works on it. Where it was not the job's fault, the next
+   * look puts it back.
+   */
+  async function mendFetch(queue: RequestQueue, taken: readonly Taken[], error: Error) {
+    odd = true;
+    troubles.set(queue.portal, error.message);
+    if (
+      !/^(Syntax|Type|Range)Error$/u.test(error.name) &&
+      !/WRONGTYPE|integer/u.test(error.message)
+    )
+      return;
+    const inHand = new Set(taken.filter((each) => each.queue === queue).map(({ job }) => job.id));
+    const active = await redis.lrange(queue.worker.toKey('active'), 0, MOST_ACTIVE - 1);
+    const stray = active.filter((id) => !inHand.has(id));
+    countJunk(queue.portal, 'REQUEST_MALFORMED', stray.length);
+    await discard(queue, stray);
   }
 
   /** What is of another type than BullMQ's would stop every look at all queues. */
@@ -282,14 +353,13 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       bounded('taking requests from their queues', async () => {
         if (odd) await mendAll();
         odd = removed = false;
-        let { counts, active } = await countJobs();
-        if (active) {
+        let jobs = await countJobs();
+        if (jobs.active) {
           await reclaim();
-          ({ counts } = await countJobs());
+          jobs = await countJobs();
         }
-        const busy = new Set(queues.filter((_, n) => (counts[n] ?? 0) > 0).map((q) => q.portal));
-        const share = MOST_WAITING_BYTES / Math.max(1, busy.size);
-        for (const [n, queue] of queues.entries()) await shorten(queue, counts[n] ?? 0, share);
+        const { counts, totals } = jobs;
+        await shortenAll(totals);
         const shares = allot(
           portals.map((_, n) => ({ urgent: counts[2 * n] ?? 0, other: counts[2 * n + 1] ?? 0 })),
           most,
@@ -306,12 +376,12 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
             Array.from({ length: left }, () => queue.worker.getNextJob(NO_LOCK, { block: false })),
           );
           for (const each of fetched) {
-            // where that fails, it was changed since it was looked at: the next time it is looked at again
-            if (each.status === 'rejected') odd = true;
-            else if (each.value !== undefined) {
-              taken.push({ queue, job: each.value, data: each.value.data as unknown });
-            }
+            if (each.status !== 'fulfilled' || each.value === undefined) continue;
+            taken.push({ queue, job: each.value, data: each.value.data as unknown });
           }
+          const failed = fetched.find((each) => each.status === 'rejected');
+          if (failed === undefined) troubles.delete(queue.portal);
+          else await mendFetch(queue, taken, failed.reason as Error);
         }
         return taken;
       }),
@@ -345,7 +415,10 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       // one at a time: while Redis is away, none is answered
       came ??= waiting
         .bzpopmin(...markers, WAIT_SECONDS)
-        .catch(() => (odd = true))
+        .catch(async () => {
+          odd = true;
+          await sleep(AFTER_FAILURE_MS);
+        })
         .finally(() => (came = undefined));
       const closed = new AbortController();
       try {
@@ -370,14 +443,22 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
             await removeJobs(redis, worker.toKey, old);
           }
         }
+        await shortenAll((await countJobs()).totals);
       }),
     countJunk() {
       const counted = [...junk.values()];
       junk.clear();
       return counted;
     },
-    shutOut: () =>
-      redis.status === 'ready' ? portals.filter((_, n) => fetching[n]?.status !== 'ready') : [],
+    shutOut() {
+      const why = new Map(troubles);
+      if (redis.status !== 'ready') return why;
+      for (const [n, portal] of portals.entries()) {
+        if (fetching[n]?.status !== 'ready')
+          why.set(portal, 'its account of Redis does not log in');
+      }
+      return why;
+    },
     async close() {
       redis.disconnect();
       waiting.disconnect();
@@ -418,24 +499,40 @@ interface Sound extends Set<string> {
 }
 
 async function findSound(redis: Redis, worker: Worker, ids: readonly string[]): Promise<Sound> {
+  // first how many fields there are: to measure each takes as long as there are many
+  const counting = redis.pipeline();
+  for (const id of ids) counting.hlen(worker.toKey(id));
+  const lengths = (await counting.exec()) ?? [];
+  const hashes = ids.filter((_, n) => {
+    const [error, length] = lengths[n] ?? [];
+    return error === null && (length as number) > 0 && (length as number) <= FIELDS.size;
+  });
   const measuring = redis.pipeline();
-  for (const id of ids) measuring.memory('USAGE', worker.toKey(id));
+  for (const id of hashes) measuring.memory('USAGE', worker.toKey(id), 'SAMPLES', 0);
   const sizes = results<number | null>(await measuring.exec());
-  const small = ids.filter((_, n) => (sizes[n] ?? MOST_BYTES) < MOST_BYTES);
+  const small = hashes.filter((_, n) => (sizes[n] ?? MOST_BYTES) < MOST_BYTES);
   const reading = redis.pipeline();
   for (const id of small) reading.hgetall(worker.toKey(id));
   const fields = (await reading.exec()) ?? [];
   const sound = new Set(small.filter((_, n) => fields[n]?.[0] === null && isSound(fields[n][1])));
-  const tooLarge = new Set(ids.filter((_, n) => (sizes[n] ?? 0) >= MOST_BYTES));
+  const tooLarge = new Set(hashes.filter((_, n) => (sizes[n] ?? 0) >= MOST_BYTES));
   return Object.assign(sound, { tooLarge });
 }
 
-/** Whether BullMQ can take a job, and nothing else hangs on it: no parent, no schedule, no deduplication. */
+/** An answer of Redis, or of a script of BullMQ, as opposed to a connection that is lost. */
+function isAnswer(error: unknown): boolean {
+  const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
+  return name === 'ReplyError' || typeof code === 'number';
+}
+
+/** Whether BullMQ can take a job and end it, and nothing else hangs on it: no parent, no schedule, no deduplication. */
 function isSound(fields: unknown): boolean {
   const job = fields as Record<string, string>;
   if (!Object.keys(job).every((field) => FIELDS.has(field))) return false;
+  if (!NUMBERS.every((field) => /^\d{1,16}$/u.test(job[field] ?? '0'))) return false;
   try {
     JSON.parse(job.data ?? '');
+    JSON.parse(job['progress'] ?? '0');
     const options: unknown = JSON.parse(job.opts ?? '');
     return typeof options === 'object' && options !== null && !Array.isArray(options);
   } catch {

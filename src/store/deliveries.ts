@@ -2,7 +2,7 @@
 import { inTransaction, type Pool } from './postgres.ts';
 
 /** Most events that are numbered in one go. */
-const MOST_NUMBERED = 5000;
+export const MOST_NUMBERED = 5000;
 
 /**
  * Numbers the events that have no number yet, those of each portal from its last number on, the oldest 5,000, and

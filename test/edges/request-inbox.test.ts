@@ -128,7 +128,7 @@ test('a portal whose account does not log in keeps no other waiting', async () =
   const begin = performance.now();
   await eventually('the other portal', async () => tokens(await inbox.take(16)).includes('two b'));
   expect(performance.now() - begin).toBeLessThan(3000);
-  expect(inbox.shutOut()).toEqual(['locked']);
+  expect([...inbox.shutOut().keys()]).toEqual(['locked']);
 });
 
 describe('whatever a portal does to its own queues', () => {
@@ -177,6 +177,38 @@ describe('whatever a portal does to its own queues', () => {
           .sadd(`${prefix}:c:dependencies`, 'x')
           .lpush(`${prefix}:wait`, 'c')
           .exec(),
+    ],
+    [
+      'a job of a thousand fields, of which some are large',
+      () =>
+        redis.eval(
+          `for n = 1, 1000 do redis.call('HSET', KEYS[1], 'f' .. n, 'x') end
+           for n = 1, 4 do redis.call('HSET', KEYS[1], 'large' .. n, string.rep('x', 16 * 1048576)) end
+           redis.call('LPUSH', KEYS[2], 'fat')`,
+          2,
+          `${prefix}:fat`,
+          `${prefix}:wait`,
+        ),
+    ],
+    ...(['atm', 'ats', 'priority', 'progress'] as const).map(
+      (field): [string, () => Promise<unknown>] => [
+        `jobs whose ${field} makes no sense`,
+        async () => {
+          for (let n = 0; n < 40; n += 1) {
+            await redis
+              .multi()
+              .hset(`${prefix}:${field}${n}`, { ...hash, [field]: '{' })
+              .lpush(`${prefix}:wait`, `${field}${n}`)
+              .exec();
+          }
+        },
+      ],
+    ),
+    ['ended jobs that are a text', () => redis.set(`${prefix}:completed`, 'x')],
+    ['paused jobs that are a text', () => redis.set(`${prefix}:paused`, 'x')],
+    [
+      'a heap of markers',
+      () => redis.zadd(`${prefix}:marker`, ...many(2000, 'm').flatMap((m) => [1, m])),
     ],
     ['a list of jobs that is a text', () => redis.set(`${prefix}:wait`, 'x')],
     ['a marker that is a list', () => redis.lpush(`${prefix}:marker`, 'x')],
@@ -235,6 +267,25 @@ describe('whatever a portal does to its own queues', () => {
     const [full] = inbox.countJunk();
     expect(full).toMatchObject({ portal: 'one', code: 'QUEUE_FULL' });
     expect(full?.count).toBeGreaterThanOrEqual(2000 - 16);
+  });
+
+  test('what is paused, delayed or of a priority counts too', async () => {
+    const later = { delay: 3_600_000 };
+    for (const [opts, name] of [
+      [later, 'later'],
+      [{ priority: 5 }, 'prior'],
+    ] as const) {
+      await queue('requests.one').addBulk(
+        many(6000, name).map((token) => ({ name: 'request', data: { token }, opts })),
+      );
+    }
+    await eventually('the surplus to be removed', async () => {
+      await inbox.take(1);
+      const [delayed, prioritized] = await Promise.all(
+        ['delayed', 'prioritized'].map((part) => redis.zcard(`${prefix}:${part}`)),
+      );
+      return (delayed ?? 0) + (prioritized ?? 0) <= 10_000;
+    });
   });
 
   test('large jobs are fewer, since all portals share the room', async () => {

@@ -300,6 +300,34 @@ describe('whoever has the portal’s password of Redis', () => {
     60_000,
   );
 
+  test.each([
+    ['by a lock that never ends', (key: string) => redis.set(`${key}:lock`, 'x')],
+    [
+      'by a job of another type',
+      async (key: string) => {
+        await redis.del(key);
+        await redis.set(key, 'x');
+      },
+    ],
+  ])(
+    'cannot hold a job back for ever, %s',
+    async (_what, harm) => {
+      const portal = startPortal('bullmq');
+      await tell(1);
+      await expectAll(portal);
+      await portal.end('SIGKILL');
+      await tell(5);
+      const id = (await eventually('a job', openJob)) as string;
+      await redis.lmove('bull:events.portal:wait', 'bull:events.portal:active', 'RIGHT', 'LEFT');
+      await harm(`bull:events.portal:${id}`);
+      await eventually('another job', async () => (await openJob()) !== id);
+      portal.again();
+      await tell(1);
+      await expectAll(portal);
+    },
+    60_000,
+  );
+
   test('cannot have the jobs of others removed, by what it hangs on its own', async () => {
     const portal = startPortal('bullmq');
     await tell(1);
