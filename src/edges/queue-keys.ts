@@ -16,6 +16,9 @@ const TYPES: Record<string, string> = {
   ...{ pc: 'string', limiter: 'string', id: 'string' },
 };
 
+/** A job itself, and what BullMQ keeps beside it. */
+const BESIDE = ['', ':lock', ':logs', ':dependencies', ':processed', ':failed', ':unsuccessful'];
+
 /** Removes the parts of a queue that are of another type than BullMQ's; returns how many. */
 export async function mendTypes(redis: Redis, toKey: ToKey): Promise<number> {
   const parts = Object.keys(TYPES);
@@ -34,7 +37,9 @@ export async function removeJobs(
   ids: readonly string[],
 ): Promise<void> {
   if (ids.length === 0) return;
-  const removing = redis.multi().unlink(...ids.map(toKey));
+  const removing = redis
+    .multi()
+    .unlink(...ids.flatMap((id) => BESIDE.map((part) => toKey(`${id}${part}`))));
   for (const id of ids) {
     // most are at the end from which the next is taken: from there the search is short
     for (const part of ['wait', 'active', 'paused']) removing.lrem(toKey(part), -1, id);
