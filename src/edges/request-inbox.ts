@@ -281,7 +281,10 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     for (const set of sets) sample.zrandmember(set, SAMPLE);
     const sampled = results<string | string[] | null>(await sample.exec()).flat();
     const sizes = redis.pipeline();
-    for (const id of sampled) if (id !== null) sizes.memory('USAGE', worker.toKey(id));
+    // of so many fields the size is counted: by itself Redis takes the first five for all
+    for (const id of sampled) {
+      if (id !== null) sizes.memory('USAGE', worker.toKey(id), 'SAMPLES', FIELDS.size);
+    }
     const bytes = results<number | null>(await sizes.exec()).map((size) => size ?? 0);
     const average = bytes.reduce((a, b) => a + b, 0) / Math.max(1, bytes.length);
     const most = Math.min(MOST_WAITING, Math.floor(share / Math.max(1, average)));
