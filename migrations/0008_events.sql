@@ -22,7 +22,7 @@ ALTER TABLE event_deliveries
   ADD COLUMN sent   bigint NOT NULL DEFAULT 0,
   -- since when the portal has taken nothing although there is something; NULL: it has everything
   ADD COLUMN since  timestamptz,
-  -- what is wrong with what the portal answers
+  -- why it does not take them, as far as the relay knows
   ADD COLUMN wrong  text;
 
 -- Invalid jobs: not signed by the portal in whose queue they lay. Nothing else is kept of them.

@@ -117,12 +117,15 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     if (performance.now() < course.restUntil) return;
     try {
       await advance(course);
+      if (course.trouble !== undefined) await write(course, { wrong: null });
       course.trouble = undefined;
     } catch (error) {
       const { portal } = course.delivery;
       const trouble = describeError(error);
       if (trouble !== course.trouble)
         log.warn({ portal, error: trouble }, 'events are not delivered');
+      // for `status`; PostgreSQL itself may be what is away
+      if (trouble !== course.trouble) await write(course, { wrong: trouble }).catch(() => {});
       course.trouble = trouble;
       course.restUntil = performance.now() + REST_MS;
     }

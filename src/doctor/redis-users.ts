@@ -1,7 +1,7 @@
 /** Looks at the users of Redis: whether each portal has one, for its own queues and for nothing else. */
-import { adminOfPortal, type Config } from '../config.ts';
-import { REDIS_ACCOUNTS, redisUser } from '../edges/redis-connection.ts';
-import { readRedisRights, type RedisRights } from '../edges/redis-users.ts';
+import { adminOfPortal, type Config, findSecret } from '../config.ts';
+import { REDIS_ACCOUNTS, type RedisAccount, redisUser } from '../edges/redis-connection.ts';
+import { logsInToRedis, readRedisRights, type RedisRights } from '../edges/redis-users.ts';
 import { ROLES } from '../model/wanted.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
@@ -20,7 +20,39 @@ export async function lookAtRedisUsers(config: Config): Promise<Line[]> {
   if (rights === undefined) {
     return [elsewhere('its users may not be read', 'Run it where the secret redis-admin counts.')];
   }
-  return judgeRedisUsers(portals, rights, commands);
+  const refused = await findRefused(config, portals);
+  return [
+    ...judgeRedisUsers(portals, rights, commands),
+    ...(refused.length === 0
+      ? []
+      : [
+          fix(
+            `cannot log in by the secret that is here: ${refused.join(', ')}`,
+            `${RENDER} Then restart intake and the relay.`,
+          ),
+        ]),
+  ];
+}
+
+/** The accounts whose secrets can be read here, and are not those that Redis knows. */
+async function findRefused(config: Config, portals: readonly string[]): Promise<string[]> {
+  const accounts: RedisAccount[] = [
+    ...REDIS_ACCOUNTS,
+    ...portals.flatMap((name) =>
+      adminOfPortal(name) === undefined ? [`portal.${name}` as const] : [],
+    ),
+  ];
+  const isHere = (account: RedisAccount): boolean => {
+    try {
+      return findSecret(config, 'redis', account) !== undefined;
+    } catch {
+      return false; // it is another user's
+    }
+  };
+  const looks = accounts
+    .filter(isHere)
+    .map(async (account) => ((await logsInToRedis(config, account)) ? [] : [account]));
+  return (await Promise.all(looks)).flat();
 }
 
 function judgeRedisUsers(

@@ -43,3 +43,21 @@ export async function readRedisRights(
     redis.disconnect();
   }
 }
+
+/** Whether an account logs in by the secret that is here. Throws BACKEND_UNAVAILABLE where Redis does not answer. */
+export async function logsInToRedis(config: RedisPlace, account: RedisAccount): Promise<boolean> {
+  const redis = connectProducer(config, account);
+  try {
+    const refused = new Promise<false>((resolve) => {
+      redis.on('error', (error) => /WRONGPASS|NOAUTH/u.test(error.message) && resolve(false));
+    });
+    return await Promise.race([redis.ping().then(() => true), refused]);
+  } catch (cause) {
+    if (/WRONGPASS|NOAUTH/u.test((cause as Error).message)) return false;
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', `logging in to Redis as ${account}`, {
+      cause,
+    });
+  } finally {
+    redis.disconnect();
+  }
+}

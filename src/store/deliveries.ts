@@ -49,7 +49,7 @@ export interface Delivery {
   sent: number;
   /** since when it has taken nothing although there was something; null: it has everything */
   since: Date | null;
-  /** what is wrong with what it answers */
+  /** why it does not take them, as far as the relay knows */
   wrong: string | null;
 }
 

@@ -972,7 +972,16 @@ describe('with the secrets that are there:', () => {
       ['default', 'off', '-@all'],
       [/^its user `default` lacks rights: Redis reads its append-only file/u],
     ],
-    ['a portal has no user', ['DEL', 'portal.portal'], [/^it has no user portal\.portal$/u]],
+    [
+      'a portal has no user',
+      ['DEL', 'portal.portal'],
+      [/^it has no user portal\.portal$/u, /^cannot log in by the secret.*: portal\.portal$/u],
+    ],
+    [
+      'a portal has another password',
+      ['portal.portal', 'resetpass', '>another-password'],
+      [/^cannot log in by the secret that is here: portal\.portal$/u],
+    ],
     [
       'a portal may use the queues of others, and more',
       ['portal.portal', '~bull:homes:*', '+flushall'],
