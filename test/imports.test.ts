@@ -70,7 +70,7 @@ const ONLY_IN: Record<string, string[]> = {
   ldapts: ['edges/ldap.ts'],
   mariadb: ['edges/mariadb-connections.ts'],
   bullmq: QUEUES,
-  ioredis: [...QUEUES, 'edges/queue-keys.ts', 'edges/redis-connection.ts'],
+  ioredis: [...QUEUES, 'edges/queued-jobs.ts', 'edges/queue-keys.ts', 'edges/redis-connection.ts'],
   jose: ['edges/token.ts'],
   pino: ['log.ts'],
   'node-pg-migrate': ['bin/migrate.ts'],

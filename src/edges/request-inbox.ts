@@ -21,6 +21,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Code } from '../errors.ts';
+import { allot, type Share } from '../model/turns.ts';
+import { findSound, removeSurplus } from './queued-jobs.ts';
 import { mendTypes, removeJobs, results } from './queue-keys.ts';
 import { requestsQueue } from './queue.ts';
 import {
@@ -32,53 +34,19 @@ import {
   type RedisPlace,
 } from './redis-connection.ts';
 
-/** A job that takes more memory of Redis than this is removed unread: 64 KiB of data at the most, and what is about it. */
-const MOST_BYTES = 160 * 1024;
-/** So many jobs may wait in one queue, if they fit into their share of this memory, which all portals share. */
-const MOST_WAITING = 10_000;
-const MOST_WAITING_BYTES = 64 * 2 ** 20;
-/** So many are removed in one go from a queue that is too long: Redis is busy with it for 10 ms. */
-const MOST_REMOVED = 1000;
 /** Intake has no more in hand; whatever else is active was put there by somebody else. */
 const MOST_ACTIVE = 64;
-/** The size of this many is taken for that of all in the queue. */
-const SAMPLE = 16;
-
 /** A verdict is kept for an hour, for whoever waits for it; no more than this many of a queue. */
 const KEPT_SECONDS = 3600;
 const MOST_KEPT = 10_000;
 /** So many invalid jobs of a queue are kept, with the reason. */
 const MOST_REFUSALS_KEPT = 100;
 
-/** Fields that BullMQ writes into a waiting job that nothing else hangs on, by its `add` of versions 5 and 6. */
-const FIELDS: ReadonlySet<string> = new Set(
-  (
-    'name data opts timestamp delay priority atm ats stc processedOn progress pb tm omc ' +
-    'failedReason stacktrace returnvalue finishedOn'
-  ) // of one that was put back after it had ended
-    .split(' '),
-);
-
-/** Those of them that are numbers. */
-const NUMBERS = [
-  'timestamp',
-  'delay',
-  'priority',
-  'atm',
-  'ats',
-  'stc',
-  'processedOn',
-  'finishedOn',
-];
-
 /** What is not answered in this time has failed. */
 const FETCH_TIMEOUT_MS = 4000;
 /** Waits this long at the most for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
 const AFTER_FAILURE_MS = 500;
-/** Where jobs wait. */
-const LISTS = ['wait', 'paused'];
-const SETS = ['prioritized', 'delayed'];
 /** Token of a job that is fetched without a lock (BullMQ). */
 const NO_LOCK = '0';
 
@@ -254,7 +222,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
         .exec(),
     );
     const ids = lists.flat();
-    const sound = await findSound(redis, worker, ids);
+    const sound = await findSound(redis, worker.toKey, ids);
     const unsound = ids.filter((id) => !sound.has(id));
     for (const id of unsound) {
       countJunk(portal, sound.tooLarge.has(id) ? 'REQUEST_TOO_LARGE' : 'REQUEST_MALFORMED', 1);
@@ -267,40 +235,11 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   /** Removes the newest jobs of queues that are longer than they may be. */
   async function shortenAll(totals: readonly number[]): Promise<void> {
     const busy = new Set(queues.filter((_, n) => (totals[n] ?? 0) > 0).map((q) => q.portal));
-    const share = MOST_WAITING_BYTES / Math.max(1, busy.size);
-    for (const [n, queue] of queues.entries()) await shorten(queue, totals[n] ?? 0, share);
-  }
-
-  async function shorten({ worker, portal }: RequestQueue, total: number, share: number) {
-    if (total <= SAMPLE) return;
-    const [lists, sets] = [LISTS.map(worker.toKey), SETS.map(worker.toKey)];
-    const sample = redis.pipeline();
-    for (const list of lists) {
-      for (let n = 0; n < SAMPLE; n += 1) sample.lindex(list, Math.floor(Math.random() * total));
+    for (const [n, { portal, worker }] of queues.entries()) {
+      const surplus = await removeSurplus(redis, worker.toKey, totals[n] ?? 0, busy.size);
+      countJunk(portal, 'QUEUE_FULL', surplus);
+      removed ||= surplus > 0;
     }
-    for (const set of sets) sample.zrandmember(set, SAMPLE);
-    const sampled = results<string | string[] | null>(await sample.exec()).flat();
-    const sizes = redis.pipeline();
-    // of so many fields the size is counted: by itself Redis takes the first five for all
-    for (const id of sampled) {
-      if (id !== null) sizes.memory('USAGE', worker.toKey(id), 'SAMPLES', FIELDS.size);
-    }
-    const bytes = results<number | null>(await sizes.exec()).map((size) => size ?? 0);
-    const average = bytes.reduce((a, b) => a + b, 0) / Math.max(1, bytes.length);
-    const most = Math.min(MOST_WAITING, Math.floor(share / Math.max(1, average)));
-    if (total <= most) return;
-    const ids: string[] = [];
-    const surplus = () => Math.min(MOST_REMOVED, total - most) - ids.length;
-    for (const list of lists) {
-      if (surplus() > 0) ids.push(...((await redis.lpop(list, surplus())) ?? []));
-    }
-    for (const set of sets) {
-      if (surplus() <= 0) continue;
-      ids.push(...(await redis.zpopmax(set, surplus())).filter((_, n) => n % 2 === 0));
-    }
-    if (ids.length > 0) await redis.unlink(...ids.map((id) => worker.toKey(id)));
-    countJunk(portal, 'QUEUE_FULL', ids.length);
-    removed = true;
   }
 
   /** Puts back what is active, and removes of it what nobody could take. */
@@ -310,7 +249,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       const active = worker.toKey('active');
       const ids = await redis.lrange(active, 0, MOST_ACTIVE - 1);
       await redis.ltrim(active, 0, MOST_ACTIVE - 1);
-      const sound = await findSound(redis, worker, ids);
+      const sound = await findSound(redis, worker.toKey, ids);
       const unsound = ids.filter((id) => !sound.has(id));
       countJunk(portal, 'REQUEST_MALFORMED', unsound.length);
       await discard(queue, unsound);
@@ -471,74 +410,8 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
   };
 }
 
-/** How many jobs of a portal's two queues are taken. */
-export interface Share {
-  urgent: number;
-  other: number;
-}
-
-/** Allots `most` places to portals in turn, one at a time, from the one whose turn it is; what is urgent first. */
-export function allot(waiting: readonly Share[], most: number, turn: number): Share[] {
-  const shares = waiting.map(() => ({ urgent: 0, other: 0 }));
-  let left = most;
-  for (let found = true; left > 0 && found;) {
-    found = false;
-    for (let n = 0; n < waiting.length && left > 0; n += 1) {
-      const at = (turn + n) % waiting.length;
-      const [waits, share] = [waiting[at], shares[at]] as [Share, Share];
-      if (share.urgent < waits.urgent) share.urgent += 1;
-      else if (share.other < waits.other) share.other += 1;
-      else continue;
-      found = true;
-      left -= 1;
-    }
-  }
-  return shares;
-}
-
-/** The ids of jobs that intake can take, and those of jobs that are too large to be read. */
-interface Sound extends Set<string> {
-  tooLarge: ReadonlySet<string>;
-}
-
-async function findSound(redis: Redis, worker: Worker, ids: readonly string[]): Promise<Sound> {
-  // first how many fields there are: to measure each takes as long as there are many
-  const counting = redis.pipeline();
-  for (const id of ids) counting.hlen(worker.toKey(id));
-  const lengths = (await counting.exec()) ?? [];
-  const hashes = ids.filter((_, n) => {
-    const [error, length] = lengths[n] ?? [];
-    return error === null && (length as number) > 0 && (length as number) <= FIELDS.size;
-  });
-  const measuring = redis.pipeline();
-  for (const id of hashes) measuring.memory('USAGE', worker.toKey(id), 'SAMPLES', 0);
-  const sizes = results<number | null>(await measuring.exec());
-  const small = hashes.filter((_, n) => (sizes[n] ?? MOST_BYTES) < MOST_BYTES);
-  const reading = redis.pipeline();
-  for (const id of small) reading.hgetall(worker.toKey(id));
-  const fields = (await reading.exec()) ?? [];
-  const sound = new Set(small.filter((_, n) => fields[n]?.[0] === null && isSound(fields[n][1])));
-  const tooLarge = new Set(hashes.filter((_, n) => (sizes[n] ?? 0) >= MOST_BYTES));
-  return Object.assign(sound, { tooLarge });
-}
-
 /** An answer of Redis, or of a script of BullMQ, as opposed to a connection that is lost. */
 function isAnswer(error: unknown): boolean {
   const { name, code } = (error ?? {}) as { name?: unknown; code?: unknown };
   return name === 'ReplyError' || typeof code === 'number';
-}
-
-/** Whether BullMQ can take a job and end it, and nothing else hangs on it: no parent, no schedule, no deduplication. */
-function isSound(fields: unknown): boolean {
-  const job = fields as Record<string, string>;
-  if (!Object.keys(job).every((field) => FIELDS.has(field))) return false;
-  if (!NUMBERS.every((field) => /^\d{1,16}$/u.test(job[field] ?? '0'))) return false;
-  try {
-    JSON.parse(job.data ?? '');
-    JSON.parse(job['progress'] ?? '0');
-    const options: unknown = JSON.parse(job.opts ?? '');
-    return typeof options === 'object' && options !== null && !Array.isArray(options);
-  } catch {
-    return false;
-  }
 }

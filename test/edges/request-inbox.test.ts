@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import { allot, type Inbox, openInbox, type Taken } from '../../src/edges/request-inbox.ts';
+import { type Inbox, openInbox, type Taken } from '../../src/edges/request-inbox.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 
@@ -43,27 +43,6 @@ const add = (name: string, ...tokens: string[]) =>
 const tokens = (taken: readonly Taken[]) =>
   taken.map(({ queue: from, data }) => `${from.portal} ${(data as { token: string }).token}`);
 const many = (count: number, of: string) => Array.from({ length: count }, (_, n) => `${of}${n}`);
-
-describe('places are allotted', () => {
-  const urgent = (n: number) => ({ urgent: n, other: 0 });
-  const other = (n: number) => ({ urgent: 0, other: n });
-  test.each([
-    ['all to the only portal that has something', [other(0), other(9)], 4, 0, [other(0), other(4)]],
-    [
-      'evenly, whatever waits',
-      [urgent(999), other(2), other(9)],
-      6,
-      0,
-      [urgent(2), other(2), other(2)],
-    ],
-    ['what one does not need to the others', [other(1), other(9)], 6, 0, [other(1), other(5)]],
-    ['the odd one to whose turn it is', [other(9), other(9)], 3, 1, [other(1), other(2)]],
-    ['what is urgent first', [{ urgent: 2, other: 9 }], 3, 0, [{ urgent: 2, other: 1 }]],
-    ['none where nothing waits', [other(0)], 3, 0, [other(0)]],
-  ])('%s', (_what, waiting, most, turn, shares) => {
-    expect(allot(waiting, most, turn)).toEqual(shares);
-  });
-});
 
 test('portals are served in turn, each in the order of its requests, what is urgent first', async () => {
   await add('requests.one', ...many(100, 'a'));

@@ -1,0 +1,126 @@
+/** Jobs that wait in a queue which anybody may have written: what they are, and how many there may be. */
+import type { Redis } from 'ioredis';
+import { results, type ToKey } from './queue-keys.ts';
+
+/** A job that takes more memory of Redis than this is removed unread: 64 KiB of data at the most, and what is about it. */
+const MOST_BYTES = 160 * 1024;
+/** So many jobs may wait in one queue, if they fit into their share of this memory, which all portals share. */
+const MOST_WAITING = 10_000;
+const MOST_WAITING_BYTES = 64 * 2 ** 20;
+/** So many are removed in one go from a queue that is too long: Redis is busy with it for 10 ms. */
+const MOST_REMOVED = 1000;
+/** The size of this many is taken for that of all in the queue. */
+const SAMPLE = 16;
+
+/** Fields that BullMQ writes into a waiting job that nothing else hangs on, by its `add` of versions 5 and 6. */
+const FIELDS: ReadonlySet<string> = new Set(
+  (
+    'name data opts timestamp delay priority atm ats stc processedOn progress pb tm omc ' +
+    'failedReason stacktrace returnvalue finishedOn'
+  ) // of one that was put back after it had ended
+    .split(' '),
+);
+
+/** Those of them that are numbers. */
+const NUMBERS = [
+  'timestamp',
+  'delay',
+  'priority',
+  'atm',
+  'ats',
+  'stc',
+  'processedOn',
+  'finishedOn',
+];
+
+/** Where jobs wait. */
+const LISTS = ['wait', 'paused'];
+const SETS = ['prioritized', 'delayed'];
+/** The ids of jobs that intake can take, and those of jobs that are too large to be read. */
+interface Sound extends Set<string> {
+  tooLarge: ReadonlySet<string>;
+}
+
+/** Finds the jobs that BullMQ can take and end, without reading one that is too large. */
+export async function findSound(
+  redis: Redis,
+  toKey: ToKey,
+  ids: readonly string[],
+): Promise<Sound> {
+  // first how many fields there are: to measure each takes as long as there are many
+  const counting = redis.pipeline();
+  for (const id of ids) counting.hlen(toKey(id));
+  const lengths = (await counting.exec()) ?? [];
+  const hashes = ids.filter((_, n) => {
+    const [error, length] = lengths[n] ?? [];
+    return error === null && (length as number) > 0 && (length as number) <= FIELDS.size;
+  });
+  const measuring = redis.pipeline();
+  for (const id of hashes) measuring.memory('USAGE', toKey(id), 'SAMPLES', 0);
+  const sizes = results<number | null>(await measuring.exec());
+  const small = hashes.filter((_, n) => (sizes[n] ?? MOST_BYTES) < MOST_BYTES);
+  const reading = redis.pipeline();
+  for (const id of small) reading.hgetall(toKey(id));
+  const fields = (await reading.exec()) ?? [];
+  const sound = new Set(small.filter((_, n) => fields[n]?.[0] === null && isSound(fields[n][1])));
+  const tooLarge = new Set(hashes.filter((_, n) => (sizes[n] ?? 0) >= MOST_BYTES));
+  return Object.assign(sound, { tooLarge });
+}
+
+/** Whether BullMQ can take a job and end it, and nothing else hangs on it: no parent, no schedule, no deduplication. */
+function isSound(fields: unknown): boolean {
+  const job = fields as Record<string, string>;
+  if (!Object.keys(job).every((field) => FIELDS.has(field))) return false;
+  if (!NUMBERS.every((field) => /^\d{1,16}$/u.test(job[field] ?? '0'))) return false;
+  try {
+    JSON.parse(job.data ?? '');
+    JSON.parse(job['progress'] ?? '0');
+    const options: unknown = JSON.parse(job.opts ?? '');
+    return typeof options === 'object' && options !== null && !Array.isArray(options);
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Removes the newest jobs of a queue that is longer than it may be, some at a time; returns how many.
+ *
+ * @param total how many jobs it has
+ * @param sharers how many portals have jobs, which share the memory
+ */
+export async function removeSurplus(
+  redis: Redis,
+  toKey: ToKey,
+  total: number,
+  sharers: number,
+): Promise<number> {
+  if (total <= SAMPLE) return 0;
+  const share = MOST_WAITING_BYTES / Math.max(1, sharers);
+  const [lists, sets] = [LISTS.map(toKey), SETS.map(toKey)];
+  const sample = redis.pipeline();
+  for (const list of lists) {
+    for (let n = 0; n < SAMPLE; n += 1) sample.lindex(list, Math.floor(Math.random() * total));
+  }
+  for (const set of sets) sample.zrandmember(set, SAMPLE);
+  const sampled = results<string | string[] | null>(await sample.exec()).flat();
+  const sizes = redis.pipeline();
+  // of so many fields the size is counted: by itself Redis takes the first five for all
+  for (const id of sampled) {
+    if (id !== null) sizes.memory('USAGE', toKey(id), 'SAMPLES', FIELDS.size);
+  }
+  const bytes = results<number | null>(await sizes.exec()).map((size) => size ?? 0);
+  const average = bytes.reduce((a, b) => a + b, 0) / Math.max(1, bytes.length);
+  const most = Math.min(MOST_WAITING, Math.floor(share / Math.max(1, average)));
+  if (total <= most) return 0;
+  const ids: string[] = [];
+  const surplus = () => Math.min(MOST_REMOVED, total - most) - ids.length;
+  for (const list of lists) {
+    if (surplus() > 0) ids.push(...((await redis.lpop(list, surplus())) ?? []));
+  }
+  for (const set of sets) {
+    if (surplus() <= 0) continue;
+    ids.push(...(await redis.zpopmax(set, surplus())).filter((_, n) => n % 2 === 0));
+  }
+  if (ids.length > 0) await redis.unlink(...ids.map((id) => toKey(id)));
+  return ids.length;
+}
