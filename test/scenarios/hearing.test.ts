@@ -362,6 +362,38 @@ describe('whoever has the portal’s password of Redis', () => {
   }, 60_000);
 });
 
+test('what was erased lies in no job any more, also in one that was added and never recorded', async () => {
+  await query(world, `UPDATE events SET data = '{"text": "to be erased"}' WHERE portal = 'portal'`);
+  await tell(3);
+  const first = await eventually('a job', openJob);
+  await query(world, `UPDATE event_deliveries SET job = NULL WHERE portal = 'portal'`);
+  await eventually('another job', async () => {
+    const job = await openJob();
+    return job !== undefined && job !== first;
+  });
+  expect(await redis.exists(`bull:events.portal:${first}`)).toBe(1);
+  await query(
+    world,
+    `WITH erased AS (UPDATE events SET data = '{}' WHERE portal = 'portal' RETURNING portal, seq)
+     INSERT INTO event_erasures SELECT e.portal, e.seq FROM erased e JOIN event_deliveries d USING (portal)
+     WHERE e.seq > d.completed`,
+  );
+  await eventually('the erasure to be forgotten', async () => {
+    const [row] = await query<{ left: number }>(
+      world,
+      'SELECT count(*)::int AS left FROM event_erasures',
+    );
+    return row?.left === 0;
+  });
+  const jobs = (await redis.keys('bull:events.portal:*')).filter((key) => /:\d+-\d+-/u.test(key));
+  expect(jobs).not.toContain(`bull:events.portal:${first}`);
+  for (const key of jobs) {
+    const { token } = JSON.parse((await redis.hget(key, 'data')) ?? '{}') as { token: string };
+    const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString();
+    expect(claims).not.toContain('to be erased');
+  }
+}, 30_000);
+
 test('nothing in Redis grows while nothing is told, however long a portal is deaf', async () => {
   await tell(600);
   await eventually('a job', openJob);
