@@ -217,6 +217,23 @@ describe('whatever a portal does to its own queues', () => {
     });
   });
 
+  test('a job that is too large is removed unread', async () => {
+    const sent = async () =>
+      Number(/^total_net_output_bytes:(\d+)/mu.exec(await redis.info('stats'))?.[1]);
+    await redis.eval(
+      `redis.call('HSET', KEYS[1], 'name', 'x', 'opts', '{}', 'data', string.rep('x', 16 * 1048576))
+       redis.call('LPUSH', KEYS[2], 'big')`,
+      2,
+      `${prefix}:big`,
+      `${prefix}:wait`,
+    );
+    const before = await sent();
+    expect(await inbox.take(16)).toEqual([]);
+    expect(await redis.exists(`${prefix}:big`)).toBe(0);
+    expect((await sent()) - before).toBeLessThan(1024 * 1024);
+    expect(inbox.countJunk()).toEqual([{ portal: 'one', code: 'REQUEST_TOO_LARGE', count: 1 }]);
+  });
+
   test('a job with a parent elsewhere changes nothing there', async () => {
     await redis.hset('bull:requests.two:7', hash);
     await redis.sadd('bull:requests.two:7:dependencies', `${prefix}:p`);
