@@ -7,6 +7,9 @@ export const UNMANAGED_KINDS = [
   'member',
   'group',
   'rule',
+  'referral',
+  'alias',
+  'oversized entry',
   'entry',
   'home',
   'database user',
@@ -98,5 +101,6 @@ export function countKinds(things: readonly Pick<UnmanagedThing, 'kind'>[]): str
 /** `account`, `accounts`, `entries`. */
 export function nounOf(kind: UnmanagedKind, count: number): string {
   if (count === 1) return kind;
-  return kind === 'entry' ? 'entries' : `${kind}s`;
+  if (kind === 'alias') return 'aliases';
+  return kind.endsWith('entry') ? kind.replace(/y$/u, 'ies') : `${kind}s`;
 }

@@ -2,6 +2,7 @@
  * What of the things in our places is not ours: entries, homes, archives, database users. Pure; which
  * accounts are ours, only our database knows.
  */
+import { oddityOf } from './foreign.ts';
 import type { SeenThing, UnmanagedKind } from '../model/unmanaged.ts';
 import type { Attributes, Place } from '../plan/action.ts';
 import type { Report } from '../plan/report.ts';
@@ -106,7 +107,10 @@ export function isIn(ranges: readonly Range[], id: number): boolean {
   return ranges.some(({ first, last }) => first <= id && id <= last);
 }
 
-function kindOf({ objectClass = [] }: Attributes): UnmanagedKind {
+function kindOf(attributes: Attributes): UnmanagedKind {
+  const oddity = oddityOf({ attributes });
+  if (oddity !== undefined) return oddity === 'oversized' ? 'oversized entry' : oddity;
+  const { objectClass = [] } = attributes;
   const classes = new Set(objectClass.map((each) => each.toLowerCase()));
   const has = (...names: string[]) => names.some((name) => classes.has(name));
   if (has('sudorole')) return 'rule';

@@ -149,6 +149,34 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
     },
   ],
   [
+    'a referral to another directory',
+    async () => {
+      const object = `cn=elsewhere,ou=people,${BASE}`;
+      const classes = ['referral', 'extensibleObject'].map((name) => `objectClass: ${name}`);
+      await addForeignEntry(
+        world,
+        [`dn: ${object}`, ...classes, 'cn: elsewhere', 'ref: ldap://127.0.0.1:9/dc=x', ''].join(
+          '\n',
+        ),
+      );
+      return { object, kind: 'referral' };
+    },
+  ],
+  [
+    'an alias of an account',
+    async () => {
+      const object = `cn=another,ou=servicegroups,${BASE}`;
+      const classes = ['alias', 'extensibleObject'].map((name) => `objectClass: ${name}`);
+      await addForeignEntry(
+        world,
+        [`dn: ${object}`, ...classes, 'cn: another', `aliasedObjectName: ${MALLORY}`, ''].join(
+          '\n',
+        ),
+      );
+      return { object, kind: 'alias' };
+    },
+  ],
+  [
     'the home of a tool that is none',
     async () => {
       const path = homeOf(world, { tool: 'shadow' });
