@@ -124,8 +124,10 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
       const trouble = describeError(error);
       if (trouble !== course.trouble)
         log.warn({ portal, error: trouble }, 'events are not delivered');
-      // for `status`; PostgreSQL itself may be what is away
-      if (trouble !== course.trouble) await write(course, { wrong: trouble }).catch(() => {});
+      // of the portal's account, not of a server that is away
+      if (trouble !== course.trouble && /WRONGPASS|NOAUTH|NOPERM/u.test(trouble)) {
+        await write(course, { wrong: trouble }).catch(() => {});
+      }
       course.trouble = trouble;
       course.restUntil = performance.now() + REST_MS;
     }

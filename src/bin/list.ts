@@ -110,7 +110,7 @@ function renderList(things: readonly UnmanagedThing[], unseen: readonly Unseen[]
     undecided.length === 0
       ? 'Nothing waits for a decision.'
       : `Nobody has decided: ${countKinds(undecided)}. \`chamberlain adopt OBJECT\` takes an account or a tool over, ` +
-          '`chamberlain ignore OBJECT --reason TEXT` leaves it as it is.',
+          '`chamberlain ignore OBJECT --reason TEXT` leaves it as it is. What is removed by hand is listed no more.',
   );
   return parts.join('\n\n');
 }

@@ -1,8 +1,9 @@
 /** Signing requests, putting them into their queue, and following them. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import type { Config } from '../config.ts';
+import { type Config, findSecret } from '../config.ts';
 import { openQueues } from '../edges/queue.ts';
+import type { RedisAccount } from '../edges/redis-connection.ts';
 import { ChamberlainError } from '../errors.ts';
 import { openPool } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
@@ -61,7 +62,7 @@ async function send(
   submissions: readonly Submission[],
   json: boolean,
 ): Promise<void> {
-  const queues = openQueues(config, 'admin');
+  const queues = openQueues(config, senderAccount(config, signer));
   try {
     for (const submission of submissions) {
       const { token, urgent } = await sign(submission, signer, config.realm, new Date());
@@ -75,6 +76,22 @@ async function send(
   }
 }
 
+/** The admin's account of Redis; where its secret is not on this machine, the portal's own. */
+function senderAccount(config: Config, { portal, admin }: Signer): RedisAccount {
+  if (admin !== undefined || isReadable(() => findSecret(config, 'redis', 'admin'))) return 'admin';
+  return isReadable(() => findSecret(config, 'redis', `portal.${portal}`))
+    ? `portal.${portal}`
+    : 'admin';
+}
+
+function isReadable(find: () => string | undefined): boolean {
+  try {
+    return find() !== undefined;
+  } catch {
+    return false; // it is another user's
+  }
+}
+
 async function sendAndFollow(
   config: Config,
   signer: Signer,
@@ -83,7 +100,7 @@ async function sendAndFollow(
   json: boolean,
 ): Promise<void> {
   const pool = openPool(config, 'admin', { max: 1, durable: true });
-  const queues = openQueues(config, 'admin');
+  const queues = openQueues(config, senderAccount(config, signer));
   // what is told on the way goes to standard error: on standard output are the ids alone
   const tell = (text: string) => {
     if (!json) process.stderr.write(`${text}\n`);

@@ -5,7 +5,7 @@ import { logsInToRedis, readRedisRights, type RedisRights } from '../edges/redis
 import { ROLES } from '../model/wanted.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
-const RENDER = 'Render the users of Redis anew: see README, "Redis".';
+const RENDER = 'Render the users of Redis anew, and run `ACL LOAD`: see README, "Redis".';
 const REMOVE = 'Take it out of the ACL file, and run `ACL LOAD`.';
 const FLUSH = 'FLUSHALL';
 

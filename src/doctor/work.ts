@@ -163,11 +163,15 @@ function lookAtPortals(
         Number(outstanding) > MOST_OUTSTANDING ? `more than ${MOST_OUTSTANDING}` : outstanding;
       if (!listed.has(portal)) {
         const what = `${portal} is not in the configuration any more, and ${count} events wait for it`;
-        return [fix(what, 'Nothing is lost: list it again, or leave them where they are.')];
+        return [
+          fix(what, 'List it again; or drop them, as README says of a portal that is removed.'),
+        ];
       }
       if (wrong !== null) {
         const what = `${portal} does not take its events: ${wrong}`;
-        return [fix(what, 'See "Hearing" in README.md, and the log of the portal.')];
+        return [
+          fix(what, 'See "Hearing" in README.md, the log of the portal, and that of the relay.'),
+        ];
       }
       if (since === null || now.getTime() - since.getTime() < DEAF_MS) return [];
       const what = `${portal} has taken no event since ${timeOf(since)}: ${count} wait`;
@@ -181,7 +185,7 @@ function lookAtPortals(
       : recent.map(({ portal, code, count, lastAt }) =>
           fix(
             `${count} invalid jobs came into the queues of ${portal} (${code}), the last at ${timeOf(lastAt)}`,
-            'Look at the log of the portal. If it did not send them, change its Redis password.',
+            'Look at the log of the portal, and whether its key is the one in the configuration. If it did not send them, change its Redis password.',
           ),
         )),
   ];

@@ -81,7 +81,12 @@ export function guardRedis(redis: Redis): Guard {
     } catch (cause) {
       // what was not answered may lie in the connection still, and would be done by and by
       if (/timed out/.test((cause as Error).message)) redis.disconnect(true);
-      throw new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+      // ioredis says of it that it has tried as often as it was told to
+      const isAway = (cause as Error).name === 'MaxRetriesPerRequestError';
+      const { host, port } = redis.options;
+      throw new ChamberlainError('BACKEND_UNAVAILABLE', act, {
+        cause: isAway ? new Error(`Redis does not answer at ${host}:${port}`) : cause,
+      });
     }
   };
 }

@@ -75,7 +75,8 @@ export function thingsNamed<Thing extends Pick<UnmanagedThing, 'object' | 'name'
   word: string,
   base: string,
 ): Thing[] {
-  const text = word.trim();
+  // a database user as the list shows it, with its server
+  const text = word.trim().replace(/ on \S+$/u, '');
   const exact = things.filter(({ object }) => object === text);
   if (exact.length > 0) return exact;
   const plain = plainDn(text);
