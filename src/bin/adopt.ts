@@ -5,6 +5,7 @@ import type { UnmanagedThing } from '../model/unmanaged.ts';
 import { namesOf } from '../edges/directory-names.ts';
 import { type AnyRef, entryRef, splitRef } from '../targets/directory-eyes.ts';
 import type { EntryRef } from '../plan/action.ts';
+import { describeThing } from '../plan/render-unmanaged.ts';
 import { readUnmanaged } from '../store/unmanaged.ts';
 import { canAsk, confirm } from './confirm.ts';
 import { configOf, wantsJson } from './configuration.ts';
@@ -13,7 +14,7 @@ import { requireThings } from './ignore.ts';
 import { exitOf, type ImportOptions, runImport, withoutActions } from './import.ts';
 import { type ImportReport, renderImport } from './import-report.ts';
 import { withAdmin } from './status.ts';
-import { print, printJson } from './table.ts';
+import { print, printJson, withoutControls } from './table.ts';
 
 export function defineAdopt(command: Command): void {
   command
@@ -55,6 +56,8 @@ export function defineAdopt(command: Command): void {
       const things = await withAdmin(config, readUnmanaged);
       const named = requireThings(config, things, words);
       const names = namesOf(config.ldap.base, config.realm);
+      // what it would let in is what somebody has put there
+      if (!json) for (const thing of named) print(withoutControls(describeThing(thing)));
       const only = new Set(named.flatMap((thing) => refsOf(thing, names.entry(thing.object))));
       const run = async (check: boolean): Promise<ImportReport | undefined> => {
         const { homes, databases } = options;
@@ -75,7 +78,9 @@ export function defineAdopt(command: Command): void {
           );
           return;
         }
-        if (!(await confirm('\nTake that over? [y/N] '))) {
+        const warning =
+          report.taken.keys === 0 ? '' : 'Whoever has one of these SSH keys can log in then. ';
+        if (!(await confirm(`\n${warning}Take that over? [y/N] `))) {
           print('Nothing was taken.');
           process.exitCode = EXIT.failed;
           return;

@@ -303,6 +303,8 @@ describe('an admin', () => {
   test('adopts a person, with the membership that stands', async () => {
     const check = await cli('adopt', MALLORY, '--check');
     expect(check.out).toContain('Would be taken over: 1 person (1 realm member');
+    // who has put it there, before anybody lets it in
+    expect(check.out).toContain(world.ldapAdmin.dn);
     expect(await find(MALLORY)).toMatchObject({ ignoredAt: null });
     const adopted = await cli('adopt', MALLORY, '--yes');
     expect([adopted.out, adopted.err]).toEqual([
