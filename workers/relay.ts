@@ -21,7 +21,7 @@ import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
 /** Under load each loop runs no more often, and does all that has come since. */
-const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 20 };
+const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 50 };
 /** What one run does at least when there is load. */
 const MUCH = 8;
 /** How often those who wait to be put away are looked at for doors that are open. */

@@ -264,6 +264,24 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     }
   }
 
+  /** Takes so many jobs of one queue, or fewer. */
+  async function fetchFrom(queue: RequestQueue, wanted: number): Promise<Taken[]> {
+    if (wanted === 0) return [];
+    const left = Math.min(wanted, await inspect(queue, wanted));
+    const fetched = await Promise.allSettled(
+      Array.from({ length: left }, () => queue.worker.getNextJob(NO_LOCK, { block: false })),
+    );
+    const taken = fetched.flatMap((each): Taken[] =>
+      each.status === 'fulfilled' && each.value !== undefined
+        ? [{ queue, job: each.value, data: each.value.data as unknown }]
+        : [],
+    );
+    const failed = fetched.find((each) => each.status === 'rejected');
+    if (failed === undefined) troubles.delete(queue.portal);
+    else await mendFetch(queue, taken, failed.reason as Error);
+    return taken;
+  }
+
   /**
    * A job that BullMQ could not read is active now, and nobody works on it. Where it was not the job's fault, the next
    * look puts it back.
@@ -276,7 +294,7 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
       !/WRONGTYPE|integer/u.test(error.message)
     )
       return;
-    const inHand = new Set(taken.filter((each) => each.queue === queue).map(({ job }) => job.id));
+    const inHand = new Set(taken.map(({ job }) => job.id));
     const active = await redis.lrange(queue.worker.toKey('active'), 0, MOST_ACTIVE - 1);
     const stray = active.filter((id) => !inHand.has(id));
     countJunk(queue.portal, 'REQUEST_MALFORMED', stray.length);
@@ -308,24 +326,13 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
           turn,
         );
         turn = (turn + 1) % Math.max(1, portals.length);
-        const taken: Taken[] = [];
-        for (const [n, queue] of queues.entries()) {
-          const { urgent, other } = shares[Math.floor(n / 2)] as Share;
-          const wanted = queue.urgent ? urgent : other;
-          if (wanted === 0) continue;
-          const left = Math.min(wanted, await inspect(queue, wanted));
-          const fetched = await Promise.allSettled(
-            Array.from({ length: left }, () => queue.worker.getNextJob(NO_LOCK, { block: false })),
-          );
-          for (const each of fetched) {
-            if (each.status !== 'fulfilled' || each.value === undefined) continue;
-            taken.push({ queue, job: each.value, data: each.value.data as unknown });
-          }
-          const failed = fetched.find((each) => each.status === 'rejected');
-          if (failed === undefined) troubles.delete(queue.portal);
-          else await mendFetch(queue, taken, failed.reason as Error);
-        }
-        return taken;
+        const taken = await Promise.all(
+          queues.map((queue, n) => {
+            const { urgent, other } = shares[Math.floor(n / 2)] as Share;
+            return fetchFrom(queue, queue.urgent ? urgent : other);
+          }),
+        );
+        return taken.flat();
       }),
     end: (jobs) =>
       bounded('telling verdicts', () =>
