@@ -138,9 +138,7 @@ function lookAtAdminKey(config: Config, path: string): Line[] {
     return [elsewhere(`adminKey ${path} is not on this machine`, 'Run this on the admin’s.')];
   }
   const lines: Line[] = [];
-  // intake, the relay and the portal itself have one password: their group may read it
-  const closed = path.includes('/redis-portal.') ? OTHERS : GROUP_OR_OTHERS;
-  if ((stats.mode & closed) !== 0) {
+  if ((stats.mode & GROUP_OR_OTHERS) !== 0) {
     lines.push(
       fix(
         `adminKey ${path} has mode ${octal(stats)}: others may sign with it`,
