@@ -73,6 +73,7 @@ export function startIntake(
 ): Worker {
   /** of jobs on which the program itself has failed, or that take too long, by their hash; and when last */
   const failures = new Map<string, { times: number; tookTooLong: boolean; at: number }>();
+  const portals = config.portals.map(({ name }) => name);
   return startLocked({ config, role: 'intake', lock: INTAKE_LOCK, log }, takeIn);
 
   /** Takes requests in whenever the realm is not frozen, as long as the locked connection lives. */
@@ -99,10 +100,7 @@ export function startIntake(
 
   /** Nothing is taken; but what ended is forgotten as ever, and no queue becomes too long. */
   async function tidyFrozen(): Promise<void> {
-    const inbox = openInbox(
-      config,
-      config.portals.map(({ name }) => name),
-    );
+    const inbox = openInbox(config, portals);
     await inbox.tidy().catch(() => {});
     await inbox.close();
   }
@@ -122,10 +120,7 @@ export function startIntake(
   async function takeInThawed(client: pg.Client, held: AbortController): Promise<void> {
     const frozen = new AbortController();
     const stop = AbortSignal.any([held.signal, frozen.signal]);
-    const inbox = openInbox(
-      config,
-      config.portals.map(({ name }) => name),
-    );
+    const inbox = openInbox(config, portals);
     let woken = new AbortController();
     const calendar = hostCalendar({ client, config, log, clock }, () => woken.abort());
     let countedAt = 0;

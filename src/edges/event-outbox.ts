@@ -6,7 +6,7 @@
  */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { mendTypes, removeJobs, results } from './queue-keys.ts';
+import { JOB_LISTS, JOB_SETS, mendTypes, removeJobs, results } from './queue-keys.ts';
 import { eventsQueue } from './queue.ts';
 import {
   connectProducer,
@@ -21,9 +21,7 @@ const MOST_ENTRIES = 1000;
 /** A longer answer than this is none: `{"have":9007199254740991}` has 25 bytes. */
 const MOST_ANSWER_BYTES = 200;
 
-/** Where jobs lie, and how many of a portal's are looked at in one go beside the relay's own. */
-const LISTS = ['wait', 'paused', 'active'];
-const SETS = ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children'];
+/** So many jobs of each part of a queue are looked at in one go, beside the relay's own. */
 const MOST_OTHERS = 1000;
 
 /** What has become of a job. */
@@ -109,8 +107,7 @@ export function openOutbox(config: RedisPlace): Outbox {
           const answer = length > MOST_ANSWER_BYTES ? null : await redis.hget(key, 'returnvalue');
           return { state, have: readAnswer(answer) };
         }
-        if (state === 'failed' || state === 'active') return { state };
-        if (state === 'waiting') return { state };
+        if (state === 'failed' || state === 'active' || state === 'waiting') return { state };
         // where no worker will find it soon: BullMQ 5 leaves a job in no list as it ends a pause
         await removeJobs(redis, queue.toKey, [job]);
         return { state: 'missing' };
@@ -128,8 +125,8 @@ export function openOutbox(config: RedisPlace): Outbox {
       const { queue, redis, guarded } = open(portal);
       return guarded(`tidying the queue of ${portal}`, async () => {
         const asking = redis.pipeline();
-        for (const part of LISTS) asking.lrange(queue.toKey(part), 0, MOST_OTHERS);
-        for (const part of SETS) asking.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
+        for (const part of JOB_LISTS) asking.lrange(queue.toKey(part), 0, MOST_OTHERS);
+        for (const part of JOB_SETS) asking.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
         const ids = new Set(results<string[]>(await asking.exec()).flat());
         const others = [...ids].filter((id) => id !== job);
         let isFree = ids.size <= MOST_OTHERS;

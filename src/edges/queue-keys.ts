@@ -16,6 +16,10 @@ const TYPES: Record<string, string> = {
   ...{ pc: 'string', limiter: 'string', id: 'string' },
 };
 
+/** The parts of a queue in which ids of jobs lie. */
+export const JOB_LISTS = ['wait', 'active', 'paused'];
+export const JOB_SETS = ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children'];
+
 /** A job itself, and what BullMQ keeps beside it. */
 const BESIDE = ['', ':lock', ':logs', ':dependencies', ':processed', ':failed', ':unsuccessful'];
 
@@ -42,11 +46,9 @@ export async function removeJobs(
     .unlink(...ids.flatMap((id) => BESIDE.map((part) => toKey(`${id}${part}`))));
   for (const id of ids) {
     // most are at the end from which the next is taken: from there the search is short
-    for (const part of ['wait', 'active', 'paused']) removing.lrem(toKey(part), -1, id);
+    for (const part of JOB_LISTS) removing.lrem(toKey(part), -1, id);
   }
-  for (const part of ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children']) {
-    removing.zrem(toKey(part), ...ids);
-  }
+  for (const part of JOB_SETS) removing.zrem(toKey(part), ...ids);
   results(await removing.exec());
 }
 
