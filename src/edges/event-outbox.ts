@@ -18,7 +18,7 @@ import {
 
 /** So many entries of a queue's stream are kept, in which BullMQ tells what happened to jobs. */
 const MOST_ENTRIES = 1000;
-/** A longer answer than this is none: `{"have":9007199254740991}` has 25 bytes. */
+/** A longer answer is not read: `{"have":9007199254740991}` has 25 bytes. */
 const MOST_ANSWER_BYTES = 200;
 
 /** So many jobs of each part of a queue are looked at in one go, beside the relay's own. */
@@ -116,7 +116,7 @@ export function openOutbox(config: RedisPlace): Outbox {
     remove(portal, job) {
       const { queue, redis, guarded } = open(portal);
       return guarded(`removing events from the queue of ${portal}`, async () => {
-        if (await isLocked(redis, queue.toKey(job))) return false;
+        if (isHeld(await redis.pttl(lockOf(queue.toKey(job))))) return false;
         await removeJobs(redis, queue.toKey, [job]);
         return true;
       });
@@ -129,13 +129,13 @@ export function openOutbox(config: RedisPlace): Outbox {
         for (const part of JOB_SETS) asking.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
         const ids = new Set(results<string[]>(await asking.exec()).flat());
         const others = [...ids].filter((id) => id !== job);
-        let isFree = ids.size <= MOST_OTHERS;
-        for (const id of others) {
-          if (await isLocked(redis, queue.toKey(id))) isFree = false;
-          else await removeJobs(redis, queue.toKey, [id]);
-        }
+        const locks = redis.pipeline();
+        for (const id of others) locks.pttl(lockOf(queue.toKey(id)));
+        const left = results<number>(await locks.exec());
+        const free = others.filter((_, n) => !isHeld(left[n]));
+        await removeJobs(redis, queue.toKey, free);
         await queue.trimEvents(MOST_ENTRIES);
-        return isFree;
+        return free.length === others.length && ids.size <= MOST_OTHERS;
       });
     },
     async close() {
@@ -146,9 +146,16 @@ export function openOutbox(config: RedisPlace): Outbox {
   };
 }
 
-/** Whether a worker has a job: its lock ends by itself (BullMQ), and one that does not is none. */
-async function isLocked(redis: Redis, key: string): Promise<boolean> {
-  return (await redis.pttl(`${key}:lock`)) > 0;
+function lockOf(jobKey: string): string {
+  return `${jobKey}:lock`;
+}
+
+/**
+ * Whether a worker has a job, by PTTL of its lock. A lock of BullMQ ends by itself: whatever does not (-1) was written
+ * by somebody else, and counts for nothing.
+ */
+function isHeld(pttl: number | undefined): boolean {
+  return pttl !== undefined && pttl > 0;
 }
 
 function readAnswer(text: string | null): number | undefined {

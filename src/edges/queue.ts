@@ -234,6 +234,9 @@ export interface ConsumerOptions {
   onError: (error: unknown) => void;
 }
 
+/** Pause after Redis has refused something. */
+const AFTER_REFUSAL_MS = 500;
+
 /** Thrown by a handler that leaves its job for another to do. */
 export class PutBack extends Error {}
 
@@ -276,8 +279,22 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   );
   worker.on('error', (error) => {
     if (/^(Syntax|Type)Error$/.test(error.name)) void quarantine();
-    else options.onError(error);
+    else {
+      options.onError(error);
+      rest();
+    }
   });
+
+  // BullMQ asks again at once when Redis refuses, as it does while its disk is full: 2,900 times a second
+  let resting: NodeJS.Timeout | undefined;
+  function rest(): void {
+    if (resting !== undefined) return;
+    void worker.pause(true);
+    resting = setTimeout(() => {
+      resting = undefined;
+      void worker.resume();
+    }, AFTER_REFUSAL_MS);
+  }
 
   // BullMQ parses a job's bytes as it takes it, and gives up on it when they are not JSON: the job
   // then lies among the active ones, and nobody works on it.
@@ -317,6 +334,7 @@ export function startConsumer(options: ConsumerOptions): Consumer {
   return {
     async close(graceMs) {
       const timer = setTimeout(() => abort.abort(), graceMs);
+      clearTimeout(resting);
       // closing waits for the jobs in hand; while Redis is away it would wait for that too
       const closed = worker.close();
       await Promise.race([

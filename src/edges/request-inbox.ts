@@ -102,11 +102,9 @@ export interface Inbox {
 export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox {
   const redis = connectProducer(config, 'intake');
   const waiting = connectConsumer(config, 'intake');
-  const fetching: Redis[] = [];
   const guarded = guardRedis(redis);
   const queues = portals.flatMap((portal) => {
     const connection = connectConsumer(config, portalAccount(portal));
-    fetching.push(connection);
     return [true, false].map((urgent): RequestQueue => {
       const worker = new Worker(requestsQueue(portal, urgent), undefined, {
         connection,
@@ -402,16 +400,15 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     shutOut() {
       const why = new Map(troubles);
       if (redis.status !== 'ready') return why;
-      for (const [n, portal] of portals.entries()) {
-        if (fetching[n]?.status !== 'ready')
-          why.set(portal, 'its account of Redis does not log in');
+      for (const { portal, connection } of queues) {
+        if (connection.status !== 'ready') why.set(portal, 'its account of Redis does not log in');
       }
       return why;
     },
     async close() {
       redis.disconnect();
       waiting.disconnect();
-      for (const connection of fetching) connection.disconnect();
+      for (const { connection } of queues) connection.disconnect();
       await Promise.allSettled(queues.map(({ worker }) => worker.close(true)));
     },
   };

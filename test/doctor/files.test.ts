@@ -121,6 +121,19 @@ describe('keys', () => {
     expect(bad).toMatchObject({ state: 'fix', what: expect.stringContaining(file) });
     expect(JSON.stringify(bad)).not.toContain('SECRET-WORDS');
   });
+
+  test('the admin’s may be read by its owner alone, whatever its folder is called', () => {
+    const folder = join(dir, 'redis-portal.web');
+    mkdirSync(folder);
+    const file = join(folder, 'admin.pem');
+    const { privateKey } = generateKeyPairSync('ed25519');
+    writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o640 });
+    const config = { portals: [], adminKey: file } as unknown as Config;
+    expect(statesOf(lookAtKeys(config))[1]).toEqual([
+      'fix',
+      `adminKey ${file} has mode 0640: others may sign with it`,
+    ]);
+  });
 });
 
 test('local names are those of passwd and group, but for lines of NIS and remarks', () => {

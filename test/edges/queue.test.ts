@@ -56,6 +56,34 @@ test('a job whose data or options are not JSON is removed, and the next is done'
   await queue.close();
 });
 
+test('while Redis refuses, a worker asks now and then, and goes on when it no longer does', async () => {
+  await redis.set('bull:refused:wait', 'of another type');
+  const errors: unknown[] = [];
+  const seen: unknown[] = [];
+  const consumer = startConsumer({
+    config,
+    account: 'homes',
+    queue: 'refused',
+    concurrency: 2,
+    handle: ({ data }) => Promise.resolve(void seen.push(data)),
+    onError: (error) => errors.push(error),
+  });
+  const queue = new Queue('refused', { connection: redis });
+  try {
+    const began = performance.now();
+    await eventually('the third refusal', () => errors.length >= 3);
+    const seconds = (performance.now() - began) / 1000;
+    expect(errors.length / seconds).toBeLessThan(20);
+    expect(errors[0]).toMatchObject({ message: expect.stringContaining('WRONGTYPE') });
+    await redis.del('bull:refused:wait');
+    await queue.add('good', { fine: true });
+    await eventually('the job', () => seen.length > 0);
+  } finally {
+    await consumer.close(1000);
+    await queue.close();
+  }
+});
+
 test('settings by which Redis loses requests are told', async () => {
   expect(await queues.settingsToMend()).toEqual([]);
   await redis.config('SET', 'maxmemory-policy', 'allkeys-lru', 'appendonly', 'no');

@@ -324,13 +324,20 @@ describe('what somebody plants', () => {
     }
   });
 
-  test('by root, as the keys of a local account, has no effect', async () => {
-    for (const name of ['root', 'postgres', 'chamberlain-keys']) {
-      const path = `/var/lib/chamberlain/keys/${name}`;
-      const script = `printf '%s\\n' '${planted.line}' >${path}; chmod 644 ${path}`;
-      await login.host.machine.must(['/bin/sh', '-c', script]);
-      expect([name, await getsIn(name)]).toEqual([name, false]);
-      await login.host.machine.must(['/bin/rm', '-f', path]);
+  test('by root, as the keys of a local account, has no effect while it lies there', async () => {
+    const { agent, helper, machine } = login.host;
+    // they would remove it, maybe before anybody has tried it
+    for (const each of [agent, helper]) each.signal('SIGSTOP');
+    try {
+      for (const name of ['root', 'postgres', 'chamberlain-keys']) {
+        const path = `/var/lib/chamberlain/keys/${name}`;
+        const script = `printf '%s\\n' '${planted.line}' >${path}; chmod 644 ${path}`;
+        await machine.must(['/bin/sh', '-c', script]);
+        expect([name, await getsIn(name)]).toEqual([name, false]);
+        await machine.must(['/bin/rm', path]);
+      }
+    } finally {
+      for (const each of [agent, helper]) each.signal('SIGCONT');
     }
   });
 
