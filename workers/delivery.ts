@@ -63,9 +63,10 @@ export interface Delivery {
    * Does what can be done now, for every portal one step.
    *
    * @param fresh whether PostgreSQL is asked for new events
-   * @returns how many events were numbered, and in how many milliseconds there is more to do
+   * @returns how many events were numbered, how many portals are being told, and in how many milliseconds there
+   *   is more to do
    */
-  turn(fresh: boolean): Promise<{ numbered: number; nextInMs: number }>;
+  turn(fresh: boolean): Promise<{ numbered: number; told: number; nextInMs: number }>;
   close(): Promise<void>;
 }
 
@@ -250,27 +251,32 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     course.lookAt = performance.now() + course.lookMs;
   }
 
-  /** When something is to be looked at, or sent again, at the latest in a second. */
-  function nextInMs(): number {
+  /** How many portals are being told, and when there is more to do: at the latest in a second. */
+  function outlook(): { told: number; nextInMs: number } {
     const now = performance.now();
-    const times = [...courses.values()]
+    const open = [...courses.values()]
       .filter(({ delivery }) => listening.has(delivery.portal))
       .filter(
         ({ delivery: { job, completed, last }, emptyUpTo }) =>
           job !== null || Math.max(completed, emptyUpTo) < last,
-      )
+      );
+    const times = open
       .map(({ delivery: { job }, lookAt, againAt, restUntil }) =>
         Math.max(job === null ? againAt : lookAt, restUntil),
       )
       .map((at) => at - now);
-    return Math.max(0, Math.min(LOOK_MS.most, ...times));
+    return {
+      // one that does not listen is looked at once a second
+      told: open.filter(({ lookMs }) => lookMs < LOOK_MS.most).length,
+      nextInMs: Math.max(0, Math.min(LOOK_MS.most, ...times)),
+    };
   }
 
   return {
     async turn(fresh) {
       const numbered = fresh ? await refresh() : 0;
       await Promise.all([...courses.values()].map(step));
-      return { numbered, nextInMs: nextInMs() };
+      return { numbered, ...outlook() };
     },
     close: () => outbox.close(),
   };

@@ -19,23 +19,21 @@ export interface Loop extends Worker {
 const AFTER_FAILURE_MS = 500;
 
 /**
- * @param run says whether it had much to do
+ * @param run returns how many milliseconds after its beginning the next run may begin, so that under load one
+ *   run does the work of many; nothing: at once
  * @param times.everyMs when it runs without being woken
- * @param times.paceMs least time from the beginning of a run that had much to do to the next, so that under
- *   load one run does the work of many
  */
 export function startLoop(
   name: string,
-  { everyMs, paceMs, log }: { everyMs: number; paceMs: number; log: Log },
-  run: () => Promise<boolean | void>,
+  { everyMs, log }: { everyMs: number; log: Log },
+  run: () => Promise<number | void>,
 ): Loop {
   let woken = true;
   let closing = false;
   let timer: NodeJS.Timeout | undefined;
   let timerAt = 0;
   let resume: (() => void) | undefined;
-  /** the last run that had much to do */
-  let began = -paceMs;
+  let notBefore = 0;
 
   const wake = () => {
     woken = true;
@@ -53,14 +51,14 @@ export function startLoop(
     while (!closing) {
       if (!woken) await new Promise<void>((resolve) => (resume = resolve));
       if (closing) break;
-      const rest = paceMs - (performance.now() - began);
+      const rest = notBefore - performance.now();
       if (rest > 0) await sleep(rest);
-      began = performance.now();
+      const began = performance.now();
       woken = false;
       clearTimeout(timer);
       timer = undefined;
       try {
-        if ((await run()) !== true) began = -paceMs;
+        notBefore = began + ((await run()) ?? 0);
         wakeIn(everyMs);
       } catch (error) {
         log.warn({ loop: name, error: describeError(error) }, 'a run failed, and is done again');

@@ -53,7 +53,7 @@ export function startMarker(config: Config, log: Log): Worker {
     }
   }
 
-  const loop = startLoop('marker', { everyMs: EVERY_MS, paceMs: 0, log }, beat);
+  const loop = startLoop('marker', { everyMs: EVERY_MS, log }, beat);
   return {
     async close() {
       await loop.close();

@@ -22,6 +22,8 @@ import { type Loop, startLoop, type Worker } from './loop.ts';
 const POLL_MS = 1000;
 /** Under load each loop runs no more often, and does all that has come since. */
 const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 50 };
+/** Under load a portal's events gather for so long times the portals that are told: a job costs what it costs. */
+const GATHER_MS = 15;
 /** What one run does at least when there is load. */
 const MUCH = 8;
 /** How often those who wait to be put away are looked at for doors that are open. */
@@ -36,52 +38,40 @@ export function startRelay(config: Config, log: Log): Worker {
   async function relay(client: pg.Client, held: AbortController): Promise<void> {
     const touched = new Set<number>();
     let all = true; // notices may have been missed before
-    const settling = startLoop(
-      'settle',
-      { everyMs: POLL_MS * 5, paceMs: PACE_MS.settle, log },
-      async () => {
-        const subjects = all ? undefined : [...touched];
-        all = false;
-        touched.clear();
-        try {
-          if (subjects === undefined || subjects.length > 0) {
-            await store.settle(pool, (done) => doneEvents(config, done), subjects);
-          }
-        } catch (error) {
-          all = true;
-          throw error;
+    const settling = startLoop('settle', { everyMs: POLL_MS * 5, log }, async () => {
+      const subjects = all ? undefined : [...touched];
+      all = false;
+      touched.clear();
+      try {
+        if (subjects === undefined || subjects.length > 0) {
+          await store.settle(pool, (done) => doneEvents(config, done), subjects);
         }
-        return (subjects?.length ?? 0) >= MUCH;
-      },
-    );
-    const sealing = startLoop('seal', { everyMs: POLL_MS, paceMs: PACE_MS.seal, log }, async () => {
-      await sealAudit(pool);
-      return true;
+      } catch (error) {
+        all = true;
+        throw error;
+      }
+      return (subjects?.length ?? 0) >= MUCH ? PACE_MS.settle : 0;
     });
-    const enqueueing = startLoop(
-      'enqueue',
-      { everyMs: POLL_MS, paceMs: PACE_MS.enqueue, log },
-      () => enqueue(enqueueing),
-    );
+    const sealing = startLoop('seal', { everyMs: POLL_MS, log }, async () => {
+      await sealAudit(pool);
+      return PACE_MS.seal;
+    });
+    const enqueueing = startLoop('enqueue', { everyMs: POLL_MS, log }, () => enqueue(enqueueing));
     // what was kept of portals belongs to the time under the lock
     const delivery = startDelivery(config, log, pool);
     let told = true;
     let askedAt = 0;
-    const delivering = startLoop(
-      'deliver',
-      { everyMs: POLL_MS, paceMs: PACE_MS.deliver, log },
-      async () => {
-        const fresh = told || performance.now() - askedAt >= POLL_MS;
-        if (fresh) [told, askedAt] = [false, performance.now()];
-        const { numbered, nextInMs } = await delivery.turn(fresh);
-        if (numbered === MOST_NUMBERED) {
-          told = true;
-          delivering.wake();
-        }
-        delivering.wakeIn(nextInMs);
-        return numbered >= MUCH;
-      },
-    );
+    const delivering = startLoop('deliver', { everyMs: POLL_MS, log }, async () => {
+      const fresh = told || performance.now() - askedAt >= POLL_MS;
+      if (fresh) [told, askedAt] = [false, performance.now()];
+      const { numbered, told: portals, nextInMs } = await delivery.turn(fresh);
+      if (numbered === MOST_NUMBERED) {
+        told = true;
+        delivering.wake();
+      }
+      delivering.wakeIn(nextInMs);
+      return numbered >= MUCH ? Math.max(PACE_MS.deliver, portals * GATHER_MS) : 0;
+    });
     const loops = [settling, sealing, enqueueing, delivering];
     client.on('notification', ({ payload = '' }) => {
       if (payload === 'events') {
@@ -119,7 +109,7 @@ export function startRelay(config: Config, log: Log): Worker {
   /** whether more was due than there was room for */
   let full = false;
   let wasFrozen = false;
-  async function enqueue(loop: Loop): Promise<boolean> {
+  async function enqueue(loop: Loop): Promise<number> {
     const due = await store.leaseDue(pool, ROLES);
     const frozen = due.length === 0 && (await isFrozen(pool));
     if (wasFrozen && !frozen) {
@@ -150,7 +140,7 @@ export function startRelay(config: Config, log: Log): Worker {
     const { left, nextInMs } = await store.readOutlook(pool, ROLES);
     full = left;
     if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
-    return due.length >= MUCH;
+    return due.length >= MUCH ? PACE_MS.enqueue : 0;
   }
 
   let doorsAt = Number.NEGATIVE_INFINITY;

@@ -15,7 +15,7 @@ afterEach(async () => {
 });
 
 function start(everyMs: number, run: () => Promise<void>): Loop {
-  const loop = startLoop('test', { paceMs: 0, everyMs, log }, run);
+  const loop = startLoop('test', { everyMs, log }, run);
   open.push(loop);
   return loop;
 }
