@@ -190,6 +190,7 @@ export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
   'key.remove',
   'maintainer.remove',
   'person.suspend',
+  'tool.delete',
   'tool.disable',
 ]);
 

@@ -579,6 +579,10 @@ describe('a tool', () => {
     await must('tool.delete', alice.name, { tool: one.name }, { ...AT, jti });
     const told = async (id: string) => (await eventsOf(id)).map(({ event }) => event);
     expect(await told(jti)).toEqual(['request.accepted', 'tool.deleting']);
+    expect(await raisedBy(jti)).toEqual([
+      { subject: one.uid, role: 'databases', urgent: true },
+      { subject: one.uid, role: 'directory', urgent: true },
+    ]);
     expect((await eventsOf(jti))[1]).toMatchObject({
       subject: one.uid,
       data: { tool: one.name, account: `tools.${one.name}`, days: 40, deleteAfter: later(40) },

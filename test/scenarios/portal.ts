@@ -17,7 +17,7 @@ import { Redis } from 'ioredis';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 
-const URGENT = new Set(['access.revoke', 'key.remove', 'maintainer.remove']);
+const URGENT = new Set(['access.revoke', 'key.remove', 'maintainer.remove', 'tool.delete']);
 
 /** An event as the portal is told it. */
 export interface HeardEvent {
