@@ -1,7 +1,7 @@
 /** What `chamberlain doctor` asks our PostgreSQL about itself and about the work. */
 import pg from 'pg';
 import type { Config } from '../config.ts';
-import { IS_UNDONE } from './overview.ts';
+import { OLDEST_UNDONE } from './overview.ts';
 import { type Client, connectionSettings, type PostgresRole, sqlState } from './postgres.ts';
 
 export interface ServerHealth {
@@ -174,7 +174,7 @@ export async function readWorkHealth(client: Client): Promise<WorkHealth> {
        ${troubled('parked')} AS parked, ${troubled('failing')} AS failing,
        (SELECT json_build_object('id', coalesce(jti::text, id::text), 'kind', kind,
           'seconds', extract(epoch FROM clock_timestamp() - at)::float8)
-        FROM requests WHERE ${IS_UNDONE} ORDER BY at LIMIT 1) AS "oldestUndone"`,
+        FROM requests WHERE id = ${OLDEST_UNDONE}) AS "oldestUndone"`,
   );
   return rows[0] as WorkHealth;
 }

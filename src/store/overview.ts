@@ -91,9 +91,11 @@ export async function readStandings(client: Client, subject: number): Promise<St
   return rows as Standing[];
 }
 
-/** Whether a request is accepted, and a role's work is all that it still waits for. */
-export const IS_UNDONE = `(verdict = 'accepted' AND done_at IS NULL AND NOT EXISTS (
-  SELECT FROM approvals w WHERE w.request = jti AND w.portal = requests.portal AND w.state = 'open'))`;
+/**
+ * The number of the accepted request that has waited longest for all that it raised. Whatever is not applied is in
+ * `request_raises`, so that this costs the same however many requests there were.
+ */
+export const OLDEST_UNDONE = '(SELECT min(request) FROM request_raises)';
 
 /** The accepted request that has waited longest for all that it raised. */
 export interface OldestRequest {
@@ -105,8 +107,7 @@ export interface OldestRequest {
 
 export async function readOldestRequest(client: Client): Promise<OldestRequest | undefined> {
   const { rows } = await client.query(
-    `SELECT jti AS id, portal, kind, at FROM requests
-     WHERE ${IS_UNDONE} ORDER BY at LIMIT 1`,
+    `SELECT jti AS id, portal, kind, at FROM requests WHERE id = ${OLDEST_UNDONE}`,
   );
   return rows[0] as OldestRequest | undefined;
 }
@@ -125,12 +126,15 @@ export interface PortalEvents {
   wrong: string | null;
 }
 
-/** Events are counted, not their numbers: a restoration leaves a million of those out. */
+/**
+ * Events are counted, not their numbers: a restoration leaves a million of those out. In their order, since
+ * PostgreSQL would else look through all of them for ten thousand.
+ */
 export async function readPortalEvents(client: Client): Promise<PortalEvents[]> {
   const { rows } = await client.query(
     `SELECT portal, last,
        (SELECT count(*) FROM (SELECT FROM events e
-          WHERE e.portal = s.portal AND e.seq > coalesce(d.completed, 0) LIMIT $1 + 1) AS o) AS outstanding,
+          WHERE e.portal = s.portal AND e.seq > coalesce(d.completed, 0) ORDER BY e.seq LIMIT $1 + 1) AS o) AS outstanding,
        d.since, d.wrong
      FROM event_sequences s LEFT JOIN event_deliveries d USING (portal) ORDER BY portal`,
     [MOST_OUTSTANDING],

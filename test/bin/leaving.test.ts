@@ -364,7 +364,7 @@ describe('what waits for an admin', () => {
   });
 
   test('it is no request that a role is behind with', async () => {
-    await sql(`UPDATE requests SET done_at = now() WHERE kind = 'found'`);
+    await sql(`DELETE FROM request_raises`);
     expect(await json('status')).toMatchObject({ oldestRequest: null });
   });
 

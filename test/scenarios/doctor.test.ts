@@ -626,10 +626,13 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         },
         {
           what: 'a request',
+          // of a generation that no worker comes to
           break: sql(
-            `UPDATE requests SET done_at = NULL, at = now() - interval '20 min' WHERE kind = 'tool.create'`,
+            `WITH undone AS (UPDATE requests SET done_at = NULL, at = now() - interval '20 min'
+                             WHERE kind = 'tool.create' RETURNING id, subject)
+             INSERT INTO request_raises SELECT id, subject, 'homes', 1000000 FROM undone`,
           ),
-          mend: sql(`UPDATE requests SET done_at = now() WHERE kind = 'tool.create'`),
+          mend: sql('DELETE FROM request_raises WHERE generation = 1000000'),
           says: [['fix', /\(tool\.create\) is not done after 20 min$/u, /chamberlain requests /u]],
         },
       ]);
