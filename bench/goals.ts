@@ -201,6 +201,8 @@ export const SWEEP_GOALS = {
     goal: 2,
     better: 'less',
   },
+  historyStatus: { figure: 'history_status_ms', unit: 'ms', goal: 500, better: 'less' },
+  historyAudit: { figure: 'history_audit_ms', unit: 'ms', goal: 500, better: 'less' },
 } as const satisfies Record<string, Goal>;
 
 /** How much of everything, where all of it is looked at. */
@@ -214,6 +216,10 @@ export interface SweepSize {
   drifts: number;
   explains: number;
   idleTools: number;
+  /** requests that were done long ago */
+  history: number;
+  /** commands among them, of each kind */
+  looks: number;
 }
 
 export const SWEEP_FULL: SweepSize = {
@@ -224,6 +230,8 @@ export const SWEEP_FULL: SweepSize = {
   drifts: 1000,
   explains: 100,
   idleTools: 200,
+  history: 10_000_000,
+  looks: 20,
 };
 /** For trying the benchmark itself: its figures say nothing. */
 export const SWEEP_QUICK: SweepSize = {
@@ -234,6 +242,8 @@ export const SWEEP_QUICK: SweepSize = {
   drifts: 80,
   explains: 8,
   idleTools: 20,
+  history: 20_000,
+  looks: 3,
 };
 
 /** What the ends of accounts are measured for. */

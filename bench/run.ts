@@ -30,7 +30,7 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle [--json] [--q
 
   chain      from a portal's request to the tool that is ready
   login      a login host: its starts, changes, lookups, become, whole logins
-  sweep      surveys of everything, repairs, explain, and requests while a sweep goes on
+  sweep      surveys of everything, repairs, explain, requests while a sweep goes on, and a long history
   lifecycle  people who are suspended, passwords that are rotated, a home that is put away
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}

@@ -6,6 +6,7 @@
  *   repair    1,000 drifts over every target, by `repair --all --yes`
  *   explain   one page about one of them
  *   idle      from a portal's request to the tool that is ready, while a sweep goes on
+ *   history   `status` and `audit` among 10 million requests that were done long ago
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askForSweep, readHeeding } from '../src/store/sweeps.ts';
@@ -14,6 +15,7 @@ import { renderProfile } from './cpu-profile.ts';
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { SWEEP_GOALS, type SweepOptions } from './goals.ts';
 import { untilSealed } from './growth.ts';
+import { measureHistory } from './history.ts';
 import { latencies, makeTools } from './idle.ts';
 import { personName, PEOPLE_FIRST, toolName } from './population-names.ts';
 import { populate, type Population } from './population.ts';
@@ -48,7 +50,10 @@ async function measureAll(options: SweepOptions, closers: Closers): Promise<Figu
   const growth = await voidIfFailed([GOALS.growth], say, () =>
     measureGrowth(among, options, closers),
   );
-  return [...survey, ...growth, ...repairs, ...explain, ...idle];
+  const history = await voidIfFailed([GOALS.historyStatus, GOALS.historyAudit], say, () =>
+    measureHistory(among, options),
+  );
+  return [...survey, ...growth, ...repairs, ...explain, ...idle, ...history];
 }
 
 async function openFilled(
