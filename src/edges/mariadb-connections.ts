@@ -152,17 +152,35 @@ export async function usePatiently<T>(
   work: (connection: Connection) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted();
-  const connection = await connect(place, login, 0);
-  const cut = () => connection.destroy();
+  const connecting = connect(place, login, 0);
+  // also what connects only when it is too late
+  const cut = () => void connecting.then((connection) => connection.destroy()).catch(() => {});
   signal.addEventListener('abort', cut);
   try {
-    return await work(connection);
+    const connection = await unlessAborted(connecting, signal);
+    try {
+      return await work(connection);
+    } finally {
+      await unlessAborted(end(connection), signal);
+    }
   } catch (error) {
     signal.throwIfAborted();
     throw error;
   } finally {
     signal.removeEventListener('abort', cut);
-    if (!signal.aborted) await end(connection);
+  }
+}
+
+/** What comes of it; the signal's reason where that aborts before. */
+export async function unlessAborted<T>(coming: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort);
+  try {
+    return await Promise.race([coming, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }
 

@@ -1,4 +1,5 @@
 /** The door of a tenant's account on a server: closed while databases are put away, lent while they are loaded. */
+import { ChamberlainError } from '../errors.ts';
 import { verifierOf } from '../model/credentials.ts';
 import { accountName, endConnections, give, isThere } from './mariadb.ts';
 import { loadingRole } from './mariadb-inventory.ts';
@@ -14,6 +15,9 @@ export interface TenantMaker {
   /** the verifiers recorded for an account, the newest first; none where none is */
   readVerifiers(uid: number): Promise<string[]>;
 }
+
+/** A server that does not answer for so long while an account is locked again is left as it is. */
+const TAKE_BACK_MS = 30_000;
 
 /** Whose databases are loaded. */
 export interface Tenant extends DatabaseLogin {
@@ -62,23 +66,41 @@ export async function withTenant<T>(
     await connection.query(`ALTER USER ${account} ACCOUNT UNLOCK`);
     return there;
   });
+  let result: T;
   try {
-    return await act({ user, password, role });
-  } finally {
-    // also where the work was cut short: the door is not left open for that
-    const whatever = new AbortController().signal;
-    await usePatiently(place, login, whatever, async (connection) => {
-      const account = accountName(connection, user);
-      await closeDoor(connection, user);
-      await connection.query(`DROP ROLE IF EXISTS ${role}`);
-      if (!wasThere) {
-        await connection.query(`DROP USER ${account}`);
-        return;
-      }
-      const verifiers = await terms.readVerifiers(Number(user.slice(1)));
-      if (verifiers.length === 0) return;
-      const ways = verifiers.map(() => 'mysql_native_password USING ?').join(' OR ');
-      await connection.query(`ALTER USER ${account} IDENTIFIED VIA ${ways}`, verifiers);
+    result = await act({ user, password, role });
+  } catch (error) {
+    await takeBack().catch(() => {}); // what went wrong first is what there is to be said
+    throw error;
+  }
+  await takeBack();
+  return result;
+
+  /** Also where the work was cut short: the door is not left open for that. */
+  async function takeBack(): Promise<void> {
+    const late = new AbortController();
+    const why = new ChamberlainError('BACKEND_UNAVAILABLE', `locking ${user} on ${place.name}`, {
+      cause: new Error(`no answer within ${TAKE_BACK_MS / 1000} s`),
     });
+    const timer = setTimeout(() => late.abort(why), TAKE_BACK_MS);
+    try {
+      await usePatiently(place, login, late.signal, lock);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async function lock(connection: Connection): Promise<void> {
+    const account = accountName(connection, user);
+    await closeDoor(connection, user);
+    await connection.query(`DROP ROLE IF EXISTS ${role}`);
+    if (!wasThere) {
+      await connection.query(`DROP USER ${account}`);
+      return;
+    }
+    const verifiers = await terms.readVerifiers(Number(user.slice(1)));
+    if (verifiers.length === 0) return;
+    const ways = verifiers.map(() => 'mysql_native_password USING ?').join(' OR ');
+    await connection.query(`ALTER USER ${account} IDENTIFIED VIA ${ways}`, verifiers);
   }
 }

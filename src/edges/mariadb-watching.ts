@@ -4,6 +4,7 @@ import {
   type DatabaseLogin,
   type DatabaseServerPlace,
   openServers,
+  unlessAborted,
 } from './mariadb-connections.ts';
 
 /** How often it is asked whether work is to go on. */
@@ -22,7 +23,7 @@ export async function whileTrue<T>(
 ): Promise<T> {
   const over = new AbortController();
   const done = new AbortController();
-  await Promise.all(checks.map((check) => check()));
+  await unlessAborted(Promise.all(checks.map((check) => check())), closing);
   const keepAsking = async (check: () => Promise<void>) => {
     while (!done.signal.aborted) {
       await sleep(ASK_EVERY_MS, undefined, { signal: done.signal, ref: false }).catch(() => {});

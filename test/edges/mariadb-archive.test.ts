@@ -21,6 +21,8 @@ import { readSecret } from '../../src/config.ts';
 import { openArchiveHands } from '../../src/edges/mariadb-archive.ts';
 import { openDatabaseArchiveEyes } from '../../src/edges/mariadb-archive-eyes.ts';
 import type { ArchiveRealm, ArchiveTerms } from '../../src/edges/mariadb-archiving.ts';
+import { usePatiently } from '../../src/edges/mariadb-connections.ts';
+import { withTenant } from '../../src/edges/mariadb-tenant.ts';
 import { ChamberlainError, codeOf, describeError } from '../../src/errors.ts';
 import { verifierOf } from '../../src/model/credentials.ts';
 import type { DatabasesManifest } from '../../src/model/databases-manifest.ts';
@@ -585,6 +587,48 @@ describe('a dump that fails leaves everything, and says why', () => {
     expect(await failure).toBe('BACKEND_UNAVAILABLE');
     await own.close();
     expect(isAlive(pid)).toBe(false);
+  });
+
+  test('where the worker is told to end while a server lets nobody in: at once, and nobody comes in later', async () => {
+    const server = runningPid(world.tools) as number;
+    const ended = new ChamberlainError('BACKEND_UNAVAILABLE', 'the worker ends');
+    const ending = new AbortController();
+    const [place] = realm.places.filter(({ name }) => name === 'toolsdb');
+    const own = openArchiveHands(realm, terms);
+    process.kill(server, 'SIGSTOP');
+    try {
+      const begin = performance.now();
+      const used = usePatiently(place!, realm.login, ending.signal, () => Promise.resolve());
+      const done = own.do(PUT_AWAY);
+      ending.abort(ended);
+      own.letGo();
+      await expect(used).rejects.toBe(ended);
+      await expect(done).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+      await own.close();
+      // of 3,000 for a connection that does not come
+      expect(performance.now() - begin).toBeLessThan(1500);
+    } finally {
+      process.kill(server, 'SIGCONT');
+    }
+    await eventually('the late connections to be closed', async () => {
+      const rows = await admin.query<unknown[]>(
+        'SELECT 1 FROM information_schema.processlist WHERE user = ?',
+        [realm.login.user],
+      );
+      return rows.length === 0;
+    });
+  });
+
+  test('where a load fails, and then the account cannot be locked: the load is what is said to fail', async () => {
+    const [place] = realm.places.filter(({ name }) => name === 'toolsdb');
+    const at = { place: place!, login: realm.login, user: 's777' };
+    const failure = new Error('the load fails');
+    const load = async () => {
+      await admin.query('DROP USER s777');
+      throw failure;
+    };
+    const lent = withTenant(at, terms, load, new AbortController().signal);
+    await expect(lent).rejects.toBe(failure);
   });
 
   test('where a view is of something that is gone', async () => {

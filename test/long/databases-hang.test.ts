@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSecret } from '../../src/config.ts';
 import { openArchiveHands } from '../../src/edges/mariadb-archive.ts';
+import { withTenant } from '../../src/edges/mariadb-tenant.ts';
 import { administer, openWorld, runningPid, type World } from '../stack.ts';
 
 let world: World;
@@ -67,3 +68,40 @@ test('the step ends, the server is called away, and it is done when that goes on
   expect(recorded).toHaveLength(1);
   await hands.close();
 });
+
+test('an account that is lent is given up where the server hangs while it is locked again', async () => {
+  const server = runningPid(world.tools) as number;
+  const [place] = world.config.databases.servers.filter(({ name }) => name === 'toolsdb');
+  const login = {
+    user: 'chamberlain_databases',
+    password: readSecret(world.config, 'mariadb', 'databases'),
+  };
+  await administer(world.tools.socket, 'CREATE USER s51235');
+  const terms = {
+    newPassword: () => 'unused',
+    // asked when the account is locked, and before its password is set
+    async readVerifiers() {
+      process.kill(server, 'SIGSTOP');
+      return Promise.resolve([`*${'A'.repeat(40)}`]);
+    },
+  };
+  const begin = performance.now();
+  const lent = withTenant(
+    { place: place!, login, user: 's51235' },
+    terms,
+    () => Promise.resolve(),
+    new AbortController().signal,
+  );
+  try {
+    await expect(lent).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      message: expect.stringContaining('locking s51235 on toolsdb'),
+    });
+  } finally {
+    process.kill(server, 'SIGCONT');
+  }
+  expect(performance.now() - begin).toBeLessThan(35_000);
+  // as the first of what is done
+  const locked = `SELECT JSON_VALUE(Priv, '$.account_locked') FROM mysql.global_priv WHERE User = 's51235'`;
+  expect((await administer(world.tools.socket, locked)).trim()).toBe('1');
+}, 60_000);
