@@ -1,0 +1,80 @@
+/** How many requests intake decides at a time, after the program itself has failed on one. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { openLog } from '../../src/log.ts';
+import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { startIntake } from '../../workers/intake.ts';
+import type { Worker } from '../../workers/loop.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import { openPortal, type Portal } from '../scenarios/portal.ts';
+import { openWorld, type World } from '../stack.ts';
+
+let world: World;
+let owner: Pool;
+let portal: Portal;
+let redis: Redis;
+let intake: Worker;
+const log: string[] = [];
+let made = 0;
+
+beforeAll(async () => {
+  world = await openWorld('intake', { needs: ['postgres', 'redis'] });
+  owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  portal = openPortal(world);
+  redis = new Redis(world.redis.urlOf('owner'));
+  const write = (line: string) => void log.push(line);
+  intake = startIntake(world.config, openLog('trace', { write }));
+});
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+afterAll(async () => {
+  await intake?.close();
+  await portal?.close();
+  redis?.disconnect();
+  await owner?.end();
+  await world?.close();
+});
+
+const isFrozen = (frozen: boolean) =>
+  owner.query('UPDATE frozen SET frozen_at = $1', [frozen ? new Date() : null]);
+
+/** Sends eight requests while none is decided, and says in how many transactions they are then. */
+async function transactionsOfEight(): Promise<number> {
+  await isFrozen(true);
+  const ids = await Promise.all(
+    Array.from({ length: 8 }, () => {
+      const name = `person-${(made += 1)}`;
+      const mail = { displayName: name, email: `${name}@example.org` };
+      return portal.send({ kind: 'person.create', requestedBy: name, shellName: name, ...mail });
+    }),
+  );
+  await isFrozen(false);
+  return eventually('verdicts', async () => {
+    const { rows } = await owner.query('SELECT at::text FROM requests WHERE jti = ANY ($1)', [ids]);
+    const times = (rows as { at: string }[]).map(({ at }) => at);
+    return times.length === ids.length && new Set(times).size;
+  });
+}
+
+test('one that failed and was lost with Redis is forgotten: requests share a transaction again', async () => {
+  expect(await transactionsOfEight()).toBe(1);
+  const id = randomUUID();
+  await owner.query(
+    `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+     BEGIN RAISE EXCEPTION 'a fault of the program' USING ERRCODE = 'XX000'; END $$`,
+  );
+  await owner.query(
+    `CREATE TRIGGER fails BEFORE INSERT ON requests FOR EACH ROW WHEN (NEW.jti = '${id}')
+     EXECUTE FUNCTION fail()`,
+  );
+  await portal.send({ kind: 'access.request', requestedBy: 'person-1' }, { id });
+  await eventually('a failure', () => log.some((line) => line.includes('a fault of the program')));
+  await redis.flushall();
+  expect(await transactionsOfEight()).toBe(8);
+  // a minute later
+  const now = performance.now.bind(performance);
+  jest.spyOn(performance, 'now').mockImplementation(() => now() + 61_000);
+  expect(await transactionsOfEight()).toBe(1);
+});
