@@ -97,8 +97,10 @@ const RECORD = `
     SELECT id, $1, $4, $5, $6, a.subject, a.account, $17::text[], $8, $9
     FROM request, unnest($7::int[], $16::text[]) AS a (subject, account) WHERE $8 = 'accepted'
     UNION ALL
-    -- the names in what was refused may be anything, a person's own name too
-    SELECT id, $1, $4, NULL, NULL, NULL, NULL, '{}', $8, $9 FROM request WHERE $8 = 'refused'
+    -- the names in what was refused may be anything, a person's own name too: those that are ours are kept
+    SELECT id, $1, $4, (SELECT shell_name FROM people WHERE shell_name = $5),
+      (SELECT shell_name FROM people WHERE shell_name = $6), NULL, NULL, '{}', $8, $9
+    FROM request WHERE $8 = 'refused'
   )
   INSERT INTO events (portal, event, subject, request, code, data)
   SELECT e.portal, e.event, e.subject, e.request, e.code, e.data

@@ -10,12 +10,13 @@ let world: World;
 let owner: Pool;
 let intake: Pool;
 let uid: number;
+let name: string;
 
 beforeAll(async () => {
   world = await openWorld('verdicts', { needs: ['postgres'] });
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
   intake = openPool(world.config, 'intake', { max: 1, durable: false });
-  ({ uid } = await wantPerson(owner, world));
+  ({ uid, name } = await wantPerson(owner, world));
 });
 afterAll(async () => {
   await Promise.all([owner.end(), intake.end()]);
@@ -73,5 +74,19 @@ test('many events are told, all of them, each portal in the order in which they 
   expect(rows).toEqual([
     { portal: 'another', count: 2500, ordered: true },
     { portal: 'portal', count: 2500, ordered: true },
+  ]);
+});
+
+test('of a refusal the audit says who asked and who approved, where they are people of ours', async () => {
+  const refused = { verdict: 'refused', code: 'NOT_ALLOWED', subject: undefined } as const;
+  const audit = { account: undefined, fields: [] };
+  await record({ ...refused, audit, requestedBy: name, approvedBy: 'Jane Doe' });
+  await record({ ...refused, audit, requestedBy: 'Jane Doe', approvedBy: name });
+  const { rows } = await owner.query(
+    `SELECT requested_by AS asked, approved_by AS approved FROM audit WHERE verdict = 'refused' ORDER BY id`,
+  );
+  expect(rows).toEqual([
+    { asked: name, approved: null },
+    { asked: null, approved: name },
   ]);
 });
