@@ -197,8 +197,9 @@ GRANT UPDATE (frozen_at, frozen_by, reason) ON frozen TO chamberlain_admin;
 -- the marker
 GRANT SELECT ON directory_marker TO chamberlain_directory, chamberlain_directory_eyes,
   chamberlain_sweep, chamberlain_admin;
-GRANT UPDATE (telling_at, told_at, accepted_at, doubt) ON directory_marker TO chamberlain_directory;
-GRANT EXECUTE ON FUNCTION freeze_older(text, timestamptz) TO chamberlain_directory;
+GRANT UPDATE (doubt) ON directory_marker TO chamberlain_directory;
+GRANT EXECUTE ON FUNCTION begin_telling(timestamptz), end_telling(timestamptz), freeze_older(text, timestamptz)
+  TO chamberlain_directory;
 
 -- surveys: eyes say how far they are
 GRANT SELECT, INSERT, UPDATE (done, total) ON survey_progress

@@ -145,19 +145,26 @@ export async function lookAtPostgres(client: Client, root: string): Promise<Line
 
 /** @param root the program's own folder */
 function judgeOpenness(openness: Openness, root: string): Line[] {
-  const { database, lockers, isPublic, unlimited, limits, room } = openness;
+  const { database, lockers, fillers, isPublic, unlimited, limits, room } = openness;
   const isOurs = (login: string) => (ROLES as readonly string[]).includes(login);
   const withoutLimit = (logins: readonly string[], todo: string): Line[] =>
     logins.length === 0
       ? []
       : [fix(`may take every connection of the server, by no limit: ${logins.join(', ')}`, todo)];
   const others = unlimited.filter((login) => !isOurs(login));
+  const runLocks = `As PostgreSQL's superuser: psql -d ${database} -f ${join(root, 'deploy/postgres/locks.sql')}`;
   return [
     expectThat(
       lockers.length === 0,
       'the locks of the workers are theirs alone',
       `may take the locks of the workers, and so stop all work: ${lockers.join(', ')}`,
-      `As PostgreSQL's superuser: psql -d ${database} -f ${join(root, 'deploy/postgres/locks.sql')}`,
+      runLocks,
+    ),
+    expectThat(
+      fillers.length === 0,
+      'large objects are made by the owner alone',
+      `may fill the disk with large objects, without a right to any table: ${fillers.join(', ')}`,
+      runLocks,
     ),
     expectThat(
       !isPublic,

@@ -118,11 +118,13 @@ export async function readAbsentRoles(client: Client, roles: readonly string[]):
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
-/** Who may take our locks and the server's connections. */
+/** Who may take our locks, the server's connections, and its disk. */
 export interface Openness {
   database: string;
   /** beside the owner: who may take advisory locks of their own choice; `everybody`, or roles */
   lockers: string[];
+  /** who may make large objects */
+  fillers: string[];
   /** whether every login of the server may connect to our database */
   isPublic: boolean;
   /** logins without a limit of connections that may connect to some database; superusers have none */
@@ -139,12 +141,8 @@ export async function readOpenness(client: Client): Promise<Openness> {
        SELECT rolname, rolconnlimit FROM pg_roles r WHERE rolcanlogin AND NOT rolsuper AND EXISTS (
          SELECT FROM pg_database d WHERE datallowconn AND has_database_privilege(r.oid, d.oid, 'CONNECT')))
      SELECT current_database() AS database,
-       ARRAY(SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee)::text END
-         FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
-         WHERE pronamespace = 'pg_catalog'::regnamespace AND a.grantee <> proowner
-           AND proname ~ '^pg_(try_)?advisory_(xact_)?lock(_shared)?$'
-           AND a.grantee <> (SELECT datdba FROM pg_database WHERE datname = current_database())
-         ORDER BY 1) AS lockers,
+       ${mayCall('^pg_(try_)?advisory_(xact_)?lock(_shared)?$')} AS lockers,
+       ${mayCall('^lo_(creat|create|from_bytea)$')} AS fillers,
        has_database_privilege('public', current_database(), 'CONNECT') AS "isPublic",
        ARRAY(SELECT rolname::text FROM logins WHERE rolconnlimit < 0 ORDER BY 1) AS unlimited,
        (SELECT coalesce(sum(rolconnlimit), 0)::int FROM logins WHERE rolconnlimit >= 0) AS limits,
@@ -154,6 +152,13 @@ export async function readOpenness(client: Client): Promise<Openness> {
   );
   return rows[0] as Openness;
 }
+
+const mayCall = (pattern: string) => `
+  ARRAY(SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee)::text END
+    FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND a.grantee <> proowner AND proname ~ '${pattern}'
+      AND a.grantee <> (SELECT datdba FROM pg_database WHERE datname = current_database())
+    ORDER BY 1)`;
 
 export interface WorkHealth {
   /** rows of the audit that wait for their seal, and for how long the oldest does */

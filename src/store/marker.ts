@@ -99,8 +99,7 @@ export async function readTelling(pool: Pick<Pool, 'query'>): Promise<Telling> {
 }
 
 /**
- * Records that a marker is about to be written, and gives it its time: later than any before, whatever
- * the clock does; but where an older copy of the directory was accepted, later than the one in that.
+ * Records that a marker is about to be written, and gives it its time, later than any before (migrations/0011_bounds.sql).
  * Waits for the disk: a marker may not be newer than our database knows.
  */
 export async function beginTelling(pool: Pool, seenAt: Date | undefined): Promise<Date> {
@@ -108,14 +107,8 @@ export async function beginTelling(pool: Pool, seenAt: Date | undefined): Promis
     transact(
       client,
       async () => {
-        const { rows } = await client.query(
-          `UPDATE directory_marker SET telling_at =
-             greatest(date_trunc('milliseconds', clock_timestamp()), $1::timestamptz + interval '1 ms',
-                      CASE WHEN accepted_at IS NULL THEN telling_at + interval '1 ms' END)
-           RETURNING telling_at`,
-          [seenAt ?? null],
-        );
-        return (rows[0] as { telling_at: Date }).telling_at;
+        const { rows } = await client.query('SELECT begin_telling($1) AS at', [seenAt ?? null]);
+        return (rows[0] as { at: Date }).at;
       },
       { durable: true },
     ),
@@ -124,11 +117,7 @@ export async function beginTelling(pool: Pool, seenAt: Date | undefined): Promis
 
 /** Records that a marker of that time is written. */
 export async function endTelling(pool: Pool, at: Date): Promise<void> {
-  await pool.query(
-    `UPDATE directory_marker SET doubt = NULL, accepted_at = NULL,
-       told_at = CASE WHEN accepted_at IS NOT NULL THEN $1 ELSE greatest(told_at, $1) END`,
-    [at],
-  );
+  await pool.query('SELECT end_telling($1)', [at]);
 }
 
 /**

@@ -111,6 +111,24 @@ describe('the directory role', () => {
     expect(await change('directory', mended)).toBe(0);
   });
 
+  test('may take a wrong group from a rule, and add the right one', async () => {
+    const dn = runas('tools.bridge');
+    const wrong = modify(dn, ['replace', 'sudoUser', '%tools.other']);
+    expect(await change('admin', wrong, ['-e', 'relax'])).toBe(0);
+    const mended = modify(
+      dn,
+      ['delete', 'sudoUser', '%tools.other'],
+      ['add', 'sudoUser', '%tools.bridge'],
+    );
+    expect(await change('directory', mended)).toBe(0);
+  });
+
+  test('may take a second name from a person', async () => {
+    const dn = `uid=alice,${PEOPLE}`;
+    expect(await change('admin', modify(dn, ['add', 'uid', 'root']), ['-e', 'relax'])).toBe(0);
+    expect(await change('directory', modify(dn, ['delete', 'uid', 'root']))).toBe(0);
+  });
+
   test.each([
     ['the number of a person', `uid=alice,${PEOPLE}`, 'replace', 'uidNumber', '0'],
     ['the group of a person', `uid=alice,${PEOPLE}`, 'replace', 'gidNumber', '0'],
@@ -120,6 +138,25 @@ describe('the directory role', () => {
     ['the account of a rule', runas('tools.bridge'), 'add', 'sudoRunAsUser', 'root'],
     ['the options of a rule', runas('tools.bridge'), 'add', 'sudoOption', '!env_reset'],
     ['the order of a rule', runas('tools.bridge'), 'add', 'sudoOrder', '1'],
+    // names that it writes elsewhere
+    ['a second name of a person', `uid=alice,${PEOPLE}`, 'add', 'uid', 'root'],
+    ['another name of a person', `uid=alice,${PEOPLE}`, 'add', 'uid', 'bob] | [alice'],
+    ['the name of a tool group', `cn=tools.bridge,${GROUPS}`, 'add', 'cn', 'tools.other'],
+    [
+      'the group of another tool into a rule',
+      runas('tools.bridge'),
+      'add',
+      'sudoUser',
+      '%tools.other',
+    ],
+    ['the group of a rule', runas('tools.bridge'), 'replace', 'sudoUser', '%tools.other'],
+    [
+      'the account of another tool into a rule',
+      runas('tools.bridge'),
+      'add',
+      'sudoRunAsUser',
+      'tools.other',
+    ],
   ])('cannot write %s by relaxing the constraints', async (_, dn, act, attribute, value) => {
     const ldif = modify(dn, [act, attribute, value]);
     expect(await change('directory', ldif, ['-e', 'relax'])).toBe(50);

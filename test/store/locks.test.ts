@@ -86,6 +86,21 @@ describe('a lock', () => {
     },
   );
 
+  test.each([STRANGER, ...POSTGRES_ROLES] as const)(
+    'is as little for %s as a large object, by which it could fill the disk',
+    async (login) => {
+      const client = await connect(login);
+      for (const way of [
+        'lo_creat(-1)',
+        'lo_create(0)',
+        `lo_from_bytea(0, 'x')`,
+        `lo_import('/x')`,
+      ]) {
+        await expect(client.query(`SELECT ${way}`)).rejects.toMatchObject({ code: '42501' });
+      }
+    },
+  );
+
   const OWN: Partial<Record<PostgresRole, string[]>> = {
     intake: [`take_lock(${INTAKE_LOCK})`, 'hold_verdicts()'],
     relay: [`take_lock(${RELAY_LOCK})`],
@@ -169,7 +184,7 @@ describe('where the superuser has not left the locks to the owner', () => {
   beforeEach(() =>
     superuser(
       `DO $$ DECLARE takes regprocedure; BEGIN
-         FOR takes IN SELECT oid FROM pg_proc WHERE proname ~ '^pg_(try_)?advisory' LOOP
+         FOR takes IN SELECT oid FROM pg_proc WHERE proname ~ '^(pg_(try_)?advisory|lo_create$)' LOOP
            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', takes);
          END LOOP; END $$`,
     ),
@@ -186,6 +201,11 @@ describe('where the superuser has not left the locks to the owner', () => {
       what: 'may take the locks of the workers, and so stop all work: everybody',
       todo: `As PostgreSQL's superuser: psql -d ${world.config.postgres.database} -f ${LOCKS_SQL}`,
     });
+    const both = await lookAtPostgres(await connect('admin'), ROOT);
+    expect(both.filter(({ state }) => state === 'fix').map(({ what }) => what)).toEqual([
+      line?.what,
+      'may fill the disk with large objects, without a right to any table: everybody',
+    ]);
     await superuser(readFileSync(LOCKS_SQL, 'utf8'));
     const lines = await lookAtPostgres(await connect('admin'), ROOT);
     expect(lines.map(({ what }) => what)).toContain('the locks of the workers are theirs alone');

@@ -104,3 +104,18 @@ test('a marker of the future that our key has not signed freezes nothing, and is
     texts: 1,
   });
 });
+
+test('the role directory sets no heartbeat far ahead, whatever it says that it has seen', async () => {
+  await owner.query('UPDATE directory_marker SET accepted_at = NULL');
+  const years = new Date(Date.now() + 10 * 365 * 86_400_000);
+  await expect(beginTelling(directory, years)).rejects.toThrow(
+    /^the heartbeat in the directory is of 20\d\d-/,
+  );
+  // as one that was frozen with the clock a little ahead is gone on with
+  const soon = new Date(Date.now() + 30_000);
+  expect((await beginTelling(directory, soon)).getTime()).toBe(soon.getTime() + 1);
+  const at = await beginTelling(directory, soon);
+  expect(at.getTime()).toBe(soon.getTime() + 2);
+  await endTelling(directory, years);
+  expect(await readTelling(directory)).toMatchObject({ tellingAt: at, toldAt: at });
+});

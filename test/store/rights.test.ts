@@ -94,6 +94,11 @@ const REFUSED: [PostgresRole, string][] = [
   ['directory', `UPDATE frozen SET frozen_at = NULL`],
   ['homes', `SELECT freeze_older('because', now())`],
   ['databases', `UPDATE directory_marker SET told_at = now()`],
+  // nor does the directory role choose the time of its heartbeat
+  ['directory', `UPDATE directory_marker SET telling_at = now() + interval '10 years'`],
+  ['directory', `UPDATE directory_marker SET told_at = now(), accepted_at = NULL`],
+  ['homes', `SELECT begin_telling(now())`],
+  ['homes', `SELECT end_telling(now())`],
   // whoever asks for a repair does not say what became of it, and the other way round
   ['admin', `UPDATE repair_parts SET state = 'done'`],
   ['admin', `UPDATE repairs SET asked_by = 'another'`],
