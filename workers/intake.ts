@@ -24,11 +24,13 @@ import { type Code, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import {
   checkJob,
+  type Given,
   giveVerdict,
   sentenceOf,
   type SignedJob,
   type Verdict,
 } from '../src/requests/verdict.ts';
+import { writeEvents } from '../src/store/events.ts';
 import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
 import { addJunk } from '../src/store/junk.ts';
@@ -38,7 +40,7 @@ import { startLocked } from './locked.ts';
 import type { Worker } from './loop.ts';
 
 /** Most requests that are decided in one transaction: what is urgent waits for one such. */
-const BATCH = 16;
+const BATCH = 32;
 /** So often a job may fail, alone and while PostgreSQL answers, before it is refused. */
 const MOST_FAILURES = 5;
 /** A job that has failed and did not come again in this time does not come any more. */
@@ -185,7 +187,11 @@ export function startIntake(
           const thawed = holdThawed(client);
           const [given] = await Promise.all([decide(batch), thawed]);
           if (!(await thawed)) throw new Frozen();
-          return given;
+          await writeEvents(
+            client,
+            given.flatMap(({ events }) => events),
+          );
+          return given.map(({ verdict }) => verdict);
         });
       } catch (error) {
         if (error instanceof Frozen) return freeze();
@@ -230,8 +236,8 @@ export function startIntake(
       frozen.abort();
     }
 
-    async function decide(batch: readonly Waiting[]): Promise<Verdict[]> {
-      const verdicts: Verdict[] = [];
+    async function decide(batch: readonly Waiting[]): Promise<Given[]> {
+      const given: Given[] = [];
       for (const { job, taken } of batch) {
         const failed = failures.get(job.sha256.toString('hex'));
         const judged =
@@ -239,9 +245,9 @@ export function startIntake(
             ? job
             : givenUp(job, failed.tookTooLong);
         const urgentQueue = taken.queue.urgent;
-        verdicts.push(await giveVerdict(client, config, judged, { urgentQueue, now: clock() }));
+        given.push(await giveVerdict(client, config, judged, { urgentQueue, now: clock() }));
       }
-      return verdicts;
+      return given;
     }
 
     /**

@@ -328,10 +328,8 @@ function tell(
 
 /** Writes what a move raises and tells: as a request of ours, so that it is known when it is done. */
 async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
-  if (made.raises === undefined) {
-    await writeEvents(client, made.events ?? []);
-    return;
-  }
+  await writeEvents(client, made.events ?? []);
+  if (made.raises === undefined) return;
   await recordVerdict(client, {
     portal: undefined,
     jti: undefined,
@@ -347,7 +345,6 @@ async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
     urgent: made.urgent ?? false,
     onDone: made.onDone === undefined ? undefined : { ...made.onDone, portals: [] },
     raises: made.raises,
-    events: made.events ?? [],
     audit: { account: due.account, fields: made.fields },
   });
 }

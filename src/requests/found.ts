@@ -86,7 +86,6 @@ export async function found(
       raises: [person.subject, uid].flatMap((subject) =>
         raises(subject, 'directory', 'homes', 'databases'),
       ),
-      events: [],
       audit: { account, fields: ['person', 'access', 'admin'] },
     });
     return {

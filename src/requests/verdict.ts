@@ -22,6 +22,7 @@ import {
   type RequestKind,
   URGENT_KINDS,
 } from '../model/request.ts';
+import type { NewEvent } from '../store/events.ts';
 import { findPerson, type Person } from '../store/people.ts';
 import { attempt, type Client, sqlState } from '../store/postgres.ts';
 import { findVerdict, recordVerdict } from '../store/requests.ts';
@@ -34,6 +35,12 @@ export interface Verdict {
   verdict: 'accepted' | 'refused';
   code?: string | undefined;
   sentence?: string | undefined;
+}
+
+/** A verdict, and the events that must be written in the transaction that gives it. */
+export interface Given {
+  verdict: Verdict;
+  events: NewEvent[];
 }
 
 /** Everything about a refusal that is known by then. */
@@ -111,15 +118,15 @@ export async function checkJob(
 }
 
 /**
- * Gives a job its verdict, within a transaction: there is one when that is committed. Throws only for
- * faults of servers.
+ * Gives a job its verdict, within a transaction: there is one when that is committed. The caller writes its events
+ * before, those of all the verdicts of the transaction at once. Throws only for faults of servers.
  */
 export async function giveVerdict(
   client: Client,
   config: Config,
   { sha256: whole, signed }: SignedJob,
   { urgentQueue, now }: { urgentQueue: boolean; now: Date },
-): Promise<Verdict> {
+): Promise<Given> {
   const { claims, portal, kind } = signed;
   const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
   const requestedBy = shorten(claims.request.requestedBy);
@@ -129,7 +136,8 @@ export async function giveVerdict(
   ]);
   if (first !== undefined) {
     if (first.bodySha256.equals(signed.sha256)) {
-      return { verdict: first.verdict, code: first.code, sentence: first.sentence };
+      const { verdict, code, sentence } = first;
+      return { verdict: { verdict, code, sentence }, events: [] };
     }
     return recordRefusal(client, {
       code: 'REQUEST_REPLAYED',
@@ -213,7 +221,7 @@ async function accept(
     asker,
     now,
   }: { request: Request; portal: Portal; asker: Person | undefined; now: Date },
-): Promise<Verdict> {
+): Promise<Given> {
   const { claims } = identity;
   const admin = adminOfPortal(claims.iss);
   if (
@@ -276,35 +284,34 @@ async function accept(
     raises: decision.raises,
     waits: decision.waits,
     decides: decision.decides,
+    audit: decision,
+  });
+  await Promise.all([decision.writing, recorded]);
+  const accepted: NewEvent = {
+    portal,
+    event: 'request.accepted',
+    subject: decision.subject,
+    request: claims.jti,
+    data: { kind: request.kind, account: decision.account },
+  };
+  return {
+    verdict: { verdict: 'accepted' },
     events: [
-      ...(portal === undefined
-        ? []
-        : [
-            {
-              portal,
-              event: 'request.accepted',
-              subject: decision.subject,
-              request: claims.jti,
-              data: { kind: request.kind, account: decision.account },
-            },
-          ]),
+      ...(portal === undefined ? [] : [accepted]),
       ...(decision.events ?? []),
       ...(decision.raises.length === 0 && decision.onDone !== undefined
         ? doneEvents(config, { ...told, ...decision.decides, onDone: decision.onDone })
         : []),
     ],
-    audit: decision,
-  });
-  await Promise.all([decision.writing, recorded]);
-  return { verdict: 'accepted' };
+  };
 }
 
 /** Writes a refusal, and nothing else; the same bytes with an id that was used before are recorded once. */
-async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict> {
+async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
   const { code, claims, portal, bodySha256, kind } = refusal;
   const sentence = printable(refusal.sentence);
   const told = adminOfPortal(portal) === undefined ? portal : undefined;
-  await recordVerdict(client, {
+  const isNew = await recordVerdict(client, {
     portal: claims?.iss,
     jti: claims?.jti,
     bodySha256,
@@ -318,19 +325,17 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Verdict>
     urgent: false,
     onDone: undefined,
     raises: [],
-    events: [
-      {
-        portal: told,
-        event: 'request.refused',
-        subject: undefined,
-        request: claims?.jti,
-        code,
-        data: { sentence, ...(kind === undefined ? {} : { kind }) },
-      },
-    ],
     audit: { account: undefined, fields: [] },
   });
-  return { verdict: 'refused', code, sentence };
+  const event: NewEvent = {
+    portal: told,
+    event: 'request.refused',
+    subject: undefined,
+    request: claims?.jti,
+    code,
+    data: { sentence, ...(kind === undefined ? {} : { kind }) },
+  };
+  return { verdict: { verdict: 'refused', code, sentence }, events: isNew ? [event] : [] };
 }
 
 /**

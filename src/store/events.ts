@@ -22,20 +22,24 @@ export interface OnDone {
   each?: { subject: number; data: Record<string, unknown> }[];
 }
 
+/** More events than these are written by statements of their own: each may take a few seconds at most. */
+const MOST_EVENTS = 2000;
+
 /** Writes events in the transaction that they report, those of one portal in the order given. */
 export async function writeEvents(
   client: Pick<Client, 'query'>,
   events: readonly NewEvent[],
 ): Promise<void> {
-  if (events.length === 0) return;
-  await client.query({
-    name: 'write-events',
-    text: `INSERT INTO events (portal, event, subject, request, code, data)
-           SELECT portal, event, subject, request, code, data FROM
-             ROWS FROM (jsonb_to_recordset($1::jsonb)
-               AS (portal text, event text, subject int, request uuid, code text, data jsonb))
-             WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
-           ORDER BY n`,
-    values: [JSON.stringify(events)],
-  });
+  for (let from = 0; from < events.length; from += MOST_EVENTS) {
+    await client.query({
+      name: 'write-events',
+      text: `INSERT INTO events (portal, event, subject, request, code, data)
+             SELECT portal, event, subject, request, code, data FROM
+               ROWS FROM (jsonb_to_recordset($1::jsonb)
+                 AS (portal text, event text, subject int, request uuid, code text, data jsonb))
+               WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
+             ORDER BY n`,
+      values: [JSON.stringify(events.slice(from, from + MOST_EVENTS))],
+    });
+  }
 }

@@ -1,6 +1,6 @@
 /** The table `requests`: every request with its verdict. */
 import type { Raise } from './convergence.ts';
-import { type NewEvent, type OnDone, writeEvents } from './events.ts';
+import type { OnDone } from './events.ts';
 import type { Client } from './postgres.ts';
 
 export interface StoredVerdict {
@@ -56,7 +56,6 @@ export interface NewVerdict {
   /** of a request that decides one that waited: told as of that one */
   onDone: OnDone | undefined;
   raises: readonly Raise[];
-  events: readonly NewEvent[];
   /** nothing is done before an admin decides it */
   waits?: boolean | undefined;
   /** the request that waited and is decided by this one: what this one raises, that one has raised too */
@@ -78,15 +77,15 @@ const RECORD = `
   WITH request AS (
     INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
                           code, sentence, urgent, on_done, done_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $19, $8, $9, $10, $11,
-            CASE WHEN $22::uuid IS NULL THEN $12::jsonb END,
-            CASE WHEN cardinality($13::int[]) = 0 AND NOT $20 THEN now() END)
+    VALUES ($1, $2, $3, $4, $5, $6, $18, $8, $9, $10, $11,
+            CASE WHEN $21::uuid IS NULL THEN $12::jsonb END,
+            CASE WHEN cardinality($13::int[]) = 0 AND NOT $19 THEN now() END)
     ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id
   ), decided AS (
     UPDATE requests SET on_done = $12, done_at = CASE WHEN cardinality($13) = 0 THEN now() END
-    WHERE portal = $21 AND jti = $22 RETURNING id
+    WHERE portal = $20 AND jti = $21 RETURNING id
   ), generations AS MATERIALIZED (
-    SELECT g.* FROM request, raise_generations($13, $14, $11, $15, $23) AS g
+    SELECT g.* FROM request, raise_generations($13, $14, $11, $15, $22) AS g
   ), raised AS (
     INSERT INTO request_raises (request, subject, role, generation)
     SELECT id, of_subject, of_role, generation
@@ -102,22 +101,16 @@ const RECORD = `
       (SELECT shell_name FROM people WHERE shell_name = $6), NULL, NULL, '{}', $8, $9
     FROM request WHERE $8 = 'refused'
   )
-  INSERT INTO events (portal, event, subject, request, code, data)
-  SELECT e.portal, e.event, e.subject, e.request, e.code, e.data
-  FROM request, ROWS FROM (jsonb_to_recordset($18::jsonb)
-      AS (portal text, event text, subject int, request uuid, code text, data jsonb))
-    WITH ORDINALITY AS e (portal, event, subject, request, code, data, n)
-  ORDER BY e.n`;
+  SELECT id FROM request`;
 
-/** More events than these are written by statements of their own: each may take a few seconds at most. */
-const MOST_EVENTS = 2000;
-
-/** Records a verdict: the request, what it raises, its events, its audit. One statement, but for many events. */
-export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<void> {
+/**
+ * Records a verdict: the request, what it raises, its audit. Says whether it was recorded; where not, nothing must be
+ * told of it either. Its events are for the caller to write, in the same transaction.
+ */
+export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<boolean> {
   const { audit } = verdict;
-  const hasMany = verdict.events.length > MOST_EVENTS;
   const audited = audit.each ?? [{ subject: verdict.subject, account: audit.account }];
-  await client.query({
+  const { rowCount } = await client.query({
     name: 'record-verdict',
     text: RECORD,
     values: [
@@ -138,7 +131,6 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
       verdict.raises.map(({ waits }) => waits ?? false),
       audited.map(({ account }) => account),
       verdict.audit.fields,
-      JSON.stringify(hasMany ? [] : verdict.events),
       verdict.subject,
       verdict.waits ?? false,
       verdict.decides?.portal,
@@ -146,8 +138,5 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
       verdict.raises.map(({ target }) => target ?? null),
     ],
   });
-  if (!hasMany) return;
-  for (let from = 0; from < verdict.events.length; from += MOST_EVENTS) {
-    await writeEvents(client, verdict.events.slice(from, from + MOST_EVENTS));
-  }
+  return rowCount === 1;
 }

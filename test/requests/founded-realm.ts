@@ -4,6 +4,7 @@ import type { Config } from '../../src/config.ts';
 import { readSigningKey, signToken } from '../../src/edges/token.ts';
 import { found } from '../../src/requests/found.ts';
 import { checkJob, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
+import { writeEvents } from '../../src/store/events.ts';
 import {
   INTAKE_LOCK,
   openLocked,
@@ -57,7 +58,11 @@ export async function openFoundedRealm(name: string): Promise<FoundedRealm> {
       });
       const job = await checkJob(config, portal, { token }, now);
       if (!('signed' in job)) throw new Error(`no request: ${job.sentence}`);
-      return transact(intake, () => giveVerdict(intake, config, job, { urgentQueue: false, now }));
+      return transact(intake, async () => {
+        const given = await giveVerdict(intake, config, job, { urgentQueue: false, now });
+        await writeEvents(intake, given.events);
+        return given.verdict;
+      });
     },
     async close() {
       await intake.end();

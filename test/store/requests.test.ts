@@ -1,6 +1,7 @@
 /** A verdict and everything that is written with it. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { writeEvents } from '../../src/store/events.ts';
 import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { type NewVerdict, recordVerdict } from '../../src/store/requests.ts';
 import { wantPerson } from '../laws-world.ts';
@@ -39,7 +40,6 @@ async function record(verdict: Partial<NewVerdict>): Promise<void> {
       urgent: false,
       onDone: undefined,
       raises: [],
-      events: [],
       audit: { account: 'p1', fields: [] },
       ...verdict,
     }),
@@ -65,7 +65,7 @@ test('many events are told, all of them, each portal in the order in which they 
     request: undefined,
     data: { n },
   }));
-  await record({ events });
+  await withClient(intake, (client) => writeEvents(client, events));
   const { rows } = await owner.query(
     `SELECT portal, count(*)::int, bool_and((data->>'n')::int / 2 + 1 = n) AS ordered
      FROM (SELECT *, row_number() OVER (PARTITION BY portal ORDER BY row_id) AS n FROM events) AS e
