@@ -15,7 +15,7 @@ import {
 import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { reportArchiveProgress } from '../src/store/archives.ts';
-import { readVerifier } from '../src/store/credentials.ts';
+import { openVerifiers } from '../src/store/credentials.ts';
 import type { Looked } from '../src/model/unmanaged.ts';
 import { readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
 import { readWanted } from '../src/store/wanted.ts';
@@ -57,9 +57,8 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
   openWatch: watchDatabases,
   openHands(config, store) {
     const { servers } = config.databases;
-    const ofAccounts = openDatabasesHands(servers, login(config, 'databases'), (uid, epoch) =>
-      readVerifier(store.pool, uid, epoch),
-    );
+    const verifiers = openVerifiers(store.pool);
+    const ofAccounts = openDatabasesHands(servers, login(config, 'databases'), verifiers);
     const ofArchives = openArchiveHands(
       { folder: config.archives.databases, places: servers, login: login(config, 'databases') },
       archiveTerms(store),

@@ -1,4 +1,5 @@
 /** The tables `credentials` (which epoch is wanted) and `database_verifiers` (what was made). */
+import { setImmediate } from 'node:timers/promises';
 import { type Client, faultOf, type Pool } from './postgres.ts';
 
 // Where the password before was to die at once and that is still to come, no later wish keeps it alive.
@@ -267,22 +268,48 @@ async function recordTogether(client: Client, made: readonly MadePassword[]): Pr
   }
 }
 
-/** What is recorded for that epoch, or undefined where nothing or another is. */
-export async function readVerifier(
-  pool: Pool,
-  account: number,
-  epoch: number,
-): Promise<RecordedVerifier | undefined> {
+/**
+ * Reads what is recorded for an account and epoch: undefined where nothing or another is. All that are asked for at
+ * the same time, as by the steps of a job on each server, are read in one statement.
+ */
+export function openVerifiers(
+  pool: Pick<Pool, 'query'>,
+): (account: number, epoch: number) => Promise<RecordedVerifier | undefined> {
+  let asked: number[] = [];
+  let reading: Promise<VerifierRow[]> | undefined;
+  return async (account, epoch) => {
+    asked.push(account);
+    reading ??= setImmediate().then(() => {
+      const accounts = asked;
+      [asked, reading] = [[], undefined];
+      return readVerifiers(pool, accounts);
+    });
+    const rows = await reading;
+    const row = rows.find((each) => each.account === account && each.epoch === epoch);
+    if (row === undefined) return undefined;
+    return { verifier: row.verifier, ...(row.previous === null ? {} : { previous: row.previous }) };
+  };
+}
+
+interface VerifierRow {
+  account: number;
+  epoch: number;
+  verifier: string;
+  previous: string | null;
+}
+
+async function readVerifiers(
+  pool: Pick<Pool, 'query'>,
+  accounts: readonly number[],
+): Promise<VerifierRow[]> {
   const query = {
-    name: 'read-verifier',
-    text: `SELECT verifier, previous_verifier AS previous FROM database_verifiers
-           WHERE account = $1 AND epoch = $2`,
-    values: [account, epoch],
+    name: 'read-verifiers',
+    text: `SELECT account, epoch, verifier, previous_verifier AS previous FROM database_verifiers
+           WHERE account = ANY ($1)`,
+    values: [accounts],
   };
   const { rows } = await pool.query(query).catch((cause: unknown) => {
-    throw faultOf(cause, 'reading a verifier');
+    throw faultOf(cause, 'reading verifiers');
   });
-  const [row] = rows as { verifier: string; previous: string | null }[];
-  if (row === undefined) return undefined;
-  return { verifier: row.verifier, ...(row.previous === null ? {} : { previous: row.previous }) };
+  return rows as VerifierRow[];
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { readVerifier, recordVerifier } from '../../src/store/credentials.ts';
+import { openVerifiers, recordVerifier } from '../../src/store/credentials.ts';
 import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { wantTool } from '../laws-world.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -15,10 +15,17 @@ const OVERLAP = 3600;
 let world: World;
 let owner: Pool;
 let uid: number;
+let statements = 0;
+let readVerifier: ReturnType<typeof openVerifiers>;
 
 beforeAll(async () => {
   world = await openWorld('credentials', { needs: ['postgres'] });
   owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  const query = ((...of: Parameters<Pool['query']>) => {
+    statements += 1;
+    return owner.query(...of);
+  }) as unknown as Pool['query'];
+  readVerifier = openVerifiers({ query });
 });
 afterAll(async () => {
   await owner.end();
@@ -50,14 +57,31 @@ const previous = async () => {
 const NONE = { verifier: null, seconds: null };
 
 test('a verifier is given for the very epoch that it was made for, and for no other', async () => {
-  expect(await readVerifier(owner, uid, 1)).toBeUndefined();
+  expect(await readVerifier(uid, 1)).toBeUndefined();
   await record(1, A);
-  expect(await readVerifier(owner, uid, 1)).toEqual({ verifier: A });
-  expect(await readVerifier(owner, uid, 2)).toBeUndefined();
+  expect(await readVerifier(uid, 1)).toEqual({ verifier: A });
+  expect(await readVerifier(uid, 2)).toBeUndefined();
   await want(2, 0);
   await record(2, B);
-  expect(await readVerifier(owner, uid, 1)).toBeUndefined();
-  expect(await readVerifier(owner, uid, 2)).toEqual({ verifier: B });
+  expect(await readVerifier(uid, 1)).toBeUndefined();
+  expect(await readVerifier(uid, 2)).toEqual({ verifier: B });
+});
+
+test('verifiers that are asked for at the same time are read in one statement, each for whom it was asked', async () => {
+  const one = uid;
+  await record(1, A);
+  const other = (uid = (await wantTool(owner, world, [])).uid);
+  await record(1, B);
+  const before = statements;
+  const ask = [one, one, other, other].map((account) => readVerifier(account, 1));
+  expect(await Promise.all([...ask, readVerifier(one, 2)])).toEqual([
+    ...[{ verifier: A }, { verifier: A }, { verifier: B }, { verifier: B }],
+    undefined,
+  ]);
+  expect(statements - before).toBe(1);
+  await want(2, 0);
+  await record(2, C);
+  expect(await readVerifier(other, 2)).toEqual({ verifier: C });
 });
 
 describe('the password before', () => {
@@ -75,7 +99,7 @@ describe('the password before', () => {
     await want(2, OVERLAP);
     await record(2, B);
     expect(await previous()).toEqual({ verifier: A, seconds: OVERLAP });
-    expect(await readVerifier(owner, uid, 2)).toEqual({ verifier: B, previous: A });
+    expect(await readVerifier(uid, 2)).toEqual({ verifier: B, previous: A });
   });
 
   test('dies where others may know it, whatever overlap is wanted', async () => {
@@ -144,13 +168,13 @@ test.each(['', 'password', `*${'a'.repeat(40)}`, `*${'A'.repeat(39)}`, `*${'A'.r
   async (verifier) => {
     await record(1, A);
     await expect(record(2, verifier)).rejects.toThrow();
-    expect(await readVerifier(owner, uid, 1)).toEqual({ verifier: A });
+    expect(await readVerifier(uid, 1)).toEqual({ verifier: A });
   },
 );
 
 describe('recorded together', () => {
   const verifierOf = async (account: number, epoch: number) =>
-    (await readVerifier(owner, account, epoch))?.verifier;
+    (await readVerifier(account, epoch))?.verifier;
 
   test('are all that come while one is being recorded, in few transactions', async () => {
     const accounts: number[] = [];
