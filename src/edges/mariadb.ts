@@ -166,12 +166,10 @@ async function change(
       case 'db.createUser': {
         const lock = action.locked ? 'LOCK' : 'UNLOCK';
         const limit = limitOf(action.maxUserConnections);
+        const grants = await grantStatements(connection, user, action.grants);
         // Never OR REPLACE, which drops grants, and not IF NOT EXISTS, which takes another's for ours.
-        await run(
-          [`CREATE USER ${account} ${identifiedBy(verifiers)} ${limit} ACCOUNT ${lock}`],
-          verifiers,
-        );
-        return await grant(action.grants);
+        const create = `CREATE USER ${account} ${identifiedBy(verifiers)} ${limit} ACCOUNT ${lock}`;
+        return await runTogether(connection, [create, ...grants], verifiers);
       }
       case 'db.setVerifier': {
         const set = `ALTER USER ${account} ${identifiedBy(verifiers)}`;
@@ -241,13 +239,29 @@ export async function give(
   user: string,
   grants: readonly string[],
 ): Promise<void> {
+  await runTogether(connection, await grantStatements(connection, user, grants));
+}
+
+async function grantStatements(
+  connection: Connection,
+  user: string,
+  grants: readonly string[],
+): Promise<string[]> {
   const all = grants.some((grant) => grant.startsWith('ALL but '))
     ? await readOwnPrivileges(connection, user)
     : [];
   const quote = (name: string) => connection.escapeId(name);
-  for (const grant of grants) {
-    await connection.query(grantStatement(grant, accountName(connection, user), quote, all));
-  }
+  return grants.map((grant) => grantStatement(grant, accountName(connection, user), quote, all));
+}
+
+/** Runs statements one after another, in one round trip; the first that fails is the last. */
+async function runTogether(
+  connection: Connection,
+  statements: readonly string[],
+  values?: string[],
+): Promise<void> {
+  if (statements.length === 0) return;
+  await connection.query(`BEGIN NOT ATOMIC ${statements.join('; ')}; END`, values);
 }
 
 function limitOf(maxUserConnections: number): string {
