@@ -11,6 +11,8 @@ import { startLoop, type Worker } from './loop.ts';
 
 /** Login hosts take the directory for stale when the marker is a minute old. */
 const EVERY_MS = 3000;
+/** What the counts say may have been changed by other means than ours. */
+const COUNT_AGAIN_MS = 60_000;
 
 /**
  * One beat:
@@ -23,6 +25,10 @@ const EVERY_MS = 3000;
  * | else                                            | our time of telling is recorded, and then it is told    |
  *
  * Two of them, on two machines, may both run: each writes only over the marker that it has read.
+ *
+ * Everybody is counted anew only after something that counts may have changed: too high a count and login hosts distrust
+ * the directory, too low a one and it may hide that many. So what tells of a change (migrations/0002_work.sql) is heard
+ * on the very connection that all is read by: where that is lost, so are the counts.
  */
 export function startMarker(config: Config, log: Log): Worker {
   const pool = openPool(config, 'directory', { max: 1, durable: false });
@@ -30,6 +36,24 @@ export function startMarker(config: Config, log: Log): Worker {
   const hands = openDirectoryHands(settings);
   const keys = verifying(settings.sealKey);
   let said: string | undefined;
+  let counted: { counts: Promise<store.Counts>; at: number } | undefined;
+  pool.on('connect', (client) => {
+    counted = undefined;
+    client.on('notification', ({ payload }) => {
+      if (payload !== 'events') counted = undefined;
+    });
+  });
+
+  async function count(): Promise<store.Counts> {
+    // what was told before has come when this is answered
+    await pool.query('LISTEN chamberlain');
+    if (counted === undefined || performance.now() - counted.at >= COUNT_AGAIN_MS) {
+      // what is told meanwhile counts at the next beat
+      counted = { counts: store.countSubjects(pool), at: performance.now() };
+      counted.counts.catch(() => (counted = undefined));
+    }
+    return await counted.counts;
+  }
 
   async function beat(): Promise<void> {
     const { texts, seenAt, telling, doubt } = await store.lookAtMarker(
@@ -44,10 +68,17 @@ export function startMarker(config: Config, log: Log): Worker {
       return;
     }
     if (telling.acceptedAt !== undefined && (await store.isDirectoryBehind(pool))) return;
-    const read = await store.readMarker(pool);
+    const counts = await count();
+    const floors = await store.readFloors(pool);
     const at = await store.beginTelling(pool, seenAt);
     const { realm } = config;
-    const marker = { kind: 'heartbeat', realm, at: at.toISOString(), ...read } as const;
+    const marker = {
+      kind: 'heartbeat',
+      realm,
+      at: at.toISOString(),
+      ...counts,
+      ...floors,
+    } as const;
     if (await hands.tell(signMarker(marker, settings.sealKey), texts)) {
       await store.endTelling(pool, at);
     }

@@ -16,23 +16,33 @@ const OVERDUE_SECONDS = 2;
 /** The newest: 400 kB, which every login host reads every three seconds. */
 const MOST_FLOORS = 20_000;
 
-/** What the heartbeat says beside its own time. */
-export type Beat = Pick<Marker, 'clock' | 'people' | 'tools' | 'floors'>;
+/** How many a directory that is whole shows at least. */
+export type Counts = Pick<Marker, 'people' | 'tools'>;
 
 /**
- * Counts, and below which numbers seals count no more, as of now. A subject counts once every step of a first
- * generation was done, and no longer from the verdict on that takes the account away: so a directory that shows
- * fewer than these is not whole. A floor is told when the directory has the newer seal, or should have had it.
+ * Counts, as of now. A subject counts once every step of a first generation was done, and no longer from the verdict on
+ * that takes the account away. Among 40,000 it takes 150 ms.
  */
-export async function readMarker(pool: Pool): Promise<Beat> {
+export async function countSubjects(pool: Pool): Promise<Counts> {
   const { rows } = await pool.query({
-    name: 'read-marker',
+    name: 'count-subjects',
+    text: `SELECT count(p.uid)::int AS people, count(t.uid)::int AS tools FROM convergence c
+             LEFT JOIN people p ON p.uid = c.subject AND p.state <> 'deleted'
+             LEFT JOIN tools t ON t.uid = c.subject AND t.state <> 'deleted'
+           WHERE c.role = 'directory' AND c.applied > 0`,
+  });
+  return rows[0] as Counts;
+}
+
+/**
+ * The clock, and below which numbers seals count no more, as of now. A floor is told when the directory has the newer
+ * seal, or should have had it.
+ */
+export async function readFloors(pool: Pool): Promise<Pick<Marker, 'clock' | 'floors'>> {
+  const { rows } = await pool.query({
+    name: 'read-floors',
     text: `SELECT
         to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS clock,
-        (SELECT count(*)::int FROM people p JOIN convergence c ON c.subject = p.uid AND c.role = 'directory'
-         WHERE c.applied > 0 AND p.state <> 'deleted') AS people,
-        (SELECT count(*)::int FROM tools t JOIN convergence c ON c.subject = t.uid AND c.role = 'directory'
-         WHERE c.applied > 0 AND t.state <> 'deleted') AS tools,
         (SELECT coalesce(jsonb_agg(jsonb_build_array(f.subject, f.floor) ORDER BY f.subject), '[]') FROM (
            SELECT l.subject, l.floor FROM login_seals l
              LEFT JOIN convergence c ON c.subject = l.subject AND c.role = 'directory'
@@ -41,7 +51,7 @@ export async function readMarker(pool: Pool): Promise<Beat> {
            ORDER BY l.floor_at DESC LIMIT $2) f) AS floors`,
     values: [OVERDUE_SECONDS, MOST_FLOORS],
   });
-  return rows[0] as Beat;
+  return rows[0] as Pick<Marker, 'clock' | 'floors'>;
 }
 
 /** What the directory showed as the marker, and the doubt that follows. */

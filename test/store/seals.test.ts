@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { renewSeals } from '../../src/store/calendar.ts';
 import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
-import { readMarker } from '../../src/store/marker.ts';
+import { readFloors } from '../../src/store/marker.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
@@ -101,13 +101,13 @@ test('the heartbeat tells a floor once the directory has the newer seal, or two 
   await change([first], ['directory']);
   await apply();
   await change([first], ['directory'], true);
-  expect((await readMarker(directory)).floors).toEqual([]);
+  expect((await readFloors(directory)).floors).toEqual([]);
   await owner.query(`UPDATE convergence SET since = now() - interval '3 s'`);
-  expect((await readMarker(directory)).floors).toEqual([[first, 2]]);
+  expect((await readFloors(directory)).floors).toEqual([[first, 2]]);
   await apply();
-  expect((await readMarker(directory)).floors).toEqual([[first, 2]]);
+  expect((await readFloors(directory)).floors).toEqual([[first, 2]]);
   await owner.query(`UPDATE login_seals SET floor_at = now() - interval '8 days'`);
-  expect((await readMarker(directory)).floors).toEqual([]);
+  expect((await readFloors(directory)).floors).toEqual([]);
 });
 
 test('a renewal has the seal alone made anew; a change meanwhile brings all of it', async () => {

@@ -61,6 +61,51 @@ test('it counts people and tools, and beats', async () => {
   await eventually('another beat', async () => (await readMarker()).at > first.at);
 });
 
+test('everybody is counted anew once a change is told, or its connection was lost, and not before', async () => {
+  const { world } = running;
+  const bob = await uidOf('bob');
+  const nextBeat = async () => {
+    const { at } = await readMarker();
+    return eventually('another beat', async () => {
+      const marker = await readMarker();
+      return marker.at > at && marker.people;
+    });
+  };
+  const untilCounted = (people: number) =>
+    eventually(`${people} people`, async () => (await readMarker()).people === people);
+  const count = (isCounted: boolean) =>
+    query(
+      world,
+      `UPDATE convergence SET applied = CASE WHEN $2 THEN wanted ELSE 0 END
+       WHERE subject = $1 AND role = 'directory'`,
+      [bob, isCounted],
+    );
+  // nobody brings it about meanwhile
+  const setState = (state: string) =>
+    query(world, 'UPDATE convergence SET state = $2 WHERE subject = $1', [bob, state]);
+  await setState('parked');
+  // once more after all that was told until now
+  await nextBeat();
+  await nextBeat();
+  // of less that is applied nobody is told
+  await count(false);
+  expect([await nextBeat(), await nextBeat()]).toEqual([3, 3]);
+  await query(world, `SELECT pg_notify('chamberlain', 'due')`);
+  await untilCounted(2);
+  await count(true);
+  await untilCounted(3);
+  await count(false);
+  await query(
+    world,
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+     WHERE datname = current_database() AND application_name = 'chamberlain directory'`,
+  );
+  await untilCounted(2);
+  await count(true);
+  await setState('applied');
+  await untilCounted(3);
+});
+
 test('one whom the directory does not show for the role is still counted', async () => {
   const { base } = running.world.config.ldap;
   await changeDirectory(
