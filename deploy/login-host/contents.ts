@@ -1,6 +1,6 @@
 /** What the files of a login host hold. */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { shellWord } from '../../src/model/shell-word.ts';
 
 const TEMPLATES = join(import.meta.dirname, 'templates');
@@ -16,12 +16,23 @@ export function fillTemplate(name: string, values: Readonly<Record<string, strin
   );
 }
 
-/** Starts a program of the clone with the Node that runs this, and with what its first line wants of Node. */
+/** What Node has compiled of the programs that root runs: root alone may write it. */
+export const COMPILED = '/var/lib/chamberlain/login/compiled';
+
+/**
+ * Starts a program of the clone with the Node that runs this, and with what its first line wants of Node. Of those that
+ * anybody else starts by hand, nothing compiled is kept: a tool's home is writable by its group.
+ */
 export function programWrapper(clone: string, program: string): string {
   const path = join(clone, 'src/bin', program);
   const options = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8'))?.[1];
   if (options === undefined) throw new Error(`${path} does not say what it wants of Node`);
-  return `#!/bin/sh\nexec ${[shellWord(process.execPath), options, shellWord(path)].join(' ')} "$@"\n`;
+  const node = [shellWord(process.execPath), options, shellWord(path)].join(' ');
+  return [
+    '#!/bin/sh',
+    `if [ -O ${dirname(COMPILED)} ]; then export NODE_COMPILE_CACHE=${COMPILED}; fi`,
+    `exec ${node} "$@"\n`,
+  ].join('\n');
 }
 
 /** Which sources must be asked first, by the map of nsswitch.conf(5). */

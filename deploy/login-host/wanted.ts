@@ -5,6 +5,7 @@ import { LOGIN_HOST_CONFIG } from '../../src/login-host/config.ts';
 import { PLACES } from '../../src/login-host/places.ts';
 import { CLOSED_FILE } from '../../src/login-host/status.ts';
 import {
+  COMPILED,
   fillTemplate,
   programWrapper,
   withClosedList,
@@ -136,7 +137,7 @@ export function wantedPieces(values: Values): Piece[] {
         mode: 0o644,
       }),
     ),
-    compiled('/var/lib/chamberlain/login/compiled', '/usr/lib/chamberlain/login-helper'),
+    compiled(COMPILED, '/usr/lib/chamberlain/login-helper'),
     compiled(
       '/var/lib/chamberlain/agent/compiled',
       ...['/usr/bin/setpriv', '--reuid=chamberlain-keys', '--regid=chamberlain-keys'],

@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --disable-sigusr1 --max-semi-space-size=4 --heap-growing-percent=100
+#!/usr/bin/env -S node --disable-sigusr1
 /** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
 import { Command } from 'commander';
 import { describeExamples, describeExits, endCommand } from './exit.ts';

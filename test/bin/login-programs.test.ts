@@ -38,20 +38,16 @@ test('a mistyped command of keys-agent ends with 2 and one line', async () => {
   });
 });
 
-/** Where Node is started: what a shebang, a wrapper or a page says is what counts. */
+/** Where Node is started: what a shebang or a wrapper says is what counts. */
 function programs(): [name: string, script: string][] {
-  const page = readFileSync(join(PROJECT, 'README.md'), 'utf8');
-  const [, wrapper = ''] = /<<'END'\n(#!\/bin\/sh\nexec \/opt[^]*?)END\n/.exec(page) ?? [];
   const entries = readdirSync(join(PROJECT, 'src/bin')).filter((name) =>
     readFileSync(join(PROJECT, 'src/bin', name), 'utf8').startsWith('#!'),
   );
   return [
     ...entries.map((name): [string, string] => [name, programWrapper(PROJECT, name)]),
-    ['the wrapper in the README', wrapper.replaceAll('/opt/chamberlain', `'${PROJECT}'`)],
-    ...['dev/chamberlain', 'deploy/login-host/install'].map((path): [string, string] => [
-      path,
-      `#!/bin/sh\nexec '${join(PROJECT, path)}' "$@"\n`,
-    ]),
+    ...['dev/chamberlain', 'deploy/chamberlain', 'deploy/login-host/install'].map(
+      (path): [string, string] => [path, `#!/bin/sh\nexec '${join(PROJECT, path)}' "$@"\n`],
+    ),
   ];
 }
 
@@ -87,6 +83,7 @@ test.each(programs())('no signal opens the inspector of %s', async (_name, scrip
   const child = spawn(path, ['--help'], {
     env: {
       PATH: process.env['PATH'],
+      NODE_COMPILE_CACHE: join(folder, 'compiled'),
       NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(say)}`,
     },
   });
