@@ -58,6 +58,11 @@ const MAY_IMPORT: Record<string, { from: string[]; packages: string[]; because: 
     packages: ['zod'],
     because: 'read once, by all',
   },
+  'config-path.ts': {
+    from: [],
+    packages: [],
+    because: 'the command line asks before it reads one',
+  },
   'config-values.ts': { from: [], packages: ['yaml', 'zod'], because: 'what configurations share' },
   'log.ts': { from: [], packages: ['pino'], because: 'used by all' },
   'errors.ts': { from: [], packages: [], because: 'used by all' },

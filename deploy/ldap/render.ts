@@ -1,9 +1,10 @@
 /**
  * Fills the templates of this folder from Chamberlain's config.
  *
- *     node deploy/ldap/render.ts --config FILE --out FOLDER --admin-password-file FILE
+ *     node deploy/ldap/render.ts --out FOLDER --admin-password-file FILE [--config FILE]
  *         [--database /var/lib/ldap] [--schema FOLDER] [--pid-file FILE]
  *
+ * Without --config it is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml. It
  * writes config.ldif, access.ldif, tree.ldif and accounts.ldif (mode 0600: they hold password hashes;
  * the passwords are read from the config's folder of secrets). Loading them is said at the top of config.ldif.
  */
@@ -13,6 +14,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { IdRange } from '../../src/config-values.ts';
 import { loadConfig, readSecret } from '../../src/config.ts';
+import { configPath } from '../../src/config-path.ts';
 import { idPattern } from '../../src/model/id-pattern.ts';
 
 export { idPattern, type IdRange };
@@ -157,12 +159,11 @@ function main(): void {
       'pid-file': { type: 'string', default: '/run/slapd/slapd.pid' },
     },
   });
-  const configFile = values.config ?? process.env['CHAMBERLAIN_CONFIG'];
   const adminPasswordFile = values['admin-password-file'];
-  if (!configFile || !values.out || !adminPasswordFile) {
-    throw new Error('wanted: --config FILE --out FOLDER --admin-password-file FILE');
+  if (!values.out || !adminPasswordFile) {
+    throw new Error('wanted: --out FOLDER --admin-password-file FILE');
   }
-  const config = loadConfig(configFile);
+  const config = loadConfig(configPath(values.config));
   const texts = renderDirectory({
     base: config.ldap.base,
     realm: config.realm,

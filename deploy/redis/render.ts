@@ -1,8 +1,9 @@
 /**
  * Prints the users of Redis (an ACL file) from Chamberlain's config.
  *
- *     node deploy/redis/render.ts --config FILE >users.acl
+ *     node deploy/redis/render.ts [--config FILE] >users.acl
  *
+ * Without --config it is $CHAMBERLAIN_CONFIG, or /etc/chamberlain/config.yaml.
  * The passwords are read from the config's folder of secrets (`redis-<account>`); the file holds their SHA-256.
  * Redis 7.2 or newer reads it: `aclfile` in its configuration, `ACL LOAD` after a change. Everything not named in a
  * line is refused. Nobody can be `default`, whom Redis takes everybody for: it is off.
@@ -10,6 +11,7 @@
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { adminOfPortal, loadConfig, readSecret } from '../../src/config.ts';
+import { configPath } from '../../src/config-path.ts';
 import { REDIS_ACCOUNTS, redisUser, type RedisAccount } from '../../src/edges/redis-connection.ts';
 import { ROLES } from '../../src/model/wanted.ts';
 
@@ -93,9 +95,7 @@ function hash(password: string): string {
 
 function main(): void {
   const { values } = parseArgs({ options: { config: { type: 'string' } } });
-  const configFile = values.config ?? process.env['CHAMBERLAIN_CONFIG'];
-  if (!configFile) throw new Error('wanted: --config FILE');
-  const config = loadConfig(configFile);
+  const config = loadConfig(configPath(values.config));
   const portals = config.portals.map(({ name }) => name);
   process.stdout.write(renderUsers(portals, (user) => readSecret(config, 'redis', user)));
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env -S node --disable-sigusr1
 /** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
 import { Command } from 'commander';
+import { CONFIG_FILE } from '../config-path.ts';
 import { describeExamples, describeExits, endCommand } from './exit.ts';
 
 type Define = (command: Command) => void;
@@ -133,7 +134,7 @@ function makeProgram(): Command {
     .description(
       'Keeps the accounts of a shared hosting platform: people, tools, and what each needs.',
     )
-    .option('--config <file>', 'the configuration (default: $CHAMBERLAIN_CONFIG)')
+    .option('--config <file>', `the configuration (default: $CHAMBERLAIN_CONFIG or ${CONFIG_FILE})`)
     .option('--json', 'print JSON for programs instead of tables for people')
     .helpOption('-h, --help', 'this text; `chamberlain COMMAND --help` for a command')
     .helpCommand(false)

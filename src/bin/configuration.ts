@@ -1,7 +1,7 @@
 /** Where a command finds its configuration. */
 import type { Command } from 'commander';
 import { loadConfig, type Config } from '../config.ts';
-import { ChamberlainError } from '../errors.ts';
+import { configPath } from '../config-path.ts';
 
 /** The options that every command has. */
 export interface CommonOptions {
@@ -9,21 +9,14 @@ export interface CommonOptions {
   json?: true;
 }
 
-/** The configuration that `--config` or CHAMBERLAIN_CONFIG names. Throws USAGE where neither does. */
+/** The configuration that `--config` or CHAMBERLAIN_CONFIG names, else that of the machine. */
 export function configOf(command: Command): Config {
   return loadConfig(configPathOf(command));
 }
 
 /** Where that is. */
 export function configPathOf(command: Command): string {
-  const path = command.optsWithGlobals<CommonOptions>().config ?? process.env['CHAMBERLAIN_CONFIG'];
-  if (path === undefined || path === '') {
-    throw new ChamberlainError(
-      'USAGE',
-      'no configuration is named. Give --config FILE, or set CHAMBERLAIN_CONFIG',
-    );
-  }
-  return path;
+  return configPath(command.optsWithGlobals<CommonOptions>().config);
 }
 
 /** Whether the output is for programs. */

@@ -94,10 +94,6 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
       'plan --all alice',
       'USAGE: --all and a SUBJECT at once: which of the two is meant? See --help.',
     ],
-    [
-      'status',
-      'USAGE: no configuration is named. Give --config FILE, or set CHAMBERLAIN_CONFIG. See --help.',
-    ],
   ])('%s', async (command, line) => {
     expect(await runCli(command.split(' '))).toEqual({ exit: 2, out: '', err: `${line}\n` });
   });
