@@ -16,6 +16,7 @@ import {
   unixName,
 } from './config-values.ts';
 import { ChamberlainError } from './errors.ts';
+import { parseImportedShellName } from './model/names.ts';
 import type { Realm } from './model/wanted.ts';
 import { REQUEST_KINDS } from './model/request.ts';
 import { sealKeyId, type SealKey } from './model/seal.ts';
@@ -31,6 +32,10 @@ const databaseServer = z
   .refine((server) => (server.socket === undefined) !== (server.host === undefined), {
     message: 'wants either socket or host',
   });
+
+const shellName = z.string().refine((name) => parseImportedShellName(name) !== undefined, {
+  message: 'is no shell name: it starts with a-z and has 1 to 32 of a-z, 0-9, - and _',
+});
 
 const portal = z.strictObject({
   /** `admin.<shell name>` for an admin's own key */
@@ -144,6 +149,8 @@ const schema = z
         keepDays: z.int().min(1).max(36_500).default(365),
       })
       .prefault({}),
+    /** shell names that no person is given, beyond those of model/reserved-names.ts */
+    reservedNames: z.array(shellName).default([]),
     portals: z.array(portal).min(1),
   })
   .superRefine((config, context) => {

@@ -19,7 +19,7 @@ const pem = (type: 'ed25519' | 'x25519') =>
 /** Loads a configuration with a portal that has these keys, beside one that is sound. */
 const load = (...keys: unknown[]): Config => loadWith({ name: 'other', keys });
 
-function loadWith(other: { name: string; keys: unknown[] }): Config {
+function loadWith(other: { name: string; keys: unknown[] }, more: object = {}): Config {
   const path = join(folder, 'config.yaml');
   const sound = { name: 'sound', kinds: 'all', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
   const config = {
@@ -29,6 +29,7 @@ function loadWith(other: { name: string; keys: unknown[] }): Config {
     ids: { people: [{ first: 1000, last: 1999 }], tools: [{ first: 5000, last: 5999 }] },
     databases: { servers: [{ name: 'one', kind: 'replica', socket: '/run/one' }] },
     portals: [sound, { ...other, kinds: 'all' }],
+    ...more,
   };
   writeFileSync(path, stringify(config));
   return loadConfig(path);
@@ -67,6 +68,13 @@ describe('the keys of a portal', () => {
     const one = { kid: 'one', publicKey: pem('ed25519') };
     expect(() => load(one, one)).toThrow('portals.1.keys: two of them have the same kid');
   });
+});
+
+test('a reserved name that no person could have is a mistake', () => {
+  const portal = { name: 'other', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
+  const reserving = (name: string) => () => loadWith(portal, { reservedNames: [name] });
+  expect(reserving('keeper')().reservedNames).toEqual(['keeper']);
+  expect(reserving('Keeper')).toThrow('reservedNames.0: is no shell name');
 });
 
 test("a portal may not have the name by which its queue would be another's urgent one", () => {

@@ -33,6 +33,7 @@ export interface StackConfig {
   readonly archives: { homes: string; databases: string; keepDays?: number };
   readonly leaving?: { graceDays?: number; mostSuspensionsPerHour?: number };
   readonly credentials?: { overlapSeconds?: number };
+  readonly reservedNames?: readonly string[];
   readonly sweep?: { everyMinutes?: number; mostShare?: number; atLeast?: number };
   readonly portals: readonly {
     name: string;

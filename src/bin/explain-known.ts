@@ -203,7 +203,11 @@ export function describeUnknown(
   }
 }
 
-function describeName(name: string, { sightings }: Unknown, { realm }: Config): string[] {
+function describeName(
+  name: string,
+  { sightings }: Unknown,
+  { realm, reservedNames }: Config,
+): string[] {
   const normal = normalName(name);
   const bare = name.startsWith(`${realm}.`) ? name.slice(realm.length + 1) : name;
   const isForeign = (each: string) => sightings.some((seen) => seen.name === normalName(each));
@@ -211,7 +215,7 @@ function describeName(name: string, { sightings }: Unknown, { realm }: Config): 
     bare === name
       ? verdictOn(`person ${name}`, {
           fits: parseNewShellName(name) !== undefined,
-          reserved: isReservedName(normal),
+          reserved: isReservedName(normal, reservedNames),
           foreign: isForeign(name),
         })
       : [];

@@ -126,6 +126,7 @@ async function importWith(
     tools: config.ids.tools,
     graceDays: config.leaving.graceDays,
     now: new Date(),
+    reservedNames: config.reservedNames,
     knownBadKeys: new Set(config.keys.knownBad),
   };
   const directoryEyes = DIRECTORY.openEyes(config);

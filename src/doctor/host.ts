@@ -48,6 +48,7 @@ export async function lookAtLocalAccounts(
 ): Promise<Line[]> {
   const local = readLocalNames(etc);
   const { people, tools, realmGid } = config.ids;
+  const { reservedNames } = config;
   const within = (id: number, ranges: readonly { first: number; last: number }[]) =>
     ranges.some(({ first, last }) => first <= id && id <= last);
   const inRange = local.filter(({ id, is }) =>
@@ -63,7 +64,9 @@ export async function lookAtLocalAccounts(
   const ofOurs = new Set(overlap.ours);
   const taken = new Set(overlap.taken);
   const isFree = (name: string) =>
-    parseNewShellName(name) !== undefined && !isReservedName(name) && !taken.has(name);
+    parseNewShellName(name) !== undefined &&
+    !isReservedName(name, reservedNames) &&
+    !taken.has(name);
 
   const lines: Line[] = [];
   for (const name of names.filter((each) => ofOurs.has(each))) {
@@ -101,7 +104,7 @@ export async function lookAtLocalAccounts(
     lines.push(
       fix(
         `a person could be given the local name ${free.join(', ')}`,
-        'Add it to src/model/reserved-names.ts, or remove the local account or group.',
+        `Add to \`reservedNames\` of the configuration: ${free.join(', ')}; or remove the local account or group.`,
       ),
     );
   }

@@ -17,6 +17,7 @@ import { type Fault, quote, type Refusal } from './refusal.ts';
 export interface PeopleGround {
   realm: string;
   people: readonly IdRange[];
+  reservedNames: readonly string[];
   knownBadKeys: ReadonlySet<string>;
 }
 
@@ -78,8 +79,8 @@ export function readPerson(
   if (entry.ref !== `people/uid=${shellName}`) {
     return refuse('NAME_INVALID', `it is not called uid=${shellName}`);
   }
-  if (isReservedName(normalName(shellName))) {
-    return refuse('NAME_RESERVED', `${shellName} is the name of a system account, or of a group`);
+  if (isReservedName(normalName(shellName), ground.reservedNames)) {
+    return refuse('NAME_RESERVED', `the name ${shellName} is reserved: a system account or group has it, or the configuration says so`);
   }
   const uid = readNumber(entry, 'uidNumber', ground.people);
   if (typeof uid !== 'number') return refuse(uid.code, uid.sentence);

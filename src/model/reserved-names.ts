@@ -2,7 +2,7 @@
  * Shell names that nobody may take: every account and group of Debian's base system, those of common
  * packages, cloud images' first users, and words that people would trust. An account that is named
  * like a system group becomes what the group may (CVE-2020-8903: `docker`, `lxd`, `adm`).
- * `chamberlain doctor` compares it with a host's own.
+ * `chamberlain doctor` compares it with a host's own, and a configuration may add to it.
  */
 const RESERVED = new Set(
   `
@@ -31,7 +31,18 @@ const RESERVED = new Set(
     .split(/\s+/),
 );
 
-/** Whether a shell name, in normal form, is reserved: one of the list, or one that systemd makes (`_…`). */
-export function isReservedName(name: string): boolean {
-  return RESERVED.has(name) || name.startsWith('_') || name.startsWith('systemd-');
+/** What such names begin with: those that systemd makes, and the accounts and groups of an installation. */
+const RESERVED_PREFIXES = ['_', 'systemd-', 'chamberlain-'];
+
+/**
+ * Whether a shell name, in normal form, is reserved.
+ *
+ * @param more those that the configuration reserves (`reservedNames`)
+ */
+export function isReservedName(name: string, more: readonly string[]): boolean {
+  return (
+    RESERVED.has(name) ||
+    RESERVED_PREFIXES.some((prefix) => name.startsWith(prefix)) ||
+    more.includes(name)
+  );
 }

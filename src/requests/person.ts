@@ -21,11 +21,11 @@ import {
 export async function createPerson(
   asking: Asking<RequestOf<'person.create'>>,
 ): Promise<Decision & { subject: number }> {
-  const { client, request, requestedBy } = asking;
+  const { client, config, request, requestedBy } = asking;
   if (requestedBy !== request.shellName) requireAdmin(asking);
   const normal = normalName(request.shellName);
   const state = await readNameState(client, normal);
-  requireFreeName(request.shellName, state, isReservedName(normal));
+  requireFreeName(request.shellName, state, isReservedName(normal, config.reservedNames));
   const shellName = parseNewShellName(request.shellName);
   if (shellName === undefined) {
     refuse(

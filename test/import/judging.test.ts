@@ -13,6 +13,7 @@ import { keyOf } from '../scenarios/drift-world.ts';
 const REALM = { realm: 'tools', realmGid: 500 } as Realm;
 const GROUND = {
   ...{ realm: 'tools', admin: 'admin', knownBadKeys: new Set<string>() },
+  reservedNames: ['keeper'],
   ...{ graceDays: 40, now: new Date('2026-11-29T12:00:00Z') },
   people: [{ first: 10_000, last: 19_999 }],
   tools: [{ first: 50_000, last: 59_999 }],
@@ -119,6 +120,14 @@ test.each([
   ...['/bin/bash\n/bin/true', '/bin/bash -c true'],
 ])('an account with %j is locked', (shell) => {
   expect(isLocked(person('x', 10_001, { loginShell: [shell] }))).toBe(true);
+});
+
+test('a name that the configuration reserves is refused', () => {
+  const judgement = judged([person('keeper', 10_001), person('alice', 10_002)]);
+  expect(judgement.people.map(({ shellName }) => shellName)).toEqual(['alice']);
+  expect(told(judgement)).toEqual([
+    expect.stringMatching(/^person NAME_RESERVED uid=keeper,.*: the name keeper is reserved/u),
+  ]);
 });
 
 test.each([

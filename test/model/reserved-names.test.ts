@@ -14,13 +14,16 @@ const BASE = `
 const POWERFUL = 'docker lxd lxc libvirt wheel sudo adm disk shadow kmem staff admin ssl-cert';
 /** What Chamberlain's own servers run as. */
 const SERVERS = 'postgres mysql mariadb redis openldap ldap sssd mailer-daemon';
+/** What the installation makes itself, and others that it may make later. */
+const OWN =
+  'chamberlain chamberlain-intake chamberlain-portals chamberlain-keys chamberlain-lookup chamberlain-x';
 
 const words = (text: string) => text.trim().split(/\s+/);
 
-test.each([...words(BASE), ...words(POWERFUL), ...words(SERVERS)])(
+test.each([...words(BASE), ...words(POWERFUL), ...words(SERVERS), ...words(OWN)])(
   'the name %s is reserved',
   (name) => {
-    expect(isReservedName(name)).toBe(true);
+    expect(isReservedName(name, [])).toBe(true);
   },
 );
 
@@ -31,9 +34,14 @@ test('so is every account and group of the base system that this machine has', (
     .flatMap((file) => readFileSync(file, 'utf8').split('\n'))
     .map((line) => line.split(':', 1)[0] ?? '')
     .filter((name) => name !== '');
-  expect(names.filter((name) => !isReservedName(name))).toEqual([]);
+  expect(names.filter((name) => !isReservedName(name, []))).toEqual([]);
 });
 
-test.each(['alice', 'bob', 'docker1', 'rooty'])('the name %s is free', (name) => {
-  expect(isReservedName(name)).toBe(false);
+test('so is what a configuration reserves', () => {
+  expect(isReservedName('keeper', ['keeper'])).toBe(true);
+  expect(isReservedName('keeper', [])).toBe(false);
+});
+
+test.each(['alice', 'bob', 'chamberlains', 'docker1', 'rooty'])('the name %s is free', (name) => {
+  expect(isReservedName(name, [])).toBe(false);
 });

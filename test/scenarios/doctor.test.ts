@@ -98,7 +98,10 @@ const notOk = ({ lines }: Told) => lines.filter(({ state }) => state !== 'ok');
 const only = (state: State, { lines }: Told) => lines.filter((line) => line.state === state);
 
 beforeAll(async () => {
-  running = await openRunning('doctor', { own: true });
+  running = await openRunning('doctor', {
+    own: true,
+    adjust: (config) => ({ ...config, reservedNames: ['keeper'] }),
+  });
   world = running.world;
   await admit(running.portal, 'alice');
   await running.portal.get({
@@ -270,6 +273,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         'alice:x:900:900::/home/alice:/bin/sh',
         `backup2:x:${tools[0]?.last}:900::/:/bin/sh`,
         `postgres:x:${alice?.uid}:900::/:/bin/sh`,
+        'chamberlain-intake:x:999:900::/:/usr/sbin/nologin',
+        'keeper:x:998:900::/:/usr/sbin/nologin',
         '+::::::',
       ],
       ['root:x:0:', `staff:x:${world.config.ids.realmGid}:`, 'ourteam:x:901:'],
@@ -525,7 +530,11 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           ['fix', /^the local account postgres has \d+, which is alice's: urgent$/u, /number/u],
           ['fix', /^the local account backup2 has \d+, which is in a range/u, /another number/u],
           ['fix', /^the local group staff has \d+, as the realm group$/u, /ids\.realmGid/u],
-          ['fix', /could be given the local name backup2, ourteam$/u, /reserved-names\.ts/u],
+          [
+            'fix',
+            /could be given the local name backup2, ourteam$/u,
+            /`reservedNames` of the configuration: backup2, ourteam;/u,
+          ],
         ],
       },
       {

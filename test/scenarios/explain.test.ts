@@ -54,7 +54,9 @@ const target = ({ targets }: SubjectPage, name: string) =>
 const states = ({ targets }: SubjectPage) => [...new Set(targets.map(({ state }) => state))];
 
 beforeAll(async () => {
-  running = await openRunning('explain');
+  running = await openRunning('explain', {
+    adjust: (config) => ({ ...config, reservedNames: ['keeper'] }),
+  });
   ({ world, portal } = running);
   await admit(portal, 'alice', 'bob', 'carol');
   for (const [person, key] of Object.entries(KEYS)) {
@@ -468,7 +470,9 @@ describe('what is nobody of ours: exit 1, and what is known', () => {
   test('free, reserved, refused', async () => {
     const said = async (word: string) => (await about(word)).known.join('\n');
     expect(await said('newcomer')).toContain('no person newcomer, and never was; the name is free');
-    expect(await said('docker')).toContain('the name is reserved');
+    for (const name of ['docker', 'keeper']) {
+      expect(await said(name)).toContain('the name is reserved');
+    }
     expect(await said('No-Such!')).toContain('does not fit the grammar');
     await portal.ask({
       kind: 'person.create',

@@ -38,6 +38,7 @@ beforeAll(async () => {
   running = await openRunning('refusals', {
     adjust: (config) => ({
       ...config,
+      reservedNames: ['keeper'],
       portals: [
         ...config.portals,
         {
@@ -299,6 +300,8 @@ const NAMES: Case[] = [
   ...['root', 'www-data', 'docker', 'sudo', 'adm', 'lxd', 'systemd-network', '_apt', 'nogroup'].map(
     (name) => shellName(name, 'NAME_RESERVED'),
   ),
+  shellName('chamberlain-intake', 'NAME_RESERVED'),
+  shellName('keeper', 'NAME_RESERVED'), // by the configuration
   shellName('ROOT', 'NAME_RESERVED'),
   shellName('ｒｏｏｔ', 'NAME_RESERVED'),
   shellName('root\n', 'NAME_RESERVED'),
