@@ -15,63 +15,85 @@ import { print, printJson, withoutControls } from './table.ts';
 /** How often it is looked who still acts. */
 const LOOK_MS = 100;
 
+interface FreezeOptions {
+  reason: string;
+  keep?: boolean;
+  timeoutMs: number;
+  json: boolean;
+}
+
 export function defineFreeze(command: Command): void {
   command
     .description(
       'From now on no request gets a verdict and no worker acts, until `chamberlain thaw`; both survive\n' +
         'restarts. Surveys, events, the audit and the heartbeat for login hosts go on. Returns when what\n' +
-        'was in hand is done. Requests that come meanwhile wait in their queue.',
+        'was in hand is done. Requests that come meanwhile wait in their queue. Where it is frozen\n' +
+        'already, the new reason replaces the one before.',
     )
-    .option('--reason <text>', 'why: `status` shows it')
+    .requiredOption('--reason <text>', 'why: `status` shows it')
     .option('--timeout <seconds>', 'how long to wait for what is in hand', parseSeconds, 60)
     .addHelpText(
       'after',
-      describeExamples('freeze --reason "the file server moves"', 'freeze --json') +
+      describeExamples(
+        'freeze --reason "the file server moves"',
+        'freeze --reason "a backup is restored" --json',
+      ) +
         `\n${describeExits({
           0: 'frozen, and nothing acts any more; also where it was frozen before',
           5: 'frozen, but a worker is still at what it had begun',
         })}`,
     )
     .action(async () => {
-      const { reason, timeout } = command.opts<{ reason?: string; timeout: number }>();
+      const { reason, timeout } = command.opts<{ reason: string; timeout: number }>();
+      if (reason.trim() === '') command.error('error: --reason is empty: say why');
       const json = wantsJson(command);
-      const { held, already, acting } = await freezeAndWait(configOf(command), {
-        reason,
+      const { held, was, acting } = await freezeAndWait(configOf(command), {
+        reason: reason.trim(),
         timeoutMs: timeout * 1000,
         json,
       });
       if (acting.length > 0) process.exitCode = EXIT.timeout;
       if (json) {
-        printJson({ ...held, already, acting });
+        printJson({ ...held, already: was !== undefined, was: was ?? null, acting });
         return;
       }
-      print(
-        already
-          ? `It is already ${describeFreeze(held)}.`
-          : 'Frozen: no verdict is given and no worker acts. `chamberlain thaw` ends it.',
-      );
+      print(renderFrozen(held, was, reason.trim()));
       if (acting.length > 0) {
-        print(
-          `Still at work: ${describeActing(acting)}. Run \`chamberlain freeze\` again to wait on.`,
-        );
+        print(`Still at work: ${describeActing(acting)}. Run the same command again to wait on.`);
       }
     });
 }
 
-/** Freezes, and waits until nothing acts any more, or `timeoutMs`: then what still does is returned. */
+function renderFrozen(held: Freeze, was: Freeze | undefined, told: string): string {
+  if (was === undefined) {
+    return 'Frozen: no verdict is given and no worker acts. `chamberlain thaw` ends it.';
+  }
+  const already = `It is already ${describeFreeze(held)}.`;
+  if (held.reason !== told) {
+    return `${already} Your reason is not recorded: \`chamberlain restored\` alone ends that freeze.`;
+  }
+  if (was.reason === told) return already;
+  return `${already}\nThe reason was: ${withoutControls(was.reason ?? 'none')} (${was.frozenBy}).`;
+}
+
+/**
+ * Freezes, and waits until nothing acts any more, or `timeoutMs`: then what still does is returned. With `keep`, a
+ * freeze that holds already keeps its reason.
+ */
 export async function freezeAndWait(
   config: Config,
-  { reason, timeoutMs, json }: { reason?: string | undefined; timeoutMs: number; json: boolean },
-): Promise<{ held: Freeze; already: boolean; acting: Acting[] }> {
+  { reason, keep, timeoutMs, json }: FreezeOptions,
+): Promise<{ held: Freeze; was: Freeze | undefined; acting: Acting[] }> {
   return withAdmin(config, async (client) => {
     const progress = startProgress({ json });
     try {
-      const { freeze: held, already } = await freeze(client, operatorName(), reason);
+      const terms = { by: operatorName(), reason, keep: keep === true };
+      const { freeze: held, was } = await freeze(client, terms);
       const deadline = performance.now() + timeoutMs;
       for (;;) {
         progress.say('frozen; waiting for verdicts in hand');
         const acting = await readActing(client);
-        if (acting.length === 0 || performance.now() >= deadline) return { held, already, acting };
+        if (acting.length === 0 || performance.now() >= deadline) return { held, was, acting };
         progress.say(`frozen; waiting for what is in hand: ${describeActing(acting)}`);
         await sleep(LOOK_MS);
       }

@@ -28,6 +28,7 @@ export async function restoredDatabase(command: Command): Promise<void> {
   try {
     const { acting } = await freezeAndWait(config, {
       reason: 'it came back from a backup',
+      keep: true,
       timeoutMs: timeout * 1000,
       json,
     });

@@ -49,25 +49,39 @@ export async function holdThawed(client: Client): Promise<boolean> {
   return (rows[0] as { frozen_at: Date | null } | undefined)?.frozen_at === null;
 }
 
-/** Freezes, as that operator. Returns the freeze that holds now: the first one, where one held already. */
+/**
+ * Freezes, as that operator. Where an admin has frozen already, the operator and the reason are these from now on,
+ * unless that freeze is to be kept as it is; the program's own always is. Returns the freeze that holds now, and the
+ * one that held before.
+ */
 export async function freeze(
   client: Client,
-  by: string,
-  reason: string | undefined,
-): Promise<{ freeze: Freeze; already: boolean }> {
+  { by, reason, keep = false }: { by: string; reason: string; keep?: boolean },
+): Promise<{ freeze: Freeze; was: Freeze | undefined }> {
   return transact(
     client,
     async () => {
-      const { rowCount } = await client.query(
-        `UPDATE frozen SET frozen_at = now(), frozen_by = $1, reason = $2 WHERE frozen_at IS NULL`,
-        [by, reason ?? null],
-      );
-      const already = rowCount === 0;
-      if (!already) await writeAct(client, { kind: 'freeze', by });
-      return { freeze: (await readFreeze(client)) as Freeze, already };
+      const was = await holdFreeze(client);
+      const isNew = was?.reason !== reason || was.frozenBy !== by;
+      const isKept = was !== undefined && (keep || was.frozenBy === FROZEN_BY_ITSELF);
+      if (isNew && !isKept) {
+        await client.query(
+          `UPDATE frozen SET frozen_at = coalesce(frozen_at, now()), frozen_by = $1, reason = $2`,
+          [by, reason],
+        );
+        await writeAct(client, { kind: 'freeze', by, fields: was === undefined ? [] : ['reason'] });
+      }
+      return { freeze: (await readFreeze(client)) as Freeze, was };
     },
     { durable: true },
   );
+}
+
+/** The freeze that holds, which nobody changes before the transaction ends. */
+async function holdFreeze(client: Client): Promise<Freeze | undefined> {
+  // whoever freezes or thaws at the same time is waited for here, and what he did is read below
+  await client.query('SELECT FROM frozen FOR NO KEY UPDATE');
+  return readFreeze(client);
 }
 
 /**
@@ -93,9 +107,7 @@ export async function thaw(client: Client, by: string): Promise<Freeze | undefin
 
 /** Ends whatever freeze holds, as a part of what a transaction does. Returns it. */
 export async function endFreeze(client: Client, by: string): Promise<Freeze | undefined> {
-  // whoever freezes or thaws at the same time is waited for here, and what he did is read below
-  await client.query('SELECT FROM frozen FOR NO KEY UPDATE');
-  const held = await readFreeze(client);
+  const held = await holdFreeze(client);
   if (held === undefined) return undefined;
   await client.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
   await writeAct(client, { kind: 'thaw', by });

@@ -25,7 +25,7 @@ test.each([
   ['audit'],
   ['audit verify'],
   ['sweep'],
-  ['freeze'],
+  ['freeze --reason x'],
   ['thaw'],
   ['found steward'],
   ['import --from-directory'],

@@ -186,7 +186,7 @@ test('requests wait for it, and then get neither its names nor its numbers', asy
     await isHeld('chamberlain intake', '%frozen%');
     // an admin who sees something go wrong need not wait for it
     const config = { config: world.configFile };
-    expect(await runCli(['freeze'], config)).toMatchObject({ exit: 0, err: '' });
+    expect(await runCli(['freeze', '--reason', 'x'], config)).toMatchObject({ exit: 0, err: '' });
     expect(await runCli(['thaw'], config)).toMatchObject({ exit: 0, err: '' });
     await isHeld('chamberlain intake', '%frozen%');
     expect(portal.heard).toEqual([]);

@@ -32,6 +32,8 @@ afterAll(() => running.close());
 const cli = (...args: string[]): Promise<Ended> =>
   runCli(args, { config: running.world.configFile });
 
+const freeze = (...args: string[]): Promise<Ended> => cli('freeze', '--reason', 'a test', ...args);
+
 /** All that roles change, but for the marker, whose beat goes on; and every verdict. A line each. */
 async function snapshot(): Promise<Set<string>> {
   const { world } = running;
@@ -131,6 +133,43 @@ test('frozen in the middle of load, nothing changes any more; thawed, all is don
   ]);
 });
 
+test.each([
+  ['none', [], "required option '--reason <text>' not specified"],
+  ['an empty one', ['--reason', ' '], '--reason is empty: say why'],
+])('it asks for a reason, and takes %s for none', async (_, args, sentence) => {
+  const { exit, out, err } = await cli('freeze', ...args);
+  expect({ exit, out, err }).toEqual({
+    exit: 2,
+    out: '',
+    err: `USAGE: ${sentence}. See --help.\n`,
+  });
+  expect((await cli('status')).out).not.toContain('frozen');
+});
+
+test('where it is frozen already the new reason is written and audited, and the one before is said', async () => {
+  const { world } = running;
+  const acts = () =>
+    query(
+      world,
+      `SELECT fields FROM audit WHERE kind = 'freeze' AND verdict = 'accepted' ORDER BY id`,
+    );
+  const before = await acts();
+  await freeze();
+  const [first] = await query(world, 'SELECT frozen_at FROM frozen');
+  const again = await cli('freeze', '--reason', 'another');
+  expect(again).toMatchObject({ exit: 0, err: '' });
+  expect(again.out).toMatch(
+    /^It is already frozen since .*, by unix:\S+: another\.\nThe reason was: a test \(unix:\S+\)\.\n$/,
+  );
+  expect(await query(world, 'SELECT frozen_at, reason FROM frozen')).toEqual([
+    { ...first, reason: 'another' },
+  ]);
+  expect((await acts()).slice(before.length)).toEqual([{ fields: [] }, { fields: ['reason'] }]);
+  const json = JSON.parse((await cli('freeze', '--reason', 'a third', '--json')).out);
+  expect(json).toMatchObject({ already: true, reason: 'a third', was: { reason: 'another' } });
+  expect((await cli('thaw')).out).toContain(': a third.');
+});
+
 async function beat(): Promise<Marker> {
   const { base } = running.world.config.ldap;
   const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
@@ -138,10 +177,10 @@ async function beat(): Promise<Marker> {
 }
 
 test('freezing and thawing twice is no fault, and is told apart', async () => {
-  expect(await cli('freeze')).toMatchObject({ exit: 0, out: expect.stringContaining('Frozen: ') });
-  const again = await cli('freeze', '--reason', 'another');
+  expect(await freeze()).toMatchObject({ exit: 0, out: expect.stringContaining('Frozen: ') });
+  const again = await freeze();
   expect(again).toMatchObject({ exit: 0, err: '' });
-  expect(again.out).toMatch(/^It is already frozen since .*, by unix:\S+\.\n$/);
+  expect(again.out).toMatch(/^It is already frozen since .*, by unix:\S+: a test\.\n$/);
   expect((await cli('thaw')).out).toMatch(/^Thawed\. It was frozen since/);
   expect(await cli('thaw')).toMatchObject({ exit: 0, out: 'It was not frozen.\n' });
   expect(JSON.parse((await cli('thaw', '--json')).out)).toEqual({ thawed: false, was: null });
@@ -152,18 +191,18 @@ test('it waits for what is in hand, and says who is at it', async () => {
   // as a role that works on a subject does, as long as its connection lives
   await asSuperuser(postgres, config.postgres.database, async (client) => {
     await client.query('SELECT pg_advisory_lock(102, 4711)');
-    const waiting = await cli('freeze', '--timeout', '1');
+    const waiting = await freeze('--timeout', '1');
     expect(waiting.exit).toBe(5);
     expect(waiting.out).toContain('Still at work: homes (1 subject).');
   });
-  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  expect(await freeze()).toMatchObject({ exit: 0 });
   // a verdict in hand is waited for too
   await asSuperuser(postgres, config.postgres.database, async (client) => {
     await client.query('BEGIN; SELECT FROM frozen FOR KEY SHARE');
-    const waiting = await cli('freeze', '--timeout', '1');
+    const waiting = await freeze('--timeout', '1');
     expect(waiting).toMatchObject({ exit: 5, out: expect.stringContaining('at work: intake.') });
   });
-  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  expect(await freeze()).toMatchObject({ exit: 0 });
   expect(await cli('thaw')).toMatchObject({ exit: 0 });
 });
 
@@ -172,7 +211,7 @@ test('what drifts meanwhile is seen and left, also by a job that lay in the queu
   const home = homeOf(world, { tool: 'load0' });
   const [tool] = await query<{ uid: number }>(world, `SELECT uid FROM tools WHERE name = 'load0'`);
   const uid = tool?.uid ?? 0;
-  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  expect(await freeze()).toMatchObject({ exit: 0 });
   chmodSync(home, 0o700);
   await query(world, `SELECT raise_generation($1, 'homes')`, [uid]);
 
@@ -192,7 +231,7 @@ test('what drifts meanwhile is seen and left, also by a job that lay in the queu
   expect(survey).toMatchObject({ exit: 3, out: expect.stringContaining('home-directory') });
   const repair = await cli('repair', 'load0', '--yes');
   expect(repair.exit).toBe(1);
-  expect(repair.err).toMatch(/^FROZEN: frozen by unix:\S+; nothing was done\. /);
+  expect(repair.err).toMatch(/^FROZEN: frozen by unix:\S+: a test; nothing was done\. /);
   // the relay has looked several times by now
   const row = `SELECT state, applied < wanted AS behind, leased_until FROM convergence
                WHERE subject = $1 AND role = 'homes'`;
@@ -217,7 +256,7 @@ test('what drifts meanwhile is seen and left, also by a job that lay in the queu
 test('the program’s own freeze is not thawed, also not where it comes while an admin thaws', async () => {
   const { world } = running;
   const { postgres, config } = world;
-  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  expect(await freeze()).toMatchObject({ exit: 0 });
   const admin = openPool(config, 'admin', { max: 1, durable: true });
   try {
     await asSuperuser(postgres, config.postgres.database, async (client) => {
@@ -238,6 +277,8 @@ test('the program’s own freeze is not thawed, also not where it comes while an
       await client.query('COMMIT');
       expect(await thawing).toMatchObject({ code: 'DATABASE_OLDER' });
     });
+    const again = await cli('freeze', '--reason', 'another');
+    expect(again.out).toMatch(/by the role directory: .*\. Your reason is not recorded: /);
     const refused = await cli('thaw');
     expect(refused.exit).toBe(1);
     expect(refused.err).toMatch(/^DATABASE_OLDER: it is an older copy/);

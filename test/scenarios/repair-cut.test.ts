@@ -245,7 +245,7 @@ describe('frozen', () => {
     const release = await repairs.hold('frozen', 'databases');
     const started = await repairs.startRepair('frozen', '--yes');
     await partEnded(repairs, started, ['frozen', 'homes']);
-    const freezing = repairs.cli('freeze');
+    const freezing = repairs.cli('freeze', '--reason', 'a test');
     const { exit, err, owed } = await started.ended;
     await release();
     expect((await freezing).exit).toBe(0);

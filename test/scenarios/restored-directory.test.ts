@@ -151,7 +151,7 @@ test('run to its end it says so, and a second run changes nothing', async () => 
 }, 60_000);
 
 test('frozen, nothing is accepted', async () => {
-  expect(await cli('freeze')).toMatchObject({ exit: 0 });
+  expect(await cli('freeze', '--reason', 'a test')).toMatchObject({ exit: 0 });
   const { exit, err } = await cli('restored', '--directory', '--yes', '--json');
   expect(exit).toBe(1);
   expect(err).toMatch(/^FROZEN: no worker acts, so nothing was done\. /);
