@@ -1,6 +1,6 @@
 /** Sets up this machine as a login host, or says what differs. HELP below is the manual. */
 import { parseArgs } from 'node:util';
-import { type Piece } from './pieces.ts';
+import { MISSING, NOT_NEEDED, type Piece } from './pieces.ts';
 import { systemdRuns } from './services.ts';
 import { readValues, type Values } from './values.ts';
 import { wantedPieces } from './wanted.ts';
@@ -40,9 +40,9 @@ Later, after a change of /etc/chamberlain/login-host.yaml, of the clone, or of t
 What it looks after: Debian packages; the accounts chamberlain-keys and chamberlain-lookup; /etc/chamberlain;
 /var/lib/chamberlain; programs in /usr/lib/chamberlain, become, take, chamberlain-whoami, keys-agent; lines of
 nsswitch.conf and sudo.conf, of pam.d/sshd, and of pam.d/cron and pam.d/atd where they are; sudoers.d/chamberlain;
-sshd_config.d/00-chamberlain.conf, and whether sshd heeds it; two services. Keys in a home, also root's, do not count
-after it: local accounts have theirs in /etc/ssh/authorized_keys.d/NAME. It refuses to begin where that would lock
-somebody out, and says what to do.
+sshd_config.d/00-chamberlain.conf, and whether sshd heeds it; two services. After it sshd takes keys only, no passwords,
+and keys in a home, also root's, do not count: local accounts have theirs in /etc/ssh/authorized_keys.d/NAME. It refuses
+to begin where that would lock somebody out, and says what to do.
 
 A host that was set up with sssd goes on asking it, after its own files, until \`keys-agent require-seals\`. Then
 install removes what is left of that.
@@ -100,7 +100,7 @@ function install(pieces: readonly Piece[]): number {
       return complain(`${piece.what}: ${(error as Error).message}`, 1);
     }
     changed += 1;
-    print(`mended: ${line(before)}`);
+    print(doneLine(before));
   }
   const left = pieces.flatMap(look);
   left.forEach((difference) => complain(line(difference), 1));
@@ -118,6 +118,13 @@ function look(piece: Piece): Difference[] {
 
 function line({ what, differs }: Difference): string {
   return `${what}: ${differs}`;
+}
+
+/** What was done about a difference. */
+function doneLine({ what, differs }: Difference): string {
+  if (differs === MISSING) return `created: ${what}`;
+  if (differs === NOT_NEEDED) return `removed: ${what}`;
+  return `changed: ${what}; before: ${differs}`;
 }
 
 function readOptions() {

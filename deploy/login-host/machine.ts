@@ -12,7 +12,14 @@ import { dirname, join } from 'node:path';
 import { isWithin } from '../../src/login-host/account-names.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
 import { hasSource } from './contents.ts';
-import { absent, command, localAccounts, localGroups, type Piece } from './pieces.ts';
+import {
+  absent,
+  command,
+  localAccounts,
+  localGroups,
+  type LocalAccount,
+  type Piece,
+} from './pieces.ts';
 
 /**
  * That a path and all above it is root's alone to change, and open to the agent: root runs what lies there.
@@ -37,17 +44,20 @@ export function safePath(path: string): Piece {
   };
 }
 
+/** Local accounts with a shell that have no file in a folder of keys. An empty file there means: no keys. */
+export function withoutKeyFile(keysFolder: string): LocalAccount[] {
+  return localAccounts().filter(
+    ({ name, shell }) => !/\/(nologin|false)$/.test(shell) && !existsSync(join(keysFolder, name)),
+  );
+}
+
 /** Keys by which somebody logs in now, and would not any more. */
 export function keysThatWouldNotCount(keysFolder: string): Piece {
-  const exists = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
   return {
     what: 'keys of local accounts',
     isCondition: true,
     differs() {
-      const cut = localAccounts()
-        .filter(
-          ({ name, shell }) => !/\/(nologin|false)$/.test(shell) && !exists(join(keysFolder, name)),
-        )
+      const cut = withoutKeyFile(keysFolder)
         .map(({ name, home }) => ({ name, keys: join(home, '.ssh/authorized_keys') }))
         .filter(({ keys }) => (statSync(keys, { throwIfNoEntry: false })?.size ?? 0) > 0);
       if (cut.length === 0) return undefined;

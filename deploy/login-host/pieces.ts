@@ -21,6 +21,10 @@ import {
   type Stats,
 } from 'node:fs';
 
+/** How a piece differs that is not there, and one that should not be. */
+export const MISSING = 'is missing';
+export const NOT_NEEDED = 'is not needed any more';
+
 export interface Piece {
   /** What a line about it begins with: a path, or a word. */
   readonly what: string;
@@ -43,7 +47,7 @@ export function folder(path: string, wanted: Ownership): Piece {
     what: path,
     differs() {
       const seen = lstatSync(path, { throwIfNoEntry: false });
-      if (seen === undefined) return 'is missing';
+      if (seen === undefined) return MISSING;
       if (!seen.isDirectory()) return 'is no directory';
       return describeOwnership(seen, wanted);
     },
@@ -78,7 +82,7 @@ export function file(path: string, wanted: FileOptions): Piece {
     what: path,
     differs() {
       const seen = lstatSync(path, { throwIfNoEntry: false });
-      if (seen === undefined) return 'is missing';
+      if (seen === undefined) return MISSING;
       if (!seen.isFile()) return 'is no regular file';
       const standing = readFileSync(path);
       const should = contents(standing);
@@ -113,7 +117,7 @@ export function file(path: string, wanted: FileOptions): Piece {
 export function absent(path: string, isDue: () => boolean = () => true): Piece {
   return {
     what: path,
-    differs: () => (existsSync(path) && isDue() ? 'is not needed any more' : undefined),
+    differs: () => (existsSync(path) && isDue() ? NOT_NEEDED : undefined),
     mend: () => rmSync(path),
   };
 }
@@ -147,7 +151,7 @@ export function account(name: string): Piece {
     what: `account ${name}`,
     differs() {
       const seen = find();
-      if (seen === undefined) return 'is missing';
+      if (seen === undefined) return MISSING;
       if (seen.uid === 0) return 'is root';
       if (idOfGroup(name) !== seen.gid) return 'has no group of its own';
       return seen.shell === NO_SHELL ? undefined : `has the shell ${seen.shell}`;
@@ -223,6 +227,12 @@ export function localAccounts(): LocalAccount[] {
   return readFields('/etc/passwd').map(([name = '', , uid, gid, , home = '', shell = '']) => ({
     ...{ name, uid: Number(uid), gid: Number(gid), home, shell },
   }));
+}
+
+/** The accounts that have a password (shadow(5)), but for those whose password is locked. */
+export function accountsWithPassword(): Set<string> {
+  const hashes = readFields('/etc/shadow').filter(([, hash = '']) => /^[^!*]/.test(hash));
+  return new Set(hashes.map(([name = '']) => name));
 }
 
 /** The groups of /etc/group. */

@@ -2,11 +2,18 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { command, type Piece } from './pieces.ts';
+import { withoutKeyFile } from './machine.ts';
+import { accountsWithPassword, command, type Piece } from './pieces.ts';
 
 const SSHD = '/usr/sbin/sshd';
 /** sshd looks at nothing without it; its service makes it. */
 const RUN_FOLDER = '/run/sshd';
+
+/** PAM asks for passwords by either. */
+const KEYS_ONLY: Readonly<Record<string, string>> = {
+  passwordauthentication: 'no',
+  kbdinteractiveauthentication: 'no',
+};
 
 /** For who has no account here: keywords as `sshd -T` prints them. */
 const FOR_PEOPLE: Readonly<Record<string, string>> = {
@@ -15,6 +22,7 @@ const FOR_PEOPLE: Readonly<Record<string, string>> = {
   authorizedkeysfile: '/etc/ssh/authorized_keys.d/%u',
   pubkeyauthentication: 'yes',
   usepam: 'yes',
+  ...KEYS_ONLY,
 };
 
 /** Has sshd read a drop-in before it takes its place, together with everything else. Throws what sshd says. */
@@ -42,13 +50,39 @@ export function sshdAnswers(local: () => readonly string[]): Piece[] {
       what: 'sshd for local accounts',
       differs() {
         for (const name of local()) {
-          const seen = describe(effective(name), { authorizedkeyscommand: 'none' });
+          const seen = describe(effective(name), { authorizedkeyscommand: 'none', ...KEYS_ONLY });
           if (seen !== undefined) return `for ${name}, ${seen}`;
         }
         return undefined;
       },
     },
   ];
+}
+
+/** Passwords by which somebody logs in now, and would not any more. */
+export function passwordsThatWouldNotCount(keysFolder: string): Piece {
+  return {
+    what: 'passwords of local accounts',
+    isCondition: true,
+    differs() {
+      const passwords = accountsWithPassword();
+      const cut = withoutKeyFile(keysFolder)
+        .map(({ name }) => name)
+        .filter((name) => passwords.has(name) && takesPasswordOf(name));
+      if (cut.length === 0) return undefined;
+      const files = cut.map((name) => join(keysFolder, name));
+      return `sshd takes keys only here; write public keys first into ${files.join(', ')} (an empty file there: no login by ssh)`;
+    },
+  };
+}
+
+/** Whether sshd lets an account in by its password. Where it does not say: yes, unless there is no sshd. */
+function takesPasswordOf(name: string): boolean {
+  if (!existsSync(SSHD)) return false;
+  const seen = effective(name);
+  if (typeof seen === 'string') return true;
+  if (name === 'root' && seen['permitrootlogin'] !== 'yes') return false;
+  return Object.entries(KEYS_ONLY).some(([keyword, value]) => seen[keyword] !== value);
 }
 
 function describe(
@@ -59,7 +93,7 @@ function describe(
   for (const [keyword, value] of Object.entries(wanted)) {
     if (seen[keyword] !== value) {
       const found = `${keyword} is \`${seen[keyword] ?? ''}\`, not \`${value}\``;
-      return `${found}: look for it in /etc/ssh/sshd_config and sshd_config.d, before 00-chamberlain.conf`;
+      return `${found}: look for it in /etc/ssh/sshd_config and sshd_config.d, before 00-chamberlain.conf or below a Match`;
     }
   }
   return undefined;

@@ -30,12 +30,13 @@ import {
   file,
   folder,
   localAccounts,
+  MISSING,
   packages,
   standingFile,
   type Piece,
 } from './pieces.ts';
 import { serviceRuns } from './services.ts';
-import { sshdAnswers, tryForSshd } from './sshd.ts';
+import { passwordsThatWouldNotCount, sshdAnswers, tryForSshd } from './sshd.ts';
 import { CA_FILE, type Values } from './values.ts';
 
 const HERE = import.meta.dirname;
@@ -73,6 +74,7 @@ export function wantedPieces(values: Values): Piece[] {
   return [
     ...[HERE, join(CLONE, 'src/bin'), process.execPath].map((path) => safePath(path)),
     keysThatWouldNotCount('/etc/ssh/authorized_keys.d'),
+    passwordsThatWouldNotCount('/etc/ssh/authorized_keys.d'),
     packages(PACKAGES),
     account('chamberlain-keys'),
     account('chamberlain-lookup'),
@@ -155,7 +157,7 @@ export function wantedPieces(values: Values): Piece[] {
 function compiled(into: string, ...program: string[]): Piece {
   return {
     what: into,
-    differs: () => (existsSync(into) ? undefined : 'is missing'),
+    differs: () => (existsSync(into) ? undefined : MISSING),
     mend() {
       const [path = '', ...args] = program;
       command(path, [...args, '--help'], { NODE_COMPILE_CACHE: into });

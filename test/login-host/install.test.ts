@@ -13,6 +13,7 @@ const TOLD = [
   ...['--agent-password-file', '/root/agent', '--seal-key', '/root/seal.pub'],
 ];
 const KEYS = '/var/lib/chamberlain/keys';
+const PASSWORD = '$6$salt$hash';
 const SSS_PROFILE = `Name: SSS authentication
 Default: yes
 Priority: 128
@@ -77,6 +78,13 @@ describe('on a bare machine', () => {
     const { code, stdout, stderr } = await install(...TOLD);
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toContain('systemd does not run here');
+    expect(stdout.split('\n')).toEqual(
+      expect.arrayContaining([
+        'created: account chamberlain-keys',
+        `created: ${DROP_IN}`,
+        'changed: /etc/nsswitch.conf; before: line 7 is `passwd:         files`, not `passwd:         files extrausers`',
+      ]),
+    );
     const seen = await sh(`
       find /etc/chamberlain /usr/lib/chamberlain /var/lib/chamberlain /etc/ssh/authorized_keys.d ${DROP_IN} \
         /etc/sudoers.d/chamberlain /var/lib/extrausers /usr/sbin/keys-agent /usr/bin/become /usr/bin/take \
@@ -256,6 +264,12 @@ describe('on a bare machine', () => {
       'install -D -m 644 /root/.ssh/authorized_keys /etc/ssh/authorized_keys.d/root',
     ],
     [
+      'a password that would not count any more',
+      `useradd --system -s /bin/bash -p '${PASSWORD}' local`,
+      'write public keys first into /etc/ssh/authorized_keys.d/local (',
+      'install -D -m 644 /dev/null /etc/ssh/authorized_keys.d/local',
+    ],
+    [
       'a clone that others can write',
       'chmod 777 /opt',
       '/opt can be written by others than root',
@@ -285,6 +299,27 @@ describe('on a bare machine', () => {
     expect(changed).toEqual([]);
     await sh(remedy);
     expect(await install(...TOLD)).toMatchObject({ code: 0 });
+  });
+
+  test('passwords that do not count hold nothing up', async () => {
+    await sh(`mkdir /run/sshd
+      usermod -p '${PASSWORD}' root
+      useradd --system -s /usr/sbin/nologin -p '${PASSWORD}' noshell
+      useradd --system -s /bin/bash -p '!${PASSWORD}' locked
+      useradd --system -s /bin/bash -p '${PASSWORD}' local`);
+    expect((await install('--check', ...TOLD)).stdout).toMatch(
+      /^passwords of local accounts: .* first into \/etc\/ssh\/authorized_keys.d\/local \(/m,
+    );
+    // sshd takes one of root alone where it is told so
+    await sh('echo PermitRootLogin yes >/etc/ssh/sshd_config.d/root.conf');
+    expect((await install(...TOLD)).stderr).toContain('authorized_keys.d/root, /etc/ssh/');
+    await sh(
+      `printf 'PasswordAuthentication no\nKbdInteractiveAuthentication no\n' >/etc/ssh/sshd_config.d/no.conf`,
+    );
+    expect(await install(...TOLD)).toMatchObject({ code: 0, stderr: '' });
+    // nor do they on a login host, whoever is added to it
+    await sh('rm /etc/ssh/sshd_config.d/no.conf');
+    expect(await install('--check')).toEqual({ code: 0, stdout: '', stderr: '' });
   });
 
   test('an sshd that would not start by the new drop-in keeps the old one', async () => {
@@ -432,7 +467,11 @@ describe('on a login host', () => {
     }
     const mended = await install();
     expect(mended).toMatchObject({ code: 0, stderr: '' });
-    for (const [what] of DAMAGES) expect(mended.stdout).toContain(`mended: ${what}: `);
+    for (const [what, , differs] of DAMAGES) {
+      const isOf = (word: string): boolean => differs.source.includes(word);
+      const done = isOf('missing') ? 'created' : isOf('not needed') ? 'removed' : 'changed';
+      expect(mended.stdout).toMatch(new RegExp(`^${done}: ${what}(;|$)`, 'm'));
+    }
     expect(await install('--check')).toEqual({ code: 0, stdout: '', stderr: '' });
   });
 
@@ -448,6 +487,12 @@ describe('on a login host', () => {
       String.raw`printf 'Match User root\n AuthorizedKeysCommand /usr/lib/chamberlain/authorized-keys %%u\n' >/etc/ssh/sshd_config.d/00-a.conf`,
       'rm /etc/ssh/sshd_config.d/00-a.conf',
       'sshd for local accounts: for root, authorizedkeyscommand is ',
+    ],
+    [
+      'a block that takes a password',
+      String.raw`printf 'Match User root\n PasswordAuthentication yes\n' >/etc/ssh/sshd_config.d/50-a.conf`,
+      'rm /etc/ssh/sshd_config.d/50-a.conf',
+      'sshd for local accounts: for root, passwordauthentication is `yes`, not `no`',
     ],
     [
       'an sshd_config that does not read the drop-ins',

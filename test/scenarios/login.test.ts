@@ -37,7 +37,10 @@ describe('a person with a key', () => {
   test('gets no shell without access to the realm', async () => {
     await login.create('alice');
     const { code, stderr } = await login.ssh('alice', 'true');
-    expect([code, stderr]).toEqual([255, expect.stringContaining('Permission denied (publickey')]);
+    expect([code, stderr]).toEqual([
+      255,
+      expect.stringContaining('Permission denied (publickey).'),
+    ]);
   });
 
   test('gets one in her home once access is granted', async () => {
