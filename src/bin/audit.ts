@@ -5,6 +5,7 @@ import { type AuditRow, readAudit } from '../store/audit-trail.ts';
 import { type ChainVerdict, verifyAudit } from '../store/audit-verify.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
+import { printPage } from './fold.ts';
 import { startProgress } from './progress.ts';
 import { parseSince } from './since.ts';
 import { requireSubjects, withAdmin } from './status.ts';
@@ -49,7 +50,7 @@ export function defineAudit(command: Command): void {
       });
       if (wantsJson(command)) printJson({ rows, hasOlder });
       else {
-        print(renderAudit(rows));
+        printPage(renderAudit(rows));
         if (hasOlder) print(paint('dim', `older ones are not shown: --limit ${limit * 10}`));
       }
     });
@@ -95,7 +96,7 @@ function defineVerify(command: Command): void {
         progress.end();
       }
       if (json) printJson(verdict);
-      else print(renderVerdict(verdict));
+      else printPage(renderVerdict(verdict));
       if (verdict.faultsInAll > 0) {
         const count = verdict.faultsInAll === 1 ? 'one fault' : `${verdict.faultsInAll} faults`;
         process.stderr.write(`${failureLine('AUDIT_BROKEN', `${count} in the audit`)}\n`);

@@ -30,9 +30,10 @@ import { ROLES } from '../model/wanted.ts';
 import { openPool, type Pool } from '../store/postgres.ts';
 import { configOf, configPathOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
+import { printPage } from './fold.ts';
 import { startProgress } from './progress.ts';
 import { askRoles } from './surveying.ts';
-import { paint, withoutControls } from './table.ts';
+import { paint, printJson, withoutControls } from './table.ts';
 
 /** How long a role may take to answer a survey of nobody. */
 const ROLE_TIMEOUT_MS = 1500;
@@ -44,6 +45,9 @@ const SHOWN: Record<State, string> = {
   ok: 'ok',
 };
 
+/** What is shown where nobody asks for more. */
+const WRONG: ReadonlySet<State> = new Set(['fix', 'unreadable']);
+
 export function defineDoctor(command: Command): void {
   command
     .description(
@@ -52,10 +56,15 @@ export function defineDoctor(command: Command): void {
         'may read. What is wrong stands first, with what to do. Nothing is changed. A server that hangs\n' +
         'costs 3 s.',
     )
+    .option('--verbose', 'show what is right, and what is not looked at here, too')
     .option('--etc <folder>', "where this host's passwd and group lie", '/etc')
     .addHelpText(
       'after',
-      describeExamples('doctor', 'doctor --json | jq \'.lines[] | select(.state == "fix")\'') +
+      describeExamples(
+        'doctor',
+        'doctor --verbose',
+        'doctor --json | jq \'.lines[] | select(.state == "fix")\'',
+      ) +
         `\n${describeExits({
           0: 'what could be looked at is right',
           3: 'there is something to do',
@@ -63,7 +72,7 @@ export function defineDoctor(command: Command): void {
         })}`,
     )
     .action(async () => {
-      const { etc } = command.opts<{ etc: string }>();
+      const { etc, verbose } = command.opts<{ etc: string; verbose?: true }>();
       const config = configOf(command);
       const json = wantsJson(command);
       const progress = startProgress({ json });
@@ -72,9 +81,10 @@ export function defineDoctor(command: Command): void {
       const totals = countStates(lines);
       const exit =
         totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
-      const text = json ? JSON.stringify({ totals, lines }) : renderLines(lines);
+      if (json) printJson({ totals, lines });
+      else printPage(renderLines(lines, totals, verbose === true));
       // what hangs is left hanging
-      process.stdout.write(`${text}\n`, () => process.exit(exit));
+      process.stdout.write('', () => process.exit(exit));
     });
 }
 
@@ -176,15 +186,22 @@ function countStates(lines: readonly GroupedLine[]): Record<State, number> {
   return totals;
 }
 
-/** What is wrong first, each with what to do below it; within a state in the order of the checks. */
-function renderLines(lines: readonly GroupedLine[]): string {
+/** What is wrong first, each with what to do below it; within a state in the order of the checks; then how much of each. */
+function renderLines(
+  lines: readonly GroupedLine[],
+  totals: Record<State, number>,
+  isVerbose: boolean,
+): string {
   const states = Object.keys(SHOWN) as State[];
+  const shown = lines.filter(({ state }) => isVerbose || WRONG.has(state));
   const wide = (texts: string[]) => Math.max(...texts.map((text) => text.length));
-  const widths = [wide(Object.values(SHOWN)), wide(lines.map(({ group }) => group))] as const;
-  const blank = ' '.repeat(widths[0] + widths[1] + 4);
-  const totals = countStates(lines);
+  const widths = [
+    wide(shown.map(({ state }) => SHOWN[state])),
+    wide(shown.map(({ group }) => group)),
+  ] as const;
+  const blank = ' '.repeat(Math.max(0, widths[0] + widths[1] + 4));
   const blocks = states.map((state) =>
-    lines
+    shown
       .filter((line) => line.state === state)
       .flatMap(({ group, what, todo }) => [
         paintState(
@@ -196,7 +213,8 @@ function renderLines(lines: readonly GroupedLine[]): string {
       .join('\n'),
   );
   const sum = states.map((state) => `${totals[state]} ${SHOWN[state]}`).join(', ');
-  return [...blocks.filter((block) => block !== ''), sum].join('\n\n');
+  const hint = shown.length < lines.length ? '; --verbose shows all' : '';
+  return [...blocks.filter((block) => block !== ''), sum + hint].join('\n\n');
 }
 
 function paintState(state: State, text: string): string {

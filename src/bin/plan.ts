@@ -5,7 +5,7 @@ import { wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { printPage } from './fold.ts';
 import { addSurveyOptions, askAsTold, exitOf } from './surveying.ts';
-import { printJson } from './table.ts';
+import { paint, printJson } from './table.ts';
 
 export function definePlan(command: Command): void {
   addSurveyOptions(
@@ -40,7 +40,7 @@ Marks:
         const all = { steps, findings, waiting, unreadable, unmanaged };
         printJson({ ...all, totals: countPlan(report), digest });
       } else {
-        printPage(renderPlan(report, digest));
+        printPage(renderPlan(report, digest, paint));
       }
       process.exitCode = exitOf(report);
     });

@@ -25,7 +25,7 @@ import {
   subjectsOf,
   type SurveyOptions,
 } from './surveying.ts';
-import { print, printJson } from './table.ts';
+import { paint, print, printJson } from './table.ts';
 
 interface RepairOptions extends SurveyOptions {
   expect?: string;
@@ -79,7 +79,7 @@ rest. What a role has given up on (\`parked\`) is looked at again.
         );
       }
       const { parts, withheld } = await draft(config, words, asked, options);
-      if (!json) printPage(renderPlan(asked.report, asked.digest));
+      if (!json) printPage(renderPlan(asked.report, asked.digest, paint));
       const steps = parts.reduce((sum, part) => sum + part.steps.length, 0);
       if (!isAsked && parts.length > 0 && !(await confirm(questionOf(steps, withheld.length)))) {
         print('Nothing was done.');

@@ -17,6 +17,7 @@ import {
 } from '../store/request-progress.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
+import { printPage } from './fold.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 import { withAdmin } from './status.ts';
 
@@ -69,9 +70,9 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
     printJson({ waiting, toApprove, requests });
     return;
   }
-  if (toApprove.length > 0) print(`${renderToApprove(toApprove)}\n`);
-  if (waiting.length > 0) print(`${renderWaiting(waiting)}\n`);
-  print(
+  if (toApprove.length > 0) printPage(`${renderToApprove(toApprove)}\n`);
+  if (waiting.length > 0) printPage(`${renderWaiting(waiting)}\n`);
+  printPage(
     renderTable(
       ['number', 'age', 'id', 'portal', 'kind', 'by', 'subject', 'verdict', 'why'],
       requests.map((r) => [
@@ -114,10 +115,10 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
     ];
     print(paint('bold', request.id ?? `request ${request.number}`));
     for (const [name, value] of rows)
-      print(`  ${name.padEnd(11)}  ${withoutControls(value || '-')}`);
+      printPage(`  ${name.padEnd(11)}  ${withoutControls(value || '-')}`);
     if (open.length > 0) {
       print('');
-      print(
+      printPage(
         renderTable(
           ['account', 'role', 'state', 'why'],
           open.map((r) => [

@@ -14,7 +14,7 @@ import type {
 } from './explanation.ts';
 import { leavingRows } from './render-leaving.ts';
 
-export type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red';
+export type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan';
 export type Paint = (style: Style, text: string) => string;
 
 /** So many people, or accounts, are shown of each list; the JSON holds all. */

@@ -1,11 +1,21 @@
-/** A plan as text for people. Pure: no colour, no clock. */
+/** A plan as text for people. Pure: no clock; colour only as it is given. */
 import type { Effect } from './action.ts';
 import type { Finding } from './plan.ts';
+import type { Paint, Style } from './render-explain.ts';
 import { renderUnmanaged } from './render-unmanaged.ts';
 import { type Report, undecidedOf, type Unreadable } from './report.ts';
 import { UNSEALED } from '../model/seal.ts';
 
 const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
+
+const COLOURS: Readonly<Record<string, Style>> = {
+  '+': 'green',
+  '~': 'yellow',
+  '-': 'red',
+  '!': 'red',
+  '?': 'cyan',
+  '…': 'dim',
+};
 
 /** As many accounts are named where many have the same trouble. */
 const NAMED = 5;
@@ -45,8 +55,14 @@ export function countPlan(report: Report): Totals {
  * finding (`?`) and what it waits for (`…`); then what was found beside many accounts, what is not ours, and
  * what could not be read; then totals and digest. Where several accounts get their first seal, as after an import, that is
  * one line.
+ *
+ * @param paint colours the marks for who watches
  */
-export function renderPlan(report: Report, digest: string): string {
+export function renderPlan(
+  report: Report,
+  digest: string,
+  paint: Paint = (_, text) => text,
+): string {
   const { steps, findings, waiting, unreadable } = report;
   const width = [...steps, ...findings, ...waiting].reduce(
     (most, { target }) => Math.max(most, target.length),
@@ -95,7 +111,10 @@ export function renderPlan(report: Report, digest: string): string {
     );
   }
   parts.push(`${renderTotals(countPlan(report))}\ndigest ${digest}`);
-  return parts.join('\n\n').replace(/[^\P{C}\n]/gu, '?');
+  return parts
+    .join('\n\n')
+    .replace(/[^\P{C}\n]/gu, '?')
+    .replace(/(?<=^ {2})[-+~!?…](?= )/gmu, (mark) => paint(COLOURS[mark] ?? 'dim', mark));
 }
 
 /**

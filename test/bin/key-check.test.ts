@@ -1,4 +1,7 @@
 /** `chamberlain key check`: one key in, a verdict out; needs nothing but itself. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { runCli } from './run-cli.ts';
 
@@ -26,6 +29,22 @@ test('a good key is described for people, with its label', async () => {
   expect(out).toMatch(
     /^type {9}ssh-ed25519, 256 bits\nfingerprint {2}SHA256:.*\nlabel {8}alice@laptop\nline/u,
   );
+});
+
+test('a key is read from a file that is named, and from standard input where that is `-`', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'chamberlain-key-'));
+  const file = join(folder, 'key.pub');
+  try {
+    writeFileSync(file, `${LINE} alice@laptop\n`);
+    const named = await runCli(['key', 'check', file]);
+    expect(named).toMatchObject({ exit: 0, err: '', out: expect.stringContaining(LINE) });
+    expect(await runCli(['key', 'check', '-'], { input: readFileSync(file) })).toEqual(named);
+    const { exit, out, err } = await runCli(['key', 'check', `${file}x`]);
+    expect({ exit, out }).toEqual({ exit: 2, out: '' });
+    expect(err).toMatch(/^USAGE: reading \S+key\.pubx: ENOENT: .*\n$/u);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test.each<[string, string | Buffer]>([

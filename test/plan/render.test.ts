@@ -127,6 +127,25 @@ test('what was found beside many accounts is said once', () => {
   expectGolden('plan-shared.txt', renderPlan(mergeReports([report]), digestSteps([])));
 });
 
+test('its marks are painted, and nothing else', () => {
+  const merged = mergeReports([DIRECTORY, HOMES, DATABASES]);
+  const digest = digestSteps(merged.steps);
+  const painted = renderPlan(merged, digest, (style, text) => `<${style}>${text}`);
+  const marks = [...painted.matchAll(/^ {2}<(\w+)>(\S) /gmu)].map(([, style, mark]) => [
+    mark,
+    style,
+  ]);
+  expect(marks).toEqual([
+    ['?', 'cyan'],
+    ['+', 'green'],
+    ['~', 'yellow'],
+    ['+', 'green'],
+    ['…', 'dim'],
+    ['-', 'red'],
+  ]);
+  expect(painted.replaceAll(/<\w+>/gu, '')).toBe(renderPlan(merged, digest));
+});
+
 test('the same world gives the same bytes, in whatever order the roles list what they found', () => {
   const reports = [DIRECTORY, HOMES, DATABASES];
   const shuffled = reports.map((report) => ({

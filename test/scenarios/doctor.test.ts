@@ -170,20 +170,29 @@ test('where all is well every line is ok, and it ends with 0 without changing an
   }
 });
 
-test('for people: what is wrong stands first with what to do, aligned, and a sum at the end', async () => {
+test('for people: what is wrong, with what to do and a sum; with --verbose what is right below it, aligned', async () => {
   await query(world, `GRANT UPDATE (verdict) ON audit TO chamberlain_homes`);
   try {
-    const { exit, out } = await runCli(['doctor', '--etc', etc], { config: world.configFile });
-    said.push(out);
-    expect(exit).toBe(3);
-    const lines = out.trimEnd().split('\n');
+    const look = (...args: string[]) =>
+      runCli(['doctor', '--etc', etc, ...args], { config: world.configFile });
+    const [short, whole] = [await look(), await look('--verbose')];
+    said.push(short.out, whole.out);
+    expect([short.exit, whole.exit]).toEqual([3, 3]);
+    expect(short.out.split('\n')).toEqual([
+      'fix  PostgreSQL  chamberlain_homes has UPDATE (verdict) on audit, too',
+      '                 REVOKE it: migrations/roles.sql does not grant it.',
+      '',
+      expect.stringMatching(/^1 fix, 0 unreadable, 0 not looked at, \d+ ok; --verbose shows all$/u),
+      '',
+    ]);
+    const lines = whole.out.trimEnd().split('\n');
     expect(lines.slice(0, 3)).toEqual([
-      'fix            PostgreSQL     chamberlain_homes has UPDATE (verdict) on audit, too',
-      '                              REVOKE it: migrations/roles.sql does not grant it.',
+      'fix  PostgreSQL     chamberlain_homes has UPDATE (verdict) on audit, too',
+      '                    REVOKE it: migrations/roles.sql does not grant it.',
       '',
     ]);
     expect(lines.at(-1)).toMatch(/^1 fix, 0 unreadable, 0 not looked at, \d+ ok$/u);
-    for (const line of lines.slice(3, -2)) expect(line).toMatch(/^ok {13}\S.{13} \S/u);
+    for (const line of lines.slice(3, -2)) expect(line).toMatch(/^ok {3}\S.{13} \S/u);
   } finally {
     await query(world, `REVOKE UPDATE (verdict) ON audit FROM chamberlain_homes`);
   }

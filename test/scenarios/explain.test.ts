@@ -248,14 +248,26 @@ describe('a page', () => {
   });
 });
 
-test('on a terminal no line is wider than it', async () => {
-  const command = `stty cols 100; '${process.execPath}' '${CLI}' explain alice --timeout 20`;
-  const env = { ...process.env, CHAMBERLAIN_CONFIG: world.configFile, NO_COLOR: '1' };
+/** The lines that a command writes on a terminal of so many columns. */
+async function onTerminal(columns: number, words: string, color = 'NO_COLOR'): Promise<string[]> {
+  const command = `stty cols ${columns}; '${process.execPath}' '${CLI}' ${words}`;
+  const env = { ...process.env, CHAMBERLAIN_CONFIG: world.configFile, [color]: '1' };
   const { stdout } = await promisify(execFile)('script', ['-qec', command, '/dev/null'], { env });
-  const lines = stdout.split('\r\n');
+  return stdout.split('\r\n');
+}
+
+test('on a terminal no line is wider than it', async () => {
+  const lines = await onTerminal(100, 'explain alice --timeout 20');
   expect(lines.filter((line) => line.length > 100)).toEqual([]);
   // what follows stays in its column
   expect(lines).toContainEqual(expect.stringMatching(/^ {32}\S/u));
+});
+
+test.each(['audit', 'requests'])('nor is one of `%s`, where nobody watches whole', async (word) => {
+  const isWide = (line: string) => line.length > 80;
+  expect((await onTerminal(80, word)).filter(isWide)).toEqual([]);
+  const { out } = await runCli([word], { config: world.configFile });
+  expect(out.split('\n').some(isWide)).toBe(true);
 });
 
 describe('what differs', () => {

@@ -2,11 +2,11 @@
  * `chamberlain repair` on real servers: it does what was read, where that still holds, and nothing
  * else. Each test has a tool of its own, and leaves it as wanted.
  */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { chownSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { stripVTControlCharacters } from 'node:util';
+import { promisify, stripVTControlCharacters } from 'node:util';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -166,6 +166,16 @@ describe('on a terminal it shows what it asks for', () => {
       );
     });
   }
+
+  test('with its marks in colour, as `plan` does', async () => {
+    await DAMAGE.shell(repairs, 'asked');
+    const { NO_COLOR: _, ...env } = process.env;
+    const command = `'${process.execPath}' '${CLI}' plan asked`;
+    const { stdout } = await promisify(execFile)('script', ['-qfc', command, '/dev/null'], {
+      env: { ...env, TERM: 'xterm', CHAMBERLAIN_CONFIG: repairs.world.configFile },
+    });
+    expect(stdout).toContain('  \u001b[33m~\u001b[39m unix-account  ');
+  });
 
   test.each([
     ['no', 'n\r'],
