@@ -1,19 +1,10 @@
-/** `dev/stack`: see USAGE. */
-import { resolve } from 'node:path';
+/** `dev/stack`: see usage.txt, which that shows by itself where it is asked for help. */
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { stackEnvironment, stackStatus, startStack, stopStack } from './stack.ts';
 
-const USAGE = `usage: dev/stack up | down [--purge] | status [--json] | env   [--dir DIR]
-
-  up      start PostgreSQL, Redis, slapd and two MariaDB servers of your own, with an empty realm,
-          and return when all of them answer; may be called again
-  down    end them; the data stays, unless --purge
-  status  each server's pid and whether it answers; exit 0 if all do, 3 if not
-  env     shell assignments: eval "$(dev/stack env)"
-
-DIR is .stack by default. Data, keys and passwords lie there; where its path is too long or too odd for
-them, or closed to their users, the servers' own files lie in /var/tmp, and DIR/servers says where.
-`;
+const USAGE = readFileSync(join(import.meta.dirname, 'usage.txt'), 'utf8');
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -21,13 +12,12 @@ const { values, positionals } = parseArgs({
     dir: { type: 'string', default: process.env['CHAMBERLAIN_STACK_DIR'] ?? '.stack' },
     purge: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
-    help: { type: 'boolean', short: 'h', default: false },
   },
 });
 const dir = resolve(values.dir);
 
 try {
-  process.exitCode = await act(values.help ? 'help' : positionals.join(' '));
+  process.exitCode = await act(positionals.join(' '));
 } catch (error) {
   process.stderr.write(`dev/stack: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
@@ -60,9 +50,6 @@ async function act(command: string): Promise<number> {
       process.stdout.write(lines.join(''));
       return 0;
     }
-    case 'help':
-      process.stdout.write(USAGE);
-      return 0;
     default:
       process.stderr.write(USAGE);
       return 2;
