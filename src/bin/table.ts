@@ -1,5 +1,6 @@
 /** What people read on a terminal: aligned columns, colour, ages. Plain text where nobody watches. */
 import { styleText } from 'node:util';
+import { printable } from '../model/printable.ts';
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan';
 
@@ -12,9 +13,9 @@ export function paint(
   return styleText(style, text, { stream });
 }
 
-/** The text with control characters shown as `?`: what others wrote does not steer a terminal. */
+/** As `printable`: what others wrote does not steer a terminal. */
 export function withoutControls(text: string): string {
-  return text.replace(/\p{C}/gu, '?');
+  return printable(text);
 }
 
 /** Aligns rows in columns, two blanks between, the last one not padded. Absent cells are `-`. */

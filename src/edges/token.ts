@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { compactVerify, SignJWT } from 'jose';
 import type { Config, Portal } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
+import { quote } from '../model/printable.ts';
 import {
   CLAIMS,
   CLOCK_SKEW_SECONDS,
@@ -267,9 +268,4 @@ function seconds(time: Date): number {
 function moment(time: number): string {
   const date = new Date(time * 1000);
   return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();
-}
-
-/** What a stranger wrote, short and without control characters. */
-function quote(text: string): string {
-  return `"${text.slice(0, 64).replace(/\p{C}/gu, '?')}"`;
 }

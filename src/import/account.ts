@@ -1,8 +1,9 @@
 /** What people's accounts and tools' have in common when they are taken over. */
 import type { IdRange } from '../config-values.ts';
 import { parsePosixId, type PosixId } from '../model/ids.ts';
+import { quote } from '../model/printable.ts';
 import { entryRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
-import { type Fault, quote } from './refusal.ts';
+import type { Fault } from './refusal.ts';
 
 /**
  * The shells of Debian's /etc/shells, but restricted ones: whoever is taken over gets an ordinary one. Any

@@ -6,13 +6,14 @@ import {
   normalName,
   parseImportedShellName,
 } from '../model/names.ts';
+import { printable, quote } from '../model/printable.ts';
 import { REQUEST_SCHEMAS } from '../model/request.ts';
 import { isReservedName } from '../model/reserved-names.ts';
 import { parseSshKey } from '../model/ssh-key.ts';
 import type { TakenKey, TakenPerson } from '../model/takeover.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
-import { type Fault, quote, type Refusal } from './refusal.ts';
+import type { Fault, Refusal } from './refusal.ts';
 
 export interface PeopleGround {
   realm: string;
@@ -80,7 +81,10 @@ export function readPerson(
     return refuse('NAME_INVALID', `it is not called uid=${shellName}`);
   }
   if (isReservedName(normalName(shellName), ground.reservedNames)) {
-    return refuse('NAME_RESERVED', `the name ${shellName} is reserved: a system account or group has it, or the configuration says so`);
+    return refuse(
+      'NAME_RESERVED',
+      `the name ${shellName} is reserved: a system account or group has it, or the configuration says so`,
+    );
   }
   const uid = readNumber(entry, 'uidNumber', ground.people);
   if (typeof uid !== 'number') return refuse(uid.code, uid.sentence);
@@ -163,7 +167,7 @@ function readKeys(
   const labels = new Map(
     (attributes['description'] ?? []).flatMap((text): [string, string][] => {
       const [, fingerprint, label] = /^(SHA256:[A-Za-z0-9+/]{43}) (.+)$/u.exec(text) ?? [];
-      return fingerprint === undefined || label === undefined || /\p{C}/u.test(label)
+      return fingerprint === undefined || label === undefined || printable(label) !== label
         ? []
         : [[fingerprint, label]];
     }),

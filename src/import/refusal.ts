@@ -14,12 +14,6 @@ export interface Refusal {
 /** Of an entry or a value: what is wrong, wherever it stands. */
 export type Fault = Pick<Refusal, 'code' | 'sentence'>;
 
-/** A value that anybody may have written, cut and in quotes. */
-export function quote(value: string, most = 60): string {
-  const text = Array.from(value);
-  return JSON.stringify(text.length <= most ? value : `${text.slice(0, most).join('')}…`);
-}
-
 /** `a`, `a and b`, `a, b, c and 4 more`. */
 export function listSome(items: readonly string[]): string {
   if (items.length > 4) return `${items.slice(0, 3).join(', ')} and ${items.length - 3} more`;

@@ -6,11 +6,12 @@ import {
   parseImportedToolAccount,
   toolAccount,
 } from '../model/names.ts';
+import { quote } from '../model/printable.ts';
 import type { TakenDeletion, TakenTool } from '../model/takeover.ts';
 import { parseGeneralizedTime } from '../model/time.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
-import { type Fault, quote, type Refusal } from './refusal.ts';
+import type { Fault, Refusal } from './refusal.ts';
 
 export interface ToolsGround {
   realm: string;

@@ -3,6 +3,7 @@
  * AUTHORIZED_KEYS FILE FORMAT). Only what takes something away is on it.
  */
 import { isIP } from 'node:net';
+import { quote } from './printable.ts';
 
 /** Flags, by their lower case: sshd compares without regard to it. */
 const FLAGS: ReadonlyMap<string, string> = new Map(
@@ -30,7 +31,7 @@ const OTHERS =
 const MAX_OPTIONS_LENGTH = 2048;
 
 /**
- * Where options that begin a line end: at the first blank outside quotes. A backslash before a
+ * Where options that begin a line end: at the first blank or tab outside quotes. A backslash before a
  * quote takes away its meaning (sshkey_advance_past_options).
  */
 export function endOfOptions(line: string): number {
@@ -38,7 +39,7 @@ export function endOfOptions(line: string): number {
   for (let at = 0; at < line.length; at += 1) {
     if (line[at] === '\\' && line[at + 1] === '"') at += 1;
     else if (line[at] === '"') quoted = !quoted;
-    else if (line[at] === ' ' && !quoted) return at;
+    else if ((line[at] === ' ' || line[at] === '\t') && !quoted) return at;
   }
   return line.length;
 }
@@ -104,7 +105,7 @@ function checkFrom(value: string): string | undefined {
       ? isNetwork(pattern)
       : /^[A-Za-z0-9.:*?_-]{1,255}$/.test(pattern);
     if (!isRight) {
-      return `In from="…", ${JSON.stringify(entry.slice(0, 60))} is no address, network or host pattern.`;
+      return `In from="…", ${quote(entry)} is no address, network or host pattern.`;
     }
   }
   return undefined;

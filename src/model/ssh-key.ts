@@ -3,13 +3,14 @@
  * refusal that tells the person what to do. Stricter than sshd and ssh-keygen: what is taken here,
  * they take, with the same fingerprint.
  *
- * Forgiven: blanks around the line, and one line end (LF or CRLF). Nothing else is.
+ * Forgiven: blanks and tabs around the line and between its fields, and one line end (LF or CRLF). Nothing else is.
  */
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type Sshpk from 'sshpk';
 import type { Code } from '../errors.ts';
 import { KNOWN_BAD_KEYS } from './known-bad-keys.ts';
+import { printable, quote } from './printable.ts';
 import { isPrivateKey } from './private-key.ts';
 import { checkBlob, KEY_TYPES } from './ssh-key-blob.ts';
 import { endOfOptions, looksLikeOptions, parseOptions } from './ssh-key-options.ts';
@@ -94,8 +95,8 @@ function refuseOther(line: string): SshKeyVerdict | undefined {
       'That is more than one line. Paste one key, as one line: if it was broken into several, join them.',
     );
   }
-  if (/\p{Cc}/u.test(line)) {
-    return malformed('There is a tab or another control character in the line. Copy it again.');
+  if (/[^\P{Cc}\t]/u.test(line)) {
+    return malformed('There is a control character in the line. Copy it again.');
   }
   if (/^[\p{Cf}\p{Zs}]/u.test(line)) {
     return malformed(
@@ -106,7 +107,7 @@ function refuseOther(line: string): SshKeyVerdict | undefined {
   if (/^(?:~|\.{0,2}\/|[A-Za-z]:\\|\S*\.pub$|id_[a-z0-9_]+$)/.test(line)) {
     return malformed('That is the name of a file. Paste the line that the .pub file holds.');
   }
-  if (/^AAAA[A-Za-z0-9+/]+={0,2}(?: |$)/.test(line)) {
+  if (/^AAAA[A-Za-z0-9+/]+={0,2}(?:[ \t]|$)/.test(line)) {
     return malformed(
       'The type is missing before the key. Copy the whole line, from ssh- or ecdsa- on.',
     );
@@ -121,17 +122,17 @@ function parseLine(
 ): SshKeyVerdict {
   let options: string[] = [];
   let rest = line;
-  const [firstWord = ''] = line.split(' ', 1);
+  const [firstWord = ''] = line.split(/[ \t]/, 1);
   if (!isTypeWord(firstWord)) {
     if (!looksLikeOptions(firstWord)) return refuseWords(line);
     const end = endOfOptions(line);
     const parsed = parseOptions(line.slice(0, end));
     if (!Array.isArray(parsed)) return refused('KEY_OPTION', parsed.refused);
     options = parsed;
-    rest = line.slice(end + 1);
+    rest = trimBlanks(line.slice(end));
   }
   const [, type = '', base64 = '', comment = ''] =
-    /^([^ ]*)(?: ([^ ]*)(?: (.*))?)?$/su.exec(rest) ?? [];
+    /^([^ \t]*)(?:[ \t]+([^ \t]*)(?:[ \t]+(.*))?)?$/su.exec(rest) ?? [];
   if (!KEY_TYPES.includes(type)) return refuseType(type);
   const blob = readBase64(base64);
   if (blob === undefined) {
@@ -144,14 +145,14 @@ function parseLine(
   }
   const { bits } = verdict;
   if (!isReadBySshpk(type, blob)) return malformed(`The key cannot be read. ${ADVICE}`);
-  const label = trimBlanks(comment);
+  const label = comment;
   if (Array.from(label).length > MAX_COMMENT_LENGTH) {
     return refused(
       'KEY_COMMENT',
       `The comment has more than ${MAX_COMMENT_LENGTH} characters. Shorten it.`,
     );
   }
-  if (/[\p{C}\p{Zl}\p{Zp}]/u.test(label)) {
+  if (printable(label) !== label) {
     return refused('KEY_COMMENT', 'The comment has characters that cannot be seen. Write it anew.');
   }
   const digest = createHash('sha256').update(blob).digest('base64').replace(/=+$/, '');
@@ -174,7 +175,7 @@ function isTypeWord(word: string): boolean {
 
 /** A line that begins neither with a type nor with options. */
 function refuseWords(line: string): SshKeyVerdict {
-  const words = line.split(' ');
+  const words = line.split(/[ \t]+/);
   if (/^[0-9]+$/.test(words[0] ?? '') && /^[0-9]+$/.test(words[1] ?? '')) {
     return refused('KEY_TYPE', `That is a key of SSH protocol 1, which is gone. ${ADVICE}`);
   }
@@ -190,10 +191,7 @@ function refuseWords(line: string): SshKeyVerdict {
 }
 
 function refuseType(type: string): SshKeyVerdict {
-  if (type === '')
-    return malformed(
-      'There is no key after the options, or there are two blanks. Copy the line again.',
-    );
+  if (type === '') return malformed('There is no key after the options. Copy the line again.');
   if (/[^\x21-\x7e]/.test(type)) {
     return malformed(
       'There is a letter or blank before the key that only looks right. Copy the line again.',
@@ -208,10 +206,7 @@ function refuseType(type: string): SshKeyVerdict {
     );
   }
   if (type === 'ssh-dss') return refused('KEY_TYPE', `DSA keys are not taken any more. ${ADVICE}`);
-  return refused(
-    'KEY_TYPE',
-    `Keys of the type ${JSON.stringify(type.slice(0, 60))} are not taken. ${ADVICE}`,
-  );
+  return refused('KEY_TYPE', `Keys of the type ${quote(type)} are not taken. ${ADVICE}`);
 }
 
 /** Strict base64 (RFC 4648 section 4): padded, no other characters, unused bits 0. Never empty. */

@@ -1,5 +1,6 @@
 /** What a word on the command line may mean: a name, a number, a path, a key. Pure. */
 import { posix } from 'node:path';
+import { printable } from './printable.ts';
 
 /** In characters. The longest that means anything is a public key. */
 export const MAX_WORD_LENGTH = 16_384;
@@ -33,7 +34,7 @@ export interface Areas {
   personHomes: string;
 }
 
-const KEY_LINE = /(?:^|[\s,"])(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ AAAA/u;
+const KEY_LINE = /(?:^|[\s,"])(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+[ \t]+AAAA/u;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 const DATABASE_USER = /^([su])([1-9][0-9]{0,9})(__.*)?$/u;
 
@@ -43,7 +44,7 @@ export function classifyWord(text: string, areas: Areas): Word {
   const word = text.trim();
   if (word === '') return nothing('it is empty');
   if (KEY_LINE.test(word)) return { kind: 'key', text: word };
-  if (/\p{C}/u.test(word)) return nothing('it holds a character that cannot be seen');
+  if (printable(word) !== word) return nothing('it holds a character that cannot be seen');
   if (/^[0-9]+$/u.test(word)) return classifyNumber(word);
   if (word.startsWith('SHA256:')) {
     return /^SHA256:[A-Za-z0-9+/]{43}$/u.test(word)

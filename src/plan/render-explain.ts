@@ -1,4 +1,5 @@
 /** An explanation as a page for people. Pure: no clock, and colour only as it is given. */
+import { printable } from '../model/printable.ts';
 import { timeOf } from '../model/time.ts';
 import type {
   Becoming,
@@ -270,5 +271,5 @@ function wayLine({ path, since, stops }: WayPage, said: readonly string[], paint
 
 /** What others wrote does not steer a terminal. */
 function clean(text: string): string {
-  return text.replace(/\p{C}/gu, '?');
+  return printable(text);
 }

@@ -1,5 +1,6 @@
 /** A survey as text for people: groups, worst first. Pure: no clock; colour only as it is given. */
 import { CODES } from '../errors.ts';
+import { printable } from '../model/printable.ts';
 import type { Effect } from './action.ts';
 import { count, nameFew } from './render.ts';
 import { type Report, undecidedOf } from './report.ts';
@@ -141,5 +142,5 @@ function hintsOn(report: Report): string[] {
 
 /** What others wrote does not steer a terminal. */
 function plain(line: string): string {
-  return line.replace(/\p{C}/gu, '?');
+  return printable(line);
 }

@@ -113,7 +113,7 @@ export function renderPlan(
   parts.push(`${renderTotals(countPlan(report))}\ndigest ${digest}`);
   return parts
     .join('\n\n')
-    .replace(/[^\P{C}\n]/gu, '?')
+    .replace(/(?!\n)[\p{C}\p{Zl}\p{Zp}]/gu, '?')
     .replace(/(?<=^ {2})[-+~!?…](?= )/gmu, (mark) => paint(COLOURS[mark] ?? 'dim', mark));
 }
 

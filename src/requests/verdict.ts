@@ -14,6 +14,7 @@ import { adminOfPortal, type Config, type Portal } from '../config.ts';
 import { verifyToken } from '../edges/token.ts';
 import { ChamberlainError, CODES, type Code, codeOf } from '../errors.ts';
 import { canonicalJson } from '../model/canonical-json.ts';
+import { printable } from '../model/printable.ts';
 import {
   type Claims,
   MAX_JOB_BYTES,
@@ -85,7 +86,10 @@ export async function checkJob(
   data: unknown,
   now: Date,
 ): Promise<SignedJob | JunkJob> {
-  const refuse = (code: Code, sentence = sentenceOf(code)): JunkJob => ({ code, sentence });
+  const refuse = (code: Code, sentence = sentenceOf(code)): JunkJob => ({
+    code,
+    sentence: printable(sentence),
+  });
   const bytes = withoutOverflow(() => JSON.stringify(data) ?? '');
   if (bytes === undefined) return refuse('REQUEST_MALFORMED', TOO_DEEP);
   if (Buffer.byteLength(bytes) > MAX_JOB_BYTES) {
@@ -366,11 +370,6 @@ function withoutOverflow(write: () => string): string | undefined {
     if ((error as Error).name === 'RangeError') return undefined;
     throw error;
   }
-}
-
-/** What a stranger wrote, on one line and without what cannot be seen or kept. */
-function printable(text: string): string {
-  return text.replace(/\p{C}/gu, '?');
 }
 
 function shorten(text: unknown): string | undefined {

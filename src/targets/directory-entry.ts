@@ -14,6 +14,7 @@
  * | ours, of another structural class                   | NAME_FOREIGN, only what is revoked  |
  */
 import { normalName } from '../model/names.ts';
+import { printable } from '../model/printable.ts';
 import type { Wanted } from '../model/wanted.ts';
 import type { Action, Attributes, Effect, EntryRef } from '../plan/action.ts';
 import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
@@ -328,7 +329,9 @@ function describeReason(changes: Change[]): string {
 /** A value that fits in a line: references by name, long ones (keys) by both their ends. */
 function shorten(value: string): string {
   const name = /^(?:people|toolAccounts|toolGroups|groups|policies|base)\/(.+)$/s.exec(value)?.[1];
-  const text = (name ?? value).replaceAll(/\p{C}/gu, (bad) => JSON.stringify(bad).slice(1, -1));
+  const text = printable(
+    (name ?? value).replaceAll(/\p{C}/gu, (bad) => JSON.stringify(bad).slice(1, -1)),
+  );
   return text.length <= 60 ? text : `${text.slice(0, 28)}…${text.slice(-16)}`;
 }
 

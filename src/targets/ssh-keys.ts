@@ -30,6 +30,7 @@
  * | with a comment that no login host would take     | the line in its place, in one modify         |
  * | with more than one line                          | goes (revoke), and the line comes            |
  */
+import { printable } from '../model/printable.ts';
 import { parseSshKey } from '../model/ssh-key.ts';
 import type { Wanted, WantedKey } from '../model/wanted.ts';
 import type { Step } from '../plan/plan.ts';
@@ -172,7 +173,7 @@ function readValue(
 
 /** As src/model/ssh-key.ts has it: a value whose comment it refuses is no key on a login host. */
 function isTakenComment(comment: string): boolean {
-  return Array.from(comment).length <= 255 && !/[\p{C}\p{Zl}\p{Zp}]/u.test(comment);
+  return Array.from(comment).length <= 255 && printable(comment) === comment;
 }
 
 /** Whether a description is a label of ours, of a key that is wanted or not. */

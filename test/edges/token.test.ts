@@ -117,13 +117,13 @@ test.each([
 
 test('a token of a portal that is not configured is refused, with the name made harmless', async () => {
   const verdict = await verifyToken(
-    await signClaims({ ...CLAIMS, iss: 'x\u001b[2J' }),
+    await signClaims({ ...CLAIMS, iss: 'x\u001b[2J\u2028' }),
     'portal',
     config,
     NOW,
   );
   expect(verdict).toMatchObject({ code: 'REQUEST_PORTAL_UNKNOWN' });
-  expect(verdict).toHaveProperty('sentence', 'No portal of this realm is called "x?[2J".');
+  expect(verdict).toHaveProperty('sentence', 'No portal of this realm is called "x?[2J?".');
 });
 
 test('a token in the queue of another portal than its own is refused, however well it is signed', async () => {

@@ -56,6 +56,9 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
+/** A line with these blanks between its fields, and a comment of two words. */
+const spread = (key: string, blanks: string): string => [...key.split(' '), 'me  you'].join(blanks);
+
 describe('a key that is taken', () => {
   test('is of any type that OpenSSH makes today, with the fingerprint that it prints', () => {
     const keys = lines.map(take);
@@ -89,6 +92,14 @@ describe('a key that is taken', () => {
       'with a comment that looks like another key',
       (key) => `${key} ssh-rsa AAAA`,
       { label: 'ssh-rsa AAAA' },
+    ],
+    ['with several blanks between its fields', (key) => spread(key, '   '), { label: 'me  you' }],
+    ['with tabs between its fields', (key) => spread(key, '\t'), { label: 'me  you' }],
+    ['with blanks and tabs between its fields', (key) => spread(key, ' \t '), { label: 'me  you' }],
+    [
+      'with options and more than one blank behind them',
+      (key) => `restrict,from="a" \t ${spread(key, ' \t')}`,
+      { options: ['restrict', 'from="a"'], label: 'me  you' },
     ],
     ['with options', (key) => `restrict,no-pty ${key}`, { options: ['restrict', 'no-pty'] }],
     [
@@ -144,7 +155,7 @@ describe('what is refused', () => {
   test.each(HORRORS.map((horror): [string, Horror] => [horror.why, horror]))('%s', (_, horror) => {
     const verdict = parseSshKey(horror.text);
     expect(verdict).toMatchObject({ ok: false, code: horror.code });
-    if (!verdict.ok) expect(verdict.sentence).toMatch(/^[A-Z][^\p{C}]{15,250}\.$/u);
+    if (!verdict.ok) expect(verdict.sentence).toMatch(/^[A-Z][^\p{C}\p{Zl}\p{Zp}]{15,250}\.$/u);
   });
 
   test('what the realm adds to the keys that everybody knows', () => {
@@ -289,6 +300,7 @@ describe('whatever is pasted', () => {
     const taken: string[] = [];
     const insertion = fc.constantFrom(
       ' ',
+      '\t',
       '"',
       ',',
       '=',
@@ -409,8 +421,10 @@ function summaryOf({ bits, fingerprint }: SshKey): string {
 /** What the real ssh-keygen makes of lines, each by itself; undefined where it reads no key. */
 function keygenReads(texts: string[]): ({ summary: string; fingerprint: string } | undefined)[] {
   const file = join(folder, 'lines');
-  // It reads on after a line that is no key, and repeats comments: the line's number tells them apart.
-  writeFileSync(file, texts.map((text, index) => `${text} line-${index}-\n`).join(''));
+  // It reads on after a line that is no key, and repeats comments: the line's number tells them apart. Behind
+  // options it takes one blank alone, sshd any number.
+  const withOne = texts.map((text) => text.replaceAll(/[ \t]+/g, ' '));
+  writeFileSync(file, withOne.map((text, index) => `${text} line-${index}-\n`).join(''));
   const printed =
     texts.length === 0 ? '' : execFileSync('ssh-keygen', ['-l', '-f', file], { encoding: 'utf8' });
   return texts.map((_, index) => {

@@ -309,6 +309,7 @@ const NAMES: Case[] = [
   shellName('Alice', 'NAME_TAKEN'),
   shellName('ａlice', 'NAME_TAKEN'),
   shellName('alice ', 'NAME_TAKEN'),
+  shellName('\u2029alice\u2028', 'NAME_TAKEN'),
   ...[
     'x\ny',
     'x\0y',
@@ -597,7 +598,7 @@ describe.each([
       }),
     ]);
     const [row] = rows;
-    expect(row?.['sentence']).not.toMatch(/\p{C}/u);
+    expect(row?.['sentence']).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
     expect(await query(world, 'SELECT * FROM audit WHERE id > $1', [audit])).toEqual([
       expect.objectContaining({ request: row?.['id'], verdict: 'refused', code }),
     ]);
