@@ -17,7 +17,7 @@ import { latencies, makeTools } from './idle.ts';
 import { readCpu, renderCosts, renderCpu, runLoad } from './load.ts';
 import { measureMachine } from './machine.ts';
 import { memoryMib } from './processes.ts';
-import { type Closers, openWorking, type WorkingRealm } from './realm.ts';
+import { closeAll, type Closers, openWorking, type WorkingRealm } from './realm.ts';
 import { measurePortals } from './portals.ts';
 import { openTrace } from './stages.ts';
 
@@ -27,7 +27,7 @@ export async function measureChain(options: ChainOptions): Promise<Figure[]> {
   try {
     return await Promise.race([measureAll(options, closers), options.interrupted]);
   } finally {
-    for (const close of closers.toReversed()) await close();
+    await closeAll(closers);
   }
 }
 

@@ -19,7 +19,7 @@ import { rotateAll, rotationFloor } from './lifecycle-rotate.ts';
 import { readCpu, renderCpu } from './load.ts';
 import { populate } from './population.ts';
 import { cpuSeconds, untilQuiet } from './processes.ts';
-import { type Closers, openWorking, type WorkingRealm } from './realm.ts';
+import { closeAll, type Closers, closeSoon, openWorking, type WorkingRealm } from './realm.ts';
 
 const GOALS = LIFECYCLE_GOALS;
 
@@ -29,7 +29,7 @@ export async function measureLifecycle(options: LifecycleOptions): Promise<Figur
   try {
     return await Promise.race([measureAll(options, closers), options.interrupted]);
   } finally {
-    for (const close of closers.toReversed()) await close();
+    await closeAll(closers);
   }
 }
 
@@ -75,7 +75,7 @@ async function measureSuspensions(
   const host = await opening;
   await host.start();
   const doors = await openDoors(realm, portal, host, size);
-  closers.push(() => doors.close());
+  closers.push(() => closeSoon(doors.close()));
   await untilQuiet(work.pid);
   say(`suspend: ${size.suspensions} people, one after another`);
   const floors: number[] = [];

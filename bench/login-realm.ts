@@ -26,7 +26,7 @@ import {
   shapedTool,
   TOOLS_FIRST,
 } from './population-names.ts';
-import type { Closers } from './realm.ts';
+import { type Closers, closeSoon } from './realm.ts';
 import { personSeal, type Sealing, toolSeal } from './shapes.ts';
 
 /** Only those who are filled in: no account of this machine has such a number. */
@@ -95,7 +95,7 @@ export async function openLoginRealm(
   const password = readFileSync(join(secrets, 'ldap-directory'), 'utf8');
   const sealKey = sealing.key;
   const hands = openDirectoryHands({ uri: slapd.uri, base: BASE, realm, password, sealKey });
-  closers.push(() => hands.close());
+  closers.push(() => closeSoon(hands.close()));
   const { beating } = await beat(async ({ at, clock }) => {
     const marker: Marker = { kind: 'heartbeat', realm, at, clock, people, tools, floors: [] };
     await hands.tell(signMarker(marker, sealKey), await hands.told());

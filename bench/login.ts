@@ -16,7 +16,7 @@ import { type LoginRealm, openLoginRealm } from './login-realm.ts';
 import { measurePrograms } from './login-programs.ts';
 import { timeLogins } from './login-ssh.ts';
 import { profileStart } from './login-start.ts';
-import type { Closers } from './realm.ts';
+import { closeAll, type Closers } from './realm.ts';
 
 const GOALS = LOGIN_GOALS;
 
@@ -26,7 +26,7 @@ export async function measureLogin(options: LoginOptions): Promise<Figure[]> {
   try {
     return await Promise.race([measureAll(options, closers), options.interrupted]);
   } finally {
-    for (const close of closers.toReversed()) await close();
+    await closeAll(closers);
   }
 }
 

@@ -30,6 +30,8 @@ import { openPortal, type Portal } from './portal.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 const START_TIMEOUT_MS = 20_000;
+const STOP_LIMIT_MS = 15_000;
+const CLIENT_LIMIT_MS = 10_000;
 const CLOSED = new Error('the realm is closed');
 
 /** Ranges with room for 50,000 tools and more. The last numbers are for floors: nobody allocates them. */
@@ -66,6 +68,21 @@ export const OTHER_PORTALS = Array.from({ length: 8 }, (_, n) => `portal-${n + 1
 /** What must be closed, last first, whatever happens. */
 export type Closers = (() => Promise<void>)[];
 
+/**
+ * Closes all, last first. One that fails keeps none of the others from it: what was opened first are the servers,
+ * which nothing else would end.
+ */
+export async function closeAll(closers: Closers): Promise<void> {
+  for (const close of closers.toReversed()) {
+    await close().catch((error: unknown) => console.error('bench: closing:', error));
+  }
+}
+
+/** Waits for a client to be closed, which may take for ever where its server does not answer: not longer than this. */
+export async function closeSoon(closing: Promise<void>): Promise<void> {
+  await Promise.race([closing, sleep(CLIENT_LIMIT_MS, undefined, { ref: false })]);
+}
+
 /** A realm whose workers work, and a portal of it. */
 export interface WorkingRealm {
   realm: MeasuredRealm;
@@ -84,10 +101,10 @@ export async function openWorking(
   await realm.fill(fill);
   const work = await realm.startWork();
   const portal = await openPortal(realm);
-  closers.push(() => portal.close());
+  closers.push(() => closeSoon(portal.close()));
   await admitMaker(portal);
   const close = async () => {
-    await portal.close();
+    await closeSoon(portal.close());
     await realm.close();
   };
   return { realm, portal, work, close };
@@ -199,6 +216,8 @@ async function startWork(stack: Stack, { profileDir }: { profileDir?: string }):
     pid: child.pid as number,
     async stop() {
       child.kill('SIGTERM');
+      await Promise.race([ended, sleep(STOP_LIMIT_MS, undefined, { ref: false })]);
+      child.kill('SIGKILL');
       await ended;
     },
   };

@@ -20,7 +20,7 @@ import { latencies, makeTools } from './idle.ts';
 import { personName, PEOPLE_FIRST, toolName } from './population-names.ts';
 import { populate, type Population } from './population.ts';
 import { beginPeak, peakMemoryMib, untilQuiet } from './processes.ts';
-import { type Closers, openWorking, type WorkingRealm } from './realm.ts';
+import { closeAll, type Closers, openWorking, type WorkingRealm } from './realm.ts';
 import { damage } from './sweep-drifts.ts';
 import { measureSurveyFloor, type SurveyFloor } from './sweep-floor.ts';
 
@@ -34,7 +34,7 @@ export async function measureSweep(options: SweepOptions): Promise<Figure[]> {
   try {
     return await Promise.race([measureAll(options, closers), options.interrupted]);
   } finally {
-    for (const close of closers.toReversed()) await close();
+    await closeAll(closers);
   }
 }
 
