@@ -8,6 +8,7 @@ import {
 } from '../edges/directory-health.ts';
 import { describeError } from '../errors.ts';
 import { idPattern } from '../model/id-pattern.ts';
+import { openAddresses } from './listeners.ts';
 import { elsewhere, expectThat, fix, type Line, notHere, ok, unreadable } from './line.ts';
 
 /** Only `directory` writes. */
@@ -23,6 +24,7 @@ type Account = (typeof DIRECTORY_ACCOUNTS)[number];
 
 const RULES = 'Load the access rules of deploy/ldap again: see README, "The directory".';
 const INVALID_CREDENTIALS = 49;
+const LDAP_PORT = 389;
 
 function placeOf({ ldap, realm }: Config): DirectoryPlace {
   return { uri: ldap.uri, base: ldap.base, realm, caFile: ldap.caFile };
@@ -129,10 +131,24 @@ export async function lookAtSlapd(config: Config): Promise<Line[]> {
     ...(found.judgesNewEntries
       ? []
       : [fix('the values of new entries are not judged', 'Set `olcAddContentAcl: TRUE`.')]),
+    ...lookAtPlainPort(found.refusesPlain),
   ];
   return lines.length > 0
     ? lines
     : [ok("the directory's overlays and rules are those of this configuration")];
+}
+
+/** Whether other machines can talk to slapd without TLS: whoever hears that learns passwords and may change answers. */
+function lookAtPlainPort(isRefused: boolean): Line[] {
+  const addresses = isRefused ? [] : openAddresses(LDAP_PORT);
+  return addresses.length === 0
+    ? []
+    : [
+        fix(
+          `plain ldap:// is open to other machines: port ${LDAP_PORT} of ${addresses.join(' and ')}`,
+          'Set SLAPD_SERVICES="ldapi:/// ldaps:///" in /etc/default/slapd, and restart slapd.',
+        ),
+      ];
 }
 
 function isRefusedBind(error: unknown): boolean {

@@ -126,6 +126,8 @@ export interface SlapdConfig {
   constraints: string[];
   /** whether the values of new entries are judged, too */
   judgesNewEntries: boolean;
+  /** whether connections that are not encrypted are refused */
+  refusesPlain: boolean;
 }
 
 /** Reads `cn=config` as root of the directory's own machine. */
@@ -141,6 +143,7 @@ export async function readSlapdConfig({
       'olcAccess',
       'olcConstraintAttribute',
       'olcAddContentAcl',
+      'olcSecurity',
     ];
     const found = await ldap
       .search({ base: 'cn=config', scope: 'sub', attributes })
@@ -161,6 +164,9 @@ export async function readSlapdConfig({
       access: texts(database, 'olcAccess'),
       constraints: own.flatMap((entry) => texts(entry, 'olcConstraintAttribute')),
       judgesNewEntries: texts(database, 'olcAddContentAcl').join() === 'TRUE',
+      refusesPlain: found.some((entry) =>
+        texts(entry, 'olcSecurity').some((text) => /\b(?:ssf|tls|simple_bind)=[1-9]/u.test(text)),
+      ),
     };
   });
 }

@@ -732,6 +732,40 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
     });
   });
 
+  test.each([
+    ['of every address', '0.0.0.0', ['port 389 of 0.0.0.0']],
+    ['of every address, by IPv6', '::', ['port 389 of ::']],
+    ['of this machine alone', '127.0.0.1', []],
+  ])('plain ldap:// at the port %s', async (_, address, named) => {
+    // in a network of its own, where nobody else has that port
+    const script = `
+      execFileSync('ip', ['link', 'set', 'lo', 'up']);
+      const server = createServer().listen(389, process.argv[1], () => {
+        execFile(process.execPath, process.argv.slice(2), (_, out) => {
+          console.log(out);
+          server.close();
+        });
+      });`;
+    const { stdout } = await promisify(execFile)('unshare', [
+      ...['--net', process.execPath, '-e'],
+      `const { execFile, execFileSync } = require('node:child_process');
+       const { createServer } = require('node:net');${script}`,
+      ...[address, CLI, '--config', world.configFile, 'doctor', '--json'],
+    ]);
+    const { lines } = JSON.parse(stdout) as { lines: GroupedLine[] };
+    expect(
+      lines.flatMap(({ state, what, todo }) =>
+        /plain ldap/u.test(what) ? [{ state, what, todo }] : [],
+      ),
+    ).toEqual(
+      named.map((where) => ({
+        state: 'fix',
+        what: `plain ldap:// is open to other machines: ${where}`,
+        todo: expect.stringContaining('SLAPD_SERVICES="ldapi:/// ldaps:///"'),
+      })),
+    );
+  });
+
   test('an overlay of the directory that is gone', async () => {
     const { stdout } = await promisify(execFile)('ldapsearch', [
       ...['-Q', '-Y', 'EXTERNAL', '-LLL', '-o', 'ldif-wrap=no', '-H', world.config.ldap.uri],
