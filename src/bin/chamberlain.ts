@@ -1,10 +1,13 @@
 #!/usr/bin/env -S node --disable-sigusr1
 /** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
-import { Command } from 'commander';
+import { Command, CommanderError, Help } from 'commander';
 import { CONFIG_FILE } from '../config-path.ts';
 import { describeExamples, describeExits, endCommand } from './exit.ts';
 
 type Define = (command: Command) => void;
+
+/** The code by which commander says that it was asked for the version. */
+const VERSION = 'commander.version';
 
 const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define> }[] = [
   {
@@ -136,9 +139,21 @@ function makeProgram(): Command {
     )
     .option('--config <file>', `the configuration (default: $CHAMBERLAIN_CONFIG or ${CONFIG_FILE})`)
     .option('--json', 'print JSON for programs instead of tables for people')
+    .option('--version', 'print the version, and the last migration')
+    .on('option:version', () => {
+      throw new CommanderError(0, VERSION, '');
+    })
     .helpOption('-h, --help', 'this text; `chamberlain COMMAND --help` for a command')
     .helpCommand(false)
-    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .configureHelp({
+      showGlobalOptions: true,
+      helpWidth: 100,
+      // asked of the program, not of a command
+      visibleGlobalOptions(this: Help, of) {
+        const options = Help.prototype.visibleGlobalOptions.call(this, of);
+        return options.filter(({ long }) => long !== '--version');
+      },
+    })
     .configureOutput({ outputError: () => {} }) // main says it
     .exitOverride()
     .addHelpText(
@@ -169,7 +184,8 @@ async function main(args: readonly string[]): Promise<void> {
   try {
     await makeProgram().parseAsync(first === 'help' ? [...rest, '--help'] : args, { from: 'user' });
   } catch (error) {
-    endCommand(error);
+    if (!(error instanceof CommanderError) || error.code !== VERSION) return endCommand(error);
+    (await import('./version.ts')).printVersion({ json: args.includes('--json') });
   }
 }
 

@@ -1,4 +1,5 @@
 /** What the command line says of itself, and what it says to those who mistype. No servers. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { fieldsOf, KIND_SUMMARIES } from '../../src/bin/kinds.ts';
 import { REQUEST_KINDS } from '../../src/model/request.ts';
@@ -96,6 +97,24 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
     ],
   ])('%s', async (command, line) => {
     expect(await runCli(command.split(' '))).toEqual({ exit: 2, out: '', err: `${line}\n` });
+  });
+});
+
+test('its version is that of package.json, with the last migration', async () => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  const last = readdirSync('migrations')
+    .filter((name) => /^\d/u.test(name))
+    .sort()
+    .at(-1);
+  const migration = last?.replace('.sql', '');
+  expect(await runCli(['--version'])).toEqual({
+    ...{ exit: 0, err: '' },
+    out: `chamberlain ${version}, with migrations up to ${migration}\n`,
+  });
+  const json = await runCli(['--version', '--json']);
+  expect({ ...json, out: JSON.parse(json.out) }).toEqual({
+    ...{ exit: 0, err: '' },
+    out: { version, migration },
   });
 });
 
