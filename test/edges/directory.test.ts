@@ -391,16 +391,21 @@ describe('hands', () => {
   test('keep a name that looks like more than one RDN in its place', async () => {
     const name = 'x,ou=groups+cn=y "\\#<>;=';
     const entry: EntryRef = `people/uid=${name}`;
-    const attributes = {
-      objectClass: ['inetOrgPerson', 'person', 'posixAccount'],
-      uid: [name],
-      cn: ['x'],
-      sn: ['x'],
-      uidNumber: ['1800'],
-      gidNumber: ['500'],
-      homeDirectory: ['/x'],
-    };
-    await hands.do({ verb: 'ldap.add', entry, attributes });
+    // the role itself is let to write no such name
+    write(
+      [
+        String.raw`dn: uid=x\,ou=groups\+cn=y \"\\#\<\>\;=,ou=people,${BASE}`,
+        ...['changetype: add', 'objectClass: inetOrgPerson', 'objectClass: posixAccount'],
+        ...[
+          `uid: ${name}`,
+          'cn: x',
+          'sn: x',
+          'uidNumber: 1800',
+          'gidNumber: 500',
+          'homeDirectory: /x',
+        ],
+      ].join('\n'),
+    );
     const found = await eyes.find({
       any: [{ attribute: 'uid', values: [name] }],
       attributes: ['uid'],
