@@ -132,7 +132,7 @@ function renderFloor(floor: Floor, count: number): string {
     directory: 'LDAP: three entries a tool',
     homes: 'homes, two folders each, a file with fsync and rename',
     replica: 'MariaDB replica: CREATE USER, GRANT, SET DEFAULT ROLE',
-    toolsdb: 'MariaDB toolsdb: CREATE USER, two GRANTs',
+    toolsdb: 'MariaDB toolsdb: CREATE USER, GRANT',
   };
   return [
     `Plain loops side by side over ${count} tools:`,

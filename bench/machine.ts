@@ -160,7 +160,6 @@ async function sampleAccount({ stack }: MeasuredRealm, count: number): Promise<n
     return `SET @begin = SYSDATE(6);
       CREATE USER '${user}'@'%' IDENTIFIED BY PASSWORD '*${'0123456789'.repeat(4)}';
       GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO '${user}'@'%';
-      GRANT SELECT, SHOW VIEW ON \`%\\_p\`.* TO '${user}'@'%';
       SELECT TIMESTAMPDIFF(MICROSECOND, @begin, SYSDATE(6)); DROP USER '${user}'@'%';`;
   });
   const answer = await administer(stack.tools.socket, statements.join('\n'));

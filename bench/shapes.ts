@@ -169,10 +169,7 @@ export function accountStatements(
   const grants =
     kind === 'replica'
       ? [`GRANT labsdbuser TO ${account}`, `SET DEFAULT ROLE labsdbuser FOR ${account}`]
-      : [
-          `GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO ${account}`,
-          `GRANT SELECT, SHOW VIEW ON \`%\\_p\`.* TO ${account}`,
-        ];
+      : [`GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO ${account}`];
   return [
     `CREATE USER ${account} IDENTIFIED BY PASSWORD '${verifier}' WITH MAX_USER_CONNECTIONS 10`,
     ...grants,

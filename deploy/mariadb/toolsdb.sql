@@ -5,6 +5,11 @@
 
 -- An anonymous account shadows accounts of any host ('%') for whoever comes from its own host.
 DELETE FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL;
+-- What somebody has published as …_p, everybody may read. Each account had a row of its own for it once, all of which the
+-- server reads when it makes another account. (CHAR(92) is the backslash, in whatever mode of SQL.)
+GRANT SELECT, SHOW VIEW ON `%\_p`.* TO PUBLIC;
+DELETE FROM mysql.db WHERE Host = '%' AND Db = CONCAT('%', CHAR(92), '_p')
+  AND User REGEXP '^([su][1-9][0-9]{0,9}|chamberlain_databases)$';
 FLUSH PRIVILEGES;
 
 CREATE USER IF NOT EXISTS 'chamberlain_databases'@'%' ACCOUNT LOCK;
@@ -17,10 +22,9 @@ GRANT CREATE USER, CONNECTION ADMIN, PROCESS, SHOW DATABASES ON *.* TO 'chamberl
 -- Looking whether an account is (still) there.
 GRANT SELECT (Host, User) ON mysql.global_priv TO 'chamberlain_databases'@'%';
 -- What tools and people may have, so that it can be granted, and put away when they leave: s51234__name
--- and u1234__name, all of it; what others have published as …_p, reading.
+-- and u1234__name, all of it.
 GRANT ALL PRIVILEGES ON `s%\_\_%`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
 GRANT ALL PRIVILEGES ON `u%\_\_%`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
-GRANT SELECT, SHOW VIEW ON `%\_p`.* TO 'chamberlain_databases'@'%' WITH GRANT OPTION;
 
 -- Surveys look, and only look: at accounts, and at the names of databases.
 GRANT SHOW DATABASES ON *.* TO 'chamberlain_databases_eyes'@'%';

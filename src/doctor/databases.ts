@@ -19,7 +19,7 @@ const sqlOf = ({ kind }: Server) => `deploy/mariadb/${kind}.sql`;
 /** @param root the program's own folder */
 export async function lookAsEyes(config: Config, server: Server, root: string): Promise<Line[]> {
   return await lookAs(config, server, 'databases-eyes', async (login) => {
-    const rights = await lookAtRights(server, login, root);
+    const rights = await lookAtRights(server, login, root, ['PUBLIC']);
     if (rights.some(({ state }) => state === 'fix')) return rights;
     const askedAt = Date.now();
     const health = await readEyesHealth(server, login);
@@ -54,17 +54,27 @@ export async function lookAsHands(config: Config, server: Server, root: string):
   return await lookAs(config, server, 'databases', (login) => lookAtRights(server, login, root));
 }
 
-/** Compares what the account was granted with the file that grants it. */
-async function lookAtRights(server: Server, login: DatabaseLogin, root: string): Promise<Line[]> {
+/**
+ * Compares what the account was granted with the file that grants it.
+ *
+ * @param others of whom it is looked whether they lack something
+ */
+async function lookAtRights(
+  server: Server,
+  login: DatabaseLogin,
+  root: string,
+  others: readonly string[] = [],
+): Promise<Line[]> {
   const isItsOwn = ({ to }: { to: string }) => to === login.user;
-  const wanted = parseGrants(readFileSync(join(root, sqlOf(server)), 'utf8')).filter(isItsOwn);
-  const had = parseGrants(await readGrants(server, login)).filter(isItsOwn);
+  const isGranted = ({ to }: { to: string }) => [login.user, ...others].includes(to);
+  const wanted = parseGrants(readFileSync(join(root, sqlOf(server)), 'utf8')).filter(isGranted);
+  const had = parseGrants(await readGrants(server, login)).filter(isGranted);
   const whose = `${server.name}: ${login.user}`;
   const lines = [
-    ...missingFrom(had, wanted).map(([, rights]) =>
-      fix(`${whose} lacks ${rights}`, `Run ${sqlOf(server)} there.`),
+    ...missingFrom(had, wanted).map(([to, rights]) =>
+      fix(`${server.name}: ${to} lacks ${rights}`, `Run ${sqlOf(server)} there.`),
     ),
-    ...missingFrom(wanted, had).map(([, rights]) =>
+    ...missingFrom(wanted, had.filter(isItsOwn)).map(([, rights]) =>
       fix(`${whose} has ${rights}, too`, `Take it away: ${sqlOf(server)} does not grant it.`),
     ),
   ];

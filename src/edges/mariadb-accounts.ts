@@ -193,8 +193,7 @@ export function grantStatement(
       ? `GRANT ${quote(role[2])} TO ${account}`
       : `SET DEFAULT ROLE ${quote(role[2])} FOR ${account}`;
   }
-  const [privileges, pattern] =
-    /^(ALL|ALL but EVENT|SELECT, SHOW VIEW) on (\S+)\.\*$/.exec(grant)?.slice(1) ?? [];
+  const [privileges, pattern] = /^(ALL|ALL but EVENT) on (\S+)\.\*$/.exec(grant)?.slice(1) ?? [];
   if (privileges === undefined || pattern === undefined)
     throw new RangeError(`no such grant: ${grant}`);
   // each by its name: ALL, and EVENT taken away again, would let events begin in between

@@ -57,7 +57,7 @@ export async function withTenant<T>(
         : `CREATE USER ${account} IDENTIFIED BY PASSWORD ? ACCOUNT LOCK`,
       [verifierOf(password)],
     );
-    await give(connection, user, [`ALL but EVENT on ${own}.*`, 'SELECT, SHOW VIEW on %\\_p.*']);
+    await give(connection, user, [`ALL but EVENT on ${own}.*`]);
     await connection.query(`REVOKE EVENT ON ${connection.escapeId(own)}.* FROM ${account}`);
     await endConnections(connection, user);
     await connection.query(`CREATE OR REPLACE ROLE ${role}`);

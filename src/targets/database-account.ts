@@ -22,7 +22,12 @@ export interface DatabaseWant {
   /** the recorded password may be known to who shall not know it, and there is no other yet */
   lockedOut: boolean;
   maxUserConnections: number;
-  servers: { name: string; grants: Grant[] }[];
+  servers: {
+    name: string;
+    grants: Grant[];
+    /** what it may have as well: everybody has it there */
+    granted: Grant[];
+  }[];
 }
 
 export type DatabaseServerHave =
@@ -107,6 +112,7 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
       servers: realm.databaseServers.map(({ name, kind }) => ({
         name,
         grants: GRANTS[kind](user, locked),
+        granted: EVERYBODY[kind],
       })),
     };
   },
@@ -145,7 +151,7 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
     if (want.presence === 'nothing') return NOTHING_TO_DO;
     const plan: TargetPlan = { steps: [], findings: [] };
     const unreadable: string[] = [];
-    for (const { name, grants } of want.servers) {
+    for (const { name, ...grants } of want.servers) {
       const seen = have.find(({ server }) => server === name);
       if (seen === undefined || 'unreadable' in seen) {
         unreadable.push(seen?.unreadable ?? `${name} was not looked at`);
@@ -172,10 +178,16 @@ const EVENTLESS = 'ALL but EVENT';
 /** Databases of their own are `<user>__<name>`; `_` is a wildcard in a pattern, so it is escaped. */
 const GRANTS: Record<'replica' | 'toolsdb', (user: string, locked: boolean) => Grant[]> = {
   replica: () => ['role labsdbuser', 'default role labsdbuser'],
-  toolsdb: (user, locked) => [
-    `${locked ? EVENTLESS : 'ALL'} on ${user}\\_\\_%.*`,
-    'SELECT, SHOW VIEW on %\\_p.*',
-  ],
+  toolsdb: (user, locked) => [`${locked ? EVENTLESS : 'ALL'} on ${user}\\_\\_%.*`],
+};
+
+/**
+ * What deploy/mariadb/toolsdb.sql grants to PUBLIC. Every account had it itself once: the server reads all such rows when
+ * it makes an account, 40,000 of them in some 10 ms.
+ */
+const EVERYBODY: Record<'replica' | 'toolsdb', Grant[]> = {
+  replica: [],
+  toolsdb: ['SELECT, SHOW VIEW on %\\_p.*'],
 };
 
 function presenceOf(wanted: Wanted): DatabaseWant['presence'] {
@@ -190,7 +202,7 @@ function takesAway(effect: Effect): boolean {
 function stepsOn(
   seen: { server: string; accounts: DatabaseAccount[] },
   want: DatabaseWant,
-  wantedGrants: Grant[],
+  { grants: wantedGrants, granted }: { grants: Grant[]; granted: Grant[] },
   wanted: Wanted,
 ): Step[] {
   const { server } = seen;
@@ -250,7 +262,10 @@ function stepsOn(
     add('revoke', change, because, action);
   }
   const tooMuch = account.grants.filter(
-    (grant) => !isHarmless(grant) && !isCovered(grant, wantedGrants) && !runsEvents.includes(grant),
+    (grant) =>
+      !isHarmless(grant) &&
+      !isCovered(grant, [...wantedGrants, ...granted]) &&
+      !runsEvents.includes(grant),
   );
   const held = account.grants.filter((grant) => !isVoid(grant, account.grants));
   const missing = wantedGrants.filter((one) => !isCovered(one, held));

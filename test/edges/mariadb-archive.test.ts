@@ -976,7 +976,6 @@ async function makeTenant(): Promise<void> {
     `CREATE OR REPLACE USER ${USER} IDENTIFIED BY PASSWORD '${verifierOf(PASSWORD)}'`,
   );
   await admin.query(`GRANT ALL ON \`${USER}\\_\\_%\`.* TO ${USER}`);
-  await admin.query(`GRANT SELECT, SHOW VIEW ON \`%\\_p\`.* TO ${USER}`);
 }
 
 async function asTenant(statements: readonly string[]): Promise<void> {

@@ -93,6 +93,24 @@ describe('a database account', () => {
     await expect(toolsdb.query('INSERT INTO s9__x_p.t VALUES (1)')).rejects.toThrow('denied');
   });
 
+  test('that has what everybody may read itself is as wanted; the file of the server takes that row away', async () => {
+    await converge(tool());
+    const right = await grantsOf('toolsdb');
+    await administer(
+      world.tools.socket,
+      `GRANT SELECT, SHOW VIEW ON \`%\\_p\`.* TO ${USER};
+       CREATE DATABASE IF NOT EXISTS s9__y_p; CREATE TABLE IF NOT EXISTS s9__y_p.t (a INT);`,
+    );
+    expect(await grantsOf('toolsdb')).not.toBe(right);
+    expect(await converge(tool())).toEqual([]);
+    const file = new URL('../../deploy/mariadb/toolsdb.sql', import.meta.url);
+    await administer(world.tools.socket, readFileSync(file, 'utf8'));
+    expect(await grantsOf('toolsdb')).toBe(right);
+    const toolsdb = await connect('toolsdb');
+    expect(await toolsdb.query('SELECT * FROM s9__y_p.t')).toEqual([]);
+    expect(await converge(tool())).toEqual([]);
+  });
+
   test('may have as many connections as the configuration says', async () => {
     await converge(tool());
     for (let count = 0; count < realm.maxUserConnections; count += 1) await connect('replica');
@@ -566,13 +584,18 @@ describe('eyes', () => {
       ...login('databases-eyes'),
     });
     opened.push(connection);
+    await administer(
+      world.tools.socket,
+      'CREATE DATABASE IF NOT EXISTS s9__x; CREATE TABLE IF NOT EXISTS s9__x.t (a INT);',
+    );
     for (const sql of [
       'CREATE USER s1',
       `ALTER USER root@localhost ACCOUNT LOCK`,
       'UPDATE mysql.global_priv SET Priv = Priv',
       'DELETE FROM mysql.db',
       'CREATE DATABASE s1__x',
-      'SELECT * FROM s9__x_p.t',
+      // what a tool has not published
+      'SELECT * FROM s9__x.t',
     ]) {
       await expect(connection.query(sql)).rejects.toThrow(/denied|privilege/);
     }

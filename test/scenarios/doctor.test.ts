@@ -712,6 +712,18 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
             ],
           ],
         },
+        {
+          what: 'what everybody may read',
+          break: () =>
+            administer(world.tools.socket, 'REVOKE SELECT, SHOW VIEW ON `%\\_p`.* FROM PUBLIC;'),
+          mend: async () => {
+            const file = join(ROOT, 'deploy/mariadb/toolsdb.sql');
+            await administer(world.tools.socket, readFileSync(file, 'utf8'));
+          },
+          says: [
+            ['fix', /^toolsdb: PUBLIC lacks SELECT on %\\_p\.\*, SHOW VIEW/u, /toolsdb\.sql/u],
+          ],
+        },
       ];
       await expectNamed(broken);
       const pool = openPool(world.config, 'admin', { max: 1, durable: true });

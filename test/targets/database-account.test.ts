@@ -46,12 +46,9 @@ const person = (changes: Partial<WantedPerson> = {}): WantedPerson => ({
 });
 
 const REPLICA_GRANTS = ['default role labsdbuser', 'role labsdbuser'];
-const toolsdbGrants = (user: string) => [`ALL on ${user}\\_\\_%.*`, 'SELECT, SHOW VIEW on %\\_p.*'];
+const toolsdbGrants = (user: string) => [`ALL on ${user}\\_\\_%.*`];
 /** of a locked account: its events do not run */
-const lockedGrants = (user: string) => [
-  `ALL but EVENT on ${user}\\_\\_%.*`,
-  'SELECT, SHOW VIEW on %\\_p.*',
-];
+const lockedGrants = (user: string) => [`ALL but EVENT on ${user}\\_\\_%.*`];
 
 const account = (changes: Partial<DatabaseAccount> = {}): DatabaseAccount => ({
   host: '%',
@@ -453,9 +450,17 @@ describe('database-account', () => {
     [
       'takes a part of what is wanted for too little, not for too much',
       ['SELECT on %\\_p.*', 'INSERT, SELECT on s51234\\_\\_%.*'],
-      [
-        'change db.grant s51234 on toolsdb: with ALL on s51234\\_\\_%.*, SELECT, SHOW VIEW on %\\_p.*',
-      ],
+      ['change db.grant s51234 on toolsdb: with ALL on s51234\\_\\_%.*'],
+    ],
+    [
+      'leaves what everybody may read to an account that has it itself',
+      ['SELECT, SHOW VIEW on %\\_p.*', ...toolsdbGrants('s51234')],
+      [],
+    ],
+    [
+      'revokes more than reading of what everybody may read',
+      ['INSERT, SELECT, SHOW VIEW on %\\_p.*', ...toolsdbGrants('s51234')],
+      ['revoke db.revoke s51234 on toolsdb: without INSERT, SELECT, SHOW VIEW on %\\_p.*'],
     ],
     [
       'revokes the right to grant, and keeps the rest',
@@ -510,7 +515,7 @@ describe('database-account', () => {
       account({ locked: true, grants: ['EVENT, SELECT on s51234\\_\\_%.*'] }),
       [
         'revoke db.revoke s51234 on toolsdb: without EVENT, SELECT on s51234\\_\\_%.*',
-        'change db.grant s51234 on toolsdb: with ALL but EVENT on s51234\\_\\_%.*, SELECT, SHOW VIEW on %\\_p.*',
+        'change db.grant s51234 on toolsdb: with ALL but EVENT on s51234\\_\\_%.*',
       ],
     ],
   ])('of a disabled tool: %s', (_, toolsdb, expected) => {
