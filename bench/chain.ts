@@ -37,14 +37,16 @@ async function measureAll(options: ChainOptions, closers: Closers): Promise<Figu
   const idle = await voidIfFailed([GOALS.idleP50, GOALS.idleP99], options.say, () =>
     measureIdle(empty, options),
   );
-  const growth = await voidIfFailed([GOALS.growth], options.say, () =>
+  const growth = await voidIfFailed([GOALS.growth, GOALS.growthOverFloor], options.say, () =>
     measureGrowth(empty, options, closers),
   );
-  const load = await voidIfFailed([GOALS.load, GOALS.revoke, GOALS.memory], options.say, () =>
-    measureLoad(empty, options),
+  const load = await voidIfFailed(
+    [GOALS.load, GOALS.loadCpu, GOALS.revoke, GOALS.memory],
+    options.say,
+    () => measureLoad(empty, options),
   );
   const portals = await measurePortals(empty, options);
-  return [...idle, ...load.slice(0, 2), ...growth, ...load.slice(2), ...portals];
+  return [...idle, ...load.slice(0, 3), ...growth, ...load.slice(3), ...portals];
 }
 
 async function measureIdle(
@@ -110,12 +112,21 @@ async function measureLoad(
   }
   const rate = size.loadTools / load.seconds;
   show(`The chain made ${rate.toFixed(1)} tools/s, the floor ${floorRate.toFixed(1)} tools/s.`);
+  const msOf = (cpu: Record<string, number>) =>
+    (Object.values(cpu).reduce((sum, each) => sum + each, 0) / size.loadTools) * 1000;
+  const [floorMs, loadMs] = [msOf(floorCpu), msOf(load.cpu)];
   const profiled = profileDir === undefined ? undefined : 'the workers were profiled';
   return [
     judge(GOALS.load, {
       value: rate / floorRate,
       floor: floorRate,
       ratio: rate / floorRate,
+      void: why ?? profiled,
+    }),
+    judge(GOALS.loadCpu, {
+      value: floorMs / loadMs,
+      floor: floorMs,
+      ratio: floorMs / loadMs,
       void: why ?? profiled,
     }),
     judge(GOALS.revoke, {

@@ -4,7 +4,7 @@ import { runCli } from '../dev/servers/stack.ts';
 import { type Figure, judge, quantile } from './figure.ts';
 import { type ChainOptions, GOALS } from './goals.ts';
 import { latencies, makeTools } from './idle.ts';
-import { measureMachine } from './machine.ts';
+import { measureMachine, sampleAccount } from './machine.ts';
 import { populate } from './population.ts';
 import { personName, toolName } from './population-names.ts';
 import { type Closers, type MeasuredRealm, openWorking, type WorkingRealm } from './realm.ts';
@@ -28,20 +28,34 @@ export async function measureGrowth(
     await makeTools(portal, 'warm', Math.ceil(size.growthTools / 4));
     const trace = await openTrace(realm);
     const [among, alone] = [[] as number[], [] as number[]];
+    const bare = { among: [] as number[], alone: [] as number[] };
     for (let turn = 0; turn < size.growthTurns; turn++) {
       say(`growth: turn ${turn + 1} of ${size.growthTurns}`);
       alone.push(...latencies(await makeTools(empty.portal, `turn-${turn}`, size.growthTools)));
       const tools = await makeTools(portal, `turn-${turn}`, size.growthTools);
       among.push(...latencies(tools));
+      bare.alone.push(...(await sampleAccount(empty.realm, size.growthTools)));
+      bare.among.push(...(await sampleAccount(realm, size.growthTools)));
       if (turn === size.growthTurns - 1) show(`In the filled realm. ${await trace.explain(tools)}`);
     }
     await trace.close();
     const [value, floor] = [quantile(among, 0.5), quantile(alone, 0.5)];
+    const statements = { among: quantile(bare.among, 0.5), alone: quantile(bare.alone, 0.5) };
+    const [more, moreAlone] = [value - floor, statements.among - statements.alone];
     show(
-      `By turns: p50 ${value.toFixed(1)} ms in the filled realm, ${floor.toFixed(1)} ms in the empty one.`,
+      `By turns: p50 ${value.toFixed(1)} ms in the filled realm, ${floor.toFixed(1)} ms in the empty one; ` +
+        `an account's statements alone ${statements.among.toFixed(1)} and ${statements.alone.toFixed(1)} ms.`,
     );
     show(`In the filled realm. ${(await measureMachine(realm, 100)).table}`);
-    return [judge(GOALS.growth, { value: value / floor, floor, ratio: value / floor, void: why })];
+    return [
+      judge(GOALS.growth, { value: value / floor, floor, ratio: value / floor, void: why }),
+      judge(GOALS.growthOverFloor, {
+        value: more / moreAlone,
+        floor: moreAlone,
+        ratio: more / moreAlone,
+        void: why,
+      }),
+    ];
   } finally {
     await filled.close(); // the load that follows has the machine to itself
   }

@@ -2,6 +2,7 @@
  * The figures of looking at everything, and of mending it, in a realm of 10,000 tools and 30,000 people:
  *
  *   survey    `survey --all` where nothing has drifted, beside what the servers alone take to tell it
+ *   rest      what the workers take while nobody asks for anything
  *   growth    the same among five times as many, by turns, for each subject
  *   repair    1,000 drifts over every target, by `repair --all --yes`
  *   explain   one page about one of them
@@ -19,7 +20,7 @@ import { measureHistory } from './history.ts';
 import { latencies, makeTools } from './idle.ts';
 import { personName, PEOPLE_FIRST, toolName } from './population-names.ts';
 import { populate, type Population } from './population.ts';
-import { beginPeak, peakMemoryMib, untilQuiet } from './processes.ts';
+import { beginPeak, cpuSeconds, peakMemoryMib, untilQuiet, watchRest } from './processes.ts';
 import { closeAll, type Closers, openWorking, type WorkingRealm } from './realm.ts';
 import { damage } from './sweep-drifts.ts';
 import { measureSurveyFloor, type SurveyFloor } from './sweep-floor.ts';
@@ -41,9 +42,12 @@ export async function measureSweep(options: SweepOptions): Promise<Figure[]> {
 async function measureAll(options: SweepOptions, closers: Closers): Promise<Figure[]> {
   const { size, say } = options;
   const among = await openFilled(options, closers, size.among);
-  const survey = await voidIfFailed([GOALS.survey, GOALS.surveyRatio, GOALS.memory], say, () =>
-    measureSurvey(among, options),
+  const survey = await voidIfFailed(
+    [GOALS.survey, GOALS.surveyRatio, GOALS.surveyCpu, GOALS.memory],
+    say,
+    () => measureSurvey(among, options),
   );
+  const rest = await voidIfFailed([GOALS.rest], say, () => measureRest(among, options));
   const explain = await voidIfFailed([GOALS.explain], say, () => measureExplain(among, options));
   const idle = await voidIfFailed([GOALS.idle], say, () => measureIdle(among, options));
   const repairs = await voidIfFailed([GOALS.repairs], say, () => measureRepairs(among, options));
@@ -53,7 +57,7 @@ async function measureAll(options: SweepOptions, closers: Closers): Promise<Figu
   const history = await voidIfFailed([GOALS.historyStatus, GOALS.historyAudit], say, () =>
     measureHistory(among, options),
   );
-  return [...survey, ...growth, ...repairs, ...explain, ...idle, ...history];
+  return [...survey, ...growth, ...repairs, ...explain, ...rest, ...idle, ...history];
 }
 
 async function openFilled(
@@ -79,17 +83,21 @@ async function measureSurvey(
 ): Promise<Figure[]> {
   const surveys: Ran[] = [];
   const floors: SurveyFloor[] = [];
+  const usedSeconds: number[] = [];
   beginPeak(work.pid);
   for (let turn = 0; turn < size.turns; turn++) {
     say(`survey: turn ${turn + 1} of ${size.turns}`);
     floors.push(await measureSurveyFloor(realm, size.among));
+    const before = cpuSeconds(work.pid);
     surveys.push(await mustRun(realm, 0, 'survey', '--all'));
+    usedSeconds.push(cpuSeconds(work.pid) - before);
   }
   const ofWork = peakMemoryMib(work.pid);
   const ofCommand = Math.max(...surveys.map(({ peakMib }) => peakMib ?? 0));
   const median = (of: readonly number[]) => quantile(of, 0.5);
   const floor = median(floors.map((each) => Math.max(...Object.values(each))));
   const value = median(surveys.map(({ ms }) => ms));
+  const used = (median(usedSeconds) / (size.among.tools + size.among.people)) * 1e6;
   show(renderFloor(floors, median));
   show(
     `Most memory: \`chamberlain work\` with all roles ${ofWork.toFixed(0)} MiB, ` +
@@ -99,8 +107,20 @@ async function measureSurvey(
   return [
     judge(GOALS.survey, { value, floor, void: why }),
     judge(GOALS.surveyRatio, { value: value / floor, floor, ratio: value / floor, void: why }),
+    judge(GOALS.surveyCpu, { value: used, floor: undefined, void: why }),
     judge(GOALS.memory, { value: Math.max(ofWork, ofCommand), floor: undefined, void: why }),
   ];
+}
+
+/** What the workers take while nobody asks for anything. */
+async function measureRest(
+  { work }: WorkingRealm,
+  { size, say, void: why }: SweepOptions,
+): Promise<Figure[]> {
+  say('rest: the workers are left alone');
+  await untilQuiet(work.pid);
+  const { cpuPercent } = await watchRest(work.pid, size.restMs);
+  return [judge(GOALS.rest, { value: cpuPercent, floor: undefined, void: why })];
 }
 
 /** Of workers that do nothing but three surveys of everything. */
