@@ -136,6 +136,8 @@ const schema = z
       .strictObject({
         /** from an approved tool.delete until the tool is put away */
         graceDays: z.int().min(1).max(3650).default(40),
+        /** from an approved person.delete until the person is put away; 0: at once, without a warning */
+        personGraceDays: z.int().min(0).max(3650).default(30),
         /** single suspensions in an hour; what comes beyond waits for an admin's release */
         mostSuspensionsPerHour: z.int().min(1).default(20),
       })

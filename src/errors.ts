@@ -64,8 +64,8 @@ export const CODES = {
   ),
   PERSON_NOT_SUSPENDED: refusal('The person is not suspended.', 'Nothing needs to be done.'),
   PERSON_LEAVING: refusal(
-    'The person is being deleted.',
-    'Nothing more can be asked for the person.',
+    'The person is to be deleted, or is being put away.',
+    'See `chamberlain status PERSON`; person.reinstate keeps a person who is to be deleted.',
   ),
   PERSON_DELETED: refusal(
     'The person was deleted.',

@@ -31,7 +31,11 @@ export interface StackConfig {
   };
   readonly keys: { maxPerPerson: number };
   readonly archives: { homes: string; databases: string; keepDays?: number };
-  readonly leaving?: { graceDays?: number; mostSuspensionsPerHour?: number };
+  readonly leaving?: {
+    graceDays?: number;
+    personGraceDays?: number;
+    mostSuspensionsPerHour?: number;
+  };
   readonly credentials?: { overlapSeconds?: number };
   readonly reservedNames?: readonly string[];
   readonly sweep?: { everyMinutes?: number; mostShare?: number; atLeast?: number };

@@ -111,12 +111,8 @@ export function nextMove(facts: LeavingFacts): NextMove | null {
       return { move: 'remove archives', sentence: 'its archives are removed', at: open.keepUntil };
     default: {
       if (deleteAfter !== null) {
-        const after = kind === 'person' ? ', when every door is closed' : '';
-        return {
-          move: 'put away',
-          sentence: `put away into archives, then deleted${after}`,
-          at: deleteAfter,
-        };
+        const sentence = 'put away into archives, then deleted';
+        return { move: 'put away', sentence, at: deleteAfter };
       }
       const until = closed?.until ?? null;
       if (until !== null) return { move: 'reinstate', sentence: 'reinstated', at: until };

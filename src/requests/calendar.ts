@@ -4,11 +4,11 @@
  * person-leaving.ts and tool-leaving.ts.
  *
  *   person   suspended ──suspended_until──▶ active
- *            suspended ──delete_after, doors closed──▶ archived ──both archives──▶ deleted, erased
- *   tool     disabled ──30, 7, 1 days before──▶ told
- *            disabled ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted
+ *            suspended ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted, erased
+ *   tool     disabled ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted
  *            archived, returning ──home and databases in place──▶ active
- *   both     deleted ──keep_until──▶ its archives are removed
+ *   both     to be deleted ──30, 7, 1 days before──▶ told
+ *            deleted ──keep_until──▶ its archives are removed
  *   account  the password before ──previous_until──▶ dies
  *            made when somebody lost access ──again_at, doors closed or again_by──▶ made anew
  *            half of a seal's time over ──renew_at──▶ sealed anew
@@ -17,10 +17,11 @@
  * | move             | is due when                                        | told at once  | told when applied |
  * | ---------------- | -------------------------------------------------- | ------------- | ----------------- |
  * | person.reinstate | `until` has come, and no deletion is approved      |               | person.reinstated |
- * | tool.warn        | so many days are left, and fewer were not told yet | tool.deleting |                   |
- * | ….archive        | to be deleted by then, and all is applied or a     |               |                   |
- * |                  | minute has passed: doors close before all else; of |               |                   |
- * |                  | a tool: and the last warning was a day ago         |               |                   |
+ * | ….warn           | so many days are left, and fewer were not told yet | ….deleting    |                   |
+ * | ….archive        | to be deleted by then, the last warning was a day  |               |                   |
+ * |                  | ago (but for who has no grace time), and all is    |               |                   |
+ * |                  | applied or a minute has passed: doors close before |               |                   |
+ * |                  | all else                                           |               |                   |
  * | ….delete         | both archives are recorded                         | ….archived    | ….deleted         |
  * | tool.restore     | homes and databases have it back in place          |               | tool.restored     |
  * | ….expire         | the archives were kept for long enough             |               | ….expired         |
@@ -31,12 +32,12 @@
  * | seals.renew      | half of their time is over                         |               |                   |
  *
  * Each move is one transaction: whoever is cut between two goes on with the next. Where it did not run for
- * a week, a tool is told once, of the least number of days that is due. A move that fails is left for a
+ * a week, it is told once, of the least number of days that is due. A move that fails is left for a
  * minute, and keeps no other back. What a role fails at moves nothing on: it is tried again by the role.
  *
- * Whatever the clock did, or however long nothing ran, no tool is put away untold:
+ * Whatever the clock did, or however long nothing ran, nobody who has a grace time is put away untold:
  *
- * | a tool to be deleted on day 40, of which     | is told            | and put away                     |
+ * | who is to be deleted on day 40, of which     | is told            | and put away                     |
  * | -------------------------------------------- | ------------------ | -------------------------------- |
  * | the calendar looks every day                 | on days 10, 33, 39 | on day 40                        |
  * | it looks on day 36 first, then every day     | on days 36, 39     | on day 40                        |
@@ -181,20 +182,8 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
       onDone: { event: 'person.reinstated', data: { account: due.account } },
     };
   },
-  'tool.warn': async (moving) => {
-    const { client, due, now } = moving;
-    const days = due.days as number;
-    await noteWarned(client, due.subject, { days, now });
-    // later than it should have been told: fewer days are left than it was to be told of
-    const left = Math.ceil((due.at.getTime() - now.getTime()) / DAY_MS);
-    return {
-      fields: [],
-      events: tell(moving, 'tool.deleting', {
-        days: Math.min(days, left),
-        deleteAfter: due.at.toISOString(),
-      }),
-    };
-  },
+  'person.warn': (moving) => warn(moving, 'person'),
+  'tool.warn': (moving) => warn(moving, 'tool'),
   'person.archive': putAway,
   'tool.archive': putAway,
   'person.delete': async (moving) => {
@@ -273,6 +262,21 @@ async function makeAgain(moving: Moving): Promise<Made> {
     urgent: true,
     raises: raisesWithCredentials(due.subject),
     events: tell(moving, 'credentials.revoked', { epoch, maintainers, because: due.move }),
+  };
+}
+
+async function warn(moving: Moving, kind: string): Promise<Made> {
+  const { client, due, now } = moving;
+  const days = due.days as number;
+  await noteWarned(client, due.subject, { days, now });
+  // later than it should have been told: fewer days are left than it was to be told of
+  const left = Math.ceil((due.at.getTime() - now.getTime()) / DAY_MS);
+  return {
+    fields: [],
+    events: tell(moving, `${kind}.deleting`, {
+      days: Math.min(days, left),
+      deleteAfter: due.at.toISOString(),
+    }),
   };
 }
 

@@ -3,17 +3,18 @@
  *
  *            person.suspend              person.delete, approved by another admin:
  *   active ─────────────────▶ suspended ◀──────────────────────────────── active
- *     ▲                        │  │      delete_after = now
+ *     ▲                        │  │      delete_after = now + the grace time
  *     │    person.reinstate    │  │
- *     ╰────────────────────────╯  │ calendar: delete_after is reached, every door is closed
- *          calendar: at           ▼
+ *     ╰────────────────────────╯  │ calendar: delete_after is reached, and it was told a day ago
+ *          calendar: at           ▼           at the latest, where there is a grace time
  *          suspended_until     archived ────────────────────────────────▶ deleted
  *                                        calendar: both archives are recorded
  *
  * Suspended, every door is closed: keys, account, groups, own database account; and of each tool that the
  * person could come to, the password is another one at once. Maintainers and access to the realm are
  * remembered, so that a reinstatement gives everything back. Until the person is put away that ends a
- * deletion too.
+ * deletion too: an admin may, and who asked for their own deletion, unless an admin has suspended them,
+ * before it or since.
  *
  * | a person who is   | person.suspend           | person.reinstate     | person.delete  |
  * | ----------------- | ------------------------ | -------------------- | -------------- |
@@ -21,6 +22,7 @@
  * | suspended         | PERSON_ALREADY_SUSPENDED | active               | waits          |
  * | the same, shorter | suspended for longer     | active               | waits          |
  * | to be deleted     | PERSON_ALREADY_SUSPENDED | active               | PERSON_LEAVING |
+ * | by their own wish | suspended by the admin   | active               | PERSON_LEAVING |
  * | archived          | PERSON_LEAVING           | PERSON_LEAVING       | PERSON_LEAVING |
  * | deleted           | PERSON_DELETED           | PERSON_DELETED       | PERSON_DELETED |
  * | the last admin    | ADMIN_TOOL               |                      | ADMIN_TOOL     |
@@ -59,6 +61,7 @@ import { tellPortals } from './done.ts';
 
 /** More names than these are of no use in a sentence. */
 const MOST_NAMED = 10;
+const DAY_MS = 24 * 3600 * 1000;
 
 export const suspendPerson: Decide<RequestOf<'person.suspend'>> = async (asking) => {
   const { client, config, request, now, approvedFor } = asking;
@@ -107,8 +110,9 @@ export const suspendPerson: Decide<RequestOf<'person.suspend'>> = async (asking)
 };
 
 export const reinstatePerson: Decide<RequestOf<'person.reinstate'>> = async (asking) => {
-  const { client, request } = asking;
-  requireAdmin(asking);
+  const { client, request, asker } = asking;
+  const withdraws = asker?.ownDeletion === true && asker.account === request.person;
+  if (!withdraws) requireAdmin(asking);
   const person = await requirePerson(asking, request.person);
   if (person.state !== 'suspended') {
     refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
@@ -117,34 +121,57 @@ export const reinstatePerson: Decide<RequestOf<'person.reinstate'>> = async (ask
   return {
     subject: person.uid,
     account: person.account,
-    fields: ['state'],
+    fields: person.deleteAfter === null ? ['state'] : ['state', 'deletion'],
     raises: await raisesOfDoors(client, [person.uid]),
     onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
   };
 };
 
 export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) => {
-  const { client, request, requestedBy, now, approvedFor } = asking;
+  const { client, config, request, requestedBy, now, approvedFor } = asking;
   const person = await requirePerson(asking, request.person);
   requireSelfOrAdmin(asking, person);
-  if (person.leaving) refuse('PERSON_LEAVING', `${person.account} is being deleted already.`);
+  const { uid, account } = person;
+  if (person.deleteAfter !== null) {
+    const date = timeOf(person.deleteAfter);
+    refuse('PERSON_LEAVING', `${account} is to be deleted already, from ${date} on.`);
+  }
   await requireOtherAdmins(asking, [person]);
   if (approvedFor === undefined) {
     return letWait(asking, person, 'A person is deleted for ever: another admin approves it.');
   }
-  const suspended = await suspendPeople(client, [person.uid], {
+  const days = config.leaving.personGraceDays;
+  const after = new Date(now.getTime() + days * DAY_MS);
+  const suspended = await suspendPeople(client, [uid], {
     by: approvedFor,
     reason: request.reason === '' ? `to be deleted, as ${requestedBy} approved` : request.reason,
     until: null,
     now,
   });
-  await wantPersonDeleted(client, person.uid, now);
+  await wantPersonDeleted(client, uid, { by: approvedFor, after, days, now });
+  const closed = await shutOut(asking, suspended);
   return {
-    ...(await shutOut(asking, suspended)),
-    subject: person.uid,
-    account: person.account,
+    ...closed,
+    subject: uid,
+    account,
     fields: ['state', 'deletion'],
-    onDone: { event: 'person.deleting', portals: [], data: { account: person.account } },
+    events: [
+      // at once: a server that is away holds the doors up, but not the date
+      ...tellPortals(config, [asking.portal], {
+        event: 'person.deleting',
+        subject: uid,
+        request: asking.id?.jti,
+        data: { account, days, deleteAfter: after.toISOString() },
+      }),
+      ...closed.events,
+    ],
+    onDone: {
+      event: 'person.suspended',
+      portals: [],
+      data: { account },
+      // who was suspended is told of no other time
+      ...(suspended.length === 0 ? { each: [] } : {}),
+    },
   };
 };
 
@@ -169,7 +196,8 @@ async function requirePeople(
 function requireSuspendable(person: Person, until: Date | null): void {
   requireNotGone(person);
   if (person.state !== 'suspended') return;
-  const { account, suspendedUntil } = person;
+  const { account, suspendedUntil, ownDeletion } = person;
+  if (ownDeletion) return;
   if (suspendedUntil !== null && (until === null || until > suspendedUntil)) return;
   const till = suspendedUntil === null ? 'no date' : timeOf(suspendedUntil);
   refuse('PERSON_ALREADY_SUSPENDED', `${account} is suspended already, until ${till}.`);

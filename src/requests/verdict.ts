@@ -247,7 +247,8 @@ async function accept(
   }
   // the name of one who is gone, asked for again, is a name that is taken
   if (!creatingOneself && asker !== undefined) requireNotGone(asker);
-  if (asker?.state === 'suspended') {
+  const withdraws = request.kind === 'person.reinstate' && request.person === asker?.account;
+  if (asker?.state === 'suspended' && !(withdraws && asker.ownDeletion)) {
     throw new ChamberlainError(
       'PERSON_SUSPENDED',
       `${request.requestedBy} is suspended and may not ask for anything.`,

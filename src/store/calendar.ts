@@ -7,6 +7,7 @@ type Reader = Pick<Client, 'query'>;
 /** A move of the calendar; drawn in src/requests/calendar.ts. */
 export type MoveName =
   | 'person.reinstate'
+  | 'person.warn'
   | 'person.archive'
   | 'person.delete'
   | 'person.expire'
@@ -28,24 +29,25 @@ export interface DueMove {
   account: string;
   /** of a tool, else null */
   tool: string | null;
-  /** since when it is due, or, of `tool.warn`, when the tool is put away */
+  /** since when it is due, or, of a warning, when the subject is put away */
   at: Date;
-  /** of `tool.warn`: the least number of days before that of which it is to be told */
+  /** of a warning: the least number of days before that of which it is to be told */
   days: number | null;
 }
 
-/** Days before a tool is put away on which it is told. */
+/** Days before somebody is put away on which it is told. */
 export const WARNING_DAYS = [30, 7, 1];
 
 /**
- * When a tool that is to be deleted is put away: on its day, and no sooner than a day after it was told
- * for the last time. One that was not told so yet is told first, at the earliest now. What was told by a
- * clock that went back since, was told of another day.
+ * When who is to be deleted is put away: on the day, and no sooner than a day after it was told for the
+ * last time. What was not told so yet is told first, at the earliest now. What was told by a clock that
+ * went back since, was told of another day. Without a grace time (`days_told` is 0) nothing is waited for.
  *
- * @param now an expression of SQL; columns of `tools`
+ * @param now an expression of SQL; columns of `people` or `tools`
  */
-export const PUT_AWAY_AT = (now: string) => `greatest(delete_after, interval '24 hours' +
-  CASE WHEN days_told <= 1 AND ${IS_TOLD(now)} THEN told_at ELSE ${now} END)`;
+export const PUT_AWAY_AT = (now: string) => `CASE WHEN days_told = 0 THEN delete_after ELSE
+  greatest(delete_after, interval '24 hours' +
+    CASE WHEN days_told <= 1 AND ${IS_TOLD(now)} THEN told_at ELSE ${now} END) END`;
 const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
 
 /** What is not applied by then no longer keeps what has been closed from being put away. */
@@ -63,24 +65,28 @@ const IS_BACK = `(SELECT count(*) FROM convergence c
 // a row that is applied rests from the moment at which it was
 const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject = d.subject AND c.role IN ('homes', 'databases')`;
 
-// Each along a partial index, so that a look costs the same however many subjects there are.
+// Who is to be deleted, each along a partial index: a look costs the same however many subjects there are.
+const LEAVERS = `leavers AS (
+  SELECT 'person' AS kind, uid, delete_after, days_told, told_at FROM people
+  WHERE delete_after IS NOT NULL AND state = 'suspended'
+  UNION ALL
+  SELECT 'tool', uid, delete_after, days_told, told_at FROM tools
+  WHERE delete_after IS NOT NULL AND state = 'disabled')`;
+
 const DUE = `
+  WITH ${LEAVERS}
   SELECT m.move, m.subject, coalesce(t.account, p.shell_name, '') AS account, t.name AS tool, m.at, m.days
   FROM (
     SELECT 'person.reinstate' AS move, uid AS subject, suspended_until AS at, NULL::int AS days FROM people
     WHERE suspended_until <= $1 AND state = 'suspended' AND delete_after IS NULL
     UNION ALL
-    SELECT 'tool.warn', uid, greatest(delete_after, $1 + interval '24 hours'), due.days FROM tools, LATERAL (
+    SELECT kind || '.warn', uid, greatest(delete_after, $1 + interval '24 hours'), due.days FROM leavers, LATERAL (
       SELECT min(w.days) AS days FROM unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) <= $1) AS due
-    WHERE delete_after IS NOT NULL AND state = 'disabled'
-      AND due.days < CASE WHEN ${IS_TOLD('$1')} THEN days_told ELSE due.days + 1 END
+    WHERE due.days < CASE WHEN ${IS_TOLD('$1')} THEN days_told ELSE due.days + 1 END
     UNION ALL
-    SELECT 'person.archive', uid, delete_after, NULL FROM people
-    WHERE delete_after <= $1 AND state = 'suspended' AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
-    UNION ALL
-    SELECT 'tool.archive', uid, ${PUT_AWAY_AT('$1::timestamptz')}, NULL FROM tools
-    WHERE delete_after <= $1 AND state = 'disabled' AND ${PUT_AWAY_AT('$1::timestamptz')} <= $1
+    SELECT kind || '.archive', uid, ${PUT_AWAY_AT('$1::timestamptz')}, NULL FROM leavers
+    WHERE delete_after <= $1 AND ${PUT_AWAY_AT('$1::timestamptz')} <= $1
       AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
     UNION ALL
     SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, (${PUT_AWAY_SINCE}), NULL
@@ -159,15 +165,13 @@ export function describeOverdue(overdue: readonly OverdueMove[]): string {
 }
 
 const NEXT = `
+  WITH ${LEAVERS}
   SELECT min(at) AS at FROM (
     SELECT min(suspended_until) AS at FROM people WHERE suspended_until > $1
-    UNION ALL SELECT min(delete_after) FROM people WHERE delete_after > $1
-    UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM people WHERE delete_after > $1 - ${PATIENCE}
-    UNION ALL SELECT min(at) FROM (
-        SELECT ${PUT_AWAY_AT('$1::timestamptz')} AS at FROM tools WHERE delete_after IS NOT NULL) AS away WHERE at > $1
-    UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM tools WHERE delete_after > $1 - ${PATIENCE}
+    UNION ALL SELECT min(at) FROM (SELECT ${PUT_AWAY_AT('$1::timestamptz')} AS at FROM leavers) AS away WHERE at > $1
+    UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM leavers WHERE delete_after > $1 - ${PATIENCE}
     UNION ALL SELECT min(delete_after - make_interval(hours => 24 * w.days))
-      FROM tools, unnest($2::int[]) AS w (days)
+      FROM leavers, unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) > $1
     UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND back_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
@@ -176,9 +180,9 @@ const NEXT = `
   ) AS dates`;
 // what is to be put away, or is being put away or brought back: a role's work makes the next move due
 const AWAITED = `
+  WITH ${LEAVERS}
   SELECT subject FROM departures WHERE back_at IS NULL AND (left_at IS NULL OR returning_at IS NOT NULL)
-  UNION SELECT uid FROM people WHERE delete_after <= $1 AND state = 'suspended'
-  UNION SELECT uid FROM tools WHERE delete_after <= $1 AND state = 'disabled'`;
+  UNION SELECT uid FROM leavers WHERE delete_after <= $1`;
 
 /** What comes next: on a date, and by what a role does with these subjects. */
 export interface Ahead {
@@ -224,15 +228,17 @@ export async function renewSeals(client: Reader, now: Date, most: number): Promi
   return (rows as { count: number }[])[0]?.count ?? 0;
 }
 
-/** Notes of how many days before its end a tool has been told, and when. */
+/** Notes of how many days before the end of somebody it has been told, and when. */
 export async function noteWarned(
   client: Reader,
-  tool: number,
+  subject: number,
   { days, now }: { days: number; now: Date },
 ): Promise<void> {
-  await client.query('UPDATE tools SET days_told = $2, told_at = $3 WHERE uid = $1', [
-    tool,
-    days,
-    now,
-  ]);
+  for (const table of ['people', 'tools']) {
+    await client.query(`UPDATE ${table} SET days_told = $2, told_at = $3 WHERE uid = $1`, [
+      subject,
+      days,
+      now,
+    ]);
+  }
 }

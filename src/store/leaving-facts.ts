@@ -42,7 +42,7 @@ const LEAVING = `
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, suspended_at AS closed_at,
            suspended_by AS closed_by, suspension_reason AS reason, suspended_until AS until,
-           delete_after, NULL::timestamptz AS orphaned_at
+           ${AWAY_ON} AS delete_after, NULL::timestamptz AS orphaned_at
     FROM people WHERE uid = ANY ($1)
     UNION ALL
     SELECT uid, 'tool', account, state, disabled_at, disabled_by, disabled_reason, NULL,
@@ -158,7 +158,7 @@ export async function readMovers(
 ): Promise<{ movers: Leaver[]; count: number }> {
   const { rows } = await client.query(
     `SELECT uid, count(*) OVER ()::int AS count FROM (
-       SELECT uid, state, least(delete_after, suspended_until) AS at FROM people WHERE state <> 'active'
+       SELECT uid, state, coalesce(${AWAY_ON}, suspended_until) AS at FROM people WHERE state <> 'active'
        UNION ALL SELECT uid, state, ${AWAY_ON} FROM tools WHERE state <> 'active') s
      WHERE state = 'archived' OR (state <> 'deleted' AND at IS NOT NULL)
        OR EXISTS (SELECT FROM convergence c WHERE c.subject = uid AND c.applied < c.wanted)

@@ -10,14 +10,20 @@ export interface Person {
   uid: number;
   account: AccountName;
   state: 'active' | 'suspended' | 'archived' | 'deleted';
-  /** a deletion is approved */
-  leaving: boolean;
+  /** a deletion is approved: when the person is put away */
+  deleteAfter: Date | null;
+  /** the person asked for that deletion, and nothing else has closed the account: they may withdraw it */
+  ownDeletion: boolean;
   /** of who is suspended: until then; null: not by itself */
   suspendedUntil: Date | null;
   realmMember: boolean;
   /** a direct maintainer of the admin tool, a realm member, and active */
   admin: boolean;
 }
+
+/** Of `people`: the deletion that the person asked for is all that has closed the account. */
+const IS_OWN_DELETION = `(delete_after IS NOT NULL AND coalesce(delete_requested_by = shell_name
+  AND suspended_by = shell_name, false))`;
 
 /** Finds a person by shell name, exact bytes. `adminAccount` is the account of the admin tool. */
 export async function findPerson(
@@ -36,8 +42,8 @@ export async function findPeople(
 ): Promise<Map<string, Person>> {
   const { rows } = await client.query({
     name: 'find-people',
-    text: `SELECT p.uid, p.shell_name AS account, p.state, p.delete_after IS NOT NULL AS leaving,
-                  p.suspended_until AS "suspendedUntil", m.person IS NOT NULL AS "realmMember",
+    text: `SELECT p.uid, p.shell_name AS account, p.state, p.delete_after AS "deleteAfter",
+                  ${IS_OWN_DELETION} AS "ownDeletion", p.suspended_until AS "suspendedUntil", m.person IS NOT NULL AS "realmMember",
                   m.person IS NOT NULL AND p.state = 'active' AND EXISTS (
                     SELECT FROM maintainers a JOIN tools t ON t.uid = a.tool
                     WHERE t.name = $2 AND a.maintainer = p.uid) AS admin
@@ -139,7 +145,10 @@ export async function suspendPeople(
   return (rows as { uid: number }[]).map(({ uid }) => uid);
 }
 
-/** Lengthens the suspension of those of them whose own ends before; returns those. None is shortened. */
+/**
+ * Lengthens the suspension of those of them whose own ends before, and closes those to whom their own
+ * deletion would be theirs to withdraw; returns those. None is shortened.
+ */
 export async function lengthenSuspensions(
   client: Client,
   people: readonly number[],
@@ -147,8 +156,10 @@ export async function lengthenSuspensions(
 ): Promise<number[]> {
   const { rows } = await client.query({
     name: 'lengthen-suspensions',
-    text: `UPDATE people SET suspended_by = $2, suspension_reason = $3, suspended_until = $4::timestamptz
-           WHERE uid = ANY ($1) AND state = 'suspended' AND suspended_until < coalesce($4::timestamptz, 'infinity')
+    text: `UPDATE people SET suspended_by = $2, suspension_reason = $3,
+                  suspended_until = CASE WHEN delete_after IS NULL THEN $4::timestamptz END
+           WHERE uid = ANY ($1) AND state = 'suspended'
+             AND (suspended_until < coalesce($4::timestamptz, 'infinity') OR ${IS_OWN_DELETION})
            RETURNING uid`,
     values: [people, by, reason, until],
   });
@@ -159,18 +170,24 @@ export async function lengthenSuspensions(
 export async function reinstatePeople(client: Client, people: readonly number[]): Promise<void> {
   await client.query(
     `UPDATE people SET state = 'active', suspended_at = NULL, suspended_by = NULL,
-            suspension_reason = NULL, suspended_until = NULL, delete_after = NULL
+            suspension_reason = NULL, suspended_until = NULL, delete_after = NULL,
+            delete_requested_by = NULL, days_told = NULL, told_at = NULL
      WHERE uid = ANY ($1) AND state = 'suspended'`,
     [people],
   );
 }
 
-/** From then on, and once every door is closed, the person is put away; no date reinstates any more. */
-export async function wantPersonDeleted(client: Client, uid: number, after: Date): Promise<void> {
-  await client.query('UPDATE people SET delete_after = $2, suspended_until = NULL WHERE uid = $1', [
-    uid,
-    after,
-  ]);
+/** From then on a person is put away, of which is told now; no date reinstates any more. */
+export async function wantPersonDeleted(
+  client: Client,
+  uid: number,
+  { by, after, days, now }: { by: string; after: Date; days: number; now: Date },
+): Promise<void> {
+  await client.query(
+    `UPDATE people SET delete_after = $2, delete_requested_by = $3, days_told = $4, told_at = $5,
+            suspended_until = NULL WHERE uid = $1`,
+    [uid, after, by, days, now],
+  );
 }
 
 /**

@@ -31,7 +31,8 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await owner.query(
-    `UPDATE people SET suspended_until = NULL, delete_after = NULL, state = 'active'`,
+    `UPDATE people SET suspended_until = NULL, delete_after = NULL, days_told = NULL, told_at = NULL,
+       state = 'active'`,
   );
   await owner.query(
     `UPDATE tools SET delete_after = NULL, days_told = NULL, told_at = NULL, state = 'active'`,
@@ -63,13 +64,24 @@ const MOVES: [
       ]),
   ],
   [
+    'person.warn',
+    'person',
+    (at) =>
+      owner.query(
+        `UPDATE people SET state = 'suspended', delete_after = $1::timestamptz + interval '720 hours'
+         WHERE uid = $2`,
+        [at, person.uid],
+      ),
+  ],
+  [
     'person.archive',
     'person',
     (at) =>
-      owner.query(`UPDATE people SET state = 'suspended', delete_after = $1 WHERE uid = $2`, [
-        at,
-        person.uid,
-      ]),
+      owner.query(
+        `UPDATE people SET state = 'suspended', delete_after = $1, days_told = 0, told_at = $1
+         WHERE uid = $2`,
+        [at, person.uid],
+      ),
   ],
   [
     'tool.warn',

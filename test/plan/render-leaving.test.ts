@@ -64,11 +64,7 @@ describe('the next move of', () => {
         deleteAfter: EARLIER,
         closed: { at: EARLIER, by: 'a', reason: 'b', until: LATER },
       },
-      {
-        move: 'put away',
-        sentence: 'put away into archives, then deleted, when every door is closed',
-        at: EARLIER,
-      },
+      { move: 'put away', sentence: 'put away into archives, then deleted', at: EARLIER },
     ],
     [
       'who is suspended until a day',

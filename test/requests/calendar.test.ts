@@ -170,13 +170,20 @@ async function stateOf(uid: number): Promise<string> {
   return (rows[0] as { state: string }).state;
 }
 
-async function deletePerson(name: string): Promise<void> {
+/** A deletion that a person asks for, and an admin approves. */
+async function deletePerson(
+  name: string,
+  { personGraceDays = 0, by = name }: { personGraceDays?: number; by?: string } = {},
+): Promise<void> {
   const jti = crypto.randomUUID();
-  await ask({ kind: 'person.delete', requestedBy: name, person: name }, { jti });
-  await ask(
+  await ask({ kind: 'person.delete', requestedBy: by, person: name }, { jti });
+  const { config } = realm.world;
+  const verdict = await realm.ask(
     { kind: 'request.approve', requestedBy: 'steward', request: jti },
+    { ...config, leaving: { ...config.leaving, personGraceDays } },
     { as: 'steward', now: start },
   );
+  expect(verdict).toEqual({ verdict: 'accepted' });
 }
 
 describe('a tool that is to be deleted', () => {
@@ -395,6 +402,48 @@ describe('a tool that is to be deleted', () => {
 });
 
 describe('a person', () => {
+  test('who is to be deleted is told of on the days of their own grace time, as a tool is, and put away on the last', async () => {
+    const name = newName();
+    const uid = await person(name);
+    await apply();
+    await events();
+    await deletePerson(name, { personGraceDays: 30 });
+    await apply();
+    expect(await events()).toEqual([`person.deleting ${name} 30`, `person.suspended ${name}`]);
+    const moves: string[] = [];
+    for (let day = 0; day <= 30; day += 1) {
+      moves.push(...(await turnAt(day)).map((move) => `day ${day}: ${move}`));
+      moves.push(...(await events()).map((event) => `day ${day}: ${event}`));
+    }
+    expect(moves).toEqual([
+      `day 23: person.warn ${name}`,
+      `day 23: person.deleting ${name} 7`,
+      `day 29: person.warn ${name}`,
+      `day 29: person.deleting ${name} 1`,
+      `day 30: person.archive ${name}`,
+    ]);
+    await apply();
+    await putAway(uid);
+    expect(await turnAt(30)).toEqual([`person.delete ${name}`]);
+  });
+
+  test('who is to be deleted is not put away untold, nor where the deletion was withdrawn', async () => {
+    const name = newName();
+    const uid = await person(name);
+    await deletePerson(name, { personGraceDays: 30 });
+    await apply();
+    await events();
+    await owner.query(`UPDATE login_seals SET renew_at = 'infinity'`);
+    const look = await turnCalendar(realm.intake, realm.world.config, at(0.5));
+    expect(look.next).toEqual(at(23));
+    expect(await turnAt(390)).toEqual([`person.warn ${name}`]);
+    expect(await events()).toEqual([`person.deleting ${name} 1`]);
+    expect(await turnAt(390.9)).toEqual([]);
+    await ask({ kind: 'person.reinstate', requestedBy: name, person: name });
+    expect(await turnAt(392)).toEqual([]);
+    expect(await stateOf(uid)).toBe('active');
+  });
+
   test('is reinstated when the time has come, with the groups, and not before', async () => {
     const name = newName();
     const uid = await person(name);
@@ -433,12 +482,7 @@ describe('a person', () => {
       reason: 'x',
       until: at(1).toISOString(),
     });
-    const jti = crypto.randomUUID();
-    await ask({ kind: 'person.delete', requestedBy: 'second', person: name }, { jti });
-    await ask(
-      { kind: 'request.approve', requestedBy: 'steward', request: jti },
-      { as: 'steward', now: start },
-    );
+    await deletePerson(name, { by: 'second' });
     await owner.query('UPDATE people SET suspended_until = $2 WHERE uid = $1', [uid, start]);
     expect(await turnAt(0)).toEqual([]); // not applied yet
     await apply();

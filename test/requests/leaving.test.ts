@@ -96,7 +96,8 @@ async function record({ uid }: { uid: number }): Promise<void> {
 }
 async function stateOf({ uid }: { uid: number }): Promise<Record<string, unknown>> {
   const [row] = await read<Record<string, unknown>>(
-    `SELECT state, suspended_at, suspended_by, suspension_reason, suspended_until, delete_after
+    `SELECT state, suspended_at, suspended_by, suspension_reason, suspended_until, delete_after,
+            delete_requested_by, days_told, told_at
      FROM people WHERE uid = $1`,
     [uid],
   );
@@ -179,6 +180,9 @@ describe('a person who is suspended', () => {
       suspension_reason: 'a lost laptop',
       suspended_until: new Date(later(3)),
       delete_after: null,
+      delete_requested_by: null,
+      days_told: null,
+      told_at: null,
     });
     expect(await raisedBy(jti)).toEqual([
       { subject: alice.uid, role: 'databases', urgent: true },
@@ -429,7 +433,7 @@ describe('a deletion of a person', () => {
       state: 'suspended',
       suspended_by: alice.name,
       suspension_reason: 'I go',
-      delete_after: NOW,
+      delete_after: new Date(later(30)),
     });
     expect(await epochOf(one)).toEqual([2, 0]);
     expect(
@@ -446,14 +450,19 @@ describe('a deletion of a person', () => {
         event: 'request.approved',
         data: { kind: 'person.delete', by: 'second' },
       },
+      {
+        event: 'person.deleting',
+        subject: alice.uid,
+        data: { account: alice.name, days: 30, deleteAfter: later(30) },
+      },
       { portal: 'portal', event: 'credentials.revoked', subject: one.uid },
     ]);
     // done is what was asked, and the approval, when the doors are closed
     expect([await isDone(jti), await isDone(approval)]).toEqual([false, false]);
     await apply();
     expect([await isDone(jti), await isDone(approval)]).toEqual([true, true]);
-    expect((await eventsOf(jti)).slice(4)).toMatchObject([
-      { portal: 'portal', event: 'person.deleting', subject: alice.uid },
+    expect((await eventsOf(jti)).slice(5)).toMatchObject([
+      { portal: 'portal', event: 'person.suspended', subject: alice.uid },
       { portal: 'portal', event: 'request.done', data: { kind: 'person.delete' } },
     ]);
     expect(await eventsOf(approval)).toEqual([]);
@@ -538,13 +547,59 @@ describe('a deletion of a person', () => {
     ]);
   });
 
+  const wantDeleted = async ({ name }: { name: string }, by: string) => {
+    const jti = randomUUID();
+    await must('person.delete', by, { person: name }, { jti });
+    expect(await approve(jti)).toBeUndefined();
+  };
+
   test('ends with a reinstatement before the person is put away', async () => {
     const alice = await person();
-    const jti = randomUUID();
-    await must('person.delete', 'steward', { person: alice.name }, { jti });
-    expect(await approve(jti)).toBeUndefined();
+    const before = await stateOf(alice);
+    await wantDeleted(alice, 'steward');
     await must('person.reinstate', 'steward', { person: alice.name });
-    expect(await stateOf(alice)).toMatchObject({ state: 'active', delete_after: null });
+    expect(await stateOf(alice)).toEqual(before);
+  });
+
+  test('is withdrawn by the person who asked for it, and by nobody else who is no admin', async () => {
+    const [alice, bob] = [await person(), await person()];
+    const one = await tool(alice);
+    const before = await stateOf(alice);
+    await wantDeleted(alice, alice.name);
+    await wantDeleted(bob, 'steward');
+    const withdraw = (of: { name: string }, by = of.name) =>
+      ask('person.reinstate', by, { person: of.name });
+    // somebody else asked for it
+    expect(await withdraw(bob)).toBe('PERSON_SUSPENDED');
+    expect(await withdraw(bob, alice.name)).toBe('PERSON_SUSPENDED');
+    const eve = await person();
+    expect(await withdraw(alice, eve.name)).toBe('NOT_ALLOWED');
+    // nothing else is open to the person meanwhile
+    expect(await ask('tool.update', alice.name, { tool: one.name, title: 'x' })).toBe(
+      'PERSON_SUSPENDED',
+    );
+    expect(await withdraw(alice)).toBeUndefined();
+    expect(await stateOf(alice)).toEqual(before);
+    expect(await withdraw(alice)).toBe('NOT_ALLOWED');
+  });
+
+  test('is not withdrawn by the person whom an admin has suspended, before it or since', async () => {
+    const [alice, bob] = [await person(), await person()];
+    const jti = randomUUID();
+    await must('person.delete', alice.name, { person: alice.name }, { jti });
+    await must('person.suspend', 'steward', { person: alice.name, reason: 'spam' });
+    expect(await approve(jti)).toBeUndefined();
+    await wantDeleted(bob, bob.name);
+    await must('person.suspend', 'steward', { person: bob.name, reason: 'spam' }, AT);
+    for (const each of [alice, bob]) {
+      expect(await ask('person.reinstate', each.name, { person: each.name })).toBe(
+        'PERSON_SUSPENDED',
+      );
+      expect(await stateOf(each)).toMatchObject({
+        ...{ state: 'suspended', suspended_by: 'steward', suspension_reason: 'spam' },
+        delete_after: expect.any(Date),
+      });
+    }
   });
 });
 

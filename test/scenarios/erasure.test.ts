@@ -38,7 +38,9 @@ let steward: Portal;
 let uid: number;
 
 beforeAll(async () => {
-  running = await openRunning('erasure');
+  running = await openRunning('erasure', {
+    adjust: (config) => ({ ...config, leaving: { personGraceDays: 0 } }),
+  });
   ({ world, portal } = running);
   steward = openPortal(world, {
     name: 'admin.steward',

@@ -126,14 +126,14 @@ export const MOVES: Record<string, Move> = {
   },
   'delete a person': {
     kind: 'person',
-    // the word of the other admin; the calendar goes on by itself
-    async begin({ leaving }, { name }) {
+    async prepare({ leaving }, { name }) {
       const wish = { kind: 'person.delete', requestedBy: name, person: name };
       const id = await leaving.portal.send(wish);
       await leaving.portal.hear('request.waiting', id);
       await leaving.askAsAdmin({ kind: 'request.approve', request: id });
+      await leaving.portal.hear('request.done', id);
     },
-    ends: 'deleted',
+    ...goes,
   },
   disable: { kind: 'tool', ...disabled },
   enable: {

@@ -104,12 +104,15 @@ export async function openLeavingWorld(
       };
     },
     async endGrace({ uid }) {
-      const away = `SET delete_after = now() - interval '2 min'`;
-      const where = 'WHERE uid = $1 AND delete_after IS NOT NULL';
-      await query(world, `UPDATE people ${away} ${where}`, [uid]);
-      // and the last warning was a day ago
-      const told = `days_told = 1, told_at = now() - interval '25 hours'`;
-      await query(world, `UPDATE tools ${away}, ${told} ${where}`, [uid]);
+      for (const table of ['people', 'tools']) {
+        // and the last warning was a day ago
+        await query(
+          world,
+          `UPDATE ${table} SET delete_after = now() - interval '2 min', days_told = 1,
+             told_at = now() - interval '25 hours' WHERE uid = $1 AND delete_after IS NOT NULL`,
+          [uid],
+        );
+      }
     },
     async becomes(subject, state) {
       await eventually(

@@ -280,7 +280,7 @@ describe('a person who is deleted', () => {
   let carol: Subject;
   let treasure: Treasure;
 
-  test('waits for another admin, and is put away when one approves', async () => {
+  test('waits for another admin, then out the grace time, and is put away', async () => {
     await admit(portal, 'carol');
     carol = await leaving.find({ person: 'carol' });
     const shared = await leaving.makeTool('shared', { maintainers: ['carol'] });
@@ -294,10 +294,18 @@ describe('a person who is deleted', () => {
       new RegExp(`${id} +portal +person\\.delete +carol`),
     );
     expect(await stateOf(world, carol)).toBe('active');
-    const release = await leaving.hold(carol, 'homes');
     await leaving.askAsAdmin({ kind: 'request.approve', request: id });
+    await portal.hear('request.done', id);
+    // every door is closed, and nothing is put away before its day
+    expect((await cli('status', 'carol')).out).toMatch(
+      /next +put away into archives, then deleted: .*, in 30 days/,
+    );
+    expect(await stateOf(world, carol)).toBe('suspended');
+    expect(await treasureOf(world, carol)).toEqual(treasure);
+    await expectNothingLeft();
+    const release = await leaving.hold(carol, 'homes');
+    await leaving.endGrace(carol);
     await leaving.becomes(carol, 'archived');
-    // the doors are closed before anything is put away
     const portrait = (await portraitOf(world, carol)).join('\n');
     expect(portrait).toMatch(/pwdAccountLockedTime: set$/m);
     expect(portrait).toMatch(/"account_locked",true/);
@@ -305,10 +313,9 @@ describe('a person who is deleted', () => {
     await expect(loginWith(world, 'tools', known)).rejects.toThrow(/denied/);
     expect(await treasureAnywhere(carol)).toEqual(treasure);
     // all that was asked has been done, and the portal that asked is told
-    await portal.hear('request.done', id);
     expect(portal.told(id)).toEqual([
-      ...['request.accepted', 'request.waiting', 'request.approved'],
-      ...['credentials.revoked', 'person.deleting', 'request.done'],
+      ...['request.accepted', 'request.waiting', 'request.approved', 'person.deleting'],
+      ...['credentials.revoked', 'person.suspended', 'request.done'],
     ]);
     await release();
     await portal.hear('person.deleted');
