@@ -80,6 +80,7 @@ GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
 GRANT SELECT ON foreign_sightings TO chamberlain_intake;
 -- leaving: the moves are its own, what is put away the roles'
 GRANT SELECT, INSERT, UPDATE ON departures, approvals TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE, DELETE ON holds TO chamberlain_intake;
 GRANT SELECT ON archives TO chamberlain_intake;
 GRANT SELECT, DELETE ON archive_progress TO chamberlain_intake;
 GRANT SELECT (account, epoch, previous_until) ON database_verifiers TO chamberlain_intake;
@@ -243,7 +244,7 @@ GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, r
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
   event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals,
-  event_erasures, known_credentials, login_seals
+  event_erasures, known_credentials, login_seals, holds
   TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
 GRANT SELECT (account, epoch, recorded_at, previous_until) ON database_verifiers TO chamberlain_admin;

@@ -95,6 +95,11 @@ export const CODES = {
     'The archive of the tool is kept no longer.',
     'It cannot be brought back; make a tool of another name.',
   ),
+  SUBJECT_HELD: refusal(
+    'An admin holds the person or the tool: it is not deleted until the hold ends.',
+    'See `chamberlain status SUBJECT`; an admin can lift the hold (subject.release).',
+  ),
+  NOT_HELD: refusal('Nobody holds the person or the tool.', 'Nothing needs to be done.'),
   MAINTAINER_UNKNOWN: refusal('That is no maintainer of the tool.', 'Check the name.'),
   MAINTAINER_ALREADY: refusal('That is a maintainer already.', 'Nothing needs to be done.'),
   ADMIN_TOOL: refusal(

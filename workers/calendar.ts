@@ -28,6 +28,7 @@ const MOVING: ReadonlySet<string> = new Set<RequestKind>([
   'tool.enable',
   'tool.delete',
   'tool.restore',
+  'subject.release',
   'maintainer.add',
   'maintainer.remove',
   'request.approve',

@@ -23,6 +23,8 @@ export const KIND_SUMMARIES: Record<RequestKind, string> = {
   'tool.enable': 'open a disabled tool again, or one that is to be deleted',
   'tool.delete': 'disable a tool, and put it away when the grace time is over',
   'tool.restore': 'bring a deleted tool back from its archive',
+  'subject.hold': 'keep a person or a tool from being deleted until a day',
+  'subject.release': 'lift a hold',
   'request.approve': 'let a request that waits be done: name its id',
   'request.reject': 'refuse a request that waits, with a reason',
 };

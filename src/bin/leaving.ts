@@ -5,6 +5,7 @@ import { describeProgress, describeWait } from '../plan/render-leaving.ts';
 import {
   countOrphans,
   type Leaver,
+  readHeld,
   readMovers,
   readStateTotals,
   type StateTotal,
@@ -26,6 +27,8 @@ export interface LeavingOverview {
   owed: Standing[];
   /** tools that nobody who may log in maintains */
   orphaned: number;
+  /** who is not put away, deleted or erased until a day */
+  held: Awaited<ReturnType<typeof readHeld>>;
 }
 
 export async function readLeavingOverview(client: Client): Promise<LeavingOverview> {
@@ -39,12 +42,13 @@ export async function readLeavingOverview(client: Client): Promise<LeavingOvervi
       movers.map(({ uid }) => uid),
     ),
     orphaned: await countOrphans(client),
+    held: await readHeld(client),
   };
 }
 
 /** Nothing where nobody leaves. */
 export function renderLeaving(
-  { totals, movers, count, owed, orphaned }: LeavingOverview,
+  { totals, movers, count, owed, orphaned, held }: LeavingOverview,
   now: Date,
 ): string {
   const counts = totals.map(({ kind, state, subjects, dated }) => {
@@ -69,7 +73,15 @@ export function renderLeaving(
         howFar(leaver, owed),
       ]),
   );
+  const holds = renderTable(
+    ['held', 'state', 'until', 'by', 'why'],
+    held.slice(0, MOST_ROWS).map((each) => {
+      return [each.account, each.state, timeOf(each.until), each.by, each.reason];
+    }),
+  );
   return [
+    ...(held.length === 0 ? [] : [holds]),
+    ...(held.length > MOST_ROWS ? [`… and ${held.length - MOST_ROWS} more`] : []),
     ...(movers.length === 0 ? [] : [table]),
     ...(count > MOST_ROWS ? [`… and ${count - MOST_ROWS} more`] : []),
     ...(counts.length === 0 ? [] : [counts.join(', ')]),

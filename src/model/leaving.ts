@@ -44,7 +44,17 @@ export interface ApprovedPage {
   at: string;
 }
 
+/** An admin's hold, which has not ended. */
+export interface HoldPage {
+  by: string;
+  at: string;
+  reason: string;
+  until: string;
+}
+
 export interface LeavingPage {
+  /** null: nobody holds it */
+  hold: HoldPage | null;
   /** since when its doors are closed, by whom, and why; null: they are not, or nobody knows any more */
   closed: { at: string; by: string | null; reason: string | null; until: string | null } | null;
   /** put away from then on */
@@ -61,7 +71,7 @@ export interface LeavingPage {
 }
 
 export interface NextMove {
-  move: 'put away' | 'reinstate' | 'delete' | 'open' | 'remove archives' | 'none';
+  move: 'held' | 'put away' | 'reinstate' | 'delete' | 'open' | 'remove archives' | 'none';
   /** for people */
   sentence: string;
   /** null: when what it waits for has happened, or never by itself */
@@ -88,8 +98,19 @@ export type LeavingFacts = Omit<LeavingPage, 'next'> & {
  * | archived            | coming back                | open again, when the roles have all in place  |
  * | deleted             | archives kept until a day  | they are removed, on that day                 |
  * | deleted             | kept long enough, or never | none                                          |
+ * | any                 | held beyond that, where it | none until the hold ends                      |
+ * |                     | puts away or deletes       |                                               |
  */
 export function nextMove(facts: LeavingFacts): NextMove | null {
+  const { hold } = facts;
+  const next = nextUnheld(facts);
+  if (hold === null || next === null) return next;
+  if (!['put away', 'delete', 'remove archives'].includes(next.move)) return next;
+  if (next.at !== null && next.at > hold.until) return next;
+  return { move: 'held', sentence: 'nothing until the hold ends', at: hold.until };
+}
+
+function nextUnheld(facts: LeavingFacts): NextMove | null {
   const { state, kind, account, closed, deleteAfter, departures } = facts;
   const open = departures.findLast(({ backAt }) => backAt === null);
   switch (state) {

@@ -71,6 +71,10 @@ const sentBy = z
   .optional()
   .describe('the portal that sent it, where requests of several wait by that id');
 
+/** A person or a tool. */
+const subject = { person: person.optional(), tool: tool.optional() };
+const NAMES_ONE = { message: 'wants either person or tool' };
+
 const requestedBy = z.object({
   requestedBy: person.describe('the shell name of the person who asks'),
 });
@@ -169,6 +173,15 @@ export const REQUEST_SCHEMAS = {
   'tool.enable': kind('tool.enable', { tool }),
   'tool.delete': kind('tool.delete', { tool, reason: reason.default('') }),
   'tool.restore': kind('tool.restore', { tool }),
+  'subject.hold': kind('subject.hold', {
+    ...subject,
+    reason: reason.min(1),
+    until: time.describe('when the hold ends, such as 2026-12-31T12:00:00Z'),
+  }).refine(namesOne, NAMES_ONE),
+  'subject.release': kind('subject.release', {
+    ...subject,
+    reason: reason.default(''),
+  }).refine(namesOne, NAMES_ONE),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,
@@ -208,6 +221,10 @@ export type Claims = z.infer<typeof CLAIMS>;
 
 function kind<K extends string, S extends z.ZodRawShape>(of: K, shape: S) {
   return z.strictObject({ kind: z.literal(of), ...requestedBy.shape, ...shape });
+}
+
+function namesOne(r: { person?: string | undefined; tool?: string | undefined }): boolean {
+  return (r.person === undefined) !== (r.tool === undefined);
 }
 
 function maintainerChange<K extends string>(of: K) {

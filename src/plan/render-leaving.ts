@@ -4,7 +4,7 @@ import { timeOf } from '../model/time.ts';
 
 /** Rows for a page about one subject: a name, then what is to be said. */
 export function leavingRows(
-  { closed, deleteAfter, orphanedAt, waiting, approved, departures, next }: LeavingPage,
+  { hold, closed, deleteAfter, orphanedAt, waiting, approved, departures, next }: LeavingPage,
   {
     kind,
     account,
@@ -15,6 +15,12 @@ export function leavingRows(
   const word = kind === 'person' ? 'suspended' : 'disabled';
   const rows: [string, string][] = [];
   if (closed !== null) rows.push([word, describeClosed(closed)]);
+  if (hold !== null) {
+    rows.push([
+      'held',
+      `since ${timeOf(hold.at)} by ${hold.by} “${hold.reason}”, until ${timeOf(hold.until)}: not deleted`,
+    ]);
+  }
   for (const each of waiting) {
     rows.push([
       'waits',
@@ -26,7 +32,8 @@ export function leavingRows(
     rows.push(['approved', `${of}, asked for by ${requestedBy}, by ${by} ${timeOf(at)}`]);
   }
   if (next !== null) rows.push(['next', describeNext(next, now)]);
-  if (kind === 'tool' && next?.move === 'remove archives' && next.at !== null) {
+  const isKept = state === 'deleted' && (next?.move === 'remove archives' || next?.move === 'held');
+  if (kind === 'tool' && isKept) {
     rows.push(['comes back', `until then by \`chamberlain restore ${account}\``]);
   }
   if (orphanedAt !== null && state !== 'deleted') {

@@ -110,11 +110,14 @@ export async function requirePerson(
   shellName: string,
 ): Promise<Person> {
   const person = await findPerson(client, shellName, config.admin);
-  if (person === undefined) {
-    refuse('PERSON_UNKNOWN', `There is no person ${shellName}. Create the person first.`);
-  }
+  if (person === undefined) refuseUnknownPerson(shellName);
   requireNotGone(person);
   return person;
+}
+
+/** There is no such person. */
+export function refuseUnknownPerson(shellName: string): never {
+  refuse('PERSON_UNKNOWN', `There is no person ${shellName}. Create the person first.`);
 }
 
 /** Refuses anyone but an admin. */

@@ -35,6 +35,9 @@
  * a week, it is told once, of the least number of days that is due. A move that fails is left for a
  * minute, and keeps no other back. What a role fails at moves nothing on: it is tried again by the role.
  *
+ * Of who is held nothing but restore is made until the hold has ended: no warning either, so that the day
+ * after the hold is told of anew.
+ *
  * Whatever the clock did, or however long nothing ran, nobody who has a grace time is put away untold:
  *
  * | who is to be deleted on day 40, of which     | is told            | and put away                     |

@@ -4,6 +4,7 @@ import { grantAccess, refuseAccess, requestAccess, revokeAccess } from './access
 import { approve, reject } from './approving.ts';
 import type { Decide } from './asking.ts';
 import { rotateCredentials } from './credentials.ts';
+import { holdSubject, releaseSubject } from './hold.ts';
 import { addKey, removeKeyOf } from './key.ts';
 import { createPerson, updatePersonFields } from './person.ts';
 import { deletePerson, reinstatePerson, suspendPerson } from './person-leaving.ts';
@@ -31,6 +32,8 @@ export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
   'tool.enable': enableTool,
   'tool.delete': deleteTool,
   'tool.restore': restoreTool,
+  'subject.hold': holdSubject,
+  'subject.release': releaseSubject,
   'request.approve': approve,
   'request.reject': reject,
 };

@@ -58,6 +58,7 @@ import {
   requireSelfOrAdmin,
 } from './asking.ts';
 import { tellPortals } from './done.ts';
+import { requireNotHeld } from './hold.ts';
 
 /** More names than these are of no use in a sentence. */
 const MOST_NAMED = 10;
@@ -136,6 +137,7 @@ export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) =
     const date = timeOf(person.deleteAfter);
     refuse('PERSON_LEAVING', `${account} is to be deleted already, from ${date} on.`);
   }
+  await requireNotHeld(asking, person);
   await requireOtherAdmins(asking, [person]);
   if (approvedFor === undefined) {
     return letWait(asking, person, 'A person is deleted for ever: another admin approves it.');

@@ -55,6 +55,7 @@ import {
   requireMaintainedToolEvenArchived,
 } from './asking.ts';
 import { tellPortals } from './done.ts';
+import { requireNotHeld } from './hold.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -88,6 +89,7 @@ export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
     const date = timeOf(tool.deleteAfter);
     refuse('TOOL_LEAVING', `The tool ${request.tool} is to be deleted already, from ${date} on.`);
   }
+  await requireNotHeld(asking, tool);
   const days = config.leaving.graceDays;
   const after = new Date(now.getTime() + days * DAY_MS);
   const reason = request.reason === '' ? undefined : request.reason;

@@ -111,6 +111,9 @@ const DUE = `
      WHERE renew_at <= $1 ORDER BY renew_at LIMIT 1)
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
+    -- who is held is not put away, deleted or forgotten, and not warned of a day that does not hold
+    AND NOT (m.move ~ '[.](warn|archive|delete|expire)$'
+      AND EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1))
   -- doors are closed and opened before all else, and seals renewed after all else
   ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
 
@@ -173,6 +176,7 @@ const NEXT = `
     UNION ALL SELECT min(delete_after - make_interval(hours => 24 * w.days))
       FROM leavers, unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) > $1
+    UNION ALL SELECT min(until) FROM holds WHERE until > $1
     UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND back_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
     UNION ALL SELECT min(again_at) FROM credentials WHERE again_at > $1

@@ -1,4 +1,5 @@
 /** The table `departures`: each time that a subject is put away. */
+import { removeHold } from './holds.ts';
 import type { Client } from './postgres.ts';
 
 /** A departure that is not over. */
@@ -69,6 +70,8 @@ export async function completeDeparture(
     subject,
   ]);
   await client.query('DELETE FROM archive_progress WHERE subject = $1', [subject]);
+  // one that has ended, and its reason
+  await removeHold(client, subject);
 }
 
 /** What was put away is back in its place: the departure is over. */
@@ -86,4 +89,6 @@ export async function expireArchives(client: Client, subject: number, now: Date)
     'UPDATE departures SET expired_at = $2 WHERE subject = $1 AND back_at IS NULL',
     [subject, now],
   );
+  // one that has ended, and its reason
+  await removeHold(client, subject);
 }

@@ -34,11 +34,16 @@ const APPROVED = `
   WHERE w.subject = s.uid AND w.state = 'approved' AND w.decided_at >= s.closed_at AND s.state <> 'active'
   ORDER BY w.decided_at DESC LIMIT 1`;
 
+const HOLD = `
+  SELECT jsonb_build_object('by', h.held_by, 'at', h.held_at, 'reason', h.reason, 'until', h.until)
+  FROM holds h WHERE h.subject = s.uid AND h.until > now()`;
+
 // the day that will really hold
 const AWAY_ON = `CASE WHEN delete_after IS NOT NULL THEN ${PUT_AWAY_AT('now()')} END`;
 
 const LEAVING = `
-  SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting, (${APPROVED}) AS approved
+  SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting, (${APPROVED}) AS approved,
+         (${HOLD}) AS hold
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, suspended_at AS closed_at,
            suspended_by AS closed_by, suspension_reason AS reason, suspended_until AS until,
@@ -64,6 +69,7 @@ interface LeavingRow {
   departures: LeavingPage['departures'];
   waiting: LeavingPage['waiting'];
   approved: LeavingPage['approved'];
+  hold: LeavingPage['hold'];
 }
 
 /** Who it is, and how it leaves. */
@@ -83,9 +89,10 @@ export async function readLeaving(client: Client, uids: readonly number[]): Prom
 }
 
 function toLeaver(row: LeavingRow): Leaver {
-  const { uid, kind, account, state, closed_by, reason } = row;
+  const { uid, kind, account, state, closed_by, reason, hold } = row;
   const closedAt = row.closed_at?.toISOString() ?? null;
   const facts: Omit<LeavingPage, 'next'> = {
+    hold: hold === null ? null : { ...hold, at: isoOf(hold.at), until: isoOf(hold.until) },
     closed:
       state === 'active' || closedAt === null
         ? null
@@ -169,6 +176,19 @@ export async function readMovers(
   const found = rows as { uid: number; count: number }[];
   const uids = found.map(({ uid }) => uid);
   return { movers: await readLeaving(client, uids), count: found[0]?.count ?? 0 };
+}
+
+/** Who is held, the hold that ends first before others. */
+export async function readHeld(
+  client: Client,
+): Promise<{ account: string; state: string; by: string; reason: string; until: Date }[]> {
+  const { rows } = await client.query(
+    `SELECT coalesce(t.account, p.shell_name) AS account, coalesce(t.state, p.state) AS state,
+            h.held_by AS by, h.reason, h.until
+     FROM holds h LEFT JOIN people p ON p.uid = h.subject LEFT JOIN tools t ON t.uid = h.subject
+     WHERE h.until > now() ORDER BY h.until, account`,
+  );
+  return rows as { account: string; state: string; by: string; reason: string; until: Date }[];
 }
 
 /** A tool without anybody who may log in and maintains it. */

@@ -82,7 +82,7 @@ describe('where nobody leaves', () => {
     const { out } = await run('status');
     expect(out).not.toContain('leaving');
     expect(await json('status')).toMatchObject({
-      leaving: { totals: [], movers: [], count: 0, owed: [], orphaned: 0 },
+      leaving: { totals: [], movers: [], count: 0, owed: [], orphaned: 0, held: [] },
     });
     expect((await run('status', '--orphaned')).out).toBe('no tool is orphaned\n');
   });
@@ -200,6 +200,30 @@ describe('where some leave', () => {
       state: 'disabled',
       leaving: { closed: { by: 'dora', reason: 'unused' }, next: { move: 'put away' } },
     });
+  });
+
+  test('a hold is shown wherever the subject is, and by status alone', async () => {
+    await sql(
+      `INSERT INTO holds (subject, held_by, held_at, reason, until)
+       VALUES ($1, 'steward', now(), 'a dispute', $3), ($2, 'steward', now(), 'over', now())`,
+      uids['soon'],
+      uids['dora'],
+      later(60),
+    );
+    const { out } = await run('status');
+    expect(out).toMatch(/^held +state +until +by +why$/mu);
+    expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\S+ \S+Z +steward +a dispute$/mu);
+    expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\d\d-\d\d, in 60 days +held +-$/mu);
+    expect(out).not.toMatch(/^dora /mu);
+    expect(await json('status')).toMatchObject({
+      leaving: { held: [{ account: 'tools.soon', by: 'steward', reason: 'a dispute' }] },
+    });
+    for (const command of ['status', 'explain']) {
+      const page = (await run(command, 'tools.soon')).out;
+      expect(page).toMatch(/^ {2}held +since .* by steward “a dispute”, until .*: not deleted$/mu);
+      expect(page).toMatch(/^ {2}next +nothing until the hold ends: .*, in 60 days$/mu);
+    }
+    await sql('DELETE FROM holds');
   });
 
   test('a tool that nobody can use is listed, with why, and how to give it to somebody', async () => {

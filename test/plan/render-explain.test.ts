@@ -29,6 +29,7 @@ const REMOVED: KeyFact = {
 };
 
 const STAYS: LeavingPage = {
+  hold: null,
   closed: null,
   deleteAfter: null,
   orphanedAt: null,

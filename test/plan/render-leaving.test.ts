@@ -17,6 +17,7 @@ const FACTS: LeavingFacts = {
   kind: 'tool',
   account: 'tools.x',
   state: 'disabled',
+  hold: null,
   closed: { at: EARLIER, by: 'steward', reason: 'unused', until: null },
   deleteAfter: null,
   orphanedAt: null,
@@ -46,6 +47,7 @@ const LEFT = {
   keepUntil: LATER,
   archives: [made('homes'), made('databases')],
 };
+const HOLD = { by: 'steward', at: EARLIER, reason: 'a dispute', until: LATER };
 const BACK = { ...LEFT, returningAt: EARLIER, backAt: EARLIER };
 
 describe('the next move of', () => {
@@ -117,6 +119,35 @@ describe('the next move of', () => {
       { move: 'remove archives', sentence: 'its archives are removed', at: LATER },
     ],
     [
+      'what is held beyond its day',
+      { deleteAfter: EARLIER, hold: HOLD },
+      { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
+    ],
+    [
+      'what was deleted, and is held for longer than it is kept',
+      { state: 'deleted', departures: [{ ...LEFT, keepUntil: EARLIER }], hold: HOLD },
+      { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
+    ],
+    [
+      'what is being put away, and held',
+      { state: 'archived', departures: [GOING], hold: HOLD },
+      { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
+    ],
+    [
+      'what is held for a shorter time',
+      { deleteAfter: LATER, hold: { ...HOLD, until: EARLIER } },
+      { move: 'put away', sentence: 'put away into archives, then deleted', at: LATER },
+    ],
+    [
+      'what is being brought back, and held',
+      { state: 'archived', departures: [{ ...LEFT, returningAt: EARLIER }], hold: HOLD },
+      {
+        move: 'open',
+        sentence: 'open again, when its home and its databases are back in place',
+        at: null,
+      },
+    ],
+    [
       'what was kept long enough',
       { state: 'deleted', departures: [{ ...LEFT, expiredAt: LATER }] },
       { move: 'none', sentence: 'nothing: it is deleted', at: null },
@@ -143,6 +174,15 @@ describe('a page says', () => {
     expect(rows({ kind: 'person', state: 'suspended', closed })).toEqual([
       ['suspended', 'since 2026-11-01 08:00:00Z by steward “spam”, until 2026-12-24 08:00:00Z'],
       ['next', 'reinstated: 2026-12-24 08:00:00Z, in 29 days'],
+    ]);
+  });
+
+  test('who holds it, why and until when, though it is active', () => {
+    expect(rows({ state: 'active', closed: null, hold: HOLD })).toEqual([
+      [
+        'held',
+        'since 2026-11-01 08:00:00Z by steward “a dispute”, until 2026-12-24 08:00:00Z: not deleted',
+      ],
     ]);
   });
 

@@ -5,6 +5,7 @@ import { CALENDAR, turnCalendar } from '../../src/requests/calendar.ts';
 import { doneEvents } from '../../src/requests/done.ts';
 import { type Client, openPool, type Pool } from '../../src/store/postgres.ts';
 import { settle } from '../../src/store/relay.ts';
+import { readOverdue } from '../../src/store/calendar.ts';
 import { readLeaving } from '../../src/store/leaving-facts.ts';
 import { readSubjects, readWanted } from '../../src/store/wanted.ts';
 import { eventually } from '../scenarios/eventually.ts';
@@ -173,15 +174,19 @@ async function stateOf(uid: number): Promise<string> {
 /** A deletion that a person asks for, and an admin approves. */
 async function deletePerson(
   name: string,
-  { personGraceDays = 0, by = name }: { personGraceDays?: number; by?: string } = {},
+  {
+    personGraceDays = 0,
+    by = name,
+    now = start,
+  }: { personGraceDays?: number; by?: string; now?: Date } = {},
 ): Promise<void> {
   const jti = crypto.randomUUID();
-  await ask({ kind: 'person.delete', requestedBy: by, person: name }, { jti });
+  await ask({ kind: 'person.delete', requestedBy: by, person: name }, { jti, now });
   const { config } = realm.world;
   const verdict = await realm.ask(
     { kind: 'request.approve', requestedBy: 'steward', request: jti },
     { ...config, leaving: { ...config.leaving, personGraceDays } },
-    { as: 'steward', now: start },
+    { as: 'steward', now },
   );
   expect(verdict).toEqual({ verdict: 'accepted' });
 }
@@ -619,6 +624,81 @@ test('the password before dies when its time is over, of many accounts at once',
      WHERE c.role = 'databases' AND c.applied < c.wanted AND v.previous_until IS NULL ORDER BY 1`,
   );
   expect(rows).toEqual(tools.map(({ uid }) => ({ account: uid })));
+});
+
+describe('who is held', () => {
+  const hold = (rest: Record<string, string>, until: number, now: number) =>
+    ask(
+      {
+        ...{ kind: 'subject.hold', requestedBy: 'steward', reason: 'a dispute' },
+        ...{ until: at(until).toISOString(), ...rest },
+      },
+      { now: at(now) },
+    );
+
+  test('is not warned, put away, deleted or forgotten before the hold ends, and is told anew of the day after it', async () => {
+    const { name, uid } = await tool();
+    const account = `tools.${name}`;
+    await ask({ kind: 'tool.delete', requestedBy: 'second', tool: name }, { now: start });
+    await apply();
+    await events();
+    expect(await turnAt(39)).toEqual([`tool.warn ${account}`]);
+    await hold({ tool: name }, 60, 39.5);
+    await apply();
+    await events();
+    expect(await turnAt(59.9)).toEqual([]);
+    // its last warning named a day that did not hold
+    expect(await turnAt(60)).toEqual([`tool.warn ${account}`]);
+    expect(await events()).toEqual([`tool.deleting ${account} 1`]);
+    expect(await turnAt(60.9)).toEqual([]);
+    expect(await turnAt(61)).toEqual([`tool.archive ${account}`]);
+    await apply();
+    await putAway(uid);
+    await hold({ tool: name }, 70, 61);
+    expect(await turnAt(69)).toEqual([]);
+    expect(await turnAt(70)).toEqual([`tool.delete ${account}`]);
+    await apply();
+    await hold({ tool: name }, 500, 70);
+    expect(await turnAt(499)).not.toContain(`tool.expire ${account}`);
+    await ask({ kind: 'subject.release', requestedBy: 'steward', tool: name }, { now: at(499) });
+    expect(await turnAt(499)).toEqual([`tool.expire ${account}`]);
+    const { rowCount } = await owner.query('SELECT FROM holds WHERE subject = $1', [uid]);
+    expect(rowCount).toBe(0);
+  });
+
+  test('a person likewise, and a withdrawal is open meanwhile', async () => {
+    const name = newName();
+    const uid = await person(name);
+    await deletePerson(name);
+    await apply();
+    await hold({ person: name }, 5, 0);
+    await events();
+    expect(await turnAt(4)).toEqual([]);
+    const look = await readOverdue(realm.intake, at(4));
+    expect(look).toEqual([]);
+    await ask({ kind: 'person.reinstate', requestedBy: name, person: name }, { now: at(4) });
+    expect(await turnAt(6)).toEqual([]);
+    expect(await stateOf(uid)).toBe('active');
+  });
+
+  test('keeps the reason no longer than the person’s data', async () => {
+    const name = newName();
+    const uid = await person(name);
+    await hold({ person: name }, 1, 0);
+    await deletePerson(name, { now: at(2) });
+    await apply();
+    expect(await turnAt(2)).toEqual([`person.archive ${name}`]);
+    await apply();
+    await putAway(uid);
+    expect(await turnAt(2)).toEqual([`person.delete ${name}`]);
+    const { rowCount } = await owner.query('SELECT FROM holds WHERE subject = $1', [uid]);
+    expect(rowCount).toBe(0);
+    const { rows } = await owner.query(
+      `SELECT data FROM events WHERE subject = $1 AND event = 'subject.held' AND portal = 'portal'`,
+      [uid],
+    );
+    expect(rows).toEqual([{ data: { account: name } }]);
+  });
 });
 
 describe('orphans', () => {

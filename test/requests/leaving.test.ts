@@ -818,6 +818,8 @@ describe('what is refused', () => {
     ['tool.enable', { tool: 'disabled' }],
     ['tool.delete', { tool: 'active' }],
     ['tool.restore', { tool: 'deleted' }],
+    ['subject.hold', { person: 'active', reason: 'x', until: later(9000) }],
+    ['subject.release', { tool: 'active' }],
     ['credentials.rotate', { server: 'replica' }],
     ['request.approve', { request: randomUUID() }],
     ['request.reject', { request: randomUUID(), reason: 'x' }],
@@ -871,6 +873,67 @@ describe('what is refused', () => {
       const wish = { name: T[state]!.name, title: 'x' };
       expect(await ask('tool.create', 'steward', wish)).toBe('NAME_TAKEN');
     }
+  });
+});
+
+describe('a hold', () => {
+  const hold = (rest: Rest, options = AT) =>
+    ask('subject.hold', 'steward', { reason: 'a dispute', until: later(30), ...rest }, options);
+
+  test('keeps a person and a tool from being deleted, and every refusal says by whom, until when and why', async () => {
+    const alice = await person();
+    const one = await tool(alice);
+    const jti = randomUUID();
+    await must('person.delete', alice.name, { person: alice.name }, { ...AT, jti });
+    const held = randomUUID();
+    expect(await hold({ person: alice.name }, { ...AT, jti: held })).toBeUndefined();
+    expect(await hold({ tool: one.name })).toBeUndefined();
+    expect((await eventsOf(held)).slice(1)).toMatchObject([
+      {
+        event: 'subject.held',
+        subject: alice.uid,
+        data: { account: alice.name, by: 'steward', reason: 'a dispute', until: later(30) },
+      },
+      { event: 'request.done' },
+    ]);
+    const approval = { kind: 'request.approve', requestedBy: 'second', request: jti };
+    expect(await realm.ask(approval, config, { ...SECOND, ...AT })).toMatchObject({
+      code: 'SUBJECT_HELD',
+      sentence: `steward holds ${alice.name} until 2030-01-31 12:00:00Z: a dispute`,
+    });
+    const wish = { kind: 'tool.delete', requestedBy: alice.name, tool: one.name };
+    expect(await realm.ask(wish, config, AT)).toMatchObject({
+      code: 'SUBJECT_HELD',
+      sentence: `steward holds tools.${one.name} until 2030-01-31 12:00:00Z: a dispute`,
+    });
+    // no door is closed or opened by it
+    expect([(await stateOf(alice))['state'], (await toolOf(one))['state']]).toEqual([
+      'active',
+      'active',
+    ]);
+    await must('subject.release', 'steward', { person: alice.name, reason: 'settled' }, AT);
+    await must('request.approve', 'second', { request: jti }, { ...SECOND, ...AT });
+    // the other one ends by itself
+    const after = { now: new Date(later(30)) };
+    expect(await ask('tool.delete', 'steward', { tool: one.name }, after)).toBeUndefined();
+    expect(await ask('subject.release', 'steward', { tool: one.name }, after)).toBe('NOT_HELD');
+  });
+
+  test('takes the place of the one before, and is of whoever is deleted while an archive is kept', async () => {
+    const [alice, gone, unkept] = [await person(), await person(), await person()];
+    expect(await hold({ person: alice.name, until: later(9) })).toBeUndefined();
+    expect(await hold({ person: alice.name, reason: 'another' })).toBeUndefined();
+    expect(await read('SELECT reason, until FROM holds WHERE subject = $1', [alice.uid])).toEqual([
+      { reason: 'another', until: new Date(later(30)) },
+    ]);
+    expect(await hold({ person: alice.name, until: later(0) })).toBe('REQUEST_INVALID');
+    expect(await hold({ person: alice.name, tool: 'x' })).toBe('REQUEST_INVALID');
+    expect(await hold({ person: 'nobody-here' })).toBe('PERSON_UNKNOWN');
+    expect(await hold({ tool: 'nothing-here' })).toBe('TOOL_UNKNOWN');
+    for (const each of [gone, unkept]) await leave(each);
+    await owner.query('UPDATE departures SET expired_at = now() WHERE subject = $1', [unkept.uid]);
+    expect(await hold({ person: gone.name })).toBeUndefined();
+    expect(await hold({ person: unkept.name })).toBe('PERSON_DELETED');
   });
 });
 

@@ -69,6 +69,8 @@ const AS_ADMIN: Partial<Record<RequestKind, Record<string, unknown>>> = {
   'tool.enable': { tool: 'bridgebot' },
   'tool.delete': { tool: 'bridgebot' },
   'tool.restore': { tool: 'bridgebot' },
+  'subject.hold': { person: 'bob', reason: 'x', until: '2100-01-01T00:00:00Z' },
+  'subject.release': { person: 'bob' },
 };
 /** Those by which a tool changes, so the admin tool too. */
 const OF_TOOLS: Partial<Record<RequestKind, Record<string, unknown>>> = {

@@ -127,6 +127,8 @@ const REFUSED: [PostgresRole, string][] = [
     'databases_eyes',
     `INSERT INTO archives VALUES (:tool, 1, 'databases', repeat('0', 64), '/', 0)`,
   ],
+  ['admin', `DELETE FROM holds`],
+  ['homes', `DELETE FROM holds`],
   ['homes', `SELECT end_overlaps(now(), 1)`],
   ['homes', `SELECT erase_person(:person)`],
   ['admin', `UPDATE approvals SET state = 'approved'`],

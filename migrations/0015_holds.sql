@@ -1,0 +1,14 @@
+-- Up Migration
+
+-- An admin keeps a person or a tool from being put away, deleted and erased until a day. A second hold takes the
+-- place of the first; a lifted one is removed, and one that has ended counts for nothing.
+CREATE TABLE holds (
+  subject integer PRIMARY KEY REFERENCES posix_ids,
+  held_by text NOT NULL,
+  held_at timestamptz NOT NULL,
+  -- why, for the people who read it
+  reason  text NOT NULL,
+  until   timestamptz NOT NULL
+);
+
+-- Down Migration
