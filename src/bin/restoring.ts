@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { openQueues, type SentRequest } from '../edges/queue.ts';
+import { ChamberlainError } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 import { describeProgress } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving } from '../store/leaving-facts.ts';
@@ -39,6 +40,9 @@ export async function restore(command: Command, word: string): Promise<void> {
   const tool = word.startsWith(`${config.realm}.`) ? word.slice(config.realm.length + 1) : word;
   const signer = findSubmitter(config, undefined, options.portalKey);
   const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
+  if ('problems' in submission) {
+    throw new ChamberlainError('USAGE', submission.problems.join('; '));
+  }
   const { token, urgent } = await sign(submission, signer, config.realm, new Date());
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   const queues = openQueues(config, 'admin');

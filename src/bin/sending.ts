@@ -11,13 +11,14 @@ import { EXIT, failureLine } from './exit.ts';
 import { follow, type Ending } from './follow.ts';
 import {
   findSubmitter,
+  type Line,
   makeSubmission,
   sign,
   type Signer,
   type Speaker,
   type Submission,
 } from './submission.ts';
-import { paint, print, printJson } from './table.ts';
+import { paint, print, printJson, withoutControls } from './table.ts';
 
 export { readRequestLines } from './submission.ts';
 
@@ -31,29 +32,49 @@ export interface SubmitOptions extends Speaker {
 }
 
 /** Sends requests as the options of `submit` say, each with where it stands, for messages. */
-export async function submit(
-  command: Command,
-  lines: readonly { request: Record<string, unknown>; where: string }[],
-): Promise<void> {
+export async function submit(command: Command, lines: readonly Line[]): Promise<void> {
   const options = command.optsWithGlobals<SubmitOptions>();
   const config = configOf(command);
   const signer = findSubmitter(config, options.portal, options.portalKey);
-  if (options.id !== undefined && lines.length !== 1) {
-    throw new ChamberlainError('USAGE', '--id is for one request alone');
-  }
-  // all are looked at before the first is sent
-  const submissions = lines.map(({ request, where }) =>
-    makeSubmission(
-      options.id === undefined ? request : { ...request, id: options.id },
-      signer,
-      options,
-      randomUUID,
-      where,
-    ),
-  );
+  const submissions = makeSubmissions(lines, signer, options);
   const json = wantsJson(command);
   if (options.wait) await sendAndFollow(config, signer, submissions, options.timeout, json);
   else await send(config, signer, submissions, json);
+}
+
+/** What is to be sent: all of it, or nothing where a line is wrong. Throws USAGE when every line is looked at. */
+function makeSubmissions(
+  lines: readonly Line[],
+  signer: Signer,
+  options: SubmitOptions,
+): Submission[] {
+  const { id } = options;
+  if (id !== undefined && lines.length !== 1) {
+    throw new ChamberlainError('USAGE', '--id is for one request alone');
+  }
+  const submissions: Submission[] = [];
+  const wrong: string[] = [];
+  for (const line of lines) {
+    const made =
+      'problems' in line
+        ? line
+        : makeSubmission(
+            id === undefined ? line.request : { ...line.request, id },
+            signer,
+            options,
+            randomUUID,
+          );
+    if ('problems' in made) wrong.push(`${line.where}${made.problems.join('; ')}`);
+    else submissions.push(made);
+  }
+  const [first, ...others] = wrong;
+  if (first === undefined) return submissions;
+  if (others.length === 0) throw new ChamberlainError('USAGE', first);
+  for (const text of wrong) process.stderr.write(`${withoutControls(text)}\n`);
+  throw new ChamberlainError(
+    'USAGE',
+    `${wrong.length} of ${lines.length} requests are wrong, and nothing was sent`,
+  );
 }
 
 async function send(

@@ -3,14 +3,20 @@ import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { adminOfPortal, type Config } from '../config.ts';
 import { findSigner, readSigningKey, signToken } from '../edges/token.ts';
-import { ChamberlainError } from '../errors.ts';
-import { CLAIMS, URGENT_KINDS } from '../model/request.ts';
+import { ChamberlainError, describeError } from '../errors.ts';
+import {
+  CLAIMS,
+  parseRequest,
+  REQUEST_KINDS,
+  type RequestKind,
+  URGENT_KINDS,
+} from '../model/request.ts';
 import { isKind, suggest } from './kinds.ts';
 
-/** One request to send. Its fields are for intake to judge. */
+/** One request to send. Its fields fit the schema; whether it is allowed is for intake to judge. */
 export interface Submission {
   id: string;
-  kind: string;
+  kind: RequestKind;
   requestedBy: string;
   approvedBy: string;
   fields: Record<string, unknown>;
@@ -70,54 +76,76 @@ export function findSubmitter(
   return { portal: portal.name, kid, key, admin: adminOfPortal(portal.name) };
 }
 
-/** Completes a request: who asks and who approves, from itself, the flags, or the admin's key. */
+/** What is asked to be sent, and where it stands; or what is wrong there instead. */
+export type Line = { where: string } & (
+  { request: Record<string, unknown> } | { problems: string[] }
+);
+
+/**
+ * Completes a request: who asks and who approves, from itself, the flags, or the admin's key. Where its
+ * kind does not take it as it is, returns each problem instead.
+ */
 export function makeSubmission(
   request: Record<string, unknown>,
   signer: Signer,
   speaker: Speaker,
   newId: () => string,
-  where = '',
-): Submission {
-  const { kind, id, requestedBy, approvedBy, ...fields } = request;
-  if (typeof kind !== 'string') throw usage(`${where}\`kind\` is not a text`);
-  const asks =
-    textOrNothing(requestedBy, `${where}\`requestedBy\``) ?? speaker.requestedBy ?? signer.admin;
-  if (asks === undefined) throw usage(`${where}--portal wants --requestedBy PERSON as well`);
-  const approves = textOrNothing(approvedBy, `${where}\`approvedBy\``) ?? speaker.approvedBy;
-  const jti = textOrNothing(id, `${where}\`id\``) ?? newId();
-  if (!CLAIMS.shape.jti.safeParse(jti).success) throw usage(`${where}'${jti}' is not a UUID`);
-  return {
-    id: jti.toLowerCase(),
+): Submission | { problems: string[] } {
+  const {
     kind,
-    requestedBy: asks,
-    approvedBy: approves ?? signer.admin ?? asks,
+    id = newId(),
+    requestedBy = speaker.requestedBy ?? signer.admin,
+    approvedBy = speaker.approvedBy ?? signer.admin ?? requestedBy,
+    ...fields
+  } = request;
+  const problems = [
+    ...problemsOf({ kind, requestedBy, ...fields }),
+    ...(CLAIMS.shape.jti.safeParse(id).success ? [] : [`id: '${String(id)}' is not a UUID`]),
+    // the one who asks is looked at already
+    ...(approvedBy === requestedBy || CLAIMS.shape.sub.safeParse(approvedBy).success
+      ? []
+      : ['approvedBy: it is not the name of a person']),
+  ];
+  if (problems.length > 0) return { problems };
+  // each of them is a text by now
+  return {
+    id: String(id).toLowerCase(),
+    kind: kind as RequestKind,
+    requestedBy: String(requestedBy),
+    approvedBy: String(approvedBy),
     fields,
   };
 }
 
+function problemsOf({ kind, ...body }: Record<string, unknown>): string[] {
+  if (kind === undefined) return ['kind is missing'];
+  if (typeof kind !== 'string') return ['kind: it is not a text'];
+  if (!isKind(kind)) return [`unknown kind '${kind}'${suggest(kind, REQUEST_KINDS)}`];
+  const parsed = parseRequest(kind, { kind, ...body });
+  return 'problems' in parsed ? parsed.problems : [];
+}
+
 /** Reads JSON lines from a file, or from standard input for `-`. Blank lines are passed over. */
-export function readRequestLines(
-  path: string,
-): { request: Record<string, unknown>; where: string }[] {
+export function readRequestLines(path: string): Line[] {
   let text: string;
   try {
     text = readFileSync(path === '-' ? 0 : path, 'utf8');
   } catch (cause) {
     throw new ChamberlainError('USAGE', `reading the requests in ${path}`, { cause });
   }
-  return text.split('\n').flatMap((line, index) => {
+  return text.split('\n').flatMap((line, index): Line[] => {
     if (line.trim() === '') return [];
     const where = `line ${index + 1} of ${path}: `;
     let request: unknown;
     try {
       request = JSON.parse(line);
     } catch (cause) {
-      throw new ChamberlainError('USAGE', `${where}it is not JSON`, { cause });
+      return [{ where, problems: [`it is not JSON: ${describeError(cause)}`] }];
     }
     if (typeof request !== 'object' || request === null || Array.isArray(request)) {
-      throw usage(`${where}it is not a JSON object`);
+      return [{ where, problems: ['it is not a JSON object'] }];
     }
-    return [{ request: request as Record<string, unknown>, where }];
+    return [{ where, request: request as Record<string, unknown> }];
   });
 }
 
@@ -138,12 +166,7 @@ export async function sign(
     request: { kind, requestedBy, ...fields },
     now,
   });
-  return { token, urgent: isKind(kind) && URGENT_KINDS.has(kind) };
-}
-
-function textOrNothing(value: unknown, what: string): string | undefined {
-  if (value !== undefined && typeof value !== 'string') throw usage(`${what} is not a text`);
-  return value;
+  return { token, urgent: URGENT_KINDS.has(kind) };
 }
 
 function usage(sentence: string): ChamberlainError {

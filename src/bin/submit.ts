@@ -10,6 +10,7 @@ import type { SubmitOptions } from './sending.ts';
 const EXITS = describeExits({
   0: 'sent; with --wait: all that it raised is applied',
   1: 'with --wait: refused, or given up on; standard error says `CODE: sentence`',
+  2: 'the command line, the configuration or a request is wrong: nothing is sent',
   3: "with --wait: it waits for an admin's word",
   5: 'with --wait: not all is applied after --timeout seconds',
 });
@@ -19,7 +20,8 @@ export function defineSubmit(command: Command): void {
     .description(
       'Signs a request, puts it into its queue, and prints its id. Without --portal it is signed with\n' +
         "the admin's own key, and the admin is the one who asks; with --portal it speaks for\n" +
-        '--requestedBy. Whether it is allowed is for intake to say: use --wait to hear.',
+        '--requestedBy. Nothing is sent where a request does not fit the schema of its kind: every problem\n' +
+        'is told. Whether it is allowed is for intake to say: use --wait to hear.',
     )
     .usage('KIND [--FIELD VALUE...] [options]\n       chamberlain submit --file F [options]')
     .option('--file <file>', 'JSON lines, one request each, `-` for standard input')
@@ -40,7 +42,8 @@ export function defineSubmit(command: Command): void {
       'after',
       `
 A line of --file holds {"kind": …, fields…}, and may hold "requestedBy", "approvedBy" and "id".
-They are sent in their order; with --wait each is followed to its end before the next is sent.
+They are sent in their order, none where one is wrong; with --wait each is followed to its end
+before the next is sent.
 ` +
         describeExamples(
           'submit tool.create --help',

@@ -71,9 +71,11 @@ const sentBy = z
   .optional()
   .describe('the portal that sent it, where requests of several wait by that id');
 
+/** Of a rule over several fields: it is looked at too where a field is wrong, so that all problems are told at once. */
+const always = (message: string) => ({ message, when: () => true });
+
 /** A person or a tool. */
 const subject = { person: person.optional(), tool: tool.optional() };
-const NAMES_ONE = { message: 'wants either person or tool' };
 
 const requestedBy = z.object({
   requestedBy: person.describe('the shell name of the person who asks'),
@@ -91,9 +93,10 @@ export const REQUEST_SCHEMAS = {
     person,
     displayName: displayName.optional(),
     email: email.optional(),
-  }).refine((r) => r.displayName !== undefined || r.email !== undefined, {
-    message: 'names neither a displayName nor an email',
-  }),
+  }).refine(
+    (r) => r.displayName !== undefined || r.email !== undefined,
+    always('names neither a displayName nor an email'),
+  ),
   'access.request': kind('access.request', {
     person: person.optional().describe('the shell name of a person; the one who asks by default'),
     reason: reason.default(''),
@@ -120,9 +123,10 @@ export const REQUEST_SCHEMAS = {
       .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint as ssh-keygen -l prints it')
       .optional()
       .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
-  }).refine((r) => (r.key === undefined) !== (r.fingerprint === undefined), {
-    message: 'wants either key or fingerprint',
-  }),
+  }).refine(
+    (r) => (r.key === undefined) !== (r.fingerprint === undefined),
+    always('wants either key or fingerprint'),
+  ),
   'tool.create': kind('tool.create', {
     name: newName.describe('the name of the tool, without the prefix of the realm, for ever'),
     title,
@@ -145,9 +149,10 @@ export const REQUEST_SCHEMAS = {
       .describe(
         'the old password dies with the new one, and its connections with it; without it both work for a while, and of three the oldest dies',
       ),
-  }).refine((r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1, {
-    message: 'wants one of tool, person and server',
-  }),
+  }).refine(
+    (r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1,
+    always('wants one of tool, person and server'),
+  ),
   'person.suspend': kind('person.suspend', {
     person: person.optional(),
     people: z
@@ -164,9 +169,10 @@ export const REQUEST_SCHEMAS = {
       .describe(
         'when the person is reinstated, such as 2026-12-31T12:00:00Z; not by itself without it',
       ),
-  }).refine((r) => (r.person === undefined) !== (r.people === undefined), {
-    message: 'wants either person or people',
-  }),
+  }).refine(
+    (r) => (r.person === undefined) !== (r.people === undefined),
+    always('wants either person or people'),
+  ),
   'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
   'person.delete': kind('person.delete', { person, reason: reason.default('') }),
   'tool.disable': kind('tool.disable', { tool, reason: reason.min(1) }),
@@ -177,11 +183,11 @@ export const REQUEST_SCHEMAS = {
     ...subject,
     reason: reason.min(1),
     until: time.describe('when the hold ends, such as 2026-12-31T12:00:00Z'),
-  }).refine(namesOne, NAMES_ONE),
+  }).refine(namesOne, always('wants either person or tool')),
   'subject.release': kind('subject.release', {
     ...subject,
     reason: reason.default(''),
-  }).refine(namesOne, NAMES_ONE),
+  }).refine(namesOne, always('wants either person or tool')),
   'request.approve': kind('request.approve', { request: waiting, sentBy }),
   'request.reject': kind('request.reject', {
     request: waiting,
@@ -196,6 +202,22 @@ export const REQUEST_KINDS = Object.keys(REQUEST_SCHEMAS) as RequestKind[];
 /** A request of one kind, checked. */
 export type RequestOf<K extends RequestKind> = z.infer<(typeof REQUEST_SCHEMAS)[K]>;
 export type Request = { [K in RequestKind]: RequestOf<K> }[RequestKind];
+
+/** The request that a body of this kind is, or each problem that the schema of the kind finds in it. */
+export function parseRequest(
+  of: RequestKind,
+  body: Record<string, unknown>,
+): { request: Request } | { problems: string[] } {
+  const result = REQUEST_SCHEMAS[of].safeParse(body);
+  if (result.success) return { request: result.data };
+  const problems = result.error.issues.map(({ path, message }) => {
+    const [field] = path;
+    if (field === undefined) return message;
+    const isMissing = path.length === 1 && body[String(field)] === undefined;
+    return isMissing ? `${String(field)} is missing` : `${path.join('.')}: ${message}`;
+  });
+  return { problems };
+}
 
 /** The kinds that take access away: the urgent queue takes these alone. */
 export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
@@ -232,7 +254,8 @@ function maintainerChange<K extends string>(of: K) {
     tool,
     person: person.optional(),
     maintainers: maintainers.optional(),
-  }).refine((r) => (r.person === undefined) !== (r.maintainers === undefined), {
-    message: 'wants either person or maintainers',
-  });
+  }).refine(
+    (r) => (r.person === undefined) !== (r.maintainers === undefined),
+    always('wants either person or maintainers'),
+  );
 }

@@ -18,6 +18,7 @@ import { printable } from '../model/printable.ts';
 import {
   type Claims,
   MAX_JOB_BYTES,
+  parseRequest,
   type Request,
   REQUEST_SCHEMAS,
   type RequestKind,
@@ -155,7 +156,7 @@ export async function giveVerdict(
     if (signed.refusal !== undefined) {
       throw new ChamberlainError(signed.refusal.code, signed.refusal.sentence);
     }
-    const request = parseRequest(claims.request);
+    const request = requireRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
     return await attempt(client, () =>
       accept(client, config, identity, { request, portal, asker, now }),
@@ -180,23 +181,20 @@ function kindOf(kind: unknown): string | undefined {
   return typeof kind === 'string' && Object.hasOwn(REQUEST_SCHEMAS, kind) ? kind : undefined;
 }
 
-function parseRequest(body: Record<string, unknown>): Request {
+/** A verdict, which is kept, names so many. */
+const MOST_PROBLEMS = 5;
+
+function requireRequest(body: Record<string, unknown>): Request {
   const kind = body.kind;
   if (typeof kind !== 'string' || !Object.hasOwn(REQUEST_SCHEMAS, kind)) {
     throw new ChamberlainError('REQUEST_KIND_UNKNOWN', sentenceOf('REQUEST_KIND_UNKNOWN'));
   }
-  const result = REQUEST_SCHEMAS[kind as RequestKind].safeParse(body);
-  if (result.success) return result.data;
-  const issues = result.error.issues.slice(0, 5).map((issue) => {
-    const path = issue.path.join('.');
-    if (path === '') return issue.message;
-    const [field = ''] = issue.path;
-    const isMissing = issue.path.length === 1 && body[String(field)] === undefined;
-    return isMissing ? `${path} is missing` : `${path}: ${issue.message}`;
-  });
+  const parsed = parseRequest(kind as RequestKind, body);
+  if ('request' in parsed) return parsed.request;
+  const problems = parsed.problems.slice(0, MOST_PROBLEMS).join('; ').slice(0, 1000);
   throw new ChamberlainError(
     'REQUEST_INVALID',
-    `${issues.join('; ').slice(0, 1000)}. Compare it with \`chamberlain schema ${kind}\`.`,
+    `${problems}. Compare it with \`chamberlain schema ${kind}\`.`,
   );
 }
 
