@@ -283,15 +283,22 @@ function fault(meaning: string, action: string): CodeEntry {
 export class ChamberlainError extends Error {
   readonly code: Code;
   readonly context: Record<string, string | number | undefined>;
+  /** what to do about this one, where the table of codes cannot know it: a sentence */
+  readonly action: string | undefined;
   constructor(
     code: Code,
     message: string,
-    options: { cause?: unknown; context?: Record<string, string | number | undefined> } = {},
+    options: {
+      cause?: unknown;
+      context?: Record<string, string | number | undefined>;
+      action?: string;
+    } = {},
   ) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'ChamberlainError';
     this.code = code;
     this.context = options.context ?? {};
+    this.action = options.action;
   }
 }
 

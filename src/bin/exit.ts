@@ -1,7 +1,14 @@
 /** How a command ends: its exit code, and the one line on standard error that says why. */
 import { stripVTControlCharacters } from 'node:util';
 import { CommanderError } from 'commander';
-import { CODES, codeOf, describeError, isNotMigrated, type Code } from '../errors.ts';
+import {
+  type ChamberlainError,
+  type Code,
+  CODES,
+  codeOf,
+  describeError,
+  isNotMigrated,
+} from '../errors.ts';
 import { withoutControls } from './table.ts';
 
 export const EXIT = {
@@ -38,12 +45,18 @@ export function describeExamples(...examples: string[]): string {
 const NOT_MIGRATED =
   'CONFIG_INVALID: the database is not migrated to this version. Run `chamberlain migrate`.';
 
+/** What is said where a server fails a command: the workers go on by themselves, a command does not. */
+export const RUN_AGAIN = 'Look at the server, and run the command again when it is back.';
+
 /** The line for standard error: `CODE: sentence. What to do.`, and the exit code. */
 export function describeFailure(error: unknown): { line: string; exit: number } {
   if (isNotMigrated(error)) return { line: NOT_MIGRATED, exit: EXIT.usage };
   const code = codeOf(error);
   const exit = code === 'USAGE' || code === 'CONFIG_INVALID' ? EXIT.usage : EXIT.failed;
-  return { line: failureLine(code, describeError(error)), exit };
+  const isServers = code === 'BACKEND_UNAVAILABLE' || code === 'BACKEND_UNREADABLE';
+  const action =
+    (error as Partial<ChamberlainError> | null)?.action ?? (isServers ? RUN_AGAIN : undefined);
+  return { line: failureLine(code, describeError(error), action), exit };
 }
 
 /** Ends a command line that commander has read and that has thrown. */
@@ -63,9 +76,12 @@ export function endCommand(error: unknown): void {
   process.exit(exit); // what a failed command has left open does not keep it
 }
 
-/** `CODE: sentence. What to do.` */
-export function failureLine(code: string, sentence: string): string {
-  const action = Object.hasOwn(CODES, code) ? ` ${CODES[code as Code].action}` : '';
+/** `CODE: sentence. What to do.`, by default what the table of codes says. */
+export function failureLine(
+  code: string,
+  sentence: string,
+  action = Object.hasOwn(CODES, code) ? CODES[code as Code].action : '',
+): string {
   const text = withoutControls(stripVTControlCharacters(sentence)).trim();
-  return `${code}: ${text}${/[.?!]$/u.test(text) ? '' : '.'}${action}`;
+  return `${code}: ${text}${/[.?!]$/u.test(text) ? '' : '.'} ${action}`.trimEnd();
 }

@@ -24,7 +24,7 @@ import { type Sighting, sightingsOf } from '../targets/foreign.ts';
 import { TARGETS } from '../targets/index.ts';
 import { seal } from '../targets/seal.ts';
 import { configOf, wantsJson } from './configuration.ts';
-import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
+import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from './exit.ts';
 import { type ImportReport, renderImport } from './import-report.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
@@ -95,7 +95,7 @@ export async function runImport(
     progress.end();
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
     const sentence = `nothing was taken: ${describeError(error)}`;
-    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence)}\n`);
+    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
     process.exitCode = EXIT.unreadable;
     return undefined;
   } finally {

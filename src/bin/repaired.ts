@@ -1,6 +1,6 @@
 /** What became of a repair, for people and for programs. */
 import type { Step } from '../plan/plan.ts';
-import { failureLine } from './exit.ts';
+import { failureLine, RUN_AGAIN } from './exit.ts';
 import type { FollowedPart, Owed } from './follow-repair.ts';
 import { type Asked, roleOfTarget } from './surveying.ts';
 import { renderTable } from './table.ts';
@@ -109,8 +109,8 @@ export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
 
 /** What to do then: a repair does not go on by itself, as other work does. */
 const THEN: Record<string, string> = {
-  BACKEND_UNAVAILABLE: 'Look at the server; run it again when it is back.',
-  BACKEND_UNREADABLE: 'Look at the server; run it again when it is back.',
+  BACKEND_UNAVAILABLE: RUN_AGAIN,
+  BACKEND_UNREADABLE: RUN_AGAIN,
   STEP_STALE: 'Run it again.',
   STEP_FAILED: 'Read why beside its outcome; mend that, and run it again.',
 };

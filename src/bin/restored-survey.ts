@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import type { Role } from '../model/wanted.ts';
 import type { Report, Unreadable } from '../plan/report.ts';
 import { wantsJson } from './configuration.ts';
-import { EXIT, failureLine } from './exit.ts';
+import { EXIT, failureLine, RUN_AGAIN } from './exit.ts';
 import { startProgress } from './progress.ts';
 import { askRoles } from './surveying.ts';
 import { print, printJson } from './table.ts';
@@ -61,7 +61,7 @@ export function refuseUnread(
   process.exitCode = EXIT.unreadable;
   if (wantsJson(command)) printJson({ restored: false, unreadable });
   for (const text of new Set(unreadable.map(({ target, sentence }) => `${target}: ${sentence}`))) {
-    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', text)}\n`);
+    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', text, RUN_AGAIN)}\n`);
   }
   if (!wantsJson(command)) print(`Nothing was done; ${end}. ${AGAIN}`);
   return true;

@@ -12,7 +12,8 @@ import { configOf, wantsJson } from './configuration.ts';
 import { EXIT, failureLine } from './exit.ts';
 import { follow } from './follow.ts';
 import { type Progress, startProgress } from './progress.ts';
-import { findSubmitter, makeSubmission, sign } from './submission.ts';
+import { lostSight, put } from './sending.ts';
+import { findSubmitter, makeSubmission } from './submission.ts';
 import { print, printJson } from './table.ts';
 
 /** Between two looks. */
@@ -43,13 +44,13 @@ export async function restore(command: Command, word: string): Promise<void> {
   if ('problems' in submission) {
     throw new ChamberlainError('USAGE', submission.problems.join('; '));
   }
-  const { token, urgent } = await sign(submission, signer, config.realm, new Date());
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   const queues = openQueues(config, 'admin');
   const progress = startProgress({ json });
   const start = performance.now();
   try {
-    const sent = await queues.addRequest(signer.portal, token, urgent);
+    const far = { sent: 0, of: 1 };
+    const sent = await put(queues, submission, signer, config.realm, far);
     const outcome = await followRestoration(pool, {
       portal: signer.portal,
       id: submission.id,
@@ -57,6 +58,8 @@ export async function restore(command: Command, word: string): Promise<void> {
       account: `${config.realm}.${tool}`,
       deadline: start + options.timeout * 1000,
       progress,
+    }).catch((cause: unknown) => {
+      throw lostSight(submission.id, cause);
     });
     progress.end();
     const elapsedMs = Math.round(performance.now() - start);

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { type Config, findSecret } from '../config.ts';
-import { openQueues } from '../edges/queue.ts';
+import { mayHaveArrived, openQueues, type Queues, type SentRequest } from '../edges/queue.ts';
 import type { RedisAccount } from '../edges/redis-connection.ts';
-import { ChamberlainError } from '../errors.ts';
+import { ChamberlainError, codeOf } from '../errors.ts';
 import { openPool } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { EXIT, failureLine } from './exit.ts';
@@ -85,9 +85,8 @@ async function send(
 ): Promise<void> {
   const queues = openQueues(config, senderAccount(config, signer));
   try {
-    for (const submission of submissions) {
-      const { token, urgent } = await sign(submission, signer, config.realm, new Date());
-      await queues.addRequest(signer.portal, token, urgent);
+    for (const [sent, submission] of submissions.entries()) {
+      await put(queues, submission, signer, config.realm, { sent, of: submissions.length });
       const { id, kind } = submission;
       if (json) printJson({ id, kind, portal: signer.portal });
       else print(id);
@@ -95,6 +94,53 @@ async function send(
   } finally {
     await queues.close();
   }
+}
+
+/**
+ * Signs a request and puts it into its queue. Where Redis fails, the error says what was sent: nothing sends
+ * the rest by itself.
+ *
+ * @param far how many were sent before it, of all
+ */
+export async function put(
+  queues: Queues,
+  submission: Submission,
+  signer: Signer,
+  realm: string,
+  far: { sent: number; of: number },
+): Promise<SentRequest> {
+  const { token, urgent } = await sign(submission, signer, realm, new Date());
+  try {
+    return await queues.addRequest(signer.portal, token, urgent);
+  } catch (cause) {
+    const before = far.sent === 0 ? '' : `${far.sent} of ${far.of} requests were sent`;
+    if (!mayHaveArrived(cause)) {
+      const what = far.of === 1 ? 'it again' : far.sent === 0 ? 'them again' : 'the others';
+      throw new ChamberlainError(codeOf(cause), before || 'nothing was sent', {
+        cause,
+        action: `Look at the server, and send ${what} when it is back.`,
+      });
+    }
+    const { id } = submission;
+    const others = far.sent + 1 === far.of ? '' : ', and then the others';
+    throw new ChamberlainError(
+      codeOf(cause),
+      `${before && `${before}, and `}${id} may have been sent`,
+      {
+        cause,
+        action: `Look at the server. When it is back, send that one again with its id${others}: by the same id it counts once.`,
+      },
+    );
+  }
+}
+
+/** A request was sent, and the database fails the one who follows it. */
+export function lostSight(id: string, cause: unknown, notSent = 0): ChamberlainError {
+  const others = notSent === 0 ? '' : `; ${notSent} more were not sent`;
+  return new ChamberlainError(codeOf(cause), `${id} was sent, and cannot be followed${others}`, {
+    cause,
+    action: `When that is mended, \`chamberlain requests ${id}\` says what became of it.`,
+  });
 }
 
 /** The admin's account of Redis; where its secret is not on this machine, the portal's own. */
@@ -128,12 +174,12 @@ async function sendAndFollow(
   };
   const tick = paint('green', '✓', process.stderr);
   try {
-    for (const submission of submissions) {
+    for (const [count, submission] of submissions.entries()) {
       const { id, kind } = submission;
-      const { token, urgent } = await sign(submission, signer, config.realm, new Date());
       const start = performance.now();
       const elapsedMs = () => Math.round(performance.now() - start);
-      const sent = await queues.addRequest(signer.portal, token, urgent);
+      const far = { sent: count, of: submissions.length };
+      const sent = await put(queues, submission, signer, config.realm, far);
       if (!json) print(id);
       const ending = await follow(
         pool,
@@ -144,7 +190,9 @@ async function sendAndFollow(
           onAccepted: () => tell(`  ${tick} accepted ${elapsedMs()} ms`),
           onApplied: (role) => tell(`  ${tick} ${role} ${elapsedMs()} ms`),
         },
-      );
+      ).catch((cause: unknown) => {
+        throw lostSight(id, cause, submissions.length - count - 1);
+      });
       if (json)
         printJson({
           id,

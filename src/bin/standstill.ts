@@ -41,10 +41,6 @@ export async function readStandstill(client: Client): Promise<Standstill> {
   };
 }
 
-export function isStandstill(standstill: Standstill): boolean {
-  return describeStandstill(standstill).length > 0;
-}
-
 /** A line for each, with what to do. */
 export function describeStandstill(standstill: Standstill): string[] {
   const { frozen, heldSweep, doubt, overdue, holders } = standstill;

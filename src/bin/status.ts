@@ -1,7 +1,7 @@
 /** `chamberlain status`: what is wanted, applied, behind and failing, and why. */
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
-import { ChamberlainError } from '../errors.ts';
+import { ChamberlainError, codeOf } from '../errors.ts';
 import type { LeavingPage } from '../model/leaving.ts';
 import { timeOf } from '../model/time.ts';
 import { nounOf } from '../model/unmanaged.ts';
@@ -14,6 +14,7 @@ import type { Standing, SubjectView } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { openPool } from '../store/postgres.ts';
 import { countUndecided } from '../store/unmanaged.ts';
+import { type Away, describeAway, findRedisAway, postgresAway } from './away.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { readLeavingOverview, renderLeaving } from './leaving.ts';
@@ -21,7 +22,6 @@ import {
   describeLastSweep,
   describeStandstill,
   describeWork,
-  isStandstill,
   readStandstill,
 } from './standstill.ts';
 import { printPage } from './fold.ts';
@@ -36,12 +36,12 @@ const SHORT = 40;
 export function defineStatus(command: Command): void {
   command
     .description(
-      'Shows how what is applied stands to what is wanted. Without SUBJECT: whether the realm is frozen,\n' +
-        'a sweep is held, the directory is in doubt or a date is overdue, totals per role, what is behind,\n' +
-        'failing or parked and why, who leaves and when, events that portals have not taken,\n' +
-        'invalid jobs in their queues, how much is not ours, who is at work, and who holds a lock\n' +
-        'that is not theirs. With SUBJECT: what is wanted of one person or tool, how it leaves, and how far\n' +
-        'each role is with it.',
+      'Shows how what is applied stands to what is wanted. Without SUBJECT: whether PostgreSQL or Redis is\n' +
+        'away, the realm is frozen, a sweep is held, the directory is in doubt or a date is overdue;\n' +
+        'totals per role, what is behind, failing or parked and why, who leaves and\n' +
+        'when, events that portals have not taken, invalid jobs in their queues, how much is not ours, who\n' +
+        'is at work, and who holds a lock that is not theirs. With SUBJECT: what is wanted of one person or\n' +
+        'tool, how it leaves, and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
@@ -53,7 +53,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something is failing, parked, overdue, or not ours; or the realm is frozen, held or in doubt' })}`,
+        `\n${describeExits({ 3: 'something is failing, parked, overdue or not ours; the realm is frozen, held or in doubt; a server is away' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -61,9 +61,24 @@ export function defineStatus(command: Command): void {
       if (orphaned && subject !== undefined) {
         throw new ChamberlainError('USAGE', '--orphaned and a SUBJECT at once: which is meant?');
       }
+      const json = wantsJson(command);
+      const isAll = !orphaned && subject === undefined;
+      const redis = isAll ? findRedisAway(config) : Promise.resolve([]);
       const show = orphaned ? showOrphans : subject === undefined ? showAll : showSubject(subject);
-      await withAdmin(config, (client) => show(client, wantsJson(command), config));
+      try {
+        await withAdmin(config, (client) => show(client, json, config, redis));
+      } catch (error) {
+        if (codeOf(error) !== 'BACKEND_UNAVAILABLE') throw error;
+        showAway([postgresAway(config, error), ...(await redis)], json);
+      }
     });
+}
+
+/** What is said where PostgreSQL cannot be read. */
+function showAway(away: readonly Away[], json: boolean): void {
+  process.exitCode = EXIT.pending;
+  if (json) printJson({ away });
+  else for (const each of away) printPage(paint('red', describeAway(each)));
 }
 
 /** Runs `act` on one connection of the role admin. */
@@ -95,7 +110,12 @@ function isTrouble({ state }: { state: string }): boolean {
   return state === 'failing' || state === 'parked';
 }
 
-async function showAll(client: Client, json: boolean, config: Config): Promise<void> {
+async function showAll(
+  client: Client,
+  json: boolean,
+  config: Config,
+  redis: Promise<Away[]>,
+): Promise<void> {
   const standstill = await readStandstill(client);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
@@ -106,11 +126,14 @@ async function showAll(client: Client, json: boolean, config: Config): Promise<v
   const toApprove = await overview.readWaitingRequests(client);
   const leaving = await readLeavingOverview(client);
   const unmanaged = await countUndecided(client);
-  if (totals.some(isTrouble) || isStandstill(standstill) || unmanaged.length > 0) {
+  const away = await redis;
+  const warnings = [...away.map(describeAway), ...describeStandstill(standstill)];
+  if (totals.some(isTrouble) || warnings.length > 0 || unmanaged.length > 0) {
     process.exitCode = EXIT.pending;
   }
   if (json) {
     printJson({
+      away,
       ...standstill,
       totals,
       behind,
@@ -124,7 +147,7 @@ async function showAll(client: Client, json: boolean, config: Config): Promise<v
     });
     return;
   }
-  for (const line of describeStandstill(standstill)) printPage(`${paint('red', line)}\n`);
+  for (const line of warnings) printPage(`${paint('red', line)}\n`);
   const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
   printPage(
     renderTable(

@@ -34,7 +34,7 @@ const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as c
 
 /** What can be done with queues without working on them. Every call may throw BACKEND_UNAVAILABLE. */
 export interface Queues {
-  /** Puts a signed request into its portal's queue. */
+  /** Puts a signed request into its portal's queue. Of what it throws, `mayHaveArrived` says whether it may lie there. */
   addRequest(portal: string, token: string, urgent: boolean): Promise<SentRequest>;
   /**
    * Puts jobs into a role's queues, each for some subjects. Of what is urgent the last comes first, but for
@@ -84,19 +84,23 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
   const guarded = guardRedis(redis);
   return {
     addRequest: (portal, token, urgent) =>
-      guarded('putting a request into its queue', async () => {
-        const requests = queue(requestsQueue(portal, urgent));
-        const job = await requests.add('request', { token }, { attempts: 1 });
-        const key = requests.toKey(job.id as string);
-        return {
-          readRefusal: () =>
-            guarded('looking at a request in its queue', async () => {
-              const [, code, sentence] =
-                /^([A-Z_]+): (.*)$/su.exec((await redis.hget(key, 'failedReason')) ?? '') ?? [];
-              return code === undefined || sentence === undefined ? undefined : { code, sentence };
-            }),
-        };
-      }),
+      noteArrival(redis, () =>
+        guarded('putting a request into its queue', async () => {
+          const requests = queue(requestsQueue(portal, urgent));
+          const job = await requests.add('request', { token }, { attempts: 1 });
+          const key = requests.toKey(job.id as string);
+          return {
+            readRefusal: () =>
+              guarded('looking at a request in its queue', async () => {
+                const [, code, sentence] =
+                  /^([A-Z_]+): (.*)$/su.exec((await redis.hget(key, 'failedReason')) ?? '') ?? [];
+                return code === undefined || sentence === undefined
+                  ? undefined
+                  : { code, sentence };
+              }),
+          };
+        }),
+      ),
     addSubjects: (role, jobs) =>
       guarded(`putting subjects into the queue ${role}`, async () => {
         for (const isUrgent of [true, false]) {
@@ -144,6 +148,29 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
       redis.disconnect();
     },
   };
+}
+
+const perhapsArrived = new WeakSet<object>();
+
+/** Whether Redis may have done what ended in that error. */
+export function mayHaveArrived(error: unknown): boolean {
+  return perhapsArrived.has(error as object);
+}
+
+/** Until its connection is ready nothing is sent; and what Redis refuses it has not done. */
+async function noteArrival<T>(redis: Redis, send: () => Promise<T>): Promise<T> {
+  let isSent = redis.status === 'ready';
+  const onReady = () => (isSent = true);
+  redis.on('ready', onReady);
+  try {
+    return await send();
+  } catch (error) {
+    const { cause } = error as { cause?: { name?: string } };
+    if (isSent && cause?.name !== 'ReplyError') perhapsArrived.add(error as object);
+    throw error;
+  } finally {
+    redis.off('ready', onReady);
+  }
 }
 
 /** The least that Redis can be told; no job of ours is as long. */

@@ -71,6 +71,44 @@ function connect(config: RedisPlace, account: RedisAccount, options: RedisOption
   return redis;
 }
 
+/** Where Redis is: `host:port`. */
+export function redisAddress({ redis }: Pick<Config, 'redis'>): string {
+  const { hostname, port } = new URL(redis.url);
+  return `${hostname}:${port || '6379'}`;
+}
+
+/** Its answers to whoever did not log in, or may not ask: it is there. */
+const ANSWERS = /^(NOAUTH|NOPERM|WRONGPASS)\b/u;
+
+/**
+ * Why Redis does no work; undefined where it answers, whoever asks: no secret is needed.
+ *
+ * @param limitMs what is not answered by then is not answered
+ */
+export async function findRedisFault(
+  { redis: { url } }: Pick<Config, 'redis'>,
+  limitMs: number,
+): Promise<string | undefined> {
+  const redis = new Redis(url, {
+    enableReadyCheck: false,
+    connectTimeout: limitMs,
+    commandTimeout: limitMs,
+    retryStrategy: () => null,
+  });
+  let why: string | undefined;
+  redis.on('error', (error: NodeJS.ErrnoException) => (why = error.message || error.code));
+  try {
+    await redis.ping();
+    return undefined;
+  } catch (error) {
+    const { name, message } = error as Error;
+    if (name === 'ReplyError') return ANSWERS.test(message) ? undefined : message;
+    return why ?? `no answer within ${limitMs / 1000} s`;
+  } finally {
+    redis.disconnect();
+  }
+}
+
 /** Runs what speaks to Redis by that connection; whatever goes wrong is BACKEND_UNAVAILABLE, with the act. */
 export type Guard = <T>(act: string, run: () => Promise<T>) => Promise<T>;
 
@@ -79,10 +117,11 @@ export function guardRedis(redis: Redis): Guard {
     try {
       return await run();
     } catch (cause) {
+      const isLate = /timed out/.test((cause as Error).message);
       // what was not answered may lie in the connection still, and would be done by and by
-      if (/timed out/.test((cause as Error).message)) redis.disconnect(true);
+      if (isLate) redis.disconnect(true);
       // ioredis says of it that it has tried as often as it was told to
-      const isAway = (cause as Error).name === 'MaxRetriesPerRequestError';
+      const isAway = isLate || (cause as Error).name === 'MaxRetriesPerRequestError';
       const { host, port } = redis.options;
       throw new ChamberlainError('BACKEND_UNAVAILABLE', act, {
         cause: isAway ? new Error(`Redis does not answer at ${host}:${port}`) : cause,

@@ -463,7 +463,7 @@ test('a role that does not answer is UNREADABLE or unanswered, and the others go
   );
   expect(late.out).toMatch(/\n1 step done, 1 unanswered\n$/u);
   expect(late.err).toMatch(
-    /^BACKEND_UNAVAILABLE: not done for tools\.silent\. .* run it again when it is back\.$/mu,
+    /^BACKEND_UNAVAILABLE: not done for tools\.silent\. .* run the command again when it is back\.$/mu,
   );
   expect(late.exit).toBe(1);
   expect(await damageOf(repairs, 'silent')).toEqual(['mode']);

@@ -30,7 +30,7 @@ let open: pg.Client[] = [];
 
 beforeAll(async () => {
   // rights and limits are the whole server's
-  world = await openWorld('locks', { needs: ['postgres'], own: true });
+  world = await openWorld('locks', { needs: ['postgres', 'redis'], own: true });
   await superuser(`CREATE ROLE ${STRANGER} LOGIN PASSWORD 'x' CONNECTION LIMIT 5`);
   await superuser(`GRANT CONNECT ON DATABASE ${world.config.postgres.database} TO ${STRANGER}`);
 }, 60_000);

@@ -1,0 +1,47 @@
+/** The servers without which nothing goes on, where `status` finds that one does not answer. */
+import type { Config } from '../config.ts';
+import { findRedisFault, redisAddress } from '../edges/redis-connection.ts';
+import { describeError } from '../errors.ts';
+import { withoutControls } from './table.ts';
+
+export interface Away {
+  server: 'PostgreSQL' | 'Redis';
+  address: string;
+  why: string;
+}
+
+/** A look at the state waits for Redis no longer. */
+const REDIS_LIMIT_MS = 1000;
+
+const STOPPED: Record<Away['server'], string> = {
+  PostgreSQL:
+    'no request gets a verdict, no worker acts, and how far they are is not known here. Who may log in still does.',
+  Redis:
+    'portals and `submit` send nothing, the roles are given no work, and no event is delivered. Who may log in still does.',
+};
+
+/** Redis, where it does not answer in time. */
+export async function findRedisAway(config: Config): Promise<Away[]> {
+  const why = await findRedisFault(config, REDIS_LIMIT_MS);
+  const address = redisAddress(config);
+  return why === undefined ? [] : [{ server: 'Redis', address, why: withoutAddress(why, address) }];
+}
+
+/** PostgreSQL, by the error that reading it has ended with. */
+export function postgresAway({ postgres: { host, port } }: Config, error: unknown): Away {
+  const address = host.startsWith('/') ? `${host}, port ${port}` : `${host}:${port}`;
+  const why = describeError((error as Error).cause ?? error);
+  return { server: 'PostgreSQL', address, why: withoutAddress(why, address) };
+}
+
+/** A line: which server, where, why, and what it stops. */
+export function describeAway({ server, address, why }: Away): string {
+  return withoutControls(
+    `${server} cannot be used at ${address}: ${why}. Until it can, ${STOPPED[server]}`,
+  );
+}
+
+/** `connect ECONNREFUSED 127.0.0.1:6379` says again where it is. */
+function withoutAddress(why: string, address: string): string {
+  return why.replace(` ${address}`, '');
+}
