@@ -6,6 +6,7 @@ import { type ChainVerdict, verifyAudit } from '../store/audit-verify.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
 import { printPage } from './fold.ts';
+import { limitUpTo } from './limit.ts';
 import { startProgress } from './progress.ts';
 import { parseSince } from './since.ts';
 import { requireSubjects, withAdmin } from './status.ts';
@@ -30,7 +31,7 @@ export function defineAudit(command: Command): void {
       'rows of 2h, 3d, 1w, or from 2026-11-24 or 2026-11-24T09:30 on',
       (text) => parseSince(text, new Date()),
     )
-    .option('--limit <count>', 'the last so many', parseLimit, 100)
+    .option('--limit <count>', 'the last so many', limitUpTo(1_000_000), 100)
     .addHelpText(
       'after',
       describeExamples(
@@ -103,14 +104,6 @@ function defineVerify(command: Command): void {
         process.exitCode = EXIT.failed;
       }
     });
-}
-
-function parseLimit(text: string): number {
-  const limit = Number(text);
-  if (!Number.isSafeInteger(limit) || limit < 1 || limit > 1_000_000) {
-    throw new InvalidArgumentError('It wants a whole number from 1 to 1000000.');
-  }
-  return limit;
 }
 
 function parseHead(text: string): string {

@@ -57,7 +57,7 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
   },
   {
     name: 'list',
-    summary: 'what is in our places and is not ours: `list unmanaged`',
+    summary: 'people, tools, keys; what is in our places and is not ours: `list unmanaged`',
     load: async () => (await import('./list.ts')).defineList,
   },
   {

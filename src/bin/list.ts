@@ -1,4 +1,4 @@
-/** `chamberlain list unmanaged`: what is in our places and is not ours. Reads PostgreSQL alone. */
+/** `chamberlain list`; `list unmanaged`: what is in our places and is not ours. Reads PostgreSQL alone. */
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { timeOf } from '../model/time.ts';
@@ -15,6 +15,7 @@ import { readLooks, readUnmanaged } from '../store/unmanaged.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { printPage } from './fold.ts';
+import { defineListing } from './listing.ts';
 import { withAdmin } from './status.ts';
 import { paint, printJson, renderTable } from './table.ts';
 
@@ -31,6 +32,7 @@ interface Unseen {
 
 export function defineList(command: Command): void {
   command.description('Lists things of one kind.').helpCommand(false);
+  defineListing(command);
   const unmanaged = command.command('unmanaged').summary('what is in our places and is not ours');
   unmanaged
     .description(

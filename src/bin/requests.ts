@@ -1,5 +1,5 @@
 /** `chamberlain requests`: what waits for approval, and each verdict. */
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { ChamberlainError } from '../errors.ts';
 import { timeOf } from '../model/time.ts';
 import {
@@ -18,6 +18,7 @@ import {
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { printPage } from './fold.ts';
+import { limitUpTo } from './limit.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 import { withAdmin } from './status.ts';
 
@@ -31,7 +32,7 @@ export function defineRequests(command: Command): void {
         'is not applied yet.',
     )
     .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
-    .option('--limit <count>', 'how many verdicts', parseLimit, 50)
+    .option('--limit <count>', 'how many verdicts', limitUpTo(10_000), 50)
     .addHelpText(
       'after',
       describeExamples(
@@ -52,14 +53,6 @@ export function defineRequests(command: Command): void {
         id === undefined ? showAll(client, limit, json) : showOne(client, id, json),
       );
     });
-}
-
-function parseLimit(text: string): number {
-  const limit = Number(text);
-  if (!Number.isSafeInteger(limit) || limit < 1) {
-    throw new InvalidArgumentError('It wants a whole number from 1.');
-  }
-  return limit;
 }
 
 async function showAll(client: Client, limit: number, json: boolean): Promise<void> {

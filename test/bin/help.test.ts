@@ -89,7 +89,11 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
     ['requests x', "USAGE: 'x' is neither a UUID nor a number. See --help."],
     [
       'requests --limit 0',
-      "USAGE: option '--limit <count>' argument '0' is invalid. It wants a whole number from 1. See --help.",
+      "USAGE: option '--limit <count>' argument '0' is invalid. It wants a whole number from 1 to 10000. See --help.",
+    ],
+    [
+      'requests --limit 10001',
+      "USAGE: option '--limit <count>' argument '10001' is invalid. It wants a whole number from 1 to 10000. See --help.",
     ],
     [
       'plan --all alice',
