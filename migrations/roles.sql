@@ -84,7 +84,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON holds TO chamberlain_intake;
 GRANT SELECT ON archives TO chamberlain_intake;
 GRANT SELECT, DELETE ON archive_progress TO chamberlain_intake;
 GRANT SELECT (account, epoch, previous_until) ON database_verifiers TO chamberlain_intake;
-GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz, integer), erase_person(integer) TO chamberlain_intake;
+GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz, integer), erase_person(integer),
+  remove_expired(text, integer, bigint) TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
   raise_generations(integer[], text[], boolean, boolean[], text[]),
   look_again(integer[], text[], boolean, boolean[], text[]),
@@ -214,8 +215,7 @@ DROP POLICY IF EXISTS every_row ON survey_progress;
 CREATE POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep USING (true);
 
 -- repairs: an admin asks, a role says what became of its own parts
-GRANT SELECT, INSERT, DELETE ON repairs TO chamberlain_admin;
-GRANT SELECT, INSERT ON repair_parts TO chamberlain_admin;
+GRANT SELECT, INSERT ON repairs, repair_parts TO chamberlain_admin;
 GRANT SELECT ON repairs, repair_parts TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
 GRANT UPDATE (state, code, sentence, ended_at) ON repair_parts
   TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
@@ -232,7 +232,8 @@ GRANT SELECT (uid, shell_name) ON people TO chamberlain_sweep;
 GRANT SELECT ON posix_ids, tools, convergence, surveys, reports, survey_progress, sweeps,
   sweep_releases, drifts TO chamberlain_sweep;
 GRANT INSERT, DELETE ON surveys TO chamberlain_sweep;
-GRANT INSERT, UPDATE, DELETE ON sweeps, drifts TO chamberlain_sweep;
+GRANT INSERT, UPDATE ON sweeps TO chamberlain_sweep;
+GRANT INSERT, UPDATE, DELETE ON drifts TO chamberlain_sweep;
 GRANT UPDATE (sweep) ON sweep_releases TO chamberlain_sweep;
 GRANT INSERT (subject, role, state, urgent, next_try_at, targets),
   UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since, targets)

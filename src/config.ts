@@ -66,6 +66,9 @@ const portal = z.strictObject({
   speaksForAdmins: z.boolean().default(false),
 });
 
+/** A token lives for up to 7 days: until then the same request must have the same verdict. PostgreSQL says so too. */
+const keptDays = z.int().min(8, 'is at least 8 days: a token lives for 7').max(36_500);
+
 const schema = z
   .strictObject({
     realm: unixName,
@@ -153,6 +156,19 @@ const schema = z
       .prefault({}),
     /** shell names that no person is given, beyond those of model/reserved-names.ts */
     reservedNames: z.array(shellName).default([]),
+    /** how long records are kept once nothing more follows from them, in days */
+    retention: z
+      .strictObject({
+        /** events, from when they were written; one that its portal does not have is kept */
+        eventsDays: keptDays.default(30),
+        /** requests, from when they were done: what waited for an admin, and requests for access, too */
+        requestsDays: keptDays.default(730),
+        /** sweeps; the last 1,000 are kept anyway */
+        sweepsDays: keptDays.default(90),
+        /** what became of each part of a repair */
+        repairsDays: keptDays.default(30),
+      })
+      .prefault({}),
     portals: z.array(portal).min(1),
   })
   .superRefine((config, context) => {

@@ -1,10 +1,14 @@
-/** When intake looks at the calendar: on the next date, when a role has done what is waited for, and often anyway. */
+/**
+ * When intake looks at the calendar: on the next date, when a role has done what is waited for, and often anyway.
+ * When nothing else is due, it removes records whose time is over, some in each turn.
+ */
 import type pg from 'pg';
 import type { Config } from '../src/config.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import type { RequestKind } from '../src/model/request.ts';
 import { turnCalendar } from '../src/requests/calendar.ts';
+import { EXPIRY_BEGIN, type ExpiryRun, removeExpired } from '../src/store/retention.ts';
 
 /** It is looked at this often at the least: what it waits for may come without a notice. */
 const LOOK_MS = 1000;
@@ -14,6 +18,8 @@ const LOOK_ORPHANS_MS = 60_000;
 const REST_ORPHANS_MS = 1000;
 /** What comes at the same time is looked at together: at rest a look takes 3 ms. */
 const SOON_MS = 50;
+/** Whether the time of any record is over is looked at this often. */
+const EXPIRY_MS = 3_600_000;
 /** A move that has failed is made again after this time; no other waits for it. */
 const MOVE_AGAIN_MS = 60_000;
 
@@ -65,6 +71,8 @@ export function hostCalendar(
   let orphans = true;
   let orphansAt = Number.NEGATIVE_INFINITY;
   let awaited: ReadonlySet<number> = new Set();
+  let expiry: ExpiryRun = EXPIRY_BEGIN;
+  let expiryAt = Number.NEGATIVE_INFINITY;
   /** moves that have failed, and when they are made again */
   const failed = new Map<string, number>();
 
@@ -105,9 +113,24 @@ export function hostCalendar(
     if (made.more || made.frozen) return !made.frozen;
     if (lookAtOrphans) [orphans, orphansAt] = [false, began];
     awaited = new Set(made.awaited);
+    if (began >= expiryAt) await expire();
     const ms = made.next === undefined ? LOOK_MS : made.next.getTime() - now.getTime();
     lookIn(Math.max(SOON_MS, Math.min(ms, LOOK_MS)));
     return true;
+  }
+
+  /** Removes some records whose time is over; what has failed is tried again, and keeps nothing waiting. */
+  async function expire(): Promise<void> {
+    try {
+      const { kind, removed, next } = await removeExpired(client, config.retention, expiry);
+      if (removed > 0) log.info({ kind, removed }, 'records were removed after their time');
+      expiry = next ?? EXPIRY_BEGIN;
+      if (next === undefined) expiryAt = performance.now() + EXPIRY_MS;
+      else due = true;
+    } catch (error) {
+      log.warn({ error: describeError(error) }, 'records stay beyond their time');
+      expiryAt = performance.now() + MOVE_AGAIN_MS;
+    }
   }
 
   return {

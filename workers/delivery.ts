@@ -14,7 +14,8 @@
  * | is gone (Redis lost it)          | sent anew                                                              |
  *
  * So whoever forges or loses an answer makes a gap, which the portal sees by `after` and answers with the number
- * that it has; and the relay goes back to there.
+ * that it has; and the relay goes back to there. Where events after that number were removed after their time
+ * (`retention.eventsDays`), the job says up to which, in `removed`; and where there is none after those, it says no more.
  */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
@@ -234,8 +235,8 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
   /** Sends the next events. The job is recorded before it is there: what is lost in between is missed, and sent anew. */
   async function send(course: Course, ended: Partial<store.Delivery> = {}): Promise<void> {
     const { portal, completed, last, since } = { ...course.delivery, ...ended };
-    const events = await store.readEvents(pool, portal, completed, BATCH);
-    const sent = events.at(-1)?.seq;
+    const { events, removed } = await store.readEvents(pool, portal, completed, BATCH);
+    const sent = events.at(-1)?.seq ?? removed;
     if (sent === undefined) {
       course.emptyUpTo = last;
       await write(course, { ...ended, since: null });
@@ -243,7 +244,14 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
     }
     const now = new Date();
     const { realm } = config;
-    const token = await signEvents(key, { realm, portal, after: completed, events, now });
+    if (removed !== undefined) {
+      log.warn(
+        { portal, after: completed, removed },
+        'a portal wants events that are not kept any more',
+      );
+    }
+    const contents = { realm, portal, after: completed, removed, events, now };
+    const token = await signEvents(key, contents);
     const job = `${completed}-${sent}-${randomUUID()}`;
     await write(course, { ...ended, job, sent, since: since ?? now });
     await outbox.add(portal, job, token);

@@ -38,6 +38,7 @@ export interface StackConfig {
   };
   readonly credentials?: { overlapSeconds?: number };
   readonly reservedNames?: readonly string[];
+  readonly retention?: { eventsDays?: number; requestsDays?: number };
   readonly sweep?: { everyMinutes?: number; mostShare?: number; atLeast?: number };
   readonly portals: readonly {
     name: string;

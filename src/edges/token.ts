@@ -51,16 +51,21 @@ export interface EventsContents {
   portal: string;
   /** the number of the last event before these, which the portal must have */
   after: number;
+  /** the events after that one and up to this one are not kept any more */
+  removed?: number | undefined;
   events: readonly unknown[];
   now: Date;
 }
 
-/** Signs events for a portal: with the claims iss (the realm), aud (the portal), iat, `after` and `events`. */
+/**
+ * Signs events for a portal: with the claims iss (the realm), aud (the portal), iat, `after` and `events`; and
+ * `removed`, where the portal can never have what comes next.
+ */
 export function signEvents(
   key: KeyObject,
-  { realm, portal, after, events, now }: EventsContents,
+  { realm, portal, after, removed, events, now }: EventsContents,
 ): Promise<string> {
-  return new SignJWT({ after, events })
+  return new SignJWT({ after, ...(removed === undefined ? {} : { removed }), events })
     .setProtectedHeader({ alg: 'EdDSA' })
     .setIssuer(realm)
     .setAudience(portal)

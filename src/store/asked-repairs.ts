@@ -3,9 +3,6 @@ import type { Role } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
 import { type Client, LOCK_CLASS, transact } from './postgres.ts';
 
-/** What became of repairs is kept so long; the audit is kept for ever. */
-const KEEP_REPAIRS = '30 days';
-
 /** What one role is asked to do for one subject. */
 export interface NewPart {
   subject: number;
@@ -32,7 +29,6 @@ export async function recordRepair(client: Client, repair: NewRepair): Promise<v
   await transact(
     client,
     async () => {
-      await client.query(`DELETE FROM repairs WHERE at < now() - interval '${KEEP_REPAIRS}'`);
       await client.query(
         'INSERT INTO repairs (id, asked_by, destroy, target) VALUES ($1, $2, $3, $4)',
         [id, by, destroy, target ?? null],

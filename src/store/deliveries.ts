@@ -87,27 +87,41 @@ export async function writeDelivery(
 /** An event as a portal is told it. */
 export type PortalEvent = Record<string, unknown> & { seq: number };
 
-/** The next events of a portal after that number, in order; at least one where there is one, else within the bounds. */
+/** What comes next for a portal. */
+export interface NextEvents {
+  /** in order */
+  events: PortalEvent[];
+  /** between the number that it has and the first of these, events were removed after their time: up to this one */
+  removed: number | undefined;
+}
+
+/** The next events of a portal after that number; at least one where there is one, else within the bounds. */
 export async function readEvents(
   pool: Pool,
   portal: string,
   after: number,
   { most, mostBytes }: { most: number; mostBytes: number },
-): Promise<PortalEvent[]> {
+): Promise<NextEvents> {
   const { rows } = await pool.query({
     name: 'read-events',
-    text: `SELECT event FROM (
+    // a row without an event where there is none, so that what was removed is of the same snapshot
+    text: `SELECT d.removed, measured.event FROM (
+             SELECT coalesce(max(removed), 0) AS removed FROM event_deliveries WHERE portal = $1
+           ) AS d LEFT JOIN (
              SELECT seq, event, sum(length(event::text)) OVER (ORDER BY seq) AS length FROM (
                SELECT seq, jsonb_strip_nulls(jsonb_build_object('seq', seq, 'id', id, 'at', at, 'event', event,
                    'subject', subject, 'request', request, 'code', code))
                  || jsonb_build_object('data', data) AS event
                FROM events WHERE portal = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS next
              ) AS measured
-           WHERE length <= $4 OR seq = (SELECT min(seq) FROM events WHERE portal = $1 AND seq > $2)
+             ON length <= $4 OR seq = (SELECT min(seq) FROM events WHERE portal = $1 AND seq > $2)
            ORDER BY seq`,
     values: [portal, after, most, mostBytes],
   });
-  return rows.map((row: { event: PortalEvent }) => row.event);
+  const read = rows as { removed: string; event: PortalEvent | null }[];
+  const events = read.flatMap(({ event }) => event ?? []);
+  const removed = Math.min(Number(read[0]?.removed), (events[0]?.seq ?? Infinity) - 1);
+  return { events, removed: removed > after ? removed : undefined };
 }
 
 /** Events that were erased and may lie in a portal's queue as they were, by portal: their numbers. */

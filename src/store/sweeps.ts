@@ -116,10 +116,7 @@ export async function cutSweeps(client: Client): Promise<void> {
   await client.query(`UPDATE sweeps SET state = 'cut', ended_at = now() WHERE state = 'running'`);
 }
 
-/**
- * Ends a sweep: what it found, which words of admins it has heeded, and what is told of it; and
- * forgets sweeps that are neither of the last 90 days nor of the last 1,000.
- */
+/** Ends a sweep: what it found, which words of admins it has heeded, and what is told of it. */
 export async function endSweep(
   client: Client,
   id: string,
@@ -144,12 +141,6 @@ export async function endSweep(
     );
     await client.query('UPDATE sweep_releases SET sweep = $1 WHERE id = ANY ($2)', [id, heeded]);
     await client.query('DELETE FROM surveys WHERE id = $1', [id]);
-    await client.query(
-      `DELETE FROM sweeps s WHERE began_at < now() - interval '90 days'
-         AND began_at < (SELECT min(began_at) FROM
-           (SELECT began_at FROM sweeps ORDER BY began_at DESC LIMIT 1000) AS kept)
-         AND NOT EXISTS (SELECT FROM sweep_releases r WHERE r.sweep = s.id)`,
-    );
     await writeEvents(client, events);
   });
 }

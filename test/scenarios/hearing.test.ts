@@ -14,6 +14,7 @@ import { Queue as Queue5 } from 'bullmq5';
 import { Redis } from 'ioredis';
 import { startRelay } from '../../workers/relay.ts';
 import { openLog } from '../../src/log.ts';
+import { openPool } from '../../src/store/postgres.ts';
 import { openWorld, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { query } from './outside.ts';
@@ -411,3 +412,58 @@ test('nothing in Redis grows while nothing is told, however long a portal is dea
   expect(after.entries).toBeLessThanOrEqual(before.entries);
   expect(after.keys.filter((key) => !before.keys.includes(key))).toEqual([]);
 }, 30_000);
+
+test('a portal that asks for events which are not kept any more is told which, and goes on after them', async () => {
+  const portal = startPortal('bullmq');
+  await tell(400);
+  await expectAll(portal);
+  await portal.end('SIGKILL');
+  const intake = openPool(world.config, 'intake', { max: 1, durable: false });
+  const remove = async (upTo: number) => {
+    await query(
+      world,
+      `UPDATE events SET at = now() - interval '31 days' WHERE portal = 'portal' AND seq <= $1`,
+      [upTo],
+    );
+    for (let after: string | null = '0'; after !== null;) {
+      const { rows }: { rows: { next: string | null }[] } = await intake.query(
+        `SELECT next FROM remove_expired('events', 30, $1)`,
+        [after],
+      );
+      after = rows[0]?.next ?? null;
+    }
+  };
+  try {
+    // it has come back from a backup of its own that is older than all: it has no event
+    await remove(told - 100);
+    const kept = told - 99;
+    portal.again();
+    await tell(1);
+    await eventually('the last event', () => portal.lives.at(-1)?.at(-1) === told);
+    expect(portal.lives.at(-1)).toEqual(Array.from({ length: 101 }, (_, n) => kept + n));
+    expect(portal.errors).toContain(`events 1 to ${kept - 1} are not kept any more`);
+    await eventually('its answer', async () => (await openJob()) === undefined);
+    await portal.end('SIGKILL');
+    // none is left at all
+    await remove(told);
+    expect(await query(world, `SELECT FROM events WHERE portal = 'portal'`)).toEqual([]);
+    await query(world, `UPDATE event_deliveries SET completed = 0 WHERE portal = 'portal'`);
+    portal.again();
+    await eventually('the gap', () =>
+      portal.errors.includes(`events 1 to ${told} are not kept any more`),
+    );
+    await eventually('its answer', async () => {
+      const [row] = await query<{ completed: string; since: Date | null }>(
+        world,
+        `SELECT completed, since FROM event_deliveries WHERE portal = 'portal'`,
+      );
+      return Number(row?.completed) === told && row?.since === null;
+    });
+    // and no number comes again
+    await tell(3);
+    await eventually('the next', () => portal.lives.at(-1)?.length === 3);
+    expect(portal.lives.at(-1)).toEqual([told - 2, told - 1, told]);
+  } finally {
+    await intake.end();
+  }
+}, 90_000);

@@ -96,7 +96,7 @@ test('a job holds as many as fit, in order, and at least one', async () => {
   await write(...many(5, 'one', large), told('last', 'one'));
   await numberEvents(relay);
   const seqs = async (after: number, mostBytes: number, most = 100) =>
-    (await readEvents(relay, 'one', after, { most, mostBytes })).map(({ seq }) => seq);
+    (await readEvents(relay, 'one', after, { most, mostBytes })).events.map(({ seq }) => seq);
   expect(await seqs(0, 32_000)).toEqual([1, 2, 3]);
   expect(await seqs(0, 32_000, 2)).toEqual([1, 2]);
   expect(await seqs(3, 32_000)).toEqual([4, 5, 6]);
