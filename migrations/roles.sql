@@ -255,11 +255,25 @@ GRANT INSERT (kind, requested_by, approved_by, subject, account, fields, verdict
 -- made by the first `chamberlain migrate`
 GRANT SELECT ON migrations TO chamberlain_admin;
 
--- locks: each role takes its own (0009_locks.sql)
-GRANT EXECUTE ON FUNCTION take_lock(integer)
+-- leases and locks: each role takes its own (0009_locks.sql, 0012_leases.sql)
+GRANT EXECUTE ON FUNCTION take_lease(), renew_lease()
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_directory_eyes, chamberlain_homes_eyes,
   chamberlain_databases_eyes;
 GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[])
   TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
-GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders() TO chamberlain_admin;
+GRANT EXECUTE ON FUNCTION hold_survey(uuid), lock_holders(), leaders() TO chamberlain_admin;
+
+-- Every write of a leader is checked, in every table. Nobody else's connection carries a number.
+DO $$
+DECLARE
+  tab regclass;
+BEGIN
+  FOR tab IN
+    SELECT oid FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'leases'
+      AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'check_lease')
+  LOOP
+    EXECUTE format($sql$CREATE TRIGGER check_lease BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT
+      WHEN (current_setting('chamberlain.epoch', true) <> '') EXECUTE FUNCTION check_lease()$sql$, tab);
+  END LOOP;
+END $$;

@@ -2,10 +2,11 @@
  * Intake: gives requests their verdicts, one after another, the portals in turn, and of each what takes access
  * away first.
  *
- * One intake works at a time, in all processes: whoever holds the lock, on the very connection that
+ * One intake works at a time, in all processes: whoever has the lease, on the very connection that
  * it writes with. Requests that wait at the same time are decided in one transaction, so that they
  * wait for the disk together; each is told when that is committed. Where PostgreSQL is lost, jobs in
- * hand go back into the queue, and nothing is taken until the lock is held again.
+ * hand go back into the queue, and nothing is taken until it has the lease again. Where Redis is away the lease is not
+ * renewed: maybe another process sees it.
  *
  * An invalid job, which is not a request that the portal in whose queue it lies has signed, costs a look and a check
  * of its signature. It is counted by portal and code, and nothing of it is kept.
@@ -34,9 +35,9 @@ import { writeEvents } from '../src/store/events.ts';
 import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
 import { addJunk } from '../src/store/junk.ts';
-import { INTAKE_LOCK, sqlState, transact } from '../src/store/postgres.ts';
+import { sqlState, transact } from '../src/store/postgres.ts';
 import { hostCalendar } from './calendar.ts';
-import { startLocked } from './locked.ts';
+import { type Leased, startLeased } from './leased.ts';
 import type { Worker } from './loop.ts';
 
 /** Most requests that are decided in one transaction: what is urgent waits for one such. */
@@ -76,27 +77,24 @@ export function startIntake(
   /** of jobs on which the program itself has failed, or that take too long, by their hash; and when last */
   const failures = new Map<string, { times: number; tookTooLong: boolean; at: number }>();
   const portals = config.portals.map(({ name }) => name);
-  return startLocked({ config, role: 'intake', lock: INTAKE_LOCK, log }, takeIn);
+  return startLeased({ config, role: 'intake', log }, takeIn);
 
-  /** Takes requests in whenever the realm is not frozen, as long as the locked connection lives. */
-  async function takeIn(client: pg.Client, held: AbortController): Promise<void> {
+  /** Takes requests in whenever the realm is not frozen, as long as it has the lease. */
+  async function takeIn(leased: Leased): Promise<void> {
+    const { client, held } = leased;
     let tidiedAt = performance.now();
-    const pulse = setInterval(() => void client.query('SELECT 1').catch(() => held.abort()), 5000);
-    try {
-      await client.query('LISTEN chamberlain');
-      while (!held.signal.aborted) {
-        if (await isFrozen(client)) {
-          if (performance.now() - tidiedAt >= TIDY_MS) {
-            tidiedAt = performance.now();
-            await tidyFrozen();
-          }
-          await untilNotice(client, held.signal);
-          continue;
+    await client.query('LISTEN chamberlain');
+    while (!held.signal.aborted) {
+      if (await isFrozen(client)) {
+        if (performance.now() - tidiedAt >= TIDY_MS) {
+          tidiedAt = performance.now();
+          await tidyFrozen();
         }
-        await takeInThawed(client, held);
+        await leased.progress();
+        await untilNotice(client, held.signal);
+        continue;
       }
-    } finally {
-      clearInterval(pulse);
+      await takeInThawed(leased);
     }
   }
 
@@ -119,7 +117,7 @@ export function startIntake(
   }
 
   /** Works until it is frozen, or `held` is aborted: by a fault, or from outside. */
-  async function takeInThawed(client: pg.Client, held: AbortController): Promise<void> {
+  async function takeInThawed({ client, held, progress }: Leased): Promise<void> {
     const frozen = new AbortController();
     const stop = AbortSignal.any([held.signal, frozen.signal]);
     const inbox = openInbox(config, portals);
@@ -133,10 +131,12 @@ export function startIntake(
       await syncRanges(client, config);
       while (!stop.aborted) {
         woken = new AbortController();
-        const jobs = await takeJobs();
+        const taken = await takeJobs();
+        const jobs = taken ?? [];
         if (jobs.length > 0) await decideBatch(jobs);
         if (calendar.isDue() && !stop.aborted && !(await calendar.turn())) freeze();
         await keepOrder();
+        if (taken !== undefined) await progress();
         if (jobs.length > 0 || calendar.isDue() || stop.aborted) continue;
         await inbox.untilSomething(AbortSignal.any([stop, woken.signal]));
       }
@@ -147,8 +147,8 @@ export function startIntake(
       await inbox.close();
     }
 
-    /** The requests that come next. Invalid jobs are refused at once. */
-    async function takeJobs(): Promise<Waiting[]> {
+    /** The requests that come next; undefined where Redis does not answer. Invalid jobs are refused at once. */
+    async function takeJobs(): Promise<Waiting[] | undefined> {
       try {
         // it may have been lost with Redis
         const since = performance.now() - FORGET_FAILURE_MS;
@@ -167,7 +167,7 @@ export function startIntake(
         );
       } catch (error) {
         await redisIsAway(error);
-        return [];
+        return undefined;
       }
     }
 

@@ -2,9 +2,8 @@
  * The relay: puts what is due into the roles' queues, derives readiness, and delivers events.
  *
  * It is told of work by NOTIFY, and looks every second besides, for notices are lost when a
- * connection breaks. One relay works at a time; a second one would do no harm.
+ * connection breaks. One relay works at a time: whoever has the lease. Each of its loops must run for it to be renewed.
  */
-import type pg from 'pg';
 import type { Config } from '../src/config.ts';
 import { openQueues } from '../src/edges/queue.ts';
 import type { Log } from '../src/log.ts';
@@ -12,11 +11,11 @@ import { ROLES } from '../src/model/wanted.ts';
 import { doneEvents } from '../src/requests/done.ts';
 import { sealAudit } from '../src/store/audit.ts';
 import { isFrozen } from '../src/store/freeze.ts';
-import { openPool, RELAY_LOCK } from '../src/store/postgres.ts';
+import { openPool, type Pool } from '../src/store/postgres.ts';
 import { MOST_NUMBERED } from '../src/store/deliveries.ts';
 import * as store from '../src/store/relay.ts';
 import { startDelivery } from './delivery.ts';
-import { startLocked, untilAborted } from './locked.ts';
+import { type Leased, startLeased, untilAborted } from './leased.ts';
 import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
@@ -30,15 +29,27 @@ const MUCH = 8;
 const DOORS_MS = 5000;
 
 export function startRelay(config: Config, log: Log): Worker {
-  const pool = openPool(config, 'relay', { max: 4, durable: false });
   const queues = openQueues(config, 'relay');
-  const worker = startLocked({ config, role: 'relay', lock: RELAY_LOCK, log }, relay);
+  const worker = startLeased({ config, role: 'relay', log }, relay);
 
-  /** Works as long as the locked connection lives. */
-  async function relay(client: pg.Client, held: AbortController): Promise<void> {
+  /** Works as long as it has the lease. */
+  async function relay({ client, epoch, held, progress }: Leased): Promise<void> {
+    const pool = openPool(config, 'relay', { max: 4, durable: false, epoch });
+    /** the loops that have run since the lease was renewed */
+    const ran = new Set<string>();
+    const loopOf = (name: keyof typeof PACE_MS, run: () => Promise<number>): Loop =>
+      startLoop(name, { everyMs: POLL_MS, log }, async () => {
+        const restMs = await run();
+        ran.add(name);
+        if (ran.size === Object.keys(PACE_MS).length) {
+          ran.clear();
+          await progress();
+        }
+        return restMs;
+      });
     const touched = new Set<number>();
     let all = true; // notices may have been missed before
-    const settling = startLoop('settle', { everyMs: POLL_MS * 5, log }, async () => {
+    const settling = loopOf('settle', async () => {
       const subjects = all ? undefined : [...touched];
       all = false;
       touched.clear();
@@ -52,16 +63,16 @@ export function startRelay(config: Config, log: Log): Worker {
       }
       return (subjects?.length ?? 0) >= MUCH ? PACE_MS.settle : 0;
     });
-    const sealing = startLoop('seal', { everyMs: POLL_MS, log }, async () => {
+    const sealing = loopOf('seal', async () => {
       await sealAudit(pool);
       return PACE_MS.seal;
     });
-    const enqueueing = startLoop('enqueue', { everyMs: POLL_MS, log }, () => enqueue(enqueueing));
-    // what was kept of portals belongs to the time under the lock
+    const enqueueing = loopOf('enqueue', () => enqueue(pool, enqueueing));
+    // what was kept of portals belongs to the time under the lease
     const delivery = startDelivery(config, log, pool);
     let told = true;
     let askedAt = 0;
-    const delivering = startLoop('deliver', { everyMs: POLL_MS, log }, async () => {
+    const delivering = loopOf('deliver', async () => {
       const fresh = told || performance.now() - askedAt >= POLL_MS;
       if (fresh) [told, askedAt] = [false, performance.now()];
       const { numbered, told: portals, nextInMs } = await delivery.turn(fresh);
@@ -84,11 +95,10 @@ export function startRelay(config: Config, log: Log): Worker {
         if (full) enqueueing.wake(); // there is room now
       }
     });
-    // the connection may hang instead of breaking: then its lock is no longer worth anything
+    // notices may have been missed
     const pulse = setInterval(() => {
       all = true;
       settling.wake();
-      client.query('SELECT 1').catch(() => held.abort());
     }, POLL_MS * 5);
     try {
       await client.query('LISTEN chamberlain');
@@ -102,14 +112,14 @@ export function startRelay(config: Config, log: Log): Worker {
     } finally {
       clearInterval(pulse);
       await Promise.all(loops.map((loop) => loop.close()));
-      await delivery.close();
+      await Promise.all([delivery.close(), pool.end()]);
     }
   }
 
   /** whether more was due than there was room for */
   let full = false;
   let wasFrozen = false;
-  async function enqueue(loop: Loop): Promise<number> {
+  async function enqueue(pool: Pool, loop: Loop): Promise<number> {
     const due = await store.leaseDue(pool, ROLES);
     const frozen = due.length === 0 && (await isFrozen(pool));
     if (wasFrozen && !frozen) {
@@ -136,7 +146,7 @@ export function startRelay(config: Config, log: Log): Worker {
       await store.releaseLeases(pool, due);
       throw error;
     }
-    await enqueueDoorsOfSlow();
+    await enqueueDoorsOfSlow(pool);
     const { left, nextInMs } = await store.readOutlook(pool, ROLES);
     full = left;
     if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
@@ -145,7 +155,7 @@ export function startRelay(config: Config, log: Log): Worker {
 
   let doorsAt = Number.NEGATIVE_INFINITY;
   /** Who waits to be put away, maybe for hours, is shut out meanwhile: without a lease, since the row stays due. */
-  async function enqueueDoorsOfSlow(): Promise<void> {
+  async function enqueueDoorsOfSlow(pool: Pool): Promise<void> {
     if (performance.now() - doorsAt < DOORS_MS) return;
     doorsAt = performance.now();
     const waiting = await store.readSlow(pool, ROLES);
@@ -158,7 +168,7 @@ export function startRelay(config: Config, log: Log): Worker {
   return {
     async close() {
       await worker.close();
-      await Promise.all([pool.end(), queues.close()]);
+      await queues.close();
     },
   };
 }

@@ -29,7 +29,7 @@ export async function surveyEverything(
   queues: Queues,
   survey: string,
   { askAgainMs, silentMs }: SweepPatience,
-  held: AbortSignal,
+  { held, progress }: { held: AbortSignal; progress: () => Promise<void> },
 ): Promise<Map<Role, Report>> {
   const reports = new Map<Role, Report>();
   const now = performance.now();
@@ -41,6 +41,7 @@ export async function surveyEverything(
   );
   while (missing.size > 0) {
     held.throwIfAborted();
+    await progress();
     const signs = await readSigns(client, survey);
     for (const [role, state] of missing) {
       const at = performance.now();

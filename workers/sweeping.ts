@@ -2,8 +2,8 @@
  * The sweep's worker: surveys everything on a timer, and raises what has drifted. What it does about what
  * it finds is decided in sweep.ts.
  *
- * One sweep at a time, in all processes: whoever holds the lock, and all it writes it writes on the
- * very connection that holds it. It holds no hands: it asks the roles, and what it raises they do.
+ * One sweep at a time, in all processes: whoever has the lease, and all it writes it writes on the
+ * very connection that has taken it. It holds no hands: it asks the roles, and what it raises they do.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,12 +21,11 @@ import {
 import type { NewEvent } from '../src/store/events.ts';
 import { isFrozen } from '../src/store/freeze.ts';
 import { readDoubt } from '../src/store/marker.ts';
-import { SWEEP_LOCK } from '../src/store/postgres.ts';
 import { isToldSinceReport } from '../src/store/sweep-reports.ts';
 import * as store from '../src/store/sweeps.ts';
 import { readUnmanaged } from '../src/store/unmanaged.ts';
 import { isUndecided } from '../src/model/unmanaged.ts';
-import { startLocked } from './locked.ts';
+import { type Leased, startLeased } from './leased.ts';
 import type { Worker } from './loop.ts';
 import { judgeSweep, type Judgement } from './sweep.ts';
 import { surveyEverything, type SweepPatience } from './sweep-survey.ts';
@@ -42,12 +41,12 @@ const AGAIN_MS = 5000;
 
 export function startSweep(config: Config, log: Log, patience = PATIENCE): Worker {
   const queues = openQueues(config, 'sweep');
-  const worker = startLocked({ config, role: 'sweep', lock: SWEEP_LOCK, log }, (client, held) =>
-    sweepOn(client, held.signal),
-  );
+  const worker = startLeased({ config, role: 'sweep', log }, sweepOn);
 
-  /** Sweeps whenever it is time, or asked for, as long as the locked connection lives. */
-  async function sweepOn(client: pg.Client, held: AbortSignal): Promise<void> {
+  /** Sweeps whenever it is time, or asked for, as long as it has the lease. */
+  async function sweepOn(leased: Leased): Promise<void> {
+    const { client, progress } = leased;
+    const held = leased.held.signal;
     const { everyMinutes } = config.sweep;
     await client.query('LISTEN chamberlain_sweep');
     await client.query('LISTEN chamberlain_reports');
@@ -59,6 +58,7 @@ export function startSweep(config: Config, log: Log, patience = PATIENCE): Worke
     let dueAt = performance.now() + (leftMs < 0 ? spreadMs : Math.max(leftMs, AGAIN_MS));
     let againMs = AGAIN_MS;
     while (!held.aborted) {
+      await progress();
       const restMs = dueAt - performance.now();
       const releases = await store.readReleases(client);
       if (restMs > 0 && releases.length === 0) {
@@ -66,14 +66,18 @@ export function startSweep(config: Config, log: Log, patience = PATIENCE): Worke
         continue;
       }
       try {
-        await sweepOnce(client, queues, releases, { config, log, patience, held });
+        await sweepOnce(client, queues, releases, { config, log, patience, held, progress });
         dueAt = performance.now() + ((await store.readNextInMs(client, everyMinutes)) ?? 0);
         againMs = AGAIN_MS;
       } catch (error) {
-        await store.cutSweeps(client); // where this fails, the lock is worth nothing any more
+        await store.cutSweeps(client); // where this fails, the lease is worth nothing any more
         if (held.aborted) return;
         log.warn({ error: describeError(error) }, 'a sweep was cut, and is done again');
-        await sleep(againMs, undefined, { signal: held }).catch(() => {});
+        const againAt = performance.now() + againMs;
+        for (let ms = againMs; ms > 0 && !held.aborted; ms = againAt - performance.now()) {
+          await sleep(Math.min(ms, LOOK_MS), undefined, { signal: held }).catch(() => {});
+          await progress();
+        }
         againMs = Math.min(againMs * 2, everyMinutes * 60_000);
       }
     }
@@ -98,6 +102,7 @@ interface Sweeping {
   log: Log;
   patience: SweepPatience;
   held: AbortSignal;
+  progress: () => Promise<void>;
 }
 
 /** One sweep, from its row to what is raised. */
@@ -105,17 +110,18 @@ export async function sweepOnce(
   client: pg.Client,
   queues: Queues,
   releases: readonly store.Release[],
-  { config, log, patience, held }: Sweeping,
+  { config, log, patience, ...way }: Sweeping,
 ): Promise<Judgement> {
+  const { held } = way;
   const id = randomUUID();
   const began = await store.beginSweep(client, id);
   const before = await readBehindPlaces(client);
   const last = await store.readHeld(client);
-  const reports = await surveyEverything(client, queues, id, patience, held);
+  const reports = await surveyEverything(client, queues, id, patience, way);
   const doubt = await doubtOfDirectory(
     client,
     id,
-    held,
+    way,
     (reports.get('directory')?.steps ?? []).length > 0,
   );
   const judgement = judgeSweep({
@@ -151,11 +157,12 @@ export async function sweepOnce(
 async function doubtOfDirectory(
   client: pg.Client,
   survey: string,
-  held: AbortSignal,
+  { held, progress }: Pick<Sweeping, 'held' | 'progress'>,
   matters: boolean,
 ): Promise<string | undefined> {
   const deadline = performance.now() + TOLD_WITHIN_MS;
   for (;;) {
+    await progress();
     const { doubt } = await readDoubt(client);
     if (doubt !== null) return doubt;
     if (!matters || (await isToldSinceReport(client, survey))) return undefined;

@@ -10,10 +10,10 @@ import { normalName } from '../src/model/names.ts';
 import type { Looked, SeenThing } from '../src/model/unmanaged.ts';
 import type { Realm, Role } from '../src/model/wanted.ts';
 import { rememberForeign } from '../src/store/foreign-sightings.ts';
-import { openPool, type Pool, WATCH_LOCK } from '../src/store/postgres.ts';
+import { openPool, type Pool } from '../src/store/postgres.ts';
 import { readAccounts, readClock, readNumbers, recordLook } from '../src/store/unmanaged.ts';
 import { type Everything, foreignAmong } from '../src/targets/everything.ts';
-import { startLocked, untilAborted } from './locked.ts';
+import { type Leased, startLeased, untilAborted } from './leased.ts';
 import type { Worker } from './loop.ts';
 import type { RoleParts } from './role.ts';
 
@@ -47,7 +47,7 @@ export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log:
   const watching = watchingOf(config, pool);
   const said = new Set<string>();
 
-  async function lookAgainAndAgain(held: AbortSignal): Promise<void> {
+  async function lookAgainAndAgain({ held: { signal: held }, progress }: Leased): Promise<void> {
     let watch = parts.openWatch(eyes, watching);
     while (!held.aborted) {
       const failures = await lookOnce(watch, { role, ...watching }).catch((error) => [error]);
@@ -60,13 +60,13 @@ export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log:
       if (failures.length === 0) said.clear();
       // what was seen and could not be written is looked for anew
       else watch = parts.openWatch(eyes, watching);
+      await progress();
       await sleep(EVERY_MS, undefined, { signal: held }).catch(() => {});
     }
   }
 
-  const worker = startLocked(
-    { config, role: `${role}_eyes`, lock: WATCH_LOCK[role], log },
-    (_client, { signal }) => Promise.race([lookAgainAndAgain(signal), untilAborted(signal)]),
+  const worker = startLeased({ config, role: `${role}_eyes`, log }, (leased) =>
+    Promise.race([lookAgainAndAgain(leased), untilAborted(leased.held.signal)]),
   );
   return {
     async close() {

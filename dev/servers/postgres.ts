@@ -72,6 +72,19 @@ export function postgresServer(folder: string): PostgresServer {
   };
 }
 
+/** The same server, so that it listens at an address of this machine, too, for that address's network. */
+export function listeningAt(server: PostgresServer, address: string): PostgresServer {
+  return {
+    ...server,
+    async prepare() {
+      await server.prepare();
+      const line = `host all all ${address}/30 scram-sha-256\n`;
+      writeFileSync(join(server.folder, 'pg_hba.conf'), line, { flag: 'a' });
+    },
+    command: () => [...server.command(), '-c', `listen_addresses=${address}`],
+  };
+}
+
 /** Makes the owner's role, and its database where there is none. */
 export async function createOwnedDatabase(
   server: PostgresServer,

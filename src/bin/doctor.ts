@@ -25,7 +25,7 @@ import { lookAsAdmin, lookAtLogins, lookAtPostgres } from '../doctor/postgres.ts
 import { findRoot, lookAtProgram } from '../doctor/program.ts';
 import { lookAtRedis } from '../doctor/redis.ts';
 import { judgeRoles } from '../doctor/roles.ts';
-import { lookAtWork } from '../doctor/work.ts';
+import { lookAtWaiting, lookAtWork } from '../doctor/work.ts';
 import { ROLES } from '../model/wanted.ts';
 import { openPool, type Pool } from '../store/postgres.ts';
 import { configOf, configPathOf, wantsJson } from './configuration.ts';
@@ -145,6 +145,9 @@ function checksOf(config: Config, configFile: string, etc: string): Check[] {
     },
     at('work', 'the work', 'It is read from PostgreSQL: look there.', () =>
       lookAsAdmin(admin, 'the work', (client) => lookAtWork(client, config, now)),
+    ),
+    at('work', 'the requests that wait', 'They lie in Redis: look there.', () =>
+      lookAsAdmin(admin, 'the requests that wait', (client) => lookAtWaiting(client, config, now)),
     ),
     at('this host', 'the local accounts', 'They are compared with PostgreSQL: look there.', () =>
       lookAsAdmin(admin, 'the local accounts', (client) =>

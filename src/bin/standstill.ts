@@ -1,12 +1,20 @@
 /** What keeps the realm from going on, for people: a freeze, a sweep that is held, a doubt, a calendar that fails. */
+import type { Config } from '../config.ts';
+import { readOldestWaiting, type Waiting } from '../edges/waiting-requests.ts';
+import { describeError } from '../errors.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
 import { type Freeze, FROZEN_BY_ITSELF, readFreeze } from '../store/freeze.ts';
 import {
+  describeHanging,
   describeIntruder,
+  describeWaiting,
   type Holder,
-  isAtWork,
+  isLate,
+  type Leader,
   readHolders,
+  readLeaders,
   remedyFor,
+  remedyForHanging,
   WORKS,
 } from '../store/locks.ts';
 import { readDoubt } from '../store/marker.ts';
@@ -25,11 +33,22 @@ export interface Standstill {
   overdue: OverdueMove[];
   /** the last sweep that has ended, however it did */
   lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
+  /** who does what one process at a time does */
+  leaders: Leader[];
   /** who holds which of our locks */
   holders: Holder[];
+  /** the oldest request without a verdict */
+  waiting: Waiting | null;
+  /** why that is not known */
+  waitingUnknown: string | null;
 }
 
-export async function readStandstill(client: Client): Promise<Standstill> {
+export async function readStandstill(client: Client, config: Config): Promise<Standstill> {
+  const portals = config.portals.map(({ name }) => name);
+  const waiting = await readOldestWaiting(config, portals).then(
+    (oldest) => ({ waiting: oldest ?? null, waitingUnknown: null }),
+    (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
+  );
   const frozen = (await readFreeze(client)) ?? null;
   return {
     frozen,
@@ -37,13 +56,16 @@ export async function readStandstill(client: Client): Promise<Standstill> {
     heldSweep: (await readHeld(client)) ?? null,
     doubt: (await readDoubt(client)).doubt,
     lastSweep: (await readLastEnded(client)) ?? null,
+    leaders: await readLeaders(client),
     holders: await readHolders(client),
+    ...waiting,
   };
 }
 
 /** A line for each, with what to do. */
 export function describeStandstill(standstill: Standstill): string[] {
-  const { frozen, heldSweep, doubt, overdue, holders } = standstill;
+  const { frozen, heldSweep, doubt, overdue, leaders, holders, waiting } = standstill;
+  const hanging = leaders.filter((leader) => leader.hangs && isWork(leader));
   const isByItself = frozen?.frozenBy === FROZEN_BY_ITSELF;
   const end = isByItself ? '' : ' `chamberlain thaw` ends it.';
   return [
@@ -54,29 +76,44 @@ export function describeStandstill(standstill: Standstill): string[] {
     ...(overdue.length === 0
       ? []
       : [`Overdue: ${describeOverdue(overdue)}. The log of \`chamberlain work intake\` says why.`]),
+    // while the realm is frozen, requests are to wait
+    ...(waiting === null || frozen !== null || !isLate(waiting, new Date())
+      ? []
+      : [`No verdicts: ${describeWaiting(waiting, leaders)}.`]),
+    ...(hanging.length === 0
+      ? []
+      : [`Hangs: ${hanging.map(describeHanging).join('; ')}. ${remedyForHanging(hanging)}`]),
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [`In the way: ${describeIntruder(holder)}. ${remedyFor(holder)}`],
     ),
   ];
 }
 
-/** Who is at the work that one process at a time does, and from where; what nobody is at. */
-export function describeWork({ holders }: Pick<Standstill, 'holders'>, now: Date): string {
-  const own = holders.filter(({ isOwn }) => isOwn);
-  const at = own.flatMap(({ lock, pid, address, since }) => {
-    if (!WORKS.some((work) => work === lock)) return [];
+function isWork({ work }: Leader): boolean {
+  return (WORKS as readonly string[]).includes(work);
+}
+
+/** Who is at the work that one process at a time does, from where, and since when; what nobody is at. */
+export function describeWork(
+  { leaders, waitingUnknown }: Pick<Standstill, 'leaders' | 'waitingUnknown'>,
+  now: Date,
+): string {
+  const going = leaders.filter((leader) => isWork(leader) && !leader.hangs);
+  const at = going.map(({ work, pid, address, since, renewedAt }) => {
     const details = [
       ...(address === null ? [] : [address]),
-      ...(since === null ? [] : [`for ${renderAge(since, now)}`]),
+      `for ${renderAge(since, now)}`,
       `PostgreSQL process ${pid}`,
+      `last progress ${renderAge(renewedAt, now)} ago`,
     ];
-    return [`${lock} (${details.join(', ')})`];
+    return `${work} (${details.join(', ')})`;
   });
-  const missing = WORKS.filter((work) => !isAtWork(holders, work));
+  const missing = WORKS.filter((work) => !leaders.some((leader) => leader.work === work));
   const start = `start \`chamberlain work ${missing.join(' ')}\``;
   return [
     ...(at.length === 0 ? [] : [`at work: ${at.join(', ')}`]),
     ...(missing.length === 0 ? [] : [`nobody works as ${missing.join(', ')}: ${start}`]),
+    ...(waitingUnknown === null ? [] : [`how long requests wait is not known: ${waitingUnknown}`]),
   ].join('\n');
 }
 

@@ -37,11 +37,11 @@ export function defineStatus(command: Command): void {
   command
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether PostgreSQL or Redis is\n' +
-        'away, the realm is frozen, a sweep is held, the directory is in doubt or a date is overdue;\n' +
-        'totals per role, what is behind, failing or parked and why, who leaves and\n' +
-        'when, events that portals have not taken, invalid jobs in their queues, how much is not ours, who\n' +
-        'is at work, and who holds a lock that is not theirs. With SUBJECT: what is wanted of one person or\n' +
-        'tool, how it leaves, and how far each role is with it.',
+        'away, the realm is frozen, a sweep is held, the directory is in doubt, a date is overdue or requests\n' +
+        'wait too long; totals per role, what is behind, failing or parked and why, who leaves and when,\n' +
+        'events that portals have not taken, invalid jobs in their queues, how much is not ours, who is at\n' +
+        'work, since when and whether they get on, and who holds a lock that is not theirs.\n' +
+        'With SUBJECT: what is wanted of one person or tool, how it leaves, and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
@@ -53,7 +53,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something is failing, parked, overdue or not ours; the realm is frozen, held or in doubt; a server is away' })}`,
+        `\n${describeExits({ 3: 'something is failing, hanging, parked, overdue or not ours; frozen, held or in doubt; a server is away' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -116,7 +116,7 @@ async function showAll(
   config: Config,
   redis: Promise<Away[]>,
 ): Promise<void> {
-  const standstill = await readStandstill(client);
+  const standstill = await readStandstill(client, config);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
   const portals = await overview.readPortalEvents(client);

@@ -6,7 +6,7 @@ import { ChamberlainError } from '../errors.ts';
 import { timeOf } from '../model/time.ts';
 import { renderUnmanaged } from '../plan/render-unmanaged.ts';
 import { isFrozen } from '../store/freeze.ts';
-import { isAtWork, readHolders } from '../store/locks.ts';
+import { isAtWork, readLeaders } from '../store/locks.ts';
 import type { Client } from '../store/postgres.ts';
 import { readFar } from '../store/sweep-reports.ts';
 import * as store from '../store/sweeps.ts';
@@ -157,7 +157,7 @@ async function waitForSweep(
         const swept = await store.readHeeding(client, asked);
         if (swept !== undefined) return await followMending(client, swept, deadline, progress.say);
         const [last] = await store.readSweeps(client, 1);
-        const isThere = isAtWork(await readHolders(client), 'sweep');
+        const isThere = isAtWork(await readLeaders(client), 'sweep');
         if (isThere && last?.state === 'running') progress.say(await describeFar(client, last.id));
         else progress.say(isThere ? 'waiting for the sweep' : `waiting; ${NOBODY}`);
         if (performance.now() >= deadline) {
@@ -230,7 +230,7 @@ async function show(client: Client, command: Command): Promise<void> {
   const sweeps = await store.readSweeps(client, SHOWN);
   const held = await store.readHeld(client);
   const nextInMs = await store.readNextInMs(client, config.sweep.everyMinutes);
-  const isThere = isAtWork(await readHolders(client), 'sweep');
+  const isThere = isAtWork(await readLeaders(client), 'sweep');
   const unmanaged = await readUnmanaged(client);
   if (held !== undefined) process.exitCode = EXIT.pending;
   const now = new Date();

@@ -5,7 +5,19 @@ import { describeOverdue, type OverdueMove, readOverdue } from '../store/calenda
 import { readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
 import { type JunkCount, readJunk } from '../store/junk.ts';
-import { describeIntruder, isAtWork, readHolders, remedyFor, WORKS } from '../store/locks.ts';
+import { readOldestWaiting } from '../edges/waiting-requests.ts';
+import { codeOf } from '../errors.ts';
+import {
+  describeHanging,
+  describeIntruder,
+  describeWaiting,
+  isLate,
+  readHolders,
+  readLeaders,
+  remedyFor,
+  remedyForHanging,
+  WORKS,
+} from '../store/locks.ts';
 import { readDoubt } from '../store/marker.ts';
 import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
@@ -25,19 +37,21 @@ const MOST_NAMED = 3;
 
 export async function lookAtWork(client: Client, config: Config, now: Date): Promise<Line[]> {
   const health = await readWorkHealth(client);
+  const leaders = await readLeaders(client);
   const holders = await readHolders(client);
   const freeze = await readFreeze(client);
   const held = await readHeld(client);
   const [last] = await readSweeps(client, 1);
   return [
-    ...WORKS.map((work) =>
-      expectThat(
-        isAtWork(holders, work),
-        `${work} is at work`,
-        `nobody works as ${work}`,
-        `Start \`chamberlain work ${work}\`.`,
-      ),
-    ),
+    ...WORKS.map((work) => {
+      const leader = leaders.find((each) => each.work === work);
+      if (leader === undefined) {
+        return fix(`nobody works as ${work}`, `Start \`chamberlain work ${work}\`.`);
+      }
+      return leader.hangs
+        ? fix(describeHanging(leader), remedyForHanging([leader]))
+        : ok(`${work} is at work since ${timeOf(leader.since)}, and gets on`);
+    }),
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [fix(describeIntruder(holder), remedyFor(holder))],
     ),
@@ -53,6 +67,23 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
     ...lookAtBacklog(health),
     ...lookAtPortals(await readPortalEvents(client), await readJunk(client), config, now),
   ];
+}
+
+/** Whether requests wait too long for their verdict. While the realm is frozen they are to wait. */
+export async function lookAtWaiting(client: Client, config: Config, now: Date): Promise<Line[]> {
+  if ((await readFreeze(client)) !== undefined) return [];
+  const portals = config.portals.map(({ name }) => name);
+  try {
+    const waiting = await readOldestWaiting(config, portals);
+    if (waiting === undefined || !isLate(waiting, now)) {
+      return [ok('no request waits long for its verdict')];
+    }
+    const what = `no verdicts: ${describeWaiting(waiting, await readLeaders(client))}`;
+    return [fix(what, 'Look at the log of `chamberlain work intake`.')];
+  } catch (error) {
+    if (codeOf(error) === 'BACKEND_UNAVAILABLE') return []; // the look at Redis says so
+    throw error;
+  }
 }
 
 function lookAtSweep(

@@ -48,12 +48,24 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
     query_timeout: 7000,
     idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
-    // the server too: locks of a worker whose machine lost its power would else stay for two hours
+    keepAliveInitialDelayMillis: 10_000,
+    // the server too: locks of a worker whose machine lost its power would else stay for two hours, or for a quarter
+    // of an hour where something was on its way to it
     options:
-      '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3' +
+      '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000' +
       (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : ''),
     // queries that are not awaited one by one are sent at once, and answered in order
     pipeline: true,
+  };
+}
+
+/** Of a leader: where it dies or hangs in the middle of a transaction, PostgreSQL ends that before long. */
+function leaderSettings(config: Config, role: PostgresRole): pg.ClientConfig {
+  const settings = connectionSettings(config, role);
+  return {
+    ...settings,
+    idle_in_transaction_session_timeout: 5000,
+    options: `${settings.options} -c client_connection_check_interval=1000`,
   };
 }
 
@@ -64,16 +76,23 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
  * @param options.durable whether a commit waits for the disk. Without it a crash of PostgreSQL may
  *   lose the last commits, but never one that came before a durable commit. Only for what is done
  *   again by itself.
+ * @param options.epoch the number of the lease under which all of them write
  */
 export function openPool(
   config: Config,
   role: PostgresRole,
-  { max, durable }: { max: number; durable: boolean },
+  { max, durable, epoch }: { max: number; durable: boolean; epoch?: string },
 ): Pool {
-  const settings = connectionSettings(config, role);
+  const settings =
+    epoch === undefined ? connectionSettings(config, role) : leaderSettings(config, role);
+  const options = [
+    settings.options,
+    ...(durable ? [] : ['-c synchronous_commit=off']),
+    ...(epoch === undefined ? [] : [`-c chamberlain.epoch=${epoch}`]),
+  ].join(' ');
   const pool = new pg.Pool({
     ...settings,
-    ...(durable ? {} : { options: `${settings.options} -c synchronous_commit=off` }),
+    options,
     max,
     idleTimeoutMillis: 30_000,
   });
@@ -162,22 +181,26 @@ export async function attempt<T>(client: Client, act: () => Promise<T>): Promise
   }
 }
 
+/** A lease (migrations/0012_leases.sql). */
+export interface Lease {
+  /** the connection that has taken it, and carries its number: with its end the lease ends */
+  client: pg.Client;
+  /** its fencing number: PostgreSQL refuses what is written under an older one */
+  epoch: string;
+}
+
 /**
- * A connection of its own that holds an advisory lock as long as it lives, so that one process at a
- * time does what the lock stands for. Returns undefined where another holds it. Each lock is its own role's
- * (migrations/0009_locks.sql).
+ * Takes the lease of that role, on a connection of its own. Returns undefined where another has it and gets on
+ * with its work.
  */
-export async function openLocked(
-  config: Config,
-  role: PostgresRole,
-  lock: number,
-): Promise<pg.Client | undefined> {
-  const client = new pg.Client(connectionSettings(config, role));
+export async function openLease(config: Config, role: PostgresRole): Promise<Lease | undefined> {
+  const client = new pg.Client(leaderSettings(config, role));
   client.on('error', () => {}); // whoever uses it next is told
   try {
     await client.connect();
-    const { rows } = await client.query('SELECT take_lock($1) AS locked', [lock]);
-    if (rows[0].locked === true) return client;
+    const { rows } = await client.query('SELECT take_lease() AS epoch');
+    const { epoch } = rows[0] as { epoch: string | null };
+    if (epoch !== null) return { client, epoch };
   } catch (cause) {
     void client.end().catch(() => {});
     throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL', { cause });
@@ -186,16 +209,13 @@ export async function openLocked(
   return undefined;
 }
 
-/** Advisory locks that one process at a time holds. */
-export const INTAKE_LOCK = 1;
-export const RELAY_LOCK = 2;
-export const SWEEP_LOCK = 3;
+/** Says that the work under a lease has got on; refused where another has the lease by now. */
+export async function renewLease({ client }: Lease): Promise<void> {
+  await client.query('SELECT renew_lease()');
+}
 
 /** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
 export const VERDICTS_LOCK = 4;
-
-/** Who holds it looks for unmanaged things, as that role. */
-export const WATCH_LOCK: Record<Role, number> = { directory: 5, homes: 6, databases: 7 };
 
 /** Advisory lock class of a role; the second number of the lock is the subject that is worked on. */
 export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };

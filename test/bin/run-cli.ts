@@ -15,11 +15,14 @@ export interface RunOptions {
   config?: string;
   input?: string | Buffer;
   env?: Record<string, string>;
+  /** words before the command, such as those that run it on another machine */
+  prefix?: readonly string[];
 }
 
 /** Starts `chamberlain ARGS…` without a terminal. */
 export function startCli(args: readonly string[], options: RunOptions = {}): ChildProcess {
-  return spawn(process.execPath, [CLI, ...args], {
+  const [program = '', ...words] = [...(options.prefix ?? []), process.execPath, CLI, ...args];
+  return spawn(program, words, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: {
       PATH: process.env['PATH'] ?? '',

@@ -1,17 +1,12 @@
 /** A founded realm whose intake is played by the test: each request gets its verdict at once. */
 import { randomUUID } from 'node:crypto';
+import type { Client } from 'pg';
 import type { Config } from '../../src/config.ts';
 import { readSigningKey, signToken } from '../../src/edges/token.ts';
 import { found } from '../../src/requests/found.ts';
 import { checkJob, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
 import { writeEvents } from '../../src/store/events.ts';
-import {
-  INTAKE_LOCK,
-  openLocked,
-  openPool,
-  type Pool,
-  transact,
-} from '../../src/store/postgres.ts';
+import { openLease, openPool, type Pool, transact } from '../../src/store/postgres.ts';
 import { openWorld, type World } from '../stack.ts';
 
 /** A request as a person would write it down. */
@@ -28,7 +23,7 @@ export interface FoundedRealm {
   world: World;
   owner: Pool;
   /** intake's own connection */
-  intake: NonNullable<Awaited<ReturnType<typeof openLocked>>>;
+  intake: Client;
   /** Signs as the portal `portal`, approved by who asks, and gives the verdict. */
   ask(request: Wish, config?: Config, options?: AskOptions): Promise<Verdict>;
   close(): Promise<void>;
@@ -39,7 +34,7 @@ export async function openFoundedRealm(name: string): Promise<FoundedRealm> {
   const world = withSecondAdmin(await openWorld(name, { needs: ['postgres'] }));
   const owner = openPool(world.config, 'owner', { max: 2, durable: false });
   await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
-  const intake = (await openLocked(world.config, 'intake', INTAKE_LOCK))!;
+  const { client: intake } = (await openLease(world.config, 'intake'))!;
   return {
     world,
     owner,

@@ -23,11 +23,11 @@ export function randomFrom(seed: number): () => number {
 
 /** Starts `chamberlain work` as a process of its own; returns when it says that it works. */
 export async function startWorkers(
-  world: Pick<World, 'configFile'>,
+  { configFile, prefix = [] }: Pick<World, 'configFile'> & { prefix?: readonly string[] },
   args: readonly string[] = [],
   env: Record<string, string> = {},
 ): Promise<{ child: ChildProcess; log: string[] }> {
-  const child = startCli(['work', ...args], { config: world.configFile, env });
+  const child = startCli(['work', ...args], { config: configFile, env, prefix });
   const log: string[] = [];
   await new Promise<void>((resolve, reject) => {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {

@@ -69,11 +69,12 @@ describe('in PostgreSQL', () => {
     const functions = await query(
       world,
       `SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
-         AND prorettype <> 'trigger'::regtype AND has_function_privilege($1, oid, 'EXECUTE')`,
+         AND prorettype <> 'trigger'::regtype AND has_function_privilege($1, oid, 'EXECUTE')
+       ORDER BY 1`,
       [`chamberlain_${role}`],
     );
-    // a lock of its own, and no other's: store/locks
-    expect(functions).toEqual([{ proname: 'take_lock' }]);
+    // a lease of its own, and no other's: store/leaders
+    expect(functions).toEqual([{ proname: 'renew_lease' }, { proname: 'take_lease' }]);
     const others = await query(
       world,
       `SELECT rolname FROM pg_roles WHERE rolname <> $1 AND pg_has_role($1, oid, 'MEMBER')`,
@@ -243,6 +244,7 @@ describe('with every kind of drift there', () => {
           'unmanaged_looks',
         ],
         ...['directory_marker', 'audit_seals', 'audit_unsealed', 'event_deliveries', 'sweeps'],
+        'leases',
       ]),
     };
   }

@@ -156,6 +156,7 @@ const OF_REFUSALS = [
   'directory_marker',
   'junk',
   'unmanaged_looks',
+  'leases',
 ];
 
 /** The rows of every table of ours but `without`, as text, by table. */

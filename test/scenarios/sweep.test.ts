@@ -719,8 +719,8 @@ describe('in the middle of a sweep', () => {
   async function isHeld(): Promise<boolean> {
     const rows = await query(
       running.world,
-      `SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 3 AND objsubid = 1 AND granted
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      `SELECT FROM leases l JOIN pg_stat_activity a USING (pid)
+       WHERE l.name = 'sweep' AND a.usename = 'chamberlain_sweep' AND a.datname = current_database()`,
     );
     return rows.length === 1;
   }

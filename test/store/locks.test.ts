@@ -9,13 +9,11 @@ import { lookAtPostgres } from '../../src/doctor/postgres.ts';
 import { lookAtWork } from '../../src/doctor/work.ts';
 import {
   connectionSettings,
-  INTAKE_LOCK,
   LOCK_CLASS,
-  openLocked,
+  openLease,
   POSTGRES_ROLES,
   type PostgresRole,
-  RELAY_LOCK,
-  SWEEP_LOCK,
+  VERDICTS_LOCK,
 } from '../../src/store/postgres.ts';
 import { openSurvey } from '../../src/store/survey-answers.ts';
 import { runCli } from '../bin/run-cli.ts';
@@ -101,30 +99,27 @@ describe('a lock', () => {
     },
   );
 
+  const LEASE = ['take_lease()', 'renew_lease()'];
   const OWN: Partial<Record<PostgresRole, string[]>> = {
-    intake: [`take_lock(${INTAKE_LOCK})`, 'hold_verdicts()'],
-    relay: [`take_lock(${RELAY_LOCK})`],
-    sweep: [`take_lock(${SWEEP_LOCK})`, 'hold_verdicts()'],
-    directory_eyes: ['take_lock(5)'],
-    homes_eyes: ['take_lock(6)'],
-    databases_eyes: ['take_lock(7)'],
+    intake: [...LEASE, 'hold_verdicts()'],
+    relay: LEASE,
+    sweep: [...LEASE, 'hold_verdicts()'],
+    directory_eyes: LEASE,
+    homes_eyes: LEASE,
+    databases_eyes: LEASE,
     directory: [`lock_subjects('{50001,50002}')`],
     homes: [`lock_subjects('{50001,50002}')`],
     databases: [`lock_subjects('{50001,50002}')`],
     admin: [`hold_survey('00000000-0000-4000-8000-000000000001')`],
   };
-  const ways = [
-    ...[INTAKE_LOCK, RELAY_LOCK, SWEEP_LOCK, 0, 4, 8].map((lock) => `take_lock(${lock})`),
-    'take_lock(NULL)',
-    ...new Set(Object.values(OWN).flat()),
-  ];
+  const ways = new Set(Object.values(OWN).flat());
 
   test.each([STRANGER, ...POSTGRES_ROLES] as const)(
     'is for %s to take where it is its own, and no other',
     async (login) => {
       const client = await connect(login);
       const taken: string[] = [];
-      for (const way of new Set(ways)) {
+      for (const way of ways) {
         const refusal = await client.query(`SELECT ${way}`).then(
           () => taken.push(way),
           (error: unknown) => (error as { code?: string }).code,
@@ -192,7 +187,7 @@ describe('where the superuser has not left the locks to the owner', () => {
   afterEach(() => superuser(readFileSync(LOCKS_SQL, 'utf8')));
 
   test('all works as else, and doctor says how it is done', async () => {
-    expect(await openLocked(world.config, 'intake', INTAKE_LOCK).then(end)).toBe(true);
+    expect(await openLease(world.config, 'intake').then((lease) => end(lease?.client))).toBe(true);
     const line = (await lookAtPostgres(await connect('admin'), ROOT)).find(({ what }) =>
       what.includes('locks of the workers'),
     );
@@ -213,12 +208,10 @@ describe('where the superuser has not left the locks to the owner', () => {
 
   test('status and doctor name the login that stands in the way of work', async () => {
     const reader = await connect('homes_eyes');
-    await reader.query(`SELECT pg_advisory_lock(${INTAKE_LOCK})`);
     await reader.query(`SELECT pg_advisory_lock(${LOCK_CLASS.databases}, s)
                         FROM unnest(ARRAY[50001, 50002, 50003]) AS s`);
     const other = await connect(STRANGER);
-    await other.query('SELECT pg_advisory_lock_shared(4)');
-    expect(await openLocked(world.config, 'intake', INTAKE_LOCK)).toBeUndefined();
+    await other.query(`SELECT pg_advisory_lock_shared(${VERDICTS_LOCK})`);
     const pid = async (client: pg.Client) =>
       (await client.query('SELECT pg_backend_pid() AS pid')).rows[0].pid as number;
     const [mine, its] = [await pid(reader), await pid(other)];
@@ -227,18 +220,15 @@ describe('where the superuser has not left the locks to the owner', () => {
     expect(exit).toBe(3);
     const lines = out.split('\n').filter((line) => line.startsWith('In the way'));
     expect(lines).toEqual([
-      expect.stringMatching(
-        new RegExp(
-          `the PostgreSQL user chamberlain_homes_eyes \\(PostgreSQL process ${mine}, since .*Z\\) ` +
-            'holds the lock of intake: no process can work as intake\\.',
-        ),
-      ),
       'In the way: ' +
         `the PostgreSQL user ${STRANGER} (PostgreSQL process ${its}) holds the lock of verdicts: ` +
         `no request is decided. As PostgreSQL's superuser: SELECT pg_terminate_backend(${its}). ` +
         '`chamberlain doctor` says how to keep others from the locks.',
       expect.stringMatching(
-        / holds locks of databases: that role cannot work on 3 of its subjects\./,
+        new RegExp(
+          `the PostgreSQL user chamberlain_homes_eyes \\(PostgreSQL process ${mine}, since .*Z\\) ` +
+            'holds locks of databases: that role cannot work on 3 of its subjects\\.',
+        ),
       ),
     ]);
     expect(out).toContain('\nnobody works as intake, relay, sweep: start');
@@ -247,7 +237,6 @@ describe('where the superuser has not left the locks to the owner', () => {
     const { holders } = JSON.parse(json.out) as { holders: Record<string, unknown>[] };
     const known = { user: 'chamberlain_homes_eyes', pid: mine, address: null, isOwn: false };
     expect(holders).toEqual([
-      { lock: 'intake', locks: 1, ...known, since: expect.stringMatching(/Z$/) },
       {
         ...{ lock: 'verdicts', locks: 1, user: STRANGER, pid: its },
         address: null,
@@ -268,17 +257,19 @@ describe('where the superuser has not left the locks to the owner', () => {
 });
 
 test('status says who is at work, and from when', async () => {
-  const intake = await openLocked(world.config, 'intake', INTAKE_LOCK);
+  const intake = await openLease(world.config, 'intake');
   const survey = await openSurvey(world.config, '00000000-0000-4000-8000-000000000001', []);
   try {
     const { exit, out } = await runCli(['status'], { config: world.configFile });
     expect(exit).toBe(0);
-    expect(out).toMatch(/^at work: intake \(for \d+ s, PostgreSQL process \d+\)$/m);
+    expect(out).toMatch(
+      /^at work: intake \(for \d+ s, PostgreSQL process \d+, last progress \d+ s ago\)$/m,
+    );
     expect(out).toMatch(/^nobody works as relay, sweep: start `chamberlain work relay sweep`$/m);
     expect(out).not.toContain('In the way');
   } finally {
     await survey.close();
-    await end(intake);
+    await end(intake?.client);
   }
 });
 

@@ -58,7 +58,10 @@ async function waitForHomes(
     const reports = await withClient(sweep, async (client) => {
       await client.query('LISTEN chamberlain_reports');
       const never = new AbortController().signal;
-      return surveyEverything(client, queues, survey, PATIENCE, never);
+      return surveyEverything(client, queues, survey, PATIENCE, {
+        held: never,
+        progress: async () => {},
+      });
     });
     const ms = performance.now() - start;
     return { report: reports.get('homes'), jobs: await queue.getWaitingCount(), ms };

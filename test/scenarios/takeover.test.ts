@@ -1,0 +1,223 @@
+/**
+ * Two processes on one realm: the one that leads is killed, hangs, wakes up again, or vanishes from the network, and the
+ * other goes on.
+ */
+import { spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import { type FarMachine, openFarMachine } from '../../dev/servers/far-machine.ts';
+import { listeningAt } from '../../dev/servers/postgres.ts';
+import { lookAtWaiting, lookAtWork } from '../../src/doctor/work.ts';
+import { connectionSettings } from '../../src/store/postgres.ts';
+import { runCli } from '../bin/run-cli.ts';
+import { startServer, stopServer, type World } from '../stack.ts';
+import { endProcess, startWorkers } from './crash.ts';
+import { eventually } from './eventually.ts';
+import { tool } from './outage.ts';
+import { query } from './outside.ts';
+import type { Portal } from './portal.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+const LEADING = ['intake', 'relay', 'sweep'];
+
+let running: Running;
+let world: World;
+let portal: Portal;
+let workers: Awaited<ReturnType<typeof startWorkers>>[] = [];
+
+beforeAll(async () => {
+  running = await openRunning('takeover', { own: true });
+  ({ world, portal } = running);
+  await admit(portal, 'alice');
+  await running.stopWork();
+  await running.startWork(['directory', 'homes', 'databases']);
+}, 120_000);
+afterEach(async () => {
+  await Promise.all(workers.map(({ child }) => endProcess(child, 'SIGKILL')));
+  workers = [];
+}, 30_000);
+afterAll(async () => {
+  await running?.close();
+}, 60_000);
+
+type Worker = (typeof workers)[number];
+
+/** Starts one that leads. */
+async function startLeader(at: Parameters<typeof startWorkers>[0] = world): Promise<Worker> {
+  const worker = await startWorkers(at, LEADING);
+  workers.push(worker);
+  await eventually('it to lead', async () => (await leaders()).length === LEADING.length);
+  return worker;
+}
+
+/** Starts one beside the one that leads. */
+async function startOther(): Promise<Worker> {
+  const worker = await startWorkers(world, LEADING);
+  workers.push(worker);
+  return worker;
+}
+
+/** The numbers of the leases whose leaders' sessions live. */
+function leaders(): Promise<{ work: string; epoch: string }[]> {
+  return query(
+    world,
+    `SELECT l.name AS work, l.epoch FROM leases l JOIN pg_stat_activity a USING (pid)
+     WHERE a.usename = 'chamberlain_' || l.name AND a.datname = current_database()
+       AND l.name = ANY ($1) ORDER BY 1`,
+    [LEADING],
+  );
+}
+
+/** Milliseconds until a request sent now has its verdict. */
+async function untilVerdict(name: string): Promise<number> {
+  const began = performance.now();
+  expect(await portal.ask(tool(name))).toMatchObject({ verdict: 'accepted' });
+  return performance.now() - began;
+}
+
+test('a leader that is killed is replaced at once, not when its lease runs out', async () => {
+  const first = await startLeader();
+  await startOther();
+  await untilVerdict('killed-before');
+  first.child.kill('SIGKILL');
+  expect(await untilVerdict('killed-after')).toBeLessThan(8000);
+}, 60_000);
+
+test('a leader that hangs is replaced within 15 s, and changes nothing when it wakes up', async () => {
+  const first = await startLeader();
+  const other = await startOther();
+  const ids = await Promise.all(
+    Array.from({ length: 40 }, (_, n) => portal.send(tool(`hung-${n}`))),
+  );
+  await eventually('the first verdict', () =>
+    ids.some((id) => portal.told(id).includes('request.accepted')),
+  );
+  first.child.kill('SIGSTOP');
+  expect(await untilVerdict('hung-after')).toBeLessThan(15_000);
+  for (const id of ids) await portal.finish(id);
+  const led = await eventually('the other to lead everything', async () => {
+    const now = await leaders();
+    return now.every(({ epoch }) => Number(epoch) > 1) && now.length === LEADING.length && now;
+  });
+  first.child.kill('SIGCONT');
+  await eventually('it to find out', () =>
+    ['intake', 'relay', 'sweep'].every((role) =>
+      new RegExp(`"role":"${role}".*"the lease is lost"`, 'u').test(first.log.join('')),
+    ),
+  );
+  await untilVerdict('woken');
+  expect(await leaders()).toEqual(led);
+  expect(other.log.join('')).not.toContain('"the lease is lost"');
+  for (const id of ids) {
+    expect(portal.told(id)).toEqual(['request.accepted', 'tool.ready', 'request.done']);
+  }
+  expect(portal.disorder).toEqual([]);
+  const verify = await runCli(['audit', 'verify'], { config: world.configFile });
+  expect(verify).toMatchObject({ exit: 0 });
+}, 120_000);
+
+test('status and doctor name a leader that hangs, and the request that waits for it', async () => {
+  const { child } = await startLeader();
+  // in the middle of its start it might hang within a transaction, which PostgreSQL ends, and the session with it
+  await eventually('it to be at rest', async () => {
+    const [row] = await query<{ count: number }>(
+      world,
+      'SELECT count(*)::int FROM leases WHERE renewed_at > since AND name = ANY ($1)',
+      [LEADING],
+    );
+    return row?.count === LEADING.length;
+  });
+  child.kill('SIGSTOP');
+  const sending = portal.ask(tool('late'));
+  const page = await eventually('status to say so', async () => {
+    const { exit, out } = await runCli(['status'], { config: world.configFile });
+    return exit === 3 && out.includes('No verdicts') && out;
+  });
+  expect(page).toMatch(
+    /^No verdicts: a request of the portal portal has waited since \S+ \S+Z; intake \(PostgreSQL process \d+, since \S+ \S+Z\) had its last progress at \S+ \S+Z\.$/m,
+  );
+  expect(page).toMatch(
+    /^Hangs: the leader of intake \(.*\) has made no progress since \S+ \S+Z; the leader of relay .* `chamberlain work intake relay sweep`, which takes over\.$/m,
+  );
+  expect(page).not.toContain('at work: ');
+  const admin = new pg.Client(connectionSettings(world.config, 'admin'));
+  await admin.connect();
+  try {
+    const now = new Date();
+    const lines = [
+      ...(await lookAtWork(admin, world.config, now)),
+      ...(await lookAtWaiting(admin, world.config, now)),
+    ].filter(({ state }) => state === 'fix');
+    expect(lines.map(({ what }) => what)).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^the leader of intake .* has made no progress since /),
+        expect.stringMatching(/^no verdicts: a request of the portal portal has waited since /),
+      ]),
+    );
+  } finally {
+    await admin.end();
+  }
+  child.kill('SIGCONT');
+  expect(await sending).toMatchObject({ verdict: 'accepted' });
+}, 90_000);
+
+describe('a machine that vanishes from the network', () => {
+  let far: FarMachine;
+  let at: { configFile: string; prefix: readonly string[] };
+
+  beforeAll(async () => {
+    await running.stopWork();
+    far = await openFarMachine();
+    await stopServer(world.postgres);
+    await startServer(listeningAt(world.postgres, far.here));
+    const { port } = new URL(world.config.redis.url);
+    const redis = new Redis(world.redis.urlOf('owner'));
+    await redis.config('SET', 'bind', `127.0.0.1 ${far.here}`);
+    redis.disconnect();
+    const configFile = join(world.dir, 'far.yaml');
+    writeFileSync(
+      configFile,
+      readFileSync(world.configFile, 'utf8')
+        .replaceAll(world.config.postgres.host, far.here)
+        .replaceAll(`127.0.0.1:${port}`, `${far.here}:${port}`),
+    );
+    at = { configFile, prefix: far.prefix };
+    await running.startWork(['directory', 'homes', 'databases']);
+  }, 60_000);
+  afterAll(() => far?.close());
+
+  test('frees what it has locked, and another leads, within 30 s, with a notification on its way there', async () => {
+    await startLeader(at);
+    await startOther();
+    await untilVerdict('vanish-before');
+    const { options, user, password, database } = connectionSettings(world.config, 'directory');
+    const [psql, ...words] = [...far.prefix, 'psql', '-h', far.here, '-U', `${user}`];
+    const locker = spawn(psql, [...words, `${database}`], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, PGPASSWORD: password as string, PGOPTIONS: `${options}` },
+    });
+    let said = '';
+    locker.stdout.on('data', (text: Buffer) => (said += text.toString()));
+    locker.stdin.write(`LISTEN chamberlain;\nSELECT lock_subjects('{4711}');\n`);
+    const here = new pg.Client(connectionSettings(world.config, 'directory'));
+    await here.connect();
+    try {
+      await eventually('the lock to be taken', () => said.includes('4711'));
+      await far.vanish();
+      await query(world, `NOTIFY chamberlain, 'due'`);
+      const began = performance.now();
+      expect(await untilVerdict('vanish-after')).toBeLessThan(30_000);
+      await eventually('the lock to be free', async () => {
+        const { rowCount } = await here.query(`SELECT lock_subjects('{4711}')`);
+        return rowCount === 1;
+      });
+      expect(performance.now() - began).toBeLessThan(30_000);
+    } finally {
+      locker.kill('SIGKILL');
+      await here.end();
+    }
+  }, 90_000);
+});
