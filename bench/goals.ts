@@ -1,4 +1,4 @@
-/** What the chain, the login host, the sweep and the ends of accounts are measured for, by how much, and with what. */
+/** What each benchmark measures for, by how much, and with what. */
 import type { Goal } from './figure.ts';
 
 export const GOALS = {
@@ -309,6 +309,24 @@ export const LIFECYCLE_QUICK: LifecycleSize = {
   archiveTurns: 1,
 };
 
+/** What it takes until another process leads. */
+export const FAILOVER_GOALS = {
+  killed: { figure: 'killed_takeover_ms', unit: 'ms', goal: 2000, better: 'less' },
+  hung: { figure: 'hung_takeover_ms', unit: 'ms', goal: 15_000, better: 'less' },
+  vanished: { figure: 'vanished_takeover_ms', unit: 'ms', goal: 30_000, better: 'less' },
+} as const satisfies Record<string, Goal>;
+
+/** How often a leader comes to its end, by how. */
+export interface FailoverSize {
+  killed: number;
+  hung: number;
+  vanished: number;
+}
+
+export const FAILOVER_FULL: FailoverSize = { killed: 20, hung: 20, vanished: 3 };
+/** For trying the benchmark itself: its figures say nothing. */
+export const FAILOVER_QUICK: FailoverSize = { killed: 2, hung: 1, vanished: 1 };
+
 export interface BenchOptions<S> {
   size: S;
   /** where the servers' folders are made */
@@ -328,3 +346,4 @@ export type ChainOptions = BenchOptions<Size>;
 export type LoginOptions = BenchOptions<LoginSize>;
 export type SweepOptions = BenchOptions<SweepSize>;
 export type LifecycleOptions = BenchOptions<LifecycleSize>;
+export type FailoverOptions = BenchOptions<FailoverSize>;

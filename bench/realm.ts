@@ -52,9 +52,17 @@ export interface MeasuredRealm {
   /** Fills it; closing waits for that, since a filling may stop and start servers. */
   fill(act: (realm: MeasuredRealm) => Promise<void>): Promise<void>;
   /** Starts `chamberlain work` with all roles, and returns when it works. */
-  startWork(options?: { profileDir?: string }): Promise<Work>;
+  startWork(options?: WorkOptions): Promise<Work>;
   /** Ends the servers and deletes their data; workers must have ended. */
   close(): Promise<void>;
+}
+
+export interface WorkOptions {
+  profileDir?: string;
+  /** the realm's by default */
+  configFile?: string;
+  /** words before the command, such as those that run it on another machine */
+  prefix?: readonly string[];
 }
 
 export interface Work {
@@ -181,20 +189,26 @@ async function fillStack(stack: Stack): Promise<void> {
   await runCli(place.configFile, 'prepare');
 }
 
+let started = 0;
+
 /** By dev/chamberlain, which gives Node what the program runs with, and gives way to it. */
-async function startWork(stack: Stack, { profileDir }: { profileDir?: string }): Promise<Work> {
-  const logFile = join(stack.place.dir, 'work.log');
+async function startWork(
+  stack: Stack,
+  { profileDir, configFile = stack.place.configFile, prefix = [] }: WorkOptions,
+): Promise<Work> {
+  const logFile = join(stack.place.dir, `work-${started++}.log`);
   const log = openSync(logFile, 'w', 0o600);
   const env: NodeJS.ProcessEnv = {
     ...process.env,
-    CHAMBERLAIN_CONFIG: stack.place.configFile,
+    CHAMBERLAIN_CONFIG: configFile,
     CHAMBERLAIN_LOG_LEVEL: 'info',
   };
   if (profileDir !== undefined) {
     mkdirSync(profileDir, { recursive: true });
     env['NODE_OPTIONS'] = `--cpu-prof --cpu-prof-dir=${profileDir}`;
   }
-  const child = spawn(join(PROJECT, 'dev/chamberlain'), ['work'], {
+  const [program, ...words] = [...prefix, join(PROJECT, 'dev/chamberlain'), 'work'];
+  const child = spawn(program, words, {
     cwd: PROJECT,
     env,
     stdio: ['ignore', log, log],

@@ -1,6 +1,6 @@
 /**
- * The benchmarks: `npm run bench -- chain`, `login`, `sweep` and `lifecycle`. Each starts servers of its
- * own, and ends them.
+ * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle` and `failover`. Each starts servers of
+ * its own, and ends them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error what is going on.
  */
@@ -10,9 +10,12 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { renderTable } from '../src/bin/table.ts';
 import { measureChain } from './chain.ts';
+import { measureFailover } from './failover.ts';
 import type { Figure } from './figure.ts';
 import {
   type BenchOptions,
+  FAILOVER_FULL,
+  FAILOVER_QUICK,
   FULL,
   LIFECYCLE_FULL,
   LIFECYCLE_QUICK,
@@ -26,12 +29,13 @@ import { measureLifecycle } from './lifecycle.ts';
 import { measureLogin } from './login.ts';
 import { measureSweep } from './sweep.ts';
 
-const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover [--json] [--quick] [--profile] [--dir DIR]
 
   chain      from a portal's request to the tool that is ready
   login      a login host: its starts, changes, lookups, become, whole logins
   sweep      surveys of everything, repairs, explain, requests while a sweep goes on, and a long history
   lifecycle  people who are suspended, passwords that are rotated, a home that is put away
+  failover   a leader that is killed, hangs or vanishes from the network, until the next verdict
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
@@ -61,6 +65,8 @@ const benches = {
     measureSweep({ ...options, size: values.quick ? SWEEP_QUICK : SWEEP_FULL }),
   lifecycle: (options: Options) =>
     measureLifecycle({ ...options, size: values.quick ? LIFECYCLE_QUICK : LIFECYCLE_FULL }),
+  failover: (options: Options) =>
+    measureFailover({ ...options, size: values.quick ? FAILOVER_QUICK : FAILOVER_FULL }),
 };
 const [name = '', ...more] = positionals;
 if (values.help || more.length > 0 || !isBench(name)) {
