@@ -18,6 +18,7 @@ import { SWEEP_GOALS, type SweepOptions } from './goals.ts';
 import { untilSealed } from './growth.ts';
 import { measureHistory } from './history.ts';
 import { latencies, makeTools } from './idle.ts';
+import { readCpu } from './load.ts';
 import { personName, PEOPLE_FIRST, toolName } from './population-names.ts';
 import { populate, type Population } from './population.ts';
 import { beginPeak, cpuSeconds, peakMemoryMib, untilQuiet, watchRest } from './processes.ts';
@@ -112,15 +113,24 @@ async function measureSurvey(
   ];
 }
 
-/** What the workers take while nobody asks for anything. */
+/** What the workers take while nobody asks for anything, PostgreSQL's part with it: counting is done there. */
 async function measureRest(
-  { work }: WorkingRealm,
-  { size, say, void: why }: SweepOptions,
+  { realm, work }: WorkingRealm,
+  { size, say, show, void: why }: SweepOptions,
 ): Promise<Figure[]> {
   say('rest: the workers are left alone');
   await untilQuiet(work.pid);
+  const [before, begin] = [readCpu(realm), performance.now()];
   const { cpuPercent } = await watchRest(work.pid, size.restMs);
-  return [judge(GOALS.rest, { value: cpuPercent, floor: undefined, void: why })];
+  const seconds = (performance.now() - begin) / 1000;
+  const servers = Object.entries(readCpu(realm, before)).map(([name, used]): [string, number] => [
+    name,
+    (100 * used) / seconds,
+  ]);
+  const parts: [string, number][] = [['chamberlain work', cpuPercent], ...servers];
+  show(`At rest: ${parts.map(([name, of]) => `${name} ${of.toFixed(2)} %`).join(', ')} of a core.`);
+  const value = cpuPercent + (Object.fromEntries(servers)['PostgreSQL'] ?? 0);
+  return [judge(GOALS.rest, { value, floor: undefined, void: why })];
 }
 
 /** Of workers that do nothing but three surveys of everything. */
