@@ -8,6 +8,7 @@ import { nounOf } from '../model/unmanaged.ts';
 import { ROLES } from '../model/wanted.ts';
 import { leavingRows } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving, readOrphans } from '../store/leaving-facts.ts';
+import { describeScarce, readNumbersLeft } from '../store/ids.ts';
 import { type JunkCount, readJunk } from '../store/junk.ts';
 import * as overview from '../store/overview.ts';
 import type { Standing, SubjectView } from '../store/overview.ts';
@@ -37,11 +38,13 @@ export function defineStatus(command: Command): void {
   command
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: whether PostgreSQL or Redis is\n' +
-        'away, the realm is frozen, a sweep is held, the directory is in doubt, a date is overdue or requests\n' +
-        'wait too long; totals per role, what is behind, failing or parked and why, who leaves and when,\n' +
-        'events that portals have not taken, invalid jobs in their queues, how much is not ours, who is at\n' +
-        'work, since when and whether they get on, and who holds a lock that is not theirs.\n' +
-        'With SUBJECT: what is wanted of one person or tool, how it leaves, and how far each role is with it.',
+        'Shows how what is applied stands to what is wanted. Without SUBJECT: whether PostgreSQL or Redis is\n' +
+        'away, the realm is frozen, a sweep is held, the directory is in doubt, a date is overdue, requests\n' +
+        'wait too long or numbers for accounts run out; totals per role, what is behind, failing or parked and\n' +
+        'why, who leaves and when, events that portals have not taken, invalid jobs in their queues, how much\n' +
+        'is not ours, who is at work, since when and whether they get on, and who holds a lock that is not\n' +
+        'theirs. With SUBJECT: what is wanted of one person or tool, how it leaves, and how far each role is\n' +
+        'with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
@@ -53,7 +56,7 @@ export function defineStatus(command: Command): void {
         'status alice --json',
         'status --orphaned',
       ) +
-        `\n${describeExits({ 3: 'something is failing, hanging, parked, overdue or not ours; frozen, held or in doubt; a server is away' })}`,
+        `\n${describeExits({ 3: 'something fails, hangs, runs out, is parked, overdue or not ours; frozen, held or in doubt; a server is away' })}`,
     )
     .action(async (subject: string | undefined) => {
       const config = configOf(command);
@@ -126,8 +129,16 @@ async function showAll(
   const toApprove = await overview.readWaitingRequests(client);
   const leaving = await readLeavingOverview(client);
   const unmanaged = await countUndecided(client);
+  const numbers = await readNumbersLeft(client);
   const away = await redis;
-  const warnings = [...away.map(describeAway), ...describeStandstill(standstill)];
+  const warnings = [
+    ...away.map(describeAway),
+    ...describeStandstill(standstill),
+    ...numbers.flatMap((each) => {
+      const scarce = describeScarce(each);
+      return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
+    }),
+  ];
   if (totals.some(isTrouble) || warnings.length > 0 || unmanaged.length > 0) {
     process.exitCode = EXIT.pending;
   }
@@ -135,6 +146,7 @@ async function showAll(
     printJson({
       away,
       ...standstill,
+      numbers,
       totals,
       behind,
       leaving,

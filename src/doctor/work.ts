@@ -4,6 +4,7 @@ import { timeOf } from '../model/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
 import { readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
+import { describeScarce, type NumbersLeft, readNumbersLeft } from '../store/ids.ts';
 import { type JunkCount, readJunk } from '../store/junk.ts';
 import { readOldestWaiting } from '../edges/waiting-requests.ts';
 import { codeOf } from '../errors.ts';
@@ -64,6 +65,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
     ...lookAtSweep(held, last, config, now),
     await lookAtMarker(client, now),
     ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
+    ...(await readNumbersLeft(client)).map(lookAtNumbers),
     ...lookAtBacklog(health),
     ...lookAtPortals(await readPortalEvents(client), await readJunk(client), config, now),
   ];
@@ -84,6 +86,13 @@ export async function lookAtWaiting(client: Client, config: Config, now: Date): 
     if (codeOf(error) === 'BACKEND_UNAVAILABLE') return []; // the look at Redis says so
     throw error;
   }
+}
+
+function lookAtNumbers(numbers: NumbersLeft): Line {
+  const scarce = describeScarce(numbers);
+  return scarce === undefined
+    ? ok(`${numbers.left} of ${numbers.size} numbers are left for a new ${numbers.kind}`)
+    : fix(scarce.what, scarce.todo);
 }
 
 function lookAtSweep(

@@ -34,6 +34,40 @@ export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
   return parsePosixId(id);
 }
 
+/** How many numbers a kind has in all its ranges, and how many of them nobody was given. */
+export interface NumbersLeft {
+  kind: Kind;
+  size: number;
+  left: number;
+}
+
+export async function readNumbersLeft(client: Client): Promise<NumbersLeft[]> {
+  const { rows } = await client.query(
+    // an import gives numbers beyond `next` too
+    `SELECT kind, sum(last - first + 1)::int AS size,
+       sum(greatest(last + 1 - next, 0) - (SELECT count(*) FROM posix_ids p WHERE p.id BETWEEN r.next AND r.last))::int AS left
+     FROM id_ranges r GROUP BY kind ORDER BY kind`,
+  );
+  return rows as NumbersLeft[];
+}
+
+/** Of the numbers of a kind: with fewer left, more are asked for. */
+const LEAST_LEFT = 0.2;
+
+/** What is said where the numbers of a kind run out, and what to do. */
+export function describeScarce({
+  kind,
+  size,
+  left,
+}: NumbersLeft): { what: string; todo: string } | undefined {
+  if (left > size * LEAST_LEFT) return undefined;
+  const whose = kind === 'person' ? 'people' : 'tools';
+  return {
+    what: `numbers for ${whose} run out: ${left} of ${size} are left`,
+    todo: `Add a range to \`ids.${whose}\` in the configuration, render the rules of the directory again, and restart the workers.`,
+  };
+}
+
 /**
  * Makes the ranges of the configuration known. One that grew at its end is widened, one that shrank
  * stays as it was; one that overlaps another is refused.
