@@ -13,6 +13,7 @@ import type { Realm } from '../model/wanted.ts';
 import type { Word } from '../model/word.ts';
 import type { SubjectPage } from '../plan/explanation.ts';
 import type { Unknown } from '../store/explain-unknown.ts';
+import { entryRef, readableRef } from '../targets/directory-eyes.ts';
 
 const NOUN = { person: 'people', tool: 'tools' } as const;
 
@@ -163,30 +164,32 @@ export function describeUnknown(
           ({ at, kind, requestedBy, code, sentence }) =>
             `Refused at ${timeOf(at)}: ${kind} of ${requestedBy}: ${code}: ${sentence}`,
         ),
-        ...(word.databaseUser === undefined
-          ? []
-          : describeUid(word.databaseUser.uid, unknown, config)),
+        ...(word.databaseUser === undefined ? [] : describeUid(word.databaseUser.uid, unknown)),
       ];
     case 'uid':
-      return [...seen, ...describeUid(word.uid, unknown, config)];
+      return [...seen, ...describeUid(word.uid, unknown)];
     case 'database':
       return [
         `${word.database} would be a database of the ${word.owner.kind} ${word.owner.uid}.`,
         ...seen,
-        ...describeUid(word.owner.uid, unknown, config),
+        ...describeUid(word.owner.uid, unknown),
       ];
     case 'path':
       return [
         inNoHome(word),
         ...seen,
         ...describeOwner(word, [], owned),
-        ...(owned === undefined ? [] : describeUid(owned.uid, unknown, config)),
+        ...(owned === undefined ? [] : describeUid(owned.uid, unknown)),
       ];
+    case 'entry':
+      return [`There is no ${word.owner} ${word.name}, whose entry ${word.dn} would be.`, ...seen];
+    case 'realm group':
+      return [describeRealmGroup(config)];
     case 'nothing':
       return [
         `It names nothing: ${word.because}.`,
         ...describeOwner(word, [], owned),
-        ...(owned === undefined ? [] : describeUid(owned.uid, unknown, config)),
+        ...(owned === undefined ? [] : describeUid(owned.uid, unknown)),
       ];
     case 'fingerprint':
       return [
@@ -242,10 +245,13 @@ function verdictOn(
   return [`There is no ${what}, and never was; ${can}.`];
 }
 
-function describeUid(uid: number, { range, given }: Unknown, { ids, realm }: Config): string[] {
-  if (uid === ids.realmGid) {
-    return [`${uid} is the number of the realm group project-${realm}, of all realm members.`];
-  }
+function describeRealmGroup({ realm, ids, ldap }: Config): string {
+  const ref = entryRef('groups', 'cn', `project-${realm}`);
+  const dn = `${readableRef(ref, realm)},${ldap.base}`;
+  return `project-${realm} is the realm group, which has all realm members: number ${ids.realmGid}, ${dn}.`;
+}
+
+function describeUid(uid: number, { range, given }: Unknown): string[] {
   if (uid === 0 || uid === 65_534 || uid === 65_535 || uid >= 2 ** 31) {
     return [`${uid} is a number that no account may have: systems keep it for themselves.`];
   }

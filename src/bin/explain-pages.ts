@@ -1,5 +1,6 @@
 /** The page of one subject, from what the tables say and what the roles saw. Pure. */
 import { databaseUser } from '../model/ids.ts';
+import type { AccountName } from '../model/names.ts';
 import { type ReachGraph, type Way, waysFrom, waysInto } from '../model/reach.ts';
 import type { Realm, Role, Wanted, WantedArchive, WantedCredentials } from '../model/wanted.ts';
 import type { Effect } from '../plan/action.ts';
@@ -16,13 +17,18 @@ import type { Report } from '../plan/report.ts';
 import type { Facts, KeyRow, NodeRow, SubjectRow } from '../store/explain-facts.ts';
 import type { Leaver } from '../store/leaving-facts.ts';
 import type { AnyTarget } from '../reconcile.ts';
+import { readableRef } from '../targets/directory-eyes.ts';
 import { TARGETS } from '../targets/index.ts';
+import { accountRef } from '../targets/unix-account.ts';
+import { groupRef } from '../targets/unix-group.ts';
 
 export interface PageParts {
   facts: Facts;
   wanted: readonly Wanted[];
   answers: ReadonlyMap<Role, Report>;
   realm: Realm;
+  /** the suffix of the directory */
+  base: string;
   timeoutMs: number;
   now: Date;
 }
@@ -48,6 +54,7 @@ export function subjectPage(uid: number, parts: PageParts): SubjectPage {
     state,
     since: row.since.toISOString(),
     stops: [...(graph.nodes.get(uid)?.stops ?? [])],
+    dns: dnsOf(row, parts),
     ...(kind === 'tool' ? aboutTool(row, graph) : aboutPerson(row, facts, now)),
     databaseUser: databaseUser(kind, uid),
     credentials:
@@ -75,6 +82,17 @@ export function subjectPage(uid: number, parts: PageParts): SubjectPage {
       return { account: page.path.at(-1) as string, ...page };
     }),
   };
+}
+
+/** Of its account, and of a tool's group. */
+function dnsOf(row: SubjectRow, { realm, base }: PageParts): string[] {
+  if (row.state === 'deleted') return [];
+  const account = row.account as AccountName;
+  const refs = [
+    accountRef({ kind: row.kind, account }),
+    ...(row.kind === 'tool' ? [groupRef({ account })] : []),
+  ];
+  return refs.map((ref) => `${readableRef(ref, realm.realm)},${base}`);
 }
 
 function aboutTool({ uid, title }: SubjectRow, { nodes, maintainers }: ReachGraph) {

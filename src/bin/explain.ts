@@ -21,7 +21,7 @@ export function defineExplain(command: Command): void {
     )
     .argument(
       '<WORD>',
-      'a shell name, display name, tool, uid, database or its user, path in a home, fingerprint or public key',
+      'a shell name, display name, tool, uid, DN, database or its user, path in a home, fingerprint or public key',
     )
     .option('--timeout <seconds>', 'how long the roles may take', parseSeconds, TIMEOUT_SECONDS)
     .addHelpText(

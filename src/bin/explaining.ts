@@ -2,20 +2,24 @@
 import { randomUUID } from 'node:crypto';
 import type { Config } from '../config.ts';
 import { realmOf } from '../config.ts';
+import { parseDn, readDnsOf } from '../edges/dn.ts';
 import { statPaths } from '../edges/path-stat.ts';
 import { KNOWN_BAD_KEYS } from '../model/known-bad-keys.ts';
 import { normalName } from '../model/names.ts';
 import { isUndecided, thingsNamed, type UnmanagedThing } from '../model/unmanaged.ts';
 import { ROLES } from '../model/wanted.ts';
 import { classifyWord, type Word } from '../model/word.ts';
+import type { EntryRef } from '../plan/action.ts';
 import type { Explanation, KeyPage, SubjectPage } from '../plan/explanation.ts';
 import { describeThing } from '../plan/render-unmanaged.ts';
 import { type Looking, type Sought, withLooking } from '../store/explain.ts';
 import { type Facts, readFacts } from '../store/explain-facts.ts';
 import { readUnknown } from '../store/explain-unknown.ts';
+import { readNamesLike } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
 import { readUnmanaged } from '../store/unmanaged.ts';
 import { readWanted } from '../store/wanted.ts';
+import { splitRef } from '../targets/directory-eyes.ts';
 import { describeFound, describeUnknown, type OwnedPath } from './explain-known.ts';
 import { withAdmin } from './status.ts';
 import { keyFacts, subjectPage } from './explain-pages.ts';
@@ -54,7 +58,11 @@ export async function explain(
     if (looking.found.length === 0) {
       const { names, uid } = namesOf(config, word);
       const unknown = await readUnknown(looking.client, names, owned?.uid ?? uid);
-      const known = [...listed, ...describeUnknown(word, unknown, config, owned)];
+      const known = [
+        ...listed,
+        ...describeUnknown(word, unknown, config, owned),
+        ...(await meantBy(word, looking.client)),
+      ];
       return { ...about, known, key: null, subjects: [] };
     }
     const { subjects, facts } = await readPages(config, looking, { timeoutMs, now });
@@ -105,11 +113,52 @@ async function ownerOf(config: Config, text: string, word: Word): Promise<OwnedP
 async function readWord(config: Config, text: string): Promise<Word> {
   const { root, toolHomes, personHomes } = config.files;
   const word = classifyWord(text, { root, toolHomes, personHomes });
+  if (word.kind === 'name') return entryOf(word.name, config) ?? word;
+  if (word.kind === 'uid' && word.uid === config.ids.realmGid) return { kind: 'realm group' };
   if (word.kind !== 'key') return word;
   const { parseSshKey } = await import('../model/ssh-key.ts');
   const verdict = parseSshKey(word.text);
   if (verdict.ok) return { kind: 'fingerprint', fingerprint: verdict.key.fingerprint };
   return { kind: 'nothing', because: `${verdict.code}: ${verdict.sentence.replace(/\.$/u, '')}` };
+}
+
+/** What a DN names, with or without the base of the directory, and the name of the realm group. */
+function entryOf(text: string, { ldap, realm }: Config): Word | undefined {
+  if (text === `project-${realm}`) return { kind: 'realm group' };
+  const rdns = parseDn(text);
+  if (rdns === undefined) return undefined;
+  const dns = readDnsOf(parseDn(ldap.base) ?? [], realm);
+  for (const dn of [text, `${text},${ldap.base}`]) {
+    const ref = dns.value(dn);
+    if (ref.startsWith('dn:')) continue;
+    const { place, attribute, name } = splitRef(ref as EntryRef);
+    const tool = name.replace(/^runas-/u, '');
+    switch (`${place}/${attribute}`) {
+      case 'people/uid':
+        return { kind: 'entry', owner: 'person', name, dn };
+      case 'toolAccounts/uid':
+      case 'toolGroups/cn':
+        if (name.startsWith(`${realm}.`)) return { kind: 'entry', owner: 'tool', name, dn };
+        break;
+      case 'sudoRules/cn':
+        if (tool.startsWith(`${realm}.`)) return { kind: 'entry', owner: 'tool', name: tool, dn };
+        break;
+      case 'groups/cn':
+        if (name === `project-${realm}`) return { kind: 'realm group' };
+    }
+  }
+  return rdns.length > 1
+    ? { kind: 'nothing', because: 'no entry of ours has a DN like that' }
+    : undefined;
+}
+
+/** Who may be meant by a name that nobody has. */
+async function meantBy(word: Word, client: Client): Promise<string[]> {
+  const name = word.kind === 'path' ? word.home : 'name' in word ? word.name : undefined;
+  if (name === undefined) return [];
+  const { nearest } = await import('./kinds.ts');
+  const names = nearest(name, await readNamesLike(client, name));
+  return names.length === 0 ? [] : [`Did you mean ${names.join(' or ')}?`];
 }
 
 function soughtBy(word: Word): Sought {
@@ -130,6 +179,8 @@ function soughtBy(word: Word): Sought {
       return { [`${word.owner.kind}Uid`]: word.owner.uid };
     case 'path':
       return word.area === 'toolHomes' ? { tool: word.home } : { shellName: word.home };
+    case 'entry':
+      return word.owner === 'person' ? { shellName: word.name } : { tool: word.name };
     case 'fingerprint':
       return { fingerprint: word.fingerprint };
     default:
@@ -150,6 +201,8 @@ function namesOf(config: Config, word: Word): { names: string[]; uid: number } {
       };
     case 'uid':
       return { names: [], uid: word.uid < 2 ** 31 ? word.uid : 0 };
+    case 'entry':
+      return { names: [word.name], uid: 0 };
     case 'database':
       return { names: [], uid: word.owner.uid };
     default:
@@ -170,7 +223,10 @@ async function readPages(
   ]);
   const answers = await reports(ROLES, timeoutMs);
   const subjects = uids.map((uid) =>
-    subjectPage(uid, { facts, wanted, answers, realm: realmOf(config), timeoutMs, now }),
+    subjectPage(uid, {
+      ...{ facts, wanted, answers, timeoutMs, now },
+      ...{ realm: realmOf(config), base: config.ldap.base },
+    }),
   );
   return { subjects, facts };
 }

@@ -73,15 +73,21 @@ export function isKind(text: string): text is RequestKind {
 /** More of them would help nobody. */
 const MOST_MEANT = 5;
 
-/** What may have been meant: the names that begin with the text, else those nearest to it. */
+/** What may have been meant, in brackets: ` (did you mean …?)`. */
 export function suggest(text: string, names: readonly string[]): string {
+  const close = nearest(text, names);
+  return close.length > 0 ? ` (did you mean ${close.join(' or ')}?)` : '';
+}
+
+/** A few names that begin with the text, else those nearest to it. */
+export function nearest(text: string, names: readonly string[]): string[] {
   let close = text.length > 2 ? names.filter((name) => name.startsWith(text)) : [];
   if (close.length === 0) {
     const distances = names.map((name) => distance(text, name));
     const nearest = Math.min(2, ...distances);
     close = names.filter((_, index) => distances[index] === nearest);
   }
-  return close.length > 0 ? ` (did you mean ${close.slice(0, MOST_MEANT).join(' or ')}?)` : '';
+  return close.slice(0, MOST_MEANT);
 }
 
 /** Levenshtein's distance: how many letters must be put in, taken out or changed. */

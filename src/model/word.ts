@@ -22,6 +22,10 @@ export type Word =
   | { kind: 'database'; database: string; owner: DatabaseUser }
   /** `inside` is what follows the home, '' for the home itself */
   | { kind: 'path'; area: 'toolHomes' | 'personHomes'; home: string; path: string; inside: string }
+  /** a DN, with or without the base: the entry of an account, of a group, or of a tool's sudo rule */
+  | { kind: 'entry'; owner: 'person' | 'tool'; name: string; dn: string }
+  /** the realm group: by its name, its number or its DN */
+  | { kind: 'realm group' }
   | { kind: 'fingerprint'; fingerprint: string }
   /** a whole public key line, to be read by the strict parser */
   | { kind: 'key'; text: string }
@@ -38,7 +42,7 @@ const KEY_LINE = /(?:^|[\s,"])(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+[ \t]+AAAA/u;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 const DATABASE_USER = /^([su])([1-9][0-9]{0,9})(__.*)?$/u;
 
-/** Says what a word is by its form alone. What it names, if anything, only the database knows. */
+/** Says what a word is by its form alone; a DN is a name here. What it names, if anything, only the database knows. */
 export function classifyWord(text: string, areas: Areas): Word {
   if (text.length > MAX_WORD_LENGTH) return nothing('it is too long for anything that has a name');
   const word = text.trim();

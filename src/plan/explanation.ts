@@ -41,6 +41,8 @@ export interface SubjectPage {
   since: string;
   /** what stops everybody who would come in as it; nothing: it is open */
   stops: string[];
+  /** where it is in the directory: its account, and a tool's group; none of one that is deleted */
+  dns: string[];
   /** of a tool */
   title?: string;
   /** of a person; '' of one whose data was erased */

@@ -110,6 +110,7 @@ function factsOf(page: SubjectPage, now: Date): Row[] {
     ['display name', page.displayName ?? ''],
     ['mail', page.email ?? ''],
     ['since', timeOf(page.since)],
+    ...page.dns.map((dn): Row => ['DN', dn]),
     ...leavingRows(leaving, { kind, account, state, now }),
     ['maintainers', page.maintainers?.join(', ') ?? ''],
     ['realm member', memberOf(realmMember)],

@@ -26,6 +26,8 @@ import { admit, openRunning, type Running } from './running.ts';
 const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
 const ROLES = ['directory', 'homes', 'databases'];
 const BASE = 'dc=example,dc=org';
+const DEEP = 'uid=tools.deep,ou=people,ou=servicegroups';
+const RULES = `ou=sudoers,cn=tools,ou=projects,${BASE}`;
 const KEYS = {
   alice: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR laptop',
   bob: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn',
@@ -114,6 +116,12 @@ describe('what a word names', () => {
     ["a person's home", () => '/home/alice/.profile', ['alice']],
     ['a fingerprint', () => fingerprints['bob'] ?? '', ['bob']],
     ['a whole key', () => `${KEYS.bob} somebody@somewhere`, ['bob']],
+    ['the DN of a person', () => `uid=bob,ou=people,${BASE}`, ['bob']],
+    ['of a tool’s account, without the base', () => DEEP, ['tools.deep']],
+    ['of its group, in any case', () => `CN=Tools.Deep, OU=servicegroups, ${BASE}`, ['tools.deep']],
+    ['of its rule', () => `cn=runas-tools.deep,${RULES}`, ['tools.deep']],
+    ['of a person among tools', () => `uid=bob,ou=people,ou=servicegroups,${BASE}`, []],
+    ['of nobody', () => `uid=eve,ou=people,${BASE}`, []],
     ['a database user of the other kind', () => `u${uids['tools.deep']}`, []],
     ['another case', () => 'Bridgebot', []],
   ])('%s', async (_what, word, accounts) => {
@@ -132,6 +140,34 @@ describe('what a word names', () => {
     expect(await said('bob@example.org')).toContain('is the mail address of bob');
     expect(await said(`s${uids['tools.deep']}`)).toContain('the database user of tools.deep');
   });
+});
+
+test('the realm group is the same by its name, its number and its DN', async () => {
+  const dn = `cn=project-tools,ou=groups,${BASE}`;
+  for (const word of ['project-tools', '500', dn, 'cn=project-tools,ou=groups']) {
+    expect(await about(word)).toMatchObject({
+      known: [`project-tools is the realm group, which has all realm members: number 500, ${dn}.`],
+      subjects: [],
+    });
+  }
+});
+
+test('a page says where the account is in the directory, and a tool’s group', async () => {
+  expect((await page('bob')).dns).toEqual([`uid=bob,ou=people,${BASE}`]);
+  expect((await page('deep')).dns).toEqual([
+    `${DEEP},${BASE}`,
+    `cn=tools.deep,ou=servicegroups,${BASE}`,
+  ]);
+});
+
+test.each([
+  ['bridgbot', 'bridgebot'],
+  ['tools.dep', 'tools.deep'],
+  [`uid=bb,ou=people,${BASE}`, 'bob'],
+  ['/data/project/bridgebt/logs', 'bridgebot'],
+])('of %s nothing is known but who may be meant', async (word, meant) => {
+  const { known, subjects } = await about(word);
+  expect([known.at(-1), subjects]).toEqual([`Did you mean ${meant}?`, []]);
 });
 
 describe('survey and plan', () => {
@@ -501,7 +537,7 @@ describe('what is nobody of ours: exit 1, and what is known', () => {
     const { people, realmGid } = world.config.ids;
     expect(await said((people[0]?.last ?? 0) - 1)).toContain('was never given; the next number');
     expect(await said((people[0]?.last ?? 0) + 1)).toContain('in no range');
-    expect(await said(realmGid)).toContain('the realm group project-tools');
+    expect(await said(realmGid)).toContain('project-tools is the realm group');
     expect(await said(0)).toContain('no account may have');
     expect(await said(65_534)).toContain('no account may have');
   });
