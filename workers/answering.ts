@@ -6,6 +6,7 @@
  * there is, then goes through the subjects by it, and looks once more, directly, at those few that are
  * not as wanted: something may have changed meanwhile.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import type { Wanted } from '../src/model/wanted.ts';
@@ -33,13 +34,15 @@ const FEW = 100;
 /** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
 const FEW_LANE = { atOnce: 3, waiting: 64 };
 const LONG_LANE = { atOnce: 1, waiting: 8 };
+/** A survey that is not answered by then, once the role is to end, is given up. */
+const ANSWERED_WITHIN_MS = 1000;
 /** Those that are not as wanted are looked at again, if they are no more than this. */
 const LOOK_AGAIN_UP_TO = 1000;
 
 export interface Answering {
   /** Begins to answer the survey of that id; anything else is ignored. */
   answer(id: unknown): void;
-  /** Returns when what was begun is answered; a long survey is given up. */
+  /** Returns when what was begun is answered, or after a second; a long survey is given up. */
   close(): Promise<void>;
 }
 
@@ -173,7 +176,11 @@ export function startAnswering<Eyes>(
     async close() {
       closing.abort();
       await calls.close();
-      await Promise.all(begun.values());
+      // a server that hangs is not waited for: whoever has asked is told by a time-out
+      await Promise.race([
+        Promise.all(begun.values()),
+        sleep(ANSWERED_WITHIN_MS, undefined, { ref: false }),
+      ]);
     },
   };
 }

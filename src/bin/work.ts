@@ -5,8 +5,8 @@ import { openLog } from '../log.ts';
 import { configOf } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 
-/** Whatever is still in hand then is left; it is done again at the next start. */
-const CLOSE_MS = 4700;
+/** Whatever is still in hand then is left; it is done again at the next start. To exit takes a while too. */
+const CLOSE_MS = 4500;
 
 export function defineWork(command: Command): void {
   command
