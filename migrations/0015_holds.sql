@@ -11,4 +11,7 @@ CREATE TABLE holds (
   until   timestamptz NOT NULL
 );
 
+-- Archives of what came back are removed on their day as well.
+CREATE INDEX departures_back ON departures (keep_until) WHERE back_at IS NOT NULL AND expired_at IS NULL;
+
 -- Down Migration

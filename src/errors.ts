@@ -64,12 +64,17 @@ export const CODES = {
   ),
   PERSON_NOT_SUSPENDED: refusal('The person is not suspended.', 'Nothing needs to be done.'),
   PERSON_LEAVING: refusal(
-    'The person is to be deleted, or is being put away.',
+    'The person is to be deleted, is being put away, or is being brought back.',
     'See `chamberlain status PERSON`; person.reinstate keeps a person who is to be deleted.',
   ),
   PERSON_DELETED: refusal(
     'The person was deleted.',
-    'Nothing can be asked for the person; the name is not given again.',
+    'An admin can bring the person back (person.restore) while the archives are kept.',
+  ),
+  PERSON_NOT_DELETED: refusal('The person is not deleted.', 'Nothing needs to be done.'),
+  PERSON_NOT_KEPT: refusal(
+    'The archives of the person are kept no longer.',
+    'The person cannot be brought back; make a person of another shell name.',
   ),
   PERSON_NOT_REALM_MEMBER: refusal(
     'The person has no access to this realm.',

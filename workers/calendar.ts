@@ -30,6 +30,7 @@ const MOVING: ReadonlySet<string> = new Set<RequestKind>([
   'person.suspend',
   'person.reinstate',
   'person.delete',
+  'person.restore',
   'tool.disable',
   'tool.enable',
   'tool.delete',

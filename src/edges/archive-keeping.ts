@@ -12,12 +12,14 @@ export interface ArchiveKeeping {
   }): Promise<void>;
   /**
    * Of the same departure, in the same direction (`returning`: it is brought back, or put away; undefined:
-   * it is destroyed), under the lock. Throws where it cannot be known.
+   * it is destroyed), under the lock. `expired`: only whether its archives are to be removed, whatever has
+   * become of the subject since. Throws where it cannot be known.
    */
   stillWanted(step: {
     subject: number;
     departure: number;
     returning: boolean | undefined;
+    expired?: boolean;
   }): Promise<boolean>;
   /** nothing is being done any more */
   clear(subject: number): Promise<void>;

@@ -43,9 +43,9 @@ export function openArchiveHands(
     const { user, departure, verb } = action;
     const subject = numberOfUser(user);
     if (subject === undefined) throw new TypeError('no user of ours');
-    const wanted = (returning: boolean | undefined) =>
+    const wanted = (returning: boolean | undefined, expired = false) =>
       patiently(async () => {
-        if (await terms.stillWanted({ subject, departure, returning })) return;
+        if (await terms.stillWanted({ subject, departure, returning, expired })) return;
         throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
           cause: new Error('it is wanted no more'),
           context: { user },
@@ -80,7 +80,7 @@ export function openArchiveHands(
           await wanted(true)();
           return removePart(realm.folder, action);
         case 'databases.removeArchive':
-          await wanted(undefined)();
+          await wanted(undefined, true)();
           return removeArchive(
             realm.folder,
             action,

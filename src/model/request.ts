@@ -175,6 +175,13 @@ export const REQUEST_SCHEMAS = {
   ),
   'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
   'person.delete': kind('person.delete', { person, reason: reason.default('') }),
+  'person.restore': kind('person.restore', {
+    person,
+    displayName: displayName
+      .optional()
+      .describe('the name that others see; wanted where it was erased with the person'),
+    email: email.optional().describe('one mail address; wanted where it was erased'),
+  }),
   'tool.disable': kind('tool.disable', { tool, reason: reason.min(1) }),
   'tool.enable': kind('tool.enable', { tool }),
   'tool.delete': kind('tool.delete', { tool, reason: reason.default('') }),

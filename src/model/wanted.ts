@@ -32,6 +32,12 @@ export interface WantedArchive {
   expired: boolean;
 }
 
+/** An archive of what came back, which has been kept for as long as is wanted, and is to be removed. */
+export interface PastArchive {
+  departure: number;
+  manifest: string;
+}
+
 /** What PostgreSQL has decided of the seal for login hosts (src/model/seal.ts). */
 export interface WantedSeal {
   number: number;
@@ -71,6 +77,8 @@ export interface WantedPerson {
   credentials?: WantedCredentials;
   /** homes and databases only; undefined where nothing is put away */
   archive?: WantedArchive;
+  /** homes and databases only; undefined where there is none */
+  pastArchives?: PastArchive[];
 }
 
 /** An account that a tool's group holds. */
@@ -107,6 +115,8 @@ export interface WantedTool {
   credentials?: WantedCredentials;
   /** homes and databases only; undefined where nothing is put away */
   archive?: WantedArchive;
+  /** homes and databases only; undefined where there is none */
+  pastArchives?: PastArchive[];
 }
 
 export type Wanted = WantedPerson | WantedTool;

@@ -33,8 +33,10 @@ export function leavingRows(
   }
   if (next !== null) rows.push(['next', describeNext(next, now)]);
   const isKept = state === 'deleted' && (next?.move === 'remove archives' || next?.move === 'held');
-  if (kind === 'tool' && isKept) {
-    rows.push(['comes back', `until then by \`chamberlain restore ${account}\``]);
+  if (isKept) {
+    const command =
+      kind === 'tool' ? `restore ${account}` : `submit person.restore --person ${account}`;
+    rows.push(['comes back', `until then by \`chamberlain ${command}\``]);
   }
   if (orphanedAt !== null && state !== 'deleted') {
     const isLeaving = state === 'archived' || deleteAfter !== null;
@@ -70,14 +72,14 @@ export function describeNext({ sentence, at }: NextMove, now: Date): string {
 
 function describeDeparture(departure: DeparturePage): string {
   const { beganAt, leftAt, keepUntil, expiredAt, returningAt, backAt } = departure;
-  const rest =
-    backAt !== null
-      ? [`back ${timeOf(backAt)}`]
-      : expiredAt !== null
-        ? [`kept until ${timeOf(expiredAt)}`]
-        : keepUntil === null
-          ? []
-          : [`archives kept until ${timeOf(keepUntil)}`];
+  const rest = [
+    ...(backAt === null ? [] : [`back ${timeOf(backAt)}`]),
+    ...(expiredAt !== null
+      ? [`kept until ${timeOf(expiredAt)}`]
+      : keepUntil === null
+        ? []
+        : [`archives kept until ${timeOf(keepUntil)}`]),
+  ];
   return [
     `from ${timeOf(beganAt)}`,
     ...(leftAt === null ? [] : [`deleted ${timeOf(leftAt)}`]),

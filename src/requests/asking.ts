@@ -97,7 +97,7 @@ export function raisesOfMembers(accounts: readonly number[]): Raise[] {
 /** Refuses whatever is asked of, or by, one who is deleted, or is being put away. */
 export function requireNotGone({ account, state }: { account: string; state: string }): void {
   if (state === 'archived') {
-    refuse('PERSON_LEAVING', `${account} is being deleted. Nothing more can be asked.`);
+    refuse('PERSON_LEAVING', `${account} is being put away, or brought back. Wait for its end.`);
   }
   if (state === 'deleted') {
     refuse('PERSON_DELETED', `${account} was deleted. The name is not given again.`);

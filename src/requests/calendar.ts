@@ -6,9 +6,9 @@
  *   person   suspended ──suspended_until──▶ active
  *            suspended ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted, erased
  *   tool     disabled ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted
- *            archived, returning ──home and databases in place──▶ active
  *   both     to be deleted ──30, 7, 1 days before──▶ told
- *            deleted ──keep_until──▶ its archives are removed
+ *            archived, returning ──home and databases in place──▶ active
+ *            deleted, or back ──keep_until──▶ its archives are removed
  *   account  the password before ──previous_until──▶ dies
  *            made when somebody lost access ──again_at, doors closed or again_by──▶ made anew
  *            half of a seal's time over ──renew_at──▶ sealed anew
@@ -23,8 +23,9 @@
  * |                  | applied or a minute has passed: doors close before |               |                   |
  * |                  | all else                                           |               |                   |
  * | ….delete         | both archives are recorded                         | ….archived    | ….deleted         |
- * | tool.restore     | homes and databases have it back in place          |               | tool.restored     |
+ * | ….restore        | homes and databases have it back in place          |               | ….restored        |
  * | ….expire         | the archives were kept for long enough             |               | ….expired         |
+ * | archives.expire  | the same, of one who is back                       |               |                   |
  * | overlaps.end     | both passwords have worked for long enough         |               |                   |
  * | credentials.again | some time after somebody lost access, when the    | credentials.  |                   |
  * |                  | directory has closed all doors, or ten minutes     | revoked       |                   |
@@ -70,12 +71,13 @@ import {
   completeDeparture,
   endDeparture,
   expireArchives,
+  expirePastArchives,
 } from '../store/departures.ts';
 import { erasePerson } from '../store/erasure.ts';
 import { type NewEvent, type OnDone, writeEvents } from '../store/events.ts';
 import { holdThawed } from '../store/freeze.ts';
 import { areOrphansOtherwise, keepOrphans } from '../store/orphans.ts';
-import { raisesOfDoors, reinstatePeople } from '../store/people.ts';
+import { raisesOfDoors, reinstatePeople, reopenPerson } from '../store/people.ts';
 import { type Client, transact } from '../store/postgres.ts';
 import { recordVerdict } from '../store/requests.ts';
 import { openTool, readMaintained, readMaintainers } from '../store/tools.ts';
@@ -221,9 +223,27 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
       ],
     };
   },
+  'person.restore': async (moving) => {
+    const { client, due } = moving;
+    await comeBack(moving);
+    await reopenPerson(client, due.subject);
+    // one that nobody has read
+    const epoch = await wantNewEpoch(client, due.subject);
+    const doors = await raisesOfDoors(client, [due.subject]);
+    return {
+      fields: ['state', ...(epoch === undefined ? [] : ['credentials'])],
+      raises: [
+        ...(epoch === undefined
+          ? raises(due.subject, 'directory')
+          : raisesWithCredentials(due.subject, 'directory')),
+        ...doors.filter(({ subject }) => subject !== due.subject),
+      ],
+      onDone: { event: 'person.restored', data: dataOf(due) },
+    };
+  },
   'tool.restore': async (moving) => {
-    const { client, due, now } = moving;
-    await endDeparture(client, due.subject, now);
+    const { client, due } = moving;
+    await comeBack(moving);
     await openTool(client, due.subject);
     // one that nobody has read
     await wantNewEpoch(client, due.subject);
@@ -235,6 +255,10 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
   },
   'person.expire': (moving) => expire(moving, 'person'),
   'tool.expire': (moving) => expire(moving, 'tool'),
+  'archives.expire': async ({ client, due, now }) => {
+    await expirePastArchives(client, due.subject, now);
+    return { fields: ['archives'], raises: raises(due.subject, 'homes', 'databases') };
+  },
   'overlaps.end': async ({ client, now }) => {
     const accounts = await endOverlaps(client, now, MOST_AT_ONCE);
     await writeActs(
@@ -288,9 +312,18 @@ async function putAway({ client, due, now }: Moving): Promise<Made> {
   return { fields: ['state'], raises: everything(due.subject) };
 }
 
-async function leave({ client, config, due, now }: Moving): Promise<void> {
-  const keepUntil = new Date(now.getTime() + config.archives.keepDays * DAY_MS);
-  await completeDeparture(client, due.subject, { now, keepUntil });
+async function leave(moving: Moving): Promise<void> {
+  const { client, due, now } = moving;
+  await completeDeparture(client, due.subject, { now, keepUntil: keepUntil(moving) });
+}
+
+async function comeBack(moving: Moving): Promise<void> {
+  const { client, due, now } = moving;
+  await endDeparture(client, due.subject, { now, keepUntil: keepUntil(moving) });
+}
+
+function keepUntil({ config, now }: Moving): Date {
+  return new Date(now.getTime() + config.archives.keepDays * DAY_MS);
 }
 
 function deleted(moving: Moving, kind: string): Made & { raises: Raise[] } {

@@ -8,6 +8,7 @@ import { holdSubject, releaseSubject } from './hold.ts';
 import { addKey, removeKeyOf } from './key.ts';
 import { createPerson, updatePersonFields } from './person.ts';
 import { deletePerson, reinstatePerson, suspendPerson } from './person-leaving.ts';
+import { restorePerson } from './person-returning.ts';
 import { deleteTool, disableTool, enableTool, restoreTool } from './tool-leaving.ts';
 import { addMaintainer, createTool, removeMaintainer, updateTool } from './tool.ts';
 
@@ -28,6 +29,7 @@ export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
   'person.suspend': suspendPerson,
   'person.reinstate': reinstatePerson,
   'person.delete': deletePerson,
+  'person.restore': restorePerson,
   'tool.disable': disableTool,
   'tool.enable': enableTool,
   'tool.delete': deleteTool,

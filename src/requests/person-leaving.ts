@@ -9,6 +9,7 @@
  *          calendar: at           ▼           at the latest, where there is a grace time
  *          suspended_until     archived ────────────────────────────────▶ deleted
  *                                        calendar: both archives are recorded
+ *                              and back, by person.restore: person-returning.ts
  *
  * Suspended, every door is closed: keys, account, groups, own database account; and of each tool that the
  * person could come to, the password is another one at once. Maintainers and access to the realm are
@@ -140,7 +141,7 @@ export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) =
   await requireNotHeld(asking, person);
   await requireOtherAdmins(asking, [person]);
   if (approvedFor === undefined) {
-    return letWait(asking, person, 'A person is deleted for ever: another admin approves it.');
+    return letWait(asking, person, 'Another admin must approve the deletion of a person.');
   }
   const days = config.leaving.personGraceDays;
   const after = new Date(now.getTime() + days * DAY_MS);

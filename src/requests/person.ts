@@ -72,7 +72,8 @@ export const updatePersonFields: Decide<RequestOf<'person.update'>> = async (ask
   };
 };
 
-async function requireFreeDisplayName(
+/** Refuses the display name of another person. */
+export async function requireFreeDisplayName(
   client: Parameters<typeof isDisplayNameTaken>[0],
   displayName: string,
   exceptUid: number,

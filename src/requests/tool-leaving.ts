@@ -30,7 +30,6 @@
  */
 import type { RequestOf } from '../model/request.ts';
 import { timeOf } from '../model/time.ts';
-import { findDeparture, wantBack } from '../store/departures.ts';
 import type { OnDone } from '../store/events.ts';
 import {
   disable,
@@ -56,6 +55,7 @@ import {
 } from './asking.ts';
 import { tellPortals } from './done.ts';
 import { requireNotHeld } from './hold.ts';
+import { wantReturn } from './returning.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -126,18 +126,9 @@ export const restoreTool: Decide<RequestOf<'tool.restore'>> = async (asking) => 
 
 /** Wants back what is put away, or half so; the doors stay closed until all of it is there. */
 async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<Decision> {
-  const { client, request, now } = asking;
-  const departure = await findDeparture(client, tool.uid);
-  if (departure === undefined || departure.expiredAt !== null) {
-    refuse(
-      'TOOL_NOT_KEPT',
-      `The archive of the tool ${request.tool} is kept no longer. It cannot be brought back.`,
-    );
-  }
-  if (departure.returningAt !== null) {
-    refuse('TOOL_LEAVING', `The tool ${request.tool} is being brought back already.`);
-  }
-  await wantBack(client, tool.uid, now);
+  const { client, request } = asking;
+  const named = `the tool ${request.tool}`;
+  await wantReturn(asking, { uid: tool.uid, named }, ['TOOL_NOT_KEPT', 'TOOL_LEAVING']);
   await reviveTool(client, tool.uid);
   const wasDeleted = tool.state === 'deleted';
   const [holding, held] = wasDeleted

@@ -60,6 +60,8 @@ export interface StillWanted {
   departure: number;
   /** whether it brings back what was put away, or puts it away; undefined: it destroys that */
   returning: boolean | undefined;
+  /** its archives are to be removed, whatever has become of the subject since */
+  expired?: boolean;
 }
 
 /**
@@ -69,17 +71,18 @@ export interface StillWanted {
  */
 export async function readStillWanted(
   pool: Pick<Pool, 'query'>,
-  { subject, departure, returning }: StillWanted,
+  { subject, departure, returning, expired = false }: StillWanted,
 ): Promise<boolean> {
   const query = {
     name: 'still-wanted',
     text: `SELECT FROM departures d
-           WHERE d.subject = $1 AND d.departure = $2 AND d.back_at IS NULL
-             AND (d.returning_at IS NOT NULL) = coalesce($3::boolean, false)
-             AND CASE WHEN $3::boolean IS NULL THEN 'deleted' ELSE 'archived' END IN (SELECT state FROM people WHERE uid = d.subject
-                                UNION ALL SELECT state FROM tools WHERE uid = d.subject)
+           WHERE d.subject = $1 AND d.departure = $2
+             AND CASE WHEN $4::boolean THEN d.expired_at IS NOT NULL ELSE d.back_at IS NULL
+               AND (d.returning_at IS NOT NULL) = coalesce($3::boolean, false)
+               AND CASE WHEN $3::boolean IS NULL THEN 'deleted' ELSE 'archived' END IN (SELECT state FROM people WHERE uid = d.subject
+                                UNION ALL SELECT state FROM tools WHERE uid = d.subject) END
              AND NOT EXISTS (SELECT FROM frozen WHERE frozen_at IS NOT NULL)`,
-    values: [subject, departure, returning ?? null],
+    values: [subject, departure, returning ?? null, expired],
   };
   const { rowCount } = await pool.query(query).catch((cause: unknown) => {
     throw faultOf(cause, 'asking whether a step is wanted still');

@@ -10,12 +10,14 @@ export type MoveName =
   | 'person.warn'
   | 'person.archive'
   | 'person.delete'
+  | 'person.restore'
   | 'person.expire'
   | 'tool.warn'
   | 'tool.archive'
   | 'tool.delete'
   | 'tool.restore'
   | 'tool.expire'
+  | 'archives.expire'
   | 'overlaps.end'
   | 'credentials.again'
   | 'seals.renew';
@@ -94,12 +96,16 @@ const DUE = `
     WHERE d.back_at IS NULL AND d.left_at IS NULL AND d.returning_at IS NULL
       AND coalesce(t.state, p.state) = 'archived' AND ${IS_PUT_AWAY}
     UNION ALL
-    SELECT 'tool.restore', d.subject, (${BACK_SINCE}), NULL FROM departures d JOIN tools t ON t.uid = d.subject
-    WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND t.state = 'archived' AND ${IS_BACK}
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.restore' ELSE 'tool.restore' END, d.subject, (${BACK_SINCE}), NULL
+    FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+    WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND coalesce(t.state, p.state) = 'archived' AND ${IS_BACK}
     UNION ALL
     SELECT CASE WHEN t.uid IS NULL THEN 'person.expire' ELSE 'tool.expire' END, d.subject, d.keep_until, NULL
     FROM departures d LEFT JOIN tools t ON t.uid = d.subject
     WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.back_at IS NULL AND d.returning_at IS NULL
+    UNION ALL
+    SELECT 'archives.expire', subject, min(keep_until), NULL FROM departures
+    WHERE keep_until <= $1 AND expired_at IS NULL AND back_at IS NOT NULL GROUP BY subject
     UNION ALL
     (SELECT 'overlaps.end', 0, previous_until, NULL FROM database_verifiers
      WHERE previous_until <= $1 ORDER BY previous_until LIMIT 1)
@@ -115,7 +121,7 @@ const DUE = `
     AND NOT (m.move ~ '[.](warn|archive|delete|expire)$'
       AND EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1))
   -- doors are closed and opened before all else, and seals renewed after all else
-  ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'tool.restore'), m.at, m.subject LIMIT $4`;
+  ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'person.restore', 'tool.restore'), m.at, m.subject LIMIT $4`;
 
 /**
  * The moves that are due at that time, the first to be made first.
@@ -177,7 +183,7 @@ const NEXT = `
       FROM leavers, unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) > $1
     UNION ALL SELECT min(until) FROM holds WHERE until > $1
-    UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND back_at IS NULL
+    UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND expired_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
     UNION ALL SELECT min(again_at) FROM credentials WHERE again_at > $1
     UNION ALL SELECT min(renew_at) FROM login_seals WHERE renew_at > $1 AND renew_at < 'infinity'

@@ -74,12 +74,20 @@ export async function completeDeparture(
   await removeHold(client, subject);
 }
 
-/** What was put away is back in its place: the departure is over. */
-export async function endDeparture(client: Client, subject: number, now: Date): Promise<void> {
-  await client.query('UPDATE departures SET back_at = $2 WHERE subject = $1 AND back_at IS NULL', [
-    subject,
-    now,
-  ]);
+/**
+ * What was put away is back in its place: the departure is over. Its archives are kept as long as any: from
+ * the deletion on, or from now on where there was none.
+ */
+export async function endDeparture(
+  client: Client,
+  subject: number,
+  { now, keepUntil }: { now: Date; keepUntil: Date },
+): Promise<void> {
+  await client.query(
+    `UPDATE departures SET back_at = $2, keep_until = coalesce(keep_until, $3)
+     WHERE subject = $1 AND back_at IS NULL`,
+    [subject, now, keepUntil],
+  );
   await client.query('DELETE FROM archive_progress WHERE subject = $1', [subject]);
 }
 
@@ -91,4 +99,17 @@ export async function expireArchives(client: Client, subject: number, now: Date)
   );
   // one that has ended, and its reason
   await removeHold(client, subject);
+}
+
+/** Has the archives of a subject that came back removed, as far as they were kept long enough. */
+export async function expirePastArchives(
+  client: Client,
+  subject: number,
+  now: Date,
+): Promise<void> {
+  await client.query(
+    `UPDATE departures SET expired_at = $2
+     WHERE subject = $1 AND back_at IS NOT NULL AND expired_at IS NULL AND keep_until <= $2`,
+    [subject, now],
+  );
 }

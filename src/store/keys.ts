@@ -36,9 +36,10 @@ export async function putKey(
   },
 ): Promise<void> {
   await client.query(
+    // the line too: it may have been erased
     `INSERT INTO ssh_keys AS k (person, fingerprint, line, options, label, expires_at)
      VALUES ($1, $2, $3, $4, $5, $6)
-     ON CONFLICT (fingerprint) DO UPDATE SET options = excluded.options, label = excluded.label,
+     ON CONFLICT (fingerprint) DO UPDATE SET line = excluded.line, options = excluded.options, label = excluded.label,
        expires_at = excluded.expires_at, added_at = now(), removed_at = NULL
      WHERE k.person = excluded.person`,
     [key.person, key.fingerprint, key.line, key.options, key.label, key.expiresAt],
@@ -49,4 +50,12 @@ export async function removeKey(client: Client, fingerprint: string): Promise<vo
   await client.query('UPDATE ssh_keys SET removed_at = now() WHERE fingerprint = $1', [
     fingerprint,
   ]);
+}
+
+/** Removes every key of a person. */
+export async function removeKeysOf(client: Client, person: number): Promise<void> {
+  await client.query(
+    'UPDATE ssh_keys SET removed_at = now() WHERE person = $1 AND removed_at IS NULL',
+    [person],
+  );
 }

@@ -95,7 +95,7 @@ export async function updatePerson(
     `UPDATE people p SET display_name = coalesce($2, p.display_name),
             display_name_key = coalesce($3, p.display_name_key), email = coalesce($4, p.email)
      FROM people old WHERE p.uid = $1 AND old.uid = p.uid
-     RETURNING old.display_name <> p.display_name AS name, old.email <> p.email AS email`,
+     RETURNING old.display_name IS DISTINCT FROM p.display_name AS name, old.email IS DISTINCT FROM p.email AS email`,
     [
       uid,
       change.displayName,
@@ -174,6 +174,29 @@ export async function reinstatePeople(client: Client, people: readonly number[])
             delete_requested_by = NULL, days_told = NULL, told_at = NULL
      WHERE uid = ANY ($1) AND state = 'suspended'`,
     [people],
+  );
+}
+
+/**
+ * A person who is put away is to be deleted no more. While their things are brought back their doors are
+ * closed, also where they were deleted. Then they have a name and an address again.
+ */
+export async function revivePerson(client: Client, uid: number): Promise<void> {
+  await client.query(
+    `UPDATE people SET state = 'archived', delete_after = NULL, delete_requested_by = NULL,
+            days_told = NULL, told_at = NULL
+     WHERE uid = $1 AND state IN ('archived', 'deleted')`,
+    [uid],
+  );
+}
+
+/** Makes a person active whose things are back in place: whatever was said of their end is forgotten. */
+export async function reopenPerson(client: Client, uid: number): Promise<void> {
+  await client.query(
+    `UPDATE people SET state = 'active', suspended_at = NULL, suspended_by = NULL,
+            suspension_reason = NULL, suspended_until = NULL
+     WHERE uid = $1 AND state = 'archived'`,
+    [uid],
   );
 }
 

@@ -2,6 +2,7 @@
 import type { AccountName, ShellName, ToolName } from '../model/names.ts';
 import type {
   Member,
+  PastArchive,
   Role,
   Wanted,
   WantedArchive,
@@ -63,16 +64,18 @@ const CREDENTIALS = (account: string) => `,
                              'previous', v.previous_verifier)
    FROM credentials c LEFT JOIN database_verifiers v ON v.account = c.account
    WHERE c.account = ${account}.uid) AS credentials`;
-// Each role sees its own archives, by row-level security and by the name of the role alike.
-const ARCHIVE = (account: string, role: Role) => `,
-  (SELECT jsonb_build_object('departure', d.departure, 'returning', d.returning_at IS NOT NULL,
-                             'expired', d.expired_at IS NOT NULL, 'manifest', a.manifest_sha256)
+// Each role sees its own archives, by row-level security and by the name of the role alike: that of who is
+// away, and those of who came back that are to be removed.
+const ARCHIVES = (account: string, role: Role) => `,
+  (SELECT jsonb_agg(jsonb_build_object('departure', d.departure, 'returning', d.returning_at IS NOT NULL,
+                      'expired', d.expired_at IS NOT NULL, 'back', d.back_at IS NOT NULL,
+                      'manifest', a.manifest_sha256) ORDER BY d.departure)
    FROM departures d LEFT JOIN archives a
      ON a.subject = d.subject AND a.departure = d.departure AND a.role = '${role}'
-   WHERE d.subject = ${account}.uid AND d.back_at IS NULL) AS archive`;
+   WHERE d.subject = ${account}.uid AND (d.back_at IS NULL OR d.expired_at IS NOT NULL)) AS archives`;
 const accountStatements = (role: Role) => ({
-  person: `${PERSON}${CREDENTIALS('p')}${ARCHIVE('p', role)} FROM people p WHERE p.uid = ANY ($1)`,
-  tool: `${TOOL}${CREDENTIALS('t')}${ARCHIVE('t', role)} FROM tools t WHERE t.uid = ANY ($1)`,
+  person: `${PERSON}${CREDENTIALS('p')}${ARCHIVES('p', role)} FROM people p WHERE p.uid = ANY ($1)`,
+  tool: `${TOOL}${CREDENTIALS('t')}${ARCHIVES('t', role)} FROM tools t WHERE t.uid = ANY ($1)`,
 });
 
 const STATEMENTS: Record<Role, { person: string; tool: string }> = {
@@ -115,6 +118,7 @@ interface CredentialsRow {
 }
 interface ArchiveRow extends Omit<WantedArchive, 'manifest'> {
   manifest: string | null;
+  back: boolean;
 }
 interface PersonRow {
   uid: number;
@@ -128,7 +132,7 @@ interface PersonRow {
   seal?: WantedSeal | null;
   member_of?: AccountName[];
   credentials?: CredentialsRow | null;
-  archive?: ArchiveRow | null;
+  archives?: ArchiveRow[] | null;
 }
 interface ToolRow {
   uid: number;
@@ -142,7 +146,7 @@ interface ToolRow {
   seal?: WantedSeal | null;
   member_of?: AccountName[];
   credentials?: CredentialsRow | null;
-  archive?: ArchiveRow | null;
+  archives?: ArchiveRow[] | null;
 }
 
 function toPerson(row: PersonRow): Wanted {
@@ -163,7 +167,7 @@ function toPerson(row: PersonRow): Wanted {
       : { memberOf: row.state === 'active' && row.realm_member ? row.member_of : [] }),
     ...(isGiven(row.seal) ? { seal: row.seal } : {}),
     ...toCredentials(row.credentials),
-    ...toArchive(row.archive),
+    ...toArchives(row.archives),
   };
 }
 
@@ -184,7 +188,7 @@ function toTool(row: ToolRow): Wanted {
     ...(row.orphaned === true ? { orphaned: true } : {}),
     ...(isGiven(row.seal) ? { seal: row.seal } : {}),
     ...toCredentials(row.credentials),
-    ...toArchive(row.archive),
+    ...toArchives(row.archives),
   };
 }
 
@@ -192,9 +196,22 @@ function isGiven<T>(value: T | null | undefined): value is T {
   return value !== null && value !== undefined;
 }
 
-function toArchive(row: ArchiveRow | null | undefined): { archive?: WantedArchive } {
-  if (row === null || row === undefined) return {};
-  return { archive: { ...row, manifest: row.manifest ?? undefined } };
+function toArchives(rows: readonly ArchiveRow[] | null | undefined): {
+  archive?: WantedArchive;
+  pastArchives?: PastArchive[];
+} {
+  const [away] = rows?.filter(({ back }) => !back) ?? [];
+  const past = (rows ?? []).flatMap(({ back, departure, manifest }) =>
+    back && manifest !== null ? [{ departure, manifest }] : [],
+  );
+  return {
+    ...(away === undefined ? {} : { archive: toArchive(away) }),
+    ...(past.length === 0 ? {} : { pastArchives: past }),
+  };
+}
+
+function toArchive({ departure, manifest, returning, expired }: ArchiveRow): WantedArchive {
+  return { departure, manifest: manifest ?? undefined, returning, expired };
 }
 
 function toCredentials(row: CredentialsRow | null | undefined): {

@@ -1,9 +1,9 @@
 /** The own databases of a tool or a person that leaves: put away, dropped, or brought back. */
 import { codeOf, describeError } from '../errors.ts';
 import { databaseUser } from '../model/ids.ts';
-import type { Wanted } from '../model/wanted.ts';
+import type { PastArchive, Wanted } from '../model/wanted.ts';
 import type { Action, Effect } from '../plan/action.ts';
-import { NOTHING_TO_DO, type TargetPlan } from '../plan/plan.ts';
+import type { TargetPlan } from '../plan/plan.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from './databases-eyes.ts';
 import type { Target } from './target.ts';
 
@@ -17,6 +17,8 @@ export interface DatabaseArchiveWant {
   manifest: string | undefined;
   /** those that hold databases of their own */
   servers: string[];
+  /** archives of when it was away before, which are to be removed */
+  past: readonly PastArchive[];
 }
 
 export interface DatabaseArchiveHave {
@@ -26,6 +28,8 @@ export interface DatabaseArchiveHave {
   archive: DatabasesArchive | { unreadable: string } | undefined;
   /** looked at only where it is wanted no more: whether something is left of one that was being made */
   part?: { isThere: boolean } | { unreadable: string };
+  /** of each archive that is to be removed, in their order */
+  past?: (DatabasesArchive | { unreadable: string } | undefined)[];
 }
 
 /**
@@ -50,6 +54,9 @@ export interface DatabaseArchiveHave {
  *
  * An archive is needed to bring back, and where a database is there still. One that is kept no longer and
  * not there is as it should be.
+ *
+ * Of archives of when it was away before, and came back, those that are kept no longer are removed, whatever
+ * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises.
  */
 export const databaseArchive: Target<
   DatabaseArchiveEyes,
@@ -72,11 +79,15 @@ export const databaseArchive: Target<
       servers: realm.databaseServers
         .filter(({ kind }) => kind === 'toolsdb')
         .map(({ name }) => name),
+      past: wanted.pastArchives ?? [],
     };
   },
 
-  describe({ user, move, departure }) {
-    if (move === 'nothing') return 'none';
+  describe({ user, move, departure, past }) {
+    if (move === 'nothing') {
+      const removed = past.map((each) => each.departure).join(', ');
+      return removed === '' ? 'none' : `databases of ${user}, archive ${removed} removed`;
+    }
     const done = {
       'put away': 'put away',
       'bring back': 'back',
@@ -98,7 +109,7 @@ export const databaseArchive: Target<
         ...(await readable(async () => ({ view: await eyes.lookForDatabases(server, users) }))),
       })),
     );
-    return await Promise.all(
+    const haves = await Promise.all(
       wants.map(async (want): Promise<DatabaseArchiveHave> => {
         const { account, departure, manifest, user, move } = want;
         if (isGivenUp(want)) {
@@ -125,17 +136,32 @@ export const databaseArchive: Target<
         };
       }),
     );
+    return await Promise.all(
+      haves.map(async (have, i) => {
+        const { account, past } = wants[i] as DatabaseArchiveWant;
+        if (past.length === 0) return have;
+        const look = (departure: number) => readable(() => eyes.lookAtArchive(account, departure));
+        return { ...have, past: await Promise.all(past.map((each) => look(each.departure))) };
+      }),
+    );
   },
 
   plan(want, have, wanted) {
     const draft = drafting(want, wanted);
+    for (const [i, { departure, manifest }] of want.past.entries()) {
+      const archive = have.past?.[i];
+      if (archive === undefined) continue;
+      if ('unreadable' in archive) draft.unreadable(archive.unreadable);
+      else if (archive.manifest === manifest) draft.remove({ departure, manifest });
+      else draft.damaged(false, departure);
+    }
     if (isGivenUp(want)) {
       const { part = { isThere: false } } = have;
       if ('unreadable' in part) draft.unreadable(part.unreadable);
       else if (part.isThere) draft.removePart();
       return draft.plan;
     }
-    if (!isLookedAt(want)) return NOTHING_TO_DO;
+    if (!isLookedAt(want)) return draft.plan;
     for (const seen of have.servers) if ('unreadable' in seen) draft.unreadable(seen.unreadable);
     if (want.manifest === undefined) {
       if (!draft.isUnreadable()) draft.putAway();
@@ -206,7 +232,8 @@ function drafting(
   const plan: TargetPlan = { steps: [], findings: [] };
   const common = { target: 'database-archive', subject: wanted.uid, account };
   const of = { user, account, departure };
-  const archiveName = `archive ${departure} of the databases of ${user}`;
+  const nameOf = (which: number) => `archive ${which} of the databases of ${user}`;
+  const archiveName = nameOf(departure);
   const step = (object: string, effect: Effect, change: string, because: string, action: Action) =>
     plan.steps.push({ ...common, object, effect, change, because, action });
 
@@ -242,10 +269,10 @@ function drafting(
       step(`${database} on ${server}`, 'destroy', 'present → absent', because, action);
     },
 
-    remove(): void {
+    remove(which = { departure, manifest }): void {
       const because = 'it has been kept for as long as is wanted';
-      const action: Action = { verb: 'databases.removeArchive', ...of, manifest };
-      step(archiveName, 'destroy', 'present → absent', because, action);
+      const action: Action = { verb: 'databases.removeArchive', ...of, ...which };
+      step(nameOf(which.departure), 'destroy', 'present → absent', because, action);
     },
 
     stranger(server: string, database: string): void {
@@ -258,14 +285,16 @@ function drafting(
       });
     },
 
-    damaged(isGone: boolean): void {
+    damaged(isGone: boolean, which = departure): void {
       plan.findings.push({
         ...common,
-        object: archiveName,
+        object: nameOf(which),
         code: 'ARCHIVE_DAMAGED',
         sentence: isGone
           ? 'It is not there, though it was; put it back.'
           : 'Its manifest is not the one that was recorded; put the right one back.',
+        // nothing waits for one of before
+        ...(which === departure ? {} : { advisory: true }),
       });
     },
   };

@@ -2,7 +2,7 @@
 import type { HomePath } from '../plan/action.ts';
 import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
 import { NOTHING_TO_DO } from '../plan/plan.ts';
-import type { Wanted } from '../model/wanted.ts';
+import type { PastArchive, Wanted } from '../model/wanted.ts';
 import type { ArchiveHave, FilesEyes } from './files-eyes.ts';
 import { layAnswers } from './files-eyes.ts';
 import { placeOf } from './home-directory.ts';
@@ -16,9 +16,14 @@ export interface HomeArchiveWant {
   uid: number;
   departure: number;
   manifest: string | undefined;
-  /** it is to be put away · brought back · gone, and its archive kept · gone with its archive */
-  end: 'away' | 'back' | 'gone' | 'forgotten';
+  /** it is to be put away · brought back · gone, and its archive kept · gone with its archive · left in place */
+  end: 'away' | 'back' | 'gone' | 'forgotten' | 'stays';
+  /** archives of when it was away before, which are to be removed */
+  past: readonly PastArchive[];
 }
+
+/** `past`: what there is of each archive that is to be removed, in their order. */
+export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
 
 /**
  * `left`: what was withdrawn, out of reach. `going`: what is left of it, its removal was begun. Whole is
@@ -48,47 +53,64 @@ export interface HomeArchiveWant {
  * |           | any              | none        | another             |                    | ARCHIVE_DAMAGED, advisory |
  * |           | any              | none        | its empty folder    | removeArchive      |                 |
  *
+ * An archive of when it was away before, that is to be removed: as `forgotten`, with what is in place left.
+ *
  * All else: nothing. A place that is another's, or no directory, is left as it is, and nothing of it is
  * put away.
  */
-export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, ArchiveHave> = {
+export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArchiveHave> = {
   name: 'home-archive',
   role: 'homes',
   of: ['person', 'tool'],
   needs: [],
 
   want(wanted, realm) {
-    const { archive, uid, account } = wanted;
-    if (archive === undefined) return undefined;
-    const end = endOf(wanted.state, archive);
-    if (end === undefined) return undefined;
-    const { departure, manifest } = archive;
-    return { ...placeOf(wanted, realm), account, uid, departure, manifest, end };
+    const { archive, pastArchives: past = [], uid, account } = wanted;
+    const end = archive === undefined ? 'stays' : endOf(wanted.state, archive);
+    if (end === 'stays' && past.length === 0) return undefined;
+    const { departure = 0, manifest } = archive ?? {};
+    return { ...placeOf(wanted, realm), account, uid, departure, manifest, end, past };
   },
 
   describe(want) {
     if (want === undefined) return 'none';
-    const { path, account, departure, end } = want;
+    const { path, account, departure, end, past } = want;
+    const removed = past.map((each) => `, archive ${account}.${each.departure} removed`).join('');
+    if (end === 'stays') return `${path}${removed}`;
     const ends = {
       away: 'to be put away',
       back: 'to be brought back',
       gone: 'removed; its archive is kept',
       forgotten: 'removed, and its archive too',
     };
-    return `${path}, ${ends[end]}, archive ${account}.${departure}`;
+    return `${path}, ${ends[end]}, archive ${account}.${departure}${removed}`;
   },
 
   async observe(eyes, wanted, realm) {
     const wants = wanted.map((one) => homeArchive.want(one, realm));
-    const asked = wants.filter((want) => want !== undefined);
+    const looks = wants.map((want) =>
+      want === undefined ? [undefined] : [want, ...want.past.map((each) => ({ ...want, ...each }))],
+    );
+    const asked = looks.flat().filter((look) => look !== undefined);
     const haves = asked.length === 0 ? [] : await eyes.readArchives(asked);
-    return layAnswers(wants, haves, NOTHING_THERE);
+    const laid = layAnswers<HomeArchiveHave>(looks.flat(), haves, NOTHING_THERE);
+    let next = 0;
+    return looks.map(({ length }) => {
+      const [have = NOTHING_THERE, ...past] = laid.slice(next, (next += length));
+      return past.length === 0 ? have : { ...have, past: past.map(({ archive }) => archive) };
+    });
   },
 
   plan(want, have, wanted) {
     if (want === undefined) return NOTHING_TO_DO;
     const draft = drafting(want, wanted);
+    for (const [i, each] of want.past.entries()) {
+      const archive = have.past?.[i] ?? 'absent';
+      planForgotten({ ...want, ...each }, { ...have, archive }, draft);
+    }
     switch (want.end) {
+      case 'stays':
+        break;
       case 'away':
         planAway(want, have, draft);
         break;
@@ -113,10 +135,10 @@ const NOTHING_THERE: ArchiveHave = {
 function endOf(
   state: Wanted['state'],
   { returning, expired }: { returning: boolean; expired: boolean },
-): HomeArchiveWant['end'] | undefined {
+): HomeArchiveWant['end'] {
   if (state === 'archived') return returning ? 'back' : 'away';
   if (state === 'deleted') return expired ? 'forgotten' : 'gone';
-  return undefined;
+  return 'stays';
 }
 
 type Draft = ReturnType<typeof drafting>;
@@ -194,10 +216,22 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   }
   if (want.end === 'gone') {
     if (!['home', 'nothing'].includes(have.archive)) draft.damaged(have, true);
-  } else if (have.archive === 'other') {
-    draft.damaged(have, true);
+  } else {
+    planForgotten({ ...want, manifest }, have, draft);
+  }
+}
+
+/** An archive that was kept as long as is wanted, whether what was in it is gone or has come back. */
+function planForgotten(
+  { home, account, uid, departure, manifest }: HomeArchiveWant & { manifest: string },
+  have: ArchiveHave,
+  draft: Draft,
+): void {
+  const archive = `${account}.${departure}`;
+  if (have.archive === 'other') {
+    draft.damaged(have, true, archive);
   } else if (have.archive !== 'absent') {
-    draft.step('destroy', `${draft.archive} → removed`, 'it was kept as long as is wanted', {
+    draft.step('destroy', `${archive} → removed`, 'it was kept as long as is wanted', {
       verb: 'home.removeArchive',
       home,
       uid,
@@ -227,14 +261,14 @@ function drafting({ path, account, departure }: HomeArchiveWant, { uid }: Wanted
     },
 
     /** `advisory` where nothing waits for it */
-    damaged(have: ArchiveHave, advisory = false): void {
+    damaged(have: ArchiveHave, advisory = false, of = archive): void {
       const is =
         have.archive === 'absent'
           ? 'is not there'
           : have.archive === 'other'
             ? 'has another manifest than the one that was recorded'
             : 'holds no home';
-      const sentence = `The archive ${archive} ${is}; put it there from a backup.`;
+      const sentence = `The archive ${of} ${is}; put it there from a backup.`;
       findings.push({
         ...common,
         code: 'ARCHIVE_DAMAGED',

@@ -130,6 +130,31 @@ const MOVES: [
     },
   ],
   [
+    'person.restore',
+    'person',
+    async (at) => {
+      await owner.query(`UPDATE people SET state = 'archived' WHERE uid = $1`, [person.uid]);
+      await owner.query(DEPARTED, [at, person.uid, true]);
+      await owner.query(
+        `INSERT INTO convergence (subject, role, wanted, applied, state, next_try_at)
+         SELECT $2, role, 1, 1, 'applied', $1 FROM unnest(ARRAY['homes', 'databases']) AS role`,
+        [at, person.uid],
+      );
+    },
+  ],
+  [
+    'archives.expire',
+    'tool',
+    async (at) => {
+      await owner.query(DEPARTED, [at, tool.uid, true]);
+      await owner.query(
+        `UPDATE departures SET back_at = $1::timestamptz - interval '1 min', keep_until = $1
+         WHERE subject = $2`,
+        [at, tool.uid],
+      );
+    },
+  ],
+  [
     'overlaps.end',
     'nobody',
     (at) =>

@@ -232,7 +232,22 @@ describe('a page says', () => {
     const expired = rows({ state: 'deleted', departures: [{ ...LEFT, expiredAt: LATER }] });
     expect(expired.at(-1)?.[1]).toMatch(/; removed since$/u);
     const person = rows({ kind: 'person', state: 'deleted', departures: [LEFT] });
-    for (const page of [expired, person]) expect(page.join()).not.toContain('restore');
+    expect(expired.join()).not.toContain('restore');
+    expect(person).toContainEqual([
+      'comes back',
+      'until then by `chamberlain submit person.restore --person tools.x`',
+    ]);
+  });
+
+  test('until when the archives of what came back are kept', () => {
+    const said = (facts: Partial<DeparturePage>) =>
+      rows({ state: 'active', closed: null, departures: [{ ...BACK, ...facts }] })[0]?.[1];
+    const [back, time] = [
+      'from 2026-11-01 08:00:00Z, deleted 2026-11-01 08:00:00Z, back',
+      ' 2026-11-01 08:00:00Z',
+    ];
+    expect(said({})).toBe(`${back}${time}, archives kept until 2026-12-24 08:00:00Z`);
+    expect(said({ expiredAt: LATER })).toBe(`${back}${time}, kept until 2026-12-24 08:00:00Z`);
   });
 
   test('who asked for a deletion, and who approved it', () => {

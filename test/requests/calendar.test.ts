@@ -391,7 +391,12 @@ describe('a tool that is to be deleted', () => {
       { kind: 'tool.restore', requestedBy: 'steward', tool: name },
       { as: 'steward', now: at(90) },
     );
-    expect(await turnAt(90 + 400)).toEqual([]);
+    // what it is coming back from is kept, and the archive of the first time is not
+    const late = await turnAt(90 + 400);
+    expect(late.filter((move) => move.endsWith(` ${account}`))).toEqual([
+      `archives.expire ${account}`,
+    ]);
+    expect(late.filter((move) => !move.startsWith('archives.expire '))).toEqual([]);
     await apply();
     expect(await turnAt(91)).toEqual([`tool.restore ${account}`]);
     expect(await stateOf(uid)).toBe('active');
@@ -624,6 +629,64 @@ test('the password before dies when its time is over, of many accounts at once',
      WHERE c.role = 'databases' AND c.applied < c.wanted AND v.previous_until IS NULL ORDER BY 1`,
   );
   expect(rows).toEqual(tools.map(({ uid }) => ({ account: uid })));
+});
+
+describe('a person who is brought back', () => {
+  test('is active again, with another password and what was not erased, and the archives are removed on their day', async () => {
+    const name = newName();
+    const uid = await person(name);
+    const { uid: held, name: of } = await tool(name);
+    await deletePerson(name);
+    await apply();
+    expect(await turnAt(0)).toContain(`person.archive ${name}`);
+    const epoch = async () =>
+      (await owner.query('SELECT wanted_epoch FROM credentials WHERE account = $1', [uid])).rows[0];
+    const before = await epoch();
+    // in the middle of it
+    const restore = { kind: 'person.restore', requestedBy: 'steward', person: name };
+    await ask(restore, { now: at(1) });
+    await putAway(uid, ['homes']);
+    await turnAt(1);
+    await events();
+    await apply();
+    expect(await turnAt(1)).toContain(`person.restore ${name}`);
+    await apply();
+    expect(await events()).toEqual(
+      expect.arrayContaining([`person.returning ${name}`, `person.restored ${name}`]),
+    );
+    expect(await stateOf(uid)).toBe('active');
+    expect(await epoch()).not.toEqual(before);
+    const [wanted] = await readWanted(owner, 'directory', [held]);
+    expect(wanted).toMatchObject({
+      members: expect.arrayContaining([{ kind: 'person', account: name, uid }]),
+    });
+
+    await deletePerson(name, { now: at(2) });
+    await apply();
+    await turnAt(2);
+    await putAway(uid);
+    expect(await turnAt(2)).toContain(`person.delete ${name}`);
+    const named = { displayName: `The ${name} again`, email: 'again@example.org' };
+    await ask({ ...restore, ...named }, { now: at(3) });
+    await apply();
+    expect(await turnAt(3)).toContain(`person.restore ${name}`);
+    expect(await stateOf(uid)).toBe('active');
+    await apply();
+    const pastOf = async () => {
+      const [homes] = await readWanted(owner, 'homes', [uid]);
+      return homes?.pastArchives?.map(({ departure }) => departure);
+    };
+    expect([await turnAt(365.9), await pastOf()]).toEqual([expect.any(Array), undefined]);
+    // from its return on, where nothing was deleted
+    expect(await turnAt(366)).toContain(`archives.expire ${name}`);
+    expect(await pastOf()).toEqual([1]);
+    expect(await turnAt(366.9)).not.toContain(`archives.expire ${name}`);
+    // from the deletion on
+    expect(await turnAt(367)).toContain(`archives.expire ${name}`);
+    expect(await pastOf()).toEqual([1, 2]);
+    expect(await turnAt(400)).not.toContain(`archives.expire ${name}`);
+    await ask({ kind: 'maintainer.add', requestedBy: 'steward', tool: of, person: 'second' });
+  });
 });
 
 describe('who is held', () => {

@@ -713,7 +713,10 @@ describe('what is refused', () => {
   const T: Record<string, { uid: number; name: string }> = {};
 
   beforeAll(async () => {
-    for (const name of ['active', 'suspended', 'leaving', 'archived', 'deleted', 'maintainer']) {
+    for (const name of [
+      ...['active', 'suspended', 'leaving', 'archived', 'returning', 'deleted', 'unkept'],
+      'maintainer',
+    ]) {
       P[name] = await person();
     }
     for (const name of [
@@ -736,13 +739,16 @@ describe('what is refused', () => {
     await must('tool.delete', by, { tool: T['leaving']!.name });
     await putAway(P['archived']!);
     await leave(P['deleted']!);
+    await leave(P['unkept']!);
+    await putAway(P['returning']!);
+    await must('person.restore', by, { person: P['returning']!.name });
     await putAway(T['archived']!);
     await putAway(T['returning']!);
     await must('tool.enable', by, { tool: T['returning']!.name });
     await leave(T['deleted']!);
     await leave(T['unkept']!);
-    await owner.query('UPDATE departures SET expired_at = now() WHERE subject = $1', [
-      T['unkept']!.uid,
+    await owner.query('UPDATE departures SET expired_at = now() WHERE subject = ANY ($1)', [
+      [T['unkept']!.uid, P['unkept']!.uid],
     ]);
   });
 
@@ -765,6 +771,13 @@ describe('what is refused', () => {
     ['access.request', 'deleted', 'PERSON_DELETED'],
     ['key.add', 'archived', 'PERSON_LEAVING'],
     ['key.remove', 'deleted', 'PERSON_DELETED'],
+    ['person.restore', 'active', 'PERSON_NOT_DELETED'],
+    ['person.restore', 'leaving', 'PERSON_NOT_DELETED'],
+    ['person.restore', 'deleted', 'REQUEST_INVALID'],
+    ['person.restore', 'returning', 'PERSON_LEAVING'],
+    ['person.restore', 'unkept', 'PERSON_NOT_KEPT'],
+    ['person.suspend', 'returning', 'PERSON_LEAVING'],
+    ['person.delete', 'returning', 'PERSON_LEAVING'],
     ['credentials.rotate', 'archived', 'PERSON_LEAVING'],
     ['credentials.rotate', 'deleted', 'PERSON_DELETED'],
   ])('%s of a person who is %s: %s', async (kind, state, code) => {
@@ -818,6 +831,7 @@ describe('what is refused', () => {
     ['tool.enable', { tool: 'disabled' }],
     ['tool.delete', { tool: 'active' }],
     ['tool.restore', { tool: 'deleted' }],
+    ['person.restore', { person: 'deleted' }],
     ['subject.hold', { person: 'active', reason: 'x', until: later(9000) }],
     ['subject.release', { tool: 'active' }],
     ['credentials.rotate', { server: 'replica' }],
@@ -873,6 +887,73 @@ describe('what is refused', () => {
       const wish = { name: T[state]!.name, title: 'x' };
       expect(await ask('tool.create', 'steward', wish)).toBe('NAME_TAKEN');
     }
+  });
+});
+
+describe('a person who is put away', () => {
+  const restore = (of: { name: string }, rest: Rest = {}, options = AT) =>
+    ask('person.restore', 'steward', { person: of.name, ...rest }, options);
+  const key = {
+    line: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn',
+  };
+
+  test('is wanted back, without keys; where name and mail were erased, with those of the request', async () => {
+    const [going, gone] = [await person(), await person()];
+    await must('key.add', gone.name, { person: gone.name, key: key.line });
+    await owner.query(
+      `INSERT INTO ssh_keys (person, fingerprint, line, label) VALUES ($1, 'SHA256:going', 'x', '')`,
+      [going.uid],
+    );
+    await putAway(going);
+    await leave(gone);
+    await owner.query('SELECT erase_person($1)', [gone.uid]);
+    const jti = randomUUID();
+    expect(await restore(going, {}, { ...AT, jti })).toBeUndefined();
+    expect(await restore(gone, { displayName: 'Again' })).toBe('REQUEST_INVALID');
+    const named = { displayName: `The ${going.name} again`, email: 'again@example.org' };
+    const taken = await person();
+    await must('person.update', 'steward', { person: taken.name, displayName: 'Taken by Another' });
+    expect(await restore(gone, { ...named, displayName: 'taken by another' })).toBe('NAME_TAKEN');
+    expect(await restore(gone, named)).toBeUndefined();
+    for (const each of [going, gone]) {
+      expect(await stateOf(each)).toMatchObject({ state: 'archived', delete_after: null });
+    }
+    expect(
+      await read('SELECT subject FROM departures WHERE returning_at = $1 AND subject = ANY ($2)', [
+        NOW,
+        [going.uid, gone.uid],
+      ]),
+    ).toHaveLength(2);
+    expect((await raisedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
+      [going.uid, 'databases'],
+      [going.uid, 'directory'],
+      [going.uid, 'homes'],
+    ]);
+    expect(
+      await read('SELECT FROM ssh_keys WHERE person = ANY ($1) AND removed_at IS NULL', [
+        [going.uid, gone.uid],
+      ]),
+    ).toEqual([]);
+    expect(
+      await read('SELECT display_name AS "displayName", email FROM people WHERE uid = $1', [
+        gone.uid,
+      ]),
+    ).toEqual([named]);
+  });
+
+  test('may add the key again that was erased with them', async () => {
+    const [row] = await read<{ person: number }>(
+      `SELECT person FROM ssh_keys k JOIN people p ON p.uid = k.person
+       WHERE k.line = '' AND p.state = 'archived'`,
+    );
+    const [{ name }] = (await read<{ name: string }>(
+      `UPDATE people SET state = 'active' WHERE uid = $1 RETURNING shell_name AS name`,
+      [row!.person],
+    )) as [{ name: string }];
+    await must('key.add', name, { person: name, key: key.line });
+    expect(
+      await read('SELECT line, removed_at FROM ssh_keys WHERE person = $1', [row!.person]),
+    ).toEqual([{ line: key.line, removed_at: null }]);
   });
 });
 

@@ -162,6 +162,13 @@ const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
   [{ kind: 'request.reject', requestedBy: 'second', request: WAITS.jti, reason: 'no' }, SECOND],
   [{ kind: 'person.delete', requestedBy: 'steward', person: 'alice' }, WAITS_TOO],
   [{ kind: 'request.approve', requestedBy: 'second', request: WAITS_TOO.jti }, SECOND],
+  [
+    { kind: 'person.restore', requestedBy: 'steward', person: 'alice' },
+    {
+      before: `UPDATE people SET state = 'archived' WHERE shell_name = 'alice';
+        INSERT INTO departures (subject, departure) SELECT uid, 1 FROM people WHERE shell_name = 'alice'`,
+    },
+  ],
 ];
 
 test('there is a request of every kind', () => {

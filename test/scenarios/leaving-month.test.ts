@@ -236,6 +236,16 @@ test('the month', async () => {
   await comes(100);
   await eventually('the second deletion', () => told('leaver').at(-1) === 'tool.deleted');
   expect(archivesOf('homes')).toContain('tools.leaver.2');
+  // that of the first time was kept as long as any
+  await comes(40 + 364.9);
+  expect(archivesOf('homes')).toContain('tools.leaver.1');
+  await comes(40 + 365.1);
+  await eventually('the first archive to be removed', () =>
+    (['homes', 'databases'] as const).every((role) => {
+      const names = archivesOf(role);
+      return !names.includes('tools.leaver.1') && names.includes('tools.leaver.2');
+    }),
+  );
   await comes(100 + 364.9);
   expect(archivesOf('homes')).toContain('tools.leaver.2');
   await comes(100 + 365.1);

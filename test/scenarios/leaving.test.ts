@@ -92,6 +92,20 @@ function withoutArchives(portrait: string[]): string[] {
   return portrait.filter((line) => !/^(departure|homes has|databases has) /.test(line));
 }
 
+/** Its archives have been kept for long enough, and are removed. */
+async function expireArchives(subject: Subject): Promise<void> {
+  const lines = async () =>
+    (await portraitOf(world, subject)).filter((line) => /^(homes|databases) has /.test(line));
+  expect((await lines()).length).toBeGreaterThan(1);
+  await query(
+    world,
+    `UPDATE departures SET keep_until = now() - interval '1 min' WHERE subject = $1`,
+    [subject.uid],
+  );
+  await eventually('the archives to be removed', async () => (await lines()).length === 0);
+  await settled(world);
+}
+
 async function holders(account: string): Promise<string[]> {
   const entries = [...(await readDirectory(world))];
   return entries
@@ -238,6 +252,13 @@ describe('a tool that is deleted', () => {
     expect((await cli('status', 'tools.leaver')).out).toMatch(/active/);
     await expectNothingLeft();
   });
+
+  test('keeps all that came back when its archives are removed on their day', async () => {
+    await expireArchives(tool);
+    expect(await treasureOf(world, tool)).toEqual(treasure);
+    expect(withoutArchives(await portraitOf(world, tool))).toEqual(active);
+    await expectNothingLeft();
+  });
 });
 
 describe('a tool that is enabled', () => {
@@ -277,8 +298,12 @@ describe('a tool that is enabled', () => {
 });
 
 describe('a person who is deleted', () => {
+  const KEY =
+    'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn laptop';
   let carol: Subject;
   let treasure: Treasure;
+  /** where the credentials are kept that carol had */
+  let own: string;
 
   test('waits for another admin, then out the grace time, and is put away', async () => {
     await admit(portal, 'carol');
@@ -286,7 +311,9 @@ describe('a person who is deleted', () => {
     const shared = await leaving.makeTool('shared', { maintainers: ['carol'] });
     const known = keepCopy(world, readCredentials(world, shared.leaver));
     await fill(world, carol);
+    await portal.get({ kind: 'key.add', requestedBy: 'carol', person: 'carol', key: KEY });
     treasure = await treasureOf(world, carol);
+    own = keepCopy(world, readCredentials(world, carol.leaver));
     const wish = { kind: 'person.delete', requestedBy: 'carol', person: 'carol', reason: 'enough' };
     const { id } = await portal.ask(wish);
     await portal.hear('request.waiting', id);
@@ -345,5 +372,36 @@ describe('a person who is deleted', () => {
     await world.chamberlain('audit', 'verify');
     await expectNothingLeft();
     expect(portal.disorder).toEqual([]);
+  });
+
+  test('comes back with home and databases, under the same number, without keys or the old password', async () => {
+    const restore = { kind: 'person.restore', person: 'carol' };
+    expect(await portal.ask({ ...restore, requestedBy: 'steward' })).toMatchObject({
+      code: 'REQUEST_INVALID',
+      sentence: expect.stringContaining('Name both: displayName and email'),
+    });
+    const named = { displayName: 'Carol Again', email: 'again@example.org' };
+    await leaving.askAsAdmin({ ...restore, ...named });
+    await portal.hear('person.restored');
+    await settled(world);
+    expect(await leaving.find(carol.leaver)).toEqual(carol);
+    expect(await treasureOf(world, carol)).toEqual(treasure);
+    const entry = async () =>
+      [...(await readDirectory(world))].find(([dn]) => dn.startsWith('uid=carol,'))?.[1];
+    expect(await entry()).toMatchObject({ cn: ['Carol Again'], mail: ['again@example.org'] });
+    expect((await entry())?.['sshPublicKey']).toBeUndefined();
+    expect(await holders('carol')).toEqual([]);
+    await expect(loginWith(world, 'tools', own)).rejects.toThrow(/denied/);
+    await expectNothingLeft();
+    // access and keys are given anew, and the erased key is one of them
+    await portal.get({ kind: 'access.grant', requestedBy: 'steward', person: 'carol' });
+    await portal.get({ kind: 'key.add', requestedBy: 'carol', person: 'carol', key: KEY });
+    expect((await entry())?.['sshPublicKey']).toEqual([KEY.replace(/ laptop$/, '')]);
+    const { path } = readCredentials(world, carol.leaver);
+    const count = `SELECT COUNT(*) FROM ${carol.user}__data.v`;
+    expect(await loginWith(world, 'tools', path, count)).toBe('2');
+    await expireArchives(carol);
+    expect(await treasureOf(world, carol)).toEqual(treasure);
+    await expectNothingLeft();
   });
 });

@@ -323,6 +323,38 @@ describe('database-archive', () => {
     expect(lines(wanted, found!)).toEqual(expected);
   });
 
+  test.each<[string, DatabasesArchive | undefined, string[]]>([
+    [
+      'removes it',
+      archived([A], true),
+      ['destroy databases.removeArchive archive 1 of the databases of s51234: present → absent'],
+    ],
+    ['is done when it is not there', undefined, []],
+    ['leaves another', archived([A], true, OTHER), ['ARCHIVE_DAMAGED, advisory']],
+  ])('of who came back, whose archive is kept no longer, %s', async (_, archive, expected) => {
+    const never = () => Promise.reject(new Error('looked'));
+    const eyes = {
+      ...{ lookForDatabases: never, isPartThere: never },
+      lookAtArchive: (account: string, departure: number) => {
+        expect([account, departure]).toEqual(['tools.bridgebot', 1]);
+        return Promise.resolve(archive);
+      },
+    };
+    const wanted = { ...tool('active'), pastArchives: [{ departure: 1, manifest: MANIFEST }] };
+    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    const { steps, findings } = databaseArchive.plan(
+      databaseArchive.want(wanted, REALM),
+      found!,
+      wanted,
+    );
+    expect([
+      ...steps.map(
+        ({ effect, action, object, change }) => `${effect} ${action.verb} ${object}: ${change}`,
+      ),
+      ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
+    ]).toEqual(expected);
+  });
+
   test('an archive that cannot be read is unreadable', async () => {
     const eyes: DatabaseArchiveEyes = {
       lookForDatabases: () => Promise.resolve(new Map([['s51234', [A]]])),

@@ -126,6 +126,39 @@ describe('home-archive', () => {
     expect(haves.map(({ left }) => left)).toEqual([false, false, false, true]);
   });
 
+  test.each<[ArchiveHave['archive'], string[]]>([
+    ['home', [REMOVE]],
+    ['nothing', [REMOVE]],
+    ['emptied', [REMOVE]],
+    ['absent', []],
+    ['other', ['ARCHIVE_DAMAGED, advisory']],
+  ])('of who came back, and whose archive is kept no longer, %s: %j', async (archive, lines) => {
+    const pastArchives = [{ departure: 1, manifest: MANIFEST }];
+    const eyes = {
+      readArchives: async (asked: readonly AskedArchive[]) =>
+        asked.map(({ departure }) => ({
+          ...{ place: OURS, left: false, going: false },
+          archive: departure === 1 ? archive : 'absent',
+        })),
+    } as unknown as FilesEyes;
+    // the others' answers stay their own
+    const others = [tool(), person(archiveWanted('away', false))];
+    const [, , have] = await homeArchive.observe(eyes, [...others, tool({ pastArchives })], REALM);
+    for (const wanted of [
+      tool({ pastArchives }),
+      tool({ ...archiveWanted('away', true), pastArchives }),
+    ]) {
+      const want = homeArchive.want(wanted, REALM);
+      const seen = { ...have!, place: wanted.state === 'active' ? OURS : ABSENT };
+      const { steps, findings } = homeArchive.plan(want, seen, wanted);
+      expect([
+        ...steps.map(({ action, effect }) => `${action.verb} (${effect})`),
+        ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
+      ]).toEqual(lines);
+      for (const { action } of steps) expect(action).toMatchObject({ departure: 1 });
+    }
+  });
+
   test('takes a short answer for no answer', async () => {
     const eyes = { readArchives: async () => [] } as unknown as FilesEyes;
     const wanted = tool(archiveWanted('gone', true));
