@@ -34,6 +34,7 @@ test.each<[string, [verb: string, when: 'before' | 'after'][]]>([
       ['databases.restore', 'after'],
     ],
   ],
+  ['expire what came back', [['databases.removeArchive', 'after']]],
   ['suspend', [['db.setLocked', 'before']]],
 ])(
   'killed in “%s”: others go on to the same end, and nothing is lost',

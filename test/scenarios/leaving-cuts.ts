@@ -112,6 +112,36 @@ async function deleteTool(cuts: Cuts, subject: Subject): Promise<void> {
   await inPeace(cuts, goes, subject);
 }
 
+/** Asks, has it approved, and waits until every door is closed. */
+async function askPersonDeletion({ leaving }: Cuts, { name }: Subject): Promise<void> {
+  const wish = { kind: 'person.delete', requestedBy: name, person: name };
+  const id = await leaving.portal.send(wish);
+  await leaving.portal.hear('request.waiting', id);
+  await leaving.askAsAdmin({ kind: 'request.approve', request: id });
+  await leaving.portal.hear('request.done', id);
+}
+
+const restored: Pick<Move, 'begin' | 'ends'> = { ...asAdmin('tool.restore'), ends: 'active' };
+
+/** The archives have been kept for long enough. */
+const expires: Pick<Move, 'begin' | 'isMade'> = {
+  async begin({ leaving }, { uid }) {
+    await query(
+      leaving.world,
+      `UPDATE departures SET keep_until = now() - interval '1 min' WHERE subject = $1`,
+      [uid],
+    );
+  },
+  async isMade({ leaving }, { uid }) {
+    const rows = await query(
+      leaving.world,
+      'SELECT FROM departures WHERE subject = $1 AND expired_at IS NOT NULL',
+      [uid],
+    );
+    return rows.length > 0;
+  },
+};
+
 /** What a role is held by, by subject. */
 const releases = new Map<number, () => Promise<void>>();
 
@@ -124,16 +154,19 @@ export const MOVES: Record<string, Move> = {
     ...asAdmin('person.reinstate'),
     ends: 'active',
   },
-  'delete a person': {
+  'delete a person': { kind: 'person', prepare: askPersonDeletion, ...goes },
+  'restore a person': {
     kind: 'person',
-    async prepare({ leaving }, { name }) {
-      const wish = { kind: 'person.delete', requestedBy: name, person: name };
-      const id = await leaving.portal.send(wish);
-      await leaving.portal.hear('request.waiting', id);
-      await leaving.askAsAdmin({ kind: 'request.approve', request: id });
-      await leaving.portal.hear('request.done', id);
+    async prepare(cuts, subject) {
+      await askPersonDeletion(cuts, subject);
+      await inPeace(cuts, goes, subject);
     },
-    ...goes,
+    async begin({ leaving }, { name }) {
+      const named = { displayName: `The ${name} again`, email: `${name}@example.org` };
+      const wish = { kind: 'person.restore', requestedBy: 'steward', person: name, ...named };
+      await leaving.portal.send(wish);
+    },
+    ends: 'active',
   },
   disable: { kind: 'tool', ...disabled },
   enable: {
@@ -166,26 +199,16 @@ export const MOVES: Record<string, Move> = {
     begin: async (_, { uid }) => await releases.get(uid)?.(),
     ends: 'active',
   },
-  restore: { kind: 'tool', prepare: deleteTool, ...asAdmin('tool.restore'), ends: 'active' },
-  expire: {
+  restore: { kind: 'tool', prepare: deleteTool, ...restored },
+  expire: { kind: 'tool', prepare: deleteTool, ...expires, ends: 'deleted' },
+  'expire what came back': {
     kind: 'tool',
-    prepare: deleteTool,
-    async begin({ leaving }, { uid }) {
-      await query(
-        leaving.world,
-        `UPDATE departures SET keep_until = now() - interval '1 min' WHERE subject = $1`,
-        [uid],
-      );
+    async prepare(cuts, subject) {
+      await deleteTool(cuts, subject);
+      await inPeace(cuts, restored, subject);
     },
-    async isMade({ leaving }, { uid }) {
-      const rows = await query(
-        leaving.world,
-        'SELECT FROM departures WHERE subject = $1 AND expired_at IS NOT NULL',
-        [uid],
-      );
-      return rows.length > 0;
-    },
-    ends: 'deleted',
+    ...expires,
+    ends: 'active',
   },
 };
 
