@@ -87,4 +87,79 @@ BEGIN
   END CASE;
 END $$;
 
+-- Years of the audit that are closed: their rows are in a signed file (src/edges/audit-file.ts), and the chain goes
+-- on from the last of them. Their rows, and no others, may be deleted.
+CREATE TABLE audit_closings (
+  year      integer PRIMARY KEY,
+  -- places in the chain
+  first     bigint NOT NULL,
+  last      bigint NOT NULL UNIQUE CHECK (last >= first),
+  -- the last row, and its hash
+  audit_id  bigint NOT NULL,
+  hash      bytea NOT NULL,
+  -- name and digest of the file, which was read back
+  file      text NOT NULL,
+  sha256    text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+  closed_at timestamptz NOT NULL DEFAULT now(),
+  closed_by text NOT NULL
+);
+CREATE TRIGGER audit_closings_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_closings
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Nothing is closed before it may be, whoever asks: the database itself says so.
+CREATE FUNCTION check_closing() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+  ends   timestamptz := make_timestamptz(NEW.year + 1, 1, 1, 0, 0, 0, 'UTC');
+  before public.audit_closings := (SELECT c FROM public.audit_closings c ORDER BY c.last DESC LIMIT 1);
+  undone text := (SELECT coalesce(q.jti::text, q.id::text) FROM public.requests q
+                  WHERE q.done_at IS NULL AND q.at < ends ORDER BY q.at LIMIT 1);
+  wrong  text := CASE
+    -- by then every transaction of its last minutes has ended
+    WHEN now() < ends + interval '1 day' THEN 'it is not over, or not for a day'
+    WHEN NEW.year <= before.year OR NEW.first <> coalesce(before.last, 0) + 1
+      THEN 'it does not begin where what is closed ends'
+    WHEN undone IS NOT NULL THEN format('the request %s is not done', undone)
+    WHEN EXISTS (SELECT FROM public.audit_unsealed u JOIN public.audit a ON a.id = u.audit_id WHERE a.at < ends)
+      THEN 'a row of it is not sealed yet'
+    WHEN NOT EXISTS (SELECT FROM public.audit_seals s JOIN public.audit a ON a.id = s.audit_id
+                     WHERE s.position = NEW.last AND s.hash = NEW.hash AND a.id = NEW.audit_id AND a.at < ends)
+      THEN 'its last row is not the one that the chain has there'
+  END;
+BEGIN
+  IF wrong IS NOT NULL THEN
+    RAISE EXCEPTION '%', wrong USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER audit_closings_check BEFORE INSERT ON audit_closings
+  FOR EACH ROW EXECUTE FUNCTION check_closing();
+
+-- A row that is not closed is never deleted, nor is its seal.
+CREATE FUNCTION guard_closed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+  place bigint;
+BEGIN
+  IF TG_TABLE_NAME = 'audit' THEN
+    place := (SELECT s.position FROM public.audit_seals s WHERE s.audit_id = OLD.id);
+  ELSE
+    place := OLD.position;
+  END IF;
+  IF place IS NULL OR place > coalesce((SELECT max(c.last) FROM public.audit_closings c), 0) THEN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN OLD;
+END $$;
+DROP TRIGGER audit_append_only ON audit;
+CREATE TRIGGER audit_append_only BEFORE UPDATE OR TRUNCATE ON audit
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_closed_only BEFORE DELETE ON audit
+  FOR EACH ROW EXECUTE FUNCTION guard_closed();
+DROP TRIGGER audit_seals_append_only ON audit_seals;
+CREATE TRIGGER audit_seals_append_only BEFORE UPDATE OR TRUNCATE ON audit_seals
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_seals_closed_only BEFORE DELETE ON audit_seals
+  FOR EACH ROW EXECUTE FUNCTION guard_closed();
+
 -- Down Migration

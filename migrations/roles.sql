@@ -92,7 +92,7 @@ GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
   number_seals(integer[], boolean, timestamptz), touch_seals(integer[]) TO chamberlain_intake;
 
 -- relay: leases, readiness, delivery, seals
-GRANT SELECT ON convergence, requests, audit, audit_seals TO chamberlain_relay;
+GRANT SELECT ON convergence, requests, audit, audit_seals, audit_closings TO chamberlain_relay;
 GRANT UPDATE (leased_until) ON convergence TO chamberlain_relay;
 GRANT UPDATE (done_at, stuck_at, on_done) ON requests TO chamberlain_relay;
 GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
@@ -243,7 +243,7 @@ GRANT EXECUTE ON FUNCTION look_again(integer[], text[], boolean, boolean[], text
 -- the admin's command line: sees, asks for surveys and repairs, holds no hands
 GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
   maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
-  event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, surveys, reports,
+  event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, audit_closings, surveys, reports,
   survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals,
   event_erasures, known_credentials, login_seals, holds
   TO chamberlain_admin;

@@ -222,6 +222,10 @@ export const CODES = {
     'The audit is not as it was sealed.',
     'Keep a copy of the database now, and compare it with a backup.',
   ),
+  AUDIT_NOT_CLOSABLE: refusal(
+    'The year of the audit cannot be closed as things are.',
+    'Settle what is named, and run `chamberlain audit close YEAR` again: nothing was removed.',
+  ),
   // what an import cannot take
   ENTRY_INCOMPLETE: refusal(
     'The entry lacks something that it must have.',

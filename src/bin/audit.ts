@@ -1,13 +1,18 @@
 /** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
 import { InvalidArgumentError, type Command } from 'commander';
+import type { Config } from '../config.ts';
 import { timeOf } from '../model/time.ts';
+import type { ChainFault } from '../store/audit-chain.ts';
+import { readClosings } from '../store/audit-closings.ts';
 import { type AuditRow, readAudit } from '../store/audit-trail.ts';
 import { type ChainVerdict, verifyAudit } from '../store/audit-verify.ts';
+import { defineClose } from './audit-close.ts';
+import { type AuditFile, checkAuditFile, compareWithRecord, placesOf } from './audit-files.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT, failureLine } from './exit.ts';
 import { printPage } from './fold.ts';
 import { limitUpTo } from './limit.ts';
-import { startProgress } from './progress.ts';
+import { type Progress, startProgress } from './progress.ts';
 import { parseSince } from './since.ts';
 import { requireSubjects, withAdmin } from './status.ts';
 import { paint, print, printJson, renderTable } from './table.ts';
@@ -42,20 +47,26 @@ export function defineAudit(command: Command): void {
     )
     .action(async () => {
       const { subject, since, limit } = command.opts<AuditOptions>();
-      const { rows, hasOlder } = await withAdmin(configOf(command), async (client) => {
+      const { rows, hasOlder, closedUpTo } = await withAdmin(configOf(command), async (client) => {
         const subjects =
           subject === undefined
             ? undefined
             : (await requireSubjects(client, subject)).map(({ uid }) => uid);
-        return await readAudit(client, { subjects, since, limit });
+        const closings = await readClosings(client);
+        const read = await readAudit(client, { subjects, since, limit });
+        return { ...read, closedUpTo: closings.at(-1)?.year ?? null };
       });
-      if (wantsJson(command)) printJson({ rows, hasOlder });
+      if (wantsJson(command)) printJson({ rows, hasOlder, closedUpTo });
       else {
         printPage(renderAudit(rows));
         if (hasOlder) print(paint('dim', `older ones are not shown: --limit ${limit * 10}`));
+        else if (closedUpTo !== null && (since?.getUTCFullYear() ?? 0) <= closedUpTo) {
+          print(paint('dim', `those of ${closedUpTo} and before are in the files of closed years`));
+        }
       }
     });
   defineVerify(command.command('verify'));
+  defineClose(command.command('close'));
 }
 
 function defineVerify(command: Command): void {
@@ -65,8 +76,11 @@ function defineVerify(command: Command): void {
       'Recomputes the hash chain over all rows and prints its head: the last hash, with the number of its\n' +
         'row. What was edited, is missing or was put in is named. What a chain cannot show by itself is\n' +
         'that its end was cut off, or that all of it was made anew: keep a head where nobody who can write\n' +
-        'the database can change it, and give it with --head later.',
+        'the database can change it, and give it with --head later.\n' +
+        'Of years that are closed, PostgreSQL holds the last hash alone: give their files, all of them, to\n' +
+        'verify those too, and that each joins the next.',
     )
+    .argument('[FILE...]', 'files of closed years, as `audit close` has written them')
     .option(
       '--head <hash>',
       'a head that was printed before: it must still be in the chain',
@@ -78,21 +92,17 @@ function defineVerify(command: Command): void {
         'audit verify',
         'audit verify --head "$(cat /root/audit-head)"',
         'audit verify --json | jq -r .head',
+        'audit verify /srv/audit/*.jsonl',
       ) +
         `\n${describeExits({ 0: 'every row is as it was sealed', 1: 'AUDIT_BROKEN: something was changed; or it failed' })}`,
     )
-    .action(async () => {
+    .action(async (paths: string[]) => {
       const { head } = command.opts<{ head?: string }>();
       const json = wantsJson(command);
       const progress = startProgress({ json });
       let verdict: ChainVerdict;
       try {
-        verdict = await withAdmin(configOf(command), (client) =>
-          verifyAudit(client, {
-            head,
-            onProgress: (done, of) => progress.say(`verified ${done} of ${of}`),
-          }),
-        );
+        verdict = await verifyAll(configOf(command), paths, head, progress);
       } finally {
         progress.end();
       }
@@ -104,6 +114,37 @@ function defineVerify(command: Command): void {
         process.exitCode = EXIT.failed;
       }
     });
+}
+
+/** Verifies the files that are given, what PostgreSQL holds, and that they join. */
+export async function verifyAll(
+  config: Config,
+  paths: readonly string[],
+  head: string | undefined,
+  progress: Pick<Progress, 'say'>,
+): Promise<ChainVerdict> {
+  const files: AuditFile[] = [];
+  const faults: ChainFault[] = [];
+  for (const path of paths) {
+    const say = (rows: number) => progress.say(`verified ${rows} rows of ${path}`);
+    const checked = await checkAuditFile(path, config.realm, head, say);
+    if ('file' in checked) files.push(checked.file);
+    else faults.push(checked.fault);
+  }
+  const verdict = await withAdmin(config, (client) =>
+    verifyAudit(client, {
+      head,
+      places: placesOf(files),
+      isInFile: files.some(({ hasHash }) => hasHash),
+      onProgress: (done, of) => progress.say(`verified ${done} of ${of}`),
+    }),
+  );
+  if (paths.length > 0) faults.push(...compareWithRecord(config, files, paths, verdict.closed));
+  return {
+    ...verdict,
+    faults: [...faults, ...verdict.faults],
+    faultsInAll: faults.length + verdict.faultsInAll,
+  };
 }
 
 function parseHead(text: string): string {
@@ -135,11 +176,21 @@ function renderAudit(rows: readonly AuditRow[]): string {
 }
 
 function renderVerdict(verdict: ChainVerdict): string {
-  const { head, row, at, sealed, waiting, faults, faultsInAll, headFound } = verdict;
+  const { head, row, at, closed, toRemove, sealed, waiting } = verdict;
+  const { faults, faultsInAll, headFound } = verdict;
+  const last = closed.at(-1);
   const lines = [
     `head ${head}`,
-    row === undefined ? 'no row is sealed' : `row  ${row}, ${at ?? 'which is gone'}`,
+    row === undefined
+      ? 'no row is sealed'
+      : `row  ${row}, ${at ?? (sealed === 0 ? 'which is in a file' : 'which is gone')}`,
     `${sealed} rows are sealed, ${waiting} wait for it`,
+    ...(last === undefined
+      ? []
+      : [`the years up to ${last.year} are closed: ${last.last} rows, in files`]),
+    ...(toRemove === 0
+      ? []
+      : [`${toRemove} of those are still in PostgreSQL: run \`chamberlain audit close\` again`]),
     ...(headFound === true ? ['the head that was given is in the chain'] : []),
   ];
   if (faults.length > 0) {

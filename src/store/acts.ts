@@ -14,7 +14,8 @@ export interface Act {
     | 'import'
     | 'restored'
     | 'credentials.rotate'
-    | 'unmanaged.ignore';
+    | 'unmanaged.ignore'
+    | 'audit.close';
   /** `unix:<name>`: a claim, not a proof; `the calendar` */
   by: string;
   subject?: number;

@@ -41,7 +41,10 @@ export type FaultKind =
   | 'seal-edited'
   | 'seal-missing'
   | 'unsealed'
-  | 'head';
+  | 'head'
+  // of the file of a closed year
+  | 'file'
+  | 'file-missing';
 
 /** One thing that is wrong, with the row that it is about. */
 export interface ChainFault {
@@ -96,6 +99,9 @@ interface Edit {
 /** More edited rows are not compared with each other. */
 const MOST_EDITS = 200;
 
+/** What the chain that is followed begins after. */
+export type ChainBegin = Pick<Link, 'position' | 'auditId' | 'hash'>;
+
 /**
  * Follows the chain seal by seal, in the order of positions. After a row that does not fit it goes on
  * with the stored hash, so that each fault is named once:
@@ -116,9 +122,10 @@ const MOST_EDITS = 200;
 export function followChain(
   report: (fault: ChainFault) => void,
   findRow: (id: string) => Promise<HashedRow | undefined>,
+  begin: ChainBegin = { position: 0, auditId: undefined, hash: FIRST_HASH },
 ): { next(seal: SealedRow): Promise<void>; end(): HashedRow | undefined } {
   let beforeLast: Link | undefined;
-  let last: Link = { position: 0, auditId: undefined, hash: FIRST_HASH, row: undefined };
+  let last: Link = { ...begin, row: undefined };
   const edits: Edit[] = [];
 
   function settle(link: Link): void {

@@ -1,6 +1,10 @@
-/** Recomputes the hash chain over the audit, page by page, in one snapshot of the database. */
+/**
+ * Recomputes the hash chain over the audit, page by page, in one snapshot of the database: from its beginning, or from
+ * the last row of the years that are closed. What those hold is in files, which are read elsewhere (src/bin/audit-files.ts).
+ */
 import {
   backdated,
+  type ChainBegin,
   type ChainFault,
   FIRST_HASH,
   followChain,
@@ -8,9 +12,10 @@ import {
   type HashedRow,
   isBackdated,
 } from './audit-chain.ts';
+import { type AuditClosing, countClosed, readClosings } from './audit-closings.ts';
+import { PAGE, readPage, rowOf } from './audit-pages.ts';
 import type { Client } from './postgres.ts';
 
-const PAGE = 2000;
 /** Rows looked at together for those without a seal. */
 const WINDOW = 50_000;
 const LOWEST_ID = '-9223372036854775808';
@@ -23,7 +28,11 @@ export interface ChainVerdict {
   head: string;
   row: string | undefined;
   at: string | undefined;
-  /** how many rows are sealed */
+  /** years whose rows are in files: the chain begins after them */
+  closed: AuditClosing[];
+  /** rows of those years that are not removed yet */
+  toRemove: number;
+  /** how many rows are sealed, without those of closed years */
   sealed: number;
   /** rows that the sealer has not come to yet */
   waiting: number;
@@ -34,18 +43,36 @@ export interface ChainVerdict {
   faultsInAll: number;
 }
 
+/** A hash that a file has at a place of the chain. */
+export interface ChainPlace {
+  position: number;
+  /** 64 hexadecimal digits */
+  hash: string;
+  /** what is wrong where the chain has another hash there, or none */
+  apart: ChainFault;
+}
+
 /**
  * Verifies the whole chain.
  *
  * @param head one that was printed before, 64 hexadecimal digits: it must be among the seals
+ * @param options.places where files join the chain
+ * @param options.isInFile whether the head is in a file that was read
  * @param onProgress told how many seals of how many have been looked at
  */
 export async function verifyAudit(
   client: Client,
   {
     head,
+    places = [],
+    isInFile = false,
     onProgress,
-  }: { head?: string | undefined; onProgress?: (done: number, of: number) => void },
+  }: {
+    head?: string | undefined;
+    places?: readonly ChainPlace[];
+    isInFile?: boolean;
+    onProgress?: (done: number, of: number) => void;
+  },
 ): Promise<ChainVerdict> {
   const faults: ChainFault[] = [];
   let faultsInAll = 0;
@@ -61,14 +88,22 @@ export async function verifyAudit(
     const last = await client.query(
       'SELECT position FROM audit_seals ORDER BY position DESC LIMIT 1',
     );
-    const total = Number((last.rows[0] as { position: string } | undefined)?.position ?? 0);
-    const chain = followChain(report, (id) => readRow(client, id));
+    const closed = await readClosings(client);
+    const base = closed.at(-1);
+    const end = Number((last.rows[0] as { position: string } | undefined)?.position ?? 0);
+    const total = Math.max(0, end - (base?.last ?? 0));
+    const chain = followChain(report, (id) => readRow(client, id), linkOf(base));
     const wanted = head === undefined ? undefined : Buffer.from(head, 'hex');
-    let headFound = wanted?.equals(FIRST_HASH);
+    let headFound =
+      wanted && (isInFile || wanted.equals(FIRST_HASH) || closed.some(({ hash }) => hash === head));
+    // where each year ends, and then each place that a file wants to know of
+    const hashes = new Map([[0, FIRST_HASH.toString('hex')]]);
+    for (const { last: position, hash } of closed) hashes.set(position, hash);
+    const asked = new Set(places.map(({ position }) => position));
     let sealed = 0;
-    let end: SealRow | undefined;
-    for (let after: string | undefined = LOWEST_ID; after !== undefined;) {
-      const page: SealRow[] = await readPage(client, after);
+    let [headHash, headRow] = [base?.hash ?? FIRST_HASH.toString('hex'), base?.row];
+    for (let after = base === undefined ? LOWEST_ID : String(base.last), more = true; more;) {
+      const page = await readPage(client, after);
       for (const seal of page) {
         await chain.next({
           position: Number(seal.position),
@@ -78,23 +113,36 @@ export async function verifyAudit(
           row: rowOf(seal),
         });
         if (wanted !== undefined) headFound ||= seal.hash.equals(wanted);
+        const position = Number(seal.position);
+        if (asked.has(position)) hashes.set(position, seal.hash.toString('hex'));
       }
       sealed += page.length;
-      end = page.at(-1) ?? end;
-      after = page.length < PAGE ? undefined : end?.position;
+      const lastSeal = page.at(-1);
+      if (lastSeal !== undefined) {
+        after = lastSeal.position;
+        [headHash, headRow] = [lastSeal.hash.toString('hex'), lastSeal.audit_id];
+      }
+      more = page.length === PAGE;
       onProgress?.(sealed, Math.max(sealed, total));
     }
+    for (const { position, hash, apart } of places)
+      if (hashes.get(position) !== hash) report(apart);
     const lastRow = chain.end();
     const waiting = await lookAtUnsealed(client, named, lastRow, report);
     if (headFound === false) {
       const sentence =
-        'the head that was given is nowhere in the chain: rows were taken from its end, or it was made anew';
+        'the head that was given is nowhere in the chain: rows were taken from its end, or it was made anew' +
+        (base === undefined
+          ? ''
+          : '; or it is in the file of a closed year, which is to be given too');
       report({ kind: 'head', row: undefined, at: undefined, sentence });
     }
     return {
-      head: (end?.hash ?? FIRST_HASH).toString('hex'),
-      row: end?.audit_id,
+      head: headHash,
+      row: headRow,
       at: lastRow?.at,
+      closed,
+      toRemove: await countClosed(client),
       sealed,
       waiting,
       headFound,
@@ -106,28 +154,9 @@ export async function verifyAudit(
   }
 }
 
-interface SealRow extends HashedRow {
-  position: string;
-  audit_id: string;
-  hash: Buffer;
-  previous: string | null;
-}
-
-async function readPage(client: Client, after: string): Promise<SealRow[]> {
-  const { rows } = await client.query({
-    name: 'audit-page',
-    text: `SELECT s.position, s.audit_id, s.hash, s.previous, ${HASHED_COLUMNS}
-           FROM audit_seals s LEFT JOIN audit a ON a.id = s.audit_id
-           WHERE s.position > $1 ORDER BY s.position LIMIT ${PAGE}`,
-    values: [after],
-  });
-  return rows as SealRow[];
-}
-
-/** The row of the audit alone; undefined where the seal has none. */
-function rowOf(seal: SealRow): HashedRow | undefined {
-  const { position: _p, audit_id: _a, hash: _h, previous: _v, ...row } = seal;
-  return (row.id as string | null) === null ? undefined : row;
+/** The link that the chain begins with. */
+function linkOf(base: AuditClosing | undefined): ChainBegin | undefined {
+  return base && { position: base.last, auditId: base.row, hash: Buffer.from(base.hash, 'hex') };
 }
 
 async function readRow(client: Client, id: string): Promise<HashedRow | undefined> {

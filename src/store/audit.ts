@@ -22,8 +22,11 @@ export async function sealAudit(pool: Pool): Promise<void> {
 
 /** Whether there may be more. */
 async function sealBatch(client: Client): Promise<boolean> {
+  // of a quiet realm all may be closed, and its rows gone
   const head = await client.query(
-    'SELECT position, audit_id, hash FROM audit_seals ORDER BY position DESC LIMIT 1',
+    `SELECT position, audit_id, hash FROM (
+       SELECT position, audit_id, hash FROM audit_seals
+       UNION ALL SELECT last, audit_id, hash FROM audit_closings) AS links ORDER BY position DESC LIMIT 1`,
   );
   const last = head.rows[0] as { position: string; audit_id: string; hash: Buffer } | undefined;
   const { rows } = await client.query({ name: 'unsealed', text: UNSEALED });

@@ -25,8 +25,14 @@ export interface Policy {
   special: boolean;
 }
 
-/** Tables that nobody may change or shorten, each with its trigger. */
-export const APPEND_ONLY = ['audit', 'audit_seals', 'posix_ids', 'names'] as const;
+/** Tables that nobody may change or shorten, each with its trigger; of the first two, years that are closed may go. */
+export const APPEND_ONLY = [
+  'audit',
+  'audit_seals',
+  'audit_closings',
+  'posix_ids',
+  'names',
+] as const;
 /** Tables of which each role has its own rows. */
 export const ROW_SECURED = [
   'convergence',
@@ -40,11 +46,18 @@ export const ROW_SECURED = [
 /** Tables of `APPEND_ONLY` whose trigger is not there or does not fire for everybody. */
 export async function readUnguarded(client: Client): Promise<string[]> {
   const { rows } = await client.query(
-    `SELECT t AS name FROM unnest($1::text[]) AS t WHERE NOT EXISTS (
-       SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass('public.' || t)
-         AND g.tgname = t || '_append_only' AND g.tgenabled IN ('O', 'A')
-         AND g.tgtype & 56 = 56 AND g.tgtype & 2 = 2 AND g.tgqual IS NULL AND g.tgattr = ''
-         AND g.tgfoid = to_regproc('public.refuse_change'))
+    // of tgtype 1 is each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE
+    `SELECT DISTINCT name FROM (
+       SELECT t, t || '_append_only', CASE WHEN t IN ('audit', 'audit_seals') THEN 50 ELSE 58 END, 'refuse_change'
+       FROM unnest($1::text[]) AS t
+       UNION ALL VALUES ('audit', 'audit_closed_only', 11, 'guard_closed'),
+         ('audit_seals', 'audit_seals_closed_only', 11, 'guard_closed'),
+         ('audit_closings', 'audit_closings_check', 7, 'check_closing')) AS w (name, trigger, type, function)
+     WHERE NOT EXISTS (
+       SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass('public.' || w.name)
+         AND g.tgname = w.trigger AND g.tgenabled IN ('O', 'A')
+         AND g.tgtype = w.type AND g.tgqual IS NULL AND g.tgattr = ''
+         AND g.tgfoid = to_regproc('public.' || w.function))
      UNION ALL SELECT 'audit (rows are not marked for sealing)' WHERE NOT EXISTS (
        SELECT FROM pg_trigger g WHERE g.tgrelid = 'public.audit'::regclass
          AND g.tgname = 'audit_unsealed_note' AND g.tgenabled IN ('O', 'A') AND g.tgtype = 4 AND g.tgqual IS NULL

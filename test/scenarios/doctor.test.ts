@@ -296,6 +296,21 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [['fix', /keeps audit append-only is gone/u, /audit verify/u]],
       },
       {
+        what: 'a trigger that guards what is not closed',
+        break: sql('ALTER TABLE audit_seals DISABLE TRIGGER audit_seals_closed_only'),
+        mend: sql('ALTER TABLE audit_seals ENABLE TRIGGER audit_seals_closed_only'),
+        says: [['fix', /keeps audit_seals append-only is gone/u, /audit verify/u]],
+      },
+      {
+        what: 'the trigger that judges what is closed',
+        break: sql('DROP TRIGGER audit_closings_check ON audit_closings'),
+        mend: sql(
+          `CREATE TRIGGER audit_closings_check BEFORE INSERT ON audit_closings
+           FOR EACH ROW EXECUTE FUNCTION check_closing()`,
+        ),
+        says: [['fix', /keeps audit_closings append-only is gone/u, /audit verify/u]],
+      },
+      {
         what: 'a trigger that never fires',
         break: sql(
           `DROP TRIGGER names_append_only ON names;

@@ -231,7 +231,7 @@ test.each<PostgresRole>(['relay', 'sweep', 'admin', 'homes', 'homes_eyes'])(
     await pool.end();
     const { rows } = await owner.query(
       `SELECT r.rolname, t FROM pg_roles r, unnest('{requests,events,event_deliveries,approvals,access_requests,sweeps,
-         sweep_releases,repairs,repair_parts,audit,audit_seals}'::text[]) AS t
+         sweep_releases,repairs,repair_parts,audit,audit_seals,audit_closings}'::text[]) AS t
        WHERE r.rolname LIKE 'chamberlain\\_%' AND has_table_privilege(r.rolname, t, 'DELETE, TRUNCATE')`,
     );
     expect(rows).toEqual([]);

@@ -31,6 +31,11 @@ beforeAll(async () => {
     pools.set(role, openPool(world.config, role, { max: 1, durable: false }));
   ({ uid: person } = await wantPerson(owner, world));
   ({ uid: tool } = await wantTool(owner, world, [person]));
+  // of the audit it is each row that may not go
+  await owner.query(
+    `WITH row AS (INSERT INTO audit (verdict) VALUES ('accepted') RETURNING id)
+     INSERT INTO audit_seals (audit_id, hash, position) SELECT id, '', 1 FROM row`,
+  );
   for (const role of ['directory', 'homes', 'databases']) {
     await owner.query('SELECT raise_generation($1, $2)', [tool, role]);
   }
@@ -148,11 +153,15 @@ describe('the database refuses', () => {
   });
 
   test.each(ROLES)('%s a change of what is append-only', async (role) => {
-    for (const table of ['audit', 'audit_seals', 'posix_ids', 'names']) {
+    for (const table of ['audit', 'audit_seals', 'audit_closings', 'posix_ids', 'names']) {
       await expect(as(role, `DELETE FROM ${table}`)).rejects.toMatchObject({ code: '42501' });
-      const column = { audit: 'verdict', audit_seals: 'hash', posix_ids: 'kind', names: 'name' }[
-        table
-      ];
+      const column = {
+        audit: 'verdict',
+        audit_seals: 'hash',
+        audit_closings: 'hash',
+        posix_ids: 'kind',
+        names: 'name',
+      }[table];
       await expect(as(role, `UPDATE ${table} SET ${column} = ${column}`)).rejects.toMatchObject({
         code: '42501',
       });
@@ -165,7 +174,7 @@ describe('the database refuses', () => {
   });
 
   // so that it holds where somebody grants more than was meant, and where somebody drops a trigger
-  test.each(['audit', 'audit_seals', 'posix_ids', 'names'])(
+  test.each(['audit', 'audit_seals', 'audit_closings', 'posix_ids', 'names'])(
     'a change of %s twice: by a trigger, and by rights that nobody has',
     async (table) => {
       for (const sql of [`DELETE FROM ${table}`, `TRUNCATE ${table} CASCADE`]) {
