@@ -117,7 +117,10 @@ GRANT SELECT, DELETE, INSERT (role, place, object, kind, name, number, made_by, 
   TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
 GRANT SELECT, INSERT (role, place), UPDATE (at) ON unmanaged_looks
   TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+GRANT SELECT, DELETE, INSERT (role, place, sentence), UPDATE (since, last_at, sentence) ON troubles
+  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes, chamberlain_relay;
 GRANT SELECT ON unmanaged, unmanaged_looks TO chamberlain_admin, chamberlain_sweep;
+GRANT SELECT ON troubles TO chamberlain_admin;
 GRANT UPDATE (ignored_at, ignored_by, reason) ON unmanaged TO chamberlain_admin;
 ALTER TABLE unmanaged ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON unmanaged;
@@ -133,6 +136,13 @@ CREATE POLICY own_rows ON unmanaged_looks
   WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
 DROP POLICY IF EXISTS every_row ON unmanaged_looks;
 CREATE POLICY every_row ON unmanaged_looks TO chamberlain_admin, chamberlain_sweep USING (true);
+ALTER TABLE troubles ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON troubles;
+CREATE POLICY own_rows ON troubles
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON troubles;
+CREATE POLICY every_row ON troubles TO chamberlain_admin USING (true);
 GRANT SELECT (uid, shell_name, state, admitted_at) ON people
   TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
 GRANT SELECT ON tools, realm_members, credentials, database_verifiers

@@ -332,12 +332,49 @@ export function isNotMigrated(error: unknown): boolean {
 
 /** One line for people: the act, then each cause after a colon. */
 export function describeError(error: unknown): string {
+  return causesOf(error).join(': ');
+}
+
+/** Why it failed at last: the innermost cause, for where the act is told otherwise. */
+export function describeRootCause(error: unknown): string {
+  return causesOf(error).at(-1) ?? 'unknown';
+}
+
+function causesOf(error: unknown): string[] {
   const parts: string[] = [];
   for (let at: unknown = error; at !== undefined && at !== null && parts.length < 6;) {
     const { message, code, cause } = at as { message?: unknown; code?: unknown; cause?: unknown };
-    const text = [message, code, at].find((each) => typeof each === 'string' && each !== '');
-    parts.push(typeof text === 'string' ? text : 'unknown');
+    const text = [describeNetworkFault(at), message, code, at].find(
+      (each) => typeof each === 'string' && each !== '',
+    );
+    parts.push((typeof text === 'string' ? text : 'unknown').replace(/\s+/gu, ' '));
     at = cause;
   }
-  return parts.join(': ').replace(/\s+/gu, ' ');
+  return parts;
+}
+
+/** What the system says of a connection. The act names the server: these do not name it again. */
+const NETWORK_FAULTS: Record<string, string> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOENT: 'there is no such socket',
+  ENOTFOUND: 'its name is not known',
+  EAI_AGAIN: 'its name could not be looked up',
+  EHOSTUNREACH: 'no way leads there',
+  ENETUNREACH: 'no way leads there',
+  ETIMEDOUT: 'it does not answer',
+  ECONNRESET: 'the connection was lost',
+  EPIPE: 'the connection was lost',
+};
+
+/** For an error of Node.js itself: with an address, or of several addresses of one name. */
+function describeNetworkFault(error: unknown): string | undefined {
+  const { code, syscall, errors } = error as {
+    code?: unknown;
+    syscall?: unknown;
+    errors?: unknown;
+  };
+  const ofNetwork =
+    Array.isArray(errors) || /^(connect|read|write|getaddrinfo)$/u.test(String(syscall));
+  const words = ofNetwork ? NETWORK_FAULTS[String(code)] : undefined;
+  return words === undefined ? undefined : `${words} (${String(code)})`;
 }

@@ -16,7 +16,6 @@ import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { reportArchiveProgress } from '../src/store/archives.ts';
 import { openVerifiers } from '../src/store/credentials.ts';
-import type { Looked } from '../src/model/unmanaged.ts';
 import { readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import type { DatabaseArchiveEyes, DatabasesEyes } from '../src/targets/databases-eyes.ts';
@@ -81,8 +80,8 @@ function watchDatabases(
   // a number that was given once stays that account's
   const known = new Set<string>();
 
-  async function lookAtServer(place: string): Promise<Looked> {
-    const users = (await eyes.listUsers(place)).filter(
+  async function lookAtServer(server: string) {
+    const users = (await eyes.listUsers(server)).filter(
       ({ user }) => !known.has(user) && !isIn(others, numberOfUser(user) ?? 0),
     );
     const ours = await readNumbers(
@@ -95,28 +94,27 @@ function watchDatabases(
     }
     const unmanaged = users.filter(({ user }) => !known.has(user));
     return {
-      place,
-      gone: 'the rest',
+      gone: 'the rest' as const,
       // who made it, a server does not record
       things: unmanaged.map(({ user, host, passwordAt }) => ({
-        ...{ object: `${user}@${host}`, kind: 'database user', name: user },
+        ...{ object: `${user}@${host}`, kind: 'database user' as const, name: user },
         ...{ number: numberOfUser(user), madeAt: passwordAt },
       })),
     };
   }
 
-  async function lookAtArchives(): Promise<Looked> {
+  async function lookAtArchives() {
     const found = await eyes.listUnmanaged(async () => {
       const ours = await readArchiveNames(pool);
       return (name) => ours.has(archiveOfName(name));
     });
     const folder = config.archives.databases;
-    return { place: 'archives', gone: 'the rest', things: archiveThings(found, folder) };
+    return { gone: 'the rest' as const, things: archiveThings(found, folder) };
   }
 
   return () => [
-    ...config.databases.servers.map(({ name }) => lookAtServer(name)),
-    lookAtArchives(),
+    ...config.databases.servers.map(({ name }) => ({ place: name, looking: lookAtServer(name) })),
+    { place: 'archives', looking: lookAtArchives() },
   ];
 }
 

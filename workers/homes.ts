@@ -6,7 +6,7 @@ import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { reportArchiveProgress } from '../src/store/archives.ts';
 import { recordVerifier } from '../src/store/credentials.ts';
-import type { Looked, SeenThing } from '../src/model/unmanaged.ts';
+import type { SeenThing } from '../src/model/unmanaged.ts';
 import { readAccounts, readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
 import { sightingOfHome } from '../src/targets/everything.ts';
 import { archiveOfName } from '../src/targets/unmanaged.ts';
@@ -63,7 +63,7 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
   const accountOf = (area: 'toolHomes' | 'personHomes', name: string) =>
     area === 'toolHomes' ? `${realm.realm}.${name}` : name;
 
-  async function lookAtArea(area: 'toolHomes' | 'personHomes', ours: Set<string>): Promise<Looked> {
+  async function lookAtArea(area: 'toolHomes' | 'personHomes', ours: Set<string>) {
     const found = await eyes.listUnmanaged(area, async (names) => {
       const unknown = names.filter((name) => !ours.has(name));
       const accounts = await readAccounts(
@@ -78,29 +78,27 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
       found.map(({ uid }) => uid),
     );
     return {
-      place: area,
-      gone: 'the rest',
+      gone: 'the rest' as const,
       things: found.map(({ name, uid, changedAt, identity }) => ({
-        ...{ object: `${config.files[area]}/${name}`, kind: 'home', identity },
+        ...{ object: `${config.files[area]}/${name}`, kind: 'home' as const, identity },
         name: sightingOfHome({ area, name, uid, gid: uid }, realm).name,
         ...{ number: uid, madeBy: describeOwner(uid, owners.get(uid)?.account), madeAt: changedAt },
       })),
     };
   }
 
-  async function lookAtArchives(): Promise<Looked> {
+  async function lookAtArchives() {
     const found = await eyes.listUnmanaged('archives', async () => {
       const ours = await readArchiveNames(pool);
       return (name) => ours.has(archiveOfName(name));
     });
-    return {
-      place: 'archives',
-      gone: 'the rest',
-      things: archiveThings(found, config.archives.homes),
-    };
+    return { gone: 'the rest' as const, things: archiveThings(found, config.archives.homes) };
   }
 
-  return () => [...[...known].map(([area, ours]) => lookAtArea(area, ours)), lookAtArchives()];
+  return () => [
+    ...[...known].map(([area, ours]) => ({ place: area, looking: lookAtArea(area, ours) })),
+    { place: 'archives', looking: lookAtArchives() },
+  ];
 }
 
 function describeOwner(uid: number, account?: string): string {

@@ -6,6 +6,7 @@
  */
 import type { Config } from '../src/config.ts';
 import { openQueues } from '../src/edges/queue.ts';
+import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import { ROLES } from '../src/model/wanted.ts';
 import { doneEvents } from '../src/requests/done.ts';
@@ -14,6 +15,7 @@ import { isFrozen } from '../src/store/freeze.ts';
 import { openPool, type Pool } from '../src/store/postgres.ts';
 import { MOST_NUMBERED } from '../src/store/deliveries.ts';
 import * as store from '../src/store/relay.ts';
+import { clearTrouble, writeTrouble } from '../src/store/troubles.ts';
 import { startDelivery } from './delivery.ts';
 import { type Leased, startLeased, untilAborted } from './leased.ts';
 import { type Loop, startLoop, type Worker } from './loop.ts';
@@ -99,6 +101,7 @@ export function startRelay(config: Config, log: Log): Worker {
     const pulse = setInterval(() => {
       all = true;
       settling.wake();
+      void lookAtRedis(pool).catch(() => {}); // it is looked at again
     }, POLL_MS * 5);
     try {
       await client.query('LISTEN chamberlain');
@@ -114,6 +117,13 @@ export function startRelay(config: Config, log: Log): Worker {
       await Promise.all(loops.map((loop) => loop.close()));
       await Promise.all([delivery.close(), pool.end()]);
     }
+  }
+
+  async function lookAtRedis(pool: Pool): Promise<void> {
+    const of = { role: 'relay', place: 'redis' } as const;
+    const sentence = await queues.ping().then(() => undefined, describeError);
+    if (sentence === undefined) await clearTrouble(pool, of.role, of.place);
+    else await writeTrouble(pool, { ...of, sentence });
   }
 
   /** whether more was due than there was room for */

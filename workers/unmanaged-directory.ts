@@ -46,7 +46,9 @@ export function watchDirectory(
   /** DNs of groups that could not be judged yet, since the directory role was at them */
   let later = new Set<string>();
 
-  async function look(candidates: readonly JudgedEntry[] | undefined): Promise<Looked> {
+  async function look(
+    candidates: readonly JudgedEntry[] | undefined,
+  ): Promise<Omit<Looked, 'place'>> {
     const listed = await readListed(pool, 'directory', PLACE);
     const entries = listed.filter(({ kind }) => kind !== 'member');
     const changed = candidates === undefined ? await eyes.changedByOthers(since) : undefined;
@@ -84,11 +86,7 @@ export function watchDirectory(
     later = members.later;
     // members of a group that could not be judged stay
     const isWhole = candidates !== undefined && members.later.size === 0;
-    return {
-      place: PLACE,
-      things: all,
-      gone: isWhole ? 'the rest' : gone.map((row) => row.object),
-    };
+    return { things: all, gone: isWhole ? 'the rest' : gone.map((row) => row.object) };
   }
 
   async function thingsAmong(entries: readonly TracedEntry[]): Promise<SeenThing[]> {
@@ -150,7 +148,7 @@ export function watchDirectory(
     return (member) => wanted.has(member);
   }
 
-  return (everything) => [look(everything?.unmanaged)];
+  return (everything) => [{ place: PLACE, looking: look(everything?.unmanaged) }];
 }
 
 /** The name of an account that a reference is of. */

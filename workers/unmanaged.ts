@@ -4,13 +4,14 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, realmOf } from '../src/config.ts';
-import { describeError } from '../src/errors.ts';
+import { codeOf, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import { normalName } from '../src/model/names.ts';
 import type { Looked, SeenThing } from '../src/model/unmanaged.ts';
 import type { Realm, Role } from '../src/model/wanted.ts';
 import { rememberForeign } from '../src/store/foreign-sightings.ts';
 import { openPool, type Pool } from '../src/store/postgres.ts';
+import { clearTrouble, writeTrouble } from '../src/store/troubles.ts';
 import { readAccounts, readClock, readNumbers, recordLook } from '../src/store/unmanaged.ts';
 import { type Everything, foreignAmong } from '../src/targets/everything.ts';
 import { type Leased, startLeased, untilAborted } from './leased.ts';
@@ -37,7 +38,13 @@ export interface Watching {
  *
  * @param everything what was just read, for a look at all of it
  */
-export type Watch<Eyes> = (everything?: Everything<Eyes>) => Promise<Looked>[];
+export type Watch<Eyes> = (everything?: Everything<Eyes>) => Look[];
+
+/** A look at one place, by its name. */
+export interface Look {
+  place: string;
+  looking: Promise<Omit<Looked, 'place'>>;
+}
 
 /** Looks for as long as it runs; of several processes of a role, one does. */
 export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
@@ -82,17 +89,29 @@ export function watchingOf(config: Config, pool: Pool): Watching {
   return { pool, realm: realmOf(config), ranges, others: config.ids.others, config };
 }
 
-/** One look, written place by place: one that hangs delays no other. Returns what failed. */
+/**
+ * One look, written place by place: one that hangs delays no other. A place that cannot be read is a trouble until it
+ * can. Returns what failed.
+ */
 export async function lookOnce<Eyes>(
   watch: Watch<Eyes>,
   { role, pool, realm }: { role: Role; pool: Pool; realm: Realm },
   { everything, began }: { everything?: Everything<Eyes>; began?: Date } = {},
 ): Promise<unknown[]> {
   const from = began ?? (await readClock(pool));
-  const looks = watch(everything).map(async (looking) => {
-    const looked = await looking;
-    await recordLook(pool, role, looked, from);
-    await keepFromRequests(looked.things, pool, realm);
+  const looks = watch(everything).map(async ({ place, looking }) => {
+    try {
+      const looked = { place, ...(await looking) };
+      await clearTrouble(pool, role, place);
+      await recordLook(pool, role, looked, from);
+      await keepFromRequests(looked.things, pool, realm);
+    } catch (error) {
+      // else it is PostgreSQL that is away
+      if (codeOf(error) === 'BACKEND_UNREADABLE') {
+        await writeTrouble(pool, { role, place, sentence: describeError(error) });
+      }
+      throw error;
+    }
   });
   const failed = (await Promise.allSettled(looks)).filter((each) => each.status === 'rejected');
   return failed.map(({ reason }) => reason as unknown);

@@ -14,26 +14,35 @@ import {
 import { examine } from '../doctor/examine.ts';
 import { lookAtConfig, lookAtKeys, lookAtSecrets, plausibleOwners } from '../doctor/files.ts';
 import { lookAtLocalAccounts } from '../doctor/host.ts';
-import type { Check, GroupedLine, Line, State } from '../doctor/line.ts';
+import {
+  type Check,
+  fix,
+  type GroupedLine,
+  type Line,
+  type Server,
+  type State,
+} from '../doctor/line.ts';
 import {
   INSTALL_LIMIT_MS,
   loginHostConfig,
   lookAtAgent,
   lookAtInstallation,
 } from '../doctor/login-host.ts';
-import { lookAsAdmin, lookAtLogins, lookAtPostgres } from '../doctor/postgres.ts';
+import { lookAsAdmin, lookAtLogins, lookAtPostgres, tellLogins } from '../doctor/postgres.ts';
 import { findRoot, lookAtProgram } from '../doctor/program.ts';
 import { lookAtRedis } from '../doctor/redis.ts';
 import { judgeRoles } from '../doctor/roles.ts';
 import { lookAtWaiting, lookAtWork } from '../doctor/work.ts';
+import { timeOf } from '../model/time.ts';
 import { ROLES } from '../model/wanted.ts';
-import { openPool, type Pool } from '../store/postgres.ts';
+import { nameOfServer, openPool, type Pool } from '../store/postgres.ts';
+import { readTroubles, stoppedBy, type Trouble } from '../store/troubles.ts';
 import { configOf, configPathOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { printPage } from './fold.ts';
 import { startProgress } from './progress.ts';
 import { askRoles } from './surveying.ts';
-import { paint, printJson, withoutControls } from './table.ts';
+import { paint, printJson, renderAge, withoutControls } from './table.ts';
 
 /** How long a role may take to answer a survey of nobody. */
 const ROLE_TIMEOUT_MS = 1500;
@@ -76,7 +85,9 @@ export function defineDoctor(command: Command): void {
       const config = configOf(command);
       const json = wantsJson(command);
       const progress = startProgress({ json });
-      const lines = await examine(checksOf(config, configPathOf(command), etc), progress.say);
+      const { checks, sinceOf, othersAway } = checksOf(config, configPathOf(command), etc);
+      const lines = await examine(checks, progress.say, sinceOf);
+      lines.push(...othersAway());
       progress.end();
       const totals = countStates(lines);
       const exit =
@@ -88,7 +99,15 @@ export function defineDoctor(command: Command): void {
     });
 }
 
-function checksOf(config: Config, configFile: string, etc: string): Check[] {
+interface Checks {
+  checks: Check[];
+  /** when they are done: since when a server is away */
+  sinceOf: (server: Server) => string;
+  /** after that: what only a role on another machine cannot reach */
+  othersAway: () => GroupedLine[];
+}
+
+function checksOf(config: Config, configFile: string, etc: string): Checks {
   const root = findRoot();
   const now = new Date();
   const logins = lookAtLogins(config);
@@ -102,36 +121,52 @@ function checksOf(config: Config, configFile: string, etc: string): Check[] {
     subject: string,
     todo: string,
     act: () => Line[] | Promise<Line[]>,
-  ): Check => ({ group, subject, todo, look: async () => act() });
-  const server = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;
+    needs: readonly Server[] = [],
+  ): Check => ({ group, subject, todo, needs, look: async () => act() });
   const here = 'Look at what is named.';
   const loginHost = loginHostConfig(etc);
-  return [
+  const { postgres, redis, directory, databases } = serversOf(config);
+  let troubles: readonly Trouble[] = [];
+  const checks: Check[] = [
     at('configuration', configFile, here, () => lookAtConfig(configFile, config)),
     at('configuration', 'the secrets', here, () =>
       lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
     ),
     at('configuration', 'the keys', here, () => lookAtKeys(config)),
-    at('PostgreSQL', 'PostgreSQL', server('postgres'), async () => (await logins).lines),
-    at('PostgreSQL', 'what PostgreSQL holds', server('postgres'), () =>
-      lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, root)),
+    at('PostgreSQL', 'PostgreSQL', postgres.todo, () => tellLogins(logins), [postgres]),
+    at(
+      'PostgreSQL',
+      'what PostgreSQL holds',
+      postgres.todo,
+      () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, root)),
+      [postgres],
     ),
-    at('Redis', 'Redis', server('redis'), () => lookAtRedis(config)),
+    at('Redis', 'Redis', redis.todo, () => lookAtRedis(config), [redis]),
     ...DIRECTORY_ACCOUNTS.map((account) =>
-      at('directory', `the directory, as ${account}`, server('ldap'), () =>
-        lookAtAccount(config, account),
+      at(
+        'directory',
+        `the directory, as ${account}`,
+        directory.todo,
+        () => lookAtAccount(config, account),
+        [directory],
       ),
     ),
-    at('directory', 'the directory', server('ldap'), () => lookAtAnonymous(config)),
-    at('directory', "the directory's own rules", server('ldap'), () => lookAtSlapd(config)),
-    ...config.databases.servers.flatMap((each) =>
+    at('directory', 'the directory', directory.todo, () => lookAtAnonymous(config), [directory]),
+    at('directory', "the directory's own rules", directory.todo, () => lookAtSlapd(config), [
+      directory,
+    ]),
+    ...databases.flatMap(({ each, server }) =>
       [lookAsEyes, lookAsHands].map((lookAs) =>
-        at('databases', each.name, server('databases.servers'), () => lookAs(config, each, root)),
+        at('databases', each.name, server.todo, () => lookAs(config, each, root), [server]),
       ),
     ),
     ...tlsServers(config).map((each) =>
-      at('certificates', `the certificate of ${each.name}`, 'Look at the server.', () =>
-        lookAtCertificate(each, now),
+      at(
+        'certificates',
+        `the certificate of ${each.name}`,
+        'Look at the server.',
+        () => lookAtCertificate(each, now),
+        [each.name === 'Redis' ? redis : directory],
       ),
     ),
     {
@@ -140,19 +175,40 @@ function checksOf(config: Config, configFile: string, etc: string): Check[] {
         'the roles',
         'They are asked by way of PostgreSQL and Redis: look there.',
         () => lookAsAdmin(admin, 'the roles', () => lookAtRoles(config)),
+        [postgres, redis],
       ),
       limitMs: ROLE_TIMEOUT_MS + 1000,
     },
-    at('work', 'the work', 'It is read from PostgreSQL: look there.', () =>
-      lookAsAdmin(admin, 'the work', (client) => lookAtWork(client, config, now)),
+    at(
+      'work',
+      'the work',
+      'It is read from PostgreSQL: look there.',
+      () =>
+        lookAsAdmin(admin, 'the work', async (client) => {
+          troubles = await readTroubles(client);
+          return await lookAtWork(client, config, now);
+        }),
+      [postgres],
     ),
-    at('work', 'the requests that wait', 'They lie in Redis: look there.', () =>
-      lookAsAdmin(admin, 'the requests that wait', (client) => lookAtWaiting(client, config, now)),
+    at(
+      'work',
+      'the requests that wait',
+      'They lie in Redis: look there.',
+      () =>
+        lookAsAdmin(admin, 'the requests that wait', (client) =>
+          lookAtWaiting(client, config, now),
+        ),
+      [postgres],
     ),
-    at('this host', 'the local accounts', 'They are compared with PostgreSQL: look there.', () =>
-      lookAsAdmin(admin, 'the local accounts', (client) =>
-        lookAtLocalAccounts(client, config, etc),
-      ),
+    at(
+      'this host',
+      'the local accounts',
+      'They are compared with PostgreSQL: look there.',
+      () =>
+        lookAsAdmin(admin, 'the local accounts', (client) =>
+          lookAtLocalAccounts(client, config, etc),
+        ),
+      [postgres],
     ),
     at('this host', 'the areas of homes', 'Look at the file server.', () => lookAtAreas(config)),
     ...(['homes', 'databases'] as const).map((role) =>
@@ -175,6 +231,48 @@ function checksOf(config: Config, configFile: string, etc: string): Check[] {
           },
         ]),
   ];
+  const told = new Set<string>();
+  const sinceWhen = ({ since }: Trouble) => `since ${timeOf(since)} (${renderAge(since, now)})`;
+  return {
+    checks,
+    sinceOf({ place }) {
+      told.add(place);
+      const trouble = troubles.find((each) => each.place === place);
+      return trouble === undefined ? '' : `, ${sinceWhen(trouble)}`;
+    },
+    othersAway: () =>
+      troubles
+        .filter(({ place }) => !told.has(place))
+        .map((each) => ({
+          group: 'work',
+          ...fix(
+            `${each.role}, ${sinceWhen(each)}: ${each.sentence}`,
+            `Meanwhile ${each.stops}. Look at it from where \`chamberlain work ${each.role}\` runs.`,
+          ),
+        })),
+  };
+}
+
+/** The servers of a configuration. */
+function serversOf({ postgres, redis, ldap, databases }: Config) {
+  const look = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;
+  const server = (role: Trouble['role'], place: string, name: string, key: string): Server => ({
+    ...{ name, place, stops: stoppedBy({ role, place }), todo: look(key) },
+  });
+  return {
+    postgres: {
+      name: nameOfServer(postgres),
+      place: 'postgres',
+      stops: 'nothing is judged and nothing changes; logins go on',
+      todo: look('postgres'),
+    },
+    redis: server('relay', 'redis', `Redis at ${new URL(redis.url).host}`, 'redis'),
+    directory: server('directory', 'directory', `the directory ${ldap.uri}`, 'ldap'),
+    databases: databases.servers.map((each) => ({
+      each,
+      server: server('databases', each.name, each.name, 'databases.servers'),
+    })),
+  };
 }
 
 async function lookAtRoles(config: Config): Promise<Line[]> {

@@ -85,8 +85,8 @@ export function nearest(text: string, names: readonly string[]): string[] {
   let close = text.length > 2 ? names.filter((name) => name.startsWith(text)) : [];
   if (close.length === 0) {
     const distances = names.map((name) => distance(text, name));
-    const nearest = Math.min(2, ...distances);
-    close = names.filter((_, index) => distances[index] === nearest);
+    const least = Math.min(2, ...distances);
+    close = names.filter((_, index) => distances[index] === least);
   }
   return close.slice(0, MOST_MEANT);
 }

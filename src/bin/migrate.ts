@@ -6,7 +6,7 @@ import { runner } from 'node-pg-migrate';
 import { Client } from 'pg';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
-import { connectionSettings } from '../store/postgres.ts';
+import { connectionSettings, unreachable } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { print, printJson } from './table.ts';
@@ -46,9 +46,7 @@ export async function migrate(config: Config): Promise<string[]> {
     await client.connect();
   } catch (cause) {
     await client.end().catch(() => {});
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL as owner', {
-      cause,
-    });
+    throw unreachable(config.postgres, cause, ' as owner');
   }
   const warnings: string[] = [];
   try {

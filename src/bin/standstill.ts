@@ -1,7 +1,8 @@
-/** What keeps the realm from going on, for people: a freeze, a sweep that is held, a doubt, a calendar that fails. */
+/** What keeps the realm from going on, for people: a freeze, a held sweep, a doubt, a server that is away, … */
 import type { Config } from '../config.ts';
 import { readOldestWaiting, type Waiting } from '../edges/waiting-requests.ts';
 import { describeError } from '../errors.ts';
+import { timeOf } from '../model/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
 import { type Freeze, FROZEN_BY_ITSELF, readFreeze } from '../store/freeze.ts';
 import {
@@ -20,6 +21,7 @@ import {
 import { readDoubt } from '../store/marker.ts';
 import type { Client } from '../store/postgres.ts';
 import { readHeld, readLastEnded, type Sweep } from '../store/sweeps.ts';
+import { readTroubles, type Trouble } from '../store/troubles.ts';
 import { describeFreeze } from './freeze.ts';
 import { renderAge } from './table.ts';
 
@@ -31,6 +33,8 @@ export interface Standstill {
   doubt: string | null;
   /** moves of the calendar that nobody makes; none while the realm is frozen, when nobody is to */
   overdue: OverdueMove[];
+  /** servers and folders that a role cannot read */
+  troubles: Trouble[];
   /** the last sweep that has ended, however it did */
   lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
   /** who does what one process at a time does */
@@ -55,6 +59,7 @@ export async function readStandstill(client: Client, config: Config): Promise<St
     overdue: frozen === null ? await readOverdue(client, new Date()) : [],
     heldSweep: (await readHeld(client)) ?? null,
     doubt: (await readDoubt(client)).doubt,
+    troubles: await readTroubles(client),
     lastSweep: (await readLastEnded(client)) ?? null,
     leaders: await readLeaders(client),
     holders: await readHolders(client),
@@ -64,7 +69,7 @@ export async function readStandstill(client: Client, config: Config): Promise<St
 
 /** A line for each, with what to do. */
 export function describeStandstill(standstill: Standstill): string[] {
-  const { frozen, heldSweep, doubt, overdue, leaders, holders, waiting } = standstill;
+  const { frozen, heldSweep, doubt, overdue, troubles, leaders, holders, waiting } = standstill;
   const hanging = leaders.filter((leader) => leader.hangs && isWork(leader));
   const isByItself = frozen?.frozenBy === FROZEN_BY_ITSELF;
   const end = isByItself ? '' : ' `chamberlain thaw` ends it.';
@@ -83,6 +88,9 @@ export function describeStandstill(standstill: Standstill): string[] {
     ...(hanging.length === 0
       ? []
       : [`Hangs: ${hanging.map(describeHanging).join('; ')}. ${remedyForHanging(hanging)}`]),
+    ...troubles.map(
+      ({ since, sentence, stops }) => `Since ${timeOf(since)}: ${sentence}. Meanwhile ${stops}.`,
+    ),
     ...holders.flatMap((holder) =>
       holder.isOwn ? [] : [`In the way: ${describeIntruder(holder)}. ${remedyFor(holder)}`],
     ),

@@ -6,7 +6,7 @@ import { type DatabaseLogin, isUnavailable } from '../edges/mariadb-connections.
 import { readEyesHealth, readGrants } from '../edges/mariadb-health.ts';
 import { describeError } from '../errors.ts';
 import { missingFrom, parseGrants } from './grants.ts';
-import { fix, judgeClock, type Line, notHere, ok, unreadable } from './line.ts';
+import { fix, judgeClock, type Line, notHere, ok } from './line.ts';
 
 type Server = Config['databases']['servers'][number];
 
@@ -106,9 +106,7 @@ async function lookAs(
         ),
       ];
     }
-    const what = `${server.name}: ${describeError(error)}`;
-    return isUnavailable(error)
-      ? [unreadable(what, 'Look at the server, and at `databases.servers` in the configuration.')]
-      : [fix(what, `Run ${sqlOf(server)} there.`)];
+    if (isUnavailable(error)) throw error;
+    return [fix(`${server.name}: ${describeError(error)}`, `Run ${sqlOf(server)} there.`)];
   }
 }

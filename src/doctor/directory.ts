@@ -6,10 +6,9 @@ import {
   readAccountHealth,
   readSlapdConfig,
 } from '../edges/directory-health.ts';
-import { describeError } from '../errors.ts';
 import { idPattern } from '../model/id-pattern.ts';
 import { openAddresses } from './listeners.ts';
-import { elsewhere, expectThat, fix, type Line, notHere, ok, unreadable } from './line.ts';
+import { elsewhere, expectThat, fix, type Line, notHere, ok } from './line.ts';
 
 /** Only `directory` writes. */
 export const DIRECTORY_ACCOUNTS = [
@@ -51,12 +50,7 @@ export async function lookAtAccount(config: Config, account: Account): Promise<L
         ),
       ];
     }
-    return [
-      unreadable(
-        `${account}: ${describeError(error)}`,
-        'Look at the server, and at `ldap` in the configuration.',
-      ),
-    ];
+    throw error;
   }
   const { unseen, mayWrite } = health;
   const wrong = mayWrite.filter(({ allowed }) => allowed !== (account === 'directory'));

@@ -1,43 +1,84 @@
 /** Runs checks beside each other, each with a bound on how long it may take. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError } from '../errors.ts';
-import { type Check, type GroupedLine, type Line, unreadable } from './line.ts';
+import { describeError, describeRootCause } from '../errors.ts';
+import { type Check, type GroupedLine, type Line, type Server, unreadable } from './line.ts';
 
 /** A server that hangs costs no more. */
 const LIMIT_MS = 2000;
 
+/** What a check has found. */
+interface Found {
+  check: Check;
+  lines: Line[];
+  /** why it found nothing out: no answer in time, or what it threw */
+  failed?: string;
+}
+
 /**
- * The lines of every check, in the order of the checks. Never throws.
+ * The lines of every check, in the order of the checks. Never throws. A server that cannot be reached has one line, in
+ * which the checks that failed for that are counted.
  *
  * @param say is told what is still being looked at
+ * @param sinceOf since when a server cannot be reached, such as ` since …`, as far as that is known
  */
 export async function examine(
   checks: readonly Check[],
   say?: (text: string) => void,
+  sinceOf: (server: Server) => string = () => '',
 ): Promise<GroupedLine[]> {
   const open = new Set(checks);
   const found = await Promise.all(
     checks.map(async (check) => {
-      const lines = await lookInTime(check);
+      const each = await lookInTime(check);
       open.delete(check);
       say?.(`looking at ${[...new Set([...open].map(({ subject }) => subject))].join(', ')}`);
-      return lines.map((line) => ({ group: check.group, ...line }));
+      return each;
     }),
   );
-  return found.flat();
+  for (const server of new Set(checks.flatMap(({ needs }) => needs?.[0] ?? []))) {
+    tellOnce(server, found, sinceOf);
+  }
+  return found.flatMap(({ check: { group }, lines }) => lines.map((line) => ({ group, ...line })));
 }
 
-async function lookInTime({ subject, look, todo, limitMs = LIMIT_MS }: Check): Promise<Line[]> {
+/** Where no check of a server got an answer, the first says so, and all that failed for that says nothing. */
+function tellOnce(server: Server, found: Found[], sinceOf: (server: Server) => string): void {
+  const its = found.filter(({ check }) => check.needs?.[0] === server);
+  const isAnswering = its.some(({ lines }) => lines.some(({ state }) => state === 'ok'));
+  const [first, ...others] = found.filter(
+    ({ check, failed }) => failed !== undefined && check.needs?.includes(server),
+  );
+  if (isAnswering || first === undefined || first.check.needs?.[0] !== server) return;
+  for (const each of others) each.lines = [];
+  const skipped = others.length === 0 ? '' : ` ${countOf(others.length)} skipped for that.`;
+  first.lines = [
+    unreadable(
+      `${server.name} cannot be reached${sinceOf(server)}: ${first.failed}`,
+      `Meanwhile ${server.stops}. ${server.todo}${skipped}`,
+    ),
+  ];
+}
+
+function countOf(checks: number): string {
+  return checks === 1 ? 'One other check is' : `${checks} other checks are`;
+}
+
+async function lookInTime(check: Check): Promise<Found> {
+  const { subject, look, todo, limitMs = LIMIT_MS } = check;
   const done = new AbortController();
+  const late = `no answer within ${limitMs / 1000} s`;
   try {
     return await Promise.race([
-      look(),
-      sleep(limitMs, undefined, { signal: done.signal }).then(() => [
-        unreadable(`${subject}: no answer within ${limitMs / 1000} s`, todo),
-      ]),
+      look().then((lines) => ({ check, lines })),
+      sleep(limitMs, undefined, { signal: done.signal }).then(() => ({
+        check,
+        lines: [unreadable(`${subject}: ${late}`, todo)],
+        failed: late,
+      })),
     ]);
   } catch (error) {
-    return [unreadable(`${subject}: ${describeError(error)}`, todo)];
+    const lines = [unreadable(`${subject}: ${describeError(error)}`, todo)];
+    return { check, lines, failed: describeRootCause(error) };
   } finally {
     done.abort();
   }

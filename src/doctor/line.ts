@@ -19,9 +19,23 @@ export interface GroupedLine extends Line {
   group: string;
 }
 
+/** A server that several checks need. */
+export interface Server {
+  /** with where it is, such as `the directory ldaps://ldap.example.org` */
+  name: string;
+  /** what it is called in the table of troubles */
+  place: string;
+  /** what does not happen while it is away */
+  stops: string;
+  /** what to do about it */
+  todo: string;
+}
+
 /** Looks at one thing. What it throws is told as unreadable. */
 export interface Check {
   group: string;
+  /** it finds nothing out without these; the first is what it looks at */
+  needs?: readonly Server[];
   /** what is being looked at, for where no answer comes, such as `the server replica` */
   subject: string;
   look: () => Promise<Line[]>;

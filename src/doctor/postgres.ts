@@ -28,6 +28,8 @@ const ROLES = POSTGRES_ROLES.map((role) => `chamberlain_${role}`);
 export interface Logins {
   lines: Line[];
   asAdmin: 'good' | 'not here' | 'no';
+  /** what the server did not answer with, where it did not */
+  away: unknown;
 }
 
 /** Logs in by every secret of PostgreSQL that is here, as the owner too. Never throws. */
@@ -35,7 +37,7 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
   const good: string[] = [];
   const refused: string[] = [];
   const notHereToo: string[] = [];
-  const away: string[] = [];
+  const away: unknown[] = [];
   const roles: PostgresRole[] = [...POSTGRES_ROLES, 'owner'];
   const ends = await Promise.all(roles.map((role) => tryLogin(config, role)));
   for (const [index, role] of roles.entries()) {
@@ -46,14 +48,6 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
     else if (end !== undefined) away.push(end.error);
   }
   const lines: Line[] = [];
-  if (away[0] !== undefined) {
-    lines.push(
-      unreadable(
-        `PostgreSQL: ${away[0]}`,
-        'Look at the server, and at `postgres` in the configuration.',
-      ),
-    );
-  }
   if (refused.length > 0) {
     lines.push(
       fix(
@@ -68,13 +62,22 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
     : notHereToo.includes('admin')
       ? 'not here'
       : 'no';
-  return { lines, asAdmin };
+  return { lines, asAdmin, away: away[0] };
+}
+
+/** What was found of logins. Throws where the server answered to none. */
+export async function tellLogins(logins: Promise<Logins>): Promise<Line[]> {
+  const { lines, away } = await logins;
+  if (away === undefined) return lines;
+  if (lines.length === 0) throw away;
+  const todo = 'Look at the server, and at `postgres` in the configuration.';
+  return [unreadable(`PostgreSQL: ${describeError(away)}`, todo), ...lines];
 }
 
 async function tryLogin(
   config: Config,
   role: PostgresRole,
-): Promise<'good' | 'refused' | 'not here' | { error: string }> {
+): Promise<'good' | 'refused' | 'not here' | { error: unknown }> {
   try {
     readSecret(config, 'postgres', role);
   } catch {
@@ -83,7 +86,7 @@ async function tryLogin(
   try {
     return (await logsIn(config, role)) ? 'good' : 'refused';
   } catch (error) {
-    return { error: describeError(error) };
+    return { error };
   }
 }
 
@@ -97,7 +100,8 @@ export async function lookAsAdmin(
   what: string,
   act: (client: Client) => Promise<Line[]>,
 ): Promise<Line[]> {
-  const { asAdmin } = await logins;
+  const { asAdmin, away } = await logins;
+  if (away !== undefined && asAdmin === 'no') throw away;
   if (asAdmin === 'not here') return [notHere(what, 'postgres-admin')];
   if (asAdmin === 'no') {
     return [unreadable(`${what}: nobody logs in as chamberlain_admin`, 'See PostgreSQL.')];

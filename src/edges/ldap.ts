@@ -106,6 +106,45 @@ export function resultCodeOf(error: unknown): number | undefined {
   return typeof code !== 'number' || code === 51 || code === 52 || code === 248 ? undefined : code;
 }
 
+/** What the server's own verdicts mean (RFC 4511, appendix A), where it says no more. */
+const VERDICTS: Record<number, string> = {
+  32: 'there is no such entry',
+  49: 'the password is wrong, or the account is not there',
+  50: 'this account has no right to that',
+  51: 'the server is busy',
+  52: 'the server is ending',
+};
+
+/** What the library throws, in words for people: it tells of its messages and of codes. Anything else as it is. */
+function inWords(error: unknown): Error {
+  const { message, code } = error as Error & { code?: unknown };
+  if (typeof code === 'number') {
+    const said = message.replace(/\s*Code: 0x[0-9a-f]+$/u, '');
+    const words = `${said || VERDICTS[code] || 'it refuses'} (LDAP result ${code})`;
+    return Object.assign(new Error(words), { code });
+  }
+  if (message.endsWith(': Operation timed out')) {
+    return new Error(`no answer in ${OPERATION_TIMEOUT_MS} ms`);
+  }
+  const words = /^Socket error\. Message type: .*\n(.*)/u.exec(message)?.[1];
+  if (/ECONNRESET|EPIPE/u.test(words ?? '') || message.startsWith('Connection closed before')) {
+    return new Error('the connection was lost');
+  }
+  return words === undefined ? (error as Error) : new Error(words);
+}
+
+/** The server's refusal of a bind is no verdict on the operation that waits for it: it has no code of its own. */
+function failedBind({ bindDn, uri }: LdapSettings, error: unknown): Error {
+  return new Error(`binding as ${bindDn} at ${uri}`, { cause: inWords(error) });
+}
+
+/** The same of what failed on a connection, with the server's name where it is the connection's fault. */
+function ofServer(uri: string, error: unknown): Error {
+  const words = inWords(error);
+  const isItsFault = resultCodeOf(error) === undefined && (words !== error || 'syscall' in words);
+  return isItsFault ? new Error(`asking ${uri}`, { cause: words }) : words;
+}
+
 // ---------------------------------------------------------------- one connection
 
 interface OpenConnection {
@@ -141,10 +180,9 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
       return socket.removeAllListeners('data');
     };
     return { connection, isBound: () => client.isBound, takeSocket, destroy };
-  } catch (cause) {
+  } catch (error) {
     destroy();
-    // The server's refusal of a bind is no verdict on the operation that waits for it.
-    throw new Error(`binding as ${settings.bindDn}`, { cause });
+    throw failedBind(settings, error);
   } finally {
     clearTimeout(timer);
   }
@@ -187,6 +225,8 @@ export async function withoutPassword<T>(
   try {
     if (as === 'peer') await client.bind('EXTERNAL');
     return await act(operationsOn(client));
+  } catch (error) {
+    throw ofServer(place.uri, error);
   } finally {
     socket?.destroy();
   }
@@ -393,7 +433,7 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
             forget(slot, opening);
             connection.destroy();
           }
-          throw error;
+          throw ofServer(settings.uri, error);
         }
       } finally {
         slot.inFlight--;
@@ -404,6 +444,8 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
       const { connection, destroy } = await open();
       try {
         yield* operation(connection);
+      } catch (error) {
+        throw ofServer(settings.uri, error);
       } finally {
         destroy();
       }
@@ -413,6 +455,10 @@ export function openLdapPool(settings: LdapSettings): LdapPool {
       try {
         const requestOf = (id: number, cookie: Buffer) => pageRequest(search, id, cookie);
         yield* readPages(takeSocket(), requestOf, OPERATION_TIMEOUT_MS);
+      } catch (cause) {
+        throw resultCodeOf(cause) === undefined
+          ? new Error(`asking ${settings.uri}`, { cause })
+          : cause;
       } finally {
         destroy();
       }

@@ -11,7 +11,6 @@
  */
 import { Queue, WaitingError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { ChamberlainError } from '../errors.ts';
 import {
   connectConsumer,
   connectProducer,
@@ -55,6 +54,8 @@ export interface Queues {
   addSurvey(role: string, survey: string, pace?: 'prompt' | 'background'): Promise<void>;
   /** What an operator should change about Redis, a sentence each: that it keeps what it is given. */
   settingsToMend(): Promise<string[]>;
+  /** Throws where Redis does not answer. */
+  ping(): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -143,6 +144,7 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
         await queue(role).add('survey', { survey }, options);
       }),
     settingsToMend: () => guarded('reading the settings of Redis', () => readSettingsToMend(redis)),
+    ping: () => guarded('looking at Redis', () => redis.ping()),
     async close() {
       await Promise.allSettled([...queues.values()].map((each) => each.close()));
       redis.disconnect();
@@ -219,24 +221,24 @@ export async function readRedisHealth(
 ): Promise<RedisHealth> {
   const redis = connectProducer(config, account);
   try {
-    const [seconds, microseconds] = (await redis.time()).map(Number) as [number, number];
-    const clock = seconds * 1000 + microseconds / 1000;
-    const info = `${await redis.info('server')}\n${await redis.info('memory')}`;
-    const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
-    const depths = queues.map(async (queue) => {
-      const waits = await redis.llen(`bull:${queue}:wait`);
-      return [queue, waits + (await redis.zcard(`bull:${queue}:prioritized`))] as const;
+    return await guardRedis(redis)('looking at Redis', async () => {
+      const [seconds, microseconds] = (await redis.time()).map(Number) as [number, number];
+      const clock = seconds * 1000 + microseconds / 1000;
+      const info = `${await redis.info('server')}\n${await redis.info('memory')}`;
+      const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+      const depths = queues.map(async (queue) => {
+        const waits = await redis.llen(`bull:${queue}:wait`);
+        return [queue, waits + (await redis.zcard(`bull:${queue}:prioritized`))] as const;
+      });
+      return {
+        version: field('redis_version'),
+        clock,
+        toMend: await readSettingsToMend(redis).catch(() => undefined),
+        usedBytes: Number(field('used_memory')),
+        mostBytes: Number(field('maxmemory')),
+        waiting: new Map(await Promise.all(depths)),
+      };
     });
-    return {
-      version: field('redis_version'),
-      clock,
-      toMend: await readSettingsToMend(redis).catch(() => undefined),
-      usedBytes: Number(field('used_memory')),
-      mostBytes: Number(field('maxmemory')),
-      waiting: new Map(await Promise.all(depths)),
-    };
-  } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'looking at Redis', { cause });
   } finally {
     redis.disconnect();
   }

@@ -124,7 +124,9 @@ export function guardRedis(redis: Redis): Guard {
       const isAway = isLate || (cause as Error).name === 'MaxRetriesPerRequestError';
       const { host, port } = redis.options;
       throw new ChamberlainError('BACKEND_UNAVAILABLE', act, {
-        cause: isAway ? new Error(`Redis does not answer at ${host}:${port}`) : cause,
+        cause: isAway
+          ? new Error(`Redis does not answer at ${host}:${port}`)
+          : new Error(`Redis at ${host}:${port}`, { cause }),
       });
     }
   };

@@ -41,6 +41,7 @@ export const ROW_SECURED = [
   'survey_progress',
   'unmanaged',
   'unmanaged_looks',
+  'troubles',
 ] as const;
 
 /** Tables of `APPEND_ONLY` whose trigger is not there or does not fire for everybody. */

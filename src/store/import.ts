@@ -1,13 +1,18 @@
 /** Writes what an import takes over. As the owner of the database, in one transaction. */
 import pg from 'pg';
 import type { Config } from '../config.ts';
-import { ChamberlainError } from '../errors.ts';
 import { normalName } from '../model/names.ts';
 import type { KnownRealm, Takeover } from '../model/takeover.ts';
 import { ROLES, type Role, type Wanted } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
 import { markNewOrphans } from './orphans.ts';
-import { type Client, connectionSettings, transact, VERDICTS_LOCK } from './postgres.ts';
+import {
+  type Client,
+  connectionSettings,
+  transact,
+  unreachable,
+  VERDICTS_LOCK,
+} from './postgres.ts';
 import { countAdmins } from './tools.ts';
 import { readWanted } from './wanted.ts';
 
@@ -26,9 +31,7 @@ export async function openOwner(config: Config): Promise<pg.Client> {
     return client;
   } catch (cause) {
     await client.end().catch(() => {});
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL as owner', {
-      cause,
-    });
+    throw unreachable(config.postgres, cause, ' as owner');
   }
 }
 

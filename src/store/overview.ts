@@ -4,7 +4,7 @@
  */
 import { ChamberlainError, codeOf, isNotMigrated } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
-import { type Client, type Pool, sqlState, withClient } from './postgres.ts';
+import { type Client, nameOfServer, type Pool, sqlState, withClient } from './postgres.ts';
 
 /**
  * Runs `act` on a connection. A server that is away is BACKEND_UNAVAILABLE, a database without our
@@ -21,9 +21,8 @@ export async function look<T>(pool: Pool, act: (client: Client) => Promise<T>): 
     const state = sqlState(cause);
     // no answer at all; or an answer that says that the server goes away (class 57) or is full (53)
     const away = state === undefined || /^(08|53|57)/u.test(state);
-    throw new ChamberlainError(away ? 'BACKEND_UNAVAILABLE' : 'INTERNAL', 'reading the database', {
-      cause,
-    });
+    const code = away ? 'BACKEND_UNAVAILABLE' : 'INTERNAL';
+    throw new ChamberlainError(code, `reading ${nameOfServer(pool.options)}`, { cause });
   }
 }
 

@@ -69,6 +69,11 @@ function leaderSettings(config: Config, role: PostgresRole): pg.ClientConfig {
   };
 }
 
+/** What a server of ours is called in messages: `PostgreSQL at db.example.org:5432`. */
+export function nameOfServer({ host, port }: { host?: string; port?: number }): string {
+  return `PostgreSQL at ${host}:${port}`;
+}
+
 /**
  * A pool of connections of that role. An idle connection that breaks is dropped in silence: the
  * next use reports.
@@ -203,7 +208,7 @@ export async function openLease(config: Config, role: PostgresRole): Promise<Lea
     if (epoch !== null) return { client, epoch };
   } catch (cause) {
     void client.end().catch(() => {});
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL', { cause });
+    throw unreachable(config.postgres, cause);
   }
   await client.end().catch(() => {});
   return undefined;
@@ -224,8 +229,18 @@ async function connect(pool: Pool): Promise<pg.PoolClient> {
   try {
     return await pool.connect();
   } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'connecting to PostgreSQL', { cause });
+    throw unreachable(pool.options, cause);
   }
+}
+
+/** A connection that could not be made. */
+export function unreachable(
+  server: Parameters<typeof nameOfServer>[0],
+  cause: unknown,
+  as = '',
+): ChamberlainError {
+  const act = `connecting to ${nameOfServer(server)}${as}`;
+  return new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
 }
 
 /** The SQLSTATE of an error that the server answered with, else undefined. */

@@ -41,6 +41,7 @@ describe('in PostgreSQL', () => {
     survey_progress: ['INSERT', 'UPDATE'],
     unmanaged: ['INSERT', 'UPDATE', 'DELETE'],
     unmanaged_looks: ['INSERT', 'UPDATE'],
+    troubles: ['INSERT', 'UPDATE', 'DELETE'],
   };
 
   test.each(EYES)('%s may write reports, and nothing else', async (role) => {
@@ -242,6 +243,7 @@ describe('with every kind of drift there', () => {
           'foreign_sightings',
           'unmanaged',
           'unmanaged_looks',
+          'troubles',
         ],
         ...['directory_marker', 'audit_seals', 'audit_unsealed', 'event_deliveries', 'sweeps'],
         'leases',

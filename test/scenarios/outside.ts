@@ -157,6 +157,7 @@ const OF_REFUSALS = [
   'junk',
   'unmanaged_looks',
   'leases',
+  'troubles',
 ];
 
 /** The rows of every table of ours but `without`, as text, by table. */
