@@ -94,11 +94,15 @@ function install(pieces: readonly Piece[]): number {
     if (piece.mend === undefined) continue;
     const [before] = look(piece);
     if (before === undefined) continue;
+    const watch = process.stderr.isTTY; // packages and programs that are compiled take minutes
+    if (watch) process.stderr.write(`mending: ${piece.what} …`);
     try {
       piece.mend();
     } catch (error) {
+      if (watch) process.stderr.write('\n');
       return complain(`${piece.what}: ${(error as Error).message}`, 1);
     }
+    if (watch) process.stderr.write('\r\u001B[K');
     changed += 1;
     print(doneLine(before));
   }

@@ -1,9 +1,10 @@
 /** `chamberlain found`: the first admin, made without a request because nobody could approve one. */
 import type { Command } from 'commander';
 import { found } from '../requests/found.ts';
-import { openPool } from '../store/postgres.ts';
+import { nameOfServer, openPool } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
+import { whileWaiting } from './progress.ts';
 import { print, printJson } from './table.ts';
 
 export function defineFound(command: Command): void {
@@ -29,11 +30,13 @@ export function defineFound(command: Command): void {
       const { displayName, email, key } = command.opts<Record<string, string | undefined>>();
       const pool = openPool(config, 'owner', { max: 1, durable: true });
       try {
-        const founded = await found(pool, config, person, {
-          displayName: displayName ?? person,
-          email: email ?? `${person}@localhost`,
-          key,
-        });
+        const founded = await whileWaiting(`writing to ${nameOfServer(config.postgres)}`, () =>
+          found(pool, config, person, {
+            displayName: displayName ?? person,
+            email: email ?? `${person}@localhost`,
+            key,
+          }),
+        );
         if (wantsJson(command)) printJson(founded);
         else
           print(`${founded.person.account} is an admin: a maintainer of ${founded.tool.account}`);

@@ -129,8 +129,12 @@ program
       process.exitCode = EXIT.pending;
       return;
     }
-    const done = leaveSssd();
-    for (const sentence of done.length > 0 ? done : ['sssd is not asked here']) print(sentence);
+    let isAsked = false;
+    for (const sentence of leaveSssd()) {
+      isAsked = true;
+      print(sentence);
+    }
+    if (!isAsked) print('sssd is not asked here');
   });
 
 const NEVER = paint(

@@ -6,9 +6,10 @@ import { runner } from 'node-pg-migrate';
 import { Client } from 'pg';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
-import { connectionSettings, unreachable } from '../store/postgres.ts';
+import { connectionSettings, nameOfServer, unreachable } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
+import { startProgress } from './progress.ts';
 import { print, printJson } from './table.ts';
 
 /** Advisory lock: two that migrate at once would grant the same rights at once, which fails. */
@@ -23,15 +24,23 @@ export function defineMigrate(command: Command): void {
     )
     .addHelpText('after', describeExamples('migrate') + `\n${describeExits({})}`)
     .action(async () => {
-      const applied = await migrate(configOf(command));
+      const progress = startProgress({ json: wantsJson(command) });
+      const applied = await migrate(configOf(command), progress.say).finally(progress.end);
       if (wantsJson(command)) printJson({ applied });
       else if (applied.length === 0) print('up to date');
       else for (const name of applied) print(`applied ${name}`);
     });
 }
 
-/** Returns the names of the migrations that were missing. */
-export async function migrate(config: Config): Promise<string[]> {
+/**
+ * Returns the names of the migrations that were missing.
+ *
+ * @param say is told what is being done
+ */
+export async function migrate(
+  config: Config,
+  say: (text: string) => void = () => {},
+): Promise<string[]> {
   const folder = findMigrations();
   const client = new Client({
     ...connectionSettings(config, 'owner'),
@@ -43,6 +52,7 @@ export async function migrate(config: Config): Promise<string[]> {
   });
   client.on('error', () => {}); // the statement in hand reports
   try {
+    say(`connecting to ${nameOfServer(config.postgres)}`);
     await client.connect();
   } catch (cause) {
     await client.end().catch(() => {});
@@ -50,7 +60,9 @@ export async function migrate(config: Config): Promise<string[]> {
   }
   const warnings: string[] = [];
   try {
+    say('waiting for another `chamberlain migrate` to end');
     await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
+    say('looking which migrations are missing');
     const applied = await runner({
       dbClient: client,
       dir: folder,
@@ -61,11 +73,15 @@ export async function migrate(config: Config): Promise<string[]> {
       advisoryLockMode: 'wait',
       logger: {
         debug: () => {},
-        info: () => {},
+        info: (message) => {
+          const name = /^### MIGRATION (\S+)/u.exec(message)?.[1];
+          if (name !== undefined) say(`applying ${name}`);
+        },
         warn: (message) => warnings.push(message),
         error: (message) => warnings.push(message),
       },
     });
+    say('granting rights: roles.sql');
     await client.query(readFileSync(join(folder, 'roles.sql'), 'utf8'));
     return applied.map(({ name }) => name);
   } catch (cause) {

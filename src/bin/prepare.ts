@@ -4,6 +4,7 @@ import { prepareFileAreas } from '../edges/file-acls.ts';
 import { prepareArchives } from '../edges/file-archive-ground.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
+import { whileWaiting } from './progress.ts';
 import { print, printJson } from './table.ts';
 
 export function definePrepare(command: Command): void {
@@ -17,8 +18,10 @@ export function definePrepare(command: Command): void {
     .addHelpText('after', describeExamples('prepare') + `\n${describeExits({})}`)
     .action(async () => {
       const { files, archives } = configOf(command);
-      const { groupWrite } = await prepareFileAreas(files);
-      await prepareArchives(archives.homes);
+      const { groupWrite } = await whileWaiting('making the areas of homes ready', () =>
+        prepareFileAreas(files),
+      );
+      await whileWaiting(`making ${archives.homes} ready`, () => prepareArchives(archives.homes));
       if (wantsJson(command)) printJson({ groupWrite });
       else {
         print(`ready: ${files.root}${files.toolHomes} and ${files.root}${files.personHomes}`);

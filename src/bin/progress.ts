@@ -1,5 +1,5 @@
 /** What a command that takes its time says meanwhile, on standard error: results stay alone. */
-import { withoutControls } from './table.ts';
+import { onPrint, withoutControls } from './table.ts';
 
 /** A command that is faster says nothing. */
 const FIRST_MS = 1000;
@@ -14,12 +14,29 @@ const ERASE_LINE = '\r\u001B[K';
 export interface Progress {
   /** What is being done now, such as `homes 500 of 1000`; it replaces what was said before. */
   say: (text: string) => void;
-  /** Erases the line. Call it before anything else is written, and in `finally`. */
+  /** Erases the line, which comes again. Call it before something else is written to standard error. */
+  erase: () => void;
+  /** Erases the line for good. Call it before anything else is written, and in `finally`. */
   end: () => void;
 }
 
 /** Where progress goes: standard error, or a part of it in tests. */
 export type ProgressStream = Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>;
+
+/** The one that has standard error: a later one takes its place. */
+let current: Progress | undefined;
+
+/** Says what is waited for, unless more is being said already; on a terminal alone. */
+export async function whileWaiting<T>(text: string, act: () => Promise<T>): Promise<T> {
+  if (current !== undefined) return await act();
+  const progress = startProgress({ json: true });
+  progress.say(text);
+  try {
+    return await act();
+  } finally {
+    progress.end();
+  }
+}
 
 /**
  * Shows what is said, with the seconds since the start, and nothing in the first second. On a
@@ -44,7 +61,7 @@ export function startProgress({
       stream.write(`${text},${seconds}\n`);
       return;
     }
-    const room = Math.max(10, (stream.columns ?? 80) - seconds.length - 1);
+    const room = Math.max(10, (stream.columns || 80) - seconds.length - 1);
     stream.write(`${ERASE_LINE}${Array.from(text).slice(0, room).join('')}${seconds}`);
     isShown = true;
   }
@@ -57,15 +74,26 @@ export function startProgress({
     }, FIRST_MS).unref();
   }
 
-  return {
-    say(text) {
+  const erase = () => {
+    if (isShown) stream.write(ERASE_LINE);
+    isShown = false;
+  };
+  const progress = {
+    say(text: string) {
       said = text;
     },
+    erase,
     end() {
       clearTimeout(timer);
       timer = undefined;
-      if (isShown) stream.write(ERASE_LINE);
-      isShown = false;
+      erase();
+      if (current === progress) current = undefined;
     },
   };
+  if (stream === process.stderr) {
+    current?.end();
+    current = progress;
+    onPrint(erase);
+  }
+  return progress;
 }

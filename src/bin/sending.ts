@@ -18,6 +18,7 @@ import {
   type Speaker,
   type Submission,
 } from './submission.ts';
+import { startProgress } from './progress.ts';
 import { paint, print, printJson, withoutControls } from './table.ts';
 
 export { readRequestLines } from './submission.ts';
@@ -84,14 +85,17 @@ async function send(
   json: boolean,
 ): Promise<void> {
   const queues = openQueues(config, senderAccount(config, signer));
+  const progress = startProgress({ json: true }); // elsewhere than on a terminal the ids are enough
   try {
     for (const [sent, submission] of submissions.entries()) {
+      progress.say(`sending ${submission.kind}, ${sent + 1} of ${submissions.length}`);
       await put(queues, submission, signer, config.realm, { sent, of: submissions.length });
       const { id, kind } = submission;
       if (json) printJson({ id, kind, portal: signer.portal });
       else print(id);
     }
   } finally {
+    progress.end();
     await queues.close();
   }
 }
@@ -169,13 +173,17 @@ async function sendAndFollow(
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   const queues = openQueues(config, senderAccount(config, signer));
   // what is told on the way goes to standard error: on standard output are the ids alone
+  const progress = startProgress({ json: true });
   const tell = (text: string) => {
+    progress.erase();
     if (!json) process.stderr.write(`${text}\n`);
   };
   const tick = paint('green', '✓', process.stderr);
   try {
     for (const [count, submission] of submissions.entries()) {
       const { id, kind } = submission;
+      const which = `${kind}, ${count + 1} of ${submissions.length}`;
+      progress.say(`waiting for the verdict on ${which}`);
       const start = performance.now();
       const elapsedMs = () => Math.round(performance.now() - start);
       const far = { sent: count, of: submissions.length };
@@ -187,7 +195,10 @@ async function sendAndFollow(
         timeoutSeconds * 1000,
         {
           onFrozen: (sentence) => tell(`  ${paint('yellow', '…', process.stderr)} ${sentence}`),
-          onAccepted: () => tell(`  ${tick} accepted ${elapsedMs()} ms`),
+          onAccepted() {
+            tell(`  ${tick} accepted ${elapsedMs()} ms`);
+            progress.say(`waiting for the roles to apply ${which}`);
+          },
           onApplied: (role) => tell(`  ${tick} ${role} ${elapsedMs()} ms`),
         },
       ).catch((cause: unknown) => {
@@ -202,9 +213,13 @@ async function sendAndFollow(
           elapsedMs: elapsedMs(),
         });
       if (ending.ending === 'applied') tell(`  ${tick} applied ${elapsedMs()} ms`);
-      else report(id, ending);
+      else {
+        progress.erase();
+        report(id, ending);
+      }
     }
   } finally {
+    progress.end();
     await queues.close();
     await pool.end();
   }

@@ -13,7 +13,7 @@ import { type JunkCount, readJunk } from '../store/junk.ts';
 import * as overview from '../store/overview.ts';
 import type { Standing, SubjectView } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
-import { openPool } from '../store/postgres.ts';
+import { nameOfServer, openPool } from '../store/postgres.ts';
 import { countUndecided } from '../store/unmanaged.ts';
 import { type Away, describeAway, findRedisAway, postgresAway } from './away.ts';
 import { configOf, wantsJson } from './configuration.ts';
@@ -26,6 +26,7 @@ import {
   readStandstill,
 } from './standstill.ts';
 import { printPage } from './fold.ts';
+import { whileWaiting } from './progress.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 
 /** The table shows no more rows that are behind; the totals count them all. */
@@ -84,14 +85,16 @@ function showAway(away: readonly Away[], json: boolean): void {
   else for (const each of away) printPage(paint('red', describeAway(each)));
 }
 
-/** Runs `act` on one connection of the role admin. */
+/** Runs `act` on one connection of the role admin, and says so where that takes its time. */
 export async function withAdmin<T>(
   config: Config,
   act: (client: Client) => Promise<T>,
 ): Promise<T> {
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   try {
-    return await overview.look(pool, act);
+    return await whileWaiting(`reading ${nameOfServer(config.postgres)}`, () =>
+      overview.look(pool, act),
+    );
   } finally {
     await pool.end();
   }

@@ -51,8 +51,16 @@ export function renderAge(since: Date, now: Date): string {
   return `${Math.round(age / 86_400)} d`;
 }
 
+let beforePrint = () => {};
+
+/** Does that before a line is written: a line that moves is erased. */
+export function onPrint(act: () => void): void {
+  beforePrint = act;
+}
+
 /** Writes a line to standard output. */
 export function print(text: string): void {
+  beforePrint();
   process.stdout.write(`${text}\n`);
 }
 

@@ -59,11 +59,13 @@ export function withoutSss(text: string): string {
 }
 
 /**
- * Does it, and returns what was done, in sentences. As root. Throws STEP_FAILED: what was done stays, and it may be
- * run again.
+ * Does it step by step, and tells what was done, in sentences. As root. Throws STEP_FAILED: what was done stays, and
+ * it may be run again.
  */
-export function leaveSssd(): string[] {
-  return [...leaveNsswitch(), ...leavePam(), ...stopSssd()];
+export function* leaveSssd(): Generator<string> {
+  yield* leaveNsswitch();
+  yield* leavePam();
+  yield* stopSssd();
 }
 
 function leaveNsswitch(): string[] {

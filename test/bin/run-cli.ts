@@ -14,14 +14,19 @@ export interface RunOptions {
   /** the configuration; none by default */
   config?: string;
   input?: string | Buffer;
+  /** with a terminal of its own, on which everything is written, as standard output */
+  terminal?: true;
   env?: Record<string, string>;
   /** words before the command, such as those that run it on another machine */
   prefix?: readonly string[];
 }
 
-/** Starts `chamberlain ARGS…` without a terminal. */
+/** Starts `chamberlain ARGS…`. */
 export function startCli(args: readonly string[], options: RunOptions = {}): ChildProcess {
-  const [program = '', ...words] = [...(options.prefix ?? []), process.execPath, CLI, ...args];
+  const command = [...(options.prefix ?? []), process.execPath, CLI, ...args];
+  const quoted = command.map((word) => `'${word}'`).join(' ');
+  const [program = '', ...words] =
+    options.terminal === true ? ['script', '-qec', quoted, '/dev/null'] : command;
   return spawn(program, words, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: {

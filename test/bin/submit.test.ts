@@ -4,7 +4,9 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -281,6 +283,69 @@ describe('submit', () => {
       `SELECT urgent FROM requests WHERE kind = 'maintainer.remove' AND verdict = 'accepted'`,
     );
     expect(rows).toEqual([{ urgent: true }]);
+  });
+});
+
+describe('what takes its time says on a terminal what it waits for, and erases that:', () => {
+  /** All that is written on the terminal; `during` what is done when that was said. */
+  async function watch(said: RegExp, config: string, args: string[], during = applyAll) {
+    const child = startCli(args, { config, terminal: true });
+    let out = '';
+    child.stdout?.on('data', (text: Buffer) => (out += text.toString()));
+    const ended = endOf(child);
+    await eventually(`${args[0]} to say ${said}`, () => said.test(out));
+    const playing = setInterval(() => void during(), 200);
+    await ended;
+    clearInterval(playing);
+    // whatever is written next has a line of its own
+    const drawn = out.split('\r\u001B[K').filter((part) => said.test(part));
+    for (const part of drawn) expect(part).toMatch(/ \d+ s$/u);
+    return out;
+  }
+
+  test('with a PostgreSQL that hangs', async () => {
+    const silent = createServer(() => {}).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const config = join(world.dir, 'hangs.yaml');
+    const text = readFileSync(world.configFile, 'utf8');
+    writeFileSync(
+      config,
+      text.replace(
+        /^postgres:\n( +host: ).*\n( +port: ).*$/mu,
+        `postgres:\n$1127.0.0.1\n$2${port}`,
+      ),
+    );
+    const name = String.raw`PostgreSQL at 127\.0\.0\.1:${port}`;
+    const commands = [
+      'status',
+      'requests',
+      'audit',
+      'list unmanaged',
+      'thaw',
+      'found x',
+      'migrate',
+    ];
+    const outs = await Promise.all(
+      commands.map((command) =>
+        watch(
+          new RegExp(`(reading|writing to|connecting to) ${name} \\d s`, 'u'),
+          config,
+          command.split(' '),
+        ),
+      ),
+    );
+    for (const out of outs) {
+      expect(out).toMatch(new RegExp(`BACKEND_UNAVAILABLE: connecting to ${name}`, 'u'));
+    }
+    silent.close();
+  });
+
+  test('submit --wait, until the roles have applied it', async () => {
+    const args = ['submit', ...PERSON('watched'), '--wait', '--timeout', '20'];
+    const said = /waiting for the roles to apply person\.create, 1 of 1 \d+ s/u;
+    const out = await watch(said, world.configFile, args);
+    expect(out).toMatch(/✓ accepted \d+ ms[^]*✓ applied \d+ ms/u);
   });
 });
 
