@@ -4,7 +4,8 @@
  *   waits ──request.approve──▶ approved    what was asked is decided anew, and done
  *     ╰─────request.reject───▶ rejected
  *
- * By the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
+ * Who asked for it may withdraw it: they reject it as they sent it, through the same portal or by the same key.
+ * All else is by the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
  * anew with the rights that this admin has now. Where that is refused it waits on, until it is rejected.
  * The body is erased either way. What is approved is told as of the request that waited, which is done
  * when all that the approval raised is applied; what is rejected is done at once. What still waits when
@@ -39,7 +40,7 @@ export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
 
 export const reject: Decide<RequestOf<'request.reject'>> = async (asking) => {
   const { client, request, requestedBy: by, now } = asking;
-  const waiting = await requireWaiting(asking);
+  const waiting = (await findOwn(asking)) ?? (await requireWaiting(asking));
   await closeApproval(client, waiting, { state: 'rejected', by, now });
   return {
     subject: waiting.subject,
@@ -51,6 +52,17 @@ export const reject: Decide<RequestOf<'request.reject'>> = async (asking) => {
     decides: identityOf(waiting),
   };
 };
+
+/** What waits, where the asker sent it: it is theirs to withdraw. */
+async function findOwn({
+  client,
+  request,
+  requestedBy,
+  id,
+}: Asking<{ request: string }>): Promise<OpenApproval | undefined> {
+  const [waiting] = await findOpenApprovals(client, request.request, id?.portal);
+  return waiting?.requestedBy === requestedBy ? waiting : undefined;
+}
 
 /** What waits, where the asker may decide on it. */
 async function requireWaiting(

@@ -547,6 +547,29 @@ describe('a deletion of a person', () => {
     ]);
   });
 
+  test('is withdrawn by who asked for it, as it was sent, while it waits', async () => {
+    const [alice, bob] = [await person(), await person()];
+    const [jti, ofAdmin] = [randomUUID(), randomUUID()];
+    await must('person.delete', alice.name, { person: alice.name }, { jti });
+    await must('person.delete', 'steward', { person: bob.name }, { jti: ofAdmin, as: 'steward' });
+    const reject = (request: string, by: string, options?: AskOptions) =>
+      ask('request.reject', by, { request, reason: 'I stay' }, options);
+    expect(await reject(jti, bob.name)).toBe('NOT_ALLOWED');
+    // the portal did not send it
+    expect(await reject(ofAdmin, 'steward')).toBe('NOT_ALLOWED');
+    expect(await reject(jti, alice.name)).toBeUndefined();
+    expect(await reject(ofAdmin, 'steward', { as: 'steward' })).toBeUndefined();
+    expect((await eventsOf(jti)).slice(2)).toMatchObject([
+      { event: 'request.rejected', data: { by: alice.name, reason: 'I stay' } },
+    ]);
+    for (const each of [jti, ofAdmin]) {
+      expect(await isDone(each)).toBe(true);
+      expect(await approve(each)).toBe('NOT_WAITING');
+    }
+    // it may be asked again
+    await must('person.delete', alice.name, { person: alice.name });
+  });
+
   const wantDeleted = async ({ name }: { name: string }, by: string) => {
     const jti = randomUUID();
     await must('person.delete', by, { person: name }, { jti });
