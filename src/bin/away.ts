@@ -2,12 +2,15 @@
 import type { Config } from '../config.ts';
 import { findRedisFault, redisAddress } from '../edges/redis-connection.ts';
 import { describeError } from '../errors.ts';
+import { timeOf } from '../model/time.ts';
 import { withoutControls } from './table.ts';
 
 export interface Away {
   server: 'PostgreSQL' | 'Redis';
   address: string;
   why: string;
+  /** as the relay has seen it; null where that is not known */
+  since: Date | null;
 }
 
 /** A look at the state waits for Redis no longer. */
@@ -24,20 +27,23 @@ const STOPPED: Record<Away['server'], string> = {
 export async function findRedisAway(config: Config): Promise<Away[]> {
   const why = await findRedisFault(config, REDIS_LIMIT_MS);
   const address = redisAddress(config);
-  return why === undefined ? [] : [{ server: 'Redis', address, why: withoutAddress(why, address) }];
+  return why === undefined
+    ? []
+    : [{ server: 'Redis', address, why: withoutAddress(why, address), since: null }];
 }
 
 /** PostgreSQL, by the error that reading it has ended with. */
 export function postgresAway({ postgres: { host, port } }: Config, error: unknown): Away {
   const address = host.startsWith('/') ? `${host}, port ${port}` : `${host}:${port}`;
   const why = describeError((error as Error).cause ?? error);
-  return { server: 'PostgreSQL', address, why: withoutAddress(why, address) };
+  return { server: 'PostgreSQL', address, why: withoutAddress(why, address), since: null };
 }
 
-/** A line: which server, where, why, and what it stops. */
-export function describeAway({ server, address, why }: Away): string {
+/** A line: which server, where, since when, why, and what it stops. */
+export function describeAway({ server, address, why, since }: Away): string {
+  const lasting = since === null ? '' : ` since ${timeOf(since)}`;
   return withoutControls(
-    `${server} cannot be used at ${address}: ${why}. Until it can, ${STOPPED[server]}`,
+    `${server} cannot be used at ${address}${lasting}: ${why}. Until it can, ${STOPPED[server]}`,
   );
 }
 

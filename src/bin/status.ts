@@ -24,6 +24,7 @@ import {
   describeStandstill,
   describeWork,
   readStandstill,
+  type Standstill,
 } from './standstill.ts';
 import { printPage } from './fold.ts';
 import { whileWaiting } from './progress.ts';
@@ -121,7 +122,7 @@ async function showAll(
   config: Config,
   redis: Promise<Away[]>,
 ): Promise<void> {
-  const standstill = await readStandstill(client, config);
+  const found = await readStandstill(client, config);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
   const portals = await overview.readPortalEvents(client);
@@ -132,7 +133,7 @@ async function showAll(
   const leaving = await readLeavingOverview(client);
   const unmanaged = await countUndecided(client);
   const numbers = await readNumbersLeft(client);
-  const away = await redis;
+  const { away, standstill } = tellOnce(await redis, found);
   const warnings = [
     ...away.map(describeAway),
     ...describeStandstill(standstill),
@@ -201,6 +202,20 @@ async function showAll(
     );
   }
   print(`\n${describeWork(standstill, now)}\n${describeLastSweep(standstill, now)}`);
+}
+
+/** What is found of Redis now takes the place of what the relay found, but for since when. */
+function tellOnce(
+  away: readonly Away[],
+  found: Standstill,
+): { away: readonly Away[]; standstill: Standstill } {
+  if (away.length === 0) return { away, standstill: found };
+  const troubles = found.troubles.filter(({ place }) => place !== 'redis');
+  const since = found.troubles.find(({ place }) => place === 'redis')?.since ?? null;
+  return {
+    away: away.map((each) => ({ ...each, since })),
+    standstill: { ...found, troubles, waitingUnknown: null },
+  };
 }
 
 /** The portals that do not have all their events. */

@@ -188,7 +188,14 @@ describe('without PostgreSQL', () => {
     );
     const { out: json } = await away(...command.split(' '), '--json');
     expect(JSON.parse(json)).toEqual({
-      away: [{ server: 'PostgreSQL', address: '127.0.0.1:1', why: 'connect ECONNREFUSED' }],
+      away: [
+        {
+          server: 'PostgreSQL',
+          address: '127.0.0.1:1',
+          why: 'connect ECONNREFUSED',
+          since: null,
+        },
+      ],
     });
   });
 
@@ -206,7 +213,7 @@ describe('without PostgreSQL', () => {
     expect(await countQueued()).toBe(before + 1);
   });
 
-  test.each(['freeze', 'thaw', 'requests', 'sweep now'])(
+  test.each(['freeze --reason upgrade', 'thaw', 'requests', 'sweep now'])(
     '`%s` says that the command wants to be run again, not that it goes on by itself',
     async (command) => {
       const { exit, err } = await away(...command.split(' '));
