@@ -62,7 +62,12 @@ export function defineAdopt(command: Command): void {
       const run = async (check: boolean): Promise<ImportReport | undefined> => {
         const { homes, databases } = options;
         const looked = { ...(homes && { homes }), ...(databases && { databases }) };
-        const report = await runImport(config, { ...looked, ...(check && { check }), only }, json);
+        // what is left out was shown, and agreed to
+        const report = await runImport(
+          config,
+          { ...looked, ...(check && { check }), yes: true, only },
+          json,
+        );
         if (report === undefined) return undefined;
         if (json) printJson(withoutActions(report));
         else print(renderImport(report));

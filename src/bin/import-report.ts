@@ -25,6 +25,8 @@ export interface ImportReport {
   /** undefined: homes were not looked at */
   homes: Pick<JudgedHomes, 'kept' | 'lost'> | undefined;
   refusals: Refusal[];
+  /** people who are taken over without any key, and had one in the directory */
+  keyless: string[];
   /** what `plan --all` shows of who was taken over */
   foreseen: Report;
   /** nobody is an admin, and this is the tool that would make one */
@@ -40,6 +42,7 @@ export function renderImport(report: ImportReport): string {
     renderTaken(report),
     renderNotTaken(refusals.filter(({ part }) => isSubject(part))),
     renderLeftOut(refusals.filter(({ part }) => !isSubject(part))),
+    renderKeyless(report.keyless),
     renderDeletions(deletions),
     renderLost(homes),
     renderForeseen(foreseen),
@@ -79,7 +82,8 @@ function renderNotTaken(refusals: readonly Refusal[]): string {
   );
   return [
     `${paint('bold', 'Not taken over:')} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
-      'They stay as they are, another’s: nobody is given their names or numbers, and no worker touches them.\n' +
+      'Their entries stay as they are, another’s: nobody is given their names or numbers. But whoever of them is a\n' +
+      'member of a group that is taken over is left out there, and a repair takes them out of that group.\n' +
       'Mend what is wrong in the directory, and import again.',
     ...groups.map(([code, each]) =>
       renderList(
@@ -104,20 +108,41 @@ function renderLeftOut(refusals: readonly Refusal[]): string {
   if (refusals.length === 0) return '';
   const groups = PARTS.map(([part, one, several]) => {
     const each = refusals.filter((refusal) => refusal.part === part);
-    return { each, title: count(each.length, one, several) };
+    return { part, each, title: count(each.length, one, several) };
   }).filter(({ each }) => each.length > 0);
   return [
     `${paint('bold', 'Left out of who was taken over:')} ${groups.map(({ title }) => title).join(', ')}\n` +
       'They still stand in the directory; `chamberlain plan --all` shows which of them a repair takes out.\n' +
       'What should stay is asked for: key.add, maintainer.add, access.grant, person.update, tool.delete.',
-    ...groups.map(({ each, title }) =>
+    ...groups.map(({ part, each, title }) =>
       renderList(
         paint('yellow', title),
         ['entry', 'code', 'why'],
         each.map(({ object, code, sentence }) => [object, code, sentence]),
+        part === 'member' ? each.length : MOST_LINES,
       ),
     ),
   ].join('\n\n');
+}
+
+/** Never cut: each of them loses their way in. */
+function renderKeyless(keyless: readonly string[]): string {
+  if (keyless.length === 0) return '';
+  return (
+    `${paint('bold', 'Without any key:')} ${count(keyless.length, 'person', 'people')}, whose every key in the directory is left out.\n` +
+    `They cannot log in once a repair has taken those out, until they send a new one (key.add):\n${indent(keyless.join('\n'))}`
+  );
+}
+
+/** What others lose by an import: members that are left out, and people without a key; nothing: ''. */
+export function renderLosses({
+  refusals,
+  keyless,
+}: Pick<ImportReport, 'refusals' | 'keyless'>): string {
+  const members = refusals.filter(({ part }) => part === 'member');
+  return [renderLeftOut(members), renderKeyless(keyless)]
+    .filter((part) => part !== '')
+    .join('\n\n');
 }
 
 /** Countdowns of the running platform, as they go on here. */
@@ -150,11 +175,16 @@ function renderForeseen(foreseen: Report): string {
   )}`;
 }
 
-function renderList(title: string, headings: string[], rows: readonly string[][]): string {
-  const more = rows.length - MOST_LINES;
+function renderList(
+  title: string,
+  headings: string[],
+  rows: readonly string[][],
+  most = MOST_LINES,
+): string {
+  const more = rows.length - most;
   return [
     title,
-    indent(renderTable(headings, rows.slice(0, MOST_LINES))),
+    indent(renderTable(headings, rows.slice(0, most))),
     ...(more > 0 ? [paint('dim', `  … and ${more} more, see --json`)] : []),
   ].join('\n');
 }

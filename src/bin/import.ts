@@ -12,6 +12,7 @@ import { candidatesOf, type JudgedHomes, judgeHomes, readHomes } from '../import
 import { readDirectory, type SeenDirectory } from '../import/directory.ts';
 import { foresee } from '../import/foresee.ts';
 import { judge, type Judgement, onlyEntries, onlyRefusals, readEntries } from '../import/judge.ts';
+import { listSome } from '../import/refusal.ts';
 import type { KnownRealm, Takeover } from '../model/takeover.ts';
 import { openOwner, readKnown, takeOver } from '../store/import.ts';
 import { lookAtMarker } from '../store/marker.ts';
@@ -24,8 +25,9 @@ import { type Sighting, sightingsOf } from '../targets/foreign.ts';
 import { TARGETS } from '../targets/index.ts';
 import { seal } from '../targets/seal.ts';
 import { configOf, wantsJson } from './configuration.ts';
+import { canAsk, confirm } from './confirm.ts';
 import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from './exit.ts';
-import { type ImportReport, renderImport } from './import-report.ts';
+import { type ImportReport, renderImport, renderLosses } from './import-report.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { print, printJson } from './table.ts';
@@ -35,6 +37,8 @@ export interface ImportOptions {
   homes?: true;
   databases?: true;
   check?: true;
+  /** what others lose by it is agreed to */
+  yes?: true;
   only?: ReadonlySet<AnyRef>;
 }
 
@@ -45,7 +49,8 @@ export function defineImport(command: Command): void {
         'one transaction, and says what it cannot take and why: that stays another’s, and no request gets\n' +
         'its name or number. Nothing outside PostgreSQL is changed. What differs from what is wanted then\n' +
         'is told, and waits for a repair, a request or the sweep; to look at it in peace, `chamberlain\n' +
-        'freeze` before. May be run again: it takes what is new.\n\n' +
+        'freeze` before. May be run again: it takes what is new. Where a member is left out, or somebody\n' +
+        'would have no key any more, all of them are named and it asks before anything is written.\n\n' +
         'Runs as the owner of the database; reads with the accounts directory-eyes and databases-eyes.\n' +
         'Requests wait for their verdict while it writes.',
     )
@@ -56,12 +61,13 @@ export function defineImport(command: Command): void {
     )
     .option('--databases', 'compare the accounts of each database server too')
     .option('--check', 'do all that, and undo it at the end')
+    .option('--yes', 'do not ask')
     .addHelpText(
       'after',
       describeExamples(
         'import --from-directory --homes --databases --check',
         'import --from-directory --homes',
-        'import --from-directory --json | jq .refusals',
+        'import --from-directory --check --json | jq .refusals',
       ) +
         `\n${describeExits({
           0: 'all was taken, or known before, and is as wanted',
@@ -90,9 +96,18 @@ export async function runImport(
 ): Promise<ImportReport | undefined> {
   const progress = startProgress({ json });
   try {
-    return await importWith(config, options, progress.say);
+    return await importWith(config, options, progress.say, async (losses) => {
+      progress.say('');
+      progress.erase();
+      return await agree(losses, options.yes === true, json);
+    });
   } catch (error) {
     progress.end();
+    if (error instanceof Declined) {
+      print('Nothing was taken.');
+      process.exitCode = EXIT.failed;
+      return undefined;
+    }
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
     const sentence = `nothing was taken: ${describeError(error)}`;
     process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
@@ -101,6 +116,23 @@ export async function runImport(
   } finally {
     progress.end();
   }
+}
+
+/** Nobody has agreed. */
+class Declined extends Error {}
+
+/** Names what others lose by it, and asks. Throws USAGE where nobody can be asked. */
+async function agree(losses: Losses, yes: boolean, json: boolean): Promise<boolean> {
+  const text = renderLosses(losses);
+  if (text === '' || (yes && json)) return true;
+  if (!json) print(`${text}\n`);
+  if (yes) return true;
+  if (json || !canAsk()) {
+    const sentence =
+      'members are left out, or people without a key, and nobody can be asked here; give --yes, or --check';
+    throw new ChamberlainError('USAGE', sentence);
+  }
+  return await confirm('Take over the rest all the same? [y/N] ');
 }
 
 export function exitOf({ refusals, foreseen, adminless }: ImportReport): number {
@@ -112,10 +144,20 @@ export function exitOf({ refusals, foreseen, adminless }: ImportReport): number 
 /** In pieces as large as they come: nobody else waits for this process. */
 const PACE: Pace = { piece: 1000, breathe: async () => {} };
 
+type Losses = Pick<Judgement, 'refusals' | 'keyless'>;
+
+/** What somebody loses, each in a line of its own. */
+function listLosses({ refusals, keyless }: Losses): string[] {
+  const members = refusals.filter(({ part }) => part === 'member');
+  return [...members.map(({ object, sentence }) => `${object}: ${sentence}`), ...keyless];
+}
+
+/** @param agrees is told what others lose, before anything is written */
 async function importWith(
   config: Config,
   { homes, databases, check: isCheck, only }: ImportOptions,
   say: (text: string) => void,
+  agrees: (losses: Losses) => Promise<boolean>,
 ): Promise<ImportReport> {
   const realm = realmOf(config);
   const check = isCheck === true;
@@ -155,7 +197,8 @@ async function importWith(
     // of named entries, those who were known before get nothing
     const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
       candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
-    const candidates = candidatesIn(judgeAll(known), known);
+    const judgedBefore = judgeAll(known);
+    const candidates = candidatesIn(judgedBefore, known);
     let files = new Map<number, CredentialsHave>();
     if (homes === true) {
       files = await readHomes(filesEyes, candidates, say);
@@ -166,13 +209,21 @@ async function importWith(
     const accounts = databases === true ? await databasesEyes.readEverything(PACE) : undefined;
     sightings.push(accounts?.sightings ?? []);
 
-    say('writing');
+    if (!check && !(await agrees(judgedBefore))) throw new Declined();
+    const named = new Set(listLosses(judgedBefore));
+    say('waiting for verdicts in hand');
     const { judgement, credentials, takeover, admins, wanted } = await takeOver(
       owner,
       { by: operatorName(), admin: config.admin, commit: !check },
       (now) => {
         // once more, since something may have been given meanwhile
         const judged = judgeAll(now);
+        const unnamed = listLosses(judged).filter((line) => !named.has(line));
+        if (!check && unnamed.length > 0) {
+          const cause = new Error(`not named before: ${listSome(unnamed)}`);
+          throw new ChamberlainError('PLAN_MOVED', 'nothing was taken', { cause });
+        }
+        say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
         const ofHomes = judgeHomes(candidatesIn(judged, now), files);
         return {
           judgement: judged,
@@ -213,6 +264,7 @@ async function importWith(
       ),
       homes: homes === true ? keptOrLost(credentials, merged.steps) : undefined,
       refusals: judgement.refusals,
+      keyless: judgement.keyless,
       foreseen: merged,
       adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
     };

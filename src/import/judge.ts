@@ -54,6 +54,8 @@ export interface Judgement {
   /** how many subjects of ours the directory shows as they are known */
   known: { people: number; tools: number };
   refusals: Refusal[];
+  /** shell names of people who are taken over without any key, and had one in the directory */
+  keyless: string[];
 }
 
 export function readEntries(seen: SeenDirectory, ground: ImportGround): ReadEntries {
@@ -242,6 +244,9 @@ export function judge(
       tools: read.tools.length - newTools.length,
     },
     refusals,
+    keyless: people
+      .filter(({ keys, entry }) => keys.length === 0 && entry.attributes['sshPublicKey']?.length)
+      .map(({ shellName }) => shellName),
   };
 }
 

@@ -122,7 +122,7 @@ function withoutSeals(outside: Outside): unknown {
 const cli = (...args: string[]): Promise<Ended> => runCli(args, { config: world.configFile });
 
 async function runImport(...args: string[]): Promise<ImportReport & { exit: number | null }> {
-  const { exit, out, err } = await cli('import', '--from-directory', '--json', ...args);
+  const { exit, out, err } = await cli('import', '--from-directory', '--yes', '--json', ...args);
   if (out === '') throw new Error(err);
   return { ...(JSON.parse(out) as ImportReport), exit };
 }
@@ -201,6 +201,27 @@ test('--check does all of it and undoes it, and says it for people', async () =>
   expect(await dumpOutside()).toEqual(before);
 }, 60_000);
 
+test('members that are left out, and who has no key then, are named before anything is written', async () => {
+  const tables = await dumpTables(world, []);
+  const args = ['import', '--from-directory'];
+  const unasked = await cli(...args);
+  expect(unasked.exit).toBe(2);
+  expect(unasked.err).toMatch(/^USAGE: .* give --yes, or --check/m);
+  const asked = await runCli(args, {
+    config: world.configFile,
+    input: 'n\n',
+    terminal: true,
+  });
+  expect(asked.exit).toBe(1);
+  expect(asked.out).toMatch(/Take over the rest all the same\? \[y\/N\] [^]*Nothing was taken\./);
+  for (const { out } of [unasked, asked]) {
+    expect(out).not.toContain('Taken over');
+    expect(out.match(/^ .*(MEMBER_UNKNOWN|ADMIN_TOOL) .* left out: /gm)).toHaveLength(7);
+    expect(out).toMatch(/^Without any key: 2 people, .*\r?\n.*\r?\n {2}kim\r?\n {2}kim2\r?$/m);
+  }
+  expect(await dumpTables(world, [])).toEqual(tables);
+}, 60_000);
+
 test('takes what is right, and says of all else why not', async () => {
   first = await runImport('--homes', '--databases');
   expect(first.foreseen.unreadable).toEqual([]);
@@ -260,6 +281,7 @@ test('takes what is right, and says of all else why not', async () => {
     { account: 'tools.moved', why: 'the home is not its own' },
     { account: 'tools.loose', why: 'others could read or change it' },
   ]);
+  expect(first.keyless).toEqual(['kim', 'kim2']);
   expect(first.adminless).toBeUndefined();
 }, 60_000);
 

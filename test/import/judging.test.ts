@@ -1,5 +1,6 @@
 /** What is judged of entries alone: shells, keys that two hold, and members of what is known already. */
 import { describe, expect, test } from '@jest/globals';
+import { renderLosses } from '../../src/bin/import-report.ts';
 import { isLocked } from '../../src/import/account.ts';
 import { candidatesOf } from '../../src/import/credentials.ts';
 import type { SeenDirectory } from '../../src/import/directory.ts';
@@ -269,3 +270,25 @@ test.each(['people', 'tools'] as const)(
     expect(gets).toEqual(['active', 'suspended', 'disabled']);
   },
 );
+
+test('the list of members that are left out is never cut, nor that of people without a key', () => {
+  const names = Array.from({ length: 30 }, (_, n) => `nobody-${n + 1}`);
+  const judgement = judged(
+    names.map((name, n) => person(name, 10_100 + n, { sshPublicKey: ['of no use'] })),
+    [
+      tool(
+        'wiki',
+        50_001,
+        names.map((name) => `people/uid=not-${name}`),
+      ),
+    ],
+  );
+  expect(judgement.keyless).toEqual(names);
+  const lines = renderLosses(judgement).split('\n');
+  for (const name of names) {
+    expect(
+      lines.filter((line) => line.includes(`its member uid=not-${name},ou=people `)),
+    ).toHaveLength(1);
+    expect(lines).toContain(`  ${name}`);
+  }
+});

@@ -22,7 +22,7 @@ import { openPortal, type Portal } from '../scenarios/portal.ts';
 import { openWorld, startServer, stopServer, type World } from '../stack.ts';
 import { makeOldPlatform, type OldPlatform } from './old-platform.ts';
 
-const ARGS = ['import', '--from-directory'];
+const ARGS = ['import', '--from-directory', '--yes'];
 
 let world: World;
 let old: OldPlatform;
@@ -164,6 +164,35 @@ describe('where something cannot be read', () => {
     ]);
   }, 60_000);
 });
+
+test('where more is left out by then than was named, it takes nothing', async () => {
+  const { host, port } = world.postgres;
+  const holder = new pg.Client({
+    ...{ host, port, user: 'postgres', database: world.config.postgres.database },
+  });
+  await holder.connect();
+  await holder.query('BEGIN; LOCK TABLE people IN EXCLUSIVE MODE');
+  const importing = endOf(startCli(ARGS, { config: world.configFile }));
+  try {
+    await isHeld('chamberlain owner', 'LOCK TABLE people%');
+    // a maintainer's number is given to another
+    await query(world, `INSERT INTO posix_ids (id, kind) VALUES ($1, 'person')`, [
+      old.uid['alice'],
+    ]);
+  } finally {
+    await holder.end();
+  }
+  const { exit, out, err } = await importing;
+  expect(exit).toBe(1);
+  expect(out).not.toContain('Taken over');
+  expect(err).toMatch(/^PLAN_MOVED: nothing was taken: not named before: .*uid=alice/m);
+  await query(
+    world,
+    `ALTER TABLE posix_ids DISABLE TRIGGER USER; DELETE FROM posix_ids WHERE id = ${old.uid['alice']};
+     ALTER TABLE posix_ids ENABLE TRIGGER USER`,
+  );
+  expect(await dumpTables(world, [])).toEqual(empty);
+}, 60_000);
 
 test('requests wait for it, and then get neither its names nor its numbers', async () => {
   work = await startWork(world.config, {

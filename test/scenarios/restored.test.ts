@@ -446,7 +446,7 @@ test('a doubt that was settled meanwhile freezes nothing', async () => {
 
 test('`import` takes back what was made since, with its numbers', async () => {
   const { world } = running;
-  const imported = await cli('import', '--from-directory', '--homes', '--json');
+  const imported = await cli('import', '--from-directory', '--homes', '--yes', '--json');
   expect(imported.err).toBe('');
   expect(await numbersOf(...since.numbers.keys())).toEqual(since.numbers);
   await settled(world);
