@@ -83,7 +83,8 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
 
   /** Numbers new events, and learns what there is to deliver. Returns how many were numbered. */
   async function refresh(): Promise<number> {
-    const numbered = await store.numberEvents(pool);
+    // beside the events, which are told in any case
+    const numbered = await store.numberEvents(pool, (news) => void outbox.tellNews(news));
     const deliveries = await store.readDeliveries(pool);
     for (const delivery of deliveries) {
       const course = courses.get(delivery.portal);

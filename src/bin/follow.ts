@@ -1,10 +1,19 @@
-/** Following a request in PostgreSQL until all that it raised is applied, or it cannot be. */
+/**
+ * Following a request until all that it raised is applied, or it cannot be: in PostgreSQL, or, as a portal that has no
+ * secret of it, in Redis alone, where the verdict lies and the relay writes what became of it.
+ */
 import type { SentRequest } from '../edges/queue.ts';
 import type { Role } from '../model/wanted.ts';
-import { readFreeze } from '../store/freeze.ts';
+import { type Freeze, readFreeze } from '../store/freeze.ts';
 import { look } from '../store/overview.ts';
 import type { Pool } from '../store/postgres.ts';
-import { findRequest, readAppliedRoles, readOpenRaises } from '../store/request-progress.ts';
+import {
+  findRequest,
+  type OpenRaise,
+  readAppliedRoles,
+  readOpenRaises,
+  type RequestView,
+} from '../store/request-progress.ts';
 import { describeFreeze } from './freeze.ts';
 
 /** How a request ended, or that it has not. */
@@ -36,17 +45,73 @@ const FORGIVEN_MS = 5000;
 const NO_VERDICT =
   'it has no verdict yet; is `chamberlain work intake` running, and does its configuration list this portal?';
 
+const NOT_DONE =
+  'it is accepted, and the relay has not said that all is applied; an admin sees why by `chamberlain status`';
+
 /** What the configuration that is read here knows, and intake does not. */
 const UNKNOWN = new Set(['REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
 const RESTART =
   'The workers read the configuration when they start: where it was changed, restart `chamberlain work`.';
 
+/** How a request stands at one look; without `request` it has no verdict. */
+type Look =
+  | { request?: undefined; frozen: Freeze | undefined }
+  | {
+      request: Pick<RequestView, 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'>;
+      raises: Pick<OpenRaise, 'role' | 'account' | 'applied' | 'state' | 'code' | 'sentence'>[];
+      roles: Role[];
+    };
+
+async function lookInPostgres(pool: Pool, portal: string, id: string): Promise<Look> {
+  return await look(pool, async (client) => {
+    const request = await findRequest(client, portal, id);
+    return request === undefined
+      ? { frozen: await readFreeze(client) }
+      : {
+          request,
+          raises: await readOpenRaises(client, request.number),
+          // a role may have been faster than we look
+          roles: await readAppliedRoles(client, request.number),
+        };
+  });
+}
+
+/** No role is known by itself there. */
+async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
+  const given = await sent.readVerdict();
+  if (given === undefined) return { frozen: undefined };
+  const { event, code = null, data = {} } = (await sent.readNews(id)) ?? {};
+  const { role, why = '', by = null, sentence = null } = data;
+  const approval = (state: 'open' | 'rejected') => ({ state, why, decidedBy: by });
+  return {
+    request: {
+      verdict: given.verdict === 'accepted' ? 'accepted' : 'refused',
+      code: given.code ?? null,
+      sentence: given.sentence ?? null,
+      doneAt: event === 'request.done' ? new Date() : null,
+      approval:
+        event === 'request.waiting'
+          ? approval('open')
+          : event === 'request.rejected'
+            ? approval('rejected')
+            : null,
+    },
+    raises:
+      event === 'request.stuck'
+        ? [{ role: role as Role, account: 'it', applied: false, state: 'parked', code, sentence }]
+        : [],
+    roles: [],
+  };
+}
+
 /**
- * Follows one request of a portal. A database that is away for a moment does not end it. An invalid
- * job is known by the queue alone.
+ * Follows one request of a portal. A server that is away for a moment does not end it. An invalid job is known by the
+ * queue alone.
+ *
+ * @param pool of the role admin; undefined: by Redis alone
  */
 export async function follow(
-  pool: Pool,
+  pool: Pool | undefined,
   { portal, id, sent }: { portal: string; id: string; sent: SentRequest },
   timeoutMs: number,
   progress: Progress,
@@ -60,17 +125,9 @@ export async function follow(
   let answeredAt = start;
   for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.1, LAST_POLL_MS)) {
     try {
-      const now = await look(pool, async (client) => {
-        const request = await findRequest(client, portal, id);
-        return request === undefined
-          ? { frozen: await readFreeze(client) }
-          : {
-              request,
-              raises: await readOpenRaises(client, request.number),
-              // a role may have been faster than we look
-              roles: await readAppliedRoles(client, request.number),
-            };
-      });
+      const now: Look = await (pool === undefined
+        ? lookInRedis(sent, id)
+        : lookInPostgres(pool, portal, id));
       answeredAt = performance.now();
       if (now.request === undefined) {
         const { frozen } = now;
@@ -118,7 +175,7 @@ export async function follow(
             sentence: `${parked.role} has given up on ${parked.account}: ${parked.sentence ?? ''}`,
           };
         }
-        sentence = describeOpen(open);
+        sentence = pool === undefined ? NOT_DONE : describeOpen(open);
       }
     } catch (error) {
       if (performance.now() - answeredAt > FORGIVEN_MS) throw error;

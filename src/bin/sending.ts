@@ -170,7 +170,10 @@ async function sendAndFollow(
   timeoutSeconds: number,
   json: boolean,
 ): Promise<void> {
-  const pool = openPool(config, 'admin', { max: 1, durable: true });
+  // a portal follows its requests by its own account of Redis
+  const isPortal =
+    signer.admin === undefined && !isReadable(() => findSecret(config, 'postgres', 'admin'));
+  const pool = isPortal ? undefined : openPool(config, 'admin', { max: 1, durable: true });
   const queues = openQueues(config, senderAccount(config, signer));
   // what is told on the way goes to standard error: on standard output are the ids alone
   const progress = startProgress({ json: true });
@@ -221,7 +224,7 @@ async function sendAndFollow(
   } finally {
     progress.end();
     await queues.close();
-    await pool.end();
+    await pool?.end();
   }
 }
 

@@ -6,8 +6,9 @@
  */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
+import type { RequestNews } from '../model/request-news.ts';
 import { JOB_LISTS, JOB_SETS, mendTypes, removeJobs, results } from './queue-keys.ts';
-import { eventsQueue } from './queue.ts';
+import { eventsQueue, newsKey } from './queue.ts';
 import {
   connectProducer,
   type Guard,
@@ -23,6 +24,9 @@ const MOST_ANSWER_BYTES = 200;
 
 /** So many jobs of each part of a queue are looked at in one go, beside the relay's own. */
 const MOST_OTHERS = 1000;
+
+/** As long as a verdict is kept. */
+const NEWS_SECONDS = 3600;
 
 /** What has become of a job. */
 export type JobState =
@@ -48,6 +52,8 @@ export interface Outbox {
    * worker has one of them under its lock.
    */
   removeOthers(portal: string, job: string | null): Promise<boolean>;
+  /** Writes, for an hour, how requests stand beside their queues. What cannot be written is not. */
+  tellNews(news: readonly RequestNews[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -137,6 +143,17 @@ export function openOutbox(config: RedisPlace): Outbox {
         await queue.trimEvents(MOST_ENTRIES);
         return free.length === others.length && ids.size <= MOST_OTHERS;
       });
+    },
+    async tellNews(news) {
+      const told = [...Map.groupBy(news, ({ portal }) => portal)].map(async ([portal, of]) => {
+        const pipeline = open(portal).redis.pipeline();
+        for (const { request, event, code, data } of of) {
+          const text = JSON.stringify({ event, code, data });
+          pipeline.set(newsKey(portal, request), text, 'EX', NEWS_SECONDS);
+        }
+        await pipeline.exec();
+      });
+      await Promise.allSettled(told);
     },
     async close() {
       const all = [...opened.values()];

@@ -11,6 +11,7 @@
  */
 import { Queue, WaitingError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import type { RequestNews } from '../model/request-news.ts';
 import {
   connectConsumer,
   connectProducer,
@@ -28,6 +29,9 @@ export const slowQueue = (role: string): string => `${role}.slow`;
 export const urgentQueue = (role: string): string => `${role}.urgent`;
 /** The queue that a portal reads. */
 export const eventsQueue = (portal: string): string => `events.${portal}`;
+/** Where the relay writes for a portal how a request of it stands; among the keys of its queue, which it may read. */
+export const newsKey = (portal: string, request: string): string =>
+  `bull:${requestsQueue(portal, false)}:news:${request}`;
 
 const PASSING = { removeOnComplete: true, removeOnFail: true, attempts: 1 } as const;
 
@@ -63,6 +67,10 @@ export interface Queues {
 export interface SentRequest {
   /** Why intake found the job invalid; undefined where it has a verdict, or was not looked at yet. */
   readRefusal(): Promise<{ code: string; sentence: string } | undefined>;
+  /** The verdict, by the rights of the portal; undefined where there is none yet. */
+  readVerdict(): Promise<{ verdict: string; code?: string; sentence?: string } | undefined>;
+  /** How it stands since, by its id; undefined where nothing is told yet. */
+  readNews(id: string): Promise<Pick<RequestNews, 'event' | 'code' | 'data'> | undefined>;
 }
 
 /** Opens the queues for adding and looking. */
@@ -99,6 +107,14 @@ export function openQueues(config: RedisPlace, account: RedisAccount): Queues {
                   ? undefined
                   : { code, sentence };
               }),
+            readVerdict: () =>
+              guarded('reading a verdict', async () =>
+                parseOrNothing(await redis.hget(key, 'returnvalue')),
+              ) as ReturnType<SentRequest['readVerdict']>,
+            readNews: (id) =>
+              guarded('reading how a request stands', async () =>
+                parseOrNothing(await redis.get(newsKey(portal, id))),
+              ) as ReturnType<SentRequest['readNews']>,
           };
         }),
       ),
@@ -173,6 +189,10 @@ async function noteArrival<T>(redis: Redis, send: () => Promise<T>): Promise<T> 
   } finally {
     redis.off('ready', onReady);
   }
+}
+
+function parseOrNothing(text: string | null): unknown {
+  return text === null ? undefined : JSON.parse(text);
 }
 
 /** The least that Redis can be told; no job of ours is as long. */

@@ -1,4 +1,5 @@
 /** How portals' events get their numbers, and how far each portal has got with them. */
+import type { RequestNews } from '../model/request-news.ts';
 import { inTransaction, type Pool } from './postgres.ts';
 
 /** Most events that are numbered in one go. */
@@ -10,12 +11,17 @@ export const MOST_NUMBERED = 5000;
  * one subject, whose rows transactions lock one after another, it is the order in which things happened.
  *
  * On the disk before anybody is told: a number must never come to mean another event.
+ *
+ * @param tell is given what they say of requests, the latest last; not of events that are older than an hour
  */
-export async function numberEvents(pool: Pool): Promise<number> {
-  return inTransaction(
+export async function numberEvents(
+  pool: Pool,
+  tell: (news: RequestNews[]) => void = () => {},
+): Promise<number> {
+  const { numbered, news } = await inTransaction(
     pool,
     async (client) => {
-      const { rowCount } = await client.query({
+      const { rows } = await client.query({
         name: 'number-events',
         text: `WITH unnumbered AS MATERIALIZED (
                  SELECT row_id, portal, row_number() OVER (PARTITION BY portal ORDER BY row_id) AS n
@@ -26,14 +32,24 @@ export async function numberEvents(pool: Pool): Promise<number> {
                  SELECT portal, count(*) FROM unnumbered GROUP BY portal ORDER BY portal
                  ON CONFLICT (portal) DO UPDATE SET last = s.last + excluded.last
                  RETURNING portal, last - (SELECT count(*) FROM unnumbered u WHERE u.portal = s.portal) AS before
+               ), numbered AS (
+                 UPDATE events e SET seq = before + n FROM unnumbered JOIN numbers USING (portal)
+                 WHERE e.row_id = unnumbered.row_id AND e.seq IS NULL
+                 RETURNING e.portal, e.request, e.event, e.code, e.data, e.seq, e.at
                )
-               UPDATE events e SET seq = before + n FROM unnumbered JOIN numbers USING (portal)
-               WHERE e.row_id = unnumbered.row_id AND e.seq IS NULL`,
+               SELECT count(*)::int AS numbered,
+                 coalesce(jsonb_agg(jsonb_build_object('portal', portal, 'request', request, 'event', event,
+                     'code', code, 'data', data) ORDER BY seq)
+                   FILTER (WHERE request IS NOT NULL AND at > now() - interval '1 hour' AND event IN
+                     ('request.waiting', 'request.rejected', 'request.stuck', 'request.done')), '[]') AS news
+               FROM numbered`,
       });
-      return rowCount ?? 0;
+      return rows[0] as { numbered: number; news: RequestNews[] };
     },
     { durable: true },
   );
+  if (news.length > 0) tell(news);
+  return numbered;
 }
 
 /** How far a portal has got with its events. */

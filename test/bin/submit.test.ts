@@ -5,7 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -206,6 +206,83 @@ describe('submit', () => {
       [id],
     );
     expect(rows).toEqual([{ portal: 'portal', requested_by: 'alice', approved_by: 'steward' }]);
+  });
+
+  describe('as a portal, with its key and its account of Redis alone:', () => {
+    /** where no other secret is than the portal's */
+    function configOfPortal(): string {
+      const secrets = join(world.dir, 'secrets-of-portal');
+      mkdirSync(secrets, { recursive: true });
+      copyFileSync(
+        join(world.config.secrets, 'redis-portal.portal'),
+        join(secrets, 'redis-portal.portal'),
+      );
+      const file = join(world.dir, 'of-portal.yaml');
+      const text = readFileSync(world.configFile, 'utf8');
+      writeFileSync(file, text.replace(/^secrets: .*$/mu, `secrets: ${secrets}`));
+      return file;
+    }
+    const ask = (...args: string[]) =>
+      runCli(['submit', ...args, '--portal=portal', `--portal-key=${world.portalKey}`, '--wait'], {
+        config: configOfPortal(),
+      });
+
+    test('it is followed until all is applied', async () => {
+      const { exit, err } = await withRoles(
+        ask(...PERSON('by-portal'), '--requestedBy=by-portal', '--timeout=20'),
+      );
+      expect(err).toMatch(/^ {2}✓ accepted \d+ ms\n {2}✓ applied \d+ ms\n$/u);
+      expect(exit).toBe(0);
+      const redis = new Redis(world.redis.urlOf('owner'));
+      try {
+        const keys = await redis.keys('bull:requests.portal:news:*');
+        expect(keys.length).toBeGreaterThan(0);
+        for (const key of keys) {
+          const seconds = await redis.ttl(key);
+          expect(seconds).toBeGreaterThan(3000);
+          expect(seconds).toBeLessThanOrEqual(3600);
+        }
+      } finally {
+        redis.disconnect();
+      }
+    });
+
+    test('what is refused, what a role has given up on, and what an admin must approve is said', async () => {
+      const refused = await ask(...PERSON('root'), '--requestedBy=root');
+      expect(refused).toMatchObject({ exit: 1, err: expect.stringMatching(/^NAME_\w+: .+\n$/u) });
+      const stuck = ask(...PERSON('stuck'), '--requestedBy=stuck', '--timeout=20');
+      await until(`SELECT FROM people WHERE shell_name = 'stuck'`);
+      await owner.query(
+        `UPDATE convergence SET state = 'parked', code = 'STEP_FAILED', sentence = 'adding uid=stuck'
+         WHERE subject = (SELECT uid FROM people WHERE shell_name = 'stuck')`,
+      );
+      expect(await stuck).toMatchObject({
+        exit: 1,
+        err: expect.stringContaining(
+          'STEP_FAILED: directory has given up on it: adding uid=stuck.',
+        ),
+      });
+      await owner.query(
+        `UPDATE convergence SET applied = wanted, state = 'applied' WHERE state = 'parked'`,
+      );
+      const waits = await ask(
+        ...['person.delete', '--person=by-portal', '--reason=Enough', '--requestedBy=by-portal'],
+        '--timeout=20',
+      );
+      await run(
+        ...['submit', 'request.reject', '--request', waits.out.trim(), '--reason=No', '--wait'],
+      );
+      expect(waits).toMatchObject({
+        exit: 3,
+        err: expect.stringMatching(/^WAITING: .+ approve/mu),
+      });
+    });
+
+    test('what is not done in time is said', async () => {
+      const late = await ask(...PERSON('late'), '--requestedBy=late', '--timeout=3');
+      expect(late.exit).toBe(5);
+      expect(late.err).toMatch(/^TIMEOUT: it is accepted, and the relay has not said/mu);
+    });
   });
 
   test.each<[string, string[], string]>([
