@@ -35,4 +35,21 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $
     told_at = least(telling_at, CASE WHEN accepted_at IS NOT NULL THEN at_time ELSE greatest(told_at, at_time) END)
 $$;
 
+-- Has the role databases look again at accounts whose password was changed on a server, so many seconds ago, when it
+-- was not at them: by somebody else. Ten at a time are put right so; many are a matter for the sweep, and its bounds.
+CREATE FUNCTION look_at_passwords(subjects integer[], seconds_ago integer[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+  changed integer[] := ARRAY(
+    SELECT DISTINCT c.subject FROM unnest(subjects, seconds_ago) AS p (subject, seconds)
+      JOIN public.convergence c ON c.subject = p.subject AND c.role = 'databases'
+    -- a row that is applied rests from the moment at which it was; servers tell whole seconds, and the answer takes time
+    WHERE c.applied = c.wanted AND c.next_try_at < clock_timestamp() - make_interval(secs => p.seconds + 10));
+BEGIN
+  IF cardinality(changed) BETWEEN 1 AND 10 THEN
+    PERFORM public.look_again(changed, array_fill('databases'::text, ARRAY[cardinality(changed)]), false,
+                              array_fill(false, ARRAY[cardinality(changed)]));
+  END IF;
+END $$;
+
 -- Down Migration

@@ -108,6 +108,7 @@ GRANT SELECT ON tools, realm_members, maintainers, ssh_keys, names, posix_ids, l
 -- not why and by whom somebody was suspended
 GRANT SELECT (uid, shell_name, display_name, email, state, admitted_at) ON people
   TO chamberlain_directory, chamberlain_directory_eyes;
+GRANT EXECUTE ON FUNCTION look_at_passwords(integer[], integer[]) TO chamberlain_databases_eyes;
 GRANT SELECT, INSERT ON foreign_sightings TO chamberlain_directory, chamberlain_directory_eyes,
   chamberlain_homes_eyes, chamberlain_databases_eyes;
 GRANT SELECT ON names, posix_ids TO chamberlain_homes_eyes, chamberlain_databases_eyes;

@@ -13,9 +13,10 @@ import {
   openDatabaseArchiveEyes,
 } from '../src/edges/mariadb-archive-eyes.ts';
 import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
+import type { ListedUser } from '../src/edges/mariadb-reading.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { reportArchiveProgress } from '../src/store/archives.ts';
-import { openVerifiers } from '../src/store/credentials.ts';
+import { lookAtPasswords, openVerifiers } from '../src/store/credentials.ts';
 import { readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import type { DatabaseArchiveEyes, DatabasesEyes } from '../src/targets/databases-eyes.ts';
@@ -72,7 +73,13 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
   },
 };
 
-/** Each server, and the folder of archives. Each is read whole: names alone cost little. */
+/** A password that was changed longer ago was there at an earlier look, or is left to the sweep. */
+const CHANGED_WITHIN_SECONDS = 120;
+
+/**
+ * Each server, and the folder of archives. Each is read whole: names alone cost little. A password that somebody else
+ * has changed on a server is put right: its account is looked at again.
+ */
 function watchDatabases(
   eyes: OpenEyes,
   { pool, others, config }: Watching,
@@ -80,8 +87,9 @@ function watchDatabases(
   // a number that was given once stays that account's
   const known = new Set<string>();
 
-  async function lookAtServer(server: string) {
-    const users = (await eyes.listUsers(server)).filter(
+  async function lookAtServer(server: string, isSurvey: boolean) {
+    const listed = await eyes.listUsers(server);
+    const users = listed.filter(
       ({ user }) => !known.has(user) && !isIn(others, numberOfUser(user) ?? 0),
     );
     const ours = await readNumbers(
@@ -92,6 +100,8 @@ function watchDatabases(
       const kind = ours.get(numberOfUser(user) ?? 0)?.kind;
       if (kind === (user.startsWith('s') ? 'tool' : 'person')) known.add(user);
     }
+    // a survey changes nothing
+    if (!isSurvey) await lookAtPasswords(pool, listed.flatMap(recentChange));
     const unmanaged = users.filter(({ user }) => !known.has(user));
     return {
       gone: 'the rest' as const,
@@ -103,6 +113,12 @@ function watchDatabases(
     };
   }
 
+  function recentChange({ user, passwordSeconds: secondsAgo = Infinity }: ListedUser) {
+    return known.has(user) && secondsAgo < CHANGED_WITHIN_SECONDS
+      ? [{ subject: numberOfUser(user) as number, secondsAgo }]
+      : [];
+  }
+
   async function lookAtArchives() {
     const found = await eyes.listUnmanaged(async () => {
       const ours = await readArchiveNames(pool);
@@ -112,8 +128,11 @@ function watchDatabases(
     return { gone: 'the rest' as const, things: archiveThings(found, folder) };
   }
 
-  return () => [
-    ...config.databases.servers.map(({ name }) => ({ place: name, looking: lookAtServer(name) })),
+  return (everything) => [
+    ...config.databases.servers.map(({ name }) => ({
+      place: name,
+      looking: lookAtServer(name, everything !== undefined),
+    })),
     { place: 'archives', looking: lookAtArchives() },
   ];
 }

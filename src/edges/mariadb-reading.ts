@@ -119,12 +119,14 @@ export interface ListedUser {
   user: string;
   host: string;
   passwordAt: Date | undefined;
+  /** how many seconds ago that was, by the clock of the server */
+  passwordSeconds: number | undefined;
 }
 
 /** All accounts whose names have our form, `s<uid>` and `u<uid>`. */
 export async function listUsers(connection: Connection): Promise<ListedUser[]> {
   const rows = await connection.query<Row[]>(
-    `SELECT User AS user, Host AS host, JSON_VALUE(Priv, '$.password_last_changed') AS at,
+    `SELECT User AS user, Host AS host, JSON_VALUE(Priv, '$.password_last_changed') AS at, UNIX_TIMESTAMP() AS now,
             User = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS own FROM mysql.global_priv
      WHERE User REGEXP '^[su][1-9][0-9]{0,9}$' OR User = SUBSTRING_INDEX(CURRENT_USER(), '@', 1)`,
   );
@@ -136,7 +138,8 @@ export async function listUsers(connection: Connection): Promise<ListedUser[]> {
     .map((row) => {
       const seconds = Number(row['at'] ?? 0);
       const passwordAt = seconds > 0 ? new Date(seconds * 1000) : undefined;
-      return { user: String(row['user']), host: String(row['host']), passwordAt };
+      const passwordSeconds = seconds > 0 ? Number(row['now']) - seconds : undefined;
+      return { user: String(row['user']), host: String(row['host']), passwordAt, passwordSeconds };
     });
 }
 

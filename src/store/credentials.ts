@@ -313,3 +313,18 @@ async function readVerifiers(
   });
   return rows as VerifierRow[];
 }
+
+/**
+ * Has the role databases look again at accounts whose password was changed on a server, so long ago, after the role had
+ * last been at them (migrations/0011_bounds.sql).
+ */
+export async function lookAtPasswords(
+  pool: Pool,
+  changed: readonly { subject: number; secondsAgo: number }[],
+): Promise<void> {
+  if (changed.length === 0) return;
+  await pool.query('SELECT look_at_passwords($1, $2)', [
+    changed.map(({ subject }) => subject),
+    changed.map(({ secondsAgo }) => secondsAgo),
+  ]);
+}

@@ -318,3 +318,26 @@ describe('while a server is down', () => {
     expect(await lettingIn(old, seen('down-c'))).toEqual(onBoth('01'));
   });
 });
+
+test('a password that a tool has set itself is put right within a minute', async () => {
+  const file = await makeTool('own');
+  await settled(world);
+  const where = `role = 'databases' AND subject = (SELECT uid FROM tools WHERE name = 'own')`;
+  // longer ago than what the role itself has just done could be taken for
+  await query(
+    world,
+    `UPDATE convergence SET next_try_at = now() - interval '1 min' WHERE ${where}`,
+  );
+  const [before] = await query(world, `SELECT wanted FROM convergence WHERE ${where}`);
+  await (await connect('tools', file)).query(`SET PASSWORD = PASSWORD('mine alone')`);
+  await eventually(
+    'another look',
+    async () => {
+      const [now] = await query(world, `SELECT wanted FROM convergence WHERE ${where}`);
+      return Number(now?.['wanted']) > Number(before?.['wanted']);
+    },
+    50_000,
+  );
+  await settled(world);
+  expect(await lettingIn(file, { ...file, password: 'mine alone' })).toEqual(onBoth('10'));
+}, 90_000);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { openVerifiers, recordVerifier } from '../../src/store/credentials.ts';
+import { lookAtPasswords, openVerifiers, recordVerifier } from '../../src/store/credentials.ts';
 import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { wantTool } from '../laws-world.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -207,5 +207,57 @@ describe('recorded together', () => {
     });
     expect(await verifierOf(other.uid, 1)).toBeUndefined();
     expect(await verifierOf(later.uid, 1)).toBe(B);
+  });
+});
+
+describe('a password that was changed on a server', () => {
+  let eyes: Pool;
+  beforeAll(() => {
+    eyes = openPool(world.config, 'databases_eyes', { max: 1, durable: false });
+  });
+  afterAll(() => eyes.end());
+
+  /** Tools at which the role databases was for the last time so many seconds ago. */
+  async function rest(count: number, seconds: number): Promise<number[]> {
+    const tools = await Promise.all(
+      Array.from({ length: count }, () => wantTool(owner, world, [])),
+    );
+    const uids = tools.map((tool) => tool.uid);
+    await owner.query(
+      `INSERT INTO convergence (subject, role, applied, state, next_try_at)
+       SELECT unnest($1::int[]), 'databases', 1, 'applied', now() - make_interval(secs => $2)`,
+      [uids, seconds],
+    );
+    return uids;
+  }
+  /** Those of them that are looked at again, where each password was changed so long ago. */
+  async function lookedAt(uids: readonly number[], secondsAgo: number): Promise<number[]> {
+    await lookAtPasswords(
+      eyes,
+      uids.map((subject) => ({ subject, secondsAgo })),
+    );
+    const { rows } = await owner.query(
+      'SELECT subject FROM convergence WHERE subject = ANY ($1) AND applied < wanted ORDER BY 1',
+      [uids],
+    );
+    return (rows as { subject: number }[]).map(({ subject }) => subject);
+  }
+
+  test('by somebody else is looked at again, and once', async () => {
+    const uids = await rest(1, 60);
+    expect(await lookedAt(uids, 20)).toEqual(uids);
+    await lookedAt(uids, 20);
+    const { rows } = await owner.query('SELECT wanted FROM convergence WHERE subject = $1', uids);
+    expect(rows).toEqual([{ wanted: '2' }]);
+  });
+
+  test('by the role itself, which was at it then, is not', async () => {
+    expect(await lookedAt(await rest(1, 60), 60)).toEqual([]);
+    expect(await lookedAt(await rest(1, 60), 61)).toEqual([]);
+  });
+
+  test('is left to the sweep where there are more than ten of them', async () => {
+    expect(await lookedAt(await rest(11, 60), 20)).toEqual([]);
+    expect(await lookedAt(await rest(10, 60), 20)).toHaveLength(10);
   });
 });

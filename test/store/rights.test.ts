@@ -102,6 +102,7 @@ const REFUSED: [PostgresRole, string][] = [
   // nor does the directory role choose the time of its heartbeat
   ['directory', `UPDATE directory_marker SET telling_at = now() + interval '10 years'`],
   ['directory', `UPDATE directory_marker SET told_at = now(), accepted_at = NULL`],
+  ['homes_eyes', `SELECT look_at_passwords('{:tool}', '{0}')`],
   ['homes', `SELECT begin_telling(now())`],
   ['homes', `SELECT end_telling(now())`],
   // whoever asks for a repair does not say what became of it, and the other way round
