@@ -285,6 +285,7 @@ BEGIN
       AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = 'check_lease')
   LOOP
     EXECUTE format($sql$CREATE TRIGGER check_lease BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT
-      WHEN (current_setting('chamberlain.epoch', true) <> '') EXECUTE FUNCTION check_lease()$sql$, tab);
+      WHEN (current_setting('chamberlain.epoch', true) <> '' AND coalesce(current_setting('chamberlain.checked', true), '')
+        IS DISTINCT FROM pg_current_xact_id_if_assigned()::text) EXECUTE FUNCTION check_lease()$sql$, tab);
   END LOOP;
 END $$;

@@ -64,7 +64,7 @@ export function startLeased(
       try {
         await renewLease(lease);
       } catch (error) {
-        log.warn({ role, epoch, error: describeError(error) }, 'the lease is lost');
+        log.warn({ role, epoch, error: describeError(error) }, 'the lease is not renewed');
         lose();
       }
     }
@@ -74,6 +74,7 @@ export function startLeased(
       await work({ ...lease, held, progress });
     } finally {
       closing.signal.removeEventListener('abort', lose);
+      if (!closing.signal.aborted) log.warn({ role, epoch }, 'the lease is given up');
       await client.end().catch(() => {});
     }
   }

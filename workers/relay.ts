@@ -12,7 +12,7 @@ import { ROLES } from '../src/model/wanted.ts';
 import { doneEvents } from '../src/requests/done.ts';
 import { sealAudit } from '../src/store/audit.ts';
 import { isFrozen } from '../src/store/freeze.ts';
-import { openPool, type Pool } from '../src/store/postgres.ts';
+import { isLeaseLost, openPool, type Pool } from '../src/store/postgres.ts';
 import { MOST_NUMBERED } from '../src/store/deliveries.ts';
 import * as store from '../src/store/relay.ts';
 import { clearTrouble, writeTrouble } from '../src/store/troubles.ts';
@@ -41,7 +41,10 @@ export function startRelay(config: Config, log: Log): Worker {
     const ran = new Set<string>();
     const loopOf = (name: keyof typeof PACE_MS, run: () => Promise<number>): Loop =>
       startLoop(name, { everyMs: POLL_MS, log }, async () => {
-        const restMs = await run();
+        const restMs = await run().catch((error: unknown) => {
+          if (isLeaseLost(error)) held.abort();
+          throw error;
+        });
         ran.add(name);
         if (ran.size === Object.keys(PACE_MS).length) {
           ran.clear();

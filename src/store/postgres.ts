@@ -219,6 +219,11 @@ export async function renewLease({ client }: Lease): Promise<void> {
   await client.query('SELECT renew_lease()');
 }
 
+/** Whether PostgreSQL has refused something because another has the lease. */
+export function isLeaseLost(error: unknown): boolean {
+  return sqlState(error) === '55000'; // object_not_in_prerequisite_state
+}
+
 /** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
 export const VERDICTS_LOCK = 4;
 

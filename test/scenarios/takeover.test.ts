@@ -105,12 +105,12 @@ test('a leader that hangs is replaced within 15 s, and changes nothing when it w
   first.child.kill('SIGCONT');
   await eventually('it to find out', () =>
     ['intake', 'relay', 'sweep'].every((role) =>
-      new RegExp(`"role":"${role}".*"the lease is lost"`, 'u').test(first.log.join('')),
+      new RegExp(`"role":"${role}".*"the lease is given up"`, 'u').test(first.log.join('')),
     ),
   );
   await untilVerdict('woken');
   expect(await leaders()).toEqual(led);
-  expect(other.log.join('')).not.toContain('"the lease is lost"');
+  expect(other.log.join('')).not.toContain('"the lease is given up"');
   for (const id of ids) {
     expect(portal.told(id)).toEqual(['request.accepted', 'tool.ready', 'request.done']);
   }
