@@ -55,6 +55,19 @@ afterAll(async () => {
   await world.close();
 });
 
+test('an account is made, with all that it may do, by one statement', async () => {
+  const through = openDatabasesHands(
+    [{ name: 'toolsdb', socket: cutter.socket }],
+    login('databases'),
+    readVerifier,
+  );
+  cutter.cutAt(MANY, 'before');
+  expect(await converge(tool(1), through)).toEqual([]);
+  expect(cutter.came).toEqual(['BEGIN NOT']);
+  await through.close();
+  expect(await stepsOf(tool(1))).toEqual([]);
+});
+
 const CHANGES: { what: string; from: number; to: number; ends: boolean; locked?: true }[] = [
   { what: 'a password that comes beside the old one', from: 1, to: 2, ends: false },
   { what: 'an old password whose time has ended', from: 2, to: 3, ends: true },
