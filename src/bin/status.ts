@@ -39,13 +39,13 @@ const SHORT = 40;
 export function defineStatus(command: Command): void {
   command
     .description(
-      'Shows how what is applied stands to what is wanted. Without SUBJECT: whether PostgreSQL or Redis is\n' +
-        'away, the realm is frozen, a sweep is held, the directory is in doubt, a date is overdue, requests\n' +
-        'wait too long or numbers for accounts run out; totals per role, what is behind, failing or parked\n' +
-        'and why, who leaves and when, events that portals have not taken, invalid jobs in their queues, how\n' +
-        'much is not ours, who is at work, since when and whether they get on, and who holds a lock that is\n' +
-        'not theirs. With SUBJECT: what is wanted of one person or tool, how it leaves, and how far each role\n' +
-        'is with it.',
+      'Shows how what is applied stands to what is wanted. Without SUBJECT: which server or folder cannot\n' +
+        'be reached, since when, and what that stops; whether the realm is frozen, a sweep is held, the\n' +
+        'directory is in doubt, a date is overdue, requests wait too long or numbers for accounts run out;\n' +
+        'totals per role, what is behind, failing or parked and why, who leaves and when, events that portals\n' +
+        'have not taken, invalid jobs in their queues, how much is not ours, who is at work, since when and\n' +
+        'whether they get on, and who holds a lock that is not theirs. With SUBJECT: what is wanted of one\n' +
+        'person or tool, how it leaves, and how far each role is with it.',
     )
     .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
     .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
