@@ -159,9 +159,10 @@ export async function usePatiently<T>(
   try {
     const connection = await unlessAborted(connecting, signal);
     try {
-      return await work(connection);
+      // of a server that hangs, the package never says that a statement was cut
+      return await unlessAborted(work(connection), signal);
     } finally {
-      await unlessAborted(end(connection), signal);
+      if (!signal.aborted) await unlessAborted(end(connection), signal);
     }
   } catch (error) {
     signal.throwIfAborted();
