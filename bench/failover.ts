@@ -24,7 +24,7 @@ import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { FAILOVER_GOALS as GOALS, type FailoverOptions } from './goals.ts';
 import { MAKER, toolRequest } from './idle.ts';
 import type { Portal } from './portal.ts';
-import { type Closers, type MeasuredRealm, openWorking, type Work } from './realm.ts';
+import { closeAll, type Closers, type MeasuredRealm, openWorking, type Work } from './realm.ts';
 
 /** Every channel on which a leader listens. */
 const NOTIFY = 'NOTIFY chamberlain; NOTIFY chamberlain_sweep';
@@ -36,7 +36,7 @@ export async function measureFailover(options: FailoverOptions): Promise<Figure[
   try {
     return await Promise.race([measureAll(options, closers), options.interrupted]);
   } finally {
-    for (const close of closers.toReversed()) await close();
+    await closeAll(closers);
   }
 }
 

@@ -5,8 +5,8 @@
 
 -- An anonymous account shadows accounts of any host ('%') for whoever comes from its own host.
 DELETE FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL;
--- What somebody has published as …_p, everybody may read. Each account had a row of its own for it once, all of which the
--- server reads when it makes another account. (CHAR(92) is the backslash, in whatever mode of SQL.)
+-- What somebody has published as …_p, everybody may read. Earlier versions gave each account a row of its own; the server
+-- reads all those rows when it makes an account. (CHAR(92) is the backslash, in whatever mode of SQL.)
 GRANT SELECT, SHOW VIEW ON `%\_p`.* TO PUBLIC;
 DELETE FROM mysql.db WHERE Host = '%' AND Db = CONCAT('%', CHAR(92), '_p')
   AND User REGEXP '^([su][1-9][0-9]{0,9}|chamberlain_databases)$';

@@ -23,6 +23,8 @@ interface AuditOptions {
   limit: number;
 }
 
+const MOST_ROWS = 1_000_000;
+
 export function defineAudit(command: Command): void {
   command
     .description(
@@ -36,7 +38,7 @@ export function defineAudit(command: Command): void {
       'rows of 2h, 3d, 1w, or from 2026-11-24 or 2026-11-24T09:30 on',
       (text) => parseSince(text, new Date()),
     )
-    .option('--limit <count>', 'the last so many', limitUpTo(1_000_000), 100)
+    .option('--limit <count>', 'the last so many', limitUpTo(MOST_ROWS), 100)
     .addHelpText(
       'after',
       describeExamples(
@@ -59,7 +61,10 @@ export function defineAudit(command: Command): void {
       if (wantsJson(command)) printJson({ rows, hasOlder, closedUpTo });
       else {
         printPage(renderAudit(rows));
-        if (hasOlder) print(paint('dim', `older ones are not shown: --limit ${limit * 10}`));
+        if (hasOlder)
+          print(
+            paint('dim', `older ones are not shown: --limit ${Math.min(limit * 10, MOST_ROWS)}`),
+          );
         else if (closedUpTo !== null && (since?.getUTCFullYear() ?? 0) <= closedUpTo) {
           print(paint('dim', `those of ${closedUpTo} and before are in the files of closed years`));
         }

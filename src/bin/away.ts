@@ -18,25 +18,23 @@ const REDIS_LIMIT_MS = 1000;
 
 const STOPPED: Record<Away['server'], string> = {
   PostgreSQL:
-    'no request gets a verdict, no worker acts, and how far they are is not known here. Who may log in still does.',
+    'no request gets a verdict, no worker acts, and how far the work is cannot be seen. Logins go on.',
   Redis:
-    'portals and `submit` send nothing, the roles are given no work, and no event is delivered. Who may log in still does.',
+    'portals and `submit` send nothing, the roles are given no work, and no event is delivered. Logins go on.',
 };
 
 /** Redis, where it does not answer in time. */
 export async function findRedisAway(config: Config): Promise<Away[]> {
   const why = await findRedisFault(config, REDIS_LIMIT_MS);
   const address = redisAddress(config);
-  return why === undefined
-    ? []
-    : [{ server: 'Redis', address, why: withoutAddress(why, address), since: null }];
+  return why === undefined ? [] : [{ server: 'Redis', address, why, since: null }];
 }
 
 /** PostgreSQL, by the error that reading it has ended with. */
 export function postgresAway({ postgres: { host, port } }: Config, error: unknown): Away {
   const address = host.startsWith('/') ? `${host}, port ${port}` : `${host}:${port}`;
   const why = describeError((error as Error).cause ?? error);
-  return { server: 'PostgreSQL', address, why: withoutAddress(why, address), since: null };
+  return { server: 'PostgreSQL', address, why, since: null };
 }
 
 /** A line: which server, where, since when, why, and what it stops. */
@@ -45,9 +43,4 @@ export function describeAway({ server, address, why, since }: Away): string {
   return withoutControls(
     `${server} cannot be used at ${address}${lasting}: ${why}. Until it can, ${STOPPED[server]}`,
   );
-}
-
-/** `connect ECONNREFUSED 127.0.0.1:6379` says again where it is. */
-function withoutAddress(why: string, address: string): string {
-  return why.replace(` ${address}`, '');
 }

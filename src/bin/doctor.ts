@@ -198,7 +198,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
         lookAsAdmin(admin, 'the requests that wait', (client) =>
           lookAtWaiting(client, config, now),
         ),
-      [postgres],
+      [postgres, redis],
     ),
     at(
       'this host',

@@ -48,9 +48,10 @@ export function defineImport(command: Command): void {
       'Takes over people, tools, numbers, names, members and keys from the directory into the database, in\n' +
         'one transaction, and says what it cannot take and why: that stays another’s, and no request gets\n' +
         'its name or number. Nothing outside PostgreSQL is changed. What differs from what is wanted then\n' +
-        'is told, and waits for a repair, a request or the sweep; to look at it in peace, `chamberlain\n' +
-        'freeze` before. May be run again: it takes what is new. Where a member is left out, or somebody\n' +
-        'would have no key any more, all of them are named and it asks before anything is written.\n\n' +
+        'is told, and waits for a repair, a request or the sweep; to look at it in peace, run\n' +
+        '`chamberlain freeze --reason TEXT` first. May be run again: it takes what is new. Where a member is\n' +
+        'left out, or somebody would have no key any more, all of them are named and it asks before anything\n' +
+        'is written.\n\n' +
         'Runs as the owner of the database; reads with the accounts directory-eyes and databases-eyes.\n' +
         'Requests wait for their verdict while it writes.',
     )
@@ -61,7 +62,7 @@ export function defineImport(command: Command): void {
     )
     .option('--databases', 'compare the accounts of each database server too')
     .option('--check', 'do all that, and undo it at the end')
-    .option('--yes', 'do not ask')
+    .option('--yes', 'do not ask; needed without a terminal where somebody loses something')
     .addHelpText(
       'after',
       describeExamples(
@@ -124,12 +125,11 @@ class Declined extends Error {}
 /** Names what others lose by it, and asks. Throws USAGE where nobody can be asked. */
 async function agree(losses: Losses, yes: boolean, json: boolean): Promise<boolean> {
   const text = renderLosses(losses);
-  if (text === '' || (yes && json)) return true;
+  if (text === '' || yes) return true; // the report names them
   if (!json) print(`${text}\n`);
-  if (yes) return true;
   if (json || !canAsk()) {
     const sentence =
-      'members are left out, or people without a key, and nobody can be asked here; give --yes, or --check';
+      'this import would leave out members, or leave people without a key, and nobody can be asked here; give --yes, or --check';
     throw new ChamberlainError('USAGE', sentence);
   }
   return await confirm('Take over the rest all the same? [y/N] ');

@@ -125,25 +125,31 @@ export async function put(
         action: `Look at the server, and send ${what} when it is back.`,
       });
     }
-    const { id } = submission;
+    const { id, kind } = submission;
     const others = far.sent + 1 === far.of ? '' : ', and then the others';
     throw new ChamberlainError(
       codeOf(cause),
       `${before && `${before}, and `}${id} may have been sent`,
       {
         cause,
-        action: `Look at the server. When it is back, send that one again with its id${others}: by the same id it counts once.`,
+        action: `Look at the server. When it is back, send that one again by \`chamberlain submit ${kind} … --id ${id}\`${others}: by the same id it counts once.`,
       },
     );
   }
 }
 
-/** A request was sent, and the database fails the one who follows it. */
-export function lostSight(id: string, cause: unknown, notSent = 0): ChamberlainError {
+/** A request was sent, and the server by which it is followed fails. A portal has no `requests` to ask later. */
+export function lostSight(
+  id: string,
+  cause: unknown,
+  { notSent = 0, isPortal = false } = {},
+): ChamberlainError {
   const others = notSent === 0 ? '' : `; ${notSent} more were not sent`;
   return new ChamberlainError(codeOf(cause), `${id} was sent, and cannot be followed${others}`, {
     cause,
-    action: `When that is mended, \`chamberlain requests ${id}\` says what became of it.`,
+    action: isPortal
+      ? `When that is mended, send it again with \`--id ${id} --wait\`: by the same id it counts once.`
+      : `When that is mended, \`chamberlain requests ${id}\` says what became of it.`,
   });
 }
 
@@ -205,7 +211,8 @@ async function sendAndFollow(
           onApplied: (role) => tell(`  ${tick} ${role} ${elapsedMs()} ms`),
         },
       ).catch((cause: unknown) => {
-        throw lostSight(id, cause, submissions.length - count - 1);
+        const notSent = submissions.length - count - 1;
+        throw lostSight(id, cause, { notSent, isPortal });
       });
       if (json)
         printJson({

@@ -19,7 +19,7 @@ interface Found {
  * which the checks that failed for that are counted.
  *
  * @param say is told what is still being looked at
- * @param sinceOf since when a server cannot be reached, such as ` since …`, as far as that is known
+ * @param sinceOf since when a server cannot be reached, such as `, since …`, as far as that is known
  */
 export async function examine(
   checks: readonly Check[],
@@ -50,7 +50,7 @@ function tellOnce(server: Server, found: Found[], sinceOf: (server: Server) => s
   );
   if (isAnswering || first === undefined || first.check.needs?.[0] !== server) return;
   for (const each of others) each.lines = [];
-  const skipped = others.length === 0 ? '' : ` ${countOf(others.length)} skipped for that.`;
+  const skipped = others.length === 0 ? '' : ` ${countOf(others.length)} skipped.`;
   first.lines = [
     unreadable(
       `${server.name} cannot be reached${sinceOf(server)}: ${first.failed}`,
@@ -60,7 +60,9 @@ function tellOnce(server: Server, found: Found[], sinceOf: (server: Server) => s
 }
 
 function countOf(checks: number): string {
-  return checks === 1 ? 'One other check is' : `${checks} other checks are`;
+  return checks === 1
+    ? 'One other check needs it and was'
+    : `${checks} other checks need it and were`;
 }
 
 async function lookInTime(check: Check): Promise<Found> {

@@ -5,7 +5,7 @@
  */
 import { Redis, type RedisOptions } from 'ioredis';
 import { adminOfPortal, findSecret, type Config } from '../config.ts';
-import { ChamberlainError } from '../errors.ts';
+import { ChamberlainError, describeError } from '../errors.ts';
 
 /** What the connection of an account depends on. */
 export type RedisPlace = Pick<Config, 'redis' | 'secrets'>;
@@ -96,7 +96,7 @@ export async function findRedisFault(
     retryStrategy: () => null,
   });
   let why: string | undefined;
-  redis.on('error', (error: NodeJS.ErrnoException) => (why = error.message || error.code));
+  redis.on('error', (error) => (why = describeError(error)));
   try {
     await redis.ping();
     return undefined;

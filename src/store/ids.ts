@@ -63,7 +63,7 @@ export function describeScarce({
   if (left > size * LEAST_LEFT) return undefined;
   const whose = kind === 'person' ? 'people' : 'tools';
   return {
-    what: `numbers for ${whose} run out: ${left} of ${size} are left`,
+    what: `${left} of ${size} numbers are left for new ${whose}`,
     todo: `Add a range to \`ids.${whose}\` in the configuration, render the rules of the directory again, and restart the workers.`,
   };
 }

@@ -1,4 +1,4 @@
-/** What becomes of records whose time is over: PostgreSQL decides which those are (migrations/0017_retention.sql). */
+/** What becomes of records whose time is over: PostgreSQL decides which those are (migrations/0016_retention.sql). */
 import type { Config } from '../config.ts';
 import type { Client } from './postgres.ts';
 

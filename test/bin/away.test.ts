@@ -134,7 +134,9 @@ describe('without Redis', () => {
       /^BACKEND_UNAVAILABLE: 1 of 2 requests were sent, and (\S{36}) may have been sent: /mu;
     expect(err).toMatch(told);
     const [, id = ''] = told.exec(err) ?? [];
-    expect(err).toMatch(/send that one again with its id: by the same id it counts once\.\n$/u);
+    expect(err).toMatch(
+      /send that one again by `chamberlain submit .* --id \S{36}`: by the same id it counts once\.\n$/u,
+    );
     signalTree(runningPid(world.redis) ?? 0, 'SIGCONT');
     const again = await runCli(['submit', '--file', '-', '--id', id], {
       config: world.configFile,
@@ -171,7 +173,7 @@ describe('without Redis', () => {
     const { exit, out } = await run('status');
     expect(exit).toBe(EXIT.pending);
     expect(out).toContain(
-      `Redis cannot be used at ${address}: connect ECONNREFUSED. Until it can,`,
+      `Redis cannot be used at ${address}: nothing listens there (ECONNREFUSED). Until it can,`,
     );
     expect(out).toContain('last sweep: ');
   });
@@ -184,7 +186,7 @@ describe('without PostgreSQL', () => {
     const { exit, out, err } = await away(...command.split(' '));
     expect({ exit, err }).toEqual({ exit: EXIT.pending, err: '' });
     expect(out).toMatch(
-      /^PostgreSQL cannot be used at 127\.0\.0\.1:1: connect ECONNREFUSED\. Until /u,
+      /^PostgreSQL cannot be used at 127\.0\.0\.1:1: nothing listens there \(ECONNREFUSED\)\. Until /u,
     );
     const { out: json } = await away(...command.split(' '), '--json');
     expect(JSON.parse(json)).toEqual({
@@ -192,7 +194,7 @@ describe('without PostgreSQL', () => {
         {
           server: 'PostgreSQL',
           address: '127.0.0.1:1',
-          why: 'connect ECONNREFUSED',
+          why: 'nothing listens there (ECONNREFUSED)',
           since: null,
         },
       ],

@@ -45,12 +45,12 @@ test('status and doctor warn when four in five are given out, and say what to do
   const { exit, out } = await run('status');
   expect(exit).toBe(EXIT.pending);
   expect(out).toMatch(
-    /^Scarce: numbers for tools run out: 2000 of 10000 are left\. Add a range to `ids\.tools` /u,
+    /^Scarce: 2000 of 10000 numbers are left for new tools\. Add a range to `ids\.tools` /u,
   );
   const lines = await withClient(admin, (client) => lookAtWork(client, world.config, new Date()));
   expect(lines.filter(({ what }) => /\bnumbers\b/u.test(what))).toMatchObject([
     { state: 'ok', what: '8999 of 9000 numbers are left for a new person' },
-    { state: 'fix', what: 'numbers for tools run out: 2000 of 10000 are left' },
+    { state: 'fix', what: '2000 of 10000 numbers are left for new tools' },
   ]);
 });
 

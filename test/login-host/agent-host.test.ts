@@ -232,7 +232,10 @@ describe('a directory that is not trusted', () => {
     );
     await eventually('what is taken', () => !('p10' in files() || 'p11' in files()));
     expect(bare(file('p12'))).toBe(`${kept}\n`);
-    expect((await status()).text).toMatch(/^p12 +\d+ s +what its seal gives is not taken before/m);
+    await eventually('what waits to be told', async () => {
+      expect((await status()).text).toMatch(/^p12 +\d+ s +what its seal gives is not taken before/m);
+      return true;
+    });
     beat = people;
     await pulse();
     await eventually('what is given', () => bare(file('p12'))?.split('\n').length === 3);
