@@ -47,6 +47,8 @@ DECLARE
     WHERE c.applied = c.wanted AND c.next_try_at < clock_timestamp() - make_interval(secs => p.seconds + 10));
 BEGIN
   IF cardinality(changed) BETWEEN 1 AND 10 THEN
+    -- else two that raise several rows could wait for each other
+    PERFORM public.hold_verdicts(true);
     PERFORM public.look_again(changed, array_fill('databases'::text, ARRAY[cardinality(changed)]), false,
                               array_fill(false, ARRAY[cardinality(changed)]));
   END IF;

@@ -53,6 +53,17 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
 END $$;
 
+-- Refuses to go on where another has the lease; where not, says nothing, and renews nothing.
+CREATE FUNCTION confirm_lease() RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  PERFORM FROM leases WHERE name = substr(session_user, length('chamberlain_') + 1)
+    AND epoch = current_setting('chamberlain.epoch', true)::bigint;
+  IF NOT FOUND THEN
+    RAISE object_not_in_prerequisite_state USING MESSAGE = format('another has the lease of %s', session_user);
+  END IF;
+END $$;
+
 -- Refuses what a leader writes after another has taken its lease; until the transaction ends, nobody takes it, so that
 -- once is enough for each (chamberlain.checked).
 CREATE FUNCTION check_lease() RETURNS trigger

@@ -11,7 +11,9 @@ CREATE TABLE holds (
   until   timestamptz NOT NULL
 );
 
--- Archives of what came back are removed on their day as well.
+-- Archives of what came back are removed on their day as well; where no day was written, a year from now.
+UPDATE departures SET keep_until = now() + interval '365 days'
+WHERE back_at IS NOT NULL AND expired_at IS NULL AND keep_until IS NULL;
 CREATE INDEX departures_back ON departures (keep_until) WHERE back_at IS NOT NULL AND expired_at IS NULL;
 
 -- Down Migration

@@ -29,6 +29,8 @@ BEGIN
       DELETE FROM public.requests q USING looked l
       WHERE q.id = l.id AND q.done_at < before
         AND NOT EXISTS (SELECT FROM public.request_raises r WHERE r.request = q.id)
+        -- an event of nobody is erased with whoever asked for its request
+        AND NOT EXISTS (SELECT FROM public.events e WHERE e.subject IS NULL AND e.request = q.jti)
       RETURNING q.id
     ) SELECT (SELECT count(*)::integer FROM gone),
              (SELECT CASE WHEN bool_or(l.at < before) THEN max(l.id) END FROM looked l);

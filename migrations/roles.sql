@@ -270,6 +270,7 @@ GRANT SELECT ON migrations TO chamberlain_admin;
 GRANT EXECUTE ON FUNCTION take_lease(), renew_lease()
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_directory_eyes, chamberlain_homes_eyes,
   chamberlain_databases_eyes;
+GRANT EXECUTE ON FUNCTION confirm_lease() TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[])
   TO chamberlain_directory, chamberlain_homes, chamberlain_databases;

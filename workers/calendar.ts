@@ -8,6 +8,7 @@ import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import type { RequestKind } from '../src/model/request.ts';
 import { turnCalendar } from '../src/requests/calendar.ts';
+import { isFrozen } from '../src/store/freeze.ts';
 import { EXPIRY_BEGIN, type ExpiryRun, removeExpired } from '../src/store/retention.ts';
 
 /** It is looked at this often at the least: what it waits for may come without a notice. */
@@ -123,6 +124,7 @@ export function hostCalendar(
   /** Removes some records whose time is over; what has failed is tried again, and keeps nothing waiting. */
   async function expire(): Promise<void> {
     try {
+      if (await isFrozen(client)) return;
       const { kind, removed, next } = await removeExpired(client, config.retention, expiry);
       if (removed > 0) log.info({ kind, removed }, 'records were removed after their time');
       expiry = next ?? EXPIRY_BEGIN;

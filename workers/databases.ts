@@ -26,7 +26,7 @@ import { archiveOfName, isIn } from '../src/targets/unmanaged.ts';
 import { keepArchives } from './archive-keeping.ts';
 import { archiveThings } from './homes.ts';
 import type { RoleParts, RoleStore } from './role.ts';
-import type { Watch, Watching } from './unmanaged.ts';
+import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
 
 type OpenEyes = OpenDatabasesEyes & OpenDatabaseArchiveEyes;
 
@@ -121,7 +121,7 @@ function watchDatabases(
 
   async function lookAtArchives() {
     const found = await eyes.listUnmanaged(async () => {
-      const ours = await readArchiveNames(pool);
+      const ours = await askPostgres(readArchiveNames(pool));
       return (name) => ours.has(archiveOfName(name));
     });
     const folder = config.archives.databases;

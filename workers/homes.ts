@@ -15,7 +15,7 @@ import type { Sighting } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import { keepArchives } from './archive-keeping.ts';
 import type { RoleParts } from './role.ts';
-import type { Watch, Watching } from './unmanaged.ts';
+import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
 
 export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
   role: 'homes',
@@ -66,9 +66,11 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
   async function lookAtArea(area: 'toolHomes' | 'personHomes', ours: Set<string>) {
     const found = await eyes.listUnmanaged(area, async (names) => {
       const unknown = names.filter((name) => !ours.has(name));
-      const accounts = await readAccounts(
-        pool,
-        unknown.map((name) => accountOf(area, name)),
+      const accounts = await askPostgres(
+        readAccounts(
+          pool,
+          unknown.map((name) => accountOf(area, name)),
+        ),
       );
       for (const name of unknown) if (accounts.has(accountOf(area, name))) ours.add(name);
       return (name) => ours.has(name);
@@ -89,7 +91,7 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
 
   async function lookAtArchives() {
     const found = await eyes.listUnmanaged('archives', async () => {
-      const ours = await readArchiveNames(pool);
+      const ours = await askPostgres(readArchiveNames(pool));
       return (name) => ours.has(archiveOfName(name));
     });
     return { gone: 'the rest' as const, things: archiveThings(found, config.archives.homes) };

@@ -35,7 +35,7 @@ import { writeEvents } from '../src/store/events.ts';
 import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
 import { addJunk } from '../src/store/junk.ts';
-import { sqlState, transact } from '../src/store/postgres.ts';
+import { confirmLease, sqlState, transact } from '../src/store/postgres.ts';
 import { hostCalendar } from './calendar.ts';
 import { type Leased, startLeased } from './leased.ts';
 import type { Worker } from './loop.ts';
@@ -143,12 +143,16 @@ export function startIntake(
     } finally {
       calendar.close();
       // one on which all have failed lets the others pass; whoever takes next does it too
-      await inbox.putBack(hasFailed ? 'last' : 'first').catch(() => {});
+      await confirmLease(client)
+        .then(() => inbox.putBack(hasFailed ? 'last' : 'first'))
+        .catch(() => {});
       await inbox.close();
     }
 
     /** The requests that come next; undefined where Redis does not answer. Invalid jobs are refused at once. */
     async function takeJobs(): Promise<Waiting[] | undefined> {
+      // what is active is in the hands of whoever has the lease
+      await confirmLease(client);
       try {
         // it may have been lost with Redis
         const since = performance.now() - FORGET_FAILURE_MS;

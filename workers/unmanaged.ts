@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, realmOf } from '../src/config.ts';
-import { codeOf, describeError } from '../src/errors.ts';
+import { ChamberlainError, codeOf, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import { normalName } from '../src/model/names.ts';
 import type { Looked, SeenThing } from '../src/model/unmanaged.ts';
@@ -49,12 +49,14 @@ export interface Look {
 /** Looks for as long as it runs; of several processes of a role, one does. */
 export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
   const { role } = parts;
-  const pool = openPool(config, `${role}_eyes`, { max: 4, durable: false });
   const eyes = parts.openEyes(config);
-  const watching = watchingOf(config, pool);
   const said = new Set<string>();
 
-  async function lookAgainAndAgain({ held: { signal: held }, progress }: Leased): Promise<void> {
+  async function lookAgainAndAgain(
+    { held: { signal: held }, progress }: Leased,
+    pool: Pool,
+  ): Promise<void> {
+    const watching = watchingOf(config, pool);
     let watch = parts.openWatch(eyes, watching);
     while (!held.aborted) {
       const failures = await lookOnce(watch, { role, ...watching }).catch((error) => [error]);
@@ -72,14 +74,19 @@ export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log:
     }
   }
 
-  const worker = startLeased({ config, role: `${role}_eyes`, log }, (leased) =>
-    Promise.race([lookAgainAndAgain(leased), untilAborted(leased.held.signal)]),
-  );
+  const worker = startLeased({ config, role: `${role}_eyes`, log }, async (leased) => {
+    const { epoch, held } = leased;
+    const pool = openPool(config, `${role}_eyes`, { max: 4, durable: false, epoch });
+    try {
+      await Promise.race([lookAgainAndAgain(leased, pool), untilAborted(held.signal)]);
+    } finally {
+      await pool.end();
+    }
+  });
   return {
     async close() {
       await worker.close();
       await eyes.close();
-      await pool.end();
     },
   };
 }
@@ -106,8 +113,7 @@ export async function lookOnce<Eyes>(
       await recordLook(pool, role, looked, from);
       await keepFromRequests(looked.things, pool, realm);
     } catch (error) {
-      // else it is PostgreSQL that is away
-      if (codeOf(error) === 'BACKEND_UNREADABLE') {
+      if (isOfPlace(error)) {
         await writeTrouble(pool, { role, place, sentence: describeError(error) });
       }
       throw error;
@@ -115,6 +121,21 @@ export async function lookOnce<Eyes>(
   });
   const failed = (await Promise.allSettled(looks)).filter((each) => each.status === 'rejected');
   return failed.map(({ reason }) => reason as unknown);
+}
+
+/** Asks PostgreSQL in the middle of a look: where that fails, the place is not at fault. */
+export async function askPostgres<T>(asking: Promise<T>): Promise<T> {
+  try {
+    return await asking;
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking PostgreSQL what is ours', { cause });
+  }
+}
+
+/** Whether it is the place that cannot be read, and not PostgreSQL. */
+function isOfPlace(error: unknown): boolean {
+  const { cause } = error as { cause?: unknown };
+  return codeOf(error) === 'BACKEND_UNREADABLE' && codeOf(cause) !== 'BACKEND_UNAVAILABLE';
 }
 
 /** No request gets the names and numbers of what is not ours. */

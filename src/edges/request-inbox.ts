@@ -47,6 +47,8 @@ const FETCH_TIMEOUT_MS = 4000;
 /** Waits this long at the most for a job: notices may be lost with a connection. */
 const WAIT_SECONDS = 1;
 const AFTER_FAILURE_MS = 500;
+/** Code of BullMQ for a job that is to end and is not active. */
+const NOT_ACTIVE = -3;
 /** Token of a job that is fetched without a lock (BullMQ). */
 const NO_LOCK = '0';
 
@@ -155,6 +157,8 @@ export function openInbox(config: RedisPlace, portals: readonly string[]): Inbox
     for (const [n, each] of ended.entries()) {
       if (each.status === 'fulfilled') continue;
       if (!isAnswer(each.reason)) throw each.reason;
+      // somebody has put it back, or another intake has it: it comes again, and has the same verdict
+      if ((each.reason as { code?: unknown }).code === NOT_ACTIVE) continue;
       const { job, queue } = jobs[n] as Taken;
       await discard(queue, [job.id as string]);
     }

@@ -214,6 +214,11 @@ export async function openLease(config: Config, role: PostgresRole): Promise<Lea
   return undefined;
 }
 
+/** Throws where another has the lease by now. Renews nothing. */
+export async function confirmLease(client: Client): Promise<void> {
+  await client.query('SELECT confirm_lease()');
+}
+
 /** Says that the work under a lease has got on; refused where another has the lease by now. */
 export async function renewLease({ client }: Lease): Promise<void> {
   await client.query('SELECT renew_lease()');

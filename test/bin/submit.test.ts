@@ -413,7 +413,9 @@ describe('what takes its time says on a terminal what it waits for, and erases t
       ),
     );
     for (const out of outs) {
-      expect(out).toMatch(new RegExp(`BACKEND_UNAVAILABLE: connecting to ${name}`, 'u'));
+      expect(out).toMatch(
+        new RegExp(`BACKEND_UNAVAILABLE: connecting to ${name}|^.*\\bPostgreSQL cannot be used at `, 'u'),
+      );
     }
     silent.close();
   });
