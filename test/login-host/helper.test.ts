@@ -214,9 +214,10 @@ describe('what a seal ends', () => {
   test('is nothing of a local account, though it has the number', async () => {
     const passwd = host.read('/etc/passwd') ?? '';
     appendFileSync(machine.inside('/etc/passwd'), `localadmin:x:${BOB}:${BOB}::/:/bin/sh\n`);
+    // alice is suspended: it would end hers, maybe before that has begun
+    await daemon.stop();
     const own = await machine.start(BOB, [`--reuid=${BOB}`]);
     const hers = await machine.start(ALICE, [`--reuid=${ALICE}`]);
-    await daemon.stop();
     await daemon.start();
     await host.tell(
       ...host.seal(
