@@ -208,7 +208,7 @@ export const CODES = {
   ),
   PLAN_MOVED: refusal(
     'What would be done now is not what was read.',
-    'Read again what `plan` shows, with its digest, or what an import leaves out.',
+    'Read `chamberlain plan` again, and give the digest that it shows.',
   ),
   STILL_AT_WORK: refusal(
     'What a repair has asked for takes longer than was waited for, and goes on.',

@@ -221,7 +221,10 @@ async function importWith(
         const unnamed = listLosses(judged).filter((line) => !named.has(line));
         if (!check && unnamed.length > 0) {
           const cause = new Error(`not named before: ${listSome(unnamed)}`);
-          throw new ChamberlainError('PLAN_MOVED', 'nothing was taken', { cause });
+          throw new ChamberlainError('PLAN_MOVED', 'nothing was taken', {
+            cause,
+            action: 'Run the import again, and read what it leaves out now.',
+          });
         }
         say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
         const ofHomes = judgeHomes(candidatesIn(judged, now), files);

@@ -4,7 +4,7 @@ import { describeError, describeRootCause } from '../errors.ts';
 import { type Check, type GroupedLine, type Line, type Server, unreadable } from './line.ts';
 
 /** A server that hangs costs no more. */
-const LIMIT_MS = 2000;
+const LIMIT_MS = 3000;
 
 /** What a check has found. */
 interface Found {
