@@ -86,8 +86,8 @@ const CHAPTERS: readonly { title: string; told: readonly Told[] }[] = [
       ["carol adds alice's key", 'KEY_TAKEN'],
       ['a second key behind a newline', 'KEY_MALFORMED'],
       ['a key with a command in front', 'KEY_OPTION'],
-      ['a tool without a title', 'REQUEST_INVALID'],
-      ['a kind that does not exist', 'REQUEST_KIND_UNKNOWN'],
+      ['a key that carol does not have', 'KEY_UNKNOWN'],
+      ["bob changes alice's address", 'NOT_ALLOWED'],
     ],
   },
 ];

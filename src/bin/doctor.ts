@@ -63,7 +63,7 @@ export function defineDoctor(command: Command): void {
       'Looks at everything that Chamberlain stands on: configuration, secrets, servers, logins, rights,\n' +
         'clocks, certificates, the roles, this host; by the secrets that this machine has and this user\n' +
         'may read. What is wrong stands first, with what to do. Nothing is changed. A server that hangs\n' +
-        'costs 4 s.',
+        'costs 3 s.',
     )
     .option('--verbose', 'show what is right, and what is not looked at here, too')
     .option('--etc <folder>', "where this host's passwd and group lie", '/etc')

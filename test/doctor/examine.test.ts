@@ -27,7 +27,7 @@ test('one that hangs or fails is unreadable, with what to do; the others are tol
     check('an impatient one', never, 100),
   ]);
   expect(lines.map(({ state, what, todo }) => [state, what, todo])).toEqual([
-    ['unreadable', 'one that hangs: no answer within 3 s', 'Look at one that hangs.'],
+    ['unreadable', 'one that hangs: no answer within 2.5 s', 'Look at one that hangs.'],
     ['ok', 'good', undefined],
     ['unreadable', 'one that fails: looking: refused', 'Look at one that fails.'],
     ['unreadable', 'an impatient one: no answer within 0.1 s', 'Look at an impatient one.'],
