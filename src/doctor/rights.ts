@@ -5,6 +5,7 @@ import {
   APPEND_ONLY,
   readFunctions,
   readPolicies,
+  readUnfenced,
   readUnguarded,
   readUnsecured,
   ROW_SECURED,
@@ -43,6 +44,7 @@ export async function lookAtRights(
   const roles = readSql('roles.sql');
   const policies = alteredPolicies(await readPolicies(client), parsePolicies(roles));
   const unguarded = await readUnguarded(client);
+  const unfenced = await readUnfenced(client);
   const unsecured = await readUnsecured(client);
   const powers = await readExcessPowers(client, ours);
   const wanted = parseGrants(roles);
@@ -53,6 +55,12 @@ export async function lookAtRights(
       fix(
         `the trigger that keeps ${table} append-only is gone, switched off or another`,
         'Run `chamberlain audit verify`, find out who did it, and enable it again (migrations/).',
+      ),
+    ),
+    ...unfenced.map((table) =>
+      fix(
+        `a leader that was replaced may write to ${table}: its trigger check_lease is gone, switched off or another`,
+        `Find out who did it, and drop what is left of the trigger. ${MIGRATE}`,
       ),
     ),
     ...functions.map((name) =>

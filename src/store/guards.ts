@@ -44,7 +44,7 @@ export const ROW_SECURED = [
   'troubles',
 ] as const;
 
-/** Tables whose triggers are not there or do not fire for everybody: of `APPEND_ONLY`, and those that check leaders. */
+/** Tables of `APPEND_ONLY` whose trigger is not there or does not fire for everybody. */
 export async function readUnguarded(client: Client): Promise<string[]> {
   const { rows } = await client.query(
     // of tgtype 1 is each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE
@@ -62,12 +62,20 @@ export async function readUnguarded(client: Client): Promise<string[]> {
      UNION ALL SELECT 'audit (rows are not marked for sealing)' WHERE NOT EXISTS (
        SELECT FROM pg_trigger g WHERE g.tgrelid = 'public.audit'::regclass
          AND g.tgname = 'audit_unsealed_note' AND g.tgenabled IN ('O', 'A') AND g.tgtype = 4 AND g.tgqual IS NULL
-         AND g.tgfoid = to_regproc('public.note_unsealed'))
-     UNION ALL SELECT c.relname || ' (a leader that was replaced may write)' FROM pg_class c
+         AND g.tgfoid = to_regproc('public.note_unsealed'))`,
+    [APPEND_ONLY],
+  );
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
+/** Tables into which a leader that was replaced may write: all but `leases` have a trigger that refuses it. */
+export async function readUnfenced(client: Client): Promise<string[]> {
+  const { rows } = await client.query(
+    `SELECT c.relname AS name FROM pg_class c
      WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'leases' AND NOT EXISTS (
        SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'check_lease' AND g.tgenabled IN ('O', 'A')
-         AND g.tgtype = 30 AND g.tgattr = '' AND g.tgfoid = to_regproc('public.check_lease'))`,
-    [APPEND_ONLY],
+         AND g.tgtype = 30 AND g.tgattr = '' AND g.tgfoid = to_regproc('public.check_lease'))
+     ORDER BY 1`,
   );
   return (rows as { name: string }[]).map(({ name }) => name);
 }

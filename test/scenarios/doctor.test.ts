@@ -305,6 +305,12 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         says: [['fix', /keeps audit_seals append-only is gone/u, /audit verify/u]],
       },
       {
+        what: 'the trigger that refuses what a replaced leader writes',
+        break: sql('ALTER TABLE events DISABLE TRIGGER check_lease'),
+        mend: sql('ALTER TABLE events ENABLE TRIGGER check_lease'),
+        says: [['fix', /a leader that was replaced may write to events: /u, /migrate/u]],
+      },
+      {
         what: 'the trigger that judges what is closed',
         break: sql('DROP TRIGGER audit_closings_check ON audit_closings'),
         mend: sql(

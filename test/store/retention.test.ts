@@ -102,6 +102,20 @@ describe('requests', () => {
     expect(await namesIn('kind', 'requests')).toEqual(['of a token that may live']);
   });
 
+  test('stay as long as an event of nobody, which is erased by who asked for it', async () => {
+    const jti = '00000000-0000-4000-8000-000000000001';
+    await request('old, refused', 731, {
+      ...{ verdict: `'refused'`, portal: `'portal'`, jti: `'${jti}'::uuid` },
+    });
+    await owner.query(
+      `INSERT INTO events (portal, event, request, data) VALUES ('portal', 'request.refused', $1, '{}')`,
+      [jti],
+    );
+    expect(await expire()).toEqual([]);
+    await owner.query('DELETE FROM events');
+    expect(await expire()).toEqual([1]);
+  });
+
   test('leave their audit as it is', async () => {
     const { rows } = await request('old', 731);
     const [{ id }] = rows as [{ id: string }];
