@@ -207,7 +207,10 @@ describe('what a seal ends', () => {
       ...host.seal(person('alice', ALICE, { state: 'suspended', ...next() })),
     );
     await eventually('it has ended', () => !first.lives());
+    // it would end the next, maybe before that has begun
+    daemon.signal('SIGSTOP');
     const late = await machine.start(ALICE, [`--reuid=${ALICE}`]);
+    daemon.signal('SIGCONT');
     await eventually('it has ended', () => !late.lives());
   });
 

@@ -151,6 +151,12 @@ describe('a key that is taken', () => {
   });
 });
 
+/** Processor time of this process: a machine that is busy with other things does not make it longer. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 describe('what is refused', () => {
   test.each(HORRORS.map((horror): [string, Horror] => [horror.why, horror]))('%s', (_, horror) => {
     const verdict = parseSshKey(horror.text);
@@ -179,9 +185,9 @@ describe('what is refused', () => {
     ];
     for (const piece of pieces) {
       const text = piece.repeat(Math.ceil(1_000_000 / piece.length));
-      const begin = performance.now();
+      const begin = cpuMs();
       expect(parseSshKey(text)).toMatchObject({ ok: false, code: 'KEY_MALFORMED' });
-      expect(performance.now() - begin).toBeLessThan(100);
+      expect(cpuMs() - begin).toBeLessThan(100);
     }
   });
 
@@ -202,10 +208,10 @@ describe('what is refused', () => {
     for (const piece of pieces) {
       for (const before of ['', 'x', 'from="', 'restrict,', `${lines[0]} `]) {
         const text = `${before}${piece.repeat(20_000)}`.slice(0, 16_383);
-        const begin = performance.now();
+        const begin = cpuMs();
         expect(parseSshKey(`${text}\0`).ok).toBe(false);
         expect(parseSshKey(`${text}x`)).toBeDefined();
-        expect(performance.now() - begin).toBeLessThan(100);
+        expect(cpuMs() - begin).toBeLessThan(100);
       }
     }
   });
