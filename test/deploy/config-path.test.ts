@@ -25,7 +25,8 @@ function run(
   [program, ...args]: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
-  return machine.run([process.execPath, join(CLONE, program ?? ''), ...args], { env });
+  const node = join(CLONE, 'node_modules/.bin/node');
+  return machine.run([node, join(CLONE, program ?? ''), ...args], { env });
 }
 
 /** Writes a configuration whose folder of secrets, which is not there, says in an error which one was read. */
