@@ -33,6 +33,7 @@ import { findRoot, lookAtProgram } from '../doctor/program.ts';
 import { lookAtRedis } from '../doctor/redis.ts';
 import { judgeRoles } from '../doctor/roles.ts';
 import { lookAtWaiting, lookAtWork } from '../doctor/work.ts';
+import { redisAddress } from '../edges/redis-connection.ts';
 import { timeOf } from '../model/time.ts';
 import { ROLES } from '../model/wanted.ts';
 import { nameOfServer, openPool, type Pool } from '../store/postgres.ts';
@@ -266,7 +267,7 @@ function serversOf({ postgres, redis, ldap, databases }: Config) {
       stops: 'nothing is judged and nothing changes; logins go on',
       todo: look('postgres'),
     },
-    redis: server('relay', 'redis', `Redis at ${new URL(redis.url).host}`, 'redis'),
+    redis: server('relay', 'redis', `Redis at ${redisAddress({ redis })}`, 'redis'),
     directory: server('directory', 'directory', `the directory ${ldap.uri}`, 'ldap'),
     databases: databases.servers.map((each) => ({
       each,

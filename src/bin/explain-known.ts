@@ -6,6 +6,7 @@ import {
   normalName,
   parseNewShellName,
   parseNewToolName,
+  withoutRealm,
 } from '../model/names.ts';
 import { isReservedName } from '../model/reserved-names.ts';
 import { timeOf } from '../model/time.ts';
@@ -212,7 +213,7 @@ function describeName(
   { realm, reservedNames }: Config,
 ): string[] {
   const normal = normalName(name);
-  const bare = name.startsWith(`${realm}.`) ? name.slice(realm.length + 1) : name;
+  const bare = withoutRealm(name, realm);
   const isForeign = (each: string) => sightings.some((seen) => seen.name === normalName(each));
   const person =
     bare === name

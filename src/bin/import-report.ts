@@ -134,13 +134,17 @@ function renderKeyless(keyless: readonly string[]): string {
   );
 }
 
+/** Members of groups that are left out. */
+export function lostMembers(refusals: readonly Refusal[]): Refusal[] {
+  return refusals.filter(({ part }) => part === 'member');
+}
+
 /** What others lose by an import: members that are left out, and people without a key; nothing: ''. */
 export function renderLosses({
   refusals,
   keyless,
 }: Pick<ImportReport, 'refusals' | 'keyless'>): string {
-  const members = refusals.filter(({ part }) => part === 'member');
-  return [renderLeftOut(members), renderKeyless(keyless)]
+  return [renderLeftOut(lostMembers(refusals)), renderKeyless(keyless)]
     .filter((part) => part !== '')
     .join('\n\n');
 }

@@ -27,7 +27,7 @@ import { seal } from '../targets/seal.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { canAsk, confirm } from './confirm.ts';
 import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from './exit.ts';
-import { type ImportReport, renderImport, renderLosses } from './import-report.ts';
+import { type ImportReport, lostMembers, renderImport, renderLosses } from './import-report.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { print, printJson } from './table.ts';
@@ -148,8 +148,8 @@ type Losses = Pick<Judgement, 'refusals' | 'keyless'>;
 
 /** What somebody loses, each in a line of its own. */
 function listLosses({ refusals, keyless }: Losses): string[] {
-  const members = refusals.filter(({ part }) => part === 'member');
-  return [...members.map(({ object, sentence }) => `${object}: ${sentence}`), ...keyless];
+  const members = lostMembers(refusals).map(({ object, sentence }) => `${object}: ${sentence}`);
+  return [...members, ...keyless];
 }
 
 /** @param agrees is told what others lose, before anything is written */

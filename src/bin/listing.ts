@@ -1,6 +1,7 @@
 /** `chamberlain list people`, `list tools`, `list keys`: page by page. Reads PostgreSQL alone. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Config } from '../config.ts';
+import { withoutRealm } from '../model/names.ts';
 import { timeOf } from '../model/time.ts';
 import {
   listKeys,
@@ -105,15 +106,13 @@ function defineTools(command: Command): void {
     .action(async () => {
       const options = command.opts<SubjectsPage>();
       const { realm } = configOf(command);
-      const nameOf = (word: string) =>
-        word.startsWith(`${realm}.`) ? word.slice(realm.length + 1) : word;
       await show<ListedTool>(command, {
         noun: 'tools',
         read: (client, limit) =>
           listTools(client, {
             ...options,
-            prefix: nameOf(options.prefix),
-            after: nameOf(options.after),
+            prefix: withoutRealm(options.prefix, realm),
+            after: withoutRealm(options.after, realm),
             limit,
           }),
         headings: ['tool', 'number', 'state', 'since', 'maintainers', 'title'],

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { openQueues, type SentRequest } from '../edges/queue.ts';
 import { ChamberlainError } from '../errors.ts';
+import { withoutRealm } from '../model/names.ts';
 import type { Role } from '../model/wanted.ts';
 import { describeProgress } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving } from '../store/leaving-facts.ts';
@@ -38,7 +39,7 @@ export async function restore(command: Command, word: string): Promise<void> {
   const options = command.opts<RestoreOptions>();
   const config = configOf(command);
   const json = wantsJson(command);
-  const tool = word.startsWith(`${config.realm}.`) ? word.slice(config.realm.length + 1) : word;
+  const tool = withoutRealm(word, config.realm);
   const signer = findSubmitter(config, undefined, options.portalKey);
   const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
   if ('problems' in submission) {

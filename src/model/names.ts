@@ -49,6 +49,11 @@ export function parseImportedToolAccount(realm: string, account: string): ToolNa
   return IMPORTED_TOOL_NAME.test(name) ? (name as ToolName) : undefined;
 }
 
+/** The name of a tool that is written by its name (`bridgebot`) or as its account (`tools.bridgebot`). */
+export function withoutRealm(text: string, realm: string): string {
+  return text.startsWith(`${realm}.`) ? text.slice(realm.length + 1) : text;
+}
+
 /** Tool names that would be trusted as the platform's own; the prefix keeps the rest apart. */
 const RESERVED_TOOL_NAMES = new Set(['root', 'sudo', 'wheel', 'realm', 'chamberlain', 'disabled']);
 
