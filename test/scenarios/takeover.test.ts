@@ -139,7 +139,7 @@ test('status and doctor name a leader that hangs, and the request that waits for
     return row?.count === LEADING.length;
   });
   child.kill('SIGSTOP');
-  const sending = portal.ask(tool('late'));
+  const late = await portal.send(tool('late'));
   const page = await eventually(
     'status to say so',
     async () => {
@@ -174,7 +174,7 @@ test('status and doctor name a leader that hangs, and the request that waits for
     await admin.end();
   }
   child.kill('SIGCONT');
-  expect(await sending).toMatchObject({ verdict: 'accepted' });
+  await portal.hear('request.accepted', late);
 }, 120_000);
 
 describe('a machine that vanishes from the network', () => {
