@@ -132,7 +132,12 @@ export function startAnswering<Eyes>(
       await lookOnce(parts.openWatch(eyes, watching), of, { everything, began });
     }
     const strangers = strangersAmong(everything.numbers, ranges, names, realm);
-    return { ...report, strangers, ...(doubt === undefined ? {} : { doubt }) };
+    return {
+      ...report,
+      strangers,
+      ...(doubt === undefined ? {} : { doubt }),
+      ...erasedIn(everything),
+    };
   }
 
   /** Slice by slice. Those that are as wanted are not kept: they are nearly all. */
@@ -201,4 +206,14 @@ function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Rep
     ),
     subjects: uids.length,
   };
+}
+
+/** Left out where it cannot be read: only `restored` needs it. */
+function erasedIn({ readErased }: Everything<unknown>): Pick<Report, 'erased'> {
+  try {
+    return readErased === undefined ? {} : { erased: readErased() };
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return {};
+  }
 }

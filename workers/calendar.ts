@@ -31,6 +31,7 @@ const MOVING: ReadonlySet<string> = new Set<RequestKind>([
   'person.suspend',
   'person.reinstate',
   'person.delete',
+  'person.erase',
   'person.restore',
   'tool.disable',
   'tool.enable',

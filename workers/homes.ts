@@ -33,7 +33,7 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
       }
       await pace.breathe();
     }
-    return { eyes, sightings, numbers };
+    return { eyes, sightings, numbers, readErased: () => eyes.readErased() };
   },
   openWatch: watchHomes,
   openHands: (config, store) =>

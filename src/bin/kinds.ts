@@ -19,6 +19,7 @@ export const KIND_SUMMARIES: Record<RequestKind, string> = {
   'person.suspend': 'close every door of a person, or of many, until reinstated',
   'person.reinstate': 'give a suspended person everything back',
   'person.delete': 'put a person away after the grace time; an admin approves',
+  'person.erase': 'erase a suspended person for good, archives too; a second admin approves',
   'person.restore': 'bring a deleted person back from the archives, without keys',
   'tool.disable': 'close every door of a tool; nothing is lost',
   'tool.enable': 'open a disabled tool again, or one that is to be deleted',

@@ -16,6 +16,11 @@ import { operatorName } from './operator.ts';
 import { type RestoredOptions, refuseUnread, surveyAll } from './restored-survey.ts';
 import { print, printJson, renderTable } from './table.ts';
 
+const UNREAD_ERASURES = {
+  target: 'home-archive',
+  sentence: 'the list of who was erased cannot be read; `chamberlain doctor` says why',
+};
+
 /** Accounts of one list; --json has them all. */
 const MOST_GIVEN = 20;
 
@@ -40,8 +45,13 @@ export async function restoredDatabase(command: Command): Promise<void> {
     }
     const { reports, unreadable, doubt } = await surveyAll(command, config, ROLES);
     if (refuseUnread(command, unreadable, 'the realm stays frozen')) return;
-    const seen = seenIn(reports);
-    const given = givenIn(reports);
+    const erased = reports.get('homes')?.erased;
+    if (erased === undefined) {
+      refuseUnread(command, [UNREAD_ERASURES], 'the realm stays frozen');
+      return;
+    }
+    const seen = { ...seenIn(reports), erased };
+    const given = givenIn(reports, erased);
     const renderedGiven = renderGiven(given, seen.isOlder);
     const terms = {
       by: operatorName(),
@@ -89,7 +99,7 @@ function isOfSeal({ target }: Step): boolean {
   return target === seal.name;
 }
 
-function seenIn(reports: ReadonlyMap<Role, Report>): SeenSince {
+function seenIn(reports: ReadonlyMap<Role, Report>): Omit<SeenSince, 'erased'> {
   const strange = [...reports.values()].flatMap(({ steps }) => steps.filter(isOfPassword));
   return {
     strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
@@ -105,13 +115,18 @@ interface Given {
   steps: Pick<Step, 'target' | 'object' | 'change'>[];
 }
 
-/** By account: what adds to an entry or a database account, whatever else the same step does. */
-function givenIn(reports: ReadonlyMap<Role, Report>): Given[] {
+/** By account: what adds to an entry or a database account, whatever else the same step does; who is erased gets nothing. */
+function givenIn(reports: ReadonlyMap<Role, Report>, erased: readonly { uid: number }[]): Given[] {
+  const isErased = new Set(erased.map(({ uid }) => uid));
   const { steps } = mergeReports(
     (['directory', 'databases'] as const).flatMap((role) => reports.get(role) ?? []),
   );
   const giving = steps.filter(
-    (step) => ['create', 'change'].includes(step.effect) && !isOfPassword(step) && !isOfSeal(step),
+    (step) =>
+      ['create', 'change'].includes(step.effect) &&
+      !isOfPassword(step) &&
+      !isOfSeal(step) &&
+      !isErased.has(step.subject),
   );
   return [...Map.groupBy(giving, ({ subject }) => subject)].map(([uid, of]) => ({
     ...{ account: of[0]?.account ?? '', uid },
@@ -150,7 +165,7 @@ function totalsBesides(reports: ReadonlyMap<Role, Report>): Totals {
 
 /** What differs from the backup, and what is made of it. */
 function renderRestoration(
-  { ranges, exhausted, names, credentials, events }: Restoration,
+  { ranges, exhausted, names, credentials, events, erased }: Restoration,
   { steps, create, change, revoke, findings }: Totals,
 ): string {
   const rows = [
@@ -158,6 +173,14 @@ function renderRestoration(
       'numbers',
       `${kind} ${first}-${last}: go on at ${to}, not at ${from}${to > last ? '; none is left here' : ''}`,
     ]),
+    ...(erased.length === 0
+      ? []
+      : [
+          [
+            'erased',
+            `again, as erasures.log has it: ${nameFew(erased.map(({ account }) => account))}`,
+          ],
+        ]),
     ...(names.length === 0 ? [] : [['names', `taken for another’s: ${nameFew(names)}`]]),
     ...(credentials.length === 0
       ? []

@@ -14,9 +14,10 @@ export function defineRestored(command: Command): void {
       'After PostgreSQL came back from a backup: freezes the realm, asks the roles for all that they can\n' +
         'see, shows what it would move, asks, does that in one transaction, and thaws. Numbers go on beyond\n' +
         'the highest in use and 100 more; names in use that the backup does not know are taken for another’s;\n' +
-        'who has a password that the backup does not know gets a new one; events go on a million later, so\n' +
-        'that no portal takes one for an old one. The workers must run. Until it has ended well, the realm\n' +
-        'stays frozen; it may be interrupted at any moment, and run again.\n\n' +
+        'who has a password that the backup does not know gets a new one; who was erased by law is erased\n' +
+        'again; events go on a million later, so that no portal takes one for an old one. The workers must\n' +
+        'run. Until it has ended well, the realm stays frozen; it may be interrupted at any moment, and run\n' +
+        'again.\n\n' +
         'After the directory came back (--directory): brings everybody’s entries up to date, first where\n' +
         'something is to be taken away; then login hosts are told again.\n\n' +
         'Writes as the owner of the database, for no other account may move numbers, and needs its secret.',

@@ -13,13 +13,14 @@ export interface ArchiveKeeping {
   /**
    * Of the same departure, in the same direction (`returning`: it is brought back, or put away; undefined:
    * it is destroyed), under the lock. `expired`: only whether its archives are to be removed, whatever has
-   * become of the subject since. Throws where it cannot be known.
+   * become of the subject since. `erases`: what is destroyed is in no archive. Throws where it cannot be known.
    */
   stillWanted(step: {
     subject: number;
     departure: number;
     returning: boolean | undefined;
     expired?: boolean;
+    erases?: boolean;
   }): Promise<boolean>;
   /** nothing is being done any more */
   clear(subject: number): Promise<void>;

@@ -2,6 +2,7 @@
 import { closeSync, lstatSync } from 'node:fs';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
+import { isListed, readErasures } from './erasure-list.ts';
 import { withdrawnNames } from './file-archive.ts';
 import { isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
 import { stagingOf, unreadable } from './file-ground.ts';
@@ -19,7 +20,13 @@ export async function lookAtArchives(
   try {
     archives = openArchives(folder);
     const opened = archives;
-    return await lookAtEach(files, asked, (area, one) => lookAtOne(area, opened, one));
+    const erased = asked.some(({ erasure }) => erasure !== undefined) ? readErasures(opened) : [];
+    return await lookAtEach(files, asked, (area, one) => ({
+      ...lookAtOne(area, opened, one),
+      ...(one.erasure === undefined
+        ? {}
+        : { isListed: isListed(erased, { ...one, erasure: one.erasure }) }),
+    }));
   } catch (cause) {
     throw unreadable(cause);
   } finally {

@@ -37,18 +37,18 @@ const REPORT_MS = 1000;
  */
 export async function asLongStep<T>(
   hands: ArchiveHands,
-  asked: { uid: number; departure: number; returning: boolean | undefined },
+  asked: { uid: number; departure: number; returning: boolean | undefined; erases?: boolean },
   { archives, closing }: { archives: { fd: number }; closing: AbortSignal },
   act: (step: LongStep) => Promise<T>,
 ): Promise<T> {
-  const { uid: subject, departure, returning } = asked;
+  const { uid: subject, departure, returning, erases } = asked;
   const ended = new AbortController();
   const over = new AbortController();
   const signal = AbortSignal.any([ended.signal, closing]);
   let told = { act: '', at: 0, pending: Promise.resolve() };
 
   const refuseUnlessWanted = patiently(async () => {
-    if (await hands.stillWanted({ subject, departure, returning })) return;
+    if (await hands.stillWanted({ subject, departure, returning, erases })) return;
     throw new ChamberlainError('STEP_STALE', 'going on with what is not wanted any more');
   });
   async function askAgain(): Promise<void> {

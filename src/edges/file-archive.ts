@@ -6,6 +6,8 @@
  *        │  ╰────────return──────────╯      ╰─destroy─▶ …<n>.gone ─▶           │
  *        ╰──────────────────restore── …<n>.back ◀──────────────────────────────╯
  *
+ * An erasure by law removes what was withdrawn without an archive (`erase`), and is noted in `erasures.log` before.
+ *
  * A home that was withdrawn stands still: nobody but root reaches it by a name. What somebody has
  * open still may change, which the reading back notices. Whatever is half made or half removed has a
  * name of its own (`.part`, `.back`, `.gone`), so that it is never taken for whole, and the next run
@@ -46,6 +48,7 @@ import {
   readManifest,
   sha256Of,
 } from './file-archive-ground.ts';
+import { noteErasure } from './erasure-list.ts';
 import {
   compareUnpacked,
   countFolder,
@@ -320,6 +323,28 @@ export async function destroyHome(
   });
 }
 
+/** Removes what was withdrawn, which no archive has: the list of erasures has it first. */
+export async function eraseHome(
+  { staging }: Ground,
+  action: ActionOf<'home.erase'>,
+  hands: ArchiveHands,
+  closing: AbortSignal,
+): Promise<void> {
+  const { uid, account, erasure } = action;
+  const { left, gone } = withdrawnNames(action);
+  await withArchives(hands, (archives) =>
+    asLongStep(
+      hands,
+      { ...action, returning: undefined, erases: true },
+      { archives, closing },
+      async (step) => {
+        noteErasure(archives, { uid, account, erasure });
+        await removeWithdrawn(staging, { left: { name: left }, gone, uid }, step);
+      },
+    ),
+  );
+}
+
 /** The name says first that it is to go; a run that was cut has done that already. */
 async function removeWithdrawn(
   staging: FileHandle,
@@ -327,14 +352,14 @@ async function removeWithdrawn(
     left,
     gone,
     uid,
-  }: { left: { name: string; packed: PackedHome } | undefined; gone: string; uid: number },
+  }: { left: { name: string; packed?: PackedHome } | undefined; gone: string; uid: number },
   step: LongStep,
 ): Promise<void> {
   if (left !== undefined && (await lookAt(within(staging, left.name))) !== undefined) {
     await withSeen(staging, left.name, { uid }, async (folder) => {
       await refuseMounts(folder);
       await refuseIfThere(staging, gone);
-      await refuseUnlessAsPacked(left.packed, folder, step);
+      if (left.packed !== undefined) await refuseUnlessAsPacked(left.packed, folder, step);
       await rename(within(staging, left.name), within(staging, gone));
       await staging.sync();
     });

@@ -23,6 +23,7 @@ import { keepGroupWrite } from './file-acls.ts';
 import {
   archiveHome,
   destroyHome,
+  eraseHome,
   removeArchive,
   restoreHome,
   returnHome,
@@ -90,6 +91,10 @@ export function openFilesHands(
         case 'home.destroy':
           return await onGround(files, action, (ground) =>
             destroyHome(ground, action, archives, closing.signal),
+          );
+        case 'home.erase':
+          return await onGround(files, action, (ground) =>
+            eraseHome(ground, action, archives, closing.signal),
           );
         case 'home.restore':
           return await onGround(files, action, (ground) =>

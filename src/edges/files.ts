@@ -22,7 +22,9 @@ import type {
   HomeHave,
 } from '../targets/files-eyes.ts';
 import type { HomePath } from '../plan/action.ts';
+import type { ErasedPerson } from '../plan/report.ts';
 import type { HomeSighting } from '../targets/everything.ts';
+import { readErasures } from './erasure-list.ts';
 import { lookAtArchives } from './file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
 import { openArchives } from './file-archive-ground.ts';
@@ -52,6 +54,8 @@ export interface OpenFilesEyes extends FilesEyes {
     where: HomePath['area'] | 'archives',
     isOurs: Parameters<typeof listUnmanaged>[1],
   ): Promise<ListedPath[]>;
+  /** Who was erased by law, as the list beside the archives has it. Throws BACKEND_UNREADABLE. */
+  readErased(): ErasedPerson[];
   close(): Promise<void>;
 }
 
@@ -79,6 +83,17 @@ export function openFilesEyes(files: FileServer, archives: string): OpenFilesEye
       return await lookAtEach(files, asked, lookAtCredentials);
     },
     readArchives: (asked) => lookAtArchives(files, archives, asked),
+    readErased() {
+      let opened: { fd: number } | undefined;
+      try {
+        opened = openArchives(archives);
+        return readErasures(opened);
+      } catch (cause) {
+        throw unreadable(cause);
+      } finally {
+        if (opened !== undefined) closeSync(opened.fd);
+      }
+    },
     async close() {},
   };
 }

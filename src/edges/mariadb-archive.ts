@@ -16,7 +16,7 @@ import { withoutSecrets } from './mariadb.ts';
 import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
 import { watchServers, whileTrue } from './mariadb-watching.ts';
 import { isServerAway } from './mariadb-programs.ts';
-import { bringBack, dropArchived } from './mariadb-bring-back.ts';
+import { bringBack, dropArchived, eraseDatabase } from './mariadb-bring-back.ts';
 import { isUnavailable } from './mariadb-connections.ts';
 import { putAway } from './mariadb-put-away.ts';
 
@@ -43,9 +43,9 @@ export function openArchiveHands(
     const { user, departure, verb } = action;
     const subject = numberOfUser(user);
     if (subject === undefined) throw new TypeError('no user of ours');
-    const wanted = (returning: boolean | undefined, expired = false) =>
+    const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
       patiently(async () => {
-        if (await terms.stillWanted({ subject, departure, returning, expired })) return;
+        if (await terms.stillWanted({ subject, departure, returning, expired, erases })) return;
         throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
           cause: new Error('it is wanted no more'),
           context: { user },
@@ -76,11 +76,17 @@ export function openArchiveHands(
             closing.signal,
             (signal) => dropArchived(realm, terms, { ...action, subject }, signal),
           );
+        case 'databases.erase':
+          return await whileTrue(
+            [wanted(undefined, { erases: true }), answer([action.server])],
+            closing.signal,
+            (signal) => eraseDatabase(realm, action, signal),
+          );
         case 'databases.removePart':
           await wanted(true)();
           return removePart(realm.folder, action);
         case 'databases.removeArchive':
-          await wanted(undefined, true)();
+          await wanted(undefined, { expired: true })();
           return removeArchive(
             realm.folder,
             action,

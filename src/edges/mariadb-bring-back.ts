@@ -1,7 +1,8 @@
-/** Brings databases back from their archive, and drops those that are in one. */
+/** Brings databases back from their archive, and drops those that are in one, or are to be erased. */
 import { join } from 'node:path';
 import { type DatabasesManifest, differenceOf, whatCame } from '../model/databases-manifest.ts';
 import { shellWord } from '../model/shell-word.ts';
+import type { Action } from '../plan/action.ts';
 import { archiveDiffers, checkFile, noteReturned, requireArchive } from './database-archives.ts';
 import {
   type ArchiveActionOf,
@@ -51,6 +52,19 @@ export async function dropArchived(
     // to read the archive through may have taken an hour
     const isWanted = await terms.stillWanted({ ...action, returning: undefined });
     if (!isWanted) throw stale(user, server, 'it is wanted no more');
+    await dropWhole(connection, database);
+  });
+}
+
+/** Drops a database that is in no archive: its user is erased. */
+export async function eraseDatabase(
+  realm: ArchiveRealm,
+  { server, user, database }: Extract<Action, { verb: 'databases.erase' }>,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!database.startsWith(prefixOf(user))) throw new TypeError('no database of that user');
+  await usePatiently(placeOf(realm, server), realm.login, signal, async (connection) => {
+    await requireRights(connection, user);
     await dropWhole(connection, database);
   });
 }

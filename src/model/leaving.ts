@@ -2,7 +2,7 @@
  * How a person or a tool leaves, and how far that is, as people are told it. Pure. The moves themselves
  * are drawn in src/requests/.
  */
-import type { Role } from './wanted.ts';
+import type { Erasure, Role } from './wanted.ts';
 
 /** What is put away by a role, and how far it is with that. */
 export interface ArchivePage {
@@ -24,6 +24,8 @@ export interface DeparturePage {
   expiredAt: string | null;
   returningAt: string | null;
   backAt: string | null;
+  /** the approved request by which all was destroyed, without an archive; null: it was put away */
+  erasure: Pick<Erasure, 'request' | 'requestedBy' | 'approvedBy'> | null;
   archives: ArchivePage[];
 }
 
@@ -59,6 +61,8 @@ export interface LeavingPage {
   closed: { at: string; by: string | null; reason: string | null; until: string | null } | null;
   /** put away from then on */
   deleteAfter: string | null;
+  /** an erasure that is approved: when it begins, and by which request; null: none, or it has begun */
+  erasing: { at: string; request: string } | null;
   /** of a tool: since when nobody who may log in maintains it, directly or through other tools */
   orphanedAt: string | null;
   waiting: WaitingPage[];
@@ -71,7 +75,8 @@ export interface LeavingPage {
 }
 
 export interface NextMove {
-  move: 'held' | 'put away' | 'reinstate' | 'delete' | 'open' | 'remove archives' | 'none';
+  move:
+    'held' | 'put away' | 'reinstate' | 'delete' | 'erase' | 'open' | 'remove archives' | 'none';
   /** for people */
   sentence: string;
   /** null: when what it waits for has happened, or never by itself */
@@ -91,6 +96,7 @@ export type LeavingFacts = Omit<LeavingPage, 'next'> & {
  * | state               | and                        | next                                          |
  * | ------------------- | -------------------------- | --------------------------------------------- |
  * | active              |                            |                                               |
+ * | suspended           | to be erased               | erased, on its day                            |
  * | suspended, disabled | to be deleted              | put away, on its day                          |
  * | suspended           | until a day                | reinstated, on that day                       |
  * | suspended, disabled | neither                    | none by itself                                |
@@ -105,13 +111,13 @@ export function nextMove(facts: LeavingFacts): NextMove | null {
   const { hold } = facts;
   const next = nextUnheld(facts);
   if (hold === null || next === null) return next;
-  if (!['put away', 'delete', 'remove archives'].includes(next.move)) return next;
+  if (!['put away', 'delete', 'erase', 'remove archives'].includes(next.move)) return next;
   if (next.at !== null && next.at > hold.until) return next;
   return { move: 'held', sentence: 'nothing until the hold ends', at: hold.until };
 }
 
 function nextUnheld(facts: LeavingFacts): NextMove | null {
-  const { state, kind, account, closed, deleteAfter, departures } = facts;
+  const { state, kind, account, closed, deleteAfter, erasing, departures } = facts;
   const open = departures.findLast(({ backAt }) => backAt === null);
   switch (state) {
     case 'active':
@@ -131,6 +137,9 @@ function nextUnheld(facts: LeavingFacts): NextMove | null {
       }
       return { move: 'remove archives', sentence: 'its archives are removed', at: open.keepUntil };
     default: {
+      if (erasing !== null) {
+        return { move: 'erase', sentence: 'erased for good, archives too', at: erasing.at };
+      }
       if (deleteAfter !== null) {
         const sentence = 'put away into archives, then deleted';
         return { move: 'put away', sentence, at: deleteAfter };

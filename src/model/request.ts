@@ -175,6 +175,7 @@ export const REQUEST_SCHEMAS = {
   ),
   'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
   'person.delete': kind('person.delete', { person, reason: reason.default('') }),
+  'person.erase': kind('person.erase', { person, reason: reason.default('') }),
   'person.restore': kind('person.restore', {
     person,
     displayName: displayName

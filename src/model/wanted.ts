@@ -20,6 +20,16 @@ export interface WantedCredentials {
   recorded: { epoch: number; verifier: string; previous?: string } | undefined;
 }
 
+/** The approved request by which a person is erased, as the database has noted it. */
+export interface Erasure {
+  portal: string;
+  request: string;
+  requestedBy: string;
+  approvedBy: string;
+  /** ISO 8601 */
+  approvedAt: string;
+}
+
 /** The last time that a subject was put away, as far as it is not over. */
 export interface WantedArchive {
   /** how often it was put away, this time counted: part of the archive's name */
@@ -30,6 +40,8 @@ export interface WantedArchive {
   returning: boolean;
   /** the archive has been kept for as long as is wanted, and is to be removed */
   expired: boolean;
+  /** nothing was put away: all there is, archives of before too, is to be destroyed */
+  erasure?: Erasure;
 }
 
 /** An archive of what came back, which has been kept for as long as is wanted, and is to be removed. */

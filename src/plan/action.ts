@@ -3,6 +3,8 @@
  * never a secret; each carries what was seen, so that hands refuse a step whose ground has moved.
  */
 
+import type { Erasure } from '../model/wanted.ts';
+
 /**
  * An entry of the directory as targets speak of it: its place, its naming attribute, its name.
  * Text form `<place>/<attribute>=<name>`, e.g. `toolGroups/cn=tools.bridgebot`. Only the LDAP edge
@@ -116,6 +118,15 @@ export type Action =
       manifest: string;
     }
   | {
+      /** Notes an erasure by law in the list beside the archives, then removes what was withdrawn, which no archive has. */
+      verb: 'home.erase';
+      home: HomePath;
+      account: string;
+      uid: number;
+      departure: number;
+      erasure: Erasure;
+    }
+  | {
       /** Puts what was withdrawn back into its place. */
       verb: 'home.return';
       home: HomePath;
@@ -169,6 +180,15 @@ export type Action =
       database: string;
       departure: number;
       manifest: string;
+    }
+  | {
+      /** Drops what no archive has: an erasure by law. */
+      verb: 'databases.erase';
+      server: string;
+      user: string;
+      account: string;
+      database: string;
+      departure: number;
     }
   | {
       /** Loads from the archive with this manifest what is not there, or not there whole. */

@@ -4,7 +4,17 @@ import { timeOf } from '../model/time.ts';
 
 /** Rows for a page about one subject: a name, then what is to be said. */
 export function leavingRows(
-  { hold, closed, deleteAfter, orphanedAt, waiting, approved, departures, next }: LeavingPage,
+  {
+    hold,
+    closed,
+    deleteAfter,
+    erasing,
+    orphanedAt,
+    waiting,
+    approved,
+    departures,
+    next,
+  }: LeavingPage,
   {
     kind,
     account,
@@ -32,6 +42,12 @@ export function leavingRows(
     rows.push(['approved', `${of}, asked for by ${requestedBy}, by ${by} ${timeOf(at)}`]);
   }
   if (next !== null) rows.push(['next', describeNext(next, now)]);
+  if (erasing !== null) {
+    rows.push([
+      'stops',
+      `until then by \`chamberlain submit request.reject --request ${erasing.request} --reason …\``,
+    ]);
+  }
   const isKept = state === 'deleted' && (next?.move === 'remove archives' || next?.move === 'held');
   if (isKept) {
     const command =
@@ -47,6 +63,12 @@ export function leavingRows(
     ]);
   }
   for (const departure of departures) {
+    if (departure.erasure !== null) {
+      const { requestedBy, approvedBy } = departure.erasure;
+      const by = `asked for by ${requestedBy}, approved by ${approvedBy}`;
+      rows.push(['erased', `${timeOf(departure.beganAt)}, ${by}`]);
+      continue;
+    }
     rows.push(['put away', describeDeparture(departure)]);
     for (const archive of departure.archives) {
       const text = describeArchive(archive, departure);

@@ -1,7 +1,7 @@
 /** What the roles say of a survey, and how their reports become one. All pure. */
 import type { MarkerDoubt } from '../model/marker.ts';
 import { isUndecided, type UnmanagedThing } from '../model/unmanaged.ts';
-import { ROLES } from '../model/wanted.ts';
+import { type Erasure, ROLES } from '../model/wanted.ts';
 import type { Finding, Step } from './plan.ts';
 
 /** A subject that waits for another role: nothing is wrong. */
@@ -20,6 +20,13 @@ export interface Unreadable {
   sentence: string;
 }
 
+/** A person whom the list beside the archives names as erased by law, and by which request. */
+export interface ErasedPerson {
+  uid: number;
+  account: string;
+  erasure: Erasure;
+}
+
 /** One role's answer to a survey. */
 export interface Report {
   steps: Step[];
@@ -34,6 +41,8 @@ export interface Report {
   clock?: string;
   /** of a survey of everything: numbers of the ranges of ids that were seen, and are no subject's */
   strangers?: number[];
+  /** of a survey of everything, from the homes: who was erased by law */
+  erased?: ErasedPerson[];
   /** of a survey of everything: the directory, or our database, is an older copy of itself */
   doubt?: MarkerDoubt;
 }

@@ -131,6 +131,7 @@ function describePart(action: Action): string {
     case 'home.return':
     case 'home.restore':
     case 'home.destroy':
+    case 'home.erase':
       return 'the home of who leaves';
     case 'home.archive':
     case 'home.removeArchive':
@@ -140,6 +141,7 @@ function describePart(action: Action): string {
     case 'databases.removeArchive':
       return 'the archive of the databases';
     case 'databases.drop':
+    case 'databases.erase':
     case 'databases.restore':
       return `databases on ${action.server}`;
     case 'db.createUser':

@@ -2,14 +2,15 @@
  * request.approve, request.reject
  *
  *   waits ──request.approve──▶ approved    what was asked is decided anew, and done
- *     ╰─────request.reject───▶ rejected
+ *     ╰─────request.reject───▶ rejected ◀──request.reject── approved, a person.erase that has not begun
  *
  * Who asked for it may withdraw it: they reject it as they sent it, through the same portal or by the same key.
  * All else is by the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
  * anew with the rights that this admin has now. Where that is refused it waits on, until it is rejected.
  * The body is erased either way. What is approved is told as of the request that waited, which is done
  * when all that the approval raised is applied; what is rejected is done at once. What still waits when
- * its person is deleted is rejected by the calendar.
+ * its person is deleted is rejected by the calendar. An erasure that was approved is done when all is erased, and may
+ * be rejected until it begins.
  *
  * An id is unique for each portal alone:
  *
@@ -19,11 +20,11 @@
  * | one                          | that             | that portal's, or NOT_WAITING |
  * | of several portals, one each | WAITS_TWICE      | that portal's, or NOT_WAITING |
  */
-import { adminOfPortal } from '../config.ts';
 import { type RequestOf, REQUEST_SCHEMAS } from '../model/request.ts';
 import { closeApproval, findOpenApprovals, type OpenApproval } from '../store/approvals.ts';
-import type { NewEvent } from '../store/events.ts';
 import { type Asking, type Decide, type Decision, refuse, requireAdmin } from './asking.ts';
+import { portalOf, tellOfWaiting } from './done.ts';
+import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, suspendPerson } from './person-leaving.ts';
 
 export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
@@ -40,7 +41,7 @@ export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
 
 export const reject: Decide<RequestOf<'request.reject'>> = async (asking) => {
   const { client, request, requestedBy: by, now } = asking;
-  const waiting = (await findOwn(asking)) ?? (await requireWaiting(asking));
+  const waiting = (await findOwn(asking)) ?? (await requireWaiting(asking, true));
   await closeApproval(client, waiting, { state: 'rejected', by, now });
   return {
     subject: waiting.subject,
@@ -60,20 +61,27 @@ async function findOwn({
   requestedBy,
   id,
 }: Asking<{ request: string }>): Promise<OpenApproval | undefined> {
-  const [waiting] = await findOpenApprovals(client, request.request, id?.portal);
+  const [waiting] = await findOpenApprovals(client, request.request, {
+    portal: id?.portal,
+    toReject: true,
+  });
   return waiting?.requestedBy === requestedBy ? waiting : undefined;
 }
 
 /** What waits, where the asker may decide on it. */
 async function requireWaiting(
   asking: Asking<{ request: string; sentBy?: string | undefined }>,
+  toReject = false,
 ): Promise<OpenApproval> {
   const { client, request, requestedBy, portal } = asking;
   if (portal !== undefined) {
     refuse('NOT_ALLOWED', "Only an admin's own key decides on what waits, and no portal.");
   }
   requireAdmin(asking);
-  const [waiting, another] = await findOpenApprovals(client, request.request, request.sentBy);
+  const [waiting, another] = await findOpenApprovals(client, request.request, {
+    portal: request.sentBy,
+    toReject,
+  });
   if (waiting === undefined) {
     refuse('NOT_WAITING', `No request ${request.request} waits. See \`chamberlain requests\`.`);
   }
@@ -93,28 +101,15 @@ async function decideAnew(asking: Asking<unknown>, waiting: OpenApproval): Promi
   if (kind === 'person.delete') {
     return deletePerson({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
   }
+  if (kind === 'person.erase') {
+    return wantPersonErased({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
+  }
   if (kind === 'person.suspend') {
     return suspendPerson({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
   }
   throw new TypeError(`${kind} never waits`);
 }
 
-/** Told to the portal that asked, by the id that it gave. An admin's key has no queue. */
-export function tellOfWaiting(
-  waiting: OpenApproval,
-  event: string,
-  data: Record<string, unknown>,
-): NewEvent[] {
-  const { kind, subject, account, request } = waiting;
-  const portal = portalOf(waiting);
-  if (portal === undefined) return [];
-  return [{ portal, event, subject, request, data: { kind, account, ...data } }];
-}
-
 function identityOf({ portal, request, kind }: OpenApproval): NonNullable<Decision['decides']> {
   return { portal, jti: request, kind };
-}
-
-function portalOf({ portal }: OpenApproval): string | undefined {
-  return adminOfPortal(portal) === undefined ? portal : undefined;
 }

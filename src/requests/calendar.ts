@@ -5,6 +5,7 @@
  *
  *   person   suspended ──suspended_until──▶ active
  *            suspended ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted, erased
+ *            suspended ──erasure approved 24 h ago──▶ deleted, erased
  *   tool     disabled ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted
  *   both     to be deleted ──30, 7, 1 days before──▶ told
  *            archived, returning ──home and databases in place──▶ active
@@ -23,6 +24,7 @@
  * |                  | applied or a minute has passed: doors close before |               |                   |
  * |                  | all else                                           |               |                   |
  * | ….delete         | both archives are recorded                         | ….archived    | ….deleted         |
+ * | person.erase     | the erasure was approved 24 hours ago              | person.erased |                   |
  * | ….restore        | homes and databases have it back in place          |               | ….restored        |
  * | ….expire         | the archives were kept for long enough             |               | ….expired         |
  * | archives.expire  | the same, of one who is back                       |               |                   |
@@ -68,6 +70,7 @@ import type { Raise } from '../store/convergence.ts';
 import { noteKnown, wantNewEpoch, wantNewEpochAgain } from '../store/credentials.ts';
 import {
   beginDeparture,
+  beginErasure,
   completeDeparture,
   endDeparture,
   expireArchives,
@@ -81,9 +84,8 @@ import { raisesOfDoors, reinstatePeople, reopenPerson } from '../store/people.ts
 import { type Client, transact } from '../store/postgres.ts';
 import { recordVerdict } from '../store/requests.ts';
 import { openTool, readMaintained, readMaintainers } from '../store/tools.ts';
-import { tellOfWaiting } from './approving.ts';
 import { raises, raisesOfMembers, raisesWithCredentials } from './asking.ts';
-import { tellPortals } from './done.ts';
+import { tellOfWaiting, tellPortals } from './done.ts';
 
 /** Who asked, as the audit and `chamberlain requests` name it. */
 export const CALENDAR = 'the calendar';
@@ -115,6 +117,8 @@ interface Made {
   events?: NewEvent[];
   /** told when everything raised is applied */
   onDone?: Omit<OnDone, 'portals'>;
+  /** the request that waited for it: `onDone` is told as of that one */
+  decides?: { portal: string; jti: string };
 }
 
 interface Moving {
@@ -192,19 +196,22 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
   'person.archive': putAway,
   'tool.archive': putAway,
   'person.delete': async (moving) => {
-    const { client, due, now } = moving;
     await leave(moving);
-    // nobody else is told any more what becomes of it
-    const waited = await rejectWaiting(client, due.subject, { by: CALENDAR, now });
-    await erasePerson(client, due.subject);
+    const rejected = await forgetPerson(moving);
     const made = deleted(moving, 'person');
-    const told = { by: CALENDAR, reason: 'The person was deleted.' };
+    return { ...made, events: [...(made.events ?? []), ...rejected] };
+  },
+  'person.erase': async (moving) => {
+    const { client, due, now } = moving;
+    const { portal, request: jti } = await beginErasure(client, due.subject, now);
+    const rejected = await forgetPerson(moving);
     return {
-      ...made,
-      events: [
-        ...(made.events ?? []),
-        ...waited.flatMap((each) => tellOfWaiting(each, 'request.rejected', told)),
-      ],
+      fields: ['state', 'erasure'],
+      raises: everything(due.subject),
+      // at once: a server that is away holds up no portal
+      events: [...tell(moving, 'person.erased'), ...rejected],
+      onDone: { event: 'person.erased', data: {}, each: [] },
+      decides: { portal, jti },
     };
   },
   'tool.delete': async (moving) => {
@@ -312,6 +319,15 @@ async function putAway({ client, due, now }: Moving): Promise<Made> {
   return { fields: ['state'], raises: everything(due.subject) };
 }
 
+/** Erases what our tables hold of a person who is deleted; returns what is told of what waited. */
+async function forgetPerson({ client, due, now }: Moving): Promise<NewEvent[]> {
+  // nobody else is told any more what becomes of it
+  const waited = await rejectWaiting(client, due.subject, { by: CALENDAR, now });
+  await erasePerson(client, due.subject);
+  const told = { by: CALENDAR, reason: 'The person was deleted.' };
+  return waited.flatMap((each) => tellOfWaiting(each, 'request.rejected', told));
+}
+
 async function leave(moving: Moving): Promise<void> {
   const { client, due, now } = moving;
   await completeDeparture(client, due.subject, { now, keepUntil: keepUntil(moving) });
@@ -385,6 +401,7 @@ async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
     urgent: made.urgent ?? false,
     onDone: made.onDone === undefined ? undefined : { ...made.onDone, portals: [] },
     raises: made.raises,
+    decides: made.decides,
     audit: { account: due.account, fields: made.fields },
   });
 }

@@ -1,5 +1,6 @@
-/** What is told when all that a request raised is applied. */
+/** What is told of a request: when all that it raised is applied, and when an admin decides on it. */
 import { adminOfPortal, type Config } from '../config.ts';
+import type { OpenApproval } from '../store/approvals.ts';
 import type { NewEvent } from '../store/events.ts';
 import type { DoneRequest } from '../store/relay.ts';
 
@@ -36,4 +37,21 @@ export function tellPortals(
   return [...told]
     .filter((name) => adminOfPortal(name) === undefined)
     .map((portal) => ({ portal, ...event }));
+}
+
+/** Told to the portal that asked, by the id that it gave. An admin's key has no queue. */
+export function tellOfWaiting(
+  waiting: OpenApproval,
+  event: string,
+  data: Record<string, unknown>,
+): NewEvent[] {
+  const { kind, subject, account, request } = waiting;
+  const portal = portalOf(waiting);
+  if (portal === undefined) return [];
+  return [{ portal, event, subject, request, data: { kind, account, ...data } }];
+}
+
+/** The portal that sent it; undefined for an admin's own key. */
+export function portalOf({ portal }: OpenApproval): string | undefined {
+  return adminOfPortal(portal) === undefined ? portal : undefined;
 }

@@ -7,6 +7,7 @@ import { rotateCredentials } from './credentials.ts';
 import { holdSubject, releaseSubject } from './hold.ts';
 import { addKey, removeKeyOf } from './key.ts';
 import { createPerson, updatePersonFields } from './person.ts';
+import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, reinstatePerson, suspendPerson } from './person-leaving.ts';
 import { restorePerson } from './person-returning.ts';
 import { deleteTool, disableTool, enableTool, restoreTool } from './tool-leaving.ts';
@@ -29,6 +30,7 @@ export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
   'person.suspend': suspendPerson,
   'person.reinstate': reinstatePerson,
   'person.delete': deletePerson,
+  'person.erase': wantPersonErased,
   'person.restore': restorePerson,
   'tool.disable': disableTool,
   'tool.enable': enableTool,

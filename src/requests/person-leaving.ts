@@ -14,7 +14,7 @@
  * Suspended, every door is closed: keys, account, groups, own database account; and of each tool that the
  * person could come to, the password is another one at once. Maintainers and access to the realm are
  * remembered, so that a reinstatement gives everything back. Until the person is put away that ends a
- * deletion too: an admin may, and who asked for their own deletion, unless an admin has suspended them,
+ * deletion too, and an erasure that has not begun (person-erasing.ts): an admin may, and who asked for their own deletion, unless an admin has suspended them,
  * before it or since.
  *
  * | a person who is   | person.suspend           | person.reinstate     | person.delete  |
@@ -33,7 +33,7 @@
 import type { RequestKind, RequestOf } from '../model/request.ts';
 import { timeOf } from '../model/time.ts';
 import { writeActs } from '../store/acts.ts';
-import { countSuspensions, openApproval } from '../store/approvals.ts';
+import { countSuspensions, openApproval, rejectWaiting } from '../store/approvals.ts';
 import type { Raise } from '../store/convergence.ts';
 import { wantNewEpochsOfReached } from '../store/credentials.ts';
 import type { NewEvent } from '../store/events.ts';
@@ -58,7 +58,7 @@ import {
   requirePerson,
   requireSelfOrAdmin,
 } from './asking.ts';
-import { tellPortals } from './done.ts';
+import { tellOfWaiting, tellPortals } from './done.ts';
 import { requireNotHeld } from './hold.ts';
 
 /** More names than these are of no use in a sentence. */
@@ -112,18 +112,26 @@ export const suspendPerson: Decide<RequestOf<'person.suspend'>> = async (asking)
 };
 
 export const reinstatePerson: Decide<RequestOf<'person.reinstate'>> = async (asking) => {
-  const { client, request, asker } = asking;
+  const { client, request, asker, requestedBy: by, now } = asking;
   const withdraws = asker?.ownDeletion === true && asker.account === request.person;
   if (!withdraws) requireAdmin(asking);
   const person = await requirePerson(asking, request.person);
   if (person.state !== 'suspended') {
     refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
   }
+  const erasures = await rejectWaiting(client, person.uid, { by, now, erasing: true });
   await reinstatePeople(client, [person.uid]);
   return {
     subject: person.uid,
     account: person.account,
-    fields: person.deleteAfter === null ? ['state'] : ['state', 'deletion'],
+    fields: [
+      'state',
+      ...(person.deleteAfter === null ? [] : ['deletion']),
+      ...(erasures.length === 0 ? [] : ['erasure']),
+    ],
+    events: erasures.flatMap((each) =>
+      tellOfWaiting(each, 'request.rejected', { by, reason: 'The person was reinstated.' }),
+    ),
     raises: await raisesOfDoors(client, [person.uid]),
     onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
   };
@@ -261,8 +269,13 @@ export async function shutOut(
 }
 
 /** Lets a request wait for an admin's word. Throws WAITS_ALREADY where the same waits. */
-async function letWait(
-  { client, request, id, portal }: Asking<RequestOf<'person.suspend' | 'person.delete'>>,
+export async function letWait(
+  {
+    client,
+    request,
+    id,
+    portal,
+  }: Asking<RequestOf<'person.suspend' | 'person.delete' | 'person.erase'>>,
   { uid, account }: Person,
   why: string,
 ): Promise<Decision> {

@@ -2,6 +2,20 @@
 import type { Request, RequestKind } from '../model/request.ts';
 import type { Client } from './postgres.ts';
 
+/** Whether the erasure of a person is approved, and not begun as long as the person is suspended; `uid`: an expression. */
+export const IS_ERASING = (uid: string) => `EXISTS (
+  SELECT FROM approvals e WHERE e.subject = ${uid} AND e.kind = 'person.erase' AND e.state = 'approved')`;
+
+/** Whether the erasure of a person is approved. */
+export async function isErasing(client: Client, person: number): Promise<boolean> {
+  const { rowCount } = await client.query(`SELECT WHERE ${IS_ERASING('$1')}`, [person]);
+  return rowCount === 1;
+}
+
+// until it begins, an erasure that was approved is rejected like what waits
+const IS_UNDECIDED = `(a.state = 'open' OR a.kind = 'person.erase' AND a.state = 'approved'
+  AND NOT EXISTS (SELECT FROM departures d WHERE d.subject = a.subject AND d.erasure IS NOT NULL))`;
+
 /** A request that is to wait. */
 export interface NewApproval {
   /** the request's own `jti`, and who sent it */
@@ -37,17 +51,21 @@ export interface OpenApproval {
   body: unknown;
 }
 
-/** Those that wait by an id: of each portal one at the most. `portal`: of that one alone. */
+/**
+ * Those that wait by an id: of each portal one at the most. `portal`: of that one alone. `toReject`: erasures too that
+ * are approved, and have not begun.
+ */
 export async function findOpenApprovals(
   client: Client,
   request: string,
-  portal?: string,
+  { portal, toReject = false }: { portal?: string | undefined; toReject?: boolean } = {},
 ): Promise<OpenApproval[]> {
   const { rows } = await client.query(
     `SELECT a.request, a.portal, a.kind, a.subject, a.requested_by AS "requestedBy", a.body,
             coalesce(p.shell_name, t.account) AS account
      FROM approvals a LEFT JOIN people p ON p.uid = a.subject LEFT JOIN tools t ON t.uid = a.subject
-     WHERE a.request = $1 AND a.state = 'open' AND a.portal = coalesce($2, a.portal) ORDER BY a.portal`,
+     WHERE a.request = $1 AND a.portal = coalesce($2, a.portal)
+       AND ${toReject ? IS_UNDECIDED : "a.state = 'open'"} ORDER BY a.portal`,
     [request, portal ?? null],
   );
   return rows as OpenApproval[];
@@ -61,27 +79,31 @@ export async function closeApproval(
 ): Promise<void> {
   await client.query(
     `UPDATE approvals SET state = $3, decided_at = $4, decided_by = $5, body = NULL
-     WHERE portal = $1 AND request = $2 AND state = 'open'`,
+     WHERE portal = $1 AND request = $2`,
     [portal, request, state, now, by],
   );
 }
 
-/** Rejects all that waits about a subject, so that it is done; returns what that was. */
+/**
+ * Rejects all that waits about a subject (`erasing`: the erasure that was approved), so that it is done; returns what
+ * that was.
+ */
 export async function rejectWaiting(
   client: Client,
   subject: number,
-  { by, now }: { by: string; now: Date },
+  { by, now, erasing = false }: { by: string; now: Date; erasing?: boolean },
 ): Promise<OpenApproval[]> {
   const { rows } = await client.query(
     `WITH waiting AS (
        UPDATE approvals SET state = 'rejected', decided_at = $2, decided_by = $3, body = NULL
-       WHERE subject = $1 AND state = 'open' RETURNING *
+       WHERE subject = $1 AND CASE WHEN $4 THEN kind = 'person.erase' AND state = 'approved' ELSE state = 'open' END
+       RETURNING *
      ), done AS (
        UPDATE requests q SET done_at = $2 FROM waiting w WHERE q.portal = w.portal AND q.jti = w.request
      )
      SELECT w.request, w.portal, w.kind, w.subject, w.requested_by AS "requestedBy", w.body, n.name AS account
      FROM waiting w JOIN names n ON n.subject = w.subject ORDER BY w.portal, w.request`,
-    [subject, now, by],
+    [subject, now, by, erasing],
   );
   return rows as OpenApproval[];
 }

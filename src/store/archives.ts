@@ -62,6 +62,8 @@ export interface StillWanted {
   returning: boolean | undefined;
   /** its archives are to be removed, whatever has become of the subject since */
   expired?: boolean;
+  /** what it destroys is in no archive: it is an erasure */
+  erases?: boolean;
 }
 
 /**
@@ -71,7 +73,7 @@ export interface StillWanted {
  */
 export async function readStillWanted(
   pool: Pick<Pool, 'query'>,
-  { subject, departure, returning, expired = false }: StillWanted,
+  { subject, departure, returning, expired = false, erases = false }: StillWanted,
 ): Promise<boolean> {
   const query = {
     name: 'still-wanted',
@@ -81,8 +83,9 @@ export async function readStillWanted(
                AND (d.returning_at IS NOT NULL) = coalesce($3::boolean, false)
                AND CASE WHEN $3::boolean IS NULL THEN 'deleted' ELSE 'archived' END IN (SELECT state FROM people WHERE uid = d.subject
                                 UNION ALL SELECT state FROM tools WHERE uid = d.subject) END
+             AND (d.erasure IS NOT NULL OR NOT $5::boolean)
              AND NOT EXISTS (SELECT FROM frozen WHERE frozen_at IS NOT NULL)`,
-    values: [subject, departure, returning ?? null, expired],
+    values: [subject, departure, returning ?? null, expired, erases],
   };
   const { rowCount } = await pool.query(query).catch((cause: unknown) => {
     throw faultOf(cause, 'asking whether a step is wanted still');

@@ -1,5 +1,6 @@
 /** What the calendar sees in our tables: which moves are due, and what it next has to wait for. */
 import { timeOf } from '../model/time.ts';
+import { IS_ERASING } from './approvals.ts';
 import type { Client } from './postgres.ts';
 
 type Reader = Pick<Client, 'query'>;
@@ -10,6 +11,7 @@ export type MoveName =
   | 'person.warn'
   | 'person.archive'
   | 'person.delete'
+  | 'person.erase'
   | 'person.restore'
   | 'person.expire'
   | 'tool.warn'
@@ -52,6 +54,9 @@ export const PUT_AWAY_AT = (now: string) => `CASE WHEN days_told = 0 THEN delete
     CASE WHEN days_told <= 1 AND ${IS_TOLD(now)} THEN told_at ELSE ${now} END) END`;
 const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
 
+/** When an approved erasure begins; of a row of `approvals`. Until then it can be stopped. */
+export const ERASED_AT = `decided_at + interval '24 hours'`;
+
 /** What is not applied by then no longer keeps what has been closed from being put away. */
 const PATIENCE = `interval '1 minute'`;
 
@@ -70,7 +75,7 @@ const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject =
 // Who is to be deleted, each along a partial index: a look costs the same however many subjects there are.
 const LEAVERS = `leavers AS (
   SELECT 'person' AS kind, uid, delete_after, days_told, told_at FROM people
-  WHERE delete_after IS NOT NULL AND state = 'suspended'
+  WHERE delete_after IS NOT NULL AND state = 'suspended' AND NOT ${IS_ERASING('uid')}
   UNION ALL
   SELECT 'tool', uid, delete_after, days_told, told_at FROM tools
   WHERE delete_after IS NOT NULL AND state = 'disabled')`;
@@ -80,7 +85,7 @@ const DUE = `
   SELECT m.move, m.subject, coalesce(t.account, p.shell_name, '') AS account, t.name AS tool, m.at, m.days
   FROM (
     SELECT 'person.reinstate' AS move, uid AS subject, suspended_until AS at, NULL::int AS days FROM people
-    WHERE suspended_until <= $1 AND state = 'suspended' AND delete_after IS NULL
+    WHERE suspended_until <= $1 AND state = 'suspended' AND delete_after IS NULL AND NOT ${IS_ERASING('uid')}
     UNION ALL
     SELECT kind || '.warn', uid, greatest(delete_after, $1 + interval '24 hours'), due.days FROM leavers, LATERAL (
       SELECT min(w.days) AS days FROM unnest($2::int[]) AS w (days)
@@ -90,6 +95,11 @@ const DUE = `
     SELECT kind || '.archive', uid, ${PUT_AWAY_AT('$1::timestamptz')}, NULL FROM leavers
     WHERE delete_after <= $1 AND ${PUT_AWAY_AT('$1::timestamptz')} <= $1
       AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
+    UNION ALL
+    -- by the database's clock as well, which its guard goes by
+    SELECT 'person.erase', subject, ${ERASED_AT}, NULL FROM approvals JOIN people ON uid = subject
+    WHERE kind = 'person.erase' AND approvals.state = 'approved' AND people.state = 'suspended'
+      AND ${ERASED_AT} <= least($1::timestamptz, now())
     UNION ALL
     SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, (${PUT_AWAY_SINCE}), NULL
     FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
@@ -118,7 +128,7 @@ const DUE = `
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
     -- who is held is not put away, deleted or forgotten, and not warned of a day that does not hold
-    AND NOT (m.move ~ '[.](warn|archive|delete|expire)$'
+    AND NOT (m.move ~ '[.](warn|archive|delete|erase|expire)$'
       AND EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1))
   -- doors are closed and opened before all else, and seals renewed after all else
   ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'person.restore', 'tool.restore'), m.at, m.subject LIMIT $4`;
@@ -182,6 +192,8 @@ const NEXT = `
     UNION ALL SELECT min(delete_after - make_interval(hours => 24 * w.days))
       FROM leavers, unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) > $1
+    UNION ALL SELECT min(at) FROM (SELECT ${ERASED_AT} AS at FROM approvals
+      WHERE kind = 'person.erase' AND state = 'approved') AS erased WHERE at > $1
     UNION ALL SELECT min(until) FROM holds WHERE until > $1
     UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND expired_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1

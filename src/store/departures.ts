@@ -1,4 +1,5 @@
 /** The table `departures`: each time that a subject is put away. */
+import type { Erasure } from '../model/wanted.ts';
 import { removeHold } from './holds.ts';
 import type { Client } from './postgres.ts';
 
@@ -89,6 +90,33 @@ export async function endDeparture(
     [subject, now, keepUntil],
   );
   await client.query('DELETE FROM archive_progress WHERE subject = $1', [subject]);
+}
+
+/**
+ * Has a suspended person erased: what they have is destroyed where it is, and archives of before are removed. Returns
+ * the approved request. Throws where the database finds none that is a day old, or the person is held.
+ */
+export async function beginErasure(
+  client: Client,
+  person: number,
+  now: Date,
+): Promise<{ portal: string; request: string }> {
+  const { rows } = await client.query(
+    `INSERT INTO departures (subject, departure, began_at, left_at, keep_until, expired_at, erasure)
+     SELECT $1, coalesce(max(departure), 0) + 1, $2, $2, $2, $2, '{}' FROM departures WHERE subject = $1
+     RETURNING erasure`,
+    [person, now],
+  );
+  await client.query(
+    'UPDATE departures SET expired_at = $2 WHERE subject = $1 AND expired_at IS NULL',
+    [person, now],
+  );
+  await client.query(
+    `UPDATE people SET state = 'deleted', suspended_until = NULL, delete_after = NULL WHERE uid = $1`,
+    [person],
+  );
+  await removeHold(client, person);
+  return (rows[0] as { erasure: Erasure }).erasure;
 }
 
 /** Has the archives of a subject removed, which were kept long enough. */

@@ -1,6 +1,6 @@
 /** What our tables say of who leaves: read only, for people to see. */
 import { type LeavingPage, nextMove } from '../model/leaving.ts';
-import { PUT_AWAY_AT } from './calendar.ts';
+import { ERASED_AT, PUT_AWAY_AT } from './calendar.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from './postgres.ts';
 
@@ -8,7 +8,7 @@ import type { Client } from './postgres.ts';
 const DEPARTURES = `
   SELECT coalesce(jsonb_agg(jsonb_build_object(
       'departure', d.departure, 'beganAt', d.began_at, 'leftAt', d.left_at, 'keepUntil', d.keep_until,
-      'expiredAt', d.expired_at, 'returningAt', d.returning_at, 'backAt', d.back_at,
+      'expiredAt', d.expired_at, 'returningAt', d.returning_at, 'backAt', d.back_at, 'erasure', d.erasure,
       'archives', (
         SELECT jsonb_agg(jsonb_build_object('role', r.role,
           'made', CASE WHEN a.role IS NOT NULL THEN jsonb_build_object('at', a.made_at, 'path', a.path,
@@ -34,6 +34,10 @@ const APPROVED = `
   WHERE w.subject = s.uid AND w.state = 'approved' AND w.decided_at >= s.closed_at AND s.state <> 'active'
   ORDER BY w.decided_at DESC LIMIT 1`;
 
+const ERASING = `
+  SELECT jsonb_build_object('at', ${ERASED_AT}, 'request', w.request) FROM approvals w
+  WHERE w.subject = s.uid AND w.kind = 'person.erase' AND w.state = 'approved' AND s.state = 'suspended'`;
+
 const HOLD = `
   SELECT jsonb_build_object('by', h.held_by, 'at', h.held_at, 'reason', h.reason, 'until', h.until)
   FROM holds h WHERE h.subject = s.uid AND h.until > now()`;
@@ -43,7 +47,7 @@ const AWAY_ON = `CASE WHEN delete_after IS NOT NULL THEN ${PUT_AWAY_AT('now()')}
 
 const LEAVING = `
   SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting, (${APPROVED}) AS approved,
-         (${HOLD}) AS hold
+         (${HOLD}) AS hold, (${ERASING}) AS erasing
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, suspended_at AS closed_at,
            suspended_by AS closed_by, suspension_reason AS reason, suspended_until AS until,
@@ -70,6 +74,7 @@ interface LeavingRow {
   waiting: LeavingPage['waiting'];
   approved: LeavingPage['approved'];
   hold: LeavingPage['hold'];
+  erasing: LeavingPage['erasing'];
 }
 
 /** Who it is, and how it leaves. */
@@ -89,7 +94,7 @@ export async function readLeaving(client: Client, uids: readonly number[]): Prom
 }
 
 function toLeaver(row: LeavingRow): Leaver {
-  const { uid, kind, account, state, closed_by, reason, hold } = row;
+  const { uid, kind, account, state, closed_by, reason, hold, erasing } = row;
   const closedAt = row.closed_at?.toISOString() ?? null;
   const facts: Omit<LeavingPage, 'next'> = {
     hold: hold === null ? null : { ...hold, at: isoOf(hold.at), until: isoOf(hold.until) },
@@ -98,6 +103,7 @@ function toLeaver(row: LeavingRow): Leaver {
         ? null
         : { at: closedAt, by: closed_by, reason, until: row.until?.toISOString() ?? null },
     deleteAfter: row.delete_after?.toISOString() ?? null,
+    erasing: erasing === null ? null : { ...erasing, at: isoOf(erasing.at) },
     orphanedAt: row.orphaned_at?.toISOString() ?? null,
     waiting: row.waiting.map((each) => ({ ...each, at: isoOf(each.at) })),
     approved: row.approved === null ? null : { ...row.approved, at: isoOf(row.approved.at) },
@@ -116,6 +122,7 @@ function toDeparture(row: LeavingPage['departures'][number]): LeavingPage['depar
     expiredAt: isoOrNull(row.expiredAt),
     returningAt: isoOrNull(row.returningAt),
     backAt: isoOrNull(row.backAt),
+    erasure: row.erasure,
     archives: row.archives.map(({ role, made, progress }) => ({
       role,
       made: made === null ? null : { ...made, at: isoOf(made.at) },
@@ -165,7 +172,8 @@ export async function readMovers(
 ): Promise<{ movers: Leaver[]; count: number }> {
   const { rows } = await client.query(
     `SELECT uid, count(*) OVER ()::int AS count FROM (
-       SELECT uid, state, coalesce(${AWAY_ON}, suspended_until) AS at FROM people WHERE state <> 'active'
+       SELECT uid, state, coalesce((SELECT ${ERASED_AT} FROM approvals WHERE subject = uid AND kind = 'person.erase'
+           AND approvals.state = 'approved'), ${AWAY_ON}, suspended_until) AS at FROM people WHERE state <> 'active'
        UNION ALL SELECT uid, state, ${AWAY_ON} FROM tools WHERE state <> 'active') s
      WHERE state = 'archived' OR (state <> 'deleted' AND at IS NOT NULL)
        OR EXISTS (SELECT FROM convergence c WHERE c.subject = uid AND c.applied < c.wanted)

@@ -2,6 +2,7 @@
 import type { AccountName, ShellName } from '../model/names.ts';
 import { normalName } from '../model/names.ts';
 import type { PosixId } from '../model/ids.ts';
+import { IS_ERASING } from './approvals.ts';
 import type { Raise } from './convergence.ts';
 import type { Client } from './postgres.ts';
 
@@ -23,7 +24,7 @@ export interface Person {
 
 /** Of `people`: the deletion that the person asked for is all that has closed the account. */
 const IS_OWN_DELETION = `(delete_after IS NOT NULL AND coalesce(delete_requested_by = shell_name
-  AND suspended_by = shell_name, false))`;
+  AND suspended_by = shell_name, false) AND NOT ${IS_ERASING('uid')})`;
 
 /** Finds a person by shell name, exact bytes. `adminAccount` is the account of the admin tool. */
 export async function findPerson(

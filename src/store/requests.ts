@@ -79,10 +79,10 @@ const RECORD = `
                           code, sentence, urgent, on_done, done_at)
     VALUES ($1, $2, $3, $4, $5, $6, $18, $8, $9, $10, $11,
             CASE WHEN $21::uuid IS NULL THEN $12::jsonb END,
-            CASE WHEN cardinality($13::int[]) = 0 AND NOT $19 THEN now() END)
+            CASE WHEN cardinality($13::int[]) = 0 AND ($21::uuid IS NOT NULL OR NOT $19) THEN now() END)
     ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id
   ), decided AS (
-    UPDATE requests SET on_done = $12, done_at = CASE WHEN cardinality($13) = 0 THEN now() END
+    UPDATE requests SET on_done = $12, done_at = CASE WHEN cardinality($13) = 0 AND NOT $19 THEN now() END
     WHERE portal = $20 AND jti = $21 RETURNING id
   ), generations AS MATERIALIZED (
     SELECT g.* FROM request, raise_generations($13, $14, $11, $15, $22) AS g

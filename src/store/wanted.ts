@@ -1,6 +1,7 @@
 /** Reads the wanted state of subjects, as far as a role may know it. */
 import type { AccountName, ShellName, ToolName } from '../model/names.ts';
 import type {
+  Erasure,
   Member,
   PastArchive,
   Role,
@@ -69,7 +70,7 @@ const CREDENTIALS = (account: string) => `,
 const ARCHIVES = (account: string, role: Role) => `,
   (SELECT jsonb_agg(jsonb_build_object('departure', d.departure, 'returning', d.returning_at IS NOT NULL,
                       'expired', d.expired_at IS NOT NULL, 'back', d.back_at IS NOT NULL,
-                      'manifest', a.manifest_sha256) ORDER BY d.departure)
+                      'erasure', d.erasure, 'manifest', a.manifest_sha256) ORDER BY d.departure)
    FROM departures d LEFT JOIN archives a
      ON a.subject = d.subject AND a.departure = d.departure AND a.role = '${role}'
    WHERE d.subject = ${account}.uid AND (d.back_at IS NULL OR d.expired_at IS NOT NULL)) AS archives`;
@@ -116,8 +117,9 @@ interface CredentialsRow {
   verifier: string | null;
   previous: string | null;
 }
-interface ArchiveRow extends Omit<WantedArchive, 'manifest'> {
+interface ArchiveRow extends Omit<WantedArchive, 'manifest' | 'erasure'> {
   manifest: string | null;
+  erasure: Erasure | null;
   back: boolean;
 }
 interface PersonRow {
@@ -210,8 +212,17 @@ function toArchives(rows: readonly ArchiveRow[] | null | undefined): {
   };
 }
 
-function toArchive({ departure, manifest, returning, expired }: ArchiveRow): WantedArchive {
-  return { departure, manifest: manifest ?? undefined, returning, expired };
+function toArchive({
+  departure,
+  manifest,
+  returning,
+  expired,
+  erasure,
+}: ArchiveRow): WantedArchive {
+  return {
+    ...{ departure, manifest: manifest ?? undefined, returning, expired },
+    ...(isGiven(erasure) ? { erasure } : {}),
+  };
 }
 
 function toCredentials(row: CredentialsRow | null | undefined): {

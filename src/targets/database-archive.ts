@@ -11,7 +11,7 @@ export interface DatabaseArchiveWant {
   user: string;
   account: string;
   /** nothing: no departure is open, so nothing is looked at */
-  move: 'nothing' | 'put away' | 'bring back' | 'drop' | 'remove';
+  move: 'nothing' | 'put away' | 'bring back' | 'drop' | 'remove' | 'erase';
   departure: number;
   /** of the archive that is recorded */
   manifest: string | undefined;
@@ -50,13 +50,14 @@ export interface DatabaseArchiveHave {
  * | drop       | yes      | same; one that it does not hold              | ARCHIVE_DIFFERS, left       |
  * | remove     | yes      | same; no database left, every server read    | databases.removeArchive     |
  * | remove     | yes      | same; one that it holds                      | databases.drop, first       |
+ * | erase      | no       | one, whatever is in an archive               | databases.erase             |
  * | not put away | yes    | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
  *
  * An archive is needed to bring back, and where a database is there still. One that is kept no longer and
  * not there is as it should be.
  *
  * Of archives of when it was away before, and came back, those that are kept no longer are removed, whatever
- * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises.
+ * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises; an erasure waits for it.
  */
 export const databaseArchive: Target<
   DatabaseArchiveEyes,
@@ -93,6 +94,7 @@ export const databaseArchive: Target<
       'bring back': 'back',
       drop: 'dropped',
       remove: 'removed',
+      erase: 'erased',
     };
     const what = move === 'remove' ? 'databases and archive' : 'databases';
     return `${what} of ${user}, ${done[move]} (archive ${departure})`;
@@ -163,11 +165,17 @@ export const databaseArchive: Target<
     }
     if (!isLookedAt(want)) return draft.plan;
     for (const seen of have.servers) if ('unreadable' in seen) draft.unreadable(seen.unreadable);
+    const readableServers = have.servers.filter((seen) => 'databases' in seen);
+    if (want.move === 'erase') {
+      for (const { server, databases } of readableServers) {
+        for (const name of databases) draft.erase(server, name);
+      }
+      return draft.plan;
+    }
     if (want.manifest === undefined) {
       if (!draft.isUnreadable()) draft.putAway();
       return draft.plan;
     }
-    const readableServers = have.servers.filter((seen) => 'databases' in seen);
     const isEmpty = readableServers.every(({ databases }) => databases.length === 0);
     const { archive } = have;
     if (archive !== undefined && 'unreadable' in archive) {
@@ -202,11 +210,13 @@ function moveOf({ state, archive }: Wanted): DatabaseArchiveWant['move'] {
   if (archive === undefined) return 'nothing';
   if (state === 'archived') return archive.returning ? 'bring back' : 'put away';
   if (state !== 'deleted') return 'nothing';
+  if (archive.erasure !== undefined) return 'erase';
   return archive.expired ? 'remove' : 'drop';
 }
 
 /** Whatever is recorded already, or was never put away, needs no look. */
 function isLookedAt({ move, manifest }: DatabaseArchiveWant): boolean {
+  if (move === 'erase') return true;
   return move !== 'nothing' && (move === 'put away') === (manifest === undefined);
 }
 
@@ -226,7 +236,7 @@ async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: st
 
 /** Collects the steps and findings of one subject. */
 function drafting(
-  { user, account, departure, manifest = '', servers }: DatabaseArchiveWant,
+  { user, account, departure, manifest = '', servers, move }: DatabaseArchiveWant,
   wanted: Wanted,
 ) {
   const plan: TargetPlan = { steps: [], findings: [] };
@@ -269,6 +279,12 @@ function drafting(
       step(`${database} on ${server}`, 'destroy', 'present → absent', because, action);
     },
 
+    erase(server: string, database: string): void {
+      const because = `${account} is erased; it is in no archive`;
+      const action: Action = { verb: 'databases.erase', server, database, ...of };
+      step(`${database} on ${server}`, 'destroy', 'present → absent', because, action);
+    },
+
     remove(which = { departure, manifest }): void {
       const because = 'it has been kept for as long as is wanted';
       const action: Action = { verb: 'databases.removeArchive', ...of, ...which };
@@ -293,8 +309,8 @@ function drafting(
         sentence: isGone
           ? 'It is not there, though it was; put it back.'
           : 'Its manifest is not the one that was recorded; put the right one back.',
-        // nothing waits for one of before
-        ...(which === departure ? {} : { advisory: true }),
+        // nothing waits for one of before, but an erasure
+        ...(which === departure || move === 'erase' ? {} : { advisory: true }),
       });
     },
   };

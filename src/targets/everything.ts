@@ -1,4 +1,5 @@
 /** What a survey of everything reads beforehand, and what it learns beside the subjects' own. Pure. */
+import type { ErasedPerson } from '../plan/report.ts';
 import type { MarkerDoubt } from '../model/marker.ts';
 import type { Realm, Wanted } from '../model/wanted.ts';
 import { normalName } from '../model/names.ts';
@@ -15,6 +16,8 @@ export interface Everything<Eyes> {
   numbers: ReadonlySet<number>;
   /** of the directory: the entries that are not ours */
   unmanaged?: readonly JudgedEntry[];
+  /** of the homes: who was erased by law. Throws BACKEND_UNREADABLE where that cannot be read */
+  readErased?: () => ErasedPerson[];
   /** why what was read is not to be acted on */
   doubt?: MarkerDoubt;
 }

@@ -1,5 +1,6 @@
 /** How the targets of the role `homes` look at the file server. An edge implements it. */
 import { ChamberlainError } from '../errors.ts';
+import type { Erasure } from '../model/wanted.ts';
 import type { HomePath, SeenPath } from '../plan/action.ts';
 
 /** What to look at: a home, whose it should be, and the folders in it that matter. */
@@ -56,6 +57,8 @@ export interface AskedArchive {
   departure: number;
   /** SHA-256 of the recorded manifest */
   manifest: string | undefined;
+  /** the person is erased: whether the list beside the archives says so is looked at too */
+  erasure?: Erasure | undefined;
 }
 
 export interface ArchiveHave {
@@ -74,6 +77,8 @@ export interface ArchiveHave {
    * is recorded, so that it was not looked for.
    */
   archive: 'absent' | 'emptied' | 'other' | 'nothing' | 'home';
+  /** looked at only of who is erased */
+  isListed?: boolean;
 }
 
 /**

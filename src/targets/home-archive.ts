@@ -2,7 +2,7 @@
 import type { HomePath } from '../plan/action.ts';
 import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
 import { NOTHING_TO_DO } from '../plan/plan.ts';
-import type { PastArchive, Wanted } from '../model/wanted.ts';
+import type { Erasure, PastArchive, Wanted, WantedArchive } from '../model/wanted.ts';
 import type { ArchiveHave, FilesEyes } from './files-eyes.ts';
 import { layAnswers } from './files-eyes.ts';
 import { placeOf } from './home-directory.ts';
@@ -16,8 +16,10 @@ export interface HomeArchiveWant {
   uid: number;
   departure: number;
   manifest: string | undefined;
-  /** it is to be put away · brought back · gone, and its archive kept · gone with its archive · left in place */
-  end: 'away' | 'back' | 'gone' | 'forgotten' | 'stays';
+  /** it is to be put away · brought back · gone, and its archive kept · gone with its archive · gone without one · left in place */
+  end: 'away' | 'back' | 'gone' | 'forgotten' | 'erased' | 'stays';
+  /** of who is erased: by which request */
+  erasure: Erasure | undefined;
   /** archives of when it was away before, which are to be removed */
   past: readonly PastArchive[];
 }
@@ -52,8 +54,12 @@ export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
  * |           | any              | none        | whole               | removeArchive      |                 |
  * |           | any              | none        | another             |                    | ARCHIVE_DAMAGED, advisory |
  * |           | any              | none        | its empty folder    | removeArchive      |                 |
+ * | erased    | ours             | left        | none                |                    | PATH_FOREIGN    |
+ * |           | ours             | no left     | none                | withdraw, erase    |                 |
+ * |           | absent, another's | any, or not listed | none        | erase              |                 |
  *
- * An archive of when it was away before, that is to be removed: as `forgotten`, with what is in place left.
+ * An archive of when it was away before, that is to be removed: as `forgotten`, with what is in place left; of who is
+ * erased no finding is advisory, so that the erasure is not done while an archive may be left.
  *
  * All else: nothing. A place that is another's, or no directory, is left as it is, and nothing of it is
  * put away.
@@ -68,8 +74,8 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
     const { archive, pastArchives: past = [], uid, account } = wanted;
     const end = archive === undefined ? 'stays' : endOf(wanted.state, archive);
     if (end === 'stays' && past.length === 0) return undefined;
-    const { departure = 0, manifest } = archive ?? {};
-    return { ...placeOf(wanted, realm), account, uid, departure, manifest, end, past };
+    const { departure = 0, manifest, erasure } = archive ?? {};
+    return { ...placeOf(wanted, realm), account, uid, departure, manifest, end, erasure, past };
   },
 
   describe(want) {
@@ -77,6 +83,7 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
     const { path, account, departure, end, past } = want;
     const removed = past.map((each) => `, archive ${account}.${each.departure} removed`).join('');
     if (end === 'stays') return `${path}${removed}`;
+    if (end === 'erased') return `${path}, erased${removed}`;
     const ends = {
       away: 'to be put away',
       back: 'to be brought back',
@@ -117,6 +124,9 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
       case 'back':
         planBack(want, have, draft);
         break;
+      case 'erased':
+        planErased(want, have, draft);
+        break;
       case 'gone':
       case 'forgotten':
         planGone(want, have, draft);
@@ -134,8 +144,9 @@ const NOTHING_THERE: ArchiveHave = {
 
 function endOf(
   state: Wanted['state'],
-  { returning, expired }: { returning: boolean; expired: boolean },
+  { returning, expired, erasure }: WantedArchive,
 ): HomeArchiveWant['end'] {
+  if (erasure !== undefined) return 'erased';
   if (state === 'archived') return returning ? 'back' : 'away';
   if (state === 'deleted') return expired ? 'forgotten' : 'gone';
   return 'stays';
@@ -145,20 +156,7 @@ type Draft = ReturnType<typeof drafting>;
 
 function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
   const { home, uid, departure } = want;
-  if (have.place.kind === 'directory' && have.place.seen.uid === uid) {
-    if (have.left || want.manifest !== undefined) {
-      draft.taken('was put away already');
-      return;
-    }
-    const { seen } = have.place;
-    draft.step('revoke', 'in place → withdrawn', 'the account is put away', {
-      verb: 'home.withdraw',
-      home,
-      uid,
-      departure,
-      seen,
-    });
-  }
+  if (!planWithdrawn(want, have, draft, 'the account is put away')) return;
   if (want.manifest === undefined) {
     draft.step('create', `no archive → ${draft.archive}`, 'there is none yet', {
       verb: 'home.archive',
@@ -167,6 +165,37 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
       departure,
     });
   }
+}
+
+/** Takes what is ours out of its place. Says whether what was withdrawn before does not stand there already. */
+function planWithdrawn(
+  { home, uid, departure, manifest }: HomeArchiveWant,
+  { place, left }: ArchiveHave,
+  draft: Draft,
+  because: string,
+): boolean {
+  if (place.kind !== 'directory' || place.seen.uid !== uid) return true;
+  if (left || manifest !== undefined) {
+    draft.taken('was put away already');
+    return false;
+  }
+  const { seen } = place;
+  const action = { verb: 'home.withdraw' as const, home, uid, departure, seen };
+  draft.step('revoke', 'in place → withdrawn', because, action);
+  return true;
+}
+
+function planErased(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
+  const { home, account, uid, departure, erasure } = want;
+  if (erasure === undefined) return;
+  const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
+  const because = `${account} is erased, as ${erasure.requestedBy} asked and ${erasure.approvedBy} approved`;
+  if (!planWithdrawn(want, have, draft, because)) return;
+  if (!isOurs && !have.left && !have.going && have.isListed === true) return;
+  draft.step('destroy', 'any → erased, without an archive', because, {
+    verb: 'home.erase',
+    ...{ home, account, uid, departure, erasure },
+  });
 }
 
 function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
@@ -223,13 +252,13 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
 
 /** An archive that was kept as long as is wanted, whether what was in it is gone or has come back. */
 function planForgotten(
-  { home, account, uid, departure, manifest }: HomeArchiveWant & { manifest: string },
+  { home, account, uid, departure, manifest, erasure }: HomeArchiveWant & { manifest: string },
   have: ArchiveHave,
   draft: Draft,
 ): void {
   const archive = `${account}.${departure}`;
   if (have.archive === 'other') {
-    draft.damaged(have, true, archive);
+    draft.damaged(have, erasure === undefined, archive);
   } else if (have.archive !== 'absent') {
     draft.step('destroy', `${archive} → removed`, 'it was kept as long as is wanted', {
       verb: 'home.removeArchive',

@@ -20,6 +20,7 @@ const FACTS: LeavingFacts = {
   hold: null,
   closed: { at: EARLIER, by: 'steward', reason: 'unused', until: null },
   deleteAfter: null,
+  erasing: null,
   orphanedAt: null,
   waiting: [],
   approved: null,
@@ -39,6 +40,7 @@ const GOING: DeparturePage = {
   expiredAt: null,
   returningAt: null,
   backAt: null,
+  erasure: null,
   archives: [missing('homes'), made('databases')],
 };
 const LEFT = {
@@ -53,6 +55,24 @@ const BACK = { ...LEFT, returningAt: EARLIER, backAt: EARLIER };
 describe('the next move of', () => {
   test.each<[string, Partial<LeavingFacts>, ReturnType<typeof nextMove>]>([
     ['who is active', { state: 'active', closed: null }, null],
+    [
+      'a person who is to be erased',
+      {
+        kind: 'person',
+        state: 'suspended',
+        deleteAfter: EARLIER,
+        erasing: { at: LATER, request: 'r' },
+      },
+      { move: 'erase', sentence: 'erased for good, archives too', at: LATER },
+    ],
+    [
+      'the same, held beyond that',
+      {
+        ...{ kind: 'person', state: 'suspended', erasing: { at: EARLIER, request: 'r' } },
+        hold: HOLD,
+      },
+      { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
+    ],
     [
       'a tool that is to be deleted',
       { deleteAfter: LATER },

@@ -86,7 +86,7 @@ test('a recovery finds whether one came before, in a database without statistics
   await owner.query('UPDATE frozen SET frozen_at = now()');
   const read = await readBy(() =>
     withClient(owner, async (client) => {
-      const seen = { strangers: [], strangePasswords: [], isOlder: false };
+      const seen = { strangers: [], strangePasswords: [], erased: [], isOlder: false };
       const terms = { by: 'a test', portals: ['portal'], realm: 'tools', commit: false };
       await restore(client, seen, terms);
       await client.query('SELECT pg_stat_force_next_flush()');

@@ -46,6 +46,49 @@ const DESTROY = 'home.destroy (destroy)';
 const REMOVE = 'home.removeArchive (destroy)';
 
 describe('home-archive', () => {
+  const ERASURE = {
+    ...{ portal: 'portal', request: '0b6c0b43-6f52-4b4e-9f0e-3b1c5a0e7a11' },
+    ...{ requestedBy: 'steward', approvedBy: 'second', approvedAt: '2026-11-28T08:00:00Z' },
+  };
+  const ERASE = 'home.erase (destroy)';
+  test.each<[ArchiveHave['place'], Partial<ArchiveHave>, string[]]>([
+    [OURS, {}, [WITHDRAW, ERASE]],
+    [OURS, { isListed: true }, [WITHDRAW, ERASE]],
+    [OURS, { left: true }, ['PATH_FOREIGN']],
+    [ABSENT, { left: true, isListed: true }, [ERASE]],
+    [ABSENT, { going: true, isListed: true }, [ERASE]],
+    [FOREIGN, { left: true, isListed: true }, [ERASE]],
+    // nothing is there, and it is to be in the list all the same
+    [ABSENT, {}, [ERASE]],
+    [ABSENT, { isListed: true }, []],
+    [FOREIGN, { isListed: true }, []],
+  ])('who is erased, %j, %j: %j', (place, have, steps) => {
+    const archive = { departure: 3, manifest: undefined, returning: false, expired: true };
+    const wanted = person({
+      state: 'deleted',
+      uid: 50001,
+      archive: { ...archive, erasure: ERASURE },
+    });
+    const seen = { place, left: false, going: false, archive: 'absent', ...have } as const;
+    const plan = homeArchive.plan(homeArchive.want(wanted, REALM), seen, wanted);
+    expect([
+      ...orderSteps(plan.steps).map(({ action, effect }) => `${action.verb} (${effect})`),
+      ...plan.findings.map(({ code }) => code),
+    ]).toEqual(steps);
+  });
+
+  test('an erasure is not done while an archive of before may be left', () => {
+    const archive = { departure: 3, manifest: undefined, returning: false, expired: true };
+    const wanted = person({
+      ...{ state: 'deleted', uid: 50001, archive: { ...archive, erasure: ERASURE } },
+      pastArchives: [{ departure: 1, manifest: MANIFEST }],
+    });
+    const seen = { place: ABSENT, left: false, going: false, archive: 'absent' as const };
+    const have = { ...seen, isListed: true, past: ['other' as const] };
+    const { findings } = homeArchive.plan(homeArchive.want(wanted, REALM), have, wanted);
+    expect(findings).toEqual([expect.not.objectContaining({ advisory: true })]);
+  });
+
   test.each<
     [End, ArchiveHave['place'], '-' | 'left' | 'going', ArchiveHave['archive'] | 'none', string[]]
   >([

@@ -1,0 +1,68 @@
+-- Up Migration
+
+-- Erasure by law (src/requests/person-erasing.ts): the one way in which anything is destroyed without an archive. It begins
+-- a day after a second admin approved it, by this clock, whatever time intake gives.
+
+CREATE INDEX approvals_erasures ON approvals (subject) WHERE kind = 'person.erase' AND state = 'approved';
+CREATE FUNCTION time_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.decided_at := greatest(NEW.decided_at, now());
+  RETURN NEW;
+END $$;
+CREATE TRIGGER approvals_erasure BEFORE INSERT OR UPDATE ON approvals FOR EACH ROW
+  WHEN (NEW.kind = 'person.erase' AND NEW.state = 'approved' AND current_user = 'chamberlain_intake')
+  EXECUTE FUNCTION time_erasure();
+
+-- What was approved stays until it has begun, however long it is held: whoever removes old records removes the others.
+CREATE FUNCTION keep_erasure() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM public.departures d WHERE d.subject = OLD.subject AND d.erasure IS NOT NULL) THEN
+    RETURN OLD;
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER approvals_kept BEFORE DELETE ON approvals FOR EACH ROW
+  WHEN (OLD.kind = 'person.erase' AND OLD.state = 'approved') EXECUTE FUNCTION keep_erasure();
+
+-- The approved request by which a subject is erased: {portal, request, requestedBy, approvedBy, approvedAt}. Whatever is
+-- written here, the database itself puts the approved request, and refuses where there is none.
+ALTER TABLE departures ADD COLUMN erasure jsonb;
+CREATE FUNCTION guard_erasure() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+  approved jsonb := (
+    SELECT jsonb_build_object('portal', a.portal, 'request', a.request, 'requestedBy', a.requested_by,
+                              'approvedBy', a.decided_by, 'approvedAt', a.decided_at)
+    FROM public.approvals a
+    WHERE a.subject = NEW.subject AND a.kind = 'person.erase' AND a.state = 'approved'
+      AND a.decided_by <> a.requested_by AND a.decided_at <= now() - interval '24 hours'
+    ORDER BY a.decided_at DESC LIMIT 1);
+BEGIN
+  IF approved IS NULL OR NOT EXISTS (SELECT FROM public.people p WHERE p.uid = NEW.subject AND p.state = 'suspended')
+     OR EXISTS (SELECT FROM public.holds h WHERE h.subject = NEW.subject AND h.until > now()) THEN
+    RAISE EXCEPTION '% may not be erased: no suspended person, held, or not approved for a day', NEW.subject
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  NEW.erasure := approved;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER departures_erasure BEFORE INSERT OR UPDATE OF erasure ON departures
+  FOR EACH ROW WHEN (NEW.erasure IS NOT NULL) EXECUTE FUNCTION guard_erasure();
+
+CREATE OR REPLACE FUNCTION guard_deleted() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM public.departures d
+             WHERE d.subject = NEW.uid AND d.back_at IS NULL AND d.erasure IS NOT NULL) THEN
+    RETURN NEW;
+  END IF;
+  IF (SELECT count(*) FROM public.archives a JOIN public.departures d USING (subject, departure)
+      WHERE a.subject = NEW.uid AND d.back_at IS NULL AND d.left_at IS NOT NULL) < 2 THEN
+    RAISE EXCEPTION '% is not put away: no archive of it is recorded', NEW.uid
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Down Migration

@@ -1,0 +1,199 @@
+/**
+ * An erasure by law on real servers: nothing of the person is left anywhere, what a server that is away holds is owed,
+ * and a backup of before does not bring anything back.
+ */
+import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { runCli } from '../bin/run-cli.ts';
+import { administer, startServer, stopServer, type World } from '../stack.ts';
+import { bringBackDatabase, dumpDatabase } from './backup.ts';
+import { eventually } from './eventually.ts';
+import { fill, portraitOf, treasureOf } from './leaving-portrait.ts';
+import {
+  LEAVING_ROLES,
+  type LeavingWorld,
+  openLeavingWorld,
+  owedOf,
+  stateOf,
+  type Subject,
+  withdrawnIn,
+} from './leaving-world.ts';
+import { homeOf, query, readDirectory, settled } from './outside.ts';
+import { admit } from './running.ts';
+
+let leaving: LeavingWorld;
+let world: World;
+let list: string;
+/** of before anybody was erased; `late` is not in it */
+let backup: string;
+let carol: Subject;
+let late: Subject;
+
+const cli = (...args: string[]) => runCli(args, { config: world.configFile });
+const said = (text: string) => text.split('\n').filter((line) => line !== '');
+
+beforeAll(async () => {
+  leaving = await openLeavingWorld('person erasure', { own: true });
+  ({ world } = leaving);
+  list = join(world.config.archives.homes, 'erasures.log');
+  await admit(leaving.portal, 'carol', 'dora');
+  carol = await leaving.find({ person: 'carol' });
+  await fill(world, carol);
+  await leaving.stopWork();
+  await leaving.startWork(LEAVING_ROLES);
+  await settled(world);
+  const marker = async () =>
+    (await query(world, 'SELECT told_at FROM directory_marker'))[0]?.['told_at'] as Date;
+  const before = await marker();
+  await eventually('a beat', async () => (await marker()) > before);
+  backup = await dumpDatabase(world);
+  await admit(leaving.portal, 'late');
+  late = await leaving.find({ person: 'late' });
+}, 120_000);
+
+afterAll(async () => leaving?.close(), 60_000);
+
+const suspend = ({ name }: Subject) =>
+  leaving.portal.get({
+    ...{ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'to be erased' },
+  });
+
+/** Asked for by the admin's own key, approved by another a day ago; returns the request's id. */
+async function approvedErasure({ name, uid }: Subject): Promise<string> {
+  const request = await leaving.askAsAdmin({ kind: 'person.erase', person: name });
+  await query(
+    world,
+    `UPDATE approvals SET state = 'approved', decided_by = 'second', body = NULL,
+       decided_at = now() - interval '24 hours' WHERE subject = $1 AND request = $2`,
+    [uid, request],
+  );
+  return request;
+}
+
+async function traces({ name, uid, user }: Subject): Promise<string[]> {
+  const entries = [...(await readDirectory(world)).entries()];
+  const accounts = await Promise.all(
+    [world.replica, world.tools].map(({ socket }) =>
+      administer(
+        socket,
+        `SELECT User FROM mysql.global_priv WHERE User = '${user}'; SHOW DATABASES LIKE '${user}\\_\\_%';`,
+      ),
+    ),
+  );
+  return [
+    ...entries
+      .filter(([dn, entry]) => `${dn}${JSON.stringify(entry)}`.includes(name))
+      .map(([dn]) => dn),
+    ...accounts.flatMap(said),
+    ...(existsSync(homeOf(world, { person: name })) ? ['a home'] : []),
+    ...withdrawnIn(world, { ...late, leaver: { person: name } }),
+    ...(
+      await query(
+        world,
+        'SELECT FROM people WHERE uid = $1 AND (display_name, email) IS DISTINCT FROM (NULL, NULL)',
+        [uid],
+      )
+    ).map(() => 'a name'),
+  ];
+}
+
+test('of a person who is erased nothing is left; what a server holds that is away is owed, and shown', async () => {
+  expect(await treasureOf(world, carol)).toMatchObject({
+    home: expect.arrayContaining([expect.stringContaining('precious')]),
+    databases: expect.arrayContaining([expect.stringContaining('__data')]),
+  });
+  await suspend(carol);
+  await stopServer(world.tools);
+  const request = await approvedErasure(carol);
+  try {
+    await leaving.becomes(carol, 'deleted');
+    await leaving.portal.hear('person.erased');
+    await eventually(
+      'what is owed',
+      async () => (await owedOf(world, carol)).join() === 'databases failing BACKEND_UNREADABLE',
+    );
+    expect(existsSync(homeOf(world, carol.leaver))).toBe(false);
+    expect(withdrawnIn(world, carol)).toEqual([]);
+    expect((await cli('status')).out).toMatch(/^carol +deleted .*databases failing/m);
+    expect((await cli('explain', 'carol')).out).toMatch(
+      /^ +erased +\S+ \S+Z, asked for by steward, approved by second$/m,
+    );
+    const [row] = await query(world, 'SELECT done_at FROM requests WHERE jti = $1', [request]);
+    expect(row).toEqual({ done_at: null });
+  } finally {
+    await startServer(world.tools);
+  }
+  await settled(world);
+  await eventually('it to be done', async () => {
+    const [row] = await query(world, 'SELECT done_at FROM requests WHERE jti = $1', [request]);
+    return row?.['done_at'] !== null;
+  });
+  expect(await traces(carol)).toEqual([]);
+  expect((await cli('plan', '--all')).out).toContain('nothing to do');
+}, 120_000);
+
+test('the list beside the archives has who was erased, once, for root alone', async () => {
+  const lines = said(readFileSync(list, 'utf8')).map((line) => JSON.parse(line) as unknown);
+  expect(lines).toEqual([
+    {
+      ...{ uid: carol.uid, account: 'carol' },
+      erasure: expect.objectContaining({ requestedBy: 'steward', approvedBy: 'second' }),
+    },
+  ]);
+  expect(statSync(list).mode & 0o777).toBe(0o600);
+});
+
+test('who has no home is in the list too, and a line that a crash has cut keeps nobody out of it', async () => {
+  appendFileSync(list, '{"uid":1,"acc');
+  await suspend(late);
+  await approvedErasure(late);
+  await leaving.becomes(late, 'deleted');
+  await settled(world);
+  expect(
+    said(readFileSync(list, 'utf8')).map(
+      (line) => (JSON.parse(line) as { account: string }).account,
+    ),
+  ).toEqual(['carol', 'late']);
+  expect(await traces(late)).toEqual([]);
+});
+
+test('a backup of before brings nothing back: `restored` erases anew, and gives nobody the name or number', async () => {
+  await leaving.stopWork();
+  await bringBackDatabase(world, backup);
+  await leaving.startWork();
+  await eventually('the freeze', async () => {
+    const [row] = await query(world, 'SELECT frozen_at FROM frozen');
+    return row?.['frozen_at'] !== null;
+  });
+  expect(await stateOf(world, carol)).toBe('active');
+  const whole = readFileSync(list);
+  writeFileSync(list, 'no line\n');
+  const refused = await cli('restored', '--yes');
+  expect([refused.exit, refused.err]).toEqual([
+    4,
+    expect.stringContaining('the list of who was erased'),
+  ]);
+  writeFileSync(list, whole);
+
+  const { exit, out, err } = await cli('restored', '--yes');
+  expect([exit, err]).toEqual([0, expect.anything()]);
+  expect(out).toMatch(/^erased +again, as erasures\.log has it: carol$/m);
+  expect(out).toMatch(/^names +taken for another’s: .*late/m);
+  expect(out).not.toContain('Given again');
+  await settled(world);
+  expect(await stateOf(world, carol)).toBe('deleted');
+  expect(await traces(carol)).toEqual([]);
+  expect(said(readFileSync(list, 'utf8'))).toHaveLength(2);
+  expect((await portraitOf(world, carol)).filter((line) => line.startsWith('owed'))).toEqual([]);
+  const ask = { kind: 'person.create', requestedBy: 'late', shellName: 'late' };
+  expect(
+    await leaving.portal.ask({ ...ask, displayName: 'Late', email: 'late@example.org' }),
+  ).toMatchObject({ code: 'NAME_FOREIGN' });
+  const [{ next } = { next: 0 }] = await query<{ next: number }>(
+    world,
+    'SELECT next FROM id_ranges WHERE $1 BETWEEN first AND last',
+    [late.uid],
+  );
+  expect(next).toBeGreaterThan(late.uid);
+}, 120_000);
