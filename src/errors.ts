@@ -62,9 +62,12 @@ export const CODES = {
     'The person is suspended already, for as long or longer.',
     'Nothing needs to be done.',
   ),
-  PERSON_NOT_SUSPENDED: refusal('The person is not suspended.', 'Nothing needs to be done.'),
+  PERSON_NOT_SUSPENDED: refusal(
+    'The person is not suspended.',
+    'Nothing needs to be done; who is to be erased is suspended first.',
+  ),
   PERSON_LEAVING: refusal(
-    'The person is to be deleted, is being put away, or is being brought back.',
+    'The person is to be deleted or erased, is being put away, or is being brought back.',
     'See `chamberlain status PERSON`; person.reinstate keeps a person who is to be deleted.',
   ),
   PERSON_DELETED: refusal(

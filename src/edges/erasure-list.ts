@@ -11,21 +11,11 @@ import {
   readFileSync,
   writeSync,
 } from 'node:fs';
-import { z } from 'zod';
 import { ChamberlainError } from '../errors.ts';
-import type { ErasedPerson } from '../plan/report.ts';
+import { type ErasedPerson, parseErased } from '../model/erased-person.ts';
 import { errnoOf, itself } from './file-ground.ts';
 
 export const ERASURES = 'erasures.log';
-
-const LINE = z.object({
-  uid: z.int(),
-  account: z.string(),
-  erasure: z.object({
-    ...{ portal: z.string(), request: z.uuid(), requestedBy: z.string(), approvedBy: z.string() },
-    approvedAt: z.iso.datetime({ offset: true }),
-  }),
-});
 
 /** Adds an erasure, durably, where it is not there; `archives` is the open folder. */
 export function noteErasure(archives: { fd: number }, erased: ErasedPerson): void {
@@ -53,7 +43,7 @@ export function readErasures(archives: { fd: number }): ErasedPerson[] {
     .slice(0, -1);
   return lines.map((line, n) => {
     try {
-      return LINE.parse(JSON.parse(line));
+      return parseErased(line);
     } catch (cause) {
       const act = `reading line ${n + 1} of ${ERASURES}`;
       throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });

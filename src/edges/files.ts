@@ -22,7 +22,7 @@ import type {
   HomeHave,
 } from '../targets/files-eyes.ts';
 import type { HomePath } from '../plan/action.ts';
-import type { ErasedPerson } from '../plan/report.ts';
+import type { ErasedPerson } from '../model/erased-person.ts';
 import type { HomeSighting } from '../targets/everything.ts';
 import { readErasures } from './erasure-list.ts';
 import { lookAtArchives } from './file-archive-reading.ts';

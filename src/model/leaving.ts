@@ -2,7 +2,8 @@
  * How a person or a tool leaves, and how far that is, as people are told it. Pure. The moves themselves
  * are drawn in src/requests/.
  */
-import type { Erasure, Role } from './wanted.ts';
+import type { Erasure } from './erased-person.ts';
+import type { Role } from './wanted.ts';
 
 /** What is put away by a role, and how far it is with that. */
 export interface ArchivePage {

@@ -2,6 +2,7 @@
  * What PostgreSQL says should be, for one subject, as far as a role may read it. The targets'
  * `want` is a pure function of this and of the realm's settings.
  */
+import type { Erasure } from './erased-person.ts';
 import type { AccountName, ShellName, ToolName } from './names.ts';
 
 /** A worker's right, and its queue. */
@@ -18,16 +19,6 @@ export interface WantedCredentials {
   atOnce?: boolean;
   /** `previous`: the verifier before, while its password works as well */
   recorded: { epoch: number; verifier: string; previous?: string } | undefined;
-}
-
-/** The approved request by which a person is erased, as the database has noted it. */
-export interface Erasure {
-  portal: string;
-  request: string;
-  requestedBy: string;
-  approvedBy: string;
-  /** ISO 8601 */
-  approvedAt: string;
 }
 
 /** The last time that a subject was put away, as far as it is not over. */

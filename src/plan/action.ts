@@ -3,7 +3,7 @@
  * never a secret; each carries what was seen, so that hands refuse a step whose ground has moved.
  */
 
-import type { Erasure } from '../model/wanted.ts';
+import type { Erasure } from '../model/erased-person.ts';
 
 /**
  * An entry of the directory as targets speak of it: its place, its naming attribute, its name.

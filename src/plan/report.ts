@@ -1,7 +1,8 @@
 /** What the roles say of a survey, and how their reports become one. All pure. */
+import type { ErasedPerson } from '../model/erased-person.ts';
 import type { MarkerDoubt } from '../model/marker.ts';
 import { isUndecided, type UnmanagedThing } from '../model/unmanaged.ts';
-import { type Erasure, ROLES } from '../model/wanted.ts';
+import { ROLES } from '../model/wanted.ts';
 import type { Finding, Step } from './plan.ts';
 
 /** A subject that waits for another role: nothing is wrong. */
@@ -18,13 +19,6 @@ export interface Unreadable {
   subject?: number;
   account?: string;
   sentence: string;
-}
-
-/** A person whom the list beside the archives names as erased by law, and by which request. */
-export interface ErasedPerson {
-  uid: number;
-  account: string;
-  erasure: Erasure;
 }
 
 /** One role's answer to a survey. */

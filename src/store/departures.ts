@@ -1,5 +1,5 @@
 /** The table `departures`: each time that a subject is put away. */
-import type { Erasure } from '../model/wanted.ts';
+import type { Erasure } from '../model/erased-person.ts';
 import { removeHold } from './holds.ts';
 import type { Client } from './postgres.ts';
 

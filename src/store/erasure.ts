@@ -1,5 +1,5 @@
 /**
- * What is kept of a person who is deleted, and what is not. The function `erase_person` (migrations) does
+ * What is kept of a person who is deleted or erased, and what is not. The function `erase_person` (migrations) does
  * it with the owner's right, and refuses anyone who is not deleted.
  *
  * | kept                                                    | erased                                         |

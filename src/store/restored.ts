@@ -1,6 +1,6 @@
 /** What `chamberlain restored` writes: as the owner of the database, in one transaction. */
 import { ChamberlainError } from '../errors.ts';
-import type { ErasedPerson } from '../plan/report.ts';
+import type { ErasedPerson } from '../model/erased-person.ts';
 import { type Act, writeActs } from './acts.ts';
 import { rejectWaiting } from './approvals.ts';
 import { beginErasure } from './departures.ts';

@@ -1,7 +1,7 @@
 /** Reads the wanted state of subjects, as far as a role may know it. */
 import type { AccountName, ShellName, ToolName } from '../model/names.ts';
+import type { Erasure } from '../model/erased-person.ts';
 import type {
-  Erasure,
   Member,
   PastArchive,
   Role,

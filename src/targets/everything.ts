@@ -1,5 +1,5 @@
 /** What a survey of everything reads beforehand, and what it learns beside the subjects' own. Pure. */
-import type { ErasedPerson } from '../plan/report.ts';
+import type { ErasedPerson } from '../model/erased-person.ts';
 import type { MarkerDoubt } from '../model/marker.ts';
 import type { Realm, Wanted } from '../model/wanted.ts';
 import { normalName } from '../model/names.ts';

@@ -1,6 +1,6 @@
 /** How the targets of the role `homes` look at the file server. An edge implements it. */
 import { ChamberlainError } from '../errors.ts';
-import type { Erasure } from '../model/wanted.ts';
+import type { Erasure } from '../model/erased-person.ts';
 import type { HomePath, SeenPath } from '../plan/action.ts';
 
 /** What to look at: a home, whose it should be, and the folders in it that matter. */

@@ -2,7 +2,8 @@
 import type { HomePath } from '../plan/action.ts';
 import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
 import { NOTHING_TO_DO } from '../plan/plan.ts';
-import type { Erasure, PastArchive, Wanted, WantedArchive } from '../model/wanted.ts';
+import type { Erasure } from '../model/erased-person.ts';
+import type { PastArchive, Wanted, WantedArchive } from '../model/wanted.ts';
 import type { ArchiveHave, FilesEyes } from './files-eyes.ts';
 import { layAnswers } from './files-eyes.ts';
 import { placeOf } from './home-directory.ts';

@@ -118,7 +118,7 @@ describe('an erasure', () => {
     const [leaver] = await readLeaving(realm.intake, [uid]);
     expect(leaver?.leaving.next).toMatchObject({ move: 'erase' });
     await owner.query(
-      `UPDATE approvals SET decided_at = now() - interval '24 hours' WHERE request = $1`,
+      `UPDATE approvals SET decided_at = now() - interval '25 hours' WHERE request = $1`,
       [early],
     );
     expect(await turn()).toEqual(['person.erase']);
@@ -164,7 +164,7 @@ describe('an erasure', () => {
        SELECT $1, 1, r, $2, '/a', 1 FROM unnest(ARRAY['homes', 'databases']) AS r`,
       [uid, 'a'.repeat(64)],
     );
-    await approvedAgo(24);
+    await approvedAgo(24.1);
     expect(await turn()).toEqual(['person.erase']);
     const [wanted] = await readWanted(owner, 'homes', [uid]);
     expect(wanted).toMatchObject({ archive: { departure: 2 }, pastArchives: [{ departure: 1 }] });
@@ -199,12 +199,12 @@ describe('an erasure', () => {
     );
     expect([await turn(), await stateOf(), await isDone(request)]).toEqual([[], 'suspended', true]);
     // and may be asked for again
-    await approvedAgo(24);
+    await approvedAgo(24.1);
     expect(await turn()).toEqual(['person.erase']);
   });
 
   test('cannot be stopped once it has begun', async () => {
-    const request = await approvedAgo(24);
+    const request = await approvedAgo(24.1);
     await turn();
     expect(
       await ask(
@@ -215,7 +215,7 @@ describe('an erasure', () => {
   });
 
   test('ends with a reinstatement, and does not come back with the next suspension', async () => {
-    const request = await approvedAgo(24);
+    const request = await approvedAgo(24.1);
     await must({ kind: 'person.reinstate', requestedBy: 'second', person: name });
     await must({ kind: 'person.suspend', requestedBy: 'steward', person: name, reason: 'again' });
     expect([await turn(), await isDone(request)]).toEqual([[], true]);
@@ -226,7 +226,7 @@ describe('an erasure', () => {
       `UPDATE people SET delete_after = now() - interval '1 day', days_told = 0, told_at = now() WHERE uid = $1`,
       [uid],
     );
-    await approvedAgo(24);
+    await approvedAgo(24.1);
     const until = new Date(Date.now() + 3_600_000).toISOString();
     await must({
       kind: 'subject.hold',
@@ -272,7 +272,7 @@ describe('the database', () => {
   });
 
   test('wants two admins, a suspended person, and no hold', async () => {
-    const request = await approvedAgo(24);
+    const request = await approvedAgo(24.1);
     await owner.query('UPDATE approvals SET decided_by = requested_by WHERE request = $1', [
       request,
     ]);

@@ -162,6 +162,7 @@ const REQUESTS: (Wish | [Wish, AskOptions & { before?: string }])[] = [
   [{ kind: 'request.reject', requestedBy: 'second', request: WAITS.jti, reason: 'no' }, SECOND],
   [{ kind: 'person.delete', requestedBy: 'steward', person: 'alice' }, WAITS_TOO],
   [{ kind: 'request.approve', requestedBy: 'second', request: WAITS_TOO.jti }, SECOND],
+  [{ kind: 'person.erase', requestedBy: 'steward', person: 'alice' }, { as: 'steward' }],
   [
     { kind: 'person.restore', requestedBy: 'steward', person: 'alice' },
     {

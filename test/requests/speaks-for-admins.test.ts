@@ -65,6 +65,7 @@ const AS_ADMIN: Partial<Record<RequestKind, Record<string, unknown>>> = {
   'person.suspend': { person: 'bob', reason: 'x' },
   'person.reinstate': { person: 'bob' },
   'person.delete': { person: 'bob' },
+  'person.erase': { person: 'bob' },
   'person.restore': { person: 'bob' },
   'tool.disable': { tool: 'bridgebot', reason: 'x' },
   'tool.enable': { tool: 'bridgebot' },
