@@ -213,6 +213,20 @@ export function readSecret(
   }
 }
 
+/**
+ * Reads a secret again for each connection that is opened, so that whoever changes it restarts nothing. Throws
+ * CONFIG_INVALID at once where it is missing.
+ */
+export function secretReader(
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
+  account: string,
+): () => string {
+  const read = () => readSecret(config, server, account);
+  read();
+  return read;
+}
+
 /** As `readSecret`, or undefined where there is no such file. */
 export function findSecret(
   config: Pick<Config, 'secrets'>,

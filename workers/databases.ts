@@ -1,7 +1,7 @@
 /** The role `databases`: accounts on every configured MariaDB server, and the databases of who leaves. */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../src/config.ts';
-import { readSecret } from '../src/config.ts';
+import { secretReader } from '../src/config.ts';
 import {
   openDatabasesEyes,
   openDatabasesHands,
@@ -165,6 +165,6 @@ function archiveTerms(store: RoleStore): ArchiveTerms {
 function login(config: Config, account: 'databases' | 'databases-eyes') {
   return {
     user: `chamberlain_${account.replace('-', '_')}`,
-    password: readSecret(config, 'mariadb', account),
+    password: secretReader(config, 'mariadb', account),
   };
 }

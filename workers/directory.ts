@@ -1,6 +1,6 @@
 /** The role `directory`: LDAP. */
 import type { Config } from '../src/config.ts';
-import { readSealKey, readSecret } from '../src/config.ts';
+import { readSealKey, secretReader } from '../src/config.ts';
 import {
   openDirectoryEyes,
   openDirectoryHands,
@@ -51,6 +51,6 @@ export function directorySettings(config: Config, account: 'directory' | 'direct
     base: config.ldap.base,
     realm: config.realm,
     caFile: config.ldap.caFile,
-    password: readSecret(config, 'ldap', account),
+    password: secretReader(config, 'ldap', account),
   };
 }

@@ -18,6 +18,7 @@ import {
 } from '../targets/directory-eyes.ts';
 import type { Pace } from '../targets/everything.ts';
 import { signPayload, type SealKey } from '../model/seal.ts';
+import type { Secret } from '../model/secret.ts';
 import { ATTRIBUTE as SEAL } from '../targets/seal.ts';
 import { generalizedTime, parseGeneralizedTime } from '../model/time.ts';
 import { JUDGED_ATTRIBUTES, type JudgedEntry } from '../targets/unmanaged.ts';
@@ -44,7 +45,7 @@ export interface DirectorySettings {
   base: string;
   realm: string;
   /** of `cn=directory-eyes` or `cn=directory` below `ou=chamberlain` */
-  password: string;
+  password: Secret;
   caFile?: string | undefined;
 }
 

@@ -17,6 +17,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import * as ldapts from 'ldapts';
 import { cutMessages } from './ldap-messages.ts';
+import { type Secret, secretNow } from '../model/secret.ts';
 import { readPages, type SentEntry } from './ldap-pages.ts';
 
 /** slapd drops a connection with more than 1,000 pending operations. */
@@ -32,7 +33,7 @@ export interface LdapSettings {
   /** PEM file of the authority that signs the server's certificate, for ldaps */
   caFile?: string | undefined;
   bindDn: string;
-  password: string;
+  password: Secret;
   /** looks whether the connection can be trusted, before anything else is done on it */
   check(connection: LdapConnection): Promise<void>;
 }
@@ -157,7 +158,8 @@ interface OpenConnection {
 
 /** Opens a connection, binds and checks it; all within OPEN_TIMEOUT_MS, or it throws. */
 async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
-  if (settings.password === '') throw new Error('an empty password would bind as nobody');
+  const password = secretNow(settings.password);
+  if (password === '') throw new Error('an empty password would bind as nobody');
   let socket: Socket | undefined;
   const connectOnce = (make: () => Socket) => () => {
     if (socket !== undefined) throw new Error('the connection was lost');
@@ -171,7 +173,7 @@ async function openConnection(settings: LdapSettings): Promise<OpenConnection> {
     OPEN_TIMEOUT_MS,
   );
   try {
-    await client.bind(settings.bindDn, settings.password);
+    await client.bind(settings.bindDn, password);
     if (socket !== undefined) deliverWhole(socket);
     const connection = operationsOn(client);
     await settings.check(connection);

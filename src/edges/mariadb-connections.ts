@@ -6,6 +6,7 @@
  * piece of work tries anew.
  */
 import { createConnection } from 'mariadb';
+import { type Secret, secretNow } from '../model/secret.ts';
 
 /** What the edge uses of a connection. */
 export interface Connection {
@@ -23,7 +24,7 @@ export interface DatabaseServerPlace {
 
 export interface DatabaseLogin {
   user: string;
-  password: string;
+  password: Secret;
 }
 
 export interface Servers {
@@ -191,7 +192,8 @@ async function connect(
   socketTimeout = OPERATION_TIMEOUT_MS,
 ): Promise<OpenConnection> {
   const connection = await createConnection({
-    ...login,
+    user: login.user,
+    password: secretNow(login.password),
     ...(place.socket === undefined
       ? { host: place.host ?? 'localhost', port: place.port ?? 3306 }
       : { socketPath: place.socket }),

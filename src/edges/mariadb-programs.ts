@@ -8,6 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { secretNow } from '../model/secret.ts';
 import type { DatabaseLogin, DatabaseServerPlace } from './mariadb-connections.ts';
 
 export interface Program {
@@ -184,7 +185,7 @@ export async function withLogin<T>(
   rmSync(path, { force: true });
   let options: number;
   try {
-    const text = `[client]\nuser=${quoted(user)}\npassword=${quoted(password)}\n`;
+    const text = `[client]\nuser=${quoted(user)}\npassword=${quoted(secretNow(password))}\n`;
     writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
     options = openSync(path, 'r');
   } finally {

@@ -65,7 +65,12 @@ function connect(config: RedisPlace, account: RedisAccount, options: RedisOption
   const redis = new Redis(url.href, {
     ...options,
     connectTimeout: 3000,
-    retryStrategy: (times) => Math.min(times * 50, RECONNECT_MS),
+    // of this connection, or of one that BullMQ has copied from it: the secret may have been changed since
+    retryStrategy(this: RedisOptions, times) {
+      const now = findSecret(config, 'redis', account);
+      if (now !== undefined) this.password = now;
+      return Math.min(times * 50, RECONNECT_MS);
+    },
   });
   redis.on('error', () => {}); // each command reports its own
   return redis;

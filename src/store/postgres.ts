@@ -1,6 +1,6 @@
 /** Connections to our PostgreSQL: one pool per role, each statement bounded in time. */
 import pg from 'pg';
-import { type Config, readSecret } from '../config.ts';
+import { type Config, readSecret, secretReader } from '../config.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 
@@ -97,6 +97,7 @@ export function openPool(
   ].join(' ');
   const pool = new pg.Pool({
     ...settings,
+    password: secretReader(config, 'postgres', role),
     options,
     max,
     idleTimeoutMillis: 30_000,
