@@ -26,7 +26,8 @@ CREATE TRIGGER approvals_kept BEFORE DELETE ON approvals FOR EACH ROW
   WHEN (OLD.kind = 'person.erase' AND OLD.state = 'approved') EXECUTE FUNCTION keep_erasure();
 
 -- The approved request by which a subject is erased: {portal, request, requestedBy, approvedBy, approvedAt}. Whatever is
--- written here, the database itself puts the approved request, and refuses where there is none.
+-- written here, the database itself puts the approved request, and refuses where there is none. Never changed, nor moved
+-- to somebody else.
 ALTER TABLE departures ADD COLUMN erasure jsonb;
 CREATE FUNCTION guard_erasure() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -39,6 +40,9 @@ DECLARE
       AND a.decided_by <> a.requested_by AND a.decided_at <= now() - interval '24 hours'
     ORDER BY a.decided_at DESC LIMIT 1);
 BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    RAISE EXCEPTION 'an erasure is never changed' USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
   IF approved IS NULL OR NOT EXISTS (SELECT FROM public.people p WHERE p.uid = NEW.subject AND p.state = 'suspended')
      OR EXISTS (SELECT FROM public.holds h WHERE h.subject = NEW.subject AND h.until > now()) THEN
     RAISE EXCEPTION '% may not be erased: no suspended person, held, or not approved for a day', NEW.subject
@@ -47,13 +51,17 @@ BEGIN
   NEW.erasure := approved;
   RETURN NEW;
 END $$;
-CREATE TRIGGER departures_erasure BEFORE INSERT OR UPDATE OF erasure ON departures
+CREATE TRIGGER departures_erasure BEFORE INSERT ON departures
   FOR EACH ROW WHEN (NEW.erasure IS NOT NULL) EXECUTE FUNCTION guard_erasure();
+CREATE TRIGGER departures_erasure_stays BEFORE UPDATE ON departures FOR EACH ROW
+  WHEN (NEW.erasure IS DISTINCT FROM OLD.erasure
+    OR OLD.erasure IS NOT NULL AND (NEW.subject, NEW.departure) IS DISTINCT FROM (OLD.subject, OLD.departure))
+  EXECUTE FUNCTION guard_erasure();
 
 CREATE OR REPLACE FUNCTION guard_deleted() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-  IF EXISTS (SELECT FROM public.departures d
+  IF TG_TABLE_NAME = 'people' AND EXISTS (SELECT FROM public.departures d
              WHERE d.subject = NEW.uid AND d.back_at IS NULL AND d.erasure IS NOT NULL) THEN
     RETURN NEW;
   END IF;

@@ -46,8 +46,12 @@ const MOVING: ReadonlySet<string> = new Set<RequestKind>([
 export interface HostedCalendar {
   /** whether a turn is due now */
   isDue(): boolean;
-  /** Makes some of the moves that are due. False: the realm is frozen. */
-  turn(): Promise<boolean>;
+  /**
+   * Makes some of the moves that are due. False: the realm is frozen.
+   *
+   * @param canBeStopped as in turnCalendar
+   */
+  turn(canBeStopped: boolean): Promise<boolean>;
   /** Is told of what was decided. */
   decided(kinds: readonly (string | undefined)[]): void;
   close(): void;
@@ -97,7 +101,7 @@ export function hostCalendar(
     }, ms);
   }
 
-  async function turn(): Promise<boolean> {
+  async function turn(canBeStopped: boolean): Promise<boolean> {
     const began = performance.now();
     due = false;
     for (const [key, at] of failed) if (at <= began) failed.delete(key);
@@ -106,6 +110,7 @@ export function hostCalendar(
     const made = await turnCalendar(client, config, now, {
       orphans: lookAtOrphans,
       except: [...failed.keys()],
+      canBeStopped,
     });
     for (const each of made.did) log.info(each, 'a move of the calendar');
     for (const { key, error } of made.failed) {
@@ -139,9 +144,9 @@ export function hostCalendar(
 
   return {
     isDue: () => due,
-    async turn() {
+    async turn(canBeStopped) {
       try {
-        return await turn();
+        return await turn(canBeStopped);
       } catch (error) {
         log.warn({ error: describeError(error) }, 'the calendar waits');
         lookIn(LOOK_MS);

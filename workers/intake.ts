@@ -126,6 +126,8 @@ export function startIntake(
     let countedAt = 0;
     let tidiedAt = 0;
     let hasFailed = false;
+    /** no request waits that may stop something */
+    let isAllTaken = false;
 
     try {
       await syncRanges(client, config);
@@ -134,7 +136,7 @@ export function startIntake(
         const taken = await takeJobs();
         const jobs = taken ?? [];
         if (jobs.length > 0) await decideBatch(jobs);
-        if (calendar.isDue() && !stop.aborted && !(await calendar.turn())) freeze();
+        if (calendar.isDue() && !stop.aborted && !(await calendar.turn(isAllTaken))) freeze();
         await keepOrder();
         if (taken !== undefined) await progress();
         if (jobs.length > 0 || calendar.isDue() || stop.aborted) continue;
@@ -153,12 +155,15 @@ export function startIntake(
     async function takeJobs(): Promise<Waiting[] | undefined> {
       // what is active is in the hands of whoever has the lease
       await confirmLease(client);
+      isAllTaken = false;
       try {
         // it may have been lost with Redis
         const since = performance.now() - FORGET_FAILURE_MS;
         for (const [key, { at }] of failures) if (at < since) failures.delete(key);
         // one on which the program has failed is tried alone
-        const taken = await inbox.take(failures.size === 0 ? BATCH : 1);
+        const most = failures.size === 0 ? BATCH : 1;
+        const taken = await inbox.take(most);
+        isAllTaken = taken.length < most;
         const checked = await Promise.all(
           taken.map(({ data, queue }) => checkJob(config, queue.portal, data, clock())),
         );

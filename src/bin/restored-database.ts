@@ -1,10 +1,12 @@
 /** `chamberlain restored`, where it is PostgreSQL that came back from a backup. */
 import type { Command } from 'commander';
 import { adminOfPortal } from '../config.ts';
+import { parseErasedPeople } from '../model/erased-person.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
 import type { Step } from '../plan/plan.ts';
 import { count, countPlan, nameFew, type Totals } from '../plan/render.ts';
 import { mergeReports, type Report } from '../plan/report.ts';
+import { tellPortals } from '../requests/done.ts';
 import { openOwner } from '../store/import.ts';
 import { restore, type Restoration, type SeenSince } from '../store/restored.ts';
 import { seal } from '../targets/seal.ts';
@@ -18,7 +20,9 @@ import { print, printJson, renderTable } from './table.ts';
 
 const UNREAD_ERASURES = {
   target: 'home-archive',
-  sentence: 'the list of who was erased cannot be read; `chamberlain doctor` says why',
+  sentence:
+    'the list of who was erased by law (erasures.log beside the archives of homes) cannot be read; put its newest copy ' +
+    'back, or run `chamberlain prepare` on the file server where nobody was ever erased',
 };
 
 /** Accounts of one list; --json has them all. */
@@ -45,7 +49,7 @@ export async function restoredDatabase(command: Command): Promise<void> {
     }
     const { reports, unreadable, doubt } = await surveyAll(command, config, ROLES);
     if (refuseUnread(command, unreadable, 'the realm stays frozen')) return;
-    const erased = reports.get('homes')?.erased;
+    const erased = parseErasedPeople(reports.get('homes')?.erased);
     if (erased === undefined) {
       refuseUnread(command, [UNREAD_ERASURES], 'the realm stays frozen');
       return;
@@ -59,9 +63,18 @@ export async function restoredDatabase(command: Command): Promise<void> {
       portals: config.portals
         .map(({ name }) => name)
         .filter((name) => adminOfPortal(name) === undefined),
+      admin: config.admin,
+      tell: ({ account, uid }: { account: string; uid: number }) =>
+        tellPortals(config, [], {
+          event: 'person.erased',
+          subject: uid,
+          request: undefined,
+          data: { account },
+        }),
     };
+    const drafted = await restore(owner, seen, { ...terms, commit: false });
+    if (yes === true && refuseErasures(command, drafted.erased)) return;
     if (yes !== true) {
-      const drafted = await restore(owner, seen, { ...terms, commit: false });
       print(renderRestoration(drafted, totalsBesides(reports)) + renderedGiven);
       if (!(await confirm('\nDo that, and thaw? [y/N] '))) {
         print('Nothing was done; the realm stays frozen.');
@@ -87,6 +100,23 @@ export async function restoredDatabase(command: Command): Promise<void> {
   } finally {
     await owner.end();
   }
+}
+
+/**
+ * Without a question nobody is erased whom the operator has not named: whoever could write the list could else have
+ * anybody erased. Says so; whether it is refused.
+ */
+function refuseErasures(command: Command, erased: readonly { account: string }[]): boolean {
+  const { erase = [] } = command.opts<RestoredOptions>();
+  const unnamed = erased.map(({ account }) => account).filter((name) => !erase.includes(name));
+  if (unnamed.length === 0) return false;
+  process.exitCode = EXIT.failed;
+  const sentence =
+    `erasures.log names ${nameFew(unnamed)}, whom this database does not know as erased; nothing was done, the realm ` +
+    `stays frozen. If that is so, add --erase ${unnamed.join(',')}`;
+  if (wantsJson(command)) printJson({ restored: false, toErase: unnamed });
+  process.stderr.write(`${failureLine('PLAN_MOVED', sentence)}\n`);
+  return true;
 }
 
 /** Of an account for which a file or a server may know a password that is not the recorded one. */
@@ -165,7 +195,7 @@ function totalsBesides(reports: ReadonlyMap<Role, Report>): Totals {
 
 /** What differs from the backup, and what is made of it. */
 function renderRestoration(
-  { ranges, exhausted, names, credentials, events, erased }: Restoration,
+  { ranges, exhausted, names, credentials, events, erased, erasing }: Restoration,
   { steps, create, change, revoke, findings }: Totals,
 ): string {
   const rows = [
@@ -179,6 +209,14 @@ function renderRestoration(
           [
             'erased',
             `again, as erasures.log has it: ${nameFew(erased.map(({ account }) => account))}`,
+          ],
+        ]),
+    ...(erasing.length === 0
+      ? []
+      : [
+          [
+            'erasures',
+            `of ${nameFew(erasing.map(({ account }) => account))} begin in 24 h, unless stopped`,
           ],
         ]),
     ...(names.length === 0 ? [] : [['names', `taken for another’s: ${nameFew(names)}`]]),

@@ -12,6 +12,8 @@ import { print, printJson } from './table.ts';
 export interface RestoredOptions {
   directory?: true;
   yes?: true;
+  /** with `yes`: whom it may erase again */
+  erase?: string[];
   timeout: number;
 }
 

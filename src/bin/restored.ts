@@ -25,6 +25,11 @@ export function defineRestored(command: Command): void {
     .option('--directory', 'it is the directory that came back from a backup')
     .option('--yes', 'do not ask; without a terminal this is needed')
     .option(
+      '--erase <people>',
+      'with --yes: whom it may erase again, if erasures.log names them: a,b',
+      (text) => text.split(','),
+    )
+    .option(
       '--timeout <seconds>',
       'how long a role may take without a sign of life',
       parseSeconds,

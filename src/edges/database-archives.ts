@@ -91,6 +91,25 @@ export function openOwn(folder: string): { fd: number } {
   };
 }
 
+/** Names in the folder that are of any archive of the account, whole or in part. Throws where the folder is not ours. */
+export function namesOfArchives(folder: string, account: string): string[] {
+  requireOwn(folder);
+  return readdirSync(folder).filter((name) => {
+    const [of, rest] = name.startsWith(`.${account}.`)
+      ? [/^\d+\.(?:part|[^.]+\.returned)$/u, name.slice(account.length + 2)]
+      : [/^\d+$/u, name.startsWith(`${account}.`) ? name.slice(account.length + 1) : ''];
+    return of.test(rest);
+  });
+}
+
+/** Removes every archive of the account. What is cut is taken up again. */
+export function eraseArchives(folder: string, account: string): void {
+  for (const name of namesOfArchives(folder, account)) {
+    rmSync(join(folder, name), { recursive: true, force: true });
+  }
+  syncFolder(folder);
+}
+
 /** Looks for an archive. Undefined where there is none in a folder that is there, and ours. */
 export function findArchive(folder: string, name: ArchiveName): FoundArchive | undefined {
   requireOwn(folder);

@@ -11,6 +11,7 @@ import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync } from
 import { mkdir } from 'node:fs/promises';
 import { ChamberlainError } from '../errors.ts';
 import type { ArchiveName } from '../model/homes-manifest.ts';
+import { prepareErasures } from './erasure-list.ts';
 import {
   errnoOf,
   itself,
@@ -34,6 +35,14 @@ export function sha256Of(bytes: Buffer): string {
 /** The name of an archive in the folder. */
 export function archiveName({ account, departure }: ArchiveName): string {
   return `${account}.${departure}`;
+}
+
+/** Among names in the folder of archives those of an account: archives, whole or in part, recorded or not. */
+export function archivesAmong(names: readonly string[], account: string): string[] {
+  return names.filter((name) => {
+    const [, whole, part] = /^(?:(.+)\.\d+|\.(.+)\.\d+\.part)$/u.exec(name) ?? [];
+    return (whole ?? part) === account;
+  });
 }
 
 /** While it is made: hidden, and no name that `within` would take. */
@@ -93,6 +102,7 @@ export async function prepareArchives(folder: string): Promise<void> {
       await opened.chown(0, 0);
       await opened.chmod(0o700);
       await mkdir(`${itself(opened)}/${STAGING}`, 0o700).catch(unlessThere);
+      prepareErasures(opened);
       await opened.sync();
       closeSync(openArchives(folder).fd);
     });

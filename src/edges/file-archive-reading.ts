@@ -1,11 +1,17 @@
 /** Looks at homes that are put away. Changes nothing. */
-import { closeSync, lstatSync } from 'node:fs';
+import { closeSync, lstatSync, readdirSync } from 'node:fs';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
 import { isListed, readErasures } from './erasure-list.ts';
-import { withdrawnNames } from './file-archive.ts';
-import { isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
-import { stagingOf, unreadable } from './file-ground.ts';
+import { staged, withdrawnNames } from './file-archive.ts';
+import {
+  archivesAmong,
+  isEmptied,
+  openArchives,
+  readManifest,
+  sha256Of,
+} from './file-archive-ground.ts';
+import { itself, stagingOf, unreadable } from './file-ground.ts';
 import type { FileServer } from './file-ground.ts';
 import { lookAtEach, lookAtFolder } from './files.ts';
 
@@ -20,12 +26,9 @@ export async function lookAtArchives(
   try {
     archives = openArchives(folder);
     const opened = archives;
-    const erased = asked.some(({ erasure }) => erasure !== undefined) ? readErasures(opened) : [];
     return await lookAtEach(files, asked, (area, one) => ({
       ...lookAtOne(area, opened, one),
-      ...(one.erasure === undefined
-        ? {}
-        : { isListed: isListed(erased, { ...one, erasure: one.erasure }) }),
+      ...(one.erasure === undefined ? {} : lookAtErasure(area, opened, one)),
     }));
   } catch (cause) {
     throw unreadable(cause);
@@ -57,4 +60,26 @@ function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHa
   if (bytes === undefined) return isEmptied(archives, asked) ? 'emptied' : 'absent';
   if (sha256Of(bytes) !== asked.manifest) return 'other';
   return parseManifest(bytes, asked)?.what.kind ?? 'other';
+}
+
+function lookAtErasure(
+  area: { fd: number },
+  archives: { fd: number },
+  asked: AskedArchive,
+): Pick<ArchiveHave, 'isListed' | 'leftovers'> {
+  return {
+    isListed: isNoted(archives, asked),
+    leftovers:
+      staged(readdirSync(stagingOf(area)), asked.home).length > 0 ||
+      archivesAmong(readdirSync(itself(archives)), asked.account).length > 0,
+  };
+}
+
+/** Whether the list names the erasure; where it cannot be read, whoever adds to it says why. */
+function isNoted(archives: { fd: number }, { erasure, ...asked }: AskedArchive): boolean {
+  try {
+    return erasure !== undefined && isListed(readErasures(archives), { ...asked, erasure });
+  } catch {
+    return false;
+  }
 }

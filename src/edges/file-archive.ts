@@ -6,7 +6,8 @@
  *        │  ╰────────return──────────╯      ╰─destroy─▶ …<n>.gone ─▶           │
  *        ╰──────────────────restore── …<n>.back ◀──────────────────────────────╯
  *
- * An erasure by law removes what was withdrawn without an archive (`erase`), and is noted in `erasures.log` before.
+ * An erasure by law removes what was withdrawn, at whatever time, and all archives (`erase`), and is noted in
+ * `erasures.log` before.
  *
  * A home that was withdrawn stands still: nobody but root reaches it by a name. What somebody has
  * open still may change, which the reading back notices. Whatever is half made or half removed has a
@@ -21,6 +22,7 @@ import {
   lstat,
   mkdir,
   open,
+  readdir,
   realpath,
   readFile,
   rename,
@@ -41,6 +43,7 @@ import {
 } from '../model/homes-manifest.ts';
 import {
   archiveName,
+  archivesAmong,
   isEmptied,
   MANIFEST,
   openArchives,
@@ -85,6 +88,11 @@ type PackedHome = Extract<HomeManifest['what'], { kind: 'home' }>;
 export function withdrawnNames({ home, departure }: Pick<Moved, 'home' | 'departure'>) {
   const name = `${home.name}.${departure}`;
   return { left: `${name}.left`, gone: `${name}.gone`, back: `${name}.back` };
+}
+
+/** Among names in the staging folder those of a home that was withdrawn, at whatever time. */
+export function staged(names: readonly string[], { name }: HomePath): string[] {
+  return names.filter((each) => /^(.+)\.\d+\.(?:left|gone|back)$/u.exec(each)?.[1] === name);
 }
 
 /** Renames a home into the staging folder. */
@@ -323,15 +331,14 @@ export async function destroyHome(
   });
 }
 
-/** Removes what was withdrawn, which no archive has: the list of erasures has it first. */
+/** Removes whatever was withdrawn of a home, and every archive of the account; the list of erasures has it first. */
 export async function eraseHome(
   { staging }: Ground,
   action: ActionOf<'home.erase'>,
   hands: ArchiveHands,
   closing: AbortSignal,
 ): Promise<void> {
-  const { uid, account, erasure } = action;
-  const { left, gone } = withdrawnNames(action);
+  const { home, uid, account, erasure } = action;
   await withArchives(hands, (archives) =>
     asLongStep(
       hands,
@@ -339,7 +346,15 @@ export async function eraseHome(
       { archives, closing },
       async (step) => {
         noteErasure(archives, { uid, account, erasure });
-        await removeWithdrawn(staging, { left: { name: left }, gone, uid }, step);
+        step.report('removing', 0, undefined);
+        for (const name of staged(await readdir(itself(staging)), home)) {
+          await removeFolder(staging, name, step);
+        }
+        for (const name of archivesAmong(await readdir(itself(archives)), account)) {
+          step.signal.throwIfAborted();
+          await rm(`${itself(archives)}/${name}`, { recursive: true, force: true });
+        }
+        await promisify(fsync)(archives.fd);
       },
     ),
   );
@@ -352,14 +367,14 @@ async function removeWithdrawn(
     left,
     gone,
     uid,
-  }: { left: { name: string; packed?: PackedHome } | undefined; gone: string; uid: number },
+  }: { left: { name: string; packed: PackedHome } | undefined; gone: string; uid: number },
   step: LongStep,
 ): Promise<void> {
   if (left !== undefined && (await lookAt(within(staging, left.name))) !== undefined) {
     await withSeen(staging, left.name, { uid }, async (folder) => {
       await refuseMounts(folder);
       await refuseIfThere(staging, gone);
-      if (left.packed !== undefined) await refuseUnlessAsPacked(left.packed, folder, step);
+      await refuseUnlessAsPacked(left.packed, folder, step);
       await rename(within(staging, left.name), within(staging, gone));
       await staging.sync();
     });

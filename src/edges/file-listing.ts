@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { closeSync, lstatSync, readdirSync } from 'node:fs';
 import type { HomeSighting } from '../targets/everything.ts';
+import { ERASURES } from './erasure-list.ts';
 import { itself, openArea, STAGING, unreadable } from './file-ground.ts';
 import type { Area, FileServer } from './file-ground.ts';
 
@@ -33,7 +34,7 @@ export async function listUnmanaged(
     const isKnown = await isOurs(names);
     return entries.flatMap((entry, at) => {
       const name = names[at] as string;
-      if (name === STAGING || isKnown(name)) return [];
+      if (name === STAGING || name === ERASURES || isKnown(name)) return [];
       const stats = lstatSync(Buffer.concat([inFolder, entry]), { throwIfNoEntry: false });
       // what mke2fs(8) makes; what went away meanwhile is not there
       if (stats === undefined || (name === 'lost+found' && stats.uid === 0)) return [];

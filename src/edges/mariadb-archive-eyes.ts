@@ -1,7 +1,13 @@
 /** Looks which databases there are, by name, and which archives of them: for the eyes of the role. */
 import { ChamberlainError } from '../errors.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from '../targets/databases-eyes.ts';
-import { findArchive, isPartThere, isReturned, openOwn } from './database-archives.ts';
+import {
+  findArchive,
+  isPartThere,
+  isReturned,
+  namesOfArchives,
+  openOwn,
+} from './database-archives.ts';
 import { type ListedPath, listUnmanaged } from './file-listing.ts';
 import { withoutSecrets } from './mariadb.ts';
 import {
@@ -72,6 +78,13 @@ export function openDatabaseArchiveEyes(
       return new Map(own.filter(([, names]) => names.length > 0));
     },
     lookAtArchive,
+    async isAnyThere(account) {
+      try {
+        return namesOfArchives(folder, account).length > 0;
+      } catch (cause) {
+        throw unreadable(`looking for archives of the databases of ${account}`, cause);
+      }
+    },
     async isPartThere(account, departure) {
       try {
         return isPartThere(folder, { account, departure });

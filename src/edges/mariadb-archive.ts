@@ -11,7 +11,7 @@ import { ChamberlainError, codeOf } from '../errors.ts';
 import type { Action } from '../plan/action.ts';
 import { numberOfUser } from '../targets/everything.ts';
 import { patiently } from './archive-keeping.ts';
-import { removeArchive, removePart, requireArchive } from './database-archives.ts';
+import { eraseArchives, removeArchive, removePart, requireArchive } from './database-archives.ts';
 import { withoutSecrets } from './mariadb.ts';
 import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
 import { watchServers, whileTrue } from './mariadb-watching.ts';
@@ -82,6 +82,9 @@ export function openArchiveHands(
             closing.signal,
             (signal) => eraseDatabase(realm, action, signal),
           );
+        case 'databases.eraseArchives':
+          await wanted(undefined, { erases: true })();
+          return eraseArchives(realm.folder, action.account);
         case 'databases.removePart':
           await wanted(true)();
           return removePart(realm.folder, action);

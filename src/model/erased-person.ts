@@ -14,6 +14,11 @@ export type ErasedPerson = z.infer<typeof ERASED>;
 /** The approved request by which a person is erased, as the database has noted it; the time as ISO 8601. */
 export type Erasure = ErasedPerson['erasure'];
 
+/** A list of them, as a role reports it; undefined where it is none. */
+export function parseErasedPeople(list: unknown): ErasedPerson[] | undefined {
+  return z.array(ERASED).safeParse(list).data;
+}
+
 /** Throws where it is no such line. */
 export function parseErased(line: string): ErasedPerson {
   return ERASED.parse(JSON.parse(line));

@@ -191,6 +191,13 @@ export type Action =
       departure: number;
     }
   | {
+      /** Removes every archive of the account, recorded or not: an erasure by law. */
+      verb: 'databases.eraseArchives';
+      user: string;
+      account: string;
+      departure: number;
+    }
+  | {
       /** Loads from the archive with this manifest what is not there, or not there whole. */
       verb: 'databases.restore';
       server: string;

@@ -137,6 +137,7 @@ function describePart(action: Action): string {
     case 'home.removeArchive':
       return 'the archive of the home';
     case 'databases.archive':
+    case 'databases.eraseArchives':
     case 'databases.removePart':
     case 'databases.removeArchive':
       return 'the archive of the databases';

@@ -10,7 +10,7 @@
  * The body is erased either way. What is approved is told as of the request that waited, which is done
  * when all that the approval raised is applied; what is rejected is done at once. What still waits when
  * its person is deleted is rejected by the calendar. An erasure that was approved is done when all is erased, and may
- * be rejected until it begins.
+ * be rejected by any admin until it begins.
  *
  * An id is unique for each portal alone:
  *
@@ -89,7 +89,7 @@ async function requireWaiting(
     const portals = `${waiting.portal} and ${another.portal}`;
     refuse('WAITS_TWICE', `Of ${portals} a request waits by that id. Name the portal by sentBy.`);
   }
-  if (waiting.requestedBy === requestedBy) {
+  if (waiting.requestedBy === requestedBy && waiting.state === 'open') {
     refuse('OWN_REQUEST', `${requestedBy} asked for it. Another admin decides on it.`);
   }
   return waiting;

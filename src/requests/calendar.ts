@@ -136,12 +136,17 @@ class Frozen extends Error {}
  *
  * @param options.orphans whether to look for orphans, once nothing else is due
  * @param options.except keys of moves that are left out, since they have failed
+ * @param options.canBeStopped whether every request that has come by now is decided: else no erasure begins
  */
 export async function turnCalendar(
   client: Client,
   config: Config,
   now: Date,
-  { orphans = true, except = [] }: { orphans?: boolean; except?: readonly string[] } = {},
+  {
+    orphans = true,
+    except = [],
+    canBeStopped = true,
+  }: { orphans?: boolean; except?: readonly string[]; canBeStopped?: boolean } = {},
 ): Promise<Turn> {
   const turn: Turn = {
     did: [],
@@ -151,7 +156,10 @@ export async function turnCalendar(
     next: undefined,
     awaited: [],
   };
-  const due = await readDueMoves(client, now, { except, most: MOST_MOVES });
+  const due = await readDueMoves(client, now, {
+    ...{ except, most: MOST_MOVES },
+    erasures: canBeStopped,
+  });
   for (const each of due) {
     const { move, subject, account } = each;
     try {

@@ -14,7 +14,7 @@
 import type { RequestOf } from '../model/request.ts';
 import { timeOf } from '../model/time.ts';
 import { findDeparture } from '../store/departures.ts';
-import { findHold, placeHold, removeHold } from '../store/holds.ts';
+import { findHold, liftHold, placeHold } from '../store/holds.ts';
 import { findPerson } from '../store/people.ts';
 import { findTool } from '../store/tools.ts';
 import {
@@ -53,7 +53,7 @@ export const releaseSubject: Decide<RequestOf<'subject.release'>> = async (askin
   if ((await findHold(client, subject.uid, now)) === undefined) {
     refuse('NOT_HELD', `Nobody holds ${subject.account}, or the hold has ended.`);
   }
-  await removeHold(client, subject.uid);
+  await liftHold(client, subject.uid, now);
   return told(subject, 'subject.released', { by, reason: request.reason });
 };
 
@@ -64,8 +64,9 @@ export async function requireNotHeld(
 ): Promise<void> {
   const hold = await findHold(client, uid, now);
   if (hold === undefined) return;
-  const { by, reason, until } = hold;
-  refuse('SUBJECT_HELD', `${by} holds ${account} until ${timeOf(until)}: ${reason}`);
+  const { by, until } = hold;
+  // not why: a refusal is kept, and the reason goes with the subject
+  refuse('SUBJECT_HELD', `${by} holds ${account} until ${timeOf(until)}; ask ${by} why.`);
 }
 
 interface Held {

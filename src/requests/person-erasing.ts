@@ -4,7 +4,7 @@
  *   suspended ──▶ waits ──request.approve, by a second admin──▶ approved ──calendar: 24 h later──▶ deleted, erased
  *                  ╰─────────────request.reject, person.reinstate──╯
  *
- * The one way in which something is destroyed without an archive: the home and the databases where they are, and the
+ * Both admins speak by their own keys. The one way in which something is destroyed without an archive: the home and the databases where they are, and the
  * archives of before. What our tables hold of the person is erased (src/store/erasure.ts), and portals are told to do
  * the same. A server that is away is no reason to wait: what it holds is owed, and erased when it is back.
  *
@@ -26,8 +26,11 @@ import { requireNotHeld } from './hold.ts';
 import { letWait } from './person-leaving.ts';
 
 export const wantPersonErased: Decide<RequestOf<'person.erase'>> = async (asking) => {
-  const { client, request, approvedFor } = asking;
+  const { client, request, approvedFor, portal } = asking;
   requireAdmin(asking);
+  if (approvedFor === undefined && portal !== undefined) {
+    refuse('NOT_ALLOWED', "Only an admin's own key asks for an erasure, and no portal.");
+  }
   const person = await requirePerson(asking, request.person);
   const { uid, account, state } = person;
   if (state !== 'suspended') {

@@ -44,6 +44,8 @@ export interface OpenApproval {
   request: string;
   portal: string;
   kind: RequestKind;
+  /** `approved`: an erasure that has not begun */
+  state: 'open' | 'approved';
   subject: number;
   /** of the subject */
   account: string;
@@ -61,7 +63,7 @@ export async function findOpenApprovals(
   { portal, toReject = false }: { portal?: string | undefined; toReject?: boolean } = {},
 ): Promise<OpenApproval[]> {
   const { rows } = await client.query(
-    `SELECT a.request, a.portal, a.kind, a.subject, a.requested_by AS "requestedBy", a.body,
+    `SELECT a.request, a.portal, a.kind, a.state, a.subject, a.requested_by AS "requestedBy", a.body,
             coalesce(p.shell_name, t.account) AS account
      FROM approvals a LEFT JOIN people p ON p.uid = a.subject LEFT JOIN tools t ON t.uid = a.subject
      WHERE a.request = $1 AND a.portal = coalesce($2, a.portal)
@@ -85,8 +87,8 @@ export async function closeApproval(
 }
 
 /**
- * Rejects all that waits about a subject (`erasing`: the erasure that was approved), so that it is done; returns what
- * that was.
+ * Rejects all that waits about a subject (`erasing`: erasures alone, and one that was approved too), so that it is done;
+ * returns what that was.
  */
 export async function rejectWaiting(
   client: Client,
@@ -96,12 +98,12 @@ export async function rejectWaiting(
   const { rows } = await client.query(
     `WITH waiting AS (
        UPDATE approvals SET state = 'rejected', decided_at = $2, decided_by = $3, body = NULL
-       WHERE subject = $1 AND CASE WHEN $4 THEN kind = 'person.erase' AND state = 'approved' ELSE state = 'open' END
+       WHERE subject = $1 AND CASE WHEN $4 THEN kind = 'person.erase' AND state IN ('open', 'approved') ELSE state = 'open' END
        RETURNING *
      ), done AS (
        UPDATE requests q SET done_at = $2 FROM waiting w WHERE q.portal = w.portal AND q.jti = w.request
      )
-     SELECT w.request, w.portal, w.kind, w.subject, w.requested_by AS "requestedBy", w.body, n.name AS account
+     SELECT w.request, w.portal, w.kind, 'open' AS state, w.subject, w.requested_by AS "requestedBy", w.body, n.name AS account
      FROM waiting w JOIN names n ON n.subject = w.subject ORDER BY w.portal, w.request`,
     [subject, now, by, erasing],
   );

@@ -54,8 +54,9 @@ export const PUT_AWAY_AT = (now: string) => `CASE WHEN days_told = 0 THEN delete
     CASE WHEN days_told <= 1 AND ${IS_TOLD(now)} THEN told_at ELSE ${now} END) END`;
 const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
 
-/** When an approved erasure begins; of a row of `approvals`. Until then it can be stopped. */
-export const ERASED_AT = `decided_at + interval '24 hours'`;
+/** When an approved erasure begins, of a row of `approvals`: until then it can be stopped, after a hold too. */
+export const ERASED_AT = `(greatest(decided_at, (SELECT h.until FROM holds h WHERE h.subject = approvals.subject))
+  + interval '24 hours')`;
 
 /** What is not applied by then no longer keeps what has been closed from being put away. */
 const PATIENCE = `interval '1 minute'`;
@@ -126,7 +127,7 @@ const DUE = `
     (SELECT 'seals.renew', 0, renew_at, NULL FROM login_seals
      WHERE renew_at <= $1 ORDER BY renew_at LIMIT 1)
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
-  WHERE m.move || ' ' || m.subject <> ALL ($3::text[])
+  WHERE m.move || ' ' || m.subject <> ALL ($3::text[]) AND ($5 OR m.move <> 'person.erase')
     -- who is held is not put away, deleted or forgotten, and not warned of a day that does not hold
     AND NOT (m.move ~ '[.](warn|archive|delete|erase|expire)$'
       AND EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1))
@@ -137,16 +138,21 @@ const DUE = `
  * The moves that are due at that time, the first to be made first.
  *
  * @param except `<move> <subject>` of those that are left out
+ * @param erasures false: these are left out too
  */
 export async function readDueMoves(
   db: Reader,
   now: Date,
-  { except, most }: { except: readonly string[]; most: number },
+  {
+    except,
+    most,
+    erasures = true,
+  }: { except: readonly string[]; most: number; erasures?: boolean },
 ): Promise<DueMove[]> {
   const { rows } = await db.query({
     name: 'due-moves',
     text: DUE,
-    values: [now, WARNING_DAYS, except, most],
+    values: [now, WARNING_DAYS, except, most, erasures],
   });
   return rows as DueMove[];
 }

@@ -115,6 +115,7 @@ export async function beginErasure(
     `UPDATE people SET state = 'deleted', suspended_until = NULL, delete_after = NULL WHERE uid = $1`,
     [person],
   );
+  await client.query('DELETE FROM archive_progress WHERE subject = $1', [person]);
   await removeHold(client, person);
   return (rows[0] as { erasure: Erasure }).erasure;
 }

@@ -44,6 +44,11 @@ export async function placeHold(
   }
 }
 
+/** Lifts a hold: it ends now, and its reason is forgotten. An erasure begins a day after its end. */
+export async function liftHold(client: Client, subject: number, now: Date): Promise<void> {
+  await client.query(`UPDATE holds SET until = $2, reason = '' WHERE subject = $1`, [subject, now]);
+}
+
 /** Removes the hold on a subject, its reason too. */
 export async function removeHold(client: Client, subject: number): Promise<void> {
   await client.query('DELETE FROM holds WHERE subject = $1', [subject]);

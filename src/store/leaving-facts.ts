@@ -35,8 +35,9 @@ const APPROVED = `
   ORDER BY w.decided_at DESC LIMIT 1`;
 
 const ERASING = `
-  SELECT jsonb_build_object('at', ${ERASED_AT}, 'request', w.request) FROM approvals w
-  WHERE w.subject = s.uid AND w.kind = 'person.erase' AND w.state = 'approved' AND s.state = 'suspended'`;
+  SELECT jsonb_build_object('at', ${ERASED_AT}, 'request', request) FROM approvals
+  WHERE approvals.subject = s.uid AND kind = 'person.erase' AND approvals.state = 'approved' AND s.state = 'suspended'
+  ORDER BY decided_at DESC LIMIT 1`;
 
 const HOLD = `
   SELECT jsonb_build_object('by', h.held_by, 'at', h.held_at, 'reason', h.reason, 'until', h.until)
@@ -172,8 +173,8 @@ export async function readMovers(
 ): Promise<{ movers: Leaver[]; count: number }> {
   const { rows } = await client.query(
     `SELECT uid, count(*) OVER ()::int AS count FROM (
-       SELECT uid, state, coalesce((SELECT ${ERASED_AT} FROM approvals WHERE subject = uid AND kind = 'person.erase'
-           AND approvals.state = 'approved'), ${AWAY_ON}, suspended_until) AS at FROM people WHERE state <> 'active'
+       SELECT uid, state, coalesce((SELECT max(${ERASED_AT}) FROM approvals WHERE approvals.subject = uid AND kind = 'person.erase'
+           AND approvals.state = 'approved' AND people.state = 'suspended'), ${AWAY_ON}, suspended_until) AS at FROM people WHERE state <> 'active'
        UNION ALL SELECT uid, state, ${AWAY_ON} FROM tools WHERE state <> 'active') s
      WHERE state = 'archived' OR (state <> 'deleted' AND at IS NOT NULL)
        OR EXISTS (SELECT FROM convergence c WHERE c.subject = uid AND c.applied < c.wanted)

@@ -2,11 +2,9 @@
 import { ChamberlainError } from '../errors.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import { type Act, writeActs } from './acts.ts';
-import { rejectWaiting } from './approvals.ts';
-import { beginErasure } from './departures.ts';
-import { erasePerson } from './erasure.ts';
+import { type Account, eraseAgain, restartErasures } from './erased-again.ts';
+import { type NewEvent, writeEvents } from './events.ts';
 import { endFreeze } from './freeze.ts';
-import { removeHold } from './holds.ts';
 import { type Client, transact } from './postgres.ts';
 import { holdSweep } from './sweeps.ts';
 
@@ -44,7 +42,9 @@ export interface Restoration {
   credentials: { account: string; uid: number; epoch: number }[];
   events: { portal: string; from: number; to: number }[];
   /** erased again */
-  erased: { account: string; uid: number }[];
+  erased: Account[];
+  /** their approved erasure begins a day from now, unless it is stopped */
+  erasing: Account[];
 }
 
 /**
@@ -55,7 +55,8 @@ export interface Restoration {
  * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
  *   server is given the old one before.
  * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen.
- * - Who was erased by law is erased again, as the list beside the archives has it.
+ * - Who was erased by law is erased again, as the list beside the archives has it. What was approved, and has not begun,
+ *   may have been stopped since: its day begins anew.
  * - The marker in the directory is adopted.
  * - The sweep is held: what was taken away since the backup is wanted again, which an admin reads first.
  *
@@ -64,6 +65,8 @@ export interface Restoration {
  *
  * @param portals that are told of events
  * @param realm its own group is nobody's, although it is no subject
+ * @param admin the admin tool
+ * @param tell what is told of who is erased again
  * @param commit false: everything is written, and then undone
  */
 export async function restore(
@@ -73,8 +76,17 @@ export async function restore(
     by,
     portals,
     realm,
+    admin,
+    tell,
     commit,
-  }: { by: string; portals: readonly string[]; realm: string; commit: boolean },
+  }: {
+    by: string;
+    portals: readonly string[];
+    realm: string;
+    admin: string;
+    tell: (erased: Account) => NewEvent[];
+    commit: boolean;
+  },
 ): Promise<Restoration> {
   return trying(client, commit, async () => {
     // in the order of freeze_older
@@ -89,17 +101,19 @@ export async function restore(
     const backupAt = toldAt === null || toldAt > frozenAt ? frozenAt : toldAt;
 
     const restoration = {
-      erased: await eraseAgain(client, seen.erased),
       ranges: await moveRanges(
         client,
         [...seen.strangers, ...seen.erased.map(({ uid }) => uid)],
         backupAt,
       ),
+      erased: await eraseAgain(client, seen.erased, admin),
+      erasing: await restartErasures(client),
       exhausted: await readExhausted(client),
       names: await readNamesSince(client, backupAt, `project-${realm}`),
       credentials: await wantNewPasswords(client, seen.strangePasswords),
       events: await raiseEvents(client, portals, seen.isOlder),
     };
+    await writeEvents(client, restoration.erased.flatMap(tell));
     await raiseSeals(client, seen.isOlder);
     if (seen.isOlder) {
       await client.query(
@@ -111,64 +125,6 @@ export async function restore(
     await endFreeze(client, by);
     return restoration;
   });
-}
-
-/**
- * Erases anew whom the backup does not know as erased, by the request of then. Of who came after the backup, name and
- * number are taken for another's.
- */
-async function eraseAgain(
-  client: Client,
-  listed: readonly ErasedPerson[],
-): Promise<Restoration['erased']> {
-  const again: Restoration['erased'] = [];
-  const now = new Date();
-  for (const { uid, account, erasure } of listed) {
-    const { rows } = await client.query(
-      `SELECT p.state, EXISTS (SELECT FROM departures d WHERE d.subject = p.uid AND d.erasure IS NOT NULL) AS "isErased"
-       FROM people p WHERE p.uid = $1 AND p.shell_name = $2`,
-      [uid, account],
-    );
-    const [person] = rows as { state: string; isErased: boolean }[];
-    if (person === undefined) {
-      await client.query(
-        `INSERT INTO foreign_sightings (name, id) SELECT $1, $2
-         WHERE NOT EXISTS (SELECT FROM names WHERE name = $1) ON CONFLICT DO NOTHING`,
-        [account, uid],
-      );
-      continue;
-    }
-    if (person.isErased) continue;
-    const { portal, request, requestedBy, approvedBy, approvedAt } = erasure;
-    await client.query(
-      `INSERT INTO approvals (portal, request, kind, subject, requested_by, why, state, decided_by, decided_at)
-       VALUES ($1, $2, 'person.erase', $3, $4, '', 'approved', $5, $6)
-       ON CONFLICT (portal, request) DO UPDATE SET state = 'approved', body = NULL,
-         decided_by = excluded.decided_by, decided_at = excluded.decided_at`,
-      [portal, request, uid, requestedBy, approvedBy, approvedAt],
-    );
-    await removeHold(client, uid);
-    await client.query(
-      'UPDATE departures SET back_at = $2 WHERE subject = $1 AND back_at IS NULL',
-      [uid, now],
-    );
-    // whoever is deleted in the backup has no name there
-    await client.query(
-      `UPDATE people SET state = 'suspended', display_name = coalesce(display_name, ''),
-         display_name_key = coalesce(display_name_key, ''), email = coalesce(email, '')
-       WHERE uid = $1`,
-      [uid],
-    );
-    await beginErasure(client, uid, now);
-    await rejectWaiting(client, uid, { by: approvedBy, now });
-    await erasePerson(client, uid);
-    await client.query(
-      `SELECT raise_generation($1, r) FROM unnest(ARRAY['databases', 'directory', 'homes']) AS r`,
-      [uid],
-    );
-    again.push({ account, uid });
-  }
-  return again;
 }
 
 /** Runs `act` in one transaction, which is undone at the end where it is not to be kept. */

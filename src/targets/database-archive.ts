@@ -28,6 +28,8 @@ export interface DatabaseArchiveHave {
   archive: DatabasesArchive | { unreadable: string } | undefined;
   /** looked at only where it is wanted no more: whether something is left of one that was being made */
   part?: { isThere: boolean } | { unreadable: string };
+  /** looked at only of who is erased: whether anything is left of any archive */
+  anyArchive?: boolean | { unreadable: string };
   /** of each archive that is to be removed, in their order */
   past?: (DatabasesArchive | { unreadable: string } | undefined)[];
 }
@@ -51,13 +53,14 @@ export interface DatabaseArchiveHave {
  * | remove     | yes      | same; no database left, every server read    | databases.removeArchive     |
  * | remove     | yes      | same; one that it holds                      | databases.drop, first       |
  * | erase      | no       | one, whatever is in an archive               | databases.erase             |
+ * | erase      | no       | anything of any archive of the account       | databases.eraseArchives     |
  * | not put away | yes    | none, or not the same, and it is needed      | ARCHIVE_DAMAGED             |
  *
  * An archive is needed to bring back, and where a database is there still. One that is kept no longer and
  * not there is as it should be.
  *
  * Of archives of when it was away before, and came back, those that are kept no longer are removed, whatever
- * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises; an erasure waits for it.
+ * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises.
  */
 export const databaseArchive: Target<
   DatabaseArchiveEyes,
@@ -126,6 +129,11 @@ export const databaseArchive: Target<
             ? { server: seen.server, unreadable: seen.unreadable }
             : { server: seen.server, databases: seen.view.get(user) ?? [] },
         );
+        if (move === 'erase') {
+          const any = await readable(async () => ({ isThere: await eyes.isAnyThere(account) }));
+          const anyArchive = 'unreadable' in any ? any : any.isThere;
+          return { servers: on, archive: undefined, anyArchive };
+        }
         // of nearly all that are deleted there is nothing left
         const isNeeded =
           move !== 'drop' || on.some((seen) => 'databases' in seen && seen.databases.length > 0);
@@ -141,7 +149,7 @@ export const databaseArchive: Target<
     return await Promise.all(
       haves.map(async (have, i) => {
         const { account, past } = wants[i] as DatabaseArchiveWant;
-        if (past.length === 0) return have;
+        if (past.length === 0 || wants[i]?.move === 'erase') return have;
         const look = (departure: number) => readable(() => eyes.lookAtArchive(account, departure));
         return { ...have, past: await Promise.all(past.map((each) => look(each.departure))) };
       }),
@@ -170,6 +178,9 @@ export const databaseArchive: Target<
       for (const { server, databases } of readableServers) {
         for (const name of databases) draft.erase(server, name);
       }
+      const { anyArchive = false } = have;
+      if (typeof anyArchive === 'object') draft.unreadable(anyArchive.unreadable);
+      else if (anyArchive) draft.eraseArchives();
       return draft.plan;
     }
     if (want.manifest === undefined) {
@@ -236,7 +247,7 @@ async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: st
 
 /** Collects the steps and findings of one subject. */
 function drafting(
-  { user, account, departure, manifest = '', servers, move }: DatabaseArchiveWant,
+  { user, account, departure, manifest = '', servers }: DatabaseArchiveWant,
   wanted: Wanted,
 ) {
   const plan: TargetPlan = { steps: [], findings: [] };
@@ -285,6 +296,12 @@ function drafting(
       step(`${database} on ${server}`, 'destroy', 'present → absent', because, action);
     },
 
+    eraseArchives(): void {
+      const action: Action = { verb: 'databases.eraseArchives', ...of };
+      const because = `${account} is erased`;
+      step(`archives of the databases of ${user}`, 'destroy', 'any → absent', because, action);
+    },
+
     remove(which = { departure, manifest }): void {
       const because = 'it has been kept for as long as is wanted';
       const action: Action = { verb: 'databases.removeArchive', ...of, ...which };
@@ -309,8 +326,8 @@ function drafting(
         sentence: isGone
           ? 'It is not there, though it was; put it back.'
           : 'Its manifest is not the one that was recorded; put the right one back.',
-        // nothing waits for one of before, but an erasure
-        ...(which === departure || move === 'erase' ? {} : { advisory: true }),
+        // nothing waits for one of before
+        ...(which === departure ? {} : { advisory: true }),
       });
     },
   };

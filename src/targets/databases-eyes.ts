@@ -64,4 +64,6 @@ export interface DatabaseArchiveEyes {
   lookAtArchive(account: string, departure: number): Promise<DatabasesArchive | undefined>;
   /** Whether something is left of an archive of that name that was being made. */
   isPartThere(account: string, departure: number): Promise<boolean>;
+  /** Whether anything is left of any archive of the account, recorded or not. */
+  isAnyThere(account: string): Promise<boolean>;
 }

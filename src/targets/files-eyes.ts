@@ -79,6 +79,8 @@ export interface ArchiveHave {
   archive: 'absent' | 'emptied' | 'other' | 'nothing' | 'home';
   /** looked at only of who is erased */
   isListed?: boolean;
+  /** likewise: something that was withdrawn at any time, or is of any archive, recorded or not */
+  leftovers?: boolean;
 }
 
 /**

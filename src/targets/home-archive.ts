@@ -55,12 +55,13 @@ export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
  * |           | any              | none        | whole               | removeArchive      |                 |
  * |           | any              | none        | another             |                    | ARCHIVE_DAMAGED, advisory |
  * |           | any              | none        | its empty folder    | removeArchive      |                 |
- * | erased    | ours             | left        | none                |                    | PATH_FOREIGN    |
- * |           | ours             | no left     | none                | withdraw, erase    |                 |
- * |           | absent, another's | any, or not listed | none        | erase              |                 |
+ * | erased    | ours             | no left     | any                 | withdraw, erase    |                 |
+ * |           | ours             | left        | any                 | erase              | PATH_FOREIGN    |
+ * |           | another's        | any         | any                 | erase, if as below | PATH_FOREIGN    |
+ * |           | absent           | leftovers, or not listed |  any   | erase              |                 |
  *
- * An archive of when it was away before, that is to be removed: as `forgotten`, with what is in place left; of who is
- * erased no finding is advisory, so that the erasure is not done while an archive may be left.
+ * An archive of when it was away before, that is to be removed: as `forgotten`, with what is in place left. An erasure takes
+ * all archives of the account, recorded or not, damaged or not.
  *
  * All else: nothing. A place that is another's, or no directory, is left as it is, and nothing of it is
  * put away.
@@ -112,6 +113,10 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
   plan(want, have, wanted) {
     if (want === undefined) return NOTHING_TO_DO;
     const draft = drafting(want, wanted);
+    if (want.end === 'erased') {
+      planErased(want, have, draft);
+      return draft.done();
+    }
     for (const [i, each] of want.past.entries()) {
       const archive = have.past?.[i] ?? 'absent';
       planForgotten({ ...want, ...each }, { ...have, archive }, draft);
@@ -124,9 +129,6 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
         break;
       case 'back':
         planBack(want, have, draft);
-        break;
-      case 'erased':
-        planErased(want, have, draft);
         break;
       case 'gone':
       case 'forgotten':
@@ -157,7 +159,20 @@ type Draft = ReturnType<typeof drafting>;
 
 function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
   const { home, uid, departure } = want;
-  if (!planWithdrawn(want, have, draft, 'the account is put away')) return;
+  if (have.place.kind === 'directory' && have.place.seen.uid === uid) {
+    if (have.left || want.manifest !== undefined) {
+      draft.taken('was put away already');
+      return;
+    }
+    const { seen } = have.place;
+    draft.step('revoke', 'in place → withdrawn', 'the account is put away', {
+      verb: 'home.withdraw',
+      home,
+      uid,
+      departure,
+      seen,
+    });
+  }
   if (want.manifest === undefined) {
     draft.step('create', `no archive → ${draft.archive}`, 'there is none yet', {
       verb: 'home.archive',
@@ -168,35 +183,24 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   }
 }
 
-/** Takes what is ours out of its place. Says whether what was withdrawn before does not stand there already. */
-function planWithdrawn(
-  { home, uid, departure, manifest }: HomeArchiveWant,
-  { place, left }: ArchiveHave,
-  draft: Draft,
-  because: string,
-): boolean {
-  if (place.kind !== 'directory' || place.seen.uid !== uid) return true;
-  if (left || manifest !== undefined) {
-    draft.taken('was put away already');
-    return false;
-  }
-  const { seen } = place;
-  const action = { verb: 'home.withdraw' as const, home, uid, departure, seen };
-  draft.step('revoke', 'in place → withdrawn', because, action);
-  return true;
-}
-
 function planErased(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
   const { home, account, uid, departure, erasure } = want;
   if (erasure === undefined) return;
-  const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
+  const { place, isListed = false, leftovers = false } = have;
+  const isOurs = place.kind === 'directory' && place.seen.uid === uid;
   const because = `${account} is erased, as ${erasure.requestedBy} asked and ${erasure.approvedBy} approved`;
-  if (!planWithdrawn(want, have, draft, because)) return;
-  if (!isOurs && !have.left && !have.going && have.isListed === true) return;
-  draft.step('destroy', 'any → erased, without an archive', because, {
-    verb: 'home.erase',
-    ...{ home, account, uid, departure, erasure },
-  });
+  if (isOurs && !have.left) {
+    const action = { verb: 'home.withdraw' as const, home, uid, departure, seen: place.seen };
+    draft.step('revoke', 'in place → withdrawn', because, action);
+  } else if (place.kind !== 'absent') {
+    draft.taken(isOurs ? 'was put away already' : 'is to be erased');
+  }
+  if (isOurs || leftovers || !isListed) {
+    draft.step('destroy', 'any → erased, without an archive', because, {
+      verb: 'home.erase',
+      ...{ home, account, uid, departure, erasure },
+    });
+  }
 }
 
 function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
@@ -253,13 +257,13 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
 
 /** An archive that was kept as long as is wanted, whether what was in it is gone or has come back. */
 function planForgotten(
-  { home, account, uid, departure, manifest, erasure }: HomeArchiveWant & { manifest: string },
+  { home, account, uid, departure, manifest }: HomeArchiveWant & { manifest: string },
   have: ArchiveHave,
   draft: Draft,
 ): void {
   const archive = `${account}.${departure}`;
   if (have.archive === 'other') {
-    draft.damaged(have, erasure === undefined, archive);
+    draft.damaged(have, true, archive);
   } else if (have.archive !== 'absent') {
     draft.step('destroy', `${archive} → removed`, 'it was kept as long as is wanted', {
       verb: 'home.removeArchive',

@@ -90,7 +90,11 @@ test('a hostile home is put away, removed, and brought back with every byte, own
   expect(what).toMatchObject({ kind: 'home', leftOut: { sockets: 1 }, entries: { fifos: 1 } });
   expect(files).toHaveLength(1);
   expect(server.archived.at(-1)).toMatchObject({ bytes: files[0]!.bytes, path: archiveOf(made) });
-  expect(readdirSync(server.archives)).toEqual(['.chamberlain', `tools.${made.name}.1`]);
+  expect(readdirSync(server.archives)).toEqual([
+    '.chamberlain',
+    'erasures.log',
+    `tools.${made.name}.1`,
+  ]);
   expect(await converge(wantedAs(made, 'archived'))).toEqual([]);
 
   expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);

@@ -66,14 +66,6 @@ describe('the next move of', () => {
       { move: 'erase', sentence: 'erased for good, archives too', at: LATER },
     ],
     [
-      'the same, held beyond that',
-      {
-        ...{ kind: 'person', state: 'suspended', erasing: { at: EARLIER, request: 'r' } },
-        hold: HOLD,
-      },
-      { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
-    ],
-    [
       'a tool that is to be deleted',
       { deleteAfter: LATER },
       { move: 'put away', sentence: 'put away into archives, then deleted', at: LATER },

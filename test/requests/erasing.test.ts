@@ -172,7 +172,10 @@ describe('an erasure', () => {
 
   test('is of suspended people alone, asked for by an admin, and approved by another', async () => {
     expect(
-      await ask({ kind: 'person.erase', requestedBy: 'second', person: 'steward' }),
+      await ask(
+        { kind: 'person.erase', requestedBy: 'second', person: 'steward' },
+        { as: 'second' },
+      ),
     ).toMatchObject({ code: 'PERSON_NOT_SUSPENDED' });
     const active = `a${number}`;
     await makePerson(active);
@@ -182,9 +185,17 @@ describe('an erasure', () => {
     const request = await askForErasure();
     expect(await approve(request, 'steward')).toMatchObject({ code: 'OWN_REQUEST' });
     expect(await approve(request)).toEqual({ verdict: 'accepted' });
-    expect(await ask({ kind: 'person.erase', requestedBy: 'steward', person: name })).toMatchObject(
-      { code: 'PERSON_LEAVING' },
-    );
+    const again = { kind: 'person.erase', requestedBy: 'steward', person: name };
+    // both by their own keys: a portal that speaks for admins would be one of the two
+    const speaking = {
+      ...realm.world.config,
+      portals: realm.world.config.portals.map((each) => ({ ...each, speaksForAdmins: true })),
+    };
+    expect(await realm.ask(again, speaking)).toMatchObject({
+      code: 'NOT_ALLOWED',
+      sentence: expect.stringContaining('own key'),
+    });
+    expect(await ask(again, { as: 'steward' })).toMatchObject({ code: 'PERSON_LEAVING' });
   });
 
   test.each(['steward', 'second'])('is stopped by %s until it begins', async (by) => {
@@ -236,11 +247,43 @@ describe('an erasure', () => {
       until,
     });
     expect([await turn(), await stateOf()]).toEqual([[], 'suspended']);
-    expect(await ask({ kind: 'person.erase', requestedBy: 'second', person: name })).toMatchObject({
-      verdict: 'refused',
-    });
+    const [held] = await readLeaving(realm.intake, [uid]);
+    expect(held?.leaving.next).toMatchObject({ move: 'erase' });
+    expect(Date.parse(held?.leaving.next?.at ?? '')).toBeGreaterThan(Date.parse(until));
     await must({ kind: 'subject.release', requestedBy: 'steward', person: name });
+    // and begins a day after its end, so that it can be stopped then
+    expect([await turn(), await stateOf()]).toEqual([[], 'suspended']);
+    await owner.query(`UPDATE holds SET until = now() - interval '24.1 hours' WHERE subject = $1`, [
+      uid,
+    ]);
     expect(await turn()).toEqual(['person.erase']);
+  });
+
+  test('does not begin while requests wait that may stop it', async () => {
+    await approvedAgo(24.1);
+    const { did } = await turnCalendar(realm.intake, realm.world.config, new Date(), {
+      canBeStopped: false,
+    });
+    expect([did, await stateOf()]).toEqual([[], 'suspended']);
+    expect(await turn()).toEqual(['person.erase']);
+  });
+
+  test('is rejected with a reinstatement before it was approved, too', async () => {
+    const request = await askForErasure();
+    await must({ kind: 'person.reinstate', requestedBy: 'second', person: name });
+    expect(await approve(request)).toMatchObject({ code: 'NOT_WAITING' });
+  });
+
+  test('says who holds somebody, without the reason, in what is kept of a refusal', async () => {
+    const until = new Date(Date.now() + 3_600_000).toISOString();
+    const hold = { kind: 'subject.hold', requestedBy: 'steward', person: name, until };
+    await must({ ...hold, reason: 'a-secret-reason' });
+    const refused = await ask(
+      { kind: 'person.erase', requestedBy: 'steward', person: name },
+      { as: 'steward' },
+    );
+    expect(refused).toMatchObject({ code: 'SUBJECT_HELD' });
+    expect(refused.sentence).not.toContain('a-secret-reason');
   });
 });
 
@@ -286,6 +329,18 @@ describe('the database', () => {
     await owner.query('DELETE FROM holds WHERE subject = $1', [uid]);
     await owner.query(`UPDATE people SET state = 'active' WHERE uid = $1`, [uid]);
     await expect(begin()).rejects.toThrow(REFUSED);
+  });
+
+  test('lets no erasure be moved to somebody else, or to a tool', async () => {
+    await approvedAgo(24.1);
+    await turn();
+    const other = await makePerson(`o${number}`);
+    for (const sql of [
+      'UPDATE departures SET subject = $2 WHERE subject = $1',
+      `UPDATE departures SET erasure = NULL WHERE subject = $1 AND $2::int > 0`,
+    ]) {
+      await expect(realm.intake.query(sql, [uid, other])).rejects.toThrow(/never changed/);
+    }
   });
 
   test('has nobody deleted without archives by another way', async () => {

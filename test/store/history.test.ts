@@ -87,7 +87,14 @@ test('a recovery finds whether one came before, in a database without statistics
   const read = await readBy(() =>
     withClient(owner, async (client) => {
       const seen = { strangers: [], strangePasswords: [], erased: [], isOlder: false };
-      const terms = { by: 'a test', portals: ['portal'], realm: 'tools', commit: false };
+      const terms = {
+        by: 'a test',
+        portals: ['portal'],
+        realm: 'tools',
+        admin: 'admin',
+        tell: () => [],
+        commit: false,
+      };
       await restore(client, seen, terms);
       await client.query('SELECT pg_stat_force_next_flush()');
     }),

@@ -273,6 +273,7 @@ describe('database-archive', () => {
         asked.push(`${account}.${departure}`);
         return undefined;
       },
+      isAnyThere: () => Promise.resolve(false),
       isPartThere: () => Promise.reject(new Error('looked')),
     };
     const wanted = [tool('active'), person(leaving()), tool('deleted', recorded())];
@@ -298,7 +299,12 @@ describe('database-archive', () => {
 
   test('looks at nothing where nobody leaves', async () => {
     const never = () => Promise.reject(new Error('looked'));
-    const eyes = { lookForDatabases: never, lookAtArchive: never, isPartThere: never };
+    const eyes = {
+      lookForDatabases: never,
+      lookAtArchive: never,
+      isAnyThere: () => Promise.resolve(false),
+      isPartThere: never,
+    };
     const wanted = [tool('active'), tool('archived', recorded())];
     expect(await databaseArchive.observe(eyes, wanted, REALM)).toHaveLength(2);
   });
@@ -317,10 +323,48 @@ describe('database-archive', () => {
     ],
   ])('%s, and looks at nothing else', async (_, isPartThere, expected) => {
     const never = () => Promise.reject(new Error('looked'));
-    const eyes = { lookForDatabases: never, lookAtArchive: never, isPartThere };
+    const eyes = {
+      ...{ lookForDatabases: never, lookAtArchive: never, isAnyThere: never },
+      isPartThere,
+    };
     const wanted = tool('archived', leaving({ returning: true }));
     const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
     expect(lines(wanted, found!)).toEqual(expected);
+  });
+
+  test('of who is erased every database is dropped, and every archive goes; a server that is away is owed', async () => {
+    const erasure = {
+      ...{ portal: 'admin.steward', request: '0b6c0b43-6f52-4b4e-9f0e-3b1c5a0e7a11' },
+      ...{ requestedBy: 'steward', approvedBy: 'second', approvedAt: '2026-11-28T08:00:00Z' },
+    };
+    const never = () => Promise.reject(new Error('looked'));
+    const wanted = {
+      ...tool('deleted', leaving({ expired: true, erasure })),
+      pastArchives: [{ departure: 1, manifest: 'b'.repeat(64) }],
+    };
+    const eyes = {
+      ...{ lookAtArchive: never, isPartThere: never },
+      lookForDatabases: () => Promise.resolve(new Map([['s51234', [A]]])),
+      isAnyThere: () => Promise.resolve(true),
+    };
+    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    expect(lines(wanted, found!)).toEqual([
+      'destroy databases.erase s51234__a on one: present → absent',
+      'destroy databases.erase s51234__a on two: present → absent',
+      'destroy databases.eraseArchives archives of the databases of s51234: any → absent',
+    ]);
+    const away = () =>
+      Promise.reject(new ChamberlainError('BACKEND_UNREADABLE', 'reading toolsdb'));
+    const [unread] = await databaseArchive.observe(
+      { ...eyes, lookForDatabases: away },
+      [wanted],
+      REALM,
+    );
+    expect(
+      databaseArchive.plan(databaseArchive.want(wanted, REALM), unread!, wanted),
+    ).toMatchObject({
+      unreadable: expect.stringContaining('reading toolsdb'),
+    });
   });
 
   test.each<[string, DatabasesArchive | undefined, string[]]>([
@@ -334,7 +378,7 @@ describe('database-archive', () => {
   ])('of who came back, whose archive is kept no longer, %s', async (_, archive, expected) => {
     const never = () => Promise.reject(new Error('looked'));
     const eyes = {
-      ...{ lookForDatabases: never, isPartThere: never },
+      ...{ lookForDatabases: never, isAnyThere: () => Promise.resolve(false), isPartThere: never },
       lookAtArchive: (account: string, departure: number) => {
         expect([account, departure]).toEqual(['tools.bridgebot', 1]);
         return Promise.resolve(archive);
@@ -359,6 +403,7 @@ describe('database-archive', () => {
     const eyes: DatabaseArchiveEyes = {
       lookForDatabases: () => Promise.resolve(new Map([['s51234', [A]]])),
       lookAtArchive: () => Promise.reject(new ChamberlainError('BACKEND_UNREADABLE', 'reading it')),
+      isAnyThere: () => Promise.resolve(false),
       isPartThere: () => Promise.reject(new Error('looked')),
     };
     const wanted = tool('deleted', recorded());

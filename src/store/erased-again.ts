@@ -1,0 +1,138 @@
+/** What `chamberlain restored` does about erasures by law, for which a backup may be too old. */
+import { ChamberlainError } from '../errors.ts';
+import type { ErasedPerson } from '../model/erased-person.ts';
+import type { ShellName } from '../model/names.ts';
+import type { PosixId } from '../model/ids.ts';
+import { rejectWaiting } from './approvals.ts';
+import { beginErasure } from './departures.ts';
+import { erasePerson } from './erasure.ts';
+import { removeHold } from './holds.ts';
+import { insertPerson, raisesOfDoors } from './people.ts';
+import type { Client } from './postgres.ts';
+import { countAdmins } from './tools.ts';
+
+/** Who asked for it, as what is rejected names it. */
+const BY = 'the restoration';
+
+export interface Account {
+  account: string;
+  uid: number;
+}
+
+/**
+ * Erases anew whom the backup does not know as erased, by the request of then; who came after the backup is ours from
+ * now on, so that what servers still hold of them is erased too. Throws ADMIN_TOOL where nobody would be left who is an
+ * admin.
+ */
+export async function eraseAgain(
+  client: Client,
+  listed: readonly ErasedPerson[],
+  adminTool: string,
+): Promise<Account[]> {
+  const again: Account[] = [];
+  const admins = await countAdmins(client, adminTool);
+  const now = new Date();
+  for (const each of listed) {
+    const { uid, account } = each;
+    const state = (await findState(client, each)) ?? (await takeIn(client, each));
+    if (state === undefined || state.isErased) continue;
+    const doors = await raisesOfDoors(client, [uid]);
+    await suspendForErasure(client, each, now);
+    await beginErasure(client, uid, now);
+    await rejectWaiting(client, uid, { by: BY, now });
+    await erasePerson(client, uid);
+    const roles = ['databases', 'directory', 'homes'].map((role) => ({ subject: uid, role }));
+    await raiseAll(client, [...doors, ...roles]);
+    again.push({ account, uid });
+  }
+  if (again.length > 0 && admins > 0 && (await countAdmins(client, adminTool)) === 0) {
+    const names = again.map(({ account }) => account).join(', ');
+    throw new ChamberlainError(
+      'ADMIN_TOOL',
+      `to erase ${names} again, as the list has it, would leave no admin; make another admin first`,
+    );
+  }
+  return again;
+}
+
+/**
+ * Whatever was approved in the backup may have been stopped since: its day begins anew. Returns whose.
+ */
+export async function restartErasures(client: Client): Promise<Account[]> {
+  const { rows } = await client.query(
+    `UPDATE approvals a SET decided_at = now() FROM people p
+     WHERE p.uid = a.subject AND p.state = 'suspended' AND a.kind = 'person.erase' AND a.state = 'approved'
+     RETURNING p.shell_name AS account, p.uid`,
+  );
+  return rows as Account[];
+}
+
+interface State {
+  isErased: boolean;
+}
+
+async function findState(
+  client: Client,
+  { uid, account }: ErasedPerson,
+): Promise<State | undefined> {
+  const { rows } = await client.query(
+    `SELECT EXISTS (SELECT FROM departures d WHERE d.subject = p.uid AND d.erasure IS NOT NULL) AS "isErased"
+     FROM people p WHERE p.uid = $1 AND p.shell_name = $2`,
+    [uid, account],
+  );
+  return (rows as State[])[0];
+}
+
+/** One who came after the backup, without a name of their own; undefined where the number or the name is another's. */
+async function takeIn(client: Client, { uid, account }: ErasedPerson): Promise<State | undefined> {
+  const { rowCount } = await client.query(
+    `INSERT INTO posix_ids (id, kind) SELECT $1, 'person' WHERE NOT EXISTS (SELECT FROM names WHERE name = $2)
+     ON CONFLICT DO NOTHING`,
+    [uid, account],
+  );
+  if (rowCount === 0) return undefined;
+  const names = { shellName: account as ShellName, displayName: '', email: '' };
+  await insertPerson(client, { uid: uid as PosixId, ...names });
+  return { isErased: false };
+}
+
+/** As the database wants it before it lets anybody be erased, whatever the person is in the backup. */
+async function suspendForErasure(
+  client: Client,
+  { uid, erasure }: ErasedPerson,
+  now: Date,
+): Promise<void> {
+  const { portal, request, requestedBy, approvedBy, approvedAt } = erasure;
+  await rejectWaiting(client, uid, { by: BY, now, erasing: true });
+  await client.query(
+    `INSERT INTO approvals (portal, request, kind, subject, requested_by, why, state, decided_by, decided_at)
+     VALUES ($1, $2, 'person.erase', $3, $4, '', 'approved', $5, least($6::timestamptz, now() - interval '24 hours'))
+     ON CONFLICT (portal, request) DO UPDATE SET state = 'approved', body = NULL,
+       decided_by = excluded.decided_by, decided_at = excluded.decided_at`,
+    [portal, request, uid, requestedBy, approvedBy, approvedAt],
+  );
+  await removeHold(client, uid);
+  await client.query('UPDATE departures SET back_at = $2 WHERE subject = $1 AND back_at IS NULL', [
+    uid,
+    now,
+  ]);
+  // whoever is deleted in the backup has no name there
+  await client.query(
+    `UPDATE people SET state = 'suspended', display_name = coalesce(display_name, ''),
+       display_name_key = coalesce(display_name_key, ''), email = coalesce(email, '')
+     WHERE uid = $1`,
+    [uid],
+  );
+}
+
+async function raiseAll(
+  client: Client,
+  raises: readonly { subject: number; role: string }[],
+): Promise<void> {
+  // in the order in which everybody takes these rows
+  await client.query(
+    `SELECT raise_generation(s, r) FROM (
+       SELECT DISTINCT s, r FROM unnest($1::int[], $2::text[]) AS u (s, r) ORDER BY s, r) AS each`,
+    [raises.map(({ subject }) => subject), raises.map(({ role }) => role)],
+  );
+}
