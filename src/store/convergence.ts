@@ -1,6 +1,5 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
 import type { Role, Wanted } from '../model/wanted.ts';
-import { isFrozen } from './freeze.ts';
 import { type Client, LOCK_CLASS, type Pool, withClient } from './postgres.ts';
 import { readWanted } from './wanted.ts';
 
@@ -58,24 +57,20 @@ export async function withSubjects(
   await withClient(pool, async (client) => {
     try {
       // one after another on the server, but sent at once
-      const [locked, frozen, behind, wanted] = await Promise.all([
+      const [locked, behind, wanted] = await Promise.all([
         lockSubjects(client, subjects),
-        // under the locks, for which whoever freezes waits
-        isFrozen(client),
         client.query({
           name: 'read-generations',
-          // by the key: while many are behind, the index of those is long
+          // Frozen, none: it is looked under the locks, for which whoever freezes waits. And by the key: while many are
+          // behind, the index of those is long.
           text: `WITH mine AS MATERIALIZED (
                    SELECT * FROM convergence WHERE subject = ANY ($1) AND role = $2)
-                 SELECT subject, wanted, attempts, targets FROM mine WHERE applied < wanted AND state <> 'parked'`,
+                 SELECT subject, wanted, attempts, targets FROM mine
+                 WHERE applied < wanted AND state <> 'parked' AND (SELECT frozen_at IS NULL FROM frozen)`,
           values: [subjects, role],
         }),
         readWanted(client, role, subjects),
       ]);
-      if (frozen) {
-        await unlock(client);
-        return;
-      }
       const mine = new Set(locked);
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
       const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
@@ -87,7 +82,8 @@ export async function withSubjects(
       const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
       const ended = rows.filter(({ subject }) => !left.has(subject));
       const outcomes = held.length === 0 ? new Map<number, Outcome>() : await act(held, client);
-      await Promise.all([writeOutcomes(client, role, ended, outcomes), unlock(client)]);
+      await writeOutcomes(client, role, ended, outcomes);
+      await unlock(client);
     } catch (error) {
       await unlock(client);
       throw error;
@@ -123,8 +119,12 @@ export async function unlock(client: Client): Promise<void> {
 }
 
 /**
- * Writes how runs ended, each on the generation that was read, and unlocks the subjects. Where a row was raised
- * meanwhile, only `applied` and the lease are written: the newer generation is due, whatever came of the older.
+ * Writes how runs ended, each on the generation that was read. Where a row was raised meanwhile, only `applied` and the
+ * lease are written: the newer generation is due, whatever came of the older. The subjects are for the caller to unlock.
+ *
+ * Intake takes rows in the order of its requests, and whoever holds one while they wait for another may wait in a circle
+ * with it. So rows that somebody holds are left out at first, and then waited for one by one; the subjects of the others
+ * are unlocked meanwhile, since whoever is told of an outcome may want that lock.
  */
 export async function writeOutcomes(
   client: Client,
@@ -132,25 +132,23 @@ export async function writeOutcomes(
   rows: readonly BehindRow[],
   outcomes: ReadonlyMap<number, Outcome>,
 ): Promise<void> {
-  const written = rows.map(({ subject, wanted }): Written => ({
+  if (rows.length === 0) return;
+  const all = rows.map(({ subject, wanted }): Written => ({
     subject,
     generation: wanted,
     // a subject of which nothing is known any more wants nothing
     outcome: outcomes.get(subject) ?? { state: 'applied' },
   }));
-  // Each by itself, all sent at once: intake takes rows in the order of its requests, and whoever holds one while
-  // he waits for another may wait in a circle with it. The subject's lock goes with it: whoever is told of the
-  // outcome may want that.
-  await Promise.all(
-    written.flatMap((each) => [
-      writeOutcome(client, role, each),
-      client.query({
-        name: 'unlock-subject',
-        text: 'SELECT pg_advisory_unlock($1, $2)',
-        values: [LOCK_CLASS[role], each.subject],
-      }),
+  const written = new Set(await writeTogether(client, role, all, 'SKIP LOCKED'));
+  const held = all.filter(({ subject }) => !written.has(subject));
+  if (held.length === 0) return;
+  await Promise.all([
+    unlockSubjects(client, role, [...written]),
+    ...held.flatMap((each) => [
+      writeTogether(client, role, [each], ''),
+      unlockSubjects(client, role, [each.subject]),
     ]),
-  );
+  ]);
 }
 
 interface Written {
@@ -159,14 +157,18 @@ interface Written {
   outcome: Outcome;
 }
 
-async function writeOutcome(
+/** Returns the subjects whose rows were written. */
+async function writeTogether(
   client: Client,
   role: Role,
-  { subject, generation, outcome }: Written,
-): Promise<void> {
-  await client.query({
-    name: 'write-outcome',
-    text: `UPDATE convergence c SET
+  all: readonly Written[],
+  ofHeld: 'SKIP LOCKED' | '',
+): Promise<number[]> {
+  const { rows } = await client.query({
+    name: ofHeld === '' ? 'write-outcome' : 'write-outcomes',
+    text: `WITH free AS MATERIALIZED (
+             SELECT subject FROM convergence WHERE subject = ANY ($2) AND role = $1 FOR NO KEY UPDATE ${ofHeld})
+           UPDATE convergence c SET
              applied      = CASE WHEN o.state = 'applied' THEN greatest(c.applied, o.generation) ELSE c.applied END,
              state        = CASE WHEN c.wanted = o.generation THEN o.state ELSE c.state END,
              code         = CASE WHEN c.wanted = o.generation THEN o.code ELSE c.code END,
@@ -177,19 +179,35 @@ async function writeOutcome(
                                  ELSE c.next_try_at END,
              urgent       = c.urgent AND NOT (o.state = 'applied' AND c.wanted = o.generation),
              leased_until = NULL
-           FROM (SELECT $3::bigint AS generation, $4::text AS state, $5::text AS code, $6::text AS sentence,
-                   $7::int AS counts, $8::float8 AS rest) AS o
-           WHERE c.subject = $2 AND c.role = $1`,
+           FROM free JOIN unnest($2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::float8[])
+             AS o (subject, generation, state, code, sentence, counts, rest) USING (subject)
+           WHERE c.subject = free.subject AND c.role = $1
+           RETURNING c.subject`,
     values: [
       role,
-      subject,
-      generation,
-      outcome.state,
-      'code' in outcome ? outcome.code : null,
-      sentenceColumn('sentence' in outcome ? outcome.sentence : undefined),
-      outcome.state === 'failing' && !outcome.counts ? 0 : 1,
-      restSeconds(outcome),
+      all.map(({ subject }) => subject),
+      all.map(({ generation }) => generation),
+      all.map(({ outcome }) => outcome.state),
+      all.map(({ outcome }) => ('code' in outcome ? outcome.code : null)),
+      all.map(({ outcome }) =>
+        sentenceColumn('sentence' in outcome ? outcome.sentence : undefined),
+      ),
+      all.map(({ outcome }) => (outcome.state === 'failing' && !outcome.counts ? 0 : 1)),
+      all.map(({ outcome }) => restSeconds(outcome)),
     ],
+  });
+  return (rows as { subject: number }[]).map(({ subject }) => subject);
+}
+
+async function unlockSubjects(
+  client: Client,
+  role: Role,
+  subjects: readonly number[],
+): Promise<void> {
+  await client.query({
+    name: 'unlock-subjects',
+    text: 'SELECT pg_advisory_unlock($1, s) FROM unnest($2::int[]) AS s',
+    values: [LOCK_CLASS[role], subjects],
   });
 }
 

@@ -131,8 +131,8 @@ async function writeEnds(
   const behind = rows.flatMap(({ subject, wanted, attempts }): BehindRow[] =>
     wanted === null || !outcomes.has(subject) ? [] : [{ subject, wanted, attempts: attempts ?? 0 }],
   );
+  await writeOutcomes(client, role, behind, outcomes);
   await Promise.all([
-    writeOutcomes(client, role, behind, outcomes),
     client.query({
       name: 'end-parts',
       text: END,

@@ -1,6 +1,6 @@
 /** Rows of `convergence` that several take at once: nobody waits in a circle. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { writeOutcomes } from '../../src/store/convergence.ts';
+import { lockSubjects, writeOutcomes } from '../../src/store/convergence.ts';
 import { raisePlaces } from '../../src/store/drifts.ts';
 import { holdThawed } from '../../src/store/freeze.ts';
 import { openPool, type Client, type Pool } from '../../src/store/postgres.ts';
@@ -15,6 +15,7 @@ let world: World;
 const pools: Pool[] = [];
 let intake: Client;
 let directory: Client;
+let another: Client;
 let sweep: Client;
 let relay: Pool;
 
@@ -28,6 +29,7 @@ beforeAll(async () => {
   relay = open('relay');
   intake = await open('intake').connect();
   directory = await open('directory').connect();
+  another = await open('directory').connect();
   sweep = await open('sweep').connect();
   await query(world, `INSERT INTO posix_ids (id, kind) VALUES ($1, 'tool'), ($2, 'tool')`, [A, B]);
   await query(
@@ -37,7 +39,8 @@ beforeAll(async () => {
   );
 });
 afterAll(async () => {
-  for (const client of [intake, directory, sweep]) (client as { release?: () => void }).release?.();
+  for (const client of [intake, directory, another, sweep])
+    (client as { release?: () => void }).release?.();
   await Promise.all(pools.map((pool) => pool.end()));
   await world.close();
 });
@@ -78,6 +81,36 @@ test('outcomes of a run are written beside a batch of verdicts about the same su
     { subject: A, wanted: 2, applied: 1 },
     { subject: B, wanted: 2, applied: 1 },
   ]);
+});
+
+test('outcomes of a run are written in one transaction', async () => {
+  const rows = [A, B].map((subject) => ({ subject, wanted: '2', attempts: 0 }));
+  await writeOutcomes(directory, 'directory', rows, new Map());
+  expect(
+    await query(
+      world,
+      `SELECT count(DISTINCT xmin::text)::int AS transactions, bool_and(applied = 2 AND state = 'applied') AS applied
+       FROM convergence`,
+    ),
+  ).toEqual([{ transactions: 1, applied: true }]);
+});
+
+test('while a batch of verdicts holds one row, the others are written, and their subjects unlocked', async () => {
+  expect(await lockSubjects(directory, [A, B])).toEqual([A, B]);
+  await raise(A);
+  await intake.query('BEGIN');
+  await raise(B);
+  const rows = [A, B].map((subject) => ({ subject, wanted: '3', attempts: 0 }));
+  const written = writeOutcomes(directory, 'directory', rows, new Map());
+  await eventually('one to wait', async () => (await whoWaits()) === 1);
+  expect(await lockSubjects(another, [A, B])).toEqual([A]);
+  await intake.query('COMMIT');
+  await written;
+  expect(await lockSubjects(another, [B])).toEqual([B]);
+  await another.query('SELECT pg_advisory_unlock_all()');
+  expect(
+    await query(world, 'SELECT subject, wanted::int, applied::int FROM convergence ORDER BY 1'),
+  ).toEqual([A, B].map((subject) => ({ subject, wanted: 3, applied: 3 })));
 });
 
 test('a sweep raises many beside it', async () => {
