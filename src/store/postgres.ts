@@ -1,4 +1,5 @@
 /** Connections to our PostgreSQL: one pool per role, each statement bounded in time. */
+import { Socket } from 'node:net';
 import pg from 'pg';
 import { type Config, readSecret, secretReader } from '../config.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
@@ -56,7 +57,18 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
       (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : ''),
     // queries that are not awaited one by one are sent at once, and answered in order
     pipeline: true,
+    stream: () => new GatheringSocket(),
   };
+}
+
+/**
+ * Sends in one call what is written in one turn of the event loop: a call costs as much as a statement. The driver corks
+ * the socket for each statement that has a name or values; here it is uncorked when the turn is over.
+ */
+class GatheringSocket extends Socket {
+  override uncork(): void {
+    process.nextTick(() => super.uncork());
+  }
 }
 
 /** Of a leader: where it dies or hangs in the middle of a transaction, PostgreSQL ends that before long. */
@@ -176,8 +188,8 @@ export async function transact<T>(
 
 /** Runs `act` within a transaction so that what it wrote, and nothing else, is undone when it throws. */
 export async function attempt<T>(client: Client, act: () => Promise<T>): Promise<T> {
-  // sent before what follows, and where it fails so does all that follows
-  const saved = client.query('SAVEPOINT attempt');
+  // sent with what follows, and where it fails so does all that follows
+  const saved = client.query({ name: 'attempt', text: 'SAVEPOINT attempt' });
   try {
     const [result] = await Promise.all([act(), saved]);
     return result;
