@@ -83,7 +83,6 @@ export function startIntake(
   async function takeIn(leased: Leased): Promise<void> {
     const { client, held } = leased;
     let tidiedAt = performance.now();
-    await client.query('LISTEN chamberlain');
     while (!held.signal.aborted) {
       if (await isFrozen(client)) {
         if (performance.now() - tidiedAt >= TIDY_MS) {
@@ -105,15 +104,20 @@ export function startIntake(
     await inbox.close();
   }
 
-  /** Returns when PostgreSQL says that something is due, as a thaw does; or soon anyway. */
+  /**
+   * Returns when PostgreSQL says that something is due, as a thaw does; or soon anyway. Thawed, it does not listen: it
+   * would be told of all that roles do.
+   */
   async function untilNotice(client: pg.Client, signal: AbortSignal): Promise<void> {
     const woken = new AbortController();
     const wake = () => woken.abort();
     client.once('notification', wake);
+    await client.query('LISTEN chamberlain');
     await sleep(LOOK_THAWED_MS, undefined, {
       signal: AbortSignal.any([woken.signal, signal]),
     }).catch(() => {});
     client.removeListener('notification', wake);
+    await client.query('UNLISTEN chamberlain');
   }
 
   /** Works until it is frozen, or `held` is aborted: by a fault, or from outside. */

@@ -28,7 +28,8 @@ const COUNT_AGAIN_MS = 60_000;
  *
  * Everybody is counted anew only after something that counts may have changed: too high a count and login hosts distrust
  * the directory, too low a one and it may hide that many. So what tells of a change (migrations/0002_work.sql) is heard
- * on the very connection that all is read by: where that is lost, so are the counts.
+ * on the very connection that all is read by: where that is lost, so are the counts. After the first it does not listen
+ * until it counts.
  */
 export function startMarker(config: Config, log: Log): Worker {
   const pool = openPool(config, 'directory', { max: 1, durable: false });
@@ -40,16 +41,19 @@ export function startMarker(config: Config, log: Log): Worker {
   pool.on('connect', (client) => {
     counted = undefined;
     client.on('notification', ({ payload }) => {
-      if (payload !== 'events') counted = undefined;
+      if (payload === 'events' || counted === undefined) return;
+      counted = undefined;
+      client.query('UNLISTEN chamberlain').catch(() => {}); // a connection that is lost says so itself
     });
   });
 
   async function count(): Promise<store.Counts> {
     // what was told before has come when this is answered
-    await pool.query('LISTEN chamberlain');
+    await pool.query('SELECT');
     if (counted === undefined || performance.now() - counted.at >= COUNT_AGAIN_MS) {
       // what is told meanwhile counts at the next beat
-      counted = { counts: store.countSubjects(pool), at: performance.now() };
+      const counts = pool.query('LISTEN chamberlain').then(() => store.countSubjects(pool));
+      counted = { counts, at: performance.now() };
       counted.counts.catch(() => (counted = undefined));
     }
     return await counted.counts;
