@@ -29,11 +29,13 @@ export async function findSubjects(
 ): Promise<Map<string, NamedSubject>> {
   const { rows } = await client.query({
     name: 'find-subjects',
+    // by a query of its own the length of the list is nothing to plan for: one plan is kept for all lists
     text: `SELECT p.uid, 'person' AS kind, p.shell_name AS account, p.state,
                   EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid) AS "realmMember"
-             FROM people p WHERE p.shell_name = ANY ($1)
+             FROM people p WHERE p.shell_name = ANY ((SELECT $1::text[])::text[])
            UNION ALL
-           SELECT t.uid, 'tool', t.account, t.state, false FROM tools t WHERE t.account = ANY ($1)`,
+           SELECT t.uid, 'tool', t.account, t.state, false FROM tools t
+             WHERE t.account = ANY ((SELECT $1::text[])::text[])`,
     values: [accounts],
   });
   return new Map((rows as NamedSubject[]).map((row) => [row.account, row]));

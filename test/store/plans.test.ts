@@ -1,6 +1,8 @@
 /** Whose statements are planned once, as PostgreSQL itself says. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { openPool, type PostgresRole } from '../../src/store/postgres.ts';
+import { findSubjects } from '../../src/store/names.ts';
+import { findPerson } from '../../src/store/people.ts';
+import { openPool, type PostgresRole, withClient } from '../../src/store/postgres.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
@@ -27,6 +29,28 @@ test.each<[PostgresRole, string]>([
     expect(rows).toEqual([{ plan_cache_mode: mode }]);
     const commit = await pool.query('SHOW synchronous_commit');
     expect(commit.rows).toEqual([{ synchronous_commit: 'off' }]);
+  } finally {
+    await pool.end();
+  }
+});
+
+test('whoever asks, and whoever is named, is found by a plan that is kept', async () => {
+  const pool = openPool(world.config, 'intake', { max: 1, durable: false });
+  try {
+    await withClient(pool, async (client) => {
+      // PostgreSQL compares plans from the sixth time on
+      for (let time = 0; time < 10; time++) {
+        await findPerson(client, 'alice', world.config.admin);
+        await findSubjects(client, ['alice']);
+      }
+      const { rows } = await client.query(
+        'SELECT name, generic_plans::int > 0 AS kept FROM pg_prepared_statements ORDER BY name',
+      );
+      expect(rows).toEqual([
+        { name: 'find-person', kept: true },
+        { name: 'find-subjects', kept: true },
+      ]);
+    });
   } finally {
     await pool.end();
   }
