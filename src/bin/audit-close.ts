@@ -72,7 +72,10 @@ export async function closeYear(
   const path = resolve(join(out, auditFileName(config.realm, year)));
   const client = await openOwner(config);
   try {
-    const known = (await store.readClosings(client)).find((each) => each.year === year);
+    await store.holdClosings(client, year);
+    const closings = await store.readClosings(client);
+    await requireRemoved(client, closings.at(-1), year);
+    const known = closings.find((each) => each.year === year);
     const closing = known ?? (await fileAndRecord(client, config, { year, path, progress }));
     const removed = await remove(client, config, { closing, path, progress });
     const { closedAt: _at, ...rest } = { closedAt: undefined, ...closing };
@@ -85,6 +88,19 @@ export async function closeYear(
   } finally {
     await client.end();
   }
+}
+
+/** Refuses where another year is closed whose rows are still there: its own file is looked at before they go. */
+async function requireRemoved(
+  client: Client,
+  last: store.AuditClosing | undefined,
+  year: number,
+): Promise<void> {
+  if (last === undefined || last.year === year || (await store.countClosed(client)) === 0) return;
+  throw store.notClosable(
+    year,
+    `${last.year} is closed, and its rows are still in PostgreSQL: close ${last.year} again first`,
+  );
 }
 
 interface Closing {

@@ -58,7 +58,8 @@ export function auditFileName(realm: string, year: number): string {
 
 /**
  * Writes a file whole, or not at all, so that it would outlive a loss of power. One that is there already is never
- * replaced: throws EEXIST. What a run that was cut has left beside it goes.
+ * replaced. Throws AUDIT_NOT_CLOSABLE where the folder or the disk does not take it. What a run that was cut has left
+ * beside it goes.
  */
 export async function writeAuditFile(
   path: string,
@@ -66,7 +67,20 @@ export async function writeAuditFile(
   head: AuditFileHead,
   rows: AsyncIterable<AuditFileRow>,
 ): Promise<void> {
-  const act = `writing ${path}`;
+  try {
+    await writeWhole(path, signer, head, rows);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).syscall === undefined) throw cause;
+    throw new ChamberlainError('AUDIT_NOT_CLOSABLE', `writing ${path}`, { cause });
+  }
+}
+
+async function writeWhole(
+  path: string,
+  signer: AuditSigner,
+  head: AuditFileHead,
+  rows: AsyncIterable<AuditFileRow>,
+): Promise<void> {
   await removeLeftovers(path);
   const beside = `${path}.${process.pid}.new`;
   try {
@@ -87,7 +101,7 @@ export async function writeAuditFile(
         if (text.length >= WRITE_LENGTH) await flush();
       }
       if (last === undefined)
-        throw new ChamberlainError('INTERNAL', `${act}: it would have no row`);
+        throw new ChamberlainError('INTERNAL', `writing ${path}: it would have no row`);
       await flush();
       const end = {
         last: place,
@@ -119,14 +133,15 @@ function signedText(end: Omit<AuditFileEnd, 'signature'>): Buffer {
   return Buffer.from(SIGNED + canonicalJson(end));
 }
 
-/** Removes what processes that are gone have left half written. */
+/** Removes what processes that are gone have left half written; one of them may have had our own number. */
 async function removeLeftovers(path: string): Promise<void> {
   const folder = dirname(path);
   for (const name of await readdir(folder)) {
     const [, pid] = name.startsWith(`${basename(path)}.`)
       ? (/\.(\d+)\.new$/u.exec(name) ?? [])
       : [];
-    if (pid !== undefined && !isAlive(Number(pid))) await rm(join(folder, name), { force: true });
+    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
+    await rm(join(folder, name), { force: true });
   }
 }
 

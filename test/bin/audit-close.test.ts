@@ -18,6 +18,7 @@ import { verifyAudit } from '../../src/store/audit-verify.ts';
 import { sealAudit } from '../../src/store/audit.ts';
 import { connectionSettings, openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { bringBackDatabase, dumpDatabase } from '../scenarios/backup.ts';
+import { onSmallDisk } from '../login-host/small-disk.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { asSuperuser, openWorld, type World } from '../stack.ts';
 import { type Ended, endOf, runCli, startCli } from './run-cli.ts';
@@ -128,6 +129,18 @@ test('of a realm in which nothing happened since, the chain goes on too', async 
   expect(await verify()).toMatchObject({ faultsInAll: 0, sealed: 1, waiting: 0 });
   const { rows } = await admin.query('SELECT position::int FROM audit_seals');
   expect(rows).toEqual([{ position: 4 }]);
+}, 30_000);
+
+test('rows of a year that is closed, by a clock that went back, are in the file of the next one', async () => {
+  await write(2022, 3);
+  await done(2022);
+  await owner.query(`INSERT INTO audit (at, verdict) VALUES ('2022-12-31 23:59:59Z', 'again')`);
+  await sealAudit(relay);
+  await write(2023, 3);
+  // with the row that says that 2022 was closed
+  expect(await done(2023)).toMatchObject({ first: 4, last: 8, removed: 5 });
+  await sealAudit(relay);
+  expect(await faults(fileOf(2022), fileOf(2023))).toEqual([]);
 }, 30_000);
 
 test('rows of the next year that were sealed before the last of this one are in the file of this one', async () => {
@@ -350,6 +363,25 @@ describe('a year is not closed', () => {
     expect(await rowsOf('audit')).toBe(4);
   });
 
+  test('onto a disk that is full, and in a folder that is not there', async () => {
+    await write(2023, 600);
+    const small = join(out, 'small');
+    await onSmallDisk(small, '64k', async () => {
+      const ended = await run('close', '2023', '--out', small);
+      expect(ended).toMatchObject({
+        exit: 1,
+        err: expect.stringMatching(
+          /^AUDIT_NOT_CLOSABLE: writing .*2023.jsonl: ENOSPC: no space left/u,
+        ),
+      });
+      expect(readdirSync(small)).toEqual([]);
+    });
+    const nowhere = await run('close', '2023', '--out', join(out, 'none'));
+    expect(nowhere.err).toMatch(/^AUDIT_NOT_CLOSABLE: writing .*none.*: ENOENT: /u);
+    expect([await rowsOf('audit'), await rowsOf('audit_closings')]).toEqual([600, 0]);
+    await done(2023);
+  }, 30_000);
+
   test('over another file, which is left as it is', async () => {
     await write(2023, 4);
     writeFileSync(fileOf(2023), 'mine\n');
@@ -481,10 +513,48 @@ describe('cut', () => {
     60_000,
   );
 
+  test('after the record: no other year is closed before its rows are gone, for which its file is seen', async () => {
+    await session.query('BEGIN');
+    await session.query('SELECT FROM audit ORDER BY id LIMIT 1 FOR UPDATE');
+    await killWaiting();
+    rmSync(fileOf(2023));
+    await expect(done(2024)).rejects.toMatchObject({
+      code: 'AUDIT_NOT_CLOSABLE',
+      message: expect.stringContaining('2023 is closed, and its rows are still in PostgreSQL'),
+    });
+    expect([await rowsOf('audit'), await rowsOf('audit_closings')]).toEqual([COUNT + 11, 1]);
+  }, 60_000);
+
   test('two at once: one of them closes it, and nothing is lost', async () => {
     const ended = await Promise.all([close(2023), close(2023)]);
     expect(ended.map(({ exit }) => exit)).toContain(0);
     await expectWhole();
+  }, 60_000);
+
+  test('while another reads the rows, nobody removes them', async () => {
+    const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
+    const ended = endOf(child);
+    await eventually('a part of the file', () =>
+      readdirSync(out).some((name) => name.endsWith('.new')),
+    );
+    child.kill('SIGSTOP');
+    const elsewhere = join(world.dir, 'elsewhere');
+    mkdirSync(elsewhere);
+    const other = await run('close', '2023', '--out', elsewhere);
+    child.kill('SIGCONT');
+    expect(await ended).toMatchObject(good);
+    expect(other).toMatchObject({
+      exit: 1,
+      err: expect.stringContaining('another `chamberlain audit close` is at work'),
+    });
+    expect(readdirSync(elsewhere)).toEqual([]);
+    await expectWhole();
+  }, 60_000);
+
+  test('by a process whose number the next one has', async () => {
+    writeFileSync(`${fileOf(2023)}.${process.pid}.new`, 'half');
+    await done(2023);
+    expect(readdirSync(out)).toEqual(['audit-tools-2023.jsonl']);
   }, 60_000);
 });
 
