@@ -16,7 +16,8 @@ const UNITS_MS: Record<string, number> = {
 export function parseSince(text: string, now: Date): Date {
   const [, count, unit] = /^([0-9]{1,6}) ?(s|min|h|d|w)$/u.exec(text.trim()) ?? [];
   if (count !== undefined && unit !== undefined) {
-    return new Date(now.getTime() - Number(count) * (UNITS_MS[unit] as number));
+    // PostgreSQL has no time as old as some that can be written so
+    return new Date(Math.max(0, now.getTime() - Number(count) * (UNITS_MS[unit] as number)));
   }
   const iso =
     /^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?)(Z|[+-][0-9]{2}:[0-9]{2})?)?$/u.exec(

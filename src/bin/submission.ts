@@ -127,15 +127,17 @@ function problemsOf({ kind, ...body }: Record<string, unknown>): string[] {
 
 /** Reads JSON lines from a file, or from standard input for `-`. Blank lines are passed over. */
 export function readRequestLines(path: string): Line[] {
-  let text: string;
+  let bytes: string;
   try {
-    text = readFileSync(path === '-' ? 0 : path, 'utf8');
+    bytes = readFileSync(path === '-' ? 0 : path, 'latin1');
   } catch (cause) {
     throw new ChamberlainError('USAGE', `reading the requests in ${path}`, { cause });
   }
-  return text.split('\n').flatMap((line, index): Line[] => {
-    if (line.trim() === '') return [];
+  return bytes.split('\n').flatMap((part, index): Line[] => {
     const where = `line ${index + 1} of ${path}: `;
+    const line = decode(Buffer.from(part, 'latin1'));
+    if (line === undefined) return [{ where, problems: ['it is not UTF-8'] }];
+    if (line.trim() === '') return [];
     let request: unknown;
     try {
       request = JSON.parse(line);
@@ -147,6 +149,15 @@ export function readRequestLines(path: string): Line[] {
     }
     return [{ where, request: request as Record<string, unknown> }];
   });
+}
+
+/** A text; undefined where the bytes are none. */
+function decode(bytes: Buffer): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The signed token of a request, and whether it belongs into the urgent queue. */

@@ -1,5 +1,6 @@
-/** How a time in the past is written. */
+/** How a time in the past is written, and how long a command waits. */
 import { expect, test } from '@jest/globals';
+import { parseSeconds } from '../../src/bin/seconds.ts';
 import { parseSince } from '../../src/bin/since.ts';
 
 const NOW = new Date('2026-11-24T12:00:00Z');
@@ -10,6 +11,7 @@ test.each([
   ['2h', '2026-11-24T10:00:00.000Z'],
   ['3d', '2026-11-21T12:00:00.000Z'],
   ['1w', '2026-11-17T12:00:00.000Z'],
+  ['999999w', '1970-01-01T00:00:00.000Z'],
   ['2026-11-20', '2026-11-20T00:00:00.000Z'],
   ['2026-11-20T09:30', '2026-11-20T09:30:00.000Z'],
   ['2026-11-20 09:30:15', '2026-11-20T09:30:15.000Z'],
@@ -23,5 +25,12 @@ test.each(['', 'h', '2', '2y', '-2h', '2026-13-01', '2026-02-30', '2026-11-20T25
   '%j is none',
   (text) => {
     expect(() => parseSince(text, NOW)).toThrow('It wants a time');
+  },
+);
+
+test.each(['', ' ', '0', '-1', 'x', 'Infinity', '2000001', '1e300'])(
+  '%j is no number of seconds that a timer takes',
+  (text) => {
+    expect(() => parseSeconds(text)).toThrow('It wants a number of seconds');
   },
 );

@@ -524,6 +524,19 @@ describe('submit --file', () => {
     expect(one).toMatchObject({ exit: EXIT.usage, out: '' });
     expect(one.err).toMatch(/^USAGE: line 2 of -: it is not JSON: .*\n$/u);
   });
+
+  test('sends no name of which a letter was lost: what is not UTF-8 is wrong', async () => {
+    const before = await countSent();
+    const file = join(world.dir, 'latin1.jsonl');
+    const line = '{"kind": "person.update", "person": "alice", "displayName": "José"}\n';
+    writeFileSync(file, Buffer.concat([Buffer.from(line), Buffer.from(line, 'latin1')]));
+    expect(await run('submit', '--file', file)).toMatchObject({
+      exit: EXIT.usage,
+      out: '',
+      err: expect.stringMatching(/^USAGE: line 2 of .*latin1.jsonl: it is not UTF-8\./u),
+    });
+    expect(await countSent()).toBe(before);
+  });
 });
 
 /** A signing key that no configuration knows. */
