@@ -82,6 +82,19 @@ describe('a lease', () => {
     expect(await openLease(world.config, 'relay')).toBeUndefined();
   });
 
+  test('runs out while its leader hangs, also where the clock of PostgreSQL goes back', async () => {
+    await take('sweep');
+    expect(await openLease(world.config, 'sweep')).toBeUndefined();
+    await owner.query(
+      `UPDATE leases SET renewed_at = now() + interval '1 hour' WHERE name = 'sweep'`,
+    );
+    const { rows } = await owner.query(`SELECT hangs FROM leaders() WHERE work = 'sweep'`);
+    expect(rows).toEqual([{ hangs: true }]);
+    const second = await openLease(world.config, 'sweep');
+    expect(second).toBeDefined();
+    open.push(second!.client);
+  });
+
   test('is not taken before the transaction of the one who had it has ended', async () => {
     const first = await take('intake');
     await runOut('intake');
