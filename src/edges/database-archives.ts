@@ -194,14 +194,17 @@ export function resumePart(part: string): ArchivedDatabase[] {
   return pieces;
 }
 
+/** Whether anything is there of an archive that was never recorded: half made, or whole. */
 export function isPartThere(folder: string, name: ArchiveName): boolean {
   requireOwn(folder);
-  return ifThere(() => lstatSync(placesOf(folder, name).part)) !== undefined;
+  const { part, whole } = placesOf(folder, name);
+  return [part, whole].some((place) => ifThere(() => lstatSync(place)) !== undefined);
 }
 
-/** Removes what is made of an archive, and was not completed. */
+/** Removes what is made of an archive that was never recorded: half made, or whole. */
 export function removePart(folder: string, name: ArchiveName): void {
-  rmSync(placesOf(folder, name).part, { recursive: true, force: true });
+  const { part, whole } = placesOf(folder, name);
+  for (const place of [part, whole]) rmSync(place, { recursive: true, force: true });
 }
 
 /** Removes what earlier departures of an account have left unfinished. */

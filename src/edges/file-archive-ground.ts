@@ -93,6 +93,13 @@ export function isEmptied(archives: { fd: number }, archive: ArchiveName): boole
   }
 }
 
+/** Whether anything of an archive is there: half made, or whole. */
+export function isBegun(archives: { fd: number }, archive: ArchiveName): boolean {
+  return [partOf(archives, archive), within(archives, archiveName(archive))].some(
+    (place) => lstatSync(place, { throwIfNoEntry: false }) !== undefined,
+  );
+}
+
 /** Makes the folder of archives ready, as root, when it is mounted; again is harmless. */
 export async function prepareArchives(folder: string): Promise<void> {
   try {

@@ -6,6 +6,7 @@ import { isListed, readErasures } from './erasure-list.ts';
 import { staged, withdrawnNames } from './file-archive.ts';
 import {
   archivesAmong,
+  isBegun,
   isEmptied,
   openArchives,
   readManifest,
@@ -55,7 +56,7 @@ function lookAtOne(
 }
 
 function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHave['archive'] {
-  if (asked.manifest === undefined) return 'absent';
+  if (asked.manifest === undefined) return isBegun(archives, asked) ? 'unrecorded' : 'absent';
   const bytes = readManifest(archives, asked);
   if (bytes === undefined) return isEmptied(archives, asked) ? 'emptied' : 'absent';
   if (sha256Of(bytes) !== asked.manifest) return 'other';

@@ -119,7 +119,6 @@ export async function withdrawHome(
 export async function returnHome(
   { area, staging }: Ground,
   action: ActionOf<'home.return'>,
-  hands: ArchiveHands,
 ): Promise<void> {
   const { home, uid } = action;
   const { left } = withdrawnNames(action);
@@ -129,7 +128,18 @@ export async function returnHome(
     await area.sync();
     await staging.sync();
   });
-  await withArchives(hands, (archives) => removePart(archives, nameOf(hands, action)));
+}
+
+/** Removes what was made of an archive that was never recorded: half made, or whole. */
+export async function removeUnrecorded(
+  action: ActionOf<'home.removePart'>,
+  hands: ArchiveHands,
+): Promise<void> {
+  const archive = nameOf(hands, action);
+  await withArchives(hands, async (archives) => {
+    await rm(within(archives, archiveName(archive)), { recursive: true, force: true });
+    await removePart(archives, archive);
+  });
 }
 
 /** Packs what was withdrawn, or says that there is nothing, and records the manifest. */

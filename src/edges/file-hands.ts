@@ -25,6 +25,7 @@ import {
   destroyHome,
   eraseHome,
   removeArchive,
+  removeUnrecorded,
   restoreHome,
   returnHome,
   withdrawHome,
@@ -83,7 +84,9 @@ export function openFilesHands(
         case 'home.withdraw':
           return await onGround(files, action, (ground) => withdrawHome(ground, action));
         case 'home.return':
-          return await onGround(files, action, (ground) => returnHome(ground, action, archives));
+          return await onGround(files, action, (ground) => returnHome(ground, action));
+        case 'home.removePart':
+          return await onGround(files, action, () => removeUnrecorded(action, archives));
         case 'home.archive':
           return await onGround(files, action, (ground) =>
             archiveHome(ground, action, archives, closing.signal),

@@ -142,6 +142,13 @@ export type Action =
       manifest: string;
     }
   | {
+      /** Removes what is made of an archive that is wanted no more, and was never recorded. */
+      verb: 'home.removePart';
+      home: HomePath;
+      uid: number;
+      departure: number;
+    }
+  | {
       /** Removes an archive that was kept long enough; refused unless its manifest is this one. */
       verb: 'home.removeArchive';
       home: HomePath;

@@ -134,6 +134,7 @@ function describePart(action: Action): string {
     case 'home.erase':
       return 'the home of who leaves';
     case 'home.archive':
+    case 'home.removePart':
     case 'home.removeArchive':
       return 'the archive of the home';
     case 'databases.archive':

@@ -73,10 +73,10 @@ export interface ArchiveHave {
   going: boolean;
   /**
    * Where a manifest is recorded, what the archive with that very manifest holds. `other`: another one
-   * is there. `emptied`: its folder is, and nothing in it: its removal was cut. `absent`: none is, or none
-   * is recorded, so that it was not looked for.
+   * is there. `emptied`: its folder is, and nothing in it: its removal was cut. `unrecorded`: no manifest is
+   * recorded, and something is there, half made or whole. `absent`: nothing is.
    */
-  archive: 'absent' | 'emptied' | 'other' | 'nothing' | 'home';
+  archive: 'absent' | 'emptied' | 'unrecorded' | 'other' | 'nothing' | 'home';
   /** looked at only of who is erased */
   isListed?: boolean;
   /** likewise: something that was withdrawn at any time, or is of any archive, recorded or not */

@@ -47,6 +47,7 @@ export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
  * |           | absent           | no left     | a home              | restore            |                 |
  * |           | absent           | no left     | recorded, not whole |                    | ARCHIVE_DAMAGED |
  * |           | any              | no left     | nothing, or not recorded |               |                 |
+ * |           | any, besides     | any         | there, not recorded | removePart         |                 |
  * | gone      | any              | one of them | a home              | destroy            |                 |
  * |           | any              | one of them | recorded, not that  |                    | ARCHIVE_DAMAGED |
  * |           | any              | none        | recorded, not whole |                    | ARCHIVE_DAMAGED, advisory |
@@ -207,6 +208,14 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   const { home, uid, departure, manifest } = want;
   const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
   const comes = have.left || have.archive === 'home';
+  if (have.archive === 'unrecorded') {
+    draft.step('change', `unfinished ${draft.archive} → removed`, 'the account is brought back', {
+      verb: 'home.removePart',
+      home,
+      uid,
+      departure,
+    });
+  }
   if (have.place.kind !== 'absent') {
     if (have.left || (!isOurs && comes)) draft.taken('is to be brought back');
     return;

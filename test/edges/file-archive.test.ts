@@ -193,6 +193,19 @@ test('what was withdrawn and is there still is given back as it is', async () =>
   expect(readFileSync(`${archiveOf(made)}/manifest.json`)).toEqual(first);
 });
 
+test('an archive that was made and not recorded is removed when the account comes back', async () => {
+  const made = await server.madeTool();
+  server.archiveDouble.record = async () => {
+    throw new Error('killed');
+  };
+  expect(await failedWith(converge(wantedAs(made, 'archived')))).toMatch(/killed/u);
+  expect(existsSync(archiveOf(made))).toBe(true);
+  const back = wantedAs(made, 'archived', { returning: true });
+  expect(await converge(back)).toEqual(['home.removePart', 'home.return']);
+  expect([existsSync(archiveOf(made)), existsSync(made.home)]).toEqual([false, true]);
+  expect(await converge(back)).toEqual([]);
+});
+
 test('where there is no home, or another’s, the archive says that there was nothing', async () => {
   for (const place of ['absent', 'foreign'] as const) {
     const made = await server.madeTool();

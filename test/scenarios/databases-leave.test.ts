@@ -163,24 +163,30 @@ describe.each(MOVES)('databases are %s', (_name, moves, expected, after) => {
   );
 });
 
-test('a tool that is enabled again before its archive was recorded loses nothing, nothing is loaded, and nothing stays', async () => {
-  const { uid, name } = await settledTool();
-  await putAway(uid);
-  // cut in the middle
-  const part = join(laws.world.config.archives.databases, `.tools.${name}.1.part`);
-  mkdirSync(part);
-  writeFileSync(join(part, 'toolsdb.1.sql.zst'), 'half');
-  await comeBack(uid);
-  const expected = ['change databases.removePart archive 1 of the databases of USER'];
-  expect(await steps(uid)).toEqual(expected);
-  await run(uid);
-  expect(existsSync(part)).toBe(false);
-  expect(await steps(uid)).toEqual([]);
-  await sql('UPDATE departures SET back_at = now() WHERE subject = $1', uid);
-  await sql(`UPDATE tools SET state = 'active' WHERE uid = $1`, uid);
-  await run(uid);
-  expect(await standing(uid)).toEqual(['one', 'two', 'open']);
-});
+test.each([
+  ['made', (name: string) => `.tools.${name}.1.part`],
+  ['recorded', (name: string) => `tools.${name}.1`],
+])(
+  'a tool that is enabled again before its archive was %s loses nothing, nothing is loaded, and nothing stays',
+  async (_before, folderOf) => {
+    const { uid, name } = await settledTool();
+    await putAway(uid);
+    // cut in the middle
+    const part = join(laws.world.config.archives.databases, folderOf(name));
+    mkdirSync(part);
+    writeFileSync(join(part, 'toolsdb.1.sql.zst'), 'half');
+    await comeBack(uid);
+    const expected = ['change databases.removePart archive 1 of the databases of USER'];
+    expect(await steps(uid)).toEqual(expected);
+    await run(uid);
+    expect(existsSync(part)).toBe(false);
+    expect(await steps(uid)).toEqual([]);
+    await sql('UPDATE departures SET back_at = now() WHERE subject = $1', uid);
+    await sql(`UPDATE tools SET state = 'active' WHERE uid = $1`, uid);
+    await run(uid);
+    expect(await standing(uid)).toEqual(['one', 'two', 'open']);
+  },
+);
 
 test('a replica that is down holds neither the archive nor the drop up; the tools’ own server does', async () => {
   const { uid } = await settledTool();

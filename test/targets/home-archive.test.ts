@@ -81,7 +81,7 @@ describe('home-archive', () => {
   test.each<
     [End, ArchiveHave['place'], '-' | 'left' | 'going', ArchiveHave['archive'] | 'none', string[]]
   >([
-    // `none`: no manifest is recorded
+    // `none`, `unrecorded`: no manifest is recorded
     ['away', OURS, '-', 'none', [WITHDRAW, ARCHIVE]],
     ['away', OURS, 'left', 'none', ['PATH_FOREIGN']],
     ['away', OURS, '-', 'home', ['PATH_FOREIGN']],
@@ -107,6 +107,10 @@ describe('home-archive', () => {
     ['back', ABSENT, '-', 'absent', ['ARCHIVE_DAMAGED']],
     ['back', ABSENT, '-', 'nothing', []],
     ['back', ABSENT, '-', 'none', []],
+    ['back', ABSENT, 'left', 'unrecorded', ['home.removePart (change)', 'home.return (create)']],
+    ['back', OURS, '-', 'unrecorded', ['home.removePart (change)']],
+    ['back', FOREIGN, '-', 'unrecorded', ['home.removePart (change)']],
+    ['away', ABSENT, 'left', 'unrecorded', [ARCHIVE]],
     ['gone', ABSENT, 'left', 'home', [DESTROY]],
     ['gone', OURS, 'going', 'home', [DESTROY]],
     ['gone', ABSENT, 'left', 'none', []],
@@ -134,7 +138,7 @@ describe('home-archive', () => {
       going: withdrawn === 'going',
       archive: archive === 'none' ? 'absent' : archive,
     };
-    expect(planned(end, archive !== 'none', have)).toEqual(lines);
+    expect(planned(end, !['none', 'unrecorded'].includes(archive), have)).toEqual(lines);
   });
 
   test('wants nothing of who is not put away, and asks for nobody then', async () => {
