@@ -176,7 +176,10 @@ export async function countClosed(client: Pick<Client, 'query'>): Promise<number
   return (rows[0] as { count: number }).count;
 }
 
-/** Removes up to 1,000 rows of closed years, and says how many; the trigger `guard_closed` lets no other go. */
+/**
+ * Removes up to 1,000 rows of closed years, with their seals, and says how many; the trigger `guard_closed` lets no
+ * other go. It knows a row by its seal: so all the rows go first, and the seal of one that was lost goes too.
+ */
 export async function removeClosed(client: Pick<Client, 'query'>): Promise<number> {
   const { rowCount } = await client.query(
     `WITH due AS MATERIALIZED (
@@ -185,7 +188,8 @@ export async function removeClosed(client: Pick<Client, 'query'>): Promise<numbe
      ), gone AS (
        DELETE FROM audit a USING due WHERE a.id = due.audit_id RETURNING a.id
      )
-     DELETE FROM audit_seals s USING gone WHERE s.audit_id = gone.id`,
+     DELETE FROM audit_seals s USING due
+     WHERE s.audit_id = due.audit_id AND (SELECT count(*) FROM gone) IS NOT NULL`,
   );
   return rowCount ?? 0;
 }

@@ -525,6 +525,16 @@ describe('cut', () => {
     expect([await rowsOf('audit'), await rowsOf('audit_closings')]).toEqual([COUNT + 11, 1]);
   }, 60_000);
 
+  test('after the record: what was lost since is in the file, and keeps nothing back', async () => {
+    await session.query('BEGIN');
+    await session.query('SELECT FROM audit ORDER BY id LIMIT 1 FOR UPDATE');
+    await killWaiting();
+    await tamper(
+      'DELETE FROM audit WHERE id IN (SELECT audit_id FROM audit_seals WHERE position IN (1, 1500, 4500))',
+    );
+    await expectWhole();
+  }, 60_000);
+
   test('two at once: one of them closes it, and nothing is lost', async () => {
     const ended = await Promise.all([close(2023), close(2023)]);
     expect(ended.map(({ exit }) => exit)).toContain(0);
