@@ -1,9 +1,9 @@
 /** Kinds of values that the configurations share. */
-import { createPublicKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { ChamberlainError } from './errors.ts';
+import { cannotRead, ChamberlainError } from './errors.ts';
 
 export const absolutePath = z.string().startsWith('/');
 export const unixName = z.string().regex(/^[a-z][a-z0-9-]{0,15}$/);
@@ -40,6 +40,31 @@ function isEd25519PublicKey(pem: string): boolean {
   }
 }
 
+/** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
+export function readEd25519Key(what: string, path: string): KeyObject {
+  let pem: Buffer;
+  try {
+    pem = readFileSync(path);
+  } catch (cause) {
+    throw cannotRead(what, path, cause);
+  }
+  const key = parsePrivateKey(pem);
+  if (key?.asymmetricKeyType === 'ed25519') return key;
+  throw new ChamberlainError(
+    'CONFIG_INVALID',
+    `the ${what} ${path} is no Ed25519 private key in PEM, without a passphrase`,
+    { action: 'Name the right file: `openssl genpkey -algorithm ed25519` makes one.' },
+  );
+}
+
+function parsePrivateKey(pem: Buffer): KeyObject | undefined {
+  try {
+    return createPrivateKey(pem);
+  } catch {
+    return undefined; // what OpenSSL says of it helps nobody
+  }
+}
+
 /** Of SSH keys, as `ssh-keygen -l` prints them. */
 export const fingerprints = z
   .array(z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'is a fingerprint: SHA256:…'))
@@ -51,7 +76,7 @@ export function loadYaml<T>(path: string, schema: z.ZodType<T>): T {
   try {
     document = parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `reading the configuration ${path}`, { cause });
+    throw cannotRead('configuration', path, cause);
   }
   const result = schema.safeParse(document);
   if (result.success) return result.data;

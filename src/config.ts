@@ -2,7 +2,6 @@
  * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
  * are files in one folder, each readable by the unix user that needs it.
  */
-import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -13,9 +12,10 @@ import {
   idRange,
   ldapUri,
   loadYaml,
+  readEd25519Key,
   unixName,
 } from './config-values.ts';
-import { ChamberlainError } from './errors.ts';
+import { cannotRead } from './errors.ts';
 import { parseImportedShellName } from './model/names.ts';
 import type { Realm } from './model/wanted.ts';
 import { REQUEST_KINDS } from './model/request.ts';
@@ -209,7 +209,7 @@ export function readSecret(
   try {
     return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
   } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `reading the secret ${path}`, { cause });
+    throw cannotRead('secret', path, cause);
   }
 }
 
@@ -247,16 +247,7 @@ export function findSecret(
  * (PKCS 8), as `openssl genpkey -algorithm ed25519` makes it. Login hosts are given the public half.
  */
 export function readSealKey(config: Pick<Config, 'secrets'>): SealKey {
-  const path = join(config.secrets, 'seal-key');
-  let privateKey;
-  try {
-    privateKey = createPrivateKey(readFileSync(path, 'utf8'));
-  } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `reading the key ${path}`, { cause });
-  }
-  if (privateKey.asymmetricKeyType !== 'ed25519') {
-    throw new ChamberlainError('CONFIG_INVALID', `${path} is no Ed25519 key`);
-  }
+  const privateKey = readEd25519Key('key', join(config.secrets, 'seal-key'));
   return { id: sealKeyId(privateKey), privateKey };
 }
 

@@ -335,25 +335,34 @@ export function isNotMigrated(error: unknown): boolean {
 
 /** One line for people: the act, then each cause after a colon. */
 export function describeError(error: unknown): string {
-  return causesOf(error).join(': ');
+  const parts: string[] = [];
+  for (const each of causesOf(error)) parts.push(describeOne(each, parts));
+  return parts.join(': ');
 }
 
 /** Why it failed at last: the innermost cause, for where the act is told otherwise. */
 export function describeRootCause(error: unknown): string {
-  return causesOf(error).at(-1) ?? 'unknown';
+  return describeOne(causesOf(error).at(-1), []);
 }
 
-function causesOf(error: unknown): string[] {
-  const parts: string[] = [];
-  for (let at: unknown = error; at !== undefined && at !== null && parts.length < 6;) {
-    const { message, code, cause } = at as { message?: unknown; code?: unknown; cause?: unknown };
-    const text = [describeNetworkFault(at), message, code, at].find(
-      (each) => typeof each === 'string' && each !== '',
-    );
-    parts.push((typeof text === 'string' ? text : 'unknown').replace(/\s+/gu, ' '));
-    at = cause;
+/** The error, and what caused it. */
+function causesOf(error: unknown): unknown[] {
+  const causes: unknown[] = [];
+  for (let at = error; at !== undefined && at !== null && causes.length < 6;) {
+    causes.push(at);
+    at = (at as { cause?: unknown }).cause;
   }
-  return parts;
+  return causes;
+}
+
+/** One of them, after what was told before it. */
+function describeOne(error: unknown, before: readonly string[]): string {
+  const { message, code } = (error ?? {}) as { message?: unknown; code?: unknown };
+  const words = describeNetworkFault(error) ?? describeFileFault(error, before);
+  const text = [words, message, code, error].find(
+    (each) => typeof each === 'string' && each !== '',
+  );
+  return (typeof text === 'string' ? text : 'unknown').replace(/\s+/gu, ' ');
 }
 
 /** What the system says of a connection. The act names the server: these do not name it again. */
@@ -381,3 +390,44 @@ function describeNetworkFault(error: unknown): string | undefined {
   const words = ofNetwork ? NETWORK_FAULTS[String(code)] : undefined;
   return words === undefined ? undefined : `${words} (${String(code)})`;
 }
+
+/** What the system says of a file. */
+const FILE_FAULTS: Record<string, string> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'it is a folder',
+};
+
+/** For an error of Node.js about a file, which it mostly names; the act before may have named it already. */
+function describeFileFault(error: unknown, before: readonly string[]): string | undefined {
+  const { code, syscall, path } = (error ?? {}) as Record<string, unknown>;
+  const words = FILE_FAULTS[String(code)];
+  const ofFile = /^(open|read|l?stat|access|scandir)$/u.test(String(syscall));
+  if (words === undefined || !ofFile) return undefined;
+  const isNamed = typeof path !== 'string' || before.some((part) => part.includes(path));
+  return `${isNamed ? '' : `${path}: `}${words} (${String(code)})`;
+}
+
+/**
+ * The error of a file that cannot be read, and that somebody has named: what it is, where it lies, what to do.
+ *
+ * @param code CONFIG_INVALID: of the configuration; USAGE: of the command line
+ */
+export function cannotRead(
+  what: string,
+  path: string,
+  cause: unknown,
+  code: Code = 'CONFIG_INVALID',
+): ChamberlainError {
+  const action = READ_ACTIONS[String((cause as { code?: unknown } | null)?.code)];
+  return new ChamberlainError(code, `reading the ${what} ${path}`, {
+    cause,
+    action: action ?? 'Look at that file.',
+  });
+}
+
+const READ_ACTIONS: Record<string, string> = {
+  ENOENT: 'Name the right file, or make it.',
+  EACCES: 'Run it as a user who may read that file.',
+  EISDIR: 'Name the right file.',
+};

@@ -3,7 +3,7 @@ import { createPublicKey } from 'node:crypto';
 import { basename } from 'node:path';
 import { adminOfPortal, type Config } from '../config.ts';
 import { type AuditFileEnd, type AuditFileHead, readAuditFile } from '../edges/audit-file.ts';
-import { ChamberlainError } from '../errors.ts';
+import { cannotRead, ChamberlainError } from '../errors.ts';
 import { type ChainFault, hashAuditRow } from '../store/audit-chain.ts';
 import type { AuditClosing } from '../store/audit-closings.ts';
 import type { ChainPlace } from '../store/audit-verify.ts';
@@ -55,7 +55,7 @@ export async function checkAuditFile(
       return undefined;
     },
   ).catch((cause: unknown) => {
-    throw new ChamberlainError('USAGE', `reading the file ${path}`, { cause });
+    throw cannotRead('file', path, cause, 'USAGE');
   });
   const { head, end, sha256, wrong } = read;
   if (wrong !== undefined || head === undefined || end === undefined) {

@@ -1,7 +1,7 @@
 /** `chamberlain key check`: what the strict parser makes of a pasted key. No config, no server. */
 import { createReadStream } from 'node:fs';
 import type { Command } from 'commander';
-import { ChamberlainError } from '../errors.ts';
+import { cannotRead } from '../errors.ts';
 import { parseSshKey } from '../model/ssh-key.ts';
 import { wantsJson } from './configuration.ts';
 import { describeExamples, EXIT } from './exit.ts';
@@ -62,7 +62,7 @@ async function readInput(file: string): Promise<string> {
       if (sizeBytes > MAX_INPUT_BYTES) break;
     }
   } catch (cause) {
-    throw new ChamberlainError('USAGE', `reading ${file}`, { cause });
+    throw cannotRead('file', file, cause, 'USAGE');
   }
   input.destroy(); // whoever still writes is told so
   const bytes = Buffer.concat(chunks);

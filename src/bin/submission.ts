@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { adminOfPortal, type Config } from '../config.ts';
 import { findSigner, readSigningKey, signToken } from '../edges/token.ts';
-import { ChamberlainError, describeError } from '../errors.ts';
+import { cannotRead, ChamberlainError, describeError } from '../errors.ts';
 import {
   CLAIMS,
   parseRequest,
@@ -131,10 +131,11 @@ export function readRequestLines(path: string): Line[] {
   try {
     bytes = readFileSync(path === '-' ? 0 : path, 'latin1');
   } catch (cause) {
-    throw new ChamberlainError('USAGE', `reading the requests in ${path}`, { cause });
+    throw cannotRead('requests in', path, cause, 'USAGE');
   }
+  const name = path === '-' ? 'standard input' : path;
   return bytes.split('\n').flatMap((part, index): Line[] => {
-    const where = `line ${index + 1} of ${path}: `;
+    const where = `line ${index + 1} of ${name}: `;
     const line = decode(Buffer.from(part, 'latin1'));
     if (line === undefined) return [{ where, problems: ['it is not UTF-8'] }];
     if (line.trim() === '') return [];

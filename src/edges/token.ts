@@ -4,11 +4,10 @@
  * file that speaks to `jose`. Signing and checking stand together, so that it shows that each takes what the
  * other makes: hence its length.
  */
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
 import type { Config, Portal } from '../config.ts';
-import { ChamberlainError } from '../errors.ts';
+import { readEd25519Key } from '../config-values.ts';
 import { quote } from '../model/printable.ts';
 import {
   CLAIMS,
@@ -73,19 +72,9 @@ export function signEvents(
     .sign(key);
 }
 
-/** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
+/** Reads the key that requests or events are signed by. Throws CONFIG_INVALID. */
 export function readSigningKey(path: string): KeyObject {
-  const act = `reading the signing key ${path}`;
-  let key: KeyObject;
-  try {
-    key = createPrivateKey(readFileSync(path));
-  } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', act, { cause });
-  }
-  if (key.asymmetricKeyType !== 'ed25519') {
-    throw new ChamberlainError('CONFIG_INVALID', `${act}: it is not an Ed25519 key`);
-  }
-  return key;
+  return readEd25519Key('signing key', path);
 }
 
 /** The portal and the `kid` that the configuration gives the public half of a signing key. */

@@ -247,7 +247,7 @@ describe('what is wrong with a file is told by its name', () => {
     expect(await faults(fileOf(2022))).toEqual([missing(2023)]);
     expect(await all()).toEqual([]);
     expect((await run('verify', join(out, 'none'))).err).toMatch(
-      /^USAGE: reading the file .*none: ENOENT/u,
+      /^USAGE: reading the file .*none: there is no such file \(ENOENT\)/u,
     );
   });
 

@@ -1,5 +1,6 @@
 /** What the command line says of itself, and what it says to those who mistype. No servers. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { fieldsOf, KIND_SUMMARIES } from '../../src/bin/kinds.ts';
 import { REQUEST_KINDS } from '../../src/model/request.ts';
@@ -128,10 +129,29 @@ test('without a command it shows its help on standard error and ends with 2', as
   expect(err).toContain('Usage: chamberlain');
 });
 
-test('a configuration that cannot be read ends with 2 and without a stack trace', async () => {
-  const { exit, err } = await runCli(['status', '--config', '/nowhere.yaml']);
+const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+
+test.each([
+  [
+    'nowhere',
+    '/nowhere.yaml',
+    [],
+    /there is no such file \(ENOENT\)\. Name the right file, or make it\.$/u,
+  ],
+  ['a folder', tmpdir(), [], /it is a folder \(EISDIR\)\. Name the right file\.$/u],
+  [
+    "another user's",
+    '/etc/shadow',
+    NOBODY,
+    /permission denied \(EACCES\)\. Run it as a user who .*\.$/u,
+  ],
+])('a configuration that is %s is named once, with what to do', async (_, path, prefix, why) => {
+  const { exit, err } = await runCli(['status', '--config', path], { prefix });
   expect(exit).toBe(2);
-  expect(err).toMatch(/^CONFIG_INVALID: reading the configuration \/nowhere\.yaml: ENOENT.*\n$/u);
+  expect(err.trimEnd().split(path)).toEqual([
+    'CONFIG_INVALID: reading the configuration ',
+    expect.stringMatching(why),
+  ]);
 });
 
 test('a reader that closes early ends it quietly', async () => {

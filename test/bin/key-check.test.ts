@@ -41,7 +41,9 @@ test('a key is read from a file that is named, and from standard input where tha
     expect(await runCli(['key', 'check', '-'], { input: readFileSync(file) })).toEqual(named);
     const { exit, out, err } = await runCli(['key', 'check', `${file}x`]);
     expect({ exit, out }).toEqual({ exit: 2, out: '' });
-    expect(err).toMatch(/^USAGE: reading \S+key\.pubx: ENOENT: .*\n$/u);
+    expect(err).toMatch(
+      /^USAGE: reading the file \S+key\.pubx: there is no such file \(ENOENT\)\. Name .*\n$/u,
+    );
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -508,21 +508,21 @@ describe('submit --file', () => {
     expect({ exit, out }).toEqual({ exit: EXIT.usage, out: '' });
     const name = 'a name has only letters, digits, dot, dash and underscore';
     expect(err.split('\n')).toEqual([
-      expect.stringMatching(/^line 2 of -: it is not JSON: ./u),
-      `line 3 of -: name is missing; title is missing; ${[0, 1, 2, 3, 4]
+      expect.stringMatching(/^line 2 of standard input: it is not JSON: ./u),
+      `line 3 of standard input: name is missing; title is missing; ${[0, 1, 2, 3, 4]
         .map((at) => `maintainers.${at}: ${name}`)
         .join('; ')}`,
-      "line 5 of -: unknown kind 'tool.craete' (did you mean tool.create?)",
-      'line 6 of -: it is not a JSON object',
-      'line 7 of -: kind is missing',
-      'line 8 of -: requestedBy: Invalid input: expected string, received number; Unrecognized key: "why"',
+      "line 5 of standard input: unknown kind 'tool.craete' (did you mean tool.create?)",
+      'line 6 of standard input: it is not a JSON object',
+      'line 7 of standard input: kind is missing',
+      'line 8 of standard input: requestedBy: Invalid input: expected string, received number; Unrecognized key: "why"',
       'USAGE: 6 of 7 requests are wrong, and nothing was sent. See --help.',
       '',
     ]);
     expect(await countSent()).toBe(before);
     const one = await runWith(`${lines[0]}\n${lines[1]}\n`, 'submit', '--file', '-');
     expect(one).toMatchObject({ exit: EXIT.usage, out: '' });
-    expect(one.err).toMatch(/^USAGE: line 2 of -: it is not JSON: .*\n$/u);
+    expect(one.err).toMatch(/^USAGE: line 2 of standard input: it is not JSON: .*\n$/u);
   });
 
   test('sends no name of which a letter was lost: what is not UTF-8 is wrong', async () => {
@@ -573,12 +573,17 @@ describe('a key', () => {
     [
       'that is no key',
       () => ['--portal-key', world.configFile],
-      /^CONFIG_INVALID: reading the signing key/u,
+      /^CONFIG_INVALID: the signing key .* is no Ed25519 private key in PEM, without a passphrase\. Name the right file: `openssl/u,
+    ],
+    [
+      'that is nowhere',
+      () => ['--portal-key', '/nowhere.pem'],
+      /^CONFIG_INVALID: reading the signing key \/nowhere\.pem: there is no such file \(ENOENT\)\. Name the right file, or make it\.$/u,
     ],
   ])('%s is refused before anything is sent', async (_, flags, message) => {
     const { exit, out, err } = await run('submit', 'access.grant', '--person', 'alice', ...flags());
     expect({ exit, out }).toEqual({ exit: 2, out: '' });
-    expect(err).toMatch(message);
+    expect(err.trimEnd()).toMatch(message);
     expect(err.trimEnd()).not.toContain('\n');
   });
 });
