@@ -47,7 +47,7 @@ export function toJson({ id, parts, owed, withheld, report, digest }: Repaired) 
 }
 
 /** What was done, then each part that was not, with its reason, then what is owed or withheld. */
-export function renderRepaired({ parts, owed, withheld }: Repaired): string {
+export function renderRepaired({ parts, owed, withheld, report }: Repaired): string {
   const rows = [
     ...parts
       .filter(({ state }) => state !== 'done')
@@ -66,10 +66,11 @@ export function renderRepaired({ parts, owed, withheld }: Repaired): string {
     rows.slice(0, MOST_ROWS),
   );
   const more = rows.length > MOST_ROWS ? `\n… and ${rows.length - MOST_ROWS} more` : '';
-  return [...(rows.length === 0 ? [] : [`\n${table}${more}`]), `\n${summaryOf(parts)}`].join('\n');
+  const summary = summaryOf(parts, report.unreadable.length);
+  return [...(rows.length === 0 ? [] : [`\n${table}${more}`]), `\n${summary}`].join('\n');
 }
 
-function summaryOf(parts: readonly FollowedPart[]): string {
+function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
   const stepsOf = (ending: Ending) =>
     parts
       .filter((part) => endingOf(part) === ending)
@@ -79,12 +80,16 @@ function summaryOf(parts: readonly FollowedPart[]): string {
     .map((ending) => ({ ending, steps: stepsOf(ending) }))
     .filter(({ steps }) => steps > 0)
     .map(({ ending, steps }) => `${steps} ${ending}`);
-  if (parts.length === 0) return 'nothing was to be done';
+  const unknown = unreadable === 0 ? [] : [`${unreadable} UNREADABLE`];
+  if (parts.length === 0) {
+    return unreadable === 0 ? 'nothing was to be done' : `nothing was done, ${unknown.join('')}`;
+  }
   const again = parts.filter((part) => endingOf(part) === 'done' && part.steps.length === 0).length;
   return [
     `${done} ${done === 1 ? 'step' : 'steps'} done`,
     ...others,
     ...(again === 0 ? [] : [`${again} that had been given up looked at again`]),
+    ...unknown,
   ].join(', ');
 }
 

@@ -158,9 +158,10 @@ function renderTotals(totals: Totals): string {
   const effects = EFFECTS.filter((effect) => totals[effect] > 0).map(
     (effect) => `${totals[effect]} ${effect}`,
   );
+  const nothing = totals.unreadable === 0 ? 'nothing to do' : 'no step';
   return [
     `${count(totals.subjects, 'subject')} looked at: `,
-    totals.steps === 0 ? 'nothing to do' : `${count(totals.steps, 'step')} (${effects.join(', ')})`,
+    totals.steps > 0 ? `${count(totals.steps, 'step')} (${effects.join(', ')})` : nothing,
     totals.findings === 0 ? '' : `, ${count(totals.findings, 'finding')}`,
     totals.waiting === 0 ? '' : `, ${totals.waiting} waiting`,
     totals.unreadable === 0 ? '' : `, ${totals.unreadable} UNREADABLE`,

@@ -79,6 +79,7 @@ describe('what it says in the end', () => {
     ...{ steps: Array.from({ length: steps }, () => step(subject, 'unix-group')), ...rest },
   });
   const report = mergeReports([NOTHING]);
+  const unread = { ...report, unreadable: [{ target: 'homes', sentence: 'no answer' }] };
   const done: Repaired = {
     ...{ id: '00000000-0000-4000-8000-000000000000', reports: new Map(), report, digest: 'd' },
     ...{ parts: [part(1, 'directory', 2)], owed: [], withheld: [] },
@@ -125,6 +126,8 @@ describe('what it says in the end', () => {
     ['all done', done, '\n2 steps done\n'],
     ['one done', { ...done, parts: [part(1, 'homes', 1)] }, '\n1 step done\n'],
     ['nothing to do', { ...done, parts: [] }, '\nnothing was to be done\n'],
+    ['nothing known', { ...done, parts: [], report: unread }, '\nnothing was done, 1 UNREADABLE\n'],
+    ['not all known', { ...done, report: unread }, '\n2 steps done, 1 UNREADABLE\n'],
     [
       'looked at again',
       { ...done, parts: [part(1, 'homes', 0)] },

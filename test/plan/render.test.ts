@@ -110,6 +110,14 @@ test('one target alone is shown without the others, and with every role that did
   expect(only.unreadable).toEqual([{ target: 'homes', sentence: 'no answer within 30 s' }]);
 });
 
+test('where a role has not answered, it does not say that there is nothing to do', () => {
+  const report = {
+    ...NOTHING,
+    unreadable: [{ target: 'homes', sentence: 'no answer within 30 s' }],
+  };
+  expect(renderPlan(report, 'd')).toContain('\n0 subjects looked at: no step, 1 UNREADABLE\n');
+});
+
 test('what was found beside many accounts is said once', () => {
   const report: Report = {
     ...NOTHING,
