@@ -213,6 +213,23 @@ function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): v
   }
 }
 
+/** Refuses what an admin's own key asks for others, or for one who is an admin no more. */
+function requireOwnKey(admin: string, names: readonly string[], asker: Person | undefined): void {
+  const other = names.find((name) => name !== admin);
+  if (other !== undefined) {
+    throw new ChamberlainError(
+      'NOT_ALLOWED',
+      `This key speaks for ${admin} alone. Have ${other} ask, or approve, through a portal.`,
+    );
+  }
+  if (asker?.admin === true) return;
+  const why =
+    asker?.state === 'suspended'
+      ? 'is suspended. Another admin can reinstate the person'
+      : 'is not an admin, so this key counts for nothing. An admin can make the person one: maintainer.add';
+  throw new ChamberlainError('NOT_ALLOWED', `${admin} ${why}.`);
+}
+
 async function accept(
   client: Client,
   config: Config,
@@ -226,15 +243,7 @@ async function accept(
 ): Promise<Given> {
   const { claims } = identity;
   const admin = adminOfPortal(claims.iss);
-  if (
-    admin !== undefined &&
-    (request.requestedBy !== admin || claims.sub !== admin || !asker?.admin)
-  ) {
-    throw new ChamberlainError(
-      'NOT_ALLOWED',
-      `This key speaks for ${admin} alone, and only while ${admin} is an admin.`,
-    );
-  }
+  if (admin !== undefined) requireOwnKey(admin, [request.requestedBy, claims.sub], asker);
   const creatingOneself =
     request.kind === 'person.create' && request.shellName === request.requestedBy;
   if (!creatingOneself && asker === undefined) {

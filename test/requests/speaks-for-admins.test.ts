@@ -193,6 +193,51 @@ test('an admin’s own key, and a portal that speaks for admins, may do as an ad
   }
 });
 
+test.each([
+  [
+    'another',
+    'alice',
+    '',
+    'This key speaks for second alone. Have alice ask, or approve, through a portal.',
+  ],
+  [
+    'an admin who is suspended',
+    'second',
+    'person.suspend',
+    'second is suspended. Another admin can reinstate the person.',
+  ],
+  [
+    'one who is no admin any more',
+    'second',
+    'maintainer.remove',
+    'second is not an admin, so this key counts for nothing. An admin can make the person one: maintainer.add.',
+  ],
+])(
+  'an own key does not speak for %s, and the refusal says which it is',
+  async (_, who, before, sentence) => {
+    const undo = { 'person.suspend': 'person.reinstate', 'maintainer.remove': 'maintainer.add' }[
+      before
+    ];
+    const change = (kind: string) =>
+      realm.ask(
+        by('steward', kind as RequestKind, {
+          person: 'second',
+          ...(kind.startsWith('maintainer') ? { tool: 'admin' } : {}),
+          ...(kind === 'person.suspend' ? { reason: 'Away.' } : {}),
+        }),
+      );
+    if (before !== '') expect(await change(before)).toEqual({ verdict: 'accepted' });
+    expect(
+      await realm.ask(by(who, 'access.grant', { person: 'carol' }), undefined, { as: 'second' }),
+    ).toEqual({
+      verdict: 'refused',
+      code: 'NOT_ALLOWED',
+      sentence,
+    });
+    if (undo !== undefined) expect(await change(undo)).toEqual({ verdict: 'accepted' });
+  },
+);
+
 test('nobody makes the admin tool by a request, where there is none yet', async () => {
   const config = { ...realm.world.config, admin: 'stewards' };
   for (const asker of ['alice', 'steward']) {
