@@ -56,7 +56,10 @@ export const CODES = {
     'Use a new `jti` for a new request.',
   ),
   // people and rights
-  PERSON_UNKNOWN: refusal('There is no such person.', 'Create the person first.'),
+  PERSON_UNKNOWN: refusal(
+    'There is no such person.',
+    'Check the name, or create the person first.',
+  ),
   PERSON_SUSPENDED: refusal('The person is suspended.', 'An admin can reinstate the person.'),
   PERSON_ALREADY_SUSPENDED: refusal(
     'The person is suspended already, for as long or longer.',

@@ -16,12 +16,11 @@ import {
 } from '../store/listing.ts';
 import { findPerson } from '../store/people.ts';
 import type { Client } from '../store/postgres.ts';
-import { ChamberlainError } from '../errors.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { printPage } from './fold.ts';
 import { limitUpTo } from './limit.ts';
-import { withAdmin } from './status.ts';
+import { unknownSubject, withAdmin } from './status.ts';
 import { paint, print, printJson, renderTable } from './table.ts';
 
 /** Of the maintainers of a tool, so many are named in the table; the JSON names all. */
@@ -242,7 +241,7 @@ async function uidOf(
   if (person === undefined) return undefined;
   const found = await findPerson(client, person, config.admin);
   if (found === undefined) {
-    throw new ChamberlainError('PERSON_UNKNOWN', `no person is called '${person}'`);
+    throw await unknownSubject(client, person, 'PERSON_UNKNOWN');
   }
   return found.uid;
 }

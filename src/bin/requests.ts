@@ -86,7 +86,9 @@ async function showAll(client: Client, limit: number, json: boolean): Promise<vo
 async function showOne(client: Client, id: string, json: boolean): Promise<void> {
   const found = await findRequests(client, id);
   if (found.length === 0) {
-    throw new ChamberlainError('USAGE', `no request ${id} has had a verdict`);
+    throw new ChamberlainError('USAGE', `no request ${id} has had a verdict`, {
+      action: 'Check the id; where it was sent, `chamberlain status` says what it waits for.',
+    });
   }
   for (const request of found) {
     const open = await readOpenRaises(client, request.number);

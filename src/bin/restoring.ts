@@ -5,9 +5,15 @@ import { openQueues, type SentRequest } from '../edges/queue.ts';
 import { ChamberlainError } from '../errors.ts';
 import { withoutRealm } from '../model/names.ts';
 import type { Role } from '../model/wanted.ts';
-import { describeProgress } from '../plan/render-leaving.ts';
+import { commandToRestore, describeProgress } from '../plan/render-leaving.ts';
 import { type Leaver, readLeaving } from '../store/leaving-facts.ts';
-import { findSubjectsByWord, look, readStandings, type Standing } from '../store/overview.ts';
+import {
+  findSubjectsByWord,
+  type Found,
+  look,
+  readStandings,
+  type Standing,
+} from '../store/overview.ts';
 import { openPool, type Pool } from '../store/postgres.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { EXIT, failureLine } from './exit.ts';
@@ -50,6 +56,8 @@ export async function restore(command: Command, word: string): Promise<void> {
   const progress = startProgress({ json });
   const start = performance.now();
   try {
+    const named = await look(pool, (client) => findSubjectsByWord(client, word));
+    if (named.length > 0 && named.every(({ kind }) => kind === 'person')) throw notTool(named);
     const far = { sent: 0, of: 1 };
     const sent = await put(queues, submission, signer, config.realm, far);
     const outcome = await followRestoration(pool, {
@@ -74,6 +82,14 @@ export async function restore(command: Command, word: string): Promise<void> {
     await queues.close();
     await pool.end();
   }
+}
+
+/** The error of a word that names a person, and no tool: people come back by another command. */
+function notTool([person]: readonly Found[]): ChamberlainError {
+  const account = person?.account ?? '';
+  return new ChamberlainError('TOOL_UNKNOWN', `${account} is a person, and no tool has this name`, {
+    action: `A deleted person comes back by \`chamberlain ${commandToRestore('person', account)}\`.`,
+  });
 }
 
 interface Followed {

@@ -260,7 +260,7 @@ function describeEnding(ending: Ending): Record<string, unknown> {
 function report(id: string, ending: Exclude<Ending, { ending: 'applied' }>): void {
   if (ending.ending === 'waiting') {
     process.stderr.write(
-      `WAITING: ${ending.sentence.replace(/\.$/u, '')}. Another admin decides it by \`chamberlain submit request.approve --request ${id}\`.\n`,
+      `WAITING: ${ending.sentence.replace(/\.$/u, '')}: \`chamberlain submit request.approve --request ${id}\`.\n`,
     );
     process.exitCode ??= EXIT.pending;
     return;

@@ -1,7 +1,7 @@
 /** `chamberlain status`: what is wanted, applied, behind and failing, and why. */
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
-import { ChamberlainError, codeOf } from '../errors.ts';
+import { ChamberlainError, type Code, codeOf } from '../errors.ts';
 import type { LeavingPage } from '../model/leaving.ts';
 import { timeOf } from '../model/time.ts';
 import { nounOf } from '../model/unmanaged.ts';
@@ -104,12 +104,26 @@ export async function withAdmin<T>(
 export async function requireSubjects(client: Client, word: string): Promise<overview.Found[]> {
   const found = await overview.findSubjectsByWord(client, word);
   if (found.length === 0) {
-    throw new ChamberlainError(
+    throw await unknownSubject(
+      client,
+      word,
       word.includes('.') ? 'TOOL_UNKNOWN' : 'PERSON_UNKNOWN',
-      `no person or tool is called '${word}'`,
     );
   }
   return found;
+}
+
+/** The error of a word that names nobody, with who may be meant. */
+export async function unknownSubject(
+  client: Client,
+  word: string,
+  code: Code,
+): Promise<ChamberlainError> {
+  const { suggest } = await import('./kinds.ts');
+  const meant = suggest(word, await overview.readNamesLike(client, word));
+  return new ChamberlainError(code, `no person or tool is called '${word}'${meant}`, {
+    action: 'Check the name.',
+  });
 }
 
 function isTrouble({ state }: { state: string }): boolean {

@@ -3,7 +3,7 @@ import { Option, type Command } from 'commander';
 import { ChamberlainError } from '../errors.ts';
 import { REQUEST_KINDS, type RequestKind } from '../model/request.ts';
 import { describeExamples, describeExits } from './exit.ts';
-import { fieldsOf, KIND_SUMMARIES, suggest } from './kinds.ts';
+import { type Field, fieldsOf, KIND_SUMMARIES, suggest } from './kinds.ts';
 import { parseSeconds } from './seconds.ts';
 import type { SubmitOptions } from './sending.ts';
 
@@ -84,9 +84,9 @@ function defineKind(parent: Command, kind: RequestKind): void {
       if (parent.opts<SubmitOptions>().file !== undefined) {
         throw twoSources(kind);
       }
-      const switches = fields.filter(({ isSwitch }) => isSwitch).map(({ name }) => `--${name}`);
-      if (command.args.length > 0) throw excess(command.args, switches);
-      const request = { kind, ...command.opts<Record<string, unknown>>() };
+      const given = command.opts<Record<string, unknown>>();
+      if (command.args.length > 0) throw excess(command.args, fields, given);
+      const request = { kind, ...given };
       const { submit } = await import('./sending.ts');
       await submit(command, [{ request, where: '' }]);
     });
@@ -106,10 +106,21 @@ function splitList(text: string): string[] {
     .filter((item) => item !== '');
 }
 
-/** Words that belong to no flag: `--atOnce false`, or a text of several words without quotes. */
-function excess(words: readonly string[], switches: readonly string[]): ChamberlainError {
-  const are = switches.map((name) => ` ${name} is a switch: leave it out where it is not meant.`);
-  return usage(`unexpected '${words.join(' ')}'. A value with blanks wants quotes.${are.join('')}`);
+/** Words that belong to no flag: a value without its flag, a text without quotes, or `--atOnce false`. */
+function excess(
+  words: readonly string[],
+  fields: readonly Field[],
+  given: Record<string, unknown>,
+): ChamberlainError {
+  const missing = fields.find(({ name, required }) => required && given[name] === undefined);
+  const advice =
+    missing === undefined
+      ? 'A value with blanks wants quotes.'
+      : `A value stands behind its option, such as --${missing.name}.`;
+  const are = fields
+    .filter(({ isSwitch }) => isSwitch)
+    .map(({ name }) => ` --${name} is a switch: leave it out where it is not meant.`);
+  return usage(`unexpected '${words.join(' ')}'. ${advice}${are.join('')}`);
 }
 
 function twoSources(kind: string): ChamberlainError {

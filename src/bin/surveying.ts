@@ -7,8 +7,7 @@ import { ChamberlainError } from '../errors.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
 import { digestSteps } from '../plan/digest.ts';
 import { mergeReports, onlyTarget, type Report, undecidedOf } from '../plan/report.ts';
-import { findSubjectsByWord, readNamesLike } from '../store/overview.ts';
-import type { Client } from '../store/postgres.ts';
+import { findSubjectsByWord } from '../store/overview.ts';
 import { openSurvey, type RoleProgress } from '../store/survey-answers.ts';
 import { readUnmanaged } from '../store/unmanaged.ts';
 import { TARGETS } from '../targets/index.ts';
@@ -17,7 +16,7 @@ import { configOf, wantsJson } from './configuration.ts';
 import { EXIT } from './exit.ts';
 import { startProgress } from './progress.ts';
 import { parseSeconds } from './seconds.ts';
-import { withAdmin } from './status.ts';
+import { unknownSubject, withAdmin } from './status.ts';
 
 /** What `survey`, `plan` and `repair` are told about what to look at. */
 export interface SurveyOptions {
@@ -117,7 +116,7 @@ export async function subjectsOf(
     let canHave = kinds === undefined;
     for (const word of words) {
       const found = await findSubjectsByWord(client, word);
-      if (found.length === 0) throw await unknownSubject(client, word);
+      if (found.length === 0) throw await unknownSubject(client, word, 'USAGE');
       for (const { uid, kind } of found) {
         uids.add(uid);
         canHave ||= kinds?.includes(kind) === true;
@@ -130,12 +129,6 @@ export async function subjectsOf(
     }
     return [...uids].toSorted((a, b) => a - b);
   });
-}
-
-async function unknownSubject(client: Client, word: string): Promise<ChamberlainError> {
-  const { suggest } = await import('./kinds.ts');
-  const meant = suggest(word, await readNamesLike(client, word));
-  return new ChamberlainError('USAGE', `no person or tool is called '${word}'${meant}`);
 }
 
 /**

@@ -221,10 +221,11 @@ export function parseRequest(
   const problems = result.error.issues.map(({ path, message }) => {
     const [field] = path;
     if (field === undefined) return message;
-    const isMissing = path.length === 1 && body[String(field)] === undefined;
-    return isMissing ? `${String(field)} is missing` : `${path.join('.')}: ${message}`;
+    const given = path.length === 1 ? body[String(field)] : message;
+    if (given === undefined) return `${String(field)} is missing`;
+    return given === '' ? `${String(field)} is empty` : `${path.join('.')}: ${message}`;
   });
-  return { problems };
+  return { problems: [...new Set(problems)] };
 }
 
 /** The kinds that take access away: the urgent queue takes these alone. */

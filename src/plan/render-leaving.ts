@@ -50,9 +50,7 @@ export function leavingRows(
   }
   const isKept = state === 'deleted' && (next?.move === 'remove archives' || next?.move === 'held');
   if (isKept) {
-    const command =
-      kind === 'tool' ? `restore ${account}` : `submit person.restore --person ${account}`;
-    rows.push(['comes back', `until then by \`chamberlain ${command}\``]);
+    rows.push(['comes back', `until then by \`chamberlain ${commandToRestore(kind, account)}\``]);
   }
   if (orphanedAt !== null && state !== 'deleted') {
     const isLeaving = state === 'archived' || deleteAfter !== null;
@@ -76,6 +74,13 @@ export function leavingRows(
     }
   }
   return rows;
+}
+
+/** What brings back who was deleted. A deleted person's display name and mail address were erased. */
+export function commandToRestore(kind: 'person' | 'tool', account: string): string {
+  return kind === 'tool'
+    ? `restore ${account}`
+    : `submit person.restore --person ${account} --displayName NAME --email ADDRESS --wait`;
 }
 
 function describeClosed({ at, by, reason, until }: NonNullable<LeavingPage['closed']>): string {

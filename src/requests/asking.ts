@@ -115,9 +115,14 @@ export async function requirePerson(
   return person;
 }
 
-/** There is no such person. */
+/** There is no such person; or the name was written with capitals. */
 export function refuseUnknownPerson(shellName: string): never {
-  refuse('PERSON_UNKNOWN', `There is no person ${shellName}. Create the person first.`);
+  const lower = shellName.toLowerCase();
+  const todo =
+    lower === shellName
+      ? 'Check the name, or create the person first.'
+      : `Shell names have no capitals: name ${lower}.`;
+  refuse('PERSON_UNKNOWN', `There is no person ${shellName}. ${todo}`);
 }
 
 /** Refuses anyone but an admin. */

@@ -256,6 +256,9 @@ async function connect(pool: Pool): Promise<pg.PoolClient> {
   }
 }
 
+/** What the driver says of a server that takes a connection and is silent. */
+const TIMED_OUT = /^(Connection terminated due to connection timeout|timeout expired)$/u;
+
 /** A connection that could not be made. */
 export function unreachable(
   server: Parameters<typeof nameOfServer>[0],
@@ -263,7 +266,10 @@ export function unreachable(
   as = '',
 ): ChamberlainError {
   const act = `connecting to ${nameOfServer(server)}${as}`;
-  return new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause });
+  // in the words of the driver it was terminated, and by whom is not said
+  const isLate = TIMED_OUT.test((cause as Error).message);
+  const why = isLate ? new Error('it does not answer') : cause;
+  return new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause: why });
 }
 
 /** The SQLSTATE of an error that the server answered with, else undefined. */

@@ -75,6 +75,10 @@ describe('a mistyped command line ends with 2 and one line on standard error:', 
       "USAGE: unexpected 'left us'. A value with blanks wants quotes. See --help.",
     ],
     [
+      'submit access.grant alice',
+      "USAGE: unexpected 'alice'. A value stands behind its option, such as --person. See --help.",
+    ],
+    [
       'status alice bob',
       "USAGE: too many arguments for 'status'. Expected 1 argument but got 2: alice, bob. See --help.",
     ],

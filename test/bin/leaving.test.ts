@@ -383,7 +383,7 @@ describe('what waits for an admin', () => {
     const { exit, err } = await submit();
     expect(exit).toBe(3);
     expect(err).toMatch(
-      /WAITING: another admin has to approve a deletion\. Another admin decides it by `chamberlain submit request\.approve --request /u,
+      /WAITING: another admin has to approve a deletion: `chamberlain submit request\.approve --request /u,
     );
   });
 
@@ -463,6 +463,16 @@ describe('with intake at work: restore', () => {
       verdict: 'refused',
       done: false,
       code: 'TOOL_UNKNOWN',
+    });
+  });
+
+  test('of a person is refused before anything is sent, with the command that it takes', async () => {
+    expect(await run('restore', 'dora')).toEqual({
+      exit: 1,
+      out: '',
+      err:
+        'TOOL_UNKNOWN: dora is a person, and no tool has this name. A deleted person comes back by ' +
+        '`chamberlain submit person.restore --person dora --displayName NAME --email ADDRESS --wait`.\n',
     });
   });
 

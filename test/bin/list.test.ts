@@ -145,7 +145,9 @@ describe('list keys', () => {
     expect(await run('list', 'keys', '--person', 'p9')).toEqual({
       exit: EXIT.failed,
       out: '',
-      err: "PERSON_UNKNOWN: no person is called 'p9'. Create the person first.\n",
+      err: expect.stringMatching(
+        /^PERSON_UNKNOWN: no person or tool is called 'p9' \(did you mean p1 or .*\)\. Check the name\.\n$/u,
+      ),
     });
   });
 });

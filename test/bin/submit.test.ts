@@ -274,7 +274,9 @@ describe('submit', () => {
       );
       expect(waits).toMatchObject({
         exit: 3,
-        err: expect.stringMatching(/^WAITING: .+ approve/mu),
+        err: expect.stringMatching(
+          /^WAITING: Another admin must approve .+: `chamberlain submit request\.approve --request /mu,
+        ),
       });
     });
 
@@ -416,6 +418,7 @@ describe('what takes its time says on a terminal what it waits for, and erases t
       expect(out).toMatch(
         new RegExp(`BACKEND_UNAVAILABLE: connecting to ${name}|PostgreSQL cannot be used at `, 'u'),
       );
+      expect(out).toMatch(/: it does not answer\. /u);
     }
     silent.close();
   });
@@ -502,6 +505,7 @@ describe('submit --file', () => {
       '{"kind": "tool.craete"}',
       '["tool.create"]',
       '{"name": "x"}',
+      '{"kind": "person.create", "shellName": "", "displayName": "", "email": "x@example.org"}',
       '{"kind": "tool.enable", "tool": "x", "why": "", "requestedBy": 7}',
     ];
     const { exit, out, err } = await runWith(lines.join('\n'), 'submit', '--file', '-');
@@ -515,8 +519,9 @@ describe('submit --file', () => {
       "line 5 of standard input: unknown kind 'tool.craete' (did you mean tool.create?)",
       'line 6 of standard input: it is not a JSON object',
       'line 7 of standard input: kind is missing',
-      'line 8 of standard input: requestedBy: Invalid input: expected string, received number; Unrecognized key: "why"',
-      'USAGE: 6 of 7 requests are wrong, and nothing was sent. See --help.',
+      'line 8 of standard input: shellName is empty; displayName is empty',
+      'line 9 of standard input: requestedBy: Invalid input: expected string, received number; Unrecognized key: "why"',
+      'USAGE: 7 of 8 requests are wrong, and nothing was sent. See --help.',
       '',
     ]);
     expect(await countSent()).toBe(before);
@@ -589,6 +594,17 @@ describe('a key', () => {
 });
 
 describe('requests', () => {
+  test('of an id that has no verdict says where to look', async () => {
+    const id = '00000000-0000-4000-8000-00000000abcd';
+    expect(await run('requests', id)).toEqual({
+      exit: EXIT.usage,
+      out: '',
+      err:
+        `USAGE: no request ${id} has had a verdict. Check the id; ` +
+        'where it was sent, `chamberlain status` says what it waits for.\n',
+    });
+  });
+
   test('shows first who waits for approval, then verdicts, newest first', async () => {
     await withRoles(run('submit', ...PERSON('erin'), '--wait'));
     await withRoles(
@@ -640,11 +656,20 @@ describe('status', () => {
   });
 
   test('of nobody ends with 1', async () => {
-    expect(await run('status', 'nobody')).toMatchObject({
-      exit: 1,
-      out: '',
-      err: "PERSON_UNKNOWN: no person or tool is called 'nobody'. Create the person first.\n",
-    });
+    for (const command of [['status'], ['audit', '--subject']]) {
+      expect(await run(...command, 'alicia')).toEqual({
+        exit: 1,
+        out: '',
+        err: "PERSON_UNKNOWN: no person or tool is called 'alicia' (did you mean alice?). Check the name.\n",
+      });
+    }
+  });
+
+  test('with a capital is told what to name', async () => {
+    const { err } = await run('submit', 'access.grant', '--person', 'Alice', '--wait');
+    expect(err).toBe(
+      'PERSON_UNKNOWN: There is no person Alice. Shell names have no capitals: name alice.\n',
+    );
   });
 });
 

@@ -247,7 +247,7 @@ describe('a page says', () => {
     expect(expired.join()).not.toContain('restore');
     expect(person).toContainEqual([
       'comes back',
-      'until then by `chamberlain submit person.restore --person tools.x`',
+      'until then by `chamberlain submit person.restore --person tools.x --displayName NAME --email ADDRESS --wait`',
     ]);
   });
 

@@ -202,7 +202,7 @@ describe('survey and plan', () => {
     const { exit, out, err } = await ask('survey', 'alice', word);
     const shown = word === '\u001b[2J' ? '' : word;
     expect({ exit, out }).toEqual({ exit: 2, out: '' });
-    expect(err).toBe(`USAGE: no person or tool is called '${shown}'${meant}. See --help.\n`);
+    expect(err).toBe(`USAGE: no person or tool is called '${shown}'${meant}. Check the name.\n`);
   });
 });
 
