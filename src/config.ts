@@ -21,6 +21,8 @@ import type { Realm } from './model/wanted.ts';
 import { REQUEST_KINDS } from './model/request.ts';
 import { sealKeyId, type SealKey } from './model/seal.ts';
 
+export { readEd25519Key };
+
 const databaseServer = z
   .strictObject({
     name: unixName,

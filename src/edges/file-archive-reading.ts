@@ -3,7 +3,7 @@ import { closeSync, lstatSync, readdirSync } from 'node:fs';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
 import { isListed, readErasures } from './erasure-list.ts';
-import { staged, withdrawnNames } from './file-archive.ts';
+import { stagedOf, withdrawnNames } from './file-archive.ts';
 import {
   archivesAmong,
   isBegun,
@@ -71,7 +71,7 @@ function lookAtErasure(
   return {
     isListed: isNoted(archives, asked),
     leftovers:
-      staged(readdirSync(stagingOf(area)), asked.home).length > 0 ||
+      stagedOf(readdirSync(stagingOf(area)), asked.home).length > 0 ||
       archivesAmong(readdirSync(itself(archives)), asked.account).length > 0,
   };
 }

@@ -91,7 +91,7 @@ export function withdrawnNames({ home, departure }: Pick<Moved, 'home' | 'depart
 }
 
 /** Among names in the staging folder those of a home that was withdrawn, at whatever time. */
-export function staged(names: readonly string[], { name }: HomePath): string[] {
+export function stagedOf(names: readonly string[], { name }: HomePath): string[] {
   return names.filter((each) => /^(.+)\.\d+\.(?:left|gone|back)$/u.exec(each)?.[1] === name);
 }
 
@@ -357,7 +357,7 @@ export async function eraseHome(
       async (step) => {
         noteErasure(archives, { uid, account, erasure });
         step.report('removing', 0, undefined);
-        for (const name of staged(await readdir(itself(staging)), home)) {
+        for (const name of stagedOf(await readdir(itself(staging)), home)) {
           await removeFolder(staging, name, step);
         }
         for (const name of archivesAmong(await readdir(itself(archives)), account)) {

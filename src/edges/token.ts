@@ -6,8 +6,7 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
-import type { Config, Portal } from '../config.ts';
-import { readEd25519Key } from '../config-values.ts';
+import { type Config, type Portal, readEd25519Key } from '../config.ts';
 import { quote } from '../model/printable.ts';
 import {
   CLAIMS,
