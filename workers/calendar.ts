@@ -78,6 +78,7 @@ export function hostCalendar(
   let orphans = true;
   let orphansAt = Number.NEGATIVE_INFINITY;
   let awaited: ReadonlySet<number> = new Set();
+  let listens = false;
   let expiry: ExpiryRun = EXPIRY_BEGIN;
   let expiryAt = Number.NEGATIVE_INFINITY;
   /** moves that have failed, and when they are made again */
@@ -101,6 +102,14 @@ export function hostCalendar(
     }, ms);
   }
 
+  /** Only while a role is waited for: it would else be told of all that roles do. */
+  async function listen(wanted: boolean): Promise<void> {
+    if (wanted === listens) return;
+    await client.query(`${wanted ? '' : 'UN'}LISTEN chamberlain`);
+    listens = wanted;
+    if (wanted) lookIn(SOON_MS); // what came before was not heard
+  }
+
   async function turn(canBeStopped: boolean): Promise<boolean> {
     const began = performance.now();
     due = false;
@@ -121,6 +130,7 @@ export function hostCalendar(
     if (made.more || made.frozen) return !made.frozen;
     if (lookAtOrphans) [orphans, orphansAt] = [false, began];
     awaited = new Set(made.awaited);
+    await listen(awaited.size > 0);
     if (began >= expiryAt) await expire();
     const ms = made.next === undefined ? LOOK_MS : made.next.getTime() - now.getTime();
     lookIn(Math.max(SOON_MS, Math.min(ms, LOOK_MS)));

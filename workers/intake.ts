@@ -105,8 +105,8 @@ export function startIntake(
   }
 
   /**
-   * Returns when PostgreSQL says that something is due, as a thaw does; or soon anyway. Thawed, it does not listen: it
-   * would be told of all that roles do.
+   * Returns when PostgreSQL says that something is due, as a thaw does; or soon anyway. Thawed, the calendar alone
+   * listens, while it waits for a role.
    */
   async function untilNotice(client: pg.Client, signal: AbortSignal): Promise<void> {
     const woken = new AbortController();
