@@ -1,5 +1,6 @@
 /** Looks at homes that are put away. Changes nothing. */
 import { closeSync, lstatSync, readdirSync } from 'node:fs';
+import type { ErasedPerson } from '../model/erased-person.ts';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
 import { isListed, readErasures } from './erasure-list.ts';
@@ -27,9 +28,10 @@ export async function lookAtArchives(
   try {
     archives = openArchives(folder);
     const opened = archives;
+    const lookAtErasure = erasuresIn(opened);
     return await lookAtEach(files, asked, (area, one) => ({
       ...lookAtOne(area, opened, one),
-      ...(one.erasure === undefined ? {} : lookAtErasure(area, opened, one)),
+      ...lookAtErasure(area, one),
     }));
   } catch (cause) {
     throw unreadable(cause);
@@ -63,24 +65,32 @@ function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHa
   return parseManifest(bytes, asked)?.what.kind ?? 'other';
 }
 
-function lookAtErasure(
-  area: { fd: number },
-  archives: { fd: number },
-  asked: AskedArchive,
-): Pick<ArchiveHave, 'isListed' | 'leftovers'> {
-  return {
-    isListed: isNoted(archives, asked),
-    leftovers:
-      stagedOf(readdirSync(stagingOf(area)), asked.home).length > 0 ||
-      archivesAmong(readdirSync(itself(archives)), asked.account).length > 0,
+/** The names beside the archives, and the list, read once for all that are asked about. */
+function erasuresIn(archives: {
+  fd: number;
+}): (area: { fd: number }, asked: AskedArchive) => Erased {
+  let names: string[] | undefined;
+  let listed: readonly ErasedPerson[] | undefined;
+  return (area, { home, account, uid, erasure }) => {
+    if (erasure === undefined) return {};
+    names ??= readdirSync(itself(archives));
+    listed ??= listIn(archives);
+    return {
+      isListed: isListed(listed, { uid, account, erasure }),
+      leftovers:
+        stagedOf(readdirSync(stagingOf(area)), home).length > 0 ||
+        archivesAmong(names, account).length > 0,
+    };
   };
 }
 
-/** Whether the list names the erasure; where it cannot be read, whoever adds to it says why. */
-function isNoted(archives: { fd: number }, { erasure, ...asked }: AskedArchive): boolean {
+type Erased = Pick<ArchiveHave, 'isListed' | 'leftovers'>;
+
+/** Nobody where it cannot be read: whoever adds to it says why. */
+function listIn(archives: { fd: number }): readonly ErasedPerson[] {
   try {
-    return erasure !== undefined && isListed(readErasures(archives), { ...asked, erasure });
+    return readErasures(archives);
   } catch {
-    return false;
+    return [];
   }
 }
