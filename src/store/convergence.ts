@@ -1,6 +1,14 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
 import type { Role, Wanted } from '../model/wanted.ts';
-import { type Client, LOCK_CLASS, type Pool, withClient } from './postgres.ts';
+import {
+  type Client,
+  LOCK_CLASS,
+  type Pool,
+  SILENT_MS,
+  startBeating,
+  stopBeating,
+  withClient,
+} from './postgres.ts';
 import { readWanted } from './wanted.ts';
 
 /** A generation to raise. */
@@ -99,11 +107,15 @@ export interface BehindRow {
   targets?: string[] | null;
 }
 
-/** Locks subjects for the role that is connected, as long as the connection lives; returns those that it got. */
+/**
+ * Locks subjects for the role that is connected, until `unlock`, or as long as the connection lives and is heard of;
+ * returns those that it got.
+ */
 export async function lockSubjects(client: Client, subjects: readonly number[]): Promise<number[]> {
+  startBeating(client);
   const { rows } = await client.query({
     name: 'lock-subjects',
-    text: 'SELECT lock_subjects($1) AS subject',
+    text: `SELECT lock_subjects($1) AS subject, set_config('idle_session_timeout', '${SILENT_MS.ends}', false)`,
     values: [subjects],
   });
   return (rows as { subject: number }[]).map(({ subject }) => subject);
@@ -111,8 +123,11 @@ export async function lockSubjects(client: Client, subjects: readonly number[]):
 
 /** A connection that cannot be unlocked is of no more use: it may not go back to the pool. */
 export async function unlock(client: Client): Promise<void> {
+  stopBeating(client);
   try {
-    await client.query('SELECT pg_advisory_unlock_all()');
+    await client.query(
+      `SELECT pg_advisory_unlock_all(), set_config('idle_session_timeout', '0', false)`,
+    );
   } catch (cause) {
     throw new Error('unlocking subjects', { cause });
   }

@@ -120,9 +120,41 @@ export function openPool(
 
 const lost = new WeakSet<object>();
 
-/** Whether a connection that `withClient` gave has ended meanwhile, and all its locks with it. */
+/**
+ * A process that hangs must not keep locks. PostgreSQL ends the session of one that has said nothing for `ends`, so a
+ * connection that holds locks says something every five seconds. After `isLost` the process takes its locks for lost:
+ * when it wakes up, it begins nothing that another may be at.
+ */
+export const SILENT_MS = { ends: 30_000, isLost: 15_000 };
+const BEAT_MS = 5000;
+const beats = new WeakMap<Client, { timer: NodeJS.Timeout; heardAt: number }>();
+
+/** From now on this connection is to be heard of. Ended by `stopBeating`. */
+export function startBeating(client: Client): void {
+  stopBeating(client);
+  const beat = { heardAt: performance.now(), timer: setInterval(() => void hear(), BEAT_MS) };
+  beats.set(client, beat);
+
+  async function hear(): Promise<void> {
+    // when it was sent: the answer may have lain there for long
+    const at = performance.now();
+    const isHeard = await client.query('SELECT 1').then(
+      () => true,
+      () => false,
+    );
+    if (isHeard) beat.heardAt = at;
+  }
+}
+
+export function stopBeating(client: Client): void {
+  clearInterval(beats.get(client)?.timer);
+  beats.delete(client);
+}
+
+/** Whether a connection that `withClient` gave has ended meanwhile, or may have, and all its locks with it. */
 export function isLost(client: Client): boolean {
-  return lost.has(client);
+  const { heardAt = Infinity } = beats.get(client) ?? {};
+  return lost.has(client) || performance.now() - heardAt > SILENT_MS.isLost;
 }
 
 /** Runs `act` on one connection, which is thrown away where it ends in an error of the connection. */

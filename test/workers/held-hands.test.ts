@@ -1,6 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Action } from '../../src/plan/action.ts';
-import { isLost, openPool, type Pool, withClient } from '../../src/store/postgres.ts';
+import { lockSubjects, unlock } from '../../src/store/convergence.ts';
+import { isLost, openPool, type Pool, SILENT_MS, withClient } from '../../src/store/postgres.ts';
 import { type Holders, holding, whileHeld } from '../../workers/held-hands.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { query } from '../scenarios/outside.ts';
@@ -37,6 +39,22 @@ test('no step is begun once the connection that holds the lock has ended', async
   await withClient(pool, (client) => whileHeld(hands, client).do(action));
   expect(done).toHaveLength(2);
 });
+
+test('a process that wakes up begins no step: PostgreSQL may have ended the connection', async () => {
+  const hands = { do: async () => {} };
+  const action = {} as Action;
+  await withClient(pool, async (client) => {
+    await lockSubjects(client, [1]);
+    const held = whileHeld(hands, client);
+    await held.do(action);
+    execFileSync('sleep', [String(SILENT_MS.isLost / 1000 + 1)]); // nothing else runs here meanwhile
+    await expect(held.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    // heard of once more, it still has its locks
+    await eventually('PostgreSQL to be heard', () => !isLost(client));
+    await held.do(action);
+    await unlock(client);
+  });
+}, 60_000);
 
 test('two runs of one subject are never at it together, whoever holds the lock now', async () => {
   const holders: Holders = new Map();
