@@ -1,8 +1,8 @@
 -- Up Migration
 
 -- The clock of PostgreSQL may go back: then the last progress of a leader that hangs lies in the future, and its lease
--- would hold until that has come. So a lease holds for no longer than it lasts, from now on; both functions are
--- those of 0012_leases.sql but for that.
+-- would hold until that has come. So a progress that lies further ahead than the lease lasts counts for none. Both
+-- functions are those of 0012_leases.sql but for that.
 CREATE OR REPLACE FUNCTION take_lease() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE

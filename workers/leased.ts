@@ -6,6 +6,7 @@
  * | ends, or is killed: its session ends        | half a second                                             |
  * | hangs, gets no further, or is cut off       | 10 s without progress (unmanaged things: 90 s)            |
  * | does so in the middle of a transaction      | the same; PostgreSQL ends the transaction after 5 s idle  |
+ * | does so, and PostgreSQL's clock goes back   | twice as long at the most                                 |
  * | hangs, and wakes up again                   | PostgreSQL refuses what it writes, and it gives up        |
  *
  * What such a leader still puts into Redis does no harm: jobs of roles say who, never what, and may be doubled; a
