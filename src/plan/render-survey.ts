@@ -57,11 +57,22 @@ export function renderSurvey(
   report: Report,
   heading: (text: string) => string = (text) => text,
 ): string {
-  const parts = groupSurvey(report).map((group) =>
+  const parts = joinUnreadable(groupSurvey(report)).map((group) =>
     [heading(plain(titleOf(group))), ...renderItems(group).map(plain)].join('\n'),
   );
   parts.push([renderTotals(countSurvey(report)), ...hintsOn(report)].join('\n'));
   return parts.join('\n\n');
+}
+
+/** Where one reason, such as a server that is away, leaves several targets unread, it is said once. */
+function joinUnreadable(groups: readonly Group[]): Group[] {
+  const reasons = Map.groupBy(groups, (group) =>
+    group.kind === 'unreadable' ? JSON.stringify(group.items) : group,
+  );
+  return [...reasons.values()].flatMap(([first, ...others]) => {
+    if (first === undefined || others.length === 0) return first ?? [];
+    return { ...first, target: [first, ...others].map(({ target }) => target).join(', ') };
+  });
 }
 
 function titleOf(group: Group): string {

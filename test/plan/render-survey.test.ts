@@ -170,6 +170,18 @@ test('a survey is shown in groups, worst first, each with its count and its firs
   expectGolden('survey.txt', renderSurvey(ALL));
 });
 
+test('a reason for which several targets are unread is said once', () => {
+  const away = 'reading all of dc=example,dc=org: no answer in 3000 ms';
+  const unreadable = ['unix-group', 'seal', 'unix-account'].map((target) => ({
+    target,
+    sentence: away,
+  }));
+  expect(renderSurvey({ ...NOTHING, unreadable })).toBe(
+    'UNREADABLE: seal, unix-account, unix-group; nothing is known, so nothing is concluded\n' +
+      `  ${away}\n\n0 subjects looked at: 3 UNREADABLE`,
+  );
+});
+
 test('a survey that found nothing says so', () => {
   expectGolden('survey-nothing.txt', renderSurvey({ ...NOTHING, subjects: 40_000 }));
 });
