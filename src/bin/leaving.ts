@@ -82,6 +82,7 @@ export function renderLeaving(
   return [
     ...(held.length === 0 ? [] : [holds]),
     ...(held.length > MOST_ROWS ? [`… and ${held.length - MOST_ROWS} more`] : []),
+    ...(held.length > 0 && movers.length > 0 ? [''] : []),
     ...(movers.length === 0 ? [] : [table]),
     ...(count > MOST_ROWS ? [`… and ${count - MOST_ROWS} more`] : []),
     ...(counts.length === 0 ? [] : [counts.join(', ')]),

@@ -23,7 +23,7 @@ import type { Client } from '../store/postgres.ts';
 import { readHeld, readLastEnded, type Sweep } from '../store/sweeps.ts';
 import { readTroubles, type Trouble } from '../store/troubles.ts';
 import { describeFreeze } from './freeze.ts';
-import { renderAge } from './table.ts';
+import { renderAge, renderTable } from './table.ts';
 
 export interface Standstill {
   frozen: Freeze | null;
@@ -107,19 +107,16 @@ export function describeWork(
   now: Date,
 ): string {
   const going = leaders.filter((leader) => isWork(leader) && !leader.hangs);
-  const at = going.map(({ work, pid, address, since, renewedAt }) => {
-    const details = [
-      ...(address === null ? [] : [address]),
-      `for ${renderAge(since, now)}`,
-      `PostgreSQL process ${pid}`,
-      `last progress ${renderAge(renewedAt, now)} ago`,
-    ];
-    return `${work} (${details.join(', ')})`;
-  });
+  const table = renderTable(
+    ['at work', 'for', 'last progress', 'PostgreSQL process', 'from'],
+    going.map(({ work, pid, address, since, renewedAt }) => {
+      return [work, renderAge(since, now), `${renderAge(renewedAt, now)} ago`, pid, address];
+    }),
+  );
   const missing = WORKS.filter((work) => !leaders.some((leader) => leader.work === work));
   const start = `start \`chamberlain work ${missing.join(' ')}\``;
   return [
-    ...(at.length === 0 ? [] : [`at work: ${at.join(', ')}`]),
+    ...(going.length === 0 ? [] : [table]),
     ...(missing.length === 0 ? [] : [`nobody works as ${missing.join(', ')}: ${start}`]),
     ...(waitingUnknown === null ? [] : [`how long requests wait is not known: ${waitingUnknown}`]),
   ].join('\n');

@@ -215,7 +215,7 @@ async function showAll(
       `\nnot ours, and nobody has decided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``,
     );
   }
-  print(`\n${describeWork(standstill, now)}\n${describeLastSweep(standstill, now)}`);
+  printPage(`\n${describeWork(standstill, now)}\n${describeLastSweep(standstill, now)}`);
 }
 
 /** What is found of Redis now takes the place of what the relay found, but for since when. */

@@ -211,6 +211,7 @@ describe('where some leave', () => {
       later(60),
     );
     const { out } = await run('status');
+    expect(out).toMatch(/^held .*\n(?:\S.*\n)+\nleaving /mu); // two tables, apart
     expect(out).toMatch(/^held +state +until +by +why$/mu);
     expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\S+ \S+Z +steward +a dispute$/mu);
     expect(out).toMatch(/^tools\.soon +disabled +\d{4}-\d\d-\d\d, in 60 days +held +-$/mu);

@@ -263,7 +263,7 @@ test('status says who is at work, and from when', async () => {
     const { exit, out } = await runCli(['status'], { config: world.configFile });
     expect(exit).toBe(0);
     expect(out).toMatch(
-      /^at work: intake \(for \d+ s, PostgreSQL process \d+, last progress \d+ s ago\)$/m,
+      /^at work +for +last progress +PostgreSQL process +from\nintake +\d+ s +\d+ s ago +\d+ +-$/m,
     );
     expect(out).toMatch(/^nobody works as relay, sweep: start `chamberlain work relay sweep`$/m);
     expect(out).not.toContain('In the way');
