@@ -2,7 +2,8 @@
 /** The command line. Thin: each command stands in a file of its own, read when it is asked for. */
 import { Command, CommanderError, Help } from 'commander';
 import { CONFIG_FILE } from '../config-path.ts';
-import { describeExamples, describeExits, endCommand } from './exit.ts';
+import { ChamberlainError } from '../errors.ts';
+import { describeExamples, describeExits, endCommand, EXIT } from './exit.ts';
 
 type Define = (command: Command) => void;
 
@@ -189,11 +190,13 @@ async function main(args: readonly string[]): Promise<void> {
   }
 }
 
-// whoever reads has read enough: `chamberlain requests | head`
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit();
+    if (error.code === 'EPIPE') process.exit(); // whoever reads has read enough: `chamberlain requests | head`
+    if (stream === process.stderr) process.exit(EXIT.failed);
+    endCommand(
+      new ChamberlainError('STEP_FAILED', 'writing standard output', { cause: error, action: '' }),
+    );
   });
 }
 

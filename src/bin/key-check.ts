@@ -13,7 +13,8 @@ const MAX_INPUT_BYTES = 64 * 1024;
 export function defineKey(key: Command): void {
   key
     .description('Looks at public SSH keys. Needs no configuration and no server.')
-    .helpCommand(false);
+    .helpCommand(false)
+    .addHelpText('after', describeExamples('key check ~/.ssh/id_ed25519.pub'));
   const check = key.command('check').summary('read one key in a file, or on standard input');
   check
     .description(

@@ -31,7 +31,14 @@ interface Unseen {
 }
 
 export function defineList(command: Command): void {
-  command.description('Lists things of one kind.').helpCommand(false);
+  command
+    .description('Lists things of one kind.')
+    .helpCommand(false)
+    .addHelpText(
+      'after',
+      describeExamples('list people', 'list keys --person alice', 'list unmanaged') +
+        `\n${describeExits({})}`,
+    );
   defineListing(command);
   const unmanaged = command.command('unmanaged').summary('what is in our places and is not ours');
   unmanaged

@@ -94,10 +94,18 @@ async function send(
       if (json) printJson({ id, kind, portal: signer.portal });
       else print(id);
     }
+    progress.end();
+    if (!json && process.stdout.isTTY) print(paint('dim', hintOn(submissions)));
   } finally {
     progress.end();
     await queues.close();
   }
+}
+
+/** Sent is not accepted: how it is heard what became of it. */
+function hintOn([first, ...others]: readonly Submission[]): string {
+  const of = others.length === 0 ? ` ${first?.id ?? ''}` : '';
+  return `sent; \`chamberlain requests${of}\` says what became of ${of === '' ? 'them' : 'it'}`;
 }
 
 /**

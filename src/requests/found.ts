@@ -1,6 +1,7 @@
 /** `chamberlain found`: the first admin, made where nobody could ask or approve yet. */
 import { createHash } from 'node:crypto';
 import type { Config } from '../config.ts';
+import { ChamberlainError } from '../errors.ts';
 import { type AccountName, parseNewToolName, toolAccount } from '../model/names.ts';
 import { REQUEST_SCHEMAS } from '../model/request.ts';
 import { allocateId, syncRanges } from '../store/ids.ts';
@@ -48,7 +49,9 @@ export async function found(
   return inTransaction(pool, async (client) => {
     await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
     if (!(await isRealmEmpty(client))) {
-      refuse('NOT_ALLOWED', 'The realm has people already, so an admin can be made by a request.');
+      throw new ChamberlainError('NOT_ALLOWED', 'the realm has people already', {
+        action: `An admin makes another: \`chamberlain submit maintainer.add --tool ${config.admin} --person ${shellName} --wait\`.`,
+      });
     }
     const person = await createPerson({
       client,

@@ -171,6 +171,15 @@ test('a reader that closes early ends it quietly', async () => {
   expect({ out, err }).toEqual({ out: '0\n', err: '' });
 });
 
+test('an output that cannot be written is said in one line, and ends with 1', async () => {
+  const prefix = ['sh', '-c', '"$@" >/dev/full', 'sh'];
+  expect(await runCli(['schema'], { prefix })).toEqual({
+    exit: 1,
+    out: '',
+    err: 'STEP_FAILED: writing standard output: ENOSPC: no space left on device, write.\n',
+  });
+});
+
 describe('kinds', () => {
   test('are listed, each with its schema', async () => {
     const { out } = await runCli(['schema']);

@@ -126,6 +126,16 @@ describe('submit', () => {
     });
   });
 
+  test('on a terminal it says how to hear what became of it', async () => {
+    const { out } = await runCli(['submit', ...PERSON('told')], {
+      config: world.configFile,
+      terminal: true,
+    });
+    const [id = '', hint] = out.trimEnd().split('\r\n');
+    expect(id).toMatch(UUID);
+    expect(hint).toContain(`sent; \`chamberlain requests ${id}\` says what became of it`);
+  });
+
   test('--wait follows until all is applied, and ticks off each role on standard error', async () => {
     const waiting = run('submit', 'access.grant', '--person', 'alice', '--wait');
     await until(`SELECT FROM requests WHERE kind = 'access.grant' AND verdict = 'accepted'`);
@@ -753,6 +763,16 @@ describe('plan', () => {
     });
     expect(asked).toEqual({ subjects: 2 });
     await planning;
+  });
+});
+
+test('found, where there are people, names the command by which an admin makes another', async () => {
+  expect(await run('found', 'alice')).toEqual({
+    exit: EXIT.failed,
+    out: '',
+    err:
+      'NOT_ALLOWED: the realm has people already. An admin makes another: ' +
+      '`chamberlain submit maintainer.add --tool admin --person alice --wait`.\n',
   });
 });
 
