@@ -47,12 +47,19 @@ export interface Standstill {
   waitingUnknown: string | null;
 }
 
-export async function readStandstill(client: Client, config: Config): Promise<Standstill> {
+export async function readStandstill(
+  client: Client,
+  config: Config,
+  isRedisAway: boolean,
+): Promise<Standstill> {
   const portals = config.portals.map(({ name }) => name);
-  const waiting = await readOldestWaiting(config, portals).then(
-    (oldest) => ({ waiting: oldest ?? null, waitingUnknown: null }),
-    (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
-  );
+  // a Redis that hangs is waited for once: it was asked whether it answers
+  const waiting = isRedisAway
+    ? { waiting: null, waitingUnknown: null }
+    : await readOldestWaiting(config, portals).then(
+        (oldest) => ({ waiting: oldest ?? null, waitingUnknown: null }),
+        (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
+      );
   const frozen = (await readFreeze(client)) ?? null;
   return {
     frozen,

@@ -136,7 +136,8 @@ async function showAll(
   config: Config,
   redis: Promise<Away[]>,
 ): Promise<void> {
-  const found = await readStandstill(client, config);
+  const redisAway = await redis;
+  const found = await readStandstill(client, config, redisAway.length > 0);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
   const portals = await overview.readPortalEvents(client);
@@ -147,7 +148,7 @@ async function showAll(
   const leaving = await readLeavingOverview(client);
   const unmanaged = await countUndecided(client);
   const numbers = await readNumbersLeft(client);
-  const { away, standstill } = tellOnce(await redis, found);
+  const { away, standstill } = tellOnce(redisAway, found);
   const warnings = [
     ...away.map(describeAway),
     ...describeStandstill(standstill),
@@ -228,7 +229,7 @@ function tellOnce(
   const since = found.troubles.find(({ place }) => place === 'redis')?.since ?? null;
   return {
     away: away.map((each) => ({ ...each, since })),
-    standstill: { ...found, troubles, waitingUnknown: null },
+    standstill: { ...found, troubles },
   };
 }
 

@@ -1,6 +1,8 @@
 /** What commands say where a server that they need is away: what was done, what was not, what to do. */
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -156,6 +158,22 @@ describe('without Redis', () => {
     }
     const { rows } = await owner.query('SELECT verdict FROM requests WHERE jti = $1', [id]);
     expect(rows).toEqual([{ verdict: 'accepted' }]);
+  });
+
+  test('status asks one that hangs once, and waits for it once', async () => {
+    let asked = 0;
+    const silent = createServer(() => (asked += 1)).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const config = join(world.dir, 'redis-hangs.yaml');
+    const text = readFileSync(world.configFile, 'utf8');
+    writeFileSync(config, text.replace(/redis:\/\/[^\s'"]+/u, `redis://127.0.0.1:${port}/0`));
+    const { exit, out } = await runCli(['status'], { config });
+    silent.close();
+    expect(exit).toBe(EXIT.pending);
+    expect(out).toMatch(/^Redis cannot be used at 127\.0\.0\.1:\d+: no answer within 1 s\. /u);
+    expect(out).toContain('last sweep: ');
+    expect(asked).toBe(1);
   });
 
   test('status names it, says what that stops, and ends with 3', async () => {
