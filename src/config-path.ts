@@ -12,10 +12,9 @@ export const CONFIG_FILE = '/etc/chamberlain/config.yaml';
 export function configPath(named: string | undefined): string {
   const path = named ?? (process.env['CHAMBERLAIN_CONFIG'] || CONFIG_FILE);
   if (path === CONFIG_FILE && !existsSync(path)) {
-    throw new ChamberlainError(
-      'USAGE',
-      `there is no configuration ${path}. Give --config FILE, or set CHAMBERLAIN_CONFIG`,
-    );
+    throw new ChamberlainError('USAGE', `there is no configuration ${path}`, {
+      action: 'Give --config FILE, or set CHAMBERLAIN_CONFIG.',
+    });
   }
   return path;
 }

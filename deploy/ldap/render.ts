@@ -12,9 +12,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { runProgram } from '../../src/bin/exit.ts';
 import type { IdRange } from '../../src/config-values.ts';
 import { loadConfig, readSecret } from '../../src/config.ts';
 import { configPath } from '../../src/config-path.ts';
+import { cannotRead, ChamberlainError } from '../../src/errors.ts';
 import { idPattern } from '../../src/model/id-pattern.ts';
 
 export { idPattern, type IdRange };
@@ -161,7 +163,9 @@ function main(): void {
   });
   const adminPasswordFile = values['admin-password-file'];
   if (!values.out || !adminPasswordFile) {
-    throw new Error('wanted: --out FOLDER --admin-password-file FILE');
+    throw new ChamberlainError('USAGE', 'it wants --out FOLDER and --admin-password-file FILE', {
+      action: '',
+    });
   }
   const config = loadConfig(configPath(values.config));
   const texts = renderDirectory({
@@ -174,7 +178,7 @@ function main(): void {
     ...(values.schema === undefined ? {} : { schemaFolder: values.schema }),
     pidFile: values['pid-file'],
     passwords: {
-      admin: readFileSync(adminPasswordFile, 'utf8').trimEnd(),
+      admin: readPassword(adminPasswordFile),
       directory: readSecret(config, 'ldap', 'directory'),
       'directory-eyes': readSecret(config, 'ldap', 'directory-eyes'),
       'keys-agent': readSecret(config, 'ldap', 'keys-agent'),
@@ -188,4 +192,12 @@ function main(): void {
   for (const name of TEMPLATES) writeFileSync(join(out, name), texts[name], { mode: 0o600 });
 }
 
-if (import.meta.main) main();
+function readPassword(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trimEnd();
+  } catch (cause) {
+    throw cannotRead('password', path, cause, 'USAGE');
+  }
+}
+
+if (import.meta.main) runProgram(main);

@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
+import { runProgram } from '../../src/bin/exit.ts';
 import { adminOfPortal, loadConfig, readSecret } from '../../src/config.ts';
 import { configPath } from '../../src/config-path.ts';
 import { REDIS_ACCOUNTS, redisUser, type RedisAccount } from '../../src/edges/redis-connection.ts';
@@ -100,4 +101,4 @@ function main(): void {
   process.stdout.write(renderUsers(portals, (user) => readSecret(config, 'redis', user)));
 }
 
-if (import.meta.main) main();
+if (import.meta.main) runProgram(main);

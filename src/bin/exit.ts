@@ -2,7 +2,7 @@
 import { stripVTControlCharacters } from 'node:util';
 import { CommanderError } from 'commander';
 import {
-  type ChamberlainError,
+  ChamberlainError,
   type Code,
   CODES,
   codeOf,
@@ -57,6 +57,20 @@ export function describeFailure(error: unknown): { line: string; exit: number } 
   const action =
     (error as Partial<ChamberlainError> | null)?.action ?? (isServers ? RUN_AGAIN : undefined);
   return { line: failureLine(code, describeError(error), action), exit };
+}
+
+/** Runs a program of deploy/: what it throws is one line on standard error, without a stack trace. */
+export function runProgram(main: () => void): void {
+  try {
+    main();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const isOptions = code?.startsWith('ERR_PARSE_ARGS') === true;
+    const told = isOptions ? new ChamberlainError('USAGE', message, { action: '' }) : error;
+    const { line, exit } = describeFailure(told);
+    process.stderr.write(`${line}\n`);
+    process.exitCode = exit;
+  }
 }
 
 /** Ends a command line that commander has read and that has thrown. */

@@ -1,0 +1,31 @@
+/** What the programs that render configurations say to who mistypes: one line, and no stack trace. No servers. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from '@jest/globals';
+
+const CLONE = join(import.meta.dirname, '../..');
+const NONE = ['--config', '/nowhere.yaml'];
+const NO_CONFIG =
+  'CONFIG_INVALID: reading the configuration /nowhere.yaml: there is no such file (ENOENT). Name the right file, or make it.\n';
+
+test.each([
+  ['redis', ['--foo'], "USAGE: Unknown option '--foo'.\n"],
+  ['redis', NONE, NO_CONFIG],
+  ['ldap', ['--foo'], "USAGE: Unknown option '--foo'.\n"],
+  ['ldap', [], 'USAGE: it wants --out FOLDER and --admin-password-file FILE.\n'],
+  ['ldap', [...NONE, '--out', 'x', '--admin-password-file', 'x'], NO_CONFIG],
+])('deploy/%s/render.ts %j', (of, args, said) => {
+  const folder = mkdtempSync(join(tmpdir(), 'chamberlain-render-'));
+  try {
+    const words = [join(CLONE, 'deploy', of, 'render.ts'), ...args];
+    const { status, stdout, stderr } = spawnSync(process.execPath, words, {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    expect({ status, stdout, stderr }).toEqual({ status: 2, stdout: '', stderr: said });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
