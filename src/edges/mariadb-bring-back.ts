@@ -16,6 +16,7 @@ import {
 import { type Connection, usePatiently } from './mariadb-connections.ts';
 import { loadDatabase } from './mariadb-dumps.ts';
 import {
+  loadingRole,
   prefixOf,
   readInventory,
   readLongestStatement,
@@ -161,8 +162,12 @@ export async function bringBack(
     if (difference !== undefined)
       throw new Error(`${database} was not loaded whole: ${difference}`);
   };
-  if (waiting.length > 0)
+  if (waiting.length > 0) {
     await withTenant({ place, login: realm.login, user }, terms, load, signal);
+  } else {
+    // where a run was cut when all was loaded
+    await inspect((connection) => connection.query(`DROP ROLE IF EXISTS ${loadingRole(user)}`));
+  }
   signal.throwIfAborted();
   noteReturned(realm.folder, action, server);
 }

@@ -318,6 +318,17 @@ describe('putting away, dropping and bringing back', () => {
     expect(await snapshot()).toEqual(before);
   });
 
+  test('a run that was cut when all was loaded leaves no role behind for good', async () => {
+    await asTenant(SMALL);
+    await hands.do(PUT_AWAY);
+    const role = `chamberlain_loads_${USER}`;
+    await admin.query(`CREATE ROLE ${role}`);
+    await admin.query(`GRANT ${role} TO ${USER}`);
+    await hands.do(restore());
+    const left = 'SELECT User FROM mysql.global_priv WHERE User = ?';
+    expect(await admin.query(left, [role])).toEqual([]);
+  });
+
   test('what came later is in the way, and is left', async () => {
     await asTenant(SMALL);
     await hands.do(PUT_AWAY);
