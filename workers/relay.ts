@@ -22,7 +22,7 @@ import { type Loop, startLoop, type Worker } from './loop.ts';
 
 const POLL_MS = 1000;
 /** Under load each loop runs no more often, and does all that has come since. */
-const PACE_MS = { settle: 50, seal: 1000, enqueue: 60, deliver: 50 };
+const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 50 };
 /** Under load a portal's events gather for so long times the portals that are told: a job costs what it costs. */
 const GATHER_MS = 15;
 /** What one run does at least when there is load. */
