@@ -13,6 +13,7 @@ import { lookAtMarker } from '../src/store/marker.ts';
 import { readAllAccounts } from '../src/store/unmanaged.ts';
 import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
 import { foreignOf } from '../src/targets/foreign.ts';
+import { addSealed } from '../src/targets/seal.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import type { RoleParts } from './role.ts';
 import { watchDirectory } from './unmanaged-directory.ts';
@@ -36,6 +37,7 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
     return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
   },
   openWatch: watchDirectory,
+  together: addSealed,
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
 };
 

@@ -13,6 +13,7 @@ import {
   type SubjectSurvey,
   survey,
 } from '../src/reconcile.ts';
+import type { Step } from '../src/plan/plan.ts';
 import { type Held, type Outcome, withSubjects } from '../src/store/convergence.ts';
 import { type Client, openPool, type Pool } from '../src/store/postgres.ts';
 import type { Everything, Pace } from '../src/targets/everything.ts';
@@ -57,6 +58,8 @@ export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
   readEverything(eyes: Open, pace: Pace, reading: Watching): Promise<Everything<Eyes>>;
   /** begins to look for what is in its places and is not ours */
   openWatch(eyes: Open, watching: Watching): Watch<Eyes>;
+  /** a subject's steps as they are done: those that the backend can do in one */
+  together?(steps: readonly Step[]): Step[];
   /** what one subject's survey tells about the world, e.g. a foreign name */
   remember?(found: SubjectSurvey, pool: Pool): Promise<void>;
 }
@@ -184,7 +187,8 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   }
 
   async function bring(found: SubjectSurvey, refusals: number, held: Hands): Promise<Outcome> {
-    const troubles = await apply(targets, found, held);
+    const steps = parts.together?.(found.steps) ?? found.steps;
+    const troubles = await apply(targets, { ...found, steps }, held);
     if (found.findings.length > 0) await parts.remember?.(found, pool);
     const standing = standingOf(found, troubles);
     if (standing.state === 'parked' || standing.state === 'failing') {

@@ -444,7 +444,10 @@ async function perform(
       const attributes = Object.entries(action.attributes);
       return ldap.add(
         dn,
-        attributes.map(([attribute, values]) => [attribute, bytes(attribute, values)]),
+        attributes.map(([attribute, values]) => [
+          attribute,
+          bytes(attribute, signed(attribute, values)),
+        ]),
       );
     }
     case 'ldap.modify': {

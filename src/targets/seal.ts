@@ -8,11 +8,12 @@
  * | ours                                  | of the wanted payload   | left                                          |
  * | ours                                  | another, several, other | the wanted one in its place, in one modify:   |
  * |                                       | text, or none           | `revoke` where it says less than before       |
- * | absent, and wanted                    |                         | the seal, after unix-account has added it     |
+ * | absent, and wanted                    |                         | the seal, with what unix-account adds         |
  * | not ours, or elsewhere; or not wanted |                         | nothing: unix-account reports or deletes it   |
  */
 import { formatSeal, parseSeal, payloadOf, UNSEALED, type Seal } from '../model/seal.ts';
 import type { Realm, Wanted, WantedSeal } from '../model/wanted.ts';
+import type { Step } from '../plan/plan.ts';
 import { readableRef } from './directory-eyes.ts';
 import {
   describeEntry,
@@ -88,6 +89,28 @@ export const seal: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> 
     return { steps: [{ ...step, change, because }], findings: [] };
   },
 };
+
+/**
+ * The steps of a subject as they are done: an account that is added is added with its seal. That is one write of the
+ * directory instead of two, and nobody sees the account without a seal.
+ */
+export function addSealed(steps: readonly Step[]): Step[] {
+  const ofSeal = steps.find(({ target }) => target === seal.name);
+  const modify = ofSeal?.action;
+  if (modify?.verb !== 'ldap.modify') return [...steps];
+  const isAdd = ({ action }: Step) => action.verb === 'ldap.add' && action.entry === modify.entry;
+  if (!steps.some(isAdd)) return [...steps];
+  return steps.flatMap((step) => {
+    if (step === ofSeal) return [];
+    const { action } = step;
+    if (action.verb !== 'ldap.add' || !isAdd(step)) return [step];
+    const attributes = { ...action.attributes };
+    for (const { attribute, add } of modify.changes) {
+      attributes[attribute] = [...(attributes[attribute] ?? []), ...add];
+    }
+    return [{ ...step, action: { ...action, attributes } }];
+  });
+}
 
 function payloadFor(wanted: Wanted, { number, until }: WantedSeal, realm: Realm): string {
   const { attributes } = unixAccount.want(wanted, realm);

@@ -10,13 +10,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer, type Server as TlsServer } from 'node:tls';
 import { runningPid, startServer, stopServer } from '../../dev/servers/daemon.ts';
 import { slapdServer } from '../../dev/servers/slapd.ts';
-import { sealKeyId } from '../../src/model/seal.ts';
+import { sealKeyId, verifying, verifyPayload } from '../../src/model/seal.ts';
 import { openDirectoryEyes, openDirectoryHands } from '../../src/edges/directory.ts';
 import { describeError } from '../../src/errors.ts';
 import type { Wanted } from '../../src/model/wanted.ts';
 import type { Action, EntryRef } from '../../src/plan/action.ts';
 import { orderSteps, type Finding, type Step } from '../../src/plan/plan.ts';
 import { realmMembership } from '../../src/targets/realm-membership.ts';
+import { addSealed, seal } from '../../src/targets/seal.ts';
 import { sshKeys } from '../../src/targets/ssh-keys.ts';
 import { sudoRule } from '../../src/targets/sudo-rule.ts';
 import type { Target } from '../../src/targets/target.ts';
@@ -381,6 +382,33 @@ describe('hands', () => {
       message: 'adding cn=tools.out,ou=servicegroups',
     });
     expect(describeError(error)).toMatch(/constraint/);
+  });
+
+  test('add an account with its seal in one write, signed', async () => {
+    const subject = {
+      ...named(1950, 'sealed'),
+      seal: { number: 7, until: '2026-12-06T00:00:00Z' },
+    };
+    const planOf = (target: typeof seal | typeof unixAccount, have: never) =>
+      target.plan(target.want(subject, REALM), have, subject).steps;
+    const steps = addSealed([
+      ...planOf(unixAccount, [] as never),
+      ...planOf(seal, undefined as never),
+    ]);
+    expect(steps.map(({ action }) => action.verb)).toEqual(['ldap.add']);
+    for (const { action } of steps) await hands.do(action);
+    const [have] = await seal.observe(eyes, [subject], REALM);
+    const [text = ''] = have?.attributes['chamberlainSeal'] ?? [];
+    expect(verifyPayload(text, verifying(sealKey))).toEqual({
+      ok: true,
+      payload: seal.want(subject, REALM).attributes['chamberlainSeal']?.[0],
+    });
+    expect(planOf(seal, have as never)).toEqual([]);
+    await hands.do({
+      verb: 'ldap.delete',
+      entry: 'people/uid=sealed',
+      expect: { uidNumber: '1950' },
+    });
   });
 
   test('know no other verbs', async () => {

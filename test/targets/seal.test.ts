@@ -2,7 +2,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { parseSeal, sealKeyId, signPayload } from '../../src/model/seal.ts';
 import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
-import { seal } from '../../src/targets/seal.ts';
+import { addSealed, seal } from '../../src/targets/seal.ts';
+import { unixAccount } from '../../src/targets/unix-account.ts';
 import { entry, KEY, linesOf, OTHER_KEY, person, REALM, tool } from './directory-cases.ts';
 
 const { privateKey } = generateKeyPairSync('ed25519');
@@ -124,5 +125,26 @@ describe('seal', () => {
         ],
       },
     ]);
+  });
+
+  test('comes with the account where that is added, in one write, and else by itself', () => {
+    const added = unixAccount.plan(unixAccount.want(alice, REALM), [], alice).steps;
+    const alone = planned(alice, have(alice, [])).steps;
+    const [step, ...others] = addSealed([...added, ...planned(alice, undefined).steps]);
+    expect(others).toEqual([]);
+    const account = added[0]?.action as { attributes: Record<string, string[]> };
+    expect(step).toEqual({
+      ...added[0],
+      action: {
+        ...account,
+        attributes: {
+          ...account.attributes,
+          objectClass: [...(account.attributes['objectClass'] ?? []), 'chamberlainSealed'],
+          chamberlainSeal: [wantedPayload(alice)],
+        },
+      },
+    });
+    expect(addSealed(alone)).toEqual(alone);
+    expect(addSealed(added)).toEqual(added);
   });
 });
