@@ -36,6 +36,7 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
     }
     return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
   },
+  keepsEverything: true,
   openWatch: watchDirectory,
   together: addSealed,
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
