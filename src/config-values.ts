@@ -1,5 +1,5 @@
 /** Kinds of values that the configurations share. */
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -37,31 +37,6 @@ function isEd25519PublicKey(pem: string): boolean {
     return PUBLIC_KEY.test(pem) && createPublicKey(pem).asymmetricKeyType === 'ed25519';
   } catch {
     return false;
-  }
-}
-
-/** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
-export function readEd25519Key(what: string, path: string): KeyObject {
-  let pem: Buffer;
-  try {
-    pem = readFileSync(path);
-  } catch (cause) {
-    throw cannotRead(what, path, cause);
-  }
-  const key = parsePrivateKey(pem);
-  if (key?.asymmetricKeyType === 'ed25519') return key;
-  throw new ChamberlainError(
-    'CONFIG_INVALID',
-    `the ${what} ${path} is no Ed25519 private key in PEM, without a passphrase`,
-    { action: 'Name the right file: `openssl genpkey -algorithm ed25519` makes one.' },
-  );
-}
-
-function parsePrivateKey(pem: Buffer): KeyObject | undefined {
-  try {
-    return createPrivateKey(pem);
-  } catch {
-    return undefined; // what OpenSSL says of it helps nobody
   }
 }
 

@@ -2,6 +2,7 @@
  * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
  * are files in one folder, each readable by the unix user that needs it.
  */
+import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -12,16 +13,13 @@ import {
   idRange,
   ldapUri,
   loadYaml,
-  readEd25519Key,
   unixName,
 } from './config-values.ts';
-import { cannotRead } from './errors.ts';
+import { cannotRead, ChamberlainError } from './errors.ts';
 import { parseImportedShellName } from './model/names.ts';
 import type { Realm } from './model/wanted.ts';
 import { REQUEST_KINDS } from './model/request.ts';
 import { sealKeyId, type SealKey } from './model/seal.ts';
-
-export { readEd25519Key };
 
 const databaseServer = z
   .strictObject({
@@ -251,6 +249,31 @@ export function findSecret(
 export function readSealKey(config: Pick<Config, 'secrets'>): SealKey {
   const privateKey = readEd25519Key('key', join(config.secrets, 'seal-key'));
   return { id: sealKeyId(privateKey), privateKey };
+}
+
+/** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
+export function readEd25519Key(what: string, path: string): KeyObject {
+  let pem: Buffer;
+  try {
+    pem = readFileSync(path);
+  } catch (cause) {
+    throw cannotRead(what, path, cause);
+  }
+  const key = parsePrivateKey(pem);
+  if (key?.asymmetricKeyType === 'ed25519') return key;
+  throw new ChamberlainError(
+    'CONFIG_INVALID',
+    `the ${what} ${path} is no Ed25519 private key in PEM, without a passphrase`,
+    { action: 'Name the right file: `openssl genpkey -algorithm ed25519` makes one.' },
+  );
+}
+
+function parsePrivateKey(pem: Buffer): KeyObject | undefined {
+  try {
+    return createPrivateKey(pem);
+  } catch {
+    return undefined; // what OpenSSL says of it helps nobody
+  }
 }
 
 /** What the targets' wants depend on. */

@@ -265,7 +265,7 @@ describe('a server', () => {
   test('may not be asked yet: there is no password, or none that is right', async () => {
     const passwordFile = join(agents.world.dir, 'password');
     agents.start({ passwordFile });
-    await troubled(/ENOENT.*password/);
+    await troubled(/password: there is no such file \(ENOENT\)/);
     writeFileSync(passwordFile, 'another\n');
     await troubled(/binding as cn=keys-agent.* \(LDAP result 49\)/); // invalidCredentials
     rmSync(passwordFile);
