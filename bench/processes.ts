@@ -9,11 +9,11 @@ const TICKS_PER_SECOND = 100;
 
 /**
  * CPU seconds of a process and of all that came from it, those that have ended and were waited for
- * too; with `onlyEnded` without those that still run.
+ * too.
  */
-export function cpuSeconds(pid: number, { onlyEnded = false } = {}): number {
+export function cpuSeconds(pid: number): number {
   let ticks = 0;
-  for (const each of onlyEnded ? [pid] : [pid, ...descendants(pid)]) {
+  for (const each of [pid, ...descendants(pid)]) {
     const fields = statFields(each);
     // utime, stime, and those of its ended children
     ticks += [11, 12, 13, 14].reduce((sum, field) => sum + Number(fields?.[field] ?? 0), 0);
