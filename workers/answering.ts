@@ -4,8 +4,7 @@
  * Two lanes, beside the work on requests and beside each other: a few subjects are looked at at once;
  * a survey of everything, or of many, comes after the one before it. One of everything first reads all
  * there is, then goes through the subjects by it, and looks once more, directly, at those few that are
- * not as wanted: something may have changed meanwhile. Where it keeps all that it has read, it also waits
- * for those of other roles in this process that do: one such is in memory at a time.
+ * not as wanted: something may have changed meanwhile.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, describeError } from '../src/errors.ts';
@@ -35,8 +34,6 @@ const FEW = 100;
 /** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
 const FEW_LANE = { atOnce: 3, waiting: 64 };
 const LONG_LANE = { atOnce: 1, waiting: 8 };
-/** Of all roles of this process; each lets one wait here. */
-const keeping = openLane({ atOnce: 1, waiting: Infinity });
 /** A survey that is not answered by then, once the role is to end, is given up. */
 const ANSWERED_WITHIN_MS = 1000;
 /** Those that are not as wanted are looked at again, if they are no more than this. */
@@ -95,23 +92,10 @@ export function startAnswering<Eyes>(
   /** Undefined where nobody waits for it any more. */
   async function lookLong(id: string, asked: AskedSurvey): Promise<Report | undefined> {
     const uids = asked.subjects ?? (await readSubjects(readers));
-    const tell = (done: number) => writeProgress(readers, id, role, { done, total: uids.length });
-    if (asked.subjects !== undefined || !parts.keepsEverything) return lookPaced(uids, asked, tell);
-    // from now on whoever waits for it knows that it waits for others
-    if (!(await tell(0))) return undefined;
-    let report: Report | undefined;
-    await keeping(async () => {
-      if (!closing.signal.aborted) report = await lookPaced(uids, asked, tell);
+    const pacing = startPacing(asked.pace, uids.length, {
+      closing: closing.signal,
+      tell: (done) => writeProgress(readers, id, role, { done, total: uids.length }),
     });
-    return report;
-  }
-
-  async function lookPaced(
-    uids: readonly number[],
-    asked: AskedSurvey,
-    tell: (done: number) => Promise<boolean>,
-  ): Promise<Report | undefined> {
-    const pacing = startPacing(asked.pace, uids.length, { closing: closing.signal, tell });
     try {
       return asked.subjects === undefined
         ? await lookAtEverything(uids, pacing)

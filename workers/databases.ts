@@ -54,7 +54,6 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
     const everything = await eyes.readEverything(pace);
     return { ...everything, eyes: { ...everything.eyes, ...eyes.once() } };
   },
-  keepsEverything: true,
   openWatch: watchDatabases,
   openHands(config, store) {
     const { servers } = config.databases;

@@ -36,7 +36,6 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
     }
     return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
   },
-  keepsEverything: true,
   openWatch: watchDirectory,
   together: addSealed,
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),

@@ -35,7 +35,6 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
     }
     return { eyes, sightings, numbers, readErased: () => eyes.readErased() };
   },
-  keepsEverything: false,
   openWatch: watchHomes,
   openHands: (config, store) =>
     openFilesHands(

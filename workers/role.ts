@@ -56,8 +56,6 @@ export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
   openHands(config: Config, store: RoleStore): Hands & Closable & LongHanded;
   /** for a survey of everything: reads all there is, before any subject is looked at */
   readEverything(eyes: Open, pace: Pace, reading: Watching): Promise<Everything<Eyes>>;
-  /** whether its eyes keep all that was read until the survey's end */
-  keepsEverything: boolean;
   /** begins to look for what is in its places and is not ours */
   openWatch(eyes: Open, watching: Watching): Watch<Eyes>;
   /** a subject's steps as they are done: those that the backend can do in one */

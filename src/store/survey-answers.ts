@@ -90,11 +90,10 @@ export async function openSurvey(
           const far = new Map<Role, RoleProgress>();
           for (const role of roles) {
             const ofRole = steps.filter((step) => step.role === role);
-            const own = ofRole.find(({ survey }) => survey === id);
-            // one that has not begun waits for its own, or for those of other roles
-            const text = JSON.stringify(own?.done === 0 ? steps : ofRole);
+            const text = JSON.stringify(ofRole);
             if (ofRole.length > 0 && text !== seen.get(role)) movedAt.set(role, now);
             seen.set(role, text);
+            const own = ofRole.find(({ survey }) => survey === id);
             if (reports.has(role)) far.set(role, 'answered');
             else if (own !== undefined) far.set(role, { done: own.done, total: own.total });
           }

@@ -26,10 +26,7 @@ export async function readReports(
   );
 }
 
-/**
- * Two texts of a role that is at a survey, which change as it goes on: with this one, with others. One that has not begun
- * with this one may wait for other roles: their progress is among the others'.
- */
+/** Two texts of a role that is at a survey, which change as it goes on: with this one, with others. */
 export interface Signs {
   own: string | null;
   others: string | null;
@@ -37,12 +34,9 @@ export interface Signs {
 
 export async function readSigns(client: Client, survey: string): Promise<Map<Role, Signs>> {
   const { rows } = await client.query(
-    `SELECT p.role, min(p.done::text) FILTER (WHERE p.survey = $1) AS own,
-       (SELECT string_agg(concat_ws(' ', o.survey, o.role, o.done), ' ' ORDER BY o.survey, o.role)
-        FROM survey_progress o
-        WHERE CASE WHEN min(p.done) FILTER (WHERE p.survey = $1) = 0 THEN (o.survey, o.role) <> ($1, p.role)
-              ELSE o.survey <> $1 AND o.role = p.role END) AS others
-     FROM survey_progress p GROUP BY p.role`,
+    `SELECT role, min(done::text) FILTER (WHERE survey = $1) AS own,
+       string_agg(survey::text || ' ' || done, ' ' ORDER BY survey) FILTER (WHERE survey <> $1) AS others
+     FROM survey_progress GROUP BY role`,
     [survey],
   );
   return new Map((rows as (Signs & { role: Role })[]).map(({ role, ...signs }) => [role, signs]));

@@ -7,7 +7,6 @@
 import { readSealKey } from '../../src/config.ts';
 import { parseMarker, signMarker, type Marker } from '../../src/model/marker.ts';
 import { chmodSync, renameSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { askRoles } from '../../src/bin/surveying.ts';
 import { openLog } from '../../src/log.ts';
@@ -395,38 +394,6 @@ describe('a long survey beside others', () => {
     }
     expect((await long).get('directory')?.subjects).toBe((await uidsOfAll()).length);
   });
-
-  test('of everything keeps the next role that reads it all waiting, and nobody else', async () => {
-    let pieces = 0;
-    const { stalled, letGo } = stall('directory');
-    afterPiece.set('databases', () => (pieces += 1));
-    const everything = ask();
-    try {
-      await stalled;
-      const waits = `SELECT role FROM survey_progress WHERE role = 'databases' AND done = 0`;
-      await eventually('the others', async () => (await query(world, waits)).length === 1);
-      const few = await ask([drift.hand.neighbour.uid], ['databases']);
-      expect(few.get('databases')).toMatchObject({ subjects: 1, unreadable: [] });
-      expect((await ask(undefined, ['homes'])).get('homes')?.unreadable).toEqual([]);
-      expect(pieces).toBe(0);
-    } finally {
-      letGo();
-    }
-    const reports = mergeReports([...(await everything).values()]);
-    expect(reports.unreadable).toEqual([]);
-    expect(pieces).toBeGreaterThan(0);
-  }, 60_000);
-
-  test('a role that waits for another is no silent one, however long that goes on', async () => {
-    const timeoutMs = 3000;
-    // a slow directory: it goes on once a second, and in all for twice as long as a role may be silent
-    afterPiece.set('directory', async (piece) => {
-      if (piece <= 6) await sleep(1000);
-    });
-    const both: Role[] = ['directory', 'databases'];
-    const reports = await askRoles(world.config, undefined, { roles: both, timeoutMs });
-    expect(mergeReports([...reports.values()]).unreadable).toEqual([]);
-  }, 60_000);
 
   test.each(['SIGKILL', 'SIGINT'] as const)(
     'ends when its asker is ended by %s, and the next one is answered',

@@ -95,20 +95,6 @@ test('one that is at another survey is asked again too, is waited for longer, an
   expect(ms).toBeLessThan(7000);
 });
 
-test('one that has not begun is waited for longer while another role goes on, and not for ever', async () => {
-  const { report, ms } = await waitForHomes(async (survey, _, done) => {
-    await progress(survey, 0);
-    await owner.query(
-      `INSERT INTO survey_progress (survey, role, done, total) VALUES ($1, 'databases', $2, 100)
-       ON CONFLICT (survey, role) DO UPDATE SET done = excluded.done`,
-      [survey, done],
-    );
-  });
-  expect(report?.unreadable).toHaveLength(1);
-  expect(ms).toBeGreaterThan(4900);
-  expect(ms).toBeLessThan(7000);
-});
-
 test('one that is at this survey is not asked again, and is waited for as long as it goes on', async () => {
   const { report, jobs } = await waitForHomes(async (survey, _, done) => {
     await progress(survey, done);
