@@ -35,6 +35,7 @@ import {
   parseManifest,
   parsePiece,
 } from '../model/databases-manifest.ts';
+import { isArchiveOf } from '../targets/unmanaged.ts';
 
 export const MANIFEST = 'manifest.json';
 
@@ -94,12 +95,7 @@ export function openOwn(folder: string): { fd: number } {
 /** Names in the folder that are of any archive of the account, whole or in part. Throws where the folder is not ours. */
 export function namesOfArchives(folder: string, account: string): string[] {
   requireOwn(folder);
-  return readdirSync(folder).filter((name) => {
-    const [of, rest] = name.startsWith(`.${account}.`)
-      ? [/^\d+\.(?:part|[^.]+\.returned)$/u, name.slice(account.length + 2)]
-      : [/^\d+$/u, name.startsWith(`${account}.`) ? name.slice(account.length + 1) : ''];
-    return of.test(rest);
-  });
+  return readdirSync(folder).filter((name) => isArchiveOf(account, name));
 }
 
 /** Removes every archive of the account. What is cut is taken up again. */

@@ -37,14 +37,6 @@ export function archiveName({ account, departure }: ArchiveName): string {
   return `${account}.${departure}`;
 }
 
-/** Among names in the folder of archives those of an account: archives, whole or in part, recorded or not. */
-export function archivesAmong(names: readonly string[], account: string): string[] {
-  return names.filter((name) => {
-    const [, whole, part] = /^(?:(.+)\.\d+|\.(.+)\.\d+\.part)$/u.exec(name) ?? [];
-    return (whole ?? part) === account;
-  });
-}
-
 /** While it is made: hidden, and no name that `within` would take. */
 export function partOf(archives: { fd: number }, archive: ArchiveName): string {
   const whole = within(archives, archiveName(archive));

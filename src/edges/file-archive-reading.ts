@@ -3,16 +3,10 @@ import { closeSync, lstatSync, readdirSync } from 'node:fs';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
+import { isArchiveOf } from '../targets/unmanaged.ts';
 import { isListed, readErasures } from './erasure-list.ts';
 import { stagedOf, withdrawnNames } from './file-archive.ts';
-import {
-  archivesAmong,
-  isBegun,
-  isEmptied,
-  openArchives,
-  readManifest,
-  sha256Of,
-} from './file-archive-ground.ts';
+import { isBegun, isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
 import { itself, stagingOf, unreadable } from './file-ground.ts';
 import type { FileServer } from './file-ground.ts';
 import { lookAtEach, lookAtFolder } from './files.ts';
@@ -79,7 +73,7 @@ function erasuresIn(archives: {
       isListed: isListed(listed, { uid, account, erasure }),
       leftovers:
         stagedOf(readdirSync(stagingOf(area)), home).length > 0 ||
-        archivesAmong(names, account).length > 0,
+        names.some((name) => isArchiveOf(account, name)),
     };
   };
 }

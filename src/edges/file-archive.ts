@@ -43,7 +43,6 @@ import {
 } from '../model/homes-manifest.ts';
 import {
   archiveName,
-  archivesAmong,
   isEmptied,
   MANIFEST,
   openArchives,
@@ -51,6 +50,7 @@ import {
   readManifest,
   sha256Of,
 } from './file-archive-ground.ts';
+import { isArchiveOf } from '../targets/unmanaged.ts';
 import { noteErasure } from './erasure-list.ts';
 import {
   compareUnpacked,
@@ -360,7 +360,8 @@ export async function eraseHome(
         for (const name of stagedOf(await readdir(itself(staging)), home)) {
           await removeFolder(staging, name, step);
         }
-        for (const name of archivesAmong(await readdir(itself(archives)), account)) {
+        for (const name of await readdir(itself(archives))) {
+          if (!isArchiveOf(account, name)) continue;
           step.signal.throwIfAborted();
           await rm(`${itself(archives)}/${name}`, { recursive: true, force: true });
         }

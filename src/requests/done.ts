@@ -1,6 +1,6 @@
 /** What is told of a request: when all that it raised is applied, and when an admin decides on it. */
 import { adminOfPortal, type Config } from '../config.ts';
-import type { OpenApproval } from '../store/approvals.ts';
+import type { RejectedApproval } from '../store/approvals.ts';
 import type { NewEvent } from '../store/events.ts';
 import type { DoneRequest } from '../store/relay.ts';
 
@@ -41,7 +41,7 @@ export function tellPortals(
 
 /** Told to the portal that asked, by the id that it gave. An admin's key has no queue. */
 export function tellOfWaiting(
-  waiting: OpenApproval,
+  waiting: RejectedApproval,
   event: string,
   data: Record<string, unknown>,
 ): NewEvent[] {
@@ -52,6 +52,6 @@ export function tellOfWaiting(
 }
 
 /** The portal that sent it; undefined for an admin's own key. */
-export function portalOf({ portal }: OpenApproval): string | undefined {
+export function portalOf({ portal }: Pick<RejectedApproval, 'portal'>): string | undefined {
   return adminOfPortal(portal) === undefined ? portal : undefined;
 }

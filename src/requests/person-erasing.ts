@@ -4,9 +4,10 @@
  *   suspended ──▶ waits ──request.approve, by a second admin──▶ approved ──calendar: 24 h later──▶ deleted, erased
  *                  ╰─────────────request.reject, person.reinstate──╯
  *
- * Both admins speak by their own keys. The one way in which something is destroyed without an archive: the home and the databases where they are, and the
- * archives of before. What our tables hold of the person is erased (src/store/erasure.ts), and portals are told to do
- * the same. A server that is away is no reason to wait: what it holds is owed, and erased when it is back.
+ * Both admins speak by their own keys. This is the one way in which something is destroyed without an archive: the home
+ * and the databases where they are, and the archives of before. What our tables hold of the person is erased
+ * (src/store/erasure.ts), and portals are told to do the same. A server that is away is no reason to wait: what it holds
+ * is owed, and erased when it is back.
  *
  * A deletion that waits for its day, and a reinstatement on a day, wait until the erasure has begun or is stopped.
  *

@@ -14,8 +14,8 @@
  * Suspended, every door is closed: keys, account, groups, own database account; and of each tool that the
  * person could come to, the password is another one at once. Maintainers and access to the realm are
  * remembered, so that a reinstatement gives everything back. Until the person is put away that ends a
- * deletion too, and an erasure that has not begun (person-erasing.ts): an admin may, and who asked for their own deletion, unless an admin has suspended them,
- * before it or since.
+ * deletion too, and an erasure that has not begun (person-erasing.ts): an admin may, and who asked for their own
+ * deletion, unless an admin has suspended them, before it or since.
  *
  * | a person who is   | person.suspend           | person.reinstate     | person.delete  |
  * | ----------------- | ------------------------ | -------------------- | -------------- |

@@ -2,9 +2,13 @@
 import type { Request, RequestKind } from '../model/request.ts';
 import type { Client } from './postgres.ts';
 
+/** Of a row of `approvals`, by its name in the statement: an erasure that is approved. */
+export const IS_APPROVED_ERASURE = (of: string) =>
+  `(${of}.kind = 'person.erase' AND ${of}.state = 'approved')`;
+
 /** Whether the erasure of a person is approved, and not begun as long as the person is suspended; `uid`: an expression. */
 export const IS_ERASING = (uid: string) => `EXISTS (
-  SELECT FROM approvals e WHERE e.subject = ${uid} AND e.kind = 'person.erase' AND e.state = 'approved')`;
+  SELECT FROM approvals e WHERE e.subject = ${uid} AND ${IS_APPROVED_ERASURE('e')})`;
 
 /** Whether the erasure of a person is approved. */
 export async function isErasing(client: Client, person: number): Promise<boolean> {
@@ -13,7 +17,7 @@ export async function isErasing(client: Client, person: number): Promise<boolean
 }
 
 // until it begins, an erasure that was approved is rejected like what waits
-const IS_UNDECIDED = `(a.state = 'open' OR a.kind = 'person.erase' AND a.state = 'approved'
+const IS_UNDECIDED = `(a.state = 'open' OR ${IS_APPROVED_ERASURE('a')}
   AND NOT EXISTS (SELECT FROM departures d WHERE d.subject = a.subject AND d.erasure IS NOT NULL))`;
 
 /** A request that is to wait. */
@@ -86,6 +90,12 @@ export async function closeApproval(
   );
 }
 
+/** What was rejected with its subject: whom it is told. */
+export type RejectedApproval = Pick<
+  OpenApproval,
+  'request' | 'portal' | 'kind' | 'subject' | 'account'
+>;
+
 /**
  * Rejects all that waits about a subject (`erasing`: erasures alone, and one that was approved too), so that it is done;
  * returns what that was.
@@ -94,7 +104,7 @@ export async function rejectWaiting(
   client: Client,
   subject: number,
   { by, now, erasing = false }: { by: string; now: Date; erasing?: boolean },
-): Promise<OpenApproval[]> {
+): Promise<RejectedApproval[]> {
   const { rows } = await client.query(
     `WITH waiting AS (
        UPDATE approvals SET state = 'rejected', decided_at = $2, decided_by = $3, body = NULL
@@ -103,11 +113,11 @@ export async function rejectWaiting(
      ), done AS (
        UPDATE requests q SET done_at = $2 FROM waiting w WHERE q.portal = w.portal AND q.jti = w.request
      )
-     SELECT w.request, w.portal, w.kind, 'open' AS state, w.subject, w.requested_by AS "requestedBy", w.body, n.name AS account
+     SELECT w.request, w.portal, w.kind, w.subject, n.name AS account
      FROM waiting w JOIN names n ON n.subject = w.subject ORDER BY w.portal, w.request`,
     [subject, now, by, erasing],
   );
-  return rows as OpenApproval[];
+  return rows as RejectedApproval[];
 }
 
 /**

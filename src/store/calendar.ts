@@ -1,6 +1,6 @@
 /** What the calendar sees in our tables: which moves are due, and what it next has to wait for. */
 import { timeOf } from '../model/time.ts';
-import { IS_ERASING } from './approvals.ts';
+import { IS_APPROVED_ERASURE, IS_ERASING } from './approvals.ts';
 import type { Client } from './postgres.ts';
 
 type Reader = Pick<Client, 'query'>;
@@ -99,7 +99,7 @@ const DUE = `
     UNION ALL
     -- by the database's clock as well, which its guard goes by
     SELECT 'person.erase', subject, ${ERASED_AT}, NULL FROM approvals JOIN people ON uid = subject
-    WHERE kind = 'person.erase' AND approvals.state = 'approved' AND people.state = 'suspended'
+    WHERE ${IS_APPROVED_ERASURE('approvals')} AND people.state = 'suspended'
       AND ${ERASED_AT} <= least($1::timestamptz, now())
     UNION ALL
     SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, (${PUT_AWAY_SINCE}), NULL
@@ -199,7 +199,7 @@ const NEXT = `
       FROM leavers, unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) > $1
     UNION ALL SELECT min(at) FROM (SELECT ${ERASED_AT} AS at FROM approvals
-      WHERE kind = 'person.erase' AND state = 'approved') AS erased WHERE at > $1
+      WHERE ${IS_APPROVED_ERASURE('approvals')}) AS erased WHERE at > $1
     UNION ALL SELECT min(until) FROM holds WHERE until > $1
     UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND expired_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1

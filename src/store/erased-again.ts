@@ -3,7 +3,8 @@ import { ChamberlainError } from '../errors.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import type { ShellName } from '../model/names.ts';
 import type { PosixId } from '../model/ids.ts';
-import { rejectWaiting } from './approvals.ts';
+import { ROLES } from '../model/wanted.ts';
+import { IS_APPROVED_ERASURE, rejectWaiting } from './approvals.ts';
 import { beginErasure } from './departures.ts';
 import { erasePerson } from './erasure.ts';
 import { removeHold } from './holds.ts';
@@ -41,8 +42,11 @@ export async function eraseAgain(
     await beginErasure(client, uid, now);
     await rejectWaiting(client, uid, { by: BY, now });
     await erasePerson(client, uid);
-    const roles = ['databases', 'directory', 'homes'].map((role) => ({ subject: uid, role }));
-    await raiseAll(client, [...doors, ...roles]);
+    const raised = [...doors, ...ROLES.map((role) => ({ subject: uid, role }))];
+    await client.query(
+      'SELECT raise_generations($1::int[], $2, false, array_fill(false, ARRAY[cardinality($1::int[])]))',
+      [raised.map(({ subject }) => subject), raised.map(({ role }) => role)],
+    );
     again.push({ account, uid });
   }
   if (again.length > 0 && admins > 0 && (await countAdmins(client, adminTool)) === 0) {
@@ -61,7 +65,7 @@ export async function eraseAgain(
 export async function restartErasures(client: Client): Promise<Account[]> {
   const { rows } = await client.query(
     `UPDATE approvals a SET decided_at = now() FROM people p
-     WHERE p.uid = a.subject AND p.state = 'suspended' AND a.kind = 'person.erase' AND a.state = 'approved'
+     WHERE p.uid = a.subject AND p.state = 'suspended' AND ${IS_APPROVED_ERASURE('a')}
      RETURNING p.shell_name AS account, p.uid`,
   );
   return rows as Account[];
@@ -122,17 +126,5 @@ async function suspendForErasure(
        display_name_key = coalesce(display_name_key, ''), email = coalesce(email, '')
      WHERE uid = $1`,
     [uid],
-  );
-}
-
-async function raiseAll(
-  client: Client,
-  raises: readonly { subject: number; role: string }[],
-): Promise<void> {
-  // in the order in which everybody takes these rows
-  await client.query(
-    `SELECT raise_generation(s, r) FROM (
-       SELECT DISTINCT s, r FROM unnest($1::int[], $2::text[]) AS u (s, r) ORDER BY s, r) AS each`,
-    [raises.map(({ subject }) => subject), raises.map(({ role }) => role)],
   );
 }

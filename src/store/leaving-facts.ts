@@ -1,5 +1,6 @@
 /** What our tables say of who leaves: read only, for people to see. */
 import { type LeavingPage, nextMove } from '../model/leaving.ts';
+import { IS_APPROVED_ERASURE } from './approvals.ts';
 import { ERASED_AT, PUT_AWAY_AT } from './calendar.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from './postgres.ts';
@@ -36,7 +37,7 @@ const APPROVED = `
 
 const ERASING = `
   SELECT jsonb_build_object('at', ${ERASED_AT}, 'request', request) FROM approvals
-  WHERE approvals.subject = s.uid AND kind = 'person.erase' AND approvals.state = 'approved' AND s.state = 'suspended'
+  WHERE approvals.subject = s.uid AND ${IS_APPROVED_ERASURE('approvals')} AND s.state = 'suspended'
   ORDER BY decided_at DESC LIMIT 1`;
 
 const HOLD = `
@@ -173,8 +174,8 @@ export async function readMovers(
 ): Promise<{ movers: Leaver[]; count: number }> {
   const { rows } = await client.query(
     `SELECT uid, count(*) OVER ()::int AS count FROM (
-       SELECT uid, state, coalesce((SELECT max(${ERASED_AT}) FROM approvals WHERE approvals.subject = uid AND kind = 'person.erase'
-           AND approvals.state = 'approved' AND people.state = 'suspended'), ${AWAY_ON}, suspended_until) AS at FROM people WHERE state <> 'active'
+       SELECT uid, state, coalesce((SELECT max(${ERASED_AT}) FROM approvals WHERE approvals.subject = uid
+           AND ${IS_APPROVED_ERASURE('approvals')} AND people.state = 'suspended'), ${AWAY_ON}, suspended_until) AS at FROM people WHERE state <> 'active'
        UNION ALL SELECT uid, state, ${AWAY_ON} FROM tools WHERE state <> 'active') s
      WHERE state = 'archived' OR (state <> 'deleted' AND at IS NOT NULL)
        OR EXISTS (SELECT FROM convergence c WHERE c.subject = uid AND c.applied < c.wanted)

@@ -98,9 +98,10 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
 
   async observe(eyes, wanted, realm) {
     const wants = wanted.map((one) => homeArchive.want(one, realm));
-    const looks = wants.map((want) =>
-      want === undefined ? [undefined] : [want, ...want.past.map((each) => ({ ...want, ...each }))],
-    );
+    const looks = wants.map((want) => {
+      if (want?.erasure !== undefined || want === undefined) return [want];
+      return [want, ...want.past.map((each) => ({ ...want, ...each }))];
+    });
     const asked = looks.flat().filter((look) => look !== undefined);
     const haves = asked.length === 0 ? [] : await eyes.readArchives(asked);
     const laid = layAnswers<HomeArchiveHave>(looks.flat(), haves, NOTHING_THERE);
@@ -114,8 +115,8 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
   plan(want, have, wanted) {
     if (want === undefined) return NOTHING_TO_DO;
     const draft = drafting(want, wanted);
-    if (want.end === 'erased') {
-      planErased(want, have, draft);
+    if (want.erasure !== undefined) {
+      planErased(want, want.erasure, have, draft);
       return draft.done();
     }
     for (const [i, each] of want.past.entries()) {
@@ -184,9 +185,12 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
   }
 }
 
-function planErased(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
-  const { home, account, uid, departure, erasure } = want;
-  if (erasure === undefined) return;
+function planErased(
+  { home, account, uid, departure }: HomeArchiveWant,
+  erasure: Erasure,
+  have: ArchiveHave,
+  draft: Draft,
+): void {
   const { place, isListed = false, leftovers = false } = have;
   const isOurs = place.kind === 'directory' && place.seen.uid === uid;
   const because = `${account} is erased, as ${erasure.requestedBy} asked and ${erasure.approvedBy} approved`;

@@ -137,6 +137,12 @@ export function archiveOfName(name: string): string {
   return hidden ?? name;
 }
 
+/** Whether a name in the folder of archives is of any archive of the account, whole or in part. */
+export function isArchiveOf(account: string, name: string): boolean {
+  const archive = archiveOfName(name);
+  return archive.startsWith(`${account}.`) && /^\d+$/u.test(archive.slice(account.length + 1));
+}
+
 /**
  * Of what is not ours, what no finding and no step about a subject of ours tells of already: an entry that is
  * in the way of an account, a member that a plan takes out.
