@@ -103,7 +103,7 @@ export function watchingOf(config: Config, pool: Pool): Watching {
 export async function lookOnce<Eyes>(
   watch: Watch<Eyes>,
   { role, pool, realm }: { role: Role; pool: Pool; realm: Realm },
-  { everything, began }: { everything?: Everything<Eyes>; began?: Date } = {},
+  { everything, began }: { everything?: Everything<Eyes>; began?: string } = {},
 ): Promise<unknown[]> {
   const from = began ?? (await readClock(pool));
   const looks = watch(everything).map(async ({ place, looking }) => {

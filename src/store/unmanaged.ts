@@ -6,10 +6,13 @@ import { type Client, type Pool, transact, withClient } from './postgres.ts';
 
 type Reader = Pick<Client | Pool, 'query'>;
 
-/** The clock of PostgreSQL: what was seen for the first time later is no part of a look that began then. */
-export async function readClock(pool: Reader): Promise<Date> {
-  const { rows } = await pool.query('SELECT clock_timestamp() AS now');
-  return (rows[0] as { now: Date }).now;
+/**
+ * The clock of PostgreSQL, as it writes it: what was seen for the first time later is no part of a look that began
+ * then. A Date would lose the microseconds.
+ */
+export async function readClock(pool: Reader): Promise<string> {
+  const { rows } = await pool.query('SELECT clock_timestamp()::text AS now');
+  return (rows[0] as { now: string }).now;
 }
 
 /**
@@ -22,7 +25,7 @@ export async function recordLook(
   pool: Pool,
   role: Role,
   { place, things, gone }: Looked,
-  began: Date,
+  began: string,
 ): Promise<void> {
   const seen = things.map(({ object, kind, name, number, madeBy, madeAt, identity }) => ({
     ...{ object: textOf(object), kind, name: textOf(name), made_by: textOf(madeBy) },

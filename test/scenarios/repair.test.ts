@@ -169,7 +169,8 @@ describe('on a terminal it shows what it asks for', () => {
 
   test('with its marks in colour, as `plan` does', async () => {
     await DAMAGE.shell(repairs, 'asked');
-    const { NO_COLOR: _, ...env } = process.env;
+    // a variable CI takes the colours away, as Node reads it
+    const { NO_COLOR: _, CI: __, ...env } = process.env;
     const command = `'${process.execPath}' '${CLI}' plan asked`;
     const { stdout } = await promisify(execFile)('script', ['-qfc', command, '/dev/null'], {
       env: { ...env, TERM: 'xterm', CHAMBERLAIN_CONFIG: repairs.world.configFile },

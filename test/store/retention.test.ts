@@ -294,10 +294,10 @@ describe('intake', () => {
     await many(10);
     await owner.query('UPDATE frozen SET frozen_at = now()');
     start();
-    await eventually('intake to look', async () => {
+    await eventually('intake to wait for the thaw', async () => {
       const { rowCount } = await owner.query(
         `SELECT FROM pg_stat_activity WHERE usename = 'chamberlain_intake' AND datname = current_database()
-           AND query LIKE '%frozen%' AND state = 'idle'`,
+           AND query = 'LISTEN chamberlain' AND state = 'idle'`,
       );
       return rowCount !== 0;
     });

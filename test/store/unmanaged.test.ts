@@ -33,7 +33,7 @@ beforeEach(async () => {
 const home = (name: string, rest: Partial<SeenThing> = {}): SeenThing => ({
   ...{ object: `/home/${name}`, kind: 'home', name, number: 77, identity: '1:2:3', ...rest },
 });
-async function look(things: SeenThing[], rest: Partial<Looked> & { began?: Date } = {}) {
+async function look(things: SeenThing[], rest: Partial<Looked> & { began?: string } = {}) {
   const { began = await readClock(eyes), ...of } = rest;
   await recordLook(eyes, 'homes', { place: 'personHomes', things, gone: 'the rest', ...of }, began);
 }
