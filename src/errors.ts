@@ -210,7 +210,7 @@ export const CODES = {
   FROZEN: refusal('The realm is frozen.', 'See `chamberlain status`; `chamberlain thaw` ends it.'),
   DATABASE_OLDER: refusal(
     'Our database came back from a backup, and does not know what was done since.',
-    'Run `chamberlain restored`, which thaws when it is safe.',
+    'Run `chamberlain recover`, which thaws when it is safe.',
   ),
   PLAN_MOVED: refusal(
     'What would be done now is not what was read.',

@@ -23,6 +23,11 @@ const MAY_IMPORT: Record<string, { from: string[]; packages: string[]; because: 
     packages: [],
     because: 'it is the same for every backend',
   },
+  recovery: {
+    from: ['model', 'plan', 'targets'],
+    packages: [],
+    because: 'what evidence takes is decided without servers',
+  },
   store: {
     from: ['model', 'config.ts', 'plan/report.ts', 'targets/foreign.ts'],
     packages: ['pg'],

@@ -136,6 +136,7 @@ export function startAnswering<Eyes>(
       ...report,
       strangers,
       ...(doubt === undefined ? {} : { doubt }),
+      ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, watching) }),
       ...erasedIn(everything),
     };
   }
@@ -208,7 +209,7 @@ function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Rep
   };
 }
 
-/** Left out where it cannot be read: only `restored` needs it. */
+/** Left out where it cannot be read: only `recover` needs it. */
 function erasedIn({ readErased }: Everything<unknown>): Pick<Report, 'erased'> {
   try {
     return readErased === undefined ? {} : { erased: readErased() };

@@ -13,7 +13,8 @@ import { lookAtMarker } from '../src/store/marker.ts';
 import { readAllAccounts } from '../src/store/unmanaged.ts';
 import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
 import { foreignOf } from '../src/targets/foreign.ts';
-import { addSealed } from '../src/targets/seal.ts';
+import { addSealed, newerSealsIn } from '../src/targets/seal.ts';
+import { verifying } from '../src/model/seal.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import type { RoleParts } from './role.ts';
 import { watchDirectory } from './unmanaged-directory.ts';
@@ -36,6 +37,11 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
     }
     return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
   },
+  newerSeals: (found, { config }) =>
+    newerSealsIn(
+      found.flatMap(({ steps }) => steps),
+      verifying(readSealKey(config)),
+    ),
   openWatch: watchDirectory,
   together: addSealed,
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),

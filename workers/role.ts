@@ -4,6 +4,7 @@ import { realmOf } from '../src/config.ts';
 import { type Consumer, slowQueue, startConsumer, urgentQueue } from '../src/edges/queue.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
+import type { Seal } from '../src/model/seal.ts';
 import type { Role, Wanted } from '../src/model/wanted.ts';
 import {
   type AnyTarget,
@@ -58,6 +59,8 @@ export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
   readEverything(eyes: Open, pace: Pace, reading: Watching): Promise<Everything<Eyes>>;
   /** begins to look for what is in its places and is not ours */
   openWatch(eyes: Open, watching: Watching): Watch<Eyes>;
+  /** for a survey of everything: what stands there signed, and is newer than what our database knows */
+  newerSeals?(found: readonly SubjectSurvey[], watching: Watching): Seal[];
   /** a subject's steps as they are done: those that the backend can do in one */
   together?(steps: readonly Step[]): Step[];
   /** what one subject's survey tells about the world, e.g. a foreign name */

@@ -127,9 +127,9 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
     load: async () => (await import('./import.ts')).defineImport,
   },
   {
-    name: 'restored',
-    summary: 'make it safe to go on after a backup was restored',
-    load: async () => (await import('./restored.ts')).defineRestored,
+    name: 'recover',
+    summary: 'make it safe to go on after a server came back from a backup',
+    load: async () => (await import('./recover.ts')).defineRecover,
   },
 ];
 

@@ -70,7 +70,7 @@ function renderFrozen(held: Freeze, was: Freeze | undefined, told: string): stri
   }
   const already = `It is already ${describeFreeze(held)}.`;
   if (held.reason !== told) {
-    return `${already} Your reason is not recorded: \`chamberlain restored\` alone ends that freeze.`;
+    return `${already} Your reason is not recorded: \`chamberlain recover\` alone ends that freeze.`;
   }
   if (was.reason === told) return already;
   return `${already}\nThe reason was: ${withoutControls(was.reason ?? 'none')} (${was.frozenBy}).`;

@@ -13,7 +13,7 @@ export function defineThaw(command: Command): void {
     .description(
       'Ends a freeze: requests that wait get their verdicts, and what is due is done, within a second.\n' +
         'Where the program itself has frozen, because the database is an older copy, it refuses: run\n' +
-        '`chamberlain restored`, which thaws when it is safe.',
+        '`chamberlain recover`, which thaws when it is safe.',
     )
     .addHelpText(
       'after',

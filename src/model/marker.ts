@@ -111,7 +111,7 @@ export function markerDoubt(
       older: 'database',
       sentence:
         `the directory was last told at ${seen.toISOString()}, but our database knows of nothing after ` +
-        `${after.tellingAt.toISOString()}: it is an older copy; run \`chamberlain restored\``,
+        `${after.tellingAt.toISOString()}: it is an older copy; run \`chamberlain recover\``,
     };
   }
   const { toldAt } = before;
@@ -122,6 +122,6 @@ export function markerDoubt(
     older: 'directory',
     sentence:
       `the directory ${shows}, but was told at ${toldAt.toISOString()}: it is an older copy; ` +
-      'bring the newer one back, or run `chamberlain restored --directory`',
+      'bring the newer one back, or run `chamberlain recover`',
   };
 }

@@ -1,6 +1,7 @@
 /** What the roles say of a survey, and how their reports become one. All pure. */
 import type { ErasedPerson } from '../model/erased-person.ts';
 import type { MarkerDoubt } from '../model/marker.ts';
+import type { Seal } from '../model/seal.ts';
 import { isUndecided, type UnmanagedThing } from '../model/unmanaged.ts';
 import { ROLES } from '../model/wanted.ts';
 import type { Finding, Step } from './plan.ts';
@@ -37,6 +38,8 @@ export interface Report {
   strangers?: number[];
   /** of a survey of everything, from the homes: who was erased by law */
   erased?: ErasedPerson[];
+  /** of a survey of everything: valid seals in the directory with a higher number than our database knows */
+  newerSeals?: Seal[];
   /** of a survey of everything: the directory, or our database, is an older copy of itself */
   doubt?: MarkerDoubt;
 }

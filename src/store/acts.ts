@@ -12,7 +12,7 @@ export interface Act {
     | 'thaw'
     | 'sweep.release'
     | 'import'
-    | 'restored'
+    | 'recover'
     | 'credentials.rotate'
     | 'unmanaged.ignore'
     | 'audit.close';

@@ -1,10 +1,10 @@
-/** What `chamberlain restored` does about erasures by law, for which a backup may be too old. */
+/** What `chamberlain recover` does about erasures by law, for which a backup may be too old. */
 import { ChamberlainError } from '../errors.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import type { ShellName } from '../model/names.ts';
 import type { PosixId } from '../model/ids.ts';
 import { ROLES } from '../model/wanted.ts';
-import { IS_APPROVED_ERASURE, rejectWaiting } from './approvals.ts';
+import { rejectWaiting } from './approvals.ts';
 import { beginErasure } from './departures.ts';
 import { erasePerson } from './erasure.ts';
 import { removeHold } from './holds.ts';
@@ -13,7 +13,7 @@ import type { Client } from './postgres.ts';
 import { countAdmins } from './tools.ts';
 
 /** Who asked for it, as what is rejected names it. */
-const BY = 'the restoration';
+const BY = 'the recovery';
 
 export interface Account {
   account: string;
@@ -57,18 +57,6 @@ export async function eraseAgain(
     );
   }
   return again;
-}
-
-/**
- * Whatever was approved in the backup may have been stopped since: its day begins anew. Returns whose.
- */
-export async function restartErasures(client: Client): Promise<Account[]> {
-  const { rows } = await client.query(
-    `UPDATE approvals a SET decided_at = now() FROM people p
-     WHERE p.uid = a.subject AND p.state = 'suspended' AND ${IS_APPROVED_ERASURE('a')}
-     RETURNING p.shell_name AS account, p.uid`,
-  );
-  return rows as Account[];
 }
 
 interface State {

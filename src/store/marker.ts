@@ -195,7 +195,7 @@ export async function acceptOlderDirectory(
            SELECT uid FROM people UNION ALL SELECT uid FROM tools ORDER BY uid) AS s`,
         [urgent],
       );
-      await writeAct(client, { kind: 'restored', by, fields: ['directory'] });
+      await writeAct(client, { kind: 'recover', by, fields: ['directory'] });
       return raised.rowCount ?? 0;
     },
     { durable: true },

@@ -164,18 +164,6 @@ export async function readReleases(client: Pick<Client, 'query'>): Promise<Relea
   return rows as Release[];
 }
 
-/**
- * Holds the sweep until an admin has read what it would do, and asks for one that finds it out. In the
- * transaction of whatever makes what is wanted doubtful.
- */
-export async function holdSweep(client: Client, by: string, sentence: string): Promise<void> {
-  await client.query(
-    `INSERT INTO sweeps (id, ended_at, state, sentence) VALUES (gen_random_uuid(), now(), 'held', $1)`,
-    [sentence],
-  );
-  await client.query('INSERT INTO sweep_releases (by) VALUES ($1)', [by]);
-}
-
 /** Asks for a sweep now; with a digest it may raise all that it finds, which the audit records. */
 export async function askForSweep(
   client: Client,

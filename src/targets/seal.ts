@@ -11,7 +11,15 @@
  * | absent, and wanted                    |                         | the seal, with what unix-account adds         |
  * | not ours, or elsewhere; or not wanted |                         | nothing: unix-account reports or deletes it   |
  */
-import { formatSeal, parseSeal, payloadOf, UNSEALED, type Seal } from '../model/seal.ts';
+import {
+  formatSeal,
+  parseSeal,
+  payloadOf,
+  UNSEALED,
+  verifyPayload,
+  type Seal,
+  type SealKeys,
+} from '../model/seal.ts';
 import type { Realm, Wanted, WantedSeal } from '../model/wanted.ts';
 import type { Step } from '../plan/plan.ts';
 import { readableRef } from './directory-eyes.ts';
@@ -158,4 +166,18 @@ function saysLess(was: Seal, is: Seal): boolean {
     return was.members.some((member) => !is.members.includes(member));
   }
   return true;
+}
+
+/** Of what steps would replace: the seals that verify, and that have a higher number than the wanted one. */
+export function newerSealsIn(steps: readonly Step[], keys: SealKeys): Seal[] {
+  return steps.flatMap(({ target, action }) => {
+    if (target !== seal.name || action.verb !== 'ldap.modify') return [];
+    const change = action.changes.find(({ attribute }) => attribute === ATTRIBUTE);
+    const wanted = parseSeal(change?.add[0] ?? '');
+    return (change?.remove ?? []).flatMap((text) => {
+      const verified = verifyPayload(text, keys);
+      const there = verified.ok ? parseSeal(verified.payload) : undefined;
+      return there !== undefined && there.number > (wanted?.number ?? 0) ? [there] : [];
+    });
+  });
 }

@@ -265,6 +265,15 @@ function isLock({ attribute }: Change, { kind }: Wanted): boolean {
   return LOCKS[kind].has(attribute);
 }
 
+/** Whether a modify of an account takes a lock from it. */
+export function opensAccount(changes: readonly Change[], { kind }: Pick<Wanted, 'kind'>): boolean {
+  return changes.some(({ attribute, remove }) =>
+    attribute === 'loginShell'
+      ? remove.includes(DISABLED_SHELL)
+      : LOCKS[kind].has(attribute) && remove.length > 0,
+  );
+}
+
 function displayNameOf(subject: Wanted): string | undefined {
   if (subject.kind !== 'person' || subject.state === 'deleted') return undefined;
   return subject.displayName;

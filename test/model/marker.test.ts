@@ -44,7 +44,7 @@ describe('the doubt', () => {
     const doubt = markerDoubt(seen === undefined ? undefined : at(seen), known, known);
     expect(doubt?.older).toBe(older);
     if (doubt !== undefined) {
-      expect(doubt.sentence).toMatch(/older copy.*chamberlain restored/);
+      expect(doubt.sentence).toMatch(/older copy.*chamberlain recover/);
       expect(doubt.sentence).not.toMatch(/\.$/);
     }
   });

@@ -2,7 +2,7 @@
  * Drifts that everybody has at once, on servers of their own: an anonymous account, a database server
  * that was rebuilt empty, a new one in the configuration, the realm group. For each: a survey names it,
  * a plan shows it, a repair mends it or leaves it to who must decide, and then nothing is left to do.
- * (PostgreSQL restored from an older backup: restored.test.ts.)
+ * (PostgreSQL restored from an older backup: recover.test.ts.)
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

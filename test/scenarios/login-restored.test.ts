@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { slapdServer, type SlapdServer } from '../../dev/servers/slapd.ts';
 import { PLACES } from '../../src/login-host/places.ts';
-import { runCli } from '../bin/run-cli.ts';
 import { runningPid, signalTree, startServer, stopServer } from '../stack.ts';
 import { bringBackDirectory, dumpDirectory } from './backup.ts';
 import { eventually } from './eventually.ts';
+import { confirmRecovery } from './recovering.ts';
 import { addLoginHost, type AgentStatus, type Login, type Session } from './login.ts';
 import { changeDirectory, readDirectory, settled } from './outside.ts';
 import { openRunning } from './running.ts';
@@ -168,8 +168,7 @@ describe('a directory that was restored from a backup', () => {
 
   test('once Chamberlain has accepted it too, everything is as it was before', async () => {
     const { world } = login;
-    const args = ['restored', '--directory', '--yes'];
-    expect(await runCli(args, { config: world.configFile })).toMatchObject({ exit: 0 });
+    expect(await confirmRecovery(world)).toMatchObject({ exit: 0 });
     await settled(world);
     expect(await untilTrusted()).toMatchObject({ refused: [], held: null });
     await eventually('what the seals say', async () => {

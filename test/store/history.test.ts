@@ -1,6 +1,6 @@
 /** What an admin's commands look through does not grow with what was ever asked. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { restore } from '../../src/store/restored.ts';
+import { recover } from '../../src/store/recovery.ts';
 import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { runCli } from '../bin/run-cli.ts';
 import { wantTool } from '../laws-world.ts';
@@ -93,9 +93,10 @@ test('a recovery finds whether one came before, in a database without statistics
         realm: 'tools',
         admin: 'admin',
         tell: () => [],
+        tellTaken: () => [],
         commit: false,
       };
-      await restore(client, seen, terms);
+      await recover(client, seen, { takings: [], open: [] }, terms);
       await client.query('SELECT pg_stat_force_next_flush()');
     }),
   );

@@ -37,7 +37,7 @@ test('events that a portal has not taken are counted, not the numbers that a res
   expect(await outstanding()).toEqual([['5', '5']]);
   await owner.query(`INSERT INTO event_deliveries (portal, completed) VALUES ('portal', 3)`);
   expect(await outstanding()).toEqual([['5', '2']]);
-  // as src/store/restored.ts does
+  // as src/store/recovery.ts does
   await owner.query('UPDATE event_sequences SET last = last + 1000000');
   expect(await outstanding()).toEqual([['1000005', '2']]);
   await tell(1);

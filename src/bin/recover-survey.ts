@@ -1,4 +1,4 @@
-/** The survey that `chamberlain restored` begins with, and what it may not lack. */
+/** The survey that `chamberlain recover` begins with, and what it may not lack. */
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import type { Role } from '../model/wanted.ts';
@@ -9,11 +9,10 @@ import { startProgress } from './progress.ts';
 import { askRoles } from './surveying.ts';
 import { print, printJson } from './table.ts';
 
-export interface RestoredOptions {
-  directory?: true;
-  yes?: true;
-  /** with `yes`: whom it may erase again */
-  erase?: string[];
+export interface RecoverOptions {
+  database?: true;
+  expect?: string;
+  keep?: string[];
   timeout: number;
 }
 
@@ -32,7 +31,7 @@ export async function surveyAll(
   config: Config,
   roles: readonly Role[],
 ): Promise<Surveyed> {
-  const { timeout } = command.opts<RestoredOptions>();
+  const { timeout } = command.opts<RecoverOptions>();
   const progress = startProgress({ json: wantsJson(command) });
   try {
     const reports = await askRoles(config, undefined, {
@@ -61,7 +60,7 @@ export function refuseUnread(
 ): boolean {
   if (unreadable.length === 0) return false;
   process.exitCode = EXIT.unreadable;
-  if (wantsJson(command)) printJson({ restored: false, unreadable });
+  if (wantsJson(command)) printJson({ recovered: false, unreadable });
   for (const text of new Set(unreadable.map(({ target, sentence }) => `${target}: ${sentence}`))) {
     process.stderr.write(`${failureLine('BACKEND_UNREADABLE', text, RUN_AGAIN)}\n`);
   }

@@ -5,6 +5,7 @@ import { runCli, type Ended } from '../bin/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
 import { eventually } from './eventually.ts';
+import { confirmRecovery } from './recovering.ts';
 import { type Entry, query, readDirectory, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
@@ -45,7 +46,7 @@ const readMarker = () =>
 const doubted = () => eventually('the doubt', async () => (await readMarker())?.doubt ?? undefined);
 
 beforeAll(async () => {
-  running = await openRunning('restored-directory');
+  running = await openRunning('recover-directory');
   const { world, portal } = running;
   base = world.config.ldap.base;
   await admit(portal, 'alice', 'bob');
@@ -98,7 +99,7 @@ test('accepted, everybody is looked at again, first those from whom something is
   // without the relay nobody is given work, so what was raised can be seen
   await running.stopWork();
   await running.startWork(['directory']);
-  const { exit, err } = await cli('restored', '--directory', '--yes', '--json', '--timeout', '2');
+  const { exit, err } = await confirmRecovery(running.world, '--json', '--timeout', '2');
   expect(exit).toBe(5);
   expect(err).toMatch(/^TIMEOUT: 6 of 6 subjects are behind still; /);
   expect(await readMarker()).toMatchObject({ accepted: true });
@@ -130,33 +131,17 @@ test('then nothing differs, and what was taken away is gone', async () => {
   expect(plan.out).toContain('nothing to do, 1 finding');
 }, 60_000);
 
-test('run to its end it says so, and a second run changes nothing', async () => {
+test('run again, nothing is older, and it changes nothing', async () => {
   const { world } = running;
   const before = await readEntries();
-  const marker = await toldAt();
-  const again = await cli('restored', '--directory', '--yes');
-  expect(again.exit).toBe(0);
-  expect(again.out).toBe(
-    'The directory is no older than what it was last told.\n' +
-      '0 steps for 0 subjects bring it up to date; read `chamberlain plan --role directory`.\n' +
-      '\nUp to date, and login hosts are told again.\n',
-  );
-  expect((await toldAt()) > marker).toBe(true);
+  const again = await cli('recover');
+  expect(again).toMatchObject({ exit: 0, out: expect.stringMatching(/^Nothing is older /) });
   expect(await readEntries()).toEqual(before);
   const [act] = await query(
     world,
     `SELECT kind, fields, requested_by LIKE 'unix:%' AS unix FROM audit ORDER BY id DESC LIMIT 1`,
   );
-  expect(act).toEqual({ kind: 'restored', fields: ['directory'], unix: true });
-}, 60_000);
-
-test('frozen, nothing is accepted', async () => {
-  expect(await cli('freeze', '--reason', 'a test')).toMatchObject({ exit: 0 });
-  const { exit, err } = await cli('restored', '--directory', '--yes', '--json');
-  expect(exit).toBe(1);
-  expect(err).toMatch(/^FROZEN: no worker acts, so nothing was done\. /);
-  expect(await readMarker()).toMatchObject({ accepted: false });
-  expect(await cli('thaw')).toMatchObject({ exit: 0 });
+  expect(act).toEqual({ kind: 'recover', fields: ['directory'], unix: true });
 }, 60_000);
 
 test('where both came back, one after the other is accepted', async () => {
@@ -172,12 +157,19 @@ test('where both came back, one after the other is accepted', async () => {
   await bringBackDatabase(world, database);
   await running.startWork();
   expect(await doubted()).toMatch(/^the directory is as of/);
-  const { exit, out } = await cli('restored', '--yes', '--json');
+  const { exit, out } = await confirmRecovery(running.world, '--database', '--json');
   expect(exit).toBe(0);
-  expect(JSON.parse(out)).toMatchObject({ restored: true, directoryIsOlder: true });
+  expect(JSON.parse(out)).toMatchObject({ recovered: true, directoryIsOlder: true });
   // it did not take the directory for one of now
   expect((await readMarker())?.doubt).toMatch(/^the directory is as of/);
-  expect((await cli('restored', '--directory', '--yes')).exit).toBe(0);
+  // frozen, nothing is accepted
+  expect(await cli('freeze', '--reason', 'a test')).toMatchObject({ exit: 0 });
+  const refused = await confirmRecovery(running.world);
+  expect(refused).toMatchObject({ exit: 1 });
+  expect(refused.err).toMatch(/^FROZEN: no worker acts, so nothing was done\. /m);
+  expect(await readMarker()).toMatchObject({ accepted: false });
+  expect(await cli('thaw')).toMatchObject({ exit: 0 });
+  expect((await confirmRecovery(running.world)).exit).toBe(0);
   expect(await readMarker()).toEqual({ doubt: null, accepted: false });
   await settled(world);
   expect((await readDirectory(world)).has(person('carol'))).toBe(true);

@@ -1,17 +1,18 @@
-/** `chamberlain restored --directory`: an older copy of the directory is accepted, and brought up to date. */
+/** `chamberlain recover`, where it is the directory that came back: the older copy is accepted, and brought up to date. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
+import { digestSteps } from '../plan/digest.ts';
 import { count } from '../plan/render.ts';
 import { openOwner } from '../store/import.ts';
 import { acceptOlderDirectory, type CatchingUp, readCatchingUp } from '../store/marker.ts';
 import { configOf, wantsJson } from './configuration.ts';
-import { confirm } from './confirm.ts';
+import { canAsk, confirm } from './confirm.ts';
 import { EXIT, failureLine } from './exit.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
-import { type RestoredOptions, refuseUnread, surveyAll } from './restored-survey.ts';
+import { type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
 import { withAdmin } from './status.ts';
 import { print, printJson, withoutControls } from './table.ts';
 
@@ -19,35 +20,41 @@ import { print, printJson, withoutControls } from './table.ts';
 const LOOK_MS = 250;
 
 /** Shows how much there is to do and asks, then has the role directory do it, and waits for that. */
-export async function restoredDirectory(command: Command): Promise<void> {
+export async function recoverDirectory(
+  command: Command,
+  { reports, unreadable, doubt }: Surveyed,
+): Promise<void> {
   const config = configOf(command);
   const json = wantsJson(command);
-  const { yes, timeout } = command.opts<RestoredOptions>();
+  const { expect, timeout } = command.opts<RecoverOptions>();
+  if (refuseUnread(command, unreadable, 'login hosts are told nothing still')) return;
   const owner = await openOwner(config);
   try {
-    const { reports, unreadable, doubt } = await surveyAll(command, config, ['directory']);
-    if (doubt?.older === 'database') throw new ChamberlainError('DATABASE_OLDER', doubt.sentence);
-    if (refuseUnread(command, unreadable, 'login hosts are told nothing still')) return;
     const steps = reports.get('directory')?.steps ?? [];
     const revoking = new Set(
       steps.filter(({ effect }) => effect === 'revoke').map(({ subject }) => subject),
     );
     const accounts = new Set(steps.map(({ subject }) => subject)).size;
+    const digest = digestSteps(steps);
+    if (expect !== undefined && expect !== digest) {
+      const sentence = `the digest is ${digest} now, not ${expect}; nothing was done`;
+      throw new ChamberlainError('PLAN_MOVED', sentence);
+    }
     if (!json) {
-      print(
-        doubt === undefined
-          ? 'The directory is no older than what it was last told.'
-          : `${withoutControls(doubt.sentence.replace(/;.*$/u, ''))}.`,
-      );
+      print(`${withoutControls(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
       print(
         `${count(steps.length, 'step')} for ${count(accounts, 'subject')} bring it up to date; read ` +
-          '`chamberlain plan --role directory`.',
+          `\`chamberlain plan --role directory\`.\n\ndigest ${digest}`,
       );
     }
-    if (yes !== true && !(await confirm('\nDo that? [y/N] '))) {
-      print('Nothing was done.');
-      process.exitCode = EXIT.failed;
-      return;
+    if (expect === undefined) {
+      if (json) printJson({ recovered: false, digest, steps: steps.length, subjects: accounts });
+      const isAsked = !json && canAsk();
+      if (!isAsked || !(await confirm('\nDo that? [y/N] '))) {
+        if (!json) print(isAsked ? 'Nothing was done.' : TO_CONFIRM(digest));
+        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+        return;
+      }
     }
     const raised = await acceptOlderDirectory(owner, [...revoking], operatorName());
     const { accepted, behind, parked } = await followDirectory(
@@ -64,7 +71,7 @@ export async function restoredDirectory(command: Command): Promise<void> {
           : `${behind} of ${raised} subjects are behind still; see \`chamberlain status\``;
       process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
     }
-    if (json) printJson({ restored: !accepted, raised, behind, parked });
+    if (json) printJson({ recovered: !accepted, raised, behind, parked });
     else if (!accepted) {
       const but = parked === 0 ? '' : `, but for ${parked} parked (see \`chamberlain status\`)`;
       print(`\nUp to date${but}, and login hosts are told again.`);
@@ -73,6 +80,9 @@ export async function restoredDirectory(command: Command): Promise<void> {
     await owner.end();
   }
 }
+
+const TO_CONFIRM = (digest: string) =>
+  `\nNothing was done. If that is right, run \`chamberlain recover --expect ${digest}\`.`;
 
 /** Waits until the marker is told, or nothing has moved for so long. */
 async function followDirectory(

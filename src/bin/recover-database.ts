@@ -1,0 +1,212 @@
+/** `chamberlain recover`, where it is PostgreSQL that came back from a backup. */
+import type { Command } from 'commander';
+import { adminOfPortal, type Config } from '../config.ts';
+import { ChamberlainError } from '../errors.ts';
+import { parseErasedPeople } from '../model/erased-person.ts';
+import type { Taking } from '../model/taking.ts';
+import { ROLES, type Role } from '../model/wanted.ts';
+import type { Step } from '../plan/plan.ts';
+import { nameFew } from '../plan/render.ts';
+import type { Report } from '../plan/report.ts';
+import { evidenceOf, evidenceOfSeals } from '../recovery/evidence.ts';
+import { takeLesser } from '../recovery/lesser.ts';
+import { eventsOfTaking } from '../recovery/events.ts';
+import { digestRecovery, rowsOfOpen, rowsOfTakings } from '../recovery/render.ts';
+import { toolAccount } from '../model/names.ts';
+import { tellPortals } from '../requests/done.ts';
+import { openOwner } from '../store/import.ts';
+import type { Client } from '../store/postgres.ts';
+import { readBroughtTo, recover, type Recovery, type SeenSince } from '../store/recovery.ts';
+import { readWanted } from '../store/wanted.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { canAsk, confirm } from './confirm.ts';
+import { EXIT, failureLine } from './exit.ts';
+import { describeActing, freezeAndWait } from './freeze.ts';
+import { operatorName } from './operator.ts';
+import { type RecoverOptions, refuseUnread, surveyAll, type Surveyed } from './recover-survey.ts';
+import { print, printJson, renderTable } from './table.ts';
+
+const UNREAD_ERASURES = {
+  target: 'home-archive',
+  sentence:
+    'the list of who was erased by law (erasures.log beside the archives of homes) cannot be read; put its newest copy ' +
+    'back, or run `chamberlain prepare` on the file server where nobody was ever erased',
+};
+
+/** Freezes, surveys, shows the list and has it confirmed, then does that and thaws. */
+export async function recoverDatabase(command: Command): Promise<void> {
+  const config = configOf(command);
+  const json = wantsJson(command);
+  const { expect, timeout } = command.opts<RecoverOptions>();
+  const owner = await openOwner(config);
+  try {
+    const { acting } = await freezeAndWait(config, {
+      reason: 'it came back from a backup',
+      keep: true,
+      timeoutMs: timeout * 1000,
+      json,
+    });
+    if (acting.length > 0) {
+      process.exitCode = EXIT.timeout;
+      const sentence = `still at work: ${describeActing(acting)}; nothing was done, the realm stays frozen`;
+      process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
+      return;
+    }
+    const surveyed = await surveyAll(command, config, ROLES);
+    const { reports, unreadable, doubt } = surveyed;
+    if (refuseUnread(command, unreadable, 'the realm stays frozen')) return;
+    const erased = parseErasedPeople(reports.get('homes')?.erased);
+    if (erased === undefined) {
+      refuseUnread(command, [UNREAD_ERASURES], 'the realm stays frozen');
+      return;
+    }
+    const decided = await decide(owner, command, surveyed, erased);
+    const write = (commit: boolean) =>
+      recover(owner, { ...seenIn(reports), erased }, decided, { ...termsOf(config), commit });
+    const drafted = await write(false);
+    const digest = digestRecovery(drafted);
+    if (expect !== undefined && expect !== digest) {
+      const sentence = `the digest is ${digest} now, not ${expect}; nothing was done, the realm stays frozen`;
+      throw new ChamberlainError('PLAN_MOVED', sentence);
+    }
+    if (expect === undefined) {
+      if (json) printJson({ recovered: false, digest, ...drafted });
+      else print(renderRecovery(drafted, digest));
+      const isAsked = !json && canAsk();
+      if (!isAsked || !(await confirm('\nDo that, and thaw? [y/N] '))) {
+        if (!json) print(isAsked ? NOTHING_DONE : TO_CONFIRM(digest));
+        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+        return;
+      }
+    }
+    const recovered = await write(true);
+    const isDirectoryOlder = doubt?.older === 'directory';
+    if (json)
+      printJson({ recovered: true, digest, ...recovered, directoryIsOlder: isDirectoryOlder });
+    else {
+      if (expect !== undefined) print(renderRecovery(recovered, digest));
+      print('\nDone, and thawed.');
+      if (isDirectoryOlder) print(AND_DIRECTORY);
+    }
+  } finally {
+    await owner.end();
+  }
+}
+
+const AND_DIRECTORY = 'The directory is an older copy too: now run `chamberlain recover` again.';
+const NOTHING_DONE = 'Nothing was done; the realm stays frozen.';
+const TO_CONFIRM = (digest: string) =>
+  `\nNothing was done; the realm stays frozen. If that is right, run \`chamberlain recover --expect ${digest}\`.`;
+
+/** What the evidence takes, of those whom nobody keeps as they are in the backup. */
+async function decide(
+  owner: Client,
+  command: Command,
+  { reports, doubt }: Surveyed,
+  erased: readonly { uid: number }[],
+) {
+  const config = configOf(command);
+  const { keep = [] } = command.opts<RecoverOptions>();
+  const isErased = new Set(erased.map(({ uid }) => uid));
+  const roles = (['directory', 'databases'] as const).filter(
+    (role) => !(role === 'directory' && doubt?.older === 'directory'),
+  );
+  const seals = evidenceOfSeals(reports.get('directory')?.newerSeals ?? []);
+  const steps = roles.map((role) => ({ role, steps: reports.get(role)?.steps ?? [] }));
+  const subjects = new Set([
+    ...seals.map(({ subject }) => subject),
+    ...steps.flatMap(({ steps: of }) => of.map(({ subject }) => subject)),
+  ]);
+  const wanted = (await readWanted(owner, 'directory', [...subjects])).filter(
+    ({ uid, account }) => !isErased.has(uid) && !keep.includes(account),
+  );
+  const byUid = new Map(wanted.map((each) => [each.uid, each]));
+  const wasThere = await readBroughtTo(owner, [...subjects]);
+  const shown = [
+    ...seals,
+    ...steps.flatMap(({ role, steps: of }) => evidenceOf(role, of, byUid, wasThere)),
+  ];
+  return takeLesser(wanted, shown, { admin: toolAccount(config.realm, config.admin) });
+}
+
+function termsOf(config: Config) {
+  return {
+    by: operatorName(),
+    realm: config.realm,
+    portals: config.portals
+      .map(({ name }) => name)
+      .filter((name) => adminOfPortal(name) === undefined),
+    admin: config.admin,
+    tell: ({ account, uid }: { account: string; uid: number }) =>
+      tellPortals(config, [], {
+        ...{ event: 'person.erased', subject: uid, request: undefined, data: { account } },
+      }),
+    tellTaken: (taking: Taking) =>
+      eventsOfTaking(taking).flatMap(({ event, data }) =>
+        tellPortals(config, [], { event, subject: taking.subject, request: undefined, data }),
+      ),
+  };
+}
+
+/** Of an account for which a file or a server may know a password that is not the recorded one. */
+function isOfPassword({ action: { verb } }: Step): boolean {
+  return verb === 'credentials.write' || verb === 'db.setVerifier';
+}
+
+function seenIn(reports: ReadonlyMap<Role, Report>): Omit<SeenSince, 'erased'> {
+  const strange = [...reports.values()].flatMap(({ steps }) => steps.filter(isOfPassword));
+  return {
+    strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
+    strangePasswords: [...new Set(strange.map(({ subject }) => subject))],
+    isOlder: reports.get('directory')?.doubt?.older === 'database',
+  };
+}
+
+function renderRecovery(recovery: Recovery, digest: string): string {
+  const { ranges, exhausted, names, credentials, events, erased, takings, open } = recovery;
+  const named = (what: string, list: readonly string[], how: string) =>
+    list.length === 0 ? [] : [[what, `${how} ${nameFew(list)}`]];
+  const rows = [
+    ...ranges.map(({ kind, first, last, from, to }) => [
+      'numbers',
+      `${kind} ${first}-${last}: go on at ${to}, not at ${from}${to > last ? '; none is left here' : ''}`,
+    ]),
+    ...named('names', names, 'taken for another’s:'),
+    ...named(
+      'passwords',
+      credentials.map(({ account }) => account),
+      'new for',
+    ),
+    ...named(
+      'erased',
+      erased.map(({ account }) => account),
+      'again, as erasures.log has it:',
+    ),
+    ...events.map(({ portal, to }) => ['events', `of ${portal}: go on at ${to + 1}`]),
+  ];
+  const sections: [string, string][] = [
+    [
+      'Taken from what the servers show:',
+      renderTable(['account', 'from now on', 'as shown by'], rowsOfTakings(takings)),
+    ],
+    [
+      'For you to decide; until then nothing of it happens:',
+      renderTable(['what', 'to change it'], rowsOfOpen(open)),
+    ],
+    ['How it goes on:', renderTable(['what', 'how'], rows)],
+  ];
+  const counts = [takings, open, rows].map((list) => list.length);
+  const text = [
+    ...sections.filter((_, i) => counts[i] !== 0).map(([heading, table]) => `${heading}\n${table}`),
+    ...exhausted.map(
+      (kind) => `No number is left for a ${kind}: add a range to the configuration.`,
+    ),
+    ...(names.length === 0 ? [] : [LOST]),
+    `digest ${digest}`,
+  ].join('\n\n');
+  return text.replace(/[^\P{C}\n]/gu, '?');
+}
+
+const LOST =
+  'Lost: whatever was asked for since the backup, but for what stands above. Who was made since is listed as another’s:\n' +
+  '`chamberlain import --from-directory --homes` takes them back, with their numbers.';

@@ -1,0 +1,47 @@
+/** What portals are told of what a recovery takes: what they were told when it was decided, which they may not have heard. */
+import type { Taking } from '../model/taking.ts';
+
+const REASON = 'As the servers show after a recovery.';
+
+/** Kinds and data as README has them. */
+export function eventsOfTaking(taking: Taking): { event: string; data: Record<string, unknown> }[] {
+  return taking.kind === 'person' ? eventsOfPerson(taking) : eventsOfTool(taking);
+}
+
+function eventsOfPerson({ account, state, member, keysRemoved = [], keysAdded = [] }: Taking) {
+  const key = (event: string, fingerprint: string) => ({
+    event,
+    data: { account, fingerprint, label: '' },
+  });
+  return [
+    ...(state === 'suspended' ? [{ event: 'person.suspended', data: { account } }] : []),
+    ...(state === 'active' ? [{ event: 'person.reinstated', data: { account } }] : []),
+    ...(member === undefined
+      ? []
+      : [
+          {
+            event: member ? 'access.granted' : 'access.revoked',
+            data: { account, reason: REASON },
+          },
+        ]),
+    ...keysRemoved.map((fingerprint) => key('key.removed', fingerprint)),
+    ...keysAdded.map(({ fingerprint }) => key('key.added', fingerprint)),
+  ];
+}
+
+function eventsOfTool({ account, state, membersRemoved = [], membersAdded = [] }: Taking) {
+  const tool = account.slice(account.indexOf('.') + 1);
+  const maintainers = (event: string, list: readonly string[]) =>
+    list.length === 0 ? [] : [{ event, data: { tool, account, maintainers: list } }];
+  return [
+    ...(state === 'disabled'
+      ? [{ event: 'tool.disabled', data: { tool, account, reason: REASON } }]
+      : []),
+    ...(state === 'active' ? [{ event: 'tool.enabled', data: { tool, account } }] : []),
+    ...maintainers(
+      'maintainer.removed',
+      membersRemoved.map(({ account: name }) => name),
+    ),
+    ...maintainers('maintainer.added', membersAdded),
+  ];
+}

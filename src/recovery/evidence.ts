@@ -1,0 +1,109 @@
+/**
+ * What the servers show of a subject after our database came back from a backup: evidence of what was decided since.
+ * Pure.
+ *
+ * | seen                                                             | evidence                                  |
+ * | ---------------------------------------------------------------- | ----------------------------------------- |
+ * | a valid seal with a higher number than our database knows        | its state, access, keys and members       |
+ * | an account, a group or a sudo rule that is locked, or not there  | that it was closed                        |
+ * | the realm's group without the person                             | that the access was revoked               |
+ * | an account without a key, a group without a member               | that the key or the member was removed    |
+ * | a database account that is locked, or not there                  | that it was closed                        |
+ *
+ * What is not there counts only where it was there when the backup was made, and not on a server that is an older
+ * copy itself. What shows more than the backup is no evidence, but for a seal: it is taken away as ever.
+ */
+import type { Seal } from '../model/seal.ts';
+import type { Role, Wanted } from '../model/wanted.ts';
+import type { Action, EntryRef } from '../plan/action.ts';
+import type { Step } from '../plan/plan.ts';
+import { splitRef } from '../targets/directory-eyes.ts';
+import { opensAccount } from '../targets/unix-account.ts';
+
+/** What one server shows of one subject. */
+export interface Shown {
+  subject: number;
+  /** for people: `its seal 17`, `the directory`, `u10001 on replica` */
+  by: string;
+  seal?: Seal;
+  /** it lets nobody in */
+  closed?: 'directory' | 'databases';
+  isNoMember?: true;
+  /** lines of keys that are not there */
+  withoutKeys?: string[];
+  /** accounts that its group does not hold */
+  withoutMembers?: string[];
+}
+
+/** What the backup knows of where a subject was brought to. */
+export type WasThere = (subject: number, role: Role) => boolean;
+
+/**
+ * What the steps of a role's survey show: each gives what the server lacks.
+ *
+ * @param wanted by uid, as the backup has it
+ */
+export function evidenceOf(
+  role: Role,
+  steps: readonly Step[],
+  wanted: ReadonlyMap<number, Wanted>,
+  wasThere: WasThere,
+): Shown[] {
+  return steps.flatMap((step) => {
+    const { subject, action } = step;
+    const of = wanted.get(subject);
+    if (of === undefined || of.state === 'deleted' || !wasThere(subject, role)) return [];
+    const shown = role === 'databases' ? shownByDatabase(step) : shownByDirectory(step, action, of);
+    return shown === undefined ? [] : [{ subject, ...shown }];
+  });
+}
+
+/** What a seal shows that is newer than the backup. */
+export function evidenceOfSeals(seals: readonly Seal[]): Shown[] {
+  return seals.map((seal) => ({ subject: seal.uid, by: `its seal ${seal.number}`, seal }));
+}
+
+function shownByDatabase({ action, object }: Step): Omit<Shown, 'subject'> | undefined {
+  const opens =
+    (action.verb === 'db.setLocked' && !action.locked) ||
+    (action.verb === 'db.createUser' && !action.locked);
+  return opens ? { by: object, closed: 'databases' } : undefined;
+}
+
+function shownByDirectory(
+  { target }: Step,
+  action: Action,
+  wanted: Wanted,
+): Omit<Shown, 'subject'> | undefined {
+  const by = 'the directory';
+  const isAbsent = action.verb === 'ldap.add';
+  if (isAbsent && ['unix-account', 'unix-group', 'sudo-rule'].includes(target)) {
+    return { by, closed: 'directory' };
+  }
+  if (action.verb !== 'ldap.modify') return undefined;
+  const { changes } = action;
+  const added = (attribute: string) =>
+    changes.flatMap((each) => (each.attribute === attribute ? each.add : []));
+  switch (target) {
+    case 'unix-account':
+      return opensAccount(changes, wanted) ? { by, closed: 'directory' } : undefined;
+    case 'sudo-rule':
+      return changes.some(({ add }) => add.length > 0) ? { by, closed: 'directory' } : undefined;
+    case 'realm-membership':
+      return added('member').length > 0 ? { by, isNoMember: true } : undefined;
+    case 'ssh-keys':
+      return some(added('sshPublicKey'), (withoutKeys) => ({ by, withoutKeys }));
+    case 'unix-group':
+      return some(added('member').map(nameOf), (withoutMembers) => ({ by, withoutMembers }));
+    default:
+      return undefined;
+  }
+}
+
+function some<T>(values: string[], of: (values: string[]) => T): T | undefined {
+  return values.length === 0 ? undefined : of(values);
+}
+
+function nameOf(ref: string): string {
+  return splitRef(ref as EntryRef).name;
+}

@@ -1,0 +1,314 @@
+/** What `chamberlain recover` writes: as the owner of the database, in one transaction. */
+import { ChamberlainError } from '../errors.ts';
+import type { ErasedPerson } from '../model/erased-person.ts';
+import type { Open, Taking } from '../model/taking.ts';
+import type { Role } from '../model/wanted.ts';
+import { type Act, writeActs } from './acts.ts';
+import { type Account, eraseAgain } from './erased-again.ts';
+import { type NewEvent, writeEvents } from './events.ts';
+import { endFreeze } from './freeze.ts';
+import { type Client, transact } from './postgres.ts';
+import { stopDates } from './standing-still.ts';
+import { raiseTaken, writeTakings } from './takings.ts';
+import { countAdmins } from './tools.ts';
+
+/** So many numbers beyond the highest that is seen may have been given, and not be there yet. */
+const ID_MARGIN = 100;
+/**
+ * Where events and seals go on: at the milliseconds since 1970, or at the last and a million where that is more. No realm
+ * has more than one of either in each millisecond, so no recovery, of whatever backup, gives a number twice.
+ */
+const GO_ON = (last: string) =>
+  `greatest(${last} + 1000000, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)`;
+
+/** What the roles see of what came after the backup. */
+export interface SeenSince {
+  /** numbers of the ranges that a role sees, and that are no subject's */
+  strangers: readonly number[];
+  /** accounts for which a file or a server may know a password that is not the recorded one */
+  strangePasswords: readonly number[];
+  /** the marker in the directory is newer than our database */
+  isOlder: boolean;
+  /** whom the list beside the archives names as erased by law */
+  erased: readonly ErasedPerson[];
+}
+
+/** What a recovery writes. */
+export interface Recovery {
+  ranges: { kind: 'person' | 'tool'; first: number; last: number; from: number; to: number }[];
+  /** kinds for which no number is left afterwards */
+  exhausted: ('person' | 'tool')[];
+  /** in use, and not ours as far as the backup knows */
+  names: string[];
+  /** new passwords */
+  credentials: { account: string; uid: number; epoch: number }[];
+  events: { portal: string; from: number; to: number }[];
+  /** erased again */
+  erased: Account[];
+  takings: readonly Taking[];
+  /** what only an admin can decide */
+  open: Open[];
+}
+
+/**
+ * Makes a database that came back from a backup safe to go on with, and thaws it, all or nothing. It gives nobody
+ * anything that the servers do not show:
+ *
+ * - What the evidence takes is taken (src/recovery/lesser.ts), before any request is.
+ * - No date of the backup lets anybody in, or destroys anything (src/store/standing-still.ts).
+ * - Ranges go on beyond each number that is seen now and that the backup did not know, ours or foreign.
+ *   What was foreign in it already is passed over one by one, as ever, and moves nothing.
+ * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
+ *   server is given the old one before.
+ * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen: everybody
+ *   is sealed anew.
+ * - Who was erased by law is erased again, as the list beside the archives has it.
+ * - The marker in the directory is adopted, where it is newer.
+ *
+ * The backup's own time is that of the marker that was last told before it; where the marker tells
+ * nothing, that of the freeze. Throws PLAN_MOVED where the realm is not frozen, ADMIN_TOOL where no admin would be left.
+ *
+ * @param portals that are told of events
+ * @param realm its own group is nobody's, although it is no subject
+ * @param admin the admin tool
+ * @param tell what is told of who is erased again
+ * @param terms.commit false: everything is written, and then undone
+ */
+export async function recover(
+  client: Client,
+  seen: SeenSince,
+  decided: { takings: readonly Taking[]; open: readonly Open[] },
+  terms: {
+    by: string;
+    portals: readonly string[];
+    realm: string;
+    admin: string;
+    tell: (erased: Account) => NewEvent[];
+    tellTaken: (taking: Taking) => NewEvent[];
+    commit: boolean;
+  },
+): Promise<Recovery> {
+  const { by, portals, realm, admin, tell, tellTaken, commit } = terms;
+  return trying(client, commit, async () => {
+    const backupAt = await readBackupTime(client);
+    const now = new Date();
+    const admins = await countAdmins(client, admin);
+    const ranges = await moveRanges(
+      client,
+      [...seen.strangers, ...seen.erased.map(({ uid }) => uid)],
+      backupAt,
+    );
+    const stopped = await stopDates(client, now);
+    const erased = await eraseAgain(client, seen.erased, admin);
+    const events = await raiseEvents(client, portals);
+    await raiseSeals(client);
+    const taken = await writeTakings(client, decided.takings, now);
+    await raiseTaken(client, taken);
+    if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(decided.takings);
+    const recovery: Recovery = {
+      ...{ ranges, erased, events },
+      exhausted: await readExhausted(client),
+      names: await readNamesSince(client, backupAt, `project-${realm}`),
+      credentials: await wantNewPasswords(client, seen.strangePasswords),
+      takings: decided.takings,
+      open: [...decided.open, ...taken.open, ...stopped],
+    };
+    await writeEvents(client, [...erased.flatMap(tell), ...decided.takings.flatMap(tellTaken)]);
+    if (seen.isOlder) {
+      await client.query(
+        'UPDATE directory_marker SET telling_at = NULL, told_at = NULL, doubt = NULL',
+      );
+    }
+    await writeActs(client, actsOf(recovery, by));
+    await endFreeze(client, by);
+    return recovery;
+  });
+}
+
+/** When the backup was made, as far as it knows; holds the marker and the freeze. */
+async function readBackupTime(client: Client): Promise<Date> {
+  // in the order of freeze_older
+  const marker = await client.query('SELECT told_at FROM directory_marker FOR UPDATE');
+  const frozen = await client.query('SELECT frozen_at FROM frozen FOR UPDATE');
+  const { frozen_at: frozenAt } = frozen.rows[0] as { frozen_at: Date | null };
+  if (frozenAt === null) {
+    const sentence = 'the realm was thawed meanwhile, so nothing was done; run it again';
+    throw new ChamberlainError('PLAN_MOVED', sentence);
+  }
+  const { told_at: toldAt } = marker.rows[0] as { told_at: Date | null };
+  return toldAt === null || toldAt > frozenAt ? frozenAt : toldAt;
+}
+
+function noAdmin(takings: readonly Taking[]): ChamberlainError {
+  const names = takings
+    .filter(
+      ({ kind, state, member }) => kind === 'person' && (state !== undefined || member === false),
+    )
+    .map(({ account }) => account);
+  return new ChamberlainError(
+    'ADMIN_TOOL',
+    `no admin would be left, since the evidence closes ${names.join(', ')}; name one of them who is to stay as the backup ` +
+      'has them, by --keep',
+  );
+}
+
+/** Of these subjects: which role has ever brought them to where they were wanted. */
+export async function readBroughtTo(
+  client: Client,
+  subjects: readonly number[],
+): Promise<(subject: number, role: Role) => boolean> {
+  const { rows } = await client.query(
+    'SELECT subject, role FROM convergence WHERE subject = ANY ($1) AND applied > 0',
+    [subjects],
+  );
+  const brought = new Set(
+    (rows as { subject: number; role: Role }[]).map(({ subject, role }) => `${role} ${subject}`),
+  );
+  return (subject, role) => brought.has(`${role} ${subject}`);
+}
+
+/** Runs `act` in one transaction, which is undone at the end where it is not to be kept. */
+async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>): Promise<T> {
+  let tried: { result: T } | undefined;
+  try {
+    return await transact(
+      client,
+      async () => {
+        tried = { result: await act() };
+        if (!commit) throw new Error('undone');
+        return tried.result;
+      },
+      { durable: true },
+    );
+  } catch (error) {
+    if (!commit && tried !== undefined) return tried.result;
+    throw error;
+  }
+}
+
+async function moveRanges(
+  client: Client,
+  strangers: readonly number[],
+  backupAt: Date,
+): Promise<Recovery['ranges']> {
+  const { rows } = await client.query(
+    `WITH fresh AS (
+       SELECT s.id FROM unnest($1::int[]) AS s (id)
+       WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = s.id)
+         AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = s.id AND f.at <= $2)
+     ), moved AS (
+       SELECT r.kind, r.first, r.next, least(max(f.id) + 1 + $3::int, r.last + 1) AS beyond
+       FROM id_ranges r JOIN fresh f ON f.id BETWEEN r.first AND r.last
+       GROUP BY r.kind, r.first
+     )
+     UPDATE id_ranges r SET next = m.beyond FROM moved m
+     WHERE r.kind = m.kind AND r.first = m.first AND m.beyond > r.next
+     RETURNING r.kind, r.first, r.last, m.next AS "from", m.beyond AS "to"`,
+    [strangers, backupAt, ID_MARGIN],
+  );
+  return (rows as Recovery['ranges']).toSorted((a, b) => a.first - b.first);
+}
+
+async function readExhausted(client: Client): Promise<Recovery['exhausted']> {
+  const { rows } = await client.query(
+    'SELECT kind FROM id_ranges GROUP BY kind HAVING bool_and(next > last) ORDER BY kind',
+  );
+  return (rows as { kind: 'person' | 'tool' }[]).map(({ kind }) => kind);
+}
+
+async function readNamesSince(
+  client: Client,
+  backupAt: Date,
+  realmGroup: string,
+): Promise<string[]> {
+  const { rows } = await client.query(
+    `SELECT DISTINCT name FROM foreign_sightings
+     WHERE name NOT IN ('', $2) AND at > $1 ORDER BY name`,
+    [backupAt, realmGroup],
+  );
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
+/**
+ * Where the homes role has a new password to make anyway, no further epoch is wanted. What is recorded
+ * may be a password that was taken away since the backup: it gets no overlap.
+ */
+async function wantNewPasswords(
+  client: Client,
+  accounts: readonly number[],
+): Promise<Recovery['credentials']> {
+  await client.query(
+    'UPDATE credentials SET overlap_seconds = 0 WHERE account = ANY ($1) AND overlap_seconds > 0',
+    [accounts],
+  );
+  const { rows } = await client.query(
+    `UPDATE credentials c SET wanted_epoch = c.wanted_epoch + 1 FROM database_verifiers v, names n
+     WHERE c.account = ANY ($1) AND v.account = c.account AND v.epoch = c.wanted_epoch
+       AND n.subject = c.account
+     RETURNING n.name AS account, c.account AS uid, c.wanted_epoch AS epoch`,
+    [accounts],
+  );
+  await client.query(
+    `SELECT raise_generation(a, 'databases', false, true), raise_generation(a, 'homes')
+     FROM unnest($1::int[]) AS a ORDER BY a`,
+    [[...accounts].toSorted((a, b) => a - b)],
+  );
+  return (rows as Recovery['credentials']).toSorted((a, b) => a.uid - b.uid);
+}
+
+/** No login host takes a lower number than it has seen. Everybody is sealed anew, and nothing else is done for it. */
+async function raiseSeals(client: Client): Promise<void> {
+  await client.query(`UPDATE login_seals SET number = ${GO_ON('number')}`);
+  await client.query(
+    `SELECT touch_seals(ARRAY(SELECT subject FROM login_seals WHERE until < 'infinity' ORDER BY subject))`,
+  );
+}
+
+/** A portal without a row may have had events since, so each gets one. */
+async function raiseEvents(
+  client: Client,
+  portals: readonly string[],
+): Promise<Recovery['events']> {
+  const { rows } = await client.query(
+    `WITH was AS (
+       SELECT p.portal, coalesce(s.last, 0) AS last FROM (
+         SELECT unnest($1::text[]) UNION SELECT portal FROM event_sequences) AS p (portal)
+         LEFT JOIN event_sequences s USING (portal)),
+     raised AS (
+       INSERT INTO event_sequences AS s (portal, last)
+       SELECT portal, ${GO_ON('last')} FROM was ORDER BY portal
+       ON CONFLICT (portal) DO UPDATE SET last = excluded.last RETURNING portal, last)
+     SELECT portal, was.last AS "from", raised.last AS "to" FROM raised JOIN was USING (portal) ORDER BY portal`,
+    [portals],
+  );
+  return (rows as { portal: string; from: string; to: string }[]).map(({ portal, from, to }) => ({
+    portal,
+    from: Number(from),
+    to: Number(to),
+  }));
+}
+
+/** One for the whole, and one for each account that something is taken of, gets a new password, or is erased again. */
+function actsOf(
+  { ranges, names, credentials, events, erased, takings }: Recovery,
+  by: string,
+): Act[] {
+  const moved = { ids: ranges, names, credentials, events, erased, evidence: takings };
+  const kind = 'recover';
+  return [
+    {
+      ...{ kind, by },
+      fields: Object.entries(moved).flatMap(([field, of]) => (of.length === 0 ? [] : [field])),
+    },
+    ...takings.map(({ subject, account, by: shown, ...what }): Act => ({
+      ...{ kind, by, subject, account },
+      fields: [
+        ...Object.keys(what).filter((field) => field !== 'kind'),
+        ...shown.map((where) => `as ${where} shows`),
+      ],
+    })),
+    ...Object.entries({ credentials, erasure: erased }).flatMap(([field, of]) =>
+      of.map(({ uid, account }): Act => ({ kind, by, subject: uid, account, fields: [field] })),
+    ),
+  ];
+}

@@ -1,0 +1,68 @@
+/** After a recovery no date of the backup lets anybody in, or destroys anything, before an admin says so. */
+import type { Open } from '../model/taking.ts';
+import { timeOf } from '../model/time.ts';
+import { IS_APPROVED_ERASURE } from './approvals.ts';
+import type { Client } from './postgres.ts';
+import { RECOVERY } from './takings.ts';
+
+/** A hold that nobody waits out. */
+const FOR_GOOD = '9999-12-31T00:00:00Z';
+
+/**
+ * Makes suspensions end by no date, and holds whoever is to be put away, deleted or erased, and whose archives were to be
+ * removed by now. A hold that is there keeps its reason.
+ */
+export async function stopDates(client: Client, now: Date): Promise<Open[]> {
+  const suspended = await client.query(
+    `UPDATE people p SET suspended_until = NULL FROM people was
+     WHERE was.uid = p.uid AND p.suspended_until IS NOT NULL AND p.state = 'suspended'
+     RETURNING p.shell_name AS account, was.suspended_until AS until`,
+  );
+  const held = await client.query(
+    `WITH leaving AS (
+       SELECT p.uid, p.shell_name AS account, NULL AS tool, p.delete_after AS at, 'was to be deleted after' AS what
+       FROM people p WHERE p.delete_after IS NOT NULL
+       UNION ALL
+       SELECT t.uid, t.account, t.name, t.delete_after, 'was to be deleted after' FROM tools t WHERE t.delete_after IS NOT NULL
+       UNION ALL
+       SELECT p.uid, p.shell_name, NULL, a.decided_at, 'was to be erased: approved at'
+       FROM approvals a JOIN people p ON p.uid = a.subject AND p.state = 'suspended' WHERE ${IS_APPROVED_ERASURE('a')}
+       UNION ALL
+       SELECT d.subject, coalesce(t.account, p.shell_name), t.name, d.began_at, 'was being put away since'
+       FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+       WHERE d.back_at IS NULL AND d.returning_at IS NULL AND coalesce(t.state, p.state) = 'archived'
+       UNION ALL
+       SELECT d.subject, coalesce(t.account, p.shell_name), t.name, d.keep_until, 'has archives that were to be removed at'
+       FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+       WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL AND d.returning_at IS NULL
+     ), one AS (SELECT DISTINCT ON (uid) * FROM leaving ORDER BY uid, at),
+     held AS (
+       INSERT INTO holds AS h (subject, held_by, held_at, reason, until)
+       SELECT uid, $2, $1, 'a recovery: see whether that is still so', $3 FROM one
+       ON CONFLICT (subject) DO UPDATE SET until = excluded.until)
+     SELECT account, tool, at, what FROM one ORDER BY account`,
+    [now, RECOVERY, FOR_GOOD],
+  );
+  // told anew once the hold is over
+  for (const table of ['people', 'tools']) {
+    await client.query(
+      `UPDATE ${table} SET days_told = NULL, told_at = NULL WHERE delete_after IS NOT NULL AND days_told > 0`,
+    );
+  }
+  const dated = suspended.rows as { account: string; until: Date }[];
+  const leaving = held.rows as { account: string; tool: string | null; at: Date; what: string }[];
+  return [
+    ...dated
+      .toSorted((a, b) => (a.account < b.account ? -1 : 1))
+      .map(({ account, until }) => ({
+        account,
+        sentence: `${account} was to be reinstated at ${timeOf(until)}; now by nothing but a word`,
+        command: `submit person.reinstate --person ${account}`,
+      })),
+    ...leaving.map(({ account, tool, at, what }) => ({
+      account,
+      sentence: `${account} ${what} ${timeOf(at)}; it is held`,
+      command: `submit subject.release ${tool === null ? `--person ${account}` : `--tool ${tool}`}`,
+    })),
+  ];
+}

@@ -1,0 +1,210 @@
+/** Of each subject the lesser of the backup and the evidence counts; a newer seal is the decision that it was. */
+import { describe, expect, test } from '@jest/globals';
+import type { Seal } from '../../src/model/seal.ts';
+import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
+import type { WantedPerson, WantedTool } from '../../src/model/wanted.ts';
+import { evidenceOfSeals, type Shown } from '../../src/recovery/evidence.ts';
+import { takeLesser } from '../../src/recovery/lesser.ts';
+
+const KEYS = [
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKe/wtRcS3Kpc1vzHSnqGSTJW6O3tl3/uhlXUaVdIrEj',
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE/Yt3+3hpkO4LLjRkGZP5gCSHbmHx9tpNmRlJIiwVPY',
+] as const;
+const key = (line: string) => ({ line, fingerprint: `of ${line.slice(-4)}`, label: '' });
+
+const person = (rest: Partial<WantedPerson> = {}): WantedPerson => ({
+  ...{ kind: 'person', uid: 1, account: 'alice' as AccountName, shellName: 'alice' as ShellName },
+  ...{ state: 'active', realmMember: true, everAdmitted: true, keys: [key(KEYS[0])], ...rest },
+});
+const member = (account: string, uid: number) => ({
+  ...{ kind: 'person' as const, account: account as AccountName, uid },
+});
+const tool = (rest: Partial<WantedTool> = {}): WantedTool => ({
+  ...{ kind: 'tool', uid: 9, account: 'tools.x' as AccountName, name: 'x' as ToolName },
+  ...{ state: 'active', members: [member('alice', 1), member('bob', 2), member('tools.x', 9)] },
+  ...rest,
+});
+const sealed = {
+  ...{ realm: 'tools', home: '/', shell: '/bin/bash', number: 7, until: '2026-12-06T00:00:00Z' },
+};
+const sealOfAlice = (rest: object = {}): Seal => ({
+  ...sealed,
+  ...{ kind: 'person', name: 'alice', uid: 1, state: 'active', member: true, keys: [KEYS[0]] },
+  ...rest,
+});
+const sealOfTool = (rest: object = {}): Seal => ({
+  ...sealed,
+  ...{ kind: 'tool', name: 'tools.x', uid: 9, state: 'active', gecos: '' },
+  ...{ members: ['alice', 'bob'], ...rest },
+});
+
+const NOTHING = { subject: 0, account: '', kind: '', by: undefined };
+
+const take = (wanted: Parameters<typeof takeLesser>[0], shown: Shown[]) =>
+  takeLesser(wanted, shown, { admin: 'tools.admin' });
+const of = (wanted: WantedPerson | WantedTool, ...shown: (Seal | Omit<Shown, 'subject'>)[]) => {
+  const { takings, open } = take(
+    [wanted],
+    shown.flatMap((each) =>
+      'realm' in each ? evidenceOfSeals([each]) : [{ subject: wanted.uid, ...each }],
+    ),
+  );
+  const [{ subject: _, account: __, kind: ___, ...taking } = NOTHING] = takings;
+  return { ...taking, open: open.length };
+};
+const closedBy = (closed: 'directory' | 'databases') => ({ by: closed, closed });
+
+describe('a person', () => {
+  test.each([
+    ['a seal that says the same', person(), [sealOfAlice()], { open: 0 }],
+    [
+      'suspended since',
+      person(),
+      [sealOfAlice({ state: 'suspended', keys: [] })],
+      { state: 'suspended', by: ['its seal 7'], open: 1 },
+    ],
+    [
+      'reinstated since',
+      person({ state: 'suspended' }),
+      [sealOfAlice()],
+      { state: 'active', by: ['its seal 7'], open: 0 },
+    ],
+    [
+      'access revoked since',
+      person(),
+      [sealOfAlice({ member: false })],
+      { member: false, by: ['its seal 7'], open: 0 },
+    ],
+    [
+      'a key removed and another added since',
+      person(),
+      [sealOfAlice({ keys: [KEYS[1]] })],
+      {
+        keysRemoved: [key(KEYS[0]).fingerprint],
+        keysAdded: [expect.objectContaining({ line: KEYS[1] })],
+        ...{ by: ['its seal 7'], open: 0 },
+      },
+    ],
+    [
+      'the newest of two seals',
+      person(),
+      [sealOfAlice({ number: 8, member: false }), sealOfAlice({ state: 'suspended' })],
+      { member: false, by: ['its seal 8'], open: 0 },
+    ],
+    [
+      'locked on a database server alone',
+      person(),
+      [closedBy('databases')],
+      { state: 'suspended', by: ['databases'], open: 1 },
+    ],
+    [
+      'locked there, which follows from the seal',
+      person(),
+      [sealOfAlice({ member: false }), closedBy('databases')],
+      { member: false, by: ['its seal 7'], open: 0 },
+    ],
+    [
+      'a seal that lets in, and a server that does not',
+      person(),
+      [sealOfAlice({ keys: [...KEYS] }), closedBy('directory')],
+      {
+        ...{ state: 'suspended', keysAdded: [expect.anything()] },
+        ...{ by: ['its seal 7', 'directory'], open: 1 },
+      },
+    ],
+    [
+      'not in the group of the realm',
+      person(),
+      [{ by: 'the directory', isNoMember: true as const }],
+      { member: false, by: ['the directory'], open: 0 },
+    ],
+    [
+      'without a key that even the seal has',
+      person(),
+      [sealOfAlice(), { by: 'the directory', withoutKeys: [KEYS[0]] }],
+      {
+        ...{ keysRemoved: [key(KEYS[0]).fingerprint] },
+        ...{ by: ['its seal 7', 'the directory'], open: 0 },
+      },
+    ],
+    [
+      'deleted in the backup: nothing shows more',
+      person({ state: 'deleted' }),
+      [closedBy('directory')],
+      { open: 0 },
+    ],
+    ['brought back since', person({ state: 'deleted' }), [sealOfAlice()], { open: 1 }],
+    [
+      'of a seal of another',
+      person(),
+      [sealOfAlice({ name: 'eve', state: 'suspended' })],
+      { open: 0 },
+    ],
+  ])('%s', (_, wanted, shown, expected) => {
+    expect(of(wanted, ...shown)).toEqual({ ...expected });
+  });
+});
+
+describe('a tool', () => {
+  test.each([
+    [
+      'disabled since',
+      tool(),
+      [sealOfTool({ state: 'disabled' })],
+      { state: 'disabled', by: ['its seal 7'], open: 1 },
+    ],
+    [
+      'enabled since',
+      tool({ state: 'disabled' }),
+      [sealOfTool()],
+      { state: 'active', by: ['its seal 7'], open: 0 },
+    ],
+    [
+      'a maintainer less, and one more',
+      tool(),
+      [sealOfTool({ members: ['bob', 'carol'] })],
+      {
+        ...{ membersRemoved: [member('alice', 1)], membersAdded: ['carol'] },
+        ...{ by: ['its seal 7'], open: 0 },
+      },
+    ],
+    [
+      'a group without a member that the seal has',
+      tool(),
+      [sealOfTool(), { by: 'the directory', withoutMembers: ['bob'] }],
+      {
+        ...{ membersRemoved: [member('bob', 2)] },
+        ...{ by: ['its seal 7', 'the directory'], open: 0 },
+      },
+    ],
+    [
+      'being put away since',
+      tool(),
+      [sealOfTool({ state: 'archived' })],
+      { state: 'disabled', by: ['its seal 7'], open: 2 },
+    ],
+  ])('%s', (_, wanted, shown, expected) => {
+    expect(of(wanted, ...shown)).toEqual(expected);
+  });
+
+  test('whoever is out of its group for being suspended stays a maintainer', () => {
+    const { takings } = take(
+      [tool(), person()],
+      evidenceOfSeals([
+        sealOfTool({ members: ['bob'] }),
+        sealOfAlice({ state: 'suspended', keys: [] }),
+      ]),
+    );
+    expect(takings.map(({ account }) => account)).toEqual(['alice']);
+  });
+
+  test('nobody becomes an admin by evidence', () => {
+    const admin = tool({ account: 'tools.admin' as AccountName });
+    const seal = sealOfTool({ name: 'tools.admin', members: ['alice', 'bob', 'eve'] });
+    const { takings, open } = take([admin], evidenceOfSeals([seal]));
+    expect({ takings, open: open.map(({ account }) => account) }).toEqual({
+      takings: [],
+      open: ['eve'],
+    });
+  });
+});
