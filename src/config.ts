@@ -289,6 +289,11 @@ export function realmOf(config: Config): Realm {
   };
 }
 
+/** The portals that are told of events, by name: whatever speaks by an admin's own key is none. */
+export function portalNames({ portals }: Pick<Config, 'portals'>): string[] {
+  return portals.map(({ name }) => name).filter((name) => adminOfPortal(name) === undefined);
+}
+
 /** The shell name of the admin whose own key this portal is, or undefined for a real portal. */
 export function adminOfPortal(name: string): string | undefined {
   return name.startsWith('admin.') ? name.slice('admin.'.length) : undefined;

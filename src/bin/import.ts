@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { DATABASES } from '../../workers/databases.ts';
 import { DIRECTORY } from '../../workers/directory.ts';
 import { HOMES } from '../../workers/homes.ts';
-import { realmOf, type Config } from '../config.ts';
+import { portalNames, realmOf, type Config } from '../config.ts';
 import type { Step } from '../plan/plan.ts';
 import { mergeReports, type Unreadable } from '../plan/report.ts';
 import { ChamberlainError, codeOf, describeError } from '../errors.ts';
@@ -214,7 +214,10 @@ async function importWith(
     say('waiting for verdicts in hand');
     const { judgement, credentials, takeover, admins, wanted } = await takeOver(
       owner,
-      { by: operatorName(), admin: config.admin, commit: !check },
+      {
+        ...{ by: operatorName(), admin: config.admin, commit: !check },
+        portals: portalNames(config),
+      },
       (now) => {
         // once more, since something may have been given meanwhile
         const judged = judgeAll(now);

@@ -1,6 +1,6 @@
 /** `chamberlain recover`, where it is PostgreSQL that came back from a backup. */
 import type { Command } from 'commander';
-import { adminOfPortal, type Config } from '../config.ts';
+import { type Config, portalNames } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import { parseErasedPeople } from '../model/erased-person.ts';
 import type { Taking } from '../model/taking.ts';
@@ -133,9 +133,7 @@ function termsOf(config: Config) {
   return {
     by: operatorName(),
     realm: config.realm,
-    portals: config.portals
-      .map(({ name }) => name)
-      .filter((name) => adminOfPortal(name) === undefined),
+    portals: portalNames(config),
     admin: config.admin,
     tell: ({ account, uid }: { account: string; uid: number }) =>
       tellPortals(config, [], {

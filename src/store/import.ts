@@ -5,6 +5,7 @@ import { normalName } from '../model/names.ts';
 import type { KnownRealm, Takeover } from '../model/takeover.ts';
 import { ROLES, type Role, type Wanted } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
+import { goOnWithEvents, goOnWithSeals } from './numbers-go-on.ts';
 import { markNewOrphans } from './orphans.ts';
 import {
   type Client,
@@ -78,15 +79,17 @@ export interface Written {
  * Runs `decide` on what there is, and writes what it takes, while nobody else gives names and numbers: no
  * verdict falls meanwhile, requests wait. The realm may be frozen and thawed meanwhile.
  *
- * @param by the operator, for the audit
- * @param admin the name of the admin tool
- * @param commit false: everything is written, and then undone
+ * @param terms.by the operator, for the audit
+ * @param terms.admin the name of the admin tool
+ * @param terms.portals whose numbers go on: a realm before this one may have told them more
+ * @param terms.commit false: everything is written, and then undone
  */
 export async function takeOver<T extends { takeover: Takeover }>(
   client: Client,
-  { by, admin, commit }: { by: string; admin: string; commit: boolean },
+  terms: { by: string; admin: string; portals: readonly string[]; commit: boolean },
   decide: (known: KnownRealm) => T,
 ): Promise<T & Written> {
+  const { by, admin, portals, commit } = terms;
   class Undone extends Error {}
   let decided: (T & Written) | undefined;
   try {
@@ -98,6 +101,8 @@ export async function takeOver<T extends { takeover: Takeover }>(
         await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
         const taken = decide(await readKnown(client));
         await write(client, taken.takeover, by);
+        await goOnWithEvents(client, portals);
+        await goOnWithSeals(client, uidsOf(taken.takeover));
         await analyze(client);
         const tools = taken.takeover.tools.map(({ uid }) => uid as number);
         await markNewOrphans(client, tools);
@@ -122,12 +127,16 @@ async function readWantedOf(
   client: Client,
   { people, tools, credentials }: Takeover,
 ): Promise<Written['wanted']> {
-  const taken = [...people, ...tools].map(({ uid }) => uid as number);
+  const taken = uidsOf({ people, tools });
   const directory = await readWanted(client, 'directory', taken);
   const accounts = new Set([...taken, ...credentials.map(({ account }) => account)]);
   // the other two may know the same
   const homes = await readWanted(client, 'homes', [...accounts]);
   return { directory, homes, databases: homes };
+}
+
+function uidsOf({ people, tools }: Pick<Takeover, 'people' | 'tools'>): number[] {
+  return [...people, ...tools].map(({ uid }) => uid as number);
 }
 
 /** The planner knows nothing yet of tables that have just been filled. */

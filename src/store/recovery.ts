@@ -6,6 +6,7 @@ import type { Role } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
 import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from './events.ts';
+import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-on.ts';
 import { endFreeze } from './freeze.ts';
 import { type Client, transact } from './postgres.ts';
 import { stopDates } from './standing-still.ts';
@@ -14,13 +15,6 @@ import { countAdmins } from './tools.ts';
 
 /** So many numbers beyond the highest that is seen may have been given, and not be there yet. */
 const ID_MARGIN = 100;
-/**
- * Where events and seals go on: at the milliseconds since 1970, or at the last and a million where that is more. No realm
- * has more than one of either in each millisecond, so no recovery, of whatever backup, gives a number twice.
- */
-const GO_ON = (last: string) =>
-  `greatest(${last} + 1000000, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)`;
-
 /** What the roles see of what came after the backup. */
 export interface SeenSince {
   /** numbers of the ranges that a role sees, and that are no subject's */
@@ -42,7 +36,7 @@ export interface Recovery {
   names: string[];
   /** new passwords */
   credentials: { account: string; uid: number; epoch: number }[];
-  events: { portal: string; from: number; to: number }[];
+  events: PortalNumbers[];
   /** erased again */
   erased: Account[];
   takings: readonly Taking[];
@@ -100,8 +94,8 @@ export async function recover(
     );
     const stopped = await stopDates(client, now);
     const erased = await eraseAgain(client, seen.erased, admin);
-    const events = await raiseEvents(client, portals);
-    await raiseSeals(client);
+    const events = await goOnWithEvents(client, portals);
+    await goOnWithSeals(client);
     const taken = await writeTakings(client, decided.takings, now);
     await raiseTaken(client, taken);
     if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(decided.takings);
@@ -254,38 +248,6 @@ async function wantNewPasswords(
     [[...accounts].toSorted((a, b) => a - b)],
   );
   return (rows as Recovery['credentials']).toSorted((a, b) => a.uid - b.uid);
-}
-
-/** No login host takes a lower number than it has seen. Everybody is sealed anew, and nothing else is done for it. */
-async function raiseSeals(client: Client): Promise<void> {
-  await client.query(`UPDATE login_seals SET number = ${GO_ON('number')}`);
-  await client.query(
-    `SELECT touch_seals(ARRAY(SELECT subject FROM login_seals WHERE until < 'infinity' ORDER BY subject))`,
-  );
-}
-
-/** A portal without a row may have had events since, so each gets one. */
-async function raiseEvents(
-  client: Client,
-  portals: readonly string[],
-): Promise<Recovery['events']> {
-  const { rows } = await client.query(
-    `WITH was AS (
-       SELECT p.portal, coalesce(s.last, 0) AS last FROM (
-         SELECT unnest($1::text[]) UNION SELECT portal FROM event_sequences) AS p (portal)
-         LEFT JOIN event_sequences s USING (portal)),
-     raised AS (
-       INSERT INTO event_sequences AS s (portal, last)
-       SELECT portal, ${GO_ON('last')} FROM was ORDER BY portal
-       ON CONFLICT (portal) DO UPDATE SET last = excluded.last RETURNING portal, last)
-     SELECT portal, was.last AS "from", raised.last AS "to" FROM raised JOIN was USING (portal) ORDER BY portal`,
-    [portals],
-  );
-  return (rows as { portal: string; from: string; to: string }[]).map(({ portal, from, to }) => ({
-    portal,
-    from: Number(from),
-    to: Number(to),
-  }));
 }
 
 /** One for the whole, and one for each account that something is taken of, gets a new password, or is erased again. */
