@@ -1,14 +1,18 @@
 /** `chamberlain recover`, where it is PostgreSQL that came back from a backup. */
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { type Config, portalNames } from '../config.ts';
+import { type Config, portalNames, readSealKey } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
 import { parseErasedPeople } from '../model/erased-person.ts';
+import { verifying } from '../model/seal.ts';
 import type { Taking } from '../model/taking.ts';
 import { ROLES, type Role } from '../model/wanted.ts';
 import type { Step } from '../plan/plan.ts';
-import { nameFew } from '../plan/render.ts';
+import { count, nameFew } from '../plan/render.ts';
 import type { Report } from '../plan/report.ts';
-import { evidenceOf, evidenceOfSeals } from '../recovery/evidence.ts';
+import { evidenceOf, evidenceOfSeals, type Shown } from '../recovery/evidence.ts';
+import { readHostSeals } from '../recovery/host-seals.ts';
 import { takeLesser } from '../recovery/lesser.ts';
 import { eventsOfTaking } from '../recovery/events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from '../recovery/render.ts';
@@ -16,7 +20,13 @@ import { toolAccount } from '../model/names.ts';
 import { tellPortals } from '../requests/done.ts';
 import { openOwner } from '../store/import.ts';
 import type { Client } from '../store/postgres.ts';
-import { readBroughtTo, recover, type Recovery, type SeenSince } from '../store/recovery.ts';
+import {
+  readBroughtTo,
+  readSealNumbers,
+  recover,
+  type Recovery,
+  type SeenSince,
+} from '../store/recovery.ts';
 import { readWanted } from '../store/wanted.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { canAsk, confirm } from './confirm.ts';
@@ -111,7 +121,10 @@ async function decide(
   const roles = (['directory', 'databases'] as const).filter(
     (role) => !(role === 'directory' && doubt?.older === 'directory'),
   );
-  const seals = evidenceOfSeals(reports.get('directory')?.newerSeals ?? []);
+  const seals = [
+    ...evidenceOfSeals(reports.get('directory')?.newerSeals ?? []),
+    ...(await readSealFiles(owner, command)),
+  ];
   const steps = roles.map((role) => ({ role, steps: reports.get(role)?.steps ?? [] }));
   const subjects = new Set([
     ...seals.map(({ subject }) => subject),
@@ -127,6 +140,30 @@ async function decide(
     ...steps.flatMap(({ role, steps: of }) => evidenceOf(role, of, byUid, wasThere)),
   ];
   return takeLesser(wanted, shown, { admin: toolAccount(config.realm, config.admin) });
+}
+
+/** What login hosts remember. Throws USAGE where a file cannot be read. */
+async function readSealFiles(owner: Client, command: Command): Promise<Shown[]> {
+  const { seals: files = [] } = command.opts<RecoverOptions>();
+  if (files.length === 0) return [];
+  const keys = verifying(readSealKey(configOf(command)));
+  const known = await readSealNumbers(owner);
+  return files.flatMap((file) => {
+    const { shown, refused } = readHostSeals(readFile(file), basename(file), keys, known);
+    // one that a crash has cut, or of a key before
+    const lines = count(refused, 'line');
+    if (refused > 0)
+      process.stderr.write(`${file}: ${lines} not signed by the seal key, left out\n`);
+    return shown;
+  });
+}
+
+function readFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new ChamberlainError('USAGE', `reading ${file}`, { cause });
+  }
 }
 
 function termsOf(config: Config) {

@@ -13,6 +13,8 @@ export interface RecoverOptions {
   database?: true;
   expect?: string;
   keep?: string[];
+  /** files `seals` of login hosts */
+  seals?: string[];
   timeout: number;
 }
 

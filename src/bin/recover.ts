@@ -34,6 +34,10 @@ export function defineRecover(command: Command): void {
       text.split(','),
     )
     .option(
+      '--seals <file...>',
+      'files /var/lib/chamberlain/login/seals, each copied from a login host',
+    )
+    .option(
       '--timeout <seconds>',
       'how long a role may take without a sign of life',
       parseSeconds,
@@ -44,6 +48,7 @@ export function defineRecover(command: Command): void {
       describeExamples(
         'recover',
         'recover --json',
+        'recover --database --seals host1.seals host2.seals',
         'recover --expect "$(chamberlain recover --json | jq -r .digest)"',
       ) +
         `\n${describeExits({

@@ -161,6 +161,14 @@ export async function readBroughtTo(
   return (subject, role) => brought.has(`${role} ${subject}`);
 }
 
+/** The number of each subject's seal, by uid. */
+export async function readSealNumbers(client: Client): Promise<Map<number, number>> {
+  const { rows } = await client.query('SELECT subject, number::float8 FROM login_seals');
+  return new Map(
+    (rows as { subject: number; number: number }[]).map(({ subject, number }) => [subject, number]),
+  );
+}
+
 /** Runs `act` in one transaction, which is undone at the end where it is not to be kept. */
 async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>): Promise<T> {
   let tried: { result: T } | undefined;

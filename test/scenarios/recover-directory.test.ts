@@ -1,5 +1,9 @@
 /** The directory came back from a backup: what README says of it, done on a real one with slapcat and slapadd. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseMarker } from '../../src/model/marker.ts';
+import type { Taking } from '../../src/model/taking.ts';
+import { describeTaking } from '../../src/recovery/render.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli, type Ended } from '../bin/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
@@ -181,4 +185,51 @@ test('where both came back, one after the other is accepted', async () => {
     expect(portals.map(({ last }) => Number(last) > 1_000_000)).toEqual([true]);
     return portals.every(({ outstanding }) => outstanding === '0');
   });
+}, 120_000);
+
+test('where both came back of one moment, database servers and login hosts show what was decided since', async () => {
+  const { world, portal } = running;
+  await admit(portal, 'erin');
+  await settled(world);
+  await running.stopWork();
+  const [database, directory] = [await dumpDatabase(world), dumpDirectory(world)];
+  await running.startWork();
+  await portal.get({ kind: 'key.remove', requestedBy: 'alice', person: 'alice', key: keys.kept });
+  await portal.get({ kind: 'person.suspend', requestedBy: 'steward', person: 'erin', reason: 'x' });
+  await settled(world);
+  // as a login host keeps them
+  const seals = [...(await readDirectory(world)).values()].flatMap(
+    (entry) => entry['chamberlainSeal'] ?? [],
+  );
+  const file = join(world.dir, 'host.seals');
+  writeFileSync(file, `${seals.join('\n')}\n\0\0`);
+  await running.stopWork();
+  await bringBackDirectory(world, directory);
+  await bringBackDatabase(world, database);
+  await running.startWork();
+
+  expect(await cli('recover')).toMatchObject({
+    out: expect.stringContaining('recover --database'),
+  });
+  const list = async (...args: string[]) => {
+    const { out } = await cli('recover', '--database', '--json', ...args);
+    const { takings } = JSON.parse(out) as { takings: Taking[] };
+    return takings.map(
+      (taking) => `${taking.account} ${describeTaking(taking)} ${taking.by.join()}`,
+    );
+  };
+  const alone = [expect.stringMatching(/^erin suspended u\d+ on (replica|tools)/)];
+  expect(await list()).toEqual(alone);
+  expect(await list('--keep', 'erin')).toEqual([]);
+  expect(await list('--seals', file)).toEqual([
+    expect.stringMatching(/^alice without the key SHA256:\S+ its seal \d+ on host.seals$/),
+    expect.stringMatching(/^erin suspended its seal \d+ on host.seals$/),
+  ]);
+  const { exit } = await confirmRecovery(world, '--database', '--seals', file);
+  expect(exit).toBe(0);
+  await settled(world);
+  const entry = (await readDirectory(world)).get(person('alice'));
+  expect(entry?.['sshPublicKey']).toBeUndefined();
+  const erin = await query(world, `SELECT state FROM people WHERE shell_name = 'erin'`);
+  expect(erin).toEqual([{ state: 'suspended' }]);
 }, 120_000);
