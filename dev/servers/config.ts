@@ -1,6 +1,6 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
+import { parseDocument, stringify } from 'yaml';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
 /** Chamberlain's config file as src/config.ts reads it: only what a stack has to say. */
@@ -31,6 +31,7 @@ export interface StackConfig {
   };
   readonly keys: { maxPerPerson: number };
   readonly archives: { homes: string; databases: string; keepDays?: number };
+  readonly backups?: { recipients: readonly string[] };
   readonly leaving?: {
     graceDays?: number;
     personGraceDays?: number;
@@ -127,4 +128,21 @@ export const IDS = {
 
 export function writeConfig(file: string, config: StackConfig): void {
   writeFileSync(file, stringify(config), { mode: 0o600 });
+}
+
+/**
+ * Writes the config where there is none. One that is there may have been edited, and stays as it is but for the address
+ * of Redis, which is another where its port was taken meanwhile.
+ */
+export function keepConfig(file: string, config: StackConfig): void {
+  if (!existsSync(file)) return writeConfig(file, config);
+  const document = parseDocument(readFileSync(file, 'utf8'));
+  const [fault] = document.errors;
+  if (fault !== undefined) {
+    throw new Error(`${file} cannot be read; mend it, or remove it: ${fault.message}`);
+  }
+  const at = ['redis', 'url'];
+  if (document.getIn(at) === config.redis.url) return;
+  document.setIn(at, config.redis.url);
+  writeFileSync(file, document.toString({ lineWidth: 0 }));
 }

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { adminDn } from '../../deploy/ldap/render.ts';
-import { composeConfig, IDS, portalWith, REALM, writeConfig, type StackConfig } from './config.ts';
+import { composeConfig, IDS, keepConfig, portalWith, REALM, type StackConfig } from './config.ts';
 import {
   runningPid,
   serverState,
@@ -104,7 +104,7 @@ export async function startStack(dir: string, say: (line: string) => void): Prom
     makeDataRoot(stack.place.dataRoot);
     await startServers(stack);
     await stack.redis.admitPortals(['portal']);
-    writeConfig(stack.place.configFile, stackConfig(stack));
+    keepConfig(stack.place.configFile, stackConfig(stack));
     writePasswordFile(stack);
     await found(stack, say);
     return stack;
