@@ -154,6 +154,14 @@ const schema = z
         keepDays: z.int().min(1).max(36_500).default(365),
       })
       .prefault({}),
+    /** whom `backup` encrypts to: public keys of age, whose private halves are on no machine of the realm */
+    backups: z
+      .strictObject({
+        recipients: z
+          .array(z.string().regex(/^age1[0-9a-z]+$/, 'is no public key of age (age1…)'))
+          .min(1),
+      })
+      .optional(),
     /** shell names that no person is given, beyond those of model/reserved-names.ts */
     reservedNames: z.array(shellName).default([]),
     /** how long records are kept once nothing more follows from them, in days */

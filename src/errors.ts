@@ -232,6 +232,10 @@ export const CODES = {
     'The year of the audit cannot be closed as things are.',
     'Settle what is named, and run `chamberlain audit close YEAR` again: nothing was removed.',
   ),
+  BACKUP_DAMAGED: refusal(
+    'A set of backups is not whole, or cannot be restored.',
+    'Use another set, and find out what became of this one.',
+  ),
   // what an import cannot take
   ENTRY_INCOMPLETE: refusal(
     'The entry lacks something that it must have.',

@@ -43,6 +43,11 @@ const MAY_IMPORT: Record<string, { from: string[]; packages: string[]; because: 
     packages: [],
     because: 'a verdict is given from our PostgreSQL alone',
   },
+  backup: {
+    from: ['model', 'store', 'edges', 'targets', 'config.ts', '../deploy/ldap/render.ts'],
+    packages: ['pg', 'zod'],
+    because: 'it reads all servers, and restores into its own',
+  },
   import: {
     from: ['model', 'plan', 'targets', 'reconcile.ts', 'config-values.ts'],
     packages: [],

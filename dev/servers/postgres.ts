@@ -1,7 +1,7 @@
-import { readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
-import { existsSync } from 'node:fs';
+import { readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
+import { postgresProgram } from '../../src/edges/postgres-programs.ts';
 import { POSTGRES_ROLES } from '../../src/store/postgres.ts';
 import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
 import { run } from './processes.ts';
@@ -39,7 +39,7 @@ export function postgresServer(folder: string): PostgresServer {
     async prepare() {
       await makeWhole(data, 'postgres', async (unfinished) => {
         const options = ['--no-sync', '--encoding=UTF8', '--locale=C.UTF-8', '--auth=peer'];
-        await run(join(newestBin(), 'initdb'), [...options, '-D', unfinished], {
+        await run(postgresProgram('initdb'), [...options, '-D', unfinished], {
           user: 'postgres',
         });
       });
@@ -53,7 +53,7 @@ export function postgresServer(folder: string): PostgresServer {
       dropStaleLock(data, join(host, `.s.PGSQL.${port}.lock`));
     },
     command: () => [
-      join(newestBin(), 'postgres'),
+      postgresProgram('postgres'),
       '-D',
       data,
       ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
@@ -184,16 +184,6 @@ export async function asSuperuser<T>(
 
 function superuser(at: { host: string; port: number }, database: string): pg.ClientConfig {
   return { host: at.host, port: at.port, user: 'postgres', database };
-}
-
-function newestBin(): string {
-  const root = '/usr/lib/postgresql';
-  const versions = existsSync(root) ? readdirSync(root).filter((name) => /^\d+$/.test(name)) : [];
-  const usable = versions
-    .filter((version) => existsSync(join(root, version, 'bin/initdb')))
-    .sort((a, b) => Number(b) - Number(a));
-  if (usable[0] === undefined) throw new Error('PostgreSQL is not installed: run dev/bootstrap');
-  return join(root, usable[0], 'bin');
 }
 
 /**

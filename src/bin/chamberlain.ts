@@ -127,6 +127,11 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
     load: async () => (await import('./import.ts')).defineImport,
   },
   {
+    name: 'backup',
+    summary: 'make a set of backups, encrypted; `--verify` proves that it can be restored',
+    load: async () => (await import('./backup.ts')).defineBackup,
+  },
+  {
     name: 'recover',
     summary: 'make it safe to go on after a server came back from a backup',
     load: async () => (await import('./recover.ts')).defineRecover,

@@ -145,7 +145,8 @@ async function removeLeftovers(path: string): Promise<void> {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Whether there is a process with that number. */
+export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {

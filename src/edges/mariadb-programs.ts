@@ -1,12 +1,12 @@
 /**
- * Runs MariaDB's client programs and zstd, one into the other, at low priority.
+ * Runs client programs of databases, zstd and age, one into the other, at low priority.
  *
  * They end with this process, however it ends (`setpriv --pdeathsig`). They get a password by an open
  * file that has no name any more: it is in no argument, no environment, and nothing is left behind.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { secretNow } from '../model/secret.ts';
 import type { DatabaseLogin, DatabaseServerPlace } from './mariadb-connections.ts';
@@ -20,6 +20,8 @@ export interface Program {
   stdout?: number;
   /** an open file that it finds as /proc/self/fd/3 */
   options?: number;
+  /** whom it runs as, where that is not who we are */
+  user?: { uid: number; gid: number };
 }
 
 /** What stands before each: it dies with us, and lets others go first. */
@@ -113,12 +115,13 @@ function isPiped<T>(stream: T | null | undefined): stream is T {
   return stream !== null && stream !== undefined;
 }
 
-function start({ name, args, stdin, stdout, options }: Program): {
+function start({ name, args, stdin, stdout, options, user }: Program): {
   child: ChildProcess;
   end: Promise<void>;
 } {
   const [program = '', ...before] = GENTLY;
   const child = spawn(program, [...before, name, ...args], {
+    ...user,
     cwd: '/',
     env: { PATH: process.env['PATH'], LC_ALL: 'C.UTF-8' },
     stdio: [stdin ?? 'pipe', stdout ?? 'pipe', 'pipe', ...(options === undefined ? [] : [options])],
@@ -133,7 +136,11 @@ function start({ name, args, stdin, stdout, options }: Program): {
     child.once('close', (code, killed) => {
       if (code === 0) resolve();
       else
-        reject(new Error(saidBy(name, complaint) ?? `${name}: ${killed ?? `exit code ${code}`}`));
+        reject(
+          new Error(
+            saidBy(basename(name), complaint) ?? `${name}: ${killed ?? `exit code ${code}`}`,
+          ),
+        );
     });
   });
   end.catch(() => {}); // heard of when all have ended
@@ -154,8 +161,10 @@ export function isForAnother(error: unknown): boolean {
 
 /** The one line that says what went wrong: mariadb shows the statement besides, with what is in it. */
 function saidBy(name: string, complaint: string): string | undefined {
-  const lines = complaint.split('\n').filter((line) => line.trim() !== '');
-  const line = lines.findLast((each) => /^(?:ERROR |[a-z-]+: )/.test(each)) ?? lines.at(-1);
+  const lines = complaint
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !line.startsWith('age: report unexpected'));
+  const line = lines.findLast((each) => /^(?:ERROR |[a-z_-]+: )/.test(each)) ?? lines.at(-1);
   if (line === undefined) return undefined;
   return line.startsWith(`${name}: `) ? line : `${name}: ${line}`;
 }
@@ -181,11 +190,20 @@ export async function withLogin<T>(
   { user, password }: DatabaseLogin,
   act: (options: number) => Promise<T>,
 ): Promise<T> {
+  const text = `[client]\nuser=${quoted(user)}\npassword=${quoted(secretNow(password))}\n`;
+  return withUnnamedFile(folder, text, act);
+}
+
+/** Lends an open file with that text; it had a name in `folder`, for a moment. */
+export async function withUnnamedFile<T>(
+  folder: string,
+  text: string,
+  act: (options: number) => Promise<T>,
+): Promise<T> {
   const path = join(folder, `.login-${process.pid}-${(logins += 1)}`);
   rmSync(path, { force: true });
   let options: number;
   try {
-    const text = `[client]\nuser=${quoted(user)}\npassword=${quoted(secretNow(password))}\n`;
     writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
     options = openSync(path, 'r');
   } finally {

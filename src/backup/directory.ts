@@ -1,0 +1,80 @@
+/**
+ * The directory as a set of backups has it, read as `cn=directory-eyes`, so from any machine, and by an account that
+ * can change nothing.
+ *
+ * What that account does not see is the accounts of our programs, which deploy/ldap makes of the secrets, and what
+ * others keep in the same directory for themselves.
+ */
+import { namesOf } from '../edges/directory-names.ts';
+import { parseDn } from '../edges/dn.ts';
+import { openLdapPool } from '../edges/ldap.ts';
+import type { SentEntry } from '../edges/ldap-pages.ts';
+import { ChamberlainError } from '../errors.ts';
+import type { Secret } from '../model/secret.ts';
+import { OVERSIZED } from '../targets/foreign.ts';
+import { compareDns, renderEntry, type LdifAttribute } from './ldif.ts';
+
+export interface DirectoryPlace {
+  uri: string;
+  base: string;
+  caFile?: string | undefined;
+  realm: string;
+  /** of `cn=directory-eyes` */
+  password: Secret;
+}
+
+/**
+ * Reads all entries, those first that others lie below. Throws BACKEND_UNREADABLE where one is not read whole, or the
+ * marker or the people are not seen.
+ */
+export async function readLdif(
+  { uri, base, caFile, realm, password }: DirectoryPlace,
+  onEntries: (count: number) => void = () => {},
+): Promise<string[]> {
+  const names = namesOf(base, realm);
+  const suffix = names.place('base');
+  const bindDn = names.account('directory-eyes');
+  const pool = openLdapPool({ uri, caFile, bindDn, password, check: async () => {} });
+  const entries = new Map<string, string>();
+  try {
+    const search = { base, scope: 'sub', attributes: ['*', '+'], pageSize: 1000 } as const;
+    for await (const page of pool.walk(search)) {
+      for (const sent of page) entries.set(sent.dn, renderSent(sent, suffix));
+      onEntries(entries.size);
+    }
+    const seen = new Set(entries.keys().map((dn) => dn.toLowerCase()));
+    for (const dn of [names.marker, names.place('people')]) {
+      if (!seen.has(dn.toLowerCase())) throw new Error(`${dn} is not there, or may not be read`);
+    }
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
+  } finally {
+    await pool.close();
+  }
+  const accounts = `ou=chamberlain,${suffix}`;
+  entries.set(
+    accounts,
+    renderEntry(accounts, [
+      ['objectClass', ['top', 'organizationalUnit']],
+      ['ou', ['chamberlain']],
+    ]),
+  );
+  return [...entries].sort(([a], [b]) => compareDns(a, b)).map(([, text]) => text);
+}
+
+function renderSent(sent: SentEntry, suffix: string): string {
+  const attributes = sent.attributes((type) => type);
+  const classes = sent.values('objectClass').map((name) => String(name).toLowerCase());
+  if (classes.includes(OVERSIZED)) throw new Error(`${sent.dn} is larger than is read`);
+  const isSuffix = sent.dn.toLowerCase() === suffix.toLowerCase();
+  return renderEntry(sent.dn, isSuffix ? [...attributes, ...ofSuffix(sent, classes)] : attributes);
+}
+
+/** What the suffix must have, and nobody but the administrator sees, as deploy/ldap/tree.ldif has it. */
+function ofSuffix(sent: SentEntry, classes: readonly string[]): LdifAttribute[] {
+  const { attribute = '', value = '' } = parseDn(sent.dn)?.[0] ?? {};
+  const wanted = new Set(classes.includes('organization') ? [attribute, 'o'] : [attribute]);
+  return [...wanted]
+    .filter((type) => sent.values(type).length === 0)
+    .map((type): LdifAttribute => [type, [value]]);
+}

@@ -1,0 +1,186 @@
+/** Proves that a set is whole and can be restored, by restoring it into servers of our own. */
+import { createHash } from 'node:crypto';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { loadConfig, type Config } from '../config.ts';
+import { postgresProgram } from '../edges/postgres-programs.ts';
+import { cannotRead, ChamberlainError } from '../errors.ts';
+import { readLdif } from './directory.ts';
+import {
+  MANIFEST,
+  parseArchives,
+  parseManifest,
+  type ListedArchive,
+  type Manifest,
+} from './manifest.ts';
+import {
+  feedPiece,
+  fileOf,
+  readPiece,
+  readPieceText,
+  requirePrograms,
+  type Opening,
+} from './piece.ts';
+import { withPrivateDirectory, withPrivatePostgres } from './private-servers.ts';
+import { countRows } from './snapshot.ts';
+
+export interface Verified extends Omit<Manifest, 'version' | 'pieces' | 'archives'> {
+  set: string;
+  archives: ArchivesHere;
+}
+
+/** What is here of the archives that PostgreSQL knows. */
+export interface ArchivesHere {
+  /** they have the digests that were recorded */
+  present: number;
+  /** their folder is here, and they are not there, or are others */
+  missing: ListedArchive[];
+  /** their folder is not on this machine */
+  elsewhere: number;
+}
+
+/** Verifies a set. Throws BACKUP_DAMAGED, naming what is wrong. */
+export async function verifySet(opening: Opening, say: (text: string) => void): Promise<Verified> {
+  const { set } = opening;
+  requirePrograms('initdb', 'postgres', 'pg_restore', 'psql');
+  const manifest = await readManifest(opening);
+  // before a server is given any of it
+  for (const { name, sha256 } of manifest.pieces) {
+    say(`reading ${name}`);
+    const measured = await readPiece(opening, name, () => {});
+    if (measured.sha256 === sha256) continue;
+    throw damaged(`${join(set, fileOf(name))} is not the one that the manifest of its set names`);
+  }
+  say('restoring PostgreSQL');
+  await restoring(opening, 'PostgreSQL', () => restorePostgres(opening, manifest));
+  say('restoring the directory');
+  await restoring(opening, 'the directory', () => restoreDirectory(opening, manifest));
+  const { version: _version, pieces: _pieces, ...told } = manifest;
+  const listed = parseArchives(await readPieceText(opening, 'archives.json'));
+  return { set, ...told, archives: lookAtArchives(listed) };
+}
+
+async function readManifest(opening: Opening): Promise<Manifest> {
+  const { set, key } = opening;
+  try {
+    accessSync(key, constants.R_OK);
+  } catch (cause) {
+    throw cannotRead('private key', key, cause, 'USAGE');
+  }
+  try {
+    readdirSync(set);
+  } catch (cause) {
+    throw cannotRead('set', set, cause, 'USAGE');
+  }
+  if (basename(set).startsWith('.')) throw damaged(`${set} was never finished`);
+  const text = await readPieceText(opening, MANIFEST).catch((error: Error) => {
+    if (!(error.cause as Error).message.includes('no identity matched')) throw error;
+    throw new ChamberlainError('USAGE', `${set} is not encrypted to the key in ${key}`, {
+      action: 'Give the private half of a key that the configuration named when the set was made.',
+    });
+  });
+  const manifest = parseManifest(text);
+  if (manifest !== undefined) return manifest;
+  throw damaged(`${join(set, fileOf(MANIFEST))} is no manifest that this version can read`);
+}
+
+/** Loads the dump as docs/backups.md says, and counts. Any complaint of psql or pg_restore is an error. */
+async function restorePostgres(opening: Opening, { database, tables }: Manifest): Promise<void> {
+  await withPrivatePostgres(opening.signal, async ({ superuser, connect }) => {
+    await feedPiece(opening, 'roles.sql', {
+      name: postgresProgram('psql'),
+      args: [...superuser, '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'postgres'],
+    });
+    await feedPiece(opening, 'database.dump', {
+      name: postgresProgram('pg_restore'),
+      args: [...superuser, '--exit-on-error', '--create', '-d', 'postgres'],
+    });
+    const client = await connect(database);
+    try {
+      const restored = await countRows(client);
+      for (const name of new Set([...Object.keys(tables), ...Object.keys(restored)])) {
+        const [had, has] = [tables[name] ?? 0, restored[name] ?? 0];
+        if (had !== has)
+          throw damaged(`the table ${name} had ${had} rows, and restored has ${has}`);
+      }
+    } finally {
+      await client.end();
+    }
+  });
+}
+
+/** Loads the directory as docs/backups.md says, and reads it as it was read for the set: the same bytes. */
+async function restoreDirectory(opening: Opening, { pieces, entries }: Manifest): Promise<void> {
+  const config = await readConfig(opening);
+  const load = (slapadd: Parameters<typeof feedPiece>[2]) =>
+    feedPiece(opening, 'directory.ldif', slapadd);
+  const restored = await withPrivateDirectory(config, load, opening.signal, (place) =>
+    readLdif(place),
+  );
+  const hash = createHash('sha256');
+  for (const entry of restored) hash.update(entry);
+  const had = pieces.find(({ name }) => name === 'directory.ldif');
+  if (hash.digest('hex') === had?.sha256) return;
+  throw damaged(
+    `the directory had ${entries} entries; restored it has ${restored.length}, and some differ`,
+  );
+}
+
+async function readConfig(opening: Opening): Promise<Config> {
+  const folder = mkdtempSync(join(tmpdir(), 'chamberlain-verify-'));
+  try {
+    const file = join(folder, 'config.yaml');
+    writeFileSync(file, await readPieceText(opening, 'config.yaml'), { mode: 0o600 });
+    return loadConfig(file);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function restoring(
+  { set, signal }: Opening,
+  what: string,
+  act: () => Promise<void>,
+): Promise<void> {
+  try {
+    await act();
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw damaged(`restoring ${what} from ${set}`, cause);
+  }
+}
+
+function lookAtArchives(listed: readonly ListedArchive[]): ArchivesHere {
+  const here: ArchivesHere = { present: 0, missing: [], elsewhere: 0 };
+  for (const archive of listed) {
+    if (!existsSync(dirname(archive.path))) here.elsewhere += 1;
+    else if (digestOf(archive.path) === archive.manifestSha256) here.present += 1;
+    else here.missing.push(archive);
+  }
+  return here;
+}
+
+/** Of the manifest of an archive, which has the digests of its files; undefined where there is none. */
+function digestOf(path: string): string | undefined {
+  try {
+    return createHash('sha256')
+      .update(readFileSync(join(path, 'manifest.json')))
+      .digest('hex');
+  } catch {
+    return undefined;
+  }
+}
+
+function damaged(sentence: string, cause?: unknown): ChamberlainError {
+  return new ChamberlainError('BACKUP_DAMAGED', sentence, cause === undefined ? {} : { cause });
+}
