@@ -224,6 +224,11 @@ export const SWEEP_GOALS = {
   historyAudit: { figure: 'history_audit_ms', unit: 'ms', goal: 500, better: 'less' },
 } as const satisfies Record<string, Goal>;
 
+/** What a recovery is measured for. */
+export const RECOVER_GOALS = {
+  list: { figure: 'recover_seconds', unit: 's', goal: 60, better: 'less' },
+} as const satisfies Record<string, Goal>;
+
 /** How much of everything, where all of it is looked at. */
 export interface SweepSize {
   among: { tools: number; people: number };

@@ -1,5 +1,6 @@
 /**
- * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle` and `failover`. Each starts servers of
+ * The benchmarks: `npm run bench -- chain`, `login`, `sweep`, `lifecycle`, `failover` and
+ * `recover`. Each starts servers of
  * its own, and ends them.
  *
  * Standard output has the figures (with `--json` one object a line), standard error what is going on.
@@ -27,15 +28,17 @@ import {
 } from './goals.ts';
 import { measureLifecycle } from './lifecycle.ts';
 import { measureLogin } from './login.ts';
+import { measureRecover } from './recover.ts';
 import { measureSweep } from './sweep.ts';
 
-const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover [--json] [--quick] [--profile] [--dir DIR]
+const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|recover [--json] [--quick] [--profile] [--dir DIR]
 
   chain      from a portal's request to the tool that is ready
   login      a login host: its starts, changes, lookups, become, whole logins
   sweep      surveys of everything, repairs, explain, requests while a sweep goes on, and a long history
   lifecycle  people who are suspended, passwords that are rotated, a home that is put away
   failover   a leader that is killed, hangs or vanishes from the network, until the next verdict
+  recover    the list of a recovery: what every server shows, in a large realm
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
@@ -63,6 +66,8 @@ const benches = {
     measureLogin({ ...options, size: values.quick ? LOGIN_QUICK : LOGIN_FULL }),
   sweep: (options: Options) =>
     measureSweep({ ...options, size: values.quick ? SWEEP_QUICK : SWEEP_FULL }),
+  recover: (options: Options) =>
+    measureRecover({ ...options, size: values.quick ? SWEEP_QUICK : SWEEP_FULL }),
   lifecycle: (options: Options) =>
     measureLifecycle({ ...options, size: values.quick ? LIFECYCLE_QUICK : LIFECYCLE_FULL }),
   failover: (options: Options) =>

@@ -27,7 +27,7 @@ import { damage } from './sweep-drifts.ts';
 import { measureSurveyFloor, type SurveyFloor } from './sweep-floor.ts';
 
 const GOALS = SWEEP_GOALS;
-const MAINTAINERS = 3;
+export const MAINTAINERS = 3;
 const SWEEP_LOOK_MS = 50;
 
 /** Measures all figures of surveys, repairs and the sweep. */
@@ -61,7 +61,8 @@ async function measureAll(options: SweepOptions, closers: Closers): Promise<Figu
   return [...survey, ...growth, ...repairs, ...explain, ...rest, ...idle, ...history];
 }
 
-async function openFilled(
+/** A realm of that size, surveyed once. */
+export async function openFilled(
   options: SweepOptions,
   closers: Closers,
   { tools, people }: Population,
