@@ -6,6 +6,7 @@
  *       <server>.<n>.sql.zst              one database each
  *       <server>.<n>.sql.zst.json         what the manifest says of it: its dump has been read back
  *     .<account>.<departure>.part/        one that is being made, taken up again where it was cut
+ *     .<account>.<departure>.<server>.loading    what it holds of the server is being loaded
  *     .<account>.<departure>.<server>.returned   what it holds of the server is there again
  */
 import { createHash } from 'node:crypto';
@@ -62,6 +63,7 @@ export function placesOf(folder: string, { account, departure }: ArchiveName) {
   return {
     whole: join(folder, name),
     part: join(folder, `.${name}.part`),
+    loading: (server: string) => join(folder, `.${name}.${server}.loading`),
     returned: (server: string) => join(folder, `.${name}.${server}.returned`),
   };
 }
@@ -249,9 +251,21 @@ export function completeArchive(
   return found;
 }
 
+/** Notes that loading what an archive holds of a server begins: what is there of it from now on is a part of that. */
+export function noteLoading(folder: string, name: ArchiveName, server: string): void {
+  closeSync(openSync(placesOf(folder, name).loading(server), 'w', 0o600));
+  syncFolder(folder);
+}
+
+export function isLoading(folder: string, name: ArchiveName, server: string): boolean {
+  return ifThere(() => statSync(placesOf(folder, name).loading(server))) !== undefined;
+}
+
 /** Notes that what an archive holds of a server is there again. */
 export function noteReturned(folder: string, name: ArchiveName, server: string): void {
-  closeSync(openSync(placesOf(folder, name).returned(server), 'w', 0o600));
+  const { loading, returned } = placesOf(folder, name);
+  closeSync(openSync(returned(server), 'w', 0o600));
+  rmSync(loading(server), { force: true });
   syncFolder(folder);
 }
 
@@ -261,8 +275,10 @@ export function isReturned(folder: string, name: ArchiveName, server: string): b
 
 /** Removes an archive, its manifest last: what is cut between is taken up again. */
 export function removeArchive(folder: string, name: ArchiveName, found: FoundArchive): void {
-  const { returned } = placesOf(folder, name);
-  for (const { name: server } of found.manifest.servers) rmSync(returned(server), { force: true });
+  const { loading, returned } = placesOf(folder, name);
+  for (const { name: server } of found.manifest.servers) {
+    for (const mark of [loading(server), returned(server)]) rmSync(mark, { force: true });
+  }
   for (const entry of readdirSync(found.path)) {
     if (entry !== MANIFEST) rmSync(join(found.path, entry), { recursive: true, force: true });
   }

@@ -34,7 +34,6 @@ import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Action, HomePath } from '../plan/action.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
-import { canonicalJson } from '../model/canonical-json.ts';
 import {
   type ArchiveName,
   type HomeManifest,
@@ -82,7 +81,6 @@ interface Moved {
 }
 
 const PACKED = 'home.tar.zst';
-type PackedHome = Extract<HomeManifest['what'], { kind: 'home' }>;
 
 /** The names in the staging folder that what was withdrawn goes through. */
 export function withdrawnNames({ home, departure }: Pick<Moved, 'home' | 'departure'>) {
@@ -311,7 +309,7 @@ function boundedBytes({ bytes }: { bytes: bigint }): number {
   return Math.min(Number(bytes), Number.MAX_SAFE_INTEGER);
 }
 
-/** Removes what was withdrawn. Its archive is looked at once more, and it, whether it is as it was packed. */
+/** Removes what was withdrawn, if it is, byte for byte, what its archive holds: it may have come back from a backup. */
 export async function destroyHome(
   { staging }: Ground,
   action: ActionOf<'home.destroy'>,
@@ -322,7 +320,7 @@ export async function destroyHome(
   const { left, gone } = withdrawnNames(action);
   await withArchives(hands, async (archives) => {
     const archive = nameOf(hands, action);
-    const { what, sha256 } = await recordedHome(archives, archive, action);
+    const { sha256, madeBy } = await recordedHome(archives, archive, action);
     await asLongStep(
       hands,
       { ...action, returning: undefined },
@@ -335,7 +333,8 @@ export async function destroyHome(
             `comparing the archive ${archiveName(archive)} with its SHA-256`,
           );
         }
-        await removeWithdrawn(staging, { left: { name: left, packed: what }, gone, uid }, step);
+        const packed = { path, madeBy };
+        await removeWithdrawn(staging, { left: { name: left, packed }, gone, uid }, step);
       },
     );
   });
@@ -378,7 +377,11 @@ async function removeWithdrawn(
     left,
     gone,
     uid,
-  }: { left: { name: string; packed: PackedHome } | undefined; gone: string; uid: number },
+  }: {
+    left: { name: string; packed: { path: string; madeBy: string } } | undefined;
+    gone: string;
+    uid: number;
+  },
   step: LongStep,
 ): Promise<void> {
   if (left !== undefined && (await lookAt(within(staging, left.name))) !== undefined) {
@@ -397,17 +400,20 @@ async function removeWithdrawn(
 
 /** Who has it open on another machine may have written since it was packed: that is in no archive. */
 async function refuseUnlessAsPacked(
-  packed: PackedHome,
+  { path, madeBy }: { path: string; madeBy: string },
   folder: FileHandle,
   step: LongStep,
 ): Promise<void> {
+  const differs = (cause: unknown) =>
+    new ChamberlainError('ARCHIVE_DIFFERS', 'comparing a withdrawn home with its archive', {
+      cause,
+    });
+  if ((await packedBy(step)).tar !== madeBy) {
+    throw differs(new Error(`it was packed by ${madeBy}: only that tar can compare it`));
+  }
   const counted = await countFolder(folder, step);
-  const [was, is] = [packed, { entries: counted.entries, bytes: boundedBytes(counted) }].map(
-    ({ entries, bytes }) => canonicalJson({ ...entries, bytes }),
-  );
-  if (was === is) return;
-  throw new ChamberlainError('ARCHIVE_DIFFERS', 'comparing a withdrawn home with its archive', {
-    cause: new Error(`packed: ${was}; there now: ${is}`),
+  await readBack(path, { folder, counted }, step).catch((cause: unknown) => {
+    throw codeOf(cause) === 'STILL_CHANGING' ? differs(cause) : cause;
   });
 }
 
@@ -518,13 +524,13 @@ async function recordedHome(
   archives: { fd: number },
   archive: ArchiveName,
   action: { uid: number; manifest: string },
-): Promise<{ sha256: string; madeBy: string; what: PackedHome }> {
+): Promise<{ sha256: string; madeBy: string }> {
   const { files, what, programs } = recordedManifest(archives, archive, action);
   const [file] = files;
   const found = await lookAt(`${within(archives, archiveName(archive))}/${PACKED}`);
   const isThere = found?.isFile() === true && found.size === file?.bytes;
   if (what.kind === 'home' && file !== undefined && isThere) {
-    return { sha256: file.sha256, madeBy: programs.tar, what };
+    return { sha256: file.sha256, madeBy: programs.tar };
   }
   throw new ChamberlainError(
     'ARCHIVE_DAMAGED',

@@ -1,9 +1,22 @@
 /** Brings databases back from their archive, and drops those that are in one, or are to be erased. */
 import { join } from 'node:path';
-import { type DatabasesManifest, differenceOf, whatCame } from '../model/databases-manifest.ts';
+import {
+  type DatabasesManifest,
+  differenceOf,
+  type Inventory,
+  whatCame,
+  whatIsOther,
+} from '../model/databases-manifest.ts';
 import { shellWord } from '../model/shell-word.ts';
 import type { Action } from '../plan/action.ts';
-import { archiveDiffers, checkFile, noteReturned, requireArchive } from './database-archives.ts';
+import {
+  archiveDiffers,
+  checkFile,
+  isLoading,
+  noteLoading,
+  noteReturned,
+  requireArchive,
+} from './database-archives.ts';
 import {
   type ArchiveActionOf,
   type ArchiveRealm,
@@ -14,6 +27,7 @@ import {
   stale,
 } from './mariadb-archiving.ts';
 import { type Connection, usePatiently } from './mariadb-connections.ts';
+import { readContents } from './mariadb-contents.ts';
 import { loadDatabase } from './mariadb-dumps.ts';
 import {
   loadingRole,
@@ -27,7 +41,10 @@ import { type Tenant, withTenant } from './mariadb-tenant.ts';
 
 type Piece = DatabasesManifest['databases'][number];
 
-/** Drops a database that the archive holds, and that has nothing in it that the archive has not. */
+/**
+ * Drops a database that the archive holds, and that has nothing in it that the archive has not: what came back from a
+ * backup since may have the same names, and as many rows.
+ */
 export async function dropArchived(
   realm: ArchiveRealm,
   terms: ArchiveTerms,
@@ -48,13 +65,24 @@ export async function dropArchived(
     await requireRights(connection, user);
     const now = await readInventory(connection, database);
     if (now === undefined) throw stale(user, server, `${database} vanished meanwhile`);
-    const came = whatCame(piece.holds, now);
-    if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
+    await refuseUnlessHeld(connection, server, piece, now);
     // to read the archive through may have taken an hour
     const isWanted = await terms.stillWanted({ ...action, returning: undefined });
     if (!isWanted) throw stale(user, server, 'it is wanted no more');
     await dropWhole(connection, database);
   });
+}
+
+/** Throws ARCHIVE_DIFFERS where anything in a database is not in its archive. */
+async function refuseUnlessHeld(
+  connection: Connection,
+  server: string,
+  { database, holds, contents }: Piece,
+  now: Inventory,
+): Promise<void> {
+  const came =
+    whatCame(holds, now) ?? whatIsOther(contents, await readContents(connection, database, now));
+  if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
 }
 
 /** Drops a database that is in no archive: its user is erased. */
@@ -77,8 +105,12 @@ export async function eraseDatabase(
  * | -------------------------------------- | -------------------------------------------------- |
  * | just as archived                       | left                                               |
  * | none                                   | made, loaded, compared                             |
- * | a part of what was archived            | dropped, then as above: a load or a drop was cut   |
- * | something that was not archived        | left, ARCHIVE_DIFFERS                              |
+ * | some of its things, as archived        | dropped, then as above: a drop was cut             |
+ * | a part of it, and a load had begun     | dropped, then as above: that load was cut          |
+ * | something else                         | left, ARCHIVE_DIFFERS                              |
+ *
+ * That a load begins is noted beside the archive, when there is nothing else: what is loaded has what was archived in it,
+ * but not to the byte.
  *
  * A view may need what is in another database: what cannot be loaded is tried again after the others, as
  * long as one more has come.
@@ -96,16 +128,20 @@ export async function bringBack(
     usePatiently(place, realm.login, signal, work);
 
   await inspect((connection) => requireRights(connection, user));
+  const wasLoading = isLoading(realm.folder, action, server);
   let waiting: Piece[] = [];
   for (const piece of found.manifest.databases.filter((each) => each.server === server)) {
     const { database, holds } = piece;
-    const now = await inspect((connection) => readInventory(connection, database));
-    if (now !== undefined && differenceOf(holds, now) === undefined) continue;
-    const came = now === undefined ? undefined : whatCame(holds, now);
-    if (came !== undefined) throw archiveDiffers(`${database} on ${server}`, came);
+    const isBack = await inspect(async (connection) => {
+      const now = await readInventory(connection, database);
+      if (now !== undefined && !wasLoading) await refuseUnlessHeld(connection, server, piece, now);
+      return now !== undefined && differenceOf(holds, now) === undefined;
+    });
+    if (isBack) continue;
     await checkFile(found.path, piece, signal);
     waiting.push(piece);
   }
+  if (waiting.length > 0) noteLoading(realm.folder, action, server);
   const load = async (tenant: Tenant) => {
     while (waiting.length > 0) {
       const failed: { piece: Piece; error: unknown }[] = [];

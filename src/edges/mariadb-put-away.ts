@@ -1,6 +1,11 @@
 /** Puts the databases of a user away: dumped, read back, compared, recorded. Nothing is dropped here. */
 import { ChamberlainError } from '../errors.ts';
-import { type DatabasesManifest, differenceOf } from '../model/databases-manifest.ts';
+import {
+  type Contents,
+  type DatabasesManifest,
+  differenceOf,
+  whatIsOther,
+} from '../model/databases-manifest.ts';
 import {
   type ArchiveName,
   archiveDiffers,
@@ -24,6 +29,7 @@ import {
   stale,
 } from './mariadb-archiving.ts';
 import { usePatiently } from './mariadb-connections.ts';
+import { readContents } from './mariadb-contents.ts';
 import { dumpDatabase } from './mariadb-dumps.ts';
 import {
   estimateBytes,
@@ -111,13 +117,15 @@ async function dumpAll(
   for (const { server, names } of there) {
     const place = placeOf(realm, server);
     for (const database of names) {
-      const [holds, total] = await usePatiently(place, realm.login, signal, async (connection) => [
-        await readInventory(connection, database),
-        await estimateBytes(connection, database),
-      ]);
-      if (holds === undefined) throw stale(user, server, `${database} vanished meanwhile`);
+      const seen = await usePatiently(place, realm.login, signal, async (connection) => {
+        const holds = await readInventory(connection, database);
+        if (holds === undefined) throw stale(user, server, `${database} vanished meanwhile`);
+        const contents = await readContents(connection, database, holds);
+        return { holds, contents, total: await estimateBytes(connection, database) };
+      });
+      const { holds, contents, total } = seen;
       const known = before.find((each) => each.server === server && each.database === database);
-      if (known !== undefined && differenceOf(known.holds, holds) === undefined) {
+      if (known !== undefined && changeOf(known, seen) === undefined) {
         pieces.push(known);
         continue;
       }
@@ -132,7 +140,7 @@ async function dumpAll(
         tell,
         signal,
       );
-      const piece = { server, database, holds, file, ...dumped };
+      const piece = { server, database, holds, contents, file, ...dumped };
       writePiece(part, piece);
       pieces.push(piece);
     }
@@ -157,11 +165,13 @@ async function requireAsArchived(
     if (stranger !== undefined) throw archiveDiffers(path, `${stranger} on ${server} is not in it`);
   }
   for (const piece of manifest.databases) {
-    const { server, database, holds } = piece;
-    const now = await usePatiently(placeOf(realm, server), realm.login, signal, (connection) =>
-      readInventory(connection, database),
-    );
-    const difference = now === undefined ? 'it is gone' : differenceOf(holds, now);
+    const { server, database } = piece;
+    const place = placeOf(realm, server);
+    const now = await usePatiently(place, realm.login, signal, async (connection) => {
+      const holds = await readInventory(connection, database);
+      return holds && { holds, contents: await readContents(connection, database, holds) };
+    });
+    const difference = now === undefined ? 'it is gone' : changeOf(piece, now);
     if (difference === undefined) continue;
     if (changed === undefined)
       throw archiveDiffers(path, `${database} on ${server}: ${difference}`);
@@ -170,6 +180,13 @@ async function requireAsArchived(
       cause: new Error(difference),
     });
   }
+}
+
+type Held = Pick<DatabasesManifest['databases'][number], 'holds'> & { contents: Contents };
+
+/** What has changed in a database since it was dumped, for people. */
+function changeOf(was: DatabasesManifest['databases'][number], is: Held): string | undefined {
+  return differenceOf(was.holds, is.holds) ?? whatIsOther(was.contents, is.contents);
 }
 
 async function record(

@@ -28,11 +28,16 @@ const inventory = z.strictObject({
   others: z.array(z.string()).optional(),
 });
 
+/** By what it is, `table cities`: a hash of what it holds */
+const contents = z.record(z.string(), z.string());
+
 const piece = z.strictObject({
   server: z.string(),
   database: z.string(),
   /** what was there, each list in order */
   holds: inventory,
+  /** left out by older versions */
+  contents: contents.optional(),
   file: z.string().regex(/^[a-z0-9._-]+\.sql\.zst$/),
   bytes: z.int().min(0),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
@@ -51,6 +56,7 @@ const manifest = z.strictObject({
 
 export type ArchivedTable = z.infer<typeof table>;
 export type Inventory = z.infer<typeof inventory>;
+export type Contents = z.infer<typeof contents>;
 /** One database of an archive. */
 export type ArchivedDatabase = z.infer<typeof piece>;
 export type DatabasesManifest = z.infer<typeof manifest>;
@@ -125,6 +131,13 @@ export function whatCame(was: Inventory, is: Inventory): string | undefined {
     if (came !== undefined) return `there is a ${SINGULAR[list]} ${came} now`;
   }
   return undefined;
+}
+
+/** Why what is there is not all in an archive, by what each thing holds; undefined where it is. */
+export function whatIsOther(was: Contents | undefined, is: Contents): string | undefined {
+  if (was === undefined) return 'its archive was made by an older version, and tells no contents';
+  const other = Object.keys(is).find((what) => was[what] !== is[what]);
+  return other === undefined ? undefined : `the ${other} holds something else than its archive`;
 }
 
 const LISTS = ['views', 'triggers', 'routines', 'events'] as const;

@@ -133,7 +133,7 @@ export function memberThing(
 
 /** The archive that a name in the folder of archives belongs to: `<account>.<n>`, or what is made beside it. */
 export function archiveOfName(name: string): string {
-  const [, hidden] = /^\.(.+\.\d+)(?:\.part|\..+\.returned)$/u.exec(name) ?? [];
+  const [, hidden] = /^\.(.+\.\d+)(?:\.part|\..+\.(?:loading|returned))$/u.exec(name) ?? [];
   return hidden ?? name;
 }
 

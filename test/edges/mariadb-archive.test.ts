@@ -1,6 +1,7 @@
 /** Databases put away, dropped and brought back, by real programs on a real server. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFile, execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
@@ -308,15 +309,38 @@ describe('putting away, dropping and bringing back', () => {
     expect(readFileSync(manifestPath()).equals(before)).toBe(true);
   });
 
-  test('what was half loaded, or half dropped, is loaded again', async () => {
+  test('what was half dropped, or half loaded, is loaded again', async () => {
     await asTenant(SMALL);
     const before = await snapshot();
     await hands.do(PUT_AWAY);
+    await admin.query('DROP TABLE s51234__small.u');
+    await admin.query('DROP VIEW s51234__small.v');
+    double('mariadb', `"$real" "$@" && exit 1`);
+    expect(await failureOf(restore())).toMatch(/^STEP_FAILED/);
+    process.env['PATH'] = PATH;
     await admin.query('DELETE FROM s51234__small.t LIMIT 1');
     await admin.query('DROP VIEW s51234__small.v');
     await hands.do(restore());
     expect(await snapshot()).toEqual(before);
+    expect(readdirSync(realm.folder).toSorted()).toEqual([
+      `.${ACCOUNT}.1.toolsdb.returned`,
+      `${ACCOUNT}.1`,
+    ]);
   });
+
+  test.each(['UPDATE s51234__small.t SET a = 9 LIMIT 1', 'DELETE FROM s51234__small.t LIMIT 1'])(
+    'what came back from a backup is in the way, and is left: %s',
+    async (sql) => {
+      await asTenant(SMALL);
+      await hands.do(PUT_AWAY);
+      await admin.query(sql);
+      const before = await snapshot();
+      expect(await failureOf(restore())).toMatch(
+        /^ARCHIVE_DIFFERS .*the table t holds something else than its archive/,
+      );
+      expect(await snapshot()).toEqual(before);
+    },
+  );
 
   test('a run that was cut when all was loaded leaves no role behind for good', async () => {
     await asTenant(SMALL);
@@ -477,12 +501,36 @@ describe('nothing is dropped', () => {
       () => admin.query('CREATE PROCEDURE s51234__small.p() SELECT 1'),
       /^ARCHIVE_DIFFERS .*there is a routine PROCEDURE p now/,
     ],
+    [
+      'that came back with other rows, as many',
+      () => admin.query('UPDATE s51234__small.t SET a = 9 LIMIT 1'),
+      /^ARCHIVE_DIFFERS .*the table t holds something else than its archive/,
+    ],
+    [
+      'that came back with another view of the same name',
+      () => admin.query('CREATE OR REPLACE VIEW s51234__small.v AS SELECT 1 AS a'),
+      /^ARCHIVE_DIFFERS .*the view v holds something else than its archive/,
+    ],
+    [
+      'whose archive tells no contents',
+      () => {
+        const manifest = readManifest();
+        for (const piece of manifest.databases) delete piece.contents;
+        const text = JSON.stringify(manifest);
+        writeFileSync(manifestPath(), text);
+        const manifestSha256 = createHash('sha256').update(text).digest('hex');
+        recorded.push({ ...recorded[0]!, manifestSha256 });
+      },
+      /^ARCHIVE_DIFFERS .*made by an older version/,
+    ],
   ])('%s', async (_, spoil, why) => {
     await asTenant(SMALL);
     await hands.do(PUT_AWAY);
-    const step = drop('s51234__small');
+    const [step, were] = [drop('s51234__small'), recorded.length];
     await spoil();
-    expect(await failureOf(step)).toMatch(why);
+    // one that was recorded anew is the one that is asked for
+    const asked = recorded.length === were ? step : drop('s51234__small');
+    expect(await failureOf(asked)).toMatch(why);
     expect(await ownDatabases()).toEqual(['s51234__small']);
   });
 
