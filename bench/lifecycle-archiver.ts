@@ -24,6 +24,7 @@ const hands = openFilesHands(
   {
     ...{ folder: archives, realm },
     now: () => new Date(),
+    readFingerprints: async () => [],
     record: async () => {},
     stillWanted: async () => true,
     report: async () => {},

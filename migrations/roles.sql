@@ -171,6 +171,8 @@ CREATE POLICY every_row ON convergence
 -- leaving: who puts something away says so
 GRANT SELECT ON departures, archives
   TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
+-- for the manifest: which keys go to nobody else
+GRANT SELECT (person, fingerprint) ON ssh_keys TO chamberlain_homes, chamberlain_databases;
 GRANT SELECT ON departures TO chamberlain_relay;
 GRANT INSERT (subject, departure, role, manifest_sha256, path, bytes) ON archives
   TO chamberlain_homes, chamberlain_databases;

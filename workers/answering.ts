@@ -138,6 +138,7 @@ export function startAnswering<Eyes>(
       ...(doubt === undefined ? {} : { doubt }),
       ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, watching) }),
       ...erasedIn(everything),
+      ...(await deletionsIn(everything)),
     };
   }
 
@@ -213,6 +214,18 @@ function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Rep
 function erasedIn({ readErased }: Everything<unknown>): Pick<Report, 'erased'> {
   try {
     return readErased === undefined ? {} : { erased: readErased() };
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return {};
+  }
+}
+
+/** Likewise. */
+async function deletionsIn({
+  readDeletions,
+}: Everything<unknown>): Promise<Pick<Report, 'deletions'>> {
+  try {
+    return readDeletions === undefined ? {} : { deletions: await readDeletions() };
   } catch (error) {
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
     return {};

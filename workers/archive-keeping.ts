@@ -3,6 +3,7 @@ import type { ArchiveKeeping } from '../src/edges/archive-keeping.ts';
 import {
   type ArchivingRole,
   clearArchiveProgress,
+  readFingerprints,
   readStillWanted,
   recordArchive,
 } from '../src/store/archives.ts';
@@ -12,6 +13,8 @@ import type { RoleStore } from './role.ts';
 /** Records on the connection that holds the lock of the subject; with the lock lost, nothing is wanted any more. */
 export function keepArchives(role: ArchivingRole, { pool, holderOf }: RoleStore): ArchiveKeeping {
   return {
+    now: () => new Date(),
+    readFingerprints: (subject) => readFingerprints(pool, subject),
     record: (archive) => recordArchive(holderOf(archive.subject), { ...archive, role }),
     stillWanted: async (step) =>
       !isLost(holderOf(step.subject)) && (await readStillWanted(pool, step)),

@@ -15,7 +15,7 @@ import {
 import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
 import type { ListedUser } from '../src/edges/mariadb-reading.ts';
 import { makePassword } from '../src/model/credentials.ts';
-import { reportArchiveProgress } from '../src/store/archives.ts';
+import { readRecordedArchives, reportArchiveProgress } from '../src/store/archives.ts';
 import { lookAtPasswords, openVerifiers } from '../src/store/credentials.ts';
 import { readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
 import { readWanted } from '../src/store/wanted.ts';
@@ -50,9 +50,15 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
       },
     };
   },
-  async readEverything(eyes, pace) {
+  async readEverything(eyes, pace, { pool }) {
     const everything = await eyes.readEverything(pace);
-    return { ...everything, eyes: { ...everything.eyes, ...eyes.once() } };
+    return {
+      ...everything,
+      eyes: { ...everything.eyes, ...eyes.once() },
+      async readDeletions() {
+        return eyes.readDeletions(await readRecordedArchives(pool));
+      },
+    };
   },
   openWatch: watchDatabases,
   openHands(config, store) {

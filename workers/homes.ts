@@ -4,7 +4,7 @@ import { openFilesHands } from '../src/edges/file-hands.ts';
 import type { ListedPath } from '../src/edges/file-listing.ts';
 import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
-import { reportArchiveProgress } from '../src/store/archives.ts';
+import { readRecordedArchives, reportArchiveProgress } from '../src/store/archives.ts';
 import { recordVerifier } from '../src/store/credentials.ts';
 import type { SeenThing } from '../src/model/unmanaged.ts';
 import { readAccounts, readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
@@ -23,7 +23,7 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
   concurrency: 4,
   openEyes: (config) => openFilesEyes(config.files, config.archives.homes),
   // looking at homes one by one is fast enough: beforehand only their names and owners are read
-  async readEverything(eyes, pace, { realm }) {
+  async readEverything(eyes, pace, { realm, pool }) {
     const numbers = new Set<number>();
     const sightings: Sighting[] = [];
     for await (const piece of eyes.listHomes(pace.piece)) {
@@ -33,7 +33,13 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
       }
       await pace.breathe();
     }
-    return { eyes, sightings, numbers, readErased: () => eyes.readErased() };
+    return {
+      ...{ eyes, sightings, numbers },
+      readErased: () => eyes.readErased(),
+      async readDeletions() {
+        return eyes.readDeletions(await readRecordedArchives(pool));
+      },
+    };
   },
   openWatch: watchHomes,
   openHands: (config, store) =>
@@ -46,7 +52,6 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
       {
         folder: config.archives.homes,
         realm: config.realm,
-        now: () => new Date(),
         ...keepArchives('homes', store),
         report: (progress) => reportArchiveProgress(store.pool, { ...progress, role: 'homes' }),
       },

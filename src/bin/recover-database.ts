@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { type Config, portalNames, readSealKey } from '../config.ts';
 import { ChamberlainError } from '../errors.ts';
+import { type Deletion, parseDeletions, type SeenDeletion } from '../model/deletion.ts';
 import { parseErasedPeople } from '../model/erased-person.ts';
 import { verifying } from '../model/seal.ts';
 import type { Taking } from '../model/taking.ts';
@@ -43,6 +44,12 @@ const UNREAD_ERASURES = {
     'back, or run `chamberlain prepare` on the file server where nobody was ever erased',
 };
 
+const UNREAD_ARCHIVES = {
+  target: 'archives',
+  sentence:
+    'a folder of archives cannot be read; what was deleted after the backup is known by them alone',
+};
+
 /** Freezes, surveys, shows the list and has it confirmed, then does that and thaws. */
 export async function recoverDatabase(command: Command): Promise<void> {
   const config = configOf(command);
@@ -70,9 +77,15 @@ export async function recoverDatabase(command: Command): Promise<void> {
       refuseUnread(command, [UNREAD_ERASURES], 'the realm stays frozen');
       return;
     }
+    const deletions = deletionsIn(reports);
+    if (deletions === undefined) {
+      refuseUnread(command, [UNREAD_ARCHIVES], 'the realm stays frozen');
+      return;
+    }
+    const seen = { ...seenIn(reports), erased, deletions };
     const decided = await decide(owner, command, surveyed, erased);
     const write = (commit: boolean) =>
-      recover(owner, { ...seenIn(reports), erased }, decided, { ...termsOf(config), commit });
+      recover(owner, seen, decided, { ...termsOf(config), commit });
     const drafted = await write(false);
     const digest = digestRecovery(drafted);
     if (expect !== undefined && expect !== digest) {
@@ -172,10 +185,18 @@ function termsOf(config: Config) {
     realm: config.realm,
     portals: portalNames(config),
     admin: config.admin,
+    keepDays: config.archives.keepDays,
     tell: ({ account, uid }: { account: string; uid: number }) =>
       tellPortals(config, [], {
         ...{ event: 'person.erased', subject: uid, request: undefined, data: { account } },
       }),
+    tellDeleted: ({ account, uid, kind }: Deletion) => {
+      const tool = kind === 'tool' ? { tool: account.slice(config.realm.length + 1) } : {};
+      const data = { ...tool, account };
+      return tellPortals(config, [], {
+        ...{ event: `${kind}.deleted`, subject: uid, request: undefined, data },
+      });
+    },
     tellTaken: (taking: Taking) =>
       eventsOfTaking(taking).flatMap(({ event, data }) =>
         tellPortals(config, [], { event, subject: taking.subject, request: undefined, data }),
@@ -188,7 +209,15 @@ function isOfPassword({ action: { verb } }: Step): boolean {
   return verb === 'credentials.write' || verb === 'db.setVerifier';
 }
 
-function seenIn(reports: ReadonlyMap<Role, Report>): Omit<SeenSince, 'erased'> {
+/** What the archives of both roles say; undefined where a role could not read its own. */
+function deletionsIn(reports: ReadonlyMap<Role, Report>): SeenDeletion[] | undefined {
+  const [homes, databases] = (['homes', 'databases'] as const).map((role) =>
+    parseDeletions(reports.get(role)?.deletions),
+  );
+  return homes && databases && [...homes, ...databases];
+}
+
+function seenIn(reports: ReadonlyMap<Role, Report>): Omit<SeenSince, 'erased' | 'deletions'> {
   const strange = [...reports.values()].flatMap(({ steps }) => steps.filter(isOfPassword));
   return {
     strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
@@ -198,7 +227,8 @@ function seenIn(reports: ReadonlyMap<Role, Report>): Omit<SeenSince, 'erased'> {
 }
 
 function renderRecovery(recovery: Recovery, digest: string): string {
-  const { ranges, exhausted, names, credentials, events, erased, takings, open } = recovery;
+  const { ranges, exhausted, names, credentials, events, erased, leaving, takings, open } =
+    recovery;
   const named = (what: string, list: readonly string[], how: string) =>
     list.length === 0 ? [] : [[what, `${how} ${nameFew(list)}`]];
   const rows = [
@@ -216,6 +246,11 @@ function renderRecovery(recovery: Recovery, digest: string): string {
       'erased',
       erased.map(({ account }) => account),
       'again, as erasures.log has it:',
+    ),
+    ...named(
+      'deleted',
+      leaving.deleted.map(({ account }) => account),
+      'since the backup, as their archives have it:',
     ),
     ...events.map(({ portal, to }) => ['events', `of ${portal}: go on at ${to + 1}`]),
   ];

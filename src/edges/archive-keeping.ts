@@ -2,6 +2,9 @@
 import { codeOf } from '../errors.ts';
 
 export interface ArchiveKeeping {
+  now(): Date;
+  /** of all keys that a person ever had: they stand in the manifest, so that no key comes to another */
+  readFingerprints(subject: number): Promise<string[]>;
   /** durably, while the subject's lock is held */
   record(archive: {
     subject: number;

@@ -36,6 +36,7 @@ import {
   parseManifest,
   parsePiece,
 } from '../model/databases-manifest.ts';
+import { parseArchiveName, type SeenDeletion } from '../model/deletion.ts';
 import { isArchiveOf } from '../targets/unmanaged.ts';
 
 export const MANIFEST = 'manifest.json';
@@ -123,7 +124,42 @@ export function findArchive(folder: string, name: ArchiveName): FoundArchive | u
   if (manifest.account !== name.account || manifest.departure !== name.departure) {
     throw new Error(`${path} holds what is another's`);
   }
-  return { path, sha256: createHash('sha256').update(bytes).digest('hex'), manifest };
+  return { path, sha256: sha256Of(bytes), manifest };
+}
+
+/** What the archives say whose names are not among those. One whose manifest cannot be read says nothing. */
+export function readDeletions(folder: string, recorded: ReadonlySet<string>): SeenDeletion[] {
+  requireOwn(folder);
+  return readdirSync(folder).flatMap((name): SeenDeletion[] => {
+    const named = recorded.has(name) ? undefined : parseArchiveName(name);
+    const bytes = named && ifThere(() => readFileSync(join(folder, name, MANIFEST)));
+    const manifest = bytes && parseManifest(bytes.toString('utf8'));
+    if (named === undefined || bytes === undefined || manifest === undefined) return [];
+    if (manifest.account !== named.account || manifest.departure !== named.departure) return [];
+    const { madeAt = statSync(join(folder, name, MANIFEST)).mtime.toISOString() } = manifest;
+    return [
+      {
+        ...{ role: 'databases', ...named, uid: manifest.uid, deletedAt: madeAt },
+        fingerprints: manifest.fingerprints ?? [],
+        ...{ archive: join(folder, name), manifest: sha256Of(bytes) },
+        bytes: manifest.databases.reduce((sum, piece) => sum + piece.bytes, 0),
+        ...backOf(folder, named, manifest),
+      },
+    ];
+  });
+}
+
+/** Whether what an archive holds is loaded again, as is noted beside it of each server. */
+function backOf(
+  folder: string,
+  name: ArchiveName,
+  { servers }: DatabasesManifest,
+): Pick<SeenDeletion, 'back'> {
+  if (servers.length === 0) return {};
+  const back = servers.filter((server) => isReturned(folder, name, server.name));
+  if (back.length === servers.length) return { back: 'yes' };
+  const isBegun = servers.some((server) => isLoading(folder, name, server.name));
+  return { back: back.length > 0 || isBegun ? 'partly' : 'no' };
 }
 
 /** The archive, if its manifest is the one that was recorded. Throws ARCHIVE_DAMAGED otherwise. */
@@ -286,6 +322,10 @@ export function removeArchive(folder: string, name: ArchiveName, found: FoundArc
   rmSync(join(found.path, MANIFEST));
   rmdirSync(found.path);
   syncFolder(folder);
+}
+
+function sha256Of(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 function writeDurably(folder: string, name: string, text: string): void {

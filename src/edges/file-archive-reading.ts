@@ -1,5 +1,6 @@
 /** Looks at homes that are put away. Changes nothing. */
 import { closeSync, lstatSync, readdirSync } from 'node:fs';
+import { parseArchiveName, type SeenDeletion } from '../model/deletion.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
@@ -7,7 +8,7 @@ import { isArchiveOf } from '../targets/unmanaged.ts';
 import { isListed, readErasures } from './erasure-list.ts';
 import { stagedOf, withdrawnNames } from './file-archive.ts';
 import { isBegun, isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
-import { itself, stagingOf, unreadable } from './file-ground.ts';
+import { type Area, itself, openArea, stagingOf, unreadable } from './file-ground.ts';
 import type { FileServer } from './file-ground.ts';
 import { lookAtEach, lookAtFolder } from './files.ts';
 
@@ -31,6 +32,52 @@ export async function lookAtArchives(
     throw unreadable(cause);
   } finally {
     if (archives !== undefined) closeSync(archives.fd);
+  }
+}
+
+/**
+ * What the archives say whose names are not among those, and whether the home of each is in its place. One whose manifest
+ * cannot be read says nothing. Throws BACKEND_UNREADABLE as above.
+ */
+export function readDeletions(
+  files: FileServer,
+  folder: string,
+  recorded: ReadonlySet<string>,
+): SeenDeletion[] {
+  const opened = new Map<Area | 'archives', { fd: number }>();
+  const open = (name: Area) => {
+    const area = opened.get(name) ?? openArea(files, name);
+    opened.set(name, area);
+    return area;
+  };
+  try {
+    const archives = openArchives(folder);
+    opened.set('archives', archives);
+    return readdirSync(itself(archives)).flatMap((name): SeenDeletion[] => {
+      const named = recorded.has(name) ? undefined : parseArchiveName(name);
+      const bytes = named && readManifest(archives, named);
+      if (named === undefined || bytes === undefined) return [];
+      const manifest = parseManifest(bytes, named);
+      if (manifest === undefined) return [];
+      const { account, departure, kind } = named;
+      const { uid, madeAt, fingerprints = [], what } = manifest;
+      const isTool = kind === 'tool';
+      const home = isTool ? account.slice(account.indexOf('.') + 1) : account;
+      const place = lookAtFolder(open(isTool ? 'toolHomes' : 'personHomes'), home);
+      const isBack = place.kind === 'directory' && place.seen.uid === uid;
+      return [
+        {
+          ...{ role: 'homes', uid, account, kind, departure, deletedAt: madeAt, fingerprints },
+          ...{ archive: `${folder}/${name}`, manifest: sha256Of(bytes) },
+          bytes: manifest.files.reduce((sum, file) => sum + file.bytes, 0),
+          ...(what.kind === 'nothing' ? {} : { back: isBack ? 'yes' : 'no' }),
+        },
+      ];
+    });
+  } catch (cause) {
+    throw unreadable(cause);
+  } finally {
+    for (const each of opened.values()) closeSync(each.fd);
   }
 }
 

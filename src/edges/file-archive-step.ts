@@ -9,7 +9,6 @@ export interface ArchiveHands extends ArchiveKeeping {
   folder: string;
   /** the realm, of which the name of a tool's account begins */
   realm: string;
-  now(): Date;
   report(progress: {
     subject: number;
     act: string;

@@ -161,13 +161,23 @@ export async function archiveHome(
         if (folder !== undefined) await refuseMounts(folder);
         const bytes =
           (await readBackMade(archives, { ...archive, uid }, folder, step)) ??
-          (await makeArchive(archives, { archive, action, folder, now: hands.now() }, step));
+          (await makeArchive(
+            archives,
+            { archive, action, folder, ...(await noteOf(hands, uid)) },
+            step,
+          ));
         await record(hands, archive, uid, bytes, step);
       };
       await (isThere ? withSeen(staging, left, { uid }, make) : make(undefined));
     }),
   );
 }
+
+/** What the manifest says beside what was packed. */
+async function noteOf(hands: ArchiveHands, uid: number): Promise<Noted> {
+  return { madeAt: hands.now().toISOString(), fingerprints: await hands.readFingerprints(uid) };
+}
+type Noted = Pick<HomeManifest, 'madeAt' | 'fingerprints'>;
 
 async function record(
   hands: ArchiveHands,
@@ -226,7 +236,7 @@ async function readBackMade(
 /** Makes an archive beside, and gives it its name. Returns its manifest as it was read from there. */
 async function makeArchive(
   archives: { fd: number },
-  made: { archive: ArchiveName; action: Moved; folder: FileHandle | undefined; now: Date },
+  made: { archive: ArchiveName; action: Moved; folder: FileHandle | undefined } & Noted,
   step: LongStep,
 ): Promise<Buffer> {
   const { archive, folder } = made;
@@ -279,7 +289,7 @@ async function packAndReadBack(
 }
 
 async function manifestOf(
-  { archive, action, now }: { archive: ArchiveName; action: Moved; now: Date },
+  { archive, action, madeAt, fingerprints }: { archive: ArchiveName; action: Moved } & Noted,
   packed: Packed | undefined,
   step: LongStep,
 ): Promise<HomeManifest> {
@@ -287,7 +297,7 @@ async function manifestOf(
     version: 1,
     ...archive,
     uid: action.uid,
-    madeAt: now.toISOString(),
+    ...{ madeAt, fingerprints },
     what:
       packed === undefined
         ? { kind: 'nothing' }

@@ -22,10 +22,11 @@ import type {
   HomeHave,
 } from '../targets/files-eyes.ts';
 import type { HomePath } from '../plan/action.ts';
+import type { SeenDeletion } from '../model/deletion.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import type { HomeSighting } from '../targets/everything.ts';
 import { readErasures } from './erasure-list.ts';
-import { lookAtArchives } from './file-archive-reading.ts';
+import { lookAtArchives, readDeletions } from './file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
 import { openArchives } from './file-archive-ground.ts';
 import { type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
@@ -56,6 +57,8 @@ export interface OpenFilesEyes extends FilesEyes {
   ): Promise<ListedPath[]>;
   /** Who was erased by law, as the list beside the archives has it. Throws BACKEND_UNREADABLE. */
   readErased(): ErasedPerson[];
+  /** What archives say of deletions, but for those of that name. Throws BACKEND_UNREADABLE. */
+  readDeletions(recorded: ReadonlySet<string>): SeenDeletion[];
   close(): Promise<void>;
 }
 
@@ -83,6 +86,7 @@ export function openFilesEyes(files: FileServer, archives: string): OpenFilesEye
       return await lookAtEach(files, asked, lookAtCredentials);
     },
     readArchives: (asked) => lookAtArchives(files, archives, asked),
+    readDeletions: (recorded) => readDeletions(files, archives, recorded),
     readErased() {
       let opened: { fd: number } | undefined;
       try {

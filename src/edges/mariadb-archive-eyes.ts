@@ -1,5 +1,6 @@
 /** Looks which databases there are, by name, and which archives of them: for the eyes of the role. */
 import { ChamberlainError } from '../errors.ts';
+import type { SeenDeletion } from '../model/deletion.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from '../targets/databases-eyes.ts';
 import {
   findArchive,
@@ -7,6 +8,7 @@ import {
   isReturned,
   namesOfArchives,
   openOwn,
+  readDeletions,
 } from './database-archives.ts';
 import { type ListedPath, listUnmanaged } from './file-listing.ts';
 import { withoutSecrets } from './mariadb.ts';
@@ -22,6 +24,8 @@ export interface OpenDatabaseArchiveEyes extends DatabaseArchiveEyes {
   once(): DatabaseArchiveEyes;
   /** What stands in the folder of archives and is not ours. */
   listUnmanaged(isOurs: Parameters<typeof listUnmanaged>[1]): Promise<ListedPath[]>;
+  /** What archives say of deletions, but for those of that name. Throws BACKEND_UNREADABLE. */
+  readDeletions(recorded: ReadonlySet<string>): SeenDeletion[];
   close(): Promise<void>;
 }
 
@@ -108,6 +112,13 @@ export function openDatabaseArchiveEyes(
       listUnmanaged(() => openOwn(folder), isOurs).catch((cause: unknown) => {
         throw unreadable('listing the archives of databases', cause);
       }),
+    readDeletions(recorded) {
+      try {
+        return readDeletions(folder, recorded);
+      } catch (cause) {
+        throw unreadable('reading the archives of databases', cause);
+      }
+    },
     close: () => servers.close(),
   };
 }

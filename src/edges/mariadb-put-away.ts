@@ -88,6 +88,8 @@ export async function putAway(
   const manifest: DatabasesManifest = {
     version: 1,
     ...{ account, uid, user, departure },
+    madeAt: terms.now().toISOString(),
+    fingerprints: await terms.readFingerprints(subject),
     servers: there.map(({ server, version }) => ({ name: server, version })),
     databases: pieces.toSorted((a, b) => (a.file < b.file ? -1 : 1)),
   };

@@ -49,6 +49,10 @@ const manifest = z.strictObject({
   uid: z.int().min(1),
   user: z.string(),
   departure: z.int().min(1),
+  /** RFC 3339, UTC; left out by older versions, as the next is */
+  madeAt: z.string().optional(),
+  /** of all keys that the person ever had */
+  fingerprints: z.array(z.string()).optional(),
   /** every server that may hold databases of the user, with what it calls its version */
   servers: z.array(z.strictObject({ name: z.string(), version: z.string() })),
   databases: z.array(piece),

@@ -15,6 +15,8 @@ const schema = z.strictObject({
   departure: z.int(),
   /** RFC 3339, UTC */
   madeAt: z.string(),
+  /** of all keys that the person ever had; left out by older versions */
+  fingerprints: z.array(z.string()).optional(),
   what: z.union([
     /** there was no home, or one that belonged to another and was left where it is */
     z.strictObject({ kind: z.literal('nothing') }),
@@ -50,15 +52,17 @@ export function renderManifest(manifest: HomeManifest): Buffer {
   return Buffer.from(`${canonicalJson(manifest)}\n`);
 }
 
-/** Reads a manifest, or undefined where it is none of that archive. */
+/** Reads a manifest, or undefined where it is none of that archive; `uid`: nor of that account's number. */
 export function parseManifest(
   bytes: Buffer,
-  { account, departure, uid }: ArchiveName & { uid: number },
+  { account, departure, uid }: ArchiveName & { uid?: number },
 ): HomeManifest | undefined {
   try {
     const manifest = schema.parse(JSON.parse(bytes.toString('utf8')));
     const fits =
-      manifest.account === account && manifest.departure === departure && manifest.uid === uid;
+      manifest.account === account &&
+      manifest.departure === departure &&
+      (uid === undefined || manifest.uid === uid);
     return fits ? manifest : undefined;
   } catch {
     return undefined;

@@ -1,4 +1,5 @@
 /** What the roles say of a survey, and how their reports become one. All pure. */
+import type { SeenDeletion } from '../model/deletion.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import type { MarkerDoubt } from '../model/marker.ts';
 import type { Seal } from '../model/seal.ts';
@@ -40,6 +41,8 @@ export interface Report {
   erased?: ErasedPerson[];
   /** of a survey of everything: valid seals in the directory with a higher number than our database knows */
   newerSeals?: Seal[];
+  /** of a survey of everything, from homes and databases: archives that our database has not recorded */
+  deletions?: SeenDeletion[];
   /** of a survey of everything: the directory, or our database, is an older copy of itself */
   doubt?: MarkerDoubt;
 }

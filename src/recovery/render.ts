@@ -10,17 +10,19 @@ export interface RecoveryList {
   names: string[];
   credentials: { account: string }[];
   erased: { account: string }[];
+  leaving: { deleted: { account: string }[] };
   takings: readonly Taking[];
   open: readonly Open[];
 }
 
 /** The SHA-256 of all that is to be done and decided, in lower case hex: what an admin has read. */
 export function digestRecovery(list: RecoveryList): string {
-  const { ranges, exhausted, names, credentials, erased, takings, open } = list;
+  const { ranges, exhausted, names, credentials, erased, leaving, takings, open } = list;
   const read = {
     ...{ ranges: ranges.map(({ kind, first, to }) => ({ kind, first, to })), exhausted, names },
     credentials: credentials.map(({ account }) => account),
     erased: erased.map(({ account }) => account),
+    deleted: leaving.deleted.map(({ account }) => account),
     ...{ takings, open },
   };
   return createHash('sha256').update(canonicalJson(read)).digest('hex');

@@ -54,6 +54,31 @@ export async function recordArchive(client: Client, archive: RecordedArchive): P
   });
 }
 
+/** The names of the archives, `<account>.<departure>`, that the role that asks has recorded. */
+export async function readRecordedArchives(pool: Pick<Pool, 'query'>): Promise<Set<string>> {
+  const { rows } = await pool.query({
+    name: 'read-recorded-archives',
+    text: `SELECT n.name || '.' || a.departure AS name FROM archives a JOIN names n USING (subject)`,
+  });
+  return new Set((rows as { name: string }[]).map(({ name }) => name));
+}
+
+/** The fingerprints of all keys that a person ever had; of a tool none. */
+export async function readFingerprints(
+  pool: Pick<Pool, 'query'>,
+  subject: number,
+): Promise<string[]> {
+  const query = {
+    name: 'read-fingerprints',
+    text: 'SELECT fingerprint FROM ssh_keys WHERE person = $1 ORDER BY fingerprint',
+    values: [subject],
+  };
+  const { rows } = await pool.query(query).catch((cause: unknown) => {
+    throw faultOf(cause, 'reading the fingerprints of keys');
+  });
+  return (rows as { fingerprint: string }[]).map(({ fingerprint }) => fingerprint);
+}
+
 /** What a long step was begun for. */
 export interface StillWanted {
   subject: number;

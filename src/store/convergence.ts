@@ -21,6 +21,14 @@ export interface Raise {
   target?: string;
 }
 
+/** Raises generations as they are, without a request. */
+export async function raiseAll(client: Client, raises: readonly Raise[]): Promise<void> {
+  await client.query(
+    'SELECT raise_generations($1::int[], $2, false, array_fill(false, ARRAY[cardinality($1::int[])]))',
+    [raises.map(({ subject }) => subject), raises.map(({ role }) => role)],
+  );
+}
+
 /** A subject that a worker is given under its lock. */
 export interface Held {
   wanted: Wanted;

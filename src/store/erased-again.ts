@@ -5,6 +5,7 @@ import type { ShellName } from '../model/names.ts';
 import type { PosixId } from '../model/ids.ts';
 import { ROLES } from '../model/wanted.ts';
 import { rejectWaiting } from './approvals.ts';
+import { raiseAll } from './convergence.ts';
 import { beginErasure } from './departures.ts';
 import { erasePerson } from './erasure.ts';
 import { removeHold } from './holds.ts';
@@ -42,11 +43,7 @@ export async function eraseAgain(
     await beginErasure(client, uid, now);
     await rejectWaiting(client, uid, { by: BY, now });
     await erasePerson(client, uid);
-    const raised = [...doors, ...ROLES.map((role) => ({ subject: uid, role }))];
-    await client.query(
-      'SELECT raise_generations($1::int[], $2, false, array_fill(false, ARRAY[cardinality($1::int[])]))',
-      [raised.map(({ subject }) => subject), raised.map(({ role }) => role)],
-    );
+    await raiseAll(client, [...doors, ...ROLES.map((role) => ({ subject: uid, role }))]);
     again.push({ account, uid });
   }
   if (again.length > 0 && admins > 0 && (await countAdmins(client, adminTool)) === 0) {

@@ -1,9 +1,11 @@
 /** What `chamberlain recover` writes: as the owner of the database, in one transaction. */
 import { ChamberlainError } from '../errors.ts';
+import type { Deletion, SeenDeletion } from '../model/deletion.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import type { Open, Taking } from '../model/taking.ts';
 import type { Role } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
+import { takeOverDeletion, type TakenOver } from './deletion-taken-over.ts';
 import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from './events.ts';
 import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-on.ts';
@@ -25,6 +27,8 @@ export interface SeenSince {
   isOlder: boolean;
   /** whom the list beside the archives names as erased by law */
   erased: readonly ErasedPerson[];
+  /** archives that the backup does not know */
+  deletions: readonly SeenDeletion[];
 }
 
 /** What a recovery writes. */
@@ -39,6 +43,8 @@ export interface Recovery {
   events: PortalNumbers[];
   /** erased again */
   erased: Account[];
+  /** what archives say of deletions since the backup */
+  leaving: TakenOver;
   takings: readonly Taking[];
   /** what only an admin can decide */
   open: Open[];
@@ -58,6 +64,7 @@ export interface Recovery {
  *   is sealed anew.
  * - Who was erased by law is erased again, as the list beside the archives has it.
  * - The marker in the directory is adopted, where it is newer.
+ * - Whose archives say that they were deleted since the backup is deleted, as in deletion-taken-over.ts.
  *
  * The backup's own time is that of the marker that was last told before it; where the marker tells
  * nothing, that of the freeze. Throws PLAN_MOVED where the realm is not frozen, ADMIN_TOOL where no admin would be left.
@@ -65,7 +72,9 @@ export interface Recovery {
  * @param portals that are told of events
  * @param realm its own group is nobody's, although it is no subject
  * @param admin the admin tool
+ * @param keepDays how long archives are kept
  * @param tell what is told of who is erased again
+ * @param tellDeleted what is told of who is deleted
  * @param terms.commit false: everything is written, and then undone
  */
 export async function recover(
@@ -77,37 +86,51 @@ export async function recover(
     portals: readonly string[];
     realm: string;
     admin: string;
+    keepDays: number;
     tell: (erased: Account) => NewEvent[];
     tellTaken: (taking: Taking) => NewEvent[];
+    tellDeleted: (deletion: Deletion) => NewEvent[];
     commit: boolean;
   },
 ): Promise<Recovery> {
-  const { by, portals, realm, admin, tell, tellTaken, commit } = terms;
+  const { by, portals, realm, admin, keepDays, tell, tellTaken, tellDeleted, commit } = terms;
   return trying(client, commit, async () => {
-    const backupAt = await readBackupTime(client);
+    const backupAt = await readBackupTime(client, seen.isOlder);
     const now = new Date();
     const admins = await countAdmins(client, admin);
-    const ranges = await moveRanges(
-      client,
-      [...seen.strangers, ...seen.erased.map(({ uid }) => uid)],
-      backupAt,
-    );
-    const stopped = await stopDates(client, now);
+    const gone = [...seen.erased, ...seen.deletions].map(({ uid }) => uid);
+    const ranges = await moveRanges(client, [...seen.strangers, ...gone], backupAt);
     const erased = await eraseAgain(client, seen.erased, admin);
+    const leavingTerms = { by, admin, keepDays, tell: tellDeleted };
+    const leaving = await takeOverDeletion(client, seen.deletions, leavingTerms);
+    // of who has an archive, that is what counts
+    const left = new Set([...leaving.deleted, ...leaving.undecided].map(keyOf));
+    const isLeft = (uid: number, account: string) => left.has(keyOf({ uid, account }));
+    const takings = decided.takings.filter(({ subject, account }) => !isLeft(subject, account));
+    const isTold = new Set(leaving.undecided.map(({ account }) => account));
+    const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
+    const isDeleted = new Set(leaving.deleted.map(({ account }) => account));
     const events = await goOnWithEvents(client, portals);
     await goOnWithSeals(client);
-    const taken = await writeTakings(client, decided.takings, now);
+    const taken = await writeTakings(client, takings, now);
     await raiseTaken(client, taken);
-    if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(decided.takings);
+    if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
     const recovery: Recovery = {
-      ...{ ranges, erased, events },
+      ...{ ranges, erased, leaving, events, takings },
       exhausted: await readExhausted(client),
       names: await readNamesSince(client, backupAt, `project-${realm}`),
-      credentials: await wantNewPasswords(client, seen.strangePasswords),
-      takings: decided.takings,
-      open: [...decided.open, ...taken.open, ...stopped],
+      credentials: await wantNewPasswords(
+        client,
+        seen.strangePasswords.filter((uid) => !leaving.deleted.some((each) => each.uid === uid)),
+      ),
+      open: [
+        ...decided.open.filter(({ account }) => !isDeleted.has(account)),
+        ...leaving.undecided.map(({ account, sentence }) => ({ account, sentence })),
+        ...taken.open,
+        ...stopped,
+      ],
     };
-    await writeEvents(client, [...erased.flatMap(tell), ...decided.takings.flatMap(tellTaken)]);
+    await writeEvents(client, [...erased.flatMap(tell), ...takings.flatMap(tellTaken)]);
     if (seen.isOlder) {
       await client.query(
         'UPDATE directory_marker SET telling_at = NULL, told_at = NULL, doubt = NULL',
@@ -119,8 +142,15 @@ export async function recover(
   });
 }
 
-/** When the backup was made, as far as it knows; holds the marker and the freeze. */
-async function readBackupTime(client: Client): Promise<Date> {
+/** A subject by both: a number or a name may be another's by now. */
+function keyOf({ uid, account }: Account): string {
+  return `${uid} ${account}`;
+}
+
+/**
+ * When the backup was made, as far as it knows: a marker that was told since says nothing. Holds the marker and the freeze.
+ */
+async function readBackupTime(client: Client, isOlder: boolean): Promise<Date> {
   // in the order of freeze_older
   const marker = await client.query('SELECT told_at FROM directory_marker FOR UPDATE');
   const frozen = await client.query('SELECT frozen_at FROM frozen FOR UPDATE');
@@ -130,7 +160,7 @@ async function readBackupTime(client: Client): Promise<Date> {
     throw new ChamberlainError('PLAN_MOVED', sentence);
   }
   const { told_at: toldAt } = marker.rows[0] as { told_at: Date | null };
-  return toldAt === null || toldAt > frozenAt ? frozenAt : toldAt;
+  return !isOlder || toldAt === null || toldAt > frozenAt ? frozenAt : toldAt;
 }
 
 function noAdmin(takings: readonly Taking[]): ChamberlainError {

@@ -1,4 +1,5 @@
 /** What a survey of everything reads beforehand, and what it learns beside the subjects' own. Pure. */
+import type { SeenDeletion } from '../model/deletion.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import type { MarkerDoubt } from '../model/marker.ts';
 import type { Realm, Wanted } from '../model/wanted.ts';
@@ -18,6 +19,8 @@ export interface Everything<Eyes> {
   unmanaged?: readonly JudgedEntry[];
   /** of the homes: who was erased by law. Throws BACKEND_UNREADABLE where that cannot be read */
   readErased?: () => ErasedPerson[];
+  /** of homes and databases: what archives that are not recorded say. Throws likewise */
+  readDeletions?: () => Promise<SeenDeletion[]>;
   /** why what was read is not to be acted on */
   doubt?: MarkerDoubt;
 }

@@ -9,6 +9,8 @@ import { codeOf, describeError } from '../../src/errors.ts';
 const [given = ''] = process.argv.slice(2);
 const { realm, action } = JSON.parse(given) as { realm: ArchiveRealm; action: ArchiveAction };
 const hands = openArchiveHands(realm, {
+  now: () => new Date(),
+  readFingerprints: async () => [],
   newPassword: () => 'unused',
   readVerifiers: () => Promise.resolve([]),
   stillWanted: () => Promise.resolve(true),

@@ -145,7 +145,7 @@ test('the programs of a worker that was killed end with it, and the next run beg
       `import { openFilesHands } from ${JSON.stringify(join(import.meta.dirname, '../../src/edges/file-hands.ts'))};
        const [files, folder, action] = process.argv.slice(1).map((word) => JSON.parse(word));
        const archives = { folder, realm: 'tools', now: () => new Date(), record: async () => {},
-         stillWanted: async () => true, clear: async () => {}, report: async () => {} };
+         stillWanted: async () => true, clear: async () => {}, report: async () => {}, readFingerprints: async () => [] };
        await openFilesHands(files, {}, archives).do(action);`,
       ...[server.files, server.archives, { verb: 'home.archive', ...made.about }].map((each) =>
         JSON.stringify(each),

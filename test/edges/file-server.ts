@@ -92,6 +92,7 @@ export async function startFileServer() {
         folder: archives,
         realm: REALM.realm,
         now: () => new Date('2026-11-25T12:00:00Z'),
+        readFingerprints: async () => ['SHA256:of-a-key'],
         record: (archive) => archiveDouble.record(archive),
         stillWanted: () => archiveDouble.stillWanted(),
         report: (progress) => archiveDouble.report(progress),

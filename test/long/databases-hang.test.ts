@@ -40,6 +40,8 @@ test('the step ends, the server is called away, and it is done when that goes on
       },
     },
     {
+      now: () => new Date(),
+      readFingerprints: async () => [],
       newPassword: () => 'unused',
       readVerifiers: () => Promise.resolve([]),
       stillWanted: () => Promise.resolve(true),

@@ -161,6 +161,10 @@ test.each(LOST.flatMap((lost) => [0, 1, 50].map((age) => ({ lost, age }))))(
     if (lost.some((each) => each === 'database')) await bringBackDatabase(world, backup.database);
     if (lost.some((each) => each === 'directory'))
       await bringBackDirectory(world, backup.directory);
+    // as README says: before any worker looks
+    if (lost.some((each) => each === 'database')) {
+      await runCli(['freeze', '--reason', 'a drill'], { config: world.configFile });
+    }
     await running.startWork();
     await running.portal.send({
       kind: 'person.reinstate',

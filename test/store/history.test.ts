@@ -86,14 +86,19 @@ test('a recovery finds whether one came before, in a database without statistics
   await owner.query('UPDATE frozen SET frozen_at = now()');
   const read = await readBy(() =>
     withClient(owner, async (client) => {
-      const seen = { strangers: [], strangePasswords: [], erased: [], isOlder: false };
+      const seen = {
+        ...{ strangers: [], strangePasswords: [], erased: [], deletions: [] },
+        isOlder: false,
+      };
       const terms = {
         by: 'a test',
         portals: ['portal'],
         realm: 'tools',
         admin: 'admin',
+        keepDays: 1,
         tell: () => [],
         tellTaken: () => [],
+        tellDeleted: () => [],
         commit: false,
       };
       await recover(client, seen, { takings: [], open: [] }, terms);

@@ -28,10 +28,10 @@ afterAll(async () => {
 
 async function recovered(takings: Taking[] = []): Promise<Recovery> {
   await owner.query('UPDATE frozen SET frozen_at = now()');
-  const seen = { strangers: [], strangePasswords: [], erased: [], isOlder: false };
+  const seen = { strangers: [], strangePasswords: [], erased: [], deletions: [], isOlder: false };
   const terms = {
-    ...{ by: 'a test', portals: ['portal'], realm: 'tools', admin: 'admin' },
-    ...{ tell: () => [], tellTaken: () => [], commit: true },
+    ...{ by: 'a test', portals: ['portal'], realm: 'tools', admin: 'admin', keepDays: 1 },
+    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: true },
   };
   return withClient(owner, (client) => recover(client, seen, { takings, open: [] }, terms));
 }
@@ -101,10 +101,10 @@ test('where no admin would be left nothing is done, and it says whom to keep', a
 
 test('a realm that was thawed meanwhile is left as it is', async () => {
   await owner.query('UPDATE frozen SET frozen_at = NULL');
-  const seen = { strangers: [], strangePasswords: [], erased: [], isOlder: false };
+  const seen = { strangers: [], strangePasswords: [], erased: [], deletions: [], isOlder: false };
   const terms = {
-    ...{ by: 'a test', portals: [], realm: 'tools', admin: 'admin' },
-    ...{ tell: () => [], tellTaken: () => [], commit: true },
+    ...{ by: 'a test', portals: [], realm: 'tools', admin: 'admin', keepDays: 1 },
+    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: true },
   };
   const act = withClient(owner, (client) =>
     recover(client, seen, { takings: [], open: [] }, terms),

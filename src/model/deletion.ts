@@ -1,0 +1,73 @@
+/** What archives say of deletions, by their manifests: evidence where our database is older than they are. */
+import { z } from 'zod';
+
+const SEEN_DELETION = z.object({
+  role: z.enum(['homes', 'databases']),
+  uid: z.int(),
+  account: z.string(),
+  kind: z.enum(['person', 'tool']),
+  departure: z.int(),
+  /** when it was put away, RFC 3339: it was deleted as soon as both archives were made */
+  deletedAt: z.string(),
+  /** of all keys that the person ever had, `SHA256:…`; older archives name none */
+  fingerprints: z.array(z.string()),
+  /** where the archive lies, as the role sees it */
+  archive: z.string(),
+  /** SHA-256 of its manifest, and the length of its files */
+  manifest: z.string(),
+  bytes: z.int(),
+  /** whether what it holds is in its place again; undefined where it holds nothing that could be */
+  back: z.enum(['no', 'partly', 'yes']).optional(),
+});
+
+/** An archive that is recorded nowhere in our database. */
+export type SeenDeletion = z.infer<typeof SEEN_DELETION>;
+
+/** A list of them, as a role reports it; undefined where it is none. */
+export function parseDeletions(list: unknown): SeenDeletion[] | undefined {
+  return z.array(SEEN_DELETION).safeParse(list).data;
+}
+
+/** The account and the departure of which the name of an archive is made; undefined where it is no such name. */
+export function parseArchiveName(
+  name: string,
+): { account: string; departure: number; kind: 'person' | 'tool' } | undefined {
+  const [, account = '', departure] = /^([a-z][a-z0-9._-]*)\.([1-9][0-9]{0,8})$/.exec(name) ?? [];
+  if (departure === undefined) return undefined;
+  // a shell name has no dot, and the account of a tool begins with the realm and one
+  const kind = account.includes('.') ? 'tool' : 'person';
+  return { account, departure: Number(departure), kind };
+}
+
+/** What the archives of one account say of it. */
+export interface Deletion {
+  uid: number;
+  account: string;
+  kind: 'person' | 'tool';
+  /** the last one: what became of it decides */
+  departure: number;
+  deletedAt: Date;
+  fingerprints: string[];
+  /** whether what the last departure took away is in its place: none of it, all of it, or neither */
+  back: 'no' | 'partly' | 'yes';
+  /** of every departure, in their order */
+  archives: SeenDeletion[];
+}
+
+/** What archives say, by account. Of a departure before the last all was brought back. */
+export function readEvidence(seen: readonly SeenDeletion[]): Deletion[] {
+  const accounts = Map.groupBy(seen, ({ uid, account }) => `${uid} ${account}`);
+  return [...accounts.values()].map((unordered) => {
+    const archives = unordered.toSorted((a, b) => a.departure - b.departure);
+    const { uid, account, kind, departure } = archives.at(-1) as SeenDeletion;
+    const last = archives.filter((each) => each.departure === departure);
+    const backs = new Set(last.flatMap(({ back }) => back ?? []));
+    const [back = 'no'] = backs;
+    return {
+      ...{ uid, account, kind, departure, archives },
+      deletedAt: new Date(Math.max(...last.map(({ deletedAt }) => Date.parse(deletedAt)))),
+      fingerprints: [...new Set(archives.flatMap(({ fingerprints }) => fingerprints))],
+      back: backs.size > 1 ? 'partly' : back,
+    };
+  });
+}
