@@ -126,7 +126,9 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
     const until = new Date(now.getTime() + UNDECIDED_DAYS * DAY_MS);
     await placeHold(client, uid, { by: terms.by, reason: REASON, until, now });
     const what = back === 'yes' ? 'all' : 'a part';
-    const sentence = `${account} was deleted after the backup, and ${what} of what it had is in its place: it is archived and held; restore it, or have it deleted`;
+    const sentence =
+      `${account} was deleted after the backup, and ${what} of what it had is in its place: it is archived and held; ` +
+      `restore it (${kind}.restore), or lift the hold (subject.release), which has it deleted`;
     end = { sentence };
   } else if (isWhole) {
     const keepUntil = new Date(now.getTime() + terms.keepDays * DAY_MS);

@@ -190,4 +190,7 @@ test('their names, numbers and keys are given to nobody', async () => {
 test('what was deleted comes back from its own archive', async () => {
   expect(await cli('restore', 'goner')).toMatchObject({ exit: 0 });
   expect(await treasureOf(world, goner)).toEqual(treasure);
+  // and an admin may decide so of what is undecided
+  await leaving.askAsAdmin({ kind: 'tool.restore', tool: 'halfway' });
+  await leaving.becomes(halfway, 'active');
 }, 60_000);
