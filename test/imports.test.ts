@@ -124,6 +124,27 @@ test.each(files)('%s imports only what its folder may', (file) => {
   }
 });
 
+/** The files and packages that are loaded with a file: not by `import type`, nor where it is asked for later. */
+function loadedWith(file: string, loaded = new Set<string>()): Set<string> {
+  if (loaded.has(file)) return loaded;
+  loaded.add(file);
+  const text = readFileSync(join(ROOT, 'src', file), 'utf8');
+  for (const [, name = ''] of text.matchAll(/^(?:im|ex)port (?!type )[^;]*?from '([^']+)'/gm)) {
+    if (name.startsWith('.')) loadedWith(join(dirname(file), name), loaded);
+    else loaded.add(name);
+  }
+  return loaded;
+}
+
+test.each(['explain', 'audit', 'list', 'requests', 'sweep', 'freeze', 'thaw', 'ignore'])(
+  '%s loads nothing that speaks to Redis, which takes a tenth of a second',
+  (command) => {
+    const loaded = loadedWith(`bin/${command}.ts`);
+    expect(loaded).toContain('pg');
+    expect([...loaded].filter((name) => name === 'bullmq' || name === 'ioredis')).toEqual([]);
+  },
+);
+
 test('nothing below src but bin imports a worker', () => {
   for (const file of files.filter((name) => !name.startsWith('bin/'))) {
     expect([file, importsOf(file).filter((name) => name.includes('workers/'))]).toEqual([file, []]);

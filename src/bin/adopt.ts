@@ -13,7 +13,7 @@ import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { requireThings } from './ignore.ts';
 import { exitOf, type ImportOptions, runImport, withoutActions } from './import.ts';
 import { type ImportReport, renderImport } from './import-report.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { print, printJson, withoutControls } from './table.ts';
 
 export function defineAdopt(command: Command): void {

@@ -14,7 +14,7 @@ import { printPage } from './fold.ts';
 import { limitUpTo } from './limit.ts';
 import { type Progress, startProgress } from './progress.ts';
 import { parseSince } from './since.ts';
-import { requireSubjects, withAdmin } from './status.ts';
+import { requireSubjects, withAdmin } from './admin.ts';
 import { paint, print, printJson, renderTable } from './table.ts';
 
 interface AuditOptions {

@@ -21,7 +21,7 @@ import { readUnmanaged } from '../store/unmanaged.ts';
 import { readWanted } from '../store/wanted.ts';
 import { splitRef } from '../targets/directory-eyes.ts';
 import { describeFound, describeUnknown, type OwnedPath } from './explain-known.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { keyFacts, subjectPage } from './explain-pages.ts';
 
 /** A file server that hangs costs no more. */

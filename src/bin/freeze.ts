@@ -9,7 +9,7 @@ import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { parseSeconds } from './seconds.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { print, printJson, withoutControls } from './table.ts';
 
 /** How often it is looked who still acts. */

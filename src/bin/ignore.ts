@@ -7,7 +7,7 @@ import { ignoreThings, readUnmanaged } from '../store/unmanaged.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { operatorName } from './operator.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { print, printJson, withoutControls } from './table.ts';
 
 export function defineIgnore(command: Command): void {

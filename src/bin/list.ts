@@ -16,7 +16,7 @@ import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { printPage } from './fold.ts';
 import { defineListing } from './listing.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { paint, printJson, renderTable } from './table.ts';
 
 /** Every place is looked at several times in this. */

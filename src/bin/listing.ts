@@ -20,7 +20,7 @@ import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { printPage } from './fold.ts';
 import { limitUpTo } from './limit.ts';
-import { unknownSubject, withAdmin } from './status.ts';
+import { unknownSubject, withAdmin } from './admin.ts';
 import { paint, print, printJson, renderTable } from './table.ts';
 
 /** Of the maintainers of a tool, so many are named in the table; the JSON names all. */

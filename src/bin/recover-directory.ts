@@ -13,7 +13,7 @@ import { EXIT, failureLine } from './exit.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { print, printJson, withoutControls } from './table.ts';
 
 /** How often it is looked how far the directory is. */

@@ -7,7 +7,7 @@ import { recoverDatabase } from './recover-database.ts';
 import { recoverDirectory } from './recover-directory.ts';
 import { type RecoverOptions, refuseUnread, surveyAll } from './recover-survey.ts';
 import { parseSeconds } from './seconds.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { print, printJson } from './table.ts';
 
 export function defineRecover(command: Command): void {

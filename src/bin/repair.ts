@@ -17,7 +17,7 @@ import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { type AskedPart, draftParts } from './repair-parts.ts';
 import { failuresOf, type Repaired, renderRepaired, toJson } from './repaired.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import {
   addSurveyOptions,
   type Asked,

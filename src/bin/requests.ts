@@ -20,7 +20,7 @@ import { describeExamples, describeExits } from './exit.ts';
 import { printPage } from './fold.ts';
 import { limitUpTo } from './limit.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
 

@@ -1,7 +1,7 @@
 /** `chamberlain status`: what is wanted, applied, behind and failing, and why. */
 import type { Command } from 'commander';
 import type { Config } from '../config.ts';
-import { ChamberlainError, type Code, codeOf } from '../errors.ts';
+import { ChamberlainError, codeOf } from '../errors.ts';
 import type { LeavingPage } from '../model/leaving.ts';
 import { timeOf } from '../model/time.ts';
 import { nounOf } from '../model/unmanaged.ts';
@@ -13,8 +13,8 @@ import { type JunkCount, readJunk } from '../store/junk.ts';
 import * as overview from '../store/overview.ts';
 import type { Standing, SubjectView } from '../store/overview.ts';
 import type { Client } from '../store/postgres.ts';
-import { nameOfServer, openPool } from '../store/postgres.ts';
 import { countUndecided } from '../store/unmanaged.ts';
+import { requireSubjects, withAdmin } from './admin.ts';
 import { type Away, describeAway, findRedisAway, postgresAway } from './away.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
@@ -27,7 +27,6 @@ import {
   type Standstill,
 } from './standstill.ts';
 import { printPage } from './fold.ts';
-import { whileWaiting } from './progress.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 
 /** The table shows no more rows that are behind; the totals count them all. */
@@ -83,47 +82,6 @@ function showAway(away: readonly Away[], json: boolean): void {
   process.exitCode = EXIT.pending;
   if (json) printJson({ away });
   else for (const each of away) printPage(paint('red', describeAway(each)));
-}
-
-/** Runs `act` on one connection of the role admin, and says so where that takes its time. */
-export async function withAdmin<T>(
-  config: Config,
-  act: (client: Client) => Promise<T>,
-): Promise<T> {
-  const pool = openPool(config, 'admin', { max: 1, durable: true });
-  try {
-    return await whileWaiting(`reading ${nameOfServer(config.postgres)}`, () =>
-      overview.look(pool, act),
-    );
-  } finally {
-    await pool.end();
-  }
-}
-
-/** The subjects that a word names, at least one. */
-export async function requireSubjects(client: Client, word: string): Promise<overview.Found[]> {
-  const found = await overview.findSubjectsByWord(client, word);
-  if (found.length === 0) {
-    throw await unknownSubject(
-      client,
-      word,
-      word.includes('.') ? 'TOOL_UNKNOWN' : 'PERSON_UNKNOWN',
-    );
-  }
-  return found;
-}
-
-/** The error of a word that names nobody, with who may be meant. */
-export async function unknownSubject(
-  client: Client,
-  word: string,
-  code: Code,
-): Promise<ChamberlainError> {
-  const { suggest } = await import('./kinds.ts');
-  const meant = suggest(word, await overview.readNamesLike(client, word));
-  return new ChamberlainError(code, `no person or tool is called '${word}'${meant}`, {
-    action: 'Check the name.',
-  });
 }
 
 function isTrouble({ state }: { state: string }): boolean {

@@ -16,7 +16,7 @@ import { configOf, wantsJson } from './configuration.ts';
 import { EXIT } from './exit.ts';
 import { startProgress } from './progress.ts';
 import { parseSeconds } from './seconds.ts';
-import { unknownSubject, withAdmin } from './status.ts';
+import { unknownSubject, withAdmin } from './admin.ts';
 
 /** What `survey`, `plan` and `repair` are told about what to look at. */
 export interface SurveyOptions {

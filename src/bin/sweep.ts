@@ -17,7 +17,7 @@ import { printPage } from './fold.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
 import { parseSeconds } from './seconds.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from './table.ts';
 
 const LOOK_MS = 250;

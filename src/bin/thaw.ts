@@ -5,7 +5,7 @@ import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
 import { describeFreeze } from './freeze.ts';
 import { operatorName } from './operator.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 import { print, printJson } from './table.ts';
 
 export function defineThaw(command: Command): void {
