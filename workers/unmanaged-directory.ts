@@ -18,7 +18,7 @@ import type { Looked, SeenThing } from '../src/model/unmanaged.ts';
 import type { WantedTool } from '../src/model/wanted.ts';
 import type { EntryRef } from '../src/plan/action.ts';
 import { withClient } from '../src/store/postgres.ts';
-import { isAtRest, readAccounts, readListed, readRealmMembers } from '../src/store/unmanaged.ts';
+import { readAccounts, readAtRest, readListed, readRealmMembers } from '../src/store/unmanaged.ts';
 import { readWanted } from '../src/store/wanted.ts';
 import { type AnyRef, entryRef, splitRef } from '../src/targets/directory-eyes.ts';
 import { accountRef } from '../src/targets/unix-account.ts';
@@ -34,6 +34,12 @@ import type { Watch, Watching } from './unmanaged.ts';
 const PLACE = 'directory';
 /** So many of what is listed are looked at in one cheap look; a survey looks at all. */
 const MOST_LOOKED_AT = 200;
+/** Groups whose members are looked at together: where others have made the tree, those of all tools come at first. */
+const GROUPS_AT_ONCE = 100;
+/** What the reference of a tool's group begins with. */
+const TOOL_GROUP = 'toolGroups/cn=';
+
+type IsWanted = (member: AnyRef) => boolean;
 
 export function watchDirectory(
   eyes: OpenDirectoryEyes,
@@ -50,38 +56,45 @@ export function watchDirectory(
     candidates: readonly JudgedEntry[] | undefined,
   ): Promise<Omit<Looked, 'place'>> {
     const listed = await readListed(pool, 'directory', PLACE);
-    const entries = listed.filter(({ kind }) => kind !== 'member');
-    const changed = candidates === undefined ? await eyes.changedByOthers(since) : undefined;
-    const found = new Map((changed?.entries ?? []).map((entry) => [entry.dn, entry]));
-    const asked =
-      candidates?.map(({ dn }) => dn) ??
-      entries
-        .map(({ object }) => object)
-        .filter((dn) => !found.has(dn))
-        .slice(0, MOST_LOOKED_AT);
-    for (const entry of await eyes.trace(asked)) found.set(entry.dn, entry);
-    const things = await thingsAmong([...found.values()]);
-
-    const csn = await eyes.readCsn(realmGroup);
+    const entries = listed.filter(({ kind }) => kind !== 'member').map(({ object }) => object);
+    const isListed = new Set(entries);
+    /** DNs of what is listed, as far as it was looked at */
+    const looked = new Set<string>();
+    const things: SeenThing[] = [];
     const groups = new Set([
       ...later,
       ...listed.flatMap(({ identity, kind }) => (kind === 'member' ? (identity ?? []) : [])),
-      ...(changed?.entries ?? [])
-        .filter(({ ref }) => ref.startsWith('toolGroups/cn='))
-        .map(({ dn }) => dn),
-      ...(csn === realmCsn ? [] : [eyes.dnOf(realmGroup)]),
     ]);
+
+    // before: what is changed while it is read is read once more
+    const next = candidates === undefined ? await eyes.readNextCsn() : undefined;
+    if (candidates === undefined) {
+      for await (const page of eyes.changedByOthers(since)) {
+        things.push(...(await thingsAmong(page)));
+        for (const { dn, ref } of page) {
+          if (isListed.has(dn)) looked.add(dn);
+          if (ref.startsWith(TOOL_GROUP)) groups.add(dn);
+        }
+      }
+    }
+    const asked =
+      candidates?.map(({ dn }) => dn) ??
+      entries.filter((dn) => !looked.has(dn)).slice(0, MOST_LOOKED_AT);
+    for (const dn of asked) looked.add(dn);
+    things.push(...(await thingsAmong(await eyes.trace(asked))));
+
+    const csn = await eyes.readCsn(realmGroup);
+    if (csn !== realmCsn) groups.add(eyes.dnOf(realmGroup));
     const members = await membersOf([...groups]);
 
     const all = [...things, ...members.things];
     const objects = new Set(all.map(({ object }) => object));
-    const looked = new Set([...found.keys(), ...asked]);
     const gone = listed.filter(
       ({ object, kind, identity }) =>
         !objects.has(object) &&
         (kind === 'member' ? !members.later.has(identity ?? '') : looked.has(object)),
     );
-    since = changed?.next ?? since;
+    since = next ?? since;
     realmCsn = csn;
     later = members.later;
     // members of a group that could not be judged stay
@@ -107,45 +120,67 @@ export function watchDirectory(
   }
 
   /** Members that nobody wants, of groups that are ours; a group that is gone has none. */
-  async function membersOf(dns: string[]): Promise<{ things: SeenThing[]; later: Set<string> }> {
+  async function membersOf(
+    dns: readonly string[],
+  ): Promise<{ things: SeenThing[]; later: Set<string> }> {
     const things: SeenThing[] = [];
     const notYet = new Set<string>();
-    for (const group of await Promise.all(dns.map(async (dn) => (await eyes.trace([dn]))[0]))) {
-      if (group === undefined) continue;
-      const wanted = await wantedIn(group);
-      if (wanted === 'later') notYet.add(group.dn);
-      if (wanted === 'later' || wanted === undefined) continue;
-      const made = { madeBy: group.changedBy, madeAt: group.changedBy && group.changedAt };
-      for (const ref of group.members.filter((each) => !wanted(each))) {
-        const member = { dn: eyes.dnOf(ref), name: nameOf(ref) };
-        things.push(memberThing(member, group.dn, { ...made, madeAt: made.madeAt || undefined }));
+    for (let at = 0; at < dns.length; at += GROUPS_AT_ONCE) {
+      const groups = await eyes.trace(dns.slice(at, at + GROUPS_AT_ONCE));
+      const toolsWanted = await wantedOfTools(groups);
+      for (const group of groups) {
+        const wanted =
+          group.ref === realmGroup ? await wantedInRealm(group) : toolsWanted.get(group);
+        if (wanted === 'later') notYet.add(group.dn);
+        if (wanted === 'later' || wanted === undefined) continue;
+        const made = { madeBy: group.changedBy, madeAt: group.changedBy && group.changedAt };
+        for (const ref of group.members.filter((each) => !wanted(each))) {
+          const member = { dn: eyes.dnOf(ref), name: nameOf(ref) };
+          things.push(memberThing(member, group.dn, { ...made, madeAt: made.madeAt || undefined }));
+        }
       }
     }
     return { things, later: notYet };
   }
 
-  async function wantedIn({
-    ref,
-    attributes,
-    members,
-  }: TracedEntry): Promise<((member: AnyRef) => boolean) | 'later' | undefined> {
-    if (ref === realmGroup) {
-      const names = members.flatMap((member) => nameOf(member, 'people') ?? []);
-      const wanted = await readRealmMembers(pool, names);
-      return (member) =>
-        member === 'base/cn=chamberlain' || wanted.has(nameOf(member, 'people') ?? '');
-    }
-    if (!ref.startsWith('toolGroups/cn=')) return undefined;
-    const account = splitRef(ref as EntryRef).name;
-    const uid = (await readAccounts(pool, [account])).get(account);
-    if (uid === undefined || !attributes['gidNumber']?.includes(String(uid))) return undefined;
-    if (!(await isAtRest(pool, uid))) return 'later';
-    const [tool] = await withClient(pool, (client) => readWanted(client, 'directory', [uid]));
-    const wanted = new Set<AnyRef>(
-      ((tool as WantedTool | undefined)?.members ?? []).map(accountRef),
+  async function wantedInRealm({ members }: TracedEntry): Promise<IsWanted> {
+    const names = members.flatMap((member) => nameOf(member, 'people') ?? []);
+    const wanted = await readRealmMembers(pool, names);
+    return (member) =>
+      member === 'base/cn=chamberlain' || wanted.has(nameOf(member, 'people') ?? '');
+  }
+
+  /** Of the groups of tools that are ours, which members are wanted; `later`: the directory role is at it. */
+  async function wantedOfTools(
+    groups: readonly TracedEntry[],
+  ): Promise<Map<TracedEntry, IsWanted | 'later'>> {
+    const named = groups
+      .filter(({ ref }) => ref.startsWith(TOOL_GROUP))
+      .map((group) => ({ group, account: splitRef(group.ref as EntryRef).name }));
+    const uids = await readAccounts(
+      pool,
+      named.map(({ account }) => account),
     );
-    wanted.add(entryRef('toolAccounts', 'uid', account));
-    return (member) => wanted.has(member);
+    const ours = named.flatMap(({ group, account }) => {
+      const uid = uids.get(account);
+      const isOur = uid !== undefined && group.attributes['gidNumber']?.includes(String(uid));
+      return isOur ? [{ group, account, uid }] : [];
+    });
+    if (ours.length === 0) return new Map();
+    const atRest = await readAtRest(
+      pool,
+      ours.map(({ uid }) => uid),
+    );
+    const tools = await withClient(pool, (client) => readWanted(client, 'directory', [...atRest]));
+    const membersByUid = new Map((tools as WantedTool[]).map(({ uid, members }) => [uid, members]));
+    return new Map(
+      ours.map(({ group, account, uid }): [TracedEntry, IsWanted | 'later'] => {
+        if (!atRest.has(uid)) return [group, 'later'];
+        const wanted = new Set<AnyRef>((membersByUid.get(uid) ?? []).map(accountRef));
+        wanted.add(entryRef('toolAccounts', 'uid', account));
+        return [group, (member) => wanted.has(member)];
+      }),
+    );
   }
 
   return (everything) => [{ place: PLACE, looking: look(everything?.unmanaged) }];

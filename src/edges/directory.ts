@@ -88,9 +88,11 @@ export interface OpenDirectoryEyes extends DirectoryEyes {
   readEverything(pace: Pace, realmGid: number, ours?: Ours): Promise<WalkedDirectory>;
   /**
    * Entries that another than the directory role has changed last, without their members, since a change
-   * sequence number or ever; and the number from which on the next look must look.
+   * sequence number or ever, page by page: at first that may be the whole tree.
    */
-  changedByOthers(since?: string): Promise<{ entries: TracedEntry[]; next: string | undefined }>;
+  changedByOthers(since?: string): AsyncGenerator<TracedEntry[]>;
+  /** The change sequence number from which on the next look must look; undefined: the server says none. */
+  readNextCsn(): Promise<string | undefined>;
   /** The entries of these DNs that are there. */
   trace(dns: readonly string[]): Promise<TracedEntry[]>;
   /** The change sequence number of an entry; undefined where there is none. */
@@ -105,6 +107,7 @@ const TRACED_ATTRIBUTES = [
   ...JUDGED_ATTRIBUTES,
   ...['creatorsName', 'createTimestamp', 'modifiersName', 'modifyTimestamp', 'entryUUID'],
 ];
+const LOOKING_FOR_CHANGES = 'looking for what others have changed';
 /** Before every change. */
 const FIRST_CSN = '19700101000000.000000Z#000000#000#000000';
 /** A change may be seen so much later than its number says: clocks differ, and transactions take time. */
@@ -143,16 +146,12 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
     };
   };
 
-  async function readChanges(since: string = FIRST_CSN): Promise<TracedEntry[]> {
+  async function* readChanges(since: string = FIRST_CSN): AsyncGenerator<TracedEntry[]> {
     const search = {
       ...{ base: names.place('base'), since, notBy: names.account('directory') },
       ...({ scope: 'sub', attributes: TRACED_ATTRIBUTES } as const),
     };
-    const entries: TracedEntry[] = [];
-    for await (const page of pool.stream((ldap) => ldap.pages(search))) {
-      entries.push(...page.map(toTraced));
-    }
-    return entries;
+    for await (const page of pool.walk(search)) yield page.map(toTraced);
   }
 
   async function readOne(base: string, attributes: readonly string[]): Promise<LdapEntry[]> {
@@ -205,14 +204,8 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
     async *list(place, attributes) {
       const base = names.place(place);
       const pages = pool.stream((ldap) => ldap.pages({ base, scope: 'one', attributes }));
-      try {
-        for (;;) {
-          const page = await readable(`listing ${base}`, () => pages.next());
-          if (page.done === true) return;
-          yield page.value.map((entry) => toEntry(entry, attributes));
-        }
-      } finally {
-        await pages.return(undefined);
+      for await (const page of readablePages(`listing ${base}`, pages)) {
+        yield page.map((entry) => toEntry(entry, attributes));
       }
     },
 
@@ -249,33 +242,27 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
         attributes: WALKED_ATTRIBUTES,
         pageSize: piece,
       } as const;
-      const pages = pool.walk(search);
-      try {
-        for (;;) {
-          const page = await readable(`reading all of ${base}`, () => pages.next());
-          if (page.done === true) return walk.end();
-          walk.add(page.value);
-          await breathe();
-        }
-      } finally {
-        await pages.return(undefined);
+      for await (const page of readablePages(`reading all of ${base}`, pool.walk(search))) {
+        walk.add(page);
+        await breathe();
       }
+      return walk.end();
     },
 
-    changedByOthers: (since) =>
-      readable('looking for what others have changed', async () => {
-        // before: what is changed while it is read is read once more
-        const next = await pool.run((ldap) => readNextCsn(ldap, names));
-        return { entries: await readChanges(since), next };
-      }),
+    changedByOthers: (since) => readablePages(LOOKING_FOR_CHANGES, readChanges(since)),
+
+    readNextCsn: () =>
+      readable(LOOKING_FOR_CHANGES, () => pool.run((ldap) => readNextCsn(ldap, names))),
 
     trace: (dns) =>
       readable('looking at entries of others', async () => {
-        if (dns.length > TRACE_EACH_UP_TO) {
-          const asked = new Set(dns);
-          return (await readChanges()).filter(({ dn }) => asked.has(dn));
+        if (dns.length <= TRACE_EACH_UP_TO) return (await Promise.all(dns.map(traceOne))).flat();
+        const asked = new Set(dns);
+        const found: TracedEntry[] = [];
+        for await (const page of readChanges()) {
+          found.push(...page.filter(({ dn }) => asked.has(dn)));
         }
-        return (await Promise.all(dns.map(traceOne))).flat();
+        return found;
       }),
 
     readCsn: (ref) =>
@@ -347,6 +334,14 @@ function valuesOf(entry: LdapEntry, attribute: string, names: Names): string[] {
 async function readable<T>(act: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
+  }
+}
+
+async function* readablePages<T>(act: string, pages: AsyncGenerator<T>): AsyncGenerator<T> {
+  try {
+    yield* pages;
   } catch (cause) {
     throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
   }

@@ -231,12 +231,13 @@ export async function readRealmMembers(
   return new Set((rows as { name: string }[]).map(({ name }) => name));
 }
 
-/** Whether the directory role has nothing to do about a subject, as far as we know. */
-export async function isAtRest(pool: Reader, subject: number): Promise<boolean> {
-  const { rowCount } = await pool.query({
-    name: 'is-at-rest',
-    text: `SELECT FROM convergence WHERE subject = $1 AND role = 'directory' AND applied = wanted`,
-    values: [subject],
+/** Of subjects, those about which the directory role has nothing to do, as far as we know. */
+export async function readAtRest(pool: Reader, subjects: readonly number[]): Promise<Set<number>> {
+  const { rows } = await pool.query({
+    name: 'read-at-rest',
+    text: `SELECT subject FROM convergence
+           WHERE subject = ANY ($1) AND role = 'directory' AND applied = wanted`,
+    values: [subjects],
   });
-  return rowCount === 1;
+  return new Set((rows as { subject: number }[]).map(({ subject }) => subject));
 }

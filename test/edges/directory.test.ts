@@ -11,7 +11,11 @@ import { createServer, type Server as TlsServer } from 'node:tls';
 import { runningPid, startServer, stopServer } from '../../dev/servers/daemon.ts';
 import { slapdServer } from '../../dev/servers/slapd.ts';
 import { sealKeyId, verifying, verifyPayload } from '../../src/model/seal.ts';
-import { openDirectoryEyes, openDirectoryHands } from '../../src/edges/directory.ts';
+import {
+  openDirectoryEyes,
+  openDirectoryHands,
+  type TracedEntry,
+} from '../../src/edges/directory.ts';
 import { describeError } from '../../src/errors.ts';
 import type { Wanted } from '../../src/model/wanted.ts';
 import type { Action, EntryRef } from '../../src/plan/action.ts';
@@ -496,6 +500,32 @@ describe('eyes', () => {
       expect(page.every(({ ref }) => ref.startsWith('toolGroups/'))).toBe(true);
     }
   });
+
+  test('tell page by page what others have changed, and by whom, however much that is', async () => {
+    const before = await changedByOthers();
+    expect(many.some(({ account }) => before.has(`people/uid=${account}`))).toBe(false);
+    const change = ({ account }: Wanted) =>
+      `dn: uid=${account},ou=people,${BASE}\nchangetype: modify\nreplace: title\ntitle: T\n`;
+    write(many.map(change).join('\n'));
+    const after = await changedByOthers();
+    for (const { account, uid } of many) {
+      expect(after.get(`people/uid=${account}`)).toMatchObject({
+        dn: `uid=${account},ou=people,${BASE}`,
+        changedBy: `cn=admin,${BASE}`,
+        attributes: { uidNumber: [String(uid)] },
+      });
+    }
+    write(many.map((each) => change(each).replace('\ntitle: T', '')).join('\n'));
+  });
+
+  async function changedByOthers() {
+    const found = new Map<string, TracedEntry>();
+    for await (const page of eyes.changedByOthers()) {
+      expect(page.length).toBeLessThanOrEqual(100);
+      for (const entry of page) found.set(entry.ref, entry);
+    }
+    return found;
+  }
 
   test.each(['*', 'many1*', '*)(uid=*', 'x)(|(uid=*', '\\2a', 'many1\0', '(', ''])(
     'take the value %j for itself, not for a pattern',
