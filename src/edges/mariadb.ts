@@ -9,11 +9,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError, codeOf } from '../errors.ts';
 import { limitWhileEnding } from '../model/connection-limit.ts';
 import type { Action } from '../plan/action.ts';
-import type { DatabasesEyes, DatabaseServerView } from '../targets/databases-eyes.ts';
+import type { DatabasesEyes } from '../targets/databases-eyes.ts';
 import type { Everything, Pace } from '../targets/everything.ts';
 import { grantStatement, type Row } from './mariadb-accounts.ts';
 import { loadingRole, readOwnPrivileges } from './mariadb-inventory.ts';
-import { everythingOf, listUsers, type ListedUser, lookAt, readAll } from './mariadb-reading.ts';
+import {
+  beginSurvey,
+  everythingOf,
+  listUsers,
+  type ListedUser,
+  lookAt,
+  type ServerSurvey,
+} from './mariadb-reading.ts';
 import {
   type Connection,
   type DatabaseLogin,
@@ -30,7 +37,7 @@ const VERIFIER = /\*[0-9A-Fa-f]{40}/g;
 
 // ---- eyes -------------------------------------------------------------------------------------
 
-/** The eyes of the role `databases`; `readEverything` reads all accounts of every server. */
+/** The eyes of the role `databases`; `readEverything` reads whose accounts there are on every server. */
 export interface OpenDatabasesEyes extends DatabasesEyes {
   readEverything(pace: Pace): Promise<Everything<DatabasesEyes>>;
   /** The accounts of a server whose names have our form, on whatever host. */
@@ -57,17 +64,20 @@ export function openDatabasesEyes(
   };
   return {
     look: (server, users) => reading(server, (connection) => lookAt(connection, users)),
-    async readEverything(pace) {
-      const views = new Map<string, Promise<DatabaseServerView>>();
+    async readEverything({ breathe }) {
+      const surveys = new Map<string, ServerSurvey>();
+      const failures = new Map<string, unknown>();
       // one after another: a server that fails is unreadable by itself, for whoever looks at it
       for (const { name } of places) {
-        const view = readAll((read) => reading(name, read), pace);
-        await view.catch((error: unknown) => {
+        try {
+          surveys.set(name, await beginSurvey((read) => reading(name, read)));
+        } catch (error) {
           if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-        });
-        views.set(name, view);
+          failures.set(name, error);
+        }
+        await breathe();
       }
-      return everythingOf(views);
+      return everythingOf(surveys, failures);
     },
     listUsers: (server) => reading(server, listUsers),
     close: () => servers.close(),

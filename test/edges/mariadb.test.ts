@@ -555,6 +555,19 @@ describe('eyes', () => {
     await administer(world.replica.socket, `DROP USER ${made.map((uid) => `s${uid}`).join(', ')}`);
   });
 
+  test('survey those whose numbers have few digits and many, of tools and people together', async () => {
+    const users = ['s9', 's10', 's99999', 's100000', 'u7', 'u123456'];
+    const { socket } = world.replica;
+    await administer(socket, users.map((user) => `CREATE USER ${user};`).join('\n'));
+    const surveyed = await eyes.readEverything({ piece: 2, breathe: async () => {} });
+    const seen = await surveyed.eyes.look('replica', [...users, 's11', 'u8']);
+    expect([...seen.users.keys()].toSorted()).toEqual(users.toSorted());
+    const ofPeople = await surveyed.eyes.look('replica', ['u7']);
+    expect([...ofPeople.users.keys()]).toEqual(['u7']);
+    expect([...surveyed.numbers]).toEqual(expect.arrayContaining([7, 9, 10, 99_999, 123_456]));
+    await administer(socket, `DROP USER ${users.join(', ')}`);
+  });
+
   test('name global privileges as the server does', async () => {
     const { socket } = world.replica;
     await administer(socket, `CREATE USER ${USER}`);
