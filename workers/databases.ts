@@ -83,8 +83,8 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
 const CHANGED_WITHIN_SECONDS = 120;
 
 /**
- * Each server, and the folder of archives. Each is read whole: names alone cost little. A password that somebody else
- * has changed on a server is put right: its account is looked at again.
+ * Each server, and the folder of archives. A server is read whole after any of its accounts has changed. A password that
+ * somebody else has changed on a server is put right: its account is looked at again.
  */
 function watchDatabases(
   eyes: OpenEyes,
@@ -92,9 +92,14 @@ function watchDatabases(
 ): Watch<DatabasesEyes & DatabaseArchiveEyes> {
   // a number that was given once stays that account's
   const known = new Set<string>();
+  /** by server: what its accounts were at the last look, and those that were not known */
+  const seen = new Map<string, { digest: string; unknown: ListedUser[] }>();
 
   async function lookAtServer(server: string, isSurvey: boolean) {
-    const listed = await eyes.listUsers(server);
+    // before: what is changed while they are listed is listed once more
+    const digest = await eyes.digestAccounts(server);
+    const last = seen.get(server);
+    const listed = last?.digest === digest ? last.unknown : await eyes.listUsers(server);
     const users = listed.filter(
       ({ user }) => !known.has(user) && !isIn(others, numberOfUser(user) ?? 0),
     );
@@ -109,6 +114,7 @@ function watchDatabases(
     // a survey changes nothing
     if (!isSurvey) await lookAtPasswords(pool, listed.flatMap(recentChange));
     const unmanaged = users.filter(({ user }) => !known.has(user));
+    seen.set(server, { digest, unknown: unmanaged });
     return {
       gone: 'the rest' as const,
       // who made it, a server does not record

@@ -154,6 +154,18 @@ export async function listUsers(connection: Connection): Promise<ListedUser[]> {
 }
 
 /**
+ * What all accounts are now, in one word: while it is the same, so are they. Among 40,000 a server takes less for it than
+ * for the list, and we next to nothing.
+ */
+export async function digestAccounts(connection: Connection): Promise<string> {
+  const [row] = await connection.query<Row[]>(
+    `SELECT CONCAT(COUNT(*), ' ', BIT_XOR(CAST(CONV(LEFT(MD5(CONCAT_WS(' ', User, Host, Priv)), 16), 16, 10) AS UNSIGNED)))
+       AS digest FROM mysql.global_priv`,
+  );
+  return String(row?.['digest']);
+}
+
+/**
  * Each user's name once. Host by host that is read off the key, and begins to come at once; sorted by the server,
  * 200,000 of them kept it silent for longer than it may be.
  */

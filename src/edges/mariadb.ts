@@ -15,6 +15,7 @@ import { grantStatement, type Row } from './mariadb-accounts.ts';
 import { loadingRole, readOwnPrivileges } from './mariadb-inventory.ts';
 import {
   beginSurvey,
+  digestAccounts,
   everythingOf,
   listUsers,
   type ListedUser,
@@ -42,6 +43,8 @@ export interface OpenDatabasesEyes extends DatabasesEyes {
   readEverything(pace: Pace): Promise<Everything<DatabasesEyes>>;
   /** The accounts of a server whose names have our form, on whatever host. */
   listUsers(server: string): Promise<ListedUser[]>;
+  /** Is another after any account of a server has changed. */
+  digestAccounts(server: string): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -80,6 +83,7 @@ export function openDatabasesEyes(
       return everythingOf(surveys, failures);
     },
     listUsers: (server) => reading(server, listUsers),
+    digestAccounts: (server) => reading(server, digestAccounts),
     close: () => servers.close(),
   };
 }

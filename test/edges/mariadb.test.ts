@@ -568,6 +568,29 @@ describe('eyes', () => {
     await administer(socket, `DROP USER ${users.join(', ')}`);
   });
 
+  test('tell by one word whether any account of a server has changed', async () => {
+    const { socket } = world.replica;
+    const digest = () => eyes.digestAccounts('replica');
+    const before = await digest();
+    let last = before;
+    for (const sql of [
+      `CREATE USER s1000, s1001`,
+      `ALTER USER s1000 IDENTIFIED BY 'x'`,
+      `ALTER USER s1000 ACCOUNT LOCK`,
+      // as many, and of names whose bytes have the same sum
+      `RENAME USER s1000 TO s1002, s1001 TO s1003`,
+      `RENAME USER s1002 TO s1002@localhost`,
+    ]) {
+      await administer(socket, sql);
+      const now = await digest();
+      expect([sql, now]).not.toEqual([sql, last]);
+      expect(await digest()).toBe(now);
+      last = now;
+    }
+    await administer(socket, 'DROP USER s1002@localhost, s1003');
+    expect(await digest()).toBe(before);
+  });
+
   test('name global privileges as the server does', async () => {
     const { socket } = world.replica;
     await administer(socket, `CREATE USER ${USER}`);
