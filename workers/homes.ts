@@ -1,7 +1,7 @@
 /** The role `homes`: root on the file server, and the one place where passwords are born. */
 import { randomBytes } from 'node:crypto';
 import { openFilesHands } from '../src/edges/file-hands.ts';
-import type { ListedPath } from '../src/edges/file-listing.ts';
+import type { FolderMemory, ListedPath } from '../src/edges/file-listing.ts';
 import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { readRecordedArchives, reportArchiveProgress } from '../src/store/archives.ts';
@@ -58,18 +58,21 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
     ),
 };
 
-/** Both areas of homes, and the folder of archives. Each is read whole: names alone cost little. */
+/** Both areas of homes, and the folder of archives. An area is read whole after a name in it has changed. */
 function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Watch<FilesEyes> {
   // a name that was given once stays that account's
   const known = new Map([
-    ['toolHomes' as const, new Set<string>()],
-    ['personHomes' as const, new Set<string>()],
+    ['toolHomes' as const, { ours: new Set<string>(), memory: {} }],
+    ['personHomes' as const, { ours: new Set<string>(), memory: {} }],
   ]);
   const accountOf = (area: 'toolHomes' | 'personHomes', name: string) =>
     area === 'toolHomes' ? `${realm.realm}.${name}` : name;
 
-  async function lookAtArea(area: 'toolHomes' | 'personHomes', ours: Set<string>) {
-    const found = await eyes.listUnmanaged(area, async (names) => {
+  async function lookAtArea(
+    area: 'toolHomes' | 'personHomes',
+    { ours, memory }: { ours: Set<string>; memory: FolderMemory },
+  ) {
+    const isOurs = async (names: readonly string[]) => {
       const unknown = names.filter((name) => !ours.has(name));
       const accounts = await askPostgres(
         readAccounts(
@@ -78,8 +81,9 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
         ),
       );
       for (const name of unknown) if (accounts.has(accountOf(area, name))) ours.add(name);
-      return (name) => ours.has(name);
-    });
+      return (name: string) => ours.has(name);
+    };
+    const found = await eyes.listUnmanaged(area, isOurs, memory);
     const owners = await readNumbers(
       pool,
       found.map(({ uid }) => uid),
@@ -103,7 +107,7 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
   }
 
   return () => [
-    ...[...known].map(([area, ours]) => ({ place: area, looking: lookAtArea(area, ours) })),
+    ...[...known].map(([area, its]) => ({ place: area, looking: lookAtArea(area, its) })),
     { place: 'archives', looking: lookAtArchives() },
   ];
 }

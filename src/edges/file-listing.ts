@@ -1,6 +1,6 @@
 /** What stands in the areas of homes, and whose it is. Nothing is opened, nothing followed. */
 import { isUtf8 } from 'node:buffer';
-import { closeSync, lstatSync, readdirSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, readdirSync } from 'node:fs';
 import type { HomeSighting } from '../targets/everything.ts';
 import { ERASURES } from './erasure-list.ts';
 import { itself, openArea, STAGING, unreadable } from './file-ground.ts';
@@ -16,22 +16,41 @@ export interface ListedPath {
   identity: string;
 }
 
+/** A folder as it was at a look: until a name in it comes, goes or changes, those that were not known are all there is. */
+export interface FolderMemory {
+  /** when a name was last changed; undefined: it may have been in the very moment of the look */
+  changedAtNs?: bigint | undefined;
+  unknown?: Buffer[];
+}
+/** A file system tells two moments apart that are so far from each other. */
+const MOMENT_MS = 2000;
+
 /**
  * What stands in a folder, but for our own mark, of what `isOurs` does not know. Nothing else is looked at.
  *
  * @param open opens the folder, or throws
+ * @param memory of the look before: 40,000 names are not listed anew for nothing
  */
 export async function listUnmanaged(
   open: () => { fd: number },
   isOurs: (names: readonly string[]) => Promise<(name: string) => boolean>,
+  memory: FolderMemory = {},
 ): Promise<ListedPath[]> {
   let folder: { fd: number } | undefined;
   try {
+    const now = Date.now();
     folder = open();
     const inFolder = Buffer.from(`${itself(folder)}/`);
-    const entries = readdirSync(itself(folder), { encoding: 'buffer' });
+    // before: what is changed while it is listed is listed once more
+    const { ctimeNs, ctimeMs } = fstatSync(folder.fd, { bigint: true });
+    const isAsBefore = memory.changedAtNs === ctimeNs;
+    const entries =
+      (isAsBefore ? memory.unknown : undefined) ??
+      readdirSync(itself(folder), { encoding: 'buffer' });
     const names = entries.map((entry) => entry.toString(isUtf8(entry) ? 'utf8' : 'latin1'));
     const isKnown = await isOurs(names);
+    memory.unknown = entries.filter((_, at) => !isKnown(names[at] as string));
+    memory.changedAtNs = Number(ctimeMs) < now - MOMENT_MS ? ctimeNs : undefined;
     return entries.flatMap((entry, at) => {
       const name = names[at] as string;
       if (name === STAGING || name === ERASURES || isKnown(name)) return [];

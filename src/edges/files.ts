@@ -29,7 +29,7 @@ import { readErasures } from './erasure-list.ts';
 import { lookAtArchives, readDeletions } from './file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
 import { openArchives } from './file-archive-ground.ts';
-import { type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
+import { type FolderMemory, type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
 import {
   OPEN_DIRECTORY,
   OPEN_SAFELY,
@@ -54,6 +54,7 @@ export interface OpenFilesEyes extends FilesEyes {
   listUnmanaged(
     where: HomePath['area'] | 'archives',
     isOurs: Parameters<typeof listUnmanaged>[1],
+    memory?: FolderMemory,
   ): Promise<ListedPath[]>;
   /** Who was erased by law, as the list beside the archives has it. Throws BACKEND_UNREADABLE. */
   readErased(): ErasedPerson[];
@@ -70,10 +71,11 @@ export interface OpenFilesEyes extends FilesEyes {
 export function openFilesEyes(files: FileServer, archives: string): OpenFilesEyes {
   return {
     listHomes: (piece) => listHomes(files, piece),
-    listUnmanaged: (where, isOurs) =>
+    listUnmanaged: (where, isOurs, memory) =>
       listUnmanaged(
         () => (where === 'archives' ? openArchives(archives) : openArea(files, where)),
         isOurs,
+        memory,
       ).catch((cause: unknown) => {
         throw unreadable(cause);
       }),
