@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const SOMEBODY = 65_534;
-const HEAP = '--max-semi-space-size=4 --heap-growing-percent=100';
+const HEAP = '--max-semi-space-size=8 --heap-growing-percent=100';
 
 const folder = mkdtempSync(join(tmpdir(), 'chamberlain-wrapper-'));
 const program = join(folder, 'chamberlain');
