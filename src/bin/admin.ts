@@ -15,9 +15,7 @@ export async function withAdmin<T>(
 ): Promise<T> {
   const pool = openPool(config, 'admin', { max: 1, durable: true });
   try {
-    return await whileWaiting(`reading ${nameOfServer(config.postgres)}`, () =>
-      look(pool, act),
-    );
+    return await whileWaiting(`reading ${nameOfServer(config.postgres)}`, () => look(pool, act));
   } finally {
     await pool.end();
   }

@@ -88,7 +88,7 @@ async function change(): Promise<void> {
     portal.ask({ kind, requestedBy: 'steward', ...fields });
   const people = ['alice', 'bob', 'carol', 'dave', 'erin'];
   const person = one(people);
-  const [tool = 'one'] = [one(['one', 'two', 'three', 'four'])];
+  const tool = one(['one', 'two', 'three', 'four']);
   made += 1;
   const changes = [
     () => asSteward('key.add', { person, key: newKey() }),
