@@ -94,7 +94,10 @@ export async function openLoginRealm(
 
   const password = readFileSync(join(secrets, 'ldap-directory'), 'utf8');
   const sealKey = sealing.key;
-  const hands = openDirectoryHands({ uri: slapd.uri, base: BASE, realm, password, sealKey });
+  const hands = openDirectoryHands({
+    ...{ uri: slapd.uri, base: BASE, realm, password },
+    sealKey: () => sealKey,
+  });
   closers.push(() => closeSoon(hands.close()));
   const { beating } = await beat(async ({ at, clock }) => {
     const marker: Marker = { kind: 'heartbeat', realm, at, clock, people, tools, floors: [] };

@@ -255,18 +255,46 @@ export function findSecret(
  * (PKCS 8), as `openssl genpkey -algorithm ed25519` makes it. Login hosts are given the public half.
  */
 export function readSealKey(config: Pick<Config, 'secrets'>): SealKey {
-  const privateKey = readEd25519Key('key', join(config.secrets, 'seal-key'));
-  return { id: sealKeyId(privateKey), privateKey };
+  return sealKeyReader(config)();
+}
+
+/** Reads that key for each use, so that whoever replaces its file restarts nothing. Throws CONFIG_INVALID, at once too. */
+export function sealKeyReader(config: Pick<Config, 'secrets'>): () => SealKey {
+  const read = ed25519KeyReader('key', join(config.secrets, 'seal-key'));
+  let last: SealKey | undefined;
+  return () => {
+    const privateKey = read();
+    if (last?.privateKey !== privateKey) last = { id: sealKeyId(privateKey), privateKey };
+    return last;
+  };
+}
+
+/** Reads a private key for each use; it is parsed anew where its file has changed. Throws CONFIG_INVALID, at once too. */
+export function ed25519KeyReader(what: string, path: string): () => KeyObject {
+  let last: { pem: Buffer; key: KeyObject } | undefined;
+  const read = () => {
+    const pem = readKeyFile(what, path);
+    if (last?.pem.equals(pem) !== true) last = { pem, key: parseEd25519Key(what, path, pem) };
+    return last.key;
+  };
+  read();
+  return read;
 }
 
 /** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
 export function readEd25519Key(what: string, path: string): KeyObject {
-  let pem: Buffer;
+  return parseEd25519Key(what, path, readKeyFile(what, path));
+}
+
+function readKeyFile(what: string, path: string): Buffer {
   try {
-    pem = readFileSync(path);
+    return readFileSync(path);
   } catch (cause) {
     throw cannotRead(what, path, cause);
   }
+}
+
+function parseEd25519Key(what: string, path: string, pem: Buffer): KeyObject {
   const key = parsePrivateKey(pem);
   if (key?.asymmetricKeyType === 'ed25519') return key;
   throw new ChamberlainError(

@@ -21,7 +21,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { adminOfPortal, type Config } from '../src/config.ts';
 import { type JobState, openOutbox } from '../src/edges/event-outbox.ts';
-import { readSigningKey, signEvents } from '../src/edges/token.ts';
+import { signEvents, signingKeyReader } from '../src/edges/token.ts';
 import { describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import * as store from '../src/store/deliveries.ts';
@@ -72,7 +72,7 @@ export interface Delivery {
 }
 
 export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
-  const key = readSigningKey(join(config.secrets, 'events-key'));
+  const key = signingKeyReader(join(config.secrets, 'events-key'));
   const outbox = openOutbox(config);
   const courses = new Map<string, Course>();
   /** events that were erased and may lie in a queue as they were, by portal */
@@ -252,7 +252,7 @@ export function startDelivery(config: Config, log: Log, pool: Pool): Delivery {
       );
     }
     const contents = { realm, portal, after: completed, removed, events, now };
-    const token = await signEvents(key, contents);
+    const token = await signEvents(key(), contents);
     const job = `${completed}-${sent}-${randomUUID()}`;
     await write(course, { ...ended, job, sent, since: since ?? now });
     await outbox.add(portal, job, token);

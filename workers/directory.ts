@@ -1,6 +1,6 @@
 /** The role `directory`: LDAP. */
 import type { Config } from '../src/config.ts';
-import { readSealKey, secretReader } from '../src/config.ts';
+import { sealKeyReader, secretReader } from '../src/config.ts';
 import {
   openDirectoryEyes,
   openDirectoryHands,
@@ -49,7 +49,7 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
 
 /** For the one that writes: with the key that it signs by. */
 export function writerSettings(config: Config) {
-  return { ...directorySettings(config, 'directory'), sealKey: readSealKey(config) };
+  return { ...directorySettings(config, 'directory'), sealKey: sealKeyReader(config) };
 }
 
 /** How the directory is reached as one of the role's two accounts. */

@@ -35,7 +35,6 @@ export function startMarker(config: Config, log: Log): Worker {
   const pool = openPool(config, 'directory', { max: 1, durable: false });
   const settings = writerSettings(config);
   const hands = openDirectoryHands(settings);
-  const keys = verifying(settings.sealKey);
   let said: string | undefined;
   let counted: { counts: Promise<store.Counts>; at: number } | undefined;
   pool.on('connect', (client) => {
@@ -60,10 +59,11 @@ export function startMarker(config: Config, log: Log): Worker {
   }
 
   async function beat(): Promise<void> {
+    const sealKey = settings.sealKey();
     const { texts, seenAt, telling, doubt } = await store.lookAtMarker(
       pool,
       () => hands.told(),
-      keys,
+      verifying(sealKey),
     );
     if (doubt?.sentence !== said && doubt !== undefined) log.error(doubt, 'the marker is in doubt');
     said = doubt?.sentence;
@@ -83,7 +83,7 @@ export function startMarker(config: Config, log: Log): Worker {
       ...counts,
       ...floors,
     } as const;
-    if (await hands.tell(signMarker(marker, settings.sealKey), texts)) {
+    if (await hands.tell(signMarker(marker, sealKey), texts)) {
       await store.endTelling(pool, at);
     }
   }

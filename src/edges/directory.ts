@@ -371,7 +371,7 @@ type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
  * texts of the marker, which login hosts read (src/model/marker.ts); `tell` writes a new one instead of
  * those that were read, or says false where another has done so meanwhile. What a seal is to say it signs.
  */
-export function openDirectoryHands(settings: DirectorySettings & { sealKey: SealKey }): {
+export function openDirectoryHands(settings: DirectorySettings & { sealKey: () => SealKey }): {
   do(action: Action): Promise<void>;
   told(): Promise<string[]>;
   tell(marker: string, instead: readonly string[]): Promise<boolean>;
@@ -423,11 +423,11 @@ async function perform(
   ldap: LdapConnection,
   action: DirectoryAction,
   names: Names,
-  sealKey: SealKey,
+  sealKey: () => SealKey,
 ): Promise<void> {
   const dn = names.dn(action.entry);
   const signed = (attribute: string, values: readonly string[]) =>
-    attribute === SEAL ? values.map((payload) => signPayload(payload, sealKey)) : values;
+    attribute === SEAL ? values.map((payload) => signPayload(payload, sealKey())) : values;
   const bytes = (attribute: string, values: readonly string[]) =>
     values.map((value) => names.toDirectory(attribute, value));
   const expectation = (expect: Record<string, string>) =>

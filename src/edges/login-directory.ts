@@ -9,6 +9,7 @@
  */
 import { createHash } from 'node:crypto';
 import { ChamberlainError } from '../errors.ts';
+import type { Secret } from '../model/secret.ts';
 import { namesOf, type Names } from './directory-names.ts';
 import {
   openLdapPool,
@@ -24,7 +25,7 @@ export interface LoginDirectorySettings {
   base: string;
   realm: string;
   caFile?: string | undefined;
-  password: string;
+  password: Secret;
 }
 
 /** An entry of a person, or of a tool's account, as it was read. */

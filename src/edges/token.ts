@@ -6,7 +6,7 @@
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify, SignJWT } from 'jose';
-import { type Config, type Portal, readEd25519Key } from '../config.ts';
+import { type Config, ed25519KeyReader, type Portal, readEd25519Key } from '../config.ts';
 import { quote } from '../model/printable.ts';
 import {
   CLAIMS,
@@ -74,6 +74,11 @@ export function signEvents(
 /** Reads the key that requests or events are signed by. Throws CONFIG_INVALID. */
 export function readSigningKey(path: string): KeyObject {
   return readEd25519Key('signing key', path);
+}
+
+/** Reads that key for each use, so that whoever replaces its file restarts nothing. Throws CONFIG_INVALID, at once too. */
+export function signingKeyReader(path: string): () => KeyObject {
+  return ed25519KeyReader('signing key', path);
 }
 
 /** The portal and the `kid` that the configuration gives the public half of a signing key. */

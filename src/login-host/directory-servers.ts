@@ -24,14 +24,10 @@ export function openDirectoryServers({
     count: uris.length,
     uri,
     open() {
+      // for each connection anew: it may be replaced
       const password = () => readFileSync(passwordFile, 'utf8').replace(/\r?\n$/, '');
-      return (directory ??= openLoginDirectory({
-        uri: uri(),
-        base,
-        realm,
-        caFile,
-        password: password(),
-      }));
+      password();
+      return (directory ??= openLoginDirectory({ uri: uri(), base, realm, caFile, password }));
     },
     async turnAway() {
       const before = directory;

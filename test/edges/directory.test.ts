@@ -72,7 +72,7 @@ beforeAll(async () => {
   mkdirSync(join(folder, 'secrets'), { mode: 0o700 });
   await startServer(slapd);
   eyes = openDirectoryEyes(settings('directory-eyes'));
-  hands = openDirectoryHands({ ...settings('directory'), sealKey });
+  hands = openDirectoryHands({ ...settings('directory'), sealKey: () => sealKey });
 }, 30_000);
 
 afterAll(async () => {
@@ -590,7 +590,7 @@ describe('eyes', () => {
       ...['-y', join(folder, 'secrets/ldap-directory-eyes'), `uid=many1,ou=people,${BASE}`],
     ];
     expect(() => execFileSync('ldapdelete', asEyes, { stdio: 'pipe' })).toThrow(/access/i);
-    const masked = openDirectoryHands({ ...settings('directory-eyes'), sealKey });
+    const masked = openDirectoryHands({ ...settings('directory-eyes'), sealKey: () => sealKey });
     const action: Action = { verb: 'ldap.delete', entry: 'people/uid=many1', expect: {} };
     await expect(masked.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     await masked.close();

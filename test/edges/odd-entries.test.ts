@@ -80,7 +80,7 @@ beforeAll(async () => {
   mkdirSync(join(folder, 'secrets'), { mode: 0o700 });
   await startServer(slapd);
   eyes = openDirectoryEyes(settings('directory-eyes'));
-  hands = openDirectoryHands({ ...settings('directory'), sealKey });
+  hands = openDirectoryHands({ ...settings('directory'), sealKey: () => sealKey });
   login = openLoginDirectory(settings('keys-agent'));
   for (let turn = 0; turn < 3; turn++) {
     for (const { steps } of await look(eyes))
