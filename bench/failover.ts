@@ -19,6 +19,7 @@ import { startServer, stopServer } from '../dev/servers/daemon.ts';
 import { openFarMachine } from '../dev/servers/far-machine.ts';
 import { listeningAt } from '../dev/servers/postgres.ts';
 import { signal } from '../dev/servers/processes.ts';
+import { readSecret } from '../src/config.ts';
 import { connectionSettings } from '../src/store/postgres.ts';
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { FAILOVER_GOALS as GOALS, type FailoverOptions } from './goals.ts';
@@ -177,12 +178,13 @@ async function holdLock(
   { config }: MeasuredRealm,
   { host, prefix }: { host: string; prefix: readonly string[] },
 ): Promise<ChildProcess> {
-  const { user, password, database, options } = connectionSettings(config, 'owner');
+  const { user, database, options } = connectionSettings(config, 'owner');
+  const password = readSecret(config, 'postgres', 'owner');
   const words = [...prefix, 'psql', '-qAt', '-h', host, '-U', user ?? '', database ?? ''];
   const [program = '', ...args] = words;
   const holder = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, PGPASSWORD: password as string, PGOPTIONS: options },
+    env: { ...process.env, PGPASSWORD: password, PGOPTIONS: options },
   });
   holder.stdin.write(`LISTEN chamberlain; SELECT pg_advisory_lock(${LOCK}); SELECT 'held';\n`);
   for (let said = ''; !said.includes('held');) {

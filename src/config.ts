@@ -205,7 +205,21 @@ export function loadConfig(path: string): Config {
   return deepFreeze(loadYaml(path, schema));
 }
 
-type SecretServer = 'postgres' | 'ldap' | 'mariadb' | 'redis';
+export type SecretServer = 'postgres' | 'ldap' | 'mariadb' | 'redis';
+
+/** The file of an account's secret. */
+export function secretPath(
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
+  account: string,
+): string {
+  return join(config.secrets, `${server}-${account}`);
+}
+
+/** Where the secret lies that is to take the place of one: `chamberlain secret rotate`. */
+export const nextOf = (path: string): string => `${path}.next`;
+/** Where one lies that it has taken the place of, and that is still valid. */
+export const oldOf = (path: string): string => `${path}.old`;
 
 /** The secret of an account: the file `<server>-<account>` of the secrets folder, without line end. */
 export function readSecret(
@@ -213,7 +227,7 @@ export function readSecret(
   server: SecretServer,
   account: string,
 ): string {
-  const path = join(config.secrets, `${server}-${account}`);
+  const path = secretPath(config, server, account);
   try {
     return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
   } catch (cause) {

@@ -8,7 +8,7 @@
  * writes config.ldif, access.ldif, tree.ldif and accounts.ldif (mode 0600: they hold password hashes;
  * the passwords are read from the config's folder of secrets). Loading them is said at the top of config.ldif.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -18,6 +18,7 @@ import { loadConfig, readSecret } from '../../src/config.ts';
 import { configPath } from '../../src/config-path.ts';
 import { cannotRead, ChamberlainError } from '../../src/errors.ts';
 import { idPattern } from '../../src/model/id-pattern.ts';
+import { saltedSha1 } from '../../src/model/secret.ts';
 
 export { idPattern, type IdRange };
 
@@ -89,7 +90,7 @@ export function renderDirectory(directory: Directory): Record<Template, string> 
   };
 }
 
-/** The DN that looks from outside; the product never binds as it. */
+/** The DN that looks from outside, and changes the others' passwords; no worker binds as it. */
 export function adminDn(base: string): string {
   return `cn=admin,${base}`;
 }
@@ -143,11 +144,8 @@ function escapePattern(text: string): string {
   return text.replaceAll(/[.\\+*?()[\]{}|^$]/g, String.raw`\$&`);
 }
 
-/** `{SSHA}`: the passwords are long and random, so that a slow hash would add nothing but slow binds. */
 function hashPassword(password: string): string {
-  const salt = randomBytes(16);
-  const digest = createHash('sha1').update(password).update(salt).digest();
-  return `{SSHA}${Buffer.concat([digest, salt]).toString('base64')}`;
+  return saltedSha1(password, randomBytes(16));
 }
 
 function main(): void {

@@ -8,12 +8,12 @@
  * Redis 7.2 or newer reads it: `aclfile` in its configuration, `ACL LOAD` after a change. Everything not named in a
  * line is refused. Nobody can be `default`, whom Redis takes everybody for: it is off.
  */
-import { createHash } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { runProgram } from '../../src/bin/exit.ts';
 import { adminOfPortal, loadConfig, readSecret } from '../../src/config.ts';
 import { configPath } from '../../src/config-path.ts';
 import { REDIS_ACCOUNTS, redisUser, type RedisAccount } from '../../src/edges/redis-connection.ts';
+import { redisHash } from '../../src/model/secret.ts';
 import { ROLES } from '../../src/model/wanted.ts';
 
 /** Of which an ACL file knows the password: those of the programs, and the owner, who may do everything. */
@@ -91,7 +91,7 @@ export function renderUsers(
 /** As `ACL SETUSER` takes it. The passwords are long and random: a slow hash would add nothing. */
 function hash(password: string): string {
   if (password.length < 16) throw new Error('a password of Redis has less than 16 characters');
-  return createHash('sha256').update(password).digest('hex');
+  return redisHash(password);
 }
 
 function main(): void {

@@ -1,11 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import { readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { postgresProgram } from '../../src/edges/postgres-programs.ts';
+import { scramVerifier } from '../../src/model/secret.ts';
 import { POSTGRES_ROLES } from '../../src/store/postgres.ts';
 import { ANSWER_TIMEOUT_MS, makeWhole, type Server } from './daemon.ts';
 import { run } from './processes.ts';
-import { ensurePassword, scramVerifier } from './secret.ts';
+import { ensurePassword } from './secret.ts';
 
 export interface PostgresServer extends Server {
   readonly host: string;
@@ -91,7 +93,7 @@ export async function createOwnedDatabase(
   database: string,
   secrets: string,
 ): Promise<void> {
-  const verifier = scramVerifier(ensurePassword(secrets, 'postgres-owner'));
+  const verifier = scramVerifier(ensurePassword(secrets, 'postgres-owner'), randomBytes(16));
   await asSuperuser(server, 'postgres', async (client) => {
     await client.query(`DO $$ BEGIN
       CREATE ROLE chamberlain LOGIN CREATEROLE CONNECTION LIMIT 10;
@@ -146,7 +148,8 @@ export async function setRolePasswords(server: PostgresServer, secrets: string):
     for (const role of POSTGRES_ROLES) {
       const password = ensurePassword(secrets, `postgres-${role}`);
       if (!known.has(`chamberlain_${role}`)) continue;
-      await client.query(`ALTER ROLE chamberlain_${role} PASSWORD '${scramVerifier(password)}'`);
+      const verifier = scramVerifier(password, randomBytes(16));
+      await client.query(`ALTER ROLE chamberlain_${role} PASSWORD '${verifier}'`);
     }
   });
 }

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Redis } from 'ioredis';
 import { renderUsers, type RedisUser } from '../../deploy/redis/render.ts';
 import { redisUser } from '../../src/edges/redis-connection.ts';
@@ -28,7 +28,8 @@ export function redisServer(folder: string, secrets: string): RedisServer {
   const data = join(folder, 'data');
   const portFile = join(folder, 'port');
   const confFile = join(folder, 'redis.conf');
-  const usersFile = join(folder, 'users.acl');
+  // in a folder that Redis may write
+  const usersFile = join(folder, 'acl/users.acl');
   const port = (): number => Number(readFileSync(portFile, 'utf8'));
   const passwordOf = (user: RedisUser): string => ensurePassword(secrets, `redis-${user}`);
   const urlOf = (user: RedisUser): string =>
@@ -53,6 +54,7 @@ export function redisServer(folder: string, secrets: string): RedisServer {
     },
     async prepare() {
       makeFolder(data, 'redis', 0o700);
+      makeFolder(dirname(usersFile), 'redis', 0o755);
       writeFileSync(portFile, String(await keepOrChoosePort(portFile)));
       if (!existsSync(usersFile)) writeUsers([]);
       const conf = [

@@ -1,12 +1,4 @@
-import {
-  createHash,
-  createHmac,
-  createPublicKey,
-  generateKeyPairSync,
-  pbkdf2Sync,
-  randomBytes,
-  randomInt,
-} from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPairSync, randomInt } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -38,20 +30,6 @@ function ensureFile(file: string, make: () => string): string {
   writeFileSync(`${file}.new`, text, { mode: 0o600, flush: true });
   renameSync(`${file}.new`, file);
   return text;
-}
-
-/**
- * What PostgreSQL keeps of a password (RFC 5803 by way of pg_authid), so that the password itself is in no
- * statement that a server could log.
- */
-export function scramVerifier(password: string): string {
-  const iterations = 4096;
-  const salt = randomBytes(16);
-  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
-  const hmac = (text: string): Buffer => createHmac('sha256', salted).update(text).digest();
-  const storedKey = createHash('sha256').update(hmac('Client Key')).digest('base64');
-  const serverKey = hmac('Server Key').toString('base64');
-  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
 }
 
 /** What MariaDB keeps of a password under mysql_native_password: `*` and the hex of sha1(sha1(password)). */

@@ -97,6 +97,11 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
     load: async () => (await import('./thaw.ts')).defineThaw,
   },
   {
+    name: 'secret',
+    summary: 'replace a password or a key while it is in use: `secret rotate NAME`',
+    load: async () => (await import('./secret.ts')).defineSecret,
+  },
+  {
     name: 'schema',
     summary: 'the kinds of request, and the JSON Schema of each',
     load: async () => (await import('./schema.ts')).defineSchema,

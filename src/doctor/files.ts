@@ -1,7 +1,7 @@
 /** Looks at the configuration's own files: itself, the secrets, the keys. */
-import { type Stats, accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { type Stats, accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { adminOfPortal, type Config } from '../config.ts';
+import { adminOfPortal, type Config, nextOf, oldOf } from '../config.ts';
 import { REDIS_ACCOUNTS } from '../edges/redis-connection.ts';
 import { findSigner, readSigningKey } from '../edges/token.ts';
 import { describeError } from '../errors.ts';
@@ -74,6 +74,7 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
     }
     const faults = secretFaults(path, found, isPlausible);
     lines.push(...faults);
+    lines.push(...lookAtRotation(name, path));
     if (faults.length > 0) continue;
     if (mayRead(path)) good.push(name);
     else closed.push(name);
@@ -96,6 +97,29 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
     );
   }
   return lines;
+}
+
+/** A rotation that was begun: `chamberlain secret rotate`. */
+function lookAtRotation(name: string, path: string): Line[] {
+  const again = `chamberlain secret rotate ${name}`;
+  const isKey = name.endsWith('-key');
+  if (existsSync(nextOf(path))) {
+    return isKey
+      ? [
+          fix(
+            `${name} is being replaced: the new key is made, and not in use`,
+            `Run \`${again} --finish\` when all others know it.`,
+          ),
+        ]
+      : [fix(`the rotation of ${name} was cut`, `Run \`${again}\` again.`)];
+  }
+  if (!existsSync(oldOf(path))) return [];
+  return [
+    fix(
+      `${name} was replaced, and its old password is still valid`,
+      `Run \`${again} --finish\` when each machine has the new one.`,
+    ),
+  ];
 }
 
 function secretFaults(path: string, stats: Stats, isPlausible: (uid: number) => boolean): Line[] {

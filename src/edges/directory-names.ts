@@ -15,6 +15,8 @@ const BYTES = 'bytes:';
 export interface Names {
   /** What a worker or login host binds as. */
   account(name: string): string;
+  /** What may write everything. Nothing of ours binds as it but to change passwords. */
+  admin: string;
   /** The entry by which the directory role tells login hosts how things stand. */
   marker: string;
   place(place: Place): string;
@@ -49,6 +51,7 @@ export function namesOf(base: string, realm: string): Names {
         ['cn', name],
         ['ou', 'chamberlain'],
       ]),
+    admin: below([['cn', 'admin']]),
     marker: below([['cn', 'chamberlain']]),
     place: (place) => below(placePath(place, realm)),
     dn: dnOf,

@@ -285,7 +285,7 @@ function operationsOn(client: ldapts.Client): LdapConnection {
           const modification = new ldapts.Attribute({ type, values });
           return new ldapts.Change({ operation, modification });
         }),
-        new AssertionControl(expect),
+        expect.length === 0 ? [] : new AssertionControl(expect),
       ),
     delete: (dn, expect) => client.del(dn, new AssertionControl(expect)),
   };

@@ -159,7 +159,7 @@ async function verifiersOf(
 }
 
 /** How one of several passwords lets in: any will do. With a parameter for each. */
-function identifiedBy(verifiers: readonly string[]): string {
+export function identifiedBy(verifiers: readonly string[]): string {
   if (verifiers.length === 1) return 'IDENTIFIED BY PASSWORD ?';
   return `IDENTIFIED VIA ${verifiers.map(() => 'mysql_native_password USING ?').join(' OR ')}`;
 }

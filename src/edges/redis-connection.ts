@@ -44,7 +44,7 @@ const COMMAND_TIMEOUT_MS = 4000;
 const RECONNECT_MS = 500;
 
 /** A connection that fails fast: for adding and looking. Throws CONFIG_INVALID. */
-export function connectProducer(config: RedisPlace, account: RedisAccount): Redis {
+export function connectProducer(config: RedisPlace, account: RedisAccount | 'owner'): Redis {
   return connect(config, account, { maxRetriesPerRequest: 1, commandTimeout: COMMAND_TIMEOUT_MS });
 }
 
@@ -53,7 +53,11 @@ export function connectConsumer(config: RedisPlace, account: RedisAccount): Redi
   return connect(config, account, { maxRetriesPerRequest: null });
 }
 
-function connect(config: RedisPlace, account: RedisAccount, options: RedisOptions): Redis {
+function connect(
+  config: RedisPlace,
+  account: RedisAccount | 'owner',
+  options: RedisOptions,
+): Redis {
   const url = new URL(config.redis.url);
   const password = findSecret(config, 'redis', account);
   if (password !== undefined) {

@@ -15,6 +15,8 @@ export interface FileRights {
   mode: number;
   /** root's where none is named */
   gid?: number;
+  /** that of the process where none is named */
+  uid?: number;
 }
 
 /**
@@ -33,7 +35,7 @@ export function replaceFile(path: string, text: string, rights: FileRights, flus
 export function writeBeside(
   beside: string,
   pieces: Iterable<string>,
-  { mode, gid = 0 }: FileRights,
+  { mode, gid = 0, uid }: FileRights,
   flush = false,
 ): void {
   removeFile(beside); // of a run that was cut
@@ -42,7 +44,8 @@ export function writeBeside(
   try {
     try {
       for (const piece of pieces) writeAll(fd, piece);
-      if (gid !== 0) fchownSync(fd, -1, gid);
+      if (uid !== undefined) fchownSync(fd, uid, gid);
+      else if (gid !== 0) fchownSync(fd, -1, gid);
       fchmodSync(fd, mode);
       if (flush) fsyncSync(fd);
     } finally {

@@ -15,12 +15,13 @@ export interface Act {
     | 'recover'
     | 'credentials.rotate'
     | 'unmanaged.ignore'
-    | 'audit.close';
+    | 'audit.close'
+    | 'secret.rotate';
   /** `unix:<name>`: a claim, not a proof; `the calendar` */
   by: string;
   subject?: number;
   account?: string;
-  /** what it was about, such as targets; never to what. Of what was ignored: the thing, and why */
+  /** what it was about, such as targets; never to what. Of what was ignored: the thing, and why; of a secret: its name */
   fields?: readonly string[];
 }
 

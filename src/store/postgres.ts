@@ -1,7 +1,8 @@
 /** Connections to our PostgreSQL: one pool per role, each statement bounded in time. */
+import { statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import pg from 'pg';
-import { type Config, readSecret, secretReader } from '../config.ts';
+import { type Config, findSecret, nextOf, secretPath, secretReader } from '../config.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
 import type { Role } from '../model/wanted.ts';
 
@@ -33,14 +34,19 @@ export type PostgresRole = 'owner' | (typeof POSTGRES_ROLES)[number];
  */
 const PLANNED_ONCE = /^(relay|(directory|homes|databases)(_eyes)?)$/;
 
+/** The name of that role in PostgreSQL. */
+export function loginOf(role: PostgresRole): string {
+  return role === 'owner' ? 'chamberlain' : `chamberlain_${role}`;
+}
+
 /** The settings of a connection as that role. A statement may take 5 s, a lock 3 s. */
 export function connectionSettings(config: Config, role: PostgresRole): pg.ClientConfig {
   return {
     host: config.postgres.host,
     port: config.postgres.port,
     database: config.postgres.database,
-    user: role === 'owner' ? 'chamberlain' : `chamberlain_${role}`,
-    password: readSecret(config, 'postgres', role),
+    user: loginOf(role),
+    password: passwordReader(config, role),
     application_name: `chamberlain ${role}`,
     connectionTimeoutMillis: 3000,
     // on the server, and a little later here, for a server that hangs instead of failing
@@ -57,17 +63,68 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
       (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : ''),
     // queries that are not awaited one by one are sent at once, and answered in order
     pipeline: true,
-    stream: () => new GatheringSocket(),
+    stream: () => new GatheringSocket(secretPath(config, 'postgres', role)),
   };
 }
 
 /**
+ * PostgreSQL knows one password of a role. So while that is changed, and its file after it, nobody begins to log in: the
+ * new password lies beside the file meanwhile. Of a change that was cut, it lies there for longer.
+ */
+export const CHANGING_MS = { settles: 1000, most: 2000 };
+const LOOK_MS = 20;
+
+function isChanging(secret: string): boolean {
+  const since = statSync(nextOf(secret), { throwIfNoEntry: false })?.mtimeMs;
+  return since !== undefined && Math.abs(Date.now() - since) < CHANGING_MS.most;
+}
+
+/** The password that was last logged in by, and the last that was refused, by login. */
+const lastTried = new Map<string, string>();
+const lastRefused = new Map<string, string>();
+
+/**
+ * Reads the password for each login. Of a change that was cut, only PostgreSQL can say which of the two counts: where it
+ * has refused the one, it is asked by the other.
+ */
+function passwordReader(config: Config, role: PostgresRole): () => string {
+  const read = secretReader(config, 'postgres', role);
+  return () => {
+    const now = read();
+    const next =
+      lastRefused.get(loginOf(role)) === now && findSecret(config, 'postgres', `${role}.next`);
+    const password = next || now;
+    lastTried.set(loginOf(role), password);
+    return password;
+  };
+}
+
+/** Whether PostgreSQL has refused a password: the next login may be by another. */
+function noteRefusal(login: string | undefined, error: unknown): boolean {
+  if (sqlState(error) !== '28P01') return false; // invalid_password
+  lastRefused.set(login ?? '', lastTried.get(login ?? '') ?? '');
+  return true;
+}
+
+/**
  * Sends in one call what is written in one turn of the event loop: a call costs as much as a statement. The driver corks
- * the socket for each statement that has a name or values; here it is uncorked when the turn is over.
+ * the socket for each statement that has a name or values; here it is uncorked when the turn is over. It waits where the
+ * password is being changed: PostgreSQL reads what it keeps of one when somebody connects, before it asks for it.
  */
 class GatheringSocket extends Socket {
+  readonly #secret: string;
+  constructor(secret: string) {
+    super();
+    this.#secret = secret;
+  }
   override uncork(): void {
     process.nextTick(() => super.uncork());
+  }
+  override connect(...to: unknown[]): this {
+    if (this.destroyed) return this;
+    if (!isChanging(this.#secret)) return super.connect(...(to as [number, string]));
+    setTimeout(() => this.connect(...to), LOOK_MS);
+    return this;
   }
 }
 
@@ -109,7 +166,6 @@ export function openPool(
   ].join(' ');
   const pool = new pg.Pool({
     ...settings,
-    password: secretReader(config, 'postgres', role),
     options,
     max,
     idleTimeoutMillis: 30_000,
@@ -252,6 +308,7 @@ export async function openLease(config: Config, role: PostgresRole): Promise<Lea
     const { epoch } = rows[0] as { epoch: string | null };
     if (epoch !== null) return { client, epoch };
   } catch (cause) {
+    noteRefusal(client.user, cause);
     void client.end().catch(() => {});
     throw unreachable(config.postgres, cause);
   }
@@ -280,9 +337,13 @@ export const VERDICTS_LOCK = 4;
 /** Advisory lock class of a role; the second number of the lock is the subject that is worked on. */
 export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };
 
+/** Connects; again where the password was refused, for it may have been changed. */
 async function connect(pool: Pool): Promise<pg.PoolClient> {
   try {
-    return await pool.connect();
+    return await pool.connect().catch((error: unknown) => {
+      if (noteRefusal(pool.options.user, error)) return pool.connect();
+      throw error;
+    });
   } catch (cause) {
     throw unreachable(pool.options, cause);
   }

@@ -62,6 +62,28 @@ describe('secrets', () => {
     for (const { todo } of lines) expect(todo).toMatch(/\.$/u);
   });
 
+  test('that are being replaced are told, each with how to go on', () => {
+    for (const name of ['redis-intake', 'postgres-homes', 'events-key']) put(name);
+    for (const name of ['redis-intake.old', 'postgres-homes.next', 'events-key.next']) put(name);
+    expect(look().filter(({ state }) => state === 'fix')).toEqual([
+      {
+        state: 'fix',
+        what: 'the rotation of postgres-homes was cut',
+        todo: 'Run `chamberlain secret rotate postgres-homes` again.',
+      },
+      {
+        state: 'fix',
+        what: 'redis-intake was replaced, and its old password is still valid',
+        todo: 'Run `chamberlain secret rotate redis-intake --finish` when each machine has the new one.',
+      },
+      {
+        state: 'fix',
+        what: 'events-key is being replaced: the new key is made, and not in use',
+        todo: 'Run `chamberlain secret rotate events-key --finish` when all others know it.',
+      },
+    ]);
+  });
+
   test('in a folder that is not there', () => {
     rmSync(dir, { recursive: true });
     expect(statesOf(look())).toEqual([['fix', `${dir} is not there`]]);

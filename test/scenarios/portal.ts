@@ -13,7 +13,7 @@ import {
 } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Queue, Worker } from 'bullmq';
-import { Redis } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 
@@ -143,7 +143,11 @@ export function openPortal(world: World, identity?: PortalIdentity): Portal {
     const user = name.startsWith('admin.') ? 'owner' : (`portal.${name}` as const);
     const redis = new Redis(world.redis.urlOf(user), {
       maxRetriesPerRequest: null,
-      retryStrategy: () => 100,
+      // of this connection, or of one that BullMQ has copied from it: its password may have been changed
+      retryStrategy(this: RedisOptions) {
+        this.password = new URL(world.redis.urlOf(user)).password;
+        return 100;
+      },
     });
     redis.on('error', () => {});
     return redis;

@@ -10,6 +10,7 @@ import { Redis } from 'ioredis';
 import pg from 'pg';
 import { type FarMachine, openFarMachine } from '../../dev/servers/far-machine.ts';
 import { listeningAt } from '../../dev/servers/postgres.ts';
+import { readSecret } from '../../src/config.ts';
 import { lookAtWaiting, lookAtWork } from '../../src/doctor/work.ts';
 import { connectionSettings } from '../../src/store/postgres.ts';
 import { runCli } from '../bin/run-cli.ts';
@@ -206,11 +207,12 @@ describe('a machine that vanishes from the network', () => {
     await startLeader(at);
     await startOther();
     await untilVerdict('vanish-before');
-    const { options, user, password, database } = connectionSettings(world.config, 'directory');
+    const { options, user, database } = connectionSettings(world.config, 'directory');
+    const password = readSecret(world.config, 'postgres', 'directory');
     const [psql, ...words] = [...far.prefix, 'psql', '-h', far.here, '-U', `${user}`];
     const locker = spawn(psql, [...words, `${database}`], {
       stdio: ['pipe', 'pipe', 'inherit'],
-      env: { ...process.env, PGPASSWORD: password as string, PGOPTIONS: `${options}` },
+      env: { ...process.env, PGPASSWORD: password, PGOPTIONS: `${options}` },
     });
     let said = '';
     locker.stdout.on('data', (text: Buffer) => (said += text.toString()));
