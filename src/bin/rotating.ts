@@ -92,6 +92,8 @@ function ofPostgres(config: Config, name: string, role: PostgresRole): Rotation 
       const login = await logInByAny(config, role, passwords);
       try {
         if (login.password === files.next) return; // it was cut when that was done
+        const elsewhere = await login.elsewhere();
+        if (elsewhere.length > 0) throw alsoElsewhere(role, elsewhere);
         await begin();
         writeNext(files.path, next);
         say('waiting until logins that have begun are through');
@@ -103,6 +105,14 @@ function ofPostgres(config: Config, name: string, role: PostgresRole): Rotation 
       }
     },
   };
+}
+
+/** What logs in on another machine would be refused until that has the new file. */
+function alsoElsewhere(role: PostgresRole, addresses: readonly string[]): ChamberlainError {
+  const what = `${loginOf(role)} is logged in from ${addresses.join(' and ')} too, and PostgreSQL takes one password of a role`;
+  return new ChamberlainError('STEP_FAILED', what, {
+    action: 'End its programs there, run this again, and start them by the new file.',
+  });
 }
 
 function ofDirectory(config: Config, name: string, account: string): Rotation {

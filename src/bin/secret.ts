@@ -28,7 +28,7 @@ export function defineSecret(secret: Command): void {
         'is refused, and nothing is restarted. The file keeps its owner and mode. It may be interrupted at\n' +
         'any moment, and run again. Run it as root, where the file is; it needs the secrets named here, and\n' +
         'postgres-admin, by which it writes the audit.\n\n' +
-        '  postgres-ROLE         by the role itself, at once: a login that comes meanwhile waits a second\n' +
+        '  postgres-ROLE         by the role itself, at once; not while other machines log in by it\n' +
         '  ldap-ACCOUNT          by ldap-admin; the old password is valid until --finish\n' +
         '  ldap-admin            by root on the machine of the directory (ldapi://), at once\n' +
         '  mariadb-ACCOUNT       by mariadb-databases; the old password is valid until --finish\n' +
@@ -96,7 +96,7 @@ function describeFirst(secret: Rotation, path: string): string[] {
     case 'one at a time':
       return [
         `${secret.server} takes a new password in the place of the present one; sessions go on`,
-        `${path} is replaced; another machine that has this secret needs the new file at once`,
+        `${path} is replaced; where it is on other machines too, end what logs in there by it first`,
       ];
     default:
       return [

@@ -13,6 +13,8 @@ import {
 /** A connection of a role, and which of some passwords has let it in. */
 export interface RoleLogin {
   password: string;
+  /** other machines on which the role is logged in: their addresses */
+  elsewhere(): Promise<string[]>;
   change(verifier: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -35,6 +37,14 @@ export async function logInByAny(
     }
     return {
       password,
+      async elsewhere() {
+        const { rows } = await client.query(
+          `SELECT DISTINCT host(client_addr) AS address FROM pg_stat_activity
+           WHERE usename = current_user AND client_addr IS DISTINCT FROM inet_client_addr()
+             AND client_addr NOT IN ('127.0.0.1', '::1') ORDER BY 1`,
+        );
+        return (rows as { address: string }[]).map(({ address }) => address);
+      },
       async change(verifier) {
         // what of it a server logs is no password
         await client.query(`ALTER ROLE CURRENT_USER PASSWORD ${pg.escapeLiteral(verifier)}`);

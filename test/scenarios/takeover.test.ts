@@ -10,6 +10,7 @@ import { Redis } from 'ioredis';
 import pg from 'pg';
 import { type FarMachine, openFarMachine } from '../../dev/servers/far-machine.ts';
 import { listeningAt } from '../../dev/servers/postgres.ts';
+import { rotate, rotationOf } from '../../src/bin/rotating.ts';
 import { readSecret } from '../../src/config.ts';
 import { lookAtWaiting, lookAtWork } from '../../src/doctor/work.ts';
 import { connectionSettings } from '../../src/store/postgres.ts';
@@ -221,6 +222,10 @@ describe('a machine that vanishes from the network', () => {
     await here.connect();
     try {
       await eventually('the lock to be taken', () => said.includes('4711'));
+      const rotation = rotationOf(world.config, 'postgres-directory');
+      await expect(rotate(world.config, rotation, () => {})).rejects.toThrow(
+        /^chamberlain_directory is logged in from [0-9.]+ too, and /u,
+      );
       await far.vanish();
       await query(world, `NOTIFY chamberlain, 'due'`);
       const began = performance.now();
