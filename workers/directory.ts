@@ -1,6 +1,6 @@
 /** The role `directory`: LDAP. */
 import type { Config } from '../src/config.ts';
-import { sealKeyReader, secretReader } from '../src/config.ts';
+import { readSealKey, sealKeyReader, secretReader } from '../src/config.ts';
 import {
   openDirectoryEyes,
   openDirectoryHands,

@@ -38,7 +38,7 @@ import {
   takeNext,
   writeNext,
 } from './secret-files.ts';
-import { withAdmin } from './status.ts';
+import { withAdmin } from './admin.ts';
 
 /** Says what is done next. */
 export type Say = (step: string) => void;
