@@ -111,6 +111,12 @@ export async function openDriftWorld(
         }),
       );
       await settled(world);
+      // the watcher mends a password that was changed after its account had rested for 10 s: they do not rest yet
+      await query(
+        world,
+        `UPDATE convergence SET next_try_at = now() + interval '1 hour'
+         WHERE role = 'databases' AND applied = wanted`,
+      );
       return new Map(made);
     },
     async ask(what, ...args) {
