@@ -9,5 +9,5 @@ export default {
   extensionsToTreatAsEsm: ['.ts'],
   transform: {}, // Node strips the types itself
   maxWorkers: 2,
-  testTimeout: 60_000,
+  testTimeout: 120_000, // ends what hangs; a busy machine is slow
 };

@@ -5,6 +5,8 @@
  *
  * Plain: every test but test/long; --long: those alone. A file or pattern may be named as for jest. The exit
  * code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON.
+ *
+ * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
@@ -19,11 +21,14 @@ import {
 
 const PROJECT = join(import.meta.dirname, '..');
 
+const temporary = makeTemporaryFolder();
+settleEnvironment(temporary);
+
 const long = process.argv.includes('--long');
 const extra = process.argv.slice(2).filter((argument) => argument !== '--long');
 const resultFile = process.env['CHAMBERLAIN_TEST_RESULT'];
 
-const stack = describeStack(makePlace(makeTemporaryFolder()));
+const stack = describeStack(makePlace(temporary));
 let jest: ChildProcess | undefined;
 let interrupted: NodeJS.Signals | undefined;
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -43,6 +48,16 @@ try {
   process.exitCode = 1;
 } finally {
   await stopShared(stack);
+}
+
+/** What programs read of their surroundings: variables, and the mode of new files. */
+function settleEnvironment(home: string): void {
+  for (const name of Object.keys(process.env)) {
+    if (!/^(?:PATH|TMPDIR|JITI_FS_CACHE|UPDATE_GOLDEN|CHAMBERLAIN_.*)$/.test(name))
+      delete process.env[name];
+  }
+  Object.assign(process.env, { HOME: home, LANG: 'C.UTF-8', TERM: 'xterm', TZ: 'UTC' });
+  process.umask(0o022);
 }
 
 function runJest(): Promise<number> {

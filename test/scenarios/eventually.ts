@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Longest wait for what must come: the machine may be busy with other things. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 
 /**
  * Asks again until there is an answer (not undefined, not false), and returns it; fails after
