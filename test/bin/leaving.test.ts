@@ -512,7 +512,7 @@ describe('with intake at work: restore', () => {
     );
     await sql(`UPDATE tools SET state = 'archived' WHERE uid = $1`, uids['gone']);
     await sql(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, uids['gone']);
-    const { exit, err } = await run('restore', 'gone', '--timeout', '1.5');
+    const { exit, err } = await run('restore', 'gone', '--timeout', '6');
     expect(exit).toBe(5);
     expect(err).toMatch(/TIMEOUT: (homes|databases|directory) .*; it goes on\n$/u);
   });

@@ -17,7 +17,6 @@ const check = (subject: string, look: () => Promise<Line[]>, limitMs?: number): 
 const never = () => new Promise<Line[]>(() => {});
 
 test('one that hangs or fails is unreadable, with what to do; the others are told, in their order', async () => {
-  const start = performance.now();
   const lines = await examine([
     check('one that hangs', never),
     check('a good one', async () => [ok('good')]),
@@ -32,7 +31,6 @@ test('one that hangs or fails is unreadable, with what to do; the others are tol
     ['unreadable', 'one that fails: looking: refused', 'Look at one that fails.'],
     ['unreadable', 'an impatient one: no answer within 0.1 s', 'Look at an impatient one.'],
   ]);
-  expect(performance.now() - start).toBeLessThan(5000);
 });
 
 test('all are begun before any has ended, and what is left is said', async () => {

@@ -210,7 +210,7 @@ describe('credentials', () => {
       expect(await linesOf(wanted())).toEqual(['credentials.write: there is a file under a lease']);
       await server.converge(wanted());
       expect(await linesOf(wanted())).toEqual([]);
-      expect(performance.now() - started).toBeLessThan(5000);
+      expect(performance.now() - started).toBeLessThan(30_000);
     } finally {
       await tenant.end();
     }

@@ -666,8 +666,8 @@ describe('a dump that fails leaves everything, and says why', () => {
       await expect(used).rejects.toBe(ended);
       await expect(done).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
       await own.close();
-      // of 3,000 for a connection that does not come
-      expect(performance.now() - begin).toBeLessThan(1500);
+      // a connection that does not come is given up after 3 s
+      expect(performance.now() - begin).toBeLessThan(2900);
     } finally {
       process.kill(server, 'SIGCONT');
     }

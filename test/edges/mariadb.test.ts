@@ -655,7 +655,8 @@ describe('a server that is away', () => {
     await stopServer(world.replica);
     const begin = performance.now();
     expect(await converge(tool(), true)).toEqual([`create ${USER} on toolsdb: absent → present`]);
-    expect(performance.now() - begin).toBeLessThan(1_000);
+    // one that does not answer is given up after 3 s
+    expect(performance.now() - begin).toBeLessThan(2_900);
     const [found] = await survey([databaseAccount], [tool()], realm, eyes);
     expect(found?.unreadable).toMatchObject([{ code: 'BACKEND_UNREADABLE' }]);
     expect(found?.unreadable[0]?.sentence).toContain('reading the accounts of replica');
@@ -682,7 +683,8 @@ describe('a server that is away', () => {
       const [look, step] = await Promise.all([failureOfLook(eyes), failureOf(limit)]);
       expect(look).toMatchObject({ code: 'BACKEND_UNREADABLE' });
       expect(step).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
-      expect(performance.now() - begin).toBeLessThan(9_000);
+      // both at once, each after 5 s
+      expect(performance.now() - begin).toBeLessThan(9_900);
       // The next attempt gets no connection.
       expect(await failureOfLook(eyes)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
     } finally {

@@ -106,7 +106,8 @@ test('a portal whose account does not log in keeps no other waiting', async () =
   await add('requests.two', 'b');
   const begin = performance.now();
   await eventually('the other portal', async () => tokens(await inbox.take(16)).includes('two b'));
-  expect(performance.now() - begin).toBeLessThan(3000);
+  // waited for, it would be given up after 4 s
+  expect(performance.now() - begin).toBeLessThan(3900);
   expect([...inbox.shutOut().keys()]).toEqual(['locked']);
 });
 
@@ -206,7 +207,7 @@ describe('whatever a portal does to its own queues', () => {
       await inbox.end(taken.map((each) => ({ taken: each, verdict: { verdict: 'accepted' } })));
       return served.length > 0;
     };
-    await eventually('the other portal', serve, 3000);
+    await eventually('the other portal', serve);
     expect(served).toEqual(['two b']);
     await redis.hdel(`${prefix}:meta`, 'paused', 'concurrency').catch(() => {});
     await add('requests.one', 'a');

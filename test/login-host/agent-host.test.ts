@@ -152,7 +152,8 @@ describe('a directory that is trusted', () => {
     const begin = performance.now();
     await change(reseal('p1', { keys: [KEYS['p1'] ?? '', `restrict ${second}`] }));
     await eventually('two lines', () => file('p1')?.includes(`${second}\n`));
-    expect(performance.now() - begin).toBeLessThan(5000);
+    // all entries are compared every minute
+    expect(performance.now() - begin).toBeLessThan(20_000);
     expect(file('p1')).toMatch(/^restrict,expiry-time="\d{14}Z" ssh-ed25519 \S+$/m);
     await change(
       reseal('p2', { state: 'suspended' }) +
@@ -170,7 +171,7 @@ describe('a directory that is trusted', () => {
     beat = { ...beat, floors: [[uid, 2]] };
     await change(entries.remove(entries.personDn('gone')));
     await pulse();
-    await eventually('no file', () => !('gone' in files()), 5000);
+    await eventually('no file', () => !('gone' in files()));
     await host.agent.stop();
     await host.agent.start();
     await eventually('no account', () => !list('passwd').includes('gone:'));
@@ -186,7 +187,7 @@ describe('a directory that is trusted', () => {
     }
     expect(inodes()).toEqual(before);
     await change(reseal('p5', { keys: [] }));
-    await eventually('no file', () => !('p5' in files()), 5000);
+    await eventually('no file', () => !('p5' in files()));
     await change(reseal('p5'));
   });
 
@@ -222,7 +223,7 @@ describe('a directory that is not trusted', () => {
     const old = new Date(Date.now() - 61_000).toISOString();
     const people = { people: 40, tools: 12 };
     await change(entries.beat(entries.heartbeat({ ...people, clock: old })));
-    await distrusts(/not been heard of for 6\d s/);
+    await distrusts(/not been heard of for \d{2,3} s/);
     const key = newKey();
     const kept = KEYS['p12'] ?? '';
     await change(

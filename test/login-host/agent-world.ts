@@ -169,7 +169,7 @@ export interface RecordingHelper {
   /** what it now knows of each name: its seal, '' where it has none */
   known(): Map<string, string>;
   /** lines of a report that was answered, or not */
-  reports: { lines: ReportLine[]; answered: boolean }[];
+  reports: { at: number; lines: ReportLine[]; answered: boolean }[];
   /** What it answers; undefined: it hangs up. */
   answer: (lines: readonly ReportLine[]) => AnswerOf | Promise<AnswerOf>;
   /** Another run, that knows nothing. */
@@ -195,7 +195,7 @@ export function recordingHelper(path: string): RecordingHelper {
   };
   const serve = async (socket: Socket, text: string) => {
     const lines = text.split('\n').slice(0, -1).map(parseReportLine) as ReportLine[];
-    const report = { lines, answered: false };
+    const report = { at: performance.now(), lines, answered: false };
     helper.reports.push(report);
     const said = await helper.answer(lines);
     if (said === undefined) {

@@ -205,7 +205,8 @@ describe('while it runs', () => {
     await start();
     const begin = performance.now();
     await tells('the heartbeat again', ([word]) => word === 'heartbeat');
-    expect(performance.now() - begin).toBeLessThan(7000);
+    // twice five seconds, where one beat is left out
+    expect(performance.now() - begin).toBeLessThan(9900);
     expect(agents.helper.lines()).toHaveLength(1);
   });
 });

@@ -107,7 +107,7 @@ exec cat`;
     const { status, stdout, stderr } = spawnSync('nsenter', words, {
       encoding: 'utf8',
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', ...env },
-      timeout: 60_000,
+      timeout: 60_000, // far less than what waits for a FIFO, or looks at all files for each
       killSignal: 'SIGKILL',
     });
     return { code: status, stdout, stderr };

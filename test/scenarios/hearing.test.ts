@@ -393,7 +393,7 @@ test('what was erased lies in no job any more, also in one that was added and ne
     const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString();
     expect(claims).not.toContain('to be erased');
   }
-}, 30_000);
+});
 
 test('nothing in Redis grows while nothing is told, however long a portal is deaf', async () => {
   await tell(600);
@@ -411,7 +411,7 @@ test('nothing in Redis grows while nothing is told, however long a portal is dea
   const after = await size();
   expect(after.entries).toBeLessThanOrEqual(before.entries);
   expect(after.keys.filter((key) => !before.keys.includes(key))).toEqual([]);
-}, 30_000);
+});
 
 test('a portal that asks for events which are not kept any more is told which, and goes on after them', async () => {
   const portal = startPortal('bullmq');

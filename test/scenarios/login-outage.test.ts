@@ -4,17 +4,22 @@ import { runningPid, signalTree } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { openLogin, type Login } from './login.ts';
 
-const PEOPLE = Array.from({ length: 100 }, (_, n) => `p${n}`);
+const PEOPLE = Array.from({ length: 40 }, (_, n) => `p${n}`);
 /** These have logged in before; the host has never seen the others. */
-const SEEN = PEOPLE.slice(0, 50);
-/** Renewed at half of it: so each key lives for 20 to 40 s after the servers have gone. */
-const LIMIT_SECONDS = 40;
+const SEEN = PEOPLE.slice(0, 20);
+/** Renewed at half of it: so each key lives for 30 to 60 s after the servers have gone, while all get in. */
+const LIMIT_SECONDS = 60;
 /** At once: as many as two cores serve without waiting for each other. */
 const AT_ONCE = 3;
-/** A login takes a tenth of a second. Whoever waits for a server that hangs waits for a second at least. */
+/**
+ * A login takes a tenth of a second, and more on a busy machine: hence it is compared with one before. Whoever waits for
+ * a server that hangs waits for this long at least.
+ */
 const NO_WAIT_MS = 1000;
 
 let login: Login;
+/** the longest that it took while all was well, in milliseconds */
+const before = { login: 0, work: 0 };
 
 beforeAll(async () => {
   login = await openLogin('login-outage', {
@@ -29,7 +34,7 @@ beforeAll(async () => {
     }),
   );
   for (const [tool, ...maintainers] of [
-    ['bot', 'p0', 'p99'],
+    ['bot', 'p0', 'p39'],
     ['cat', 'p1'],
   ]) {
     const wish = { kind: 'tool.create', requestedBy: 'steward', name: tool, title: 'A tool' };
@@ -37,14 +42,16 @@ beforeAll(async () => {
   }
   await eventually('all key files', () => PEOPLE.every((name) => login.keyFile(name).length === 1));
   for (let at = 0; at < SEEN.length; at += AT_ONCE) {
-    await Promise.all(SEEN.slice(at, at + AT_ONCE).map(getsIn));
+    const logins = await Promise.all(SEEN.slice(at, at + AT_ONCE).map(getsIn));
+    before.login = Math.max(before.login, ...logins.map(({ tookMs }) => tookMs));
   }
+  before.work = await eventually('the tools', () => expectWork('p0'));
 }, 180_000);
 
 afterAll(async () => {
   signalServers('SIGCONT');
   await login?.close();
-}, 60_000);
+});
 
 function signalServers(name: 'SIGSTOP' | 'SIGCONT'): void {
   if (login === undefined) return;
@@ -60,8 +67,8 @@ const getsIn = async (name: string) => {
   return { name, code, stdout, tookMs };
 };
 
-/** What a maintainer of `bot` who has never logged in before does with it. */
-async function expectWork(name: string): Promise<void> {
+/** What a maintainer of `bot` does with it; returns how many milliseconds that takes. */
+async function expectWork(name: string): Promise<number> {
   const began = performance.now();
   const script =
     'id -nG; become bot id -un; sudo -n -u tools.bot id -un; become --list; become cat true';
@@ -69,7 +76,7 @@ async function expectWork(name: string): Promise<void> {
     stdout: 'project-tools tools.bot\ntools.bot\ntools.bot\nbot\n',
     stderr: expect.stringContaining('You are not a member of the group tools.cat'),
   });
-  expect(performance.now() - began).toBeLessThan(2 * NO_WAIT_MS);
+  return performance.now() - began;
 }
 
 test('all get in at once, also those whom the host has never seen', async () => {
@@ -84,18 +91,18 @@ test('all get in at once, also those whom the host has never seen', async () => 
     }
   }
   tookMs.sort((a, b) => a - b);
-  const [p50, p95, slowest] = [tookMs[50], tookMs[95], tookMs.at(-1)].map((took) =>
-    Math.round(took ?? Infinity),
-  );
+  const [p50, p95, slowest] = [0.5, 0.95, 1].map((share) =>
+    Math.round(tookMs[Math.ceil(share * tookMs.length) - 1] ?? Infinity),
+  ) as [number, number, number];
   process.stdout.write(
     `frozen: of ${tookMs.length} logins p50 ${p50} ms, p95 ${p95} ms, slowest ${slowest} ms\n`,
   );
-  // four may be held up by whatever else this machine does
-  expect(p95).toBeLessThan(NO_WAIT_MS);
-}, 60_000);
+  // two may be held up by whatever else this machine does
+  expect(p95).toBeLessThan(NO_WAIT_MS + 2 * before.login);
+});
 
 test('id, become and sudo know what they knew', async () => {
-  await expectWork('p99');
+  expect(await expectWork('p39')).toBeLessThan(2 * NO_WAIT_MS + 2 * before.work);
 });
 
 test('a host that boots meanwhile lets people in, and they work', async () => {
@@ -106,16 +113,16 @@ test('a host that boots meanwhile lets people in, and they work', async () => {
   await sshd.start();
   await expectWork('p0');
   await agent.start(); // it says that it cannot read
-  await expectWork('p99');
+  await expectWork('p39');
   const status = await eventually('the trouble to be shown', async () => {
     const now = await login.agentStatus();
     return now.trouble === null ? undefined : now;
   });
   expect(status).toMatchObject({ trusted: false, people: PEOPLE.length + 1 });
-}, 60_000);
+});
 
 test('after the limit none gets in, and sshd says that the key has expired', async () => {
-  const some = [PEOPLE[0], PEOPLE[49], PEOPLE[50], PEOPLE[99]] as string[];
+  const some = [PEOPLE[0], SEEN.at(-1), PEOPLE[SEEN.length], PEOPLE.at(-1)] as string[];
   await eventually(
     'the end of the keys',
     async () => {
@@ -123,21 +130,21 @@ test('after the limit none gets in, and sshd says that the key has expired', asy
       expect(codes).toEqual(some.map(() => 255));
       return true;
     },
-    (LIMIT_SECONDS + 5) * 1000,
+    (LIMIT_SECONDS + 30) * 1000,
   );
-  const before = login.host.sshd.log().length;
+  const logged = login.host.sshd.log().length;
   for (const name of some) {
     expect(await getsIn(name)).toMatchObject({ name, code: 255 });
   }
-  const said = login.host.sshd.log().slice(before);
+  const said = login.host.sshd.log().slice(logged);
   expect(said.match(/authorized-keys.*: entry expired at \d+/g)?.length).toBeGreaterThanOrEqual(
     some.length,
   );
-}, 60_000);
+});
 
 test('when the servers are back, so are the people', async () => {
   signalServers('SIGCONT');
   await eventually('a login', async () => (await getsIn('p0')).code === 0);
   await eventually('trust', async () => (await login.agentStatus()).trusted);
-  await expectWork('p99');
-}, 60_000);
+  await expectWork('p39');
+});

@@ -588,7 +588,7 @@ describe.each([
     ]);
     const events = await query(world, 'SELECT max(row_id) AS n FROM events');
     await send();
-    await eventually('its row', async () => (await numberOf('requests')) > request, 10_000);
+    await eventually('its row', async () => (await numberOf('requests')) > request);
     const rows = await query(world, 'SELECT * FROM requests WHERE id > $1', [request]);
     expect(rows).toEqual([
       expect.objectContaining({
@@ -761,7 +761,7 @@ test('what takes PostgreSQL too long each time is refused, and what comes with i
   // one person is not too much: it waits until PostgreSQL is quick again
   await query(world, 'DROP FUNCTION take_too_long CASCADE');
   expect((await one).verdict).toBe('accepted');
-}, 20_000);
+});
 
 test('nothing of a private key that was sent is kept anywhere', async () => {
   const lines = PRIVATE.split('\n').filter((line) => line.length > 30 && !line.startsWith('-'));

@@ -111,8 +111,9 @@ describe('a lease', () => {
     await runOut('intake');
     const began = performance.now();
     await take('intake');
-    expect(performance.now() - began).toBeLessThan(8000);
-  }, 20_000);
+    // 5 s; other connections of ours have 10
+    expect(performance.now() - began).toBeLessThan(9900);
+  });
 
   test('is nobody’s to write but by the functions of the owner', async () => {
     const { client } = await take('relay');

@@ -56,8 +56,8 @@ test('it counts people and tools, and beats', async () => {
     return marker.people === 3 && marker.tools === 2 && marker;
   });
   expect(first.floors).toEqual([]);
-  expect(Math.abs(Date.now() - Date.parse(first.clock))).toBeLessThan(10_000);
-  expect(Math.abs(Date.now() - Date.parse(first.at))).toBeLessThan(10_000);
+  expect(Math.abs(Date.now() - Date.parse(first.clock))).toBeLessThan(60_000);
+  expect(Math.abs(Date.now() - Date.parse(first.at))).toBeLessThan(60_000);
   await eventually('another beat', async () => (await readMarker()).at > first.at);
 });
 
