@@ -11,8 +11,8 @@ DECLARE
 BEGIN
   FOR role, most IN
     SELECT 'chamberlain_' || n, m FROM (VALUES
-      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_eyes', 12), ('homes', 28), ('homes_eyes', 12),
-      ('databases', 28), ('databases_eyes', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
+      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_eyes', 12), ('homes', 30), ('homes_eyes', 12),
+      ('databases', 30), ('databases_eyes', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
   LOOP
     BEGIN
       IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
@@ -212,9 +212,22 @@ GRANT UPDATE (frozen_at, frozen_by, reason) ON frozen TO chamberlain_admin;
 -- the marker
 GRANT SELECT ON directory_marker TO chamberlain_directory, chamberlain_directory_eyes,
   chamberlain_sweep, chamberlain_admin;
-GRANT UPDATE (doubt) ON directory_marker TO chamberlain_directory;
-GRANT EXECUTE ON FUNCTION begin_telling(timestamptz), end_telling(timestamptz), freeze_older(text, timestamptz)
+GRANT UPDATE (doubt, older) ON directory_marker TO chamberlain_directory;
+GRANT EXECUTE ON FUNCTION begin_telling(timestamptz), end_telling(timestamptz, text, text), freeze_older(text, timestamptz)
   TO chamberlain_directory;
+GRANT SELECT (marker, key) ON directory_marker TO chamberlain_homes, chamberlain_databases;
+GRANT SELECT ON place_markers TO chamberlain_directory, chamberlain_homes, chamberlain_databases, chamberlain_admin;
+GRANT DELETE, INSERT (role, place, telling_at), UPDATE (telling_at, told_at, doubt, older, doubted_at) ON place_markers
+  TO chamberlain_homes, chamberlain_databases;
+GRANT EXECUTE ON FUNCTION freeze_older_than(text, text, timestamptz), take_away(text, integer[], text[])
+  TO chamberlain_homes, chamberlain_databases;
+ALTER TABLE place_markers ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_rows ON place_markers;
+CREATE POLICY own_rows ON place_markers
+  USING (role = substring(current_user::text from '^chamberlain_([a-z]+)'))
+  WITH CHECK (role = substring(current_user::text from '^chamberlain_([a-z]+)'));
+DROP POLICY IF EXISTS every_row ON place_markers;
+CREATE POLICY every_row ON place_markers TO chamberlain_admin USING (true);
 
 -- surveys: eyes say how far they are
 GRANT SELECT, INSERT, UPDATE (done, total) ON survey_progress

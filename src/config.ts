@@ -344,6 +344,13 @@ export function portalNames({ portals }: Pick<Config, 'portals'>): string[] {
   return portals.map(({ name }) => name).filter((name) => adminOfPortal(name) === undefined);
 }
 
+/**
+ * What the marker of this realm is called on a server that several realms may share: no other has its name and its numbers.
+ */
+export function markerName({ realm, ids }: Config): string {
+  return `${realm}.${ids.tools[0]?.first}`;
+}
+
 /** The shell name of the admin whose own key this portal is, or undefined for a real portal. */
 export function adminOfPortal(name: string): string | undefined {
   return name.startsWith('admin.') ? name.slice('admin.'.length) : undefined;

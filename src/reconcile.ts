@@ -7,6 +7,7 @@
 import type { Realm, Wanted } from './model/wanted.ts';
 import type { Action } from './plan/action.ts';
 import { type Finding, orderSteps, type Step } from './plan/plan.ts';
+import { placesOf, takesAway } from './plan/policy.ts';
 import type { Target } from './targets/target.ts';
 import { CODES, type Code, codeOf, describeError } from './errors.ts';
 
@@ -91,6 +92,29 @@ export async function survey<Eyes>(
     if (each.steps.length > 1) each.steps = orderSteps(each.steps);
   }
   return [...surveys.values()];
+}
+
+/**
+ * Leaves out what would give something at a place that is an older copy of itself, or would lose data there: all but what
+ * takes access away. What is left out is not done, so its target counts as unreadable.
+ *
+ * @param older such places of the role
+ */
+export function withholdGrants(found: SubjectSurvey, older: readonly string[]): SubjectSurvey {
+  const placeOf = (step: Step): string | undefined =>
+    takesAway(step) ? undefined : placesOf(step.action).find((place) => older.includes(place));
+  const withheld = found.steps.flatMap((step): Trouble[] => {
+    const place = placeOf(step);
+    if (place === undefined) return [];
+    const sentence = `${place} is an older copy of itself: nothing is given there until all is taken away that should be`;
+    return [{ target: step.target, code: 'BACKEND_UNREADABLE', sentence }];
+  });
+  if (withheld.length === 0) return found;
+  return {
+    ...found,
+    steps: found.steps.filter((step) => placeOf(step) === undefined),
+    unreadable: [...found.unreadable, ...withheld],
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The role `databases`: accounts on every configured MariaDB server, and the databases of who leaves. */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../src/config.ts';
-import { secretReader } from '../src/config.ts';
+import { markerName, secretReader } from '../src/config.ts';
 import {
   openDatabasesEyes,
   openDatabasesHands,
@@ -13,6 +13,7 @@ import {
   openDatabaseArchiveEyes,
 } from '../src/edges/mariadb-archive-eyes.ts';
 import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
+import { openServerMarkers } from '../src/edges/mariadb-marker.ts';
 import type { ListedUser } from '../src/edges/mariadb-reading.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { readRecordedArchives, reportArchiveProgress } from '../src/store/archives.ts';
@@ -25,6 +26,7 @@ import { TARGETS } from '../src/targets/index.ts';
 import { archiveOfName, isIn } from '../src/targets/unmanaged.ts';
 import { keepArchives } from './archive-keeping.ts';
 import { archiveThings } from './homes.ts';
+import type { PlaceMarkers } from './place-markers.ts';
 import type { RoleParts, RoleStore } from './role.ts';
 import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
 
@@ -78,6 +80,22 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
     };
   },
 };
+
+/** The markers of the servers, one by one. */
+export function openDatabasesMarkers(config: Config): PlaceMarkers {
+  const { servers } = config.databases;
+  const markers = openServerMarkers(servers, login(config, 'databases'), markerName(config));
+  return {
+    ...markers,
+    places: servers.map(({ name }) => name),
+    nameOf: (place) => `the server ${place}`,
+    only: (place) => {
+      const only = servers.filter(({ name }) => name === place);
+      return { ...config, databases: { ...config.databases, servers: only } };
+    },
+    kinds: () => ['person', 'tool'],
+  };
+}
 
 /** A password that was changed longer ago was there at an earlier look, or is left to the sweep. */
 const CHANGED_WITHIN_SECONDS = 120;

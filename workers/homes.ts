@@ -1,7 +1,10 @@
 /** The role `homes`: root on the file server, and the one place where passwords are born. */
 import { randomBytes } from 'node:crypto';
+import { type Config, markerName } from '../src/config.ts';
+import { type Area, areaPath } from '../src/edges/file-ground.ts';
 import { openFilesHands } from '../src/edges/file-hands.ts';
 import type { FolderMemory, ListedPath } from '../src/edges/file-listing.ts';
+import { openAreaMarkers } from '../src/edges/file-marker.ts';
 import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
 import { makePassword } from '../src/model/credentials.ts';
 import { readRecordedArchives, reportArchiveProgress } from '../src/store/archives.ts';
@@ -14,6 +17,7 @@ import type { FilesEyes } from '../src/targets/files-eyes.ts';
 import type { Sighting } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import { keepArchives } from './archive-keeping.ts';
+import type { PlaceMarkers } from './place-markers.ts';
 import type { RoleParts } from './role.ts';
 import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
 
@@ -57,6 +61,17 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
       },
     ),
 };
+
+/** The markers of both areas. */
+export function openHomesMarkers(config: Config): PlaceMarkers<Area> {
+  return {
+    ...openAreaMarkers(config.files, markerName(config)),
+    places: ['toolHomes', 'personHomes'],
+    nameOf: (area) => `the area ${areaPath(config.files, area)}`,
+    only: () => config,
+    kinds: (area) => [area === 'toolHomes' ? 'tool' : 'person'],
+  };
+}
 
 /** Both areas of homes, and the folder of archives. An area is read whole after a name in it has changed. */
 function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Watch<FilesEyes> {

@@ -1,12 +1,13 @@
 /** Starts workers: all in one process, or some. */
 import type { Config } from '../src/config.ts';
 import type { Log } from '../src/log.ts';
-import { DATABASES } from './databases.ts';
+import { DATABASES, openDatabasesMarkers } from './databases.ts';
 import { DIRECTORY } from './directory.ts';
-import { HOMES } from './homes.ts';
+import { HOMES, openHomesMarkers } from './homes.ts';
 import { startIntake } from './intake.ts';
 import type { Worker } from './loop.ts';
 import { startMarker } from './marker.ts';
+import { startPlaceMarkers } from './place-markers.ts';
 import { startRelay } from './relay.ts';
 import { startRole } from './role.ts';
 import { startSweep } from './sweeping.ts';
@@ -22,9 +23,17 @@ const START: Record<string, (config: Config, log: Log) => Worker> = {
       startWatching(DIRECTORY, config, log),
     ]),
   homes: (config, log) =>
-    together([startRole(HOMES, config, log), startWatching(HOMES, config, log)]),
+    together([
+      startRole(HOMES, config, log),
+      startPlaceMarkers(HOMES, openHomesMarkers(config), config, log),
+      startWatching(HOMES, config, log),
+    ]),
   databases: (config, log) =>
-    together([startRole(DATABASES, config, log), startWatching(DATABASES, config, log)]),
+    together([
+      startRole(DATABASES, config, log),
+      startPlaceMarkers(DATABASES, openDatabasesMarkers(config), config, log),
+      startWatching(DATABASES, config, log),
+    ]),
   sweep: startSweep,
 };
 

@@ -1,9 +1,10 @@
 /** Keeps the marker of the directory, for the login hosts: see src/model/marker.ts. */
+import { createPublicKey } from 'node:crypto';
 import type { Config } from '../src/config.ts';
 import { openDirectoryHands } from '../src/edges/directory.ts';
 import type { Log } from '../src/log.ts';
-import { signMarker } from '../src/model/marker.ts';
-import { verifying } from '../src/model/seal.ts';
+import { signMarker, signShortMarker } from '../src/model/marker.ts';
+import { type SealKey, verifying } from '../src/model/seal.ts';
 import * as store from '../src/store/marker.ts';
 import { openPool } from '../src/store/postgres.ts';
 import { writerSettings } from './directory.ts';
@@ -84,7 +85,8 @@ export function startMarker(config: Config, log: Log): Worker {
       ...floors,
     } as const;
     if (await hands.tell(signMarker(marker, sealKey), texts)) {
-      await store.endTelling(pool, at);
+      const text = signShortMarker({ realm, at }, sealKey);
+      await store.endTelling(pool, at, { text, key: publicKeyOf(sealKey) });
     }
   }
 
@@ -96,4 +98,9 @@ export function startMarker(config: Config, log: Log): Worker {
       await pool.end();
     },
   };
+}
+
+/** As the places are told of it: SubjectPublicKeyInfo, in base64. */
+function publicKeyOf({ privateKey }: SealKey): string {
+  return createPublicKey(privateKey).export({ type: 'spki', format: 'der' }).toString('base64');
 }

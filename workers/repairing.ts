@@ -5,7 +5,15 @@ import type { Realm } from '../src/model/wanted.ts';
 import { digestSteps } from '../src/plan/digest.ts';
 import type { Step } from '../src/plan/plan.ts';
 import { besidesOf, partSteps } from '../src/plan/policy.ts';
-import { apply, type Hands, standingOf, type SubjectSurvey, survey } from '../src/reconcile.ts';
+import {
+  apply,
+  type Hands,
+  standingOf,
+  type SubjectSurvey,
+  survey,
+  withholdGrants,
+} from '../src/reconcile.ts';
+import { readOlderPlaces } from '../src/store/place-markers.ts';
 import type { Client, Pool } from '../src/store/postgres.ts';
 import { type HeldPart, type PartEnd, type RepairTerms, withParts } from '../src/store/repairs.ts';
 import { type Holders, holding } from './held-hands.ts';
@@ -47,6 +55,7 @@ export function startRepairing<Eyes>(
     terms: RepairTerms,
     client: Client,
   ): Promise<PartEnd[]> {
+    const older = await readOlderPlaces(client, role);
     const wanted = held.flatMap((part) => (part.wanted === undefined ? [] : [part.wanted]));
     const found = await survey(targets, wanted, realm, eyes);
     const surveyOf = new Map(found.map((each) => [each.subject, each]));
@@ -54,7 +63,9 @@ export function startRepairing<Eyes>(
       held.map(async (part) => {
         const { subject } = part;
         return await holding(holders, { subject, client, hands }, async (own) => {
-          const end = await doPart(part, surveyOf.get(subject), { terms, held: own });
+          const end = await doPart(part, surveyOf.get(subject), {
+            ...{ terms, older, held: own },
+          });
           if (end.state !== 'done') log.info({ role, ...end, outcome: undefined }, 'not repaired');
           return end;
         });
@@ -76,7 +87,7 @@ export function startRepairing<Eyes>(
   async function doPart(
     part: HeldPart,
     found: SubjectSurvey | undefined,
-    { terms, held }: { terms: RepairTerms; held: Hands },
+    { terms, older, held }: { terms: RepairTerms; older: readonly string[]; held: Hands },
   ): Promise<PartEnd> {
     const { subject } = part;
     if (found === undefined) return moved(subject, 'there is no such subject any more');
@@ -97,13 +108,15 @@ export function startRepairing<Eyes>(
       const [first] = fresh;
       if (first !== undefined) return moved(subject, `no step is left; there is now: ${first}`);
     }
-    const troubles = await apply(targets, { ...found, steps: allowed }, held);
+    const due = withholdGrants({ ...found, steps: allowed }, older);
+    const troubles = await apply(targets, due, held);
     if (found.findings.length > 0) await parts.remember?.(found, pool);
-    const trouble = troubles[0] ?? leftOut(found, allowed);
+    const withheld = due.unreadable[found.unreadable.length];
+    const trouble = troubles[0] ?? withheld ?? leftOut(found, allowed);
     // the row stands for all that is to be done: what a repair leaves out is behind still
     const isWhole = allowed.length === found.steps.length;
     const outcome = isWhole
-      ? { outcome: outcomeOf(standingOf(found, troubles), part.attempts ?? 0) }
+      ? { outcome: outcomeOf(standingOf(due, troubles), part.attempts ?? 0) }
       : {};
     return trouble === undefined
       ? { subject, state: 'done', ...outcome }

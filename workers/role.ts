@@ -13,8 +13,10 @@ import {
   standingOf,
   type SubjectSurvey,
   survey,
+  withholdGrants,
 } from '../src/reconcile.ts';
 import type { Step } from '../src/plan/plan.ts';
+import { takesAway } from '../src/plan/policy.ts';
 import { type Held, type Outcome, withSubjects } from '../src/store/convergence.ts';
 import { type Client, openPool, type Pool } from '../src/store/postgres.ts';
 import type { Everything, Pace } from '../src/targets/everything.ts';
@@ -76,6 +78,10 @@ const STILL_AT_IT = {
   sentence: 'an earlier run has lost its lock, and is in the middle of a step still',
 } as const;
 
+function isArchiving(target: string): boolean {
+  return target.endsWith('-archive');
+}
+
 export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
   const { role, targets } = parts;
   const realm = realmOf(config);
@@ -126,14 +132,15 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       await converge(
         subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
         // it would hold the others of its job up for hours: here its doors alone are closed
-        ({ archive }) => isPrompt && archive !== undefined,
+        ({ archive }, behind) =>
+          isPrompt && archive !== undefined && behind?.some(isArchiving) !== false,
       );
     }
   }
 
   async function converge(
     subjects: readonly number[],
-    isLeft: (wanted: Wanted) => boolean,
+    isLeft: (wanted: Wanted, behind: Held['targets']) => boolean,
   ): Promise<void> {
     await withSubjects(pool, role, subjects, converging, isLeft);
 
@@ -142,9 +149,10 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       const outcomes = await Promise.all(
         found.map(async (each, index): Promise<[number, Outcome]> => {
           const { subject } = each;
-          const { attempts: refusals = 0, left = false } = held[index] ?? {};
+          const { attempts: refusals = 0, left = false, older = [] } = held[index] ?? {};
+          const due = withholdGrants(left ? doorsOf(each) : each, older);
           const outcome = await holding(holders, { subject, client, hands }, (own) =>
-            bring(left ? doorsOf(each) : each, refusals, own),
+            bring(due, refusals, own),
           );
           return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
         }),
@@ -158,25 +166,34 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     const found = new Map<number, SubjectSurvey>();
     for (const [names, of] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
       const behind = names?.split(' ');
+      const older = of[0]?.older ?? [];
       const needed = targets.flatMap(({ name, needs }) => (behind?.includes(name) ? needs : []));
       const looked = targets.filter(
         ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
       );
       const wanted = of.map((each) => each.wanted);
       for (const each of await survey(looked, wanted, realm, eyes)) {
-        found.set(each.subject, behind === undefined ? each : ofTargets(each, behind));
+        found.set(each.subject, behind === undefined ? each : ofTargets(each, behind, older));
       }
     }
     return held.flatMap(({ wanted }) => found.get(wanted.uid) ?? []);
   }
 
-  /** What some targets have to do and cannot; nothing where the entry that they change is not there. */
-  function ofTargets(found: SubjectSurvey, names: readonly string[]): SubjectSurvey {
+  /**
+   * What some targets have to do and cannot; where the entry that they change is not there, only what takes access away.
+   * At a place that is an older copy it is that alone anyway: the rest waits for a sweep, and its bounds.
+   */
+  function ofTargets(
+    found: SubjectSurvey,
+    names: readonly string[],
+    older: readonly string[],
+  ): SubjectSurvey {
     const isIts = ({ target }: { target: string }): boolean => names.includes(target);
     const lacks = found.steps.some(({ effect }) => effect === 'create');
+    const isDue = (step: Step) => isIts(step) && (takesAway(step) || !lacks);
     return {
       ...found,
-      steps: lacks ? [] : found.steps.filter(isIts),
+      steps: withholdGrants({ ...found, steps: found.steps.filter(isDue) }, older).steps,
       findings: found.findings.filter(isIts),
       waiting: found.waiting.filter(isIts),
     };
@@ -185,7 +202,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   /** What takes access away from who is put away, without what puts away. */
   function doorsOf(found: SubjectSurvey): SubjectSurvey {
     const isDoor = ({ target, effect }: SubjectSurvey['steps'][number]) =>
-      effect === 'revoke' && !target.endsWith('-archive');
+      effect === 'revoke' && !isArchiving(target);
     return { ...found, steps: found.steps.filter(isDoor) };
   }
 

@@ -23,6 +23,12 @@ GRANT UPDATE ON mysql.* TO 'chamberlain_databases'@'%';
 GRANT SELECT (Host, User) ON mysql.global_priv TO 'chamberlain_databases'@'%';
 GRANT labsdbuser TO 'chamberlain_databases'@'%' WITH ADMIN OPTION;
 
+-- The marker, by which it is seen that this server is an older copy of itself: beside the accounts, so that whatever brings
+-- older accounts back brings the older marker too. A row for each realm that has this server. Tenants have no right to it.
+CREATE TABLE IF NOT EXISTS mysql.chamberlain_marker (realm VARCHAR(128) NOT NULL PRIMARY KEY, marker TEXT NOT NULL)
+  ENGINE = Aria TRANSACTIONAL = 1 DEFAULT CHARSET = utf8mb4;
+GRANT SELECT, INSERT, UPDATE ON mysql.chamberlain_marker TO 'chamberlain_databases'@'%';
+
 -- Surveys look, and only look.
 GRANT SELECT ON mysql.global_priv TO 'chamberlain_databases_eyes'@'%';
 GRANT SELECT ON mysql.db TO 'chamberlain_databases_eyes'@'%';

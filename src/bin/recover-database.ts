@@ -12,7 +12,13 @@ import { ROLES, type Role } from '../model/wanted.ts';
 import type { Step } from '../plan/plan.ts';
 import { count, nameFew } from '../plan/render.ts';
 import type { Report } from '../plan/report.ts';
-import { evidenceOf, evidenceOfSeals, type Shown } from '../recovery/evidence.ts';
+import {
+  emptyServers,
+  evidenceOf,
+  evidenceOfSeals,
+  openOfEmpty,
+  type Shown,
+} from '../recovery/evidence.ts';
 import { readHostSeals } from '../recovery/host-seals.ts';
 import { takeLesser } from '../recovery/lesser.ts';
 import { eventsOfTaking } from '../recovery/events.ts';
@@ -21,7 +27,9 @@ import { toolAccount } from '../model/names.ts';
 import { tellPortals } from '../requests/done.ts';
 import { openOwner } from '../store/import.ts';
 import type { Client } from '../store/postgres.ts';
+import { readOlderPlaces } from '../store/place-markers.ts';
 import {
+  countBroughtToDatabases,
   readBroughtTo,
   readSealNumbers,
   recover,
@@ -148,11 +156,20 @@ async function decide(
   );
   const byUid = new Map(wanted.map((each) => [each.uid, each]));
   const wasThere = await readBroughtTo(owner, [...subjects]);
+  const older = await readOlderPlaces(owner, 'databases');
+  const ofDatabases = reports.get('databases')?.steps ?? [];
+  const empty = emptyServers(ofDatabases, await countBroughtToDatabases(owner)).filter(
+    (server) => !older.includes(server),
+  );
+  const without = new Set([...older, ...empty]);
   const shown = [
     ...seals,
-    ...steps.flatMap(({ role, steps: of }) => evidenceOf(role, of, byUid, wasThere)),
+    ...steps.flatMap(({ role, steps: of }) => evidenceOf(role, of, byUid, wasThere, without)),
   ];
-  return takeLesser(wanted, shown, { admin: toolAccount(config.realm, config.admin) });
+  const { takings, open } = takeLesser(wanted, shown, {
+    admin: toolAccount(config.realm, config.admin),
+  });
+  return { takings, open: [...empty.map(openOfEmpty), ...open] };
 }
 
 /** What login hosts remember. Throws USAGE where a file cannot be read. */

@@ -1,6 +1,7 @@
 /** `chamberlain recover`: makes it safe to go on after a server came back from a backup. */
 import type { Command } from 'commander';
-import { FROZEN_BY_ITSELF, readFreeze } from '../store/freeze.ts';
+import { isByItself, readFreeze } from '../store/freeze.ts';
+import { type PlaceDoubt, readPlaceDoubts } from '../store/place-markers.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
 import { recoverDatabase } from './recover-database.ts';
@@ -8,7 +9,7 @@ import { recoverDirectory } from './recover-directory.ts';
 import { type RecoverOptions, refuseUnread, surveyAll } from './recover-survey.ts';
 import { parseSeconds } from './seconds.ts';
 import { withAdmin } from './admin.ts';
-import { print, printJson } from './table.ts';
+import { print, printJson, withoutControls } from './table.ts';
 
 export function defineRecover(command: Command): void {
   command
@@ -63,25 +64,34 @@ export function defineRecover(command: Command): void {
       const config = configOf(command);
       const { database } = command.opts<RecoverOptions>();
       const frozen = await withAdmin(config, readFreeze);
-      if (database === true || frozen?.frozenBy === FROZEN_BY_ITSELF) {
+      if (database === true || (frozen !== undefined && isByItself(frozen))) {
         await recoverDatabase(command);
         return;
       }
       const surveyed = await surveyAll(command, config, ['directory']);
       if (surveyed.doubt?.older === 'database') await recoverDatabase(command);
       else if (surveyed.doubt?.older === 'directory') await recoverDirectory(command, surveyed);
-      else if (!refuseUnread(command, surveyed.unreadable, 'nothing was frozen'))
-        nothingOlder(command);
+      else if (!refuseUnread(command, surveyed.unreadable, 'nothing was frozen')) {
+        tellPlaces(command, await withAdmin(config, readPlaceDoubts));
+      }
     });
 }
 
-function nothingOlder(command: Command): void {
-  if (wantsJson(command)) printJson({ recovered: false, older: [] });
+/** A place that is older is brought up to date by its role alone; else nothing is older. */
+function tellPlaces(command: Command, places: readonly PlaceDoubt[]): void {
+  const older = places.filter((place) => place.older === 'place');
+  if (wantsJson(command)) printJson({ recovered: false, older });
+  else if (older.length === 0) print(NOTHING_OLDER);
   else {
-    print(
-      'Nothing is older than another, as far as the servers show, so nothing was done. If all of them came back\n' +
-        'from backups of one moment, run `chamberlain recover --database`.',
-    );
+    print(older.map(({ sentence }) => `${withoutControls(sentence ?? '')}.`).join('\n'));
+    print(OLDER_PLACE);
   }
   process.exitCode = EXIT.done;
 }
+
+const NOTHING_OLDER =
+  'Nothing is older than another, as far as the servers show, so nothing was done. If all of them came back\n' +
+  'from backups of one moment, run `chamberlain recover --database`.';
+const OLDER_PLACE =
+  '\nWhat it gives and should not is being taken away, and the doubt ends by itself: see `chamberlain status`.\n' +
+  'What is lacking there then, the sweep gives, or `chamberlain repair --all`.';

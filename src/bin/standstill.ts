@@ -4,7 +4,7 @@ import { readOldestWaiting, type Waiting } from '../edges/waiting-requests.ts';
 import { describeError } from '../errors.ts';
 import { timeOf } from '../model/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
-import { type Freeze, FROZEN_BY_ITSELF, readFreeze } from '../store/freeze.ts';
+import { type Freeze, isByItself, readFreeze } from '../store/freeze.ts';
 import {
   describeHanging,
   describeIntruder,
@@ -19,6 +19,7 @@ import {
   WORKS,
 } from '../store/locks.ts';
 import { readDoubt } from '../store/marker.ts';
+import { type PlaceDoubt, readPlaceDoubts } from '../store/place-markers.ts';
 import type { Client } from '../store/postgres.ts';
 import { readHeld, readLastEnded, type Sweep } from '../store/sweeps.ts';
 import { readTroubles, type Trouble } from '../store/troubles.ts';
@@ -31,6 +32,8 @@ export interface Standstill {
   heldSweep: Sweep | null;
   /** why the directory, or our database, seems to be an older copy of itself */
   doubt: string | null;
+  /** the MariaDB servers and areas of homes by whose marker they, or our database, are older copies */
+  places: PlaceDoubt[];
   /** moves of the calendar that nobody makes; none while the realm is frozen, when nobody is to */
   overdue: OverdueMove[];
   /** servers and folders that a role cannot read */
@@ -66,6 +69,9 @@ export async function readStandstill(
     overdue: frozen === null ? await readOverdue(client, new Date()) : [],
     heldSweep: (await readHeld(client)) ?? null,
     doubt: (await readDoubt(client)).doubt,
+    places: (await readPlaceDoubts(client)).filter(
+      ({ role, older }) => role !== 'directory' && older !== null,
+    ),
     troubles: await readTroubles(client),
     lastSweep: (await readLastEnded(client)) ?? null,
     leaders: await readLeaders(client),
@@ -76,14 +82,18 @@ export async function readStandstill(
 
 /** A line for each, with what to do. */
 export function describeStandstill(standstill: Standstill): string[] {
-  const { frozen, heldSweep, doubt, overdue, troubles, leaders, holders, waiting } = standstill;
+  const { frozen, heldSweep, doubt, places, overdue, troubles, leaders, holders, waiting } =
+    standstill;
   const hanging = leaders.filter((leader) => leader.hangs && isWork(leader));
-  const isByItself = frozen?.frozenBy === FROZEN_BY_ITSELF;
-  const end = isByItself ? '' : ' `chamberlain thaw` ends it.';
+  const isOwn = frozen !== null && isByItself(frozen);
+  const end = isOwn ? '' : ' `chamberlain thaw` ends it.';
   return [
     ...(frozen === null ? [] : [`The realm is ${describeFreeze(frozen)}.${end}`]),
     // where it has frozen by itself, the doubt is the reason
-    ...(doubt === null || isByItself ? [] : [`In doubt: ${doubt}.`]),
+    ...(doubt === null || isOwn ? [] : [`In doubt: ${doubt}.`]),
+    ...places.flatMap(({ older, sentence }) =>
+      older === 'database' ? [] : [`In doubt: ${sentence}.`],
+    ),
     ...(heldSweep === null ? [] : [`The sweep is held: ${heldSweep.sentence ?? ''}.`]),
     ...(overdue.length === 0
       ? []

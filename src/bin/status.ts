@@ -40,7 +40,8 @@ export function defineStatus(command: Command): void {
     .description(
       'Shows how what is applied stands to what is wanted. Without SUBJECT: which server or folder cannot\n' +
         'be reached, since when, and what that stops; whether the realm is frozen, a sweep is held, the\n' +
-        'directory is in doubt, a date is overdue, requests wait too long or numbers for accounts run out;\n' +
+        'directory, a MariaDB server or an area of homes is an older copy of itself, and by how much; whether\n' +
+        'a date is overdue, requests wait too long or numbers for accounts run out;\n' +
         'totals per role, what is behind, failing or parked and why, who leaves and when, events that portals\n' +
         'have not taken, invalid jobs in their queues, how much is not ours, who is at work, since when and\n' +
         'whether they get on, and who holds a lock that is not theirs. With SUBJECT: what is wanted of one\n' +

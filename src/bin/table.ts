@@ -1,6 +1,7 @@
 /** What people read on a terminal: aligned columns, colour, ages. Plain text where nobody watches. */
 import { styleText } from 'node:util';
 import { printable } from '../model/printable.ts';
+import { spanOf } from '../model/time.ts';
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan';
 
@@ -44,11 +45,7 @@ export function renderTable(
 
 /** `3 s`, `12 min`, `5 h`, `9 d`: how long ago. */
 export function renderAge(since: Date, now: Date): string {
-  const age = Math.max(0, Math.round((now.getTime() - since.getTime()) / 1000));
-  if (age < 120) return `${age} s`;
-  if (age < 120 * 60) return `${Math.round(age / 60)} min`;
-  if (age < 48 * 3600) return `${Math.round(age / 3600)} h`;
-  return `${Math.round(age / 86_400)} d`;
+  return spanOf(now.getTime() - since.getTime());
 }
 
 let beforePrint = () => {};

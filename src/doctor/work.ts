@@ -21,6 +21,7 @@ import {
 } from '../store/locks.ts';
 import { readDoubt } from '../store/marker.ts';
 import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../store/overview.ts';
+import { type PlaceDoubt, readPlaceDoubts } from '../store/place-markers.ts';
 import type { Client } from '../store/postgres.ts';
 import { readHeld, readSweeps, type Sweep } from '../store/sweeps.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
@@ -29,6 +30,8 @@ import { expectThat, fix, type Line, ok } from './line.ts';
 const LATEST_SEAL_SECONDS = 60;
 /** Login hosts take the directory for stale when the marker is a minute old. */
 const OLDEST_MARKER_SECONDS = 60;
+/** Each server and area of homes is told every 20 s. */
+const OLDEST_PLACE_MS = 120_000;
 const OLDEST_REQUEST_SECONDS = 600;
 /** A portal that has taken nothing for so long does not listen. */
 const DEAF_MS = 600_000;
@@ -64,6 +67,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
         ),
     ...lookAtSweep(held, last, config, now),
     await lookAtMarker(client, now),
+    ...lookAtPlaces(await readPlaceDoubts(client)),
     ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
     ...(await readNumbersLeft(client)).map(lookAtNumbers),
     ...lookAtBacklog(health),
@@ -148,6 +152,27 @@ async function lookAtMarker(client: Client, now: Date): Promise<Line> {
       : `the marker for login hosts is of ${toldAt.toISOString()}`,
     'Start `chamberlain work directory`: without it login hosts renew no key.',
   );
+}
+
+/** Which server or area of homes is an older copy of itself, and which is not told any more. */
+function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
+  const directoryAt = all.find(({ role }) => role === 'directory')?.toldAt ?? null;
+  const places = all.filter(({ role }) => role !== 'directory');
+  const faults = places.flatMap(({ role, place, older, sentence, toldAt }): Line[] => {
+    if (older === 'database') return [fix(`${sentence}`, 'Do what that says.')];
+    if (older !== null) {
+      const todo =
+        'If another copy is meant to be there, bring it back. Else this ends by itself; the log of ' +
+        `\`chamberlain work ${role}\` says what keeps it.`;
+      return [fix(`${sentence}`, todo)];
+    }
+    const behindMs = (directoryAt?.getTime() ?? 0) - (toldAt?.getTime() ?? 0);
+    if (toldAt === null || behindMs < OLDEST_PLACE_MS) return [];
+    const what = `the marker of ${place} is of ${toldAt.toISOString()}: whether it falls behind would not be seen`;
+    return [fix(what, `Look at the log of \`chamberlain work ${role}\`.`)];
+  });
+  if (faults.length > 0 || places.length === 0) return faults;
+  return [ok('no server and no area of homes is an older copy of itself')];
 }
 
 function lookAtCalendar(overdue: readonly OverdueMove[]): Line {

@@ -2,9 +2,14 @@
  * The heartbeat: what the directory role tells every login host, every few seconds, in `description` of
  * `cn=chamberlain,<base>`, signed as a seal is (src/model/seal.ts). By it a login host knows that what it reads is
  * whole and of now.
+ *
+ * Each MariaDB server and each area of homes carries a short form of it: the same time, signed by the same key. The role
+ * of the place copies it there from PostgreSQL. A place that shows an older one than it was given is an older copy of
+ * itself; one that shows a newer one than PostgreSQL ever gave it proves that PostgreSQL is.
  */
 import { z } from 'zod';
 import { payloadOf, signPayload, type SealKey } from './seal.ts';
+import { spanOf } from './time.ts';
 
 const schema = z.strictObject({
   kind: z.literal('heartbeat'),
@@ -35,6 +40,27 @@ export function signMarker(marker: Marker, key: SealKey): string {
 export function parseHeartbeat(payload: string): Marker | undefined {
   try {
     return schema.parse(JSON.parse(payload));
+  } catch {
+    return undefined;
+  }
+}
+
+const shortSchema = z.strictObject({
+  kind: z.literal('marker'),
+  realm: z.string(),
+  at: z.iso.datetime(),
+});
+
+/** What stands in a MariaDB server or in an area of homes. */
+export function signShortMarker(of: { realm: string; at: Date }, key: SealKey): string {
+  const marker = { kind: 'marker', realm: of.realm, at: of.at.toISOString() };
+  return signPayload(JSON.stringify(marker), key);
+}
+
+/** The time of a short form, whoever has signed it; undefined where it is none. */
+export function timeOfShortMarker(text: string): Date | undefined {
+  try {
+    return new Date(shortSchema.parse(JSON.parse(payloadOf(text) ?? '')).at);
   } catch {
     return undefined;
   }
@@ -79,49 +105,70 @@ export interface Telling {
 
 /** Which of the two is an older copy of itself, and that in a sentence without a full stop. */
 export interface MarkerDoubt {
-  older: 'directory' | 'database';
+  older: 'directory' | 'place' | 'database';
   sentence: string;
 }
 
+/** What carries a marker. */
+export interface Carrier {
+  older: 'directory' | 'place';
+  /** as sentences begin with it */
+  name: string;
+  /** what is done where it is the older copy, without a full stop */
+  todo: string;
+}
+
+const DIRECTORY: Carrier = {
+  older: 'directory',
+  name: 'the directory',
+  todo: 'bring the newer one back, or run `chamberlain recover`',
+};
+
 /**
- * Whether the directory or our database came back from a backup, by the marker that both know.
+ * Whether what carries a marker (in the table: the place) or our database came back from a backup, by the marker that
+ * both know.
  *
- * | marker in the directory          | our database             | doubt                             |
+ * | marker in the place              | our database             | doubt                             |
  * | -------------------------------- | ------------------------ | --------------------------------- |
  * | any or none                      | has never told one       | none: it is the first, or adopted |
  * | one of after `tellingAt`         | else                     | our database is older             |
  * | any or none                      | accepts an older copy    | none                              |
- * | none, or one of before `toldAt`  | else                     | the directory is older            |
+ * | none, or one of before `toldAt`  | else                     | the place is older                |
  * | from `toldAt` to `tellingAt`     | any                      | none                              |
  *
  * The times are all by the clock of our database, so those of other machines may be wrong.
  *
  * @param seen the marker's `at`; undefined: there is none
- * @param before what the database knew before the directory was read
+ * @param before what the database knew before the place was read
  * @param after what it knew afterwards: another may have written a marker meanwhile
  */
 export function markerDoubt(
   seen: Date | undefined,
   before: Telling,
   after: Telling,
+  { older, name, todo }: Carrier = DIRECTORY,
 ): MarkerDoubt | undefined {
   if (after.tellingAt === undefined) return undefined;
   if (seen !== undefined && seen > after.tellingAt) {
     return {
       older: 'database',
       sentence:
-        `the directory was last told at ${seen.toISOString()}, but our database knows of nothing after ` +
-        `${after.tellingAt.toISOString()}: it is an older copy; run \`chamberlain recover\``,
+        `${name} was last told at ${seen.toISOString()}, but our database knows of nothing after ` +
+        `${after.tellingAt.toISOString()}: it is an older copy, by ${spanBetween(after.tellingAt, seen)}; ` +
+        'run `chamberlain recover`',
     };
   }
   const { toldAt } = before;
   if (toldAt === undefined || after.acceptedAt !== undefined) return undefined;
   if (seen !== undefined && seen >= toldAt) return undefined;
   const shows = seen === undefined ? 'shows no marker' : `is as of ${seen.toISOString()}`;
+  const by = seen === undefined ? '' : `, by ${spanBetween(seen, toldAt)}`;
   return {
-    older: 'directory',
-    sentence:
-      `the directory ${shows}, but was told at ${toldAt.toISOString()}: it is an older copy; ` +
-      'bring the newer one back, or run `chamberlain recover`',
+    older,
+    sentence: `${name} ${shows}, but was told at ${toldAt.toISOString()}: it is an older copy${by}; ${todo}`,
   };
+}
+
+function spanBetween(from: Date, to: Date): string {
+  return spanOf(to.getTime() - from.getTime());
 }

@@ -6,6 +6,15 @@ export function timeOf(at: Date | string): string {
   return `${iso.slice(0, 10)} ${iso.slice(11, 19)}Z`;
 }
 
+/** A span of time, as people say it: `90 s`, `3 min`, `5 h`, `2 d`. */
+export function spanOf(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 120 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 48 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
+}
+
 /** `20261124211105Z`: a GeneralizedTime (RFC 4517, section 3.3.13) in UTC, cut to whole seconds. */
 export function generalizedTime(at: Date): string {
   return `${at.toISOString().replaceAll(/[-:T]|\..*/g, '')}Z`;

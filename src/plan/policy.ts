@@ -1,4 +1,5 @@
 /** Which steps of a plan a repair may do. Pure: the admin's side and the worker's ask the same. */
+import type { Action } from './action.ts';
 import type { Step } from './plan.ts';
 
 export interface Policy {
@@ -52,4 +53,16 @@ export function besidesOf(
     ...waiting.filter(isMeant).map((each) => `${each.target} waiting`),
     ...unreadable.filter(isMeant).map((each) => `${each.target} unreadable`),
   ];
+}
+
+/** Whether a step takes access away, and loses no data: it may be done wherever, whoever came back from a backup. */
+export function takesAway({ effect, action }: Pick<Step, 'effect' | 'action'>): boolean {
+  return effect === 'revoke' || action.verb === 'db.dropUser';
+}
+
+/** The MariaDB servers, or the area of homes, that an action changes. */
+export function placesOf(action: Action): readonly string[] {
+  if ('server' in action) return [action.server];
+  if ('servers' in action) return action.servers;
+  return 'home' in action ? [action.home.area] : [];
 }

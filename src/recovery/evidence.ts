@@ -14,6 +14,7 @@
  * copy itself. What shows more than the backup is no evidence, but for a seal: it is taken away as ever.
  */
 import type { Seal } from '../model/seal.ts';
+import type { Open } from '../model/taking.ts';
 import type { Role, Wanted } from '../model/wanted.ts';
 import type { Action, EntryRef } from '../plan/action.ts';
 import type { Step } from '../plan/plan.ts';
@@ -42,20 +43,44 @@ export type WasThere = (subject: number, role: Role) => boolean;
  * What the steps of a role's survey show: each gives what the server lacks.
  *
  * @param wanted by uid, as the backup has it
+ * @param without database servers that say nothing: older copies, and empty ones
  */
 export function evidenceOf(
   role: Role,
   steps: readonly Step[],
   wanted: ReadonlyMap<number, Wanted>,
   wasThere: WasThere,
+  without: ReadonlySet<string> = new Set(),
 ): Shown[] {
   return steps.flatMap((step) => {
     const { subject, action } = step;
     const of = wanted.get(subject);
     if (of === undefined || of.state === 'deleted' || !wasThere(subject, role)) return [];
+    if ('server' in action && without.has(action.server)) return [];
     const shown = role === 'databases' ? shownByDatabase(step) : shownByDirectory(step, action, of);
     return shown === undefined ? [] : [{ subject, ...shown }];
   });
+}
+
+/**
+ * Database servers that lack more than half of the accounts that were brought there: new, or lost. What they lack was
+ * taken from nobody.
+ *
+ * @param brought how many accounts were
+ */
+export function emptyServers(steps: readonly Step[], brought: number): string[] {
+  const lacks = new Map<string, number>();
+  for (const { action } of steps) {
+    if (action.verb !== 'db.createUser') continue;
+    lacks.set(action.server, (lacks.get(action.server) ?? 0) + 1);
+  }
+  return [...lacks].filter(([, count]) => count > brought / 2).map(([server]) => server);
+}
+
+/** What an admin is told of such a server. */
+export function openOfEmpty(server: string): Open {
+  const sentence = `${server} lacks more than half of all accounts, so nothing is taken from what it shows`;
+  return { account: server, sentence };
 }
 
 /** What a seal shows that is newer than the backup. */

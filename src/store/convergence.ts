@@ -38,6 +38,8 @@ export interface Held {
   left: boolean;
   /** names of the targets that are behind; undefined: any of them may be */
   targets: readonly string[] | undefined;
+  /** places of the role that are older copies of themselves: nothing is given there */
+  older: readonly string[];
 }
 
 /** How a run ended, as it is written to the row. */
@@ -68,7 +70,7 @@ export async function withSubjects(
   role: Role,
   subjects: readonly number[],
   act: (held: readonly Held[], client: Client) => Promise<ReadonlyMap<number, Outcome>>,
-  isLeft: (wanted: Wanted) => boolean = () => false,
+  isLeft: (wanted: Wanted, targets: Held['targets']) => boolean = () => false,
 ): Promise<void> {
   await withClient(pool, async (client) => {
     try {
@@ -81,7 +83,9 @@ export async function withSubjects(
           // behind, the index of those is long.
           text: `WITH mine AS MATERIALIZED (
                    SELECT * FROM convergence WHERE subject = ANY ($1) AND role = $2)
-                 SELECT subject, wanted, attempts, targets FROM mine
+                 SELECT subject, wanted, attempts, targets,
+                        (SELECT array_agg(place) FROM place_markers WHERE role = $2 AND older = 'place') AS older
+                 FROM mine
                  WHERE applied < wanted AND state <> 'parked' AND (SELECT frozen_at IS NULL FROM frozen)`,
           values: [subjects, role],
         }),
@@ -90,10 +94,12 @@ export async function withSubjects(
       const mine = new Set(locked);
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
       const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
-      const held = rows.flatMap(({ subject, attempts, targets }): Held[] => {
+      const held = rows.flatMap(({ subject, attempts, targets, older }): Held[] => {
         const each = wantedOf.get(subject);
         if (each === undefined) return [];
-        return [{ wanted: each, attempts, left: isLeft(each), targets: targets ?? undefined }];
+        const of = targets ?? undefined;
+        const left = isLeft(each, of);
+        return [{ wanted: each, attempts, left, targets: of, older: older ?? [] }];
       });
       const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
       const ended = rows.filter(({ subject }) => !left.has(subject));
@@ -113,6 +119,7 @@ export interface BehindRow {
   wanted: string;
   attempts: number;
   targets?: string[] | null;
+  older?: string[] | null;
 }
 
 /**

@@ -17,8 +17,10 @@ export interface Freeze {
   reason: string | null;
 }
 
-/** Who has frozen where the directory role found our database older (function freeze_older). */
-export const FROZEN_BY_ITSELF = 'the role directory';
+/** Whether a role has frozen that found our database older (functions freeze_older and freeze_older_than). */
+export function isByItself({ frozenBy }: Pick<Freeze, 'frozenBy'>): boolean {
+  return frozenBy.startsWith('the role ');
+}
 
 /** The freeze that holds; undefined: none does. */
 export async function readFreeze(client: Pick<Client, 'query'>): Promise<Freeze | undefined> {
@@ -63,7 +65,7 @@ export async function freeze(
     async () => {
       const was = await holdFreeze(client);
       const isNew = was?.reason !== reason || was.frozenBy !== by;
-      const isKept = was !== undefined && (keep || was.frozenBy === FROZEN_BY_ITSELF);
+      const isKept = was !== undefined && (keep || isByItself(was));
       if (isNew && !isKept) {
         await client.query(
           `UPDATE frozen SET frozen_at = coalesce(frozen_at, now()), frozen_by = $1, reason = $2`,
@@ -93,7 +95,7 @@ export async function thaw(client: Client, by: string): Promise<Freeze | undefin
     client,
     async () => {
       const held = await endFreeze(client, by);
-      if (held?.frozenBy === FROZEN_BY_ITSELF) {
+      if (held !== undefined && isByItself(held)) {
         throw new ChamberlainError(
           'DATABASE_OLDER',
           held.reason ?? 'the realm is frozen by itself',

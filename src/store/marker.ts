@@ -125,9 +125,17 @@ export async function beginTelling(pool: Pool, seenAt: Date | undefined): Promis
   );
 }
 
-/** Records that a marker of that time is written. */
-export async function endTelling(pool: Pool, at: Date): Promise<void> {
-  await pool.query('SELECT end_telling($1)', [at]);
+/**
+ * Records that a marker of that time is written.
+ *
+ * @param short its short form for the other places, signed, and the public key that verifies it: SPKI, base64
+ */
+export async function endTelling(
+  pool: Pool,
+  at: Date,
+  short?: { text: string; key: string },
+): Promise<void> {
+  await pool.query('SELECT end_telling($1, $2, $3)', [at, short?.text, short?.key]);
 }
 
 /**
@@ -141,10 +149,10 @@ export async function writeDoubt(
   { tellingAt }: Telling,
 ): Promise<void> {
   await pool.query(
-    `UPDATE directory_marker SET doubt = $1
+    `UPDATE directory_marker SET doubt = $1, older = $4
      WHERE doubt IS DISTINCT FROM $1 AND telling_at IS NOT DISTINCT FROM $2
        AND (accepted_at IS NULL OR $3)`,
-    [sentence, tellingAt ?? null, older === 'database'],
+    [sentence, tellingAt ?? null, older === 'database', older],
   );
   if (older === 'database') {
     await pool.query('SELECT freeze_older($1, $2)', [sentence, tellingAt ?? null]);

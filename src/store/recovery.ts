@@ -10,6 +10,7 @@ import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from './events.ts';
 import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-on.ts';
 import { endFreeze } from './freeze.ts';
+import { adoptNewerPlaces } from './place-markers.ts';
 import { type Client, transact } from './postgres.ts';
 import { stopDates } from './standing-still.ts';
 import { raiseTaken, writeTakings } from './takings.ts';
@@ -63,7 +64,7 @@ export interface Recovery {
  * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen: everybody
  *   is sealed anew.
  * - Who was erased by law is erased again, as the list beside the archives has it.
- * - The marker in the directory is adopted, where it is newer.
+ * - The marker in the directory is adopted, where it is newer; so are those of places that are.
  * - Whose archives say that they were deleted since the backup is deleted, as in deletion-taken-over.ts.
  *
  * The backup's own time is that of the marker that was last told before it; where the marker tells
@@ -133,9 +134,10 @@ export async function recover(
     await writeEvents(client, [...erased.flatMap(tell), ...takings.flatMap(tellTaken)]);
     if (seen.isOlder) {
       await client.query(
-        'UPDATE directory_marker SET telling_at = NULL, told_at = NULL, doubt = NULL',
+        'UPDATE directory_marker SET telling_at = NULL, told_at = NULL, doubt = NULL, older = NULL',
       );
     }
+    await adoptNewerPlaces(client);
     await writeActs(client, actsOf(recovery, by));
     await endFreeze(client, by);
     return recovery;
@@ -189,6 +191,15 @@ export async function readBroughtTo(
     (rows as { subject: number; role: Role }[]).map(({ subject, role }) => `${role} ${subject}`),
   );
   return (subject, role) => brought.has(`${role} ${subject}`);
+}
+
+/** How many accounts were ever brought to the database servers. */
+export async function countBroughtToDatabases(client: Client): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS brought FROM convergence JOIN credentials ON account = subject
+     WHERE role = 'databases' AND applied > 0`,
+  );
+  return (rows[0] as { brought: number }).brought;
 }
 
 /** The number of each subject's seal, by uid. */

@@ -85,8 +85,21 @@ async function dumpKnown(): Promise<Record<string, string[]>> {
 /** Everything outside PostgreSQL: entries with their CSNs, files with contents and times, accounts. */
 async function dumpOutside(): Promise<Outside> {
   const directory = await readDirectory(world, { operational: true });
-  const find = ['-printf', '%p %y %m %U:%G %s %T@ %C@ %l %i\n', '-type', 'f', '-exec', 'sha256sum'];
-  const files = execFileSync('find', [world.dataRoot, ...find, '{}', ';'], { encoding: 'utf8' });
+  const find = [
+    // where the areas' markers are written
+    ...['-name', '.chamberlain', '-prune', '-o'],
+    ...[
+      '-printf',
+      '%p %y %m %U:%G %s %T@ %C@ %l %i\n',
+      '-type',
+      'f',
+      '-exec',
+      'sha256sum',
+      '{}',
+      ';',
+    ],
+  ];
+  const files = execFileSync('find', [world.dataRoot, ...find], { encoding: 'utf8' });
   const [lowest, highest] = numbersOfWorld();
   const ours = `WHERE User REGEXP '^[su][0-9]+$' AND SUBSTR(User, 2) BETWEEN ${lowest} AND ${highest}`;
   const tables = ['global_priv', 'roles_mapping', 'db'].map(

@@ -6,6 +6,8 @@ import {
   missingPeople,
   parseMarker,
   signMarker,
+  signShortMarker,
+  timeOfShortMarker,
   type Marker,
   type Telling,
 } from '../../src/model/marker.ts';
@@ -49,12 +51,42 @@ describe('the doubt', () => {
     }
   });
 
+  test('says which place it is, and by how much', () => {
+    const carrier = { older: 'place', name: 'the server x', todo: 'it is mended' } as const;
+    const doubt = (seen: number | undefined, known: Telling) =>
+      markerDoubt(seen === undefined ? undefined : at(seen), known, known, carrier);
+    expect(doubt(20, knows(20, 20))).toBeUndefined();
+    expect(doubt(10, knows(40, 40))).toEqual({
+      older: 'place',
+      sentence:
+        'the server x is as of 2026-01-01T00:00:10.000Z, but was told at 2026-01-01T00:00:40.000Z: ' +
+        'it is an older copy, by 30 s; it is mended',
+    });
+    expect(doubt(undefined, knows(40, 40))?.sentence).toMatch(
+      /^the server x shows no marker, .* older copy; it is mended$/,
+    );
+    expect(doubt(400, knows(40, 40))).toEqual({
+      older: 'database',
+      sentence:
+        'the server x was last told at 2026-01-01T00:06:40.000Z, but our database knows of nothing after ' +
+        '2026-01-01T00:00:40.000Z: it is an older copy, by 6 min; run `chamberlain recover`',
+    });
+  });
+
   test('accuses nobody when another tells between the two looks', () => {
     // told 20 before the directory was read, which then showed 20, or 30; told 30 afterwards
     for (const seen of [20, 30]) {
       expect(markerDoubt(at(seen), knows(20, 20), knows(30, 30))).toBeUndefined();
     }
   });
+});
+
+test('a short form has the time that was signed, and nothing else has one', () => {
+  const text = signShortMarker({ realm: 'tools', at: at(7) }, key);
+  expect(timeOfShortMarker(text)).toEqual(at(7));
+  for (const other of ['', '{}', text.slice(0, -1), signMarker(marker(3), key)]) {
+    expect(timeOfShortMarker(other)).toBeUndefined();
+  }
 });
 
 test('a marker is read as it was written, and nothing else is one', () => {

@@ -1,8 +1,9 @@
 /** Which steps of a plan a repair may do, and what stands beside them. */
 import { describe, expect, test } from '@jest/globals';
-import type { Effect } from '../../src/plan/action.ts';
+import type { Action, Effect } from '../../src/plan/action.ts';
 import type { Step } from '../../src/plan/plan.ts';
 import { besidesOf, partSteps } from '../../src/plan/policy.ts';
+import { withholdGrants } from '../../src/reconcile.ts';
 
 function step(target: string, effect: Effect, object = 'it'): Step {
   return {
@@ -35,6 +36,55 @@ describe('partSteps', () => {
       allowed: of(allowed),
       withheld: of(withheld),
     });
+  });
+});
+
+describe('at a place that is an older copy of itself', () => {
+  const home = { area: 'toolHomes', name: 'x' } as const;
+  const database = { user: 's7', account: 'tools.x', database: 's7__x', departure: 1 };
+  const grant: Action = { verb: 'db.grant', server: 'old', user: 's7', grants: [] };
+  const of = (target: string, effect: Effect, action: Action): Step => ({
+    ...{ ...step(target, effect), action },
+  });
+  const surveyOf = (...steps: Step[]) => ({
+    ...{ subject: 7, account: 'tools.x', steps, findings: [], waiting: [], unreadable: [] },
+  });
+
+  test.each<[string, boolean, Step]>([
+    ['what takes away is done', true, of('database-account', 'revoke', grant)],
+    ['what gives is not', false, of('database-account', 'change', grant)],
+    ['elsewhere it is', true, of('database-account', 'change', { ...grant, server: 'new' })],
+    ['an account is dropped', true, step('database-account', 'destroy')],
+    [
+      'data is not',
+      false,
+      of('database-archive', 'destroy', {
+        ...{ verb: 'databases.drop', server: 'old', manifest: 'm', ...database },
+      }),
+    ],
+    [
+      'nothing is put away from it',
+      false,
+      of('database-archive', 'create', {
+        ...{ verb: 'databases.archive', user: 's7', account: 'tools.x', uid: 7, departure: 1 },
+        servers: ['new', 'old'],
+      }),
+    ],
+    [
+      'no home is made in it',
+      false,
+      of('home-directory', 'create', {
+        ...{ verb: 'dir.create', home, uid: 7, gid: 7, mode: 0o700, folders: [], skeleton: false },
+      }),
+    ],
+  ])('%s', (_, isDone, one) => {
+    const found = surveyOf(one);
+    const due = withholdGrants(found, ['old', 'replica', 'toolHomes']);
+    expect(due.steps).toEqual(isDone ? [one] : []);
+    expect(due.unreadable.map(({ target, code }) => [target, code])).toEqual(
+      isDone ? [] : [[one.target, 'BACKEND_UNREADABLE']],
+    );
+    expect(withholdGrants(found, [])).toBe(found);
   });
 });
 

@@ -34,11 +34,15 @@ const cli = (...args: string[]): Promise<Ended> =>
 
 const freeze = (...args: string[]): Promise<Ended> => cli('freeze', '--reason', 'a test', ...args);
 
-/** All that roles change, but for the marker, whose beat goes on; and every verdict. A line each. */
+/** All that roles change, but for the markers, whose beat goes on; and every verdict. A line each. */
 async function snapshot(): Promise<Set<string>> {
   const { world } = running;
   const directory = await readStillDirectory(world);
-  const files = execFileSync('find', [world.dataRoot, '-printf', '%p %m %U %G %s %T@ %C@\\n']);
+  const files = execFileSync('find', [
+    world.dataRoot,
+    // where the areas' markers are written
+    ...['-name', '.chamberlain', '-prune', '-o', '-printf', '%p %m %U %G %s %T@ %C@\\n'],
+  ]);
   const ranges = [...world.config.ids.people, ...world.config.ids.tools];
   const accounts = await Promise.all(
     (['replica', 'tools'] as const).map((server) =>

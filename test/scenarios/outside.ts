@@ -154,6 +154,7 @@ const OF_REFUSALS = [
   'audit_seals',
   'audit_unsealed',
   'directory_marker',
+  'place_markers',
   'junk',
   'unmanaged_looks',
   'leases',

@@ -105,6 +105,13 @@ const REFUSED: [PostgresRole, string][] = [
   ['homes_eyes', `SELECT look_at_passwords('{:tool}', '{0}')`],
   ['homes', `SELECT begin_telling(now())`],
   ['homes', `SELECT end_telling(now())`],
+  ['homes', `UPDATE directory_marker SET marker = ''`],
+  // what was told to a place, its role says, and raises nobody by it unless the place is in doubt
+  ['homes', `INSERT INTO place_markers (role, place) VALUES ('databases', 'x')`],
+  ['directory', `INSERT INTO place_markers (role, place) VALUES ('homes', 'x')`],
+  ['homes_eyes', `SELECT take_away('toolHomes', '{:tool}', '{home-directory}')`],
+  ['directory', `SELECT freeze_older_than('toolHomes', 'because', now())`],
+  ['admin', `UPDATE place_markers SET doubt = NULL`],
   // whoever asks for a repair does not say what became of it, and the other way round
   ['admin', `UPDATE repair_parts SET state = 'done'`],
   ['admin', `UPDATE repairs SET asked_by = 'another'`],

@@ -1,0 +1,224 @@
+/** The table `place_markers`: what each MariaDB server and each area of homes was told, and the doubt about it. */
+import { createPublicKey } from 'node:crypto';
+import {
+  type Carrier,
+  markerDoubt,
+  type MarkerDoubt,
+  type Telling,
+  timeOfShortMarker,
+} from '../model/marker.ts';
+import { sealKeyId, type SealKeys, verifyPayload } from '../model/seal.ts';
+import type { Role } from '../model/wanted.ts';
+import { type Client, type Pool, transact, withClient } from './postgres.ts';
+
+/** A place of the role that is connected. */
+export interface MarkedPlace {
+  role: Role;
+  place: string;
+}
+
+/** What our database knows of a place. */
+interface Known {
+  telling: Telling;
+  /** the marker that it is to be given; undefined: the role directory has told none yet */
+  next: { text: string; at: Date } | undefined;
+  keys: SealKeys;
+  isDoubted: boolean;
+}
+
+/** What a place showed as its marker, and the doubt that follows. */
+export interface PlaceLook extends Known {
+  text: string | undefined;
+  seenAt: Date | undefined;
+  doubt: MarkerDoubt | undefined;
+}
+
+async function readKnown(pool: Pool, { role, place }: MarkedPlace): Promise<Known> {
+  const { rows } = await pool.query({
+    name: 'read-place-marker',
+    text: `SELECT d.marker, d.key, p.telling_at AS "tellingAt", p.told_at AS "toldAt", p.older IS NOT NULL AS "isDoubted"
+           FROM directory_marker d LEFT JOIN place_markers p ON p.role = $1 AND p.place = $2`,
+    values: [role, place],
+  });
+  const row = rows[0] as Record<'marker' | 'key', string | null> &
+    Record<'tellingAt' | 'toldAt', Date | null> & { isDoubted: boolean };
+  const at = timeOfShortMarker(row.marker ?? '');
+  return {
+    telling: {
+      tellingAt: row.tellingAt ?? undefined,
+      toldAt: row.toldAt ?? undefined,
+      acceptedAt: undefined,
+    },
+    next: at === undefined ? undefined : { text: row.marker as string, at },
+    keys: keysOf(row.key),
+    isDoubted: row.isDoubted,
+  };
+}
+
+function keysOf(spki: string | null): SealKeys {
+  if (spki === null) return new Map();
+  const key = createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' });
+  return new Map([[sealKeyId(key), key]]);
+}
+
+/**
+ * Reads the marker of a place, and says whether the place or our database is an older copy of itself. Our database is
+ * asked again before anybody is accused: another may have written a marker meanwhile.
+ *
+ * A time that our database does not know, and that its key has not signed, says nothing.
+ *
+ * @param read reads the marker's text in the place
+ */
+export async function lookAtPlace(
+  pool: Pool,
+  of: MarkedPlace,
+  read: () => Promise<string | undefined>,
+  carrier: Carrier,
+): Promise<PlaceLook> {
+  const known = await readKnown(pool, of);
+  const text = await read();
+  const judge = (after: Known): Pick<PlaceLook, 'seenAt' | 'doubt'> => {
+    const { tellingAt } = after.telling;
+    const at = timeOfShortMarker(text ?? '');
+    const isKnown = at !== undefined && tellingAt !== undefined && at <= tellingAt;
+    const seenAt = isKnown || verifyPayload(text ?? '', after.keys).ok ? at : undefined;
+    return { seenAt, doubt: markerDoubt(seenAt, known.telling, after.telling, carrier) };
+  };
+  const first = judge(known);
+  if (first.doubt === undefined) return { ...known, text, ...first };
+  const after = await readKnown(pool, of);
+  // the doubt is of what was known before: where another has told meanwhile, it is not kept
+  return { ...after, telling: known.telling, text, ...judge(after) };
+}
+
+/** As the time that was told: whatever the place shows is not newer. */
+const ADOPTED = '9999-12-31Z';
+
+/** Records that a marker of that time is about to be written. Waits for the disk: see `beginTelling`. */
+export async function beginTellingPlace(
+  pool: Pool,
+  { role, place }: MarkedPlace,
+  at: Date,
+): Promise<void> {
+  await withClient(pool, (client) =>
+    transact(
+      client,
+      () =>
+        client.query(
+          `INSERT INTO place_markers AS m (role, place, telling_at) VALUES ($1, $2, $3)
+           ON CONFLICT (role, place) DO UPDATE SET telling_at = CASE WHEN m.telling_at = $4 THEN excluded.telling_at
+             ELSE greatest(m.telling_at, excluded.telling_at) END`,
+          [role, place, at, ADOPTED],
+        ),
+      { durable: true },
+    ),
+  );
+}
+
+/** Records that a marker of that time is written: no doubt is left. */
+export async function endTellingPlace(
+  pool: Pool,
+  { role, place }: MarkedPlace,
+  at: Date,
+): Promise<void> {
+  await pool.query({
+    name: 'end-telling-place',
+    text: `UPDATE place_markers SET told_at = $3, doubt = NULL, older = NULL, doubted_at = NULL
+           WHERE role = $1 AND place = $2`,
+    values: [role, place, at],
+  });
+}
+
+/**
+ * Keeps the doubt, for `status`, `doctor`, and whoever works on that place. Where our database is the older copy, freezes
+ * the realm. Does nothing where that was settled since the look at `telling`.
+ */
+export async function writePlaceDoubt(
+  pool: Pool,
+  { role, place }: MarkedPlace,
+  { older, sentence }: MarkerDoubt,
+  { tellingAt }: Telling,
+): Promise<void> {
+  await pool.query(
+    `UPDATE place_markers SET doubt = $3, older = $4, doubted_at = coalesce(doubted_at, clock_timestamp())
+     WHERE role = $1 AND place = $2 AND (doubt, older) IS DISTINCT FROM ($3, $4)
+       AND telling_at IS NOT DISTINCT FROM $5`,
+    [role, place, sentence, older, tellingAt ?? null],
+  );
+  if (older === 'database') {
+    await pool.query('SELECT freeze_older_than($1, $2, $3)', [place, sentence, tellingAt ?? null]);
+  }
+}
+
+/**
+ * Raises, urgently and however many they are, those subjects of which something is to be taken away at a place that is an
+ * older copy; of each that target. Returns how many are still to come, without those that are parked; undefined: nothing is
+ * done, for the realm is frozen or the place in no doubt any more.
+ */
+export async function takeAway(
+  pool: Pool,
+  { place }: MarkedPlace,
+  steps: readonly { subject: number; target: string }[],
+): Promise<number | undefined> {
+  const { rows } = await pool.query('SELECT take_away($1, $2, $3) AS left', [
+    place,
+    steps.map(({ subject }) => subject),
+    steps.map(({ target }) => target),
+  ]);
+  return (rows[0] as { left: number | null }).left ?? undefined;
+}
+
+/** Forgets what is not configured any more. */
+export async function keepPlaces(pool: Pool, role: Role, places: readonly string[]): Promise<void> {
+  const text = 'DELETE FROM place_markers WHERE role = $1 AND place <> ALL ($2)';
+  await pool.query({ name: 'keep-places', text, values: [role, places] });
+}
+
+/** The places of a role that are older copies of themselves, as its latest look has it. */
+export async function readOlderPlaces(
+  client: Pick<Client, 'query'>,
+  role: Role,
+): Promise<string[]> {
+  const { rows } = await client.query({
+    name: 'read-older-places',
+    text: `SELECT place FROM place_markers WHERE role = $1 AND older = 'place'`,
+    values: [role],
+  });
+  return rows.map(({ place }: { place: string }) => place);
+}
+
+/** A place that carries a marker, as our database knows it. */
+export interface PlaceDoubt {
+  role: Role;
+  /** a MariaDB server, `toolHomes`, `personHomes`; of the directory `directory` */
+  place: string;
+  /** which side is the older copy; null: no doubt */
+  older: 'directory' | 'place' | 'database' | null;
+  /** why, without a full stop */
+  sentence: string | null;
+  /** when it was last told */
+  toldAt: Date | null;
+}
+
+/** Per place that carries a marker, the directory first: which side is the older copy, if one is. */
+export async function readPlaceDoubts(client: Pick<Client, 'query'>): Promise<PlaceDoubt[]> {
+  const { rows } = await client.query(
+    `SELECT 'directory' AS role, 'directory' AS place, older, doubt AS sentence, told_at AS "toldAt"
+     FROM directory_marker
+     UNION ALL (SELECT role, place, older, doubt, told_at FROM place_markers ORDER BY role, place)`,
+  );
+  return rows as PlaceDoubt[];
+}
+
+/**
+ * Adopts what places show that are newer than our database, as the owner of the database, once an admin has settled that
+ * it came back from a backup. A place that is an older copy stays so.
+ */
+export async function adoptNewerPlaces(client: Pick<Client, 'query'>): Promise<void> {
+  await client.query(
+    `UPDATE place_markers SET telling_at = $1,
+       doubt = CASE older WHEN 'place' THEN doubt END, older = nullif(older, 'database'),
+       doubted_at = CASE older WHEN 'place' THEN doubted_at END`,
+    [ADOPTED],
+  );
+}

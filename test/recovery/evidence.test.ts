@@ -1,0 +1,92 @@
+/** What a server lacks is evidence, but for one that is empty or older; what it has beyond the backup is none. */
+import { expect, test } from '@jest/globals';
+import type { AccountName, ShellName } from '../../src/model/names.ts';
+import type { WantedPerson } from '../../src/model/wanted.ts';
+import type { Action } from '../../src/plan/action.ts';
+import type { Step } from '../../src/plan/plan.ts';
+import { emptyServers, evidenceOf } from '../../src/recovery/evidence.ts';
+
+const alice: WantedPerson = {
+  ...{ kind: 'person', uid: 1, account: 'alice' as AccountName, shellName: 'alice' as ShellName },
+  ...{ state: 'active', realmMember: true, everAdmitted: true },
+};
+const step = (target: string, action: Action): Step => ({
+  ...{ target, subject: 1, account: 'alice', object: 'u1 on replica', effect: 'change' },
+  ...{ change: '', because: '', action },
+});
+const modify = (target: string, attribute: string, remove: string[], add: string[]): Step =>
+  step(target, {
+    ...{ verb: 'ldap.modify', entry: 'people/uid=alice', expect: {} },
+    changes: [{ attribute, remove, add }],
+  });
+const on = { server: 'replica', user: 'u1' };
+const create: Action = {
+  ...{ verb: 'db.createUser', ...on, uid: 1, epoch: 1, overlaps: false, maxUserConnections: 10 },
+  ...{ locked: false, grants: [] },
+};
+const setLocked = (locked: boolean): Action => ({
+  ...{ verb: 'db.setLocked', ...on, locked, maxUserConnections: 10, withoutEventsOn: [] },
+});
+
+const shown = (
+  role: 'directory' | 'databases',
+  each: Step,
+  rest: { state?: WantedPerson['state']; there?: boolean; without?: string[] } = {},
+) => {
+  const { state = 'active', there = true, without = [] } = rest;
+  const wanted = new Map([[1, { ...alice, state }]]);
+  return evidenceOf(role, [each], wanted, () => there, new Set(without)).map(
+    ({ subject: _, by: __, ...seen }) => seen,
+  );
+};
+
+test.each([
+  ['an account that is not there', 'unix-account', { closed: 'directory' }],
+  ['a group that is not there', 'unix-group', { closed: 'directory' }],
+  ['a sudo rule that is not there', 'sudo-rule', { closed: 'directory' }],
+])('%s', (_, target, expected) => {
+  const add: Action = { verb: 'ldap.add', entry: 'people/uid=alice', attributes: {} };
+  expect(shown('directory', step(target, add))).toEqual([expected]);
+  // never brought there, or deleted in the backup: it is not missed
+  expect(shown('directory', step(target, add), { there: false })).toEqual([]);
+  expect(shown('directory', step(target, add), { state: 'deleted' })).toEqual([]);
+});
+
+test.each<[string, Step, object[]]>([
+  [
+    'a lock',
+    modify('unix-account', 'pwdAccountLockedTime', ['000001010000Z'], []),
+    [{ closed: 'directory' }],
+  ],
+  ['another shell', modify('unix-account', 'loginShell', ['/bin/zsh'], ['/bin/bash']), []],
+  ['a key less', modify('ssh-keys', 'sshPublicKey', [], ['a key']), [{ withoutKeys: ['a key'] }]],
+  ['a key more', modify('ssh-keys', 'sshPublicKey', ['a key'], []), []],
+  ['a member more', modify('unix-group', 'member', ['people/uid=eve'], []), []],
+  [
+    'a member less',
+    modify('unix-group', 'member', [], ['people/uid=alice']),
+    [{ withoutMembers: ['alice'] }],
+  ],
+  [
+    'no access',
+    modify('realm-membership', 'member', [], ['people/uid=alice']),
+    [{ isNoMember: true }],
+  ],
+])('%s', (_, each, expected) => {
+  expect(shown('directory', each)).toEqual(expected);
+});
+
+test('a database account that is locked, or not there, but for a server that says nothing', () => {
+  for (const action of [create, setLocked(false)]) {
+    const each = step('database-account', action);
+    expect(shown('databases', each)).toEqual([{ closed: 'databases' }]);
+    expect(shown('databases', each, { without: ['replica'] })).toEqual([]);
+  }
+  expect(shown('databases', step('database-account', setLocked(true)))).toEqual([]);
+});
+
+test('a server that lacks more than half of all accounts is empty', () => {
+  const lacks = Array.from({ length: 3 }, () => step('database-account', create));
+  expect(emptyServers(lacks, 5)).toEqual(['replica']);
+  expect(emptyServers(lacks, 6)).toEqual([]);
+});

@@ -1,0 +1,295 @@
+/** A MariaDB server, an area of homes, or PostgreSQL came back from a backup: seen by the markers, on real ones. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { markerName } from '../../src/config.ts';
+import { openLog } from '../../src/log.ts';
+import { readPlaceDoubts } from '../../src/store/place-markers.ts';
+import { openPool } from '../../src/store/postgres.ts';
+import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
+import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
+import type { Worker } from '../../workers/loop.ts';
+import { startPlaceMarkers } from '../../workers/place-markers.ts';
+import { runCli, type Ended } from '../bin/run-cli.ts';
+import { administer } from '../stack.ts';
+import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
+import { eventually } from './eventually.ts';
+import { homeOf, query, readAccounts, readCredentials, settled } from './outside.ts';
+import { hold } from './repair-world.ts';
+import { admit, openRunning, type Running } from './running.ts';
+
+let running: Running;
+/** of the program's own loops in a second process: they look every 20 s, these at once */
+let markers: Worker[] = [];
+const log: string[] = [];
+const backup = { server: '', area: '' };
+
+const cli = (...args: string[]): Promise<Ended> =>
+  runCli(args, { config: running.world.configFile });
+
+function startMarkers(): void {
+  const { config } = running.world;
+  const own = openLog('info', { write: (line) => void log.push(line) });
+  markers = [
+    startPlaceMarkers(DATABASES, openDatabasesMarkers(config), config, own, 200),
+    startPlaceMarkers(HOMES, openHomesMarkers(config), config, own, 200),
+  ];
+}
+
+async function stopMarkers(): Promise<void> {
+  await Promise.all(markers.map((each) => each.close()));
+}
+
+/** Until each place carries a marker of after now. */
+async function nextTold(): Promise<void> {
+  const [{ now } = { now: new Date(0) }] = await query<{ now: Date }>(
+    running.world,
+    'SELECT clock_timestamp() AS now',
+  );
+  await eventually('every place to be told', async () => {
+    const rows = await query(running.world, 'SELECT FROM place_markers WHERE told_at > $1', [now]);
+    return rows.length === 4;
+  });
+}
+
+const userOf = (name: string) =>
+  query<{ user: string }>(
+    running.world,
+    `SELECT CASE kind WHEN 'tool' THEN 's' ELSE 'u' END || id AS user
+     FROM names JOIN posix_ids ON id = subject WHERE name = $1`,
+    [name],
+  ).then(([row]) => row?.user ?? '');
+
+const isLockedOn = async (server: 'replica' | 'tools', user: string) =>
+  (await readAccounts(running.world, server)).get(user)?.locked;
+
+const frozenBy = () =>
+  query<{ by: string | null; reason: string | null }>(
+    running.world,
+    'SELECT frozen_by AS by, reason FROM frozen',
+  ).then(([row]) => row);
+
+const inDoubt = async () =>
+  (
+    await query<{ place: string }>(
+      running.world,
+      'SELECT place FROM place_markers WHERE older IS NOT NULL',
+    )
+  ).map(({ place }) => place);
+
+const newPerson = (shellName: string) => ({
+  ...{ requestedBy: shellName, shellName, displayName: `The ${shellName}` },
+  email: `${shellName}@example.org`,
+});
+
+/** The accounts of this world alone: others share the server. */
+const ofWorld = () => {
+  const { people, tools } = running.world.config.ids;
+  const numbers = `${people[0]?.first} AND ${tools.at(-1)?.last}`;
+  return `User REGEXP '^[su][0-9]+$' AND SUBSTR(User, 2) BETWEEN ${numbers}`;
+};
+const OF_ACCOUNTS = ['global_priv', 'db', 'roles_mapping'];
+const ofRealm = () => `realm = '${markerName(running.world.config)}'`;
+
+/** Dumps the accounts and the marker of the server of tools. */
+function dumpServer(): string {
+  const dump = (where: string, ...tables: string[]) =>
+    execFileSync(
+      'mariadb-dump',
+      [
+        ...['--no-defaults', `--socket=${running.world.tools.socket}`, '--user=root'],
+        ...['--no-create-info', '--replace', '--complete-insert', `--where=${where}`],
+        ...['mysql', ...tables],
+      ],
+      { encoding: 'utf8' },
+    );
+  return dump(ofWorld(), ...OF_ACCOUNTS) + dump(ofRealm(), 'chamberlain_marker');
+}
+
+async function bringBackServer(dump: string): Promise<void> {
+  await administer(
+    running.world.tools.socket,
+    [
+      'USE mysql;',
+      ...OF_ACCOUNTS.map((table) => `DELETE FROM ${table} WHERE ${ofWorld()};`),
+      `DELETE FROM chamberlain_marker WHERE ${ofRealm()};`,
+      dump,
+      'FLUSH PRIVILEGES;',
+    ].join('\n'),
+  );
+}
+
+const toolHomes = () =>
+  join(running.world.config.files.root + running.world.config.files.toolHomes);
+
+beforeAll(async () => {
+  running = await openRunning('older-places', {
+    // nothing may be mended but what takes access away
+    adjust: (config) => ({
+      ...config,
+      sweep: { everyMinutes: 43_200, mostShare: 0, atLeast: 0 },
+    }),
+  });
+  const { world, portal } = running;
+  await admit(portal, 'alice', 'bob', 'carol');
+  await portal.get({ kind: 'tool.create', requestedBy: 'alice', name: 'botty', title: 'A bot' });
+  await settled(world);
+  const home = homeOf(world, { tool: 'botty' });
+  chmodSync(home, 0o2777);
+  startMarkers();
+  await nextTold();
+  backup.server = dumpServer();
+  backup.area = `${toolHomes()}.older`;
+  execFileSync('cp', ['-a', toolHomes(), backup.area]);
+
+  chmodSync(home, 0o2775);
+  await portal.get({
+    kind: 'person.suspend',
+    requestedBy: 'steward',
+    person: 'carol',
+    reason: 'x',
+  });
+  await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'bob', reason: 'x' });
+  await portal.get({
+    kind: 'credentials.rotate',
+    requestedBy: 'alice',
+    tool: 'botty',
+    atOnce: true,
+  });
+  await admit(portal, 'late');
+  await settled(world);
+  await nextTold();
+}, 120_000);
+
+afterAll(async () => {
+  await stopMarkers();
+  await running.close();
+});
+
+test('an older copy of a server is named; it gives nothing more, and what it should not give is taken away', async () => {
+  const { world, portal } = running;
+  const [alice, bob, carol, botty, late] = await Promise.all(
+    ['alice', 'bob', 'carol', 'tools.botty', 'late'].map(userOf),
+  );
+  // so that not all is taken away before it was looked at
+  const release = await hold(world, Number(bob?.slice(1)), 'databases');
+  await bringBackServer(backup.server);
+  let dora = '';
+  try {
+    await eventually('carol to be locked', () => isLockedOn('tools', carol ?? ''));
+    await eventually('the old password to be taken away', async () => {
+      const verifierOn = async (server: 'replica' | 'tools') =>
+        (await readAccounts(world, server)).get(botty ?? '')?.verifier;
+      return (await verifierOn('tools')) === (await verifierOn('replica'));
+    });
+    expect(await isLockedOn('tools', bob ?? '')).toBe(false);
+
+    const status = await cli('status');
+    expect(status.exit).toBe(3);
+    expect(status.out).toMatch(
+      /^In doubt: the server toolsdb is as of \S+, but was told at \S+: it is an older copy, by \d+ (s|min); /m,
+    );
+    expect((await cli('doctor')).out).toContain('the server toolsdb is as of');
+
+    // of other servers nothing is delayed
+    await portal.get({ kind: 'person.create', ...newPerson('dora') });
+    await portal.ask({ kind: 'access.grant', requestedBy: 'steward', person: 'dora' });
+    dora = await userOf('dora');
+    await eventually('dora on the other server', async () =>
+      (await readAccounts(world, 'replica')).has(dora),
+    );
+    await eventually('her row to say why', async () => {
+      const [row] = await query<{ sentence: string | null }>(
+        world,
+        `SELECT sentence FROM convergence WHERE subject = $1 AND role = 'databases'`,
+        [Number(dora.slice(1))],
+      );
+      return row?.sentence?.includes('toolsdb is an older copy of itself');
+    });
+    expect((await readAccounts(world, 'tools')).has(dora)).toBe(false);
+    expect(await inDoubt()).toEqual(['toolsdb']);
+  } finally {
+    await release();
+  }
+  await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
+  expect(await isLockedOn('tools', bob ?? '')).toBe(true);
+  await eventually('dora to be given hers', async () =>
+    (await readAccounts(world, 'tools')).has(dora),
+  );
+  await settled(world);
+  // what it lacks besides is drift as any other, within the bounds of the sweep
+  expect(await isLockedOn('tools', alice ?? '')).toBe(false);
+  expect((await readAccounts(world, 'tools')).has(late ?? '')).toBe(false);
+}, 120_000);
+
+test('a server that has lost its marker is an older copy too, and nobody’s word of the future freezes anything', async () => {
+  const { world } = running;
+  const change = (sql: string) => administer(world.tools.socket, sql);
+  log.length = 0;
+  await change(`DELETE FROM mysql.chamberlain_marker WHERE ${ofRealm()};`);
+  await eventually('it to be said', () =>
+    log.some((line) => line.includes('the server toolsdb shows no marker')),
+  );
+  await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
+  await change(
+    `UPDATE mysql.chamberlain_marker SET marker = REGEXP_REPLACE(marker, '"at":"2', '"at":"8')
+     WHERE ${ofRealm()};`,
+  );
+  await nextTold();
+  expect(await frozenBy()).toMatchObject({ by: null });
+}, 60_000);
+
+test('an older copy of an area of homes is named, and lets nobody in who should not be', async () => {
+  const { world } = running;
+  const mode = () => statSync(homeOf(world, { tool: 'botty' })).mode & 0o7777;
+  const now = readCredentials(world, { tool: 'botty' }).password;
+  log.length = 0;
+  renameSync(toolHomes(), `${toolHomes()}.gone`);
+  renameSync(backup.area, toolHomes());
+  expect(mode()).toBe(0o2777);
+  await eventually('the mode', () => mode() === 0o2775);
+  expect(log.join('\n')).toMatch(/the area \S+\/data\/project is as of \S+, but was told at /);
+  await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
+  await settled(world);
+  // a new password is a matter for the sweep
+  expect(readCredentials(world, { tool: 'botty' }).password).not.toBe(now);
+}, 60_000);
+
+test('PostgreSQL older than the servers freezes the realm, though the directory is as old', async () => {
+  const { world } = running;
+  await running.stopWork();
+  const [database, directory] = [await dumpDatabase(world), dumpDirectory(world)];
+  await running.startWork();
+  await nextTold();
+  await stopMarkers();
+  await running.stopWork();
+  await bringBackDirectory(world, directory);
+  await bringBackDatabase(world, database);
+  await running.startWork();
+  startMarkers();
+  const { reason } = await eventually('the freeze', async () => {
+    const now = await frozenBy();
+    return /^the role (homes|databases)$/.test(now?.by ?? '') && now;
+  });
+  expect(reason).toMatch(
+    /^the (server|area) \S+ was last told at \S+, but our database knows of nothing after \S+: it is an older copy, by /,
+  );
+  expect(await cli('thaw')).toMatchObject({
+    exit: 1,
+    err: expect.stringMatching(/^DATABASE_OLDER: /),
+  });
+  const pool = openPool(world.config, 'admin', { max: 1, durable: true });
+  try {
+    await eventually('each place to say so', async () => {
+      const doubts = await readPlaceDoubts(pool);
+      return doubts.filter(({ older }) => older === 'database').length === 4;
+    });
+  } finally {
+    await pool.end();
+  }
+  expect(await cli('restored', '--yes', '--json')).toMatchObject({ exit: 0 });
+  await nextTold();
+  expect(await inDoubt()).toEqual([]);
+  expect(await frozenBy()).toMatchObject({ by: null });
+}, 120_000);
