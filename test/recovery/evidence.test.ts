@@ -36,7 +36,9 @@ const shown = (
   const { state = 'active', there = true, without = [] } = rest;
   const wanted = new Map([[1, { ...alice, state }]]);
   return evidenceOf(role, [each], wanted, () => there, new Set(without)).map(
-    ({ subject: _, by: __, ...seen }) => seen,
+    ({ closed, isNoMember, withoutKeys, withoutMembers }) => ({
+      ...{ closed, isNoMember, withoutKeys, withoutMembers },
+    }),
   );
 };
 

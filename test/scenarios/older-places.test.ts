@@ -15,6 +15,7 @@ import { runCli, type Ended } from '../bin/run-cli.ts';
 import { administer } from '../stack.ts';
 import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
 import { eventually } from './eventually.ts';
+import { confirmRecovery } from './recovering.ts';
 import { homeOf, query, readAccounts, readCredentials, settled } from './outside.ts';
 import { hold } from './repair-world.ts';
 import { admit, openRunning, type Running } from './running.ts';
@@ -288,7 +289,7 @@ test('PostgreSQL older than the servers freezes the realm, though the directory 
   } finally {
     await pool.end();
   }
-  expect(await cli('restored', '--yes', '--json')).toMatchObject({ exit: 0 });
+  expect(await confirmRecovery(world)).toMatchObject({ exit: 0 });
   await nextTold();
   expect(await inDoubt()).toEqual([]);
   expect(await frozenBy()).toMatchObject({ by: null });
