@@ -19,6 +19,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { World } from '../stack.ts';
+import { runCli } from '../bin/run-cli.ts';
 import { eventually } from './eventually.ts';
 import {
   addForeignEntry,
@@ -238,7 +239,7 @@ describe('in the directory', () => {
       expect((await portal.ask(tool(name))).code).toBe('NAME_FOREIGN');
     }
     expect(await world.chamberlain('explain', 'tools.undisturbed')).not.toContain('UNREADABLE');
-    const examined = await world.chamberlain('doctor').catch((error: Error) => error.message);
+    const { out: examined } = await runCli(['doctor'], { config: world.configFile });
     expect(examined).toContain(', 0 unreadable, 0 not looked at');
   });
 });
