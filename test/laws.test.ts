@@ -47,7 +47,7 @@ beforeAll(async () => {
   bob = await wantPerson(laws.owner, laws.world);
   helper = await wantTool(laws.owner, laws.world, [alice.uid]);
   await laws.settle([alice.uid, bob.uid, helper.uid]);
-}, 60_000);
+});
 afterAll(async () => laws.close());
 
 const sql = (text: string, ...values: unknown[]) => laws.owner.query(text, values);

@@ -118,7 +118,7 @@ test('the rows of a year are in its file, and no more in PostgreSQL; the chain g
   expect((await close(2023)).out).toMatch(
     /^2023 was closed before: 2500 rows\nfile   audit-tools-2023.jsonl\n/u,
   );
-}, 60_000);
+});
 
 test('of a realm in which nothing happened since, the chain goes on too', async () => {
   await write(2023, 3);
@@ -129,7 +129,7 @@ test('of a realm in which nothing happened since, the chain goes on too', async 
   expect(await verify()).toMatchObject({ faultsInAll: 0, sealed: 1, waiting: 0 });
   const { rows } = await admin.query('SELECT position::int FROM audit_seals');
   expect(rows).toEqual([{ position: 4 }]);
-}, 30_000);
+});
 
 test('rows of a year that is closed, by a clock that went back, are in the file of the next one', async () => {
   await write(2022, 3);
@@ -141,7 +141,7 @@ test('rows of a year that is closed, by a clock that went back, are in the file 
   expect(await done(2023)).toMatchObject({ first: 4, last: 8, removed: 5 });
   await sealAudit(relay);
   expect(await faults(fileOf(2022), fileOf(2023))).toEqual([]);
-}, 30_000);
+});
 
 test('rows of the next year that were sealed before the last of this one are in the file of this one', async () => {
   await write(2023, 5);
@@ -154,7 +154,7 @@ test('rows of the next year that were sealed before the last of this one are in 
   await sealAudit(relay);
   expect(await done(2024)).toMatchObject({ first: 8, last: 9, removed: 2 });
   expect(await faults(fileOf(2024), fileOf(2023))).toEqual([]);
-}, 30_000);
+});
 
 describe('what is wrong with a file is told by its name', () => {
   let heads: string[];
@@ -236,7 +236,7 @@ describe('what is wrong with a file is told by its name', () => {
     expect(await all()).toEqual([
       expect.stringContaining('2022.jsonl: line 22 is no row of the audit'),
     ]);
-  }, 30_000);
+  });
 
   test('it was left out, or given as another', async () => {
     const missing = (year: number) =>
@@ -280,7 +280,7 @@ describe('what is wrong with a file is told by its name', () => {
     expect((await faults(stranger))[0]).toBe(
       'file by-a-stranger: the configuration knows no admin with the key that has signed it (admin.steward)',
     );
-  }, 30_000);
+  });
 
   async function* rowsFrom(lines: readonly string[]) {
     for (const line of lines) yield JSON.parse(line);
@@ -337,7 +337,7 @@ describe('a year is not closed', () => {
     await refused(year, 'it is not over');
     await refused(year + 1, 'it is not over');
     await refused(year - 3, 'it has no row that is not closed');
-  }, 30_000);
+  });
 
   test('while a request of it is not done, or a row is not sealed', async () => {
     await write(2023, 4);
@@ -352,7 +352,7 @@ describe('a year is not closed', () => {
     await refused(2023, 'a row of it is not sealed yet');
     await sealAudit(relay);
     await done(2023);
-  }, 30_000);
+  });
 
   test('where its rows are not as they were sealed', async () => {
     await write(2023, 4);
@@ -382,7 +382,7 @@ describe('a year is not closed', () => {
     );
     expect([await rowsOf('audit'), await rowsOf('audit_closings')]).toEqual([600, 0]);
     await done(2023);
-  }, 30_000);
+  });
 
   test('over another file, which is left as it is', async () => {
     await write(2023, 4);
@@ -454,7 +454,7 @@ describe('cut', () => {
     await ended;
     expect(await rowsOf('audit')).toBe(COUNT + 10);
     await expectWhole();
-  }, 60_000);
+  });
 
   test('between the file and the record: the file counts', async () => {
     const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
@@ -479,7 +479,7 @@ describe('cut', () => {
     expect(await rowsOf('audit')).toBe(COUNT + 10);
     await expectWhole();
     expect(readFileSync(fileOf(2023)).equals(written)).toBe(true);
-  }, 60_000);
+  });
 
   test.each([
     ['between the record and the removal', 1, COUNT],
@@ -525,7 +525,7 @@ describe('cut', () => {
       message: expect.stringContaining('2023 is closed, and its rows are still in PostgreSQL'),
     });
     expect([await rowsOf('audit'), await rowsOf('audit_closings')]).toEqual([COUNT + 11, 1]);
-  }, 60_000);
+  });
 
   test('after the record: what was lost since is in the file, and keeps nothing back', async () => {
     await session.query('BEGIN');
@@ -535,13 +535,13 @@ describe('cut', () => {
       'DELETE FROM audit WHERE id IN (SELECT audit_id FROM audit_seals WHERE position IN (1, 1500, 4500))',
     );
     await expectWhole();
-  }, 60_000);
+  });
 
   test('two at once: one of them closes it, and nothing is lost', async () => {
     const ended = await Promise.all([close(2023), close(2023)]);
     expect(ended.map(({ exit }) => exit)).toContain(0);
     await expectWhole();
-  }, 60_000);
+  });
 
   test('while another reads the rows, nobody removes them', async () => {
     const child = startCli(['audit', 'close', '2023', '--out', out], { config: world.configFile });
@@ -561,13 +561,13 @@ describe('cut', () => {
     });
     expect(readdirSync(elsewhere)).toEqual([]);
     await expectWhole();
-  }, 60_000);
+  });
 
   test('by a process whose number the next one has', async () => {
     writeFileSync(`${fileOf(2023)}.${process.pid}.new`, 'half');
     await done(2023);
     expect(readdirSync(out)).toEqual(['audit-tools-2023.jsonl']);
-  }, 60_000);
+  });
 });
 
 describe('a database that came back from a backup', () => {

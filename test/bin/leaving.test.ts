@@ -70,12 +70,12 @@ beforeAll(async () => {
   await sql(`UPDATE convergence SET applied = wanted, state = 'applied'`);
   for (const name of ['alice', 'bob', 'carol', 'dora']) await add('person', name);
   for (const name of ['going', 'soon', 'gone', 'lonely']) await add('tool', name);
-}, 60_000);
+});
 
 afterAll(async () => {
   await owner.end();
   await world.close();
-}, 30_000);
+});
 
 describe('where nobody leaves', () => {
   test('status has no section on it', async () => {

@@ -15,7 +15,7 @@ beforeAll(async () => {
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
   admin = openPool(world.config, 'admin', { max: 1, durable: false });
   await run('found', 'steward');
-}, 60_000);
+});
 afterAll(async () => {
   await Promise.all([owner.end(), admin.end()]);
   await world.close();

@@ -35,4 +35,4 @@ test('what no path leads to comes back with every byte, owner, mode, time, link,
     // no path leads to all of it: rmSync does not reach it
     spawnSync('rm', ['-rf', home]);
   }
-}, 60_000);
+});

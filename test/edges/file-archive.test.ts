@@ -108,7 +108,7 @@ test('a hostile home is put away, removed, and brought back with every byte, own
   expect(treeOf(made.home)).toEqual(before.filter((line) => !line.startsWith('socket ')));
   expect(await converge(back)).toEqual([]);
   expect(server.staged()).toEqual([]);
-}, 30_000);
+});
 
 test('what another tar has packed comes back too, counted', async () => {
   const made = await server.madeTool();
@@ -136,7 +136,7 @@ test('what another tar has packed comes back too, counted', async () => {
   );
   expect(await restored('tar (GNU tar) 2.0')).toEqual(['home.restore']);
   expect(treeOf(made.home)).toEqual(before.filter((line) => !line.startsWith('socket ')));
-}, 30_000);
+});
 
 test('FIFOs and devices come back, those with two names as two', async () => {
   const made = await server.madeTool();
@@ -326,7 +326,7 @@ test('what somebody still writes is noticed, and nothing is recorded; then it is
   expect(readdirSync(server.archives).filter((name) => name.includes(made.name))).toEqual([]);
   await tenant.end();
   expect(await converge(wantedAs(made, 'archived'))).toEqual(['home.archive']);
-}, 30_000);
+});
 
 test.each<[string, (home: string) => void]>([
   ['a file has come', (home) => writeFileSync(`${home}/new`, '')],

@@ -247,7 +247,7 @@ describe('putting away, dropping and bringing back', () => {
     // once more does nothing
     await hands.do(restore());
     expect(await snapshot()).toEqual(before);
-  }, 60_000);
+  });
 
   test('says so where there is nothing to put away', async () => {
     await hands.do(PUT_AWAY);

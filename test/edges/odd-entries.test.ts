@@ -86,7 +86,7 @@ beforeAll(async () => {
     for (const { steps } of await look(eyes))
       for (const { action } of steps) await hands.do(action);
   }
-}, 30_000);
+});
 
 afterEach(() => {
   if (planted.length > 0) execFileSync('ldapdelete', [...asAdmin(), ...planted.splice(0)]);
@@ -96,7 +96,7 @@ afterAll(async () => {
   await Promise.all([eyes.close(), hands.close(), login.close()]);
   await stopServer(slapd);
   rmSync(folder, { recursive: true });
-}, 30_000);
+});
 
 /** All of which can be read. */
 async function look(through: DirectoryEyes, subjects: readonly Wanted[] = [alice, bot]) {

@@ -56,7 +56,7 @@ afterAll(async () => {
   await portal?.close();
   await work?.close();
   await world?.close();
-}, 60_000);
+});
 
 interface Outside {
   directory: Map<string, Entry>;
@@ -212,7 +212,7 @@ test('--check does all of it and undoes it, and says it for people', async () =>
   expect(out).not.toContain(PRIVATE_KEY.slice(24, 40));
   expect(await dumpTables(world, [])).toEqual(tables);
   expect(await dumpOutside()).toEqual(before);
-}, 60_000);
+});
 
 test('members that are left out, and who has no key then, are named before anything is written', async () => {
   const tables = await dumpTables(world, []);
@@ -233,7 +233,7 @@ test('members that are left out, and who has no key then, are named before anyth
     expect(out).toMatch(/^Without any key: 2 people, .*\r?\n.*\r?\n {2}kim\r?\n {2}kim2\r?$/m);
   }
   expect(await dumpTables(world, [])).toEqual(tables);
-}, 60_000);
+});
 
 test('takes what is right, and says of all else why not', async () => {
   first = await runImport('--homes', '--databases');
@@ -296,7 +296,7 @@ test('takes what is right, and says of all else why not', async () => {
   ]);
   expect(first.keyless).toEqual(['kim', 'kim2']);
   expect(first.adminless).toBeUndefined();
-}, 60_000);
+});
 
 test('a countdown of the old platform begins anew: no sooner, and with every warning ahead', async () => {
   expect(first.deletions.map(({ account, was }) => [account, was])).toEqual([
@@ -371,7 +371,7 @@ test('nothing outside PostgreSQL is another than before, and no worker acts on i
   await settled(world);
   // what else differs there waits all the same
   expect(withoutSeals(await dumpOutside())).toEqual(withoutSeals(before));
-}, 60_000);
+});
 
 test('the plan of the roles is what was foreseen, and nothing else', async () => {
   const { steps, findings, waiting, unreadable } = await readPlan();
@@ -438,7 +438,7 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
   );
   expect(undecided(findings)).toEqual(UNDECIDED);
   expect(withoutSeals(await dumpOutside())).toEqual(withoutSeals(before));
-}, 60_000);
+});
 
 describe('requests afterwards', () => {
   const personNamed = (shellName: string, displayName = `New ${shellName}`) => ({
@@ -482,13 +482,13 @@ describe('requests afterwards', () => {
       'tools.newbot': one,
       'tools.newbot2': free(one + 1),
     });
-  }, 60_000);
+  });
 
   test('of the admin who was taken over are an admin’s', async () => {
     const wish = { kind: 'access.grant', requestedBy: 'alice', person: 'dora' };
     expect(await portal.ask(wish)).toMatchObject({ code: 'PERSON_SUSPENDED' });
     await portal.get({ kind: 'access.grant', requestedBy: 'alice', person: 'hugo' });
-  }, 60_000);
+  });
 });
 
 describe('of what was taken over', () => {
@@ -524,7 +524,7 @@ describe('of what was taken over', () => {
     );
     expect(await loginsOf('wiki')).toEqual([`s${wiki}@%`, `s${wiki}@%`]);
     await expect(loginWith(world, 'replica', replaced)).rejects.toThrow('Access denied');
-  }, 60_000);
+  });
 
   test('a repair mends all but what an admin must decide, and nothing of what was not taken', async () => {
     const entries = await readDirectory(world, { operational: true });
@@ -609,7 +609,7 @@ describe('run again', () => {
       expect(now[table]).toEqual(expect.arrayContaining(known[table] ?? []));
     }
     for (const table of ['maintainers', 'realm_members']) expect(now[table]).toEqual(known[table]);
-  }, 60_000);
+  });
 
   test('with nothing new it writes nothing but its row in the audit', async () => {
     // so that the marker and the seals do not go on
@@ -626,5 +626,5 @@ describe('run again', () => {
       `SELECT fields FROM audit WHERE kind = 'import' ORDER BY id DESC LIMIT 1`,
     );
     expect(acts[0]?.fields).toContain('people=0');
-  }, 60_000);
+  });
 });

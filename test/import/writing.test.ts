@@ -42,7 +42,7 @@ afterAll(async () => {
   await portal?.close();
   await work?.close();
   await world?.close();
-}, 60_000);
+});
 
 const cli = (...args: string[]): Promise<Ended> =>
   runCli([...ARGS, ...args], { config: world.configFile });
@@ -94,7 +94,7 @@ test('killed in the middle of its writing, it has written nothing', async () => 
   await held.release();
   await noOwner();
   expect(await dumpTables(world, [])).toEqual(empty);
-}, 60_000);
+});
 
 describe('where something cannot be read', () => {
   const nothing = async ({ exit, out, err }: Ended, why: RegExp) => {
@@ -114,7 +114,7 @@ describe('where something cannot be read', () => {
     } finally {
       await startServer(world.slapd);
     }
-  }, 60_000);
+  });
 
   test('an older copy of the directory takes nothing', async () => {
     await query(
@@ -126,7 +126,7 @@ describe('where something cannot be read', () => {
     } finally {
       await query(world, 'UPDATE directory_marker SET told_at = NULL, telling_at = NULL');
     }
-  }, 60_000);
+  });
 
   test('homes that are not mounted take nothing', async () => {
     const area = join(world.dataRoot, 'data/project');
@@ -136,7 +136,7 @@ describe('where something cannot be read', () => {
     } finally {
       renameSync(`${area}.away`, area);
     }
-  }, 60_000);
+  });
 
   test('a database server that is away is said, and the rest goes on', async () => {
     const config = parse(readFileSync(world.configFile, 'utf8')) as {
@@ -162,7 +162,7 @@ describe('where something cannot be read', () => {
     expect(reportOf(blind).foreseen.unreadable).toEqual([
       { target: 'database-account', sentence: expect.stringContaining('third') },
     ]);
-  }, 60_000);
+  });
 });
 
 test('where more is left out by then than was named, it takes nothing', async () => {
@@ -192,7 +192,7 @@ test('where more is left out by then than was named, it takes nothing', async ()
      ALTER TABLE posix_ids ENABLE TRIGGER USER`,
   );
   expect(await dumpTables(world, [])).toEqual(empty);
-}, 60_000);
+});
 
 test('requests wait for it, and then get neither its names nor its numbers', async () => {
   work = await startWork(world.config, {
@@ -246,7 +246,7 @@ test('requests wait for it, and then get neither its names nor its numbers', asy
   expect(given).toHaveLength(2);
   expect(given.filter(({ uid }) => old.numbers.has(uid))).toEqual([]);
   await settled(world);
-}, 60_000);
+});
 
 test('homes may follow later: then credentials that are right are kept', async () => {
   const rotate = { kind: 'credentials.rotate', requestedBy: 'alice', tool: 'wiki', atOnce: true };
@@ -274,4 +274,4 @@ test('homes may follow later: then credentials that are right are kept', async (
     expect(await loginWith(world, server, before.path)).toBe(`s${old.uid['wiki']}@%`);
     await expect(loginWith(world, server, replaced)).rejects.toThrow('Access denied');
   }
-}, 60_000);
+});

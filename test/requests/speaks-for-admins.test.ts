@@ -36,7 +36,7 @@ beforeAll(async () => {
     by('carol', 'access.request'),
   ];
   for (const step of steps) expect(await realm.ask(step)).toEqual({ verdict: 'accepted' });
-}, 60_000);
+});
 afterAll(() => realm.close());
 
 function by(requestedBy: string, kind: RequestKind, rest: Record<string, unknown> = {}): Wish {

@@ -60,7 +60,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await wiki?.close();
   await running?.close();
-}, 60_000);
+});
 
 /** An ed25519 key as ssh-keygen writes it into a .pub file (RFC 8709, section 4). */
 function newSshKey(comment = ''): string {

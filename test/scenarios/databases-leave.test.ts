@@ -12,7 +12,7 @@ import { administer, startServer, stopServer } from '../stack.ts';
 let laws: LawsWorld;
 beforeAll(async () => {
   laws = await openLawsWorld('databases leave', { own: true });
-}, 60_000);
+});
 afterAll(async () => laws.close());
 
 const sql = (text: string, ...values: unknown[]) => laws.owner.query(text, values);

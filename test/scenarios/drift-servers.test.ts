@@ -45,7 +45,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await changedWork?.close();
   await drift?.close();
-}, 60_000);
+});
 
 /** What a plan holds of each of WHO, as the table of drift.test.ts says it, with the object. */
 function shown({ steps, findings }: PlanSeen): Record<string, string[]> {
@@ -169,7 +169,7 @@ describe('a database server that was rebuilt empty', () => {
       expect(targetsOf(seen)).toEqual(['database-account']);
       expect(seen.unreadable[0]?.sentence).toContain('replica');
     }
-  }, 60_000);
+  });
 
   test('is filled again, and every password is the old one', async () => {
     const passwords =
@@ -227,7 +227,7 @@ test('a new third server in the configuration gets every account', async () => {
   } finally {
     await stopServer(third);
   }
-}, 60_000);
+});
 
 /** Of all accounts those of whoever is not active. */
 function expectLocked(accounts: Awaited<ReturnType<typeof readAccounts>>): void {

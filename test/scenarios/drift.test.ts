@@ -55,7 +55,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await drift?.close();
-}, 60_000);
+});
 
 /** What a plan holds of one subject, as the table says it. */
 function shown(plan: PlanSeen, { uid }: Subject): string[] {

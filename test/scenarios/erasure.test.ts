@@ -53,7 +53,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await steward?.close();
   await running?.close();
-}, 60_000);
+});
 
 /** Sends by the admin's own key, which hears no events, and waits for the verdict. */
 async function askAsAdmin(wish: Record<string, unknown>): Promise<void> {
@@ -199,7 +199,7 @@ test('all that was written is there before, in tables and in the queue of a port
   await running.stopWork();
   await running.startWork(['intake', 'relay', 'directory']);
   await askAsAdmin({ kind: 'request.approve', request: ids[5] });
-}, 60_000);
+});
 
 test('none of it is in a table any more, and the audit holds', async () => {
   await eventually('the departure', async () => {

@@ -89,7 +89,7 @@ afterEach(() => {
 afterAll(async () => {
   await Promise.all(roles.map((role) => role.close()));
   await drift?.close();
-}, 60_000);
+});
 
 const uidsOfAll = async () => {
   const rows = await query<{ uid: number }>(
@@ -237,7 +237,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
     } finally {
       signalTree(pid('slapd'), 'SIGCONT');
     }
-  }, 60_000);
+  });
 
   test('a directory that dies is UNREADABLE, and no step comes of it', async () => {
     afterPiece.set('directory', (piece) => {
@@ -250,7 +250,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
     } finally {
       await startServer(world.slapd);
     }
-  }, 60_000);
+  });
 
   test.each(['SIGSTOP', 'SIGKILL'] as const)(
     'a database server with %s is UNREADABLE for everybody, and the other is read',
@@ -304,7 +304,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
       await eyes.close();
       await pool.end();
     }
-  }, 60_000);
+  });
 
   test('an area of homes that goes away is UNREADABLE, and no home is missing', async () => {
     const area = `${world.dataRoot}${world.config.files.personHomes}`;

@@ -30,7 +30,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await drift?.close();
-}, 60_000);
+});
 
 describe('in PostgreSQL', () => {
   const EYES = ['directory_eyes', 'homes_eyes', 'databases_eyes'] as const;

@@ -50,7 +50,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await running?.close();
-}, 60_000);
+});
 
 const tool = (name: string): Wish => ({
   kind: 'tool.create',

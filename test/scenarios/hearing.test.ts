@@ -43,7 +43,7 @@ beforeAll(async () => {
     symlinkSync(join(ROOT, 'node_modules/jose'), join(folder, 'node_modules/jose'));
   }
   writeFileSync(join(world.dir, 'events-key.pem'), world.eventsKey);
-}, 60_000);
+});
 afterEach(async () => {
   await Promise.all(portals.splice(0).map((portal) => portal.end('SIGKILL')));
 });
@@ -248,7 +248,7 @@ describe('whoever has the portal’s password of Redis', () => {
     await eventually('three failures', () => portal.errors.length >= 3);
     await tell(20);
     await expectAll(portal);
-  }, 60_000);
+  });
 
   test.each([
     ['of what is to come', () => told],
@@ -343,7 +343,7 @@ describe('whoever has the portal’s password of Redis', () => {
     await tell(1);
     await eventually('the other events', () => portal.lives.at(-1)?.at(-1) === told);
     expect(await redis.hgetall('bull:events.other:theirs')).toEqual({ name: 'x' });
-  }, 60_000);
+  });
 
   test('cannot stop the relay by an answer that is too long to be read', async () => {
     const portal = startPortal('bullmq');
@@ -360,7 +360,7 @@ describe('whoever has the portal’s password of Redis', () => {
     );
     portal.again();
     await expectAll(portal);
-  }, 60_000);
+  });
 });
 
 test('what was erased lies in no job any more, also in one that was added and never recorded', async () => {

@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const child of children) await endProcess(child, 'SIGKILL');
   await running?.close();
-}, 60_000);
+});
 
 async function startDirectory(): Promise<ChildProcess> {
   const { child } = await startWorkers(running.world, ['directory']);

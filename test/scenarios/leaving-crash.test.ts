@@ -9,12 +9,12 @@ let cuts: Cuts;
 beforeAll(async () => {
   leaving = await openLeavingWorld('leaving-crash', OPTIONS);
   cuts = await openCuts(leaving);
-}, 60_000);
+});
 
 afterAll(async () => {
   await cuts?.close();
   await leaving?.close();
-}, 60_000);
+});
 
 /** The move, and at which of its actions: the first of that verb. */
 test.each<[string, [verb: string, when: 'before' | 'after'][]]>([

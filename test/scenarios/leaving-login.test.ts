@@ -28,7 +28,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await login?.close();
   process.stdout.write(`leaving a login host: ${JSON.stringify(figures)} (ms)\n`);
-}, 60_000);
+});
 
 async function newTool(name: string, ...maintainers: string[]): Promise<void> {
   const wish = { kind: 'tool.create', requestedBy: 'steward', name, title: name };
@@ -62,7 +62,7 @@ describe('a person who is suspended', () => {
     await his.run('become bot sleep 4000 </dev/null >/dev/null 2>&1 &');
     const uid = await uidOf('bot');
     await eventually('his process', () => runningAs(uid, 'sleep 4000').length === 1);
-  }, 60_000);
+  });
   afterAll(async () => {
     await doors?.close();
     await his?.close();
@@ -211,7 +211,7 @@ describe('a tool that is disabled', () => {
   beforeAll(async () => {
     his = await login.openSession('bob');
     await eventually('become', async () => (await his.run('become cat true')).code === 0);
-  }, 60_000);
+  });
   afterAll(async () => his?.close());
 
   test('has its processes ended, whoever has started them; he stays', async () => {

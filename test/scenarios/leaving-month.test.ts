@@ -45,13 +45,13 @@ beforeAll(async () => {
     kid: 'steward-1',
     key: createPrivateKey(readFileSync(world.adminKey)),
   });
-}, 60_000);
+});
 
 afterAll(async () => {
   await steward?.close();
   await intake?.close();
   await running?.close();
-}, 60_000);
+});
 
 /** Asks at the time that the clock shows. */
 async function ask(wish: Wish): Promise<void> {
@@ -151,7 +151,7 @@ test('people without a grace time go when it is approved, whether they ever had 
   expect(archivesOf('homes')).toContain('member.1');
   const entries = [...(await readDirectory(world)).keys()];
   expect(entries.filter((dn) => /member|stranger/.test(dn) && !dn.includes('members'))).toEqual([]);
-}, 60_000);
+});
 
 test('the month', async () => {
   await admit(portal, 'clock');

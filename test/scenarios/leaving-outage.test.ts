@@ -26,7 +26,7 @@ beforeAll(async () => {
   ({ world } = leaving);
   await leaving.stopWork();
   await leaving.startWork(LEAVING_ROLES);
-}, 60_000);
+});
 
 afterAll(async () => leaving?.close(), 60_000);
 

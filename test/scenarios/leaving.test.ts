@@ -43,7 +43,7 @@ beforeAll(async () => {
   ({ world, portal } = leaving);
   await leaving.stopWork();
   await leaving.startWork(LEAVING_ROLES);
-}, 60_000);
+});
 
 afterAll(async () => leaving?.close(), 30_000);
 

@@ -25,7 +25,7 @@ beforeAll(async () => {
   await admit(portal, 'keeper');
   await leaving.stopWork();
   await leaving.startWork(LEAVING_ROLES);
-}, 60_000);
+});
 
 afterAll(async () => leaving?.close(), 30_000);
 

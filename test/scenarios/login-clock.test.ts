@@ -25,12 +25,12 @@ beforeAll(async () => {
 afterAll(async () => {
   await his?.close();
   await login?.close();
-}, 60_000);
+});
 
 afterEach(async () => {
   login.host.setClock(0);
   await untilStatus('trust', ({ trusted }) => trusted);
-}, 60_000);
+});
 
 const untilStatus = (what: string, is: (status: AgentStatus) => boolean) =>
   eventually(what, async () => {
@@ -83,7 +83,7 @@ describe.each([
     );
     expect(await getsIn('bob')).toBe(ahead < 0);
     expect((await his.run('become bot id -un')).output).toBe('tools.bot\n');
-  }, 60_000);
+  });
 
   test('keeps nothing back that takes away; and who was changed meanwhile is given it, and renewed, once it is right', async () => {
     login.host.setClock(ahead);
@@ -102,7 +102,7 @@ describe.each([
       expect([file, await getsIn('alice', file)]).toEqual([file, true]);
     }
     expect(await login.agentStatus()).toMatchObject({ refused: [], held: null });
-  }, 60_000);
+  });
 });
 
 test('a clock that is beyond the end of all seals leaves no way in, and ends nobody', async () => {
@@ -118,7 +118,7 @@ test('a clock that is beyond the end of all seals leaves no way in, and ends nob
   login.host.setClock(0);
   await untilStatus('trust', ({ trusted, refused: left }) => trusted && left.length === 0);
   await expectAsBefore();
-}, 60_000);
+});
 
 test('a host that boots with a wrong clock, and has it set right, is as it was', async () => {
   const { agent, helper } = login.host;
@@ -131,4 +131,4 @@ test('a host that boots with a wrong clock, and has it set right, is as it was',
   await untilStatus('trust', ({ trusted }) => trusted);
   await expectAsBefore();
   expect(await getsIn('carol')).toBe(true);
-}, 60_000);
+});

@@ -11,7 +11,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await login?.close();
-}, 60_000);
+});
 
 test('killed every 10 of 150 changes, all files are in the end what the seals say', async () => {
   await surviveKills(login, 150, 11);
@@ -19,7 +19,7 @@ test('killed every 10 of 150 changes, all files are in the end what the seals sa
 
 test('files that are lost while the directory is away are made anew by what the helper has kept', async () => {
   await surviveLossOfFiles(login);
-}, 60_000);
+});
 
 test('folders and files are writable by root alone, but what the agent has compiled', async () => {
   const found = await login.host.machine.must([

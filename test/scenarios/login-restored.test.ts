@@ -59,7 +59,7 @@ afterAll(async () => {
   await carols?.close();
   if (lagging !== undefined) await stopServer(lagging);
   await login?.close();
-}, 60_000);
+});
 
 async function heartbeat(): Promise<string> {
   const { base } = login.world.config.ldap;
@@ -121,7 +121,7 @@ describe('a replica that lags, while the other server hangs', () => {
       ]),
     );
     await expectWhatIsRight();
-  }, 60_000);
+  });
 
   test('nor is it after agent and helper have started anew', async () => {
     const { agent, helper } = login.host;
@@ -132,20 +132,20 @@ describe('a replica that lags, while the other server hangs', () => {
       return OLDER.test(status.why ?? '') && isRefused(status);
     });
     await expectWhatIsRight();
-  }, 60_000);
+  });
 
   test('the server that is back is trusted by itself', async () => {
     signalMain('SIGCONT');
     await untilTrusted();
     await expectWhatIsRight();
-  }, 60_000);
+  });
 });
 
 describe('a directory that was restored from a backup', () => {
   beforeAll(async () => {
     await stopServer(lagging);
     await bringBackDirectory(login.world, backup);
-  }, 60_000);
+  });
 
   test('is not trusted: what was revoked stays so, and who has come since stays', async () => {
     await untilStatus('the doubt', (status) => {
@@ -153,7 +153,7 @@ describe('a directory that was restored from a backup', () => {
       return OLDER.test(why ?? '') && isRefused(status) && held?.names.join() === 'carol';
     });
     await expectWhatIsRight();
-  }, 60_000);
+  });
 
   test('accepted on the host, it may remove whom it does not have, and brings nothing back', async () => {
     const accepted = await login.host.keysAgent('accept');
@@ -167,7 +167,7 @@ describe('a directory that was restored from a backup', () => {
     await untilStatus('the end of that doubt', (status) => {
       return !OLDER.test(status.why ?? '') && isRefused(status);
     });
-  }, 60_000);
+  });
 
   test('once Chamberlain has accepted it too, everything is as it was before', async () => {
     const { world } = login;
@@ -179,7 +179,7 @@ describe('a directory that was restored from a backup', () => {
     });
     carols = await login.openSession('carol');
     await expectWhatIsRight();
-  }, 60_000);
+  });
 });
 
 describe('a seal of before that somebody puts back', () => {
@@ -198,7 +198,7 @@ describe('a seal of before that somebody puts back', () => {
     const status = await untilStatus('the refusals', (each) => isRefused(each, PUT_BACK));
     expect(status).toMatchObject({ trusted: true });
     await expectWhatIsRight();
-  }, 60_000);
+  });
 
   test('is refused by one that knows nothing: the heartbeat names the lowest number that counts', async () => {
     const { machine, agent, helper } = login.host;
@@ -212,5 +212,5 @@ describe('a seal of before that somebody puts back', () => {
     expect(await login.ssh('alice', 'true', { key: lost.file })).toMatchObject({ code: 255 });
     expect(await login.ssh('bob', 'true')).toMatchObject({ code: 255 });
     expect(await login.ssh('carol', 'true')).toMatchObject({ code: 0 });
-  }, 60_000);
+  });
 });

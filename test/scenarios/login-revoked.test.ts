@@ -25,7 +25,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await login?.close();
-}, 60_000);
+});
 
 async function inGroups<T>(
   all: readonly T[],

@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await his?.close();
   await login?.close();
-}, 60_000);
+});
 
 async function get(
   kind: string,

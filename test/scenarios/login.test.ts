@@ -20,7 +20,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await login?.close();
-}, 60_000);
+});
 
 /** A quarter of a second, and several times that on a busy machine; what is looked for is found within a minute. */
 const SOON_MS = 10_000;

@@ -18,7 +18,7 @@ beforeAll(async () => {
   ] as const) {
     await get('tool.create', maintainer, { name, title: name });
   }
-}, 60_000);
+});
 afterAll(async () => running.close());
 
 async function get(

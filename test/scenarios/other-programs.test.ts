@@ -31,7 +31,7 @@ beforeAll(async () => {
   ({ world, portal } = leaving);
   await leaving.stopWork();
   await leaving.startWork(LEAVING_ROLES);
-}, 60_000);
+});
 
 afterAll(async () => leaving?.close(), 30_000);
 
@@ -96,7 +96,7 @@ test('an active tool is not found, and a disabled one stays disabled for ever', 
   await ask('tool.enable', tool);
   expect(await fates()).toEqual({});
   expect(await shellOf(tool)).toEqual(['/bin/bash']);
-}, 60_000);
+});
 
 test('of a tool that is to be deleted both countdowns begin with the request, and ours ends first', async () => {
   const [before, open] = [await leaving.makeTool('before'), await leaving.makeTool('open')];
@@ -112,7 +112,7 @@ test('of a tool that is to be deleted both countdowns begin with the request, an
   await ask('tool.enable', before);
   await ask('tool.enable', open);
   expect(await fates()).toEqual({});
-}, 60_000);
+});
 
 test('a tool that is being archived keeps the time, and one that is coming back has none', async () => {
   const tool = await leaving.makeTool('away');
@@ -155,7 +155,7 @@ test('a person who is suspended is locked by the time too, which refuses binds',
     pwdPolicySubentry: [policy()],
   });
   await portal.get({ kind: 'person.reinstate', requestedBy: 'steward', person: 'bob' });
-}, 60_000);
+});
 
 /** As the version before has written it: every tool that it has locked says "delete at once". */
 async function markAsBefore(...tools: Subject[]): Promise<void> {
@@ -188,7 +188,7 @@ test('migrating mends what the version before has written, without a sweep', asy
   const second = Math.floor((request?.at.getTime() ?? NaN) / 1000) * 1000;
   const date = new Date(second + (ARCHIVE_AFTER_DAYS + 1) * DAY_MS).toISOString();
   expect(await fates()).toEqual({ idle: 'stays disabled', doomed: date });
-}, 60_000);
+});
 
 test('a sweep mends it too, as any drift', async () => {
   const idle = await leaving.find({ tool: 'idle' });
@@ -202,7 +202,7 @@ test('a sweep mends it too, as any drift', async () => {
   const swept = await runCli(['sweep', 'now'], { config: world.configFile });
   expect(swept.out).toMatch(/^raised: .* 2 drifted/);
   await expectSoon(() => fates(), right);
-}, 60_000);
+});
 
 async function expectSoon<T>(look: () => Promise<T>, wanted: T): Promise<void> {
   await eventually(JSON.stringify(wanted), async () => {

@@ -27,7 +27,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await running?.close();
-}, 60_000);
+});
 
 test.each(OUTAGES)(
   '$server $how: the others go on, and all is done within 5 s of its return',
@@ -85,7 +85,7 @@ describe('Redis loses everything', () => {
     await portal.resume();
     for (const id of ids) await portal.finish(id);
     expect(portal.disorder).toEqual([]);
-  }, 60_000);
+  });
 });
 
 test('in the end all is whole: tools, passwords, numbers, events', async () => {

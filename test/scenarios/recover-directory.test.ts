@@ -72,7 +72,7 @@ beforeAll(async () => {
   await admit(portal, 'carol');
   await settled(world);
   await nextBeat();
-}, 120_000);
+});
 
 afterAll(() => running.close());
 
@@ -96,7 +96,7 @@ test('an older copy is seen: login hosts are told nothing, and a sweep mends not
     'SELECT frozen_at IS NOT NULL AS frozen FROM frozen',
   );
   expect(frozen).toBe(false);
-}, 60_000);
+});
 
 test('accepted, everybody is looked at again, first those from whom something is taken', async () => {
   const { world } = running;
@@ -119,7 +119,7 @@ test('accepted, everybody is looked at again, first those from whom something is
   await settled(world);
   await eventually('login hosts to be told', async () => (await toldAt()) > last);
   expect(await readMarker()).toEqual({ doubt: null, accepted: false });
-}, 60_000);
+});
 
 test('then nothing differs, and what was taken away is gone', async () => {
   const { world } = running;
@@ -133,7 +133,7 @@ test('then nothing differs, and what was taken away is gone', async () => {
   const plan = await cli('plan', '--all');
   expect(plan).toMatchObject({ exit: 3, out: expect.stringContaining('TOOL_ORPHANED') });
   expect(plan.out).toContain('nothing to do, 1 finding');
-}, 60_000);
+});
 
 test('run again, nothing is older, and it changes nothing', async () => {
   const { world } = running;
@@ -146,7 +146,7 @@ test('run again, nothing is older, and it changes nothing', async () => {
     `SELECT kind, fields, requested_by LIKE 'unix:%' AS unix FROM audit ORDER BY id DESC LIMIT 1`,
   );
   expect(act).toEqual({ kind: 'recover', fields: ['directory'], unix: true });
-}, 60_000);
+});
 
 test('where both came back, one after the other is accepted', async () => {
   const { world } = running;
@@ -185,7 +185,7 @@ test('where both came back, one after the other is accepted', async () => {
     expect(portals.map(({ last }) => Number(last) > 1_000_000)).toEqual([true]);
     return portals.every(({ outstanding }) => outstanding === '0');
   });
-}, 120_000);
+});
 
 test('where both came back of one moment, database servers and login hosts show what was decided since', async () => {
   const { world, portal } = running;
@@ -229,4 +229,4 @@ test('where both came back of one moment, database servers and login hosts show 
   expect(entry?.['sshPublicKey']).toBeUndefined();
   const erin = await query(world, `SELECT state FROM people WHERE shell_name = 'erin'`);
   expect(erin).toEqual([{ state: 'suspended' }]);
-}, 120_000);
+});

@@ -229,7 +229,7 @@ beforeAll(async () => {
 
   await running.stopWork();
   await bringBackDatabase(world, backup);
-}, 120_000);
+});
 
 afterAll(() => running.close());
 
@@ -270,7 +270,7 @@ test('started on it, the workers freeze by themselves, whoever has frozen before
   ]);
   expect(await toldAt()).toBe(last);
   expect(portal.told(waiting.tool)).toEqual([]);
-}, 60_000);
+});
 
 test('a role that does not answer is named, and nothing is moved or thawed', async () => {
   const before = await readMoved();
@@ -288,7 +288,7 @@ test('a role that does not answer is named, and nothing is moved or thawed', asy
     await running.stopWork();
     await running.startWork();
   }
-}, 60_000);
+});
 
 test('without a terminal the list is shown, and nothing is done before its digest is named', async () => {
   const before = await readMoved();
@@ -303,7 +303,7 @@ test('without a terminal the list is shown, and nothing is done before its diges
     /^PLAN_MOVED: the digest is [0-9a-f]{64} now, not f+; nothing was done, /m,
   );
   expect(await readMoved()).toEqual(before);
-}, 60_000);
+});
 
 test('on a terminal it shows the list; after a no nothing is done, and it stays frozen', async () => {
   await showGoneNumber();
@@ -333,7 +333,7 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
   );
   expect(await readMoved()).toEqual(before);
   expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
-}, 60_000);
+});
 
 test('confirmed, it takes what was decided since, moves numbers on, and thaws', async () => {
   const { world, portal } = running;
@@ -398,7 +398,7 @@ test('confirmed, it takes what was decided since, moves numbers on, and thaws', 
   );
   expect(doubt).toBeNull();
   expect(await readFrozen()).toMatchObject({ frozen_by: null });
-}, 60_000);
+});
 
 test('nobody has more than before: no date of the backup reinstates anybody, and every server is as wanted', async () => {
   const { world } = running;
@@ -422,7 +422,7 @@ test('nobody has more than before: no date of the backup reinstates anybody, and
   expect(new Set(unmanaged?.map(({ kind }) => kind))).toEqual(
     new Set(['account', 'member', 'group', 'rule', 'home', 'database user']),
   );
-}, 60_000);
+});
 
 test('who is made then gets a number that nobody had', async () => {
   const { world, portal } = running;
@@ -437,7 +437,7 @@ test('who is made then gets a number that nobody had', async () => {
   }
   await settled(world);
   expect(await faultsOf(world, ['before', 'calm', 'after'])).toEqual([]);
-}, 60_000);
+});
 
 test('the password of since the backup is nobody’s any more, and the file’s is that of both servers', async () => {
   const { world } = running;
@@ -488,7 +488,7 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   const { out } = await cli('recover', '--database', '--json');
   expect(JSON.parse(out)).toMatchObject({ takings: [], ranges: [], names: [], credentials: [] });
   expect((await cli('thaw')).exit).toBe(0);
-}, 60_000);
+});
 
 test('a doubt that was settled meanwhile freezes nothing', async () => {
   const pool = openPool(running.world.config, 'directory', { max: 1, durable: false });
@@ -509,4 +509,4 @@ test('`import` takes back what was made since, with its numbers', async () => {
   expect(await numbersOf(...since.numbers.keys())).toEqual(since.numbers);
   await settled(world);
   expect(await faultsOf(world, ['before', 'since1', 'since2', 'since3', 'after'])).toEqual([]);
-}, 60_000);
+});

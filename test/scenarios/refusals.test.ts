@@ -92,7 +92,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all([wiki, admin].map((each) => each?.close()));
   await running?.close();
-}, 60_000);
+});
 
 interface Case {
   what: string;

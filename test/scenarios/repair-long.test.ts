@@ -13,12 +13,12 @@ const goOn = () => join(repairs.world.dir, 'go on');
 
 beforeAll(async () => {
   repairs = await openRepairWorld('repair of what takes long', ['long']);
-}, 60_000);
+});
 afterAll(async () => {
   process.env['PATH'] = PATH;
   if (repairs !== undefined) writeFileSync(goOn(), '');
   await repairs?.close();
-}, 60_000);
+});
 
 test('a repair that nobody waits for goes on, and is done when it is asked for again', async () => {
   const { world, uids } = repairs;

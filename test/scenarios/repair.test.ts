@@ -36,7 +36,7 @@ let repairs: RepairWorld;
 
 beforeAll(async () => {
   repairs = await openRepairWorld('repair', TOOLS);
-}, 60_000);
+});
 afterAll(async () => repairs?.close(), 60_000);
 
 const askedFor = () => query(repairs.world, 'SELECT id FROM repairs ORDER BY at');

@@ -33,7 +33,7 @@ beforeAll(async () => {
   running = await openRunning('rotation', { own: true });
   ({ world, portal } = running);
   await admit(portal, 'alice');
-}, 60_000);
+});
 afterEach(async () => {
   await Promise.all(opened.splice(0).map((connection) => connection.end().catch(() => undefined)));
 });

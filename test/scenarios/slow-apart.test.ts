@@ -13,12 +13,12 @@ let redis: Redis;
 beforeAll(async () => {
   leaving = await openLeavingWorld('slow apart');
   redis = new Redis(leaving.world.config.redis.url, { maxRetriesPerRequest: null });
-}, 60_000);
+});
 
 afterAll(async () => {
   redis?.disconnect();
   await leaving?.close();
-}, 60_000);
+});
 
 test('one that began to leave when it was in a job with others is left to the slow queue', async () => {
   const { world } = leaving;
@@ -44,7 +44,7 @@ test('one that began to leave when it was in a job with others is left to the sl
   await add(slowQueue('homes'), [going.uid]);
   await eventually('the archive', async () => (await owedOf(world, going)).length === 0);
   expect(await archivesOf(world, going)).toMatchObject([{ role: 'homes' }]);
-}, 60_000);
+});
 
 test('who waits behind another archive is shut out meanwhile', async () => {
   const { world } = leaving;
@@ -71,4 +71,4 @@ test('who waits behind another archive is shut out meanwhile', async () => {
   await slow.resume();
   await slow.close();
   await eventually('the archive', async () => (await owedOf(world, tool)).length === 0);
-}, 60_000);
+});

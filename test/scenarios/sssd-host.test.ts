@@ -28,7 +28,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await host?.close();
   await running?.close();
-}, 60_000);
+});
 
 test('knows people, tools and groups, and lets a maintainer become the tool', async () => {
   const { machine } = host;

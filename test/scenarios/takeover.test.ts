@@ -46,7 +46,7 @@ afterEach(async () => {
 });
 afterAll(async () => {
   await running?.close();
-}, 60_000);
+});
 
 type Worker = (typeof workers)[number];
 
@@ -201,7 +201,7 @@ describe('a machine that vanishes from the network', () => {
     );
     at = { configFile, prefix: far.prefix };
     await running.startWork(['directory', 'homes', 'databases']);
-  }, 60_000);
+  });
   afterAll(() => far?.close());
 
   test('frees what it has locked, and another leads, within a minute, with a notification on its way there', async () => {

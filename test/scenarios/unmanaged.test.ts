@@ -33,7 +33,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await running?.close();
-}, 60_000);
+});
 
 const cli = (...args: string[]) => runCli(args, { config: world.configFile });
 const list = async (): Promise<UnmanagedThing[]> => {

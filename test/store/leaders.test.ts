@@ -26,7 +26,7 @@ let open: { end(): Promise<void> }[] = [];
 beforeAll(async () => {
   world = await openWorld('leaders', { needs: ['postgres'] });
   owner = openPool(world.config, 'owner', { max: 2, durable: false });
-}, 60_000);
+});
 afterEach(async () => {
   await Promise.all(open.map((each) => each.end()));
   open = [];

@@ -19,7 +19,7 @@ beforeAll(async () => {
   for (let n = 0; n < MANY; n += 1) made.push((await wantTool(owner, world, [])).uid);
   uids = made;
   await owner.query(`SELECT raise_generation(s, 'homes') FROM unnest($1::int[]) AS s`, [uids]);
-}, 60_000);
+});
 
 afterAll(async () => {
   await owner?.end();

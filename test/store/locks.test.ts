@@ -31,7 +31,7 @@ beforeAll(async () => {
   world = await openWorld('locks', { needs: ['postgres', 'redis'], own: true });
   await superuser(`CREATE ROLE ${STRANGER} LOGIN PASSWORD 'x' CONNECTION LIMIT 5`);
   await superuser(`GRANT CONNECT ON DATABASE ${world.config.postgres.database} TO ${STRANGER}`);
-}, 60_000);
+});
 afterAll(() => world?.close());
 afterEach(async () => {
   await Promise.all(open.map((client) => client.end()));

@@ -63,4 +63,4 @@ test('a connection whose other end is gone without a word is replaced, and the n
     await calls.close();
     await pool.end();
   }
-}, 60_000);
+});

@@ -14,7 +14,7 @@ let pool: Pool;
 beforeAll(async () => {
   world = await openWorld('held hands', { needs: ['postgres'] });
   pool = openPool(world.config, 'homes', { max: 1, durable: false });
-}, 60_000);
+});
 
 afterAll(async () => {
   await pool?.end();
@@ -54,7 +54,7 @@ test('a process that wakes up begins no step: PostgreSQL may have ended the conn
     await held.do(action);
     await unlock(client);
   });
-}, 60_000);
+});
 
 test('two runs of one subject are never at it together, whoever holds the lock now', async () => {
   const holders: Holders = new Map();
