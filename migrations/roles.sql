@@ -11,8 +11,8 @@ DECLARE
 BEGIN
   FOR role, most IN
     SELECT 'chamberlain_' || n, m FROM (VALUES
-      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_eyes', 12), ('homes', 30), ('homes_eyes', 12),
-      ('databases', 30), ('databases_eyes', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
+      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_eyes', 12), ('homes', 28), ('homes_eyes', 12),
+      ('databases', 28), ('databases_eyes', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
   LOOP
     BEGIN
       IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN

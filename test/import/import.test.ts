@@ -564,7 +564,7 @@ describe('of what was taken over', () => {
       expect({ dn, entry: after.get(dn) }).toEqual({ dn, entry: entries.get(dn) });
       expect(entries.get(dn)).toBeDefined();
     }
-  }, 90_000);
+  });
 });
 
 describe('run again', () => {

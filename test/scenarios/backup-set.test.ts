@@ -124,7 +124,7 @@ test('made while people come in, it is of one moment, and says nothing', async (
   const { tables } = manifestOf(first);
   expect(tables['people']).toBeGreaterThanOrEqual(before);
   expect(tables['people']).toBeLessThanOrEqual(await countPeople());
-}, 60_000);
+});
 
 test('neither a secret nor a name is in it in clear', () => {
   const { secrets } = running.world.config;
@@ -217,7 +217,7 @@ test('cut in the middle, there is no set', async () => {
     });
     expect(readdirSync(sets)).toEqual(finished);
   });
-}, 60_000);
+});
 
 test('the directory is read after PostgreSQL, and knows more', async () => {
   const { world, portal } = running;
@@ -237,7 +237,7 @@ test('the directory is read after PostgreSQL, and knows more', async () => {
   expect(decrypt(last, 'directory.ldif').toString()).toContain('\ndn: uid=later,ou=people,');
   const [now] = await query<{ count: number }>(world, 'SELECT count(*)::int AS count FROM people');
   expect(manifestOf(last).tables['people']).toBe((now?.count ?? 0) - 1);
-}, 60_000);
+});
 
 test('it can be restored into private servers, of which nothing is left', async () => {
   const lost = join(running.world.dir, 'archived/lost');
@@ -259,7 +259,7 @@ test('it can be restored into private servers, of which nothing is left', async 
   );
   expect(rows).toBeGreaterThan(100);
   expect(readdirSync(temporary)).toEqual([]);
-}, 60_000);
+});
 
 /** A copy of the first set, changed. */
 function changed(name: string, change: (set: string) => void): string {
@@ -456,7 +456,7 @@ test('restored as docs/backups.md says, on a fresh server, there is no error, an
   } finally {
     await stopServer(fresh);
   }
-}, 60_000);
+});
 
 function parseLdif(text: string): Map<string, Entry> {
   const entries = new Map<string, Entry>();

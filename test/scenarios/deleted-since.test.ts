@@ -193,4 +193,4 @@ test('what was deleted comes back from its own archive', async () => {
   // and an admin may decide so of what is undecided
   await leaving.askAsAdmin({ kind: 'tool.restore', tool: 'halfway' });
   await leaving.becomes(halfway, 'active');
-}, 60_000);
+});

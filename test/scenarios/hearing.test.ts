@@ -163,7 +163,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     await expectAll(portal);
     await tell(700);
     await expectAll(portal);
-  }, 90_000);
+  });
 
   test('a handler that throws now and then, and a job that fails, get each event all the same', async () => {
     const portal = startPortal(
@@ -174,7 +174,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     for (let n = 0; n < 10; n += 1) await tell(30);
     await expectAll(portal);
     expect(portal.errors).toEqual(expect.arrayContaining(['not now', 'not this']));
-  }, 90_000);
+  });
 
   test('a portal that is killed in its handler gets all when it is back', async () => {
     const portal = startPortal(
@@ -187,7 +187,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     writeFileSync(join(world.dir, version, 'portal.mjs'), SAMPLE);
     portal.again();
     await expectAll(portal);
-  }, 90_000);
+  });
 
   test('a paused queue loses nothing, also where Redis loses all meanwhile', async () => {
     const connection = { connection: { url: world.redis.urlOf('portal.portal') } };
@@ -209,7 +209,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
     await redis.flushall();
     await expectAll(portal);
     await queue.close();
-  }, 90_000);
+  });
 
   test('Redis that loses all, again and again, loses no event', async () => {
     const portal = startPortal(version);
@@ -218,7 +218,7 @@ describe.each(['bullmq', 'bullmq5'])('with %s', (version) => {
       await redis.flushall();
     }
     await expectAll(portal);
-  }, 90_000);
+  });
 });
 
 const openJob = async (): Promise<string | undefined> =>
@@ -466,4 +466,4 @@ test('a portal that asks for events which are not kept any more is told which, a
   } finally {
     await intake.end();
   }
-}, 90_000);
+});

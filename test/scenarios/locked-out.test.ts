@@ -133,4 +133,4 @@ test('is locked out on every server, is said to be, and gives way to the new one
     expect(await letsIn(readCredentials(world, leaver))).toEqual([true, true]);
   }
   await expect(world.chamberlain('plan', '--all')).resolves.toContain('nothing to do');
-}, 90_000);
+});

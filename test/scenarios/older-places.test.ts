@@ -239,7 +239,7 @@ test('a server that has lost its marker is an older copy too, and nobody’s wor
   );
   await nextTold();
   expect(await frozenBy()).toMatchObject({ by: null });
-}, 60_000);
+});
 
 test('an older copy of an area of homes is named, and lets nobody in who should not be', async () => {
   const { world } = running;
@@ -255,7 +255,7 @@ test('an older copy of an area of homes is named, and lets nobody in who should 
   await settled(world);
   // a new password is a matter for the sweep
   expect(readCredentials(world, { tool: 'botty' }).password).not.toBe(now);
-}, 60_000);
+});
 
 test('PostgreSQL older than the servers freezes the realm, though the directory is as old', async () => {
   const { world } = running;

@@ -340,4 +340,4 @@ test('a password that a tool has set itself is put right within a minute', async
   );
   await settled(world);
   expect(await lettingIn(file, { ...file, password: 'mine alone' })).toEqual(onBoth('10'));
-}, 90_000);
+});

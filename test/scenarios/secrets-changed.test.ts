@@ -126,7 +126,7 @@ test('each password, of all servers at once, while requests go on: nobody is ref
   expect(await refusals()).toEqual([]);
   await settled(world);
   expect(await faultsOf(world, ['going0'])).toEqual([]);
-}, 90_000);
+});
 
 test('by two runs at once: one is refused', async () => {
   const name = 'redis-sweep';
@@ -166,7 +166,7 @@ test('the old password is taken before it is finished, and not afterwards', asyn
     await expect(logIn(old)).rejects.toThrow();
     await logIn(textOf(name));
   }
-}, 30_000);
+});
 
 /** Runs an act that is cut as it says its n-th step. */
 async function cutAt(n: number, act: typeof rotate, name: string): Promise<'cut' | 'ended'> {
@@ -222,7 +222,7 @@ test('cut at any step and run again, it goes on, and programs log in meanwhile',
   expect(refused.filter((line) => !line.includes('user "chamberlain_databases"'))).toEqual([]);
   await settled(world);
   expect(await faultsOf(world, ['cut0'])).toEqual([]);
-}, 90_000);
+});
 
 test('a key: what is signed goes on by the present one until the other is finished', async () => {
   const keys = ['seal-key', 'events-key'];
@@ -264,7 +264,7 @@ test('a key: what is signed goes on by the present one until the other is finish
     return entry?.['description']?.every((text) => verifyPayload(text, known).ok);
   });
   expect(lying()).toEqual([]);
-}, 60_000);
+});
 
 test("the directory's admin, by root of its machine", async () => {
   const name = 'ldap-admin';
@@ -320,7 +320,7 @@ test('the command says what it does, asks, and shows no secret; the audit knows 
     expect([name, shown.includes(textOf(name))]).toEqual([name, false]);
   expect(shown).not.toContain(before);
   expect(textOf('redis-sweep')).not.toBe(before);
-}, 30_000);
+});
 
 /** Removes the files of these secrets, so that whoever makes the accounts anew makes other passwords. */
 function forget(which: RegExp): string[] {
