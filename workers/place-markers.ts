@@ -18,6 +18,7 @@
  * Each place has a loop of its own: one that hangs delays no other. Of two processes both may look; each writes only over
  * the marker that it has read.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../src/config.ts';
 import { realmOf } from '../src/config.ts';
 import { codeOf, describeError } from '../src/errors.ts';
@@ -161,13 +162,18 @@ export function startPlaceMarkers<Eyes, Place extends string>(
   return {
     async close() {
       closing.abort();
-      await Promise.all([...loops.values()].map((loop) => loop.close()));
-      await markers.close();
-      await pool.end();
+      const ending = Promise.all([...loops.values()].map((loop) => loop.close()))
+        .then(() => markers.close())
+        .then(() => pool.end());
+      ending.catch(() => {}); // where it is waited for, it is heard
+      // a server that hangs is not waited for
+      await Promise.race([ending, sleep(ENDED_WITHIN_MS, undefined, { ref: false })]);
     },
   };
 }
 
+/** What is in hand is not ended for more than this. */
+const ENDED_WITHIN_MS = 1000;
 const DOUBT = 'the marker is in doubt';
 const UNREAD = 'the doubt does not end before all can be read';
 const UNKEPT = 'the marker is not kept';

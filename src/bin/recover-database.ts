@@ -16,16 +16,19 @@ import {
   emptyServers,
   evidenceOf,
   evidenceOfSeals,
+  moreOf,
+  openOfDeleted,
   openOfEmpty,
   type Shown,
 } from '../recovery/evidence.ts';
 import { readHostSeals } from '../recovery/host-seals.ts';
-import { takeLesser } from '../recovery/lesser.ts';
+import { type Decided, takeLesser } from '../recovery/lesser.ts';
 import { eventsOfTaking } from '../recovery/events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from '../recovery/render.ts';
 import { toolAccount } from '../model/names.ts';
 import { tellPortals } from '../requests/done.ts';
 import { openOwner } from '../store/import.ts';
+import { findSubjects } from '../store/names.ts';
 import type { Client } from '../store/postgres.ts';
 import { readOlderPlaces } from '../store/place-markers.ts';
 import {
@@ -36,13 +39,20 @@ import {
   type Recovery,
   type SeenSince,
 } from '../store/recovery.ts';
+import { readMaintainersOf } from '../store/tools.ts';
 import { readWanted } from '../store/wanted.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { canAsk, confirm } from './confirm.ts';
 import { EXIT, failureLine } from './exit.ts';
 import { describeActing, freezeAndWait } from './freeze.ts';
 import { operatorName } from './operator.ts';
-import { type RecoverOptions, refuseUnread, surveyAll, type Surveyed } from './recover-survey.ts';
+import {
+  READ_AGAIN,
+  type RecoverOptions,
+  refuseUnread,
+  surveyAll,
+  type Surveyed,
+} from './recover-survey.ts';
 import { print, printJson, renderTable } from './table.ts';
 
 const UNREAD_ERASURES = {
@@ -90,16 +100,13 @@ export async function recoverDatabase(command: Command): Promise<void> {
       refuseUnread(command, [UNREAD_ARCHIVES], 'the realm stays frozen');
       return;
     }
-    const seen = { ...seenIn(reports), erased, deletions };
+    const older = await readOlderPlaces(owner, 'databases');
+    const seen = { ...seenIn(reports, older), erased, deletions };
     const decided = await decide(owner, command, surveyed, erased);
-    const write = (commit: boolean) =>
-      recover(owner, seen, decided, { ...termsOf(config), commit });
-    const drafted = await write(false);
+    const terms = termsOf(config);
+    const drafted = await recover(owner, seen, decided, { ...terms, commit: false });
     const digest = digestRecovery(drafted);
-    if (expect !== undefined && expect !== digest) {
-      const sentence = `the digest is ${digest} now, not ${expect}; nothing was done, the realm stays frozen`;
-      throw new ChamberlainError('PLAN_MOVED', sentence);
-    }
+    requireDigest(digest, expect ?? digest);
     if (expect === undefined) {
       if (json) printJson({ recovered: false, digest, ...drafted });
       else print(renderRecovery(drafted, digest));
@@ -110,7 +117,10 @@ export async function recoverDatabase(command: Command): Promise<void> {
         return;
       }
     }
-    const recovered = await write(true);
+    const recovered = await recover(owner, seen, decided, {
+      ...terms,
+      commit: (written) => requireDigest(digestRecovery(written), digest),
+    });
     const isDirectoryOlder = doubt?.older === 'directory';
     if (json)
       printJson({ recovered: true, digest, ...recovered, directoryIsOlder: isDirectoryOlder });
@@ -124,10 +134,17 @@ export async function recoverDatabase(command: Command): Promise<void> {
   }
 }
 
+function requireDigest(digest: string, expected: string): void {
+  if (digest === expected) return;
+  const sentence = `the digest is ${digest} now, not ${expected}; nothing was done, the realm stays frozen`;
+  throw new ChamberlainError('PLAN_MOVED', sentence, { action: READ_AGAIN });
+}
+
 const AND_DIRECTORY = 'The directory is an older copy too: now run `chamberlain recover` again.';
 const NOTHING_DONE = 'Nothing was done; the realm stays frozen.';
 const TO_CONFIRM = (digest: string) =>
-  `\nNothing was done; the realm stays frozen. If that is right, run \`chamberlain recover --expect ${digest}\`.`;
+  '\nNothing was done; the realm stays frozen. If that is right, run the same command with\n' +
+  `--expect ${digest}`;
 
 /** What the evidence takes, of those whom nobody keeps as they are in the backup. */
 async function decide(
@@ -135,41 +152,54 @@ async function decide(
   command: Command,
   { reports, doubt }: Surveyed,
   erased: readonly { uid: number }[],
-) {
+): Promise<Decided> {
   const config = configOf(command);
   const { keep = [] } = command.opts<RecoverOptions>();
-  const isErased = new Set(erased.map(({ uid }) => uid));
-  const roles = (['directory', 'databases'] as const).filter(
-    (role) => !(role === 'directory' && doubt?.older === 'directory'),
-  );
+  await requireKnown(owner, keep);
+  const stepsOf = (role: Role) => reports.get(role)?.steps ?? [];
+  const directory = doubt?.older === 'directory' ? [] : stepsOf('directory');
+  const databases = stepsOf('databases');
   const seals = [
     ...evidenceOfSeals(reports.get('directory')?.newerSeals ?? []),
     ...(await readSealFiles(owner, command)),
   ];
-  const steps = roles.map((role) => ({ role, steps: reports.get(role)?.steps ?? [] }));
-  const subjects = new Set([
-    ...seals.map(({ subject }) => subject),
-    ...steps.flatMap(({ steps: of }) => of.map(({ subject }) => subject)),
-  ]);
-  const wanted = (await readWanted(owner, 'directory', [...subjects])).filter(
-    ({ uid, account }) => !isErased.has(uid) && !keep.includes(account),
-  );
+  const subjects = new Set([...seals, ...directory, ...databases].map(({ subject }) => subject));
+  for (const { uid } of erased) subjects.delete(uid);
+  const wanted = await readWanted(owner, 'directory', [...subjects]);
   const byUid = new Map(wanted.map((each) => [each.uid, each]));
   const wasThere = await readBroughtTo(owner, [...subjects]);
   const older = await readOlderPlaces(owner, 'databases');
-  const ofDatabases = reports.get('databases')?.steps ?? [];
-  const empty = emptyServers(ofDatabases, await countBroughtToDatabases(owner)).filter(
-    (server) => !older.includes(server),
+  const empty = emptyServers(databases, await countBroughtToDatabases(owner));
+  const servers = config.databases.servers
+    .map(({ name }) => name)
+    .filter((name) => !older.includes(name) && !empty.includes(name));
+  const { takings, open } = takeLesser(
+    wanted,
+    [
+      ...seals,
+      ...evidenceOf('directory', directory, byUid, wasThere),
+      ...evidenceOf('databases', databases, byUid, wasThere, servers),
+    ],
+    {
+      maintainers: await readMaintainersOf(owner, [...subjects]),
+      more: moreOf([...directory, ...databases], servers),
+      admin: toolAccount(config.realm, config.admin),
+      keep,
+    },
   );
-  const without = new Set([...older, ...empty]);
-  const shown = [
-    ...seals,
-    ...steps.flatMap(({ role, steps: of }) => evidenceOf(role, of, byUid, wasThere, without)),
-  ];
-  const { takings, open } = takeLesser(wanted, shown, {
-    admin: toolAccount(config.realm, config.admin),
-  });
-  return { takings, open: [...empty.map(openOfEmpty), ...open] };
+  const isEmpty = (name: string) => !older.includes(name);
+  return {
+    takings,
+    open: [...empty.filter(isEmpty).map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
+  };
+}
+
+/** Throws USAGE where a name is nobody's. */
+async function requireKnown(owner: Client, accounts: readonly string[]): Promise<void> {
+  const known = await findSubjects(owner, accounts);
+  const unknown = accounts.filter((account) => !known.has(account));
+  if (unknown.length === 0) return;
+  throw new ChamberlainError('USAGE', `--keep: the backup knows no ${unknown.join(', ')}`);
 }
 
 /** What login hosts remember. Throws USAGE where a file cannot be read. */
@@ -234,8 +264,15 @@ function deletionsIn(reports: ReadonlyMap<Role, Report>): SeenDeletion[] | undef
   return homes && databases && [...homes, ...databases];
 }
 
-function seenIn(reports: ReadonlyMap<Role, Report>): Omit<SeenSince, 'erased' | 'deletions'> {
-  const strange = [...reports.values()].flatMap(({ steps }) => steps.filter(isOfPassword));
+/** @param older database servers that are older copies: what they know is no news */
+function seenIn(
+  reports: ReadonlyMap<Role, Report>,
+  older: readonly string[],
+): Omit<SeenSince, 'erased' | 'deletions'> {
+  const isOlder = ({ action }: Step) => 'server' in action && older.includes(action.server);
+  const strange = [...reports.values()].flatMap(({ steps }) =>
+    steps.filter((step) => isOfPassword(step) && !isOlder(step)),
+  );
   return {
     strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
     strangePasswords: [...new Set(strange.map(({ subject }) => subject))],

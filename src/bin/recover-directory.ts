@@ -12,7 +12,7 @@ import { canAsk, confirm } from './confirm.ts';
 import { EXIT, failureLine } from './exit.ts';
 import { operatorName } from './operator.ts';
 import { startProgress } from './progress.ts';
-import { type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
+import { READ_AGAIN, type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
 import { withAdmin } from './admin.ts';
 import { print, printJson, withoutControls } from './table.ts';
 
@@ -38,7 +38,7 @@ export async function recoverDirectory(
     const digest = digestSteps(steps);
     if (expect !== undefined && expect !== digest) {
       const sentence = `the digest is ${digest} now, not ${expect}; nothing was done`;
-      throw new ChamberlainError('PLAN_MOVED', sentence);
+      throw new ChamberlainError('PLAN_MOVED', sentence, { action: READ_AGAIN });
     }
     if (!json) {
       print(`${withoutControls(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);

@@ -18,6 +18,9 @@ export interface RecoverOptions {
   timeout: number;
 }
 
+/** What to do where the list is another by now. */
+export const READ_AGAIN = 'Read the list again: run it with the same options, without --expect.';
+
 const AGAIN = 'Mend that, and run it again.';
 
 export interface Surveyed {

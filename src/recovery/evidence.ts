@@ -11,7 +11,8 @@
  * | a database account that is locked, or not there                  | that it was closed                        |
  *
  * What is not there counts only where it was there when the backup was made, and not on a server that is an older
- * copy itself. What shows more than the backup is no evidence, but for a seal: it is taken away as ever.
+ * copy itself. A database account that is not there counts only if no server has it. What shows more than the backup
+ * gives nothing by itself: it is taken away as ever, but for what a seal gives as well (`More`).
  */
 import type { Seal } from '../model/seal.ts';
 import type { Open } from '../model/taking.ts';
@@ -19,7 +20,7 @@ import type { Role, Wanted } from '../model/wanted.ts';
 import type { Action, EntryRef } from '../plan/action.ts';
 import type { Step } from '../plan/plan.ts';
 import { splitRef } from '../targets/directory-eyes.ts';
-import { opensAccount } from '../targets/unix-account.ts';
+import { locksAccount, opensAccount } from '../targets/unix-account.ts';
 
 /** What one server shows of one subject. */
 export interface Shown {
@@ -43,20 +44,22 @@ export type WasThere = (subject: number, role: Role) => boolean;
  * What the steps of a role's survey show: each gives what the server lacks.
  *
  * @param wanted by uid, as the backup has it
- * @param without database servers that say nothing: older copies, and empty ones
+ * @param servers the database servers that count: no older copies, and no empty ones
  */
 export function evidenceOf(
   role: Role,
   steps: readonly Step[],
   wanted: ReadonlyMap<number, Wanted>,
   wasThere: WasThere,
-  without: ReadonlySet<string> = new Set(),
+  servers: readonly string[] = [],
 ): Shown[] {
+  const lacking = countLacking(steps, servers);
   return steps.flatMap((step) => {
     const { subject, action } = step;
     const of = wanted.get(subject);
     if (of === undefined || of.state === 'deleted' || !wasThere(subject, role)) return [];
-    if ('server' in action && without.has(action.server)) return [];
+    if ('server' in action && !servers.includes(action.server)) return [];
+    if (action.verb === 'db.createUser' && lacking.get(subject) !== servers.length) return [];
     const shown = role === 'databases' ? shownByDatabase(step) : shownByDirectory(step, action, of);
     return shown === undefined ? [] : [{ subject, ...shown }];
   });
@@ -75,6 +78,71 @@ export function emptyServers(steps: readonly Step[], brought: number): string[] 
     lacks.set(action.server, (lacks.get(action.server) ?? 0) + 1);
   }
   return [...lacks].filter(([, count]) => count > brought / 2).map(([server]) => server);
+}
+
+/** On how many of these servers a subject has no account. */
+function countLacking(steps: readonly Step[], servers: readonly string[]): Map<number, number> {
+  const lacking = new Map<number, number>();
+  for (const { subject, action } of steps) {
+    if (action.verb !== 'db.createUser' || !servers.includes(action.server)) continue;
+    lacking.set(subject, (lacking.get(subject) ?? 0) + 1);
+  }
+  return lacking;
+}
+
+/** In `More.open`: on every database server. */
+export const EVERYWHERE = 'every database server';
+
+/** What servers show of a subject beyond the backup. */
+export interface More {
+  /** where it is open: `directory`, database servers by name, EVERYWHERE */
+  open: Set<string>;
+  /** the realm's group holds it */
+  isMember: boolean;
+  /** lines of keys */
+  keys: Set<string>;
+  /** accounts that its group holds */
+  members: Set<string>;
+}
+
+/** By uid, from the steps that would take it away. */
+export function moreOf(steps: readonly Step[], servers: readonly string[]): Map<number, More> {
+  const all = new Map<number, More>();
+  for (const { subject, target, action, effect } of steps) {
+    if (effect !== 'revoke') continue;
+    const more = all.get(subject) ?? {
+      ...{ open: new Set(), isMember: false, keys: new Set(), members: new Set() },
+    };
+    all.set(subject, more);
+    if (action.verb === 'db.setLocked' && action.locked) more.open.add(action.server);
+    if (servers.every((server) => more.open.has(server))) more.open.add(EVERYWHERE);
+    if (action.verb !== 'ldap.modify') continue;
+    const removed = (attribute: string) =>
+      action.changes.flatMap((each) => (each.attribute === attribute ? each.remove : []));
+    if (target === 'unix-account' && locksAccount(action.changes)) more.open.add('directory');
+    if (target === 'realm-membership') more.isMember = true;
+    if (target === 'ssh-keys') for (const line of removed('sshPublicKey')) more.keys.add(line);
+    if (target === 'unix-group') {
+      for (const ref of removed('member').filter((each) => !each.startsWith('dn:'))) {
+        more.members.add(nameOf(ref));
+      }
+    }
+  }
+  return all;
+}
+
+/** Who is deleted in the backup, and stands in the directory: perhaps brought back since. */
+export function openOfDeleted(steps: readonly Step[], wanted: readonly Wanted[]): Open[] {
+  const deleted = new Map(wanted.flatMap((of) => (of.state === 'deleted' ? [[of.uid, of]] : [])));
+  return steps.flatMap(({ subject, target, action }) => {
+    const of = deleted.get(subject);
+    if (of === undefined || target !== 'unix-account' || action.verb !== 'ldap.delete') return [];
+    const { account } = of;
+    const command =
+      of.kind === 'tool' ? `restore ${of.name}` : `submit person.restore --person ${account}`;
+    const sentence = `${account} is deleted here, and stands in the directory: see whether it was brought back`;
+    return [{ account, sentence, command }];
+  });
 }
 
 /** What an admin is told of such a server. */

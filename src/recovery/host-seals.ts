@@ -5,7 +5,8 @@
 import { parseSeal, verifyPayload, type Seal, type SealKeys } from '../model/seal.ts';
 import type { Shown } from './evidence.ts';
 
-const GONE = /^(?:gone|missing) (\d+) \S+ (\d+)$/;
+/** One that is only missing was taken from the host's view by nothing signed. */
+const GONE = /^(gone|missing) (\d+) \S+ (\d+)$/;
 
 /** How many lines were no seal that these keys have signed. */
 export interface HostSeals {
@@ -31,14 +32,19 @@ export function readHostSeals(
   for (const line of text.split('\n').filter((each) => each !== '' && !each.startsWith('\0'))) {
     const gone = GONE.exec(line);
     if (gone !== null) {
-      const [subject, number] = [Number(gone[1]), Number(gone[2])];
-      if (number < (known.get(subject) ?? Number.POSITIVE_INFINITY)) last.delete(subject);
+      const [subject, number] = [Number(gone[2]), Number(gone[3])];
+      const isNewer = number >= (known.get(subject) ?? Number.POSITIVE_INFINITY);
+      if (gone[1] === 'missing' || !isNewer) last.delete(subject);
       else last.set(subject, { subject, by: `${host}, where it is gone`, closed: 'directory' });
       continue;
     }
     const seal = sealOf(line, keys);
-    if (seal === undefined) refused += 1;
-    else if (seal.number > (known.get(seal.uid) ?? Number.POSITIVE_INFINITY)) {
+    if (seal === undefined) {
+      refused += 1;
+      continue;
+    }
+    last.delete(seal.uid);
+    if (seal.number > (known.get(seal.uid) ?? Number.POSITIVE_INFINITY)) {
       last.set(seal.uid, { subject: seal.uid, by: `its seal ${seal.number} on ${host}`, seal });
     }
   }

@@ -3,79 +3,107 @@
  * servers show. Pure.
  *
  * A valid seal with a higher number than the backup's was decided after it: state, access, keys and members are taken
- * from it, also where that gives something back. Then whatever another server shows takes more away, unless that
- * follows from the seal already:
+ * from it. What it gives counts only where the servers show that as well; and whatever a server shows takes more away,
+ * unless that follows from the seal already:
  *
  * | person's account is closed | by the seal, active and with access | by the seal, else |
  * | -------------------------- | ----------------------------------- | ----------------- |
  * | in the directory           | suspended                           | as the seal says  |
  * | on a database server       | suspended                           | as the seal says  |
  *
- * What nothing shows is left to an admin: `Open`.
+ * A seal of somebody who is closed does not say which keys there are, nor does the seal of a tool say whether somebody who
+ * is closed maintains it: those of the backup stay, and an admin is told so. What nothing shows is left to an admin too.
  */
 import { parseSshKey } from '../model/ssh-key.ts';
 import type { PersonSeal, Seal, ToolSeal } from '../model/seal.ts';
-import type { Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
 import type { Open, SealedKey, Taking } from '../model/taking.ts';
-import type { Shown } from './evidence.ts';
+import type { Member, Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
+import { EVERYWHERE, type More, type Shown } from './evidence.ts';
+
+/** Somebody who maintains a tool in the backup, whether that lets them in or not. */
+export interface Maintainer extends Member {
+  /** of a person: active, and with access; of a tool: not deleted */
+  isIn: boolean;
+}
 
 export interface Decided {
   takings: Taking[];
   open: Open[];
 }
 
+/** What is known beside the evidence. */
+export interface Ground {
+  /** by uid of the tool */
+  maintainers: ReadonlyMap<number, readonly Maintainer[]>;
+  /** by uid: what servers show beyond the backup */
+  more: ReadonlyMap<number, More>;
+  /** the account of the admin tool: nobody becomes an admin by evidence */
+  admin: string;
+  /** accounts for which the backup counts */
+  keep: readonly string[];
+}
+
 /**
  * Decides.
  *
- * @param wanted the subjects that evidence is about, as the backup has them, with keys and members
- * @param admin the account of the admin tool: nobody becomes an admin by evidence
+ * @param wanted the subjects that evidence is about, as the backup has them, with keys
  */
 export function takeLesser(
   wanted: readonly Wanted[],
   shown: readonly Shown[],
-  { admin }: { admin: string },
+  ground: Ground,
 ): Decided {
   const bySubject = Map.groupBy(shown, ({ subject }) => subject);
-  const takings: Taking[] = [];
-  const open: Open[] = [];
-  /** accounts that a group does not hold because they themselves are closed */
-  const outside = new Set<string>();
-  const decide = <W extends Wanted>(of: W, how: (of: W, shown: Shown[]) => Taking) => {
+  const decided: Decided = { takings: [], open: [] };
+  /** whether a person is let in, once all is taken; of those of whom nothing is taken, the backup tells */
+  const isIn = new Map<string, boolean>();
+  const people = wanted.filter((of): of is WantedPerson => of.kind === 'person');
+  const tools = wanted.filter((of): of is WantedTool => of.kind === 'tool');
+  for (const of of [...people, ...tools]) {
+    if (ground.keep.includes(of.account)) continue;
     const about = (bySubject.get(of.uid) ?? []).filter(
       ({ seal }) => seal === undefined || isOf(seal, of),
     );
     const gone = goneOf(of, about);
-    if (gone !== undefined) open.push(gone);
-    if (of.state === 'deleted' || of.state === 'archived') return;
-    const taking = how(of, about);
-    if (taking.kind === 'person' && (taking.state === 'suspended' || taking.member === false)) {
-      outside.add(of.account);
+    if (gone !== undefined) decided.open.push(gone);
+    if (of.state === 'deleted' || of.state === 'archived') continue;
+    const more = ground.more.get(of.uid);
+    const { taking, open } =
+      of.kind === 'person'
+        ? takePerson(of, about, more)
+        : takeTool(of, about, { ...ground, more: more ?? NO_MORE, isIn });
+    decided.open.push(...open);
+    if (of.kind === 'person') {
+      const { state = of.state, member = of.realmMember } = taking;
+      isIn.set(of.account, state === 'active' && member);
     }
-    if (isNothing(taking)) return;
-    takings.push(taking);
-    if (taking.state === 'suspended' || taking.state === 'disabled') open.push(closedOf(taking));
-  };
-  const tools: WantedTool[] = [];
-  for (const of of wanted) {
-    if (of.kind === 'person') decide(of, takePerson);
-    else tools.push(of);
+    if (!isNothing(taking)) decided.takings.push(taking);
+    if (taking.state === 'disabled') decided.open.push(disabledOf(taking));
   }
-  for (const of of tools) {
-    decide(of, (tool, about) => {
-      const taking = takeTool(tool, about, outside);
-      if (tool.account !== admin || taking.membersAdded === undefined) return taking;
-      const { membersAdded, ...rest } = taking;
-      open.push(...membersAdded.map(newAdmin));
-      return rest;
-    });
-  }
-  return { takings, open };
+  return decided;
 }
 
-function takePerson(person: WantedPerson, shown: Shown[]): Taking {
+interface Taken {
+  taking: Taking;
+  open: Open[];
+}
+
+const NO_MORE: More = { open: new Set(), isMember: false, keys: new Set(), members: new Set() };
+
+function takePerson(person: WantedPerson, shown: Shown[], more = NO_MORE): Taken {
   const seal = newestSeal(shown) as PersonSeal | undefined;
+  const { account } = person;
+  const open: Open[] = [];
   let state: 'active' | 'suspended' = closedState(seal?.state ?? person.state, 'suspended');
   let member = seal?.member ?? person.realmMember;
+  if (
+    seal !== undefined &&
+    isGain(person, state, member) &&
+    !isShown(person, state, member, more)
+  ) {
+    open.push(notShown(account, seal));
+    [state, member] = [closedState(person.state, 'suspended'), person.realmMember];
+  }
   const used: Shown[] = shown.filter((each) => each.seal !== undefined && each.seal === seal);
   for (const each of shown) {
     const isClosed = each.closed === 'directory' || (each.closed === 'databases' && member);
@@ -84,23 +112,42 @@ function takePerson(person: WantedPerson, shown: Shown[]): Taking {
     if (isClosed) state = 'suspended';
     else member = false;
   }
-  const keys = takeKeys(person, seal, shown);
-  used.push(...keys.used);
-  return {
+  const keys = takeKeys(person, seal, shown, more);
+  const by = [...new Set([...used, ...keys.used].map((each) => each.by))];
+  if (state === 'suspended' && (seal !== undefined || person.state === 'active')) {
+    open.push(suspendedOf(account, by));
+  }
+  const taking: Taking = {
     ...nothing(person),
     ...(state === person.state ? {} : { state }),
     ...(member === person.realmMember ? {} : { member }),
     ...(keys.removed.length === 0 ? {} : { keysRemoved: keys.removed }),
     ...(keys.added.length === 0 ? {} : { keysAdded: keys.added }),
-    by: [...new Set(used.map(({ by }) => by))],
+    by,
   };
+  return { taking, open };
 }
 
-/** A seal of somebody who is suspended has no keys, whichever there are: those of the backup stay. */
+function isGain(person: WantedPerson, state: string, member: boolean): boolean {
+  return (state === 'active' && person.state !== 'active') || (member && !person.realmMember);
+}
+
+/** Whether every server lets in whom a seal lets in: the backup would have it closed there. */
+function isShown(person: WantedPerson, state: string, member: boolean, more: More): boolean {
+  const isOpen = state === person.state || more.open.has('directory');
+  const isMember = !member || state !== 'active' || more.isMember || isInRealm(person);
+  return isOpen && isMember && (!person.everAdmitted || !member || more.open.has(EVERYWHERE));
+}
+
+function isInRealm({ state, realmMember }: WantedPerson): boolean {
+  return state === 'active' && realmMember;
+}
+
 function takeKeys(
   { keys = [] }: WantedPerson,
   seal: PersonSeal | undefined,
   shown: readonly Shown[],
+  more: More,
 ): { removed: string[]; added: SealedKey[]; used: Shown[] } {
   const sealed = seal?.state === 'active' ? new Set(seal.keys) : undefined;
   const lacking = shown.filter(({ withoutKeys = [] }) => withoutKeys.length > 0);
@@ -108,7 +155,9 @@ function takeKeys(
   const isLeft = (line: string) => (sealed?.has(line) ?? true) && !without.has(line);
   const known = new Set(keys.map(({ line }) => line));
   const removed = keys.filter(({ line }) => !isLeft(line));
-  const added = [...(sealed ?? [])].flatMap((line) => (known.has(line) ? [] : (keyOf(line) ?? [])));
+  const added = [...(sealed ?? [])].flatMap((line) =>
+    known.has(line) || !more.keys.has(line) ? [] : (keyOf(line) ?? []),
+  );
   const used = lacking.filter(({ withoutKeys = [] }) =>
     removed.some(({ line }) => withoutKeys.includes(line)),
   );
@@ -126,43 +175,82 @@ function keyOf(line: string): SealedKey | undefined {
   return parsed.ok ? parsed.key : undefined;
 }
 
-function takeTool(tool: WantedTool, shown: Shown[], outside: ReadonlySet<string>): Taking {
+function takeTool(
+  tool: WantedTool,
+  shown: Shown[],
+  {
+    maintainers,
+    more,
+    admin,
+    keep,
+    isIn,
+  }: Omit<Ground, 'more'> & { more: More; isIn: ReadonlyMap<string, boolean> },
+): Taken {
   const seal = newestSeal(shown) as ToolSeal | undefined;
   const used: Shown[] = shown.filter((each) => each.seal !== undefined && each.seal === seal);
+  const open: Open[] = [];
   let state: 'active' | 'disabled' = closedState(seal?.state ?? tool.state, 'disabled');
+  const isShownOpen = more.open.has('directory') && more.open.has(EVERYWHERE);
+  if (seal !== undefined && state === 'active' && tool.state !== 'active' && !isShownOpen) {
+    open.push(notShown(tool.account, seal));
+    state = 'disabled';
+  }
   for (const each of shown) {
     if (state !== 'active' || each.closed === undefined) continue;
     used.push(each);
     state = 'disabled';
   }
-  const members = (tool.members ?? []).filter(({ uid }) => uid !== tool.uid);
+  const known = maintainers.get(tool.uid) ?? [];
   const sealed = seal === undefined ? undefined : new Set(seal.members);
   const lacking = shown.filter(({ withoutMembers = [] }) => withoutMembers.length > 0);
   const without = new Set(lacking.flatMap(({ withoutMembers = [] }) => withoutMembers));
-  const removed = members.filter(
-    ({ account }) =>
-      !outside.has(account) && (without.has(account) || sealed?.has(account) === false),
+  const removed = known.filter(
+    (each) =>
+      (isIn.get(each.account) ?? each.isIn) &&
+      !keep.includes(each.account) &&
+      (without.has(each.account) || sealed?.has(each.account) === false),
   );
   used.push(
     ...lacking.filter(({ withoutMembers = [] }) =>
       removed.some(({ account }) => withoutMembers.includes(account)),
     ),
   );
-  const known = new Set(members.map(({ account }) => account as string));
+  const names = new Set(known.map(({ account }) => account as string));
   const added = [...(sealed ?? [])].filter(
-    (account) => !known.has(account) && !without.has(account) && account !== tool.account,
+    (account) =>
+      !names.has(account) &&
+      !without.has(account) &&
+      account !== tool.account &&
+      more.members.has(account),
   );
-  return {
+  const isAdmin = tool.account === admin;
+  if (isAdmin) open.push(...added.map(newAdmin));
+  const taking: Taking = {
     ...nothing(tool),
     ...(state === tool.state ? {} : { state }),
-    ...(removed.length === 0 ? {} : { membersRemoved: removed }),
-    ...(added.length === 0 ? {} : { membersAdded: added }),
+    ...(removed.length === 0
+      ? {}
+      : { membersRemoved: removed.map(({ kind, account, uid }) => ({ kind, account, uid })) }),
+    ...(added.length === 0 || isAdmin ? {} : { membersAdded: added }),
     by: [...new Set(used.map(({ by }) => by))],
   };
+  return { taking, open };
 }
 
 function nothing({ uid, account, kind }: Wanted): Taking {
   return { subject: uid, account, kind, by: [] };
+}
+
+function isNothing({
+  state,
+  member,
+  keysRemoved,
+  keysAdded,
+  membersRemoved,
+  membersAdded,
+}: Taking) {
+  const lists = [keysRemoved, keysAdded, membersRemoved, membersAdded];
+  return state === undefined && member === undefined && lists.every((list) => list === undefined);
 }
 
 function closedState<T extends string>(state: string, closed: T): 'active' | T {
@@ -171,6 +259,10 @@ function closedState<T extends string>(state: string, closed: T): 'active' | T {
 
 function newestSeal(shown: readonly Shown[]): Seal | undefined {
   return shown.flatMap(({ seal }) => seal ?? []).toSorted((a, b) => b.number - a.number)[0];
+}
+
+function isOf(seal: Seal, { kind, account }: Wanted): boolean {
+  return seal.kind === kind && seal.name === account;
 }
 
 /** Who was put away, or brought back, after the backup: half of that is no state to begin with. */
@@ -191,34 +283,28 @@ function goneOf(of: Wanted, shown: readonly Shown[]): Open | undefined {
   return undefined;
 }
 
-function isOf(seal: Seal, { kind, account }: Wanted): boolean {
-  return seal.kind === kind && seal.name === account;
-}
-
-function isNothing({
-  state,
-  member,
-  keysRemoved,
-  keysAdded,
-  membersRemoved,
-  membersAdded,
-}: Taking) {
-  const lists = [keysRemoved, keysAdded, membersRemoved, membersAdded];
-  return state === undefined && member === undefined && lists.every((list) => list === undefined);
-}
-
-function closedOf({ account, kind, state, by }: Taking): Open {
-  const sentence = `${account} is ${state}, as ${by.join(' and ')} shows`;
-  if (kind === 'tool') {
-    const tool = account.slice(account.indexOf('.') + 1);
-    return { account, sentence, command: `submit tool.enable --tool ${tool}` };
-  }
-  const keys = 'which keys there were then, nothing shows: `list keys` has those of the backup';
+function suspendedOf(account: string, by: readonly string[]): Open {
+  const seen = by.length === 0 ? '' : `, as ${by.join(' and ')} shows`;
   return {
     account,
-    sentence: `${sentence}; ${keys}`,
+    sentence:
+      `${account} is suspended${seen}; which keys and tools there were since the backup, nothing shows: ` +
+      `see \`list keys --person ${account}\` and \`explain ${account}\` before`,
     command: `submit person.reinstate --person ${account}`,
   };
+}
+
+function disabledOf({ account, by }: Taking): Open {
+  return {
+    account,
+    sentence: `${account} is disabled, as ${by.join(' and ')} shows`,
+    command: `submit tool.enable --tool ${account.slice(account.indexOf('.') + 1)}`,
+  };
+}
+
+function notShown(account: string, { number, state }: Seal): Open {
+  const sentence = `${account} is ${state} by its seal ${number}, but not every server lets them in`;
+  return { account, sentence: `${sentence}: it stays as it is in the backup` };
 }
 
 function newAdmin(account: string): Open {

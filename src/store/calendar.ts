@@ -1,6 +1,7 @@
 /** What the calendar sees in our tables: which moves are due, and what it next has to wait for. */
 import { timeOf } from '../model/time.ts';
 import { IS_APPROVED_ERASURE, IS_ERASING } from './approvals.ts';
+import { RECOVERY } from './holds.ts';
 import type { Client } from './postgres.ts';
 
 type Reader = Pick<Client, 'query'>;
@@ -129,8 +130,8 @@ const DUE = `
   ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
   WHERE m.move || ' ' || m.subject <> ALL ($3::text[]) AND ($5 OR m.move <> 'person.erase')
     -- who is held is not put away, deleted or forgotten, and not warned of a day that does not hold
-    AND NOT (m.move ~ '[.](warn|archive|delete|erase|expire)$'
-      AND EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1))
+    AND NOT EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1
+      AND (m.move ~ '[.](warn|archive|delete|erase|expire)$' OR m.move ~ '[.]restore$' AND h.held_by = '${RECOVERY}'))
   -- doors are closed and opened before all else, and seals renewed after all else
   ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'person.restore', 'tool.restore'), m.at, m.subject LIMIT $4`;
 

@@ -1,6 +1,9 @@
 /** The table `holds`: who is not to be put away, deleted or erased until a day. */
 import type { Client } from './postgres.ts';
 
+/** Who has held, suspended and disabled by `chamberlain recover`: such a hold keeps back a restore, too. */
+export const RECOVERY = 'the recovery';
+
 /** A hold that has not ended. */
 export interface Hold {
   by: string;

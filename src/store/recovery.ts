@@ -76,7 +76,8 @@ export interface Recovery {
  * @param keepDays how long archives are kept
  * @param tell what is told of who is erased again
  * @param tellDeleted what is told of who is deleted
- * @param terms.commit false: everything is written, and then undone
+ * @param terms.commit false: everything is written, and then undone; else it is given what was written, and throws where
+ *   that is not to be kept
  */
 export async function recover(
   client: Client,
@@ -91,11 +92,11 @@ export async function recover(
     tell: (erased: Account) => NewEvent[];
     tellTaken: (taking: Taking) => NewEvent[];
     tellDeleted: (deletion: Deletion) => NewEvent[];
-    commit: boolean;
+    commit: false | ((written: Recovery) => void);
   },
 ): Promise<Recovery> {
   const { by, portals, realm, admin, keepDays, tell, tellTaken, tellDeleted, commit } = terms;
-  return trying(client, commit, async () => {
+  return trying(client, commit !== false, async () => {
     const backupAt = await readBackupTime(client, seen.isOlder);
     const now = new Date();
     const admins = await countAdmins(client, admin);
@@ -109,12 +110,12 @@ export async function recover(
     const isLeft = (uid: number, account: string) => left.has(keyOf({ uid, account }));
     const takings = decided.takings.filter(({ subject, account }) => !isLeft(subject, account));
     const isTold = new Set(leaving.undecided.map(({ account }) => account));
-    const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
     const isDeleted = new Set(leaving.deleted.map(({ account }) => account));
     const events = await goOnWithEvents(client, portals);
     await goOnWithSeals(client);
     const taken = await writeTakings(client, takings, now);
     await raiseTaken(client, taken);
+    const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
     if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
     const recovery: Recovery = {
       ...{ ranges, erased, leaving, events, takings },
@@ -140,6 +141,7 @@ export async function recover(
     await adoptNewerPlaces(client);
     await writeActs(client, actsOf(recovery, by));
     await endFreeze(client, by);
+    if (commit !== false) commit(recovery);
     return recovery;
   });
 }
@@ -197,7 +199,8 @@ export async function readBroughtTo(
 export async function countBroughtToDatabases(client: Client): Promise<number> {
   const { rows } = await client.query(
     `SELECT count(*)::int AS brought FROM convergence JOIN credentials ON account = subject
-     WHERE role = 'databases' AND applied > 0`,
+       LEFT JOIN people p ON p.uid = subject LEFT JOIN tools t ON t.uid = subject
+     WHERE role = 'databases' AND applied > 0 AND coalesce(p.state, t.state) <> 'deleted'`,
   );
   return (rows[0] as { brought: number }).brought;
 }

@@ -3,14 +3,15 @@ import type { Open } from '../model/taking.ts';
 import { timeOf } from '../model/time.ts';
 import { IS_APPROVED_ERASURE } from './approvals.ts';
 import type { Client } from './postgres.ts';
-import { RECOVERY } from './takings.ts';
+import { RECOVERY } from './holds.ts';
 
+const RETURNING = 'was being brought back since';
 /** A hold that nobody waits out. */
 const FOR_GOOD = '9999-12-31T00:00:00Z';
 
 /**
- * Makes suspensions end by no date, and holds whoever is to be put away, deleted or erased, and whose archives were to be
- * removed by now. A hold that is there keeps its reason.
+ * Makes suspensions end by no date, and holds whoever is to be put away, deleted, erased or brought back, and whose archives
+ * were to be removed by now. A hold that is there keeps its reason.
  */
 export async function stopDates(client: Client, now: Date): Promise<Open[]> {
   const suspended = await client.query(
@@ -32,14 +33,21 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
        FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
        WHERE d.back_at IS NULL AND d.returning_at IS NULL AND coalesce(t.state, p.state) = 'archived'
        UNION ALL
+       SELECT d.subject, coalesce(t.account, p.shell_name), t.name, d.returning_at, '${RETURNING}'
+       FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+       WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND coalesce(t.state, p.state) = 'archived'
+       UNION ALL
        SELECT d.subject, coalesce(t.account, p.shell_name), t.name, d.keep_until, 'has archives that were to be removed at'
        FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
-       WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL AND d.returning_at IS NULL
+       WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL
+         AND (d.returning_at IS NULL OR d.back_at IS NOT NULL)
      ), one AS (SELECT DISTINCT ON (uid) * FROM leaving ORDER BY uid, at),
      held AS (
        INSERT INTO holds AS h (subject, held_by, held_at, reason, until)
-       SELECT uid, $2, $1, 'a recovery: see whether that is still so', $3 FROM one
-       ON CONFLICT (subject) DO UPDATE SET until = excluded.until)
+       SELECT uid, CASE WHEN what = '${RETURNING}' THEN $2 ELSE
+           coalesce((SELECT was.held_by FROM holds was WHERE was.subject = uid), $2) END,
+         $1, 'a recovery: see whether that is still so', $3 FROM one
+       ON CONFLICT (subject) DO UPDATE SET until = excluded.until, held_by = excluded.held_by)
      SELECT account, tool, at, what FROM one ORDER BY account`,
     [now, RECOVERY, FOR_GOOD],
   );

@@ -1,7 +1,8 @@
 /** Makes our tables say what a recovery takes from the evidence (src/recovery/lesser.ts). */
 import type { Open, SealedKey, Taking } from '../model/taking.ts';
 import type { Raise } from './convergence.ts';
-import { wantNewEpochsOfReached } from './credentials.ts';
+import { noteKnown, wantNewEpochsOfReached } from './credentials.ts';
+import { RECOVERY } from './holds.ts';
 import { findKey, putKey, removeKey } from './keys.ts';
 import {
   admitPerson,
@@ -13,8 +14,6 @@ import {
 import type { Client } from './postgres.ts';
 import { disable, openTool, removeMaintainers } from './tools.ts';
 
-/** Who has suspended and disabled, as `explain` names it. */
-export const RECOVERY = 'the recovery';
 /** Longer reasons say no more. */
 const LONGEST_REASON = 200;
 
@@ -110,6 +109,7 @@ async function takeTool(client: Client, taking: Taking, now: Date, open: Open[])
     await disable(client, subject, { by: RECOVERY, reason: reasonOf(by), now });
   if (state === 'active') await openTool(client, subject);
   const removed = membersRemoved.map(({ uid }) => uid);
+  await noteKnown(client, subject, removed);
   await removeMaintainers(client, subject, removed);
   const added = await addMaintainersNamed(client, subject, membersAdded);
   const unknown = membersAdded.filter((name) => !added.some(({ name: known }) => known === name));

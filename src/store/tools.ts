@@ -1,6 +1,7 @@
 /** The tables `tools` and `maintainers`. */
 import type { PosixId } from '../model/ids.ts';
 import type { AccountName, ToolName } from '../model/names.ts';
+import type { Member } from '../model/wanted.ts';
 import type { Client } from './postgres.ts';
 
 /** A tool as the rules see one. */
@@ -89,6 +90,24 @@ export async function removeMaintainers(
     tool,
     maintainers,
   ]);
+}
+
+/** All who maintain these tools, by the tool's uid; `isIn`: whether they are let in by it. */
+export async function readMaintainersOf(
+  client: Client,
+  tools: readonly number[],
+): Promise<Map<number, (Member & { isIn: boolean })[]>> {
+  const { rows } = await client.query(
+    `SELECT m.tool, n.name AS account, n.subject AS uid, CASE WHEN t.uid IS NULL THEN 'person' ELSE 'tool' END AS kind,
+            coalesce(t.state <> 'deleted', p.state = 'active' AND r.person IS NOT NULL) AS "isIn"
+     FROM maintainers m JOIN names n ON n.subject = m.maintainer
+       LEFT JOIN tools t ON t.uid = m.maintainer LEFT JOIN people p ON p.uid = m.maintainer
+       LEFT JOIN realm_members r ON r.person = p.uid
+     WHERE m.tool = ANY ($1) ORDER BY m.tool, n.name`,
+    [tools],
+  );
+  const of = Map.groupBy(rows as (Member & { isIn: boolean; tool: number })[], ({ tool }) => tool);
+  return of;
 }
 
 /** The tools that a person or tool maintains directly: their groups hold it as a member. */

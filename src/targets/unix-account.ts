@@ -265,6 +265,13 @@ function isLock({ attribute }: Change, { kind }: Wanted): boolean {
   return LOCKS[kind].has(attribute);
 }
 
+/** Whether a modify of an account, ours and open, locks it. */
+export function locksAccount(changes: readonly Change[]): boolean {
+  const isOf = (name: string) =>
+    changes.some(({ attribute, add }) => attribute === name && add.length > 0);
+  return isOf('pwdPolicySubentry') && (isOf('pwdAccountLockedTime') || isOf('loginShell'));
+}
+
 /** Whether a modify of an account takes a lock from it. */
 export function opensAccount(changes: readonly Change[], { kind }: Pick<Wanted, 'kind'>): boolean {
   return changes.some(({ attribute, remove }) =>

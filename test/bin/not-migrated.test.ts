@@ -29,7 +29,7 @@ test.each([
   ['thaw'],
   ['found steward'],
   ['import --from-directory'],
-  ['restored --yes'],
+  ['recover'],
 ])('%s', async (line) => {
   const { exit, out, err } = await runCli(line.split(' '), { config: world.configFile });
   expect({ exit, out, err: err.split('\n').at(-2) }).toEqual({

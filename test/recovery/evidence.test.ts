@@ -4,7 +4,7 @@ import type { AccountName, ShellName } from '../../src/model/names.ts';
 import type { WantedPerson } from '../../src/model/wanted.ts';
 import type { Action } from '../../src/plan/action.ts';
 import type { Step } from '../../src/plan/plan.ts';
-import { emptyServers, evidenceOf } from '../../src/recovery/evidence.ts';
+import { emptyServers, evidenceOf, EVERYWHERE, moreOf } from '../../src/recovery/evidence.ts';
 
 const alice: WantedPerson = {
   ...{ kind: 'person', uid: 1, account: 'alice' as AccountName, shellName: 'alice' as ShellName },
@@ -31,11 +31,11 @@ const setLocked = (locked: boolean): Action => ({
 const shown = (
   role: 'directory' | 'databases',
   each: Step,
-  rest: { state?: WantedPerson['state']; there?: boolean; without?: string[] } = {},
+  rest: { state?: WantedPerson['state']; there?: boolean; servers?: string[] } = {},
 ) => {
-  const { state = 'active', there = true, without = [] } = rest;
+  const { state = 'active', there = true, servers = ['replica'] } = rest;
   const wanted = new Map([[1, { ...alice, state }]]);
-  return evidenceOf(role, [each], wanted, () => there, new Set(without)).map(
+  return evidenceOf(role, [each], wanted, () => there, servers).map(
     ({ closed, isNoMember, withoutKeys, withoutMembers }) => ({
       ...{ closed, isNoMember, withoutKeys, withoutMembers },
     }),
@@ -82,9 +82,39 @@ test('a database account that is locked, or not there, but for a server that say
   for (const action of [create, setLocked(false)]) {
     const each = step('database-account', action);
     expect(shown('databases', each)).toEqual([{ closed: 'databases' }]);
-    expect(shown('databases', each, { without: ['replica'] })).toEqual([]);
+    expect(shown('databases', each, { servers: ['toolsdb'] })).toEqual([]);
   }
   expect(shown('databases', step('database-account', setLocked(true)))).toEqual([]);
+});
+
+test('an account that another server has is missed on none', () => {
+  const each = step('database-account', create);
+  expect(shown('databases', each, { servers: ['replica', 'toolsdb'] })).toEqual([]);
+  // locked is locked
+  const locked = step('database-account', setLocked(false));
+  expect(shown('databases', locked, { servers: ['replica', 'toolsdb'] })).toHaveLength(1);
+});
+
+test('what servers show beyond the backup is read from what would be taken away', () => {
+  const revoke = (each: Step): Step => ({ ...each, effect: 'revoke' });
+  const lock = step('unix-account', {
+    ...{ verb: 'ldap.modify', entry: 'people/uid=alice', expect: {} },
+    changes: [
+      { attribute: 'pwdAccountLockedTime', remove: [], add: ['000001010000Z'] },
+      { attribute: 'pwdPolicySubentry', remove: [], add: ['policies/cn=disabled'] },
+    ],
+  });
+  const steps = [
+    lock,
+    modify('ssh-keys', 'sshPublicKey', ['a key'], []),
+    modify('realm-membership', 'member', ['people/uid=alice'], []),
+    step('database-account', setLocked(true)),
+  ].map(revoke);
+  expect(moreOf(steps, ['replica']).get(1)).toEqual({
+    open: new Set(['directory', 'replica', EVERYWHERE]),
+    ...{ isMember: true, keys: new Set(['a key']), members: new Set() },
+  });
+  expect(moreOf(steps, ['replica', 'toolsdb']).get(1)?.open.has(EVERYWHERE)).toBe(false);
 });
 
 test('a server that lacks more than half of all accounts is empty', () => {

@@ -37,10 +37,9 @@ test('the last line of a subject counts, also one that says that it is gone', ()
     '2: host, where it is gone',
     0,
   ]);
-  expect(read('gone 3 tools.t3 9', 'missing 4 tools.t4 11')).toEqual([
-    '4: host, where it is gone',
-    0,
-  ]);
+  expect(read('gone 3 tools.t3 9', 'missing 4 tools.t4 11')).toEqual([0]);
+  // who came back has a line after it
+  expect(read('gone 3 tools.t3 10', sealOf(3, 10))).toEqual([0]);
 });
 
 test('what our key has not signed is counted', () => {

@@ -2,9 +2,9 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Seal } from '../../src/model/seal.ts';
 import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
-import type { WantedPerson, WantedTool } from '../../src/model/wanted.ts';
-import { evidenceOfSeals, type Shown } from '../../src/recovery/evidence.ts';
-import { takeLesser } from '../../src/recovery/lesser.ts';
+import type { Wanted, WantedPerson, WantedTool } from '../../src/model/wanted.ts';
+import { evidenceOfSeals, EVERYWHERE, type More, type Shown } from '../../src/recovery/evidence.ts';
+import { type Ground, takeLesser } from '../../src/recovery/lesser.ts';
 
 const KEYS = [
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKe/wtRcS3Kpc1vzHSnqGSTJW6O3tl3/uhlXUaVdIrEj',
@@ -40,18 +40,34 @@ const sealOfTool = (rest: object = {}): Seal => ({
 
 const NOTHING = { subject: 0, account: '', kind: '', by: undefined };
 
-const take = (wanted: Parameters<typeof takeLesser>[0], shown: Shown[]) =>
-  takeLesser(wanted, shown, { admin: 'tools.admin' });
-const of = (wanted: WantedPerson | WantedTool, ...shown: (Seal | Omit<Shown, 'subject'>)[]) => {
-  const { takings, open } = take(
-    [wanted],
-    shown.flatMap((each) =>
-      'realm' in each ? evidenceOfSeals([each]) : [{ subject: wanted.uid, ...each }],
+/** As if every server let in whoever a seal lets in, but for what `more` says. */
+const ALL: More = {
+  ...{ open: new Set(['directory', EVERYWHERE]), isMember: true },
+  ...{ keys: new Set(KEYS), members: new Set(['carol', 'eve']) },
+};
+const take = (wanted: Wanted[], shown: Shown[], rest: Partial<Ground> = {}) =>
+  takeLesser(wanted, shown, {
+    maintainers: new Map(
+      wanted.map((each) => [
+        each.uid,
+        (each.kind === 'tool'
+          ? (each.members ?? []).filter(({ uid }) => uid !== each.uid)
+          : []
+        ).map((one) => ({ ...one, isIn: true })),
+      ]),
     ),
-  );
+    more: new Map(wanted.map(({ uid }) => [uid, ALL])),
+    ...{ admin: 'tools.admin', keep: [], ...rest },
+  });
+const of = (wanted: Wanted, ...shown: (Seal | Omit<Shown, 'subject'>)[]) => {
+  const { takings, open } = take([wanted], shownOf(wanted, shown));
   const [{ subject: _, account: __, kind: ___, ...taking } = NOTHING] = takings;
   return { ...taking, open: open.length };
 };
+const shownOf = ({ uid }: Wanted, shown: (Seal | Omit<Shown, 'subject'>)[]): Shown[] =>
+  shown.flatMap((each) =>
+    'realm' in each ? evidenceOfSeals([each]) : [{ subject: uid, ...each }],
+  );
 const closedBy = (closed: 'directory' | 'databases') => ({ by: closed, closed });
 
 describe('a person', () => {
@@ -207,4 +223,49 @@ describe('a tool', () => {
       open: ['eve'],
     });
   });
+});
+
+describe('what a seal gives', () => {
+  const suspended = person({ state: 'suspended' });
+  const lacking = (less: Partial<More>) => ({ more: new Map([[1, { ...ALL, ...less }]]) });
+  test.each<[string, Partial<More>]>([
+    ['a directory that has it closed', { open: new Set([EVERYWHERE]) }],
+    ['a database server that has it closed', { open: new Set(['directory']) }],
+    ['a realm whose group does not hold it', { isMember: false }],
+  ])('is not taken against %s', (_, less) => {
+    const { takings, open } = take([suspended], evidenceOfSeals([sealOfAlice()]), lacking(less));
+    expect(takings).toEqual([]);
+    expect(open[0]?.sentence).toMatch(/^alice is active by its seal 7, but not every server/u);
+  });
+
+  test('is no key and no maintainer that the directory does not show', () => {
+    const seals = evidenceOfSeals([
+      sealOfAlice({ keys: [...KEYS] }),
+      sealOfTool({ members: ['alice', 'bob', 'carol'] }),
+    ]);
+    const none = { ...ALL, keys: new Set<string>(), members: new Set<string>() };
+    const more = new Map([1, 9].map((uid) => [uid, none]));
+    expect(take([person(), tool()], seals, { more }).takings).toEqual([]);
+  });
+});
+
+test('who is let in again, and was a maintainer in the backup, is one no more where the seal of the tool says so', () => {
+  const maintainers = new Map([[9, [{ ...member('alice', 1), isIn: false }]]]);
+  const { takings } = take(
+    [person({ state: 'suspended' }), tool({ members: [] })],
+    evidenceOfSeals([sealOfAlice(), sealOfTool({ members: [] })]),
+    { maintainers },
+  );
+  expect(takings.map(({ account, membersRemoved }) => [account, membersRemoved])).toEqual([
+    ['alice', undefined],
+    ['tools.x', [member('alice', 1)]],
+  ]);
+});
+
+test('who is kept as in the backup keeps tools, too', () => {
+  const shown = evidenceOfSeals([
+    sealOfAlice({ state: 'suspended', keys: [] }),
+    sealOfTool({ members: ['bob'] }),
+  ]);
+  expect(take([person(), tool()], shown, { keep: ['alice'] }).takings).toEqual([]);
 });

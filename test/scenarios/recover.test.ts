@@ -356,7 +356,6 @@ test('confirmed, it takes what was decided since, moves numbers on, and thaws', 
     { account: 'mallory', command: 'submit person.reinstate --person mallory' },
     { account: 'tools.shut', command: 'submit tool.enable --tool shut' },
     { account: 'dave', command: 'submit person.reinstate --person dave' },
-    { account: 'tools.opened', command: 'submit subject.release --tool opened' },
   ]);
   expect(said.names).toEqual([
     'dora',

@@ -99,7 +99,7 @@ test('a recovery finds whether one came before, in a database without statistics
         tell: () => [],
         tellTaken: () => [],
         tellDeleted: () => [],
-        commit: false,
+        commit: false as const,
       };
       await recover(client, seen, { takings: [], open: [] }, terms);
       await client.query('SELECT pg_stat_force_next_flush()');

@@ -31,7 +31,7 @@ async function recovered(takings: Taking[] = []): Promise<Recovery> {
   const seen = { strangers: [], strangePasswords: [], erased: [], deletions: [], isOlder: false };
   const terms = {
     ...{ by: 'a test', portals: ['portal'], realm: 'tools', admin: 'admin', keepDays: 1 },
-    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: true },
+    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
   };
   return withClient(owner, (client) => recover(client, seen, { takings, open: [] }, terms));
 }
@@ -104,7 +104,7 @@ test('a realm that was thawed meanwhile is left as it is', async () => {
   const seen = { strangers: [], strangePasswords: [], erased: [], deletions: [], isOlder: false };
   const terms = {
     ...{ by: 'a test', portals: [], realm: 'tools', admin: 'admin', keepDays: 1 },
-    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: true },
+    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
   };
   const act = withClient(owner, (client) =>
     recover(client, seen, { takings: [], open: [] }, terms),
