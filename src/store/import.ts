@@ -101,8 +101,11 @@ export async function takeOver<T extends { takeover: Takeover }>(
         await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
         const taken = decide(await readKnown(client));
         await write(client, taken.takeover, by);
-        await goOnWithEvents(client, portals);
-        await goOnWithSeals(client, uidsOf(taken.takeover));
+        const uids = uidsOf(taken.takeover);
+        if (uids.length > 0) {
+          await goOnWithEvents(client, portals);
+          await goOnWithSeals(client, uids);
+        }
         await analyze(client);
         const tools = taken.takeover.tools.map(({ uid }) => uid as number);
         await markNewOrphans(client, tools);
