@@ -238,7 +238,7 @@ test.each(LOST.flatMap((lost) => [0, 1, 50].map((age) => ({ lost, age }))))(
 test(`killed at ${KILLS} moments and run again, it takes all or nothing`, async () => {
   const { world, portal } = running;
   await nextBeat();
-    await running.stopWork();
+  await running.stopWork();
   const backup = await dumpDatabase(world);
   await running.startWork();
   await portal.get({ kind: 'person.suspend', requestedBy: 'steward', person: 'bob', reason: 'x' });
