@@ -25,7 +25,7 @@ import { readHostSeals } from '../recovery/host-seals.ts';
 import { type Decided, takeLesser } from '../recovery/lesser.ts';
 import { eventsOfTaking } from '../recovery/events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from '../recovery/render.ts';
-import { toolAccount } from '../model/names.ts';
+import { toolAccount, toolOf } from '../model/names.ts';
 import { tellPortals } from '../requests/done.ts';
 import { openOwner } from '../store/import.ts';
 import { findSubjects } from '../store/names.ts';
@@ -102,7 +102,7 @@ export async function recoverDatabase(command: Command): Promise<void> {
     }
     const older = await readOlderPlaces(owner, 'databases');
     const seen = { ...seenIn(reports, older), erased, deletions };
-    const decided = await decide(owner, command, surveyed, erased);
+    const decided = await decide(owner, command, surveyed, { erased, older });
     const terms = termsOf(config);
     const drafted = await recover(owner, seen, decided, { ...terms, commit: false });
     const digest = digestRecovery(drafted);
@@ -151,7 +151,7 @@ async function decide(
   owner: Client,
   command: Command,
   { reports, doubt }: Surveyed,
-  erased: readonly { uid: number }[],
+  { erased, older }: { erased: readonly { uid: number }[]; older: readonly string[] },
 ): Promise<Decided> {
   const config = configOf(command);
   const { keep = [] } = command.opts<RecoverOptions>();
@@ -168,8 +168,8 @@ async function decide(
   const wanted = await readWanted(owner, 'directory', [...subjects]);
   const byUid = new Map(wanted.map((each) => [each.uid, each]));
   const wasThere = await readBroughtTo(owner, [...subjects]);
-  const older = await readOlderPlaces(owner, 'databases');
-  const empty = emptyServers(databases, await countBroughtToDatabases(owner));
+  const brought = await countBroughtToDatabases(owner);
+  const empty = emptyServers(databases, brought).filter((name) => !older.includes(name));
   const servers = config.databases.servers
     .map(({ name }) => name)
     .filter((name) => !older.includes(name) && !empty.includes(name));
@@ -187,10 +187,9 @@ async function decide(
       keep,
     },
   );
-  const isEmpty = (name: string) => !older.includes(name);
   return {
     takings,
-    open: [...empty.filter(isEmpty).map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
+    open: [...empty.map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
   };
 }
 
@@ -238,7 +237,7 @@ function termsOf(config: Config) {
         ...{ event: 'person.erased', subject: uid, request: undefined, data: { account } },
       }),
     tellDeleted: ({ account, uid, kind }: Deletion) => {
-      const tool = kind === 'tool' ? { tool: account.slice(config.realm.length + 1) } : {};
+      const tool = kind === 'tool' ? { tool: toolOf(account) } : {};
       const data = { ...tool, account };
       return tellPortals(config, [], {
         ...{ event: `${kind}.deleted`, subject: uid, request: undefined, data },
@@ -308,20 +307,20 @@ function renderRecovery(recovery: Recovery, digest: string): string {
     ),
     ...events.map(({ portal, to }) => ['events', `of ${portal}: go on at ${to + 1}`]),
   ];
-  const sections: [string, string][] = [
-    [
-      'Taken from what the servers show:',
-      renderTable(['account', 'from now on', 'as shown by'], rowsOfTakings(takings)),
-    ],
-    [
-      'For you to decide; until then nothing of it happens:',
-      renderTable(['what', 'to change it'], rowsOfOpen(open)),
-    ],
-    ['How it goes on:', renderTable(['what', 'how'], rows)],
-  ];
-  const counts = [takings, open, rows].map((list) => list.length);
+  const section = (heading: string, headings: readonly string[], of: string[][]) =>
+    of.length === 0 ? [] : [`${heading}\n${renderTable(headings, of)}`];
   const text = [
-    ...sections.filter((_, i) => counts[i] !== 0).map(([heading, table]) => `${heading}\n${table}`),
+    ...section(
+      'Taken from what the servers show:',
+      ['account', 'from now on', 'as shown by'],
+      rowsOfTakings(takings),
+    ),
+    ...section(
+      'For you to decide; until then nothing of it happens:',
+      ['what', 'to change it'],
+      rowsOfOpen(open),
+    ),
+    ...section('How it goes on:', ['what', 'how'], rows),
     ...exhausted.map(
       (kind) => `No number is left for a ${kind}: add a range to the configuration.`,
     ),

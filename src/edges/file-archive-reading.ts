@@ -1,6 +1,7 @@
 /** Looks at homes that are put away. Changes nothing. */
 import { closeSync, lstatSync, readdirSync } from 'node:fs';
 import { parseArchiveName, type SeenDeletion } from '../model/deletion.ts';
+import { toolOf } from '../model/names.ts';
 import type { ErasedPerson } from '../model/erased-person.ts';
 import { parseManifest } from '../model/homes-manifest.ts';
 import type { ArchiveHave, AskedArchive } from '../targets/files-eyes.ts';
@@ -62,7 +63,7 @@ export function readDeletions(
       const { account, departure, kind } = named;
       const { uid, madeAt, fingerprints = [], what } = manifest;
       const isTool = kind === 'tool';
-      const home = isTool ? account.slice(account.indexOf('.') + 1) : account;
+      const home = isTool ? toolOf(account) : account;
       const place = lookAtFolder(open(isTool ? 'toolHomes' : 'personHomes'), home);
       const isBack = place.kind === 'directory' && place.seen.uid === uid;
       return [

@@ -54,6 +54,11 @@ export function withoutRealm(text: string, realm: string): string {
   return text.startsWith(`${realm}.`) ? text.slice(realm.length + 1) : text;
 }
 
+/** The tool's name in its account, `<realm>.<tool>`. */
+export function toolOf(account: string): string {
+  return account.slice(account.indexOf('.') + 1);
+}
+
 /** Tool names that would be trusted as the platform's own; the prefix keeps the rest apart. */
 const RESERVED_TOOL_NAMES = new Set(['root', 'sudo', 'wheel', 'realm', 'chamberlain', 'disabled']);
 

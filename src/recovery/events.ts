@@ -1,4 +1,5 @@
 /** What portals are told of what a recovery takes: what they were told when it was decided, which they may not have heard. */
+import { toolOf } from '../model/names.ts';
 import type { Taking } from '../model/taking.ts';
 
 const REASON = 'As the servers show after a recovery.';
@@ -30,7 +31,7 @@ function eventsOfPerson({ account, state, member, keysRemoved = [], keysAdded = 
 }
 
 function eventsOfTool({ account, state, membersRemoved = [], membersAdded = [] }: Taking) {
-  const tool = account.slice(account.indexOf('.') + 1);
+  const tool = toolOf(account);
   const maintainers = (event: string, list: readonly string[]) =>
     list.length === 0 ? [] : [{ event, data: { tool, account, maintainers: list } }];
   return [

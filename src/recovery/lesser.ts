@@ -14,6 +14,7 @@
  * A seal of somebody who is closed does not say which keys there are, nor does the seal of a tool say whether somebody who
  * is closed maintains it: those of the backup stay, and an admin is told so. What nothing shows is left to an admin too.
  */
+import { toolOf } from '../model/names.ts';
 import { parseSshKey } from '../model/ssh-key.ts';
 import type { PersonSeal, Seal, ToolSeal } from '../model/seal.ts';
 import type { Open, SealedKey, Taking } from '../model/taking.ts';
@@ -298,7 +299,7 @@ function disabledOf({ account, by }: Taking): Open {
   return {
     account,
     sentence: `${account} is disabled, as ${by.join(' and ')} shows`,
-    command: `submit tool.enable --tool ${account.slice(account.indexOf('.') + 1)}`,
+    command: `submit tool.enable --tool ${toolOf(account)}`,
   };
 }
 

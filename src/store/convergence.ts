@@ -21,11 +21,21 @@ export interface Raise {
   target?: string;
 }
 
-/** Raises generations as they are, without a request. */
-export async function raiseAll(client: Client, raises: readonly Raise[]): Promise<void> {
+/** Raises generations as they are, without a request; `isUrgent`: access is taken away by it. */
+export async function raiseAll(
+  client: Client,
+  raises: readonly Raise[],
+  isUrgent = false,
+): Promise<void> {
   await client.query(
-    'SELECT raise_generations($1::int[], $2, false, array_fill(false, ARRAY[cardinality($1::int[])]))',
-    [raises.map(({ subject }) => subject), raises.map(({ role }) => role)],
+    'SELECT raise_generations($1::int[], $2::text[], $3, $4::bool[], $5::text[])',
+    [
+      raises.map(({ subject }) => subject),
+      raises.map(({ role }) => role),
+      isUrgent,
+      raises.map(({ waits }) => waits === true),
+      raises.map(({ target }) => target ?? null),
+    ],
   );
 }
 

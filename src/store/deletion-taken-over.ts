@@ -19,7 +19,7 @@
 import { ChamberlainError } from '../errors.ts';
 import { type Deletion, readEvidence, type SeenDeletion } from '../model/deletion.ts';
 import type { PosixId } from '../model/ids.ts';
-import type { AccountName, ShellName, ToolName } from '../model/names.ts';
+import { type AccountName, type ShellName, type ToolName, toolOf } from '../model/names.ts';
 import { ROLES } from '../model/wanted.ts';
 import { writeActs } from './acts.ts';
 import { rejectWaiting } from './approvals.ts';
@@ -191,7 +191,7 @@ async function takeIn(
   );
   if (rowCount === 0) return false;
   if (kind === 'tool') {
-    const name = account.slice(account.indexOf('.') + 1);
+    const name = toolOf(account);
     await insertTool(client, {
       ...{ uid: uid as PosixId, name: name as ToolName, account: account as AccountName },
       ...{ title: name, maintainers: [] },

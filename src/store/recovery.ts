@@ -5,6 +5,7 @@ import type { ErasedPerson } from '../model/erased-person.ts';
 import type { Open, Taking } from '../model/taking.ts';
 import type { Role } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
+import { raiseAll } from './convergence.ts';
 import { takeOverDeletion, type TakenOver } from './deletion-taken-over.ts';
 import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from './events.ts';
@@ -13,7 +14,7 @@ import { endFreeze } from './freeze.ts';
 import { adoptNewerPlaces } from './place-markers.ts';
 import { type Client, transact } from './postgres.ts';
 import { stopDates } from './standing-still.ts';
-import { raiseTaken, writeTakings } from './takings.ts';
+import { writeTakings } from './takings.ts';
 import { countAdmins } from './tools.ts';
 
 /** So many numbers beyond the highest that is seen may have been given, and not be there yet. */
@@ -114,7 +115,8 @@ export async function recover(
     const events = await goOnWithEvents(client, portals);
     await goOnWithSeals(client);
     const taken = await writeTakings(client, takings, now);
-    await raiseTaken(client, taken);
+    await raiseAll(client, taken.lost, true);
+    await raiseAll(client, taken.gained);
     const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
     if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
     const recovery: Recovery = {

@@ -17,7 +17,7 @@ import { disable, openTool, removeMaintainers } from './tools.ts';
 /** Longer reasons say no more. */
 const LONGEST_REASON = 200;
 
-/** Who is let in by it, or by another, is raised: first what takes access away. */
+/** What is to be raised: where access is taken away, and where it is given. */
 export interface Taken {
   lost: Raise[];
   gained: Raise[];
@@ -150,22 +150,4 @@ function raisesOfPassword(subject: number): Raise[] {
 
 function reasonOf(by: readonly string[]): string {
   return `as ${by.join(', ')} shows after a recovery`.slice(0, LONGEST_REASON);
-}
-
-/** Raises them: whose access is taken is numbered and done first. */
-export async function raiseTaken(client: Client, { lost, gained }: Taken): Promise<void> {
-  for (const [raises, isUrgent] of [
-    [lost, true],
-    [gained, false],
-  ] as const) {
-    if (raises.length === 0) continue;
-    const of = raises.toSorted((a, b) => a.subject - b.subject);
-    await client.query('SELECT raise_generations($1, $2, $3, $4, $5)', [
-      of.map(({ subject }) => subject),
-      of.map(({ role }) => role),
-      isUrgent,
-      of.map(({ waits }) => waits === true),
-      of.map(({ target }) => target ?? null),
-    ]);
-  }
 }

@@ -25,6 +25,7 @@ import {
   readDirectory,
   settled,
 } from '../scenarios/outside.ts';
+import { randomFrom } from '../scenarios/crash.ts';
 import { confirmRecovery } from '../scenarios/recovering.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { admit, openRunning, type Running } from '../scenarios/running.ts';
@@ -36,16 +37,6 @@ let running: Running;
 let random: () => number;
 let made = 0;
 
-/** mulberry32: the same changes for the same seed. */
-function startRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 const one = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
 
 /** What everybody may do, a line each, from the servers alone. */
@@ -141,7 +132,7 @@ async function recovered(...args: string[]): Promise<void> {
 beforeAll(async () => {
   const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
   process.stdout.write(`recovery: CHAMBERLAIN_SEED=${seed}\n`);
-  random = startRandom(seed);
+  random = randomFrom(seed);
   running = await openRunning('recovery drill');
   await admit(running.portal, 'alice', 'bob', 'carol', 'dave', 'erin');
   for (const name of ['one', 'two', 'three', 'four']) {
