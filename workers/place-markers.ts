@@ -172,7 +172,7 @@ export function startPlaceMarkers<Eyes, Place extends string>(
   };
 }
 
-/** What is in hand is not ended for more than this. */
+/** What is in hand is waited for no longer. */
 const ENDED_WITHIN_MS = 1000;
 const DOUBT = 'the marker is in doubt';
 const UNREAD = 'the doubt does not end before all can be read';

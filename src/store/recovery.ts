@@ -13,7 +13,7 @@ import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-
 import { endFreeze } from './freeze.ts';
 import { adoptNewerPlaces } from './place-markers.ts';
 import { type Client, transact } from './postgres.ts';
-import { stopDates } from './standing-still.ts';
+import { stopDates } from './recovery-holds.ts';
 import { writeTakings } from './takings.ts';
 import { countAdmins } from './tools.ts';
 
@@ -57,7 +57,7 @@ export interface Recovery {
  * anything that the servers do not show:
  *
  * - What the evidence takes is taken (src/recovery/lesser.ts), before any request is.
- * - No date of the backup lets anybody in, or destroys anything (src/store/standing-still.ts).
+ * - No date of the backup lets anybody in, or destroys anything (src/store/recovery-holds.ts).
  * - Ranges go on beyond each number that is seen now and that the backup did not know, ours or foreign.
  *   What was foreign in it already is passed over one by one, as ever, and moves nothing.
  * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no

@@ -64,7 +64,7 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
       .toSorted((a, b) => (a.account < b.account ? -1 : 1))
       .map(({ account, until }) => ({
         account,
-        sentence: `${account} was to be reinstated at ${timeOf(until)}; now by nothing but a word`,
+        sentence: `${account} was to be reinstated at ${timeOf(until)}; now only an admin reinstates them`,
         command: `submit person.reinstate --person ${account}`,
       })),
     ...leaving.map(({ account, tool, at, what }) => ({
