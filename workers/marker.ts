@@ -9,6 +9,7 @@ import * as store from '../src/store/marker.ts';
 import { openPool } from '../src/store/postgres.ts';
 import { writerSettings } from './directory.ts';
 import { startLoop, type Worker } from './loop.ts';
+import { noteMarker } from './metrics.ts';
 
 /** Login hosts take the directory for stale when the marker is a minute old. */
 const EVERY_MS = 3000;
@@ -66,6 +67,7 @@ export function startMarker(config: Config, log: Log): Worker {
       () => hands.told(),
       verifying(sealKey),
     );
+    noteMarker({ role: 'directory', place: 'directory' }, { doubt, telling });
     if (doubt?.sentence !== said && doubt !== undefined) log.error(doubt, 'the marker is in doubt');
     said = doubt?.sentence;
     if (doubt !== undefined) {

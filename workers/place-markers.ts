@@ -31,6 +31,7 @@ import * as store from '../src/store/place-markers.ts';
 import { openPool, withClient } from '../src/store/postgres.ts';
 import { readSubjects, readWanted } from '../src/store/wanted.ts';
 import { type Loop, startLoop, type Worker } from './loop.ts';
+import { noteMarker } from './metrics.ts';
 import { startPacing } from './pacing.ts';
 import type { RoleParts } from './role.ts';
 
@@ -95,6 +96,7 @@ export function startPlaceMarkers<Eyes, Place extends string>(
     const carrier = { older: 'place', name: markers.nameOf(place), todo: TODO } as const;
     const look = await store.lookAtPlace(pool, of, () => markers.read(place), carrier);
     const { doubt, next, telling, text, seenAt } = look;
+    noteMarker(of, look);
     if (doubt === undefined) {
       for (const what of [DOUBT, UNREAD, UNKEPT]) said.delete(`${place} ${what}`);
     } else {

@@ -1,6 +1,7 @@
 /** `chamberlain work`: the workers, in this process, until a signal. */
 import { Argument, type Command } from 'commander';
 import { startWork, WORK_ROLES } from '../../workers/main.ts';
+import { serveMetrics } from '../../workers/metrics.ts';
 import { openLog } from '../log.ts';
 import { configOf } from './configuration.ts';
 import { describeExamples, describeExits } from './exit.ts';
@@ -17,15 +18,26 @@ export function defineWork(command: Command): void {
         'standard error.',
     )
     .addArgument(new Argument('[ROLE...]', 'some roles').choices(WORK_ROLES))
+    .option(
+      '--metrics <address>',
+      'HOST:PORT where Prometheus may ask for /metrics; nowhere by default',
+    )
     .addHelpText(
       'after',
-      describeExamples('work', 'work intake relay', 'work homes                 (needs root)') +
-        `\n${describeExits({ 0: 'ended by a signal, as asked' })}`,
+      describeExamples(
+        'work',
+        'work intake relay',
+        'work homes                 (needs root)',
+        'work --metrics 127.0.0.1:9464',
+      ) + `\n${describeExits({ 0: 'ended by a signal, as asked' })}`,
     )
     .action(async (roles: string[]) => {
       const config = configOf(command);
+      const { metrics } = command.opts<{ metrics?: string }>();
       const log = openLog(process.env['CHAMBERLAIN_LOG_LEVEL'] ?? 'info');
       const asked = untilSignal();
+      const served = metrics === undefined ? undefined : await serveMetrics(metrics);
+      if (served !== undefined) log.info({ port: served.port }, 'metrics are told');
       const work = await startWork(config, {
         roles: roles.length === 0 ? [...WORK_ROLES] : [...new Set(roles)],
         log,
@@ -33,7 +45,7 @@ export function defineWork(command: Command): void {
       log.info({ roles: roles.length === 0 ? WORK_ROLES : roles }, 'working');
       const signal = await asked;
       log.info({ signal }, 'ending: finishing what is in hand');
-      await work.close();
+      await Promise.all([work.close(), served?.close()]);
       log.info('ended');
       process.exit(0);
     });

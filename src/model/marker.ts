@@ -106,6 +106,8 @@ export interface Telling {
 /** Which of the two is an older copy of itself, and that in a sentence without a full stop. */
 export interface MarkerDoubt {
   older: 'directory' | 'place' | 'database';
+  /** by how many milliseconds; Infinity where the place shows no marker */
+  byMs: number;
   sentence: string;
 }
 
@@ -150,11 +152,13 @@ export function markerDoubt(
 ): MarkerDoubt | undefined {
   if (after.tellingAt === undefined) return undefined;
   if (seen !== undefined && seen > after.tellingAt) {
+    const byMs = seen.getTime() - after.tellingAt.getTime();
     return {
       older: 'database',
+      byMs,
       sentence:
         `${name} was last told at ${seen.toISOString()}, but our database knows of nothing after ` +
-        `${after.tellingAt.toISOString()}: it is an older copy, by ${spanBetween(after.tellingAt, seen)}; ` +
+        `${after.tellingAt.toISOString()}: it is an older copy, by ${spanOf(byMs)}; ` +
         'run `chamberlain recover`',
     };
   }
@@ -162,13 +166,11 @@ export function markerDoubt(
   if (toldAt === undefined || after.acceptedAt !== undefined) return undefined;
   if (seen !== undefined && seen >= toldAt) return undefined;
   const shows = seen === undefined ? 'shows no marker' : `is as of ${seen.toISOString()}`;
-  const by = seen === undefined ? '' : `, by ${spanBetween(seen, toldAt)}`;
+  const byMs = seen === undefined ? Infinity : toldAt.getTime() - seen.getTime();
+  const by = seen === undefined ? '' : `, by ${spanOf(byMs)}`;
   return {
     older,
+    byMs,
     sentence: `${name} ${shows}, but was told at ${toldAt.toISOString()}: it is an older copy${by}; ${todo}`,
   };
-}
-
-function spanBetween(from: Date, to: Date): string {
-  return spanOf(to.getTime() - from.getTime());
 }

@@ -145,7 +145,7 @@ export async function endTelling(
  */
 export async function writeDoubt(
   pool: Pool,
-  { older, sentence }: MarkerDoubt,
+  { older, sentence }: Pick<MarkerDoubt, 'older' | 'sentence'>,
   { tellingAt }: Telling,
 ): Promise<void> {
   await pool.query(

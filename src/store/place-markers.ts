@@ -136,7 +136,7 @@ export async function endTellingPlace(
 export async function writePlaceDoubt(
   pool: Pool,
   { role, place }: MarkedPlace,
-  { older, sentence }: MarkerDoubt,
+  { older, sentence }: Pick<MarkerDoubt, 'older' | 'sentence'>,
   { tellingAt }: Telling,
 ): Promise<void> {
   await pool.query(

@@ -10,6 +10,7 @@ import { openPool } from '../../src/store/postgres.ts';
 import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
 import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
 import type { Worker } from '../../workers/loop.ts';
+import { serveMetrics } from '../../workers/metrics.ts';
 import { startPlaceMarkers } from '../../workers/place-markers.ts';
 import { runCli, type Ended } from '../bin/run-cli.ts';
 import { administer } from '../stack.ts';
@@ -40,6 +41,17 @@ function startMarkers(): void {
 
 async function stopMarkers(): Promise<void> {
   await Promise.all(markers.map((each) => each.close()));
+}
+
+async function readMetrics(): Promise<Map<string, number>> {
+  const served = await serveMetrics('127.0.0.1:0');
+  try {
+    const text = await (await fetch(`http://127.0.0.1:${served.port}/metrics`)).text();
+    const lines = [...text.matchAll(/^(chamberlain\S+) (\S+)$/gm)];
+    return new Map(lines.map(([, name = '', value]) => [name, Number(value)]));
+  } finally {
+    await served.close();
+  }
 }
 
 /** Until each place carries a marker of after now. */
@@ -192,6 +204,13 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
       /^In doubt: the server toolsdb is as of \S+, but was told at \S+: it is an older copy, by \d+ (s|min); /m,
     );
     expect((await cli('doctor')).out).toContain('the server toolsdb is as of');
+    const metrics = await readMetrics();
+    expect(
+      metrics.get('chamberlain_place_older_seconds{role="databases",place="toolsdb"}'),
+    ).toBeGreaterThan(0);
+    expect(metrics.get('chamberlain_place_older_seconds{role="databases",place="replica"}')).toBe(
+      0,
+    );
 
     // of other servers nothing is delayed
     await portal.get({ kind: 'person.create', ...newPerson('dora') });

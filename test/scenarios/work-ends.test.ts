@@ -19,7 +19,7 @@ beforeAll(async () => {
   portal = openPortal(world);
   await world.chamberlain('prepare');
   await world.chamberlain('found', 'steward');
-  work = startCli(['work'], { config: world.configFile });
+  work = startCli(['work', '--metrics', '127.0.0.1:0'], { config: world.configFile });
   work.stderr?.setEncoding('utf8').on('data', (text: string) => (log += text));
   await admit(portal, 'alice');
   await settled(world);
@@ -28,6 +28,16 @@ afterAll(async () => {
   work?.kill('SIGKILL');
   await portal?.close();
   await world?.close();
+});
+
+test('tells Prometheus how the places stand to what they were told', async () => {
+  const port = /"port":(\d+),"msg":"metrics are told"/.exec(log)?.[1];
+  for (const place of ['role="directory",place="directory"', 'role="homes",place="toolHomes"']) {
+    await eventually(place, async () => {
+      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      return text.includes(`chamberlain_place_older_seconds{${place}} 0\n`);
+    });
+  }
 });
 
 test('within 5 s after SIGTERM while MariaDB hangs, with all roles at work and a survey begun', async () => {
