@@ -17,8 +17,9 @@ import { stopDates } from './recovery-holds.ts';
 import { writeTakings } from './takings.ts';
 import { countAdmins } from './tools.ts';
 
-/** So many numbers beyond the highest that is seen may have been given, and not be there yet. */
+/** So many numbers beyond the highest that is known or seen may have been given, and nothing shows them. */
 const ID_MARGIN = 100;
+
 /** What the roles see of what came after the backup. */
 export interface SeenSince {
   /** numbers of the ranges that a role sees, and that are no subject's */
@@ -58,8 +59,9 @@ export interface Recovery {
  *
  * - What the evidence takes is taken (src/recovery/lesser.ts), before any request is.
  * - No date of the backup lets anybody in, or destroys anything (src/store/recovery-holds.ts).
- * - Ranges go on beyond each number that is seen now and that the backup did not know, ours or foreign.
- *   What was foreign in it already is passed over one by one, as ever, and moves nothing.
+ * - Ranges go on beyond each number that is seen now and that the backup did not know, ours or foreign; the one that numbers
+ *   are given from goes on anyway, since where every server came back nothing shows who was made since, whose number
+ *   files elsewhere may have. What was foreign in the backup already is passed over one by one, as ever.
  * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
  *   server is given the old one before.
  * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen: everybody
@@ -245,9 +247,11 @@ async function moveRanges(
        WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = s.id)
          AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = s.id AND f.at <= $2)
      ), moved AS (
-       SELECT r.kind, r.first, r.next, least(max(f.id) + 1 + $3::int, r.last + 1) AS beyond
-       FROM id_ranges r JOIN fresh f ON f.id BETWEEN r.first AND r.last
+       SELECT r.kind, r.first, r.next, least(greatest(r.next, max(f.id) + 1) + $3::int, r.last + 1) AS beyond
+       FROM id_ranges r LEFT JOIN fresh f ON f.id BETWEEN r.first AND r.last
        GROUP BY r.kind, r.first
+       HAVING count(f.id) > 0
+         OR r.first = (SELECT min(first) FROM id_ranges WHERE kind = r.kind AND next <= last)
      )
      UPDATE id_ranges r SET next = m.beyond FROM moved m
      WHERE r.kind = m.kind AND r.first = m.first AND m.beyond > r.next

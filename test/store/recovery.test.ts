@@ -59,6 +59,25 @@ test('the same backup restored twice gives no number of an event or a seal twice
   expect((await numbers()).event).toBeGreaterThan(second.event + 999_999);
 });
 
+test('where nothing shows who was made since, no number is given twice: the range in use goes on', async () => {
+  const nextOf = () =>
+    query<{ kind: string; first: number; next: number }>(
+      world,
+      'SELECT kind, first, next FROM id_ranges ORDER BY kind, first',
+    );
+  const [inUse, later, ofTools] = await nextOf();
+  const { ranges } = await recovered();
+  expect(ranges.map(({ kind, from, to }) => [kind, to - from])).toEqual([
+    ['person', 100],
+    ['tool', 100],
+  ]);
+  expect(await nextOf()).toEqual([
+    { ...inUse, next: (inUse?.next ?? 0) + 100 },
+    later,
+    { ...ofTools, next: (ofTools?.next ?? 0) + 100 },
+  ]);
+});
+
 test('no date of the backup acts: whoever leaves is held, and a hold keeps its reason', async () => {
   await owner.query(
     `UPDATE tools SET state = 'disabled', delete_after = now() - interval '1 day', delete_requested_at = now(), days_told = 1, told_at = now()
