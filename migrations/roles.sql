@@ -280,6 +280,8 @@ GRANT INSERT ON sweep_releases TO chamberlain_admin;
 GRANT INSERT (kind, requested_by, approved_by, subject, account, fields, verdict) ON audit TO chamberlain_admin;
 -- made by the first `chamberlain migrate`
 GRANT SELECT ON migrations TO chamberlain_admin;
+-- written by `chamberlain backup`, as the owner
+GRANT SELECT ON last_backup TO chamberlain_admin;
 
 -- leases and locks: each role takes its own (0009_locks.sql, 0012_leases.sql)
 GRANT EXECUTE ON FUNCTION take_lease(), renew_lease()

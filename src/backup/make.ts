@@ -22,6 +22,7 @@ import { readSecret, type Config } from '../config.ts';
 import { isAlive } from '../edges/audit-file.ts';
 import { syncFolder } from '../edges/database-archives.ts';
 import { postgresProgram, withConnection } from '../edges/postgres-programs.ts';
+import { requirePrograms, TO_MAKE } from '../edges/programs.ts';
 import { cannotRead, ChamberlainError } from '../errors.ts';
 import { readLdif } from './directory.ts';
 import {
@@ -32,13 +33,14 @@ import {
   type Piece,
   type PieceName,
 } from './manifest.ts';
-import { type Measured, requirePrograms, writePiece } from './piece.ts';
+import { type Measured, writePiece } from './piece.ts';
 import {
   countRows,
   readArchives,
   readMigration,
   readRoles,
   withSnapshot,
+  writeLastBackup,
   type Snapshot,
 } from './snapshot.ts';
 
@@ -72,7 +74,7 @@ export async function makeSet(
       { action: 'Run `age-keygen` elsewhere, and list its public key as `backups.recipients`.' },
     );
   }
-  requirePrograms('pg_dump');
+  requirePrograms(...TO_MAKE);
   const secrets = listSecrets(config);
   const name = setName(config.realm, new Date());
   const part = beginPart(folder, name);
@@ -85,6 +87,7 @@ export async function makeSet(
     const { pieces } = making;
     await write(making, MANIFEST, [JSON.stringify({ ...manifest, pieces })]);
     syncFolder(part);
+    await writeLastBackup(config, manifest.at);
     const set = join(folder, name);
     renameSync(part, set);
     syncFolder(folder);

@@ -1,28 +1,13 @@
 /** One file of a set: encrypted by `age` on its way to the disk, so that nothing of it lies there in clear. */
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { runPrograms, type Program } from '../edges/mariadb-programs.ts';
-import { postgresProgram } from '../edges/postgres-programs.ts';
 import { ChamberlainError } from '../errors.ts';
 
 /** What the file of a piece is called. */
 export function fileOf(name: string): string {
   return `${name}.age`;
-}
-
-/** Throws where age, or a program of PostgreSQL's, is not installed here. */
-export function requirePrograms(...ofPostgres: readonly string[]): void {
-  try {
-    execFileSync('age', ['--version'], { stdio: 'ignore' });
-    ofPostgres.forEach(postgresProgram);
-  } catch (cause) {
-    throw new ChamberlainError('USAGE', 'a program that this needs is not installed here', {
-      cause,
-      action: 'See docs/backups.md for what is needed.',
-    });
-  }
 }
 
 /** A piece in clear: how long it is, and its digest. */

@@ -65,6 +65,20 @@ export async function readArchives(client: pg.Client): Promise<ListedArchive[]> 
   return rows;
 }
 
+/** Records when the last set was made, for `doctor`; as the owner of the database. */
+export async function writeLastBackup(config: Config, at: string): Promise<void> {
+  const client = await openOwner(config);
+  try {
+    await client.query(
+      `INSERT INTO last_backup (made_at) VALUES ($1)
+       ON CONFLICT (one) DO UPDATE SET made_at = excluded.made_at`,
+      [at],
+    );
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
 interface RoleRow {
   name: string;
   canLogin: boolean;

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { loadConfig, type Config } from '../config.ts';
 import { postgresProgram } from '../edges/postgres-programs.ts';
+import { requirePrograms } from '../edges/programs.ts';
 import { cannotRead, ChamberlainError } from '../errors.ts';
 import { readLdif } from './directory.ts';
 import {
@@ -23,14 +24,7 @@ import {
   type ListedArchive,
   type Manifest,
 } from './manifest.ts';
-import {
-  feedPiece,
-  fileOf,
-  readPiece,
-  readPieceText,
-  requirePrograms,
-  type Opening,
-} from './piece.ts';
+import { feedPiece, fileOf, readPiece, readPieceText, type Opening } from './piece.ts';
 import { withPrivateDirectory, withPrivatePostgres } from './private-servers.ts';
 import { countRows } from './snapshot.ts';
 
@@ -52,7 +46,7 @@ export interface ArchivesHere {
 /** Verifies a set. Throws BACKUP_DAMAGED, naming what is wrong. */
 export async function verifySet(opening: Opening, say: (text: string) => void): Promise<Verified> {
   const { set } = opening;
-  requirePrograms('initdb', 'postgres', 'pg_restore', 'psql');
+  requirePrograms('age', 'initdb', 'postgres', 'pg_restore', 'psql', 'slapd');
   const manifest = await readManifest(opening);
   // before a server is given any of it
   for (const { name, sha256 } of manifest.pieces) {

@@ -3,6 +3,7 @@ import { type Command } from 'commander';
 import type { Config } from '../config.ts';
 import { lookAtArchives } from '../doctor/archives.ts';
 import { lookAtAreas } from '../doctor/areas.ts';
+import { lookAtBackupPrograms, lookAtLastBackup } from '../doctor/backups.ts';
 import { lookAtCertificate, tlsServers } from '../doctor/certificates.ts';
 import { lookAsEyes, lookAsHands } from '../doctor/databases.ts';
 import {
@@ -211,6 +212,17 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
         ),
       [postgres],
     ),
+    at(
+      'backups',
+      'the last set of backups',
+      'It is read from PostgreSQL: look there.',
+      () =>
+        lookAsAdmin(admin, 'the last set of backups', (client) =>
+          lookAtLastBackup(client, config, now),
+        ),
+      [postgres],
+    ),
+    at('backups', 'the programs for backups', here, () => lookAtBackupPrograms(config)),
     at('this host', 'the areas of homes', 'Look at the file server.', () => lookAtAreas(config)),
     ...(['homes', 'databases'] as const).map((role) =>
       at('this host', `the archives of ${role}`, 'Look at the file server.', () =>

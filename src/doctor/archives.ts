@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { STAGING, STAGING_FORBIDS } from '../edges/file-ground.ts';
 import { type Owned, statPaths } from '../edges/path-stat.ts';
+import { isInPath } from '../edges/programs.ts';
 import { elsewhere, expectThat, fix, type Line, ok, unreadable } from './line.ts';
 
 /** Less than a check may take. */
@@ -85,17 +86,6 @@ function lookAtPrograms(role: ArchivingRole, path: string): Line {
     `to put away ${role}, there is no ${missing.join(', ')}`,
     `Install them: \`apt-get install ${packages}\`.`,
   );
-}
-
-function isInPath(program: string, path: string): boolean {
-  return path.split(':').some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 /** The user of the role on this machine: its secret is that user's. */

@@ -9,14 +9,22 @@ const VERSIONS = '/usr/lib/postgresql';
 
 /** The path of `pg_dump`, `initdb` and the like. Throws where no version of it is installed. */
 export function postgresProgram(name: string): string {
+  const found = findProgram(name);
+  if (found === undefined) throw new Error(`PostgreSQL's ${name} is not installed`);
+  return found;
+}
+
+export function hasPostgresProgram(name: string): boolean {
+  return findProgram(name) !== undefined;
+}
+
+function findProgram(name: string): string | undefined {
   const versions = existsSync(VERSIONS) ? readdirSync(VERSIONS) : [];
-  const found = versions
+  return versions
     .filter((version) => /^\d+$/.test(version))
     .sort((a, b) => Number(b) - Number(a))
     .map((version) => join(VERSIONS, version, 'bin', name))
     .find((path) => existsSync(path));
-  if (found === undefined) throw new Error(`PostgreSQL's ${name} is not installed`);
-  return found;
 }
 
 export interface PostgresLogin {

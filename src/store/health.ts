@@ -31,6 +31,16 @@ export async function readMigrations(client: Client): Promise<string[]> {
   return (rows as { name: string }[]).map(({ name }) => name);
 }
 
+/** When a set of backups was last made, as far as that is known, and since when there is a database. */
+export async function readLastBackup(
+  client: Client,
+): Promise<{ madeAt: Date | null; since: Date }> {
+  const { rows } = await client.query(
+    `SELECT (SELECT made_at FROM last_backup) AS "madeAt", min(run_on)::timestamptz AS since FROM migrations`,
+  );
+  return rows[0] as { madeAt: Date | null; since: Date };
+}
+
 /** What no role of ours may be, whatever it was granted: a sentence each. */
 export async function readExcessPowers(
   client: Client,

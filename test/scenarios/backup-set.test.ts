@@ -16,6 +16,9 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { postgresServer, type PostgresServer } from '../../dev/servers/postgres.ts';
 import type { Manifest } from '../../src/backup/manifest.ts';
 import { endOf, runCli, startCli, type Ended } from '../bin/run-cli.ts';
+import { lookAtLastBackup } from '../../src/doctor/backups.ts';
+import type { GroupedLine, Line } from '../../src/doctor/line.ts';
+import { openPool, withClient } from '../../src/store/postgres.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import { asSuperuser, startServer, stopServer } from '../stack.ts';
 import { eventually } from './eventually.ts';
@@ -260,6 +263,57 @@ test('it can be restored into private servers, of which nothing is left', async 
   expect(rows).toBeGreaterThan(100);
   expect(readdirSync(temporary)).toEqual([]);
 });
+
+test('doctor says when the last set is old, when none was ever made, and what is not installed', async () => {
+  const { world } = running;
+  const [recorded] = await query<{ made_at: Date }>(world, 'SELECT made_at FROM last_backup');
+  expect(recorded?.made_at.toISOString()).toBe(manifestOf(last).at);
+  const pool = openPool(world.config, 'admin', { max: 1, durable: false });
+  const look = async (config = world.config): Promise<Line[]> =>
+    withClient(pool, (client) => lookAtLastBackup(client, config, new Date()));
+  try {
+    expect(await look()).toEqual([{ state: 'ok', what: expect.stringMatching(/^a set of /u) }]);
+    await query(world, `UPDATE last_backup SET made_at = now() - interval '37 hours'`);
+    expect(await look()).toEqual([
+      {
+        state: 'fix',
+        what: expect.stringMatching(/^the last set of backups is of \d{4}-/u),
+        todo: expect.stringMatching(/^Run `chamberlain backup DIR` by hand, /u),
+      },
+    ]);
+    const env = { PATH: '/nowhere', TMPDIR: temporary };
+    const told = await runCli(['doctor', '--json'], { config: world.configFile, env });
+    const { lines } = JSON.parse(told.out) as { lines: GroupedLine[] };
+    expect(lines.filter(({ group }) => group === 'backups')).toEqual([
+      expect.objectContaining({ state: 'fix', what: expect.stringMatching(/^the last set /u) }),
+      {
+        ...{ group: 'backups', state: 'fix' },
+        what: 'to make sets of backups, there is no age',
+        todo: 'Run `apt-get install age`.',
+      },
+    ]);
+    for (const args of [[sets], ['--verify', last, '--key', key()]]) {
+      expect(await runCli(['backup', ...args], { config: world.configFile, env })).toEqual({
+        ...{ exit: 1, out: '' },
+        err: 'STEP_FAILED: nothing was done, since this machine has no age. Run `apt-get install age`.\n',
+      });
+    }
+
+    await query(world, 'DELETE FROM last_backup');
+    expect(await look()).toEqual([{ state: 'ok', what: 'no set of backups yet' }]);
+    await query(world, `UPDATE migrations SET run_on = run_on - interval '37 hours'`);
+    const { backups: _, ...without } = world.config;
+    expect(await look(without)).toEqual([
+      {
+        state: 'fix',
+        what: 'no set of backups was ever made',
+        todo: expect.stringContaining('`backups.recipients`'),
+      },
+    ]);
+  } finally {
+    await pool.end();
+  }
+}, 60_000);
 
 /** A copy of the first set, changed. */
 function changed(name: string, change: (set: string) => void): string {

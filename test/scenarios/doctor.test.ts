@@ -868,7 +868,7 @@ describe('a server that hangs is named in one line, and costs no more than its t
   test.each([
     ['redis', /^Redis at .* cannot be reached(, since .*)?: no answer within/u, 2],
     ['slapd', /^the directory ldap.* cannot be reached(, since .*)?: no answer within/u, 7],
-    ['postgres', /^PostgreSQL at .* cannot be reached: no answer within/u, 5],
+    ['postgres', /^PostgreSQL at .* cannot be reached: no answer within/u, 6],
     ['replica', /^replica cannot be reached(, since .*)?: no answer within/u, 1],
   ] as const)('%s', async (name, says, skipped) => {
     const pid = runningPid(world[name]);
@@ -957,7 +957,7 @@ test('servers that are down are named, each', async () => {
   const text = only('unreadable', told).map(({ what, todo }) => `${what} → ${todo}`);
   expect(text).toEqual(
     [
-      /^PostgreSQL at \S+ cannot be reached: (.*) \((ENOENT|ECONNREFUSED)\) → Meanwhile .* `postgres` .* 5 other checks/u,
+      /^PostgreSQL at \S+ cannot be reached: (.*) \((ENOENT|ECONNREFUSED)\) → Meanwhile .* `postgres` .* 6 other checks/u,
       /^Redis at \S+ cannot be reached: Redis does not answer at \S+ → Meanwhile .* `redis` /u,
       /^the directory ldap\S+ cannot be reached: .* → Meanwhile no account, .* `ldap` .* 7 other checks need it/u,
       /^replica cannot be reached: .* → Meanwhile no account on replica .* `databases\.servers` .* One other/u,

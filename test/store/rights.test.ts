@@ -112,6 +112,7 @@ const REFUSED: [PostgresRole, string][] = [
   ['homes_eyes', `SELECT take_away('toolHomes', '{:tool}', '{home-directory}')`],
   ['directory', `SELECT freeze_older_than('toolHomes', 'because', now())`],
   ['admin', `UPDATE place_markers SET doubt = NULL`],
+  ['admin', `INSERT INTO last_backup (made_at) VALUES (now())`],
   // whoever asks for a repair does not say what became of it, and the other way round
   ['admin', `UPDATE repair_parts SET state = 'done'`],
   ['admin', `UPDATE repairs SET asked_by = 'another'`],
