@@ -88,7 +88,7 @@ async function readManifest(opening: Opening): Promise<Manifest> {
   throw damaged(`${join(set, fileOf(MANIFEST))} is no manifest that this version can read`);
 }
 
-/** Loads the dump as docs/backups.md says, and counts. Any complaint of psql or pg_restore is an error. */
+/** Loads the dump as docs/recovery.md says, and counts. Any complaint of psql or pg_restore is an error. */
 async function restorePostgres(opening: Opening, { database, tables }: Manifest): Promise<void> {
   await withPrivatePostgres(opening.signal, async ({ superuser, connect }) => {
     await feedPiece(opening, 'roles.sql', {
@@ -113,7 +113,7 @@ async function restorePostgres(opening: Opening, { database, tables }: Manifest)
   });
 }
 
-/** Loads the directory as docs/backups.md says, and reads it as it was read for the set: the same bytes. */
+/** Loads the directory as docs/recovery.md says, and reads it as it was read for the set: the same bytes. */
 async function restoreDirectory(opening: Opening, { pieces, entries }: Manifest): Promise<void> {
   const config = await readConfig(opening);
   const load = (slapadd: Parameters<typeof feedPiece>[2]) =>

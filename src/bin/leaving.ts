@@ -1,5 +1,5 @@
 /** Who leaves, in `status`: how many, who moves next and when, and how far that is. */
-import { timeOf } from '../model/time.ts';
+import { endOfHold, isWithoutEnd, timeOf } from '../model/time.ts';
 import type { Role } from '../model/wanted.ts';
 import { describeProgress, describeWait } from '../plan/render-leaving.ts';
 import {
@@ -76,7 +76,7 @@ export function renderLeaving(
   const holds = renderTable(
     ['held', 'state', 'until', 'by', 'why'],
     held.slice(0, MOST_ROWS).map((each) => {
-      return [each.account, each.state, timeOf(each.until), each.by, each.reason];
+      return [each.account, each.state, endOfHold(each.until), each.by, each.reason];
     }),
   );
   return [
@@ -92,6 +92,7 @@ export function renderLeaving(
 
 /** `2026-12-24, in 30 days`; what is nearer has its time of day. */
 function whenOf(at: string, now: Date): string {
+  if (isWithoutEnd(at)) return 'when released';
   const wait = describeWait(at, now);
   return `${wait.endsWith(' days') ? timeOf(at).slice(0, 10) : timeOf(at)}, ${wait}`;
 }

@@ -26,6 +26,7 @@ import { type Decided, takeLesser } from '../recovery/lesser.ts';
 import { eventsOfTaking } from '../recovery/events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from '../recovery/render.ts';
 import { toolAccount, toolOf } from '../model/names.ts';
+import { timeOf } from '../model/time.ts';
 import { tellPortals } from '../requests/done.ts';
 import { openOwner } from '../store/import.ts';
 import { findSubjects } from '../store/names.ts';
@@ -34,6 +35,7 @@ import { readOlderPlaces } from '../store/place-markers.ts';
 import {
   countBroughtToDatabases,
   readBroughtTo,
+  readLastKnown,
   readSealNumbers,
   recover,
   type Recovery,
@@ -72,7 +74,7 @@ const UNREAD_ARCHIVES = {
 export async function recoverDatabase(command: Command): Promise<void> {
   const config = configOf(command);
   const json = wantsJson(command);
-  const { expect, timeout } = command.opts<RecoverOptions>();
+  const { expect, seals, timeout } = command.opts<RecoverOptions>();
   const owner = await openOwner(config);
   try {
     const { acting } = await freezeAndWait(config, {
@@ -106,10 +108,14 @@ export async function recoverDatabase(command: Command): Promise<void> {
     const terms = termsOf(config);
     const drafted = await recover(owner, seen, decided, { ...terms, commit: false });
     const digest = digestRecovery(drafted);
+    const lost = {
+      since: await readLastKnown(owner),
+      isShown: doubt?.older === 'database' || (seals ?? []).length > 0,
+    };
     requireDigest(digest, expect ?? digest);
     if (expect === undefined) {
       if (json) printJson({ recovered: false, digest, ...drafted });
-      else print(renderRecovery(drafted, digest));
+      else print(renderRecovery(drafted, digest, lost));
       const isAsked = !json && canAsk();
       if (!isAsked || !(await confirm('\nDo that, and thaw? [y/N] '))) {
         if (!json) print(isAsked ? NOTHING_DONE : TO_CONFIRM(digest));
@@ -125,8 +131,8 @@ export async function recoverDatabase(command: Command): Promise<void> {
     if (json)
       printJson({ recovered: true, digest, ...recovered, directoryIsOlder: isDirectoryOlder });
     else {
-      if (expect !== undefined) print(renderRecovery(recovered, digest));
-      print('\nDone, and thawed.');
+      if (expect !== undefined) print(renderRecovery(recovered, digest, lost));
+      print(`\nDone, and thawed.\n${NEXT}`);
       if (isDirectoryOlder) print(AND_DIRECTORY);
     }
   } finally {
@@ -279,7 +285,7 @@ function seenIn(
   };
 }
 
-function renderRecovery(recovery: Recovery, digest: string): string {
+function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string {
   const { ranges, exhausted, names, credentials, events, erased, leaving, takings, open } =
     recovery;
   const named = (what: string, list: readonly string[], how: string) =>
@@ -324,12 +330,35 @@ function renderRecovery(recovery: Recovery, digest: string): string {
     ...exhausted.map(
       (kind) => `No number is left for a ${kind}: add a range to the configuration.`,
     ),
-    ...(names.length === 0 ? [] : [LOST]),
+    describeLost(lost, names.length > 0),
     `digest ${digest}`,
   ].join('\n\n');
   return text.replace(/[^\P{C}\n]/gu, '?');
 }
 
-const LOST =
-  'Lost: whatever was asked for since the backup, but for what stands above. Who was made since is listed as another’s:\n' +
-  '`chamberlain import --from-directory --homes` takes them back, with their numbers.';
+interface Lost {
+  /** of the last thing that the backup knows */
+  since: Date | undefined;
+  /** whether anything shows what was taken away since */
+  isShown: boolean;
+}
+
+function describeLost({ since, isShown }: Lost, areStrangers: boolean): string {
+  const known = since === undefined ? '' : `, of which the last thing is of ${timeOf(since)}`;
+  return [
+    `Lost: whatever was asked for since the backup${known}, but for what stands above.`,
+    ...(areStrangers ? [TAKE_BACK] : []),
+    ...(isShown ? [] : [UNSHOWN]),
+  ].join('\n');
+}
+
+const TAKE_BACK =
+  'Who was made since is listed as another’s: `chamberlain import --from-directory --homes` takes them back,\n' +
+  'with their numbers.';
+const UNSHOWN =
+  'Nothing shows whom anything was taken from since: they have it again. Name files of login hosts by --seals; and\n' +
+  'before you confirm, `chamberlain submit person.suspend --people …` for those whom you know of, without --wait: it is\n' +
+  'done first when the realm is thawed.';
+const NEXT =
+  'Now run `chamberlain sweep now`, which mends what else differs, `chamberlain list unmanaged` and\n' +
+  '`chamberlain doctor`; then make a set of backups.';

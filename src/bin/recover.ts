@@ -1,5 +1,6 @@
 /** `chamberlain recover`: makes it safe to go on after a server came back from a backup. */
 import type { Command } from 'commander';
+import { ChamberlainError } from '../errors.ts';
 import { isByItself, readFreeze } from '../store/freeze.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../store/place-markers.ts';
 import { configOf, wantsJson } from './configuration.ts';
@@ -62,7 +63,7 @@ export function defineRecover(command: Command): void {
     )
     .action(async () => {
       const config = configOf(command);
-      const { database } = command.opts<RecoverOptions>();
+      const { database, expect } = command.opts<RecoverOptions>();
       const frozen = await withAdmin(config, readFreeze);
       if (database === true || (frozen !== undefined && isByItself(frozen))) {
         await recoverDatabase(command);
@@ -72,16 +73,18 @@ export function defineRecover(command: Command): void {
       if (surveyed.doubt?.older === 'database') await recoverDatabase(command);
       else if (surveyed.doubt?.older === 'directory') await recoverDirectory(command, surveyed);
       else if (!refuseUnread(command, surveyed.unreadable, 'nothing was frozen')) {
-        tellPlaces(command, await withAdmin(config, readPlaceDoubts));
+        if (frozen !== undefined && expect !== undefined) throw nothingTo(expect);
+        tellPlaces(command, await withAdmin(config, readPlaceDoubts), frozen !== undefined);
       }
     });
 }
 
 /** A place that is older is brought up to date by its role alone; else nothing is older. */
-function tellPlaces(command: Command, places: readonly PlaceDoubt[]): void {
+function tellPlaces(command: Command, places: readonly PlaceDoubt[], isFrozen: boolean): void {
   const older = places.filter((place) => place.older === 'place');
   if (wantsJson(command)) printJson({ recovered: false, older });
-  else if (older.length === 0) print(NOTHING_OLDER);
+  else if (older.length === 0)
+    print(isFrozen ? `${NOTHING_OLDER}\n${STILL_FROZEN}` : NOTHING_OLDER);
   else {
     print(older.map(({ sentence }) => `${withoutControls(sentence ?? '')}.`).join('\n'));
     print(OLDER_PLACE);
@@ -92,6 +95,17 @@ function tellPlaces(command: Command, places: readonly PlaceDoubt[]): void {
 const NOTHING_OLDER =
   'Nothing is older than another, as far as the servers show, so nothing was done. If all of them came back\n' +
   'from backups of one moment, run `chamberlain recover --database`.';
+const STILL_FROZEN = 'The realm stays frozen.';
+
+/** A list that was confirmed, and is none: whoever goes on as if that were done goes on with a frozen realm. */
+function nothingTo(digest: string): ChamberlainError {
+  return new ChamberlainError(
+    'PLAN_MOVED',
+    `nothing is older than another, as far as the servers show, so no list has the digest ${digest}; nothing was done, the realm stays frozen`,
+    { action: 'Where all came back from backups of one moment, give `--database` too.' },
+  );
+}
+
 const OLDER_PLACE =
   '\nWhat it gives and should not is being taken away, and the doubt ends by itself: see `chamberlain status`.\n' +
   'What is lacking there then, the sweep gives, or `chamberlain repair --all`.';

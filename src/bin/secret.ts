@@ -152,6 +152,7 @@ function describeOthers({ name }: Rotation): string {
 function describeLast({ name }: Rotation): string {
   return name === 'seal-key'
     ? 'Seals are renewed with it within four days.\n' +
-        'When `keys-agent status` of a host shows no seal of the old key, give it the new key alone.'
+        'When `keys-agent status` of a host shows no seal of the old key, give it the new key alone.\n' +
+        'Make a set of backups now: after a restore of an older one, what the old key has signed shows nothing.'
     : 'When a portal has had an event that is signed by it, the portal can forget the old key.';
 }

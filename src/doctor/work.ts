@@ -2,7 +2,7 @@
 import type { Config } from '../config.ts';
 import { timeOf } from '../model/time.ts';
 import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
-import { readFreeze } from '../store/freeze.ts';
+import { isByItself, readFreeze } from '../store/freeze.ts';
 import { readWorkHealth, type WorkHealth } from '../store/health.ts';
 import { describeScarce, type NumbersLeft, readNumbersLeft } from '../store/ids.ts';
 import { type JunkCount, readJunk } from '../store/junk.ts';
@@ -63,7 +63,9 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
       ? ok('it is not frozen')
       : fix(
           `frozen since ${timeOf(freeze.frozenAt)} by ${freeze.frozenBy}${freeze.reason === null ? '' : `: ${freeze.reason}`}`,
-          'No request gets a verdict: `chamberlain thaw` when it may go on.',
+          isByItself(freeze)
+            ? 'No request gets a verdict: run `chamberlain recover`, which thaws.'
+            : 'No request gets a verdict: `chamberlain thaw` when it may go on.',
         ),
     ...lookAtSweep(held, last, config, now),
     await lookAtMarker(client, now),

@@ -6,6 +6,16 @@ export function timeOf(at: Date | string): string {
   return `${iso.slice(0, 10)} ${iso.slice(11, 19)}Z`;
 }
 
+/** Whether a hold ends by no date, as a recovery makes them. */
+export function isWithoutEnd(until: Date | string): boolean {
+  return new Date(until).getUTCFullYear() === 9999;
+}
+
+/** When a hold ends, after `until`. */
+export function endOfHold(until: Date | string): string {
+  return isWithoutEnd(until) ? 'released' : timeOf(until);
+}
+
 /** A span of time, as people say it: `90 s`, `3 min`, `5 h`, `2 d`. */
 export function spanOf(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));

@@ -1,6 +1,6 @@
 /** How a person or a tool leaves, as text: what `status` and `explain` show of it. Pure. */
 import type { ArchivePage, DeparturePage, LeavingPage, NextMove } from '../model/leaving.ts';
-import { timeOf } from '../model/time.ts';
+import { endOfHold, isWithoutEnd, timeOf } from '../model/time.ts';
 
 /** Rows for a page about one subject: a name, then what is to be said. */
 export function leavingRows(
@@ -28,7 +28,7 @@ export function leavingRows(
   if (hold !== null) {
     rows.push([
       'held',
-      `since ${timeOf(hold.at)} by ${hold.by} “${hold.reason}”, until ${timeOf(hold.until)}: not deleted`,
+      `since ${timeOf(hold.at)} by ${hold.by} “${hold.reason}”, until ${endOfHold(hold.until)}: not deleted`,
     ]);
   }
   for (const each of waiting) {
@@ -94,6 +94,7 @@ function describeClosed({ at, by, reason, until }: NonNullable<LeavingPage['clos
 
 /** `reinstated 2026-12-01 08:00:00Z, in 6 days` */
 export function describeNext({ sentence, at }: NextMove, now: Date): string {
+  if (at !== null && isWithoutEnd(at)) return 'nothing until the hold is released';
   return at === null ? sentence : `${sentence}: ${timeOf(at)}, ${describeWait(at, now)}`;
 }
 

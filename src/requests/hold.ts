@@ -12,7 +12,7 @@
  * | deleted, and not kept       | PERSON_DELETED, TOOL_NOT_KEPT | NOT_HELD     |
  */
 import type { RequestOf } from '../model/request.ts';
-import { timeOf } from '../model/time.ts';
+import { endOfHold } from '../model/time.ts';
 import { findDeparture } from '../store/departures.ts';
 import { findHold, liftHold, placeHold } from '../store/holds.ts';
 import { findPerson } from '../store/people.ts';
@@ -66,7 +66,7 @@ export async function requireNotHeld(
   if (hold === undefined) return;
   const { by, until } = hold;
   // not why: a refusal is kept, and the reason goes with the subject
-  refuse('SUBJECT_HELD', `${by} holds ${account} until ${timeOf(until)}; ask ${by} why.`);
+  refuse('SUBJECT_HELD', `${by} holds ${account} until ${endOfHold(until)}; ask ${by} why.`);
 }
 
 interface Held {

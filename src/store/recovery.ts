@@ -209,6 +209,14 @@ export async function countBroughtToDatabases(client: Client): Promise<number> {
   return (rows[0] as { brought: number }).brought;
 }
 
+/** Of when the last thing is that was audited before the realm was frozen; undefined: nothing was. */
+export async function readLastKnown(client: Client): Promise<Date | undefined> {
+  const { rows } = await client.query(
+    'SELECT at FROM audit WHERE at < (SELECT frozen_at FROM frozen) ORDER BY id DESC LIMIT 1',
+  );
+  return (rows[0] as { at: Date } | undefined)?.at;
+}
+
 /** The number of each subject's seal, by uid. */
 export async function readSealNumbers(client: Client): Promise<Map<number, number>> {
   const { rows } = await client.query('SELECT subject, number::float8 FROM login_seals');

@@ -198,6 +198,15 @@ describe('a page says', () => {
     ]);
   });
 
+  test('that a hold which ends by no date ends when it is released', () => {
+    const hold = { ...HOLD, until: '9999-12-31T00:00:00+00:00' };
+    const page = rows({ state: 'disabled', closed: null, deleteAfter: EARLIER, hold });
+    expect(page).toEqual([
+      ['held', 'since 2026-11-01 08:00:00Z by steward “a dispute”, until released: not deleted'],
+      ['next', 'nothing until the hold is released'],
+    ]);
+  });
+
   test('what waits for an admin, and that nobody maintains it', () => {
     const waiting = [
       {

@@ -6,8 +6,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { openPool } from '../../src/store/postgres.ts';
+import { openPool, withClient } from '../../src/store/postgres.ts';
 import { readTelling, writeDoubt } from '../../src/store/marker.ts';
+import { lookAtWork } from '../../src/doctor/work.ts';
 import type { Open, Taking } from '../../src/model/taking.ts';
 import { describeTaking } from '../../src/recovery/render.ts';
 import { runCli, type Ended } from '../bin/run-cli.ts';
@@ -328,11 +329,26 @@ test('on a terminal it shows the list; after a no nothing is done, and it stays 
       expect.stringMatching(/^names +taken for another’s: dora, gone-stranger, tools\.since1, /),
       expect.stringMatching(/^passwords +new for tools\.before$/),
       expect.stringMatching(/^events +of portal: go on at \d{13}$/),
+      expect.stringMatching(
+        /^Lost: whatever was asked for since the backup, of which the last thing is of \d{4}-.*Z, but for /,
+      ),
       'Nothing was done; the realm stays frozen.',
     ]),
   );
+  expect(lines).not.toContainEqual(expect.stringMatching(/^Nothing shows whom /));
   expect(await readMoved()).toEqual(before);
   expect(await readFrozen()).toMatchObject({ frozen_by: 'the role directory' });
+  const pool = openPool(running.world.config, 'admin', { max: 1, durable: false });
+  try {
+    const seen = await withClient(pool, (client) =>
+      lookAtWork(client, running.world.config, new Date()),
+    );
+    expect(seen.filter(({ what }) => what.startsWith('frozen since '))).toEqual([
+      expect.objectContaining({ todo: expect.stringContaining('run `chamberlain recover`') }),
+    ]);
+  } finally {
+    await pool.end();
+  }
 });
 
 test('confirmed, it takes what was decided since, moves numbers on, and thaws', async () => {
@@ -485,6 +501,20 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
   expect((await readMoved()).slice(0, 3)).toEqual(before.slice(0, 3));
   expect(await readFrozen()).toMatchObject({ frozen_by: null });
   const { out } = await cli('recover', '--database', '--json');
+  const { digest } = JSON.parse(out) as Said;
+  // a script that forgets an option is not told that all is done
+  expect(await cli('recover', '--expect', digest)).toMatchObject({
+    exit: 1,
+    out: '',
+    err: expect.stringMatching(
+      /^PLAN_MOVED: nothing is older .*; nothing was done, the realm stays frozen\. /m,
+    ),
+  });
+  expect((await cli('recover')).out).toMatch(/\nThe realm stays frozen\.\n$/);
+  // where no server is newer, it says what cannot be seen
+  expect((await cli('recover', '--database')).out).toMatch(
+    /^Lost: .*\nNothing shows whom anything was taken from since: they have it again\. /m,
+  );
   expect(JSON.parse(out)).toMatchObject({ takings: [], names: [], credentials: [] });
   expect((await cli('thaw')).exit).toBe(0);
 });
