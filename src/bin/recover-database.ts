@@ -347,11 +347,16 @@ function describeLost({ since, isShown }: Lost, areStrangers: boolean): string {
   const known = since === undefined ? '' : `, of which the last thing is of ${timeOf(since)}`;
   return [
     `Lost: whatever was asked for since the backup${known}, but for what stands above.`,
+    STILL_CLOSED,
     ...(areStrangers ? [TAKE_BACK] : []),
     ...(isShown ? [] : [UNSHOWN]),
   ].join('\n');
 }
 
+// no seal says it of somebody who is closed
+const STILL_CLOSED =
+  'Nothing shows which keys and tools those lost who were suspended in the backup already: see `chamberlain explain`\n' +
+  'before you reinstate them.';
 const TAKE_BACK =
   'Who was made since is listed as another’s: `chamberlain import --from-directory --homes` takes them back,\n' +
   'with their numbers.';
