@@ -1,6 +1,7 @@
 /** Runs checks beside each other, each with a bound on how long it may take. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, describeRootCause } from '../errors.ts';
+import { nameFew } from '../plan/render.ts';
 import { type Check, type GroupedLine, type Line, type Server, unreadable } from './line.ts';
 
 /** A server that hangs costs no more. Our clients wait longer for a connection: so a hang is told in one way. */
@@ -31,7 +32,7 @@ export async function examine(
     checks.map(async (check) => {
       const each = await lookInTime(check);
       open.delete(check);
-      say?.(`looking at ${[...new Set([...open].map(({ subject }) => subject))].join(', ')}`);
+      say?.(`looking at ${nameFew([...new Set([...open].map(({ subject }) => subject))])}`);
       return each;
     }),
   );

@@ -55,6 +55,13 @@ test('all are begun before any has ended, and what is left is said', async () =>
   expect(said).toContain('looking at check 1');
 });
 
+test('of many that are left, a few are named', async () => {
+  const said: string[] = [];
+  const of = (n: number) => check(`check ${n}`, async () => [ok('good')]);
+  await examine([1, 2, 3, 4, 5, 6, 7, 8].map(of), (text) => said.push(text));
+  expect(said[0]).toMatch(/^looking at (check \d, ){5}and 2 more$/u);
+});
+
 test.each([
   // read at, between asked 10.0 s and answered 10.5 s
   [10_200, 'ok', "the clock of it is this machine's"],
