@@ -139,6 +139,7 @@ export function startAnswering<Eyes>(
       ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, watching) }),
       ...erasedIn(everything),
       ...(await deletionsIn(everything)),
+      ...(await markedAtIn(everything)),
     };
   }
 
@@ -226,6 +227,19 @@ async function deletionsIn({
 }: Everything<unknown>): Promise<Pick<Report, 'deletions'>> {
   try {
     return readDeletions === undefined ? {} : { deletions: await readDeletions() };
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return {};
+  }
+}
+
+/** Likewise. */
+async function markedAtIn({
+  readMarkedAt,
+}: Everything<unknown>): Promise<Pick<Report, 'markedAt'>> {
+  try {
+    const at = await readMarkedAt?.();
+    return at === undefined ? {} : { markedAt: at.toISOString() };
   } catch (error) {
     if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
     return {};

@@ -26,6 +26,7 @@ import { TARGETS } from '../src/targets/index.ts';
 import { archiveOfName, isIn } from '../src/targets/unmanaged.ts';
 import { keepArchives } from './archive-keeping.ts';
 import { archiveThings } from './homes.ts';
+import { readMarkedAt } from './marked-at.ts';
 import type { PlaceMarkers } from './place-markers.ts';
 import type { RoleParts, RoleStore } from './role.ts';
 import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
@@ -52,7 +53,7 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
       },
     };
   },
-  async readEverything(eyes, pace, { pool }) {
+  async readEverything(eyes, pace, { pool, config }) {
     const everything = await eyes.readEverything(pace);
     return {
       ...everything,
@@ -60,6 +61,7 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
       async readDeletions() {
         return eyes.readDeletions(await readRecordedArchives(pool));
       },
+      readMarkedAt: () => readMarkedAt(openDatabasesMarkers(config, 'databases-eyes')),
     };
   },
   openWatch: watchDatabases,
@@ -81,10 +83,13 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
   },
 };
 
-/** The markers of the servers, one by one. */
-export function openDatabasesMarkers(config: Config): PlaceMarkers {
+/** The markers of the servers, one by one; the account of surveys may read them only. */
+export function openDatabasesMarkers(
+  config: Config,
+  account: 'databases' | 'databases-eyes' = 'databases',
+): PlaceMarkers {
   const { servers } = config.databases;
-  const markers = openServerMarkers(servers, login(config, 'databases'), markerName(config));
+  const markers = openServerMarkers(servers, login(config, account), markerName(config));
   return {
     ...markers,
     places: servers.map(({ name }) => name),

@@ -8,13 +8,13 @@ import {
 } from '../src/edges/directory.ts';
 import { ChamberlainError } from '../src/errors.ts';
 import { rememberForeign } from '../src/store/foreign-sightings.ts';
-import { missingPeople } from '../src/model/marker.ts';
+import { missingPeople, newestOf, parseMarker } from '../src/model/marker.ts';
 import { lookAtMarker } from '../src/store/marker.ts';
 import { readAllAccounts } from '../src/store/unmanaged.ts';
 import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
 import { foreignOf } from '../src/targets/foreign.ts';
 import { addSealed, newerSealsIn } from '../src/targets/seal.ts';
-import { verifying } from '../src/model/seal.ts';
+import { type SealKeys, verifying, verifyPayload } from '../src/model/seal.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import type { RoleParts } from './role.ts';
 import { watchDirectory } from './unmanaged-directory.ts';
@@ -25,7 +25,7 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   concurrency: 4,
   openEyes: (config) => openDirectoryEyes(directorySettings(config, 'directory-eyes')),
   openHands: (config) => openDirectoryHands(writerSettings(config)),
-  async readEverything(eyes, pace, { pool, realm, ranges, others }) {
+  async readEverything(eyes, pace, { pool, realm, ranges, others, config }) {
     const ours = { accounts: await readAllAccounts(pool), realm: realm.realm, ranges, others };
     const everything = await eyes.readEverything(pace, realm.realmGid, ours);
     // afterwards: what was brought back while it was read is told by the marker too
@@ -35,7 +35,11 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
       const cause = new Error(missing);
       throw new ChamberlainError('BACKEND_UNREADABLE', 'reading all of the directory', { cause });
     }
-    return { ...everything, ...(doubt === undefined ? {} : { doubt }) };
+    return {
+      ...everything,
+      readMarkedAt: async () => signedAt(texts, verifying(readSealKey(config))),
+      ...(doubt === undefined ? {} : { doubt }),
+    };
   },
   newerSeals: (found, { config }) =>
     newerSealsIn(
@@ -46,6 +50,16 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   together: addSealed,
   remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
 };
+
+/** The time of the newest heartbeat among these texts that those keys have signed. */
+function signedAt(texts: readonly string[], keys: SealKeys): Date | undefined {
+  return newestOf(
+    texts.map((text) => {
+      const marker = verifyPayload(text, keys).ok ? parseMarker(text) : undefined;
+      return marker && new Date(marker.at);
+    }),
+  );
+}
 
 /** For the one that writes: with the key that it signs by. */
 export function writerSettings(config: Config) {

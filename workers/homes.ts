@@ -17,6 +17,7 @@ import type { FilesEyes } from '../src/targets/files-eyes.ts';
 import type { Sighting } from '../src/targets/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import { keepArchives } from './archive-keeping.ts';
+import { readMarkedAt } from './marked-at.ts';
 import type { PlaceMarkers } from './place-markers.ts';
 import type { RoleParts } from './role.ts';
 import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
@@ -27,7 +28,7 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
   concurrency: 4,
   openEyes: (config) => openFilesEyes(config.files, config.archives.homes),
   // looking at homes one by one is fast enough: beforehand only their names and owners are read
-  async readEverything(eyes, pace, { realm, pool }) {
+  async readEverything(eyes, pace, { realm, pool, config }) {
     const numbers = new Set<number>();
     const sightings: Sighting[] = [];
     for await (const piece of eyes.listHomes(pace.piece)) {
@@ -43,6 +44,7 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
       async readDeletions() {
         return eyes.readDeletions(await readRecordedArchives(pool));
       },
+      readMarkedAt: () => readMarkedAt(openHomesMarkers(config)),
     };
   },
   openWatch: watchHomes,

@@ -29,7 +29,7 @@ export interface Watching {
   ranges: readonly { first: number; last: number }[];
   /** of numbers that other realms give */
   others: readonly { first: number; last: number }[];
-  config: Pick<Config, 'secrets' | 'files' | 'databases' | 'archives'>;
+  config: Config;
 }
 
 /**

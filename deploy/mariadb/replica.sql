@@ -31,6 +31,7 @@ GRANT SELECT, INSERT, UPDATE ON mysql.chamberlain_marker TO 'chamberlain_databas
 
 -- Surveys look, and only look.
 GRANT SELECT ON mysql.global_priv TO 'chamberlain_databases_eyes'@'%';
+GRANT SELECT ON mysql.chamberlain_marker TO 'chamberlain_databases_eyes'@'%';
 GRANT SELECT ON mysql.db TO 'chamberlain_databases_eyes'@'%';
 GRANT SELECT ON mysql.roles_mapping TO 'chamberlain_databases_eyes'@'%';
 GRANT SELECT ON mysql.tables_priv TO 'chamberlain_databases_eyes'@'%';

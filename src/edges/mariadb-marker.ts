@@ -18,7 +18,7 @@ const THERE_ALREADY = 1062;
 
 const errnoOf = (error: unknown) => (error as { errno?: number }).errno ?? 0;
 
-/** Opens the markers of servers, as the account that writes; no connection is made before the first look. */
+/** Opens the markers of servers; no connection is made before the first look. */
 export function openServerMarkers(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,

@@ -66,6 +66,12 @@ export function timeOfShortMarker(text: string): Date | undefined {
   }
 }
 
+/** The newest of these times; undefined where there is none. */
+export function newestOf(times: readonly (Date | undefined)[]): Date | undefined {
+  const known = times.flatMap((at) => at?.getTime() ?? []);
+  return known.length === 0 ? undefined : new Date(Math.max(...known));
+}
+
 /** What a text says, whoever has signed it: for the role that writes it itself. */
 export function parseMarker(text: string): Marker | undefined {
   const payload = payloadOf(text);

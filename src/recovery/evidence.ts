@@ -105,6 +105,28 @@ export interface More {
   members: Set<string>;
 }
 
+/** So much older than the heartbeat in the directory may be what another place was told last, while both are of now. */
+const WITNESS_MS = 120_000;
+
+/**
+ * Whether the directory is of the end, and no older copy itself: a server or an area of homes was told at about the time of
+ * its heartbeat, and none was told later. Only then counts what it gives.
+ */
+export function isBorneOut(directory: string | undefined, places: readonly string[]): boolean {
+  if (directory === undefined || places.length === 0) return false;
+  const newest = Math.max(...places.map((at) => Date.parse(at)));
+  const ahead = Date.parse(directory) - newest;
+  return ahead >= 0 && ahead <= WITNESS_MS;
+}
+
+/** What an admin is told where it is not. */
+export const NOT_BORNE_OUT: Open = {
+  account: 'directory',
+  sentence:
+    'the directory is newer than our database, but no server and no area of homes shows that it is not an older copy too: ' +
+    'keys, maintainers and access that it gives beyond the backup are not taken',
+};
+
 /** By uid, from the steps that would take it away. */
 export function moreOf(steps: readonly Step[], servers: readonly string[]): Map<number, More> {
   const all = new Map<number, More>();

@@ -21,6 +21,8 @@ export interface Everything<Eyes> {
   readErased?: () => ErasedPerson[];
   /** of homes and databases: what archives that are not recorded say. Throws likewise */
   readDeletions?: () => Promise<SeenDeletion[]>;
+  /** the time of the newest marker that the role's places show; undefined: none. Throws likewise */
+  readMarkedAt?: () => Promise<Date | undefined>;
   /** why what was read is not to be acted on */
   doubt?: MarkerDoubt;
 }

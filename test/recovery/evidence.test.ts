@@ -4,7 +4,13 @@ import type { AccountName, ShellName } from '../../src/model/names.ts';
 import type { WantedPerson } from '../../src/model/wanted.ts';
 import type { Action } from '../../src/plan/action.ts';
 import type { Step } from '../../src/plan/plan.ts';
-import { emptyServers, evidenceOf, EVERYWHERE, moreOf } from '../../src/recovery/evidence.ts';
+import {
+  emptyServers,
+  evidenceOf,
+  EVERYWHERE,
+  isBorneOut,
+  moreOf,
+} from '../../src/recovery/evidence.ts';
 
 const alice: WantedPerson = {
   ...{ kind: 'person', uid: 1, account: 'alice' as AccountName, shellName: 'alice' as ShellName },
@@ -121,4 +127,16 @@ test('a server that lacks more than half of all accounts is empty', () => {
   const lacks = Array.from({ length: 3 }, () => step('database-account', create));
   expect(emptyServers(lacks, 5)).toEqual(['replica']);
   expect(emptyServers(lacks, 6)).toEqual([]);
+});
+
+test('a directory gives only where a server or an area was told at about its time, and none later', () => {
+  const at = (seconds: number) => new Date(1_000_000_000_000 + seconds * 1000).toISOString();
+  expect(isBorneOut(at(20), [at(0)])).toBe(true);
+  expect(isBorneOut(at(20), [at(-4000), at(20)])).toBe(true);
+  // it is an older copy itself
+  expect(isBorneOut(at(20), [at(0), at(21)])).toBe(false);
+  // all came back, each from another moment; or all was lost
+  expect(isBorneOut(at(200), [at(0)])).toBe(false);
+  expect(isBorneOut(at(20), [])).toBe(false);
+  expect(isBorneOut(undefined, [at(0)])).toBe(false);
 });
