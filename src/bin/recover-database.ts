@@ -16,7 +16,9 @@ import {
   emptyServers,
   evidenceOf,
   evidenceOfSeals,
+  isBorneOut,
   moreOf,
+  NOT_BORNE_OUT,
   openOfDeleted,
   openOfEmpty,
   type Shown,
@@ -77,7 +79,7 @@ export async function recoverDatabase(command: Command): Promise<void> {
   const { expect, seals, timeout } = command.opts<RecoverOptions>();
   const owner = await openOwner(config);
   try {
-    const { acting } = await freezeAndWait(config, {
+    const { acting, held } = await freezeAndWait(config, {
       reason: 'it came back from a backup',
       keep: true,
       timeoutMs: timeout * 1000,
@@ -103,7 +105,7 @@ export async function recoverDatabase(command: Command): Promise<void> {
       return;
     }
     const older = await readOlderPlaces(owner, 'databases');
-    const seen = { ...seenIn(reports, older), erased, deletions };
+    const seen = { ...seenIn(reports, older), frozenAt: held.frozenAt, erased, deletions };
     const decided = await decide(owner, command, surveyed, { erased, older });
     const terms = termsOf(config);
     const drafted = await recover(owner, seen, decided, { ...terms, commit: false });
@@ -160,15 +162,17 @@ async function decide(
   { erased, older }: { erased: readonly { uid: number }[]; older: readonly string[] },
 ): Promise<Decided> {
   const config = configOf(command);
-  const { keep = [] } = command.opts<RecoverOptions>();
+  const { keep = [], database } = command.opts<RecoverOptions>();
   await requireKnown(owner, keep);
   const stepsOf = (role: Role) => reports.get(role)?.steps ?? [];
   const directory = doubt?.older === 'directory' ? [] : stepsOf('directory');
   const databases = stepsOf('databases');
-  const seals = [
-    ...evidenceOfSeals(reports.get('directory')?.newerSeals ?? []),
-    ...(await readSealFiles(owner, command)),
-  ];
+  const sealed = reports.get('directory')?.newerSeals ?? [];
+  const seals = [...evidenceOfSeals(sealed), ...(await readSealFiles(owner, command))];
+  const markedAt = (role: Role) => reports.get(role)?.markedAt;
+  const places = [markedAt('homes'), markedAt('databases')].filter((at) => at !== undefined);
+  // with --database all came back
+  const isOfNow = database !== true && isBorneOut(markedAt('directory'), places);
   const subjects = new Set([...seals, ...directory, ...databases].map(({ subject }) => subject));
   for (const { uid } of erased) subjects.delete(uid);
   const wanted = await readWanted(owner, 'directory', [...subjects]);
@@ -188,14 +192,17 @@ async function decide(
     ],
     {
       maintainers: await readMaintainersOf(owner, [...subjects]),
-      more: moreOf([...directory, ...databases], servers),
+      more: moreOf([...(isOfNow ? directory : []), ...databases], servers),
       admin: toolAccount(config.realm, config.admin),
       keep,
     },
   );
   return {
     takings,
-    open: [...empty.map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
+    open: [
+      ...(sealed.length > 0 && !isOfNow ? [NOT_BORNE_OUT] : []),
+      ...[...empty.map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
+    ],
   };
 }
 
@@ -273,7 +280,7 @@ function deletionsIn(reports: ReadonlyMap<Role, Report>): SeenDeletion[] | undef
 function seenIn(
   reports: ReadonlyMap<Role, Report>,
   older: readonly string[],
-): Omit<SeenSince, 'erased' | 'deletions'> {
+): Omit<SeenSince, 'frozenAt' | 'erased' | 'deletions'> {
   const isOlder = ({ action }: Step) => 'server' in action && older.includes(action.server);
   const strange = [...reports.values()].flatMap(({ steps }) =>
     steps.filter((step) => isOfPassword(step) && !isOlder(step)),
@@ -282,6 +289,11 @@ function seenIn(
     strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
     strangePasswords: [...new Set(strange.map(({ subject }) => subject))],
     isOlder: reports.get('directory')?.doubt?.older === 'database',
+    given: [...reports].flatMap(([role, { steps }]) =>
+      steps
+        .filter(({ effect }) => effect === 'revoke')
+        .map(({ subject, target }) => ({ subject, role, target })),
+    ),
   };
 }
 

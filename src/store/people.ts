@@ -23,7 +23,7 @@ export interface Person {
 }
 
 /** Of `people`: the deletion that the person asked for is all that has closed the account. */
-const IS_OWN_DELETION = `(delete_after IS NOT NULL AND coalesce(delete_requested_by = shell_name
+export const IS_OWN_DELETION = `(delete_after IS NOT NULL AND coalesce(delete_requested_by = shell_name
   AND suspended_by = shell_name, false) AND NOT ${IS_ERASING('uid')})`;
 
 const PEOPLE = (which: string) => `

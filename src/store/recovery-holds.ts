@@ -1,19 +1,23 @@
 /** After a recovery no date of the backup lets anybody in, or destroys anything, before an admin says so. */
 import type { Open } from '../model/taking.ts';
 import { timeOf } from '../model/time.ts';
+import { nameFew } from '../plan/render.ts';
 import { IS_APPROVED_ERASURE } from './approvals.ts';
 import type { Client } from './postgres.ts';
 import { RECOVERY } from './holds.ts';
+import { IS_OWN_DELETION } from './people.ts';
 
 const RETURNING = 'was being brought back since';
 /** A hold that nobody waits out. */
 const FOR_GOOD = '9999-12-31T00:00:00Z';
 
 /**
- * Makes suspensions end by no date, and holds whoever is to be put away, deleted, erased or brought back, and whose archives
+ * Makes suspensions end by no date, nor by the withdrawal of an own deletion, and holds whoever is to be put away, deleted, erased or brought back, and whose archives
  * were to be removed by now. A hold that is there keeps its reason.
  */
 export async function stopDates(client: Client, now: Date): Promise<Open[]> {
+  // an admin may have suspended them since, which no server shows
+  await client.query(`UPDATE people SET suspended_by = $1 WHERE ${IS_OWN_DELETION}`, [RECOVERY]);
   const suspended = await client.query(
     `UPDATE people p SET suspended_until = NULL FROM people was
      WHERE was.uid = p.uid AND p.suspended_until IS NOT NULL AND p.state = 'suspended'
@@ -72,5 +76,29 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
       sentence: `${account} ${what} ${timeOf(at)}; it is held`,
       command: `submit subject.release ${tool === null ? `--person ${account}` : `--tool ${tool}`}`,
     })),
+  ];
+}
+
+/**
+ * Those who are suspended in the backup, and of whom nothing is listed yet: what was taken from them since, no server shows,
+ * and they would have it again.
+ */
+export async function readSuspendedBefore(
+  client: Client,
+  listed: readonly Open[],
+): Promise<Open[]> {
+  const { rows } = await client.query(
+    `SELECT shell_name AS account FROM people WHERE state = 'suspended' AND shell_name <> ALL ($1) ORDER BY 1`,
+    [listed.map(({ account }) => account)],
+  );
+  if (rows.length === 0) return [];
+  const names = nameFew(rows.map(({ account }: { account: string }) => account));
+  return [
+    {
+      account: 'people',
+      sentence:
+        `suspended in the backup: ${names}; which keys and tools were taken from them since, nothing shows: see ` +
+        '`list keys --person NAME` and `explain NAME` before you reinstate one',
+    },
   ];
 }

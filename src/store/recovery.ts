@@ -5,7 +5,7 @@ import type { ErasedPerson } from '../model/erased-person.ts';
 import type { Open, Taking } from '../model/taking.ts';
 import type { Role } from '../model/wanted.ts';
 import { type Act, writeActs } from './acts.ts';
-import { raiseAll } from './convergence.ts';
+import { type Raise, raiseAll } from './convergence.ts';
 import { takeOverDeletion, type TakenOver } from './deletion-taken-over.ts';
 import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from './events.ts';
@@ -13,7 +13,7 @@ import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-
 import { endFreeze } from './freeze.ts';
 import { adoptNewerPlaces } from './place-markers.ts';
 import { type Client, transact } from './postgres.ts';
-import { stopDates } from './recovery-holds.ts';
+import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
 import { writeTakings } from './takings.ts';
 import { countAdmins } from './tools.ts';
 
@@ -22,6 +22,8 @@ const ID_MARGIN = 100;
 
 /** What the roles see of what came after the backup. */
 export interface SeenSince {
+  /** since when the realm was frozen while they looked: nothing was decided meanwhile */
+  frozenAt: Date;
   /** numbers of the ranges that a role sees, and that are no subject's */
   strangers: readonly number[];
   /** accounts for which a file or a server may know a password that is not the recorded one */
@@ -32,6 +34,8 @@ export interface SeenSince {
   erased: readonly ErasedPerson[];
   /** archives that the backup does not know */
   deletions: readonly SeenDeletion[];
+  /** what servers give beyond the backup */
+  given: readonly Raise[];
 }
 
 /** What a recovery writes. */
@@ -58,6 +62,7 @@ export interface Recovery {
  * anything that the servers do not show:
  *
  * - What the evidence takes is taken (src/recovery/lesser.ts), before any request is.
+ * - What servers give and should not is taken away at once, however many that affects, not by the next sweep.
  * - No date of the backup lets anybody in, or destroys anything (src/store/recovery-holds.ts).
  * - Ranges go on beyond each number that is seen now and that the backup did not know, ours or foreign; the one that numbers
  *   are given from goes on anyway, since where every server came back nothing shows who was made since, whose number
@@ -71,7 +76,7 @@ export interface Recovery {
  * - Whose archives say that they were deleted since the backup is deleted, as in deletion-taken-over.ts.
  *
  * The backup's own time is that of the marker that was last told before it; where the marker tells
- * nothing, that of the freeze. Throws PLAN_MOVED where the realm is not frozen, ADMIN_TOOL where no admin would be left.
+ * nothing, that of the freeze. Throws PLAN_MOVED where the realm was thawed meanwhile, ADMIN_TOOL where no admin would be left.
  *
  * @param portals that are told of events
  * @param realm its own group is nobody's, although it is no subject
@@ -100,7 +105,7 @@ export async function recover(
 ): Promise<Recovery> {
   const { by, portals, realm, admin, keepDays, tell, tellTaken, tellDeleted, commit } = terms;
   return trying(client, commit !== false, async () => {
-    const backupAt = await readBackupTime(client, seen.isOlder);
+    const backupAt = await readBackupTime(client, seen);
     const now = new Date();
     const admins = await countAdmins(client, admin);
     const gone = [...seen.erased, ...seen.deletions].map(({ uid }) => uid);
@@ -117,9 +122,12 @@ export async function recover(
     const events = await goOnWithEvents(client, portals);
     await goOnWithSeals(client);
     const taken = await writeTakings(client, takings, now);
-    await raiseAll(client, taken.lost, true);
+    const isGone = new Set(gone);
+    const given = seen.given.filter(({ subject }) => !isGone.has(subject));
+    await raiseAll(client, [...taken.lost, ...given], true);
     await raiseAll(client, taken.gained);
     const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
+    const before = await readSuspendedBefore(client, decided.open);
     if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
     const recovery: Recovery = {
       ...{ ranges, erased, leaving, events, takings },
@@ -134,6 +142,7 @@ export async function recover(
         ...leaving.undecided.map(({ account, sentence }) => ({ account, sentence })),
         ...taken.open,
         ...stopped,
+        ...before,
       ],
     };
     await writeEvents(client, [...erased.flatMap(tell), ...takings.flatMap(tellTaken)]);
@@ -157,13 +166,18 @@ function keyOf({ uid, account }: Account): string {
 
 /**
  * When the backup was made, as far as it knows: a marker that was told since says nothing. Holds the marker and the freeze.
+ * Throws PLAN_MOVED where the realm was thawed since the roles looked, whether it is frozen again or not: what was decided
+ * meanwhile is newer than what they saw.
  */
-async function readBackupTime(client: Client, isOlder: boolean): Promise<Date> {
+async function readBackupTime(
+  client: Client,
+  { isOlder, frozenAt: since }: Pick<SeenSince, 'isOlder' | 'frozenAt'>,
+): Promise<Date> {
   // in the order of freeze_older
   const marker = await client.query('SELECT told_at FROM directory_marker FOR UPDATE');
   const frozen = await client.query('SELECT frozen_at FROM frozen FOR UPDATE');
   const { frozen_at: frozenAt } = frozen.rows[0] as { frozen_at: Date | null };
-  if (frozenAt === null) {
+  if (frozenAt?.getTime() !== since.getTime()) {
     const sentence = 'the realm was thawed meanwhile, so nothing was done; run it again';
     throw new ChamberlainError('PLAN_MOVED', sentence);
   }

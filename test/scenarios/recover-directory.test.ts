@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseMarker } from '../../src/model/marker.ts';
-import type { Taking } from '../../src/model/taking.ts';
+import { openLog } from '../../src/log.ts';
+import type { Open, Taking } from '../../src/model/taking.ts';
 import { describeTaking } from '../../src/recovery/render.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli, type Ended } from '../bin/run-cli.ts';
@@ -12,6 +13,9 @@ import { eventually } from './eventually.ts';
 import { confirmRecovery } from './recovering.ts';
 import { type Entry, query, readDirectory, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';
+import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
+import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
+import { startPlaceMarkers } from '../../workers/place-markers.ts';
 
 let running: Running;
 let base: string;
@@ -230,3 +234,63 @@ test('where both came back of one moment, database servers and login hosts show 
   const erin = await query(world, `SELECT state FROM people WHERE shell_name = 'erin'`);
   expect(erin).toEqual([{ state: 'suspended' }]);
 });
+
+test('where both came back of two moments, the directory gives nothing that was taken back since', async () => {
+  const { world, portal } = running;
+  const key = newKey();
+  await admit(portal, 'gus');
+  await portal.get({ kind: 'tool.create', requestedBy: 'alice', name: 'gadget', title: 'A tool' });
+  await settled(world);
+  await nextBeat();
+  const database = await dumpDatabase(world);
+  const gus = { requestedBy: 'alice', tool: 'gadget', person: 'gus' };
+  await portal.get({ kind: 'key.add', requestedBy: 'alice', person: 'alice', key });
+  await portal.get({ kind: 'maintainer.add', ...gus });
+  await settled(world);
+  await nextBeat();
+  const directory = dumpDirectory(world);
+  await portal.get({ kind: 'key.remove', requestedBy: 'alice', person: 'alice', key });
+  await portal.get({ kind: 'maintainer.remove', ...gus });
+  await settled(world);
+  await nextTold();
+  await running.stopWork();
+  await bringBackDirectory(world, directory);
+  await bringBackDatabase(world, database);
+  await running.startWork();
+  expect(await doubted()).toMatch(/^the directory was last told at .* our database .* older copy/);
+
+  const { exit, out } = await cli('recover', '--json');
+  expect(exit).toBe(3);
+  const { takings, open } = JSON.parse(out) as { takings: Taking[]; open: Open[] };
+  expect(takings).toEqual([]);
+  expect(open).toContainEqual({
+    account: 'directory',
+    sentence: expect.stringMatching(/is not an older copy too: .* are not taken$/),
+  });
+  expect((await confirmRecovery(world)).exit).toBe(0);
+  await settled(world);
+  const entries = await readDirectory(world);
+  expect(entries.get(person('alice'))?.['sshPublicKey'] ?? []).not.toContain(key);
+  expect(entries.get(`cn=tools.gadget,ou=servicegroups,${base}`)?.['member']).not.toContain(
+    person('gus'),
+  );
+});
+
+/** Until each server and each area is told of what is now, which the program's own loops do every 20 s. */
+async function nextTold(): Promise<void> {
+  const { world } = running;
+  const [now] = await query<{ at: Date }>(world, 'SELECT clock_timestamp() AS at');
+  const log = openLog('error', { write: () => {} });
+  const markers = [
+    startPlaceMarkers(DATABASES, openDatabasesMarkers(world.config), world.config, log, 200),
+    startPlaceMarkers(HOMES, openHomesMarkers(world.config), world.config, log, 200),
+  ];
+  try {
+    await eventually('every place to be told', async () => {
+      const told = 'SELECT FROM place_markers WHERE told_at > $1';
+      return (await query(world, told, [now?.at])).length === 4;
+    });
+  } finally {
+    await Promise.all(markers.map((each) => each.close()));
+  }
+}

@@ -372,6 +372,8 @@ test('confirmed, it takes what was decided since, moves numbers on, and thaws', 
     { account: 'mallory', command: 'submit person.reinstate --person mallory' },
     { account: 'tools.shut', command: 'submit tool.enable --tool shut' },
     { account: 'dave', command: 'submit person.reinstate --person dave' },
+    // what dave lost since
+    { account: 'people', command: undefined },
   ]);
   expect(said.names).toEqual([
     'dora',

@@ -83,11 +83,14 @@ async function readBy(act: () => Promise<void>): Promise<number> {
 
 // before anything is known of the tables, as after a pg_restore
 test('a recovery finds whether one came before, in a database without statistics', async () => {
-  await owner.query('UPDATE frozen SET frozen_at = now()');
+  const { rows } = await owner.query(
+    'UPDATE frozen SET frozen_at = now() RETURNING frozen_at AS at',
+  );
+  const frozenAt = (rows as { at: Date }[])[0]?.at ?? new Date(0);
   const read = await readBy(() =>
     withClient(owner, async (client) => {
       const seen = {
-        ...{ strangers: [], strangePasswords: [], erased: [], deletions: [] },
+        ...{ frozenAt, strangers: [], strangePasswords: [], erased: [], deletions: [], given: [] },
         isOlder: false,
       };
       const terms = {

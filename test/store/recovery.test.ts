@@ -1,6 +1,7 @@
 /** What a recovery writes, on a database alone. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Taking } from '../../src/model/taking.ts';
+import { findPerson } from '../../src/store/people.ts';
 import { recover, type Recovery } from '../../src/store/recovery.ts';
 import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { runCli } from '../bin/run-cli.ts';
@@ -26,14 +27,27 @@ afterAll(async () => {
   await world.close();
 });
 
+/** Returns since when the realm is frozen. */
+async function freeze(): Promise<Date> {
+  const { rows } = await owner.query(
+    'UPDATE frozen SET frozen_at = now() RETURNING frozen_at AS at',
+  );
+  return (rows as { at: Date }[])[0]?.at ?? new Date(0);
+}
+
+const SAW_NOTHING = {
+  ...{ strangers: [], strangePasswords: [], erased: [], deletions: [], given: [] },
+  isOlder: false,
+};
+const NOTHING = { takings: [], open: [] };
+const TERMS = {
+  ...{ by: 'a test', portals: ['portal'], realm: 'tools', admin: 'admin', keepDays: 1 },
+  ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
+};
+
 async function recovered(takings: Taking[] = []): Promise<Recovery> {
-  await owner.query('UPDATE frozen SET frozen_at = now()');
-  const seen = { strangers: [], strangePasswords: [], erased: [], deletions: [], isOlder: false };
-  const terms = {
-    ...{ by: 'a test', portals: ['portal'], realm: 'tools', admin: 'admin', keepDays: 1 },
-    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
-  };
-  return withClient(owner, (client) => recover(client, seen, { takings, open: [] }, terms));
+  const seen = { ...SAW_NOTHING, frozenAt: await freeze() };
+  return withClient(owner, (client) => recover(client, seen, { ...NOTHING, takings }, TERMS));
 }
 
 test('the same backup restored twice gives no number of an event or a seal twice', async () => {
@@ -118,15 +132,32 @@ test('where no admin would be left nothing is done, and it says whom to keep', a
   expect(await query(world, 'SELECT FROM frozen WHERE frozen_at IS NOT NULL')).toHaveLength(1);
 });
 
-test('a realm that was thawed meanwhile is left as it is', async () => {
+test('a realm that was thawed meanwhile is left as it is, though it is frozen again', async () => {
+  const confirm = (frozenAt: Date) =>
+    withClient(owner, (client) => recover(client, { ...SAW_NOTHING, frozenAt }, NOTHING, TERMS));
+  const asked = await freeze();
   await owner.query('UPDATE frozen SET frozen_at = NULL');
-  const seen = { strangers: [], strangePasswords: [], erased: [], deletions: [], isOlder: false };
-  const terms = {
-    ...{ by: 'a test', portals: [], realm: 'tools', admin: 'admin', keepDays: 1 },
-    ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
-  };
-  const act = withClient(owner, (client) =>
-    recover(client, seen, { takings: [], open: [] }, terms),
+  await expect(confirm(asked)).rejects.toMatchObject({ code: 'PLAN_MOVED' });
+  const again = await freeze();
+  await expect(confirm(asked)).rejects.toMatchObject({ code: 'PLAN_MOVED' });
+  expect(await query(world, 'SELECT frozen_at AS at FROM frozen')).toEqual([{ at: again }]);
+});
+
+test('who is suspended in the backup is listed, and nobody withdraws a deletion that they asked for', async () => {
+  await owner.query(
+    `UPDATE people SET state = 'suspended', suspended_by = shell_name, suspended_at = now(), suspension_reason = 'x',
+       delete_after = now() + interval '9 days', delete_requested_by = shell_name WHERE uid = $1`,
+    [steward],
   );
-  await expect(act).rejects.toMatchObject({ code: 'PLAN_MOVED' });
+  const isOwn = async () =>
+    (await withClient(owner, (client) => findPerson(client, 'steward', 'admin')))?.ownDeletion;
+  expect(await isOwn()).toBe(true);
+  const { open } = await recovered();
+  expect(await isOwn()).toBe(false);
+  expect(open.map(({ sentence }) => sentence)).toEqual(
+    expect.arrayContaining([
+      expect.stringMatching(/^steward was to be deleted after /),
+      expect.stringMatching(/^suspended in the backup: steward; which keys and tools were taken /),
+    ]),
+  );
 });
