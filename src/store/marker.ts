@@ -1,6 +1,7 @@
 /** What the marker says, from our tables; and the table `directory_marker`: what was told, and when. */
 import {
   markerDoubt,
+  newestOf,
   parseMarker,
   type Marker,
   type MarkerDoubt,
@@ -68,9 +69,10 @@ export interface MarkerLook {
  * Reads the marker, and says whether the directory or our database is an older copy of itself. The
  * database is read before and after, so that one who writes a marker meanwhile is not accused.
  *
- * What our key has not signed says nothing: whoever may write the directory may write a time of the future. Where
- * nothing else is there (the key was replaced, or somebody has written over it) there is no doubt, and the next one
- * is written over it.
+ * A time that our database does not know, and that our key has not signed, says nothing: whoever may write the directory
+ * may write a time of the future. Where nothing else is there (somebody has written over it) there is no doubt, and the
+ * next one is written over it. What is of before counts whichever key has signed it: an older copy may be of before the key
+ * was replaced.
  *
  * @param readTexts reads the marker's texts in the directory
  * @param keys by which it is verified; without them it is taken for what it says
@@ -83,13 +85,14 @@ export async function lookAtMarker(
   const before = await readTelling(pool);
   const texts = await readTexts();
   const telling = await readTelling(pool);
-  const ours = keys === undefined ? texts : texts.filter((text) => verifyPayload(text, keys).ok);
-  const times = ours.flatMap((text) => {
+  const times = texts.map((text) => {
     const marker = parseMarker(text);
-    return marker === undefined ? [] : [Date.parse(marker.at)];
+    const at = marker && new Date(marker.at);
+    const isKnown = at !== undefined && telling.tellingAt !== undefined && at <= telling.tellingAt;
+    return isKnown || keys === undefined || verifyPayload(text, keys).ok ? at : undefined;
   });
-  const seenAt = times.length === 0 ? undefined : new Date(Math.max(...times));
-  const isOverwritten = ours.length === 0 && texts.length > 0;
+  const seenAt = newestOf(times);
+  const isOverwritten = seenAt === undefined && texts.length > 0;
   const doubt = isOverwritten ? undefined : markerDoubt(seenAt, before, telling);
   return { texts, seenAt, telling, doubt };
 }

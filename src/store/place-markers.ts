@@ -23,6 +23,8 @@ interface Known {
   /** the marker that it is to be given; undefined: the role directory has told none yet */
   next: { text: string; at: Date } | undefined;
   keys: SealKeys;
+  /** the key is of now; a database from a backup may know one that was replaced since */
+  isKeyFresh: boolean;
   isDoubted: boolean;
 }
 
@@ -33,15 +35,19 @@ export interface PlaceLook extends Known {
   doubt: MarkerDoubt | undefined;
 }
 
+/** The role directory tells a heartbeat every 3 s, and the key that signs it. */
+const KEY_FRESH_MS = 15_000;
+
 async function readKnown(pool: Pool, { role, place }: MarkedPlace): Promise<Known> {
   const { rows } = await pool.query({
     name: 'read-place-marker',
-    text: `SELECT d.marker, d.key, p.telling_at AS "tellingAt", p.told_at AS "toldAt", p.older IS NOT NULL AS "isDoubted"
+    text: `SELECT d.marker, d.key, p.telling_at AS "tellingAt", p.told_at AS "toldAt", p.older IS NOT NULL AS "isDoubted",
+                  clock_timestamp() AS now
            FROM directory_marker d LEFT JOIN place_markers p ON p.role = $1 AND p.place = $2`,
     values: [role, place],
   });
   const row = rows[0] as Record<'marker' | 'key', string | null> &
-    Record<'tellingAt' | 'toldAt', Date | null> & { isDoubted: boolean };
+    Record<'tellingAt' | 'toldAt', Date | null> & { isDoubted: boolean; now: Date };
   const at = timeOfShortMarker(row.marker ?? '');
   return {
     telling: {
@@ -52,6 +58,7 @@ async function readKnown(pool: Pool, { role, place }: MarkedPlace): Promise<Know
     next: at === undefined ? undefined : { text: row.marker as string, at },
     keys: keysOf(row.key),
     isDoubted: row.isDoubted,
+    isKeyFresh: at !== undefined && row.now.getTime() - at.getTime() < KEY_FRESH_MS,
   };
 }
 
@@ -65,7 +72,8 @@ function keysOf(spki: string | null): SealKeys {
  * Reads the marker of a place, and says whether the place or our database is an older copy of itself. Our database is
  * asked again before anybody is accused: another may have written a marker meanwhile.
  *
- * A time that our database does not know, and that its key has not signed, says nothing.
+ * A time that our database does not know, and that its key has not signed, says nothing. It is not written over before the
+ * role directory has told which key is in use now: until then `next` is undefined.
  *
  * @param read reads the marker's text in the place
  */
@@ -84,6 +92,13 @@ export async function lookAtPlace(
     const seenAt = isKnown || verifyPayload(text ?? '', after.keys).ok ? at : undefined;
     return { seenAt, doubt: markerDoubt(seenAt, known.telling, after.telling, carrier) };
   };
+  const isUnsettled = (after: Known) => {
+    const at = timeOfShortMarker(text ?? '');
+    return at !== undefined && judge(after).seenAt === undefined && !after.isKeyFresh;
+  };
+  if (isUnsettled(known)) {
+    return { ...known, text, next: undefined, seenAt: undefined, doubt: undefined };
+  }
   const first = judge(known);
   if (first.doubt === undefined) return { ...known, text, ...first };
   const after = await readKnown(pool, of);

@@ -1,7 +1,7 @@
 /** The table `directory_marker` where an older copy of the directory was accepted. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { generateKeyPairSync } from 'node:crypto';
-import { signMarker } from '../../src/model/marker.ts';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { signMarker, signShortMarker } from '../../src/model/marker.ts';
 import { sealKeyId, verifying } from '../../src/model/seal.ts';
 import {
   beginTelling,
@@ -11,6 +11,7 @@ import {
   readTelling,
   writeDoubt,
 } from '../../src/store/marker.ts';
+import { beginTellingPlace, lookAtPlace } from '../../src/store/place-markers.ts';
 import { openPool, type Pool } from '../../src/store/postgres.ts';
 import { openWorld, type World } from '../stack.ts';
 
@@ -118,4 +119,41 @@ test('the role directory sets no heartbeat far ahead, whatever it says that it h
   expect(at.getTime()).toBe(soon.getTime() + 2);
   await endTelling(directory, years);
   expect(await readTelling(directory)).toMatchObject({ tellingAt: at, toldAt: at });
+});
+
+test('an older copy of before the key was replaced is one all the same', async () => {
+  await owner.query('UPDATE directory_marker SET accepted_at = NULL');
+  const { doubt } = await showing(new Date('2026-01-01T00:00:10Z'), newSealKey());
+  expect(doubt?.older).toBe('directory');
+});
+
+test('what a server shows by a newer key is not written over before our database knows that key', async () => {
+  const databases = openPool(world.config, 'databases', { max: 1, durable: false });
+  const replaced = newSealKey();
+  const of = { role: 'databases', place: 'replica' } as const;
+  // signed by the key that took its place after the backup
+  const text = signShortMarker({ realm: 'tools', at: new Date('2026-01-01T00:00:30Z') }, ours);
+  const look = () =>
+    lookAtPlace(databases, of, async () => text, { older: 'place', name: 'x', todo: 'x' });
+  const backupAt = new Date('2026-01-01T00:00:20Z');
+  const tell = (at: Date, key: typeof ours) =>
+    owner.query('UPDATE directory_marker SET marker = $1, key = $2', [
+      signShortMarker({ realm: 'tools', at }, key),
+      createPublicKey(key.privateKey).export({ type: 'spki', format: 'der' }).toString('base64'),
+    ]);
+  try {
+    await owner.query('DELETE FROM place_markers');
+    await tell(backupAt, replaced);
+    await beginTellingPlace(databases, of, backupAt);
+    await owner.query('UPDATE place_markers SET told_at = telling_at');
+    expect(await look()).toMatchObject({ doubt: undefined, next: undefined });
+    // the role directory tells the first heartbeat
+    await tell(new Date(), ours);
+    expect(await look()).toMatchObject({ doubt: { older: 'database' } });
+    // signed by nobody whom we know
+    await tell(new Date(), replaced);
+    expect(await look()).toMatchObject({ doubt: { older: 'place' } });
+  } finally {
+    await databases.end();
+  }
 });
