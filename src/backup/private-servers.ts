@@ -22,6 +22,7 @@ import type { Config } from '../config.ts';
 import { runPrograms, type Program } from '../edges/mariadb-programs.ts';
 import { withoutPassword } from '../edges/ldap.ts';
 import { postgresProgram } from '../edges/postgres-programs.ts';
+import { ChamberlainError } from '../errors.ts';
 import type { DirectoryPlace } from './directory.ts';
 
 const START_TIMEOUT_MS = 60_000;
@@ -29,6 +30,15 @@ const STOP_TIMEOUT_MS = 30_000;
 const LOOK_MS = 50;
 const SLAPD = '/usr/sbin/slapd';
 const SLAPADD = '/usr/sbin/slapadd';
+
+/** It is this machine that is at fault, so nothing is known of the set. */
+export function cannotBegin(what: string, cause: unknown): ChamberlainError {
+  return new ChamberlainError('STEP_FAILED', `${what} in ${tmpdir()}`, {
+    cause,
+    action:
+      'Nothing is said of the set. Set TMPDIR to a folder that has room, a short plain path, and a way in for the user postgres.',
+  });
+}
 
 interface PrivateServer {
   program: string;
@@ -71,7 +81,8 @@ async function withServer<T>(
       if (why === undefined) break;
       if (hasEnded() || performance.now() > deadline) {
         const said = readFileSync(log, 'utf8').trimEnd().split('\n').at(-1);
-        throw new Error(`starting ${program}: ${said || 'it does not answer'}`, { cause: why });
+        const cause = new Error(said || 'it does not answer', { cause: why });
+        throw cannotBegin(`starting ${program}`, cause);
       }
       await sleep(LOOK_MS);
     }
@@ -84,12 +95,20 @@ async function withServer<T>(
   }
 }
 
+function makeFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'chamberlain-verify-')); // mode 0700
+  } catch (cause) {
+    throw cannotBegin('making a folder', cause);
+  }
+}
+
 /** Lends an empty folder that belongs to that user alone, and removes it with all that is in it. */
 async function withFolder<T>(
   user: Program['user'],
   act: (folder: string) => Promise<T>,
 ): Promise<T> {
-  const folder = mkdtempSync(join(tmpdir(), 'chamberlain-verify-')); // mode 0700
+  const folder = makeFolder();
   try {
     if (user !== undefined) chownSync(folder, user.uid, user.gid);
     return await act(folder);
@@ -135,7 +154,7 @@ export async function withPrivatePostgres<T>(
       ],
       ...(user === undefined ? {} : { user }),
     };
-    await runPrograms([initdb], { signal });
+    await beginning('running initdb', signal, () => runPrograms([initdb], { signal }));
     const connect = async (database: string) => {
       const client = new pg.Client({ host: folder, port: 5432, user: 'postgres', database });
       client.on('error', () => {}); // the statement in hand reports
@@ -197,7 +216,7 @@ export async function withPrivateDirectory<T>(
     });
     const add = async (name: 'config.ldif' | 'accounts.ldif', database: string) =>
       runPrograms([slapadd(database)], { from: bytesOf(texts[name]), signal });
-    await add('config.ldif', '0');
+    await beginning('making a directory', signal, () => add('config.ldif', '0'));
     const slapmodify = {
       name: '/usr/sbin/slapmodify',
       args: ['-F', inFolder('config'), '-n', '0'],
@@ -216,6 +235,19 @@ export async function withPrivateDirectory<T>(
       () => act({ uri, base, realm, password: passwords['directory-eyes'] }),
     );
   });
+}
+
+async function beginning(
+  what: string,
+  signal: AbortSignal,
+  act: () => Promise<void>,
+): Promise<void> {
+  try {
+    await act();
+  } catch (cause) {
+    signal.throwIfAborted();
+    throw cannotBegin(what, cause);
+  }
 }
 
 async function* bytesOf(text: string): AsyncGenerator<Uint8Array> {

@@ -12,10 +12,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import type pg from 'pg';
 import { loadConfig, type Config } from '../config.ts';
 import { postgresProgram } from '../edges/postgres-programs.ts';
 import { requirePrograms } from '../edges/programs.ts';
-import { cannotRead, ChamberlainError } from '../errors.ts';
+import { cannotRead, ChamberlainError, codeOf, describeError } from '../errors.ts';
 import { readLdif } from './directory.ts';
 import {
   MANIFEST,
@@ -25,7 +26,7 @@ import {
   type Manifest,
 } from './manifest.ts';
 import { feedPiece, fileOf, readPiece, readPieceText, type Opening } from './piece.ts';
-import { withPrivateDirectory, withPrivatePostgres } from './private-servers.ts';
+import { cannotBegin, withPrivateDirectory, withPrivatePostgres } from './private-servers.ts';
 import { countRows } from './snapshot.ts';
 
 export interface Verified extends Omit<Manifest, 'version' | 'pieces' | 'archives'> {
@@ -46,7 +47,7 @@ export interface ArchivesHere {
 /** Verifies a set. Throws BACKUP_DAMAGED, naming what is wrong. */
 export async function verifySet(opening: Opening, say: (text: string) => void): Promise<Verified> {
   const { set } = opening;
-  requirePrograms('age', 'initdb', 'postgres', 'pg_restore', 'psql', 'slapd');
+  requirePrograms('age', 'initdb', 'postgres', 'pg_restore', 'slapd');
   const manifest = await readManifest(opening);
   // before a server is given any of it
   for (const { name, sha256 } of manifest.pieces) {
@@ -88,13 +89,10 @@ async function readManifest(opening: Opening): Promise<Manifest> {
   throw damaged(`${join(set, fileOf(MANIFEST))} is no manifest that this version can read`);
 }
 
-/** Loads the dump as docs/recovery.md says, and counts. Any complaint of psql or pg_restore is an error. */
+/** Loads the dump as docs/recovery.md says, and counts. Any complaint of PostgreSQL or pg_restore is an error. */
 async function restorePostgres(opening: Opening, { database, tables }: Manifest): Promise<void> {
   await withPrivatePostgres(opening.signal, async ({ superuser, connect }) => {
-    await feedPiece(opening, 'roles.sql', {
-      name: postgresProgram('psql'),
-      args: [...superuser, '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'postgres'],
-    });
+    await createRoles(await connect('postgres'), await readPieceText(opening, 'roles.sql'));
     await feedPiece(opening, 'database.dump', {
       name: postgresProgram('pg_restore'),
       args: [...superuser, '--exit-on-error', '--create', '-d', 'postgres'],
@@ -111,6 +109,15 @@ async function restorePostgres(opening: Opening, { database, tables }: Manifest)
       await client.end();
     }
   });
+}
+
+/** Not by psql, which runs whatever program a line of the set may name. */
+async function createRoles(client: pg.Client, sql: string): Promise<void> {
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
 }
 
 /** Loads the directory as docs/recovery.md says, and reads it as it was read for the set: the same bytes. */
@@ -150,6 +157,8 @@ async function restoring(
     await act();
   } catch (cause) {
     signal.throwIfAborted();
+    if (codeOf(cause) === 'STEP_FAILED') throw cause;
+    if (/no space left/iu.test(describeError(cause))) throw cannotBegin(`restoring ${what}`, cause);
     throw damaged(`restoring ${what} from ${set}`, cause);
   }
 }

@@ -3,6 +3,7 @@ import { execFile, execFileSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -431,6 +432,38 @@ test.each([
   },
   30_000,
 );
+
+test('no line of a forged set is taken for a command of psql', async () => {
+  const trace = join(running.world.dir, 'trace');
+  const text = `${decrypt(first, 'roles.sql').toString()}\n\\! touch ${trace}\n`;
+  const { exit, err } = await verify(
+    changed('forged', (at) => forge(at, { piece: 'roles.sql', text })),
+  );
+  expect(existsSync(trace)).toBe(false);
+  expect({ exit, err }).toEqual({
+    exit: 1,
+    err: expect.stringMatching(/^BACKUP_DAMAGED: restoring PostgreSQL from /u),
+  });
+});
+
+test('where this machine is at fault, the set is not', async () => {
+  const long = join(temporary, 'l'.repeat(100));
+  mkdirSync(long, { mode: 0o711 });
+  const closed = join(temporary, 'closed');
+  mkdirSync(closed, { mode: 0o700 });
+  try {
+    for (const TMPDIR of [long, closed, join(temporary, 'none')]) {
+      const { exit, out, err } = await runCli(['backup', '--verify', first, '--key', key()], {
+        config: running.world.configFile,
+        env: { TMPDIR },
+      });
+      expect({ exit, out }).toEqual({ exit: 1, out: '' });
+      expect(err).toMatch(/^STEP_FAILED: .*\. Nothing is said of the set\. Set TMPDIR to /u);
+    }
+  } finally {
+    for (const each of [long, closed]) rmSync(each, { recursive: true });
+  }
+});
 
 /** The commands of a page with that mark, which may stand in a list. */
 function blockOf(page: 'backups' | 'recovery', mark: string): string {
