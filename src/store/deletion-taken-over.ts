@@ -75,7 +75,9 @@ export async function takeOverDeletion(
   if (admins > 0 && (await countAdmins(client, terms.admin)) === 0) {
     const names = all.map(({ account }) => account).join(', ');
     const sentence = `to delete ${names}, as archives have it, would leave no admin; make another admin first`;
-    throw new ChamberlainError('ADMIN_TOOL', sentence);
+    throw new ChamberlainError('ADMIN_TOOL', sentence, {
+      action: 'Nothing was done; the realm stays frozen.',
+    });
   }
   await writeActs(
     client,

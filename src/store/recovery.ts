@@ -195,6 +195,7 @@ function noAdmin(takings: readonly Taking[]): ChamberlainError {
     'ADMIN_TOOL',
     `no admin would be left, since the evidence closes ${names.join(', ')}; name one of them who is to stay as the backup ` +
       'has them, by --keep',
+    { action: 'Nothing was done; the realm stays frozen.' },
   );
 }
 

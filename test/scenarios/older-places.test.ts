@@ -203,7 +203,9 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
     expect(status.out).toMatch(
       /^In doubt: the server toolsdb is as of \S+, but was told at \S+: it is an older copy, by \d+ (s|min); /m,
     );
-    expect((await cli('doctor')).out).toContain('the server toolsdb is as of');
+    await eventually('doctor to say so', async () =>
+      (await cli('doctor')).out.includes('the server toolsdb is as of'),
+    );
     const metrics = await readMetrics();
     expect(
       metrics.get('chamberlain_place_older_seconds{role="databases",place="toolsdb"}'),

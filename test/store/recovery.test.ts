@@ -127,6 +127,7 @@ test('where no admin would be left nothing is done, and it says whom to keep', a
   await expect(recovered([taking])).rejects.toMatchObject({
     code: 'ADMIN_TOOL',
     message: expect.stringContaining('the evidence closes steward'),
+    action: 'Nothing was done; the realm stays frozen.',
   });
   expect(await query(world, 'SELECT state FROM people')).toEqual([{ state: 'active' }]);
   expect(await query(world, 'SELECT FROM frozen WHERE frozen_at IS NOT NULL')).toHaveLength(1);
