@@ -1,7 +1,7 @@
 /** access.request, access.grant, access.refuse, access.revoke */
 import type { RequestOf } from '../model/request.ts';
 import { decideAccessRequest, openAccessRequest } from '../store/access-requests.ts';
-import { admitPerson, raisesOfDoors, removeRealmMember } from '../store/people.ts';
+import { admitPeople, raisesOfDoors, removeRealmMembers } from '../store/people.ts';
 import {
   type Decide,
   raises,
@@ -48,7 +48,7 @@ export const grantAccess: Decide<RequestOf<'access.grant'>> = async (asking) => 
     requestedBy,
     request.reason,
   );
-  await admitPerson(client, person.uid);
+  await admitPeople(client, [person.uid]);
   return {
     subject: person.uid,
     account: person.account,
@@ -102,7 +102,7 @@ export const revokeAccess: Decide<RequestOf<'access.revoke'>> = async (asking) =
   await requireOtherAdmins(asking, [person]);
   // of one who is suspended the tools have other passwords already
   const closed = await shutOut(asking, [person.uid], person.state === 'active');
-  await removeRealmMember(client, person.uid);
+  await removeRealmMembers(client, [person.uid]);
   return {
     ...closed,
     subject: person.uid,

@@ -83,7 +83,7 @@ import { areOrphansOtherwise, keepOrphans } from '../store/orphans.ts';
 import { raisesOfDoors, reinstatePeople, reopenPerson } from '../store/people.ts';
 import { type Client, transact } from '../store/postgres.ts';
 import { recordVerdict } from '../store/requests.ts';
-import { openTool, readMaintained, readMaintainers } from '../store/tools.ts';
+import { openTools, readMaintained, readMaintainers } from '../store/tools.ts';
 import { raises, raisesOfMembers, raisesWithCredentials } from './asking.ts';
 import { tellOfWaiting, tellPortals } from './done.ts';
 
@@ -259,7 +259,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
   'tool.restore': async (moving) => {
     const { client, due } = moving;
     await comeBack(moving);
-    await openTool(client, due.subject);
+    await openTools(client, [due.subject]);
     // one that nobody has read
     await wantNewEpoch(client, due.subject);
     return {

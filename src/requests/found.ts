@@ -5,7 +5,7 @@ import { ChamberlainError } from '../errors.ts';
 import { type AccountName, parseNewToolName, toolAccount } from '../model/names.ts';
 import { REQUEST_SCHEMAS } from '../model/request.ts';
 import { allocateId, syncRanges } from '../store/ids.ts';
-import { admitPerson, isRealmEmpty } from '../store/people.ts';
+import { admitPeople, isRealmEmpty } from '../store/people.ts';
 import { inTransaction, type Pool, withClient } from '../store/postgres.ts';
 import { recordVerdict } from '../store/requests.ts';
 import { insertTool } from '../store/tools.ts';
@@ -63,7 +63,7 @@ export async function found(
       asker: undefined,
       now: new Date(),
     });
-    await admitPerson(client, person.subject);
+    await admitPeople(client, [person.subject]);
     const uid = await allocateId(client, 'tool');
     const account = toolAccount(config.realm, toolName);
     await insertTool(client, {

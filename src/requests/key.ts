@@ -1,7 +1,7 @@
 /** key.add, key.remove */
 import type { RequestOf } from '../model/request.ts';
 import { parseSshKey } from '../model/ssh-key.ts';
-import { countKeys, findKey, putKey, removeKey } from '../store/keys.ts';
+import { countKeys, findKey, putKey, removeKeys } from '../store/keys.ts';
 import {
   type Asking,
   type Decide,
@@ -43,7 +43,7 @@ export const removeKeyOf: Decide<RequestOf<'key.remove'>> = async (asking) => {
   if (stored === undefined || stored.person !== person.uid || stored.removed) {
     refuse('KEY_UNKNOWN', `${person.account} has no key ${fingerprint}. Check the fingerprint.`);
   }
-  await removeKey(client, fingerprint);
+  await removeKeys(client, [fingerprint]);
   return {
     subject: person.uid,
     account: person.account,

@@ -32,9 +32,9 @@ import type { RequestOf } from '../model/request.ts';
 import { timeOf } from '../model/time.ts';
 import type { OnDone } from '../store/events.ts';
 import {
-  disable,
+  disableTools,
   findTool,
-  openTool,
+  openTools,
   readMaintained,
   readMaintainers,
   reviveTool,
@@ -66,7 +66,7 @@ export const disableTool: Decide<RequestOf<'tool.disable'>> = async (asking) => 
   if (tool.state !== 'active') {
     refuse('TOOL_ALREADY_DISABLED', `The tool ${request.tool} is disabled already.`);
   }
-  await disable(client, tool.uid, { by, reason: request.reason, now });
+  await disableTools(client, [tool.uid], { by, reason: request.reason, now });
   return doorsChanged(asking, tool, 'tool.disabled', ['state'], { reason: request.reason });
 };
 
@@ -76,7 +76,7 @@ export const enableTool: Decide<RequestOf<'tool.enable'>> = async (asking) => {
   if (tool.state !== 'disabled') {
     refuse('TOOL_NOT_DISABLED', `The tool ${asking.request.tool} is not disabled.`);
   }
-  await openTool(asking.client, tool.uid);
+  await openTools(asking.client, [tool.uid]);
   const fields = tool.deleteAfter === null ? ['state'] : ['state', 'deletion'];
   return doorsChanged(asking, tool, 'tool.enabled', fields);
 };
@@ -94,7 +94,7 @@ export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
   const after = new Date(now.getTime() + days * DAY_MS);
   const reason = request.reason === '' ? undefined : request.reason;
   const why = reason ?? 'to be deleted';
-  await disable(client, tool.uid, { by, reason: why, now });
+  await disableTools(client, [tool.uid], { by, reason: why, now });
   await wantToolDeleted(client, tool.uid, { after, days, now, reason });
   const { account } = tool;
   const fields = ['state', 'deletion'];

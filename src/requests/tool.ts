@@ -124,7 +124,10 @@ export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (a
   });
   const uids = removed.map(({ uid }) => uid);
   await noteKnown(client, tool.uid, uids);
-  await removeMaintainers(client, tool.uid, uids);
+  await removeMaintainers(
+    client,
+    uids.map((maintainer) => ({ tool: tool.uid, maintainer })),
+  );
   if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
     refuse('ADMIN_TOOL', `The tool ${config.admin} keeps at least one maintainer who is an admin.`);
   }

@@ -32,7 +32,7 @@ import { type NewEvent, writeEvents } from './events.ts';
 import { placeHold } from './holds.ts';
 import { insertPerson, raisesOfDoors, suspendPeople } from './people.ts';
 import type { Client } from './postgres.ts';
-import { countAdmins, disable, insertTool, readMaintained, readMaintainers } from './tools.ts';
+import { countAdmins, disableTools, insertTool, readMaintained, readMaintainers } from './tools.ts';
 
 const DAY_MS = 86_400_000;
 /** So long nothing is destroyed of what nobody has decided about. */
@@ -261,7 +261,7 @@ async function closeDoors(
   closing: { by: string; reason: string; now: Date },
 ): Promise<void> {
   if (kind === 'tool') {
-    await disable(client, uid, closing);
+    await disableTools(client, [uid], closing);
     await client.query(`UPDATE tools SET state = 'archived', delete_after = NULL WHERE uid = $1`, [
       uid,
     ]);

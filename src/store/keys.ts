@@ -46,9 +46,9 @@ export async function putKey(
   );
 }
 
-export async function removeKey(client: Client, fingerprint: string): Promise<void> {
-  await client.query('UPDATE ssh_keys SET removed_at = now() WHERE fingerprint = $1', [
-    fingerprint,
+export async function removeKeys(client: Client, fingerprints: readonly string[]): Promise<void> {
+  await client.query('UPDATE ssh_keys SET removed_at = now() WHERE fingerprint = ANY ($1)', [
+    fingerprints,
   ]);
 }
 

@@ -117,18 +117,21 @@ export async function updatePerson(
   return [...(row.name ? ['displayName'] : []), ...(row.email ? ['email'] : [])];
 }
 
-/** Admits a person to the realm, and wants credentials for the account. */
-export async function admitPerson(client: Client, uid: number): Promise<void> {
-  await client.query('INSERT INTO realm_members (person) VALUES ($1)', [uid]);
+/** Admits people to the realm, and wants credentials for their accounts. */
+export async function admitPeople(client: Client, people: readonly number[]): Promise<void> {
+  await client.query('INSERT INTO realm_members (person) SELECT unnest($1::int[])', [people]);
   await client.query(
-    'UPDATE people SET admitted_at = coalesce(admitted_at, now()) WHERE uid = $1',
-    [uid],
+    'UPDATE people SET admitted_at = coalesce(admitted_at, now()) WHERE uid = ANY ($1)',
+    [people],
   );
-  await client.query('INSERT INTO credentials (account) VALUES ($1) ON CONFLICT DO NOTHING', [uid]);
+  await client.query(
+    'INSERT INTO credentials (account) SELECT unnest($1::int[]) ON CONFLICT DO NOTHING',
+    [people],
+  );
 }
 
-export async function removeRealmMember(client: Client, uid: number): Promise<void> {
-  await client.query('DELETE FROM realm_members WHERE person = $1', [uid]);
+export async function removeRealmMembers(client: Client, people: readonly number[]): Promise<void> {
+  await client.query('DELETE FROM realm_members WHERE person = ANY ($1)', [people]);
 }
 
 /** Who suspends, why, and until when; null: not by itself. */
@@ -139,20 +142,34 @@ export interface Suspension {
   now: Date;
 }
 
-/** Suspends those of them who are active; returns those. */
+/** Suspends those of them who are active, for one reason or each for their own; returns those. */
 export async function suspendPeople(
   client: Client,
   people: readonly number[],
-  { by, reason, until, now }: Suspension,
+  {
+    by,
+    reason,
+    until,
+    now,
+  }: Omit<Suspension, 'reason'> & { reason: Suspension['reason'] | readonly string[] },
 ): Promise<number[]> {
   const { rows } = await client.query({
     name: 'suspend-people',
-    text: `UPDATE people SET state = 'suspended', suspended_at = $2, suspended_by = $3,
-                  suspension_reason = $4, suspended_until = $5
-           WHERE uid = ANY ($1) AND state = 'active' RETURNING uid`,
-    values: [people, now, by, reason, until],
+    text: `UPDATE people p SET state = 'suspended', suspended_at = $2, suspended_by = $3,
+                  suspension_reason = s.reason, suspended_until = $5
+           FROM unnest($1::int[], $4::text[]) AS s (uid, reason)
+           WHERE p.uid = s.uid AND p.state = 'active' RETURNING p.uid`,
+    values: [people, now, by, reasonsOf(people, reason), until],
   });
   return (rows as { uid: number }[]).map(({ uid }) => uid);
+}
+
+/** One for each. */
+export function reasonsOf(
+  of: readonly number[],
+  reason: string | readonly string[],
+): readonly string[] {
+  return typeof reason === 'string' ? of.map(() => reason) : reason;
 }
 
 /**

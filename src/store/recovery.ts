@@ -14,7 +14,7 @@ import { endFreeze } from './freeze.ts';
 import { adoptNewerPlaces } from './place-markers.ts';
 import { type Client, transact } from './postgres.ts';
 import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
-import { writeTakings } from './takings.ts';
+import { raisesOfPassword, writeTakings } from './takings.ts';
 import { countAdmins } from './tools.ts';
 
 /** So many numbers beyond the highest that is known or seen may have been given, and nothing shows them. */
@@ -323,11 +323,7 @@ async function wantNewPasswords(
      RETURNING n.name AS account, c.account AS uid, c.wanted_epoch AS epoch`,
     [accounts],
   );
-  await client.query(
-    `SELECT raise_generation(a, 'databases', false, true), raise_generation(a, 'homes')
-     FROM unnest($1::int[]) AS a ORDER BY a`,
-    [[...accounts].toSorted((a, b) => a - b)],
-  );
+  await raiseAll(client, accounts.flatMap(raisesOfPassword));
   return (rows as Recovery['credentials']).toSorted((a, b) => a.uid - b.uid);
 }
 

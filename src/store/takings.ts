@@ -3,16 +3,16 @@ import type { Open, SealedKey, Taking } from '../model/taking.ts';
 import type { Raise } from './convergence.ts';
 import { noteKnown, wantNewEpochsOfReached } from './credentials.ts';
 import { RECOVERY } from './holds.ts';
-import { findKey, putKey, removeKey } from './keys.ts';
+import { findKey, putKey, removeKeys } from './keys.ts';
 import {
-  admitPerson,
+  admitPeople,
   raisesOfDoors,
   reinstatePeople,
-  removeRealmMember,
+  removeRealmMembers,
   suspendPeople,
 } from './people.ts';
 import type { Client } from './postgres.ts';
-import { disable, openTool, removeMaintainers } from './tools.ts';
+import { disableTools, openTools, removeMaintainers } from './tools.ts';
 
 /** Longer reasons say no more. */
 const LONGEST_REASON = 200;
@@ -25,23 +25,23 @@ export interface Taken {
   open: Open[];
 }
 
-/** Writes them. People come first: of the tools that they lose they know the passwords. */
+/**
+ * Writes them, all of one kind by one statement: they may be everybody. People come first: of the tools that they lose
+ * they know the passwords.
+ */
 export async function writeTakings(
   client: Client,
   takings: readonly Taking[],
   now: Date,
 ): Promise<Taken> {
-  const taken: Taken = { lost: [], gained: [], open: [] };
-  for (const taking of takings.toSorted(
-    (a, b) => Number(a.kind === 'tool') - Number(b.kind === 'tool'),
-  )) {
-    const raised =
-      taking.kind === 'person'
-        ? await takePerson(client, taking, now, taken.open)
-        : await takeTool(client, taking, now, taken.open);
-    (isLoss(taking) ? taken.lost : taken.gained).push(...raised);
-  }
-  return taken;
+  const of = Map.groupBy(takings, ({ kind }) => kind);
+  const people = await takePeople(client, of.get('person') ?? [], now);
+  const tools = await takeTools(client, of.get('tool') ?? [], now);
+  return {
+    lost: [...people.lost, ...tools.lost],
+    gained: [...people.gained, ...tools.gained],
+    open: [...people.open, ...tools.open],
+  };
 }
 
 /** Whether anything is taken away by it. */
@@ -54,43 +54,51 @@ function isLoss({ state, member, keysRemoved, membersRemoved }: Taking): boolean
   );
 }
 
-async function takePerson(
-  client: Client,
-  taking: Taking,
-  now: Date,
-  open: Open[],
-): Promise<Raise[]> {
-  const { subject, state, member, by } = taking;
-  const raised: Raise[] = [{ subject, role: 'directory' }];
-  if (state === 'suspended' || member === false) {
-    raised.push(...(await raisesOfDoors(client, [subject])));
-    const tools = await wantNewEpochsOfReached(client, [subject], now);
-    raised.push(...tools.flatMap(({ uid }) => raisesOfPassword(uid)));
-  }
-  if (state === 'suspended') {
-    await suspendPeople(client, [subject], {
-      by: RECOVERY,
-      reason: reasonOf(by),
-      until: null,
-      now,
-    });
-  }
-  if (state === 'active') await reinstatePeople(client, [subject]);
-  if (member === false) await removeRealmMember(client, subject);
-  if (member === true) {
-    await admitPerson(client, subject);
-    raised.push({ subject, role: 'homes' });
-  }
-  if (state === 'active' || member === true)
-    raised.push(...(await raisesOfDoors(client, [subject])));
-  for (const fingerprint of taking.keysRemoved ?? []) await removeKey(client, fingerprint);
-  for (const key of taking.keysAdded ?? []) {
-    if (!(await addKey(client, subject, key))) {
-      const sentence = `${taking.account} had the key ${key.fingerprint}, which is another's here`;
-      open.push({ account: taking.account, sentence });
+async function takePeople(client: Client, people: readonly Taking[], now: Date): Promise<Taken> {
+  const suspended = people.filter(({ state }) => state === 'suspended');
+  const admitted = subjectsOf(people.filter(({ member }) => member === true));
+  const closed = people.filter(({ state, member }) => state === 'suspended' || member === false);
+  const opened = people.filter(({ state, member }) => state === 'active' || member === true);
+  const closing = await raisesOfDoors(client, subjectsOf(closed));
+  const reached = await wantNewEpochsOfReached(client, subjectsOf(closed), now);
+  await suspendPeople(client, subjectsOf(suspended), {
+    ...{ by: RECOVERY, reason: suspended.map(reasonOf), until: null, now },
+  });
+  await reinstatePeople(client, subjectsOf(people.filter(({ state }) => state === 'active')));
+  await removeRealmMembers(client, subjectsOf(people.filter(({ member }) => member === false)));
+  await admitPeople(client, admitted);
+  const opening = await raisesOfDoors(client, subjectsOf(opened));
+  await removeKeys(
+    client,
+    people.flatMap(({ keysRemoved = [] }) => keysRemoved),
+  );
+  const open: Open[] = [];
+  for (const { subject, account, keysAdded = [] } of people) {
+    for (const key of keysAdded) {
+      if (await addKey(client, subject, key)) continue;
+      const sentence = `${account} had the key ${key.fingerprint}, which is another's here`;
+      open.push({ account, sentence });
     }
   }
-  return raised;
+  const raiseOf = ({ subject }: Taking): Raise => ({ subject, role: 'directory' });
+  const gains = people.filter((taking) => !isLoss(taking));
+  return {
+    lost: [
+      ...people.filter(isLoss).map(raiseOf),
+      ...closing,
+      ...reached.flatMap(({ uid }) => raisesOfPassword(uid)),
+    ],
+    gained: [
+      ...gains.map(raiseOf),
+      ...opening,
+      ...admitted.map((subject): Raise => ({ subject, role: 'homes' })),
+    ],
+    open,
+  };
+}
+
+function subjectsOf(takings: readonly Taking[]): number[] {
+  return takings.map(({ subject }) => subject);
 }
 
 /** False: another has it, or had. */
@@ -103,51 +111,70 @@ async function addKey(client: Client, person: number, key: SealedKey): Promise<b
   return true;
 }
 
-async function takeTool(client: Client, taking: Taking, now: Date, open: Open[]): Promise<Raise[]> {
-  const { subject, account, state, by, membersRemoved = [], membersAdded = [] } = taking;
-  if (state === 'disabled')
-    await disable(client, subject, { by: RECOVERY, reason: reasonOf(by), now });
-  if (state === 'active') await openTool(client, subject);
-  const removed = membersRemoved.map(({ uid }) => uid);
-  await noteKnown(client, subject, removed);
-  await removeMaintainers(client, subject, removed);
-  const added = await addMaintainersNamed(client, subject, membersAdded);
-  const unknown = membersAdded.filter((name) => !added.some(({ name: known }) => known === name));
-  for (const name of unknown) {
-    open.push({ account, sentence: `${name} maintained ${account}, and is not known here` });
+async function takeTools(client: Client, tools: readonly Taking[], now: Date): Promise<Taken> {
+  const disabled = tools.filter(({ state }) => state === 'disabled');
+  await disableTools(client, subjectsOf(disabled), {
+    ...{ by: RECOVERY, reason: disabled.map(reasonOf), now },
+  });
+  await openTools(client, subjectsOf(tools.filter(({ state }) => state === 'active')));
+  const removed = tools.flatMap(({ subject: tool, membersRemoved = [] }) =>
+    membersRemoved.map(({ uid: maintainer }) => ({ tool, maintainer })),
+  );
+  for (const [tool, from] of Map.groupBy(removed, (each) => each.tool)) {
+    const by = from.map(({ maintainer }) => maintainer);
+    await noteKnown(client, tool, by);
   }
-  return [
+  await removeMaintainers(client, removed);
+  const added = await addMaintainersNamed(client, tools);
+  const known = new Set(added.map(({ name }) => name));
+  const open = tools.flatMap(({ account, membersAdded = [] }) =>
+    membersAdded
+      .filter((name) => !known.has(name))
+      .map((name) => ({
+        account,
+        sentence: `${name} maintained ${account}, and is not known here`,
+      })),
+  );
+  const membersOf = Map.groupBy([...removed, ...added], ({ tool }) => tool);
+  const raisesOf = ({ subject }: Taking): Raise[] => [
     ...(['directory', 'databases'] as const).map((role) => ({ subject, role })),
-    ...[...removed, ...added.map(({ uid }) => uid)].map((of): Raise => ({
-      subject: of,
-      role: 'directory',
-      target: 'unix-account',
+    ...(membersOf.get(subject) ?? []).map(({ maintainer }): Raise => ({
+      ...{ subject: maintainer, role: 'directory', target: 'unix-account' },
     })),
   ];
+  const gains = tools.filter((taking) => !isLoss(taking));
+  return {
+    lost: tools.filter(isLoss).flatMap(raisesOf),
+    gained: gains.flatMap(raisesOf),
+    open,
+  };
 }
 
-/** Those of these names who are known; of the others nothing is written. */
+/** Those of the names who are known; of the others nothing is written. */
 async function addMaintainersNamed(
   client: Client,
-  tool: number,
-  accounts: readonly string[],
-): Promise<{ name: string; uid: number }[]> {
-  const { rows } = await client.query(
-    `WITH known AS (SELECT name, subject AS uid FROM names WHERE name = ANY ($2)),
-          added AS (INSERT INTO maintainers (tool, maintainer) SELECT $1, uid FROM known ON CONFLICT DO NOTHING)
-     SELECT name, uid FROM known`,
-    [tool, accounts],
+  tools: readonly Taking[],
+): Promise<{ tool: number; maintainer: number; name: string }[]> {
+  const added = tools.flatMap(({ subject: tool, membersAdded = [] }) =>
+    membersAdded.map((name) => ({ tool, name })),
   );
-  return rows as { name: string; uid: number }[];
+  const { rows } = await client.query(
+    `WITH known AS (SELECT a.tool, n.subject AS maintainer, name
+                    FROM unnest($1::int[], $2::text[]) AS a (tool, name) JOIN names n USING (name)),
+          added AS (INSERT INTO maintainers (tool, maintainer) SELECT tool, maintainer FROM known ON CONFLICT DO NOTHING)
+     SELECT tool, maintainer, name FROM known`,
+    [added.map(({ tool }) => tool), added.map(({ name }) => name)],
+  );
+  return rows as { tool: number; maintainer: number; name: string }[];
 }
 
-function raisesOfPassword(subject: number): Raise[] {
+export function raisesOfPassword(subject: number): Raise[] {
   return [
     { subject, role: 'homes' },
     { subject, role: 'databases', waits: true },
   ];
 }
 
-function reasonOf(by: readonly string[]): string {
+function reasonOf({ by }: Taking): string {
   return `as ${by.join(', ')} shows after a recovery`.slice(0, LONGEST_REASON);
 }

@@ -2,6 +2,7 @@
 import type { PosixId } from '../model/ids.ts';
 import type { AccountName, ToolName } from '../model/names.ts';
 import type { Member } from '../model/wanted.ts';
+import { reasonsOf } from './people.ts';
 import type { Client } from './postgres.ts';
 
 /** A tool as the rules see one. */
@@ -83,13 +84,13 @@ export async function addMaintainers(
 
 export async function removeMaintainers(
   client: Client,
-  tool: number,
-  maintainers: readonly number[],
+  removed: readonly { tool: number; maintainer: number }[],
 ): Promise<void> {
-  await client.query('DELETE FROM maintainers WHERE tool = $1 AND maintainer = ANY ($2)', [
-    tool,
-    maintainers,
-  ]);
+  await client.query(
+    `DELETE FROM maintainers m USING unnest($1::int[], $2::int[]) AS r (tool, maintainer)
+     WHERE m.tool = r.tool AND m.maintainer = r.maintainer`,
+    [removed.map(({ tool }) => tool), removed.map(({ maintainer }) => maintainer)],
+  );
 }
 
 /** All who maintain these tools, by the tool's uid; `isIn`: whether they are let in by it. */
@@ -134,22 +135,23 @@ export async function countAdmins(
   return (rows[0] as { admins: number }).admins;
 }
 
-/** Who disables, and why. */
+/** Who disables, and why: all for one reason, or each for its own. */
 export interface Disabling {
   by: string;
-  reason: string;
+  reason: string | readonly string[];
   now: Date;
 }
 
-export async function disable(
+/** Disables those of them that are active. */
+export async function disableTools(
   client: Client,
-  uid: number,
+  tools: readonly number[],
   { by, reason, now }: Disabling,
 ): Promise<void> {
   await client.query(
-    `UPDATE tools SET state = 'disabled', disabled_at = $2, disabled_by = $3, disabled_reason = $4
-     WHERE uid = $1 AND state = 'active'`,
-    [uid, now, by, reason],
+    `UPDATE tools t SET state = 'disabled', disabled_at = $2, disabled_by = $3, disabled_reason = d.reason
+     FROM unnest($1::int[], $4::text[]) AS d (uid, reason) WHERE t.uid = d.uid AND t.state = 'active'`,
+    [tools, now, by, reasonsOf(tools, reason)],
   );
 }
 
@@ -175,13 +177,13 @@ export async function wantToolDeleted(
   );
 }
 
-/** Opens a tool that is disabled, or whose things are back: whatever was said of its end is forgotten. */
-export async function openTool(client: Client, uid: number): Promise<void> {
+/** Opens tools that are disabled, or whose things are back: whatever was said of their end is forgotten. */
+export async function openTools(client: Client, tools: readonly number[]): Promise<void> {
   await client.query(
     `UPDATE tools SET state = 'active', disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL,
             delete_after = NULL, delete_requested_at = NULL, days_told = NULL, told_at = NULL
-     WHERE uid = $1 AND state IN ('disabled', 'archived')`,
-    [uid],
+     WHERE uid = ANY ($1) AND state IN ('disabled', 'archived')`,
+    [tools],
   );
 }
 

@@ -1,9 +1,9 @@
 /** What a recovery writes, on a database alone. */
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import type { Taking } from '../../src/model/taking.ts';
 import { findPerson } from '../../src/store/people.ts';
 import { recover, type Recovery } from '../../src/store/recovery.ts';
-import { openPool, type Pool, withClient } from '../../src/store/postgres.ts';
+import { type Client, openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { runCli } from '../bin/run-cli.ts';
 import { wantTool } from '../laws-world.ts';
 import { query } from '../scenarios/outside.ts';
@@ -13,6 +13,7 @@ let world: World;
 let owner: Pool;
 let steward: number;
 let tool: { uid: number; name: string };
+let people = 0;
 
 beforeAll(async () => {
   world = await openWorld('recovery', { needs: ['postgres'] });
@@ -45,9 +46,29 @@ const TERMS = {
   ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
 };
 
-async function recovered(takings: Taking[] = []): Promise<Recovery> {
+async function recovered(
+  takings: Taking[] = [],
+  watch: (client: Client) => void = () => {},
+): Promise<Recovery> {
   const seen = { ...SAW_NOTHING, frozenAt: await freeze() };
-  return withClient(owner, (client) => recover(client, seen, { ...NOTHING, takings }, TERMS));
+  return withClient(owner, (client) => {
+    watch(client);
+    return recover(client, seen, { ...NOTHING, takings }, TERMS);
+  });
+}
+
+async function wantPerson(shellName: string): Promise<number> {
+  const uid = (world.config.ids.people[0]?.first ?? 0) + 1000 + (people += 1);
+  await owner.query(
+    `WITH id AS (INSERT INTO posix_ids (id, kind) VALUES ($1, 'person')),
+          name AS (INSERT INTO names (name, subject) VALUES ($2, $1)),
+          person AS (INSERT INTO people (uid, shell_name, display_name, display_name_key, email)
+                     VALUES ($1, $2, $2, $2, '')),
+          member AS (INSERT INTO realm_members (person) VALUES ($1))
+     INSERT INTO credentials (account) VALUES ($1)`,
+    [uid, shellName],
+  );
+  return uid;
 }
 
 test('the same backup restored twice gives no number of an event or a seal twice', async () => {
@@ -119,6 +140,79 @@ test('no date of the backup acts: whoever leaves is held, and a hold keeps its r
   expect(told).toEqual({ days_told: null });
 });
 
+test('whoever is put away, comes back, or has archives beyond their time is held, each for what it is', async () => {
+  const [leaving, returning, kept, back] = [
+    await wantTool(owner, world, []),
+    await wantTool(owner, world, []),
+    await wantTool(owner, world, []),
+    await wantTool(owner, world, []),
+  ];
+  const uids = [leaving, returning, kept, back].map(({ uid }) => uid);
+  await owner.query(
+    `INSERT INTO departures (subject, departure, began_at, left_at, keep_until, returning_at, back_at) VALUES
+       ($1, 1, '2026-01-01Z', NULL, NULL, NULL, NULL), ($2, 1, '2026-01-01Z', '2026-01-02Z', '2026-03-01Z', '2026-02-01Z', NULL),
+       ($3, 1, '2026-01-01Z', '2026-01-02Z', '2026-03-01Z', NULL, NULL),
+       ($4, 1, '2026-01-01Z', '2026-01-02Z', now() + interval '1 day', '2026-02-01Z', '2026-02-02Z')`,
+    uids,
+  );
+  await owner.query(`UPDATE tools SET state = 'archived' WHERE uid = ANY ($1)`, [uids.slice(0, 2)]);
+  const { open } = await recovered();
+  const sentences = open.map(({ sentence }) => sentence);
+  expect(sentences.filter((each) => !each.startsWith(`tools.${tool.name} `))).toEqual([
+    `tools.${leaving.name} was being put away since 2026-01-01 00:00:00Z; it is held`,
+    `tools.${returning.name} was being brought back since 2026-02-01 00:00:00Z; it is held`,
+    `tools.${kept.name} has archives that were to be removed at 2026-03-01 00:00:00Z; it is held`,
+  ]);
+  await owner.query('UPDATE departures SET back_at = now(), expired_at = now()');
+});
+
+test('however many are taken, it is by as many statements, and each has a reason of its own', async () => {
+  const statements: number[] = [];
+  let tools: { uid: number; name: string }[] = [];
+  for (const count of [1, 20]) {
+    const names = Array.from({ length: count }, (_, n) => `many-${count}-${n}`);
+    const uids: number[] = [];
+    for (const name of names) uids.push(await wantPerson(name));
+    tools = [];
+    for (let n = 0; n < count; n += 1) tools.push(await wantTool(owner, world, uids));
+    const takings = [
+      ...names.map((account, n): Taking => {
+        const subject = uids[n] ?? 0;
+        return { subject, account, kind: 'person', state: 'suspended', by: [`u${subject}`] };
+      }),
+      ...tools.map(({ uid, name }): Taking => {
+        return {
+          ...{ subject: uid, account: `tools.${name}`, kind: 'tool', state: 'disabled' },
+          by: [`s${uid}`],
+        };
+      }),
+    ];
+    let asked: { mock: { calls: unknown[] } } = { mock: { calls: [] } };
+    await recovered(takings, (client) => {
+      asked = jest.spyOn(client, 'query');
+    });
+    statements.push(asked.mock.calls.length);
+    jest.restoreAllMocks();
+  }
+  expect(statements[1]).toBe(statements[0]);
+  const closed = await query<{ state: string; isOwn: boolean; epochs: number }>(
+    world,
+    `SELECT t.state, t.disabled_reason LIKE 'as s' || t.uid || ' shows%' AS "isOwn", wanted_epoch AS epochs
+     FROM tools t JOIN credentials c ON c.account = t.uid WHERE t.uid = ANY ($1)`,
+    [tools.map(({ uid }) => uid)],
+  );
+  // of several who knew it, one more password
+  expect(new Set(closed.map((each) => JSON.stringify(each)))).toEqual(
+    new Set([JSON.stringify({ state: 'disabled', isOwn: true, epochs: 2 })]),
+  );
+  const suspended = await query<{ isOwn: boolean }>(
+    world,
+    `SELECT suspension_reason LIKE 'as u' || uid || ' shows%' AS "isOwn" FROM people
+     WHERE state = 'suspended' AND shell_name LIKE 'many-20-%'`,
+  );
+  expect(suspended.filter(({ isOwn }) => isOwn)).toHaveLength(20);
+});
+
 test('where no admin would be left nothing is done, and it says whom to keep', async () => {
   const taking: Taking = {
     ...{ subject: steward, account: 'steward', kind: 'person', state: 'suspended' },
@@ -129,7 +223,9 @@ test('where no admin would be left nothing is done, and it says whom to keep', a
     message: expect.stringContaining('the evidence closes steward'),
     action: 'Nothing was done; the realm stays frozen.',
   });
-  expect(await query(world, 'SELECT state FROM people')).toEqual([{ state: 'active' }]);
+  expect(await query(world, `SELECT state FROM people WHERE shell_name = 'steward'`)).toEqual([
+    { state: 'active' },
+  ]);
   expect(await query(world, 'SELECT FROM frozen WHERE frozen_at IS NOT NULL')).toHaveLength(1);
 });
 
