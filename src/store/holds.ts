@@ -39,10 +39,15 @@ export async function placeHold(
        reason = excluded.reason, until = excluded.until`,
     [subject, by, now, reason, until],
   );
+  await voidWarnings(client, [subject]);
+}
+
+/** Forgets which warnings of their end subjects had: they are warned anew. */
+export async function voidWarnings(client: Client, subjects: readonly number[]): Promise<void> {
   for (const table of ['people', 'tools']) {
     await client.query(
-      `UPDATE ${table} SET days_told = NULL, told_at = NULL WHERE uid = $1 AND days_told > 0`,
-      [subject],
+      `UPDATE ${table} SET days_told = NULL, told_at = NULL WHERE uid = ANY ($1) AND days_told > 0`,
+      [subjects],
     );
   }
 }

@@ -4,12 +4,21 @@ import { timeOf } from '../model/time.ts';
 import { nameFew } from '../plan/render.ts';
 import { IS_APPROVED_ERASURE } from './approvals.ts';
 import type { Client } from './postgres.ts';
-import { RECOVERY } from './holds.ts';
+import { RECOVERY, voidWarnings } from './holds.ts';
 import { IS_OWN_DELETION } from './people.ts';
 
 const RETURNING = 'was being brought back since';
 /** A hold that nobody waits out. */
 const FOR_GOOD = '9999-12-31T00:00:00Z';
+
+interface Leaving {
+  uid: number;
+  account: string;
+  /** its name, of a tool */
+  tool: string | null;
+  at: Date;
+  what: string;
+}
 
 /**
  * Makes suspensions end by no date, nor by the withdrawal of an own deletion, and holds whoever is to be put away, deleted, erased or brought back, and whose archives
@@ -24,27 +33,23 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
      RETURNING p.shell_name AS account, was.suspended_until AS until`,
   );
   const held = await client.query(
-    `WITH leaving AS (
-       SELECT p.uid, p.shell_name AS account, NULL AS tool, p.delete_after AS at, 'was to be deleted after' AS what
-       FROM people p WHERE p.delete_after IS NOT NULL
+    `WITH everybody AS (
+       SELECT uid, shell_name AS account, NULL AS tool, state, delete_after FROM people
+       UNION ALL SELECT uid, account, name, state, delete_after FROM tools
+     ), leaving AS (
+       SELECT uid, account, tool, delete_after AS at, 'was to be deleted after' AS what
+       FROM everybody WHERE delete_after IS NOT NULL
        UNION ALL
-       SELECT t.uid, t.account, t.name, t.delete_after, 'was to be deleted after' FROM tools t WHERE t.delete_after IS NOT NULL
+       SELECT s.uid, s.account, s.tool, a.decided_at, 'was to be erased: approved at'
+       FROM approvals a JOIN everybody s ON s.uid = a.subject AND s.state = 'suspended' WHERE ${IS_APPROVED_ERASURE('a')}
        UNION ALL
-       SELECT p.uid, p.shell_name, NULL, a.decided_at, 'was to be erased: approved at'
-       FROM approvals a JOIN people p ON p.uid = a.subject AND p.state = 'suspended' WHERE ${IS_APPROVED_ERASURE('a')}
-       UNION ALL
-       SELECT d.subject, coalesce(t.account, p.shell_name), t.name, d.began_at, 'was being put away since'
-       FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
-       WHERE d.back_at IS NULL AND d.returning_at IS NULL AND coalesce(t.state, p.state) = 'archived'
-       UNION ALL
-       SELECT d.subject, coalesce(t.account, p.shell_name), t.name, d.returning_at, '${RETURNING}'
-       FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
-       WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND coalesce(t.state, p.state) = 'archived'
-       UNION ALL
-       SELECT d.subject, coalesce(t.account, p.shell_name), t.name, d.keep_until, 'has archives that were to be removed at'
-       FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
-       WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL
-         AND (d.returning_at IS NULL OR d.back_at IS NOT NULL)
+       SELECT s.uid, s.account, s.tool, e.at, e.what
+       FROM departures d JOIN everybody s ON s.uid = d.subject CROSS JOIN LATERAL (VALUES
+         (d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', d.began_at, 'was being put away since'),
+         (d.back_at IS NULL AND d.returning_at IS NOT NULL AND s.state = 'archived', d.returning_at, '${RETURNING}'),
+         (d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL
+           AND (d.returning_at IS NULL OR d.back_at IS NOT NULL), d.keep_until, 'has archives that were to be removed at')
+       ) AS e (holds, at, what) WHERE e.holds
      ), one AS (SELECT DISTINCT ON (uid) * FROM leaving ORDER BY uid, at),
      held AS (
        INSERT INTO holds AS h (subject, held_by, held_at, reason, until)
@@ -52,17 +57,16 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
            coalesce((SELECT was.held_by FROM holds was WHERE was.subject = uid), $2) END,
          $1, 'a recovery: see whether that is still so', $3 FROM one
        ON CONFLICT (subject) DO UPDATE SET until = excluded.until, held_by = excluded.held_by)
-     SELECT account, tool, at, what FROM one ORDER BY account`,
+     SELECT uid, account, tool, at, what FROM one ORDER BY account`,
     [now, RECOVERY, FOR_GOOD],
   );
+  const leaving = held.rows as Leaving[];
   // told anew once the hold is over
-  for (const table of ['people', 'tools']) {
-    await client.query(
-      `UPDATE ${table} SET days_told = NULL, told_at = NULL WHERE delete_after IS NOT NULL AND days_told > 0`,
-    );
-  }
+  await voidWarnings(
+    client,
+    leaving.map(({ uid }) => uid),
+  );
   const dated = suspended.rows as { account: string; until: Date }[];
-  const leaving = held.rows as { account: string; tool: string | null; at: Date; what: string }[];
   return [
     ...dated
       .toSorted((a, b) => (a.account < b.account ? -1 : 1))
