@@ -165,6 +165,9 @@ export async function writePlaceDoubt(
   }
 }
 
+/** Subjects that are raised in one transaction: verdicts wait for it. */
+const MOST_AT_ONCE = 1000;
+
 /**
  * Raises, urgently and however many they are, those subjects of which something is to be taken away at a place that is an
  * older copy; of each that target. Returns how many are still to come, without those that are parked; undefined: nothing is
@@ -175,12 +178,22 @@ export async function takeAway(
   { place }: MarkedPlace,
   steps: readonly { subject: number; target: string }[],
 ): Promise<number | undefined> {
-  const { rows } = await pool.query('SELECT take_away($1, $2, $3) AS left', [
-    place,
-    steps.map(({ subject }) => subject),
-    steps.map(({ target }) => target),
-  ]);
-  return (rows[0] as { left: number | null }).left ?? undefined;
+  const subjects = [...Map.groupBy(steps, ({ subject }) => subject).values()];
+  let left = 0;
+  let at = 0;
+  do {
+    const some = subjects.slice(at, at + MOST_AT_ONCE).flat();
+    const { rows } = await pool.query('SELECT take_away($1, $2, $3) AS left', [
+      place,
+      some.map(({ subject }) => subject),
+      some.map(({ target }) => target),
+    ]);
+    const ofSome = (rows[0] as { left: number | null }).left;
+    if (ofSome === null) return undefined;
+    left += ofSome;
+    at += MOST_AT_ONCE;
+  } while (at < subjects.length);
+  return left;
 }
 
 /** Forgets what is not configured any more. */
