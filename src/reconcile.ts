@@ -94,25 +94,34 @@ export async function survey<Eyes>(
   return [...surveys.values()];
 }
 
+/** A MariaDB server, or an area of homes, where nothing is given, and why. */
+export interface Withheld {
+  place: string;
+  sentence: string;
+}
+
+/** A place that is an older copy of itself. */
+export function olderCopy(place: string): Withheld {
+  const sentence = `${place} is an older copy of itself: nothing is given there until all is taken away that should be`;
+  return { place, sentence };
+}
+
 /**
- * Leaves out what would give something at a place that is an older copy of itself, or would lose data there: all but what
- * takes access away. What is left out is not done, so its target counts as unreadable.
- *
- * @param older such places of the role
+ * Leaves out what would give something at such places, or would lose data there: all but what takes access away. What is
+ * left out is not done, so its target counts as unreadable.
  */
-export function withholdGrants(found: SubjectSurvey, older: readonly string[]): SubjectSurvey {
-  const placeOf = (step: Step): string | undefined =>
-    takesAway(step) ? undefined : placesOf(step.action).find((place) => older.includes(place));
+export function withholdGrants(found: SubjectSurvey, places: readonly Withheld[]): SubjectSurvey {
+  const whyNot = (step: Step): Withheld | undefined =>
+    takesAway(step) ? undefined : places.find(({ place }) => placesOf(step.action).includes(place));
   const withheld = found.steps.flatMap((step): Trouble[] => {
-    const place = placeOf(step);
-    if (place === undefined) return [];
-    const sentence = `${place} is an older copy of itself: nothing is given there until all is taken away that should be`;
-    return [{ target: step.target, code: 'BACKEND_UNREADABLE', sentence }];
+    const why = whyNot(step);
+    if (why === undefined) return [];
+    return [{ target: step.target, code: 'BACKEND_UNREADABLE', sentence: why.sentence }];
   });
   if (withheld.length === 0) return found;
   return {
     ...found,
-    steps: found.steps.filter((step) => placeOf(step) === undefined),
+    steps: found.steps.filter((step) => whyNot(step) === undefined),
     unreadable: [...found.unreadable, ...withheld],
   };
 }

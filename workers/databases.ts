@@ -65,6 +65,7 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
     };
   },
   openWatch: watchDatabases,
+  openMarkers: openDatabasesMarkers,
   openHands(config, store) {
     const { servers } = config.databases;
     const verifiers = openVerifiers(store.pool);

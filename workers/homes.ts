@@ -48,6 +48,7 @@ export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
     };
   },
   openWatch: watchHomes,
+  openMarkers: openHomesMarkers,
   openHands: (config, store) =>
     openFilesHands(
       config.files,

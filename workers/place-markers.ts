@@ -15,6 +15,8 @@
  * What the place lacks then is drift, as any other: the sweep gives it, or holds it within its bounds. Nothing is dropped
  * or removed meanwhile, but for the accounts of who was deleted: what came back may not be what was put away.
  *
+ * What comes back between two looks is seen by whoever is about to give something there (place-guard.ts).
+ *
  * Each place has a loop of its own: one that hangs delays no other. Of two processes both may look; each writes only over
  * the marker that it has read.
  */
@@ -23,6 +25,7 @@ import type { Config } from '../src/config.ts';
 import { realmOf } from '../src/config.ts';
 import { codeOf, describeError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
+import type { Carrier } from '../src/model/marker.ts';
 import type { Role, Wanted } from '../src/model/wanted.ts';
 import type { Step } from '../src/plan/plan.ts';
 import { placesOf, takesAway } from '../src/plan/policy.ts';
@@ -93,7 +96,7 @@ export function startPlaceMarkers<Eyes, Place extends string>(
   /** Whether there is nothing left to do before the next beat. */
   async function tell(place: Place): Promise<boolean> {
     const of = { role, place };
-    const carrier = { older: 'place', name: markers.nameOf(place), todo: TODO } as const;
+    const carrier = carrierOf(markers, place);
     const look = await store.lookAtPlace(pool, of, () => markers.read(place), carrier);
     const { doubt, next, telling, text, seenAt } = look;
     noteMarker(of, look);
@@ -172,6 +175,14 @@ export function startPlaceMarkers<Eyes, Place extends string>(
       await Promise.race([ending, sleep(ENDED_WITHIN_MS, undefined, { ref: false })]);
     },
   };
+}
+
+/** A place as sentences name it, and what is done where it is the older copy. */
+export function carrierOf<Place extends string>(
+  { nameOf }: Pick<PlaceMarkers<Place>, 'nameOf'>,
+  place: Place,
+): Carrier {
+  return { older: 'place', name: nameOf(place), todo: TODO };
 }
 
 /** What is in hand is waited for no longer. */

@@ -8,16 +8,19 @@ import { besidesOf, partSteps } from '../src/plan/policy.ts';
 import {
   apply,
   type Hands,
+  olderCopy,
   standingOf,
   type SubjectSurvey,
   survey,
+  type Withheld,
   withholdGrants,
 } from '../src/reconcile.ts';
-import { readOlderPlaces } from '../src/store/place-markers.ts';
+import { olderOf, readPlaces } from '../src/store/place-markers.ts';
 import type { Client, Pool } from '../src/store/postgres.ts';
 import { type HeldPart, type PartEnd, type RepairTerms, withParts } from '../src/store/repairs.ts';
 import { type Holders, holding } from './held-hands.ts';
 import { outcomeOf } from './outcome.ts';
+import type { PlaceGuard } from './place-guard.ts';
 import type { RoleParts } from './role.ts';
 
 /** A job with more subjects is none of ours. */
@@ -36,6 +39,7 @@ export function startRepairing<Eyes>(
     pool,
     eyes,
     hands,
+    guard,
     holders,
     realm,
     log,
@@ -43,6 +47,7 @@ export function startRepairing<Eyes>(
     pool: Pool;
     eyes: Eyes;
     hands: Hands;
+    guard: PlaceGuard;
     holders: Holders;
     realm: Realm;
     log: Log;
@@ -55,16 +60,17 @@ export function startRepairing<Eyes>(
     terms: RepairTerms,
     client: Client,
   ): Promise<PartEnd[]> {
-    const older = await readOlderPlaces(client, role);
+    const known = await readPlaces(client, role);
     const wanted = held.flatMap((part) => (part.wanted === undefined ? [] : [part.wanted]));
     const found = await survey(targets, wanted, realm, eyes);
     const surveyOf = new Map(found.map((each) => [each.subject, each]));
+    const places = [...olderOf(known).map(olderCopy), ...(await guard.doubted(found, known))];
     const ends = await Promise.all(
       held.map(async (part) => {
         const { subject } = part;
         return await holding(holders, { subject, client, hands }, async (own) => {
           const end = await doPart(part, surveyOf.get(subject), {
-            ...{ terms, older, held: own },
+            ...{ terms, places, held: own },
           });
           if (end.state !== 'done') log.info({ role, ...end, outcome: undefined }, 'not repaired');
           return end;
@@ -87,7 +93,7 @@ export function startRepairing<Eyes>(
   async function doPart(
     part: HeldPart,
     found: SubjectSurvey | undefined,
-    { terms, older, held }: { terms: RepairTerms; older: readonly string[]; held: Hands },
+    { terms, places, held }: { terms: RepairTerms; places: readonly Withheld[]; held: Hands },
   ): Promise<PartEnd> {
     const { subject } = part;
     if (found === undefined) return moved(subject, 'there is no such subject any more');
@@ -108,7 +114,7 @@ export function startRepairing<Eyes>(
       const [first] = fresh;
       if (first !== undefined) return moved(subject, `no step is left; there is now: ${first}`);
     }
-    const due = withholdGrants({ ...found, steps: allowed }, older);
+    const due = withholdGrants({ ...found, steps: allowed }, places);
     const troubles = await apply(targets, due, held);
     if (found.findings.length > 0) await parts.remember?.(found, pool);
     const withheld = due.unreadable[found.unreadable.length];

@@ -10,19 +10,24 @@ import {
   type AnyTarget,
   apply,
   type Hands,
+  olderCopy,
   standingOf,
   type SubjectSurvey,
   survey,
+  type Withheld,
   withholdGrants,
 } from '../src/reconcile.ts';
 import type { Step } from '../src/plan/plan.ts';
 import { takesAway } from '../src/plan/policy.ts';
 import { type Held, type Outcome, withSubjects } from '../src/store/convergence.ts';
+import { olderOf } from '../src/store/place-markers.ts';
 import { type Client, openPool, type Pool } from '../src/store/postgres.ts';
 import type { Everything, Pace } from '../src/targets/everything.ts';
 import { startAnswering } from './answering.ts';
 import { type Holders, holding } from './held-hands.ts';
 import type { Worker } from './loop.ts';
+import { NO_GUARD, openPlaceGuard } from './place-guard.ts';
+import type { PlaceMarkers } from './place-markers.ts';
 import { type Watch, type Watching, watchingOf } from './unmanaged.ts';
 import { outcomeOf } from './outcome.ts';
 import { startRepairing } from './repairing.ts';
@@ -57,6 +62,8 @@ export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
   /** with an account that can only read */
   openEyes(config: Config): Open & Closable;
   openHands(config: Config, store: RoleStore): Hands & Closable & LongHanded;
+  /** of a role whose places carry markers */
+  openMarkers?(config: Config): PlaceMarkers;
   /** for a survey of everything: reads all there is, before any subject is looked at */
   readEverything(eyes: Open, pace: Pace, reading: Watching): Promise<Everything<Eyes>>;
   /** begins to look for what is in its places and is not ours */
@@ -97,8 +104,10 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
       return client;
     },
   });
+  const markers = parts.openMarkers?.(config);
+  const guard = markers === undefined ? NO_GUARD : openPlaceGuard(role, markers, pool);
   const answering = startAnswering(parts, { ...watchingOf(config, readers), eyes, log });
-  const repairing = startRepairing(parts, { pool, eyes, hands, holders, realm, log });
+  const repairing = startRepairing(parts, { pool, eyes, hands, guard, holders, realm, log });
   const consume = (queue: string, concurrency: number): Consumer =>
     startConsumer({
       config,
@@ -146,11 +155,13 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
 
     async function converging(held: readonly Held[], client: Client) {
       const found = await surveyHeld(held);
+      const places = held[0]?.places ?? [];
+      const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
       const outcomes = await Promise.all(
         found.map(async (each, index): Promise<[number, Outcome]> => {
           const { subject } = each;
-          const { attempts: refusals = 0, left = false, older = [] } = held[index] ?? {};
-          const due = withholdGrants(left ? doorsOf(each) : each, older);
+          const { attempts: refusals = 0, left = false } = held[index] ?? {};
+          const due = withholdGrants(left ? doorsOf(each) : each, withheld);
           const outcome = await holding(holders, { subject, client, hands }, (own) =>
             bring(due, refusals, own),
           );
@@ -166,7 +177,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     const found = new Map<number, SubjectSurvey>();
     for (const [names, of] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
       const behind = names?.split(' ');
-      const older = of[0]?.older ?? [];
+      const older = olderOf(of[0]?.places ?? []).map(olderCopy);
       const needed = targets.flatMap(({ name, needs }) => (behind?.includes(name) ? needs : []));
       const looked = targets.filter(
         ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
@@ -186,7 +197,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   function ofTargets(
     found: SubjectSurvey,
     names: readonly string[],
-    older: readonly string[],
+    older: readonly Withheld[],
   ): SubjectSurvey {
     const isIts = ({ target }: { target: string }): boolean => names.includes(target);
     const lacks = found.steps.some(({ effect }) => effect === 'create');
@@ -222,7 +233,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
     async close() {
       hands.letGo?.();
       await Promise.all([...consumers.map((each) => each.close(3000)), answering.close()]);
-      await Promise.allSettled([eyes.close(), hands.close()]);
+      await Promise.allSettled([eyes.close(), hands.close(), guard.close()]);
       await Promise.all([pool.end(), readers.end()]);
     },
   };

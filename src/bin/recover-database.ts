@@ -33,7 +33,7 @@ import { tellPortals } from '../requests/done.ts';
 import { openOwner } from '../store/import.ts';
 import { findSubjects } from '../store/names.ts';
 import type { Client } from '../store/postgres.ts';
-import { readOlderPlaces } from '../store/place-markers.ts';
+import { olderOf, readPlaces } from '../store/place-markers.ts';
 import {
   countBroughtToDatabases,
   readBroughtTo,
@@ -104,7 +104,7 @@ export async function recoverDatabase(command: Command): Promise<void> {
       refuseUnread(command, [UNREAD_ARCHIVES], 'the realm stays frozen');
       return;
     }
-    const older = await readOlderPlaces(owner, 'databases');
+    const older = olderOf(await readPlaces(owner, 'databases'));
     const seen = { ...seenIn(reports, older), frozenAt: held.frozenAt, erased, deletions };
     const decided = await decide(owner, command, surveyed, { erased, older });
     const terms = termsOf(config);

@@ -1,5 +1,6 @@
 /** The table `convergence`: which generation of a subject is wanted of a role, and which is applied. */
 import type { Role, Wanted } from '../model/wanted.ts';
+import { type KnownPlace, PLACES_OF } from './place-markers.ts';
 import {
   type Client,
   LOCK_CLASS,
@@ -48,8 +49,8 @@ export interface Held {
   left: boolean;
   /** names of the targets that are behind; undefined: any of them may be */
   targets: readonly string[] | undefined;
-  /** places of the role that are older copies of themselves: nothing is given there */
-  older: readonly string[];
+  /** of the role, as they were known before anything was read there */
+  places: readonly KnownPlace[];
 }
 
 /** How a run ended, as it is written to the row. */
@@ -93,8 +94,7 @@ export async function withSubjects(
           // behind, the index of those is long.
           text: `WITH mine AS MATERIALIZED (
                    SELECT * FROM convergence WHERE subject = ANY ($1) AND role = $2)
-                 SELECT subject, wanted, attempts, targets,
-                        (SELECT array_agg(place) FROM place_markers WHERE role = $2 AND older = 'place') AS older
+                 SELECT subject, wanted, attempts, targets, ${PLACES_OF('$2')} AS places
                  FROM mine
                  WHERE applied < wanted AND state <> 'parked' AND (SELECT frozen_at IS NULL FROM frozen)`,
           values: [subjects, role],
@@ -104,12 +104,12 @@ export async function withSubjects(
       const mine = new Set(locked);
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
       const rows = (behind.rows as BehindRow[]).filter(({ subject }) => mine.has(subject));
-      const held = rows.flatMap(({ subject, attempts, targets, older }): Held[] => {
+      const held = rows.flatMap(({ subject, attempts, targets, places }): Held[] => {
         const each = wantedOf.get(subject);
         if (each === undefined) return [];
         const of = targets ?? undefined;
         const left = isLeft(each, of);
-        return [{ wanted: each, attempts, left, targets: of, older: older ?? [] }];
+        return [{ wanted: each, attempts, left, targets: of, places: places ?? [] }];
       });
       const left = new Set(held.flatMap((each) => (each.left ? [each.wanted.uid] : [])));
       const ended = rows.filter(({ subject }) => !left.has(subject));
@@ -129,7 +129,7 @@ export interface BehindRow {
   wanted: string;
   attempts: number;
   targets?: string[] | null;
-  older?: string[] | null;
+  places?: KnownPlace[] | null;
 }
 
 /**

@@ -106,6 +106,37 @@ export async function lookAtPlace(
   return { ...after, telling: known.telling, text, ...judge(after) };
 }
 
+/** A place of a role as our database knows it; times in ISO 8601. */
+export interface KnownPlace {
+  place: string;
+  /** which side is the older copy, as the latest look has it */
+  older: 'place' | 'database' | null;
+  tellingAt: string | null;
+  toldAt: string | null;
+}
+
+/** In a statement, all places of a role: an array of `KnownPlace`, or NULL. `role`: an expression. */
+export const PLACES_OF = (role: string) => `(
+  SELECT jsonb_agg(jsonb_build_object('place', place, 'older', older, 'tellingAt', telling_at, 'toldAt', told_at))
+  FROM place_markers WHERE role = ${role})`;
+
+export async function readPlaces(client: Pick<Client, 'query'>, role: Role): Promise<KnownPlace[]> {
+  const text = `SELECT ${PLACES_OF('$1')} AS places`;
+  const { rows } = await client.query({ name: 'read-places', text, values: [role] });
+  return (rows as { places: KnownPlace[] | null }[])[0]?.places ?? [];
+}
+
+/** Those that are older copies of themselves. */
+export function olderOf(places: readonly KnownPlace[]): string[] {
+  return places.flatMap(({ place, older }) => (older === 'place' ? [place] : []));
+}
+
+/** Whether a place shows the marker that it was last told: else `lookAtPlace` says what that means. */
+export function isAsTold(text: string | undefined, { tellingAt, toldAt }: KnownPlace): boolean {
+  const at = timeOfShortMarker(text ?? '')?.getTime() ?? NaN;
+  return toldAt !== null && at >= Date.parse(toldAt) && at <= Date.parse(tellingAt ?? '');
+}
+
 /** As the time that was told: whatever the place shows is not newer. */
 const ADOPTED = '9999-12-31Z';
 
@@ -200,19 +231,6 @@ export async function takeAway(
 export async function keepPlaces(pool: Pool, role: Role, places: readonly string[]): Promise<void> {
   const text = 'DELETE FROM place_markers WHERE role = $1 AND place <> ALL ($2)';
   await pool.query({ name: 'keep-places', text, values: [role, places] });
-}
-
-/** The places of a role that are older copies of themselves, as its latest look has it. */
-export async function readOlderPlaces(
-  client: Pick<Client, 'query'>,
-  role: Role,
-): Promise<string[]> {
-  const { rows } = await client.query({
-    name: 'read-older-places',
-    text: `SELECT place FROM place_markers WHERE role = $1 AND older = 'place'`,
-    values: [role],
-  });
-  return rows.map(({ place }: { place: string }) => place);
 }
 
 /** A place that carries a marker, as our database knows it. */

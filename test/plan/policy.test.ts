@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { Action, Effect } from '../../src/plan/action.ts';
 import type { Step } from '../../src/plan/plan.ts';
 import { besidesOf, partSteps } from '../../src/plan/policy.ts';
-import { withholdGrants } from '../../src/reconcile.ts';
+import { olderCopy, withholdGrants } from '../../src/reconcile.ts';
 
 function step(target: string, effect: Effect, object = 'it'): Step {
   return {
@@ -79,7 +79,7 @@ describe('at a place that is an older copy of itself', () => {
     ],
   ])('%s', (_, isDone, one) => {
     const found = surveyOf(one);
-    const due = withholdGrants(found, ['old', 'replica', 'toolHomes']);
+    const due = withholdGrants(found, ['old', 'replica', 'toolHomes'].map(olderCopy));
     expect(due.steps).toEqual(isDone ? [one] : []);
     expect(due.unreadable.map(({ target, code }) => [target, code])).toEqual(
       isDone ? [] : [[one.target, 'BACKEND_UNREADABLE']],

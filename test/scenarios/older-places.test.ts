@@ -12,6 +12,7 @@ import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
 import type { Worker } from '../../workers/loop.ts';
 import { serveMetrics } from '../../workers/metrics.ts';
 import { startPlaceMarkers } from '../../workers/place-markers.ts';
+import { startRole } from '../../workers/role.ts';
 import { runCli, type Ended } from '../bin/run-cli.ts';
 import { administer } from '../stack.ts';
 import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
@@ -203,6 +204,7 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
     expect(status.out).toMatch(
       /^In doubt: the server toolsdb is as of \S+, but was told at \S+: it is an older copy, by \d+ (s|min); /m,
     );
+    // on a busy machine its checks may have no time to answer
     await eventually('doctor to say so', async () =>
       (await cli('doctor')).out.includes('the server toolsdb is as of'),
     );
@@ -243,6 +245,76 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
   // what it lacks besides is drift as any other, within the bounds of the sweep
   expect(await isLockedOn('tools', alice ?? '')).toBe(false);
   expect((await readAccounts(world, 'tools')).has(late ?? '')).toBe(false);
+}, 120_000);
+
+test('whoever is about to give something looks first: no loop must have noticed that a server is older', async () => {
+  const { world, portal } = running;
+  const { config } = world;
+  const doubt = () =>
+    query<{ older: string; sentence: string }>(
+      world,
+      `SELECT older, doubt AS sentence FROM place_markers WHERE place = 'toolsdb' AND older IS NOT NULL`,
+    ).then(([row]) => row);
+  const forget = () =>
+    query(world, 'UPDATE place_markers SET doubt = NULL, older = NULL, doubted_at = NULL');
+  const late = await userOf('late');
+  await stopMarkers();
+  await running.stopWork();
+  await running.startWork(['intake', 'relay', 'directory', 'homes']);
+  // the role alone, without the loops that keep markers
+  const role = startRole(DATABASES, config, openLog('info', { write: () => {} }));
+  try {
+    await bringBackServer(backup.server);
+    const repaired = await cli('repair', 'late', '--yes');
+    expect(repaired.exit).not.toBe(0);
+    expect((await readAccounts(world, 'tools')).has(late)).toBe(false);
+    expect(await doubt()).toMatchObject({
+      older: 'place',
+      sentence: expect.stringContaining('the server toolsdb is as of'),
+    });
+
+    await forget();
+    await portal.get({ kind: 'person.create', ...newPerson('erin') });
+    await portal.ask({ kind: 'access.grant', requestedBy: 'steward', person: 'erin' });
+    const erin = await userOf('erin');
+    await eventually('erin on the other server', async () =>
+      (await readAccounts(world, 'replica')).has(erin),
+    );
+    await eventually('her row to say why', async () => {
+      const [row] = await query<{ sentence: string | null }>(
+        world,
+        `SELECT sentence FROM convergence WHERE subject = $1 AND role = 'databases'`,
+        [Number(erin.slice(1))],
+      );
+      return row?.sentence?.includes('toolsdb is');
+    });
+    expect((await readAccounts(world, 'tools')).has(erin)).toBe(false);
+    expect((await doubt())?.older).toBe('place');
+
+    // as if our database had come back, and not the server: nothing is given by it either
+    await query(
+      world,
+      `UPDATE place_markers SET doubt = NULL, older = NULL, doubted_at = NULL,
+         telling_at = '2020-01-01', told_at = '2020-01-01' WHERE place = 'toolsdb'`,
+    );
+    await eventually('the freeze', async () => (await frozenBy())?.by === 'the role databases');
+    expect((await readAccounts(world, 'tools')).has(erin)).toBe(false);
+  } finally {
+    await role.close();
+    await running.stopWork();
+    await query(
+      world,
+      `UPDATE place_markers p SET doubt = NULL, older = NULL, doubted_at = NULL,
+         telling_at = d.told_at, told_at = d.told_at FROM directory_marker d WHERE place = 'toolsdb'`,
+    );
+    await query(world, 'UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
+    await running.startWork();
+    startMarkers();
+  }
+  await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
+  await settled(world);
+  const erin = await userOf('erin');
+  expect((await readAccounts(world, 'tools')).has(erin)).toBe(true);
 }, 120_000);
 
 test('a server that has lost its marker is an older copy too, and nobody’s word of the future freezes anything', async () => {
