@@ -1,7 +1,9 @@
 /** `chamberlain secret rotate`: replaces a password or a key while it is in use. */
+import { createPublicKey } from 'node:crypto';
 import type { Command } from 'commander';
 import { nextOf } from '../config.ts';
 import { secretsOf } from '../doctor/files.ts';
+import { sealKeyId } from '../model/seal.ts';
 import { canAsk, confirm } from './confirm.ts';
 import { configOf, wantsJson } from './configuration.ts';
 import { describeExamples, describeExits, EXIT } from './exit.ts';
@@ -62,8 +64,8 @@ export function defineSecret(secret: Command): void {
         command.error(`error: '${name}' is no secret of this realm: see README, "Passwords"`);
       }
       const its = rotationOf(config, name);
-      const { path } = readSecretFiles(config, name);
-      const steps = options.finish === true ? describeFinish(its) : describeFirst(its, path);
+      const { path, next } = readSecretFiles(config, name);
+      const steps = options.finish === true ? describeFinish(its, next) : describeFirst(its, path);
       if (!json) print(`${name}, ${its.what}:\n${steps.map((step) => `- ${step}`).join('\n')}`);
       if (options.check === true) {
         if (json) printJson({ name, what: its.what, steps });
@@ -107,11 +109,14 @@ function describeFirst(secret: Rotation, path: string): string[] {
   }
 }
 
-function describeFinish(secret: Rotation): string[] {
+/** @param next the key that is to be used */
+function describeFinish(secret: Rotation, next: string | undefined): string[] {
   if (secret.way === 'key') {
     return [
       `the new key is used from now on: a ${secret.others} that does not know it refuses what it signs`,
-      `it cannot be seen from here whether each ${secret.others} knows it`,
+      secret.name === 'seal-key' && next !== undefined
+        ? `nothing here shows whether each login host knows it: ${lookFor(next)}`
+        : `nothing here shows whether each ${secret.others} knows it: ask there first`,
     ];
   }
   return [
@@ -132,7 +137,7 @@ function describeRotated(rotated: Rotated, secret: Rotation, path: string): stri
         `Replace the file on each other machine that has this secret. Then run\n  ${again}`
       );
     case 'announced':
-      return `${rotated.publicKey ?? ''}\n${describeOthers(secret)}\nThen run\n  ${again}`;
+      return `${rotated.publicKey ?? ''}\n${describeOthers(secret, rotated)}\nThen run\n  ${again}`;
     case 'finished':
       return secret.way === 'key'
         ? `Finished: ${path} is the new key. ${describeLast(secret)}`
@@ -142,10 +147,16 @@ function describeRotated(rotated: Rotated, secret: Rotation, path: string): stri
   }
 }
 
-function describeOthers({ name }: Rotation): string {
+/** Where a login host shows that it knows the seal key. */
+function lookFor(key: string): string {
+  return `\`keys-agent status\` of each must name ${sealKeyId(createPublicKey(key))} in its row "sealed by" first`;
+}
+
+function describeOthers({ name }: Rotation, { publicKey = '' }: Rotated): string {
   return name === 'seal-key'
     ? 'Put this key into a file, and run on each login host\n' +
-        '  deploy/login-host/install --seal-key OLD.pem --seal-key NEW.pem'
+        '  deploy/login-host/install --seal-key OLD.pem --seal-key NEW.pem\n' +
+        `${lookFor(publicKey)}.`
     : 'Give this key to each portal, which must take events by either key.';
 }
 

@@ -246,6 +246,12 @@ test('a key: what is signed goes on by the present one until the other is finish
   await settled(world);
   const [sealKey = '', eventsKey = ''] = made;
   Object.assign(world, { sealKey, eventsKey });
+  // as `keys-agent status` of a login host names it
+  const id = sealKeyId(createPublicKey(sealKey));
+  for (const args of [['--check'], ['--finish', '--check']]) {
+    const { out } = await cli('seal-key', ...args);
+    expect(out.includes(`must name ${id} in its row "sealed by"`)).toBe(args.length === 2);
+  }
   for (const name of keys) expect(await second(name)).toEqual({ name, step: 'finished' });
   for (const name of keys) expect(await second(name)).toEqual({ name, step: 'nothing' });
   await running.portal.get({
