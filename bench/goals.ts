@@ -227,7 +227,30 @@ export const SWEEP_GOALS = {
 /** What a recovery is measured for. */
 export const RECOVER_GOALS = {
   list: { figure: 'recover_seconds', unit: 's', goal: 60, better: 'less' },
+  overGranted: { figure: 'over_granted', unit: 'subjects', goal: 0, better: 'less' },
+  notice: { figure: 'marker_notice_ms', unit: 'ms', goal: 60_000, better: 'less' },
 } as const satisfies Record<string, Goal>;
+
+/** How much of everything, in a recovery. */
+export interface RecoverSize {
+  among: { tools: number; people: number };
+  /** decisions since the backup */
+  changes: number;
+  /** of each server, and of an area of homes, to an older state */
+  restores: number;
+}
+
+export const RECOVER_FULL: RecoverSize = {
+  among: { tools: 10_000, people: 30_000 },
+  changes: 1000,
+  restores: 5,
+};
+/** For trying the benchmark itself: its figures say nothing. */
+export const RECOVER_QUICK: RecoverSize = {
+  among: { tools: 200, people: 600 },
+  changes: 80,
+  restores: 1,
+};
 
 /** How much of everything, where all of it is looked at. */
 export interface SweepSize {
@@ -355,5 +378,6 @@ export interface BenchOptions<S> {
 export type ChainOptions = BenchOptions<Size>;
 export type LoginOptions = BenchOptions<LoginSize>;
 export type SweepOptions = BenchOptions<SweepSize>;
+export type RecoverOptions = BenchOptions<RecoverSize>;
 export type LifecycleOptions = BenchOptions<LifecycleSize>;
 export type FailoverOptions = BenchOptions<FailoverSize>;

@@ -225,7 +225,7 @@ export function renderCpu(
     `${((100 * used) / all).toFixed(0).padStart(6)} %  ${name}`;
   return [
     `Processor time over ${what}, ${seconds.toFixed(1)} s:`,
-    ' seconds ms a tool',
+    ' seconds   ms each',
     ...Object.entries(cpu)
       .sort(([, a], [, b]) => b - a)
       .map(([name, used]) => row(name, used)),

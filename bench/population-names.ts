@@ -54,5 +54,10 @@ export function keyLine(person: number): string {
   return `ssh-ed25519 ${blob.toString('base64')}`;
 }
 
+/** As population-postgres.ts makes it: one for each line, though not the one that a key has. */
+export function fingerprintOf(line: string): string {
+  return `SHA256:${createHash('sha256').update(line).digest('base64').replace(/=+$/, '')}`;
+}
+
 /** Everybody's password, so that every verifier is the same. */
 export const PASSWORD = 'PopulationPopulationPopulation32';

@@ -21,6 +21,12 @@ export function cpuSeconds(pid: number): number {
   return ticks / TICKS_PER_SECOND;
 }
 
+/** CPU seconds of those that this process had started, and that have ended. */
+export function endedCpuSeconds(): number {
+  const fields = statFields(process.pid);
+  return (Number(fields?.[13] ?? 0) + Number(fields?.[14] ?? 0)) / TICKS_PER_SECOND;
+}
+
 /** The most memory that a process ever had resident, in MiB. */
 export function peakMemoryMib(pid: number): number {
   return statusKib(pid, 'VmHWM') / 1024;

@@ -23,6 +23,8 @@ import {
   LOGIN_FULL,
   LOGIN_QUICK,
   QUICK,
+  RECOVER_FULL,
+  RECOVER_QUICK,
   SWEEP_FULL,
   SWEEP_QUICK,
 } from './goals.ts';
@@ -38,7 +40,8 @@ const USAGE = `usage: npm run bench -- chain|login|sweep|lifecycle|failover|reco
   sweep      surveys of everything, repairs, explain, requests while a sweep goes on, and a long history
   lifecycle  people who are suspended, passwords that are rotated, a home that is put away
   failover   a leader that is killed, hangs or vanishes from the network, until the next verdict
-  recover    the list of a recovery: what every server shows, in a large realm
+  recover    a recovery in a large realm: until its list is there, who has more access afterwards than before the loss,
+             and how soon \`status\` names a server that came back older
 
   --json     one object a line: {"figure","value","unit","floor","ratio","goal","holds"}
   --quick    few of everything, to try the benchmark itself; its figures are void
@@ -67,7 +70,7 @@ const benches = {
   sweep: (options: Options) =>
     measureSweep({ ...options, size: values.quick ? SWEEP_QUICK : SWEEP_FULL }),
   recover: (options: Options) =>
-    measureRecover({ ...options, size: values.quick ? SWEEP_QUICK : SWEEP_FULL }),
+    measureRecover({ ...options, size: values.quick ? RECOVER_QUICK : RECOVER_FULL }),
   lifecycle: (options: Options) =>
     measureLifecycle({ ...options, size: values.quick ? LIFECYCLE_QUICK : LIFECYCLE_FULL }),
   failover: (options: Options) =>

@@ -63,7 +63,7 @@ async function measureAll(options: SweepOptions, closers: Closers): Promise<Figu
 
 /** A realm of that size, surveyed once. */
 export async function openFilled(
-  options: SweepOptions,
+  options: Pick<SweepOptions, 'parent' | 'say'>,
   closers: Closers,
   { tools, people }: Population,
 ): Promise<WorkingRealm> {
