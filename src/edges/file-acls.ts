@@ -4,8 +4,8 @@
  * a process for each.
  */
 import { spawn } from 'node:child_process';
+import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import type { GroupWrite } from '../targets/files-eyes.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
 import {
@@ -18,7 +18,7 @@ import {
   whyUnsafe,
   withOpened,
 } from './file-ground.ts';
-import type { Area, FileServer } from './file-ground.ts';
+import type { Area, FileServer, Opened } from './file-ground.ts';
 
 /** A survey of 40,000 homes takes getfacl about a second. */
 const READ_TIMEOUT_MS = 60_000;
@@ -57,20 +57,20 @@ export async function prepareFileAreas(
 async function prepareArea<Result>(
   files: FileServer,
   area: Area,
-  then: (staging: FileHandle) => Promise<Result>,
+  then: (staging: Opened) => Promise<Result>,
 ): Promise<Result> {
   const path = areaPath(files, area);
   try {
     return await withOpened(path, OPEN_DIRECTORY, async (opened) => {
-      const unsafe = whyUnsafe(await opened.stat(), AREA_FORBIDS);
+      const unsafe = whyUnsafe(fstatSync(opened.fd), AREA_FORBIDS);
       if (unsafe !== undefined) throw new Error(unsafe);
       const staging = stagingOf(opened);
       await mkdir(staging, 0o700).catch((error: unknown) => {
         if (errnoOf(error) !== 'EEXIST') throw error;
       });
       return await withOpened(staging, OPEN_DIRECTORY, async (stagingOpened) => {
-        await stagingOpened.chown(0, 0);
-        await stagingOpened.chmod(0o700);
+        fchownSync(stagingOpened.fd, 0, 0);
+        fchmodSync(stagingOpened.fd, 0o700);
         const result = await then(stagingOpened);
         await stagingOpened.sync();
         await opened.sync();
@@ -84,7 +84,7 @@ async function prepareArea<Result>(
 }
 
 /** Gives an open directory a default ACL that keeps group write; other entries of it stay. */
-export async function keepGroupWrite(directory: FileHandle): Promise<void> {
+export async function keepGroupWrite(directory: Opened): Promise<void> {
   const refused = await runSetfacl(['-d', '-m', 'u::rwx,g::rwx'], directory).catch(
     (cause: unknown) => {
       throw new Error('starting setfacl', { cause });
@@ -94,7 +94,7 @@ export async function keepGroupWrite(directory: FileHandle): Promise<void> {
 }
 
 /** Runs setfacl on an inherited descriptor, so on no path that could be swapped. */
-async function runSetfacl(words: string[], directory: FileHandle): Promise<string | undefined> {
+async function runSetfacl(words: string[], directory: Opened): Promise<string | undefined> {
   const { code, stderr } = await run('setfacl', [...words, '/proc/self/fd/3'], {
     fds: [directory.fd],
     timeoutMs: SET_TIMEOUT_MS,

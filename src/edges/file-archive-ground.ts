@@ -7,7 +7,16 @@
  * it is the hidden sibling `.<account>.<departure>.part`: what has the name of an archive is whole.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, lstatSync, openSync, readdirSync, readSync } from 'node:fs';
+import {
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+} from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { ChamberlainError } from '../errors.ts';
 import type { ArchiveName } from '../model/homes-manifest.ts';
@@ -98,8 +107,8 @@ export async function prepareArchives(folder: string): Promise<void> {
     await mkdir(folder.slice(0, folder.lastIndexOf('/')) || '/', { recursive: true, mode: 0o755 });
     await mkdir(folder, 0o700).catch(unlessThere);
     await withOpened(folder, OPEN_DIRECTORY, async (opened) => {
-      await opened.chown(0, 0);
-      await opened.chmod(0o700);
+      fchownSync(opened.fd, 0, 0);
+      fchmodSync(opened.fd, 0o700);
       await mkdir(`${itself(opened)}/${STAGING}`, 0o700).catch(unlessThere);
       prepareErasures(opened);
       await opened.sync();

@@ -17,7 +17,7 @@
  * In this order, each lasting before the next: the file · read back whole · the manifest · the archive
  * gets its name · the manifest read back from there · recorded.
  */
-import { closeSync, fsync } from 'node:fs';
+import { closeSync, fstatSync, fsync } from 'node:fs';
 import {
   lstat,
   mkdir,
@@ -30,7 +30,6 @@ import {
   rmdir,
   unlink,
 } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Action, HomePath } from '../plan/action.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
@@ -71,7 +70,7 @@ import {
   withOpened,
   withSeen,
 } from './file-ground.ts';
-import type { Ground } from './file-ground.ts';
+import type { Ground, Opened } from './file-ground.ts';
 
 type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
 interface Moved {
@@ -102,7 +101,7 @@ export async function withdrawHome(
   const { left } = withdrawnNames(action);
   await refuseIfThere(staging, left);
   await withSeen(area, home.name, seen, async (opened) => {
-    const [ofHome, ofStaging] = await Promise.all([opened.stat(), staging.stat()]);
+    const [ofHome, ofStaging] = [fstatSync(opened.fd), fstatSync(staging.fd)];
     if (ofHome.dev !== ofStaging.dev) throw new Error('the home is on a file system of its own');
     await rename(within(area, home.name), within(staging, left)).catch((cause: unknown) => {
       throw errnoOf(cause) === 'EPERM' ? new Error(IMMUTABLE, { cause }) : cause;
@@ -157,7 +156,7 @@ export async function archiveHome(
   await withArchives(hands, (archives) =>
     asLongStep(hands, { ...action, returning: false }, { archives, closing }, async (step) => {
       const isThere = (await lookAt(within(staging, left))) !== undefined;
-      const make = async (folder: FileHandle | undefined) => {
+      const make = async (folder: Opened | undefined) => {
         if (folder !== undefined) await refuseMounts(folder);
         const bytes =
           (await readBackMade(archives, { ...archive, uid }, folder, step)) ??
@@ -205,7 +204,7 @@ async function record(
 async function readBackMade(
   archives: { fd: number },
   archive: ArchiveName & { uid: number },
-  folder: FileHandle | undefined,
+  folder: Opened | undefined,
   step: LongStep,
 ): Promise<Buffer | undefined> {
   const place = within(archives, archiveName(archive));
@@ -236,7 +235,7 @@ async function readBackMade(
 /** Makes an archive beside, and gives it its name. Returns its manifest as it was read from there. */
 async function makeArchive(
   archives: { fd: number },
-  made: { archive: ArchiveName; action: Moved; folder: FileHandle | undefined } & Noted,
+  made: { archive: ArchiveName; action: Moved; folder: Opened | undefined } & Noted,
   step: LongStep,
 ): Promise<Buffer> {
   const { archive, folder } = made;
@@ -250,7 +249,7 @@ async function makeArchive(
       await writeNew(`${itself(opened)}/${MANIFEST}`, bytes);
       await opened.sync();
       // another run may have begun anew, if our lock was lost
-      const [ours, named] = await Promise.all([opened.stat(), lstat(part)]);
+      const [ours, named] = [fstatSync(opened.fd), await lstat(part)];
       if (ours.ino !== named.ino) throw stale(part);
       step.signal.throwIfAborted();
       const place = within(archives, archiveName(archive));
@@ -271,11 +270,7 @@ async function makeArchive(
 
 type Packed = { counted: Awaited<ReturnType<typeof countFolder>>; bytes: number; sha256: string };
 
-async function packAndReadBack(
-  part: FileHandle,
-  folder: FileHandle,
-  step: LongStep,
-): Promise<Packed> {
+async function packAndReadBack(part: Opened, folder: Opened, step: LongStep): Promise<Packed> {
   const path = `${itself(part)}/${PACKED}`;
   const file = await open(path, 'wx', 0o600);
   let counted: Packed['counted'];
@@ -382,7 +377,7 @@ export async function eraseHome(
 
 /** The name says first that it is to go; a run that was cut has done that already. */
 async function removeWithdrawn(
-  staging: FileHandle,
+  staging: Opened,
   {
     left,
     gone,
@@ -411,7 +406,7 @@ async function removeWithdrawn(
 /** Who has it open on another machine may have written since it was packed: that is in no archive. */
 async function refuseUnlessAsPacked(
   { path, madeBy }: { path: string; madeBy: string },
-  folder: FileHandle,
+  folder: Opened,
   step: LongStep,
 ): Promise<void> {
   const differs = (cause: unknown) =>
@@ -449,7 +444,7 @@ export async function restoreHome(
         await withOpened(staged, OPEN_DIRECTORY, async (folder) => {
           const counted = withoutSockets(await countFolder(folder, step));
           await compareUnpacked(path, { folder, counted, madeBy }, step);
-          if ((await folder.stat()).uid !== uid) throw stale(back);
+          if (fstatSync(folder.fd).uid !== uid) throw stale(back);
         });
         // what is left of a removal that was cut: it is whole in the archive, and in `back`
         await removeWithdrawn(staging, { left: undefined, gone, uid }, step);
@@ -471,7 +466,7 @@ export async function restoreHome(
 
 /** Into a new folder; into another one in pieces, where something in it lies too deep for tar. */
 async function unpackBeside(
-  staging: FileHandle,
+  staging: Opened,
   name: string,
   packed: { path: string; sha256: string },
   step: LongStep,
@@ -580,7 +575,7 @@ async function removePart(archives: { fd: number }, archive: ArchiveName): Promi
 }
 
 /** Removes a folder of the staging folder, whatever is in it, but nothing that is mounted there. */
-async function removeFolder(staging: FileHandle, name: string, step: LongStep): Promise<void> {
+async function removeFolder(staging: Opened, name: string, step: LongStep): Promise<void> {
   if ((await lookAt(within(staging, name))) === undefined) return;
   await withOpened(within(staging, name), OPEN_DIRECTORY, refuseMounts);
   await runScript(`removing ${name}`, {
@@ -596,7 +591,7 @@ async function removeFolder(staging: FileHandle, name: string, step: LongStep): 
  * Refuses what has something mounted in it: that would not be packed, or twice, and not be removed, or
  * elsewhere as well. proc(5), mountinfo: blanks and backslashes are octal, all other bytes as they are.
  */
-async function refuseMounts(folder: FileHandle): Promise<void> {
+async function refuseMounts(folder: Opened): Promise<void> {
   const path = (await realpath(itself(folder), 'latin1')).replace(
     /[ \t\n\\]/gu,
     (each) => `\\${each.charCodeAt(0).toString(8).padStart(3, '0')}`,

@@ -1,7 +1,16 @@
 /** Makes credentials and their file: the one place where a password is, besides the file itself. */
-import { constants } from 'node:fs';
-import { chmod, chown, open, rename, unlink } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import {
+  chmodSync,
+  chownSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { unlink } from 'node:fs/promises';
 import { CREDENTIALS_NAME, renderCredentialsFile, verifierOf } from '../model/credentials.ts';
 import type { Action } from '../plan/action.ts';
 import { codeOf } from '../errors.ts';
@@ -14,7 +23,7 @@ import {
   withOpened,
   withSeen,
 } from './file-ground.ts';
-import type { Ground } from './file-ground.ts';
+import type { Ground, Opened } from './file-ground.ts';
 
 /** What the hands are given to make credentials with. */
 export interface CredentialsHands {
@@ -44,21 +53,20 @@ export async function writeCredentials(
     const place = within(opened, CREDENTIALS_NAME);
     await refuseUnlessReplaceable(opened, staging);
     const staged = within(staging, `${home.name}.credentials`);
-    const file = await openNew(staged);
-    try {
-      const password = credentials.newPassword();
-      await file.writeFile(renderCredentialsFile(user, password));
-      await file.sync();
-      await record(credentials, { account: uid, epoch, verifier: verifierOf(password), known });
-      await file.chown(uid, uid);
-      await file.chmod(0o440);
-      await rename(staged, place);
-    } catch (cause) {
-      await unlink(staged).catch(() => {});
-      throw cause;
-    } finally {
-      await file.close();
-    }
+    await withNew(staged, async (file) => {
+      try {
+        const password = credentials.newPassword();
+        writeFileSync(file.fd, renderCredentialsFile(user, password));
+        await file.sync();
+        await record(credentials, { account: uid, epoch, verifier: verifierOf(password), known });
+        fchownSync(file.fd, uid, uid);
+        fchmodSync(file.fd, 0o440);
+        renameSync(staged, place);
+      } catch (cause) {
+        await unlink(staged).catch(() => {});
+        throw cause;
+      }
+    });
     await opened.sync();
   });
 }
@@ -68,15 +76,15 @@ export async function writeCredentials(
  * in place must not cost the account the password that it has. A change of mode to what it is
  * already is refused (EPERM) where an admin has made home or file immutable with chattr.
  */
-async function refuseUnlessReplaceable(home: FileHandle, staging: FileHandle): Promise<void> {
-  const [ofHome, ofStaging] = await Promise.all([home.stat(), staging.stat()]);
+async function refuseUnlessReplaceable(home: Opened, staging: Opened): Promise<void> {
+  const [ofHome, ofStaging] = [fstatSync(home.fd), fstatSync(staging.fd)];
   if (ofHome.dev !== ofStaging.dev) throw new Error('the home is on a file system of its own');
-  await home.chmod(ofHome.mode & 0o7777);
+  fchmodSync(home.fd, ofHome.mode & 0o7777);
   try {
     await withOpened(within(home, CREDENTIALS_NAME), OPEN_TO_LOOK, async (looked) => {
-      const there = await looked.stat();
+      const there = fstatSync(looked.fd);
       if (there.isDirectory()) throw stale(CREDENTIALS_NAME);
-      if (there.isFile()) await chmod(itself(looked), there.mode & 0o7777);
+      if (there.isFile()) chmodSync(itself(looked), there.mode & 0o7777);
     });
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
@@ -93,15 +101,11 @@ async function record(
   });
 }
 
-async function openNew(path: string): Promise<FileHandle> {
+/** Opens a new file, and closes it in the end; one that a cut run has left is removed. */
+async function withNew(path: string, use: (file: Opened) => Promise<void>): Promise<void> {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-  try {
-    return await open(path, flags, 0o600);
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error;
-    await unlink(path);
-    return await open(path, flags, 0o600);
-  }
+  rmSync(path, { force: true });
+  await withOpened(path, flags, use);
 }
 
 /**
@@ -115,11 +119,11 @@ export async function ownCredentials(
   const { home, seen, file, uid, mode } = action;
   await withSeen(area, home.name, seen, (opened) =>
     withOpened(within(opened, CREDENTIALS_NAME), OPEN_TO_LOOK, async (looked) => {
-      const now = await looked.stat();
+      const now = fstatSync(looked.fd);
       const same = now.isFile() && now.nlink === 1 && now.ino === file.ino && now.uid === file.uid;
       if (!same) throw stale(CREDENTIALS_NAME);
-      await chmod(itself(looked), mode);
-      await chown(itself(looked), uid, uid);
+      chmodSync(itself(looked), mode);
+      chownSync(itself(looked), uid, uid);
     }),
   );
 }

@@ -15,8 +15,7 @@
  * A cut run leaves something of the same name in staging, which the next one for the same account
  * removes. Two hands for one account at once are excluded by the worker's lock.
  */
-import { lstat, rename } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { fchmodSync, fchownSync, fstatSync, lstatSync, renameSync } from 'node:fs';
 import type { Action, HomePath, SeenPath } from '../plan/action.ts';
 import { ChamberlainError, codeOf } from '../errors.ts';
 import { keepGroupWrite } from './file-acls.ts';
@@ -46,7 +45,7 @@ import {
   withOpened,
   withSeen,
 } from './file-ground.ts';
-import type { FileServer, Ground } from './file-ground.ts';
+import type { FileServer, Ground, Opened } from './file-ground.ts';
 import { stageDirectory } from './file-staging.ts';
 
 type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
@@ -70,9 +69,11 @@ export function openFilesHands(
         case 'folder.create':
           return await onGround(files, action, (ground) => createFolder(ground, action));
         case 'path.chmod':
-          return await onPath(files, action, (path) => path.chmod(action.mode));
+          return await onPath(files, action, async (path) => fchmodSync(path.fd, action.mode));
         case 'path.chgrp':
-          return await onPath(files, action, (path) => path.chown(action.seen.uid, action.gid));
+          return await onPath(files, action, async (path) =>
+            fchownSync(path.fd, action.seen.uid, action.gid),
+          );
         case 'path.setAcl':
           return await onPath(files, action, keepGroupWrite);
         case 'credentials.write':
@@ -129,8 +130,8 @@ async function onGround(
       withOpened(stagingOf(area), OPEN_DIRECTORY, async (staging) => {
         arrived = true;
         const unsafe =
-          whyUnsafe(await area.stat(), AREA_FORBIDS) ??
-          whyUnsafe(await staging.stat(), STAGING_FORBIDS);
+          whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
+          whyUnsafe(fstatSync(staging.fd), STAGING_FORBIDS);
         if (unsafe !== undefined) throw new Error(`${path} is not used: ${unsafe}`);
         await act({ area, staging });
       }),
@@ -150,7 +151,7 @@ async function onGround(
 async function onPath(
   files: FileServer,
   action: { verb: string; home: HomePath; folder?: string; seen: SeenPath },
-  act: (directory: FileHandle) => Promise<void>,
+  act: (directory: Opened) => Promise<void>,
 ): Promise<void> {
   const { folder, home, seen } = action;
   await onGround(files, action, async ({ area }) => {
@@ -161,12 +162,8 @@ async function onPath(
   });
 }
 
-async function refuseIfThere(path: string, name: string): Promise<void> {
-  const there = await lstat(path).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  });
-  if (there !== undefined) throw stale(name);
+function refuseIfThere(path: string, name: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) throw stale(name);
 }
 
 async function createHome(
@@ -176,13 +173,13 @@ async function createHome(
 ): Promise<void> {
   const { name } = action.home;
   const place = within(area, name);
-  await refuseIfThere(place, name);
+  refuseIfThere(place, name);
   const staged = within(staging, `${name}.home`);
   await stageDirectory(staged, {
     ...action,
     skeleton: action.skeleton ? files.skel : undefined,
   });
-  await rename(staged, place);
+  renameSync(staged, place);
   await area.sync();
 }
 
@@ -193,10 +190,10 @@ async function createFolder(
   const { folder, home, seen } = action;
   await withSeen(area, home.name, seen, async (opened) => {
     const place = within(opened, folder);
-    await refuseIfThere(place, folder);
+    refuseIfThere(place, folder);
     const staged = within(staging, `${home.name}.${folder}.folder`);
     await stageDirectory(staged, { ...action, folders: [], skeleton: undefined });
-    await rename(staged, place);
+    renameSync(staged, place);
     await opened.sync();
   });
 }

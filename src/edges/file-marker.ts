@@ -2,9 +2,8 @@
  * The marker of an area of homes (src/model/marker.ts): a file in the staging folder, which is root's alone, on the same
  * file system as the homes. Whatever brings an older copy of the area back brings the older marker too.
  */
-import { constants } from 'node:fs';
+import { constants, fchmodSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { ChamberlainError } from '../errors.ts';
 import {
   AREA_FORBIDS,
@@ -14,6 +13,7 @@ import {
   type FileServer,
   OPEN_DIRECTORY,
   OPEN_SAFELY,
+  type Opened,
   STAGING_FORBIDS,
   stagingOf,
   whyUnsafe,
@@ -27,14 +27,14 @@ const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
 export function openAreaMarkers(files: FileServer, realm: string) {
   const name = `marker.${realm}`;
 
-  async function inStaging<T>(area: Area, act: string, work: (staging: FileHandle) => Promise<T>) {
+  async function inStaging<T>(area: Area, act: string, work: (staging: Opened) => Promise<T>) {
     const path = areaPath(files, area);
     try {
       return await withOpened(path, OPEN_DIRECTORY, (opened) =>
         withOpened(stagingOf(opened), OPEN_DIRECTORY, async (staging) => {
           const unsafe =
-            whyUnsafe(await opened.stat(), AREA_FORBIDS) ??
-            whyUnsafe(await staging.stat(), STAGING_FORBIDS);
+            whyUnsafe(fstatSync(opened.fd), AREA_FORBIDS) ??
+            whyUnsafe(fstatSync(staging.fd), STAGING_FORBIDS);
           if (unsafe !== undefined) throw new Error(`${path} is not used: ${unsafe}`);
           return await work(staging);
         }),
@@ -44,9 +44,11 @@ export function openAreaMarkers(files: FileServer, realm: string) {
     }
   }
 
-  async function readIn(staging: FileHandle): Promise<string | undefined> {
+  async function readIn(staging: Opened): Promise<string | undefined> {
     try {
-      return await withOpened(within(staging, name), OPEN_SAFELY, (file) => file.readFile('utf8'));
+      return await withOpened(within(staging, name), OPEN_SAFELY, async (file) =>
+        readFileSync(file.fd, 'utf8'),
+      );
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw error;
@@ -63,8 +65,8 @@ export function openAreaMarkers(files: FileServer, realm: string) {
         if ((await readIn(staging)) !== instead) return false;
         const made = within(staging, `${name}.new`);
         await withOpened(made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, async (file) => {
-          await file.chmod(0o600);
-          await file.writeFile(marker);
+          fchmodSync(file.fd, 0o600);
+          writeFileSync(file.fd, marker);
           await file.sync();
         });
         await rename(made, within(staging, name));

@@ -1,16 +1,6 @@
 /** Makes directories in the staging folder, which is root's alone: paths are safe there. */
-import { constants } from 'node:fs';
-import {
-  chmod,
-  copyFile,
-  lchown,
-  lstat,
-  mkdir,
-  readdir,
-  readlink,
-  rm,
-  symlink,
-} from 'node:fs/promises';
+import { chmodSync, constants, lchownSync, mkdirSync } from 'node:fs';
+import { copyFile, lchown, lstat, mkdir, readdir, readlink, rm, symlink } from 'node:fs/promises';
 import { OPEN_SAFELY, errnoOf, withOpened } from './file-ground.ts';
 
 /** What a staged directory gets before it is renamed to its place. */
@@ -27,34 +17,32 @@ export interface Staged {
 /** Makes a directory with all that belongs in it, owned and with its modes; removes a cut run's. */
 export async function stageDirectory(path: string, staged: Staged): Promise<void> {
   await makeAnew(path);
-  await Promise.all(
-    staged.folders.map(async (folder) => {
-      await mkdir(`${path}/${folder}`, 0o700);
-      await own(`${path}/${folder}`, staged);
-    }),
-  );
+  for (const folder of staged.folders) {
+    mkdirSync(`${path}/${folder}`, 0o700);
+    own(`${path}/${folder}`, staged);
+  }
   if (staged.skeleton !== undefined) {
     await copySkeleton(staged.skeleton, path, staged).catch((cause: unknown) => {
       throw new Error(`copying the skeleton ${staged.skeleton}`, { cause });
     });
   }
-  await own(path, staged);
+  own(path, staged);
 }
 
 async function makeAnew(path: string): Promise<void> {
   try {
-    await mkdir(path, 0o700);
+    mkdirSync(path, 0o700);
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw error;
     await rm(path, { recursive: true });
-    await mkdir(path, 0o700);
+    mkdirSync(path, 0o700);
   }
 }
 
 /** Mode last: a change of owner may take setgid away. */
-async function own(path: string, { uid, gid, mode }: Staged): Promise<void> {
-  await lchown(path, uid, gid);
-  await chmod(path, mode);
+function own(path: string, { uid, gid, mode }: Staged): void {
+  lchownSync(path, uid, gid);
+  chmodSync(path, mode);
 }
 
 /**
@@ -79,6 +67,6 @@ async function copySkeleton(from: string, to: string, owner: Staged): Promise<vo
       continue;
     }
     const { mode } = await lstat(source);
-    await own(copy, { ...owner, mode: mode & 0o777 });
+    own(copy, { ...owner, mode: mode & 0o777 });
   }
 }
