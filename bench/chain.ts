@@ -142,7 +142,7 @@ function renderFloor(floor: Floor, count: number): string {
   const names: Record<keyof Floor, string> = {
     directory: 'LDAP: three entries a tool',
     homes: 'homes, two folders each, a file with fsync and rename',
-    replica: 'MariaDB replica: CREATE USER, GRANT, SET DEFAULT ROLE',
+    replica: 'MariaDB replica: CREATE USER',
     toolsdb: 'MariaDB toolsdb: CREATE USER, GRANT',
   };
   return [

@@ -48,7 +48,7 @@ export async function measureFloor(realm: MeasuredRealm, count: number): Promise
 async function forgetAccounts(socket: string): Promise<void> {
   const ours = `User REGEXP '^s[0-9]+$' AND CAST(SUBSTR(User, 2) AS UNSIGNED)
     BETWEEN ${FLOOR_IDS.first} AND ${FLOOR_IDS.last}`;
-  const tables = ['global_priv', 'db', 'roles_mapping'];
+  const tables = ['global_priv', 'db'];
   await administer(
     socket,
     `${tables.map((table) => `DELETE FROM mysql.${table} WHERE ${ours};`).join('\n')} FLUSH PRIVILEGES;`,

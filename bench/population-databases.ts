@@ -24,14 +24,7 @@ export async function fillDatabases(
        SELECT m.Host, u.name, m.Priv FROM global_priv m JOIN ${users} WHERE m.User = '${MODEL}';`;
   const end = `FLUSH PRIVILEGES; DROP USER '${MODEL}'@'%';`;
   await Promise.all([
-    administer(
-      stack.replica.socket,
-      `${model('replica')}
-       INSERT INTO roles_mapping (Host, User, Role, Admin_option)
-         SELECT m.Host, u.name, m.Role, m.Admin_option FROM roles_mapping m JOIN ${users}
-         WHERE m.User = '${MODEL}';
-       ${end}`,
-    ),
+    administer(stack.replica.socket, `${model('replica')} ${end}`),
     administer(
       stack.tools.socket,
       `${model('toolsdb')}

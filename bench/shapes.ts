@@ -167,9 +167,7 @@ export function accountStatements(
 ): string {
   const account = `'${user}'@'%'`;
   const grants =
-    kind === 'replica'
-      ? [`GRANT labsdbuser TO ${account}`, `SET DEFAULT ROLE labsdbuser FOR ${account}`]
-      : [`GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO ${account}`];
+    kind === 'replica' ? [] : [`GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO ${account}`];
   return [
     `CREATE USER ${account} IDENTIFIED BY PASSWORD '${verifier}' WITH MAX_USER_CONNECTIONS 10`,
     ...grants,

@@ -5,23 +5,26 @@
 
 -- An anonymous account shadows accounts of any host ('%') for whoever comes from its own host.
 DELETE FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL;
+-- Everybody may read the views. Earlier versions gave each account the role of its own, and chamberlain_databases what
+-- that asks for; the server goes through all those rows when it makes an account.
+DELETE FROM mysql.roles_mapping WHERE Host = '%' AND Role = 'labsdbuser'
+  AND User REGEXP '^([su][1-9][0-9]{0,9}|chamberlain_databases)$';
+DELETE FROM mysql.db WHERE Host = '%' AND User = 'chamberlain_databases' AND Db = 'mysql';
 FLUSH PRIVILEGES;
 
 CREATE USER IF NOT EXISTS 'chamberlain_databases'@'%' ACCOUNT LOCK;
 CREATE USER IF NOT EXISTS 'chamberlain_databases_eyes'@'%' ACCOUNT LOCK;
 
--- What every tool and person has here, by this role. The operator grants it SELECT, SHOW VIEW on each
+-- What everybody has here, by this role. The operator grants it SELECT, SHOW VIEW on each
 -- database of views, with the underscore escaped: GRANT SELECT, SHOW VIEW ON `enwiki\_p`.* TO labsdbuser.
 CREATE ROLE IF NOT EXISTS labsdbuser;
+GRANT labsdbuser TO PUBLIC;
 
 -- Making, changing and dropping accounts; ending their sessions (KILL USER).
 -- MariaDB knows no bound on whose: CREATE USER reaches every account, so guard this one's secret well.
 GRANT CREATE USER, CONNECTION ADMIN, PROCESS ON *.* TO 'chamberlain_databases'@'%';
--- SET DEFAULT ROLE … FOR another asks for UPDATE here.
-GRANT UPDATE ON mysql.* TO 'chamberlain_databases'@'%';
 -- Looking whether an account is (still) there.
 GRANT SELECT (Host, User) ON mysql.global_priv TO 'chamberlain_databases'@'%';
-GRANT labsdbuser TO 'chamberlain_databases'@'%' WITH ADMIN OPTION;
 
 -- The marker, by which it is seen that this server is an older copy of itself: beside the accounts, so that whatever brings
 -- older accounts back brings the older marker too. A row for each realm that has this server. Tenants have no right to it.

@@ -36,9 +36,6 @@ export async function lookAsEyes(config: Config, server: Server, root: string): 
           `Run \`DROP USER ''@'${host}'\` there.`,
         ),
       ),
-      ...(server.kind === 'replica' && !health.hasReplicaRole
-        ? [fix(`${name}: the role labsdbuser is not there`, `Run ${sqlOf(server)} there.`)]
-        : []),
       connections < mostConnections * MOST_SHARE
         ? ok(`${name}: ${connections} of ${mostConnections} connections are in use`)
         : fix(

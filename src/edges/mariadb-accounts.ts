@@ -187,12 +187,6 @@ export function grantStatement(
   quote: (name: string) => string,
   all: readonly string[],
 ): string {
-  const role = /^(default )?role (\S+)$/.exec(grant);
-  if (role?.[2] !== undefined) {
-    return role[1] === undefined
-      ? `GRANT ${quote(role[2])} TO ${account}`
-      : `SET DEFAULT ROLE ${quote(role[2])} FOR ${account}`;
-  }
   const [privileges, pattern] = /^(ALL|ALL but EVENT) on (\S+)\.\*$/.exec(grant)?.slice(1) ?? [];
   if (privileges === undefined || pattern === undefined)
     throw new RangeError(`no such grant: ${grant}`);

@@ -14,7 +14,6 @@ export interface EyesHealth {
   mostConnections: number;
   /** hosts of accounts without a name, which stand before `'s50001'@'%'` */
   anonymousHosts: string[];
-  hasReplicaRole: boolean;
 }
 
 /** Looks as `chamberlain_databases_eyes`. */
@@ -32,18 +31,15 @@ export async function readEyesHealth(
       const [threads] = await connection.query<Record<string, string | number>[]>(
         `SHOW GLOBAL STATUS LIKE 'Threads_connected'`,
       );
-      const special = await connection.query<{ Host: string; User: string }[]>(
-        `SELECT Host, User FROM mysql.global_priv
-         WHERE (User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL)
-            OR (User = 'labsdbuser' AND JSON_VALUE(Priv, '$.is_role') IS NOT NULL)`,
+      const anonymous = await connection.query<{ Host: string }[]>(
+        `SELECT Host FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL`,
       );
       return {
         version: String(row?.['version']),
         clock: Number(row?.['clock']) * 1000,
         connections: Number(threads?.['Value']),
         mostConnections: Number(row?.['most']),
-        anonymousHosts: special.filter(({ User }) => User === '').map(({ Host }) => Host),
-        hasReplicaRole: special.some(({ User }) => User !== ''),
+        anonymousHosts: anonymous.map(({ Host }) => Host),
       };
     });
   } finally {

@@ -93,23 +93,38 @@ describe('a database account', () => {
     await expect(toolsdb.query('INSERT INTO s9__x_p.t VALUES (1)')).rejects.toThrow('denied');
   });
 
-  test('that has what everybody may read itself is as wanted; the file of the server takes that row away', async () => {
-    await converge(tool());
-    const right = await grantsOf('toolsdb');
-    await administer(
-      world.tools.socket,
+  test.each([
+    [
+      'tools',
       `GRANT SELECT, SHOW VIEW ON \`%\\_p\`.* TO ${USER};
        CREATE DATABASE IF NOT EXISTS s9__y_p; CREATE TABLE IF NOT EXISTS s9__y_p.t (a INT);`,
-    );
-    expect(await grantsOf('toolsdb')).not.toBe(right);
-    expect(await converge(tool())).toEqual([]);
-    const file = new URL('../../deploy/mariadb/toolsdb.sql', import.meta.url);
-    await administer(world.tools.socket, readFileSync(file, 'utf8'));
-    expect(await grantsOf('toolsdb')).toBe(right);
-    const toolsdb = await connect('toolsdb');
-    expect(await toolsdb.query('SELECT * FROM s9__y_p.t')).toEqual([]);
-    expect(await converge(tool())).toEqual([]);
-  });
+      'SELECT * FROM s9__y_p.t',
+    ],
+    [
+      'replica',
+      `GRANT labsdbuser TO ${USER}; SET DEFAULT ROLE labsdbuser FOR ${USER};`,
+      'SELECT 1 FROM enwiki_p.page WHERE false',
+    ],
+  ] as const)(
+    'that has what everybody may read itself is as wanted; the file of the server takes that row away: %s',
+    async (key, give, read) => {
+      const name = key === 'tools' ? 'toolsdb' : key;
+      await converge(tool());
+      const right = await grantsOf(name);
+      const count = `SELECT (SELECT COUNT(*) FROM mysql.db WHERE User = '${USER}')
+        + (SELECT COUNT(*) FROM mysql.roles_mapping WHERE User = '${USER}')`;
+      const rows = await administer(world[key].socket, count);
+      await administer(world[key].socket, give);
+      expect(await grantsOf(name)).not.toBe(right);
+      expect(await converge(tool())).toEqual([]);
+      const file = new URL(`../../deploy/mariadb/${name}.sql`, import.meta.url);
+      await administer(world[key].socket, readFileSync(file, 'utf8'));
+      expect(await administer(world[key].socket, count)).toBe(rows);
+      const connection = await connect(name);
+      expect(await connection.query(read)).toEqual([]);
+      expect(await converge(tool())).toEqual([]);
+    },
+  );
 
   test('may have as many connections as the configuration says', async () => {
     await converge(tool());
@@ -134,17 +149,12 @@ describe('a database account', () => {
     ['an expired password', `ALTER USER ${USER} PASSWORD EXPIRE`],
     ['another limit', `ALTER USER ${USER} WITH MAX_USER_CONNECTIONS 3`],
     ['a lock', `ALTER USER ${USER} ACCOUNT LOCK`],
-    ['no grants (a run that was cut)', `REVOKE ALL PRIVILEGES, GRANT OPTION FROM ${USER}`],
-    ['no default role', `SET DEFAULT ROLE NONE FOR ${USER}`],
     ['a global privilege', `GRANT SUPER ON *.* TO ${USER}`],
     ['the right to grant', `GRANT USAGE ON *.* TO ${USER} WITH GRANT OPTION`],
     ['a database', `GRANT ALL ON mysql.* TO ${USER}`],
     ['a table', `GRANT SELECT ON mysql.global_priv TO ${USER}`],
     ['a column', `GRANT SELECT (User) ON mysql.global_priv TO ${USER}`],
-    [
-      'a role',
-      `CREATE ROLE IF NOT EXISTS elders; GRANT elders TO ${USER} WITH ADMIN OPTION; SET DEFAULT ROLE elders FOR ${USER}`,
-    ],
+    ['a role', `CREATE ROLE IF NOT EXISTS elders; GRANT elders TO ${USER} WITH ADMIN OPTION`],
   ])('is mended where it has %s, with the steps that the survey said', async (_, drift) => {
     await converge(tool());
     const right = await grantsOf('replica');
@@ -419,7 +429,7 @@ describe('hands', () => {
     overlaps: false,
     maxUserConnections: 10,
     locked: false,
-    grants: ['role labsdbuser'],
+    grants: [],
   };
 
   const SET_VERIFIER: Action = {
@@ -442,9 +452,8 @@ describe('hands', () => {
     { ...SET_VERIFIER, ends: { maxUserConnections: 10 } },
     { verb: 'db.setLimit', ...on, maxUserConnections: 10, ends: false },
     { verb: 'db.setLimit', ...on, maxUserConnections: 10, ends: true },
-    { verb: 'db.grant', ...on, grants: ['role labsdbuser', 'default role labsdbuser'] },
     { verb: 'db.grant', server: 'toolsdb', user: USER, grants: [`ALL on ${USER}\\_\\_%.*`] },
-    { verb: 'db.revoke', ...on, grants: [], keep: ['role labsdbuser'], locked: false },
+    { verb: 'db.revoke', ...on, grants: [], keep: [], locked: false },
     { verb: 'db.setLocked', ...on, locked: true, maxUserConnections: 10, withoutEventsOn: [] },
     {
       ...{ verb: 'db.setLocked', server: 'toolsdb', user: USER, locked: true },

@@ -186,25 +186,23 @@ const GRANTS: readonly DriftCase[] = [
     shows: ['revoke database-account'],
   },
   {
-    what: 'the role taken away',
-    of: 'tool',
-    damage: on('replica', (one) => `REVOKE labsdbuser FROM ${quote(one)};`),
-    shows: ['change database-account'],
-  },
-  {
-    what: 'the role taken away, and too much given instead',
+    what: 'the role that everybody has, once more of its own',
     of: 'tool',
     damage: on(
       'replica',
-      (one) => `REVOKE labsdbuser FROM ${quote(one)}; GRANT SELECT ON enwiki.* TO ${quote(one)};`,
+      (one) => `GRANT labsdbuser TO ${quote(one)}; SET DEFAULT ROLE labsdbuser FOR ${quote(one)};`,
     ),
-    shows: ['revoke database-account', 'change database-account'],
+    shows: [],
   },
   {
-    what: 'the default role taken away',
+    what: 'its own databases taken away, and too much given instead',
     of: 'tool',
-    damage: on('replica', (one) => `SET DEFAULT ROLE NONE FOR ${quote(one)};`),
-    shows: ['change database-account'],
+    damage: on(
+      'tools',
+      (one) =>
+        `REVOKE ALL ON \`${one.user}\\_\\_%\`.* FROM ${quote(one)}; GRANT SELECT ON mysql.* TO ${quote(one)};`,
+    ),
+    shows: ['revoke database-account', 'change database-account'],
   },
   {
     what: 'the right to run events given to a disabled tool',

@@ -45,7 +45,6 @@ const person = (changes: Partial<WantedPerson> = {}): WantedPerson => ({
   ...changes,
 });
 
-const REPLICA_GRANTS = ['default role labsdbuser', 'role labsdbuser'];
 const toolsdbGrants = (user: string) => [`ALL on ${user}\\_\\_%.*`];
 /** of a locked account: its events do not run */
 const lockedGrants = (user: string) => [`ALL but EVENT on ${user}\\_\\_%.*`];
@@ -55,7 +54,7 @@ const account = (changes: Partial<DatabaseAccount> = {}): DatabaseAccount => ({
   login: [`mysql_native_password ${VERIFIER}`],
   locked: false,
   maxUserConnections: 10,
-  grants: REPLICA_GRANTS,
+  grants: [],
   ...changes,
 });
 
@@ -162,7 +161,7 @@ describe('database-account', () => {
     [
       'locks and takes away while it waits, and gives nothing',
       tool({ state: 'disabled', credentials: WAITING }),
-      [account({ maxUserConnections: 5, grants: [...REPLICA_GRANTS, 'SUPER on *.*'] })],
+      [account({ maxUserConnections: 5, grants: ['SUPER on *.*'] })],
       [
         'revoke db.setLocked s51234 on replica: unlocked → locked',
         'revoke db.revoke s51234 on replica: without SUPER on *.*',
@@ -318,25 +317,16 @@ describe('database-account', () => {
       ['change db.setLimit s51234 on replica: at most 0 → 10 connections'],
     ],
     [
-      'grants what is missing',
+      'leaves the role that everybody has to an account that has it itself',
       tool(),
-      [account({ grants: [] })],
-      ['change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser'],
+      [account({ grants: ['default role labsdbuser', 'role labsdbuser'] })],
+      [],
     ],
     [
-      'gives a default role again with its role, since none is set without it',
+      'leaves a default role, which gives nothing by itself',
       tool(),
-      [account({ grants: ['default role labsdbuser', 'SELECT on *.*'] })],
-      [
-        'revoke db.revoke s51234 on replica: without SELECT on *.*',
-        'change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser',
-      ],
-    ],
-    [
-      'replaces another default role, which gives nothing by itself',
-      tool(),
-      [account({ grants: ['default role other', 'role labsdbuser'] })],
-      ['change db.grant s51234 on replica: with default role labsdbuser'],
+      [account({ grants: ['default role other', 'SELECT on *.*'] })],
+      ['revoke db.revoke s51234 on replica: without SELECT on *.*'],
     ],
     [
       'revokes what is too much, before anything else',
@@ -344,7 +334,7 @@ describe('database-account', () => {
       [
         account({
           maxUserConnections: 9,
-          grants: [...REPLICA_GRANTS, 'role admin', 'SELECT on a.b'],
+          grants: ['role admin', 'SELECT on a.b'],
         }),
       ],
       [
@@ -353,7 +343,7 @@ describe('database-account', () => {
       ],
     ],
     [
-      'takes the right to grant a role for too much, and the role itself for held',
+      'takes the right to grant the role that everybody has for too much',
       tool(),
       [account({ grants: ['default role labsdbuser', 'role labsdbuser with admin option'] })],
       ['revoke db.revoke s51234 on replica: without role labsdbuser with admin option'],
@@ -361,9 +351,9 @@ describe('database-account', () => {
     [
       'unlocks last',
       tool(),
-      [account({ locked: true, grants: [] })],
+      [account({ locked: true, maxUserConnections: 9 })],
       [
-        'change db.grant s51234 on replica: with role labsdbuser, default role labsdbuser',
+        'change db.setLimit s51234 on replica: at most 9 → 10 connections',
         'change db.setLocked s51234 on replica: locked → unlocked',
       ],
     ],
@@ -391,7 +381,7 @@ describe('database-account', () => {
     [
       'reports that the account may act as another',
       tool(),
-      [account({ grants: [...REPLICA_GRANTS, 'PROXY on root@localhost'] })],
+      [account({ grants: ['PROXY on root@localhost'] })],
       ['DATABASE_FOREIGN s51234 on replica'],
     ],
     [
