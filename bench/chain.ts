@@ -143,7 +143,7 @@ function renderFloor(floor: Floor, count: number): string {
     directory: 'LDAP: three entries a tool',
     homes: 'homes, two folders each, a file with fsync and rename',
     replica: 'MariaDB replica: CREATE USER',
-    toolsdb: 'MariaDB toolsdb: CREATE USER, GRANT',
+    toolsdb: 'MariaDB toolsdb: a GRANT that makes the account',
   };
   return [
     `Plain loops side by side over ${count} tools:`,

@@ -13,7 +13,7 @@ import { readSealKey } from '../src/config.ts';
 import { MAKER } from './idle.ts';
 import { sealsUntil } from './population-names.ts';
 import { FLOOR_IDS, type MeasuredRealm } from './realm.ts';
-import { accountStatements, type ShapedTool, toolEntries } from './shapes.ts';
+import { accountStatement, type ShapedTool, toolEntries } from './shapes.ts';
 
 /** How long each loop took for all tools, in milliseconds. */
 export type Floor = Record<'directory' | 'homes' | 'replica' | 'toolsdb', number>;
@@ -29,7 +29,7 @@ export async function measureFloor(realm: MeasuredRealm, count: number): Promise
   const ldif = tools.map((tool) => toolEntries(tool, realm, sealing)).join('');
   const { replica, tools: toolsdb } = realm.stack;
   const sqlFor = (kind: 'replica' | 'toolsdb') =>
-    tools.map(({ uid }) => accountStatements(`s${uid}`, kind, verifierOf('floor'))).join('');
+    tools.map(({ uid }) => accountStatement(`s${uid}`, kind, verifierOf('floor'))).join('');
   const [replicaSql, toolsdbSql] = [sqlFor('replica'), sqlFor('toolsdb')];
   const [directory, homes, onReplica, onToolsdb] = await Promise.all([
     timed(() => addEntries(realm, ldif)),
@@ -42,7 +42,7 @@ export async function measureFloor(realm: MeasuredRealm, count: number): Promise
 }
 
 /**
- * CREATE USER reads every row of the grant tables, so that 2,000 accounts more make each of the next
+ * A server goes through all accounts when it makes one, so that 2,000 accounts more make each of the next
  * ones dearer: what is measured next has the ground that the floor had.
  */
 async function forgetAccounts(socket: string): Promise<void> {

@@ -10,6 +10,7 @@ import { Redis } from 'ioredis';
 import { administer } from '../dev/servers/mariadb.ts';
 import { quantile } from './figure.ts';
 import { FLOOR_IDS, type MeasuredRealm } from './realm.ts';
+import { accountStatement } from './shapes.ts';
 
 /** One thing, how often it happens on the way of a tool, and what it took each time, in milliseconds. */
 interface Part {
@@ -44,7 +45,7 @@ export async function measureMachine(realm: MeasuredRealm, count: number): Promi
       samples: await sampleHome(realm, count),
     },
     {
-      name: 'CREATE USER and GRANT on one of two MariaDB servers',
+      name: 'an account with its rights on one of two MariaDB servers, the slower',
       times: 1,
       samples: await sampleAccount(realm, count),
     },
@@ -158,8 +159,7 @@ export async function sampleAccount({ stack }: MeasuredRealm, count: number): Pr
   const statements = Array.from({ length: count }, (_, n) => {
     const user = `s${FLOOR_IDS.first + n}`;
     return `SET @begin = SYSDATE(6);
-      CREATE USER '${user}'@'%' IDENTIFIED BY PASSWORD '*${'0123456789'.repeat(4)}';
-      GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO '${user}'@'%';
+      ${accountStatement(user, 'toolsdb', `*${'0123456789'.repeat(4)}`)}
       SELECT TIMESTAMPDIFF(MICROSECOND, @begin, SYSDATE(6)); DROP USER '${user}'@'%';`;
   });
   const answer = await administer(stack.tools.socket, statements.join('\n'));

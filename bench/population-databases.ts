@@ -8,7 +8,7 @@ import { verifierOf } from '../src/model/credentials.ts';
 import type { Population } from './population.ts';
 import { PASSWORD, PEOPLE_FIRST, TOOLS_FIRST } from './population-names.ts';
 import type { MeasuredRealm } from './realm.ts';
-import { accountStatements } from './shapes.ts';
+import { accountStatement } from './shapes.ts';
 
 const MODEL = 's1';
 
@@ -19,7 +19,7 @@ export async function fillDatabases(
   const users = `(SELECT CONCAT('u', ${PEOPLE_FIRST} + seq) AS name FROM seq_0_to_${population.people - 1}
                   UNION ALL SELECT CONCAT('s', ${TOOLS_FIRST} + seq) FROM seq_0_to_${population.tools - 1}) AS u`;
   const model = (kind: 'replica' | 'toolsdb') =>
-    `USE mysql; ${accountStatements(MODEL, kind, verifierOf(PASSWORD))}
+    `USE mysql; ${accountStatement(MODEL, kind, verifierOf(PASSWORD))}
      INSERT INTO global_priv (Host, User, Priv)
        SELECT m.Host, u.name, m.Priv FROM global_priv m JOIN ${users} WHERE m.User = '${MODEL}';`;
   const end = `FLUSH PRIVILEGES; DROP USER '${MODEL}'@'%';`;

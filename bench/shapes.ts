@@ -159,18 +159,15 @@ chamberlainSeal: ${signSeal(personSeal(person, realm, sealing), sealing)}
 `;
 }
 
-/** The statements that make a database account and give it what it may; each ends with `;`. */
-export function accountStatements(
+/** The statement that makes a database account and gives it what it may, with a `;`. */
+export function accountStatement(
   user: string,
   kind: 'replica' | 'toolsdb',
   verifier: string,
 ): string {
   const account = `'${user}'@'%'`;
-  const grants =
-    kind === 'replica' ? [] : [`GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO ${account}`];
-  return [
-    `CREATE USER ${account} IDENTIFIED BY PASSWORD '${verifier}' WITH MAX_USER_CONNECTIONS 10`,
-    ...grants,
-    '',
-  ].join(';\n');
+  const made = `${account} IDENTIFIED BY PASSWORD '${verifier}' WITH MAX_USER_CONNECTIONS 10;\n`;
+  return kind === 'replica'
+    ? `CREATE USER ${made}`
+    : `GRANT ALL PRIVILEGES ON \`${user}\\_\\_%\`.* TO ${made}`;
 }

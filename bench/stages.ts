@@ -26,7 +26,7 @@ const STEPS = [
   ['verifierBegun', 'survey; home, folders, staged file and their fsyncs'],
   ['databasesQueued', 'verifier: a durable commit; the relay leases and enqueues'],
   ['databasesTaken', 'the job for databases is taken out of its queue'],
-  ['databasesDone', 'survey; CREATE USER and GRANTs on two MariaDB servers'],
+  ['databasesDone', 'survey; the account and its rights on two MariaDB servers'],
   ['settleBegun', 'the relay hears that it is applied'],
   ['eventQueued', 'readiness derived, a durable commit, the event put into Redis'],
   ['heard', "the event is taken out of the portal's queue"],

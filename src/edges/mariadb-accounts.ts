@@ -32,9 +32,14 @@ export function readAccounts(rows: AccountRows): DatabaseServerView {
       continue;
     }
     const account = readAccount(host, String(row['Priv']), grants.get(nameOf(row)) ?? []);
+    grants.delete(nameOf(row));
     users.set(user, [...(users.get(user) ?? []), account]);
   }
-  return { users, anonymousHosts: anonymousHosts.toSorted() };
+  const leftovers = [...grants].flatMap(([name, of]): [string, Grant[]][] => {
+    const [user = '', host] = name.split('\n');
+    return host === '%' ? [[user, of]] : [];
+  });
+  return { users, anonymousHosts: anonymousHosts.toSorted(), leftovers: new Map(leftovers) };
 }
 
 const OPTION = 'GRANT OPTION';

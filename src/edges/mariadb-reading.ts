@@ -15,13 +15,14 @@ const USERS_PER_QUERY = 200;
 type Table = Exclude<keyof AccountRows, 'privilegeColumns'>;
 type Tables = Record<Table, Row[]>;
 
+// Accounts last: of one that is made meanwhile, rights are not read without it.
 const COLUMNS: Record<Table, string> = {
-  global_priv: 'Host, User, Priv',
   db: 'Host, User, Db',
   roles_mapping: 'Host, User, Role, Admin_option',
   tables_priv: 'Host, User, Db, Table_name, Table_priv, Column_priv',
   procs_priv: 'Host, User, Db, Routine_name, Proc_priv',
   proxies_priv: 'Host, User, Proxied_host, Proxied_user',
+  global_priv: 'Host, User, Priv',
 };
 const TABLES = Object.keys(COLUMNS) as Table[];
 

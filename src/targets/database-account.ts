@@ -30,9 +30,15 @@ export interface DatabaseWant {
   }[];
 }
 
-export type DatabaseServerHave =
-  | { server: string; unreadable: string }
-  | { server: string; accounts: DatabaseAccount[]; anonymousHosts: string[] };
+export type DatabaseServerHave = { server: string; unreadable: string } | SeenServer;
+
+interface SeenServer {
+  server: string;
+  accounts: DatabaseAccount[];
+  anonymousHosts: string[];
+  /** what the name may do though it has no account on host `%` */
+  leftovers: Grant[];
+}
 
 /** The host of our accounts: any. */
 const OUR_HOST = '%';
@@ -62,6 +68,7 @@ const OUR_HOST = '%';
  * | present, put away | missing, or of another epoch | anything | only those above "missing" |          |
  * | any     | any      | the same user on another host     | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | ours may act as another (PROXY)   | only what takes access away   | DATABASE_FOREIGN  |
+ * | any     | any      | rights of the name, no account    | only what takes access away   | DATABASE_FOREIGN  |
  * | any     | any      | an anonymous account              | all                           | DATABASE_FOREIGN, advisory |
  *
  * A server that cannot be read gets no step; the others do, and the subject is not done.
@@ -141,8 +148,11 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
     return users.map((user) =>
       views.map((seen): DatabaseServerHave => {
         if (seen.view === undefined) return { server: seen.server, unreadable: seen.unreadable };
-        const { users: accounts, anonymousHosts } = seen.view;
-        return { server: seen.server, accounts: accounts.get(user) ?? [], anonymousHosts };
+        const { users: accounts, anonymousHosts, leftovers } = seen.view;
+        return {
+          ...{ server: seen.server, accounts: accounts.get(user) ?? [], anonymousHosts },
+          leftovers: leftovers.get(user) ?? [],
+        };
       }),
     );
   },
@@ -402,11 +412,7 @@ function isProxy(grant: Grant): boolean {
   return grant.startsWith('PROXY on ');
 }
 
-function findingsOn(
-  seen: { server: string; accounts: DatabaseAccount[]; anonymousHosts: string[] },
-  user: string,
-  wanted: Wanted,
-): Finding[] {
+function findingsOn(seen: SeenServer, user: string, wanted: Wanted): Finding[] {
   const { server } = seen;
   const finding = (object: string, sentence: string): Finding => ({
     ...subjectOf(wanted),
@@ -427,6 +433,15 @@ function findingsOn(
             `Whoever comes from ${host} gets this account, not ${user}@${OUR_HOST}. Drop it.`,
           ),
     ),
+    // A GRANT that makes an account would give it these as well.
+    ...(seen.leftovers.length === 0 || wanted.state === 'deleted'
+      ? []
+      : [
+          finding(
+            user,
+            `It has no account, but rights: ${seen.leftovers.join('; ')}. \`DROP USER IF EXISTS ${user}\` takes them away.`,
+          ),
+        ]),
     ...proxies.map((grant) => finding(user, `It has ${grant}. Revoke that as an administrator.`)),
     // The same for every subject; the account of this one is right nevertheless.
     ...seen.anonymousHosts.map((host) => ({

@@ -38,6 +38,8 @@ export interface DatabaseServerView {
   users: ReadonlyMap<string, DatabaseAccount[]>;
   /** the hosts of accounts without a user name */
   anonymousHosts: string[];
+  /** what names on host `%` may do without having an account, as a DROP USER that was cut leaves it */
+  leftovers: ReadonlyMap<string, Grant[]>;
 }
 
 /** Reads in bulk. Each answer is complete, or it throws BACKEND_UNREADABLE. */

@@ -126,6 +126,25 @@ describe('a database account', () => {
     },
   );
 
+  test('is not made where its name has rights, as a DROP USER that was cut leaves them', async () => {
+    await converge(tool());
+    await administer(
+      world.tools.socket,
+      `DELETE FROM mysql.global_priv WHERE User = '${USER}'; FLUSH PRIVILEGES;`,
+    );
+    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    expect(found?.steps).toEqual([]);
+    expect(found?.findings).toMatchObject([
+      {
+        code: 'DATABASE_FOREIGN',
+        sentence: `It has no account, but rights: ALL on ${USER}\\_\\_%.*. \`DROP USER IF EXISTS ${USER}\` takes them away.`,
+      },
+    ]);
+    await administer(world.tools.socket, `DROP USER IF EXISTS ${USER}`);
+    expect(await converge(tool())).toEqual([`create ${USER} on toolsdb: absent → present`]);
+    expect(await converge(tool())).toEqual([]);
+  });
+
   test('may have as many connections as the configuration says', async () => {
     await converge(tool());
     for (let count = 0; count < realm.maxUserConnections; count += 1) await connect('replica');
@@ -440,12 +459,20 @@ describe('hands', () => {
     overlaps: false,
   };
 
-  test('do not make an account that appeared meanwhile, nor change it', async () => {
-    await administer(world.replica.socket, `CREATE USER ${USER} IDENTIFIED BY 'x'`);
-    const before = await grantsOf('replica');
-    expect(await failureOf(create)).toMatchObject({ code: 'STEP_STALE' });
-    expect(await grantsOf('replica')).toBe(before);
-  });
+  test.each([
+    ['replica', []],
+    ['toolsdb', [`ALL on ${USER}\\_\\_%.*`]],
+  ] as const)(
+    'do not make an account that appeared meanwhile, nor change it: on %s',
+    async (server, grants) => {
+      const { socket } = server === 'replica' ? world.replica : world.tools;
+      await administer(socket, `CREATE USER ${USER} IDENTIFIED BY 'x'`);
+      const before = await grantsOf(server);
+      const made = { ...create, server, grants: [...grants] };
+      expect(await failureOf(made)).toMatchObject({ code: 'STEP_STALE' });
+      expect(await grantsOf(server)).toBe(before);
+    },
+  );
 
   test.each<Action>([
     SET_VERIFIER,

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { accountStatements } from '../../bench/shapes.ts';
+import { accountStatement } from '../../bench/shapes.ts';
 import { renderCredentialsFile, verifierOf } from '../../src/model/credentials.ts';
 import { keyOf } from '../scenarios/drift-world.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
@@ -384,7 +384,11 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
     ['tools', 'toolsdb'],
   ] as const) {
     const make = (user: string, password: string, locked: boolean) =>
-      accountStatements(user, kind, verifierOf(password)) +
+      accountStatement(user, kind, verifierOf(password)) +
+      // there each account has the role of its own
+      (kind === 'replica'
+        ? `GRANT labsdbuser TO '${user}'@'%'; SET DEFAULT ROLE labsdbuser FOR '${user}'@'%';\n`
+        : '') +
       (locked ? `ALTER USER '${user}'@'%' ACCOUNT LOCK;\n` : '');
     const text = [
       make(`s${uid['wiki']}`, passwords['wiki'] ?? '', false),

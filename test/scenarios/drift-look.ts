@@ -41,14 +41,14 @@ export async function lookOutside(world: World, subjects: Iterable<Subject>): Pr
 }
 
 /**
- * All that the servers know of an account but its password, and when that was changed; without two
- * forms that say nothing: one way to log in as a list of it, and the lifetime that is the server's.
+ * All that the servers know of an account but its password, and when that was changed; without three
+ * forms that say nothing: one way to log in as a list of it, the lifetime that is the server's, and that it is not locked.
  */
 const ACCOUNTS_SQL = `
   SELECT * FROM (
-    SELECT User, Host, REPLACE(REPLACE(JSON_REMOVE(Priv, '$.authentication_string',
+    SELECT User, Host, REPLACE(REPLACE(REPLACE(JSON_REMOVE(Priv, '$.authentication_string',
       '$.password_last_changed', '$.version_id'), ', "auth_or": [{}]', ''),
-      ', "password_lifetime": -1', '') FROM mysql.global_priv
+      ', "password_lifetime": -1', ''), ', "account_locked": false', '') FROM mysql.global_priv
     UNION SELECT User, Host, CONCAT_WS(' ', Db, Select_priv, Insert_priv, Drop_priv, Grant_priv,
                                        Show_view_priv) FROM mysql.db
     UNION SELECT User, Host, CONCAT_WS(' ', Role, Admin_option) FROM mysql.roles_mapping

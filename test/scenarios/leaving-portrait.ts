@@ -179,12 +179,12 @@ function withoutEnd(value: string): string {
 const OF_TIME =
   /^(entry(UUID|CSN|DN)|(create|modify)Timestamp|(creators|modifiers)Name|structuralObjectClass|subschemaSubentry|hasSubordinates)$/;
 
-/** Fields of `mysql.global_priv` by name, without the time. */
+/** Fields of `mysql.global_priv` by name, without the time, and without that it is not locked, which may be left out. */
 function sortedRights(json: string): string {
   const fields = Object.entries(JSON.parse(json) as Record<string, unknown>);
   return JSON.stringify(
     fields
-      .filter(([name]) => name !== 'password_last_changed')
+      .filter(([name, value]) => name !== 'password_last_changed' && value !== false)
       .toSorted(([a], [b]) => (a < b ? -1 : 1)),
   );
 }

@@ -58,10 +58,16 @@ const account = (changes: Partial<DatabaseAccount> = {}): DatabaseAccount => ({
   ...changes,
 });
 
-const seen = (server: string, accounts: DatabaseAccount[], anonymousHosts: string[] = []) => ({
+const seen = (
+  server: string,
+  accounts: DatabaseAccount[],
+  anonymousHosts: string[] = [],
+  leftovers: string[] = [],
+) => ({
   server,
   accounts,
   anonymousHosts,
+  leftovers,
 });
 
 /** What is on both servers: as it should be, but for these changes on the replica. */
@@ -556,6 +562,15 @@ describe('database-account', () => {
     ]);
   });
 
+  test('makes no account whose name has rights already', () => {
+    const right = seen('replica', [account()]);
+    const found = [right, seen('toolsdb', [], [], ['ALL on x.*'])];
+    expect(lines(tool(), found)).toEqual(['DATABASE_FOREIGN s51234 on toolsdb']);
+    expect(lines(tool({ state: 'deleted' }), [found[1] ?? right, right])).toEqual([
+      'destroy db.dropUser s51234 on replica: present → absent',
+    ]);
+  });
+
   test('makes the account on the servers that can be read, and is not done', () => {
     const found = [
       { server: 'replica', unreadable: 'reading the accounts of replica' },
@@ -589,7 +604,11 @@ describe('database-account', () => {
       look: async (server, users) => {
         if (server === 'replica')
           throw new ChamberlainError('BACKEND_UNREADABLE', 'reading replica');
-        return { users: new Map([[users[1] ?? '', [account()]]]), anonymousHosts: [] };
+        return {
+          users: new Map([[users[1] ?? '', [account()]]]),
+          anonymousHosts: [],
+          leftovers: new Map(),
+        };
       },
     };
     const found = await databaseAccount.observe(eyes, [tool(), person()], REALM);
