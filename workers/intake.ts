@@ -35,6 +35,7 @@ import { writeEvents } from '../src/store/events.ts';
 import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
 import { addJunk } from '../src/store/junk.ts';
+import { type NewVerdict, recordVerdicts } from '../src/store/requests.ts';
 import { confirmLease, sqlState, transact } from '../src/store/postgres.ts';
 import { hostCalendar } from './calendar.ts';
 import { type Leased, startLeased } from './leased.ts';
@@ -251,6 +252,8 @@ export function startIntake(
 
     async function decide(batch: readonly Waiting[]): Promise<Given[]> {
       const given: Given[] = [];
+      // one alone is recorded in the same go as what it writes, and is itself refused where it cannot be kept
+      const unrecorded: NewVerdict[] | undefined = batch.length > 1 ? [] : undefined;
       for (const { job, taken } of batch) {
         const failed = failures.get(job.sha256.toString('hex'));
         const judged =
@@ -258,8 +261,10 @@ export function startIntake(
             ? job
             : givenUp(job, failed.tookTooLong);
         const urgentQueue = taken.queue.urgent;
-        given.push(await giveVerdict(client, config, judged, { urgentQueue, now: clock() }));
+        const of = { urgentQueue, now: clock(), unrecorded };
+        given.push(await giveVerdict(client, config, judged, of));
       }
+      await recordVerdicts(client, unrecorded ?? []);
       return given;
     }
 

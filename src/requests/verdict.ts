@@ -27,7 +27,7 @@ import {
 import type { NewEvent } from '../store/events.ts';
 import { findPerson, type Person } from '../store/people.ts';
 import { attempt, type Client, sqlState } from '../store/postgres.ts';
-import { findVerdict, recordVerdict } from '../store/requests.ts';
+import { findVerdict, type NewVerdict, recordVerdict, recordVerdicts } from '../store/requests.ts';
 import { type Asking, type Decision, requireNotGone } from './asking.ts';
 import { doneEvents } from './done.ts';
 import { DECIDE } from './index.ts';
@@ -122,17 +122,34 @@ export async function checkJob(
   };
 }
 
+/** Kinds that look at nothing that the verdicts on others of them record. */
+const RECORDED_TOGETHER: ReadonlySet<string | undefined> = new Set<RequestKind>(['tool.create']);
+
 /**
  * Gives a job its verdict, within a transaction: there is one when that is committed. The caller writes its events
  * before, those of all the verdicts of the transaction at once. Throws only for faults of servers.
+ *
+ * @param of.unrecorded verdicts of the transaction that are for the caller to record at its end, together; they are
+ *   recorded here where a request may look at them. Undefined: each is recorded as it is given
  */
 export async function giveVerdict(
   client: Client,
   config: Config,
   { sha256: whole, signed }: SignedJob,
-  { urgentQueue, now }: { urgentQueue: boolean; now: Date },
+  {
+    urgentQueue,
+    now,
+    unrecorded,
+  }: { urgentQueue: boolean; now: Date; unrecorded?: NewVerdict[] | undefined },
 ): Promise<Given> {
   const { claims, portal, kind } = signed;
+  const recordOthers = () => recordVerdicts(client, unrecorded?.splice(0) ?? []);
+  const refuse = async (refusal: Refusal): Promise<Given> => {
+    await recordOthers(); // in the order in which they were given
+    return recordRefusal(client, refusal);
+  };
+  const isSameAgain = unrecorded?.some(({ jti }) => jti === claims.jti) === true;
+  if (isSameAgain || !RECORDED_TOGETHER.has(kind)) await recordOthers();
   const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
   const requestedBy = shorten(claims.request.requestedBy);
   const [first, asker] = await Promise.all([
@@ -144,7 +161,7 @@ export async function giveVerdict(
       const { verdict, code, sentence } = first;
       return { verdict: { verdict, code, sentence }, events: [] };
     }
-    return recordRefusal(client, {
+    return refuse({
       code: 'REQUEST_REPLAYED',
       sentence: sentenceOf('REQUEST_REPLAYED'),
       portal: portal.name,
@@ -159,15 +176,15 @@ export async function giveVerdict(
     const request = requireRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
     return await attempt(client, () =>
-      accept(client, config, identity, { request, portal, asker, now }),
+      accept(client, config, identity, { request, portal, asker, now, unrecorded }),
     );
   } catch (error) {
     if (isFault(error)) throw error;
     if (UNKEEPABLE.has(sqlState(error) ?? '')) {
-      return recordRefusal(client, { ...identity, code: 'REQUEST_INVALID', sentence: NOT_KEPT });
+      return refuse({ ...identity, code: 'REQUEST_INVALID', sentence: NOT_KEPT });
     }
     const code = codeOf(error);
-    return recordRefusal(client, {
+    return refuse({
       ...identity,
       code,
       // what PostgreSQL said of a row may hold what was in it
@@ -239,7 +256,14 @@ async function accept(
     portal: signer,
     asker,
     now,
-  }: { request: Request; portal: Portal; asker: Person | undefined; now: Date },
+    unrecorded,
+  }: {
+    request: Request;
+    portal: Portal;
+    asker: Person | undefined;
+    now: Date;
+    unrecorded: NewVerdict[] | undefined;
+  },
 ): Promise<Given> {
   const { claims } = identity;
   const admin = adminOfPortal(claims.iss);
@@ -283,7 +307,7 @@ async function accept(
     kind: request.kind,
     subject: decision.subject,
   };
-  const recorded = recordVerdict(client, {
+  const verdict: NewVerdict = {
     ...told,
     bodySha256: identity.bodySha256,
     requestedBy: request.requestedBy,
@@ -297,8 +321,11 @@ async function accept(
     waits: decision.waits,
     decides: decision.decides,
     audit: decision,
-  });
-  await Promise.all([decision.writing, recorded]);
+  };
+  if (unrecorded !== undefined && RECORDED_TOGETHER.has(request.kind)) {
+    await decision.writing;
+    unrecorded.push(verdict);
+  } else await Promise.all([decision.writing, recordVerdict(client, verdict)]);
   const accepted: NewEvent = {
     portal,
     event: 'request.accepted',

@@ -57,3 +57,47 @@ test('32 that wait have their verdicts in one transaction, and all their events 
   expect(sizesBy(({ at }) => at.getTime())).toEqual([32, 8]);
   expect(sizesBy(({ written }) => written)).toEqual([32, 8]);
 });
+
+test('what is decided together and recorded together is as if it had been decided one after another', async () => {
+  await intake?.close();
+  const requestedBy = 'steward';
+  const create = (name: string) => ({ kind: 'tool.create', requestedBy, name, title: name });
+  const disable = { kind: 'tool.disable', requestedBy, tool: 'one', reason: 'x' };
+  const id = await portal.send(create('one'));
+  await portal.send(create('one'), { id });
+  const others: string[] = [];
+  for (const wish of [create('two'), disable, create('three'), create('four'), create('one')]) {
+    others.push(await portal.send(wish, { queue: 'requests' }));
+  }
+  intake = startIntake(world.config, openLog('silent'));
+  const recorded = await eventually('six verdicts', async () => {
+    const { rows } = await owner.query(
+      `SELECT q.jti, q.verdict, q.code, q.done_at IS NOT NULL AS done, a.kind, a.account, q.at,
+         ARRAY(SELECT concat_ws(' ', coalesce(p.shell_name, t.account), i.role, i.generation = c.wanted)
+               FROM request_raises i JOIN convergence c USING (subject, role)
+                 LEFT JOIN people p ON p.uid = i.subject LEFT JOIN tools t ON t.uid = i.subject
+               WHERE i.request = q.id ORDER BY 1) AS raised
+       FROM requests q JOIN audit a ON a.request = q.id WHERE q.jti = ANY ($1) ORDER BY a.id`,
+      [[id, ...others]],
+    );
+    return rows.length === 6 ? rows : undefined;
+  });
+  expect(new Set(recorded.map(({ at }) => at.getTime())).size).toBe(1);
+  const created = (tool: string, steward: string, ...raised: string[]) => {
+    const own = raised.map((each) => `tools.${tool} ${each}`);
+    return ['tool.create', `tools.${tool}`, null, false, [steward, ...own]];
+  };
+  expect(recorded.map((row) => [row.kind, row.account, row.code, row.done, row.raised])).toEqual([
+    // t: nothing has raised it since, f: something has
+    created('one', 'steward directory f', 'databases f', 'directory f', 'homes t'),
+    created('two', 'steward directory f', 'databases t', 'directory t', 'homes t'),
+    [
+      ...['tool.disable', 'tools.one', null, false],
+      ['tools.one databases t', 'tools.one directory t'],
+    ],
+    // these are recorded together
+    created('three', 'steward directory t', 'databases t', 'directory t', 'homes t'),
+    created('four', 'steward directory t', 'databases t', 'directory t', 'homes t'),
+    ['tool.create', null, 'NAME_TAKEN', true, []],
+  ]);
+});
