@@ -27,6 +27,8 @@ import {
   checkJob,
   type Given,
   giveVerdict,
+  lookAhead,
+  recordTogether,
   sentenceOf,
   type SignedJob,
   type Verdict,
@@ -35,7 +37,6 @@ import { writeEvents } from '../src/store/events.ts';
 import { holdThawed, isFrozen } from '../src/store/freeze.ts';
 import { syncRanges } from '../src/store/ids.ts';
 import { addJunk } from '../src/store/junk.ts';
-import { type NewVerdict, recordVerdicts } from '../src/store/requests.ts';
 import { confirmLease, sqlState, transact } from '../src/store/postgres.ts';
 import { hostCalendar } from './calendar.ts';
 import { type Leased, startLeased } from './leased.ts';
@@ -251,21 +252,26 @@ export function startIntake(
     }
 
     async function decide(batch: readonly Waiting[]): Promise<Given[]> {
-      const given: Given[] = [];
-      // one alone is recorded in the same go as what it writes, and is itself refused where it cannot be kept
-      const unrecorded: NewVerdict[] | undefined = batch.length > 1 ? [] : undefined;
-      for (const { job, taken } of batch) {
+      const judged = batch.map(({ job }) => {
         const failed = failures.get(job.sha256.toString('hex'));
-        const judged =
-          failed === undefined || failed.times < MOST_FAILURES
-            ? job
-            : givenUp(job, failed.tookTooLong);
-        const urgentQueue = taken.queue.urgent;
-        const of = { urgentQueue, now: clock(), unrecorded };
-        given.push(await giveVerdict(client, config, judged, of));
+        return failed === undefined || failed.times < MOST_FAILURES
+          ? job
+          : givenUp(job, failed.tookTooLong);
+      });
+      const together = judged.length > 1 ? await lookAhead(client, config, judged) : undefined;
+      const given: Given[] = [];
+      try {
+        for (const [n, job] of judged.entries()) {
+          const of = { urgentQueue: batch[n]?.taken.queue.urgent === true, now: clock(), together };
+          given.push(await giveVerdict(client, config, job, of));
+        }
+        if (together !== undefined) await recordTogether(client, together);
+        return given;
+      } catch (error) {
+        // what comes after a write that failed says only that the transaction is over
+        await Promise.all(together?.writing ?? []);
+        throw error;
       }
-      await recordVerdicts(client, unrecorded ?? []);
-      return given;
     }
 
     /**

@@ -25,9 +25,16 @@ import {
   URGENT_KINDS,
 } from '../model/request.ts';
 import type { NewEvent } from '../store/events.ts';
-import { findPerson, type Person } from '../store/people.ts';
+import { findPeople, findPerson, type Person } from '../store/people.ts';
 import { attempt, type Client, sqlState } from '../store/postgres.ts';
-import { findVerdict, type NewVerdict, recordVerdict, recordVerdicts } from '../store/requests.ts';
+import {
+  findVerdict,
+  findVerdicts,
+  type NewVerdict,
+  recordVerdict,
+  recordVerdicts,
+  type StoredVerdict,
+} from '../store/requests.ts';
 import { type Asking, type Decision, requireNotGone } from './asking.ts';
 import { doneEvents } from './done.ts';
 import { DECIDE } from './index.ts';
@@ -122,40 +129,85 @@ export async function checkJob(
   };
 }
 
-/** Kinds that look at nothing that the verdicts on others of them record. */
-const RECORDED_TOGETHER: ReadonlySet<string | undefined> = new Set<RequestKind>(['tool.create']);
+/** Kinds that change nothing, and record nothing, that others of them look at, but names. */
+const TOGETHER: ReadonlySet<string | undefined> = new Set<RequestKind>(['tool.create']);
+
+/**
+ * Requests that are given their verdicts in one transaction. What each looks at first was looked up for all; what is
+ * recorded of them is recorded together, at the end, or as soon as another may look at it.
+ */
+export interface Together {
+  /** undefined: it may not hold any more */
+  ahead: Map<SignedJob, Look> | undefined;
+  unrecorded: NewVerdict[];
+  /** writes that were sent, and not waited for */
+  writing: Promise<void>[];
+}
+
+/** What is looked at before all else: the verdict that stands, and who asks. */
+type Look = [first: StoredVerdict | undefined, asker: Person | undefined];
+
+/** Looks up what each of these will look at first. */
+export async function lookAhead(
+  client: Client,
+  config: Config,
+  jobs: readonly SignedJob[],
+): Promise<Together> {
+  const signed = jobs.map(({ signed: { portal, claims } }) => ({
+    ...{ portal: portal.name, jti: claims.jti },
+    requestedBy: shorten(claims.request.requestedBy) ?? '',
+  }));
+  const [verdicts, people] = await Promise.all([
+    findVerdicts(client, signed),
+    findPeople(client, [...new Set(signed.map((each) => each.requestedBy))], config.admin),
+  ]);
+  const looks = signed.map(({ portal, jti, requestedBy }): Look => [
+    verdicts.get(`${portal} ${jti}`),
+    people.get(requestedBy),
+  ]);
+  const ahead = new Map(jobs.map((job, n) => [job, looks[n] as Look]));
+  return { ahead, unrecorded: [], writing: [] };
+}
+
+/** Records the verdicts that are not recorded yet; what was looked up before may not hold any more. */
+export async function recordTogether(client: Client, together: Together): Promise<void> {
+  together.ahead = undefined;
+  const recorded = recordVerdicts(client, together.unrecorded.splice(0));
+  await Promise.all([...together.writing, recorded]);
+}
 
 /**
  * Gives a job its verdict, within a transaction: there is one when that is committed. The caller writes its events
  * before, those of all the verdicts of the transaction at once. Throws only for faults of servers.
  *
- * @param of.unrecorded verdicts of the transaction that are for the caller to record at its end, together; they are
- *   recorded here where a request may look at them. Undefined: each is recorded as it is given
+ * @param of.together others of the same transaction; the caller records at its end what is not recorded by then
  */
 export async function giveVerdict(
   client: Client,
   config: Config,
-  { sha256: whole, signed }: SignedJob,
-  {
-    urgentQueue,
-    now,
-    unrecorded,
-  }: { urgentQueue: boolean; now: Date; unrecorded?: NewVerdict[] | undefined },
+  job: SignedJob,
+  of: { urgentQueue: boolean; now: Date; together?: Together | undefined },
 ): Promise<Given> {
+  const { sha256: whole, signed } = job;
+  const { urgentQueue, now, together } = of;
   const { claims, portal, kind } = signed;
-  const recordOthers = () => recordVerdicts(client, unrecorded?.splice(0) ?? []);
   const refuse = async (refusal: Refusal): Promise<Given> => {
-    await recordOthers(); // in the order in which they were given
+    // in the order in which they were given
+    if (together !== undefined) await recordTogether(client, together);
     return recordRefusal(client, refusal);
   };
-  const isSameAgain = unrecorded?.some(({ jti }) => jti === claims.jti) === true;
-  if (isSameAgain || !RECORDED_TOGETHER.has(kind)) await recordOthers();
+  const isSameAgain = together?.unrecorded.some(({ jti }) => jti === claims.jti) === true;
+  if (together !== undefined && (isSameAgain || !TOGETHER.has(kind))) {
+    await recordTogether(client, together);
+  }
   const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
   const requestedBy = shorten(claims.request.requestedBy);
-  const [first, asker] = await Promise.all([
-    findVerdict(client, portal.name, claims.jti),
-    requestedBy === undefined ? undefined : findPerson(client, requestedBy, config.admin),
-  ]);
+  const [first, asker] =
+    together?.ahead?.get(job) ??
+    (await Promise.all([
+      findVerdict(client, portal.name, claims.jti),
+      requestedBy === undefined ? undefined : findPerson(client, requestedBy, config.admin),
+    ]));
   if (first !== undefined) {
     if (first.bodySha256.equals(signed.sha256)) {
       const { verdict, code, sentence } = first;
@@ -176,7 +228,7 @@ export async function giveVerdict(
     const request = requireRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
     return await attempt(client, () =>
-      accept(client, config, identity, { request, portal, asker, now, unrecorded }),
+      accept(client, config, identity, { request, portal, asker, now, together }),
     );
   } catch (error) {
     if (isFault(error)) throw error;
@@ -256,13 +308,13 @@ async function accept(
     portal: signer,
     asker,
     now,
-    unrecorded,
+    together,
   }: {
     request: Request;
     portal: Portal;
     asker: Person | undefined;
     now: Date;
-    unrecorded: NewVerdict[] | undefined;
+    together: Together | undefined;
   },
 ): Promise<Given> {
   const { claims } = identity;
@@ -322,9 +374,12 @@ async function accept(
     decides: decision.decides,
     audit: decision,
   };
-  if (unrecorded !== undefined && RECORDED_TOGETHER.has(request.kind)) {
-    await decision.writing;
-    unrecorded.push(verdict);
+  if (together !== undefined && TOGETHER.has(request.kind)) {
+    // it goes with what the next looks at. Where it fails, all of the transaction fail, and are tried alone
+    const writing = decision.writing ?? Promise.resolve();
+    writing.catch(() => {});
+    together.writing.push(writing);
+    together.unrecorded.push(verdict);
   } else await Promise.all([decision.writing, recordVerdict(client, verdict)]);
   const accepted: NewEvent = {
     portal,

@@ -10,6 +10,8 @@ export interface StoredVerdict {
   sentence: string | undefined;
 }
 
+const VERDICT = 'portal, jti, body_sha256 AS "bodySha256", verdict, code, sentence';
+
 /** The verdict that a portal's request has had, or undefined. */
 export async function findVerdict(
   client: Client,
@@ -18,25 +20,36 @@ export async function findVerdict(
 ): Promise<StoredVerdict | undefined> {
   const { rows } = await client.query({
     name: 'find-verdict',
-    text: `SELECT body_sha256, verdict, code, sentence FROM requests WHERE portal = $1 AND jti = $2`,
+    text: `SELECT ${VERDICT} FROM requests WHERE portal = $1 AND jti = $2`,
     values: [portal, jti],
   });
-  const row = rows[0] as
-    | {
-        body_sha256: Buffer;
-        verdict: 'accepted' | 'refused';
-        code: string | null;
-        sentence: string | null;
-      }
-    | undefined;
-  return row === undefined
-    ? undefined
-    : {
-        bodySha256: row.body_sha256,
-        verdict: row.verdict,
-        code: row.code ?? undefined,
-        sentence: row.sentence ?? undefined,
-      };
+  return (rows as VerdictRow[]).map(toVerdict)[0];
+}
+
+/** The verdicts that requests have had, by portal and id: a blank between them. */
+export async function findVerdicts(
+  client: Client,
+  ids: readonly { portal: string; jti: string }[],
+): Promise<Map<string, StoredVerdict>> {
+  const { rows } = await client.query({
+    name: 'find-verdicts',
+    text: `SELECT ${VERDICT} FROM requests JOIN unnest($1::text[], $2::uuid[]) AS i (portal, jti) USING (portal, jti)`,
+    values: [ids.map(({ portal }) => portal), ids.map(({ jti }) => jti)],
+  });
+  return new Map((rows as VerdictRow[]).map((row) => [`${row.portal} ${row.jti}`, toVerdict(row)]));
+}
+
+interface VerdictRow {
+  portal: string;
+  jti: string;
+  bodySha256: Buffer;
+  verdict: StoredVerdict['verdict'];
+  code: string | null;
+  sentence: string | null;
+}
+
+function toVerdict({ bodySha256, verdict, code, sentence }: VerdictRow): StoredVerdict {
+  return { bodySha256, verdict, code: code ?? undefined, sentence: sentence ?? undefined };
 }
 
 /** Everything that is written with a verdict, in the transaction that changes the wanted state. */

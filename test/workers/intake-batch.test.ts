@@ -69,6 +69,9 @@ test('what is decided together and recorded together is as if it had been decide
   for (const wish of [create('two'), disable, create('three'), create('four'), create('one')]) {
     others.push(await portal.send(wish, { queue: 'requests' }));
   }
+  // each as before: what is recorded meanwhile is looked at
+  await portal.send(create('four'), { id: others.at(-2)! });
+  await portal.send(create('one'), { id: others.at(-1)! });
   intake = startIntake(world.config, openLog('silent'));
   const recorded = await eventually('six verdicts', async () => {
     const { rows } = await owner.query(
@@ -99,5 +102,35 @@ test('what is decided together and recorded together is as if it had been decide
     created('three', 'steward directory t', 'databases t', 'directory t', 'homes t'),
     created('four', 'steward directory t', 'databases t', 'directory t', 'homes t'),
     ['tool.create', null, 'NAME_TAKEN', true, []],
+  ]);
+});
+
+test('where the writes of one fail, it is tried alone, and the others have their verdicts', async () => {
+  await intake?.close();
+  await owner.query(
+    `CREATE FUNCTION refuse_tool() RETURNS trigger LANGUAGE plpgsql AS
+     $$ BEGIN RAISE EXCEPTION 'a check of the table' USING ERRCODE = 'check_violation'; END $$`,
+  );
+  await owner.query(
+    `CREATE TRIGGER refuse_tool BEFORE INSERT ON tools FOR EACH ROW WHEN (NEW.name = 'bad')
+     EXECUTE FUNCTION refuse_tool()`,
+  );
+  const ids: string[] = [];
+  for (const name of ['good', 'bad', 'better']) {
+    const tool = { kind: 'tool.create', requestedBy: 'steward', name, title: name };
+    ids.push(await portal.send(tool));
+  }
+  intake = startIntake(world.config, openLog('silent'));
+  const verdicts = await eventually('three verdicts', async () => {
+    const { rows } = await owner.query(
+      'SELECT jti, verdict, code FROM requests WHERE jti = ANY ($1)',
+      [ids],
+    );
+    return rows.length === 3 ? new Map(rows.map((row) => [row.jti, row])) : undefined;
+  });
+  expect(ids.map((id) => [verdicts.get(id).verdict, verdicts.get(id).code])).toEqual([
+    ['accepted', null],
+    ['refused', 'INTERNAL'],
+    ['accepted', null],
   ]);
 });
