@@ -25,8 +25,9 @@ import { copyDatabase, dropDatabase, type PostgresServer } from '../dev/servers/
 import { redisServer, type RedisServer } from '../dev/servers/redis.ts';
 import { ensurePassword, ensureSigningKey } from '../dev/servers/secret.ts';
 import { slapdServer, type SlapdServer } from '../dev/servers/slapd.ts';
-import { describeStack, makeDataRoot, runCli } from '../dev/servers/stack.ts';
+import { describeStack, makeDataRoot } from '../dev/servers/stack.ts';
 import { loadConfig, type Config } from '../src/config.ts';
+import { runCli } from './bin/run-cli.ts';
 import {
   ALL_NEEDS,
   idsOf,
@@ -71,7 +72,7 @@ export interface World {
   readonly eventsKey: string;
   /** For looking at the directory from outside. */
   readonly ldapAdmin: { readonly dn: string; readonly password: string };
-  /** Runs the CLI from source, with this world's config. */
+  /** Runs the CLI from source, with this world's config: what it prints. Throws where it fails. */
   chamberlain(...args: string[]): Promise<string>;
   /** The key file (made now) and public key of a portal beyond the two. */
   makeKey(name: string): { file: string; publicKey: string };
@@ -151,7 +152,12 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
     sealKey,
     eventsKey,
     ldapAdmin: { dn: adminDn(slapd.base), password: ensurePassword(secrets, 'ldap-admin') },
-    chamberlain: (...args) => runCli(configFile, ...args),
+    async chamberlain(...args) {
+      const { exit, out, err } = await runCli(args, { config: configFile });
+      if (exit !== 0)
+        throw new Error(`chamberlain ${args.join(' ')} failed: ${err || out || exit}`);
+      return out;
+    },
     makeKey,
     async close() {
       await Promise.all([stopServer(redis), stopServer(slapd)]);

@@ -1,8 +1,14 @@
-/** Runs the command line as people do: another process, its output and its exit code. */
+/** Runs the command line: in this process, or as people do, in another. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { main } from '../../src/bin/main.ts';
 
 const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
+
+/** Commands that want a process of their own: they hear signals, or leave what hangs behind. */
+const APART = new Set(['work', 'doctor', 'backup', 'recover', 'migrate']);
 
 export interface Ended {
   exit: number | null;
@@ -39,9 +45,16 @@ export function startCli(args: readonly string[], options: RunOptions = {}): Chi
   });
 }
 
-/** Runs `chamberlain ARGS…` to its end. */
+/**
+ * Runs `chamberlain ARGS…` to its end. A start takes ten times as much of a processor as what most commands do: so it
+ * runs in this process, where nothing is asked for that only a process has.
+ */
 export function runCli(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  return endOf(startCli(args, options), options.input);
+  const { config, ...others } = options;
+  if (Object.keys(others).length > 0 || APART.has(args[0] ?? '')) {
+    return endOf(startCli(args, options), options.input);
+  }
+  return runHere(config === undefined ? args : ['--config', config, ...args]);
 }
 
 /** Waits for the end of a started command. */
@@ -55,4 +68,60 @@ export function endOf(child: ChildProcess, input: string | Buffer = ''): Promise
     child.on('error', reject);
     child.on('close', (exit) => resolve({ exit, out, err }));
   });
+}
+
+/** What a command that runs here has for its own, of all that `process` is. */
+interface Own {
+  stdout: Writable;
+  stderr: Writable;
+  exitCode: number | undefined;
+  exit(this: void, code?: number): void;
+}
+
+/** Several may run at a time: what each does, and calls back, knows whose it is. */
+const own = new AsyncLocalStorage<Own>();
+let isDivided = false;
+
+function runHere(args: readonly string[]): Promise<Ended> {
+  divideProcess();
+  return new Promise((resolve, reject) => {
+    const [out, err]: [string[], string[]] = [[], []];
+    const mine: Own = {
+      stdout: collect(out),
+      stderr: collect(err),
+      exitCode: undefined,
+      exit(code) {
+        resolve({ exit: code ?? mine.exitCode ?? 0, out: out.join(''), err: err.join('') });
+      },
+    };
+    own.run(mine, () => main(args)).then(() => mine.exit(), reject);
+  });
+}
+
+function collect(texts: string[]): Writable {
+  return new Writable({
+    decodeStrings: false,
+    write(text: string | Buffer, _, done) {
+      texts.push(text.toString());
+      done();
+    },
+  });
+}
+
+/** Jest gives each suite a `process` of its own; each command here gets its part of that. */
+function divideProcess(): void {
+  if (isDivided) return;
+  isDivided = true;
+  const { stdout, stderr, exitCode } = process;
+  const whole = { stdout, stderr, exitCode, exit: process.exit.bind(process) } as unknown as Own;
+  for (const name of ['stdout', 'stderr', 'exitCode', 'exit'] as const) {
+    Object.defineProperty(process, name, {
+      configurable: true,
+      enumerable: true,
+      get: () => (own.getStore() ?? whole)[name],
+      set(value: never) {
+        (own.getStore() ?? whole)[name] = value;
+      },
+    });
+  }
 }
