@@ -1,18 +1,22 @@
 /**
- * Runs the tests against servers of their own, which it starts before and ends after.
+ * Runs the tests against servers of their own, which it starts for the first suite that wants them, and ends after.
  *
  *     node dev/test.ts [--long] [JEST ARGUMENT…]
  *
  * Plain: every test but test/long; --long: those alone. A file or pattern may be named as for jest. The exit
- * code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON.
+ * code is jest's. CHAMBERLAIN_TEST_RESULT=FILE writes jest's result there as JSON. The last line tells what the run
+ * took: other load makes a run longer, and hardly changes its processor time.
  *
  * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { makePlace } from './servers/place.ts';
 import { describeStack } from './servers/stack.ts';
 import {
+  doorOf,
   makeTemporaryFolder,
   SHARED_SERVERS,
   startShared,
@@ -38,16 +42,40 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
+const begin = performance.now();
+const door = openDoor();
 try {
-  const begin = performance.now();
-  await startShared(stack);
-  process.stdout.write(`servers: ${((performance.now() - begin) / 1000).toFixed(1)} s\n`);
   process.exitCode = interrupted === undefined ? await runJest() : 130;
 } catch (error) {
   process.stderr.write(`dev/test: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 } finally {
+  door.close();
   await stopShared(stack);
+}
+const took = [(performance.now() - begin) / 1000, processorSeconds()];
+const [wall, processor] = took.map((seconds) => (seconds / 60).toFixed(1));
+process.stdout.write(`${wall} min wall, ${processor} min of processor time\n`);
+
+/** Starts the servers when the first comes to ask for them; each is told once they run, or why they do not. */
+function openDoor(): Server {
+  let starting: Promise<void> | undefined;
+  const server = createServer((asker) => {
+    asker.on('error', () => {}); // ended meanwhile
+    starting ??= startShared(stack);
+    starting.then(
+      () => asker.end(),
+      (error: unknown) => asker.end(error instanceof Error ? error.message : String(error)),
+    );
+  });
+  return server.listen(doorOf(stack.place.dir));
+}
+
+/** Of this process and all that it has started and that has ended, servers too (proc_pid_stat(5), fields 14 to 17). */
+function processorSeconds(): number {
+  const [, fields = ''] = readFileSync('/proc/self/stat', 'latin1').split(') ');
+  const ticks = fields.split(' ').slice(11, 15).map(Number);
+  return ticks.reduce((sum, each) => sum + each, 0) / 100; // clock ticks (sysconf(3)) on every Linux
 }
 
 /** What programs read of their surroundings: variables, and the mode of new files. */

@@ -1,5 +1,6 @@
 /** The servers that the worlds of test/stack.ts share, and how a world gets numbers of its own in them. */
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { IdRange } from '../deploy/ldap/render.ts';
@@ -21,6 +22,18 @@ export const TEMPLATE = 'chamberlain_template';
 
 /** Two files run at a time, and each may have two `chamberlain work` more than the limits are for. */
 const WORLDS_AT_ONCE = 4;
+
+/** The socket at which the shared servers are asked for. */
+export function doorOf(dir: string): string {
+  return join(dir, 'door');
+}
+
+/** Returns once the shared servers of that folder run: dev/test.ts starts them for the first that asks. */
+export async function askForShared(dir: string): Promise<void> {
+  let failure = '';
+  for await (const text of connect(doorOf(dir)).setEncoding('utf8')) failure += String(text);
+  if (failure !== '') throw new Error(`the shared servers did not start: ${failure}`);
+}
 
 /** A folder for servers: short, and open to their users. */
 export function makeTemporaryFolder(): string {

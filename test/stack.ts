@@ -5,7 +5,7 @@
  *     const world = await openWorld('relay');   // in beforeAll
  *     await world.close();                      // in afterAll
  *
- * dev/test.ts starts a PostgreSQL and two MariaDB servers once, for all files; without it a file starts its
+ * dev/test.ts starts a PostgreSQL and two MariaDB servers once, for all files that want them; without it a file starts its
  * own (some seconds). slapd and Redis are always the world's own: they may be stopped, frozen, flushed.
  */
 import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
@@ -30,6 +30,7 @@ import { loadConfig, type Config } from '../src/config.ts';
 import { runCli } from './bin/run-cli.ts';
 import {
   ALL_NEEDS,
+  askForShared,
   idsOf,
   makeTemporaryFolder,
   SHARED_SERVERS,
@@ -85,7 +86,8 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
   const shared = options.own === true ? undefined : process.env[SHARED_SERVERS];
   const ownDir = shared === undefined ? makeTemporaryFolder() : undefined;
   const stack = describeStack(makePlace(shared ?? ownDir ?? ''));
-  if (ownDir !== undefined) await startShared(stack, needs);
+  if (ownDir === undefined) await askForShared(stack.place.dir);
+  else await startShared(stack, needs);
 
   const { slot, dir } = takeSlot(stack, name);
   const secrets = join(dir, 'secrets');
