@@ -13,28 +13,30 @@ import { startRole } from './role.ts';
 import { startSweep } from './sweeping.ts';
 import { startWatching } from './unmanaged.ts';
 
-const START: Record<string, (config: Config, log: Log) => Worker> = {
-  intake: startIntake,
+type Start = (config: Config, log: Log, looksMs?: number) => Worker;
+
+const START: Record<string, Start> = {
+  intake: (config, log) => startIntake(config, log),
   relay: startRelay,
-  directory: (config, log) =>
+  directory: (config, log, looksMs) =>
     together([
       startRole(DIRECTORY, config, log),
       startMarker(config, log),
-      startWatching(DIRECTORY, config, log),
+      startWatching(DIRECTORY, config, log, looksMs),
     ]),
-  homes: (config, log) =>
+  homes: (config, log, looksMs) =>
     together([
       startRole(HOMES, config, log),
-      startPlaceMarkers(HOMES, openHomesMarkers(config), config, log),
-      startWatching(HOMES, config, log),
+      startPlaceMarkers(HOMES, openHomesMarkers(config), config, log, looksMs),
+      startWatching(HOMES, config, log, looksMs),
     ]),
-  databases: (config, log) =>
+  databases: (config, log, looksMs) =>
     together([
       startRole(DATABASES, config, log),
-      startPlaceMarkers(DATABASES, openDatabasesMarkers(config), config, log),
-      startWatching(DATABASES, config, log),
+      startPlaceMarkers(DATABASES, openDatabasesMarkers(config), config, log, looksMs),
+      startWatching(DATABASES, config, log, looksMs),
     ]),
-  sweep: startSweep,
+  sweep: (config, log) => startSweep(config, log),
 };
 
 /** What `chamberlain work` can be told to do. */
@@ -48,10 +50,14 @@ function together(workers: readonly Worker[]): Worker {
   };
 }
 
-/** Starts the workers of these roles; closing finishes what is in hand. */
+/**
+ * Starts the workers of these roles; closing finishes what is in hand.
+ *
+ * @param looksMs how often they look at their places, where nobody tells them what has changed
+ */
 export async function startWork(
   config: Config,
-  { roles, log }: { roles: readonly string[]; log: Log },
+  { roles, log, looksMs }: { roles: readonly string[]; log: Log; looksMs?: number },
 ): Promise<Worker> {
-  return together(roles.map((role) => (START[role] as (typeof START)[string])(config, log)));
+  return together(roles.map((role) => (START[role] as Start)(config, log, looksMs)));
 }

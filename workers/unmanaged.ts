@@ -47,7 +47,12 @@ export interface Look {
 }
 
 /** Looks for as long as it runs; of several processes of a role, one does. */
-export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
+export function startWatching<Eyes>(
+  parts: RoleParts<Eyes>,
+  config: Config,
+  log: Log,
+  everyMs = EVERY_MS,
+): Worker {
   const { role } = parts;
   const eyes = parts.openEyes(config);
   const said = new Set<string>();
@@ -70,7 +75,7 @@ export function startWatching<Eyes>(parts: RoleParts<Eyes>, config: Config, log:
       // what was seen and could not be written is looked for anew
       else watch = parts.openWatch(eyes, watching);
       await progress();
-      await sleep(EVERY_MS, undefined, { signal: held }).catch(() => {});
+      await sleep(everyMs, undefined, { signal: held }).catch(() => {});
     }
   }
 

@@ -17,7 +17,15 @@ export interface Running {
   close(): Promise<void>;
 }
 
-export async function openRunning(name: string, options: WorldOptions = {}): Promise<Running> {
+export interface RunningOptions extends WorldOptions {
+  /** How often the workers look at their places; every 20 s, as the program does, by default. */
+  readonly looksMs?: number;
+}
+
+export async function openRunning(
+  name: string,
+  { looksMs, ...options }: RunningOptions = {},
+): Promise<Running> {
   const world = await openWorld(name, options);
   const log: string[] = [];
   let work: Worker | undefined;
@@ -32,6 +40,7 @@ export async function openRunning(name: string, options: WorldOptions = {}): Pro
     async startWork(roles = WORK_ROLES) {
       work = await startWork(world.config, {
         roles,
+        ...(looksMs === undefined ? {} : { looksMs }),
         log: openLog('trace', { write: (line) => void log.push(line) }),
       });
     },
