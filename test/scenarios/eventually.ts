@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Longest wait for what must come: the machine may be busy with other things. */
 const PATIENCE_MS = 60_000;
+/** Between two looks; as long as a look takes, so that one that starts programs does not fill a processor. */
+const PAUSE_MS = { least: 20, most: 500 };
 
 /**
  * Asks again until there is an answer (not undefined, not false), and returns it; fails after
@@ -15,6 +17,7 @@ export async function eventually<T>(
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {
+    const began = performance.now();
     try {
       const answer = await look();
       if (answer !== undefined && answer !== false) return answer;
@@ -25,6 +28,7 @@ export async function eventually<T>(
     if (performance.now() > deadline) {
       throw new Error(`waited ${timeoutMs / 1000} s in vain for ${what}`, { cause: last });
     }
-    await sleep(20);
+    const tookMs = performance.now() - began;
+    await sleep(Math.min(Math.max(tookMs, PAUSE_MS.least), PAUSE_MS.most));
   }
 }
