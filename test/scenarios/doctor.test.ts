@@ -20,7 +20,7 @@ import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse, stringify } from 'yaml';
-import { endOf, runCli } from '../bin/run-cli.ts';
+import { endOf, runCli, startCli } from '../bin/run-cli.ts';
 import type { StackConfig } from '../../dev/servers/config.ts';
 import type { GroupedLine, State } from '../../src/doctor/line.ts';
 import { lookAtSlapd } from '../../src/doctor/directory.ts';
@@ -78,11 +78,12 @@ async function lookOnce(options: Options = {}): Promise<Told> {
   const start = performance.now();
   const args = ['--config', options.config ?? world.configFile, 'doctor', '--json'];
   const command = ['--etc', options.etc ?? etc];
-  const env = { PATH: process.env['PATH'] ?? '', ...options.env };
   const child =
     options.uid === undefined
-      ? spawn(process.execPath, [CLI, ...args, ...command], { env })
-      : spawn('unshare', asOther(options.uid, [...args, ...command]), { env });
+      ? startCli([...args, ...command], options.env === undefined ? {} : { env: options.env })
+      : spawn('unshare', asOther(options.uid, [...args, ...command]), {
+          env: { PATH: process.env['PATH'] ?? '', ...options.env },
+        });
   const { exit, out, err } = await endOf(child);
   const tookMs = performance.now() - start;
   said.push(out, err);
