@@ -15,7 +15,7 @@ afterAll(async () => {
   await running?.close();
 }, 60_000);
 
-const LENGTHS_SECONDS = [0.5, 3, 4, 5, 6, 7, 10, 11, 30];
+const LENGTHS_SECONDS = [0.5, 3, 4, 5, 6, 7, 8, 10, 11, 30];
 
 test.each(OUTAGES.flatMap((outage) => LENGTHS_SECONDS.map((seconds) => ({ ...outage, seconds }))))(
   '$server $how for $seconds s',

@@ -15,10 +15,10 @@ afterAll(async () => {
   await running?.close();
 });
 
-test('killed 15 times while 60 tools are requested, all are whole in the end', async () => {
+test('killed 5 times while 20 tools are requested, all are whole in the end', async () => {
   const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
   process.stdout.write(`crashes: CHAMBERLAIN_SEED=${seed}\n`);
-  await surviveCrashes(running, { rounds: 15, toolsPerRound: 4, seed });
+  await surviveCrashes(running, { rounds: 5, toolsPerRound: 4, seed });
 }, 180_000);
 
 test('SIGTERM ends it soon with exit code 0, under load too', async () => {

@@ -13,8 +13,8 @@ afterAll(async () => {
   await login?.close();
 });
 
-test('killed every 10 of 150 changes, all files are in the end what the seals say', async () => {
-  await surviveKills(login, 150, 11);
+test('killed every 10 of 60 changes, all files are in the end what the seals say', async () => {
+  await surviveKills(login, 60, 11);
 }, 120_000);
 
 test('files that are lost while the directory is away are made anew by what the helper has kept', async () => {

@@ -1,8 +1,8 @@
 /** Every server of ours frozen: people get in by what the login host knows, until the limit, and then no more. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runningPid, signalTree } from '../stack.ts';
-import { eventually } from './eventually.ts';
-import { openLogin, type Login } from './login.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import { openLogin, type Login } from '../scenarios/login.ts';
 
 const PEOPLE = Array.from({ length: 40 }, (_, n) => `p${n}`);
 /** These have logged in before; the host has never seen the others. */
