@@ -10,10 +10,10 @@
  * The tests see the same environment everywhere: of the caller's they get PATH and what is named CHAMBERLAIN_… alone.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { makePlace } from './servers/place.ts';
+import { statFields } from './servers/processes.ts';
 import { describeStack } from './servers/stack.ts';
 import {
   doorOf,
@@ -73,8 +73,7 @@ function openDoor(): Server {
 
 /** Of this process and all that it has started and that has ended, servers too (proc_pid_stat(5), fields 14 to 17). */
 function processorSeconds(): number {
-  const [, fields = ''] = readFileSync('/proc/self/stat', 'latin1').split(') ');
-  const ticks = fields.split(' ').slice(11, 15).map(Number);
+  const ticks = (statFields(process.pid) ?? []).slice(11, 15).map(Number);
   return ticks.reduce((sum, each) => sum + each, 0) / 100; // clock ticks (sysconf(3)) on every Linux
 }
 

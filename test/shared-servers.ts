@@ -1,5 +1,13 @@
 /** The servers that the worlds of test/stack.ts share, and how a world gets numbers of its own in them. */
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +16,7 @@ import { composeConfig, portalWith, writeConfig } from '../dev/servers/config.ts
 import { stopServer } from '../dev/servers/daemon.ts';
 import { createOwnedDatabase, setRolePasswords, widenLimits } from '../dev/servers/postgres.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
+import { processes, signal } from '../dev/servers/processes.ts';
 import { runCli, startServers, stopServers, type Stack } from '../dev/servers/stack.ts';
 
 export type Need = 'postgres' | 'redis' | 'slapd' | 'mariadb';
@@ -36,8 +45,8 @@ export async function askForShared(dir: string): Promise<void> {
 }
 
 /** A folder for servers: short, and open to their users. */
-export function makeTemporaryFolder(): string {
-  const dir = mkdtempSync(join(tmpdir(), 'chamberlain-test-'));
+export function makeTemporaryFolder(parent = tmpdir()): string {
+  const dir = mkdtempSync(join(parent, 'chamberlain-test-'));
   chmodSync(dir, 0o755);
   return dir;
 }
@@ -60,8 +69,25 @@ export async function stopShared(stack: Stack): Promise<void> {
     await Promise.all(ends);
   }
   await stopServers(stack);
+  endLeftBehind(stack.place.dir);
   rmSync(stack.place.servers, { recursive: true, force: true });
   rmSync(stack.place.dir, { recursive: true, force: true });
+}
+
+/** Ends what a suite that failed has left running, and says so: its environment names a place in the folder. */
+function endLeftBehind(dir: string): void {
+  for (const pid of processes()) {
+    const [environment, command] = ['environ', 'cmdline'].map((file) => {
+      try {
+        return readFileSync(`/proc/${pid}/${file}`, 'latin1');
+      } catch {
+        return ''; // ended meanwhile
+      }
+    }) as [string, string];
+    if (!environment.includes(`=${dir}`)) continue;
+    process.stderr.write(`left running, and ended now: ${command.replaceAll('\0', ' ')}\n`);
+    signal(pid, 'SIGKILL');
+  }
 }
 
 async function makeTemplate(stack: Stack): Promise<void> {

@@ -83,8 +83,10 @@ export interface World {
 /** Opens a world for one test file; `name` goes into its folder's and its database's name. */
 export async function openWorld(name: string, options: WorldOptions = {}): Promise<World> {
   const needs = options.needs ?? ALL_NEEDS;
-  const shared = options.own === true ? undefined : process.env[SHARED_SERVERS];
-  const ownDir = shared === undefined ? makeTemporaryFolder() : undefined;
+  const all = process.env[SHARED_SERVERS];
+  const shared = options.own === true ? undefined : all;
+  // in the folder of the others, so that nothing stays behind that was not closed
+  const ownDir = shared === undefined ? makeTemporaryFolder(all) : undefined;
   const stack = describeStack(makePlace(shared ?? ownDir ?? ''));
   if (ownDir === undefined) await askForShared(stack.place.dir);
   else await startShared(stack, needs);
