@@ -8,6 +8,6 @@ export default {
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.stack/'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: {}, // Node strips the types itself
-  maxWorkers: 2,
+  maxWorkers: 4, // on two cores too: most of the time a suite waits
   testTimeout: 120_000, // ends what hangs; a busy machine is slow
 };

@@ -29,8 +29,11 @@ export const SHARED_SERVERS = 'CHAMBERLAIN_TEST_SERVERS';
 /** The migrated database that each world's is a copy of. */
 export const TEMPLATE = 'chamberlain_template';
 
-/** Two files run at a time, and each may have two `chamberlain work` more than the limits are for. */
-const WORLDS_AT_ONCE = 4;
+/**
+ * How many times as many connections as one realm may have: four files run at a time, and each may have two
+ * `chamberlain work` more than the limits are for. Those of an own server add up to less than it takes, as doctor says.
+ */
+const TIMES = { shared: 8, own: 4 };
 
 /** The socket at which the shared servers are asked for. */
 export function doorOf(dir: string): string {
@@ -51,13 +54,17 @@ export function makeTemporaryFolder(parent = tmpdir()): string {
   return dir;
 }
 
-/** Starts what all worlds share, and makes the migrated database that theirs are copied from. */
-export async function startShared(stack: Stack, needs: readonly Need[] = ALL_NEEDS): Promise<void> {
+/** Starts what all worlds share, or one has for its own, and makes the migrated database that theirs are copied from. */
+export async function startShared(
+  stack: Stack,
+  needs: readonly Need[] = ALL_NEEDS,
+  by: keyof typeof TIMES = 'shared',
+): Promise<void> {
   await startServers(stack, [
     ...(needs.includes('postgres') ? (['postgres'] as const) : []),
     ...(needs.includes('mariadb') ? (['mariadb-replica', 'mariadb-tools'] as const) : []),
   ]);
-  if (needs.includes('postgres')) await makeTemplate(stack);
+  if (needs.includes('postgres')) await makeTemplate(stack, TIMES[by]);
 }
 
 /** Ends what startShared started, and what worlds that were not closed have left running. */
@@ -90,7 +97,7 @@ function endLeftBehind(dir: string): void {
   }
 }
 
-async function makeTemplate(stack: Stack): Promise<void> {
+async function makeTemplate(stack: Stack, times: number): Promise<void> {
   const { place, postgres } = stack;
   await createOwnedDatabase(postgres, TEMPLATE, place.secrets);
   const file = join(place.dir, 'template.yaml');
@@ -108,7 +115,7 @@ async function makeTemplate(stack: Stack): Promise<void> {
   writeConfig(file, config);
   await runCli(file, 'migrate');
   await setRolePasswords(postgres, place.secrets);
-  await widenLimits(postgres, WORLDS_AT_ONCE);
+  await widenLimits(postgres, times);
 }
 
 /**

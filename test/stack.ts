@@ -89,7 +89,7 @@ export async function openWorld(name: string, options: WorldOptions = {}): Promi
   const ownDir = shared === undefined ? makeTemporaryFolder(all) : undefined;
   const stack = describeStack(makePlace(shared ?? ownDir ?? ''));
   if (ownDir === undefined) await askForShared(stack.place.dir);
-  else await startShared(stack, needs);
+  else await startShared(stack, needs, 'own');
 
   const { slot, dir } = takeSlot(stack, name);
   const secrets = join(dir, 'secrets');
