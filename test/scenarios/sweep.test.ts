@@ -258,7 +258,7 @@ test('more than the share is held: nothing is touched until the very digest is r
   // on a busy machine it may find that a server does not answer in its two seconds
   const doctor = await eventually('doctor to see the work', async () => {
     const { out } = await cli('doctor');
-    return /unreadable +work/.test(out) ? undefined : out;
+    return out.includes('no answer within') ? undefined : out;
   });
   expect(doctor).toContain('the sweep is held: 3 of ');
   expect(doctor).toContain(`chamberlain sweep release --expect ${digest}`);
