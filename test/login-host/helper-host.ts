@@ -16,7 +16,9 @@ import { heartbeat, newSigner, sign } from './seals.ts';
 export const AGENT = 19_900;
 const LOOKUP = 19_901;
 export const SOCKET = PLACES.socket;
-export const HELPER = [NODE, `${CLONE}/src/bin/login-helper.ts`];
+/** It keeps what Node has compiled, as its unit has it do: it is started often. */
+const COMPILED = 'NODE_COMPILE_CACHE=/var/cache/compiled';
+export const HELPER = ['/usr/bin/env', COMPILED, NODE, `${CLONE}/src/bin/login-helper.ts`];
 
 export const IDS = {
   people: [{ first: 10_000, last: 10_999 }],
