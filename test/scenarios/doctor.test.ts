@@ -117,6 +117,7 @@ const only = (state: State, { lines }: Told) => lines.filter((line) => line.stat
 beforeAll(async () => {
   running = await openRunning('doctor', {
     own: true,
+    looksMs: 1000,
     adjust: (config) => ({ ...config, reservedNames: ['keeper'] }),
   });
   world = running.world;
@@ -976,7 +977,7 @@ test('a server that a role cannot reach is told with since when, and what that s
   let told: Told;
   let text: string;
   try {
-    // what was found of others before is forgotten by the next look, within 20 s
+    // what was found of others before is forgotten by the next look
     await eventually('the roles to see it', async () => {
       return (await troubles()).join() === 'directory,redis';
     });
