@@ -21,9 +21,8 @@ import {
   NOT_BORNE_OUT,
   openOfDeleted,
   openOfEmpty,
-  type Shown,
 } from '../recovery/evidence.ts';
-import { readHostSeals } from '../recovery/host-seals.ts';
+import { type HostSeals, readHostSeals } from '../recovery/host-seals.ts';
 import { type Decided, takeLesser } from '../recovery/lesser.ts';
 import { eventsOfTaking } from '../recovery/events.ts';
 import { digestRecovery, rowsOfOpen, rowsOfTakings } from '../recovery/render.ts';
@@ -105,8 +104,12 @@ export async function recoverDatabase(command: Command): Promise<void> {
       return;
     }
     const older = olderOf(await readPlaces(owner, 'databases'));
-    const seen = { ...seenIn(reports, older), frozenAt: held.frozenAt, erased, deletions };
-    const decided = await decide(owner, command, surveyed, { erased, older });
+    const hosts = await readSealFiles(owner, command);
+    const seen = {
+      ...seenIn(reports, older),
+      ...{ frozenAt: held.frozenAt, remembered: hosts.strangers, erased, deletions },
+    };
+    const decided = await decide(owner, command, surveyed, { erased, older, hosts });
     const terms = termsOf(config);
     const drafted = await recover(owner, seen, decided, { ...terms, commit: false });
     const digest = digestRecovery(drafted);
@@ -154,12 +157,18 @@ const TO_CONFIRM = (digest: string) =>
   '\nNothing was done; the realm stays frozen. If that is right, run the same command with\n' +
   `--expect ${digest}`;
 
+type Remembered = Omit<HostSeals, 'refused'>;
+
 /** What the evidence takes, of those whom nobody keeps as they are in the backup. */
 async function decide(
   owner: Client,
   command: Command,
   { reports, doubt }: Surveyed,
-  { erased, older }: { erased: readonly { uid: number }[]; older: readonly string[] },
+  {
+    erased,
+    older,
+    hosts,
+  }: { erased: readonly { uid: number }[]; older: readonly string[]; hosts: Remembered },
 ): Promise<Decided> {
   const config = configOf(command);
   const { keep = [], database } = command.opts<RecoverOptions>();
@@ -168,7 +177,7 @@ async function decide(
   const directory = doubt?.older === 'directory' ? [] : stepsOf('directory');
   const databases = stepsOf('databases');
   const sealed = reports.get('directory')?.newerSeals ?? [];
-  const seals = [...evidenceOfSeals(sealed), ...(await readSealFiles(owner, command))];
+  const seals = [...evidenceOfSeals(sealed), ...hosts.shown];
   const markedAt = (role: Role) => reports.get(role)?.markedAt;
   const places = [markedAt('homes'), markedAt('databases')].filter((at) => at !== undefined);
   // with --database all came back
@@ -183,7 +192,7 @@ async function decide(
   const servers = config.databases.servers
     .map(({ name }) => name)
     .filter((name) => !older.includes(name) && !empty.includes(name));
-  const { takings, open } = takeLesser(
+  const { takings, open, seenKeys } = takeLesser(
     wanted,
     [
       ...seals,
@@ -199,6 +208,7 @@ async function decide(
   );
   return {
     takings,
+    seenKeys,
     open: [
       ...(sealed.length > 0 && !isOfNow ? [NOT_BORNE_OUT] : []),
       ...[...empty.map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
@@ -215,19 +225,23 @@ async function requireKnown(owner: Client, accounts: readonly string[]): Promise
 }
 
 /** What login hosts remember. Throws USAGE where a file cannot be read. */
-async function readSealFiles(owner: Client, command: Command): Promise<Shown[]> {
+async function readSealFiles(owner: Client, command: Command): Promise<Remembered> {
   const { seals: files = [] } = command.opts<RecoverOptions>();
-  if (files.length === 0) return [];
+  if (files.length === 0) return { shown: [], strangers: [] };
   const keys = verifying(readSealKey(configOf(command)));
   const known = await readSealNumbers(owner);
-  return files.flatMap((file) => {
-    const { shown, refused } = readHostSeals(readFile(file), basename(file), keys, known);
+  const read = files.map((file) => {
+    const seals = readHostSeals(readFile(file), basename(file), keys, known);
     // one that a crash has cut, or of a key before
-    const lines = count(refused, 'line');
-    if (refused > 0)
+    const lines = count(seals.refused, 'line');
+    if (seals.refused > 0)
       process.stderr.write(`${file}: ${lines} not signed by the seal key, left out\n`);
-    return shown;
+    return seals;
   });
+  return {
+    shown: read.flatMap(({ shown }) => shown),
+    strangers: read.flatMap(({ strangers }) => strangers),
+  };
 }
 
 function readFile(file: string): string {
@@ -280,7 +294,7 @@ function deletionsIn(reports: ReadonlyMap<Role, Report>): SeenDeletion[] | undef
 function seenIn(
   reports: ReadonlyMap<Role, Report>,
   older: readonly string[],
-): Omit<SeenSince, 'frozenAt' | 'erased' | 'deletions'> {
+): Omit<SeenSince, 'frozenAt' | 'erased' | 'deletions' | 'remembered'> {
   const isOlder = ({ action }: Step) => 'server' in action && older.includes(action.server);
   const strange = [...reports.values()].flatMap(({ steps }) =>
     steps.filter((step) => isOfPassword(step) && !isOlder(step)),

@@ -30,6 +30,8 @@ export interface Maintainer extends Member {
 export interface Decided {
   takings: Taking[];
   open: Open[];
+  /** that the evidence shows, and that nobody else may be given; what `takings` add is among them */
+  seenKeys: { person: number; fingerprint: string }[];
 }
 
 /** What is known beside the evidence. */
@@ -55,12 +57,13 @@ export function takeLesser(
   ground: Ground,
 ): Decided {
   const bySubject = Map.groupBy(shown, ({ subject }) => subject);
-  const decided: Decided = { takings: [], open: [] };
+  const decided: Decided = { takings: [], open: [], seenKeys: [] };
   /** whether a person is let in, once all is taken; of those of whom nothing is taken, the backup tells */
   const isIn = new Map<string, boolean>();
   const people = wanted.filter((of): of is WantedPerson => of.kind === 'person');
   const tools = wanted.filter((of): of is WantedTool => of.kind === 'tool');
   for (const of of [...people, ...tools]) {
+    if (of.kind === 'person') decided.seenKeys.push(...seenKeysOf(of, bySubject, ground.more));
     if (ground.keep.includes(of.account)) continue;
     const about = (bySubject.get(of.uid) ?? []).filter(
       ({ seal }) => seal === undefined || isOf(seal, of),
@@ -114,6 +117,7 @@ function takePerson(person: WantedPerson, shown: Shown[], more = NO_MORE): Taken
     else member = false;
   }
   const keys = takeKeys(person, seal, shown, more);
+  open.push(...keys.notShown.map((line) => keyNotShown(account, line)));
   const by = [...new Set([...used, ...keys.used].map((each) => each.by))];
   if (state === 'suspended' && (seal !== undefined || person.state === 'active')) {
     open.push(suspendedOf(account, by));
@@ -149,16 +153,15 @@ function takeKeys(
   seal: PersonSeal | undefined,
   shown: readonly Shown[],
   more: More,
-): { removed: string[]; added: SealedKey[]; used: Shown[] } {
+): { removed: string[]; added: SealedKey[]; notShown: string[]; used: Shown[] } {
   const sealed = seal?.state === 'active' ? new Set(seal.keys) : undefined;
   const lacking = shown.filter(({ withoutKeys = [] }) => withoutKeys.length > 0);
   const without = new Set(lacking.flatMap(({ withoutKeys = [] }) => withoutKeys));
   const isLeft = (line: string) => (sealed?.has(line) ?? true) && !without.has(line);
   const known = new Set(keys.map(({ line }) => line));
   const removed = keys.filter(({ line }) => !isLeft(line));
-  const added = [...(sealed ?? [])].flatMap((line) =>
-    known.has(line) || !more.keys.has(line) ? [] : (keyOf(line) ?? []),
-  );
+  const given = [...(sealed ?? [])].filter((line) => !known.has(line));
+  const added = given.flatMap((line) => (more.keys.has(line) ? (keyOf(line) ?? []) : []));
   const used = lacking.filter(({ withoutKeys = [] }) =>
     removed.some(({ line }) => withoutKeys.includes(line)),
   );
@@ -167,8 +170,25 @@ function takeKeys(
     // one with other options is replaced
     removed: removed.flatMap(({ fingerprint }) => (again.has(fingerprint) ? [] : [fingerprint])),
     added,
+    notShown: given.filter((line) => !more.keys.has(line)),
     used,
   };
+}
+
+/** Whether servers give them now or not: a key never moves to another person. */
+function seenKeysOf(
+  person: WantedPerson,
+  shown: ReadonlyMap<number, readonly Shown[]>,
+  more: Ground['more'],
+): Decided['seenKeys'] {
+  const { uid } = person;
+  const sealed = (shown.get(uid) ?? []).flatMap(({ seal }) =>
+    seal?.kind === 'person' && isOf(seal, person) ? seal.keys : [],
+  );
+  return [...new Set([...sealed, ...(more.get(uid)?.keys ?? [])])].flatMap((line) => {
+    const key = keyOf(line);
+    return key === undefined ? [] : [{ person: uid, fingerprint: key.fingerprint }];
+  });
 }
 
 function keyOf(line: string): SealedKey | undefined {
@@ -217,14 +237,17 @@ function takeTool(
     ),
   );
   const names = new Set(known.map(({ account }) => account as string));
-  const added = [...(sealed ?? [])].filter(
-    (account) =>
-      !names.has(account) &&
-      !without.has(account) &&
-      account !== tool.account &&
-      more.members.has(account),
+  const given = [...(sealed ?? [])].filter(
+    (account) => !names.has(account) && account !== tool.account,
   );
+  const hasMore = (account: string) => !without.has(account) && more.members.has(account);
+  const added = given.filter(hasMore);
   const isAdmin = tool.account === admin;
+  open.push(
+    ...given
+      .filter((account) => !hasMore(account))
+      .map((account) => maintainerNotShown(tool, account)),
+  );
   if (isAdmin) open.push(...added.map(newAdmin));
   const taking: Taking = {
     ...nothing(tool),
@@ -306,6 +329,21 @@ function disabledOf({ account, by }: Taking): Open {
 function notShown(account: string, { number, state }: Seal): Open {
   const sentence = `${account} is ${state} by its seal ${number}, but not every server lets them in`;
   return { account, sentence: `${sentence}: it stays as it is in the backup` };
+}
+
+function keyNotShown(account: string, line: string): Open {
+  const shown = keyOf(line)?.fingerprint ?? line;
+  const sentence = `${account} had the key ${shown} by a seal, but the directory does not show it: it is not given back`;
+  return { account, sentence, command: `submit key.add --person ${account} --key '${line}'` };
+}
+
+function maintainerNotShown(tool: WantedTool, account: string): Open {
+  const sentence = `${account} maintained ${tool.account} by its seal, but the directory does not show that`;
+  return {
+    account,
+    sentence: `${sentence}: it is not given back`,
+    command: `submit maintainer.add --tool ${tool.name} --maintainers ${account}`,
+  };
 }
 
 function newAdmin(account: string): Open {

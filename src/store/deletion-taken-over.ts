@@ -30,6 +30,7 @@ import type { Account } from './erased-again.ts';
 import { erasePerson } from './erasure.ts';
 import { type NewEvent, writeEvents } from './events.ts';
 import { placeHold } from './holds.ts';
+import { noteKeys } from './keys.ts';
 import { insertPerson, raisesOfDoors, suspendPeople } from './people.ts';
 import type { Client } from './postgres.ts';
 import { countAdmins, disableTools, insertTool, readMaintained, readMaintainers } from './tools.ts';
@@ -101,7 +102,10 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
       sentence: `${account} (${uid}) was deleted, and its name or number is another’s here: look at ${placesOf(deletion)}`,
     };
   }
-  await takeFingerprints(client, deletion);
+  if (kind === 'person') {
+    const keys = deletion.fingerprints.map((fingerprint) => ({ person: uid, fingerprint }));
+    await noteKeys(client, keys);
+  }
   const isLive = known !== undefined && !['archived', 'deleted'].includes(known.state);
   const isRestored = back === 'yes' && isLive;
   const isWhole = await recordArchives(client, deletion, { ...terms, isOver: isRestored });
@@ -208,19 +212,6 @@ async function takeIn(
     await client.query('INSERT INTO credentials (account) VALUES ($1)', [uid]);
   }
   return true;
-}
-
-/** As keys that were removed: they never come to another. */
-async function takeFingerprints(
-  client: Client,
-  { uid, kind, fingerprints }: Deletion,
-): Promise<void> {
-  if (kind !== 'person') return;
-  await client.query(
-    `INSERT INTO ssh_keys (person, fingerprint, line, removed_at) SELECT $1, f, '', now()
-     FROM unnest($2::text[]) AS f ON CONFLICT (fingerprint) DO NOTHING`,
-    [uid, fingerprints],
-  );
 }
 
 /** Records all departures, the last one as open unless it is over; whether both archives of that are recorded. */

@@ -46,6 +46,19 @@ export async function putKey(
   );
 }
 
+/** Notes, as keys that were removed, those that the table does not know: they never come to another. */
+export async function noteKeys(
+  client: Client,
+  keys: readonly { person: number; fingerprint: string }[],
+): Promise<void> {
+  await client.query(
+    `INSERT INTO ssh_keys (person, fingerprint, line, removed_at)
+     SELECT k.person, k.fingerprint, '', now() FROM unnest($1::int[], $2::text[]) AS k (person, fingerprint)
+     ON CONFLICT (fingerprint) DO NOTHING`,
+    [keys.map(({ person }) => person), keys.map(({ fingerprint }) => fingerprint)],
+  );
+}
+
 export async function removeKeys(client: Client, fingerprints: readonly string[]): Promise<void> {
   await client.query('UPDATE ssh_keys SET removed_at = now() WHERE fingerprint = ANY ($1)', [
     fingerprints,

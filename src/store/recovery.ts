@@ -11,13 +11,14 @@ import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from './events.ts';
 import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-on.ts';
 import { endFreeze } from './freeze.ts';
+import { noteKeys } from './keys.ts';
 import { adoptNewerPlaces } from './place-markers.ts';
 import { type Client, transact } from './postgres.ts';
 import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
 import { raisesOfPassword, writeTakings } from './takings.ts';
 import { countAdmins } from './tools.ts';
 
-/** So many numbers beyond the highest that is known or seen may have been given, and nothing shows them. */
+/** So many numbers beyond the highest that is known or seen may have been given, and not be there yet, or be lost. */
 const ID_MARGIN = 100;
 
 /** What the roles see of what came after the backup. */
@@ -26,6 +27,8 @@ export interface SeenSince {
   frozenAt: Date;
   /** numbers of the ranges that a role sees, and that are no subject's */
   strangers: readonly number[];
+  /** accounts that login hosts remember, and the backup does not know */
+  remembered: readonly Account[];
   /** accounts for which a file or a server may know a password that is not the recorded one */
   strangePasswords: readonly number[];
   /** the marker in the directory is newer than our database */
@@ -36,6 +39,14 @@ export interface SeenSince {
   deletions: readonly SeenDeletion[];
   /** what servers give beyond the backup */
   given: readonly Raise[];
+}
+
+/** What follows from the evidence: src/recovery/lesser.ts. */
+export interface Decided {
+  takings: readonly Taking[];
+  open: readonly Open[];
+  /** no other person is given these */
+  seenKeys: readonly { person: number; fingerprint: string }[];
 }
 
 /** What a recovery writes. */
@@ -64,9 +75,9 @@ export interface Recovery {
  * - What the evidence takes is taken (src/recovery/lesser.ts), before any request is.
  * - What servers give and should not is taken away at once, however many that affects, not by the next sweep.
  * - No date of the backup lets anybody in, or destroys anything (src/store/recovery-holds.ts).
- * - Ranges go on beyond each number that is seen now and that the backup did not know, ours or foreign; the one that numbers
- *   are given from goes on anyway, since where every server came back nothing shows who was made since, whose number
- *   files elsewhere may have. What was foreign in the backup already is passed over one by one, as ever.
+ * - Ranges go on 100 beyond each number that is seen now and that the backup did not know, ours or foreign; and where
+ *   none is seen, beyond the backup's own: what was given since may be lost everywhere. What was foreign in it already is
+ *   passed over one by one, as ever, and moves nothing.
  * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
  *   server is given the old one before.
  * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen: everybody
@@ -90,7 +101,7 @@ export interface Recovery {
 export async function recover(
   client: Client,
   seen: SeenSince,
-  decided: { takings: readonly Taking[]; open: readonly Open[] },
+  decided: Decided,
   terms: {
     by: string;
     portals: readonly string[];
@@ -108,7 +119,8 @@ export async function recover(
     const backupAt = await readBackupTime(client, seen);
     const now = new Date();
     const admins = await countAdmins(client, admin);
-    const gone = [...seen.erased, ...seen.deletions].map(({ uid }) => uid);
+    const gone = [...seen.erased, ...seen.deletions, ...seen.remembered].map(({ uid }) => uid);
+    await rememberAccounts(client, seen.remembered);
     const ranges = await moveRanges(client, [...seen.strangers, ...gone], backupAt);
     const erased = await eraseAgain(client, seen.erased, admin);
     const leavingTerms = { by, admin, keepDays, tell: tellDeleted };
@@ -124,6 +136,7 @@ export async function recover(
     const taken = await writeTakings(client, takings, now);
     const isGone = new Set(gone);
     const given = seen.given.filter(({ subject }) => !isGone.has(subject));
+    await noteKeys(client, decided.seenKeys);
     await raiseAll(client, [...taken.lost, ...given], true);
     await raiseAll(client, taken.gained);
     const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
@@ -259,6 +272,15 @@ async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>)
   }
 }
 
+/** Nobody is given their names; see src/store/foreign-sightings.ts. */
+async function rememberAccounts(client: Client, accounts: readonly Account[]): Promise<void> {
+  await client.query(
+    `INSERT INTO foreign_sightings (name, id) SELECT a.name, a.id FROM unnest($1::text[], $2::int[]) AS a (name, id)
+     WHERE NOT EXISTS (SELECT FROM names n WHERE n.name = a.name) ON CONFLICT DO NOTHING`,
+    [accounts.map(({ account }) => account), accounts.map(({ uid }) => uid)],
+  );
+}
+
 async function moveRanges(
   client: Client,
   strangers: readonly number[],
@@ -269,12 +291,12 @@ async function moveRanges(
        SELECT s.id FROM unnest($1::int[]) AS s (id)
        WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = s.id)
          AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = s.id AND f.at <= $2)
+     ), given AS (
+       SELECT r.first, f.id FROM id_ranges r JOIN fresh f ON f.id BETWEEN r.first AND r.last
+       UNION ALL (SELECT DISTINCT ON (kind) first, next - 1 FROM id_ranges WHERE next <= last ORDER BY kind, first)
      ), moved AS (
-       SELECT r.kind, r.first, r.next, least(greatest(r.next, max(f.id) + 1) + $3::int, r.last + 1) AS beyond
-       FROM id_ranges r LEFT JOIN fresh f ON f.id BETWEEN r.first AND r.last
-       GROUP BY r.kind, r.first
-       HAVING count(f.id) > 0
-         OR r.first = (SELECT min(first) FROM id_ranges WHERE kind = r.kind AND next <= last)
+       SELECT r.kind, r.first, r.next, least(max(g.id) + 1 + $3::int, r.last + 1) AS beyond
+       FROM id_ranges r JOIN given g USING (first) GROUP BY r.kind, r.first
      )
      UPDATE id_ranges r SET next = m.beyond FROM moved m
      WHERE r.kind = m.kind AND r.first = m.first AND m.beyond > r.next

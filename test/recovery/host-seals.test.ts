@@ -45,3 +45,11 @@ test('the last line of a subject counts, also one that says that it is gone', ()
 test('what our key has not signed is counted', () => {
   expect(read(sealOf(1, 11, keyOf()), 'no line', sealOf(2, 12).slice(0, -5))).toEqual([3]);
 });
+
+test('whom our database does not know has a number and a name that were given', () => {
+  const text = [sealOf(7, 3), sealOf(1, 11), 'gone 8 tools.t8 4', sealOf(9, 1, keyOf())].join('\n');
+  expect(readHostSeals(text, 'host', verifying(ours), known).strangers).toEqual([
+    { uid: 7, account: 'tools.t7' },
+    { uid: 8, account: 'tools.t8' },
+  ]);
+});

@@ -245,7 +245,19 @@ describe('what a seal gives', () => {
     ]);
     const none = { ...ALL, keys: new Set<string>(), members: new Set<string>() };
     const more = new Map([1, 9].map((uid) => [uid, none]));
-    expect(take([person(), tool()], seals, { more }).takings).toEqual([]);
+    const { takings, open } = take([person(), tool()], seals, { more });
+    expect(takings).toEqual([]);
+    expect(open.map(({ account, command }) => ({ account, command }))).toEqual([
+      { account: 'alice', command: `submit key.add --person alice --key '${KEYS[1]}'` },
+      { account: 'carol', command: 'submit maintainer.add --tool x --maintainers carol' },
+    ]);
+  });
+
+  test('a key that is shown and not given goes to nobody else', () => {
+    const seal = sealOfAlice({ state: 'suspended', keys: [] });
+    const { takings, seenKeys } = take([person({ keys: [] })], evidenceOfSeals([seal]));
+    expect(takings.map(({ keysAdded }) => keysAdded)).toEqual([undefined]);
+    expect(seenKeys.map(({ person: whose }) => whose)).toEqual([1, 1]);
   });
 });
 

@@ -90,7 +90,8 @@ test('a recovery finds whether one came before, in a database without statistics
   const read = await readBy(() =>
     withClient(owner, async (client) => {
       const seen = {
-        ...{ frozenAt, strangers: [], strangePasswords: [], erased: [], deletions: [], given: [] },
+        ...{ frozenAt, strangers: [], remembered: [], strangePasswords: [], erased: [] },
+        ...{ deletions: [], given: [] },
         isOlder: false,
       };
       const terms = {
@@ -104,7 +105,7 @@ test('a recovery finds whether one came before, in a database without statistics
         tellDeleted: () => [],
         commit: false as const,
       };
-      await recover(client, seen, { takings: [], open: [] }, terms);
+      await recover(client, seen, { takings: [], open: [], seenKeys: [] }, terms);
       await client.query('SELECT pg_stat_force_next_flush()');
     }),
   );

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import type { Taking } from '../../src/model/taking.ts';
 import { findPerson } from '../../src/store/people.ts';
-import { recover, type Recovery } from '../../src/store/recovery.ts';
+import { recover, type Recovery, type SeenSince } from '../../src/store/recovery.ts';
 import { type Client, openPool, type Pool, withClient } from '../../src/store/postgres.ts';
 import { runCli } from '../bin/run-cli.ts';
 import { wantTool } from '../laws-world.ts';
@@ -37,10 +37,10 @@ async function freeze(): Promise<Date> {
 }
 
 const SAW_NOTHING = {
-  ...{ strangers: [], strangePasswords: [], erased: [], deletions: [], given: [] },
+  ...{ strangers: [], remembered: [], strangePasswords: [], erased: [], deletions: [], given: [] },
   isOlder: false,
 };
-const NOTHING = { takings: [], open: [] };
+const NOTHING = { takings: [], open: [], seenKeys: [] };
 const TERMS = {
   ...{ by: 'a test', portals: ['portal'], realm: 'tools', admin: 'admin', keepDays: 1 },
   ...{ tell: () => [], tellTaken: () => [], tellDeleted: () => [], commit: () => {} },
@@ -48,9 +48,10 @@ const TERMS = {
 
 async function recovered(
   takings: Taking[] = [],
+  more: Partial<SeenSince> = {},
   watch: (client: Client) => void = () => {},
 ): Promise<Recovery> {
-  const seen = { ...SAW_NOTHING, frozenAt: await freeze() };
+  const seen = { ...SAW_NOTHING, frozenAt: await freeze(), ...more };
   return withClient(owner, (client) => {
     watch(client);
     return recover(client, seen, { ...NOTHING, takings }, TERMS);
@@ -94,23 +95,29 @@ test('the same backup restored twice gives no number of an event or a seal twice
   expect((await numbers()).event).toBeGreaterThan(second.event + 999_999);
 });
 
-test('where nothing shows who was made since, no number is given twice: the range in use goes on', async () => {
-  const nextOf = () =>
+test('numbers go on though nobody is seen who came since, and beyond whom login hosts remember', async () => {
+  const { tools, people } = world.config.ids;
+  const last = tools.at(-1)?.last ?? 0;
+  const read = () =>
     query<{ kind: string; first: number; next: number }>(
       world,
-      'SELECT kind, first, next FROM id_ranges ORDER BY kind, first',
+      'SELECT kind, first, next FROM id_ranges ORDER BY first',
     );
-  const [inUse, later, ofTools] = await nextOf();
-  const { ranges } = await recovered();
-  expect(ranges.map(({ kind, from, to }) => [kind, to - from])).toEqual([
-    ['person', 100],
-    ['tool', 100],
-  ]);
-  expect(await nextOf()).toEqual([
-    { ...inUse, next: (inUse?.next ?? 0) + 100 },
-    later,
-    { ...ofTools, next: (ofTools?.next ?? 0) + 100 },
-  ]);
+  const before = await read();
+  await recovered();
+  const nextOf = (of: typeof before) => of.map(({ next }) => next);
+  // of each kind the range that is in use
+  const [first = 0, second = 0, third = 0] = nextOf(before);
+  expect(nextOf(await read())).toEqual([first + 100, second, third + 100]);
+
+  const remembered = [{ uid: last - 500, account: 'tools.lost' }];
+  expect((await recovered([], { remembered })).names).toEqual(['tools.lost']);
+  expect(nextOf(await read())).toEqual([first + 200, second, last - 500 + 101]);
+  const { names } = await recovered([], {
+    remembered: [{ uid: people[0]?.first ?? 0, account: 'steward' }],
+  });
+  expect(names).not.toContain('steward');
+  await owner.query('UPDATE id_ranges SET next = $1 WHERE first = $2', [third, tools[0]?.first]);
 });
 
 test('no date of the backup acts: whoever leaves is held, and a hold keeps its reason', async () => {
@@ -188,7 +195,7 @@ test('however many are taken, it is by as many statements, and each has a reason
       }),
     ];
     let asked: { mock: { calls: unknown[] } } = { mock: { calls: [] } };
-    await recovered(takings, (client) => {
+    await recovered(takings, {}, (client) => {
       asked = jest.spyOn(client, 'query');
     });
     statements.push(asked.mock.calls.length);
