@@ -33,7 +33,7 @@ const COUNT_AGAIN_MS = 60_000;
  * on the very connection that all is read by: where that is lost, so are the counts. After the first it does not listen
  * until it counts.
  */
-export function startMarker(config: Config, log: Log): Worker {
+export function startMarker(config: Config, log: Log, everyMs = EVERY_MS): Worker {
   const pool = openPool(config, 'directory', { max: 1, durable: false });
   const settings = writerSettings(config);
   const hands = openDirectoryHands(settings);
@@ -92,7 +92,7 @@ export function startMarker(config: Config, log: Log): Worker {
     }
   }
 
-  const loop = startLoop('marker', { everyMs: EVERY_MS, log }, beat);
+  const loop = startLoop('marker', { everyMs, log }, beat);
   return {
     async close() {
       await loop.close();

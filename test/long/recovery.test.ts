@@ -1,254 +1,290 @@
 /**
- * The drill of a recovery: servers come back from backups that are 0, 1 and 50 changes old, in each combination. What
- * everybody may do is read from the servers themselves, before the loss and afterwards: nobody has more.
+ * The drill of a recovery: each server, each pair of servers and all of them come back from backups that are 0, 1 and 50
+ * changes old, in one realm that lives through it all. What everybody may do is read from the servers themselves, before
+ * the loss and afterwards: nobody has more.
+ *
+ * - 50 changes take long: that old are the backups of single servers, of all, and of PostgreSQL with any other.
+ * - PostgreSQL and the directory of one age show nothing of what was taken away since. So the operator gives `recover` what
+ *   the login host remembers, in a copy that was made before the loss. Where that is lost too, nothing shows it.
+ * - `alice` is reinstated by a request that waits in the queue, as somebody who has one key and keeps it: of who is
+ *   suspended nothing shows which keys they had.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { payloadOf } from '../../src/model/seal.ts';
-import { runCli } from '../bin/run-cli.ts';
-import { newKey } from '../login-host/agent-world.ts';
-import {
-  bringBackDatabase,
-  bringBackDirectory,
-  dumpDatabase,
-  dumpDirectory,
-} from '../scenarios/backup.ts';
-import {
-  faultsOf,
-  loginWith,
-  query,
-  readAccounts,
-  readCredentials,
-  readDirectory,
-  settled,
-} from '../scenarios/outside.ts';
 import { randomFrom } from '../scenarios/crash.ts';
-import { confirmRecovery } from '../scenarios/recovering.ts';
 import { eventually } from '../scenarios/eventually.ts';
-import { admit, openRunning, type Running } from '../scenarios/running.ts';
+import { addLoginHost, type Login } from '../scenarios/login.ts';
+import { query, settled } from '../scenarios/outside.ts';
+import type { Wish } from '../scenarios/portal.ts';
+import { openRunning } from '../scenarios/running.ts';
+import { changesOf, type Changes, newPerson, newTool, PEOPLE, TOOLS } from './recovery-changes.ts';
+import {
+  accountOf,
+  accountsOf,
+  type Checker,
+  type Look,
+  openChecker,
+  wrongEvents,
+} from './recovery-checker.ts';
+import { PLACES_TO_LOSE, realmOf, type Lost, type Realm } from './recovery-losses.ts';
 
 const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
 const KILLS = 30;
 
-let running: Running;
-let random: () => number;
-let made = 0;
-
-const one = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
-
-/** What everybody may do, a line each, from the servers alone. */
-async function readAccess(): Promise<Set<string>> {
-  const { world } = running;
-  const access = new Set<string>();
-  for (const [dn, entry] of await readDirectory(world)) {
-    const isLocked = entry['pwdPolicySubentry'] !== undefined;
-    if (entry['uidNumber'] !== undefined && !isLocked) access.add(`unlocked ${dn}`);
-    for (const key of entry['sshPublicKey'] ?? []) access.add(`key ${dn} ${key}`);
-    if (entry['gidNumber'] !== undefined || dn.includes('ou=groups')) {
-      for (const member of entry['member'] ?? []) access.add(`member ${dn} ${member}`);
-    }
-    if (dn.startsWith('cn=runas-')) access.add(`rule ${dn}`);
-    for (const seal of entry['chamberlainSeal'] ?? []) {
-      const said = JSON.parse(payloadOf(seal) ?? '{}') as {
-        state: string;
-        member?: boolean;
-        keys?: string[];
-        members?: string[];
-      };
-      if (said.state !== 'active') continue;
-      for (const key of said.member === true ? (said.keys ?? []) : [])
-        access.add(`seal ${dn} ${key}`);
-      for (const member of said.members ?? []) access.add(`seal ${dn} ${member}`);
-    }
-  }
-  for (const server of ['replica', 'tools'] as const) {
-    for (const [user, { locked }] of await readAccounts(world, server)) {
-      if (!locked) access.add(`database ${server} ${user}`);
-    }
-  }
-  return access;
-}
-
-/** One change, by what there is. */
-async function change(): Promise<void> {
-  const { portal } = running;
-  const asSteward = (kind: string, fields: object) =>
-    portal.ask({ kind, requestedBy: 'steward', ...fields });
-  const people = ['alice', 'bob', 'carol', 'dave', 'erin'];
-  const person = one(people);
-  const tool = one(['one', 'two', 'three', 'four']);
-  made += 1;
-  const changes = [
-    () => asSteward('key.add', { person, key: newKey() }),
-    async () => {
-      const [row] = await query<{ fingerprint: string }>(
-        running.world,
-        `SELECT fingerprint FROM ssh_keys JOIN people ON uid = person
-         WHERE shell_name = $1 AND removed_at IS NULL LIMIT 1`,
-        [person],
-      );
-      if (row !== undefined)
-        await asSteward('key.remove', { person, fingerprint: row.fingerprint });
-    },
-    () => asSteward('person.suspend', { person, reason: 'a drill' }),
-    () =>
-      asSteward('person.suspend', {
-        person,
-        reason: 'x',
-        until: new Date(Date.now() + 3_600_000).toISOString(),
-      }),
-    () => asSteward('person.reinstate', { person }),
-    () => asSteward('access.revoke', { person, reason: 'a drill' }),
-    () => asSteward('access.grant', { person }),
-    () => asSteward('tool.disable', { tool, reason: 'a drill' }),
-    () => asSteward('tool.enable', { tool }),
-    () => asSteward('maintainer.add', { tool, person }),
-    () => asSteward('maintainer.remove', { tool, person }),
-    () => asSteward('credentials.rotate', { tool }),
-    () => asSteward('tool.create', { name: `new${made}`, title: 'New' }),
-    () => admit(portal, `new${made}`),
-  ];
-  await one(changes)();
-}
-
-/** Waits until the heartbeat has been told once more. */
-async function nextBeat(): Promise<void> {
-  const told = () =>
-    query<{ at: Date | null }>(running.world, 'SELECT told_at AS at FROM directory_marker').then(
-      ([row]) => row?.at?.getTime() ?? 0,
-    );
-  const before = await told();
-  await eventually('a beat', async () => (await told()) > before);
-}
-
-async function recovered(...args: string[]): Promise<void> {
-  const ended = await confirmRecovery(running.world, ...args);
-  expect([ended.exit, ended.exit === 0 ? '' : ended.err + ended.out]).toEqual([0, '']);
-}
+let login: Login;
+let realm: Realm;
+let checker: Checker;
+let changes: Changes;
+let overGranted = 0;
+let databaseLosses = 0;
+let probes = 0;
 
 beforeAll(async () => {
   const seed = Number(process.env['CHAMBERLAIN_SEED'] ?? Date.now() % 1_000_000);
   process.stdout.write(`recovery: CHAMBERLAIN_SEED=${seed}\n`);
-  random = randomFrom(seed);
-  running = await openRunning('recovery drill');
-  await admit(running.portal, 'alice', 'bob', 'carol', 'dave', 'erin');
-  for (const name of ['one', 'two', 'three', 'four']) {
-    await running.portal.get({ kind: 'tool.create', requestedBy: 'alice', name, title: name });
+  const running = await openRunning('recovery drill', {
+    adjust: (config) => ({
+      ...config,
+      credentials: { overlapSeconds: 0 },
+      leaving: { mostSuspensionsPerHour: 100_000 },
+      sweep: { everyMinutes: 43_200, mostShare: 1, atLeast: 10_000 },
+    }),
+  });
+  login = await addLoginHost(running);
+  realm = realmOf(login);
+  checker = openChecker(login);
+  changes = changesOf(login, randomFrom(seed));
+  for (const name of PEOPLE) {
+    await login.create(name);
+    await login.admit(name);
   }
-  await settled(running.world);
-}, 120_000);
+  await login.portal.get({
+    ...{ kind: 'maintainer.add', requestedBy: 'steward', tool: 'admin', person: 'mallory' },
+  });
+  for (const name of TOOLS) await login.portal.get(newTool(name, 'bob', 'erin'));
+  await realm.stopWork();
+  await realm.startWork();
+}, 180_000);
 
-afterAll(() => running.close());
+afterAll(async () => {
+  process.stdout.write(`over_granted ${overGranted}\n`);
+  await realm?.stopWork();
+  await login?.close();
+});
 
-const LOST = [['database'], ['directory'], ['database', 'directory']] as const;
+const PAIRS = PLACES_TO_LOSE.flatMap((one, n) =>
+  PLACES_TO_LOSE.slice(n + 1).map((other): Lost[] => [one, other]),
+);
+const LOSSES: Lost[][] = [...PLACES_TO_LOSE.map((one): Lost[] => [one]), ...PAIRS, PLACES_TO_LOSE];
+const ROUNDS = LOSSES.flatMap((lost) =>
+  [0, 1, 50].flatMap((age) =>
+    age === 50 && lost.length === 2 && !lost.includes('database')
+      ? []
+      : [
+          {
+            lost,
+            of: lost.length === PLACES_TO_LOSE.length ? 'everything' : lost.join(' + '),
+            age,
+          },
+        ],
+  ),
+);
 
-test.each(LOST.flatMap((lost) => [0, 1, 50].map((age) => ({ lost, age }))))(
-  'lost: $lost, and the backup is $age changes old',
-  async ({ lost, age }) => {
-    const { world } = running;
-    await nextBeat();
-    await running.stopWork();
-    const backup = { database: await dumpDatabase(world), directory: dumpDirectory(world) };
-    await running.startWork();
-    for (let n = 0; n < age; n += 1) await change();
-    await settled(world);
-    // what came back within three seconds cannot be told from the present
-    await nextBeat();
-    const before = await readAccess();
-    const seals = join(world.dir, 'host.seals');
-    const entries = [...(await readDirectory(world)).values()];
-    writeFileSync(seals, entries.flatMap((entry) => entry['chamberlainSeal'] ?? []).join('\n'));
-    await running.stopWork();
-    if (lost.some((each) => each === 'database')) await bringBackDatabase(world, backup.database);
-    if (lost.some((each) => each === 'directory'))
-      await bringBackDirectory(world, backup.directory);
-    // as README says: before any worker looks
-    if (lost.some((each) => each === 'database')) {
-      await runCli(['freeze', '--reason', 'a drill'], { config: world.configFile });
-    }
-    await running.startWork();
-    await running.portal.send({
-      kind: 'person.reinstate',
-      requestedBy: 'steward',
-      person: 'alice',
-    });
-    const isBoth = lost.length === 2;
-    if (isBoth) await recovered('--database', '--seals', seals);
-    else {
-      // an older copy that the heartbeat cannot tell from the present is of the present
-      const isOlder = () =>
-        query<{ older: boolean }>(
-          world,
-          `SELECT doubt IS NOT NULL OR (SELECT frozen_at IS NOT NULL FROM frozen) AS older FROM directory_marker`,
-        ).then(([row]) => row?.older);
-      if (age > 0) await eventually('the doubt', isOlder);
-      await recovered();
-    }
-    await settled(world);
-    const after = await readAccess();
-    // alice is reinstated by a request that waited: what was taken counts before it
-    const [{ uid } = { uid: 0 }] = await query<{ uid: number }>(
-      world,
-      `SELECT uid FROM people WHERE shell_name = 'alice'`,
-    );
-    const isOfAlice = (line: string) => line.includes('alice') || line.endsWith(` u${uid}`);
-    const more = [...after].filter((line) => !before.has(line) && !isOfAlice(line));
-    expect(more).toEqual([]);
-    const tools = await query<{ name: string }>(
-      world,
-      `SELECT t.name FROM tools t WHERE state = 'active'`,
-    );
-    const named = tools.map(({ name }) => name);
-    expect((await faultsOf(world, named)).filter((each) => !each.includes('no sudo rule'))).toEqual(
-      [],
-    );
-    for (const tool of named) {
-      const { path, user } = readCredentials(world, { tool });
-      for (const server of ['replica', 'tools'] as const) {
-        expect(await loginWith(world, server, path)).toBe(`${user}@%`);
-      }
-    }
-    const twice = await query(
-      world,
-      'SELECT portal, seq FROM events WHERE seq IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1',
-    );
-    expect(twice).toEqual([]);
-    expect(running.portal.disorder.filter((each) => each.includes('another event'))).toEqual([]);
-    // the next round begins with everybody
-    for (const person of ['alice', 'bob', 'carol', 'dave', 'erin']) {
-      await running.portal.ask({ kind: 'person.reinstate', requestedBy: 'steward', person });
-    }
-    await settled(world);
-  },
+test.each(ROUNDS)(
+  'lost: $of, and the backup is $age changes old',
+  ({ lost, age }) => round(lost, age),
   600_000,
 );
 
+async function round(lost: readonly Lost[], age: number): Promise<void> {
+  const { world, portal } = login;
+  const has = (each: Lost) => lost.includes(each);
+  await changes.reopen();
+  await settled(world);
+  if (age > 0 || has('database')) await changes.suspendUntil();
+  await settled(world);
+  await realm.nextBeat();
+  await realm.stopWork();
+  const bringBack = await realm.backUp(lost);
+  await realm.startWork();
+  const { people, tools, keys } = changes.made;
+  for (const list of [people, tools, keys]) list.length = 0;
+  await changes.make(age);
+  await settled(world);
+  // what came back within one beat cannot be told from the present
+  await realm.nextBeat();
+  await realm.hostSettled();
+  const before = await checker.lookBeforeLoss();
+  const seals = realm.copySeals();
+
+  // events that nobody has fetched, and requests that nobody has taken, are lost with Redis, or wait
+  await portal.pause();
+  await portal.send(steward('tool.update', { tool: 'one', title: `Title ${probes}` }));
+  await settled(world);
+  await realm.stopWork();
+  const waiting = waitingRequests();
+  for (const { wish, id } of waiting) await portal.send(wish, { id });
+  await bringBack();
+  if (has('database')) {
+    databaseLosses += 1;
+    await changes.letDatesPass();
+    expect(await realm.cli('freeze', '--reason', 'a drill')).toMatchObject({ exit: 0 });
+  }
+  await realm.startWork();
+  // as portals do where they have heard no verdict
+  if (has('redis')) for (const { wish, id } of waiting) await portal.send(wish, { id });
+  await portal.resume();
+
+  const list = await recoverFrom(lost, seals);
+  await settled(world);
+  for (const { id } of waiting) await verdictOn(id);
+  await settled(world);
+  if (has('mariadb') || has('homes')) await expectPlacesMended(before);
+  await realm.hostSettled();
+  const after = await checker.look();
+  expectNoMore(before, after);
+  const isNamed = (account: string) =>
+    list.includes(`"${account}"`) || list.includes(` ${account} `);
+  const notListed = checker
+    .less(before, after)
+    .filter((line) => !accountsOf(line).some((account) => isNamed(account)));
+  expect({ notListed }).toEqual({ notListed: [] });
+  expect(await checker.wrongCredentials(after, tried())).toEqual([]);
+  await expectNewOnes(before, lost);
+  await expectEvents();
+}
+
+const steward = (kind: string, fields: object): Wish => ({
+  kind,
+  requestedBy: 'steward',
+  ...fields,
+});
+
+const tried = () => [...PEOPLE, ...TOOLS.map((name) => `tools.${name}`)];
+
+/** What both portals' admins have asked for, before anybody knew of the loss. */
+function waitingRequests(): { wish: Wish; id: string }[] {
+  return [
+    steward('person.reinstate', { person: 'alice' }),
+    { kind: 'maintainer.add', requestedBy: 'mallory', tool: 'four', person: 'carol' },
+  ].map((wish) => ({ wish, id: randomUUID() }));
+}
+
+async function verdictOn(id: string): Promise<void> {
+  await eventually('a verdict', () =>
+    login.portal.heard.some(
+      ({ request, event }) => request === id && /^request\.(accepted|refused)$/.test(event),
+    ),
+  );
+}
+
+/** Does as the documents say; returns all that an admin has been told. */
+async function recoverFrom(lost: readonly Lost[], seals: string): Promise<string> {
+  const has = (each: Lost) => lost.includes(each);
+  const lists: unknown[] = [];
+  if (has('database') && has('directory')) {
+    lists.push(await realm.recover('--database', '--seals', seals));
+  } else if (has('database')) lists.push(await realm.recover());
+  const isOlder = () =>
+    query<{ older: string | null }>(login.world, 'SELECT older FROM directory_marker').then(
+      ([row]) => row?.older === 'directory',
+    );
+  // of everything that came back from backups of one moment none is the older
+  if (has('directory') && !has('database')) {
+    await eventually('the doubt', isOlder);
+    lists.push(await realm.recover());
+  }
+  return JSON.stringify(lists);
+}
+
+/** The roles take away what an older server gives; what it lacks, the sweep gives. */
+async function expectPlacesMended(before: Look): Promise<void> {
+  await eventually('no place to be in doubt', async () => {
+    const doubted = await query(login.world, 'SELECT FROM place_markers WHERE older IS NOT NULL');
+    return doubted.length === 0;
+  });
+  await settled(login.world);
+  expectNoMore(before, await checker.look());
+  const swept = await realm.cli('sweep', 'now');
+  expect([swept.exit, swept.exit === 0 ? '' : swept.err + swept.out]).toEqual([0, '']);
+  await settled(login.world);
+}
+
+function expectNoMore(before: Look, after: Look): void {
+  const wasAdmin = before.access.has('mallory is in the directory a member of tools.admin');
+  const isAskedFor = (line: string) =>
+    (accountOf(line) === 'alice' && !line.endsWith(' by an old password')) ||
+    (wasAdmin &&
+      /^carol is \S+( the login host| the directory| seal) a member of tools\.four$/.test(line));
+  const more = checker.more(before, after).filter((line) => !isAskedFor(line));
+  overGranted += new Set(more.map(accountOf)).size;
+  expect({ more }).toEqual({ more: [] });
+  expect(checker.twice).toEqual([]);
+}
+
+/** Nobody new is given what somebody has had, as far as anything that is left shows it. */
+async function expectNewOnes(before: Look, lost: readonly Lost[]): Promise<void> {
+  const { world, portal } = login;
+  probes += 1;
+  const name = `probe${probes}`;
+  await Promise.all([portal.get(newPerson(name)), portal.get(newTool(name))]);
+  const rows = await query<{ id: number }>(
+    world,
+    'SELECT subject AS id FROM names WHERE name = ANY ($1)',
+    [[name, `tools.${name}`]],
+  );
+  expect(rows.filter(({ id }) => checker.isKnown(id))).toEqual([]);
+  // of both the login host alone knows: the keys of those whom it lets in
+  const isLost = lost.includes('database') && lost.includes('directory');
+  const shown = [...before.access].filter((line) => !isLost || line.includes(' by seal the key '));
+  const keys = changes.made.keys.filter((key) => shown.some((line) => line.includes(key)));
+  const given = await Promise.all(
+    [
+      ...changes.made.people.map((each) => newPerson(each)),
+      ...changes.made.tools.map((each) => newTool(each)),
+      ...keys.map((key) => ({ kind: 'key.add', requestedBy: name, person: name, key })),
+    ].map(async (wish) => ((await portal.ask(wish)).verdict === 'accepted' ? [wish] : [])),
+  );
+  expect(given.flat()).toEqual([]);
+}
+
+async function expectEvents(): Promise<void> {
+  await eventually('all events to be heard', async () => {
+    const [row] = await query<{ last: string }>(
+      login.world,
+      `SELECT coalesce(max(seq), 0) AS last, count(*) FILTER (WHERE seq IS NULL) AS left FROM events WHERE portal = 'portal'`,
+    );
+    return Number(row?.last) === login.portal.heard.at(-1)?.seq;
+  });
+  expect(await wrongEvents(login, databaseLosses)).toEqual([]);
+}
+
 test(`killed at ${KILLS} moments and run again, it takes all or nothing`, async () => {
-  const { world, portal } = running;
-  await nextBeat();
-  await running.stopWork();
-  const backup = await dumpDatabase(world);
-  await running.startWork();
+  const { world, portal } = login;
+  await settled(world);
+  await realm.nextBeat();
+  await realm.stopWork();
+  const bringBack = await realm.backUp(['database']);
+  await realm.startWork();
   await portal.get({ kind: 'person.suspend', requestedBy: 'steward', person: 'bob', reason: 'x' });
   await settled(world);
-  await running.stopWork();
-  await bringBackDatabase(world, backup);
-  await running.startWork();
+  await realm.stopWork();
+  await bringBack();
+  await realm.startWork();
   const read = () =>
     query<{ frozen: boolean; state: string }>(
       world,
       `SELECT (SELECT frozen_at IS NOT NULL FROM frozen) AS frozen, state FROM people WHERE shell_name = 'bob'`,
     ).then(([row]) => row);
   await eventually('the freeze', async () => (await read())?.frozen);
-  const config = { config: world.configFile };
-  const { digest } = JSON.parse((await runCli(['recover', '--json'], config)).out) as {
+  const { digest } = JSON.parse((await realm.cli('recover', '--json')).out) as {
     digest: string;
   };
   const begin = performance.now();
-  await runCli(['recover', '--json'], config);
+  await realm.cli('recover', '--json');
   const wholeMs = performance.now() - begin;
   for (let n = 0; n < KILLS && (await read())?.frozen === true; n += 1) {
     const child = spawn(process.execPath, [CLI, 'recover', '--expect', digest], {
@@ -265,6 +301,6 @@ test(`killed at ${KILLS} moments and run again, it takes all or nothing`, async 
       { frozen: false, state: 'suspended' },
     ]).toContainEqual(now);
   }
-  if ((await read())?.frozen === true) await recovered();
+  if ((await read())?.frozen === true) await realm.recover();
   expect(await read()).toEqual({ frozen: false, state: 'suspended' });
 }, 600_000);

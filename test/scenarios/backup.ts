@@ -1,10 +1,11 @@
-/** Backups of our database and of the directory, made and brought back with the servers' own tools. */
+/** Backups of each server, made and brought back with the servers' own tools. */
 import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { asSuperuser, startServer, stopServer, type World } from '../stack.ts';
+import { markerName } from '../../src/config.ts';
+import { administer, asSuperuser, startServer, stopServer, type World } from '../stack.ts';
 
 const run = promisify(execFile);
 
@@ -58,4 +59,63 @@ export async function bringBackDirectory({ slapd }: World, ldif: string): Promis
     stdio: ['pipe', 'ignore', 'pipe'],
   });
   await startServer(slapd);
+}
+
+/** The accounts of this world alone: others share the server. */
+const accountsOf = ({ config: { ids } }: World) =>
+  `User REGEXP '^[su][0-9]+$' AND SUBSTR(User, 2) BETWEEN ${ids.people[0]?.first} AND ${ids.tools.at(-1)?.last}`;
+export const markerOf = ({ config }: World) => `realm = '${markerName(config)}'`;
+const OF_ACCOUNTS = ['global_priv', 'db', 'roles_mapping'];
+
+/** Dumps the accounts and the marker of the server of tools. */
+export function dumpServer(world: World): string {
+  const dump = (where: string, ...tables: string[]) =>
+    execFileSync(
+      'mariadb-dump',
+      [
+        ...['--no-defaults', `--socket=${world.tools.socket}`, '--user=root'],
+        ...['--no-create-info', '--replace', '--complete-insert', `--where=${where}`],
+        ...['mysql', ...tables],
+      ],
+      { encoding: 'utf8' },
+    );
+  return dump(accountsOf(world), ...OF_ACCOUNTS) + dump(markerOf(world), 'chamberlain_marker');
+}
+
+/** Brings them back: who has come since is gone. */
+export async function bringBackServer(world: World, dump: string): Promise<void> {
+  await administer(
+    world.tools.socket,
+    [
+      'USE mysql;',
+      ...OF_ACCOUNTS.map((table) => `DELETE FROM ${table} WHERE ${accountsOf(world)};`),
+      `DELETE FROM chamberlain_marker WHERE ${markerOf(world)};`,
+      dump,
+      'FLUSH PRIVILEGES;',
+    ].join('\n'),
+  );
+}
+
+/** Both areas of homes, and the archives of homes. */
+function foldersOf({ config: { files, archives } }: World): string[] {
+  return [files.root + files.toolHomes, files.root + files.personHomes, archives.homes];
+}
+
+/** Copies what the file server has; returns the folder. */
+export function copyHomes(world: World): string {
+  const copy = join(world.dir, `homes-${process.hrtime.bigint()}`);
+  foldersOf(world).forEach((folder, n) => {
+    mkdirSync(join(copy, String(n)), { recursive: true });
+    if (existsSync(folder)) execFileSync('cp', ['-a', `${folder}/.`, join(copy, String(n))]);
+  });
+  return copy;
+}
+
+/** Brings it back into the same folders, which others may have mounted. */
+export function bringBackHomes(world: World, copy: string): void {
+  foldersOf(world).forEach((folder, n) => {
+    if (!existsSync(folder)) return;
+    execFileSync('find', [folder, '-mindepth', '1', '-delete']);
+    execFileSync('cp', ['-a', `${join(copy, String(n))}/.`, folder]);
+  });
 }

@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { markerName } from '../../src/config.ts';
 import { openLog } from '../../src/log.ts';
 import { readPlaceDoubts } from '../../src/store/place-markers.ts';
 import { openPool } from '../../src/store/postgres.ts';
@@ -15,7 +14,15 @@ import { startPlaceMarkers } from '../../workers/place-markers.ts';
 import { startRole } from '../../workers/role.ts';
 import { runCli, type Ended } from '../bin/run-cli.ts';
 import { administer } from '../stack.ts';
-import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
+import {
+  bringBackDatabase,
+  bringBackDirectory,
+  bringBackServer,
+  dumpDatabase,
+  dumpDirectory,
+  dumpServer,
+  markerOf,
+} from './backup.ts';
 import { eventually } from './eventually.ts';
 import { confirmRecovery } from './recovering.ts';
 import { homeOf, query, readAccounts, readCredentials, settled } from './outside.ts';
@@ -97,43 +104,6 @@ const newPerson = (shellName: string) => ({
   email: `${shellName}@example.org`,
 });
 
-/** The accounts of this world alone: others share the server. */
-const ofWorld = () => {
-  const { people, tools } = running.world.config.ids;
-  const numbers = `${people[0]?.first} AND ${tools.at(-1)?.last}`;
-  return `User REGEXP '^[su][0-9]+$' AND SUBSTR(User, 2) BETWEEN ${numbers}`;
-};
-const OF_ACCOUNTS = ['global_priv', 'db', 'roles_mapping'];
-const ofRealm = () => `realm = '${markerName(running.world.config)}'`;
-
-/** Dumps the accounts and the marker of the server of tools. */
-function dumpServer(): string {
-  const dump = (where: string, ...tables: string[]) =>
-    execFileSync(
-      'mariadb-dump',
-      [
-        ...['--no-defaults', `--socket=${running.world.tools.socket}`, '--user=root'],
-        ...['--no-create-info', '--replace', '--complete-insert', `--where=${where}`],
-        ...['mysql', ...tables],
-      ],
-      { encoding: 'utf8' },
-    );
-  return dump(ofWorld(), ...OF_ACCOUNTS) + dump(ofRealm(), 'chamberlain_marker');
-}
-
-async function bringBackServer(dump: string): Promise<void> {
-  await administer(
-    running.world.tools.socket,
-    [
-      'USE mysql;',
-      ...OF_ACCOUNTS.map((table) => `DELETE FROM ${table} WHERE ${ofWorld()};`),
-      `DELETE FROM chamberlain_marker WHERE ${ofRealm()};`,
-      dump,
-      'FLUSH PRIVILEGES;',
-    ].join('\n'),
-  );
-}
-
 const toolHomes = () =>
   join(running.world.config.files.root + running.world.config.files.toolHomes);
 
@@ -153,7 +123,7 @@ beforeAll(async () => {
   chmodSync(home, 0o2777);
   startMarkers();
   await nextTold();
-  backup.server = dumpServer();
+  backup.server = dumpServer(world);
   backup.area = `${toolHomes()}.older`;
   execFileSync('cp', ['-a', toolHomes(), backup.area]);
 
@@ -188,7 +158,7 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
   );
   // so that not all is taken away before it was looked at
   const release = await hold(world, Number(bob?.slice(1)), 'databases');
-  await bringBackServer(backup.server);
+  await bringBackServer(world, backup.server);
   let dora = '';
   try {
     await eventually('carol to be locked', () => isLockedOn('tools', carol ?? ''));
@@ -321,14 +291,14 @@ test('a server that has lost its marker is an older copy too, and nobody’s wor
   const { world } = running;
   const change = (sql: string) => administer(world.tools.socket, sql);
   log.length = 0;
-  await change(`DELETE FROM mysql.chamberlain_marker WHERE ${ofRealm()};`);
+  await change(`DELETE FROM mysql.chamberlain_marker WHERE ${markerOf(world)};`);
   await eventually('it to be said', () =>
     log.some((line) => line.includes('the server toolsdb shows no marker')),
   );
   await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
   await change(
     `UPDATE mysql.chamberlain_marker SET marker = REGEXP_REPLACE(marker, '"at":"2', '"at":"8')
-     WHERE ${ofRealm()};`,
+     WHERE ${markerOf(world)};`,
   );
   await nextTold();
   expect(await frozenBy()).toMatchObject({ by: null });

@@ -1,0 +1,170 @@
+/** How each server is lost and comes back, and what an operator does then, as README and docs/backups.md say. */
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { join } from 'node:path';
+import { openLog } from '../../src/log.ts';
+import { PLACES } from '../../src/login-host/places.ts';
+import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
+import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
+import type { Worker } from '../../workers/loop.ts';
+import { startMarker } from '../../workers/marker.ts';
+import { startPlaceMarkers } from '../../workers/place-markers.ts';
+import { runCli, type Ended } from '../bin/run-cli.ts';
+import {
+  bringBackDatabase,
+  bringBackDirectory,
+  bringBackHomes,
+  bringBackServer,
+  copyHomes,
+  dumpDatabase,
+  dumpDirectory,
+  dumpServer,
+} from '../scenarios/backup.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import type { AgentStatus, Login } from '../scenarios/login.ts';
+import { query } from '../scenarios/outside.ts';
+import { difference, filesBySeals, filesOf } from '../scenarios/sealed-files.ts';
+import { startServer, stopServer } from '../stack.ts';
+
+/** `mariadb`: one of the two servers; `host`: what the login host remembers. */
+export const PLACES_TO_LOSE = [
+  ...(['database', 'directory', 'mariadb', 'homes', 'redis', 'host'] as const),
+];
+export type Lost = (typeof PLACES_TO_LOSE)[number];
+
+/** The programs' own loops look every 3 s and every 20 s; these beside them five times a second. */
+const LOOK_MS = 200;
+
+const CLOSED = `${PLACES.login}/closed`;
+
+type Back = () => Promise<void> | void;
+
+export interface Realm {
+  startWork(): Promise<void>;
+  stopWork(): Promise<void>;
+  /** Until every place has been told of a time after now. */
+  nextBeat(): Promise<void>;
+  /** Makes a backup of each; returns what brings it back. Nobody may be at work. */
+  backUp(lost: readonly Lost[]): Promise<() => Promise<void>>;
+  /** A copy of what the login host remembers. */
+  copySeals(): string;
+  /** Until the login host trusts the directory, and lets in whom its seals let in. */
+  hostSettled(): Promise<void>;
+  /** `chamberlain recover`, read and confirmed: the list. */
+  recover(...args: string[]): Promise<Record<string, unknown>>;
+  cli(...args: string[]): Promise<Ended>;
+}
+
+export function realmOf(login: Login): Realm {
+  const { world, host } = login;
+  let markers: Worker[] = [];
+  const cli = (...args: string[]) => runCli(args, { config: world.configFile });
+
+  async function bringBackRedis(): Promise<void> {
+    await stopServer(world.redis);
+    const data = join(world.redis.folder, 'data');
+    for (const file of readdirSync(data)) rmSync(join(data, file), { recursive: true });
+    await startServer(world.redis);
+  }
+
+  async function forgetHost(): Promise<void> {
+    for (const each of [host.agent, host.helper]) await each.stop();
+    await host.machine.must(['/bin/sh', '-c', `rm -rf ${PLACES.login}/* ${PLACES.keys}/*`]);
+    await host.helper.start();
+    await host.agent.start();
+  }
+
+  /** Each makes a backup, and returns what brings it back. */
+  const copies: Record<Lost, () => Promise<Back> | Back> = {
+    async database() {
+      const file = await dumpDatabase(world);
+      return () => bringBackDatabase(world, file);
+    },
+    directory() {
+      const ldif = dumpDirectory(world);
+      return () => bringBackDirectory(world, ldif);
+    },
+    mariadb() {
+      const dump = dumpServer(world);
+      return () => bringBackServer(world, dump);
+    },
+    homes() {
+      const copy = copyHomes(world);
+      return () => bringBackHomes(world, copy);
+    },
+    redis: () => bringBackRedis,
+    host: () => forgetHost,
+  };
+
+  return {
+    cli,
+    async startWork() {
+      await login.startWork();
+      const { config } = world;
+      const log = openLog('fatal', { write: () => {} });
+      markers = [
+        startMarker(config, log, LOOK_MS),
+        startPlaceMarkers(DATABASES, openDatabasesMarkers(config), config, log, LOOK_MS),
+        startPlaceMarkers(HOMES, openHomesMarkers(config), config, log, LOOK_MS),
+      ];
+    },
+    async stopWork() {
+      await Promise.all(markers.map((each) => each.close()));
+      markers = [];
+      await login.stopWork();
+    },
+    async nextBeat() {
+      const [{ now } = { now: new Date() }] = await query<{ now: Date }>(
+        world,
+        'SELECT clock_timestamp() AS now',
+      );
+      await eventually('every place to be told', async () => {
+        const told = await query(
+          world,
+          `SELECT FROM directory_marker WHERE told_at > $1
+           UNION ALL SELECT FROM place_markers WHERE told_at > $1`,
+          [now],
+        );
+        return told.length === 5;
+      });
+    },
+    async backUp(lost) {
+      const back: Back[] = [];
+      for (const each of lost) back.push(await copies[each]());
+      return async () => {
+        for (const each of back) await each();
+      };
+    },
+    copySeals() {
+      const file = join(world.dir, `host-${process.hrtime.bigint()}.seals`);
+      writeFileSync(file, login.file(`${PLACES.login}/seals`));
+      return file;
+    },
+    async hostSettled() {
+      let accepted = '';
+      await eventually('the login host to be as the seals say', async () => {
+        // the helper's own word: `keys-agent status` is a process more for each look
+        const text = login.file(`${PLACES.login}/status.json`);
+        const { trusted, held } = JSON.parse(text) as Partial<AgentStatus>;
+        const of = String(held?.names ?? '');
+        if (of !== '' && of !== accepted) await host.keysAgent('accept');
+        accepted = of;
+        const are = filesOf(login);
+        const mustBe = await filesBySeals(login);
+        // of who is gone it remembers that they were shut out
+        const wrong = difference(are, { ...mustBe, [CLOSED]: are[CLOSED] ?? [] });
+        if (trusted && wrong === undefined) return true;
+        await sleep(LOOK_MS);
+        throw new Error(wrong ?? text);
+      });
+    },
+    async recover(...args) {
+      const listed = await cli('recover', '--json', ...args);
+      if (listed.exit !== 3) throw new Error(`recover: ${listed.exit} ${listed.out}${listed.err}`);
+      const list = JSON.parse(listed.out) as Record<string, unknown>;
+      const done = await cli('recover', '--json', '--expect', String(list['digest']), ...args);
+      if (done.exit !== 0) throw new Error(`recover --expect: ${done.exit} ${done.out}${done.err}`);
+      return { ...list, ...(JSON.parse(done.out) as Record<string, unknown>) };
+    },
+  };
+}
