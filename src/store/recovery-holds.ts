@@ -1,7 +1,6 @@
 /** After a recovery no date of the backup lets anybody in, or destroys anything, before an admin says so. */
 import type { Open } from '../model/taking.ts';
 import { timeOf } from '../model/time.ts';
-import { nameFew } from '../plan/render.ts';
 import { IS_APPROVED_ERASURE } from './approvals.ts';
 import type { Client } from './postgres.ts';
 import { RECOVERY, voidWarnings } from './holds.ts';
@@ -10,6 +9,8 @@ import { IS_OWN_DELETION } from './people.ts';
 const RETURNING = 'was being brought back since';
 /** A hold that nobody waits out. */
 const FOR_GOOD = '9999-12-31T00:00:00Z';
+/** So many are named. */
+const NAMED = 5;
 
 interface Leaving {
   uid: number;
@@ -96,12 +97,14 @@ export async function readSuspendedBefore(
     [listed.map(({ account }) => account)],
   );
   if (rows.length === 0) return [];
-  const names = nameFew(rows.map(({ account }: { account: string }) => account));
+  const names = (rows as { account: string }[]).map(({ account }) => account);
+  const few = names.slice(0, NAMED).join(', ');
+  const rest = names.length > NAMED ? `, and ${names.length - NAMED} more` : '';
   return [
     {
       account: 'people',
       sentence:
-        `suspended in the backup: ${names}; which keys and tools were taken from them since, nothing shows: see ` +
+        `suspended in the backup: ${few}${rest}; which keys and tools were taken from them since, nothing shows: see ` +
         '`list keys --person NAME` and `explain NAME` before you reinstate one',
     },
   ];

@@ -96,8 +96,8 @@ test('the same backup restored twice gives no number of an event or a seal twice
 });
 
 test('numbers go on though nobody is seen who came since, and beyond whom login hosts remember', async () => {
-  const { tools, people } = world.config.ids;
-  const last = tools.at(-1)?.last ?? 0;
+  const { ids } = world.config;
+  const last = ids.tools.at(-1)?.last ?? 0;
   const read = () =>
     query<{ kind: string; first: number; next: number }>(
       world,
@@ -114,10 +114,13 @@ test('numbers go on though nobody is seen who came since, and beyond whom login 
   expect((await recovered([], { remembered })).names).toEqual(['tools.lost']);
   expect(nextOf(await read())).toEqual([first + 200, second, last - 500 + 101]);
   const { names } = await recovered([], {
-    remembered: [{ uid: people[0]?.first ?? 0, account: 'steward' }],
+    remembered: [{ uid: ids.people[0]?.first ?? 0, account: 'steward' }],
   });
   expect(names).not.toContain('steward');
-  await owner.query('UPDATE id_ranges SET next = $1 WHERE first = $2', [third, tools[0]?.first]);
+  await owner.query('UPDATE id_ranges SET next = $1 WHERE first = $2', [
+    third,
+    ids.tools[0]?.first,
+  ]);
 });
 
 test('no date of the backup acts: whoever leaves is held, and a hold keeps its reason', async () => {
