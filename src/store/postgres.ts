@@ -34,6 +34,12 @@ export type PostgresRole = 'owner' | (typeof POSTGRES_ROLES)[number];
  */
 const PLANNED_ONCE = /^(relay|(directory|homes|databases)(_eyes)?)$/;
 
+/**
+ * Of those, roles whose statements find a few rows by their keys: a plan that was made while the tables were small would
+ * read all of them for as long as it is kept. Not those that count everybody now and then.
+ */
+const BY_KEY = /^(relay|homes|databases)$/;
+
 /** The name of that role in PostgreSQL. */
 export function loginOf(role: PostgresRole): string {
   return role === 'owner' ? 'chamberlain' : `chamberlain_${role}`;
@@ -60,7 +66,8 @@ export function connectionSettings(config: Config, role: PostgresRole): pg.Clien
     // of an hour where something was on its way to it
     options:
       '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000' +
-      (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : ''),
+      (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : '') +
+      (BY_KEY.test(role) ? ' -c enable_seqscan=off' : ''),
     // queries that are not awaited one by one are sent at once, and answered in order
     pipeline: true,
     stream: () => new GatheringSocket(secretPath(config, 'postgres', role)),
