@@ -264,6 +264,7 @@ async function expectEvents(): Promise<void> {
 
 test(`killed at ${KILLS} moments and run again, it takes all or nothing`, async () => {
   const { world, portal } = login;
+  await changes.reopen();
   await settled(world);
   await realm.nextBeat();
   await realm.stopWork();

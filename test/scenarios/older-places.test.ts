@@ -234,7 +234,7 @@ test('whoever is about to give something looks first: no loop must have noticed 
   // the role alone, without the loops that keep markers
   const role = startRole(DATABASES, config, openLog('info', { write: () => {} }));
   try {
-    await bringBackServer(backup.server);
+    await bringBackServer(world, backup.server);
     const repaired = await cli('repair', 'late', '--yes');
     expect(repaired.exit).not.toBe(0);
     expect((await readAccounts(world, 'tools')).has(late)).toBe(false);
