@@ -11,7 +11,7 @@ import { stagedOf, withdrawnNames } from './file-archive.ts';
 import { isBegun, isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
 import { type Area, itself, openArea, stagingOf, unreadable } from './file-ground.ts';
 import type { FileServer } from './file-ground.ts';
-import { lookAtEach, lookAtFolder } from './files.ts';
+import { lookAtEach, lookAtFolder } from './file-looking.ts';
 
 /** Throws BACKEND_UNREADABLE where an area or the folder of archives cannot be read, or is not mounted. */
 export async function lookAtArchives(

@@ -6,7 +6,6 @@
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
 import {
   CREDENTIALS_MAX_BYTES,
   CREDENTIALS_NAME,
@@ -43,9 +42,8 @@ import {
   unreadable,
   within,
 } from './file-ground.ts';
-import type { Area, FileServer } from './file-ground.ts';
-
-const SLICE = 200;
+import type { FileServer } from './file-ground.ts';
+import { describeHostile, lookAtEach, lookAtFolder, refusalOf } from './file-looking.ts';
 
 /** The eyes of the role `homes`; `listHomes` tells all that stands in both areas, and whose it is. */
 export interface OpenFilesEyes extends FilesEyes {
@@ -104,29 +102,6 @@ export function openFilesEyes(files: FileServer, archives: string): OpenFilesEye
   };
 }
 
-/** Opens each area once, and looks at one home after another through its descriptor. */
-export async function lookAtEach<Have, Asked extends { home: HomePath }>(
-  files: FileServer,
-  asked: readonly Asked[],
-  look: (area: { fd: number }, one: Asked) => Have,
-): Promise<Have[]> {
-  const areas = new Map<Area, { fd: number }>();
-  const haves: Have[] = [];
-  try {
-    for (const one of asked) {
-      if (haves.length % SLICE === SLICE - 1) await setImmediate();
-      const area = areas.get(one.home.area) ?? openArea(files, one.home.area);
-      areas.set(one.home.area, area);
-      haves.push(look(area, one));
-    }
-  } catch (cause) {
-    throw unreadable(cause);
-  } finally {
-    for (const area of areas.values()) closeSync(area.fd);
-  }
-  return haves;
-}
-
 function lookAtHome(area: { fd: number }, one: AskedHome): HomeHave {
   if (one.folders.length === 0) {
     const have = lookAtFolder(area, one.home.name);
@@ -141,18 +116,6 @@ function lookAtHome(area: { fd: number }, one: AskedHome): HomeHave {
     }
     return { kind: 'directory', seen: seenOf(stats), groupWrite: 'unknown', folders };
   });
-}
-
-/** Looks at a directory that nothing is looked at in: one call instead of three. */
-export function lookAtFolder(parent: { fd: number }, name: string): FolderHave {
-  try {
-    const stats = lstatSync(within(parent, name), { throwIfNoEntry: false });
-    if (stats === undefined) return { kind: 'absent' };
-    if (!stats.isDirectory()) return { kind: 'irregular', what: describeKind(stats) };
-    return { kind: 'directory', seen: seenOf(stats), groupWrite: 'unknown' };
-  } catch (cause) {
-    return refusalOf(name, cause);
-  }
 }
 
 /** Opens a directory by its name in an open one, and says otherwise what stands there instead. */
@@ -179,29 +142,6 @@ function lookInside<Have>(
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
-}
-
-/** What a failed look says of a tenant's ground; throws where it is the server's fault. */
-function refusalOf(
-  name: string,
-  cause: unknown,
-): { kind: 'absent' } | { kind: 'irregular'; what: string } {
-  if (errnoOf(cause) === 'ENOENT') return { kind: 'absent' };
-  const what = describeHostile(cause);
-  if (what === undefined) throw new Error(`looking at ${name}`, { cause });
-  return { kind: 'irregular', what };
-}
-
-/**
- * Errors that a tenant can bring about in a home: by swapping a folder between two of our calls,
- * or by a mount of their own that keeps root out. For eyes without root's rights the latter is a
- * fault of the eyes. All others are the server's: undefined.
- */
-function describeHostile(error: unknown): string | undefined {
-  const errno = errnoOf(error) ?? '';
-  if (['ENOTDIR', 'ELOOP'].includes(errno)) return 'something that was a directory a moment ago';
-  const isKeptOut = ['EACCES', 'ENOTCONN'].includes(errno) && process.geteuid?.() === 0;
-  return isKeptOut ? `something that cannot be looked at (${errno})` : undefined;
 }
 
 function lookAtCredentials(area: { fd: number }, one: AskedHome): CredentialsHave {
