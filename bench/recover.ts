@@ -61,7 +61,7 @@ async function measureLost(
   const before = await readAccess(realm);
   await work.stop();
   await lose();
-  // as README says: before any worker looks
+  // as docs/recovery.md says: before any worker looks
   await mustRun(realm, 0, 'freeze', '--reason', 'PostgreSQL came back');
   Object.assign(work, await realm.startWork());
   await until(realm, 'the database to be seen to be older', async (count) => {

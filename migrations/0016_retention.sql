@@ -1,6 +1,6 @@
 -- Up Migration
 
--- How long each kind of record is kept stands in README.md. Whoever removes them has no right to delete: the functions
+-- How long each kind of record is kept stands in docs/operations.md. Whoever removes them has no right to delete: the functions
 -- below decide what may go.
 
 -- The audit outlives the requests that it is about.

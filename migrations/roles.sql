@@ -1,5 +1,5 @@
 -- One PostgreSQL role per worker, table by table. Run by `chamberlain migrate` after the
--- migrations; may be run again. Sets no passwords: the operator does (see README).
+-- migrations; may be run again. Sets no passwords: the operator does (see docs/install.md).
 
 -- `most` is a limit of connections: as many as two whole `chamberlain work` open (workers/role.ts and others),
 -- and a few for `doctor`, or what the command line opens. It counts for the whole server. One that is set stays:

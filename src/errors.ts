@@ -13,7 +13,7 @@ interface CodeEntry {
   action: string;
 }
 
-/** Every stable code: what it means, what to do. README's table is made from this one. */
+/** Every stable code: what it means, what to do. docs/errors.md is made from this table. */
 export const CODES = {
   // requests
   REQUEST_TOO_LARGE: refusal('The job holds more than 64 KiB.', 'Send a smaller request.'),

@@ -107,7 +107,7 @@ export async function createOwnedDatabase(
   await asSuperuser(server, database, (client) => client.query(readFileSync(LOCKS_SQL, 'utf8')));
 }
 
-/** What the superuser does in our database, see README. */
+/** What the superuser does in our database: see docs/install.md. */
 export const LOCKS_SQL = join(import.meta.dirname, '../../deploy/postgres/locks.sql');
 
 /**

@@ -61,7 +61,7 @@ export function defineSecret(secret: Command): void {
       }
       const config = configOf(command);
       if (!secretsOf(config).includes(name)) {
-        command.error(`error: '${name}' is no secret of this realm: see README, "Passwords"`);
+        command.error(`error: '${name}' is no secret of this realm: see docs/install.md, step 2`);
       }
       const its = rotationOf(config, name);
       const { path, next } = readSecretFiles(config, name);

@@ -99,7 +99,7 @@ async function lookAs(
       return [
         fix(
           `${server.name}: ${user} cannot log in`,
-          `Give it the password of the secret mariadb-${account}: see README, "MariaDB".`,
+          `Give it the password of the secret mariadb-${account}: see docs/install.md, step 8.`,
         ),
       ];
     }

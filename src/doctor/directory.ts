@@ -21,7 +21,7 @@ export const DIRECTORY_ACCOUNTS = [
 ] as const;
 type Account = (typeof DIRECTORY_ACCOUNTS)[number];
 
-const RULES = 'Load the access rules of deploy/ldap again: see README, "The directory".';
+const RULES = 'Load the access rules of deploy/ldap again: see docs/install.md, step 7.';
 const INVALID_CREDENTIALS = 49;
 const LDAP_PORT = 389;
 

@@ -92,7 +92,7 @@ export function lookAtSecrets(config: Config, isPlausible: (uid: number) => bool
     lines.push(
       elsewhere(
         `secrets that are not on this machine: ${absent.join(', ')}`,
-        'Each machine has those that it needs: see README, "Passwords".',
+        'Each machine has those that it needs: see docs/install.md, step 2.',
       ),
     );
   }

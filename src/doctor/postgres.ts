@@ -52,7 +52,7 @@ export async function lookAtLogins(config: Config): Promise<Logins> {
     lines.push(
       fix(
         `cannot log in by the secret that is here: ${refused.join(', ')}`,
-        'Run `chamberlain migrate`, which makes the roles, and give each the password of its secret: see README, "Passwords".',
+        'Run `chamberlain migrate`, which makes the roles, and give each the password of its secret: see docs/install.md, step 2.',
       ),
     );
   }

@@ -5,7 +5,7 @@ import { logsInToRedis, readRedisRights, type RedisRights } from '../edges/redis
 import { ROLES } from '../model/wanted.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
-const RENDER = 'Render the users of Redis anew, and run `ACL LOAD`: see README, "Redis".';
+const RENDER = 'Render the users of Redis anew, and run `ACL LOAD`: see docs/install.md, step 6.';
 const REMOVE = 'Take it out of the ACL file, and run `ACL LOAD`.';
 const FLUSH = 'FLUSHALL';
 
@@ -65,7 +65,7 @@ function judgeRedisUsers(
     return [
       fix(
         'its user `default` is on, and may use the queues: portals are not kept apart',
-        'Give it the users of deploy/redis: see README, "Redis".',
+        'Give it the users of deploy/redis: see docs/install.md, step 6.',
       ),
     ];
   }

@@ -28,7 +28,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
     const what = `Redis: ${describeError(error)}`;
     if (!REFUSED.test(what)) throw error;
     if (secret === 'there')
-      return [fix(what, 'Render the users of Redis anew: see README, "Redis".')];
+      return [fix(what, 'Render the users of Redis anew: see docs/install.md, step 6.')];
     if (new URL(config.redis.url).password === '') return [SECRET_ELSEWHERE];
     return [fix(what, 'Set the user and the password of Redis in `redis.url`.')];
   }

@@ -230,14 +230,15 @@ function lookAtPortals(
         Number(outstanding) > MOST_OUTSTANDING ? `more than ${MOST_OUTSTANDING}` : outstanding;
       if (!listed.has(portal)) {
         const what = `${portal} is not in the configuration any more, and ${count} events wait for it`;
-        return [
-          fix(what, 'List it again; or drop them, as README says of a portal that is removed.'),
-        ];
+        return [fix(what, 'List it again; or drop them: see docs/install.md, "Removing one".')];
       }
       if (wrong !== null) {
         const what = `${portal} does not take its events: ${wrong}`;
         return [
-          fix(what, 'See "Hearing" in README.md, the log of the portal, and that of the relay.'),
+          fix(
+            what,
+            'See "Hearing" in docs/portals.md, the log of the portal, and that of the relay.',
+          ),
         ];
       }
       if (since === null || now.getTime() - since.getTime() < DEAF_MS) return [];

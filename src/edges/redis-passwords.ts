@@ -33,7 +33,7 @@ export async function setPasswords(
   const save = () =>
     ask(
       'writing the users of Redis into its ACL file',
-      'Name one as `aclfile`, in a folder that Redis may write: see README, "Redis".',
+      'Name one as `aclfile`, in a folder that Redis may write: see docs/install.md, step 6.',
       'SAVE',
     );
   try {
@@ -50,4 +50,4 @@ export async function setPasswords(
   }
 }
 
-const RENDER = 'Render the users of Redis, and run `ACL LOAD`: see README, "Redis".';
+const RENDER = 'Render the users of Redis, and run `ACL LOAD`: see docs/install.md, step 6.';

@@ -4,7 +4,7 @@ import type { Taking } from '../model/taking.ts';
 
 const REASON = 'As the servers show after a recovery.';
 
-/** Kinds and data as README has them. */
+/** Kinds and data as docs/portals.md has them. */
 export function eventsOfTaking(taking: Taking): { event: string; data: Record<string, unknown> }[] {
   return taking.kind === 'person' ? eventsOfPerson(taking) : eventsOfTool(taking);
 }

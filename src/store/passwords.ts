@@ -54,6 +54,6 @@ export async function logInByAny(
   }
   throw new ChamberlainError('STEP_FAILED', `logging in to PostgreSQL${as}`, {
     cause: new Error('its secret is not its password'),
-    action: 'Give it the password of its secret first: see README, "PostgreSQL".',
+    action: 'Give it the password of its secret first: see docs/install.md, step 5.',
   });
 }

@@ -19,25 +19,34 @@ async function readHelps(...command: string[]): Promise<[command: string, help: 
   return helps;
 }
 
+const CLI_HEAD = `# The command line
+
+This page is made from the \`--help\` of each command. Every command has \`--json\`, for programs, and \`--config FILE\`. A list is
+written \`a,b\`, as in \`--maintainers alice,tools.bridgebot\`. An error is one line on standard error,
+\`CODE: sentence. What to do.\`; [errors.md](errors.md) lists the codes.
+
+`;
+
 describe('the help of', () => {
   let helps: [command: string, help: string][];
   beforeAll(async () => {
     helps = await readHelps();
   }, 120_000);
 
-  test('every command is as agreed', () => {
+  test('every command, and of a kind of request, is in docs/cli.md', async () => {
     // no command is found where the list of them is read wrongly
     expect(helps.map(([command]) => command)).toEqual(
       expect.arrayContaining(['', 'survey', 'repair', 'audit verify', 'sweep release', 'recover']),
     );
-    for (const [command, help] of helps) {
-      expectGolden(`help/${command.replaceAll(' ', '-') || 'chamberlain'}.txt`, help);
-    }
-  });
-
-  test('a kind of request is as agreed', async () => {
     const { out } = await runCli(['submit', 'tool.create', '--help']);
-    expectGolden('help/submit-tool.create.txt', out);
+    const pages = helps.flatMap((page) =>
+      page[0] === 'submit' ? [page, ['submit tool.create', out] as const] : [page],
+    );
+    const sections = pages.map(
+      ([command, help]) =>
+        `## chamberlain ${command}`.trimEnd() + `\n\n\`\`\`\n${help.trimEnd()}\n\`\`\``,
+    );
+    expectGolden('../../docs/cli.md', CLI_HEAD + sections.join('\n\n'));
   });
 
   test('every command says how it ends, and gives an example of itself', () => {

@@ -411,7 +411,7 @@ describe('neighbouring programs', () => {
     expect(out).toContain('uid: alice\n');
   });
 
-  test('reader finds tools, groups, who is in them and what is locked, as the README says', async () => {
+  test('reader finds tools, groups, who is in them and what is locked, as docs/directory.md says', async () => {
     const found = async (base: string, filter: string): Promise<string[]> => {
       const { out } = await search('reader', base, ['1.1'], filter);
       return out.match(/(?<=^dn: )[^,]+/gm) ?? [];

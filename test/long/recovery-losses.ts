@@ -1,4 +1,4 @@
-/** How each server is lost and comes back, and what an operator does then, as README and docs/backups.md say. */
+/** How each server is lost and comes back, and what an operator does then, as docs/recovery.md and docs/backups.md say. */
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';

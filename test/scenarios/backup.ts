@@ -16,7 +16,7 @@ export async function dumpDatabase(world: World): Promise<string> {
   return file;
 }
 
-/** Brings it back, as README says: nobody may be at work. */
+/** Brings it back, as docs/backups.md says: nobody may be at work. */
 export async function bringBackDatabase(world: World, file: string): Promise<void> {
   const { database } = world.config.postgres;
   const name = pg.escapeIdentifier(database);

@@ -163,7 +163,7 @@ test('where all is well every line is ok, and it ends with 0 without changing an
   expect(notOk(told)).toEqual([]);
   expect(told.exit).toBe(0);
   expect(await look()).toEqual(before);
-  // each thing that issue and README promise was looked at
+  // each thing that docs/operations.md promises was looked at
   const text = told.lines.map(({ group, what }) => `${group}: ${what}`).join('\n');
   for (const words of [
     /^configuration: \d+ secrets are there/mu,
@@ -468,7 +468,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       {
         what: 'the password of intake',
         ...replaced('postgres-intake', 'not-that-of-intake'),
-        says: [['fix', /^cannot log in by the secret that is here: intake$/u, /README/u]],
+        says: [
+          ['fix', /^cannot log in by the secret that is here: intake$/u, /docs\/install\.md/u],
+        ],
       },
       {
         what: 'the settings of Redis',
@@ -1160,7 +1162,7 @@ describe('with the secrets that are there:', () => {
         patterns.map((pattern) => ({
           state: 'fix',
           what: expect.stringMatching(pattern),
-          todo: expect.stringMatching(/README|ACL LOAD/u),
+          todo: expect.stringMatching(/docs\/install\.md|ACL LOAD/u),
         })),
       );
     } finally {

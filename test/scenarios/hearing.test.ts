@@ -1,5 +1,5 @@
 /**
- * What a portal hears, by the sample of README.md as it stands: each event at least once and in order, whatever
+ * What a portal hears, by the sample of docs/portals.md as it stands: each event at least once and in order, whatever
  * fails, dies or is lost; with BullMQ 6 and 5.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -22,8 +22,8 @@ import { signClaims } from './portal.ts';
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 
 const ROOT = join(import.meta.dirname, '../..');
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8');
-const SAMPLE = /<!-- portal:hear -->\s+```js\n(.*?)```/su.exec(README)?.[1] ?? '';
+const PAGE = readFileSync(join(ROOT, 'docs/portals.md'), 'utf8');
+const SAMPLE = /<!-- portal:hear -->\s+```js\n(.*?)```/su.exec(PAGE)?.[1] ?? '';
 
 let world: World;
 let redis: Redis;
@@ -152,7 +152,7 @@ async function expectAll({ lives, errors }: SamplePortal, timeoutMs = 30_000): P
   });
 }
 
-test('the sample is in README.md', () => {
+test('the sample is in docs/portals.md', () => {
   expect(SAMPLE).toContain("'events.portal'");
 });
 

@@ -1,6 +1,6 @@
 /**
  * What others can still do to a login host: whoever has the directory's administrator, whoever runs code as the keys
- * agent, and any local user. The README's table of trust names these tests.
+ * agent, and any local user. The table of docs/security.md names these tests.
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';

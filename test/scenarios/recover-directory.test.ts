@@ -1,4 +1,4 @@
-/** The directory came back from a backup: what README says of it, done on a real one with slapcat and slapadd. */
+/** The directory came back from a backup: what docs/operations.md says of it, done on a real one with slapcat and slapadd. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseMarker } from '../../src/model/marker.ts';

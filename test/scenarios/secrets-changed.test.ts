@@ -288,7 +288,7 @@ test('the command says what it does, asks, and shows no secret; the audit knows 
   ]);
   expect(unknown).toEqual({
     ...{ exit: 2, out: '' },
-    err: `USAGE: 'redis-nobody' is no secret of this realm: see README, "Passwords". See --help.\n`,
+    err: `USAGE: 'redis-nobody' is no secret of this realm: see docs/install.md, step 2. See --help.\n`,
   });
   expect(unasked).toMatchObject({
     ...{ exit: 2, out: '' },

@@ -60,7 +60,7 @@ const request = (kind: string, days: number, columns: Record<string, string> = {
   );
 };
 
-test('the defaults are those that README names', () => {
+test('the defaults are those that docs/operations.md names', () => {
   expect(world.config.retention).toEqual({
     eventsDays: 30,
     requestsDays: 730,
