@@ -58,6 +58,7 @@ describe('the doubt', () => {
     expect(doubt(20, knows(20, 20))).toBeUndefined();
     expect(doubt(10, knows(40, 40))).toEqual({
       older: 'place',
+      byMs: 30_000,
       sentence:
         'the server x is as of 2026-01-01T00:00:10.000Z, but was told at 2026-01-01T00:00:40.000Z: ' +
         'it is an older copy, by 30 s; it is mended',
@@ -65,8 +66,10 @@ describe('the doubt', () => {
     expect(doubt(undefined, knows(40, 40))?.sentence).toMatch(
       /^the server x shows no marker, .* older copy; it is mended$/,
     );
+    expect(doubt(undefined, knows(40, 40))?.byMs).toBe(Infinity);
     expect(doubt(400, knows(40, 40))).toEqual({
       older: 'database',
+      byMs: 360_000,
       sentence:
         'the server x was last told at 2026-01-01T00:06:40.000Z, but our database knows of nothing after ' +
         '2026-01-01T00:00:40.000Z: it is an older copy, by 6 min; run `chamberlain recover`',

@@ -18,6 +18,7 @@ import { startServer, stopServer } from '../stack.ts';
 import { change, rename, type DriftCase, type Subject } from './drift-case.ts';
 import { lookOutside, type Outside, ownIn, passwordFaults } from './drift-look.ts';
 import { type DriftWorld, openDriftWorld, type PlanSeen } from './drift-world.ts';
+import { eventually } from './eventually.ts';
 import { loginWith, query, readAccounts } from './outside.ts';
 
 const NOTHING = { damage: () => {}, shows: [] };
@@ -176,6 +177,12 @@ describe('a database server that was rebuilt empty', () => {
       readFileSync(fileOf('a tool'), 'utf8') + readFileSync(fileOf('a person'), 'utf8');
     const { config, replica } = drift.world;
     await createMariadbAccounts(replica, config.secrets);
+    // it has no marker: nothing is given there before it is told one
+    const told = `SELECT FROM place_markers WHERE place = 'replica' AND told_at > $1`;
+    const now = await query<{ at: Date }>(drift.world, 'SELECT clock_timestamp() AS at');
+    await eventually('its marker to be told', async () => {
+      return (await query(drift.world, told, [now[0]?.at])).length > 0;
+    });
     const seen = await look();
     expect(seen.exit).toBe(3);
     expect(shown(seen)).toEqual(
