@@ -14,7 +14,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { renderCredentialsFile } from '../src/model/credentials.ts';
+import { renderCredentialsFile } from '../src/credentials/credentials.ts';
 
 /** What the thread is told. */
 export interface FloorFiles {

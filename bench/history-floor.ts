@@ -1,6 +1,6 @@
 /** What the least of a command takes: a process that reads the configuration, connects and asks for 1. */
-import { loadConfig } from '../src/config.ts';
-import { openPool } from '../src/store/postgres.ts';
+import { loadConfig } from '../src/shared/config.ts';
+import { openPool } from '../src/database/connection.ts';
 
 const pool = openPool(loadConfig(process.argv[2] ?? ''), 'admin', { max: 1, durable: true });
 await pool.query('SELECT 1');

@@ -3,8 +3,8 @@
  * process of its own, so that its memory is nobody else's. Says how many milliseconds putting away took.
  */
 import { lstatSync } from 'node:fs';
-import { openFilesHands } from '../src/edges/file-hands.ts';
-import type { FileServer } from '../src/edges/file-ground.ts';
+import { openFilesHands } from '../src/backends/files/file-hands.ts';
+import type { FileServer } from '../src/backends/files/file-ground.ts';
 
 /** What it is told at its start. */
 export interface Archiver {

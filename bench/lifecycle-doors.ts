@@ -10,7 +10,7 @@ import type pg from 'pg';
 import { adminDn } from '../deploy/ldap/render.ts';
 import type { LoginHost } from '../dev/servers/login-host.ts';
 import { ensurePassword } from '../dev/servers/secret.ts';
-import { readSecret } from '../src/config.ts';
+import { readSecret } from '../src/shared/config.ts';
 import { PLACES } from '../src/login-host/places.ts';
 import { CLOSED_FILE } from '../src/login-host/status.ts';
 import {
@@ -18,7 +18,7 @@ import {
   parseCredentialsFile,
   renderCredentialsFile,
   verifierOf,
-} from '../src/model/credentials.ts';
+} from '../src/credentials/credentials.ts';
 import { STEWARD } from './idle.ts';
 import {
   maintainersOf,

@@ -3,7 +3,7 @@ import { chown, mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { administer } from '../dev/servers/mariadb.ts';
-import { renderCredentialsFile, verifierOf } from '../src/model/credentials.ts';
+import { renderCredentialsFile, verifierOf } from '../src/credentials/credentials.ts';
 import { STEWARD } from './idle.ts';
 import { PASSWORD, TOOLS_FIRST } from './population-names.ts';
 import type { Portal } from './portal.ts';

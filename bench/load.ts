@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Attribute, Change, Client } from 'ldapts';
 import { adminDn } from '../deploy/ldap/render.ts';
-import { parseSeal, payloadOf } from '../src/model/seal.ts';
+import { parseSeal, payloadOf } from '../src/seals/seal.ts';
 import { ATTRIBUTE as SEAL } from '../src/targets/seal.ts';
 import { admit, MAKER, STEWARD, toolRequest } from './idle.ts';
 import type { Portal, Signed } from './portal.ts';

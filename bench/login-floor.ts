@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openLoginDirectory } from '../src/edges/login-directory.ts';
+import { openLoginDirectory } from '../src/backends/ldap/login-directory.ts';
 
 const LOOK_MS = 250;
 

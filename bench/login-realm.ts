@@ -9,12 +9,12 @@ import { makePlace, purgePlace } from '../dev/servers/place.ts';
 import { ensureSigningKey } from '../dev/servers/secret.ts';
 import { type SlapdServer, slapdServer } from '../dev/servers/slapd.ts';
 import { makeDataRoot } from '../dev/servers/stack.ts';
-import { readSealKey } from '../src/config.ts';
-import { openDirectoryHands } from '../src/edges/directory.ts';
+import { readSealKey } from '../src/shared/config.ts';
+import { openDirectoryHands } from '../src/backends/ldap/directory.ts';
 import { PLACES } from '../src/login-host/places.ts';
-import { type Marker, signMarker } from '../src/model/marker.ts';
-import { formatSeal, type PersonSeal, signPayload, type ToolSeal } from '../src/model/seal.ts';
-import type { EntryRef } from '../src/plan/action.ts';
+import { type Marker, signMarker } from '../src/seals/marker.ts';
+import { formatSeal, type PersonSeal, signPayload, type ToolSeal } from '../src/seals/seal.ts';
+import type { EntryRef } from '../src/reconcile/action.ts';
 import { entryRef } from '../src/targets/directory-eyes.ts';
 import { ATTRIBUTE as SEAL } from '../src/targets/seal.ts';
 import { fillDirectory } from './population-directory.ts';
@@ -36,7 +36,7 @@ const IDS = {
   realmGid: 500,
 } as const;
 const BASE = 'dc=example,dc=org';
-/** As often as the directory role: workers/marker.ts. */
+/** As often as the directory role: src/seals/publish-marker.ts. */
 const HEARTBEAT_EVERY_MS = 3000;
 
 export interface LoginRealm {

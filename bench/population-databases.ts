@@ -4,7 +4,7 @@
  * very rows that the statements leave.
  */
 import { administer } from '../dev/servers/mariadb.ts';
-import { verifierOf } from '../src/model/credentials.ts';
+import { verifierOf } from '../src/credentials/credentials.ts';
 import type { Population } from './population.ts';
 import { PASSWORD, PEOPLE_FIRST, TOOLS_FIRST } from './population-names.ts';
 import type { MeasuredRealm } from './realm.ts';

@@ -10,7 +10,7 @@ import {
   toolName,
 } from './population-names.ts';
 import type { SlapdServer } from '../dev/servers/slapd.ts';
-import { readSealKey } from '../src/config.ts';
+import { readSealKey } from '../src/shared/config.ts';
 import { personDn, personEntry, type ShapedRealm, toolEntries } from './shapes.ts';
 
 const MEMBERS_AT_ONCE = 2000;

@@ -13,7 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { renderCredentialsFile } from '../src/model/credentials.ts';
+import { renderCredentialsFile } from '../src/credentials/credentials.ts';
 import type { Population } from './population.ts';
 import { PASSWORD, PEOPLE_FIRST, personName, toolName, TOOLS_FIRST } from './population-names.ts';
 import type { MeasuredRealm } from './realm.ts';

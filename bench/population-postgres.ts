@@ -1,6 +1,6 @@
 /** Fills our own tables: the wanted state, all of it applied, and the history that led to it. */
 import type pg from 'pg';
-import { verifierOf } from '../src/model/credentials.ts';
+import { verifierOf } from '../src/credentials/credentials.ts';
 import type { SealedPopulation } from './population.ts';
 import {
   keyLine,

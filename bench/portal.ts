@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
-import { readSigningKey, signToken } from '../src/edges/token.ts';
+import { readSigningKey, signToken } from '../src/requests/token.ts';
 import { now } from './figure.ts';
 import type { MeasuredRealm } from './realm.ts';
 

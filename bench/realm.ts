@@ -4,7 +4,7 @@ import { chmodSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync } 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { type Config, loadConfig } from '../src/config.ts';
+import { type Config, loadConfig } from '../src/shared/config.ts';
 import {
   composeConfig,
   portalWith,

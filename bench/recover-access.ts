@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { run } from '../dev/servers/daemon.ts';
 import { administer } from '../dev/servers/mariadb.ts';
-import { payloadOf } from '../src/model/seal.ts';
+import { payloadOf } from '../src/seals/seal.ts';
 import type { MeasuredRealm } from './realm.ts';
 
 /** A right, a line each, and who has it. */

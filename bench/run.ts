@@ -9,7 +9,7 @@ import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { renderTable } from '../src/bin/table.ts';
+import { renderTable } from '../src/cli/table.ts';
 import { measureChain } from './chain.ts';
 import { measureFailover } from './failover.ts';
 import type { Figure } from './figure.ts';

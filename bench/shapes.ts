@@ -9,7 +9,7 @@ import {
   type Seal,
   type SealKey,
   type ToolSeal,
-} from '../src/model/seal.ts';
+} from '../src/seals/seal.ts';
 
 /** What there must be known of a realm to write its entries. */
 export interface ShapedRealm {

@@ -10,7 +10,7 @@
  *   history   `status` and `audit` among 10 million requests that were done long ago
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askForSweep, readHeeding } from '../src/store/sweeps.ts';
+import { askForSweep, readHeeding } from '../src/drift/sweeps-table.ts';
 import { mustRun, type Ran, runCommand } from './command.ts';
 import { renderProfile } from './cpu-profile.ts';
 import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';

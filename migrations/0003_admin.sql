@@ -55,7 +55,7 @@ CREATE TABLE repair_parts (
   subject  integer NOT NULL REFERENCES posix_ids,
   role     text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
   digest   text NOT NULL,
-  -- what stood beside the steps, see src/plan/policy.ts: what comes to it is ground that has moved
+  -- what stood beside the steps, see src/reconcile/policy.ts: what comes to it is ground that has moved
   beside   text[] NOT NULL DEFAULT '{}',
   state    text NOT NULL DEFAULT 'asked' CHECK (state IN ('asked', 'done', 'refused', 'failed')),
   code     text,
@@ -65,7 +65,7 @@ CREATE TABLE repair_parts (
 );
 CREATE INDEX repair_parts_asked ON repair_parts (repair, role) WHERE state = 'asked';
 
--- Sweeps: see the case table in workers/sweep.ts.
+-- Sweeps: see the case table in src/drift/sweep-decisions.ts.
 CREATE TABLE sweeps (
   id         uuid PRIMARY KEY,
   began_at   timestamptz NOT NULL DEFAULT now(),

@@ -1,7 +1,7 @@
 -- Up Migration
 
 -- How people and tools leave, and what is kept of them. The moves, and who makes each, are drawn in
--- src/requests/person-leaving.ts, tool-leaving.ts (requests) and src/requests/calendar.ts (timers).
+-- src/requests/rules/person-leaving.ts, tool-leaving.ts (requests) and src/lifecycle/calendar.ts (timers).
 --
 -- `archived`: every door is closed, and what the subject has is being put away, or is brought back.
 

@@ -8,7 +8,7 @@ ALTER TABLE tools ADD CHECK ((days_told IS NULL) = (told_at IS NULL));
 -- Each portal chooses the ids of its own requests, and two may choose the same.
 ALTER TABLE approvals DROP CONSTRAINT approvals_pkey, ADD PRIMARY KEY (portal, request);
 
--- Whoever writes many events at once numbers them at once, under the same lock (src/store/events.ts).
+-- Whoever writes many events at once numbers them at once, under the same lock (src/events/events-table.ts).
 CREATE OR REPLACE FUNCTION number_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF NEW.portal IS NOT NULL THEN

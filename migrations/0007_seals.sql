@@ -1,6 +1,6 @@
 -- Up Migration
 
--- What login hosts believe of a person or a tool is signed, and has a number: src/model/seal.ts. The number grows in
+-- What login hosts believe of a person or a tool is signed, and has a number: src/seals/seal.ts. The number grows in
 -- the transaction that changes what is wanted.
 CREATE TABLE login_seals (
   subject  integer PRIMARY KEY REFERENCES posix_ids,

@@ -1,6 +1,6 @@
 -- Whoever works holds advisory locks: they end with the connection, however that ends. Any login of a database
 -- may take any of them, though, so deploy/postgres/locks.sql leaves that to the owner, by whose functions each
--- role takes its own and no others. The numbers are those of src/store/postgres.ts. session_user is who has
+-- role takes its own and no others. The numbers are those of src/database/connection.ts. session_user is who has
 -- logged in, whatever role was set since.
 
 -- The work that one process at a time does: intake, relay, sweep, and looking for unmanaged things as each role.

@@ -89,7 +89,7 @@ BEGIN
   END CASE;
 END $$;
 
--- Years of the audit that are closed: their rows are in a signed file (src/edges/audit-file.ts), and the chain goes
+-- Years of the audit that are closed: their rows are in a signed file (src/audit/audit-file.ts), and the chain goes
 -- on from the last of them. Their rows, and no others, may be deleted.
 CREATE TABLE audit_closings (
   year      integer PRIMARY KEY,

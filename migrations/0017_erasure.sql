@@ -1,6 +1,6 @@
 -- Up Migration
 
--- Erasure by law (src/requests/person-erasing.ts): the one way in which anything is destroyed without an archive. It begins
+-- Erasure by law (src/requests/rules/person-erasing.ts): the one way in which anything is destroyed without an archive. It begins
 -- a day after a second admin approved it, by this clock, whatever time intake gives.
 
 CREATE INDEX approvals_erasures ON approvals (subject) WHERE kind = 'person.erase' AND state = 'approved';

@@ -5,7 +5,7 @@
 ALTER TABLE directory_marker ADD COLUMN marker text, ADD COLUMN key text,
   ADD COLUMN older text CHECK (older IN ('directory', 'database'));
 
--- The same as in directory_marker, for each MariaDB server and each area of homes: src/model/marker.ts.
+-- The same as in directory_marker, for each MariaDB server and each area of homes: src/seals/marker.ts.
 CREATE TABLE place_markers (
   role       text NOT NULL CHECK (role IN ('homes', 'databases')),
   place      text NOT NULL,

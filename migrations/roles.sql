@@ -1,7 +1,7 @@
 -- One PostgreSQL role per worker, table by table. Run by `chamberlain migrate` after the
 -- migrations; may be run again. Sets no passwords: the operator does (see docs/install.md).
 
--- `most` is a limit of connections: as many as two whole `chamberlain work` open (workers/role.ts and others),
+-- `most` is a limit of connections: as many as two whole `chamberlain work` open (src/reconcile/role.ts and others),
 -- and a few for `doctor`, or what the command line opens. It counts for the whole server. One that is set stays:
 -- an operator with more processes, or more realms on one server, raises it.
 DO $$

@@ -2,9 +2,9 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { fieldsOf } from '../src/bin/kinds.ts';
-import { CODES } from '../src/errors.ts';
-import { REQUEST_KINDS } from '../src/model/request.ts';
+import { fieldsOf } from '../src/cli/kinds.ts';
+import { CODES } from '../src/shared/errors.ts';
+import { REQUEST_KINDS } from '../src/requests/schema.ts';
 import { expectGolden } from './golden.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -16,7 +16,7 @@ test('README has at most 200 lines', () => {
   expect(read('README.md').split('\n').length).toBeLessThanOrEqual(201);
 });
 
-test('docs/errors.md is made from src/errors.ts', () => {
+test('docs/errors.md is made from src/shared/errors.ts', () => {
   const rows = Object.entries(CODES).map(
     ([code, { retry, meaning, action }]) =>
       `## ${code}\n\n${meaning} ${action}${retry ? ' Chamberlain tries again by itself.' : ''}`,
@@ -28,7 +28,7 @@ const ERRORS_HEAD = `# Error codes
 
 Each error has a code, for programs, and a sentence, for people. A code never changes its meaning. A command prints
 \`CODE: sentence. What to do.\` on standard error; a portal receives the code and the sentence in the verdict and in
-events. This page is made from \`src/errors.ts\`.
+events. This page is made from \`src/shared/errors.ts\`.
 
 `;
 

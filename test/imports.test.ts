@@ -1,134 +1,143 @@
-/** Which file may import which: one way, each with its reason. */
-import { expect, test } from '@jest/globals';
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+/** Which file may import which. Each rule is a sentence; docs/architecture.md explains the tree. */
+import { describe, expect, test } from '@jest/globals';
+import { globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
+const FILES = globSync('{src,workers}/**/*.ts', { cwd: ROOT }).sort();
 
-/** folder (or file) below src · what it may import besides itself, `errors` and node: */
-const MAY_IMPORT: Record<string, { from: string[]; packages: string[]; because: string }> = {
-  model: { from: [], packages: ['zod', 'sshpk'], because: 'rules and values know no outside' },
-  plan: {
-    from: ['model'],
-    packages: [],
-    because: 'a plan is pure, so that it can be read as text',
-  },
-  targets: {
-    from: ['model', 'plan'],
-    packages: [],
-    because: 'a target is given its eyes, so that it cannot act',
-  },
-  'reconcile.ts': {
-    from: ['model', 'plan', 'targets'],
-    packages: [],
-    because: 'it is the same for every backend',
-  },
-  recovery: {
-    from: ['model', 'plan', 'targets'],
-    packages: [],
-    because: 'what evidence takes is decided without servers',
-  },
-  store: {
-    from: ['model', 'config.ts', 'plan/report.ts', 'targets/foreign.ts'],
-    packages: ['pg'],
-    because: 'our PostgreSQL knows nothing of the outside world',
-  },
-  edges: {
-    from: ['model', 'plan', 'targets', 'config.ts'],
-    packages: ['ldapts', 'mariadb', 'bullmq', 'ioredis', 'jose'],
-    because: 'an edge does what a target says, and decides nothing',
-  },
-  requests: {
-    from: ['model', 'store', 'config.ts', 'edges/token.ts'],
-    packages: [],
-    because: 'a verdict is given from our PostgreSQL alone',
-  },
-  backup: {
-    from: ['model', 'store', 'edges', 'targets', 'config.ts', '../deploy/ldap/render.ts'],
-    packages: ['pg', 'zod'],
-    because: 'it reads all servers, and restores into its own',
-  },
-  import: {
-    from: ['model', 'plan', 'targets', 'reconcile.ts', 'config-values.ts'],
-    packages: [],
-    because: 'what can be taken over is judged without servers; it is given its eyes',
-  },
-  'login-host': {
-    from: ['model', 'edges', 'config-values.ts', 'log.ts'],
-    packages: ['zod'],
-    because: 'a login host knows the directory alone: no PostgreSQL, no queue',
-  },
-  doctor: {
-    from: ['model', 'plan', 'store', 'edges', 'config.ts', 'login-host'],
-    packages: [],
-    because: 'it looks at everything, and is looked at by the command line alone',
-  },
-  'config.ts': {
-    from: ['model', 'config-values.ts'],
-    packages: ['zod'],
-    because: 'read once, by all',
-  },
-  'config-path.ts': {
-    from: [],
-    packages: [],
-    because: 'the command line asks before it reads one',
-  },
-  'config-values.ts': { from: [], packages: ['yaml', 'zod'], because: 'what configurations share' },
-  'log.ts': { from: [], packages: ['pino'], because: 'used by all' },
-  'errors.ts': { from: [], packages: [], because: 'used by all' },
-};
+/** Decides from what it is given: no server, no clock, no randomness, no file. */
+const PURE = [
+  'src/targets/',
+  'src/reconcile/{engine,plan,action,digest,policy,report,render-plan,wanted}.ts',
+  'src/identity/{names,reserved-names,ids,id-pattern,reach}.ts',
+  'src/credentials/credentials.ts',
+  'src/ssh-keys/{ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key}.ts',
+  'src/seals/{seal,marker}.ts',
+  'src/requests/{schema,turns,request-news}.ts',
+  'src/lifecycle/{leaving,render-leaving,erased-person}.ts',
+  'src/unmanaged/{unmanaged,unmanaged-things,foreign,render-unmanaged}.ts',
+  'src/drift/{survey-groups,render-survey,sweep-decisions}.ts',
+  'src/explain/{word,explanation,render-explain}.ts',
+  'src/archives/{homes-manifest,databases-manifest,deletion}.ts',
+  'src/recovery/{evidence,lesser,render,taking}.ts',
+  'src/import/{account,judge,person,tool,refusal,takeover}.ts',
+  'src/shared/{errors,time,printable,canonical-json,shell-word}.ts',
+];
+/** Speaks to PostgreSQL. */
+const SQL = ['src/database/', 'src/**/*-{table,queries}.ts'];
+/** Speaks to another server, or to the file system. */
+const OUTSIDE = ['src/backends/', 'src/archives/homes/', 'src/archives/databases/'];
+const COMMANDS = ['src/cli/'];
+const PROCESSES = ['workers/'];
 
-const QUEUES = ['edges/queue.ts', 'edges/request-inbox.ts', 'edges/event-outbox.ts'];
-
-/** A package that one file alone may import: what it needs to be used rightly stands there. */
-const ONLY_IN: Record<string, string[]> = {
-  ldapts: ['edges/ldap.ts'],
-  mariadb: ['edges/mariadb-connections.ts'],
-  bullmq: QUEUES,
-  ioredis: [...QUEUES, 'edges/queued-jobs.ts', 'edges/queue-keys.ts', 'edges/redis-connection.ts'],
-  jose: ['edges/token.ts'],
-  pino: ['log.ts'],
-  'node-pg-migrate': ['bin/migrate.ts'],
-};
-
-const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) =>
-  name.endsWith('.ts'),
-);
-
-function importsOf(file: string): string[] {
-  const text = readFileSync(join(ROOT, 'src', file), 'utf8');
-  return [...text.matchAll(/(?:from|import\()\s*'([^']+)'/g)].map(([, name]) => name as string);
+interface Rule {
+  /** what holds, and why */
+  rule: string;
+  of: readonly string[];
+  never: readonly string[];
 }
 
-test.each(files)('%s imports only what its folder may', (file) => {
-  const folder = file.split('/')[0] as string;
-  const rule = MAY_IMPORT[folder];
-  for (const name of importsOf(file)) {
-    if (name.startsWith('.')) {
-      const target = relative(join(ROOT, 'src'), join(ROOT, 'src', dirname(file), name));
-      if (rule === undefined) continue; // bin: the outermost
-      const allowed = ['errors.ts', folder, ...rule.from];
-      const isAllowed = allowed.some((each) => target === each || target.startsWith(`${each}/`));
-      expect([target, isAllowed, rule.because]).toEqual([target, true, rule.because]);
-    } else if (!name.startsWith('node:')) {
-      const only = ONLY_IN[name];
-      if (only !== undefined) expect([name, only]).toEqual([name, expect.arrayContaining([file])]);
-      if (rule !== undefined) {
-        expect([name, rule.packages, rule.because]).toEqual([
-          name,
-          expect.arrayContaining([name]),
-          rule.because,
-        ]);
-      }
-    }
-  }
+const RULES: readonly Rule[] = [
+  {
+    rule: 'what is pure imports neither SQL, a backend, a command nor a process',
+    of: PURE,
+    never: [...SQL, ...OUTSIDE, ...COMMANDS, ...PROCESSES],
+  },
+  {
+    rule: 'SQL knows no other server: PostgreSQL says what must be, whatever is there',
+    of: SQL,
+    never: [...OUTSIDE, ...COMMANDS, ...PROCESSES],
+  },
+  {
+    rule: 'a backend does what a target says, and decides nothing',
+    of: OUTSIDE,
+    never: ['src/requests/rules/', ...COMMANDS, ...PROCESSES],
+  },
+  {
+    rule: 'a verdict is given from PostgreSQL alone',
+    of: ['src/requests/'],
+    never: [...OUTSIDE, ...COMMANDS, ...PROCESSES],
+  },
+  {
+    rule: 'a process is started by a command: nothing else imports one',
+    of: ['src/'],
+    never: PROCESSES,
+  },
+];
+/** Starts them; or asks what roles would find, before there are any. */
+const STARTS = ['src/cli/commands/work.ts', 'src/cli/commands/import.ts'];
+
+/** A package that these files alone import: what it needs to be used rightly stands there. */
+const DRIVERS: Record<string, string[]> = {
+  ldapts: ['src/backends/ldap/ldap.ts'],
+  mariadb: ['src/backends/mariadb/mariadb-connections.ts'],
+  bullmq: ['src/backends/redis/{queue,request-inbox,event-outbox}.ts'],
+  ioredis: [
+    'src/backends/redis/{queue,request-inbox,event-outbox,queued-jobs,queue-keys,redis-connection}.ts',
+  ],
+  jose: ['src/requests/token.ts'],
+  pino: ['src/shared/log.ts'],
+  sshpk: ['src/ssh-keys/ssh-key.ts'],
+  'node-pg-migrate': ['src/cli/commands/migrate.ts'],
+};
+/** What a pure file may import besides pure files. */
+const HARMLESS = /^(zod|sshpk|node:(crypto|path|module|buffer|util|net))$/;
+const IMPURE =
+  /\b(?:Date\.now|new Date|Math\.random|performance\.now)\(\)|\brandom(?:Bytes|UUID|Int)\b[^;]* from 'node:crypto'/;
+
+function among(patterns: readonly string[]): Set<string> {
+  return new Set(
+    patterns.flatMap((pattern) =>
+      globSync(pattern.endsWith('/') ? `${pattern}**/*.ts` : pattern, { cwd: ROOT }),
+    ),
+  );
+}
+
+const texts = new Map(FILES.map((file) => [file, readFileSync(join(ROOT, file), 'utf8')]));
+
+/** What is loaded with it, now or later; a type is not. */
+function importsOf(file: string): string[] {
+  const text = (texts.get(file) ?? '').replaceAll(/^(?:im|ex)port type [^;]*;/gm, '');
+  const found = text.matchAll(/(?:\bfrom|\bimport\()\s*'([^']+)'/g);
+  return [...found].map(([, name = '']) =>
+    name.startsWith('.') ? join(dirname(file), name) : name,
+  );
+}
+
+describe.each(RULES)('$rule', ({ of, never }) => {
+  const forbidden = among(never);
+  const files = [...among(of)].filter((file) => !STARTS.includes(file)).sort();
+  test('there are such files', () => expect(files).not.toEqual([]));
+  test.each(files)('%s', (file) => {
+    const own = forbidden.has(file);
+    const wrong = importsOf(file).filter((name) => forbidden.has(name));
+    expect(own ? [] : wrong).toEqual([]);
+  });
 });
+
+describe('what is pure reads no clock and no randomness, and imports pure files alone:', () => {
+  const pure = among(PURE);
+  test.each([...pure].sort())('%s', (file) => {
+    const others = importsOf(file).filter((name) => !pure.has(name) && !HARMLESS.test(name));
+    expect(others).toEqual([]);
+    expect(IMPURE.exec(texts.get(file) ?? '')?.[0]).toBeUndefined();
+  });
+});
+
+test.each(Object.entries(DRIVERS))(
+  '%s is imported where it is used rightly, alone',
+  (name, where) => {
+    const may = among(where);
+    expect(FILES.filter((file) => importsOf(file).includes(name) && !may.has(file))).toEqual([]);
+  },
+);
 
 /** The files and packages that are loaded with a file: not by `import type`, nor where it is asked for later. */
 function loadedWith(file: string, loaded = new Set<string>()): Set<string> {
   if (loaded.has(file)) return loaded;
   loaded.add(file);
-  const text = readFileSync(join(ROOT, 'src', file), 'utf8');
+  const text = texts.get(file) ?? '';
   for (const [, name = ''] of text.matchAll(/^(?:im|ex)port (?!type )[^;]*?from '([^']+)'/gm)) {
     if (name.startsWith('.')) loadedWith(join(dirname(file), name), loaded);
     else loaded.add(name);
@@ -139,14 +148,18 @@ function loadedWith(file: string, loaded = new Set<string>()): Set<string> {
 test.each(['explain', 'audit', 'list', 'requests', 'sweep', 'freeze', 'thaw', 'ignore'])(
   '%s loads nothing that speaks to Redis, which takes a tenth of a second',
   (command) => {
-    const loaded = loadedWith(`bin/${command}.ts`);
+    const loaded = loadedWith(`src/cli/commands/${command}.ts`);
     expect(loaded).toContain('pg');
     expect([...loaded].filter((name) => name === 'bullmq' || name === 'ioredis')).toEqual([]);
   },
 );
 
-test('nothing below src but bin imports a worker', () => {
-  for (const file of files.filter((name) => !name.startsWith('bin/'))) {
-    expect([file, importsOf(file).filter((name) => name.includes('workers/'))]).toEqual([file, []]);
-  }
-});
+test.each(['keys-agent', 'login-helper', 'take', 'whoami'])(
+  'a login host knows the directory alone: %s loads no PostgreSQL, MariaDB or queue',
+  (program) => {
+    const loaded = loadedWith(`src/login-host/programs/${program}.ts`);
+    expect(loaded.size).toBeGreaterThan(3);
+    const servers = ['pg', 'bullmq', 'ioredis', 'mariadb'];
+    expect([...loaded].filter((name) => servers.includes(name))).toEqual([]);
+  },
+);

@@ -2,18 +2,18 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import pg from 'pg';
-import { realmOf } from '../src/config.ts';
-import { prepareFileAreas } from '../src/edges/file-acls.ts';
-import { prepareArchives } from '../src/edges/file-archive-ground.ts';
-import type { Role } from '../src/model/wanted.ts';
-import type { Action } from '../src/plan/action.ts';
-import { apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile.ts';
-import { connectionSettings, openPool, type Pool } from '../src/store/postgres.ts';
-import { readWanted } from '../src/store/wanted.ts';
+import { realmOf } from '../src/shared/config.ts';
+import { prepareFileAreas } from '../src/backends/files/file-acls.ts';
+import { prepareArchives } from '../src/archives/homes/file-archive-ground.ts';
+import type { Role } from '../src/reconcile/wanted.ts';
+import type { Action } from '../src/reconcile/action.ts';
+import { apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile/engine.ts';
+import { connectionSettings, openPool, type Pool } from '../src/database/connection.ts';
+import { readWanted } from '../src/reconcile/wanted-queries.ts';
 import { DATABASES } from '../workers/databases.ts';
 import { DIRECTORY } from '../workers/directory.ts';
 import { HOMES } from '../workers/homes.ts';
-import type { RoleParts } from '../workers/role.ts';
+import type { RoleParts } from '../src/reconcile/role.ts';
 import { openWorld, type World, type WorldOptions } from './stack.ts';
 
 export const PARTS = {

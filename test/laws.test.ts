@@ -21,7 +21,7 @@ import {
   chownSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import type { Role } from '../src/model/wanted.ts';
+import type { Role } from '../src/reconcile/wanted.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import {
   differences,

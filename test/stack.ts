@@ -26,8 +26,8 @@ import { redisServer, type RedisServer } from '../dev/servers/redis.ts';
 import { ensurePassword, ensureSigningKey } from '../dev/servers/secret.ts';
 import { slapdServer, type SlapdServer } from '../dev/servers/slapd.ts';
 import { describeStack, makeDataRoot } from '../dev/servers/stack.ts';
-import { loadConfig, type Config } from '../src/config.ts';
-import { runCli } from './bin/run-cli.ts';
+import { loadConfig, type Config } from '../src/shared/config.ts';
+import { runCli } from './cli/run-cli.ts';
 import {
   ALL_NEEDS,
   askForShared,

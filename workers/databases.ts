@@ -1,35 +1,35 @@
 /** The role `databases`: accounts on every configured MariaDB server, and the databases of who leaves. */
 import { randomBytes } from 'node:crypto';
-import type { Config } from '../src/config.ts';
-import { markerName, secretReader } from '../src/config.ts';
+import type { Config } from '../src/shared/config.ts';
+import { markerName, secretReader } from '../src/shared/config.ts';
 import {
   openDatabasesEyes,
   openDatabasesHands,
   type OpenDatabasesEyes,
-} from '../src/edges/mariadb.ts';
-import { isArchiveAction, openArchiveHands } from '../src/edges/mariadb-archive.ts';
+} from '../src/backends/mariadb/mariadb.ts';
+import { isArchiveAction, openArchiveHands } from '../src/archives/databases/mariadb-archive.ts';
 import {
   type OpenDatabaseArchiveEyes,
   openDatabaseArchiveEyes,
-} from '../src/edges/mariadb-archive-eyes.ts';
-import type { ArchiveTerms } from '../src/edges/mariadb-archiving.ts';
-import { openServerMarkers } from '../src/edges/mariadb-marker.ts';
-import type { ListedUser } from '../src/edges/mariadb-reading.ts';
-import { makePassword } from '../src/model/credentials.ts';
-import { readRecordedArchives, reportArchiveProgress } from '../src/store/archives.ts';
-import { lookAtPasswords, openVerifiers } from '../src/store/credentials.ts';
-import { readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
-import { readWanted } from '../src/store/wanted.ts';
+} from '../src/archives/databases/mariadb-archive-eyes.ts';
+import type { ArchiveTerms } from '../src/archives/databases/mariadb-archiving.ts';
+import { openServerMarkers } from '../src/backends/mariadb/mariadb-marker.ts';
+import type { ListedUser } from '../src/backends/mariadb/mariadb-reading.ts';
+import { makePassword } from '../src/credentials/credentials.ts';
+import { readRecordedArchives, reportArchiveProgress } from '../src/archives/archives-table.ts';
+import { lookAtPasswords, openVerifiers } from '../src/credentials/credentials-table.ts';
+import { readArchiveNames, readNumbers } from '../src/unmanaged/unmanaged-table.ts';
+import { readWanted } from '../src/reconcile/wanted-queries.ts';
 import type { DatabaseArchiveEyes, DatabasesEyes } from '../src/targets/databases-eyes.ts';
 import { numberOfUser } from '../src/targets/everything.ts';
 import { TARGETS } from '../src/targets/index.ts';
-import { archiveOfName, isIn } from '../src/targets/unmanaged.ts';
-import { keepArchives } from './archive-keeping.ts';
+import { archiveOfName, isIn } from '../src/unmanaged/unmanaged-things.ts';
+import { keepArchives } from '../src/archives/record-archives.ts';
 import { archiveThings } from './homes.ts';
-import { readMarkedAt } from './marked-at.ts';
-import type { PlaceMarkers } from './place-markers.ts';
-import type { RoleParts, RoleStore } from './role.ts';
-import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
+import { readMarkedAt } from '../src/seals/marked-at.ts';
+import type { PlaceMarkers } from '../src/seals/publish-place-markers.ts';
+import type { RoleParts, RoleStore } from '../src/reconcile/role.ts';
+import { askPostgres, type Watch, type Watching } from '../src/unmanaged/watch.ts';
 
 type OpenEyes = OpenDatabasesEyes & OpenDatabaseArchiveEyes;
 

@@ -1,23 +1,23 @@
 /** The role `directory`: LDAP. */
-import type { Config } from '../src/config.ts';
-import { readSealKey, sealKeyReader, secretReader } from '../src/config.ts';
+import { readSealKey } from '../src/shared/config.ts';
+import { directorySettings, writerSettings } from '../src/backends/ldap/directory-settings.ts';
 import {
   openDirectoryEyes,
   openDirectoryHands,
   type OpenDirectoryEyes,
-} from '../src/edges/directory.ts';
-import { ChamberlainError } from '../src/errors.ts';
-import { rememberForeign } from '../src/store/foreign-sightings.ts';
-import { missingPeople, newestOf, parseMarker } from '../src/model/marker.ts';
-import { lookAtMarker } from '../src/store/marker.ts';
-import { readAllAccounts } from '../src/store/unmanaged.ts';
+} from '../src/backends/ldap/directory.ts';
+import { ChamberlainError } from '../src/shared/errors.ts';
+import { rememberForeign } from '../src/unmanaged/foreign-sightings-table.ts';
+import { missingPeople, newestOf, parseMarker } from '../src/seals/marker.ts';
+import { lookAtMarker } from '../src/seals/marker-table.ts';
+import { readAllAccounts } from '../src/unmanaged/unmanaged-table.ts';
 import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
-import { foreignOf } from '../src/targets/foreign.ts';
+import { foreignOf } from '../src/unmanaged/foreign.ts';
 import { addSealed, newerSealsIn } from '../src/targets/seal.ts';
-import { type SealKeys, verifying, verifyPayload } from '../src/model/seal.ts';
+import { type SealKeys, verifying, verifyPayload } from '../src/seals/seal.ts';
 import { TARGETS } from '../src/targets/index.ts';
-import type { RoleParts } from './role.ts';
-import { watchDirectory } from './unmanaged-directory.ts';
+import type { RoleParts } from '../src/reconcile/role.ts';
+import { watchDirectory } from '../src/unmanaged/watch-directory.ts';
 
 export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
   role: 'directory',
@@ -59,20 +59,4 @@ function signedAt(texts: readonly string[], keys: SealKeys): Date | undefined {
       return marker && new Date(marker.at);
     }),
   );
-}
-
-/** For the one that writes: with the key that it signs by. */
-export function writerSettings(config: Config) {
-  return { ...directorySettings(config, 'directory'), sealKey: sealKeyReader(config) };
-}
-
-/** How the directory is reached as one of the role's two accounts. */
-export function directorySettings(config: Config, account: 'directory' | 'directory-eyes') {
-  return {
-    uri: config.ldap.uri,
-    base: config.ldap.base,
-    realm: config.realm,
-    caFile: config.ldap.caFile,
-    password: secretReader(config, 'ldap', account),
-  };
 }

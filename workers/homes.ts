@@ -1,26 +1,26 @@
 /** The role `homes`: root on the file server, and the one place where passwords are born. */
 import { randomBytes } from 'node:crypto';
-import { type Config, markerName } from '../src/config.ts';
-import { type Area, areaPath } from '../src/edges/file-ground.ts';
-import { openFilesHands } from '../src/edges/file-hands.ts';
-import type { FolderMemory, ListedPath } from '../src/edges/file-listing.ts';
-import { openAreaMarkers } from '../src/edges/file-marker.ts';
-import { type OpenFilesEyes, openFilesEyes } from '../src/edges/files.ts';
-import { makePassword } from '../src/model/credentials.ts';
-import { readRecordedArchives, reportArchiveProgress } from '../src/store/archives.ts';
-import { recordVerifier } from '../src/store/credentials.ts';
-import type { SeenThing } from '../src/model/unmanaged.ts';
-import { readAccounts, readArchiveNames, readNumbers } from '../src/store/unmanaged.ts';
+import { type Config, markerName } from '../src/shared/config.ts';
+import { type Area, areaPath } from '../src/backends/files/file-ground.ts';
+import { openFilesHands } from '../src/backends/files/file-hands.ts';
+import type { FolderMemory, ListedPath } from '../src/backends/files/file-listing.ts';
+import { openAreaMarkers } from '../src/backends/files/file-marker.ts';
+import { type OpenFilesEyes, openFilesEyes } from '../src/backends/files/files.ts';
+import { makePassword } from '../src/credentials/credentials.ts';
+import { readRecordedArchives, reportArchiveProgress } from '../src/archives/archives-table.ts';
+import { recordVerifier } from '../src/credentials/credentials-table.ts';
+import type { SeenThing } from '../src/unmanaged/unmanaged.ts';
+import { readAccounts, readArchiveNames, readNumbers } from '../src/unmanaged/unmanaged-table.ts';
 import { sightingOfHome } from '../src/targets/everything.ts';
-import { archiveOfName } from '../src/targets/unmanaged.ts';
+import { archiveOfName } from '../src/unmanaged/unmanaged-things.ts';
 import type { FilesEyes } from '../src/targets/files-eyes.ts';
-import type { Sighting } from '../src/targets/foreign.ts';
+import type { Sighting } from '../src/unmanaged/foreign.ts';
 import { TARGETS } from '../src/targets/index.ts';
-import { keepArchives } from './archive-keeping.ts';
-import { readMarkedAt } from './marked-at.ts';
-import type { PlaceMarkers } from './place-markers.ts';
-import type { RoleParts } from './role.ts';
-import { askPostgres, type Watch, type Watching } from './unmanaged.ts';
+import { keepArchives } from '../src/archives/record-archives.ts';
+import { readMarkedAt } from '../src/seals/marked-at.ts';
+import type { PlaceMarkers } from '../src/seals/publish-place-markers.ts';
+import type { RoleParts } from '../src/reconcile/role.ts';
+import { askPostgres, type Watch, type Watching } from '../src/unmanaged/watch.ts';
 
 export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
   role: 'homes',

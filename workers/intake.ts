@@ -11,7 +11,7 @@
  * An invalid job, which is not a request that the portal in whose queue it lies has signed, costs a look and a check
  * of its signature. It is counted by portal and code, and nothing of it is kept.
  *
- * Between the batches it makes the moves of the calendar that are due (src/requests/calendar.ts), on the
+ * Between the batches it makes the moves of the calendar that are due (src/lifecycle/calendar.ts), on the
  * same connection, and never beside a batch.
  *
  * While the realm is frozen none is taken, and those in hand go back. It is looked under the row that
@@ -19,10 +19,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
-import type { Config } from '../src/config.ts';
-import { openInbox, type Taken } from '../src/edges/request-inbox.ts';
-import { type Code, describeError } from '../src/errors.ts';
-import type { Log } from '../src/log.ts';
+import type { Config } from '../src/shared/config.ts';
+import { openInbox, type Taken } from '../src/backends/redis/request-inbox.ts';
+import { type Code, describeError } from '../src/shared/errors.ts';
+import type { Log } from '../src/shared/log.ts';
 import {
   checkJob,
   type Given,
@@ -33,14 +33,14 @@ import {
   type SignedJob,
   type Verdict,
 } from '../src/requests/verdict.ts';
-import { writeEvents } from '../src/store/events.ts';
-import { holdThawed, isFrozen } from '../src/store/freeze.ts';
-import { syncRanges } from '../src/store/ids.ts';
-import { addJunk } from '../src/store/junk.ts';
-import { confirmLease, sqlState, transact } from '../src/store/postgres.ts';
-import { hostCalendar } from './calendar.ts';
-import { type Leased, startLeased } from './leased.ts';
-import type { Worker } from './loop.ts';
+import { writeEvents } from '../src/events/events-table.ts';
+import { holdThawed, isFrozen } from '../src/database/freeze.ts';
+import { syncRanges } from '../src/identity/ids-table.ts';
+import { addJunk } from '../src/requests/junk-table.ts';
+import { confirmLease, sqlState, transact } from '../src/database/connection.ts';
+import { hostCalendar } from '../src/lifecycle/calendar-runs.ts';
+import { type Leased, startLeased } from '../src/database/leased.ts';
+import type { Worker } from '../src/shared/loop.ts';
 
 /** Most requests that are decided in one transaction: what is urgent waits for one such. */
 const BATCH = 32;

@@ -1,17 +1,17 @@
 /** Starts workers: all in one process, or some. */
-import type { Config } from '../src/config.ts';
-import type { Log } from '../src/log.ts';
+import type { Config } from '../src/shared/config.ts';
+import type { Log } from '../src/shared/log.ts';
 import { DATABASES, openDatabasesMarkers } from './databases.ts';
 import { DIRECTORY } from './directory.ts';
 import { HOMES, openHomesMarkers } from './homes.ts';
 import { startIntake } from './intake.ts';
-import type { Worker } from './loop.ts';
-import { startMarker } from './marker.ts';
-import { startPlaceMarkers } from './place-markers.ts';
+import type { Worker } from '../src/shared/loop.ts';
+import { startMarker } from '../src/seals/publish-marker.ts';
+import { startPlaceMarkers } from '../src/seals/publish-place-markers.ts';
 import { startRelay } from './relay.ts';
-import { startRole } from './role.ts';
-import { startSweep } from './sweeping.ts';
-import { startWatching } from './unmanaged.ts';
+import { startRole } from '../src/reconcile/role.ts';
+import { startSweep } from './sweep.ts';
+import { startWatching } from '../src/unmanaged/watch.ts';
 
 type Start = (config: Config, log: Log, looksMs?: number) => Worker;
 

@@ -4,21 +4,21 @@
  * It is told of work by NOTIFY, and looks every second besides, for notices are lost when a
  * connection breaks. One relay works at a time: whoever has the lease. Each of its loops must run for it to be renewed.
  */
-import type { Config } from '../src/config.ts';
-import { openQueues } from '../src/edges/queue.ts';
-import { describeError } from '../src/errors.ts';
-import type { Log } from '../src/log.ts';
-import { ROLES } from '../src/model/wanted.ts';
-import { doneEvents } from '../src/requests/done.ts';
-import { sealAudit } from '../src/store/audit.ts';
-import { isFrozen } from '../src/store/freeze.ts';
-import { isLeaseLost, openPool, type Pool } from '../src/store/postgres.ts';
-import { MOST_NUMBERED } from '../src/store/deliveries.ts';
-import * as store from '../src/store/relay.ts';
-import { clearTrouble, writeTrouble } from '../src/store/troubles.ts';
-import { startDelivery } from './delivery.ts';
-import { type Leased, startLeased, untilAborted } from './leased.ts';
-import { type Loop, startLoop, type Worker } from './loop.ts';
+import type { Config } from '../src/shared/config.ts';
+import { openQueues } from '../src/backends/redis/queue.ts';
+import { describeError } from '../src/shared/errors.ts';
+import type { Log } from '../src/shared/log.ts';
+import { ROLES } from '../src/reconcile/wanted.ts';
+import { doneEvents } from '../src/events/done.ts';
+import { sealAudit } from '../src/audit/audit-seals.ts';
+import { isFrozen } from '../src/database/freeze.ts';
+import { isLeaseLost, openPool, type Pool } from '../src/database/connection.ts';
+import { MOST_NUMBERED } from '../src/events/deliveries.ts';
+import * as store from '../src/reconcile/relay-queries.ts';
+import { clearTrouble, writeTrouble } from '../src/database/troubles-table.ts';
+import { startDelivery } from '../src/events/delivery.ts';
+import { type Leased, startLeased, untilAborted } from '../src/database/leased.ts';
+import { type Loop, startLoop, type Worker } from '../src/shared/loop.ts';
 
 const POLL_MS = 1000;
 /** Under load each loop runs no more often, and does all that has come since. */

@@ -1,197 +1,202 @@
-/** What a sweep does about what the roles have reported. Pure: no clock, no server. */
-import { type Role, ROLES } from '../src/model/wanted.ts';
-import { digestSteps } from '../src/plan/digest.ts';
-import { mergeReports, type Report } from '../src/plan/report.ts';
-import type { Drift, Place, Unseen } from '../src/store/drifts.ts';
-import type { SweepEnding } from '../src/store/sweeps.ts';
-import { notToldOf } from '../src/targets/unmanaged.ts';
+/**
+ * The sweep's worker: surveys everything on a timer, and raises what has drifted. What it does about what
+ * it finds is decided in sweep.ts.
+ *
+ * One sweep at a time, in all processes: whoever has the lease, and all it writes it writes on the
+ * very connection that has taken it. It holds no hands: it asks the roles, and what it raises they do.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+import { adminOfPortal, type Config } from '../src/shared/config.ts';
+import { openQueues, type Queues } from '../src/backends/redis/queue.ts';
+import { describeError } from '../src/shared/errors.ts';
+import type { Log } from '../src/shared/log.ts';
+import {
+  readBehindPlaces,
+  readRaisedSince,
+  raisePlaces,
+  writeDrifts,
+} from '../src/drift/drifts.ts';
+import type { NewEvent } from '../src/events/events-table.ts';
+import { isFrozen } from '../src/database/freeze.ts';
+import { readDoubt } from '../src/seals/marker-table.ts';
+import { isToldSinceReport } from '../src/drift/sweep-reports.ts';
+import * as store from '../src/drift/sweeps-table.ts';
+import { readUnmanaged } from '../src/unmanaged/unmanaged-table.ts';
+import { isUndecided } from '../src/unmanaged/unmanaged.ts';
+import { type Leased, startLeased } from '../src/database/leased.ts';
+import type { Worker } from '../src/shared/loop.ts';
+import { judgeSweep, type Judgement } from '../src/drift/sweep-decisions.ts';
+import { surveyEverything, type SweepPatience } from '../src/drift/sweep-survey.ts';
 
-export interface Seen {
-  reports: ReadonlyMap<Role, Report>;
-  /** rows that were behind when it began, or were raised since: somebody is at them */
-  moving: readonly Place[];
-  /** rows that were parked when it began */
-  parked: readonly Place[];
-  frozen: boolean;
-  /** why what the directory showed may be of an older copy */
-  doubt: string | undefined;
-  /** the last sweep that saw how the world stands was held, or our database came back from a backup since */
-  held: boolean;
-  /** what is not ours, and nobody has decided about */
-  undecided: readonly { object: string }[];
-  /** the realm, and the suffix of its directory */
-  realm: { realm: string; base: string };
-  /** digests that an admin has released */
-  released: readonly string[];
-  settings: { mostShare: number; atLeast: number };
+/** A role may be at a long survey of an admin's, and is then heard of. */
+const PATIENCE: SweepPatience = { askAgainMs: 20_000, silentMs: 120_000 };
+/** The marker is told every three seconds. */
+const TOLD_WITHIN_MS = 15_000;
+/** Notices may be lost, so it is looked this often whether a sweep is asked for. */
+const LOOK_MS = 5000;
+/** After a sweep that failed, or was cut; after the next that fails, twice as long, and so on. */
+const AGAIN_MS = 5000;
+
+export function startSweep(config: Config, log: Log, patience = PATIENCE): Worker {
+  const queues = openQueues(config, 'sweep');
+  const worker = startLeased({ config, role: 'sweep', log }, sweepOn);
+
+  /** Sweeps whenever it is time, or asked for, as long as it has the lease. */
+  async function sweepOn(leased: Leased): Promise<void> {
+    const { client, progress } = leased;
+    const held = leased.held.signal;
+    const { everyMinutes } = config.sweep;
+    await client.query('LISTEN chamberlain_sweep');
+    await client.query('LISTEN chamberlain_reports');
+    await store.cutSweeps(client);
+    const leftMs = (await store.readNextInMs(client, everyMinutes)) ?? -1;
+    // One that was cut is done again. One that is overdue is not done at once, but somewhere within the
+    // interval, so that after a power cut not all realms sweep together.
+    const spreadMs = shareOf(config) * everyMinutes * 60_000;
+    let dueAt = performance.now() + (leftMs < 0 ? spreadMs : Math.max(leftMs, AGAIN_MS));
+    let againMs = AGAIN_MS;
+    while (!held.aborted) {
+      await progress();
+      const restMs = dueAt - performance.now();
+      const releases = await store.readReleases(client);
+      if (restMs > 0 && releases.length === 0) {
+        await untilAsked(client, Math.min(restMs, LOOK_MS), held);
+        continue;
+      }
+      try {
+        await sweepOnce(client, queues, releases, { config, log, patience, held, progress });
+        dueAt = performance.now() + ((await store.readNextInMs(client, everyMinutes)) ?? 0);
+        againMs = AGAIN_MS;
+      } catch (error) {
+        await store.cutSweeps(client); // where this fails, the lease is worth nothing any more
+        if (held.aborted) return;
+        log.warn({ error: describeError(error) }, 'a sweep was cut, and is done again');
+        const againAt = performance.now() + againMs;
+        for (let ms = againMs; ms > 0 && !held.aborted; ms = againAt - performance.now()) {
+          await sleep(Math.min(ms, LOOK_MS), undefined, { signal: held }).catch(() => {});
+          await progress();
+        }
+        againMs = Math.min(againMs * 2, everyMinutes * 60_000);
+      }
+    }
+  }
+
+  return {
+    async close() {
+      await worker.close();
+      await queues.close();
+    },
+  };
 }
 
-export interface Judgement {
-  ending: SweepEnding;
-  raise: Place[];
-  drifts: Drift[];
-  unseen: Unseen;
+/** From 0 to 1, the same for the same realm. */
+function shareOf({ realm, postgres }: Config): number {
+  const digest = createHash('sha256').update(`${realm} ${postgres.database}`).digest();
+  return digest.readUInt32BE(0) / 2 ** 32;
+}
+
+interface Sweeping {
+  config: Config;
+  log: Log;
+  patience: SweepPatience;
+  held: AbortSignal;
+  progress: () => Promise<void>;
+}
+
+/** One sweep, from its row to what is raised. */
+export async function sweepOnce(
+  client: pg.Client,
+  queues: Queues,
+  releases: readonly store.Release[],
+  { config, log, patience, ...way }: Sweeping,
+): Promise<Judgement> {
+  const { held } = way;
+  const id = randomUUID();
+  const began = await store.beginSweep(client, id);
+  const before = await readBehindPlaces(client);
+  const last = await store.readHeld(client);
+  const reports = await surveyEverything(client, queues, id, patience, way);
+  const doubt = await doubtOfDirectory(
+    client,
+    id,
+    way,
+    (reports.get('directory')?.steps ?? []).length > 0,
+  );
+  const judgement = judgeSweep({
+    reports,
+    moving: [...before.moving, ...(await readRaisedSince(client, began))],
+    parked: before.parked,
+    frozen: await isFrozen(client),
+    doubt,
+    held: last !== undefined,
+    undecided: (await readUnmanaged(client)).filter(isUndecided),
+    realm: { realm: config.realm, base: config.ldap.base },
+    released: releases.flatMap(({ digest }) => digest ?? []),
+    settings: config.sweep,
+  });
+  const { ending, raise, drifts, unseen } = judgement;
+  held.throwIfAborted();
+  await writeDrifts(client, drifts, unseen);
+  await raisePlaces(client, id, raise);
+  const isNews = ending.state === 'held' && last?.digest !== ending.digest;
+  await store.endSweep(client, id, ending, {
+    heeded: releases.map((release) => release.id),
+    events: isNews ? heldEvents(config, id, ending) : [],
+  });
+  const level = ending.state === 'held' ? 'error' : 'info';
+  log[level]({ sweep: id, ...ending }, 'swept');
+  return judgement;
 }
 
 /**
- * First, for each subject and role:
- *
- * | its role's report                            | its row              | then                              |
- * | -------------------------------------------- | -------------------- | --------------------------------- |
- * | unreadable as a whole, or of a doubtful copy | any                  | unseen: nothing is concluded      |
- * | any                                          | in motion            | left to those who are at it       |
- * | a step that destroys                         | any                  | reported                          |
- * | steps                                        | applied, or none     | drifted                           |
- * | steps, or nothing but advice                 | parked               | raised again, and does not count  |
- * | findings, or part of it unreadable           | any                  | reported                          |
- *
- * Then, for the sweep:
- *
- * | drifted subjects                             | realm  | then                                           |
- * | -------------------------------------------- | ------ | ---------------------------------------------- |
- * | any, or parked ones to be raised again       | frozen | frozen: nothing is raised                      |
- * | more than the share, and than `atLeast`      | thawed | held: nothing is raised, until it is released  |
- * | any that would be raised, and one is held    | thawed | held: it waits for the same word               |
- * | either, and released by this very digest     | thawed | raised                                         |
- * | some, or parked ones to be raised again      | thawed | raised                                         |
- * | none, and something was unreadable           | any    | unreadable                                     |
- * | none, and steps stand on rows in motion      | any    | moving                                         |
- * | none                                         | any    | clean                                          |
- *
- * The digest is that of the steps of all that would be raised, as `plan --all` shows them.
+ * Why what the directory showed may be of an older copy; undefined where it is none. What is drifted
+ * is believed only when the marker has been told after the report: so the directory was of now then.
  */
-export function judgeSweep(seen: Seen): Judgement {
-  const doubtful: readonly Role[] = seen.doubt === undefined ? [] : ['directory'];
-  const reports = ROLES.map((role): [Role, Report] => [role, seen.reports.get(role) ?? none(role)]);
-  const roles = reports
-    .filter(([role, report]) => doubtful.includes(role) || isUnreadable(report))
-    .map(([role]) => role);
-  const moving = new Set(seen.moving.map(keyOf));
-  const parked = new Set(seen.parked.map(keyOf));
-
-  const drifted = new Map<string, Place>();
-  const again = new Map<string, Place>();
-  const drifts: Drift[] = [];
-  const toRaise: Report[] = [];
-  /** subjects with steps that others are at */
-  const worked = new Set<number>();
-  for (const [role, report] of reports) {
-    if (roles.includes(role)) continue;
-    const isAtRest = ({ subject }: { subject: number }) => !moving.has(keyOf({ subject, role }));
-    const steps = report.steps.filter(isAtRest);
-    const findings = report.findings.filter(isAtRest);
-    for (const step of report.steps) {
-      if (!isAtRest(step) && step.effect !== 'destroy') worked.add(step.subject);
+async function doubtOfDirectory(
+  client: pg.Client,
+  survey: string,
+  { held, progress }: Pick<Sweeping, 'held' | 'progress'>,
+  matters: boolean,
+): Promise<string | undefined> {
+  const deadline = performance.now() + TOLD_WITHIN_MS;
+  for (;;) {
+    await progress();
+    const { doubt } = await readDoubt(client);
+    if (doubt !== null) return doubt;
+    if (!matters || (await isToldSinceReport(client, survey))) return undefined;
+    if (performance.now() >= deadline) {
+      return 'the marker was not told after the survey, so it may be an older copy';
     }
-    drifts.push(
-      ...steps.map((step) => ({ ...driftOf(role, step), what: step.change })),
-      ...findings.map((finding) => ({ ...driftOf(role, finding), what: finding.code })),
-    );
-    const destroyed = new Set(
-      steps.filter(({ effect }) => effect === 'destroy').map(({ subject }) => subject),
-    );
-    const mendable = steps.filter(({ subject }) => !destroyed.has(subject));
-    for (const { subject } of mendable) {
-      const key = keyOf({ subject, role });
-      (parked.has(key) ? again : drifted).set(key, { subject, role });
-    }
-    const stuck = new Set([
-      ...destroyed,
-      ...findings.filter(({ advisory }) => advisory !== true).map(({ subject }) => subject),
-      ...report.unreadable.map(({ subject }) => subject),
-    ]);
-    for (const place of seen.parked) {
-      if (place.role === role && isAtRest(place) && !stuck.has(place.subject)) {
-        again.set(keyOf(place), place);
-      }
-    }
-    toRaise.push({ ...NO_REPORT, steps: mendable });
+    await sleep(200, undefined, { signal: held });
   }
+}
 
-  const merged = mergeReports(reports.map(([, report]) => report));
-  const { steps } = mergeReports(toRaise);
-  const digest = digestSteps(steps);
-  const count = new Set([...drifted.values()].map(({ subject }) => subject)).size;
-  const most = Math.max(
-    seen.settings.atLeast,
-    Math.floor(seen.settings.mostShare * merged.subjects),
-  );
-  const unreadable = merged.unreadable.length + (seen.doubt === undefined ? 0 : 1);
-  const decided = decide();
-  return {
-    ending: {
-      ...decided,
-      subjects: merged.subjects,
-      drifted: count,
-      steps: steps.length,
-      findings: merged.findings.length + notToldOf(seen.undecided, merged, seen.realm).length,
-      unreadable,
-      digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
-    },
-    raise: ['held', 'frozen'].includes(decided.state)
-      ? []
-      : [...drifted.values(), ...again.values()],
-    drifts,
-    unseen: {
-      roles,
-      places: seen.moving,
-      targets: merged.unreadable.flatMap(({ subject, target }) =>
-        subject === undefined ? [] : [{ subject, target }],
-      ),
-    },
+/** What portals that hear of subjects are told; where there is none, it is kept for admins. */
+function heldEvents(config: Config, sweep: string, ending: store.SweepEnding): NewEvent[] {
+  const { subjects, drifted, steps, digest } = ending;
+  const portals = config.portals
+    .filter(({ name, subjectEvents }) => subjectEvents && adminOfPortal(name) === undefined)
+    .map(({ name }) => name);
+  return (portals.length === 0 ? [undefined] : portals).map((portal) => ({
+    portal,
+    event: 'sweep.held',
+    subject: undefined,
+    request: undefined,
+    data: { sweep, subjects, drifted, steps, digest },
+  }));
+}
+
+async function untilAsked(client: pg.Client, ms: number, held: AbortSignal): Promise<void> {
+  const woken = new AbortController();
+  const onNotice = ({ channel }: pg.Notification) => {
+    if (channel === 'chamberlain_sweep') woken.abort();
   };
-
-  function decide(): { state: SweepEnding['state']; sentence: string | null } {
-    if (seen.frozen && drifted.size + again.size > 0) {
-      return { state: 'frozen', sentence: 'nothing is raised while the realm is frozen' };
-    }
-    const isTooMuch = count > most;
-    const waits = seen.held && drifted.size + again.size > 0;
-    if ((isTooMuch || waits) && !seen.released.includes(digest)) {
-      const why = isTooMuch
-        ? `${count} of ${merged.subjects} subjects have drifted, and no more than ${most} are raised without an admin`
-        : `a sweep was held before, and ${count} of ${merged.subjects} subjects have drifted now`;
-      const what = `read \`chamberlain plan --all\`; if that should be done, \`chamberlain sweep release --expect ${digest}\``;
-      return { state: 'held', sentence: `${why}: ${what}` };
-    }
-    const unseen = unreadable === 0 ? null : whyUnreadable();
-    if (drifted.size + again.size > 0) return { state: 'raised', sentence: unseen };
-    if (unreadable > 0) return { state: 'unreadable', sentence: unseen };
-    if (worked.size > 0) {
-      const who = worked.size === 1 ? 'one subject is' : `${worked.size} subjects are`;
-      return { state: 'moving', sentence: `${who} being worked on` };
-    }
-    return { state: 'clean', sentence: null };
+  client.on('notification', onNotice);
+  try {
+    await sleep(ms, undefined, { signal: AbortSignal.any([woken.signal, held]) }).catch(() => {});
+  } finally {
+    client.removeListener('notification', onNotice);
   }
-
-  function whyUnreadable(): string {
-    const [first] = merged.unreadable;
-    const text =
-      seen.doubt === undefined
-        ? `${first?.target}: ${first?.sentence}`
-        : `the directory was not judged: ${seen.doubt}`;
-    return unreadable > 1 ? `${text}; and ${unreadable - 1} more` : text;
-  }
-}
-
-const NO_REPORT: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 0 };
-
-function none(role: Role): Report {
-  return { ...NO_REPORT, unreadable: [{ target: role, sentence: 'there is no report' }] };
-}
-
-/** A role that did not answer, or whose whole backend is in doubt, says so without a subject. */
-function isUnreadable(report: Report): boolean {
-  return report.unreadable.some(({ subject }) => subject === undefined);
-}
-
-function keyOf({ subject, role }: Place): string {
-  return `${subject} ${role}`;
-}
-
-function driftOf(
-  role: Role,
-  { subject, target, object }: { subject: number; target: string; object: string },
-): Omit<Drift, 'what'> {
-  return { role, subject, target, object };
 }

@@ -12,13 +12,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runProgram } from '../../src/bin/exit.ts';
-import type { IdRange } from '../../src/config-values.ts';
-import { loadConfig, readSecret } from '../../src/config.ts';
-import { configPath } from '../../src/config-path.ts';
-import { cannotRead, ChamberlainError } from '../../src/errors.ts';
-import { idPattern } from '../../src/model/id-pattern.ts';
-import { saltedSha1 } from '../../src/model/secret.ts';
+import { runProgram } from '../../src/cli/exit.ts';
+import type { IdRange } from '../../src/shared/config-values.ts';
+import { loadConfig, readSecret } from '../../src/shared/config.ts';
+import { configPath } from '../../src/shared/config-path.ts';
+import { cannotRead, ChamberlainError } from '../../src/shared/errors.ts';
+import { idPattern } from '../../src/identity/id-pattern.ts';
+import { saltedSha1 } from '../../src/secrets/secret.ts';
 
 export { idPattern, type IdRange };
 

@@ -1,7 +1,7 @@
 /** What the files of a login host hold. */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { shellWord } from '../../src/model/shell-word.ts';
+import { shellWord } from '../../src/shared/shell-word.ts';
 
 const TEMPLATES = join(import.meta.dirname, 'templates');
 
@@ -24,7 +24,7 @@ export const COMPILED = '/var/lib/chamberlain/login/compiled';
  * anybody else starts by hand, nothing compiled is kept: a tool's home is writable by its group.
  */
 export function programWrapper(clone: string, program: string): string {
-  const path = join(clone, 'src/bin', program);
+  const path = join(clone, 'src/login-host/programs', program);
   const options = /^#!\S+ -S node (.*)\n/.exec(readFileSync(path, 'utf8'))?.[1];
   if (options === undefined) throw new Error(`${path} does not say what it wants of Node`);
   const node = [shellWord(process.execPath), options, shellWord(path)].join(' ');

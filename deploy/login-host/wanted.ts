@@ -72,7 +72,9 @@ export function wantedPieces(values: Values): Piece[] {
   const { config } = values;
   const local = (): string[] => localAccounts().map(({ name }) => name);
   return [
-    ...[HERE, join(CLONE, 'src/bin'), process.execPath].map((path) => safePath(path)),
+    ...[HERE, join(CLONE, 'src/login-host/programs'), process.execPath].map((path) =>
+      safePath(path),
+    ),
     keysThatWouldNotCount('/etc/ssh/authorized_keys.d'),
     passwordsThatWouldNotCount('/etc/ssh/authorized_keys.d'),
     packages(PACKAGES),

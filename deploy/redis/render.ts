@@ -9,12 +9,16 @@
  * line is refused. Nobody can be `default`, whom Redis takes everybody for: it is off.
  */
 import { parseArgs } from 'node:util';
-import { runProgram } from '../../src/bin/exit.ts';
-import { adminOfPortal, loadConfig, readSecret } from '../../src/config.ts';
-import { configPath } from '../../src/config-path.ts';
-import { REDIS_ACCOUNTS, redisUser, type RedisAccount } from '../../src/edges/redis-connection.ts';
-import { redisHash } from '../../src/model/secret.ts';
-import { ROLES } from '../../src/model/wanted.ts';
+import { runProgram } from '../../src/cli/exit.ts';
+import { adminOfPortal, loadConfig, readSecret } from '../../src/shared/config.ts';
+import { configPath } from '../../src/shared/config-path.ts';
+import {
+  REDIS_ACCOUNTS,
+  redisUser,
+  type RedisAccount,
+} from '../../src/backends/redis/redis-connection.ts';
+import { redisHash } from '../../src/secrets/secret.ts';
+import { ROLES } from '../../src/reconcile/wanted.ts';
 
 /** Of which an ACL file knows the password: those of the programs, and the owner, who may do everything. */
 export type RedisUser = RedisAccount | 'owner';

@@ -1,6 +1,6 @@
 /** What to try when the demo has left everything running. */
 import { relative } from 'node:path';
-import { paint, print } from '../../src/bin/table.ts';
+import { paint, print } from '../../src/cli/table.ts';
 import type { Work } from './work.ts';
 
 /** Prints commands that work as pasted, from the project's folder. */

@@ -11,7 +11,7 @@ import { chmodSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { print } from '../../src/bin/table.ts';
+import { print } from '../../src/cli/table.ts';
 import { stackEnvironment, stackStatus, startStack, stopStack } from '../servers/stack.ts';
 import { playStory } from './play.ts';
 import { isSomebodyElses } from './records.ts';

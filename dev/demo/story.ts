@@ -1,7 +1,7 @@
 /** What the demo tells: each request of requests.jsonl in a sentence, and the verdict that it must have. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Code } from '../../src/errors.ts';
+import type { Code } from '../../src/shared/errors.ts';
 
 export const REQUESTS_FILE = join(import.meta.dirname, 'requests.jsonl');
 

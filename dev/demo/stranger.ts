@@ -1,8 +1,8 @@
 /** Someone who can write to Redis, and holds no key that the configuration knows. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
-import { loadConfig } from '../../src/config.ts';
-import { openQueues } from '../../src/edges/queue.ts';
-import { signToken } from '../../src/edges/token.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+import { openQueues } from '../../src/backends/redis/queue.ts';
+import { signToken } from '../../src/requests/token.ts';
 import type { StackEnvironment } from './outside.ts';
 
 /** A request in the portal's and the admin's name, signed with a key of the stranger's own. */

@@ -1,5 +1,5 @@
 /** How the demo is told: lines in columns, a mark for each check, and what failed at the end. */
-import { paint, print, withoutControls } from '../../src/bin/table.ts';
+import { paint, print, withoutControls } from '../../src/cli/table.ts';
 
 /** Width of the first column. */
 const WIDTH = 52;

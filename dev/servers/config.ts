@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseDocument, stringify } from 'yaml';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
-/** Chamberlain's config file as src/config.ts reads it: only what a stack has to say. */
+/** Chamberlain's config file as src/shared/config.ts reads it: only what a stack has to say. */
 export interface StackConfig {
   readonly realm: string;
   readonly admin: string;

@@ -17,7 +17,7 @@ import {
 import { run } from './processes.ts';
 import { keepOrChoosePort } from './redis.ts';
 import { PLACES } from '../../src/login-host/places.ts';
-import { replaceFile } from '../../src/login-host/replace-file.ts';
+import { replaceFile } from '../../src/login-host/helper/replace-file.ts';
 import type { IdRange } from '../../deploy/ldap/render.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
@@ -216,7 +216,7 @@ async function furnish(machine: Machine, options: LoginHostOptions): Promise<Log
 
 /** Root runs what lies in the clone, so that must be root's: in here it is, whoever has cloned it. */
 async function ownClone(machine: Machine): Promise<void> {
-  const places = ['', 'src/bin', 'deploy/login-host', 'node_modules'].map((at) =>
+  const places = ['', 'src/login-host/programs', 'deploy/login-host', 'node_modules'].map((at) =>
     statSync(join(PROJECT, at)),
   );
   if (places.every(({ uid, mode }) => uid === 0 && (mode & 0o022) === 0)) return;

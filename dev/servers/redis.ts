@@ -4,7 +4,7 @@ import { connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Redis } from 'ioredis';
 import { renderUsers, type RedisUser } from '../../deploy/redis/render.ts';
-import { redisUser } from '../../src/edges/redis-connection.ts';
+import { redisUser } from '../../src/backends/redis/redis-connection.ts';
 import { ANSWER_TIMEOUT_MS, makeFolder, type Server } from './daemon.ts';
 import { ensurePassword } from './secret.ts';
 

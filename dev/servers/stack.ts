@@ -44,7 +44,7 @@ export interface Status {
 }
 
 const PROJECT = join(import.meta.dirname, '../..');
-const CLI = join(PROJECT, 'src/bin/chamberlain.ts');
+const CLI = join(PROJECT, 'src/cli/chamberlain.ts');
 const BASE = 'dc=example,dc=org';
 const DATABASE = 'chamberlain';
 
@@ -242,7 +242,7 @@ function writePasswordFile(stack: Stack): void {
 async function found(stack: Stack, say: (line: string) => void): Promise<void> {
   const { place, postgres } = stack;
   if (!existsSync(CLI)) {
-    say('no migrations and no founding: src/bin/chamberlain.ts is not there yet');
+    say('no migrations and no founding: src/cli/chamberlain.ts is not there yet');
     return;
   }
   await runCli(place.configFile, 'migrate');

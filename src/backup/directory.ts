@@ -5,13 +5,13 @@
  * What that account does not see is the accounts of our programs, which deploy/ldap makes of the secrets, and what
  * others keep in the same directory for themselves.
  */
-import { namesOf } from '../edges/directory-names.ts';
-import { parseDn } from '../edges/dn.ts';
-import { openLdapPool } from '../edges/ldap.ts';
-import type { SentEntry } from '../edges/ldap-pages.ts';
-import { ChamberlainError } from '../errors.ts';
-import type { Secret } from '../model/secret.ts';
-import { OVERSIZED } from '../targets/foreign.ts';
+import { namesOf } from '../backends/ldap/directory-names.ts';
+import { parseDn } from '../backends/ldap/dn.ts';
+import { openLdapPool } from '../backends/ldap/ldap.ts';
+import type { SentEntry } from '../backends/ldap/ldap-pages.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import type { Secret } from '../secrets/secret.ts';
+import { OVERSIZED } from '../unmanaged/foreign.ts';
 import { compareDns, renderEntry, type LdifAttribute } from './ldif.ts';
 
 export interface DirectoryPlace {

@@ -18,12 +18,12 @@ import {
   statSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { readSecret, type Config } from '../config.ts';
-import { isAlive } from '../edges/audit-file.ts';
-import { syncFolder } from '../edges/database-archives.ts';
-import { postgresProgram, withConnection } from '../edges/postgres-programs.ts';
-import { requirePrograms, TO_MAKE } from '../edges/programs.ts';
-import { cannotRead, ChamberlainError } from '../errors.ts';
+import { readSecret, type Config } from '../shared/config.ts';
+import { isAlive } from '../audit/audit-file.ts';
+import { syncFolder } from '../archives/databases/database-archives.ts';
+import { postgresProgram, withConnection } from './postgres-programs.ts';
+import { requirePrograms, TO_MAKE } from './programs.ts';
+import { cannotRead, ChamberlainError } from '../shared/errors.ts';
 import { readLdif } from './directory.ts';
 import {
   MANIFEST,

@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { runPrograms, type Program } from '../edges/mariadb-programs.ts';
-import { ChamberlainError } from '../errors.ts';
+import { runPrograms, type Program } from '../backends/mariadb/mariadb-programs.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 
 /** What the file of a piece is called. */
 export function fileOf(name: string): string {

@@ -18,11 +18,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { DIRECTORY_ACCOUNTS, renderDirectory, type Directory } from '../../deploy/ldap/render.ts';
-import type { Config } from '../config.ts';
-import { runPrograms, type Program } from '../edges/mariadb-programs.ts';
-import { withoutPassword } from '../edges/ldap.ts';
-import { postgresProgram } from '../edges/postgres-programs.ts';
-import { ChamberlainError } from '../errors.ts';
+import type { Config } from '../shared/config.ts';
+import { runPrograms, type Program } from '../backends/mariadb/mariadb-programs.ts';
+import { withoutPassword } from '../backends/ldap/ldap.ts';
+import { postgresProgram } from './postgres-programs.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 import type { DirectoryPlace } from './directory.ts';
 
 const START_TIMEOUT_MS = 60_000;

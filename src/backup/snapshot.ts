@@ -1,7 +1,7 @@
 /** What a set of backups has of PostgreSQL beside the dump, read in the very snapshot that the dump is of. */
 import pg from 'pg';
-import type { Config } from '../config.ts';
-import { openOwner } from '../store/import.ts';
+import type { Config } from '../shared/config.ts';
+import { openOwner } from '../import/write-import.ts';
 import type { ListedArchive } from './manifest.ts';
 
 export interface Snapshot {

@@ -13,10 +13,10 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type pg from 'pg';
-import { loadConfig, type Config } from '../config.ts';
-import { postgresProgram } from '../edges/postgres-programs.ts';
-import { requirePrograms } from '../edges/programs.ts';
-import { cannotRead, ChamberlainError, codeOf, describeError } from '../errors.ts';
+import { loadConfig, type Config } from '../shared/config.ts';
+import { postgresProgram } from './postgres-programs.ts';
+import { requirePrograms } from './programs.ts';
+import { cannotRead, ChamberlainError, codeOf, describeError } from '../shared/errors.ts';
 import { readLdif } from './directory.ts';
 import {
   MANIFEST,

@@ -1,10 +1,10 @@
 /** Looks at where archives are kept, and at the programs that make them, on the machine of each role. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
-import { STAGING, STAGING_FORBIDS } from '../edges/file-ground.ts';
-import { type Owned, statPaths } from '../edges/path-stat.ts';
-import { isInPath } from '../edges/programs.ts';
+import type { Config } from '../shared/config.ts';
+import { STAGING, STAGING_FORBIDS } from '../backends/files/file-ground.ts';
+import { type Owned, statPaths } from '../shared/path-stat.ts';
+import { isInPath } from '../backup/programs.ts';
 import { elsewhere, expectThat, fix, type Line, ok, unreadable } from './line.ts';
 
 /** Less than a check may take. */

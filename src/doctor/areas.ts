@@ -1,14 +1,14 @@
 /** Looks at the areas of homes, where this host has them. */
 import { join } from 'node:path';
-import { type Config, readSecret } from '../config.ts';
+import { type Config, readSecret } from '../shared/config.ts';
 import {
   AREA_FORBIDS,
   areaPath,
   STAGING,
   STAGING_FORBIDS,
   whyUnsafe,
-} from '../edges/file-ground.ts';
-import { type Owned, statPaths } from '../edges/path-stat.ts';
+} from '../backends/files/file-ground.ts';
+import { type Owned, statPaths } from '../shared/path-stat.ts';
 import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 
 /** Less than a check may take: each area is told by itself. */

@@ -1,11 +1,11 @@
 /** Looks at whether sets of backups are made. */
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
-import { findLack, TO_MAKE } from '../edges/programs.ts';
-import { timeOf } from '../model/time.ts';
-import { readLastBackup } from '../store/health.ts';
-import type { Client } from '../store/postgres.ts';
+import type { Config } from '../shared/config.ts';
+import { findLack, TO_MAKE } from '../backup/programs.ts';
+import { timeOf } from '../shared/time.ts';
+import { readLastBackup } from './health-queries.ts';
+import type { Client } from '../database/connection.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
 /** One a night, and half a day for who makes it later. */

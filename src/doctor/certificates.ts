@@ -1,6 +1,6 @@
 /** Looks at how long the certificates of servers that are reached by TLS still last. */
-import type { Config } from '../config.ts';
-import { readCertificate } from '../edges/certificate.ts';
+import type { Config } from '../shared/config.ts';
+import { readCertificate } from '../shared/certificate.ts';
 import { fix, type Line, ok } from './line.ts';
 
 const WARN_DAYS = 30;

@@ -1,10 +1,10 @@
 /** Looks at a MariaDB server, by both of the accounts that the databases role has there. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Config, readSecret } from '../config.ts';
-import { type DatabaseLogin, isUnavailable } from '../edges/mariadb-connections.ts';
-import { readEyesHealth, readGrants } from '../edges/mariadb-health.ts';
-import { describeError } from '../errors.ts';
+import { type Config, readSecret } from '../shared/config.ts';
+import { type DatabaseLogin, isUnavailable } from '../backends/mariadb/mariadb-connections.ts';
+import { readEyesHealth, readGrants } from '../backends/mariadb/mariadb-health.ts';
+import { describeError } from '../shared/errors.ts';
 import { missingFrom, parseGrants } from './grants.ts';
 import { fix, judgeClock, type Line, notHere, ok } from './line.ts';
 

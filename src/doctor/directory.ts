@@ -1,12 +1,12 @@
 /** Looks at the directory: each account that this machine has the password of, and the server's rules. */
-import { type Config, readSecret } from '../config.ts';
+import { type Config, readSecret } from '../shared/config.ts';
 import {
   countSeenByNobody,
   type DirectoryPlace,
   readAccountHealth,
   readSlapdConfig,
-} from '../edges/directory-health.ts';
-import { idPattern } from '../model/id-pattern.ts';
+} from '../backends/ldap/directory-health.ts';
+import { idPattern } from '../identity/id-pattern.ts';
 import { openAddresses } from './listeners.ts';
 import { elsewhere, expectThat, fix, type Line, notHere, ok } from './line.ts';
 

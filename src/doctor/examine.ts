@@ -1,7 +1,7 @@
 /** Runs checks beside each other, each with a bound on how long it may take. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError, describeRootCause } from '../errors.ts';
-import { nameFew } from '../plan/render.ts';
+import { describeError, describeRootCause } from '../shared/errors.ts';
+import { nameFew } from '../reconcile/render-plan.ts';
 import { type Check, type GroupedLine, type Line, type Server, unreadable } from './line.ts';
 
 /** A server that hangs costs no more. Our clients wait longer for a connection: so a hang is told in one way. */

@@ -1,11 +1,11 @@
 /** Looks at the configuration's own files: itself, the secrets, the keys. */
 import { type Stats, accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { adminOfPortal, type Config, nextOf, oldOf } from '../config.ts';
-import { REDIS_ACCOUNTS } from '../edges/redis-connection.ts';
-import { findSigner, readSigningKey } from '../edges/token.ts';
-import { describeError } from '../errors.ts';
-import { POSTGRES_ROLES } from '../store/postgres.ts';
+import { adminOfPortal, type Config, nextOf, oldOf } from '../shared/config.ts';
+import { REDIS_ACCOUNTS } from '../backends/redis/redis-connection.ts';
+import { findSigner, readSigningKey } from '../requests/token.ts';
+import { describeError } from '../shared/errors.ts';
+import { POSTGRES_ROLES } from '../database/connection.ts';
 import { DIRECTORY_ACCOUNTS } from './directory.ts';
 import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 

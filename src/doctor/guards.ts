@@ -1,6 +1,6 @@
 /** Functions and policies as our SQL files make them, and in what those of a database differ. Pure. */
 
-import type { Policy, SqlFunction } from '../store/guards.ts';
+import type { Policy, SqlFunction } from './guards-queries.ts';
 
 /**
  * Reads each CREATE FUNCTION of a text; of two with one name, the last one counts, with the setting that an

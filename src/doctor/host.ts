@@ -1,11 +1,11 @@
 /** Looks at this host's own accounts: they and those of the realm must not get into each other's way. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
-import { parseNewShellName } from '../model/names.ts';
-import { isReservedName } from '../model/reserved-names.ts';
-import { readLocalOverlap } from '../store/health.ts';
-import type { Client } from '../store/postgres.ts';
+import type { Config } from '../shared/config.ts';
+import { parseNewShellName } from '../identity/names.ts';
+import { isReservedName } from '../identity/reserved-names.ts';
+import { readLocalOverlap } from './health-queries.ts';
+import type { Client } from '../database/connection.ts';
 import { fix, type Line, ok } from './line.ts';
 
 interface LocalName {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { readStatus } from '../login-host/status.ts';
 import { loadLoginHostConfig, LOGIN_HOST_CONFIG } from '../login-host/config.ts';
 import { PLACES } from '../login-host/places.ts';
-import { describeError } from '../errors.ts';
+import { describeError } from '../shared/errors.ts';
 import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 
 /** It asks dpkg and systemd, which takes its time. */

@@ -1,7 +1,7 @@
 /** Looks at our PostgreSQL: the server, the logins, who may take its locks and connections, the tables, the rights. */
 import { join } from 'node:path';
-import { type Config, readSecret } from '../config.ts';
-import { codeOf, describeError } from '../errors.ts';
+import { type Config, readSecret } from '../shared/config.ts';
+import { codeOf, describeError } from '../shared/errors.ts';
 import {
   logsIn,
   type Openness,
@@ -9,15 +9,15 @@ import {
   readOpenness,
   readServerHealth,
   SAFE_SETTINGS,
-} from '../store/health.ts';
-import { look } from '../store/overview.ts';
+} from './health-queries.ts';
+import { look } from '../database/overview.ts';
 import {
   type Client,
   type Pool,
   POSTGRES_ROLES,
   type PostgresRole,
   sqlState,
-} from '../store/postgres.ts';
+} from '../database/connection.ts';
 import { expectThat, fix, judgeClock, type Line, notHere, ok, unreadable } from './line.ts';
 import { listMigrations, lookAtRights, MIGRATE } from './rights.ts';
 

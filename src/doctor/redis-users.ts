@@ -1,8 +1,12 @@
 /** Looks at the users of Redis: whether each portal has one, for its own queues and for nothing else. */
-import { adminOfPortal, type Config, findSecret } from '../config.ts';
-import { REDIS_ACCOUNTS, type RedisAccount, redisUser } from '../edges/redis-connection.ts';
-import { logsInToRedis, readRedisRights, type RedisRights } from '../edges/redis-users.ts';
-import { ROLES } from '../model/wanted.ts';
+import { adminOfPortal, type Config, findSecret } from '../shared/config.ts';
+import {
+  REDIS_ACCOUNTS,
+  type RedisAccount,
+  redisUser,
+} from '../backends/redis/redis-connection.ts';
+import { logsInToRedis, readRedisRights, type RedisRights } from '../backends/redis/redis-users.ts';
+import { ROLES } from '../reconcile/wanted.ts';
 import { elsewhere, fix, type Line, ok } from './line.ts';
 
 const RENDER = 'Render the users of Redis anew, and run `ACL LOAD`: see docs/install.md, step 6.';

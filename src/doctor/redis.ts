@@ -1,8 +1,8 @@
 /** Looks at Redis: whether it keeps what it is given, what waits in it, and who may do what there. */
-import { type Config, findSecret } from '../config.ts';
-import { readRedisHealth, requestsQueue } from '../edges/queue.ts';
-import { describeError } from '../errors.ts';
-import { ROLES } from '../model/wanted.ts';
+import { type Config, findSecret } from '../shared/config.ts';
+import { readRedisHealth, requestsQueue } from '../backends/redis/queue.ts';
+import { describeError } from '../shared/errors.ts';
+import { ROLES } from '../reconcile/wanted.ts';
 import { elsewhere, expectThat, fix, judgeClock, type Line, notHere, ok } from './line.ts';
 import { lookAtRedisUsers } from './redis-users.ts';
 

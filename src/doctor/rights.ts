@@ -9,9 +9,9 @@ import {
   readUnguarded,
   readUnsecured,
   ROW_SECURED,
-} from '../store/guards.ts';
-import { readAbsentRoles, readExcessPowers, readGrants } from '../store/health.ts';
-import type { Client } from '../store/postgres.ts';
+} from './guards-queries.ts';
+import { readAbsentRoles, readExcessPowers, readGrants } from './health-queries.ts';
+import type { Client } from '../database/connection.ts';
 import { missingFrom, parseGrants } from './grants.ts';
 import { alteredFunctions, alteredPolicies, parseFunctions, parsePolicies } from './guards.ts';
 import { fix, type Line, ok } from './line.ts';

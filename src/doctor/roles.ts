@@ -1,6 +1,6 @@
 /** Looks whether each role answers, and by which clock. */
-import type { Role } from '../model/wanted.ts';
-import type { Report } from '../plan/report.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import type { Report } from '../reconcile/report.ts';
 import { judgeClock, type Line, ok, unreadable } from './line.ts';
 
 /**

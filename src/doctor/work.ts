@@ -1,13 +1,13 @@
 /** Looks at the work itself: who is at it, what waits, what is held. */
-import type { Config } from '../config.ts';
-import { timeOf } from '../model/time.ts';
-import { describeOverdue, type OverdueMove, readOverdue } from '../store/calendar.ts';
-import { isByItself, readFreeze } from '../store/freeze.ts';
-import { readWorkHealth, type WorkHealth } from '../store/health.ts';
-import { describeScarce, type NumbersLeft, readNumbersLeft } from '../store/ids.ts';
-import { type JunkCount, readJunk } from '../store/junk.ts';
-import { readOldestWaiting } from '../edges/waiting-requests.ts';
-import { codeOf } from '../errors.ts';
+import type { Config } from '../shared/config.ts';
+import { timeOf } from '../shared/time.ts';
+import { describeOverdue, type OverdueMove, readOverdue } from '../lifecycle/calendar-queries.ts';
+import { isByItself, readFreeze } from '../database/freeze.ts';
+import { readWorkHealth, type WorkHealth } from './health-queries.ts';
+import { describeScarce, type NumbersLeft, readNumbersLeft } from '../identity/ids-table.ts';
+import { type JunkCount, readJunk } from '../requests/junk-table.ts';
+import { readOldestWaiting } from '../backends/redis/waiting-requests.ts';
+import { codeOf } from '../shared/errors.ts';
 import {
   describeHanging,
   describeIntruder,
@@ -18,12 +18,12 @@ import {
   remedyFor,
   remedyForHanging,
   WORKS,
-} from '../store/locks.ts';
-import { readDoubt } from '../store/marker.ts';
-import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../store/overview.ts';
-import { type PlaceDoubt, readPlaceDoubts } from '../store/place-markers.ts';
-import type { Client } from '../store/postgres.ts';
-import { readHeld, readSweeps, type Sweep } from '../store/sweeps.ts';
+} from '../database/locks.ts';
+import { readDoubt } from '../seals/marker-table.ts';
+import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../database/overview.ts';
+import { type PlaceDoubt, readPlaceDoubts } from '../seals/place-markers-table.ts';
+import type { Client } from '../database/connection.ts';
+import { readHeld, readSweeps, type Sweep } from '../drift/sweeps-table.ts';
 import { expectThat, fix, type Line, ok } from './line.ts';
 
 /** The sealer comes every second. */

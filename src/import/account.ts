@@ -1,7 +1,7 @@
 /** What people's accounts and tools' have in common when they are taken over. */
-import type { IdRange } from '../config-values.ts';
-import { parsePosixId, type PosixId } from '../model/ids.ts';
-import { quote } from '../model/printable.ts';
+import type { IdRange } from '../shared/config-values.ts';
+import { parsePosixId, type PosixId } from '../identity/ids.ts';
+import { quote } from '../shared/printable.ts';
 import { entryRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import type { Fault } from './refusal.ts';
 

@@ -2,10 +2,10 @@
  * What homes and their credentials files say of those who are taken over, and of those who were before but
  * have no credentials yet: who had access once, and whose password can stay.
  */
-import type { KnownRealm, TakenCredentials } from '../model/takeover.ts';
-import type { AccountName } from '../model/names.ts';
-import { databaseUser } from '../model/ids.ts';
-import type { HomePath } from '../plan/action.ts';
+import type { KnownRealm, TakenCredentials } from './takeover.ts';
+import type { AccountName } from '../identity/names.ts';
+import { databaseUser } from '../identity/ids.ts';
+import type { HomePath } from '../reconcile/action.ts';
 import type { CredentialsHave, FilesEyes } from '../targets/files-eyes.ts';
 import type { Judgement } from './judge.ts';
 

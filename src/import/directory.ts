@@ -1,7 +1,7 @@
 /** All that an import looks at in the directory. Each answer is whole, or it throws BACKEND_UNREADABLE. */
-import { ChamberlainError } from '../errors.ts';
-import type { Realm } from '../model/wanted.ts';
-import type { EntryRef, Place } from '../plan/action.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import type { Realm } from '../reconcile/wanted.ts';
+import type { EntryRef, Place } from '../reconcile/action.ts';
 import { entryRef, type DirectoryEntry, type DirectoryEyes } from '../targets/directory-eyes.ts';
 import type { Everything } from '../targets/everything.ts';
 

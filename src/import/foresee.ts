@@ -2,9 +2,9 @@
  * What `plan --all` will show of those who are taken over: the roles' own survey, of what they will
  * want. So an import says beforehand where the running platform is not as wanted.
  */
-import type { Realm, Wanted } from '../model/wanted.ts';
-import type { Report } from '../plan/report.ts';
-import { type AnyTarget, survey } from '../reconcile.ts';
+import type { Realm, Wanted } from '../reconcile/wanted.ts';
+import type { Report } from '../reconcile/report.ts';
+import { type AnyTarget, survey } from '../reconcile/engine.ts';
 
 /** Of a survey by one role, so many subjects at a time. */
 const SLICE = 500;

@@ -18,9 +18,9 @@
  * A person's number is compared with those of accounts, a tool's also with those of groups: a person has
  * no group of that number.
  */
-import type { Realm } from '../model/wanted.ts';
-import { type AccountName, normalName } from '../model/names.ts';
-import type { KnownRealm, Takeover } from '../model/takeover.ts';
+import type { Realm } from '../reconcile/wanted.ts';
+import { type AccountName, normalName } from '../identity/names.ts';
+import type { KnownRealm, Takeover } from './takeover.ts';
 import { type AnyRef, readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import { accountRef } from '../targets/unix-account.ts';
 import type { SeenDirectory } from './directory.ts';

@@ -1,16 +1,16 @@
 /** Reads one entry of `ou=people` as a person who may be taken over, or says why it is none. Pure. */
-import type { IdRange } from '../config-values.ts';
+import type { IdRange } from '../shared/config-values.ts';
 import {
   isDisplayName,
   MAX_DISPLAY_NAME_LENGTH,
   normalName,
   parseImportedShellName,
-} from '../model/names.ts';
-import { printable, quote } from '../model/printable.ts';
-import { REQUEST_SCHEMAS } from '../model/request.ts';
-import { isReservedName } from '../model/reserved-names.ts';
-import { parseSshKey } from '../model/ssh-key.ts';
-import type { TakenKey, TakenPerson } from '../model/takeover.ts';
+} from '../identity/names.ts';
+import { printable, quote } from '../shared/printable.ts';
+import { REQUEST_SCHEMAS } from '../requests/schema.ts';
+import { isReservedName } from '../identity/reserved-names.ts';
+import { parseSshKey } from '../ssh-keys/ssh-key.ts';
+import type { TakenKey, TakenPerson } from './takeover.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
 import type { Fault, Refusal } from './refusal.ts';

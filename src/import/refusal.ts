@@ -1,5 +1,5 @@
 /** What an import cannot take, and why. */
-import type { Code } from '../errors.ts';
+import type { Code } from '../shared/errors.ts';
 
 export interface Refusal {
   /** what is not taken: a whole subject, or a part of one that is */

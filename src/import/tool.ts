@@ -1,14 +1,14 @@
 /** Reads the group and the account of a tool as one that may be taken over, or says why not. Pure. */
-import type { IdRange } from '../config-values.ts';
+import type { IdRange } from '../shared/config-values.ts';
 import {
   isReservedToolName,
   normalName,
   parseImportedToolAccount,
   toolAccount,
-} from '../model/names.ts';
-import { quote } from '../model/printable.ts';
-import type { TakenDeletion, TakenTool } from '../model/takeover.ts';
-import { parseGeneralizedTime } from '../model/time.ts';
+} from '../identity/names.ts';
+import { quote } from '../shared/printable.ts';
+import type { TakenDeletion, TakenTool } from './takeover.ts';
+import { parseGeneralizedTime } from '../shared/time.ts';
 import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
 import type { Fault, Refusal } from './refusal.ts';

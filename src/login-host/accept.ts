@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ChamberlainError } from '../errors.ts';
-import { removeFile } from './replace-file.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { removeFile } from './helper/replace-file.ts';
 import { ACCEPT_FILE, readStatus } from './status.ts';
 
 const PATIENCE_MS = 10_000;

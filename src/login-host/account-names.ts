@@ -1,5 +1,5 @@
 /** Which names and numbers accounts of the realm may have on a login host: the same for all its programs. */
-import type { IdRange } from '../config-values.ts';
+import type { IdRange } from '../shared/config-values.ts';
 
 // Imported people may have an underscore; a dot stands in tools' accounts alone.
 const SHELL_NAME = /^[a-z][a-z0-9_-]{0,31}$/;

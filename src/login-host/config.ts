@@ -12,8 +12,8 @@ import {
   ldapUri,
   loadYaml,
   unixName,
-} from '../config-values.ts';
-import { sealKeyId, type SealKeys } from '../model/seal.ts';
+} from '../shared/config-values.ts';
+import { sealKeyId, type SealKeys } from '../seals/seal.ts';
 
 /** Where `install` puts it; the programs of a login host read it there unless `--config` says otherwise. */
 export const LOGIN_HOST_CONFIG = '/etc/chamberlain/login-host.yaml';

@@ -8,8 +8,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ChamberlainError } from '../errors.ts';
-import { replaceFile } from './replace-file.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { replaceFile } from './helper/replace-file.ts';
 import type { LoginStatus } from './status.ts';
 
 const NSSWITCH = '/etc/nsswitch.conf';

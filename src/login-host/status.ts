@@ -1,8 +1,8 @@
 /** What the root helper says of itself, in a file that everybody may read and `keys-agent status` prints. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ChamberlainError } from '../errors.ts';
-import { replaceFile } from './replace-file.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { replaceFile } from './helper/replace-file.ts';
 
 /** Why something that the directory shows is not taken. */
 export interface Refusal {

@@ -23,7 +23,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { chownSync, closeSync, fstatSync, lstatSync, openSync, readdirSync } from 'node:fs';
-import { OPEN_TO_LOOK, errnoOf, itself } from '../edges/file-ground.ts';
+import { OPEN_TO_LOOK, errnoOf, itself } from '../backends/files/file-ground.ts';
 import { DIRECTORY_TO_LOOK, pathOf, reach, withRightsOf } from './taker.ts';
 import type { Entry, Reached, Taker } from './taker.ts';
 

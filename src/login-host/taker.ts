@@ -4,8 +4,14 @@
  */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { AREA_FORBIDS, OPEN_TO_LOOK, errnoOf, itself, whyUnsafe } from '../edges/file-ground.ts';
-import { ChamberlainError } from '../errors.ts';
+import {
+  AREA_FORBIDS,
+  OPEN_TO_LOOK,
+  errnoOf,
+  itself,
+  whyUnsafe,
+} from '../backends/files/file-ground.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 
 export const DIRECTORY_TO_LOOK = OPEN_TO_LOOK | constants.O_DIRECTORY;
 

@@ -1,6 +1,6 @@
 /** What portals are told of what a recovery takes: what they were told when it was decided, which they may not have heard. */
-import { toolOf } from '../model/names.ts';
-import type { Taking } from '../model/taking.ts';
+import { toolOf } from '../identity/names.ts';
+import type { Taking } from './taking.ts';
 
 const REASON = 'As the servers show after a recovery.';
 

@@ -14,11 +14,11 @@
  * copy itself. A database account that is not there counts only if no server has it. What shows more than the backup
  * gives nothing by itself: it is taken away as ever, but for what a seal gives as well (`More`).
  */
-import type { Seal } from '../model/seal.ts';
-import type { Open } from '../model/taking.ts';
-import type { Role, Wanted } from '../model/wanted.ts';
-import type { Action, EntryRef } from '../plan/action.ts';
-import type { Step } from '../plan/plan.ts';
+import type { Seal } from '../seals/seal.ts';
+import type { Open } from './taking.ts';
+import type { Role, Wanted } from '../reconcile/wanted.ts';
+import type { Action, EntryRef } from '../reconcile/action.ts';
+import type { Step } from '../reconcile/plan.ts';
 import { splitRef } from '../targets/directory-eyes.ts';
 import { locksAccount, opensAccount } from '../targets/unix-account.ts';
 

@@ -1,8 +1,8 @@
 /**
- * What a login host remembers, as evidence: its file `seals` (src/login-host/seal-journal.ts). Each line is a seal that it
+ * What a login host remembers, as evidence: its file `seals` (src/login-host/helper/seal-journal.ts). Each line is a seal that it
  * has taken, signed as it stood in the directory, or says that somebody is gone. The last line of a subject counts. Pure.
  */
-import { parseSeal, verifyPayload, type Seal, type SealKeys } from '../model/seal.ts';
+import { parseSeal, verifyPayload, type Seal, type SealKeys } from '../seals/seal.ts';
 import type { Shown } from './evidence.ts';
 
 /** One that is only missing was taken from the host's view by nothing signed. */

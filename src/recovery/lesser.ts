@@ -14,11 +14,11 @@
  * A seal of somebody who is closed does not say which keys there are, nor does the seal of a tool say whether somebody who
  * is closed maintains it: those of the backup stay, and an admin is told so. What nothing shows is left to an admin too.
  */
-import { toolOf } from '../model/names.ts';
-import { parseSshKey } from '../model/ssh-key.ts';
-import type { PersonSeal, Seal, ToolSeal } from '../model/seal.ts';
-import type { Open, SealedKey, Taking } from '../model/taking.ts';
-import type { Member, Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
+import { toolOf } from '../identity/names.ts';
+import { parseSshKey } from '../ssh-keys/ssh-key.ts';
+import type { PersonSeal, Seal, ToolSeal } from '../seals/seal.ts';
+import type { Open, SealedKey, Taking } from './taking.ts';
+import type { Member, Wanted, WantedPerson, WantedTool } from '../reconcile/wanted.ts';
 import { EVERYWHERE, type More, type Shown } from './evidence.ts';
 
 /** Somebody who maintains a tool in the backup, whether that lets them in or not. */

@@ -1,9 +1,9 @@
 /** What `chamberlain recover` shows: what it takes from the evidence, what is left to an admin, and what is lost. Pure. */
 import { createHash } from 'node:crypto';
-import { canonicalJson } from '../model/canonical-json.ts';
-import type { Open, Taking } from '../model/taking.ts';
+import { canonicalJson } from '../shared/canonical-json.ts';
+import type { Open, Taking } from './taking.ts';
 
-/** What a recovery is to do, as an admin reads it; see src/store/recovery.ts. */
+/** What a recovery is to do, as an admin reads it; see src/recovery/write-recovery.ts. */
 export interface RecoveryList {
   ranges: { kind: 'person' | 'tool'; first: number; last: number; to: number }[];
   exhausted: ('person' | 'tool')[];

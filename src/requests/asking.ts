@@ -1,14 +1,14 @@
 /** What every kind's rules are given, what they answer, and the rights that they share. */
-import type { Config } from '../config.ts';
-import { ChamberlainError, type Code } from '../errors.ts';
-import type { RequestKind } from '../model/request.ts';
-import type { Role } from '../model/wanted.ts';
-import type { NamedSubject, NameState } from '../store/names.ts';
-import type { Raise } from '../store/convergence.ts';
-import type { NewEvent, OnDone } from '../store/events.ts';
-import { findPerson, type Person } from '../store/people.ts';
-import type { Client } from '../store/postgres.ts';
-import { findTool, type Tool } from '../store/tools.ts';
+import type { Config } from '../shared/config.ts';
+import { ChamberlainError, type Code } from '../shared/errors.ts';
+import type { RequestKind } from './schema.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import type { NamedSubject, NameState } from '../identity/names-table.ts';
+import type { Raise } from '../reconcile/convergence-table.ts';
+import type { NewEvent, OnDone } from '../events/events-table.ts';
+import { findPerson, type Person } from '../identity/people-table.ts';
+import type { Client } from '../database/connection.ts';
+import { findTool, type Tool } from '../identity/tools-table.ts';
 
 /** One request, in the transaction that decides it. */
 export interface Asking<R> {

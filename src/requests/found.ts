@@ -1,16 +1,16 @@
 /** `chamberlain found`: the first admin, made where nobody could ask or approve yet. */
 import { createHash } from 'node:crypto';
-import type { Config } from '../config.ts';
-import { ChamberlainError } from '../errors.ts';
-import { type AccountName, parseNewToolName, toolAccount } from '../model/names.ts';
-import { REQUEST_SCHEMAS } from '../model/request.ts';
-import { allocateId, syncRanges } from '../store/ids.ts';
-import { admitPeople, isRealmEmpty } from '../store/people.ts';
-import { inTransaction, type Pool, withClient } from '../store/postgres.ts';
-import { recordVerdict } from '../store/requests.ts';
-import { insertTool } from '../store/tools.ts';
+import type { Config } from '../shared/config.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { type AccountName, parseNewToolName, toolAccount } from '../identity/names.ts';
+import { REQUEST_SCHEMAS } from './schema.ts';
+import { allocateId, syncRanges } from '../identity/ids-table.ts';
+import { admitPeople, isRealmEmpty } from '../identity/people-table.ts';
+import { inTransaction, type Pool, withClient } from '../database/connection.ts';
+import { recordVerdict } from './requests-table.ts';
+import { insertTool } from '../identity/tools-table.ts';
 import { raises, refuse } from './asking.ts';
-import { createPerson } from './person.ts';
+import { createPerson } from './rules/person.ts';
 
 export interface Founded {
   person: { uid: number; account: AccountName };

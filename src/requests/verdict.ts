@@ -10,11 +10,11 @@
  * A fault of a server is not a verdict: it is thrown, and the request waits.
  */
 import { createHash } from 'node:crypto';
-import { adminOfPortal, type Config, type Portal } from '../config.ts';
-import { verifyToken } from '../edges/token.ts';
-import { ChamberlainError, CODES, type Code, codeOf } from '../errors.ts';
-import { canonicalJson } from '../model/canonical-json.ts';
-import { printable } from '../model/printable.ts';
+import { adminOfPortal, type Config, type Portal } from '../shared/config.ts';
+import { verifyToken } from './token.ts';
+import { ChamberlainError, CODES, type Code, codeOf } from '../shared/errors.ts';
+import { canonicalJson } from '../shared/canonical-json.ts';
+import { printable } from '../shared/printable.ts';
 import {
   type Claims,
   MAX_JOB_BYTES,
@@ -23,10 +23,10 @@ import {
   REQUEST_SCHEMAS,
   type RequestKind,
   URGENT_KINDS,
-} from '../model/request.ts';
-import type { NewEvent } from '../store/events.ts';
-import { findPeople, findPerson, type Person } from '../store/people.ts';
-import { attempt, type Client, sqlState } from '../store/postgres.ts';
+} from './schema.ts';
+import type { NewEvent } from '../events/events-table.ts';
+import { findPeople, findPerson, type Person } from '../identity/people-table.ts';
+import { attempt, type Client, sqlState } from '../database/connection.ts';
 import {
   findVerdict,
   findVerdicts,
@@ -34,10 +34,10 @@ import {
   recordVerdict,
   recordVerdicts,
   type StoredVerdict,
-} from '../store/requests.ts';
+} from './requests-table.ts';
 import { type Asking, type Decision, requireNotGone } from './asking.ts';
-import { doneEvents } from './done.ts';
-import { DECIDE } from './index.ts';
+import { doneEvents } from '../events/done.ts';
+import { DECIDE } from './rules/index.ts';
 
 /** What a portal finds as the return value of its job. */
 export interface Verdict {

@@ -1,10 +1,10 @@
 /** The file with an account's database user and password, in its home. */
-import { CREDENTIALS_NAME } from '../model/credentials.ts';
-import { databaseUser } from '../model/ids.ts';
-import type { WantedCredentials } from '../model/wanted.ts';
-import type { Effect, HomePath } from '../plan/action.ts';
-import type { Step } from '../plan/plan.ts';
-import { NOTHING_TO_DO } from '../plan/plan.ts';
+import { CREDENTIALS_NAME } from '../credentials/credentials.ts';
+import { databaseUser } from '../identity/ids.ts';
+import type { WantedCredentials } from '../reconcile/wanted.ts';
+import type { Effect, HomePath } from '../reconcile/action.ts';
+import type { Step } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO } from '../reconcile/plan.ts';
 import type { CredentialsFileHave, CredentialsHave, FilesEyes } from './files-eyes.ts';
 import { layAnswers } from './files-eyes.ts';
 import { effectOfMode, formatMode, homeOf } from './home-directory.ts';
@@ -47,7 +47,7 @@ const CREDENTIALS_MODE = 0o440;
  * under another's name.
  *
  * A rotation makes a new password for a higher epoch, here first and then on the servers. Routinely
- * the one before works as well for a time (src/store/credentials.ts), so that at no moment a server
+ * the one before works as well for a time (src/credentials/credentials-table.ts), so that at no moment a server
  * knows neither what programs have read nor what they will read.
  */
 export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, CredentialsHave> = {

@@ -1,10 +1,10 @@
 /** The database account of a tool (`s<uid>`) or a person (`u<uid>`), on every configured server. */
-import { codeOf, describeError } from '../errors.ts';
-import { limitWhileEnding } from '../model/connection-limit.ts';
-import { databaseUser } from '../model/ids.ts';
-import type { Wanted } from '../model/wanted.ts';
-import type { Action, Effect } from '../plan/action.ts';
-import { NOTHING_TO_DO, type Finding, type Step, type TargetPlan } from '../plan/plan.ts';
+import { codeOf, describeError } from '../shared/errors.ts';
+import { limitWhileEnding } from './connection-limit.ts';
+import { databaseUser } from '../identity/ids.ts';
+import type { Wanted } from '../reconcile/wanted.ts';
+import type { Action, Effect } from '../reconcile/action.ts';
+import { NOTHING_TO_DO, type Finding, type Step, type TargetPlan } from '../reconcile/plan.ts';
 import type { DatabaseAccount, DatabasesEyes, Grant } from './databases-eyes.ts';
 import type { Target } from './target.ts';
 

@@ -1,9 +1,9 @@
 /** The own databases of a tool or a person that leaves: put away, dropped, or brought back. */
-import { codeOf, describeError } from '../errors.ts';
-import { databaseUser } from '../model/ids.ts';
-import type { PastArchive, Wanted } from '../model/wanted.ts';
-import type { Action, Effect } from '../plan/action.ts';
-import type { TargetPlan } from '../plan/plan.ts';
+import { codeOf, describeError } from '../shared/errors.ts';
+import { databaseUser } from '../identity/ids.ts';
+import type { PastArchive, Wanted } from '../reconcile/wanted.ts';
+import type { Action, Effect } from '../reconcile/action.ts';
+import type { TargetPlan } from '../reconcile/plan.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from './databases-eyes.ts';
 import type { Target } from './target.ts';
 

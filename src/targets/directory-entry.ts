@@ -13,13 +13,13 @@
  * | ours, with a name more than its own                 | advisory NAME_FOREIGN; it is left   |
  * | ours, of another structural class                   | NAME_FOREIGN, only what is revoked  |
  */
-import { normalName } from '../model/names.ts';
-import { printable } from '../model/printable.ts';
-import type { Wanted } from '../model/wanted.ts';
-import type { Action, Attributes, Effect, EntryRef } from '../plan/action.ts';
-import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
+import { normalName } from '../identity/names.ts';
+import { printable } from '../shared/printable.ts';
+import type { Wanted } from '../reconcile/wanted.ts';
+import type { Action, Attributes, Effect, EntryRef } from '../reconcile/action.ts';
+import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
 import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-eyes.ts';
-import { oddityOf } from './foreign.ts';
+import { oddityOf } from '../unmanaged/foreign.ts';
 
 /** One attribute's part of a modify: values go first, then values come. */
 export interface Change {

@@ -2,7 +2,7 @@
  * What the directory's targets look through, and how they speak of entries: by place and name.
  * They know no DN syntax; the edge alone builds DNs and filters.
  */
-import type { Attributes, EntryRef, Place } from '../plan/action.ts';
+import type { Attributes, EntryRef, Place } from '../reconcile/action.ts';
 
 /** An entry that may be anywhere: `dn:<DN>` where it lies in none of the realm's places. */
 export type AnyRef = EntryRef | `dn:${string}`;

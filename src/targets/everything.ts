@@ -1,11 +1,11 @@
 /** What a survey of everything reads beforehand, and what it learns beside the subjects' own. Pure. */
-import type { SeenDeletion } from '../model/deletion.ts';
-import type { ErasedPerson } from '../model/erased-person.ts';
-import type { MarkerDoubt } from '../model/marker.ts';
-import type { Realm, Wanted } from '../model/wanted.ts';
-import { normalName } from '../model/names.ts';
-import type { Sighting } from './foreign.ts';
-import type { JudgedEntry } from './unmanaged.ts';
+import type { SeenDeletion } from '../archives/deletion.ts';
+import type { ErasedPerson } from '../lifecycle/erased-person.ts';
+import type { MarkerDoubt } from '../seals/marker.ts';
+import type { Realm, Wanted } from '../reconcile/wanted.ts';
+import { normalName } from '../identity/names.ts';
+import type { Sighting } from '../unmanaged/foreign.ts';
+import type { JudgedEntry } from '../unmanaged/unmanaged-things.ts';
 
 /** All that a role can see, read at once. */
 export interface Everything<Eyes> {

@@ -1,7 +1,7 @@
 /** How the targets of the role `homes` look at the file server. An edge implements it. */
-import { ChamberlainError } from '../errors.ts';
-import type { Erasure } from '../model/erased-person.ts';
-import type { HomePath, SeenPath } from '../plan/action.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import type { Erasure } from '../lifecycle/erased-person.ts';
+import type { HomePath, SeenPath } from '../reconcile/action.ts';
 
 /** What to look at: a home, whose it should be, and the folders in it that matter. */
 export interface AskedHome {

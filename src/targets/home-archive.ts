@@ -1,9 +1,9 @@
 /** What becomes of the home of an account that is put away, brought back, or deleted. */
-import type { HomePath } from '../plan/action.ts';
-import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
-import { NOTHING_TO_DO } from '../plan/plan.ts';
-import type { Erasure } from '../model/erased-person.ts';
-import type { PastArchive, Wanted, WantedArchive } from '../model/wanted.ts';
+import type { HomePath } from '../reconcile/action.ts';
+import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO } from '../reconcile/plan.ts';
+import type { Erasure } from '../lifecycle/erased-person.ts';
+import type { PastArchive, Wanted, WantedArchive } from '../reconcile/wanted.ts';
 import type { ArchiveHave, FilesEyes } from './files-eyes.ts';
 import { layAnswers } from './files-eyes.ts';
 import { placeOf } from './home-directory.ts';

@@ -1,8 +1,8 @@
 /** The home of an account on the file server. */
-import type { HomePath, SeenPath } from '../plan/action.ts';
-import type { Finding, Step, TargetPlan } from '../plan/plan.ts';
-import { NOTHING_TO_DO } from '../plan/plan.ts';
-import type { Realm, Wanted } from '../model/wanted.ts';
+import type { HomePath, SeenPath } from '../reconcile/action.ts';
+import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
+import { NOTHING_TO_DO } from '../reconcile/plan.ts';
+import type { Realm, Wanted } from '../reconcile/wanted.ts';
 import type { FilesEyes, GroupWrite, HomeHave } from './files-eyes.ts';
 import { layAnswers } from './files-eyes.ts';
 import type { Target } from './target.ts';

@@ -13,7 +13,7 @@
  * | ours, or absent          | yes, after the account| yes           |
  * | not ours, or elsewhere   | no: another's access  | yes           |
  */
-import { ChamberlainError } from '../errors.ts';
+import { ChamberlainError } from '../shared/errors.ts';
 import { foreignFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';
 import {
   entryRef,

@@ -1,6 +1,6 @@
 /**
  * The seal of a person or a tool, `chamberlainSeal` on the account's entry: all that a login host may know of it,
- * signed (src/model/seal.ts). What is wanted is the payload with its number; the writer alone signs. A survey
+ * signed (src/seals/seal.ts). What is wanted is the payload with its number; the writer alone signs. A survey
  * compares payloads, and verifies nothing: a login host does.
  *
  * | account in the directory              | seal there              | then                                          |
@@ -19,9 +19,9 @@ import {
   verifyPayload,
   type Seal,
   type SealKeys,
-} from '../model/seal.ts';
-import type { Realm, Wanted, WantedSeal } from '../model/wanted.ts';
-import type { Step } from '../plan/plan.ts';
+} from '../seals/seal.ts';
+import type { Realm, Wanted, WantedSeal } from '../reconcile/wanted.ts';
+import type { Step } from '../reconcile/plan.ts';
 import { readableRef } from './directory-eyes.ts';
 import {
   describeEntry,

@@ -30,10 +30,10 @@
  * | with a comment that no login host would take     | the line in its place, in one modify         |
  * | with more than one line                          | goes (revoke), and the line comes            |
  */
-import { printable } from '../model/printable.ts';
-import { parseSshKey } from '../model/ssh-key.ts';
-import type { Wanted, WantedKey } from '../model/wanted.ts';
-import type { Step } from '../plan/plan.ts';
+import { printable } from '../shared/printable.ts';
+import { parseSshKey } from '../ssh-keys/ssh-key.ts';
+import type { Wanted, WantedKey } from '../reconcile/wanted.ts';
+import type { Step } from '../reconcile/plan.ts';
 import {
   compareEntry,
   countValues,
@@ -46,7 +46,7 @@ import {
   type EntryWant,
 } from './directory-entry.ts';
 import type { DirectoryEntry, DirectoryEyes } from './directory-eyes.ts';
-import { oddityOf } from './foreign.ts';
+import { oddityOf } from '../unmanaged/foreign.ts';
 import type { Target } from './target.ts';
 import { accountRef, findInTheWay } from './unix-account.ts';
 
@@ -171,7 +171,7 @@ function readValue(
   return keys.some((key) => key.line === line) ? { value, line, comment: label } : undefined;
 }
 
-/** As src/model/ssh-key.ts has it: a value whose comment it refuses is no key on a login host. */
+/** As src/ssh-keys/ssh-key.ts has it: a value whose comment it refuses is no key on a login host. */
 function isTakenComment(comment: string): boolean {
   return Array.from(comment).length <= 255 && printable(comment) === comment;
 }

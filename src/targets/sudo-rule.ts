@@ -22,8 +22,8 @@
  * the name: it is not made while one of them has another's number (unix-group and unix-account
  * report that). It does not `need` them: taking a rule away must wait for nothing.
  */
-import type { Wanted } from '../model/wanted.ts';
-import type { Finding, TargetPlan } from '../plan/plan.ts';
+import type { Wanted } from '../reconcile/wanted.ts';
+import type { Finding, TargetPlan } from '../reconcile/plan.ts';
 import {
   describeEntry,
   entriesFor,

@@ -3,8 +3,8 @@
  *
  * `want` is pure, `observe` only looks, `plan` is a pure comparison of the two. Nothing here acts.
  */
-import type { Realm, Role, Wanted } from '../model/wanted.ts';
-import type { TargetPlan } from '../plan/plan.ts';
+import type { Realm, Role, Wanted } from '../reconcile/wanted.ts';
+import type { TargetPlan } from '../reconcile/plan.ts';
 
 /**
  * @typeParam Eyes what the target looks through; an edge provides it, tests may give another

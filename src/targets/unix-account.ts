@@ -34,10 +34,10 @@
  * | the tool has no reason to give          |                           |            |
  * | any other attribute otherwise           | ldap.modify               |            |
  */
-import { generalizedTime } from '../model/time.ts';
-import type { Realm, Wanted, WantedPerson, WantedTool } from '../model/wanted.ts';
-import type { Attributes } from '../plan/action.ts';
-import type { Finding } from '../plan/plan.ts';
+import { generalizedTime } from '../shared/time.ts';
+import type { Realm, Wanted, WantedPerson, WantedTool } from '../reconcile/wanted.ts';
+import type { Attributes } from '../reconcile/action.ts';
+import type { Finding } from '../reconcile/plan.ts';
 import {
   describeEntry,
   entriesFor,

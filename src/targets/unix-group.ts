@@ -10,9 +10,9 @@
  * A tool that nobody who may log in maintains any more has its group like any other: an advisory finding.
  * A member whose account in the directory has another number is somebody else: left out, a finding.
  */
-import { ChamberlainError } from '../errors.ts';
-import type { Member, Wanted, WantedTool } from '../model/wanted.ts';
-import type { Finding } from '../plan/plan.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import type { Member, Wanted, WantedTool } from '../reconcile/wanted.ts';
+import type { Finding } from '../reconcile/plan.ts';
 import {
   countValues,
   describeEntry,

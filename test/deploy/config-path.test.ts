@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => machine?.close());
 
 const PROGRAMS: [program: string, ...args: string[]][] = [
-  ['src/bin/chamberlain.ts', 'status'],
+  ['src/cli/chamberlain.ts', 'status'],
   ['deploy/redis/render.ts'],
   ['deploy/ldap/render.ts', '--out', '/root/out', '--admin-password-file', '/etc/passwd'],
 ];

@@ -10,8 +10,8 @@ import { renderUsers } from '../../deploy/redis/render.ts';
 import { runningPid, startServer, stopServer } from '../../dev/servers/daemon.ts';
 import { makePlace } from '../../dev/servers/place.ts';
 import { redisServer, type RedisServer } from '../../dev/servers/redis.ts';
-import { openQueues, startConsumer } from '../../src/edges/queue.ts';
-import { portalAccount, type RedisAccount } from '../../src/edges/redis-connection.ts';
+import { openQueues, startConsumer } from '../../src/backends/redis/queue.ts';
+import { portalAccount, type RedisAccount } from '../../src/backends/redis/redis-connection.ts';
 import { expectGolden } from '../golden.ts';
 import { makeTemporaryFolder } from '../shared-servers.ts';
 

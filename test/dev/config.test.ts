@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { composeConfig, IDS, keepConfig, portalWith } from '../../dev/servers/config.ts';
-import { loadConfig } from '../../src/config.ts';
+import { loadConfig } from '../../src/shared/config.ts';
 import { newPortalKey } from '../scenarios/portal.ts';
 import { makeTemporaryFolder } from '../shared-servers.ts';
 

@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import type { Config } from '../../src/config.ts';
+import type { Config } from '../../src/shared/config.ts';
 import { lookAtArchives } from '../../src/doctor/archives.ts';
 import type { Line } from '../../src/doctor/line.ts';
 

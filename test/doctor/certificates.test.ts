@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Config } from '../../src/config.ts';
+import type { Config } from '../../src/shared/config.ts';
 import { lookAtCertificate, tlsServers } from '../../src/doctor/certificates.ts';
 import { examine } from '../../src/doctor/examine.ts';
 import { eventually } from '../scenarios/eventually.ts';

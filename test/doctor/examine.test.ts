@@ -4,8 +4,8 @@ import { expect, test } from '@jest/globals';
 import { examine } from '../../src/doctor/examine.ts';
 import { type Check, judgeClock, type Line, ok } from '../../src/doctor/line.ts';
 import { judgeRoles } from '../../src/doctor/roles.ts';
-import type { Role } from '../../src/model/wanted.ts';
-import type { Report } from '../../src/plan/report.ts';
+import type { Role } from '../../src/reconcile/wanted.ts';
+import type { Report } from '../../src/reconcile/report.ts';
 
 const check = (subject: string, look: () => Promise<Line[]>, limitMs?: number): Check => ({
   group: 'a group',

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { stringify } from 'yaml';
-import type { Config } from '../../src/config.ts';
+import type { Config } from '../../src/shared/config.ts';
 import { lookAtKeys, lookAtSecrets, plausibleOwners, secretsOf } from '../../src/doctor/files.ts';
 import { readLocalNames } from '../../src/doctor/host.ts';
 import type { Line } from '../../src/doctor/line.ts';

@@ -2,15 +2,15 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { startWork } from '../../workers/main.ts';
-import type { Worker } from '../../workers/loop.ts';
-import type { ImportReport } from '../../src/bin/import-report.ts';
-import { verifierOf } from '../../src/model/credentials.ts';
-import { openLog } from '../../src/log.ts';
-import type { Report } from '../../src/plan/report.ts';
-import { readDueMoves } from '../../src/store/calendar.ts';
-import { openOwner } from '../../src/store/import.ts';
-import { areOrphansOtherwise } from '../../src/store/orphans.ts';
-import { runCli, type Ended } from '../bin/run-cli.ts';
+import type { Worker } from '../../src/shared/loop.ts';
+import type { ImportReport } from '../../src/import/import-report.ts';
+import { verifierOf } from '../../src/credentials/credentials.ts';
+import { openLog } from '../../src/shared/log.ts';
+import type { Report } from '../../src/reconcile/report.ts';
+import { readDueMoves } from '../../src/lifecycle/calendar-queries.ts';
+import { openOwner } from '../../src/import/write-import.ts';
+import { areOrphansOtherwise } from '../../src/lifecycle/orphans.ts';
+import { runCli, type Ended } from '../cli/run-cli.ts';
 import { expectGolden } from '../golden.ts';
 import { keyOf } from '../scenarios/drift-world.ts';
 import {

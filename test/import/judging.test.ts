@@ -1,13 +1,13 @@
 /** What is judged of entries alone: shells, keys that two hold, and members of what is known already. */
 import { describe, expect, test } from '@jest/globals';
-import { renderLosses } from '../../src/bin/import-report.ts';
+import { renderLosses } from '../../src/import/import-report.ts';
 import { isLocked } from '../../src/import/account.ts';
 import { candidatesOf } from '../../src/import/credentials.ts';
 import type { SeenDirectory } from '../../src/import/directory.ts';
 import { judge, readEntries, type Judgement } from '../../src/import/judge.ts';
-import { parsePosixId } from '../../src/model/ids.ts';
-import type { KnownRealm } from '../../src/model/takeover.ts';
-import type { Realm } from '../../src/model/wanted.ts';
+import { parsePosixId } from '../../src/identity/ids.ts';
+import type { KnownRealm } from '../../src/import/takeover.ts';
+import type { Realm } from '../../src/reconcile/wanted.ts';
 import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
 import { keyOf } from '../scenarios/drift-world.ts';
 

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { accountStatement } from '../../bench/shapes.ts';
-import { renderCredentialsFile, verifierOf } from '../../src/model/credentials.ts';
+import { renderCredentialsFile, verifierOf } from '../../src/credentials/credentials.ts';
 import { keyOf } from '../scenarios/drift-world.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
 import { administer, type World } from '../stack.ts';

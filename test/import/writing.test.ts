@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { parse, stringify } from 'yaml';
 import { startWork } from '../../workers/main.ts';
-import type { Worker } from '../../workers/loop.ts';
-import type { ImportReport } from '../../src/bin/import-report.ts';
-import { openLog } from '../../src/log.ts';
-import { endOf, runCli, startCli, type Ended } from '../bin/run-cli.ts';
+import type { Worker } from '../../src/shared/loop.ts';
+import type { ImportReport } from '../../src/import/import-report.ts';
+import { openLog } from '../../src/shared/log.ts';
+import { endOf, runCli, startCli, type Ended } from '../cli/run-cli.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import {
   dumpTables,

@@ -8,22 +8,22 @@ import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { slapdServer } from '../../dev/servers/slapd.ts';
-import { openLog } from '../../src/log.ts';
-import { startAgent, type Agent } from '../../src/login-host/agent.ts';
+import { openLog } from '../../src/shared/log.ts';
+import { startAgent, type Agent } from '../../src/login-host/agent/agent.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
 import {
   parseReportLine,
   type ReportAnswer,
   type ReportLine,
 } from '../../src/login-host/report-lines.ts';
-import { signMarker, type Marker } from '../../src/model/marker.ts';
+import { signMarker, type Marker } from '../../src/seals/marker.ts';
 import {
   formatSeal,
   signPayload,
   type PersonSeal,
   type SealKey,
   type ToolSeal,
-} from '../../src/model/seal.ts';
+} from '../../src/seals/seal.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
 import { openWorld, startServer, stopServer, type World } from '../stack.ts';

@@ -5,8 +5,8 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Ended } from '../../dev/servers/private-machine.ts';
-import type { Marker } from '../../src/model/marker.ts';
-import type { PersonSeal, ToolSeal } from '../../src/model/seal.ts';
+import type { Marker } from '../../src/seals/marker.ts';
+import type { PersonSeal, ToolSeal } from '../../src/seals/seal.ts';
 import { PLACES } from '../../src/login-host/places.ts';
 import type { ReportAnswer, ReportLine } from '../../src/login-host/report-lines.ts';
 import { eventually } from '../scenarios/eventually.ts';
@@ -18,7 +18,12 @@ const LOOKUP = 19_901;
 export const SOCKET = PLACES.socket;
 /** It keeps what Node has compiled, as its unit has it do: it is started often. */
 const COMPILED = 'NODE_COMPILE_CACHE=/var/cache/compiled';
-export const HELPER = ['/usr/bin/env', COMPILED, NODE, `${CLONE}/src/bin/login-helper.ts`];
+export const HELPER = [
+  '/usr/bin/env',
+  COMPILED,
+  NODE,
+  `${CLONE}/src/login-host/programs/login-helper.ts`,
+];
 
 export const IDS = {
   people: [{ first: 10_000, last: 10_999 }],

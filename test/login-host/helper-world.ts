@@ -3,11 +3,11 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openLog } from '../../src/log.ts';
-import type { Marker } from '../../src/model/marker.ts';
-import type { PersonSeal, ToolSeal } from '../../src/model/seal.ts';
+import { openLog } from '../../src/shared/log.ts';
+import type { Marker } from '../../src/seals/marker.ts';
+import type { PersonSeal, ToolSeal } from '../../src/seals/seal.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
-import { startHelper, type Helper } from '../../src/login-host/helper.ts';
+import { startHelper, type Helper } from '../../src/login-host/helper/helper.ts';
 import type { Places } from '../../src/login-host/places.ts';
 import type { ReportAnswer, ReportLine } from '../../src/login-host/report-lines.ts';
 import { ACCEPT_FILE, readStatus, type LoginStatus } from '../../src/login-host/status.ts';

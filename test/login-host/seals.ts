@@ -1,6 +1,6 @@
 /** A directory role for tests of a login host: seals and heartbeats, signed by a key of its own. */
 import { generateKeyPairSync } from 'node:crypto';
-import { signMarker, type Marker } from '../../src/model/marker.ts';
+import { signMarker, type Marker } from '../../src/seals/marker.ts';
 import {
   formatSeal,
   sealKeyId,
@@ -8,7 +8,7 @@ import {
   type PersonSeal,
   type SealKey,
   type ToolSeal,
-} from '../../src/model/seal.ts';
+} from '../../src/seals/seal.ts';
 
 /** Far from all that runs on this machine: whose processes end is looked up in /proc. */
 export const PEOPLE = 1_500_000_000;

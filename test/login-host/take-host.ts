@@ -21,7 +21,7 @@ import { programWrapper } from '../../deploy/login-host/contents.ts';
 import { newSealKey } from './seal-key.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
-const TAKE = join(PROJECT, 'src/bin/take.ts');
+const TAKE = join(PROJECT, 'src/login-host/programs/take.ts');
 
 /** Of the host's tools and people; the tool x is a maintainer of the tool y, and alice of both. */
 export const X = 53_001;
@@ -121,7 +121,8 @@ exec cat`;
   return {
     path: (name: string) => join(root, name),
     /** The program with a name to take, for `as`: by a way that is open to all, as the clone may not be. */
-    command: '/opt/chamberlain/node_modules/.bin/node /opt/chamberlain/src/bin/take.ts f',
+    command:
+      '/opt/chamberlain/node_modules/.bin/node /opt/chamberlain/src/login-host/programs/take.ts f',
     /** Runs the program as sudo would: as root, with SUDO_UID. */
     take(uid: number | undefined, cwd: string, words: string[], meddling?: string): Ended {
       const env: Record<string, string> = uid === undefined ? {} : { SUDO_UID: String(uid) };

@@ -6,7 +6,7 @@ import { INSTALL, openBareHost } from '../../dev/servers/login-host.ts';
 import type { Ended, Machine } from '../../dev/servers/private-machine.ts';
 import { PLACES } from '../../src/login-host/places.ts';
 import { writeStatus, type LoginStatus } from '../../src/login-host/status.ts';
-import { parseSshKey } from '../../src/model/ssh-key.ts';
+import { parseSshKey } from '../../src/ssh-keys/ssh-key.ts';
 import { newSealKey } from './seal-key.ts';
 
 const OWN_KEYS = '/usr/lib/chamberlain/own-keys';

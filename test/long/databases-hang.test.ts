@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readSecret } from '../../src/config.ts';
-import { openArchiveHands } from '../../src/edges/mariadb-archive.ts';
-import { withTenant } from '../../src/edges/mariadb-tenant.ts';
+import { readSecret } from '../../src/shared/config.ts';
+import { openArchiveHands } from '../../src/archives/databases/mariadb-archive.ts';
+import { withTenant } from '../../src/backends/mariadb/mariadb-tenant.ts';
 import { administer, openWorld, runningPid, type World } from '../stack.ts';
 
 let world: World;

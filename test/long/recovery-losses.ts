@@ -2,14 +2,14 @@
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
-import { openLog } from '../../src/log.ts';
+import { openLog } from '../../src/shared/log.ts';
 import { PLACES } from '../../src/login-host/places.ts';
 import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
 import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
-import type { Worker } from '../../workers/loop.ts';
-import { startMarker } from '../../workers/marker.ts';
-import { startPlaceMarkers } from '../../workers/place-markers.ts';
-import { runCli, type Ended } from '../bin/run-cli.ts';
+import type { Worker } from '../../src/shared/loop.ts';
+import { startMarker } from '../../src/seals/publish-marker.ts';
+import { startPlaceMarkers } from '../../src/seals/publish-place-markers.ts';
+import { runCli, type Ended } from '../cli/run-cli.ts';
 import {
   bringBackDatabase,
   bringBackDirectory,

@@ -31,7 +31,7 @@ import {
 } from './recovery-checker.ts';
 import { PLACES_TO_LOSE, realmOf, type Lost, type Realm } from './recovery-losses.ts';
 
-const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
+const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 const KILLS = 30;
 
 let login: Login;

@@ -1,9 +1,9 @@
 /** What a server lacks is evidence, but for one that is empty or older; what it has beyond the backup is none. */
 import { expect, test } from '@jest/globals';
-import type { AccountName, ShellName } from '../../src/model/names.ts';
-import type { WantedPerson } from '../../src/model/wanted.ts';
-import type { Action } from '../../src/plan/action.ts';
-import type { Step } from '../../src/plan/plan.ts';
+import type { AccountName, ShellName } from '../../src/identity/names.ts';
+import type { WantedPerson } from '../../src/reconcile/wanted.ts';
+import type { Action } from '../../src/reconcile/action.ts';
+import type { Step } from '../../src/reconcile/plan.ts';
 import {
   emptyServers,
   evidenceOf,

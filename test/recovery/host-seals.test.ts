@@ -1,7 +1,7 @@
 /** A login host's memory counts as far as it is signed and newer; the last line of a subject counts. */
 import { generateKeyPairSync } from 'node:crypto';
 import { expect, test } from '@jest/globals';
-import { formatSeal, sealKeyId, signPayload, verifying, type Seal } from '../../src/model/seal.ts';
+import { formatSeal, sealKeyId, signPayload, verifying, type Seal } from '../../src/seals/seal.ts';
 import { readHostSeals } from '../../src/recovery/host-seals.ts';
 
 const keyOf = () => {

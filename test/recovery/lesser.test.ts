@@ -1,8 +1,8 @@
 /** Of each subject the lesser of the backup and the evidence counts; a newer seal is the decision that it was. */
 import { describe, expect, test } from '@jest/globals';
-import type { Seal } from '../../src/model/seal.ts';
-import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
-import type { Wanted, WantedPerson, WantedTool } from '../../src/model/wanted.ts';
+import type { Seal } from '../../src/seals/seal.ts';
+import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
+import type { Wanted, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
 import { evidenceOfSeals, EVERYWHERE, type More, type Shown } from '../../src/recovery/evidence.ts';
 import { type Ground, takeLesser } from '../../src/recovery/lesser.ts';
 

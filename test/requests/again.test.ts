@@ -1,6 +1,6 @@
 /** What somebody who lost access could read before the doors were closed dies as well. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { turnCalendar } from '../../src/requests/calendar.ts';
+import { turnCalendar } from '../../src/lifecycle/calendar.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
 import { type FoundedRealm, openFoundedRealm } from './founded-realm.ts';
 

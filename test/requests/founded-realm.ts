@@ -1,12 +1,12 @@
 /** A founded realm whose intake is played by the test: each request gets its verdict at once. */
 import { randomUUID } from 'node:crypto';
 import type { Client } from 'pg';
-import type { Config } from '../../src/config.ts';
-import { readSigningKey, signToken } from '../../src/edges/token.ts';
+import type { Config } from '../../src/shared/config.ts';
+import { readSigningKey, signToken } from '../../src/requests/token.ts';
 import { found } from '../../src/requests/found.ts';
 import { checkJob, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
-import { writeEvents } from '../../src/store/events.ts';
-import { openLease, openPool, type Pool, transact } from '../../src/store/postgres.ts';
+import { writeEvents } from '../../src/events/events-table.ts';
+import { openLease, openPool, type Pool, transact } from '../../src/database/connection.ts';
 import { openWorld, type World } from '../stack.ts';
 
 /** A request as a person would write it down. */

@@ -1,7 +1,7 @@
 /** What an admin may is asked by the admin's own key, or by a portal that speaks for admins, and by no other. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Config } from '../../src/config.ts';
-import { REQUEST_KINDS, type RequestKind } from '../../src/model/request.ts';
+import type { Config } from '../../src/shared/config.ts';
+import { REQUEST_KINDS, type RequestKind } from '../../src/requests/schema.ts';
 import {
   type AskOptions,
   type FoundedRealm,

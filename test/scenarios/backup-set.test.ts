@@ -19,11 +19,11 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { postgresServer, type PostgresServer } from '../../dev/servers/postgres.ts';
 import type { Manifest } from '../../src/backup/manifest.ts';
-import { endOf, runCli, startCli, type Ended } from '../bin/run-cli.ts';
-import { EXIT } from '../../src/bin/exit.ts';
+import { endOf, runCli, startCli, type Ended } from '../cli/run-cli.ts';
+import { EXIT } from '../../src/cli/exit.ts';
 import { lookAtLastBackup } from '../../src/doctor/backups.ts';
 import type { GroupedLine, Line } from '../../src/doctor/line.ts';
-import { openPool, withClient } from '../../src/store/postgres.ts';
+import { openPool, withClient } from '../../src/database/connection.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import { asSuperuser, startServer, stopServer } from '../stack.ts';
 import { eventually } from './eventually.ts';
@@ -514,7 +514,7 @@ test('restored as docs/recovery.md says, on a fresh server, there is no error, a
           '--out "$ldif"',
           `--out "$ldif" --database ${there}/ldap --pid-file ${there}/slapd.pid`,
         );
-      const script = `set -e -o pipefail; chamberlain() { node src/bin/chamberlain.ts "$@"; }\n${words}`;
+      const script = `set -e -o pipefail; chamberlain() { node src/cli/chamberlain.ts "$@"; }\n${words}`;
       const { stdout, stderr } = await run('bash', ['-c', script], {
         cwd: PROJECT,
         env: {
@@ -596,7 +596,7 @@ test('the commands around a recovery are those of docs/recovery.md', async () =>
       .split('\n')
       .map((line) => line.replace('/var/backups/chamberlain', sets));
   const say = async (line: string) => {
-    const script = `chamberlain() { node src/bin/chamberlain.ts "$@"; }\n${line}`;
+    const script = `chamberlain() { node src/cli/chamberlain.ts "$@"; }\n${line}`;
     const env = { ...process.env, CHAMBERLAIN_CONFIG: world.configFile };
     return run('bash', ['-c', script], { cwd: PROJECT, env }).then(
       ({ stdout }) => ({ code: 0, stdout }),

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { markerName } from '../../src/config.ts';
+import { markerName } from '../../src/shared/config.ts';
 import { administer, asSuperuser, startServer, stopServer, type World } from '../stack.ts';
 
 const run = promisify(execFile);

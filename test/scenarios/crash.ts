@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from '@jest/globals';
-import { startCli } from '../bin/run-cli.ts';
+import { startCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { query } from './outside.ts';
 import { expectWhole, tool } from './outage.ts';

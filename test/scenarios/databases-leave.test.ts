@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Step } from '../../src/plan/plan.ts';
+import type { Step } from '../../src/reconcile/plan.ts';
 import { dyingHands, type LawsWorld, openLawsWorld, wantTool } from '../laws-world.ts';
 import { administer, startServer, stopServer } from '../stack.ts';
 

@@ -4,7 +4,7 @@
  */
 import { chownSync, existsSync, mkdirSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { runCli } from '../bin/run-cli.ts';
+import { runCli } from '../cli/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import type { World } from '../stack.ts';
 import { bringBackDatabase, dumpDatabase } from './backup.ts';

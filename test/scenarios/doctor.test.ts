@@ -20,13 +20,13 @@ import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse, stringify } from 'yaml';
-import { endOf, runCli, startCli } from '../bin/run-cli.ts';
+import { endOf, runCli, startCli } from '../cli/run-cli.ts';
 import type { StackConfig } from '../../dev/servers/config.ts';
 import type { GroupedLine, State } from '../../src/doctor/line.ts';
 import { lookAtSlapd } from '../../src/doctor/directory.ts';
 import { lookAtPostgres } from '../../src/doctor/postgres.ts';
 import { lookAtRedis } from '../../src/doctor/redis.ts';
-import { openPool, withClient } from '../../src/store/postgres.ts';
+import { openPool, withClient } from '../../src/database/connection.ts';
 import { WORK_ROLES } from '../../workers/main.ts';
 import {
   administer,
@@ -41,7 +41,7 @@ import { query, readDirectory, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const CLI = join(ROOT, 'src/bin/chamberlain.ts');
+const CLI = join(ROOT, 'src/cli/chamberlain.ts');
 /** With one that hangs, and what a busy machine takes to start the program. */
 const MOST_MS = 20_000;
 const REDIS_PASSWORD = 'the-password-of-redis';

@@ -3,9 +3,9 @@
  * doubled. An attribute that a target comes to want is in the table by itself; where another value
  * of it must have a form of its own, OTHER says it, and where something else follows, EXCEPT.
  */
-import type { AccountName } from '../../src/model/names.ts';
-import type { Wanted } from '../../src/model/wanted.ts';
-import type { Attributes, EntryRef } from '../../src/plan/action.ts';
+import type { AccountName } from '../../src/identity/names.ts';
+import type { Wanted } from '../../src/reconcile/wanted.ts';
+import type { Attributes, EntryRef } from '../../src/reconcile/action.ts';
 import { readableRef, splitRef, type AnyRef } from '../../src/targets/directory-eyes.ts';
 import { TARGETS } from '../../src/targets/index.ts';
 import { person, REALM, tool } from '../targets/directory-cases.ts';

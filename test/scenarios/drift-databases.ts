@@ -1,5 +1,5 @@
 /** Drifts of single accounts on the database servers. */
-import { limitWhileEnding } from '../../src/model/connection-limit.ts';
+import { limitWhileEnding } from '../../src/targets/connection-limit.ts';
 import type { DriftCase, Hand, Subject } from './drift-case.ts';
 
 const quote = ({ user }: Subject) => `'${user}'@'%'`;

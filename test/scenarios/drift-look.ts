@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { verifierOf } from '../../src/model/credentials.ts';
+import { verifierOf } from '../../src/credentials/credentials.ts';
 import { administer, type World } from '../stack.ts';
 import type { Subject } from './drift-case.ts';
 import { readAccounts, readCredentials, readDirectory, type Entry } from './outside.ts';

@@ -1,8 +1,8 @@
 /** The world of the cases of drift: who is in it, the hand that damages, and what the commands say. */
 import { execFileSync } from 'node:child_process';
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
-import type { Report } from '../../src/plan/report.ts';
-import { type Ended, runCli } from '../bin/run-cli.ts';
+import type { Report } from '../../src/reconcile/report.ts';
+import { type Ended, runCli } from '../cli/run-cli.ts';
 import { administer, type WorldOptions } from '../stack.ts';
 import { changeDirectory, homeOf, query, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';

@@ -6,7 +6,7 @@
  * Each case has a subject of its own, so that one survey, plan and repair serve them all.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { realmOf } from '../../src/config.ts';
+import { realmOf } from '../../src/shared/config.ts';
 import { TARGETS } from '../../src/targets/index.ts';
 import { expectGolden } from '../golden.ts';
 import { person, tool } from '../targets/directory-cases.ts';

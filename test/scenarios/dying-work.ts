@@ -3,14 +3,14 @@
  * which roles to start, and where to die. Each action is written to LOG before it is done: `homes home.archive`.
  */
 import { writeFileSync } from 'node:fs';
-import { loadConfig } from '../../src/config.ts';
-import { openLog } from '../../src/log.ts';
-import type { Role } from '../../src/model/wanted.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+import { openLog } from '../../src/shared/log.ts';
+import type { Role } from '../../src/reconcile/wanted.ts';
 import { DATABASES } from '../../workers/databases.ts';
 import { DIRECTORY } from '../../workers/directory.ts';
 import { HOMES } from '../../workers/homes.ts';
 import { startWork } from '../../workers/main.ts';
-import type { RoleParts } from '../../workers/role.ts';
+import type { RoleParts } from '../../src/reconcile/role.ts';
 
 /** Dies at the n-th action of a role from now on, counted from 0. */
 export interface Cut {

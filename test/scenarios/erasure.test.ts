@@ -6,7 +6,7 @@ import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { openInbox } from '../../src/edges/request-inbox.ts';
+import { openInbox } from '../../src/backends/redis/request-inbox.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { dumpTables, query, settled } from './outside.ts';

@@ -4,28 +4,28 @@
  *
  * The roles are the real ones; a test may stop one between two pieces of what it reads in bulk.
  */
-import { readSealKey } from '../../src/config.ts';
-import { parseMarker, signMarker, type Marker } from '../../src/model/marker.ts';
+import { readSealKey } from '../../src/shared/config.ts';
+import { parseMarker, signMarker, type Marker } from '../../src/seals/marker.ts';
 import { chmodSync, renameSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { askRoles } from '../../src/bin/surveying.ts';
-import { openLog } from '../../src/log.ts';
-import { ROLES, type Role } from '../../src/model/wanted.ts';
-import { renderPlan } from '../../src/plan/render.ts';
-import { renderSurvey } from '../../src/plan/render-survey.ts';
-import { mergeReports, type Report } from '../../src/plan/report.ts';
-import { survey, type SubjectSurvey } from '../../src/reconcile.ts';
-import { realmOf } from '../../src/config.ts';
-import { openPool } from '../../src/store/postgres.ts';
-import { readSubjects, readWanted } from '../../src/store/wanted.ts';
+import { askRoles } from '../../src/drift/surveying.ts';
+import { openLog } from '../../src/shared/log.ts';
+import { ROLES, type Role } from '../../src/reconcile/wanted.ts';
+import { renderPlan } from '../../src/reconcile/render-plan.ts';
+import { renderSurvey } from '../../src/drift/render-survey.ts';
+import { mergeReports, type Report } from '../../src/reconcile/report.ts';
+import { survey, type SubjectSurvey } from '../../src/reconcile/engine.ts';
+import { realmOf } from '../../src/shared/config.ts';
+import { openPool } from '../../src/database/connection.ts';
+import { readSubjects, readWanted } from '../../src/reconcile/wanted-queries.ts';
 import type { Pace } from '../../src/targets/everything.ts';
 import { DATABASES } from '../../workers/databases.ts';
 import { DIRECTORY } from '../../workers/directory.ts';
 import { HOMES } from '../../workers/homes.ts';
-import type { Worker } from '../../workers/loop.ts';
-import { type RoleParts, startRole } from '../../workers/role.ts';
-import { watchingOf } from '../../workers/unmanaged.ts';
-import { endOf, startCli } from '../bin/run-cli.ts';
+import type { Worker } from '../../src/shared/loop.ts';
+import { type RoleParts, startRole } from '../../src/reconcile/role.ts';
+import { watchingOf } from '../../src/unmanaged/watch.ts';
+import { endOf, startCli } from '../cli/run-cli.ts';
 import { runningPid, signalTree, startServer, type World } from '../stack.ts';
 import { change, type DriftCase, type Subject } from './drift-case.ts';
 import { DRIFT_CASES } from './drift-cases.ts';

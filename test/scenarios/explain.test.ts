@@ -12,18 +12,18 @@ import {
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { explain } from '../../src/bin/explaining.ts';
-import { loadConfig } from '../../src/config.ts';
-import { openPool } from '../../src/store/postgres.ts';
-import type { Explanation, SubjectPage } from '../../src/plan/explanation.ts';
-import { runCli } from '../bin/run-cli.ts';
+import { explain } from '../../src/explain/explaining.ts';
+import { loadConfig } from '../../src/shared/config.ts';
+import { openPool } from '../../src/database/connection.ts';
+import type { Explanation, SubjectPage } from '../../src/explain/explanation.ts';
+import { runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { addForeignEntry, changeDirectory, homeOf, query, settled } from './outside.ts';
 import type { Portal } from './portal.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
-const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
+const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 const ROLES = ['directory', 'homes', 'databases'];
 const BASE = 'dc=example,dc=org';
 const DEEP = 'uid=tools.deep,ou=people,ou=servicegroups';

@@ -19,7 +19,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { World } from '../stack.ts';
-import { runCli } from '../bin/run-cli.ts';
+import { runCli } from '../cli/run-cli.ts';
 import { eventually } from './eventually.ts';
 import {
   addForeignEntry,

@@ -1,10 +1,10 @@
 /** Programs that log in by a secret of the realm again and again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { secretReader } from '../../src/config.ts';
-import { readAccountHealth } from '../../src/edges/directory-health.ts';
-import { openServers } from '../../src/edges/mariadb-connections.ts';
-import { connectProducer, type RedisAccount } from '../../src/edges/redis-connection.ts';
-import { openPool, type PostgresRole, withClient } from '../../src/store/postgres.ts';
+import { secretReader } from '../../src/shared/config.ts';
+import { readAccountHealth } from '../../src/backends/ldap/directory-health.ts';
+import { openServers } from '../../src/backends/mariadb/mariadb-connections.ts';
+import { connectProducer, type RedisAccount } from '../../src/backends/redis/redis-connection.ts';
+import { openPool, type PostgresRole, withClient } from '../../src/database/connection.ts';
 import type { World } from '../stack.ts';
 
 export interface Knocker {

@@ -1,6 +1,6 @@
 /** Database servers that are down while a tool leaves: what is owed is shown, and done on their return. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { runCli } from '../bin/run-cli.ts';
+import { runCli } from '../cli/run-cli.ts';
 import { startServer, stopServer, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { fill, treasureOf } from './leaving-portrait.ts';

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { treeOf } from '../edges/hostile-home.ts';
+import { treeOf } from '../backends/files/hostile-home.ts';
 import { administer, type World } from '../stack.ts';
 import { archivesOf, owedOf, stateOf, type Subject, withdrawnIn } from './leaving-world.ts';
 import { homeOf, query, readCredentials, readDirectory } from './outside.ts';

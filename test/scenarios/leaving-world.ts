@@ -2,7 +2,7 @@
 import { createHash, createPrivateKey } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Role } from '../../src/model/wanted.ts';
+import type { Role } from '../../src/reconcile/wanted.ts';
 import type { World, WorldOptions } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { homeOf, query } from './outside.ts';

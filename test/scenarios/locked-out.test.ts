@@ -5,7 +5,7 @@
 import { chownSync, mkdirSync, renameSync, rmdirSync } from 'node:fs';
 import { createConnection } from 'mariadb';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { runCli } from '../bin/run-cli.ts';
+import { runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld, owedOf } from './leaving-world.ts';

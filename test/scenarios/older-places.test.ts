@@ -3,16 +3,16 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { openLog } from '../../src/log.ts';
-import { readPlaceDoubts } from '../../src/store/place-markers.ts';
-import { openPool } from '../../src/store/postgres.ts';
+import { openLog } from '../../src/shared/log.ts';
+import { readPlaceDoubts } from '../../src/seals/place-markers-table.ts';
+import { openPool } from '../../src/database/connection.ts';
 import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
 import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
-import type { Worker } from '../../workers/loop.ts';
-import { serveMetrics } from '../../workers/metrics.ts';
-import { startPlaceMarkers } from '../../workers/place-markers.ts';
-import { startRole } from '../../workers/role.ts';
-import { runCli, type Ended } from '../bin/run-cli.ts';
+import type { Worker } from '../../src/shared/loop.ts';
+import { serveMetrics } from '../../src/shared/metrics.ts';
+import { startPlaceMarkers } from '../../src/seals/publish-place-markers.ts';
+import { startRole } from '../../src/reconcile/role.ts';
+import { runCli, type Ended } from '../cli/run-cli.ts';
 import { administer } from '../stack.ts';
 import {
   bringBackDatabase,

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { runCli } from '../bin/run-cli.ts';
+import { runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import {
   askDeletion,

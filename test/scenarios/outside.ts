@@ -4,7 +4,7 @@ import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { parseCredentialsFile, verifierOf } from '../../src/model/credentials.ts';
+import { parseCredentialsFile, verifierOf } from '../../src/credentials/credentials.ts';
 import { administer, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 

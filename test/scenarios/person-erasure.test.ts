@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { runCli } from '../bin/run-cli.ts';
+import { runCli } from '../cli/run-cli.ts';
 import { administer, startServer, stopServer, type World } from '../stack.ts';
 import { bringBackDatabase, dumpDatabase } from './backup.ts';
 import { eventually } from './eventually.ts';

@@ -1,12 +1,12 @@
 /** The directory came back from a backup: what docs/operations.md says of it, done on a real one with slapcat and slapadd. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseMarker } from '../../src/model/marker.ts';
-import { openLog } from '../../src/log.ts';
-import type { Open, Taking } from '../../src/model/taking.ts';
+import { parseMarker } from '../../src/seals/marker.ts';
+import { openLog } from '../../src/shared/log.ts';
+import type { Open, Taking } from '../../src/recovery/taking.ts';
 import { describeTaking } from '../../src/recovery/render.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { runCli, type Ended } from '../bin/run-cli.ts';
+import { runCli, type Ended } from '../cli/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
 import { eventually } from './eventually.ts';
@@ -15,7 +15,7 @@ import { type Entry, query, readDirectory, settled } from './outside.ts';
 import { admit, openRunning, type Running } from './running.ts';
 import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
 import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
-import { startPlaceMarkers } from '../../workers/place-markers.ts';
+import { startPlaceMarkers } from '../../src/seals/publish-place-markers.ts';
 
 let running: Running;
 let base: string;

@@ -1,17 +1,17 @@
 /** PostgreSQL came back from a backup: what docs/operations.md says of it, done on real servers with a true backup. */
-import type { Report } from '../../src/plan/report.ts';
-import { parseMarker } from '../../src/model/marker.ts';
+import type { Report } from '../../src/reconcile/report.ts';
+import { parseMarker } from '../../src/seals/marker.ts';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { openPool, withClient } from '../../src/store/postgres.ts';
-import { readTelling, writeDoubt } from '../../src/store/marker.ts';
+import { openPool, withClient } from '../../src/database/connection.ts';
+import { readTelling, writeDoubt } from '../../src/seals/marker-table.ts';
 import { lookAtWork } from '../../src/doctor/work.ts';
-import type { Open, Taking } from '../../src/model/taking.ts';
+import type { Open, Taking } from '../../src/recovery/taking.ts';
 import { describeTaking } from '../../src/recovery/render.ts';
-import { runCli, type Ended } from '../bin/run-cli.ts';
+import { runCli, type Ended } from '../cli/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import { bringBackDatabase, dumpDatabase } from './backup.ts';
 import { eventually } from './eventually.ts';
@@ -30,7 +30,7 @@ import {
 import { confirmRecovery } from './recovering.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
-const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
+const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 
 let running: Running;
 /** what was made after the backup, and is not in it */

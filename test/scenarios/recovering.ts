@@ -1,5 +1,5 @@
 /** `chamberlain recover` as an admin runs it without a terminal: reads the list, then confirms it by its digest. */
-import { runCli, type Ended } from '../bin/run-cli.ts';
+import { runCli, type Ended } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 
 /** Returns how it ended that was confirmed; or, where there was nothing to confirm, how the list did. */

@@ -3,7 +3,7 @@ import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { runningPid, signalTree, startServer } from '../stack.ts';
-import { endOf, startCli } from '../bin/run-cli.ts';
+import { endOf, startCli } from '../cli/run-cli.ts';
 import { endProcess, startWorkers } from './crash.ts';
 import { eventually } from './eventually.ts';
 import { query, settled } from './outside.ts';

@@ -10,8 +10,8 @@ import { promisify, stripVTControlCharacters } from 'node:util';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { digestSteps } from '../../src/plan/digest.ts';
-import { openPool } from '../../src/store/postgres.ts';
+import { digestSteps } from '../../src/reconcile/digest.ts';
+import { openPool } from '../../src/database/connection.ts';
 import { eventually } from './eventually.ts';
 import { changeDirectory, homeOf, markDeleted, query, readDirectory, settled } from './outside.ts';
 import {
@@ -24,7 +24,7 @@ import {
 } from './repair-world.ts';
 
 const BASE = 'dc=example,dc=org';
-const CLI = join(import.meta.dirname, '../../src/bin/chamberlain.ts');
+const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 
 const TOOLS = [
   ...['one', 'two', 'digest', 'asked', 'moved', 'other', 'mended', 'found', 'twice', 'finding'],

@@ -1,7 +1,7 @@
 /** A world with its founding admin (`steward`), all workers in this process, and the portal `portal`. */
 import { startWork, WORK_ROLES } from '../../workers/main.ts';
-import type { Worker } from '../../workers/loop.ts';
-import { openLog } from '../../src/log.ts';
+import type { Worker } from '../../src/shared/loop.ts';
+import { openLog } from '../../src/shared/log.ts';
 import { openWorld, type World, type WorldOptions } from '../stack.ts';
 import { settled } from './outside.ts';
 import { openPortal, type Portal } from './portal.ts';

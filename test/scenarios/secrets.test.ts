@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { verifierOf } from '../../src/model/credentials.ts';
+import { verifierOf } from '../../src/credentials/credentials.ts';
 import { administer, type World } from '../stack.ts';
 import { endProcess, startWorkers } from './crash.ts';
 import { eventually } from './eventually.ts';

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import { slowQueue } from '../../src/edges/queue.ts';
+import { slowQueue } from '../../src/backends/redis/queue.ts';
 import { eventually } from './eventually.ts';
 import { archivesOf, type LeavingWorld, openLeavingWorld, owedOf } from './leaving-world.ts';
 import { query, readAccounts, settled } from './outside.ts';

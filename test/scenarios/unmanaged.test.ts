@@ -2,9 +2,9 @@
 import { chownSync, mkdirSync, readdirSync, renameSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { UnmanagedThing } from '../../src/model/unmanaged.ts';
-import type { Report } from '../../src/plan/report.ts';
-import { runCli } from '../bin/run-cli.ts';
+import type { UnmanagedThing } from '../../src/unmanaged/unmanaged.ts';
+import type { Report } from '../../src/reconcile/report.ts';
+import { runCli } from '../cli/run-cli.ts';
 import { administer, runningPid, signalTree, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
 import { addForeignEntry, changeDirectory, homeOf, query, readDirectory } from './outside.ts';

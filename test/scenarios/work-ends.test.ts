@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openWorld, runningPid, signalTree, type World } from '../stack.ts';
-import { startCli } from '../bin/run-cli.ts';
+import { startCli } from '../cli/run-cli.ts';
 import { eventually } from './eventually.ts';
 import { query, settled } from './outside.ts';
 import { openPortal, type Portal } from './portal.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import type { WantedCredentials } from '../../src/model/wanted.ts';
-import type { SeenPath } from '../../src/plan/action.ts';
+import type { WantedCredentials } from '../../src/reconcile/wanted.ts';
+import type { SeenPath } from '../../src/reconcile/action.ts';
 import { credentialsFile } from '../../src/targets/credentials-file.ts';
 import type { CredentialsFileHave, CredentialsHave } from '../../src/targets/files-eyes.ts';
 import { linesOf, person, REALM, tool } from './directory-cases.ts';

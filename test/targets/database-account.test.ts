@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { ChamberlainError } from '../../src/errors.ts';
-import { limitWhileEnding } from '../../src/model/connection-limit.ts';
-import type { Realm, WantedPerson, WantedTool } from '../../src/model/wanted.ts';
-import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
+import { ChamberlainError } from '../../src/shared/errors.ts';
+import { limitWhileEnding } from '../../src/targets/connection-limit.ts';
+import type { Realm, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
+import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
 import { databaseAccount, type DatabaseServerHave } from '../../src/targets/database-account.ts';
 import type { DatabaseAccount, DatabasesEyes } from '../../src/targets/databases-eyes.ts';
 

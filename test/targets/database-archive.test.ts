@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { ChamberlainError } from '../../src/errors.ts';
-import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
-import type { Realm, Wanted, WantedArchive } from '../../src/model/wanted.ts';
+import { ChamberlainError } from '../../src/shared/errors.ts';
+import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
+import type { Realm, Wanted, WantedArchive } from '../../src/reconcile/wanted.ts';
 import { databaseArchive, type DatabaseArchiveHave } from '../../src/targets/database-archive.ts';
 import type { DatabaseArchiveEyes, DatabasesArchive } from '../../src/targets/databases-eyes.ts';
 

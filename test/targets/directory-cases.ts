@@ -1,8 +1,8 @@
 /** What the tests of the directory's targets share: subjects, and plans as lines of text. */
-import type { AccountName, ShellName, ToolName } from '../../src/model/names.ts';
-import type { Realm, WantedPerson, WantedTool } from '../../src/model/wanted.ts';
-import type { Attributes } from '../../src/plan/action.ts';
-import type { TargetPlan } from '../../src/plan/plan.ts';
+import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
+import type { Realm, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
+import type { Attributes } from '../../src/reconcile/action.ts';
+import type { TargetPlan } from '../../src/reconcile/plan.ts';
 import type { AnyRef, DirectoryEntry } from '../../src/targets/directory-eyes.ts';
 
 export const REALM: Realm = {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { codeOf } from '../../src/errors.ts';
-import type { WantedArchive, WantedTool } from '../../src/model/wanted.ts';
-import { orderSteps } from '../../src/plan/plan.ts';
+import { codeOf } from '../../src/shared/errors.ts';
+import type { WantedArchive, WantedTool } from '../../src/reconcile/wanted.ts';
+import { orderSteps } from '../../src/reconcile/plan.ts';
 import type { ArchiveHave, AskedArchive, FilesEyes } from '../../src/targets/files-eyes.ts';
 import { homeArchive } from '../../src/targets/home-archive.ts';
 import { person, REALM, tool } from './directory-cases.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { codeOf } from '../../src/errors.ts';
-import type { SeenPath } from '../../src/plan/action.ts';
+import { codeOf } from '../../src/shared/errors.ts';
+import type { SeenPath } from '../../src/reconcile/action.ts';
 import type { FilesEyes, FolderHave, HomeHave } from '../../src/targets/files-eyes.ts';
 import { homeDirectory } from '../../src/targets/home-directory.ts';
 import { linesOf, person, REALM, tool } from './directory-cases.ts';

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { parseSeal, sealKeyId, signPayload } from '../../src/model/seal.ts';
+import { parseSeal, sealKeyId, signPayload } from '../../src/seals/seal.ts';
 import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
 import { addSealed, seal } from '../../src/targets/seal.ts';
 import { unixAccount } from '../../src/targets/unix-account.ts';

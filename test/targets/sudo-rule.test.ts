@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { Attributes } from '../../src/plan/action.ts';
+import type { Attributes } from '../../src/reconcile/action.ts';
 import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
 import { sudoRule } from '../../src/targets/sudo-rule.ts';
 import { entry, linesOf, REALM, tool } from './directory-cases.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import type { AccountName } from '../../src/model/names.ts';
-import type { Wanted } from '../../src/model/wanted.ts';
-import type { Attributes } from '../../src/plan/action.ts';
+import type { AccountName } from '../../src/identity/names.ts';
+import type { Wanted } from '../../src/reconcile/wanted.ts';
+import type { Attributes } from '../../src/reconcile/action.ts';
 import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
 import { disabledGecos, findInTheWay, unixAccount } from '../../src/targets/unix-account.ts';
 import { entry, linesOf, person, REALM, tool } from './directory-cases.ts';

@@ -1,10 +1,10 @@
 /** Requests that wait at the same time: decided together, and told together. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { openLog } from '../../src/log.ts';
+import { openLog } from '../../src/shared/log.ts';
 import { found } from '../../src/requests/found.ts';
-import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { openPool, type Pool } from '../../src/database/connection.ts';
 import { startIntake } from '../../workers/intake.ts';
-import type { Worker } from '../../workers/loop.ts';
+import type { Worker } from '../../src/shared/loop.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openPortal, type Portal } from '../scenarios/portal.ts';
 import { openWorld, type World } from '../stack.ts';

@@ -1,10 +1,10 @@
 /** An intake that another has replaced: it leaves alone what the other has in hand. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { openLog } from '../../src/log.ts';
-import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { openLog } from '../../src/shared/log.ts';
+import { openPool, type Pool } from '../../src/database/connection.ts';
 import { startIntake } from '../../workers/intake.ts';
-import type { Worker } from '../../workers/loop.ts';
+import type { Worker } from '../../src/shared/loop.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openWorld, type World } from '../stack.ts';
 

@@ -2,10 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { openLog } from '../../src/log.ts';
-import { openPool, type Pool } from '../../src/store/postgres.ts';
+import { openLog } from '../../src/shared/log.ts';
+import { openPool, type Pool } from '../../src/database/connection.ts';
 import { startIntake } from '../../workers/intake.ts';
-import type { Worker } from '../../workers/loop.ts';
+import type { Worker } from '../../src/shared/loop.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { openPortal, type Portal } from '../scenarios/portal.ts';
 import { openWorld, type World } from '../stack.ts';

@@ -1,0 +1,177 @@
+/**
+ * The manifest of an archive of databases: what was on the servers, and in which file it lies now.
+ * Written as canonical JSON; its SHA-256 is what is recorded of the archive.
+ */
+import { z } from 'zod';
+import { canonicalJson } from '../shared/canonical-json.ts';
+
+const table = z.strictObject({
+  name: z.string(),
+  /** as `information_schema.TABLES` calls it: `BASE TABLE`, `SYSTEM VERSIONED`, `SEQUENCE` */
+  type: z.string(),
+  engine: z.string(),
+  /** those of its history too; 0 for a sequence, and where the rows lie elsewhere (`holdsRows`) */
+  rows: z.int().min(0),
+});
+
+const inventory = z.strictObject({
+  charset: z.string(),
+  collation: z.string(),
+  comment: z.string(),
+  tables: z.array(table),
+  views: z.array(z.string()),
+  triggers: z.array(z.string()),
+  /** `PROCEDURE name`, `FUNCTION name`, `PACKAGE name` … */
+  routines: z.array(z.string()),
+  events: z.array(z.string()),
+  /** what of those has another definer than the user, who may not make that: `VIEW name of root@localhost` */
+  others: z.array(z.string()).optional(),
+});
+
+/** By what it is, `table cities`: a hash of what it holds */
+const contents = z.record(z.string(), z.string());
+
+const piece = z.strictObject({
+  server: z.string(),
+  database: z.string(),
+  /** what was there, each list in order */
+  holds: inventory,
+  /** left out by older versions */
+  contents: contents.optional(),
+  file: z.string().regex(/^[a-z0-9._-]+\.sql\.zst$/),
+  bytes: z.int().min(0),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
+const manifest = z.strictObject({
+  version: z.literal(1),
+  account: z.string(),
+  uid: z.int().min(1),
+  user: z.string(),
+  departure: z.int().min(1),
+  /** RFC 3339, UTC; left out by older versions, as the next is */
+  madeAt: z.string().optional(),
+  /** of all keys that the person ever had */
+  fingerprints: z.array(z.string()).optional(),
+  /** every server that may hold databases of the user, with what it calls its version */
+  servers: z.array(z.strictObject({ name: z.string(), version: z.string() })),
+  databases: z.array(piece),
+});
+
+export type ArchivedTable = z.infer<typeof table>;
+export type Inventory = z.infer<typeof inventory>;
+export type Contents = z.infer<typeof contents>;
+/** One database of an archive. */
+export type ArchivedDatabase = z.infer<typeof piece>;
+export type DatabasesManifest = z.infer<typeof manifest>;
+
+export function formatManifest(value: DatabasesManifest): string {
+  return `${canonicalJson(value)}\n`;
+}
+
+/** Undefined where the text is none, or one of another version. */
+export function parseManifest(text: string): DatabasesManifest | undefined {
+  return parsed(manifest, text);
+}
+
+export function formatPiece(value: ArchivedDatabase): string {
+  return `${canonicalJson(value)}\n`;
+}
+
+export function parsePiece(text: string): ArchivedDatabase | undefined {
+  return parsed(piece, text);
+}
+
+function parsed<T>(schema: z.ZodType<T>, text: string): T | undefined {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Engines whose rows lie elsewhere: mariadb-dump leaves them out (--no-data-med). */
+const HOLDS_NO_ROWS = new Set([
+  'MRG_MyISAM',
+  'MRG_MYISAM',
+  'MRG_ISAM',
+  'CONNECT',
+  'OQGRAPH',
+  'SPIDER',
+  'VP',
+  'FEDERATED',
+]);
+
+/** Whether a table has rows of its own. */
+export function holdsRows({ type, engine }: Pick<ArchivedTable, 'type' | 'engine'>): boolean {
+  return type !== 'SEQUENCE' && !HOLDS_NO_ROWS.has(engine);
+}
+
+/** What is in one of them and not, or otherwise, in the other: for people; undefined where they are equal. */
+export function differenceOf(was: Inventory, is: Inventory): string | undefined {
+  for (const name of ['charset', 'collation', 'comment'] as const) {
+    if (was[name] !== is[name]) return `its ${name} was ${was[name]}, and is ${is[name]}`;
+  }
+  return (
+    tableDifference(was.tables, is.tables) ??
+    LISTS.map((list) => listDifference(list, was[list], is[list])).find(
+      (each) => each !== undefined,
+    )
+  );
+}
+
+/** Why `is` is not a part of `was`: something came, or grew; undefined where it is one. */
+export function whatCame(was: Inventory, is: Inventory): string | undefined {
+  const known = new Map(was.tables.map((each) => [each.name, each]));
+  for (const { name, rows } of is.tables) {
+    const before = known.get(name);
+    // a view's place may be held by a table until the view is made
+    if (before === undefined && !was.views.includes(name)) return `there is a table ${name} now`;
+    if (before !== undefined && rows > before.rows)
+      return `the table ${name} has ${rows} rows, not ${before.rows}`;
+  }
+  for (const list of LISTS) {
+    const came = is[list].find((name) => !was[list].includes(name));
+    if (came !== undefined) return `there is a ${SINGULAR[list]} ${came} now`;
+  }
+  return undefined;
+}
+
+/** Why what is there is not all in an archive, by what each thing holds; undefined where it is. */
+export function whatIsOther(was: Contents | undefined, is: Contents): string | undefined {
+  if (was === undefined) return 'its archive was made by an older version, and tells no contents';
+  const other = Object.keys(is).find((what) => was[what] !== is[what]);
+  return other === undefined ? undefined : `the ${other} holds something else than its archive`;
+}
+
+const LISTS = ['views', 'triggers', 'routines', 'events'] as const;
+const SINGULAR = { views: 'view', triggers: 'trigger', routines: 'routine', events: 'event' };
+
+function tableDifference(
+  was: readonly ArchivedTable[],
+  is: readonly ArchivedTable[],
+): string | undefined {
+  const now = new Map(is.map((each) => [each.name, each]));
+  for (const before of was) {
+    const after = now.get(before.name);
+    if (after === undefined) return `the table ${before.name} is gone`;
+    if (after.rows !== before.rows)
+      return `the table ${before.name} had ${before.rows} rows, and has ${after.rows}`;
+    if (after.type !== before.type || after.engine !== before.engine)
+      return `the table ${before.name} is another`;
+  }
+  const names = new Set(was.map(({ name }) => name));
+  const came = is.find(({ name }) => !names.has(name));
+  return came === undefined ? undefined : `there is a table ${came.name} now`;
+}
+
+function listDifference(
+  list: (typeof LISTS)[number],
+  was: readonly string[],
+  is: readonly string[],
+): string | undefined {
+  const gone = was.find((name) => !is.includes(name));
+  if (gone !== undefined) return `the ${SINGULAR[list]} ${gone} is gone`;
+  const came = is.find((name) => !was.includes(name));
+  return came === undefined ? undefined : `there is a ${SINGULAR[list]} ${came} now`;
+}

@@ -1,0 +1,132 @@
+/**
+ * The hands that put databases away and bring them back: dumped by mariadb-dump, kept as zstd, loaded by
+ * mariadb. What takes long asks every so often whether it is wanted still.
+ *
+ * A dump holds what a tenant wrote, bodies of routines included, and a client that reads it may be led
+ * to take a part of it for a statement of its own. So it is loaded as the tenant's own account, with a
+ * password that nobody else knows: it cannot do more than the tenant could. That also gives each
+ * object its definer without the right to name any.
+ */
+import { ChamberlainError, codeOf } from '../../shared/errors.ts';
+import type { Action } from '../../reconcile/action.ts';
+import { numberOfUser } from '../../targets/everything.ts';
+import { patiently } from '../archive-keeping.ts';
+import { eraseArchives, removeArchive, removePart, requireArchive } from './database-archives.ts';
+import { withoutSecrets } from '../../backends/mariadb/mariadb.ts';
+import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
+import { watchServers, whileTrue } from '../../backends/mariadb/mariadb-watching.ts';
+import { isServerAway } from '../../backends/mariadb/mariadb-programs.ts';
+import { bringBack, dropArchived, eraseDatabase } from './mariadb-bring-back.ts';
+import { isUnavailable } from '../../backends/mariadb/mariadb-connections.ts';
+import { putAway } from './mariadb-put-away.ts';
+
+export type ArchiveAction = Extract<Action, { verb: `databases.${string}` }>;
+
+export function isArchiveAction(action: Action): action is ArchiveAction {
+  return action.verb.startsWith('databases.');
+}
+
+export function openArchiveHands(
+  realm: ArchiveRealm,
+  terms: ArchiveTerms,
+): {
+  do(action: ArchiveAction): Promise<void>;
+  /** ends what is being done, and whatever is begun after */
+  letGo(): void;
+  close(): Promise<void>;
+} {
+  const closing = new AbortController();
+  /** one after another: each may take all that a disk gives */
+  let last: Promise<unknown> = Promise.resolve();
+
+  async function act(action: ArchiveAction): Promise<void> {
+    const { user, departure, verb } = action;
+    const subject = numberOfUser(user);
+    if (subject === undefined) throw new TypeError('no user of ours');
+    const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
+      patiently(async () => {
+        if (await terms.stillWanted({ subject, departure, returning, expired, erases })) return;
+        throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
+          cause: new Error('it is wanted no more'),
+          context: { user },
+        });
+      });
+    const answer = (servers: readonly string[]) =>
+      watchServers(
+        servers.map((server) => placeOf(realm, server)),
+        realm.login,
+      );
+    try {
+      switch (action.verb) {
+        case 'databases.archive':
+          return await whileTrue(
+            [wanted(false), answer(action.servers)],
+            closing.signal,
+            (signal) => putAway(realm, terms, { ...action, subject }, signal),
+          );
+        case 'databases.restore':
+          return await whileTrue(
+            [wanted(true), answer([action.server])],
+            closing.signal,
+            (signal) => bringBack(realm, terms, { ...action, subject }, signal),
+          );
+        case 'databases.drop':
+          return await whileTrue(
+            [wanted(undefined), answer([action.server])],
+            closing.signal,
+            (signal) => dropArchived(realm, terms, { ...action, subject }, signal),
+          );
+        case 'databases.erase':
+          return await whileTrue(
+            [wanted(undefined, { erases: true }), answer([action.server])],
+            closing.signal,
+            (signal) => eraseDatabase(realm, action, signal),
+          );
+        case 'databases.eraseArchives':
+          await wanted(undefined, { erases: true })();
+          return eraseArchives(realm.folder, action.account);
+        case 'databases.removePart':
+          await wanted(true)();
+          return removePart(realm.folder, action);
+        case 'databases.removeArchive':
+          await wanted(undefined, { expired: true })();
+          return removeArchive(
+            realm.folder,
+            action,
+            requireArchive(realm.folder, action, action.manifest),
+          );
+      }
+    } catch (error) {
+      if (codeOf(error) !== 'INTERNAL') throw error;
+      const isAway = isUnavailable(error) || isServerAway(error);
+      throw new ChamberlainError(
+        isAway ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
+        `${verb} of ${user}`,
+        { cause: withoutSecrets(error), context: { user } },
+      );
+    } finally {
+      await terms.clear(subject);
+    }
+  }
+
+  function letGo(): void {
+    const why = 'going on with databases while the worker ends';
+    closing.abort(new ChamberlainError('BACKEND_UNAVAILABLE', why));
+  }
+
+  return {
+    do(action) {
+      const turn = last.then(() => {
+        closing.signal.throwIfAborted();
+        return act(action);
+      });
+      last = turn.catch(() => {});
+      return turn;
+    },
+    letGo,
+    async close() {
+      letGo();
+      await last;
+    },
+  };
+}

@@ -1,0 +1,70 @@
+/** What putting databases away and bringing them back have in common. */
+import { ChamberlainError } from '../../shared/errors.ts';
+import type { Action } from '../../reconcile/action.ts';
+import type { ArchiveKeeping } from '../archive-keeping.ts';
+import type { TenantMaker } from '../../backends/mariadb/mariadb-tenant.ts';
+import type {
+  Connection,
+  DatabaseLogin,
+  DatabaseServerPlace,
+} from '../../backends/mariadb/mariadb-connections.ts';
+import type { Tell } from './mariadb-dumps.ts';
+import { readInventory } from '../../backends/mariadb/mariadb-inventory.ts';
+
+export type ArchiveActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }> & {
+  /** the number in the user's name */
+  subject: number;
+};
+
+/** What is asked of our PostgreSQL, and what is chosen. */
+export interface ArchiveTerms extends TenantMaker, ArchiveKeeping {
+  progress(of: { subject: number; act: string; done: number; total: number | undefined }): void;
+}
+
+export interface ArchiveRealm {
+  /** the archives' folder: it must be there */
+  folder: string;
+  places: readonly DatabaseServerPlace[];
+  login: DatabaseLogin;
+}
+
+/** Drops a database with all that is in it. */
+export async function dropWhole(connection: Connection, database: string): Promise<void> {
+  // a key of another database may refer to it
+  await connection.query('SET SESSION foreign_key_checks = 0');
+  await connection.query(`DROP DATABASE ${connection.escapeId(database)}`);
+  if ((await readInventory(connection, database)) !== undefined) {
+    throw new Error(`${database} is still there`);
+  }
+}
+
+/** At most one report a second. */
+const REPORT_EVERY_MS = 1_000;
+
+/** Counts the bytes of each act, and tells of them every so often. */
+export function reporter(terms: ArchiveTerms, subject: number, total: number): Tell {
+  let told = -REPORT_EVERY_MS;
+  let current = '';
+  let done = 0;
+  return (act, bytes) => {
+    done = act === current ? done + bytes : bytes;
+    const now = performance.now();
+    if (act === current && now - told < REPORT_EVERY_MS) return;
+    current = act;
+    told = now;
+    terms.progress({ subject, act, done, total });
+  };
+}
+
+export function placeOf({ places }: ArchiveRealm, server: string): DatabaseServerPlace {
+  const place = places.find(({ name }) => name === server);
+  if (place === undefined) throw new TypeError(`no database server ${server} is configured`);
+  return place;
+}
+
+export function stale(user: string, server: string, what: string): ChamberlainError {
+  return new ChamberlainError('STEP_STALE', `looking at the databases of ${user} on ${server}`, {
+    cause: new Error(what),
+    context: { server, user },
+  });
+}

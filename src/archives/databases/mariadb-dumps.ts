@@ -1,0 +1,177 @@
+/** A database into a compressed file, read back whole, and out of it again; by the programs for that. */
+import { createHash } from 'node:crypto';
+import { closeSync, constants, createReadStream, fsync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type ArchivedDatabase, type Inventory } from '../databases-manifest.ts';
+import { archiveDamaged, syncFolder } from './database-archives.ts';
+import { openDumpReader } from './dump-rows.ts';
+import type {
+  DatabaseLogin,
+  DatabaseServerPlace,
+} from '../../backends/mariadb/mariadb-connections.ts';
+import type { Tenant } from '../../backends/mariadb/mariadb-tenant.ts';
+import {
+  LOGIN_ARGUMENT,
+  placeArguments,
+  runPrograms,
+  withLogin,
+} from '../../backends/mariadb/mariadb-programs.ts';
+
+/** Hears how many bytes more of an act are done. */
+export type Tell = (act: string, bytes: number) => void;
+
+const DUMP_ARGUMENTS = [
+  ...['--single-transaction', '--quick', '--routines', '--triggers', '--events', '--hex-blob'],
+  ...['--skip-comments', '--default-character-set=utf8mb4', '--max-allowed-packet=1G'],
+];
+
+/**
+ * No statement of the file reaches a file or a program here: the client takes no commands from it, and
+ * sends no file.
+ */
+const LOAD_ARGUMENTS = [
+  ...['--batch', '--binary-mode', '--comments', '--local-infile=0'],
+  ...['--default-character-set=utf8mb4', '--max-allowed-packet=1G'],
+];
+
+/**
+ * Dumps a database into a file that is not there yet, and reads it back from disk: throws unless it then
+ * holds each table with as many rows as were counted.
+ */
+export async function dumpDatabase(
+  {
+    place,
+    login,
+    folder,
+    file,
+    database,
+    holds,
+  }: {
+    place: DatabaseServerPlace;
+    login: DatabaseLogin;
+    folder: string;
+    file: string;
+    database: string;
+    holds: Inventory;
+  },
+  tell: Tell,
+  signal: AbortSignal,
+): Promise<{ bytes: number; sha256: string }> {
+  const path = join(folder, file);
+  const out = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+  try {
+    const history = holds.tables.some(({ type }) => type === 'SYSTEM VERSIONED');
+    const args = [
+      ...[LOGIN_ARGUMENT, ...placeArguments(place), ...DUMP_ARGUMENTS],
+      ...(history ? ['--dump-history'] : []),
+      ...['--', database],
+    ];
+    await withLogin(folder, login, (options) =>
+      runPrograms(
+        [
+          { name: 'mariadb-dump', args, options },
+          { name: 'zstd', args: ['-q'], stdout: out },
+        ],
+        { between: (chunk) => tell(`dumping ${database}`, chunk.length), signal },
+      ),
+    );
+    // gigabytes may have to be written: the other jobs of the role go on meanwhile
+    await promisify(fsync)(out);
+  } finally {
+    closeSync(out);
+  }
+  syncFolder(folder);
+  const { rows, ...hashed } = await readBack(path, database, tell, signal);
+  const difference = whatIsMissing(holds, rows);
+  if (difference !== undefined) throw new Error(`the dump of ${database}: ${difference}`);
+  return hashed;
+}
+
+async function readBack(
+  path: string,
+  database: string,
+  tell: Tell,
+  signal: AbortSignal,
+): Promise<{ rows: ReadonlyMap<string, number>; bytes: number; sha256: string }> {
+  const hash = createHash('sha256');
+  const reader = openDumpReader();
+  let bytes = 0;
+  await runPrograms([{ name: 'zstd', args: ['-dcq'] }], {
+    from: seen(createReadStream(path), (chunk) => {
+      hash.update(chunk);
+      bytes += chunk.length;
+    }),
+    into(chunk) {
+      reader.write(chunk);
+      tell(`reading ${database} back`, chunk.length);
+    },
+    signal,
+  });
+  return { rows: reader.end(), bytes, sha256: hash.digest('hex') };
+}
+
+function whatIsMissing(holds: Inventory, rows: ReadonlyMap<string, number>): string | undefined {
+  for (const { name, rows: counted } of holds.tables) {
+    const dumped = rows.get(name);
+    if (dumped === undefined) return `the table ${name} is not in it`;
+    if (dumped !== counted) return `${dumped} rows of ${counted} of the table ${name} are in it`;
+  }
+  return undefined;
+}
+
+/** Loads a database, which must be there, from its dump; throws unless the file is what the manifest says. */
+export async function loadDatabase(
+  {
+    place,
+    tenant,
+    path,
+    piece,
+    scratch,
+  }: {
+    place: DatabaseServerPlace;
+    tenant: Tenant;
+    path: string;
+    piece: ArchivedDatabase;
+    /** a folder of our own */
+    scratch: string;
+  },
+  tell: Tell,
+  signal: AbortSignal,
+): Promise<void> {
+  const { database, file, sha256, holds } = piece;
+  const hash = createHash('sha256');
+  const args = [LOGIN_ARGUMENT, ...placeArguments(place), ...LOAD_ARGUMENTS];
+  // no event whose only time is over would be made: of none it is, in the first second of 1970
+  const begin = `SET ROLE ${tenant.role}${holds.events.length > 0 ? '; SET timestamp = 1' : ''}`;
+  await withLogin(scratch, tenant, (options) =>
+    runPrograms(
+      [
+        { name: 'zstd', args: ['-dcq'] },
+        {
+          name: 'mariadb',
+          args: [...args, `--init-command=${begin}`, `--database=${database}`],
+          options,
+        },
+      ],
+      {
+        from: seen(createReadStream(join(path, file)), (chunk) => {
+          hash.update(chunk);
+          tell(`loading ${database}`, chunk.length);
+        }),
+        signal,
+      },
+    ),
+  );
+  if (hash.digest('hex') !== sha256) throw archiveDamaged(join(path, file), 'it has changed');
+}
+
+async function* seen(
+  chunks: AsyncIterable<unknown>,
+  see: (chunk: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    see(chunk as Uint8Array);
+    yield chunk as Uint8Array;
+  }
+}

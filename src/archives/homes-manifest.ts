@@ -1,0 +1,70 @@
+/** The manifest of an archived home: what the archive holds, and what it was made of. */
+import { z } from 'zod';
+import { canonicalJson } from '../shared/canonical-json.ts';
+
+/** Which archive. */
+export interface ArchiveName {
+  account: string;
+  departure: number;
+}
+
+const schema = z.strictObject({
+  version: z.literal(1),
+  account: z.string(),
+  uid: z.int(),
+  departure: z.int(),
+  /** RFC 3339, UTC */
+  madeAt: z.string(),
+  /** of all keys that the person ever had; left out by older versions */
+  fingerprints: z.array(z.string()).optional(),
+  what: z.union([
+    /** there was no home, or one that belonged to another and was left where it is */
+    z.strictObject({ kind: z.literal('nothing') }),
+    z.strictObject({
+      kind: z.literal('home'),
+      area: z.enum(['toolHomes', 'personHomes']),
+      name: z.string(),
+      entries: z.strictObject({
+        directories: z.int(),
+        files: z.int(),
+        /** further names of files that are counted as such */
+        hardLinks: z.int(),
+        symbolicLinks: z.int(),
+        fifos: z.int(),
+        devices: z.int(),
+      }),
+      /** of the files, each counted once, holes included */
+      bytes: z.int(),
+      /** what no archive can hold */
+      leftOut: z.strictObject({ sockets: z.int() }),
+    }),
+  ]),
+  files: z.array(
+    z.strictObject({ name: z.literal('home.tar.zst'), bytes: z.int(), sha256: z.string() }),
+  ),
+  /** the first line of what each says of its version; of tar with the options that it packed by */
+  programs: z.strictObject({ tar: z.string(), zstd: z.string() }),
+});
+export type HomeManifest = z.infer<typeof schema>;
+
+/** The bytes of a manifest, which are what is hashed. */
+export function renderManifest(manifest: HomeManifest): Buffer {
+  return Buffer.from(`${canonicalJson(manifest)}\n`);
+}
+
+/** Reads a manifest, or undefined where it is none of that archive; `uid`: nor of that account's number. */
+export function parseManifest(
+  bytes: Buffer,
+  { account, departure, uid }: ArchiveName & { uid?: number },
+): HomeManifest | undefined {
+  try {
+    const manifest = schema.parse(JSON.parse(bytes.toString('utf8')));
+    const fits =
+      manifest.account === account &&
+      manifest.departure === departure &&
+      (uid === undefined || manifest.uid === uid);
+    return fits ? manifest : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,316 @@
+/**
+ * Packs a folder that stands still, reads the file back, and unpacks it.
+ *
+ * Read back means, each over the whole file, in one reading of it from the disk:
+ *  - its SHA-256;
+ *  - byte for byte the same as the folder packed once more: names, contents, owners, modes, times,
+ *    links, ACLs and extended attributes, and nothing that has come since (so the names are sorted, and
+ *    holes are asked of the file system, not read: one of 8 EiB takes no time);
+ *  - as many entries of each type, and bytes, as `find` counts in the folder, which is another program.
+ *
+ * What somebody who still has a file open writes meanwhile is seen as a difference: STILL_CHANGING.
+ *
+ * tar reads trees of any depth, but makes no path longer than PATH_MAX (4096 bytes). What is deeper is
+ * unpacked under shorter names, by `file-archive-shorten.ts`, and then moved to where it belongs.
+ */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
+import type { HomeManifest } from '../homes-manifest.ts';
+import { OPEN_SAFELY, itself } from '../../backends/files/file-ground.ts';
+import { PACKING, runScript, type Script, SCRIPTS, writeTo } from './file-archive-programs.ts';
+import type { LongStep } from './file-archive-step.ts';
+
+type Entries = Extract<HomeManifest['what'], { kind: 'home' }>['entries'];
+
+/** What is in a folder, as `find` or as tar counts it. */
+export interface Counted {
+  entries: Entries;
+  /** of files, each once */
+  bytes: bigint;
+  sockets: number;
+  /** of what no one knows */
+  others: number;
+}
+
+const READ_BYTES = 1024 * 1024;
+const RECORD_BYTES = 65_536;
+
+function nothingCounted(): Counted {
+  const entries = {
+    directories: 0,
+    files: 0,
+    hardLinks: 0,
+    symbolicLinks: 0,
+    fifos: 0,
+    devices: 0,
+  };
+  return { entries, bytes: 0n, sockets: 0, others: 0 };
+}
+
+/** By the letters of `find -printf %y` and of `tar -tv`. */
+const KINDS: Record<string, keyof Entries> = {
+  d: 'directories',
+  f: 'files',
+  '-': 'files',
+  h: 'hardLinks',
+  l: 'symbolicLinks',
+  p: 'fifos',
+  b: 'devices',
+  c: 'devices',
+};
+
+function countOne(counted: Counted, type: string, sizeBytes: string): void {
+  const kind = KINDS[type];
+  if (kind !== undefined) counted.entries[kind] += 1;
+  else if (type === 's') counted.sockets += 1;
+  else counted.others += 1;
+  if (kind === 'files') counted.bytes += BigInt(sizeBytes);
+}
+
+/** Calls back with the beginning of each line: a path in a deep tree has a megabyte. */
+function beginningsOfLines(each: (beginning: string) => void): (chunk: Buffer) => void {
+  let beginning = '';
+  return (chunk) => {
+    let from = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
+      const room = Math.min(end, from + Math.max(0, MOST_OF_LINE - beginning.length));
+      each(beginning + chunk.toString('latin1', from, room));
+      beginning = '';
+      from = end + 1;
+    }
+    const room = Math.max(0, MOST_OF_LINE - beginning.length);
+    beginning += chunk.toString('latin1', from, Math.min(chunk.length, from + room));
+  };
+}
+const MOST_OF_LINE = 100;
+
+/** Counts what is in a folder. */
+export async function countFolder(folder: { fd: number }, step: LongStep): Promise<Counted> {
+  step.report('counting', 0, undefined);
+  const counted = nothingCounted();
+  const linked = new Set<string>();
+  await runScript('counting what is in the home', {
+    script: SCRIPTS.count,
+    cwd: itself(folder),
+    signal: step.signal,
+    onOutput: beginningsOfLines((line) => {
+      const [type = '', links = '', inode = '', sizeBytes = ''] = line.split(' ');
+      // tar keeps further names of files and symbolic links as links, those of all else as if others
+      const isLinked = (type === 'f' || type === 'l') && links !== '1';
+      const isFurther = isLinked && linked.has(inode);
+      if (isLinked) linked.add(inode);
+      countOne(counted, isFurther ? 'h' : type, sizeBytes);
+    }),
+  });
+  if (counted.others > 0) {
+    throw new ChamberlainError('STEP_FAILED', 'packing what is of a type that nobody knows');
+  }
+  return counted;
+}
+
+/** Packs a folder into an open file, and makes it last. Counts meanwhile what is in the folder. */
+export async function packFolder(
+  folder: { fd: number },
+  into: FileHandle,
+  step: LongStep,
+): Promise<Counted> {
+  let total: number | undefined;
+  const counting = countFolder(folder, step).then((counted) => {
+    total = Number(counted.bytes);
+    return counted;
+  });
+  step.report('packing', 0, total);
+  const packing = runScript('packing the home', {
+    script: SCRIPTS.pack,
+    cwd: itself(folder),
+    into: into.fd,
+    signal: step.signal,
+    onLine(line) {
+      const records = /^tar: (\d+)$/u.exec(line)?.[1];
+      if (records === undefined) return false;
+      step.report('packing', Math.min(Number(records) * RECORD_BYTES, total ?? Infinity), total);
+      return true;
+    },
+  });
+  // neither program goes on when this has ended
+  const [counted, packed] = await Promise.allSettled([counting, packing]);
+  if (packed.status === 'rejected') throw packed.reason;
+  if (counted.status === 'rejected') throw counted.reason;
+  await into.sync();
+  return counted.value;
+}
+
+/**
+ * Reads an archive back whole, and compares it with the folder where there is one: that is packed once
+ * more, and must give the same bytes. Returns its length and hash. Throws STILL_CHANGING where the folder
+ * is not as it was packed, STEP_FAILED where the archive cannot be read.
+ */
+export async function readBack(
+  path: string,
+  { folder, counted }: { folder?: { fd: number }; counted?: Counted },
+  step: LongStep,
+): Promise<{ bytes: number; sha256: string }> {
+  const listed = nothingCounted();
+  const [act, script] =
+    folder === undefined
+      ? ['reading the archive back', SCRIPTS.list]
+      : [COMPARING, SCRIPTS.compare];
+  const read = await feedTo(
+    { act, path, told: 'reading back' },
+    {
+      script,
+      cwd: itself(folder ?? step.archives),
+      onOutput: beginningsOfLines((line) => {
+        const found = /^(.)\S* +\d+\/\d+ +(\d+)/u.exec(line);
+        countOne(listed, found?.[1] ?? '?', found?.[2] ?? '0');
+      }),
+    },
+    step,
+  ).catch((error: unknown) => {
+    throw asChange(error);
+  });
+  if (counted !== undefined) refuseUnlessSame(counted, listed);
+  return read;
+}
+
+/**
+ * Compares what was unpacked with the archive, as `readBack` does. Where another tar has made the archive,
+ * or the same with other options, the bytes would not be the same again: then only what is in it is counted, and
+ * the rest is tar's word. (tar --compare would read holes: one of 8 EiB.) Throws STEP_FAILED where they differ.
+ */
+export async function compareUnpacked(
+  path: string,
+  { folder, counted, madeBy }: { folder: { fd: number }; counted: Counted; madeBy: string },
+  step: LongStep,
+): Promise<void> {
+  const isSame = (await packedBy(step)).tar === madeBy;
+  await readBack(path, { ...(isSame ? { folder } : {}), counted }, step).catch((cause: unknown) => {
+    const act = 'comparing what was unpacked with the archive';
+    throw codeOf(cause) === 'STILL_CHANGING'
+      ? new ChamberlainError('STEP_FAILED', act, { cause })
+      : cause;
+  });
+}
+
+/** What packs here: the versions of tar, with its options, and of zstd. */
+export async function packedBy({ signal }: LongStep): Promise<HomeManifest['programs']> {
+  let versions = '';
+  await runScript('asking the programs for their versions', {
+    script: SCRIPTS.versions,
+    cwd: '/',
+    signal,
+    onOutput: (chunk) => (versions += chunk.toString('utf8')),
+  });
+  const [tar = '', zstd = ''] = versions.split('\n');
+  return { tar: `${tar} ${PACKING}`, zstd };
+}
+
+/** The SHA-256 of a file. */
+export async function hashFile(path: string, step: LongStep): Promise<string> {
+  const hash = createHash('sha256');
+  const file = await open(path, OPEN_SAFELY);
+  try {
+    const { size } = await file.stat();
+    await readThrough(file, step.signal, async (chunk, done) => {
+      hash.update(chunk);
+      step.report('reading the archive', done, size);
+    });
+    return hash.digest('hex');
+  } finally {
+    await file.close();
+  }
+}
+
+const COMPARING = 'comparing the archive with what it was made of';
+
+/** cmp found a difference: the archive itself was read, or that would have failed. */
+function asChange(error: unknown): unknown {
+  const differs = / differ: |cmp: EOF on /u.test(describeError(error));
+  if (codeOf(error) !== 'STEP_FAILED' || !differs) return error;
+  return new ChamberlainError('STILL_CHANGING', COMPARING, { cause: error });
+}
+
+function refuseUnlessSame(counted: Counted, listed: Counted): void {
+  const [was, is] = [counted, listed].map(({ entries, bytes, others }) =>
+    Object.entries({ ...entries, others, bytes })
+      .map(([kind, count]) => `${count} ${kind}`)
+      .join(', '),
+  );
+  if (was === is) return;
+  throw new ChamberlainError('STILL_CHANGING', 'counting what is in the archive', {
+    cause: new Error(`in the home: ${was}; in the archive: ${is}`),
+  });
+}
+
+/**
+ * Unpacks an archive into an empty folder, and makes it last. Throws unless its hash is that one. Returns
+ * false, and leaves what it has made, where some of it is too deep: once more with `isDeep` then.
+ */
+export async function unpackInto(
+  folder: { fd: number },
+  { path, sha256, isDeep }: { path: string; sha256: string; isDeep: boolean },
+  step: LongStep,
+): Promise<boolean> {
+  // no name in it is the hash of the archive
+  const words = isDeep ? [`.${sha256}`, process.execPath, SHORTEN] : [];
+  const script = isDeep ? SCRIPTS.unpackDeep : SCRIPTS.unpack;
+  const act = 'unpacking the archive';
+  try {
+    const run = { script, words, cwd: itself(folder) };
+    const read = await feedTo({ act, path, told: 'unpacking' }, run, step);
+    if (read.sha256 === sha256) return true;
+  } catch (error) {
+    if (!isDeep && / File name too long/u.test(describeError(error))) return false;
+    throw error;
+  }
+  throw new ChamberlainError('ARCHIVE_DAMAGED', 'unpacking an archive of another SHA-256');
+}
+
+const SHORTEN = join(import.meta.dirname, `file-archive-shorten${extname(import.meta.filename)}`);
+
+/** Runs a script that reads an archive, and returns what was read: length and hash. */
+async function feedTo(
+  { act, path, told }: { act: string; path: string; told: string },
+  run: Pick<Script, 'script' | 'words' | 'cwd' | 'onOutput'>,
+  step: LongStep,
+): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash('sha256');
+  const file = await open(path, OPEN_SAFELY);
+  try {
+    const { size: bytes } = await file.stat();
+    await runScript(act, {
+      ...run,
+      signal: step.signal,
+      async feed(program) {
+        program.on('error', () => {}); // its end tells
+        await readThrough(file, step.signal, async (chunk, done) => {
+          hash.update(chunk);
+          await writeTo(program, chunk);
+          step.report(told, done, bytes);
+        });
+        program.end();
+      },
+    });
+    return { bytes, sha256: hash.digest('hex') };
+  } finally {
+    await file.close();
+  }
+}
+
+async function readThrough(
+  file: FileHandle,
+  signal: AbortSignal,
+  use: (chunk: Buffer, done: number) => Promise<void>,
+): Promise<void> {
+  const buffer = Buffer.alloc(READ_BYTES);
+  for (let done = 0; ;) {
+    signal.throwIfAborted();
+    const { bytesRead } = await file.read(buffer, 0, READ_BYTES, done);
+    if (bytesRead === 0) return;
+    done += bytesRead;
+    await use(buffer.subarray(0, bytesRead), done);
+  }
+}

@@ -1,0 +1,144 @@
+/** Looks at homes that are put away. Changes nothing. */
+import { closeSync, lstatSync, readdirSync } from 'node:fs';
+import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
+import { toolOf } from '../../identity/names.ts';
+import type { ErasedPerson } from '../../lifecycle/erased-person.ts';
+import { parseManifest } from '../homes-manifest.ts';
+import type { ArchiveHave, AskedArchive } from '../../targets/files-eyes.ts';
+import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
+import { isListed, readErasures } from '../../lifecycle/erasure-list.ts';
+import { stagedOf, withdrawnNames } from './file-archive.ts';
+import { isBegun, isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
+import {
+  type Area,
+  itself,
+  openArea,
+  stagingOf,
+  unreadable,
+} from '../../backends/files/file-ground.ts';
+import type { FileServer } from '../../backends/files/file-ground.ts';
+import { lookAtEach, lookAtFolder } from '../../backends/files/file-looking.ts';
+
+/** Throws BACKEND_UNREADABLE where an area or the folder of archives cannot be read, or is not mounted. */
+export async function lookAtArchives(
+  files: FileServer,
+  folder: string,
+  asked: readonly AskedArchive[],
+): Promise<ArchiveHave[]> {
+  if (asked.length === 0) return [];
+  let archives: { fd: number } | undefined;
+  try {
+    archives = openArchives(folder);
+    const opened = archives;
+    const lookAtErasure = erasuresIn(opened);
+    return await lookAtEach(files, asked, (area, one) => ({
+      ...lookAtOne(area, opened, one),
+      ...lookAtErasure(area, one),
+    }));
+  } catch (cause) {
+    throw unreadable(cause);
+  } finally {
+    if (archives !== undefined) closeSync(archives.fd);
+  }
+}
+
+/**
+ * What the archives say whose names are not among those, and whether the home of each is in its place. One whose manifest
+ * cannot be read says nothing. Throws BACKEND_UNREADABLE as above.
+ */
+export function readDeletions(
+  files: FileServer,
+  folder: string,
+  recorded: ReadonlySet<string>,
+): SeenDeletion[] {
+  const opened = new Map<Area | 'archives', { fd: number }>();
+  const open = (name: Area) => {
+    const area = opened.get(name) ?? openArea(files, name);
+    opened.set(name, area);
+    return area;
+  };
+  try {
+    const archives = openArchives(folder);
+    opened.set('archives', archives);
+    return readdirSync(itself(archives)).flatMap((name): SeenDeletion[] => {
+      const named = recorded.has(name) ? undefined : parseArchiveName(name);
+      const bytes = named && readManifest(archives, named);
+      if (named === undefined || bytes === undefined) return [];
+      const manifest = parseManifest(bytes, named);
+      if (manifest === undefined) return [];
+      const { account, departure, kind } = named;
+      const { uid, madeAt, fingerprints = [], what } = manifest;
+      const isTool = kind === 'tool';
+      const home = isTool ? toolOf(account) : account;
+      const place = lookAtFolder(open(isTool ? 'toolHomes' : 'personHomes'), home);
+      const isBack = place.kind === 'directory' && place.seen.uid === uid;
+      return [
+        {
+          ...{ role: 'homes', uid, account, kind, departure, deletedAt: madeAt, fingerprints },
+          ...{ archive: `${folder}/${name}`, manifest: sha256Of(bytes) },
+          bytes: manifest.files.reduce((sum, file) => sum + file.bytes, 0),
+          ...(what.kind === 'nothing' ? {} : { back: isBack ? 'yes' : 'no' }),
+        },
+      ];
+    });
+  } catch (cause) {
+    throw unreadable(cause);
+  } finally {
+    for (const each of opened.values()) closeSync(each.fd);
+  }
+}
+
+function lookAtOne(
+  area: { fd: number },
+  archives: { fd: number },
+  asked: AskedArchive,
+): ArchiveHave {
+  const { left, gone } = withdrawnNames(asked);
+  const isStaged = (name: string) =>
+    lstatSync(`${stagingOf(area)}/${name}`, { throwIfNoEntry: false }) !== undefined;
+  const place = lookAtFolder(area, asked.home.name);
+  return {
+    place: place.kind === 'directory' ? { kind: place.kind, seen: place.seen } : place,
+    left: isStaged(left),
+    going: isStaged(gone),
+    archive: lookAtArchive(archives, asked),
+  };
+}
+
+function lookAtArchive(archives: { fd: number }, asked: AskedArchive): ArchiveHave['archive'] {
+  if (asked.manifest === undefined) return isBegun(archives, asked) ? 'unrecorded' : 'absent';
+  const bytes = readManifest(archives, asked);
+  if (bytes === undefined) return isEmptied(archives, asked) ? 'emptied' : 'absent';
+  if (sha256Of(bytes) !== asked.manifest) return 'other';
+  return parseManifest(bytes, asked)?.what.kind ?? 'other';
+}
+
+/** The names beside the archives, and the list, read once for all that are asked about. */
+function erasuresIn(archives: {
+  fd: number;
+}): (area: { fd: number }, asked: AskedArchive) => Erased {
+  let names: string[] | undefined;
+  let listed: readonly ErasedPerson[] | undefined;
+  return (area, { home, account, uid, erasure }) => {
+    if (erasure === undefined) return {};
+    names ??= readdirSync(itself(archives));
+    listed ??= listIn(archives);
+    return {
+      isListed: isListed(listed, { uid, account, erasure }),
+      leftovers:
+        stagedOf(readdirSync(stagingOf(area)), home).length > 0 ||
+        names.some((name) => isArchiveOf(account, name)),
+    };
+  };
+}
+
+type Erased = Pick<ArchiveHave, 'isListed' | 'leftovers'>;
+
+/** Nobody where it cannot be read: whoever adds to it says why. */
+function listIn(archives: { fd: number }): readonly ErasedPerson[] {
+  try {
+    return readErasures(archives);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,628 @@
+/**
+ * Puts homes away, brings them back, and removes what was put away: verbs of the role `homes`.
+ *
+ *   <area>/<name> ──withdraw──▶ .chamberlain/<name>.<n>.left ──archive──▶ <archives>/<account>.<n>
+ *        ▲  ▲                        │      │                                  │
+ *        │  ╰────────return──────────╯      ╰─destroy─▶ …<n>.gone ─▶           │
+ *        ╰──────────────────restore── …<n>.back ◀──────────────────────────────╯
+ *
+ * An erasure by law removes what was withdrawn, at whatever time, and all archives (`erase`), and is noted in
+ * `erasures.log` before.
+ *
+ * A home that was withdrawn stands still: nobody but root reaches it by a name. What somebody has
+ * open still may change, which the reading back notices. Whatever is half made or half removed has a
+ * name of its own (`.part`, `.back`, `.gone`), so that it is never taken for whole, and the next run
+ * does it anew or to its end. `.gone` is never returned.
+ *
+ * In this order, each lasting before the next: the file · read back whole · the manifest · the archive
+ * gets its name · the manifest read back from there · recorded.
+ */
+import { closeSync, fstatSync, fsync } from 'node:fs';
+import {
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  unlink,
+} from 'node:fs/promises';
+import { promisify } from 'node:util';
+import type { Action, HomePath } from '../../reconcile/action.ts';
+import { ChamberlainError, codeOf } from '../../shared/errors.ts';
+import {
+  type ArchiveName,
+  type HomeManifest,
+  parseManifest,
+  renderManifest,
+} from '../homes-manifest.ts';
+import {
+  archiveName,
+  isEmptied,
+  MANIFEST,
+  openArchives,
+  partOf,
+  readManifest,
+  sha256Of,
+} from './file-archive-ground.ts';
+import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
+import { noteErasure } from '../../lifecycle/erasure-list.ts';
+import {
+  compareUnpacked,
+  countFolder,
+  hashFile,
+  packedBy,
+  packFolder,
+  readBack,
+  unpackInto,
+} from './file-archive-packing.ts';
+import { IMMUTABLE, runScript, SCRIPTS } from './file-archive-programs.ts';
+import { type ArchiveHands, asLongStep, type LongStep } from './file-archive-step.ts';
+import {
+  errnoOf,
+  itself,
+  OPEN_DIRECTORY,
+  stale,
+  within,
+  withOpened,
+  withSeen,
+} from '../../backends/files/file-ground.ts';
+import type { Ground, Opened } from '../../backends/files/file-ground.ts';
+
+type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
+interface Moved {
+  home: HomePath;
+  uid: number;
+  departure: number;
+}
+
+const PACKED = 'home.tar.zst';
+
+/** The names in the staging folder that what was withdrawn goes through. */
+export function withdrawnNames({ home, departure }: Pick<Moved, 'home' | 'departure'>) {
+  const name = `${home.name}.${departure}`;
+  return { left: `${name}.left`, gone: `${name}.gone`, back: `${name}.back` };
+}
+
+/** Among names in the staging folder those of a home that was withdrawn, at whatever time. */
+export function stagedOf(names: readonly string[], { name }: HomePath): string[] {
+  return names.filter((each) => /^(.+)\.\d+\.(?:left|gone|back)$/u.exec(each)?.[1] === name);
+}
+
+/** Renames a home into the staging folder. */
+export async function withdrawHome(
+  { area, staging }: Ground,
+  action: ActionOf<'home.withdraw'>,
+): Promise<void> {
+  const { home, seen } = action;
+  const { left } = withdrawnNames(action);
+  await refuseIfThere(staging, left);
+  await withSeen(area, home.name, seen, async (opened) => {
+    const [ofHome, ofStaging] = [fstatSync(opened.fd), fstatSync(staging.fd)];
+    if (ofHome.dev !== ofStaging.dev) throw new Error('the home is on a file system of its own');
+    await rename(within(area, home.name), within(staging, left)).catch((cause: unknown) => {
+      throw errnoOf(cause) === 'EPERM' ? new Error(IMMUTABLE, { cause }) : cause;
+    });
+    // first where it is now: a crash between the two leaves it with two names, or one
+    await staging.sync();
+    await area.sync();
+  });
+}
+
+/** Gives a home that was withdrawn its place again. */
+export async function returnHome(
+  { area, staging }: Ground,
+  action: ActionOf<'home.return'>,
+): Promise<void> {
+  const { home, uid } = action;
+  const { left } = withdrawnNames(action);
+  await refuseIfThere(area, home.name);
+  await withSeen(staging, left, { uid }, async () => {
+    await rename(within(staging, left), within(area, home.name));
+    await area.sync();
+    await staging.sync();
+  });
+}
+
+/** Removes what was made of an archive that was never recorded: half made, or whole. */
+export async function removeUnrecorded(
+  action: ActionOf<'home.removePart'>,
+  hands: ArchiveHands,
+): Promise<void> {
+  const archive = nameOf(hands, action);
+  await withArchives(hands, async (archives) => {
+    await rm(within(archives, archiveName(archive)), { recursive: true, force: true });
+    await removePart(archives, archive);
+  });
+}
+
+/** Packs what was withdrawn, or says that there is nothing, and records the manifest. */
+export async function archiveHome(
+  { area, staging }: Ground,
+  action: ActionOf<'home.archive'>,
+  hands: ArchiveHands,
+  closing: AbortSignal,
+): Promise<void> {
+  const { home, uid } = action;
+  const { left, gone } = withdrawnNames(action);
+  const archive = nameOf(hands, action);
+  await refuseIfThere(staging, gone);
+  const inPlace = await lookAt(within(area, home.name));
+  // it is to be withdrawn first
+  if (inPlace?.isDirectory() === true && inPlace.uid === uid) throw stale(home.name);
+  await withArchives(hands, (archives) =>
+    asLongStep(hands, { ...action, returning: false }, { archives, closing }, async (step) => {
+      const isThere = (await lookAt(within(staging, left))) !== undefined;
+      const make = async (folder: Opened | undefined) => {
+        if (folder !== undefined) await refuseMounts(folder);
+        const bytes =
+          (await readBackMade(archives, { ...archive, uid }, folder, step)) ??
+          (await makeArchive(
+            archives,
+            { archive, action, folder, ...(await noteOf(hands, uid)) },
+            step,
+          ));
+        await record(hands, archive, uid, bytes, step);
+      };
+      await (isThere ? withSeen(staging, left, { uid }, make) : make(undefined));
+    }),
+  );
+}
+
+/** What the manifest says beside what was packed. */
+async function noteOf(hands: ArchiveHands, uid: number): Promise<Noted> {
+  return { madeAt: hands.now().toISOString(), fingerprints: await hands.readFingerprints(uid) };
+}
+type Noted = Pick<HomeManifest, 'madeAt' | 'fingerprints'>;
+
+async function record(
+  hands: ArchiveHands,
+  archive: ArchiveName,
+  uid: number,
+  manifest: Buffer,
+  step: LongStep,
+): Promise<void> {
+  step.report('recording', 0, undefined);
+  step.signal.throwIfAborted();
+  const files = parseManifest(manifest, { ...archive, uid })?.files ?? [];
+  await hands.record({
+    subject: uid,
+    departure: archive.departure,
+    manifestSha256: sha256Of(manifest),
+    path: `${hands.folder}/${archiveName(archive)}`,
+    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+  });
+}
+
+/**
+ * Reads an archive back that an earlier run has made and not recorded. Undefined where there is none.
+ * Throws ARCHIVE_DAMAGED where one is there that is not of what was withdrawn: nothing is written over.
+ */
+async function readBackMade(
+  archives: { fd: number },
+  archive: ArchiveName & { uid: number },
+  folder: Opened | undefined,
+  step: LongStep,
+): Promise<Buffer | undefined> {
+  const place = within(archives, archiveName(archive));
+  if ((await lookAt(place)) === undefined) return undefined;
+  const act = `reading the archive ${archiveName(archive)} that is there already`;
+  const damaged = (cause: unknown) => new ChamberlainError('ARCHIVE_DAMAGED', act, { cause });
+  const bytes = readManifest(archives, archive);
+  const manifest = bytes && parseManifest(bytes, archive);
+  if (manifest === undefined) throw damaged(new Error('its manifest is none of this archive'));
+  const [file] = manifest.files;
+  if ((manifest.what.kind === 'nothing') !== (file === undefined)) {
+    throw damaged(new Error('its manifest lists other files than it should'));
+  }
+  if (folder !== undefined && file === undefined) {
+    throw damaged(new Error('it says that there was no home, and there is one'));
+  }
+  if (file === undefined) return bytes;
+  const made = folder && { folder, counted: await countFolder(folder, step) };
+  const found = await readBack(`${place}/${file.name}`, made ?? {}, step).catch(
+    (cause: unknown) => {
+      throw codeOf(cause) === 'STILL_CHANGING' ? damaged(cause) : cause;
+    },
+  );
+  if (found.sha256 !== file.sha256) throw damaged(new Error('a file in it has another SHA-256'));
+  return bytes;
+}
+
+/** Makes an archive beside, and gives it its name. Returns its manifest as it was read from there. */
+async function makeArchive(
+  archives: { fd: number },
+  made: { archive: ArchiveName; action: Moved; folder: Opened | undefined } & Noted,
+  step: LongStep,
+): Promise<Buffer> {
+  const { archive, folder } = made;
+  const part = partOf(archives, archive);
+  await removePart(archives, archive);
+  await mkdir(part, 0o700);
+  try {
+    return await withOpened(part, OPEN_DIRECTORY, async (opened) => {
+      const packed = folder && (await packAndReadBack(opened, folder, step));
+      const bytes = renderManifest(await manifestOf(made, packed, step));
+      await writeNew(`${itself(opened)}/${MANIFEST}`, bytes);
+      await opened.sync();
+      // another run may have begun anew, if our lock was lost
+      const [ours, named] = [fstatSync(opened.fd), await lstat(part)];
+      if (ours.ino !== named.ino) throw stale(part);
+      step.signal.throwIfAborted();
+      const place = within(archives, archiveName(archive));
+      if ((await lookAt(place)) !== undefined) throw stale(archiveName(archive));
+      await rename(part, place);
+      await promisify(fsync)(archives.fd);
+      const again = readManifest(archives, archive);
+      if (again === undefined || !again.equals(bytes)) {
+        throw new ChamberlainError('ARCHIVE_DAMAGED', 'reading the manifest of an archive back');
+      }
+      return again;
+    });
+  } catch (error) {
+    await removePart(archives, archive).catch(() => {});
+    throw error;
+  }
+}
+
+type Packed = { counted: Awaited<ReturnType<typeof countFolder>>; bytes: number; sha256: string };
+
+async function packAndReadBack(part: Opened, folder: Opened, step: LongStep): Promise<Packed> {
+  const path = `${itself(part)}/${PACKED}`;
+  const file = await open(path, 'wx', 0o600);
+  let counted: Packed['counted'];
+  try {
+    counted = await packFolder(folder, file, step);
+  } finally {
+    await file.close();
+  }
+  const { bytes, sha256 } = await readBack(path, { folder, counted }, step);
+  return { counted, bytes, sha256 };
+}
+
+async function manifestOf(
+  { archive, action, madeAt, fingerprints }: { archive: ArchiveName; action: Moved } & Noted,
+  packed: Packed | undefined,
+  step: LongStep,
+): Promise<HomeManifest> {
+  return {
+    version: 1,
+    ...archive,
+    uid: action.uid,
+    ...{ madeAt, fingerprints },
+    what:
+      packed === undefined
+        ? { kind: 'nothing' }
+        : {
+            kind: 'home',
+            ...action.home,
+            entries: packed.counted.entries,
+            bytes: boundedBytes(packed.counted),
+            leftOut: { sockets: packed.counted.sockets },
+          },
+    files:
+      packed === undefined ? [] : [{ name: PACKED, bytes: packed.bytes, sha256: packed.sha256 }],
+    programs: await packedBy(step),
+  };
+}
+
+/** A tenant may have one hole of 8 EiB. */
+function boundedBytes({ bytes }: { bytes: bigint }): number {
+  return Math.min(Number(bytes), Number.MAX_SAFE_INTEGER);
+}
+
+/** Removes what was withdrawn, if it is, byte for byte, what its archive holds: it may have come back from a backup. */
+export async function destroyHome(
+  { staging }: Ground,
+  action: ActionOf<'home.destroy'>,
+  hands: ArchiveHands,
+  closing: AbortSignal,
+): Promise<void> {
+  const { uid } = action;
+  const { left, gone } = withdrawnNames(action);
+  await withArchives(hands, async (archives) => {
+    const archive = nameOf(hands, action);
+    const { sha256, madeBy } = await recordedHome(archives, archive, action);
+    await asLongStep(
+      hands,
+      { ...action, returning: undefined },
+      { archives, closing },
+      async (step) => {
+        const path = `${within(archives, archiveName(archive))}/${PACKED}`;
+        if ((await hashFile(path, step)) !== sha256) {
+          throw new ChamberlainError(
+            'ARCHIVE_DAMAGED',
+            `comparing the archive ${archiveName(archive)} with its SHA-256`,
+          );
+        }
+        const packed = { path, madeBy };
+        await removeWithdrawn(staging, { left: { name: left, packed }, gone, uid }, step);
+      },
+    );
+  });
+}
+
+/** Removes whatever was withdrawn of a home, and every archive of the account; the list of erasures has it first. */
+export async function eraseHome(
+  { staging }: Ground,
+  action: ActionOf<'home.erase'>,
+  hands: ArchiveHands,
+  closing: AbortSignal,
+): Promise<void> {
+  const { home, uid, account, erasure } = action;
+  await withArchives(hands, (archives) =>
+    asLongStep(
+      hands,
+      { ...action, returning: undefined, erases: true },
+      { archives, closing },
+      async (step) => {
+        noteErasure(archives, { uid, account, erasure });
+        step.report('removing', 0, undefined);
+        for (const name of stagedOf(await readdir(itself(staging)), home)) {
+          await removeFolder(staging, name, step);
+        }
+        for (const name of await readdir(itself(archives))) {
+          if (!isArchiveOf(account, name)) continue;
+          step.signal.throwIfAborted();
+          await rm(`${itself(archives)}/${name}`, { recursive: true, force: true });
+        }
+        await promisify(fsync)(archives.fd);
+      },
+    ),
+  );
+}
+
+/** The name says first that it is to go; a run that was cut has done that already. */
+async function removeWithdrawn(
+  staging: Opened,
+  {
+    left,
+    gone,
+    uid,
+  }: {
+    left: { name: string; packed: { path: string; madeBy: string } } | undefined;
+    gone: string;
+    uid: number;
+  },
+  step: LongStep,
+): Promise<void> {
+  if (left !== undefined && (await lookAt(within(staging, left.name))) !== undefined) {
+    await withSeen(staging, left.name, { uid }, async (folder) => {
+      await refuseMounts(folder);
+      await refuseIfThere(staging, gone);
+      await refuseUnlessAsPacked(left.packed, folder, step);
+      await rename(within(staging, left.name), within(staging, gone));
+      await staging.sync();
+    });
+  }
+  if ((await lookAt(within(staging, gone))) === undefined) return;
+  step.report('removing', 0, undefined);
+  await removeFolder(staging, gone, step);
+}
+
+/** Who has it open on another machine may have written since it was packed: that is in no archive. */
+async function refuseUnlessAsPacked(
+  { path, madeBy }: { path: string; madeBy: string },
+  folder: Opened,
+  step: LongStep,
+): Promise<void> {
+  const differs = (cause: unknown) =>
+    new ChamberlainError('ARCHIVE_DIFFERS', 'comparing a withdrawn home with its archive', {
+      cause,
+    });
+  if ((await packedBy(step)).tar !== madeBy) {
+    throw differs(new Error(`it was packed by ${madeBy}: only that tar can compare it`));
+  }
+  const counted = await countFolder(folder, step);
+  await readBack(path, { folder, counted }, step).catch((cause: unknown) => {
+    throw codeOf(cause) === 'STILL_CHANGING' ? differs(cause) : cause;
+  });
+}
+
+/** Unpacks the archive beside, compares, and gives it the place of the home. */
+export async function restoreHome(
+  { area, staging }: Ground,
+  action: ActionOf<'home.restore'>,
+  hands: ArchiveHands,
+  closing: AbortSignal,
+): Promise<void> {
+  const { home, uid } = action;
+  const { left, gone, back } = withdrawnNames(action);
+  const archive = nameOf(hands, action);
+  await refuseIfThere(area, home.name);
+  await refuseIfThere(staging, left);
+  await withArchives(hands, async (archives) => {
+    const { sha256, madeBy } = await recordedHome(archives, archive, action);
+    await asLongStep(hands, { ...action, returning: true }, { archives, closing }, async (step) => {
+      const staged = within(staging, back);
+      try {
+        const path = `${within(archives, archiveName(archive))}/${PACKED}`;
+        await unpackBeside(staging, back, { path, sha256 }, step);
+        await withOpened(staged, OPEN_DIRECTORY, async (folder) => {
+          const counted = withoutSockets(await countFolder(folder, step));
+          await compareUnpacked(path, { folder, counted, madeBy }, step);
+          if (fstatSync(folder.fd).uid !== uid) throw stale(back);
+        });
+        // what is left of a removal that was cut: it is whole in the archive, and in `back`
+        await removeWithdrawn(staging, { left: undefined, gone, uid }, step);
+        step.signal.throwIfAborted();
+        await refuseIfThere(area, home.name);
+        await rename(staged, within(area, home.name));
+        await area.sync();
+        await staging.sync();
+      } catch (error) {
+        // not with the signal of the step, which may be what has ended it
+        const last = { ...step, signal: AbortSignal.timeout(REMOVE_LIMIT_MS) };
+        await removeFolder(staging, back, last).catch(() => {});
+        throw error;
+      }
+      await removePart(archives, archive);
+    });
+  });
+}
+
+/** Into a new folder; into another one in pieces, where something in it lies too deep for tar. */
+async function unpackBeside(
+  staging: Opened,
+  name: string,
+  packed: { path: string; sha256: string },
+  step: LongStep,
+): Promise<void> {
+  for (const isDeep of [false, true]) {
+    await removeFolder(staging, name, step);
+    await mkdir(within(staging, name), 0o700);
+    const isWhole = await withOpened(within(staging, name), OPEN_DIRECTORY, (folder) =>
+      unpackInto(folder, { ...packed, isDeep }, step),
+    );
+    if (isWhole) return;
+  }
+}
+
+/** What it had begun to unpack is removed by the next run, where that takes longer. */
+const REMOVE_LIMIT_MS = 2000;
+
+/** Removes an archive that was kept long enough: its manifest last, by which a cut run goes on, or its empty folder. */
+export async function removeArchive(
+  { staging }: Ground,
+  action: ActionOf<'home.removeArchive'>,
+  hands: ArchiveHands,
+): Promise<void> {
+  const archive = nameOf(hands, action);
+  const { left, gone } = withdrawnNames(action);
+  await refuseIfThere(staging, left);
+  await refuseIfThere(staging, gone);
+  await withArchives(hands, async (archives) => {
+    if (!isEmptied(archives, archive)) {
+      recordedManifest(archives, archive, action);
+      await withOpened(within(archives, archiveName(archive)), OPEN_DIRECTORY, async (opened) => {
+        await unlink(`${itself(opened)}/${PACKED}`).catch(unlessAbsent);
+        await opened.sync();
+        await unlink(`${itself(opened)}/${MANIFEST}`);
+      });
+    }
+    await rmdir(within(archives, archiveName(archive)));
+    await removePart(archives, archive);
+  });
+}
+
+/** The manifest of an archive, if it is the recorded one; throws ARCHIVE_DAMAGED otherwise. */
+function recordedManifest(
+  archives: { fd: number },
+  archive: ArchiveName,
+  { uid, manifest }: { uid: number; manifest: string },
+): HomeManifest {
+  const bytes = readManifest(archives, archive);
+  const found =
+    bytes && sha256Of(bytes) === manifest ? parseManifest(bytes, { ...archive, uid }) : undefined;
+  if (found !== undefined) return found;
+  throw new ChamberlainError(
+    'ARCHIVE_DAMAGED',
+    `reading the manifest of the archive ${archiveName(archive)} as it was recorded`,
+  );
+}
+
+/** What the recorded manifest says of the packed home, which has its length at least. */
+async function recordedHome(
+  archives: { fd: number },
+  archive: ArchiveName,
+  action: { uid: number; manifest: string },
+): Promise<{ sha256: string; madeBy: string }> {
+  const { files, what, programs } = recordedManifest(archives, archive, action);
+  const [file] = files;
+  const found = await lookAt(`${within(archives, archiveName(archive))}/${PACKED}`);
+  const isThere = found?.isFile() === true && found.size === file?.bytes;
+  if (what.kind === 'home' && file !== undefined && isThere) {
+    return { sha256: file.sha256, madeBy: programs.tar };
+  }
+  throw new ChamberlainError(
+    'ARCHIVE_DAMAGED',
+    `finding what the manifest of the archive ${archiveName(archive)} lists`,
+  );
+}
+
+function withoutSockets<Counted extends { sockets: number }>(counted: Counted): Counted {
+  return { ...counted, sockets: 0 };
+}
+
+/** The account whose archive it is. */
+function nameOf(hands: ArchiveHands, { home, departure }: Moved): ArchiveName {
+  const account = home.area === 'toolHomes' ? `${hands.realm}.${home.name}` : home.name;
+  return { account, departure };
+}
+
+async function withArchives<T>(
+  hands: ArchiveHands,
+  act: (archives: { fd: number }) => Promise<T>,
+): Promise<T> {
+  let archives: { fd: number };
+  try {
+    archives = openArchives(hands.folder);
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', `opening ${hands.folder}`, { cause });
+  }
+  try {
+    return await act(archives);
+  } finally {
+    closeSync(archives.fd);
+  }
+}
+
+async function removePart(archives: { fd: number }, archive: ArchiveName): Promise<void> {
+  await rm(partOf(archives, archive), { recursive: true, force: true });
+}
+
+/** Removes a folder of the staging folder, whatever is in it, but nothing that is mounted there. */
+async function removeFolder(staging: Opened, name: string, step: LongStep): Promise<void> {
+  if ((await lookAt(within(staging, name))) === undefined) return;
+  await withOpened(within(staging, name), OPEN_DIRECTORY, refuseMounts);
+  await runScript(`removing ${name}`, {
+    script: SCRIPTS.remove,
+    words: [name],
+    cwd: itself(staging),
+    signal: step.signal,
+  });
+  await staging.sync();
+}
+
+/**
+ * Refuses what has something mounted in it: that would not be packed, or twice, and not be removed, or
+ * elsewhere as well. proc(5), mountinfo: blanks and backslashes are octal, all other bytes as they are.
+ */
+async function refuseMounts(folder: Opened): Promise<void> {
+  const path = (await realpath(itself(folder), 'latin1')).replace(
+    /[ \t\n\\]/gu,
+    (each) => `\\${each.charCodeAt(0).toString(8).padStart(3, '0')}`,
+  );
+  for (const line of (await readFile('/proc/self/mountinfo', 'latin1')).split('\n')) {
+    const point = line.split(' ')[4] ?? '';
+    if (point === path || point.startsWith(`${path}/`)) {
+      throw new Error('something is mounted in the home: unmount it');
+    }
+  }
+}
+
+async function writeNew(path: string, bytes: Buffer): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function refuseIfThere(directory: { fd: number }, name: string): Promise<void> {
+  if ((await lookAt(within(directory, name))) !== undefined) throw stale(name);
+}
+
+async function lookAt(path: string) {
+  return await lstat(path).catch(unlessAbsent);
+}
+
+function unlessAbsent(error: unknown): undefined {
+  if (errnoOf(error) !== 'ENOENT') throw error;
+  return undefined;
+}

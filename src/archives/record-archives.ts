@@ -1,0 +1,23 @@
+/** How a role keeps account of what it puts away. */
+import type { ArchiveKeeping } from './archive-keeping.ts';
+import {
+  type ArchivingRole,
+  clearArchiveProgress,
+  readFingerprints,
+  readStillWanted,
+  recordArchive,
+} from './archives-table.ts';
+import { isLost } from '../database/connection.ts';
+import type { RoleStore } from '../reconcile/role.ts';
+
+/** Records on the connection that holds the lock of the subject; with the lock lost, nothing is wanted any more. */
+export function keepArchives(role: ArchivingRole, { pool, holderOf }: RoleStore): ArchiveKeeping {
+  return {
+    now: () => new Date(),
+    readFingerprints: (subject) => readFingerprints(pool, subject),
+    record: (archive) => recordArchive(holderOf(archive.subject), { ...archive, role }),
+    stillWanted: async (step) =>
+      !isLost(holderOf(step.subject)) && (await readStillWanted(pool, step)),
+    clear: (subject) => clearArchiveProgress(pool, { subject, role }),
+  };
+}

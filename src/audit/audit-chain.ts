@@ -1,0 +1,257 @@
+/** The hash chain over the audit: what is hashed, and what is wrong with a row where it does not fit. */
+import { createHash } from 'node:crypto';
+import { canonicalJson } from '../shared/canonical-json.ts';
+
+/** What the chain starts from. */
+export const FIRST_HASH = Buffer.alloc(32);
+
+/** Every column of `audit`, in a form that no setting of a session changes. Of a table `a`. */
+export const HASHED_COLUMNS = `
+  a.id::text, to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
+  a.request::text, a.portal, a.kind, a.requested_by, a.approved_by, a.subject, a.account,
+  a.fields, a.verdict, a.code`;
+
+/** A row as it is hashed. */
+export interface HashedRow extends Record<string, unknown> {
+  id: string;
+  /** ISO 8601 in UTC, with microseconds */
+  at: string;
+}
+
+/** The hash of one row: SHA-256 over the hash before it and the row as canonical JSON. */
+export function hashAuditRow(previous: Buffer, row: Record<string, unknown>): Buffer {
+  return createHash('sha256').update(previous).update(canonicalJson(row)).digest();
+}
+
+/** A seal with the row that it is of; `row` is undefined where that is gone. */
+export interface SealedRow {
+  position: number;
+  auditId: string;
+  hash: Buffer;
+  /** the row before it in the chain, undefined for the first */
+  previous: string | undefined;
+  row: HashedRow | undefined;
+}
+
+export type FaultKind =
+  | 'edited'
+  | 'exchanged'
+  | 'missing'
+  | 'inserted'
+  | 'seal-edited'
+  | 'seal-missing'
+  | 'unsealed'
+  | 'head'
+  // of the file of a closed year
+  | 'file'
+  | 'file-missing';
+
+/** One thing that is wrong, with the row that it is about. */
+export interface ChainFault {
+  kind: FaultKind;
+  /** the row's id; undefined where no row can be named */
+  row: string | undefined;
+  /** when the row says that it was written, as far as that is known */
+  at: string | undefined;
+  sentence: string;
+}
+
+/**
+ * A transaction that began so long before the one that was sealed before it would have been ended; a row
+ * with a lower number and an older time was put there afterwards.
+ */
+const LATEST_COMMIT_MS = 10 * 60_000;
+
+/** Whether a row claims a place among older ones than the row before it in the chain. */
+export function isBackdated(row: HashedRow, before: HashedRow): boolean {
+  return (
+    BigInt(row.id) < BigInt(before.id) &&
+    Date.parse(row.at) < Date.parse(before.at) - LATEST_COMMIT_MS
+  );
+}
+
+export function backdated(row: HashedRow): ChainFault {
+  const sentence =
+    'its number and its time are older than those of rows that were sealed before it';
+  return { kind: 'inserted', row: row.id, at: row.at, sentence };
+}
+
+/** What is remembered of a link, until the next one has been looked at. */
+interface Link {
+  position: number;
+  auditId: string | undefined;
+  /** as it is stored */
+  hash: Buffer;
+  /** what it should be, where that is not what is stored */
+  due?: Buffer;
+  row: HashedRow | undefined;
+  fault?: ChainFault | undefined;
+  edit?: Edit;
+}
+
+/** A row that does not have its hash: it may have the contents of another. */
+interface Edit {
+  before: Buffer;
+  hash: Buffer;
+  row: HashedRow;
+  fault: ChainFault;
+}
+/** More edited rows are not compared with each other. */
+const MOST_EDITS = 200;
+
+/** What the chain that is followed begins after. */
+export type ChainBegin = Pick<Link, 'position' | 'auditId' | 'hash'>;
+
+/**
+ * Follows the chain seal by seal, in the order of positions. After a row that does not fit it goes on
+ * with the stored hash, so that each fault is named once:
+ *
+ * | the seal names before it       | its hash fits                      | so                                |
+ * | ------------------------------ | ---------------------------------- | --------------------------------- |
+ * | the one before                 | after the stored hash of that      | good                              |
+ * | the one before                 | after what that hash should be     | the seal before was edited        |
+ * | the one before                 | no                                 | the row was edited, or the row    |
+ * |                                |                                    | before it together with its seal  |
+ * | the one before                 | its row is gone                    | the row is missing                |
+ * | another, or has another place  | after the stored hash before it    | its seal was edited               |
+ * | the one but last               | after the stored hash of that      | the one before was put in         |
+ * | one without a seal             | after that row, or cannot be known | the seal of that row is missing   |
+ * | one that is nowhere            | cannot be known                    | that row is missing with its seal |
+ * | one that stands elsewhere      | no                                 | the row was put in, or moved      |
+ */
+export function followChain(
+  report: (fault: ChainFault) => void,
+  findRow: (id: string) => Promise<HashedRow | undefined>,
+  begin: ChainBegin = { position: 0, auditId: undefined, hash: FIRST_HASH },
+): { next(seal: SealedRow): Promise<void>; end(): HashedRow | undefined } {
+  let beforeLast: Link | undefined;
+  let last: Link = { ...begin, row: undefined };
+  const edits: Edit[] = [];
+
+  function settle(link: Link): void {
+    if (link.edit !== undefined && link.fault === link.edit.fault && edits.length < MOST_EDITS) {
+      edits.push(link.edit); // reported at the end, when it may be known more of
+    } else if (link.fault !== undefined) {
+      report(link.fault);
+    }
+  }
+
+  async function judge(seal: SealedRow): Promise<Link> {
+    const { position, auditId, hash, row } = seal;
+    const link: Link = { position, auditId, hash, row };
+    const fault = (kind: FaultKind, sentence: string): ChainFault => ({
+      kind,
+      row: auditId,
+      at: row?.at,
+      sentence,
+    });
+    const fits = (before: Buffer) => row !== undefined && hashAuditRow(before, row).equals(hash);
+    const isNext = position === last.position + 1;
+
+    if (seal.previous !== last.auditId && !fits(last.hash)) {
+      if (
+        seal.previous === beforeLast?.auditId &&
+        beforeLast !== undefined &&
+        fits(beforeLast.hash)
+      ) {
+        last.fault = {
+          kind: 'inserted',
+          row: last.auditId,
+          at: last.row?.at,
+          sentence: 'it was put in, or moved here: the chain has no place for it',
+        };
+        return link;
+      }
+      const named = await whatIsMissing(seal, isNext, fits);
+      if (named !== undefined) {
+        report(named);
+        return link;
+      }
+    }
+    if (row === undefined) {
+      link.fault = fault('missing', 'it is gone; its seal is there');
+      return link;
+    }
+    const linkHolds = isNext && seal.previous === last.auditId;
+    if (fits(last.hash)) {
+      if (!linkHolds) link.fault = fault('seal-edited', 'its seal says another place than it has');
+      else if (last.row !== undefined && isBackdated(row, last.row)) link.fault = backdated(row);
+      return link;
+    }
+    if (last.due !== undefined && fits(last.due)) {
+      last.fault = {
+        kind: 'seal-edited',
+        row: last.auditId,
+        at: last.row?.at,
+        sentence: 'the hash of its seal was edited; the row is as it was',
+      };
+      return link;
+    }
+    if (seal.previous !== last.auditId) {
+      const sentence = `it was put in, or moved here: its seal names row ${seal.previous ?? 'none'} before it`;
+      link.fault = fault('inserted', sentence);
+      return link;
+    }
+    link.due = hashAuditRow(last.hash, row);
+    // a seal that was made anew fits its row, and only the next one shows it
+    const orBefore =
+      last.auditId === undefined || last.fault !== undefined
+        ? ''
+        : `; or row ${last.auditId}, before it, was edited together with its seal`;
+    link.fault = fault('edited', `it is not what was sealed${orBefore}`);
+    link.edit = { before: last.hash, hash, row, fault: link.fault };
+    return link;
+  }
+
+  /** The row that a seal names before it, where that is not the one that stands there. */
+  async function whatIsMissing(
+    seal: SealedRow,
+    isNext: boolean,
+    fits: (before: Buffer) => boolean,
+  ): Promise<ChainFault | undefined> {
+    if (seal.previous === undefined) return undefined;
+    const row = await findRow(seal.previous);
+    if (row !== undefined && isNext) return undefined;
+    const more = Math.max(0, seal.position - last.position - 2);
+    const others =
+      more === 0 ? '' : `, and ${more} more before it, back to row ${last.auditId ?? 'none'}`;
+    if (row !== undefined) {
+      const isWhole = more === 0 && fits(hashAuditRow(last.hash, row));
+      const doubt = isWhole ? 'the row is as it was' : 'whether the row was edited cannot be known';
+      const sentence = `its seal is missing${others}; ${doubt}`;
+      return { kind: 'seal-missing', row: row.id, at: row.at, sentence };
+    }
+    const since = last.row === undefined ? '' : `, was written after ${last.row.at}`;
+    const until = seal.row === undefined ? '' : `, and before ${seal.row.at}`;
+    const sentence = `it is gone with its seal${others}${since}${until}`;
+    return { kind: 'missing', row: seal.previous, at: undefined, sentence };
+  }
+
+  return {
+    async next(seal) {
+      const link = await judge(seal);
+      settle(last);
+      beforeLast = last;
+      last = link;
+    },
+    end() {
+      settle(last);
+      for (const fault of namedEdits(edits)) report(fault);
+      return last.row;
+    },
+  };
+}
+
+/** The faults of edited rows: two that have each other's contents say so. */
+function namedEdits(edits: readonly Edit[]): ChainFault[] {
+  const fitsWith = (edit: Edit, other: Edit) =>
+    hashAuditRow(edit.before, { ...other.row, id: edit.row.id }).equals(edit.hash);
+  return edits.map((edit) => {
+    const other = edits.find(
+      (each) => each !== edit && fitsWith(edit, each) && fitsWith(each, edit),
+    );
+    if (other === undefined) return edit.fault;
+    const sentence = `it has the contents of row ${other.row.id}, and that one has its own`;
+    return { ...edit.fault, kind: 'exchanged', sentence };
+  });
+}

@@ -1,0 +1,195 @@
+/** The table `audit_closings`, and the chain up to where a year ends. What may be closed, PostgreSQL decides. */
+import { ChamberlainError } from '../shared/errors.ts';
+import { writeAct } from './acts.ts';
+import { FIRST_HASH, hashAuditRow } from './audit-chain.ts';
+import { PAGE, readPage, rowOf } from './audit-pages.ts';
+import { type Client, sqlState, transact } from '../database/connection.ts';
+
+/** A year whose rows are in a file. */
+export interface AuditClosing {
+  year: number;
+  /** places in the chain, and the last row's number and hash */
+  first: number;
+  last: number;
+  row: string;
+  hash: string;
+  /** its name, and its digest when it was read back */
+  file: string;
+  sha256: string;
+  closedAt: Date;
+}
+
+/** Held by whoever closes a year, as long as the connection lives: nobody else removes rows meanwhile. */
+const CLOSING_LOCK = 8;
+
+/** Throws AUDIT_NOT_CLOSABLE where another process closes a year. */
+export async function holdClosings(client: Client, year: number): Promise<void> {
+  const { rows } = await client.query('SELECT pg_try_advisory_lock($1) AS held', [CLOSING_LOCK]);
+  if ((rows as { held: boolean }[])[0]?.held === true) return;
+  throw notClosable(year, 'another `chamberlain audit close` is at work');
+}
+
+/** The oldest first. */
+export async function readClosings(client: Pick<Client, 'query'>): Promise<AuditClosing[]> {
+  const { rows } = await client.query(
+    `SELECT year, first::float8, last::float8, audit_id AS row, encode(hash, 'hex') AS hash, file, sha256,
+            closed_at AS "closedAt" FROM audit_closings ORDER BY last`,
+  );
+  return rows as AuditClosing[];
+}
+
+/** A year that is to be closed: its places in the chain, and the hash before the first and of the last. */
+export type ClosableYear = Pick<AuditClosing, 'year' | 'first' | 'last' | 'row' | 'hash'> & {
+  after: string;
+  /** the last year that is closed */
+  closedUpTo: number;
+};
+
+/**
+ * Where a year ends in the chain: with the last of its rows, in the order in which they were sealed. Some of the
+ * first of the next year may stand before that. Throws AUDIT_NOT_CLOSABLE where it may not be closed.
+ */
+export async function findYear(client: Client, year: number): Promise<ClosableYear> {
+  const before = (await readClosings(client)).at(-1);
+  const first = (before?.last ?? 0) + 1;
+  const end = await findEnd(client, year, first);
+  if (end === undefined) throw notClosable(year, 'it has no row that is not closed');
+  const after = before?.hash ?? FIRST_HASH.toString('hex');
+  const found = { year, first, ...end, after, closedUpTo: before?.year ?? 0 };
+  // PostgreSQL is asked before anything is written
+  const tried = { ...found, file: '', sha256: '0'.repeat(64) };
+  await client.query('BEGIN');
+  try {
+    await insertClosing(client, tried, '');
+  } finally {
+    await client.query('ROLLBACK');
+  }
+  return found;
+}
+
+/** Goes back from the end of the chain, page by page. */
+async function findEnd(
+  client: Client,
+  year: number,
+  first: number,
+): Promise<Pick<AuditClosing, 'last' | 'row' | 'hash'> | undefined> {
+  for (let below: string | null = '9223372036854775807'; below !== null;) {
+    const page: { rows: unknown[] } = await client.query(
+      `WITH page AS MATERIALIZED (
+         SELECT s.position, s.audit_id, s.hash, a.at FROM audit_seals s JOIN audit a ON a.id = s.audit_id
+         WHERE s.position < $1 AND s.position >= $2 ORDER BY s.position DESC LIMIT ${PAGE})
+       SELECT (SELECT min(position) FROM page) AS below, e.position::float8 AS last, e.audit_id AS row,
+              encode(e.hash, 'hex') AS hash
+       FROM (SELECT) AS one LEFT JOIN LATERAL (
+         SELECT * FROM page WHERE at < make_timestamptz($3 + 1, 1, 1, 0, 0, 0, 'UTC')
+         ORDER BY position DESC LIMIT 1) AS e ON true`,
+      [below, first, year],
+    );
+    const [found] = page.rows as [
+      { below: string | null; last: number; row: string | null; hash: string },
+    ];
+    if (found.row !== null) return { last: found.last, row: found.row, hash: found.hash };
+    below = found.below;
+  }
+  return undefined;
+}
+
+/**
+ * The rows of a year with their hashes, each checked. Throws AUDIT_BROKEN where one is not as it was sealed, and
+ * AUDIT_NOT_CLOSABLE at one of an earlier year that is not closed. One of a year that is closed was written by a
+ * clock that went back: it has no other file to go to.
+ */
+export async function* readYear(
+  client: Client,
+  { year, first, last, after, closedUpTo }: ClosableYear,
+): AsyncGenerator<{ hash: string; row: Record<string, unknown> & { id: string } }> {
+  let hash: Buffer = Buffer.from(after, 'hex');
+  let place = first - 1;
+  while (place < last) {
+    const page = await readPage(client, String(place));
+    for (const seal of page) {
+      const row = rowOf(seal);
+      place += 1;
+      if (row !== undefined) hash = hashAuditRow(hash, row);
+      if (row === undefined || Number(seal.position) !== place || !hash.equals(seal.hash)) {
+        const sentence = `the audit of ${year} is not as it was sealed: see \`chamberlain audit verify\``;
+        throw new ChamberlainError('AUDIT_BROKEN', sentence);
+      }
+      const rowYear = Number(row.at.slice(0, 4));
+      if (rowYear < year && rowYear > closedUpTo) {
+        throw notClosable(year, `row ${row.id} is of ${rowYear}, which is to be closed first`);
+      }
+      yield { hash: hash.toString('hex'), row };
+      if (place === last) return;
+    }
+    if (page.length === 0)
+      throw new ChamberlainError('AUDIT_BROKEN', `the audit of ${year} ends too soon`);
+  }
+}
+
+/** Records a year whose file was read back, durably: from then on the chain begins after it. */
+export async function recordClosing(
+  client: Client,
+  closing: Omit<AuditClosing, 'closedAt'>,
+  by: string,
+): Promise<void> {
+  await transact(
+    client,
+    async () => {
+      await insertClosing(client, closing, by);
+      const fields = [String(closing.year), `sha256:${closing.sha256}`];
+      await writeAct(client, { kind: 'audit.close', by, fields });
+    },
+    { durable: true },
+  );
+}
+
+async function insertClosing(
+  client: Client,
+  { year, first, last, row, hash, file, sha256 }: Omit<AuditClosing, 'closedAt'>,
+  by: string,
+): Promise<void> {
+  try {
+    await client.query(
+      `INSERT INTO audit_closings (year, first, last, audit_id, hash, file, sha256, closed_by)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+      [year, first, last, row, Buffer.from(hash, 'hex'), file, sha256, by],
+    );
+  } catch (error) {
+    if (sqlState(error) !== '55000') throw error;
+    throw notClosable(year, (error as Error).message);
+  }
+}
+
+export function notClosable(year: number, sentence: string): ChamberlainError {
+  return new ChamberlainError(
+    'AUDIT_NOT_CLOSABLE',
+    `the audit of ${year} cannot be closed: ${sentence}`,
+  );
+}
+
+/** How many rows of closed years are still there. */
+export async function countClosed(client: Pick<Client, 'query'>): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS count FROM audit_seals WHERE position <= (SELECT max(last) FROM audit_closings)`,
+  );
+  return (rows[0] as { count: number }).count;
+}
+
+/**
+ * Removes up to 1,000 rows of closed years, with their seals, and says how many; the trigger `guard_closed` lets no
+ * other go. It knows a row by its seal: so all the rows go first, and the seal of one that was lost goes too.
+ */
+export async function removeClosed(client: Pick<Client, 'query'>): Promise<number> {
+  const { rowCount } = await client.query(
+    `WITH due AS MATERIALIZED (
+       SELECT audit_id FROM audit_seals WHERE position <= (SELECT max(last) FROM audit_closings)
+       ORDER BY position LIMIT 1000
+     ), gone AS (
+       DELETE FROM audit a USING due WHERE a.id = due.audit_id RETURNING a.id
+     )
+     DELETE FROM audit_seals s USING due
+     WHERE s.audit_id = due.audit_id AND (SELECT count(*) FROM gone) IS NOT NULL`,
+  );
+  return rowCount ?? 0;
+}

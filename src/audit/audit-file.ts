@@ -1,0 +1,278 @@
+/**
+ * The file that a closed year of the audit is kept in: JSON lines, signed by an admin's own key.
+ *
+ *     {"audit": <realm>, "year": 2025, "first": <place in the chain>, "after": <hash, hex>}
+ *     {"hash": <hash, hex>, "row": {…}}              for each row, in the order of the chain
+ *     {"last": <place>, "row": <id>, "hash": <hash, hex>, "sha256": <of the lines above, hex>,
+ *      "signedBy": "admin.alice", "publicKey": <PEM>, "signature": <base64>}
+ *
+ * `after` is the hash that the chain has before the first row: of the year before, or 64 zeros. The signature is Ed25519
+ * (RFC 8032) over `chamberlain-audit-1\n` and the last line as canonical JSON, without `signature`.
+ */
+import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createReadStream, type PathLike } from 'node:fs';
+import { link, open, readdir, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { ChamberlainError } from '../shared/errors.ts';
+import { canonicalJson } from '../shared/canonical-json.ts';
+
+const SIGNED = 'chamberlain-audit-1\n';
+/** No line of ours is as long. */
+const MOST_LINE_BYTES = 4 * 1024 * 1024;
+/** Lines are written together up to so many characters. */
+const WRITE_LENGTH = 256 * 1024;
+
+export interface AuditFileHead {
+  /** the realm */
+  audit: string;
+  year: number;
+  first: number;
+  after: string;
+}
+
+export interface AuditFileRow {
+  hash: string;
+  row: Record<string, unknown> & { id: string };
+}
+
+export interface AuditFileEnd {
+  last: number;
+  row: string;
+  hash: string;
+  sha256: string;
+  signedBy: string;
+  publicKey: string;
+  signature: string;
+}
+
+/** Who signs a file. */
+export interface AuditSigner {
+  portal: string;
+  key: KeyObject;
+}
+
+/** What a realm calls the file of a year. */
+export function auditFileName(realm: string, year: number): string {
+  return `audit-${realm}-${year}.jsonl`;
+}
+
+/**
+ * Writes a file whole, or not at all, so that it would outlive a loss of power. One that is there already is never
+ * replaced. Throws AUDIT_NOT_CLOSABLE where the folder or the disk does not take it. What a run that was cut has left
+ * beside it goes.
+ */
+export async function writeAuditFile(
+  path: string,
+  signer: AuditSigner,
+  head: AuditFileHead,
+  rows: AsyncIterable<AuditFileRow>,
+): Promise<void> {
+  try {
+    await writeWhole(path, signer, head, rows);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).syscall === undefined) throw cause;
+    throw new ChamberlainError('AUDIT_NOT_CLOSABLE', `writing ${path}`, { cause });
+  }
+}
+
+async function writeWhole(
+  path: string,
+  signer: AuditSigner,
+  head: AuditFileHead,
+  rows: AsyncIterable<AuditFileRow>,
+): Promise<void> {
+  await removeLeftovers(path);
+  const beside = `${path}.${process.pid}.new`;
+  try {
+    const file = await open(beside, 'wx', 0o440);
+    try {
+      const sha256 = createHash('sha256');
+      let text = `${JSON.stringify(head)}\n`;
+      const flush = async () => {
+        sha256.update(text);
+        await file.writeFile(text);
+        text = '';
+      };
+      let last: AuditFileRow | undefined;
+      let place = head.first - 1;
+      for await (last of rows) {
+        place += 1;
+        text += `${JSON.stringify(last)}\n`;
+        if (text.length >= WRITE_LENGTH) await flush();
+      }
+      if (last === undefined)
+        throw new ChamberlainError('INTERNAL', `writing ${path}: it would have no row`);
+      await flush();
+      const end = {
+        last: place,
+        row: last.row.id,
+        hash: last.hash,
+        sha256: sha256.digest('hex'),
+        signedBy: signer.portal,
+        publicKey: createPublicKey(signer.key).export({ type: 'spki', format: 'pem' }) as string,
+      };
+      const signature = sign(null, signedText(end), signer.key).toString('base64');
+      await file.writeFile(`${JSON.stringify({ ...end, signature })}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await link(beside, path); // unlike a rename, it replaces nothing
+  } finally {
+    await rm(beside, { force: true });
+  }
+  const folder = await open(dirname(path), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+function signedText(end: Omit<AuditFileEnd, 'signature'>): Buffer {
+  return Buffer.from(SIGNED + canonicalJson(end));
+}
+
+/** Removes what processes that are gone have left half written; one of them may have had our own number. */
+async function removeLeftovers(path: string): Promise<void> {
+  const folder = dirname(path);
+  for (const name of await readdir(folder)) {
+    const [, pid] = name.startsWith(`${basename(path)}.`)
+      ? (/\.(\d+)\.new$/u.exec(name) ?? [])
+      : [];
+    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue;
+    await rm(join(folder, name), { force: true });
+  }
+}
+
+/** Whether there is a process with that number. */
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+/** A file that was read to its end. */
+export interface AuditFileRead {
+  head: AuditFileHead | undefined;
+  end: AuditFileEnd | undefined;
+  /** of the whole file, hex */
+  sha256: string;
+  /** the first thing that is wrong, such as `line 7 is no row`; undefined: nothing is */
+  wrong: string | undefined;
+}
+
+/**
+ * Reads a file, line by line, and checks its form, its digest and its signature; by whom it is signed and whether the
+ * rows are in the chain is for others to say. Throws where it cannot be read.
+ *
+ * @param onRow is given each row and the number of its line; a text that it returns is what is wrong with it
+ */
+export async function readAuditFile(
+  path: string,
+  onHead: (head: AuditFileHead) => void,
+  onRow: (row: AuditFileRow, line: number) => string | undefined,
+): Promise<AuditFileRead> {
+  const whole = createHash('sha256');
+  const body = createHash('sha256');
+  let head: AuditFileHead | undefined;
+  let wrong: string | undefined;
+  let number = 0;
+  let before: Buffer | undefined;
+  const take = (line: Buffer): void => {
+    number += 1;
+    body.update(line);
+    if (wrong !== undefined) return;
+    const value = parseLine(line);
+    if (number === 1) {
+      if (isHead(value)) onHead((head = value));
+      else wrong = 'it does not begin as a closed year of the audit does';
+    } else if (isRow(value)) wrong = onRow(value, number);
+    else wrong = `line ${number} is no row of the audit`;
+  };
+  for await (const line of readLines(path)) {
+    whole.update(line);
+    if (before !== undefined) take(before);
+    before = line;
+  }
+  const last = before === undefined ? undefined : parseLine(before);
+  const end = isEnd(last) ? last : undefined;
+  const cut = `it ends with line ${number + 1}, without a signature: what came then was cut off`;
+  wrong ??= end === undefined ? cut : wrongEnd(end, body.digest('hex'));
+  return { head, end, sha256: whole.digest('hex'), wrong };
+}
+
+function wrongEnd(end: AuditFileEnd, sha256: string): string | undefined {
+  const { signature, ...signed } = end;
+  try {
+    const key = createPublicKey(end.publicKey);
+    if (!verify(null, signedText(signed), key, Buffer.from(signature, 'base64'))) {
+      return 'its last line is not as it was signed';
+    }
+  } catch {
+    return 'its last line is not as it was signed';
+  }
+  return end.sha256 === sha256 ? undefined : 'it is not as it was signed';
+}
+
+/** Lines with their ends; of one that is longer than any of ours, a part. */
+async function* readLines(path: PathLike): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
+    rest = Buffer.concat([rest, chunk as Buffer]);
+    let from = 0;
+    for (let at = rest.indexOf(10); at >= 0; at = rest.indexOf(10, from)) {
+      yield rest.subarray(from, at + 1);
+      from = at + 1;
+    }
+    rest = rest.subarray(from);
+    if (rest.length > MOST_LINE_BYTES) {
+      yield rest;
+      rest = Buffer.alloc(0);
+    }
+  }
+  if (rest.length > 0) yield rest;
+}
+
+/** What stands in a whole line; undefined where it is not whole, or no JSON. */
+function parseLine(line: Buffer): unknown {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(line);
+    return text.endsWith('\n') ? JSON.parse(text) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null;
+const areTexts = (...values: unknown[]) => values.every((value) => typeof value === 'string');
+
+function isHead(value: unknown): value is AuditFileHead {
+  return (
+    isObject(value) &&
+    areTexts(value['audit'], value['after']) &&
+    Number.isSafeInteger(value['year']) &&
+    Number.isSafeInteger(value['first'])
+  );
+}
+
+function isRow(value: unknown): value is AuditFileRow {
+  return (
+    isObject(value) &&
+    areTexts(value['hash']) &&
+    isObject(value['row']) &&
+    areTexts(value['row']['id'])
+  );
+}
+
+function isEnd(value: unknown): value is AuditFileEnd {
+  return (
+    isObject(value) &&
+    Number.isSafeInteger(value['last']) &&
+    areTexts(value['row'], value['hash'], value['sha256']) &&
+    areTexts(value['signedBy'], value['publicKey'], value['signature'])
+  );
+}

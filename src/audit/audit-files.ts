@@ -1,0 +1,154 @@
+/** Files of closed years of the audit: whether each is as it was signed, and where it joins the chain. */
+import { createPublicKey } from 'node:crypto';
+import { basename } from 'node:path';
+import { adminOfPortal, type Config } from '../shared/config.ts';
+import { type AuditFileEnd, type AuditFileHead, readAuditFile } from './audit-file.ts';
+import { cannotRead, ChamberlainError } from '../shared/errors.ts';
+import { type ChainFault, hashAuditRow } from './audit-chain.ts';
+import type { AuditClosing } from './audit-closings.ts';
+import type { ChainPlace } from './audit-verify.ts';
+
+/** A file that is whole, and signed. */
+export interface AuditFile {
+  /** as it was named on the command line */
+  path: string;
+  sha256: string;
+  head: AuditFileHead;
+  end: AuditFileEnd;
+  /** of its rows */
+  count: number;
+  /** whether it holds the hash that was looked for */
+  hasHash: boolean;
+}
+
+/** What is wrong with a file, or the file. */
+export type CheckedFile = { path: string; fault: ChainFault } | { path: string; file: AuditFile };
+
+/**
+ * Reads a file, follows the chain through its rows, and checks its signature.
+ *
+ * @param hash which is looked for in it
+ * @param onProgress told how many of its rows have been looked at
+ */
+export async function checkAuditFile(
+  path: string,
+  realm: string,
+  hash?: string,
+  onProgress?: (rows: number) => void,
+): Promise<CheckedFile> {
+  let before: Buffer = Buffer.alloc(32);
+  let row: string | undefined;
+  let count = 0;
+  let hasHash = false;
+  const faulty = (sentence: string) => ({ path, fault: faultOf(path, sentence) });
+  const read = await readAuditFile(
+    path,
+    ({ after }) => (before = Buffer.from(after, 'hex')),
+    (line, number) => {
+      const is = hashAuditRow(before, line.row);
+      if (is.toString('hex') !== line.hash) {
+        return `line ${number}, row ${line.row.id}, is not what was sealed after the line before it`;
+      }
+      [before, row, count] = [is, line.row.id, count + 1];
+      hasHash ||= line.hash === hash;
+      if (count % 10_000 === 0) onProgress?.(count);
+      return undefined;
+    },
+  ).catch((cause: unknown) => {
+    throw cannotRead('file', path, cause, 'USAGE');
+  });
+  const { head, end, sha256, wrong } = read;
+  if (wrong !== undefined || head === undefined || end === undefined) {
+    return faulty(wrong ?? 'it is no closed year of the audit');
+  }
+  if (
+    end.last !== head.first + count - 1 ||
+    end.row !== row ||
+    end.hash !== before.toString('hex')
+  ) {
+    return faulty('its rows are not those that its last line names');
+  }
+  if (head.audit !== realm) return faulty(`it is of the realm ${head.audit}`);
+  return { path, file: { path, sha256, head, end, count, hasHash } };
+}
+
+/** Whether an admin's own key, as the configuration has it, has signed. */
+export function isSignedByAdmin({ portals }: Config, { publicKey }: AuditFileEnd): boolean {
+  const key = createPublicKey(publicKey);
+  return portals
+    .filter(({ name }) => adminOfPortal(name) !== undefined)
+    .some(({ keys }) => keys.some((each) => createPublicKey(each.publicKey).equals(key)));
+}
+
+/**
+ * What is wrong with files beside their contents: a year that is closed and whose file was not given, or is another than
+ * the one that was recorded; or a file that nobody known has signed.
+ */
+export function compareWithRecord(
+  config: Config,
+  files: readonly AuditFile[],
+  given: readonly string[],
+  closed: readonly AuditClosing[],
+): ChainFault[] {
+  const others = files.flatMap(({ path, sha256, head, end }) => {
+    const record = closed.find(({ year }) => year === head.year);
+    if (record !== undefined && record.sha256 !== sha256) {
+      return [faultOf(path, `it is not the file that was recorded when ${head.year} was closed`)];
+    }
+    // an admin may have left since: then the record vouches for the file
+    if (record !== undefined || isSignedByAdmin(config, end)) return [];
+    return [
+      faultOf(
+        path,
+        `the configuration knows no admin with the key that has signed it (${end.signedBy})`,
+      ),
+    ];
+  });
+  const missing = closed
+    .filter(
+      ({ year, file }) => !files.some(({ head }) => head.year === year) && !isNamed(file, given),
+    )
+    .map(({ year, file, sha256 }): ChainFault => ({
+      kind: 'file-missing',
+      row: undefined,
+      at: undefined,
+      sentence: `${file}: the file of ${year} was not given (sha256 ${sha256})`,
+    }));
+  return [...others, ...missing];
+}
+
+/** One that is given and broken is not missing too. */
+function isNamed(name: string, paths: readonly string[]): boolean {
+  return paths.some((path) => basename(path) === name);
+}
+
+/** Where files join each other, and what PostgreSQL holds. */
+export function placesOf(files: readonly AuditFile[]): ChainPlace[] {
+  return files.flatMap(({ path, head, end }) => [
+    {
+      position: head.first - 1,
+      hash: head.after,
+      apart: faultOf(path, 'it does not go on from where the year before it ends'),
+    },
+    {
+      position: end.last,
+      hash: end.hash,
+      apart: faultOf(path, 'the chain does not go on from where it ends'),
+    },
+  ]);
+}
+
+function faultOf(path: string, sentence: string): ChainFault {
+  return { kind: 'file', row: undefined, at: undefined, sentence: `${path}: ${sentence}` };
+}
+
+/** Reads back a file. Throws AUDIT_NOT_CLOSABLE where it is not whole. */
+export async function readBack(
+  path: string,
+  realm: string,
+  onProgress?: (rows: number) => void,
+): Promise<AuditFile> {
+  const checked = await checkAuditFile(path, realm, undefined, onProgress);
+  if ('file' in checked) return checked.file;
+  throw new ChamberlainError('AUDIT_NOT_CLOSABLE', checked.fault.sentence);
+}

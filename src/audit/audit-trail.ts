@@ -1,0 +1,52 @@
+/** The table `audit` as an admin reads it. */
+import type { Client } from '../database/connection.ts';
+
+/** Who asked for what, who approved it, and what came of it. */
+export interface AuditRow {
+  id: string;
+  at: Date;
+  requestedBy: string | null;
+  approvedBy: string | null;
+  /** NULL: by the command line, or a job that nobody has signed */
+  portal: string | null;
+  kind: string | null;
+  subject: number | null;
+  account: string | null;
+  fields: string[];
+  verdict: string;
+  code: string | null;
+}
+
+export interface AuditQuery {
+  /** uids; undefined: rows about anyone, and about nobody */
+  subjects?: readonly number[] | undefined;
+  since?: Date | undefined;
+  limit: number;
+}
+
+const ROW = `a.id, a.at, a.requested_by AS "requestedBy", a.approved_by AS "approvedBy", a.portal, a.kind,
+  a.subject, a.account, a.fields, a.verdict, a.code`;
+
+// Each along an index from its end, so that it costs the same however long the trail is.
+const LAST = `SELECT ${ROW} FROM audit a ORDER BY id DESC LIMIT $1`;
+const LAST_SINCE = `SELECT ${ROW} FROM audit a WHERE at >= $2 ORDER BY at DESC, id DESC LIMIT $1`;
+const lastOfSubjects = (andSince: string) => `
+  SELECT ${ROW} FROM unnest($2::int[]) AS s (uid), LATERAL (
+    SELECT * FROM audit WHERE subject = s.uid ${andSince} ORDER BY id DESC LIMIT $1) AS a
+  ORDER BY a.id DESC LIMIT $1`;
+
+/** The last rows that fit, oldest first, and whether there are older ones that fit too. */
+export async function readAudit(
+  client: Client,
+  { subjects, since, limit }: AuditQuery,
+): Promise<{ rows: AuditRow[]; hasOlder: boolean }> {
+  const ofAnyone = since === undefined ? LAST : LAST_SINCE;
+  const ofThem = lastOfSubjects(since === undefined ? '' : 'AND at >= $3');
+  const { rows } = await client.query(subjects === undefined ? ofAnyone : ofThem, [
+    limit + 1,
+    ...[subjects, since].filter((each) => each !== undefined),
+  ]);
+  const found = (rows as AuditRow[]).toReversed();
+  const hasOlder = found.length > limit;
+  return { rows: hasOlder ? found.slice(1) : found, hasOlder };
+}

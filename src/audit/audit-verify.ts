@@ -1,0 +1,215 @@
+/**
+ * Recomputes the hash chain over the audit, page by page, in one snapshot of the database: from its beginning, or from
+ * the last row of the years that are closed. What those hold is in files, which are read elsewhere (src/audit/audit-files.ts).
+ */
+import {
+  backdated,
+  type ChainBegin,
+  type ChainFault,
+  FIRST_HASH,
+  followChain,
+  HASHED_COLUMNS,
+  type HashedRow,
+  isBackdated,
+} from './audit-chain.ts';
+import { type AuditClosing, countClosed, readClosings } from './audit-closings.ts';
+import { PAGE, readPage, rowOf } from './audit-pages.ts';
+import type { Client } from '../database/connection.ts';
+
+/** Rows looked at together for those without a seal. */
+const WINDOW = 50_000;
+const LOWEST_ID = '-9223372036854775808';
+const HIGHEST_ID = '9223372036854775807';
+/** No more are listed; all are counted. */
+const MOST_FAULTS = 1000;
+
+export interface ChainVerdict {
+  /** of the last row that is sealed, 64 hexadecimal digits; all 0 where none is */
+  head: string;
+  row: string | undefined;
+  at: string | undefined;
+  /** years whose rows are in files: the chain begins after them */
+  closed: AuditClosing[];
+  /** rows of those years that are not removed yet */
+  toRemove: number;
+  /** how many rows are sealed, without those of closed years */
+  sealed: number;
+  /** rows that the sealer has not come to yet */
+  waiting: number;
+  /** whether the head that was given is one of the chain; undefined where none was given */
+  headFound: boolean | undefined;
+  /** no more than the first 1,000 */
+  faults: ChainFault[];
+  faultsInAll: number;
+}
+
+/** A hash that a file has at a place of the chain. */
+export interface ChainPlace {
+  position: number;
+  /** 64 hexadecimal digits */
+  hash: string;
+  /** what is wrong where the chain has another hash there, or none */
+  apart: ChainFault;
+}
+
+/**
+ * Verifies the whole chain.
+ *
+ * @param head one that was printed before, 64 hexadecimal digits: it must be among the seals
+ * @param options.places where files join the chain
+ * @param options.isInFile whether the head is in a file that was read
+ * @param onProgress told how many seals of how many have been looked at
+ */
+export async function verifyAudit(
+  client: Client,
+  {
+    head,
+    places = [],
+    isInFile = false,
+    onProgress,
+  }: {
+    head?: string | undefined;
+    places?: readonly ChainPlace[];
+    isInFile?: boolean;
+    onProgress?: (done: number, of: number) => void;
+  },
+): Promise<ChainVerdict> {
+  const faults: ChainFault[] = [];
+  let faultsInAll = 0;
+  const named = new Set<string>();
+  const report = (fault: ChainFault) => {
+    faultsInAll += 1;
+    if (faults.length >= MOST_FAULTS) return;
+    faults.push(fault);
+    if (fault.kind === 'seal-missing' && fault.row !== undefined) named.add(fault.row);
+  };
+  await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  try {
+    const last = await client.query(
+      'SELECT position FROM audit_seals ORDER BY position DESC LIMIT 1',
+    );
+    const closed = await readClosings(client);
+    const base = closed.at(-1);
+    const end = Number((last.rows[0] as { position: string } | undefined)?.position ?? 0);
+    const total = Math.max(0, end - (base?.last ?? 0));
+    const chain = followChain(report, (id) => readRow(client, id), linkOf(base));
+    const wanted = head === undefined ? undefined : Buffer.from(head, 'hex');
+    let headFound =
+      wanted && (isInFile || wanted.equals(FIRST_HASH) || closed.some(({ hash }) => hash === head));
+    // where each year ends, and then each place that a file wants to know of
+    const hashes = new Map([[0, FIRST_HASH.toString('hex')]]);
+    for (const { last: position, hash } of closed) hashes.set(position, hash);
+    const asked = new Set(places.map(({ position }) => position));
+    let sealed = 0;
+    let [headHash, headRow] = [base?.hash ?? FIRST_HASH.toString('hex'), base?.row];
+    for (let after = base === undefined ? LOWEST_ID : String(base.last), more = true; more;) {
+      const page = await readPage(client, after);
+      for (const seal of page) {
+        await chain.next({
+          position: Number(seal.position),
+          auditId: seal.audit_id,
+          hash: seal.hash,
+          previous: seal.previous ?? undefined,
+          row: rowOf(seal),
+        });
+        if (wanted !== undefined) headFound ||= seal.hash.equals(wanted);
+        const position = Number(seal.position);
+        if (asked.has(position)) hashes.set(position, seal.hash.toString('hex'));
+      }
+      sealed += page.length;
+      const lastSeal = page.at(-1);
+      if (lastSeal !== undefined) {
+        after = lastSeal.position;
+        [headHash, headRow] = [lastSeal.hash.toString('hex'), lastSeal.audit_id];
+      }
+      more = page.length === PAGE;
+      onProgress?.(sealed, Math.max(sealed, total));
+    }
+    for (const { position, hash, apart } of places)
+      if (hashes.get(position) !== hash) report(apart);
+    const lastRow = chain.end();
+    const waiting = await lookAtUnsealed(client, named, lastRow, report);
+    if (headFound === false) {
+      const sentence =
+        'the head that was given is nowhere in the chain: rows were taken from its end, or it was made anew' +
+        (base === undefined
+          ? ''
+          : '; or it is in the file of a closed year, which is to be given too');
+      report({ kind: 'head', row: undefined, at: undefined, sentence });
+    }
+    return {
+      head: headHash,
+      row: headRow,
+      at: lastRow?.at,
+      closed,
+      toRemove: await countClosed(client),
+      sealed,
+      waiting,
+      headFound,
+      faults,
+      faultsInAll,
+    };
+  } finally {
+    await client.query('ROLLBACK');
+  }
+}
+
+/** The link that the chain begins with. */
+function linkOf(base: AuditClosing | undefined): ChainBegin | undefined {
+  return base && { position: base.last, auditId: base.row, hash: Buffer.from(base.hash, 'hex') };
+}
+
+async function readRow(client: Client, id: string): Promise<HashedRow | undefined> {
+  const { rows } = await client.query(`SELECT ${HASHED_COLUMNS} FROM audit a WHERE a.id = $1`, [
+    id,
+  ]);
+  return rows[0] as HashedRow | undefined;
+}
+
+/** Rows without a seal: those that wait for it are counted, any other is a fault. */
+async function lookAtUnsealed(
+  client: Client,
+  named: ReadonlySet<string>,
+  last: HashedRow | undefined,
+  report: (fault: ChainFault) => void,
+): Promise<number> {
+  let waiting = 0;
+  for (let after: string | undefined = LOWEST_ID; after !== undefined;) {
+    const next: { rows: unknown[] } = await client.query({
+      name: 'audit-window',
+      text: `SELECT id FROM audit WHERE id > $1 ORDER BY id OFFSET ${WINDOW} LIMIT 1`,
+      values: [after],
+    });
+    const until: string | undefined = (next.rows[0] as { id: string } | undefined)?.id;
+    const { rows } = await client.query({
+      name: 'audit-unsealed',
+      text: `SELECT ${HASHED_COLUMNS},
+               EXISTS (SELECT FROM audit_unsealed u WHERE u.audit_id = a.id) AS waits
+             FROM audit a WHERE a.id > $1 AND a.id <= coalesce($2::bigint, ${HIGHEST_ID})
+               AND NOT EXISTS (SELECT FROM audit_seals s WHERE s.audit_id = a.id) ORDER BY a.id`,
+      values: [after, until],
+    });
+    after = until;
+    for (const row of rows as (HashedRow & { waits: boolean })[]) {
+      if (named.has(row.id)) continue;
+      if (!row.waits) {
+        const sentence = 'it is not sealed, and does not wait for it';
+        report({ kind: 'unsealed', row: row.id, at: row.at, sentence });
+      } else if (last !== undefined && isBackdated(row, last)) report(backdated(row));
+      else waiting += 1;
+    }
+  }
+  const gone = await client.query(
+    `SELECT u.audit_id AS id FROM audit_unsealed u
+     WHERE NOT EXISTS (SELECT FROM audit a WHERE a.id = u.audit_id) ORDER BY 1 LIMIT ${MOST_FAULTS}`,
+  );
+  for (const { id } of gone.rows as { id: string }[]) {
+    report({
+      kind: 'missing',
+      row: id,
+      at: undefined,
+      sentence: 'it is gone, before it was sealed',
+    });
+  }
+  return waiting;
+}

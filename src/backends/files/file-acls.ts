@@ -1,0 +1,182 @@
+/**
+ * Default ACLs, through `getfacl` and `setfacl`: Node has no getxattr. Never a process per home:
+ * new folders inherit from the staging folder, a survey asks once for all, and only mending costs
+ * a process for each.
+ */
+import { spawn } from 'node:child_process';
+import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import type { GroupWrite } from '../../targets/files-eyes.ts';
+import { ChamberlainError, codeOf } from '../../shared/errors.ts';
+import {
+  AREA_FORBIDS,
+  OPEN_DIRECTORY,
+  STAGING,
+  areaPath,
+  errnoOf,
+  stagingOf,
+  whyUnsafe,
+  withOpened,
+} from './file-ground.ts';
+import type { Area, FileServer, Opened } from './file-ground.ts';
+
+/** A survey of 40,000 homes takes getfacl about a second. */
+const READ_TIMEOUT_MS = 60_000;
+const SET_TIMEOUT_MS = 5_000;
+
+/**
+ * Makes the areas ready, once, by an admin who knows that they are mounted; doing it again is
+ * harmless. Makes the staging folder in each, and gives that of the tools a default ACL, which
+ * all that is made in it inherits.
+ *
+ * Where the file system keeps no POSIX ACLs (NFSv4, ramfs), `groupWrite` says `unsupported`: homes
+ * are made and kept without, and what a maintainer makes with umask 022 stays theirs to write.
+ *
+ * @param files the paths, and `toolHomeMode` as octal digits, whose rights of others the default
+ *   ACL repeats
+ */
+export async function prepareFileAreas(
+  files: FileServer & { toolHomeMode: string },
+): Promise<{ groupWrite: 'kept' | 'unsupported' }> {
+  if (files.toolHomes === files.personHomes) {
+    throw new ChamberlainError('CONFIG_INVALID', 'preparing one area for tools and people');
+  }
+  await prepareArea(files, 'personHomes', async () => {});
+  const others = Number.parseInt(files.toolHomeMode, 8) & 0o007;
+  const acl = `u::rwx,g::rwx,o::${others}`;
+  return await prepareArea(files, 'toolHomes', async (staging) => {
+    const refused = await runSetfacl(['-d', '--set', acl], staging);
+    if (refused === undefined) return { groupWrite: 'kept' as const };
+    if (/not supported/iu.test(refused)) return { groupWrite: 'unsupported' as const };
+    throw new ChamberlainError('STEP_FAILED', 'setting the default ACL of the staging folder', {
+      cause: new Error(refused),
+    });
+  });
+}
+
+async function prepareArea<Result>(
+  files: FileServer,
+  area: Area,
+  then: (staging: Opened) => Promise<Result>,
+): Promise<Result> {
+  const path = areaPath(files, area);
+  try {
+    return await withOpened(path, OPEN_DIRECTORY, async (opened) => {
+      const unsafe = whyUnsafe(fstatSync(opened.fd), AREA_FORBIDS);
+      if (unsafe !== undefined) throw new Error(unsafe);
+      const staging = stagingOf(opened);
+      await mkdir(staging, 0o700).catch((error: unknown) => {
+        if (errnoOf(error) !== 'EEXIST') throw error;
+      });
+      return await withOpened(staging, OPEN_DIRECTORY, async (stagingOpened) => {
+        fchownSync(stagingOpened.fd, 0, 0);
+        fchmodSync(stagingOpened.fd, 0o700);
+        const result = await then(stagingOpened);
+        await stagingOpened.sync();
+        await opened.sync();
+        return result;
+      });
+    });
+  } catch (cause) {
+    if (codeOf(cause) !== 'INTERNAL') throw cause;
+    throw new ChamberlainError('STEP_FAILED', `preparing the area ${path}`, { cause });
+  }
+}
+
+/** Gives an open directory a default ACL that keeps group write; other entries of it stay. */
+export async function keepGroupWrite(directory: Opened): Promise<void> {
+  const refused = await runSetfacl(['-d', '-m', 'u::rwx,g::rwx'], directory).catch(
+    (cause: unknown) => {
+      throw new Error('starting setfacl', { cause });
+    },
+  );
+  if (refused !== undefined) throw new Error(refused);
+}
+
+/** Runs setfacl on an inherited descriptor, so on no path that could be swapped. */
+async function runSetfacl(words: string[], directory: Opened): Promise<string | undefined> {
+  const { code, stderr } = await run('setfacl', [...words, '/proc/self/fd/3'], {
+    fds: [directory.fd],
+    timeoutMs: SET_TIMEOUT_MS,
+  });
+  return code === 0 ? undefined : stderr.trim() || `setfacl ended with ${code}`;
+}
+
+/**
+ * Reads the default ACLs of directories below an area, by paths relative to it, and says whether
+ * each keeps group write. A path that went away, or is a link by now (`-P`), has no answer.
+ *
+ * The names are our own grammar, so that getfacl quotes none. A tenant can swap a folder between
+ * our look and this one: it then lies about its own folder, which it may change anyway.
+ *
+ * @returns undefined where the staging folder itself has none: this area keeps no default ACLs
+ */
+export async function readGroupWrite(
+  area: string,
+  paths: readonly string[],
+): Promise<Map<string, GroupWrite> | undefined> {
+  const found = new Map<string, GroupWrite>();
+  const { code, stderr } = await run('getfacl', ['-P', '--default', '--numeric', '-'], {
+    cwd: area,
+    stdin: [...paths, STAGING].join('\n'),
+    timeoutMs: READ_TIMEOUT_MS,
+    onBlock: (block) => {
+      const name = /^# file: (.*)$/mu.exec(block)?.[1];
+      if (name !== undefined) found.set(name, keepsGroupWrite(block) ? 'kept' : 'lost');
+    },
+  });
+  const staging = found.get(STAGING);
+  // The staging folder was asked for last: without it the answer is short. Code 1: some went away.
+  if (staging === undefined || (code !== 0 && code !== 1)) {
+    throw new Error(`getfacl ended with ${code} ${stderr.trim()}`);
+  }
+  return staging === 'kept' ? found : undefined;
+}
+
+/** Reads one file's block of `getfacl --default`; a mask bounds what the group gets. acl(5) */
+function keepsGroupWrite(block: string): boolean {
+  const group = /^group::([rwx-]{3})/mu.exec(block)?.[1];
+  const mask = /^mask::([rwx-]{3})/mu.exec(block)?.[1];
+  return group === 'rwx' && (mask === undefined || mask === 'rwx');
+}
+
+/** Runs one program to its end; blocks of its output end with an empty line. */
+async function run(
+  program: string,
+  words: string[],
+  options: {
+    cwd?: string;
+    fds?: number[];
+    stdin?: string;
+    timeoutMs: number;
+    onBlock?: (block: string) => void;
+  },
+): Promise<{ code: number | null; stderr: string }> {
+  return await new Promise((resolve, reject) => {
+    const child = spawn(program, words, {
+      cwd: options.cwd ?? '/',
+      env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+      stdio: ['pipe', 'pipe', 'pipe', ...(options.fds ?? [])],
+      timeout: options.timeoutMs,
+      killSignal: 'SIGKILL',
+    });
+    let pending = '';
+    let stderr = '';
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      const blocks = (pending + text).split('\n\n');
+      pending = blocks.pop() ?? '';
+      for (const block of blocks) options.onBlock?.(block);
+    });
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      if (stderr.length < 1000) stderr += text;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (pending.trim() !== '') options.onBlock?.(pending);
+      resolve({ code, stderr });
+    });
+    // A program that ended before it read all is seen by its code.
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(options.stdin ?? '');
+  });
+}

@@ -1,0 +1,79 @@
+/**
+ * The marker of an area of homes (src/seals/marker.ts): a file in the staging folder, which is root's alone, on the same
+ * file system as the homes. Whatever brings an older copy of the area back brings the older marker too.
+ */
+import { constants, fchmodSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
+import { ChamberlainError } from '../../shared/errors.ts';
+import {
+  AREA_FORBIDS,
+  type Area,
+  areaPath,
+  errnoOf,
+  type FileServer,
+  OPEN_DIRECTORY,
+  OPEN_SAFELY,
+  type Opened,
+  STAGING_FORBIDS,
+  stagingOf,
+  whyUnsafe,
+  within,
+  withOpened,
+} from './file-ground.ts';
+
+const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
+
+/** Opens the markers of areas. */
+export function openAreaMarkers(files: FileServer, realm: string) {
+  const name = `marker.${realm}`;
+
+  async function inStaging<T>(area: Area, act: string, work: (staging: Opened) => Promise<T>) {
+    const path = areaPath(files, area);
+    try {
+      return await withOpened(path, OPEN_DIRECTORY, (opened) =>
+        withOpened(stagingOf(opened), OPEN_DIRECTORY, async (staging) => {
+          const unsafe =
+            whyUnsafe(fstatSync(opened.fd), AREA_FORBIDS) ??
+            whyUnsafe(fstatSync(staging.fd), STAGING_FORBIDS);
+          if (unsafe !== undefined) throw new Error(`${path} is not used: ${unsafe}`);
+          return await work(staging);
+        }),
+      );
+    } catch (cause) {
+      throw new ChamberlainError('BACKEND_UNREADABLE', `${act} the marker of ${path}`, { cause });
+    }
+  }
+
+  async function readIn(staging: Opened): Promise<string | undefined> {
+    try {
+      return await withOpened(within(staging, name), OPEN_SAFELY, async (file) =>
+        readFileSync(file.fd, 'utf8'),
+      );
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  return {
+    /** Undefined where there is none. */
+    read: (area: Area): Promise<string | undefined> => inStaging(area, 'reading', readIn),
+
+    /** False where another stands there than the one that was read: nothing is written then. */
+    write: (area: Area, marker: string, instead: string | undefined): Promise<boolean> =>
+      inStaging(area, 'writing', async (staging) => {
+        if ((await readIn(staging)) !== instead) return false;
+        const made = within(staging, `${name}.new`);
+        await withOpened(made, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, async (file) => {
+          fchmodSync(file.fd, 0o600);
+          writeFileSync(file.fd, marker);
+          await file.sync();
+        });
+        await rename(made, within(staging, name));
+        await staging.sync();
+        return true;
+      }),
+
+    async close() {},
+  };
+}

@@ -1,0 +1,236 @@
+/**
+ * Looks at homes on the file server. Changes nothing.
+ *
+ * Needs root or CAP_DAC_READ_SEARCH: homes of people are 0700. Looking uses synchronous calls (four
+ * times as fast as promises: 40,000 small files in 0.8 s instead of 3.2), 200 homes at a time.
+ */
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import {
+  CREDENTIALS_MAX_BYTES,
+  CREDENTIALS_NAME,
+  parseCredentialsFile,
+  verifierOf,
+} from '../../credentials/credentials.ts';
+import type {
+  AskedHome,
+  CredentialsFileHave,
+  CredentialsHave,
+  FilesEyes,
+  FolderHave,
+  HomeHave,
+} from '../../targets/files-eyes.ts';
+import type { HomePath } from '../../reconcile/action.ts';
+import type { SeenDeletion } from '../../archives/deletion.ts';
+import type { ErasedPerson } from '../../lifecycle/erased-person.ts';
+import type { HomeSighting } from '../../targets/everything.ts';
+import { readErasures } from '../../lifecycle/erasure-list.ts';
+import { lookAtArchives, readDeletions } from '../../archives/homes/file-archive-reading.ts';
+import { readGroupWrite } from './file-acls.ts';
+import { openArchives } from '../../archives/homes/file-archive-ground.ts';
+import { type FolderMemory, type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
+import {
+  OPEN_DIRECTORY,
+  OPEN_SAFELY,
+  OPEN_TO_LOOK,
+  areaPath,
+  describeKind,
+  errnoOf,
+  itself,
+  openArea,
+  seenOf,
+  unreadable,
+  within,
+} from './file-ground.ts';
+import type { FileServer } from './file-ground.ts';
+import { describeHostile, lookAtEach, lookAtFolder, refusalOf } from './file-looking.ts';
+
+/** The eyes of the role `homes`; `listHomes` tells all that stands in both areas, and whose it is. */
+export interface OpenFilesEyes extends FilesEyes {
+  listHomes(piece: number): AsyncGenerator<HomeSighting[]>;
+  /** What stands in an area, or in the folder of archives, and is not ours. */
+  listUnmanaged(
+    where: HomePath['area'] | 'archives',
+    isOurs: Parameters<typeof listUnmanaged>[1],
+    memory?: FolderMemory,
+  ): Promise<ListedPath[]>;
+  /** Who was erased by law, as the list beside the archives has it. Throws BACKEND_UNREADABLE. */
+  readErased(): ErasedPerson[];
+  /** What archives say of deletions, but for those of that name. Throws BACKEND_UNREADABLE. */
+  readDeletions(recorded: ReadonlySet<string>): SeenDeletion[];
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the eyes of the role `homes`.
+ *
+ * @param archives the folder of archives: root's own
+ */
+export function openFilesEyes(files: FileServer, archives: string): OpenFilesEyes {
+  return {
+    listHomes: (piece) => listHomes(files, piece),
+    listUnmanaged: (where, isOurs, memory) =>
+      listUnmanaged(
+        () => (where === 'archives' ? openArchives(archives) : openArea(files, where)),
+        isOurs,
+        memory,
+      ).catch((cause: unknown) => {
+        throw unreadable(cause);
+      }),
+    async readHomes(asked) {
+      const haves = await lookAtEach(files, asked, lookAtHome);
+      await addGroupWrite(files, asked, haves);
+      return haves;
+    },
+    async readCredentials(asked) {
+      return await lookAtEach(files, asked, lookAtCredentials);
+    },
+    readArchives: (asked) => lookAtArchives(files, archives, asked),
+    readDeletions: (recorded) => readDeletions(files, archives, recorded),
+    readErased() {
+      let opened: { fd: number } | undefined;
+      try {
+        opened = openArchives(archives);
+        return readErasures(opened);
+      } catch (cause) {
+        throw unreadable(cause);
+      } finally {
+        if (opened !== undefined) closeSync(opened.fd);
+      }
+    },
+    async close() {},
+  };
+}
+
+function lookAtHome(area: { fd: number }, one: AskedHome): HomeHave {
+  if (one.folders.length === 0) {
+    const have = lookAtFolder(area, one.home.name);
+    return have.kind === 'directory' ? { ...have, folders: {} } : have;
+  }
+  return lookInside<HomeHave>(area, one.home.name, (home, stats) => {
+    const folders: Record<string, FolderHave> = {};
+    if (stats.uid === one.uid) {
+      for (const name of one.folders) {
+        folders[name] = lookAtFolder(home, name);
+      }
+    }
+    return { kind: 'directory', seen: seenOf(stats), groupWrite: 'unknown', folders };
+  });
+}
+
+/** Opens a directory by its name in an open one, and says otherwise what stands there instead. */
+function lookInside<Have>(
+  parent: { fd: number },
+  name: string,
+  look: (directory: { fd: number }, stats: Stats) => Have,
+): Have | { kind: 'absent' } | { kind: 'irregular'; what: string } {
+  const path = within(parent, name);
+  let fd: number | undefined;
+  try {
+    try {
+      fd = openSync(path, OPEN_DIRECTORY);
+    } catch (cause) {
+      // what is no directory is not opened by this (open(2), O_DIRECTORY), and refused
+      const stats = lstatSync(path, { throwIfNoEntry: false });
+      if (stats === undefined) return { kind: 'absent' };
+      if (!stats.isDirectory()) return { kind: 'irregular', what: describeKind(stats) };
+      throw cause;
+    }
+    return look({ fd }, fstatSync(fd));
+  } catch (cause) {
+    return refusalOf(name, cause);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function lookAtCredentials(area: { fd: number }, one: AskedHome): CredentialsHave {
+  const have = lookInside<CredentialsHave>(area, one.home.name, (home, stats) =>
+    stats.uid === one.uid
+      ? { home: 'ours', seen: seenOf(stats), file: lookAtFile(home, one.uid) }
+      : { home: 'foreign' },
+  );
+  if ('home' in have) return have;
+  return { home: have.kind === 'absent' ? 'absent' : 'foreign' };
+}
+
+/** Looks without opening, then opens exactly what was looked at, through its descriptor. */
+function lookAtFile(home: { fd: number }, uid: number): CredentialsFileHave {
+  let looked: { fd: number } | undefined;
+  let opened: { fd: number } | undefined;
+  try {
+    const path = within(home, CREDENTIALS_NAME);
+    looked = { fd: openSync(path, OPEN_TO_LOOK) };
+    const stats = fstatSync(looked.fd);
+    if (stats.isDirectory()) return { kind: 'blocked', what: 'a directory' };
+    if (!stats.isFile()) return { kind: 'irregular', what: describeKind(stats) };
+    if (stats.uid !== uid && stats.uid !== 0) {
+      return { kind: 'irregular', what: `a file of uid ${stats.uid}` };
+    }
+    if (stats.size > CREDENTIALS_MAX_BYTES) {
+      return { kind: 'irregular', what: 'a file of more than 4 KiB' };
+    }
+    // O_NOFOLLOW would refuse the magic link, which cannot be swapped.
+    opened = { fd: openSync(itself(looked), OPEN_SAFELY & ~constants.O_NOFOLLOW) };
+    const credentials = parseCredentialsFile(readWhole(opened));
+    if (credentials === undefined) {
+      return { kind: 'irregular', what: 'a file that does not hold credentials' };
+    }
+    const { user, password } = credentials;
+    const verifier = verifierOf(password);
+    return { kind: 'regular', seen: seenOf(stats), links: stats.nlink, user, verifier };
+  } catch (cause) {
+    if (errnoOf(cause) === 'ENOENT') return { kind: 'absent' };
+    // A lease of the tenant's (fcntl F_SETLEASE): the name can be replaced all the same.
+    if (errnoOf(cause) === 'EAGAIN') return { kind: 'irregular', what: 'a file under a lease' };
+    const what = describeHostile(cause);
+    if (what === undefined) throw new Error(`looking at ${CREDENTIALS_NAME}`, { cause });
+    return { kind: 'blocked', what };
+  } finally {
+    if (opened !== undefined) closeSync(opened.fd);
+    if (looked !== undefined) closeSync(looked.fd);
+  }
+}
+
+/** One for all files: nothing comes between reading and taking the text out. */
+const READ_INTO = Buffer.alloc(CREDENTIALS_MAX_BYTES + 1);
+
+function readWhole(file: { fd: number }): string {
+  // a regular file is read to its end, or as far as was asked (read(2))
+  const sizeBytes = readSync(file.fd, READ_INTO, 0, READ_INTO.length, null);
+  const text = READ_INTO.toString('latin1', 0, sizeBytes);
+  READ_INTO.fill(0, 0, sizeBytes); // passwords
+  return text;
+}
+
+/** Asks getfacl once, for all homes of tools that are there and theirs. */
+async function addGroupWrite(
+  files: FileServer,
+  asked: readonly AskedHome[],
+  haves: readonly HomeHave[],
+): Promise<void> {
+  const ours = new Map<string, Extract<FolderHave, { kind: 'directory' }>>();
+  const homes = new Set<string>();
+  asked.forEach(({ home, uid }, index) => {
+    const have = haves[index];
+    if (home.area !== 'toolHomes' || have?.kind !== 'directory' || have.seen.uid !== uid) return;
+    ours.set(home.name, have);
+    homes.add(home.name);
+    for (const [name, folder] of Object.entries(have.folders)) {
+      if (folder.kind === 'directory') ours.set(`${home.name}/${name}`, folder);
+    }
+  });
+  if (ours.size === 0) return;
+  const found = await readGroupWrite(areaPath(files, 'toolHomes'), [...ours.keys()]).catch(
+    (cause: unknown) => {
+      throw unreadable(cause);
+    },
+  );
+  if (found === undefined) return;
+  for (const [path, directory] of ours) {
+    const answer = found.get(path);
+    // A tenant can take a folder away meanwhile, but not a home: then the answer is short.
+    if (answer === undefined && homes.has(path)) throw unreadable(new Error(`no ACL of ${path}`));
+    directory.groupWrite = answer ?? 'unknown';
+  }
+}

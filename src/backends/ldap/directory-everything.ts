@@ -1,0 +1,247 @@
+/**
+ * Everything below the base, read in one walk: eyes that answer a survey of everything from memory, as
+ * the directory's own would have answered, where asking slapd for each subject takes ten times as long.
+ *
+ * An entry is found by what the directory compares without regard to case, in the normal form that the
+ * targets compare by.
+ */
+import { ChamberlainError } from '../../shared/errors.ts';
+import { normalName } from '../../identity/names.ts';
+import type { Realm } from '../../reconcile/wanted.ts';
+import type { Attributes, EntryRef, Place } from '../../reconcile/action.ts';
+import {
+  readableRef,
+  splitRef,
+  type AnyRef,
+  type DirectoryEntry,
+  type DirectoryEyes,
+} from '../../targets/directory-eyes.ts';
+import type { Everything } from '../../targets/everything.ts';
+import { type Sighting, sightingsOf } from '../../unmanaged/foreign.ts';
+import {
+  type EntryGround,
+  isOurs,
+  judgeEntry,
+  type JudgedEntry,
+} from '../../unmanaged/unmanaged-things.ts';
+import type { Names } from './directory-names.ts';
+import type { SentEntry } from './ldap-pages.ts';
+
+/** What targets ask for; to ask for another attribute is a fault of the program. */
+const WALKED: ReadonlySet<string> = new Set([
+  ...['objectClass', 'uid', 'cn', 'sn', 'uidNumber', 'gidNumber', 'homeDirectory', 'loginShell'],
+  ...['gecos', 'memberOf', 'chamberlainSeal'],
+  ...['mail', 'sshPublicKey', 'description', 'member'],
+  ...['sudoUser', 'sudoHost', 'sudoCommand', 'sudoOption', 'sudoRunAsUser', 'sudoRunAs'],
+  ...['sudoRunAsGroup', 'sudoNotBefore', 'sudoNotAfter', 'sudoOrder'],
+  ...['pwdAccountLockedTime', 'pwdPolicySubentry'],
+]);
+
+/** What the walk asks for: all, and the operational ones. By name, slapd looks longer. */
+export const WALKED_ATTRIBUTES = ['*', 'pwdAccountLockedTime', 'pwdPolicySubentry'] as const;
+
+/** Attributes that the directory compares without regard to case; the others by their bytes. */
+const CASE_IGNORED = new Set(['uid', 'cn', 'sn', 'mail']);
+const NUMBERS = ['uidNumber', 'gidNumber'] as const;
+
+const NAMES = new Map([...WALKED].map((name) => [name.toLowerCase(), name]));
+/** As a walked attribute is called here, whatever case the server writes it in. */
+const walkedName = (name: string): string | undefined =>
+  WALKED.has(name) ? name : NAMES.get(name.toLowerCase());
+
+/** Attributes by whose values targets look for entries. */
+const INDEXED = ['uid', 'cn', 'uidNumber', 'gidNumber', 'sudoRunAsUser'] as const;
+const IS_INDEXED: ReadonlySet<string> = new Set(INDEXED);
+const indexedName = (type: string): string | undefined => {
+  const name = walkedName(type);
+  return name !== undefined && IS_INDEXED.has(name) ? name : undefined;
+};
+
+/** Kept as it was sent, and read when it is asked for. */
+interface WalkedEntry {
+  sent: SentEntry;
+  /** the place that it lies right below */
+  below: Place | undefined;
+}
+/** One that was sent in more bytes, once read, is kept so: a large group is asked for again and again. */
+const LARGE_BYTES = 10_000;
+/** So many entries are kept as they were last read: several targets ask for the same ones. */
+const LAST_READ = 2000;
+
+/** What a walk has read: `people` counts the entries with a number among them. */
+export interface WalkedDirectory extends Everything<DirectoryEyes> {
+  people: number;
+  /** what is not ours; none where it was not asked for */
+  unmanaged: JudgedEntry[];
+}
+
+/** What tells which entries are not ours; accounts by name, with their numbers. */
+export interface Ours extends EntryGround {
+  accounts: ReadonlyMap<string, number>;
+}
+
+/** Collects the pages of a walk. */
+export interface Walk {
+  add(page: readonly SentEntry[]): void;
+  end(): WalkedDirectory;
+}
+
+/**
+ * Begins to collect. `hidden` is what `membersOf` fails with where a group shows no member.
+ *
+ * @param names of the realm whose tree is walked
+ */
+export function openWalk(
+  names: Names,
+  { realm, realmGid }: Pick<Realm, 'realm' | 'realmGid'>,
+  hidden: string,
+  ours?: Ours,
+): Walk {
+  const unmanaged: WalkedEntry[] = [];
+  const entries: WalkedEntry[] = [];
+  const indexes = new Map(
+    INDEXED.map((attribute) => [
+      attribute as string,
+      new Map<string, WalkedEntry | WalkedEntry[]>(),
+    ]),
+  );
+  const lastRead = new Map<WalkedEntry, DirectoryEntry>();
+  const large = new Map<WalkedEntry, DirectoryEntry>();
+  const numbers = new Set<number>();
+  const sightings: Sighting[] = [];
+  let people = 0;
+  const members = new Map<AnyRef, ReadonlySet<string>>();
+
+  function readAttributes(
+    sent: SentEntry,
+    nameOf: (type: string) => string | undefined,
+  ): Record<string, string[]> {
+    const attributes: Record<string, string[]> = {};
+    for (const [name, raw] of sent.attributes(nameOf)) {
+      const values = raw.map((value) => names.fromDirectory(name, value));
+      if (values.length > 1) values.sort();
+      if (values.length > 0) attributes[name] = values;
+    }
+    return attributes;
+  }
+
+  function index(entry: WalkedEntry, attributes: Attributes): void {
+    for (const [attribute, byValue] of indexes) {
+      for (const value of attributes[attribute] ?? []) {
+        const key = keyOf(attribute, value);
+        const there = byValue.get(key);
+        if (there === undefined) byValue.set(key, entry);
+        else if (Array.isArray(there)) there.push(entry);
+        else if (there !== entry) byValue.set(key, [there, entry]);
+      }
+    }
+  }
+
+  function read(walked: WalkedEntry): DirectoryEntry {
+    const known = lastRead.get(walked) ?? large.get(walked);
+    if (known !== undefined) return known;
+    const { sent } = walked;
+    const entry = { ref: names.entry(sent.dn), attributes: readAttributes(sent, walkedName) };
+    if (lastRead.size >= LAST_READ) lastRead.clear();
+    (sent.sizeBytes > LARGE_BYTES ? large : lastRead).set(walked, entry);
+    return entry;
+  }
+
+  const eyes: DirectoryEyes = {
+    async find({ place, any, attributes }) {
+      requireWalked(attributes);
+      const found = new Set<WalkedEntry>();
+      for (const { attribute, values } of any) {
+        const byValue = indexes.get(attribute);
+        if (byValue === undefined) throw new TypeError(`not looked for by ${attribute}`);
+        for (const value of values) {
+          const there = byValue.get(keyOf(attribute, value));
+          if (there === undefined) continue;
+          for (const entry of Array.isArray(there) ? there : [there]) {
+            if (place === undefined || entry.below === place) found.add(entry);
+          }
+        }
+      }
+      return [...found].map(read);
+    },
+
+    async *list(place, attributes) {
+      requireWalked(attributes);
+      yield entries.filter(({ below }) => below === place).map(read);
+    },
+
+    async membersOf(group, asked) {
+      const all = membersIn(group);
+      return new Set(asked.filter((member) => all.has(valueOf(member))));
+    },
+  };
+
+  /** A reference as it stands among values: nearly all are so already. */
+  function valueOf(ref: EntryRef): AnyRef {
+    return /^[A-Za-z]+\/[a-z]+=[a-z0-9._-]+$/.test(ref) ? ref : names.value(names.dn(ref));
+  }
+
+  /** What its class is does not matter here. */
+  function isUnmanaged(dn: string, attributes: Attributes, { accounts, ...ground }: Ours): boolean {
+    const entry = { dn, ref: names.entry(dn), within: names.within(dn), attributes };
+    const candidate = judgeEntry(entry, ground);
+    return candidate !== undefined && !isOurs(candidate, accounts);
+  }
+
+  function membersIn(group: EntryRef): ReadonlySet<string> {
+    const known = members.get(group);
+    if (known !== undefined) return known;
+    const { attribute, name } = splitRef(group);
+    const named = indexes.get(attribute)?.get(keyOf(attribute, name)) ?? [];
+    const entry = [named]
+      .flat()
+      .map(read)
+      .find(({ ref }) => ref === group);
+    const all = new Set(entry?.attributes['member']);
+    if (all.size === 0) {
+      const why = entry !== undefined ? hidden : 'it cannot be seen';
+      throw new ChamberlainError(
+        'BACKEND_UNREADABLE',
+        `reading the members of ${readableRef(group, realm)}`,
+        { cause: new Error(why) },
+      );
+    }
+    members.set(group, all);
+    return all;
+  }
+
+  return {
+    add(page) {
+      for (const sent of page) {
+        const attributes = readAttributes(sent, indexedName);
+        const entry: WalkedEntry = { sent, below: names.placeOf(sent.dn) };
+        entries.push(entry);
+        index(entry, attributes);
+        for (const attribute of NUMBERS) {
+          for (const value of attributes[attribute] ?? []) numbers.add(Number(value));
+        }
+        if (entry.below === 'people' && attributes['uidNumber'] !== undefined) people += 1;
+        if (ours !== undefined && isUnmanaged(sent.dn, attributes, ours)) unmanaged.push(entry);
+        if (entry.below !== undefined) {
+          sightings.push(...sightingsOf(entry.below, { attributes }, realmGid));
+        }
+      }
+    },
+    end: () => ({
+      ...{ eyes, sightings, numbers, people },
+      unmanaged: unmanaged.map((walked) => ({
+        ...{ dn: walked.sent.dn, within: names.within(walked.sent.dn) },
+        ...read(walked),
+      })),
+    }),
+  };
+}
+
+function keyOf(attribute: string, value: string): string {
+  return CASE_IGNORED.has(attribute) ? normalName(value) : value;
+}
+
+function requireWalked(attributes: readonly string[]): void {
+  const missing = attributes.filter((attribute) => !WALKED.has(attribute));
+  if (missing.length > 0) throw new TypeError(`not read by the walk: ${missing.join(', ')}`);
+}

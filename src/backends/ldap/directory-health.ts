@@ -1,0 +1,172 @@
+/** What `chamberlain doctor` asks of the directory: who sees what, who may write, how it is set up. */
+import { type Place } from '../../reconcile/action.ts';
+import { PLACES } from '../../targets/directory-eyes.ts';
+import { namesOf } from './directory-names.ts';
+import { type LdapConnection, openLdapPool, resultCodeOf, withoutPassword } from './ldap.ts';
+
+/** RFC 4511, appendix A */
+const CODE = {
+  attributeOrValueExists: 20,
+  noSuchObject: 32,
+  insufficientAccessRights: 50,
+} as const;
+
+/** Where a login host looks for seals: it reads nothing else. */
+const OF_THE_AGENT: readonly Place[] = ['people', 'toolAccounts', 'base'];
+
+export interface DirectoryPlace {
+  uri: string;
+  base: string;
+  realm: string;
+  caFile?: string | undefined;
+}
+
+/** Whether an account may write: undefined where there was nothing to try it on. */
+export interface AccountHealth {
+  unseen: Place[];
+  mayWrite: { what: string; allowed: boolean }[];
+}
+
+/**
+ * Binds as an account below `ou=chamberlain`, and looks what it sees and may write.
+ *
+ * Whether it may is tried by adding a value that the entry has: slapd judges the right first
+ * (insufficientAccessRights), and then finds the value there (attributeOrValueExists). So nothing is
+ * changed, whatever the right. An assertion that is false would not do: slapd looks at it before the
+ * right, and an account that may write would be told the same as one that may not.
+ */
+export async function readAccountHealth(
+  { uri, caFile, base, realm }: DirectoryPlace,
+  account: string,
+  password: string,
+): Promise<AccountHealth> {
+  const names = namesOf(base, realm);
+  const bindDn = names.account(account);
+  const pool = openLdapPool({ uri, caFile, bindDn, password, check: async () => {} });
+  try {
+    return await pool.run(async (ldap) => {
+      const unseen: Place[] = [];
+      for (const place of account === 'keys-agent' ? OF_THE_AGENT : PLACES) {
+        if (!(await isSeen(ldap, names.place(place)))) unseen.push(place);
+      }
+      const mayWrite: AccountHealth['mayWrite'] = [];
+      for (const place of ['people', 'toolAccounts'] as const) {
+        const dn = unseen.includes(place) ? undefined : await findOne(ldap, names.place(place));
+        const allowed = dn === undefined ? undefined : await mayWriteTo(ldap, dn);
+        if (allowed !== undefined) mayWrite.push({ what: place, allowed });
+      }
+      return { unseen, mayWrite };
+    });
+  } finally {
+    await pool.close();
+  }
+}
+
+async function isSeen(ldap: LdapConnection, base: string): Promise<boolean> {
+  try {
+    return (await ldap.search({ base, scope: 'base', attributes: ['1.1'] })).length === 1;
+  } catch (error) {
+    if (resultCodeOf(error) === CODE.noSuchObject) return false;
+    throw error;
+  }
+}
+
+/** An entry right below a place; only the first page is read. */
+async function findOne(ldap: LdapConnection, base: string): Promise<string | undefined> {
+  const search = { base, scope: 'one', attributes: ['1.1'], present: 'uid' } as const;
+  for await (const page of ldap.pages(search)) {
+    if (page[0] !== undefined) return page[0].dn;
+  }
+  return undefined;
+}
+
+async function mayWriteTo(ldap: LdapConnection, dn: string): Promise<boolean | undefined> {
+  const [entry] = await ldap.search({ base: dn, scope: 'base', attributes: ['objectClass'] });
+  const value = entry?.values('objectClass')[0];
+  if (value === undefined) return undefined;
+  const values = [Buffer.from(value)];
+  try {
+    await ldap.modify(
+      dn,
+      [{ operation: 'add', attribute: 'objectClass', values }],
+      [['objectClass', Buffer.from(value)]],
+    );
+    return true;
+  } catch (error) {
+    const code = resultCodeOf(error);
+    if (code === CODE.attributeOrValueExists) return true;
+    if (code === CODE.insufficientAccessRights) return false;
+    throw error;
+  }
+}
+
+/** How many entries the base shows to whoever does not bind: there should be none. */
+export async function countSeenByNobody({ uri, caFile, base }: DirectoryPlace): Promise<number> {
+  return await withoutPassword({ uri, caFile }, 'nobody', async (ldap) => {
+    let count = 0;
+    for (const [at, scope] of [
+      [base, 'base'],
+      [base, 'one'],
+      ['', 'base'],
+    ] as const) {
+      try {
+        count += (await ldap.search({ base: at, scope, attributes: ['1.1'] })).length;
+      } catch (error) {
+        if (resultCodeOf(error) === undefined) throw error; // a refusal shows nothing
+      }
+    }
+    return count;
+  });
+}
+
+/** The server's own configuration, as far as it matters; undefined where this user may not read it. */
+export interface SlapdConfig {
+  overlays: string[];
+  access: string[];
+  constraints: string[];
+  /** whether the values of new entries are judged, too */
+  judgesNewEntries: boolean;
+  /** whether connections that are not encrypted are refused */
+  refusesPlain: boolean;
+}
+
+/** Reads `cn=config` as root of the directory's own machine. */
+export async function readSlapdConfig({
+  uri,
+  base,
+}: DirectoryPlace): Promise<SlapdConfig | undefined> {
+  if (!/^ldapi:/iu.test(uri)) return undefined;
+  return await withoutPassword({ uri }, 'peer', async (ldap) => {
+    const attributes = [
+      'olcSuffix',
+      'olcOverlay',
+      'olcAccess',
+      'olcConstraintAttribute',
+      'olcAddContentAcl',
+      'olcSecurity',
+    ];
+    const found = await ldap
+      .search({ base: 'cn=config', scope: 'sub', attributes })
+      .catch((error: unknown) => {
+        if (resultCodeOf(error) === undefined) throw error;
+        return [];
+      });
+    const texts = (entry: (typeof found)[number], name: string) => entry.values(name).map(String);
+    const database = found.find((entry) =>
+      texts(entry, 'olcSuffix').some((suffix) => suffix.toLowerCase() === base.toLowerCase()),
+    );
+    if (database === undefined) return undefined;
+    const own = found.filter(({ dn }) => dn.toLowerCase().endsWith(database.dn.toLowerCase()));
+    return {
+      overlays: own
+        .flatMap((entry) => texts(entry, 'olcOverlay'))
+        .map((name) => name.replace(/^\{\d+\}/u, '')),
+      access: texts(database, 'olcAccess'),
+      constraints: own.flatMap((entry) => texts(entry, 'olcConstraintAttribute')),
+      judgesNewEntries: texts(database, 'olcAddContentAcl').join() === 'TRUE',
+      refusesPlain: found.some((entry) =>
+        texts(entry, 'olcSecurity').some((text) => /\b(?:ssf|tls|simple_bind)=[1-9]/u.test(text)),
+      ),
+    };
+  });
+}

@@ -1,0 +1,467 @@
+/**
+ * The directory: eyes and hands over LDAP, each bound as an account of its own.
+ *
+ * Eyes read in bulk, and every answer is complete or it throws BACKEND_UNREADABLE. Hands do the
+ * `ldap.*` verbs: STEP_STALE where the entry is not as it was seen, STEP_FAILED where the server
+ * refuses, BACKEND_UNAVAILABLE where it does not answer (then the step may have been done or not:
+ * the next survey sees).
+ */
+import { ChamberlainError, type Code } from '../../shared/errors.ts';
+import type { Action, EntryRef, Place } from '../../reconcile/action.ts';
+import {
+  PLACES,
+  readableRef,
+  type DirectoryEntry,
+  type DirectoryEyes,
+  type DirectoryQuery,
+  type AnyRef,
+} from '../../targets/directory-eyes.ts';
+import type { Pace } from '../../targets/everything.ts';
+import { signPayload, type SealKey } from '../../seals/seal.ts';
+import type { Secret } from '../../secrets/secret.ts';
+import { ATTRIBUTE as SEAL } from '../../targets/seal.ts';
+import { generalizedTime, parseGeneralizedTime } from '../../shared/time.ts';
+import { JUDGED_ATTRIBUTES, type JudgedEntry } from '../../unmanaged/unmanaged-things.ts';
+import {
+  openWalk,
+  type Ours,
+  WALKED_ATTRIBUTES,
+  type WalkedDirectory,
+} from './directory-everything.ts';
+import { namesOf, type Names } from './directory-names.ts';
+import {
+  type LdapSearch,
+  openLdapPool,
+  resultCodeOf,
+  type LdapChange,
+  type LdapConnection,
+  type LdapEntry,
+} from './ldap.ts';
+
+export interface DirectorySettings {
+  /** `ldapi://…`, `ldaps://…`, or `ldap://` to this machine */
+  uri: string;
+  /** the suffix, e.g. `dc=example,dc=org` */
+  base: string;
+  realm: string;
+  /** of `cn=directory-eyes` or `cn=directory` below `ou=chamberlain` */
+  password: Secret;
+  caFile?: string | undefined;
+}
+
+/**
+ * Values in one OR filter. slapd tests every candidate against every value, with its access rules:
+ * measured for 1,000 tools, 0.6 s by 16 or 24 values, 1.0 s by 50, 1.6 s by 100.
+ */
+const CHUNK = 16;
+/** From so many on, reading all members of a group (30,000: 60 ms) is cheaper than asking for each. */
+const ASK_EACH_UP_TO = 200;
+
+/** RFC 4511, appendix A, and RFC 4528 for the last. */
+const CODE = {
+  sizeLimitExceeded: 4,
+  noSuchAttribute: 16,
+  attributeOrValueExists: 20,
+  noSuchObject: 32,
+  entryAlreadyExists: 68,
+  assertionFailed: 122,
+} as const;
+
+// ---------------------------------------------------------------- eyes
+
+/** An entry with what the directory itself knows of it. */
+export interface TracedEntry extends JudgedEntry {
+  /** of a group, as references */
+  members: AnyRef[];
+  createdBy: string | undefined;
+  createdAt: Date | undefined;
+  /** undefined where the directory role was the last */
+  changedBy: string | undefined;
+  changedAt: Date | undefined;
+  uuid: string | undefined;
+}
+
+/** The directory's eyes; `told` reads the marker's texts, `readEverything` all that is below the base. */
+export interface OpenDirectoryEyes extends DirectoryEyes {
+  told(): Promise<string[]>;
+  /** @param ours what tells which entries are not ours */
+  readEverything(pace: Pace, realmGid: number, ours?: Ours): Promise<WalkedDirectory>;
+  /**
+   * Entries that another than the directory role has changed last, without their members, since a change
+   * sequence number or ever, page by page: at first that may be the whole tree.
+   */
+  changedByOthers(since?: string): AsyncGenerator<TracedEntry[]>;
+  /** The change sequence number from which on the next look must look; undefined: the server says none. */
+  readNextCsn(): Promise<string | undefined>;
+  /** The entries of these DNs that are there. */
+  trace(dns: readonly string[]): Promise<TracedEntry[]>;
+  /** The change sequence number of an entry; undefined where there is none. */
+  readCsn(ref: EntryRef): Promise<string | undefined>;
+  /** The DN of a reference. */
+  dnOf(ref: AnyRef): string;
+  close(): Promise<void>;
+}
+
+/** What the directory itself knows of each entry (RFC 4512, section 3.4; RFC 4530). */
+const TRACED_ATTRIBUTES = [
+  ...JUDGED_ATTRIBUTES,
+  ...['creatorsName', 'createTimestamp', 'modifiersName', 'modifyTimestamp', 'entryUUID'],
+];
+const LOOKING_FOR_CHANGES = 'looking for what others have changed';
+/** Before every change. */
+const FIRST_CSN = '19700101000000.000000Z#000000#000#000000';
+/** A change may be seen so much later than its number says: clocks differ, and transactions take time. */
+const CSN_MARGIN_MS = 60_000;
+/** From so many on, reading all that others have changed is cheaper than asking for each. */
+const TRACE_EACH_UP_TO = 200;
+
+/** Reads as `cn=directory-eyes,ou=chamberlain`. */
+export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEyes {
+  const { uri, caFile, password, realm } = settings;
+  const names = namesOf(settings.base, realm);
+  const bindDn = names.account('directory-eyes');
+  const check = (connection: LdapConnection) => seeTree(connection, names);
+  const pool = openLdapPool({ uri, caFile, bindDn, password, check });
+
+  const toEntry = (entry: LdapEntry, attributes: readonly string[]): DirectoryEntry => ({
+    ref: names.entry(entry.dn),
+    attributes: Object.fromEntries(
+      attributes.map((attribute) => [attribute, valuesOf(entry, attribute, names)]),
+    ),
+  });
+
+  const own = names.account('directory').toLowerCase();
+  const toTraced = (entry: LdapEntry): TracedEntry => {
+    const [createdBy, created, changedBy, changed, uuid] = TRACED_ATTRIBUTES.slice(
+      JUDGED_ATTRIBUTES.length,
+    ).map((attribute) => valuesOf(entry, attribute, names)[0]);
+    return {
+      ...toEntry(entry, JUDGED_ATTRIBUTES),
+      ...{ dn: entry.dn, within: names.within(entry.dn) },
+      members: valuesOf(entry, 'member', names) as AnyRef[],
+      ...{ createdBy, uuid },
+      changedBy: changedBy?.toLowerCase() === own ? undefined : changedBy,
+      createdAt: parseGeneralizedTime(created ?? ''),
+      changedAt: parseGeneralizedTime(changed ?? ''),
+    };
+  };
+
+  async function* readChanges(since: string = FIRST_CSN): AsyncGenerator<TracedEntry[]> {
+    const search = {
+      ...{ base: names.place('base'), since, notBy: names.account('directory') },
+      ...({ scope: 'sub', attributes: TRACED_ATTRIBUTES } as const),
+    };
+    for await (const page of pool.walk(search)) yield page.map(toTraced);
+  }
+
+  async function readOne(base: string, attributes: readonly string[]): Promise<LdapEntry[]> {
+    try {
+      return await pool.run((ldap) => ldap.search({ base, scope: 'base', attributes }));
+    } catch (error) {
+      if (resultCodeOf(error) === CODE.noSuchObject) return [];
+      throw error;
+    }
+  }
+
+  const traceOne = async (dn: string): Promise<TracedEntry[]> =>
+    (await readOne(dn, [...TRACED_ATTRIBUTES, 'member'])).map(toTraced);
+
+  async function findChunk(
+    { place, attributes }: DirectoryQuery,
+    any: readonly (readonly [attribute: string, value: Buffer])[],
+  ): Promise<DirectoryEntry[]> {
+    const base = names.place(place ?? 'base');
+    const scope = place === undefined ? 'sub' : 'one';
+    try {
+      const found = await pool.run((ldap) => ldap.search({ base, scope, any, attributes }));
+      return found.map((entry) => toEntry(entry, attributes));
+    } catch (error) {
+      if (resultCodeOf(error) !== CODE.sizeLimitExceeded || any.length === 1) throw error;
+      const half = Math.ceil(any.length / 2);
+      const parts = [any.slice(0, half), any.slice(half)];
+      const found = await Promise.all(
+        parts.map((part) => findChunk({ ...(place && { place }), any: [], attributes }, part)),
+      );
+      return found.flat();
+    }
+  }
+
+  return {
+    find: (query) =>
+      readable(`searching ${names.place(query.place ?? 'base')}`, async () => {
+        const pairs = query.any.flatMap(({ attribute, values }) =>
+          [...new Set(values)].map(
+            (value) => [attribute, names.toDirectory(attribute, value)] as const,
+          ),
+        );
+        const chunks = Array.from({ length: Math.ceil(pairs.length / CHUNK) }, (_, i) =>
+          pairs.slice(i * CHUNK, (i + 1) * CHUNK),
+        );
+        const found = await Promise.all(chunks.map((chunk) => findChunk(query, chunk)));
+        return [...new Map(found.flat().map((entry) => [entry.ref, entry])).values()];
+      }),
+
+    async *list(place, attributes) {
+      const base = names.place(place);
+      const pages = pool.stream((ldap) => ldap.pages({ base, scope: 'one', attributes }));
+      for await (const page of readablePages(`listing ${base}`, pages)) {
+        yield page.map((entry) => toEntry(entry, attributes));
+      }
+    },
+
+    membersOf: (group, members) =>
+      readable(`reading the members of ${readableRef(group, realm)}`, async () => {
+        const read = { base: names.dn(group), scope: 'base' } as const;
+        if (members.length > ASK_EACH_UP_TO) {
+          const found = await pool.run((ldap) => ldap.search({ ...read, attributes: ['member'] }));
+          if (found[0] === undefined) throw new Error('it cannot be seen');
+          const all = new Set(valuesOf(found[0], 'member', names));
+          if (all.size === 0) throw new Error(NO_MEMBER);
+          return new Set(members.filter((member) => all.has(names.value(names.dn(member)))));
+        }
+        const isFound = async (what: Partial<LdapSearch>) => {
+          const search = { ...read, ...what, attributes: ['1.1'] };
+          return (await pool.run((ldap) => ldap.search(search))).length > 0;
+        };
+        const [hasAny, ...asked] = await Promise.all([
+          isFound({ present: 'member' }),
+          ...members.map((member) =>
+            isFound({ any: [['member', names.toDirectory('member', member)]] }),
+          ),
+        ]);
+        if (!hasAny) throw new Error(NO_MEMBER);
+        return new Set(members.filter((_, i) => asked[i]));
+      }),
+
+    async readEverything({ piece, breathe }, realmGid, ours) {
+      const base = names.place('base');
+      const walk = openWalk(names, { realm, realmGid }, NO_MEMBER, ours);
+      const search = {
+        base,
+        scope: 'sub',
+        attributes: WALKED_ATTRIBUTES,
+        pageSize: piece,
+      } as const;
+      for await (const page of readablePages(`reading all of ${base}`, pool.walk(search))) {
+        walk.add(page);
+        await breathe();
+      }
+      return walk.end();
+    },
+
+    changedByOthers: (since) => readablePages(LOOKING_FOR_CHANGES, readChanges(since)),
+
+    readNextCsn: () =>
+      readable(LOOKING_FOR_CHANGES, () => pool.run((ldap) => readNextCsn(ldap, names))),
+
+    trace: (dns) =>
+      readable('looking at entries of others', async () => {
+        if (dns.length <= TRACE_EACH_UP_TO) return (await Promise.all(dns.map(traceOne))).flat();
+        const asked = new Set(dns);
+        const found: TracedEntry[] = [];
+        for await (const page of readChanges()) {
+          found.push(...page.filter(({ dn }) => asked.has(dn)));
+        }
+        return found;
+      }),
+
+    readCsn: (ref) =>
+      readable(`looking at ${readableRef(ref, realm)}`, async () => {
+        const [entry] = await readOne(names.dn(ref), ['entryCSN']);
+        return entry === undefined ? undefined : valuesOf(entry, 'entryCSN', names)[0];
+      }),
+
+    dnOf: (ref) => names.dn(ref),
+
+    told: () => readable('reading the marker', () => pool.run((ldap) => readTold(ldap, names))),
+
+    close: pool.close,
+  };
+}
+
+/** A groupOfNames always has one (RFC 4519, section 3.5), so access rules hide them. */
+const NO_MEMBER = 'none of its members may be read';
+
+/**
+ * Looks whether every place can be seen: an account that may not read finds nothing, without an
+ * error, and in a tree that was never seeded everything would seem to be absent.
+ */
+async function seeTree(ldap: LdapConnection, names: Names): Promise<void> {
+  const look = async (place: Place) => {
+    const base = names.place(place);
+    try {
+      const found = await ldap.search({ base, scope: 'base', attributes: ['1.1'] });
+      if (found.length === 1) return;
+    } catch (error) {
+      if (resultCodeOf(error) === undefined) throw error;
+    }
+    throw new Error(
+      `${base} is not there, or may not be read: seed the tree and its access rules (deploy/ldap)`,
+    );
+  };
+  await Promise.all(PLACES.map(look));
+}
+
+/** From which change on the next look must look: the server's own latest, less a margin; undefined: it says none. */
+async function readNextCsn(ldap: LdapConnection, names: Names): Promise<string | undefined> {
+  const read = { base: names.place('base'), scope: 'base', attributes: ['contextCSN'] } as const;
+  const latest = (await ldap.search(read)).flatMap((entry) => valuesOf(entry, 'contextCSN', names));
+  const at = parseGeneralizedTime(latest.toSorted().at(-1)?.split('#')[0] ?? '');
+  if (at === undefined) return undefined;
+  const stamp = generalizedTime(new Date(at.getTime() - CSN_MARGIN_MS)).replace('Z', '.000000Z');
+  return `${stamp}#000000#000#000000`;
+}
+
+/** The marker's texts: none where it was never written, or is gone. */
+async function readTold(ldap: LdapConnection, names: Names): Promise<string[]> {
+  const read = { base: names.marker, scope: 'base', attributes: ['description'] } as const;
+  try {
+    const found = await ldap.search(read);
+    return found.flatMap((entry) => valuesOf(entry, 'description', names));
+  } catch (error) {
+    if (resultCodeOf(error) === CODE.noSuchObject) return [];
+    throw error;
+  }
+}
+
+function valuesOf(entry: LdapEntry, attribute: string, names: Names): string[] {
+  return entry
+    .values(attribute)
+    .map((value) => names.fromDirectory(attribute, value))
+    .toSorted();
+}
+
+async function readable<T>(act: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
+  }
+}
+
+async function* readablePages<T>(act: string, pages: AsyncGenerator<T>): AsyncGenerator<T> {
+  try {
+    yield* pages;
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
+  }
+}
+
+// ---------------------------------------------------------------- hands
+
+/** For each verb, how the act is called, and what says that the step's ground has moved. */
+const VERBS = {
+  'ldap.add': { act: 'adding', stale: [CODE.entryAlreadyExists] },
+  'ldap.modify': {
+    act: 'changing',
+    stale: [
+      CODE.noSuchAttribute,
+      CODE.attributeOrValueExists,
+      CODE.noSuchObject,
+      CODE.assertionFailed,
+    ],
+  },
+  'ldap.delete': { act: 'deleting', stale: [CODE.noSuchObject, CODE.assertionFailed] },
+} as const satisfies Record<string, { act: string; stale: readonly number[] }>;
+
+type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
+
+/**
+ * Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `told` reads the
+ * texts of the marker, which login hosts read (src/seals/marker.ts); `tell` writes a new one instead of
+ * those that were read, or says false where another has done so meanwhile. What a seal is to say it signs.
+ */
+export function openDirectoryHands(settings: DirectorySettings & { sealKey: () => SealKey }): {
+  do(action: Action): Promise<void>;
+  told(): Promise<string[]>;
+  tell(marker: string, instead: readonly string[]): Promise<boolean>;
+  close(): Promise<void>;
+} {
+  const { uri, caFile, password, realm, sealKey } = settings;
+  const names = namesOf(settings.base, realm);
+  const bindDn = names.account('directory');
+  const pool = openLdapPool({ uri, caFile, bindDn, password, check: async () => {} });
+  return {
+    async do(action) {
+      if (!isDirectoryAction(action)) {
+        throw new ChamberlainError('INTERNAL', `${action.verb} is not done in the directory`);
+      }
+      try {
+        await pool.run((ldap) => perform(ldap, action, names, sealKey));
+      } catch (cause) {
+        const message = `${VERBS[action.verb].act} ${readableRef(action.entry, realm)}`;
+        throw new ChamberlainError(failureOf(action, cause), message, { cause });
+      }
+    },
+    told: () => pool.run((ldap) => readTold(ldap, names)),
+    async tell(marker, instead) {
+      const attribute = 'description';
+      const old = instead.map((text) => names.toDirectory(attribute, text));
+      const changes: LdapChange[] = [
+        ...(old.length === 0 ? [] : [{ operation: 'delete', attribute, values: old } as const]),
+        { operation: 'add', attribute, values: [Buffer.from(marker)] },
+      ];
+      try {
+        await pool.run((ldap) =>
+          ldap.modify(names.marker, changes, [['cn', Buffer.from('chamberlain')]]),
+        );
+        return true;
+      } catch (error) {
+        if (resultCodeOf(error) === CODE.noSuchAttribute) return false;
+        throw error;
+      }
+    },
+    close: pool.close,
+  };
+}
+
+function isDirectoryAction(action: Action): action is DirectoryAction {
+  return Object.hasOwn(VERBS, action.verb);
+}
+
+async function perform(
+  ldap: LdapConnection,
+  action: DirectoryAction,
+  names: Names,
+  sealKey: () => SealKey,
+): Promise<void> {
+  const dn = names.dn(action.entry);
+  const signed = (attribute: string, values: readonly string[]) =>
+    attribute === SEAL ? values.map((payload) => signPayload(payload, sealKey())) : values;
+  const bytes = (attribute: string, values: readonly string[]) =>
+    values.map((value) => names.toDirectory(attribute, value));
+  const expectation = (expect: Record<string, string>) =>
+    Object.entries(expect).map(
+      ([attribute, value]) => [attribute, names.toDirectory(attribute, value)] as const,
+    );
+  switch (action.verb) {
+    case 'ldap.add': {
+      const attributes = Object.entries(action.attributes);
+      return ldap.add(
+        dn,
+        attributes.map(([attribute, values]) => [
+          attribute,
+          bytes(attribute, signed(attribute, values)),
+        ]),
+      );
+    }
+    case 'ldap.modify': {
+      const changes = action.changes.flatMap(({ attribute, remove, add }): LdapChange[] => [
+        { operation: 'delete', attribute, values: bytes(attribute, remove) },
+        { operation: 'add', attribute, values: bytes(attribute, signed(attribute, add)) },
+      ]);
+      // A delete without values would remove them all.
+      const full = changes.filter(({ values }) => values.length > 0);
+      return ldap.modify(dn, full, expectation(action.expect));
+    }
+    case 'ldap.delete':
+      return ldap.delete(dn, expectation(action.expect));
+  }
+}
+
+function failureOf(action: DirectoryAction, error: unknown): Code {
+  const code = resultCodeOf(error);
+  if (code === undefined) return 'BACKEND_UNAVAILABLE';
+  const stale: readonly number[] = VERBS[action.verb].stale;
+  return stale.includes(code) ? 'STEP_STALE' : 'STEP_FAILED';
+}

@@ -1,0 +1,118 @@
+/**
+ * Reads distinguished names (RFC 4514) as the directory returns them, and says in which of the
+ * realm's places they lie. Nothing here builds a DN: ldap.ts does, with its library.
+ */
+import { entryRef, placePath, PLACES, type AnyRef } from '../../targets/directory-eyes.ts';
+import type { Place } from '../../reconcile/action.ts';
+
+export interface Rdn {
+  /** lower case */
+  attribute: string;
+  /** unescaped */
+  value: string;
+}
+
+// An attribute type, `=`, a string with escapes, then `,` or the end. Not taken: several values in
+// one RDN (`+`), values in hex (`#…`), quotes.
+const RDN =
+  /\s*([A-Za-z][A-Za-z0-9-]*|[0-9.]+)\s*=\s*((?:\\[0-9A-Fa-f]{2}|\\[ "#+,;<=>\\]|[^\\"+,;<>\0])*?)\s*(,|$)/y;
+
+/** The RDNs of a DN, innermost first; undefined where it has a form that no entry of ours has. */
+export function parseDn(text: string): Rdn[] | undefined {
+  const rdns: Rdn[] = [];
+  RDN.lastIndex = 0;
+  for (;;) {
+    const match = RDN.exec(text);
+    if (match === null) return undefined;
+    const [, attribute = '', escaped = '', end] = match;
+    if (escaped.startsWith('#')) return undefined;
+    rdns.push({ attribute: attribute.toLowerCase(), value: unescape(escaped) });
+    if (end !== ',') return rdns;
+  }
+}
+
+function unescape(text: string): string {
+  if (!text.includes('\\')) return text;
+  return text.replace(/(?:\\[0-9A-Fa-f]{2})+|\\./gs, (escape) =>
+    /^\\[0-9A-Fa-f]{2}/.test(escape)
+      ? Buffer.from(escape.replaceAll('\\', ''), 'hex').toString('utf8')
+      : escape.slice(1),
+  );
+}
+
+/** Names of ours are printable ASCII without outer blanks; an entry with another is none of ours. */
+const PLAIN = /^[!-~](?:[ -~]*[!-~])?$/;
+
+/** Finds the place of a DN. */
+export interface DnReader {
+  /** An entry's own name: exact bytes. */
+  entry: (dn: string) => AnyRef;
+  /**
+   * A DN as a value, in normal form: lower case, single blanks, so that two texts are the same
+   * exactly where the directory takes them for the same.
+   */
+  value: (dn: string) => AnyRef;
+  /** The place that an entry lies right below, whatever its own name is. */
+  placeOf: (dn: string) => Place | undefined;
+  /** The innermost place that an entry lies in, however deep. */
+  within: (dn: string) => Place | undefined;
+}
+
+// The form of nearly every DN; the rest of it is the text of a place, which is known after the first.
+const SIMPLE = /^([A-Za-z][A-Za-z0-9-]*)=([A-Za-z0-9._-]+),(.*)$/s;
+// The own name, with whatever stands in it, up to the first comma that is not escaped.
+const OWN_NAME = /^(?:\\.|[^\\,])*,/s;
+
+function normal(value: string): string {
+  return value.replaceAll(/ +/g, ' ').toLowerCase();
+}
+
+function keyOf(rdns: readonly Rdn[]): string {
+  return rdns.map(({ attribute, value }) => `${attribute}=${normal(value)}`).join('\n');
+}
+
+export function readDnsOf(base: readonly Rdn[], realm: string): DnReader {
+  const places = new Map<string, Place>(
+    PLACES.map((place) => {
+      const path = placePath(place, realm).map(([attribute, value]) => ({ attribute, value }));
+      return [keyOf([...path, ...base]), place];
+    }),
+  );
+  const texts = new Map<string, Place>();
+  const placeOfText = (parent: string): Place | undefined => {
+    const known = texts.get(parent);
+    if (known !== undefined) return known;
+    const place = places.get(keyOf(parseDn(parent) ?? []));
+    // as many as there are ways to write them: spaces, case
+    if (place !== undefined && texts.size < 100) texts.set(parent, place);
+    return place;
+  };
+  const read = (dn: string, form: (value: string) => string): AnyRef => {
+    const simple = SIMPLE.exec(dn);
+    if (simple !== null) {
+      const [, attribute = '', name = '', parent = ''] = simple;
+      const place = placeOfText(parent);
+      return place === undefined
+        ? `dn:${dn}`
+        : entryRef(place, attribute.toLowerCase(), form(name));
+    }
+    const [own, ...above] = parseDn(dn) ?? [];
+    const place = own && PLAIN.test(own.value) ? places.get(keyOf(above)) : undefined;
+    if (own === undefined || place === undefined) return `dn:${dn}`;
+    return entryRef(place, own.attribute, form(own.value));
+  };
+  const parentOf = (dn: string): string => dn.slice(OWN_NAME.exec(dn)?.[0].length ?? dn.length);
+  const placeOf = (dn: string): Place | undefined => placeOfText(parentOf(dn));
+  return {
+    entry: (dn) => read(dn, (value) => value),
+    value: (dn) => read(dn, normal),
+    placeOf,
+    within(dn) {
+      for (let at = dn; at !== ''; at = parentOf(at)) {
+        const place = placeOf(at);
+        if (place !== undefined) return place;
+      }
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,241 @@
+/**
+ * The directory as a login host follows it, as `cn=keys-agent,ou=chamberlain`: the heartbeat, and of people
+ * and tools their names and seals. Each answer is complete, or it throws BACKEND_UNREADABLE.
+ *
+ * ldapts has no persistent search. So changes are followed by change sequence numbers (CSNs,
+ * draft-ietf-ldup-model): the suffix's `contextCSN`, one for each server that writes, says in one small read
+ * whether there is anything new; `entryCSN >= …` finds it. Deleted entries show in neither: they are found by
+ * comparing names.
+ */
+import { createHash } from 'node:crypto';
+import { ChamberlainError } from '../../shared/errors.ts';
+import type { Secret } from '../../secrets/secret.ts';
+import { namesOf, type Names } from './directory-names.ts';
+import {
+  openLdapPool,
+  resultCodeOf,
+  type LdapConnection,
+  type LdapEntry,
+  type LdapPool,
+  type LdapSearch,
+} from './ldap.ts';
+
+export interface LoginDirectorySettings {
+  uri: string;
+  base: string;
+  realm: string;
+  caFile?: string | undefined;
+  password: Secret;
+}
+
+/** An entry of a person, or of a tool's account, as it was read. */
+export interface SeenEntry {
+  dn: string;
+  /** by which it is told of: see `toldName` */
+  name: string;
+  /** '' where it may not be read */
+  csn: string;
+  /** undefined where it has none, or none was asked for; one that is no text verifies as little here as there */
+  seal: string | undefined;
+}
+
+export interface LoginDirectory {
+  /** The suffix's contextCSN values. */
+  contextCsns(): Promise<string[]>;
+  /** The heartbeat's text; '' where there is none. */
+  heartbeat(): Promise<string>;
+  /** Every person and tool, page by page. */
+  everything(): AsyncGenerator<SeenEntry[]>;
+  /** The same without seals. */
+  names(): AsyncGenerator<SeenEntry[]>;
+  /** People and tools that were written at or after a CSN. */
+  changedSince(csn: string): AsyncGenerator<SeenEntry[]>;
+  /** These entries, those that there are. */
+  entries(dns: readonly string[]): Promise<SeenEntry[]>;
+  close(): Promise<void>;
+}
+
+type AccountPlace = 'people' | 'toolAccounts';
+const PLACES: readonly AccountPlace[] = ['people', 'toolAccounts'];
+/** RFC 4511, appendix A */
+const NO_SUCH_OBJECT = 32;
+const SEAL = 'chamberlainSeal';
+const WHOLE = ['entryCSN', SEAL];
+const NAMES = ['entryCSN'];
+const PAGE = 500;
+/**
+ * What is read of an entry is garbage at once, but survives two scavenges: where there is --expose-gc, it is
+ * collected every so many pages.
+ */
+const GC_EVERY_PAGES = { whole: 8, names: 60 };
+/** No name of ours is longer: of a longer one so much is told, and its hash. */
+const MAX_NAME = 200;
+/** No seal of ours is longer: of a longer one so much is told, which verifies as little. */
+const MAX_SEAL = 2 ** 18;
+
+/** Opens nothing yet. */
+export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirectory {
+  const { base, realm } = settings;
+  const names = namesOf(base, realm);
+  const pool = openAgentPool(settings, names);
+  const toolPrefix = `uid=${realm}.`;
+
+  /** As they are told, without those that are not named as accounts there are, such as another realm's. */
+  function seen(place: AccountPlace, entries: readonly LdapEntry[], areWhole = true): SeenEntry[] {
+    const found: SeenEntry[] = [];
+    for (const entry of entries) {
+      const { dn } = entry;
+      const start = dn.slice(0, toolPrefix.length).toLowerCase();
+      const isAccount = place === 'people' ? start.startsWith('uid=') : start === toolPrefix;
+      if (!isAccount) continue;
+      const csn = String(entry.values('entryCSN')[0] ?? '');
+      const seal = areWhole ? sealOf(entry) : undefined;
+      found.push({ dn, name: toldName(place, dn), csn, seal });
+    }
+    return found;
+  }
+
+  const search = (place: AccountPlace, what: Partial<LdapSearch>): LdapSearch => ({
+    base: names.place(place),
+    scope: 'one',
+    attributes: WHOLE,
+    pageSize: PAGE,
+    ...what,
+  });
+
+  async function* walk(
+    place: AccountPlace,
+    what: Partial<LdapSearch>,
+  ): AsyncGenerator<SeenEntry[]> {
+    const asked = search(place, what);
+    const gcEvery = asked.attributes === NAMES ? GC_EVERY_PAGES.names : GC_EVERY_PAGES.whole;
+    const pages = pool.walk(asked);
+    try {
+      for (let count = 1; ; count += 1) {
+        const page = await readable(asked.base, () => pages.next());
+        if (page.done === true) return;
+        yield seen(place, page.value, asked.attributes === WHOLE);
+        if (count % gcEvery === 0) globalThis.gc?.();
+      }
+    } finally {
+      await pages.return(undefined);
+    }
+  }
+
+  async function* walkAll(attributes: readonly string[]): AsyncGenerator<SeenEntry[]> {
+    for (const place of PLACES) yield* walk(place, { attributes });
+  }
+
+  return {
+    async contextCsns() {
+      const suffix = names.place('base');
+      const attributes = ['contextCSN'];
+      const [entry] = await readable(suffix, () =>
+        pool.run((ldap) => ldap.search({ base: suffix, scope: 'base', attributes })),
+      );
+      return (entry?.values('contextCSN') ?? []).map(String);
+    },
+
+    async heartbeat() {
+      const entry = await readable(names.marker, () =>
+        pool.run((ldap) => readEntry(ldap, names.marker, ['description'])),
+      );
+      return String(entry?.values('description')[0] ?? '');
+    },
+
+    everything: () => walkAll(WHOLE),
+    names: () => walkAll(NAMES),
+
+    async *changedSince(since) {
+      for (const place of PLACES) {
+        const asked = search(place, { since });
+        const few = await readable(asked.base, () => pool.run((ldap) => onlyPage(ldap, asked)));
+        if (few === undefined) yield* walk(place, { since });
+        else yield seen(place, few);
+      }
+    },
+
+    async entries(dns) {
+      const read = await Promise.all(
+        dns.map((dn) => readable(dn, () => pool.run((ldap) => readEntry(ldap, dn, WHOLE)))),
+      );
+      return read.flatMap((entry) => {
+        const place = entry && names.placeOf(entry.dn);
+        return place === 'people' || place === 'toolAccounts' ? seen(place, [entry!]) : [];
+      });
+    },
+
+    close: pool.close,
+  };
+}
+
+function sealOf(entry: LdapEntry): string | undefined {
+  const seals = entry.values(SEAL);
+  return seals.length === 0 ? undefined : seals.map(String).join('\n').slice(0, MAX_SEAL);
+}
+
+const OWN_NAME = { people: /^uid=([a-z0-9_-]+),/i, toolAccounts: /^uid=([a-z0-9._-]+),/i };
+
+/**
+ * The entry's own name, exact bytes; its DN where no account there may have that one, so that an entry beside
+ * people cannot pass for a tool, nor end what is known of one.
+ */
+function toldName(place: AccountPlace, dn: string): string {
+  const name = OWN_NAME[place].exec(dn)?.[1] ?? dn;
+  if (name.length <= MAX_NAME) return name;
+  return `${name.slice(0, MAX_NAME)}… ${createHash('sha256').update(name).digest('hex')}`;
+}
+
+/** All that a search finds, where it fits into one page; undefined where it does not. */
+async function onlyPage(
+  ldap: LdapConnection,
+  search: LdapSearch,
+): Promise<LdapEntry[] | undefined> {
+  const pages = ldap.pages(search);
+  const first = await pages.next();
+  if (first.done === true) return [];
+  const { done } = await pages.next();
+  await pages.return(undefined);
+  return done === true ? first.value : undefined;
+}
+
+/** Connections of the login host's account, each of which has seen the marker. */
+function openAgentPool(
+  { uri, caFile, password }: Pick<LoginDirectorySettings, 'uri' | 'caFile' | 'password'>,
+  names: Names,
+): LdapPool {
+  return openLdapPool({
+    uri,
+    caFile,
+    bindDn: names.account('keys-agent'),
+    password,
+    // an account that may not read finds nothing, without an error
+    check: async (ldap) => {
+      if ((await readEntry(ldap, names.marker, ['1.1'])) === undefined) {
+        throw new Error(`${names.marker} is not there, or may not be read`);
+      }
+    },
+  });
+}
+
+/** One entry; undefined where it is not there, or may not be seen. */
+async function readEntry(
+  ldap: LdapConnection,
+  base: string,
+  attributes: readonly string[],
+): Promise<LdapEntry | undefined> {
+  try {
+    return (await ldap.search({ base, scope: 'base', attributes }))[0];
+  } catch (error) {
+    if (resultCodeOf(error) === NO_SUCH_OBJECT) return undefined;
+    throw error;
+  }
+}
+
+async function readable<T>(base: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', `reading ${base}`, { cause });
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * A few connections to each database server. The only file that knows the package `mariadb`.
+ *
+ * Not the package's own pool: that one tries a server that refuses for the whole time-out, and after
+ * failures waits up to 10 s before it tries again. Here a refusal is an error at once, and the next
+ * piece of work tries anew.
+ */
+import { createConnection } from 'mariadb';
+import { type Secret, secretNow } from '../../secrets/secret.ts';
+
+/** What the edge uses of a connection. */
+export interface Connection {
+  query<T>(sql: string, values?: unknown): Promise<T>;
+  escapeId(name: string): string;
+}
+
+/** Where a server is: a unix socket, or a host. There is no TLS: a host is one on a trusted network. */
+export interface DatabaseServerPlace {
+  name: string;
+  socket?: string | undefined;
+  host?: string | undefined;
+  port?: number | undefined;
+}
+
+export interface DatabaseLogin {
+  user: string;
+  password: Secret;
+}
+
+export interface Servers {
+  /** Lends a connection for one piece of work. */
+  use<T>(server: string, work: (connection: Connection) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** Another piece of work is finding out whether the server is back. */
+class NotAnswering extends Error {}
+
+/** Not reached, not let in, lost on the way, or too late. */
+export function isUnavailable(error: unknown): boolean {
+  const { fatal, sqlState, syscall } = error as {
+    fatal?: boolean;
+    sqlState?: string;
+    syscall?: string;
+  };
+  return (
+    error instanceof NotAnswering ||
+    fatal === true ||
+    sqlState?.startsWith('08') === true ||
+    syscall !== undefined
+  );
+}
+
+type OpenConnection = Awaited<ReturnType<typeof createConnection>>;
+
+const CONNECT_TIMEOUT_MS = 3_000;
+/** Silence of the socket, after which the work has failed: a stopped server does not refuse, it hangs. */
+const OPERATION_TIMEOUT_MS = 5_000;
+/** When an unused connection is closed; the socket's time-out counts on, so it must be less. */
+const IDLE_MS = 2_000;
+
+/** Makes no connection yet. At most `limit` to each server. */
+export function openServers(
+  places: readonly DatabaseServerPlace[],
+  login: DatabaseLogin,
+  limit: number,
+): Servers {
+  const lanes = new Map(places.map((place) => [place.name, openLanes(place, login, limit)]));
+  return {
+    async use(server, work) {
+      const lane = lanes.get(server);
+      if (lane === undefined) throw new TypeError(`no database server ${server} is configured`);
+      return await lane.use(work);
+    },
+    async close() {
+      await Promise.all([...lanes.values()].map((lane) => lane.close()));
+    },
+  };
+}
+
+function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: number) {
+  const idle = new Map<OpenConnection, NodeJS.Timeout>();
+  const queue: (() => void)[] = [];
+  let inUse = 0;
+  // A server that hangs costs each who waits for it the whole time-out. So once it has not answered,
+  // one piece of work at a time finds out whether it does again, and all others fail at once.
+  let silent = false;
+  let asking = false;
+
+  function take(): OpenConnection | undefined {
+    for (const [connection, timer] of [...idle].toReversed()) {
+      clearTimeout(timer);
+      idle.delete(connection);
+      if (connection.isValid()) return connection;
+    }
+    return undefined;
+  }
+
+  function giveBack(connection: OpenConnection): void {
+    if (!connection.isValid()) return;
+    const timer = setTimeout(() => {
+      idle.delete(connection);
+      void end(connection);
+    }, IDLE_MS);
+    idle.set(connection, timer.unref());
+  }
+
+  return {
+    async use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+      const asks = silent;
+      if (asks && asking) throw new NotAnswering(`${place.name} does not answer`);
+      if (asks) asking = true;
+      if (inUse >= limit) await new Promise<void>((resolve) => queue.push(resolve));
+      else inUse += 1;
+      try {
+        if (silent && !asks) throw new NotAnswering(`${place.name} does not answer`);
+        const connection = take() ?? (await connect(place, login));
+        try {
+          const result = await work(connection);
+          silent = false;
+          return result;
+        } finally {
+          giveBack(connection);
+        }
+      } catch (error) {
+        if (isUnavailable(error)) silent = true;
+        throw error;
+      } finally {
+        if (asks) asking = false;
+        const next = queue.shift();
+        if (next === undefined) inUse -= 1;
+        else next();
+      }
+    },
+    /** Closes what is unused; what is in use closes itself when it has become unused. */
+    async close(): Promise<void> {
+      const connections = [...idle.keys()];
+      for (const timer of idle.values()) clearTimeout(timer);
+      idle.clear();
+      await Promise.all(connections.map(end));
+    },
+  };
+}
+
+/**
+ * Lends a connection of its own for work whose statements may take hours. Where `signal` aborts, what
+ * the server does is ended too, and the signal's reason is thrown.
+ */
+export async function usePatiently<T>(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+  signal: AbortSignal,
+  work: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  signal.throwIfAborted();
+  const connecting = connect(place, login, 0);
+  // also what connects only when it is too late
+  const cut = () => void connecting.then((connection) => connection.destroy()).catch(() => {});
+  signal.addEventListener('abort', cut);
+  try {
+    const connection = await unlessAborted(connecting, signal);
+    try {
+      // of a server that hangs, the package never says that a statement was cut
+      return await unlessAborted(work(connection), signal);
+    } finally {
+      if (!signal.aborted) await unlessAborted(end(connection), signal);
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', cut);
+  }
+}
+
+/** What comes of it; the signal's reason where that aborts before. */
+export async function unlessAborted<T>(coming: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort);
+  try {
+    return await Promise.race([coming, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+async function connect(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+  socketTimeout = OPERATION_TIMEOUT_MS,
+): Promise<OpenConnection> {
+  const connection = await createConnection({
+    user: login.user,
+    password: secretNow(login.password),
+    ...(place.socket === undefined
+      ? { host: place.host ?? 'localhost', port: place.port ?? 3306 }
+      : { socketPath: place.socket }),
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout,
+    sessionVariables: {
+      // Without NO_AUTO_CREATE_USER a GRANT to an account that has vanished makes it, with no password.
+      sql_mode: 'STRICT_ALL_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION',
+      lock_wait_timeout: 4,
+    },
+    logParam: false,
+    autoJsonMap: false,
+    arrayParenthesis: false,
+  });
+  // The work in flight gets its own error; an unused connection that breaks is found to be invalid.
+  connection.on('error', () => undefined);
+  return connection;
+}
+
+async function end(connection: OpenConnection): Promise<void> {
+  try {
+    await connection.end();
+  } catch {
+    connection.destroy();
+  }
+}

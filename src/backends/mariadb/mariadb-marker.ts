@@ -1,0 +1,73 @@
+/**
+ * The marker of a MariaDB server (src/seals/marker.ts): a row of `mysql.chamberlain_marker`, which deploy/mariadb makes. It
+ * stands beside the accounts, so that whatever brings an older copy of those back brings the older marker too.
+ */
+import { ChamberlainError } from '../../shared/errors.ts';
+import { withoutSecrets } from './mariadb.ts';
+import {
+  type Connection,
+  type DatabaseLogin,
+  type DatabaseServerPlace,
+  openServers,
+} from './mariadb-connections.ts';
+
+/** ER_NO_SUCH_TABLE; ER_TABLEACCESS_DENIED_ERROR, which is said of a table that is not there too */
+const NO_TABLE = new Set([1146, 1142]);
+/** ER_DUP_ENTRY */
+const THERE_ALREADY = 1062;
+
+const errnoOf = (error: unknown) => (error as { errno?: number }).errno ?? 0;
+
+/** Opens the markers of servers; no connection is made before the first look. */
+export function openServerMarkers(
+  places: readonly DatabaseServerPlace[],
+  login: DatabaseLogin,
+  name: string,
+) {
+  const servers = openServers(places, login, 1);
+
+  async function use<T>(server: string, act: string, work: (connection: Connection) => Promise<T>) {
+    try {
+      return await servers.use(server, work);
+    } catch (error) {
+      const cause = withoutSecrets(error);
+      throw new ChamberlainError('BACKEND_UNREADABLE', `${act} the marker of ${server}`, { cause });
+    }
+  }
+
+  return {
+    /** Undefined where there is none, or not even its table. */
+    read: (server: string): Promise<string | undefined> =>
+      use(server, 'reading', async (connection) => {
+        try {
+          const [row] = await connection.query<{ marker: string }[]>(
+            'SELECT marker FROM mysql.chamberlain_marker WHERE realm = ?',
+            [name],
+          );
+          return row?.marker;
+        } catch (error) {
+          if (NO_TABLE.has(errnoOf(error))) return undefined;
+          throw error;
+        }
+      }),
+
+    /** False where another stands there than the one that was read: nothing is written then. */
+    write: (server: string, marker: string, instead: string | undefined): Promise<boolean> =>
+      use(server, 'writing', async (connection) => {
+        try {
+          const { affectedRows } = await connection.query<{ affectedRows: number }>(
+            instead === undefined
+              ? 'INSERT INTO mysql.chamberlain_marker (marker, realm) VALUES (?, ?)'
+              : 'UPDATE mysql.chamberlain_marker SET marker = ? WHERE realm = ? AND marker = ?',
+            [marker, name, ...(instead === undefined ? [] : [instead])],
+          );
+          return affectedRows === 1;
+        } catch (error) {
+          if (errnoOf(error) === THERE_ALREADY) return false;
+          throw error;
+        }
+      }),
+
+    close: () => servers.close(),
+  };
+}

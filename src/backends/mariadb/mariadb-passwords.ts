@@ -1,0 +1,34 @@
+/** The passwords of Chamberlain's own accounts on a MariaDB server. */
+import { ChamberlainError } from '../../shared/errors.ts';
+import { verifierOf } from '../../credentials/credentials.ts';
+import { identifiedBy } from './mariadb.ts';
+import {
+  type DatabaseLogin,
+  type DatabaseServerPlace,
+  isUnavailable,
+  openServers,
+} from './mariadb-connections.ts';
+
+/** Any of these passwords lets an account in from then on, and no other does; sessions go on. */
+export async function setPasswords(
+  place: DatabaseServerPlace,
+  login: DatabaseLogin,
+  user: string,
+  passwords: readonly string[],
+): Promise<void> {
+  const servers = openServers([place], login, 1);
+  const verifiers = passwords.map(verifierOf);
+  try {
+    await servers.use(place.name, (connection) =>
+      connection.query(`ALTER USER '${user}'@'%' ${identifiedBy(verifiers)}`, verifiers),
+    );
+  } catch (cause) {
+    throw new ChamberlainError(
+      isUnavailable(cause) ? 'BACKEND_UNAVAILABLE' : 'STEP_FAILED',
+      `changing the password of ${user} on ${place.name}`,
+      { cause },
+    );
+  } finally {
+    await servers.close();
+  }
+}

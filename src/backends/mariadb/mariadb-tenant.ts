@@ -1,0 +1,106 @@
+/** The door of a tenant's account on a server: closed while databases are put away, lent while they are loaded. */
+import { ChamberlainError } from '../../shared/errors.ts';
+import { verifierOf } from '../../credentials/credentials.ts';
+import { accountName, endConnections, give, isThere } from './mariadb.ts';
+import { loadingRole } from './mariadb-inventory.ts';
+import {
+  type Connection,
+  type DatabaseLogin,
+  type DatabaseServerPlace,
+  usePatiently,
+} from './mariadb-connections.ts';
+
+export interface TenantMaker {
+  newPassword(): string;
+  /** the verifiers recorded for an account, the newest first; none where none is */
+  readVerifiers(uid: number): Promise<string[]>;
+}
+
+/** A server that does not answer for so long while an account is locked again is left as it is. */
+const TAKE_BACK_MS = 30_000;
+
+/** Whose databases are loaded. */
+export interface Tenant extends DatabaseLogin {
+  /** a role with the right EVENT, that a session must take */
+  role: string;
+}
+
+/** Nobody gets in as the user, and nobody is in. */
+export async function closeDoor(connection: Connection, user: string): Promise<void> {
+  await connection.query(`ALTER USER IF EXISTS ${accountName(connection, user)} ACCOUNT LOCK`);
+  await endConnections(connection, user);
+}
+
+/**
+ * Lends the tenant's own account, made where there is none, with a password that is used for nothing
+ * else. Afterwards it is locked, its connections ended, and it is what it was: not there, or with the
+ * recorded password. Cut between, it is an account with a password that nobody knows.
+ *
+ * An event would run as soon as it is loaded, on what has come by then. It does not where its definer
+ * has no right EVENT but by a role: the scheduler looks at what the account has itself.
+ */
+export async function withTenant<T>(
+  { place, login, user }: { place: DatabaseServerPlace; login: DatabaseLogin; user: string },
+  terms: TenantMaker,
+  act: (tenant: Tenant) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const password = terms.newPassword();
+  const role = loadingRole(user);
+  const wasThere = await usePatiently(place, login, signal, async (connection) => {
+    const account = accountName(connection, user);
+    const own = `${user}\\_\\_%`;
+    const there = await isThere(connection, user);
+    await connection.query(
+      there
+        ? `ALTER USER ${account} IDENTIFIED BY PASSWORD ? ACCOUNT LOCK`
+        : `CREATE USER ${account} IDENTIFIED BY PASSWORD ? ACCOUNT LOCK`,
+      [verifierOf(password)],
+    );
+    await give(connection, user, [`ALL but EVENT on ${own}.*`]);
+    await connection.query(`REVOKE EVENT ON ${connection.escapeId(own)}.* FROM ${account}`);
+    await endConnections(connection, user);
+    await connection.query(`CREATE OR REPLACE ROLE ${role}`);
+    await connection.query(`GRANT EVENT ON ${connection.escapeId(own)}.* TO ${role}`);
+    await connection.query(`GRANT ${role} TO ${account}`);
+    await connection.query(`ALTER USER ${account} ACCOUNT UNLOCK`);
+    return there;
+  });
+  let result: T;
+  try {
+    result = await act({ user, password, role });
+  } catch (error) {
+    await takeBack().catch(() => {}); // what went wrong first is what there is to be said
+    throw error;
+  }
+  await takeBack();
+  return result;
+
+  /** Also where the work was cut short: the door is not left open for that. */
+  async function takeBack(): Promise<void> {
+    const late = new AbortController();
+    const why = new ChamberlainError('BACKEND_UNAVAILABLE', `locking ${user} on ${place.name}`, {
+      cause: new Error(`no answer within ${TAKE_BACK_MS / 1000} s`),
+    });
+    const timer = setTimeout(() => late.abort(why), TAKE_BACK_MS);
+    try {
+      await usePatiently(place, login, late.signal, lock);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async function lock(connection: Connection): Promise<void> {
+    const account = accountName(connection, user);
+    await closeDoor(connection, user);
+    await connection.query(`DROP ROLE IF EXISTS ${role}`);
+    if (!wasThere) {
+      await connection.query(`DROP USER ${account}`);
+      return;
+    }
+    const verifiers = await terms.readVerifiers(Number(user.slice(1)));
+    if (verifiers.length === 0) return;
+    const ways = verifiers.map(() => 'mysql_native_password USING ?').join(' OR ');
+    await connection.query(`ALTER USER ${account} IDENTIFIED VIA ${ways}`, verifiers);
+  }
+}

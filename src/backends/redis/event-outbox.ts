@@ -1,0 +1,185 @@
+/**
+ * Portals' queues of events, as the relay sees them: one job at a time in each.
+ *
+ * Whoever has the Redis password of a portal may write anything into its queue. So nothing is read there but the
+ * state of a job that we know by its id, and a short answer.
+ */
+import { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { RequestNews } from '../../requests/request-news.ts';
+import { JOB_LISTS, JOB_SETS, mendTypes, removeJobs, results } from './queue-keys.ts';
+import { eventsQueue, newsKey } from './queue.ts';
+import {
+  connectProducer,
+  type Guard,
+  guardRedis,
+  portalAccount,
+  type RedisPlace,
+} from './redis-connection.ts';
+
+/** So many entries of a queue's stream are kept, in which BullMQ tells what happened to jobs. */
+const MOST_ENTRIES = 1000;
+/** A longer answer is not read: `{"have":9007199254740991}` has 25 bytes. */
+const MOST_ANSWER_BYTES = 200;
+
+/** So many jobs of each part of a queue are looked at in one go, beside the relay's own. */
+const MOST_OTHERS = 1000;
+
+/** As long as a verdict is kept. */
+const NEWS_SECONDS = 3600;
+
+/** What has become of a job. */
+export type JobState =
+  /** it waits for the portal, or the portal has paused its queue */
+  | { state: 'waiting' }
+  /** the portal's worker has taken it */
+  | { state: 'active' }
+  /** the portal's worker has returned something: `have` is undefined where that is no number of an event */
+  | { state: 'completed'; have: number | undefined }
+  /** the portal's worker has thrown, or has died too often */
+  | { state: 'failed' }
+  /** it is not there: Redis has lost it, or somebody has removed it */
+  | { state: 'missing' };
+
+/** Every call may throw BACKEND_UNAVAILABLE. */
+export interface Outbox {
+  add(portal: string, job: string, token: string): Promise<void>;
+  look(portal: string, job: string): Promise<JobState>;
+  /** Removes a job, unless a worker has it under its lock: false. */
+  remove(portal: string, job: string): Promise<boolean>;
+  /**
+   * Removes every job of a portal's queue but this one, such as one that was added and never recorded. False where a
+   * worker has one of them under its lock.
+   */
+  removeOthers(portal: string, job: string | null): Promise<boolean>;
+  /** Writes, for an hour, how requests stand beside their queues. What cannot be written is not. */
+  tellNews(news: readonly RequestNews[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function openOutbox(config: RedisPlace): Outbox {
+  const opened = new Map<string, { queue: Queue; redis: Redis; guarded: Guard }>();
+  function open(portal: string) {
+    let found = opened.get(portal);
+    if (found === undefined) {
+      const redis = connectProducer(config, portalAccount(portal));
+      const queue = new Queue(eventsQueue(portal), {
+        connection: redis,
+        skipWaitingForReady: true,
+        skipVersionCheck: true,
+        streams: { events: { maxLen: MOST_ENTRIES } },
+      });
+      queue.on('error', () => {});
+      const guarded = guardRedis(redis);
+      found = {
+        queue,
+        redis,
+        // what somebody has made of another type would be in the way for ever
+        guarded: (act, run) =>
+          guarded(act, () =>
+            run().catch(async (error: Error) => {
+              if (/\bWRONGTYPE\b/u.test(error.message)) await mendTypes(redis, queue.toKey);
+              throw error;
+            }),
+          ),
+      };
+      opened.set(portal, found);
+    }
+    return found;
+  }
+  return {
+    add(portal, job, token) {
+      const { queue, guarded } = open(portal);
+      return guarded(`putting events into the queue of ${portal}`, async () => {
+        await queue.add(
+          'events',
+          { token },
+          // kept when it ends, whatever the portal's worker says: the relay reads how
+          { jobId: job, attempts: 1, removeOnComplete: false, removeOnFail: false },
+        );
+      });
+    },
+    look(portal, job) {
+      const { queue, redis, guarded } = open(portal);
+      return guarded(`looking at the queue of ${portal}`, async () => {
+        const state = await queue.getJobState(job);
+        const key = queue.toKey(job);
+        if ((await redis.type(key)) !== 'hash') {
+          await removeJobs(redis, queue.toKey, [job]);
+          return { state: 'missing' };
+        }
+        if (state === 'completed') {
+          const length = await redis.hstrlen(key, 'returnvalue');
+          const answer = length > MOST_ANSWER_BYTES ? null : await redis.hget(key, 'returnvalue');
+          return { state, have: readAnswer(answer) };
+        }
+        if (state === 'failed' || state === 'active' || state === 'waiting') return { state };
+        // where no worker will find it soon: BullMQ 5 leaves a job in no list as it ends a pause
+        await removeJobs(redis, queue.toKey, [job]);
+        return { state: 'missing' };
+      });
+    },
+    remove(portal, job) {
+      const { queue, redis, guarded } = open(portal);
+      return guarded(`removing events from the queue of ${portal}`, async () => {
+        if (isHeld(await redis.pttl(lockOf(queue.toKey(job))))) return false;
+        await removeJobs(redis, queue.toKey, [job]);
+        return true;
+      });
+    },
+    removeOthers(portal, job) {
+      const { queue, redis, guarded } = open(portal);
+      return guarded(`tidying the queue of ${portal}`, async () => {
+        const asking = redis.pipeline();
+        for (const part of JOB_LISTS) asking.lrange(queue.toKey(part), 0, MOST_OTHERS);
+        for (const part of JOB_SETS) asking.zrange(queue.toKey(part), 0, `${MOST_OTHERS}`);
+        const ids = new Set(results<string[]>(await asking.exec()).flat());
+        const others = [...ids].filter((id) => id !== job);
+        const locks = redis.pipeline();
+        for (const id of others) locks.pttl(lockOf(queue.toKey(id)));
+        const left = results<number>(await locks.exec());
+        const free = others.filter((_, n) => !isHeld(left[n]));
+        await removeJobs(redis, queue.toKey, free);
+        await queue.trimEvents(MOST_ENTRIES);
+        return free.length === others.length && ids.size <= MOST_OTHERS;
+      });
+    },
+    async tellNews(news) {
+      const told = [...Map.groupBy(news, ({ portal }) => portal)].map(async ([portal, of]) => {
+        const pipeline = open(portal).redis.pipeline();
+        for (const { request, event, code, data } of of) {
+          const text = JSON.stringify({ event, code, data });
+          pipeline.set(newsKey(portal, request), text, 'EX', NEWS_SECONDS);
+        }
+        await pipeline.exec();
+      });
+      await Promise.allSettled(told);
+    },
+    async close() {
+      const all = [...opened.values()];
+      await Promise.allSettled(all.map(({ queue }) => queue.close()));
+      for (const { redis } of all) redis.disconnect();
+    },
+  };
+}
+
+function lockOf(jobKey: string): string {
+  return `${jobKey}:lock`;
+}
+
+/**
+ * Whether a worker has a job, by PTTL of its lock. A lock of BullMQ ends by itself: whatever does not (-1) was written
+ * by somebody else, and counts for nothing.
+ */
+function isHeld(pttl: number | undefined): boolean {
+  return pttl !== undefined && pttl > 0;
+}
+
+function readAnswer(text: string | null): number | undefined {
+  try {
+    const { have } = JSON.parse(text ?? '') as { have?: unknown };
+    return Number.isSafeInteger(have) && (have as number) >= 0 ? (have as number) : undefined;
+  } catch {
+    return undefined;
+  }
+}

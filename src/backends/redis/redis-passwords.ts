@@ -1,0 +1,53 @@
+/** The passwords of the users of Redis (Redis, "ACL"), as its owner changes them. */
+import { ChamberlainError } from '../../shared/errors.ts';
+import { redisHash } from '../../secrets/secret.ts';
+import {
+  connectProducer,
+  type RedisAccount,
+  type RedisPlace,
+  redisUser,
+} from './redis-connection.ts';
+
+/**
+ * Any of these passwords lets a user in from then on, and no other does; connections go on. It is in Redis' own ACL file
+ * when this returns. Nothing is changed where Redis cannot write that.
+ */
+export async function setPasswords(
+  config: RedisPlace,
+  account: RedisAccount | 'owner',
+  passwords: readonly string[],
+): Promise<void> {
+  const user = redisUser(account);
+  const redis = connectProducer(config, 'owner');
+  const ask = async (act: string, action: string, ...words: [string, ...string[]]) => {
+    try {
+      return await redis.call('ACL', ...words);
+    } catch (cause) {
+      const isRefused = (cause as Error).name === 'ReplyError';
+      throw new ChamberlainError(isRefused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, {
+        cause,
+        ...(isRefused ? { action } : {}),
+      });
+    }
+  };
+  const save = () =>
+    ask(
+      'writing the users of Redis into its ACL file',
+      'Name one as `aclfile`, in a folder that Redis may write: see docs/install.md, step 6.',
+      'SAVE',
+    );
+  try {
+    await save();
+    if ((await ask(`looking for the user ${user} of Redis`, RENDER, 'GETUSER', user)) === null) {
+      throw new ChamberlainError('STEP_FAILED', `Redis has no user ${user}`, { action: RENDER });
+    }
+    const hashes = passwords.map((password) => `#${redisHash(password)}`);
+    const act = `changing the password of ${user} in Redis`;
+    await ask(act, RENDER, 'SETUSER', user, 'resetpass', ...hashes);
+    await save();
+  } finally {
+    redis.disconnect();
+  }
+}
+
+const RENDER = 'Render the users of Redis, and run `ACL LOAD`: see docs/install.md, step 6.';

@@ -1,0 +1,53 @@
+/** PostgreSQL's own programs, in the newest version that is installed: an older one does not read a newer server. */
+import { existsSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { withUnnamedFile } from '../backends/mariadb/mariadb-programs.ts';
+
+/** Where Debian has each version. */
+const VERSIONS = '/usr/lib/postgresql';
+
+/** The path of `pg_dump`, `initdb` and the like. Throws where no version of it is installed. */
+export function postgresProgram(name: string): string {
+  const found = findProgram(name);
+  if (found === undefined) throw new Error(`PostgreSQL's ${name} is not installed`);
+  return found;
+}
+
+export function hasPostgresProgram(name: string): boolean {
+  return findProgram(name) !== undefined;
+}
+
+function findProgram(name: string): string | undefined {
+  const versions = existsSync(VERSIONS) ? readdirSync(VERSIONS) : [];
+  return versions
+    .filter((version) => /^\d+$/.test(version))
+    .sort((a, b) => Number(b) - Number(a))
+    .map((version) => join(VERSIONS, version, 'bin', name))
+    .find((path) => existsSync(path));
+}
+
+export interface PostgresLogin {
+  host: string;
+  port: number;
+  database: string;
+  user: string;
+  password: string;
+}
+
+/**
+ * Lends what a client program is given as its connection, and an open file for it, which it finds as its descriptor 3:
+ * the password is in no argument and no environment.
+ */
+export async function withConnection<T>(
+  { password, ...place }: PostgresLogin,
+  act: (connection: string, options: number) => Promise<T>,
+): Promise<T> {
+  const { host, port, user, database } = place;
+  const words = { host, port, user, dbname: database, passfile: '/proc/self/fd/3' };
+  const connection = Object.entries(words)
+    .map(([word, value]) => `${word}='${String(value).replaceAll(/['\\]/g, String.raw`\$&`)}'`)
+    .join(' ');
+  const line = `*:*:*:*:${password.replaceAll(/[:\\]/g, String.raw`\$&`)}\n`;
+  return withUnnamedFile(tmpdir(), line, (options) => act(connection, options));
+}

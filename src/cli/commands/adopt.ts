@@ -1,0 +1,121 @@
+/** `chamberlain adopt`: takes over accounts and tools that are not ours, as `import` judges them. */
+import type { Command } from 'commander';
+import { ChamberlainError } from '../../shared/errors.ts';
+import type { UnmanagedThing } from '../../unmanaged/unmanaged.ts';
+import { namesOf } from '../../backends/ldap/directory-names.ts';
+import { type AnyRef, entryRef, splitRef } from '../../targets/directory-eyes.ts';
+import type { EntryRef } from '../../reconcile/action.ts';
+import { describeThing } from '../../unmanaged/render-unmanaged.ts';
+import { readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
+import { canAsk, confirm } from '../confirm.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { requireThings } from './ignore.ts';
+import { exitOf, type ImportOptions, runImport, withoutActions } from './import.ts';
+import { type ImportReport, renderImport } from '../../import/import-report.ts';
+import { withAdmin } from '../admin.ts';
+import { print, printJson, withoutControls } from '../table.ts';
+
+export function defineAdopt(command: Command): void {
+  command
+    .description(
+      'Takes over accounts and tools that `chamberlain list unmanaged` shows: people with their keys, tools\n' +
+        'with group, account and members. They are judged as by `chamberlain import`; what would be taken\n' +
+        'and what would not is shown, and confirmed, before anything is written. Home, database users and\n' +
+        'sudo rule of an account are ours with it. Nothing outside PostgreSQL is changed.\n\n' +
+        'Runs as the owner of the database, like `import`, and reads with the same accounts.',
+    )
+    .argument('<OBJECT...>', 'an account or a group of a tool, as `list unmanaged` shows it')
+    .option(
+      '--homes',
+      'look at their homes too, as root on the file server: a credentials file that is right stays',
+    )
+    .option('--databases', 'compare their accounts on each database server too')
+    .option('--check', 'only show what would be taken')
+    .option('--yes', 'do not ask')
+    .addHelpText(
+      'after',
+      describeExamples(
+        'adopt uid=carol,ou=people,dc=example,dc=org --check',
+        'adopt cn=tools.oldbot,ou=servicegroups,dc=example,dc=org --homes --databases',
+      ) +
+        `\n${describeExits({
+          0: 'taken over, and as wanted',
+          3: 'something was not taken, or is not as wanted',
+          4: 'something is UNREADABLE; where it is the directory or homes, nothing was taken',
+        })}`,
+    )
+    .action(async (words: string[]) => {
+      const options = command.opts<ImportOptions & { yes?: true }>();
+      const json = wantsJson(command);
+      const isAsked = options.yes === true || options.check === true;
+      if (!isAsked && (json || !canAsk())) {
+        command.error('error: nobody can be asked here; give --yes, or --check');
+      }
+      const config = configOf(command);
+      const things = await withAdmin(config, readUnmanaged);
+      const named = requireThings(config, things, words);
+      const names = namesOf(config.ldap.base, config.realm);
+      // what it would let in is what somebody has put there
+      if (!json) for (const thing of named) print(withoutControls(describeThing(thing)));
+      const only = new Set(named.flatMap((thing) => refsOf(thing, names.entry(thing.object))));
+      const run = async (check: boolean): Promise<ImportReport | undefined> => {
+        const { homes, databases } = options;
+        const looked = { ...(homes && { homes }), ...(databases && { databases }) };
+        // what is left out was shown, and agreed to
+        const report = await runImport(
+          config,
+          { ...looked, ...(check && { check }), yes: true, only },
+          json,
+        );
+        if (report === undefined) return undefined;
+        if (json) printJson(withoutActions(report));
+        else print(renderImport(report));
+        process.exitCode = exitOf(report);
+        return report;
+      };
+      if (options.yes !== true) {
+        const report = await run(true);
+        if (report === undefined || options.check === true) return;
+        if (report.taken.people + report.taken.tools === 0) {
+          print(
+            '\nNothing can be taken over. `chamberlain ignore OBJECT --reason TEXT` leaves it as it is.',
+          );
+          return;
+        }
+        const warning =
+          report.taken.keys === 0 ? '' : 'Whoever has one of these SSH keys can log in then. ';
+        if (!(await confirm(`\n${warning}Take that over? [y/N] `))) {
+          print('Nothing was taken.');
+          process.exitCode = EXIT.failed;
+          return;
+        }
+      }
+      await run(false);
+    });
+}
+
+/** The entries that belong together: a tool's group and account. Throws USAGE for what nobody can take over. */
+function refsOf({ object, kind }: UnmanagedThing, ref: AnyRef): AnyRef[] {
+  if (kind !== 'account' && kind !== 'group')
+    throw new ChamberlainError('USAGE', whyNot(object, kind));
+  if (ref.startsWith('dn:')) return [ref];
+  const { place, name } = splitRef(ref as EntryRef);
+  return place === 'toolGroups' || place === 'toolAccounts'
+    ? [ref, entryRef('toolGroups', 'cn', name), entryRef('toolAccounts', 'uid', name)]
+    : [ref];
+}
+
+function whyNot(object: string, kind: UnmanagedThing['kind']): string {
+  const leave = '`chamberlain ignore` leaves it as it is';
+  switch (kind) {
+    case 'home':
+    case 'database user':
+    case 'rule':
+      return `${object}: a ${kind} is ours when the account of its name or number is: adopt that; ${leave}`;
+    case 'member':
+      return `${object}: a member is asked for by a request (maintainer.add, access.grant); ${leave}`;
+    default:
+      return `${object}: an ${kind} cannot be taken over; ${leave}`;
+  }
+}

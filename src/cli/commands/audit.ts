@@ -1,0 +1,215 @@
+/** `chamberlain audit`: the append-only trail, and the proof that nothing in it was changed. */
+import { InvalidArgumentError, type Command } from 'commander';
+import type { Config } from '../../shared/config.ts';
+import { timeOf } from '../../shared/time.ts';
+import type { ChainFault } from '../../audit/audit-chain.ts';
+import { readClosings } from '../../audit/audit-closings.ts';
+import { type AuditRow, readAudit } from '../../audit/audit-trail.ts';
+import { type ChainVerdict, verifyAudit } from '../../audit/audit-verify.ts';
+import { defineClose } from './audit-close.ts';
+import {
+  type AuditFile,
+  checkAuditFile,
+  compareWithRecord,
+  placesOf,
+} from '../../audit/audit-files.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits, EXIT, failureLine } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { limitUpTo } from '../limit.ts';
+import { type Progress, startProgress } from '../progress.ts';
+import { parseSince } from '../since.ts';
+import { requireSubjects, withAdmin } from '../admin.ts';
+import { paint, print, printJson, renderTable } from '../table.ts';
+
+interface AuditOptions {
+  subject?: string;
+  since?: Date;
+  limit: number;
+}
+
+const MOST_ROWS = 1_000_000;
+
+export function defineAudit(command: Command): void {
+  command
+    .description(
+      'Shows who asked for what, who approved it, and what came of it, oldest first: requests, and what\n' +
+        'admins did by the command line (`unix:NAME`: what the machine said of them). It holds no personal\n' +
+        'data: which fields changed, not to what. Times are UTC.',
+    )
+    .option('--subject <subject>', 'rows about a person or a tool: a name, an account, or a uid')
+    .option(
+      '--since <time>',
+      'rows of 2h, 3d, 1w, or from 2026-11-24 or 2026-11-24T09:30 on',
+      (text) => parseSince(text, new Date()),
+    )
+    .option('--limit <count>', 'the last so many', limitUpTo(MOST_ROWS), 100)
+    .addHelpText(
+      'after',
+      describeExamples(
+        'audit --since 3d',
+        'audit --subject tools.bridgebot --limit 1000 --json',
+        'audit verify',
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async () => {
+      const { subject, since, limit } = command.opts<AuditOptions>();
+      const { rows, hasOlder, closedUpTo } = await withAdmin(configOf(command), async (client) => {
+        const subjects =
+          subject === undefined
+            ? undefined
+            : (await requireSubjects(client, subject)).map(({ uid }) => uid);
+        const closings = await readClosings(client);
+        const read = await readAudit(client, { subjects, since, limit });
+        return { ...read, closedUpTo: closings.at(-1)?.year ?? null };
+      });
+      if (wantsJson(command)) printJson({ rows, hasOlder, closedUpTo });
+      else {
+        printPage(renderAudit(rows));
+        if (hasOlder)
+          print(
+            paint('dim', `older ones are not shown: --limit ${Math.min(limit * 10, MOST_ROWS)}`),
+          );
+        else if (closedUpTo !== null && (since?.getUTCFullYear() ?? 0) <= closedUpTo) {
+          print(paint('dim', `those of ${closedUpTo} and before are in the files of closed years`));
+        }
+      }
+    });
+  defineVerify(command.command('verify'));
+  defineClose(command.command('close'));
+}
+
+function defineVerify(command: Command): void {
+  command
+    .summary('recompute the hash chain')
+    .description(
+      'Recomputes the hash chain over all rows and prints its head: the last hash, with the number of its\n' +
+        'row. What was edited, is missing or was put in is named. What a chain cannot show by itself is\n' +
+        'that its end was cut off, or that all of it was made anew: keep a head where nobody who can write\n' +
+        'the database can change it, and give it with --head later.\n' +
+        'Of years that are closed, PostgreSQL holds the last hash alone: give their files, all of them, to\n' +
+        'verify those too, and that each joins the next.',
+    )
+    .argument('[FILE...]', 'files of closed years, as `audit close` has written them')
+    .option(
+      '--head <hash>',
+      'a head that was printed before: it must still be in the chain',
+      parseHead,
+    )
+    .addHelpText(
+      'after',
+      describeExamples(
+        'audit verify',
+        'audit verify --head "$(cat /root/audit-head)"',
+        'audit verify --json | jq -r .head',
+        'audit verify /srv/audit/*.jsonl',
+      ) +
+        `\n${describeExits({ 0: 'every row is as it was sealed', 1: 'AUDIT_BROKEN: something was changed; or it failed' })}`,
+    )
+    .action(async (paths: string[]) => {
+      const { head } = command.opts<{ head?: string }>();
+      const json = wantsJson(command);
+      const progress = startProgress({ json });
+      let verdict: ChainVerdict;
+      try {
+        verdict = await verifyAll(configOf(command), paths, head, progress);
+      } finally {
+        progress.end();
+      }
+      if (json) printJson(verdict);
+      else printPage(renderVerdict(verdict));
+      if (verdict.faultsInAll > 0) {
+        const count = verdict.faultsInAll === 1 ? 'one fault' : `${verdict.faultsInAll} faults`;
+        process.stderr.write(`${failureLine('AUDIT_BROKEN', `${count} in the audit`)}\n`);
+        process.exitCode = EXIT.failed;
+      }
+    });
+}
+
+/** Verifies the files that are given, what PostgreSQL holds, and that they join. */
+export async function verifyAll(
+  config: Config,
+  paths: readonly string[],
+  head: string | undefined,
+  progress: Pick<Progress, 'say'>,
+): Promise<ChainVerdict> {
+  const files: AuditFile[] = [];
+  const faults: ChainFault[] = [];
+  for (const path of paths) {
+    const say = (rows: number) => progress.say(`verified ${rows} rows of ${path}`);
+    const checked = await checkAuditFile(path, config.realm, head, say);
+    if ('file' in checked) files.push(checked.file);
+    else faults.push(checked.fault);
+  }
+  const verdict = await withAdmin(config, (client) =>
+    verifyAudit(client, {
+      head,
+      places: placesOf(files),
+      isInFile: files.some(({ hasHash }) => hasHash),
+      onProgress: (done, of) => progress.say(`verified ${done} of ${of}`),
+    }),
+  );
+  if (paths.length > 0) faults.push(...compareWithRecord(config, files, paths, verdict.closed));
+  return {
+    ...verdict,
+    faults: [...faults, ...verdict.faults],
+    faultsInAll: faults.length + verdict.faultsInAll,
+  };
+}
+
+function parseHead(text: string): string {
+  const hash = text.trim().toLowerCase();
+  if (!/^[0-9a-f]{64}$/u.test(hash)) {
+    throw new InvalidArgumentError(
+      'It wants the 64 hexadecimal digits that `audit verify` prints.',
+    );
+  }
+  return hash;
+}
+
+function renderAudit(rows: readonly AuditRow[]): string {
+  return renderTable(
+    ['row', 'when', 'asked', 'approved', 'portal', 'kind', 'subject', 'fields', 'verdict', 'code'],
+    rows.map((row) => [
+      row.id,
+      timeOf(row.at),
+      row.requestedBy,
+      row.approvedBy,
+      row.portal,
+      row.kind,
+      row.account ?? row.subject,
+      row.fields.join(','),
+      row.verdict,
+      row.code,
+    ]),
+  );
+}
+
+function renderVerdict(verdict: ChainVerdict): string {
+  const { head, row, at, closed, toRemove, sealed, waiting } = verdict;
+  const { faults, faultsInAll, headFound } = verdict;
+  const last = closed.at(-1);
+  const lines = [
+    `head ${head}`,
+    row === undefined
+      ? 'no row is sealed'
+      : `row  ${row}, ${at ?? (sealed === 0 ? 'which is in a file' : 'which is gone')}`,
+    `${sealed} rows are sealed, ${waiting} wait for it`,
+    ...(last === undefined
+      ? []
+      : [`the years up to ${last.year} are closed: ${last.last} rows, in files`]),
+    ...(toRemove === 0
+      ? []
+      : [`${toRemove} of those are still in PostgreSQL: run \`chamberlain audit close\` again`]),
+    ...(headFound === true ? ['the head that was given is in the chain'] : []),
+  ];
+  if (faults.length > 0) {
+    const table = renderTable(
+      ['row', 'when', 'fault', ''],
+      faults.map((fault) => [fault.row, fault.at, fault.kind, fault.sentence]),
+    );
+    lines.push('', table);
+  }
+  if (faultsInAll > faults.length) lines.push(`… and ${faultsInAll - faults.length} more`);
+  return lines.join('\n');
+}

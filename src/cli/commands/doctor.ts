@@ -1,0 +1,339 @@
+/** `chamberlain doctor`: whether everything that it stands on is right. Looks, and changes nothing. */
+import { type Command } from 'commander';
+import type { Config } from '../../shared/config.ts';
+import { lookAtArchives } from '../../doctor/archives.ts';
+import { lookAtAreas } from '../../doctor/areas.ts';
+import { lookAtBackupPrograms, lookAtLastBackup } from '../../doctor/backups.ts';
+import { lookAtCertificate, tlsServers } from '../../doctor/certificates.ts';
+import { lookAsEyes, lookAsHands } from '../../doctor/databases.ts';
+import {
+  DIRECTORY_ACCOUNTS,
+  lookAtAccount,
+  lookAtAnonymous,
+  lookAtSlapd,
+} from '../../doctor/directory.ts';
+import { examine } from '../../doctor/examine.ts';
+import { lookAtConfig, lookAtKeys, lookAtSecrets, plausibleOwners } from '../../doctor/files.ts';
+import { lookAtLocalAccounts } from '../../doctor/host.ts';
+import {
+  type Check,
+  fix,
+  type GroupedLine,
+  type Line,
+  type Server,
+  type State,
+} from '../../doctor/line.ts';
+import {
+  INSTALL_LIMIT_MS,
+  loginHostConfig,
+  lookAtAgent,
+  lookAtInstallation,
+} from '../../doctor/login-host.ts';
+import { lookAsAdmin, lookAtLogins, lookAtPostgres, tellLogins } from '../../doctor/postgres.ts';
+import { findRoot, lookAtProgram } from '../../doctor/program.ts';
+import { lookAtRedis } from '../../doctor/redis.ts';
+import { judgeRoles } from '../../doctor/roles.ts';
+import { lookAtWaiting, lookAtWork } from '../../doctor/work.ts';
+import { redisAddress } from '../../backends/redis/redis-connection.ts';
+import { timeOf } from '../../shared/time.ts';
+import { ROLES } from '../../reconcile/wanted.ts';
+import { nameOfServer, openPool, type Pool } from '../../database/connection.ts';
+import { readTroubles, stoppedBy, type Trouble } from '../../database/troubles-table.ts';
+import { configOf, configPathOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { startProgress } from '../progress.ts';
+import { askRoles } from '../../drift/surveying.ts';
+import { paint, printJson, renderAge, withoutControls } from '../table.ts';
+
+/** How long a role may take to answer a survey of nobody. */
+const ROLE_TIMEOUT_MS = 1500;
+
+const SHOWN: Record<State, string> = {
+  fix: 'fix',
+  unreadable: 'unreadable',
+  elsewhere: 'not looked at',
+  ok: 'ok',
+};
+
+/** What is shown where nobody asks for more. */
+const WRONG: ReadonlySet<State> = new Set(['fix', 'unreadable']);
+
+export function defineDoctor(command: Command): void {
+  command
+    .description(
+      'Looks at everything that Chamberlain stands on: configuration, secrets, servers, logins, rights,\n' +
+        'clocks, certificates, the roles, this host; by the secrets that this machine has and this user\n' +
+        'may read. What is wrong stands first, with what to do. Nothing is changed. A server that hangs\n' +
+        'costs 3 s.',
+    )
+    .option('--verbose', 'show what is right, and what is not looked at here, too')
+    .option('--etc <folder>', "where this host's passwd and group lie", '/etc')
+    .addHelpText(
+      'after',
+      describeExamples(
+        'doctor',
+        'doctor --verbose',
+        'doctor --json | jq \'.lines[] | select(.state == "fix")\'',
+      ) +
+        `\n${describeExits({
+          0: 'what could be looked at is right',
+          3: 'there is something to do',
+          4: 'something is UNREADABLE: a server or a role did not answer',
+        })}`,
+    )
+    .action(async () => {
+      const { etc, verbose } = command.opts<{ etc: string; verbose?: true }>();
+      const config = configOf(command);
+      const json = wantsJson(command);
+      const progress = startProgress({ json });
+      const { checks, sinceOf, othersAway } = checksOf(config, configPathOf(command), etc);
+      const lines = await examine(checks, progress.say, sinceOf);
+      lines.push(...othersAway());
+      progress.end();
+      const totals = countStates(lines);
+      const exit =
+        totals.unreadable > 0 ? EXIT.unreadable : totals.fix > 0 ? EXIT.pending : EXIT.done;
+      if (json) printJson({ totals, lines });
+      else printPage(renderLines(lines, totals, verbose === true));
+      // what hangs is left hanging
+      process.stdout.write('', () => process.exit(exit));
+    });
+}
+
+interface Checks {
+  checks: Check[];
+  /** when they are done: since when a server is away */
+  sinceOf: (server: Server) => string;
+  /** after that: what only a role on another machine cannot reach */
+  othersAway: () => GroupedLine[];
+}
+
+function checksOf(config: Config, configFile: string, etc: string): Checks {
+  const root = findRoot();
+  const now = new Date();
+  const logins = lookAtLogins(config);
+  let pool: Pool | undefined;
+  const admin = {
+    logins,
+    pool: () => (pool ??= openPool(config, 'admin', { max: 3, durable: true })),
+  };
+  const at = (
+    group: string,
+    subject: string,
+    todo: string,
+    act: () => Line[] | Promise<Line[]>,
+    needs: readonly Server[] = [],
+  ): Check => ({ group, subject, todo, needs, look: async () => act() });
+  const here = 'Look at what is named.';
+  const loginHost = loginHostConfig(etc);
+  const { postgres, redis, directory, databases } = serversOf(config);
+  let troubles: readonly Trouble[] = [];
+  const checks: Check[] = [
+    at('configuration', configFile, here, () => lookAtConfig(configFile, config)),
+    at('configuration', 'the secrets', here, () =>
+      lookAtSecrets(config, plausibleOwners(`${etc}/passwd`)),
+    ),
+    at('configuration', 'the keys', here, () => lookAtKeys(config)),
+    at('PostgreSQL', 'PostgreSQL', postgres.todo, () => tellLogins(logins), [postgres]),
+    at(
+      'PostgreSQL',
+      'what PostgreSQL holds',
+      postgres.todo,
+      () => lookAsAdmin(admin, 'what PostgreSQL holds', (client) => lookAtPostgres(client, root)),
+      [postgres],
+    ),
+    at('Redis', 'Redis', redis.todo, () => lookAtRedis(config), [redis]),
+    ...DIRECTORY_ACCOUNTS.map((account) =>
+      at(
+        'directory',
+        `the directory, as ${account}`,
+        directory.todo,
+        () => lookAtAccount(config, account),
+        [directory],
+      ),
+    ),
+    at('directory', 'the directory', directory.todo, () => lookAtAnonymous(config), [directory]),
+    at('directory', "the directory's own rules", directory.todo, () => lookAtSlapd(config), [
+      directory,
+    ]),
+    ...databases.flatMap(({ each, server }) =>
+      [lookAsEyes, lookAsHands].map((lookAs) =>
+        at('databases', each.name, server.todo, () => lookAs(config, each, root), [server]),
+      ),
+    ),
+    ...tlsServers(config).map((each) =>
+      at(
+        'certificates',
+        `the certificate of ${each.name}`,
+        'Look at the server.',
+        () => lookAtCertificate(each, now),
+        [each.name === 'Redis' ? redis : directory],
+      ),
+    ),
+    {
+      ...at(
+        'roles',
+        'the roles',
+        'They are asked by way of PostgreSQL and Redis: look there.',
+        () => lookAsAdmin(admin, 'the roles', () => lookAtRoles(config)),
+        [postgres, redis],
+      ),
+      limitMs: ROLE_TIMEOUT_MS + 1000,
+    },
+    at(
+      'work',
+      'the work',
+      'It is read from PostgreSQL: look there.',
+      () =>
+        lookAsAdmin(admin, 'the work', async (client) => {
+          troubles = await readTroubles(client);
+          return await lookAtWork(client, config, now);
+        }),
+      [postgres],
+    ),
+    at(
+      'work',
+      'the requests that wait',
+      'They lie in Redis: look there.',
+      () =>
+        lookAsAdmin(admin, 'the requests that wait', (client) =>
+          lookAtWaiting(client, config, now),
+        ),
+      [postgres, redis],
+    ),
+    at(
+      'this host',
+      'the local accounts',
+      'They are compared with PostgreSQL: look there.',
+      () =>
+        lookAsAdmin(admin, 'the local accounts', (client) =>
+          lookAtLocalAccounts(client, config, etc),
+        ),
+      [postgres],
+    ),
+    at(
+      'backups',
+      'the last set of backups',
+      'It is read from PostgreSQL: look there.',
+      () =>
+        lookAsAdmin(admin, 'the last set of backups', (client) =>
+          lookAtLastBackup(client, config, now),
+        ),
+      [postgres],
+    ),
+    at('backups', 'the programs for backups', here, () => lookAtBackupPrograms(config)),
+    at('this host', 'the areas of homes', 'Look at the file server.', () => lookAtAreas(config)),
+    ...(['homes', 'databases'] as const).map((role) =>
+      at('this host', `the archives of ${role}`, 'Look at the file server.', () =>
+        lookAtArchives(config, role),
+      ),
+    ),
+    at('this host', 'the program', here, () => lookAtProgram(root, process.versions.node)),
+    ...(loginHost === undefined
+      ? []
+      : [
+          at('this login host', 'the keys agent', 'See `keys-agent status`.', () =>
+            lookAtAgent(loginHost, now),
+          ),
+          {
+            ...at('this login host', 'its files', 'Run `install --check` by hand.', () =>
+              lookAtInstallation(root),
+            ),
+            limitMs: INSTALL_LIMIT_MS,
+          },
+        ]),
+  ];
+  const told = new Set<string>();
+  const sinceWhen = ({ since }: Trouble) => `since ${timeOf(since)} (${renderAge(since, now)})`;
+  return {
+    checks,
+    sinceOf({ place }) {
+      told.add(place);
+      const trouble = troubles.find((each) => each.place === place);
+      return trouble === undefined ? '' : `, ${sinceWhen(trouble)}`;
+    },
+    othersAway: () =>
+      troubles
+        .filter(({ place }) => !told.has(place))
+        .map((each) => ({
+          group: 'work',
+          ...fix(
+            `${each.role}, ${sinceWhen(each)}: ${each.sentence}`,
+            `Meanwhile ${each.stops}. Look at it from where \`chamberlain work ${each.role}\` runs.`,
+          ),
+        })),
+  };
+}
+
+/** The servers of a configuration. */
+function serversOf({ postgres, redis, ldap, databases }: Config) {
+  const look = (key: string) => `Look at the server, and at \`${key}\` in the configuration.`;
+  const server = (role: Trouble['role'], place: string, name: string, key: string): Server => ({
+    ...{ name, place, stops: stoppedBy({ role, place }), todo: look(key) },
+  });
+  return {
+    postgres: {
+      name: nameOfServer(postgres),
+      place: 'postgres',
+      stops: 'nothing is judged and nothing changes; logins go on',
+      todo: look('postgres'),
+    },
+    redis: server('relay', 'redis', `Redis at ${redisAddress({ redis })}`, 'redis'),
+    directory: server('directory', 'directory', `the directory ${ldap.uri}`, 'ldap'),
+    databases: databases.servers.map((each) => ({
+      each,
+      server: server('databases', each.name, each.name, 'databases.servers'),
+    })),
+  };
+}
+
+async function lookAtRoles(config: Config): Promise<Line[]> {
+  const askedAt = Date.now();
+  const reports = await askRoles(config, [], { roles: ROLES, timeoutMs: ROLE_TIMEOUT_MS });
+  return judgeRoles(reports, { askedAt, answeredAt: Date.now() });
+}
+
+function countStates(lines: readonly GroupedLine[]): Record<State, number> {
+  const totals = { ok: 0, fix: 0, unreadable: 0, elsewhere: 0 };
+  for (const { state } of lines) totals[state] += 1;
+  return totals;
+}
+
+/** What is wrong first, each with what to do below it; within a state in the order of the checks; then how much of each. */
+function renderLines(
+  lines: readonly GroupedLine[],
+  totals: Record<State, number>,
+  isVerbose: boolean,
+): string {
+  const states = Object.keys(SHOWN) as State[];
+  const shown = lines.filter(({ state }) => isVerbose || WRONG.has(state));
+  const wide = (texts: string[]) => Math.max(...texts.map((text) => text.length));
+  const widths = [
+    wide(shown.map(({ state }) => SHOWN[state])),
+    wide(shown.map(({ group }) => group)),
+  ] as const;
+  const blank = ' '.repeat(Math.max(0, widths[0] + widths[1] + 4));
+  const blocks = states.map((state) =>
+    shown
+      .filter((line) => line.state === state)
+      .flatMap(({ group, what, todo }) => [
+        paintState(
+          state,
+          `${SHOWN[state].padEnd(widths[0])}  ${group.padEnd(widths[1])}  ${withoutControls(what)}`,
+        ),
+        ...(todo === undefined ? [] : [blank + withoutControls(todo)]),
+      ])
+      .join('\n'),
+  );
+  const sum = states.map((state) => `${totals[state]} ${SHOWN[state]}`).join(', ');
+  const hint = shown.length < lines.length ? '; --verbose shows all' : '';
+  return [...blocks.filter((block) => block !== ''), sum + hint].join('\n\n');
+}
+
+function paintState(state: State, text: string): string {
+  return paint(
+    ({ ok: 'dim', elsewhere: 'dim', fix: 'red', unreadable: 'yellow' } as const)[state],
+    text,
+  );
+}

@@ -1,0 +1,65 @@
+/** `chamberlain explain`: all that is known about one word, on one page. Holds no hands. */
+import type { Command } from 'commander';
+import type { Explanation } from '../../explain/explanation.ts';
+import { renderExplanation } from '../../explain/render-explain.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { explain } from '../../explain/explaining.ts';
+import { printPage } from '../fold.ts';
+import { parseSeconds } from '../seconds.ts';
+import { paint, printJson } from '../table.ts';
+
+/** The page is there as soon as all have answered: a role that hangs costs no more than this. */
+const TIMEOUT_SECONDS = 0.3;
+
+export function defineExplain(command: Command): void {
+  command
+    .description(
+      'Shows all that is known about WORD: who it is, who asked for it and who approved it, what is\n' +
+        'wanted, what is there now on each system and since when it differs, who can get in as it,\n' +
+        'through which chain of tools, and by which key. Nothing is touched.',
+    )
+    .argument(
+      '<WORD>',
+      'a shell name, display name, tool, uid, DN, database or its user, path in a home, fingerprint or public key',
+    )
+    .option('--timeout <seconds>', 'how long the roles may take', parseSeconds, TIMEOUT_SECONDS)
+    .addHelpText(
+      'after',
+      `
+Marks:
+  + create   ~ change   - revoke (access goes, data stays)   ! destroy
+  ? a finding   … waits for another role, or for what a finding names   × could not be read
+` +
+        describeExamples(
+          'explain tools.bridgebot',
+          'explain 50001 --json',
+          'explain /data/project/bridgebot/logs',
+          'explain SHA256:CdJhaw8trPQaPlbHaEFi7I0Ko7eRHJ7Oq1wFrpA7QJA',
+          'explain "$(cat id_ed25519.pub)"',
+        ) +
+        `\n${describeExits({
+          0: 'all of it is as wanted',
+          1: 'it names nobody of ours: standard output says what is known of it; or it failed',
+          3: 'something differs, waits, or is to be decided',
+          4: 'something is UNREADABLE, or a role did not answer in time',
+        })}`,
+    )
+    .action(async (word: string) => {
+      const { timeout } = command.opts<{ timeout: number }>();
+      const explanation = await explain(configOf(command), word, {
+        timeoutMs: timeout * 1000,
+        now: new Date(),
+      });
+      process.exitCode = exitOf(explanation);
+      if (wantsJson(command)) printJson(explanation);
+      else printPage(renderExplanation(explanation, paint));
+    });
+}
+
+function exitOf({ subjects }: Explanation): number {
+  if (subjects.length === 0) return EXIT.failed;
+  const states = new Set(subjects.flatMap(({ targets }) => targets.map(({ state }) => state)));
+  if (states.has('unreadable') || states.has('no answer')) return EXIT.unreadable;
+  return states.size > 1 || !states.has('as wanted') ? EXIT.pending : EXIT.done;
+}

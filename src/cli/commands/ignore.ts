@@ -1,0 +1,75 @@
+/** `chamberlain ignore`: leaves what is not ours as it is. */
+import type { Command } from 'commander';
+import type { Config } from '../../shared/config.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { thingsNamed, type UnmanagedThing } from '../../unmanaged/unmanaged.ts';
+import { ignoreThings, readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits } from '../exit.ts';
+import { operatorName } from '../operator.ts';
+import { withAdmin } from '../admin.ts';
+import { print, printJson, withoutControls } from '../table.ts';
+
+export function defineIgnore(command: Command): void {
+  command
+    .description(
+      'Leaves OBJECTs that `chamberlain list unmanaged` shows as they are. They stay listed for good, as\n' +
+        'ignored, with who did it and why; the audit has both too. No request gets their names and\n' +
+        "numbers. Another thing of the same name is to be decided about again. A member of a tool's\n" +
+        'group goes with the next sweep all the same.',
+    )
+    .argument('<OBJECT...>', 'as `list unmanaged` shows it; or a name or number that one thing has')
+    .requiredOption('--reason <text>', 'why, for those who come later')
+    .addHelpText(
+      'after',
+      describeExamples(
+        'ignore uid=backup,ou=people,dc=example,dc=org --reason "the backup service, see the wiki"',
+        'ignore /home/shared s90001@% --reason "moved here from the old cluster"',
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async (words: string[]) => {
+      const config = configOf(command);
+      const { reason } = command.opts<{ reason: string }>();
+      if (reason.trim() === '') command.error('error: --reason is empty: say why');
+      const things = await withAdmin(config, async (client) => {
+        const found = requireThings(config, await readUnmanaged(client), words);
+        await ignoreThings(client, found, operatorName(), reason.trim());
+        return found;
+      });
+      const ignored = things.map(({ role, place, object, kind }) => ({
+        role,
+        place,
+        object,
+        kind,
+      }));
+      if (wantsJson(command)) printJson({ ignored });
+      else
+        for (const { kind, object } of ignored)
+          print(withoutControls(`ignored: ${kind} ${object}`));
+    });
+}
+
+/**
+ * The things that words name, each once. Throws USAGE where a word names nothing that is listed, or where a
+ * mere name or number is that of several things.
+ */
+export function requireThings(
+  { ldap: { base } }: Config,
+  things: readonly UnmanagedThing[],
+  words: readonly string[],
+): UnmanagedThing[] {
+  const found = words.flatMap((word) => {
+    const named = thingsNamed(things, word, base);
+    const objects = [...new Set(named.map(({ object }) => object))];
+    if (objects.length === 0) {
+      const sentence = `\`list unmanaged\` shows nothing that is called '${word}'`;
+      throw new ChamberlainError('USAGE', sentence);
+    }
+    if (objects.length > 1) {
+      const sentence = `'${word}' may be ${objects.join(' or ')}: name the one that is meant`;
+      throw new ChamberlainError('USAGE', sentence);
+    }
+    return named;
+  });
+  return [...new Set(found)];
+}

@@ -1,0 +1,384 @@
+/** `chamberlain import`: takes over a running platform. Reads with accounts that cannot write. */
+import type { Command } from 'commander';
+import { DATABASES } from '../../../workers/databases.ts';
+import { DIRECTORY } from '../../../workers/directory.ts';
+import { HOMES } from '../../../workers/homes.ts';
+import { portalNames, realmOf, type Config } from '../../shared/config.ts';
+import type { Step } from '../../reconcile/plan.ts';
+import { mergeReports, type Unreadable } from '../../reconcile/report.ts';
+import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
+import { hasClass } from '../../import/account.ts';
+import { candidatesOf, type JudgedHomes, judgeHomes, readHomes } from '../../import/credentials.ts';
+import { readDirectory, type SeenDirectory } from '../../import/directory.ts';
+import { foresee } from '../../import/foresee.ts';
+import {
+  judge,
+  type Judgement,
+  onlyEntries,
+  onlyRefusals,
+  readEntries,
+} from '../../import/judge.ts';
+import { listSome } from '../../import/refusal.ts';
+import type { KnownRealm, Takeover } from '../../import/takeover.ts';
+import { openOwner, readKnown, takeOver } from '../../import/write-import.ts';
+import { lookAtMarker } from '../../seals/marker-table.ts';
+import type { AnyRef } from '../../targets/directory-eyes.ts';
+import { databaseAccount } from '../../targets/database-account.ts';
+import type { DatabasesEyes } from '../../targets/databases-eyes.ts';
+import type { CredentialsHave } from '../../targets/files-eyes.ts';
+import { foreignAmong, type Pace, sightingOfHome } from '../../targets/everything.ts';
+import { type Sighting, sightingsOf } from '../../unmanaged/foreign.ts';
+import { TARGETS } from '../../targets/index.ts';
+import { seal } from '../../targets/seal.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { canAsk, confirm } from '../confirm.ts';
+import { describeExamples, describeExits, EXIT, failureLine, RUN_AGAIN } from '../exit.ts';
+import {
+  type ImportReport,
+  lostMembers,
+  renderImport,
+  renderLosses,
+} from '../../import/import-report.ts';
+import { operatorName } from '../operator.ts';
+import { startProgress } from '../progress.ts';
+import { print, printJson } from '../table.ts';
+
+/** What is looked at, and whether it is undone at the end; `only`: of the directory, these entries alone. */
+export interface ImportOptions {
+  homes?: true;
+  databases?: true;
+  check?: true;
+  /** what others lose by it is agreed to */
+  yes?: true;
+  only?: ReadonlySet<AnyRef>;
+}
+
+export function defineImport(command: Command): void {
+  command
+    .description(
+      'Takes over people, tools, numbers, names, members and keys from the directory into the database, in\n' +
+        'one transaction, and says what it cannot take and why: that stays another’s, and no request gets\n' +
+        'its name or number. Nothing outside PostgreSQL is changed. What differs from what is wanted then\n' +
+        'is told, and waits for a repair, a request or the sweep; to look at it in peace, run\n' +
+        '`chamberlain freeze --reason TEXT` first. May be run again: it takes what is new. Where a member is\n' +
+        'left out, or somebody would have no key any more, all of them are named and it asks before anything\n' +
+        'is written.\n\n' +
+        'Runs as the owner of the database; reads with the accounts directory-eyes and databases-eyes.\n' +
+        'Requests wait for their verdict while it writes.',
+    )
+    .option('--from-directory', 'what to import from; the only source there is')
+    .option(
+      '--homes',
+      'look at homes too, as root on the file server: a credentials file that is right stays',
+    )
+    .option('--databases', 'compare the accounts of each database server too')
+    .option('--check', 'do all that, and undo it at the end')
+    .option('--yes', 'do not ask; needed without a terminal where somebody loses something')
+    .addHelpText(
+      'after',
+      describeExamples(
+        'import --from-directory --homes --databases --check',
+        'import --from-directory --homes',
+        'import --from-directory --check --json | jq .refusals',
+      ) +
+        `\n${describeExits({
+          0: 'all was taken, or known before, and is as wanted',
+          3: 'something was not taken, or is not as wanted',
+          4: 'something is UNREADABLE; where it is the directory or homes, nothing was taken',
+        })}`,
+    )
+    .action(async () => {
+      const options = command.opts<ImportOptions & { fromDirectory?: true }>();
+      if (options.fromDirectory !== true) {
+        command.error('error: it wants --from-directory: there is no other source');
+      }
+      const report = await runImport(configOf(command), options, wantsJson(command));
+      if (report === undefined) return;
+      if (wantsJson(command)) printJson(withoutActions(report));
+      else print(renderImport(report));
+      process.exitCode = exitOf(report);
+    });
+}
+
+/** Runs one, with progress; says what could not be read, and returns undefined: nothing was taken then. */
+export async function runImport(
+  config: Config,
+  options: ImportOptions,
+  json: boolean,
+): Promise<ImportReport | undefined> {
+  const progress = startProgress({ json });
+  try {
+    return await importWith(config, options, progress.say, async (losses) => {
+      progress.say('');
+      progress.erase();
+      return await agree(losses, options.yes === true, json);
+    });
+  } catch (error) {
+    progress.end();
+    if (error instanceof Declined) {
+      print('Nothing was taken.');
+      process.exitCode = EXIT.failed;
+      return undefined;
+    }
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    const sentence = `nothing was taken: ${describeError(error)}`;
+    process.stderr.write(`${failureLine('BACKEND_UNREADABLE', sentence, RUN_AGAIN)}\n`);
+    process.exitCode = EXIT.unreadable;
+    return undefined;
+  } finally {
+    progress.end();
+  }
+}
+
+/** Nobody has agreed. */
+class Declined extends Error {}
+
+/** Names what others lose by it, and asks. Throws USAGE where nobody can be asked. */
+async function agree(losses: Losses, yes: boolean, json: boolean): Promise<boolean> {
+  const text = renderLosses(losses);
+  if (text === '' || yes) return true; // the report names them
+  if (!json) print(`${text}\n`);
+  if (json || !canAsk()) {
+    const sentence =
+      'this import would leave out members, or leave people without a key, and nobody can be asked here; give --yes, or --check';
+    throw new ChamberlainError('USAGE', sentence);
+  }
+  return await confirm('Take over the rest all the same? [y/N] ');
+}
+
+export function exitOf({ refusals, foreseen, adminless }: ImportReport): number {
+  if (foreseen.unreadable.length > 0) return EXIT.unreadable;
+  const open = refusals.length + foreseen.steps.length + foreseen.findings.length;
+  return open > 0 || adminless !== undefined ? EXIT.pending : EXIT.done;
+}
+
+/** In pieces as large as they come: nobody else waits for this process. */
+const PACE: Pace = { piece: 1000, breathe: async () => {} };
+
+type Losses = Pick<Judgement, 'refusals' | 'keyless'>;
+
+/** What somebody loses, each in a line of its own. */
+function listLosses({ refusals, keyless }: Losses): string[] {
+  const members = lostMembers(refusals).map(({ object, sentence }) => `${object}: ${sentence}`);
+  return [...members, ...keyless];
+}
+
+/** @param agrees is told what others lose, before anything is written */
+async function importWith(
+  config: Config,
+  { homes, databases, check: isCheck, only }: ImportOptions,
+  say: (text: string) => void,
+  agrees: (losses: Losses) => Promise<boolean>,
+): Promise<ImportReport> {
+  const realm = realmOf(config);
+  const check = isCheck === true;
+  const ground = {
+    realm: config.realm,
+    admin: config.admin,
+    people: config.ids.people,
+    tools: config.ids.tools,
+    graceDays: config.leaving.graceDays,
+    now: new Date(),
+    reservedNames: config.reservedNames,
+    knownBadKeys: new Set(config.keys.knownBad),
+  };
+  const directoryEyes = DIRECTORY.openEyes(config);
+  const filesEyes = HOMES.openEyes(config);
+  const databasesEyes = DATABASES.openEyes(config);
+  const owner = await openOwner(config);
+  try {
+    say('reading the directory');
+    const directory = await directoryEyes.readEverything(PACE, realm.realmGid);
+    const seen = await readDirectory(directory, realm);
+    const { doubt } = await lookAtMarker(owner, () => directoryEyes.told());
+    if (doubt !== undefined) {
+      const cause = new Error(doubt.sentence);
+      throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
+    }
+    say('reading keys');
+    const all = readEntries(seen, ground);
+    const read = only === undefined ? all : onlyEntries(all, only, config.realm);
+    const judgeAll = (ours: KnownRealm): Judgement => {
+      const judged = judge(read, seen, ours, realm, ground);
+      return only === undefined ? judged : onlyRefusals(judged, only, config.realm);
+    };
+    const sightings = [directory.sightings, sightingsOfStrays(seen.strays, realm.realmGid)];
+
+    const known = await readKnown(owner);
+    // of named entries, those who were known before get nothing
+    const candidatesIn = (judged: Judgement, ours: KnownRealm) =>
+      candidatesOf(judged, only === undefined ? ours : { ...ours, people: [], tools: [] });
+    const judgedBefore = judgeAll(known);
+    const candidates = candidatesIn(judgedBefore, known);
+    let files = new Map<number, CredentialsHave>();
+    if (homes === true) {
+      files = await readHomes(filesEyes, candidates, say);
+      for await (const piece of filesEyes.listHomes(PACE.piece)) {
+        sightings.push(piece.map((home) => sightingOfHome(home, realm)));
+      }
+    }
+    const accounts = databases === true ? await databasesEyes.readEverything(PACE) : undefined;
+    sightings.push(accounts?.sightings ?? []);
+
+    if (!check && !(await agrees(judgedBefore))) throw new Declined();
+    const named = new Set(listLosses(judgedBefore));
+    say('waiting for verdicts in hand');
+    const { judgement, credentials, takeover, admins, wanted } = await takeOver(
+      owner,
+      {
+        ...{ by: operatorName(), admin: config.admin, commit: !check },
+        portals: portalNames(config),
+      },
+      (now) => {
+        // once more, since something may have been given meanwhile
+        const judged = judgeAll(now);
+        const unnamed = listLosses(judged).filter((line) => !named.has(line));
+        if (!check && unnamed.length > 0) {
+          const cause = new Error(`not named before: ${listSome(unnamed)}`);
+          throw new ChamberlainError('PLAN_MOVED', 'nothing was taken', {
+            cause,
+            action: 'Run the import again, and read what it leaves out now.',
+          });
+        }
+        say(`writing ${judged.people.length} people and ${judged.tools.length} tools`);
+        const ofHomes = judgeHomes(candidatesIn(judged, now), files);
+        return {
+          judgement: judged,
+          credentials: ofHomes,
+          takeover: takeoverOf(judged, ofHomes, foreign(sightings.flat(), judged, now, realm)),
+        };
+      },
+    );
+
+    const away = accounts === undefined ? [] : await findAway(config, accounts.eyes);
+    const foreseen = [
+      // the directory role seals whoever is taken over by itself
+      await foresee(
+        TARGETS.directory.filter((target) => target !== seal),
+        directory.eyes,
+        wanted.directory,
+        realm,
+        say,
+      ),
+      ...(homes === true
+        ? [await foresee(TARGETS.homes, filesEyes, wanted.homes, realm, say)]
+        : []),
+      ...(accounts === undefined
+        ? []
+        : // who is taken over does not leave
+          [await foresee([databaseAccount], accounts.eyes, wanted.databases, realm, say)]),
+    ];
+    const merged = mergeReports(foreseen);
+    merged.unreadable.push(...away.filter((each) => !isToldOf(each, merged.unreadable)));
+    return {
+      check,
+      taken: countTaken(takeover),
+      known: judgement.known,
+      deletions: takeover.tools.flatMap(({ account, deletion }) =>
+        deletion === undefined
+          ? []
+          : [{ account, was: deletion.was, deleteAfter: deletion.after.toISOString() }],
+      ),
+      homes: homes === true ? keptOrLost(credentials, merged.steps) : undefined,
+      refusals: judgement.refusals,
+      keyless: judgement.keyless,
+      foreseen: merged,
+      adminless: admins > 0 ? undefined : `${config.realm}.${config.admin}`,
+    };
+  } finally {
+    await Promise.allSettled([
+      directoryEyes.close(),
+      filesEyes.close(),
+      databasesEyes.close(),
+      owner.end(),
+    ]);
+  }
+}
+
+/** Each database server that could not be read: also where no account of those taken is to be on it. */
+async function findAway(
+  { databases }: Pick<Config, 'databases'>,
+  eyes: DatabasesEyes,
+): Promise<Unreadable[]> {
+  const looks = databases.servers.map(({ name }) =>
+    eyes.look(name, []).then(
+      () => [],
+      (error: unknown) => {
+        if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+        return [{ target: databaseAccount.name, sentence: describeError(error) }];
+      },
+    ),
+  );
+  return (await Promise.all(looks)).flat();
+}
+
+function isToldOf({ sentence }: Unreadable, told: readonly Unreadable[]): boolean {
+  return told.some((each) => each.sentence.includes(sentence));
+}
+
+/** Actions name what is to go by its whole value, and that may be a private key that somebody has put there. */
+export function withoutActions({ foreseen, ...report }: ImportReport): unknown {
+  const steps = foreseen.steps.map((step) => ({ ...step, action: undefined }));
+  return { ...report, foreseen: { ...foreseen, steps } };
+}
+
+/** A right password is lost all the same where a plan makes a new one, such as of a file that all could read. */
+function keptOrLost({ kept, lost }: JudgedHomes, steps: readonly Step[]): ImportReport['homes'] {
+  const made = new Map(
+    steps
+      .filter(({ action }) => action.verb === 'credentials.write')
+      .map(({ account, because }) => [account, because]),
+  );
+  return {
+    kept: kept.filter((account) => !made.has(account)),
+    lost: [
+      ...lost,
+      ...kept.flatMap((account) => {
+        const why = made.get(account);
+        return why === undefined ? [] : [{ account, why }];
+      }),
+    ],
+  };
+}
+
+/** What lies in no place of ours has a name and a number all the same. */
+function sightingsOfStrays(strays: SeenDirectory['strays'], realmGid: number): Sighting[] {
+  return strays.flatMap((entry) =>
+    sightingsOf(hasClass(entry, 'posixAccount') ? 'people' : 'groups', entry, realmGid),
+  );
+}
+
+/** What is there and stays another's. */
+function foreign(
+  sightings: readonly Sighting[],
+  judgement: Judgement,
+  ours: KnownRealm,
+  realm: { realmGid: number },
+): Sighting[] {
+  const subjects = new Map<string, number>([
+    ...ours.names,
+    ...judgement.people.map(({ shellName, uid }) => [shellName, uid] as const),
+    ...judgement.tools.map(({ account, uid }) => [account, uid] as const),
+  ]);
+  return foreignAmong(sightings, subjects, realm);
+}
+
+function takeoverOf(
+  { people, tools, maintainers, realmMembers }: Judgement,
+  { admitted, credentials }: ReturnType<typeof judgeHomes>,
+  sightings: Sighting[],
+): Takeover {
+  return { people, tools, maintainers, realmMembers, admitted, credentials, sightings };
+}
+
+function countTaken({ people, tools, maintainers, realmMembers }: Takeover): ImportReport['taken'] {
+  return {
+    people: people.length,
+    suspended: people.filter(({ state }) => state === 'suspended').length,
+    realmMembers: realmMembers.length,
+    tools: tools.length,
+    disabled: tools.filter(({ state }) => state === 'disabled').length,
+    keys: people.reduce((sum, { keys }) => sum + keys.length, 0),
+    maintainers: maintainers.length,
+  };
+}

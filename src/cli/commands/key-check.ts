@@ -1,0 +1,76 @@
+/** `chamberlain key check`: what the strict parser makes of a pasted key. No config, no server. */
+import { createReadStream } from 'node:fs';
+import type { Command } from 'commander';
+import { cannotRead } from '../../shared/errors.ts';
+import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
+import { wantsJson } from '../configuration.ts';
+import { describeExamples, EXIT } from '../exit.ts';
+import { print, printJson } from '../table.ts';
+
+/** More than this is no key, and is not read further. */
+const MAX_INPUT_BYTES = 64 * 1024;
+
+export function defineKey(key: Command): void {
+  key
+    .description('Looks at public SSH keys. Needs no configuration and no server.')
+    .helpCommand(false)
+    .addHelpText('after', describeExamples('key check ~/.ssh/id_ed25519.pub'));
+  const check = key.command('check').summary('read one key in a file, or on standard input');
+  check
+    .description(
+      'Reads one public SSH key in FILE, or on standard input, exactly as it was pasted, and says what\n' +
+        'it is, or why it is not taken: on standard error, in one line, a code and what the person\n' +
+        'should do.',
+    )
+    .argument('[FILE]', 'where the key is; `-` for standard input', '-')
+    .addHelpText(
+      'after',
+      describeExamples('key check ~/.ssh/id_ed25519.pub', 'key check --json < pasted.txt') +
+        '\n\nExit codes:\n  0  the key is taken\n  2  it is not, and `KEY_…: sentence` says why',
+    )
+    .action(async (file: string) => {
+      const verdict = parseSshKey(await readInput(file));
+      if (!verdict.ok) {
+        process.stderr.write(`${verdict.code}: ${verdict.sentence}\n`);
+        process.exitCode = EXIT.usage;
+        return;
+      }
+      const { type, bits, fingerprint, line, options, label } = verdict.key;
+      if (wantsJson(check)) {
+        printJson({ type, bits, fingerprint, line, options });
+        return;
+      }
+      print(`type         ${type}, ${bits} bits`);
+      print(`fingerprint  ${fingerprint}`);
+      if (options.length > 0) print(`options      ${options.join(',')}`);
+      if (label !== '') print(`label        ${label}`);
+      print(`line         ${line}`);
+    });
+}
+
+/**
+ * A file, or standard input (`-`), as text, up to a little more than any key. Bytes that are not UTF-8 become U+0000,
+ * which no key may hold; a byte order mark stays, and is refused like any other letter.
+ */
+async function readInput(file: string): Promise<string> {
+  const input = file === '-' ? process.stdin : createReadStream(file);
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  try {
+    for await (const chunk of input) {
+      chunks.push(chunk as Buffer);
+      sizeBytes += (chunk as Buffer).length;
+      if (sizeBytes > MAX_INPUT_BYTES) break;
+    }
+  } catch (cause) {
+    throw cannotRead('file', file, cause, 'USAGE');
+  }
+  input.destroy(); // whoever still writes is told so
+  const bytes = Buffer.concat(chunks);
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    // cut off within a letter, or not UTF-8 at all
+    return bytes.toString('latin1').replace(/[^\x20-\x7e\r\n\t]/gu, '\0');
+  }
+}

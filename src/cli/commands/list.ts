@@ -1,0 +1,146 @@
+/** `chamberlain list`; `list unmanaged`: what is in our places and is not ours. Reads PostgreSQL alone. */
+import type { Command } from 'commander';
+import type { Config } from '../../shared/config.ts';
+import { timeOf } from '../../shared/time.ts';
+import {
+  countKinds,
+  isUndecided,
+  nounOf,
+  UNMANAGED_KINDS,
+  type UnmanagedThing,
+} from '../../unmanaged/unmanaged.ts';
+import type { Role } from '../../reconcile/wanted.ts';
+import { describeDecision, describeMaking } from '../../unmanaged/render-unmanaged.ts';
+import { readLooks, readUnmanaged } from '../../unmanaged/unmanaged-table.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { defineListing } from './listing.ts';
+import { withAdmin } from '../admin.ts';
+import { paint, printJson, renderTable } from '../table.ts';
+
+/** Every place is looked at several times in this. */
+const LATE_MS = 120_000;
+
+/** A place that was not looked at for long, or never. */
+interface Unseen {
+  role: Role;
+  /** for people */
+  place: string;
+  lookedAt: Date | null;
+}
+
+export function defineList(command: Command): void {
+  command
+    .description('Lists things of one kind.')
+    .helpCommand(false)
+    .addHelpText(
+      'after',
+      describeExamples('list people', 'list keys --person alice', 'list unmanaged') +
+        `\n${describeExits({})}`,
+    );
+  defineListing(command);
+  const unmanaged = command.command('unmanaged').summary('what is in our places and is not ours');
+  unmanaged
+    .description(
+      'Shows what is in our places, or has a number of our ranges, and is not ours: accounts, members,\n' +
+        'groups, sudo rules and other entries of the directory, homes, database users, archives. It says\n' +
+        'what each is, when it was first seen, and who made it, as far as its place records that. The\n' +
+        'roles look every 20 seconds. What is gone is listed no more; what was ignored stays for good.\n' +
+        'Nothing of it is ever removed: `chamberlain adopt` or `chamberlain ignore` it. A member of one\n' +
+        "of our groups is a value in an entry of ours: of a tool's group, the sweep takes it out.",
+    )
+    .addHelpText(
+      'after',
+      describeExamples(
+        'list unmanaged',
+        "list unmanaged --json | jq -r '.things[] | select(.ignoredAt == null) | .object'",
+      ) +
+        `\n${describeExits({
+          3: 'there is something that nobody has decided about',
+          4: 'a place was not looked at for two minutes, so the list may not be complete',
+        })}`,
+    )
+    .action(async () => {
+      const config = configOf(unmanaged);
+      const now = new Date();
+      const [things, looks] = await withAdmin(config, (client) =>
+        Promise.all([readUnmanaged(client), readLooks(client)]),
+      );
+      const unseen = unseenOf(config, looks, now);
+      if (things.some(isUndecided)) process.exitCode = EXIT.pending;
+      if (unseen.length > 0) process.exitCode = EXIT.unreadable;
+      if (wantsJson(unmanaged)) printJson({ things, unseen });
+      else printPage(renderList(things, unseen));
+    });
+}
+
+function unseenOf(
+  { ldap, files, archives, databases }: Config,
+  looks: readonly { role: Role; place: string; at: Date }[],
+  now: Date,
+): Unseen[] {
+  const places: [Role, string, string][] = [
+    ['directory', 'directory', ldap.base],
+    ['homes', 'toolHomes', files.toolHomes],
+    ['homes', 'personHomes', files.personHomes],
+    ['homes', 'archives', archives.homes],
+    ...databases.servers.map(({ name }): [Role, string, string] => ['databases', name, name]),
+    ['databases', 'archives', archives.databases],
+  ];
+  return places.flatMap(([role, place, text]) => {
+    const at = looks.find((look) => look.role === role && look.place === place)?.at;
+    const isLate = at === undefined || now.getTime() - at.getTime() > LATE_MS;
+    return isLate ? [{ role, place: text, lookedAt: at ?? null }] : [];
+  });
+}
+
+function renderList(things: readonly UnmanagedThing[], unseen: readonly Unseen[]): string {
+  const undecided = things.filter(isUndecided);
+  const ignored = things.filter((thing) => !isUndecided(thing));
+  const parts = UNMANAGED_KINDS.flatMap((kind) => {
+    const of = undecided.filter((thing) => thing.kind === kind);
+    if (of.length === 0) return [];
+    const title = paint('bold', `${of.length} ${nounOf(kind, of.length)}`);
+    return [`${title}\n${renderThings(of, 'made', describeMaking)}`];
+  });
+  if (ignored.length > 0) {
+    const title = paint('bold', `${ignored.length} ignored`);
+    parts.push(`${title}\n${renderThings(ignored, 'decided', describeFate)}`);
+  }
+  if (unseen.length > 0) {
+    const lines = unseen.map(({ role, place, lookedAt }) => {
+      const last = lookedAt === null ? 'never looked at' : `last looked at ${timeOf(lookedAt)}`;
+      return `  ${role}: ${place}: ${last}`;
+    });
+    parts.push([paint('red', 'UNREADABLE: what is there now is not known'), ...lines].join('\n'));
+  }
+  parts.push(
+    undecided.length === 0
+      ? 'Nothing waits for a decision.'
+      : `Nobody has decided: ${countKinds(undecided)}. \`chamberlain adopt OBJECT\` takes an account or a tool over, ` +
+          '`chamberlain ignore OBJECT --reason TEXT` leaves it as it is. What is removed by hand is listed no more.',
+  );
+  return parts.join('\n\n');
+}
+
+function describeFate(thing: UnmanagedThing): string {
+  const gone = thing.goneAt === null ? '' : `gone since ${timeOf(thing.goneAt)}; `;
+  return `${gone}${describeDecision(thing)}`;
+}
+
+function renderThings(
+  things: readonly UnmanagedThing[],
+  heading: string,
+  describe: (thing: UnmanagedThing) => string,
+): string {
+  return renderTable(
+    ['object', 'number', 'first seen', heading],
+    things.map((thing) => [
+      thing.kind === 'database user' ? `${thing.object} on ${thing.place}` : thing.object,
+      thing.number,
+      timeOf(thing.since),
+      describe(thing),
+    ]),
+  );
+}

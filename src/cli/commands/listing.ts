@@ -1,0 +1,256 @@
+/** `chamberlain list people`, `list tools`, `list keys`: page by page. Reads PostgreSQL alone. */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Config } from '../../shared/config.ts';
+import { withoutRealm } from '../../identity/names.ts';
+import { timeOf } from '../../shared/time.ts';
+import {
+  listKeys,
+  listPeople,
+  listTools,
+  type ListedKey,
+  type ListedPerson,
+  type ListedTool,
+  PERSON_STATES,
+  type SubjectsPage,
+  TOOL_STATES,
+} from '../../database/listing.ts';
+import { findPerson } from '../../identity/people-table.ts';
+import type { Client } from '../../database/connection.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { limitUpTo } from '../limit.ts';
+import { unknownSubject, withAdmin } from '../admin.ts';
+import { paint, print, printJson, renderTable } from '../table.ts';
+
+/** Of the maintainers of a tool, so many are named in the table; the JSON names all. */
+const FEW_NAMED = 3;
+
+interface KeyOptions {
+  person?: string;
+  expired?: true;
+  removed?: true;
+  after: number;
+  limit: number;
+}
+
+/** A list: how a page of it is read and shown. */
+interface Listing<Row> {
+  /** what is listed: the name of the command, and of the list in the JSON */
+  noun: string;
+  /** reads no more than `limit` rows */
+  read: (client: Client, limit: number) => Promise<Row[]>;
+  headings: readonly string[];
+  cells: (row: Row) => (string | number | null)[];
+  /** by what the next page is asked for after this row */
+  keyOf: (row: Row) => string | number;
+}
+
+export function defineListing(parent: Command): void {
+  definePeople(parent.command('people').summary('people: state, access, keys, names'));
+  defineTools(parent.command('tools').summary('tools: state, maintainers, title'));
+  defineKeys(parent.command('keys').summary('SSH keys: whose, until when'));
+}
+
+function definePeople(command: Command): void {
+  defineSubjects(command, PERSON_STATES)
+    .description(
+      'Lists people by shell name: number, state, whether they have access to the realm, how many keys\n' +
+        'they have, display name and mail address. Those who were deleted are listed too, without the\n' +
+        'last two.',
+    )
+    .addHelpText(
+      'after',
+      describeExamples(
+        'list people --state suspended',
+        'list people --prefix al --limit 20',
+        "list people --limit 10000 --json | jq -r '.people[] | select(.realmMember) | .email'",
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async () => {
+      const options = command.opts<SubjectsPage>();
+      await show<ListedPerson>(command, {
+        noun: 'people',
+        read: (client, limit) => listPeople(client, { ...options, limit }),
+        headings: ['person', 'number', 'state', 'access', 'keys', 'since', 'mail', 'display name'],
+        cells: (p) => [
+          p.account,
+          p.uid,
+          p.state,
+          p.realmMember ? 'yes' : 'no',
+          p.keys,
+          dayOf(p.createdAt),
+          p.email,
+          p.displayName,
+        ],
+        keyOf: ({ account }) => account,
+      });
+    });
+}
+
+function defineTools(command: Command): void {
+  defineSubjects(command, TOOL_STATES)
+    .description(
+      'Lists tools by name: number, state, maintainers and title. Those that were deleted are listed too.\n' +
+        'A name may be written as the account is, such as tools.bridgebot.',
+    )
+    .addHelpText(
+      'after',
+      describeExamples(
+        'list tools --state disabled',
+        'list tools --prefix bridge',
+        "list tools --limit 10000 --json | jq -r '.tools[] | select(.maintainers == []) | .account'",
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async () => {
+      const options = command.opts<SubjectsPage>();
+      const { realm } = configOf(command);
+      await show<ListedTool>(command, {
+        noun: 'tools',
+        read: (client, limit) =>
+          listTools(client, {
+            ...options,
+            prefix: withoutRealm(options.prefix, realm),
+            after: withoutRealm(options.after, realm),
+            limit,
+          }),
+        headings: ['tool', 'number', 'state', 'since', 'maintainers', 'title'],
+        cells: (t) => [
+          t.account,
+          t.uid,
+          t.state,
+          dayOf(t.createdAt),
+          nameFew(t.maintainers),
+          t.title,
+        ],
+        keyOf: ({ name }) => name,
+      });
+    });
+}
+
+function defineKeys(command: Command): void {
+  definePaging(command, 'number', (option) => option.argParser(parseNumber).default(0, 'none'))
+    .description(
+      'Lists SSH keys in the order in which they first came: whose each is, until when it is good, and its\n' +
+        'fingerprint, as ssh-keygen -l prints it. Keys that were removed are listed by --removed alone.',
+    )
+    .option('--person <name>', 'only those of this person')
+    .option('--expired', 'only those that have expired')
+    .option('--removed', 'the removed ones, instead of those that are there')
+    .addHelpText(
+      'after',
+      describeExamples(
+        'list keys --person alice',
+        'list keys --expired',
+        "list keys --limit 10000 --json | jq -r '.keys[] | select(.expiresAt == null) | .person'",
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async () => {
+      const options = command.opts<KeyOptions>();
+      const config = configOf(command);
+      await show<ListedKey>(command, {
+        noun: 'keys',
+        read: async (client, limit) =>
+          listKeys(client, {
+            person: await uidOf(client, config, options.person),
+            expired: options.expired === true,
+            removed: options.removed === true,
+            after: options.after,
+            limit,
+          }),
+        headings: [
+          ...['key', 'person', 'type', 'fingerprint', 'added', 'until'],
+          ...(options.removed ? ['removed'] : []),
+          'label',
+        ],
+        cells: (k) => [
+          k.id,
+          k.person,
+          k.type,
+          k.fingerprint,
+          dayOf(k.addedAt),
+          k.expiresAt === null ? null : timeOf(k.expiresAt),
+          ...(k.removedAt === null ? [] : [timeOf(k.removedAt)]),
+          k.label,
+        ],
+        keyOf: ({ id }) => id,
+      });
+    });
+}
+
+/** The flags of a list of people or tools. */
+function defineSubjects(command: Command, states: readonly string[]): Command {
+  return definePaging(command, 'name', (option) => option.default('', 'none'))
+    .addOption(new Option('--state <state>', 'only those in this state').choices(states))
+    .addOption(
+      new Option('--prefix <text>', 'only those whose name begins with this').default('', 'all'),
+    );
+}
+
+function definePaging(command: Command, key: string, finish: (option: Option) => Option): Command {
+  return command
+    .option('--limit <count>', 'how many, up to 10000', limitUpTo(10_000), 100)
+    .addOption(
+      finish(
+        new Option(`--after <${key}>`, `the last ${key} of the page before, \`next\` in JSON`),
+      ),
+    );
+}
+
+function parseNumber(text: string): number {
+  if (!/^[0-9]{1,15}$/u.test(text)) throw new InvalidArgumentError('It wants a whole number.');
+  return Number(text);
+}
+
+/** Reads one row more than it shows, to know whether there is a next page. */
+async function show<Row>(command: Command, listing: Listing<Row>): Promise<void> {
+  const { limit } = command.opts<{ limit: number }>();
+  const read = await withAdmin(configOf(command), (client) => listing.read(client, limit + 1));
+  const rows = read.slice(0, limit);
+  const last = rows.at(-1);
+  const next = read.length > limit && last !== undefined ? listing.keyOf(last) : null;
+  if (wantsJson(command)) {
+    printJson({ [listing.noun]: rows, next });
+    return;
+  }
+  if (rows.length === 0) {
+    print(`no ${listing.noun}`);
+    return;
+  }
+  printPage(renderTable(listing.headings, rows.map(listing.cells)));
+  if (next !== null)
+    print(paint('dim', `\nthere are more: chamberlain ${againAfter(command, next)}`));
+}
+
+/** The same command for the page after that row. */
+function againAfter(command: Command, next: string | number): string {
+  const flags = command.options.flatMap((option) => {
+    const name = option.attributeName();
+    if (name === 'after' || command.getOptionValueSource(name) !== 'cli') return [];
+    const value = command.getOptionValue(name) as string | number | true;
+    return value === true ? [`${option.long}`] : [`${option.long} ${value}`];
+  });
+  return [`list ${command.name()}`, ...flags, `--after ${next}`].join(' ');
+}
+
+async function uidOf(
+  client: Client,
+  config: Config,
+  person: string | undefined,
+): Promise<number | undefined> {
+  if (person === undefined) return undefined;
+  const found = await findPerson(client, person, config.admin);
+  if (found === undefined) {
+    throw await unknownSubject(client, person, 'PERSON_UNKNOWN');
+  }
+  return found.uid;
+}
+
+function dayOf(time: Date): string {
+  return time.toISOString().slice(0, 10);
+}
+
+function nameFew(names: readonly string[]): string {
+  const more = names.length > FEW_NAMED ? ` and ${names.length - FEW_NAMED} more` : '';
+  return `${names.slice(0, FEW_NAMED).join(', ')}${more}`;
+}

@@ -1,0 +1,102 @@
+/** `chamberlain migrate`: brings the database to this version, then the rights of each role. */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
+import { runner } from 'node-pg-migrate';
+import { Client } from 'pg';
+import type { Config } from '../../shared/config.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { connectionSettings, nameOfServer, unreachable } from '../../database/connection.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits } from '../exit.ts';
+import { startProgress } from '../progress.ts';
+import { print, printJson } from '../table.ts';
+
+/** Advisory lock: two that migrate at once would grant the same rights at once, which fails. */
+const LOCK = 7_001;
+
+export function defineMigrate(command: Command): void {
+  command
+    .description(
+      'Applies the migrations that the database has not had, then migrations/roles.sql, which makes the\n' +
+        'PostgreSQL roles and grants each its rights, table by table. Runs as the owner `chamberlain`.\n' +
+        'May be run again at any time. Sets no passwords.',
+    )
+    .addHelpText('after', describeExamples('migrate') + `\n${describeExits({})}`)
+    .action(async () => {
+      const progress = startProgress({ json: wantsJson(command) });
+      const applied = await migrate(configOf(command), progress.say).finally(progress.end);
+      if (wantsJson(command)) printJson({ applied });
+      else if (applied.length === 0) print('up to date');
+      else for (const name of applied) print(`applied ${name}`);
+    });
+}
+
+/**
+ * Returns the names of the migrations that were missing.
+ *
+ * @param say is told what is being done
+ */
+export async function migrate(
+  config: Config,
+  say: (text: string) => void = () => {},
+): Promise<string[]> {
+  const folder = findMigrations();
+  const client = new Client({
+    ...connectionSettings(config, 'owner'),
+    // a migration takes as long as it takes
+    statement_timeout: 0,
+    lock_timeout: 0,
+    query_timeout: 0,
+    idle_in_transaction_session_timeout: 0,
+  });
+  client.on('error', () => {}); // the statement in hand reports
+  try {
+    say(`connecting to ${nameOfServer(config.postgres)}`);
+    await client.connect();
+  } catch (cause) {
+    await client.end().catch(() => {});
+    throw unreachable(config.postgres, cause, ' as owner');
+  }
+  const warnings: string[] = [];
+  try {
+    say('waiting for another `chamberlain migrate` to end');
+    await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
+    say('looking which migrations are missing');
+    const applied = await runner({
+      dbClient: client,
+      dir: folder,
+      ignorePattern: String.raw`(?!\d{4}_.*\.sql$).*`,
+      direction: 'up',
+      migrationsTable: 'migrations',
+      checkOrder: true,
+      advisoryLockMode: 'wait',
+      logger: {
+        debug: () => {},
+        info: (message) => {
+          const name = /^### MIGRATION (\S+)/u.exec(message)?.[1];
+          if (name !== undefined) say(`applying ${name}`);
+        },
+        warn: (message) => warnings.push(message),
+        error: (message) => warnings.push(message),
+      },
+    });
+    say('granting rights: roles.sql');
+    await client.query(readFileSync(join(folder, 'roles.sql'), 'utf8'));
+    return applied.map(({ name }) => name);
+  } catch (cause) {
+    for (const warning of warnings) process.stderr.write(`${warning}\n`);
+    throw new ChamberlainError('INTERNAL', 'migrating the database', { cause });
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+/** The folder `migrations` beside the sources, wherever these were compiled to. */
+function findMigrations(): string {
+  for (let at = import.meta.dirname; at !== dirname(at); at = dirname(at)) {
+    const folder = join(at, 'migrations');
+    if (existsSync(join(folder, 'roles.sql'))) return folder;
+  }
+  throw new ChamberlainError('INTERNAL', 'looking for the folder migrations');
+}

@@ -1,0 +1,47 @@
+/** `chamberlain plan`: the survey by the roles, as steps. Holds no hands: it asks, merges and renders. */
+import type { Command } from 'commander';
+import { countPlan, renderPlan } from '../../reconcile/render-plan.ts';
+import { wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { addSurveyOptions, askAsTold, exitOf } from '../../drift/surveying.ts';
+import { paint, printJson } from '../table.ts';
+
+export function definePlan(command: Command): void {
+  addSurveyOptions(
+    command.description(
+      'Asks the roles to survey SUBJECTs, or everything, and shows what they would do: each step with\n' +
+        'its reason, each finding that an admin must decide, what could not be read. Nothing is touched.\n' +
+        'The digest at the end is that of the steps shown; `repair --expect` takes it.',
+    ),
+  )
+    .addHelpText(
+      'after',
+      `
+Marks:
+  + create   ~ change   - revoke (access goes, data stays)   ! destroy
+  ? a finding   … waits for another role
+` +
+        describeExamples(
+          'plan tools.bridgebot',
+          'plan --all --role homes',
+          'plan alice --json | jq .digest',
+        ) +
+        `\n${describeExits({
+          0: 'as wanted: no step, no finding',
+          3: 'there is something to do, or to decide',
+          4: 'something is UNREADABLE: a role did not answer, or could not read',
+        })}`,
+    )
+    .action(async (words: string[]) => {
+      const { report, digest } = await askAsTold(command, words);
+      if (wantsJson(command)) {
+        const { steps, findings, waiting, unreadable, unmanaged = [] } = report;
+        const all = { steps, findings, waiting, unreadable, unmanaged };
+        printJson({ ...all, totals: countPlan(report), digest });
+      } else {
+        printPage(renderPlan(report, digest, paint));
+      }
+      process.exitCode = exitOf(report);
+    });
+}

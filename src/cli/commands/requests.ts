@@ -1,0 +1,203 @@
+/** `chamberlain requests`: what waits for approval, and each verdict. */
+import type { Command } from 'commander';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { timeOf } from '../../shared/time.ts';
+import {
+  type OpenAccessRequest,
+  readOpenAccessRequests,
+  readWaitingRequests,
+  type WaitingRequest,
+} from '../../database/overview.ts';
+import type { Client } from '../../database/connection.ts';
+import {
+  findRequests,
+  readOpenRaises,
+  readRequests,
+  type RequestView,
+} from '../../requests/request-progress.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { limitUpTo } from '../limit.ts';
+import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
+import { withAdmin } from '../admin.ts';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/iu;
+
+export function defineRequests(command: Command): void {
+  command
+    .description(
+      'Shows what waits for an admin: requests for access, and requests that another admin has to\n' +
+        'approve; then the verdict on each request, newest first. With ID: one request, and what of it\n' +
+        'is not applied yet.',
+    )
+    .argument('[ID]', 'the id that `submit` printed, or the number in the first column')
+    .option('--limit <count>', 'how many verdicts', limitUpTo(10_000), 50)
+    .addHelpText(
+      'after',
+      describeExamples(
+        'requests',
+        'requests --limit 500 --json',
+        'requests 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11',
+        'submit access.grant --person alice',
+        'submit request.approve --request 5f0c4c1e-0b6d-4f0e-9a57-0c3f6a1f2b11 --wait',
+      ) + `\n${describeExits({})}`,
+    )
+    .action(async (id: string | undefined) => {
+      const json = wantsJson(command);
+      const { limit } = command.opts<{ limit: number }>();
+      if (id !== undefined && !UUID.test(id) && !/^[0-9]{1,18}$/u.test(id)) {
+        throw new ChamberlainError('USAGE', `'${id}' is neither a UUID nor a number`);
+      }
+      await withAdmin(configOf(command), (client) =>
+        id === undefined ? showAll(client, limit, json) : showOne(client, id, json),
+      );
+    });
+}
+
+async function showAll(client: Client, limit: number, json: boolean): Promise<void> {
+  const waiting = await readOpenAccessRequests(client);
+  const toApprove = await readWaitingRequests(client);
+  const requests = await readRequests(client, limit);
+  if (json) {
+    printJson({ waiting, toApprove, requests });
+    return;
+  }
+  if (toApprove.length > 0) printPage(`${renderToApprove(toApprove)}\n`);
+  if (waiting.length > 0) printPage(`${renderWaiting(waiting)}\n`);
+  printPage(
+    renderTable(
+      ['number', 'age', 'id', 'portal', 'kind', 'by', 'subject', 'verdict', 'why'],
+      requests.map((r) => [
+        r.number,
+        renderAge(r.at, new Date()),
+        r.id,
+        r.portal,
+        r.kind,
+        r.requestedBy,
+        subjectOf(r, FEW_NAMED),
+        stageOf(r),
+        why(r),
+      ]),
+    ),
+  );
+}
+
+async function showOne(client: Client, id: string, json: boolean): Promise<void> {
+  const found = await findRequests(client, id);
+  if (found.length === 0) {
+    throw new ChamberlainError('USAGE', `no request ${id} has had a verdict`, {
+      action: 'Check the id; where it was sent, `chamberlain status` says what it waits for.',
+    });
+  }
+  for (const request of found) {
+    const open = await readOpenRaises(client, request.number);
+    if (json) {
+      printJson({ ...request, open });
+      continue;
+    }
+    const rows: [string, string | null][] = [
+      ['number', request.number],
+      ['portal', request.portal],
+      ['kind', request.kind],
+      ['asked by', request.requestedBy],
+      ['approved by', approversOf(request)],
+      ['subject', subjectOf(request, MOST_NAMED)],
+      ['verdict', stageOf(request)],
+      ['why', why(request)],
+      ['at', timeOf(request.at)],
+      ['done', isDone(request) && request.doneAt !== null ? timeOf(request.doneAt) : null],
+    ];
+    print(paint('bold', request.id ?? `request ${request.number}`));
+    for (const [name, value] of rows)
+      printPage(`  ${name.padEnd(11)}  ${withoutControls(value || '-')}`);
+    if (open.length > 0) {
+      print('');
+      printPage(
+        renderTable(
+          ['account', 'role', 'state', 'why'],
+          open.map((r) => [
+            r.account,
+            r.role,
+            r.applied ? 'applied' : r.state,
+            [r.code, r.sentence].filter(Boolean).join(': '),
+          ]),
+        ),
+      );
+    }
+  }
+}
+
+/** Of many, so many are named: in a table, and on a page of one request; the JSON names all. */
+const FEW_NAMED = 3;
+const MOST_NAMED = 40;
+
+function subjectOf({ account, accounts }: RequestView, most: number): string | null {
+  if (accounts.length === 0) return account;
+  const more = accounts.length > most ? ` and ${accounts.length - most} more` : '';
+  return `${accounts.slice(0, most).join(', ')}${more}`;
+}
+
+function renderWaiting(waiting: readonly OpenAccessRequest[]): string {
+  const now = new Date();
+  return `${paint('bold', 'Waiting for access')}\n${renderTable(
+    ['person', 'display name', 'since', 'portal', 'reason'],
+    waiting.map((w) => [w.person, w.displayName, renderAge(w.since, now), w.portal, w.reason]),
+  )}`;
+}
+
+/** Where it waited for an admin, that admin; and who approved before at a portal, where that was another. */
+function approversOf({ requestedBy, approvedBy, approval }: RequestView): string | null {
+  if (approval === null) return approvedBy;
+  return [
+    ...(approvedBy === requestedBy || approvedBy === null ? [] : [approvedBy]),
+    ...(approval.state === 'approved' ? [approval.decidedBy ?? '?'] : []),
+  ].join(', then ');
+}
+
+/** What is not approved is not done, though nothing of it is open. */
+function isDone({ approval }: RequestView): boolean {
+  return approval === null || approval.state === 'approved';
+}
+
+/** Each is decided by its id, by an admin's own key: so what to type stands below. */
+function renderToApprove(waiting: readonly WaitingRequest[]): string {
+  const now = new Date();
+  return [
+    paint('bold', "Waiting for an admin's word"),
+    renderTable(
+      ['id', 'portal', 'kind', 'subject', 'by', 'since', 'why'],
+      waiting.map((w) => [
+        w.request,
+        w.portal,
+        w.kind,
+        w.account,
+        w.requestedBy,
+        renderAge(w.since, now),
+        w.reason ? `${w.why} (“${w.reason}”)` : w.why,
+      ]),
+    ),
+    paint('dim', 'chamberlain submit request.approve --request ID --wait'),
+    paint('dim', 'chamberlain submit request.reject --request ID --reason WHY --wait'),
+  ].join('\n');
+}
+
+/**
+ * refused, or how far it is: accepted → done, or stuck where a role has given up on it. What was to be
+ * approved waits first; rejected, nothing comes of it.
+ */
+function stageOf({ verdict, doneAt, stuckAt, approval }: RequestView): string {
+  if (verdict === 'refused') return 'refused';
+  if (approval?.state === 'open') return 'waiting';
+  if (approval?.state === 'rejected') return 'rejected';
+  if (doneAt !== null) return 'done';
+  return stuckAt === null ? 'accepted' : 'stuck';
+}
+
+function why({ code, sentence, approval }: RequestView): string {
+  if (code !== null || sentence !== null) return [code, sentence].filter(Boolean).join(': ');
+  if (approval === null) return '';
+  return approval.state === 'open'
+    ? approval.why
+    : `${approval.state} by ${approval.decidedBy ?? '?'}`;
+}

@@ -1,0 +1,48 @@
+/** `chamberlain schema`: what a request of each kind holds. */
+import type { Command } from 'commander';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { REQUEST_KINDS, URGENT_KINDS } from '../../requests/schema.ts';
+import { wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits } from '../exit.ts';
+import { isKind, KIND_SUMMARIES, schemaOf, suggest } from '../kinds.ts';
+import { print, printJson, renderTable } from '../table.ts';
+
+export function defineSchema(command: Command): void {
+  command
+    .description(
+      'Prints the JSON Schema (2020-12) of one kind of request: the private claim `request` of the\n' +
+        'signed token. Without KIND, lists the kinds; with --json, prints the schemas of all.',
+    )
+    .argument('[KIND]', 'such as tool.create')
+    .addHelpText(
+      'after',
+      describeExamples('schema', 'schema tool.create', 'schema --json') + `\n${describeExits({})}`,
+    )
+    .action((kind: string | undefined) => {
+      if (kind === undefined) return printKinds(wantsJson(command));
+      if (!isKind(kind)) {
+        throw new ChamberlainError(
+          'USAGE',
+          `unknown kind '${kind}'${suggest(kind, REQUEST_KINDS)}`,
+        );
+      }
+      return print(JSON.stringify(schemaOf(kind), undefined, 2));
+    });
+}
+
+function printKinds(json: boolean): void {
+  if (json) {
+    printJson(Object.fromEntries(REQUEST_KINDS.map((kind) => [kind, schemaOf(kind)])));
+    return;
+  }
+  print(
+    renderTable(
+      ['kind', 'queue', 'what it is'],
+      REQUEST_KINDS.map((kind) => [
+        kind,
+        URGENT_KINDS.has(kind) ? 'requests.urgent.PORTAL' : 'requests.PORTAL',
+        KIND_SUMMARIES[kind],
+      ]),
+    ),
+  );
+}

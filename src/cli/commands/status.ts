@@ -1,0 +1,328 @@
+/** `chamberlain status`: what is wanted, applied, behind and failing, and why. */
+import type { Command } from 'commander';
+import type { Config } from '../../shared/config.ts';
+import { ChamberlainError, codeOf } from '../../shared/errors.ts';
+import type { LeavingPage } from '../../lifecycle/leaving.ts';
+import { timeOf } from '../../shared/time.ts';
+import { nounOf } from '../../unmanaged/unmanaged.ts';
+import { ROLES } from '../../reconcile/wanted.ts';
+import { leavingRows } from '../../lifecycle/render-leaving.ts';
+import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-facts.ts';
+import { describeScarce, readNumbersLeft } from '../../identity/ids-table.ts';
+import { type JunkCount, readJunk } from '../../requests/junk-table.ts';
+import * as overview from '../../database/overview.ts';
+import type { Standing, SubjectView } from '../../database/overview.ts';
+import type { Client } from '../../database/connection.ts';
+import { countUndecided } from '../../unmanaged/unmanaged-table.ts';
+import { requireSubjects, withAdmin } from '../admin.ts';
+import { type Away, describeAway, findRedisAway, postgresAway } from '../away.ts';
+import { configOf, wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits, EXIT } from '../exit.ts';
+import { readLeavingOverview, renderLeaving } from '../leaving.ts';
+import {
+  describeLastSweep,
+  describeStandstill,
+  describeWork,
+  readStandstill,
+  type Standstill,
+} from '../standstill.ts';
+import { printPage } from '../fold.ts';
+import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
+
+/** The table shows no more rows that are behind; the totals count them all. */
+const BEHIND_LIMIT = 100;
+const DAY_MS = 24 * 3600 * 1000;
+/** A reason as short as this is said of each. */
+const SHORT = 40;
+
+export function defineStatus(command: Command): void {
+  command
+    .description(
+      'Shows how what is applied stands to what is wanted. Without SUBJECT: which server or folder cannot\n' +
+        'be reached, since when, and what that stops; whether the realm is frozen, a sweep is held, the\n' +
+        'directory, a MariaDB server or an area of homes is an older copy of itself, and by how much; whether\n' +
+        'a date is overdue, requests wait too long or numbers for accounts run out;\n' +
+        'totals per role, what is behind, failing or parked and why, who leaves and when, events that portals\n' +
+        'have not taken, invalid jobs in their queues, how much is not ours, who is at work, since when and\n' +
+        'whether they get on, and who holds a lock that is not theirs. With SUBJECT: what is wanted of one\n' +
+        'person or tool, how it leaves, and how far each role is with it.',
+    )
+    .argument('[SUBJECT]', 'a shell name, a tool (bridgebot or tools.bridgebot), or a uid')
+    .option('--orphaned', 'the tools that nobody who may log in maintains, to be given to somebody')
+    .addHelpText(
+      'after',
+      describeExamples(
+        'status',
+        'status tools.bridgebot',
+        'status alice --json',
+        'status --orphaned',
+      ) +
+        `\n${describeExits({ 3: 'something fails, hangs, runs out, is parked, overdue or not ours; frozen, held or in doubt; a server is away' })}`,
+    )
+    .action(async (subject: string | undefined) => {
+      const config = configOf(command);
+      const { orphaned } = command.opts<{ orphaned?: true }>();
+      if (orphaned && subject !== undefined) {
+        throw new ChamberlainError('USAGE', '--orphaned and a SUBJECT at once: which is meant?');
+      }
+      const json = wantsJson(command);
+      const isAll = !orphaned && subject === undefined;
+      const redis = isAll ? findRedisAway(config) : Promise.resolve([]);
+      const show = orphaned ? showOrphans : subject === undefined ? showAll : showSubject(subject);
+      try {
+        await withAdmin(config, (client) => show(client, json, config, redis));
+      } catch (error) {
+        if (codeOf(error) !== 'BACKEND_UNAVAILABLE') throw error;
+        showAway([postgresAway(config, error), ...(await redis)], json);
+      }
+    });
+}
+
+/** What is said where PostgreSQL cannot be read. */
+function showAway(away: readonly Away[], json: boolean): void {
+  process.exitCode = EXIT.pending;
+  if (json) printJson({ away });
+  else for (const each of away) printPage(paint('red', describeAway(each)));
+}
+
+function isTrouble({ state }: { state: string }): boolean {
+  return state === 'failing' || state === 'parked';
+}
+
+async function showAll(
+  client: Client,
+  json: boolean,
+  config: Config,
+  redis: Promise<Away[]>,
+): Promise<void> {
+  const redisAway = await redis;
+  const found = await readStandstill(client, config, redisAway.length > 0);
+  const totals = await overview.readRoleTotals(client);
+  const behind = await overview.readBehind(client, BEHIND_LIMIT);
+  const portals = await overview.readPortalEvents(client);
+  const junk = await readJunk(client);
+  const oldestRequest = (await overview.readOldestRequest(client)) ?? null;
+  const waitingForApproval = await overview.readOpenAccessRequests(client);
+  const toApprove = await overview.readWaitingRequests(client);
+  const leaving = await readLeavingOverview(client);
+  const unmanaged = await countUndecided(client);
+  const numbers = await readNumbersLeft(client);
+  const { away, standstill } = tellOnce(redisAway, found);
+  const warnings = [
+    ...away.map(describeAway),
+    ...describeStandstill(standstill),
+    ...numbers.flatMap((each) => {
+      const scarce = describeScarce(each);
+      return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
+    }),
+  ];
+  if (totals.some(isTrouble) || warnings.length > 0 || unmanaged.length > 0) {
+    process.exitCode = EXIT.pending;
+  }
+  if (json) {
+    printJson({
+      away,
+      ...standstill,
+      numbers,
+      totals,
+      behind,
+      leaving,
+      portals,
+      junk,
+      oldestRequest,
+      waitingForApproval,
+      toApprove,
+      unmanaged,
+    });
+    return;
+  }
+  for (const line of warnings) printPage(`${paint('red', line)}\n`);
+  const states = ['applied', 'due', 'waiting', 'failing', 'parked'] as const;
+  printPage(
+    renderTable(
+      ['role', ...states],
+      ROLES.map((role) => [
+        role,
+        ...states.map(
+          (state) => totals.find((t) => t.role === role && t.state === state)?.subjects ?? 0,
+        ),
+      ]),
+    ),
+  );
+  const now = new Date();
+  if (behind.length > 0) printPage(`\n${renderStandings(behind, now)}`);
+  const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
+  if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
+  const leavingText = renderLeaving(leaving, now);
+  if (leavingText !== '') printPage(`\n${leavingText}`);
+  const pages = [renderPortals(portals, config, now), renderJunk(junk, now)];
+  for (const page of pages) if (page !== '') printPage(`\n${page}`);
+  if (oldestRequest !== null) {
+    const { kind, id, at } = oldestRequest;
+    const what = [kind ?? '?', ...(id === null ? [] : [id])].join(' ');
+    print(`\noldest request not done: ${what}, ${renderAge(at, now)} old`);
+  }
+  const waits = [
+    ...(waitingForApproval.length === 0 ? [] : [`${waitingForApproval.length} for access`]),
+    ...(toApprove.length === 0 ? [] : [`${toApprove.length} to be approved`]),
+  ];
+  if (waits.length > 0) {
+    print(`\nwaiting for an admin's word: ${waits.join(', ')}: see \`chamberlain requests\``);
+  }
+  if (unmanaged.length > 0) {
+    const kinds = unmanaged.map(({ kind, count: many }) => `${many} ${nounOf(kind, many)}`);
+    print(
+      `\nnot ours, and nobody has decided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``,
+    );
+  }
+  printPage(`\n${describeWork(standstill, now)}\n${describeLastSweep(standstill, now)}`);
+}
+
+/** What is found of Redis now takes the place of what the relay found, but for since when. */
+function tellOnce(
+  away: readonly Away[],
+  found: Standstill,
+): { away: readonly Away[]; standstill: Standstill } {
+  if (away.length === 0) return { away, standstill: found };
+  const troubles = found.troubles.filter(({ place }) => place !== 'redis');
+  const since = found.troubles.find(({ place }) => place === 'redis')?.since ?? null;
+  return {
+    away: away.map((each) => ({ ...each, since })),
+    standstill: { ...found, troubles },
+  };
+}
+
+/** The portals that do not have all their events. */
+function renderPortals(
+  portals: readonly overview.PortalEvents[],
+  config: Config,
+  now: Date,
+): string {
+  const outstanding = portals.filter((portal) => portal.outstanding !== '0');
+  if (outstanding.length === 0) return '';
+  const listed = new Set(config.portals.map(({ name }) => name));
+  return renderTable(
+    ['portal', 'last event', 'not taken', 'since', 'why'],
+    outstanding.map(({ portal, last, outstanding: open, since, wrong }) => [
+      portal,
+      last,
+      Number(open) > overview.MOST_OUTSTANDING ? `more than ${overview.MOST_OUTSTANDING}` : open,
+      since === null ? '' : renderAge(since, now),
+      listed.has(portal) ? (wrong ?? '') : 'it is not in the configuration any more',
+    ]),
+  );
+}
+
+/** The invalid jobs of the last day. */
+function renderJunk(junk: readonly JunkCount[], now: Date): string {
+  const recent = junk.filter(({ lastAt }) => now.getTime() - lastAt.getTime() < DAY_MS);
+  if (recent.length === 0) return '';
+  return renderTable(
+    ['portal', 'invalid jobs', 'why', 'last'],
+    recent.map(({ portal, code, count, lastAt }) => [portal, count, code, renderAge(lastAt, now)]),
+  );
+}
+
+async function showOrphans(client: Client, json: boolean): Promise<void> {
+  const orphans = await readOrphans(client);
+  if (json) {
+    printJson({ orphans });
+    return;
+  }
+  if (orphans.length === 0) {
+    print('no tool is orphaned');
+    return;
+  }
+  const now = new Date();
+  printPage(
+    renderTable(
+      ['tool', 'state', 'orphaned', 'maintainers', 'title'],
+      orphans.map(({ account, state, since, maintainers, title }) => [
+        account,
+        state,
+        renderAge(since, now),
+        maintainers.join(', '),
+        title,
+      ]),
+    ),
+  );
+  print(paint('dim', '\nchamberlain submit maintainer.add --tool TOOL --person PERSON --wait'));
+}
+
+function showSubject(word: string) {
+  return async (client: Client, json: boolean): Promise<void> => {
+    const views: { subject: SubjectView; leaving: LeavingPage; roles: Standing[] }[] = [];
+    for (const found of await requireSubjects(client, word)) {
+      views.push({
+        subject: await overview.readSubject(client, found),
+        leaving: ((await readLeaving(client, [found.uid]))[0] as Leaver).leaving,
+        roles: await overview.readStandings(client, found.uid),
+      });
+    }
+    if (views.some(({ roles }) => roles.some(isTrouble))) process.exitCode = EXIT.pending;
+    for (const [index, { subject, leaving, roles }] of views.entries()) {
+      if (json) {
+        printJson({ ...subject, leaving, roles });
+        continue;
+      }
+      if (index > 0) print('');
+      printPage(renderSubject(subject, leaving));
+      printPage(`\n${renderStandings(roles, new Date())}`);
+    }
+  };
+}
+
+function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
+  const { kind, account, state } = subject;
+  const rows: [string, string | undefined][] = [
+    ['title', subject.title],
+    ['maintainers', subject.maintainers?.join(', ')],
+    ['display name', subject.displayName ?? undefined],
+    ['mail', subject.email ?? undefined],
+    ['access', subject.realmMember === undefined ? undefined : subject.realmMember ? 'yes' : 'no'],
+    ['maintains', subject.maintains?.join(', ')],
+    ...(subject.keys ?? []).map(({ fingerprint, label, expiresAt }): [string, string] => [
+      'key',
+      `${fingerprint}  ${label}${expiresAt === null ? '' : `  until ${timeOf(expiresAt)}`}`,
+    ]),
+    ['credentials', subject.credentials ? `epoch ${subject.credentials.wantedEpoch}` : 'none'],
+    ['since', timeOf(subject.createdAt)],
+    ...leavingRows(leaving, { kind, account, state, now: new Date() }),
+  ];
+  const head = `${paint('bold', subject.account)}  ${subject.kind} ${subject.uid}, ${subject.state}`;
+  const lines = rows.flatMap(([name, value]) =>
+    value === undefined
+      ? []
+      : [`  ${name.padEnd(12)}  ${value === '' ? '-' : withoutControls(value)}`],
+  );
+  return [head, ...lines].join('\n');
+}
+
+/**
+ * Each row that is not as wanted is followed by why, and by when it is tried again. What was said of
+ * another before, such as that a server is away, is not said again.
+ */
+function renderStandings(rows: readonly Standing[], now: Date): string {
+  const told = new Map<string, string>();
+  const whyOf = ({ account, role, code, sentence }: Standing): string => {
+    const text = [code, sentence].filter(Boolean).join(': ');
+    const first = told.get(`${role} ${text}`);
+    if (first === undefined) told.set(`${role} ${text}`, account);
+    return first === undefined || text.length <= SHORT ? text : `${code}, as ${first}`;
+  };
+  return renderTable(
+    ['account', 'role', 'state', 'wanted', 'applied', 'since', 'tries', 'why'],
+    rows.map((row) => [
+      row.account,
+      row.role,
+      row.state,
+      row.wanted,
+      row.applied,
+      renderAge(row.since, now),
+      row.attempts === 0 ? '' : row.attempts,
+      [whyOf(row), row.state === 'failing' ? `next try ${timeOf(row.nextTryAt)}` : '']
+        .filter(Boolean)
+        .join('; '),
+    ]),
+  );
+}

@@ -1,0 +1,52 @@
+/** `chamberlain survey`: what has drifted, in groups. Holds no hands: it asks, merges and renders. */
+import type { Command } from 'commander';
+import { countSurvey, renderSurvey } from '../../drift/render-survey.ts';
+import { groupSurvey } from '../../drift/survey-groups.ts';
+import { wantsJson } from '../configuration.ts';
+import { describeExamples, describeExits } from '../exit.ts';
+import { printPage } from '../fold.ts';
+import { addSurveyOptions, askAsTold, exitOf } from '../../drift/surveying.ts';
+import { paint, printJson } from '../table.ts';
+
+/** So many accounts of a group are named in JSON; the lists beside the groups hold all. */
+const FIRST = 5;
+
+export function defineSurvey(command: Command): void {
+  addSurveyOptions(
+    command.description(
+      'Asks the roles to look at SUBJECTs, or at everything, and shows what differs from what is\n' +
+        'wanted, in groups, worst first: what could not be read; findings, which only an admin can\n' +
+        'decide, with what is not ours; then drift: too much access, what is missing, what is\n' +
+        'different. Nothing is touched.',
+    ),
+  )
+    .addHelpText(
+      'after',
+      describeExamples(
+        'survey',
+        'survey tools.bridgebot alice 50017',
+        'survey --role databases',
+        "survey --json | jq '.groups[] | {kind, code, target, what, count}'",
+      ) +
+        `\n${describeExits({
+          0: 'clean: no drift, no finding',
+          3: 'there is drift, or a finding',
+          4: 'something is UNREADABLE: a role did not answer, or could not read',
+        })}`,
+    )
+    .action(async (words: string[]) => {
+      const { report, digest } = await askAsTold(command, words);
+      if (wantsJson(command)) {
+        const groups = groupSurvey(report).map(({ items, ...group }) => ({
+          ...group,
+          first: items.slice(0, FIRST).flatMap(({ account }) => account ?? []),
+        }));
+        const { steps, findings, waiting, unreadable, unmanaged = [] } = report;
+        const all = { steps, findings, waiting, unreadable, unmanaged };
+        printJson({ groups, ...all, totals: countSurvey(report), digest });
+      } else {
+        printPage(renderSurvey(report, (text) => paint('bold', text)));
+      }
+      process.exitCode = exitOf(report);
+    });
+}

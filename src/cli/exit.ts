@@ -1,0 +1,101 @@
+/** How a command ends: its exit code, and the one line on standard error that says why. */
+import { stripVTControlCharacters } from 'node:util';
+import { CommanderError } from 'commander';
+import {
+  ChamberlainError,
+  type Code,
+  CODES,
+  codeOf,
+  describeError,
+  isNotMigrated,
+} from '../shared/errors.ts';
+import { withoutControls } from './table.ts';
+
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  /** the command line or the configuration */
+  usage: 2,
+  /** there is something to do, or to look at */
+  pending: 3,
+  /** something could not be read, so the answer is not complete */
+  unreadable: 4,
+  timeout: 5,
+} as const;
+
+/** The text below every `--help` of a command that gives these. */
+export const COMMON_EXITS = {
+  1: 'it failed: standard error says `CODE: sentence. What to do.`',
+  2: 'the command line or the configuration is wrong',
+};
+
+/** Renders the section on exit codes of a `--help`. */
+export function describeExits(exits: Record<number, string>): string {
+  const lines = Object.entries({ ...COMMON_EXITS, ...exits }).map(
+    ([exit, meaning]) => `  ${exit}  ${meaning}`,
+  );
+  return `\nExit codes:\n${lines.join('\n')}`;
+}
+
+/** Renders the section on examples of a `--help`. */
+export function describeExamples(...examples: string[]): string {
+  return `\nExamples:\n${examples.map((example) => `  $ chamberlain ${example}`).join('\n')}`;
+}
+
+const NOT_MIGRATED =
+  'CONFIG_INVALID: the database is not migrated to this version. Run `chamberlain migrate`.';
+
+/** What is said where a server fails a command: the workers go on by themselves, a command does not. */
+export const RUN_AGAIN = 'Look at the server, and run the command again when it is back.';
+
+/** The line for standard error: `CODE: sentence. What to do.`, and the exit code. */
+export function describeFailure(error: unknown): { line: string; exit: number } {
+  if (isNotMigrated(error)) return { line: NOT_MIGRATED, exit: EXIT.usage };
+  const code = codeOf(error);
+  const exit = code === 'USAGE' || code === 'CONFIG_INVALID' ? EXIT.usage : EXIT.failed;
+  const isServers = code === 'BACKEND_UNAVAILABLE' || code === 'BACKEND_UNREADABLE';
+  const action =
+    (error as Partial<ChamberlainError> | null)?.action ?? (isServers ? RUN_AGAIN : undefined);
+  return { line: failureLine(code, describeError(error), action), exit };
+}
+
+/** Runs a program of deploy/: what it throws is one line on standard error, without a stack trace. */
+export function runProgram(main: () => void): void {
+  try {
+    main();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const isOptions = code?.startsWith('ERR_PARSE_ARGS') === true;
+    const told = isOptions ? new ChamberlainError('USAGE', message, { action: '' }) : error;
+    const { line, exit } = describeFailure(told);
+    process.stderr.write(`${line}\n`);
+    process.exitCode = exit;
+  }
+}
+
+/** Ends a command line that commander has read and that has thrown. */
+export function endCommand(error: unknown): void {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    // without a command, commander has written the help itself
+    if (error.exitCode !== 0 && error.code !== 'commander.help') {
+      const sentence = error.message.replace(/^error: /u, '').replace(/\s+\(Did/u, ' (did');
+      process.stderr.write(`${failureLine('USAGE', sentence)}\n`);
+    }
+    return;
+  }
+  const { line, exit } = describeFailure(error);
+  process.stderr.write(`${line}\n`);
+  if (process.env['CHAMBERLAIN_DEBUG']) console.error(error);
+  process.exit(exit); // what a failed command has left open does not keep it
+}
+
+/** `CODE: sentence. What to do.`, by default what the table of codes says. */
+export function failureLine(
+  code: string,
+  sentence: string,
+  action = Object.hasOwn(CODES, code) ? CODES[code as Code].action : '',
+): string {
+  const text = withoutControls(stripVTControlCharacters(sentence)).trim();
+  return `${code}: ${text}${/[.?!]$/u.test(text) ? '' : '.'} ${action}`.trimEnd();
+}

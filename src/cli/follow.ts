@@ -1,0 +1,205 @@
+/**
+ * Following a request until all that it raised is applied, or it cannot be: in PostgreSQL, or, as a portal that has no
+ * secret of it, in Redis alone, where the verdict lies and the relay writes what became of it.
+ */
+import type { SentRequest } from '../backends/redis/queue.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { type Freeze, readFreeze } from '../database/freeze.ts';
+import { look } from '../database/overview.ts';
+import type { Pool } from '../database/connection.ts';
+import {
+  findRequest,
+  type OpenRaise,
+  readAppliedRoles,
+  readOpenRaises,
+  type RequestView,
+} from '../requests/request-progress.ts';
+import { describeFreeze } from './commands/freeze.ts';
+
+/** How a request ended, or that it has not. */
+export type Ending =
+  | { ending: 'refused' | 'parked'; code: string; sentence: string }
+  | { ending: 'applied' }
+  /** it is done only when an admin approves it */
+  | { ending: 'waiting'; sentence: string }
+  /** an admin has rejected it, and nothing comes of it */
+  | { ending: 'rejected'; sentence: string }
+  | { ending: 'timeout'; accepted: boolean; sentence: string };
+
+export interface Progress {
+  /** it will have no verdict before the realm is thawed; told once */
+  onFrozen(sentence: string): void;
+  /** the request has been accepted */
+  onAccepted(): void;
+  /** a role has applied all that this request raised for it */
+  onApplied(role: Role): void;
+}
+
+/** Between two looks: at first often, for what takes a tenth of a second; later less often. */
+const FIRST_POLL_MS = 10;
+const LAST_POLL_MS = 500;
+
+/** After this time without a connection the wait ends with the error; before, it may be back. */
+const FORGIVEN_MS = 5000;
+
+const NO_VERDICT =
+  'it has no verdict yet; is `chamberlain work intake` running, and does its configuration list this portal?';
+
+const NOT_DONE =
+  'it is accepted, and the relay has not said that all is applied; an admin sees why by `chamberlain status`';
+
+/** What the configuration that is read here knows, and intake does not. */
+const UNKNOWN = new Set(['REQUEST_SIGNATURE', 'REQUEST_AUDIENCE']);
+const RESTART =
+  'The workers read the configuration when they start: where it was changed, restart `chamberlain work`.';
+
+/** How a request stands at one look; without `request` it has no verdict. */
+type Look =
+  | { request?: undefined; frozen: Freeze | undefined }
+  | {
+      request: Pick<RequestView, 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'>;
+      raises: Pick<OpenRaise, 'role' | 'account' | 'applied' | 'state' | 'code' | 'sentence'>[];
+      roles: Role[];
+    };
+
+async function lookInPostgres(pool: Pool, portal: string, id: string): Promise<Look> {
+  return await look(pool, async (client) => {
+    const request = await findRequest(client, portal, id);
+    return request === undefined
+      ? { frozen: await readFreeze(client) }
+      : {
+          request,
+          raises: await readOpenRaises(client, request.number),
+          // a role may have been faster than we look
+          roles: await readAppliedRoles(client, request.number),
+        };
+  });
+}
+
+/** No role is known by itself there. */
+async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
+  const given = await sent.readVerdict();
+  if (given === undefined) return { frozen: undefined };
+  const { event, code = null, data = {} } = (await sent.readNews(id)) ?? {};
+  const { role, why = '', by = null, sentence = null } = data;
+  const approval = (state: 'open' | 'rejected') => ({ state, why, decidedBy: by });
+  return {
+    request: {
+      verdict: given.verdict === 'accepted' ? 'accepted' : 'refused',
+      code: given.code ?? null,
+      sentence: given.sentence ?? null,
+      doneAt: event === 'request.done' ? new Date() : null,
+      approval:
+        event === 'request.waiting'
+          ? approval('open')
+          : event === 'request.rejected'
+            ? approval('rejected')
+            : null,
+    },
+    raises:
+      event === 'request.stuck'
+        ? [{ role: role as Role, account: 'it', applied: false, state: 'parked', code, sentence }]
+        : [],
+    roles: [],
+  };
+}
+
+/**
+ * Follows one request of a portal. A server that is away for a moment does not end it. An invalid job is known by the
+ * queue alone.
+ *
+ * @param pool of the role admin; undefined: by Redis alone
+ */
+export async function follow(
+  pool: Pool | undefined,
+  { portal, id, sent }: { portal: string; id: string; sent: SentRequest },
+  timeoutMs: number,
+  progress: Progress,
+): Promise<Ending> {
+  const start = performance.now();
+  const seen = new Set<Role>();
+  const applied = new Set<Role>();
+  let accepted = false;
+  let toldFrozen = false;
+  let sentence = NO_VERDICT;
+  let answeredAt = start;
+  for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.1, LAST_POLL_MS)) {
+    try {
+      const now: Look = await (pool === undefined
+        ? lookInRedis(sent, id)
+        : lookInPostgres(pool, portal, id));
+      answeredAt = performance.now();
+      if (now.request === undefined) {
+        const { frozen } = now;
+        const unsigned = await sent.readRefusal().catch(() => undefined);
+        if (unsigned !== undefined) {
+          const { code, sentence: why } = unsigned;
+          const advice = UNKNOWN.has(code) ? ` ${RESTART}` : '';
+          return { ending: 'refused', code, sentence: `${why}${advice}` };
+        }
+        if (frozen === undefined) {
+          sentence = NO_VERDICT;
+        } else {
+          sentence = `it waits: the realm is ${describeFreeze(frozen)}`;
+          if (!toldFrozen) progress.onFrozen(sentence);
+          toldFrozen = true;
+        }
+      } else {
+        const { request, raises, roles } = now;
+        if (request.verdict === 'refused') {
+          const { code, sentence: why } = request;
+          return { ending: 'refused', code: code ?? 'INTERNAL', sentence: why ?? '' };
+        }
+        if (!accepted) progress.onAccepted();
+        accepted = true;
+        if (request.approval?.state === 'open') {
+          return { ending: 'waiting', sentence: request.approval.why };
+        }
+        if (request.approval?.state === 'rejected') {
+          const by = request.approval.decidedBy ?? 'nobody, since the person was deleted';
+          return { ending: 'rejected', sentence: `it was rejected by ${by}` };
+        }
+        const open = raises.filter((raise) => !raise.applied);
+        for (const role of [...raises.map((raise) => raise.role), ...roles]) seen.add(role);
+        for (const role of seen) {
+          if (applied.has(role) || open.some((raise) => raise.role === role)) continue;
+          applied.add(role);
+          progress.onApplied(role);
+        }
+        if (request.doneAt !== null) return { ending: 'applied' };
+        const parked = open.find((raise) => raise.state === 'parked');
+        if (parked !== undefined) {
+          return {
+            ending: 'parked',
+            code: parked.code ?? 'INTERNAL',
+            sentence: `${parked.role} has given up on ${parked.account}: ${parked.sentence ?? ''}`,
+          };
+        }
+        sentence = pool === undefined ? NOT_DONE : describeOpen(open);
+      }
+    } catch (error) {
+      if (performance.now() - answeredAt > FORGIVEN_MS) throw error;
+    }
+    const leftMs = timeoutMs - (performance.now() - start);
+    if (leftMs <= 0) return { ending: 'timeout', accepted, sentence };
+    await new Promise((resolve) => setTimeout(resolve, Math.min(pollMs, leftMs)));
+  }
+}
+
+function describeOpen(
+  open: readonly {
+    role: Role;
+    account: string;
+    state: string;
+    code: string | null;
+    sentence: string | null;
+  }[],
+): string {
+  if (open.length === 0) return 'all is applied, and the relay has not said so';
+  return open
+    .slice(0, 5)
+    .map(({ role, account, state, code, sentence }) =>
+      [`${role} of ${account} is ${state}`, code, sentence].filter(Boolean).join(': '),
+    )
+    .join('; ');
+}

@@ -1,0 +1,125 @@
+/** Who leaves, in `status`: how many, who moves next and when, and how far that is. */
+import { endOfHold, isWithoutEnd, timeOf } from '../shared/time.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { describeProgress, describeWait } from '../lifecycle/render-leaving.ts';
+import {
+  countOrphans,
+  type Leaver,
+  readHeld,
+  readMovers,
+  readStateTotals,
+  type StateTotal,
+} from '../lifecycle/leaving-facts.ts';
+import { readBehindOf, type Standing } from '../database/overview.ts';
+import type { Client } from '../database/connection.ts';
+import { renderTable } from './table.ts';
+
+/** No more are told to programs, and to people; the totals count them all. */
+const MOST_MOVERS = 100;
+const MOST_ROWS = 30;
+
+export interface LeavingOverview {
+  totals: StateTotal[];
+  /** who moves next, or has something left to do: the first few of `count` */
+  movers: Leaver[];
+  count: number;
+  /** of those: what a role has not done yet, such as what is owed to a server that is away */
+  owed: Standing[];
+  /** tools that nobody who may log in maintains */
+  orphaned: number;
+  /** who is not put away, deleted or erased until a day */
+  held: Awaited<ReturnType<typeof readHeld>>;
+}
+
+export async function readLeavingOverview(client: Client): Promise<LeavingOverview> {
+  const { movers, count } = await readMovers(client, MOST_MOVERS);
+  return {
+    totals: await readStateTotals(client),
+    movers,
+    count,
+    owed: await readBehindOf(
+      client,
+      movers.map(({ uid }) => uid),
+    ),
+    orphaned: await countOrphans(client),
+    held: await readHeld(client),
+  };
+}
+
+/** Nothing where nobody leaves. */
+export function renderLeaving(
+  { totals, movers, count, owed, orphaned, held }: LeavingOverview,
+  now: Date,
+): string {
+  const counts = totals.map(({ kind, state, subjects, dated }) => {
+    const noun =
+      kind === 'person' ? (subjects === 1 ? 'person' : 'people') : many(subjects, 'tool');
+    const until = dated === 0 || state === 'deleted' ? '' : ` (${dated} until a day)`;
+    return `${subjects} ${noun} ${state}${until}`;
+  });
+  const orphans =
+    orphaned === 0
+      ? []
+      : [`${orphaned} ${many(orphaned, 'tool')} orphaned: see \`chamberlain status --orphaned\``];
+  const table = renderTable(
+    ['leaving', 'state', 'when', 'next', 'how far'],
+    movers
+      .slice(0, MOST_ROWS)
+      .map((leaver) => [
+        leaver.account,
+        leaver.state,
+        leaver.leaving.next?.at ? whenOf(leaver.leaving.next.at, now) : null,
+        nextOf(leaver),
+        howFar(leaver, owed),
+      ]),
+  );
+  const holds = renderTable(
+    ['held', 'state', 'until', 'by', 'why'],
+    held.slice(0, MOST_ROWS).map((each) => {
+      return [each.account, each.state, endOfHold(each.until), each.by, each.reason];
+    }),
+  );
+  return [
+    ...(held.length === 0 ? [] : [holds]),
+    ...(held.length > MOST_ROWS ? [`… and ${held.length - MOST_ROWS} more`] : []),
+    ...(held.length > 0 && movers.length > 0 ? [''] : []),
+    ...(movers.length === 0 ? [] : [table]),
+    ...(count > MOST_ROWS ? [`… and ${count - MOST_ROWS} more`] : []),
+    ...(counts.length === 0 ? [] : [counts.join(', ')]),
+    ...orphans,
+  ].join('\n');
+}
+
+/** `2026-12-24, in 30 days`; what is nearer has its time of day. */
+function whenOf(at: string, now: Date): string {
+  if (isWithoutEnd(at)) return 'when released';
+  const wait = describeWait(at, now);
+  return `${wait.endsWith(' days') ? timeOf(at).slice(0, 10) : timeOf(at)}, ${wait}`;
+}
+
+/** A word for the next move, as short as a column wants it. */
+function nextOf({ leaving: { next } }: Leaver): string | null {
+  return next === null || next.move === 'none' ? null : next.move;
+}
+
+/** What each role is at, or by which code it is not: the sentence stands with what is behind. */
+function howFar({ uid, leaving: { departures } }: Leaver, owed: readonly Standing[]): string {
+  const open = departures.findLast(({ backAt }) => backAt === null);
+  const parts = new Map<Role, string>();
+  for (const { role, made, progress } of open?.archives ?? []) {
+    if (progress !== null) parts.set(role, describeProgress(progress));
+    else if (made === null && open?.returningAt === null) parts.set(role, 'not put away yet');
+    else if (open?.leftAt === null && open.returningAt === null) parts.set(role, 'put away');
+  }
+  for (const { subject, role, state, code } of owed) {
+    if (subject !== uid) continue;
+    const known = parts.get(role);
+    const text = code === null ? state : `${state}: ${code}`;
+    parts.set(role, known === undefined || code !== null ? text : known);
+  }
+  return [...parts].map(([role, text]) => `${role} ${text}`).join('; ');
+}
+
+function many(count: number, noun: string): string {
+  return count === 1 ? noun : `${noun}s`;
+}

@@ -1,0 +1,220 @@
+/** Asks for a tool to be restored, and follows it until it is active again and all of it is in place. */
+import { randomUUID } from 'node:crypto';
+import type { Command } from 'commander';
+import { openQueues, type SentRequest } from '../backends/redis/queue.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { withoutRealm } from '../identity/names.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { commandToRestore, describeProgress } from '../lifecycle/render-leaving.ts';
+import { type Leaver, readLeaving } from '../lifecycle/leaving-facts.ts';
+import {
+  findSubjectsByWord,
+  type Found,
+  look,
+  readStandings,
+  type Standing,
+} from '../database/overview.ts';
+import { openPool, type Pool } from '../database/connection.ts';
+import { configOf, wantsJson } from './configuration.ts';
+import { EXIT, failureLine } from './exit.ts';
+import { follow } from './follow.ts';
+import { type Progress, startProgress } from './progress.ts';
+import { lostSight, put } from './sending.ts';
+import { findSubmitter, makeSubmission } from './submission.ts';
+import { print, printJson } from './table.ts';
+
+/** Between two looks. */
+const POLL_MS = 500;
+/** After this time without a connection it ends with the error; before, the database may be back. */
+const FORGIVEN_MS = 60_000;
+
+interface RestoreOptions {
+  portalKey?: string;
+  timeout: number;
+}
+
+/** How it ended, for programs. */
+interface Outcome {
+  verdict: 'accepted' | 'refused' | null;
+  done: boolean;
+  code?: string;
+  sentence?: string;
+}
+
+export async function restore(command: Command, word: string): Promise<void> {
+  const options = command.opts<RestoreOptions>();
+  const config = configOf(command);
+  const json = wantsJson(command);
+  const tool = withoutRealm(word, config.realm);
+  const signer = findSubmitter(config, undefined, options.portalKey);
+  const submission = makeSubmission({ kind: 'tool.restore', tool }, signer, {}, randomUUID);
+  if ('problems' in submission) {
+    throw new ChamberlainError('USAGE', submission.problems.join('; '));
+  }
+  const pool = openPool(config, 'admin', { max: 1, durable: true });
+  const queues = openQueues(config, 'admin');
+  const progress = startProgress({ json });
+  const start = performance.now();
+  try {
+    const named = await look(pool, (client) => findSubjectsByWord(client, word));
+    if (named.length > 0 && named.every(({ kind }) => kind === 'person')) throw notTool(named);
+    const far = { sent: 0, of: 1 };
+    const sent = await put(queues, submission, signer, config.realm, far);
+    const outcome = await followRestoration(pool, {
+      portal: signer.portal,
+      id: submission.id,
+      sent,
+      account: `${config.realm}.${tool}`,
+      deadline: start + options.timeout * 1000,
+      progress,
+    }).catch((cause: unknown) => {
+      throw lostSight(submission.id, cause);
+    });
+    progress.end();
+    const elapsedMs = Math.round(performance.now() - start);
+    if (json) printJson({ id: submission.id, tool, ...outcome, elapsedMs });
+    else if (outcome.done) {
+      print(`${config.realm}.${tool} is back, and all of it is in place`);
+    }
+    report(outcome);
+  } finally {
+    progress.end();
+    await queues.close();
+    await pool.end();
+  }
+}
+
+/** The error of a word that names a person, and no tool: people come back by another command. */
+function notTool([person]: readonly Found[]): ChamberlainError {
+  const account = person?.account ?? '';
+  return new ChamberlainError('TOOL_UNKNOWN', `${account} is a person, and no tool has this name`, {
+    action: `A deleted person comes back by \`chamberlain ${commandToRestore('person', account)}\`.`,
+  });
+}
+
+interface Followed {
+  portal: string;
+  id: string;
+  sent: SentRequest;
+  account: string;
+  /** by performance.now() */
+  deadline: number;
+  progress: Progress;
+}
+
+/**
+ * First the request, until it has its verdict and the roles have all in place; then the subject itself,
+ * since the calendar makes it active after that, and everything else is made only then.
+ */
+async function followRestoration(
+  pool: Pool,
+  { portal, id, sent, account, deadline, progress }: Followed,
+): Promise<Outcome> {
+  let accepted = false;
+  const told = { frozen: '' };
+  const request = follow(pool, { portal, id, sent }, deadline - performance.now(), {
+    onFrozen: (sentence) => (told.frozen = sentence),
+    onAccepted: () => (accepted = true),
+    onApplied: () => {},
+  });
+  // what it says meanwhile does not end it
+  const saying = setInterval(() => {
+    if (!accepted) progress.say(told.frozen === '' ? 'waiting for its verdict' : told.frozen);
+    else {
+      void look(pool, (client) => readRestoration(client, account)).then(
+        ({ leaver, standings }) => progress.say(describe(leaver, standings)),
+        () => {},
+      );
+    }
+  }, POLL_MS);
+  const ending = await request.finally(() => clearInterval(saying));
+  switch (ending.ending) {
+    case 'refused':
+      return { verdict: 'refused', done: false, code: ending.code, sentence: ending.sentence };
+    case 'parked':
+      return { verdict: 'accepted', done: false, code: ending.code, sentence: ending.sentence };
+    case 'timeout':
+      return {
+        verdict: ending.accepted ? 'accepted' : null,
+        done: false,
+        sentence: ending.sentence,
+      };
+    default:
+      return await followReturn(pool, { account, deadline, progress });
+  }
+}
+
+async function followReturn(
+  pool: Pool,
+  { account, deadline, progress }: Pick<Followed, 'account' | 'deadline' | 'progress'>,
+): Promise<Outcome> {
+  let answeredAt = performance.now();
+  for (;;) {
+    let sentence = `the database has not answered about ${account}`;
+    try {
+      const { leaver, standings } = await look(pool, (client) => readRestoration(client, account));
+      answeredAt = performance.now();
+      const behind = standings.filter(({ applied, wanted }) => applied !== wanted);
+      if (leaver?.state === 'active' && behind.length === 0) {
+        return { verdict: 'accepted', done: true };
+      }
+      const parked = behind.find(({ state }) => state === 'parked');
+      if (parked !== undefined) {
+        return {
+          verdict: 'accepted',
+          done: false,
+          code: parked.code ?? 'INTERNAL',
+          sentence: `${parked.role} has given up on ${account}: ${parked.sentence ?? ''}`,
+        };
+      }
+      sentence = describe(leaver, standings);
+      progress.say(sentence);
+    } catch (error) {
+      if (performance.now() - answeredAt > FORGIVEN_MS) throw error;
+    }
+    const leftMs = deadline - performance.now();
+    if (leftMs <= 0) return { verdict: 'accepted', done: false, sentence };
+    await new Promise((resolve) => setTimeout(resolve, Math.min(POLL_MS, leftMs)));
+  }
+}
+
+async function readRestoration(
+  client: Parameters<typeof readLeaving>[0],
+  account: string,
+): Promise<{ leaver: Leaver | undefined; standings: Standing[] }> {
+  const [found] = await findSubjectsByWord(client, account);
+  if (found === undefined) return { leaver: undefined, standings: [] };
+  const [leaver] = await readLeaving(client, [found.uid]);
+  return { leaver, standings: await readStandings(client, found.uid) };
+}
+
+/** `homes unpacking 1.2 GiB of 3.4 GiB, databases waits for its turn` */
+function describe(leaver: Leaver | undefined, standings: readonly Standing[]): string {
+  const open = leaver?.leaving.departures.findLast(({ backAt }) => backAt === null);
+  const doing = new Map<Role, string>();
+  for (const { role, progress } of open?.archives ?? []) {
+    if (progress !== null) doing.set(role, describeProgress(progress));
+  }
+  const parts = standings
+    .filter(({ applied, wanted }) => applied !== wanted)
+    .map(({ role, state, code, sentence }) => {
+      const why = [code, sentence].filter(Boolean).join(': ');
+      return `${role} ${doing.get(role) ?? (why === '' ? `is ${state}` : `is ${state}: ${why}`)}`;
+    });
+  if (parts.length > 0) return parts.join(', ');
+  return leaver?.state === 'active' ? 'all is in place' : 'all is back in place, and not open yet';
+}
+
+/** What is not done has its line on standard error. */
+function report({ verdict, done, code, sentence = '' }: Outcome): void {
+  if (done) return;
+  if (code === undefined) {
+    process.stderr.write(`TIMEOUT: ${sentence}${verdict === null ? '' : '; it goes on'}\n`);
+    process.exitCode = EXIT.timeout;
+    return;
+  }
+  process.stderr.write(
+    `${verdict === 'refused' ? `${code}: ${sentence}` : failureLine(code, sentence)}\n`,
+  );
+  process.exitCode = EXIT.failed;
+}

@@ -1,0 +1,379 @@
+/** Connections to our PostgreSQL: one pool per role, each statement bounded in time. */
+import { statSync } from 'node:fs';
+import { Socket } from 'node:net';
+import pg from 'pg';
+import { type Config, findSecret, nextOf, secretPath, secretReader } from '../shared/config.ts';
+import { ChamberlainError, codeOf } from '../shared/errors.ts';
+import type { Role } from '../reconcile/wanted.ts';
+
+export type Client = pg.PoolClient | pg.Client;
+export type Pool = pg.Pool;
+
+/**
+ * The roles beside the owner, who runs migrations and `found`: `chamberlain_<role>`. Each reads and writes
+ * what migrations/roles.sql gives it.
+ */
+export const POSTGRES_ROLES = [
+  'intake',
+  'relay',
+  'directory',
+  'directory_eyes',
+  'homes',
+  'homes_eyes',
+  'databases',
+  'databases_eyes',
+  'sweep',
+  'admin',
+] as const;
+export type PostgresRole = 'owner' | (typeof POSTGRES_ROLES)[number];
+
+/**
+ * Roles whose statements are planned once for each connection: the plans were read in a realm of 40,000 subjects, and are
+ * those that PostgreSQL made for each list of subjects anew. Those of intake are not: it looked through all people and
+ * tools for the next move of the calendar (6 ms instead of 0.04).
+ */
+const PLANNED_ONCE = /^(relay|(directory|homes|databases)(_eyes)?)$/;
+
+/**
+ * Of those, roles whose statements find a few rows by their keys: a plan that was made while the tables were small would
+ * read all of them for as long as it is kept. Not those that count everybody now and then.
+ */
+const BY_KEY = /^(relay|homes|databases)$/;
+
+/** The name of that role in PostgreSQL. */
+export function loginOf(role: PostgresRole): string {
+  return role === 'owner' ? 'chamberlain' : `chamberlain_${role}`;
+}
+
+/** The settings of a connection as that role. A statement may take 5 s, a lock 3 s. */
+export function connectionSettings(config: Config, role: PostgresRole): pg.ClientConfig {
+  return {
+    host: config.postgres.host,
+    port: config.postgres.port,
+    database: config.postgres.database,
+    user: loginOf(role),
+    password: passwordReader(config, role),
+    application_name: `chamberlain ${role}`,
+    connectionTimeoutMillis: 3000,
+    // on the server, and a little later here, for a server that hangs instead of failing
+    statement_timeout: 5000,
+    lock_timeout: 3000,
+    query_timeout: 7000,
+    idle_in_transaction_session_timeout: 10_000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    // the server too: locks of a worker whose machine lost its power would else stay for two hours, or for a quarter
+    // of an hour where something was on its way to it
+    options:
+      '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000' +
+      (PLANNED_ONCE.test(role) ? ' -c plan_cache_mode=force_generic_plan' : '') +
+      (BY_KEY.test(role) ? ' -c enable_seqscan=off' : ''),
+    // queries that are not awaited one by one are sent at once, and answered in order
+    pipeline: true,
+    stream: () => new GatheringSocket(secretPath(config, 'postgres', role)),
+  };
+}
+
+/**
+ * PostgreSQL knows one password of a role. So while that is changed, and its file after it, nobody begins to log in: the
+ * new password lies beside the file meanwhile. Of a change that was cut, it lies there for longer.
+ */
+export const CHANGING_MS = { settles: 1000, most: 2000 };
+const LOOK_MS = 20;
+
+function isChanging(secret: string): boolean {
+  const since = statSync(nextOf(secret), { throwIfNoEntry: false })?.mtimeMs;
+  return since !== undefined && Math.abs(Date.now() - since) < CHANGING_MS.most;
+}
+
+/** The password that was last logged in by, and the last that was refused, by login. */
+const lastTried = new Map<string, string>();
+const lastRefused = new Map<string, string>();
+
+/**
+ * Reads the password for each login. Of a change that was cut, only PostgreSQL can say which of the two counts: where it
+ * has refused the one, it is asked by the other.
+ */
+function passwordReader(config: Config, role: PostgresRole): () => string {
+  const read = secretReader(config, 'postgres', role);
+  return () => {
+    const now = read();
+    const next =
+      lastRefused.get(loginOf(role)) === now && findSecret(config, 'postgres', `${role}.next`);
+    const password = next || now;
+    lastTried.set(loginOf(role), password);
+    return password;
+  };
+}
+
+/** Whether PostgreSQL has refused a password: the next login may be by another. */
+function noteRefusal(login: string | undefined, error: unknown): boolean {
+  if (sqlState(error) !== '28P01') return false; // invalid_password
+  lastRefused.set(login ?? '', lastTried.get(login ?? '') ?? '');
+  return true;
+}
+
+/**
+ * Sends in one call what is written in one turn of the event loop: a call costs as much as a statement. The driver corks
+ * the socket for each statement that has a name or values; here it is uncorked when the turn is over. It waits where the
+ * password is being changed: PostgreSQL reads what it keeps of one when somebody connects, before it asks for it.
+ */
+class GatheringSocket extends Socket {
+  readonly #secret: string;
+  constructor(secret: string) {
+    super();
+    this.#secret = secret;
+  }
+  override uncork(): void {
+    process.nextTick(() => super.uncork());
+  }
+  override connect(...to: unknown[]): this {
+    if (this.destroyed) return this;
+    if (!isChanging(this.#secret)) return super.connect(...(to as [number, string]));
+    setTimeout(() => this.connect(...to), LOOK_MS);
+    return this;
+  }
+}
+
+/** Of a leader: where it dies or hangs in the middle of a transaction, PostgreSQL ends that before long. */
+function leaderSettings(config: Config, role: PostgresRole): pg.ClientConfig {
+  const settings = connectionSettings(config, role);
+  return {
+    ...settings,
+    idle_in_transaction_session_timeout: 5000,
+    options: `${settings.options} -c client_connection_check_interval=1000`,
+  };
+}
+
+/** What a server of ours is called in messages: `PostgreSQL at db.example.org:5432`. */
+export function nameOfServer({ host, port }: { host?: string; port?: number }): string {
+  return `PostgreSQL at ${host}:${port}`;
+}
+
+/**
+ * A pool of connections of that role. An idle connection that breaks is dropped in silence: the
+ * next use reports.
+ *
+ * @param options.durable whether a commit waits for the disk. Without it a crash of PostgreSQL may
+ *   lose the last commits, but never one that came before a durable commit. Only for what is done
+ *   again by itself.
+ * @param options.epoch the number of the lease under which all of them write
+ */
+export function openPool(
+  config: Config,
+  role: PostgresRole,
+  { max, durable, epoch }: { max: number; durable: boolean; epoch?: string },
+): Pool {
+  const settings =
+    epoch === undefined ? connectionSettings(config, role) : leaderSettings(config, role);
+  const options = [
+    settings.options,
+    ...(durable ? [] : ['-c synchronous_commit=off']),
+    ...(epoch === undefined ? [] : [`-c chamberlain.epoch=${epoch}`]),
+  ].join(' ');
+  const pool = new pg.Pool({
+    ...settings,
+    options,
+    max,
+    idleTimeoutMillis: 30_000,
+  });
+  pool.on('error', () => {});
+  return pool;
+}
+
+const lost = new WeakSet<object>();
+
+/**
+ * A process that hangs must not keep locks. PostgreSQL ends the session of one that has said nothing for `ends`, so a
+ * connection that holds locks says something every five seconds. After `isLost` the process takes its locks for lost:
+ * when it wakes up, it begins nothing that another may be at.
+ */
+export const SILENT_MS = { ends: 30_000, isLost: 15_000 };
+const BEAT_MS = 5000;
+const beats = new WeakMap<Client, { timer: NodeJS.Timeout; heardAt: number }>();
+
+/** From now on this connection is to be heard of. Ended by `stopBeating`. */
+export function startBeating(client: Client): void {
+  stopBeating(client);
+  const beat = { heardAt: performance.now(), timer: setInterval(() => void hear(), BEAT_MS) };
+  beats.set(client, beat);
+
+  async function hear(): Promise<void> {
+    // when it was sent: the answer may have lain there for long
+    const at = performance.now();
+    const isHeard = await client.query('SELECT 1').then(
+      () => true,
+      () => false,
+    );
+    if (isHeard) beat.heardAt = at;
+  }
+}
+
+export function stopBeating(client: Client): void {
+  clearInterval(beats.get(client)?.timer);
+  beats.delete(client);
+}
+
+/** Whether a connection that `withClient` gave has ended meanwhile, or may have, and all its locks with it. */
+export function isLost(client: Client): boolean {
+  const { heardAt = Infinity } = beats.get(client) ?? {};
+  return lost.has(client) || performance.now() - heardAt > SILENT_MS.isLost;
+}
+
+/** Runs `act` on one connection, which is thrown away where it ends in an error of the connection. */
+export async function withClient<T>(
+  pool: Pool,
+  act: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  const client = await connect(pool);
+  let broken: Error | boolean = false;
+  const onError = (error: Error) => {
+    broken = error;
+    lost.add(client);
+  };
+  client.on('error', onError);
+  try {
+    return await act(client);
+  } catch (error) {
+    // a refusal of ours, or an answer of the server (five-letter SQLSTATE), leaves the connection
+    // good; anything else leaves it in doubt
+    const answered = codeOf(error) !== 'INTERNAL' || sqlState(error) !== undefined;
+    if (!answered) broken ||= true;
+    throw error;
+  } finally {
+    client.removeListener('error', onError);
+    client.release(broken);
+  }
+}
+
+/** Runs `act` in one transaction on a connection of the pool. See `transact`. */
+export async function inTransaction<T>(
+  pool: Pool,
+  act: (client: Client) => Promise<T>,
+  options: { durable?: boolean } = {},
+): Promise<T> {
+  return withClient(pool, (client) => transact(client, () => act(client), options));
+}
+
+/** What a step in the world outside ends with when PostgreSQL fails it: BACKEND_UNAVAILABLE, or STEP_FAILED for what it refuses. */
+export function faultOf(cause: unknown, act: string): ChamberlainError {
+  const refused = /^(22|23|42)/.test(sqlState(cause) ?? '');
+  return new ChamberlainError(refused ? 'STEP_FAILED' : 'BACKEND_UNAVAILABLE', act, { cause });
+}
+
+/**
+ * Runs `act` in one transaction: committed when it returns, rolled back when it throws. With
+ * `durable` the commit waits for the disk, whatever the connection does otherwise.
+ */
+export async function transact<T>(
+  client: Client,
+  act: () => Promise<T>,
+  { durable = false } = {},
+): Promise<T> {
+  await client.query(durable ? 'BEGIN; SET LOCAL synchronous_commit = on' : 'BEGIN');
+  try {
+    const result = await act();
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
+}
+
+/** Runs `act` within a transaction so that what it wrote, and nothing else, is undone when it throws. */
+export async function attempt<T>(client: Client, act: () => Promise<T>): Promise<T> {
+  // sent with what follows, and where it fails so does all that follows
+  const saved = client.query({ name: 'attempt', text: 'SAVEPOINT attempt' });
+  try {
+    const [result] = await Promise.all([act(), saved]);
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK TO SAVEPOINT attempt');
+    throw error;
+  }
+}
+
+/** A lease (migrations/0012_leases.sql). */
+export interface Lease {
+  /** the connection that has taken it, and carries its number: with its end the lease ends */
+  client: pg.Client;
+  /** its fencing number: PostgreSQL refuses what is written under an older one */
+  epoch: string;
+}
+
+/**
+ * Takes the lease of that role, on a connection of its own. Returns undefined where another has it and gets on
+ * with its work.
+ */
+export async function openLease(config: Config, role: PostgresRole): Promise<Lease | undefined> {
+  const client = new pg.Client(leaderSettings(config, role));
+  client.on('error', () => {}); // whoever uses it next is told
+  try {
+    await client.connect();
+    const { rows } = await client.query('SELECT take_lease() AS epoch');
+    const { epoch } = rows[0] as { epoch: string | null };
+    if (epoch !== null) return { client, epoch };
+  } catch (cause) {
+    noteRefusal(client.user, cause);
+    void client.end().catch(() => {});
+    throw unreachable(config.postgres, cause);
+  }
+  await client.end().catch(() => {});
+  return undefined;
+}
+
+/** Throws where another has the lease by now. Renews nothing. */
+export async function confirmLease(client: Client): Promise<void> {
+  await client.query('SELECT confirm_lease()');
+}
+
+/** Says that the work under a lease has got on; refused where another has the lease by now. */
+export async function renewLease({ client }: Lease): Promise<void> {
+  await client.query('SELECT renew_lease()');
+}
+
+/** Whether PostgreSQL has refused something because another has the lease. */
+export function isLeaseLost(error: unknown): boolean {
+  return sqlState(error) === '55000'; // object_not_in_prerequisite_state
+}
+
+/** Shared by each transaction that gives verdicts, held alone by one in which none may be given. */
+export const VERDICTS_LOCK = 4;
+
+/** Advisory lock class of a role; the second number of the lock is the subject that is worked on. */
+export const LOCK_CLASS: Record<Role, number> = { directory: 101, homes: 102, databases: 103 };
+
+/** Connects; again where the password was refused, for it may have been changed. */
+async function connect(pool: Pool): Promise<pg.PoolClient> {
+  try {
+    return await pool.connect().catch((error: unknown) => {
+      if (noteRefusal(pool.options.user, error)) return pool.connect();
+      throw error;
+    });
+  } catch (cause) {
+    throw unreachable(pool.options, cause);
+  }
+}
+
+/** What the driver says of a server that takes a connection and is silent. */
+const TIMED_OUT = /^(Connection terminated due to connection timeout|timeout expired)$/u;
+
+/** A connection that could not be made. */
+export function unreachable(
+  server: Parameters<typeof nameOfServer>[0],
+  cause: unknown,
+  as = '',
+): ChamberlainError {
+  const act = `connecting to ${nameOfServer(server)}${as}`;
+  // in the words of the driver it was terminated, and by whom is not said
+  const isLate = TIMED_OUT.test((cause as Error).message);
+  const why = isLate ? new Error('it does not answer') : cause;
+  return new ChamberlainError('BACKEND_UNAVAILABLE', act, { cause: why });
+}
+
+/** The SQLSTATE of an error that the server answered with, else undefined. */
+export function sqlState(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}

@@ -1,0 +1,94 @@
+/**
+ * Work that one process at a time does: whoever has the lease of that work.
+ *
+ * | the leader                                  | another has the lease after                               |
+ * | ------------------------------------------- | --------------------------------------------------------- |
+ * | ends, or is killed: its session ends        | half a second                                             |
+ * | hangs, gets no further, or is cut off       | 10 s without progress (unmanaged things: 90 s)            |
+ * | does so in the middle of a transaction      | the same; PostgreSQL ends the transaction after 5 s idle  |
+ * | does so, and PostgreSQL's clock goes back   | twice as long at the most                                 |
+ * | hangs, and wakes up again                   | PostgreSQL refuses what it writes, and it gives up        |
+ *
+ * What such a leader still puts into Redis does no harm: jobs of roles say who, never what, and may be doubled; a
+ * verdict is told as it stands in PostgreSQL; and a portal's job is told apart by its id, which PostgreSQL knows.
+ */
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../shared/config.ts';
+import { describeError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import { type Lease, openLease, type PostgresRole, renewLease } from './connection.ts';
+import type { Worker } from '../shared/loop.ts';
+
+/** How soon the lease is asked for again. */
+const AGAIN_MS = 500;
+/** It is renewed no more often than this. */
+const RENEW_MS = 1000;
+
+/** A lease as the work under it sees it. */
+export interface Leased extends Lease {
+  /** aborts when the lease is lost, or the worker is closed: the work then ends. The work may abort it, too */
+  held: AbortController;
+  /** Says that the work has got on: this alone renews the lease. Not within a transaction. Never throws. */
+  progress: () => Promise<void>;
+}
+
+/** Does `work` whenever it has the lease of that role, until it is closed. */
+export function startLeased(
+  { config, role, log }: { config: Config; role: PostgresRole; log: Log },
+  work: (leased: Leased) => Promise<void>,
+): Worker {
+  const closing = new AbortController();
+  const running = (async () => {
+    while (!closing.signal.aborted) {
+      try {
+        const lease = await openLease(config, role);
+        if (lease !== undefined) await workUnder(lease);
+      } catch (error) {
+        log.warn({ role, error: describeError(error) }, 'waits for PostgreSQL');
+      }
+      await sleep(AGAIN_MS, undefined, { signal: closing.signal }).catch(() => {});
+    }
+  })();
+
+  async function workUnder(lease: Lease): Promise<void> {
+    const { client, epoch } = lease;
+    const held = new AbortController();
+    const lose = () => held.abort();
+    client.on('end', lose);
+    client.on('error', lose);
+    closing.signal.addEventListener('abort', lose);
+    let renewedAt = performance.now();
+    async function progress(): Promise<void> {
+      if (held.signal.aborted || performance.now() - renewedAt < RENEW_MS) return;
+      renewedAt = performance.now();
+      try {
+        await renewLease(lease);
+      } catch (error) {
+        log.warn({ role, epoch, error: describeError(error) }, 'the lease is not renewed');
+        lose();
+      }
+    }
+    try {
+      if (closing.signal.aborted) return;
+      log.debug({ role, epoch }, 'has the lease');
+      await work({ ...lease, held, progress });
+    } finally {
+      closing.signal.removeEventListener('abort', lose);
+      if (!closing.signal.aborted) log.warn({ role, epoch }, 'the lease is given up');
+      await client.end().catch(() => {});
+    }
+  }
+
+  return {
+    async close() {
+      closing.abort();
+      await running;
+    },
+  };
+}
+
+/** Returns when the signal is aborted. */
+export async function untilAborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, 'abort');
+}

@@ -1,0 +1,44 @@
+/** What becomes of records whose time is over: PostgreSQL decides which those are (migrations/0016_retention.sql). */
+import type { Config } from '../shared/config.ts';
+import type { Client } from './connection.ts';
+
+/** Each kind of record, and the setting that says how long it is kept. */
+const KEPT = [
+  ['events', 'eventsDays'],
+  ['requests', 'requestsDays'],
+  ['access_requests', 'requestsDays'],
+  ['approvals', 'requestsDays'],
+  ['sweeps', 'sweepsDays'],
+  ['repairs', 'repairsDays'],
+] as const satisfies [string, keyof Config['retention']][];
+
+/** Where a run through all kinds has got to. */
+export interface ExpiryRun {
+  /** the kind, by its place in the list */
+  at: number;
+  /** the rows up to this number were looked at */
+  after: string;
+}
+
+export const EXPIRY_BEGIN: ExpiryRun = { at: 0, after: '0' };
+
+/**
+ * Looks at the next 1,000 records, and removes those whose time is over: a statement, so it may be cut anywhere.
+ *
+ * @returns how many went, and where to go on; `next` undefined: that was all
+ */
+export async function removeExpired(
+  client: Pick<Client, 'query'>,
+  retention: Config['retention'],
+  { at, after }: ExpiryRun,
+): Promise<{ kind: string; removed: number; next: ExpiryRun | undefined }> {
+  const [kind, days] = KEPT[at] as (typeof KEPT)[number];
+  const { rows } = await client.query({
+    name: 'remove-expired',
+    text: 'SELECT removed, next FROM remove_expired($1, $2, $3)',
+    values: [kind, retention[days], after],
+  });
+  const [{ removed, next }] = rows as [{ removed: number; next: string | null }];
+  const then = at + 1 < KEPT.length ? { at: at + 1, after: '0' } : undefined;
+  return { kind, removed, next: next === null ? then : { at, after: next } };
+}

@@ -1,0 +1,234 @@
+/** What `chamberlain doctor` asks our PostgreSQL about itself and about the work. */
+import pg from 'pg';
+import type { Config } from '../shared/config.ts';
+import { OLDEST_UNDONE } from '../database/overview.ts';
+import {
+  type Client,
+  connectionSettings,
+  type PostgresRole,
+  sqlState,
+} from '../database/connection.ts';
+
+export interface ServerHealth {
+  /** e.g. 170005 */
+  version: number;
+  settings: Record<string, string>;
+  /** by the server's clock, milliseconds since the epoch */
+  clock: number;
+}
+
+/** Settings on which nothing that was committed is lost. */
+export const SAFE_SETTINGS = ['fsync', 'full_page_writes', 'synchronous_commit'] as const;
+
+export async function readServerHealth(client: Client): Promise<ServerHealth> {
+  const { rows } = await client.query(
+    `SELECT current_setting('server_version_num')::int AS version,
+            (SELECT jsonb_object_agg(n, current_setting(n)) FROM unnest($1::text[]) AS n) AS settings,
+            extract(epoch FROM clock_timestamp())::float8 * 1000 AS clock`,
+    [SAFE_SETTINGS],
+  );
+  return rows[0] as ServerHealth;
+}
+
+/** The names of the migrations that the database has had, in order. */
+export async function readMigrations(client: Client): Promise<string[]> {
+  const { rows } = await client.query('SELECT name FROM migrations ORDER BY id');
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
+/** When a set of backups was last made, as far as that is known, and since when there is a database. */
+export async function readLastBackup(
+  client: Client,
+): Promise<{ madeAt: Date | null; since: Date }> {
+  const { rows } = await client.query(
+    `SELECT (SELECT made_at FROM last_backup) AS "madeAt", min(run_on)::timestamptz AS since FROM migrations`,
+  );
+  return rows[0] as { madeAt: Date | null; since: Date };
+}
+
+/** What no role of ours may be, whatever it was granted: a sentence each. */
+export async function readExcessPowers(
+  client: Client,
+  roles: readonly string[],
+): Promise<string[]> {
+  const { rows } = await client.query(
+    `WITH ours AS (SELECT * FROM pg_roles WHERE rolname = ANY ($1))
+     SELECT rolname || ' is ' || concat_ws(', ', CASE WHEN rolsuper THEN 'superuser' END,
+         CASE WHEN rolcreaterole THEN 'allowed to make roles' END,
+         CASE WHEN rolcreatedb THEN 'allowed to make databases' END,
+         CASE WHEN rolreplication THEN 'allowed to replicate' END,
+         CASE WHEN rolbypassrls THEN 'not bound by row-level security' END) AS sentence
+       FROM ours WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+     UNION ALL
+     SELECT rolname || ' is a member of ' || pg_get_userbyid(m.roleid) FROM ours
+       JOIN pg_auth_members m ON m.member = ours.oid
+     UNION ALL
+     SELECT rolname || ' owns ' || c.relname FROM ours JOIN pg_class c ON c.relowner = ours.oid
+       WHERE c.relnamespace = 'public'::regnamespace
+     ORDER BY 1`,
+    [roles],
+  );
+  return (rows as { sentence: string }[]).map(({ sentence }) => sentence);
+}
+
+/**
+ * What these roles, and `everybody`, were granted on our schema, its tables, columns and functions; what
+ * they may grant on is a right more, `… with GRANT OPTION`.
+ */
+export async function readGrants(
+  client: Client,
+  roles: readonly string[],
+): Promise<{ to: string; right: string }[]> {
+  const { rows } = await client.query(
+    `WITH granted AS (
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || nspname AS "right"
+         FROM pg_namespace, aclexplode(nspacl) a WHERE oid = 'public'::regnamespace
+       UNION ALL
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || relname
+         FROM pg_class, aclexplode(relacl) a WHERE relnamespace = 'public'::regnamespace
+       UNION ALL
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' (' || attname || ') on ' || relname
+         FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a
+         WHERE relnamespace = 'public'::regnamespace
+       UNION ALL
+       SELECT a.grantee, a.is_grantable, a.privilege_type || ' on ' || proname
+         FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+         WHERE pronamespace = 'public'::regnamespace
+     ), lines AS (
+       SELECT grantee, "right" FROM granted
+       UNION
+       SELECT grantee, "right" || ' with GRANT OPTION' FROM granted WHERE is_grantable
+     )
+     SELECT CASE WHEN grantee = 0 THEN 'everybody' ELSE pg_get_userbyid(grantee) END AS "to", "right"
+     FROM lines WHERE grantee = 0 OR pg_get_userbyid(grantee) = ANY ($1) ORDER BY 1, 2`,
+    [roles],
+  );
+  return rows as { to: string; right: string }[];
+}
+
+/**
+ * Whether a role logs in by the secret that is here. Throws CONFIG_INVALID where that cannot be read, and
+ * what the connection throws where the server does not answer.
+ */
+export async function logsIn(config: Config, role: PostgresRole): Promise<boolean> {
+  const client = new pg.Client(connectionSettings(config, role));
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    await client.end();
+    return true;
+  } catch (error) {
+    if (sqlState(error)?.startsWith('28') === true) return false; // invalid_authorization_specification
+    throw error;
+  }
+}
+
+/** Which of these roles are not there, or may not log in. */
+export async function readAbsentRoles(client: Client, roles: readonly string[]): Promise<string[]> {
+  const { rows } = await client.query(
+    `SELECT r AS name FROM unnest($1::text[]) AS r
+     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r AND rolcanlogin)`,
+    [roles],
+  );
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
+/** Who may take our locks, the server's connections, and its disk. */
+export interface Openness {
+  database: string;
+  /** beside the owner: who may take advisory locks of their own choice; `everybody`, or roles */
+  lockers: string[];
+  /** who may make large objects */
+  fillers: string[];
+  /** whether every login of the server may connect to our database */
+  isPublic: boolean;
+  /** logins without a limit of connections that may connect to some database; superusers have none */
+  unlimited: string[];
+  /** of all logins that have one */
+  limits: number;
+  /** connections that the server has for others than superusers */
+  room: number;
+}
+
+export async function readOpenness(client: Client): Promise<Openness> {
+  const { rows } = await client.query(
+    `WITH logins AS (
+       SELECT rolname, rolconnlimit FROM pg_roles r WHERE rolcanlogin AND NOT rolsuper AND EXISTS (
+         SELECT FROM pg_database d WHERE datallowconn AND has_database_privilege(r.oid, d.oid, 'CONNECT')))
+     SELECT current_database() AS database,
+       ${mayCall('^pg_(try_)?advisory_(xact_)?lock(_shared)?$')} AS lockers,
+       ${mayCall('^lo_(creat|create|from_bytea)$')} AS fillers,
+       has_database_privilege('public', current_database(), 'CONNECT') AS "isPublic",
+       ARRAY(SELECT rolname::text FROM logins WHERE rolconnlimit < 0 ORDER BY 1) AS unlimited,
+       (SELECT coalesce(sum(rolconnlimit), 0)::int FROM logins WHERE rolconnlimit >= 0) AS limits,
+       (SELECT sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)::int
+          FROM pg_settings WHERE name IN
+            ('max_connections', 'superuser_reserved_connections', 'reserved_connections')) AS room`,
+  );
+  return rows[0] as Openness;
+}
+
+const mayCall = (pattern: string) => `
+  ARRAY(SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee)::text END
+    FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND a.grantee <> proowner AND proname ~ '${pattern}'
+      AND a.grantee <> (SELECT datdba FROM pg_database WHERE datname = current_database())
+    ORDER BY 1)`;
+
+export interface WorkHealth {
+  /** rows of the audit that wait for their seal, and for how long the oldest does */
+  unsealed: number;
+  unsealedSeconds: number;
+  /** accounts, each with its role and code */
+  parked: string[];
+  failing: string[];
+  /** the accepted request that has waited longest for all that it raised */
+  oldestUndone: { id: string; kind: string; seconds: number } | null;
+}
+
+export async function readWorkHealth(client: Client): Promise<WorkHealth> {
+  const { rows } = await client.query(
+    `SELECT (SELECT count(*)::int FROM audit_unsealed) AS unsealed,
+       (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(a.at)), 0)::float8
+          FROM audit_unsealed u JOIN audit a ON a.id = u.audit_id) AS "unsealedSeconds",
+       ${troubled('parked')} AS parked, ${troubled('failing')} AS failing,
+       (SELECT json_build_object('id', coalesce(jti::text, id::text), 'kind', kind,
+          'seconds', extract(epoch FROM clock_timestamp() - at)::float8)
+        FROM requests WHERE id = ${OLDEST_UNDONE}) AS "oldestUndone"`,
+  );
+  return rows[0] as WorkHealth;
+}
+
+const troubled = (state: string) =>
+  `ARRAY(SELECT coalesce(t.account, p.shell_name, c.subject::text) || ' (' || c.role || ': ' || coalesce(c.code, '?') || ')'
+         FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject
+         WHERE c.state = '${state}' ORDER BY c.since, c.subject, c.role)`;
+
+/** Which local names and numbers are also ours, or can never become ours. */
+export interface LocalOverlap {
+  /** names of people and tools that are not deleted */
+  ours: string[];
+  /** names that nobody can be given: ours already, or foreign */
+  taken: string[];
+  /** numbers that were given, with the account that has them */
+  numbers: { id: number; account: string }[];
+}
+
+export async function readLocalOverlap(
+  client: Client,
+  names: readonly string[],
+  ids: readonly number[],
+): Promise<LocalOverlap> {
+  const { rows } = await client.query(
+    `SELECT ARRAY(SELECT shell_name FROM people WHERE shell_name = ANY ($1) AND state <> 'deleted'
+             UNION SELECT account FROM tools WHERE account = ANY ($1) AND state <> 'deleted') AS ours,
+       ARRAY(SELECT name FROM names WHERE name = ANY ($1)
+             UNION SELECT name FROM foreign_sightings WHERE name = ANY ($1)) AS taken,
+       (SELECT coalesce(json_agg(json_build_object('id', i.id,
+          'account', coalesce(p.shell_name, t.account, 'nobody any more'))), '[]')
+        FROM posix_ids i LEFT JOIN people p ON p.uid = i.id LEFT JOIN tools t ON t.uid = i.id
+        WHERE i.id = ANY ($2)) AS numbers`,
+    [names, ids],
+  );
+  return rows[0] as LocalOverlap;
+}

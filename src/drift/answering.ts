@@ -1,0 +1,247 @@
+/**
+ * How a role answers surveys: it looks with accounts that can only read.
+ *
+ * Two lanes, beside the work on requests and beside each other: a few subjects are looked at at once;
+ * a survey of everything, or of many, comes after the one before it. One of everything first reads all
+ * there is, then goes through the subjects by it, and looks once more, directly, at those few that are
+ * not as wanted: something may have changed meanwhile.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { codeOf, describeError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Wanted } from '../reconcile/wanted.ts';
+import type { Report } from '../reconcile/report.ts';
+import { type SubjectSurvey, survey } from '../reconcile/engine.ts';
+import { rememberForeign } from '../unmanaged/foreign-sightings-table.ts';
+import { withClient } from '../database/connection.ts';
+import { hearCalls } from './survey-calls.ts';
+import { type AskedSurvey, readSurvey, writeProgress, writeReport } from './surveys-table.ts';
+import { readClock } from '../unmanaged/unmanaged-table.ts';
+import { readSubjects, readWanted } from '../reconcile/wanted-queries.ts';
+import {
+  type Everything,
+  foreignAmong,
+  namesOfSubjects,
+  strangersAmong,
+} from '../targets/everything.ts';
+import { openLane } from '../shared/lane.ts';
+import { type Pacing, startPacing } from './pacing.ts';
+import type { RoleParts } from '../reconcile/role.ts';
+import { lookOnce, type Watching } from '../unmanaged/watch.ts';
+
+/** So many subjects are few: they are answered at once. */
+const FEW = 100;
+/** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
+const FEW_LANE = { atOnce: 3, waiting: 64 };
+const LONG_LANE = { atOnce: 1, waiting: 8 };
+/** A survey that is not answered by then, once the role is to end, is given up. */
+const ANSWERED_WITHIN_MS = 1000;
+/** Those that are not as wanted are looked at again, if they are no more than this. */
+const LOOK_AGAIN_UP_TO = 1000;
+
+export interface Answering {
+  /** Begins to answer the survey of that id; anything else is ignored. */
+  answer(id: unknown): void;
+  /** Returns when what was begun is answered, or after a second; a long survey is given up. */
+  close(): Promise<void>;
+}
+
+export function startAnswering<Eyes>(
+  parts: RoleParts<Eyes>,
+  { eyes, log, ...watching }: Watching & { eyes: Eyes; log: Log },
+): Answering {
+  const { role, targets } = parts;
+  const { pool: readers, realm, ranges } = watching;
+  const closing = new AbortController();
+  const few = openLane(FEW_LANE);
+  const long = openLane(LONG_LANE);
+  /** by the survey's id: one that is asked for again meanwhile is answered once */
+  const begun = new Map<string, Promise<void>>();
+
+  async function begin(id: string): Promise<void> {
+    const asked = await readSurvey(readers, id);
+    if (asked === undefined) return;
+    const isFew = asked.subjects !== undefined && asked.subjects.length <= FEW;
+    const write = (report: Report) =>
+      writeReport(readers, id, role, { ...report, clock: new Date().toISOString() });
+    const isRun = await (isFew ? few : long)(async () => {
+      if (closing.signal.aborted) return;
+      try {
+        const report = isFew
+          ? reportOf(await look(eyes, asked.subjects ?? []), asked.subjects ?? [])
+          : await lookLong(id, asked);
+        if (report !== undefined) await write(report);
+      } catch (error) {
+        if (closing.signal.aborted) throw error;
+        const unreadable = [{ target: role, sentence: describeError(error) }];
+        await write({ ...reportOf([], []), unreadable }).catch(() => {}); // the first error is told
+        throw error;
+      }
+    });
+    if (!isRun) log.warn({ role, survey: id }, 'a survey is not answered: too many wait');
+  }
+
+  /** All of it on one connection: those of a long survey leave the others to the rest. */
+  const readWantedOf = (uids: readonly number[]) =>
+    withClient(readers, (client) => readWanted(client, role, uids));
+
+  async function look(through: Eyes, uids: readonly number[]): Promise<SubjectSurvey[]> {
+    return survey(targets, await readWantedOf(uids), realm, through);
+  }
+
+  /** Undefined where nobody waits for it any more. */
+  async function lookLong(id: string, asked: AskedSurvey): Promise<Report | undefined> {
+    const uids = asked.subjects ?? (await readSubjects(readers));
+    const pacing = startPacing(asked.pace, uids.length, {
+      closing: closing.signal,
+      tell: (done) => writeProgress(readers, id, role, { done, total: uids.length }),
+    });
+    try {
+      return asked.subjects === undefined
+        ? await lookAtEverything(uids, pacing)
+        : reportOf((await lookThrough(eyes, uids, pacing)).found, uids);
+    } catch (error) {
+      if (pacing.isOver()) return undefined;
+      throw error;
+    }
+  }
+
+  async function lookAtEverything(uids: readonly number[], pacing: Pacing): Promise<Report> {
+    const began = await readClock(readers);
+    let everything: Everything<Eyes>;
+    try {
+      everything = await parts.readEverything(eyes, pacing, watching);
+    } catch (error) {
+      if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+      const sentence = describeError(error);
+      const unreadable = targets.map((target) => ({ target: target.name, sentence }));
+      return { ...reportOf([], uids), unreadable };
+    }
+    let { found, names } = await lookThrough(everything.eyes, uids, pacing);
+    if (everything.eyes !== eyes && found.length <= LOOK_AGAIN_UP_TO) {
+      const again = found.map(({ subject }) => subject);
+      ({ found } = await lookThrough(eyes, again, pacing));
+    }
+    await rememberForeign(readers, foreignAmong(everything.sightings, names, realm));
+    const report = reportOf(found, uids);
+    const { doubt } = everything;
+    if (doubt !== undefined) report.unreadable.push({ target: role, sentence: doubt.sentence });
+    if (doubt === undefined) {
+      const of = { ...watching, role };
+      // whatever cannot be read is told of the targets too
+      await lookOnce(parts.openWatch(eyes, watching), of, { everything, began });
+    }
+    const strangers = strangersAmong(everything.numbers, ranges, names, realm);
+    return {
+      ...report,
+      strangers,
+      ...(doubt === undefined ? {} : { doubt }),
+      ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, watching) }),
+      ...erasedIn(everything),
+      ...(await deletionsIn(everything)),
+      ...(await markedAtIn(everything)),
+    };
+  }
+
+  /** Slice by slice. Those that are as wanted are not kept: they are nearly all. */
+  async function lookThrough(
+    through: Eyes,
+    uids: readonly number[],
+    pacing: Pacing,
+  ): Promise<{ found: SubjectSurvey[]; names: Map<string, number> }> {
+    const found: SubjectSurvey[] = [];
+    const names = new Map<string, number>();
+    const readFrom = (at: number): Promise<Wanted[]> => {
+      const slice = uids.slice(at, at + pacing.slice);
+      const reading = slice.length === 0 ? Promise.resolve([]) : readWantedOf(slice);
+      reading.catch(() => {}); // it is heard of when its turn comes, if that comes
+      return reading;
+    };
+    let next = readFrom(0);
+    for (let at = 0; at < uids.length; at += pacing.slice) {
+      const wanted = await next;
+      next = readFrom(at + pacing.slice); // while this slice is looked at
+      for (const [name, uid] of namesOfSubjects(wanted)) names.set(name, uid);
+      const surveys = await survey(targets, wanted, realm, through);
+      found.push(...surveys.filter((each) => !isAsWanted(each)));
+      await pacing.looked(wanted.length);
+    }
+    return { found, names };
+  }
+
+  function answer(id: unknown): void {
+    if (typeof id !== 'string' || begun.has(id)) return;
+    const answering = begin(id).catch((error: unknown) =>
+      log.warn({ role, survey: id, error: describeError(error) }, 'a survey failed'),
+    );
+    begun.set(id, answering);
+    void answering.finally(() => begun.delete(id));
+  }
+  const calls = hearCalls(readers, answer);
+
+  return {
+    answer,
+    async close() {
+      closing.abort();
+      await calls.close();
+      // a server that hangs is not waited for: whoever has asked is told by a time-out
+      await Promise.race([
+        Promise.all(begun.values()),
+        sleep(ANSWERED_WITHIN_MS, undefined, { ref: false }),
+      ]);
+    },
+  };
+}
+
+function isAsWanted({ steps, findings, waiting, unreadable }: SubjectSurvey): boolean {
+  return steps.length + findings.length + waiting.length + unreadable.length === 0;
+}
+
+function reportOf(found: readonly SubjectSurvey[], uids: readonly number[]): Report {
+  return {
+    steps: found.flatMap((each) => each.steps),
+    findings: found.flatMap((each) => each.findings),
+    waiting: found.flatMap(({ subject, account, waiting }) =>
+      waiting.map((each) => ({ subject, account, ...each })),
+    ),
+    unreadable: found.flatMap(({ subject, account, unreadable }) =>
+      unreadable.map((each) => ({ subject, account, ...each })),
+    ),
+    subjects: uids.length,
+  };
+}
+
+/** Left out where it cannot be read: only `recover` needs it. */
+function erasedIn({ readErased }: Everything<unknown>): Pick<Report, 'erased'> {
+  try {
+    return readErased === undefined ? {} : { erased: readErased() };
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return {};
+  }
+}
+
+/** Likewise. */
+async function deletionsIn({
+  readDeletions,
+}: Everything<unknown>): Promise<Pick<Report, 'deletions'>> {
+  try {
+    return readDeletions === undefined ? {} : { deletions: await readDeletions() };
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return {};
+  }
+}
+
+/** Likewise. */
+async function markedAtIn({
+  readMarkedAt,
+}: Everything<unknown>): Promise<Pick<Report, 'markedAt'>> {
+  try {
+    const at = await readMarkedAt?.();
+    return at === undefined ? {} : { markedAt: at.toISOString() };
+  } catch (error) {
+    if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+    return {};
+  }
+}

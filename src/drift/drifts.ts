@@ -1,0 +1,128 @@
+/** What sweeps look at and change: how rows stand, what is raised, and the table `drifts`. */
+import type { Role } from '../reconcile/wanted.ts';
+import { type Client, transact } from '../database/connection.ts';
+
+/** A subject and a role. */
+export interface Place {
+  subject: number;
+  role: Role;
+}
+
+/** Most rows that are written in one statement; where subjects stay together, a few more. */
+const BATCH = 500;
+/** A transaction that raises takes less: until its end its row is seen as it was. */
+const RAISING_SECONDS = 1;
+
+/** The rows that are behind: `parked` ones, which nobody is at, apart from those that somebody is. */
+export async function readBehindPlaces(
+  client: Client,
+): Promise<{ moving: Place[]; parked: Place[] }> {
+  const { rows } = await client.query(
+    `SELECT subject, role, state = 'parked' AS parked FROM convergence WHERE applied < wanted`,
+  );
+  const behind = rows as (Place & { parked: boolean })[];
+  return {
+    moving: behind.filter(({ parked }) => !parked),
+    parked: behind.filter(({ parked }) => parked),
+  };
+}
+
+/** The rows that were raised since then, whether they are applied by now or not. */
+export async function readRaisedSince(client: Client, since: Date): Promise<Place[]> {
+  const { rows } = await client.query(
+    `SELECT subject, role FROM convergence WHERE since > $1::timestamptz - make_interval(secs => $2)`,
+    [since, RAISING_SECONDS],
+  );
+  return rows as Place[];
+}
+
+/**
+ * Raises places, batch by batch, and notes each batch in the sweep's row in the same transaction: how many
+ * subjects, and which rows had been given up. A row that is behind, and not parked, is on its way already
+ * and is left.
+ */
+export async function raisePlaces(
+  client: Client,
+  sweep: string,
+  places: readonly Place[],
+): Promise<void> {
+  const ordered = places.toSorted((a, b) => a.subject - b.subject || (a.role < b.role ? -1 : 1));
+  for (let at = 0, end = 0; at < ordered.length; at = end) {
+    end = Math.min(at + BATCH, ordered.length);
+    // each subject in one batch, so that it counts once
+    while (ordered[end]?.subject === ordered[end - 1]?.subject) end += 1;
+    const batch = ordered.slice(at, end);
+    await transact(client, async () => {
+      await client.query('SELECT hold_verdicts(true)');
+      const { rows } = await client.query(
+        `SELECT p.subject, p.role, p.again, look_again(ARRAY[p.subject], ARRAY[p.role], false, ARRAY[false]) FROM (
+           SELECT p.subject, p.role, c.applied < c.wanted AS again FROM unnest($1::int[], $2::text[]) AS p (subject, role)
+             LEFT JOIN convergence c USING (subject, role)
+           WHERE c.subject IS NULL OR c.applied = c.wanted OR c.state = 'parked'
+           ORDER BY p.subject, p.role) AS p`,
+        [batch.map(({ subject }) => subject), batch.map(({ role }) => role)],
+      );
+      const raised = rows as (Place & { again: boolean | null })[];
+      await client.query(
+        'UPDATE sweeps SET raised = raised + $2, again = again || $3::text[] WHERE id = $1',
+        [
+          sweep,
+          new Set(raised.map(({ subject }) => subject)).size,
+          raised.flatMap(({ subject, role, again }) => (again ? [`${subject} ${role}`] : [])),
+        ],
+      );
+    });
+  }
+}
+
+/** What differs or is found: the step's change, or the finding's code. */
+export interface Drift extends Place {
+  target: string;
+  object: string;
+  what: string;
+}
+
+/** What a sweep could not see, or could not see at rest: there, what was known stays. */
+export interface Unseen {
+  roles: readonly Role[];
+  places: readonly Place[];
+  targets: readonly { subject: number; target: string }[];
+}
+
+/** Brings the table to what was found: what is there still keeps its `since`. */
+export async function writeDrifts(
+  client: Client,
+  found: readonly Drift[],
+  unseen: Unseen,
+): Promise<void> {
+  await client.query(
+    `DELETE FROM drifts d
+     WHERE d.role <> ALL ($1)
+       AND NOT EXISTS (SELECT FROM unnest($2::int[], $3::text[]) AS u (subject, role)
+                       WHERE u.subject = d.subject AND u.role = d.role)
+       AND NOT EXISTS (SELECT FROM unnest($4::int[], $5::text[]) AS u (subject, target)
+                       WHERE u.subject = d.subject AND u.target = d.target)
+       AND NOT EXISTS (SELECT FROM unnest($6::int[], $7::text[], $8::text[]) AS f (subject, target, object)
+                       WHERE f.subject = d.subject AND f.target = d.target AND f.object = d.object)`,
+    [
+      unseen.roles,
+      unseen.places.map(({ subject }) => subject),
+      unseen.places.map(({ role }) => role),
+      unseen.targets.map(({ subject }) => subject),
+      unseen.targets.map(({ target }) => target),
+      found.map(({ subject }) => subject),
+      found.map(({ target }) => target),
+      found.map(({ object }) => object),
+    ],
+  );
+  for (let at = 0; at < found.length; at += BATCH) {
+    await client.query(
+      `INSERT INTO drifts AS d (subject, role, target, object, what)
+       SELECT DISTINCT ON (subject, target, object) subject, role, target, object, what
+       FROM jsonb_to_recordset($1::jsonb) AS f (subject int, role text, target text, object text, what text)
+       ON CONFLICT (subject, target, object) DO UPDATE SET what = excluded.what
+       WHERE d.what <> excluded.what`,
+      [JSON.stringify(found.slice(at, at + BATCH))],
+    );
+  }
+}

@@ -1,0 +1,324 @@
+/** Asking the roles for the parts of a repair, again where nothing comes, until all have ended. */
+import type { Config } from '../shared/config.ts';
+import { openQueues, type Queues, slowQueue } from '../backends/redis/queue.ts';
+import { describeError } from '../shared/errors.ts';
+import { ROLES, type Role } from '../reconcile/wanted.ts';
+import type { Action } from '../reconcile/action.ts';
+import { describeProgress } from '../lifecycle/render-leaving.ts';
+import { readDatabasesStandings, readEnded, readUnderWay } from './asked-repairs.ts';
+import { readFreeze } from '../database/freeze.ts';
+import { look } from '../database/overview.ts';
+import { type Client, openPool } from '../database/connection.ts';
+import type { AskedPart } from './repair-parts.ts';
+
+/** Subjects of one job: a lock, a look and a write cost nearly the same for many as for one. */
+const SUBJECTS_OF_JOB = 16;
+/** Without a sign of a role for so long its job may be lost, or have found a subject locked. */
+const AGAIN_MS = { first: 1500, most: 8000 };
+const POLL_MS = { first: 20, most: 500 };
+
+/** A part, and what became of it; `asked`: nothing, as far as is known. */
+export interface FollowedPart extends AskedPart {
+  state: 'asked' | 'done' | 'refused' | 'failed';
+  code?: string;
+  sentence?: string;
+}
+
+/** What follows from a repair and is not there yet: a verifier on a database server. */
+export interface Owed {
+  subject: number;
+  account: string;
+  code: string;
+  sentence: string;
+}
+
+export interface Following {
+  id: string;
+  parts: readonly AskedPart[];
+  /** how long a role may end nothing */
+  timeoutMs: number;
+  /** is told how far the roles are */
+  say: (text: string) => void;
+}
+
+interface RoleState {
+  /** when it last ended a part, or was asked for one for the first time */
+  signAt: number;
+  againAt: number;
+  againMs: number;
+  givenUp: boolean;
+  /** why it could not be asked */
+  fault?: string;
+}
+
+/**
+ * Returns when every part has ended, and what follows from them is applied; or when a role has ended
+ * none for `timeoutMs`, or the realm is frozen: what is left then is `asked`, with a reason. A database
+ * that is away for a shorter time does not end it.
+ */
+export async function followRepair(
+  config: Config,
+  following: Following,
+): Promise<{ parts: FollowedPart[]; owed: Owed[] }> {
+  const queues = openQueues(config, 'admin');
+  const pool = openPool(config, 'admin', { max: 1, durable: true });
+  const patiently = patience(following.timeoutMs, (act) => look(pool, act));
+  try {
+    const parts = await followParts(queues, following, patiently);
+    const owed = await followVerifiers(parts, following, patiently);
+    return { parts, owed };
+  } finally {
+    await queues.close();
+    await pool.end();
+  }
+}
+
+type Look = <T>(act: (client: Client) => Promise<T>) => Promise<T>;
+type PatientLook = <T>(act: (client: Client) => Promise<T>) => Promise<T | undefined>;
+
+/** A look that is undefined where PostgreSQL does not answer, until it has not for `timeoutMs`. */
+function patience(timeoutMs: number, lookNow: Look): PatientLook {
+  let answeredAt = performance.now();
+  return async (act) => {
+    try {
+      const seen = await lookNow(act);
+      answeredAt = performance.now();
+      return seen;
+    } catch (error) {
+      if (performance.now() - answeredAt > timeoutMs) throw error;
+      return undefined;
+    }
+  };
+}
+
+async function followParts(
+  queues: Queues,
+  { id, parts: asked, timeoutMs, say }: Following,
+  lookPatiently: PatientLook,
+): Promise<FollowedPart[]> {
+  const keyOf = ({ role, subject }: { role: Role; subject: number }) => `${role} ${subject}`;
+  const parts = new Map<string, FollowedPart>(
+    asked.map((part) => [keyOf(part), { ...part, state: 'asked' }]),
+  );
+  const open = new Map(parts);
+  const told = new Set<FollowedPart>();
+  const states = new Map<Role, RoleState>();
+  let since: Date | undefined;
+
+  /** What may be asked now: see `waitsForDatabases`. */
+  function openOf(role: Role): FollowedPart[] {
+    const ofRole = [...open.values()].filter((part) => part.role === role);
+    if (role !== 'homes' || states.get('databases')?.givenUp === true) return ofRole;
+    return ofRole.filter(
+      (part) => !(waitsForDatabases(part) && open.has(keyOf({ ...part, role: 'databases' }))),
+    );
+  }
+
+  for (let pollMs = POLL_MS.first; ; pollMs = Math.min(pollMs * 1.3, POLL_MS.most)) {
+    for (const role of ROLES) {
+      const now = performance.now();
+      const left = openOf(role);
+      if (left.length === 0) continue;
+      const state = states.get(role) ?? {
+        signAt: now,
+        againAt: now,
+        againMs: AGAIN_MS.first,
+        givenUp: false,
+      };
+      states.set(role, state);
+      if (state.givenUp) continue;
+      const fresh = left.filter((part) => !told.has(part));
+      if (fresh.length > 0) {
+        state.signAt = now;
+      } else if (now - state.signAt > timeoutMs) {
+        state.givenUp = true;
+        continue;
+      }
+      const isLate = now >= state.againAt;
+      if (fresh.length === 0 && !isLate) continue;
+      for (const part of fresh) told.add(part);
+      delete state.fault;
+      const { prompt, slow } = jobsOf(isLate ? left : fresh);
+      await Promise.all([
+        queues.addRepair(role, id, prompt),
+        slow.length === 0 ? undefined : queues.addRepair(slowQueue(role), id, slow),
+      ]).catch((error: unknown) => {
+        state.fault = describeError(error);
+      });
+      if (isLate) {
+        state.againAt = performance.now() + state.againMs;
+        state.againMs = Math.min(state.againMs * 1.5, AGAIN_MS.most);
+      }
+    }
+    const seen = await lookPatiently(async (client) => ({
+      ended: await readEnded(client, id, since),
+      frozen: await readFreeze(client),
+    }));
+    for (const { endedAt, ...end } of seen?.ended ?? []) {
+      const key = keyOf(end);
+      const part = open.get(key);
+      if (part === undefined) continue;
+      open.delete(key);
+      parts.set(key, {
+        ...part,
+        state: end.state,
+        ...(end.code === null ? {} : { code: end.code }),
+        ...(end.sentence === null ? {} : { sentence: end.sentence }),
+      });
+      if (since === undefined || endedAt > since) since = endedAt;
+      const now = performance.now();
+      const state = states.get(end.role);
+      if (state !== undefined) {
+        Object.assign(state, {
+          signAt: now,
+          againAt: now + AGAIN_MS.first,
+          againMs: AGAIN_MS.first,
+        });
+      }
+      pollMs = POLL_MS.first;
+    }
+    say(describeFar([...parts.values()]));
+    if (seen?.frozen !== undefined) {
+      return endOpen(parts, () => ['FROZEN', `frozen by ${seen.frozen?.frozenBy} meanwhile`]);
+    }
+    if ([...open.values()].every(({ role }) => states.get(role)?.givenUp === true)) {
+      // what is done at once is held for that long only by a worker in trouble
+      const slow = [...open.values()].filter(takesHours);
+      const underWay = await lookPatiently((client) => readUnderWay(client, slow));
+      const known = new Map(underWay?.map((each) => [keyOf(each), each.progress]));
+      return endOpen(parts, (part) => {
+        const progress = known.get(keyOf(part));
+        if (progress !== undefined) {
+          return [
+            'STILL_AT_WORK',
+            progress === null ? 'at work on it' : describeProgress(progress),
+          ];
+        }
+        const { role } = part;
+        return [
+          'BACKEND_UNAVAILABLE',
+          states.get(role)?.fault ??
+            `no answer within ${timeoutMs / 1000} s; is \`chamberlain work ${role}\` running?`,
+        ];
+      });
+    }
+    await sleep(pollMs);
+  }
+}
+
+/**
+ * New credentials change what is wanted on the database servers. So a subject's part there, which was
+ * read before, is done first.
+ */
+function waitsForDatabases({ role, steps }: AskedPart): boolean {
+  return role === 'homes' && makesVerifier(steps);
+}
+
+function makesVerifier(steps: AskedPart['steps']): boolean {
+  return steps.some(({ action }) => action.verb === 'credentials.write');
+}
+
+const TAKES_HOURS: ReadonlySet<string> = new Set<Action['verb']>([
+  'home.archive',
+  'home.restore',
+  'home.destroy',
+  'databases.archive',
+  'databases.restore',
+  'databases.drop',
+]);
+
+function takesHours({ steps }: Pick<AskedPart, 'steps'>): boolean {
+  return steps.some(({ action }) => TAKES_HOURS.has(action.verb));
+}
+
+/** The subjects of each job: what may take hours alone, since all of a job end together, and apart from the rest. */
+export function jobsOf(parts: readonly Pick<AskedPart, 'subject' | 'steps'>[]): {
+  prompt: number[][];
+  slow: number[][];
+} {
+  const subjects = parts.filter((part) => !takesHours(part)).map(({ subject }) => subject);
+  return {
+    prompt: Array.from({ length: Math.ceil(subjects.length / SUBJECTS_OF_JOB) }, (_, job) =>
+      subjects.slice(job * SUBJECTS_OF_JOB, (job + 1) * SUBJECTS_OF_JOB),
+    ),
+    slow: parts.filter(takesHours).map(({ subject }) => [subject]),
+  };
+}
+
+function endOpen(
+  parts: ReadonlyMap<string, FollowedPart>,
+  why: (part: FollowedPart) => [code: string, sentence: string],
+): FollowedPart[] {
+  return [...parts.values()].map((part) => {
+    if (part.state !== 'asked') return part;
+    const [code, sentence] = why(part);
+    return { ...part, code, sentence };
+  });
+}
+
+/** Waits until the servers have the verifiers that the repair has made. Returns what they have not. */
+async function followVerifiers(
+  parts: readonly FollowedPart[],
+  { timeoutMs, say }: Following,
+  lookPatiently: PatientLook,
+): Promise<Owed[]> {
+  const made = new Map(
+    parts
+      .filter(
+        ({ role, state, steps }) => role === 'homes' && state === 'done' && makesVerifier(steps),
+      )
+      .map((part) => [part.subject, part.account]),
+  );
+  const owed = new Map(
+    [...made.keys()].map((subject): [number, Omit<Owed, 'subject' | 'account'>] => [
+      subject,
+      { code: 'BACKEND_UNAVAILABLE', sentence: 'not known yet' },
+    ]),
+  );
+  const open = new Set(made.keys());
+  let signAt = performance.now();
+  for (let pollMs = POLL_MS.first; open.size > 0; pollMs = Math.min(pollMs * 1.3, POLL_MS.most)) {
+    const seen = await lookPatiently(async (client) => ({
+      standings: await readDatabasesStandings(client, [...open]),
+      frozen: await readFreeze(client),
+    }));
+    for (const { subject, applied, state, code, sentence } of seen?.standings ?? []) {
+      if (applied || state === 'parked') {
+        open.delete(subject);
+        signAt = performance.now();
+      }
+      if (applied) owed.delete(subject);
+      else {
+        owed.set(subject, {
+          code: code ?? 'BACKEND_UNAVAILABLE',
+          sentence: sentence ?? `databases is ${state}; is \`chamberlain work\` running?`,
+        });
+      }
+    }
+    if (seen?.frozen !== undefined) {
+      const why = { code: 'FROZEN', sentence: `frozen by ${seen.frozen.frozenBy} meanwhile` };
+      for (const subject of open) owed.set(subject, why);
+      break;
+    }
+    if (performance.now() - signAt > timeoutMs) break;
+    say(`databases: ${made.size - open.size} of ${made.size} have the new verifier`);
+    if (open.size > 0) await sleep(pollMs);
+  }
+  return [...owed].map(([subject, why]) => ({
+    subject,
+    account: made.get(subject) ?? String(subject),
+    ...why,
+  }));
+}
+
+function describeFar(parts: readonly FollowedPart[]): string {
+  return ROLES.flatMap((role) => {
+    const of = parts.filter((part) => part.role === role);
+    const ended = of.filter(({ state }) => state !== 'asked').length;
+    return of.length === 0 ? [] : [`${role} ${ended} of ${of.length}`];
+  }).join(', ');
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,157 @@
+/** A survey as text for people: groups, worst first. Pure: no clock; colour only as it is given. */
+import { CODES } from '../shared/errors.ts';
+import { printable } from '../shared/printable.ts';
+import type { Effect } from '../reconcile/action.ts';
+import { count, nameFew } from '../reconcile/render-plan.ts';
+import { type Report, undecidedOf } from '../reconcile/report.ts';
+import { countAccounts, groupSurvey, type Group } from './survey-groups.ts';
+
+/** As much of each group is shown in full. */
+const SHOWN = 5;
+
+/** What a difference means for whoever reads it. */
+const WORDS: Record<Effect, string> = {
+  revoke: 'too much',
+  destroy: 'to destroy',
+  create: 'missing',
+  change: 'different',
+};
+
+/** How much of everything a survey found. */
+export interface SurveyTotals {
+  subjects: number;
+  drifts: number;
+  /** with drift */
+  accounts: number;
+  revoke: number;
+  destroy: number;
+  create: number;
+  change: number;
+  findings: number;
+  waiting: number;
+  unreadable: number;
+}
+
+/** Counts what a survey found; each step is one drift. */
+export function countSurvey(report: Report): SurveyTotals {
+  const effects = { revoke: 0, destroy: 0, create: 0, change: 0 };
+  for (const { effect } of report.steps) effects[effect] += 1;
+  return {
+    subjects: report.subjects,
+    drifts: report.steps.length,
+    accounts: countAccounts(report.steps),
+    ...effects,
+    findings: report.findings.length + undecidedOf(report).length,
+    waiting: report.waiting.length,
+    unreadable: report.unreadable.length,
+  };
+}
+
+/**
+ * Renders a survey: what could not be read, then what only an admin may decide, then drift, what gives
+ * too much access first; each group with its count and its first few, then totals.
+ *
+ * @param heading marks a heading for who watches, such as with bold type
+ */
+export function renderSurvey(
+  report: Report,
+  heading: (text: string) => string = (text) => text,
+): string {
+  const parts = joinUnreadable(groupSurvey(report)).map((group) =>
+    [heading(plain(titleOf(group))), ...renderItems(group).map(plain)].join('\n'),
+  );
+  parts.push([renderTotals(countSurvey(report)), ...hintsOn(report)].join('\n'));
+  return parts.join('\n\n');
+}
+
+/** Where one reason, such as a server that is away, leaves several targets unread, it is said once. */
+function joinUnreadable(groups: readonly Group[]): Group[] {
+  const reasons = Map.groupBy(groups, (group) =>
+    group.kind === 'unreadable' ? JSON.stringify(group.items) : group,
+  );
+  return [...reasons.values()].flatMap(([first, ...others]) => {
+    if (first === undefined || others.length === 0) return first ?? [];
+    return { ...first, target: [first, ...others].map(({ target }) => target).join(', ') };
+  });
+}
+
+function titleOf(group: Group): string {
+  const { kind, code, target, effect, what } = group;
+  if (kind === 'unreadable') {
+    return `UNREADABLE: ${target}; nothing is known, so nothing is concluded`;
+  }
+  if (kind !== 'drift') {
+    const meaning = code === undefined ? '' : CODES[code].meaning;
+    const isUnmanaged = code === 'UNMANAGED';
+    const aside = kind !== 'advisory' ? '' : isUnmanaged ? '; ignored' : '; nothing waits for it';
+    if (isUnmanaged)
+      return `${code}, ${what}: ${count(group.count, 'finding')}${aside}. ${meaning}`;
+    return `${code}: ${many(group, 'finding')}${aside}. ${meaning}`;
+  }
+  return `${effect === undefined ? '' : WORDS[effect]}: ${target}, ${what}: ${many(group, 'drift')}`;
+}
+
+/** `1 drift`, `3 drifts`; with the accounts where they are fewer */
+function many({ count: number, accounts }: Group, noun: string): string {
+  const of = accounts < number ? ` of ${count(accounts, 'account')}` : '';
+  return `${count(number, noun)}${of}`;
+}
+
+/** The first few, a line each: what is the same for several accounts is said once. */
+function renderItems({ kind, items, count: number }: Group): string[] {
+  const accounts = Map.groupBy(items, ({ text }) => text);
+  const shown = [...accounts].slice(0, SHOWN).map(([text, of]) => {
+    const names = of.flatMap(({ account }) => account ?? []);
+    return { text, names, of: of.length, isOfOne: names.length === 1 && kind !== 'unreadable' };
+  });
+  const width = Math.max(
+    0,
+    ...shown.map(({ isOfOne, names }) => (isOfOne ? names.join().length : 0)),
+  );
+  const lines = shown.map(({ text, names, isOfOne }) => {
+    if (isOfOne) return `  ${names.join().padEnd(width)}  ${text}`;
+    return names.length === 0 ? `  ${text}` : `  ${text} (${nameFew(names)})`;
+  });
+  const left = number - shown.reduce((sum, { of }) => sum + of, 0);
+  return left === 0 ? lines : [...lines, `  … and ${left} more`];
+}
+
+function renderTotals(totals: SurveyTotals): string {
+  const effects = (Object.keys(WORDS) as Effect[])
+    .filter((effect) => totals[effect] > 0)
+    .map((effect) => `${totals[effect]} ${WORDS[effect]}`);
+  const found = [
+    totals.unreadable === 0 ? '' : `${totals.unreadable} UNREADABLE`,
+    totals.findings === 0 ? '' : count(totals.findings, 'finding'),
+    totals.drifts === 0
+      ? ''
+      : `${count(totals.drifts, 'drift')} (${effects.join(', ')}) of ${count(totals.accounts, 'account')}`,
+    totals.waiting === 0 ? '' : `${totals.waiting} waiting for another role`,
+  ].filter(Boolean);
+  return `${count(totals.subjects, 'subject')} looked at: ${found.join(', ') || 'all as wanted'}`;
+}
+
+/** What to do next. */
+function hintsOn(report: Report): string[] {
+  const { steps, findings } = report;
+  return [
+    ...(steps.length === 0
+      ? []
+      : [
+          '`chamberlain plan` with the same words shows each step, `chamberlain repair` does them.',
+        ]),
+    ...(findings.length === 0
+      ? []
+      : ['Findings are for an admin to decide: no step touches what they name.']),
+    ...(undecidedOf(report).length === 0
+      ? []
+      : [
+          'What is not ours: `chamberlain adopt OBJECT`, or `chamberlain ignore OBJECT --reason TEXT`.',
+        ]),
+  ];
+}
+
+/** What others wrote does not steer a terminal. */
+function plain(line: string): string {
+  return printable(line);
+}

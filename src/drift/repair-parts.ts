@@ -1,0 +1,67 @@
+/** What a repair asks of the roles: one part for each subject and role. Pure. */
+import type { Role } from '../reconcile/wanted.ts';
+import type { Finding, Step } from '../reconcile/plan.ts';
+import { besidesOf, partSteps, type Policy } from '../reconcile/policy.ts';
+import { byAccount, type Report, type Unreadable, type Waiting } from '../reconcile/report.ts';
+import type { GivenUp } from './asked-repairs.ts';
+
+/** What one role is asked to do for one subject. */
+export interface AskedPart {
+  subject: number;
+  account: string;
+  role: Role;
+  /** in the role's order; none where the role has given up, and is asked to look again */
+  steps: readonly Step[];
+  /** see `besidesOf` */
+  beside: readonly string[];
+}
+
+/**
+ * The parts of the reports, account by account, and what the policy withholds. What a role has
+ * given up on is a part even where no step is left: it is then given up no more.
+ */
+export function draftParts(
+  reports: ReadonlyMap<Role, Report>,
+  policy: Policy,
+  givenUp: readonly GivenUp[],
+): { parts: AskedPart[]; withheld: Step[] } {
+  const parts: AskedPart[] = [];
+  const allWithheld: Step[] = [];
+  for (const [role, report] of reports) {
+    const stepsOf = Map.groupBy(report.steps, ({ subject }) => subject);
+    const beside = besidesBySubject(report, policy);
+    for (const [subject, [first, ...others]] of stepsOf) {
+      if (first === undefined) continue;
+      const { allowed, withheld } = partSteps([first, ...others], policy);
+      allWithheld.push(...withheld);
+      if (allowed.length === 0) continue;
+      const { account } = first;
+      parts.push({ subject, account, role, steps: allowed, beside: beside(subject) });
+    }
+    for (const { subject, account } of givenUp.filter((each) => each.role === role)) {
+      if (stepsOf.has(subject)) continue;
+      parts.push({ subject, account, role, steps: [], beside: beside(subject) });
+    }
+  }
+  return { parts: byAccount(parts), withheld: allWithheld };
+}
+
+function besidesBySubject(report: Report, policy: Policy): (subject: number) => string[] {
+  const findings = Map.groupBy<number, Finding>(report.findings, ({ subject }) => subject);
+  const waiting = Map.groupBy<number, Waiting>(report.waiting, ({ subject }) => subject);
+  const unreadable = Map.groupBy<number | undefined, Unreadable>(
+    report.unreadable,
+    ({ subject }) => subject,
+  );
+  // what names no subject is of a whole target
+  const ofAll = unreadable.get(undefined) ?? [];
+  return (subject) =>
+    besidesOf(
+      {
+        findings: findings.get(subject) ?? [],
+        waiting: waiting.get(subject) ?? [],
+        unreadable: [...ofAll, ...(unreadable.get(subject) ?? [])],
+      },
+      policy,
+    );
+}

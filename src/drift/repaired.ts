@@ -1,0 +1,132 @@
+/** What became of a repair, for people and for programs. */
+import type { Step } from '../reconcile/plan.ts';
+import { failureLine, RUN_AGAIN } from '../cli/exit.ts';
+import type { FollowedPart, Owed } from './follow-repair.ts';
+import { type Asked, roleOfTarget } from './surveying.ts';
+import { renderTable } from '../cli/table.ts';
+
+export interface Repaired extends Asked {
+  /** undefined: nothing was asked for */
+  id: string | undefined;
+  parts: readonly FollowedPart[];
+  owed: readonly Owed[];
+  /** steps that destroy, not asked for */
+  withheld: readonly Step[];
+}
+
+/** How many rows of one kind are shown: the totals count them all, `--json` holds them all. */
+const MOST_ROWS = 50;
+
+/** The outcome of a part as people are told it: one that is still asked for was not answered, or takes long. */
+type Ending = 'done' | 'refused' | 'failed' | 'unanswered' | 'going on';
+
+function endingOf({ state, code }: FollowedPart): Ending {
+  if (state !== 'asked') return state;
+  return code === 'STILL_AT_WORK' ? 'going on' : 'unanswered';
+}
+
+/** One JSON value: each part with its outcome, what is owed and withheld, findings, the digest. */
+export function toJson({ id, parts, owed, withheld, report, digest }: Repaired) {
+  return {
+    repair: id ?? null,
+    parts: parts.map((part) => ({
+      subject: part.subject,
+      account: part.account,
+      role: part.role,
+      state: endingOf(part),
+      steps: part.steps.length,
+      code: part.code,
+      sentence: part.sentence,
+    })),
+    owed,
+    withheld,
+    findings: report.findings,
+    unreadable: report.unreadable,
+    digest,
+  };
+}
+
+/** What was done, then each part that was not, with its reason, then what is owed or withheld. */
+export function renderRepaired({ parts, owed, withheld, report }: Repaired): string {
+  const rows = [
+    ...parts
+      .filter(({ state }) => state !== 'done')
+      .map((part) => [part.account, part.role, endingOf(part), part.code, part.sentence]),
+    ...owed.map(({ account, code, sentence }) => [account, 'databases', 'owed', code, sentence]),
+    ...withheld.map(({ account, target, object, change }) => [
+      account,
+      roleOfTarget(target),
+      'withheld',
+      'DESTROY_WITHHELD',
+      `${target}: ${object}: ${change}`,
+    ]),
+  ];
+  const table = renderTable(
+    ['account', 'role', 'outcome', 'code', 'why'],
+    rows.slice(0, MOST_ROWS),
+  );
+  const more = rows.length > MOST_ROWS ? `\n… and ${rows.length - MOST_ROWS} more` : '';
+  const summary = summaryOf(parts, report.unreadable.length);
+  return [...(rows.length === 0 ? [] : [`\n${table}${more}`]), `\n${summary}`].join('\n');
+}
+
+function summaryOf(parts: readonly FollowedPart[], unreadable: number): string {
+  const stepsOf = (ending: Ending) =>
+    parts
+      .filter((part) => endingOf(part) === ending)
+      .reduce((sum, { steps }) => sum + steps.length, 0);
+  const done = stepsOf('done');
+  const others = (['refused', 'failed', 'unanswered', 'going on'] as const)
+    .map((ending) => ({ ending, steps: stepsOf(ending) }))
+    .filter(({ steps }) => steps > 0)
+    .map(({ ending, steps }) => `${steps} ${ending}`);
+  const unknown = unreadable === 0 ? [] : [`${unreadable} UNREADABLE`];
+  if (parts.length === 0) {
+    return unreadable === 0 ? 'nothing was to be done' : `nothing was done, ${unknown.join('')}`;
+  }
+  const again = parts.filter((part) => endingOf(part) === 'done' && part.steps.length === 0).length;
+  return [
+    `${done} ${done === 1 ? 'step' : 'steps'} done`,
+    ...others,
+    ...(again === 0 ? [] : [`${again} that had been given up looked at again`]),
+    ...unknown,
+  ].join(', ');
+}
+
+/** A line for standard error for each kind of what was not done: `CODE: sentence. What to do.` */
+export function failuresOf({ parts, owed, withheld }: Repaired): string[] {
+  const bad = Map.groupBy(
+    parts.filter(({ state }) => state !== 'done'),
+    ({ code }) => code ?? 'INTERNAL',
+  );
+  return [
+    ...[...bad].map(([code, of]) =>
+      notDone(code, nameFew(of, code === 'STILL_AT_WORK' ? 'not done yet for' : 'not done for')),
+    ),
+    ...[...Map.groupBy(owed, ({ code }) => code)].map(([code, of]) =>
+      failureLine(code, nameFew(of, 'the new verifier is not yet on every server for')),
+    ),
+    ...(withheld.length === 0
+      ? []
+      : [failureLine('DESTROY_WITHHELD', nameFew(withheld, 'not done for'))]),
+  ];
+}
+
+/** What to do then: a repair does not go on by itself, as other work does. */
+const THEN: Record<string, string> = {
+  BACKEND_UNAVAILABLE: RUN_AGAIN,
+  BACKEND_UNREADABLE: RUN_AGAIN,
+  STEP_STALE: 'Run it again.',
+  STEP_FAILED: 'Read why beside its outcome; mend that, and run it again.',
+};
+
+function notDone(code: string, sentence: string): string {
+  const then = THEN[code];
+  return then === undefined ? failureLine(code, sentence) : `${code}: ${sentence}. ${then}`;
+}
+
+function nameFew(of: readonly { account: string }[], what: string): string {
+  const accounts = [...new Set(of.map(({ account }) => account))];
+  const few = accounts.slice(0, 5).join(', ');
+  return `${what} ${few}${accounts.length > 5 ? `, and ${accounts.length - 5} more` : ''}`;
+}

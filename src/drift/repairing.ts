@@ -1,0 +1,172 @@
+/** How a role does its parts of a repair that an admin has asked for. */
+import type { Code } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Realm } from '../reconcile/wanted.ts';
+import { digestSteps } from '../reconcile/digest.ts';
+import type { Step } from '../reconcile/plan.ts';
+import { besidesOf, partSteps } from '../reconcile/policy.ts';
+import {
+  apply,
+  type Hands,
+  olderCopy,
+  standingOf,
+  type SubjectSurvey,
+  survey,
+  type Withheld,
+  withholdGrants,
+} from '../reconcile/engine.ts';
+import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
+import type { Client, Pool } from '../database/connection.ts';
+import { type HeldPart, type PartEnd, type RepairTerms, withParts } from './repairs-table.ts';
+import { type Holders, holding } from '../reconcile/held-hands.ts';
+import { outcomeOf } from '../reconcile/outcome.ts';
+import type { PlaceGuard } from '../seals/place-guard.ts';
+import type { RoleParts } from '../reconcile/role.ts';
+
+/** A job with more subjects is none of ours. */
+const MOST_SUBJECTS = 100;
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/u;
+
+export interface Repairing {
+  /** Does the parts that a job names, `{repair, subjects}`; anything else is ignored. */
+  repair(data: unknown): Promise<void>;
+}
+
+export function startRepairing<Eyes>(
+  parts: RoleParts<Eyes>,
+  {
+    pool,
+    eyes,
+    hands,
+    guard,
+    holders,
+    realm,
+    log,
+  }: {
+    pool: Pool;
+    eyes: Eyes;
+    hands: Hands;
+    guard: PlaceGuard;
+    holders: Holders;
+    realm: Realm;
+    log: Log;
+  },
+): Repairing {
+  const { role, targets } = parts;
+
+  async function doParts(
+    held: readonly HeldPart[],
+    terms: RepairTerms,
+    client: Client,
+  ): Promise<PartEnd[]> {
+    const known = await readPlaces(client, role);
+    const wanted = held.flatMap((part) => (part.wanted === undefined ? [] : [part.wanted]));
+    const found = await survey(targets, wanted, realm, eyes);
+    const surveyOf = new Map(found.map((each) => [each.subject, each]));
+    const places = [...olderOf(known).map(olderCopy), ...(await guard.doubted(found, known))];
+    const ends = await Promise.all(
+      held.map(async (part) => {
+        const { subject } = part;
+        return await holding(holders, { subject, client, hands }, async (own) => {
+          const end = await doPart(part, surveyOf.get(subject), {
+            ...{ terms, places, held: own },
+          });
+          if (end.state !== 'done') log.info({ role, ...end, outcome: undefined }, 'not repaired');
+          return end;
+        });
+      }),
+    );
+    return ends.filter((end) => end !== undefined); // the others stay asked for
+  }
+
+  /**
+   * | digest of the plan made anew | beside it                      | the part is                    |
+   * | ---------------------------- | ------------------------------ | ------------------------------ |
+   * | the one that was read        | anything                       | done, or failed where a step is |
+   * | another                      | something newly unreadable     | failed: nothing is known of it |
+   * | another, of some steps       | nothing newly unreadable       | refused                        |
+   * | another, of no step          | a new finding, newly waiting   | refused                        |
+   * | another, of no step          | something unreadable as before | failed: a step may be left     |
+   * | another, of no step          | nothing new, all of it read    | done: another was faster       |
+   */
+  async function doPart(
+    part: HeldPart,
+    found: SubjectSurvey | undefined,
+    { terms, places, held }: { terms: RepairTerms; places: readonly Withheld[]; held: Hands },
+  ): Promise<PartEnd> {
+    const { subject } = part;
+    if (found === undefined) return moved(subject, 'there is no such subject any more');
+    const { allowed } = partSteps(found.steps, terms);
+    const isAsRead = digestSteps(allowed) === part.digest;
+    if (!isAsRead) {
+      const fresh = besidesOf(found, terms).filter((each) => !part.beside.includes(each));
+      // where no step is left, it may be there: a target has many servers, and one word for them all
+      const unreadable = found.unreadable.find(({ target }) =>
+        allowed.length > 0
+          ? fresh.includes(`${target} unreadable`)
+          : terms.target === undefined || terms.target === target,
+      );
+      if (unreadable !== undefined) return failed(subject, unreadable);
+      if (allowed.length > 0) {
+        return moved(subject, `its plan is another one now, of ${count(allowed.length)}`);
+      }
+      const [first] = fresh;
+      if (first !== undefined) return moved(subject, `no step is left; there is now: ${first}`);
+    }
+    const due = withholdGrants({ ...found, steps: allowed }, places);
+    const troubles = await apply(targets, due, held);
+    if (found.findings.length > 0) await parts.remember?.(found, pool);
+    const withheld = due.unreadable[found.unreadable.length];
+    const trouble = troubles[0] ?? withheld ?? leftOut(found, allowed);
+    // the row stands for all that is to be done: what a repair leaves out is behind still
+    const isWhole = allowed.length === found.steps.length;
+    const outcome = isWhole
+      ? { outcome: outcomeOf(standingOf(due, troubles), part.attempts ?? 0) }
+      : {};
+    return trouble === undefined
+      ? { subject, state: 'done', ...outcome }
+      : { ...failed(subject, trouble), ...outcome };
+  }
+
+  /** Why a step was not tried: its target needs one that could not be read. */
+  function leftOut(
+    { unreadable }: SubjectSurvey,
+    steps: readonly Step[],
+  ): SubjectSurvey['unreadable'][number] | undefined {
+    const needed = new Set(
+      steps
+        .filter(({ effect }) => effect !== 'revoke')
+        .flatMap(({ target }) => targets.find(({ name }) => name === target)?.needs ?? []),
+    );
+    return unreadable.find(({ target }) => needed.has(target));
+  }
+
+  return {
+    async repair(data) {
+      const { repair, subjects } = (data ?? {}) as { repair?: unknown; subjects?: unknown };
+      if (typeof repair !== 'string' || !UUID.test(repair)) return;
+      if (!Array.isArray(subjects) || subjects.length > MOST_SUBJECTS) return;
+      const uids = subjects.filter(
+        (each: unknown): each is number =>
+          Number.isInteger(each) && (each as number) > 0 && (each as number) < 2 ** 31,
+      );
+      await withParts(pool, role, { repair, subjects: uids }, doParts);
+    },
+  };
+}
+
+function moved(subject: number, sentence: string): PartEnd {
+  return { subject, state: 'refused', code: 'PLAN_MOVED', sentence };
+}
+
+function failed(
+  subject: number,
+  { target, code, sentence }: { target: string; code: Code; sentence: string },
+): PartEnd {
+  return { subject, state: 'failed', code, sentence: `${target}: ${sentence}` };
+}
+
+function count(steps: number): string {
+  return steps === 1 ? 'one step' : `${steps} steps`;
+}

@@ -1,0 +1,168 @@
+/** What a survey found, in groups for reading, worst first. Pure. */
+import type { Code } from '../shared/errors.ts';
+import type { Action, Effect } from '../reconcile/action.ts';
+import { isUndecided } from '../unmanaged/unmanaged.ts';
+import { describeThing } from '../unmanaged/render-unmanaged.ts';
+import type { Report } from '../reconcile/report.ts';
+
+/** One thing in a group: what is said of it, and of which account. */
+interface Item {
+  /** none: of a whole role or target */
+  account?: string;
+  text: string;
+}
+
+/** Things of one kind, which have one cause or are mended alike. */
+export interface Group {
+  /** `advisory`: a finding beside a subject that is as wanted nevertheless */
+  kind: 'unreadable' | 'finding' | 'advisory' | 'drift';
+  /** of findings */
+  code?: Code;
+  /** of what is unreadable: a target, or a role; of drift: the target */
+  target?: string;
+  /** of drift: what would be done about it */
+  effect?: Effect;
+  /** of drift: which part of the target differs, such as `member` or `mode of logs`; of what is not ours: its kind */
+  what?: string;
+  /** how many items */
+  count: number;
+  /** of so many accounts */
+  accounts: number;
+  items: Item[];
+}
+
+const KINDS: readonly Group['kind'][] = ['unreadable', 'finding', 'advisory', 'drift'];
+
+/** Who can do too much comes before what somebody lacks, and that before what is merely different. */
+const EFFECTS: readonly Effect[] = ['revoke', 'destroy', 'create', 'change'];
+
+/**
+ * The groups of a report, in this order:
+ *
+ * | group                                       | order among its kind               |
+ * | ------------------------------------------- | ---------------------------------- |
+ * | UNREADABLE, by target                       | whole roles first, then as below   |
+ * | findings, by code; what is not ours by kind | the largest first, then by name    |
+ * | advisory findings, by code                  | likewise                           |
+ * | drift, by effect, target and what differs   | revoke, destroy, create, change;   |
+ * |                                             | in each the largest first          |
+ *
+ * What waits for another role is no group: the other role's own is what is wrong.
+ */
+export function groupSurvey(report: Report): Group[] {
+  const groups = new Map<string, Group>();
+  const add = (of: Omit<Group, 'count' | 'accounts' | 'items'>, item: Item): void => {
+    const key = JSON.stringify([of.kind, of.code, of.target, of.effect, of.what]);
+    let group = groups.get(key);
+    if (group === undefined) {
+      group = { ...of, count: 0, accounts: 0, items: [] };
+      groups.set(key, group);
+    }
+    group.count += 1;
+    group.items.push(item);
+  };
+  for (const { target, account, sentence } of report.unreadable) {
+    const item = { text: sentence, ...(account === undefined ? {} : { account }) };
+    add({ kind: 'unreadable', target }, item);
+  }
+  for (const { account, object, code, sentence, advisory } of report.findings) {
+    const text = sentence.startsWith(object) ? sentence : `${object}: ${sentence}`;
+    const item = { account, text };
+    add({ kind: advisory === true ? 'advisory' : 'finding', code }, item);
+  }
+  for (const thing of report.unmanaged ?? []) {
+    const kind = isUndecided(thing) ? 'finding' : 'advisory';
+    add({ kind, code: 'UNMANAGED', what: thing.kind }, { text: describeThing(thing) });
+  }
+  for (const { account, target, object, effect, change, because, action } of report.steps) {
+    const item = { account, text: `${object}: ${change}, because ${because}` };
+    add({ kind: 'drift', target, effect, what: describePart(action) }, item);
+  }
+  for (const group of groups.values()) group.accounts = countAccounts(group.items);
+  return [...groups.values()].toSorted(
+    (a, b) =>
+      KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind) ||
+      Number(a.accounts > 0) - Number(b.accounts > 0) ||
+      rankOf(a.effect) - rankOf(b.effect) ||
+      b.count - a.count ||
+      (nameOf(a) < nameOf(b) ? -1 : 1),
+  );
+}
+
+/** How many accounts the items are of. */
+export function countAccounts(items: readonly { account?: string }[]): number {
+  return new Set(items.flatMap(({ account }) => (account === undefined ? [] : [account]))).size;
+}
+
+function rankOf(effect: Effect | undefined): number {
+  return effect === undefined ? 0 : EFFECTS.indexOf(effect);
+}
+
+function nameOf({ code, target, what }: Group): string {
+  return [code, target, what].filter(Boolean).join(' ');
+}
+
+/** Which part of its target an action is about: what many accounts may have in common. */
+function describePart(action: Action): string {
+  switch (action.verb) {
+    case 'ldap.add':
+    case 'ldap.delete':
+      return 'the entry';
+    case 'ldap.modify':
+      return action.changes
+        .map(({ attribute }) => attribute)
+        .toSorted()
+        .join(', ');
+    case 'dir.create':
+      return 'the home';
+    case 'folder.create':
+      return `the folder ${action.folder}`;
+    case 'path.chmod':
+      return `mode${ofFolder(action)}`;
+    case 'path.chgrp':
+      return `group${ofFolder(action)}`;
+    case 'path.setAcl':
+      return `default ACL${ofFolder(action)}`;
+    case 'credentials.write':
+      return 'the password';
+    case 'credentials.own':
+      return 'owner, group or mode';
+    case 'home.withdraw':
+    case 'home.return':
+    case 'home.restore':
+    case 'home.destroy':
+    case 'home.erase':
+      return 'the home of who leaves';
+    case 'home.archive':
+    case 'home.removePart':
+    case 'home.removeArchive':
+      return 'the archive of the home';
+    case 'databases.archive':
+    case 'databases.eraseArchives':
+    case 'databases.removePart':
+    case 'databases.removeArchive':
+      return 'the archive of the databases';
+    case 'databases.drop':
+    case 'databases.erase':
+    case 'databases.restore':
+      return `databases on ${action.server}`;
+    case 'db.createUser':
+    case 'db.dropUser':
+      return `the account on ${action.server}`;
+    case 'db.setVerifier':
+      return `the verifier on ${action.server}`;
+    case 'db.setLimit':
+      return `the connection limit on ${action.server}`;
+    case 'db.grant':
+    case 'db.revoke':
+      return `grants on ${action.server}`;
+    case 'db.setLocked':
+      return `the lock on ${action.server}`;
+    default:
+      return action satisfies never;
+  }
+}
+
+function ofFolder({ folder }: { folder?: string }): string {
+  return folder === undefined ? '' : ` of ${folder}`;
+}

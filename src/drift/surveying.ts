@@ -1,0 +1,198 @@
+/** Asking the roles for a survey, for every command that wants one. Holds no hands: it asks and waits. */
+import { randomUUID } from 'node:crypto';
+import { Option, type Command } from 'commander';
+import type { Config } from '../shared/config.ts';
+import { openQueues } from '../backends/redis/queue.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { ROLES, type Role } from '../reconcile/wanted.ts';
+import { digestSteps } from '../reconcile/digest.ts';
+import { mergeReports, onlyTarget, type Report, undecidedOf } from '../reconcile/report.ts';
+import { findSubjectsByWord } from '../database/overview.ts';
+import { openSurvey, type RoleProgress } from './survey-answers.ts';
+import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
+import { TARGETS } from '../targets/index.ts';
+import { notToldOf } from '../unmanaged/unmanaged-things.ts';
+import { configOf, wantsJson } from '../cli/configuration.ts';
+import { EXIT } from '../cli/exit.ts';
+import { startProgress } from '../cli/progress.ts';
+import { parseSeconds } from '../cli/seconds.ts';
+import { unknownSubject, withAdmin } from '../cli/admin.ts';
+
+/** What `survey`, `plan` and `repair` are told about what to look at. */
+export interface SurveyOptions {
+  all?: true;
+  role?: Role;
+  target?: string;
+  timeout: number;
+}
+
+/** Adds SUBJECTs and the options of `SurveyOptions` to a command. */
+export function addSurveyOptions(command: Command): Command {
+  return command
+    .argument('[SUBJECT...]', 'shell names, tools (bridgebot or tools.bridgebot), or uids')
+    .option('--all', 'every subject; the same as naming none')
+    .addOption(new Option('--role <role>', 'ask this role alone').choices(ROLES))
+    .addOption(new Option('--target <target>', 'look at this target alone').choices(targetNames()))
+    .option(
+      '--timeout <seconds>',
+      'how long a role may take without a sign of life',
+      parseSeconds,
+      30,
+    );
+}
+
+/** A survey as it was asked for: each role's own report, in the order of the roles, and all as one. */
+export interface Asked {
+  reports: Map<Role, Report>;
+  report: Report;
+  /** of the steps of `report` */
+  digest: string;
+}
+
+/**
+ * Asks for the survey that SUBJECTs and options name, with progress. Refuses what contradicts itself.
+ *
+ * @param known the configuration, where it is read already
+ */
+export async function askAsTold(
+  command: Command,
+  words: readonly string[],
+  known?: Config,
+): Promise<Asked> {
+  const { all, role, target, timeout } = command.opts<SurveyOptions>();
+  if (all && words.length > 0) {
+    command.error('error: --all and a SUBJECT at once: which of the two is meant?');
+  }
+  const owner = target === undefined ? undefined : roleOfTarget(target);
+  if (role !== undefined && owner !== undefined && role !== owner) {
+    command.error(`error: ${target} is a target of ${owner}, not of ${role}`);
+  }
+  const only = owner ?? role;
+  const config = known ?? configOf(command);
+  const progress = startProgress({ json: wantsJson(command) });
+  try {
+    const subjects = await subjectsOf(config, words, target);
+    const reports = await askRoles(config, subjects, {
+      roles: only === undefined ? ROLES : [only],
+      timeoutMs: timeout * 1000,
+      say: progress.say,
+    });
+    if (target !== undefined) {
+      for (const [of, report] of reports) reports.set(of, onlyTarget(report, target));
+    }
+    const report = mergeReports([...reports.values()]);
+    if (subjects === undefined && target === undefined) {
+      const things = await withAdmin(config, readUnmanaged);
+      const of = things.filter(({ role: its }) => reports.has(its));
+      report.unmanaged = notToldOf(of, report, { realm: config.realm, base: config.ldap.base });
+    }
+    return { reports, report, digest: digestSteps(report.steps) };
+  } finally {
+    progress.end();
+  }
+}
+
+/** 4 where something could not be read, else 3 where there is a step or a finding, else 0. */
+export function exitOf(report: Report): number {
+  const { steps, findings, unreadable } = report;
+  if (unreadable.length > 0) return EXIT.unreadable;
+  const open = steps.length + findings.length + undecidedOf(report).length;
+  return open > 0 ? EXIT.pending : EXIT.done;
+}
+
+/**
+ * The uids that words name, each once, in order; no word: undefined, which is everything. Throws USAGE
+ * where a word names nobody, or nobody named can have the target.
+ */
+export async function subjectsOf(
+  config: Config,
+  words: readonly string[],
+  target?: string,
+): Promise<number[] | undefined> {
+  if (words.length === 0) return undefined;
+  const kinds = targetNamed(target)?.of;
+  return await withAdmin(config, async (client) => {
+    const uids = new Set<number>();
+    let canHave = kinds === undefined;
+    for (const word of words) {
+      const found = await findSubjectsByWord(client, word);
+      if (found.length === 0) throw await unknownSubject(client, word, 'USAGE');
+      for (const { uid, kind } of found) {
+        uids.add(uid);
+        canHave ||= kinds?.includes(kind) === true;
+      }
+    }
+    if (!canHave) {
+      const whom = words.length === 1 ? 'it' : 'them';
+      const sentence = `${words.join(', ')}: no ${target} is ever wanted for ${whom}`;
+      throw new ChamberlainError('USAGE', sentence);
+    }
+    return [...uids].toSorted((a, b) => a - b);
+  });
+}
+
+/**
+ * One report of each role, in the order in which they are asked. A role that gives no answer and no
+ * other sign of life for `timeoutMs` is unreadable under its own name.
+ *
+ * @param subjects uids; undefined: every subject
+ * @param say is told how far the roles are
+ */
+export async function askRoles(
+  config: Config,
+  subjects: readonly number[] | undefined,
+  {
+    roles,
+    timeoutMs,
+    say,
+  }: { roles: readonly Role[]; timeoutMs: number; say?: (text: string) => void },
+): Promise<Map<Role, Report>> {
+  const id = randomUUID();
+  say?.(`asking ${roles.join(', ')}`);
+  const asked = await openSurvey(config, id, subjects);
+  const queues = openQueues(config, 'admin');
+  try {
+    for (const role of roles) await queues.addSurvey(role, id);
+    const reports = await asked.collect(roles, timeoutMs, (far) =>
+      say?.(roles.map((role) => `${role} ${describeProgress(far.get(role))}`).join(', ')),
+    );
+    return new Map(roles.map((role) => [role, reports.get(role) ?? noAnswer(role, timeoutMs)]));
+  } finally {
+    await queues.close();
+    await asked.close();
+  }
+}
+
+/** The role of a target, or undefined where there is no such target. */
+export function roleOfTarget(name: string): Role | undefined {
+  return targetNamed(name)?.role;
+}
+
+function targetNamed(name: string | undefined) {
+  return Object.values(TARGETS)
+    .flat()
+    .find((target) => target.name === name);
+}
+
+function targetNames(): string[] {
+  return Object.values(TARGETS)
+    .flat()
+    .map(({ name }) => name);
+}
+
+function describeProgress(far: RoleProgress | undefined): string {
+  if (far === undefined) return '…';
+  if (far === 'absent') return 'does not seem to run';
+  return far === 'answered' ? 'done' : `${far.done} of ${far.total}`;
+}
+
+function noAnswer(role: Role, timeoutMs: number): Report {
+  const sentence = `no answer within ${timeoutMs / 1000} s; is \`chamberlain work ${role}\` running?`;
+  return {
+    steps: [],
+    findings: [],
+    waiting: [],
+    unreadable: [{ target: role, sentence }],
+    subjects: 0,
+  };
+}

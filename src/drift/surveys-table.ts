@@ -1,0 +1,84 @@
+/** The tables `surveys` (what was asked), `survey_progress` and `reports` (what a role answers). */
+import { withoutNuls } from '../shared/canonical-json.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import type { Report } from '../reconcile/report.ts';
+import type { QueryResult } from 'pg';
+import { type Client, inTransaction, type Pool } from '../database/connection.ts';
+
+export interface AskedSurvey {
+  /** undefined: every subject */
+  subjects: number[] | undefined;
+  /** `background` gives way to the work on requests */
+  pace: 'prompt' | 'background';
+}
+
+/** What was asked, or undefined where there is no such survey, or not any more. */
+export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | undefined> {
+  const { rows } = await pool.query({
+    name: 'read-survey',
+    text: 'SELECT subjects, pace FROM surveys WHERE id::text = $1',
+    values: [id],
+  });
+  const row = rows[0] as (AskedSurvey & { subjects: number[] | null }) | undefined;
+  return row === undefined ? undefined : { subjects: row.subjects ?? undefined, pace: row.pace };
+}
+
+/**
+ * Class of the advisory lock that whoever asked holds (hold_survey); the second number is the hash of
+ * the survey's id. So a role learns that it was killed. (A sweep that was cut is thrown away by the next.)
+ */
+const ASKER_LOCK_CLASS = 104;
+
+const HAS_ASKER = `
+  (pace = 'background' OR EXISTS (SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = ${ASKER_LOCK_CLASS} AND objsubid = 2
+      AND objid::bigint = hashtext(id::text)::bigint & 4294967295
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
+
+/** Says how far a role is. False where the survey or its asker is gone: nobody waits for it any more. */
+export async function writeProgress(
+  pool: Pool,
+  survey: string,
+  role: Role,
+  { done, total }: { done: number; total: number },
+): Promise<boolean> {
+  const { rowCount } = await pool.query({
+    name: 'write-progress',
+    text: `INSERT INTO survey_progress (survey, role, done, total)
+           SELECT id, $2, $3, $4 FROM surveys WHERE id::text = $1 AND ${HAS_ASKER}
+           ON CONFLICT (survey, role) DO UPDATE SET done = excluded.done, total = excluded.total`,
+    values: [survey, role, done, total],
+  });
+  return rowCount === 1;
+}
+
+/** A report of 270,000 steps, 130 MiB, takes some 10 s each way: longer than any other statement may. */
+const LARGE_MS = 60_000;
+
+/** Runs a statement that writes or reads whole reports, in a transaction. */
+export async function queryLarge(
+  client: Client,
+  text: string,
+  values: unknown[],
+): Promise<QueryResult> {
+  await client.query(`SET LOCAL statement_timeout = ${LARGE_MS}`);
+  const query = { text, values, query_timeout: LARGE_MS + 2000 };
+  return client.query(query);
+}
+
+export async function writeReport(
+  pool: Pool,
+  survey: string,
+  role: Role,
+  report: Report,
+): Promise<void> {
+  const json = withoutNuls(JSON.stringify(report));
+  await inTransaction(pool, (client) =>
+    queryLarge(
+      client,
+      `INSERT INTO reports (survey, role, report) SELECT id, $2, $3 FROM surveys WHERE id::text = $1
+       ON CONFLICT DO NOTHING`,
+      [survey, role, json],
+    ),
+  );
+}

@@ -1,0 +1,197 @@
+/** What a sweep does about what the roles have reported. Pure: no clock, no server. */
+import { type Role, ROLES } from '../reconcile/wanted.ts';
+import { digestSteps } from '../reconcile/digest.ts';
+import { mergeReports, type Report } from '../reconcile/report.ts';
+import type { Drift, Place, Unseen } from './drifts.ts';
+import type { SweepEnding } from './sweeps-table.ts';
+import { notToldOf } from '../unmanaged/unmanaged-things.ts';
+
+export interface Seen {
+  reports: ReadonlyMap<Role, Report>;
+  /** rows that were behind when it began, or were raised since: somebody is at them */
+  moving: readonly Place[];
+  /** rows that were parked when it began */
+  parked: readonly Place[];
+  frozen: boolean;
+  /** why what the directory showed may be of an older copy */
+  doubt: string | undefined;
+  /** the last sweep that saw how the world stands was held, or our database came back from a backup since */
+  held: boolean;
+  /** what is not ours, and nobody has decided about */
+  undecided: readonly { object: string }[];
+  /** the realm, and the suffix of its directory */
+  realm: { realm: string; base: string };
+  /** digests that an admin has released */
+  released: readonly string[];
+  settings: { mostShare: number; atLeast: number };
+}
+
+export interface Judgement {
+  ending: SweepEnding;
+  raise: Place[];
+  drifts: Drift[];
+  unseen: Unseen;
+}
+
+/**
+ * First, for each subject and role:
+ *
+ * | its role's report                            | its row              | then                              |
+ * | -------------------------------------------- | -------------------- | --------------------------------- |
+ * | unreadable as a whole, or of a doubtful copy | any                  | unseen: nothing is concluded      |
+ * | any                                          | in motion            | left to those who are at it       |
+ * | a step that destroys                         | any                  | reported                          |
+ * | steps                                        | applied, or none     | drifted                           |
+ * | steps, or nothing but advice                 | parked               | raised again, and does not count  |
+ * | findings, or part of it unreadable           | any                  | reported                          |
+ *
+ * Then, for the sweep:
+ *
+ * | drifted subjects                             | realm  | then                                           |
+ * | -------------------------------------------- | ------ | ---------------------------------------------- |
+ * | any, or parked ones to be raised again       | frozen | frozen: nothing is raised                      |
+ * | more than the share, and than `atLeast`      | thawed | held: nothing is raised, until it is released  |
+ * | any that would be raised, and one is held    | thawed | held: it waits for the same word               |
+ * | either, and released by this very digest     | thawed | raised                                         |
+ * | some, or parked ones to be raised again      | thawed | raised                                         |
+ * | none, and something was unreadable           | any    | unreadable                                     |
+ * | none, and steps stand on rows in motion      | any    | moving                                         |
+ * | none                                         | any    | clean                                          |
+ *
+ * The digest is that of the steps of all that would be raised, as `plan --all` shows them.
+ */
+export function judgeSweep(seen: Seen): Judgement {
+  const doubtful: readonly Role[] = seen.doubt === undefined ? [] : ['directory'];
+  const reports = ROLES.map((role): [Role, Report] => [role, seen.reports.get(role) ?? none(role)]);
+  const roles = reports
+    .filter(([role, report]) => doubtful.includes(role) || isUnreadable(report))
+    .map(([role]) => role);
+  const moving = new Set(seen.moving.map(keyOf));
+  const parked = new Set(seen.parked.map(keyOf));
+
+  const drifted = new Map<string, Place>();
+  const again = new Map<string, Place>();
+  const drifts: Drift[] = [];
+  const toRaise: Report[] = [];
+  /** subjects with steps that others are at */
+  const worked = new Set<number>();
+  for (const [role, report] of reports) {
+    if (roles.includes(role)) continue;
+    const isAtRest = ({ subject }: { subject: number }) => !moving.has(keyOf({ subject, role }));
+    const steps = report.steps.filter(isAtRest);
+    const findings = report.findings.filter(isAtRest);
+    for (const step of report.steps) {
+      if (!isAtRest(step) && step.effect !== 'destroy') worked.add(step.subject);
+    }
+    drifts.push(
+      ...steps.map((step) => ({ ...driftOf(role, step), what: step.change })),
+      ...findings.map((finding) => ({ ...driftOf(role, finding), what: finding.code })),
+    );
+    const destroyed = new Set(
+      steps.filter(({ effect }) => effect === 'destroy').map(({ subject }) => subject),
+    );
+    const mendable = steps.filter(({ subject }) => !destroyed.has(subject));
+    for (const { subject } of mendable) {
+      const key = keyOf({ subject, role });
+      (parked.has(key) ? again : drifted).set(key, { subject, role });
+    }
+    const stuck = new Set([
+      ...destroyed,
+      ...findings.filter(({ advisory }) => advisory !== true).map(({ subject }) => subject),
+      ...report.unreadable.map(({ subject }) => subject),
+    ]);
+    for (const place of seen.parked) {
+      if (place.role === role && isAtRest(place) && !stuck.has(place.subject)) {
+        again.set(keyOf(place), place);
+      }
+    }
+    toRaise.push({ ...NO_REPORT, steps: mendable });
+  }
+
+  const merged = mergeReports(reports.map(([, report]) => report));
+  const { steps } = mergeReports(toRaise);
+  const digest = digestSteps(steps);
+  const count = new Set([...drifted.values()].map(({ subject }) => subject)).size;
+  const most = Math.max(
+    seen.settings.atLeast,
+    Math.floor(seen.settings.mostShare * merged.subjects),
+  );
+  const unreadable = merged.unreadable.length + (seen.doubt === undefined ? 0 : 1);
+  const decided = decide();
+  return {
+    ending: {
+      ...decided,
+      subjects: merged.subjects,
+      drifted: count,
+      steps: steps.length,
+      findings: merged.findings.length + notToldOf(seen.undecided, merged, seen.realm).length,
+      unreadable,
+      digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
+    },
+    raise: ['held', 'frozen'].includes(decided.state)
+      ? []
+      : [...drifted.values(), ...again.values()],
+    drifts,
+    unseen: {
+      roles,
+      places: seen.moving,
+      targets: merged.unreadable.flatMap(({ subject, target }) =>
+        subject === undefined ? [] : [{ subject, target }],
+      ),
+    },
+  };
+
+  function decide(): { state: SweepEnding['state']; sentence: string | null } {
+    if (seen.frozen && drifted.size + again.size > 0) {
+      return { state: 'frozen', sentence: 'nothing is raised while the realm is frozen' };
+    }
+    const isTooMuch = count > most;
+    const waits = seen.held && drifted.size + again.size > 0;
+    if ((isTooMuch || waits) && !seen.released.includes(digest)) {
+      const why = isTooMuch
+        ? `${count} of ${merged.subjects} subjects have drifted, and no more than ${most} are raised without an admin`
+        : `a sweep was held before, and ${count} of ${merged.subjects} subjects have drifted now`;
+      const what = `read \`chamberlain plan --all\`; if that should be done, \`chamberlain sweep release --expect ${digest}\``;
+      return { state: 'held', sentence: `${why}: ${what}` };
+    }
+    const unseen = unreadable === 0 ? null : whyUnreadable();
+    if (drifted.size + again.size > 0) return { state: 'raised', sentence: unseen };
+    if (unreadable > 0) return { state: 'unreadable', sentence: unseen };
+    if (worked.size > 0) {
+      const who = worked.size === 1 ? 'one subject is' : `${worked.size} subjects are`;
+      return { state: 'moving', sentence: `${who} being worked on` };
+    }
+    return { state: 'clean', sentence: null };
+  }
+
+  function whyUnreadable(): string {
+    const [first] = merged.unreadable;
+    const text =
+      seen.doubt === undefined
+        ? `${first?.target}: ${first?.sentence}`
+        : `the directory was not judged: ${seen.doubt}`;
+    return unreadable > 1 ? `${text}; and ${unreadable - 1} more` : text;
+  }
+}
+
+const NO_REPORT: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 0 };
+
+function none(role: Role): Report {
+  return { ...NO_REPORT, unreadable: [{ target: role, sentence: 'there is no report' }] };
+}
+
+/** A role that did not answer, or whose whole backend is in doubt, says so without a subject. */
+function isUnreadable(report: Report): boolean {
+  return report.unreadable.some(({ subject }) => subject === undefined);
+}
+
+function keyOf({ subject, role }: Place): string {
+  return `${subject} ${role}`;
+}
+
+function driftOf(
+  role: Role,
+  { subject, target, object }: { subject: number; target: string; object: string },
+): Omit<Drift, 'what'> {
+  return { role, subject, target, object };
+}

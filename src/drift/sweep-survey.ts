@@ -1,0 +1,101 @@
+/** How the sweep asks the roles: in the background, and patiently. */
+import type pg from 'pg';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Queues } from '../backends/redis/queue.ts';
+import { type Role, ROLES } from '../reconcile/wanted.ts';
+import type { Report } from '../reconcile/report.ts';
+import { readReports, readSigns } from './sweep-reports.ts';
+
+export interface SweepPatience {
+  /** a role that has shown no progress with this survey for so long is asked again: its job may be lost */
+  askAgainMs: number;
+  /** after so long without progress with any survey it is unreadable */
+  silentMs: number;
+}
+
+/** Progress with others, which come before, puts that off to so many times `silentMs`, and no longer. */
+const MOST_PUT_OFF = 10;
+
+/** Notices may be lost, so it is looked this often besides. */
+const POLL_MS = 1000;
+
+/**
+ * One report of each role; of one that gives no sign for too long, one that says so.
+ *
+ * @param client listens for reports
+ */
+export async function surveyEverything(
+  client: pg.Client,
+  queues: Queues,
+  survey: string,
+  { askAgainMs, silentMs }: SweepPatience,
+  { held, progress }: { held: AbortSignal; progress: () => Promise<void> },
+): Promise<Map<Role, Report>> {
+  const reports = new Map<Role, Report>();
+  const now = performance.now();
+  const missing = new Map(
+    ROLES.map((role) => [
+      role,
+      { own: '', others: '', ownAt: now, othersAt: now, askedAt: -Infinity },
+    ]),
+  );
+  while (missing.size > 0) {
+    held.throwIfAborted();
+    await progress();
+    const signs = await readSigns(client, survey);
+    for (const [role, state] of missing) {
+      const at = performance.now();
+      const own = signs.get(role)?.own ?? '';
+      const others = signs.get(role)?.others ?? '';
+      if (own !== state.own) Object.assign(state, { own, ownAt: at });
+      if (others !== state.others) Object.assign(state, { others, othersAt: at });
+      const { ownAt, askedAt } = state;
+      const heardAt = Math.max(ownAt, state.othersAt);
+      if (at - heardAt >= silentMs || at - ownAt >= MOST_PUT_OFF * silentMs) {
+        reports.set(role, silent(role, at - ownAt));
+        missing.delete(role);
+      } else if (askedAt < 0 || at - Math.max(ownAt, askedAt) >= askAgainMs) {
+        // Redis may be away: then it is tried again, until the role counts as silent
+        await queues.addSurvey(role, survey, 'background').then(
+          () => (state.askedAt = at),
+          () => {},
+        );
+      }
+    }
+    for (const [role, report] of await readReports(client, survey, [...missing.keys()])) {
+      reports.set(role, report);
+      missing.delete(role);
+    }
+    if (missing.size > 0) await untilNotice(client, survey, Math.min(POLL_MS, askAgainMs), held);
+  }
+  return reports;
+}
+
+async function untilNotice(
+  client: pg.Client,
+  payload: string,
+  ms: number,
+  held: AbortSignal,
+): Promise<void> {
+  const woken = new AbortController();
+  const onNotice = (notice: pg.Notification) => {
+    if (notice.payload === payload) woken.abort();
+  };
+  client.on('notification', onNotice);
+  try {
+    await sleep(ms, undefined, { signal: AbortSignal.any([woken.signal, held]) }).catch(() => {});
+  } finally {
+    client.removeListener('notification', onNotice);
+  }
+}
+
+function silent(role: Role, ms: number): Report {
+  const sentence = `no answer for ${Math.floor(ms / 1000)} s; is \`chamberlain work ${role}\` running?`;
+  return {
+    steps: [],
+    findings: [],
+    waiting: [],
+    unreadable: [{ target: role, sentence }],
+    subjects: 0,
+  };
+}

@@ -1,0 +1,221 @@
+/** The tables `sweeps` and `sweep_releases`: each sweep and what came of it, and what admins ask of the next. */
+import type { Role } from '../reconcile/wanted.ts';
+import { writeAct } from '../audit/acts.ts';
+import type { NewEvent } from '../events/events-table.ts';
+import { writeEvents } from '../events/events-table.ts';
+import { type Client, transact } from '../database/connection.ts';
+
+/**
+ *   running ──▶ clean        nothing had drifted
+ *      │ ├────▶ raised       what had drifted, or had been given up, is being mended
+ *      │ ├────▶ held         more had drifted than may be raised without an admin's word
+ *      │ ├────▶ frozen       something had drifted, and the realm is frozen
+ *      │ ├────▶ unreadable   of what could be read, nothing had drifted
+ *      │ ├────▶ moving       nothing had drifted but what is being worked on
+ *      ╰──────▶ cut          it failed, or its process ended, in the middle; it is done again
+ */
+export type SweepState =
+  'running' | 'clean' | 'raised' | 'held' | 'frozen' | 'unreadable' | 'moving' | 'cut';
+
+export interface Sweep {
+  id: string;
+  beganAt: Date;
+  endedAt: Date | null;
+  state: SweepState;
+  subjects: number;
+  drifted: number;
+  raised: number;
+  steps: number;
+  findings: number;
+  unreadable: number;
+  digest: string | null;
+  sentence: string | null;
+}
+
+/** What a sweep found, and what it does about it. */
+export type SweepEnding = Omit<Sweep, 'id' | 'beganAt' | 'endedAt' | 'raised'>;
+
+const COLUMNS = `id, began_at AS "beganAt", ended_at AS "endedAt", state, subjects, drifted, raised, steps,
+  findings, unreadable, digest, sentence`;
+
+/** States that say how the world stood: the others have not seen it whole, or could do nothing about it. */
+const JUDGED = `('clean', 'raised', 'held')`;
+
+/** The newest first. */
+export async function readSweeps(client: Pick<Client, 'query'>, limit: number): Promise<Sweep[]> {
+  const { rows } = await client.query(
+    `SELECT ${COLUMNS} FROM sweeps ORDER BY began_at DESC LIMIT $1`,
+    [limit],
+  );
+  return rows as Sweep[];
+}
+
+export async function readSweep(
+  client: Pick<Client, 'query'>,
+  id: string,
+): Promise<Sweep | undefined> {
+  const { rows } = await client.query(`SELECT ${COLUMNS} FROM sweeps WHERE id = $1`, [id]);
+  return rows[0] as Sweep | undefined;
+}
+
+/** The sweep that waits for an admin's word; undefined where none does. */
+export async function readHeld(client: Pick<Client, 'query'>): Promise<Sweep | undefined> {
+  const { rows } = await client.query(
+    `SELECT * FROM (SELECT ${COLUMNS} FROM sweeps WHERE state IN ${JUDGED}
+       ORDER BY began_at DESC LIMIT 1) AS last WHERE state = 'held'`,
+  );
+  return rows[0] as Sweep | undefined;
+}
+
+/** The last sweep that has ended, however it did. */
+export async function readLastEnded(
+  client: Pick<Client, 'query'>,
+): Promise<{ endedAt: Date; state: SweepState } | undefined> {
+  const { rows } = await client.query(
+    `SELECT ended_at AS "endedAt", state FROM sweeps WHERE ended_at IS NOT NULL
+     ORDER BY began_at DESC LIMIT 1`,
+  );
+  return rows[0] as { endedAt: Date; state: SweepState } | undefined;
+}
+
+/**
+ * In how many milliseconds the next is due, by the database's clock: at once where the last was cut;
+ * undefined where there was none.
+ */
+export async function readNextInMs(
+  client: Pick<Client, 'query'>,
+  everyMinutes: number,
+): Promise<number | undefined> {
+  const { rows } = await client.query(
+    `SELECT CASE WHEN state = 'cut' THEN 0 ELSE
+       extract(epoch FROM began_at + make_interval(secs => $1) - clock_timestamp()) * 1000 END AS ms
+     FROM sweeps ORDER BY began_at DESC LIMIT 1`,
+    [everyMinutes * 60],
+  );
+  const row = rows[0] as { ms: string } | undefined;
+  return row === undefined ? undefined : Number(row.ms);
+}
+
+/** Begins a sweep, and its survey of the same id. Who holds the lock knows that no other runs. */
+export async function beginSweep(client: Client, id: string): Promise<Date> {
+  return transact(client, async () => {
+    await cutSweeps(client);
+    const { rows } = await client.query('INSERT INTO sweeps (id) VALUES ($1) RETURNING began_at', [
+      id,
+    ]);
+    await client.query(`INSERT INTO surveys (id, pace) VALUES ($1, 'background')`, [id]);
+    return (rows[0] as { began_at: Date }).began_at;
+  });
+}
+
+/** Marks sweeps that were left in the middle. Their surveys go, so that no role is at them for nothing. */
+export async function cutSweeps(client: Client): Promise<void> {
+  await client.query(
+    `DELETE FROM surveys WHERE id IN (SELECT id FROM sweeps WHERE state = 'running')`,
+  );
+  await client.query(`UPDATE sweeps SET state = 'cut', ended_at = now() WHERE state = 'running'`);
+}
+
+/** Ends a sweep: what it found, which words of admins it has heeded, and what is told of it. */
+export async function endSweep(
+  client: Client,
+  id: string,
+  ending: SweepEnding,
+  { heeded, events }: { heeded: readonly string[]; events: readonly NewEvent[] },
+): Promise<void> {
+  await transact(client, async () => {
+    await client.query(
+      `UPDATE sweeps SET ended_at = clock_timestamp(), state = $2, subjects = $3, drifted = $4, steps = $5,
+         findings = $6, unreadable = $7, digest = $8, sentence = $9 WHERE id = $1`,
+      [
+        id,
+        ending.state,
+        ending.subjects,
+        ending.drifted,
+        ending.steps,
+        ending.findings,
+        ending.unreadable,
+        ending.digest,
+        ending.sentence,
+      ],
+    );
+    await client.query('UPDATE sweep_releases SET sweep = $1 WHERE id = ANY ($2)', [id, heeded]);
+    await client.query('DELETE FROM surveys WHERE id = $1', [id]);
+    await writeEvents(client, events);
+  });
+}
+
+/** What admins have asked of the next sweep. */
+export interface Release {
+  id: string;
+  /** null: that it comes now, no more */
+  digest: string | null;
+}
+
+/** A word that nobody has heeded for so long is none any more: the world it was given for is gone. */
+const HEED_WITHIN = '1 hour';
+
+/** What has been asked of late and not heeded. */
+export async function readReleases(client: Pick<Client, 'query'>): Promise<Release[]> {
+  const { rows } = await client.query(
+    `SELECT id, digest FROM sweep_releases
+     WHERE sweep IS NULL AND at > now() - interval '${HEED_WITHIN}' ORDER BY at`,
+  );
+  return rows as Release[];
+}
+
+/** Asks for a sweep now; with a digest it may raise all that it finds, which the audit records. */
+export async function askForSweep(
+  client: Client,
+  by: string,
+  digest: string | undefined,
+): Promise<string> {
+  return transact(client, async () => {
+    const { rows } = await client.query(
+      'INSERT INTO sweep_releases (digest, by) VALUES ($1, $2) RETURNING id',
+      [digest ?? null, by],
+    );
+    if (digest !== undefined) await writeAct(client, { kind: 'sweep.release', by });
+    return (rows[0] as { id: string }).id;
+  });
+}
+
+/** The sweep that heeded what was asked; undefined where none has yet. */
+export async function readHeeding(client: Client, release: string): Promise<Sweep | undefined> {
+  const { rows } = await client.query('SELECT sweep FROM sweep_releases WHERE id = $1', [release]);
+  const { sweep } = rows[0] as { sweep: string | null };
+  return sweep === null ? undefined : readSweep(client, sweep);
+}
+
+/** A row that a sweep has raised, or that was raised by what came of it, and is not applied. */
+export interface Left {
+  subject: number;
+  account: string;
+  role: Role;
+  state: string;
+  code: string | null;
+  sentence: string | null;
+  /** it had been given up before */
+  again: boolean;
+}
+
+/**
+ * What of the drifted, and of what had been given up and is tried again, is not mended: what is on its
+ * way, and what was parked again.
+ */
+export async function readLeft(
+  client: Pick<Client, 'query'>,
+  { id, beganAt }: Pick<Sweep, 'id' | 'beganAt'>,
+): Promise<Left[]> {
+  const { rows } = await client.query(
+    `SELECT c.subject, coalesce(t.account, p.shell_name) AS account, c.role, c.state, c.code, c.sentence,
+       r.again
+     FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject
+       JOIN sweeps s ON s.id = $2, LATERAL (SELECT c.subject || ' ' || c.role = ANY (s.again) AS again) r
+     WHERE c.applied < c.wanted
+       AND (r.again OR c.since >= $1 AND EXISTS (SELECT FROM drifts d WHERE d.subject = c.subject))
+     ORDER BY account, c.role`,
+    [beganAt, id],
+  );
+  return rows as Left[];
+}

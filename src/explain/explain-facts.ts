@@ -1,0 +1,177 @@
+/** What our tables say of subjects, for people: each statement for all of them at once. Read only. */
+import type { Role } from '../reconcile/wanted.ts';
+import { type Leaver, readLeaving } from '../lifecycle/leaving-facts.ts';
+import type { Client } from '../database/connection.ts';
+
+/** So many of the latest rows of the audit, and the first. */
+const MOST_HISTORY = 12;
+
+export interface SubjectRow {
+  uid: number;
+  kind: 'person' | 'tool';
+  account: string;
+  state: string;
+  since: Date;
+  title: string | null;
+  display_name: string | null;
+  email: string | null;
+  member_since: Date | null;
+  admitted_at: Date | null;
+  /** rows of the audit about it */
+  acts: number;
+  wanted_epoch: number | null;
+  /** the password before dies with it */
+  at_once: boolean | null;
+  recorded_epoch: number | null;
+  recorded_at: Date | null;
+  previous_until: Date | null;
+}
+
+const SUBJECTS = `
+  SELECT s.*, (SELECT count(*)::int FROM audit a WHERE a.subject = s.uid) AS acts, m.since AS member_since, c.wanted_epoch, c.overlap_seconds = 0 AS at_once, v.epoch AS recorded_epoch, v.recorded_at, v.previous_until
+  FROM (
+    SELECT uid, 'person' AS kind, shell_name AS account, state, created_at AS since, NULL AS title,
+           display_name, email, admitted_at
+    FROM people WHERE uid = ANY ($1)
+    UNION ALL
+    SELECT uid, 'tool', account, state, created_at, title, NULL, NULL, NULL FROM tools WHERE uid = ANY ($1)
+  ) s LEFT JOIN realm_members m ON m.person = s.uid LEFT JOIN credentials c ON c.account = s.uid
+    LEFT JOIN database_verifiers v ON v.account = s.uid`;
+
+export interface KeyRow {
+  person: number;
+  fingerprint: string;
+  line: string;
+  label: string;
+  options: string[];
+  added_at: string;
+  expires_at: string | null;
+  removed_at: string | null;
+}
+
+/** A person or a tool that something leads to or comes from. */
+export interface NodeRow {
+  uid: number;
+  account: string;
+  kind: 'person' | 'tool';
+  state: string;
+  realm_member: boolean;
+  keys: KeyRow[] | null;
+}
+
+export interface EdgeRow {
+  tool: number;
+  maintainer: number;
+  since: Date;
+}
+
+// UNION, not UNION ALL: what was found already is not followed again, so a cycle ends.
+const CLOSURE = `
+  WITH RECURSIVE up (uid) AS (
+    SELECT unnest($1::int[]) UNION
+    SELECT m.maintainer FROM up JOIN maintainers m ON m.tool = up.uid
+  ), down (uid) AS (
+    SELECT unnest($1::int[]) UNION
+    SELECT m.tool FROM down JOIN maintainers m ON m.maintainer = down.uid
+  )`;
+const EDGES = `${CLOSURE}
+  SELECT m.tool, m.maintainer, m.since FROM up JOIN maintainers m ON m.tool = up.uid
+  UNION SELECT m.tool, m.maintainer, m.since FROM down JOIN maintainers m ON m.maintainer = down.uid`;
+const NODES = `${CLOSURE}, both_ways AS (SELECT uid FROM up UNION SELECT uid FROM down)
+  SELECT p.uid, p.shell_name AS account, 'person' AS kind, p.state,
+         EXISTS (SELECT FROM realm_members r WHERE r.person = p.uid) AS realm_member,
+         (SELECT jsonb_agg(to_jsonb(k) ORDER BY k.id) FROM ssh_keys k WHERE k.person = p.uid) AS keys
+  FROM both_ways b JOIN people p USING (uid)
+  UNION ALL
+  SELECT t.uid, t.account, 'tool', t.state, false, NULL FROM both_ways b JOIN tools t USING (uid)`;
+
+const HISTORY = `
+  SELECT s.uid AS subject, a.at, a.kind, a.requested_by AS "requestedBy", a.approved_by AS "approvedBy",
+         a.portal, a.fields, a.verdict, a.code
+  FROM unnest($1::int[]) AS s (uid), LATERAL (
+    (SELECT * FROM audit WHERE subject = s.uid ORDER BY id LIMIT 1) UNION
+    (SELECT * FROM audit WHERE subject = s.uid ORDER BY id DESC LIMIT ${MOST_HISTORY})) a
+  ORDER BY a.id`;
+
+const ACCESS = `
+  SELECT person AS subject, state, opened_at AS "openedAt", reason, decided_at AS "decidedAt",
+         decided_by AS "decidedBy", decision_reason AS "decisionReason"
+  FROM access_requests WHERE person = ANY ($1) ORDER BY id`;
+
+/** How far a role is with a subject, where it is behind. */
+export interface BehindRow {
+  subject: number;
+  role: Role;
+  state: string;
+  code: string | null;
+  sentence: string | null;
+  since: Date;
+}
+
+// A row that is applied rests from the moment at which it was. All that a sweep had seen before was gone
+// then: if the like is there now, it came later.
+const DRIFTS = `
+  SELECT subject, target, object, since FROM drifts d
+  WHERE subject = ANY ($1) AND NOT EXISTS (
+    SELECT FROM convergence c
+    WHERE c.subject = d.subject AND c.role = d.role AND c.applied = c.wanted AND c.next_try_at > d.since)`;
+
+/** What the last sweep found to differ, and nothing has mended since. */
+export interface DriftRow {
+  subject: number;
+  target: string;
+  object: string;
+  since: Date;
+}
+
+export interface HistoryRow {
+  subject: number;
+  at: Date;
+  kind: string | null;
+  requestedBy: string | null;
+  approvedBy: string | null;
+  portal: string | null;
+  fields: string[];
+  verdict: string;
+  code: string | null;
+}
+
+export interface AccessRow {
+  subject: number;
+  state: string;
+  openedAt: Date;
+  reason: string;
+  decidedAt: Date | null;
+  decidedBy: string | null;
+  decisionReason: string | null;
+}
+
+export interface Facts {
+  subjects: SubjectRow[];
+  nodes: NodeRow[];
+  edges: EdgeRow[];
+  history: HistoryRow[];
+  access: AccessRow[];
+  behind: BehindRow[];
+  drifts: DriftRow[];
+  leaving: Leaver[];
+}
+
+/** Everything about these subjects; sent at once, answered in order. */
+export async function readFacts(client: Client, uids: readonly number[]): Promise<Facts> {
+  const of = async <Row>(text: string) => (await client.query(text, [uids])).rows as Row[];
+  const [subjects, nodes, edges, history, access, behind, drifts, leaving] = await Promise.all([
+    of<SubjectRow>(SUBJECTS),
+    of<NodeRow>(NODES),
+    of<EdgeRow>(EDGES),
+    of<HistoryRow>(HISTORY),
+    of<AccessRow>(ACCESS),
+    of<BehindRow>(
+      `SELECT subject, role, state, code, sentence, since FROM convergence
+       WHERE subject = ANY ($1) AND applied < wanted`,
+    ),
+    of<DriftRow>(DRIFTS),
+    readLeaving(client, uids),
+  ]);
+  return { subjects, nodes, edges, history, access, behind, drifts, leaving };
+}

@@ -1,0 +1,276 @@
+/** An explanation as a page for people. Pure: no clock, and colour only as it is given. */
+import { printable } from '../shared/printable.ts';
+import { timeOf } from '../shared/time.ts';
+import type {
+  Becoming,
+  Entrant,
+  Explanation,
+  HistoryFact,
+  KeyFact,
+  KeyPage,
+  SubjectPage,
+  TargetPage,
+  TargetState,
+  WayPage,
+} from './explanation.ts';
+import { leavingRows } from '../lifecycle/render-leaving.ts';
+
+export type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan';
+export type Paint = (style: Style, text: string) => string;
+
+/** So many people, or accounts, are shown of each list; the JSON holds all. */
+const MOST_SHOWN = 40;
+
+/** Of the longest of them. */
+const STATE_WIDTH = 'unreadable'.length;
+
+const COLOURS: Record<TargetState, Style> = {
+  'as wanted': 'green',
+  differs: 'yellow',
+  finding: 'yellow',
+  waiting: 'yellow',
+  unreadable: 'red',
+  'no answer': 'red',
+};
+
+/** Renders the page: what the word is, its key, then each subject that it names. */
+export function renderExplanation(
+  explanation: Explanation,
+  paint: Paint = (_, text) => text,
+): string {
+  const { known, key, subjects } = explanation;
+  const parts = [
+    ...(known.length === 0 ? [] : [known.map(clean).join('\n')]),
+    ...(key === null ? [] : [renderKeyPage(key, paint)]),
+    ...subjects.map((subject) => renderSubject(subject, new Date(explanation.at), paint)),
+  ];
+  return parts.join('\n\n');
+}
+
+function renderKeyPage(key: KeyPage, paint: Paint): string {
+  const rows: Row[] = [
+    ['held by', key.removedAt === null ? key.holder : `${key.holder}, until it was removed`],
+    ['type', key.type],
+    ['label', key.label],
+    ['options', key.options.join(',')],
+    ['added', timeOf(key.addedAt)],
+    ['ends', key.expiresAt === null ? '' : timeOf(key.expiresAt)],
+    ['removed', key.removedAt === null ? '' : timeOf(key.removedAt)],
+    ['known bad', key.knownBad ?? ''],
+    [
+      'opens',
+      key.stops.length === 0
+        ? `what ${key.holder} may, see below`
+        : `nothing: ${key.stops.join(', ')}`,
+    ],
+  ];
+  return [`${paint('bold', clean(key.fingerprint))}  key`, ...renderRows(rows)].join('\n');
+}
+
+function renderSubject(page: SubjectPage, now: Date, paint: Paint): string {
+  const { kind, uid, account, state, stops, targets, entrants, becomes } = page;
+  const head = `${paint('bold', clean(account))}  ${kind} ${uid}, ${state}`;
+  const section = (title: string, lines: readonly string[], none?: string): string[] => {
+    const shown = lines.length === 0 && none !== undefined ? [`  ${none}`] : lines;
+    return shown.length === 0 ? [] : ['', paint('dim', title), ...shown];
+  };
+  return [
+    head,
+    ...renderRows(factsOf(page, now)),
+    ...section(
+      'who asked, and who approved',
+      historyOf(page),
+      'nobody by a request: it was founded, or taken over by an import',
+    ),
+    ...section('what is wanted, and what is there', targetLines(targets, paint)),
+    ...(entrants === undefined
+      ? []
+      : section(
+          `who can get in as ${clean(account)}`,
+          entrantLines(entrants, stops, paint),
+          'nobody',
+        )),
+    ...section(`what ${clean(account)} can become`, becomingLines(becomes, stops, paint)),
+  ].join('\n');
+}
+
+type Row = readonly [name: string, value: string];
+
+/** Rows without a value are left out. */
+function renderRows(rows: readonly Row[]): string[] {
+  return rows
+    .filter(([, value]) => value !== '')
+    .map(([name, value]) => `  ${name.padEnd(13)}  ${clean(value)}`);
+}
+
+function factsOf(page: SubjectPage, now: Date): Row[] {
+  const { realmMember, credentials, leaving, kind, account, state } = page;
+  return [
+    ['title', page.title ?? ''],
+    ['display name', page.displayName ?? ''],
+    ['mail', page.email ?? ''],
+    ['since', timeOf(page.since)],
+    ...page.dns.map((dn): Row => ['DN', dn]),
+    ...leavingRows(leaving, { kind, account, state, now }),
+    ['maintainers', page.maintainers?.join(', ') ?? ''],
+    ['realm member', memberOf(realmMember)],
+    ['gets in', page.kind === 'tool' ? '' : getsIn(page)],
+    ['database user', `${page.databaseUser}, ${credentialsOf(credentials)}`],
+    ...page.access.map((fact): Row => ['access', accessOf(fact)]),
+    ...(page.keys ?? []).map((key): Row => ['key', describeKey(key)]),
+  ];
+}
+
+function getsIn({ stops, keys = [] }: SubjectPage): string {
+  if (stops.length > 0) return `no: ${stops.join(', ')}`;
+  const good = keys.filter((key) => key.stops.length === 0).length;
+  return `by ${good === 1 ? 'one key' : `${good} keys`}`;
+}
+
+function memberOf(member: SubjectPage['realmMember']): string {
+  if (member === undefined) return '';
+  return member === null ? 'no' : `since ${timeOf(member.since)}`;
+}
+
+function credentialsOf(credentials: SubjectPage['credentials']): string {
+  if (credentials === null) return 'no credentials wanted';
+  const { wantedEpoch, recordedEpoch, recordedAt, previousUntil, lockedOut } = credentials;
+  if (recordedEpoch === null || recordedAt === null) {
+    return `epoch ${wantedEpoch} wanted, no password made yet`;
+  }
+  const before =
+    previousUntil === null ? '' : `, the one before works until ${timeOf(previousUntil)}`;
+  const made = `password of epoch ${recordedEpoch} made ${timeOf(recordedAt)}${before}`;
+  if (recordedEpoch === wantedEpoch) return made;
+  const out = lockedOut ? ', which lets nobody in until homes has made that one' : '';
+  return `epoch ${wantedEpoch} wanted, ${made}${out}`;
+}
+
+function accessOf(fact: SubjectPage['access'][number]): string {
+  const asked = `asked for ${timeOf(fact.openedAt)}${quoted(fact.reason)}`;
+  if (fact.decidedAt === null) return `${asked}, open`;
+  const decided = `${fact.state} ${timeOf(fact.decidedAt)} by ${fact.decidedBy}`;
+  return `${asked}, ${decided}${quoted(fact.decisionReason ?? '')}`;
+}
+
+function quoted(text: string): string {
+  return text === '' ? '' : ` “${text}”`;
+}
+
+function describeKey(key: KeyFact): string {
+  return [
+    key.fingerprint,
+    ...(key.label === '' ? [] : [key.label]),
+    // of who was erased only the fingerprint is left
+    `${key.type === '' ? '' : `${key.type}, `}added ${timeOf(key.addedAt)}`,
+    ...(key.options.length === 0 ? [] : [key.options.join(',')]),
+    ...(key.expiresAt === null ? [] : [`until ${timeOf(key.expiresAt)}`]),
+    ...(key.removedAt === null ? [] : [`removed ${timeOf(key.removedAt)}`]),
+    ...(key.stops.includes('expired') ? ['expired'] : []),
+  ].join('  ');
+}
+
+function historyOf({ history, acts, account }: SubjectPage): string[] {
+  const lines = history.map((fact) => `  ${clean(historyLine(fact))}`);
+  const more = acts - history.length;
+  if (more <= 0) return lines;
+  const [first = '', ...latest] = lines;
+  return [first, `  … ${more} more: chamberlain audit --subject ${clean(account)}`, ...latest];
+}
+
+function historyLine(fact: HistoryFact): string {
+  const who =
+    fact.approvedBy === null || fact.approvedBy === fact.requestedBy
+      ? (fact.requestedBy ?? '?')
+      : `${fact.requestedBy ?? '?'}, approved by ${fact.approvedBy}`;
+  return [
+    timeOf(fact.at),
+    (fact.kind ?? '?').padEnd(18),
+    `by ${who}`,
+    ...(fact.portal === null ? [] : [`through ${fact.portal}`]),
+    ...(fact.fields.length === 0 ? [] : [`(${fact.fields.join(', ')})`]),
+    ...(fact.verdict === 'accepted' ? [] : [`${fact.verdict}: ${fact.code}`]),
+  ].join('  ');
+}
+
+function targetLines(targets: readonly TargetPage[], paint: Paint): string[] {
+  const width = Math.max(0, ...targets.map(({ target }) => target.length));
+  const silent = new Set<string>();
+  return targets.flatMap(({ role, target, wanted, state, trouble }) => {
+    const line = `  ${paint(COLOURS[state], state.padEnd(STATE_WIDTH))}  ${target.padEnd(width)}  ${clean(wanted)}`;
+    // of a role that does not answer the same is to be said of each target: it is said once
+    if (state === 'no answer' && silent.has(role)) return [line];
+    if (state === 'no answer') silent.add(role);
+    return [
+      line,
+      ...trouble.flatMap(({ mark, what, why, since }) => {
+        const known = state === 'no answer' && since === null ? '' : sinceOf(since);
+        const reason = [why.replace(/\.$/u, ''), known].filter((text) => text !== '').join('; ');
+        return [
+          `${' '.repeat(STATE_WIDTH + 4)}${mark} ${clean(what)}`,
+          ...(reason === '' ? [] : [`${' '.repeat(STATE_WIDTH + 6)}${clean(reason)}`]),
+        ];
+      }),
+    ];
+  });
+}
+
+function sinceOf(since: string | null): string {
+  return since === null ? 'seen now' : `since ${timeOf(since)}`;
+}
+
+function entrantLines(
+  entrants: readonly Entrant[],
+  stops: readonly string[],
+  paint: Paint,
+): string[] {
+  if (entrants.length === 0) return [];
+  const width = Math.max(0, ...entrants.slice(0, MOST_SHOWN).map(({ person }) => person.length));
+  const lines = entrants.slice(0, MOST_SHOWN).flatMap(({ person, open, keys, ways }) => [
+    ...ways.map((way, at) => {
+      const name = (at === 0 ? clean(person) : '').padEnd(width);
+      return `  ${paint(open ? 'bold' : 'dim', name)}  ${wayLine(way, stops, paint)}`;
+    }),
+    ...(open ? keys.map((key) => `  ${' '.repeat(width)}  by ${clean(describeKey(key))}`) : []),
+  ]);
+  return [...stoppedBy(stops, 'nobody', paint), ...lines, ...moreThan(entrants.length)];
+}
+
+function becomingLines(
+  becomes: readonly Becoming[],
+  stops: readonly string[],
+  paint: Paint,
+): string[] {
+  if (becomes.length === 0) return [];
+  const shown = becomes.slice(0, MOST_SHOWN);
+  const width = Math.max(0, ...shown.map(({ account }) => account.length));
+  const lines = shown.map(
+    (way) => `  ${clean(way.account).padEnd(width)}  ${wayLine(way, stops, paint)}`,
+  );
+  return [...stoppedBy(stops, 'nothing', paint), ...lines, ...moreThan(becomes.length)];
+}
+
+function moreThan(count: number): string[] {
+  return count <= MOST_SHOWN ? [] : [`  … and ${count - MOST_SHOWN} more: see --json`];
+}
+
+/** What stops all of the ways below it is said once. */
+function stoppedBy(stops: readonly string[], none: string, paint: Paint): string[] {
+  return stops.length === 0
+    ? []
+    : [`  ${paint('red', `${none}, as long as ${clean(stops.join(', '))}:`)}`];
+}
+
+/** `through tools.c → tools.relay, since …`, and what else stops it; its two ends stand elsewhere. */
+function wayLine({ path, since, stops }: WayPage, said: readonly string[], paint: Paint): string {
+  const between = path.slice(1, -1).join(' → ');
+  const way = between === '' ? 'directly' : `through ${clean(between)}`;
+  const line = `${way}, since ${timeOf(since)}`;
+  const others = stops.filter((stop) => !said.includes(stop));
+  return others.length === 0 ? line : `${line}  ${paint('red', `no: ${clean(others.join(', '))}`)}`;
+}
+
+/** What others wrote does not steer a terminal. */
+function clean(text: string): string {
+  return printable(text);
+}

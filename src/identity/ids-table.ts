@@ -1,0 +1,95 @@
+/** Numbers: allocation from the configured ranges. One statement, in the request's transaction. */
+import type { Config } from '../shared/config.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { parsePosixId, type PosixId } from './ids.ts';
+import { type Client, transact } from '../database/connection.ts';
+
+type Kind = 'person' | 'tool';
+
+// The lock on the ranges comes first, so that a second allocator sees where the first has left off.
+// The series is in the select list, where LIMIT stops it at the first number that is free.
+const ALLOCATE = `
+  WITH ranges AS MATERIALIZED (
+    SELECT first, last, next FROM id_ranges WHERE kind = $1 ORDER BY first FOR UPDATE
+  ), free AS MATERIALIZED (
+    SELECT first, id FROM (
+      SELECT first, generate_series(next, last) AS id FROM ranges WHERE next <= last ORDER BY first
+    ) AS candidate
+    WHERE candidate.id NOT IN (65534, 65535)
+      AND NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = candidate.id)
+      AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = candidate.id AND f.id <> 0)
+    LIMIT 1
+  ), moved AS (
+    UPDATE id_ranges r SET next = free.id + 1 FROM free
+    WHERE r.kind = $1 AND r.first = free.first RETURNING free.id
+  )
+  INSERT INTO posix_ids (id, kind) SELECT id, $1 FROM moved RETURNING id`;
+
+/** Gives a number that was never given before and that nobody was seen to hold. Throws IDS_EXHAUSTED. */
+export async function allocateId(client: Client, kind: Kind): Promise<PosixId> {
+  const { rows } = await client.query({ name: 'allocate-id', text: ALLOCATE, values: [kind] });
+  const id = rows[0]?.id as number | undefined;
+  if (id === undefined)
+    throw new ChamberlainError('IDS_EXHAUSTED', `allocating a number for a ${kind}`);
+  return parsePosixId(id);
+}
+
+/** How many numbers a kind has in all its ranges, and how many of them nobody was given. */
+export interface NumbersLeft {
+  kind: Kind;
+  size: number;
+  left: number;
+}
+
+export async function readNumbersLeft(client: Client): Promise<NumbersLeft[]> {
+  const { rows } = await client.query(
+    // an import gives numbers beyond `next` too
+    `SELECT kind, sum(last - first + 1)::int AS size,
+       sum(greatest(last + 1 - next, 0) - (SELECT count(*) FROM posix_ids p WHERE p.id BETWEEN r.next AND r.last))::int AS left
+     FROM id_ranges r GROUP BY kind ORDER BY kind`,
+  );
+  return rows as NumbersLeft[];
+}
+
+/** Of the numbers of a kind: with fewer left, more are asked for. */
+const LEAST_LEFT = 0.2;
+
+/** What is said where the numbers of a kind run out, and what to do. */
+export function describeScarce({
+  kind,
+  size,
+  left,
+}: NumbersLeft): { what: string; todo: string } | undefined {
+  if (left > size * LEAST_LEFT) return undefined;
+  const whose = kind === 'person' ? 'people' : 'tools';
+  return {
+    what: `${left} of ${size} numbers are left for new ${whose}`,
+    todo: `Add a range to \`ids.${whose}\` in the configuration, render the rules of the directory again, and restart the workers.`,
+  };
+}
+
+/**
+ * Makes the ranges of the configuration known. One that grew at its end is widened, one that shrank
+ * stays as it was; one that overlaps another is refused.
+ */
+export async function syncRanges(client: Client, config: Config): Promise<void> {
+  const wanted = [
+    ...config.ids.people.map((range) => ({ kind: 'person', ...range })),
+    ...config.ids.tools.map((range) => ({ kind: 'tool', ...range })),
+  ];
+  await transact(client, async () => {
+    for (const { kind, first, last } of wanted) {
+      try {
+        await client.query(
+          `INSERT INTO id_ranges AS r (kind, first, last, next) VALUES ($1, $2, $3, $2)
+           ON CONFLICT (kind, first) DO UPDATE SET last = greatest(r.last, excluded.last)`,
+          [kind, first, last],
+        );
+      } catch (cause) {
+        throw new ChamberlainError('CONFIG_INVALID', `ids: the ${kind} range ${first}-${last}`, {
+          cause,
+        });
+      }
+    }
+  });
+}

@@ -1,0 +1,42 @@
+/** The tables `names` and `foreign_sightings`: one namespace in normal form, never freed. */
+import type { WantedPerson, WantedTool } from '../reconcile/wanted.ts';
+import type { Client } from '../database/connection.ts';
+
+export type NameState = 'free' | 'taken' | 'foreign';
+
+/** Whether an account name, in normal form, can be had. */
+export async function readNameState(client: Client, name: string): Promise<NameState> {
+  if (name.includes('\0')) return 'free'; // no text of PostgreSQL holds it; the grammar refuses it
+  const { rows } = await client.query({
+    name: 'name-state',
+    text: `SELECT EXISTS (SELECT FROM names WHERE name = $1) AS taken,
+                  EXISTS (SELECT FROM foreign_sightings WHERE name = $1) AS foreign`,
+    values: [name],
+  });
+  const row = rows[0] as { taken: boolean; foreign: boolean };
+  return row.taken ? 'taken' : row.foreign ? 'foreign' : 'free';
+}
+
+/** What an account name stands for. */
+export type NamedSubject = { uid: number; account: string; realmMember: boolean } & (
+  { kind: 'person'; state: WantedPerson['state'] } | { kind: 'tool'; state: WantedTool['state'] }
+);
+
+/** Finds subjects by account name (exact bytes): people by shell name, tools as `tools.<name>`. */
+export async function findSubjects(
+  client: Client,
+  accounts: readonly string[],
+): Promise<Map<string, NamedSubject>> {
+  const { rows } = await client.query({
+    name: 'find-subjects',
+    // by a query of its own the length of the list is nothing to plan for: one plan is kept for all lists
+    text: `SELECT p.uid, 'person' AS kind, p.shell_name AS account, p.state,
+                  EXISTS (SELECT FROM realm_members m WHERE m.person = p.uid) AS "realmMember"
+             FROM people p WHERE p.shell_name = ANY ((SELECT $1::text[])::text[])
+           UNION ALL
+           SELECT t.uid, 'tool', t.account, t.state, false FROM tools t
+             WHERE t.account = ANY ((SELECT $1::text[])::text[])`,
+    values: [accounts],
+  });
+  return new Map((rows as NamedSubject[]).map((row) => [row.account, row]));
+}

@@ -1,0 +1,201 @@
+/** The tables `tools` and `maintainers`. */
+import type { PosixId } from './ids.ts';
+import type { AccountName, ToolName } from './names.ts';
+import type { Member } from '../reconcile/wanted.ts';
+import { reasonsOf } from './people-table.ts';
+import type { Client } from '../database/connection.ts';
+
+/** A tool as the rules see one. */
+export interface Tool {
+  uid: number;
+  account: AccountName;
+  state: 'active' | 'disabled' | 'archived' | 'deleted';
+  /** a deletion is asked: when the tool is put away */
+  deleteAfter: Date | null;
+  /** whether the one who asks is a direct maintainer */
+  maintained: boolean;
+}
+
+/** Finds a tool by its name, exact bytes. */
+export async function findTool(
+  client: Client,
+  name: string,
+  asker: number,
+): Promise<Tool | undefined> {
+  const { rows } = await client.query({
+    name: 'find-tool',
+    text: `SELECT t.uid, t.account, t.state, t.delete_after AS "deleteAfter",
+                  EXISTS (SELECT FROM maintainers m WHERE m.tool = t.uid AND m.maintainer = $2) AS maintained
+           FROM tools t WHERE t.name = $1`,
+    values: [name, asker],
+  });
+  return rows[0] as Tool | undefined;
+}
+
+/** Makes a tool with its name, its maintainers and the wish for credentials: one statement. */
+export async function insertTool(
+  client: Client,
+  tool: {
+    uid: PosixId;
+    name: ToolName;
+    account: AccountName;
+    title: string;
+    maintainers: readonly number[];
+  },
+): Promise<void> {
+  await client.query({
+    name: 'insert-tool',
+    text: `WITH name AS (INSERT INTO names (name, subject) VALUES ($3, $1)),
+                tool AS (INSERT INTO tools (uid, name, account, title) VALUES ($1, $2, $3, $4)),
+                wish AS (INSERT INTO credentials (account) VALUES ($1))
+           INSERT INTO maintainers (tool, maintainer) SELECT $1, unnest($5::int[])`,
+    values: [tool.uid, tool.name, tool.account, tool.title, tool.maintainers],
+  });
+}
+
+export async function updateToolTitle(
+  client: Client,
+  uid: number,
+  title: string,
+): Promise<boolean> {
+  const { rowCount } = await client.query(
+    'UPDATE tools SET title = $2 WHERE uid = $1 AND title <> $2',
+    [uid, title],
+  );
+  return rowCount !== 0;
+}
+
+/** The maintainers of a tool, by uid. */
+export async function readMaintainers(client: Client, tool: number): Promise<Set<number>> {
+  const { rows } = await client.query('SELECT maintainer FROM maintainers WHERE tool = $1', [tool]);
+  return new Set(rows.map((row: { maintainer: number }) => row.maintainer));
+}
+
+export async function addMaintainers(
+  client: Client,
+  tool: number,
+  maintainers: readonly number[],
+): Promise<void> {
+  await client.query('INSERT INTO maintainers (tool, maintainer) SELECT $1, unnest($2::int[])', [
+    tool,
+    maintainers,
+  ]);
+}
+
+export async function removeMaintainers(
+  client: Client,
+  removed: readonly { tool: number; maintainer: number }[],
+): Promise<void> {
+  await client.query(
+    `DELETE FROM maintainers m USING unnest($1::int[], $2::int[]) AS r (tool, maintainer)
+     WHERE m.tool = r.tool AND m.maintainer = r.maintainer`,
+    [removed.map(({ tool }) => tool), removed.map(({ maintainer }) => maintainer)],
+  );
+}
+
+/** All who maintain these tools, by the tool's uid; `isIn`: whether they are let in by it. */
+export async function readMaintainersOf(
+  client: Client,
+  tools: readonly number[],
+): Promise<Map<number, (Member & { isIn: boolean })[]>> {
+  const { rows } = await client.query(
+    `SELECT m.tool, n.name AS account, n.subject AS uid, CASE WHEN t.uid IS NULL THEN 'person' ELSE 'tool' END AS kind,
+            coalesce(t.state <> 'deleted', p.state = 'active' AND r.person IS NOT NULL) AS "isIn"
+     FROM maintainers m JOIN names n ON n.subject = m.maintainer
+       LEFT JOIN tools t ON t.uid = m.maintainer LEFT JOIN people p ON p.uid = m.maintainer
+       LEFT JOIN realm_members r ON r.person = p.uid
+     WHERE m.tool = ANY ($1) ORDER BY m.tool, n.name`,
+    [tools],
+  );
+  const of = Map.groupBy(rows as (Member & { isIn: boolean; tool: number })[], ({ tool }) => tool);
+  return of;
+}
+
+/** The tools that a person or tool maintains directly: their groups hold it as a member. */
+export async function readMaintained(client: Client, maintainer: number): Promise<number[]> {
+  const { rows } = await client.query(
+    'SELECT tool FROM maintainers WHERE maintainer = $1 ORDER BY tool',
+    [maintainer],
+  );
+  return rows.map((row: { tool: number }) => row.tool);
+}
+
+/** How many of the admin tool's maintainers are active realm members, those `without` not counted. */
+export async function countAdmins(
+  client: Client,
+  adminTool: string,
+  without: readonly number[] = [],
+): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS admins FROM maintainers m JOIN tools t ON t.uid = m.tool
+       JOIN people p ON p.uid = m.maintainer JOIN realm_members r ON r.person = p.uid
+     WHERE t.name = $1 AND p.state = 'active' AND p.uid <> ALL ($2)`,
+    [adminTool, without],
+  );
+  return (rows[0] as { admins: number }).admins;
+}
+
+/** Who disables, and why: all for one reason, or each for its own. */
+export interface Disabling {
+  by: string;
+  reason: string | readonly string[];
+  now: Date;
+}
+
+/** Disables those of them that are active. */
+export async function disableTools(
+  client: Client,
+  tools: readonly number[],
+  { by, reason, now }: Disabling,
+): Promise<void> {
+  await client.query(
+    `UPDATE tools t SET state = 'disabled', disabled_at = $2, disabled_by = $3, disabled_reason = d.reason
+     FROM unnest($1::int[], $4::text[]) AS d (uid, reason) WHERE t.uid = d.uid AND t.state = 'active'`,
+    [tools, now, by, reasonsOf(tools, reason)],
+  );
+}
+
+/**
+ * From then on a tool that is disabled is put away, of which is told now; `reason`, where there is one, is
+ * told from now on.
+ */
+export async function wantToolDeleted(
+  client: Client,
+  uid: number,
+  {
+    after,
+    days,
+    now,
+    reason,
+  }: { after: Date; days: number; now: Date; reason: string | undefined },
+): Promise<void> {
+  await client.query(
+    `UPDATE tools SET delete_after = $2, delete_requested_at = $4, days_told = $3, told_at = $4,
+            disabled_reason = coalesce($5, disabled_reason)
+     WHERE uid = $1 AND state = 'disabled'`,
+    [uid, after, days, now, reason ?? null],
+  );
+}
+
+/** Opens tools that are disabled, or whose things are back: whatever was said of their end is forgotten. */
+export async function openTools(client: Client, tools: readonly number[]): Promise<void> {
+  await client.query(
+    `UPDATE tools SET state = 'active', disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL,
+            delete_after = NULL, delete_requested_at = NULL, days_told = NULL, told_at = NULL
+     WHERE uid = ANY ($1) AND state IN ('disabled', 'archived')`,
+    [tools],
+  );
+}
+
+/**
+ * A tool that is put away is to be deleted no more. While its things are brought back it has doors, all of
+ * them closed, also where it was deleted.
+ */
+export async function reviveTool(client: Client, uid: number): Promise<void> {
+  await client.query(
+    `UPDATE tools SET state = 'archived', delete_after = NULL, delete_requested_at = NULL,
+            days_told = NULL, told_at = NULL
+     WHERE uid = $1 AND state IN ('archived', 'deleted')`,
+    [uid],
+  );
+}

@@ -1,0 +1,317 @@
+/** Writes what an import takes over. As the owner of the database, in one transaction. */
+import pg from 'pg';
+import type { Config } from '../shared/config.ts';
+import { normalName } from '../identity/names.ts';
+import type { KnownRealm, Takeover } from './takeover.ts';
+import { ROLES, type Role, type Wanted } from '../reconcile/wanted.ts';
+import { type Act, writeActs } from '../audit/acts.ts';
+import { goOnWithEvents, goOnWithSeals } from '../recovery/numbers-go-on.ts';
+import { markNewOrphans } from '../lifecycle/orphans.ts';
+import {
+  type Client,
+  connectionSettings,
+  transact,
+  unreachable,
+  VERDICTS_LOCK,
+} from '../database/connection.ts';
+import { countAdmins } from '../identity/tools-table.ts';
+import { readWanted } from '../reconcile/wanted-queries.ts';
+
+/** A connection as the owner, for statements that take as long as they take. */
+export async function openOwner(config: Config): Promise<pg.Client> {
+  const client = new pg.Client({
+    ...connectionSettings(config, 'owner'),
+    statement_timeout: 0,
+    query_timeout: 0,
+    idle_in_transaction_session_timeout: 0,
+    lock_timeout: 30_000,
+  });
+  client.on('error', () => {}); // the statement in hand reports
+  try {
+    await client.connect();
+    return client;
+  } catch (cause) {
+    await client.end().catch(() => {});
+    throw unreachable(config.postgres, cause, ' as owner');
+  }
+}
+
+/** What there is already: whatever is taken must not clash with it. */
+export async function readKnown(client: Client): Promise<KnownRealm> {
+  const [people, tools, maintainers, names, ids, keys] = await Promise.all([
+    client.query(
+      `SELECT p.uid, p.shell_name AS "shellName", p.display_name_key AS "displayNameKey", p.state,
+              m.person IS NOT NULL AS "realmMember", p.admitted_at IS NOT NULL AS "everAdmitted",
+              c.account IS NOT NULL AS "hasCredentials"
+       FROM people p LEFT JOIN realm_members m ON m.person = p.uid
+         LEFT JOIN credentials c ON c.account = p.uid ORDER BY p.uid`,
+    ),
+    client.query(
+      `SELECT t.uid, t.name, t.account, t.state, c.account IS NOT NULL AS "hasCredentials"
+       FROM tools t LEFT JOIN credentials c ON c.account = t.uid ORDER BY t.uid`,
+    ),
+    client.query(`SELECT tool || ' ' || maintainer AS pair FROM maintainers`),
+    client.query('SELECT name, subject FROM names'),
+    client.query('SELECT id FROM posix_ids'),
+    client.query('SELECT fingerprint FROM ssh_keys'),
+  ]);
+  return {
+    people: people.rows as KnownRealm['people'],
+    tools: tools.rows as KnownRealm['tools'],
+    maintainers: new Set((maintainers.rows as { pair: string }[]).map(({ pair }) => pair)),
+    names: new Map(
+      (names.rows as { name: string; subject: number }[]).map((row) => [row.name, row.subject]),
+    ),
+    ids: new Set((ids.rows as { id: number }[]).map(({ id }) => id)),
+    fingerprints: new Set((keys.rows as { fingerprint: string }[]).map((row) => row.fingerprint)),
+  };
+}
+
+/** How things stand after an import. */
+export interface Written {
+  /** how many admins there are */
+  admins: number;
+  /** what each role will read of those whom it is about */
+  wanted: Record<Role, Wanted[]>;
+}
+
+/**
+ * Runs `decide` on what there is, and writes what it takes, while nobody else gives names and numbers: no
+ * verdict falls meanwhile, requests wait. The realm may be frozen and thawed meanwhile.
+ *
+ * @param terms.by the operator, for the audit
+ * @param terms.admin the name of the admin tool
+ * @param terms.portals whose numbers go on: a realm before this one may have told them more
+ * @param terms.commit false: everything is written, and then undone
+ */
+export async function takeOver<T extends { takeover: Takeover }>(
+  client: Client,
+  terms: { by: string; admin: string; portals: readonly string[]; commit: boolean },
+  decide: (known: KnownRealm) => T,
+): Promise<T & Written> {
+  const { by, admin, portals, commit } = terms;
+  class Undone extends Error {}
+  let decided: (T & Written) | undefined;
+  try {
+    return await transact(
+      client,
+      async () => {
+        // intake shares it in each transaction that gives verdicts
+        await client.query('SELECT pg_advisory_xact_lock($1)', [VERDICTS_LOCK]);
+        await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
+        const taken = decide(await readKnown(client));
+        await write(client, taken.takeover, by);
+        const uids = uidsOf(taken.takeover);
+        if (uids.length > 0) {
+          await goOnWithEvents(client, portals);
+          await goOnWithSeals(client, uids);
+        }
+        await analyze(client);
+        const tools = taken.takeover.tools.map(({ uid }) => uid as number);
+        await markNewOrphans(client, tools);
+        decided = {
+          ...taken,
+          admins: await countAdmins(client, admin),
+          wanted: await readWantedOf(client, taken.takeover),
+        };
+        if (!commit) throw new Undone();
+        return decided;
+      },
+      { durable: true },
+    );
+  } catch (error) {
+    if (error instanceof Undone && decided !== undefined) return decided;
+    throw error;
+  }
+}
+
+/** What each role will read of those who are taken over, and of those who get credentials. */
+async function readWantedOf(
+  client: Client,
+  { people, tools, credentials }: Takeover,
+): Promise<Written['wanted']> {
+  const taken = uidsOf({ people, tools });
+  const directory = await readWanted(client, 'directory', taken);
+  const accounts = new Set([...taken, ...credentials.map(({ account }) => account)]);
+  // the other two may know the same
+  const homes = await readWanted(client, 'homes', [...accounts]);
+  return { directory, homes, databases: homes };
+}
+
+function uidsOf({ people, tools }: Pick<Takeover, 'people' | 'tools'>): number[] {
+  return [...people, ...tools].map(({ uid }) => uid as number);
+}
+
+/** The planner knows nothing yet of tables that have just been filled. */
+async function analyze(client: Client): Promise<void> {
+  await client.query(
+    'ANALYZE posix_ids, names, people, tools, realm_members, maintainers, ssh_keys, credentials, ' +
+      'database_verifiers, convergence, foreign_sightings, audit',
+  );
+}
+
+async function write(client: Client, takeover: Takeover, by: string): Promise<void> {
+  const { people, tools } = takeover;
+  const insert = (text: string, rows: readonly unknown[]) =>
+    rows.length === 0 ? undefined : client.query(text, [JSON.stringify(rows)]);
+  const subjects = [
+    ...people.map(({ uid, shellName }) => ({ uid, kind: 'person', account: shellName as string })),
+    ...tools.map(({ uid, account }) => ({ uid, kind: 'tool', account: account as string })),
+  ];
+  await insert(
+    `WITH s AS (SELECT * FROM jsonb_to_recordset($1) AS (uid int, kind text, account text)),
+       id AS (INSERT INTO posix_ids (id, kind) SELECT uid, kind FROM s)
+     INSERT INTO names (name, subject) SELECT account, uid FROM s`,
+    subjects,
+  );
+  await insert(
+    `INSERT INTO people (uid, shell_name, display_name, display_name_key, email, state)
+     SELECT * FROM jsonb_to_recordset($1)
+       AS (uid int, shell_name text, display_name text, display_name_key text, email text, state text)`,
+    people.map(({ uid, shellName, displayName, email, state }) => ({
+      ...{ uid, shell_name: shellName, display_name: displayName },
+      ...{ display_name_key: normalName(displayName), email, state },
+    })),
+  );
+  await insert(
+    // nobody was told of a deletion yet: each warning comes when its day does
+    `INSERT INTO tools (uid, name, account, title, state, delete_requested_at, delete_after)
+     SELECT uid, name, account, name, state, requested, after
+     FROM jsonb_to_recordset($1)
+       AS (uid int, name text, account text, state text, requested timestamptz, after timestamptz)`,
+    tools.map(({ uid, name, account, state, deletion }) => ({
+      ...{ uid, name, account, state },
+      ...{ requested: deletion?.requestedAt, after: deletion?.after },
+    })),
+  );
+  await insert(
+    `INSERT INTO ssh_keys (person, fingerprint, line, options, label, expires_at)
+     SELECT * FROM jsonb_to_recordset($1)
+       AS (person int, fingerprint text, line text, options text[], label text, expires_at timestamptz)`,
+    people.flatMap(({ uid, keys }) =>
+      keys.map(({ expiresAt, ...key }) => ({ person: uid, ...key, expires_at: expiresAt })),
+    ),
+  );
+  await insert(
+    `INSERT INTO maintainers (tool, maintainer)
+     SELECT * FROM jsonb_to_recordset($1) AS (tool int, maintainer int) ON CONFLICT DO NOTHING`,
+    takeover.maintainers,
+  );
+  await client.query(
+    'INSERT INTO realm_members (person) SELECT unnest($1::int[]) ON CONFLICT DO NOTHING',
+    [takeover.realmMembers],
+  );
+  await client.query(
+    'UPDATE people SET admitted_at = now() WHERE uid = ANY ($1) AND admitted_at IS NULL',
+    [[...takeover.admitted, ...takeover.realmMembers]],
+  );
+  // what is there is how it is applied: nothing acts on it until something differs and is told of
+  await client.query(
+    `INSERT INTO convergence (subject, role, wanted, applied, state)
+     SELECT s, r, 1, 1, 'applied' FROM unnest($1::int[]) AS s, unnest($2::text[]) AS r`,
+    [subjects.map(({ uid }) => uid), ROLES],
+  );
+  await client.query('SELECT number_seals($1, false), touch_seals($1)', [
+    subjects.map(({ uid }) => uid),
+  ]);
+  await writeCredentials(client, takeover.credentials);
+  await writeSightings(client, takeover.sightings, subjects);
+  await dropAdopted(client, subjects);
+  await writeActs(client, actsOf(takeover, subjects, by));
+}
+
+/** A verifier that stands on the servers is no reason to act: the trigger must not raise `databases`. */
+async function writeCredentials(
+  client: Client,
+  credentials: Takeover['credentials'],
+): Promise<void> {
+  if (credentials.length === 0) return;
+  await client.query('ALTER TABLE database_verifiers DISABLE TRIGGER database_verifiers_raise');
+  await client.query(
+    `WITH c AS (SELECT * FROM jsonb_to_recordset($1) AS (account int, verifier text)),
+       made AS (INSERT INTO credentials (account) SELECT account FROM c
+                ON CONFLICT DO NOTHING RETURNING account)
+     INSERT INTO database_verifiers (account, epoch, verifier)
+     SELECT account, 1, verifier FROM c JOIN made USING (account) WHERE verifier IS NOT NULL`,
+    [JSON.stringify(credentials)],
+  );
+  await client.query('ALTER TABLE database_verifiers ENABLE TRIGGER database_verifiers_raise');
+}
+
+/** What is ours is foreign no more; a name that was seen with a number of ours stays so by itself. */
+async function writeSightings(
+  client: Client,
+  sightings: Takeover['sightings'],
+  subjects: readonly { uid: number; account: string }[],
+): Promise<void> {
+  const ours = [subjects.map(({ uid }) => uid), subjects.map(({ account }) => account)];
+  const known = 'WITH ours AS (SELECT * FROM unnest($1::int[], $2::text[]) AS o (id, name))';
+  await client.query(
+    `${known} INSERT INTO foreign_sightings (name, id)
+     SELECT f.name, 0 FROM foreign_sightings f JOIN ours o ON o.id = f.id
+     WHERE f.name <> '' AND f.name NOT IN (SELECT name FROM ours) ON CONFLICT DO NOTHING`,
+    ours,
+  );
+  await client.query(
+    `${known} DELETE FROM foreign_sightings
+     WHERE id IN (SELECT id FROM ours) OR name IN (SELECT name FROM ours)`,
+    ours,
+  );
+  await client.query(
+    `INSERT INTO foreign_sightings (name, id)
+     SELECT coalesce(s.name, ''), coalesce(s.id, 0)
+     FROM jsonb_to_recordset($1) AS s (name text, id int)
+     ON CONFLICT DO NOTHING`,
+    [JSON.stringify(sightings)],
+  );
+}
+
+/** What is ours now is listed no more: accounts and groups, homes and database users of theirs, rules. */
+async function dropAdopted(
+  client: Client,
+  subjects: readonly { uid: number; account: string }[],
+): Promise<void> {
+  await client.query(
+    `DELETE FROM unmanaged u USING unnest($1::int[], $2::text[]) AS o (uid, account)
+     WHERE CASE u.kind WHEN 'database user' THEN u.number = o.uid
+                       WHEN 'home' THEN u.name = o.account
+                       WHEN 'rule' THEN u.name = 'runas-' || o.account
+                       ELSE u.kind IN ('account', 'group') AND u.name = o.account AND u.number = o.uid END`,
+    [subjects.map(({ uid }) => uid), subjects.map(({ account }) => account)],
+  );
+}
+
+/** One for the import with its counts, and one for each subject; a tool's names its maintainers by number. */
+function actsOf(
+  { people, tools, maintainers, realmMembers, credentials }: Takeover,
+  subjects: readonly { uid: number; account: string }[],
+  by: string,
+): Act[] {
+  const counts = {
+    people: people.length,
+    tools: tools.length,
+    keys: people.reduce((sum, { keys }) => sum + keys.length, 0),
+    maintainers: maintainers.length,
+    realmMembers: realmMembers.length,
+    credentials: credentials.length,
+  };
+  const maintainersOf = Map.groupBy(maintainers, ({ tool }) => tool);
+  const leaving = new Set(tools.filter(({ deletion }) => deletion).map(({ uid }) => uid as number));
+  return [
+    {
+      kind: 'import',
+      by,
+      fields: Object.entries(counts).map(([name, count]) => `${name}=${count}`),
+    },
+    ...subjects.map(({ uid, account }): Act => ({
+      kind: 'import',
+      by,
+      subject: uid,
+      account,
+      fields: [
+        ...(leaving.has(uid) ? ['deletion'] : []),
+        ...(maintainersOf.get(uid) ?? []).map(({ maintainer }) => `maintainer=${maintainer}`),
+      ],
+    })),
+  ];
+}

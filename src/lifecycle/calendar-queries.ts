@@ -1,0 +1,273 @@
+/** What the calendar sees in our tables: which moves are due, and what it next has to wait for. */
+import { timeOf } from '../shared/time.ts';
+import { IS_APPROVED_ERASURE, IS_ERASING } from '../requests/approvals-table.ts';
+import { RECOVERY } from './holds-table.ts';
+import type { Client } from '../database/connection.ts';
+
+type Reader = Pick<Client, 'query'>;
+
+/** A move of the calendar; drawn in src/lifecycle/calendar.ts. */
+export type MoveName =
+  | 'person.reinstate'
+  | 'person.warn'
+  | 'person.archive'
+  | 'person.delete'
+  | 'person.erase'
+  | 'person.restore'
+  | 'person.expire'
+  | 'tool.warn'
+  | 'tool.archive'
+  | 'tool.delete'
+  | 'tool.restore'
+  | 'tool.expire'
+  | 'archives.expire'
+  | 'overlaps.end'
+  | 'credentials.again'
+  | 'seals.renew';
+
+/** A move that is due. */
+export interface DueMove {
+  move: MoveName;
+  /** 0: of no single one */
+  subject: number;
+  /** a shell name, or the account of a tool */
+  account: string;
+  /** of a tool, else null */
+  tool: string | null;
+  /** since when it is due, or, of a warning, when the subject is put away */
+  at: Date;
+  /** of a warning: the least number of days before that of which it is to be told */
+  days: number | null;
+}
+
+/** Days before somebody is put away on which it is told. */
+export const WARNING_DAYS = [30, 7, 1];
+
+/**
+ * When who is to be deleted is put away: on the day, and no sooner than a day after it was told for the
+ * last time. What was not told so yet is told first, at the earliest now. What was told by a clock that
+ * went back since, was told of another day. Without a grace time (`days_told` is 0) nothing is waited for.
+ *
+ * @param now an expression of SQL; columns of `people` or `tools`
+ */
+export const PUT_AWAY_AT = (now: string) => `CASE WHEN days_told = 0 THEN delete_after ELSE
+  greatest(delete_after, interval '24 hours' +
+    CASE WHEN days_told <= 1 AND ${IS_TOLD(now)} THEN told_at ELSE ${now} END) END`;
+const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
+
+/** When an approved erasure begins, of a row of `approvals`: until then it can be stopped, after a hold too. */
+export const ERASED_AT = `(greatest(decided_at, (SELECT h.until FROM holds h WHERE h.subject = approvals.subject))
+  + interval '24 hours')`;
+
+/** What is not applied by then no longer keeps what has been closed from being put away. */
+const PATIENCE = `interval '1 minute'`;
+
+// a seal that is being renewed opens no door
+const IS_APPLIED = (subject: string) => `NOT EXISTS (
+  SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.targets IS NULL)`;
+// the archives that there are to be, and both roles have back in place what they put away
+const IS_PUT_AWAY = `(SELECT count(*) FROM archives a
+  WHERE a.subject = d.subject AND a.departure = d.departure) = 2`;
+const PUT_AWAY_SINCE = `SELECT max(made_at) FROM archives a WHERE a.subject = d.subject AND a.departure = d.departure`;
+const IS_BACK = `(SELECT count(*) FROM convergence c
+  WHERE c.subject = d.subject AND c.role IN ('homes', 'databases') AND c.applied = c.wanted) = 2`;
+// a row that is applied rests from the moment at which it was
+const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject = d.subject AND c.role IN ('homes', 'databases')`;
+
+// Who is to be deleted, each along a partial index: a look costs the same however many subjects there are.
+const LEAVERS = `leavers AS (
+  SELECT 'person' AS kind, uid, delete_after, days_told, told_at FROM people
+  WHERE delete_after IS NOT NULL AND state = 'suspended' AND NOT ${IS_ERASING('uid')}
+  UNION ALL
+  SELECT 'tool', uid, delete_after, days_told, told_at FROM tools
+  WHERE delete_after IS NOT NULL AND state = 'disabled')`;
+
+const DUE = `
+  WITH ${LEAVERS}
+  SELECT m.move, m.subject, coalesce(t.account, p.shell_name, '') AS account, t.name AS tool, m.at, m.days
+  FROM (
+    SELECT 'person.reinstate' AS move, uid AS subject, suspended_until AS at, NULL::int AS days FROM people
+    WHERE suspended_until <= $1 AND state = 'suspended' AND delete_after IS NULL AND NOT ${IS_ERASING('uid')}
+    UNION ALL
+    SELECT kind || '.warn', uid, greatest(delete_after, $1 + interval '24 hours'), due.days FROM leavers, LATERAL (
+      SELECT min(w.days) AS days FROM unnest($2::int[]) AS w (days)
+      WHERE delete_after - make_interval(hours => 24 * w.days) <= $1) AS due
+    WHERE due.days < CASE WHEN ${IS_TOLD('$1')} THEN days_told ELSE due.days + 1 END
+    UNION ALL
+    SELECT kind || '.archive', uid, ${PUT_AWAY_AT('$1::timestamptz')}, NULL FROM leavers
+    WHERE delete_after <= $1 AND ${PUT_AWAY_AT('$1::timestamptz')} <= $1
+      AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
+    UNION ALL
+    -- by the database's clock as well, which its guard goes by
+    SELECT 'person.erase', subject, ${ERASED_AT}, NULL FROM approvals JOIN people ON uid = subject
+    WHERE ${IS_APPROVED_ERASURE('approvals')} AND people.state = 'suspended'
+      AND ${ERASED_AT} <= least($1::timestamptz, now())
+    UNION ALL
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, (${PUT_AWAY_SINCE}), NULL
+    FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+    WHERE d.back_at IS NULL AND d.left_at IS NULL AND d.returning_at IS NULL
+      AND coalesce(t.state, p.state) = 'archived' AND ${IS_PUT_AWAY}
+    UNION ALL
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.restore' ELSE 'tool.restore' END, d.subject, (${BACK_SINCE}), NULL
+    FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+    WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND coalesce(t.state, p.state) = 'archived' AND ${IS_BACK}
+    UNION ALL
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.expire' ELSE 'tool.expire' END, d.subject, d.keep_until, NULL
+    FROM departures d LEFT JOIN tools t ON t.uid = d.subject
+    WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.back_at IS NULL AND d.returning_at IS NULL
+    UNION ALL
+    SELECT 'archives.expire', subject, min(keep_until), NULL FROM departures
+    WHERE keep_until <= $1 AND expired_at IS NULL AND back_at IS NOT NULL GROUP BY subject
+    UNION ALL
+    (SELECT 'overlaps.end', 0, previous_until, NULL FROM database_verifiers
+     WHERE previous_until <= $1 ORDER BY previous_until LIMIT 1)
+    UNION ALL
+    (SELECT 'credentials.again', account, again_at, NULL FROM credentials
+     WHERE again_at <= $1 ORDER BY again_at LIMIT $4 + cardinality($3::text[]))
+    UNION ALL
+    (SELECT 'seals.renew', 0, renew_at, NULL FROM login_seals
+     WHERE renew_at <= $1 ORDER BY renew_at LIMIT 1)
+  ) AS m LEFT JOIN people p ON p.uid = m.subject LEFT JOIN tools t ON t.uid = m.subject
+  WHERE m.move || ' ' || m.subject <> ALL ($3::text[]) AND ($5 OR m.move <> 'person.erase')
+    -- who is held is not put away, deleted or forgotten, and not warned of a day that does not hold
+    AND NOT EXISTS (SELECT FROM holds h WHERE h.subject = m.subject AND h.until > $1
+      AND (m.move ~ '[.](warn|archive|delete|erase|expire)$' OR m.move ~ '[.]restore$' AND h.held_by = '${RECOVERY}'))
+  -- doors are closed and opened before all else, and seals renewed after all else
+  ORDER BY m.move = 'seals.renew', m.move NOT IN ('overlaps.end', 'credentials.again', 'person.reinstate', 'person.restore', 'tool.restore'), m.at, m.subject LIMIT $4`;
+
+/**
+ * The moves that are due at that time, the first to be made first.
+ *
+ * @param except `<move> <subject>` of those that are left out
+ * @param erasures false: these are left out too
+ */
+export async function readDueMoves(
+  db: Reader,
+  now: Date,
+  {
+    except,
+    most,
+    erasures = true,
+  }: { except: readonly string[]; most: number; erasures?: boolean },
+): Promise<DueMove[]> {
+  const { rows } = await db.query({
+    name: 'due-moves',
+    text: DUE,
+    values: [now, WARNING_DAYS, except, most, erasures],
+  });
+  return rows as DueMove[];
+}
+
+/** A move that should have been made long ago. */
+export interface OverdueMove {
+  move: MoveName;
+  /** '' where it is of no single one */
+  account: string;
+  since: Date;
+}
+
+/** The calendar looks every second, and makes a move that has failed again after a minute. */
+const OVERDUE_MS = 120_000;
+/** No more are looked for. */
+const MOST_OVERDUE = 100;
+const DAY_MS = 24 * 3600 * 1000;
+
+/** The moves whose date passed two minutes ago, and which nobody has made: intake fails at them, or is away. */
+export async function readOverdue(db: Reader, now: Date): Promise<OverdueMove[]> {
+  const before = new Date(now.getTime() - OVERDUE_MS);
+  const due = await readDueMoves(db, before, { except: [], most: MOST_OVERDUE });
+  return due
+    .map(({ move, account, at, days }) => {
+      return { move, account, since: new Date(at.getTime() - (days ?? 0) * DAY_MS) };
+    })
+    .filter(({ since }) => since <= before);
+}
+
+/** `person.reinstate of alice, since 2026-11-25 10:00:00Z, and 2 more`; of one at the least. */
+export function describeOverdue(overdue: readonly OverdueMove[]): string {
+  const [{ move, account, since } = { move: '', account: '', since: new Date(0) }] = overdue;
+  const more = overdue.length > 1 ? `, and ${overdue.length - 1} more` : '';
+  return `${move}${account === '' ? '' : ` of ${account}`}, since ${timeOf(since)}${more}`;
+}
+
+const NEXT = `
+  WITH ${LEAVERS}
+  SELECT min(at) AS at FROM (
+    SELECT min(suspended_until) AS at FROM people WHERE suspended_until > $1
+    UNION ALL SELECT min(at) FROM (SELECT ${PUT_AWAY_AT('$1::timestamptz')} AS at FROM leavers) AS away WHERE at > $1
+    UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM leavers WHERE delete_after > $1 - ${PATIENCE}
+    UNION ALL SELECT min(delete_after - make_interval(hours => 24 * w.days))
+      FROM leavers, unnest($2::int[]) AS w (days)
+      WHERE delete_after - make_interval(hours => 24 * w.days) > $1
+    UNION ALL SELECT min(at) FROM (SELECT ${ERASED_AT} AS at FROM approvals
+      WHERE ${IS_APPROVED_ERASURE('approvals')}) AS erased WHERE at > $1
+    UNION ALL SELECT min(until) FROM holds WHERE until > $1
+    UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND expired_at IS NULL
+    UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
+    UNION ALL SELECT min(again_at) FROM credentials WHERE again_at > $1
+    UNION ALL SELECT min(renew_at) FROM login_seals WHERE renew_at > $1 AND renew_at < 'infinity'
+  ) AS dates`;
+// what is to be put away, or is being put away or brought back: a role's work makes the next move due
+const AWAITED = `
+  WITH ${LEAVERS}
+  SELECT subject FROM departures WHERE back_at IS NULL AND (left_at IS NULL OR returning_at IS NOT NULL)
+  UNION SELECT uid FROM leavers WHERE delete_after <= $1`;
+
+/** What comes next: on a date, and by what a role does with these subjects. */
+export interface Ahead {
+  next: Date | undefined;
+  awaited: number[];
+}
+
+export async function readAhead(db: Reader, now: Date): Promise<Ahead> {
+  const [dates, awaited] = await Promise.all([
+    db.query({ name: 'next-date', text: NEXT, values: [now, WARNING_DAYS] }),
+    db.query({ name: 'awaited', text: AWAITED, values: [now] }),
+  ]);
+  return {
+    next: (dates.rows[0] as { at: Date | null }).at ?? undefined,
+    awaited: awaited.rows.map(({ subject }: { subject: number }) => subject),
+  };
+}
+
+/** Takes away verifiers before whose time is over; the database raises `databases`. Returns whose they were. */
+export async function endOverlaps(
+  client: Reader,
+  now: Date,
+  most: number,
+): Promise<{ subject: number; account: string }[]> {
+  const { rows } = await client.query(
+    `SELECT e AS subject, n.name AS account FROM end_overlaps($1, $2) AS e JOIN names n ON n.subject = e
+     ORDER BY e`,
+    [now, most],
+  );
+  return rows as { subject: number; account: string }[];
+}
+
+/** Gives seals whose half time is over the next number, and has the directory role sign them; returns how many. */
+export async function renewSeals(client: Reader, now: Date, most: number): Promise<number> {
+  const { rows } = await client.query(
+    `WITH due AS MATERIALIZED (
+       SELECT array_agg(subject) AS subjects FROM (
+         SELECT subject FROM login_seals WHERE renew_at <= $1 ORDER BY renew_at LIMIT $2) AS first)
+     SELECT number_seals(subjects, false, $1), touch_seals(subjects), cardinality(subjects) AS count
+     FROM due WHERE subjects IS NOT NULL`,
+    [now, most],
+  );
+  return (rows as { count: number }[])[0]?.count ?? 0;
+}
+
+/** Notes of how many days before the end of somebody it has been told, and when. */
+export async function noteWarned(
+  client: Reader,
+  subject: number,
+  { days, now }: { days: number; now: Date },
+): Promise<void> {
+  for (const table of ['people', 'tools']) {
+    await client.query(`UPDATE ${table} SET days_told = $2, told_at = $3 WHERE uid = $1`, [
+      subject,
+      days,
+      now,
+    ]);
+  }
+}

@@ -1,0 +1,444 @@
+/**
+ * The calendar: moves that nobody has to ask for when their time has come. intake makes them, between
+ * its verdicts, since it alone writes the wanted state. What requests do is drawn in
+ * person-leaving.ts and tool-leaving.ts.
+ *
+ *   person   suspended ──suspended_until──▶ active
+ *            suspended ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted, erased
+ *            suspended ──erasure approved 24 h ago──▶ deleted, erased
+ *   tool     disabled ──delete_after, told a day ago, doors closed──▶ archived ──both archives──▶ deleted
+ *   both     to be deleted ──30, 7, 1 days before──▶ told
+ *            archived, returning ──home and databases in place──▶ active
+ *            deleted, or back ──keep_until──▶ its archives are removed
+ *   account  the password before ──previous_until──▶ dies
+ *            made when somebody lost access ──again_at, doors closed or again_by──▶ made anew
+ *            half of a seal's time over ──renew_at──▶ sealed anew
+ *   tool     nobody left who may log in ──▶ orphaned, and back, as long as it does not leave
+ *
+ * | move             | is due when                                        | told at once  | told when applied |
+ * | ---------------- | -------------------------------------------------- | ------------- | ----------------- |
+ * | person.reinstate | `until` has come, and no deletion is approved      |               | person.reinstated |
+ * | ….warn           | so many days are left, and fewer were not told yet | ….deleting    |                   |
+ * | ….archive        | to be deleted by then, the last warning was a day  |               |                   |
+ * |                  | ago (but for who has no grace time), and all is    |               |                   |
+ * |                  | applied or a minute has passed: doors close before |               |                   |
+ * |                  | all else                                           |               |                   |
+ * | ….delete         | both archives are recorded                         | ….archived    | ….deleted         |
+ * | person.erase     | the erasure was approved 24 hours ago              | person.erased |                   |
+ * | ….restore        | homes and databases have it back in place          |               | ….restored        |
+ * | ….expire         | the archives were kept for long enough             |               | ….expired         |
+ * | archives.expire  | the same, of one who is back                       |               |                   |
+ * | overlaps.end     | both passwords have worked for long enough         |               |                   |
+ * | credentials.again | some time after somebody lost access, when the    | credentials.  |                   |
+ * |                  | directory has closed all doors, or ten minutes     | revoked       |                   |
+ * |                  | later whatever is open                             |               |                   |
+ * | seals.renew      | half of their time is over                         |               |                   |
+ *
+ * Each move is one transaction: whoever is cut between two goes on with the next. Where it did not run for
+ * a week, it is told once, of the least number of days that is due. A move that fails is left for a
+ * minute, and keeps no other back. What a role fails at moves nothing on: it is tried again by the role.
+ *
+ * Of who is held nothing but restore is made until the hold has ended: no warning either, so that the day
+ * after the hold is told of anew.
+ *
+ * Whatever the clock did, or however long nothing ran, nobody who has a grace time is put away untold:
+ *
+ * | who is to be deleted on day 40, of which     | is told            | and put away                     |
+ * | -------------------------------------------- | ------------------ | -------------------------------- |
+ * | the calendar looks every day                 | on days 10, 33, 39 | on day 40                        |
+ * | it looks on day 36 first, then every day     | on days 36, 39     | on day 40                        |
+ * | it looks on day 39.5 first                   | then               | on day 40.5                      |
+ * | it looks on day 400 first: a clock that      | then               | on day 401                       |
+ * | jumps ahead too                              |                    |                                  |
+ * | the same, and that clock goes back at once   | anew, as above     | on day 40                        |
+ */
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../shared/config.ts';
+import { writeActs } from '../audit/acts.ts';
+import { rejectWaiting } from '../requests/approvals-table.ts';
+import {
+  type Ahead,
+  type DueMove,
+  endOverlaps,
+  type MoveName,
+  noteWarned,
+  readAhead,
+  readDueMoves,
+  renewSeals,
+} from './calendar-queries.ts';
+import type { Raise } from '../reconcile/convergence-table.ts';
+import { noteKnown, wantNewEpoch, wantNewEpochAgain } from '../credentials/credentials-table.ts';
+import {
+  beginDeparture,
+  beginErasure,
+  completeDeparture,
+  endDeparture,
+  expireArchives,
+  expirePastArchives,
+} from './departures-table.ts';
+import { erasePerson } from './erasure.ts';
+import { type NewEvent, type OnDone, writeEvents } from '../events/events-table.ts';
+import { holdThawed } from '../database/freeze.ts';
+import { areOrphansOtherwise, keepOrphans } from './orphans.ts';
+import { raisesOfDoors, reinstatePeople, reopenPerson } from '../identity/people-table.ts';
+import { type Client, transact } from '../database/connection.ts';
+import { recordVerdict } from '../requests/requests-table.ts';
+import { openTools, readMaintained, readMaintainers } from '../identity/tools-table.ts';
+import { raises, raisesOfMembers, raisesWithCredentials } from '../requests/asking.ts';
+import { tellOfWaiting, tellPortals } from '../events/done.ts';
+
+/** Who asked, as the audit and `chamberlain requests` name it. */
+export const CALENDAR = 'the calendar';
+
+/** Most moves of one turn: requests wait for it, urgent ones too. */
+const MOST_MOVES = 4;
+/** Most accounts of which the password before dies in one move, most tools that become orphans, most seals. */
+const MOST_AT_ONCE = 200;
+
+const DAY_MS = 86_400_000;
+
+/** What a turn has done, and when the next one is of use. */
+export interface Turn extends Ahead {
+  did: { move: MoveName | 'orphans'; subject: number; account: string }[];
+  failed: { key: string; error: unknown }[];
+  /** there is more to do now */
+  more: boolean;
+  /** nothing was done: the realm is frozen */
+  frozen: boolean;
+}
+
+/** What a move has done, beside its writes. */
+interface Made {
+  fields: string[];
+  raises?: Raise[];
+  /** it takes access away */
+  urgent?: true;
+  /** told at once */
+  events?: NewEvent[];
+  /** told when everything raised is applied */
+  onDone?: Omit<OnDone, 'portals'>;
+  /** the request that waited for it: `onDone` is told as of that one */
+  decides?: { portal: string; jti: string };
+}
+
+interface Moving {
+  client: Client;
+  config: Config;
+  now: Date;
+  due: DueMove;
+}
+
+/** Thrown out of a transaction: the realm is frozen. */
+class Frozen extends Error {}
+
+/**
+ * Makes some of the moves that are due.
+ *
+ * @param options.orphans whether to look for orphans, once nothing else is due
+ * @param options.except keys of moves that are left out, since they have failed
+ * @param options.canBeStopped whether every request that has come by now is decided: else no erasure begins
+ */
+export async function turnCalendar(
+  client: Client,
+  config: Config,
+  now: Date,
+  {
+    orphans = true,
+    except = [],
+    canBeStopped = true,
+  }: { orphans?: boolean; except?: readonly string[]; canBeStopped?: boolean } = {},
+): Promise<Turn> {
+  const turn: Turn = {
+    did: [],
+    failed: [],
+    more: false,
+    frozen: false,
+    next: undefined,
+    awaited: [],
+  };
+  const due = await readDueMoves(client, now, {
+    ...{ except, most: MOST_MOVES },
+    erasures: canBeStopped,
+  });
+  for (const each of due) {
+    const { move, subject, account } = each;
+    try {
+      await makeMove({ client, config, now, due: each });
+      // every few seconds, and no news
+      if (move !== 'seals.renew') turn.did.push({ move, subject, account });
+    } catch (error) {
+      if (error instanceof Frozen) return { ...turn, frozen: true };
+      turn.failed.push({ key: `${move} ${subject}`, error });
+    }
+  }
+  turn.more = due.length > 0;
+  if (!turn.more && orphans && (await areOrphansOtherwise(client))) {
+    const changed = await findOrphans(client, config, now);
+    if (changed === undefined) return { ...turn, frozen: true };
+    turn.did.push(...changed);
+    turn.more = changed.length === MOST_AT_ONCE;
+  }
+  return turn.more ? turn : { ...turn, ...(await readAhead(client, now)) };
+}
+
+/** One move, in a transaction. Nobody else writes the wanted state between the look and this. */
+async function makeMove(moving: Moving): Promise<void> {
+  const { client, due } = moving;
+  await transact(client, async () => {
+    if (!(await holdThawed(client))) throw new Frozen();
+    await recordMove(moving, await MAKE[due.move](moving));
+  });
+}
+
+const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
+  'person.reinstate': async ({ client, due }) => {
+    await reinstatePeople(client, [due.subject]);
+    return {
+      fields: ['state'],
+      raises: await raisesOfDoors(client, [due.subject]),
+      onDone: { event: 'person.reinstated', data: { account: due.account } },
+    };
+  },
+  'person.warn': (moving) => warn(moving, 'person'),
+  'tool.warn': (moving) => warn(moving, 'tool'),
+  'person.archive': putAway,
+  'tool.archive': putAway,
+  'person.delete': async (moving) => {
+    await leave(moving);
+    const rejected = await forgetPerson(moving);
+    const made = deleted(moving, 'person');
+    return { ...made, events: [...(made.events ?? []), ...rejected] };
+  },
+  'person.erase': async (moving) => {
+    const { client, due, now } = moving;
+    const { portal, request: jti } = await beginErasure(client, due.subject, now);
+    const rejected = await forgetPerson(moving);
+    return {
+      fields: ['state', 'erasure'],
+      raises: everything(due.subject),
+      // at once: a server that is away holds up no portal
+      events: [...tell(moving, 'person.erased'), ...rejected],
+      onDone: { event: 'person.erased', data: {}, each: [] },
+      decides: { portal, jti },
+    };
+  },
+  'tool.delete': async (moving) => {
+    await noteKnown(moving.client, moving.due.subject);
+    await leave(moving);
+    const made = deleted(moving, 'tool');
+    // a member of their groups until now
+    const maintained = await readMaintained(moving.client, moving.due.subject);
+    const maintainers = await readMaintainers(moving.client, moving.due.subject);
+    return {
+      ...made,
+      raises: [
+        ...made.raises,
+        ...maintained.flatMap((tool) => raises(tool, 'directory')),
+        ...raisesOfMembers([...maintainers]),
+      ],
+    };
+  },
+  'person.restore': async (moving) => {
+    const { client, due } = moving;
+    await comeBack(moving);
+    await reopenPerson(client, due.subject);
+    // one that nobody has read
+    const epoch = await wantNewEpoch(client, due.subject);
+    const doors = await raisesOfDoors(client, [due.subject]);
+    return {
+      fields: ['state', ...(epoch === undefined ? [] : ['credentials'])],
+      raises: [
+        ...(epoch === undefined
+          ? raises(due.subject, 'directory')
+          : raisesWithCredentials(due.subject, 'directory')),
+        ...doors.filter(({ subject }) => subject !== due.subject),
+      ],
+      onDone: { event: 'person.restored', data: dataOf(due) },
+    };
+  },
+  'tool.restore': async (moving) => {
+    const { client, due } = moving;
+    await comeBack(moving);
+    await openTools(client, [due.subject]);
+    // one that nobody has read
+    await wantNewEpoch(client, due.subject);
+    return {
+      fields: ['state', 'credentials'],
+      raises: raisesWithCredentials(due.subject, 'directory'),
+      onDone: { event: 'tool.restored', data: dataOf(due) },
+    };
+  },
+  'person.expire': (moving) => expire(moving, 'person'),
+  'tool.expire': (moving) => expire(moving, 'tool'),
+  'archives.expire': async ({ client, due, now }) => {
+    await expirePastArchives(client, due.subject, now);
+    return { fields: ['archives'], raises: raises(due.subject, 'homes', 'databases') };
+  },
+  'overlaps.end': async ({ client, now }) => {
+    const accounts = await endOverlaps(client, now, MOST_AT_ONCE);
+    await writeActs(
+      client,
+      accounts.map((of) => ({
+        kind: 'credentials.rotate' as const,
+        by: CALENDAR,
+        ...of,
+        fields: ['previous password'],
+      })),
+    );
+    return { fields: [] };
+  },
+  'credentials.again': makeAgain,
+  'seals.renew': async ({ client, now }) => {
+    await renewSeals(client, now, MOST_AT_ONCE);
+    return { fields: [] };
+  },
+};
+
+async function makeAgain(moving: Moving): Promise<Made> {
+  const { client, due, now } = moving;
+  const again = await wantNewEpochAgain(client, due.subject, now);
+  if (again === undefined) return { fields: [] };
+  const { epoch, maintainers } = again;
+  return {
+    fields: ['credentials'],
+    urgent: true,
+    raises: raisesWithCredentials(due.subject),
+    events: tell(moving, 'credentials.revoked', { epoch, maintainers, because: due.move }),
+  };
+}
+
+async function warn(moving: Moving, kind: string): Promise<Made> {
+  const { client, due, now } = moving;
+  const days = due.days as number;
+  await noteWarned(client, due.subject, { days, now });
+  // later than it should have been told: fewer days are left than it was to be told of
+  const left = Math.ceil((due.at.getTime() - now.getTime()) / DAY_MS);
+  return {
+    fields: [],
+    events: tell(moving, `${kind}.deleting`, {
+      days: Math.min(days, left),
+      deleteAfter: due.at.toISOString(),
+    }),
+  };
+}
+
+async function putAway({ client, due, now }: Moving): Promise<Made> {
+  await beginDeparture(client, due.subject, now);
+  return { fields: ['state'], raises: everything(due.subject) };
+}
+
+/** Erases what our tables hold of a person who is deleted; returns what is told of what waited. */
+async function forgetPerson({ client, due, now }: Moving): Promise<NewEvent[]> {
+  // nobody else is told any more what becomes of it
+  const waited = await rejectWaiting(client, due.subject, { by: CALENDAR, now });
+  await erasePerson(client, due.subject);
+  const told = { by: CALENDAR, reason: 'The person was deleted.' };
+  return waited.flatMap((each) => tellOfWaiting(each, 'request.rejected', told));
+}
+
+async function leave(moving: Moving): Promise<void> {
+  const { client, due, now } = moving;
+  await completeDeparture(client, due.subject, { now, keepUntil: keepUntil(moving) });
+}
+
+async function comeBack(moving: Moving): Promise<void> {
+  const { client, due, now } = moving;
+  await endDeparture(client, due.subject, { now, keepUntil: keepUntil(moving) });
+}
+
+function keepUntil({ config, now }: Moving): Date {
+  return new Date(now.getTime() + config.archives.keepDays * DAY_MS);
+}
+
+function deleted(moving: Moving, kind: string): Made & { raises: Raise[] } {
+  const { due } = moving;
+  return {
+    fields: ['state'],
+    raises: everything(due.subject),
+    events: tell(moving, `${kind}.archived`),
+    onDone: { event: `${kind}.deleted`, data: dataOf(due) },
+  };
+}
+
+async function expire({ client, due, now }: Moving, kind: string): Promise<Made> {
+  await expireArchives(client, due.subject, now);
+  return {
+    fields: ['archives'],
+    raises: raises(due.subject, 'homes', 'databases'),
+    onDone: { event: `${kind}.expired`, data: dataOf(due) },
+  };
+}
+
+function everything(subject: number): Raise[] {
+  return raises(subject, 'directory', 'homes', 'databases');
+}
+
+function dataOf({ account, tool }: DueMove): Record<string, unknown> {
+  return { ...(tool === null ? {} : { tool }), account };
+}
+
+function tell(
+  { config, due }: Moving,
+  event: string,
+  data: Record<string, unknown> = {},
+): NewEvent[] {
+  return tellPortals(config, [], {
+    event,
+    subject: due.subject,
+    request: undefined,
+    data: { ...dataOf(due), ...data },
+  });
+}
+
+/** Writes what a move raises and tells: as a request of ours, so that it is known when it is done. */
+async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
+  await writeEvents(client, made.events ?? []);
+  if (made.raises === undefined) return;
+  await recordVerdict(client, {
+    portal: undefined,
+    jti: undefined,
+    // of no body: what no other has
+    bodySha256: randomBytes(32),
+    kind: due.move,
+    requestedBy: CALENDAR,
+    approvedBy: CALENDAR,
+    subject: due.subject,
+    verdict: 'accepted',
+    code: undefined,
+    sentence: undefined,
+    urgent: made.urgent ?? false,
+    onDone: made.onDone === undefined ? undefined : { ...made.onDone, portals: [] },
+    raises: made.raises,
+    decides: made.decides,
+    audit: { account: due.account, fields: made.fields },
+  });
+}
+
+/** Marks the tools that have become orphans, and those that are none any more; undefined: frozen. */
+async function findOrphans(
+  client: Client,
+  config: Config,
+  now: Date,
+): Promise<Turn['did'] | undefined> {
+  return transact(client, async () => {
+    if (!(await holdThawed(client))) return undefined;
+    const changed = await keepOrphans(client, now, MOST_AT_ONCE);
+    await client.query(`SELECT raise_generation(s, 'directory') FROM unnest($1::int[]) AS s`, [
+      changed.map(({ uid }) => uid),
+    ]);
+    await writeEvents(
+      client,
+      changed
+        .filter(({ orphaned }) => orphaned)
+        .flatMap(({ uid, account, tool }) =>
+          tellPortals(config, [], {
+            event: 'tool.orphaned',
+            subject: uid,
+            request: undefined,
+            data: { tool, account },
+          }),
+        ),
+    );
+    return changed.map(({ uid, account }) => ({ move: 'orphans', subject: uid, account }));
+  });
+}

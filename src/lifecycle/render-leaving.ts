@@ -1,0 +1,167 @@
+/** How a person or a tool leaves, as text: what `status` and `explain` show of it. Pure. */
+import type { ArchivePage, DeparturePage, LeavingPage, NextMove } from './leaving.ts';
+import { endOfHold, isWithoutEnd, timeOf } from '../shared/time.ts';
+
+/** Rows for a page about one subject: a name, then what is to be said. */
+export function leavingRows(
+  {
+    hold,
+    closed,
+    deleteAfter,
+    erasing,
+    orphanedAt,
+    waiting,
+    approved,
+    departures,
+    next,
+  }: LeavingPage,
+  {
+    kind,
+    account,
+    state,
+    now,
+  }: { kind: 'person' | 'tool'; account: string; state: string; now: Date },
+): [name: string, value: string][] {
+  const word = kind === 'person' ? 'suspended' : 'disabled';
+  const rows: [string, string][] = [];
+  if (closed !== null) rows.push([word, describeClosed(closed)]);
+  if (hold !== null) {
+    rows.push([
+      'held',
+      `since ${timeOf(hold.at)} by ${hold.by} “${hold.reason}”, until ${endOfHold(hold.until)}: not deleted`,
+    ]);
+  }
+  for (const each of waiting) {
+    rows.push([
+      'waits',
+      `${each.kind}, asked for by ${each.requestedBy} ${timeOf(each.at)}, request ${each.request}: ${each.why}`,
+    ]);
+  }
+  if (approved !== null) {
+    const { kind: of, requestedBy, by, at } = approved;
+    rows.push(['approved', `${of}, asked for by ${requestedBy}, by ${by} ${timeOf(at)}`]);
+  }
+  if (next !== null) rows.push(['next', describeNext(next, now)]);
+  if (erasing !== null) {
+    rows.push([
+      'stops',
+      `until then by \`chamberlain submit request.reject --request ${erasing.request} --reason …\``,
+    ]);
+  }
+  const isKept = state === 'deleted' && (next?.move === 'remove archives' || next?.move === 'held');
+  if (isKept) {
+    rows.push(['comes back', `until then by \`chamberlain ${commandToRestore(kind, account)}\``]);
+  }
+  if (orphanedAt !== null && state !== 'deleted') {
+    const isLeaving = state === 'archived' || deleteAfter !== null;
+    const advice = isLeaving ? '' : '; an admin can name somebody by maintainer.add';
+    rows.push([
+      'orphaned',
+      `since ${timeOf(orphanedAt)}: nobody who may log in maintains it${advice}`,
+    ]);
+  }
+  for (const departure of departures) {
+    if (departure.erasure !== null) {
+      const { requestedBy, approvedBy } = departure.erasure;
+      const by = `asked for by ${requestedBy}, approved by ${approvedBy}`;
+      rows.push(['erased', `${timeOf(departure.beganAt)}, ${by}`]);
+      continue;
+    }
+    rows.push(['put away', describeDeparture(departure)]);
+    for (const archive of departure.archives) {
+      const text = describeArchive(archive, departure);
+      if (text !== '') rows.push(['archive', text]);
+    }
+  }
+  return rows;
+}
+
+/** What brings back who was deleted. A deleted person's display name and mail address were erased. */
+export function commandToRestore(kind: 'person' | 'tool', account: string): string {
+  return kind === 'tool'
+    ? `restore ${account}`
+    : `submit person.restore --person ${account} --displayName NAME --email ADDRESS --wait`;
+}
+
+function describeClosed({ at, by, reason, until }: NonNullable<LeavingPage['closed']>): string {
+  return [
+    `since ${timeOf(at)}`,
+    ...(by === null ? [] : [` by ${by}`]),
+    ...(reason === null || reason === '' ? [] : [` “${reason}”`]),
+    ...(until === null ? [] : [`, until ${timeOf(until)}`]),
+  ].join('');
+}
+
+/** `reinstated 2026-12-01 08:00:00Z, in 6 days` */
+export function describeNext({ sentence, at }: NextMove, now: Date): string {
+  if (at !== null && isWithoutEnd(at)) return 'nothing until the hold is released';
+  return at === null ? sentence : `${sentence}: ${timeOf(at)}, ${describeWait(at, now)}`;
+}
+
+function describeDeparture(departure: DeparturePage): string {
+  const { beganAt, leftAt, keepUntil, expiredAt, returningAt, backAt } = departure;
+  const rest = [
+    ...(backAt === null ? [] : [`back ${timeOf(backAt)}`]),
+    ...(expiredAt !== null
+      ? [`kept until ${timeOf(expiredAt)}`]
+      : keepUntil === null
+        ? []
+        : [`archives kept until ${timeOf(keepUntil)}`]),
+  ];
+  return [
+    `from ${timeOf(beganAt)}`,
+    ...(leftAt === null ? [] : [`deleted ${timeOf(leftAt)}`]),
+    ...(returningAt === null || backAt !== null
+      ? []
+      : [`coming back since ${timeOf(returningAt)}`]),
+    ...rest,
+  ].join(', ');
+}
+
+function describeArchive(
+  { role, made, progress }: ArchivePage,
+  { backAt, expiredAt, returningAt }: DeparturePage,
+): string {
+  const doing = progress === null ? '' : `now ${describeProgress(progress)}`;
+  if (made === null) {
+    if (backAt !== null || returningAt !== null) return doing === '' ? '' : `${role}: ${doing}`;
+    return `${role}: ${doing === '' ? 'not yet' : doing}`;
+  }
+  const { path, bytes, at, manifestSha256 } = made;
+  return [
+    `${role}: ${path}, ${formatBytes(bytes)}, read back ${timeOf(at)}, SHA-256 of manifest.json ${manifestSha256}`,
+    ...(expiredAt === null ? [] : ['removed since']),
+    ...(doing === '' ? [] : [doing]),
+  ].join('; ');
+}
+
+/** `packing 1.2 GiB of 3.4 GiB` */
+export function describeProgress({
+  act,
+  done,
+  total,
+}: Omit<NonNullable<ArchivePage['progress']>, 'at'>): string {
+  return `${act} ${formatBytes(done)}${total === null ? '' : ` of ${formatBytes(total)}`}`;
+}
+
+/** `512 B`, `1.5 KiB`, `20 GiB`: of 1024, one digit after the point below ten. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let at = 0;
+  while (value >= 1000 && at < units.length - 1) {
+    value /= 1024;
+    at += 1;
+  }
+  const text = at === 0 || value >= 10 ? String(Math.round(value)) : value.toFixed(1);
+  return `${text} ${units[at]}`;
+}
+
+/** `in 6 days`, `in 3 h`, `in 12 min`; `due` where it has come. */
+export function describeWait(at: string, now: Date): string {
+  const minutes = Math.round((Date.parse(at) - now.getTime()) / 60_000);
+  if (minutes <= 0) return 'due';
+  if (minutes < 120) return `in ${minutes} min`;
+  if (minutes < 48 * 60) return `in ${Math.round(minutes / 60)} h`;
+  return `in ${Math.round(minutes / 1440)} days`;
+}

@@ -1,0 +1,240 @@
+/**
+ * The agent of a login host: follows the directory, and tells the root helper what it shows. It judges nothing
+ * and keeps nothing on disk; of each entry it knows the entryCSN of what it has told.
+ *
+ * | when                                                                       | reads                          |
+ * | -------------------------------------------------------------------------- | ------------------------------ |
+ * | four times a second                                                        | the suffix's contextCSN        |
+ * | that has moved                                                             | the heartbeat and what changed |
+ * | every minute, and when it can be read again                                | all names                      |
+ * | it starts; the helper is another run; the contextCSN went back, or lacks a | everything                     |
+ * | server (an older copy, another directory); another server may do better    |                                |
+ *
+ * What was told counts as told once the helper has answered. One thing is read and told after another, from one
+ * server: nothing that was read earlier can overtake what was read later.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { openLoginHelper } from './helper-client.ts';
+import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { LoginHostConfig } from '../config.ts';
+import { changesFrom, olderThan, parseCsns, type Csns } from './csns.ts';
+import { openDirectoryServers, type DirectoryServers } from './directory-servers.ts';
+import { openPace, type Pace } from '../pace.ts';
+import { PLACES, type Places } from '../places.ts';
+import type { ReportLine } from '../report-lines.ts';
+import { openTelling, type Telling } from './telling.ts';
+
+const LOOK_MS = 250;
+/** The helper hears from the agent so often at least. */
+const SPEAK_MS = 5000;
+const COMPARE_MS = 60_000;
+/** After one that has failed. */
+const COMPARE_AGAIN_MS = 5000;
+/** What a compare asks for is read entry by entry; of more, everything is read. */
+const READ_SINGLY = 500;
+
+export interface Agent {
+  close(): Promise<void>;
+  /** resolves once it is closed */
+  ended: Promise<void>;
+}
+
+interface State {
+  readonly log: Log;
+  readonly compareMs: number;
+  readonly servers: DirectoryServers;
+  readonly telling: Telling;
+  /** of readings of everything, and of turns from a server that another may do better than */
+  readonly readingPace: Pace;
+  readonly turnPace: Pace;
+  /** the run of the helper that was told everything; undefined where it must be told anew */
+  toldRun: string | undefined;
+  /** up to where changes have been told */
+  csns: Csns;
+  /** as it was last read */
+  heartbeat: string;
+  /** by performance.now() */
+  compareAt: number;
+  /** servers that were passed over since one was looked at */
+  passedOver: number;
+  /** why the directory could not be read; '' once a look was whole */
+  trouble: string;
+  isHelperAway: boolean;
+}
+
+export function startAgent(
+  config: LoginHostConfig,
+  log: Log,
+  { socket }: Pick<Places, 'socket'> = PLACES,
+  compareMs = COMPARE_MS,
+): Agent {
+  const servers = openDirectoryServers(config);
+  const preface = (): ReportLine => ['trouble', servers.uri(), state.trouble];
+  const telling = openTelling(openLoginHelper(socket), preface, log);
+  const state: State = {
+    ...{ log, compareMs, servers, telling, readingPace: openPace(), turnPace: openPace() },
+    ...{ toldRun: undefined, csns: {}, heartbeat: '', compareAt: Infinity, passedOver: 0 },
+    ...{ trouble: '', isHelperAway: false },
+  };
+  const closing = new AbortController();
+  const ended = (async () => {
+    while (!closing.signal.aborted) {
+      await lookOnce(state);
+      await sleep(LOOK_MS, undefined, { signal: closing.signal }).catch(() => {});
+    }
+  })();
+  return {
+    async close() {
+      closing.abort();
+      await ended;
+      await servers.turnAway();
+    },
+    ended,
+  };
+}
+
+async function lookOnce(state: State): Promise<void> {
+  const { log, servers, telling } = state;
+  try {
+    if (state.isHelperAway) await telling.tell();
+    if (state.isHelperAway) log.info('the root helper answers again');
+    state.isHelperAway = false;
+    const isWhole = await look(state);
+    if (!isWhole || state.trouble === '') return;
+    log.info({ server: servers.uri() }, 'the directory can be read again');
+    state.trouble = '';
+    // what came back may be an older copy that was written to since: its contextCSN does not say so
+    state.compareAt = -Infinity;
+    await telling.tell();
+  } catch (error) {
+    if (codeOf(error) === 'BACKEND_UNAVAILABLE') {
+      if (!state.isHelperAway) log.warn({ error: describeError(error) }, 'the root helper is away');
+      state.isHelperAway = true;
+      return;
+    }
+    const isNew = state.trouble === '';
+    state.trouble = describeError(error);
+    if (isNew) log.warn({ error: state.trouble }, 'the directory cannot be read');
+    if (isNew || performance.now() >= telling.spokeAt() + SPEAK_MS) {
+      await telling.tell().catch(() => (state.isHelperAway = true));
+    }
+    await servers.turnAway();
+  }
+}
+
+/** False where this server is passed over. */
+async function look(state: State): Promise<boolean> {
+  const { log, servers, telling } = state;
+  const now = parseCsns(await servers.open().contextCsns());
+  if (Object.keys(now).length === 0) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', 'the directory shows no contextCSN');
+  }
+  const older = olderThan(now, state.csns);
+  if (older !== undefined) {
+    state.heartbeat = await servers.open().heartbeat();
+    const { tryAnother } = await telling.tell(['heartbeat', state.heartbeat]);
+    if (tryAnother === true && state.passedOver < servers.count - 1) {
+      state.passedOver += 1;
+      await servers.turnAway();
+      return false;
+    }
+    if (state.toldRun !== undefined) {
+      log.warn({ server: servers.uri(), older }, 'everything is read again');
+    }
+    state.toldRun = undefined;
+  }
+  state.passedOver = 0;
+  if (isEverythingDue(state) && state.readingPace.take()) {
+    await readEverything(state, now);
+  } else {
+    await follow(state, now);
+    if (!isEverythingDue(state) && performance.now() >= state.compareAt) await compare(state);
+  }
+  const mayTurn = servers.count > 1 && telling.answer()?.tryAnother === true;
+  if (mayTurn && state.turnPace.take()) {
+    state.toldRun = undefined; // the next one may show what this one hides, and no contextCSN says so
+    await servers.turnAway();
+  }
+  return true;
+}
+
+/** Also if the helper still waits for the end of a reading: this agent is in none, so another has begun it. */
+function isEverythingDue({ toldRun, telling }: State): boolean {
+  const answer = telling.answer();
+  return toldRun === undefined || toldRun !== answer?.run || answer.reading !== undefined;
+}
+
+async function readEverything(state: State, now: Csns): Promise<void> {
+  const { servers, telling } = state;
+  const token = randomUUID();
+  state.heartbeat = await servers.open().heartbeat();
+  const { run } = await telling.tell(['heartbeat', state.heartbeat], ['all', token, 'begin']);
+  const isAnother = () => telling.answer()?.run !== run;
+  telling.beginAnew();
+  state.csns = now;
+  const report = telling.report();
+  for await (const page of servers.open().everything()) {
+    for (const entry of page) await report.add(entry);
+    if (isAnother()) return;
+  }
+  await report.end();
+  if (isAnother()) return;
+  await follow(state, parseCsns(await servers.open().contextCsns())); // what has changed meanwhile
+  if (isAnother()) return;
+  state.compareAt = performance.now() + state.compareMs;
+  await telling.tell(['all', token, 'end']);
+  state.toldRun = run;
+}
+
+/** Tells what has changed, then the heartbeat that was read before: all that it counts on has been told. */
+async function follow(state: State, now: Csns): Promise<void> {
+  const { servers, telling } = state;
+  const from = changesFrom(now, state.csns);
+  if (from === undefined && performance.now() < telling.spokeAt() + SPEAK_MS) return;
+  const before = state.heartbeat;
+  state.heartbeat = await servers.open().heartbeat();
+  // it was written, and the contextCSN has not moved: the clock of that server was ahead before
+  if (from === undefined && state.heartbeat !== before) state.compareAt = -Infinity;
+  const report = telling.report();
+  if (from !== undefined) {
+    for await (const page of servers.open().changedSince(from)) {
+      for (const entry of page) if (telling.isNews(entry)) await report.add(entry);
+    }
+  }
+  await report.end(['heartbeat', state.heartbeat]);
+  state.csns = now;
+}
+
+/** Compares names: tells who is no more, and what no contextCSN has shown. */
+async function compare(state: State): Promise<void> {
+  const { compareMs, servers, telling } = state;
+  state.compareAt = performance.now() + Math.min(compareMs, COMPARE_AGAIN_MS);
+  const told = telling.told();
+  const gone = new Set(told.keys());
+  const differing: string[] = [];
+  // access rules that no longer hide a seal change no entry
+  const unsealed: string[] = [];
+  for await (const page of servers.open().names()) {
+    for (const { dn, name, csn } of page) {
+      gone.delete(name);
+      const before = told.get(name);
+      if (before === '') unsealed.push(dn);
+      else if (before !== csn || csn === '') differing.push(dn);
+    }
+  }
+  const areTooMany = unsealed.length > READ_SINGLY;
+  if (differing.length > READ_SINGLY || (areTooMany && telling.answer()?.trusted !== true)) {
+    state.toldRun = undefined;
+    return;
+  }
+  const report = telling.report();
+  for (const name of gone) await report.addGone(name);
+  const asked = areTooMany ? differing : [...differing, ...unsealed];
+  for (const entry of await servers.open().entries(asked)) {
+    if (telling.isNews(entry)) await report.add(entry);
+  }
+  await report.end();
+  state.compareAt = performance.now() + compareMs;
+}

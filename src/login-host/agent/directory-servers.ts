@@ -1,0 +1,39 @@
+/** The servers of the directory, of which the agent reads one at a time. */
+import { readFileSync } from 'node:fs';
+import { openLoginDirectory, type LoginDirectory } from '../../backends/ldap/login-directory.ts';
+import type { LoginHostConfig } from '../config.ts';
+
+export interface DirectoryServers {
+  count: number;
+  uri(): string;
+  /** The one that is being read. Throws as node:fs does where the password cannot be read. */
+  open(): LoginDirectory;
+  /** Goes on to the next; with one alone, to new connections. */
+  turnAway(): Promise<void>;
+}
+
+export function openDirectoryServers({
+  realm,
+  ldap,
+}: Pick<LoginHostConfig, 'realm' | 'ldap'>): DirectoryServers {
+  const { uris, base, caFile, passwordFile } = ldap;
+  let server = 0;
+  let directory: LoginDirectory | undefined;
+  const uri = () => uris[server % uris.length] ?? '';
+  return {
+    count: uris.length,
+    uri,
+    open() {
+      // for each connection anew: it may be replaced
+      const password = () => readFileSync(passwordFile, 'utf8').replace(/\r?\n$/, '');
+      password();
+      return (directory ??= openLoginDirectory({ uri: uri(), base, realm, caFile, password }));
+    },
+    async turnAway() {
+      const before = directory;
+      directory = undefined;
+      server += 1;
+      await before?.close();
+    },
+  };
+}

@@ -1,0 +1,134 @@
+/**
+ * Brings this host to what the registry knows. After a piece of a report, and after a tick, in this order:
+ *
+ * 1. what was taken is kept in the journal, so that no number goes back;
+ * 2. key files of those who have lost something;
+ * 3. lists: closed, sudoers, group, passwd, shadow, each only where it says something else;
+ * 4. the other key files;
+ * 5. sessions end: by then, whoever is closed finds no way back in.
+ *
+ * A list is as long as the realm. So while everything is being told, lists are written within a second where somebody
+ * has lost something, and else at the end.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Host } from './host.ts';
+import { writeKeptState } from './kept-state.ts';
+import type { ListName } from './registry.ts';
+import { flushFolder } from './replace-file.ts';
+import { JOURNAL_FILE, type SealJournal } from './seal-journal.ts';
+import { CLOSED_FILE } from '../status.ts';
+
+const LOSSES_WAIT_MS = 1000;
+const GAINS_WAIT_MS = 5000;
+const SETTLED_AT_ONCE = 200;
+const SETTLE_PAUSE_MS = 20;
+const ALL_LISTS: ListName[] = ['closed', 'sudoers', 'group', 'passwd', 'shadow'];
+
+export async function apply(host: Host): Promise<void> {
+  const { registry, folder, places, troubles, ending } = host;
+  const { journal, isLoss, lost, changed, lists, ended, isKeptNew } = registry.consequences();
+  if (journal.length > 0) {
+    const isKept = tryJournal(host, (file) => file.append(journal, isLoss));
+    if (!isKept) {
+      registry.unkept(changed);
+      host.isUnkept = true;
+    }
+  }
+  for (const { isPerson, name } of lost) if (isPerson) folder.settle(name, Date.now());
+  makeStale(host, lists, lost.size > 0);
+  if (mayWriteLists(host)) await writeLists(host);
+  for (const subject of changed) {
+    if (subject.isPerson && !lost.has(subject)) folder.settle(subject.name, Date.now());
+  }
+  if (lost.size > 0) troubles.attempt(places.keys, () => folder.flush());
+  ending.end(ended);
+  if (isKeptNew) keepState(host, true);
+}
+
+/** Once at the start: what was known when the last run ended, in the background where it takes its time. */
+export async function applyKnown(host: Host): Promise<void> {
+  const { registry, folder, places, ending } = host;
+  ending.end(registry.consequences().ended);
+  if (host.isWhole) makeStale(host, ALL_LISTS);
+  else if (!existsSync(join(places.login, CLOSED_FILE)))
+    await host.lists.write(new Set(['closed']));
+  let count = 0;
+  for (const { isPerson, name } of registry.subjects()) {
+    if (!isPerson) continue;
+    folder.settle(name, Date.now());
+    // the agent is telling everything meanwhile: that has precedence
+    if ((count += 1) % SETTLED_AT_ONCE === 0) await sleep(SETTLE_PAUSE_MS);
+  }
+  folder.settleStanding(Date.now());
+}
+
+/** Everything was told for the first time: from now on what is not known is not there. */
+export function becomeWhole(host: Host): void {
+  host.isWhole = true;
+  makeStale(host, ALL_LISTS);
+  host.folder.settleStanding(Date.now());
+  keepState(host, true);
+}
+
+export function makeStale({ stale }: Host, lists: Iterable<ListName>, isLoss = false): void {
+  const isFirst = stale.lists.size === 0;
+  for (const list of lists) stale.lists.add(list);
+  if (stale.lists.size === 0) return;
+  if (isFirst) stale.since = performance.now();
+  stale.isLoss ||= isLoss;
+}
+
+function mayWriteLists({ stale, isWhole, registry }: Host): boolean {
+  if (stale.lists.size === 0 || !isWhole) return false;
+  if (registry.reading() === undefined) return true;
+  return performance.now() - stale.since >= (stale.isLoss ? LOSSES_WAIT_MS : GAINS_WAIT_MS);
+}
+
+async function writeLists(host: Host): Promise<void> {
+  const { lists } = host.stale;
+  host.stale = { lists: new Set(), since: 0, isLoss: false };
+  await host.lists.write(lists);
+}
+
+/** Whatever somebody else has changed, or could not be written, is as it must be again. */
+export function mend(host: Host): void {
+  const { registry, folder, lists, places, troubles, ending } = host;
+  ending.endLeft([...registry.subjects()].flatMap(({ isClosed, uid }) => (isClosed ? [uid] : [])));
+  void folder.checkAll(Date.now).then(
+    () => troubles.remove(places.keys),
+    (error: unknown) => troubles.add(places.keys, error),
+  );
+  if (host.isWhole) makeStale(host, lists.check());
+  tryJournal(host, (file) => file.tidy());
+  keepState(host, false);
+}
+
+/** Where something could not be kept, and there is room now: it must be told once more. */
+export function keepUnkept(host: Host): void {
+  if (!host.isUnkept) return;
+  const hasRoom = tryJournal(host, (file) => file.requireRoom());
+  if (!hasRoom || !keepState(host, true)) return;
+  host.isUnkept = false;
+  host.mustBeRetold = true;
+}
+
+/** Returns whether it could. */
+function tryJournal(
+  { journal, places, troubles }: Host,
+  act: (journal: SealJournal) => void,
+): boolean {
+  return troubles.attempt(join(places.login, JOURNAL_FILE), () => act(journal));
+}
+
+/** Returns whether it could. */
+export function keepState(
+  { registry, places, troubles, rules, isWhole }: Host,
+  flush: boolean,
+): boolean {
+  return troubles.attempt(join(places.login, 'state.json'), () => {
+    writeKeptState(places.login, { ...registry.kept(), rules, isWhole }, flush);
+    if (flush) flushFolder(places.login);
+  });
+}

@@ -1,0 +1,133 @@
+/** What the root helper knows, and has in hand: opened once, and passed to all that it does. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { ChamberlainError, describeError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { SealKeys } from '../../seals/seal.ts';
+import { sealKeysOf, type LoginHostConfig } from '../config.ts';
+import { openEnding, type Ending } from './ending.ts';
+import { openHeartbeats } from './heartbeats.ts';
+import { readKeptState, rulesOf, type KeptState } from './kept-state.ts';
+import { openKeyFolder, type KeyFolder, type KeyWish } from './key-folder.ts';
+import { openListFiles, type ListFiles } from './list-files.ts';
+import { openLocalFiles, type LocalAccounts, type LocalFiles } from './local-accounts.ts';
+import type { Places } from '../places.ts';
+import { openRegistry, type ListName, type Registry, type Trust } from './registry.ts';
+import { JOURNAL_FILE, openSealJournal, type SealJournal } from './seal-journal.ts';
+import { openTroubles, type Troubles } from './troubles.ts';
+
+/** Of sshd's AuthorizedKeysCommandUser. */
+const LOOKUP_GROUP = 'chamberlain-lookup';
+
+export interface Host {
+  readonly config: LoginHostConfig;
+  readonly places: Places;
+  readonly log: Log;
+  readonly keys: SealKeys;
+  readonly registry: Registry;
+  readonly journal: SealJournal;
+  readonly folder: KeyFolder;
+  readonly lists: ListFiles;
+  readonly ending: Ending;
+  readonly troubles: Troubles;
+  readonly localFiles: LocalFiles;
+  /** which rules the journal is judged by */
+  readonly rules: string;
+  readonly startedAt: number;
+  local: LocalAccounts;
+  /** of this run: another one has to be told everything */
+  run: string;
+  /** everything was told once at least: what is not known is not there */
+  isWhole: boolean;
+  trust: Trust;
+  /** since when it is trusted, or not; and when it last was */
+  since: number;
+  trustedAt: number | undefined;
+  /** what the agent says of itself, and when it last said anything */
+  server: string;
+  trouble: string;
+  agentAt: number | undefined;
+  accepted: { at: number; what: string[] } | undefined;
+  /** lists that are not as they must be; since when, by performance.now(); somebody has lost something by it */
+  stale: { lists: Set<ListName>; since: number; isLoss: boolean };
+  /** some of what was taken could not be kept */
+  isUnkept: boolean;
+  /** everything must be told once more */
+  mustBeRetold: boolean;
+}
+
+/** Opens everything, and knows again what the last run knew. Throws CONFIG_INVALID, and as node:fs does. */
+export function openHost(config: LoginHostConfig, log: Log, places: Places): Host {
+  const troubles = openTroubles(log, Date.now);
+  const localFiles = openLocalFiles(places);
+  const local = localFiles.read();
+  const keys = sealKeysOf(config);
+  mkdirSync(places.login, { recursive: true, mode: 0o755 });
+  const { registry, ...kept } = loadRegistry(config, log, places, keys, local);
+  const limitMs = config.offlineLimitSeconds * 1000;
+  const gid = gidOf(LOOKUP_GROUP, local, places);
+  const startedAt = Date.now();
+  const host: Host = {
+    ...{ config, places, log, keys, registry, troubles, localFiles, local, startedAt, ...kept },
+    folder: openKeyFolder(places.keys, gid, limitMs, (name) => wishOf(host, name), troubles),
+    lists: openListFiles(config, places, registry, () => host.local, troubles),
+    ending: openEnding((uid) => mayEnd(host, uid), log),
+    run: randomUUID(),
+    trust: { trusted: false, why: 'the directory has not been read yet', tryAnother: false },
+    ...{ since: startedAt, trustedAt: undefined },
+    ...{ server: '', trouble: '', agentAt: undefined, accepted: undefined },
+    stale: { lists: new Set(), since: 0, isLoss: false },
+    ...{ isUnkept: false, mustBeRetold: false },
+  };
+  return host;
+}
+
+/** Throws CONFIG_INVALID where the host has no such group. */
+export function gidOf(group: string, { groups }: LocalAccounts, places: Places): number {
+  const gid = groups.get(group);
+  if (gid !== undefined) return gid;
+  throw new ChamberlainError('CONFIG_INVALID', `${places.group} has no group ${group}`);
+}
+
+function loadRegistry(
+  config: LoginHostConfig,
+  log: Log,
+  places: Places,
+  keys: SealKeys,
+  local: LocalAccounts,
+) {
+  let before: KeptState | undefined;
+  try {
+    before = readKeptState(places.login);
+  } catch (error) {
+    log.warn({ error: describeError(error) }, 'what was kept cannot be read: it begins anew');
+  }
+  const rules = rulesOf(config);
+  const heartbeats = openHeartbeats(config.realm, before?.at);
+  const registry = openRegistry(config, new Set(keys.keys()), heartbeats, local, before);
+  const path = join(places.login, JOURNAL_FILE);
+  const { journal, unread } = openSealJournal(path, (line) =>
+    registry.load(line, before?.rules !== rules),
+  );
+  if (unread > 0) log.warn({ path, unread }, 'lines of the journal cannot be read');
+  registry.setLocal(local, Date.now());
+  return { registry, journal, rules, isWhole: before?.isWhole === true && unread === 0 };
+}
+
+function wishOf({ registry, isWhole, trust, config }: Host, name: string): KeyWish | undefined {
+  const person = registry.subjectNamed(name);
+  if (person === undefined || !person.isPerson) {
+    return isWhole ? { list: '', until: 0, untrustedUntil: 0, mayRenew: false } : undefined;
+  }
+  return {
+    list: person.isInForce && person.isActive ? person.list : '',
+    until: person.until,
+    untrustedUntil: registry.lastHeartbeat() + config.offlineLimitSeconds * 1000,
+    mayRenew: trust.trusted && person.presence === 'present' && !person.isRefused,
+  };
+}
+
+function mayEnd({ registry, local }: Host, uid: number): boolean {
+  return registry.subject(uid)?.isClosed === true && !local.uids.has(uid);
+}

@@ -1,0 +1,51 @@
+/** The file `state.json`: what the helper must know after a restart, beside the journal. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { LoginHostConfig } from '../config.ts';
+import type { Kept } from './registry.ts';
+import { replaceFile } from './replace-file.ts';
+
+const schema = z.strictObject({
+  at: z.number().min(0),
+  floors: z.array(z.tuple([z.int(), z.int()])),
+  accepted: z.strictObject({ people: z.int().min(0), tools: z.int().min(0) }),
+  disappeared: z.array(z.tuple([z.int(), z.number()])),
+  confirmedAt: z.number().min(0).default(0),
+  doubted: z.array(z.tuple([z.int(), z.number()])).default([]),
+  rules: z.string(),
+  isWhole: z.boolean(),
+});
+
+export interface KeptState extends Kept {
+  /** by which rules what is kept was judged */
+  rules: string;
+  /** everything was told at least once: what is not known is not there */
+  isWhole: boolean;
+}
+
+const FILE = 'state.json';
+
+/** Undefined where there is none. Throws where it cannot be read: then the last heartbeat is not known. */
+export function readKeptState(folder: string): KeptState | undefined {
+  let text;
+  try {
+    text = readFileSync(join(folder, FILE), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  return schema.parse(JSON.parse(text));
+}
+
+/** Throws as node:fs does. */
+export function writeKeptState(folder: string, state: KeptState, flush: boolean): void {
+  replaceFile(join(folder, FILE), JSON.stringify(state), { mode: 0o600 }, flush);
+}
+
+/** The same for the same rules. */
+export function rulesOf({ realm, ids, homes, knownBadKeys }: LoginHostConfig): string {
+  const rules = JSON.stringify([realm, ids, homes, knownBadKeys]);
+  return createHash('sha256').update(rules).digest('hex');
+}

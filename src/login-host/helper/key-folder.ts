@@ -1,0 +1,290 @@
+/**
+ * The folder of key files: one for each person who may log in, replaced by rename, so that whoever reads sees the
+ * old file or the new one. Root owns folder and files; the group (setgid) may read. Synchronous: 30,000 files take two
+ * seconds so, and five times as long by promises.
+ *
+ * A file is compared by content: it is remembered as it was written (inode, time of change, size), and where it is
+ * another now, it is read, and written again. The folder is watched, and looked through every minute.
+ *
+ * | the file, of a person with keys                   | trusted                     | not trusted                      |
+ * | ------------------------------------------------- | --------------------------- | -------------------------------- |
+ * | holds these keys, and lasts for half of the limit | left                        | left                             |
+ * | holds these keys, and lasts for less              | written for the whole limit | left                             |
+ * | holds these keys, and lasts for longer than that  | written for the whole limit | written for the whole limit      |
+ * | holds something else                              | written for the whole limit | written, for as long as it lasts |
+ * | is not there                                      | written for the whole limit | written for what is left of the  |
+ * |                                                   |                             | limit since the last heartbeat   |
+ *
+ * No line lasts longer than the seal. How long a file lasts is judged by what it says and by the clock, as sshd does
+ * it, and by nothing that was worked out before: a clock that jumps makes some files due, and no other harm.
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  watch,
+  type Stats,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate as breathe } from 'node:timers/promises';
+import { ChamberlainError } from '../../shared/errors.ts';
+import { grantOf, readKeyLines, renderKeyFile } from './key-lines.ts';
+import { flushFolder, removeFile, writeAll } from './replace-file.ts';
+import type { Troubles } from './troubles.ts';
+
+/** What a file must be. */
+export interface KeyWish {
+  /** canonical lines with line ends between; '': there must be no file */
+  list: string;
+  /** when the seal ends */
+  until: number;
+  /** until when a file that is not there may last, where it may not be renewed */
+  untrustedUntil: number;
+  mayRenew: boolean;
+}
+
+export interface KeyFolder {
+  /** Brings a file to what it must be. */
+  settle(name: string, now: number): void;
+  /** The same for files that do not last for half of the limit any more: for so many at most. */
+  renew(now: number, most: number): void;
+  /** Brings what was there at the start, and nobody has asked for, to what it must be. */
+  settleStanding(now: number): void;
+  /** Looks at all files, and brings those that are not as they were written to what they must be. */
+  checkAll(clock: () => number): Promise<void>;
+  /** From now on does the same, for each file as soon as it is changed. */
+  watch(clock: () => number, onError: (error: Error) => void): void;
+  /** Returns when all that was removed and replaced would outlive a loss of power. */
+  flush(): void;
+  count(): number;
+  /** When the first and the last file ends; undefined without any. */
+  lasting(): { first: number; last: number } | undefined;
+  close(): void;
+}
+
+interface Mark {
+  /** the keys that it holds */
+  list: string;
+  /** until when */
+  grant: number;
+  ino: number;
+  ctimeMs: number;
+  size: number;
+}
+
+/** No name of a person begins so: nobody can be given an unfinished file. */
+const UNFINISHED = '.new';
+/** Of a file system of its own. */
+const NOT_OURS = new Set([UNFINISHED, 'lost+found']);
+const MODE = 0o640;
+/** A clock that is set right by so much makes no file last too long. */
+const SLACK_MS = 60_000;
+const CHECKED_AT_ONCE = 500;
+/** One writing is several changes. */
+const SETTLE_MS = 50;
+
+/**
+ * Opens the folder, and makes it root's. Throws CONFIG_INVALID where it cannot be.
+ *
+ * @param wishOf what a person's file must be; undefined: nothing is known, and what is there is left
+ */
+export function openKeyFolder(
+  folder: string,
+  gid: number,
+  limitMs: number,
+  wishOf: (name: string) => KeyWish | undefined,
+  troubles: Troubles,
+): KeyFolder {
+  const self = process.getuid?.() ?? 0;
+  prepareFolder(folder, self, gid);
+  const unfinished = join(folder, UNFINISHED);
+  const marks = new Map<string, Mark>();
+  /** files of before this start that have not been looked at */
+  const standing = new Set(readdirSync(folder).filter((name) => !NOT_OURS.has(name)));
+  const failed = new Set<string>();
+  const changed = new Set<string>();
+  let watcher: ReturnType<typeof watch> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+
+  function isRight({ mode, uid, gid: group }: Stats): boolean {
+    return (mode & 0o7777) === MODE && uid === self && group === gid;
+  }
+
+  function remember(name: string, list: string, grant: number, stat: Stats): Mark {
+    const { ino, ctimeMs, size } = stat;
+    const mark = { list, grant, ino, ctimeMs, size };
+    marks.set(name, mark);
+    return mark;
+  }
+
+  /** What a file grants that was not written by this run, or was changed since. */
+  function look(name: string, list: string): Pick<Mark, 'list' | 'grant'> | undefined {
+    const path = join(folder, name);
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    if (stat === undefined || !stat.isFile()) return undefined;
+    // what another has written says nothing; nor may root read it without CAP_DAC_OVERRIDE
+    const isOurs = stat.uid === self && (stat.mode & 0o400) !== 0;
+    const text = isOurs ? readFileSync(path, 'utf8') : '';
+    const grant = marks.get(name)?.grant ?? grantOf(text);
+    marks.delete(name);
+    if (grant === undefined) return undefined;
+    const isSame = isRight(stat) && renderKeyFile(readKeyLines(list), grant) === text;
+    if (!isSame) return { list: '', grant };
+    return remember(name, list, grant, stat);
+  }
+
+  function write(name: string, list: string, grant: number): void {
+    const path = join(folder, name);
+    const text = renderKeyFile(readKeyLines(list), grant);
+    const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+    const fd = openSync(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, MODE);
+    try {
+      writeAll(fd, text);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(unfinished, path);
+    remember(name, list, grant, lstatSync(path));
+  }
+
+  function remove(name: string): void {
+    removeFile(join(folder, name));
+    marks.delete(name);
+  }
+
+  function bring(
+    name: string,
+    { list, until, untrustedUntil, mayRenew }: KeyWish,
+    now: number,
+  ): void {
+    const isUnknown = standing.delete(name);
+    if (list === '') {
+      if (isUnknown || marks.has(name)) remove(name);
+      return;
+    }
+    const is = isUnknown ? look(name, list) : marks.get(name);
+    const most = Math.min(now + limitMs, until);
+    if (is?.list === list) {
+      const isTooLong = is.grant > most + SLACK_MS;
+      const isDue = mayRenew && is.grant - now <= limitMs / 2 && is.grant < most;
+      if (!isTooLong && !isDue) return;
+    }
+    const grant = mayRenew ? most : Math.min(is?.grant ?? untrustedUntil, most);
+    if (is === undefined && grant <= now) return;
+    try {
+      write(name, list, grant);
+    } catch (error) {
+      // no key that is gone is kept because there is no room for the others
+      if (is?.list !== list) remove(name); // says why itself, where that fails too
+      throw error;
+    }
+  }
+
+  function settle(name: string, now: number): void {
+    const wish = wishOf(name);
+    if (wish === undefined) return;
+    if (troubles.attempt(join(folder, name), () => bring(name, wish, now))) {
+      failed.delete(name);
+      return;
+    }
+    failed.add(name);
+    standing.add(name); // whatever is there is looked at when it is tried again
+  }
+
+  function check(name: string, now: number): void {
+    if (NOT_OURS.has(name)) return;
+    const mark = marks.get(name);
+    const stat = lstatSync(join(folder, name), { throwIfNoEntry: false });
+    if (stat === undefined) {
+      marks.delete(name);
+      standing.delete(name);
+    } else {
+      const { ino, ctimeMs, size } = stat;
+      const isSame = mark?.ino === ino && mark.ctimeMs === ctimeMs && mark.size === size;
+      if (isSame && !failed.has(name)) return;
+      standing.add(name);
+    }
+    settle(name, now);
+    if (stat === undefined && !marks.has(name) && !failed.has(name)) {
+      troubles.remove(join(folder, name));
+    }
+  }
+
+  return {
+    settle,
+    renew(now, most) {
+      let count = 0;
+      for (const [name, { grant }] of marks) {
+        if (grant - now > limitMs / 2 && grant <= now + limitMs + SLACK_MS) continue;
+        settle(name, now);
+        if (marks.get(name)?.grant !== grant) count += 1;
+        if (count >= most) return;
+      }
+    },
+    settleStanding(now) {
+      for (const name of [...standing]) settle(name, now);
+    },
+    async checkAll(clock) {
+      const unknown = readdirSync(folder).filter((name) => !marks.has(name));
+      for (const names of [unknown, failed, marks.keys()]) {
+        let count = 0;
+        for (const name of names) {
+          check(name, clock());
+          if ((count += 1) % CHECKED_AT_ONCE === 0) await breathe();
+        }
+      }
+    },
+    watch(clock, onError) {
+      watcher = watch(folder, (_event, name) => {
+        if (name === UNFINISHED) return;
+        changed.add(name ?? '');
+        timer ??= setTimeout(() => {
+          timer = undefined;
+          for (const each of changed) if (each !== '') check(each, clock());
+          changed.clear();
+        }, SETTLE_MS);
+      });
+      watcher.on('error', onError);
+    },
+    flush: () => flushFolder(folder),
+    count: () => marks.size,
+    lasting() {
+      let [first, last] = [Infinity, -Infinity];
+      for (const { grant } of marks.values()) {
+        first = Math.min(first, grant);
+        last = Math.max(last, grant);
+      }
+      return last < first ? undefined : { first, last };
+    },
+    close() {
+      watcher?.close();
+      clearTimeout(timer);
+    },
+  };
+}
+
+function prepareFolder(folder: string, self: number, gid: number): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // it was the agent's once: without CAP_DAC_OVERRIDE, root may open it only when it is root's
+    lchownSync(folder, self, gid);
+    const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
+    const fd = openSync(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    try {
+      fchmodSync(fd, 0o2750);
+    } finally {
+      closeSync(fd);
+    }
+    rmSync(join(folder, UNFINISHED), { recursive: true, force: true });
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', `preparing ${folder}`, { cause });
+  }
+}

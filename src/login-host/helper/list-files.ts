@@ -1,0 +1,206 @@
+/**
+ * The files that say who has an account here: passwd, group and shadow of libnss-extrausers, the rules of sudo, and
+ * for PAM the names of those who may run nothing. Each is made of what the registry knows, and takes the place of
+ * the one before by rename, where it says something else.
+ *
+ * | file    | a line                                      | for                                                       |
+ * | ------- | ------------------------------------------- | --------------------------------------------------------- |
+ * | passwd  | `name:*:uid:gid:gecos:home:shell`           | people (the realm's gid) and tools (their own)            |
+ * | shadow  | `name:*:::::::`                             | the same                                                  |
+ * | group   | `project-<realm>:*:gid:`                    | the realm                                                 |
+ * |         | `tool:*:gid:alice,tools.other`              | tools; without members where their seal does not count    |
+ * | sudoers | `%tool ALL=(tool) NOPASSWD: ALL`            | tools that are active                                     |
+ * | closed  | `name`                                      | those whose processes end                                 |
+ *
+ * With `x` in the second field of passwd, pam_unix(8) would ask shadow whether an account has ended; with `*` it
+ * does not. Members are those alone who have an account here by a seal: no local user comes into a tool's group.
+ */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { lstatSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { toolOf } from '../account-names.ts';
+import type { LoginHostConfig } from '../config.ts';
+import type { LocalAccounts } from './local-accounts.ts';
+import type { Places } from '../places.ts';
+import type { ListName, Registry } from './registry.ts';
+import { moveInto, removeFile, writeBeside, type FileRights } from './replace-file.ts';
+import { CLOSED_FILE } from '../status.ts';
+import type { Subject } from './subject.ts';
+import type { Troubles } from './troubles.ts';
+
+const VISUDO = '/usr/sbin/visudo';
+const VISUDO_TIMEOUT_MS = 10_000;
+const PIECE_LENGTH = 65_536;
+
+/** What takes something away comes first. */
+const ORDER: ListName[] = ['closed', 'sudoers', 'group', 'passwd', 'shadow'];
+
+export interface ListFiles {
+  /** Makes these anew. One that cannot be made is named, and the one before stands. */
+  write(lists: ReadonlySet<ListName>): Promise<void>;
+  /** Which could not be made, or do not stand as they were written. */
+  check(): Set<ListName>;
+}
+
+interface ListFile extends FileRights {
+  path: string;
+  lines(): Iterable<string>;
+  /** as it was written */
+  digest?: string;
+  identity?: string;
+}
+
+export function openListFiles(
+  { realm, realmGid, homes }: Pick<LoginHostConfig, 'realm' | 'realmGid' | 'homes'>,
+  places: Places,
+  registry: Registry,
+  local: () => LocalAccounts,
+  troubles: Troubles,
+): ListFiles {
+  let ordered: Subject[] = [];
+
+  /** By their numbers, so that the same are the same text. */
+  function* shownSubjects(): Generator<Subject> {
+    const { size } = registry;
+    if (ordered.length !== size) {
+      ordered = [...registry.subjects()].sort((a, b) => a.uid - b.uid);
+    }
+    for (const subject of ordered) if (subject.isShown) yield subject;
+  }
+
+  function isShown(name: string): boolean {
+    return registry.subjectNamed(name)?.isShown === true;
+  }
+
+  function* passwd(): Generator<string> {
+    for (const { isPerson, name, uid, gecos, shell } of shownSubjects()) {
+      const gid = isPerson ? realmGid : uid;
+      const home = isPerson ? `${homes.people}/${name}` : `${homes.tools}/${toolOf(name, realm)}`;
+      yield `${name}:*:${uid}:${gid}:${gecos}:${home}:${shell}\n`;
+    }
+  }
+
+  function* shadow(): Generator<string> {
+    for (const { name } of shownSubjects()) yield `${name}:*:::::::\n`;
+  }
+
+  function* group(): Generator<string> {
+    const { groups, gids } = local();
+    const realmGroup = `project-${realm}`;
+    if (!groups.has(realmGroup) && !gids.has(realmGid)) yield `${realmGroup}:*:${realmGid}:\n`;
+    for (const { isPerson, isInForce, name, uid, list } of shownSubjects()) {
+      if (isPerson) continue;
+      const members = isInForce && list !== '' ? list.split(',').filter(isShown) : [];
+      yield `${name}:*:${uid}:${members.join(',')}\n`;
+    }
+  }
+
+  function* sudoers(): Generator<string> {
+    const names: string[] = [];
+    for (const { isPerson, isInForce, isActive, name } of registry.subjects()) {
+      if (!isPerson && isInForce && isActive) names.push(name);
+    }
+    for (const name of names.sort()) yield `%${name} ALL=(${name}) NOPASSWD: ALL\n`;
+  }
+
+  function* closed(): Generator<string> {
+    const names: string[] = [];
+    for (const { isClosed, name } of registry.subjects()) {
+      // another may have the name of one who is gone
+      if (isClosed && registry.subjectNamed(name)?.isClosed !== false) names.push(name);
+    }
+    for (const name of names.sort()) yield `${name}\n`;
+  }
+
+  const extra = (name: string) => join(places.extrausers, name);
+  const files: Record<ListName, ListFile> = {
+    closed: { path: join(places.login, CLOSED_FILE), lines: closed, mode: 0o644 },
+    sudoers: { path: places.sudoers, lines: sudoers, mode: 0o440 },
+    group: { path: extra('group'), lines: group, mode: 0o644 },
+    passwd: { path: extra('passwd'), lines: passwd, mode: 0o644 },
+    shadow: {
+      ...{ path: extra('shadow'), lines: shadow, mode: 0o640 },
+      get gid() {
+        return local().groups.get('shadow') ?? 0;
+      },
+    },
+  };
+
+  async function write(list: ListName, file: ListFile): Promise<void> {
+    const hash = createHash('sha256');
+    const beside = `${file.path}.new`; // sudo reads no file with a dot in its name
+    writeBeside(beside, inPieces(file.lines(), hash), file);
+    const digest = hash.digest('hex');
+    if (digest === file.digest && identify(file.path) === file.identity) {
+      removeFile(beside);
+      return;
+    }
+    try {
+      if (list === 'sudoers') await checkSudoers(beside);
+    } catch (error) {
+      removeFile(beside);
+      throw error;
+    }
+    moveInto(beside, file.path);
+    file.digest = digest;
+    file.identity = identify(file.path);
+  }
+
+  return {
+    async write(lists) {
+      for (const list of ORDER) {
+        if (!lists.has(list)) continue;
+        const file = files[list];
+        try {
+          await write(list, file);
+          troubles.remove(file.path);
+        } catch (error) {
+          troubles.add(file.path, error);
+          delete file.identity;
+        }
+      }
+    },
+    check() {
+      return new Set(ORDER.filter((list) => identify(files[list].path) !== files[list].identity));
+    },
+  };
+}
+
+function* inPieces(
+  lines: Iterable<string>,
+  hash: ReturnType<typeof createHash>,
+): Generator<string> {
+  let piece = '';
+  for (const line of lines) {
+    piece += line;
+    if (piece.length < PIECE_LENGTH) continue;
+    hash.update(piece);
+    yield piece;
+    piece = '';
+  }
+  hash.update(piece);
+  yield piece;
+}
+
+/** Another file at the same path, or the same one changed, has another identity. */
+function identify(path: string): string {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat === undefined ? 'none' : `${stat.ino} ${stat.ctimeMs} ${stat.size}`;
+}
+
+/** Throws with what visudo(8) says where sudo would not take the file. */
+async function checkSudoers(path: string): Promise<void> {
+  const child = spawn(VISUDO, ['--check', '--file', path], {
+    env: {},
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: VISUDO_TIMEOUT_MS,
+    killSignal: 'SIGKILL',
+  });
+  const [said, [exit]] = await Promise.all([text(child.stderr), once(child, 'close')]);
+  if (exit === 0) return;
+  const [first = ''] = said.split('\n');
+  throw new Error(`visudo does not take it: ${first || 'it did not end in time'}`);
+}

@@ -1,0 +1,170 @@
+/**
+ * The socket on which the agent reports.
+ *
+ * Who may: Node cannot ask the kernel who is at the other end (SO_PEERCRED), so the rights of the files are the
+ * check. The socket's folder is root:chamberlain-keys 0750 and the socket 0660, and never more, not for an instant: it is
+ * bound under a umask. Connecting takes the right to write to it, unix(7).
+ *
+ * One report is read and handled at a time, in the order of their connections: whoever sends many large ones fills no
+ * memory.
+ */
+import { once } from 'node:events';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  unlinkSync,
+} from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { ChamberlainError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { MAX_REPORT_BYTES, type ReportAnswer } from '../report-lines.ts';
+
+const READ_TIMEOUT_MS = 30_000;
+const MAX_CONNECTIONS = 32;
+const LINE_END = 10;
+
+type Handler = (lines: Iterable<Buffer>) => Promise<ReportAnswer>;
+
+export interface ReportSocket {
+  /**
+   * From now on whoever has connected is served.
+   *
+   * @param handle is given the lines of a report: each ended in a line end, and none is decoded yet
+   */
+  serve(handle: Handler): void;
+  close(): void;
+}
+
+/**
+ * Takes the socket's place. Throws CONFIG_INVALID where its folder is not root's alone to write, and where another
+ * helper serves; replaces the socket of one that has ended.
+ *
+ * @param gid the agent's
+ */
+export async function openReportSocket(path: string, gid: number, log: Log): Promise<ReportSocket> {
+  prepareFolder(dirname(path), gid);
+  await removeStale(path);
+  const { promise: handler, resolve } = Promise.withResolvers<Handler>();
+  let before: Promise<unknown> = handler;
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => socket.destroy()); // whoever asked has gone
+    before = before
+      .then(async () => serve(socket, await handler))
+      .catch((error: unknown) => {
+        log.warn({ error }, 'a connection has failed');
+        socket.destroy();
+      });
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  server.on('drop', () =>
+    log.warn({ most: MAX_CONNECTIONS }, 'too many at once: one is sent away'),
+  );
+  await bind(server, path, gid);
+  return { serve: resolve, close: () => void server.close() };
+}
+
+async function serve(socket: Socket, handle: Handler): Promise<void> {
+  const chunks = await readReport(socket);
+  if (chunks === undefined) socket.destroy();
+  else socket.end(`${JSON.stringify(await handle(linesOf(chunks)))}\n`);
+}
+
+/** The bytes of a report; undefined where they are too many, or the last line was cut. */
+async function readReport(socket: Socket): Promise<Buffer[] | undefined> {
+  const timer = setTimeout(() => socket.destroy(), READ_TIMEOUT_MS);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+      size += (chunk as Buffer).length;
+      if (size > MAX_REPORT_BYTES) return undefined;
+      chunks.push(chunk as Buffer);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+  return size === 0 || chunks.at(-1)?.at(-1) === LINE_END ? chunks : undefined;
+}
+
+/** One after the other, so that a report is not in memory twice. */
+function* linesOf(chunks: Buffer[]): Generator<Buffer> {
+  let parts: Buffer[] = [];
+  for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
+    let from = 0;
+    for (let end = chunk.indexOf(LINE_END); end !== -1; end = chunk.indexOf(LINE_END, from)) {
+      parts.push(chunk.subarray(from, end));
+      yield parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+      parts = [];
+      from = end + 1;
+    }
+    if (from < chunk.length) parts.push(chunk.subarray(from));
+  }
+}
+function prepareFolder(folder: string, gid: number): void {
+  const self = process.getuid?.() ?? 0;
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
+      throw new ChamberlainError('CONFIG_INVALID', `making ${folder}`, { cause });
+    }
+  }
+  let fd;
+  try {
+    fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch (cause) {
+    throw new ChamberlainError('CONFIG_INVALID', `opening ${folder} as a folder`, { cause });
+  }
+  try {
+    const { uid, mode } = fstatSync(fd);
+    if (uid !== self || (mode & 0o022) !== 0) {
+      const act = `${folder} must be a folder of uid ${self} that nobody else may write`;
+      throw new ChamberlainError('CONFIG_INVALID', act);
+    }
+    fchownSync(fd, self, gid);
+    fchmodSync(fd, 0o750);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Removes the socket that a killed helper has left behind. */
+async function removeStale(path: string): Promise<void> {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there === undefined) return;
+  if (!there.isSocket()) throw new ChamberlainError('CONFIG_INVALID', `${path} is no socket`);
+  const socket = connect(path);
+  try {
+    await once(socket, 'connect');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ECONNREFUSED') {
+      throw new ChamberlainError('CONFIG_INVALID', `looking at ${path}`, { cause });
+    }
+    unlinkSync(path);
+    return;
+  } finally {
+    socket.destroy();
+  }
+  throw new ChamberlainError('CONFIG_INVALID', `another helper serves at ${path}`);
+}
+
+async function bind(server: Server, path: string, gid: number): Promise<void> {
+  const umask = process.umask(0o177);
+  try {
+    server.listen(path); // binds before it returns
+  } finally {
+    process.umask(umask);
+  }
+  await once(server, 'listening');
+  chownSync(path, -1, gid);
+  chmodSync(path, 0o660);
+}

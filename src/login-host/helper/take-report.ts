@@ -1,0 +1,110 @@
+/** Takes what the agent reports, line by line: each costs itself alone, and nothing of it is believed unverified. */
+import { describeError } from '../../shared/errors.ts';
+import { verifyAside } from '../../seals/seal.ts';
+import type { Host } from './host.ts';
+import { judgePayload, shown, type Verdict } from './judge.ts';
+
+import { parseReportLine, type ReportLine } from '../report-lines.ts';
+import { digestOf } from './subject.ts';
+
+/** Some lines of a report, whose seals are being verified. */
+export interface Piece {
+  lines: readonly ReportLine[];
+  looks: Promise<(Look | undefined)[]>;
+}
+
+/** Starts to verify the seals, side by side, on other threads. */
+export function beginPiece(host: Host, lines: readonly ReportLine[]): Piece {
+  const looks = Promise.all(
+    lines.map(async (line) =>
+      line[0] === 'seal' ? await lookAtSeal(host, line[1], line[2]) : undefined,
+    ),
+  );
+  looks.catch(() => {}); // `takePiece` reports it
+  return { lines, looks };
+}
+
+/** Takes lines in their order. */
+export async function takePiece(host: Host, piece: Piece): Promise<void> {
+  const looks = await piece.looks;
+  for (const [index, line] of piece.lines.entries()) {
+    try {
+      await takeLine(host, line, looks[index]);
+    } catch (error) {
+      // whatever is wrong with us, the next line may take a right away
+      host.log.error({ error, line: [line[0], shown(line[1])] }, 'a line has not been taken');
+    }
+  }
+}
+
+/** Reads one line of a report; undefined where it is none. */
+export function readLine(bytes: Buffer): ReportLine | undefined {
+  if (bytes.length < SHORTEST_LINE) return undefined;
+  try {
+    return parseReportLine(decoder.decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+/** `["gone",""]` */
+const SHORTEST_LINE = 11;
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+interface Look {
+  digest: number;
+  /** undefined where it is the seal that is known */
+  verdict: Verdict | undefined;
+}
+
+async function lookAtSeal(host: Host, name: string, text: string): Promise<Look> {
+  const digest = digestOf(text);
+  const isKnown = host.registry.knows(name, digest);
+  return { digest, verdict: isKnown ? undefined : await judge(host, name, text) };
+}
+
+async function judge({ keys, config, log }: Host, name: string, text: string): Promise<Verdict> {
+  try {
+    const verified = await verifyAside(text, keys);
+    return verified.ok ? judgePayload(name, verified.payload, config) : verified;
+  } catch (error) {
+    log.error({ error, name: shown(name) }, 'a seal has not been judged');
+    return { ok: false, why: `it cannot be judged: ${describeError(error)}` };
+  }
+}
+
+async function takeLine(host: Host, line: ReportLine, look: Look | undefined): Promise<void> {
+  const { registry, keys } = host;
+  switch (line[0]) {
+    case 'seal': {
+      const [, name, text] = line;
+      const { digest, verdict } = look ?? (await lookAtSeal(host, name, text));
+      // a line before it may have changed what is known
+      if (registry.knows(name, digest)) registry.seal(name, 'known', Date.now());
+      else {
+        const told = { text, digest, verdict: verdict ?? (await judge(host, name, text)) };
+        registry.seal(name, told, Date.now());
+      }
+      break;
+    }
+    case 'unsealed':
+      registry.unsealed(line[1], Date.now());
+      break;
+    case 'gone':
+      registry.gone(line[1]);
+      break;
+    case 'heartbeat': {
+      const verified = line[1] === '' ? undefined : await verifyAside(line[1], keys);
+      registry.heartbeat(verified, Date.now());
+      break;
+    }
+    case 'all':
+      registry.all(line[1], line[2]);
+      break;
+    case 'trouble':
+      host.server = shown(line[1]);
+      host.trouble = shown(line[2], 300);
+      registry.trouble(host.trouble);
+      break;
+  }
+}

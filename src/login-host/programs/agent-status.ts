@@ -1,0 +1,210 @@
+/** What `keys-agent status` says: in lines, as JSON, and by its exit code. */
+import type { LoginStatus } from '../status.ts';
+import { EXIT } from '../../cli/exit.ts';
+import { paint, renderAge, renderTable, withoutControls } from '../../cli/table.ts';
+
+/** The helper writes its status every 5 s, and hears from the agent as often; either may hang for a while. */
+const SILENT_MS = 30_000;
+/** Of a row's text. */
+const WIDTH = 88;
+/** Names of those who are kept; the JSON has them all. */
+const NAMES_SHOWN = 20;
+
+export interface Running {
+  /** its process lives, and has written the status lately */
+  helper: boolean;
+  /** its process lives */
+  lives: boolean;
+  agent: boolean;
+}
+
+/** Who runs: `lives` says of a process that it does. */
+export function runningOf(
+  status: LoginStatus,
+  now: number,
+  lives: (pid: number) => boolean,
+): Running {
+  const isHeard = (at: number | undefined) => at !== undefined && now - at < SILENT_MS;
+  const isAlive = lives(status.pid);
+  return { helper: isAlive && isHeard(status.at), lives: isAlive, agent: isHeard(status.agentAt) };
+}
+
+export function exitOf(status: LoginStatus, running: Running): number {
+  const { trusted, trouble, refusedInAll, held, unwritten } = status;
+  if (!running.helper || !running.agent) return EXIT.failed;
+  if (!trusted || (trouble ?? '') !== '') return EXIT.unreadable;
+  return refusedInAll > 0 || held !== undefined || unwritten.length > 0 ? EXIT.pending : EXIT.done;
+}
+
+export function statusJson(status: LoginStatus, now: number, running: Running): object {
+  const time = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
+  const since = <T extends { since: number }>(each: T) => ({ ...each, since: time(each.since) });
+  const { lasts, trustedAt, held, accepted } = status;
+  return {
+    running: running.helper && running.agent,
+    helper: { running: running.helper, pid: status.pid, at: time(status.at) },
+    agent: { running: running.agent, at: time(status.agentAt) },
+    trusted: running.helper && status.trusted,
+    since: time(status.since),
+    why: status.why ?? null,
+    server: status.server,
+    trouble: status.trouble || null,
+    trustedAt: time(trustedAt),
+    ageSeconds: trustedAt === undefined ? null : Math.round((now - trustedAt) / 1000),
+    offlineLimitSeconds: status.offlineLimitSeconds,
+    firstEndsAt: time(lasts?.first),
+    lastEndsAt: time(lasts?.last),
+    lastsSeconds: lasts === undefined ? null : Math.max(0, Math.round((lasts.first - now) / 1000)),
+    people: status.people,
+    tools: status.tools,
+    files: status.files,
+    signers: Object.fromEntries(status.signers ?? []),
+    refused: status.refused.map(since),
+    refusedInAll: status.refusedInAll,
+    held: held === undefined ? null : since(held),
+    disappeared: status.disappeared ?? [],
+    unwritten: status.unwritten.map(since),
+    accepted: accepted === undefined ? null : { ...accepted, at: time(accepted.at) },
+  };
+}
+
+export function renderStatus(status: LoginStatus, now: number, running: Running): string {
+  const age: Age = (ms) => renderAge(new Date(ms), new Date(now));
+  const left: Age = (ms) => (ms <= now ? 'over' : renderAge(new Date(now), new Date(ms)));
+  const { lasts, accepted } = status;
+  const heard = running.helper && status.trusted ? status.at : status.trustedAt;
+  const rows: Row[] = [
+    ...rowsOfPrograms(status, running, age),
+    ...rowsOfDirectory(status, running, age),
+    ['knowledge', heard === undefined ? 'none yet' : `${age(heard)} old`],
+    [
+      'lasts',
+      lasts === undefined
+        ? '-'
+        : `${left(lasts.first)} for the first, ${left(lasts.last)} for the last person`,
+    ],
+    ['people', `${status.people}, ${status.files} of them with a key file`],
+    ['tools', String(status.tools)],
+  ];
+  const { signers = [] } = status;
+  if (signers.length > 1) {
+    rows.push(['sealed by', signers.map(([key, seals]) => `${key} (${seals})`).join(', ')]);
+  }
+  if (accepted !== undefined) {
+    rows.push([
+      'accepted',
+      `${age(accepted.at)} ago: ${withoutControls(accepted.what.join('; ')) || 'nothing needed it'}`,
+    ]);
+  }
+  return [
+    ...rows.flatMap(([word, text, colour]) => renderRow(word, text, colour)),
+    ...renderRefused(status, age),
+    ...renderHeld(status, age),
+    ...renderDisappeared(status),
+    ...renderUnwritten(status, age),
+  ].join('\n');
+}
+
+type Row = readonly [word: string, text: string, colour?: 'green' | 'red'];
+
+/** Wraps a long text; each further line stands below the first. */
+function renderRow(word: string, text: string, colour: Row[2]): string[] {
+  const lines: string[] = [];
+  for (const next of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + next.length > WIDTH) lines.push(next);
+    else lines[lines.length - 1] = `${last} ${next}`;
+  }
+  return lines.map((line, n) => {
+    const shown = colour === undefined ? line : paint(colour, line);
+    return `${(n === 0 ? word : '').padEnd(10)}  ${shown}`;
+  });
+}
+
+function rowsOfPrograms(status: LoginStatus, running: Running, age: Age): Row[] {
+  const { startedAt, at, agentAt } = status;
+  const dead = running.lives
+    ? `has written no status for ${age(at)}: is the disk full? See the log of chamberlain-login-helper`
+    : `does not run: last heard of ${age(at)} ago; start chamberlain-login-helper`;
+  const silence = agentAt === undefined ? 'so far' : `for ${age(agentAt)}`;
+  const silent = `silent ${silence}; start chamberlain-keys-agent`;
+  return [
+    running.helper ? ['helper', `has run for ${age(startedAt)}`] : ['helper', dead, 'red'],
+    running.agent ? ['agent', `heard of ${age(agentAt ?? at)} ago`] : ['agent', silent, 'red'],
+  ];
+}
+
+function rowsOfDirectory(status: LoginStatus, running: Running, age: Age): Row[] {
+  const { trusted, at, since = at, why = '', server, trouble = '' } = status;
+  const isSame = why === trouble; // the next row says it
+  const judged: Row = trusted
+    ? running.helper
+      ? ['directory', 'trusted', 'green']
+      : ['directory', 'was trusted then']
+    : [
+        'directory',
+        `not trusted for ${age(since)}${isSame ? '' : `: ${withoutControls(why)}`}`,
+        'red',
+      ];
+  return [
+    judged,
+    ['server', withoutControls(server) || '-'],
+    ...(trouble === ''
+      ? []
+      : [['', `cannot be read: ${withoutControls(trouble)}`, 'red'] as const]),
+  ];
+}
+
+type Age = (ms: number) => string;
+
+export function renderRefused({ refused, refusedInAll }: LoginStatus, age: Age): string[] {
+  if (refusedInAll === 0) return [];
+  const more = refusedInAll - refused.length;
+  return [
+    '',
+    `Not taken from the directory (${refusedInAll}):`,
+    renderTable(
+      ['ENTRY', 'SINCE', 'WHY'],
+      refused.map(({ entry, since, why }) => [entry, age(since), why]),
+    ),
+    ...(more > 0 ? [`and ${more} more`] : []),
+  ];
+}
+
+function renderHeld({ held }: LoginStatus, age: Age): string[] {
+  if (held === undefined) return [];
+  return [
+    '',
+    `Gone from the directory without a seal that says so, more at once than is believed (${held.inAll}, for ${age(held.since)}):`,
+    renderNames(held.names, held.inAll),
+    'They are kept as they were. Where they are to go: `keys-agent accept`, as root.',
+  ];
+}
+
+function renderDisappeared({ disappeared = [] }: LoginStatus): string[] {
+  if (disappeared.length === 0) return [];
+  return [
+    '',
+    `Disappeared in the last hour without a seal that says so (${disappeared.length}):`,
+    renderNames(disappeared, disappeared.length),
+    'Their accounts and keys are removed; their processes go on. To end those: `keys-agent accept`, as root.',
+  ];
+}
+
+function renderNames(names: readonly string[], inAll: number): string {
+  const shown = names.slice(0, NAMES_SHOWN);
+  const more = inAll - shown.length;
+  return `  ${withoutControls(shown.join(' '))}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+function renderUnwritten({ unwritten }: LoginStatus, age: Age): string[] {
+  if (unwritten.length === 0) return [];
+  return [
+    '',
+    `Cannot be written (${unwritten.length}), and tried again each minute:`,
+    renderTable(
+      ['PATH', 'SINCE', 'WHY'],
+      unwritten.map(({ path, since, why }) => [path, age(since), why]),
+    ),
+  ];
+}

@@ -1,0 +1,25 @@
+/** How often and when a subject is tried again. */
+import type { standingOf } from './engine.ts';
+import type { Outcome } from './convergence-table.ts';
+
+/** A server that is away is tried for ever, and soon; what it refuses, with growing pauses, then parked. */
+const AWAY_RETRY_MS = 1500;
+const REFUSED_RETRY_MS = { first: 500, most: 60_000 };
+const MOST_REFUSALS = 8;
+
+/**
+ * What to write to the row: whether and when it is tried again.
+ *
+ * @param refusals how often it was refused before, not counting when a server was away
+ */
+export function outcomeOf(standing: ReturnType<typeof standingOf>, refusals: number): Outcome {
+  if (standing.state !== 'failing') return standing;
+  const { code, sentence } = standing;
+  if (code === 'BACKEND_UNAVAILABLE' || code === 'BACKEND_UNREADABLE') {
+    return { state: 'failing', code, sentence, retryInMs: AWAY_RETRY_MS, counts: false };
+  }
+  if (refusals + 1 >= MOST_REFUSALS) return { state: 'parked', code, sentence };
+  const { first, most } = REFUSED_RETRY_MS;
+  const retryInMs = Math.min(most, first * 2 ** refusals);
+  return { state: 'failing', code, sentence, retryInMs, counts: true };
+}

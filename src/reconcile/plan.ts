@@ -1,0 +1,56 @@
+/** Plans: what to do, what only an admin may decide, and in which order. All pure. */
+import type { Action, Effect } from './action.ts';
+import type { Code } from '../shared/errors.ts';
+
+/** One thing to do. */
+export interface Step {
+  target: string;
+  /** the subject's uid */
+  subject: number;
+  account: string;
+  /** what is touched, for people: an entry, a path, `user on server` */
+  object: string;
+  effect: Effect;
+  /** what changes, for people: `absent → present`, `mode 0777 → 2775` */
+  change: string;
+  /** why: the difference that was seen, in a sentence without a full stop */
+  because: string;
+  action: Action;
+}
+
+/** One thing seen that only an admin may decide; it withholds the steps on that very object. */
+export interface Finding {
+  target: string;
+  subject: number;
+  account: string;
+  object: string;
+  code: Code;
+  /** what is there, and what to do about it */
+  sentence: string;
+  /** seen beside the subject, which is as it should be nevertheless: nothing waits for it */
+  advisory?: true;
+}
+
+/** What one target found for one subject. */
+export interface TargetPlan {
+  steps: Step[];
+  findings: Finding[];
+  /** The role that must do something first, and what is to be said of it: the subject is waiting, not failing. */
+  waitingFor?: string;
+  /** A part of the backend, such as one of several servers, that could not be read. */
+  unreadable?: string;
+}
+
+/** No step and no finding: as it should be. */
+export const NOTHING_TO_DO: TargetPlan = { steps: [], findings: [] };
+
+/**
+ * Orders the steps of one subject and role: what revokes comes first, over all targets; otherwise
+ * the order of the targets, and within a target the order that it gave.
+ */
+export function orderSteps(steps: readonly Step[]): Step[] {
+  return [
+    ...steps.filter((step) => step.effect === 'revoke'),
+    ...steps.filter((step) => step.effect !== 'revoke'),
+  ];
+}

@@ -1,0 +1,283 @@
+/** What the relay does to our tables: leases and readiness. */
+import type { Role } from './wanted.ts';
+import { adminOfPortal } from '../shared/config.ts';
+import { type NewEvent, type OnDone, writeEvents } from '../events/events-table.ts';
+import { type Client, inTransaction, type Pool } from '../database/connection.ts';
+
+/**
+ * How long a job may be unheard of before its subject is enqueued again: a job that was lost is made
+ * up for within 5 s, one that takes longer is doubled, and the double finds the lock taken.
+ */
+const LEASE_SECONDS = 4;
+
+export interface Due {
+  subject: number;
+  role: Role;
+  urgent: boolean;
+  /** it failed before, and might spoil a job for others */
+  failing: boolean;
+  /** it may take hours: what the subject has is put away, or brought back */
+  slow: boolean;
+}
+
+/**
+ * What is due falls into classes, each with room of its own in Redis, by role:
+ *
+ * | class                   | room | first  | since                                                      |
+ * | ----------------------- | ---- | ------ | ---------------------------------------------------------- |
+ * | takes access away       | 8    | newest | of many, so few leave the servers time for all others; who |
+ * |                         |      |        | is shut out alone meanwhile does not wait for them. Whose  |
+ * |                         |      |        | lease has run out comes after whoever had none             |
+ * | the same, failed before | 64   | oldest | it holds nobody up who has not been tried yet              |
+ * | any other               | 64   | oldest | what is urgent never waits long                            |
+ * | may take hours          | 2    | oldest | one is worked on, the next is there                        |
+ *
+ * In the first, whoever takes longer than two seconds has no room any more: one of several servers that hangs does
+ * not keep the doors of the others open. A job that has left its lease to run out may do so again: its subjects
+ * count as failing from then on, and each has a job of its own.
+ *
+ * (Measured, 500 people suspended at once on two cores: with no bound all was done in 3.3 s, and a new tool took
+ * 473 ms instead of 62 meanwhile; with room for 16 in 4.0 s and 239 ms, for 8 in 3.9 s and 144 ms.)
+ */
+const CLASSES = [
+  {
+    which: `urgent AND state <> 'failing'`,
+    slow: false,
+    room: 8,
+    heldSeconds: 2,
+    first: 'leased_until IS NOT NULL, next_try_at DESC',
+  },
+  {
+    which: `urgent AND state = 'failing'`,
+    slow: false,
+    room: 64,
+    heldSeconds: LEASE_SECONDS,
+    first: 'next_try_at',
+  },
+  { which: 'NOT urgent', slow: false, room: 64, heldSeconds: LEASE_SECONDS, first: 'next_try_at' },
+  { which: 'true', slow: true, room: 2, heldSeconds: LEASE_SECONDS, first: 'next_try_at' },
+];
+
+const LEASE = `
+  WITH due AS (
+    ${CLASSES.map(({ which, slow, room, heldSeconds, first }) => {
+      const isIt = `role = r.role AND ${which} AND ${slow ? '' : 'NOT'} (role <> 'directory'
+        AND subject IN (SELECT d.subject FROM departures d WHERE d.back_at IS NULL))`;
+      return `
+    SELECT c.subject, c.role, c.lost, ${slow} AS slow FROM unnest($1::text[]) AS r (role), LATERAL (
+      SELECT * FROM (
+        SELECT subject, role, leased_until IS NOT NULL AS lost FROM convergence
+        WHERE (SELECT frozen_at IS NULL FROM frozen) AND ${isIt}
+          AND applied < wanted AND state <> 'parked'
+          AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+        ORDER BY ${first}
+        LIMIT greatest(0, ${room} - (
+          SELECT count(*) FROM convergence
+          WHERE leased_until > now() + interval '${LEASE_SECONDS - heldSeconds} s' AND ${isIt}))
+        FOR UPDATE SKIP LOCKED) AS those
+      LIMIT ${room} -- else thousands are expected, and every row of the table is read to find these few
+    ) AS c`;
+    }).join(' UNION ALL ')}
+  )
+  UPDATE convergence c SET leased_until = now() + interval '${LEASE_SECONDS} s'
+  FROM due WHERE c.subject = due.subject AND c.role = due.role
+  RETURNING c.subject, c.role, c.urgent, c.state = 'failing' OR due.lost AS failing, due.slow`;
+
+/** Leases what is due; nothing while the realm is frozen. The lease is the deduplication: nothing else keeps a job from being doubled. */
+export async function leaseDue(pool: Pool, roles: readonly Role[]): Promise<Due[]> {
+  const { rows } = await pool.query({ name: 'lease', text: LEASE, values: [roles] });
+  return rows as Due[];
+}
+
+/**
+ * The subjects of a role that are behind and wait for their turn to be put away, or brought back: that
+ * may be hours away, and a server to which they owe something may be back before.
+ */
+export async function readSlow(
+  pool: Pool,
+  roles: readonly Role[],
+): Promise<{ subject: number; role: Role }[]> {
+  const { rows } = await pool.query({
+    name: 'slow',
+    text: `SELECT subject, role FROM departures JOIN convergence w USING (subject)
+           WHERE back_at IS NULL AND role = ANY ($1) AND role <> 'directory'
+             AND applied < wanted AND w.state <> 'parked'
+           ORDER BY w.next_try_at LIMIT ${MOST_SLOW}`,
+    values: [roles],
+  });
+  return rows as { subject: number; role: Role }[];
+}
+/** As many have their doors looked at in one go. */
+const MOST_SLOW = 128;
+
+/** Gives leases back: the jobs never came into the queue. A row that is just being written keeps its lease to the end. */
+export async function releaseLeases(pool: Pool, due: readonly Due[]): Promise<void> {
+  await pool.query(
+    `WITH given AS (
+       SELECT c.subject, c.role FROM convergence c
+         JOIN unnest($1::int[], $2::text[]) AS d (subject, role) USING (subject, role)
+       FOR UPDATE OF c SKIP LOCKED)
+     UPDATE convergence c SET leased_until = NULL FROM given
+     WHERE c.subject = given.subject AND c.role = given.role`,
+    [due.map((each) => each.subject), due.map((each) => each.role)],
+  );
+}
+
+/** Gives every lease back, but of rows that are just being written: nobody knows what Redis holds. */
+export async function releaseAllLeases(pool: Pool): Promise<void> {
+  await pool.query(
+    `WITH leased AS (
+       SELECT subject, role FROM convergence WHERE leased_until IS NOT NULL
+       FOR UPDATE SKIP LOCKED)
+     UPDATE convergence c SET leased_until = NULL FROM leased
+     WHERE c.subject = leased.subject AND c.role = leased.role`,
+  );
+}
+
+// Along the index, so that it costs no more where much is behind: the first row of each role that is
+// due and not leased, and the first that will be.
+const OUTLOOK = `
+  SELECT bool_or(left_over.found) AS left, extract(epoch FROM min(later.at) - now()) * 1000 AS ms
+  FROM unnest($1::text[]) AS r (role) CROSS JOIN unnest('{true,false}'::bool[]) AS u (urgent)
+  LEFT JOIN LATERAL (
+    SELECT true AS found FROM convergence c
+    WHERE c.role = r.role AND c.urgent = u.urgent AND applied < wanted AND state <> 'parked'
+      AND next_try_at <= now() AND (leased_until IS NULL OR leased_until < now())
+    ORDER BY next_try_at LIMIT 1) AS left_over ON true
+  LEFT JOIN LATERAL (
+    SELECT next_try_at AS at FROM convergence c
+    WHERE c.role = r.role AND c.urgent = u.urgent AND applied < wanted AND state <> 'parked'
+      AND next_try_at > now()
+    ORDER BY next_try_at LIMIT 1) AS later ON true`;
+
+/** Whether rows are due for which there was no room, and in how many milliseconds the next will be. */
+export async function readOutlook(
+  pool: Pool,
+  roles: readonly Role[],
+): Promise<{ left: boolean; nextInMs: number | undefined }> {
+  const { rows } = await pool.query({ name: 'outlook', text: OUTLOOK, values: [roles] });
+  const { left, ms } = rows[0] as { left: boolean | null; ms: string | null };
+  return {
+    left: left ?? false,
+    nextInMs: ms === null ? undefined : Math.max(1, Math.ceil(Number(ms))),
+  };
+}
+
+/** A request that is done, and what to tell of it. */
+export interface DoneRequest {
+  /** undefined where no portal sent it */
+  portal: string | undefined;
+  jti: string | undefined;
+  kind: string;
+  subject: number | undefined;
+  onDone: OnDone;
+}
+
+/**
+ * Derives readiness for these subjects (undefined: for all): forgets the raises that are applied,
+ * and tells of the requests that are done, and of those that are stuck. What is lost in a crash is derived
+ * again: nobody is told before the numbers of the events are on the disk.
+ */
+export async function settle(
+  pool: Pool,
+  eventsOf: (done: DoneRequest) => NewEvent[],
+  subjects: readonly number[] | undefined,
+): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    const told = await Promise.all([
+      settleDone(client, eventsOf, subjects),
+      settleStuck(client, subjects),
+    ]);
+    const events = told.flat();
+    if (events.length === 0) return;
+    await writeEvents(client, events);
+  });
+}
+
+/** Of these subjects, or of all: two statements, since one for both finds them by no index. */
+const raisesOf = (subjects: readonly number[] | undefined) =>
+  subjects === undefined ? '' : 'AND r.subject = ANY ($1::int[])';
+
+async function settleDone(
+  client: Client,
+  eventsOf: (done: DoneRequest) => NewEvent[],
+  subjects: readonly number[] | undefined,
+): Promise<NewEvent[]> {
+  const applied = await client.query({
+    name: subjects === undefined ? 'settle-all-raises' : 'settle-raises',
+    text: `DELETE FROM request_raises r USING convergence c
+           WHERE c.subject = r.subject AND c.role = r.role AND c.applied >= r.generation
+             ${raisesOf(subjects)} RETURNING r.request`,
+    values: subjects === undefined ? [] : [subjects],
+  });
+  if (applied.rows.length === 0) return [];
+  const requests = [...new Set(applied.rows.map((row: { request: string }) => row.request))];
+  const done = await client.query({
+    name: 'settle-requests',
+    // what was to be told may hold what a person wrote: it is not kept here; and what is erased at this
+    // moment is waited for, and not told
+    text: `UPDATE requests q SET done_at = now(), on_done = NULL FROM (
+             SELECT id, on_done FROM requests WHERE id = ANY ($1) AND done_at IS NULL
+               AND NOT EXISTS (SELECT FROM request_raises r WHERE r.request = requests.id)
+             ORDER BY id FOR NO KEY UPDATE) old
+           WHERE q.id = old.id
+           RETURNING q.portal, q.jti, q.kind, q.subject, old.on_done`,
+    values: [requests],
+  });
+  const told = (done.rows as DoneRow[]).filter(({ on_done: onDone }) => onDone !== null);
+  return (told as (DoneRow & { on_done: OnDone })[]).flatMap((row) =>
+    eventsOf({
+      portal: row.portal ?? undefined,
+      jti: row.jti ?? undefined,
+      kind: row.kind,
+      subject: row.subject ?? undefined,
+      onDone: row.on_done,
+    }),
+  );
+}
+
+async function settleStuck(
+  client: Client,
+  subjects: readonly number[] | undefined,
+): Promise<NewEvent[]> {
+  const stuck = await client.query({
+    name: subjects === undefined ? 'settle-all-stuck' : 'settle-stuck',
+    text: `UPDATE requests q SET stuck_at = now() FROM (
+             SELECT q.id, c.code, c.sentence, c.role FROM requests q
+               JOIN request_raises r ON r.request = q.id
+               JOIN convergence c ON c.subject = r.subject AND c.role = r.role
+             WHERE q.done_at IS NULL AND q.stuck_at IS NULL AND c.state = 'parked' ${raisesOf(subjects)}
+             ORDER BY q.id FOR NO KEY UPDATE OF q) old
+           WHERE q.id = old.id
+           RETURNING q.portal, q.jti, q.kind, q.subject, old.code, old.sentence, old.role`,
+    values: subjects === undefined ? [] : [subjects],
+  });
+  return (stuck.rows as StuckRow[])
+    .filter(({ portal }) => portal !== null && adminOfPortal(portal) === undefined)
+    .map((row) => ({
+      portal: row.portal ?? undefined,
+      event: 'request.stuck',
+      subject: row.subject ?? undefined,
+      request: row.jti ?? undefined,
+      code: row.code,
+      data: { kind: row.kind, role: row.role, sentence: row.sentence },
+    }));
+}
+
+interface DoneRow {
+  portal: string | null;
+  jti: string | null;
+  kind: string;
+  subject: number | null;
+  /** null: nothing is told, as of most moves of the calendar */
+  on_done: OnDone | null;
+}
+interface StuckRow {
+  portal: string | null;
+  jti: string | null;
+  kind: string;
+  subject: number | null;
+  code: string;
+  sentence: string;
+  role: string;
+}

@@ -1,0 +1,174 @@
+/** A plan as text for people. Pure: no clock; colour only as it is given. */
+import type { Effect } from './action.ts';
+import type { Finding } from './plan.ts';
+import type { Paint, Style } from '../explain/render-explain.ts';
+import { renderUnmanaged } from '../unmanaged/render-unmanaged.ts';
+import { type Report, undecidedOf, type Unreadable } from './report.ts';
+import { UNSEALED } from '../seals/seal.ts';
+
+const MARKS: Record<Effect, string> = { create: '+', change: '~', revoke: '-', destroy: '!' };
+
+const COLOURS: Readonly<Record<string, Style>> = {
+  '+': 'green',
+  '~': 'yellow',
+  '-': 'red',
+  '!': 'red',
+  '?': 'cyan',
+  '…': 'dim',
+};
+
+/** As many accounts are named where many have the same trouble. */
+const NAMED = 5;
+
+/** The words for each effect, in the order in which totals name them. */
+const EFFECTS: readonly Effect[] = ['create', 'change', 'revoke', 'destroy'];
+
+/** How much of everything a plan holds. */
+export interface Totals {
+  subjects: number;
+  steps: number;
+  create: number;
+  change: number;
+  revoke: number;
+  destroy: number;
+  findings: number;
+  waiting: number;
+  unreadable: number;
+}
+
+/** Counts what a plan holds. */
+export function countPlan(report: Report): Totals {
+  const effects = { create: 0, change: 0, revoke: 0, destroy: 0 };
+  for (const step of report.steps) effects[step.effect] += 1;
+  return {
+    subjects: report.subjects,
+    steps: report.steps.length,
+    ...effects,
+    findings: report.findings.length + undecidedOf(report).length,
+    waiting: report.waiting.length,
+    unreadable: report.unreadable.length,
+  };
+}
+
+/**
+ * Renders a plan: per account each step (`+` create, `~` change, `-` revoke, `!` destroy), each
+ * finding (`?`) and what it waits for (`…`); then what was found beside many accounts, what is not ours, and
+ * what could not be read; then totals and digest. Where several accounts get their first seal, as after an import, that is
+ * one line.
+ *
+ * @param paint colours the marks for who watches
+ */
+export function renderPlan(
+  report: Report,
+  digest: string,
+  paint: Paint = (_, text) => text,
+): string {
+  const { steps, findings, waiting, unreadable } = report;
+  const width = [...steps, ...findings, ...waiting].reduce(
+    (most, { target }) => Math.max(most, target.length),
+    0,
+  );
+  const accounts = new Map<string, string[]>();
+  const add = (account: string, mark: string, target: string, what: string, why: string) => {
+    const lines = accounts.get(account) ?? [];
+    lines.push(`  ${mark} ${target.padEnd(width)}  ${what}`, `    ${' '.repeat(width)}  ${why}`);
+    accounts.set(account, lines);
+  };
+  const first = steps.filter(({ target, because }) => target === 'seal' && because === UNSEALED);
+  const together = new Set(first.length > 1 ? first : []);
+  for (const step of steps) {
+    if (together.has(step)) continue;
+    const what = `${step.object}: ${step.change}`;
+    add(step.account, MARKS[step.effect], step.target, what, `because ${step.because}`);
+  }
+  const shared = sharedFindings(findings);
+  for (const finding of findings) {
+    const { account, target, object, code, sentence } = finding;
+    if (!shared.has(textOf(finding))) add(account, '?', target, `${object}: ${code}`, sentence);
+  }
+  for (const { account, target, sentence } of waiting) {
+    add(account, '…', target, 'waiting', sentence);
+  }
+  const parts = [...accounts]
+    .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+    .map(([account, lines]) => [account, ...lines].join('\n'));
+  if (together.size > 0) {
+    const of = nameFew(first.map(({ account }) => account));
+    parts.push(`Not sealed yet\n  ~ seal  ${together.size} accounts: none → a seal (${of})`);
+  }
+  if (shared.size > 0) {
+    const lines = [...shared].map(([text, of]) => `  ? ${text} (${nameFew(of)})`);
+    parts.push(['Beside many accounts', ...lines].join('\n'));
+  }
+  const notOurs = renderUnmanaged(report.unmanaged ?? []);
+  if (notOurs !== '') parts.push(notOurs);
+  if (unreadable.length > 0) {
+    parts.push(
+      [
+        'UNREADABLE: nothing is known of these, so nothing is concluded',
+        ...renderUnreadable(unreadable).map((line) => `  ${line}`),
+      ].join('\n'),
+    );
+  }
+  parts.push(`${renderTotals(countPlan(report))}\ndigest ${digest}`);
+  return parts
+    .join('\n\n')
+    .replace(/(?!\n)[\p{C}\p{Zl}\p{Zp}]/gu, '?')
+    .replace(/(?<=^ {2})[-+~!?…](?= )/gmu, (mark) => paint(COLOURS[mark] ?? 'dim', mark));
+}
+
+/**
+ * What could not be read, a line each: a server that is away is unreadable for each subject, and is
+ * said once, with the first few of them.
+ */
+export function renderUnreadable(unreadable: readonly Unreadable[]): string[] {
+  const accounts = new Map<string, string[]>();
+  for (const { target, account, sentence } of unreadable) {
+    const what = `${target}: ${sentence}`;
+    const of = accounts.get(what) ?? [];
+    if (account !== undefined) of.push(account);
+    accounts.set(what, of);
+  }
+  return [...accounts].map(([what, of]) => (of.length === 0 ? what : `${what} (${nameFew(of)})`));
+}
+
+/** `alice, bob, carol, dave, eve, and 7 more` */
+export function nameFew(accounts: readonly string[]): string {
+  const few = accounts.slice(0, NAMED).join(', ');
+  return accounts.length > NAMED ? `${few}, and ${accounts.length - NAMED} more` : few;
+}
+
+/** What is seen beside several accounts, such as a nameless database account, with whose they are. */
+function sharedFindings(findings: readonly Finding[]): Map<string, string[]> {
+  const accounts = new Map<string, string[]>();
+  for (const finding of findings.filter(({ advisory }) => advisory)) {
+    const text = textOf(finding);
+    const of = accounts.get(text) ?? [];
+    of.push(finding.account);
+    accounts.set(text, of);
+  }
+  return new Map([...accounts].filter(([, of]) => of.length > 1));
+}
+
+function textOf({ target, object, code, sentence }: Finding): string {
+  return `${target}  ${object}: ${code}. ${sentence}`;
+}
+
+function renderTotals(totals: Totals): string {
+  const effects = EFFECTS.filter((effect) => totals[effect] > 0).map(
+    (effect) => `${totals[effect]} ${effect}`,
+  );
+  const nothing = totals.unreadable === 0 ? 'nothing to do' : 'no step';
+  return [
+    `${count(totals.subjects, 'subject')} looked at: `,
+    totals.steps > 0 ? `${count(totals.steps, 'step')} (${effects.join(', ')})` : nothing,
+    totals.findings === 0 ? '' : `, ${count(totals.findings, 'finding')}`,
+    totals.waiting === 0 ? '' : `, ${totals.waiting} waiting`,
+    totals.unreadable === 0 ? '' : `, ${totals.unreadable} UNREADABLE`,
+  ].join('');
+}
+
+/** `1 step`, `2 steps` */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,240 @@
+/** A role's worker: brings subjects to what is wanted, and answers surveys. */
+import type { Config } from '../shared/config.ts';
+import { realmOf } from '../shared/config.ts';
+import { type Consumer, slowQueue, startConsumer, urgentQueue } from '../backends/redis/queue.ts';
+import { describeError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Seal } from '../seals/seal.ts';
+import type { Role, Wanted } from './wanted.ts';
+import {
+  type AnyTarget,
+  apply,
+  type Hands,
+  olderCopy,
+  standingOf,
+  type SubjectSurvey,
+  survey,
+  type Withheld,
+  withholdGrants,
+} from './engine.ts';
+import type { Step } from './plan.ts';
+import { takesAway } from './policy.ts';
+import { type Held, type Outcome, withSubjects } from './convergence-table.ts';
+import { olderOf } from '../seals/place-markers-table.ts';
+import { type Client, openPool, type Pool } from '../database/connection.ts';
+import type { Everything, Pace } from '../targets/everything.ts';
+import { startAnswering } from '../drift/answering.ts';
+import { type Holders, holding } from './held-hands.ts';
+import type { Worker } from '../shared/loop.ts';
+import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
+import type { PlaceMarkers } from '../seals/publish-place-markers.ts';
+import { type Watch, type Watching, watchingOf } from '../unmanaged/watch.ts';
+import { outcomeOf } from './outcome.ts';
+import { startRepairing } from '../drift/repairing.ts';
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+/** Hands whose steps may take hours: `letGo` ends those at once, and every one that is begun after. */
+interface LongHanded {
+  letGo?(): void;
+}
+
+/** What hands may ask of our PostgreSQL. */
+export interface RoleStore {
+  pool: Pool;
+  /** the connection that holds the lock of a subject that is being worked on */
+  holderOf: (subject: number) => Client;
+}
+
+/**
+ * What makes a role: its targets, and how its eyes and hands are opened.
+ *
+ * @typeParam Eyes what its targets look through
+ * @typeParam Open what it opens: eyes that can do more
+ */
+export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
+  role: Role;
+  targets: readonly AnyTarget<Eyes>[];
+  /** jobs worked on at a time */
+  concurrency: number;
+  /** with an account that can only read */
+  openEyes(config: Config): Open & Closable;
+  openHands(config: Config, store: RoleStore): Hands & Closable & LongHanded;
+  /** of a role whose places carry markers */
+  openMarkers?(config: Config): PlaceMarkers;
+  /** for a survey of everything: reads all there is, before any subject is looked at */
+  readEverything(eyes: Open, pace: Pace, reading: Watching): Promise<Everything<Eyes>>;
+  /** begins to look for what is in its places and is not ours */
+  openWatch(eyes: Open, watching: Watching): Watch<Eyes>;
+  /** for a survey of everything: what stands there signed, and is newer than what our database knows */
+  newerSeals?(found: readonly SubjectSurvey[], watching: Watching): Seal[];
+  /** a subject's steps as they are done: those that the backend can do in one */
+  together?(steps: readonly Step[]): Step[];
+  /** what one subject's survey tells about the world, e.g. a foreign name */
+  remember?(found: SubjectSurvey, pool: Pool): Promise<void>;
+}
+
+/** A job with more subjects is none of ours. */
+const MOST_SUBJECTS = 100;
+
+const STILL_AT_IT = {
+  state: 'failing',
+  code: 'BACKEND_UNAVAILABLE',
+  sentence: 'an earlier run has lost its lock, and is in the middle of a step still',
+} as const;
+
+function isArchiving(target: string): boolean {
+  return target.endsWith('-archive');
+}
+
+export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
+  const { role, targets } = parts;
+  const realm = realmOf(config);
+  const pool = openPool(config, role, { max: 2 * parts.concurrency + 4, durable: false });
+  const eyes = parts.openEyes(config);
+  const readers = openPool(config, `${role}_eyes`, { max: 4, durable: false });
+  const holders: Holders = new Map();
+  const hands = parts.openHands(config, {
+    pool,
+    holderOf(subject) {
+      const client = holders.get(subject);
+      if (client === undefined) throw new Error(`nobody works on ${subject}`);
+      return client;
+    },
+  });
+  const markers = parts.openMarkers?.(config);
+  const guard = markers === undefined ? NO_GUARD : openPlaceGuard(role, markers, pool);
+  const answering = startAnswering(parts, { ...watchingOf(config, readers), eyes, log });
+  const repairing = startRepairing(parts, { pool, eyes, hands, guard, holders, realm, log });
+  const consume = (queue: string, concurrency: number): Consumer =>
+    startConsumer({
+      config,
+      account: role,
+      queue,
+      concurrency,
+      onError: (error) => log.warn({ queue, error: describeError(error) }, 'a job was dropped'),
+      handle: (job) => handle(job, queue !== slowQueue(role)),
+    });
+  const consumers = [
+    consume(role, parts.concurrency),
+    consume(urgentQueue(role), parts.concurrency),
+    // one at a time: putting a home away takes hours, and all that a disk gives
+    ...(role === 'directory' ? [] : [consume(slowQueue(role), 1)]),
+  ];
+
+  async function handle(
+    { name, data }: { name: string; data: unknown },
+    isPrompt: boolean,
+  ): Promise<void> {
+    if (name === 'survey') {
+      answering.answer((data as { survey?: unknown } | null)?.survey);
+      return;
+    }
+    if (name === 'repair') {
+      await repairing.repair(data);
+      return;
+    }
+    const subjects = (data as { subjects?: unknown } | null)?.subjects;
+    if (Array.isArray(subjects) && subjects.length <= MOST_SUBJECTS) {
+      await converge(
+        subjects.filter((each) => Number.isInteger(each) && each > 0 && each < 2 ** 31),
+        // it would hold the others of its job up for hours: here its doors alone are closed
+        ({ archive }, behind) =>
+          isPrompt && archive !== undefined && behind?.some(isArchiving) !== false,
+      );
+    }
+  }
+
+  async function converge(
+    subjects: readonly number[],
+    isLeft: (wanted: Wanted, behind: Held['targets']) => boolean,
+  ): Promise<void> {
+    await withSubjects(pool, role, subjects, converging, isLeft);
+
+    async function converging(held: readonly Held[], client: Client) {
+      const found = await surveyHeld(held);
+      const places = held[0]?.places ?? [];
+      const withheld = [...olderOf(places).map(olderCopy), ...(await guard.doubted(found, places))];
+      const outcomes = await Promise.all(
+        found.map(async (each, index): Promise<[number, Outcome]> => {
+          const { subject } = each;
+          const { attempts: refusals = 0, left = false } = held[index] ?? {};
+          const due = withholdGrants(left ? doorsOf(each) : each, withheld);
+          const outcome = await holding(holders, { subject, client, hands }, (own) =>
+            bring(due, refusals, own),
+          );
+          return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
+        }),
+      );
+      return new Map(outcomes);
+    }
+  }
+
+  /** In the order of `held`. Of whom some targets alone are behind, those are looked at, with what they need. */
+  async function surveyHeld(held: readonly Held[]): Promise<SubjectSurvey[]> {
+    const found = new Map<number, SubjectSurvey>();
+    for (const [names, of] of Map.groupBy(held, (each) => each.targets?.join(' '))) {
+      const behind = names?.split(' ');
+      const older = olderOf(of[0]?.places ?? []).map(olderCopy);
+      const needed = targets.flatMap(({ name, needs }) => (behind?.includes(name) ? needs : []));
+      const looked = targets.filter(
+        ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
+      );
+      const wanted = of.map((each) => each.wanted);
+      for (const each of await survey(looked, wanted, realm, eyes)) {
+        found.set(each.subject, behind === undefined ? each : ofTargets(each, behind, older));
+      }
+    }
+    return held.flatMap(({ wanted }) => found.get(wanted.uid) ?? []);
+  }
+
+  /**
+   * What some targets have to do and cannot; where the entry that they change is not there, only what takes access away.
+   * At a place that is an older copy it is that alone anyway: the rest waits for a sweep, and its bounds.
+   */
+  function ofTargets(
+    found: SubjectSurvey,
+    names: readonly string[],
+    older: readonly Withheld[],
+  ): SubjectSurvey {
+    const isIts = ({ target }: { target: string }): boolean => names.includes(target);
+    const lacks = found.steps.some(({ effect }) => effect === 'create');
+    const isDue = (step: Step) => isIts(step) && (takesAway(step) || !lacks);
+    return {
+      ...found,
+      steps: withholdGrants({ ...found, steps: found.steps.filter(isDue) }, older).steps,
+      findings: found.findings.filter(isIts),
+      waiting: found.waiting.filter(isIts),
+    };
+  }
+
+  /** What takes access away from who is put away, without what puts away. */
+  function doorsOf(found: SubjectSurvey): SubjectSurvey {
+    const isDoor = ({ target, effect }: SubjectSurvey['steps'][number]) =>
+      effect === 'revoke' && !isArchiving(target);
+    return { ...found, steps: found.steps.filter(isDoor) };
+  }
+
+  async function bring(found: SubjectSurvey, refusals: number, held: Hands): Promise<Outcome> {
+    const steps = parts.together?.(found.steps) ?? found.steps;
+    const troubles = await apply(targets, { ...found, steps }, held);
+    if (found.findings.length > 0) await parts.remember?.(found, pool);
+    const standing = standingOf(found, troubles);
+    if (standing.state === 'parked' || standing.state === 'failing') {
+      const { subject, account } = found;
+      log.info({ role, subject, account, ...standing }, 'not as wanted');
+    }
+    return outcomeOf(standing, refusals);
+  }
+
+  return {
+    async close() {
+      hands.letGo?.();
+      await Promise.all([...consumers.map((each) => each.close(3000)), answering.close()]);
+      await Promise.allSettled([eyes.close(), hands.close(), guard.close()]);
+      await Promise.all([pool.end(), readers.end()]);
+    },
+  };
+}

@@ -1,0 +1,136 @@
+/**
+ * What PostgreSQL says should be, for one subject, as far as a role may read it. The targets'
+ * `want` is a pure function of this and of the realm's settings.
+ */
+import type { Erasure } from '../lifecycle/erased-person.ts';
+import type { AccountName, ShellName, ToolName } from '../identity/names.ts';
+
+/** A worker's right, and its queue. */
+export type Role = 'directory' | 'homes' | 'databases';
+export const ROLES: readonly Role[] = ['directory', 'homes', 'databases'];
+
+/**
+ * The credentials of an account: the epoch that is wanted, and the verifier last recorded
+ * (`*` and 40 hex digits, MariaDB's mysql_native_password) with the epoch it was made for.
+ */
+export interface WantedCredentials {
+  wantedEpoch: number;
+  /** the password before lets nobody in any more, also while there is no other yet */
+  atOnce?: boolean;
+  /** `previous`: the verifier before, while its password works as well */
+  recorded: { epoch: number; verifier: string; previous?: string } | undefined;
+}
+
+/** The last time that a subject was put away, as far as it is not over. */
+export interface WantedArchive {
+  /** how often it was put away, this time counted: part of the archive's name */
+  departure: number;
+  /** SHA-256 of the manifest of the role's own archive, hex, once that was read back */
+  manifest: string | undefined;
+  /** what was put away is to be brought back */
+  returning: boolean;
+  /** the archive has been kept for as long as is wanted, and is to be removed */
+  expired: boolean;
+  /** nothing was put away: all there is, archives of before too, is to be destroyed */
+  erasure?: Erasure;
+}
+
+/** An archive of what came back, which has been kept for as long as is wanted, and is to be removed. */
+export interface PastArchive {
+  departure: number;
+  manifest: string;
+}
+
+/** What PostgreSQL has decided of the seal for login hosts (src/seals/seal.ts). */
+export interface WantedSeal {
+  number: number;
+  /** UTC, whole seconds, `2026-12-06T00:00:00Z` */
+  until: string;
+}
+
+/** One key as it goes into the directory. */
+export interface WantedKey {
+  /** `options type base64`, canonical, no comment */
+  line: string;
+  fingerprint: string;
+  /** what people call it; '' where they gave it no name */
+  label: string;
+}
+
+export interface WantedPerson {
+  kind: 'person';
+  uid: number;
+  /** The unix account; for a person the shell name. */
+  account: AccountName;
+  shellName: ShellName;
+  /** archived: locked as a suspended one is, and being put away or brought back */
+  state: 'active' | 'suspended' | 'archived' | 'deleted';
+  realmMember: boolean;
+  /** Was ever admitted: then a home and credentials are kept even when access is gone. */
+  everAdmitted: boolean;
+  /** directory only */
+  displayName?: string;
+  email?: string;
+  keys?: WantedKey[];
+  /** directory only; undefined where there is none yet */
+  seal?: WantedSeal;
+  /** directory only: the accounts of the tools whose groups hold the person, as `members` has it from their side */
+  memberOf?: AccountName[];
+  /** homes and databases only; undefined where the person never had any */
+  credentials?: WantedCredentials;
+  /** homes and databases only; undefined where nothing is put away */
+  archive?: WantedArchive;
+  /** homes and databases only; undefined where there is none */
+  pastArchives?: PastArchive[];
+}
+
+/** An account that a tool's group holds. */
+export interface Member {
+  kind: 'person' | 'tool';
+  account: AccountName;
+  uid: number;
+}
+
+export interface WantedTool {
+  kind: 'tool';
+  uid: number;
+  /** `tools.<name>` */
+  account: AccountName;
+  name: ToolName;
+  /** archived: locked as a disabled one is, and being put away or brought back */
+  state: 'active' | 'disabled' | 'archived' | 'deleted';
+  /** directory only: why it is disabled, for those who want to use it */
+  disabledReason?: string;
+  /** directory only: when its deletion was requested; undefined where none is wanted */
+  deleteRequestedAt?: Date;
+  /** directory only: nobody who may log in maintains it, directly or through other tools */
+  orphaned?: boolean;
+  /**
+   * directory only. The effective members of the tool's group: its maintainers that are
+   * unsuspended realm members, tools among its maintainers, and the tool's own account.
+   */
+  members?: Member[];
+  /** directory only: the accounts of the tools whose groups hold this one, its own among them */
+  memberOf?: AccountName[];
+  /** directory only; undefined where there is none yet */
+  seal?: WantedSeal;
+  /** homes and databases only */
+  credentials?: WantedCredentials;
+  /** homes and databases only; undefined where nothing is put away */
+  archive?: WantedArchive;
+  /** homes and databases only; undefined where there is none */
+  pastArchives?: PastArchive[];
+}
+
+export type Wanted = WantedPerson | WantedTool;
+
+/** Settings of the realm that wants depend on; all from the configuration. */
+export interface Realm {
+  realm: string;
+  realmGid: number;
+  toolHomes: string;
+  personHomes: string;
+  toolHomeMode: number;
+  maxUserConnections: number;
+  databaseServers: { name: string; kind: 'replica' | 'toolsdb' }[];
+}

@@ -1,0 +1,284 @@
+/**
+ * Takes over deletions from archives that a database from a backup does not know. As the owner of the database, in the
+ * transaction of whoever recovers it.
+ *
+ * | the last departure has | is what it took away in its place | the backup has the account as | then                            |
+ * | ---------------------- | --------------------------------- | ----------------------------- | ------------------------------- |
+ * | both archives          | none of it                        | live, leaving                 | deleted                         |
+ * | one archive            | none of it                        | live, leaving                 | archived; the rest follows      |
+ * | any                    | all of it                         | live                          | as it is, and it leaves no more |
+ * | any                    | all of it                         | archived, deleted             | undecided                       |
+ * | any                    | some of it                        | anything                      | undecided                       |
+ * | any                    | none of it                        | nobody                        | ours, then as above             |
+ * | any                    | all of it                         | nobody                        | ours, undecided                 |
+ * | any                    | anything                          | another of its name or number | undecided, left alone           |
+ *
+ * What is undecided is archived and held: nobody gets in, and nothing is destroyed before an admin decides. What is kept is
+ * recorded in each case, so that it can be restored, and that the next departure has a number of its own.
+ */
+import { ChamberlainError } from '../shared/errors.ts';
+import { type Deletion, readEvidence, type SeenDeletion } from '../archives/deletion.ts';
+import type { PosixId } from '../identity/ids.ts';
+import { type AccountName, type ShellName, type ToolName, toolOf } from '../identity/names.ts';
+import { ROLES } from '../reconcile/wanted.ts';
+import { writeActs } from '../audit/acts.ts';
+import { rejectWaiting } from '../requests/approvals-table.ts';
+import { raiseAll } from '../reconcile/convergence-table.ts';
+import { noteKnown } from '../credentials/credentials-table.ts';
+import { completeDeparture } from '../lifecycle/departures-table.ts';
+import type { Account } from './erased-again.ts';
+import { erasePerson } from '../lifecycle/erasure.ts';
+import { type NewEvent, writeEvents } from '../events/events-table.ts';
+import { placeHold } from '../lifecycle/holds-table.ts';
+import { noteKeys } from '../ssh-keys/keys-table.ts';
+import { insertPerson, raisesOfDoors, suspendPeople } from '../identity/people-table.ts';
+import type { Client } from '../database/connection.ts';
+import {
+  countAdmins,
+  disableTools,
+  insertTool,
+  readMaintained,
+  readMaintainers,
+} from '../identity/tools-table.ts';
+
+const DAY_MS = 86_400_000;
+/** So long nothing is destroyed of what nobody has decided about. */
+const UNDECIDED_DAYS = 3650;
+const REASON = 'its archive says that it was deleted after the backup';
+
+export interface TakenOver {
+  /** deleted, or archived and on the way */
+  deleted: Account[];
+  /** for an admin: what to look at */
+  undecided: (Account & { sentence: string })[];
+}
+
+interface Terms {
+  by: string;
+  /** the admin tool */
+  admin: string;
+  /** how long archives are kept, from now on */
+  keepDays: number;
+  /** what is told of who is deleted */
+  tell: (deletion: Deletion) => NewEvent[];
+}
+
+/** Takes over what the archives say. Throws ADMIN_TOOL where nobody would be left who is an admin. */
+export async function takeOverDeletion(
+  client: Client,
+  seen: readonly SeenDeletion[],
+  terms: Terms,
+): Promise<TakenOver> {
+  const taken: TakenOver = { deleted: [], undecided: [] };
+  const admins = await countAdmins(client, terms.admin);
+  for (const deletion of readEvidence(seen)) {
+    const { account, uid } = deletion;
+    const end = await takeOver(client, deletion, terms);
+    if (end === 'nothing') continue;
+    if (end === 'deleted') taken.deleted.push({ account, uid });
+    else taken.undecided.push({ account, uid, sentence: end.sentence });
+  }
+  const all = [...taken.deleted, ...taken.undecided];
+  if (admins > 0 && (await countAdmins(client, terms.admin)) === 0) {
+    const names = all.map(({ account }) => account).join(', ');
+    const sentence = `to delete ${names}, as archives have it, would leave no admin; make another admin first`;
+    throw new ChamberlainError('ADMIN_TOOL', sentence, {
+      action: 'Nothing was done; the realm stays frozen.',
+    });
+  }
+  await writeActs(
+    client,
+    Object.entries(taken).flatMap(([field, of]: [string, Account[]]) =>
+      of.map(({ uid: subject, account }) => {
+        return { kind: 'recover' as const, by: terms.by, subject, account, fields: [field] };
+      }),
+    ),
+  );
+  return taken;
+}
+
+type End = 'nothing' | 'deleted' | { sentence: string };
+
+async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promise<End> {
+  const { uid, account, kind, departure, back } = deletion;
+  const known = await findStanding(client, deletion);
+  if (known !== undefined && isKnown(known, departure)) return 'nothing';
+  if (known === undefined && !(await takeIn(client, deletion))) {
+    return {
+      sentence: `${account} (${uid}) was deleted, and its name or number is another’s here: look at ${placesOf(deletion)}`,
+    };
+  }
+  if (kind === 'person') {
+    const keys = deletion.fingerprints.map((fingerprint) => ({ person: uid, fingerprint }));
+    await noteKeys(client, keys);
+  }
+  const isLive = known !== undefined && !['archived', 'deleted'].includes(known.state);
+  const isRestored = back === 'yes' && isLive;
+  const isWhole = await recordArchives(client, deletion, { ...terms, isOver: isRestored });
+  if (isRestored) {
+    // of that deletion it came back
+    const table = kind === 'tool' ? 'tools' : 'people';
+    await client.query(
+      `UPDATE ${table} SET delete_after = NULL, days_told = NULL, told_at = NULL WHERE uid = $1`,
+      [uid],
+    );
+    return 'nothing';
+  }
+
+  const now = new Date();
+  // who holds it as a member, and whom it is a member of
+  const raises = [
+    ...(kind === 'person' ? await raisesOfDoors(client, [uid]) : await raisesOfTool(client, uid)),
+    ...ROLES.map((role) => ({ subject: uid, role })),
+  ];
+  if (kind === 'tool') await noteKnown(client, uid);
+  await closeDoors(client, deletion, { by: terms.by, reason: REASON, now });
+  let end: End = 'deleted';
+  if (back !== 'no') {
+    const until = new Date(now.getTime() + UNDECIDED_DAYS * DAY_MS);
+    await placeHold(client, uid, { by: terms.by, reason: REASON, until, now });
+    const what = back === 'yes' ? 'all' : 'a part';
+    const sentence =
+      `${account} was deleted after the backup, and ${what} of what it had is in its place: it is archived and held; ` +
+      `restore it (${kind}.restore), or lift the hold (subject.release), which has it deleted`;
+    end = { sentence };
+  } else if (isWhole) {
+    const keepUntil = new Date(now.getTime() + terms.keepDays * DAY_MS);
+    await completeDeparture(client, uid, { now, keepUntil });
+    if (kind === 'person') {
+      await rejectWaiting(client, uid, { by: terms.by, now });
+      await erasePerson(client, uid);
+    }
+    await writeEvents(client, terms.tell(deletion));
+  }
+  await raiseAll(client, raises);
+  return end;
+}
+
+interface Standing {
+  state: string;
+  /** the last departure that the backup knows; 0: none */
+  departure: number;
+  /** it is not over, and not coming back */
+  isLeaving: boolean;
+  /** by law: whatever archives are left are removed */
+  isErased: boolean;
+}
+
+async function findStanding(
+  client: Client,
+  { uid, account }: Deletion,
+): Promise<Standing | undefined> {
+  const { rows } = await client.query(
+    `SELECT s.state, coalesce(d.departure, 0) AS departure,
+            coalesce(d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', false) AS "isLeaving",
+            EXISTS (SELECT FROM departures e WHERE e.subject = s.uid AND e.erasure IS NOT NULL) AS "isErased"
+     FROM (SELECT uid, state FROM people WHERE uid = $1 AND shell_name = $2
+           UNION ALL SELECT uid, state FROM tools WHERE uid = $1 AND account = $2) AS s
+     LEFT JOIN LATERAL (SELECT * FROM departures WHERE subject = s.uid ORDER BY departure DESC LIMIT 1) AS d ON true`,
+    [uid, account],
+  );
+  return (rows as Standing[])[0];
+}
+
+/** The backup has heard of that departure, and of its end. */
+function isKnown({ departure, isLeaving, isErased }: Standing, last: number): boolean {
+  return isErased || departure > last || (departure === last && !isLeaving);
+}
+
+function placesOf({ archives, departure }: Deletion): string {
+  const last = archives.filter((each) => each.departure === departure);
+  return last.map(({ archive }) => archive).join(' and ');
+}
+
+/** Makes an account ours that came after the backup; false where its number or its name is another's. */
+async function takeIn(
+  client: Client,
+  { uid, account, kind, deletedAt, archives }: Deletion,
+): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `INSERT INTO posix_ids (id, kind) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM names WHERE name = $3)
+     ON CONFLICT DO NOTHING`,
+    [uid, kind, account],
+  );
+  if (rowCount === 0) return false;
+  if (kind === 'tool') {
+    const name = toolOf(account);
+    await insertTool(client, {
+      ...{ uid: uid as PosixId, name: name as ToolName, account: account as AccountName },
+      ...{ title: name, maintainers: [] },
+    });
+    return true;
+  }
+  const displayName = nameFor({ uid, account });
+  const shellName = account as ShellName;
+  await insertPerson(client, { uid: uid as PosixId, shellName, displayName, email: '' });
+  if (archives.some(({ role, back }) => role === 'homes' && back !== undefined)) {
+    await client.query('UPDATE people SET admitted_at = $2 WHERE uid = $1', [uid, deletedAt]);
+    await client.query('INSERT INTO credentials (account) VALUES ($1)', [uid]);
+  }
+  return true;
+}
+
+/** Records all departures, the last one as open unless it is over; whether both archives of that are recorded. */
+async function recordArchives(
+  client: Client,
+  { uid, departure, archives }: Deletion,
+  { keepDays, isOver }: { keepDays: number; isOver: boolean },
+): Promise<boolean> {
+  await client.query(
+    `UPDATE departures SET back_at = now(), keep_until = coalesce(keep_until, now() + make_interval(days => $3))
+     WHERE subject = $1 AND departure < $2 AND back_at IS NULL`,
+    [uid, departure, keepDays],
+  );
+  for (const { departure: each, role, deletedAt, archive, manifest, bytes } of archives) {
+    await client.query(
+      `INSERT INTO departures (subject, departure, began_at, back_at, keep_until)
+       SELECT $1, $2, $3, CASE WHEN $4 THEN now() END, CASE WHEN $4 THEN now() + make_interval(days => $5) END
+       ON CONFLICT (subject, departure) DO NOTHING`,
+      [uid, each, deletedAt, each < departure || isOver, keepDays],
+    );
+    await client.query(
+      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes, made_at)
+       VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+      [uid, each, role, manifest, archive, bytes, deletedAt],
+    );
+  }
+  const { rowCount } = await client.query(
+    'SELECT FROM archives WHERE subject = $1 AND departure = $2',
+    [uid, departure],
+  );
+  return rowCount === 2;
+}
+
+/** Archives it: nobody gets in, and nothing is destroyed, whatever the backup says. */
+async function closeDoors(
+  client: Client,
+  { uid, account, kind }: Deletion,
+  closing: { by: string; reason: string; now: Date },
+): Promise<void> {
+  if (kind === 'tool') {
+    await disableTools(client, [uid], closing);
+    await client.query(`UPDATE tools SET state = 'archived', delete_after = NULL WHERE uid = $1`, [
+      uid,
+    ]);
+    return;
+  }
+  await suspendPeople(client, [uid], { ...closing, until: null });
+  // who is deleted in the backup has no name there
+  await client.query(
+    `UPDATE people SET state = 'archived', delete_after = NULL, display_name = coalesce(display_name, $2),
+       display_name_key = coalesce(display_name_key, $2), email = coalesce(email, '') WHERE uid = $1`,
+    [uid, nameFor({ uid, account })],
+  );
+}
+
+/** A display name that nobody else has: an admin gives another when the person is restored. */
+function nameFor({ uid, account }: Account): string {
+  return `${account} (${uid})`;
+}
+
+async function raisesOfTool(client: Client, uid: number) {
+  const others = [...(await readMaintained(client, uid)), ...(await readMaintainers(client, uid))];
+  return others.map((subject) => ({ subject, role: 'directory' as const }));
+}

@@ -1,0 +1,115 @@
+/** What `chamberlain recover` does about erasures by law, for which a backup may be too old. */
+import { ChamberlainError } from '../shared/errors.ts';
+import type { ErasedPerson } from '../lifecycle/erased-person.ts';
+import type { ShellName } from '../identity/names.ts';
+import type { PosixId } from '../identity/ids.ts';
+import { ROLES } from '../reconcile/wanted.ts';
+import { rejectWaiting } from '../requests/approvals-table.ts';
+import { raiseAll } from '../reconcile/convergence-table.ts';
+import { beginErasure } from '../lifecycle/departures-table.ts';
+import { erasePerson } from '../lifecycle/erasure.ts';
+import { removeHold } from '../lifecycle/holds-table.ts';
+import { insertPerson, raisesOfDoors } from '../identity/people-table.ts';
+import type { Client } from '../database/connection.ts';
+import { countAdmins } from '../identity/tools-table.ts';
+
+/** Who asked for it, as what is rejected names it. */
+const BY = 'the recovery';
+
+export interface Account {
+  account: string;
+  uid: number;
+}
+
+/**
+ * Erases anew whom the backup does not know as erased, by the request of then; who came after the backup is ours from
+ * now on, so that what servers still hold of them is erased too. Throws ADMIN_TOOL where nobody would be left who is an
+ * admin.
+ */
+export async function eraseAgain(
+  client: Client,
+  listed: readonly ErasedPerson[],
+  adminTool: string,
+): Promise<Account[]> {
+  const again: Account[] = [];
+  const admins = await countAdmins(client, adminTool);
+  const now = new Date();
+  for (const each of listed) {
+    const { uid, account } = each;
+    const state = (await findState(client, each)) ?? (await takeIn(client, each));
+    if (state === undefined || state.isErased) continue;
+    const doors = await raisesOfDoors(client, [uid]);
+    await suspendForErasure(client, each, now);
+    await beginErasure(client, uid, now);
+    await rejectWaiting(client, uid, { by: BY, now });
+    await erasePerson(client, uid);
+    await raiseAll(client, [...doors, ...ROLES.map((role) => ({ subject: uid, role }))]);
+    again.push({ account, uid });
+  }
+  if (again.length > 0 && admins > 0 && (await countAdmins(client, adminTool)) === 0) {
+    const names = again.map(({ account }) => account).join(', ');
+    throw new ChamberlainError(
+      'ADMIN_TOOL',
+      `to erase ${names} again, as the list has it, would leave no admin; make another admin first`,
+    );
+  }
+  return again;
+}
+
+interface State {
+  isErased: boolean;
+}
+
+async function findState(
+  client: Client,
+  { uid, account }: ErasedPerson,
+): Promise<State | undefined> {
+  const { rows } = await client.query(
+    `SELECT EXISTS (SELECT FROM departures d WHERE d.subject = p.uid AND d.erasure IS NOT NULL) AS "isErased"
+     FROM people p WHERE p.uid = $1 AND p.shell_name = $2`,
+    [uid, account],
+  );
+  return (rows as State[])[0];
+}
+
+/** One who came after the backup, without a name of their own; undefined where the number or the name is another's. */
+async function takeIn(client: Client, { uid, account }: ErasedPerson): Promise<State | undefined> {
+  const { rowCount } = await client.query(
+    `INSERT INTO posix_ids (id, kind) SELECT $1, 'person' WHERE NOT EXISTS (SELECT FROM names WHERE name = $2)
+     ON CONFLICT DO NOTHING`,
+    [uid, account],
+  );
+  if (rowCount === 0) return undefined;
+  const names = { shellName: account as ShellName, displayName: '', email: '' };
+  await insertPerson(client, { uid: uid as PosixId, ...names });
+  return { isErased: false };
+}
+
+/** As the database wants it before it lets anybody be erased, whatever the person is in the backup. */
+async function suspendForErasure(
+  client: Client,
+  { uid, erasure }: ErasedPerson,
+  now: Date,
+): Promise<void> {
+  const { portal, request, requestedBy, approvedBy, approvedAt } = erasure;
+  await rejectWaiting(client, uid, { by: BY, now, erasing: true });
+  await client.query(
+    `INSERT INTO approvals (portal, request, kind, subject, requested_by, why, state, decided_by, decided_at)
+     VALUES ($1, $2, 'person.erase', $3, $4, '', 'approved', $5, least($6::timestamptz, now() - interval '24 hours'))
+     ON CONFLICT (portal, request) DO UPDATE SET state = 'approved', body = NULL,
+       decided_by = excluded.decided_by, decided_at = excluded.decided_at`,
+    [portal, request, uid, requestedBy, approvedBy, approvedAt],
+  );
+  await removeHold(client, uid);
+  await client.query('UPDATE departures SET back_at = $2 WHERE subject = $1 AND back_at IS NULL', [
+    uid,
+    now,
+  ]);
+  // whoever is deleted in the backup has no name there
+  await client.query(
+    `UPDATE people SET state = 'suspended', display_name = coalesce(display_name, ''),
+       display_name_key = coalesce(display_name_key, ''), email = coalesce(email, '')
+     WHERE uid = $1`,
+    [uid],
+  );
+}

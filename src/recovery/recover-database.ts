@@ -1,0 +1,395 @@
+/** `chamberlain recover`, where it is PostgreSQL that came back from a backup. */
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { Command } from 'commander';
+import { type Config, portalNames, readSealKey } from '../shared/config.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { type Deletion, parseDeletions, type SeenDeletion } from '../archives/deletion.ts';
+import { parseErasedPeople } from '../lifecycle/erased-person.ts';
+import { verifying } from '../seals/seal.ts';
+import type { Taking } from './taking.ts';
+import { ROLES, type Role } from '../reconcile/wanted.ts';
+import type { Step } from '../reconcile/plan.ts';
+import { count, nameFew } from '../reconcile/render-plan.ts';
+import type { Report } from '../reconcile/report.ts';
+import {
+  emptyServers,
+  evidenceOf,
+  evidenceOfSeals,
+  isBorneOut,
+  moreOf,
+  NOT_BORNE_OUT,
+  openOfDeleted,
+  openOfEmpty,
+} from './evidence.ts';
+import { type HostSeals, readHostSeals } from './host-seals.ts';
+import { type Decided, takeLesser } from './lesser.ts';
+import { eventsOfTaking } from './events.ts';
+import { digestRecovery, rowsOfOpen, rowsOfTakings } from './render.ts';
+import { toolAccount, toolOf } from '../identity/names.ts';
+import { timeOf } from '../shared/time.ts';
+import { tellPortals } from '../events/done.ts';
+import { openOwner } from '../import/write-import.ts';
+import { findSubjects } from '../identity/names-table.ts';
+import type { Client } from '../database/connection.ts';
+import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
+import {
+  countBroughtToDatabases,
+  readBroughtTo,
+  readLastKnown,
+  readSealNumbers,
+  recover,
+  type Recovery,
+  type SeenSince,
+} from './write-recovery.ts';
+import { readMaintainersOf } from '../identity/tools-table.ts';
+import { readWanted } from '../reconcile/wanted-queries.ts';
+import { configOf, wantsJson } from '../cli/configuration.ts';
+import { canAsk, confirm } from '../cli/confirm.ts';
+import { EXIT, failureLine } from '../cli/exit.ts';
+import { describeActing, freezeAndWait } from '../cli/commands/freeze.ts';
+import { operatorName } from '../cli/operator.ts';
+import {
+  READ_AGAIN,
+  type RecoverOptions,
+  refuseUnread,
+  surveyAll,
+  type Surveyed,
+} from './recover-survey.ts';
+import { print, printJson, renderTable } from '../cli/table.ts';
+
+const UNREAD_ERASURES = {
+  target: 'home-archive',
+  sentence:
+    'the list of who was erased by law (erasures.log beside the archives of homes) cannot be read; put its newest copy ' +
+    'back, or run `chamberlain prepare` on the file server where nobody was ever erased',
+};
+
+const UNREAD_ARCHIVES = {
+  target: 'archives',
+  sentence:
+    'a folder of archives cannot be read; what was deleted after the backup is known by them alone',
+};
+
+/** Freezes, surveys, shows the list and has it confirmed, then does that and thaws. */
+export async function recoverDatabase(command: Command): Promise<void> {
+  const config = configOf(command);
+  const json = wantsJson(command);
+  const { expect, seals, timeout } = command.opts<RecoverOptions>();
+  const owner = await openOwner(config);
+  try {
+    const { acting, held } = await freezeAndWait(config, {
+      reason: 'it came back from a backup',
+      keep: true,
+      timeoutMs: timeout * 1000,
+      json,
+    });
+    if (acting.length > 0) {
+      process.exitCode = EXIT.timeout;
+      const sentence = `still at work: ${describeActing(acting)}; nothing was done, the realm stays frozen`;
+      process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
+      return;
+    }
+    const surveyed = await surveyAll(command, config, ROLES);
+    const { reports, unreadable, doubt } = surveyed;
+    if (refuseUnread(command, unreadable, 'the realm stays frozen')) return;
+    const erased = parseErasedPeople(reports.get('homes')?.erased);
+    if (erased === undefined) {
+      refuseUnread(command, [UNREAD_ERASURES], 'the realm stays frozen');
+      return;
+    }
+    const deletions = deletionsIn(reports);
+    if (deletions === undefined) {
+      refuseUnread(command, [UNREAD_ARCHIVES], 'the realm stays frozen');
+      return;
+    }
+    const older = olderOf(await readPlaces(owner, 'databases'));
+    const hosts = await readSealFiles(owner, command);
+    const seen = {
+      ...seenIn(reports, older),
+      ...{ frozenAt: held.frozenAt, remembered: hosts.strangers, erased, deletions },
+    };
+    const decided = await decide(owner, command, surveyed, { erased, older, hosts });
+    const terms = termsOf(config);
+    const drafted = await recover(owner, seen, decided, { ...terms, commit: false });
+    const digest = digestRecovery(drafted);
+    const lost = {
+      since: await readLastKnown(owner),
+      isShown: doubt?.older === 'database' || (seals ?? []).length > 0,
+    };
+    requireDigest(digest, expect ?? digest);
+    if (expect === undefined) {
+      if (json) printJson({ recovered: false, digest, ...drafted });
+      else print(renderRecovery(drafted, digest, lost));
+      const isAsked = !json && canAsk();
+      if (!isAsked || !(await confirm('\nDo that, and thaw? [y/N] '))) {
+        if (!json) print(isAsked ? NOTHING_DONE : TO_CONFIRM(digest));
+        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+        return;
+      }
+    }
+    const recovered = await recover(owner, seen, decided, {
+      ...terms,
+      commit: (written) => requireDigest(digestRecovery(written), digest),
+    });
+    const isDirectoryOlder = doubt?.older === 'directory';
+    if (json)
+      printJson({ recovered: true, digest, ...recovered, directoryIsOlder: isDirectoryOlder });
+    else {
+      if (expect !== undefined) print(renderRecovery(recovered, digest, lost));
+      print(`\nDone, and thawed.\n${NEXT}`);
+      if (isDirectoryOlder) print(AND_DIRECTORY);
+    }
+  } finally {
+    await owner.end();
+  }
+}
+
+function requireDigest(digest: string, expected: string): void {
+  if (digest === expected) return;
+  const sentence = `the digest is ${digest} now, not ${expected}; nothing was done, the realm stays frozen`;
+  throw new ChamberlainError('PLAN_MOVED', sentence, { action: READ_AGAIN });
+}
+
+const AND_DIRECTORY = 'The directory is an older copy too: now run `chamberlain recover` again.';
+const NOTHING_DONE = 'Nothing was done; the realm stays frozen.';
+const TO_CONFIRM = (digest: string) =>
+  '\nNothing was done; the realm stays frozen. If that is right, run the same command with\n' +
+  `--expect ${digest}`;
+
+type Remembered = Omit<HostSeals, 'refused'>;
+
+/** What the evidence takes, of those whom nobody keeps as they are in the backup. */
+async function decide(
+  owner: Client,
+  command: Command,
+  { reports, doubt }: Surveyed,
+  {
+    erased,
+    older,
+    hosts,
+  }: { erased: readonly { uid: number }[]; older: readonly string[]; hosts: Remembered },
+): Promise<Decided> {
+  const config = configOf(command);
+  const { keep = [], database } = command.opts<RecoverOptions>();
+  await requireKnown(owner, keep);
+  const stepsOf = (role: Role) => reports.get(role)?.steps ?? [];
+  const directory = doubt?.older === 'directory' ? [] : stepsOf('directory');
+  const databases = stepsOf('databases');
+  const sealed = reports.get('directory')?.newerSeals ?? [];
+  const seals = [...evidenceOfSeals(sealed), ...hosts.shown];
+  const markedAt = (role: Role) => reports.get(role)?.markedAt;
+  const places = [markedAt('homes'), markedAt('databases')].filter((at) => at !== undefined);
+  // with --database all came back
+  const isOfNow = database !== true && isBorneOut(markedAt('directory'), places);
+  const subjects = new Set([...seals, ...directory, ...databases].map(({ subject }) => subject));
+  for (const { uid } of erased) subjects.delete(uid);
+  const wanted = await readWanted(owner, 'directory', [...subjects]);
+  const byUid = new Map(wanted.map((each) => [each.uid, each]));
+  const wasThere = await readBroughtTo(owner, [...subjects]);
+  const brought = await countBroughtToDatabases(owner);
+  const empty = emptyServers(databases, brought).filter((name) => !older.includes(name));
+  const servers = config.databases.servers
+    .map(({ name }) => name)
+    .filter((name) => !older.includes(name) && !empty.includes(name));
+  const { takings, open, seenKeys } = takeLesser(
+    wanted,
+    [
+      ...seals,
+      ...evidenceOf('directory', directory, byUid, wasThere),
+      ...evidenceOf('databases', databases, byUid, wasThere, servers),
+    ],
+    {
+      maintainers: await readMaintainersOf(owner, [...subjects]),
+      more: moreOf([...(isOfNow ? directory : []), ...databases], servers),
+      admin: toolAccount(config.realm, config.admin),
+      keep,
+    },
+  );
+  return {
+    takings,
+    seenKeys,
+    open: [
+      ...(sealed.length > 0 && !isOfNow ? [NOT_BORNE_OUT] : []),
+      ...[...empty.map(openOfEmpty), ...open, ...openOfDeleted(directory, wanted)],
+    ],
+  };
+}
+
+/** Throws USAGE where a name is nobody's. */
+async function requireKnown(owner: Client, accounts: readonly string[]): Promise<void> {
+  const known = await findSubjects(owner, accounts);
+  const unknown = accounts.filter((account) => !known.has(account));
+  if (unknown.length === 0) return;
+  throw new ChamberlainError('USAGE', `--keep: the backup knows no ${unknown.join(', ')}`);
+}
+
+/** What login hosts remember. Throws USAGE where a file cannot be read. */
+async function readSealFiles(owner: Client, command: Command): Promise<Remembered> {
+  const { seals: files = [] } = command.opts<RecoverOptions>();
+  if (files.length === 0) return { shown: [], strangers: [] };
+  const keys = verifying(readSealKey(configOf(command)));
+  const known = await readSealNumbers(owner);
+  const read = files.map((file) => {
+    const seals = readHostSeals(readFile(file), basename(file), keys, known);
+    // one that a crash has cut, or of a key before
+    const lines = count(seals.refused, 'line');
+    if (seals.refused > 0)
+      process.stderr.write(`${file}: ${lines} not signed by the seal key, left out\n`);
+    return seals;
+  });
+  return {
+    shown: read.flatMap(({ shown }) => shown),
+    strangers: read.flatMap(({ strangers }) => strangers),
+  };
+}
+
+function readFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new ChamberlainError('USAGE', `reading ${file}`, { cause });
+  }
+}
+
+function termsOf(config: Config) {
+  return {
+    by: operatorName(),
+    realm: config.realm,
+    portals: portalNames(config),
+    admin: config.admin,
+    keepDays: config.archives.keepDays,
+    tell: ({ account, uid }: { account: string; uid: number }) =>
+      tellPortals(config, [], {
+        ...{ event: 'person.erased', subject: uid, request: undefined, data: { account } },
+      }),
+    tellDeleted: ({ account, uid, kind }: Deletion) => {
+      const tool = kind === 'tool' ? { tool: toolOf(account) } : {};
+      const data = { ...tool, account };
+      return tellPortals(config, [], {
+        ...{ event: `${kind}.deleted`, subject: uid, request: undefined, data },
+      });
+    },
+    tellTaken: (taking: Taking) =>
+      eventsOfTaking(taking).flatMap(({ event, data }) =>
+        tellPortals(config, [], { event, subject: taking.subject, request: undefined, data }),
+      ),
+  };
+}
+
+/** Of an account for which a file or a server may know a password that is not the recorded one. */
+function isOfPassword({ action: { verb } }: Step): boolean {
+  return verb === 'credentials.write' || verb === 'db.setVerifier';
+}
+
+/** What the archives of both roles say; undefined where a role could not read its own. */
+function deletionsIn(reports: ReadonlyMap<Role, Report>): SeenDeletion[] | undefined {
+  const [homes, databases] = (['homes', 'databases'] as const).map((role) =>
+    parseDeletions(reports.get(role)?.deletions),
+  );
+  return homes && databases && [...homes, ...databases];
+}
+
+/** @param older database servers that are older copies: what they know is no news */
+function seenIn(
+  reports: ReadonlyMap<Role, Report>,
+  older: readonly string[],
+): Omit<SeenSince, 'frozenAt' | 'erased' | 'deletions' | 'remembered'> {
+  const isOlder = ({ action }: Step) => 'server' in action && older.includes(action.server);
+  const strange = [...reports.values()].flatMap(({ steps }) =>
+    steps.filter((step) => isOfPassword(step) && !isOlder(step)),
+  );
+  return {
+    strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
+    strangePasswords: [...new Set(strange.map(({ subject }) => subject))],
+    isOlder: reports.get('directory')?.doubt?.older === 'database',
+    given: [...reports].flatMap(([role, { steps }]) =>
+      steps
+        .filter(({ effect }) => effect === 'revoke')
+        .map(({ subject, target }) => ({ subject, role, target })),
+    ),
+  };
+}
+
+function renderRecovery(recovery: Recovery, digest: string, lost: Lost): string {
+  const { ranges, exhausted, names, credentials, events, erased, leaving, takings, open } =
+    recovery;
+  const named = (what: string, list: readonly string[], how: string) =>
+    list.length === 0 ? [] : [[what, `${how} ${nameFew(list)}`]];
+  const rows = [
+    ...ranges.map(({ kind, first, last, from, to }) => [
+      'numbers',
+      `${kind} ${first}-${last}: go on at ${to}, not at ${from}${to > last ? '; none is left here' : ''}`,
+    ]),
+    ...named('names', names, 'taken for another’s:'),
+    ...named(
+      'passwords',
+      credentials.map(({ account }) => account),
+      'new for',
+    ),
+    ...named(
+      'erased',
+      erased.map(({ account }) => account),
+      'again, as erasures.log has it:',
+    ),
+    ...named(
+      'deleted',
+      leaving.deleted.map(({ account }) => account),
+      'since the backup, as their archives have it:',
+    ),
+    ...events.map(({ portal, to }) => ['events', `of ${portal}: go on at ${to + 1}`]),
+  ];
+  const section = (heading: string, headings: readonly string[], of: string[][]) =>
+    of.length === 0 ? [] : [`${heading}\n${renderTable(headings, of)}`];
+  const text = [
+    ...section(
+      'Taken from what the servers show:',
+      ['account', 'from now on', 'as shown by'],
+      rowsOfTakings(takings),
+    ),
+    ...section(
+      'For you to decide; until then nothing of it happens:',
+      ['what', 'to change it'],
+      rowsOfOpen(open),
+    ),
+    ...section('How it goes on:', ['what', 'how'], rows),
+    ...exhausted.map(
+      (kind) => `No number is left for a ${kind}: add a range to the configuration.`,
+    ),
+    describeLost(lost, names.length > 0),
+    `digest ${digest}`,
+  ].join('\n\n');
+  return text.replace(/[^\P{C}\n]/gu, '?');
+}
+
+interface Lost {
+  /** of the last thing that the backup knows */
+  since: Date | undefined;
+  /** whether anything shows what was taken away since */
+  isShown: boolean;
+}
+
+function describeLost({ since, isShown }: Lost, areStrangers: boolean): string {
+  const known = since === undefined ? '' : `, of which the last thing is of ${timeOf(since)}`;
+  return [
+    `Lost: whatever was asked for since the backup${known}, but for what stands above.`,
+    STILL_CLOSED,
+    ...(areStrangers ? [TAKE_BACK] : []),
+    ...(isShown ? [] : [UNSHOWN]),
+  ].join('\n');
+}
+
+// no seal says it of somebody who is closed
+const STILL_CLOSED =
+  'Nothing shows which keys and tools those lost who were suspended in the backup already: see `chamberlain explain`\n' +
+  'before you reinstate them.';
+const TAKE_BACK =
+  'Who was made since is listed as another’s: `chamberlain import --from-directory --homes` takes them back,\n' +
+  'with their numbers.';
+const UNSHOWN =
+  'Nothing shows whom anything was taken from since: they have it again. Name files of login hosts by --seals; and\n' +
+  'before you confirm, `chamberlain submit person.suspend --people …` for those whom you know of, without --wait: it is\n' +
+  'done first when the realm is thawed.';
+const NEXT =
+  'Now run `chamberlain sweep now`, which mends what else differs, `chamberlain list unmanaged` and\n' +
+  '`chamberlain doctor`; then make a set of backups.';

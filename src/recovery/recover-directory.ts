@@ -1,0 +1,115 @@
+/** `chamberlain recover`, where it is the directory that came back: the older copy is accepted, and brought up to date. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { Config } from '../shared/config.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { digestSteps } from '../reconcile/digest.ts';
+import { count } from '../reconcile/render-plan.ts';
+import { openOwner } from '../import/write-import.ts';
+import { acceptOlderDirectory, type CatchingUp, readCatchingUp } from '../seals/marker-table.ts';
+import { configOf, wantsJson } from '../cli/configuration.ts';
+import { canAsk, confirm } from '../cli/confirm.ts';
+import { EXIT, failureLine } from '../cli/exit.ts';
+import { operatorName } from '../cli/operator.ts';
+import { startProgress } from '../cli/progress.ts';
+import { READ_AGAIN, type RecoverOptions, refuseUnread, type Surveyed } from './recover-survey.ts';
+import { withAdmin } from '../cli/admin.ts';
+import { print, printJson, withoutControls } from '../cli/table.ts';
+
+/** How often it is looked how far the directory is. */
+const LOOK_MS = 250;
+
+/** Shows how much there is to do and asks, then has the role directory do it, and waits for that. */
+export async function recoverDirectory(
+  command: Command,
+  { reports, unreadable, doubt }: Surveyed,
+): Promise<void> {
+  const config = configOf(command);
+  const json = wantsJson(command);
+  const { expect, timeout } = command.opts<RecoverOptions>();
+  if (refuseUnread(command, unreadable, 'login hosts are told nothing still')) return;
+  const owner = await openOwner(config);
+  try {
+    const steps = reports.get('directory')?.steps ?? [];
+    const revoking = new Set(
+      steps.filter(({ effect }) => effect === 'revoke').map(({ subject }) => subject),
+    );
+    const accounts = new Set(steps.map(({ subject }) => subject)).size;
+    const digest = digestSteps(steps);
+    if (expect !== undefined && expect !== digest) {
+      const sentence = `the digest is ${digest} now, not ${expect}; nothing was done`;
+      throw new ChamberlainError('PLAN_MOVED', sentence, { action: READ_AGAIN });
+    }
+    if (!json) {
+      print(`${withoutControls(doubt?.sentence.replace(/;.*$/u, '') ?? '')}.`);
+      print(
+        `${count(steps.length, 'step')} for ${count(accounts, 'subject')} bring it up to date; read ` +
+          `\`chamberlain plan --role directory\`.\n\ndigest ${digest}`,
+      );
+    }
+    if (expect === undefined) {
+      if (json) printJson({ recovered: false, digest, steps: steps.length, subjects: accounts });
+      const isAsked = !json && canAsk();
+      if (!isAsked || !(await confirm('\nDo that? [y/N] '))) {
+        if (!json) print(isAsked ? 'Nothing was done.' : TO_CONFIRM(digest));
+        process.exitCode = isAsked ? EXIT.failed : EXIT.pending;
+        return;
+      }
+    }
+    const raised = await acceptOlderDirectory(owner, [...revoking], operatorName());
+    const { accepted, behind, parked } = await followDirectory(
+      config,
+      raised,
+      timeout * 1000,
+      json,
+    );
+    if (accepted) {
+      process.exitCode = EXIT.timeout;
+      const sentence =
+        behind === 0
+          ? 'the marker was not told yet; is `chamberlain work directory` running?'
+          : `${behind} of ${raised} subjects are behind still; see \`chamberlain status\``;
+      process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
+    }
+    if (json) printJson({ recovered: !accepted, raised, behind, parked });
+    else if (!accepted) {
+      const but = parked === 0 ? '' : `, but for ${parked} parked (see \`chamberlain status\`)`;
+      print(`\nUp to date${but}, and login hosts are told again.`);
+    }
+  } finally {
+    await owner.end();
+  }
+}
+
+const TO_CONFIRM = (digest: string) =>
+  `\nNothing was done. If that is right, run \`chamberlain recover --expect ${digest}\`.`;
+
+/** Waits until the marker is told, or nothing has moved for so long. */
+async function followDirectory(
+  config: Config,
+  raised: number,
+  timeoutMs: number,
+  json: boolean,
+): Promise<CatchingUp> {
+  const progress = startProgress({ json });
+  try {
+    return await withAdmin(config, async (client) => {
+      let movedAt = performance.now();
+      let before = raised;
+      for (;;) {
+        const now = await readCatchingUp(client);
+        if (now.behind !== before) movedAt = performance.now();
+        before = now.behind;
+        if (!now.accepted || performance.now() - movedAt > timeoutMs) return now;
+        progress.say(
+          now.behind === 0
+            ? 'telling login hosts'
+            : `directory ${raised - now.behind} of ${raised} up to date`,
+        );
+        await sleep(LOOK_MS);
+      }
+    });
+  } finally {
+    progress.end();
+  }
+}

@@ -1,0 +1,111 @@
+/** After a recovery no date of the backup lets anybody in, or destroys anything, before an admin says so. */
+import type { Open } from './taking.ts';
+import { timeOf } from '../shared/time.ts';
+import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
+import type { Client } from '../database/connection.ts';
+import { RECOVERY, voidWarnings } from '../lifecycle/holds-table.ts';
+import { IS_OWN_DELETION } from '../identity/people-table.ts';
+
+const RETURNING = 'was being brought back since';
+/** A hold that nobody waits out. */
+const FOR_GOOD = '9999-12-31T00:00:00Z';
+/** So many are named. */
+const NAMED = 5;
+
+interface Leaving {
+  uid: number;
+  account: string;
+  /** its name, of a tool */
+  tool: string | null;
+  at: Date;
+  what: string;
+}
+
+/**
+ * Makes suspensions end by no date, nor by the withdrawal of an own deletion, and holds whoever is to be put away, deleted, erased or brought back, and whose archives
+ * were to be removed by now. A hold that is there keeps its reason.
+ */
+export async function stopDates(client: Client, now: Date): Promise<Open[]> {
+  // an admin may have suspended them since, which no server shows
+  await client.query(`UPDATE people SET suspended_by = $1 WHERE ${IS_OWN_DELETION}`, [RECOVERY]);
+  const suspended = await client.query(
+    `UPDATE people p SET suspended_until = NULL FROM people was
+     WHERE was.uid = p.uid AND p.suspended_until IS NOT NULL AND p.state = 'suspended'
+     RETURNING p.shell_name AS account, was.suspended_until AS until`,
+  );
+  const held = await client.query(
+    `WITH everybody AS (
+       SELECT uid, shell_name AS account, NULL AS tool, state, delete_after FROM people
+       UNION ALL SELECT uid, account, name, state, delete_after FROM tools
+     ), leaving AS (
+       SELECT uid, account, tool, delete_after AS at, 'was to be deleted after' AS what
+       FROM everybody WHERE delete_after IS NOT NULL
+       UNION ALL
+       SELECT s.uid, s.account, s.tool, a.decided_at, 'was to be erased: approved at'
+       FROM approvals a JOIN everybody s ON s.uid = a.subject AND s.state = 'suspended' WHERE ${IS_APPROVED_ERASURE('a')}
+       UNION ALL
+       SELECT s.uid, s.account, s.tool, e.at, e.what
+       FROM departures d JOIN everybody s ON s.uid = d.subject CROSS JOIN LATERAL (VALUES
+         (d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', d.began_at, 'was being put away since'),
+         (d.back_at IS NULL AND d.returning_at IS NOT NULL AND s.state = 'archived', d.returning_at, '${RETURNING}'),
+         (d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL
+           AND (d.returning_at IS NULL OR d.back_at IS NOT NULL), d.keep_until, 'has archives that were to be removed at')
+       ) AS e (holds, at, what) WHERE e.holds
+     ), one AS (SELECT DISTINCT ON (uid) * FROM leaving ORDER BY uid, at),
+     held AS (
+       INSERT INTO holds AS h (subject, held_by, held_at, reason, until)
+       SELECT uid, CASE WHEN what = '${RETURNING}' THEN $2 ELSE
+           coalesce((SELECT was.held_by FROM holds was WHERE was.subject = uid), $2) END,
+         $1, 'a recovery: see whether that is still so', $3 FROM one
+       ON CONFLICT (subject) DO UPDATE SET until = excluded.until, held_by = excluded.held_by)
+     SELECT uid, account, tool, at, what FROM one ORDER BY account`,
+    [now, RECOVERY, FOR_GOOD],
+  );
+  const leaving = held.rows as Leaving[];
+  // told anew once the hold is over
+  await voidWarnings(
+    client,
+    leaving.map(({ uid }) => uid),
+  );
+  const dated = suspended.rows as { account: string; until: Date }[];
+  return [
+    ...dated
+      .toSorted((a, b) => (a.account < b.account ? -1 : 1))
+      .map(({ account, until }) => ({
+        account,
+        sentence: `${account} was to be reinstated at ${timeOf(until)}; now only an admin reinstates them`,
+        command: `submit person.reinstate --person ${account}`,
+      })),
+    ...leaving.map(({ account, tool, at, what }) => ({
+      account,
+      sentence: `${account} ${what} ${timeOf(at)}; it is held`,
+      command: `submit subject.release ${tool === null ? `--person ${account}` : `--tool ${tool}`}`,
+    })),
+  ];
+}
+
+/**
+ * Those who are suspended in the backup, and of whom nothing is listed yet: what was taken from them since, no server shows,
+ * and they would have it again.
+ */
+export async function readSuspendedBefore(
+  client: Client,
+  listed: readonly Open[],
+): Promise<Open[]> {
+  const { rows } = await client.query(
+    `SELECT shell_name AS account FROM people WHERE state = 'suspended' AND shell_name <> ALL ($1) ORDER BY 1`,
+    [listed.map(({ account }) => account)],
+  );
+  if (rows.length === 0) return [];
+  const names = (rows as { account: string }[]).map(({ account }) => account);
+  const few = names.slice(0, NAMED).join(', ');
+  const rest = names.length > NAMED ? `, and ${names.length - NAMED} more` : '';
+  return [
+    {
+      account: 'people',
+      sentence:
+        `suspended in the backup: ${few}${rest}; which keys and tools were taken from them since, nothing shows: see ` +
+        '`list keys --person NAME` and `explain NAME` before you reinstate one',
+    },
+  ];
+}

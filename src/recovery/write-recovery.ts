@@ -1,0 +1,375 @@
+/** What `chamberlain recover` writes: as the owner of the database, in one transaction. */
+import { ChamberlainError } from '../shared/errors.ts';
+import type { Deletion, SeenDeletion } from '../archives/deletion.ts';
+import type { ErasedPerson } from '../lifecycle/erased-person.ts';
+import type { Open, Taking } from './taking.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { type Act, writeActs } from '../audit/acts.ts';
+import { type Raise, raiseAll } from '../reconcile/convergence-table.ts';
+import { takeOverDeletion, type TakenOver } from './deletion-taken-over.ts';
+import { type Account, eraseAgain } from './erased-again.ts';
+import { type NewEvent, writeEvents } from '../events/events-table.ts';
+import { goOnWithEvents, goOnWithSeals, type PortalNumbers } from './numbers-go-on.ts';
+import { endFreeze } from '../database/freeze.ts';
+import { noteKeys } from '../ssh-keys/keys-table.ts';
+import { adoptNewerPlaces } from '../seals/place-markers-table.ts';
+import { type Client, transact } from '../database/connection.ts';
+import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
+import { raisesOfPassword, writeTakings } from './write-takings.ts';
+import { countAdmins } from '../identity/tools-table.ts';
+
+/** So many numbers beyond the highest that is known or seen may have been given, and not be there yet, or be lost. */
+const ID_MARGIN = 100;
+
+/** What the roles see of what came after the backup. */
+export interface SeenSince {
+  /** since when the realm was frozen while they looked: nothing was decided meanwhile */
+  frozenAt: Date;
+  /** numbers of the ranges that a role sees, and that are no subject's */
+  strangers: readonly number[];
+  /** accounts that login hosts remember, and the backup does not know */
+  remembered: readonly Account[];
+  /** accounts for which a file or a server may know a password that is not the recorded one */
+  strangePasswords: readonly number[];
+  /** the marker in the directory is newer than our database */
+  isOlder: boolean;
+  /** whom the list beside the archives names as erased by law */
+  erased: readonly ErasedPerson[];
+  /** archives that the backup does not know */
+  deletions: readonly SeenDeletion[];
+  /** what servers give beyond the backup */
+  given: readonly Raise[];
+}
+
+/** What follows from the evidence: src/recovery/lesser.ts. */
+export interface Decided {
+  takings: readonly Taking[];
+  open: readonly Open[];
+  /** no other person is given these */
+  seenKeys: readonly { person: number; fingerprint: string }[];
+}
+
+/** What a recovery writes. */
+export interface Recovery {
+  ranges: { kind: 'person' | 'tool'; first: number; last: number; from: number; to: number }[];
+  /** kinds for which no number is left afterwards */
+  exhausted: ('person' | 'tool')[];
+  /** in use, and not ours as far as the backup knows */
+  names: string[];
+  /** new passwords */
+  credentials: { account: string; uid: number; epoch: number }[];
+  events: PortalNumbers[];
+  /** erased again */
+  erased: Account[];
+  /** what archives say of deletions since the backup */
+  leaving: TakenOver;
+  takings: readonly Taking[];
+  /** what only an admin can decide */
+  open: Open[];
+}
+
+/**
+ * Makes a database that came back from a backup safe to go on with, and thaws it, all or nothing. It gives nobody
+ * anything that the servers do not show:
+ *
+ * - What the evidence takes is taken (src/recovery/lesser.ts), before any request is.
+ * - What servers give and should not is taken away at once, however many that affects, not by the next sweep.
+ * - No date of the backup lets anybody in, or destroys anything (src/recovery/recovery-holds.ts).
+ * - Ranges go on 100 beyond each number that is seen now and that the backup did not know, ours or foreign; and where
+ *   none is seen, beyond the backup's own: what was given since may be lost everywhere. What was foreign in it already is
+ *   passed over one by one, as ever, and moves nothing.
+ * - A recorded verifier that is not the last one is wanted no more: a new password is made, and no
+ *   server is given the old one before.
+ * - Events go on far beyond those that portals may have had, and seals beyond those that login hosts have seen: everybody
+ *   is sealed anew.
+ * - Who was erased by law is erased again, as the list beside the archives has it.
+ * - The marker in the directory is adopted, where it is newer; so are those of places that are.
+ * - Whose archives say that they were deleted since the backup is deleted, as in deletion-taken-over.ts.
+ *
+ * The backup's own time is that of the marker that was last told before it; where the marker tells
+ * nothing, that of the freeze. Throws PLAN_MOVED where the realm was thawed meanwhile, ADMIN_TOOL where no admin would be left.
+ *
+ * @param portals that are told of events
+ * @param realm its own group is nobody's, although it is no subject
+ * @param admin the admin tool
+ * @param keepDays how long archives are kept
+ * @param tell what is told of who is erased again
+ * @param tellDeleted what is told of who is deleted
+ * @param terms.commit false: everything is written, and then undone; else it is given what was written, and throws where
+ *   that is not to be kept
+ */
+export async function recover(
+  client: Client,
+  seen: SeenSince,
+  decided: Decided,
+  terms: {
+    by: string;
+    portals: readonly string[];
+    realm: string;
+    admin: string;
+    keepDays: number;
+    tell: (erased: Account) => NewEvent[];
+    tellTaken: (taking: Taking) => NewEvent[];
+    tellDeleted: (deletion: Deletion) => NewEvent[];
+    commit: false | ((written: Recovery) => void);
+  },
+): Promise<Recovery> {
+  const { by, portals, realm, admin, keepDays, tell, tellTaken, tellDeleted, commit } = terms;
+  return trying(client, commit !== false, async () => {
+    const backupAt = await readBackupTime(client, seen);
+    const now = new Date();
+    const admins = await countAdmins(client, admin);
+    const gone = [...seen.erased, ...seen.deletions, ...seen.remembered].map(({ uid }) => uid);
+    await rememberAccounts(client, seen.remembered);
+    const ranges = await moveRanges(client, [...seen.strangers, ...gone], backupAt);
+    const erased = await eraseAgain(client, seen.erased, admin);
+    const leavingTerms = { by, admin, keepDays, tell: tellDeleted };
+    const leaving = await takeOverDeletion(client, seen.deletions, leavingTerms);
+    // of who has an archive, that is what counts
+    const left = new Set([...leaving.deleted, ...leaving.undecided].map(keyOf));
+    const isLeft = (uid: number, account: string) => left.has(keyOf({ uid, account }));
+    const takings = decided.takings.filter(({ subject, account }) => !isLeft(subject, account));
+    const isTold = new Set(leaving.undecided.map(({ account }) => account));
+    const isDeleted = new Set(leaving.deleted.map(({ account }) => account));
+    const events = await goOnWithEvents(client, portals);
+    await goOnWithSeals(client);
+    const taken = await writeTakings(client, takings, now);
+    const isGone = new Set(gone);
+    const given = seen.given.filter(({ subject }) => !isGone.has(subject));
+    await noteKeys(client, decided.seenKeys);
+    await raiseAll(client, [...taken.lost, ...given], true);
+    await raiseAll(client, taken.gained);
+    const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
+    const before = await readSuspendedBefore(client, decided.open);
+    if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
+    const recovery: Recovery = {
+      ...{ ranges, erased, leaving, events, takings },
+      exhausted: await readExhausted(client),
+      names: await readNamesSince(client, backupAt, `project-${realm}`),
+      credentials: await wantNewPasswords(
+        client,
+        seen.strangePasswords.filter((uid) => !leaving.deleted.some((each) => each.uid === uid)),
+      ),
+      open: [
+        ...decided.open.filter(({ account }) => !isDeleted.has(account)),
+        ...leaving.undecided.map(({ account, sentence }) => ({ account, sentence })),
+        ...taken.open,
+        ...stopped,
+        ...before,
+      ],
+    };
+    await writeEvents(client, [...erased.flatMap(tell), ...takings.flatMap(tellTaken)]);
+    if (seen.isOlder) {
+      await client.query(
+        'UPDATE directory_marker SET telling_at = NULL, told_at = NULL, doubt = NULL, older = NULL',
+      );
+    }
+    await adoptNewerPlaces(client);
+    await writeActs(client, actsOf(recovery, by));
+    await endFreeze(client, by);
+    if (commit !== false) commit(recovery);
+    return recovery;
+  });
+}
+
+/** A subject by both: a number or a name may be another's by now. */
+function keyOf({ uid, account }: Account): string {
+  return `${uid} ${account}`;
+}
+
+/**
+ * When the backup was made, as far as it knows: a marker that was told since says nothing. Holds the marker and the freeze.
+ * Throws PLAN_MOVED where the realm was thawed since the roles looked, whether it is frozen again or not: what was decided
+ * meanwhile is newer than what they saw.
+ */
+async function readBackupTime(
+  client: Client,
+  { isOlder, frozenAt: since }: Pick<SeenSince, 'isOlder' | 'frozenAt'>,
+): Promise<Date> {
+  // in the order of freeze_older
+  const marker = await client.query('SELECT told_at FROM directory_marker FOR UPDATE');
+  const frozen = await client.query('SELECT frozen_at FROM frozen FOR UPDATE');
+  const { frozen_at: frozenAt } = frozen.rows[0] as { frozen_at: Date | null };
+  if (frozenAt?.getTime() !== since.getTime()) {
+    const sentence = 'the realm was thawed meanwhile, so nothing was done; run it again';
+    throw new ChamberlainError('PLAN_MOVED', sentence);
+  }
+  const { told_at: toldAt } = marker.rows[0] as { told_at: Date | null };
+  return !isOlder || toldAt === null || toldAt > frozenAt ? frozenAt : toldAt;
+}
+
+function noAdmin(takings: readonly Taking[]): ChamberlainError {
+  const names = takings
+    .filter(
+      ({ kind, state, member }) => kind === 'person' && (state !== undefined || member === false),
+    )
+    .map(({ account }) => account);
+  return new ChamberlainError(
+    'ADMIN_TOOL',
+    `no admin would be left, since the evidence closes ${names.join(', ')}; name one of them who is to stay as the backup ` +
+      'has them, by --keep',
+    { action: 'Nothing was done; the realm stays frozen.' },
+  );
+}
+
+/** Of these subjects: which role has ever brought them to where they were wanted. */
+export async function readBroughtTo(
+  client: Client,
+  subjects: readonly number[],
+): Promise<(subject: number, role: Role) => boolean> {
+  const { rows } = await client.query(
+    'SELECT subject, role FROM convergence WHERE subject = ANY ($1) AND applied > 0',
+    [subjects],
+  );
+  const brought = new Set(
+    (rows as { subject: number; role: Role }[]).map(({ subject, role }) => `${role} ${subject}`),
+  );
+  return (subject, role) => brought.has(`${role} ${subject}`);
+}
+
+/** How many accounts were ever brought to the database servers. */
+export async function countBroughtToDatabases(client: Client): Promise<number> {
+  const { rows } = await client.query(
+    `SELECT count(*)::int AS brought FROM convergence JOIN credentials ON account = subject
+       LEFT JOIN people p ON p.uid = subject LEFT JOIN tools t ON t.uid = subject
+     WHERE role = 'databases' AND applied > 0 AND coalesce(p.state, t.state) <> 'deleted'`,
+  );
+  return (rows[0] as { brought: number }).brought;
+}
+
+/** Of when the last thing is that was audited before the realm was frozen; undefined: nothing was. */
+export async function readLastKnown(client: Client): Promise<Date | undefined> {
+  const { rows } = await client.query(
+    'SELECT at FROM audit WHERE at < (SELECT frozen_at FROM frozen) ORDER BY id DESC LIMIT 1',
+  );
+  return (rows[0] as { at: Date } | undefined)?.at;
+}
+
+/** The number of each subject's seal, by uid. */
+export async function readSealNumbers(client: Client): Promise<Map<number, number>> {
+  const { rows } = await client.query('SELECT subject, number::float8 FROM login_seals');
+  return new Map(
+    (rows as { subject: number; number: number }[]).map(({ subject, number }) => [subject, number]),
+  );
+}
+
+/** Runs `act` in one transaction, which is undone at the end where it is not to be kept. */
+async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>): Promise<T> {
+  let tried: { result: T } | undefined;
+  try {
+    return await transact(
+      client,
+      async () => {
+        tried = { result: await act() };
+        if (!commit) throw new Error('undone');
+        return tried.result;
+      },
+      { durable: true },
+    );
+  } catch (error) {
+    if (!commit && tried !== undefined) return tried.result;
+    throw error;
+  }
+}
+
+/** Nobody is given their names; see src/unmanaged/foreign-sightings-table.ts. */
+async function rememberAccounts(client: Client, accounts: readonly Account[]): Promise<void> {
+  await client.query(
+    `INSERT INTO foreign_sightings (name, id) SELECT a.name, a.id FROM unnest($1::text[], $2::int[]) AS a (name, id)
+     WHERE NOT EXISTS (SELECT FROM names n WHERE n.name = a.name) ON CONFLICT DO NOTHING`,
+    [accounts.map(({ account }) => account), accounts.map(({ uid }) => uid)],
+  );
+}
+
+async function moveRanges(
+  client: Client,
+  strangers: readonly number[],
+  backupAt: Date,
+): Promise<Recovery['ranges']> {
+  const { rows } = await client.query(
+    `WITH fresh AS (
+       SELECT s.id FROM unnest($1::int[]) AS s (id)
+       WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = s.id)
+         AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = s.id AND f.at <= $2)
+     ), given AS (
+       SELECT r.first, f.id FROM id_ranges r JOIN fresh f ON f.id BETWEEN r.first AND r.last
+       UNION ALL (SELECT DISTINCT ON (kind) first, next - 1 FROM id_ranges WHERE next <= last ORDER BY kind, first)
+     ), moved AS (
+       SELECT r.kind, r.first, r.next, least(max(g.id) + 1 + $3::int, r.last + 1) AS beyond
+       FROM id_ranges r JOIN given g USING (first) GROUP BY r.kind, r.first
+     )
+     UPDATE id_ranges r SET next = m.beyond FROM moved m
+     WHERE r.kind = m.kind AND r.first = m.first AND m.beyond > r.next
+     RETURNING r.kind, r.first, r.last, m.next AS "from", m.beyond AS "to"`,
+    [strangers, backupAt, ID_MARGIN],
+  );
+  return (rows as Recovery['ranges']).toSorted((a, b) => a.first - b.first);
+}
+
+async function readExhausted(client: Client): Promise<Recovery['exhausted']> {
+  const { rows } = await client.query(
+    'SELECT kind FROM id_ranges GROUP BY kind HAVING bool_and(next > last) ORDER BY kind',
+  );
+  return (rows as { kind: 'person' | 'tool' }[]).map(({ kind }) => kind);
+}
+
+async function readNamesSince(
+  client: Client,
+  backupAt: Date,
+  realmGroup: string,
+): Promise<string[]> {
+  const { rows } = await client.query(
+    `SELECT DISTINCT name FROM foreign_sightings
+     WHERE name NOT IN ('', $2) AND at > $1 ORDER BY name`,
+    [backupAt, realmGroup],
+  );
+  return (rows as { name: string }[]).map(({ name }) => name);
+}
+
+/**
+ * Where the homes role has a new password to make anyway, no further epoch is wanted. What is recorded
+ * may be a password that was taken away since the backup: it gets no overlap.
+ */
+async function wantNewPasswords(
+  client: Client,
+  accounts: readonly number[],
+): Promise<Recovery['credentials']> {
+  await client.query(
+    'UPDATE credentials SET overlap_seconds = 0 WHERE account = ANY ($1) AND overlap_seconds > 0',
+    [accounts],
+  );
+  const { rows } = await client.query(
+    `UPDATE credentials c SET wanted_epoch = c.wanted_epoch + 1 FROM database_verifiers v, names n
+     WHERE c.account = ANY ($1) AND v.account = c.account AND v.epoch = c.wanted_epoch
+       AND n.subject = c.account
+     RETURNING n.name AS account, c.account AS uid, c.wanted_epoch AS epoch`,
+    [accounts],
+  );
+  await raiseAll(client, accounts.flatMap(raisesOfPassword));
+  return (rows as Recovery['credentials']).toSorted((a, b) => a.uid - b.uid);
+}
+
+/** One for the whole, and one for each account that something is taken of, gets a new password, or is erased again. */
+function actsOf(
+  { ranges, names, credentials, events, erased, takings }: Recovery,
+  by: string,
+): Act[] {
+  const moved = { ids: ranges, names, credentials, events, erased, evidence: takings };
+  const kind = 'recover';
+  return [
+    {
+      ...{ kind, by },
+      fields: Object.entries(moved).flatMap(([field, of]) => (of.length === 0 ? [] : [field])),
+    },
+    ...takings.map(({ subject, account, by: shown, ...what }): Act => ({
+      ...{ kind, by, subject, account },
+      fields: [
+        ...Object.keys(what).filter((field) => field !== 'kind'),
+        ...shown.map((where) => `as ${where} shows`),
+      ],
+    })),
+    ...Object.entries({ credentials, erasure: erased }).flatMap(([field, of]) =>
+      of.map(({ uid, account }): Act => ({ kind, by, subject: uid, account, fields: [field] })),
+    ),
+  ];
+}

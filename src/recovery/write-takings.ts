@@ -1,0 +1,180 @@
+/** Makes our tables say what a recovery takes from the evidence (src/recovery/lesser.ts). */
+import type { Open, SealedKey, Taking } from './taking.ts';
+import type { Raise } from '../reconcile/convergence-table.ts';
+import { noteKnown, wantNewEpochsOfReached } from '../credentials/credentials-table.ts';
+import { RECOVERY } from '../lifecycle/holds-table.ts';
+import { findKey, putKey, removeKeys } from '../ssh-keys/keys-table.ts';
+import {
+  admitPeople,
+  raisesOfDoors,
+  reinstatePeople,
+  removeRealmMembers,
+  suspendPeople,
+} from '../identity/people-table.ts';
+import type { Client } from '../database/connection.ts';
+import { disableTools, openTools, removeMaintainers } from '../identity/tools-table.ts';
+
+/** Longer reasons say no more. */
+const LONGEST_REASON = 200;
+
+/** What is to be raised: where access is taken away, and where it is given. */
+export interface Taken {
+  lost: Raise[];
+  gained: Raise[];
+  /** what could not be taken */
+  open: Open[];
+}
+
+/**
+ * Writes them, all of one kind by one statement: they may be everybody. People come first: of the tools that they lose
+ * they know the passwords.
+ */
+export async function writeTakings(
+  client: Client,
+  takings: readonly Taking[],
+  now: Date,
+): Promise<Taken> {
+  const of = Map.groupBy(takings, ({ kind }) => kind);
+  const people = await takePeople(client, of.get('person') ?? [], now);
+  const tools = await takeTools(client, of.get('tool') ?? [], now);
+  return {
+    lost: [...people.lost, ...tools.lost],
+    gained: [...people.gained, ...tools.gained],
+    open: [...people.open, ...tools.open],
+  };
+}
+
+/** Whether anything is taken away by it. */
+function isLoss({ state, member, keysRemoved, membersRemoved }: Taking): boolean {
+  return (
+    (state !== undefined && state !== 'active') ||
+    member === false ||
+    keysRemoved !== undefined ||
+    membersRemoved !== undefined
+  );
+}
+
+async function takePeople(client: Client, people: readonly Taking[], now: Date): Promise<Taken> {
+  const suspended = people.filter(({ state }) => state === 'suspended');
+  const admitted = subjectsOf(people.filter(({ member }) => member === true));
+  const closed = people.filter(({ state, member }) => state === 'suspended' || member === false);
+  const opened = people.filter(({ state, member }) => state === 'active' || member === true);
+  const closing = await raisesOfDoors(client, subjectsOf(closed));
+  const reached = await wantNewEpochsOfReached(client, subjectsOf(closed), now);
+  await suspendPeople(client, subjectsOf(suspended), {
+    ...{ by: RECOVERY, reason: suspended.map(reasonOf), until: null, now },
+  });
+  await reinstatePeople(client, subjectsOf(people.filter(({ state }) => state === 'active')));
+  await removeRealmMembers(client, subjectsOf(people.filter(({ member }) => member === false)));
+  await admitPeople(client, admitted);
+  const opening = await raisesOfDoors(client, subjectsOf(opened));
+  await removeKeys(
+    client,
+    people.flatMap(({ keysRemoved = [] }) => keysRemoved),
+  );
+  const open: Open[] = [];
+  for (const { subject, account, keysAdded = [] } of people) {
+    for (const key of keysAdded) {
+      if (await addKey(client, subject, key)) continue;
+      const sentence = `${account} had the key ${key.fingerprint}, which is another's here`;
+      open.push({ account, sentence });
+    }
+  }
+  const raiseOf = ({ subject }: Taking): Raise => ({ subject, role: 'directory' });
+  const gains = people.filter((taking) => !isLoss(taking));
+  return {
+    lost: [
+      ...people.filter(isLoss).map(raiseOf),
+      ...closing,
+      ...reached.flatMap(({ uid }) => raisesOfPassword(uid)),
+    ],
+    gained: [
+      ...gains.map(raiseOf),
+      ...opening,
+      ...admitted.map((subject): Raise => ({ subject, role: 'homes' })),
+    ],
+    open,
+  };
+}
+
+function subjectsOf(takings: readonly Taking[]): number[] {
+  return takings.map(({ subject }) => subject);
+}
+
+/** False: another has it, or had. */
+async function addKey(client: Client, person: number, key: SealedKey): Promise<boolean> {
+  const { fingerprint, line, options } = key;
+  const stored = await findKey(client, fingerprint);
+  if (stored !== undefined && stored.person !== person) return false;
+  const label = stored?.label ?? '';
+  await putKey(client, { person, fingerprint, line, options, label, expiresAt: undefined });
+  return true;
+}
+
+async function takeTools(client: Client, tools: readonly Taking[], now: Date): Promise<Taken> {
+  const disabled = tools.filter(({ state }) => state === 'disabled');
+  await disableTools(client, subjectsOf(disabled), {
+    ...{ by: RECOVERY, reason: disabled.map(reasonOf), now },
+  });
+  await openTools(client, subjectsOf(tools.filter(({ state }) => state === 'active')));
+  const removed = tools.flatMap(({ subject: tool, membersRemoved = [] }) =>
+    membersRemoved.map(({ uid: maintainer }) => ({ tool, maintainer })),
+  );
+  for (const [tool, from] of Map.groupBy(removed, (each) => each.tool)) {
+    const by = from.map(({ maintainer }) => maintainer);
+    await noteKnown(client, tool, by);
+  }
+  await removeMaintainers(client, removed);
+  const added = await addMaintainersNamed(client, tools);
+  const known = new Set(added.map(({ name }) => name));
+  const open = tools.flatMap(({ account, membersAdded = [] }) =>
+    membersAdded
+      .filter((name) => !known.has(name))
+      .map((name) => ({
+        account,
+        sentence: `${name} maintained ${account}, and is not known here`,
+      })),
+  );
+  const membersOf = Map.groupBy([...removed, ...added], ({ tool }) => tool);
+  const raisesOf = ({ subject }: Taking): Raise[] => [
+    ...(['directory', 'databases'] as const).map((role) => ({ subject, role })),
+    ...(membersOf.get(subject) ?? []).map(({ maintainer }): Raise => ({
+      ...{ subject: maintainer, role: 'directory', target: 'unix-account' },
+    })),
+  ];
+  const gains = tools.filter((taking) => !isLoss(taking));
+  return {
+    lost: tools.filter(isLoss).flatMap(raisesOf),
+    gained: gains.flatMap(raisesOf),
+    open,
+  };
+}
+
+/** Those of the names who are known; of the others nothing is written. */
+async function addMaintainersNamed(
+  client: Client,
+  tools: readonly Taking[],
+): Promise<{ tool: number; maintainer: number; name: string }[]> {
+  const added = tools.flatMap(({ subject: tool, membersAdded = [] }) =>
+    membersAdded.map((name) => ({ tool, name })),
+  );
+  const { rows } = await client.query(
+    `WITH known AS (SELECT a.tool, n.subject AS maintainer, name
+                    FROM unnest($1::int[], $2::text[]) AS a (tool, name) JOIN names n USING (name)),
+          added AS (INSERT INTO maintainers (tool, maintainer) SELECT tool, maintainer FROM known ON CONFLICT DO NOTHING)
+     SELECT tool, maintainer, name FROM known`,
+    [added.map(({ tool }) => tool), added.map(({ name }) => name)],
+  );
+  return rows as { tool: number; maintainer: number; name: string }[];
+}
+
+export function raisesOfPassword(subject: number): Raise[] {
+  return [
+    { subject, role: 'homes' },
+    { subject, role: 'databases', waits: true },
+  ];
+}
+
+function reasonOf({ by }: Taking): string {
+  return `as ${by.join(', ')} shows after a recovery`.slice(0, LONGEST_REASON);
+}

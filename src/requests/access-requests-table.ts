@@ -1,0 +1,34 @@
+/** The table `access_requests`: who waits for an admin's word. */
+import type { Client } from '../database/connection.ts';
+
+/** Opens a request for access; false where one is open already. */
+export async function openAccessRequest(
+  client: Client,
+  person: number,
+  reason: string,
+  portal: string | undefined,
+): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `INSERT INTO access_requests (person, reason, portal) VALUES ($1, $2, $3)
+     ON CONFLICT (person) WHERE state = 'open' DO NOTHING`,
+    [person, reason, portal],
+  );
+  return rowCount !== 0;
+}
+
+/** Decides an open request; returns it, or undefined where none is open. */
+export async function decideAccessRequest(
+  client: Client,
+  person: number,
+  state: 'granted' | 'refused',
+  decidedBy: string,
+  reason: string,
+): Promise<{ portal: string | undefined } | undefined> {
+  const { rows } = await client.query(
+    `UPDATE access_requests SET state = $2, decided_at = now(), decided_by = $3, decision_reason = $4
+     WHERE person = $1 AND state = 'open' RETURNING portal`,
+    [person, state, decidedBy, reason],
+  );
+  const row = rows[0] as { portal: string | null } | undefined;
+  return row === undefined ? undefined : { portal: row.portal ?? undefined };
+}

@@ -1,0 +1,37 @@
+/** The table `junk`: invalid jobs, which are not requests of the portal in whose queue they lay, counted. */
+import type { Client } from '../database/connection.ts';
+
+/** Adds to the counts: of each portal, by the code that says what was wrong. */
+export async function addJunk(
+  client: Pick<Client, 'query'>,
+  junk: readonly { portal: string; code: string; count: number }[],
+): Promise<void> {
+  await client.query(
+    `INSERT INTO junk AS j (portal, code, count)
+     SELECT portal, code, count FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (portal, code, count)
+     ORDER BY portal, code
+     ON CONFLICT (portal, code) DO UPDATE SET count = j.count + excluded.count, last_at = now()`,
+    [
+      junk.map(({ portal }) => portal),
+      junk.map(({ code }) => code),
+      junk.map(({ count }) => count),
+    ],
+  );
+}
+
+/** Invalid jobs by portal and code, the latest first. */
+export interface JunkCount {
+  portal: string;
+  code: string;
+  count: number;
+  firstAt: Date;
+  lastAt: Date;
+}
+
+export async function readJunk(client: Pick<Client, 'query'>): Promise<JunkCount[]> {
+  const { rows } = await client.query(
+    `SELECT portal, code, count::float8, first_at AS "firstAt", last_at AS "lastAt" FROM junk
+     ORDER BY last_at DESC, portal, code`,
+  );
+  return rows as JunkCount[];
+}

@@ -1,0 +1,127 @@
+/** How far requests are: their verdicts, and what of them is not applied yet. Read only. */
+import type { Role } from '../reconcile/wanted.ts';
+import type { ConvergenceState } from '../database/overview.ts';
+import type { Client } from '../database/connection.ts';
+
+/** A request as it stands. */
+export interface RequestView {
+  /** our own number */
+  number: string;
+  /** the portal's id; null of a second request with an id that was used before, and of a move of the calendar */
+  id: string | null;
+  portal: string | null;
+  kind: string | null;
+  requestedBy: string | null;
+  approvedBy: string | null;
+  account: string | null;
+  /** of a suspension of many: those whom it has changed */
+  accounts: string[];
+  verdict: 'accepted' | 'refused';
+  code: string | null;
+  sentence: string | null;
+  at: Date;
+  doneAt: Date | null;
+  stuckAt: Date | null;
+  /** whether it waits, or waited, for an admin's word; null: it never did */
+  approval: {
+    state: 'open' | 'approved' | 'rejected';
+    /** why it waits */
+    why: string;
+    decidedBy: string | null;
+  } | null;
+}
+
+const REQUEST = `
+  SELECT r.id AS number, r.jti AS id, r.portal, r.kind, r.requested_by AS "requestedBy",
+         r.approved_by AS "approvedBy", coalesce(t.account, p.shell_name) AS account,
+         ARRAY(SELECT a.account FROM audit a WHERE a.request = r.id AND a.kind = 'person.suspend'
+               AND r.subject IS NULL AND a.account IS NOT NULL ORDER BY a.id) AS accounts, r.verdict,
+         coalesce(r.code, s.code) AS code, coalesce(r.sentence, s.sentence) AS sentence,
+         r.at, r.done_at AS "doneAt", r.stuck_at AS "stuckAt",
+         CASE WHEN w.request IS NOT NULL THEN
+           jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by) END AS approval
+  FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
+    LEFT JOIN approvals w ON w.request = r.jti AND w.portal = r.portal
+    -- why it is stuck stands with what it raised
+    LEFT JOIN LATERAL (
+      SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_raises i
+        JOIN convergence c ON c.subject = i.subject AND c.role = i.role
+      WHERE i.request = r.id AND c.state = 'parked' LIMIT 1) AS s ON r.done_at IS NULL`;
+
+/** The newest requests first. */
+export async function readRequests(client: Client, limit: number): Promise<RequestView[]> {
+  const { rows } = await client.query(`${REQUEST} ORDER BY r.id DESC LIMIT $1`, [limit]);
+  return rows as RequestView[];
+}
+
+// portals that ever had a verdict, each found by the index of portals and ids, which no id alone is found by
+const PORTALS = `
+  WITH RECURSIVE portals (portal) AS (
+    SELECT min(portal) FROM requests UNION ALL
+    SELECT (SELECT min(q.portal) FROM requests q WHERE q.portal > p.portal) FROM portals p WHERE p.portal IS NOT NULL)`;
+
+/** The requests with that id: a UUID (of each portal that has used it), or our own number. */
+export async function findRequests(client: Client, id: string): Promise<RequestView[]> {
+  const { rows } = await client.query(
+    /^[0-9]{1,18}$/u.test(id)
+      ? `${REQUEST} WHERE r.id = $1::bigint`
+      : `${PORTALS} ${REQUEST} WHERE r.portal IN (SELECT portal FROM portals) AND r.jti = $1::uuid ORDER BY r.id`,
+    [id],
+  );
+  return rows as RequestView[];
+}
+
+/** The verdict of one portal's request; undefined while there is none. */
+export async function findRequest(
+  client: Client,
+  portal: string,
+  jti: string,
+): Promise<RequestView | undefined> {
+  const { rows } = await client.query({
+    name: 'find-request',
+    text: `${REQUEST} WHERE r.portal = $1 AND r.jti = $2::uuid`,
+    values: [portal, jti],
+  });
+  return rows[0] as RequestView | undefined;
+}
+
+/** A generation that a request raised and that is not known to be applied. */
+export interface OpenRaise {
+  subject: number;
+  account: string;
+  role: Role;
+  /** the role has applied it, and the relay has not noticed yet */
+  applied: boolean;
+  state: ConvergenceState;
+  code: string | null;
+  sentence: string | null;
+}
+
+export async function readOpenRaises(client: Client, request: string): Promise<OpenRaise[]> {
+  const { rows } = await client.query({
+    name: 'open-raises',
+    text: `SELECT g.subject, coalesce(t.account, p.shell_name, g.subject::text) AS account, g.role,
+                  c.applied >= g.generation AS applied, c.state, c.code, c.sentence
+           FROM request_raises g JOIN convergence c USING (subject, role)
+           LEFT JOIN people p ON p.uid = g.subject LEFT JOIN tools t ON t.uid = g.subject
+           WHERE g.request = $1 ORDER BY g.subject, g.role`,
+    values: [request],
+  });
+  return rows as OpenRaise[];
+}
+
+/**
+ * The roles that have applied what a request raised for its own subject, although nothing of it is
+ * open any more: a raise is forgotten as soon as it is applied. `since` of a row that was as wanted
+ * before is the time of the transaction that raised it, and so is the request's `at`.
+ */
+export async function readAppliedRoles(client: Client, request: string): Promise<Role[]> {
+  const { rows } = await client.query({
+    name: 'applied-roles',
+    text: `SELECT c.role FROM requests r
+           JOIN convergence c ON c.subject = r.subject AND c.since = r.at AND c.applied = c.wanted
+           WHERE r.id = $1 ORDER BY c.role`,
+    values: [request],
+  });
+  return (rows as { role: Role }[]).map(({ role }) => role);
+}

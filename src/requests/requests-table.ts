@@ -1,0 +1,176 @@
+/** The table `requests`: every request with its verdict. */
+import type { Raise } from '../reconcile/convergence-table.ts';
+import type { OnDone } from '../events/events-table.ts';
+import type { Client } from '../database/connection.ts';
+
+export interface StoredVerdict {
+  bodySha256: Buffer;
+  verdict: 'accepted' | 'refused';
+  code: string | undefined;
+  sentence: string | undefined;
+}
+
+const VERDICT = 'portal, jti, body_sha256 AS "bodySha256", verdict, code, sentence';
+
+/** The verdict that a portal's request has had, or undefined. */
+export async function findVerdict(
+  client: Client,
+  portal: string,
+  jti: string,
+): Promise<StoredVerdict | undefined> {
+  const { rows } = await client.query({
+    name: 'find-verdict',
+    text: `SELECT ${VERDICT} FROM requests WHERE portal = $1 AND jti = $2`,
+    values: [portal, jti],
+  });
+  return (rows as VerdictRow[]).map(toVerdict)[0];
+}
+
+/** The verdicts that requests have had, by portal and id: a blank between them. */
+export async function findVerdicts(
+  client: Client,
+  ids: readonly { portal: string; jti: string }[],
+): Promise<Map<string, StoredVerdict>> {
+  const { rows } = await client.query({
+    name: 'find-verdicts',
+    text: `SELECT ${VERDICT} FROM requests JOIN unnest($1::text[], $2::uuid[]) AS i (portal, jti) USING (portal, jti)`,
+    values: [ids.map(({ portal }) => portal), ids.map(({ jti }) => jti)],
+  });
+  return new Map((rows as VerdictRow[]).map((row) => [`${row.portal} ${row.jti}`, toVerdict(row)]));
+}
+
+interface VerdictRow {
+  portal: string;
+  jti: string;
+  bodySha256: Buffer;
+  verdict: StoredVerdict['verdict'];
+  code: string | null;
+  sentence: string | null;
+}
+
+function toVerdict({ bodySha256, verdict, code, sentence }: VerdictRow): StoredVerdict {
+  return { bodySha256, verdict, code: code ?? undefined, sentence: sentence ?? undefined };
+}
+
+/** Everything that is written with a verdict, in the transaction that changes the wanted state. */
+export interface NewVerdict {
+  /** with `jti`: only where the signature was good */
+  portal: string | undefined;
+  jti: string | undefined;
+  bodySha256: Buffer;
+  kind: string | undefined;
+  requestedBy: string | undefined;
+  approvedBy: string | undefined;
+  subject: number | undefined;
+  verdict: 'accepted' | 'refused';
+  code: string | undefined;
+  sentence: string | undefined;
+  urgent: boolean;
+  /** of a request that decides one that waited: told as of that one */
+  onDone: OnDone | undefined;
+  raises: readonly Raise[];
+  /** nothing is done before an admin decides it */
+  waits?: boolean | undefined;
+  /** the request that waited and is decided by this one: what this one raises, that one has raised too */
+  decides?: { portal: string; jti: string } | undefined;
+  /**
+   * account name of the subject, and which fields changed; for the audit, which holds no more. `each`:
+   * the subjects, where that is many
+   */
+  audit: {
+    account: string | undefined;
+    fields: readonly string[];
+    each?: readonly { subject: number; account: string }[] | undefined;
+  };
+}
+
+// The same bytes under an id that had other contents are recorded once; then nothing else is written either.
+// Rows of several subjects in one order everywhere, so that transactions never wait for each other in a circle.
+const RECORD = `
+  WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1) AS g (n int, portal text, jti uuid, body_sha256 bytea, kind text,
+      requested_by text, approved_by text, subject int, verdict text, code text, sentence text, on_done jsonb,
+      waits boolean, raises jsonb, audited jsonb, fields text[])
+  ), request AS (
+    INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
+                          code, sentence, urgent, on_done, done_at)
+    SELECT portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict, code, sentence, $2,
+           CASE WHEN $4::uuid IS NULL THEN on_done END,
+           CASE WHEN raises = '[]' AND ($4::uuid IS NOT NULL OR NOT waits) THEN now() END
+    FROM given ORDER BY n
+    ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id, portal, jti, body_sha256
+  ), recorded AS MATERIALIZED (
+    SELECT r.id, g.* FROM request r JOIN given g
+      ON g.body_sha256 = r.body_sha256 AND (g.portal, g.jti) IS NOT DISTINCT FROM (r.portal, r.jti)
+    ORDER BY g.n
+  ), decided AS (
+    UPDATE requests q SET on_done = g.on_done, done_at = CASE WHEN raises = '[]' AND NOT waits THEN now() END
+    FROM given g WHERE q.portal = $3 AND q.jti = $4 RETURNING q.id, g.n
+  ), raise AS MATERIALIZED (
+    SELECT n, r.* FROM recorded, jsonb_to_recordset(raises) AS r (subject int, role text, waits boolean, target text)
+  ), generations AS MATERIALIZED (
+    SELECT g.* FROM (
+      SELECT array_agg(subject) AS subjects, array_agg(role) AS roles, array_agg(coalesce(waits, false)) AS waits,
+             array_agg(target) AS targets FROM raise HAVING count(*) > 0) AS r,
+      raise_generations(r.subjects, r.roles, $2, r.waits, r.targets) AS g
+  ), raised AS (
+    INSERT INTO request_raises (request, subject, role, generation)
+    SELECT DISTINCT id, of_subject, of_role, generation
+    FROM raise r JOIN generations ON of_subject = r.subject AND of_role = r.role
+      JOIN (SELECT id, n FROM recorded UNION ALL TABLE decided) AS whose USING (n)
+  ), audited AS (
+    INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, account, fields,
+                       verdict, code)
+    SELECT id, portal, kind, requested_by, approved_by, a.subject, a.account, fields, verdict, code
+    FROM recorded, jsonb_to_recordset(audited) AS a (subject int, account text) WHERE verdict = 'accepted'
+    UNION ALL
+    -- the names in what was refused may be anything, a person's own name too: those that are ours are kept
+    SELECT id, portal, kind, (SELECT shell_name FROM people WHERE shell_name = requested_by),
+      (SELECT shell_name FROM people WHERE shell_name = approved_by), NULL, NULL, '{}', verdict, code
+    FROM recorded WHERE verdict = 'refused'
+  )
+  SELECT id FROM request`;
+
+/**
+ * Records a verdict: the request, what it raises, its audit. Says whether it was recorded; where not, nothing must be
+ * told of it either. Its events are for the caller to write, in the same transaction.
+ */
+export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<boolean> {
+  return (await recordVerdicts(client, [verdict])) === 1;
+}
+
+/**
+ * Records verdicts at once, in half the time; returns how many. Whatever several of them raise is raised once. Those
+ * that are urgent, refused, or decide another request are for `recordVerdict`.
+ */
+export async function recordVerdicts(
+  client: Client,
+  verdicts: readonly NewVerdict[],
+): Promise<number> {
+  const [first] = verdicts;
+  if (first === undefined) return 0;
+  const { rowCount } = await client.query({
+    name: 'record-verdicts',
+    text: RECORD,
+    values: [
+      JSON.stringify(verdicts.map(toRow)),
+      first.urgent,
+      first.decides?.portal,
+      first.decides?.jti,
+    ],
+  });
+  return rowCount ?? 0;
+}
+
+function toRow(verdict: NewVerdict, n: number) {
+  const { portal, jti, kind, subject, code, sentence, raises, waits = false, audit } = verdict;
+  return {
+    ...{ n, portal, jti, kind, subject, verdict: verdict.verdict, code, sentence, raises, waits },
+    body_sha256: `\\x${verdict.bodySha256.toString('hex')}`,
+    requested_by: verdict.requestedBy,
+    approved_by: verdict.approvedBy,
+    on_done: verdict.onDone,
+    fields: audit.fields,
+    audited: audit.each ?? [{ subject, account: audit.account }],
+  };
+}

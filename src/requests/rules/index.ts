@@ -1,0 +1,43 @@
+/** The rules of each kind, by name. */
+import type { RequestKind, RequestOf } from '../schema.ts';
+import { grantAccess, refuseAccess, requestAccess, revokeAccess } from './access.ts';
+import { approve, reject } from './approving.ts';
+import type { Decide } from '../asking.ts';
+import { rotateCredentials } from './credentials.ts';
+import { holdSubject, releaseSubject } from './hold.ts';
+import { addKey, removeKeyOf } from './key.ts';
+import { createPerson, updatePersonFields } from './person.ts';
+import { wantPersonErased } from './person-erasing.ts';
+import { deletePerson, reinstatePerson, suspendPerson } from './person-leaving.ts';
+import { restorePerson } from './person-returning.ts';
+import { deleteTool, disableTool, enableTool, restoreTool } from './tool-leaving.ts';
+import { addMaintainer, createTool, removeMaintainer, updateTool } from './tool.ts';
+
+export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
+  'person.create': createPerson,
+  'person.update': updatePersonFields,
+  'access.request': requestAccess,
+  'access.grant': grantAccess,
+  'access.refuse': refuseAccess,
+  'access.revoke': revokeAccess,
+  'key.add': addKey,
+  'key.remove': removeKeyOf,
+  'tool.create': createTool,
+  'tool.update': updateTool,
+  'maintainer.add': addMaintainer,
+  'maintainer.remove': removeMaintainer,
+  'credentials.rotate': rotateCredentials,
+  'person.suspend': suspendPerson,
+  'person.reinstate': reinstatePerson,
+  'person.delete': deletePerson,
+  'person.erase': wantPersonErased,
+  'person.restore': restorePerson,
+  'tool.disable': disableTool,
+  'tool.enable': enableTool,
+  'tool.delete': deleteTool,
+  'tool.restore': restoreTool,
+  'subject.hold': holdSubject,
+  'subject.release': releaseSubject,
+  'request.approve': approve,
+  'request.reject': reject,
+};

@@ -1,0 +1,108 @@
+/** key.add, key.remove */
+import type { RequestOf } from '../schema.ts';
+import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
+import { countKeys, findKey, putKey, removeKeys } from '../../ssh-keys/keys-table.ts';
+import {
+  type Asking,
+  type Decide,
+  raises,
+  refuse,
+  requirePerson,
+  requireSelfOrAdmin,
+} from '../asking.ts';
+
+export const addKey: Decide<RequestOf<'key.add'>> = async (asking) => {
+  const { request } = asking;
+  const person = await requirePerson(asking, request.person);
+  requireSelfOrAdmin(asking, person);
+  const { fingerprint, label } = await addKeyTo(asking, person, request);
+  return {
+    subject: person.uid,
+    account: person.account,
+    fields: ['keys'],
+    raises: raises(person.uid, 'directory'),
+    onDone: {
+      event: 'key.added',
+      portals: [],
+      data: {
+        account: person.account,
+        fingerprint,
+        label,
+        ...(request.expiresAt === undefined ? {} : { expiresAt: request.expiresAt }),
+      },
+    },
+  };
+};
+
+export const removeKeyOf: Decide<RequestOf<'key.remove'>> = async (asking) => {
+  const { client, request } = asking;
+  const person = await requirePerson(asking, request.person);
+  requireSelfOrAdmin(asking, person);
+  const fingerprint = request.fingerprint ?? parseOrRefuse(request.key ?? '').fingerprint;
+  const stored = await findKey(client, fingerprint);
+  if (stored === undefined || stored.person !== person.uid || stored.removed) {
+    refuse('KEY_UNKNOWN', `${person.account} has no key ${fingerprint}. Check the fingerprint.`);
+  }
+  await removeKeys(client, [fingerprint]);
+  return {
+    subject: person.uid,
+    account: person.account,
+    fields: ['keys'],
+    raises: raises(person.uid, 'directory'),
+    onDone: {
+      event: 'key.removed',
+      portals: [],
+      data: { account: person.account, fingerprint, label: stored.label },
+    },
+  };
+};
+
+/** Checks a pasted key and gives it to a person. */
+export async function addKeyTo(
+  { client, config, now }: Asking<unknown>,
+  person: { uid: number; account: string },
+  wish: { key: string; label?: string | undefined; expiresAt?: string | undefined },
+): Promise<{ fingerprint: string; label: string }> {
+  const key = parseOrRefuse(wish.key, new Set(config.keys.knownBad));
+  if (wish.expiresAt !== undefined && Date.parse(wish.expiresAt) <= now.getTime()) {
+    refuse('REQUEST_INVALID', 'expiresAt lies in the past. Name a time to come, or none.');
+  }
+  if (
+    wish.expiresAt !== undefined &&
+    key.options.some((option) => option.startsWith('expiry-time='))
+  ) {
+    refuse(
+      'KEY_OPTION',
+      'The key says itself when it ends. Leave out expiresAt, or the option expiry-time.',
+    );
+  }
+  const stored = await findKey(client, key.fingerprint);
+  if (stored !== undefined && stored.person !== person.uid) {
+    refuse('KEY_TAKEN', 'Another person holds this key, or did. Make a new key.');
+  }
+  if (stored !== undefined && !stored.removed) {
+    refuse('KEY_ALREADY', `${person.account} has this key already (${key.fingerprint}).`);
+  }
+  if ((await countKeys(client, person.uid)) >= config.keys.maxPerPerson) {
+    refuse(
+      'KEY_TOO_MANY',
+      `${person.account} has ${config.keys.maxPerPerson} keys, as many as are allowed. Remove one first.`,
+    );
+  }
+  const label = wish.label ?? key.label;
+  await putKey(client, {
+    person: person.uid,
+    fingerprint: key.fingerprint,
+    line: key.line,
+    options: key.options,
+    label,
+    expiresAt: wish.expiresAt === undefined ? undefined : new Date(wish.expiresAt).toISOString(),
+  });
+  return { fingerprint: key.fingerprint, label };
+}
+
+function parseOrRefuse(text: string, knownBad?: ReadonlySet<string>) {
+  const result = parseSshKey(text, knownBad);
+  if (!result.ok) refuse(result.code, result.sentence);
+  return result.key;
+}

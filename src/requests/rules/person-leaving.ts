@@ -1,0 +1,309 @@
+/**
+ * person.suspend, person.reinstate, person.delete
+ *
+ *            person.suspend              person.delete, approved by another admin:
+ *   active ─────────────────▶ suspended ◀──────────────────────────────── active
+ *     ▲                        │  │      delete_after = now + the grace time
+ *     │    person.reinstate    │  │
+ *     ╰────────────────────────╯  │ calendar: delete_after is reached, and it was told a day ago
+ *          calendar: at           ▼           at the latest, where there is a grace time
+ *          suspended_until     archived ────────────────────────────────▶ deleted
+ *                                        calendar: both archives are recorded
+ *                              and back, by person.restore: person-returning.ts
+ *
+ * Suspended, every door is closed: keys, account, groups, own database account; and of each tool that the
+ * person could come to, the password is another one at once. Maintainers and access to the realm are
+ * remembered, so that a reinstatement gives everything back. Until the person is put away that ends a
+ * deletion too, and an erasure that has not begun (person-erasing.ts): an admin may, and who asked for their own
+ * deletion, unless an admin has suspended them, before it or since.
+ *
+ * | a person who is   | person.suspend           | person.reinstate     | person.delete  |
+ * | ----------------- | ------------------------ | -------------------- | -------------- |
+ * | active            | suspended                | PERSON_NOT_SUSPENDED | waits          |
+ * | suspended         | PERSON_ALREADY_SUSPENDED | active               | waits          |
+ * | the same, shorter | suspended for longer     | active               | waits          |
+ * | to be deleted     | PERSON_ALREADY_SUSPENDED | active               | PERSON_LEAVING |
+ * | by their own wish | suspended by the admin   | active               | PERSON_LEAVING |
+ * | archived          | PERSON_LEAVING           | PERSON_LEAVING       | PERSON_LEAVING |
+ * | deleted           | PERSON_DELETED           | PERSON_DELETED       | PERSON_DELETED |
+ * | the last admin    | ADMIN_TOOL               |                      | ADMIN_TOOL     |
+ *
+ * Of many people, those whose doors are closed already are left; a name that nobody has refuses all.
+ */
+import type { RequestKind, RequestOf } from '../schema.ts';
+import { timeOf } from '../../shared/time.ts';
+import { writeActs } from '../../audit/acts.ts';
+import { countSuspensions, openApproval, rejectWaiting } from '../approvals-table.ts';
+import type { Raise } from '../../reconcile/convergence-table.ts';
+import { wantNewEpochsOfReached } from '../../credentials/credentials-table.ts';
+import type { NewEvent } from '../../events/events-table.ts';
+import {
+  findPeople,
+  lengthenSuspensions,
+  type Person,
+  raisesOfDoors,
+  reinstatePeople,
+  suspendPeople,
+  wantPersonDeleted,
+} from '../../identity/people-table.ts';
+import { countAdmins } from '../../identity/tools-table.ts';
+import {
+  type Asking,
+  type Decide,
+  type Decision,
+  raisesWithCredentials,
+  refuse,
+  requireAdmin,
+  requireNotGone,
+  requirePerson,
+  requireSelfOrAdmin,
+} from '../asking.ts';
+import { tellOfWaiting, tellPortals } from '../../events/done.ts';
+import { requireNotHeld } from './hold.ts';
+
+/** More names than these are of no use in a sentence. */
+const MOST_NAMED = 10;
+const DAY_MS = 24 * 3600 * 1000;
+
+export const suspendPerson: Decide<RequestOf<'person.suspend'>> = async (asking) => {
+  const { client, config, request, now, approvedFor } = asking;
+  requireAdmin(asking);
+  const until = request.until === undefined ? null : new Date(request.until);
+  if (until !== null && until <= now) {
+    refuse('REQUEST_INVALID', 'until lies in the past. Name a time to come, or none.');
+  }
+  const names = [...new Set(request.people ?? [request.person ?? ''])];
+  const people = await requirePeople(asking, names);
+  const [one] = people;
+  const isOne = people.length === 1 && one !== undefined;
+  if (isOne) requireSuspendable(one, until);
+  const active = people.filter(({ state }) => state === 'active');
+  await requireOtherAdmins(asking, active);
+  if (isOne && active.length === 1 && approvedFor === undefined) {
+    const most = config.leaving.mostSuspensionsPerHour;
+    if ((await countSuspensions(client)) >= most) {
+      const many = `More than ${most} people were suspended one by one within an hour`;
+      const what = 'an admin who did not ask for it releases it by request.approve';
+      return letWait(asking, one, `${many}: ${what}. Several in one request never wait.`);
+    }
+  }
+  const suspension = { by: approvedFor ?? asking.requestedBy, reason: request.reason, until, now };
+  const lengthened = await lengthenSuspensions(client, uidsOf(people), suspension);
+  const suspended = new Set(await suspendPeople(client, uidsOf(active), suspension));
+  const closed = await shutOut(asking, [...suspended]);
+  const changed = people.filter(({ uid }) => suspended.has(uid) || lengthened.includes(uid));
+  const data = until === null ? {} : { until: until.toISOString() };
+  const about = (isOne ? people : changed).map(({ uid, account }) => ({ subject: uid, account }));
+  return {
+    ...closed,
+    ...(isOne ? { subject: one.uid, account: one.account } : NOBODY_ALONE),
+    ...(changed.length === 0 ? {} : { each: about }),
+    fields: [
+      ...(suspended.size > 0 ? ['state'] : []),
+      ...(until !== null || lengthened.length > 0 ? ['until'] : []),
+    ],
+    onDone: {
+      event: 'person.suspended',
+      portals: [],
+      data,
+      each: about.map(({ subject, account }) => ({ subject, data: { account } })),
+    },
+  };
+};
+
+export const reinstatePerson: Decide<RequestOf<'person.reinstate'>> = async (asking) => {
+  const { client, request, asker, requestedBy: by, now } = asking;
+  const withdraws = asker?.ownDeletion === true && asker.account === request.person;
+  if (!withdraws) requireAdmin(asking);
+  const person = await requirePerson(asking, request.person);
+  if (person.state !== 'suspended') {
+    refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
+  }
+  const erasures = await rejectWaiting(client, person.uid, { by, now, erasing: true });
+  await reinstatePeople(client, [person.uid]);
+  return {
+    subject: person.uid,
+    account: person.account,
+    fields: [
+      'state',
+      ...(person.deleteAfter === null ? [] : ['deletion']),
+      ...(erasures.length === 0 ? [] : ['erasure']),
+    ],
+    events: erasures.flatMap((each) =>
+      tellOfWaiting(each, 'request.rejected', { by, reason: 'The person was reinstated.' }),
+    ),
+    raises: await raisesOfDoors(client, [person.uid]),
+    onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
+  };
+};
+
+export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) => {
+  const { client, config, request, requestedBy, now, approvedFor } = asking;
+  const person = await requirePerson(asking, request.person);
+  requireSelfOrAdmin(asking, person);
+  const { uid, account } = person;
+  if (person.deleteAfter !== null) {
+    const date = timeOf(person.deleteAfter);
+    refuse('PERSON_LEAVING', `${account} is to be deleted already, from ${date} on.`);
+  }
+  await requireNotHeld(asking, person);
+  await requireOtherAdmins(asking, [person]);
+  if (approvedFor === undefined) {
+    return letWait(asking, person, 'Another admin must approve the deletion of a person.');
+  }
+  const days = config.leaving.personGraceDays;
+  const after = new Date(now.getTime() + days * DAY_MS);
+  const suspended = await suspendPeople(client, [uid], {
+    by: approvedFor,
+    reason: request.reason === '' ? `to be deleted, as ${requestedBy} approved` : request.reason,
+    until: null,
+    now,
+  });
+  await wantPersonDeleted(client, uid, { by: approvedFor, after, days, now });
+  const closed = await shutOut(asking, suspended);
+  return {
+    ...closed,
+    subject: uid,
+    account,
+    fields: ['state', 'deletion'],
+    events: [
+      // at once: a server that is away holds the doors up, but not the date
+      ...tellPortals(config, [asking.portal], {
+        event: 'person.deleting',
+        subject: uid,
+        request: asking.id?.jti,
+        data: { account, days, deleteAfter: after.toISOString() },
+      }),
+      ...closed.events,
+    ],
+    onDone: {
+      event: 'person.suspended',
+      portals: [],
+      data: { account },
+      // who was suspended is told of no other time
+      ...(suspended.length === 0 ? { each: [] } : {}),
+    },
+  };
+};
+
+/** What a decision about many says of its one subject. */
+const NOBODY_ALONE = { subject: undefined, account: undefined };
+
+/** Those of these names. Throws PERSON_UNKNOWN, naming those that nobody has. */
+async function requirePeople(
+  { client, config }: Asking<unknown>,
+  names: readonly string[],
+): Promise<Person[]> {
+  const found = await findPeople(client, names, config.admin);
+  const unknown = names.filter((name) => !found.has(name));
+  if (unknown.length > 0) {
+    const named = unknown.slice(0, MOST_NAMED).join(', ');
+    const rest = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : '';
+    refuse('PERSON_UNKNOWN', `There is no person ${named}${rest}. Nobody was suspended.`);
+  }
+  return [...found.values()].toSorted((a, b) => a.uid - b.uid);
+}
+
+function requireSuspendable(person: Person, until: Date | null): void {
+  requireNotGone(person);
+  if (person.state !== 'suspended') return;
+  const { account, suspendedUntil, ownDeletion } = person;
+  if (ownDeletion) return;
+  if (suspendedUntil !== null && (until === null || until > suspendedUntil)) return;
+  const till = suspendedUntil === null ? 'no date' : timeOf(suspendedUntil);
+  refuse('PERSON_ALREADY_SUSPENDED', `${account} is suspended already, until ${till}.`);
+}
+
+/** Refuses what would leave the realm without an admin. */
+export async function requireOtherAdmins(
+  { client, config }: Asking<unknown>,
+  people: readonly Person[],
+): Promise<void> {
+  const admins = people.filter(({ admin }) => admin);
+  if (admins.length === 0 || (await countAdmins(client, config.admin, uidsOf(admins))) > 0) return;
+  const [first] = admins;
+  refuse(
+    'ADMIN_TOOL',
+    admins.length === 1
+      ? `${first?.account} is the last admin. Make another admin first.`
+      : 'These are all the admins that there are. Leave one of them out.',
+  );
+}
+
+/**
+ * What follows where these people may not come in any more, told while they are realm members still: all
+ * that depends on it is raised, and the tools that they could come to get other passwords at once.
+ *
+ * @param mayKnow whether they may know the passwords that there are now
+ */
+export async function shutOut(
+  { client, config, portal, id, request, requestedBy, now }: Asking<{ kind: RequestKind }>,
+  people: readonly number[],
+  mayKnow = true,
+): Promise<{ raises: Raise[]; events: NewEvent[]; urgent: true }> {
+  const [doors, tools] = await Promise.all([
+    raisesOfDoors(client, people),
+    mayKnow ? wantNewEpochsOfReached(client, people, now) : [],
+  ]);
+  await writeActs(
+    client,
+    tools.map(({ uid, account }) => ({
+      kind: 'credentials.rotate' as const,
+      by: requestedBy,
+      ...{ subject: uid, account },
+      fields: ['credentials', `because of ${request.kind}`],
+    })),
+  );
+  return {
+    urgent: true,
+    raises: [...doors, ...tools.flatMap(({ uid }) => raisesWithCredentials(uid))],
+    events: tools.flatMap(({ uid, name, account, epoch, maintainers }) =>
+      tellPortals(config, [portal], {
+        event: 'credentials.revoked',
+        subject: uid,
+        request: id?.jti,
+        data: { tool: name, account, epoch, maintainers, because: request.kind },
+      }),
+    ),
+  };
+}
+
+/** Lets a request wait for an admin's word. Throws WAITS_ALREADY where the same waits. */
+export async function letWait(
+  {
+    client,
+    request,
+    id,
+    portal,
+  }: Asking<RequestOf<'person.suspend' | 'person.delete' | 'person.erase'>>,
+  { uid, account }: Person,
+  why: string,
+): Promise<Decision> {
+  const { kind } = request;
+  const jti = id?.jti ?? '';
+  const isNew = await openApproval(client, {
+    request: jti,
+    portal: id?.portal ?? '',
+    subject: uid,
+    body: request,
+    why,
+  });
+  if (!isNew) refuse('WAITS_ALREADY', `${kind} of ${account} waits for an admin already.`);
+  const data = { kind, account, why };
+  return {
+    subject: uid,
+    account,
+    fields: ['approval'],
+    raises: [],
+    events:
+      portal === undefined
+        ? []
+        : [{ portal, event: 'request.waiting', subject: uid, request: jti, data }],
+    onDone: undefined,
+    waits: true,
+  };
+}
+
+function uidsOf(people: readonly Person[]): number[] {
+  return people.map(({ uid }) => uid);
+}

@@ -1,0 +1,50 @@
+/**
+ * person.restore
+ *
+ *   archived, deleted ──▶ archived, returning ──calendar: home and databases are in place──▶ active
+ *
+ * An admin may ask for it as long as the archives are kept. The number, the name, the home and the databases
+ * are the same as before. Keys and the old password are not: the person adds keys, and the homes role makes
+ * another password.
+ *
+ * | a person who was | display name and mail        | access to the realm, and what they maintained |
+ * | ---------------- | ---------------------------- | --------------------------------------------- |
+ * | being put away   | kept, or those of the request | kept                                         |
+ * | deleted          | those of the request          | none: erased with the person                 |
+ */
+import type { RequestOf } from '../schema.ts';
+import { removeKeysOf } from '../../ssh-keys/keys-table.ts';
+import { findPerson, revivePerson, updatePerson } from '../../identity/people-table.ts';
+import { type Decide, raises, refuse, refuseUnknownPerson, requireAdmin } from '../asking.ts';
+import { requireFreeDisplayName } from './person.ts';
+import { wantReturn } from './returning.ts';
+
+export const restorePerson: Decide<RequestOf<'person.restore'>> = async (asking) => {
+  const { client, config, request } = asking;
+  requireAdmin(asking);
+  const person = await findPerson(client, request.person, config.admin);
+  if (person === undefined) refuseUnknownPerson(request.person);
+  const { uid, account, state } = person;
+  if (state !== 'archived' && state !== 'deleted') {
+    refuse('PERSON_NOT_DELETED', `${account} is ${state}, not deleted.`);
+  }
+  await wantReturn(asking, { uid, named: account }, ['PERSON_NOT_KEPT', 'PERSON_LEAVING']);
+  const { displayName, email } = request;
+  if (state === 'deleted' && (displayName === undefined || email === undefined)) {
+    refuse(
+      'REQUEST_INVALID',
+      `Display name and mail of ${account} were erased. Name both: displayName and email.`,
+    );
+  }
+  if (displayName !== undefined) await requireFreeDisplayName(client, displayName, uid);
+  const fields = await updatePerson(client, uid, request);
+  await revivePerson(client, uid);
+  await removeKeysOf(client, uid);
+  return {
+    subject: uid,
+    account,
+    fields: ['returning', 'keys', ...(state === 'deleted' ? ['state'] : []), ...fields],
+    raises: raises(uid, 'directory', 'homes', 'databases'),
+    onDone: { event: 'person.returning', portals: [], data: { account } },
+  };
+};

@@ -1,0 +1,176 @@
+/**
+ * tool.disable, tool.enable, tool.delete, tool.restore
+ *
+ *            tool.disable
+ *   active ◀──────────────▶ disabled
+ *     │ ▲     tool.enable    │    ▲
+ *     │ │                    │    │ tool.delete: delete_after = now + the grace time
+ *     │ ╰────────────────────┼────┤ tool.enable ends that
+ *     ╰──────────────────────┼────╯
+ *          tool.delete       │ calendar: delete_after is reached, and
+ *                            ▼   it was told a day ago at the latest
+ *                        archived ──────────────────────────▶ deleted
+ *                          │  ▲   calendar: both archives       │
+ *                          │  │   are recorded                  │
+ *          tool.enable:    │  ╰─────────────────────────────────╯
+ *          returning_at    │    tool.restore, while the archive is kept: returning_at
+ *                          ▼
+ *                        active    calendar: everything is back
+ *
+ * | a tool that is    | tool.disable          | tool.enable       | tool.delete     | tool.restore     |
+ * | ----------------- | --------------------- | ----------------- | --------------- | ---------------- |
+ * | active            | disabled              | TOOL_NOT_DISABLED | to be deleted   | TOOL_NOT_DELETED |
+ * | disabled          | TOOL_ALREADY_DISABLED | active            | to be deleted   | TOOL_NOT_DELETED |
+ * | to be deleted     | TOOL_ALREADY_DISABLED | active            | TOOL_LEAVING    | TOOL_NOT_DELETED |
+ * | archived          | TOOL_LEAVING          | returning         | TOOL_LEAVING    | returning        |
+ * | returning         | TOOL_LEAVING          | TOOL_LEAVING      | TOOL_LEAVING    | TOOL_LEAVING     |
+ * | deleted           | TOOL_DELETED          | TOOL_DELETED      | TOOL_DELETED    | returning        |
+ * | deleted, not kept | TOOL_DELETED          | TOOL_DELETED      | TOOL_DELETED    | TOOL_NOT_KEPT    |
+ * | the admin tool    | ADMIN_TOOL            |                   | ADMIN_TOOL      |                  |
+ */
+import type { RequestOf } from '../schema.ts';
+import { timeOf } from '../../shared/time.ts';
+import type { OnDone } from '../../events/events-table.ts';
+import {
+  disableTools,
+  findTool,
+  openTools,
+  readMaintained,
+  readMaintainers,
+  reviveTool,
+  type Tool,
+  wantToolDeleted,
+} from '../../identity/tools-table.ts';
+import {
+  type Asking,
+  type Decide,
+  type Decision,
+  raises,
+  raisesOfMembers,
+  refuse,
+  refuseUnknownTool,
+  requireAdmin,
+  requireMaintainedTool,
+  requireMaintainedToolEvenArchived,
+} from '../asking.ts';
+import { tellPortals } from '../../events/done.ts';
+import { requireNotHeld } from './hold.ts';
+import { wantReturn } from './returning.ts';
+
+const DAY_MS = 24 * 3600 * 1000;
+
+export const disableTool: Decide<RequestOf<'tool.disable'>> = async (asking) => {
+  const { client, request, requestedBy: by, now } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  requireNotAdminTool(asking);
+  if (tool.state !== 'active') {
+    refuse('TOOL_ALREADY_DISABLED', `The tool ${request.tool} is disabled already.`);
+  }
+  await disableTools(client, [tool.uid], { by, reason: request.reason, now });
+  return doorsChanged(asking, tool, 'tool.disabled', ['state'], { reason: request.reason });
+};
+
+export const enableTool: Decide<RequestOf<'tool.enable'>> = async (asking) => {
+  const tool = await requireMaintainedToolEvenArchived(asking, asking.request.tool);
+  if (tool.state === 'archived') return bringBack(asking, tool);
+  if (tool.state !== 'disabled') {
+    refuse('TOOL_NOT_DISABLED', `The tool ${asking.request.tool} is not disabled.`);
+  }
+  await openTools(asking.client, [tool.uid]);
+  const fields = tool.deleteAfter === null ? ['state'] : ['state', 'deletion'];
+  return doorsChanged(asking, tool, 'tool.enabled', fields);
+};
+
+export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
+  const { client, config, request, requestedBy: by, now } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  requireNotAdminTool(asking);
+  if (tool.deleteAfter !== null) {
+    const date = timeOf(tool.deleteAfter);
+    refuse('TOOL_LEAVING', `The tool ${request.tool} is to be deleted already, from ${date} on.`);
+  }
+  await requireNotHeld(asking, tool);
+  const days = config.leaving.graceDays;
+  const after = new Date(now.getTime() + days * DAY_MS);
+  const reason = request.reason === '' ? undefined : request.reason;
+  const why = reason ?? 'to be deleted';
+  await disableTools(client, [tool.uid], { by, reason: why, now });
+  await wantToolDeleted(client, tool.uid, { after, days, now, reason });
+  const { account } = tool;
+  const fields = ['state', 'deletion'];
+  const decision = doorsChanged(asking, tool, 'tool.disabled', fields, { reason: why });
+  return {
+    ...decision,
+    // at once: a server that is away holds the doors up, but not the date
+    events: tellPortals(config, [asking.portal], {
+      event: 'tool.deleting',
+      subject: tool.uid,
+      request: asking.id?.jti,
+      data: { tool: request.tool, account, days, deleteAfter: after.toISOString() },
+    }),
+    // one that was disabled is told of no other time
+    onDone: tool.state === 'disabled' ? { ...decision.onDone, each: [] } : decision.onDone,
+  };
+};
+
+export const restoreTool: Decide<RequestOf<'tool.restore'>> = async (asking) => {
+  const { client, config, request, asker } = asking;
+  requireAdmin(asking);
+  const tool = await findTool(client, request.tool, asker?.uid ?? 0);
+  if (tool === undefined) refuseUnknownTool(config, request.tool);
+  if (tool.state !== 'archived' && tool.state !== 'deleted') {
+    refuse('TOOL_NOT_DELETED', `The tool ${request.tool} is ${tool.state}, not deleted.`);
+  }
+  return bringBack(asking, tool);
+};
+
+/** Wants back what is put away, or half so; the doors stay closed until all of it is there. */
+async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<Decision> {
+  const { client, request } = asking;
+  const named = `the tool ${request.tool}`;
+  await wantReturn(asking, { uid: tool.uid, named }, ['TOOL_NOT_KEPT', 'TOOL_LEAVING']);
+  await reviveTool(client, tool.uid);
+  const wasDeleted = tool.state === 'deleted';
+  const [holding, held] = wasDeleted
+    ? [await readMaintained(client, tool.uid), await readMaintainers(client, tool.uid)]
+    : [[], []];
+  return {
+    subject: tool.uid,
+    account: tool.account,
+    fields: wasDeleted ? ['state', 'returning'] : ['returning'],
+    raises: [
+      // the directory too: its account no longer says that it is to be deleted
+      ...raises(tool.uid, 'directory', 'homes', 'databases'),
+      // it is a member of their groups again
+      ...holding.flatMap((uid) => raises(uid, 'directory')),
+      ...raisesOfMembers([...held]),
+    ],
+    onDone: {
+      event: 'tool.returning',
+      portals: [],
+      data: { tool: request.tool, account: tool.account },
+    },
+  };
+}
+
+function requireNotAdminTool({ config, request }: Asking<{ tool: string }>): void {
+  if (request.tool !== config.admin) return;
+  refuse('ADMIN_TOOL', `The tool ${config.admin} is neither disabled nor deleted.`);
+}
+
+/** The account, the sudo rule and the database account follow; the home stays as it is. */
+function doorsChanged(
+  { request }: Asking<{ tool: string }>,
+  { uid, account }: Tool,
+  event: string,
+  fields: string[],
+  data: Record<string, unknown> = {},
+): Decision & { onDone: OnDone } {
+  return {
+    subject: uid,
+    account,
+    fields,
+    raises: raises(uid, 'directory', 'databases'),
+    onDone: { event, portals: [], data: { tool: request.tool, account, ...data } },
+  };
+}

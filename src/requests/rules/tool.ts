@@ -1,0 +1,166 @@
+/** tool.create, tool.update, maintainer.add, maintainer.remove */
+import {
+  isReservedToolName,
+  normalName,
+  parseNewToolName,
+  toolAccount,
+} from '../../identity/names.ts';
+import type { RequestOf } from '../schema.ts';
+import { noteKnown } from '../../credentials/credentials-table.ts';
+import { allocateId } from '../../identity/ids-table.ts';
+import { findSubjects, type NamedSubject, readNameState } from '../../identity/names-table.ts';
+import {
+  addMaintainers,
+  countAdmins,
+  insertTool,
+  readMaintainers,
+  removeMaintainers,
+  updateToolTitle,
+} from '../../identity/tools-table.ts';
+import {
+  type Asking,
+  type Decide,
+  raises,
+  raisesOfMembers,
+  raisesWithCredentials,
+  refuse,
+  requireFreeName,
+  requireMaintainedTool,
+  requireMaintainers,
+} from '../asking.ts';
+
+export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
+  const { client, config, request, requestedBy, asker } = asking;
+  if (!asker?.realmMember) {
+    refuse(
+      'PERSON_NOT_REALM_MEMBER',
+      `${requestedBy} has no access to the realm. Ask for access first.`,
+    );
+  }
+  const normal = normalName(request.name);
+  const named = request.maintainers ?? [];
+  const accounts = [...new Set(asker.admin && named.length > 0 ? named : [requestedBy, ...named])];
+  // sent at once; the number is given back where the request is refused
+  const [state, found, uid] = await Promise.all([
+    readNameState(client, toolAccount(config.realm, normal)),
+    findSubjects(client, accounts),
+    allocateId(client, 'tool'),
+  ]);
+  requireFreeName(request.name, state, isReservedToolName(normal));
+  const name = parseNewToolName(request.name);
+  if (name === undefined) {
+    refuse(
+      'NAME_INVALID',
+      'A tool name starts with a letter, has 1 to 26 lower-case letters, digits and dashes, and does not end in a dash.',
+    );
+  }
+  if (name === config.admin) {
+    const who = 'whoever maintains it is an admin';
+    refuse('ADMIN_TOOL', `No request makes the tool ${name}: ${who}. Choose another name.`);
+  }
+  const maintainers = requireMaintainers(accounts, found);
+  const uids = maintainers.map((maintainer) => maintainer.uid);
+  const account = toolAccount(config.realm, name);
+  const writing = insertTool(client, {
+    uid,
+    name,
+    account,
+    title: request.title,
+    maintainers: uids,
+  });
+  return {
+    writing,
+    subject: uid,
+    account,
+    fields: ['name', 'title', 'maintainers'],
+    raises: [...raisesWithCredentials(uid, 'directory'), ...raisesOfMembers(uids)],
+    onDone: { event: 'tool.ready', portals: [], data: { tool: name, account, uid } },
+  };
+};
+
+export const updateTool: Decide<RequestOf<'tool.update'>> = async (asking) => {
+  const { client, request } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  const changed = await updateToolTitle(client, tool.uid, request.title);
+  const fields = changed ? ['title'] : [];
+  return {
+    subject: tool.uid,
+    account: tool.account,
+    fields,
+    raises: [], // the title stands nowhere but here
+    onDone: { event: 'tool.updated', portals: [], data: { tool: request.tool, fields } },
+  };
+};
+
+export const addMaintainer: Decide<RequestOf<'maintainer.add'>> = async (asking) => {
+  const { client, config, request } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  const accounts = [...new Set(accountsOf(request))];
+  const added = requireMaintainers(accounts, await findSubjects(client, accounts));
+  const present = await readMaintainers(client, tool.uid);
+  for (const { uid, account, kind } of added) {
+    if (uid === tool.uid) refuse('NOT_ALLOWED', `${account} cannot maintain itself.`);
+    if (present.has(uid)) {
+      refuse('MAINTAINER_ALREADY', `${account} maintains ${request.tool} already.`);
+    }
+    if (request.tool === config.admin && kind !== 'person') {
+      refuse('ADMIN_TOOL', `Only people may maintain the tool ${config.admin}, not ${account}.`);
+    }
+  }
+  await addMaintainers(
+    client,
+    tool.uid,
+    added.map(({ uid }) => uid),
+  );
+  return maintainersChanged(asking, tool, 'maintainer.added', added);
+};
+
+export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (asking) => {
+  const { client, config, request } = asking;
+  const tool = await requireMaintainedTool(asking, request.tool);
+  const found = await findSubjects(client, accountsOf(request));
+  const present = await readMaintainers(client, tool.uid);
+  const removed = [...new Set(accountsOf(request))].map((account) => {
+    const subject = found.get(account);
+    if (subject === undefined || !present.has(subject.uid)) {
+      refuse('MAINTAINER_UNKNOWN', `${account} does not maintain ${request.tool}. Check the name.`);
+    }
+    return subject;
+  });
+  const uids = removed.map(({ uid }) => uid);
+  await noteKnown(client, tool.uid, uids);
+  await removeMaintainers(
+    client,
+    uids.map((maintainer) => ({ tool: tool.uid, maintainer })),
+  );
+  if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
+    refuse('ADMIN_TOOL', `The tool ${config.admin} keeps at least one maintainer who is an admin.`);
+  }
+  return maintainersChanged(asking, tool, 'maintainer.removed', removed);
+};
+
+function accountsOf(request: {
+  person?: string | undefined;
+  maintainers?: string[] | undefined;
+}): string[] {
+  return request.maintainers ?? [request.person ?? ''];
+}
+
+function maintainersChanged(
+  { request }: Asking<RequestOf<'maintainer.add' | 'maintainer.remove'>>,
+  tool: { uid: number; account: string },
+  event: string,
+  changed: readonly NamedSubject[],
+) {
+  return {
+    subject: tool.uid,
+    account: tool.account,
+    fields: ['maintainers'],
+    raises: [...raises(tool.uid, 'directory'), ...raisesOfMembers(changed.map(({ uid }) => uid))],
+    onDone: {
+      event,
+      portals: [],
+      data: { tool: request.tool, account: tool.account, maintainers: accountsOf(request) },
+    },
+  };
+}

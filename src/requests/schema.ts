@@ -1,0 +1,270 @@
+/**
+ * Requests: the kinds, the shape of each, and the signed claims that carry them.
+ *
+ * A job is `{"token": "<compact JWS>"}`: a JWT (RFC 7519) signed with EdDSA (RFC 8037) whose claims
+ * are iss (the portal), aud (the realm), jti (a UUID), iat, exp, sub (who approved) and `request`.
+ */
+import { z } from 'zod';
+import { isDisplayName } from '../identity/names.ts';
+
+/** A job larger than this is refused unread, in bytes of its JSON. */
+export const MAX_JOB_BYTES = 64 * 1024;
+/** Longest life of a token. */
+export const MAX_TOKEN_LIFE_SECONDS = 7 * 24 * 3600;
+/** How far the clocks of portal and intake may differ. */
+export const CLOCK_SKEW_SECONDS = 60;
+
+/**
+ * A name as a request refers to it: a shell name, or a tool's account such as `tools.bridgebot`.
+ * Wide enough for imported ones; whether it exists is for the rules to say.
+ */
+const name = z
+  .string()
+  .min(1)
+  .max(64)
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]*$/,
+    'a name has only letters, digits, dot, dash and underscore',
+  );
+/** A name to be: what is wrong with it is for the rules to say, with a code of its own. */
+const newName = z.string().min(1).max(255);
+const person = name.describe('the shell name of a person');
+const tool = name.describe('the name of a tool, without the prefix of the realm');
+const reason = z
+  .string()
+  .trim()
+  .max(1000)
+  .regex(/^(?:[\n\t]|[^\p{Cc}\p{Cs}])*$/u, 'a reason has no control characters')
+  .describe('why, for the people who read it later');
+const displayName = z
+  .string()
+  .refine(isDisplayName, 'a display name has 1 to 85 printable characters, single blanks between')
+  .describe('the name that others see, unique without regard to case');
+const email = z
+  .string()
+  .max(254)
+  .regex(/^[^\s@<>"\\,;:()[\]\p{C}]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/u, 'not an address')
+  .describe('one mail address');
+const title = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .regex(/^[^\p{C}\p{Zl}\p{Zp}]+$/u, 'a title is one line of printable characters')
+  .describe('what the tool is, in one line');
+const key = z.string().min(1).max(20_000).describe('one line: a public SSH key as in a .pub file');
+const maintainers = z
+  .array(name)
+  .min(1)
+  .max(100)
+  .describe('shell names, or accounts of tools such as tools.bridgebot');
+
+const time = z.iso.datetime({
+  offset: true,
+  error: 'it wants a time, such as 2026-12-31T12:00:00Z',
+});
+const waiting = z.uuid().describe('the `jti` of the request that waits');
+const sentBy = z
+  .string()
+  .min(1)
+  .max(63)
+  .optional()
+  .describe('the portal that sent it, where requests of several wait by that id');
+
+/** Of a rule over several fields: it is looked at too where a field is wrong, so that all problems are told at once. */
+const always = (message: string) => ({ message, when: () => true });
+
+/** A person or a tool. */
+const subject = { person: person.optional(), tool: tool.optional() };
+
+const requestedBy = z.object({
+  requestedBy: person.describe('the shell name of the person who asks'),
+});
+
+/** One schema for each kind; `chamberlain schema KIND` prints it as JSON Schema. */
+export const REQUEST_SCHEMAS = {
+  'person.create': kind('person.create', {
+    shellName: newName.describe('the unix name, for ever'),
+    displayName,
+    email,
+    key: key.optional(),
+  }),
+  'person.update': kind('person.update', {
+    person,
+    displayName: displayName.optional(),
+    email: email.optional(),
+  }).refine(
+    (r) => r.displayName !== undefined || r.email !== undefined,
+    always('names neither a displayName nor an email'),
+  ),
+  'access.request': kind('access.request', {
+    person: person.optional().describe('the shell name of a person; the one who asks by default'),
+    reason: reason.default(''),
+  }),
+  'access.grant': kind('access.grant', { person, reason: reason.default('') }),
+  'access.refuse': kind('access.refuse', { person, reason: reason.min(1) }),
+  'access.revoke': kind('access.revoke', { person, reason: reason.default('') }),
+  'key.add': kind('key.add', {
+    person,
+    key,
+    label: z
+      .string()
+      .max(255)
+      .regex(/^[^\p{C}\p{Zl}\p{Zp}]*$/u, 'a label is printable')
+      .optional()
+      .describe('what people call the key; its comment by default'),
+    expiresAt: time.optional().describe('when the key ends, such as 2026-12-31T12:00:00Z'),
+  }),
+  'key.remove': kind('key.remove', {
+    person,
+    key: key.optional(),
+    fingerprint: z
+      .string()
+      .regex(/^SHA256:[A-Za-z0-9+/]{43}$/, 'a fingerprint as ssh-keygen -l prints it')
+      .optional()
+      .describe('the fingerprint of the key, as ssh-keygen -l prints it'),
+  }).refine(
+    (r) => (r.key === undefined) !== (r.fingerprint === undefined),
+    always('wants either key or fingerprint'),
+  ),
+  'tool.create': kind('tool.create', {
+    name: newName.describe('the name of the tool, without the prefix of the realm, for ever'),
+    title,
+    maintainers: maintainers
+      .optional()
+      .describe('further maintainers; the person who asks is one, unless an admin names others'),
+  }),
+  'tool.update': kind('tool.update', { tool, title }),
+  'maintainer.add': maintainerChange('maintainer.add'),
+  'maintainer.remove': maintainerChange('maintainer.remove'),
+  'credentials.rotate': kind('credentials.rotate', {
+    tool: tool.optional(),
+    person: person.optional(),
+    server: name
+      .optional()
+      .describe('the name of a database server: every account that it has; an admin may ask this'),
+    atOnce: z
+      .boolean()
+      .default(false)
+      .describe(
+        'the old password dies with the new one, and its connections with it; without it both work for a while, and of three the oldest dies',
+      ),
+  }).refine(
+    (r) => [r.tool, r.person, r.server].filter((of) => of !== undefined).length === 1,
+    always('wants one of tool, person and server'),
+  ),
+  'person.suspend': kind('person.suspend', {
+    person: person.optional(),
+    people: z
+      .array(name)
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe(
+        'the shell names of many people; of those suspended already, who are so until an earlier time are so for longer, and others are left',
+      ),
+    reason: reason.min(1),
+    until: time
+      .optional()
+      .describe(
+        'when the person is reinstated, such as 2026-12-31T12:00:00Z; not by itself without it',
+      ),
+  }).refine(
+    (r) => (r.person === undefined) !== (r.people === undefined),
+    always('wants either person or people'),
+  ),
+  'person.reinstate': kind('person.reinstate', { person, reason: reason.default('') }),
+  'person.delete': kind('person.delete', { person, reason: reason.default('') }),
+  'person.erase': kind('person.erase', { person, reason: reason.default('') }),
+  'person.restore': kind('person.restore', {
+    person,
+    displayName: displayName
+      .optional()
+      .describe('the name that others see; wanted where it was erased with the person'),
+    email: email.optional().describe('one mail address; wanted where it was erased'),
+  }),
+  'tool.disable': kind('tool.disable', { tool, reason: reason.min(1) }),
+  'tool.enable': kind('tool.enable', { tool }),
+  'tool.delete': kind('tool.delete', { tool, reason: reason.default('') }),
+  'tool.restore': kind('tool.restore', { tool }),
+  'subject.hold': kind('subject.hold', {
+    ...subject,
+    reason: reason.min(1),
+    until: time.describe('when the hold ends, such as 2026-12-31T12:00:00Z'),
+  }).refine(namesOne, always('wants either person or tool')),
+  'subject.release': kind('subject.release', {
+    ...subject,
+    reason: reason.default(''),
+  }).refine(namesOne, always('wants either person or tool')),
+  'request.approve': kind('request.approve', { request: waiting, sentBy }),
+  'request.reject': kind('request.reject', {
+    request: waiting,
+    sentBy,
+    reason: reason.min(1),
+  }),
+} as const;
+
+export type RequestKind = keyof typeof REQUEST_SCHEMAS;
+export const REQUEST_KINDS = Object.keys(REQUEST_SCHEMAS) as RequestKind[];
+
+/** A request of one kind, checked. */
+export type RequestOf<K extends RequestKind> = z.infer<(typeof REQUEST_SCHEMAS)[K]>;
+export type Request = { [K in RequestKind]: RequestOf<K> }[RequestKind];
+
+/** The request that a body of this kind is, or each problem that the schema of the kind finds in it. */
+export function parseRequest(
+  of: RequestKind,
+  body: Record<string, unknown>,
+): { request: Request } | { problems: string[] } {
+  const result = REQUEST_SCHEMAS[of].safeParse(body);
+  if (result.success) return { request: result.data };
+  const problems = result.error.issues.map(({ path, message }) => {
+    const [field] = path;
+    if (field === undefined) return message;
+    const given = path.length === 1 ? body[String(field)] : message;
+    if (given === undefined) return `${String(field)} is missing`;
+    return given === '' ? `${String(field)} is empty` : `${path.join('.')}: ${message}`;
+  });
+  return { problems: [...new Set(problems)] };
+}
+
+/** The kinds that take access away: the urgent queue takes these alone. */
+export const URGENT_KINDS: ReadonlySet<RequestKind> = new Set<RequestKind>([
+  'access.revoke',
+  'key.remove',
+  'maintainer.remove',
+  'person.suspend',
+  'tool.delete',
+  'tool.disable',
+]);
+
+/** The claims of a token whose signature is good. */
+export const CLAIMS = z.object({
+  iss: z.string(),
+  aud: z.string(),
+  jti: z.uuid().transform((text) => text.toLowerCase()),
+  iat: z.int(),
+  exp: z.int(),
+  sub: person.describe('who approved; the one who asks where nobody else did'),
+  request: z.record(z.string(), z.unknown()),
+});
+export type Claims = z.infer<typeof CLAIMS>;
+
+function kind<K extends string, S extends z.ZodRawShape>(of: K, shape: S) {
+  return z.strictObject({ kind: z.literal(of), ...requestedBy.shape, ...shape });
+}
+
+function namesOne(r: { person?: string | undefined; tool?: string | undefined }): boolean {
+  return (r.person === undefined) !== (r.tool === undefined);
+}
+
+function maintainerChange<K extends string>(of: K) {
+  return kind(of, {
+    tool,
+    person: person.optional(),
+    maintainers: maintainers.optional(),
+  }).refine(
+    (r) => (r.person === undefined) !== (r.maintainers === undefined),
+    always('wants either person or maintainers'),
+  );
+}

@@ -1,0 +1,264 @@
+/**
+ * The signed tokens that carry requests: compact JWS (RFC 7515) with the claims of a JWT
+ * (RFC 7519), signed with Ed25519 (`alg` EdDSA, RFC 8037); and those that carry events to portals. The one
+ * file that speaks to `jose`. Signing and checking stand together, so that it shows that each takes what the
+ * other makes: hence its length.
+ */
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { compactVerify, SignJWT } from 'jose';
+import { type Config, ed25519KeyReader, type Portal, readEd25519Key } from '../shared/config.ts';
+import { quote } from '../shared/printable.ts';
+import { CLAIMS, CLOCK_SKEW_SECONDS, MAX_TOKEN_LIFE_SECONDS, type Claims } from './schema.ts';
+
+/** How long a token lives where nobody says otherwise. */
+const TOKEN_LIFE_SECONDS = 24 * 3600;
+
+/** What goes into a token. */
+export interface TokenContents {
+  portal: string;
+  realm: string;
+  kid: string;
+  /** the request's id: a UUID */
+  jti: string;
+  sub: string;
+  request: Record<string, unknown>;
+  now: Date;
+}
+
+/** Signs a request. The token lives for a day from `now`. */
+export function signToken(key: KeyObject, contents: TokenContents): Promise<string> {
+  const iat = seconds(contents.now);
+  return new SignJWT({ sub: contents.sub, request: contents.request })
+    .setProtectedHeader({ alg: 'EdDSA', kid: contents.kid })
+    .setIssuer(contents.portal)
+    .setAudience(contents.realm)
+    .setJti(contents.jti)
+    .setIssuedAt(iat)
+    .setExpirationTime(iat + TOKEN_LIFE_SECONDS)
+    .sign(key);
+}
+
+/** What goes into a token that carries events. */
+export interface EventsContents {
+  realm: string;
+  portal: string;
+  /** the number of the last event before these, which the portal must have */
+  after: number;
+  /** the events after that one and up to this one are not kept any more */
+  removed?: number | undefined;
+  events: readonly unknown[];
+  now: Date;
+}
+
+/**
+ * Signs events for a portal: with the claims iss (the realm), aud (the portal), iat, `after` and `events`; and
+ * `removed`, where the portal can never have what comes next.
+ */
+export function signEvents(
+  key: KeyObject,
+  { realm, portal, after, removed, events, now }: EventsContents,
+): Promise<string> {
+  return new SignJWT({ after, ...(removed === undefined ? {} : { removed }), events })
+    .setProtectedHeader({ alg: 'EdDSA' })
+    .setIssuer(realm)
+    .setAudience(portal)
+    .setIssuedAt(seconds(now))
+    .sign(key);
+}
+
+/** Reads the key that requests or events are signed by. Throws CONFIG_INVALID. */
+export function readSigningKey(path: string): KeyObject {
+  return readEd25519Key('signing key', path);
+}
+
+/** Reads that key for each use, so that whoever replaces its file restarts nothing. Throws CONFIG_INVALID, at once too. */
+export function signingKeyReader(path: string): () => KeyObject {
+  return ed25519KeyReader('signing key', path);
+}
+
+/** The portal and the `kid` that the configuration gives the public half of a signing key. */
+export function findSigner(
+  portals: readonly Portal[],
+  signingKey: KeyObject,
+): { portal: Portal; kid: string } | undefined {
+  const publicHalf = createPublicKey(signingKey);
+  for (const portal of portals) {
+    for (const { kid, publicKey } of portal.keys) {
+      if (createPublicKey(publicKey).equals(publicHalf)) return { portal, kid };
+    }
+  }
+  return undefined;
+}
+
+/** What became of checking a token. `claims` are there only where the signature is good. */
+export type TokenVerdict =
+  | { ok: true; claims: Claims }
+  | {
+      ok: false;
+      code:
+        | 'REQUEST_MALFORMED'
+        | 'REQUEST_SIGNATURE'
+        | 'REQUEST_PORTAL_UNKNOWN'
+        | 'REQUEST_AUDIENCE'
+        | 'REQUEST_EXPIRED';
+      sentence: string;
+      claims?: Claims;
+    };
+
+/**
+ * Checks a token that lies in the queue of that portal: shape, then issuer, signature, claims, audience, times;
+ * the first that is wrong is the verdict. Says nothing about the request within. The clocks may differ by 60 s.
+ */
+export async function verifyToken(
+  token: string,
+  portal: string,
+  config: Config,
+  now: Date,
+): Promise<TokenVerdict> {
+  const shape = readShape(token);
+  if (typeof shape === 'string') return refuse('REQUEST_MALFORMED', shape);
+  const { header, payload } = shape;
+  if (typeof payload['iss'] !== 'string') {
+    return refuse('REQUEST_MALFORMED', 'The token names no portal in `iss`.');
+  }
+  const known = keysOf(config).get(payload['iss']);
+  if (known === undefined) {
+    return refuse(
+      'REQUEST_PORTAL_UNKNOWN',
+      `No portal of this realm is called ${quote(payload['iss'])}.`,
+    );
+  }
+  if (payload['iss'] !== portal) {
+    return refuse(
+      'REQUEST_PORTAL_UNKNOWN',
+      `The token names the portal ${quote(payload['iss'])}, and lies in a queue of ${portal}. Send it to the queue of the portal that it names.`,
+    );
+  }
+  const unsigned = await verifySignature(token, header, known);
+  if (unsigned !== undefined) return refuse('REQUEST_SIGNATURE', unsigned);
+
+  const parsed = CLAIMS.safeParse(payload);
+  if (!parsed.success) {
+    const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+    return refuse('REQUEST_MALFORMED', `A claim is wrong: ${issues.join('; ')}.`);
+  }
+  const claims = parsed.data;
+  if (claims.aud !== config.realm) {
+    return {
+      ...refuse(
+        'REQUEST_AUDIENCE',
+        `The token is for ${quote(claims.aud)}, this realm is ${config.realm}.`,
+      ),
+      claims,
+    };
+  }
+  const untimely = wrongTime(claims, seconds(now));
+  if (untimely !== undefined) return { ...refuse('REQUEST_EXPIRED', untimely), claims };
+  return { ok: true, claims };
+}
+
+function refuse(code: Extract<TokenVerdict, { ok: false }>['code'], sentence: string) {
+  return { ok: false as const, code, sentence };
+}
+
+type JsonObject = Record<string, unknown>;
+
+/** Header and payload of a compact JWS, not verified; or a sentence that says what is wrong. */
+function readShape(token: string): { header: JsonObject; payload: JsonObject } | string {
+  const parts = token.split('.');
+  if (parts.length !== 3 || !parts.every((part) => /^[A-Za-z0-9_-]+$/.test(part))) {
+    return 'The token is no compact JWS: three parts of base64url, a dot between them.';
+  }
+  const header = parseObject(parts[0] ?? '');
+  if (header === undefined) return 'The header of the token is not a JSON object.';
+  const payload = parseObject(parts[1] ?? '');
+  if (payload === undefined) return 'The claims of the token are not a JSON object.';
+  return { header, payload };
+}
+
+function parseObject(part: string): JsonObject | undefined {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(part, 'base64url'));
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as JsonObject)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined where one of the portal's keys has signed, else a sentence that says why none has. */
+async function verifySignature(
+  token: string,
+  header: JsonObject,
+  { portal, keys }: PortalKeys,
+): Promise<string | undefined> {
+  if (header['alg'] !== 'EdDSA') return 'The token is not signed with EdDSA.';
+  if ('crit' in header) return 'The header of the token asks for an extension (`crit`).';
+  let candidates = [...keys.values()];
+  if (header['kid'] !== undefined) {
+    const key = typeof header['kid'] === 'string' ? keys.get(header['kid']) : undefined;
+    if (key === undefined)
+      return `The portal ${portal.name} has no key with the \`kid\` of the token.`;
+    candidates = [key];
+  }
+  for (const key of candidates) {
+    try {
+      await compactVerify(token, key, { algorithms: ['EdDSA'] });
+      return undefined;
+    } catch (error) {
+      // ERR_JWS_… is said of the token; anything else is a fault of ours, and no verdict
+      if (!String((error as { code?: unknown }).code).startsWith('ERR_JWS_')) throw error;
+    }
+  }
+  return `The signature is by no key of the portal ${portal.name}.`;
+}
+
+function wrongTime({ iat, exp }: Claims, now: number): string | undefined {
+  if (exp - iat > MAX_TOKEN_LIFE_SECONDS) {
+    return `The token lives longer than 7 days: from ${moment(iat)} to ${moment(exp)}.`;
+  }
+  if (iat > now + CLOCK_SKEW_SECONDS) {
+    return `The token is from the future: \`iat\` is ${moment(iat)}, here it is ${moment(now)}.`;
+  }
+  if (exp <= now - CLOCK_SKEW_SECONDS) {
+    return `The token has expired: \`exp\` was ${moment(exp)}, here it is ${moment(now)}.`;
+  }
+  return undefined;
+}
+
+interface PortalKeys {
+  portal: Portal;
+  /** by kid */
+  keys: Map<string, KeyObject>;
+}
+
+const parsed = new WeakMap<Config, Map<string, PortalKeys>>();
+
+/** The portals of a configuration by name, with their keys. Kept for as long as the configuration. */
+function keysOf(config: Config): Map<string, PortalKeys> {
+  let portals = parsed.get(config);
+  if (portals === undefined) {
+    portals = new Map(
+      config.portals.map((portal) => {
+        const keys = new Map(
+          portal.keys.map(({ kid, publicKey }) => [kid, createPublicKey(publicKey)]),
+        );
+        return [portal.name, { portal, keys }];
+      }),
+    );
+    parsed.set(config, portals);
+  }
+  return portals;
+}
+
+function seconds(time: Date): number {
+  return Math.floor(time.getTime() / 1000);
+}
+
+/** A time for people; a number that no clock can show is given as it is. */
+function moment(time: number): string {
+  const date = new Date(time * 1000);
+  return Number.isNaN(date.getTime()) ? String(time) : date.toISOString();
+}

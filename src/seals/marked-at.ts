@@ -1,0 +1,15 @@
+/** How new the places of a role are, by the markers that they show (src/seals/marker.ts). */
+import { newestOf, timeOfShortMarker } from './marker.ts';
+import type { PlaceMarkers } from './publish-place-markers.ts';
+
+/** The time of the newest, whoever has signed it; undefined where no place shows one. Throws BACKEND_UNREADABLE. */
+export async function readMarkedAt<Place extends string>(
+  markers: PlaceMarkers<Place>,
+): Promise<Date | undefined> {
+  try {
+    const texts = await Promise.all(markers.places.map((place) => markers.read(place)));
+    return newestOf(texts.map((text) => timeOfShortMarker(text ?? '')));
+  } finally {
+    await markers.close();
+  }
+}

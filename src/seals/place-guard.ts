@@ -1,0 +1,66 @@
+/**
+ * Looks at the markers of a role's places right before something is given there. A place that came back from a backup since
+ * the loop of place-markers.ts last looked is given nothing, nor is anything given by a database that did.
+ *
+ * Each job that gives something reads the marker of each place where it does: 0.13 ms of a MariaDB server's, 0.3 ms of an
+ * area's.
+ */
+import { codeOf, describeError } from '../shared/errors.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { placesOf, takesAway } from '../reconcile/policy.ts';
+import type { SubjectSurvey, Withheld } from '../reconcile/engine.ts';
+import * as store from './place-markers-table.ts';
+import type { Pool } from '../database/connection.ts';
+import { carrierOf, type PlaceMarkers } from './publish-place-markers.ts';
+
+export interface PlaceGuard {
+  /**
+   * Of the places where something is to be given: those that are in doubt, or whose marker cannot be read.
+   *
+   * @param known as our database had them before
+   */
+  doubted(
+    found: readonly Pick<SubjectSurvey, 'steps'>[],
+    known: readonly store.KnownPlace[],
+  ): Promise<Withheld[]>;
+  close(): Promise<void>;
+}
+
+/** Of a role whose places carry no markers. */
+export const NO_GUARD: PlaceGuard = { doubted: () => Promise.resolve([]), close: async () => {} };
+
+export function openPlaceGuard(role: Role, markers: PlaceMarkers, pool: Pool): PlaceGuard {
+  async function look(place: string, known: store.KnownPlace | undefined): Promise<Withheld[]> {
+    const of = { role, place };
+    const read = () => markers.read(place);
+    try {
+      if (known !== undefined && store.isAsTold(await read(), known)) return [];
+      const { doubt, telling } = await store.lookAtPlace(pool, of, read, carrierOf(markers, place));
+      if (doubt === undefined) return [];
+      await store.writePlaceDoubt(pool, of, doubt, telling);
+      return [{ place, sentence: doubt.sentence }];
+    } catch (error) {
+      if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+      return [{ place, sentence: describeError(error) }];
+    }
+  }
+
+  return {
+    async doubted(found, known) {
+      const given = new Set(
+        found.flatMap(({ steps }) =>
+          steps.flatMap((step) => (takesAway(step) ? [] : placesOf(step.action))),
+        ),
+      );
+      const places = markers.places.filter((place) => given.has(place));
+      const looks = places.map((place) =>
+        look(
+          place,
+          known.find((each) => each.place === place),
+        ),
+      );
+      return (await Promise.all(looks)).flat();
+    },
+    close: () => markers.close(),
+  };
+}

@@ -1,0 +1,270 @@
+/** The table `place_markers`: what each MariaDB server and each area of homes was told, and the doubt about it. */
+import { createPublicKey } from 'node:crypto';
+import {
+  type Carrier,
+  markerDoubt,
+  type MarkerDoubt,
+  type Telling,
+  timeOfShortMarker,
+} from './marker.ts';
+import { sealKeyId, type SealKeys, verifyPayload } from './seal.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import { type Client, type Pool, transact, withClient } from '../database/connection.ts';
+
+/** A place of the role that is connected. */
+export interface MarkedPlace {
+  role: Role;
+  place: string;
+}
+
+/** What our database knows of a place. */
+interface Known {
+  telling: Telling;
+  /** the marker that it is to be given; undefined: the role directory has told none yet */
+  next: { text: string; at: Date } | undefined;
+  keys: SealKeys;
+  /** the key is of now; a database from a backup may know one that was replaced since */
+  isKeyFresh: boolean;
+  isDoubted: boolean;
+}
+
+/** What a place showed as its marker, and the doubt that follows. */
+export interface PlaceLook extends Known {
+  text: string | undefined;
+  seenAt: Date | undefined;
+  doubt: MarkerDoubt | undefined;
+}
+
+/** The role directory tells a heartbeat every 3 s, and the key that signs it. */
+const KEY_FRESH_MS = 15_000;
+
+async function readKnown(pool: Pool, { role, place }: MarkedPlace): Promise<Known> {
+  const { rows } = await pool.query({
+    name: 'read-place-marker',
+    text: `SELECT d.marker, d.key, p.telling_at AS "tellingAt", p.told_at AS "toldAt", p.older IS NOT NULL AS "isDoubted",
+                  clock_timestamp() AS now
+           FROM directory_marker d LEFT JOIN place_markers p ON p.role = $1 AND p.place = $2`,
+    values: [role, place],
+  });
+  const row = rows[0] as Record<'marker' | 'key', string | null> &
+    Record<'tellingAt' | 'toldAt', Date | null> & { isDoubted: boolean; now: Date };
+  const at = timeOfShortMarker(row.marker ?? '');
+  return {
+    telling: {
+      tellingAt: row.tellingAt ?? undefined,
+      toldAt: row.toldAt ?? undefined,
+      acceptedAt: undefined,
+    },
+    next: at === undefined ? undefined : { text: row.marker as string, at },
+    keys: keysOf(row.key),
+    isDoubted: row.isDoubted,
+    isKeyFresh: at !== undefined && row.now.getTime() - at.getTime() < KEY_FRESH_MS,
+  };
+}
+
+function keysOf(spki: string | null): SealKeys {
+  if (spki === null) return new Map();
+  const key = createPublicKey({ key: Buffer.from(spki, 'base64'), format: 'der', type: 'spki' });
+  return new Map([[sealKeyId(key), key]]);
+}
+
+/**
+ * Reads the marker of a place, and says whether the place or our database is an older copy of itself. Our database is
+ * asked again before anybody is accused: another may have written a marker meanwhile.
+ *
+ * A time that our database does not know, and that its key has not signed, says nothing. It is not written over before the
+ * role directory has told which key is in use now: until then `next` is undefined.
+ *
+ * @param read reads the marker's text in the place
+ */
+export async function lookAtPlace(
+  pool: Pool,
+  of: MarkedPlace,
+  read: () => Promise<string | undefined>,
+  carrier: Carrier,
+): Promise<PlaceLook> {
+  const known = await readKnown(pool, of);
+  const text = await read();
+  const judge = (after: Known): Pick<PlaceLook, 'seenAt' | 'doubt'> => {
+    const { tellingAt } = after.telling;
+    const at = timeOfShortMarker(text ?? '');
+    const isKnown = at !== undefined && tellingAt !== undefined && at <= tellingAt;
+    const seenAt = isKnown || verifyPayload(text ?? '', after.keys).ok ? at : undefined;
+    return { seenAt, doubt: markerDoubt(seenAt, known.telling, after.telling, carrier) };
+  };
+  const isUnsettled = (after: Known) => {
+    const at = timeOfShortMarker(text ?? '');
+    return at !== undefined && judge(after).seenAt === undefined && !after.isKeyFresh;
+  };
+  if (isUnsettled(known)) {
+    return { ...known, text, next: undefined, seenAt: undefined, doubt: undefined };
+  }
+  const first = judge(known);
+  if (first.doubt === undefined) return { ...known, text, ...first };
+  const after = await readKnown(pool, of);
+  // the doubt is of what was known before: where another has told meanwhile, it is not kept
+  return { ...after, telling: known.telling, text, ...judge(after) };
+}
+
+/** A place of a role as our database knows it; times in ISO 8601. */
+export interface KnownPlace {
+  place: string;
+  /** which side is the older copy, as the latest look has it */
+  older: 'place' | 'database' | null;
+  tellingAt: string | null;
+  toldAt: string | null;
+}
+
+/** In a statement, all places of a role: an array of `KnownPlace`, or NULL. `role`: an expression. */
+export const PLACES_OF = (role: string) => `(
+  SELECT jsonb_agg(jsonb_build_object('place', place, 'older', older, 'tellingAt', telling_at, 'toldAt', told_at))
+  FROM place_markers WHERE role = ${role})`;
+
+export async function readPlaces(client: Pick<Client, 'query'>, role: Role): Promise<KnownPlace[]> {
+  const text = `SELECT ${PLACES_OF('$1')} AS places`;
+  const { rows } = await client.query({ name: 'read-places', text, values: [role] });
+  return (rows as { places: KnownPlace[] | null }[])[0]?.places ?? [];
+}
+
+/** Those that are older copies of themselves. */
+export function olderOf(places: readonly KnownPlace[]): string[] {
+  return places.flatMap(({ place, older }) => (older === 'place' ? [place] : []));
+}
+
+/** Whether a place shows the marker that it was last told: else `lookAtPlace` says what that means. */
+export function isAsTold(text: string | undefined, { tellingAt, toldAt }: KnownPlace): boolean {
+  const at = timeOfShortMarker(text ?? '')?.getTime() ?? NaN;
+  return toldAt !== null && at >= Date.parse(toldAt) && at <= Date.parse(tellingAt ?? '');
+}
+
+/** As the time that was told: whatever the place shows is not newer. */
+const ADOPTED = '9999-12-31Z';
+
+/** Records that a marker of that time is about to be written. Waits for the disk: see `beginTelling`. */
+export async function beginTellingPlace(
+  pool: Pool,
+  { role, place }: MarkedPlace,
+  at: Date,
+): Promise<void> {
+  await withClient(pool, (client) =>
+    transact(
+      client,
+      () =>
+        client.query(
+          `INSERT INTO place_markers AS m (role, place, telling_at) VALUES ($1, $2, $3)
+           ON CONFLICT (role, place) DO UPDATE SET telling_at = CASE WHEN m.telling_at = $4 THEN excluded.telling_at
+             ELSE greatest(m.telling_at, excluded.telling_at) END`,
+          [role, place, at, ADOPTED],
+        ),
+      { durable: true },
+    ),
+  );
+}
+
+/** Records that a marker of that time is written: no doubt is left. */
+export async function endTellingPlace(
+  pool: Pool,
+  { role, place }: MarkedPlace,
+  at: Date,
+): Promise<void> {
+  await pool.query({
+    name: 'end-telling-place',
+    text: `UPDATE place_markers SET told_at = $3, doubt = NULL, older = NULL, doubted_at = NULL
+           WHERE role = $1 AND place = $2`,
+    values: [role, place, at],
+  });
+}
+
+/**
+ * Keeps the doubt, for `status`, `doctor`, and whoever works on that place. Where our database is the older copy, freezes
+ * the realm. Does nothing where that was settled since the look at `telling`.
+ */
+export async function writePlaceDoubt(
+  pool: Pool,
+  { role, place }: MarkedPlace,
+  { older, sentence }: Pick<MarkerDoubt, 'older' | 'sentence'>,
+  { tellingAt }: Telling,
+): Promise<void> {
+  await pool.query(
+    `UPDATE place_markers SET doubt = $3, older = $4, doubted_at = coalesce(doubted_at, clock_timestamp())
+     WHERE role = $1 AND place = $2 AND (doubt, older) IS DISTINCT FROM ($3, $4)
+       AND telling_at IS NOT DISTINCT FROM $5`,
+    [role, place, sentence, older, tellingAt ?? null],
+  );
+  if (older === 'database') {
+    await pool.query('SELECT freeze_older_than($1, $2, $3)', [place, sentence, tellingAt ?? null]);
+  }
+}
+
+/** Subjects that are raised in one transaction: verdicts wait for it. */
+const MOST_AT_ONCE = 1000;
+
+/**
+ * Raises, urgently and however many they are, those subjects of which something is to be taken away at a place that is an
+ * older copy; of each that target. Returns how many are still to come, without those that are parked; undefined: nothing is
+ * done, for the realm is frozen or the place in no doubt any more.
+ */
+export async function takeAway(
+  pool: Pool,
+  { place }: MarkedPlace,
+  steps: readonly { subject: number; target: string }[],
+): Promise<number | undefined> {
+  const subjects = [...Map.groupBy(steps, ({ subject }) => subject).values()];
+  let left = 0;
+  let at = 0;
+  do {
+    const some = subjects.slice(at, at + MOST_AT_ONCE).flat();
+    const { rows } = await pool.query('SELECT take_away($1, $2, $3) AS left', [
+      place,
+      some.map(({ subject }) => subject),
+      some.map(({ target }) => target),
+    ]);
+    const ofSome = (rows[0] as { left: number | null }).left;
+    if (ofSome === null) return undefined;
+    left += ofSome;
+    at += MOST_AT_ONCE;
+  } while (at < subjects.length);
+  return left;
+}
+
+/** Forgets what is not configured any more. */
+export async function keepPlaces(pool: Pool, role: Role, places: readonly string[]): Promise<void> {
+  const text = 'DELETE FROM place_markers WHERE role = $1 AND place <> ALL ($2)';
+  await pool.query({ name: 'keep-places', text, values: [role, places] });
+}
+
+/** A place that carries a marker, as our database knows it. */
+export interface PlaceDoubt {
+  role: Role;
+  /** a MariaDB server, `toolHomes`, `personHomes`; of the directory `directory` */
+  place: string;
+  /** which side is the older copy; null: no doubt */
+  older: 'directory' | 'place' | 'database' | null;
+  /** why, without a full stop */
+  sentence: string | null;
+  /** when it was last told */
+  toldAt: Date | null;
+}
+
+/** Per place that carries a marker, the directory first: which side is the older copy, if one is. */
+export async function readPlaceDoubts(client: Pick<Client, 'query'>): Promise<PlaceDoubt[]> {
+  const { rows } = await client.query(
+    `SELECT 'directory' AS role, 'directory' AS place, older, doubt AS sentence, told_at AS "toldAt"
+     FROM directory_marker
+     UNION ALL (SELECT role, place, older, doubt, told_at FROM place_markers ORDER BY role, place)`,
+  );
+  return rows as PlaceDoubt[];
+}
+
+/**
+ * Adopts what places show that are newer than our database, as the owner of the database, once an admin has settled that
+ * it came back from a backup. A place that is an older copy stays so.
+ */
+export async function adoptNewerPlaces(client: Pick<Client, 'query'>): Promise<void> {
+  await client.query(
+    `UPDATE place_markers SET telling_at = $1,
+       doubt = CASE older WHEN 'place' THEN doubt END, older = nullif(older, 'database'),
+       doubted_at = CASE older WHEN 'place' THEN doubted_at END`,
+    [ADOPTED],
+  );
+}

@@ -1,0 +1,198 @@
+/**
+ * Keeps the markers of a role's places, the MariaDB servers or the areas of homes, and sees by them which came back from a
+ * backup (src/seals/marker.ts).
+ *
+ * | by its marker (markerDoubt)   | then                                                                             |
+ * | ----------------------------- | -------------------------------------------------------------------------------- |
+ * | the place is an older copy    | nothing is given there any more (withholdGrants); what it gives and should not is |
+ * |                               | taken away at once, past the bounds of the sweep; it is looked at again and again |
+ * |                               | until nothing is left to be taken away; then it is told again, which ends it      |
+ * | our database is an older copy | the realm is frozen, and nothing is told there                                   |
+ * | else                          | it is told every 20 s                                                            |
+ *
+ * The doubt about a place ends by itself, without an admin's word: PostgreSQL is the newer of the two, so nothing that it
+ * wants is given on the word of the older copy, and a copy that was brought back by mistake costs no more than the looks.
+ * What the place lacks then is drift, as any other: the sweep gives it, or holds it within its bounds. Nothing is dropped
+ * or removed meanwhile, but for the accounts of who was deleted: what came back may not be what was put away.
+ *
+ * What comes back between two looks is seen by whoever is about to give something there (place-guard.ts).
+ *
+ * Each place has a loop of its own: one that hangs delays no other. Of two processes both may look; each writes only over
+ * the marker that it has read.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../shared/config.ts';
+import { realmOf } from '../shared/config.ts';
+import { codeOf, describeError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Carrier } from './marker.ts';
+import type { Role, Wanted } from '../reconcile/wanted.ts';
+import type { Step } from '../reconcile/plan.ts';
+import { placesOf, takesAway } from '../reconcile/policy.ts';
+import { survey } from '../reconcile/engine.ts';
+import * as store from './place-markers-table.ts';
+import { openPool, withClient } from '../database/connection.ts';
+import { readSubjects, readWanted } from '../reconcile/wanted-queries.ts';
+import { type Loop, startLoop, type Worker } from '../shared/loop.ts';
+import { noteMarker } from '../shared/metrics.ts';
+import { startPacing } from '../drift/pacing.ts';
+import type { RoleParts } from '../reconcile/role.ts';
+
+/** Which server or area is an older copy is to be said within a minute, also where one look fails. */
+const EVERY_MS = 20_000;
+/** While there is no marker to be told yet, or something is still to be taken away. */
+const AGAIN_MS = 1000;
+
+/** The markers of a role's places. */
+export interface PlaceMarkers<Place extends string = string> {
+  places: readonly Place[];
+  /** Throws BACKEND_UNREADABLE. */
+  read(place: Place): Promise<string | undefined>;
+  /** Writes over the marker that was read, or does nothing and returns false. Throws BACKEND_UNREADABLE. */
+  write(place: Place, marker: string, instead: string | undefined): Promise<boolean>;
+  /** what people call it */
+  nameOf(place: Place): string;
+  /** the configuration without the other places, as far as it has them one by one */
+  only(place: Place): Config;
+  /** the kinds of subject that have something there */
+  kinds(place: Place): readonly Wanted['kind'][];
+  close(): Promise<void>;
+}
+
+export function startPlaceMarkers<Eyes, Place extends string>(
+  parts: Pick<RoleParts<Eyes>, 'role' | 'targets' | 'openEyes'>,
+  markers: PlaceMarkers<Place>,
+  config: Config,
+  log: Log,
+  everyMs = EVERY_MS,
+): Worker {
+  const { role } = parts;
+  const pool = openPool(config, role, { max: 1, durable: false });
+  const closing = new AbortController();
+  const said = new Map<string, string>();
+  const loops = new Map<Place, Loop>();
+  let isKept = false;
+
+  async function beat(place: Place): Promise<void> {
+    const began = performance.now();
+    const isTold = await tell(place).catch((error: unknown) => {
+      if (closing.signal.aborted) return true;
+      if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
+      // tried again at the next beat; the look at what is not ours tells `status` of it
+      say(place, UNKEPT, describeError(error));
+      return true;
+    });
+    // a look at very many takes seconds, and others want the server too
+    if (!isTold) loops.get(place)?.wakeIn(Math.max(AGAIN_MS, performance.now() - began));
+  }
+
+  /** Logs what is new of a place. */
+  function say(place: Place, what: string, sentence: string): void {
+    const of = `${place} ${what}`;
+    if (said.get(of) !== sentence) log.error({ role, place, sentence }, what);
+    said.set(of, sentence);
+  }
+
+  /** Whether there is nothing left to do before the next beat. */
+  async function tell(place: Place): Promise<boolean> {
+    const of = { role, place };
+    const carrier = carrierOf(markers, place);
+    const look = await store.lookAtPlace(pool, of, () => markers.read(place), carrier);
+    const { doubt, next, telling, text, seenAt } = look;
+    noteMarker(of, look);
+    if (doubt === undefined) {
+      for (const what of [DOUBT, UNREAD, UNKEPT]) said.delete(`${place} ${what}`);
+    } else {
+      say(place, DOUBT, doubt.sentence);
+      await store.writePlaceDoubt(pool, of, doubt, telling);
+      // frozen, nothing is done, and nothing was looked at
+      if (doubt.older === 'database' || (await store.takeAway(pool, of, [])) === undefined)
+        return true;
+      if (!(await isAllTaken(of))) return false;
+    }
+    if (next === undefined) return false;
+    if (!isKept) await store.keepPlaces(pool, role, markers.places);
+    isKept = true;
+    const isNew = seenAt === undefined || seenAt < next.at;
+    if (!isNew && !look.isDoubted) return true;
+    await store.beginTellingPlace(pool, of, next.at);
+    if (!(await markers.write(place, next.text, text))) return false;
+    await store.endTellingPlace(pool, of, next.at);
+    return true;
+  }
+
+  /** Takes away what the place gives and should not; whether nothing is left of it, and all could be read. */
+  async function isAllTaken(of: { role: Role; place: Place }): Promise<boolean> {
+    const { steps, unreadable } = await lookAt(of.place);
+    const left = await store.takeAway(pool, of, steps);
+    if (unreadable !== undefined) say(of.place, UNREAD, unreadable);
+    return unreadable === undefined && left === 0;
+  }
+
+  async function lookAt(place: Place): Promise<{ steps: Step[]; unreadable: string | undefined }> {
+    const narrow = markers.only(place);
+    const kinds = markers.kinds(place);
+    const realm = realmOf(narrow);
+    const eyes = parts.openEyes(narrow);
+    const steps: Step[] = [];
+    let unreadable: string | undefined;
+    try {
+      const uids = await readSubjects(pool);
+      const pacing = startPacing('prompt', uids.length, {
+        closing: closing.signal,
+        tell: () => Promise.resolve(true),
+      });
+      for (let at = 0; at < uids.length; at += pacing.slice) {
+        const slice = uids.slice(at, at + pacing.slice);
+        const wanted = await withClient(pool, (client) => readWanted(client, role, slice));
+        const of = wanted.filter(({ kind }) => kinds.includes(kind));
+        for (const found of await survey(parts.targets, of, realm, eyes)) {
+          steps.push(...found.steps.filter((step) => isGiven(step, place)));
+          unreadable ??= found.unreadable[0]?.sentence;
+        }
+        await pacing.looked(slice.length);
+      }
+      return { steps, unreadable };
+    } finally {
+      await eyes.close();
+    }
+  }
+
+  for (const place of markers.places) {
+    loops.set(
+      place,
+      startLoop(`marker of ${place}`, { everyMs, log }, () => beat(place)),
+    );
+  }
+  return {
+    async close() {
+      closing.abort();
+      const ending = Promise.all([...loops.values()].map((loop) => loop.close()))
+        .then(() => markers.close())
+        .then(() => pool.end());
+      ending.catch(() => {}); // where it is waited for, it is heard
+      // a server that hangs is not waited for
+      await Promise.race([ending, sleep(ENDED_WITHIN_MS, undefined, { ref: false })]);
+    },
+  };
+}
+
+/** A place as sentences name it, and what is done where it is the older copy. */
+export function carrierOf<Place extends string>(
+  { nameOf }: Pick<PlaceMarkers<Place>, 'nameOf'>,
+  place: Place,
+): Carrier {
+  return { older: 'place', name: nameOf(place), todo: TODO };
+}
+
+/** What is in hand is waited for no longer. */
+const ENDED_WITHIN_MS = 1000;
+const DOUBT = 'the marker is in doubt';
+const UNREAD = 'the doubt does not end before all can be read';
+const UNKEPT = 'the marker is not kept';
+const TODO =
+  'what it gives and should not is being taken away, and nothing is given there before that is done';
+
+function isGiven(step: Step, place: string): boolean {
+  return takesAway(step) && placesOf(step.action).includes(place);
+}

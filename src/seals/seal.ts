@@ -1,0 +1,181 @@
+/**
+ * Seals: what the directory role signs for login hosts. A login host believes a seal that verifies, and nothing
+ * else that stands in the directory.
+ *
+ * A seal is one text, the value of `chamberlainSeal` on a person's or a tool's entry:
+ *
+ *     <key> <signature> <payload>
+ *
+ * | part      | form                                                                                            |
+ * | --------- | ----------------------------------------------------------------------------------------------- |
+ * | key       | the id of the key: the first 16 hex digits of the SHA-256 of its SubjectPublicKeyInfo (RFC 5280) |
+ * | signature | Ed25519 (RFC 8032) of `chamberlain-seal-1\n` and the payload's bytes; base64                    |
+ * | payload   | JSON without blanks, its fields in the order of the types below                                 |
+ *
+ * The payload is the whole record: a host needs no other attribute. The heartbeat (src/seals/marker.ts) has the
+ * same form, and its own `kind`, so that neither can stand for the other.
+ *
+ * A seal's number only grows, and is decided by PostgreSQL together with the change itself. A host keeps the
+ * highest that it has seen, and takes none below it.
+ */
+import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
+import { z } from 'zod';
+
+/** The least that a host must know of a person. */
+export interface PersonSeal {
+  kind: 'person';
+  realm: string;
+  /** the shell name */
+  name: string;
+  uid: number;
+  home: string;
+  shell: string;
+  state: 'active' | 'suspended' | 'archived';
+  /** admitted to the realm */
+  member: boolean;
+  /** canonical lines: options (`expiry-time` is the key's own end), type, base64; sorted */
+  keys: string[];
+  number: number;
+  /** no host takes it from then on: UTC, whole seconds, `2026-12-06T00:00:00Z` */
+  until: string;
+}
+
+export interface ToolSeal {
+  kind: 'tool';
+  realm: string;
+  /** the account, `<realm>.<tool>` */
+  name: string;
+  uid: number;
+  home: string;
+  shell: string;
+  state: 'active' | 'disabled' | 'archived';
+  /** the fifth field of passwd(5): why it is disabled; '' where it is not */
+  gecos: string;
+  /** effective members of its group, people and tools, without its own account; sorted */
+  members: string[];
+  number: number;
+  until: string;
+}
+
+export type Seal = PersonSeal | ToolSeal;
+
+/** Why an account gets its first seal, in a plan. */
+export const UNSEALED = 'it is not sealed';
+
+const CONTEXT = 'chamberlain-seal-1\n';
+const ENVELOPE = /^([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==) (\{.*\})$/s;
+
+/** The payload of a seal. The same text for the same seal: surveys compare it. */
+export function formatSeal(seal: Seal): string {
+  const { kind, realm, name, uid, home, shell, state, number, until } = seal;
+  const own =
+    seal.kind === 'person'
+      ? { member: seal.member, keys: seal.keys }
+      : { gecos: seal.gecos, members: seal.members };
+  return JSON.stringify({ kind, realm, name, uid, home, shell, state, ...own, number, until });
+}
+
+/** A private key, and the id by which hosts know it. */
+export interface SealKey {
+  id: string;
+  privateKey: KeyObject;
+}
+
+/** The id of a key, private or public. */
+export function sealKeyId(key: KeyObject): string {
+  const publicKey = key.type === 'private' ? createPublicKey(key) : key;
+  const spki = publicKey.export({ type: 'spki', format: 'der' });
+  return createHash('sha256').update(spki).digest('hex').slice(0, 16);
+}
+
+/** Signs a payload: what stands in the directory. */
+export function signPayload(payload: string, { id, privateKey }: SealKey): string {
+  const signature = sign(null, Buffer.from(CONTEXT + payload), privateKey);
+  return `${id} ${signature.toString('base64')} ${payload}`;
+}
+
+/** What a text says, whoever has written it: for surveys, which compare. Undefined where it has another form. */
+export function payloadOf(text: string): string | undefined {
+  return ENVELOPE.exec(text)?.[3];
+}
+
+/** The public keys of a host, by id: two while one is being replaced. */
+export type SealKeys = ReadonlyMap<string, KeyObject>;
+
+/** What verifies that which a key signs. */
+export function verifying({ id, privateKey }: SealKey): SealKeys {
+  return new Map([[id, createPublicKey(privateKey)]]);
+}
+
+/** The payload that one of these keys has signed, or why it is none, in a sentence without a full stop. */
+export type Verified = { ok: true; payload: string } | { ok: false; why: string };
+
+export function verifyPayload(text: string, keys: SealKeys): Verified {
+  const opened = openEnvelope(text, keys);
+  if (typeof opened === 'string') return { ok: false, why: opened };
+  const { signed, key, signature, payload } = opened;
+  return toVerified(verify(null, signed, key, signature), payload);
+}
+
+/** The same on a thread of its own: for many at once. */
+export function verifyAside(text: string, keys: SealKeys): Promise<Verified> {
+  const opened = openEnvelope(text, keys);
+  if (typeof opened === 'string') return Promise.resolve({ ok: false, why: opened });
+  const { signed, key, signature, payload } = opened;
+  return new Promise((resolve, reject) => {
+    verify(null, signed, key, signature, (error, isSigned) => {
+      if (error === null) resolve(toVerified(isSigned, payload));
+      else reject(error);
+    });
+  });
+}
+
+function toVerified(isSigned: boolean, payload: string): Verified {
+  return isSigned ? { ok: true, payload } : { ok: false, why: 'the signature is not valid' };
+}
+
+function openEnvelope(text: string, keys: SealKeys) {
+  const [, id = '', signature = '', payload = ''] = ENVELOPE.exec(text) ?? [];
+  if (payload === '') return 'what stands there is no seal';
+  const key = keys.get(id);
+  if (key === undefined) return `this host does not know the key ${id}`;
+  const signed = Buffer.from(CONTEXT + payload);
+  return { key, payload, signed, signature: Buffer.from(signature, 'base64') };
+}
+
+const number = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
+const until = z.iso.datetime({ precision: 0 });
+const account = {
+  realm: z.string(),
+  name: z.string(),
+  uid: z.int(),
+  home: z.string(),
+  shell: z.string(),
+};
+const schema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('person'),
+    ...account,
+    state: z.enum(['active', 'suspended', 'archived']),
+    member: z.boolean(),
+    keys: z.array(z.string()),
+    ...{ number, until },
+  }),
+  z.strictObject({
+    kind: z.literal('tool'),
+    ...account,
+    state: z.enum(['active', 'disabled', 'archived']),
+    gecos: z.string(),
+    members: z.array(z.string()),
+    ...{ number, until },
+  }),
+]);
+
+/** Reads a payload; undefined where it is none of a person or tool, or of another version. */
+export function parseSeal(payload: string): Seal | undefined {
+  try {
+    return schema.parse(JSON.parse(payload));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,365 @@
+/**
+ * The configuration: one YAML file, read once, checked, frozen. Unknown keys are refused; secrets
+ * are files in one folder, each readable by the unix user that needs it.
+ */
+import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import {
+  absolutePath,
+  ed25519PublicKey,
+  fingerprints,
+  idRange,
+  ldapUri,
+  loadYaml,
+  unixName,
+} from './config-values.ts';
+import { cannotRead, ChamberlainError } from './errors.ts';
+import { parseImportedShellName } from '../identity/names.ts';
+import type { Realm } from '../reconcile/wanted.ts';
+import { REQUEST_KINDS } from '../requests/schema.ts';
+import { sealKeyId, type SealKey } from '../seals/seal.ts';
+
+const databaseServer = z
+  .strictObject({
+    name: unixName,
+    kind: z.enum(['replica', 'toolsdb']),
+    socket: absolutePath.optional(),
+    host: z.string().min(1).optional(),
+    port: z.int().optional(),
+  })
+  .refine((server) => (server.socket === undefined) !== (server.host === undefined), {
+    message: 'wants either socket or host',
+  });
+
+const shellName = z.string().refine((name) => parseImportedShellName(name) !== undefined, {
+  message: 'is no shell name: it starts with a-z and has 1 to 32 of a-z, 0-9, - and _',
+});
+
+const portal = z.strictObject({
+  /** `admin.<shell name>` for an admin's own key */
+  name: z
+    .string()
+    .regex(/^[a-z][a-z0-9.-]{0,62}$/)
+    .refine((name) => !name.startsWith('urgent.'), {
+      message: 'begins with `urgent.`: its queue would be the urgent one of another portal',
+    }),
+  keys: z
+    .array(
+      z.strictObject({
+        kid: z.string().min(1),
+        publicKey: ed25519PublicKey,
+      }),
+    )
+    .min(1)
+    .refine((keys) => new Set(keys.map(({ kid }) => kid)).size === keys.length, {
+      message: 'two of them have the same kid',
+    }),
+  kinds: z.union([z.literal('all'), z.array(z.enum(REQUEST_KINDS)).min(1)]),
+  /** whether events about every subject go to it, not only those about its own requests */
+  subjectEvents: z.boolean().default(false),
+  /**
+   * whether it may ask in an admin's name for what only an admin may, and change the admin tool. Without it
+   * an admin's own key alone does.
+   */
+  speaksForAdmins: z.boolean().default(false),
+});
+
+/** A token lives for up to 7 days: until then the same request must have the same verdict. PostgreSQL says so too. */
+const keptDays = z.int().min(8, 'is at least 8 days: a token lives for 7').max(36_500);
+
+const schema = z
+  .strictObject({
+    realm: unixName,
+    admin: z.string().min(1).default('admin'),
+    secrets: absolutePath,
+    adminKey: absolutePath.optional(),
+    postgres: z.strictObject({
+      host: z.string().min(1),
+      port: z.int().default(5432),
+      database: z.string().min(1),
+    }),
+    redis: z.strictObject({ url: z.string().regex(/^rediss?:\/\//) }),
+    ldap: z.strictObject({
+      uri: ldapUri,
+      base: z.string().min(1),
+      caFile: absolutePath.optional(),
+    }),
+    ids: z.strictObject({
+      people: z.array(idRange).min(1),
+      tools: z.array(idRange).min(1),
+      /** numbers that other realms give on the same servers: what has one is theirs, and no unmanaged thing */
+      others: z.array(idRange).default([]),
+      realmGid: z.int().min(1).max(65_533).default(500),
+    }),
+    files: z.strictObject({
+      root: z.union([z.literal(''), absolutePath]).default(''),
+      toolHomes: absolutePath.default('/data/project'),
+      personHomes: absolutePath.default('/home'),
+      toolHomeMode: z
+        .string()
+        .regex(/^[0-7]{3,4}$/)
+        .default('2775'),
+      skel: absolutePath.default('/etc/skel'),
+    }),
+    databases: z.strictObject({
+      maxUserConnections: z.int().min(1).default(10),
+      servers: z.array(databaseServer).min(1),
+    }),
+    keys: z
+      .strictObject({
+        maxPerPerson: z.int().min(1).default(50),
+        /** fingerprints that are refused beyond those that are shipped */
+        knownBad: fingerprints,
+      })
+      .prefault({}),
+    sweep: z
+      .strictObject({
+        /** from the beginning of one to that of the next; at most 30 days */
+        everyMinutes: z.number().min(1).max(43_200).default(60),
+        /** of all subjects: a sweep that finds more drifted raises none of them, and says so */
+        mostShare: z
+          .number()
+          .min(0)
+          .max(1, 'is a share of all subjects, from 0 to 1, such as 0.05')
+          .default(0.05),
+        /** so many may always be raised */
+        atLeast: z.int().min(0).default(10),
+      })
+      .prefault({}),
+    /** of credentials that are changed as a matter of routine */
+    credentials: z
+      .strictObject({
+        /** so long the old password works beside the new one; at most 30 days */
+        overlapSeconds: z.int().min(0).max(2_592_000).default(86_400),
+      })
+      .prefault({}),
+    leaving: z
+      .strictObject({
+        /** from an approved tool.delete until the tool is put away */
+        graceDays: z.int().min(1).max(3650).default(40),
+        /** from an approved person.delete until the person is put away; 0: at once, without a warning */
+        personGraceDays: z.int().min(0).max(3650).default(30),
+        /** single suspensions in an hour; what comes beyond waits for an admin's release */
+        mostSuspensionsPerHour: z.int().min(1).default(20),
+      })
+      .prefault({}),
+    archives: z
+      .strictObject({
+        /** root's own folder on the file server, and one of the role `databases` where that works */
+        homes: absolutePath.default('/srv/chamberlain/homes'),
+        databases: absolutePath.default('/srv/chamberlain/databases'),
+        /** how long an archive is kept after what is in it was deleted */
+        keepDays: z.int().min(1).max(36_500).default(365),
+      })
+      .prefault({}),
+    /** whom `backup` encrypts to: public keys of age, whose private halves are on no machine of the realm */
+    backups: z
+      .strictObject({
+        recipients: z
+          .array(z.string().regex(/^age1[0-9a-z]+$/, 'is no public key of age (age1…)'))
+          .min(1),
+      })
+      .optional(),
+    /** shell names that no person is given, beyond those of identity/reserved-names.ts */
+    reservedNames: z.array(shellName).default([]),
+    /** how long records are kept once nothing more follows from them, in days */
+    retention: z
+      .strictObject({
+        /** events, from when they were written; one that its portal does not have is kept */
+        eventsDays: keptDays.default(30),
+        /** requests, from when they were done: what waited for an admin, and requests for access, too */
+        requestsDays: keptDays.default(730),
+        /** sweeps; the last 1,000 are kept anyway */
+        sweepsDays: keptDays.default(90),
+        /** what became of each part of a repair */
+        repairsDays: keptDays.default(30),
+      })
+      .prefault({}),
+    portals: z.array(portal).min(1),
+  })
+  .superRefine((config, context) => {
+    const seen = new Set<string>();
+    for (const name of [...config.portals, ...config.databases.servers].map((item) => item.name)) {
+      if (seen.has(name)) context.addIssue({ code: 'custom', message: `${name} stands twice` });
+      seen.add(name);
+    }
+    const { people, tools, others } = config.ids;
+    for (const other of others) {
+      const own = [...people, ...tools].find((r) => r.first <= other.last && other.first <= r.last);
+      if (own === undefined) continue;
+      const message = `ids: ${other.first}-${other.last} of others has numbers of ${own.first}-${own.last}`;
+      context.addIssue({ code: 'custom', message });
+    }
+    if (config.files.toolHomes === config.files.personHomes) {
+      context.addIssue({ code: 'custom', message: 'tools and people have one area of homes' });
+    }
+  });
+
+export type Config = z.infer<typeof schema>;
+export type Portal = Config['portals'][number];
+
+/** Reads and checks the file. Throws CONFIG_INVALID, naming each line that is wrong. */
+export function loadConfig(path: string): Config {
+  return deepFreeze(loadYaml(path, schema));
+}
+
+export type SecretServer = 'postgres' | 'ldap' | 'mariadb' | 'redis';
+
+/** The file of an account's secret. */
+export function secretPath(
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
+  account: string,
+): string {
+  return join(config.secrets, `${server}-${account}`);
+}
+
+/** Where the secret lies that is to take the place of one: `chamberlain secret rotate`. */
+export const nextOf = (path: string): string => `${path}.next`;
+/** Where one lies that it has taken the place of, and that is still valid. */
+export const oldOf = (path: string): string => `${path}.old`;
+
+/** The secret of an account: the file `<server>-<account>` of the secrets folder, without line end. */
+export function readSecret(
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
+  account: string,
+): string {
+  const path = secretPath(config, server, account);
+  try {
+    return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+  } catch (cause) {
+    throw cannotRead('secret', path, cause);
+  }
+}
+
+/**
+ * Reads a secret again for each connection that is opened, so that whoever changes it restarts nothing. Throws
+ * CONFIG_INVALID at once where it is missing.
+ */
+export function secretReader(
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
+  account: string,
+): () => string {
+  const read = () => readSecret(config, server, account);
+  read();
+  return read;
+}
+
+/** As `readSecret`, or undefined where there is no such file. */
+export function findSecret(
+  config: Pick<Config, 'secrets'>,
+  server: SecretServer,
+  account: string,
+): string | undefined {
+  try {
+    return readSecret(config, server, account);
+  } catch (error) {
+    const { code } = (error as Error).cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The key that the directory role signs by: the file `seal-key` of the secrets folder, an Ed25519 key in PEM
+ * (PKCS 8), as `openssl genpkey -algorithm ed25519` makes it. Login hosts are given the public half.
+ */
+export function readSealKey(config: Pick<Config, 'secrets'>): SealKey {
+  return sealKeyReader(config)();
+}
+
+/** Reads that key for each use, so that whoever replaces its file restarts nothing. Throws CONFIG_INVALID, at once too. */
+export function sealKeyReader(config: Pick<Config, 'secrets'>): () => SealKey {
+  const read = ed25519KeyReader('key', join(config.secrets, 'seal-key'));
+  let last: SealKey | undefined;
+  return () => {
+    const privateKey = read();
+    if (last?.privateKey !== privateKey) last = { id: sealKeyId(privateKey), privateKey };
+    return last;
+  };
+}
+
+/** Reads a private key for each use; it is parsed anew where its file has changed. Throws CONFIG_INVALID, at once too. */
+export function ed25519KeyReader(what: string, path: string): () => KeyObject {
+  let last: { pem: Buffer; key: KeyObject } | undefined;
+  const read = () => {
+    const pem = readKeyFile(what, path);
+    if (last?.pem.equals(pem) !== true) last = { pem, key: parseEd25519Key(what, path, pem) };
+    return last.key;
+  };
+  read();
+  return read;
+}
+
+/** Reads a private key: PKCS #8 in PEM, Ed25519. Throws CONFIG_INVALID for anything else. */
+export function readEd25519Key(what: string, path: string): KeyObject {
+  return parseEd25519Key(what, path, readKeyFile(what, path));
+}
+
+function readKeyFile(what: string, path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw cannotRead(what, path, cause);
+  }
+}
+
+function parseEd25519Key(what: string, path: string, pem: Buffer): KeyObject {
+  const key = parsePrivateKey(pem);
+  if (key?.asymmetricKeyType === 'ed25519') return key;
+  throw new ChamberlainError(
+    'CONFIG_INVALID',
+    `the ${what} ${path} is no Ed25519 private key in PEM, without a passphrase`,
+    { action: 'Name the right file: `openssl genpkey -algorithm ed25519` makes one.' },
+  );
+}
+
+function parsePrivateKey(pem: Buffer): KeyObject | undefined {
+  try {
+    return createPrivateKey(pem);
+  } catch {
+    return undefined; // what OpenSSL says of it helps nobody
+  }
+}
+
+/** What the targets' wants depend on. */
+export function realmOf(config: Config): Realm {
+  return {
+    realm: config.realm,
+    realmGid: config.ids.realmGid,
+    toolHomes: config.files.toolHomes,
+    personHomes: config.files.personHomes,
+    toolHomeMode: Number.parseInt(config.files.toolHomeMode, 8),
+    maxUserConnections: config.databases.maxUserConnections,
+    databaseServers: config.databases.servers.map(({ name, kind }) => ({ name, kind })),
+  };
+}
+
+/** The portals that are told of events, by name: whatever speaks by an admin's own key is none. */
+export function portalNames({ portals }: Pick<Config, 'portals'>): string[] {
+  return portals.map(({ name }) => name).filter((name) => adminOfPortal(name) === undefined);
+}
+
+/**
+ * What the marker of this realm is called on a server that several realms may share: no other has its name and its numbers.
+ */
+export function markerName({ realm, ids }: Config): string {
+  return `${realm}.${ids.tools[0]?.first}`;
+}
+
+/** The shell name of the admin whose own key this portal is, or undefined for a real portal. */
+export function adminOfPortal(name: string): string | undefined {
+  return name.startsWith('admin.') ? name.slice('admin.'.length) : undefined;
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    for (const inner of Object.values(value)) deepFreeze(inner);
+    Object.freeze(value);
+  }
+  return value;
+}

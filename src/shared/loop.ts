@@ -1,0 +1,80 @@
+/** A loop that runs when woken, and every so often anyway; never twice at once. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError } from './errors.ts';
+import type { Log } from './log.ts';
+
+/** Something that runs until it is closed; closing finishes what is in hand. */
+export interface Worker {
+  close(): Promise<void>;
+}
+
+export interface Loop extends Worker {
+  /** Runs as soon as the present run, if any, is over. */
+  wake(): void;
+  /** Wakes at that time, if none comes before. */
+  wakeIn(ms: number): void;
+}
+
+/** Pause after a run that failed. */
+const AFTER_FAILURE_MS = 500;
+
+/**
+ * @param run returns how many milliseconds after its beginning the next run may begin, so that under load one
+ *   run does the work of many; nothing: at once
+ * @param times.everyMs when it runs without being woken
+ */
+export function startLoop(
+  name: string,
+  { everyMs, log }: { everyMs: number; log: Log },
+  run: () => Promise<number | void>,
+): Loop {
+  let woken = true;
+  let closing = false;
+  let timer: NodeJS.Timeout | undefined;
+  let timerAt = 0;
+  let resume: (() => void) | undefined;
+  let notBefore = 0;
+
+  const wake = () => {
+    woken = true;
+    resume?.();
+  };
+  const wakeIn = (ms: number) => {
+    const at = Date.now() + ms;
+    if (timer !== undefined && timerAt <= at) return;
+    clearTimeout(timer);
+    timerAt = at;
+    timer = setTimeout(wake, ms);
+  };
+  const running = (async () => {
+    await Promise.resolve(); // the first run may name this loop
+    while (!closing) {
+      if (!woken) await new Promise<void>((resolve) => (resume = resolve));
+      if (closing) break;
+      const rest = notBefore - performance.now();
+      if (rest > 0) await sleep(rest);
+      const began = performance.now();
+      woken = false;
+      clearTimeout(timer);
+      timer = undefined;
+      try {
+        notBefore = began + ((await run()) ?? 0);
+        wakeIn(everyMs);
+      } catch (error) {
+        log.warn({ loop: name, error: describeError(error) }, 'a run failed, and is done again');
+        woken = false;
+        wakeIn(AFTER_FAILURE_MS);
+      }
+    }
+  })();
+  return {
+    wake,
+    wakeIn,
+    async close() {
+      closing = true;
+      wake();
+      clearTimeout(timer);
+      await running;
+    },
+  };
+}

@@ -1,0 +1,98 @@
+/**
+ * What a process tells Prometheus, as OpenMetrics, at `/metrics`: how each server and each area that its roles mark stands
+ * to what it was told (src/seals/marker.ts). Labels hold roles and places, never a person's name.
+ */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Gauge, type OpenMetricsContentType, Registry } from 'prom-client';
+import { ChamberlainError } from './errors.ts';
+import type { MarkerDoubt, Telling } from '../seals/marker.ts';
+import type { Role } from '../reconcile/wanted.ts';
+import type { Worker } from './loop.ts';
+
+const registry = new Registry<OpenMetricsContentType>();
+registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+const ofPlace = { labelNames: ['role', 'place'] as const, registers: [registry] };
+
+const placeOlder = new Gauge({
+  name: 'chamberlain_place_older_seconds',
+  help: 'By how much a server or an area of homes is older than what it was told: it came back from a backup. 0: it is not; +Inf: it shows no marker.',
+  ...ofPlace,
+});
+const databaseOlder = new Gauge({
+  name: 'chamberlain_database_older_seconds',
+  help: 'By how much PostgreSQL is older than what a server or an area of homes was told: it came back from a backup. 0: it is not.',
+  ...ofPlace,
+});
+const placeTold = new Gauge({
+  name: 'chamberlain_place_told_timestamp_seconds',
+  help: 'When a server or an area of homes was last told its marker: every 20 s, the directory every 3 s.',
+  ...ofPlace,
+});
+
+/** Notes what a role has just seen of a place. */
+export function noteMarker(
+  of: { role: Role; place: string },
+  { doubt, telling }: { doubt: MarkerDoubt | undefined; telling: Telling },
+): void {
+  const seconds = (doubt?.byMs ?? 0) / 1000;
+  placeOlder.set(of, doubt?.older === 'database' ? 0 : seconds);
+  databaseOlder.set(of, doubt?.older === 'database' ? seconds : 0);
+  if (telling.toldAt !== undefined) placeTold.set(of, telling.toldAt.getTime() / 1000);
+}
+
+/** Whoever asks and then says nothing holds a connection for no longer. */
+const ASKED_WITHIN_MS = 5000;
+/** Prometheus asks by one. */
+const MOST_CONNECTIONS = 16;
+
+/**
+ * Answers at an address.
+ *
+ * @param address `HOST:PORT` or `[IPv6]:PORT`
+ * @returns the port too, which the kernel chooses for 0
+ * @throws ChamberlainError USAGE for what is no address, or where nobody can listen
+ */
+export async function serveMetrics(address: string): Promise<Worker & { port: number }> {
+  const server = createServer(
+    { headersTimeout: ASKED_WITHIN_MS, requestTimeout: ASKED_WITHIN_MS },
+    ({ method, url }, response) => {
+      if (method !== 'GET' || url !== '/metrics') {
+        response.writeHead(404).end();
+        return;
+      }
+      registry.metrics().then(
+        (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
+        () => response.writeHead(500).end(),
+      );
+    },
+  );
+  server.maxConnections = MOST_CONNECTIONS;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => reject(cannotListen(address, cause)));
+    server.listen(addressOf(address), resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    async close() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+function addressOf(address: string): { host: string; port: number } {
+  const { host, v6, port } =
+    /^(?:(?<host>[^:[\]]+)|\[(?<v6>[\d:a-f.]+)\]):(?<port>\d{1,5})$/i.exec(address)?.groups ?? {};
+  if (port === undefined || Number(port) > 65_535) {
+    throw new ChamberlainError(
+      'USAGE',
+      `--metrics ${address}: that is no address; write HOST:PORT`,
+    );
+  }
+  return { host: host ?? v6 ?? '', port: Number(port) };
+}
+
+function cannotListen(address: string, cause: Error): ChamberlainError {
+  return new ChamberlainError('USAGE', `listening for /metrics at ${address}`, { cause });
+}

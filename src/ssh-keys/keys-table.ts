@@ -1,0 +1,74 @@
+/** The table `ssh_keys`. Removed keys stay as rows: a key never moves to another person. */
+import type { Client } from '../database/connection.ts';
+
+export interface StoredKey {
+  person: number;
+  removed: boolean;
+  label: string;
+}
+
+export async function findKey(client: Client, fingerprint: string): Promise<StoredKey | undefined> {
+  const { rows } = await client.query(
+    'SELECT person, removed_at IS NOT NULL AS removed, label FROM ssh_keys WHERE fingerprint = $1',
+    [fingerprint],
+  );
+  return rows[0] as StoredKey | undefined;
+}
+
+export async function countKeys(client: Client, person: number): Promise<number> {
+  const { rows } = await client.query(
+    'SELECT count(*)::int AS keys FROM ssh_keys WHERE person = $1 AND removed_at IS NULL',
+    [person],
+  );
+  return (rows[0] as { keys: number }).keys;
+}
+
+/** Adds a key, or gives a removed one back to the person who had it. */
+export async function putKey(
+  client: Client,
+  key: {
+    person: number;
+    fingerprint: string;
+    line: string;
+    options: readonly string[];
+    label: string;
+    expiresAt: string | undefined;
+  },
+): Promise<void> {
+  await client.query(
+    // the line too: it may have been erased
+    `INSERT INTO ssh_keys AS k (person, fingerprint, line, options, label, expires_at)
+     VALUES ($1, $2, $3, $4, $5, $6)
+     ON CONFLICT (fingerprint) DO UPDATE SET line = excluded.line, options = excluded.options, label = excluded.label,
+       expires_at = excluded.expires_at, added_at = now(), removed_at = NULL
+     WHERE k.person = excluded.person`,
+    [key.person, key.fingerprint, key.line, key.options, key.label, key.expiresAt],
+  );
+}
+
+/** Notes, as keys that were removed, those that the table does not know: they never come to another. */
+export async function noteKeys(
+  client: Client,
+  keys: readonly { person: number; fingerprint: string }[],
+): Promise<void> {
+  await client.query(
+    `INSERT INTO ssh_keys (person, fingerprint, line, removed_at)
+     SELECT k.person, k.fingerprint, '', now() FROM unnest($1::int[], $2::text[]) AS k (person, fingerprint)
+     ON CONFLICT (fingerprint) DO NOTHING`,
+    [keys.map(({ person }) => person), keys.map(({ fingerprint }) => fingerprint)],
+  );
+}
+
+export async function removeKeys(client: Client, fingerprints: readonly string[]): Promise<void> {
+  await client.query('UPDATE ssh_keys SET removed_at = now() WHERE fingerprint = ANY ($1)', [
+    fingerprints,
+  ]);
+}
+
+/** Removes every key of a person. */
+export async function removeKeysOf(client: Client, person: number): Promise<void> {
+  await client.query(
+    'UPDATE ssh_keys SET removed_at = now() WHERE person = $1 AND removed_at IS NULL',
+    [person],
+  );
+}

@@ -1,0 +1,79 @@
+/** What is not ours, as text for people. Pure. */
+import { timeOf } from '../shared/time.ts';
+import {
+  countKinds,
+  isUndecided,
+  nounOf,
+  UNMANAGED_KINDS,
+  type UnmanagedThing,
+} from './unmanaged.ts';
+
+/** So many of each kind are named. */
+const SHOWN = 5;
+
+/** What a thing is, since when it is there and who made it, without a full stop. */
+export function describeThing(thing: UnmanagedThing): string {
+  const { object, kind, number, place, since, goneAt } = thing;
+  const decided = describeDecision(thing);
+  return [
+    `${object}: ${kind}${kind === 'database user' ? ` on ${place}` : ''}`,
+    ...(number === null ? [] : [`${kind === 'home' ? 'owner' : 'number'} ${number}`]),
+    describeMaking(thing),
+    `first seen ${timeOf(since)}`,
+    ...(goneAt === null ? [] : [`gone since ${timeOf(goneAt)}`]),
+    ...(decided === '' ? [] : [decided]),
+  ].join(', ');
+}
+
+/**
+ * `made 2026-11-24 21:11:05Z by cn=admin,…`. Of a home or an archive it is the owner, and the last change in
+ * it; of a member, who changed the group last; of a database user, when its password was set.
+ */
+export function describeMaking({
+  kind,
+  madeBy,
+  madeAt,
+}: Pick<UnmanagedThing, 'kind' | 'madeBy' | 'madeAt'>): string {
+  const at = madeAt === null ? '' : ` ${timeOf(madeAt)}`;
+  const by = madeBy === null ? '' : ` by ${madeBy}`;
+  switch (kind) {
+    case 'home':
+    case 'archive':
+      return `of ${madeBy ?? 'nobody knows whom'}, changed${at}`;
+    case 'database user':
+      return at === '' ? 'the server does not say who made it' : `password set${at}`;
+    case 'member':
+      return at + by === '' ? 'who added it is not known' : `the group was changed${at}${by}`;
+    default:
+      return at + by === '' ? 'the directory does not say who made it' : `made${at}${by}`;
+  }
+}
+
+/** `ignored 2026-11-24 21:11:05Z by unix:root: other projects`; nothing where nobody has decided. */
+export function describeDecision({
+  ignoredAt,
+  ignoredBy,
+  reason,
+}: Pick<UnmanagedThing, 'ignoredAt' | 'ignoredBy' | 'reason'>): string {
+  return ignoredAt === null ? '' : `ignored ${timeOf(ignoredAt)} by ${ignoredBy}: ${reason}`;
+}
+
+/** What nobody has decided about, by kind, and how much was ignored; nothing where there is neither. */
+export function renderUnmanaged(things: readonly UnmanagedThing[]): string {
+  const undecided = things.filter(isUndecided);
+  const ignored = things.length - undecided.length;
+  const lines = UNMANAGED_KINDS.flatMap((kind) => {
+    const of = undecided.filter((thing) => thing.kind === kind);
+    const more = of.length - SHOWN;
+    return [
+      ...of.slice(0, SHOWN).map((thing) => `  ? ${describeThing(thing)}`),
+      ...(more > 0 ? [`    … and ${more} more ${nounOf(kind, more)}`] : []),
+    ];
+  });
+  const also = ignored === 0 ? '' : `${ignored} ignored: see \`chamberlain list unmanaged\``;
+  if (undecided.length === 0) return also === '' ? '' : `Not ours: ${also}`;
+  return [
+    `Not ours, and nobody has decided: ${countKinds(undecided)}${also === '' ? '' : `; ${also}`}`,
+    ...lines,
+  ].join('\n');
+}

@@ -1,0 +1,168 @@
+/**
+ * What of the things in our places is not ours: entries, homes, archives, database users. Pure; which
+ * accounts are ours, only our database knows.
+ */
+import { oddityOf } from './foreign.ts';
+import type { SeenThing, UnmanagedKind } from './unmanaged.ts';
+import type { Attributes, Place } from '../reconcile/action.ts';
+import type { Report } from '../reconcile/report.ts';
+import { readableRef, splitRef, type AnyRef } from '../targets/directory-eyes.ts';
+
+/** An entry as it is judged here. */
+export interface JudgedEntry {
+  dn: string;
+  ref: AnyRef;
+  /** the place that it lies in, however deep */
+  within: Place | undefined;
+  attributes: Attributes;
+}
+
+/** What an entry is, if it is not ours. */
+export interface Candidate {
+  kind: UnmanagedKind;
+  name: string | undefined;
+  number: number | undefined;
+  /** it is ours if this account is, with one of the numbers; undefined: it cannot be ours */
+  claims: { account: string; numbers: readonly number[] | undefined } | undefined;
+}
+
+/** What is needed to judge an entry. */
+export interface EntryGround {
+  realm: string;
+  /** of numbers of people and tools */
+  ranges: readonly Range[];
+  /** of numbers that other realms give */
+  others: readonly Range[];
+}
+interface Range {
+  first: number;
+  last: number;
+}
+
+/** The attributes that `judgeEntry` looks at. */
+export const JUDGED_ATTRIBUTES = ['objectClass', 'uid', 'cn', 'uidNumber', 'gidNumber'] as const;
+
+/**
+ * | entry                                              | then                                       |
+ * | -------------------------------------------------- | ------------------------------------------ |
+ * | seeded with the tree                               | nothing                                    |
+ * | another project's group: `cn=project-…,ou=groups`, | nothing                                    |
+ * | with no number of our ranges                       |                                            |
+ * | named as the entry of an account would be          | unmanaged, unless the account is ours, and |
+ * |                                                    | has that number; a rule has none           |
+ * | with a number of another realm                     | nothing                                    |
+ * | any other in a place of ours, however deep         | unmanaged                                  |
+ * | elsewhere, with a number of our ranges             | unmanaged                                  |
+ * | any other                                          | nothing                                    |
+ */
+export function judgeEntry(
+  { ref, within, attributes }: JudgedEntry,
+  { realm, ranges, others }: EntryGround,
+): Candidate | undefined {
+  const uids = numbersOf(attributes['uidNumber']);
+  const gids = numbersOf(attributes['gidNumber']);
+  const inRange = [...uids, ...gids].find((id) => isIn(ranges, id));
+  if (inRange === undefined && [...uids, ...gids].some((id) => isIn(others, id))) return undefined;
+  const isInPlace = within !== undefined && within !== 'policies' && within !== 'base';
+  if (!isInPlace && inRange === undefined) return undefined;
+  const kind = kindOf(attributes);
+  const isGroup = kind === 'group';
+  const number = inRange ?? (isGroup ? gids[0] : uids[0]);
+  const [cn, uid] = [attributes['cn']?.[0], attributes['uid']?.[0]];
+  const candidate = { kind, name: isGroup ? cn : (uid ?? cn), number, claims: undefined };
+  if (ref.startsWith('dn:')) return candidate;
+  const { place, attribute, name } = splitRef(ref as Exclude<AnyRef, `dn:${string}`>);
+  const isTool = name.startsWith(`${realm}.`);
+  switch (`${place}/${attribute}`) {
+    case 'people/uid':
+      return isTool ? candidate : { ...candidate, claims: { account: name, numbers: uids } };
+    case 'toolAccounts/uid':
+      return isTool ? { ...candidate, claims: { account: name, numbers: uids } } : candidate;
+    case 'toolGroups/cn':
+      return isTool ? { ...candidate, claims: { account: name, numbers: gids } } : candidate;
+    case 'sudoRules/cn':
+      return name.startsWith(`runas-${realm}.`)
+        ? { ...candidate, claims: { account: name.slice('runas-'.length), numbers: undefined } }
+        : candidate;
+    case 'groups/cn': {
+      if (name === `project-${realm}`) return undefined;
+      return name.startsWith('project-') && inRange === undefined ? undefined : candidate;
+    }
+    case 'toolGroups/ou':
+      return name === 'people' ? undefined : candidate;
+    default:
+      return candidate;
+  }
+}
+
+/** @param accounts the numbers of accounts that are ours, by name */
+export function isOurs({ claims }: Candidate, accounts: ReadonlyMap<string, number>): boolean {
+  if (claims === undefined) return false;
+  const uid = accounts.get(claims.account);
+  return uid !== undefined && claims.numbers?.includes(uid) !== false;
+}
+
+/** Whether a number lies in one of the ranges. */
+export function isIn(ranges: readonly Range[], id: number): boolean {
+  return ranges.some(({ first, last }) => first <= id && id <= last);
+}
+
+function kindOf(attributes: Attributes): UnmanagedKind {
+  const oddity = oddityOf({ attributes });
+  if (oddity !== undefined) return oddity === 'oversized' ? 'oversized entry' : oddity;
+  const { objectClass = [] } = attributes;
+  const classes = new Set(objectClass.map((each) => each.toLowerCase()));
+  const has = (...names: string[]) => names.some((name) => classes.has(name));
+  if (has('sudorole')) return 'rule';
+  if (has('posixaccount', 'person', 'inetorgperson', 'account', 'shadowaccount')) return 'account';
+  return has('posixgroup', 'groupofnames', 'groupofuniquenames') ? 'group' : 'entry';
+}
+
+function numbersOf(values: readonly string[] = []): number[] {
+  return values.map(Number).filter((id) => Number.isSafeInteger(id) && id > 0 && id < 2 ** 31);
+}
+
+/** A member of a group of ours that nothing wants there. */
+export function memberThing(
+  { dn, name }: { dn: string; name: string | undefined },
+  groupDn: string,
+  made: Pick<SeenThing, 'madeBy' | 'madeAt'>,
+): SeenThing {
+  return { object: `${dn} in ${groupDn}`, kind: 'member', name, identity: groupDn, ...made };
+}
+
+/** The archive that a name in the folder of archives belongs to: `<account>.<n>`, or what is made beside it. */
+export function archiveOfName(name: string): string {
+  const [, hidden] = /^\.(.+\.\d+)(?:\.part|\..+\.(?:loading|returned))$/u.exec(name) ?? [];
+  return hidden ?? name;
+}
+
+/** Whether a name in the folder of archives is of any archive of the account, whole or in part. */
+export function isArchiveOf(account: string, name: string): boolean {
+  const archive = archiveOfName(name);
+  return archive.startsWith(`${account}.`) && /^\d+$/u.test(archive.slice(account.length + 1));
+}
+
+/**
+ * Of what is not ours, what no finding and no step about a subject of ours tells of already: an entry that is
+ * in the way of an account, a member that a plan takes out.
+ *
+ * @param base the suffix of the directory
+ */
+export function notToldOf<Thing extends { object: string }>(
+  things: readonly Thing[],
+  { findings, steps }: Pick<Report, 'findings' | 'steps'>,
+  { realm, base }: { realm: string; base: string },
+): Thing[] {
+  const dnOf = (ref: AnyRef) =>
+    ref.startsWith('dn:') ? ref.slice('dn:'.length) : `${readableRef(ref, realm)},${base}`;
+  const told = new Set(findings.map(({ object }) => `${object},${base}`));
+  for (const { action } of steps) {
+    if (action.verb !== 'ldap.modify') continue;
+    const gone = action.changes.filter(({ attribute }) => attribute === 'member');
+    for (const ref of gone.flatMap(({ remove }) => remove)) {
+      told.add(`${dnOf(ref as AnyRef)} in ${dnOf(action.entry)}`);
+    }
+  }
+  return things.filter(({ object }) => !told.has(object));
+}

@@ -1,0 +1,195 @@
+/**
+ * Looks for entries and members in the directory that are not ours.
+ *
+ * | what is looked at                            | a cheap look                      | with a survey of everything |
+ * | -------------------------------------------- | --------------------------------- | --------------------------- |
+ * | entries                                      | what others have changed since    | all, as they were read      |
+ * |                                              | the last look; at first, ever     |                             |
+ * | what is listed                               | whether it is there still         | all                         |
+ * | the realm group's members                    | if it was changed, by anybody     | the same                    |
+ * | members of a tool's group                    | if others have changed it, or one | where one is listed         |
+ * |                                              | is listed                         |                             |
+ *
+ * A member of a tool's group that nobody wants is drift as well. The realm group is looked at whoever has
+ * changed it, since the directory role changes it too, one member at a time.
+ */
+import type { OpenDirectoryEyes, TracedEntry } from '../backends/ldap/directory.ts';
+import type { Looked, SeenThing } from './unmanaged.ts';
+import type { WantedTool } from '../reconcile/wanted.ts';
+import type { EntryRef } from '../reconcile/action.ts';
+import { withClient } from '../database/connection.ts';
+import { readAccounts, readAtRest, readListed, readRealmMembers } from './unmanaged-table.ts';
+import { readWanted } from '../reconcile/wanted-queries.ts';
+import { type AnyRef, entryRef, splitRef } from '../targets/directory-eyes.ts';
+import { accountRef } from '../targets/unix-account.ts';
+import {
+  isOurs,
+  judgeEntry,
+  type JudgedEntry,
+  memberThing,
+  type Candidate,
+} from './unmanaged-things.ts';
+import type { Watch, Watching } from './watch.ts';
+
+const PLACE = 'directory';
+/** So many of what is listed are looked at in one cheap look; a survey looks at all. */
+const MOST_LOOKED_AT = 200;
+/** Groups whose members are looked at together: where others have made the tree, those of all tools come at first. */
+const GROUPS_AT_ONCE = 100;
+/** What the reference of a tool's group begins with. */
+const TOOL_GROUP = 'toolGroups/cn=';
+
+type IsWanted = (member: AnyRef) => boolean;
+
+export function watchDirectory(
+  eyes: OpenDirectoryEyes,
+  { pool, realm, ranges, others }: Watching,
+): Watch<unknown> {
+  const ground = { realm: realm.realm, ranges, others };
+  const realmGroup = entryRef('groups', 'cn', `project-${realm.realm}`);
+  let since: string | undefined;
+  let realmCsn: string | undefined;
+  /** DNs of groups that could not be judged yet, since the directory role was at them */
+  let later = new Set<string>();
+
+  async function look(
+    candidates: readonly JudgedEntry[] | undefined,
+  ): Promise<Omit<Looked, 'place'>> {
+    const listed = await readListed(pool, 'directory', PLACE);
+    const entries = listed.filter(({ kind }) => kind !== 'member').map(({ object }) => object);
+    const isListed = new Set(entries);
+    /** DNs of what is listed, as far as it was looked at */
+    const looked = new Set<string>();
+    const things: SeenThing[] = [];
+    const groups = new Set([
+      ...later,
+      ...listed.flatMap(({ identity, kind }) => (kind === 'member' ? (identity ?? []) : [])),
+    ]);
+
+    // before: what is changed while it is read is read once more
+    const next = candidates === undefined ? await eyes.readNextCsn() : undefined;
+    if (candidates === undefined) {
+      for await (const page of eyes.changedByOthers(since)) {
+        things.push(...(await thingsAmong(page)));
+        for (const { dn, ref } of page) {
+          if (isListed.has(dn)) looked.add(dn);
+          if (ref.startsWith(TOOL_GROUP)) groups.add(dn);
+        }
+      }
+    }
+    const asked =
+      candidates?.map(({ dn }) => dn) ??
+      entries.filter((dn) => !looked.has(dn)).slice(0, MOST_LOOKED_AT);
+    for (const dn of asked) looked.add(dn);
+    things.push(...(await thingsAmong(await eyes.trace(asked))));
+
+    const csn = await eyes.readCsn(realmGroup);
+    if (csn !== realmCsn) groups.add(eyes.dnOf(realmGroup));
+    const members = await membersOf([...groups]);
+
+    const all = [...things, ...members.things];
+    const objects = new Set(all.map(({ object }) => object));
+    const gone = listed.filter(
+      ({ object, kind, identity }) =>
+        !objects.has(object) &&
+        (kind === 'member' ? !members.later.has(identity ?? '') : looked.has(object)),
+    );
+    since = next ?? since;
+    realmCsn = csn;
+    later = members.later;
+    // members of a group that could not be judged stay
+    const isWhole = candidates !== undefined && members.later.size === 0;
+    return { things: all, gone: isWhole ? 'the rest' : gone.map((row) => row.object) };
+  }
+
+  async function thingsAmong(entries: readonly TracedEntry[]): Promise<SeenThing[]> {
+    const judged = entries.flatMap((entry): [TracedEntry, Candidate][] => {
+      const candidate = judgeEntry(entry, ground);
+      return candidate === undefined ? [] : [[entry, candidate]];
+    });
+    const accounts = await readAccounts(
+      pool,
+      judged.flatMap(([, { claims }]) => claims?.account ?? []),
+    );
+    return judged
+      .filter(([, candidate]) => !isOurs(candidate, accounts))
+      .map(([{ dn, createdBy, createdAt, uuid }, { kind, name, number }]) => ({
+        ...{ object: dn, kind, name, number },
+        ...{ madeBy: createdBy, madeAt: createdAt, identity: uuid },
+      }));
+  }
+
+  /** Members that nobody wants, of groups that are ours; a group that is gone has none. */
+  async function membersOf(
+    dns: readonly string[],
+  ): Promise<{ things: SeenThing[]; later: Set<string> }> {
+    const things: SeenThing[] = [];
+    const notYet = new Set<string>();
+    for (let at = 0; at < dns.length; at += GROUPS_AT_ONCE) {
+      const groups = await eyes.trace(dns.slice(at, at + GROUPS_AT_ONCE));
+      const toolsWanted = await wantedOfTools(groups);
+      for (const group of groups) {
+        const wanted =
+          group.ref === realmGroup ? await wantedInRealm(group) : toolsWanted.get(group);
+        if (wanted === 'later') notYet.add(group.dn);
+        if (wanted === 'later' || wanted === undefined) continue;
+        const made = { madeBy: group.changedBy, madeAt: group.changedBy && group.changedAt };
+        for (const ref of group.members.filter((each) => !wanted(each))) {
+          const member = { dn: eyes.dnOf(ref), name: nameOf(ref) };
+          things.push(memberThing(member, group.dn, { ...made, madeAt: made.madeAt || undefined }));
+        }
+      }
+    }
+    return { things, later: notYet };
+  }
+
+  async function wantedInRealm({ members }: TracedEntry): Promise<IsWanted> {
+    const names = members.flatMap((member) => nameOf(member, 'people') ?? []);
+    const wanted = await readRealmMembers(pool, names);
+    return (member) =>
+      member === 'base/cn=chamberlain' || wanted.has(nameOf(member, 'people') ?? '');
+  }
+
+  /** Of the groups of tools that are ours, which members are wanted; `later`: the directory role is at it. */
+  async function wantedOfTools(
+    groups: readonly TracedEntry[],
+  ): Promise<Map<TracedEntry, IsWanted | 'later'>> {
+    const named = groups
+      .filter(({ ref }) => ref.startsWith(TOOL_GROUP))
+      .map((group) => ({ group, account: splitRef(group.ref as EntryRef).name }));
+    const uids = await readAccounts(
+      pool,
+      named.map(({ account }) => account),
+    );
+    const ours = named.flatMap(({ group, account }) => {
+      const uid = uids.get(account);
+      const isOur = uid !== undefined && group.attributes['gidNumber']?.includes(String(uid));
+      return isOur ? [{ group, account, uid }] : [];
+    });
+    if (ours.length === 0) return new Map();
+    const atRest = await readAtRest(
+      pool,
+      ours.map(({ uid }) => uid),
+    );
+    const tools = await withClient(pool, (client) => readWanted(client, 'directory', [...atRest]));
+    const membersByUid = new Map((tools as WantedTool[]).map(({ uid, members }) => [uid, members]));
+    return new Map(
+      ours.map(({ group, account, uid }): [TracedEntry, IsWanted | 'later'] => {
+        if (!atRest.has(uid)) return [group, 'later'];
+        const wanted = new Set<AnyRef>((membersByUid.get(uid) ?? []).map(accountRef));
+        wanted.add(entryRef('toolAccounts', 'uid', account));
+        return [group, (member) => wanted.has(member)];
+      }),
+    );
+  }
+
+  return (everything) => [{ place: PLACE, looking: look(everything?.unmanaged) }];
+}
+
+/** The name of an account that a reference is of. */
+function nameOf(ref: AnyRef, only?: 'people'): string | undefined {
+  if (ref.startsWith('dn:')) return undefined;
+  const { place, attribute, name } = splitRef(ref as EntryRef);
+  if (attribute !== 'uid' || (only !== undefined && place !== only)) return undefined;
+  return name;
+}

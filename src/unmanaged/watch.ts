@@ -1,0 +1,171 @@
+/**
+ * Looks for what is in a role's places and is not ours, with accounts that can only read: a cheap look
+ * every so often, and a whole one with each survey of everything.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Config, realmOf } from '../shared/config.ts';
+import { ChamberlainError, codeOf, describeError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import { normalName } from '../identity/names.ts';
+import type { Looked, SeenThing } from './unmanaged.ts';
+import type { Realm, Role } from '../reconcile/wanted.ts';
+import { rememberForeign } from './foreign-sightings-table.ts';
+import { openPool, type Pool } from '../database/connection.ts';
+import { clearTrouble, writeTrouble } from '../database/troubles-table.ts';
+import { readAccounts, readClock, readNumbers, recordLook } from './unmanaged-table.ts';
+import { type Everything, foreignAmong } from '../targets/everything.ts';
+import { type Leased, startLeased, untilAborted } from '../database/leased.ts';
+import type { Worker } from '../shared/loop.ts';
+import type { RoleParts } from '../reconcile/role.ts';
+
+/** Whatever appears is to be shown within a minute, also where one look fails. */
+const EVERY_MS = 20_000;
+
+/** What a look is given. */
+export interface Watching {
+  pool: Pool;
+  realm: Realm;
+  /** of numbers of people and tools */
+  ranges: readonly { first: number; last: number }[];
+  /** of numbers that other realms give */
+  others: readonly { first: number; last: number }[];
+  config: Config;
+}
+
+/**
+ * Looks once, at each place by itself: one that cannot be read fails alone. It may look at what has changed
+ * since the last time only.
+ *
+ * @param everything what was just read, for a look at all of it
+ */
+export type Watch<Eyes> = (everything?: Everything<Eyes>) => Look[];
+
+/** A look at one place, by its name. */
+export interface Look {
+  place: string;
+  looking: Promise<Omit<Looked, 'place'>>;
+}
+
+/** Looks for as long as it runs; of several processes of a role, one does. */
+export function startWatching<Eyes>(
+  parts: RoleParts<Eyes>,
+  config: Config,
+  log: Log,
+  everyMs = EVERY_MS,
+): Worker {
+  const { role } = parts;
+  const eyes = parts.openEyes(config);
+  const said = new Set<string>();
+
+  async function lookAgainAndAgain(
+    { held: { signal: held }, progress }: Leased,
+    pool: Pool,
+  ): Promise<void> {
+    const watching = watchingOf(config, pool);
+    let watch = parts.openWatch(eyes, watching);
+    while (!held.aborted) {
+      const failures = await lookOnce(watch, { role, ...watching }).catch((error) => [error]);
+      for (const error of failures) {
+        const sentence = describeError(error);
+        if (!held.aborted && !said.has(sentence))
+          log.warn({ role, error: sentence }, 'not watched');
+        said.add(sentence);
+      }
+      if (failures.length === 0) said.clear();
+      // what was seen and could not be written is looked for anew
+      else watch = parts.openWatch(eyes, watching);
+      await progress();
+      await sleep(everyMs, undefined, { signal: held }).catch(() => {});
+    }
+  }
+
+  const worker = startLeased({ config, role: `${role}_eyes`, log }, async (leased) => {
+    const { epoch, held } = leased;
+    const pool = openPool(config, `${role}_eyes`, { max: 4, durable: false, epoch });
+    try {
+      await Promise.race([lookAgainAndAgain(leased, pool), untilAborted(held.signal)]);
+    } finally {
+      await pool.end();
+    }
+  });
+  return {
+    async close() {
+      await worker.close();
+      await eyes.close();
+    },
+  };
+}
+
+export function watchingOf(config: Config, pool: Pool): Watching {
+  const ranges = [...config.ids.people, ...config.ids.tools];
+  return { pool, realm: realmOf(config), ranges, others: config.ids.others, config };
+}
+
+/**
+ * One look, written place by place: one that hangs delays no other. A place that cannot be read is a trouble until it
+ * can. Returns what failed.
+ */
+export async function lookOnce<Eyes>(
+  watch: Watch<Eyes>,
+  { role, pool, realm }: { role: Role; pool: Pool; realm: Realm },
+  { everything, began }: { everything?: Everything<Eyes>; began?: string } = {},
+): Promise<unknown[]> {
+  const from = began ?? (await readClock(pool));
+  const looks = watch(everything).map(async ({ place, looking }) => {
+    try {
+      const looked = { place, ...(await looking) };
+      await clearTrouble(pool, role, place);
+      await recordLook(pool, role, looked, from);
+      await keepFromRequests(looked.things, pool, realm);
+    } catch (error) {
+      if (isOfPlace(error)) {
+        await writeTrouble(pool, { role, place, sentence: describeError(error) });
+      }
+      throw error;
+    }
+  });
+  const failed = (await Promise.allSettled(looks)).filter((each) => each.status === 'rejected');
+  return failed.map(({ reason }) => reason as unknown);
+}
+
+/** Asks PostgreSQL in the middle of a look: where that fails, the place is not at fault. */
+export async function askPostgres<T>(asking: Promise<T>): Promise<T> {
+  try {
+    return await asking;
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', 'asking PostgreSQL what is ours', { cause });
+  }
+}
+
+/** Whether it is the place that cannot be read, and not PostgreSQL. */
+function isOfPlace(error: unknown): boolean {
+  const { cause } = error as { cause?: unknown };
+  return codeOf(error) === 'BACKEND_UNREADABLE' && codeOf(cause) !== 'BACKEND_UNAVAILABLE';
+}
+
+/** No request gets the names and numbers of what is not ours. */
+async function keepFromRequests(
+  things: readonly SeenThing[],
+  pool: Pool,
+  realm: Realm,
+): Promise<void> {
+  const sightings = things.map(({ kind, name, number }) => ({
+    // a database user's name is no account's
+    name: name === undefined || kind === 'database user' ? undefined : normalName(name),
+    id: number,
+  }));
+  if (sightings.length === 0) return;
+  const names = await readAccounts(
+    pool,
+    sightings.flatMap(({ name }) => name ?? []),
+  );
+  const numbers = await readNumbers(
+    pool,
+    sightings.flatMap(({ id }) => id ?? []),
+  );
+  const ours = new Map([
+    ...names,
+    ...[...numbers].map(([uid, { account }]) => [account, uid] as const),
+  ]);
+  await rememberForeign(pool, foreignAmong(sightings, ours, realm));
+}

@@ -1,0 +1,97 @@
+/** The queues of the roles on a real Redis: what is not JSON, and what Redis is set to. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Queue } from 'bullmq';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { openQueues, type Queues, startConsumer } from '../../../src/backends/redis/queue.ts';
+import { eventually } from '../../scenarios/eventually.ts';
+import type { RedisPlace } from '../../../src/backends/redis/redis-connection.ts';
+import { openWorld, type World } from '../../stack.ts';
+
+let world: World;
+let redis: Redis;
+let queues: Queues;
+/** Without secrets: the owner's URL counts, for the queues here are nobody's. */
+let config: RedisPlace;
+
+beforeAll(async () => {
+  world = await openWorld('queue', { needs: ['redis'] });
+  config = { redis: world.config.redis, secrets: join(world.dir, 'no-secrets') };
+  redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
+  queues = openQueues(config, 'relay');
+});
+afterAll(async () => {
+  await queues.close();
+  redis.disconnect();
+  await world.close();
+});
+
+test('a job whose data or options are not JSON is removed, and the next is done', async () => {
+  const queue = new Queue('homes', { connection: redis });
+  const bad = async (id: string, fields: Record<string, string>) => {
+    const bare = { name: 'x', timestamp: '1', delay: '0', priority: '0' };
+    await redis.hset(`bull:homes:${id}`, { ...bare, ...fields });
+    await redis.lpush('bull:homes:wait', id);
+  };
+  await bad('bad-1', { data: '{not json', opts: '{}' });
+  await bad('bad-2', { data: '{}', opts: 'neither' });
+  await queue.add('good', { fine: true });
+  const seen: unknown[] = [];
+  const consumer = startConsumer({
+    config,
+    account: 'homes',
+    queue: 'homes',
+    concurrency: 1,
+    handle: ({ data }) => Promise.resolve(void seen.push(data)),
+    onError: () => {},
+  });
+  await eventually('the good job', () => seen.length > 0);
+  await eventually(
+    'the bad jobs to be removed',
+    async () => (await redis.exists('bull:homes:bad-1', 'bull:homes:bad-2')) === 0,
+  );
+  await consumer.close(1000);
+  expect(seen).toEqual([{ fine: true }]);
+  expect(await redis.lrange('bull:homes:active', 0, -1)).toEqual([]);
+  await queue.close();
+});
+
+test('while Redis refuses, a worker asks now and then, and goes on when it no longer does', async () => {
+  await redis.set('bull:refused:wait', 'of another type');
+  const errors: unknown[] = [];
+  const seen: unknown[] = [];
+  const consumer = startConsumer({
+    config,
+    account: 'homes',
+    queue: 'refused',
+    concurrency: 2,
+    handle: ({ data }) => Promise.resolve(void seen.push(data)),
+    onError: (error) => errors.push(error),
+  });
+  const queue = new Queue('refused', { connection: redis });
+  try {
+    const began = performance.now();
+    await eventually('the third refusal', () => errors.length >= 3);
+    const seconds = (performance.now() - began) / 1000;
+    expect(errors.length / seconds).toBeLessThan(20);
+    expect(errors[0]).toMatchObject({ message: expect.stringContaining('WRONGTYPE') });
+    await redis.del('bull:refused:wait');
+    await queue.add('good', { fine: true });
+    await eventually('the job', () => seen.length > 0);
+  } finally {
+    await consumer.close(1000);
+    await queue.close();
+  }
+});
+
+test('settings by which Redis loses requests are told', async () => {
+  expect(await queues.settingsToMend()).toEqual([]);
+  await redis.config('SET', 'maxmemory-policy', 'allkeys-lru', 'appendonly', 'no');
+  await redis.config('SET', 'maxmemory', '0', 'proto-max-bulk-len', `${2 ** 20 + 1}`);
+  expect(await queues.settingsToMend()).toEqual([
+    expect.stringContaining('appendonly yes'),
+    expect.stringContaining('noeviction'),
+    expect.stringContaining('set `maxmemory`'),
+    expect.stringContaining('proto-max-bulk-len 1mb'),
+  ]);
+});

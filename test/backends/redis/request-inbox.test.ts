@@ -1,0 +1,314 @@
+/** The queues of requests on a real Redis: whose turn it is, and what is done with what is none. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Queue } from 'bullmq';
+import { Redis } from 'ioredis';
+import { type Inbox, openInbox, type Taken } from '../../../src/backends/redis/request-inbox.ts';
+import { eventually } from '../../scenarios/eventually.ts';
+import { openWorld, type World } from '../../stack.ts';
+
+const PORTALS = ['one', 'two', 'three'];
+
+let world: World;
+let redis: Redis;
+let inbox: Inbox;
+const queues = new Map<string, Queue>();
+
+beforeAll(async () => {
+  world = await openWorld('inbox', { needs: ['redis'] });
+  redis = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
+});
+beforeEach(async () => {
+  await redis.flushall();
+  inbox = openInbox(world.config, PORTALS);
+});
+afterEach(() => inbox.close());
+afterAll(async () => {
+  await Promise.all([...queues.values()].map((each) => each.close()));
+  redis.disconnect();
+  await world.close();
+});
+
+function queue(name: string): Queue {
+  let found = queues.get(name);
+  if (found === undefined) {
+    found = new Queue(name, { connection: redis });
+    queues.set(name, found);
+  }
+  return found;
+}
+const add = (name: string, ...tokens: string[]) =>
+  queue(name).addBulk(tokens.map((token) => ({ name: 'request', data: { token } })));
+const tokens = (taken: readonly Taken[]) =>
+  taken.map(({ queue: from, data }) => `${from.portal} ${(data as { token: string }).token}`);
+const many = (count: number, of: string) => Array.from({ length: count }, (_, n) => `${of}${n}`);
+
+test('portals are served in turn, each in the order of its requests, what is urgent first', async () => {
+  await add('requests.one', ...many(100, 'a'));
+  await add('requests.two', 'b0', 'b1');
+  await add('requests.urgent.three', 'c0');
+  await add('requests.three', 'c1');
+  expect(tokens(await inbox.take(8))).toEqual([
+    ...['one a0', 'one a1', 'one a2', 'one a3', 'two b0', 'two b1', 'three c0', 'three c1'],
+  ]);
+});
+
+test('a verdict is the return value of the job, for whoever waits for it', async () => {
+  const [job] = await add('requests.one', 'a');
+  const [taken] = (await inbox.take(16)) as [Taken];
+  await inbox.end([{ taken, verdict: { verdict: 'accepted' } }]);
+  expect(await queue('requests.one').getJob(job!.id!)).toMatchObject({
+    returnvalue: { verdict: 'accepted' },
+  });
+  expect(await job!.getState()).toBe('completed');
+  expect(await inbox.take(16)).toEqual([]);
+});
+
+test('what is no request fails, says why, and does not stay for long', async () => {
+  const jobs = await add('requests.one', ...many(150, 'x'));
+  for (let taken = await inbox.take(16); taken.length > 0; taken = await inbox.take(16)) {
+    await inbox.refuse(
+      taken.map((each) => ({ taken: each, code: 'REQUEST_SIGNATURE', sentence: 'By no key.' })),
+    );
+  }
+  expect(await queue('requests.one').getJob(jobs.at(-1)!.id!)).toMatchObject({
+    failedReason: 'REQUEST_SIGNATURE: By no key.',
+    stacktrace: [],
+  });
+  expect(await redis.zcard('bull:requests.one:failed')).toBe(100);
+  expect(inbox.countJunk()).toEqual([{ portal: 'one', code: 'REQUEST_SIGNATURE', count: 150 }]);
+  expect(inbox.countJunk()).toEqual([]);
+});
+
+test('what was in hand when its intake died comes first, in its order', async () => {
+  await add('requests.one', ...many(5, 'a'));
+  expect(await inbox.take(3)).toHaveLength(3);
+  await inbox.close();
+  inbox = openInbox(world.config, PORTALS);
+  expect(tokens(await inbox.take(16))).toEqual(many(5, 'one a'));
+});
+
+test('whoever waits is woken by a request of any portal', async () => {
+  const signal = new AbortController().signal;
+  while ((await redis.exists('bull:requests.two:marker')) > 0) await inbox.untilSomething(signal);
+  const waits = inbox.untilSomething(signal).then(() => 'woken');
+  await add('requests.two', 'a');
+  expect(await waits).toBe('woken');
+  expect(tokens(await inbox.take(16))).toEqual(['two a']);
+});
+
+test('a portal whose account does not log in keeps no other waiting', async () => {
+  await inbox.close();
+  writeFileSync(join(world.config.secrets, 'redis-portal.locked'), 'not its password');
+  inbox = openInbox(world.config, ['locked', ...PORTALS]);
+  await add('requests.locked', 'a');
+  await add('requests.two', 'b');
+  const begin = performance.now();
+  await eventually('the other portal', async () => tokens(await inbox.take(16)).includes('two b'));
+  // waited for, it would be given up after 4 s
+  expect(performance.now() - begin).toBeLessThan(3900);
+  expect([...inbox.shutOut().keys()]).toEqual(['locked']);
+});
+
+describe('whatever a portal does to its own queues', () => {
+  const prefix = 'bull:requests.one';
+  const hash = {
+    name: 'request',
+    data: '{}',
+    opts: '{}',
+    timestamp: '1',
+    delay: '0',
+    priority: '0',
+  };
+
+  test.each<[string, () => Promise<unknown>]>([
+    [
+      'a job of 64 MiB, made by a script',
+      () =>
+        redis.eval(
+          `redis.call('HSET', KEYS[1], 'data', string.rep('x', 64 * 1048576), 'opts', '{}')
+           redis.call('LPUSH', KEYS[2], 'big')`,
+          2,
+          `${prefix}:big`,
+          `${prefix}:wait`,
+        ),
+    ],
+    [
+      'a job that is a text',
+      () => redis.multi().set(`${prefix}:t`, 'x').lpush(`${prefix}:wait`, 't').exec(),
+    ],
+    ['a job that is not there', () => redis.lpush(`${prefix}:wait`, 'gone')],
+    [
+      'a job with a parent in the queue of another',
+      () =>
+        redis
+          .multi()
+          .hset(`${prefix}:p`, { ...hash, parentKey: 'bull:requests.two:7' })
+          .lpush(`${prefix}:wait`, 'p')
+          .exec(),
+    ],
+    [
+      'a job that waits for children',
+      () =>
+        redis
+          .multi()
+          .hset(`${prefix}:c`, hash)
+          .sadd(`${prefix}:c:dependencies`, 'x')
+          .lpush(`${prefix}:wait`, 'c')
+          .exec(),
+    ],
+    [
+      'a job of a thousand fields, of which some are large',
+      () =>
+        redis.eval(
+          `for n = 1, 1000 do redis.call('HSET', KEYS[1], 'f' .. n, 'x') end
+           for n = 1, 4 do redis.call('HSET', KEYS[1], 'large' .. n, string.rep('x', 16 * 1048576)) end
+           redis.call('LPUSH', KEYS[2], 'fat')`,
+          2,
+          `${prefix}:fat`,
+          `${prefix}:wait`,
+        ),
+    ],
+    ...(['atm', 'ats', 'priority', 'progress'] as const).map(
+      (field): [string, () => Promise<unknown>] => [
+        `jobs whose ${field} makes no sense`,
+        async () => {
+          for (let n = 0; n < 40; n += 1) {
+            await redis
+              .multi()
+              .hset(`${prefix}:${field}${n}`, { ...hash, [field]: '{' })
+              .lpush(`${prefix}:wait`, `${field}${n}`)
+              .exec();
+          }
+        },
+      ],
+    ),
+    ['ended jobs that are a text', () => redis.set(`${prefix}:completed`, 'x')],
+    ['paused jobs that are a text', () => redis.set(`${prefix}:paused`, 'x')],
+    [
+      'a heap of markers',
+      () => redis.zadd(`${prefix}:marker`, ...many(2000, 'm').flatMap((m) => [1, m])),
+    ],
+    ['a list of jobs that is a text', () => redis.set(`${prefix}:wait`, 'x')],
+    ['a marker that is a list', () => redis.lpush(`${prefix}:marker`, 'x')],
+    ['settings that are a text', () => redis.set(`${prefix}:meta`, 'x')],
+    ['a stream that is a text', () => redis.set(`${prefix}:events`, 'x')],
+    ['a thousand strange active jobs', () => redis.lpush(`${prefix}:active`, ...many(1000, 'x'))],
+    ['a pause', () => redis.hset(`${prefix}:meta`, 'paused', '1')],
+    ['a limit', () => redis.hset(`${prefix}:meta`, 'concurrency', '0')],
+  ])('%s: the others are served, and then it is again', async (_what, harm) => {
+    await harm();
+    await add('requests.two', 'b');
+    const served: string[] = [];
+    const serve = async () => {
+      const taken = await inbox.take(16);
+      served.push(...tokens(taken.filter(({ queue: from }) => from.portal === 'two')));
+      await inbox.end(taken.map((each) => ({ taken: each, verdict: { verdict: 'accepted' } })));
+      return served.length > 0;
+    };
+    await eventually('the other portal', serve);
+    expect(served).toEqual(['two b']);
+    await redis.hdel(`${prefix}:meta`, 'paused', 'concurrency').catch(() => {});
+    await add('requests.one', 'a');
+    await eventually('the portal itself', async () => {
+      const taken = await inbox.take(16);
+      await inbox.end(taken.map((each) => ({ taken: each, verdict: {} })));
+      return tokens(taken).includes('one a');
+    });
+  });
+
+  test('a job that is too large is removed unread', async () => {
+    const sent = async () =>
+      Number(/^total_net_output_bytes:(\d+)/mu.exec(await redis.info('stats'))?.[1]);
+    await redis.eval(
+      `redis.call('HSET', KEYS[1], 'name', 'x', 'opts', '{}', 'data', string.rep('x', 16 * 1048576))
+       redis.call('LPUSH', KEYS[2], 'big')`,
+      2,
+      `${prefix}:big`,
+      `${prefix}:wait`,
+    );
+    const before = await sent();
+    expect(await inbox.take(16)).toEqual([]);
+    expect(await redis.exists(`${prefix}:big`)).toBe(0);
+    expect((await sent()) - before).toBeLessThan(1024 * 1024);
+    expect(inbox.countJunk()).toEqual([{ portal: 'one', code: 'REQUEST_TOO_LARGE', count: 1 }]);
+  });
+
+  test('a job with a parent elsewhere changes nothing there', async () => {
+    await redis.hset('bull:requests.two:7', hash);
+    await redis.sadd('bull:requests.two:7:dependencies', `${prefix}:p`);
+    await redis
+      .multi()
+      .hset(`${prefix}:p`, {
+        ...hash,
+        parentKey: 'bull:requests.two:7',
+        parent: '{"id":"7","queueKey":"bull:requests.two"}',
+      })
+      .lpush(`${prefix}:wait`, 'p')
+      .exec();
+    expect(await inbox.take(16)).toEqual([]);
+    expect(await redis.smembers('bull:requests.two:7:dependencies')).toEqual([`${prefix}:p`]);
+    expect(await redis.exists(`${prefix}:p`)).toBe(0);
+  });
+
+  test('of more than may wait the newest are removed, and counted', async () => {
+    for (let n = 0; n < 12; n += 1) await add('requests.one', ...many(1000, `${n}-`));
+    expect(tokens(await inbox.take(2))).toEqual(['one 0-0', 'one 0-1']);
+    await eventually('the surplus to be removed', async () => {
+      await inbox.take(1);
+      return (await redis.llen(`${prefix}:wait`)) <= 10_000;
+    });
+    const [newest] = await redis.lrange(`${prefix}:wait`, 0, 0);
+    expect(await redis.hget(`${prefix}:${newest}`, 'data')).toMatch(/"9-/u);
+    const [full] = inbox.countJunk();
+    expect(full).toMatchObject({ portal: 'one', code: 'QUEUE_FULL' });
+    expect(full?.count).toBeGreaterThanOrEqual(2000 - 16);
+  });
+
+  test('what is paused, delayed or of a priority counts too', async () => {
+    const later = { delay: 3_600_000 };
+    for (const [opts, name] of [
+      [later, 'later'],
+      [{ priority: 5 }, 'prior'],
+    ] as const) {
+      await queue('requests.one').addBulk(
+        many(6000, name).map((token) => ({ name: 'request', data: { token }, opts })),
+      );
+    }
+    await eventually('the surplus to be removed', async () => {
+      await inbox.take(1);
+      const [delayed, prioritized] = await Promise.all(
+        ['delayed', 'prioritized'].map((part) => redis.zcard(`${prefix}:${part}`)),
+      );
+      return (delayed ?? 0) + (prioritized ?? 0) <= 10_000;
+    });
+  });
+
+  test('large jobs are fewer, since all portals share the room', async () => {
+    const data = { token: 'x'.repeat(60 * 1024) };
+    for (let n = 0; n < 3; n += 1) {
+      await queue('requests.one').addBulk(many(500, '').map(() => ({ name: 'request', data })));
+    }
+    await eventually('the surplus to be removed', async () => {
+      await inbox.take(1);
+      return (await redis.llen(`${prefix}:wait`)) < 1050;
+    });
+  });
+});
+
+test('a verdict of an hour ago is forgotten, and a younger one is not', async () => {
+  await add('requests.one', 'a', 'b');
+  const taken = await inbox.take(16);
+  await inbox.end(taken.map((each) => ({ taken: each, verdict: {} })));
+  const [old = '', young = ''] = await redis.zrange('bull:requests.one:completed', '0', '-1');
+  await redis.zadd('bull:requests.one:completed', Date.now() - 3_601_000, old);
+  const length = await redis.xlen('bull:requests.one:events');
+  await inbox.tidy();
+  expect(await redis.exists(`bull:requests.one:${old}`)).toBe(0);
+  expect(await redis.exists(`bull:requests.one:${young}`)).toBe(1);
+  expect(await redis.zrange('bull:requests.one:completed', '0', '-1')).toEqual([young]);
+  // nothing grows by looking
+  for (let n = 0; n < 10; n += 1) await inbox.tidy();
+  expect(await redis.xlen('bull:requests.one:events')).toBe(length);
+});

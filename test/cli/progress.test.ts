@@ -1,0 +1,66 @@
+/** What a command that takes its time says meanwhile: a line that moves, or plain lines. */
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { startProgress } from '../../src/cli/progress.ts';
+
+beforeEach(() => void jest.useFakeTimers());
+afterEach(() => void jest.useRealTimers());
+
+function streamWith(isTTY: boolean, columns = 80) {
+  const written: string[] = [];
+  const stream = {
+    isTTY,
+    columns,
+    write: (text: string) => (written.push(text), true),
+  };
+  return { written, stream: stream as unknown as NodeJS.WriteStream };
+}
+
+test.each([true, false])('what is faster than a second says nothing (terminal: %s)', (isTTY) => {
+  const { written, stream } = streamWith(isTTY);
+  const progress = startProgress({ stream });
+  progress.say('homes 1 of 2');
+  jest.advanceTimersByTime(990);
+  progress.end();
+  jest.advanceTimersByTime(60_000);
+  expect(written).toEqual([]);
+});
+
+test('on a terminal it is one line that moves, fits, and is erased at the end', () => {
+  const { written, stream } = streamWith(true, 30);
+  const progress = startProgress({ stream });
+  progress.say('homes 1 of 2');
+  jest.advanceTimersByTime(1000);
+  expect(written).toEqual(['\r\u001b[Khomes 1 of 2 1 s']);
+  progress.say(`homes \u001b[2J${'x'.repeat(100)}`);
+  jest.advanceTimersByTime(1000);
+  const last = written.at(-1) as string;
+  expect(last.replace('\r\u001b[K', '')).toMatch(/^homes \?\[2Jx+ 2 s$/u);
+  expect(last.length).toBe('\r\u001b[K'.length + 29);
+  progress.end();
+  expect(written.at(-1)).toBe('\r\u001b[K');
+  const { length } = written;
+  progress.end();
+  jest.advanceTimersByTime(60_000);
+  expect(written).toHaveLength(length);
+});
+
+test('where nobody watches it is a plain line after a second, then one each five', () => {
+  const { written, stream } = streamWith(false);
+  const progress = startProgress({ stream });
+  progress.say('homes 1 of 2');
+  jest.advanceTimersByTime(1000);
+  progress.say('homes 2 of 2');
+  jest.advanceTimersByTime(9999);
+  progress.end();
+  expect(written).toEqual(['homes 1 of 2, 1 s\n', 'homes 2 of 2, 6 s\n']);
+});
+
+test('with JSON for a program there are no plain lines; who watches sees the line', () => {
+  const [log, terminal] = [streamWith(false), streamWith(true)];
+  const both = [log, terminal].map(({ stream }) => startProgress({ json: true, stream }));
+  for (const progress of both) progress.say('homes 1 of 2');
+  jest.advanceTimersByTime(20_000);
+  for (const progress of both) progress.end();
+  expect(log.written).toEqual([]);
+  expect(terminal.written.length).toBeGreaterThan(10);
+});

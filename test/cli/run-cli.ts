@@ -1,0 +1,127 @@
+/** Runs the command line: in this process, or as people do, in another. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { main } from '../../src/cli/main.ts';
+
+const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
+
+/** Commands that want a process of their own: they hear signals, or leave what hangs behind. */
+const APART = new Set(['work', 'doctor', 'backup', 'recover', 'migrate']);
+
+export interface Ended {
+  exit: number | null;
+  out: string;
+  err: string;
+}
+
+export interface RunOptions {
+  /** the configuration; none by default */
+  config?: string;
+  input?: string | Buffer;
+  /** with a terminal of its own, on which everything is written, as standard output */
+  terminal?: true;
+  env?: Record<string, string>;
+  /** words before the command, such as those that run it on another machine */
+  prefix?: readonly string[];
+}
+
+/** Starts `chamberlain ARGS…`. */
+export function startCli(args: readonly string[], options: RunOptions = {}): ChildProcess {
+  const command = [...(options.prefix ?? []), process.execPath, CLI, ...args];
+  const quoted = command.map((word) => `'${word}'`).join(' ');
+  const [program = '', ...words] =
+    options.terminal === true ? ['script', '-qec', quoted, '/dev/null'] : command;
+  return spawn(program, words, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      // what Node has compiled: a command then starts in half the time
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
+      ...(options.config === undefined ? {} : { CHAMBERLAIN_CONFIG: options.config }),
+      ...options.env,
+    },
+  });
+}
+
+/**
+ * Runs `chamberlain ARGS…` to its end. A start takes ten times as much of a processor as what most commands do: so it
+ * runs in this process, where nothing is asked for that only a process has.
+ */
+export function runCli(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
+  const { config, ...others } = options;
+  if (Object.keys(others).length > 0 || APART.has(args[0] ?? '')) {
+    return endOf(startCli(args, options), options.input);
+  }
+  return runHere(config === undefined ? args : ['--config', config, ...args]);
+}
+
+/** Waits for the end of a started command. */
+export function endOf(child: ChildProcess, input: string | Buffer = ''): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    let [out, err] = ['', ''];
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (err += text));
+    child.stdin?.on('error', () => {}); // it has read enough
+    child.stdin?.end(input);
+    child.on('error', reject);
+    child.on('close', (exit) => resolve({ exit, out, err }));
+  });
+}
+
+/** What a command that runs here has for its own, of all that `process` is. */
+interface Own {
+  stdout: Writable;
+  stderr: Writable;
+  exitCode: number | undefined;
+  exit(this: void, code?: number): void;
+}
+
+/** Several may run at a time: what each does, and calls back, knows whose it is. */
+const own = new AsyncLocalStorage<Own>();
+let isDivided = false;
+
+function runHere(args: readonly string[]): Promise<Ended> {
+  divideProcess();
+  return new Promise((resolve, reject) => {
+    const [out, err]: [string[], string[]] = [[], []];
+    const mine: Own = {
+      stdout: collect(out),
+      stderr: collect(err),
+      exitCode: undefined,
+      exit(code) {
+        resolve({ exit: code ?? mine.exitCode ?? 0, out: out.join(''), err: err.join('') });
+      },
+    };
+    own.run(mine, () => main(args)).then(() => mine.exit(), reject);
+  });
+}
+
+function collect(texts: string[]): Writable {
+  return new Writable({
+    decodeStrings: false,
+    write(text: string | Buffer, _, done) {
+      texts.push(text.toString());
+      done();
+    },
+  });
+}
+
+/** Jest gives each suite a `process` of its own; each command here gets its part of that. */
+function divideProcess(): void {
+  if (isDivided) return;
+  isDivided = true;
+  const { stdout, stderr, exitCode } = process;
+  const whole = { stdout, stderr, exitCode, exit: process.exit.bind(process) } as unknown as Own;
+  for (const name of ['stdout', 'stderr', 'exitCode', 'exit'] as const) {
+    Object.defineProperty(process, name, {
+      configurable: true,
+      enumerable: true,
+      get: () => (own.getStore() ?? whole)[name],
+      set(value: never) {
+        (own.getStore() ?? whole)[name] = value;
+      },
+    });
+  }
+}

@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { openPool, type Pool } from '../../src/database/connection.ts';
+import { leaseDue } from '../../src/reconcile/relay-queries.ts';
+import { wantTool } from '../laws-world.ts';
+import { openWorld, type World } from '../stack.ts';
+
+/** More than there is room for, of whatever class. */
+const MANY = 100;
+const ROOM = { urgent: 8, failed: 64, other: 64, slow: 2 };
+
+let world: World;
+let owner: Pool;
+let uids: number[];
+
+beforeAll(async () => {
+  world = await openWorld('leases', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  const made: number[] = [];
+  for (let n = 0; n < MANY; n += 1) made.push((await wantTool(owner, world, [])).uid);
+  uids = made;
+  await owner.query(`SELECT raise_generation(s, 'homes') FROM unnest($1::int[]) AS s`, [uids]);
+});
+
+afterAll(async () => {
+  await owner?.end();
+  await world?.close();
+});
+
+beforeEach(async () => {
+  await owner.query('DELETE FROM departures');
+  await owner.query(`UPDATE convergence SET applied = wanted, urgent = false, state = 'applied',
+                       leased_until = NULL`);
+});
+
+/** These become due, one after another. */
+async function become(subjects: readonly number[], { urgent = false, state = 'due' } = {}) {
+  await owner.query(
+    `UPDATE convergence SET wanted = wanted + 1, state = $2, urgent = $3,
+       next_try_at = now() - interval '1 min' + array_position($1::int[], subject) * interval '1 ms'
+     WHERE role = 'homes' AND subject = ANY ($1::int[])`,
+    [subjects, state, urgent],
+  );
+}
+
+const lease = async () => (await leaseDue(owner, ['homes'])).map(({ subject }) => subject);
+const sorted = (some: readonly number[]) => some.toSorted((a, b) => a - b);
+
+test('of what takes access away few are in Redis at a time, and whoever comes last comes first', async () => {
+  await become(uids.slice(1), { urgent: true });
+  expect(sorted(await lease())).toEqual(uids.slice(-ROOM.urgent));
+  expect(await lease()).toEqual([]);
+  const [late] = uids;
+  await owner.query(
+    `UPDATE convergence SET wanted = wanted + 1, state = 'due', urgent = true, next_try_at = now()
+     WHERE role = 'homes' AND subject = $1`,
+    [late],
+  );
+  // one is done: there is room for one
+  await owner.query(
+    `UPDATE convergence SET applied = wanted, urgent = false, leased_until = NULL
+     WHERE role = 'homes' AND subject = $1`,
+    [uids.at(-1)],
+  );
+  expect(await lease()).toEqual([late]);
+});
+
+test('whoever takes long holds up none of the others that are to be shut out', async () => {
+  await become(uids, { urgent: true });
+  expect(sorted(await lease())).toEqual(uids.slice(-ROOM.urgent));
+  await owner.query(`UPDATE convergence SET leased_until = leased_until - interval '2 s'`);
+  expect(sorted(await lease())).toEqual(uids.slice(-2 * ROOM.urgent, -ROOM.urgent));
+});
+
+test('what failed before takes no room from those who were not tried yet', async () => {
+  await become(uids.slice(0, 80), { urgent: true, state: 'failing' });
+  await become(uids.slice(80), { urgent: true });
+  const leased = await leaseDue(owner, ['homes']);
+  expect(leased.filter(({ failing }) => failing)).toHaveLength(ROOM.failed);
+  const fresh = leased.filter(({ failing }) => !failing).map(({ subject }) => subject);
+  expect(sorted(fresh)).toEqual(uids.slice(-ROOM.urgent));
+});
+
+test('all others come in their order, whatever is urgent or slow', async () => {
+  const [slow, others, urgent] = [uids.slice(0, 10), uids.slice(10, 90), uids.slice(90)];
+  await become(others);
+  await become(urgent, { urgent: true });
+  await become(slow, { urgent: true });
+  await owner.query(
+    'INSERT INTO departures (subject, departure) SELECT s, 1 FROM unnest($1::int[]) AS s',
+    [slow],
+  );
+  const leased = await leaseDue(owner, ['homes']);
+  const of = (which: (due: (typeof leased)[number]) => boolean) =>
+    sorted(leased.filter(which).map(({ subject }) => subject));
+  expect(of((due) => due.slow)).toEqual(slow.slice(0, ROOM.slow));
+  expect(of((due) => !due.slow && !due.urgent)).toEqual(others.slice(0, ROOM.other));
+  expect(of((due) => !due.slow && due.urgent)).toEqual(urgent.slice(-ROOM.urgent));
+  expect(await lease()).toEqual([]);
+});
+
+test('whose lease has run out comes after whoever had none, and alone', async () => {
+  await become(uids, { urgent: true });
+  const first = sorted(await lease());
+  await owner.query(
+    `UPDATE convergence SET leased_until = now() - interval '1 s' WHERE leased_until > now()`,
+  );
+  expect(sorted(await lease())).toEqual(uids.slice(-2 * ROOM.urgent, -ROOM.urgent));
+  await owner.query(
+    `UPDATE convergence SET applied = wanted, leased_until = NULL
+     WHERE role = 'homes' AND subject <> ALL ($1::int[])`,
+    [first],
+  );
+  const again = await leaseDue(owner, ['homes']);
+  expect(sorted(again.map(({ subject }) => subject))).toEqual(first);
+  expect(again.map(({ failing }) => failing)).toEqual(first.map(() => true));
+});

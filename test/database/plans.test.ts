@@ -1,0 +1,57 @@
+/** Whose statements are planned once, as PostgreSQL itself says. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { findSubjects } from '../../src/identity/names-table.ts';
+import { findPerson } from '../../src/identity/people-table.ts';
+import { openPool, type PostgresRole, withClient } from '../../src/database/connection.ts';
+import { openWorld, type World } from '../stack.ts';
+
+let world: World;
+
+beforeAll(async () => {
+  world = await openWorld('plans', { needs: ['postgres'] });
+});
+afterAll(() => world.close());
+
+test.each<[PostgresRole, string]>([
+  ['relay', 'force_generic_plan'],
+  ['directory', 'force_generic_plan'],
+  ['directory_eyes', 'force_generic_plan'],
+  ['homes', 'force_generic_plan'],
+  ['databases_eyes', 'force_generic_plan'],
+  // what these ask for at a time differs too much
+  ['intake', 'auto'],
+  ['sweep', 'auto'],
+  ['admin', 'auto'],
+])('%s: %s', async (role, mode) => {
+  const pool = openPool(world.config, role, { max: 1, durable: false });
+  try {
+    const { rows } = await pool.query('SHOW plan_cache_mode');
+    expect(rows).toEqual([{ plan_cache_mode: mode }]);
+    const commit = await pool.query('SHOW synchronous_commit');
+    expect(commit.rows).toEqual([{ synchronous_commit: 'off' }]);
+  } finally {
+    await pool.end();
+  }
+});
+
+test('whoever asks, and whoever is named, is found by a plan that is kept', async () => {
+  const pool = openPool(world.config, 'intake', { max: 1, durable: false });
+  try {
+    await withClient(pool, async (client) => {
+      // PostgreSQL compares plans from the sixth time on
+      for (let time = 0; time < 10; time++) {
+        await findPerson(client, 'alice', world.config.admin);
+        await findSubjects(client, ['alice']);
+      }
+      const { rows } = await client.query(
+        'SELECT name, generic_plans::int > 0 AS kept FROM pg_prepared_statements ORDER BY name',
+      );
+      expect(rows).toEqual([
+        { name: 'find-person', kept: true },
+        { name: 'find-subjects', kept: true },
+      ]);
+    });
+  } finally {
+    await pool.end();
+  }
+});

@@ -1,0 +1,308 @@
+/** How long records are kept: what goes after its time, what stays whatever its age, and that the rest is left alone. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { startIntake } from '../../workers/intake.ts';
+import { openLog } from '../../src/shared/log.ts';
+import { numberEvents } from '../../src/events/deliveries.ts';
+import { openPool, type Pool, type PostgresRole } from '../../src/database/connection.ts';
+import { EXPIRY_BEGIN, removeExpired } from '../../src/database/retention.ts';
+import { eventually } from '../scenarios/eventually.ts';
+import { wantPerson } from '../laws-world.ts';
+import { openWorld, type World } from '../stack.ts';
+
+let world: World;
+let owner: Pool;
+let intake: Pool;
+let person: number;
+
+beforeAll(async () => {
+  world = await openWorld('retention', { needs: ['postgres', 'redis'] });
+  owner = openPool(world.config, 'owner', { max: 3, durable: false });
+  intake = openPool(world.config, 'intake', { max: 2, durable: false });
+  ({ uid: person } = await wantPerson(owner, world));
+});
+beforeEach(() =>
+  owner.query(`TRUNCATE requests, request_raises, events, event_sequences, event_deliveries, approvals,
+    access_requests, sweeps, sweep_releases, repairs, repair_parts CASCADE`),
+);
+afterAll(async () => {
+  await Promise.all([owner.end(), intake.end()]);
+  await world.close();
+});
+
+/** Removes all whose time is over, as the calendar does; returns how many went in each piece. */
+async function expire(retention: Partial<World['config']['retention']> = {}): Promise<number[]> {
+  const pieces: number[] = [];
+  for (let run: typeof EXPIRY_BEGIN | undefined = EXPIRY_BEGIN; run !== undefined;) {
+    const piece = await removeExpired(intake, { ...world.config.retention, ...retention }, run);
+    if (piece.removed > 0) pieces.push(piece.removed);
+    run = piece.next;
+  }
+  return pieces;
+}
+
+const namesIn = async (column: string, table: string): Promise<unknown[]> =>
+  (await owner.query(`SELECT ${column} AS name FROM ${table} ORDER BY 1`)).rows.map(
+    ({ name }: { name: unknown }) => name,
+  );
+
+/** Requests of that age, named by what they are. */
+const request = (kind: string, days: number, columns: Record<string, string> = {}) => {
+  const all = {
+    at: `now() - interval '${days} days'`,
+    done_at: `now() - interval '${days} days'`,
+    verdict: `'accepted'`,
+    body_sha256: `sha256('${kind}')`,
+    kind: `'${kind}'`,
+    ...columns,
+  };
+  return owner.query(
+    `INSERT INTO requests (${Object.keys(all).join()}) SELECT ${Object.values(all).join()} RETURNING id`,
+  );
+};
+
+test('the defaults are those that docs/operations.md names', () => {
+  expect(world.config.retention).toEqual({
+    eventsDays: 30,
+    requestsDays: 730,
+    sweepsDays: 90,
+    repairsDays: 30,
+  });
+});
+
+describe('requests', () => {
+  test('go after their time, unless they are not done', async () => {
+    await request('old', 731);
+    await request('old, refused', 731, { verdict: `'refused'` });
+    await request('old, not done', 900, { done_at: 'NULL' });
+    await request('old, stuck', 900, { done_at: 'NULL', stuck_at: 'now()' });
+    await request('old, done lately', 900, { done_at: 'now()' });
+    const raised = await request('old, raises something still', 900);
+    await owner.query(`SELECT raise_generation($1, 'directory')`, [person]);
+    await owner.query(`INSERT INTO request_raises VALUES ($1, $2, 'directory', 1)`, [
+      (raised.rows[0] as { id: string }).id,
+      person,
+    ]);
+    await request('young', 729);
+    expect(await expire()).toEqual([2]);
+    const stay = [
+      'old, done lately',
+      'old, not done',
+      'old, raises something still',
+      'old, stuck',
+      'young',
+    ];
+    expect(await namesIn('kind', 'requests')).toEqual(stay);
+    expect(await expire()).toEqual([]);
+  });
+
+  test('stay as long as a token may live, whatever is asked for', async () => {
+    await request('of a token that may live', 7.5);
+    await request('of none', 8.5);
+    expect(await expire({ requestsDays: 0 })).toEqual([1]);
+    expect(await namesIn('kind', 'requests')).toEqual(['of a token that may live']);
+  });
+
+  test('stay as long as an event of nobody, which is erased by who asked for it', async () => {
+    const jti = '00000000-0000-4000-8000-000000000001';
+    await request('old, refused', 731, {
+      ...{ verdict: `'refused'`, portal: `'portal'`, jti: `'${jti}'::uuid` },
+    });
+    await owner.query(
+      `INSERT INTO events (portal, event, request, data) VALUES ('portal', 'request.refused', $1, '{}')`,
+      [jti],
+    );
+    expect(await expire()).toEqual([]);
+    await owner.query('DELETE FROM events');
+    expect(await expire()).toEqual([1]);
+  });
+
+  test('leave their audit as it is', async () => {
+    const { rows } = await request('old', 731);
+    const [{ id }] = rows as [{ id: string }];
+    await owner.query(`INSERT INTO audit (request, verdict) VALUES ($1, 'accepted')`, [id]);
+    await expire();
+    expect(await namesIn('id', 'requests')).toEqual([]);
+    expect(await namesIn('request', `audit WHERE request = ${id}`)).toEqual([id]);
+  });
+
+  test('go by no more than 1,000 in a statement, past those that stay', async () => {
+    await owner.query(
+      `INSERT INTO requests (body_sha256, verdict, at, done_at)
+       SELECT sha256(n::text::bytea), 'accepted', now() - interval '800 days',
+              CASE WHEN n > 2000 OR n % 2 = 0 THEN now() - interval '800 days' END
+       FROM generate_series(1, 4500) AS n`,
+    );
+    expect(await expire()).toEqual([500, 500, 1000, 1000, 500]);
+    expect(await namesIn('count(*)::int', 'requests')).toEqual([1000]);
+  });
+});
+
+describe('events', () => {
+  const event = (portal: string | null, name: string, days: number) =>
+    owner.query(
+      `INSERT INTO events (portal, event, at) VALUES ($1, $2, now() - make_interval(days => $3))`,
+      [portal, name, days],
+    );
+  let relay: Pool;
+  beforeAll(() => {
+    relay = openPool(world.config, 'relay', { max: 1, durable: false });
+  });
+  afterAll(() => relay.end());
+
+  test('go after their time where the portal has them, and their numbers never come again', async () => {
+    await event('one', 'old', 31);
+    await event('one', 'young', 29);
+    await event('one', 'old again', 31);
+    await event('one', 'old, not delivered', 900);
+    await event('deaf', 'old, of a portal that has taken nothing', 900);
+    await event(null, 'old, of nobody', 31);
+    await numberEvents(relay);
+    await event('one', 'old, not numbered', 900);
+    await owner.query(`INSERT INTO event_deliveries (portal, completed) VALUES ('one', 3)`);
+    expect(await expire()).toEqual([3]);
+    const stay = [
+      'old, not delivered',
+      'old, not numbered',
+      'old, of a portal that has taken nothing',
+      'young',
+    ];
+    expect(await namesIn('event', 'events')).toEqual(stay);
+    expect(await namesIn('removed', 'event_deliveries')).toEqual(['3']);
+    await owner.query(`UPDATE event_deliveries SET completed = 4`);
+    await owner.query(`UPDATE events SET at = now() - interval '40 days' WHERE seq IS NOT NULL`);
+    expect(await expire()).toEqual([2]);
+    await numberEvents(relay);
+    await event('one', 'next', 0);
+    await numberEvents(relay);
+    expect(await namesIn('seq', `events WHERE portal = 'one'`)).toEqual(['5', '6']);
+  });
+});
+
+test('what waited for an admin, and requests for access, go with requests, once they are decided', async () => {
+  const decided = { closed: '731', 'closed lately': '10', open: 'NULL' };
+  for (const [name, days] of Object.entries(decided)) {
+    await owner.query(
+      `INSERT INTO approvals (request, portal, kind, subject, requested_by, why, state, opened_at, decided_at)
+       VALUES (gen_random_uuid(), 'portal', $1, $2, 'x', '', $3, now() - interval '900 days',
+               now() - make_interval(days => $4))`,
+      [name, person, name === 'open' ? 'open' : 'rejected', days === 'NULL' ? null : days],
+    );
+    await owner.query(
+      `INSERT INTO access_requests (person, reason, state, opened_at, decided_at)
+       VALUES ($2, $1, $3, now() - interval '900 days', now() - make_interval(days => $4))`,
+      [name, person, name === 'open' ? 'open' : 'refused', days === 'NULL' ? null : days],
+    );
+  }
+  expect(await expire()).toEqual([1, 1]);
+  expect(await namesIn('kind', 'approvals')).toEqual(['closed lately', 'open']);
+  expect(await namesIn('reason', 'access_requests')).toEqual(['closed lately', 'open']);
+});
+
+test('sweeps, what was asked of them, and repairs go after their time; the last 1,000 sweeps stay', async () => {
+  await owner.query(
+    `INSERT INTO sweeps (id, began_at, state, sentence)
+     SELECT gen_random_uuid(), now() - make_interval(days => 1200 - n), 'clean', n::text FROM generate_series(1, 1003) AS n`,
+  );
+  await owner.query(
+    `INSERT INTO sweep_releases (by, at, sweep)
+     SELECT sentence, began_at, id FROM sweeps WHERE sentence IN ('1', '1003') UNION ALL
+     SELECT 'of late', now(), id FROM sweeps WHERE sentence = '3'`,
+  );
+  await owner.query(
+    `INSERT INTO repairs (id, asked_by, at) SELECT gen_random_uuid(), 'old', now() - interval '31 days' UNION ALL
+     SELECT gen_random_uuid(), 'young', now() - interval '29 days'`,
+  );
+  await owner.query(
+    `INSERT INTO repair_parts (repair, subject, role, digest)
+     SELECT id, $1, role, '' FROM repairs, unnest('{directory,homes}'::text[]) AS role`,
+    [person],
+  );
+  expect(await expire()).toEqual([4, 3]);
+  expect(await namesIn('by', 'sweep_releases')).toEqual(['of late']);
+  expect(await namesIn('count(*)::int', 'sweeps')).toEqual([1001]);
+  expect(await namesIn(`sentence`, `sweeps WHERE sentence IN ('1', '2', '3')`)).toEqual(['3']);
+  expect(await namesIn('asked_by', 'repairs')).toEqual(['young']);
+  expect(await namesIn('count(*)::int', 'repair_parts')).toEqual([2]);
+});
+
+test('names and numbers of others, and what is given for good, stay for ever', async () => {
+  await owner.query(
+    `INSERT INTO foreign_sightings (name, id, at) VALUES ('theirs', 77, now() - interval '3000 days')`,
+  );
+  const [names, ids] = [await namesIn('name', 'names'), await namesIn('id', 'posix_ids')];
+  await expire();
+  expect(await namesIn('name', 'foreign_sightings')).toEqual(['theirs']);
+  expect([await namesIn('name', 'names'), await namesIn('id', 'posix_ids')]).toEqual([names, ids]);
+});
+
+test.each<PostgresRole>(['relay', 'sweep', 'admin', 'homes', 'homes_eyes'])(
+  '%s may not remove records, and no role may delete them itself',
+  async (role) => {
+    const pool = openPool(world.config, role, { max: 1, durable: false });
+    await expect(pool.query(`SELECT remove_expired('events', 30, 0)`)).rejects.toMatchObject({
+      code: '42501',
+    });
+    await pool.end();
+    const { rows } = await owner.query(
+      `SELECT r.rolname, t FROM pg_roles r, unnest('{requests,events,event_deliveries,approvals,access_requests,sweeps,
+         sweep_releases,repairs,repair_parts,audit,audit_seals,audit_closings}'::text[]) AS t
+       WHERE r.rolname LIKE 'chamberlain\\_%' AND has_table_privilege(r.rolname, t, 'DELETE, TRUNCATE')`,
+    );
+    expect(rows).toEqual([]);
+  },
+);
+
+describe('intake', () => {
+  let worker: ReturnType<typeof startIntake> | undefined;
+  afterEach(async () => {
+    await worker?.close();
+    await owner.query('UPDATE frozen SET frozen_at = NULL');
+  });
+  const start = () => (worker = startIntake(world.config, openLog('error', { write: () => {} })));
+  const many = (count: number) =>
+    owner.query(
+      `INSERT INTO requests (body_sha256, verdict, at, done_at)
+       SELECT sha256(n::text::bytea), 'accepted', now() - interval '800 days', now() - interval '800 days'
+       FROM generate_series(1, $1) AS n`,
+      [count],
+    );
+  const left = async () => (await namesIn('count(*)::int', 'requests'))[0] as number;
+
+  test('removes them, piece by piece; cut in the middle, it goes on', async () => {
+    await many(3500);
+    const session = await owner.connect();
+    await session.query('BEGIN');
+    await session.query(
+      'SELECT FROM requests WHERE id = (SELECT min(id) + 1500 FROM requests) FOR UPDATE',
+    );
+    start();
+    await eventually('a piece', async () => (await left()) === 2500);
+    await eventually('the next piece to be cut', async () => {
+      const { rowCount } = await owner.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE usename = 'chamberlain_intake' AND datname = current_database() AND wait_event_type = 'Lock'`,
+      );
+      return rowCount === 1;
+    });
+    expect(await left()).toBe(2500);
+    await session.query('ROLLBACK');
+    session.release();
+    await eventually('the rest', async () => (await left()) === 0);
+  });
+
+  test('removes nothing while the realm is frozen', async () => {
+    await many(10);
+    await owner.query('UPDATE frozen SET frozen_at = now()');
+    start();
+    await eventually('intake to wait for the thaw', async () => {
+      const { rowCount } = await owner.query(
+        `SELECT FROM pg_stat_activity WHERE usename = 'chamberlain_intake' AND datname = current_database()
+           AND query = 'LISTEN chamberlain' AND state = 'idle'`,
+      );
+      return rowCount !== 0;
+    });
+    expect(await left()).toBe(10);
+    await owner.query('UPDATE frozen SET frozen_at = NULL');
+    await eventually('the thaw', async () => (await left()) === 0);
+  });
+});

@@ -1,0 +1,339 @@
+/** What each PostgreSQL role may, and what the database itself refuses it. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { PoolClient } from 'pg';
+import { openPool, type Pool, type PostgresRole } from '../../src/database/connection.ts';
+import { readSurvey } from '../../src/drift/surveys-table.ts';
+import { openWorld, type World } from '../stack.ts';
+import { wantPerson, wantTool } from '../laws-world.ts';
+
+const ROLES: PostgresRole[] = [
+  'intake',
+  'relay',
+  'directory',
+  'directory_eyes',
+  'homes',
+  'homes_eyes',
+  'databases',
+  'databases_eyes',
+  'sweep',
+  'admin',
+];
+let world: World;
+let owner: Pool;
+const pools = new Map<PostgresRole, Pool>();
+let person: number;
+let tool: number;
+
+beforeAll(async () => {
+  world = await openWorld('rights', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  for (const role of ROLES)
+    pools.set(role, openPool(world.config, role, { max: 1, durable: false }));
+  ({ uid: person } = await wantPerson(owner, world));
+  ({ uid: tool } = await wantTool(owner, world, [person]));
+  // of the audit it is each row that may not go
+  await owner.query(
+    `WITH row AS (INSERT INTO audit (verdict) VALUES ('accepted') RETURNING id)
+     INSERT INTO audit_seals (audit_id, hash, position) SELECT id, '', 1 FROM row`,
+  );
+  for (const role of ['directory', 'homes', 'databases']) {
+    await owner.query('SELECT raise_generation($1, $2)', [tool, role]);
+  }
+});
+afterAll(async () => {
+  await Promise.all([...pools.values(), owner].map((pool) => pool.end()));
+  await world.close();
+});
+
+const as = (role: PostgresRole, sql: string) =>
+  pools.get(role)!.query(sql.replaceAll(':person', `${person}`).replaceAll(':tool', `${tool}`));
+
+/** role · what it tries */
+const REFUSED: [PostgresRole, string][] = [
+  ['homes', `UPDATE people SET state = 'active'`],
+  ['homes', `UPDATE credentials SET wanted_epoch = 9`],
+  ['homes', `SELECT email FROM people`],
+  ['homes', `SELECT * FROM ssh_keys`],
+  ['homes', `SELECT raise_generation(:tool, 'databases', true)`],
+  [
+    'directory',
+    `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
+  ],
+  ['directory', `SELECT * FROM database_verifiers`],
+  ['directory', `UPDATE tools SET state = 'deleted'`],
+  ['directory', `INSERT INTO realm_members VALUES (:person)`],
+  ['directory', `DELETE FROM maintainers`],
+  [
+    'databases',
+    `UPDATE database_verifiers SET verifier = '*0000000000000000000000000000000000000000'`,
+  ],
+  ['databases', `UPDATE convergence SET wanted = 99`],
+  ['databases', `INSERT INTO convergence (subject, role) VALUES (:person, 'databases')`],
+  ['databases', `DELETE FROM convergence`],
+  ['databases', `SELECT display_name FROM people`],
+  ['relay', `UPDATE convergence SET applied = wanted`],
+  ['relay', `UPDATE requests SET verdict = 'accepted'`],
+  ['relay', `SELECT * FROM database_verifiers`],
+  ['relay', `SELECT * FROM ssh_keys`],
+  ['relay', `INSERT INTO audit (verdict) VALUES ('accepted')`],
+  ['intake', `SELECT * FROM database_verifiers`],
+  ['intake', `UPDATE requests SET verdict = 'accepted'`],
+  ['intake', `SELECT * FROM audit`],
+  ['intake', `INSERT INTO audit (at, verdict) VALUES ('2020-01-01', 'accepted')`],
+  ['admin', `INSERT INTO audit (at, verdict) VALUES ('2020-01-01', 'accepted')`],
+  ['admin', `INSERT INTO audit (id, verdict) OVERRIDING SYSTEM VALUE VALUES (-5, 'accepted')`],
+  ['sweep', `INSERT INTO events (row_id, event) OVERRIDING SYSTEM VALUE VALUES (9, 'x')`],
+  ['sweep', `SELECT email FROM people`],
+  ['admin', `SELECT * FROM database_verifiers`],
+  ['admin', `UPDATE people SET state = 'active'`],
+  ['admin', `UPDATE convergence SET wanted = wanted + 1`],
+  ['directory_eyes', `UPDATE convergence SET state = 'applied'`],
+  [
+    'homes_eyes',
+    `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
+  ],
+  ['databases_eyes', `UPDATE convergence SET state = 'applied'`],
+  // freezing is an admin's, but for what the directory role alone can see
+  ['intake', `UPDATE frozen SET frozen_at = NULL`],
+  ['relay', `UPDATE frozen SET frozen_at = NULL`],
+  ['directory', `UPDATE frozen SET frozen_at = NULL`],
+  ['homes', `SELECT freeze_older('because', now())`],
+  ['databases', `UPDATE directory_marker SET told_at = now()`],
+  // nor does the directory role choose the time of its heartbeat
+  ['directory', `UPDATE directory_marker SET telling_at = now() + interval '10 years'`],
+  ['directory', `UPDATE directory_marker SET told_at = now(), accepted_at = NULL`],
+  ['homes_eyes', `SELECT look_at_passwords('{:tool}', '{0}')`],
+  ['homes', `SELECT begin_telling(now())`],
+  ['homes', `SELECT end_telling(now())`],
+  ['homes', `UPDATE directory_marker SET marker = ''`],
+  // what was told to a place, its role says, and raises nobody by it unless the place is in doubt
+  ['homes', `INSERT INTO place_markers (role, place) VALUES ('databases', 'x')`],
+  ['directory', `INSERT INTO place_markers (role, place) VALUES ('homes', 'x')`],
+  ['homes_eyes', `SELECT take_away('toolHomes', '{:tool}', '{home-directory}')`],
+  ['directory', `SELECT freeze_older_than('toolHomes', 'because', now())`],
+  ['admin', `UPDATE place_markers SET doubt = NULL`],
+  ['admin', `INSERT INTO last_backup (made_at) VALUES (now())`],
+  // whoever asks for a repair does not say what became of it, and the other way round
+  ['admin', `UPDATE repair_parts SET state = 'done'`],
+  ['admin', `UPDATE repairs SET asked_by = 'another'`],
+  ['homes', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'homes')`],
+  ['homes', `UPDATE repair_parts SET digest = ''`],
+  ['homes_eyes', `SELECT * FROM repair_parts`],
+  ['sweep', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'sweep')`],
+  // the sweep raises what is wanted already, and wants nothing itself
+  ['sweep', `UPDATE people SET state = 'active'`],
+  ['sweep', `UPDATE convergence SET applied = wanted`],
+  ['sweep', `INSERT INTO convergence (subject, role, applied) VALUES (:person, 'homes', 1)`],
+  ['intake', `INSERT INTO convergence (subject, role, applied) VALUES (:person, 'homes', 1)`],
+  ['sweep', `SELECT * FROM ssh_keys`],
+  ['sweep', `INSERT INTO sweep_releases (digest, by) VALUES ('', 'sweep')`],
+  ['sweep', `INSERT INTO reports VALUES (gen_random_uuid(), 'homes', now(), '{}')`],
+  ['admin', `UPDATE sweeps SET state = 'clean'`],
+  // who leaves is intake's to say, and what is put away the role's own
+  ['intake', `INSERT INTO archives VALUES (:tool, 1, 'homes', repeat('0', 64), '/', 0)`],
+  ['intake', `UPDATE database_verifiers SET previous_until = NULL`],
+  ['intake', `SELECT verifier, previous_verifier FROM database_verifiers`],
+  ['homes', `INSERT INTO departures (subject, departure) VALUES (:tool, 1)`],
+  ['homes', `UPDATE archives SET bytes = 1`],
+  ['homes', `DELETE FROM archives`],
+  ['databases', `UPDATE departures SET left_at = now()`],
+  [
+    'databases_eyes',
+    `INSERT INTO archives VALUES (:tool, 1, 'databases', repeat('0', 64), '/', 0)`,
+  ],
+  ['admin', `DELETE FROM holds`],
+  ['homes', `DELETE FROM holds`],
+  ['homes', `SELECT end_overlaps(now(), 1)`],
+  ['homes', `SELECT erase_person(:person)`],
+  ['admin', `UPDATE approvals SET state = 'approved'`],
+  ['relay', `SELECT body FROM approvals`],
+  ['homes', `SELECT suspension_reason FROM people`],
+  ['directory', `SELECT suspension_reason FROM people`],
+  ['directory_eyes', `SELECT suspended_by FROM people`],
+  // no hands read what eyes report
+  ['directory', `SELECT * FROM reports`],
+  ['homes', `SELECT * FROM reports`],
+  ['databases', `SELECT * FROM reports`],
+];
+
+describe('the database refuses', () => {
+  test.each(REFUSED)('%s: %s', async (role, sql) => {
+    await expect(as(role, sql)).rejects.toMatchObject({ code: '42501' });
+  });
+
+  test.each(ROLES)('%s a change of what is append-only', async (role) => {
+    for (const table of ['audit', 'audit_seals', 'audit_closings', 'posix_ids', 'names']) {
+      await expect(as(role, `DELETE FROM ${table}`)).rejects.toMatchObject({ code: '42501' });
+      const column = {
+        audit: 'verdict',
+        audit_seals: 'hash',
+        audit_closings: 'hash',
+        posix_ids: 'kind',
+        names: 'name',
+      }[table];
+      await expect(as(role, `UPDATE ${table} SET ${column} = ${column}`)).rejects.toMatchObject({
+        code: '42501',
+      });
+    }
+  });
+
+  test('even the owner a change of the audit', async () => {
+    await expect(owner.query('DELETE FROM audit')).rejects.toMatchObject({ code: '42501' });
+    await expect(owner.query('TRUNCATE audit CASCADE')).rejects.toMatchObject({ code: '42501' });
+  });
+
+  // so that it holds where somebody grants more than was meant, and where somebody drops a trigger
+  test.each(['audit', 'audit_seals', 'audit_closings', 'posix_ids', 'names'])(
+    'a change of %s twice: by a trigger, and by rights that nobody has',
+    async (table) => {
+      for (const sql of [`DELETE FROM ${table}`, `TRUNCATE ${table} CASCADE`]) {
+        await expect(owner.query(sql)).rejects.toThrow('append-only');
+      }
+      for (const role of ROLES) {
+        const { rows } = await owner.query(
+          `SELECT has_table_privilege($1, $2, 'DELETE, TRUNCATE')
+               OR has_any_column_privilege($1, $2, 'UPDATE') AS may`,
+          [`chamberlain_${role}`, table],
+        );
+        expect([role, rows]).toEqual([role, [{ may: false }]]);
+      }
+    },
+  );
+});
+
+test.each(['directory', 'homes', 'databases'] as const)(
+  '%s sees and changes how its own rows stand, and no other',
+  async (role) => {
+    const seen = await as(role, 'SELECT DISTINCT role FROM convergence');
+    expect(seen.rows).toEqual([{ role }]);
+    const changed = await as(role, `UPDATE convergence SET attempts = attempts RETURNING role`);
+    expect(changed.rows).toEqual([{ role }]);
+    await expect(
+      as(role, `UPDATE convergence SET role = 'homes' WHERE role = '${role}'`),
+    ).rejects.toMatchObject({ code: '42501' });
+  },
+);
+
+describe('a temporary table of the name of one of ours', () => {
+  // migrations take that right away, so that there is none to begin with
+  beforeAll(() =>
+    owner.query(`GRANT TEMPORARY ON DATABASE ${world.config.postgres.database} TO PUBLIC`),
+  );
+
+  const session = async (role: PostgresRole, act: (client: PoolClient) => Promise<void>) => {
+    const client = await pools.get(role)!.connect();
+    try {
+      await act(client);
+    } finally {
+      client.release(true);
+    }
+  };
+
+  test('gives nobody the right of whoever defined a function', async () => {
+    const { rows } = await owner.query(
+      `SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
+         AND NOT coalesce(proconfig, '{}') && '{"search_path=pg_catalog, public, pg_temp"}'`,
+    );
+    expect(rows).toEqual([]);
+    await session('homes', async (client) => {
+      await client.query(
+        `CREATE TEMP TABLE convergence (LIKE public.convergence INCLUDING ALL);
+         CREATE FUNCTION pg_temp.reach() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN UPDATE public.people SET email = current_user; RETURN NEW; END $$;
+         CREATE TRIGGER reach BEFORE INSERT ON pg_temp.convergence
+           FOR EACH ROW EXECUTE FUNCTION pg_temp.reach();
+         GRANT ALL ON pg_temp.convergence TO PUBLIC`,
+      );
+      await client.query(
+        `INSERT INTO public.database_verifiers VALUES ($1, 1, '*' || repeat('0', 40))
+         ON CONFLICT (account) DO UPDATE SET recorded_at = now()`,
+        [tool],
+      );
+    });
+    const emails = await owner.query(`SELECT email FROM people WHERE email LIKE 'chamberlain%'`);
+    expect(emails.rows).toEqual([]);
+  });
+
+  test('makes nobody look as if he were put away', async () => {
+    await session('intake', async (client) => {
+      await client.query(
+        `CREATE TEMP TABLE archives AS SELECT ${tool} AS subject, 1 AS departure FROM generate_series(1, 2);
+         CREATE TEMP TABLE departures AS
+           SELECT ${tool} AS subject, 1 AS departure, now() AS left_at, NULL::timestamptz AS back_at`,
+      );
+      await expect(
+        client.query(`UPDATE public.tools SET state = 'deleted' WHERE uid = $1`, [tool]),
+      ).rejects.toMatchObject({ code: '55000' });
+    });
+  });
+});
+
+test('a role records what it has put away itself, and nothing of another', async () => {
+  await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [tool]);
+  const record = (role: string) =>
+    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+     VALUES (:tool, 1, '${role}', repeat('0', 64), '/', 0)`;
+  await as('homes', record('homes'));
+  await expect(as('homes', record('databases'))).rejects.toMatchObject({ code: '42501' });
+  await expect(as('databases', record('homes'))).rejects.toMatchObject({ code: '42501' });
+  await as('databases', record('databases'));
+});
+
+test('a report is written by the eyes of its own role alone', async () => {
+  await as('admin', `INSERT INTO surveys (id) VALUES ('00000000-0000-4000-8000-000000000001')`);
+  const report = (role: string) =>
+    `INSERT INTO reports (survey, role, report) VALUES ('00000000-0000-4000-8000-000000000001', '${role}', '{}')`;
+  await as('homes_eyes', report('homes'));
+  await expect(as('homes_eyes', report('directory'))).rejects.toMatchObject({ code: '42501' });
+});
+
+test('a survey is asked for by an admin and the sweep alone, and its reports are seen by no hands', async () => {
+  for (const role of ROLES) {
+    const { rows } = await owner.query(
+      `SELECT has_table_privilege($1, 'surveys', 'INSERT') AS asks,
+              has_table_privilege($1, 'surveys', 'UPDATE') AS changes,
+              has_table_privilege($1, 'reports', 'SELECT') AS sees,
+              has_table_privilege($1, 'reports', 'UPDATE, DELETE') AS forges`,
+      [`chamberlain_${role}`],
+    );
+    const asks = role === 'admin' || role === 'sweep';
+    const sees = asks || role.endsWith('_eyes');
+    expect([role, rows[0]]).toEqual([role, { asks, changes: false, sees, forges: false }]);
+  }
+});
+
+test('a role says what became of its own parts of a repair alone', async () => {
+  const repair = '00000000-0000-4000-8000-000000000002';
+  await as('admin', `INSERT INTO repairs (id, asked_by) VALUES ('${repair}', 'unix:root')`);
+  for (const role of ['directory', 'homes']) {
+    await as(
+      'admin',
+      `INSERT INTO repair_parts (repair, subject, role, digest) VALUES ('${repair}', :tool, '${role}', '')`,
+    );
+  }
+  const ended = await as('homes', `UPDATE repair_parts SET state = 'done' RETURNING role`);
+  expect(ended.rows).toEqual([{ role: 'homes' }]);
+});
+
+test('who asks for a survey that there is not is shown nothing', async () => {
+  const eyes = pools.get('directory_eyes')!;
+  for (const id of ['00000000-0000-4000-8000-000000000009', '', '*', "' OR true --"]) {
+    expect(await readSurvey(eyes, id)).toBeUndefined();
+  }
+});
+
+test('a verifier that the homes role records raises databases, whose row it may not touch', async () => {
+  const wanted = async () =>
+    (
+      await owner.query(
+        `SELECT wanted FROM convergence WHERE subject = $1 AND role = 'databases'`,
+        [tool],
+      )
+    ).rows[0] as { wanted: string };
+  const before = await wanted();
+  await as(
+    'homes',
+    `UPDATE database_verifiers SET verifier = '*00000000000000000000000000000000000000AA' WHERE account = :tool`,
+  );
+  expect(Number((await wanted()).wanted)).toBe(Number(before.wanted) + 1);
+});

@@ -1,0 +1,241 @@
+/** What an admin sees of a survey is golden text: groups, worst first. */
+import { expect, test } from '@jest/globals';
+import type { Finding, Step } from '../../src/reconcile/plan.ts';
+import { countSurvey, renderSurvey } from '../../src/drift/render-survey.ts';
+import { mergeReports, type Report } from '../../src/reconcile/report.ts';
+import { groupSurvey } from '../../src/drift/survey-groups.ts';
+import { expectGolden } from '../golden.ts';
+
+const NOTHING: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 0 };
+
+function step(account: string, subject: number, rest: Partial<Step>): Step {
+  return {
+    target: 'unix-group',
+    subject,
+    account,
+    object: `cn=${account},ou=servicegroups`,
+    effect: 'create',
+    change: 'absent → present',
+    because: 'it is not there',
+    action: { verb: 'ldap.add', entry: `toolGroups/cn=${account}`, attributes: {} },
+    ...rest,
+  };
+}
+
+function finding(account: string, subject: number, rest: Partial<Finding>): Finding {
+  return {
+    target: 'home-directory',
+    subject,
+    account,
+    object: `/home/${account}`,
+    code: 'PATH_FOREIGN',
+    sentence: 'It is a symbolic link to /etc; move it away.',
+    ...rest,
+  };
+}
+
+const seen = { ino: 1, uid: 50_000, gid: 50_000, mode: 0o777 };
+
+const DIRECTORY: Report = {
+  ...NOTHING,
+  subjects: 14,
+  steps: [
+    step('tools.wikibot', 50_002, {
+      effect: 'revoke',
+      change: 'member −uid=mallory,ou=people',
+      because: 'it has too much: member',
+      action: {
+        verb: 'ldap.modify',
+        entry: 'toolGroups/cn=tools.wikibot',
+        expect: {},
+        changes: [{ attribute: 'member', remove: ['people/uid=mallory'], add: [] }],
+      },
+    }),
+    ...Array.from({ length: 7 }, (_, n) => step(`tools.gone-${n}`, 50_010 + n, {})),
+    step('tools.retired', 50_020, {
+      effect: 'destroy',
+      change: 'present → absent',
+      because: 'the tool is deleted',
+      action: { verb: 'ldap.delete', entry: 'toolGroups/cn=tools.retired', expect: {} },
+    }),
+    step('alice', 1001, {
+      target: 'unix-account',
+      object: 'uid=alice,ou=people',
+      effect: 'change',
+      change: 'sn x → Alice A.; loginShell /bin/sh\u001b[2J → /bin/bash',
+      because: 'it differs in sn, loginShell',
+      action: {
+        verb: 'ldap.modify',
+        entry: 'people/uid=alice',
+        expect: {},
+        changes: [
+          { attribute: 'sn', remove: ['x'], add: ['Alice A.'] },
+          { attribute: 'loginShell', remove: ['/bin/sh\u001b[2J'], add: ['/bin/bash'] },
+        ],
+      },
+    }),
+  ],
+  findings: [
+    finding('tools.wikibot', 50_002, {
+      target: 'unix-group',
+      object: 'cn=tools.other,ou=servicegroups',
+      code: 'ID_FOREIGN',
+      sentence: 'cn=tools.other,ou=servicegroups has the number of cn=tools.wikibot: rename it',
+    }),
+  ],
+};
+
+const HOMES: Report = {
+  ...NOTHING,
+  subjects: 14,
+  steps: [
+    step('tools.bridgebot', 50_001, {
+      target: 'home-directory',
+      object: '/data/project/bridgebot/logs',
+      effect: 'revoke',
+      change: 'mode 0777 → 2775',
+      because: 'the mode differs',
+      action: {
+        verb: 'path.chmod',
+        home: { area: 'toolHomes', name: 'bridgebot' },
+        folder: 'logs',
+        seen,
+        mode: 0o2775,
+      },
+    }),
+    step('tools.bridgebot', 50_001, {
+      target: 'home-directory',
+      object: '/data/project/bridgebot/logs',
+      effect: 'change',
+      change: 'default ACL → group rwx',
+      because: 'what is made in it would not be writable for the group',
+      action: {
+        verb: 'path.setAcl',
+        home: { area: 'toolHomes', name: 'bridgebot' },
+        folder: 'logs',
+        seen,
+      },
+    }),
+  ],
+  findings: [finding('alice', 1001, {}), finding('bob', 1002, {})],
+};
+
+const DATABASES: Report = {
+  ...NOTHING,
+  subjects: 14,
+  steps: [50_001, 50_002].map((uid) =>
+    step(uid === 50_001 ? 'tools.bridgebot' : 'tools.wikibot', uid, {
+      target: 'database-account',
+      object: `s${uid} on toolsdb`,
+      because: 'there is no such account',
+      action: {
+        verb: 'db.createUser',
+        server: 'toolsdb',
+        user: `s${uid}`,
+        uid,
+        epoch: 1,
+        overlaps: false,
+        maxUserConnections: 10,
+        locked: false,
+        grants: [],
+      },
+    }),
+  ),
+  findings: ['alice', 'bob', 'carol', 'dave', 'eve', 'frank'].map((account, index) =>
+    finding(account, 1001 + index, {
+      target: 'database-account',
+      object: "''@localhost on replica",
+      code: 'DATABASE_FOREIGN',
+      sentence: 'Whoever comes from localhost may get this nameless account. Drop it.',
+      advisory: true,
+    }),
+  ),
+  waiting: [
+    { target: 'database-account', subject: 1009, account: 'zoe', sentence: 'waits for homes' },
+  ],
+  unreadable: [
+    ...['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name, index) => ({
+      target: 'database-account',
+      subject: 50_030 + index,
+      account: `tools.${name}`,
+      sentence: 'replica does not answer',
+    })),
+    { target: 'homes', sentence: 'no answer within 30 s' },
+  ],
+};
+
+const ALL = mergeReports([DIRECTORY, HOMES, DATABASES]);
+
+test('a survey is shown in groups, worst first, each with its count and its first few', () => {
+  expectGolden('survey.txt', renderSurvey(ALL));
+});
+
+test('a reason for which several targets are unread is said once', () => {
+  const away = 'reading all of dc=example,dc=org: no answer in 3000 ms';
+  const unreadable = ['unix-group', 'seal', 'unix-account'].map((target) => ({
+    target,
+    sentence: away,
+  }));
+  expect(renderSurvey({ ...NOTHING, unreadable })).toBe(
+    'UNREADABLE: seal, unix-account, unix-group; nothing is known, so nothing is concluded\n' +
+      `  ${away}\n\n0 subjects looked at: 3 UNREADABLE`,
+  );
+});
+
+test('a survey that found nothing says so', () => {
+  expectGolden('survey-nothing.txt', renderSurvey({ ...NOTHING, subjects: 40_000 }));
+});
+
+test('headings are marked for who watches, and what others wrote does not steer a terminal', () => {
+  const text = renderSurvey(ALL, (heading) => `\u001b[1m${heading}\u001b[22m`);
+  expect(text).toContain('\u001b[1mUNREADABLE: homes');
+  // eslint-disable-next-line no-control-regex
+  expect(text.match(/\u001b\[[^m]*m/gu)).toHaveLength(2 * groupSurvey(ALL).length);
+  expect(text).toContain('/bin/sh?[2J');
+});
+
+test('every step, finding and unreadable is in one group, and counted once', () => {
+  const groups = groupSurvey(ALL);
+  const count = (kind: string) =>
+    groups.filter((group) => group.kind === kind).reduce((sum, group) => sum + group.count, 0);
+  expect(count('drift')).toBe(ALL.steps.length);
+  expect(count('finding') + count('advisory')).toBe(ALL.findings.length);
+  expect(count('unreadable')).toBe(ALL.unreadable.length);
+  expect(countSurvey(ALL)).toEqual({
+    subjects: 14,
+    drifts: 14,
+    accounts: 11,
+    revoke: 2,
+    destroy: 1,
+    create: 9,
+    change: 2,
+    findings: 9,
+    waiting: 1,
+    unreadable: 8,
+  });
+});
+
+test('the order of groups and items does not hang on who answered first', () => {
+  const shuffled = mergeReports([
+    ...[DIRECTORY, HOMES, DATABASES].map((report) => ({
+      ...report,
+      findings: report.findings.toReversed(),
+      waiting: report.waiting.toReversed(),
+      unreadable: report.unreadable.toReversed(),
+    })),
+  ]);
+  expect(renderSurvey(shuffled)).toBe(renderSurvey(ALL));
+});
+
+test('100,000 drifts are shown in a moment', () => {
+  const many: Report = {
+    ...NOTHING,
+    subjects: 100_000,
+    steps: Array.from({ length: 100_000 }, (_, n) => step(`tools.t${n}`, 50_000 + n, {})),
+    findings: Array.from({ length: 100_000 }, (_, n) => finding(`p${n}`, 1000 + n, {})),
+  };
+  const start = process.cpuUsage();
+  const text = renderSurvey(mergeReports([many]));
+  expect(process.cpuUsage(start).user / 1000).toBeLessThan(4000);
+  expect(text.split('\n').length).toBeLessThan(30);
+});

@@ -1,0 +1,327 @@
+/** What a sweep does about what was reported: the tables of src/drift/sweep-decisions.ts. Pure. */
+import { describe, expect, test } from '@jest/globals';
+import type { Role } from '../../src/reconcile/wanted.ts';
+import type { Effect } from '../../src/reconcile/action.ts';
+import type { Finding, Step } from '../../src/reconcile/plan.ts';
+import type { Report, Unreadable } from '../../src/reconcile/report.ts';
+import { judgeSweep, type Seen } from '../../src/drift/sweep-decisions.ts';
+
+const step = (subject: number, effect: Effect = 'change', target = 'home-directory'): Step => ({
+  target,
+  subject,
+  account: `tools.t${subject}`,
+  object: `/data/project/t${subject}`,
+  effect,
+  change: 'mode 0777 → 2775',
+  because: 'the mode is 0777',
+  action: { verb: 'ldap.delete', entry: 'people/uid=x', expect: {} },
+});
+const finding = (subject: number, advisory?: true): Finding => ({
+  target: 'home-directory',
+  subject,
+  account: `tools.t${subject}`,
+  object: `/data/project/t${subject}`,
+  code: 'PATH_FOREIGN',
+  sentence: 'another owns it',
+  ...(advisory && { advisory }),
+});
+const report = (parts: Partial<Report> = {}): Report => ({
+  steps: [],
+  findings: [],
+  waiting: [],
+  unreadable: [],
+  subjects: 1000,
+  ...parts,
+});
+const unreadable = (subject?: number): Unreadable => ({
+  target: 'home-directory',
+  sentence: 'no answer',
+  ...(subject === undefined ? {} : { subject, account: `tools.t${subject}` }),
+});
+
+function judge(homes: Partial<Report>, seen: Partial<Seen> = {}) {
+  return judgeSweep({
+    reports: new Map<Role, Report>([
+      ['directory', report({ subjects: homes.subjects ?? 1000 })],
+      ['homes', report(homes)],
+      ['databases', report({ subjects: homes.subjects ?? 1000 })],
+    ]),
+    moving: [],
+    parked: [],
+    frozen: false,
+    doubt: undefined,
+    held: false,
+    undecided: [],
+    realm: { realm: 'tools', base: 'dc=example,dc=org' },
+    released: [],
+    settings: { mostShare: 0.05, atLeast: 10 },
+    ...seen,
+  });
+}
+const many = (count: number) => Array.from({ length: count }, (_, index) => step(index + 1));
+const at = (subject: number, role: Role = 'homes') => ({ subject, role });
+
+describe('of a subject and role:', () => {
+  test.each<[string, Partial<Report>, Partial<Seen>, string, number, number[]]>([
+    ['nothing is clean', {}, {}, 'clean', 0, []],
+    ['a step has drifted, and is raised', { steps: [step(1)] }, {}, 'raised', 1, [1]],
+    ['two steps are one drift', { steps: [step(1), step(1, 'revoke')] }, {}, 'raised', 1, [1]],
+    ['a step that destroys is reported', { steps: [step(1, 'destroy')] }, {}, 'clean', 0, []],
+    [
+      'beside it other steps are reported too: whoever is raised would do both',
+      { steps: [step(1), step(1, 'destroy'), step(2)] },
+      {},
+      'raised',
+      1,
+      [2],
+    ],
+    [
+      'what is parked with a step that destroys stays so',
+      { steps: [step(1), step(1, 'destroy')] },
+      { parked: [at(1)] },
+      'clean',
+      0,
+      [],
+    ],
+    ['a finding is reported', { findings: [finding(1)] }, {}, 'clean', 0, []],
+    [
+      'steps beside a finding are raised, parked or not',
+      { steps: [step(1), step(2)], findings: [finding(1), finding(2)] },
+      { parked: [at(2)] },
+      'raised',
+      1,
+      [1, 2],
+    ],
+    ['what is in motion is left', { steps: [step(1)] }, { moving: [at(1)] }, 'moving', 0, []],
+    ['what is in motion and as wanted is clean', {}, { moving: [at(1)] }, 'clean', 0, []],
+    [
+      'so is what is in motion and would be destroyed',
+      { steps: [step(1, 'destroy')] },
+      { moving: [at(1)] },
+      'clean',
+      0,
+      [],
+    ],
+    [
+      'in motion beside what cannot be read is unreadable',
+      { steps: [step(1)], unreadable: [unreadable(2)] },
+      { moving: [at(1)] },
+      'unreadable',
+      0,
+      [],
+    ],
+    [
+      'what is in motion elsewhere is not',
+      { steps: [step(1)] },
+      { moving: [at(1, 'directory'), at(2)] },
+      'raised',
+      1,
+      [1],
+    ],
+    [
+      'what is parked and has a step is raised again',
+      { steps: [step(1)] },
+      { parked: [at(1)] },
+      'raised',
+      0,
+      [1],
+    ],
+    ['what is parked and as wanted is raised again', {}, { parked: [at(1)] }, 'raised', 0, [1]],
+    ['so with an advice', { findings: [finding(1, true)] }, { parked: [at(1)] }, 'raised', 0, [1]],
+    [
+      'what is parked in another role has drifted',
+      { steps: [step(1)] },
+      { parked: [at(1, 'directory')] },
+      'raised',
+      1,
+      [1, 1],
+    ],
+    [
+      'what is parked by a finding stays so',
+      { findings: [finding(1)] },
+      { parked: [at(1)] },
+      'clean',
+      0,
+      [],
+    ],
+    [
+      'what is parked and cannot be read stays so',
+      { unreadable: [unreadable(1)] },
+      { parked: [at(1)] },
+      'unreadable',
+      0,
+      [],
+    ],
+    [
+      'steps beside what of another subject cannot be read are raised',
+      { steps: [step(1)], unreadable: [unreadable(2)] },
+      {},
+      'raised',
+      1,
+      [1],
+    ],
+    [
+      'of a role that is unreadable as a whole nothing is raised, not even what is parked',
+      { steps: [step(1)], unreadable: [unreadable()] },
+      { parked: [at(2)] },
+      'unreadable',
+      0,
+      [],
+    ],
+    ['while frozen nothing is raised', { steps: [step(1)] }, { frozen: true }, 'frozen', 1, []],
+    [
+      'while frozen nothing is raised again',
+      {},
+      { frozen: true, parked: [at(1)] },
+      'frozen',
+      0,
+      [],
+    ],
+    ['frozen and clean is clean', {}, { frozen: true }, 'clean', 0, []],
+  ])('%s', (_, homes, seen, state, drifted, raised) => {
+    const { ending, raise } = judge(homes, seen);
+    expect({ state: ending.state, drifted: ending.drifted }).toEqual({ state, drifted });
+    expect(raise.map(({ subject }) => subject)).toEqual(raised);
+  });
+
+  test('of a directory in doubt nothing is raised, of the other roles all', () => {
+    const reports = new Map<Role, Report>([
+      ['directory', report({ steps: [step(1)] })],
+      ['homes', report({ steps: [step(2)] })],
+      ['databases', report()],
+    ]);
+    const { ending, raise, unseen } = judge({}, { reports, doubt: 'an older copy' });
+    expect(raise).toEqual([at(2)]);
+    expect(ending).toMatchObject({
+      state: 'raised',
+      drifted: 1,
+      unreadable: 1,
+      sentence: 'the directory was not judged: an older copy',
+    });
+    expect(unseen.roles).toEqual(['directory']);
+  });
+
+  test('a role without a report is unseen', () => {
+    const { raise, unseen, ending } = judge(
+      {},
+      {
+        reports: new Map([['homes', report({ steps: [step(1)] })]]),
+        parked: [at(2, 'databases')],
+      },
+    );
+    expect(raise).toEqual([at(1)]);
+    expect(unseen.roles).toEqual(['directory', 'databases']);
+    expect(ending).toMatchObject({ state: 'raised', unreadable: 2 });
+  });
+});
+
+describe('of a sweep:', () => {
+  test.each([
+    ['5 % may be raised', 50, 1000, 'raised'],
+    ['one more is held', 51, 1000, 'held'],
+    ['ten may always', 10, 12, 'raised'],
+    ['eleven of few may not', 11, 12, 'held'],
+  ])('%s', (_, drifted, subjects, state) => {
+    const { ending, raise } = judge({ steps: many(drifted), subjects });
+    expect(ending).toMatchObject({ state, drifted, steps: drifted });
+    expect(raise).toHaveLength(state === 'held' ? 0 : drifted);
+  });
+
+  test('subjects count, not roles', () => {
+    const steps = many(10);
+    const reports = new Map<Role, Report>([
+      ['directory', report({ steps, subjects: 12 })],
+      ['homes', report({ steps, subjects: 12 })],
+      ['databases', report({ steps, subjects: 12 })],
+    ]);
+    expect(judge({}, { reports }).raise).toHaveLength(30);
+  });
+
+  test('what is held is raised by its own digest, and by no other', () => {
+    const steps = many(60);
+    const { digest, sentence } = judge({ steps }).ending;
+    expect(sentence).toContain(`chamberlain sweep release --expect ${digest}`);
+    const released = [digest ?? ''];
+    expect(judge({ steps }, { released }).raise).toHaveLength(60);
+    expect(judge({ steps: [...steps, step(61)] }, { released }).ending.state).toBe('held');
+    expect(judge({ steps: steps.slice(1) }, { released }).ending.state).toBe('held');
+    // what is in motion, and what is only reported, is no part of it
+    const beside = { steps: [...steps, step(99), step(98, 'destroy')], findings: [finding(97)] };
+    expect(judge(beside, { released, moving: [at(99)] }).ending.state).toBe('raised');
+  });
+
+  test('a held one raises not even what is parked, whose steps its digest covers', () => {
+    const steps = [...many(60), step(99)];
+    const parked = [at(99), at(98)];
+    const { ending, raise } = judge({ steps }, { parked });
+    expect(raise).toEqual([]);
+    expect(ending).toMatchObject({ state: 'held', drifted: 60, steps: 61 });
+    expect(ending.digest).toBe(judge({ steps }).ending.digest);
+    const released = [ending.digest ?? ''];
+    expect(judge({ steps }, { parked, released }).raise).toHaveLength(62);
+  });
+
+  test('after a held one nothing is raised without a word, however little it is', () => {
+    const steps = [step(1)];
+    const held = judge({ steps }, { held: true });
+    expect(held).toMatchObject({ ending: { state: 'held', drifted: 1 }, raise: [] });
+    expect(judge({}, { held: true, parked: [at(9)] })).toMatchObject({
+      ending: { state: 'held', drifted: 0 },
+      raise: [],
+    });
+    const released = [held.ending.digest ?? ''];
+    expect(judge({ steps }, { held: true, released }).raise).toEqual([at(1)]);
+    expect(judge({}, { held: true }).ending.state).toBe('clean');
+    // somebody is at it: nothing is known of how it ends, so the hold goes on
+    const worked = judge({ steps: [step(1), step(2)] }, { held: true, moving: [at(1), at(2)] });
+    expect(worked.ending).toMatchObject({
+      ...{ state: 'moving', drifted: 0, digest: null },
+      sentence: '2 subjects are being worked on',
+    });
+  });
+
+  test('a frozen one is not released', () => {
+    const steps = many(60);
+    const released = [judge({ steps }).ending.digest ?? ''];
+    expect(judge({ steps }, { released, frozen: true })).toMatchObject({
+      ending: { state: 'frozen' },
+      raise: [],
+    });
+  });
+
+  test('what could not be read is told beside what is raised', () => {
+    const unseen = [unreadable(1), unreadable(2)];
+    expect(judge({ unreadable: unseen, steps: [step(3)] }).ending).toMatchObject({
+      state: 'raised',
+      unreadable: 2,
+      sentence: 'home-directory: no answer; and 1 more',
+    });
+  });
+
+  test.each<[string, Partial<Seen['settings']>, number, string]>([
+    ['a share of nothing raises nothing', { mostShare: 0, atLeast: 0 }, 1, 'held'],
+    ['a share of all raises all', { mostShare: 1, atLeast: 0 }, 1000, 'raised'],
+  ])('%s', (_, settings, drifted, state) => {
+    const { ending } = judge(
+      { steps: many(drifted) },
+      { settings: { mostShare: 0.05, atLeast: 10, ...settings } },
+    );
+    expect(ending.state).toBe(state);
+  });
+
+  test('drifts are what was seen at rest, and nothing is said of what was not', () => {
+    const { drifts, unseen } = judge(
+      { steps: [step(1), step(2)], findings: [finding(3)], unreadable: [unreadable(4)] },
+      { moving: [at(2)] },
+    );
+    expect(drifts.map(({ subject, what }) => [subject, what])).toEqual([
+      [1, 'mode 0777 → 2775'],
+      [3, 'PATH_FOREIGN'],
+    ]);
+    expect(unseen).toEqual({
+      roles: [],
+      places: [at(2)],
+      targets: [{ subject: 4, target: 'home-directory' }],
+    });
+  });
+});

@@ -1,0 +1,82 @@
+/** What sweeps write of themselves, and which words of admins they heed. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import type { Role } from '../../src/reconcile/wanted.ts';
+import { raisePlaces } from '../../src/drift/drifts.ts';
+import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
+import { beginSweep, readLeft, readReleases, readSweep } from '../../src/drift/sweeps-table.ts';
+import { openWorld, type World } from '../stack.ts';
+
+let world: World;
+let owner: Pool;
+let sweep: Pool;
+
+beforeAll(async () => {
+  world = await openWorld('sweeps', { needs: ['postgres'] });
+  owner = openPool(world.config, 'owner', { max: 1, durable: false });
+  sweep = openPool(world.config, 'sweep', { max: 1, durable: false });
+  await owner.query(
+    `INSERT INTO posix_ids (id, kind) SELECT i, 'tool' FROM generate_series(1, 1001) AS i`,
+  );
+});
+afterAll(async () => {
+  await Promise.all([owner, sweep].map((pool) => pool?.end()));
+  await world?.close();
+});
+beforeEach(async () => {
+  await owner.query('DELETE FROM convergence');
+});
+
+const place = (subject: number, role: Role) => ({ subject, role });
+
+test('a subject with rows of many roles counts once, wherever a batch ends', async () => {
+  const id = randomUUID();
+  // an odd row first, so that every batch would end between two rows of one subject
+  const places = Array.from({ length: 1001 }, (_, index): Role[] =>
+    index === 0 ? ['homes'] : ['directory', 'homes'],
+  ).flatMap((roles, index) => roles.map((role) => place(index + 1, role)));
+  const swept = await withClient(sweep, async (client) => {
+    await beginSweep(client, id);
+    await raisePlaces(client, id, places);
+    return readSweep(client, id);
+  });
+  expect(swept?.raised).toBe(1001);
+  const { rows } = await owner.query('SELECT count(*)::int AS rows FROM convergence');
+  expect(rows).toEqual([{ rows: 2001 }]);
+});
+
+test('what had been given up is left until it is applied, however long it has been behind', async () => {
+  const id = randomUUID();
+  await owner.query(
+    `INSERT INTO convergence (subject, role, wanted, applied, state, since)
+     SELECT i, 'homes', 2, 1, 'parked', now() - interval '9 days' FROM generate_series(1, 3) AS i`,
+  );
+  // another that nobody has raised
+  const left = async () =>
+    withClient(sweep, async (client) => {
+      const swept = await readSweep(client, id);
+      if (swept === undefined) throw new Error('there is no such sweep');
+      const rows = await readLeft(client, swept);
+      return rows.map(({ subject, role, state, again }) => [subject, role, state, again]);
+    });
+  await withClient(sweep, async (client) => {
+    await beginSweep(client, id);
+    await raisePlaces(client, id, [place(1, 'homes'), place(2, 'homes')]);
+  });
+  expect(await left()).toEqual([
+    [1, 'homes', 'due', true],
+    [2, 'homes', 'due', true],
+  ]);
+  await owner.query(`UPDATE convergence SET state = 'parked' WHERE subject = 1`);
+  await owner.query(`UPDATE convergence SET state = 'applied', applied = wanted WHERE subject = 2`);
+  expect(await left()).toEqual([[1, 'homes', 'parked', true]]);
+});
+
+test('a word that nobody has heeded within an hour is none any more', async () => {
+  await owner.query(
+    `INSERT INTO sweep_releases (digest, by, at) VALUES
+       ('fresh', 'unix:root', now() - interval '59 min'), ('stale', 'unix:root', now() - interval '61 min')`,
+  );
+  const releases = await withClient(sweep, readReleases);
+  expect(releases.map(({ digest }) => digest)).toEqual(['fresh']);
+});

@@ -1,0 +1,370 @@
+/** What an admin reads of one word is golden text. */
+import { expect, test } from '@jest/globals';
+import type { Explanation, KeyFact, SubjectPage } from '../../src/explain/explanation.ts';
+import type { LeavingPage } from '../../src/lifecycle/leaving.ts';
+import { renderExplanation } from '../../src/explain/render-explain.ts';
+import { expectGolden } from '../golden.ts';
+
+const AT = '2026-11-24T21:11:05.123Z';
+const EARLIER = '2025-03-01T08:00:00.000Z';
+
+const KEY: KeyFact = {
+  fingerprint: 'SHA256:CdJhaw8trPQaPlbHaEFi7I0Ko7eRHJ7Oq1wFrpA7QJA',
+  type: 'ssh-ed25519',
+  label: 'laptop',
+  options: ['from="192.0.2.0/24"', 'no-pty'],
+  addedAt: EARLIER,
+  expiresAt: '2027-01-01T00:00:00.000Z',
+  removedAt: null,
+  stops: [],
+};
+const REMOVED: KeyFact = {
+  ...KEY,
+  fingerprint: 'SHA256:1M4RzhMyWuFS/86uPY/ce2prh/dVTHW7iD2RhpquOZA',
+  label: 'old \u001b[31mdesktop',
+  options: [],
+  expiresAt: null,
+  removedAt: AT,
+  stops: ['removed'],
+};
+
+const STAYS: LeavingPage = {
+  hold: null,
+  closed: null,
+  deleteAfter: null,
+  erasing: null,
+  orphanedAt: null,
+  waiting: [],
+  approved: null,
+  departures: [],
+  next: null,
+};
+
+const act = (at: string, kind: string, rest = {}) => ({
+  at,
+  kind,
+  requestedBy: 'alice',
+  approvedBy: 'steward',
+  portal: 'portal',
+  fields: [],
+  verdict: 'accepted',
+  code: null,
+  ...rest,
+});
+
+const ALICE: SubjectPage = {
+  uid: 1001,
+  kind: 'person',
+  account: 'alice',
+  state: 'active',
+  since: EARLIER,
+  stops: [],
+  dns: ['uid=alice,ou=people,dc=example,dc=org'],
+  displayName: 'Alice A.',
+  email: 'alice@example.org',
+  realmMember: { since: EARLIER },
+  keys: [KEY, REMOVED],
+  databaseUser: 'u1001',
+  credentials: {
+    wantedEpoch: 2,
+    recordedEpoch: 2,
+    recordedAt: EARLIER,
+    previousUntil: null,
+    lockedOut: false,
+  },
+  leaving: STAYS,
+  access: [
+    {
+      state: 'granted',
+      openedAt: EARLIER,
+      reason: 'to run a bot',
+      decidedAt: EARLIER,
+      decidedBy: 'steward',
+      decisionReason: 'welcome',
+    },
+  ],
+  acts: 40,
+  history: [
+    act(EARLIER, 'person.create', { approvedBy: 'alice', fields: ['person'] }),
+    act(AT, 'key.remove', { portal: null, fields: ['keys'] }),
+  ],
+  targets: [
+    {
+      role: 'directory',
+      target: 'unix-account',
+      wanted: 'uid=alice,ou=people, uid 1001, gid 500, /home/alice, /bin/bash, unlocked',
+      state: 'as wanted',
+      trouble: [],
+    },
+  ],
+  becomes: [
+    {
+      account: 'tools.bridgebot',
+      path: ['alice', 'tools.relay', 'tools.bridgebot'],
+      since: EARLIER,
+      stops: [],
+    },
+  ],
+};
+
+const TOOL: SubjectPage = {
+  uid: 50001,
+  kind: 'tool',
+  account: 'tools.bridgebot',
+  state: 'active',
+  since: EARLIER,
+  stops: [],
+  dns: [
+    'uid=tools.bridgebot,ou=people,ou=servicegroups,dc=example,dc=org',
+    'cn=tools.bridgebot,ou=servicegroups,dc=example,dc=org',
+  ],
+  title: 'A bridge \u0007',
+  maintainers: ['bob', 'tools.relay'],
+  databaseUser: 's50001',
+  credentials: {
+    wantedEpoch: 2,
+    recordedEpoch: 1,
+    recordedAt: EARLIER,
+    previousUntil: AT,
+    lockedOut: false,
+  },
+  leaving: STAYS,
+  access: [],
+  acts: 2,
+  history: [
+    act(EARLIER, 'tool.create', { fields: ['tool'] }),
+    act(AT, 'repair', { requestedBy: 'unix:ops', approvedBy: 'unix:ops', portal: null }),
+  ],
+  targets: [
+    {
+      role: 'directory',
+      target: 'unix-group',
+      wanted: 'cn=tools.bridgebot,ou=servicegroups, gid 50001, 2 members',
+      state: 'differs',
+      trouble: [
+        {
+          mark: '-',
+          what: 'cn=tools.bridgebot,ou=servicegroups: member −uid=eve',
+          why: 'because it has too much: member',
+          since: null,
+        },
+      ],
+    },
+    {
+      role: 'directory',
+      target: 'sudo-rule',
+      wanted: 'cn=runas-tools.bridgebot,ou=sudoers, %tools.bridgebot may run anything',
+      state: 'unreadable',
+      trouble: [{ mark: '×', what: 'UNREADABLE', why: 'no such place', since: AT }],
+    },
+    {
+      role: 'homes',
+      target: 'home-directory',
+      wanted: '/data/project/bridgebot, 50001:50001, 2775, with public_html, logs',
+      state: 'finding',
+      trouble: [
+        {
+          mark: '?',
+          what: '/data/project/bridgebot: PATH_FOREIGN',
+          why: 'There is a symbolic link, where a directory of uid 50001 should be; move it away.',
+          since: EARLIER,
+        },
+      ],
+    },
+    ...['a', 'b'].map((server) => ({
+      role: 'databases' as const,
+      target: 'database-account',
+      wanted: `s50001 on ${server}, at most 10 connections, unlocked`,
+      state: 'no answer' as const,
+      trouble: [
+        {
+          mark: '×' as const,
+          what: 'databases: no answer within 60 ms',
+          why: 'last known: BACKEND_UNREADABLE: replica does not answer',
+          since: AT,
+        },
+      ],
+    })),
+  ],
+  entrants: [
+    {
+      person: 'alice',
+      keys: [KEY],
+      open: true,
+      ways: [
+        { path: ['alice', 'tools.relay', 'tools.bridgebot'], since: EARLIER, stops: [] },
+        {
+          path: ['alice', 'tools.old', 'tools.bridgebot'],
+          since: AT,
+          stops: ['tools.old is disabled'],
+        },
+      ],
+    },
+    {
+      person: 'bob',
+      keys: [],
+      open: false,
+      ways: [
+        {
+          path: ['bob', 'tools.bridgebot'],
+          since: EARLIER,
+          stops: ['bob is suspended', 'bob has no key'],
+        },
+      ],
+    },
+  ],
+  becomes: [],
+};
+
+const of = (rest: Partial<Explanation>): Explanation => ({
+  word: 'x',
+  at: AT,
+  known: [],
+  key: null,
+  subjects: [],
+  ...rest,
+});
+
+test('a tool with trouble', () => {
+  expectGolden('explain-tool.txt', renderExplanation(of({ subjects: [TOOL] })));
+});
+
+test('a person', () => {
+  expectGolden('explain-person.txt', renderExplanation(of({ subjects: [ALICE] })));
+});
+
+test('a person who is suspended: what stops all ways is said once', () => {
+  const stops = ['bob is suspended'];
+  const way = (...path: string[]) => ({ account: path.at(-1) ?? '', path, since: EARLIER, stops });
+  const page: SubjectPage = {
+    ...ALICE,
+    account: 'bob',
+    state: 'suspended',
+    stops,
+    realmMember: null,
+    becomes: [
+      way('bob', 'tools.a'),
+      { ...way('bob', 'tools.a', 'tools.b'), stops: [...stops, 'tools.a is disabled'] },
+    ],
+  };
+  expectGolden('explain-suspended.txt', renderExplanation(of({ subjects: [page] })));
+});
+
+test('what no request has made says so', () => {
+  const page = { ...ALICE, acts: 0, history: [] };
+  expect(renderExplanation(of({ subjects: [page] }))).toContain(
+    'who approved\n  nobody by a request: it was founded, or taken over by an import\n\nwhat is wanted',
+  );
+});
+
+test('a person who is deleted: nothing personal, and where what she had lies', () => {
+  const made = (role: 'homes' | 'databases', bytes: number) => ({
+    role,
+    made: {
+      at: AT,
+      path: `/srv/chamberlain/${role}/alice.1`,
+      bytes,
+      manifestSha256: (role === 'homes' ? 'ab' : 'cd').repeat(32),
+    },
+    progress: null,
+  });
+  const page: SubjectPage = {
+    ...ALICE,
+    state: 'deleted',
+    stops: ['alice is deleted', 'alice has no key'],
+    dns: [],
+    displayName: '',
+    email: '',
+    realmMember: null,
+    access: [
+      { ...(ALICE.access[0] as SubjectPage['access'][number]), reason: '', decisionReason: null },
+    ],
+    keys: [{ ...REMOVED, type: '', label: '' }],
+    credentials: null,
+    targets: [],
+    becomes: [],
+    leaving: {
+      ...STAYS,
+      closed: { at: EARLIER, by: 'steward', reason: null, until: null },
+      deleteAfter: EARLIER,
+      departures: [
+        {
+          departure: 1,
+          beganAt: EARLIER,
+          leftAt: AT,
+          keepUntil: '2027-11-24T21:11:05.123Z',
+          expiredAt: null,
+          returningAt: null,
+          backAt: null,
+          erasure: null,
+          archives: [made('homes', 123_456_789), made('databases', 612)],
+        },
+      ],
+      next: {
+        move: 'remove archives',
+        sentence: 'its archives are removed',
+        at: '2027-11-24T21:11:05.123Z',
+      },
+    },
+  };
+  expectGolden('explain-deleted.txt', renderExplanation(of({ subjects: [page] })));
+});
+
+test('a disabled tool: nobody gets in', () => {
+  const stops = ['tools.bridgebot is disabled'];
+  const entrants = (TOOL.entrants ?? []).map((entrant) => ({
+    ...entrant,
+    open: false,
+    ways: entrant.ways.map((way) => ({ ...way, stops: [...way.stops, ...stops] })),
+  }));
+  const page = { ...TOOL, state: 'disabled', stops, entrants };
+  const text = renderExplanation(of({ subjects: [page] }));
+  expect(text.match(/tools\.bridgebot is disabled/gu)).toHaveLength(1);
+  expect(text).toContain('\n  nobody, as long as tools.bridgebot is disabled:\n  alice  through');
+  expect(text).not.toContain('  by SHA256');
+});
+
+test('a fingerprint that was removed, and its holder', () => {
+  const key = { ...REMOVED, holder: 'alice', knownBad: "Vagrant's insecure key (RSA)" };
+  expectGolden('explain-key.txt', renderExplanation(of({ key, subjects: [ALICE] })));
+});
+
+test('a number that is not ours', () => {
+  const known = [
+    `olaf, number 1234, which is not ours, was seen at ${EARLIER} in the directory, among homes or among database users; it may be gone.`,
+    '1234 is in the range 1000–49999 of people, and was never given; the next number there is 1002.',
+  ];
+  expectGolden('explain-foreign-uid.txt', renderExplanation(of({ known })));
+});
+
+test('what others wrote does not steer a terminal, and colour is as it is given', () => {
+  const hostile = '\u001b[2J\u202e\nx';
+  const page: SubjectPage = {
+    ...ALICE,
+    displayName: hostile,
+    access: [{ ...(ALICE.access[0] as SubjectPage['access'][number]), reason: hostile }],
+    keys: [{ ...KEY, label: hostile }],
+  };
+  const lines = renderExplanation(of({ known: [hostile], subjects: [page] })).split('\n');
+  expect(lines.filter((line) => /\p{C}/u.test(line))).toEqual([]);
+  expect(lines.filter((line) => line === 'x')).toEqual([]);
+  const painted = renderExplanation(
+    of({ subjects: [TOOL] }),
+    (style, text) => `<${style}:${text}>`,
+  );
+  expect(painted).toContain('<bold:tools.bridgebot>');
+  expect(painted).toContain('<yellow:differs   >');
+  expect(painted).toContain('<red:no: bob is suspended, bob has no key>');
+});
+
+test('a long list of people is cut, and the rest counted', () => {
+  const entrants = Array.from({ length: 45 }, (_, n) => ({
+    person: `p${n}`,
+    keys: [],
+    open: true,
+    ways: [{ path: [`p${n}`, 'tools.bridgebot'], since: EARLIER, stops: [] }],
+  }));
+  expect(renderExplanation(of({ subjects: [{ ...TOOL, entrants }] }))).toContain(
+    '… and 5 more: see --json',
+  );
+});

@@ -1,0 +1,75 @@
+/** Names that a request may create. What is let through here becomes a user, a path, a DN, a grant. */
+import { describe, expect, test } from '@jest/globals';
+import {
+  isDisplayName,
+  isReservedToolName,
+  normalName,
+  parseNewShellName,
+  parseNewToolName,
+} from '../../src/identity/names.ts';
+
+/** Of no grammar: each would mean something else to a shell, a path, a list, a pattern or a human. */
+const HOSTILE = [
+  ...['', ' ', '\n', '\0', '.', '..', '-', '-rf', '--', '*', '?', '%', '#', '~', '!x', '@x', '+x'],
+  ...['0', '42', '1000', '0x1f', '1a', 'a.b', 'a_b', 'a b', 'a/b', '../x', 'a:b', 'a,b', 'a=b'],
+  ...['a*', 'a?', 'a%', 'a\\', "a'", 'a"', 'a`', 'a$b', 'a$', 'a;b', 'a|b', 'a(b', 'a)b', 'a@b'],
+  ...['A', 'Alice', 'aLice', 'é', 'ａlice', 'аlice', 'ß', 'x\u0301', '\u202ex', 'x\u200d', '🤖'],
+  ...[
+    'x\n',
+    'x\r',
+    'x\r\n',
+    '\nx',
+    'x\ny',
+    'x\0',
+    'x\ty',
+    'x ',
+    ' x',
+    'x\u00a0',
+    'x\u2028',
+    'x\x7f',
+  ],
+];
+
+describe('a new shell name', () => {
+  test.each(['a', 'alice', 'a1', 'a-b', 'a-', 'x'.repeat(31)])('may be %j', (name) => {
+    expect(parseNewShellName(name)).toBe(name);
+  });
+
+  test.each([...HOSTILE, 'x'.repeat(32)])('is not %j', (name) => {
+    expect(parseNewShellName(name)).toBeUndefined();
+  });
+});
+
+describe('a new tool name', () => {
+  test.each(['a', 'bot', 'a1', 'a-b', 'x'.repeat(26)])('may be %j', (name) => {
+    expect(parseNewToolName(name)).toBe(name);
+  });
+
+  test.each([...HOSTILE, 'a-', 'tools.x', 'x'.repeat(27)])('is not %j', (name) => {
+    expect(parseNewToolName(name)).toBeUndefined();
+  });
+
+  test.each(['root', 'sudo', 'wheel', 'realm', 'chamberlain', 'disabled'])(
+    'that would be trusted as the own one of the platform, %s, is reserved',
+    (name) => {
+      expect(isReservedToolName(name)).toBe(true);
+    },
+  );
+});
+
+test.each([
+  ['Alice', 'alice'],
+  ['ＡＬＩＣＥ', 'alice'],
+  [' Alice \t\n Over ', 'alice over'],
+  ['alice\u00a0over', 'alice over'],
+  ['\ufb01t', 'fit'],
+])('%j and %j are the same name', (one, other) => {
+  expect(normalName(one)).toBe(other);
+});
+
+test.each(['a\n', '\na', 'a\nb', 'a\0', 'a\u2028b', 'a\u202e', 'a\u200d', ' a', 'a ', 'a  b', ''])(
+  '%j is no display name',
+  (name) => {
+    expect(isDisplayName(name)).toBe(false);
+  },
+);

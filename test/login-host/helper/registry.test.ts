@@ -1,0 +1,1205 @@
+/** What a login host makes of what it is told: the case tables of src/login-host/helper/registry.ts. */
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import type { Marker } from '../../../src/seals/marker.ts';
+import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
+import { sealKeysOf } from '../../../src/login-host/config.ts';
+import { openHeartbeats } from '../../../src/login-host/helper/heartbeats.ts';
+import { judgePayload } from '../../../src/login-host/helper/judge.ts';
+import { parseLocalAccounts } from '../../../src/login-host/helper/local-accounts.ts';
+import {
+  NOTHING_KEPT,
+  openRegistry,
+  type Consequences,
+  type Kept,
+  type Registry,
+} from '../../../src/login-host/helper/registry.ts';
+import { digestOf, type Subject } from '../../../src/login-host/helper/subject.ts';
+import {
+  heartbeat,
+  IDS,
+  newKey,
+  newSigner,
+  PEOPLE,
+  person,
+  sign,
+  tool,
+  TOOLS,
+  until,
+} from '../seals.ts';
+
+const NOW = Date.parse('2026-11-25T10:00:00Z');
+const HOUR_MS = 3_600_000;
+const RULES = {
+  realm: 'tools',
+  ids: IDS,
+  homes: { people: '/home', tools: '/data/project' },
+  knownBadKeys: [],
+  offlineLimitSeconds: 86_400,
+};
+const LOCAL = parseLocalAccounts('root:x:0:0::/root:/bin/sh\n', 'root:x:0:\n');
+
+const signer = newSigner();
+const keys = sealKeysOf({ sealKeys: [signer.pem] });
+const KEY = newKey();
+const OTHER_KEY = newKey();
+
+const alice = (more: Partial<PersonSeal> = {}) =>
+  person('alice', 1, { keys: [KEY], until: until(NOW + 100 * HOUR_MS), ...more });
+const bot = (more: Partial<ToolSeal> = {}) =>
+  tool('bot', 1, { members: ['alice'], until: until(NOW + 100 * HOUR_MS), ...more });
+
+let registry: Registry;
+let now: number;
+/** when the last heartbeat was written */
+let at: number;
+beforeEach(() => {
+  registry = open();
+  now = NOW;
+  at = NOW;
+  beat({ people: 0, tools: 0 });
+});
+
+function open(kept?: Kept, local = LOCAL): Registry {
+  const heartbeats = openHeartbeats('tools', kept?.at);
+  return openRegistry(RULES, new Set(keys.keys()), heartbeats, local, kept);
+}
+
+/** Tells of an entry that shows a text, as the helper does. */
+function show(name: string, text: string): void {
+  const digest = digestOf(text);
+  if (registry.knows(name, digest)) {
+    registry.seal(name, 'known', now);
+    return;
+  }
+  const verified = verifyPayload(text, keys);
+  const verdict = verified.ok ? judgePayload(name, verified.payload, RULES) : verified;
+  registry.seal(name, { text, digest, verdict }, now);
+}
+
+function told(...seals: (PersonSeal | ToolSeal)[]): void {
+  for (const seal of seals) show(seal.name, sign(seal, signer));
+}
+
+function beat(more: Partial<Marker> = {}): void {
+  at += 1;
+  const text = heartbeat(now, signer, { at: new Date(at).toISOString(), ...more });
+  registry.heartbeat(verifyPayload(text, keys), now);
+}
+
+/** Everything is told: these alone are there. */
+function all(...seals: (PersonSeal | ToolSeal)[]): void {
+  registry.all('token', 'begin');
+  told(...seals);
+  registry.all('token', 'end');
+}
+
+const trust = () => registry.settle(now);
+const follows = (): Consequences => {
+  registry.settle(now);
+  return registry.consequences();
+};
+const names = (subjects: Iterable<Subject>) => [...subjects].map(({ name }) => name).sort();
+const refused = () => registry.refusals.list().map(({ entry, why }) => `${entry}: ${why}`);
+const many = (count: number, from = 100) =>
+  Array.from({ length: count }, (_, n) => person(`p${from + n}`, from + n));
+
+describe('while the heartbeat is in doubt, since an older seal may be one below a floor', () => {
+  beforeEach(() => {
+    registry = open();
+  });
+  const listOf = (name: string) => registry.subjectNamed(name)?.list;
+
+  test('a seal of somebody unknown gives no key, and no member; told again after a heartbeat it counts', () => {
+    told(alice(), bot());
+    expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', '']);
+    expect(follows().journal).toEqual([]);
+    expect(refused()).toContainEqual(expect.stringContaining('is not taken before the heartbeat'));
+    beat({ people: 1, tools: 1 });
+    follows();
+    expect(registry.mustBeRetold()).toBe(true);
+    told(alice(), bot());
+    expect([listOf('alice'), listOf('tools.bot')]).toEqual([KEY, 'alice']);
+    expect(follows().journal).toHaveLength(2);
+    expect(refused()).toEqual([]);
+  });
+
+  test('or it counts no more, if the heartbeat says so', () => {
+    told(alice({ number: 2 }));
+    beat({ people: 1, tools: 0, floors: [[alice().uid, 4]] });
+    follows();
+    told(alice({ number: 2 }));
+    expect(listOf('alice')).toBe('');
+    expect(registry.subjectNamed('alice')?.isInForce).toBe(false);
+  });
+
+  test('what a seal takes from who is known counts at once, and what it gives does not', () => {
+    beat({ people: 1, tools: 1 });
+    told(alice({ number: 2, keys: [KEY] }), bot({ number: 2 }));
+    follows();
+    now += 120_000;
+    told(
+      alice({ number: 3, keys: [OTHER_KEY] }),
+      bot({ number: 3, members: ['alice', 'tools.other'] }),
+    );
+    expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', 'alice']);
+    const { journal } = follows();
+    told(alice({ number: 4, state: 'suspended', keys: [] }));
+    expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
+    journal.push(...follows().journal);
+    const running = registry;
+    registry = open();
+    for (const line of [sign(alice({ number: 2 }), signer), ...journal]) {
+      expect(registry.load(line, false)).toBe(true);
+    }
+    registry.setLocal(LOCAL, now);
+    expect([listOf('alice'), registry.subjectNamed('alice')?.isClosed]).toEqual(['', true]);
+    registry = running;
+    told(alice({ number: 5 }));
+    expect(registry.subjectNamed('alice')?.isClosed).toBe(true);
+    beat({ people: 1, tools: 1 });
+    follows();
+    told(alice({ number: 5 }));
+    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: false, list: KEY });
+  });
+});
+
+describe('what was told in doubt is kept over a restart', () => {
+  const restart = (lines: string[]) => {
+    registry = open(registry.kept());
+    for (const line of lines) expect(registry.load(line, false)).toBe(true);
+    registry.setLocal(LOCAL, now);
+  };
+  const listOf = (name: string) => registry.subjectNamed(name)?.list;
+  let lines: string[];
+  beforeEach(() => {
+    beat({ people: 1, tools: 1 });
+    told(alice({ number: 2, keys: [KEY] }), bot({ number: 2, members: ['alice', 'bob'] }));
+    lines = follows().journal;
+    now += 120_000;
+  });
+
+  test('where it takes something away', () => {
+    told(alice({ number: 3, state: 'suspended', keys: [] }), bot({ number: 3, members: ['bob'] }));
+    restart([...lines, ...follows().journal]);
+    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: true, list: '', number: 3 });
+    expect(listOf('tools.bot')).toBe('bob');
+    told(alice({ number: 2 }));
+    expect(refused()).toEqual([expect.stringContaining('none below 3 counts')]);
+  });
+
+  test('where it takes something away and gives something else, without what it gives', () => {
+    told(alice({ number: 3, keys: [OTHER_KEY] }), bot({ number: 3, members: ['alice', 'eve'] }));
+    const more = follows().journal;
+    expect(more.map((line) => line[0])).toEqual(['?', '?']);
+    told(alice({ number: 3, keys: [OTHER_KEY] }));
+    expect(follows().journal).toEqual([]);
+    restart([...lines, ...more]);
+    expect([listOf('alice'), listOf('tools.bot')]).toEqual(['', 'alice']);
+    beat({ people: 1, tools: 1 });
+    told(alice({ number: 3, keys: [OTHER_KEY] }));
+    expect(listOf('alice')).toBe(OTHER_KEY);
+    restart([...lines, ...more, ...follows().journal]);
+    expect(listOf('alice')).toBe(OTHER_KEY);
+  });
+
+  test('and closes where the line before it is lost', () => {
+    told(alice({ number: 3, keys: [KEY, OTHER_KEY].sort() }));
+    restart(follows().journal);
+    expect(listOf('alice')).toBe('');
+  });
+});
+
+describe('a valid seal', () => {
+  test('counts at once, with nothing else read', () => {
+    told(alice(), bot());
+    const { changed, lists, journal, lost } = follows();
+    expect(names(changed)).toEqual(['alice', 'tools.bot']);
+    expect([...lists].sort()).toEqual(['group', 'passwd', 'shadow', 'sudoers']);
+    expect(journal).toEqual([sign(alice(), signer), sign(bot(), signer)]);
+    expect(lost.size).toBe(0);
+    expect(registry.subjectNamed('alice')).toMatchObject({
+      ...{ isShown: true, isInForce: true, isClosed: false, list: KEY },
+    });
+    expect(trust()).toMatchObject({ trusted: false });
+  });
+
+  test('that is told again changes nothing, and is not kept again', () => {
+    told(alice());
+    follows();
+    told(alice());
+    expect(follows()).toMatchObject({ journal: [], changed: new Set(), lists: new Set() });
+  });
+
+  test('signed anew with the same number and words is not kept again', () => {
+    told(alice());
+    follows();
+    // four bits of the last letter mean nothing
+    const text = sign(alice(), signer).replace(/(.)==/, (_, last: string) => {
+      const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+      return `${letters[letters.indexOf(last) ^ 1]}==`;
+    });
+    show('alice', text);
+    expect(refused()).toEqual([]);
+    expect(follows().journal).toEqual([]);
+  });
+
+  test.each<[string, PersonSeal | ToolSeal, string[], boolean]>([
+    ['a suspended person', alice({ state: 'suspended', number: 6 }), ['closed'], true],
+    ['an archived person', alice({ state: 'archived', number: 6 }), ['closed'], true],
+    ['a person put out of the realm', alice({ member: false, number: 6 }), ['closed'], true],
+    ['a key that is gone', alice({ keys: [], number: 6 }), [], false],
+    ['a key that came', alice({ keys: [KEY, OTHER_KEY].sort(), number: 6 }), [], false],
+    ['another shell', alice({ shell: '/bin/zsh', number: 6 }), ['passwd'], false],
+    ['a renewal', alice({ until: until(NOW + 200 * HOUR_MS), number: 6 }), [], false],
+    [
+      'a disabled tool',
+      bot({ state: 'disabled', gecos: 'disabled - too loud', number: 6 }),
+      ['closed', 'passwd', 'sudoers'],
+      true,
+    ],
+    ['a member who is gone', bot({ members: [], number: 6 }), ['group'], false],
+  ])('of %s has its lists made anew, and no others', (_, seal, lists, ends) => {
+    told(alice(), bot());
+    follows();
+    told(seal);
+    const found = follows();
+    expect([...found.lists].sort()).toEqual(lists);
+    expect(found.ended).toEqual(ends ? [seal.uid] : []);
+    expect(found.journal).toEqual([sign(seal, signer)]);
+  });
+
+  test.each<[string, PersonSeal | ToolSeal, boolean]>([
+    ['a key that is gone', alice({ keys: [OTHER_KEY], number: 6 }), true],
+    ['a key that came', alice({ keys: [KEY, OTHER_KEY].sort(), number: 6 }), false],
+    ['a member who is gone', bot({ members: ['carol'], number: 6 }), true],
+    ['a suspended person', alice({ state: 'suspended', number: 6 }), true],
+    ['a renewal', bot({ until: until(NOW + 200 * HOUR_MS), number: 6 }), false],
+  ])('of %s says whether something is lost by it', (_, seal, isLoss) => {
+    told(alice(), bot());
+    follows();
+    told(seal);
+    expect(names(follows().lost)).toEqual(isLoss ? [seal.name] : []);
+  });
+
+  test('suspends five hundred at once', () => {
+    const people = many(500);
+    all(...people);
+    beat({ people: 500 });
+    follows();
+    told(...people.map((each) => ({ ...each, state: 'suspended' as const, number: 6 })));
+    expect(follows().ended).toHaveLength(500);
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test('of somebody who was closed opens again', () => {
+    told(alice({ state: 'suspended' }));
+    expect(follows().ended).toEqual([PEOPLE + 1]);
+    told(alice({ number: 6 }));
+    const { lists, ended, lost } = follows();
+    expect([[...lists], ended, lost.size]).toEqual([['closed'], [], 0]);
+    expect(registry.subjectNamed('alice')).toMatchObject({ isClosed: false });
+  });
+});
+
+describe('a seal that is not valid costs itself alone, and is named', () => {
+  test.each<[string, string, () => string, string]>([
+    ['no seal', 'alice', () => 'x', 'what stands there is no seal'],
+    ['of another key', 'alice', () => sign(alice(), newSigner()), 'does not know the key'],
+    [
+      'changed',
+      'alice',
+      () => sign(alice(), signer).replace('"number":5', '"number":7'),
+      'the signature is not valid',
+    ],
+    ['of another entry', 'bob', () => sign(alice(), signer), 'its seal is of alice'],
+    ['a heartbeat', 'alice', () => heartbeat(now, signer), 'not of a form that this version reads'],
+    [
+      'older',
+      'alice',
+      () => sign(alice({ number: 4 }), signer),
+      'it has the number 4, and none below 5 counts',
+    ],
+    [
+      'ended',
+      'alice',
+      () => sign(alice({ number: 6, until: until(NOW) }), signer),
+      `its seal ended at ${new Date(NOW).toISOString()}`,
+    ],
+    [
+      'with a number of another',
+      'carol',
+      () => sign(person('carol', 1, { number: 9 }), signer),
+      'alice has the same number',
+    ],
+    [
+      'with the name of another',
+      'alice',
+      () => sign(person('alice', 2, { number: 9 }), signer),
+      `it has the number ${PEOPLE + 2}, and alice has ${PEOPLE + 1} here`,
+    ],
+  ])('%s', (_, name, text, why) => {
+    told(alice());
+    all(alice(), person('dave', 4));
+    beat({ people: 2 });
+    follows();
+    show(name, text());
+    expect(refused()).toEqual([
+      expect.stringContaining(why.replace(/^it has the number 4/, 'its seal has the number 4')),
+    ]);
+    expect(refused()[0]).toMatch(new RegExp(`^${name}: `));
+    const found = follows();
+    expect([found.journal, found.ended, found.lost.size]).toEqual([[], [], 0]);
+    expect(registry.subjectNamed('alice')).toMatchObject({
+      ...{ number: 5, uid: PEOPLE + 1, isInForce: true, isRefused: name === 'alice' },
+    });
+  });
+
+  test('and since when, until it is taken', () => {
+    show('alice', 'x');
+    now += 1000;
+    show('alice', 'y');
+    expect(registry.refusals.list()).toMatchObject([{ entry: 'alice', since: NOW }]);
+    told(alice());
+    expect(refused()).toEqual([]);
+  });
+
+  test('a key or a member that is not taken costs itself alone', () => {
+    told(alice({ keys: [KEY, 'ssh-ed25519 AAAA'] }), bot({ members: ['John.Doe', 'alice'] }));
+    expect(registry.subjectNamed('alice')).toMatchObject({ list: KEY, isInForce: true });
+    expect(registry.subjectNamed('tools.bot')).toMatchObject({ list: 'alice', isInForce: true });
+    expect(refused()).toEqual([
+      expect.stringMatching(/^alice: a key is not taken/),
+      'tools.bot: its member John.Doe is not taken: no account may be called so',
+    ]);
+    // and is judged whole again after a restart
+    expect(follows().journal.map((line) => line[0])).toEqual(['!', '!']);
+  });
+
+  test('a million names fill neither the memory nor the status', () => {
+    registry.all('token', 'begin');
+    for (let n = 0; n < 1_000_000; n += 1) registry.unsealed(`x${n}${'y'.repeat(20)}`, now);
+    expect(registry.refusals.list()).toHaveLength(1000);
+    expect(registry.refusals.count()).toBe(1_000_000);
+    registry.all('token', 'end');
+    all(alice());
+    expect(registry.refusals.count()).toBe(0);
+  });
+
+  test('those whom this host knows are named before all others', () => {
+    told(alice());
+    for (let n = 0; n < 2000; n += 1) registry.unsealed(`x${n}`, now);
+    show('alice', 'x');
+    expect(refused()).toContainEqual(expect.stringContaining('alice: '));
+    expect([registry.refusals.list().length, registry.refusals.count()]).toEqual([1000, 2001]);
+  });
+
+  test('the names of a refusal hold nothing that would break a terminal', () => {
+    registry.unsealed(`a\u0000\u009b\u2028\t${'b'.repeat(500)}`, now);
+    expect(refused()[0]).toMatch(/^[\x20-\x7e]{1,91}…: its entry has no seal$/);
+  });
+
+  test('those beyond the first thousand are asked for once there is room', () => {
+    all();
+    for (let n = 0; n < 1200; n += 1) registry.unsealed(`x${n}`, now);
+    expect(registry.mustBeRetold()).toBe(false);
+    for (let n = 0; n < 600; n += 1) registry.gone(`x${n}`);
+    expect(registry.mustBeRetold()).toBe(true);
+  });
+});
+
+describe('a floor in the heartbeat', () => {
+  beforeEach(() => {
+    all(alice(), bot());
+    beat({ people: 1, tools: 1 });
+    follows();
+  });
+
+  test.each([
+    ['a person', PEOPLE + 1, 'alice', []],
+    ['a tool', TOOLS + 1, 'tools.bot', ['group', 'sudoers']],
+  ])('takes what %s had by an older seal, and ends nothing', (_, uid, name, lists) => {
+    beat({ people: 1, tools: 1, floors: [[uid, 6]] });
+    const found = follows();
+    expect([names(found.lost), found.ended]).toEqual([[name], []]);
+    expect([...found.lists].sort()).toEqual(lists);
+    expect(registry.subjectNamed(name)).toMatchObject({
+      ...{ isShown: true, isInForce: false, isClosed: false },
+    });
+    expect(refused()).toEqual([
+      expect.stringContaining('none below 6 counts: the newer one is missing'),
+    ]);
+    expect(found.isKeptNew).toBe(true);
+    expect(registry.kept().floors).toEqual([[uid, 6]]);
+  });
+
+  test('has no older seal come back, nor one of a person who was never seen', () => {
+    beat({
+      people: 1,
+      tools: 1,
+      floors: [
+        [PEOPLE + 1, 6],
+        [PEOPLE + 9, 3],
+      ],
+    });
+    told(alice(), person('eve', 9, { number: 2 }));
+    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: false });
+    expect(registry.subjectNamed('eve')).toBeUndefined();
+    told(alice({ number: 6 }), person('eve', 9, { number: 3 }));
+    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true });
+    expect(registry.subjectNamed('eve')).toMatchObject({ isInForce: true });
+    expect(refused()).toEqual([]);
+  });
+
+  test('counts after a restart, and after it is told no more', () => {
+    beat({ people: 1, tools: 1, floors: [[PEOPLE + 1, 6]] });
+    beat({ people: 1, tools: 1 });
+    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: false });
+    beat({ people: 1, tools: 1, floors: [[PEOPLE + 9, 3]] });
+    registry = open(registry.kept());
+    told(person('eve', 9, { number: 2 }));
+    expect(refused()).toEqual([expect.stringMatching(/^eve: .* none below 3 counts/)]);
+  });
+});
+
+test('a seal that has ended is as one below its floor, and says so', () => {
+  all(alice({ until: until(NOW + HOUR_MS) }));
+  beat({ people: 1 });
+  follows();
+  now = NOW + HOUR_MS;
+  registry.look(now);
+  const found = follows();
+  expect([names(found.lost), found.ended, [...found.lists]]).toEqual([['alice'], [], []]);
+  expect(refused()).toEqual([expect.stringContaining('alice: its seal ended at')]);
+  now = NOW; // the clock was wrong
+  registry.look(now);
+  expect(names(follows().changed)).toEqual(['alice']);
+  expect(refused()).toEqual([]);
+});
+
+describe('whoever disappears', () => {
+  const people = many(300);
+  const tools = Array.from({ length: 40 }, (_, n) => tool(`t${n}`, n));
+  beforeEach(() => {
+    all(...people, ...tools);
+    beat({ people: 300, tools: 40 });
+    expect(trust()).toEqual({ trusted: true });
+    follows();
+  });
+  const gone = (from: number, to: number) => {
+    for (const { name } of people.slice(from, to)) registry.gone(name);
+  };
+  const toolsGone = (from: number, to: number) => {
+    for (const { name } of tools.slice(from, to)) registry.gone(name);
+  };
+
+  test('alone is honoured: no key, no account; what it runs goes on, and its number stays', () => {
+    gone(0, 1);
+    const found = follows();
+    expect([...found.lists].sort()).toEqual(['group', 'passwd', 'shadow']);
+    expect([names(found.lost), found.ended]).toEqual([['p100'], []]);
+    expect(found.journal).toEqual([`missing ${PEOPLE + 100} p100 5`]);
+    expect(trust()).toEqual({ trusted: true });
+    told({ ...people[0]!, number: 4 });
+    expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
+    told(people[0]!);
+    expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
+  });
+
+  test.each<[string, () => void]>([
+    ['has an entry without a seal', () => registry.unsealed('p100', now)],
+    ['is gone', () => registry.gone('p100')],
+    ['is not named where everything is told', () => all(...people.slice(1), ...tools)],
+  ])('it does so when it %s', (_, tell) => {
+    tell();
+    expect(names(follows().lost)).toEqual(['p100']);
+  });
+
+  test('within 5 % is honoured, and beyond that, of an hour, is held: nothing more is lost', () => {
+    gone(0, 15); // 5 % of 300
+    expect(follows().lost.size).toBe(15);
+    gone(15, 16);
+    expect(follows()).toMatchObject({ ended: [], lost: new Set(), lists: new Set() });
+    expect(registry.held()).toEqual({ names: ['p115'], since: NOW });
+    expect(trust()).toMatchObject({
+      trusted: false,
+      why: expect.stringContaining('1 have disappeared from the directory, p115 among them'),
+      tryAnother: true,
+    });
+    expect(registry.subjectNamed('p115')).toMatchObject({ isShown: true, isInForce: true });
+  });
+
+  test('with others in one report is held with all of them', () => {
+    gone(0, 16);
+    expect(follows().lost.size).toBe(0);
+    expect(registry.held()?.names).toHaveLength(16);
+  });
+
+  test.each([
+    ['people', () => all(...tools)],
+    ['tools', () => all(...people)],
+    ['everybody', () => all()],
+  ])('is held where %s are hidden, and nothing of theirs ends', (_, tell) => {
+    tell();
+    const found = follows();
+    expect([found.ended, found.lost.size, found.lists.size, found.journal]).toEqual([[], 0, 0, []]);
+    expect(trust()).toMatchObject({ trusted: false });
+    expect(names(registry.subjects()).length).toBe(340);
+  });
+
+  test('of one kind is counted by itself', () => {
+    gone(0, 15);
+    toolsGone(0, 10); // ten, though 5 % are two
+    expect(follows().lost.size).toBe(25);
+    toolsGone(10, 11);
+    expect(follows().lost.size).toBe(0);
+  });
+
+  test.each([
+    ['people', 16, gone],
+    ['tools', 11, toolsGone],
+  ])('too many %s within an hour are held, though few are missed', (_, count, go) => {
+    // fifteen people and ten tools go, and are counted: 300 and 40 were there
+    for (let n = 0; n < count - 1; n += 1) {
+      go(n, n + 1);
+      expect(follows().lost.size).toBe(1);
+    }
+    // so that no more than six will be missed: the hour alone decides
+    beat({ people: 290, tools: 35 });
+    go(count - 1, count);
+    expect(follows().lost.size).toBe(0);
+  });
+
+  test('is held for as long as it stays away, and returns as it was', () => {
+    gone(0, 20);
+    follows();
+    now += 2 * HOUR_MS;
+    beat({ people: 300, tools: 40 });
+    // an hour later it is still too many at once
+    expect(follows().lost.size).toBe(0);
+    told(...people.slice(0, 20));
+    expect(trust()).toEqual({ trusted: true });
+    expect(follows()).toMatchObject({ ended: [], journal: [] });
+  });
+
+  test('from an older copy is not honoured while the newer one is being read', () => {
+    const older = heartbeat(now, signer, { at: new Date(at - 1000).toISOString() });
+    registry.heartbeat(verifyPayload(older, keys), now);
+    all(...people.slice(1), ...tools);
+    expect(trust()).toMatchObject({ why: expect.stringContaining('it is an older copy') });
+    beat({ people: 300, tools: 40 });
+    registry.all('newer', 'begin');
+    expect(follows().lost.size).toBe(0);
+    told(...people, ...tools);
+    registry.all('newer', 'end');
+    expect(follows()).toMatchObject({ ended: [], journal: [] });
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test('beyond 5 % is not honoured while those who are back are being told', () => {
+    gone(0, 20);
+    follows();
+    registry.all('again', 'begin');
+    told(...people.slice(11));
+    expect(follows().lost.size).toBe(0);
+    told(...people.slice(0, 11), ...tools);
+    registry.all('again', 'end');
+    expect(follows().lost.size).toBe(0);
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test('may do so again after an hour, as long as no more than 5 % are missing in all', () => {
+    gone(0, 10);
+    expect(follows().lost.size).toBe(10);
+    now += HOUR_MS + 1;
+    beat({ people: 300, tools: 40 });
+    gone(10, 15);
+    expect(follows().lost.size).toBe(5);
+    now += HOUR_MS + 1;
+    beat({ people: 300, tools: 40 });
+    gone(15, 16);
+    expect(follows().lost.size).toBe(0);
+    expect(trust()).toMatchObject({ trusted: false });
+  });
+
+  test('within the hour is counted over a restart, too', () => {
+    gone(0, 15);
+    const { journal } = follows();
+    const kept = registry.kept();
+    registry = open(kept);
+    for (const seal of [...people, ...tools]) registry.load(sign(seal, signer), false);
+    for (const line of journal) registry.load(line, false);
+    registry.setLocal(LOCAL, now);
+    all(...people.slice(16), ...tools);
+    beat({ people: 300, tools: 40 });
+    follows();
+    expect(registry.held()?.names).toEqual(['p115']);
+  });
+
+  test('by a floor above its number is honoured, whoever else is, and is not counted', () => {
+    const floors = people.slice(0, 100).map(({ uid }): [number, number] => [uid, 6]);
+    gone(0, 100);
+    expect(follows().ended).toEqual([]);
+    beat({ people: 200, tools: 40, floors });
+    expect(follows().ended).toHaveLength(100);
+    expect(trust()).toEqual({ trusted: true });
+    gone(100, 110);
+    expect(follows()).toMatchObject({ ended: [], journal: { length: 10 } });
+    // the heartbeat says of one of them that it is over: later, and once
+    beat({ people: 190, tools: 40, floors: [...floors, [people[100]!.uid, 6]] });
+    expect(follows()).toMatchObject({ ended: [people[100]!.uid], lists: new Set(['closed']) });
+  });
+
+  test('is honoured where the signed counts say that it is missed by nobody', () => {
+    gone(0, 100);
+    follows();
+    beat({ people: 200, tools: 40 });
+    expect(follows().lost.size).toBe(100);
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test.each<[string, () => void]>([
+    ['the heartbeat is not of now', () => (now += 61_000)],
+    ['there is none', () => registry.heartbeat(undefined, now)],
+    ['the agent cannot read', () => registry.trouble('it does not answer')],
+  ])('is not concluded while %s', (_, doubt) => {
+    doubt();
+    gone(0, 1);
+    expect(follows().lost.size).toBe(0);
+    registry.trouble('');
+    beat({ people: 300, tools: 40 });
+    expect(names(follows().lost)).toEqual(['p100']);
+  });
+
+  test('is not concluded from a reading that was begun anew, or in another run', () => {
+    registry.all('one', 'begin');
+    registry.all('two', 'begin');
+    registry.all('one', 'end');
+    registry.all('three', 'end');
+    expect(follows().lost.size).toBe(0);
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test('is not concluded from an entry whose seal is refused', () => {
+    registry.all('token', 'begin');
+    told(...people.slice(1), ...tools);
+    show('p100', 'x');
+    registry.all('token', 'end');
+    expect(follows().lost.size).toBe(0);
+    expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isRefused: true });
+  });
+
+  test('is honoured once root accepts it, and what is missing then is missed no more', () => {
+    gone(0, 100);
+    follows();
+    const what = registry.accept(now);
+    expect(what).toHaveLength(101);
+    expect(what).toContain('p100 has disappeared');
+    expect(what).toContain('100 people are missing');
+    expect(follows().lost.size).toBe(100);
+    expect(trust()).toEqual({ trusted: true });
+    // who has come back must not vanish unnoticed, over a restart too
+    told(...people.slice(0, 80));
+    expect(trust()).toEqual({ trusted: true });
+    expect(registry.kept().accepted).toEqual({ people: 20, tools: 0 });
+    gone(0, 1);
+    now += HOUR_MS + 1;
+    beat({ people: 300, tools: 40 });
+    expect(follows().lost.size).toBe(0);
+  });
+
+  test.each<[string, () => void]>([
+    ['has disappeared', () => gone(0, 1)],
+    ['is held with many', () => gone(0, 100)],
+    ['is not named where everything is told', () => all(...tools)],
+    ['has a seal that is none', () => show('p100', 'x')],
+  ])('who %s is asked for once more, once: it may have been made up', (_, tell) => {
+    expect(registry.mustBeRetold()).toBe(false);
+    tell();
+    follows();
+    expect(registry.mustBeRetold()).toBe(true);
+    tell();
+    follows();
+    expect(registry.mustBeRetold()).toBe(false);
+    all(...people, ...tools);
+    expect(trust()).toEqual({ trusted: true });
+    expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
+  });
+
+  test('but not where a floor says that it is over', () => {
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    gone(0, 1);
+    follows();
+    expect(registry.mustBeRetold()).toBe(false);
+  });
+
+  test('without a signature is told by name for an hour, or until it is back', () => {
+    gone(0, 3);
+    follows();
+    expect(registry.disappeared()).toEqual(['p100', 'p101', 'p102']);
+    told(people[0]!);
+    follows();
+    expect(registry.disappeared()).toEqual(['p101', 'p102']);
+    beat({ people: 298, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    follows();
+    expect(registry.disappeared()).toEqual(['p102']);
+    now += HOUR_MS + 1;
+    follows();
+    expect(registry.disappeared()).toEqual([]);
+    expect(registry.kept().disappeared).toEqual([]);
+  });
+
+  test('ends no session because the counts agree: they do not say who it was', () => {
+    // p101 is deleted, and somebody goes on showing the old seal
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    gone(0, 1);
+    expect(follows()).toMatchObject({ ended: [], journal: [`missing ${PEOPLE + 100} p100 5`] });
+    // a new one is shown whom the heartbeat does not count yet
+    told(person('new', 999));
+    gone(2, 3);
+    expect(follows().ended).toEqual([]);
+  });
+
+  test('is no loss that needs the last room of a full disk: somebody may make it up for ever', () => {
+    told({ ...people[1]!, state: 'suspended', number: 6 });
+    expect(follows().isLoss).toBe(true);
+    for (let count = 0; count < 3; count += 1) {
+      gone(0, 2);
+      expect(follows()).toMatchObject({ journal: { length: 2 }, isLoss: false });
+      told(people[0]!, { ...people[1]!, state: 'suspended', number: 6 });
+      expect(follows().isLoss).toBe(false);
+    }
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    gone(0, 1);
+    expect(follows().isLoss).toBe(true);
+  });
+
+  test('is not made up for by an old seal of somebody deleted, which somebody has put back', () => {
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 101, 6]] });
+    expect(registry.counts()).toEqual({ people: 299, tools: 40 });
+    gone(0, 12); // with p101 among them
+    follows();
+    expect(registry.counts().people).toBe(288);
+    told(people[1]!);
+    expect(registry.counts().people).toBe(288);
+    told({ ...people[1]!, number: 6 });
+    expect(registry.counts().people).toBe(289);
+  });
+
+  test('leaves who was closed closed, in whatever order it is told', () => {
+    told({ ...people[0]!, state: 'suspended', number: 6 });
+    expect(follows().ended).toEqual([PEOPLE + 100]);
+    gone(0, 1);
+    expect(follows().journal).toEqual([`gone ${PEOPLE + 100} p100 6`]);
+    expect(registry.subject(PEOPLE + 100)?.isClosed).toBe(true);
+    told({ ...people[1]!, state: 'suspended', number: 6 });
+    gone(1, 2);
+    expect(follows().ended).toEqual([PEOPLE + 101]);
+    expect(registry.subject(PEOPLE + 101)?.isClosed).toBe(true);
+  });
+
+  test('is kept again as long as it could not be, for nobody will tell of it once more', () => {
+    gone(0, 1);
+    for (let count = 0; count < 3; count += 1) {
+      const { journal, changed, isLoss } = follows();
+      expect([journal, isLoss]).toEqual([[`missing ${PEOPLE + 100} p100 5`], false]);
+      registry.unkept(changed);
+    }
+    follows();
+    expect(follows().journal).toEqual([]);
+  });
+
+  test('is ended by a later floor, and after a restart without that floor, too', () => {
+    gone(0, 1);
+    const before = follows().journal;
+    beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
+    const after = follows();
+    expect([after.ended, after.journal]).toEqual([[PEOPLE + 100], [`gone ${PEOPLE + 100} p100 5`]]);
+    registry = open();
+    for (const line of [...before, ...after.journal]) registry.load(line, false);
+    registry.setLocal(LOCAL, now);
+    expect(registry.consequences().ended).toEqual([PEOPLE + 100]);
+  });
+
+  test('is ended once root accepts it, though it was honoured before', () => {
+    gone(0, 2);
+    expect(follows().ended).toEqual([]);
+    expect(registry.accept(now)).toEqual(['p100 has disappeared', 'p101 has disappeared']);
+    expect(follows()).toMatchObject({
+      ended: [PEOPLE + 100, PEOPLE + 101],
+      journal: [`gone ${PEOPLE + 100} p100 5`, `gone ${PEOPLE + 101} p101 5`],
+    });
+  });
+});
+
+describe('a tool that cannot be confirmed for longer than the limit has no members', () => {
+  const LIMIT_MS = RULES.offlineLimitSeconds * 1000;
+  const others = Array.from({ length: 20 }, (_, n) => tool(`t${n}`, 10 + n));
+  const isInForce = () => registry.subjectNamed('tools.bot')?.isInForce;
+  const later = (ms: number) => {
+    now += ms;
+    follows();
+    registry.look(now);
+  };
+  beforeEach(() => {
+    all(alice(), bot());
+    beat({ people: 1, tools: 1 });
+    expect(trust()).toEqual({ trusted: true });
+    follows();
+  });
+
+  test('since the directory is not trusted', () => {
+    later(LIMIT_MS);
+    expect(isInForce()).toBe(true);
+    registry.look((now += 1));
+    const found = follows();
+    expect([names(found.lost), [...found.lists].sort()]).toEqual([
+      ['tools.bot'],
+      ['group', 'sudoers'],
+    ]);
+    // her keys say themselves when they end
+    expect(registry.subjectNamed('alice')?.isInForce).toBe(true);
+    beat({ people: 1, tools: 1 });
+    expect(trust()).toEqual({ trusted: true });
+    expect(isInForce()).toBe(true);
+  });
+
+  test.each<[string, () => void]>([
+    ['its seal is refused', () => show('tools.bot', 'x')],
+    [
+      'it has disappeared with many',
+      () => {
+        told(...others);
+        all(alice());
+      },
+    ],
+  ])('since %s, and the limit begins anew once it is shown', (_, tell) => {
+    tell();
+    follows();
+    const beats = () => beat({ people: 1, tools: 1 });
+    now += LIMIT_MS;
+    beats();
+    later(0);
+    expect(isInForce()).toBe(true);
+    now += 1;
+    beats();
+    later(0);
+    expect(isInForce()).toBe(false);
+    told(bot(), ...others);
+    expect(trust()).toEqual({ trusted: true });
+    expect(isInForce()).toBe(true);
+  });
+
+  test('by a clock that was a year ahead, too', () => {
+    const year = 365 * 24 * HOUR_MS;
+    registry = open({
+      ...NOTHING_KEPT,
+      at: NOW,
+      confirmedAt: NOW + year,
+      doubted: [[TOOLS + 1, NOW + year]],
+    });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    registry.look(now);
+    follows();
+    later(LIMIT_MS);
+    expect(isInForce()).toBe(true);
+    later(1);
+    expect(isInForce()).toBe(false);
+    expect(registry.kept()).toMatchObject({ confirmedAt: NOW, doubted: [[TOOLS + 1, NOW]] });
+  });
+
+  test('and since when it is refused is kept', () => {
+    show('tools.bot', 'x');
+    expect(follows().isKeptNew).toBe(true);
+    expect(registry.kept().doubted).toEqual([[TOOLS + 1, NOW]]);
+    told(bot());
+    expect(registry.kept().doubted).toEqual([]);
+  });
+
+  test('over a restart, too', () => {
+    const { confirmedAt } = registry.kept();
+    expect(confirmedAt).toBe(NOW);
+    now = NOW + LIMIT_MS + 1;
+    registry = open(registry.kept());
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    expect(isInForce()).toBe(false);
+    // a restart gives no tool that is refused more time
+    registry = open({ ...NOTHING_KEPT, at: now, confirmedAt: now, doubted: [[TOOLS + 1, NOW]] });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    expect(isInForce()).toBe(false);
+    registry = open({ ...NOTHING_KEPT, at: NOW, confirmedAt: NOW + 1 });
+    registry.load(sign(bot(), signer), false);
+    registry.setLocal(LOCAL, now);
+    expect(isInForce()).toBe(true);
+  });
+});
+
+test('what changes while everything is being told is there, and is what was told last', () => {
+  told(bot());
+  registry.all('token', 'begin');
+  told(alice());
+  told(bot({ members: ['alice', 'carol'], number: 6 }));
+  told(person('carol', 3));
+  registry.unsealed('eve', now);
+  told(person('eve', 4));
+  registry.all('token', 'end');
+  beat({ people: 3, tools: 1 });
+  expect(trust()).toEqual({ trusted: true });
+  expect(registry.subjectNamed('tools.bot')).toMatchObject({ list: 'alice,carol', isShown: true });
+  expect(registry.counts()).toEqual({ people: 3, tools: 1 });
+  expect(refused()).toEqual([]);
+});
+
+describe('trust', () => {
+  test('comes once everything was told, the heartbeat is of now, and nobody is missing', () => {
+    beat({ people: 1, tools: 1 });
+    told(alice(), bot());
+    expect(trust()).toMatchObject({ why: 'the directory has not been read yet' });
+    all(alice(), bot());
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test.each([
+    ['people', { people: 30, tools: 0 }, 'seals of 19 people where there are 30'],
+    ['tools', { people: 19, tools: 11 }, 'seals of 0 tools where there are 11'],
+  ])('is not there where %s are hidden from the beginning', (_, counts, why) => {
+    all(...many(19));
+    beat(counts);
+    expect(trust()).toMatchObject({ trusted: false, why: expect.stringContaining(why) });
+  });
+
+  test('bears that a few are missing, and that their seals are refused', () => {
+    all(...many(20));
+    beat({ people: 30 });
+    expect(trust()).toEqual({ trusted: true });
+    show('p100', 'x');
+    expect(trust()).toMatchObject({ trusted: false });
+  });
+
+  test.each<[string, () => void, RegExp]>([
+    ['there is no heartbeat', () => registry.heartbeat(undefined, now), /shows no heartbeat/],
+    [
+      'it is not signed by us',
+      () => registry.heartbeat(verifyPayload(heartbeat(now, newSigner()), keys), now),
+      /does not know the key/,
+    ],
+    [
+      'it is a seal',
+      () => registry.heartbeat(verifyPayload(sign(alice(), signer), keys), now),
+      /not of a form/,
+    ],
+    ['it is of another realm', () => beat({ realm: 'wiki' }), /of the realm wiki/],
+    [
+      'it is older than one before, though it is signed',
+      () => beat({ at: new Date(NOW - 1).toISOString() }),
+      /is as of 2026-11-25T09:59:59.999Z.*keys-agent accept/,
+    ],
+    [
+      'its clock is behind',
+      () => beat({ people: 1, clock: new Date(NOW - 61_000).toISOString() }),
+      /not been heard of for 61 s.*does `chamberlain work directory` run.*this host's clock.*09:58:59.000Z by the clock of its database, and is 2026-11-25T10:00:00.000Z here/,
+    ],
+    [
+      'its clock is ahead',
+      () => beat({ people: 1, clock: new Date(NOW + 61_000).toISOString() }),
+      /61 s ahead of this host.*set the clock right that is wrong/,
+    ],
+    ['this clock has gone on', () => (now += 61_000), /not been heard of/],
+    ['this clock has jumped back', () => (now -= 61_000), /ahead of this host/],
+  ])('goes where %s, and says what to do', (_, doubt, why) => {
+    all(alice());
+    beat({ people: 1 });
+    expect(trust()).toEqual({ trusted: true });
+    doubt();
+    expect(trust()).toMatchObject({
+      ...{ trusted: false, why: expect.stringMatching(why), tryAnother: true },
+    });
+    now = NOW;
+    at = NOW + 10;
+    beat({ people: 1 });
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test('a clock that was two days ahead leaves nothing behind', () => {
+    all(alice());
+    beat({ people: 1 });
+    const later = now + 48 * HOUR_MS;
+    now = later;
+    beat({ people: 1 });
+    expect(trust()).toEqual({ trusted: true });
+    now = NOW;
+    beat({ people: 1 });
+    expect(trust()).toEqual({ trusted: true });
+  });
+
+  test('an older copy is trusted once root accepts it, with the numbers that were seen', () => {
+    all(alice({ number: 7 }));
+    beat({ people: 1 });
+    at = NOW - HOUR_MS;
+    beat({ people: 1 });
+    told(alice());
+    expect(registry.accept(now)).toEqual(['the directory as of 2026-11-25T09:00:00.001Z']);
+    expect(trust()).toEqual({ trusted: true });
+    expect(registry.kept().at).toBe(NOW - HOUR_MS + 1);
+    told(alice());
+    expect(refused()).toEqual([expect.stringContaining('none below 7 counts')]);
+  });
+
+  test('an older heartbeat is not taken after a restart either', () => {
+    beat();
+    const kept = registry.kept();
+    registry = open(kept);
+    at = NOW - 1000;
+    beat();
+    all();
+    expect(trust()).toMatchObject({ why: expect.stringContaining('keys-agent accept') });
+  });
+});
+
+describe('local accounts', () => {
+  const locals: [string, string, string][] = [
+    ['name of a person', 'alice:x:70:70::/:/bin/sh\n', ''],
+    ['number of a person', `other:x:${PEOPLE + 1}:70::/:/bin/sh\n`, ''],
+    ['name of a tool', 'tools.bot:x:70:70::/:/bin/sh\n', ''],
+    ['number of a tool', `other:x:${TOOLS + 1}:70::/:/bin/sh\n`, ''],
+    ['group of a tool', '', 'tools.bot:x:70:\n'],
+    ['gid of a tool', '', `other:x:${TOOLS + 1}:\n`],
+  ];
+
+  test.each(locals)('the %s is its own, and what it runs is left', (what, passwd, group) => {
+    const name = what.endsWith('person') ? 'alice' : 'tools.bot';
+    all(alice({ state: 'suspended' }), bot({ state: 'disabled' }));
+    beat({ people: 1, tools: 1 });
+    expect(follows().ended).toHaveLength(2);
+    registry.setLocal(parseLocalAccounts(passwd, group), now);
+    expect(registry.subjectNamed(name)).toMatchObject({
+      ...{ isShown: false, isInForce: false, isClosed: false },
+    });
+    expect(refused()).toEqual([expect.stringMatching(new RegExp(`^${name}: a local `))]);
+    expect(trust()).toEqual({ trusted: true });
+    registry.setLocal(LOCAL, now);
+    expect(registry.subjectNamed(name)).toMatchObject({ isShown: true, isClosed: true });
+    expect(refused()).toEqual([]);
+  });
+
+  test('from the beginning keep a person without an account', () => {
+    registry = open(undefined, parseLocalAccounts('alice:x:70:70::/:/bin/sh\n', ''));
+    told(alice());
+    expect(registry.subjectNamed('alice')).toMatchObject({ isShown: false });
+    expect(follows().lists).toEqual(new Set());
+  });
+});
+
+test('what was refused for another is asked for again when the other is gone', () => {
+  all(alice());
+  show('carol', sign(person('carol', 1, { number: 9, until: until(NOW + HOUR_MS) }), signer));
+  beat({ people: 1 });
+  follows();
+  expect(registry.mustBeRetold()).toBe(false);
+  registry.gone('alice');
+  follows();
+  expect(registry.mustBeRetold()).toBe(true);
+  expect(registry.mustBeRetold()).toBe(false);
+  told(person('carol', 1, { number: 9, until: until(NOW + HOUR_MS) }));
+  expect(registry.subjectNamed('carol')).toMatchObject({ isInForce: true, isClosed: false });
+});
+
+describe('after a restart', () => {
+  const load = (...lines: string[]) => {
+    registry = open(registry.kept());
+    const taken = lines.map((line) => registry.load(line, false));
+    registry.setLocal(LOCAL, now);
+    return taken;
+  };
+
+  test('it knows what it knew, and whose processes end', () => {
+    told(alice(), bot(), person('bob', 2, { state: 'suspended' }), person('carol', 3));
+    all(alice(), bot(), person('bob', 2, { state: 'suspended' }));
+    beat({ people: 2, tools: 1 });
+    const { journal } = follows();
+    expect(load(...journal)).not.toContain(false);
+    expect(follows().ended).toEqual([PEOPLE + 2]);
+    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true, list: KEY });
+    expect(registry.subjectNamed('tools.bot')).toMatchObject({ isInForce: true, list: 'alice' });
+    expect(registry.subjectNamed('carol')).toBeUndefined();
+    expect(trust()).toMatchObject({ trusted: false });
+    // it need not be verified
+    expect(registry.knows('alice', digestOf(sign(alice(), signer)))).toBe(true);
+  });
+
+  test('what somebody runs is left of whom only the directory knows nothing any more', () => {
+    all(alice(), person('carol', 3));
+    beat({ people: 2, tools: 0 });
+    follows();
+    registry.gone('carol');
+    const { journal } = follows();
+    expect(journal).toEqual([`missing ${PEOPLE + 3} carol 5`]);
+    load(...journal);
+    expect(follows().ended).toEqual([]);
+    told(person('carol', 3, { number: 4 }));
+    expect(refused()).toEqual([expect.stringContaining('none below 5 counts')]);
+  });
+
+  test('it knows by which key each seal is', () => {
+    told(alice(), bot());
+    beat({ people: 1, tools: 1 });
+    const { journal } = follows();
+    expect(registry.signers()).toEqual([[signer.id, 2]]);
+    load(...journal);
+    expect(registry.signers()).toEqual([[signer.id, 2]]);
+  });
+
+  test('the last line of a uid counts', () => {
+    load(sign(alice(), signer), `gone ${PEOPLE + 1} alice 5`, sign(alice({ number: 6 }), signer));
+    expect(registry.subjectNamed('alice')).toMatchObject({ number: 6, isClosed: false });
+  });
+
+  test.each(['', 'x', 'gone x', 'gone 5 alice', sign(alice(), signer).slice(0, -1)])(
+    'a line that is none is not taken: %j',
+    (line) => {
+      expect(load(line, sign(bot(), signer))).toEqual([false, true]);
+      expect(registry.size).toBe(1);
+    },
+  );
+
+  test('nothing counts of what a key has signed that this host knows no more, but its number', () => {
+    load(sign(alice({ state: 'suspended', number: 9 }), newSigner()));
+    expect(registry.subject(PEOPLE + 1)).toMatchObject({ isShown: false, isClosed: false });
+    told(alice({ number: 8 }));
+    expect(refused()).toEqual([expect.stringContaining('none below 9 counts')]);
+    told(alice({ number: 9 }));
+    expect(registry.subjectNamed('alice')).toMatchObject({ isInForce: true });
+  });
+
+  test('under other rules everything is judged anew', () => {
+    registry = openRegistry(
+      { ...RULES, homes: { people: '/people', tools: '/data/project' } },
+      new Set(keys.keys()),
+      openHeartbeats('tools'),
+      LOCAL,
+    );
+    registry.load(sign(alice(), signer), true);
+    registry.load(sign(bot({ members: ['John.Doe'] }), signer), true);
+    registry.setLocal(LOCAL, now);
+    expect(registry.subject(PEOPLE + 1)).toMatchObject({ number: 5, isShown: false });
+    expect(registry.subjectNamed('tools.bot')).toMatchObject({ isShown: true, list: '' });
+  });
+
+  test('a key that was not taken is not taken then', () => {
+    told(alice({ keys: [KEY, 'ssh-ed25519 AAAA'] }));
+    load(...follows().journal);
+    expect(registry.subjectNamed('alice')).toMatchObject({ list: KEY });
+    expect(refused()).toEqual([expect.stringContaining('a key is not taken')]);
+  });
+});
+
+test('what could not be kept is verified and kept again when it is told again', () => {
+  told(alice());
+  const { journal, changed } = follows();
+  registry.unkept(changed);
+  expect(registry.knows('alice', digestOf(journal[0] ?? ''))).toBe(false);
+  told(alice());
+  expect(follows().journal).toEqual(journal);
+});

@@ -1,0 +1,224 @@
+/** The journal of seals: what is read again, whatever has happened to the file. */
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openSealJournal, type SealJournal } from '../../../src/login-host/helper/seal-journal.ts';
+import { newSigner, PEOPLE, person, sign } from '../seals.ts';
+import { onSmallDisk } from '../small-disk.ts';
+
+let folder: string;
+let path: string;
+let opened: SealJournal[];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'chamberlain-journal-'));
+  path = join(folder, 'seals');
+  opened = [];
+});
+afterEach(() => {
+  for (const journal of opened) journal.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const signer = newSigner();
+const line = (n: number, number = 5) =>
+  sign(person(`p${n}`, n, { number, keys: ['x'.repeat(200)] }), signer);
+
+function open(accepts: (line: string) => boolean = () => true): {
+  journal: SealJournal;
+  lines: string[];
+  unread: number;
+} {
+  const lines: string[] = [];
+  const { journal, unread } = openSealJournal(path, (each) => {
+    lines.push(each);
+    return accepts(each);
+  });
+  opened.push(journal);
+  return { journal, lines, unread };
+}
+
+test('what was added is read again, and nobody else may read it', () => {
+  const { journal, lines } = open();
+  expect(lines).toEqual([]);
+  journal.append([line(1), line(2)], true);
+  journal.append([`gone ${PEOPLE + 1} p1 5`], false);
+  expect(open()).toMatchObject({
+    lines: [line(1), line(2), `gone ${PEOPLE + 1} p1 5`],
+    unread: 0,
+  });
+  expect(statSync(path).mode & 0o7777).toBe(0o600);
+});
+
+test('many are read again, whatever the length of their lines', () => {
+  const { journal } = open();
+  const all = Array.from({ length: 2000 }, (_, n) => line(n));
+  const long = sign(person('long', 1, { keys: ['x'.repeat(2 ** 20)] }), signer);
+  journal.append([...all.slice(0, 1000), long, ...all.slice(1000)], false);
+  expect(open().lines).toEqual([...all.slice(0, 1000), long, ...all.slice(1000)]);
+});
+
+test('a last line that was cut costs itself alone, and what is added then is whole', () => {
+  open().journal.append([line(1), line(2)], true);
+  const whole = readFileSync(path).indexOf(0);
+  truncateSync(path, whole - 20);
+  const { journal, lines, unread } = open();
+  expect([lines, unread]).toEqual([[line(1)], 0]);
+  journal.append([line(3)], true);
+  expect(open().lines).toEqual([line(1), line(3)]);
+});
+
+test('a last line of which only a part was written into the room costs itself alone', () => {
+  open().journal.append([line(1), `gone ${PEOPLE + 1} p1 12345`], true);
+  const bytes = readFileSync(path);
+  bytes.fill(0, bytes.indexOf(0) - 3);
+  writeFileSync(path, bytes);
+  const { journal, lines, unread } = open();
+  expect([lines, unread]).toEqual([[line(1)], 0]);
+  journal.append(['x'], true);
+  expect(open().lines).toEqual([line(1), 'x']);
+});
+
+test('a line that cannot be read costs itself alone, and is counted', () => {
+  writeFileSync(path, `${line(1)}\nx\u0000\n\n${line(2)}\n`);
+  const { lines, unread } = open((each) => each.endsWith('}'));
+  expect([lines, unread]).toEqual([[line(1), 'x\u0000', '', line(2)], 2]);
+});
+
+test('what cannot be read is gone when it is written anew', () => {
+  writeFileSync(path, `${line(1)}\nx\n${line(2)}\n`);
+  open((each) => each !== 'x').journal.tidy();
+  expect(open()).toMatchObject({ lines: [line(1), line(2)], unread: 0 });
+});
+
+test('on a disk that is full nothing of what was to be added is there', async () => {
+  const small = join(folder, 'small');
+  await onSmallDisk(small, '64k', () => {
+    path = join(small, 'seals');
+    const { journal } = open();
+    journal.append([line(1)], true);
+    const many = Array.from({ length: 1000 }, (_, n) => line(n));
+    expect(() => journal.append(many, false)).toThrow('ENOSPC');
+    journal.append([line(2)], true);
+    expect(open().lines).toEqual([line(1), line(2)]);
+    for (const each of opened.splice(0)) each.close();
+  });
+});
+
+test('on a disk that gets full there is room for thousands who lose something, and half of it for nothing else', async () => {
+  const small = join(folder, 'small');
+  await onSmallDisk(small, '4m', () => {
+    path = join(small, 'seals');
+    const { journal } = open();
+    journal.append([line(0)], true);
+    expect(() => writeFileSync(join(small, 'full'), Buffer.alloc(2 ** 23))).toThrow('ENOSPC');
+    const renewed: string[] = [];
+    const renew = () => {
+      for (let n = 0; n < 5000; n += 1) {
+        journal.append([line(n, 6)], false);
+        renewed.push(line(n, 6));
+      }
+    };
+    expect(renew).toThrow('ENOSPC');
+    expect(renewed.length).toBeGreaterThan(1000);
+    const lost = Array.from({ length: 1500 }, (_, n) => line(n, 7));
+    for (const each of lost) journal.append([each], true);
+    journal.tidy();
+    const all = [line(0), ...renewed, ...lost];
+    expect(open().lines).toEqual(all);
+    expect(() => journal.append([...lost, ...lost, ...lost], true)).toThrow('ENOSPC');
+    expect(open()).toMatchObject({ lines: all, unread: 0 });
+    journal.append([line(1, 8)], true);
+    rmSync(join(small, 'full'));
+    journal.tidy();
+    journal.append([line(2, 8)], false);
+    expect(open().lines).toEqual([...all, line(1, 8), line(2, 8)]);
+    for (const each of opened.splice(0)) each.close();
+  });
+});
+
+test('lines of which a page was not written are missed, and said to be', () => {
+  const all = Array.from({ length: 3000 }, (_, n) => line(n));
+  const begins = `${all.slice(0, 1000).join('\n')}\n`.length;
+  open().journal.append(all, true);
+  const whole = readFileSync(path);
+  const isLine = (each: string) => each.endsWith('}') && !each.includes('\0');
+  for (const [from, to] of [
+    [begins, begins + 300], // at the beginning of a line
+    [begins + 10, begins + 4096],
+    [begins, begins + 600_000], // more than is read at once: what comes behind is taken for room
+  ]) {
+    const bytes = Buffer.from(whole);
+    bytes.fill(0, from, to);
+    writeFileSync(path, bytes);
+    const { lines, unread, journal } = open(isLine);
+    expect(lines.slice(0, 1000)).toEqual(all.slice(0, 1000));
+    expect(unread).toBeGreaterThan(0);
+    journal.append([line(1, 9)], true);
+    journal.tidy();
+    expect(open().lines.at(-1)).toBe(line(1, 9));
+  }
+});
+
+test('it is written anew, with the last line of each, once more than half of it is not needed', () => {
+  const { journal } = open();
+  const rounds = Array.from({ length: 40 }, (_, number) =>
+    Array.from({ length: 300 }, (__, n) => line(n, number + 1)),
+  );
+  for (const lines of rounds) journal.append(lines, false);
+  journal.append([`gone ${PEOPLE + 7} p7 40`, `!${line(8, 41)}`], false);
+  const bytes = () => readFileSync(path).indexOf(0);
+  const before = bytes();
+  journal.tidy();
+  expect(bytes()).toBeLessThan(before / 30);
+  journal.append([line(9, 41)], false);
+  const { lines } = open();
+  expect(lines).toHaveLength(301);
+  const last = new Set(lines);
+  for (const each of [`gone ${PEOPLE + 7} p7 40`, `!${line(8, 41)}`, line(9, 41), line(10, 40)]) {
+    expect(last.has(each)).toBe(true);
+  }
+  expect(last.has(line(7, 40)) || last.has(line(8, 40))).toBe(false);
+  expect(statSync(path).mode & 0o7777).toBe(0o600);
+});
+
+test('a line that needs the one before it keeps that, and goes with what comes after it', () => {
+  const { journal } = open();
+  for (let number = 1; number <= 40; number += 1) {
+    journal.append(
+      Array.from({ length: 300 }, (_, n) => line(n, number)),
+      false,
+    );
+  }
+  const held = [`?${line(1, 41)}`, `?${line(1, 42)}`, `?${line(2, 41)}`];
+  journal.append([...held, line(2, 42)], false);
+  journal.tidy();
+  const { lines } = open();
+  const of = (n: number) => lines.filter((each) => each.includes(`"name":"p${n}"`));
+  expect(of(1)).toEqual([line(1, 40), held[1]]);
+  expect(of(2)).toEqual([line(2, 42)]);
+});
+
+test('it is left as it is where it cannot be written anew', () => {
+  const { journal } = open();
+  for (let number = 1; number <= 40; number += 1) {
+    journal.append(
+      Array.from({ length: 300 }, (_, n) => line(n, number)),
+      false,
+    );
+  }
+  mkdirSync(`${path}.new`);
+  const before = readFileSync(path).subarray(0, readFileSync(path).indexOf(0));
+  expect(() => journal.tidy()).toThrow();
+  journal.append([line(1, 99)], false);
+  expect(readFileSync(path).subarray(0, before.length).equals(before)).toBe(true);
+  expect(open().lines.at(-1)).toBe(line(1, 99));
+});

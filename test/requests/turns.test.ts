@@ -1,0 +1,23 @@
+import { describe, expect, test } from '@jest/globals';
+import { allot } from '../../src/requests/turns.ts';
+
+describe('places are allotted', () => {
+  const urgent = (n: number) => ({ urgent: n, other: 0 });
+  const other = (n: number) => ({ urgent: 0, other: n });
+  test.each([
+    ['all to the only portal that has something', [other(0), other(9)], 4, 0, [other(0), other(4)]],
+    [
+      'evenly, whatever waits',
+      [urgent(999), other(2), other(9)],
+      6,
+      0,
+      [urgent(2), other(2), other(2)],
+    ],
+    ['what one does not need to the others', [other(1), other(9)], 6, 0, [other(1), other(5)]],
+    ['the odd one to whose turn it is', [other(9), other(9)], 3, 1, [other(1), other(2)]],
+    ['what is urgent first', [{ urgent: 2, other: 9 }], 3, 0, [{ urgent: 2, other: 1 }]],
+    ['none where nothing waits', [other(0)], 3, 0, [other(0)]],
+  ])('%s', (_what, waiting, most, turn, shares) => {
+    expect(allot(waiting, most, turn)).toEqual(shares);
+  });
+});

@@ -1,0 +1,85 @@
+/** What the configuration is refused for: before anything runs by it, and by name. */
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { stringify } from 'yaml';
+import { type Config, loadConfig } from '../../src/shared/config.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'chamberlain-config-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const pem = (type: 'ed25519' | 'x25519') =>
+  generateKeyPairSync(type as 'ed25519').publicKey.export({ type: 'spki', format: 'pem' });
+
+/** Loads a configuration with a portal that has these keys, beside one that is sound. */
+const load = (...keys: unknown[]): Config => loadWith({ name: 'other', keys });
+
+function loadWith(other: { name: string; keys: unknown[] }, more: object = {}): Config {
+  const path = join(folder, 'config.yaml');
+  const sound = { name: 'sound', kinds: 'all', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
+  const config = {
+    ...{ realm: 'tools', secrets: '/secrets', postgres: { host: '/run', database: 'x' } },
+    ...{ redis: { url: 'redis://localhost' }, files: {} },
+    ldap: { uri: 'ldapi://%2Frun%2Fldapi', base: 'dc=x' },
+    ids: { people: [{ first: 1000, last: 1999 }], tools: [{ first: 5000, last: 5999 }] },
+    databases: { servers: [{ name: 'one', kind: 'replica', socket: '/run/one' }] },
+    portals: [sound, { ...other, kinds: 'all' }],
+    ...more,
+  };
+  writeFileSync(path, stringify(config));
+  return loadConfig(path);
+}
+
+test('a portal does not speak for admins where nothing is said of that', () => {
+  const { portals } = load({ kid: 'one', publicKey: pem('ed25519') });
+  expect(portals.map(({ speaksForAdmins }) => speaksForAdmins)).toEqual([false, false]);
+});
+
+describe('the keys of a portal', () => {
+  test('are Ed25519 public keys in PEM', () => {
+    expect(load({ kid: 'one', publicKey: pem('ed25519') })).toMatchObject({ realm: 'tools' });
+  });
+
+  test.each<[string, string, string]>([
+    [
+      'the placeholder of a manual',
+      '-----BEGIN PUBLIC KEY-----\n…\n',
+      'is not an Ed25519 public key in PEM',
+    ],
+    ['another kind', String(pem('x25519')), 'is not an Ed25519 public key in PEM'],
+    ['nothing', '', 'is not an Ed25519 public key in PEM'],
+    [
+      'a private key',
+      String(generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' })),
+      'is not an Ed25519 public key in PEM',
+    ],
+  ])('are refused where one is %s', (_, publicKey, why) => {
+    const act = () => load({ kid: 'one', publicKey: pem('ed25519') }, { kid: 'two', publicKey });
+    expect(act).toThrow(`portals.1.keys.1.publicKey: ${why}`);
+    expect(act).not.toThrow(/BEGIN/);
+  });
+
+  test('are refused where two have one kid', () => {
+    const one = { kid: 'one', publicKey: pem('ed25519') };
+    expect(() => load(one, one)).toThrow('portals.1.keys: two of them have the same kid');
+  });
+});
+
+test('a reserved name that no person could have is a mistake', () => {
+  const portal = { name: 'other', keys: [{ kid: 'one', publicKey: pem('ed25519') }] };
+  const reserving = (name: string) => () => loadWith(portal, { reservedNames: [name] });
+  expect(reserving('keeper')().reservedNames).toEqual(['keeper']);
+  expect(reserving('Keeper')).toThrow('reservedNames.0: is no shell name');
+});
+
+test("a portal may not have the name by which its queue would be another's urgent one", () => {
+  const keys = [{ kid: 'one', publicKey: pem('ed25519') }];
+  const named = (name: string) => () => loadWith({ name, keys });
+  expect(named('urgent.sound')).toThrow('portals.1.name: begins with `urgent.`');
+  expect(named('urgent')).not.toThrow();
+});
