@@ -24,6 +24,7 @@ import { syncFolder } from '../archives/databases/database-archives.ts';
 import { postgresProgram, withConnection } from './postgres-programs.ts';
 import { requirePrograms, TO_MAKE } from './programs.ts';
 import { cannotRead, ChamberlainError } from '../shared/errors.ts';
+import { spanOf } from '../shared/time.ts';
 import { readLdif } from './directory.ts';
 import {
   MANIFEST,
@@ -55,16 +56,28 @@ interface Making {
   part: string;
   recipients: readonly string[];
   say: (text: string) => void;
+  /** something has come */
+  moved: () => void;
   signal: AbortSignal;
   pieces: Piece[];
 }
 
-/** Makes a set in the folder, whole or not at all. */
+/** A server that has given nothing for so long hangs: the next run must not find this one still waiting. */
+const STALLED_MS = 10 * 60_000;
+
+/**
+ * Makes a set in the folder, whole or not at all. Throws BACKEND_UNAVAILABLE where nothing has come for ten minutes, as from
+ * a server that hangs.
+ */
 export async function makeSet(
   config: Config,
   configFile: string,
   folder: string,
-  { say, signal }: Pick<Making, 'say' | 'signal'>,
+  {
+    say,
+    signal: asked,
+    stalledMs = STALLED_MS,
+  }: Pick<Making, 'say' | 'signal'> & { stalledMs?: number },
 ): Promise<Made> {
   const { recipients = [] } = config.backups ?? {};
   if (recipients.length === 0) {
@@ -78,25 +91,65 @@ export async function makeSet(
   const secrets = listSecrets(config);
   const name = setName(config.realm, new Date());
   const part = beginPart(folder, name);
+  const patience = startPatience(say, stalledMs);
+  const signal = AbortSignal.any([asked, patience.signal]);
+  const ended = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  const making: Making = { config, part, recipients, ...patience, signal, pieces: [] };
+  const saving = saveAll(making, configFile, secrets);
+  saving.catch(() => {}); // what hangs may fail when nobody waits for it any more
   try {
-    const making: Making = { config, part, recipients, say, signal, pieces: [] };
-    const ofPostgres = await withSnapshot(config, (snapshot) => savePostgres(making, snapshot));
-    const entries = await saveDirectory(making);
-    await saveFiles(making, configFile);
-    const manifest = { version: 1, realm: config.realm, ...ofPostgres, entries, secrets } as const;
-    const { pieces } = making;
-    await write(making, MANIFEST, [JSON.stringify({ ...manifest, pieces })]);
-    syncFolder(part);
-    await writeLastBackup(config, manifest.at);
+    const made = await Promise.race([saving, ended]);
     const set = join(folder, name);
     renameSync(part, set);
     syncFolder(folder);
-    const { version: _, ...made } = manifest;
     return { ...made, set, bytes: sizeOf(set) };
   } catch (error) {
     rmSync(part, { recursive: true, force: true });
     throw error;
+  } finally {
+    patience.end();
   }
+}
+
+async function saveAll(
+  making: Making,
+  configFile: string,
+  secrets: readonly string[],
+): Promise<Omit<Made, 'set' | 'bytes'>> {
+  const { config, part, pieces } = making;
+  const ofPostgres = await withSnapshot(config, (snapshot) => savePostgres(making, snapshot));
+  const entries = await saveDirectory(making);
+  await saveFiles(making, configFile);
+  const made = { realm: config.realm, ...ofPostgres, entries, secrets: [...secrets] };
+  await write(making, MANIFEST, [
+    JSON.stringify({ version: 1, ...made, pieces } satisfies Manifest),
+  ]);
+  syncFolder(part);
+  await writeLastBackup(config, made.at);
+  return made;
+}
+
+/** Ends what gets no further. */
+function startPatience(say: Making['say'], stalledMs: number) {
+  const stalled = new AbortController();
+  let doing = 'beginning';
+  const timer = setTimeout(() => {
+    const act = `${doing}: nothing has come for ${spanOf(stalledMs)}`;
+    const action = 'No set was made. Look at the server, and run it again.';
+    stalled.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act, { action }));
+  }, stalledMs);
+  return {
+    signal: stalled.signal,
+    moved: () => void timer.refresh(),
+    say(text: string) {
+      doing = text;
+      timer.refresh();
+      say(text);
+    },
+    end: () => clearTimeout(timer),
+  };
 }
 
 /** Makes the folder that a set is made in, once what runs that were cut have left is gone. */

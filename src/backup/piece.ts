@@ -34,15 +34,23 @@ export async function writePiece(
   folder: string,
   name: string,
   source: Program | readonly string[],
-  { recipients, signal }: { recipients: readonly string[]; signal: AbortSignal },
+  {
+    recipients,
+    signal,
+    moved,
+  }: { recipients: readonly string[]; signal: AbortSignal; moved: () => void },
 ): Promise<Measured> {
   const measure = startMeasure();
+  const add = (chunk: Uint8Array) => {
+    moved();
+    measure.add(chunk);
+  };
   const stdout = openSync(join(folder, fileOf(name)), 'wx', 0o600);
   try {
     const args = recipients.flatMap((recipient) => ['-r', recipient]);
     const age: Program = { name: 'age', args, stdout };
-    if ('args' in source) await runPrograms([source, age], { between: measure.add, signal });
-    else await runPrograms([age], { from: measured(source, measure.add), signal });
+    if ('args' in source) await runPrograms([source, age], { between: add, signal });
+    else await runPrograms([age], { from: measured(source, add), signal });
     fsyncSync(stdout);
   } finally {
     closeSync(stdout);
