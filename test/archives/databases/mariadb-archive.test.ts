@@ -718,7 +718,7 @@ describe('a dump that fails leaves everything, and says why', () => {
   test('where the role has too few rights: what is hidden from it is not taken for nothing', async () => {
     await asTenant(SMALL);
     const restoreRights = readFileSync(
-      new URL('../../deploy/mariadb/toolsdb.sql', import.meta.url),
+      new URL('../../../deploy/mariadb/toolsdb.sql', import.meta.url),
       'utf8',
     );
     for (const [rights, said] of [

@@ -117,7 +117,7 @@ describe('a database account', () => {
       await administer(world[key].socket, give);
       expect(await grantsOf(name)).not.toBe(right);
       expect(await converge(tool())).toEqual([]);
-      const file = new URL(`../../deploy/mariadb/${name}.sql`, import.meta.url);
+      const file = new URL(`../../../deploy/mariadb/${name}.sql`, import.meta.url);
       await administer(world[key].socket, readFileSync(file, 'utf8'));
       expect(await administer(world[key].socket, count)).toBe(rows);
       const connection = await connect(name);
@@ -428,7 +428,7 @@ test.each(['replica', 'toolsdb'] as const)(
   'an anonymous account is gone when the rights of %s are set',
   async (name) => {
     const { socket } = name === 'replica' ? world.replica : world.tools;
-    const file = new URL(`../../deploy/mariadb/${name}.sql`, import.meta.url);
+    const file = new URL(`../../../deploy/mariadb/${name}.sql`, import.meta.url);
     await administer(socket, "CREATE USER ''@localhost; CREATE USER ''@'%';");
     await administer(socket, readFileSync(file, 'utf8'));
     const count = "SELECT COUNT(*) FROM mysql.global_priv WHERE User = ''";
