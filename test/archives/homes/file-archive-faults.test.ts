@@ -213,7 +213,7 @@ test('a byte of the archive that is not as it was written is noticed where it is
 test('a full disk, and something that is mounted in the home, are told, and the data stays', () => {
   const source = (name: string) => JSON.stringify(join(import.meta.dirname, name));
   const script = `
-    const { startFileServer, stopFileServers } = await import(${source('file-server.ts')});
+    const { startFileServer, stopFileServers } = await import(${source('../../backends/files/file-server.ts')});
     const { prepareArchives } = await import(${source('../../../src/archives/homes/file-archive-ground.ts')});
     const { describeError } = await import(${source('../../../src/shared/errors.ts')});
     import { spawnSync } from 'node:child_process';
