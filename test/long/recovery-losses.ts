@@ -141,6 +141,9 @@ export function realmOf(login: Login): Realm {
       return file;
     },
     async hostSettled() {
+      // what was deleted is seen when the agent compares all names, which it does each minute and when it starts
+      await host.agent.stop();
+      await host.agent.start();
       let accepted = '';
       await eventually('the login host to be as the seals say', async () => {
         // the helper's own word: `keys-agent status` is a process more for each look
