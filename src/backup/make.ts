@@ -25,6 +25,7 @@ import { postgresProgram, withConnection } from './postgres-programs.ts';
 import { requirePrograms, TO_MAKE } from './programs.ts';
 import { cannotRead, ChamberlainError } from '../shared/errors.ts';
 import { spanOf } from '../shared/time.ts';
+import { unlessAborted } from '../shared/unless-aborted.ts';
 import { readLdif } from './directory.ts';
 import {
   MANIFEST,
@@ -93,14 +94,9 @@ export async function makeSet(
   const part = beginPart(folder, name);
   const patience = startPatience(say, stalledMs);
   const signal = AbortSignal.any([asked, patience.signal]);
-  const ended = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
   const making: Making = { config, part, recipients, ...patience, signal, pieces: [] };
-  const saving = saveAll(making, configFile, secrets);
-  saving.catch(() => {}); // what hangs may fail when nobody waits for it any more
   try {
-    const made = await Promise.race([saving, ended]);
+    const made = await unlessAborted(saveAll(making, configFile, secrets), signal);
     const set = join(folder, name);
     renameSync(part, set);
     syncFolder(folder);

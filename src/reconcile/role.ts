@@ -232,7 +232,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   return {
     async close() {
       hands.letGo?.();
-      await Promise.all([...consumers.map((each) => each.close(2500)), answering.close()]);
+      await Promise.all([...consumers.map((each) => each.close(3000)), answering.close()]);
       await Promise.allSettled([eyes.close(), hands.close(), guard.close()]);
       await Promise.all([pool.end(), readers.end()]);
     },

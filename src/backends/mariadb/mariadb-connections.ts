@@ -7,6 +7,7 @@
  */
 import { createConnection } from 'mariadb';
 import { type Secret, secretNow } from '../../secrets/secret.ts';
+import { unlessAborted } from '../../shared/unless-aborted.ts';
 
 /** What the edge uses of a connection. */
 export interface Connection {
@@ -86,6 +87,7 @@ function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: numb
   // one piece of work at a time finds out whether it does again, and all others fail at once.
   let silent = false;
   let asking = false;
+  const closing = new AbortController();
 
   function take(): OpenConnection | undefined {
     for (const [connection, timer] of [...idle].toReversed()) {
@@ -96,7 +98,19 @@ function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: numb
     return undefined;
   }
 
+  async function open(): Promise<OpenConnection> {
+    const connecting = connect(place, login);
+    const cut = cutOf(connecting);
+    closing.signal.addEventListener('abort', cut);
+    try {
+      return await unlessAborted(connecting, closing.signal);
+    } finally {
+      closing.signal.removeEventListener('abort', cut);
+    }
+  }
+
   function giveBack(connection: OpenConnection): void {
+    if (closing.signal.aborted) connection.destroy();
     if (!connection.isValid()) return;
     const timer = setTimeout(() => {
       idle.delete(connection);
@@ -114,9 +128,9 @@ function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: numb
       else inUse += 1;
       try {
         if (silent && !asks) throw new NotAnswering(`${place.name} does not answer`);
-        const connection = take() ?? (await connect(place, login));
+        const connection = take() ?? (await open());
         try {
-          const result = await work(connection);
+          const result = await unlessAborted(work(connection), closing.signal);
           silent = false;
           return result;
         } finally {
@@ -132,8 +146,9 @@ function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: numb
         else next();
       }
     },
-    /** Closes what is unused; what is in use closes itself when it has become unused. */
+    /** Closes what is unused, and cuts what is in use: a server that hangs is not waited for. */
     async close(): Promise<void> {
+      closing.abort(new NotAnswering(`${place.name} is not waited for any more`));
       const connections = [...idle.keys()];
       for (const timer of idle.values()) clearTimeout(timer);
       idle.clear();
@@ -154,8 +169,7 @@ export async function usePatiently<T>(
 ): Promise<T> {
   signal.throwIfAborted();
   const connecting = connect(place, login, 0);
-  // also what connects only when it is too late
-  const cut = () => void connecting.then((connection) => connection.destroy()).catch(() => {});
+  const cut = cutOf(connecting);
   signal.addEventListener('abort', cut);
   try {
     const connection = await unlessAborted(connecting, signal);
@@ -173,17 +187,9 @@ export async function usePatiently<T>(
   }
 }
 
-/** What comes of it; the signal's reason where that aborts before. */
-export async function unlessAborted<T>(coming: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', abort);
-  try {
-    return await Promise.race([coming, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
+/** Cuts a connection, also one that connects only when it is too late. */
+function cutOf(connecting: Promise<OpenConnection>): () => void {
+  return () => void connecting.then((connection) => connection.destroy()).catch(() => {});
 }
 
 async function connect(

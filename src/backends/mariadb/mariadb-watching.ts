@@ -4,8 +4,8 @@ import {
   type DatabaseLogin,
   type DatabaseServerPlace,
   openServers,
-  unlessAborted,
 } from './mariadb-connections.ts';
+import { unlessAborted } from '../../shared/unless-aborted.ts';
 
 /** How often it is asked whether work is to go on. */
 const ASK_EVERY_MS = 2_000;

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { createHash } from 'node:crypto';
 import { type Connection, createConnection } from 'mariadb';
+import { stateOf } from '../../../dev/servers/processes.ts';
 import { readSecret, realmOf } from '../../../src/shared/config.ts';
 import { openDatabasesEyes, openDatabasesHands } from '../../../src/backends/mariadb/mariadb.ts';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
@@ -707,6 +708,7 @@ describe('a server that is away', () => {
     await converge(tool());
     const pid = runningPid(world.replica) as number;
     process.kill(pid, 'SIGSTOP');
+    await eventually('it to stand still', () => stateOf(pid) === 'T');
     try {
       const begin = performance.now();
       const limit: Action = {
