@@ -1,6 +1,6 @@
 /**
  * The sweep's worker: surveys everything on a timer, and raises what has drifted. What it does about what
- * it finds is decided in sweep.ts.
+ * it finds is decided in src/drift/sweep-decisions.ts.
  *
  * One sweep at a time, in all processes: whoever has the lease, and all it writes it writes on the
  * very connection that has taken it. It holds no hands: it asks the roles, and what it raises they do.

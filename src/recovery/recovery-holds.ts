@@ -1,14 +1,12 @@
 /** After a recovery no date of the backup lets anybody in, or destroys anything, before an admin says so. */
 import type { Open } from './taking.ts';
-import { timeOf } from '../shared/time.ts';
+import { timeOf, WITHOUT_END } from '../shared/time.ts';
 import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
 import type { Client } from '../database/connection.ts';
 import { RECOVERY, voidWarnings } from '../lifecycle/holds-table.ts';
 import { IS_OWN_DELETION } from '../identity/people-table.ts';
 
 const RETURNING = 'was being brought back since';
-/** A hold that nobody waits out. */
-const FOR_GOOD = '9999-12-31T00:00:00Z';
 /** So many are named. */
 const NAMED = 5;
 
@@ -59,7 +57,7 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
          $1, 'a recovery: see whether that is still so', $3 FROM one
        ON CONFLICT (subject) DO UPDATE SET until = excluded.until, held_by = excluded.held_by)
      SELECT uid, account, tool, at, what FROM one ORDER BY account`,
-    [now, RECOVERY, FOR_GOOD],
+    [now, RECOVERY, WITHOUT_END],
   );
   const leaving = held.rows as Leaving[];
   // told anew once the hold is over

@@ -1,6 +1,6 @@
 /**
  * Looks at the markers of a role's places right before something is given there. A place that came back from a backup since
- * the loop of place-markers.ts last looked is given nothing, nor is anything given by a database that did.
+ * the loop of publish-place-markers.ts last looked is given nothing, nor is anything given by a database that did.
  *
  * Each job that gives something reads the marker of each place where it does: 0.13 ms of a MariaDB server's, 0.3 ms of an
  * area's.

@@ -6,9 +6,12 @@ export function timeOf(at: Date | string): string {
   return `${iso.slice(0, 10)} ${iso.slice(11, 19)}Z`;
 }
 
+/** As the end of a hold: nobody waits it out. */
+export const WITHOUT_END = '9999-12-31T00:00:00Z';
+
 /** Whether a hold ends by no date, as a recovery makes them. */
 export function isWithoutEnd(until: Date | string): boolean {
-  return new Date(until).getUTCFullYear() === 9999;
+  return new Date(until).getUTCFullYear() === new Date(WITHOUT_END).getUTCFullYear();
 }
 
 /** When a hold ends, after `until`. */
