@@ -76,7 +76,7 @@ function told(plan: PlanSeen, { uid, name, kind }: Subject): string[] {
       .replaceAll(name, kind)
       .replaceAll(name.toUpperCase(), kind.toUpperCase())
       .replaceAll(String(uid), '<uid>')
-      .replaceAll(/\b1\d{6}\b/g, '<another>')
+      .replaceAll(/\b\d{7}\b/g, '<another>')
       .replaceAll(/(AAAA|SHA256:|ssh-ed2551…)[\w+/…]+/g, '$1…');
   return [
     ...plan.steps
