@@ -14,7 +14,7 @@ import type { MeasuredRealm } from './realm.ts';
 const PART = 1_000_000;
 /** As dev/chamberlain has it. */
 const COMPILED = join(import.meta.dirname, '../node_modules/.cache/chamberlain');
-/** What would note, raise or tell each row has nothing to add to what is over. */
+/** What would note, touch or tell each row has nothing to add to what is over. */
 const TRIGGERS = [
   ['audit', 'audit_unsealed_note'],
   ['events', 'events_notify'],

@@ -64,7 +64,7 @@ export async function measureArchives(
     const plain = await packPlainly(home, plainFile);
     measured.plainMs.push(plain.ms);
     measured.plainPeakMib = Math.max(measured.plainPeakMib, plain.peakMib);
-    const ours = await whileWatched(child.pid as number, () => putAway(child, turn));
+    const ours = await whileWatched(child.pid as number, () => archiveHome(child, turn));
     measured.archiveMs.push(ours.result);
     measured.peakMib = Math.max(measured.peakMib, ours.peakMib);
   }
@@ -128,11 +128,11 @@ async function packPlainly(home: string, into: string): Promise<{ ms: number; pe
   return { ms: result, peakMib };
 }
 
-async function putAway(child: ChildProcess, departure: number): Promise<number> {
+async function archiveHome(child: ChildProcess, archival: number): Promise<number> {
   const answer = once(child, 'message') as Promise<[{ ms?: number; error?: string }]>;
   const exit = once(child, 'exit').then(() => Promise.reject(new Error('the archiver has ended')));
   exit.catch(() => {});
-  child.send(departure);
+  child.send(archival);
   const [{ ms, error }] = await Promise.race([answer, exit]);
   if (ms === undefined) throw new Error(error);
   return ms;

@@ -1,10 +1,10 @@
 /**
- * Puts one home away by the hands of the role `homes`, and takes it back, each time that it is told to: a
+ * Puts one home away by the writer of the role `homes`, and takes it back, each time that it is told to: a
  * process of its own, so that its memory is nobody else's. Says how many milliseconds putting away took.
  */
 import { lstatSync } from 'node:fs';
-import { openFilesHands } from '../src/backends/files/file-hands.ts';
-import type { FileServer } from '../src/backends/files/file-ground.ts';
+import { openFilesWriter } from '../src/backends/files/file-writer.ts';
+import type { FileServer } from '../src/backends/files/file-mount.ts';
 
 /** What it is told at its start. */
 export interface Archiver {
@@ -18,7 +18,7 @@ export interface Archiver {
 const { files, archives, realm, name, uid } = JSON.parse(process.argv[2] ?? '{}') as Archiver;
 const home = { area: 'toolHomes', name } as const;
 const refuse = () => Promise.reject(new Error('no credentials are made here'));
-const hands = openFilesHands(
+const writer = openFilesWriter(
   files,
   { newPassword: () => '', recordVerifier: refuse },
   {
@@ -32,21 +32,21 @@ const hands = openFilesHands(
   },
 );
 
-process.on('message', (departure: number) => {
-  void putAway(departure).then(
+process.on('message', (archival: number) => {
+  void archiveHome(archival).then(
     (ms) => process.send?.({ ms }),
     (error: unknown) => process.send?.({ error: String(error) + String((error as Error).cause) }),
   );
 });
 
-async function putAway(departure: number): Promise<number> {
+async function archiveHome(archival: number): Promise<number> {
   const { ino, gid, mode } = lstatSync(`${files.root}${files.toolHomes}/${name}`);
   const seen = { ino, uid, gid, mode: mode & 0o7777 };
-  const which = { home, uid, departure };
-  await hands.do({ verb: 'home.withdraw', ...which, seen });
+  const which = { home, uid, archival };
+  await writer.do({ verb: 'home.withdraw', ...which, seen });
   const begin = performance.now();
-  await hands.do({ verb: 'home.archive', ...which });
+  await writer.do({ verb: 'home.archive', ...which });
   const ms = performance.now() - begin;
-  await hands.do({ verb: 'home.return', ...which });
+  await writer.do({ verb: 'home.return', ...which });
   return ms;
 }

@@ -34,7 +34,7 @@ export async function rotateAll(
     while (doneAt === undefined) {
       await sleep(LOOK_EVERY_MS);
       const { rows } = await client.query<{ verdict: string; left: number }>(
-        `SELECT verdict, (SELECT count(*)::int FROM request_raises WHERE request = r.id) AS left
+        `SELECT verdict, (SELECT count(*)::int FROM request_touches WHERE request = r.id) AS left
          FROM requests r WHERE jti = $1`,
         [signed.jti],
       );

@@ -14,7 +14,7 @@ import { type Figure, judge, quantile, voidIfFailed } from './figure.ts';
 import { LIFECYCLE_GOALS, type LifecycleOptions } from './goals.ts';
 import { untilSealed } from './growth.ts';
 import { measureArchives } from './lifecycle-archive.ts';
-import { type Closing, openDoors } from './lifecycle-doors.ts';
+import { type Closing, openAccess } from './lifecycle-access.ts';
 import { rotateAll, rotationFloor } from './lifecycle-rotate.ts';
 import { readCpu, renderCpu } from './load.ts';
 import { populate } from './population.ts';
@@ -74,19 +74,19 @@ async function measureSuspensions(
   });
   const host = await opening;
   await host.start();
-  const doors = await openDoors(realm, portal, host, size);
-  closers.push(() => closeSoon(doors.close()));
+  const access = await openAccess(realm, portal, host, size);
+  closers.push(() => closeSoon(access.close()));
   await untilQuiet(work.pid);
   say(`suspend: ${size.suspensions} people, one after another`);
   const floors: number[] = [];
   const samples: Closing[] = [];
   for (let n = 0; n < size.suspensions; n++) {
-    floors.push(await doors.floor(n));
-    samples.push(await doors.suspend(n));
+    floors.push(await access.floor(n));
+    samples.push(await access.suspend(n));
   }
   const last = samples.map((each) => Math.max(...Object.values(each)));
   show(
-    renderDoors(`${samples.length} suspensions, until each door is closed`, [
+    renderAccess(`${samples.length} suspensions, until each door is closed`, [
       ...Object.keys(samples[0] ?? {}).map(
         (door) => [door, samples.map((each) => each[door] ?? 0)] as const,
       ),
@@ -161,7 +161,7 @@ async function measureArchive(
   ];
 }
 
-function renderDoors(
+function renderAccess(
   title: string,
   rows: readonly (readonly [name: string, ms: readonly number[]])[],
 ): string {

@@ -52,7 +52,7 @@ export async function runLoad(
   portal.onHeard(({ event, jti = '' }) => {
     if (event === 'tool.ready' && awaited.delete(jti)) lastAt = performance.now();
   });
-  const directory = await openOwnEyes(realm);
+  const directory = await openOwnReader(realm);
   const counters = await readCounters(realm);
   const before = readCpu(realm);
   const workBefore = cpuSeconds(work.pid);
@@ -151,7 +151,7 @@ async function readCounters(realm: MeasuredRealm): Promise<Record<string, number
   }
 }
 
-interface OwnEyes {
+interface OwnReader {
   /** Looks again and again until the person is no member of the realm group, and is not sealed as one. */
   untilGone(person: string, deadline: number): Promise<void>;
   /** Writes to an entry of its own; returns how long that took. */
@@ -160,7 +160,7 @@ interface OwnEyes {
 }
 
 /** A connection to the directory beside the product's, as its administrator. */
-async function openOwnEyes({ stack, config }: MeasuredRealm): Promise<OwnEyes> {
+async function openOwnReader({ stack, config }: MeasuredRealm): Promise<OwnReader> {
   const path = decodeURIComponent(stack.slapd.uri.slice('ldapi://'.length));
   const client = new Client({
     url: 'ldap://localhost',

@@ -10,12 +10,12 @@ import { ensureSigningKey } from '../dev/servers/secret.ts';
 import { type SlapdServer, slapdServer } from '../dev/servers/slapd.ts';
 import { makeDataRoot } from '../dev/servers/stack.ts';
 import { readSealKey } from '../src/shared/config.ts';
-import { openDirectoryHands } from '../src/backends/ldap/directory.ts';
+import { openDirectoryWriter } from '../src/backends/ldap/directory.ts';
 import { PLACES } from '../src/login-host/places.ts';
-import { type Marker, signMarker } from '../src/seals/marker.ts';
+import { type Marker, signMarker } from '../src/seals/heartbeat.ts';
 import { formatSeal, type PersonSeal, signPayload, type ToolSeal } from '../src/seals/seal.ts';
 import type { EntryRef } from '../src/reconcile/action.ts';
-import { entryRef } from '../src/targets/directory-eyes.ts';
+import { entryRef } from '../src/targets/directory-reader.ts';
 import { ATTRIBUTE as SEAL } from '../src/targets/seal.ts';
 import { fillDirectory } from './population-directory.ts';
 import {
@@ -36,7 +36,7 @@ const IDS = {
   realmGid: 500,
 } as const;
 const BASE = 'dc=example,dc=org';
-/** As often as the directory role: src/seals/publish-marker.ts. */
+/** As often as the directory role: src/seals/publish-heartbeat.ts. */
 const HEARTBEAT_EVERY_MS = 3000;
 
 export interface LoginRealm {
@@ -94,14 +94,14 @@ export async function openLoginRealm(
 
   const password = readFileSync(join(secrets, 'ldap-directory'), 'utf8');
   const sealKey = sealing.key;
-  const hands = openDirectoryHands({
+  const writer = openDirectoryWriter({
     ...{ uri: slapd.uri, base: BASE, realm, password },
     sealKey: () => sealKey,
   });
-  closers.push(() => closeSoon(hands.close()));
+  closers.push(() => closeSoon(writer.close()));
   const { beating } = await beat(async ({ at, clock }) => {
     const marker: Marker = { kind: 'heartbeat', realm, at, clock, people, tools, floors: [] };
-    await hands.tell(signMarker(marker, sealKey), await hands.told());
+    await writer.tell(signMarker(marker, sealKey), await writer.heartbeats());
   }, closers);
 
   const folder = join(dir, 'login-host');
@@ -116,7 +116,7 @@ export async function openLoginRealm(
   const host = await opening;
 
   const modify = (entry: EntryRef, attribute: string, remove: string[], add: string[]) =>
-    hands.do({ verb: 'ldap.modify', entry, expect: {}, changes: [{ attribute, remove, add }] });
+    writer.do({ verb: 'ldap.modify', entry, expect: {}, changes: [{ attribute, remove, add }] });
   /** as they stand, of those that were changed */
   const personSeals = new Map<number, PersonSeal>();
   const toolSeals = new Map<number, ToolSeal>();

@@ -13,10 +13,10 @@ import {
 } from './population-names.ts';
 import type { MeasuredRealm } from './realm.ts';
 
-/** Triggers that number, raise and notify row by row have nothing to add here. */
+/** Triggers that number, touch and notify row by row have nothing to add here. */
 const TRIGGERS = [
   ['events', 'events_notify'],
-  ['database_verifiers', 'database_verifiers_raise'],
+  ['database_verifiers', 'database_verifiers_touch'],
   ['convergence', 'convergence_made'],
   ['convergence', 'convergence_changed'],
 ] as const;

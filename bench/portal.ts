@@ -36,7 +36,7 @@ export interface Portal {
   send(requests: readonly Signed[], options?: { urgent?: boolean }): Promise<void>;
   /** Waits for an event about a request, from this call on; throws if the request is refused or stuck. */
   until(jti: string, event: string): Promise<Heard>;
-  /** Sends, and waits until all that the request raised is applied. */
+  /** Sends, and waits until all that the request touched is applied. */
   settle(requestedBy: string, request: Record<string, unknown>): Promise<void>;
   /** Takes no events until `resume`. */
   pause(): Promise<void>;

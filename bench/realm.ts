@@ -185,7 +185,7 @@ async function fillStack(stack: Stack): Promise<void> {
   writeConfig(place.configFile, configOf(stack));
   await runCli(place.configFile, 'migrate');
   await setRolePasswords(stack.postgres, place.secrets);
-  await runCli(place.configFile, 'found', STEWARD);
+  await runCli(place.configFile, 'bootstrap', STEWARD);
   await runCli(place.configFile, 'prepare');
 }
 

@@ -85,8 +85,8 @@ async function readDirectory({ stack, config }: MeasuredRealm): Promise<Map<stri
   const { base } = config.ldap;
   const ldif = await run('/usr/bin/ldapsearch', [
     ...['-x', '-LLL', '-o', 'ldif-wrap=no', '-H', stack.slapd.uri],
-    ...['-D', `cn=directory-eyes,ou=chamberlain,${base}`],
-    ...['-y', join(config.secrets, 'ldap-directory-eyes')],
+    ...['-D', `cn=directory-reader,ou=chamberlain,${base}`],
+    ...['-y', join(config.secrets, 'ldap-directory-reader')],
     ...['-b', base, '-E', `pr=${PAGE}/noprompt`, '(objectClass=*)'],
     ...['uidNumber', 'pwdPolicySubentry', 'sshPublicKey', 'member', 'chamberlainSeal'],
   ]);

@@ -36,8 +36,15 @@ export const OLDER_PLACES: readonly OlderPlace[] = [
     },
     read: ({ stack, config }) =>
       run('/usr/bin/ldapsearch', [
-        ...['-x', '-LLL', '-H', stack.slapd.uri, '-y', join(config.secrets, 'ldap-directory-eyes')],
-        ...['-D', `cn=directory-eyes,ou=chamberlain,${config.ldap.base}`],
+        ...[
+          '-x',
+          '-LLL',
+          '-H',
+          stack.slapd.uri,
+          '-y',
+          join(config.secrets, 'ldap-directory-reader'),
+        ],
+        ...['-D', `cn=directory-reader,ou=chamberlain,${config.ldap.base}`],
         ...['-s', 'base', '-b', `cn=chamberlain,${config.ldap.base}`, 'description'],
       ]),
   },

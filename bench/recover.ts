@@ -22,7 +22,7 @@ import { MAINTAINERS, openFilled } from './sweep.ts';
 const LOOK_MS = 200;
 const SETTLED_WITHIN_MS = 900_000;
 /** The markers of servers and homes are told every 20 s: a loss may come at any moment between two. */
-const TOLD_EVERY_MS = 20_000;
+const PUBLISHED_EVERY_MS = 20_000;
 
 export async function measureRecover(options: RecoverOptions): Promise<Figure[]> {
   const closers: Closers = [];
@@ -49,7 +49,7 @@ async function measureLost(
   { size, say, show, void: why }: RecoverOptions,
 ): Promise<Figure[]> {
   const floors = await measureSurveyFloor(realm, size.among);
-  await untilTold(realm);
+  await untilPublished(realm);
   await work.stop();
   const lose = await keepOlder(realm.stack.postgres);
   const atBackup = await readAccess(realm);
@@ -57,7 +57,7 @@ async function measureLost(
   say(`recover: ${size.changes} decisions since the backup`);
   await decideMuch(portal, { ...size.among, maintainers: MAINTAINERS }, size.changes);
   await untilSettled(realm, say);
-  await untilTold(realm);
+  await untilPublished(realm);
   const before = await readAccess(realm);
   await work.stop();
   await lose();
@@ -65,7 +65,7 @@ async function measureLost(
   await mustRun(realm, 0, 'freeze', '--reason', 'PostgreSQL came back');
   Object.assign(work, await realm.startWork());
   await until(realm, 'the database to be seen to be older', async (count) => {
-    const seen = `SELECT count(*)::int AS count FROM directory_marker WHERE older = 'database'`;
+    const seen = `SELECT count(*)::int AS count FROM directory_heartbeat WHERE older = 'database'`;
     return (await count(seen)) > 0;
   });
   say('recover: the list');
@@ -115,12 +115,12 @@ async function measureNotice(
   const rows: string[] = [];
   for (const place of OLDER_PLACES) {
     const name = place.nameIn(realm.config);
-    await untilTold(realm);
+    await untilPublished(realm);
     const kept = await place.keep(realm);
     const samples: number[] = [];
     for (let turn = 0; turn < size.restores; turn++) {
-      await untilTold(realm);
-      await sleep(Math.random() * TOLD_EVERY_MS);
+      await untilPublished(realm);
+      await sleep(Math.random() * PUBLISHED_EVERY_MS);
       await kept.lose();
       const begin = performance.now();
       await place.read(realm);
@@ -133,7 +133,7 @@ async function measureNotice(
         `${name} came back older, ${turn + 1} of ${size.restores}: ${samples.at(-1)?.toFixed(0)} ms`,
       );
       await kept.end();
-      await untilTold(realm);
+      await untilPublished(realm);
     }
     all.push(...samples);
     const at = (share: number) => quantile(samples, share).toFixed(0).padStart(8);
@@ -160,16 +160,16 @@ async function untilSettled(realm: MeasuredRealm, say: (line: string) => void): 
 }
 
 /** Waits until the directory, each server and each area has been told once more, and nobody is in doubt. */
-async function untilTold(realm: MeasuredRealm): Promise<void> {
+async function untilPublished(realm: MeasuredRealm): Promise<void> {
   const since = new Date();
   await until(
     realm,
     'all markers to be told',
     async (count) =>
       (await count(
-        `SELECT count(*)::int AS count FROM (SELECT told_at, older FROM directory_marker
-           UNION ALL SELECT told_at, older FROM place_markers) AS m
-         WHERE told_at IS NULL OR told_at < $1 OR older IS NOT NULL`,
+        `SELECT count(*)::int AS count FROM (SELECT published_at, older FROM directory_heartbeat
+           UNION ALL SELECT published_at, older FROM place_markers) AS m
+         WHERE published_at IS NULL OR published_at < $1 OR older IS NOT NULL`,
         [since],
       )) === 0,
   );

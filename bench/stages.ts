@@ -45,10 +45,10 @@ export interface Trace {
 export async function openTrace(realm: MeasuredRealm): Promise<Trace> {
   const client = await realm.connect();
   const redis = new Redis(realm.config.redis.url);
-  const raised: number[] = [];
+  const touched: number[] = [];
   const applied: number[] = [];
   client.on('notification', ({ payload = '' }) => {
-    if (payload === 'due') raised.push(now());
+    if (payload === 'due') touched.push(now());
     if (payload.startsWith('applied ')) applied.push(now());
   });
   await client.query('LISTEN chamberlain');
@@ -56,7 +56,7 @@ export async function openTrace(realm: MeasuredRealm): Promise<Trace> {
     async explain(tools) {
       const marks: Marks[] = [];
       for (const tool of tools) {
-        const found = await marksOf(tool, client, redis, { raised, applied });
+        const found = await marksOf(tool, client, redis, { touched, applied });
         if (found !== undefined) marks.push(found);
       }
       return marks.length === 0 ? 'no stage was seen' : renderStages(marks);
@@ -72,7 +72,7 @@ async function marksOf(
   { jti, askedAt, ready }: AskedTool,
   client: pg.Client,
   redis: Redis,
-  { raised, applied }: { raised: readonly number[]; applied: readonly number[] },
+  { touched, applied }: { touched: readonly number[]; applied: readonly number[] },
 ): Promise<Marks | undefined> {
   const { rows } = await client.query<{ judged: string; verifier: string }>(
     `SELECT extract(epoch FROM r.at) * 1000 AS judged, extract(epoch FROM v.recorded_at) * 1000 AS verifier
@@ -101,7 +101,7 @@ async function marksOf(
     asked: askedAt,
     taken: taken?.active[0],
     judged: Number(rows[0]?.judged),
-    decided: raised.find((at) => at > Number(rows[0]?.judged)),
+    decided: touched.find((at) => at > Number(rows[0]?.judged)),
     homesQueued: homes?.added[0],
     homesTaken: homes?.active[0],
     verifierBegun: Number(rows[0]?.verifier),

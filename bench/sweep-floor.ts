@@ -32,8 +32,8 @@ export async function measureSurveyFloor(
   const [directory, homes, replica, toolsdb] = await Promise.all([
     timed([
       '/usr/bin/ldapsearch',
-      ...['-x', '-LLL', '-H', stack.slapd.uri, '-D', `cn=directory-eyes,ou=chamberlain,${base}`],
-      ...['-y', join(config.secrets, 'ldap-directory-eyes')],
+      ...['-x', '-LLL', '-H', stack.slapd.uri, '-D', `cn=directory-reader,ou=chamberlain,${base}`],
+      ...['-y', join(config.secrets, 'ldap-directory-reader')],
       ...['-b', base, '-E', `pr=${PAGE}/noprompt`, '(objectClass=*)'],
     ]),
     lookAtHomes(looksOf(config, population)),

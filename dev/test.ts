@@ -16,7 +16,7 @@ import { makePlace } from './servers/place.ts';
 import { statFields } from './servers/processes.ts';
 import { describeStack } from './servers/stack.ts';
 import {
-  doorOf,
+  socketOf,
   makeTemporaryFolder,
   SHARED_SERVERS,
   startShared,
@@ -43,14 +43,14 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 const begin = performance.now();
-const door = openDoor();
+const listener = listenForSuites();
 try {
   process.exitCode = interrupted === undefined ? await runJest() : 130;
 } catch (error) {
   process.stderr.write(`dev/test: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
 } finally {
-  door.close();
+  listener.close();
   await stopShared(stack);
 }
 const took = [(performance.now() - begin) / 1000, processorSeconds()];
@@ -58,7 +58,7 @@ const [wall, processor] = took.map((seconds) => (seconds / 60).toFixed(1));
 process.stdout.write(`${wall} min wall, ${processor} min of processor time\n`);
 
 /** Starts the servers when the first comes to ask for them; each is told once they run, or why they do not. */
-function openDoor(): Server {
+function listenForSuites(): Server {
   let starting: Promise<void> | undefined;
   const server = createServer((asker) => {
     asker.on('error', () => {}); // ended meanwhile
@@ -68,7 +68,7 @@ function openDoor(): Server {
       (error: unknown) => asker.end(error instanceof Error ? error.message : String(error)),
     );
   });
-  return server.listen(doorOf(stack.place.dir));
+  return server.listen(socketOf(stack.place.dir));
 }
 
 /** Of this process and all that it has started and that has ended, servers too (proc_pid_stat(5), fields 14 to 17). */

@@ -27,13 +27,13 @@ CREATE TABLE names (
 );
 
 -- Names and numbers that the directory role has seen in the directory and that are not ours.
-CREATE TABLE foreign_sightings (
+CREATE TABLE unmanaged_sightings (
   name text NOT NULL DEFAULT '',
   id   integer NOT NULL DEFAULT 0,
   at   timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (name, id)
 );
-CREATE INDEX foreign_sightings_id ON foreign_sightings (id) WHERE id <> 0;
+CREATE INDEX unmanaged_sightings_id ON unmanaged_sightings (id) WHERE id <> 0;
 
 CREATE TABLE people (
   uid              integer PRIMARY KEY REFERENCES posix_ids,
@@ -100,7 +100,7 @@ CREATE TABLE access_requests (
 );
 CREATE UNIQUE INDEX access_requests_open ON access_requests (person) WHERE state = 'open';
 
--- The epoch of credentials that is wanted; raised by one, the file gets a new password.
+-- The epoch of credentials that is wanted; touched by one, the file gets a new password.
 CREATE TABLE credentials (
   account      integer PRIMARY KEY REFERENCES posix_ids,
   wanted_epoch integer NOT NULL DEFAULT 1

@@ -19,11 +19,11 @@ CREATE TABLE requests (
   sentence     text,
   urgent       boolean NOT NULL DEFAULT false,
   at           timestamptz NOT NULL DEFAULT now(),
-  -- what to tell when all that it raised is applied: {event, portals, data}
+  -- what to tell when all that it touched is applied: {event, portals, data}
   on_done      jsonb,
-  -- all that it raised is applied
+  -- all that it touched is applied
   done_at      timestamptz,
-  -- something that it raised is parked, and the portal has been told
+  -- something that it touched is parked, and the portal has been told
   stuck_at     timestamptz,
   CHECK ((portal IS NULL) = (jti IS NULL)),
   UNIQUE (portal, jti)
@@ -33,10 +33,10 @@ CREATE UNIQUE INDEX requests_unsigned ON requests (body_sha256) WHERE jti IS NUL
 -- Subject and role: which generation is wanted, which is applied, and how it stands.
 --
 --   due ──▶ applied            a worker did all steps of the generation that it read
---    │ ▲──── raise             any change of the wanted state, from any state
+--    │ ▲──── touch             any change of the wanted state, from any state
 --    ├──▶ waiting              for another role; not failing, not counted
 --    ├──▶ failing ──▶ due      tried again at next_try_at
---    └──▶ parked               only a raise, a repair or the sweep makes it due again
+--    └──▶ parked               only a touch, a repair or the sweep makes it due again
 CREATE TABLE convergence (
   subject      integer NOT NULL REFERENCES posix_ids,
   role         text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
@@ -57,8 +57,8 @@ CREATE INDEX convergence_behind ON convergence (role, urgent DESC, next_try_at)
   WHERE applied < wanted AND state <> 'parked';
 CREATE INDEX convergence_leased ON convergence (role, leased_until) WHERE leased_until IS NOT NULL;
 
--- The generations that a request raised and that are not applied yet.
-CREATE TABLE request_raises (
+-- The generations that a request touched and that are not applied yet.
+CREATE TABLE request_touches (
   request    bigint NOT NULL REFERENCES requests,
   subject    integer NOT NULL,
   role       text NOT NULL,
@@ -66,11 +66,11 @@ CREATE TABLE request_raises (
   PRIMARY KEY (request, subject, role),
   FOREIGN KEY (subject, role) REFERENCES convergence
 );
-CREATE INDEX request_raises_of ON request_raises (subject, role);
+CREATE INDEX request_touches_of ON request_touches (subject, role);
 
--- Raises one generation: makes the row due now and un-parks it. One that waits for another role,
--- which is sure to raise it again, need not be tried before; where more than that is due, it is.
-CREATE FUNCTION raise_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false,
+-- Touches one generation: makes the row due now and un-parks it. One that waits for another role,
+-- which is sure to touch it again, need not be tried before; where more than that is due, it is.
+CREATE FUNCTION touch_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false,
                                  waits boolean DEFAULT false)
 RETURNS bigint LANGUAGE sql AS $$
   INSERT INTO convergence AS c (subject, role, urgent, state, next_try_at)
@@ -87,17 +87,17 @@ $$;
 
 -- A new verifier is what every database server is behind on. The role that records it may not
 -- touch the other's rows, hence the definer's right.
-CREATE FUNCTION raise_databases() RETURNS trigger
+CREATE FUNCTION touch_databases() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
-  PERFORM public.raise_generation(NEW.account, 'databases', false);
+  PERFORM public.touch_generation(NEW.account, 'databases', false);
   RETURN NULL;
 END $$;
-CREATE TRIGGER database_verifiers_raise AFTER INSERT OR UPDATE ON database_verifiers
-  FOR EACH ROW EXECUTE FUNCTION raise_databases();
+CREATE TRIGGER database_verifiers_touch AFTER INSERT OR UPDATE ON database_verifiers
+  FOR EACH ROW EXECUTE FUNCTION touch_databases();
 
 -- `due` wakes the relay when something may have to be enqueued, `applied` names the subject whose
--- row a worker has just written. A raise that came while a worker was at it is due when it ends.
+-- row a worker has just written. A touch that came while a worker was at it is due when it ends.
 CREATE FUNCTION notify_convergence() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'INSERT' OR NEW.wanted > OLD.wanted THEN
@@ -195,7 +195,7 @@ CREATE TRIGGER posix_ids_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON posi
 CREATE TRIGGER names_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON names
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- A survey that an admin asked for, and what each role answered. Hands never read it.
+-- A survey that an admin asked for, and what each role answered. Writer never read it.
 CREATE TABLE surveys (
   id       uuid PRIMARY KEY,
   -- NULL: every subject

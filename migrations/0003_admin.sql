@@ -56,7 +56,7 @@ CREATE TABLE repair_parts (
   role     text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
   digest   text NOT NULL,
   -- what stood beside the steps, see src/reconcile/policy.ts: what comes to it is ground that has moved
-  beside   text[] NOT NULL DEFAULT '{}',
+  side_conditions   text[] NOT NULL DEFAULT '{}',
   state    text NOT NULL DEFAULT 'asked' CHECK (state IN ('asked', 'done', 'refused', 'failed')),
   code     text,
   sentence text,
@@ -71,12 +71,12 @@ CREATE TABLE sweeps (
   began_at   timestamptz NOT NULL DEFAULT now(),
   ended_at   timestamptz,
   state      text NOT NULL DEFAULT 'running'
-             CHECK (state IN ('running', 'clean', 'raised', 'held', 'frozen', 'unreadable', 'moving', 'cut')),
-  -- looked at; with drift; of those, raised
+             CHECK (state IN ('running', 'clean', 'touched', 'held', 'frozen', 'unreadable', 'moving', 'cut')),
+  -- looked at; with drift; of those, touched
   subjects   integer NOT NULL DEFAULT 0,
   drifted    integer NOT NULL DEFAULT 0,
-  raised     integer NOT NULL DEFAULT 0,
-  -- rows that it raised although they had been given up, '<subject> <role>' each
+  touched     integer NOT NULL DEFAULT 0,
+  -- rows that it touched although they had been given up, '<subject> <role>' each
   again      text[] NOT NULL DEFAULT '{}',
   steps      integer NOT NULL DEFAULT 0,
   findings   integer NOT NULL DEFAULT 0,
@@ -87,10 +87,10 @@ CREATE TABLE sweeps (
 );
 CREATE INDEX sweeps_began ON sweeps (began_at);
 
--- An admin's word that a sweep is to come now, and may raise all that it finds if its digest is this one.
+-- An admin's word that a sweep is to come now, and may touch all that it finds if its digest is this one.
 CREATE TABLE sweep_releases (
   id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-  -- NULL: it may raise no more than any other
+  -- NULL: it may touch no more than any other
   digest   text,
   by       text NOT NULL,
   at       timestamptz NOT NULL DEFAULT now(),
@@ -119,24 +119,24 @@ CREATE TABLE drifts (
 
 -- One row: the marker's time that is being written into the directory, and the one that was. An older
 -- one in the directory: that is an older copy of it. A newer one: our database is.
-CREATE TABLE directory_marker (
+CREATE TABLE directory_heartbeat (
   single    boolean PRIMARY KEY DEFAULT true CHECK (single),
-  telling_at timestamptz,
-  told_at    timestamptz,
-  -- an older copy was accepted: nothing is told until what was raised then is applied
+  publishing_at timestamptz,
+  published_at    timestamptz,
+  -- an older copy was accepted: nothing is told until what was touched then is applied
   accepted_at timestamptz,
   -- why nothing is told, for those who do not see the directory
   doubt      text
 );
-INSERT INTO directory_marker DEFAULT VALUES;
+INSERT INTO directory_heartbeat DEFAULT VALUES;
 
 -- The directory role alone can see that our database is older than the directory. It does so by the
 -- marker: nothing is frozen where that has been settled since. A freeze of an admin's becomes this one,
 -- which `thaw` does not end.
-CREATE FUNCTION freeze_older(why text, by_telling timestamptz) RETURNS void
+CREATE FUNCTION freeze_older(why text, by_publishing timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
-  PERFORM FROM public.directory_marker WHERE telling_at IS NOT DISTINCT FROM by_telling FOR UPDATE;
+  PERFORM FROM public.directory_heartbeat WHERE publishing_at IS NOT DISTINCT FROM by_publishing FOR UPDATE;
   IF NOT FOUND THEN RETURN; END IF;
   UPDATE public.frozen
   SET frozen_at = coalesce(frozen_at, now()), frozen_by = 'the role directory', reason = why

@@ -30,7 +30,7 @@ ALTER TABLE tools
   -- put away from then on, by the calendar; set by tool.delete alone
   ADD COLUMN delete_after    timestamptz,
   -- the least number of days before that of which it has been told
-  ADD COLUMN days_told       integer,
+  ADD COLUMN days_warned       integer,
   -- since when nobody who may log in maintains it, directly or through other tools
   ADD COLUMN orphaned_at     timestamptz;
 CREATE INDEX tools_delete_after ON tools (delete_after) WHERE delete_after IS NOT NULL;
@@ -42,9 +42,9 @@ CREATE INDEX people_suspended_until ON people (suspended_until) WHERE suspended_
 --   going ──▶ left ──▶ expired     both archives are recorded; keep_until has come
 --     │        │
 --     ╰────────┴─────▶ coming back ──▶ back
-CREATE TABLE departures (
+CREATE TABLE archivals (
   subject    integer NOT NULL REFERENCES posix_ids,
-  departure  integer NOT NULL CHECK (departure > 0),
+  archival  integer NOT NULL CHECK (archival > 0),
   began_at   timestamptz NOT NULL DEFAULT now(),
   -- both archives were read back: from then on things may be destroyed
   left_at    timestamptz,
@@ -54,15 +54,15 @@ CREATE TABLE departures (
   -- a tool.enable or tool.restore: what was put away is brought back
   returning_at timestamptz,
   back_at    timestamptz,
-  PRIMARY KEY (subject, departure)
+  PRIMARY KEY (subject, archival)
 );
 -- at most one that is not over
-CREATE UNIQUE INDEX departures_open ON departures (subject) WHERE back_at IS NULL;
+CREATE UNIQUE INDEX archivals_open ON archivals (subject) WHERE back_at IS NULL;
 
 -- What a role has put away, recorded when the manifest was read back. Never changed.
 CREATE TABLE archives (
   subject   integer NOT NULL,
-  departure integer NOT NULL,
+  archival integer NOT NULL,
   role      text NOT NULL CHECK (role IN ('homes', 'databases')),
   -- of the manifest's bytes, lower case hex; the manifest has the hash of each file
   manifest_sha256 text NOT NULL CHECK (manifest_sha256 ~ '^[0-9a-f]{64}$'),
@@ -71,8 +71,8 @@ CREATE TABLE archives (
   -- of the archive's files
   bytes     bigint NOT NULL,
   made_at   timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (subject, departure, role),
-  FOREIGN KEY (subject, departure) REFERENCES departures
+  PRIMARY KEY (subject, archival, role),
+  FOREIGN KEY (subject, archival) REFERENCES archivals
 );
 
 -- How far a role is with putting away or bringing back. Of no worth after a crash.
@@ -93,7 +93,7 @@ CREATE UNLOGGED TABLE archive_progress (
 CREATE FUNCTION guard_deleted() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-  IF (SELECT count(*) FROM public.archives a JOIN public.departures d USING (subject, departure)
+  IF (SELECT count(*) FROM public.archives a JOIN public.archivals d USING (subject, archival)
       WHERE a.subject = NEW.uid AND d.back_at IS NULL AND d.left_at IS NOT NULL) < 2 THEN
     RAISE EXCEPTION '% is not put away: no archive of it is recorded', NEW.uid
       USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -127,15 +127,15 @@ CREATE INDEX approvals_open ON approvals (opened_at) WHERE state = 'open';
 CREATE UNIQUE INDEX approvals_once ON approvals (kind, subject) WHERE state = 'open';
 CREATE INDEX requests_suspensions ON requests (at) WHERE kind = 'person.suspend';
 
--- Raises many generations at once, in the order in which everybody takes their rows: 15,000 in 0.2 s, where
--- one call for each took 0.9 s. `raise_generation` is the same of one. In plpgsql, which keeps its plans.
-CREATE FUNCTION raise_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[])
+-- Touches many generations at once, in the order in which everybody takes their rows: 15,000 in 0.2 s, where
+-- one call for each took 0.9 s. `touch_generation` is the same of one. In plpgsql, which keeps its plans.
+CREATE FUNCTION touch_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[])
 RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
 BEGIN
   RETURN QUERY INSERT INTO convergence AS c (subject, role, urgent, state, next_try_at)
   SELECT r.subject, r.role, is_urgent, CASE WHEN bool_and(r.waits) THEN 'waiting' ELSE 'due' END,
          CASE WHEN bool_and(r.waits) THEN now() + interval '60 s' ELSE now() END
-  FROM unnest(subjects, roles, raise_generations.waits) AS r (subject, role, waits)
+  FROM unnest(subjects, roles, touch_generations.waits) AS r (subject, role, waits)
   GROUP BY r.subject, r.role ORDER BY r.subject, r.role
   ON CONFLICT (subject, role) DO UPDATE
     SET wanted = c.wanted + 1, code = NULL, sentence = NULL, attempts = 0,
@@ -145,11 +145,11 @@ BEGIN
         since = CASE WHEN c.applied = c.wanted THEN now() ELSE c.since END
   RETURNING c.subject, c.role, c.wanted;
 END $$;
-CREATE OR REPLACE FUNCTION raise_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false,
+CREATE OR REPLACE FUNCTION touch_generation(of_subject integer, of_role text, is_urgent boolean DEFAULT false,
                                             waits boolean DEFAULT false)
 RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN (SELECT r.generation FROM raise_generations(ARRAY[of_subject], ARRAY[of_role], is_urgent, ARRAY[waits]) AS r);
+  RETURN (SELECT r.generation FROM touch_generations(ARRAY[of_subject], ARRAY[of_role], is_urgent, ARRAY[waits]) AS r);
 END $$;
 
 -- For so long both passwords are to work once the next one is made; 0: at once the new one alone.
@@ -164,9 +164,9 @@ ALTER TABLE database_verifiers
   ADD CHECK ((previous_verifier IS NULL) = (previous_until IS NULL));
 CREATE INDEX database_verifiers_previous ON database_verifiers (previous_until) WHERE previous_until IS NOT NULL;
 
--- Takes away verifiers before whose time is over, and so raises `databases`; returns whose. The calendar
+-- Takes away verifiers before whose time is over, and so touches `databases`; returns whose. The calendar
 -- may do no more: who could write a verifier could open the account. One by one, so that rows of
--- `convergence` are raised in the order in which everybody takes them.
+-- `convergence` are touched in the order in which everybody takes them.
 CREATE FUNCTION end_overlaps(at_time timestamptz, most integer) RETURNS SETOF integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -228,7 +228,7 @@ BEGIN
   -- what is still to be told: requests that have nothing left to be applied hold nothing
   UPDATE public.requests SET on_done = on_done || jsonb_build_object('data',
     (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(on_done -> 'data') WHERE key = ANY (harmless)))
-  WHERE id IN (SELECT request FROM public.request_raises)
+  WHERE id IN (SELECT request FROM public.request_touches)
     AND (subject = of_person OR on_done -> 'each' @> jsonb_build_array(jsonb_build_object('subject', of_person)));
   -- a refusal has no subject, and what it says may be what was asked
   refused := ARRAY(SELECT jti FROM public.requests WHERE requested_by = named AND sentence IS NOT NULL);
@@ -250,7 +250,7 @@ END $$;
 
 -- Where pg_temp is not named it is searched first: whoever made a temporary table `convergence` had its
 -- triggers run with the right of whoever defined these.
-ALTER FUNCTION raise_databases() SET search_path = pg_catalog, public, pg_temp;
+ALTER FUNCTION touch_databases() SET search_path = pg_catalog, public, pg_temp;
 ALTER FUNCTION freeze_older(text, timestamptz) SET search_path = pg_catalog, public, pg_temp;
 ALTER FUNCTION note_unsealed() SET search_path = pg_catalog, public, pg_temp;
 

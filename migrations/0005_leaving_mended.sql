@@ -1,9 +1,9 @@
 -- Up Migration
 
--- When a tool was told of `days_told`: it is put away no sooner than a day later.
-ALTER TABLE tools ADD COLUMN told_at timestamptz;
-UPDATE tools SET told_at = now() WHERE days_told IS NOT NULL;
-ALTER TABLE tools ADD CHECK ((days_told IS NULL) = (told_at IS NULL));
+-- When a tool was told of `days_warned`: it is put away no sooner than a day later.
+ALTER TABLE tools ADD COLUMN warned_at timestamptz;
+UPDATE tools SET warned_at = now() WHERE days_warned IS NOT NULL;
+ALTER TABLE tools ADD CHECK ((days_warned IS NULL) = (warned_at IS NULL));
 
 -- Each portal chooses the ids of its own requests, and two may choose the same.
 ALTER TABLE approvals DROP CONSTRAINT approvals_pkey, ADD PRIMARY KEY (portal, request);
@@ -23,14 +23,14 @@ END $$;
 
 -- Whoever knows a password that is to die at once is not let in for long where homes makes no other: then
 -- `databases` locks the account. Where all is well homes is done by then, and nothing is done twice.
-CREATE OR REPLACE FUNCTION raise_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[])
+CREATE OR REPLACE FUNCTION touch_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[])
 RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
 BEGIN
   RETURN QUERY INSERT INTO convergence AS c (subject, role, urgent, state, next_try_at)
   SELECT r.subject, r.role, is_urgent, CASE WHEN bool_and(r.waits) THEN 'waiting' ELSE 'due' END,
          CASE WHEN bool_and(r.waits)
            THEN now() + CASE WHEN is_urgent THEN interval '10 s' ELSE interval '60 s' END ELSE now() END
-  FROM unnest(subjects, roles, raise_generations.waits) AS r (subject, role, waits)
+  FROM unnest(subjects, roles, touch_generations.waits) AS r (subject, role, waits)
   GROUP BY r.subject, r.role ORDER BY r.subject, r.role
   ON CONFLICT (subject, role) DO UPDATE
     SET wanted = c.wanted + 1, code = NULL, sentence = NULL, attempts = 0,
@@ -69,7 +69,7 @@ DECLARE
     SELECT uid FROM people p JOIN credentials c ON c.account = p.uid LEFT JOIN realm_members r ON r.person = p.uid
     WHERE state IN ('suspended', 'archived') OR state = 'active' AND r.person IS NULL);
 BEGIN
-  PERFORM raise_generations(locked, array_fill('databases'::text, ARRAY[cardinality(locked)]), false,
+  PERFORM touch_generations(locked, array_fill('databases'::text, ARRAY[cardinality(locked)]), false,
                             array_fill(false, ARRAY[cardinality(locked)]));
 END $$;
 

@@ -11,7 +11,7 @@ UPDATE tools t SET delete_requested_at = coalesce(
   now())
 WHERE (t.delete_after IS NOT NULL OR t.state IN ('archived', 'deleted'))
   -- what is being brought back is to be deleted no more
-  AND NOT EXISTS (SELECT FROM departures d
+  AND NOT EXISTS (SELECT FROM archivals d
                   WHERE d.subject = t.uid AND d.back_at IS NULL AND d.returning_at IS NOT NULL);
 ALTER TABLE tools ADD CHECK (delete_after IS NULL OR delete_requested_at IS NOT NULL);
 
@@ -21,7 +21,7 @@ DO $$
 DECLARE
   locked integer[] := ARRAY(SELECT uid FROM tools WHERE state IN ('disabled', 'archived'));
 BEGIN
-  PERFORM raise_generations(locked, array_fill('directory'::text, ARRAY[cardinality(locked)]), false,
+  PERFORM touch_generations(locked, array_fill('directory'::text, ARRAY[cardinality(locked)]), false,
                             array_fill(false, ARRAY[cardinality(locked)]));
 END $$;
 

@@ -64,8 +64,8 @@ CREATE FUNCTION number_seals(subjects integer[], is_urgent boolean, at_time time
 $$;
 
 -- What changes for one target alone (`targets`, NULL: for all) is nothing that a seal says.
-DROP FUNCTION raise_generations(integer[], text[], boolean, boolean[]);
-CREATE FUNCTION raise_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[],
+DROP FUNCTION touch_generations(integer[], text[], boolean, boolean[]);
+CREATE FUNCTION touch_generations(subjects integer[], roles text[], is_urgent boolean, waits boolean[],
                                   targets text[] DEFAULT NULL)
 RETURNS TABLE (of_subject integer, of_role text, generation bigint) LANGUAGE plpgsql AS $$
 DECLARE
@@ -75,8 +75,8 @@ BEGIN
   IF cardinality(sealed) > 0 THEN
     PERFORM number_seals(sealed, is_urgent);
   END IF;
-  RETURN QUERY SELECT * FROM look_again(subjects, roles, is_urgent, raise_generations.waits,
-                                         raise_generations.targets);
+  RETURN QUERY SELECT * FROM look_again(subjects, roles, is_urgent, touch_generations.waits,
+                                         touch_generations.targets);
 END $$;
 
 -- Has the role directory seal these, and do nothing else where nothing else is due.

@@ -9,16 +9,16 @@ CREATE FUNCTION take_lock(lock integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   IF session_user IS DISTINCT FROM
-     (ARRAY['chamberlain_intake', 'chamberlain_relay', 'chamberlain_sweep', NULL, 'chamberlain_directory_eyes',
-            'chamberlain_homes_eyes', 'chamberlain_databases_eyes'])[lock] THEN
+     (ARRAY['chamberlain_intake', 'chamberlain_relay', 'chamberlain_sweep', NULL, 'chamberlain_directory_reader',
+            'chamberlain_homes_reader', 'chamberlain_databases_reader'])[lock] THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s may not take the lock %s', session_user, lock);
   END IF;
   RETURN pg_try_advisory_lock(lock);
 END $$;
 
 -- Shared by each transaction that gives verdicts, until it ends. The owner takes it alone, to import; and so does
--- whoever raises many rows of `convergence` at once, so that they never wait in a circle with a batch of
--- verdicts, which raises rows request by request.
+-- whoever touches many rows of `convergence` at once, so that they never wait in a circle with a batch of
+-- verdicts, which touches rows request by request.
 CREATE FUNCTION hold_verdicts(alone boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN

@@ -1,7 +1,7 @@
 -- Up Migration
 
 -- What is in our places, or has a number of our ranges, and is not ours: each thing until it is gone, or is ours; what
--- an admin has ignored stays for good. Names and numbers stay in foreign_sightings, so that nobody is given them.
+-- an admin has ignored stays for good. Names and numbers stay in unmanaged_sightings, so that nobody is given them.
 CREATE TABLE unmanaged (
   role    text NOT NULL CHECK (role IN ('directory', 'homes', 'databases')),
   -- the part of what the role looks at that can be read, or not, by itself: an area, a folder, a server

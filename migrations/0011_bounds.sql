@@ -10,29 +10,29 @@ CREATE INDEX approvals_subject ON approvals (subject, decided_at);
 -- The time of the heartbeat that is about to be written: later than any before it, whatever the clock does; but where
 -- an older copy of the directory was accepted, later than the one in that. Whoever may only call this cannot set it
 -- far ahead, which no clock would come to again.
-CREATE FUNCTION begin_telling(seen timestamptz) RETURNS timestamptz
+CREATE FUNCTION begin_publishing(seen timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   clock timestamptz := clock_timestamp();
-  before public.directory_marker;
+  before public.directory_heartbeat;
   later timestamptz;
 BEGIN
-  SELECT * INTO before FROM public.directory_marker FOR UPDATE;
+  SELECT * INTO before FROM public.directory_heartbeat FOR UPDATE;
   later := greatest(date_trunc('milliseconds', clock), seen + interval '1 ms',
-                    CASE WHEN before.accepted_at IS NULL THEN before.telling_at + interval '1 ms' END);
-  IF later > greatest(clock + interval '1 min', before.telling_at + interval '1 ms') THEN
+                    CASE WHEN before.accepted_at IS NULL THEN before.publishing_at + interval '1 ms' END);
+  IF later > greatest(clock + interval '1 min', before.publishing_at + interval '1 ms') THEN
     RAISE EXCEPTION 'the heartbeat in the directory is of %, and the clock of PostgreSQL says %', seen, clock
       USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
-  UPDATE public.directory_marker SET telling_at = later;
+  UPDATE public.directory_heartbeat SET publishing_at = later;
   RETURN later;
 END $$;
 
 -- The heartbeat of that time is written.
-CREATE FUNCTION end_telling(at_time timestamptz) RETURNS void
+CREATE FUNCTION end_publishing(at_time timestamptz) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-  UPDATE public.directory_marker SET doubt = NULL, accepted_at = NULL,
-    told_at = least(telling_at, CASE WHEN accepted_at IS NOT NULL THEN at_time ELSE greatest(told_at, at_time) END)
+  UPDATE public.directory_heartbeat SET doubt = NULL, accepted_at = NULL,
+    published_at = least(publishing_at, CASE WHEN accepted_at IS NOT NULL THEN at_time ELSE greatest(published_at, at_time) END)
 $$;
 
 -- Has the role databases look again at accounts whose password was changed on a server, so many seconds ago, when it
@@ -47,7 +47,7 @@ DECLARE
     WHERE c.applied = c.wanted AND c.next_try_at < clock_timestamp() - make_interval(secs => p.seconds + 10));
 BEGIN
   IF cardinality(changed) BETWEEN 1 AND 10 THEN
-    -- else two that raise several rows could wait for each other
+    -- else two that touch several rows could wait for each other
     PERFORM public.hold_verdicts(true);
     PERFORM public.look_again(changed, array_fill('databases'::text, ARRAY[cardinality(changed)]), false,
                               array_fill(false, ARRAY[cardinality(changed)]));

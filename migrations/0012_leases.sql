@@ -19,7 +19,7 @@ CREATE TABLE leases (
 );
 -- a look for unmanaged things comes every 20 s, and may take some time
 INSERT INTO leases (name, lasts) VALUES ('intake', '10 s'), ('relay', '10 s'), ('sweep', '10 s'),
-  ('directory_eyes', '90 s'), ('homes_eyes', '90 s'), ('databases_eyes', '90 s');
+  ('directory_reader', '90 s'), ('homes_reader', '90 s'), ('databases_reader', '90 s');
 
 -- Takes the lease of the login, and returns its new number; NULL where another has it. A leader that is in the middle of
 -- a transaction is left to end it, or PostgreSQL ends it (idle_in_transaction_session_timeout).

@@ -12,8 +12,8 @@ CREATE TABLE holds (
 );
 
 -- Archives of what came back are removed on their day as well; where no day was written, a year from now.
-UPDATE departures SET keep_until = now() + interval '365 days'
+UPDATE archivals SET keep_until = now() + interval '365 days'
 WHERE back_at IS NOT NULL AND expired_at IS NULL AND keep_until IS NULL;
-CREATE INDEX departures_back ON departures (keep_until) WHERE back_at IS NOT NULL AND expired_at IS NULL;
+CREATE INDEX archivals_back ON archivals (keep_until) WHERE back_at IS NOT NULL AND expired_at IS NULL;
 
 -- Down Migration

@@ -28,7 +28,7 @@ BEGIN
     ), gone AS (
       DELETE FROM public.requests q USING looked l
       WHERE q.id = l.id AND q.done_at < before
-        AND NOT EXISTS (SELECT FROM public.request_raises r WHERE r.request = q.id)
+        AND NOT EXISTS (SELECT FROM public.request_touches r WHERE r.request = q.id)
         -- an event of nobody is erased with whoever asked for its request
         AND NOT EXISTS (SELECT FROM public.events e WHERE e.subject IS NULL AND e.request = q.jti)
       RETURNING q.id

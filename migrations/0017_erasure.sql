@@ -17,7 +17,7 @@ CREATE TRIGGER approvals_erasure BEFORE INSERT OR UPDATE ON approvals FOR EACH R
 CREATE FUNCTION keep_erasure() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-  IF EXISTS (SELECT FROM public.departures d WHERE d.subject = OLD.subject AND d.erasure IS NOT NULL) THEN
+  IF EXISTS (SELECT FROM public.archivals d WHERE d.subject = OLD.subject AND d.erasure IS NOT NULL) THEN
     RETURN OLD;
   END IF;
   RETURN NULL;
@@ -28,7 +28,7 @@ CREATE TRIGGER approvals_kept BEFORE DELETE ON approvals FOR EACH ROW
 -- The approved request by which a subject is erased: {portal, request, requestedBy, approvedBy, approvedAt}. Whatever is
 -- written here, the database itself puts the approved request, and refuses where there is none. Never changed, nor moved
 -- to somebody else.
-ALTER TABLE departures ADD COLUMN erasure jsonb;
+ALTER TABLE archivals ADD COLUMN erasure jsonb;
 CREATE FUNCTION guard_erasure() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -51,21 +51,21 @@ BEGIN
   NEW.erasure := approved;
   RETURN NEW;
 END $$;
-CREATE TRIGGER departures_erasure BEFORE INSERT ON departures
+CREATE TRIGGER archivals_erasure BEFORE INSERT ON archivals
   FOR EACH ROW WHEN (NEW.erasure IS NOT NULL) EXECUTE FUNCTION guard_erasure();
-CREATE TRIGGER departures_erasure_stays BEFORE UPDATE ON departures FOR EACH ROW
+CREATE TRIGGER archivals_erasure_stays BEFORE UPDATE ON archivals FOR EACH ROW
   WHEN (NEW.erasure IS DISTINCT FROM OLD.erasure
-    OR OLD.erasure IS NOT NULL AND (NEW.subject, NEW.departure) IS DISTINCT FROM (OLD.subject, OLD.departure))
+    OR OLD.erasure IS NOT NULL AND (NEW.subject, NEW.archival) IS DISTINCT FROM (OLD.subject, OLD.archival))
   EXECUTE FUNCTION guard_erasure();
 
 CREATE OR REPLACE FUNCTION guard_deleted() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-  IF TG_TABLE_NAME = 'people' AND EXISTS (SELECT FROM public.departures d
+  IF TG_TABLE_NAME = 'people' AND EXISTS (SELECT FROM public.archivals d
              WHERE d.subject = NEW.uid AND d.back_at IS NULL AND d.erasure IS NOT NULL) THEN
     RETURN NEW;
   END IF;
-  IF (SELECT count(*) FROM public.archives a JOIN public.departures d USING (subject, departure)
+  IF (SELECT count(*) FROM public.archives a JOIN public.archivals d USING (subject, archival)
       WHERE a.subject = NEW.uid AND d.back_at IS NULL AND d.left_at IS NOT NULL) < 2 THEN
     RAISE EXCEPTION '% is not put away: no archive of it is recorded', NEW.uid
       USING ERRCODE = 'object_not_in_prerequisite_state';

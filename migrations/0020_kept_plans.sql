@@ -22,7 +22,7 @@ BEGIN
 END $$;
 
 -- By the one function that does it, not through two others: nothing of this is sealed.
-CREATE OR REPLACE FUNCTION raise_databases() RETURNS trigger
+CREATE OR REPLACE FUNCTION touch_databases() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
   PERFORM public.look_again(ARRAY[NEW.account], '{databases}', false, '{false}');

@@ -2,15 +2,15 @@
 
 -- What the role directory last told, in a short form for the other places: the signed text, the public key that verifies
 -- it (SubjectPublicKeyInfo, base64), and of a doubt which side is the older copy.
-ALTER TABLE directory_marker ADD COLUMN marker text, ADD COLUMN key text,
+ALTER TABLE directory_heartbeat ADD COLUMN marker text, ADD COLUMN key text,
   ADD COLUMN older text CHECK (older IN ('directory', 'database'));
 
--- The same as in directory_marker, for each MariaDB server and each area of homes: src/seals/marker.ts.
+-- The same as in directory_heartbeat, for each MariaDB server and each area of homes: src/seals/heartbeat.ts.
 CREATE TABLE place_markers (
   role       text NOT NULL CHECK (role IN ('homes', 'databases')),
   place      text NOT NULL,
-  telling_at timestamptz,
-  told_at    timestamptz,
+  publishing_at timestamptz,
+  published_at    timestamptz,
   doubt      text,
   older      text CHECK (older IN ('place', 'database')),
   -- since when there is a doubt
@@ -19,21 +19,21 @@ CREATE TABLE place_markers (
 );
 
 -- The heartbeat of that time is written, and this is its short form.
-DROP FUNCTION end_telling(timestamptz);
-CREATE FUNCTION end_telling(at_time timestamptz, signed text DEFAULT NULL, verifying text DEFAULT NULL) RETURNS void
+DROP FUNCTION end_publishing(timestamptz);
+CREATE FUNCTION end_publishing(at_time timestamptz, signed text DEFAULT NULL, verifying text DEFAULT NULL) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-  UPDATE public.directory_marker SET doubt = NULL, older = NULL, accepted_at = NULL,
-    told_at = least(telling_at, CASE WHEN accepted_at IS NOT NULL THEN at_time ELSE greatest(told_at, at_time) END),
+  UPDATE public.directory_heartbeat SET doubt = NULL, older = NULL, accepted_at = NULL,
+    published_at = least(publishing_at, CASE WHEN accepted_at IS NOT NULL THEN at_time ELSE greatest(published_at, at_time) END),
     marker = coalesce(signed, marker), key = coalesce(verifying, key)
 $$;
 
 -- As in 0003_admin.sql; but where another role has frozen for the same reason, that was the act.
-CREATE OR REPLACE FUNCTION freeze_older(why text, by_telling timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION freeze_older(why text, by_publishing timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   was text;
 BEGIN
-  PERFORM FROM public.directory_marker WHERE telling_at IS NOT DISTINCT FROM by_telling FOR UPDATE;
+  PERFORM FROM public.directory_heartbeat WHERE publishing_at IS NOT DISTINCT FROM by_publishing FOR UPDATE;
   IF NOT FOUND THEN RETURN; END IF;
   SELECT frozen_by INTO was FROM public.frozen FOR UPDATE;
   UPDATE public.frozen
@@ -47,13 +47,13 @@ END $$;
 
 -- As freeze_older, for a role that finds a place newer than our database. A freeze of the program's own stays as it
 -- is.
-CREATE FUNCTION freeze_older_than(of_place text, why text, by_telling timestamptz) RETURNS void
+CREATE FUNCTION freeze_older_than(of_place text, why text, by_publishing timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   own text := substring(session_user::text from '^chamberlain_([a-z]+)$');
 BEGIN
   PERFORM FROM public.place_markers
-  WHERE role = own AND place = of_place AND telling_at IS NOT DISTINCT FROM by_telling FOR UPDATE;
+  WHERE role = own AND place = of_place AND publishing_at IS NOT DISTINCT FROM by_publishing FOR UPDATE;
   IF NOT FOUND THEN RETURN; END IF;
   UPDATE public.frozen SET frozen_at = coalesce(frozen_at, now()), frozen_by = 'the role ' || own, reason = why
   WHERE frozen_by IS NULL OR frozen_by NOT LIKE 'the role %';
@@ -64,7 +64,7 @@ BEGIN
 END $$;
 
 -- Has a role take away at once what a place that is an older copy gives and should not: of these subjects those targets
--- are looked at. However many they are: nothing is given by it. Whoever is at it already is not raised again, and who was
+-- are looked at. However many they are: nothing is given by it. Whoever is at it already is not touched again, and who was
 -- parked since the doubt began waits for an admin. Returns how many are still to come; NULL: nothing is done, for the
 -- place is in no doubt, or the realm is frozen.
 CREATE FUNCTION take_away(of_place text, subjects integer[], targets text[]) RETURNS integer
@@ -89,7 +89,7 @@ BEGIN
   FROM unnest(subjects, targets) AS s (subject, target) JOIN public.convergence c USING (subject)
   WHERE c.role = own;
   IF due IS NOT NULL THEN
-    -- else two that raise several rows could wait for each other
+    -- else two that touch several rows could wait for each other
     PERFORM public.hold_verdicts(true);
     PERFORM public.look_again(due, array_fill(own, ARRAY[cardinality(due)]), true,
                               array_fill(false, ARRAY[cardinality(due)]), due_targets);

@@ -3,7 +3,7 @@
 
 -- `most` is a limit of connections: as many as two whole `chamberlain work` open (src/reconcile/role.ts and others),
 -- and a few for `doctor`, or what the command line opens. It counts for the whole server. One that is set stays:
--- an operator with more processes, or more realms on one server, raises it.
+-- an operator with more processes, or more realms on one server, touches it.
 DO $$
 DECLARE
   role text;
@@ -11,8 +11,8 @@ DECLARE
 BEGIN
   FOR role, most IN
     SELECT 'chamberlain_' || n, m FROM (VALUES
-      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_eyes', 12), ('homes', 28), ('homes_eyes', 12),
-      ('databases', 28), ('databases_eyes', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
+      ('intake', 5), ('relay', 12), ('directory', 30), ('directory_reader', 12), ('homes', 28), ('homes_reader', 12),
+      ('databases', 28), ('databases_reader', 12), ('sweep', 5), ('admin', 20)) AS v (n, m)
   LOOP
     BEGIN
       IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
@@ -36,30 +36,30 @@ END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO chamberlain_intake, chamberlain_relay, chamberlain_directory,
-  chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases,
-  chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
+  chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader, chamberlain_databases,
+  chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 -- whoever else is to connect is granted that; and a table of one's own that has the name of one of ours is of use
 -- to nobody honest
 DO $$ BEGIN
   EXECUTE format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO chamberlain_intake, chamberlain_relay, '
-    'chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes, '
-    'chamberlain_databases, chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin', current_database());
+    'chamberlain_directory, chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader, '
+    'chamberlain_databases, chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin', current_database());
 END $$;
 -- what an older version granted and this one does not
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
-  chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes,
-  chamberlain_databases, chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
+  chamberlain_directory, chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader,
+  chamberlain_databases, chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM chamberlain_intake, chamberlain_relay,
-  chamberlain_directory, chamberlain_directory_eyes, chamberlain_homes, chamberlain_homes_eyes,
-  chamberlain_databases, chamberlain_databases_eyes, chamberlain_sweep, chamberlain_admin;
+  chamberlain_directory, chamberlain_directory_reader, chamberlain_homes, chamberlain_homes_reader,
+  chamberlain_databases, chamberlain_databases_reader, chamberlain_sweep, chamberlain_admin;
 
 -- intake: writes the wanted state, and nothing that a worker says
 GRANT SELECT, INSERT ON posix_ids, names TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE ON id_ranges, people, tools, access_requests, ssh_keys, credentials
   TO chamberlain_intake;
--- raises: what is applied, a worker alone says
+-- touches: what is applied, a worker alone says
 GRANT SELECT, INSERT (subject, role, state, urgent, next_try_at, targets),
   UPDATE (wanted, state, code, sentence, attempts, next_try_at, urgent, since, targets)
   ON convergence TO chamberlain_intake;
@@ -68,7 +68,7 @@ GRANT SELECT, INSERT, UPDATE ON login_seals TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE (count, last_at) ON junk TO chamberlain_intake;
 GRANT SELECT, INSERT, DELETE ON realm_members, maintainers TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE, DELETE ON known_credentials TO chamberlain_intake;
-GRANT SELECT, INSERT ON requests, request_raises TO chamberlain_intake;
+GRANT SELECT, INSERT ON requests, request_touches TO chamberlain_intake;
 -- of a request that waited for an admin
 GRANT UPDATE (done_at, on_done) ON requests TO chamberlain_intake;
 -- without the columns that are numbers and times: nobody chooses those, nor uses a number up
@@ -77,17 +77,17 @@ GRANT INSERT (request, portal, kind, requested_by, approved_by, subject, account
 -- an event's number is the relay's to give
 GRANT SELECT, INSERT (portal, event, subject, request, code, data) ON events
   TO chamberlain_intake, chamberlain_relay, chamberlain_sweep;
-GRANT SELECT ON foreign_sightings TO chamberlain_intake;
+GRANT SELECT ON unmanaged_sightings TO chamberlain_intake;
 -- leaving: the moves are its own, what is put away the roles'
-GRANT SELECT, INSERT, UPDATE ON departures, approvals TO chamberlain_intake;
+GRANT SELECT, INSERT, UPDATE ON archivals, approvals TO chamberlain_intake;
 GRANT SELECT, INSERT, UPDATE, DELETE ON holds TO chamberlain_intake;
 GRANT SELECT ON archives TO chamberlain_intake;
 GRANT SELECT, DELETE ON archive_progress TO chamberlain_intake;
 GRANT SELECT (account, epoch, previous_until) ON database_verifiers TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION end_overlaps(timestamptz, integer), erase_person(integer),
   remove_expired(text, integer, bigint) TO chamberlain_intake;
-GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
-  raise_generations(integer[], text[], boolean, boolean[], text[]),
+GRANT EXECUTE ON FUNCTION touch_generation(integer, text, boolean, boolean),
+  touch_generations(integer[], text[], boolean, boolean[], text[]),
   look_again(integer[], text[], boolean, boolean[], text[]),
   number_seals(integer[], boolean, timestamptz), touch_seals(integer[]) TO chamberlain_intake;
 
@@ -95,7 +95,7 @@ GRANT EXECUTE ON FUNCTION raise_generation(integer, text, boolean, boolean),
 GRANT SELECT ON convergence, requests, audit, audit_seals, audit_closings TO chamberlain_relay;
 GRANT UPDATE (leased_until) ON convergence TO chamberlain_relay;
 GRANT UPDATE (done_at, stuck_at, on_done) ON requests TO chamberlain_relay;
-GRANT SELECT, DELETE ON request_raises TO chamberlain_relay;
+GRANT SELECT, DELETE ON request_touches TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE (last) ON event_sequences TO chamberlain_relay;
 GRANT UPDATE (seq) ON events TO chamberlain_relay;
 GRANT SELECT, INSERT, UPDATE ON event_deliveries TO chamberlain_relay;
@@ -104,22 +104,22 @@ GRANT SELECT, DELETE ON audit_unsealed, event_erasures TO chamberlain_relay;
 
 -- the roles: each reads what its targets want, and writes how its own rows stand
 GRANT SELECT ON tools, realm_members, maintainers, ssh_keys, names, posix_ids, login_seals
-  TO chamberlain_directory, chamberlain_directory_eyes;
+  TO chamberlain_directory, chamberlain_directory_reader;
 -- not why and by whom somebody was suspended
 GRANT SELECT (uid, shell_name, display_name, email, state, admitted_at) ON people
-  TO chamberlain_directory, chamberlain_directory_eyes;
-GRANT EXECUTE ON FUNCTION look_at_passwords(integer[], integer[]) TO chamberlain_databases_eyes;
-GRANT SELECT, INSERT ON foreign_sightings TO chamberlain_directory, chamberlain_directory_eyes,
-  chamberlain_homes_eyes, chamberlain_databases_eyes;
-GRANT SELECT ON names, posix_ids TO chamberlain_homes_eyes, chamberlain_databases_eyes;
+  TO chamberlain_directory, chamberlain_directory_reader;
+GRANT EXECUTE ON FUNCTION look_at_passwords(integer[], integer[]) TO chamberlain_databases_reader;
+GRANT SELECT, INSERT ON unmanaged_sightings TO chamberlain_directory, chamberlain_directory_reader,
+  chamberlain_homes_reader, chamberlain_databases_reader;
+GRANT SELECT ON names, posix_ids TO chamberlain_homes_reader, chamberlain_databases_reader;
 -- what an admin has decided, an admin alone writes
 GRANT SELECT, DELETE, INSERT (role, place, object, kind, name, number, made_by, made_at, identity),
   UPDATE (kind, name, number, made_by, made_at, identity, gone_at) ON unmanaged
-  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
 GRANT SELECT, INSERT (role, place), UPDATE (at) ON unmanaged_looks
-  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
 GRANT SELECT, DELETE, INSERT (role, place, sentence), UPDATE (since, last_at, sentence) ON troubles
-  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes, chamberlain_relay;
+  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader, chamberlain_relay;
 GRANT SELECT ON unmanaged, unmanaged_looks TO chamberlain_admin, chamberlain_sweep;
 GRANT SELECT ON troubles TO chamberlain_admin;
 GRANT UPDATE (ignored_at, ignored_by, reason) ON unmanaged TO chamberlain_admin;
@@ -145,18 +145,18 @@ CREATE POLICY own_rows ON troubles
 DROP POLICY IF EXISTS every_row ON troubles;
 CREATE POLICY every_row ON troubles TO chamberlain_admin USING (true);
 GRANT SELECT (uid, shell_name, state, admitted_at) ON people
-  TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
+  TO chamberlain_homes, chamberlain_homes_reader, chamberlain_databases, chamberlain_databases_reader;
 GRANT SELECT ON tools, realm_members, credentials, database_verifiers
-  TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
+  TO chamberlain_homes, chamberlain_homes_reader, chamberlain_databases, chamberlain_databases_reader;
 GRANT INSERT, UPDATE ON database_verifiers TO chamberlain_homes;
 GRANT SELECT ON convergence TO chamberlain_directory, chamberlain_homes, chamberlain_databases,
-  chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+  chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
 GRANT UPDATE (applied, state, code, sentence, attempts, next_try_at, leased_until, urgent)
   ON convergence TO chamberlain_directory, chamberlain_homes, chamberlain_databases;
 GRANT SELECT ON surveys, reports
-  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
 GRANT INSERT ON reports
-  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
 
 ALTER TABLE convergence ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON convergence;
@@ -169,12 +169,12 @@ CREATE POLICY every_row ON convergence
   USING (true) WITH CHECK (true);
 
 -- leaving: who puts something away says so
-GRANT SELECT ON departures, archives
-  TO chamberlain_homes, chamberlain_homes_eyes, chamberlain_databases, chamberlain_databases_eyes;
+GRANT SELECT ON archivals, archives
+  TO chamberlain_homes, chamberlain_homes_reader, chamberlain_databases, chamberlain_databases_reader;
 -- for the manifest: which keys go to nobody else
 GRANT SELECT (person, fingerprint) ON ssh_keys TO chamberlain_homes, chamberlain_databases;
-GRANT SELECT ON departures TO chamberlain_relay;
-GRANT INSERT (subject, departure, role, manifest_sha256, path, bytes) ON archives
+GRANT SELECT ON archivals TO chamberlain_relay;
+GRANT INSERT (subject, archival, role, manifest_sha256, path, bytes) ON archives
   TO chamberlain_homes, chamberlain_databases;
 GRANT SELECT, INSERT, DELETE, UPDATE (act, done, total, at) ON archive_progress
   TO chamberlain_homes, chamberlain_databases;
@@ -210,14 +210,14 @@ GRANT UPDATE (single) ON frozen TO chamberlain_intake;
 GRANT UPDATE (frozen_at, frozen_by, reason) ON frozen TO chamberlain_admin;
 
 -- the marker
-GRANT SELECT ON directory_marker TO chamberlain_directory, chamberlain_directory_eyes,
+GRANT SELECT ON directory_heartbeat TO chamberlain_directory, chamberlain_directory_reader,
   chamberlain_sweep, chamberlain_admin;
-GRANT UPDATE (doubt, older) ON directory_marker TO chamberlain_directory;
-GRANT EXECUTE ON FUNCTION begin_telling(timestamptz), end_telling(timestamptz, text, text), freeze_older(text, timestamptz)
+GRANT UPDATE (doubt, older) ON directory_heartbeat TO chamberlain_directory;
+GRANT EXECUTE ON FUNCTION begin_publishing(timestamptz), end_publishing(timestamptz, text, text), freeze_older(text, timestamptz)
   TO chamberlain_directory;
-GRANT SELECT (marker, key) ON directory_marker TO chamberlain_homes, chamberlain_databases;
+GRANT SELECT (marker, key) ON directory_heartbeat TO chamberlain_homes, chamberlain_databases;
 GRANT SELECT ON place_markers TO chamberlain_directory, chamberlain_homes, chamberlain_databases, chamberlain_admin;
-GRANT DELETE, INSERT (role, place, telling_at), UPDATE (telling_at, told_at, doubt, older, doubted_at) ON place_markers
+GRANT DELETE, INSERT (role, place, publishing_at), UPDATE (publishing_at, published_at, doubt, older, doubted_at) ON place_markers
   TO chamberlain_homes, chamberlain_databases;
 GRANT EXECUTE ON FUNCTION freeze_older_than(text, text, timestamptz), take_away(text, integer[], text[])
   TO chamberlain_homes, chamberlain_databases;
@@ -229,9 +229,9 @@ CREATE POLICY own_rows ON place_markers
 DROP POLICY IF EXISTS every_row ON place_markers;
 CREATE POLICY every_row ON place_markers TO chamberlain_admin USING (true);
 
--- surveys: eyes say how far they are
+-- surveys: a reader says how far it is
 GRANT SELECT, INSERT, UPDATE (done, total) ON survey_progress
-  TO chamberlain_directory_eyes, chamberlain_homes_eyes, chamberlain_databases_eyes;
+  TO chamberlain_directory_reader, chamberlain_homes_reader, chamberlain_databases_reader;
 ALTER TABLE survey_progress ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_rows ON survey_progress;
 CREATE POLICY own_rows ON survey_progress
@@ -253,7 +253,7 @@ CREATE POLICY own_rows ON repair_parts
 DROP POLICY IF EXISTS every_row ON repair_parts;
 CREATE POLICY every_row ON repair_parts TO chamberlain_admin USING (true) WITH CHECK (true);
 
--- the sweep: asks for surveys, raises what has drifted, tells
+-- the sweep: asks for surveys, touches what has drifted, tells
 GRANT SELECT (uid, shell_name) ON people TO chamberlain_sweep;
 GRANT SELECT ON posix_ids, tools, convergence, surveys, reports, survey_progress, sweeps,
   sweep_releases, drifts TO chamberlain_sweep;
@@ -266,11 +266,11 @@ GRANT INSERT (subject, role, state, urgent, next_try_at, targets),
   ON convergence TO chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION look_again(integer[], text[], boolean, boolean[], text[]) TO chamberlain_sweep;
 
--- the admin's command line: sees, asks for surveys and repairs, holds no hands
-GRANT SELECT ON posix_ids, id_ranges, names, foreign_sightings, people, tools, realm_members,
-  maintainers, ssh_keys, access_requests, credentials, requests, request_raises, convergence,
+-- the admin's command line: sees, asks for surveys and repairs, has no writer
+GRANT SELECT ON posix_ids, id_ranges, names, unmanaged_sightings, people, tools, realm_members,
+  maintainers, ssh_keys, access_requests, credentials, requests, request_touches, convergence,
   event_sequences, event_deliveries, events, junk, audit, audit_seals, audit_unsealed, audit_closings, surveys, reports,
-  survey_progress, sweeps, sweep_releases, drifts, departures, archives, archive_progress, approvals,
+  survey_progress, sweeps, sweep_releases, drifts, archivals, archives, archive_progress, approvals,
   event_erasures, known_credentials, login_seals, holds
   TO chamberlain_admin;
 -- which password a database account should have been given, never its verifier
@@ -285,8 +285,8 @@ GRANT SELECT ON last_backup TO chamberlain_admin;
 
 -- leases and locks: each role takes its own (0009_locks.sql, 0012_leases.sql)
 GRANT EXECUTE ON FUNCTION take_lease(), renew_lease()
-  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_directory_eyes, chamberlain_homes_eyes,
-  chamberlain_databases_eyes;
+  TO chamberlain_intake, chamberlain_relay, chamberlain_sweep, chamberlain_directory_reader, chamberlain_homes_reader,
+  chamberlain_databases_reader;
 GRANT EXECUTE ON FUNCTION confirm_lease() TO chamberlain_intake;
 GRANT EXECUTE ON FUNCTION hold_verdicts(boolean) TO chamberlain_intake, chamberlain_sweep;
 GRANT EXECUTE ON FUNCTION lock_subjects(integer[])

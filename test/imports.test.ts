@@ -13,15 +13,15 @@ const PURE = [
   'src/identity/{names,reserved-names,ids,id-pattern,reach}.ts',
   'src/credentials/credentials.ts',
   'src/ssh-keys/{ssh-key,ssh-key-blob,ssh-key-options,known-bad-keys,ed25519-point,private-key}.ts',
-  'src/seals/{seal,marker}.ts',
+  'src/seals/{seal,heartbeat}.ts',
   'src/requests/{schema,turns,request-news}.ts',
   'src/lifecycle/{leaving,render-leaving,erased-person}.ts',
-  'src/unmanaged/{unmanaged,unmanaged-things,foreign,render-unmanaged}.ts',
+  'src/unmanaged/{unmanaged,unmanaged-things,sightings,render-unmanaged}.ts',
   'src/drift/{survey-groups,render-survey,sweep-decisions}.ts',
   'src/explain/{word,explanation,render-explain}.ts',
   'src/archives/{homes-manifest,databases-manifest,deletion}.ts',
   'src/recovery/{evidence,lesser,render,taking}.ts',
-  'src/import/{account,judge,person,tool,refusal,takeover}.ts',
+  'src/import/{account,judge,person,tool,refusal,import-batch}.ts',
   'src/shared/{errors,time,printable,canonical-json,shell-word}.ts',
 ];
 /** Speaks to PostgreSQL. */

@@ -1,13 +1,13 @@
-/** For the laws: roles with real eyes and hands, wanted states, and a look at everything from outside. */
+/** For the laws: roles with real readers and writers, wanted states, and a look at everything from outside. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { realmOf } from '../src/shared/config.ts';
 import { prepareFileAreas } from '../src/backends/files/file-acls.ts';
-import { prepareArchives } from '../src/archives/homes/file-archive-ground.ts';
+import { prepareArchives } from '../src/archives/homes/file-archive-mount.ts';
 import type { Role } from '../src/reconcile/wanted.ts';
 import type { Action } from '../src/reconcile/action.ts';
-import { apply, type Hands, survey, type SubjectSurvey } from '../src/reconcile/engine.ts';
+import { apply, type Writer, survey, type SubjectSurvey } from '../src/reconcile/engine.ts';
 import { connectionSettings, openPool, type Pool } from '../src/database/connection.ts';
 import { readWanted } from '../src/reconcile/wanted-queries.ts';
 import { DATABASES } from '../workers/databases.ts';
@@ -24,18 +24,18 @@ export const PARTS = {
 
 export const ROLE_ORDER: readonly Role[] = ['directory', 'homes', 'databases'];
 
-/** Thrown by hands that have died. */
+/** Thrown by a writer that has died. */
 export class Death extends Error {}
 
-/** Hands that die at the n-th action, before it or just after it, and stay dead. */
-export function dyingHands(hands: Hands, n: number, when: 'before' | 'after'): Hands {
+/** Writer that die at the n-th action, before it or just after it, and stay dead. */
+export function dyingWriter(writer: Writer, n: number, when: 'before' | 'after'): Writer {
   let count = 0;
   return {
     async do(action) {
       if (count > n) throw new Death();
       count += 1;
       if (count > n && when === 'before') throw new Death();
-      await hands.do(action);
+      await writer.do(action);
       if (count > n) throw new Death();
     },
   };
@@ -44,10 +44,10 @@ export function dyingHands(hands: Hands, n: number, when: 'before' | 'after'): H
 export interface LawsWorld {
   world: World;
   owner: Pool;
-  /** surveys of subjects by one role, through its eyes */
+  /** surveys of subjects by one role, through its reader */
   look(role: Role, uids: readonly number[]): Promise<SubjectSurvey[]>;
-  /** one run of a role on a subject: survey and apply, with these hands or its own; the actions done */
-  run(role: Role, uid: number, hands?: (own: Hands) => Hands): Promise<Action[]>;
+  /** one run of a role on a subject: survey and apply, with this writer or its own; the actions done */
+  run(role: Role, uid: number, writer?: (own: Writer) => Writer): Promise<Action[]>;
   /** runs of all roles until none has a step left */
   settle(uids: readonly number[]): Promise<void>;
   /** everything outside, as a map from what to what */
@@ -70,8 +70,8 @@ export async function openLawsWorld(name: string, options?: WorldOptions): Promi
       return {
         role,
         pool,
-        eyes: PARTS[role].openEyes(config),
-        hands: PARTS[role].openHands(config, { pool, holderOf: () => holder }),
+        reader: PARTS[role].openReader(config),
+        writer: PARTS[role].openWriter(config, { pool, holderOf: () => holder }),
         holder,
         targets: PARTS[role].targets,
       };
@@ -79,21 +79,21 @@ export async function openLawsWorld(name: string, options?: WorldOptions): Promi
   );
   const of = (role: Role) => roles.find((each) => each.role === role)!;
   const look = async (role: Role, uids: readonly number[]) => {
-    const { targets, pool, eyes } = of(role);
-    return survey(targets, await readWanted(pool, role, uids), realm, eyes);
+    const { targets, pool, reader } = of(role);
+    return survey(targets, await readWanted(pool, role, uids), realm, reader);
   };
-  const run = async (role: Role, uid: number, wrap = (own: Hands) => own) => {
-    const { targets, hands } = of(role);
+  const run = async (role: Role, uid: number, wrap = (own: Writer) => own) => {
+    const { targets, writer } = of(role);
     const done: Action[] = [];
     const [found] = await look(role, [uid]);
-    const wrapped = wrap(hands);
+    const wrapped = wrap(writer);
     const troubles = await apply(targets, found!, {
       async do(action) {
         await wrapped.do(action);
         done.push(action);
       },
     });
-    if (troubles.length > 0 && wrapped === hands) {
+    if (troubles.length > 0 && wrapped === writer) {
       throw new Error(
         troubles.map((each) => `${each.target}: ${each.code} ${each.sentence}`).join('\n'),
       );
@@ -111,9 +111,9 @@ export async function openLawsWorld(name: string, options?: WorldOptions): Promi
     dump: () => dumpOutside(world),
     async close() {
       await Promise.all(
-        roles.flatMap(({ eyes, hands, pool, holder }) => [
-          eyes.close(),
-          hands.close(),
+        roles.flatMap(({ reader, writer, pool, holder }) => [
+          reader.close(),
+          writer.close(),
           pool.end(),
           holder.end(),
         ]),

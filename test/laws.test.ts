@@ -25,7 +25,7 @@ import type { Role } from '../src/reconcile/wanted.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import {
   differences,
-  dyingHands,
+  dyingWriter,
   type LawsWorld,
   openLawsWorld,
   PARTS,
@@ -345,7 +345,7 @@ describe.each(SCENES)('%s', (_name, roles, make) => {
             expect(n).toBeGreaterThan(0);
             return;
           }
-          await laws.run(role, uid, (own) => dyingHands(own, n, when));
+          await laws.run(role, uid, (own) => dyingWriter(own, n, when));
           for (const later of ROLE_ORDER.slice(ROLE_ORDER.indexOf(role)))
             await laws.run(later, uid);
           await expectAsWanted(uid);
@@ -473,8 +473,8 @@ describe('an unreadable backend yields UNREADABLE, and no step', () => {
   test('a database server that refuses to be read', async () => {
     const { uid } = await settledTool();
     const { replica, tools, config } = laws.world;
-    const secret = readFileSync(join(config.secrets, 'mariadb-databases-eyes'), 'utf8');
-    const eyes = PARTS.databases.openEyes({
+    const secret = readFileSync(join(config.secrets, 'mariadb-databases-reader'), 'utf8');
+    const reader = PARTS.databases.openReader({
       ...config,
       databases: {
         ...config.databases,
@@ -486,12 +486,12 @@ describe('an unreadable backend yields UNREADABLE, and no step', () => {
     }) as { look(server: string, users: string[]): Promise<unknown>; close(): Promise<void> };
     try {
       expect(secret).not.toBe('');
-      await expect(eyes.look('toolsdb', [`s${uid}`])).rejects.toMatchObject({
+      await expect(reader.look('toolsdb', [`s${uid}`])).rejects.toMatchObject({
         code: 'BACKEND_UNREADABLE',
       });
       expect([replica.socket, tools.socket]).not.toContain('/nonexistent/mariadb.sock');
     } finally {
-      await eyes.close();
+      await reader.close();
     }
   });
 });

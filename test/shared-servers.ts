@@ -36,14 +36,14 @@ export const TEMPLATE = 'chamberlain_template';
 const TIMES = { shared: 8, own: 4 };
 
 /** The socket at which the shared servers are asked for. */
-export function doorOf(dir: string): string {
-  return join(dir, 'door');
+export function socketOf(dir: string): string {
+  return join(dir, 'listener');
 }
 
 /** Returns once the shared servers of that folder run: dev/test.ts starts them for the first that asks. */
 export async function askForShared(dir: string): Promise<void> {
   let failure = '';
-  for await (const text of connect(doorOf(dir)).setEncoding('utf8')) failure += String(text);
+  for await (const text of connect(socketOf(dir)).setEncoding('utf8')) failure += String(text);
   if (failure !== '') throw new Error(`the shared servers did not start: ${failure}`);
 }
 

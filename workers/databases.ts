@@ -3,15 +3,15 @@ import { randomBytes } from 'node:crypto';
 import type { Config } from '../src/shared/config.ts';
 import { markerName, secretReader } from '../src/shared/config.ts';
 import {
-  openDatabasesEyes,
-  openDatabasesHands,
-  type OpenDatabasesEyes,
+  openDatabasesReader,
+  openDatabasesWriter,
+  type OpenDatabasesReader,
 } from '../src/backends/mariadb/mariadb.ts';
-import { isArchiveAction, openArchiveHands } from '../src/archives/databases/mariadb-archive.ts';
+import { isArchiveAction, openArchiveWriter } from '../src/archives/databases/mariadb-archive.ts';
 import {
-  type OpenDatabaseArchiveEyes,
-  openDatabaseArchiveEyes,
-} from '../src/archives/databases/mariadb-archive-eyes.ts';
+  type OpenDatabaseArchiveReader,
+  openDatabaseArchiveReader,
+} from '../src/archives/databases/mariadb-archive-reader.ts';
 import type { ArchiveTerms } from '../src/archives/databases/mariadb-archiving.ts';
 import { openServerMarkers } from '../src/backends/mariadb/mariadb-marker.ts';
 import type { ListedUser } from '../src/backends/mariadb/mariadb-reading.ts';
@@ -20,7 +20,7 @@ import { readRecordedArchives, reportArchiveProgress } from '../src/archives/arc
 import { lookAtPasswords, openVerifiers } from '../src/credentials/credentials-table.ts';
 import { readArchiveNames, readNumbers } from '../src/unmanaged/unmanaged-table.ts';
 import { readWanted } from '../src/reconcile/wanted-queries.ts';
-import type { DatabaseArchiveEyes, DatabasesEyes } from '../src/targets/databases-eyes.ts';
+import type { DatabaseArchiveReader, DatabasesReader } from '../src/targets/databases-reader.ts';
 import { numberOfUser } from '../src/targets/everything.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import { archiveOfName, isIn } from '../src/unmanaged/unmanaged-things.ts';
@@ -31,18 +31,18 @@ import type { PlaceMarkers } from '../src/seals/publish-place-markers.ts';
 import type { RoleParts, RoleStore } from '../src/reconcile/role.ts';
 import { askPostgres, type Watch, type Watching } from '../src/unmanaged/watch.ts';
 
-type OpenEyes = OpenDatabasesEyes & OpenDatabaseArchiveEyes;
+type OpenReader = OpenDatabasesReader & OpenDatabaseArchiveReader;
 
-export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes> = {
+export const DATABASES: RoleParts<DatabasesReader & DatabaseArchiveReader, OpenReader> = {
   role: 'databases',
   targets: TARGETS.databases,
   concurrency: 4,
-  openEyes(config) {
+  openReader(config) {
     const { servers } = config.databases;
-    const ofAccounts = openDatabasesEyes(servers, login(config, 'databases-eyes'));
-    const ofArchives = openDatabaseArchiveEyes(
+    const ofAccounts = openDatabasesReader(servers, login(config, 'databases-reader'));
+    const ofArchives = openDatabaseArchiveReader(
       servers,
-      login(config, 'databases-eyes'),
+      login(config, 'databases-reader'),
       config.archives.databases,
     );
     return {
@@ -53,24 +53,24 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
       },
     };
   },
-  async readEverything(eyes, pace, { pool, config }) {
-    const everything = await eyes.readEverything(pace);
+  async readEverything(reader, throttle, { pool, config }) {
+    const everything = await reader.readEverything(throttle);
     return {
       ...everything,
-      eyes: { ...everything.eyes, ...eyes.once() },
+      reader: { ...everything.reader, ...reader.once() },
       async readDeletions() {
-        return eyes.readDeletions(await readRecordedArchives(pool));
+        return reader.readDeletions(await readRecordedArchives(pool));
       },
-      readMarkedAt: () => readMarkedAt(openDatabasesMarkers(config, 'databases-eyes')),
+      readMarkedAt: () => readMarkedAt(openDatabasesMarkers(config, 'databases-reader')),
     };
   },
   openWatch: watchDatabases,
   openMarkers: openDatabasesMarkers,
-  openHands(config, store) {
+  openWriter(config, store) {
     const { servers } = config.databases;
     const verifiers = openVerifiers(store.pool);
-    const ofAccounts = openDatabasesHands(servers, login(config, 'databases'), verifiers);
-    const ofArchives = openArchiveHands(
+    const ofAccounts = openDatabasesWriter(servers, login(config, 'databases'), verifiers);
+    const ofArchives = openArchiveWriter(
       { folder: config.archives.databases, places: servers, login: login(config, 'databases') },
       archiveTerms(store),
     );
@@ -87,7 +87,7 @@ export const DATABASES: RoleParts<DatabasesEyes & DatabaseArchiveEyes, OpenEyes>
 /** The markers of the servers, one by one; the account of surveys may read them only. */
 export function openDatabasesMarkers(
   config: Config,
-  account: 'databases' | 'databases-eyes' = 'databases',
+  account: 'databases' | 'databases-reader' = 'databases',
 ): PlaceMarkers {
   const { servers } = config.databases;
   const markers = openServerMarkers(servers, login(config, account), markerName(config));
@@ -111,9 +111,9 @@ const CHANGED_WITHIN_SECONDS = 120;
  * somebody else has changed on a server is put right: its account is looked at again.
  */
 function watchDatabases(
-  eyes: OpenEyes,
+  reader: OpenReader,
   { pool, others, config }: Watching,
-): Watch<DatabasesEyes & DatabaseArchiveEyes> {
+): Watch<DatabasesReader & DatabaseArchiveReader> {
   // a number that was given once stays that account's
   const known = new Set<string>();
   /** by server: what its accounts were at the last look, and those that were not known */
@@ -121,9 +121,9 @@ function watchDatabases(
 
   async function lookAtServer(server: string, isSurvey: boolean) {
     // before: what is changed while they are listed is listed once more
-    const digest = await eyes.digestAccounts(server);
+    const digest = await reader.digestAccounts(server);
     const last = seen.get(server);
-    const listed = last?.digest === digest ? last.unknown : await eyes.listUsers(server);
+    const listed = last?.digest === digest ? last.unknown : await reader.listUsers(server);
     const users = listed.filter(
       ({ user }) => !known.has(user) && !isIn(others, numberOfUser(user) ?? 0),
     );
@@ -156,7 +156,7 @@ function watchDatabases(
   }
 
   async function lookAtArchives() {
-    const found = await eyes.listUnmanaged(async () => {
+    const found = await reader.listUnmanaged(async () => {
       const ours = await askPostgres(readArchiveNames(pool));
       return (name) => ours.has(archiveOfName(name));
     });
@@ -198,7 +198,7 @@ function archiveTerms(store: RoleStore): ArchiveTerms {
 }
 
 /** The MariaDB account of that name, the same on every server. */
-function login(config: Config, account: 'databases' | 'databases-eyes') {
+function login(config: Config, account: 'databases' | 'databases-reader') {
   return {
     user: `chamberlain_${account.replace('-', '_')}`,
     password: secretReader(config, 'mariadb', account),

@@ -2,34 +2,34 @@
 import { readSealKey } from '../src/shared/config.ts';
 import { directorySettings, writerSettings } from '../src/backends/ldap/directory-settings.ts';
 import {
-  openDirectoryEyes,
-  openDirectoryHands,
-  type OpenDirectoryEyes,
+  openDirectoryReader,
+  openDirectoryWriter,
+  type OpenDirectoryReader,
 } from '../src/backends/ldap/directory.ts';
 import { ChamberlainError } from '../src/shared/errors.ts';
-import { rememberForeign } from '../src/unmanaged/foreign-sightings-table.ts';
-import { missingPeople, newestOf, parseMarker } from '../src/seals/marker.ts';
-import { lookAtMarker } from '../src/seals/marker-table.ts';
+import { rememberUnmanaged } from '../src/unmanaged/sightings-table.ts';
+import { missingPeople, newestOf, parseMarker } from '../src/seals/heartbeat.ts';
+import { lookAtHeartbeat } from '../src/seals/heartbeat-table.ts';
 import { readAllAccounts } from '../src/unmanaged/unmanaged-table.ts';
-import type { DirectoryEyes } from '../src/targets/directory-eyes.ts';
-import { foreignOf } from '../src/unmanaged/foreign.ts';
+import type { DirectoryReader } from '../src/targets/directory-reader.ts';
+import { unmanagedOf } from '../src/unmanaged/sightings.ts';
 import { addSealed, newerSealsIn } from '../src/targets/seal.ts';
 import { type SealKeys, verifying, verifyPayload } from '../src/seals/seal.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import type { RoleParts } from '../src/reconcile/role.ts';
 import { watchDirectory } from '../src/unmanaged/watch-directory.ts';
 
-export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
+export const DIRECTORY: RoleParts<DirectoryReader, OpenDirectoryReader> = {
   role: 'directory',
   targets: TARGETS.directory,
   concurrency: 4,
-  openEyes: (config) => openDirectoryEyes(directorySettings(config, 'directory-eyes')),
-  openHands: (config) => openDirectoryHands(writerSettings(config)),
-  async readEverything(eyes, pace, { pool, realm, ranges, others, config }) {
+  openReader: (config) => openDirectoryReader(directorySettings(config, 'directory-reader')),
+  openWriter: (config) => openDirectoryWriter(writerSettings(config)),
+  async readEverything(reader, throttle, { pool, realm, ranges, others, config }) {
     const ours = { accounts: await readAllAccounts(pool), realm: realm.realm, ranges, others };
-    const everything = await eyes.readEverything(pace, realm.realmGid, ours);
+    const everything = await reader.readEverything(throttle, realm.realmGid, ours);
     // afterwards: what was brought back while it was read is told by the marker too
-    const { texts, doubt } = await lookAtMarker(pool, () => eyes.told());
+    const { texts, doubt } = await lookAtHeartbeat(pool, () => reader.heartbeats());
     const missing = doubt === undefined ? missingPeople(everything.people, texts) : undefined;
     if (missing !== undefined) {
       const cause = new Error(missing);
@@ -48,7 +48,7 @@ export const DIRECTORY: RoleParts<DirectoryEyes, OpenDirectoryEyes> = {
     ),
   openWatch: watchDirectory,
   together: addSealed,
-  remember: (found, pool) => rememberForeign(pool, foreignOf(found.findings)),
+  remember: (found, pool) => rememberUnmanaged(pool, unmanagedOf(found.findings)),
 };
 
 /** The time of the newest heartbeat among these texts that those keys have signed. */

@@ -1,11 +1,11 @@
 /** The role `homes`: root on the file server, and the one place where passwords are born. */
 import { randomBytes } from 'node:crypto';
 import { type Config, markerName } from '../src/shared/config.ts';
-import { type Area, areaPath } from '../src/backends/files/file-ground.ts';
-import { openFilesHands } from '../src/backends/files/file-hands.ts';
+import { type Area, areaPath } from '../src/backends/files/file-mount.ts';
+import { openFilesWriter } from '../src/backends/files/file-writer.ts';
 import type { FolderMemory, ListedPath } from '../src/backends/files/file-listing.ts';
 import { openAreaMarkers } from '../src/backends/files/file-marker.ts';
-import { type OpenFilesEyes, openFilesEyes } from '../src/backends/files/files.ts';
+import { type OpenFilesReader, openFilesReader } from '../src/backends/files/files.ts';
 import { makePassword } from '../src/credentials/credentials.ts';
 import { readRecordedArchives, reportArchiveProgress } from '../src/archives/archives-table.ts';
 import { recordVerifier } from '../src/credentials/credentials-table.ts';
@@ -13,8 +13,8 @@ import type { SeenThing } from '../src/unmanaged/unmanaged.ts';
 import { readAccounts, readArchiveNames, readNumbers } from '../src/unmanaged/unmanaged-table.ts';
 import { sightingOfHome } from '../src/targets/everything.ts';
 import { archiveOfName } from '../src/unmanaged/unmanaged-things.ts';
-import type { FilesEyes } from '../src/targets/files-eyes.ts';
-import type { Sighting } from '../src/unmanaged/foreign.ts';
+import type { FilesReader } from '../src/targets/files-reader.ts';
+import type { Sighting } from '../src/unmanaged/sightings.ts';
 import { TARGETS } from '../src/targets/index.ts';
 import { keepArchives } from '../src/archives/record-archives.ts';
 import { readMarkedAt } from '../src/seals/marked-at.ts';
@@ -22,35 +22,35 @@ import type { PlaceMarkers } from '../src/seals/publish-place-markers.ts';
 import type { RoleParts } from '../src/reconcile/role.ts';
 import { askPostgres, type Watch, type Watching } from '../src/unmanaged/watch.ts';
 
-export const HOMES: RoleParts<FilesEyes, OpenFilesEyes> = {
+export const HOMES: RoleParts<FilesReader, OpenFilesReader> = {
   role: 'homes',
   targets: TARGETS.homes,
   concurrency: 4,
-  openEyes: (config) => openFilesEyes(config.files, config.archives.homes),
+  openReader: (config) => openFilesReader(config.files, config.archives.homes),
   // looking at homes one by one is fast enough: beforehand only their names and owners are read
-  async readEverything(eyes, pace, { realm, pool, config }) {
+  async readEverything(reader, throttle, { realm, pool, config }) {
     const numbers = new Set<number>();
     const sightings: Sighting[] = [];
-    for await (const piece of eyes.listHomes(pace.piece)) {
+    for await (const piece of reader.listHomes(throttle.piece)) {
       for (const home of piece) {
         numbers.add(home.uid).add(home.gid);
         sightings.push(sightingOfHome(home, realm));
       }
-      await pace.breathe();
+      await throttle.yieldTurn();
     }
     return {
-      ...{ eyes, sightings, numbers },
-      readErased: () => eyes.readErased(),
+      ...{ reader, sightings, numbers },
+      readErased: () => reader.readErased(),
       async readDeletions() {
-        return eyes.readDeletions(await readRecordedArchives(pool));
+        return reader.readDeletions(await readRecordedArchives(pool));
       },
       readMarkedAt: () => readMarkedAt(openHomesMarkers(config)),
     };
   },
   openWatch: watchHomes,
   openMarkers: openHomesMarkers,
-  openHands: (config, store) =>
-    openFilesHands(
+  openWriter: (config, store) =>
+    openFilesWriter(
       config.files,
       {
         newPassword: () => makePassword(randomBytes),
@@ -77,7 +77,10 @@ export function openHomesMarkers(config: Config): PlaceMarkers<Area> {
 }
 
 /** Both areas of homes, and the folder of archives. An area is read whole after a name in it has changed. */
-function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Watch<FilesEyes> {
+function watchHomes(
+  reader: OpenFilesReader,
+  { pool, realm, config }: Watching,
+): Watch<FilesReader> {
   // a name that was given once stays that account's
   const known = new Map([
     ['toolHomes' as const, { ours: new Set<string>(), memory: {} }],
@@ -101,7 +104,7 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
       for (const name of unknown) if (accounts.has(accountOf(area, name))) ours.add(name);
       return (name: string) => ours.has(name);
     };
-    const found = await eyes.listUnmanaged(area, isOurs, memory);
+    const found = await reader.listUnmanaged(area, isOurs, memory);
     const owners = await readNumbers(
       pool,
       found.map(({ uid }) => uid),
@@ -117,7 +120,7 @@ function watchHomes(eyes: OpenFilesEyes, { pool, realm, config }: Watching): Wat
   }
 
   async function lookAtArchives() {
-    const found = await eyes.listUnmanaged('archives', async () => {
+    const found = await reader.listUnmanaged('archives', async () => {
       const ours = await askPostgres(readArchiveNames(pool));
       return (name) => ours.has(archiveOfName(name));
     });

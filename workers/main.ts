@@ -6,7 +6,7 @@ import { DIRECTORY } from './directory.ts';
 import { HOMES, openHomesMarkers } from './homes.ts';
 import { startIntake } from './intake.ts';
 import type { Worker } from '../src/shared/loop.ts';
-import { startMarker } from '../src/seals/publish-marker.ts';
+import { startMarker } from '../src/seals/publish-heartbeat.ts';
 import { startPlaceMarkers } from '../src/seals/publish-place-markers.ts';
 import { startRelay } from './relay.ts';
 import { startRole } from '../src/reconcile/role.ts';

@@ -22,13 +22,13 @@ import { type Loop, startLoop, type Worker } from '../src/shared/loop.ts';
 
 const POLL_MS = 1000;
 /** Under load each loop runs no more often, and does all that has come since. */
-const PACE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 50 };
+const PAUSE_MS = { settle: 20, seal: 1000, enqueue: 30, deliver: 50 };
 /** Under load a portal's events gather for so long times the portals that are told: a job costs what it costs. */
 const GATHER_MS = 15;
 /** What one run does at least when there is load. */
 const MUCH = 8;
 /** How often those who wait to be put away are looked at for doors that are open. */
-const DOORS_MS = 5000;
+const ACCESS_MS = 5000;
 
 export function startRelay(config: Config, log: Log): Worker {
   const queues = openQueues(config, 'relay');
@@ -39,14 +39,14 @@ export function startRelay(config: Config, log: Log): Worker {
     const pool = openPool(config, 'relay', { max: 4, durable: false, epoch });
     /** the loops that have run since the lease was renewed */
     const ran = new Set<string>();
-    const loopOf = (name: keyof typeof PACE_MS, run: () => Promise<number>): Loop =>
+    const loopOf = (name: keyof typeof PAUSE_MS, run: () => Promise<number>): Loop =>
       startLoop(name, { everyMs: POLL_MS, log }, async () => {
         const restMs = await run().catch((error: unknown) => {
           if (isLeaseLost(error)) held.abort();
           throw error;
         });
         ran.add(name);
-        if (ran.size === Object.keys(PACE_MS).length) {
+        if (ran.size === Object.keys(PAUSE_MS).length) {
           ran.clear();
           await progress();
         }
@@ -66,11 +66,11 @@ export function startRelay(config: Config, log: Log): Worker {
         all = true;
         throw error;
       }
-      return (subjects?.length ?? 0) >= MUCH ? PACE_MS.settle : 0;
+      return (subjects?.length ?? 0) >= MUCH ? PAUSE_MS.settle : 0;
     });
     const sealing = loopOf('seal', async () => {
       await sealAudit(pool);
-      return PACE_MS.seal;
+      return PAUSE_MS.seal;
     });
     const enqueueing = loopOf('enqueue', () => enqueue(pool, enqueueing));
     // what was kept of portals belongs to the time under the lease
@@ -86,7 +86,7 @@ export function startRelay(config: Config, log: Log): Worker {
         delivering.wake();
       }
       delivering.wakeIn(nextInMs);
-      return numbered >= MUCH ? Math.max(PACE_MS.deliver, portals * GATHER_MS) : 0;
+      return numbered >= MUCH ? Math.max(PAUSE_MS.deliver, portals * GATHER_MS) : 0;
     });
     const loops = [settling, sealing, enqueueing, delivering];
     client.on('notification', ({ payload = '' }) => {
@@ -159,18 +159,18 @@ export function startRelay(config: Config, log: Log): Worker {
       await store.releaseLeases(pool, due);
       throw error;
     }
-    await enqueueDoorsOfSlow(pool);
+    await enqueueAccessOfSlow(pool);
     const { left, nextInMs } = await store.readOutlook(pool, ROLES);
     full = left;
     if (nextInMs !== undefined) loop.wakeIn(Math.min(nextInMs, POLL_MS));
-    return due.length >= MUCH ? PACE_MS.enqueue : 0;
+    return due.length >= MUCH ? PAUSE_MS.enqueue : 0;
   }
 
-  let doorsAt = Number.NEGATIVE_INFINITY;
+  let accessAt = Number.NEGATIVE_INFINITY;
   /** Who waits to be put away, maybe for hours, is shut out meanwhile: without a lease, since the row stays due. */
-  async function enqueueDoorsOfSlow(pool: Pool): Promise<void> {
-    if (performance.now() - doorsAt < DOORS_MS) return;
-    doorsAt = performance.now();
+  async function enqueueAccessOfSlow(pool: Pool): Promise<void> {
+    if (performance.now() - accessAt < ACCESS_MS) return;
+    accessAt = performance.now();
     const waiting = await store.readSlow(pool, ROLES);
     for (const role of ROLES) {
       const subjects = waiting.filter((each) => each.role === role).map(({ subject }) => subject);

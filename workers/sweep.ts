@@ -1,9 +1,9 @@
 /**
- * The sweep's worker: surveys everything on a timer, and raises what has drifted. What it does about what
+ * The sweep's worker: surveys everything on a timer, and touches what has drifted. What it does about what
  * it finds is decided in src/drift/sweep-decisions.ts.
  *
  * One sweep at a time, in all processes: whoever has the lease, and all it writes it writes on the
- * very connection that has taken it. It holds no hands: it asks the roles, and what it raises they do.
+ * very connection that has taken it. It has no writer: it asks the roles, and what it touches they do.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,14 +14,14 @@ import { describeError } from '../src/shared/errors.ts';
 import type { Log } from '../src/shared/log.ts';
 import {
   readBehindPlaces,
-  readRaisedSince,
-  raisePlaces,
+  readTouchedSince,
+  touchPlaces,
   writeDrifts,
 } from '../src/drift/drifts.ts';
 import type { NewEvent } from '../src/events/events-table.ts';
 import { isFrozen } from '../src/database/freeze.ts';
-import { readDoubt } from '../src/seals/marker-table.ts';
-import { isToldSinceReport } from '../src/drift/sweep-reports.ts';
+import { readDoubt } from '../src/seals/heartbeat-table.ts';
+import { isPublishedSinceReport } from '../src/drift/sweep-reports.ts';
 import * as store from '../src/drift/sweeps-table.ts';
 import { readUnmanaged } from '../src/unmanaged/unmanaged-table.ts';
 import { isUndecided } from '../src/unmanaged/unmanaged.ts';
@@ -33,7 +33,7 @@ import { surveyEverything, type SweepPatience } from '../src/drift/sweep-survey.
 /** A role may be at a long survey of an admin's, and is then heard of. */
 const PATIENCE: SweepPatience = { askAgainMs: 20_000, silentMs: 120_000 };
 /** The marker is told every three seconds. */
-const TOLD_WITHIN_MS = 15_000;
+const PUBLISHED_WITHIN_MS = 15_000;
 /** Notices may be lost, so it is looked this often whether a sweep is asked for. */
 const LOOK_MS = 5000;
 /** After a sweep that failed, or was cut; after the next that fails, twice as long, and so on. */
@@ -105,7 +105,7 @@ interface Sweeping {
   progress: () => Promise<void>;
 }
 
-/** One sweep, from its row to what is raised. */
+/** One sweep, from its row to what is touched. */
 export async function sweepOnce(
   client: pg.Client,
   queues: Queues,
@@ -126,7 +126,7 @@ export async function sweepOnce(
   );
   const judgement = judgeSweep({
     reports,
-    moving: [...before.moving, ...(await readRaisedSince(client, began))],
+    moving: [...before.moving, ...(await readTouchedSince(client, began))],
     parked: before.parked,
     frozen: await isFrozen(client),
     doubt,
@@ -136,10 +136,10 @@ export async function sweepOnce(
     released: releases.flatMap(({ digest }) => digest ?? []),
     settings: config.sweep,
   });
-  const { ending, raise, drifts, unseen } = judgement;
+  const { ending, touch, drifts, unseen } = judgement;
   held.throwIfAborted();
   await writeDrifts(client, drifts, unseen);
-  await raisePlaces(client, id, raise);
+  await touchPlaces(client, id, touch);
   const isNews = ending.state === 'held' && last?.digest !== ending.digest;
   await store.endSweep(client, id, ending, {
     heeded: releases.map((release) => release.id),
@@ -160,12 +160,12 @@ async function doubtOfDirectory(
   { held, progress }: Pick<Sweeping, 'held' | 'progress'>,
   matters: boolean,
 ): Promise<string | undefined> {
-  const deadline = performance.now() + TOLD_WITHIN_MS;
+  const deadline = performance.now() + PUBLISHED_WITHIN_MS;
   for (;;) {
     await progress();
     const { doubt } = await readDoubt(client);
     if (doubt !== null) return doubt;
-    if (!matters || (await isToldSinceReport(client, survey))) return undefined;
+    if (!matters || (await isPublishedSinceReport(client, survey))) return undefined;
     if (performance.now() >= deadline) {
       return 'the marker was not told after the survey, so it may be an older copy';
     }

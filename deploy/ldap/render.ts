@@ -38,7 +38,7 @@ export interface Directory {
 
 export const DIRECTORY_ACCOUNTS = [
   'directory',
-  'directory-eyes',
+  'directory-reader',
   'keys-agent',
   'sssd',
   'reader',
@@ -123,7 +123,7 @@ function templateValues(directory: Directory): Record<string, string> {
     adminDn: adminDn(base),
     adminPasswordHash: hashPassword(passwords.admin),
     directoryPasswordHash: hashPassword(passwords.directory),
-    directoryEyesPasswordHash: hashPassword(passwords['directory-eyes']),
+    directoryReaderPasswordHash: hashPassword(passwords['directory-reader']),
     keysAgentPasswordHash: hashPassword(passwords['keys-agent']),
     sssdPasswordHash: hashPassword(passwords.sssd),
     readerPasswordHash: hashPassword(passwords.reader),
@@ -178,7 +178,7 @@ function main(): void {
     passwords: {
       admin: readPassword(adminPasswordFile),
       directory: readSecret(config, 'ldap', 'directory'),
-      'directory-eyes': readSecret(config, 'ldap', 'directory-eyes'),
+      'directory-reader': readSecret(config, 'ldap', 'directory-reader'),
       'keys-agent': readSecret(config, 'ldap', 'keys-agent'),
       sssd: readSecret(config, 'ldap', 'sssd'),
       reader: readSecret(config, 'ldap', 'reader'),

@@ -49,8 +49,8 @@ const SOURCES: Readonly<Record<string, readonly string[]>> = {
  *
  * @param former a source of passwd that an earlier installation has put there
  */
-export function withSources(standing = '', former?: string): string {
-  const lines = standing.replace(/\n*$/, '').split('\n');
+export function withSources(present = '', former?: string): string {
+  const lines = present.replace(/\n*$/, '').split('\n');
   for (const [map, wanted] of Object.entries(SOURCES)) {
     const at = lines.findIndex((line) => new RegExp(`^\\s*${map}\\s*:`).test(line));
     const line = at === -1 ? '' : (lines[at] ?? '');
@@ -70,8 +70,8 @@ export function withSources(standing = '', former?: string): string {
 }
 
 /** Whether a source is asked for a map. */
-export function hasSource(standing: string, map: string, source: string): boolean {
-  const [, sources = ''] = new RegExp(`^\\s*${map}\\s*:([^#\\n]*)`, 'm').exec(standing) ?? [];
+export function hasSource(present: string, map: string, source: string): boolean {
+  const [, sources = ''] = new RegExp(`^\\s*${map}\\s*:([^#\\n]*)`, 'm').exec(present) ?? [];
   return sources.split(/\s+/).includes(source);
 }
 
@@ -85,8 +85,8 @@ const closedLines = (type: 'account' | 'session', list: string): string[] => [
 ];
 
 /** A service's file of pam.d(5) that starts nothing for those on the list; every other line stays. */
-export function withClosedList(list: string, standing = ''): string {
-  return [CLOSED_REMARK, ...closedLines('account', list), ...foreignLines(standing)].join('\n');
+export function withClosedList(list: string, present = ''): string {
+  return [CLOSED_REMARK, ...closedLines('account', list), ...otherLines(present)].join('\n');
 }
 
 /**
@@ -94,16 +94,16 @@ export function withClosedList(list: string, standing = ''): string {
  * no process yet is not found by those who end them. Before the others of the session, since pam_systemd starts the
  * person's own units; and after them, since pam_loginuid has then made the login one that is found.
  */
-export function withClosedSessions(list: string, standing = ''): string {
+export function withClosedSessions(list: string, present = ''): string {
   const session = closedLines('session', list);
   const begin = [CLOSED_REMARK, ...closedLines('account', list), ...session];
-  const others = foreignLines(standing).join('\n').replace(/\n*$/, '');
+  const others = otherLines(present).join('\n').replace(/\n*$/, '');
   return [...begin, others, CLOSED_REMARK, ...session, ''].join('\n');
 }
 
 /** Without ours, whatever list an earlier installation has named. */
-function foreignLines(standing: string): string[] {
-  const lines = standing.split('\n');
+function otherLines(present: string): string[] {
+  const lines = present.split('\n');
   const isList = (line = ''): boolean =>
     /pam_listfile\.so .*file=\/var\/lib\/chamberlain\//.test(line);
   return lines.filter((line, at) => {
@@ -116,10 +116,9 @@ function foreignLines(standing: string): string[] {
 const GROUP_SOURCE = /^\s*Set\s+group_source\b.*$/m;
 
 /** sudo.conf with `Set group_source dynamic`; every other line stays. */
-export function withGroupSource(standing = ''): string {
+export function withGroupSource(present = ''): string {
   const should = 'Set group_source dynamic';
-  if (GROUP_SOURCE.test(standing))
-    return standing.replaceAll(new RegExp(GROUP_SOURCE, 'gm'), should);
+  if (GROUP_SOURCE.test(present)) return present.replaceAll(new RegExp(GROUP_SOURCE, 'gm'), should);
   const why = '# Chamberlain: the groups that the account has now, not those of the session.';
-  return `${standing}${standing === '' || standing.endsWith('\n') ? '' : '\n'}\n${why}\n${should}\n`;
+  return `${present}${present === '' || present.endsWith('\n') ? '' : '\n'}\n${why}\n${should}\n`;
 }

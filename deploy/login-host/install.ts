@@ -68,7 +68,7 @@ function main(): number {
   if (process.getuid?.() !== 0) return complain('run it as root', 2);
   let values: Values;
   try {
-    values = readValues(options.told);
+    values = readValues(options.given);
   } catch (error) {
     return complain((error as Error).message, 2);
   }
@@ -147,7 +147,7 @@ function readOptions() {
       },
     });
     if (values.json && !values.check) throw new Error('--json goes with --check');
-    const told = {
+    const given = {
       ldapUris: values['ldap-uri'],
       base: values.base,
       caFile: values.ca,
@@ -155,7 +155,7 @@ function readOptions() {
       sealKeyFiles: values['seal-key'],
       configFile: values.config,
     };
-    return { check: values.check, json: values.json, help: values.help, told };
+    return { check: values.check, json: values.json, help: values.help, given };
   } catch (error) {
     complain(`${(error as Error).message.split('\n')[0]} (--help says more)`, 2);
     return undefined;

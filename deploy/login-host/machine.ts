@@ -70,7 +70,7 @@ export function keysThatWouldNotCount(keysFolder: string): Piece {
 }
 
 /** Numbers of this machine that the realm may give to somebody else. Only an admin can renumber. */
-export function foreignNumbers({ ids, realmGid }: LoginHostConfig): Piece {
+export function unmanagedNumbers({ ids, realmGid }: LoginHostConfig): Piece {
   const isOurs = (id: number): boolean => isWithin(id, [...ids.people, ...ids.tools]);
   return {
     what: 'local numbers',

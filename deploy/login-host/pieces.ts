@@ -62,7 +62,7 @@ export function folder(path: string, wanted: Ownership): Piece {
 
 export interface FileOptions extends Ownership {
   /** The whole text; from what stands there now (undefined: nothing), where that is kept in part. */
-  readonly contents: Buffer | string | ((standing: string | undefined) => string);
+  readonly contents: Buffer | string | ((present: string | undefined) => string);
   /** Never shown, not even in part. */
   readonly isSecret?: boolean;
   /** Modes that are as good: a service may set its own. */
@@ -72,10 +72,10 @@ export interface FileOptions extends Ownership {
 }
 
 export function file(path: string, wanted: FileOptions): Piece {
-  const contents = (standing: Buffer | undefined): Buffer =>
+  const contents = (present: Buffer | undefined): Buffer =>
     Buffer.from(
       typeof wanted.contents === 'function'
-        ? wanted.contents(standing?.toString('utf8'))
+        ? wanted.contents(present?.toString('utf8'))
         : wanted.contents,
     );
   return {
@@ -84,12 +84,12 @@ export function file(path: string, wanted: FileOptions): Piece {
       const seen = lstatSync(path, { throwIfNoEntry: false });
       if (seen === undefined) return MISSING;
       if (!seen.isFile()) return 'is no regular file';
-      const standing = readFileSync(path);
-      const should = contents(standing);
-      if (!standing.equals(should)) {
+      const present = readFileSync(path);
+      const should = contents(present);
+      if (!present.equals(should)) {
         return wanted.isSecret === true
           ? 'holds something else'
-          : describeLines(String(standing), String(should));
+          : describeLines(String(present), String(should));
       }
       const isOtherMode = wanted.otherModes?.includes(seen.mode & 0o7777) === true;
       return describeOwnership(
@@ -99,11 +99,11 @@ export function file(path: string, wanted: FileOptions): Piece {
     },
     mend() {
       const seen = lstatSync(path, { throwIfNoEntry: false });
-      const standing = seen?.isFile() === true ? readFileSync(path) : undefined;
+      const present = seen?.isFile() === true ? readFileSync(path) : undefined;
       const candidate = `${path}.new`; // no .conf at its end, and a dot: neither sshd nor sudo reads it
       rmSync(candidate, { force: true });
       try {
-        write(candidate, contents(standing), wanted);
+        write(candidate, contents(present), wanted);
         wanted.test?.(candidate);
         renameSync(candidate, path);
       } finally {
@@ -123,7 +123,7 @@ export function absent(path: string, isDue: () => boolean = () => true): Piece {
 }
 
 /** A file that a package brings: where that is not installed, nothing is missing. */
-export function standingFile(path: string, wanted: FileOptions): Piece {
+export function presentFile(path: string, wanted: FileOptions): Piece {
   const piece = file(path, wanted);
   const isThere = (): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   return { ...piece, differs: () => (isThere() ? piece.differs() : undefined) };
@@ -273,8 +273,8 @@ function octal(mode: number): string {
 }
 
 /** The first line that differs, from a little before where it does: the rest is for `diff`. */
-function describeLines(standing: string, should: string): string {
-  const has = standing.split('\n');
+function describeLines(present: string, should: string): string {
+  const has = present.split('\n');
   const wants = should.split('\n');
   const first = wants.findIndex((line, index) => line !== has[index]);
   const at = first === -1 ? wants.length : first;

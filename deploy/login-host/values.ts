@@ -1,4 +1,4 @@
-/** What the installation of one login host is told: its configuration, the password, the CA, the keys of seals. */
+/** What the installation of one login host is given: its configuration, the password, the CA, the keys of seals. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import {
 } from '../../src/login-host/config.ts';
 
 /** Options of the command line that say something about the host. */
-export interface Told {
+export interface GivenValues {
   readonly ldapUris: readonly string[] | undefined;
   readonly base: string | undefined;
   readonly caFile: string | undefined;
@@ -52,13 +52,13 @@ const DEFAULTS = {
 };
 
 /**
- * Puts together what was told, what is installed already and what is the default. Throws an error that says
+ * Puts together what was given, what is installed already and what is the default. Throws an error that says
  * what is missing or wrong.
  */
-export function readValues(told: Told): Values {
+export function readValues(given: GivenValues): Values {
   const installed = existsSync(LOGIN_HOST_CONFIG) ? LOGIN_HOST_CONFIG : undefined;
-  const from = told.configFile ?? installed;
-  const standing = from === undefined ? undefined : readFileSync(from, 'utf8');
+  const from = given.configFile ?? installed;
+  const present = from === undefined ? undefined : readFileSync(from, 'utf8');
   const begun = readMapping(from);
   const before = readMapping(installed);
   const document = {
@@ -68,11 +68,11 @@ export function readValues(told: Told): Values {
     ldap: {
       ...asMapping(before['ldap'] ?? {}, installed),
       ...asMapping(begun['ldap'] ?? {}, from),
-      ...(told.ldapUris === undefined ? {} : { uris: told.ldapUris }),
-      ...(told.base === undefined ? {} : { base: told.base }),
-      ...(told.caFile === undefined ? {} : { caFile: CA_FILE }),
+      ...(given.ldapUris === undefined ? {} : { uris: given.ldapUris }),
+      ...(given.base === undefined ? {} : { base: given.base }),
+      ...(given.caFile === undefined ? {} : { caFile: CA_FILE }),
     },
-    sealKeys: told.sealKeyFiles?.map(readSealKey) ?? begun['sealKeys'] ?? before['sealKeys'],
+    sealKeys: given.sealKeyFiles?.map(readSealKey) ?? begun['sealKeys'] ?? before['sealKeys'],
   };
   for (const [option, value] of [
     ['--ldap-uri', document.ldap['uris']],
@@ -87,15 +87,15 @@ export function readValues(told: Told): Values {
     throw new Error(`not a base of plain names, such as dc=example,dc=org: ${config.ldap.base}`);
   }
   const isAsItStands =
-    standing !== undefined && isDeepStrictEqual(document, parse(standing) as unknown);
+    present !== undefined && isDeepStrictEqual(document, parse(present) as unknown);
   return {
     config,
-    configText: isAsItStands ? standing : HEADER + stringify(document),
+    configText: isAsItStands ? present : HEADER + stringify(document),
     agentPassword: readPassword(
-      told.agentPasswordFile ?? config.ldap.passwordFile,
+      given.agentPasswordFile ?? config.ldap.passwordFile,
       '--agent-password-file',
     ),
-    ...(told.caFile === undefined ? {} : { ca: readCertificates(told.caFile) }),
+    ...(given.caFile === undefined ? {} : { ca: readCertificates(given.caFile) }),
   };
 }
 

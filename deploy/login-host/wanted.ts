@@ -14,7 +14,7 @@ import {
   withSources,
 } from './contents.ts';
 import {
-  foreignNumbers,
+  unmanagedNumbers,
   formerFiles,
   formerSssd,
   hadSssd,
@@ -32,7 +32,7 @@ import {
   localAccounts,
   MISSING,
   packages,
-  standingFile,
+  presentFile,
   type Piece,
 } from './pieces.ts';
 import { serviceRuns } from './services.ts';
@@ -80,7 +80,7 @@ export function wantedPieces(values: Values): Piece[] {
     packages(PACKAGES),
     account('chamberlain-keys'),
     account('chamberlain-lookup'),
-    foreignNumbers(config),
+    unmanagedNumbers(config),
 
     folder('/etc/chamberlain', { mode: 0o711 }),
     folder('/etc/chamberlain/secrets', { mode: 0o711 }),
@@ -108,13 +108,13 @@ export function wantedPieces(values: Values): Piece[] {
     }),
 
     file('/etc/nsswitch.conf', {
-      contents: (standing) => withSources(standing, hadSssd() ? 'db' : undefined),
+      contents: (present) => withSources(present, hadSssd() ? 'db' : undefined),
       mode: 0o644,
     }),
     ...(['sshd', 'cron', 'atd'] as const).map((service) => {
       const withList = service === 'sshd' ? withClosedSessions : withClosedList;
-      return standingFile(`/etc/pam.d/${service}`, {
-        contents: (standing) => withList(LIST_OF_CLOSED, standing),
+      return presentFile(`/etc/pam.d/${service}`, {
+        contents: (present) => withList(LIST_OF_CLOSED, present),
         mode: 0o644,
       });
     }),

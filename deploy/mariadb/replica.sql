@@ -1,7 +1,7 @@
 -- The accounts of Chamberlain's databases role on a replica server, and their rights. Run as an
 -- administrator; it may be run again. No passwords here: give each account one with
 -- ALTER USER … IDENTIFIED BY PASSWORD '*…', the verifier of the secret files mariadb-databases and
--- mariadb-databases-eyes.
+-- mariadb-databases-reader.
 
 -- An anonymous account shadows accounts of any host ('%') for whoever comes from its own host.
 DELETE FROM mysql.global_priv WHERE User = '' AND JSON_VALUE(Priv, '$.is_role') IS NULL;
@@ -13,7 +13,7 @@ DELETE FROM mysql.db WHERE Host = '%' AND User = 'chamberlain_databases' AND Db 
 FLUSH PRIVILEGES;
 
 CREATE USER IF NOT EXISTS 'chamberlain_databases'@'%' ACCOUNT LOCK;
-CREATE USER IF NOT EXISTS 'chamberlain_databases_eyes'@'%' ACCOUNT LOCK;
+CREATE USER IF NOT EXISTS 'chamberlain_databases_reader'@'%' ACCOUNT LOCK;
 
 -- What everybody has here, by this role. The operator grants it SELECT, SHOW VIEW on each
 -- database of views, with the underscore escaped: GRANT SELECT, SHOW VIEW ON `enwiki\_p`.* TO labsdbuser.
@@ -33,10 +33,10 @@ CREATE TABLE IF NOT EXISTS mysql.chamberlain_marker (realm VARCHAR(128) NOT NULL
 GRANT SELECT, INSERT, UPDATE ON mysql.chamberlain_marker TO 'chamberlain_databases'@'%';
 
 -- Surveys look, and only look.
-GRANT SELECT ON mysql.global_priv TO 'chamberlain_databases_eyes'@'%';
-GRANT SELECT ON mysql.chamberlain_marker TO 'chamberlain_databases_eyes'@'%';
-GRANT SELECT ON mysql.db TO 'chamberlain_databases_eyes'@'%';
-GRANT SELECT ON mysql.roles_mapping TO 'chamberlain_databases_eyes'@'%';
-GRANT SELECT ON mysql.tables_priv TO 'chamberlain_databases_eyes'@'%';
-GRANT SELECT ON mysql.procs_priv TO 'chamberlain_databases_eyes'@'%';
-GRANT SELECT ON mysql.proxies_priv TO 'chamberlain_databases_eyes'@'%';
+GRANT SELECT ON mysql.global_priv TO 'chamberlain_databases_reader'@'%';
+GRANT SELECT ON mysql.chamberlain_marker TO 'chamberlain_databases_reader'@'%';
+GRANT SELECT ON mysql.db TO 'chamberlain_databases_reader'@'%';
+GRANT SELECT ON mysql.roles_mapping TO 'chamberlain_databases_reader'@'%';
+GRANT SELECT ON mysql.tables_priv TO 'chamberlain_databases_reader'@'%';
+GRANT SELECT ON mysql.procs_priv TO 'chamberlain_databases_reader'@'%';
+GRANT SELECT ON mysql.proxies_priv TO 'chamberlain_databases_reader'@'%';

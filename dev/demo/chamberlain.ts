@@ -11,7 +11,7 @@ export interface Outcome {
   id: string;
   kind: string;
   verdict: 'accepted' | 'refused' | null;
-  /** all that it raised is applied */
+  /** all that it touched is applied */
   done: boolean;
   code?: string;
   sentence?: string;

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Numbers } from './numbers.ts';
 import { queryAs, type DatabaseServer, type Ran, type StackEnvironment } from './outside.ts';
-import { attempt, chapter, check, checkSame } from './telling.ts';
+import { attempt, chapter, check, checkSame } from './output.ts';
 
 /** Logs in with the credentials files on both servers, and tries what must and must not work. */
 export async function proveDatabases(

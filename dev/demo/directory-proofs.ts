@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Numbers } from './numbers.ts';
 import { searchDirectory, type StackEnvironment } from './outside.ts';
-import { attempt, chapter, check, checkSame, remark } from './telling.ts';
+import { attempt, chapter, check, checkSame, remark } from './output.ts';
 
 /** The entries' exact shapes: what is expected is all that may be there. */
 export async function proveDirectory(env: StackEnvironment, numbers: Numbers): Promise<void> {

@@ -3,9 +3,9 @@ import { verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Worker } from 'bullmq';
 import type { StackEnvironment } from './outside.ts';
-import { attempt, chapter, check, checkSame, remark } from './telling.ts';
+import { attempt, chapter, check, checkSame, remark } from './output.ts';
 
-interface Told {
+interface HeardEvent {
   seq: number;
   event: string;
   request?: string;
@@ -31,10 +31,13 @@ export async function proveEvents(env: StackEnvironment, request: string): Promi
   });
 }
 
-async function hearUntil(env: StackEnvironment, isLast: (event: Told) => boolean): Promise<Told[]> {
+async function hearUntil(
+  env: StackEnvironment,
+  isLast: (event: HeardEvent) => boolean,
+): Promise<HeardEvent[]> {
   const relay = readFileSync(env['EVENTS_KEY'] ?? '', 'utf8');
-  const heard: Told[] = [];
-  const { promise, resolve, reject } = Promise.withResolvers<Told[]>();
+  const heard: HeardEvent[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<HeardEvent[]>();
   const worker = new Worker(
     'events.portal',
     ({ data }: { data: { token: string } }) => {
@@ -48,7 +51,7 @@ async function hearUntil(env: StackEnvironment, isLast: (event: Told) => boolean
       if (!isSigned) reject(new Error('a job that the relay has not signed'));
       const told = JSON.parse(Buffer.from(claims, 'base64url').toString()) as {
         after: number;
-        events: Told[];
+        events: HeardEvent[];
       };
       if (told.after <= heard.length) heard.push(...told.events.slice(heard.length - told.after));
       if (heard.some(isLast)) resolve(heard);

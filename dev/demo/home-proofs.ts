@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Numbers } from './numbers.ts';
 import { output, type StackEnvironment } from './outside.ts';
-import { attempt, chapter, checkSame } from './telling.ts';
+import { attempt, chapter, checkSame } from './output.ts';
 
 /** Kind, mode and owner of every path that an account must have. */
 export async function proveHomes(env: StackEnvironment, numbers: Numbers): Promise<void> {

@@ -1,6 +1,6 @@
 import { searchDirectory, type StackEnvironment } from './outside.ts';
 
-/** Who and what the story leaves, by the numbers that the directory gives them. */
+/** Who and what the scenario leaves, by the numbers that the directory gives them. */
 export interface Numbers {
   alice: number;
   bob: number;

@@ -1,4 +1,4 @@
-/** The demo's own eyes: it looks at the servers with their own programs, and with nothing of Chamberlain. */
+/** The demo's own reader: it looks at the servers with their own programs, and with nothing of Chamberlain. */
 import { execFile } from 'node:child_process';
 
 /** What `dev/stack env` says of a stack. */

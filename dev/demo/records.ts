@@ -10,7 +10,7 @@ async function queryRow(env: StackEnvironment, sql: string): Promise<string[]> {
   return text.trim().split('|');
 }
 
-/** Whether others than this demo have played in the realm: its story would not come true there. */
+/** Whether others than this demo have played in the realm: its scenario would not come true there. */
 export async function isSomebodyElses(env: StackEnvironment): Promise<boolean> {
   const [answer] = await queryRow(
     env,
@@ -37,7 +37,7 @@ export async function readLastForgery(env: StackEnvironment): Promise<string> {
   return '';
 }
 
-/** Returns when each request that was sent has its verdict and all that it raised is applied. */
+/** Returns when each request that was sent has its verdict and all that it touched is applied. */
 export async function untilSettled(env: StackEnvironment): Promise<void> {
   const lists = ['portal', 'urgent.portal', 'admin.steward', 'urgent.admin.steward'].flatMap(
     (of) => [`bull:requests.${of}:wait`, `bull:requests.${of}:active`],

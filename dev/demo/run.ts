@@ -1,5 +1,5 @@
 /**
- * `npm run demo`: a whole realm on real servers, told as a story and proved from outside the code.
+ * `npm run demo`: a whole realm on real servers, told as a scenario and proved from outside the code.
  *
  *     node dev/demo/run.ts [--keep [--dir DIR]]
  *
@@ -13,9 +13,9 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { print } from '../../src/cli/table.ts';
 import { stackEnvironment, stackStatus, startStack, stopStack } from '../servers/stack.ts';
-import { playStory } from './play.ts';
+import { runScenario } from './run-scenario.ts';
 import { isSomebodyElses } from './records.ts';
-import { chapter, check, countChecks, failedChecks } from './telling.ts';
+import { chapter, check, countChecks, failedChecks } from './output.ts';
 import { startWork, stopWork, untilWorking, type Work } from './work.ts';
 import { sayWhatToTry } from './next.ts';
 
@@ -53,7 +53,7 @@ async function demonstrate(): Promise<number> {
   const started: { stack?: Promise<unknown>; work?: Work } = {};
   let leave = false;
   try {
-    await Promise.race([play(dir, started), interrupted]);
+    await Promise.race([run(dir, started), interrupted]);
     leave = values.keep;
   } catch (error) {
     if (!interruption.signal.aborted) {
@@ -81,10 +81,7 @@ async function demonstrate(): Promise<number> {
   return failures.length === 0 ? 0 : 1;
 }
 
-async function play(
-  dir: string,
-  started: { stack?: Promise<unknown>; work?: Work },
-): Promise<void> {
+async function run(dir: string, started: { stack?: Promise<unknown>; work?: Work }): Promise<void> {
   chapter('The servers', dir);
   const begin = performance.now();
   started.stack = startStack(dir, print);
@@ -106,7 +103,7 @@ async function play(
   started.work = await startWork(dir, env);
   await untilWorking(started.work);
   check('chamberlain work', true, `works, pid ${started.work.pid}`, performance.now() - workBegin);
-  await playStory(env, dir, interruption.signal);
+  await runScenario(env, dir, interruption.signal);
 }
 
 /** Ends what the demo has started, whatever state that is in; servers that ran before stay. */

@@ -16,7 +16,7 @@ const SQL_FOLDER = join(import.meta.dirname, '../../deploy/mariadb');
 /** The accounts that deploy/mariadb makes, by the name of their secret. */
 const ACCOUNTS = {
   'mariadb-databases': 'chamberlain_databases',
-  'mariadb-databases-eyes': 'chamberlain_databases_eyes',
+  'mariadb-databases-reader': 'chamberlain_databases_reader',
 };
 
 /** Something to read on the replica, as a wiki's published views would be. */

@@ -92,7 +92,7 @@ export async function startServers(stack: Stack, only?: readonly ServerName[]): 
 }
 
 /**
- * Brings a whole stack up: servers, config, keys, migrations, the founding admin. What is there already is
+ * Brings a whole stack up: servers, config, keys, migrations, the bootstrapping admin. What is there already is
  * left as it is, so that it may be called again at any time.
  *
  * @param say told what is left out, and why
@@ -242,7 +242,7 @@ function writePasswordFile(stack: Stack): void {
 async function found(stack: Stack, say: (line: string) => void): Promise<void> {
   const { place, postgres } = stack;
   if (!existsSync(CLI)) {
-    say('no migrations and no founding: src/cli/chamberlain.ts is not there yet');
+    say('no migrations and no bootstrapping: src/cli/chamberlain.ts is not there yet');
     return;
   }
   await runCli(place.configFile, 'migrate');
@@ -250,6 +250,6 @@ async function found(stack: Stack, say: (line: string) => void): Promise<void> {
   const people = await asSuperuser(postgres, DATABASE, (client) =>
     client.query('SELECT FROM people LIMIT 1'),
   );
-  if (people.rowCount === 0) await runCli(place.configFile, 'found', 'steward');
+  if (people.rowCount === 0) await runCli(place.configFile, 'bootstrap', 'steward');
   await runCli(place.configFile, 'prepare');
 }

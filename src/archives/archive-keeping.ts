@@ -1,4 +1,4 @@
-/** What hands that put away ask of our PostgreSQL, whatever it is that they put away. */
+/** What a writer that archives asks of our PostgreSQL. */
 import { codeOf } from '../shared/errors.ts';
 
 export interface ArchiveKeeping {
@@ -8,19 +8,19 @@ export interface ArchiveKeeping {
   /** durably, while the subject's lock is held */
   record(archive: {
     subject: number;
-    departure: number;
+    archival: number;
     manifestSha256: string;
     path: string;
     bytes: number;
   }): Promise<void>;
   /**
-   * Of the same departure, in the same direction (`returning`: it is brought back, or put away; undefined:
+   * Of the same archival, in the same direction (`returning`: it is brought back, or put away; undefined:
    * it is destroyed), under the lock. `expired`: only whether its archives are to be removed, whatever has
    * become of the subject since. `erases`: what is destroyed is in no archive. Throws where it cannot be known.
    */
   stillWanted(step: {
     subject: number;
-    departure: number;
+    archival: number;
     returning: boolean | undefined;
     expired?: boolean;
     erases?: boolean;

@@ -9,7 +9,7 @@ export type ArchivingRole = Exclude<Role, 'directory'>;
 /** An archive whose manifest was read back. */
 export interface RecordedArchive {
   subject: number;
-  departure: number;
+  archival: number;
   role: ArchivingRole;
   /** of the manifest's bytes, lower case hex */
   manifestSha256: string;
@@ -25,21 +25,21 @@ export interface RecordedArchive {
  * manifest is recorded: that archive is the one that counts, and this one is in its way.
  */
 export async function recordArchive(client: Client, archive: RecordedArchive): Promise<void> {
-  const { subject, departure, role, manifestSha256, path, bytes } = archive;
+  const { subject, archival, role, manifestSha256, path, bytes } = archive;
   try {
     const [, , recorded] = await Promise.all([
       client.query('BEGIN; SET LOCAL synchronous_commit = on'),
       client.query({
         name: 'record-archive',
-        text: `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+        text: `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
-        values: [subject, departure, role, manifestSha256, path, bytes],
+        values: [subject, archival, role, manifestSha256, path, bytes],
       }),
       client.query({
         name: 'read-archive',
         text: `SELECT manifest_sha256 AS manifest FROM archives
-               WHERE subject = $1 AND departure = $2 AND role = $3`,
-        values: [subject, departure, role],
+               WHERE subject = $1 AND archival = $2 AND role = $3`,
+        values: [subject, archival, role],
       }),
       client.query('COMMIT'), // rolls back where a statement before has failed
     ]);
@@ -48,17 +48,17 @@ export async function recordArchive(client: Client, archive: RecordedArchive): P
   } catch (cause) {
     throw faultOf(cause, 'recording an archive');
   }
-  const context = { subject, departure };
+  const context = { subject, archival };
   throw new ChamberlainError('STEP_STALE', 'recording an archive where there is another', {
     context,
   });
 }
 
-/** The names of the archives, `<account>.<departure>`, that the role that asks has recorded. */
+/** The names of the archives, `<account>.<archival>`, that the role that asks has recorded. */
 export async function readRecordedArchives(pool: Pick<Pool, 'query'>): Promise<Set<string>> {
   const { rows } = await pool.query({
     name: 'read-recorded-archives',
-    text: `SELECT n.name || '.' || a.departure AS name FROM archives a JOIN names n USING (subject)`,
+    text: `SELECT n.name || '.' || a.archival AS name FROM archives a JOIN names n USING (subject)`,
   });
   return new Set((rows as { name: string }[]).map(({ name }) => name));
 }
@@ -82,7 +82,7 @@ export async function readFingerprints(
 /** What a long step was begun for. */
 export interface StillWanted {
   subject: number;
-  departure: number;
+  archival: number;
   /** whether it brings back what was put away, or puts it away; undefined: it destroys that */
   returning: boolean | undefined;
   /** its archives are to be removed, whatever has become of the subject since */
@@ -93,24 +93,24 @@ export interface StillWanted {
 
 /**
  * Whether a long step is wanted still: the subject is archived (deleted, where it destroys), by the same
- * departure, in the same direction, and the realm is not frozen. Throws BACKEND_UNAVAILABLE where it
+ * archival, in the same direction, and the realm is not frozen. Throws BACKEND_UNAVAILABLE where it
  * cannot be known.
  */
 export async function readStillWanted(
   pool: Pick<Pool, 'query'>,
-  { subject, departure, returning, expired = false, erases = false }: StillWanted,
+  { subject, archival, returning, expired = false, erases = false }: StillWanted,
 ): Promise<boolean> {
   const query = {
     name: 'still-wanted',
-    text: `SELECT FROM departures d
-           WHERE d.subject = $1 AND d.departure = $2
+    text: `SELECT FROM archivals d
+           WHERE d.subject = $1 AND d.archival = $2
              AND CASE WHEN $4::boolean THEN d.expired_at IS NOT NULL ELSE d.back_at IS NULL
                AND (d.returning_at IS NOT NULL) = coalesce($3::boolean, false)
                AND CASE WHEN $3::boolean IS NULL THEN 'deleted' ELSE 'archived' END IN (SELECT state FROM people WHERE uid = d.subject
                                 UNION ALL SELECT state FROM tools WHERE uid = d.subject) END
              AND (d.erasure IS NOT NULL OR NOT $5::boolean)
              AND NOT EXISTS (SELECT FROM frozen WHERE frozen_at IS NOT NULL)`,
-    values: [subject, departure, returning ?? null, expired, erases],
+    values: [subject, archival, returning ?? null, expired, erases],
   };
   const { rowCount } = await pool.query(query).catch((cause: unknown) => {
     throw faultOf(cause, 'asking whether a step is wanted still');

@@ -48,7 +48,7 @@ const manifest = z.strictObject({
   account: z.string(),
   uid: z.int().min(1),
   user: z.string(),
-  departure: z.int().min(1),
+  archival: z.int().min(1),
   /** RFC 3339, UTC; left out by older versions, as the next is */
   madeAt: z.string().optional(),
   /** of all keys that the person ever had */

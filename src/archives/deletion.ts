@@ -6,7 +6,7 @@ const SEEN_DELETION = z.object({
   uid: z.int(),
   account: z.string(),
   kind: z.enum(['person', 'tool']),
-  departure: z.int(),
+  archival: z.int(),
   /** when it was put away, RFC 3339: it was deleted as soon as both archives were made */
   deletedAt: z.string(),
   /** of all keys that the person ever had, `SHA256:…`; older archives name none */
@@ -28,15 +28,15 @@ export function parseDeletions(list: unknown): SeenDeletion[] | undefined {
   return z.array(SEEN_DELETION).safeParse(list).data;
 }
 
-/** The account and the departure of which the name of an archive is made; undefined where it is no such name. */
+/** The account and the archival of which the name of an archive is made; undefined where it is no such name. */
 export function parseArchiveName(
   name: string,
-): { account: string; departure: number; kind: 'person' | 'tool' } | undefined {
-  const [, account = '', departure] = /^([a-z][a-z0-9._-]*)\.([1-9][0-9]{0,8})$/.exec(name) ?? [];
-  if (departure === undefined) return undefined;
+): { account: string; archival: number; kind: 'person' | 'tool' } | undefined {
+  const [, account = '', archival] = /^([a-z][a-z0-9._-]*)\.([1-9][0-9]{0,8})$/.exec(name) ?? [];
+  if (archival === undefined) return undefined;
   // a shell name has no dot, and the account of a tool begins with the realm and one
   const kind = account.includes('.') ? 'tool' : 'person';
-  return { account, departure: Number(departure), kind };
+  return { account, archival: Number(archival), kind };
 }
 
 /** What the archives of one account say of it. */
@@ -45,26 +45,26 @@ export interface Deletion {
   account: string;
   kind: 'person' | 'tool';
   /** the last one: what became of it decides */
-  departure: number;
+  archival: number;
   deletedAt: Date;
   fingerprints: string[];
-  /** whether what the last departure took away is in its place: none of it, all of it, or neither */
+  /** whether what the last archival took away is in its place: none of it, all of it, or neither */
   back: 'no' | 'partly' | 'yes';
-  /** of every departure, in their order */
+  /** of every archival, in their order */
   archives: SeenDeletion[];
 }
 
-/** What archives say, by account. Of a departure before the last all was brought back. */
+/** What archives say, by account. Of an archival before the last all was brought back. */
 export function readEvidence(seen: readonly SeenDeletion[]): Deletion[] {
   const accounts = Map.groupBy(seen, ({ uid, account }) => `${uid} ${account}`);
   return [...accounts.values()].map((unordered) => {
-    const archives = unordered.toSorted((a, b) => a.departure - b.departure);
-    const { uid, account, kind, departure } = archives.at(-1) as SeenDeletion;
-    const last = archives.filter((each) => each.departure === departure);
+    const archives = unordered.toSorted((a, b) => a.archival - b.archival);
+    const { uid, account, kind, archival } = archives.at(-1) as SeenDeletion;
+    const last = archives.filter((each) => each.archival === archival);
     const backs = new Set(last.flatMap(({ back }) => back ?? []));
     const [back = 'no'] = backs;
     return {
-      ...{ uid, account, kind, departure, archives },
+      ...{ uid, account, kind, archival, archives },
       deletedAt: new Date(Math.max(...last.map(({ deletedAt }) => Date.parse(deletedAt)))),
       fingerprints: [...new Set(archives.flatMap(({ fingerprints }) => fingerprints))],
       back: backs.size > 1 ? 'partly' : back,

@@ -5,14 +5,14 @@ import { canonicalJson } from '../shared/canonical-json.ts';
 /** Which archive. */
 export interface ArchiveName {
   account: string;
-  departure: number;
+  archival: number;
 }
 
 const schema = z.strictObject({
   version: z.literal(1),
   account: z.string(),
   uid: z.int(),
-  departure: z.int(),
+  archival: z.int(),
   /** RFC 3339, UTC */
   madeAt: z.string(),
   /** of all keys that the person ever had; left out by older versions */
@@ -55,13 +55,13 @@ export function renderManifest(manifest: HomeManifest): Buffer {
 /** Reads a manifest, or undefined where it is none of that archive; `uid`: nor of that account's number. */
 export function parseManifest(
   bytes: Buffer,
-  { account, departure, uid }: ArchiveName & { uid?: number },
+  { account, archival, uid }: ArchiveName & { uid?: number },
 ): HomeManifest | undefined {
   try {
     const manifest = schema.parse(JSON.parse(bytes.toString('utf8')));
     const fits =
       manifest.account === account &&
-      manifest.departure === departure &&
+      manifest.archival === archival &&
       (uid === undefined || manifest.uid === uid);
     return fits ? manifest : undefined;
   } catch {

@@ -1,6 +1,6 @@
 /** The table `audit_closings`, and the chain up to where a year ends. What may be closed, PostgreSQL decides. */
 import { ChamberlainError } from '../shared/errors.ts';
-import { writeAct } from './acts.ts';
+import { writeOperatorAction } from './operator-actions.ts';
 import { FIRST_HASH, hashAuditRow } from './audit-chain.ts';
 import { PAGE, readPage, rowOf } from './audit-pages.ts';
 import { type Client, sqlState, transact } from '../database/connection.ts';
@@ -138,7 +138,7 @@ export async function recordClosing(
     async () => {
       await insertClosing(client, closing, by);
       const fields = [String(closing.year), `sha256:${closing.sha256}`];
-      await writeAct(client, { kind: 'audit.close', by, fields });
+      await writeOperatorAction(client, { kind: 'audit.close', by, fields });
     },
     { durable: true },
   );

@@ -82,9 +82,9 @@ async function writeWhole(
   rows: AsyncIterable<AuditFileRow>,
 ): Promise<void> {
   await removeLeftovers(path);
-  const beside = `${path}.${process.pid}.new`;
+  const temporary = `${path}.${process.pid}.new`;
   try {
-    const file = await open(beside, 'wx', 0o440);
+    const file = await open(temporary, 'wx', 0o440);
     try {
       const sha256 = createHash('sha256');
       let text = `${JSON.stringify(head)}\n`;
@@ -117,9 +117,9 @@ async function writeWhole(
     } finally {
       await file.close();
     }
-    await link(beside, path); // unlike a rename, it replaces nothing
+    await link(temporary, path); // unlike a rename, it replaces nothing
   } finally {
-    await rm(beside, { force: true });
+    await rm(temporary, { force: true });
   }
   const folder = await open(dirname(path), 'r');
   try {

@@ -1,5 +1,5 @@
 /**
- * The directory as a set of backups has it, read as `cn=directory-eyes`, so from any machine, and by an account that
+ * The directory as a set of backups has it, read as `cn=directory-reader`, so from any machine, and by an account that
  * can change nothing.
  *
  * What that account does not see is the accounts of our programs, which deploy/ldap makes of the secrets, and what
@@ -11,7 +11,7 @@ import { openLdapPool } from '../backends/ldap/ldap.ts';
 import type { SentEntry } from '../backends/ldap/ldap-pages.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Secret } from '../secrets/secret.ts';
-import { OVERSIZED } from '../unmanaged/foreign.ts';
+import { OVERSIZED } from '../unmanaged/sightings.ts';
 import { compareDns, renderEntry, type LdifAttribute } from './ldif.ts';
 
 export interface DirectoryPlace {
@@ -19,7 +19,7 @@ export interface DirectoryPlace {
   base: string;
   caFile?: string | undefined;
   realm: string;
-  /** of `cn=directory-eyes` */
+  /** of `cn=directory-reader` */
   password: Secret;
 }
 
@@ -33,7 +33,7 @@ export async function readLdif(
 ): Promise<string[]> {
   const names = namesOf(base, realm);
   const suffix = names.place('base');
-  const bindDn = names.account('directory-eyes');
+  const bindDn = names.account('directory-reader');
   const pool = openLdapPool({ uri, caFile, bindDn, password, check: async () => {} });
   const entries = new Map<string, string>();
   try {

@@ -228,7 +228,7 @@ async function savePostgres(
 /** Returns how many entries there are. */
 async function saveDirectory(making: Making): Promise<number> {
   const { config, say } = making;
-  const password = readSecret(config, 'ldap', 'directory-eyes');
+  const password = readSecret(config, 'ldap', 'directory-reader');
   say('reading the directory');
   const entries = await readLdif({ ...config.ldap, realm: config.realm, password }, (count) =>
     say(`reading the directory: ${count} entries`),

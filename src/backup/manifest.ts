@@ -66,7 +66,7 @@ export function parseManifest(text: string): Manifest | undefined {
 const archive = z.strictObject({
   subject: z.int(),
   account: z.string(),
-  departure: z.int(),
+  archival: z.int(),
   role: z.enum(['homes', 'databases']),
   manifestSha256: z.string(),
   /** where it lies, as the role sees it */

@@ -232,7 +232,7 @@ export async function withPrivateDirectory<T>(
         args: ['-d', '0', '-F', inFolder('config'), '-h', uri],
         look: () => withoutPassword({ uri }, 'peer', async () => {}),
       },
-      () => act({ uri, base, realm, password: passwords['directory-eyes'] }),
+      () => act({ uri, base, realm, password: passwords['directory-reader'] }),
     );
   });
 }

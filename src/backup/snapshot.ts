@@ -56,11 +56,11 @@ export async function readMigration(client: pg.Client): Promise<string> {
 /** The archives that are kept still. */
 export async function readArchives(client: pg.Client): Promise<ListedArchive[]> {
   const { rows } = await client.query<ListedArchive>(
-    `SELECT a.subject, coalesce(p.shell_name, t.account) AS account, a.departure, a.role,
+    `SELECT a.subject, coalesce(p.shell_name, t.account) AS account, a.archival, a.role,
             a.manifest_sha256 AS "manifestSha256", a.path, a.bytes::float8 AS bytes
-     FROM archives a JOIN departures d USING (subject, departure)
+     FROM archives a JOIN archivals d USING (subject, archival)
        LEFT JOIN people p ON p.uid = a.subject LEFT JOIN tools t ON t.uid = a.subject
-     WHERE d.expired_at IS NULL ORDER BY a.subject, a.departure, a.role`,
+     WHERE d.expired_at IS NULL ORDER BY a.subject, a.archival, a.role`,
   );
   return rows;
 }

@@ -1,5 +1,5 @@
 /**
- * Following a request until all that it raised is applied, or it cannot be: in PostgreSQL, or, as a portal that has no
+ * Following a request until all that it touched is applied, or it cannot be: in PostgreSQL, or, as a portal that has no
  * secret of it, in Redis alone, where the verdict lies and the relay writes what became of it.
  */
 import type { SentRequest } from '../backends/redis/queue.ts';
@@ -9,9 +9,9 @@ import { look } from '../database/overview.ts';
 import type { Pool } from '../database/connection.ts';
 import {
   findRequest,
-  type OpenRaise,
+  type OpenTouch,
   readAppliedRoles,
-  readOpenRaises,
+  readOpenTouches,
   type RequestView,
 } from '../requests/request-progress.ts';
 import { describeFreeze } from './commands/freeze.ts';
@@ -31,7 +31,7 @@ export interface Progress {
   onFrozen(sentence: string): void;
   /** the request has been accepted */
   onAccepted(): void;
-  /** a role has applied all that this request raised for it */
+  /** a role has applied all that this request touched for it */
   onApplied(role: Role): void;
 }
 
@@ -58,7 +58,7 @@ type Look =
   | { request?: undefined; frozen: Freeze | undefined }
   | {
       request: Pick<RequestView, 'verdict' | 'code' | 'sentence' | 'doneAt' | 'approval'>;
-      raises: Pick<OpenRaise, 'role' | 'account' | 'applied' | 'state' | 'code' | 'sentence'>[];
+      touches: Pick<OpenTouch, 'role' | 'account' | 'applied' | 'state' | 'code' | 'sentence'>[];
       roles: Role[];
     };
 
@@ -69,7 +69,7 @@ async function lookInPostgres(pool: Pool, portal: string, id: string): Promise<L
       ? { frozen: await readFreeze(client) }
       : {
           request,
-          raises: await readOpenRaises(client, request.number),
+          touches: await readOpenTouches(client, request.number),
           // a role may have been faster than we look
           roles: await readAppliedRoles(client, request.number),
         };
@@ -96,7 +96,7 @@ async function lookInRedis(sent: SentRequest, id: string): Promise<Look> {
             ? approval('rejected')
             : null,
     },
-    raises:
+    touches:
       event === 'request.stuck'
         ? [{ role: role as Role, account: 'it', applied: false, state: 'parked', code, sentence }]
         : [],
@@ -120,7 +120,7 @@ export async function follow(
   const seen = new Set<Role>();
   const applied = new Set<Role>();
   let accepted = false;
-  let toldFrozen = false;
+  let saidFrozen = false;
   let sentence = NO_VERDICT;
   let answeredAt = start;
   for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.1, LAST_POLL_MS)) {
@@ -141,11 +141,11 @@ export async function follow(
           sentence = NO_VERDICT;
         } else {
           sentence = `it waits: the realm is ${describeFreeze(frozen)}`;
-          if (!toldFrozen) progress.onFrozen(sentence);
-          toldFrozen = true;
+          if (!saidFrozen) progress.onFrozen(sentence);
+          saidFrozen = true;
         }
       } else {
-        const { request, raises, roles } = now;
+        const { request, touches, roles } = now;
         if (request.verdict === 'refused') {
           const { code, sentence: why } = request;
           return { ending: 'refused', code: code ?? 'INTERNAL', sentence: why ?? '' };
@@ -159,15 +159,15 @@ export async function follow(
           const by = request.approval.decidedBy ?? 'nobody, since the person was deleted';
           return { ending: 'rejected', sentence: `it was rejected by ${by}` };
         }
-        const open = raises.filter((raise) => !raise.applied);
-        for (const role of [...raises.map((raise) => raise.role), ...roles]) seen.add(role);
+        const open = touches.filter((touch) => !touch.applied);
+        for (const role of [...touches.map((touch) => touch.role), ...roles]) seen.add(role);
         for (const role of seen) {
-          if (applied.has(role) || open.some((raise) => raise.role === role)) continue;
+          if (applied.has(role) || open.some((touch) => touch.role === role)) continue;
           applied.add(role);
           progress.onApplied(role);
         }
         if (request.doneAt !== null) return { ending: 'applied' };
-        const parked = open.find((raise) => raise.state === 'parked');
+        const parked = open.find((touch) => touch.state === 'parked');
         if (parked !== undefined) {
           return {
             ending: 'parked',

@@ -10,7 +10,7 @@ import {
   readStateTotals,
   type StateTotal,
 } from '../lifecycle/leaving-facts.ts';
-import { readBehindOf, type Standing } from '../database/overview.ts';
+import { readBehindOf, type RoleStatus } from '../database/overview.ts';
 import type { Client } from '../database/connection.ts';
 import { renderTable } from './table.ts';
 
@@ -24,7 +24,7 @@ export interface LeavingOverview {
   movers: Leaver[];
   count: number;
   /** of those: what a role has not done yet, such as what is owed to a server that is away */
-  owed: Standing[];
+  owed: RoleStatus[];
   /** tools that nobody who may log in maintains */
   orphaned: number;
   /** who is not put away, deleted or erased until a day */
@@ -103,8 +103,8 @@ function nextOf({ leaving: { next } }: Leaver): string | null {
 }
 
 /** What each role is at, or by which code it is not: the sentence stands with what is behind. */
-function howFar({ uid, leaving: { departures } }: Leaver, owed: readonly Standing[]): string {
-  const open = departures.findLast(({ backAt }) => backAt === null);
+function howFar({ uid, leaving: { archivals } }: Leaver, owed: readonly RoleStatus[]): string {
+  const open = archivals.findLast(({ backAt }) => backAt === null);
   const parts = new Map<Role, string>();
   for (const { role, made, progress } of open?.archives ?? []) {
     if (progress !== null) parts.set(role, describeProgress(progress));

@@ -120,9 +120,9 @@ const COMMANDS: readonly { name: string; summary: string; load(): Promise<Define
     load: async () => (await import('./commands/prepare.ts')).definePrepare,
   },
   {
-    name: 'found',
+    name: 'bootstrap',
     summary: 'make the first admin, once, on an empty realm',
-    load: async () => (await import('./commands/found.ts')).defineFound,
+    load: async () => (await import('./commands/bootstrap.ts')).defineBootstrap,
   },
   {
     name: 'import',

@@ -11,8 +11,8 @@ import {
   findSubjectsByWord,
   type Found,
   look,
-  readStandings,
-  type Standing,
+  readRoleStatuses,
+  type RoleStatus,
 } from '../database/overview.ts';
 import { openPool, type Pool } from '../database/connection.ts';
 import { configOf, wantsJson } from './configuration.ts';
@@ -122,7 +122,7 @@ async function followRestoration(
     if (!accepted) progress.say(told.frozen === '' ? 'waiting for its verdict' : told.frozen);
     else {
       void look(pool, (client) => readRestoration(client, account)).then(
-        ({ leaver, standings }) => progress.say(describe(leaver, standings)),
+        ({ leaver, statuses }) => progress.say(describe(leaver, statuses)),
         () => {},
       );
     }
@@ -152,9 +152,9 @@ async function followReturn(
   for (;;) {
     let sentence = `the database has not answered about ${account}`;
     try {
-      const { leaver, standings } = await look(pool, (client) => readRestoration(client, account));
+      const { leaver, statuses } = await look(pool, (client) => readRestoration(client, account));
       answeredAt = performance.now();
-      const behind = standings.filter(({ applied, wanted }) => applied !== wanted);
+      const behind = statuses.filter(({ applied, wanted }) => applied !== wanted);
       if (leaver?.state === 'active' && behind.length === 0) {
         return { verdict: 'accepted', done: true };
       }
@@ -167,7 +167,7 @@ async function followReturn(
           sentence: `${parked.role} has given up on ${account}: ${parked.sentence ?? ''}`,
         };
       }
-      sentence = describe(leaver, standings);
+      sentence = describe(leaver, statuses);
       progress.say(sentence);
     } catch (error) {
       if (performance.now() - answeredAt > FORGIVEN_MS) throw error;
@@ -181,21 +181,21 @@ async function followReturn(
 async function readRestoration(
   client: Parameters<typeof readLeaving>[0],
   account: string,
-): Promise<{ leaver: Leaver | undefined; standings: Standing[] }> {
+): Promise<{ leaver: Leaver | undefined; statuses: RoleStatus[] }> {
   const [found] = await findSubjectsByWord(client, account);
-  if (found === undefined) return { leaver: undefined, standings: [] };
+  if (found === undefined) return { leaver: undefined, statuses: [] };
   const [leaver] = await readLeaving(client, [found.uid]);
-  return { leaver, standings: await readStandings(client, found.uid) };
+  return { leaver, statuses: await readRoleStatuses(client, found.uid) };
 }
 
 /** `homes unpacking 1.2 GiB of 3.4 GiB, databases waits for its turn` */
-function describe(leaver: Leaver | undefined, standings: readonly Standing[]): string {
-  const open = leaver?.leaving.departures.findLast(({ backAt }) => backAt === null);
+function describe(leaver: Leaver | undefined, statuses: readonly RoleStatus[]): string {
+  const open = leaver?.leaving.archivals.findLast(({ backAt }) => backAt === null);
   const doing = new Map<Role, string>();
   for (const { role, progress } of open?.archives ?? []) {
     if (progress !== null) doing.set(role, describeProgress(progress));
   }
-  const parts = standings
+  const parts = statuses
     .filter(({ applied, wanted }) => applied !== wanted)
     .map(({ role, state, code, sentence }) => {
       const why = [code, sentence].filter(Boolean).join(': ');

@@ -248,7 +248,7 @@ async function sendAndFollow(
   }
 }
 
-/** How it ended, for programs: the verdict, and whether all that the request raised is applied. */
+/** How it ended, for programs: the verdict, and whether all that the request touched is applied. */
 function describeEnding(ending: Ending): Record<string, unknown> {
   if (ending.ending === 'applied') return { verdict: 'accepted', done: true };
   if (ending.ending === 'waiting') {

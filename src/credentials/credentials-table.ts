@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { type Client, faultOf, type Pool } from '../database/connection.ts';
 
 // Where the password before was to die at once and that is still to come, no later wish keeps it alive.
-const RAISE_EPOCH = (overlapSeconds: string) => `
+const NEXT_EPOCH = (overlapSeconds: string) => `
   wanted_epoch = c.wanted_epoch + 1,
   overlap_seconds = CASE WHEN EXISTS (
     SELECT FROM database_verifiers v WHERE v.account = c.account AND v.epoch = c.wanted_epoch)
@@ -21,7 +21,7 @@ export async function wantNewEpoch(
 ): Promise<number | undefined> {
   const { rows } = await client.query({
     name: 'want-new-epoch',
-    text: `UPDATE credentials c SET ${RAISE_EPOCH('$2::int')} WHERE account = $1
+    text: `UPDATE credentials c SET ${NEXT_EPOCH('$2::int')} WHERE account = $1
            RETURNING wanted_epoch AS epoch`,
     values: [account, overlapSeconds],
   });
@@ -37,7 +37,7 @@ export async function wantNewEpochsOfAll(
   overlapSeconds: number,
 ): Promise<number[]> {
   const { rows } = await client.query(
-    `UPDATE credentials c SET ${RAISE_EPOCH('$1::int')}
+    `UPDATE credentials c SET ${NEXT_EPOCH('$1::int')}
      WHERE account IN (SELECT uid FROM people WHERE state IN ('active', 'suspended')
                        UNION ALL SELECT uid FROM tools WHERE state IN ('active', 'disabled'))
      RETURNING account`,
@@ -131,7 +131,7 @@ export async function wantNewEpochsOfReached(
              WHERE m.maintainer = ANY ($1)`)}, known AS (
              DELETE FROM known_credentials k WHERE k.person = ANY ($1) RETURNING k.tool, ${LETS_IN} AS lets_in
            ), rotated AS (
-             UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = $2::timestamptz + ${AGAIN},
+             UPDATE credentials c SET ${NEXT_EPOCH('0')}, again_at = $2::timestamptz + ${AGAIN},
                again_by = $2::timestamptz + ${AGAIN} + ${AGAIN_AT_MOST}
              FROM (SELECT tool FROM reached UNION SELECT tool FROM known WHERE lets_in) o
                JOIN tools t ON t.uid = o.tool
@@ -166,7 +166,7 @@ export async function wantNewEpochAgain(
   const { rows } = await client.query({
     name: 'want-new-epoch-again',
     text: `WITH again AS (
-             UPDATE credentials c SET ${RAISE_EPOCH('0')}, again_at = NULL, again_by = NULL
+             UPDATE credentials c SET ${NEXT_EPOCH('0')}, again_at = NULL, again_by = NULL
              WHERE c.account = $1 AND c.again_at <= $2 RETURNING c.account, c.wanted_epoch AS epoch)
            SELECT t.uid, t.name, t.account, a.epoch, ${MAINTAINERS('t.uid')} AS maintainers
            FROM again a JOIN tools t ON t.uid = a.account AND t.state IN ('active', 'disabled')`,
@@ -196,7 +196,7 @@ const gathering = new WeakMap<Client, { made: MadePassword[]; recorded: Promise<
 const recording = new WeakMap<Client, Promise<void>>();
 
 /**
- * Records the verifier of a password that the homes role has just made, and so raises `databases`: in a
+ * Records the verifier of a password that the homes role has just made, and so touches `databases`: in a
  * durable transaction, before the file gets its place. On the connection that holds the lock of the
  * account: with the lock lost, nothing is recorded.
  *

@@ -10,18 +10,18 @@ export type Client = pg.PoolClient | pg.Client;
 export type Pool = pg.Pool;
 
 /**
- * The roles beside the owner, who runs migrations and `found`: `chamberlain_<role>`. Each reads and writes
+ * The roles beside the owner, who runs migrations and `bootstrap`: `chamberlain_<role>`. Each reads and writes
  * what migrations/roles.sql gives it.
  */
 export const POSTGRES_ROLES = [
   'intake',
   'relay',
   'directory',
-  'directory_eyes',
+  'directory_reader',
   'homes',
-  'homes_eyes',
+  'homes_reader',
   'databases',
-  'databases_eyes',
+  'databases_reader',
   'sweep',
   'admin',
 ] as const;
@@ -32,7 +32,7 @@ export type PostgresRole = 'owner' | (typeof POSTGRES_ROLES)[number];
  * those that PostgreSQL made for each list of subjects anew. Those of intake are not: it looked through all people and
  * tools for the next move of the calendar (6 ms instead of 0.04).
  */
-const PLANNED_ONCE = /^(relay|(directory|homes|databases)(_eyes)?)$/;
+const PLANNED_ONCE = /^(relay|(directory|homes|databases)(_reader)?)$/;
 
 /**
  * Of those, roles whose statements find a few rows by their keys: a plan that was made while the tables were small would

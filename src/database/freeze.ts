@@ -7,7 +7,7 @@
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
-import { writeAct } from '../audit/acts.ts';
+import { writeOperatorAction } from '../audit/operator-actions.ts';
 import { type Client, LOCK_CLASS, sqlState, transact } from './connection.ts';
 
 /** Since when, by whom and why the realm is frozen. */
@@ -71,7 +71,11 @@ export async function freeze(
           `UPDATE frozen SET frozen_at = coalesce(frozen_at, now()), frozen_by = $1, reason = $2`,
           [by, reason],
         );
-        await writeAct(client, { kind: 'freeze', by, fields: was === undefined ? [] : ['reason'] });
+        await writeOperatorAction(client, {
+          kind: 'freeze',
+          by,
+          fields: was === undefined ? [] : ['reason'],
+        });
       }
       return { freeze: (await readFreeze(client)) as Freeze, was };
     },
@@ -112,7 +116,7 @@ export async function endFreeze(client: Client, by: string): Promise<Freeze | un
   const held = await holdFreeze(client);
   if (held === undefined) return undefined;
   await client.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
-  await writeAct(client, { kind: 'thaw', by });
+  await writeOperatorAction(client, { kind: 'thaw', by });
   return held;
 }
 

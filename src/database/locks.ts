@@ -12,7 +12,7 @@ export type Work = (typeof WORKS)[number];
 
 /** The process that has the lease of a work, on whichever machine; its connection lives. */
 export interface Leader {
-  work: Work | `${Role}_eyes`;
+  work: Work | `${Role}_reader`;
   /** of the PostgreSQL process that serves it */
   pid: number;
   /** null: it came by the socket, or PostgreSQL does not say */

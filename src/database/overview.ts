@@ -44,7 +44,7 @@ export async function readRoleTotals(client: Client): Promise<RoleTotal[]> {
 }
 
 /** How a subject stands with a role. */
-export interface Standing {
+export interface RoleStatus {
   subject: number;
   account: string;
   role: Role;
@@ -58,45 +58,45 @@ export interface Standing {
   since: Date;
 }
 
-const STANDING = `
+const ROLE_STATUS = `
   SELECT c.subject, coalesce(t.account, p.shell_name, c.subject::text) AS account, c.role,
          c.wanted, c.applied, c.state, c.code, c.sentence, c.attempts,
          c.next_try_at AS "nextTryAt", c.since
   FROM convergence c LEFT JOIN people p ON p.uid = c.subject LEFT JOIN tools t ON t.uid = c.subject`;
 
 /** The rows that are not as wanted: what fails or is parked first, then the oldest. */
-export async function readBehind(client: Client, limit: number): Promise<Standing[]> {
+export async function readBehind(client: Client, limit: number): Promise<RoleStatus[]> {
   const { rows } = await client.query(
-    `${STANDING} WHERE c.applied < c.wanted
+    `${ROLE_STATUS} WHERE c.applied < c.wanted
      ORDER BY c.state IN ('failing', 'parked') DESC, c.since, c.subject, c.role LIMIT $1`,
     [limit],
   );
-  return rows as Standing[];
+  return rows as RoleStatus[];
 }
 
 /** The rows of these subjects that are not as wanted. */
-export async function readBehindOf(client: Client, uids: readonly number[]): Promise<Standing[]> {
+export async function readBehindOf(client: Client, uids: readonly number[]): Promise<RoleStatus[]> {
   const { rows } = await client.query(
-    `${STANDING} WHERE c.subject = ANY ($1) AND c.applied < c.wanted ORDER BY c.subject, c.role`,
+    `${ROLE_STATUS} WHERE c.subject = ANY ($1) AND c.applied < c.wanted ORDER BY c.subject, c.role`,
     [uids],
   );
-  return rows as Standing[];
+  return rows as RoleStatus[];
 }
 
-export async function readStandings(client: Client, subject: number): Promise<Standing[]> {
-  const { rows } = await client.query(`${STANDING} WHERE c.subject = $1 ORDER BY c.role`, [
+export async function readRoleStatuses(client: Client, subject: number): Promise<RoleStatus[]> {
+  const { rows } = await client.query(`${ROLE_STATUS} WHERE c.subject = $1 ORDER BY c.role`, [
     subject,
   ]);
-  return rows as Standing[];
+  return rows as RoleStatus[];
 }
 
 /**
- * The number of the accepted request that has waited longest for all that it raised. Whatever is not applied is in
- * `request_raises`, so that this costs the same however many requests there were.
+ * The number of the accepted request that has waited longest for all that it touched. Whatever is not applied is in
+ * `request_touches`, so that this costs the same however many requests there were.
  */
-export const OLDEST_UNDONE = '(SELECT min(request) FROM request_raises)';
+export const OLDEST_UNDONE = '(SELECT min(request) FROM request_touches)';
 
-/** The accepted request that has waited longest for all that it raised. */
+/** The accepted request that has waited longest for all that it touched. */
 export interface OldestRequest {
   id: string | null;
   portal: string | null;

@@ -2,7 +2,7 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../shared/config.ts';
-import { STAGING, STAGING_FORBIDS } from '../backends/files/file-ground.ts';
+import { STAGING, STAGING_FORBIDS } from '../backends/files/file-mount.ts';
 import { type Owned, statPaths } from '../shared/path-stat.ts';
 import { isInPath } from '../backup/programs.ts';
 import { elsewhere, expectThat, fix, type Line, ok, unreadable } from './line.ts';

@@ -7,7 +7,7 @@ import {
   STAGING,
   STAGING_FORBIDS,
   whyUnsafe,
-} from '../backends/files/file-ground.ts';
+} from '../backends/files/file-mount.ts';
 import { type Owned, statPaths } from '../shared/path-stat.ts';
 import { elsewhere, fix, type Line, ok, unreadable } from './line.ts';
 

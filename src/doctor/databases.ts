@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, readSecret } from '../shared/config.ts';
 import { type DatabaseLogin, isUnavailable } from '../backends/mariadb/mariadb-connections.ts';
-import { readEyesHealth, readGrants } from '../backends/mariadb/mariadb-health.ts';
+import { readReaderHealth, readGrants } from '../backends/mariadb/mariadb-health.ts';
 import { describeError } from '../shared/errors.ts';
 import { missingFrom, parseGrants } from './grants.ts';
 import { fix, judgeClock, type Line, notHere, ok } from './line.ts';
@@ -17,12 +17,12 @@ const REFUSED = new Set([1045, 1698, 4151]);
 const sqlOf = ({ kind }: Server) => `deploy/mariadb/${kind}.sql`;
 
 /** @param root the program's own folder */
-export async function lookAsEyes(config: Config, server: Server, root: string): Promise<Line[]> {
-  return await lookAs(config, server, 'databases-eyes', async (login) => {
+export async function lookAsReader(config: Config, server: Server, root: string): Promise<Line[]> {
+  return await lookAs(config, server, 'databases-reader', async (login) => {
     const rights = await lookAtRights(server, login, root, ['PUBLIC']);
     if (rights.some(({ state }) => state === 'fix')) return rights;
     const askedAt = Date.now();
-    const health = await readEyesHealth(server, login);
+    const health = await readReaderHealth(server, login);
     const moments = { askedAt, answeredAt: Date.now() };
     const { connections, mostConnections, anonymousHosts } = health;
     const { name } = server;
@@ -40,14 +40,14 @@ export async function lookAsEyes(config: Config, server: Server, root: string): 
         ? ok(`${name}: ${connections} of ${mostConnections} connections are in use`)
         : fix(
             `${name}: ${connections} of ${mostConnections} connections are in use`,
-            'Raise `max_connections`, or lower `databases.maxUserConnections`.',
+            'Touch `max_connections`, or lower `databases.maxUserConnections`.',
           ),
     ];
   });
 }
 
 /** @param root the program's own folder */
-export async function lookAsHands(config: Config, server: Server, root: string): Promise<Line[]> {
+export async function lookAsWriter(config: Config, server: Server, root: string): Promise<Line[]> {
   return await lookAs(config, server, 'databases', (login) => lookAtRights(server, login, root));
 }
 
@@ -81,7 +81,7 @@ async function lookAtRights(
 async function lookAs(
   config: Config,
   server: Server,
-  account: 'databases' | 'databases-eyes',
+  account: 'databases' | 'databases-reader',
   look: (login: DatabaseLogin) => Promise<Line[]>,
 ): Promise<Line[]> {
   const user = `chamberlain_${account.replace('-', '_')}`;

@@ -13,7 +13,7 @@ import { elsewhere, expectThat, fix, type Line, notHere, ok } from './line.ts';
 /** Only `directory` writes. */
 export const DIRECTORY_ACCOUNTS = [
   'directory',
-  'directory-eyes',
+  'directory-reader',
   'keys-agent',
   'sssd',
   'reader',

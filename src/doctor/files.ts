@@ -13,7 +13,7 @@ import { elsewhere, expectThat, fix, type Line, ok } from './line.ts';
 const SECRETS = [
   ...['owner', ...POSTGRES_ROLES].map((role) => `postgres-${role}`),
   ...['admin', ...DIRECTORY_ACCOUNTS].map((name) => `ldap-${name}`),
-  ...['databases', 'databases-eyes'].map((name) => `mariadb-${name}`),
+  ...['databases', 'databases-reader'].map((name) => `mariadb-${name}`),
   ...['owner', ...REDIS_ACCOUNTS].map((name) => `redis-${name}`),
   // what the directory role signs by, for login hosts; what the relay signs by, for portals
   ...['seal-key', 'events-key'],

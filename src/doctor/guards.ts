@@ -65,7 +65,7 @@ export function alteredFunctions(
 export function alteredPolicies(
   had: readonly Policy[],
   wanted: readonly Policy[],
-): { altered: string[]; foreign: string[] } {
+): { altered: string[]; unmanaged: string[] } {
   const nameOf = ({ name, table }: Policy) => `${name} of ${table}`;
   const textOf = ({ roles, using, check, special }: Policy) =>
     JSON.stringify([roles, plainExpression(using), plainExpression(check), special]);
@@ -73,7 +73,7 @@ export function alteredPolicies(
   const names = new Set(wanted.map(nameOf));
   return {
     altered: wanted.filter((each) => texts.get(nameOf(each)) !== textOf(each)).map(nameOf),
-    foreign: had.map(nameOf).filter((name) => !names.has(name)),
+    unmanaged: had.map(nameOf).filter((name) => !names.has(name)),
   };
 }
 

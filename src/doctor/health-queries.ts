@@ -182,7 +182,7 @@ export interface WorkHealth {
   /** accounts, each with its role and code */
   parked: string[];
   failing: string[];
-  /** the accepted request that has waited longest for all that it raised */
+  /** the accepted request that has waited longest for all that it touched */
   oldestUndone: { id: string; kind: string; seconds: number } | null;
 }
 
@@ -223,7 +223,7 @@ export async function readLocalOverlap(
     `SELECT ARRAY(SELECT shell_name FROM people WHERE shell_name = ANY ($1) AND state <> 'deleted'
              UNION SELECT account FROM tools WHERE account = ANY ($1) AND state <> 'deleted') AS ours,
        ARRAY(SELECT name FROM names WHERE name = ANY ($1)
-             UNION SELECT name FROM foreign_sightings WHERE name = ANY ($1)) AS taken,
+             UNION SELECT name FROM unmanaged_sightings WHERE name = ANY ($1)) AS taken,
        (SELECT coalesce(json_agg(json_build_object('id', i.id,
           'account', coalesce(p.shell_name, t.account, 'nobody any more'))), '[]')
         FROM posix_ids i LEFT JOIN people p ON p.uid = i.id LEFT JOIN tools t ON t.uid = i.id

@@ -188,7 +188,7 @@ function judgeOpenness(openness: Openness, root: string): Line[] {
       limits <= room,
       `the server has connections for all logins: ${limits} of ${room}`,
       `the limits of all logins add up to ${limits} connections, and the server has ${room}`,
-      `Raise max_connections by ${limits - room} in postgresql.conf, and restart PostgreSQL; or lower limits.`,
+      `Touch max_connections by ${limits - room} in postgresql.conf, and restart PostgreSQL; or lower limits.`,
     ),
   ];
 }

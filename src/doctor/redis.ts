@@ -57,7 +57,7 @@ export async function lookAtRedis(config: Config): Promise<Line[]> {
       mostBytes === 0 || usedBytes < mostBytes * MOST_SHARE,
       'it has room',
       `${mib(usedBytes)} of ${mib(mostBytes)} MiB are used: when it is full it takes no request`,
-      'Raise `maxmemory`, or look which portal fills it: `redis-cli --bigkeys`.',
+      'Touch `maxmemory`, or look which portal fills it: `redis-cli --bigkeys`.',
     ),
     expectThat(
       requests < MOST_REQUESTS,

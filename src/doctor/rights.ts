@@ -76,10 +76,10 @@ export async function lookAtRights(
     ...policies.altered.map((policy) =>
       fix(`the policy ${policy} is gone, or not that of migrations/roles.sql`, MIGRATE),
     ),
-    ...policies.foreign.map((policy) =>
+    ...policies.unmanaged.map((policy) =>
       fix(`there is a policy ${policy}`, 'DROP it: migrations/roles.sql has none of that name.'),
     ),
-    ...(unsecured.length + policies.altered.length + policies.foreign.length === 0
+    ...(unsecured.length + policies.altered.length + policies.unmanaged.length === 0
       ? [ok(`${ROW_SECURED.join(', ')} show each role its own rows`)]
       : []),
     ...absent.map((role) => fix(`the role ${role} is not there, or may not log in`, MIGRATE)),

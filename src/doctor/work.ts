@@ -19,7 +19,7 @@ import {
   remedyForHanging,
   WORKS,
 } from '../database/locks.ts';
-import { readDoubt } from '../seals/marker-table.ts';
+import { readDoubt } from '../seals/heartbeat-table.ts';
 import { MOST_OUTSTANDING, type PortalEvents, readPortalEvents } from '../database/overview.ts';
 import { type PlaceDoubt, readPlaceDoubts } from '../seals/place-markers-table.ts';
 import type { Client } from '../database/connection.ts';
@@ -68,7 +68,7 @@ export async function lookAtWork(client: Client, config: Config, now: Date): Pro
             : 'No request gets a verdict: `chamberlain thaw` when it may go on.',
         ),
     ...lookAtSweep(held, last, config, now),
-    await lookAtMarker(client, now),
+    await lookAtHeartbeat(client, now),
     ...lookAtPlaces(await readPlaceDoubts(client)),
     ...(freeze === undefined ? [lookAtCalendar(await readOverdue(client, now))] : []),
     ...(await readNumbersLeft(client)).map(lookAtNumbers),
@@ -137,30 +137,30 @@ function lookAtSweep(
   ];
 }
 
-async function lookAtMarker(client: Client, now: Date): Promise<Line> {
-  const { doubt, toldAt } = await readDoubt(client);
+async function lookAtHeartbeat(client: Client, now: Date): Promise<Line> {
+  const { doubt, publishedAt } = await readDoubt(client);
   if (doubt !== null) {
     return fix(
       `login hosts are told nothing: ${doubt}`,
       'Do what that says; until then no key is renewed.',
     );
   }
-  const seconds = toldAt === null ? Infinity : (now.getTime() - toldAt.getTime()) / 1000;
+  const seconds = publishedAt === null ? Infinity : (now.getTime() - publishedAt.getTime()) / 1000;
   return expectThat(
     seconds < OLDEST_MARKER_SECONDS,
     'the marker for login hosts is fresh',
-    toldAt === null
+    publishedAt === null
       ? 'the marker for login hosts was never written'
-      : `the marker for login hosts is of ${toldAt.toISOString()}`,
+      : `the marker for login hosts is of ${publishedAt.toISOString()}`,
     'Start `chamberlain work directory`: without it login hosts renew no key.',
   );
 }
 
 /** Which server or area of homes is an older copy of itself, and which is not told any more. */
 function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
-  const directoryAt = all.find(({ role }) => role === 'directory')?.toldAt ?? null;
+  const directoryAt = all.find(({ role }) => role === 'directory')?.publishedAt ?? null;
   const places = all.filter(({ role }) => role !== 'directory');
-  const faults = places.flatMap(({ role, place, older, sentence, toldAt }): Line[] => {
+  const faults = places.flatMap(({ role, place, older, sentence, publishedAt }): Line[] => {
     if (older === 'database') return [fix(`${sentence}`, 'Do what that says.')];
     if (older !== null) {
       const todo =
@@ -168,9 +168,9 @@ function lookAtPlaces(all: readonly PlaceDoubt[]): Line[] {
         `\`chamberlain work ${role}\` says what keeps it.`;
       return [fix(`${sentence}`, todo)];
     }
-    const behindMs = (directoryAt?.getTime() ?? 0) - (toldAt?.getTime() ?? 0);
-    if (toldAt === null || behindMs < OLDEST_PLACE_MS) return [];
-    const what = `the marker of ${place} is of ${toldAt.toISOString()}: whether it falls behind would not be seen`;
+    const behindMs = (directoryAt?.getTime() ?? 0) - (publishedAt?.getTime() ?? 0);
+    if (publishedAt === null || behindMs < OLDEST_PLACE_MS) return [];
+    const what = `the marker of ${place} is of ${publishedAt.toISOString()}: whether it falls behind would not be seen`;
     return [fix(what, `Look at the log of \`chamberlain work ${role}\`.`)];
   });
   if (faults.length > 0 || places.length === 0) return faults;

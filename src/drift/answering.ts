@@ -12,7 +12,7 @@ import type { Log } from '../shared/log.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
 import { type SubjectSurvey, survey } from '../reconcile/engine.ts';
-import { rememberForeign } from '../unmanaged/foreign-sightings-table.ts';
+import { rememberUnmanaged } from '../unmanaged/sightings-table.ts';
 import { withClient } from '../database/connection.ts';
 import { hearCalls } from './survey-calls.ts';
 import { type AskedSurvey, readSurvey, writeProgress, writeReport } from './surveys-table.ts';
@@ -20,20 +20,20 @@ import { readClock } from '../unmanaged/unmanaged-table.ts';
 import { readSubjects, readWanted } from '../reconcile/wanted-queries.ts';
 import {
   type Everything,
-  foreignAmong,
+  unmanagedAmong,
   namesOfSubjects,
-  strangersAmong,
+  unmanagedNumbersAmong,
 } from '../targets/everything.ts';
-import { openLane } from '../shared/lane.ts';
-import { type Pacing, startPacing } from './pacing.ts';
+import { openLimiter } from '../shared/limiter.ts';
+import { type SurveyThrottle, startThrottle } from './throttle.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 import { lookOnce, type Watching } from '../unmanaged/watch.ts';
 
 /** So many subjects are few: they are answered at once. */
 const FEW = 100;
 /** A survey that comes when so many wait is not answered: whoever asked is told by a time-out. */
-const FEW_LANE = { atOnce: 3, waiting: 64 };
-const LONG_LANE = { atOnce: 1, waiting: 8 };
+const FEW_LIMIT = { atOnce: 3, waiting: 64 };
+const LONG_LIMIT = { atOnce: 1, waiting: 8 };
 /** A survey that is not answered by then, once the role is to end, is given up. */
 const ANSWERED_WITHIN_MS = 1000;
 /** Those that are not as wanted are looked at again, if they are no more than this. */
@@ -46,15 +46,15 @@ export interface Answering {
   close(): Promise<void>;
 }
 
-export function startAnswering<Eyes>(
-  parts: RoleParts<Eyes>,
-  { eyes, log, ...watching }: Watching & { eyes: Eyes; log: Log },
+export function startAnswering<Reader>(
+  parts: RoleParts<Reader>,
+  { reader, log, ...watching }: Watching & { reader: Reader; log: Log },
 ): Answering {
   const { role, targets } = parts;
   const { pool: readers, realm, ranges } = watching;
   const closing = new AbortController();
-  const few = openLane(FEW_LANE);
-  const long = openLane(LONG_LANE);
+  const few = openLimiter(FEW_LIMIT);
+  const long = openLimiter(LONG_LIMIT);
   /** by the survey's id: one that is asked for again meanwhile is answered once */
   const begun = new Map<string, Promise<void>>();
 
@@ -68,7 +68,7 @@ export function startAnswering<Eyes>(
       if (closing.signal.aborted) return;
       try {
         const report = isFew
-          ? reportOf(await look(eyes, asked.subjects ?? []), asked.subjects ?? [])
+          ? reportOf(await look(reader, asked.subjects ?? []), asked.subjects ?? [])
           : await lookLong(id, asked);
         if (report !== undefined) await write(report);
       } catch (error) {
@@ -85,56 +85,59 @@ export function startAnswering<Eyes>(
   const readWantedOf = (uids: readonly number[]) =>
     withClient(readers, (client) => readWanted(client, role, uids));
 
-  async function look(through: Eyes, uids: readonly number[]): Promise<SubjectSurvey[]> {
+  async function look(through: Reader, uids: readonly number[]): Promise<SubjectSurvey[]> {
     return survey(targets, await readWantedOf(uids), realm, through);
   }
 
   /** Undefined where nobody waits for it any more. */
   async function lookLong(id: string, asked: AskedSurvey): Promise<Report | undefined> {
     const uids = asked.subjects ?? (await readSubjects(readers));
-    const pacing = startPacing(asked.pace, uids.length, {
+    const throttle = startThrottle(asked.pace, uids.length, {
       closing: closing.signal,
       tell: (done) => writeProgress(readers, id, role, { done, total: uids.length }),
     });
     try {
       return asked.subjects === undefined
-        ? await lookAtEverything(uids, pacing)
-        : reportOf((await lookThrough(eyes, uids, pacing)).found, uids);
+        ? await lookAtEverything(uids, throttle)
+        : reportOf((await lookThrough(reader, uids, throttle)).found, uids);
     } catch (error) {
-      if (pacing.isOver()) return undefined;
+      if (throttle.isOver()) return undefined;
       throw error;
     }
   }
 
-  async function lookAtEverything(uids: readonly number[], pacing: Pacing): Promise<Report> {
+  async function lookAtEverything(
+    uids: readonly number[],
+    throttle: SurveyThrottle,
+  ): Promise<Report> {
     const began = await readClock(readers);
-    let everything: Everything<Eyes>;
+    let everything: Everything<Reader>;
     try {
-      everything = await parts.readEverything(eyes, pacing, watching);
+      everything = await parts.readEverything(reader, throttle, watching);
     } catch (error) {
       if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
       const sentence = describeError(error);
       const unreadable = targets.map((target) => ({ target: target.name, sentence }));
       return { ...reportOf([], uids), unreadable };
     }
-    let { found, names } = await lookThrough(everything.eyes, uids, pacing);
-    if (everything.eyes !== eyes && found.length <= LOOK_AGAIN_UP_TO) {
+    let { found, names } = await lookThrough(everything.reader, uids, throttle);
+    if (everything.reader !== reader && found.length <= LOOK_AGAIN_UP_TO) {
       const again = found.map(({ subject }) => subject);
-      ({ found } = await lookThrough(eyes, again, pacing));
+      ({ found } = await lookThrough(reader, again, throttle));
     }
-    await rememberForeign(readers, foreignAmong(everything.sightings, names, realm));
+    await rememberUnmanaged(readers, unmanagedAmong(everything.sightings, names, realm));
     const report = reportOf(found, uids);
     const { doubt } = everything;
     if (doubt !== undefined) report.unreadable.push({ target: role, sentence: doubt.sentence });
     if (doubt === undefined) {
       const of = { ...watching, role };
       // whatever cannot be read is told of the targets too
-      await lookOnce(parts.openWatch(eyes, watching), of, { everything, began });
+      await lookOnce(parts.openWatch(reader, watching), of, { everything, began });
     }
-    const strangers = strangersAmong(everything.numbers, ranges, names, realm);
+    const unmanagedNumbers = unmanagedNumbersAmong(everything.numbers, ranges, names, realm);
     return {
       ...report,
-      strangers,
+      unmanagedNumbers,
       ...(doubt === undefined ? {} : { doubt }),
       ...(parts.newerSeals === undefined ? {} : { newerSeals: parts.newerSeals(found, watching) }),
       ...erasedIn(everything),
@@ -145,26 +148,26 @@ export function startAnswering<Eyes>(
 
   /** Slice by slice. Those that are as wanted are not kept: they are nearly all. */
   async function lookThrough(
-    through: Eyes,
+    through: Reader,
     uids: readonly number[],
-    pacing: Pacing,
+    throttle: SurveyThrottle,
   ): Promise<{ found: SubjectSurvey[]; names: Map<string, number> }> {
     const found: SubjectSurvey[] = [];
     const names = new Map<string, number>();
     const readFrom = (at: number): Promise<Wanted[]> => {
-      const slice = uids.slice(at, at + pacing.slice);
+      const slice = uids.slice(at, at + throttle.slice);
       const reading = slice.length === 0 ? Promise.resolve([]) : readWantedOf(slice);
       reading.catch(() => {}); // it is heard of when its turn comes, if that comes
       return reading;
     };
     let next = readFrom(0);
-    for (let at = 0; at < uids.length; at += pacing.slice) {
+    for (let at = 0; at < uids.length; at += throttle.slice) {
       const wanted = await next;
-      next = readFrom(at + pacing.slice); // while this slice is looked at
+      next = readFrom(at + throttle.slice); // while this slice is looked at
       for (const [name, uid] of namesOfSubjects(wanted)) names.set(name, uid);
       const surveys = await survey(targets, wanted, realm, through);
       found.push(...surveys.filter((each) => !isAsWanted(each)));
-      await pacing.looked(wanted.length);
+      await throttle.looked(wanted.length);
     }
     return { found, names };
   }

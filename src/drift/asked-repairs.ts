@@ -1,6 +1,6 @@
 /** The tables `repairs` and `repair_parts`, from the side of the one who asks. */
 import type { Role } from '../reconcile/wanted.ts';
-import { type Act, writeActs } from '../audit/acts.ts';
+import { type OperatorAction, writeOperatorActions } from '../audit/operator-actions.ts';
 import { type Client, LOCK_CLASS, transact } from '../database/connection.ts';
 
 /** What one role is asked to do for one subject. */
@@ -10,7 +10,7 @@ export interface NewPart {
   /** of the steps that were read */
   digest: string;
   /** what stands beside them, see src/reconcile/policy.ts */
-  beside: readonly string[];
+  sideConditions: readonly string[];
 }
 
 export interface NewRepair {
@@ -20,7 +20,7 @@ export interface NewRepair {
   target: string | undefined;
   parts: readonly NewPart[];
   /** one for each subject */
-  acts: readonly Act[];
+  acts: readonly OperatorAction[];
 }
 
 /** Records a repair, its parts and its audit, all or nothing; the roles must then be told by their queues. */
@@ -34,12 +34,12 @@ export async function recordRepair(client: Client, repair: NewRepair): Promise<v
         [id, by, destroy, target ?? null],
       );
       await client.query(
-        `INSERT INTO repair_parts (repair, subject, role, digest, beside)
-         SELECT $1, p.subject, p.role, p.digest, p.beside FROM jsonb_to_recordset($2::jsonb)
-           AS p (subject int, role text, digest text, beside text[])`,
+        `INSERT INTO repair_parts (repair, subject, role, digest, side_conditions)
+         SELECT $1, p.subject, p.role, p.digest, p.side_conditions FROM jsonb_to_recordset($2::jsonb)
+           AS p (subject int, role text, digest text, side_conditions text[])`,
         [id, JSON.stringify(parts)],
       );
-      await writeActs(client, acts);
+      await writeOperatorActions(client, acts);
     },
     { durable: true },
   );
@@ -130,7 +130,7 @@ export async function readGivenUp(
 }
 
 /** How a subject stands with the database servers. */
-export interface DatabasesStanding {
+export interface DatabasesStatus {
   subject: number;
   applied: boolean;
   state: string;
@@ -139,15 +139,15 @@ export interface DatabasesStanding {
 }
 
 /** How the role databases stands with these subjects. */
-export async function readDatabasesStandings(
+export async function readDatabasesStatuses(
   client: Client,
   subjects: readonly number[],
-): Promise<DatabasesStanding[]> {
+): Promise<DatabasesStatus[]> {
   const { rows } = await client.query({
-    name: 'read-databases-standings',
+    name: 'read-databases-statuses',
     text: `SELECT subject, applied >= wanted AS applied, state, code, sentence FROM convergence
            WHERE role = 'databases' AND subject = ANY ($1)`,
     values: [subjects],
   });
-  return rows as DatabasesStanding[];
+  return rows as DatabasesStatus[];
 }

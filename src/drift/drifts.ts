@@ -1,4 +1,4 @@
-/** What sweeps look at and change: how rows stand, what is raised, and the table `drifts`. */
+/** What sweeps look at and change: how rows stand, what is touched, and the table `drifts`. */
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, transact } from '../database/connection.ts';
 
@@ -10,7 +10,7 @@ export interface Place {
 
 /** Most rows that are written in one statement; where subjects stay together, a few more. */
 const BATCH = 500;
-/** A transaction that raises takes less: until its end its row is seen as it was. */
+/** A transaction that touches takes less: until its end its row is seen as it was. */
 const RAISING_SECONDS = 1;
 
 /** The rows that are behind: `parked` ones, which nobody is at, apart from those that somebody is. */
@@ -27,8 +27,8 @@ export async function readBehindPlaces(
   };
 }
 
-/** The rows that were raised since then, whether they are applied by now or not. */
-export async function readRaisedSince(client: Client, since: Date): Promise<Place[]> {
+/** The rows that were touched since then, whether they are applied by now or not. */
+export async function readTouchedSince(client: Client, since: Date): Promise<Place[]> {
   const { rows } = await client.query(
     `SELECT subject, role FROM convergence WHERE since > $1::timestamptz - make_interval(secs => $2)`,
     [since, RAISING_SECONDS],
@@ -37,11 +37,11 @@ export async function readRaisedSince(client: Client, since: Date): Promise<Plac
 }
 
 /**
- * Raises places, batch by batch, and notes each batch in the sweep's row in the same transaction: how many
+ * Touches places, batch by batch, and notes each batch in the sweep's row in the same transaction: how many
  * subjects, and which rows had been given up. A row that is behind, and not parked, is on its way already
  * and is left.
  */
-export async function raisePlaces(
+export async function touchPlaces(
   client: Client,
   sweep: string,
   places: readonly Place[],
@@ -62,13 +62,13 @@ export async function raisePlaces(
            ORDER BY p.subject, p.role) AS p`,
         [batch.map(({ subject }) => subject), batch.map(({ role }) => role)],
       );
-      const raised = rows as (Place & { again: boolean | null })[];
+      const touched = rows as (Place & { again: boolean | null })[];
       await client.query(
-        'UPDATE sweeps SET raised = raised + $2, again = again || $3::text[] WHERE id = $1',
+        'UPDATE sweeps SET touched = touched + $2, again = again || $3::text[] WHERE id = $1',
         [
           sweep,
-          new Set(raised.map(({ subject }) => subject)).size,
-          raised.flatMap(({ subject, role, again }) => (again ? [`${subject} ${role}`] : [])),
+          new Set(touched.map(({ subject }) => subject)).size,
+          touched.flatMap(({ subject, role, again }) => (again ? [`${subject} ${role}`] : [])),
         ],
       );
     });

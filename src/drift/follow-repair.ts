@@ -5,7 +5,7 @@ import { describeError } from '../shared/errors.ts';
 import { ROLES, type Role } from '../reconcile/wanted.ts';
 import type { Action } from '../reconcile/action.ts';
 import { describeProgress } from '../lifecycle/render-leaving.ts';
-import { readDatabasesStandings, readEnded, readUnderWay } from './asked-repairs.ts';
+import { readDatabasesStatuses, readEnded, readUnderWay } from './asked-repairs.ts';
 import { readFreeze } from '../database/freeze.ts';
 import { look } from '../database/overview.ts';
 import { type Client, openPool } from '../database/connection.ts';
@@ -279,10 +279,10 @@ async function followVerifiers(
   let signAt = performance.now();
   for (let pollMs = POLL_MS.first; open.size > 0; pollMs = Math.min(pollMs * 1.3, POLL_MS.most)) {
     const seen = await lookPatiently(async (client) => ({
-      standings: await readDatabasesStandings(client, [...open]),
+      statuses: await readDatabasesStatuses(client, [...open]),
       frozen: await readFreeze(client),
     }));
-    for (const { subject, applied, state, code, sentence } of seen?.standings ?? []) {
+    for (const { subject, applied, state, code, sentence } of seen?.statuses ?? []) {
       if (applied || state === 'parked') {
         open.delete(subject);
         signAt = performance.now();

@@ -1,7 +1,7 @@
 /** What a repair asks of the roles: one part for each subject and role. Pure. */
 import type { Role } from '../reconcile/wanted.ts';
 import type { Finding, Step } from '../reconcile/plan.ts';
-import { besidesOf, partSteps, type Policy } from '../reconcile/policy.ts';
+import { sideConditionsOf, partSteps, type Policy } from '../reconcile/policy.ts';
 import { byAccount, type Report, type Unreadable, type Waiting } from '../reconcile/report.ts';
 import type { GivenUp } from './asked-repairs.ts';
 
@@ -12,8 +12,8 @@ export interface AskedPart {
   role: Role;
   /** in the role's order; none where the role has given up, and is asked to look again */
   steps: readonly Step[];
-  /** see `besidesOf` */
-  beside: readonly string[];
+  /** see `sideConditionsOf` */
+  sideConditions: readonly string[];
 }
 
 /**
@@ -29,24 +29,24 @@ export function draftParts(
   const allWithheld: Step[] = [];
   for (const [role, report] of reports) {
     const stepsOf = Map.groupBy(report.steps, ({ subject }) => subject);
-    const beside = besidesBySubject(report, policy);
+    const beside = sideConditionsBySubject(report, policy);
     for (const [subject, [first, ...others]] of stepsOf) {
       if (first === undefined) continue;
       const { allowed, withheld } = partSteps([first, ...others], policy);
       allWithheld.push(...withheld);
       if (allowed.length === 0) continue;
       const { account } = first;
-      parts.push({ subject, account, role, steps: allowed, beside: beside(subject) });
+      parts.push({ subject, account, role, steps: allowed, sideConditions: beside(subject) });
     }
     for (const { subject, account } of givenUp.filter((each) => each.role === role)) {
       if (stepsOf.has(subject)) continue;
-      parts.push({ subject, account, role, steps: [], beside: beside(subject) });
+      parts.push({ subject, account, role, steps: [], sideConditions: beside(subject) });
     }
   }
   return { parts: byAccount(parts), withheld: allWithheld };
 }
 
-function besidesBySubject(report: Report, policy: Policy): (subject: number) => string[] {
+function sideConditionsBySubject(report: Report, policy: Policy): (subject: number) => string[] {
   const findings = Map.groupBy<number, Finding>(report.findings, ({ subject }) => subject);
   const waiting = Map.groupBy<number, Waiting>(report.waiting, ({ subject }) => subject);
   const unreadable = Map.groupBy<number | undefined, Unreadable>(
@@ -56,7 +56,7 @@ function besidesBySubject(report: Report, policy: Policy): (subject: number) => 
   // what names no subject is of a whole target
   const ofAll = unreadable.get(undefined) ?? [];
   return (subject) =>
-    besidesOf(
+    sideConditionsOf(
       {
         findings: findings.get(subject) ?? [],
         waiting: waiting.get(subject) ?? [],

@@ -4,12 +4,12 @@ import type { Log } from '../shared/log.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import type { Step } from '../reconcile/plan.ts';
-import { besidesOf, partSteps } from '../reconcile/policy.ts';
+import { sideConditionsOf, partSteps } from '../reconcile/policy.ts';
 import {
   apply,
-  type Hands,
+  type Writer,
   olderCopy,
-  standingOf,
+  statusOf,
   type SubjectSurvey,
   survey,
   type Withheld,
@@ -18,7 +18,7 @@ import {
 import { olderOf, readPlaces } from '../seals/place-markers-table.ts';
 import type { Client, Pool } from '../database/connection.ts';
 import { type HeldPart, type PartEnd, type RepairTerms, withParts } from './repairs-table.ts';
-import { type Holders, holding } from '../reconcile/held-hands.ts';
+import { type Holders, holding } from '../reconcile/held-writer.ts';
 import { outcomeOf } from '../reconcile/outcome.ts';
 import type { PlaceGuard } from '../seals/place-guard.ts';
 import type { RoleParts } from '../reconcile/role.ts';
@@ -33,20 +33,20 @@ export interface Repairing {
   repair(data: unknown): Promise<void>;
 }
 
-export function startRepairing<Eyes>(
-  parts: RoleParts<Eyes>,
+export function startRepairing<Reader>(
+  parts: RoleParts<Reader>,
   {
     pool,
-    eyes,
-    hands,
+    reader,
+    writer,
     guard,
     holders,
     realm,
     log,
   }: {
     pool: Pool;
-    eyes: Eyes;
-    hands: Hands;
+    reader: Reader;
+    writer: Writer;
     guard: PlaceGuard;
     holders: Holders;
     realm: Realm;
@@ -62,13 +62,13 @@ export function startRepairing<Eyes>(
   ): Promise<PartEnd[]> {
     const known = await readPlaces(client, role);
     const wanted = held.flatMap((part) => (part.wanted === undefined ? [] : [part.wanted]));
-    const found = await survey(targets, wanted, realm, eyes);
+    const found = await survey(targets, wanted, realm, reader);
     const surveyOf = new Map(found.map((each) => [each.subject, each]));
     const places = [...olderOf(known).map(olderCopy), ...(await guard.doubted(found, known))];
     const ends = await Promise.all(
       held.map(async (part) => {
         const { subject } = part;
-        return await holding(holders, { subject, client, hands }, async (own) => {
+        return await holding(holders, { subject, client, writer }, async (own) => {
           const end = await doPart(part, surveyOf.get(subject), {
             ...{ terms, places, held: own },
           });
@@ -93,14 +93,16 @@ export function startRepairing<Eyes>(
   async function doPart(
     part: HeldPart,
     found: SubjectSurvey | undefined,
-    { terms, places, held }: { terms: RepairTerms; places: readonly Withheld[]; held: Hands },
+    { terms, places, held }: { terms: RepairTerms; places: readonly Withheld[]; held: Writer },
   ): Promise<PartEnd> {
     const { subject } = part;
     if (found === undefined) return moved(subject, 'there is no such subject any more');
     const { allowed } = partSteps(found.steps, terms);
     const isAsRead = digestSteps(allowed) === part.digest;
     if (!isAsRead) {
-      const fresh = besidesOf(found, terms).filter((each) => !part.beside.includes(each));
+      const fresh = sideConditionsOf(found, terms).filter(
+        (each) => !part.sideConditions.includes(each),
+      );
       // where no step is left, it may be there: a target has many servers, and one word for them all
       const unreadable = found.unreadable.find(({ target }) =>
         allowed.length > 0
@@ -122,7 +124,7 @@ export function startRepairing<Eyes>(
     // the row stands for all that is to be done: what a repair leaves out is behind still
     const isWhole = allowed.length === found.steps.length;
     const outcome = isWhole
-      ? { outcome: outcomeOf(standingOf(due, troubles), part.attempts ?? 0) }
+      ? { outcome: outcomeOf(statusOf(due, troubles), part.attempts ?? 0) }
       : {};
     return trouble === undefined
       ? { subject, state: 'done', ...outcome }

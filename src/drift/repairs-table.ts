@@ -31,8 +31,8 @@ export interface HeldPart {
   wanted: Wanted | undefined;
   /** of the steps that were read */
   digest: string;
-  /** what stood beside them, see `besidesOf` */
-  beside: readonly string[];
+  /** what stood beside them, see `sideConditionsOf` */
+  sideConditions: readonly string[];
   /** as in `Held`; undefined where the subject's row is not behind */
   attempts: number | undefined;
 }
@@ -50,7 +50,7 @@ export interface PartEnd {
 interface PartRow {
   subject: number;
   digest: string;
-  beside: string[];
+  sideConditions: string[];
   destroy: boolean;
   target: string | null;
   /** the generation, and the refusals before; null where the row is not behind */
@@ -59,7 +59,7 @@ interface PartRow {
 }
 
 const PARTS = `
-  SELECT p.subject, p.digest, p.beside, r.destroy, r.target, c.wanted, c.attempts
+  SELECT p.subject, p.digest, p.side_conditions, r.destroy, r.target, c.wanted, c.attempts
   FROM repair_parts p JOIN repairs r ON r.id = p.repair
     LEFT JOIN convergence c ON c.subject = p.subject AND c.role = p.role AND c.applied < c.wanted
   WHERE p.repair = $1 AND p.role = $2 AND p.subject = ANY ($3) AND p.state = 'asked'
@@ -100,11 +100,11 @@ export async function withParts(
         return;
       }
       const wantedOf = new Map(wanted.map((each) => [each.uid, each]));
-      const held = rows.map(({ subject, digest, beside, attempts }): HeldPart => ({
+      const held = rows.map(({ subject, digest, sideConditions, attempts }): HeldPart => ({
         subject,
         wanted: wantedOf.get(subject),
         digest,
-        beside,
+        sideConditions,
         attempts: attempts ?? undefined,
       }));
       const terms = { destroy: first.destroy, target: first.target ?? undefined };

@@ -10,7 +10,7 @@ import { readReports } from './sweep-reports.ts';
 /** Notices may be lost, and progress has none, so the tables are looked at this often besides. */
 const POLL_MS = 250;
 
-/** A survey whose asker was killed is thrown away after this time. */
+/** A survey whose caller was killed is thrown away after this time. */
 const KEEP_SURVEYS = '1 hour';
 
 /** A role of which nothing was heard for so long: is it there at all? */
@@ -139,7 +139,7 @@ async function readAbsent(client: Client, roles: readonly Role[]): Promise<Role[
   const { rows } = await client.query(
     `SELECT role FROM unnest($1::text[]) AS r (role) WHERE NOT EXISTS (
        SELECT FROM pg_stat_activity WHERE datname = current_database()
-         AND application_name IN ('chamberlain ' || role, 'chamberlain ' || role || '_eyes'))`,
+         AND application_name IN ('chamberlain ' || role, 'chamberlain ' || role || '_reader'))`,
     [roles],
   );
   return (rows as { role: Role }[]).map(({ role }) => role);

@@ -1,4 +1,4 @@
-/** Asking the roles for a survey, for every command that wants one. Holds no hands: it asks and waits. */
+/** Asking the roles for a survey, for every command that wants one. Has no writer: it asks and waits. */
 import { randomUUID } from 'node:crypto';
 import { Option, type Command } from 'commander';
 import type { Config } from '../shared/config.ts';
@@ -11,7 +11,7 @@ import { findSubjectsByWord } from '../database/overview.ts';
 import { openSurvey, type RoleProgress } from './survey-answers.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
 import { TARGETS } from '../targets/index.ts';
-import { notToldOf } from '../unmanaged/unmanaged-things.ts';
+import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { EXIT } from '../cli/exit.ts';
 import { startProgress } from '../cli/progress.ts';
@@ -54,7 +54,7 @@ export interface Asked {
  *
  * @param known the configuration, where it is read already
  */
-export async function askAsTold(
+export async function askByOptions(
   command: Command,
   words: readonly string[],
   known?: Config,
@@ -84,7 +84,7 @@ export async function askAsTold(
     if (subjects === undefined && target === undefined) {
       const things = await withAdmin(config, readUnmanaged);
       const of = things.filter(({ role: its }) => reports.has(its));
-      report.unmanaged = notToldOf(of, report, { realm: config.realm, base: config.ldap.base });
+      report.unmanaged = notReportedOf(of, report, { realm: config.realm, base: config.ldap.base });
     }
     return { reports, report, digest: digestSteps(report.steps) };
   } finally {

@@ -27,15 +27,15 @@ export async function readSurvey(pool: Pool, id: string): Promise<AskedSurvey | 
  * Class of the advisory lock that whoever asked holds (hold_survey); the second number is the hash of
  * the survey's id. So a role learns that it was killed. (A sweep that was cut is thrown away by the next.)
  */
-const ASKER_LOCK_CLASS = 104;
+const ACTOR_LOCK_CLASS = 104;
 
 const HAS_ASKER = `
   (pace = 'background' OR EXISTS (SELECT FROM pg_locks
-    WHERE locktype = 'advisory' AND classid = ${ASKER_LOCK_CLASS} AND objsubid = 2
+    WHERE locktype = 'advisory' AND classid = ${ACTOR_LOCK_CLASS} AND objsubid = 2
       AND objid::bigint = hashtext(id::text)::bigint & 4294967295
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
 
-/** Says how far a role is. False where the survey or its asker is gone: nobody waits for it any more. */
+/** Says how far a role is. False where the survey or its caller is gone: nobody waits for it any more. */
 export async function writeProgress(
   pool: Pool,
   survey: string,

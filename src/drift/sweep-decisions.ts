@@ -4,11 +4,11 @@ import { digestSteps } from '../reconcile/digest.ts';
 import { mergeReports, type Report } from '../reconcile/report.ts';
 import type { Drift, Place, Unseen } from './drifts.ts';
 import type { SweepEnding } from './sweeps-table.ts';
-import { notToldOf } from '../unmanaged/unmanaged-things.ts';
+import { notReportedOf } from '../unmanaged/unmanaged-things.ts';
 
 export interface Seen {
   reports: ReadonlyMap<Role, Report>;
-  /** rows that were behind when it began, or were raised since: somebody is at them */
+  /** rows that were behind when it began, or were touched since: somebody is at them */
   moving: readonly Place[];
   /** rows that were parked when it began */
   parked: readonly Place[];
@@ -28,7 +28,7 @@ export interface Seen {
 
 export interface Judgement {
   ending: SweepEnding;
-  raise: Place[];
+  touch: Place[];
   drifts: Drift[];
   unseen: Unseen;
 }
@@ -42,23 +42,23 @@ export interface Judgement {
  * | any                                          | in motion            | left to those who are at it       |
  * | a step that destroys                         | any                  | reported                          |
  * | steps                                        | applied, or none     | drifted                           |
- * | steps, or nothing but advice                 | parked               | raised again, and does not count  |
+ * | steps, or nothing but advice                 | parked               | touched again, and does not count  |
  * | findings, or part of it unreadable           | any                  | reported                          |
  *
  * Then, for the sweep:
  *
  * | drifted subjects                             | realm  | then                                           |
  * | -------------------------------------------- | ------ | ---------------------------------------------- |
- * | any, or parked ones to be raised again       | frozen | frozen: nothing is raised                      |
- * | more than the share, and than `atLeast`      | thawed | held: nothing is raised, until it is released  |
- * | any that would be raised, and one is held    | thawed | held: it waits for the same word               |
- * | either, and released by this very digest     | thawed | raised                                         |
- * | some, or parked ones to be raised again      | thawed | raised                                         |
+ * | any, or parked ones to be touched again       | frozen | frozen: nothing is touched                      |
+ * | more than the share, and than `atLeast`      | thawed | held: nothing is touched, until it is released  |
+ * | any that would be touched, and one is held    | thawed | held: it waits for the same word               |
+ * | either, and released by this very digest     | thawed | touched                                         |
+ * | some, or parked ones to be touched again      | thawed | touched                                         |
  * | none, and something was unreadable           | any    | unreadable                                     |
  * | none, and steps stand on rows in motion      | any    | moving                                         |
  * | none                                         | any    | clean                                          |
  *
- * The digest is that of the steps of all that would be raised, as `plan --all` shows them.
+ * The digest is that of the steps of all that would be touched, as `plan --all` shows them.
  */
 export function judgeSweep(seen: Seen): Judgement {
   const doubtful: readonly Role[] = seen.doubt === undefined ? [] : ['directory'];
@@ -72,7 +72,7 @@ export function judgeSweep(seen: Seen): Judgement {
   const drifted = new Map<string, Place>();
   const again = new Map<string, Place>();
   const drifts: Drift[] = [];
-  const toRaise: Report[] = [];
+  const toTouch: Report[] = [];
   /** subjects with steps that others are at */
   const worked = new Set<number>();
   for (const [role, report] of reports) {
@@ -105,11 +105,11 @@ export function judgeSweep(seen: Seen): Judgement {
         again.set(keyOf(place), place);
       }
     }
-    toRaise.push({ ...NO_REPORT, steps: mendable });
+    toTouch.push({ ...NO_REPORT, steps: mendable });
   }
 
   const merged = mergeReports(reports.map(([, report]) => report));
-  const { steps } = mergeReports(toRaise);
+  const { steps } = mergeReports(toTouch);
   const digest = digestSteps(steps);
   const count = new Set([...drifted.values()].map(({ subject }) => subject)).size;
   const most = Math.max(
@@ -124,11 +124,11 @@ export function judgeSweep(seen: Seen): Judgement {
       subjects: merged.subjects,
       drifted: count,
       steps: steps.length,
-      findings: merged.findings.length + notToldOf(seen.undecided, merged, seen.realm).length,
+      findings: merged.findings.length + notReportedOf(seen.undecided, merged, seen.realm).length,
       unreadable,
       digest: steps.length === 0 && decided.state !== 'held' ? null : digest,
     },
-    raise: ['held', 'frozen'].includes(decided.state)
+    touch: ['held', 'frozen'].includes(decided.state)
       ? []
       : [...drifted.values(), ...again.values()],
     drifts,
@@ -143,19 +143,19 @@ export function judgeSweep(seen: Seen): Judgement {
 
   function decide(): { state: SweepEnding['state']; sentence: string | null } {
     if (seen.frozen && drifted.size + again.size > 0) {
-      return { state: 'frozen', sentence: 'nothing is raised while the realm is frozen' };
+      return { state: 'frozen', sentence: 'nothing is touched while the realm is frozen' };
     }
     const isTooMuch = count > most;
     const waits = seen.held && drifted.size + again.size > 0;
     if ((isTooMuch || waits) && !seen.released.includes(digest)) {
       const why = isTooMuch
-        ? `${count} of ${merged.subjects} subjects have drifted, and no more than ${most} are raised without an admin`
+        ? `${count} of ${merged.subjects} subjects have drifted, and no more than ${most} are touched without an admin`
         : `a sweep was held before, and ${count} of ${merged.subjects} subjects have drifted now`;
       const what = `read \`chamberlain plan --all\`; if that should be done, \`chamberlain sweep release --expect ${digest}\``;
       return { state: 'held', sentence: `${why}: ${what}` };
     }
     const unseen = unreadable === 0 ? null : whyUnreadable();
-    if (drifted.size + again.size > 0) return { state: 'raised', sentence: unseen };
+    if (drifted.size + again.size > 0) return { state: 'touched', sentence: unseen };
     if (unreadable > 0) return { state: 'unreadable', sentence: unseen };
     if (worked.size > 0) {
       const who = worked.size === 1 ? 'one subject is' : `${worked.size} subjects are`;

@@ -55,9 +55,9 @@ export async function readFar(
 }
 
 /** Whether the marker has been told since the directory role's report was written. */
-export async function isToldSinceReport(client: Client, survey: string): Promise<boolean> {
+export async function isPublishedSinceReport(client: Client, survey: string): Promise<boolean> {
   const { rows } = await client.query(
-    `SELECT m.told_at > r.at AS told FROM reports r, directory_marker m
+    `SELECT m.published_at > r.at AS told FROM reports r, directory_heartbeat m
      WHERE r.survey = $1 AND r.role = 'directory'`,
     [survey],
   );

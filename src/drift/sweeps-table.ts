@@ -1,21 +1,21 @@
 /** The tables `sweeps` and `sweep_releases`: each sweep and what came of it, and what admins ask of the next. */
 import type { Role } from '../reconcile/wanted.ts';
-import { writeAct } from '../audit/acts.ts';
+import { writeOperatorAction } from '../audit/operator-actions.ts';
 import type { NewEvent } from '../events/events-table.ts';
 import { writeEvents } from '../events/events-table.ts';
 import { type Client, transact } from '../database/connection.ts';
 
 /**
  *   running ──▶ clean        nothing had drifted
- *      │ ├────▶ raised       what had drifted, or had been given up, is being mended
- *      │ ├────▶ held         more had drifted than may be raised without an admin's word
+ *      │ ├────▶ touched       what had drifted, or had been given up, is being mended
+ *      │ ├────▶ held         more had drifted than may be touched without an admin's word
  *      │ ├────▶ frozen       something had drifted, and the realm is frozen
  *      │ ├────▶ unreadable   of what could be read, nothing had drifted
  *      │ ├────▶ moving       nothing had drifted but what is being worked on
  *      ╰──────▶ cut          it failed, or its process ended, in the middle; it is done again
  */
 export type SweepState =
-  'running' | 'clean' | 'raised' | 'held' | 'frozen' | 'unreadable' | 'moving' | 'cut';
+  'running' | 'clean' | 'touched' | 'held' | 'frozen' | 'unreadable' | 'moving' | 'cut';
 
 export interface Sweep {
   id: string;
@@ -24,7 +24,7 @@ export interface Sweep {
   state: SweepState;
   subjects: number;
   drifted: number;
-  raised: number;
+  touched: number;
   steps: number;
   findings: number;
   unreadable: number;
@@ -33,13 +33,13 @@ export interface Sweep {
 }
 
 /** What a sweep found, and what it does about it. */
-export type SweepEnding = Omit<Sweep, 'id' | 'beganAt' | 'endedAt' | 'raised'>;
+export type SweepEnding = Omit<Sweep, 'id' | 'beganAt' | 'endedAt' | 'touched'>;
 
-const COLUMNS = `id, began_at AS "beganAt", ended_at AS "endedAt", state, subjects, drifted, raised, steps,
+const COLUMNS = `id, began_at AS "beganAt", ended_at AS "endedAt", state, subjects, drifted, touched, steps,
   findings, unreadable, digest, sentence`;
 
 /** States that say how the world stood: the others have not seen it whole, or could do nothing about it. */
-const JUDGED = `('clean', 'raised', 'held')`;
+const JUDGED = `('clean', 'touched', 'held')`;
 
 /** The newest first. */
 export async function readSweeps(client: Pick<Client, 'query'>, limit: number): Promise<Sweep[]> {
@@ -164,7 +164,7 @@ export async function readReleases(client: Pick<Client, 'query'>): Promise<Relea
   return rows as Release[];
 }
 
-/** Asks for a sweep now; with a digest it may raise all that it finds, which the audit records. */
+/** Asks for a sweep now; with a digest it may touch all that it finds, which the audit records. */
 export async function askForSweep(
   client: Client,
   by: string,
@@ -175,7 +175,7 @@ export async function askForSweep(
       'INSERT INTO sweep_releases (digest, by) VALUES ($1, $2) RETURNING id',
       [digest ?? null, by],
     );
-    if (digest !== undefined) await writeAct(client, { kind: 'sweep.release', by });
+    if (digest !== undefined) await writeOperatorAction(client, { kind: 'sweep.release', by });
     return (rows[0] as { id: string }).id;
   });
 }
@@ -187,7 +187,7 @@ export async function readHeeding(client: Client, release: string): Promise<Swee
   return sweep === null ? undefined : readSweep(client, sweep);
 }
 
-/** A row that a sweep has raised, or that was raised by what came of it, and is not applied. */
+/** A row that a sweep has touched, or that was touched by what came of it, and is not applied. */
 export interface Left {
   subject: number;
   account: string;

@@ -1,4 +1,4 @@
-/** What is told of a request: when all that it raised is applied, and when an admin decides on it. */
+/** What is told of a request: when all that it touched is applied, and when an admin decides on it. */
 import { adminOfPortal, type Config } from '../shared/config.ts';
 import type { RejectedApproval } from '../requests/approvals-table.ts';
 import type { NewEvent } from './events-table.ts';

@@ -12,7 +12,7 @@ export interface NewEvent {
   data: Record<string, unknown>;
 }
 
-/** What is told of a request when all that it raised is applied. */
+/** What is told of a request when all that it touched is applied. */
 export interface OnDone {
   event: string;
   /** portals that are told besides those whose configuration says so */

@@ -14,7 +14,7 @@ import type { Realm } from '../reconcile/wanted.ts';
 import type { Word } from './word.ts';
 import type { SubjectPage } from './explanation.ts';
 import type { Unknown } from './explain-unknown.ts';
-import { entryRef, readableRef } from '../targets/directory-eyes.ts';
+import { entryRef, readableRef } from '../targets/directory-reader.ts';
 
 const NOUN = { person: 'people', tool: 'tools' } as const;
 
@@ -107,7 +107,7 @@ function describeOwner(
 
 /** Whose it was, when that was, and where what it had lies now. */
 function describeTombstone({ account, kind, uid, leaving }: SubjectPage): string {
-  const open = leaving.departures.findLast(({ backAt }) => backAt === null);
+  const open = leaving.archivals.findLast(({ backAt }) => backAt === null);
   const when = open?.leftAt ? ` ${timeOf(open.leftAt)}` : '';
   const gone = `${uid} was the number of ${account}, a ${kind} ${kind === 'person' ? 'who' : 'that'} was deleted${when}: neither number nor name is given again.`;
   if (open === undefined) return gone;
@@ -214,13 +214,13 @@ function describeName(
 ): string[] {
   const normal = normalName(name);
   const bare = withoutRealm(name, realm);
-  const isForeign = (each: string) => sightings.some((seen) => seen.name === normalName(each));
+  const isUnmanaged = (each: string) => sightings.some((seen) => seen.name === normalName(each));
   const person =
     bare === name
       ? verdictOn(`person ${name}`, {
           fits: parseNewShellName(name) !== undefined,
           reserved: isReservedName(normal, reservedNames),
-          foreign: isForeign(name),
+          unmanaged: isUnmanaged(name),
         })
       : [];
   return [
@@ -228,19 +228,19 @@ function describeName(
     ...verdictOn(`tool ${bare}`, {
       fits: parseNewToolName(bare) !== undefined,
       reserved: isReservedToolName(normalName(bare)),
-      foreign: isForeign(`${realm}.${bare}`),
+      unmanaged: isUnmanaged(`${realm}.${bare}`),
     }),
   ];
 }
 
 function verdictOn(
   what: string,
-  { fits, reserved, foreign }: { fits: boolean; reserved: boolean; foreign: boolean },
+  { fits, reserved, unmanaged }: { fits: boolean; reserved: boolean; unmanaged: boolean },
 ): string[] {
   const why = [
     ...(fits ? [] : ['the name does not fit the grammar']),
     ...(reserved ? ['the name is reserved'] : []),
-    ...(foreign ? ["the name was seen as another's"] : []),
+    ...(unmanaged ? ["the name was seen as another's"] : []),
   ];
   const can = why.length === 0 ? 'the name is free' : `none can be made: ${why.join(', ')}`;
   return [`There is no ${what}, and never was; ${can}.`];

@@ -10,7 +10,7 @@ import type { Report } from '../reconcile/report.ts';
 import type { Facts, KeyRow, NodeRow, SubjectRow } from './explain-facts.ts';
 import type { Leaver } from '../lifecycle/leaving-facts.ts';
 import type { AnyTarget } from '../reconcile/engine.ts';
-import { readableRef } from '../targets/directory-eyes.ts';
+import { readableRef } from '../targets/directory-reader.ts';
 import { TARGETS } from '../targets/index.ts';
 import { accountRef } from '../targets/unix-account.ts';
 import { groupRef } from '../targets/unix-group.ts';
@@ -185,14 +185,14 @@ function leavingPage(uid: number, { leaving }: Facts): LeavingPage {
 }
 
 /** What is put away of it, as a role sees that. */
-function archiveOf(role: Role, { departures }: LeavingPage): { archive?: WantedArchive } {
-  const open = departures.findLast(({ backAt }) => backAt === null);
+function archiveOf(role: Role, { archivals }: LeavingPage): { archive?: WantedArchive } {
+  const open = archivals.findLast(({ backAt }) => backAt === null);
   if (open === undefined || role === 'directory') return {};
-  const { departure, returningAt, expiredAt, archives } = open;
+  const { archival, returningAt, expiredAt, archives } = open;
   const made = archives.find((archive) => archive.role === role)?.made;
   return {
     archive: {
-      departure,
+      archival,
       manifest: made?.manifestSha256,
       returning: returningAt !== null,
       expired: expiredAt !== null,
@@ -271,10 +271,10 @@ function troubleWith(
 ): Trouble[] {
   const report = answers.get(role);
   const behind = facts.behind.find((row) => row.subject === uid && row.role === role);
-  const toldBy =
+  const knownFrom =
     behind === undefined ? '' : [behind.code, behind.sentence].filter(Boolean).join(': ');
   if (report === undefined) {
-    const why = toldBy === '' ? '' : `last known: ${toldBy}`;
+    const why = knownFrom === '' ? '' : `last known: ${knownFrom}`;
     const since = behind?.since.toISOString() ?? null;
     return [{ mark: '×', what: `${role}: no answer within ${timeoutMs} ms`, why, since }];
   }

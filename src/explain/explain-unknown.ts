@@ -46,7 +46,7 @@ export async function readUnknown(
 ): Promise<Unknown> {
   const [sightings, refusals, ranges, given] = await Promise.all([
     client.query(
-      `SELECT name, id, at FROM foreign_sightings WHERE name = ANY ($1) OR (id = $2 AND id <> 0)
+      `SELECT name, id, at FROM unmanaged_sightings WHERE name = ANY ($1) OR (id = $2 AND id <> 0)
        ORDER BY at, name, id`,
       [names.map(normalName), uid],
     ),

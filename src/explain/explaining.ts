@@ -19,7 +19,7 @@ import { readNamesLike } from '../database/overview.ts';
 import type { Client } from '../database/connection.ts';
 import { readUnmanaged } from '../unmanaged/unmanaged-table.ts';
 import { readWanted } from '../reconcile/wanted-queries.ts';
-import { splitRef } from '../targets/directory-eyes.ts';
+import { splitRef } from '../targets/directory-reader.ts';
 import { describeFound, describeUnknown, type OwnedPath } from './explain-known.ts';
 import { withAdmin } from '../cli/admin.ts';
 import { keyFacts, subjectPage } from './explain-pages.ts';

@@ -80,7 +80,7 @@ function renderSubject(page: SubjectPage, now: Date, paint: Paint): string {
     ...section(
       'who asked, and who approved',
       historyOf(page),
-      'nobody by a request: it was founded, or taken over by an import',
+      'nobody by a request: it was bootstrapped, or taken over by an import',
     ),
     ...section('what is wanted, and what is there', targetLines(targets, paint)),
     ...(entrants === undefined

@@ -17,7 +17,7 @@ const ALLOCATE = `
     ) AS candidate
     WHERE candidate.id NOT IN (65534, 65535)
       AND NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = candidate.id)
-      AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = candidate.id AND f.id <> 0)
+      AND NOT EXISTS (SELECT FROM unmanaged_sightings f WHERE f.id = candidate.id AND f.id <> 0)
     LIMIT 1
   ), moved AS (
     UPDATE id_ranges r SET next = free.id + 1 FROM free

@@ -1,8 +1,8 @@
-/** The tables `names` and `foreign_sightings`: one namespace in normal form, never freed. */
+/** The tables `names` and `unmanaged_sightings`: one namespace in normal form, never freed. */
 import type { WantedPerson, WantedTool } from '../reconcile/wanted.ts';
 import type { Client } from '../database/connection.ts';
 
-export type NameState = 'free' | 'taken' | 'foreign';
+export type NameState = 'free' | 'taken' | 'unmanaged';
 
 /** Whether an account name, in normal form, can be had. */
 export async function readNameState(client: Client, name: string): Promise<NameState> {
@@ -10,11 +10,11 @@ export async function readNameState(client: Client, name: string): Promise<NameS
   const { rows } = await client.query({
     name: 'name-state',
     text: `SELECT EXISTS (SELECT FROM names WHERE name = $1) AS taken,
-                  EXISTS (SELECT FROM foreign_sightings WHERE name = $1) AS foreign`,
+                  EXISTS (SELECT FROM unmanaged_sightings WHERE name = $1) AS unmanaged`,
     values: [name],
   });
-  const row = rows[0] as { taken: boolean; foreign: boolean };
-  return row.taken ? 'taken' : row.foreign ? 'foreign' : 'free';
+  const row = rows[0] as { taken: boolean; unmanaged: boolean };
+  return row.taken ? 'taken' : row.unmanaged ? 'unmanaged' : 'free';
 }
 
 /** What an account name stands for. */

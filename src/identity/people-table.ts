@@ -3,7 +3,7 @@ import type { AccountName, ShellName } from './names.ts';
 import { normalName } from './names.ts';
 import type { PosixId } from './ids.ts';
 import { IS_ERASING } from '../requests/approvals-table.ts';
-import type { Raise } from '../reconcile/convergence-table.ts';
+import type { Touch } from '../reconcile/convergence-table.ts';
 import type { Client } from '../database/connection.ts';
 
 /** A person as the rules see one. */
@@ -198,7 +198,7 @@ export async function reinstatePeople(client: Client, people: readonly number[])
   await client.query(
     `UPDATE people SET state = 'active', suspended_at = NULL, suspended_by = NULL,
             suspension_reason = NULL, suspended_until = NULL, delete_after = NULL,
-            delete_requested_by = NULL, days_told = NULL, told_at = NULL
+            delete_requested_by = NULL, days_warned = NULL, warned_at = NULL
      WHERE uid = ANY ($1) AND state = 'suspended'`,
     [people],
   );
@@ -211,7 +211,7 @@ export async function reinstatePeople(client: Client, people: readonly number[])
 export async function revivePerson(client: Client, uid: number): Promise<void> {
   await client.query(
     `UPDATE people SET state = 'archived', delete_after = NULL, delete_requested_by = NULL,
-            days_told = NULL, told_at = NULL
+            days_warned = NULL, warned_at = NULL
      WHERE uid = $1 AND state IN ('archived', 'deleted')`,
     [uid],
   );
@@ -234,7 +234,7 @@ export async function wantPersonDeleted(
   { by, after, days, now }: { by: string; after: Date; days: number; now: Date },
 ): Promise<void> {
   await client.query(
-    `UPDATE people SET delete_after = $2, delete_requested_by = $3, days_told = $4, told_at = $5,
+    `UPDATE people SET delete_after = $2, delete_requested_by = $3, days_warned = $4, warned_at = $5,
             suspended_until = NULL WHERE uid = $1`,
     [uid, after, by, days, now],
   );
@@ -244,16 +244,16 @@ export async function wantPersonDeleted(
  * What follows from a person's state and access: the account, its database account where there is one,
  * and the groups in which the person is an effective member only while active and a realm member.
  */
-export async function raisesOfDoors(client: Client, people: readonly number[]): Promise<Raise[]> {
+export async function touchesOfAccess(client: Client, people: readonly number[]): Promise<Touch[]> {
   const { rows } = await client.query({
-    name: 'raises-of-doors',
+    name: 'touches-of-access',
     text: `SELECT uid AS subject, 'directory' AS role FROM unnest($1::int[]) AS uid
            UNION ALL SELECT account, 'databases' FROM credentials WHERE account = ANY ($1)
            UNION SELECT m.tool, 'directory' FROM maintainers m JOIN tools t ON t.uid = m.tool
              WHERE m.maintainer = ANY ($1) AND t.state <> 'deleted'`,
     values: [people],
   });
-  return rows as Raise[];
+  return rows as Touch[];
 }
 
 /** Whether there is no person at all. */

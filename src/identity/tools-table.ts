@@ -20,14 +20,14 @@ export interface Tool {
 export async function findTool(
   client: Client,
   name: string,
-  asker: number,
+  actor: number,
 ): Promise<Tool | undefined> {
   const { rows } = await client.query({
     name: 'find-tool',
     text: `SELECT t.uid, t.account, t.state, t.delete_after AS "deleteAfter",
                   EXISTS (SELECT FROM maintainers m WHERE m.tool = t.uid AND m.maintainer = $2) AS maintained
            FROM tools t WHERE t.name = $1`,
-    values: [name, asker],
+    values: [name, actor],
   });
   return rows[0] as Tool | undefined;
 }
@@ -170,7 +170,7 @@ export async function wantToolDeleted(
   }: { after: Date; days: number; now: Date; reason: string | undefined },
 ): Promise<void> {
   await client.query(
-    `UPDATE tools SET delete_after = $2, delete_requested_at = $4, days_told = $3, told_at = $4,
+    `UPDATE tools SET delete_after = $2, delete_requested_at = $4, days_warned = $3, warned_at = $4,
             disabled_reason = coalesce($5, disabled_reason)
      WHERE uid = $1 AND state = 'disabled'`,
     [uid, after, days, now, reason ?? null],
@@ -181,7 +181,7 @@ export async function wantToolDeleted(
 export async function openTools(client: Client, tools: readonly number[]): Promise<void> {
   await client.query(
     `UPDATE tools SET state = 'active', disabled_at = NULL, disabled_by = NULL, disabled_reason = NULL,
-            delete_after = NULL, delete_requested_at = NULL, days_told = NULL, told_at = NULL
+            delete_after = NULL, delete_requested_at = NULL, days_warned = NULL, warned_at = NULL
      WHERE uid = ANY ($1) AND state IN ('disabled', 'archived')`,
     [tools],
   );
@@ -194,7 +194,7 @@ export async function openTools(client: Client, tools: readonly number[]): Promi
 export async function reviveTool(client: Client, uid: number): Promise<void> {
   await client.query(
     `UPDATE tools SET state = 'archived', delete_after = NULL, delete_requested_at = NULL,
-            days_told = NULL, told_at = NULL
+            days_warned = NULL, warned_at = NULL
      WHERE uid = $1 AND state IN ('archived', 'deleted')`,
     [uid],
   );

@@ -2,7 +2,7 @@
 import type { IdRange } from '../shared/config-values.ts';
 import { parsePosixId, type PosixId } from '../identity/ids.ts';
 import { quote } from '../shared/printable.ts';
-import { entryRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
+import { entryRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import type { Fault } from './refusal.ts';
 
 /**

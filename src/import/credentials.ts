@@ -2,11 +2,11 @@
  * What homes and their credentials files say of those who are taken over, and of those who were before but
  * have no credentials yet: who had access once, and whose password can stay.
  */
-import type { KnownRealm, TakenCredentials } from './takeover.ts';
+import type { KnownRealm, TakenCredentials } from './import-batch.ts';
 import type { AccountName } from '../identity/names.ts';
 import { databaseUser } from '../identity/ids.ts';
 import type { HomePath } from '../reconcile/action.ts';
-import type { CredentialsHave, FilesEyes } from '../targets/files-eyes.ts';
+import type { CredentialsHave, FilesReader } from '../targets/files-reader.ts';
 import type { Judgement } from './judge.ts';
 
 /** Whoever may get credentials by this import. */
@@ -67,7 +67,7 @@ function tool({
 
 /** Looks at the credentials file of each, page by page. Throws BACKEND_UNREADABLE. */
 export async function readHomes(
-  eyes: FilesEyes,
+  reader: FilesReader,
   candidates: readonly Candidate[],
   say: (text: string) => void,
 ): Promise<Map<number, CredentialsHave>> {
@@ -75,7 +75,7 @@ export async function readHomes(
   for (let at = 0; at < candidates.length; at += SLICE) {
     say(`looking at homes: ${at} of ${candidates.length}`);
     const slice = candidates.slice(at, at + SLICE);
-    const found = await eyes.readCredentials(
+    const found = await reader.readCredentials(
       slice.map(({ kind, uid, home }) => ({ home: homePath(kind, home), uid, folders: [] })),
     );
     for (const [index, have] of found.entries()) haves.set(slice[index]?.uid ?? 0, have);
@@ -122,7 +122,7 @@ export function judgeHomes(
 
 function whyLost(have: CredentialsHave, user: string): string | undefined {
   if (have.home === 'absent') return 'there is no home';
-  if (have.home === 'foreign') return 'the home is not its own';
+  if (have.home === 'unmanaged') return 'the home is not its own';
   switch (have.file.kind) {
     case 'absent':
       return 'there is no credentials file';

@@ -2,7 +2,11 @@
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import type { EntryRef, Place } from '../reconcile/action.ts';
-import { entryRef, type DirectoryEntry, type DirectoryEyes } from '../targets/directory-eyes.ts';
+import {
+  entryRef,
+  type DirectoryEntry,
+  type DirectoryReader,
+} from '../targets/directory-reader.ts';
 import type { Everything } from '../targets/everything.ts';
 
 export interface SeenDirectory {
@@ -10,7 +14,7 @@ export interface SeenDirectory {
   toolAccounts: DirectoryEntry[];
   toolGroups: DirectoryEntry[];
   /** accounts and groups that lie elsewhere below the base: never taken over, and in the way */
-  strays: DirectoryEntry[];
+  unmanaged: DirectoryEntry[];
   /** other projects' groups, and the realm's own without its members */
   groups: DirectoryEntry[];
   realmGroup: DirectoryEntry;
@@ -29,16 +33,16 @@ const READ = {
 } as const satisfies Partial<Record<Place, readonly string[]>>;
 
 /**
- * @param eyes that have read everything beforehand
+ * @param reader that have read everything beforehand
  * @param numbers each that stands anywhere there
  */
 export async function readDirectory(
-  { eyes, numbers }: Pick<Everything<DirectoryEyes>, 'eyes' | 'numbers'>,
+  { reader, numbers }: Pick<Everything<DirectoryReader>, 'reader' | 'numbers'>,
   realm: Realm,
 ): Promise<SeenDirectory> {
   const all = async (place: keyof typeof READ): Promise<DirectoryEntry[]> => {
     const entries: DirectoryEntry[] = [];
-    for await (const page of eyes.list(place, READ[place])) entries.push(...page);
+    for await (const page of reader.list(place, READ[place])) entries.push(...page);
     return entries;
   };
   const people = await all('people');
@@ -47,7 +51,7 @@ export async function readDirectory(
   const groups = await all('groups');
   const known = new Set([...people, ...toolAccounts, ...toolGroups, ...groups].map((e) => e.ref));
   const values = [...numbers].map(String);
-  const numbered = await eyes.find({
+  const numbered = await reader.find({
     any: [
       { attribute: 'uidNumber', values },
       { attribute: 'gidNumber', values },
@@ -55,14 +59,14 @@ export async function readDirectory(
     attributes: ['objectClass', 'uid', 'cn', 'uidNumber', 'gidNumber'],
   });
   const ref = realmGroupRef(realm.realm);
-  const realmGroup = await readRealmGroup(eyes, realm);
+  const realmGroup = await readRealmGroup(reader, realm);
   const members = realmGroup.attributes['member'] ?? [];
   requireMembers([...toolGroups, realmGroup]);
   return {
     people,
     toolAccounts,
     toolGroups,
-    strays: numbered.filter((entry) => !known.has(entry.ref)),
+    unmanaged: numbered.filter((entry) => !known.has(entry.ref)),
     groups,
     realmGroup: { ref, attributes: { ...realmGroup.attributes, member: [] } },
     realmMembers: new Set(members),
@@ -73,9 +77,9 @@ function realmGroupRef(realm: string): EntryRef {
   return entryRef('groups', 'cn', `project-${realm}`);
 }
 
-async function readRealmGroup(eyes: DirectoryEyes, { realm }: Realm): Promise<DirectoryEntry> {
+async function readRealmGroup(reader: DirectoryReader, { realm }: Realm): Promise<DirectoryEntry> {
   const ref = realmGroupRef(realm);
-  const found = await eyes.find({
+  const found = await reader.find({
     place: 'groups',
     any: [{ attribute: 'cn', values: [`project-${realm}`] }],
     attributes: ['objectClass', 'cn', 'gidNumber', 'member'],

@@ -9,10 +9,10 @@ import { type AnyTarget, survey } from '../reconcile/engine.ts';
 /** Of a survey by one role, so many subjects at a time. */
 const SLICE = 500;
 
-/** What a role will plan: by eyes that read as it would, or that have read all beforehand. */
-export async function foresee<Eyes>(
-  targets: readonly AnyTarget<Eyes>[],
-  eyes: Eyes,
+/** What a role will plan: by a reader that reads as it would, or that has read all beforehand. */
+export async function foresee<Reader>(
+  targets: readonly AnyTarget<Reader>[],
+  reader: Reader,
   wanted: readonly Wanted[],
   realm: Realm,
   say: (text: string) => void,
@@ -23,7 +23,7 @@ export async function foresee<Eyes>(
   };
   for (let at = 0; at < wanted.length; at += SLICE) {
     say(`comparing ${targets.map(({ name }) => name).join(', ')}: ${at} of ${wanted.length}`);
-    for (const found of await survey(targets, wanted.slice(at, at + SLICE), realm, eyes)) {
+    for (const found of await survey(targets, wanted.slice(at, at + SLICE), realm, reader)) {
       const { subject, account } = found;
       report.steps.push(...found.steps);
       report.findings.push(...found.findings);

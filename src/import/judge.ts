@@ -20,8 +20,8 @@
  */
 import type { Realm } from '../reconcile/wanted.ts';
 import { type AccountName, normalName } from '../identity/names.ts';
-import type { KnownRealm, Takeover } from './takeover.ts';
-import { type AnyRef, readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
+import type { KnownRealm, ImportBatch } from './import-batch.ts';
+import { type AnyRef, readableRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import { accountRef } from '../targets/unix-account.ts';
 import type { SeenDirectory } from './directory.ts';
 import { hasClass, readNumber } from './account.ts';
@@ -29,13 +29,13 @@ import {
   fingerprintsOf,
   isAccountLike,
   readPerson,
-  type PeopleGround,
+  type PeopleContext,
   type SeenPerson,
 } from './person.ts';
 import { type Fault, listSome, type Refusal } from './refusal.ts';
-import { pairTools, readTool, type SeenTool, type ToolsGround } from './tool.ts';
+import { pairTools, readTool, type SeenTool, type ToolsContext } from './tool.ts';
 
-export interface ImportGround extends PeopleGround, ToolsGround {}
+export interface ImportContext extends PeopleContext, ToolsContext {}
 
 /** What each entry is by itself: read once, judged against our database as often as needed. */
 export interface ReadEntries {
@@ -49,7 +49,7 @@ export interface ReadEntries {
 export interface Judgement {
   people: SeenPerson[];
   tools: SeenTool[];
-  maintainers: Takeover['maintainers'];
+  maintainers: ImportBatch['maintainers'];
   realmMembers: number[];
   /** how many subjects of ours the directory shows as they are known */
   known: { people: number; tools: number };
@@ -58,24 +58,24 @@ export interface Judgement {
   keyless: string[];
 }
 
-export function readEntries(seen: SeenDirectory, ground: ImportGround): ReadEntries {
+export function readEntries(seen: SeenDirectory, context: ImportContext): ReadEntries {
   const read: ReadEntries = { people: [], tools: [], refusals: [], keyHolders: new Map() };
   for (const entry of seen.people) {
-    const result = isAccountLike(entry) ? readPerson(entry, ground) : undefined;
+    const result = isAccountLike(entry) ? readPerson(entry, context) : undefined;
     if (result !== undefined && 'person' in result) read.people.push(result.person);
     else if (result !== undefined) read.refusals.push(result.refusal);
     const fingerprints =
       result !== undefined && 'person' in result
         ? result.person.keys.map(({ fingerprint }) => fingerprint)
-        : fingerprintsOf(entry, ground);
+        : fingerprintsOf(entry, context);
     for (const fingerprint of fingerprints) addHolder(read.keyHolders, fingerprint, entry);
   }
-  for (const pair of pairTools(seen.toolGroups, seen.toolAccounts, ground.realm)) {
-    const result = readTool(pair, ground);
+  for (const pair of pairTools(seen.toolGroups, seen.toolAccounts, context.realm)) {
+    const result = readTool(pair, context);
     if ('tool' in result) read.tools.push(result.tool);
     else read.refusals.push(result.refusal);
   }
-  read.refusals.push(...seen.strays.flatMap((entry) => refuseStray(entry, ground)));
+  read.refusals.push(...seen.unmanaged.flatMap((entry) => refuseUnmanaged(entry, context)));
   return read;
 }
 
@@ -112,15 +112,15 @@ function objectsOf(refs: ReadonlySet<AnyRef>, realm: string): Set<string> {
 }
 
 /** An account with a number that could be a person's or a tool's, where none may be. */
-function refuseStray(entry: DirectoryEntry, ground: ImportGround): Refusal[] {
+function refuseUnmanaged(entry: DirectoryEntry, context: ImportContext): Refusal[] {
   if (!hasClass(entry, 'posixAccount')) return [];
   const part = (['person', 'tool'] as const).find(
     (kind) =>
-      typeof readNumber(entry, 'uidNumber', kind === 'person' ? ground.people : ground.tools) ===
+      typeof readNumber(entry, 'uidNumber', kind === 'person' ? context.people : context.tools) ===
       'number',
   );
   if (part === undefined) return [];
-  const object = readableRef(entry.ref, ground.realm);
+  const object = readableRef(entry.ref, context.realm);
   const sentence = `accounts are right below ${part === 'person' ? 'ou=people' : 'ou=people,ou=servicegroups'} alone`;
   return [{ part, code: 'NAME_INVALID', object, sentence }];
 }
@@ -130,14 +130,14 @@ export function judge(
   seen: SeenDirectory,
   ours: KnownRealm,
   realm: Realm,
-  { admin }: Pick<ImportGround, 'admin'>,
+  { admin }: Pick<ImportContext, 'admin'>,
 ): Judgement {
   const refusals = [...read.refusals];
   const readable = (entry: DirectoryEntry) => readableRef(entry.ref, realm.realm);
-  const strayAccounts = seen.strays.filter((entry) => hasClass(entry, 'posixAccount'));
-  const strayGroups = seen.strays.filter((entry) => hasClass(entry, 'posixGroup'));
-  const numbered = [...seen.people, ...seen.toolAccounts, ...strayAccounts];
-  const grouped = [...seen.toolGroups, ...seen.groups, ...strayGroups];
+  const unmanagedAccounts = seen.unmanaged.filter((entry) => hasClass(entry, 'posixAccount'));
+  const unmanagedGroups = seen.unmanaged.filter((entry) => hasClass(entry, 'posixGroup'));
+  const numbered = [...seen.people, ...seen.toolAccounts, ...unmanagedAccounts];
+  const grouped = [...seen.toolGroups, ...seen.groups, ...unmanagedGroups];
   const uids = holdersOf(numbered, 'uidNumber');
   const gids = holdersOf(grouped, 'gidNumber');
   const names = holdersOf(numbered, 'uid');

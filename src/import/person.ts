@@ -10,12 +10,12 @@ import { printable, quote } from '../shared/printable.ts';
 import { REQUEST_SCHEMAS } from '../requests/schema.ts';
 import { isReservedName } from '../identity/reserved-names.ts';
 import { parseSshKey } from '../ssh-keys/ssh-key.ts';
-import type { TakenKey, TakenPerson } from './takeover.ts';
-import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
+import type { TakenKey, TakenPerson } from './import-batch.ts';
+import { readableRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
 import type { Fault, Refusal } from './refusal.ts';
 
-export interface PeopleGround {
+export interface PeopleContext {
   realm: string;
   people: readonly IdRange[];
   reservedNames: readonly string[];
@@ -52,9 +52,9 @@ export function isAccountLike({ attributes }: DirectoryEntry): boolean {
  */
 export function readPerson(
   entry: DirectoryEntry,
-  ground: PeopleGround,
+  context: PeopleContext,
 ): { person: SeenPerson } | { refusal: Refusal } {
-  const object = readableRef(entry.ref, ground.realm);
+  const object = readableRef(entry.ref, context.realm);
   const refuse = (code: Refusal['code'], sentence: string) => ({
     refusal: { part: 'person' as const, code, object, sentence },
   });
@@ -80,13 +80,13 @@ export function readPerson(
   if (entry.ref !== `people/uid=${shellName}`) {
     return refuse('NAME_INVALID', `it is not called uid=${shellName}`);
   }
-  if (isReservedName(normalName(shellName), ground.reservedNames)) {
+  if (isReservedName(normalName(shellName), context.reservedNames)) {
     return refuse(
       'NAME_RESERVED',
       `the name ${shellName} is reserved: a system account or group has it, or the configuration says so`,
     );
   }
-  const uid = readNumber(entry, 'uidNumber', ground.people);
+  const uid = readNumber(entry, 'uidNumber', context.people);
   if (typeof uid !== 'number') return refuse(uid.code, uid.sentence);
   const displayName = readDisplayName(entry);
   if (typeof displayName !== 'string') return refuse(displayName.code, displayName.sentence);
@@ -96,7 +96,7 @@ export function readPerson(
       const sentence = `its display name (cn) ${quote(other)} is left out: ${quote(displayName)} is its sn`;
       return { part: 'name', code: 'NAME_INVALID', object, sentence };
     });
-  const [keys, badKeys] = readKeys(entry, object, ground.knownBadKeys);
+  const [keys, badKeys] = readKeys(entry, object, context.knownBadKeys);
   const [email, otherMails] = readMail(entry, object);
   return {
     person: {
@@ -150,7 +150,7 @@ function readMail({ attributes }: DirectoryEntry, object: string): [string, Refu
 /** The fingerprints of the keys that an entry has, whether it can be taken over or not. */
 export function fingerprintsOf(
   entry: DirectoryEntry,
-  { knownBadKeys }: Pick<PeopleGround, 'knownBadKeys'>,
+  { knownBadKeys }: Pick<PeopleContext, 'knownBadKeys'>,
 ): string[] {
   const [keys] = readKeys(entry, '', knownBadKeys);
   return keys.map(({ fingerprint }) => fingerprint);

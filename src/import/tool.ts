@@ -7,13 +7,13 @@ import {
   toolAccount,
 } from '../identity/names.ts';
 import { quote } from '../shared/printable.ts';
-import type { TakenDeletion, TakenTool } from './takeover.ts';
+import type { TakenDeletion, TakenTool } from './import-batch.ts';
 import { parseGeneralizedTime } from '../shared/time.ts';
-import { readableRef, type DirectoryEntry } from '../targets/directory-eyes.ts';
+import { readableRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import { hasClass, isLocked, readNumber } from './account.ts';
 import type { Fault, Refusal } from './refusal.ts';
 
-export interface ToolsGround {
+export interface ToolsContext {
   realm: string;
   /** the name of the admin tool, which people alone maintain, and which is never deleted */
   admin: string;
@@ -83,14 +83,14 @@ export function pairTools(
  */
 export function readTool(
   { name, group, account }: ToolPair,
-  ground: ToolsGround,
+  context: ToolsContext,
 ): { tool: SeenTool } | { refusal: Refusal } {
   const present = group ?? account;
-  const object = readableRef(present?.ref ?? `toolGroups/cn=${name}`, ground.realm);
+  const object = readableRef(present?.ref ?? `toolGroups/cn=${name}`, context.realm);
   const refuse = (code: Refusal['code'], sentence: string) => ({
     refusal: { part: 'tool' as const, code, object, sentence },
   });
-  const toolName = parseImportedToolAccount(ground.realm, name);
+  const toolName = parseImportedToolAccount(context.realm, name);
   if (toolName === undefined) {
     return refuse(
       'NAME_INVALID',
@@ -103,26 +103,26 @@ export function readTool(
   }
   if (group === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no group of this account');
   if (account === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no account of this group');
-  const whole = toolAccount(ground.realm, toolName);
+  const whole = toolAccount(context.realm, toolName);
   for (const [entry, ref, attribute, type] of [
     [group, `toolGroups/cn=${whole}`, 'cn', 'posixGroup'],
     [account, `toolAccounts/uid=${whole}`, 'uid', 'posixAccount'],
   ] as const) {
     const names = entry.attributes[attribute] ?? [];
-    const what = readableRef(entry.ref, ground.realm);
+    const what = readableRef(entry.ref, context.realm);
     if (!hasClass(entry, type)) return refuse('ENTRY_INCOMPLETE', `${what} is no ${type}`);
     if (entry.ref !== ref || names.length !== 1 || names[0] !== whole) {
       return refuse('NAME_INVALID', `${what} is not called ${whole} alone (${attribute})`);
     }
   }
-  const gid = readNumber(group, 'gidNumber', ground.tools);
+  const gid = readNumber(group, 'gidNumber', context.tools);
   if (typeof gid !== 'number') return refuse(gid.code, gid.sentence);
-  const uid = readNumber(account, 'uidNumber', ground.tools);
+  const uid = readNumber(account, 'uidNumber', context.tools);
   if (typeof uid !== 'number') return refuse(uid.code, uid.sentence);
   if (uid !== gid) {
     return refuse('ENTRY_INCOMPLETE', `the group has gid ${gid}, but the account uid ${uid}`);
   }
-  const deletion = readDeletion(account, toolName, ground);
+  const deletion = readDeletion(account, toolName, context);
   return {
     tool: {
       uid,
@@ -132,7 +132,7 @@ export function readTool(
       deletion: deletion !== undefined && 'after' in deletion ? deletion : undefined,
       leftOut:
         deletion !== undefined && 'code' in deletion
-          ? [{ part: 'deletion', object: readableRef(account.ref, ground.realm), ...deletion }]
+          ? [{ part: 'deletion', object: readableRef(account.ref, context.realm), ...deletion }]
           : [],
       group,
       entry: account,
@@ -157,7 +157,7 @@ export function readTool(
 function readDeletion(
   { attributes }: DirectoryEntry,
   name: string,
-  { admin, graceDays, now }: ToolsGround,
+  { admin, graceDays, now }: ToolsContext,
 ): TakenDeletion | Fault | undefined {
   const [was] = attributes['pwdAccountLockedTime'] ?? [];
   if (was === undefined) return undefined;

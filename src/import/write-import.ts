@@ -2,9 +2,9 @@
 import pg from 'pg';
 import type { Config } from '../shared/config.ts';
 import { normalName } from '../identity/names.ts';
-import type { KnownRealm, Takeover } from './takeover.ts';
+import type { KnownRealm, ImportBatch } from './import-batch.ts';
 import { ROLES, type Role, type Wanted } from '../reconcile/wanted.ts';
-import { type Act, writeActs } from '../audit/acts.ts';
+import { type OperatorAction, writeOperatorActions } from '../audit/operator-actions.ts';
 import { goOnWithEvents, goOnWithSeals } from '../recovery/numbers-go-on.ts';
 import { markNewOrphans } from '../lifecycle/orphans.ts';
 import {
@@ -84,7 +84,7 @@ export interface Written {
  * @param terms.portals whose numbers go on: a realm before this one may have told them more
  * @param terms.commit false: everything is written, and then undone
  */
-export async function takeOver<T extends { takeover: Takeover }>(
+export async function importBatch<T extends { batch: ImportBatch }>(
   client: Client,
   terms: { by: string; admin: string; portals: readonly string[]; commit: boolean },
   decide: (known: KnownRealm) => T,
@@ -100,19 +100,19 @@ export async function takeOver<T extends { takeover: Takeover }>(
         await client.query('SELECT pg_advisory_xact_lock($1)', [VERDICTS_LOCK]);
         await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
         const taken = decide(await readKnown(client));
-        await write(client, taken.takeover, by);
-        const uids = uidsOf(taken.takeover);
+        await write(client, taken.batch, by);
+        const uids = uidsOf(taken.batch);
         if (uids.length > 0) {
           await goOnWithEvents(client, portals);
           await goOnWithSeals(client, uids);
         }
         await analyze(client);
-        const tools = taken.takeover.tools.map(({ uid }) => uid as number);
+        const tools = taken.batch.tools.map(({ uid }) => uid as number);
         await markNewOrphans(client, tools);
         decided = {
           ...taken,
           admins: await countAdmins(client, admin),
-          wanted: await readWantedOf(client, taken.takeover),
+          wanted: await readWantedOf(client, taken.batch),
         };
         if (!commit) throw new Undone();
         return decided;
@@ -128,7 +128,7 @@ export async function takeOver<T extends { takeover: Takeover }>(
 /** What each role will read of those who are taken over, and of those who get credentials. */
 async function readWantedOf(
   client: Client,
-  { people, tools, credentials }: Takeover,
+  { people, tools, credentials }: ImportBatch,
 ): Promise<Written['wanted']> {
   const taken = uidsOf({ people, tools });
   const directory = await readWanted(client, 'directory', taken);
@@ -138,7 +138,7 @@ async function readWantedOf(
   return { directory, homes, databases: homes };
 }
 
-function uidsOf({ people, tools }: Pick<Takeover, 'people' | 'tools'>): number[] {
+function uidsOf({ people, tools }: Pick<ImportBatch, 'people' | 'tools'>): number[] {
   return [...people, ...tools].map(({ uid }) => uid as number);
 }
 
@@ -146,12 +146,12 @@ function uidsOf({ people, tools }: Pick<Takeover, 'people' | 'tools'>): number[]
 async function analyze(client: Client): Promise<void> {
   await client.query(
     'ANALYZE posix_ids, names, people, tools, realm_members, maintainers, ssh_keys, credentials, ' +
-      'database_verifiers, convergence, foreign_sightings, audit',
+      'database_verifiers, convergence, unmanaged_sightings, audit',
   );
 }
 
-async function write(client: Client, takeover: Takeover, by: string): Promise<void> {
-  const { people, tools } = takeover;
+async function write(client: Client, batch: ImportBatch, by: string): Promise<void> {
+  const { people, tools } = batch;
   const insert = (text: string, rows: readonly unknown[]) =>
     rows.length === 0 ? undefined : client.query(text, [JSON.stringify(rows)]);
   const subjects = [
@@ -195,15 +195,15 @@ async function write(client: Client, takeover: Takeover, by: string): Promise<vo
   await insert(
     `INSERT INTO maintainers (tool, maintainer)
      SELECT * FROM jsonb_to_recordset($1) AS (tool int, maintainer int) ON CONFLICT DO NOTHING`,
-    takeover.maintainers,
+    batch.maintainers,
   );
   await client.query(
     'INSERT INTO realm_members (person) SELECT unnest($1::int[]) ON CONFLICT DO NOTHING',
-    [takeover.realmMembers],
+    [batch.realmMembers],
   );
   await client.query(
     'UPDATE people SET admitted_at = now() WHERE uid = ANY ($1) AND admitted_at IS NULL',
-    [[...takeover.admitted, ...takeover.realmMembers]],
+    [[...batch.admitted, ...batch.realmMembers]],
   );
   // what is there is how it is applied: nothing acts on it until something differs and is told of
   await client.query(
@@ -214,19 +214,19 @@ async function write(client: Client, takeover: Takeover, by: string): Promise<vo
   await client.query('SELECT number_seals($1, false), touch_seals($1)', [
     subjects.map(({ uid }) => uid),
   ]);
-  await writeCredentials(client, takeover.credentials);
-  await writeSightings(client, takeover.sightings, subjects);
+  await writeCredentials(client, batch.credentials);
+  await writeSightings(client, batch.sightings, subjects);
   await dropAdopted(client, subjects);
-  await writeActs(client, actsOf(takeover, subjects, by));
+  await writeOperatorActions(client, operatorActionsOf(batch, subjects, by));
 }
 
-/** A verifier that stands on the servers is no reason to act: the trigger must not raise `databases`. */
+/** A verifier that stands on the servers is no reason to act: the trigger must not touch `databases`. */
 async function writeCredentials(
   client: Client,
-  credentials: Takeover['credentials'],
+  credentials: ImportBatch['credentials'],
 ): Promise<void> {
   if (credentials.length === 0) return;
-  await client.query('ALTER TABLE database_verifiers DISABLE TRIGGER database_verifiers_raise');
+  await client.query('ALTER TABLE database_verifiers DISABLE TRIGGER database_verifiers_touch');
   await client.query(
     `WITH c AS (SELECT * FROM jsonb_to_recordset($1) AS (account int, verifier text)),
        made AS (INSERT INTO credentials (account) SELECT account FROM c
@@ -235,30 +235,30 @@ async function writeCredentials(
      SELECT account, 1, verifier FROM c JOIN made USING (account) WHERE verifier IS NOT NULL`,
     [JSON.stringify(credentials)],
   );
-  await client.query('ALTER TABLE database_verifiers ENABLE TRIGGER database_verifiers_raise');
+  await client.query('ALTER TABLE database_verifiers ENABLE TRIGGER database_verifiers_touch');
 }
 
 /** What is ours is foreign no more; a name that was seen with a number of ours stays so by itself. */
 async function writeSightings(
   client: Client,
-  sightings: Takeover['sightings'],
+  sightings: ImportBatch['sightings'],
   subjects: readonly { uid: number; account: string }[],
 ): Promise<void> {
   const ours = [subjects.map(({ uid }) => uid), subjects.map(({ account }) => account)];
   const known = 'WITH ours AS (SELECT * FROM unnest($1::int[], $2::text[]) AS o (id, name))';
   await client.query(
-    `${known} INSERT INTO foreign_sightings (name, id)
-     SELECT f.name, 0 FROM foreign_sightings f JOIN ours o ON o.id = f.id
+    `${known} INSERT INTO unmanaged_sightings (name, id)
+     SELECT f.name, 0 FROM unmanaged_sightings f JOIN ours o ON o.id = f.id
      WHERE f.name <> '' AND f.name NOT IN (SELECT name FROM ours) ON CONFLICT DO NOTHING`,
     ours,
   );
   await client.query(
-    `${known} DELETE FROM foreign_sightings
+    `${known} DELETE FROM unmanaged_sightings
      WHERE id IN (SELECT id FROM ours) OR name IN (SELECT name FROM ours)`,
     ours,
   );
   await client.query(
-    `INSERT INTO foreign_sightings (name, id)
+    `INSERT INTO unmanaged_sightings (name, id)
      SELECT coalesce(s.name, ''), coalesce(s.id, 0)
      FROM jsonb_to_recordset($1) AS s (name text, id int)
      ON CONFLICT DO NOTHING`,
@@ -282,11 +282,11 @@ async function dropAdopted(
 }
 
 /** One for the import with its counts, and one for each subject; a tool's names its maintainers by number. */
-function actsOf(
-  { people, tools, maintainers, realmMembers, credentials }: Takeover,
+function operatorActionsOf(
+  { people, tools, maintainers, realmMembers, credentials }: ImportBatch,
   subjects: readonly { uid: number; account: string }[],
   by: string,
-): Act[] {
+): OperatorAction[] {
   const counts = {
     people: people.length,
     tools: tools.length,
@@ -303,7 +303,7 @@ function actsOf(
       by,
       fields: Object.entries(counts).map(([name, count]) => `${name}=${count}`),
     },
-    ...subjects.map(({ uid, account }): Act => ({
+    ...subjects.map(({ uid, account }): OperatorAction => ({
       kind: 'import',
       by,
       subject: uid,

@@ -46,14 +46,14 @@ export const WARNING_DAYS = [30, 7, 1];
 /**
  * When who is to be deleted is put away: on the day, and no sooner than a day after it was told for the
  * last time. What was not told so yet is told first, at the earliest now. What was told by a clock that
- * went back since, was told of another day. Without a grace time (`days_told` is 0) nothing is waited for.
+ * went back since, was told of another day. Without a grace time (`days_warned` is 0) nothing is waited for.
  *
  * @param now an expression of SQL; columns of `people` or `tools`
  */
-export const PUT_AWAY_AT = (now: string) => `CASE WHEN days_told = 0 THEN delete_after ELSE
+export const ARCHIVED_AT = (now: string) => `CASE WHEN days_warned = 0 THEN delete_after ELSE
   greatest(delete_after, interval '24 hours' +
-    CASE WHEN days_told <= 1 AND ${IS_TOLD(now)} THEN told_at ELSE ${now} END) END`;
-const IS_TOLD = (now: string) => `told_at <= ${now} + interval '24 hours'`;
+    CASE WHEN days_warned <= 1 AND ${IS_WARNED(now)} THEN warned_at ELSE ${now} END) END`;
+const IS_WARNED = (now: string) => `warned_at <= ${now} + interval '24 hours'`;
 
 /** When an approved erasure begins, of a row of `approvals`: until then it can be stopped, after a hold too. */
 export const ERASED_AT = `(greatest(decided_at, (SELECT h.until FROM holds h WHERE h.subject = approvals.subject))
@@ -66,9 +66,9 @@ const PATIENCE = `interval '1 minute'`;
 const IS_APPLIED = (subject: string) => `NOT EXISTS (
   SELECT FROM convergence c WHERE c.subject = ${subject} AND c.applied < c.wanted AND c.targets IS NULL)`;
 // the archives that there are to be, and both roles have back in place what they put away
-const IS_PUT_AWAY = `(SELECT count(*) FROM archives a
-  WHERE a.subject = d.subject AND a.departure = d.departure) = 2`;
-const PUT_AWAY_SINCE = `SELECT max(made_at) FROM archives a WHERE a.subject = d.subject AND a.departure = d.departure`;
+const IS_ARCHIVED = `(SELECT count(*) FROM archives a
+  WHERE a.subject = d.subject AND a.archival = d.archival) = 2`;
+const ARCHIVED_SINCE = `SELECT max(made_at) FROM archives a WHERE a.subject = d.subject AND a.archival = d.archival`;
 const IS_BACK = `(SELECT count(*) FROM convergence c
   WHERE c.subject = d.subject AND c.role IN ('homes', 'databases') AND c.applied = c.wanted) = 2`;
 // a row that is applied rests from the moment at which it was
@@ -76,10 +76,10 @@ const BACK_SINCE = `SELECT max(next_try_at) FROM convergence c WHERE c.subject =
 
 // Who is to be deleted, each along a partial index: a look costs the same however many subjects there are.
 const LEAVERS = `leavers AS (
-  SELECT 'person' AS kind, uid, delete_after, days_told, told_at FROM people
+  SELECT 'person' AS kind, uid, delete_after, days_warned, warned_at FROM people
   WHERE delete_after IS NOT NULL AND state = 'suspended' AND NOT ${IS_ERASING('uid')}
   UNION ALL
-  SELECT 'tool', uid, delete_after, days_told, told_at FROM tools
+  SELECT 'tool', uid, delete_after, days_warned, warned_at FROM tools
   WHERE delete_after IS NOT NULL AND state = 'disabled')`;
 
 const DUE = `
@@ -92,10 +92,10 @@ const DUE = `
     SELECT kind || '.warn', uid, greatest(delete_after, $1 + interval '24 hours'), due.days FROM leavers, LATERAL (
       SELECT min(w.days) AS days FROM unnest($2::int[]) AS w (days)
       WHERE delete_after - make_interval(hours => 24 * w.days) <= $1) AS due
-    WHERE due.days < CASE WHEN ${IS_TOLD('$1')} THEN days_told ELSE due.days + 1 END
+    WHERE due.days < CASE WHEN ${IS_WARNED('$1')} THEN days_warned ELSE due.days + 1 END
     UNION ALL
-    SELECT kind || '.archive', uid, ${PUT_AWAY_AT('$1::timestamptz')}, NULL FROM leavers
-    WHERE delete_after <= $1 AND ${PUT_AWAY_AT('$1::timestamptz')} <= $1
+    SELECT kind || '.archive', uid, ${ARCHIVED_AT('$1::timestamptz')}, NULL FROM leavers
+    WHERE delete_after <= $1 AND ${ARCHIVED_AT('$1::timestamptz')} <= $1
       AND (delete_after <= $1 - ${PATIENCE} OR ${IS_APPLIED('uid')})
     UNION ALL
     -- by the database's clock as well, which its guard goes by
@@ -103,20 +103,20 @@ const DUE = `
     WHERE ${IS_APPROVED_ERASURE('approvals')} AND people.state = 'suspended'
       AND ${ERASED_AT} <= least($1::timestamptz, now())
     UNION ALL
-    SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, (${PUT_AWAY_SINCE}), NULL
-    FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+    SELECT CASE WHEN t.uid IS NULL THEN 'person.delete' ELSE 'tool.delete' END, d.subject, (${ARCHIVED_SINCE}), NULL
+    FROM archivals d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
     WHERE d.back_at IS NULL AND d.left_at IS NULL AND d.returning_at IS NULL
-      AND coalesce(t.state, p.state) = 'archived' AND ${IS_PUT_AWAY}
+      AND coalesce(t.state, p.state) = 'archived' AND ${IS_ARCHIVED}
     UNION ALL
     SELECT CASE WHEN t.uid IS NULL THEN 'person.restore' ELSE 'tool.restore' END, d.subject, (${BACK_SINCE}), NULL
-    FROM departures d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
+    FROM archivals d LEFT JOIN tools t ON t.uid = d.subject LEFT JOIN people p ON p.uid = d.subject
     WHERE d.back_at IS NULL AND d.returning_at IS NOT NULL AND coalesce(t.state, p.state) = 'archived' AND ${IS_BACK}
     UNION ALL
     SELECT CASE WHEN t.uid IS NULL THEN 'person.expire' ELSE 'tool.expire' END, d.subject, d.keep_until, NULL
-    FROM departures d LEFT JOIN tools t ON t.uid = d.subject
+    FROM archivals d LEFT JOIN tools t ON t.uid = d.subject
     WHERE d.keep_until <= $1 AND d.expired_at IS NULL AND d.back_at IS NULL AND d.returning_at IS NULL
     UNION ALL
-    SELECT 'archives.expire', subject, min(keep_until), NULL FROM departures
+    SELECT 'archives.expire', subject, min(keep_until), NULL FROM archivals
     WHERE keep_until <= $1 AND expired_at IS NULL AND back_at IS NOT NULL GROUP BY subject
     UNION ALL
     (SELECT 'overlaps.end', 0, previous_until, NULL FROM database_verifiers
@@ -194,7 +194,7 @@ const NEXT = `
   WITH ${LEAVERS}
   SELECT min(at) AS at FROM (
     SELECT min(suspended_until) AS at FROM people WHERE suspended_until > $1
-    UNION ALL SELECT min(at) FROM (SELECT ${PUT_AWAY_AT('$1::timestamptz')} AS at FROM leavers) AS away WHERE at > $1
+    UNION ALL SELECT min(at) FROM (SELECT ${ARCHIVED_AT('$1::timestamptz')} AS at FROM leavers) AS away WHERE at > $1
     UNION ALL SELECT min(delete_after + ${PATIENCE}) FROM leavers WHERE delete_after > $1 - ${PATIENCE}
     UNION ALL SELECT min(delete_after - make_interval(hours => 24 * w.days))
       FROM leavers, unnest($2::int[]) AS w (days)
@@ -202,7 +202,7 @@ const NEXT = `
     UNION ALL SELECT min(at) FROM (SELECT ${ERASED_AT} AS at FROM approvals
       WHERE ${IS_APPROVED_ERASURE('approvals')}) AS erased WHERE at > $1
     UNION ALL SELECT min(until) FROM holds WHERE until > $1
-    UNION ALL SELECT min(keep_until) FROM departures WHERE keep_until > $1 AND expired_at IS NULL
+    UNION ALL SELECT min(keep_until) FROM archivals WHERE keep_until > $1 AND expired_at IS NULL
     UNION ALL SELECT min(previous_until) FROM database_verifiers WHERE previous_until > $1
     UNION ALL SELECT min(again_at) FROM credentials WHERE again_at > $1
     UNION ALL SELECT min(renew_at) FROM login_seals WHERE renew_at > $1 AND renew_at < 'infinity'
@@ -210,7 +210,7 @@ const NEXT = `
 // what is to be put away, or is being put away or brought back: a role's work makes the next move due
 const AWAITED = `
   WITH ${LEAVERS}
-  SELECT subject FROM departures WHERE back_at IS NULL AND (left_at IS NULL OR returning_at IS NOT NULL)
+  SELECT subject FROM archivals WHERE back_at IS NULL AND (left_at IS NULL OR returning_at IS NOT NULL)
   UNION SELECT uid FROM leavers WHERE delete_after <= $1`;
 
 /** What comes next: on a date, and by what a role does with these subjects. */
@@ -230,7 +230,7 @@ export async function readAhead(db: Reader, now: Date): Promise<Ahead> {
   };
 }
 
-/** Takes away verifiers before whose time is over; the database raises `databases`. Returns whose they were. */
+/** Takes away verifiers before whose time is over; the database touches `databases`. Returns whose they were. */
 export async function endOverlaps(
   client: Reader,
   now: Date,
@@ -264,7 +264,7 @@ export async function noteWarned(
   { days, now }: { days: number; now: Date },
 ): Promise<void> {
   for (const table of ['people', 'tools']) {
-    await client.query(`UPDATE ${table} SET days_told = $2, told_at = $3 WHERE uid = $1`, [
+    await client.query(`UPDATE ${table} SET days_warned = $2, warned_at = $3 WHERE uid = $1`, [
       subject,
       days,
       now,

@@ -54,7 +54,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
-import { writeActs } from '../audit/acts.ts';
+import { writeOperatorActions } from '../audit/operator-actions.ts';
 import { rejectWaiting } from '../requests/approvals-table.ts';
 import {
   type Ahead,
@@ -66,25 +66,25 @@ import {
   readDueMoves,
   renewSeals,
 } from './calendar-queries.ts';
-import type { Raise } from '../reconcile/convergence-table.ts';
+import type { Touch } from '../reconcile/convergence-table.ts';
 import { noteKnown, wantNewEpoch, wantNewEpochAgain } from '../credentials/credentials-table.ts';
 import {
-  beginDeparture,
+  beginArchival,
   beginErasure,
-  completeDeparture,
-  endDeparture,
+  completeArchival,
+  endArchival,
   expireArchives,
   expirePastArchives,
-} from './departures-table.ts';
+} from './archivals-table.ts';
 import { erasePerson } from './erasure.ts';
 import { type NewEvent, type OnDone, writeEvents } from '../events/events-table.ts';
 import { holdThawed } from '../database/freeze.ts';
 import { areOrphansOtherwise, keepOrphans } from './orphans.ts';
-import { raisesOfDoors, reinstatePeople, reopenPerson } from '../identity/people-table.ts';
+import { touchesOfAccess, reinstatePeople, reopenPerson } from '../identity/people-table.ts';
 import { type Client, transact } from '../database/connection.ts';
 import { recordVerdict } from '../requests/requests-table.ts';
 import { openTools, readMaintained, readMaintainers } from '../identity/tools-table.ts';
-import { raises, raisesOfMembers, raisesWithCredentials } from '../requests/asking.ts';
+import { touches, touchesOfMembers, touchesWithCredentials } from '../requests/context.ts';
 import { tellOfWaiting, tellPortals } from '../events/done.ts';
 
 /** Who asked, as the audit and `chamberlain requests` name it. */
@@ -110,12 +110,12 @@ export interface Turn extends Ahead {
 /** What a move has done, beside its writes. */
 interface Made {
   fields: string[];
-  raises?: Raise[];
+  touches?: Touch[];
   /** it takes access away */
   urgent?: true;
   /** told at once */
   events?: NewEvent[];
-  /** told when everything raised is applied */
+  /** told when everything touched is applied */
   onDone?: Omit<OnDone, 'portals'>;
   /** the request that waited for it: `onDone` is told as of that one */
   decides?: { portal: string; jti: string };
@@ -195,14 +195,14 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     await reinstatePeople(client, [due.subject]);
     return {
       fields: ['state'],
-      raises: await raisesOfDoors(client, [due.subject]),
+      touches: await touchesOfAccess(client, [due.subject]),
       onDone: { event: 'person.reinstated', data: { account: due.account } },
     };
   },
   'person.warn': (moving) => warn(moving, 'person'),
   'tool.warn': (moving) => warn(moving, 'tool'),
-  'person.archive': putAway,
-  'tool.archive': putAway,
+  'person.archive': archiveSubject,
+  'tool.archive': archiveSubject,
   'person.delete': async (moving) => {
     await leave(moving);
     const rejected = await forgetPerson(moving);
@@ -215,7 +215,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     const rejected = await forgetPerson(moving);
     return {
       fields: ['state', 'erasure'],
-      raises: everything(due.subject),
+      touches: everything(due.subject),
       // at once: a server that is away holds up no portal
       events: [...tell(moving, 'person.erased'), ...rejected],
       onDone: { event: 'person.erased', data: {}, each: [] },
@@ -231,10 +231,10 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     const maintainers = await readMaintainers(moving.client, moving.due.subject);
     return {
       ...made,
-      raises: [
-        ...made.raises,
-        ...maintained.flatMap((tool) => raises(tool, 'directory')),
-        ...raisesOfMembers([...maintainers]),
+      touches: [
+        ...made.touches,
+        ...maintained.flatMap((tool) => touches(tool, 'directory')),
+        ...touchesOfMembers([...maintainers]),
       ],
     };
   },
@@ -244,14 +244,14 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     await reopenPerson(client, due.subject);
     // one that nobody has read
     const epoch = await wantNewEpoch(client, due.subject);
-    const doors = await raisesOfDoors(client, [due.subject]);
+    const access = await touchesOfAccess(client, [due.subject]);
     return {
       fields: ['state', ...(epoch === undefined ? [] : ['credentials'])],
-      raises: [
+      touches: [
         ...(epoch === undefined
-          ? raises(due.subject, 'directory')
-          : raisesWithCredentials(due.subject, 'directory')),
-        ...doors.filter(({ subject }) => subject !== due.subject),
+          ? touches(due.subject, 'directory')
+          : touchesWithCredentials(due.subject, 'directory')),
+        ...access.filter(({ subject }) => subject !== due.subject),
       ],
       onDone: { event: 'person.restored', data: dataOf(due) },
     };
@@ -264,7 +264,7 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
     await wantNewEpoch(client, due.subject);
     return {
       fields: ['state', 'credentials'],
-      raises: raisesWithCredentials(due.subject, 'directory'),
+      touches: touchesWithCredentials(due.subject, 'directory'),
       onDone: { event: 'tool.restored', data: dataOf(due) },
     };
   },
@@ -272,11 +272,11 @@ const MAKE: Record<MoveName, (moving: Moving) => Promise<Made>> = {
   'tool.expire': (moving) => expire(moving, 'tool'),
   'archives.expire': async ({ client, due, now }) => {
     await expirePastArchives(client, due.subject, now);
-    return { fields: ['archives'], raises: raises(due.subject, 'homes', 'databases') };
+    return { fields: ['archives'], touches: touches(due.subject, 'homes', 'databases') };
   },
   'overlaps.end': async ({ client, now }) => {
     const accounts = await endOverlaps(client, now, MOST_AT_ONCE);
-    await writeActs(
+    await writeOperatorActions(
       client,
       accounts.map((of) => ({
         kind: 'credentials.rotate' as const,
@@ -302,7 +302,7 @@ async function makeAgain(moving: Moving): Promise<Made> {
   return {
     fields: ['credentials'],
     urgent: true,
-    raises: raisesWithCredentials(due.subject),
+    touches: touchesWithCredentials(due.subject),
     events: tell(moving, 'credentials.revoked', { epoch, maintainers, because: due.move }),
   };
 }
@@ -322,9 +322,9 @@ async function warn(moving: Moving, kind: string): Promise<Made> {
   };
 }
 
-async function putAway({ client, due, now }: Moving): Promise<Made> {
-  await beginDeparture(client, due.subject, now);
-  return { fields: ['state'], raises: everything(due.subject) };
+async function archiveSubject({ client, due, now }: Moving): Promise<Made> {
+  await beginArchival(client, due.subject, now);
+  return { fields: ['state'], touches: everything(due.subject) };
 }
 
 /** Erases what our tables hold of a person who is deleted; returns what is told of what waited. */
@@ -338,23 +338,23 @@ async function forgetPerson({ client, due, now }: Moving): Promise<NewEvent[]> {
 
 async function leave(moving: Moving): Promise<void> {
   const { client, due, now } = moving;
-  await completeDeparture(client, due.subject, { now, keepUntil: keepUntil(moving) });
+  await completeArchival(client, due.subject, { now, keepUntil: keepUntil(moving) });
 }
 
 async function comeBack(moving: Moving): Promise<void> {
   const { client, due, now } = moving;
-  await endDeparture(client, due.subject, { now, keepUntil: keepUntil(moving) });
+  await endArchival(client, due.subject, { now, keepUntil: keepUntil(moving) });
 }
 
 function keepUntil({ config, now }: Moving): Date {
   return new Date(now.getTime() + config.archives.keepDays * DAY_MS);
 }
 
-function deleted(moving: Moving, kind: string): Made & { raises: Raise[] } {
+function deleted(moving: Moving, kind: string): Made & { touches: Touch[] } {
   const { due } = moving;
   return {
     fields: ['state'],
-    raises: everything(due.subject),
+    touches: everything(due.subject),
     events: tell(moving, `${kind}.archived`),
     onDone: { event: `${kind}.deleted`, data: dataOf(due) },
   };
@@ -364,13 +364,13 @@ async function expire({ client, due, now }: Moving, kind: string): Promise<Made>
   await expireArchives(client, due.subject, now);
   return {
     fields: ['archives'],
-    raises: raises(due.subject, 'homes', 'databases'),
+    touches: touches(due.subject, 'homes', 'databases'),
     onDone: { event: `${kind}.expired`, data: dataOf(due) },
   };
 }
 
-function everything(subject: number): Raise[] {
-  return raises(subject, 'directory', 'homes', 'databases');
+function everything(subject: number): Touch[] {
+  return touches(subject, 'directory', 'homes', 'databases');
 }
 
 function dataOf({ account, tool }: DueMove): Record<string, unknown> {
@@ -390,10 +390,10 @@ function tell(
   });
 }
 
-/** Writes what a move raises and tells: as a request of ours, so that it is known when it is done. */
+/** Writes what a move touches and tells: as a request of ours, so that it is known when it is done. */
 async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
   await writeEvents(client, made.events ?? []);
-  if (made.raises === undefined) return;
+  if (made.touches === undefined) return;
   await recordVerdict(client, {
     portal: undefined,
     jti: undefined,
@@ -408,7 +408,7 @@ async function recordMove({ client, due }: Moving, made: Made): Promise<void> {
     sentence: undefined,
     urgent: made.urgent ?? false,
     onDone: made.onDone === undefined ? undefined : { ...made.onDone, portals: [] },
-    raises: made.raises,
+    touches: made.touches,
     decides: made.decides,
     audit: { account: due.account, fields: made.fields },
   });
@@ -423,7 +423,7 @@ async function findOrphans(
   return transact(client, async () => {
     if (!(await holdThawed(client))) return undefined;
     const changed = await keepOrphans(client, now, MOST_AT_ONCE);
-    await client.query(`SELECT raise_generation(s, 'directory') FROM unnest($1::int[]) AS s`, [
+    await client.query(`SELECT touch_generation(s, 'directory') FROM unnest($1::int[]) AS s`, [
       changed.map(({ uid }) => uid),
     ]);
     await writeEvents(

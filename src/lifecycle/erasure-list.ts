@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { type ErasedPerson, parseErased } from './erased-person.ts';
-import { itself, OPEN_SAFELY } from '../backends/files/file-ground.ts';
+import { itself, OPEN_SAFELY } from '../backends/files/file-mount.ts';
 
 export const ERASURES = 'erasures.log';
 

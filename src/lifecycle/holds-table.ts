@@ -46,7 +46,7 @@ export async function placeHold(
 export async function voidWarnings(client: Client, subjects: readonly number[]): Promise<void> {
   for (const table of ['people', 'tools']) {
     await client.query(
-      `UPDATE ${table} SET days_told = NULL, told_at = NULL WHERE uid = ANY ($1) AND days_told > 0`,
+      `UPDATE ${table} SET days_warned = NULL, warned_at = NULL WHERE uid = ANY ($1) AND days_warned > 0`,
       [subjects],
     );
   }

@@ -1,14 +1,14 @@
 /** What our tables say of who leaves: read only, for people to see. */
 import { type LeavingPage, nextMove } from './leaving.ts';
 import { IS_APPROVED_ERASURE } from '../requests/approvals-table.ts';
-import { ERASED_AT, PUT_AWAY_AT } from './calendar-queries.ts';
+import { ERASED_AT, ARCHIVED_AT } from './calendar-queries.ts';
 import { KEPT } from './orphans.ts';
 import type { Client } from '../database/connection.ts';
 
 // Every role that puts something away has its line, also where it has not begun.
-const DEPARTURES = `
+const ARCHIVALS = `
   SELECT coalesce(jsonb_agg(jsonb_build_object(
-      'departure', d.departure, 'beganAt', d.began_at, 'leftAt', d.left_at, 'keepUntil', d.keep_until,
+      'archival', d.archival, 'beganAt', d.began_at, 'leftAt', d.left_at, 'keepUntil', d.keep_until,
       'expiredAt', d.expired_at, 'returningAt', d.returning_at, 'backAt', d.back_at, 'erasure', d.erasure,
       'archives', (
         SELECT jsonb_agg(jsonb_build_object('role', r.role,
@@ -17,10 +17,10 @@ const DEPARTURES = `
           'progress', CASE WHEN p.role IS NOT NULL THEN jsonb_build_object('act', p.act,
             'done', p.done, 'total', p.total, 'at', p.at) END) ORDER BY r.role DESC)
         FROM unnest(ARRAY['homes', 'databases']) AS r (role)
-          LEFT JOIN archives a ON a.subject = d.subject AND a.departure = d.departure AND a.role = r.role
+          LEFT JOIN archives a ON a.subject = d.subject AND a.archival = d.archival AND a.role = r.role
           LEFT JOIN archive_progress p ON p.subject = d.subject AND p.role = r.role AND d.back_at IS NULL)
-    ) ORDER BY d.departure), '[]')
-  FROM departures d WHERE d.subject = s.uid`;
+    ) ORDER BY d.archival), '[]')
+  FROM archivals d WHERE d.subject = s.uid`;
 
 const WAITING = `
   SELECT coalesce(jsonb_agg(jsonb_build_object('request', w.request, 'kind', w.kind,
@@ -45,10 +45,10 @@ const HOLD = `
   FROM holds h WHERE h.subject = s.uid AND h.until > now()`;
 
 // the day that will really hold
-const AWAY_ON = `CASE WHEN delete_after IS NOT NULL THEN ${PUT_AWAY_AT('now()')} END`;
+const AWAY_ON = `CASE WHEN delete_after IS NOT NULL THEN ${ARCHIVED_AT('now()')} END`;
 
 const LEAVING = `
-  SELECT s.*, (${DEPARTURES}) AS departures, (${WAITING}) AS waiting, (${APPROVED}) AS approved,
+  SELECT s.*, (${ARCHIVALS}) AS archivals, (${WAITING}) AS waiting, (${APPROVED}) AS approved,
          (${HOLD}) AS hold, (${ERASING}) AS erasing
   FROM (
     SELECT uid, 'person' AS kind, shell_name AS account, state, suspended_at AS closed_at,
@@ -72,7 +72,7 @@ interface LeavingRow {
   until: Date | null;
   delete_after: Date | null;
   orphaned_at: Date | null;
-  departures: LeavingPage['departures'];
+  archivals: LeavingPage['archivals'];
   waiting: LeavingPage['waiting'];
   approved: LeavingPage['approved'];
   hold: LeavingPage['hold'];
@@ -109,15 +109,15 @@ function toLeaver(row: LeavingRow): Leaver {
     orphanedAt: row.orphaned_at?.toISOString() ?? null,
     waiting: row.waiting.map((each) => ({ ...each, at: isoOf(each.at) })),
     approved: row.approved === null ? null : { ...row.approved, at: isoOf(row.approved.at) },
-    departures: row.departures.map(toDeparture),
+    archivals: row.archivals.map(toArchival),
   };
   const next = nextMove({ kind, account, state, ...facts });
   return { uid, kind, account, state, leaving: { ...facts, next } };
 }
 
-function toDeparture(row: LeavingPage['departures'][number]): LeavingPage['departures'][number] {
+function toArchival(row: LeavingPage['archivals'][number]): LeavingPage['archivals'][number] {
   return {
-    departure: row.departure,
+    archival: row.archival,
     beganAt: isoOf(row.beganAt),
     leftAt: isoOrNull(row.leftAt),
     keepUntil: isoOrNull(row.keepUntil),

@@ -15,8 +15,8 @@ export interface ArchivePage {
 }
 
 /** One time of being put away. */
-export interface DeparturePage {
-  departure: number;
+export interface ArchivalPage {
+  archival: number;
   beganAt: string;
   /** both archives were read back, and the rest may be destroyed */
   leftAt: string | null;
@@ -70,7 +70,7 @@ export interface LeavingPage {
   /** what has closed it, or has it deleted; null: nothing that waited */
   approved: ApprovedPage | null;
   /** the first one first */
-  departures: DeparturePage[];
+  archivals: ArchivalPage[];
   /** what happens to it next without being asked for; null: it is active */
   next: NextMove | null;
 }
@@ -118,8 +118,8 @@ export function nextMove(facts: LeavingFacts): NextMove | null {
 }
 
 function nextUnheld(facts: LeavingFacts): NextMove | null {
-  const { state, kind, account, closed, deleteAfter, erasing, departures } = facts;
-  const open = departures.findLast(({ backAt }) => backAt === null);
+  const { state, kind, account, closed, deleteAfter, erasing, archivals } = facts;
+  const open = archivals.findLast(({ backAt }) => backAt === null);
   switch (state) {
     case 'active':
       return null;
@@ -131,7 +131,7 @@ function nextUnheld(facts: LeavingFacts): NextMove | null {
           at: null,
         };
       }
-      return { move: 'delete', sentence: whenPutAway(open), at: null };
+      return { move: 'delete', sentence: whenArchived(open), at: null };
     case 'deleted':
       if (open === undefined || open.keepUntil === null || open.expiredAt !== null) {
         return { move: 'none', sentence: 'nothing: it is deleted', at: null };
@@ -157,7 +157,7 @@ function nextUnheld(facts: LeavingFacts): NextMove | null {
   }
 }
 
-function whenPutAway(open: DeparturePage | undefined): string {
+function whenArchived(open: ArchivalPage | undefined): string {
   const missing = (open?.archives ?? []).filter(({ made }) => made === null);
   return missing.length === 0
     ? 'deleted: both archives are there'

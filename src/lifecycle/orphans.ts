@@ -59,7 +59,7 @@ export async function keepOrphans(
 
 /**
  * Marks those that are orphans among tools that are new, in the transaction that makes them: so nothing is
- * raised for it afterwards, and nobody is told of what never was otherwise.
+ * touched for it afterwards, and nobody is told of what never was otherwise.
  */
 export async function markNewOrphans(
   client: Pick<Client, 'query'>,

@@ -1,5 +1,5 @@
 /** How a person or a tool leaves, as text: what `status` and `explain` show of it. Pure. */
-import type { ArchivePage, DeparturePage, LeavingPage, NextMove } from './leaving.ts';
+import type { ArchivePage, ArchivalPage, LeavingPage, NextMove } from './leaving.ts';
 import { endOfHold, isWithoutEnd, timeOf } from '../shared/time.ts';
 
 /** Rows for a page about one subject: a name, then what is to be said. */
@@ -12,7 +12,7 @@ export function leavingRows(
     orphanedAt,
     waiting,
     approved,
-    departures,
+    archivals,
     next,
   }: LeavingPage,
   {
@@ -60,16 +60,16 @@ export function leavingRows(
       `since ${timeOf(orphanedAt)}: nobody who may log in maintains it${advice}`,
     ]);
   }
-  for (const departure of departures) {
-    if (departure.erasure !== null) {
-      const { requestedBy, approvedBy } = departure.erasure;
+  for (const archival of archivals) {
+    if (archival.erasure !== null) {
+      const { requestedBy, approvedBy } = archival.erasure;
       const by = `asked for by ${requestedBy}, approved by ${approvedBy}`;
-      rows.push(['erased', `${timeOf(departure.beganAt)}, ${by}`]);
+      rows.push(['erased', `${timeOf(archival.beganAt)}, ${by}`]);
       continue;
     }
-    rows.push(['put away', describeDeparture(departure)]);
-    for (const archive of departure.archives) {
-      const text = describeArchive(archive, departure);
+    rows.push(['put away', describeArchival(archival)]);
+    for (const archive of archival.archives) {
+      const text = describeArchive(archive, archival);
       if (text !== '') rows.push(['archive', text]);
     }
   }
@@ -98,8 +98,8 @@ export function describeNext({ sentence, at }: NextMove, now: Date): string {
   return at === null ? sentence : `${sentence}: ${timeOf(at)}, ${describeWait(at, now)}`;
 }
 
-function describeDeparture(departure: DeparturePage): string {
-  const { beganAt, leftAt, keepUntil, expiredAt, returningAt, backAt } = departure;
+function describeArchival(archival: ArchivalPage): string {
+  const { beganAt, leftAt, keepUntil, expiredAt, returningAt, backAt } = archival;
   const rest = [
     ...(backAt === null ? [] : [`back ${timeOf(backAt)}`]),
     ...(expiredAt !== null
@@ -120,7 +120,7 @@ function describeDeparture(departure: DeparturePage): string {
 
 function describeArchive(
   { role, made, progress }: ArchivePage,
-  { backAt, expiredAt, returningAt }: DeparturePage,
+  { backAt, expiredAt, returningAt }: ArchivalPage,
 ): string {
   const doing = progress === null ? '' : `now ${describeProgress(progress)}`;
   if (made === null) {

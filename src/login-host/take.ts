@@ -1,12 +1,12 @@
 /**
- * Gives files to who asks for them: what others have put into a directory of the taker's becomes the
- * taker's, with all that is in it. This runs as root, for a taker who may mean harm, on ground that
+ * Gives files to who asks for them: what others have put into a directory of the caller's becomes the
+ * caller's, with all that is in it. This runs as root, for a caller who may mean harm, on ground that
  * others change meanwhile. It gives what
  *
- * - lies in a directory that the taker owns: the taker could remove it anyway;
+ * - lies in a directory that the caller owns: the caller could remove it anyway;
  * - is on the same device as that directory: no mount point is crossed;
- * - has one of the taker's groups: else having been moved here says nothing of its owner's will;
- * - has no other name, unless it is a directory: else it may lie where the taker has no right;
+ * - has one of the caller's groups: else having been moved here says nothing of its owner's will;
+ * - has no other name, unless it is a directory: else it may lie where the caller has no right;
  * - is not setuid or setgid, unless it is a directory;
  * - is a file, a directory, or a link inside what is taken. A link that is named itself is refused,
  *   for who names one means what it leads to; none is followed. FIFOs, sockets, devices are left.
@@ -15,7 +15,7 @@
  * (`/proc/self/fd/<n>/<name>`), so that what is opened really is in them. All is opened with O_PATH,
  * so that no FIFO, device or lease notices, and given through the descriptor's magic link, which
  * leads to what was looked at, whatever has its name by then. The way to what is named is gone with
- * the taker's own rights: root's serve for the chown, and for what is in directories of the taker's.
+ * the caller's own rights: root's serve for the chown, and for what is in directories of the caller's.
  *
  * What remains: a second name made between the last look and the chown. With fs.protected_hardlinks
  * (Debian's default) only those can make it who own the file or may read and write it, so it is
@@ -23,11 +23,11 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { chownSync, closeSync, fstatSync, lstatSync, openSync, readdirSync } from 'node:fs';
-import { OPEN_TO_LOOK, errnoOf, itself } from '../backends/files/file-ground.ts';
-import { DIRECTORY_TO_LOOK, pathOf, reach, withRightsOf } from './taker.ts';
-import type { Entry, Reached, Taker } from './taker.ts';
+import { OPEN_TO_LOOK, errnoOf, itself } from '../backends/files/file-mount.ts';
+import { DIRECTORY_TO_LOOK, pathOf, reach, withRightsOf } from './caller.ts';
+import type { Entry, Reached, Caller } from './caller.ts';
 
-/** What has become the taker's, and how much was looked at for it. */
+/** What has become the caller's, and how much was looked at for it. */
 export interface Taken {
   looked: number;
   files: number;
@@ -35,7 +35,7 @@ export interface Taken {
   links: number;
 }
 
-/** How the taker hears of it. */
+/** How the caller hears of it. */
 export interface Tell {
   /** `path` is fit for a terminal */
   refused(path: string, reason: string): void;
@@ -43,8 +43,8 @@ export interface Tell {
   progress(taken: Taken): void;
 }
 
-interface Errand {
-  taker: Taker;
+interface Task {
+  caller: Caller;
   taken: Taken;
   tell: Tell;
 }
@@ -56,11 +56,11 @@ const EXACT = { bigint: true } as const;
  * Takes each of these, with all that is in it; names without a slash before are in the working
  * directory. What cannot be taken is told, and the others go on.
  */
-export function take(names: readonly Buffer[], taker: Taker, tell: Tell): Taken {
+export function take(names: readonly Buffer[], caller: Caller, tell: Tell): Taken {
   const taken: Taken = { looked: 0, files: 0, directories: 0, links: 0 };
   for (const name of names) {
     try {
-      takeNamed(name, { taker, taken, tell });
+      takeNamed(name, { caller, taken, tell });
     } catch (error) {
       tell.refused(showName(name), reasonOf(error));
     }
@@ -80,12 +80,12 @@ export function showName(name: Buffer): string {
     : name.toString('latin1').replace(/[^\x20-\x7e]|\\/gu, escape);
 }
 
-function takeNamed(name: Buffer, errand: Errand): void {
-  const reached = withRightsOf(errand.taker, () => reach(name));
+function takeNamed(name: Buffer, task: Task): void {
+  const reached = withRightsOf(task.caller, () => reach(name));
   try {
-    const outcome = judgeNamed(reached, errand);
-    if (outcome.refused !== undefined) errand.tell.refused(showName(name), outcome.refused);
-    else if (outcome.isDirectory) takeContent(reached.fd, name, errand);
+    const outcome = judgeNamed(reached, task);
+    if (outcome.refused !== undefined) task.tell.refused(showName(name), outcome.refused);
+    else if (outcome.isDirectory) takeContent(reached.fd, name, task);
   } finally {
     closeSync(reached.fd);
     if (reached.directory !== undefined) closeSync(reached.directory);
@@ -94,9 +94,9 @@ function takeNamed(name: Buffer, errand: Errand): void {
 
 type Outcome = { refused: string } | { refused?: undefined; isDirectory: boolean };
 
-function judgeNamed({ directory, name, fd }: Reached, errand: Errand): Outcome {
+function judgeNamed({ directory, name, fd }: Reached, task: Task): Outcome {
   const stats = fstatSync(fd);
-  const isMine = stats.uid === errand.taker.uid;
+  const isMine = stats.uid === task.caller.uid;
   if (directory === undefined) {
     return isMine
       ? { isDirectory: true }
@@ -105,13 +105,13 @@ function judgeNamed({ directory, name, fd }: Reached, errand: Errand): Outcome {
   if (stats.isSymbolicLink() && !isMine) {
     return { refused: 'it is a symbolic link: name what it leads to' };
   }
-  return give({ directory, name, fd }, errand);
+  return give({ directory, name, fd }, task);
 }
 
-/** Gives one thing to the taker, unless there is a reason against it. */
-function give({ directory, name, fd }: Entry, { taker, taken }: Errand): Outcome {
+/** Gives one thing to the caller, unless there is a reason against it. */
+function give({ directory, name, fd }: Entry, { caller, taken }: Task): Outcome {
   taken.looked += 1;
-  const ground = fstatSync(directory, EXACT);
+  const parent = fstatSync(directory, EXACT);
   const named = lstatSync(pathOf(directory, name), { ...EXACT, throwIfNoEntry: false });
   // The last look: nothing stands between it and the chown.
   const stats = fstatSync(fd, EXACT);
@@ -119,11 +119,11 @@ function give({ directory, name, fd }: Entry, { taker, taken }: Errand): Outcome
     return { refused: 'it was moved or replaced while it was being taken' };
   }
   const isDirectory = stats.isDirectory();
-  if (stats.dev !== ground.dev) {
+  if (stats.dev !== parent.dev) {
     return { refused: 'it is on another device than the directory that it lies in' };
   }
-  if (Number(stats.uid) === taker.uid) return { isDirectory };
-  if (Number(ground.uid) !== taker.uid) {
+  if (Number(stats.uid) === caller.uid) return { isDirectory };
+  if (Number(parent.uid) !== caller.uid) {
     return { refused: 'the directory that it lies in is not yours' };
   }
   if (!isDirectory && !stats.isFile() && !stats.isSymbolicLink()) {
@@ -135,10 +135,10 @@ function give({ directory, name, fd }: Entry, { taker, taken }: Errand): Outcome
   if (stats.isFile() && (stats.mode & 0o6000n) !== 0n) {
     return { refused: 'it is setuid or setgid: its owner can run `chmod ug-s`' };
   }
-  if (!taker.groups.has(Number(stats.gid))) {
+  if (!caller.groups.has(Number(stats.gid))) {
     return { refused: `its group (${stats.gid}) is none of yours: its owner can run \`chgrp\`` };
   }
-  chownSync(itself({ fd }), taker.uid, -1);
+  chownSync(itself({ fd }), caller.uid, -1);
   taken[isDirectory ? 'directories' : stats.isFile() ? 'files' : 'links'] += 1;
   return { isDirectory };
 }
@@ -152,11 +152,11 @@ interface Level {
 }
 
 /**
- * Takes what is in a directory of the taker's. It holds one directory at a time, so that a tree may
+ * Takes what is in a directory of the caller's. It holds one directory at a time, so that a tree may
  * be deeper than a process may have descriptors: the way back is `..`, which must be what it was.
  */
-function takeContent(top: number, name: Buffer, errand: Errand): void {
-  const { taken, tell } = errand;
+function takeContent(top: number, name: Buffer, task: Task): void {
+  const { taken, tell } = task;
   const levels: Level[] = [];
   const shown = (...more: Buffer[]): string =>
     [...levels.map((level) => level.name), ...more].map(showName).join('/');
@@ -177,7 +177,7 @@ function takeContent(top: number, name: Buffer, errand: Errand): void {
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
       const next = level.waiting.pop();
       if (next !== undefined) {
-        const into = takeEntry(here, next, errand, () => shown(next));
+        const into = takeEntry(here, next, task, () => shown(next));
         tell.progress(taken);
         if (into === undefined) continue;
         closeSync(here);
@@ -206,19 +206,19 @@ function takeContent(top: number, name: Buffer, errand: Errand): void {
 function takeEntry(
   directory: number,
   name: Buffer,
-  errand: Errand,
+  task: Task,
   shown: () => string,
 ): number | undefined {
   let fd: number | undefined;
   let into: number | undefined;
   try {
     fd = openSync(pathOf(directory, name), OPEN_TO_LOOK);
-    const outcome = give({ directory, name, fd }, errand);
-    if (outcome.refused !== undefined) errand.tell.refused(shown(), outcome.refused);
+    const outcome = give({ directory, name, fd }, task);
+    if (outcome.refused !== undefined) task.tell.refused(shown(), outcome.refused);
     else if (outcome.isDirectory) into = fd;
   } catch (error) {
     // What has gone since it was listed needs no taking.
-    if (errnoOf(error) !== 'ENOENT') errand.tell.refused(shown(), reasonOf(error));
+    if (errnoOf(error) !== 'ENOENT') task.tell.refused(shown(), reasonOf(error));
   } finally {
     if (fd !== undefined && into === undefined) closeSync(fd);
   }

@@ -1,6 +1,6 @@
 /**
- * The verbs: everything that hands can do to the outside world. A closed union of plain JSON;
- * never a secret; each carries what was seen, so that hands refuse a step whose ground has moved.
+ * The verbs: everything that writer can do to the outside world. A closed union of plain JSON;
+ * never a secret; each carries what was seen, so that writer refuse a step that is stale.
  */
 
 import type { Erasure } from '../lifecycle/erased-person.ts';
@@ -99,7 +99,7 @@ export type Action =
       verb: 'home.withdraw';
       home: HomePath;
       uid: number;
-      departure: number;
+      archival: number;
       seen: SeenPath;
     }
   | {
@@ -107,14 +107,14 @@ export type Action =
       verb: 'home.archive';
       home: HomePath;
       uid: number;
-      departure: number;
+      archival: number;
     }
   | {
       /** Removes what was withdrawn; refused unless this is the manifest of its archive. */
       verb: 'home.destroy';
       home: HomePath;
       uid: number;
-      departure: number;
+      archival: number;
       manifest: string;
     }
   | {
@@ -123,7 +123,7 @@ export type Action =
       home: HomePath;
       account: string;
       uid: number;
-      departure: number;
+      archival: number;
       erasure: Erasure;
     }
   | {
@@ -131,14 +131,14 @@ export type Action =
       verb: 'home.return';
       home: HomePath;
       uid: number;
-      departure: number;
+      archival: number;
     }
   | {
       /** Unpacks the archive with this manifest, compares, and puts it into its place. */
       verb: 'home.restore';
       home: HomePath;
       uid: number;
-      departure: number;
+      archival: number;
       manifest: string;
     }
   | {
@@ -146,14 +146,14 @@ export type Action =
       verb: 'home.removePart';
       home: HomePath;
       uid: number;
-      departure: number;
+      archival: number;
     }
   | {
       /** Removes an archive that was kept long enough; refused unless its manifest is this one. */
       verb: 'home.removeArchive';
       home: HomePath;
       uid: number;
-      departure: number;
+      archival: number;
       manifest: string;
     }
   | {
@@ -175,7 +175,7 @@ export type Action =
       user: string;
       account: string;
       uid: number;
-      departure: number;
+      archival: number;
       servers: string[];
     }
   | {
@@ -185,7 +185,7 @@ export type Action =
       user: string;
       account: string;
       database: string;
-      departure: number;
+      archival: number;
       manifest: string;
     }
   | {
@@ -195,14 +195,14 @@ export type Action =
       user: string;
       account: string;
       database: string;
-      departure: number;
+      archival: number;
     }
   | {
       /** Removes every archive of the account, recorded or not: an erasure by law. */
       verb: 'databases.eraseArchives';
       user: string;
       account: string;
-      departure: number;
+      archival: number;
     }
   | {
       /** Loads from the archive with this manifest what is not there, or not there whole. */
@@ -210,7 +210,7 @@ export type Action =
       server: string;
       user: string;
       account: string;
-      departure: number;
+      archival: number;
       manifest: string;
     }
   | {
@@ -218,14 +218,14 @@ export type Action =
       verb: 'databases.removePart';
       user: string;
       account: string;
-      departure: number;
+      archival: number;
     }
   | {
       /** Removes an archive that was kept long enough; refused unless its manifest is this one. */
       verb: 'databases.removeArchive';
       user: string;
       account: string;
-      departure: number;
+      archival: number;
       manifest: string;
     }
   | {

@@ -12,30 +12,30 @@ import {
 } from '../database/connection.ts';
 import { readWanted } from './wanted-queries.ts';
 
-/** A generation to raise. */
-export interface Raise {
+/** A generation to touch. */
+export interface Touch {
   subject: number;
   role: Role;
-  /** another role of the same subject is raised too, and raises this one again when it is done */
+  /** another role of the same subject is touched too, and touches this one again when it is done */
   waits?: true;
   /** of this target alone something changes, and nothing that a seal says */
   target?: string;
 }
 
-/** Raises generations as they are, without a request; `isUrgent`: access is taken away by it. */
-export async function raiseAll(
+/** Touches generations as they are, without a request; `isUrgent`: access is taken away by it. */
+export async function touchAll(
   client: Client,
-  raises: readonly Raise[],
+  touches: readonly Touch[],
   isUrgent = false,
 ): Promise<void> {
   await client.query(
-    'SELECT raise_generations($1::int[], $2::text[], $3, $4::bool[], $5::text[])',
+    'SELECT touch_generations($1::int[], $2::text[], $3, $4::bool[], $5::text[])',
     [
-      raises.map(({ subject }) => subject),
-      raises.map(({ role }) => role),
+      touches.map(({ subject }) => subject),
+      touches.map(({ role }) => role),
       isUrgent,
-      raises.map(({ waits }) => waits === true),
-      raises.map(({ target }) => target ?? null),
+      touches.map(({ waits }) => waits === true),
+      touches.map(({ target }) => target ?? null),
     ],
   );
 }
@@ -43,7 +43,7 @@ export async function raiseAll(
 /** A subject that a worker is given under its lock. */
 export interface Held {
   wanted: Wanted;
-  /** refusals before, since the row was last raised; a server that was away does not count */
+  /** refusals before, since the row was last touched; a server that was away does not count */
   attempts: number;
   /** its row stays as it is, whatever comes of the run */
   left: boolean;
@@ -159,7 +159,7 @@ export async function unlock(client: Client): Promise<void> {
 }
 
 /**
- * Writes how runs ended, each on the generation that was read. Where a row was raised meanwhile, only `applied` and the
+ * Writes how runs ended, each on the generation that was read. Where a row was touched meanwhile, only `applied` and the
  * lease are written: the newer generation is due, whatever came of the older. The subjects are for the caller to unlock.
  *
  * Intake takes rows in the order of its requests, and whoever holds one while they wait for another may wait in a circle

@@ -2,7 +2,7 @@
  * Survey and apply, for provisioning, the sweep and repair alike.
  *
  * A survey asks every target of a role what it wants, what is there, and what to do about it. Apply
- * is the only way to hands. There is no dry run: a survey is one whose hands were never built.
+ * is the only way to writer. There is no dry run: a survey is one whose writer were never built.
  */
 import type { Realm, Wanted } from './wanted.ts';
 import type { Action } from './action.ts';
@@ -12,13 +12,13 @@ import type { Target } from '../targets/target.ts';
 import { CODES, type Code, codeOf, describeError } from '../shared/errors.ts';
 
 /** Does one action, or throws: STEP_STALE, BACKEND_UNAVAILABLE, STEP_FAILED. */
-export interface Hands {
+export interface Writer {
   do(action: Action): Promise<void>;
 }
 
 // A role's targets differ in what they want and have; only the role's file knows them all.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
-export type AnyTarget<Eyes> = Target<Eyes, any, any>;
+export type AnyTarget<Reader> = Target<Reader, any, any>;
 
 /** What one target could not do, and why. */
 export interface Trouble {
@@ -41,11 +41,11 @@ export interface SubjectSurvey {
 }
 
 /** Surveys subjects, target by target. A backend that cannot be read yields UNREADABLE, and no step. */
-export async function survey<Eyes>(
-  targets: readonly AnyTarget<Eyes>[],
+export async function survey<Reader>(
+  targets: readonly AnyTarget<Reader>[],
   wanted: readonly Wanted[],
   realm: Realm,
-  eyes: Eyes,
+  reader: Reader,
 ): Promise<SubjectSurvey[]> {
   const surveys = new Map<number, SubjectSurvey>(
     wanted.map(({ uid, account }) => [
@@ -57,7 +57,7 @@ export async function survey<Eyes>(
     targets.map(async (target) => {
       const of = wanted.filter(({ kind }) => target.of.includes(kind));
       try {
-        const have = of.length === 0 ? [] : await target.observe(eyes, of, realm);
+        const have = of.length === 0 ? [] : await target.observe(reader, of, realm);
         return { target, of, have };
       } catch (error) {
         return { target, of, error };
@@ -132,10 +132,10 @@ export function withholdGrants(found: SubjectSurvey, places: readonly Withheld[]
  * after another. A step that fails stops the later ones on its object, and those of the targets that
  * need its target, but for what takes access away; the others go on.
  */
-export async function apply<Eyes>(
-  targets: readonly AnyTarget<Eyes>[],
+export async function apply<Reader>(
+  targets: readonly AnyTarget<Reader>[],
   { steps, unreadable }: Pick<SubjectSurvey, 'steps' | 'unreadable'>,
-  hands: Hands,
+  writer: Writer,
 ): Promise<Trouble[]> {
   const troubles: Trouble[] = [];
   const failedTargets = new Set(unreadable.map(({ target }) => target));
@@ -151,7 +151,7 @@ export async function apply<Eyes>(
         continue;
       }
       try {
-        await hands.do(step.action);
+        await writer.do(step.action);
       } catch (error) {
         troubles.push(troubleOf(step.target, error));
         failedTargets.add(step.target);
@@ -174,7 +174,7 @@ export async function apply<Eyes>(
 }
 
 /** How a subject stands after its steps: what its row says. */
-export type Standing =
+export type Status =
   | { state: 'applied' }
   | { state: 'waiting'; sentence: string }
   | { state: 'failing'; code: Code; sentence: string }
@@ -183,7 +183,7 @@ export type Standing =
 /**
  * (Findings that are advisory count as none.)
  *
- * | troubles              | findings | waiting | standing                              |
+ * | troubles              | findings | waiting | status                              |
  * | --------------------- | -------- | ------- | ------------------------------------- |
  * | one that may pass     | any      | any     | failing, with the first such          |
  * | none that may pass    | any      | any     | parked, with the first                |
@@ -191,10 +191,10 @@ export type Standing =
  * | none                  | none     | some    | waiting                               |
  * | none                  | none     | none    | applied                               |
  */
-export function standingOf(
+export function statusOf(
   { findings, waiting, unreadable }: Pick<SubjectSurvey, 'findings' | 'waiting' | 'unreadable'>,
   troubles: readonly Trouble[],
-): Standing {
+): Status {
   const all = [...unreadable, ...troubles];
   const passing = all.find(({ code }) => CODES[code].retry);
   if (passing !== undefined)

@@ -1,5 +1,5 @@
 /** How often and when a subject is tried again. */
-import type { standingOf } from './engine.ts';
+import type { statusOf } from './engine.ts';
 import type { Outcome } from './convergence-table.ts';
 
 /** A server that is away is tried for ever, and soon; what it refuses, with growing pauses, then parked. */
@@ -12,9 +12,9 @@ const MOST_REFUSALS = 8;
  *
  * @param refusals how often it was refused before, not counting when a server was away
  */
-export function outcomeOf(standing: ReturnType<typeof standingOf>, refusals: number): Outcome {
-  if (standing.state !== 'failing') return standing;
-  const { code, sentence } = standing;
+export function outcomeOf(status: ReturnType<typeof statusOf>, refusals: number): Outcome {
+  if (status.state !== 'failing') return status;
+  const { code, sentence } = status;
   if (code === 'BACKEND_UNAVAILABLE' || code === 'BACKEND_UNREADABLE') {
     return { state: 'failing', code, sentence, retryInMs: AWAY_RETRY_MS, counts: false };
   }

@@ -31,7 +31,7 @@ export function partSteps(
 }
 
 /** What of a subject's survey stands beside its steps. */
-interface Beside {
+interface SideCondition {
   findings: readonly { target: string; object: string; advisory?: true }[];
   waiting: readonly { target: string }[];
   unreadable: readonly { target: string }[];
@@ -41,8 +41,8 @@ interface Beside {
  * What stands beside the steps of one subject, a word each, so that whoever plans anew knows what has
  * come to it: a step that is gone because its server does not answer is not done.
  */
-export function besidesOf(
-  { findings, waiting, unreadable }: Beside,
+export function sideConditionsOf(
+  { findings, waiting, unreadable }: SideCondition,
   { target }: Pick<Policy, 'target'>,
 ): string[] {
   const isMeant = (each: { target: string }) => target === undefined || each.target === target;

@@ -62,7 +62,7 @@ const LEASE = `
   WITH due AS (
     ${CLASSES.map(({ which, slow, room, heldSeconds, first }) => {
       const isIt = `role = r.role AND ${which} AND ${slow ? '' : 'NOT'} (role <> 'directory'
-        AND subject IN (SELECT d.subject FROM departures d WHERE d.back_at IS NULL))`;
+        AND subject IN (SELECT d.subject FROM archivals d WHERE d.back_at IS NULL))`;
       return `
     SELECT c.subject, c.role, c.lost, ${slow} AS slow FROM unnest($1::text[]) AS r (role), LATERAL (
       SELECT * FROM (
@@ -99,7 +99,7 @@ export async function readSlow(
 ): Promise<{ subject: number; role: Role }[]> {
   const { rows } = await pool.query({
     name: 'slow',
-    text: `SELECT subject, role FROM departures JOIN convergence w USING (subject)
+    text: `SELECT subject, role FROM archivals JOIN convergence w USING (subject)
            WHERE back_at IS NULL AND role = ANY ($1) AND role <> 'directory'
              AND applied < wanted AND w.state <> 'parked'
            ORDER BY w.next_try_at LIMIT ${MOST_SLOW}`,
@@ -174,7 +174,7 @@ export interface DoneRequest {
 }
 
 /**
- * Derives readiness for these subjects (undefined: for all): forgets the raises that are applied,
+ * Derives readiness for these subjects (undefined: for all): forgets the touches that are applied,
  * and tells of the requests that are done, and of those that are stuck. What is lost in a crash is derived
  * again: nobody is told before the numbers of the events are on the disk.
  */
@@ -195,7 +195,7 @@ export async function settle(
 }
 
 /** Of these subjects, or of all: two statements, since one for both finds them by no index. */
-const raisesOf = (subjects: readonly number[] | undefined) =>
+const touchesOf = (subjects: readonly number[] | undefined) =>
   subjects === undefined ? '' : 'AND r.subject = ANY ($1::int[])';
 
 async function settleDone(
@@ -204,10 +204,10 @@ async function settleDone(
   subjects: readonly number[] | undefined,
 ): Promise<NewEvent[]> {
   const applied = await client.query({
-    name: subjects === undefined ? 'settle-all-raises' : 'settle-raises',
-    text: `DELETE FROM request_raises r USING convergence c
+    name: subjects === undefined ? 'settle-all-touches' : 'settle-touches',
+    text: `DELETE FROM request_touches r USING convergence c
            WHERE c.subject = r.subject AND c.role = r.role AND c.applied >= r.generation
-             ${raisesOf(subjects)} RETURNING r.request`,
+             ${touchesOf(subjects)} RETURNING r.request`,
     values: subjects === undefined ? [] : [subjects],
   });
   if (applied.rows.length === 0) return [];
@@ -218,7 +218,7 @@ async function settleDone(
     // moment is waited for, and not told
     text: `UPDATE requests q SET done_at = now(), on_done = NULL FROM (
              SELECT id, on_done FROM requests WHERE id = ANY ($1) AND done_at IS NULL
-               AND NOT EXISTS (SELECT FROM request_raises r WHERE r.request = requests.id)
+               AND NOT EXISTS (SELECT FROM request_touches r WHERE r.request = requests.id)
              ORDER BY id FOR NO KEY UPDATE) old
            WHERE q.id = old.id
            RETURNING q.portal, q.jti, q.kind, q.subject, old.on_done`,
@@ -244,9 +244,9 @@ async function settleStuck(
     name: subjects === undefined ? 'settle-all-stuck' : 'settle-stuck',
     text: `UPDATE requests q SET stuck_at = now() FROM (
              SELECT q.id, c.code, c.sentence, c.role FROM requests q
-               JOIN request_raises r ON r.request = q.id
+               JOIN request_touches r ON r.request = q.id
                JOIN convergence c ON c.subject = r.subject AND c.role = r.role
-             WHERE q.done_at IS NULL AND q.stuck_at IS NULL AND c.state = 'parked' ${raisesOf(subjects)}
+             WHERE q.done_at IS NULL AND q.stuck_at IS NULL AND c.state = 'parked' ${touchesOf(subjects)}
              ORDER BY q.id FOR NO KEY UPDATE OF q) old
            WHERE q.id = old.id
            RETURNING q.portal, q.jti, q.kind, q.subject, old.code, old.sentence, old.role`,

@@ -1,7 +1,7 @@
 /** What the roles say of a survey, and how their reports become one. All pure. */
 import type { SeenDeletion } from '../archives/deletion.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
-import type { MarkerDoubt } from '../seals/marker.ts';
+import type { MarkerDoubt } from '../seals/heartbeat.ts';
 import type { Seal } from '../seals/seal.ts';
 import { isUndecided, type UnmanagedThing } from '../unmanaged/unmanaged.ts';
 import { ROLES } from './wanted.ts';
@@ -36,7 +36,7 @@ export interface Report {
   /** the clock of the role's machine when it answered, ISO 8601 */
   clock?: string;
   /** of a survey of everything: numbers of the ranges of ids that were seen, and are no subject's */
-  strangers?: number[];
+  unmanagedNumbers?: number[];
   /** of a survey of everything, from the homes: who was erased by law */
   erased?: ErasedPerson[];
   /** of a survey of everything: valid seals in the directory with a higher number than our database knows */

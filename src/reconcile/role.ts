@@ -9,9 +9,9 @@ import type { Role, Wanted } from './wanted.ts';
 import {
   type AnyTarget,
   apply,
-  type Hands,
+  type Writer,
   olderCopy,
-  standingOf,
+  statusOf,
   type SubjectSurvey,
   survey,
   type Withheld,
@@ -22,9 +22,9 @@ import { takesAway } from './policy.ts';
 import { type Held, type Outcome, withSubjects } from './convergence-table.ts';
 import { olderOf } from '../seals/place-markers-table.ts';
 import { type Client, openPool, type Pool } from '../database/connection.ts';
-import type { Everything, Pace } from '../targets/everything.ts';
+import type { Everything, Throttle } from '../targets/everything.ts';
 import { startAnswering } from '../drift/answering.ts';
-import { type Holders, holding } from './held-hands.ts';
+import { type Holders, holding } from './held-writer.ts';
 import type { Worker } from '../shared/loop.ts';
 import { NO_GUARD, openPlaceGuard } from '../seals/place-guard.ts';
 import type { PlaceMarkers } from '../seals/publish-place-markers.ts';
@@ -36,12 +36,12 @@ interface Closable {
   close(): Promise<void>;
 }
 
-/** Hands whose steps may take hours: `letGo` ends those at once, and every one that is begun after. */
-interface LongHanded {
+/** Writer whose steps may take hours: `letGo` ends those at once, and every one that is begun after. */
+interface LongWriter {
   letGo?(): void;
 }
 
-/** What hands may ask of our PostgreSQL. */
+/** What a writer may ask of our PostgreSQL. */
 export interface RoleStore {
   pool: Pool;
   /** the connection that holds the lock of a subject that is being worked on */
@@ -49,25 +49,25 @@ export interface RoleStore {
 }
 
 /**
- * What makes a role: its targets, and how its eyes and hands are opened.
+ * What makes a role: its targets, and how its reader and writer are opened.
  *
- * @typeParam Eyes what its targets look through
- * @typeParam Open what it opens: eyes that can do more
+ * @typeParam Reader what its targets look through
+ * @typeParam Open what it opens: reader that can do more
  */
-export interface RoleParts<Eyes, Open extends Eyes = Eyes> {
+export interface RoleParts<Reader, Open extends Reader = Reader> {
   role: Role;
-  targets: readonly AnyTarget<Eyes>[];
+  targets: readonly AnyTarget<Reader>[];
   /** jobs worked on at a time */
   concurrency: number;
   /** with an account that can only read */
-  openEyes(config: Config): Open & Closable;
-  openHands(config: Config, store: RoleStore): Hands & Closable & LongHanded;
+  openReader(config: Config): Open & Closable;
+  openWriter(config: Config, store: RoleStore): Writer & Closable & LongWriter;
   /** of a role whose places carry markers */
   openMarkers?(config: Config): PlaceMarkers;
   /** for a survey of everything: reads all there is, before any subject is looked at */
-  readEverything(eyes: Open, pace: Pace, reading: Watching): Promise<Everything<Eyes>>;
+  readEverything(reader: Open, throttle: Throttle, reading: Watching): Promise<Everything<Reader>>;
   /** begins to look for what is in its places and is not ours */
-  openWatch(eyes: Open, watching: Watching): Watch<Eyes>;
+  openWatch(reader: Open, watching: Watching): Watch<Reader>;
   /** for a survey of everything: what stands there signed, and is newer than what our database knows */
   newerSeals?(found: readonly SubjectSurvey[], watching: Watching): Seal[];
   /** a subject's steps as they are done: those that the backend can do in one */
@@ -89,14 +89,14 @@ function isArchiving(target: string): boolean {
   return target.endsWith('-archive');
 }
 
-export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log): Worker {
+export function startRole<Reader>(parts: RoleParts<Reader>, config: Config, log: Log): Worker {
   const { role, targets } = parts;
   const realm = realmOf(config);
   const pool = openPool(config, role, { max: 2 * parts.concurrency + 4, durable: false });
-  const eyes = parts.openEyes(config);
-  const readers = openPool(config, `${role}_eyes`, { max: 4, durable: false });
+  const reader = parts.openReader(config);
+  const readers = openPool(config, `${role}_reader`, { max: 4, durable: false });
   const holders: Holders = new Map();
-  const hands = parts.openHands(config, {
+  const writer = parts.openWriter(config, {
     pool,
     holderOf(subject) {
       const client = holders.get(subject);
@@ -106,8 +106,8 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   });
   const markers = parts.openMarkers?.(config);
   const guard = markers === undefined ? NO_GUARD : openPlaceGuard(role, markers, pool);
-  const answering = startAnswering(parts, { ...watchingOf(config, readers), eyes, log });
-  const repairing = startRepairing(parts, { pool, eyes, hands, guard, holders, realm, log });
+  const answering = startAnswering(parts, { ...watchingOf(config, readers), reader, log });
+  const repairing = startRepairing(parts, { pool, reader, writer, guard, holders, realm, log });
   const consume = (queue: string, concurrency: number): Consumer =>
     startConsumer({
       config,
@@ -161,8 +161,8 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
         found.map(async (each, index): Promise<[number, Outcome]> => {
           const { subject } = each;
           const { attempts: refusals = 0, left = false } = held[index] ?? {};
-          const due = withholdGrants(left ? doorsOf(each) : each, withheld);
-          const outcome = await holding(holders, { subject, client, hands }, (own) =>
+          const due = withholdGrants(left ? accessStepsOf(each) : each, withheld);
+          const outcome = await holding(holders, { subject, client, writer }, (own) =>
             bring(due, refusals, own),
           );
           return [subject, outcome ?? outcomeOf(STILL_AT_IT, refusals)];
@@ -183,7 +183,7 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
         ({ name }) => behind === undefined || behind.includes(name) || needed.includes(name),
       );
       const wanted = of.map((each) => each.wanted);
-      for (const each of await survey(looked, wanted, realm, eyes)) {
+      for (const each of await survey(looked, wanted, realm, reader)) {
         found.set(each.subject, behind === undefined ? each : ofTargets(each, behind, older));
       }
     }
@@ -211,29 +211,29 @@ export function startRole<Eyes>(parts: RoleParts<Eyes>, config: Config, log: Log
   }
 
   /** What takes access away from who is put away, without what puts away. */
-  function doorsOf(found: SubjectSurvey): SubjectSurvey {
-    const isDoor = ({ target, effect }: SubjectSurvey['steps'][number]) =>
+  function accessStepsOf(found: SubjectSurvey): SubjectSurvey {
+    const isAccess = ({ target, effect }: SubjectSurvey['steps'][number]) =>
       effect === 'revoke' && !isArchiving(target);
-    return { ...found, steps: found.steps.filter(isDoor) };
+    return { ...found, steps: found.steps.filter(isAccess) };
   }
 
-  async function bring(found: SubjectSurvey, refusals: number, held: Hands): Promise<Outcome> {
+  async function bring(found: SubjectSurvey, refusals: number, held: Writer): Promise<Outcome> {
     const steps = parts.together?.(found.steps) ?? found.steps;
     const troubles = await apply(targets, { ...found, steps }, held);
     if (found.findings.length > 0) await parts.remember?.(found, pool);
-    const standing = standingOf(found, troubles);
-    if (standing.state === 'parked' || standing.state === 'failing') {
+    const status = statusOf(found, troubles);
+    if (status.state === 'parked' || status.state === 'failing') {
       const { subject, account } = found;
-      log.info({ role, subject, account, ...standing }, 'not as wanted');
+      log.info({ role, subject, account, ...status }, 'not as wanted');
     }
-    return outcomeOf(standing, refusals);
+    return outcomeOf(status, refusals);
   }
 
   return {
     async close() {
-      hands.letGo?.();
+      writer.letGo?.();
       await Promise.all([...consumers.map((each) => each.close(3000)), answering.close()]);
-      await Promise.allSettled([eyes.close(), hands.close(), guard.close()]);
+      await Promise.allSettled([reader.close(), writer.close(), guard.close()]);
       await Promise.all([pool.end(), readers.end()]);
     },
   };

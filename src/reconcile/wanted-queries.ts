@@ -68,11 +68,11 @@ const CREDENTIALS = (account: string) => `,
 // Each role sees its own archives, by row-level security and by the name of the role alike: that of who is
 // away, and those of who came back that are to be removed.
 const ARCHIVES = (account: string, role: Role) => `,
-  (SELECT jsonb_agg(jsonb_build_object('departure', d.departure, 'returning', d.returning_at IS NOT NULL,
+  (SELECT jsonb_agg(jsonb_build_object('archival', d.archival, 'returning', d.returning_at IS NOT NULL,
                       'expired', d.expired_at IS NOT NULL, 'back', d.back_at IS NOT NULL,
-                      'erasure', d.erasure, 'manifest', a.manifest_sha256) ORDER BY d.departure)
-   FROM departures d LEFT JOIN archives a
-     ON a.subject = d.subject AND a.departure = d.departure AND a.role = '${role}'
+                      'erasure', d.erasure, 'manifest', a.manifest_sha256) ORDER BY d.archival)
+   FROM archivals d LEFT JOIN archives a
+     ON a.subject = d.subject AND a.archival = d.archival AND a.role = '${role}'
    WHERE d.subject = ${account}.uid AND (d.back_at IS NULL OR d.expired_at IS NOT NULL)) AS archives`;
 const accountStatements = (role: Role) => ({
   person: `${PERSON}${CREDENTIALS('p')}${ARCHIVES('p', role)} FROM people p WHERE p.uid = ANY ($1)`,
@@ -203,8 +203,8 @@ function toArchives(rows: readonly ArchiveRow[] | null | undefined): {
   pastArchives?: PastArchive[];
 } {
   const [away] = rows?.filter(({ back }) => !back) ?? [];
-  const past = (rows ?? []).flatMap(({ back, departure, manifest }) =>
-    back && manifest !== null ? [{ departure, manifest }] : [],
+  const past = (rows ?? []).flatMap(({ back, archival, manifest }) =>
+    back && manifest !== null ? [{ archival, manifest }] : [],
   );
   return {
     ...(away === undefined ? {} : { archive: toArchive(away) }),
@@ -212,15 +212,9 @@ function toArchives(rows: readonly ArchiveRow[] | null | undefined): {
   };
 }
 
-function toArchive({
-  departure,
-  manifest,
-  returning,
-  expired,
-  erasure,
-}: ArchiveRow): WantedArchive {
+function toArchive({ archival, manifest, returning, expired, erasure }: ArchiveRow): WantedArchive {
   return {
-    ...{ departure, manifest: manifest ?? undefined, returning, expired },
+    ...{ archival, manifest: manifest ?? undefined, returning, expired },
     ...(isGiven(erasure) ? { erasure } : {}),
   };
 }

@@ -24,7 +24,7 @@ export interface WantedCredentials {
 /** The last time that a subject was put away, as far as it is not over. */
 export interface WantedArchive {
   /** how often it was put away, this time counted: part of the archive's name */
-  departure: number;
+  archival: number;
   /** SHA-256 of the manifest of the role's own archive, hex, once that was read back */
   manifest: string | undefined;
   /** what was put away is to be brought back */
@@ -37,7 +37,7 @@ export interface WantedArchive {
 
 /** An archive of what came back, which has been kept for as long as is wanted, and is to be removed. */
 export interface PastArchive {
-  departure: number;
+  archival: number;
   manifest: string;
 }
 

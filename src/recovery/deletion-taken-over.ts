@@ -2,7 +2,7 @@
  * Takes over deletions from archives that a database from a backup does not know. As the owner of the database, in the
  * transaction of whoever recovers it.
  *
- * | the last departure has | is what it took away in its place | the backup has the account as | then                            |
+ * | the last archival has | is what it took away in its place | the backup has the account as | then                            |
  * | ---------------------- | --------------------------------- | ----------------------------- | ------------------------------- |
  * | both archives          | none of it                        | live, leaving                 | deleted                         |
  * | one archive            | none of it                        | live, leaving                 | archived; the rest follows      |
@@ -14,24 +14,24 @@
  * | any                    | anything                          | another of its name or number | undecided, left alone           |
  *
  * What is undecided is archived and held: nobody gets in, and nothing is destroyed before an admin decides. What is kept is
- * recorded in each case, so that it can be restored, and that the next departure has a number of its own.
+ * recorded in each case, so that it can be restored, and that the next archival has a number of its own.
  */
 import { ChamberlainError } from '../shared/errors.ts';
 import { type Deletion, readEvidence, type SeenDeletion } from '../archives/deletion.ts';
 import type { PosixId } from '../identity/ids.ts';
 import { type AccountName, type ShellName, type ToolName, toolOf } from '../identity/names.ts';
 import { ROLES } from '../reconcile/wanted.ts';
-import { writeActs } from '../audit/acts.ts';
+import { writeOperatorActions } from '../audit/operator-actions.ts';
 import { rejectWaiting } from '../requests/approvals-table.ts';
-import { raiseAll } from '../reconcile/convergence-table.ts';
+import { touchAll } from '../reconcile/convergence-table.ts';
 import { noteKnown } from '../credentials/credentials-table.ts';
-import { completeDeparture } from '../lifecycle/departures-table.ts';
+import { completeArchival } from '../lifecycle/archivals-table.ts';
 import type { Account } from './erased-again.ts';
 import { erasePerson } from '../lifecycle/erasure.ts';
 import { type NewEvent, writeEvents } from '../events/events-table.ts';
 import { placeHold } from '../lifecycle/holds-table.ts';
 import { noteKeys } from '../ssh-keys/keys-table.ts';
-import { insertPerson, raisesOfDoors, suspendPeople } from '../identity/people-table.ts';
+import { insertPerson, touchesOfAccess, suspendPeople } from '../identity/people-table.ts';
 import type { Client } from '../database/connection.ts';
 import {
   countAdmins,
@@ -86,7 +86,7 @@ export async function takeOverDeletion(
       action: 'Nothing was done; the realm stays frozen.',
     });
   }
-  await writeActs(
+  await writeOperatorActions(
     client,
     Object.entries(taken).flatMap(([field, of]: [string, Account[]]) =>
       of.map(({ uid: subject, account }) => {
@@ -100,9 +100,9 @@ export async function takeOverDeletion(
 type End = 'nothing' | 'deleted' | { sentence: string };
 
 async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promise<End> {
-  const { uid, account, kind, departure, back } = deletion;
-  const known = await findStanding(client, deletion);
-  if (known !== undefined && isKnown(known, departure)) return 'nothing';
+  const { uid, account, kind, archival, back } = deletion;
+  const known = await findKnown(client, deletion);
+  if (known !== undefined && isKnown(known, archival)) return 'nothing';
   if (known === undefined && !(await takeIn(client, deletion))) {
     return {
       sentence: `${account} (${uid}) was deleted, and its name or number is another’s here: look at ${placesOf(deletion)}`,
@@ -119,7 +119,7 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
     // of that deletion it came back
     const table = kind === 'tool' ? 'tools' : 'people';
     await client.query(
-      `UPDATE ${table} SET delete_after = NULL, days_told = NULL, told_at = NULL WHERE uid = $1`,
+      `UPDATE ${table} SET delete_after = NULL, days_warned = NULL, warned_at = NULL WHERE uid = $1`,
       [uid],
     );
     return 'nothing';
@@ -127,12 +127,14 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
 
   const now = new Date();
   // who holds it as a member, and whom it is a member of
-  const raises = [
-    ...(kind === 'person' ? await raisesOfDoors(client, [uid]) : await raisesOfTool(client, uid)),
+  const touches = [
+    ...(kind === 'person'
+      ? await touchesOfAccess(client, [uid])
+      : await touchesOfTool(client, uid)),
     ...ROLES.map((role) => ({ subject: uid, role })),
   ];
   if (kind === 'tool') await noteKnown(client, uid);
-  await closeDoors(client, deletion, { by: terms.by, reason: REASON, now });
+  await closeAccess(client, deletion, { by: terms.by, reason: REASON, now });
   let end: End = 'deleted';
   if (back !== 'no') {
     const until = new Date(now.getTime() + UNDECIDED_DAYS * DAY_MS);
@@ -144,50 +146,50 @@ async function takeOver(client: Client, deletion: Deletion, terms: Terms): Promi
     end = { sentence };
   } else if (isWhole) {
     const keepUntil = new Date(now.getTime() + terms.keepDays * DAY_MS);
-    await completeDeparture(client, uid, { now, keepUntil });
+    await completeArchival(client, uid, { now, keepUntil });
     if (kind === 'person') {
       await rejectWaiting(client, uid, { by: terms.by, now });
       await erasePerson(client, uid);
     }
     await writeEvents(client, terms.tell(deletion));
   }
-  await raiseAll(client, raises);
+  await touchAll(client, touches);
   return end;
 }
 
-interface Standing {
+interface KnownSubject {
   state: string;
-  /** the last departure that the backup knows; 0: none */
-  departure: number;
+  /** the last archival that the backup knows; 0: none */
+  archival: number;
   /** it is not over, and not coming back */
   isLeaving: boolean;
   /** by law: whatever archives are left are removed */
   isErased: boolean;
 }
 
-async function findStanding(
+async function findKnown(
   client: Client,
   { uid, account }: Deletion,
-): Promise<Standing | undefined> {
+): Promise<KnownSubject | undefined> {
   const { rows } = await client.query(
-    `SELECT s.state, coalesce(d.departure, 0) AS departure,
+    `SELECT s.state, coalesce(d.archival, 0) AS archival,
             coalesce(d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', false) AS "isLeaving",
-            EXISTS (SELECT FROM departures e WHERE e.subject = s.uid AND e.erasure IS NOT NULL) AS "isErased"
+            EXISTS (SELECT FROM archivals e WHERE e.subject = s.uid AND e.erasure IS NOT NULL) AS "isErased"
      FROM (SELECT uid, state FROM people WHERE uid = $1 AND shell_name = $2
            UNION ALL SELECT uid, state FROM tools WHERE uid = $1 AND account = $2) AS s
-     LEFT JOIN LATERAL (SELECT * FROM departures WHERE subject = s.uid ORDER BY departure DESC LIMIT 1) AS d ON true`,
+     LEFT JOIN LATERAL (SELECT * FROM archivals WHERE subject = s.uid ORDER BY archival DESC LIMIT 1) AS d ON true`,
     [uid, account],
   );
-  return (rows as Standing[])[0];
+  return (rows as KnownSubject[])[0];
 }
 
-/** The backup has heard of that departure, and of its end. */
-function isKnown({ departure, isLeaving, isErased }: Standing, last: number): boolean {
-  return isErased || departure > last || (departure === last && !isLeaving);
+/** The backup has heard of that archival, and of its end. */
+function isKnown({ archival, isLeaving, isErased }: KnownSubject, last: number): boolean {
+  return isErased || archival > last || (archival === last && !isLeaving);
 }
 
-function placesOf({ archives, departure }: Deletion): string {
-  const last = archives.filter((each) => each.departure === departure);
+function placesOf({ archives, archival }: Deletion): string {
+  const last = archives.filter((each) => each.archival === archival);
   return last.map(({ archive }) => archive).join(' and ');
 }
 
@@ -220,39 +222,39 @@ async function takeIn(
   return true;
 }
 
-/** Records all departures, the last one as open unless it is over; whether both archives of that are recorded. */
+/** Records all archivals, the last one as open unless it is over; whether both archives of that are recorded. */
 async function recordArchives(
   client: Client,
-  { uid, departure, archives }: Deletion,
+  { uid, archival, archives }: Deletion,
   { keepDays, isOver }: { keepDays: number; isOver: boolean },
 ): Promise<boolean> {
   await client.query(
-    `UPDATE departures SET back_at = now(), keep_until = coalesce(keep_until, now() + make_interval(days => $3))
-     WHERE subject = $1 AND departure < $2 AND back_at IS NULL`,
-    [uid, departure, keepDays],
+    `UPDATE archivals SET back_at = now(), keep_until = coalesce(keep_until, now() + make_interval(days => $3))
+     WHERE subject = $1 AND archival < $2 AND back_at IS NULL`,
+    [uid, archival, keepDays],
   );
-  for (const { departure: each, role, deletedAt, archive, manifest, bytes } of archives) {
+  for (const { archival: each, role, deletedAt, archive, manifest, bytes } of archives) {
     await client.query(
-      `INSERT INTO departures (subject, departure, began_at, back_at, keep_until)
+      `INSERT INTO archivals (subject, archival, began_at, back_at, keep_until)
        SELECT $1, $2, $3, CASE WHEN $4 THEN now() END, CASE WHEN $4 THEN now() + make_interval(days => $5) END
-       ON CONFLICT (subject, departure) DO NOTHING`,
-      [uid, each, deletedAt, each < departure || isOver, keepDays],
+       ON CONFLICT (subject, archival) DO NOTHING`,
+      [uid, each, deletedAt, each < archival || isOver, keepDays],
     );
     await client.query(
-      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes, made_at)
+      `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes, made_at)
        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
       [uid, each, role, manifest, archive, bytes, deletedAt],
     );
   }
   const { rowCount } = await client.query(
-    'SELECT FROM archives WHERE subject = $1 AND departure = $2',
-    [uid, departure],
+    'SELECT FROM archives WHERE subject = $1 AND archival = $2',
+    [uid, archival],
   );
   return rowCount === 2;
 }
 
 /** Archives it: nobody gets in, and nothing is destroyed, whatever the backup says. */
-async function closeDoors(
+async function closeAccess(
   client: Client,
   { uid, account, kind }: Deletion,
   closing: { by: string; reason: string; now: Date },
@@ -278,7 +280,7 @@ function nameFor({ uid, account }: Account): string {
   return `${account} (${uid})`;
 }
 
-async function raisesOfTool(client: Client, uid: number) {
+async function touchesOfTool(client: Client, uid: number) {
   const others = [...(await readMaintained(client, uid)), ...(await readMaintainers(client, uid))];
   return others.map((subject) => ({ subject, role: 'directory' as const }));
 }

@@ -5,11 +5,11 @@ import type { ShellName } from '../identity/names.ts';
 import type { PosixId } from '../identity/ids.ts';
 import { ROLES } from '../reconcile/wanted.ts';
 import { rejectWaiting } from '../requests/approvals-table.ts';
-import { raiseAll } from '../reconcile/convergence-table.ts';
-import { beginErasure } from '../lifecycle/departures-table.ts';
+import { touchAll } from '../reconcile/convergence-table.ts';
+import { beginErasure } from '../lifecycle/archivals-table.ts';
 import { erasePerson } from '../lifecycle/erasure.ts';
 import { removeHold } from '../lifecycle/holds-table.ts';
-import { insertPerson, raisesOfDoors } from '../identity/people-table.ts';
+import { insertPerson, touchesOfAccess } from '../identity/people-table.ts';
 import type { Client } from '../database/connection.ts';
 import { countAdmins } from '../identity/tools-table.ts';
 
@@ -38,12 +38,12 @@ export async function eraseAgain(
     const { uid, account } = each;
     const state = (await findState(client, each)) ?? (await takeIn(client, each));
     if (state === undefined || state.isErased) continue;
-    const doors = await raisesOfDoors(client, [uid]);
+    const access = await touchesOfAccess(client, [uid]);
     await suspendForErasure(client, each, now);
     await beginErasure(client, uid, now);
     await rejectWaiting(client, uid, { by: BY, now });
     await erasePerson(client, uid);
-    await raiseAll(client, [...doors, ...ROLES.map((role) => ({ subject: uid, role }))]);
+    await touchAll(client, [...access, ...ROLES.map((role) => ({ subject: uid, role }))]);
     again.push({ account, uid });
   }
   if (again.length > 0 && admins > 0 && (await countAdmins(client, adminTool)) === 0) {
@@ -65,7 +65,7 @@ async function findState(
   { uid, account }: ErasedPerson,
 ): Promise<State | undefined> {
   const { rows } = await client.query(
-    `SELECT EXISTS (SELECT FROM departures d WHERE d.subject = p.uid AND d.erasure IS NOT NULL) AS "isErased"
+    `SELECT EXISTS (SELECT FROM archivals d WHERE d.subject = p.uid AND d.erasure IS NOT NULL) AS "isErased"
      FROM people p WHERE p.uid = $1 AND p.shell_name = $2`,
     [uid, account],
   );
@@ -101,7 +101,7 @@ async function suspendForErasure(
     [portal, request, uid, requestedBy, approvedBy, approvedAt],
   );
   await removeHold(client, uid);
-  await client.query('UPDATE departures SET back_at = $2 WHERE subject = $1 AND back_at IS NULL', [
+  await client.query('UPDATE archivals SET back_at = $2 WHERE subject = $1 AND back_at IS NULL', [
     uid,
     now,
   ]);

@@ -19,7 +19,7 @@ import type { Open } from './taking.ts';
 import type { Role, Wanted } from '../reconcile/wanted.ts';
 import type { Action, EntryRef } from '../reconcile/action.ts';
 import type { Step } from '../reconcile/plan.ts';
-import { splitRef } from '../targets/directory-eyes.ts';
+import { splitRef } from '../targets/directory-reader.ts';
 import { locksAccount, opensAccount } from '../targets/unix-account.ts';
 
 /** What one server shows of one subject. */

@@ -11,7 +11,7 @@ const GONE = /^(gone|missing) (\d+) (\S+) (\d+)$/;
 export interface HostSeals {
   shown: Shown[];
   /** accounts that our database does not know: their numbers and names were given */
-  strangers: { uid: number; account: string }[];
+  unknown: { uid: number; account: string }[];
   /** how many lines were no seal that these keys have signed */
   refused: number;
 }
@@ -29,14 +29,14 @@ export function readHostSeals(
   known: ReadonlyMap<number, number>,
 ): HostSeals {
   const last = new Map<number, Shown>();
-  const strangers = new Map<number, string>();
+  const unknown = new Map<number, string>();
   let refused = 0;
   // behind the last line there is room of NUL bytes
   for (const line of text.split('\n').filter((each) => each !== '' && !each.startsWith('\0'))) {
     const gone = GONE.exec(line);
     if (gone !== null) {
       const [subject, number] = [Number(gone[2]), Number(gone[4])];
-      if (!known.has(subject)) strangers.set(subject, gone[3] ?? '');
+      if (!known.has(subject)) unknown.set(subject, gone[3] ?? '');
       const isNewer = number >= (known.get(subject) ?? Number.POSITIVE_INFINITY);
       if (gone[1] === 'missing' || !isNewer) last.delete(subject);
       else last.set(subject, { subject, by: `${host}, where it is gone`, closed: 'directory' });
@@ -48,14 +48,14 @@ export function readHostSeals(
       continue;
     }
     last.delete(seal.uid);
-    if (!known.has(seal.uid)) strangers.set(seal.uid, seal.name);
+    if (!known.has(seal.uid)) unknown.set(seal.uid, seal.name);
     if (seal.number > (known.get(seal.uid) ?? Number.POSITIVE_INFINITY)) {
       last.set(seal.uid, { subject: seal.uid, by: `its seal ${seal.number} on ${host}`, seal });
     }
   }
   return {
     shown: [...last.values()],
-    strangers: [...strangers].map(([uid, account]) => ({ uid, account })),
+    unknown: [...unknown].map(([uid, account]) => ({ uid, account })),
     refused,
   };
 }

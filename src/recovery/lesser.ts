@@ -35,7 +35,7 @@ export interface Decided {
 }
 
 /** What is known beside the evidence. */
-export interface Ground {
+export interface RecoveryContext {
   /** by uid of the tool */
   maintainers: ReadonlyMap<number, readonly Maintainer[]>;
   /** by uid: what servers show beyond the backup */
@@ -54,7 +54,7 @@ export interface Ground {
 export function takeLesser(
   wanted: readonly Wanted[],
   shown: readonly Shown[],
-  ground: Ground,
+  context: RecoveryContext,
 ): Decided {
   const bySubject = Map.groupBy(shown, ({ subject }) => subject);
   const decided: Decided = { takings: [], open: [], seenKeys: [] };
@@ -63,19 +63,19 @@ export function takeLesser(
   const people = wanted.filter((of): of is WantedPerson => of.kind === 'person');
   const tools = wanted.filter((of): of is WantedTool => of.kind === 'tool');
   for (const of of [...people, ...tools]) {
-    if (of.kind === 'person') decided.seenKeys.push(...seenKeysOf(of, bySubject, ground.more));
-    if (ground.keep.includes(of.account)) continue;
+    if (of.kind === 'person') decided.seenKeys.push(...seenKeysOf(of, bySubject, context.more));
+    if (context.keep.includes(of.account)) continue;
     const about = (bySubject.get(of.uid) ?? []).filter(
       ({ seal }) => seal === undefined || isOf(seal, of),
     );
     const gone = goneOf(of, about);
     if (gone !== undefined) decided.open.push(gone);
     if (of.state === 'deleted' || of.state === 'archived') continue;
-    const more = ground.more.get(of.uid);
+    const more = context.more.get(of.uid);
     const { taking, open } =
       of.kind === 'person'
         ? takePerson(of, about, more)
-        : takeTool(of, about, { ...ground, more: more ?? NO_MORE, isIn });
+        : takeTool(of, about, { ...context, more: more ?? NO_MORE, isIn });
     decided.open.push(...open);
     if (of.kind === 'person') {
       const { state = of.state, member = of.realmMember } = taking;
@@ -179,7 +179,7 @@ function takeKeys(
 function seenKeysOf(
   person: WantedPerson,
   shown: ReadonlyMap<number, readonly Shown[]>,
-  more: Ground['more'],
+  more: RecoveryContext['more'],
 ): Decided['seenKeys'] {
   const { uid } = person;
   const sealed = (shown.get(uid) ?? []).flatMap(({ seal }) =>
@@ -205,7 +205,7 @@ function takeTool(
     admin,
     keep,
     isIn,
-  }: Omit<Ground, 'more'> & { more: More; isIn: ReadonlyMap<string, boolean> },
+  }: Omit<RecoveryContext, 'more'> & { more: More; isIn: ReadonlyMap<string, boolean> },
 ): Taken {
   const seal = newestSeal(shown) as ToolSeal | undefined;
   const used: Shown[] = shown.filter((each) => each.seal !== undefined && each.seal === seal);

@@ -25,11 +25,11 @@ export async function goOnWithEvents(
        SELECT p.portal, coalesce(s.last, 0) AS last FROM (
          SELECT unnest($1::text[]) UNION SELECT portal FROM event_sequences) AS p (portal)
          LEFT JOIN event_sequences s USING (portal)),
-     raised AS (
+     touched AS (
        INSERT INTO event_sequences AS s (portal, last)
        SELECT portal, ${GO_ON('last')} FROM was ORDER BY portal
        ON CONFLICT (portal) DO UPDATE SET last = excluded.last RETURNING portal, last)
-     SELECT portal, was.last AS "from", raised.last AS "to" FROM raised JOIN was USING (portal) ORDER BY portal`,
+     SELECT portal, was.last AS "from", touched.last AS "to" FROM touched JOIN was USING (portal) ORDER BY portal`,
     [portals],
   );
   return (rows as { portal: string; from: string; to: string }[]).map(({ portal, from, to }) => ({

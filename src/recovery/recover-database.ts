@@ -107,7 +107,7 @@ export async function recoverDatabase(command: Command): Promise<void> {
     const hosts = await readSealFiles(owner, command);
     const seen = {
       ...seenIn(reports, older),
-      ...{ frozenAt: held.frozenAt, remembered: hosts.strangers, erased, deletions },
+      ...{ frozenAt: held.frozenAt, remembered: hosts.unknown, erased, deletions },
     };
     const decided = await decide(owner, command, surveyed, { erased, older, hosts });
     const terms = termsOf(config);
@@ -227,7 +227,7 @@ async function requireKnown(owner: Client, accounts: readonly string[]): Promise
 /** What login hosts remember. Throws USAGE where a file cannot be read. */
 async function readSealFiles(owner: Client, command: Command): Promise<Remembered> {
   const { seals: files = [] } = command.opts<RecoverOptions>();
-  if (files.length === 0) return { shown: [], strangers: [] };
+  if (files.length === 0) return { shown: [], unknown: [] };
   const keys = verifying(readSealKey(configOf(command)));
   const known = await readSealNumbers(owner);
   const read = files.map((file) => {
@@ -240,7 +240,7 @@ async function readSealFiles(owner: Client, command: Command): Promise<Remembere
   });
   return {
     shown: read.flatMap(({ shown }) => shown),
-    strangers: read.flatMap(({ strangers }) => strangers),
+    unknown: read.flatMap(({ unknown }) => unknown),
   };
 }
 
@@ -300,7 +300,9 @@ function seenIn(
     steps.filter((step) => isOfPassword(step) && !isOlder(step)),
   );
   return {
-    strangers: [...reports.values()].flatMap(({ strangers }) => strangers ?? []),
+    unmanagedNumbers: [...reports.values()].flatMap(
+      ({ unmanagedNumbers }) => unmanagedNumbers ?? [],
+    ),
     strangePasswords: [...new Set(strange.map(({ subject }) => subject))],
     isOlder: reports.get('directory')?.doubt?.older === 'database',
     given: [...reports].flatMap(([role, { steps }]) =>
@@ -369,12 +371,12 @@ interface Lost {
   isShown: boolean;
 }
 
-function describeLost({ since, isShown }: Lost, areStrangers: boolean): string {
+function describeLost({ since, isShown }: Lost, areUnmanaged: boolean): string {
   const known = since === undefined ? '' : `, of which the last thing is of ${timeOf(since)}`;
   return [
     `Lost: whatever was asked for since the backup${known}, but for what stands above.`,
     STILL_CLOSED,
-    ...(areStrangers ? [TAKE_BACK] : []),
+    ...(areUnmanaged ? [TAKE_BACK] : []),
     ...(isShown ? [] : [UNSHOWN]),
   ].join('\n');
 }

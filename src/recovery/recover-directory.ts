@@ -6,7 +6,7 @@ import { ChamberlainError } from '../shared/errors.ts';
 import { digestSteps } from '../reconcile/digest.ts';
 import { count } from '../reconcile/render-plan.ts';
 import { openOwner } from '../import/write-import.ts';
-import { acceptOlderDirectory, type CatchingUp, readCatchingUp } from '../seals/marker-table.ts';
+import { acceptOlderDirectory, type CatchingUp, readCatchingUp } from '../seals/heartbeat-table.ts';
 import { configOf, wantsJson } from '../cli/configuration.ts';
 import { canAsk, confirm } from '../cli/confirm.ts';
 import { EXIT, failureLine } from '../cli/exit.ts';
@@ -56,10 +56,10 @@ export async function recoverDirectory(
         return;
       }
     }
-    const raised = await acceptOlderDirectory(owner, [...revoking], operatorName());
+    const touched = await acceptOlderDirectory(owner, [...revoking], operatorName());
     const { accepted, behind, parked } = await followDirectory(
       config,
-      raised,
+      touched,
       timeout * 1000,
       json,
     );
@@ -68,10 +68,10 @@ export async function recoverDirectory(
       const sentence =
         behind === 0
           ? 'the marker was not told yet; is `chamberlain work directory` running?'
-          : `${behind} of ${raised} subjects are behind still; see \`chamberlain status\``;
+          : `${behind} of ${touched} subjects are behind still; see \`chamberlain status\``;
       process.stderr.write(`${failureLine('TIMEOUT', sentence)}\n`);
     }
-    if (json) printJson({ recovered: !accepted, raised, behind, parked });
+    if (json) printJson({ recovered: !accepted, touched, behind, parked });
     else if (!accepted) {
       const but = parked === 0 ? '' : `, but for ${parked} parked (see \`chamberlain status\`)`;
       print(`\nUp to date${but}, and login hosts are told again.`);
@@ -87,7 +87,7 @@ const TO_CONFIRM = (digest: string) =>
 /** Waits until the marker is told, or nothing has moved for so long. */
 async function followDirectory(
   config: Config,
-  raised: number,
+  touched: number,
   timeoutMs: number,
   json: boolean,
 ): Promise<CatchingUp> {
@@ -95,7 +95,7 @@ async function followDirectory(
   try {
     return await withAdmin(config, async (client) => {
       let movedAt = performance.now();
-      let before = raised;
+      let before = touched;
       for (;;) {
         const now = await readCatchingUp(client);
         if (now.behind !== before) movedAt = performance.now();
@@ -104,7 +104,7 @@ async function followDirectory(
         progress.say(
           now.behind === 0
             ? 'telling login hosts'
-            : `directory ${raised - now.behind} of ${raised} up to date`,
+            : `directory ${touched - now.behind} of ${touched} up to date`,
         );
         await sleep(LOOK_MS);
       }

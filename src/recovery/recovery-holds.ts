@@ -43,7 +43,7 @@ export async function stopDates(client: Client, now: Date): Promise<Open[]> {
        FROM approvals a JOIN everybody s ON s.uid = a.subject AND s.state = 'suspended' WHERE ${IS_APPROVED_ERASURE('a')}
        UNION ALL
        SELECT s.uid, s.account, s.tool, e.at, e.what
-       FROM departures d JOIN everybody s ON s.uid = d.subject CROSS JOIN LATERAL (VALUES
+       FROM archivals d JOIN everybody s ON s.uid = d.subject CROSS JOIN LATERAL (VALUES
          (d.back_at IS NULL AND d.returning_at IS NULL AND s.state = 'archived', d.began_at, 'was being put away since'),
          (d.back_at IS NULL AND d.returning_at IS NOT NULL AND s.state = 'archived', d.returning_at, '${RETURNING}'),
          (d.keep_until <= $1 AND d.expired_at IS NULL AND d.erasure IS NULL

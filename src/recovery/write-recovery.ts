@@ -4,8 +4,8 @@ import type { Deletion, SeenDeletion } from '../archives/deletion.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
 import type { Open, Taking } from './taking.ts';
 import type { Role } from '../reconcile/wanted.ts';
-import { type Act, writeActs } from '../audit/acts.ts';
-import { type Raise, raiseAll } from '../reconcile/convergence-table.ts';
+import { type OperatorAction, writeOperatorActions } from '../audit/operator-actions.ts';
+import { type Touch, touchAll } from '../reconcile/convergence-table.ts';
 import { takeOverDeletion, type TakenOver } from './deletion-taken-over.ts';
 import { type Account, eraseAgain } from './erased-again.ts';
 import { type NewEvent, writeEvents } from '../events/events-table.ts';
@@ -15,7 +15,7 @@ import { noteKeys } from '../ssh-keys/keys-table.ts';
 import { adoptNewerPlaces } from '../seals/place-markers-table.ts';
 import { type Client, transact } from '../database/connection.ts';
 import { readSuspendedBefore, stopDates } from './recovery-holds.ts';
-import { raisesOfPassword, writeTakings } from './write-takings.ts';
+import { touchesOfPassword, writeTakings } from './write-takings.ts';
 import { countAdmins } from '../identity/tools-table.ts';
 
 /** So many numbers beyond the highest that is known or seen may have been given, and not be there yet, or be lost. */
@@ -26,7 +26,7 @@ export interface SeenSince {
   /** since when the realm was frozen while they looked: nothing was decided meanwhile */
   frozenAt: Date;
   /** numbers of the ranges that a role sees, and that are no subject's */
-  strangers: readonly number[];
+  unmanagedNumbers: readonly number[];
   /** accounts that login hosts remember, and the backup does not know */
   remembered: readonly Account[];
   /** accounts for which a file or a server may know a password that is not the recorded one */
@@ -38,7 +38,7 @@ export interface SeenSince {
   /** archives that the backup does not know */
   deletions: readonly SeenDeletion[];
   /** what servers give beyond the backup */
-  given: readonly Raise[];
+  given: readonly Touch[];
 }
 
 /** What follows from the evidence: src/recovery/lesser.ts. */
@@ -121,7 +121,7 @@ export async function recover(
     const admins = await countAdmins(client, admin);
     const gone = [...seen.erased, ...seen.deletions, ...seen.remembered].map(({ uid }) => uid);
     await rememberAccounts(client, seen.remembered);
-    const ranges = await moveRanges(client, [...seen.strangers, ...gone], backupAt);
+    const ranges = await moveRanges(client, [...seen.unmanagedNumbers, ...gone], backupAt);
     const erased = await eraseAgain(client, seen.erased, admin);
     const leavingTerms = { by, admin, keepDays, tell: tellDeleted };
     const leaving = await takeOverDeletion(client, seen.deletions, leavingTerms);
@@ -137,8 +137,8 @@ export async function recover(
     const isGone = new Set(gone);
     const given = seen.given.filter(({ subject }) => !isGone.has(subject));
     await noteKeys(client, decided.seenKeys);
-    await raiseAll(client, [...taken.lost, ...given], true);
-    await raiseAll(client, taken.gained);
+    await touchAll(client, [...taken.lost, ...given], true);
+    await touchAll(client, taken.gained);
     const stopped = (await stopDates(client, now)).filter(({ account }) => !isTold.has(account));
     const before = await readSuspendedBefore(client, decided.open);
     if (admins > 0 && (await countAdmins(client, admin)) === 0) throw noAdmin(takings);
@@ -161,11 +161,11 @@ export async function recover(
     await writeEvents(client, [...erased.flatMap(tell), ...takings.flatMap(tellTaken)]);
     if (seen.isOlder) {
       await client.query(
-        'UPDATE directory_marker SET telling_at = NULL, told_at = NULL, doubt = NULL, older = NULL',
+        'UPDATE directory_heartbeat SET publishing_at = NULL, published_at = NULL, doubt = NULL, older = NULL',
       );
     }
     await adoptNewerPlaces(client);
-    await writeActs(client, actsOf(recovery, by));
+    await writeOperatorActions(client, operatorActionsOf(recovery, by));
     await endFreeze(client, by);
     if (commit !== false) commit(recovery);
     return recovery;
@@ -187,15 +187,15 @@ async function readBackupTime(
   { isOlder, frozenAt: since }: Pick<SeenSince, 'isOlder' | 'frozenAt'>,
 ): Promise<Date> {
   // in the order of freeze_older
-  const marker = await client.query('SELECT told_at FROM directory_marker FOR UPDATE');
+  const marker = await client.query('SELECT published_at FROM directory_heartbeat FOR UPDATE');
   const frozen = await client.query('SELECT frozen_at FROM frozen FOR UPDATE');
   const { frozen_at: frozenAt } = frozen.rows[0] as { frozen_at: Date | null };
   if (frozenAt?.getTime() !== since.getTime()) {
     const sentence = 'the realm was thawed meanwhile, so nothing was done; run it again';
     throw new ChamberlainError('PLAN_MOVED', sentence);
   }
-  const { told_at: toldAt } = marker.rows[0] as { told_at: Date | null };
-  return !isOlder || toldAt === null || toldAt > frozenAt ? frozenAt : toldAt;
+  const { published_at: publishedAt } = marker.rows[0] as { published_at: Date | null };
+  return !isOlder || publishedAt === null || publishedAt > frozenAt ? frozenAt : publishedAt;
 }
 
 function noAdmin(takings: readonly Taking[]): ChamberlainError {
@@ -272,10 +272,10 @@ async function trying<T>(client: Client, commit: boolean, act: () => Promise<T>)
   }
 }
 
-/** Nobody is given their names; see src/unmanaged/foreign-sightings-table.ts. */
+/** Nobody is given their names; see src/unmanaged/sightings-table.ts. */
 async function rememberAccounts(client: Client, accounts: readonly Account[]): Promise<void> {
   await client.query(
-    `INSERT INTO foreign_sightings (name, id) SELECT a.name, a.id FROM unnest($1::text[], $2::int[]) AS a (name, id)
+    `INSERT INTO unmanaged_sightings (name, id) SELECT a.name, a.id FROM unnest($1::text[], $2::int[]) AS a (name, id)
      WHERE NOT EXISTS (SELECT FROM names n WHERE n.name = a.name) ON CONFLICT DO NOTHING`,
     [accounts.map(({ account }) => account), accounts.map(({ uid }) => uid)],
   );
@@ -283,14 +283,14 @@ async function rememberAccounts(client: Client, accounts: readonly Account[]): P
 
 async function moveRanges(
   client: Client,
-  strangers: readonly number[],
+  unmanagedNumbers: readonly number[],
   backupAt: Date,
 ): Promise<Recovery['ranges']> {
   const { rows } = await client.query(
     `WITH fresh AS (
        SELECT s.id FROM unnest($1::int[]) AS s (id)
        WHERE NOT EXISTS (SELECT FROM posix_ids p WHERE p.id = s.id)
-         AND NOT EXISTS (SELECT FROM foreign_sightings f WHERE f.id = s.id AND f.at <= $2)
+         AND NOT EXISTS (SELECT FROM unmanaged_sightings f WHERE f.id = s.id AND f.at <= $2)
      ), given AS (
        SELECT r.first, f.id FROM id_ranges r JOIN fresh f ON f.id BETWEEN r.first AND r.last
        UNION ALL (SELECT DISTINCT ON (kind) first, next - 1 FROM id_ranges WHERE next <= last ORDER BY kind, first)
@@ -301,7 +301,7 @@ async function moveRanges(
      UPDATE id_ranges r SET next = m.beyond FROM moved m
      WHERE r.kind = m.kind AND r.first = m.first AND m.beyond > r.next
      RETURNING r.kind, r.first, r.last, m.next AS "from", m.beyond AS "to"`,
-    [strangers, backupAt, ID_MARGIN],
+    [unmanagedNumbers, backupAt, ID_MARGIN],
   );
   return (rows as Recovery['ranges']).toSorted((a, b) => a.first - b.first);
 }
@@ -319,7 +319,7 @@ async function readNamesSince(
   realmGroup: string,
 ): Promise<string[]> {
   const { rows } = await client.query(
-    `SELECT DISTINCT name FROM foreign_sightings
+    `SELECT DISTINCT name FROM unmanaged_sightings
      WHERE name NOT IN ('', $2) AND at > $1 ORDER BY name`,
     [backupAt, realmGroup],
   );
@@ -345,15 +345,15 @@ async function wantNewPasswords(
      RETURNING n.name AS account, c.account AS uid, c.wanted_epoch AS epoch`,
     [accounts],
   );
-  await raiseAll(client, accounts.flatMap(raisesOfPassword));
+  await touchAll(client, accounts.flatMap(touchesOfPassword));
   return (rows as Recovery['credentials']).toSorted((a, b) => a.uid - b.uid);
 }
 
 /** One for the whole, and one for each account that something is taken of, gets a new password, or is erased again. */
-function actsOf(
+function operatorActionsOf(
   { ranges, names, credentials, events, erased, takings }: Recovery,
   by: string,
-): Act[] {
+): OperatorAction[] {
   const moved = { ids: ranges, names, credentials, events, erased, evidence: takings };
   const kind = 'recover';
   return [
@@ -361,7 +361,7 @@ function actsOf(
       ...{ kind, by },
       fields: Object.entries(moved).flatMap(([field, of]) => (of.length === 0 ? [] : [field])),
     },
-    ...takings.map(({ subject, account, by: shown, ...what }): Act => ({
+    ...takings.map(({ subject, account, by: shown, ...what }): OperatorAction => ({
       ...{ kind, by, subject, account },
       fields: [
         ...Object.keys(what).filter((field) => field !== 'kind'),
@@ -369,7 +369,13 @@ function actsOf(
       ],
     })),
     ...Object.entries({ credentials, erasure: erased }).flatMap(([field, of]) =>
-      of.map(({ uid, account }): Act => ({ kind, by, subject: uid, account, fields: [field] })),
+      of.map(({ uid, account }): OperatorAction => ({
+        kind,
+        by,
+        subject: uid,
+        account,
+        fields: [field],
+      })),
     ),
   ];
 }

@@ -1,12 +1,12 @@
 /** Makes our tables say what a recovery takes from the evidence (src/recovery/lesser.ts). */
 import type { Open, SealedKey, Taking } from './taking.ts';
-import type { Raise } from '../reconcile/convergence-table.ts';
+import type { Touch } from '../reconcile/convergence-table.ts';
 import { noteKnown, wantNewEpochsOfReached } from '../credentials/credentials-table.ts';
 import { RECOVERY } from '../lifecycle/holds-table.ts';
 import { findKey, putKey, removeKeys } from '../ssh-keys/keys-table.ts';
 import {
   admitPeople,
-  raisesOfDoors,
+  touchesOfAccess,
   reinstatePeople,
   removeRealmMembers,
   suspendPeople,
@@ -17,10 +17,10 @@ import { disableTools, openTools, removeMaintainers } from '../identity/tools-ta
 /** Longer reasons say no more. */
 const LONGEST_REASON = 200;
 
-/** What is to be raised: where access is taken away, and where it is given. */
+/** What is to be touched: where access is taken away, and where it is given. */
 export interface Taken {
-  lost: Raise[];
-  gained: Raise[];
+  lost: Touch[];
+  gained: Touch[];
   /** what could not be taken */
   open: Open[];
 }
@@ -59,7 +59,7 @@ async function takePeople(client: Client, people: readonly Taking[], now: Date):
   const admitted = subjectsOf(people.filter(({ member }) => member === true));
   const closed = people.filter(({ state, member }) => state === 'suspended' || member === false);
   const opened = people.filter(({ state, member }) => state === 'active' || member === true);
-  const closing = await raisesOfDoors(client, subjectsOf(closed));
+  const closing = await touchesOfAccess(client, subjectsOf(closed));
   const reached = await wantNewEpochsOfReached(client, subjectsOf(closed), now);
   await suspendPeople(client, subjectsOf(suspended), {
     ...{ by: RECOVERY, reason: suspended.map(reasonOf), until: null, now },
@@ -67,7 +67,7 @@ async function takePeople(client: Client, people: readonly Taking[], now: Date):
   await reinstatePeople(client, subjectsOf(people.filter(({ state }) => state === 'active')));
   await removeRealmMembers(client, subjectsOf(people.filter(({ member }) => member === false)));
   await admitPeople(client, admitted);
-  const opening = await raisesOfDoors(client, subjectsOf(opened));
+  const opening = await touchesOfAccess(client, subjectsOf(opened));
   await removeKeys(
     client,
     people.flatMap(({ keysRemoved = [] }) => keysRemoved),
@@ -80,18 +80,18 @@ async function takePeople(client: Client, people: readonly Taking[], now: Date):
       open.push({ account, sentence });
     }
   }
-  const raiseOf = ({ subject }: Taking): Raise => ({ subject, role: 'directory' });
+  const touchOf = ({ subject }: Taking): Touch => ({ subject, role: 'directory' });
   const gains = people.filter((taking) => !isLoss(taking));
   return {
     lost: [
-      ...people.filter(isLoss).map(raiseOf),
+      ...people.filter(isLoss).map(touchOf),
       ...closing,
-      ...reached.flatMap(({ uid }) => raisesOfPassword(uid)),
+      ...reached.flatMap(({ uid }) => touchesOfPassword(uid)),
     ],
     gained: [
-      ...gains.map(raiseOf),
+      ...gains.map(touchOf),
       ...opening,
-      ...admitted.map((subject): Raise => ({ subject, role: 'homes' })),
+      ...admitted.map((subject): Touch => ({ subject, role: 'homes' })),
     ],
     open,
   };
@@ -136,16 +136,16 @@ async function takeTools(client: Client, tools: readonly Taking[], now: Date): P
       })),
   );
   const membersOf = Map.groupBy([...removed, ...added], ({ tool }) => tool);
-  const raisesOf = ({ subject }: Taking): Raise[] => [
+  const touchesOf = ({ subject }: Taking): Touch[] => [
     ...(['directory', 'databases'] as const).map((role) => ({ subject, role })),
-    ...(membersOf.get(subject) ?? []).map(({ maintainer }): Raise => ({
+    ...(membersOf.get(subject) ?? []).map(({ maintainer }): Touch => ({
       ...{ subject: maintainer, role: 'directory', target: 'unix-account' },
     })),
   ];
   const gains = tools.filter((taking) => !isLoss(taking));
   return {
-    lost: tools.filter(isLoss).flatMap(raisesOf),
-    gained: gains.flatMap(raisesOf),
+    lost: tools.filter(isLoss).flatMap(touchesOf),
+    gained: gains.flatMap(touchesOf),
     open,
   };
 }
@@ -168,7 +168,7 @@ async function addMaintainersNamed(
   return rows as { tool: number; maintainer: number; name: string }[];
 }
 
-export function raisesOfPassword(subject: number): Raise[] {
+export function touchesOfPassword(subject: number): Touch[] {
   return [
     { subject, role: 'homes' },
     { subject, role: 'databases', waits: true },

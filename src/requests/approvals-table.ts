@@ -18,7 +18,7 @@ export async function isErasing(client: Client, person: number): Promise<boolean
 
 // until it begins, an erasure that was approved is rejected like what waits
 const IS_UNDECIDED = `(a.state = 'open' OR ${IS_APPROVED_ERASURE('a')}
-  AND NOT EXISTS (SELECT FROM departures d WHERE d.subject = a.subject AND d.erasure IS NOT NULL))`;
+  AND NOT EXISTS (SELECT FROM archivals d WHERE d.subject = a.subject AND d.erasure IS NOT NULL))`;
 
 /** A request that is to wait. */
 export interface NewApproval {

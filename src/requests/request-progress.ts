@@ -42,9 +42,9 @@ const REQUEST = `
            jsonb_build_object('state', w.state, 'why', w.why, 'decidedBy', w.decided_by) END AS approval
   FROM requests r LEFT JOIN people p ON p.uid = r.subject LEFT JOIN tools t ON t.uid = r.subject
     LEFT JOIN approvals w ON w.request = r.jti AND w.portal = r.portal
-    -- why it is stuck stands with what it raised
+    -- why it is stuck stands with what it touched
     LEFT JOIN LATERAL (
-      SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_raises i
+      SELECT c.code, c.role || ': ' || c.sentence AS sentence FROM request_touches i
         JOIN convergence c ON c.subject = i.subject AND c.role = i.role
       WHERE i.request = r.id AND c.state = 'parked' LIMIT 1) AS s ON r.done_at IS NULL`;
 
@@ -85,8 +85,8 @@ export async function findRequest(
   return rows[0] as RequestView | undefined;
 }
 
-/** A generation that a request raised and that is not known to be applied. */
-export interface OpenRaise {
+/** A generation that a request touched and that is not known to be applied. */
+export interface OpenTouch {
   subject: number;
   account: string;
   role: Role;
@@ -97,23 +97,23 @@ export interface OpenRaise {
   sentence: string | null;
 }
 
-export async function readOpenRaises(client: Client, request: string): Promise<OpenRaise[]> {
+export async function readOpenTouches(client: Client, request: string): Promise<OpenTouch[]> {
   const { rows } = await client.query({
-    name: 'open-raises',
+    name: 'open-touches',
     text: `SELECT g.subject, coalesce(t.account, p.shell_name, g.subject::text) AS account, g.role,
                   c.applied >= g.generation AS applied, c.state, c.code, c.sentence
-           FROM request_raises g JOIN convergence c USING (subject, role)
+           FROM request_touches g JOIN convergence c USING (subject, role)
            LEFT JOIN people p ON p.uid = g.subject LEFT JOIN tools t ON t.uid = g.subject
            WHERE g.request = $1 ORDER BY g.subject, g.role`,
     values: [request],
   });
-  return rows as OpenRaise[];
+  return rows as OpenTouch[];
 }
 
 /**
- * The roles that have applied what a request raised for its own subject, although nothing of it is
- * open any more: a raise is forgotten as soon as it is applied. `since` of a row that was as wanted
- * before is the time of the transaction that raised it, and so is the request's `at`.
+ * The roles that have applied what a request touched for its own subject, although nothing of it is
+ * open any more: a touch is forgotten as soon as it is applied. `since` of a row that was as wanted
+ * before is the time of the transaction that touched it, and so is the request's `at`.
  */
 export async function readAppliedRoles(client: Client, request: string): Promise<Role[]> {
   const { rows } = await client.query({

@@ -1,5 +1,5 @@
 /** The table `requests`: every request with its verdict. */
-import type { Raise } from '../reconcile/convergence-table.ts';
+import type { Touch } from '../reconcile/convergence-table.ts';
 import type { OnDone } from '../events/events-table.ts';
 import type { Client } from '../database/connection.ts';
 
@@ -68,10 +68,10 @@ export interface NewVerdict {
   urgent: boolean;
   /** of a request that decides one that waited: told as of that one */
   onDone: OnDone | undefined;
-  raises: readonly Raise[];
+  touches: readonly Touch[];
   /** nothing is done before an admin decides it */
   waits?: boolean | undefined;
-  /** the request that waited and is decided by this one: what this one raises, that one has raised too */
+  /** the request that waited and is decided by this one: what this one touches, that one has touched too */
   decides?: { portal: string; jti: string } | undefined;
   /**
    * account name of the subject, and which fields changed; for the audit, which holds no more. `each`:
@@ -90,13 +90,13 @@ const RECORD = `
   WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1) AS g (n int, portal text, jti uuid, body_sha256 bytea, kind text,
       requested_by text, approved_by text, subject int, verdict text, code text, sentence text, on_done jsonb,
-      waits boolean, raises jsonb, audited jsonb, fields text[])
+      waits boolean, touches jsonb, audited jsonb, fields text[])
   ), request AS (
     INSERT INTO requests (portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict,
                           code, sentence, urgent, on_done, done_at)
     SELECT portal, jti, body_sha256, kind, requested_by, approved_by, subject, verdict, code, sentence, $2,
            CASE WHEN $4::uuid IS NULL THEN on_done END,
-           CASE WHEN raises = '[]' AND ($4::uuid IS NOT NULL OR NOT waits) THEN now() END
+           CASE WHEN touches = '[]' AND ($4::uuid IS NOT NULL OR NOT waits) THEN now() END
     FROM given ORDER BY n
     ON CONFLICT (body_sha256) WHERE jti IS NULL DO NOTHING RETURNING id, portal, jti, body_sha256
   ), recorded AS MATERIALIZED (
@@ -104,19 +104,19 @@ const RECORD = `
       ON g.body_sha256 = r.body_sha256 AND (g.portal, g.jti) IS NOT DISTINCT FROM (r.portal, r.jti)
     ORDER BY g.n
   ), decided AS (
-    UPDATE requests q SET on_done = g.on_done, done_at = CASE WHEN raises = '[]' AND NOT waits THEN now() END
+    UPDATE requests q SET on_done = g.on_done, done_at = CASE WHEN touches = '[]' AND NOT waits THEN now() END
     FROM given g WHERE q.portal = $3 AND q.jti = $4 RETURNING q.id, g.n
-  ), raise AS MATERIALIZED (
-    SELECT n, r.* FROM recorded, jsonb_to_recordset(raises) AS r (subject int, role text, waits boolean, target text)
+  ), touch AS MATERIALIZED (
+    SELECT n, r.* FROM recorded, jsonb_to_recordset(touches) AS r (subject int, role text, waits boolean, target text)
   ), generations AS MATERIALIZED (
     SELECT g.* FROM (
       SELECT array_agg(subject) AS subjects, array_agg(role) AS roles, array_agg(coalesce(waits, false)) AS waits,
-             array_agg(target) AS targets FROM raise HAVING count(*) > 0) AS r,
-      raise_generations(r.subjects, r.roles, $2, r.waits, r.targets) AS g
-  ), raised AS (
-    INSERT INTO request_raises (request, subject, role, generation)
+             array_agg(target) AS targets FROM touch HAVING count(*) > 0) AS r,
+      touch_generations(r.subjects, r.roles, $2, r.waits, r.targets) AS g
+  ), touched AS (
+    INSERT INTO request_touches (request, subject, role, generation)
     SELECT DISTINCT id, of_subject, of_role, generation
-    FROM raise r JOIN generations ON of_subject = r.subject AND of_role = r.role
+    FROM touch r JOIN generations ON of_subject = r.subject AND of_role = r.role
       JOIN (SELECT id, n FROM recorded UNION ALL TABLE decided) AS whose USING (n)
   ), audited AS (
     INSERT INTO audit (request, portal, kind, requested_by, approved_by, subject, account, fields,
@@ -132,7 +132,7 @@ const RECORD = `
   SELECT id FROM request`;
 
 /**
- * Records a verdict: the request, what it raises, its audit. Says whether it was recorded; where not, nothing must be
+ * Records a verdict: the request, what it touches, its audit. Says whether it was recorded; where not, nothing must be
  * told of it either. Its events are for the caller to write, in the same transaction.
  */
 export async function recordVerdict(client: Client, verdict: NewVerdict): Promise<boolean> {
@@ -140,7 +140,7 @@ export async function recordVerdict(client: Client, verdict: NewVerdict): Promis
 }
 
 /**
- * Records verdicts at once, in half the time; returns how many. Whatever several of them raise is raised once. Those
+ * Records verdicts at once, in half the time; returns how many. Whatever several of them touch is touched once. Those
  * that are urgent, refused, or decide another request are for `recordVerdict`.
  */
 export async function recordVerdicts(
@@ -163,9 +163,9 @@ export async function recordVerdicts(
 }
 
 function toRow(verdict: NewVerdict, n: number) {
-  const { portal, jti, kind, subject, code, sentence, raises, waits = false, audit } = verdict;
+  const { portal, jti, kind, subject, code, sentence, touches, waits = false, audit } = verdict;
   return {
-    ...{ n, portal, jti, kind, subject, verdict: verdict.verdict, code, sentence, raises, waits },
+    ...{ n, portal, jti, kind, subject, verdict: verdict.verdict, code, sentence, touches, waits },
     body_sha256: `\\x${verdict.bodySha256.toString('hex')}`,
     requested_by: verdict.requestedBy,
     approved_by: verdict.approvedBy,

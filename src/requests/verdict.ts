@@ -4,7 +4,7 @@
  *   job ──▶ size, shape, signature: an invalid job gets no verdict, and is not kept
  *       ──▶ first verdict, if it had one
  *       ──▶ times, schema, portal's right, who asks, the kind's rules
- *       ──▶ accepted: state, ids, audit, events, raised generations, all in one transaction
+ *       ──▶ accepted: state, ids, audit, events, touched generations, all in one transaction
  *       ──▶ refused: a code and a sentence in `requests`, `events` and `audit`, and nothing else
  *
  * A fault of a server is not a verdict: it is thrown, and the request waits.
@@ -35,9 +35,9 @@ import {
   recordVerdicts,
   type StoredVerdict,
 } from './requests-table.ts';
-import { type Asking, type Decision, requireNotGone } from './asking.ts';
+import { type RequestContext, type Decision, requireNotGone } from './context.ts';
 import { doneEvents } from '../events/done.ts';
-import { DECIDE } from './rules/index.ts';
+import { HANDLERS } from './rules/index.ts';
 
 /** What a portal finds as the return value of its job. */
 export interface Verdict {
@@ -145,7 +145,7 @@ export interface Together {
 }
 
 /** What is looked at before all else: the verdict that stands, and who asks. */
-type Look = [first: StoredVerdict | undefined, asker: Person | undefined];
+type Look = [first: StoredVerdict | undefined, actor: Person | undefined];
 
 /** Looks up what each of these will look at first. */
 export async function lookAhead(
@@ -202,7 +202,7 @@ export async function giveVerdict(
   }
   const identity = { claims, portal: portal.name, bodySha256: signed.sha256, kind };
   const requestedBy = shorten(claims.request.requestedBy);
-  const [first, asker] =
+  const [first, actor] =
     together?.ahead?.get(job) ??
     (await Promise.all([
       findVerdict(client, portal.name, claims.jti),
@@ -228,7 +228,7 @@ export async function giveVerdict(
     const request = requireRequest(claims.request);
     checkPortal(portal, request.kind, urgentQueue);
     return await attempt(client, () =>
-      accept(client, config, identity, { request, portal, asker, now, together }),
+      accept(client, config, identity, { request, portal, actor, now, together }),
     );
   } catch (error) {
     if (isFault(error)) throw error;
@@ -283,7 +283,7 @@ function checkPortal(portal: Portal, kind: RequestKind, urgentQueue: boolean): v
 }
 
 /** Refuses what an admin's own key asks for others, or for one who is an admin no more. */
-function requireOwnKey(admin: string, names: readonly string[], asker: Person | undefined): void {
+function requireOwnKey(admin: string, names: readonly string[], actor: Person | undefined): void {
   const other = names.find((name) => name !== admin);
   if (other !== undefined) {
     throw new ChamberlainError(
@@ -291,9 +291,9 @@ function requireOwnKey(admin: string, names: readonly string[], asker: Person | 
       `This key speaks for ${admin} alone. Have ${other} ask, or approve, through a portal.`,
     );
   }
-  if (asker?.admin === true) return;
+  if (actor?.admin === true) return;
   const why =
-    asker?.state === 'suspended'
+    actor?.state === 'suspended'
       ? 'is suspended. Another admin can reinstate the person'
       : 'is not an admin, so this key counts for nothing. An admin can make the person one: maintainer.add';
   throw new ChamberlainError('NOT_ALLOWED', `${admin} ${why}.`);
@@ -306,32 +306,32 @@ async function accept(
   {
     request,
     portal: signer,
-    asker,
+    actor,
     now,
     together,
   }: {
     request: Request;
     portal: Portal;
-    asker: Person | undefined;
+    actor: Person | undefined;
     now: Date;
     together: Together | undefined;
   },
 ): Promise<Given> {
   const { claims } = identity;
   const admin = adminOfPortal(claims.iss);
-  if (admin !== undefined) requireOwnKey(admin, [request.requestedBy, claims.sub], asker);
+  if (admin !== undefined) requireOwnKey(admin, [request.requestedBy, claims.sub], actor);
   const creatingOneself =
     request.kind === 'person.create' && request.shellName === request.requestedBy;
-  if (!creatingOneself && asker === undefined) {
+  if (!creatingOneself && actor === undefined) {
     throw new ChamberlainError(
       'PERSON_UNKNOWN',
       `The one who asks, ${request.requestedBy}, is no person here. Create the person first.`,
     );
   }
   // the name of one who is gone, asked for again, is a name that is taken
-  if (!creatingOneself && asker !== undefined) requireNotGone(asker);
-  const withdraws = request.kind === 'person.reinstate' && request.person === asker?.account;
-  if (asker?.state === 'suspended' && !(withdraws && asker.ownDeletion)) {
+  if (!creatingOneself && actor !== undefined) requireNotGone(actor);
+  const withdraws = request.kind === 'person.reinstate' && request.person === actor?.account;
+  if (actor?.state === 'suspended' && !(withdraws && actor.ownDeletion)) {
     throw new ChamberlainError(
       'PERSON_SUSPENDED',
       `${request.requestedBy} is suspended and may not ask for anything.`,
@@ -339,7 +339,7 @@ async function accept(
   }
   const portal = admin === undefined ? claims.iss : undefined;
   const isHeard = admin !== undefined || signer.speaksForAdmins;
-  const asking: Asking<Request> = {
+  const context: RequestContext<Request> = {
     client,
     config,
     request,
@@ -347,12 +347,12 @@ async function accept(
     id: { portal: claims.iss, jti: claims.jti },
     requestedBy: request.requestedBy,
     // by this no rule can take an admin for one whom the key does not speak for
-    asker: asker === undefined ? undefined : { ...asker, admin: asker.admin && isHeard },
-    isUnheardAdmin: asker?.admin === true && !isHeard,
+    actor: actor === undefined ? undefined : { ...actor, admin: actor.admin && isHeard },
+    isUnheardAdmin: actor?.admin === true && !isHeard,
     now,
   };
-  const decide = DECIDE[request.kind] as (of: Asking<Request>) => Promise<Decision>;
-  const decision = await decide(asking);
+  const decide = HANDLERS[request.kind] as (of: RequestContext<Request>) => Promise<Decision>;
+  const decision = await decide(context);
   const told = {
     portal: claims.iss,
     jti: claims.jti,
@@ -368,8 +368,8 @@ async function accept(
     code: undefined,
     sentence: undefined,
     urgent: decision.urgent ?? URGENT_KINDS.has(request.kind),
-    onDone: decision.raises.length === 0 ? undefined : decision.onDone,
-    raises: decision.raises,
+    onDone: decision.touches.length === 0 ? undefined : decision.onDone,
+    touches: decision.touches,
     waits: decision.waits,
     decides: decision.decides,
     audit: decision,
@@ -393,7 +393,7 @@ async function accept(
     events: [
       ...(portal === undefined ? [] : [accepted]),
       ...(decision.events ?? []),
-      ...(decision.raises.length === 0 && decision.onDone !== undefined
+      ...(decision.touches.length === 0 && decision.onDone !== undefined
         ? doneEvents(config, { ...told, ...decision.decides, onDone: decision.onDone })
         : []),
     ],
@@ -418,7 +418,7 @@ async function recordRefusal(client: Client, refusal: Refusal): Promise<Given> {
     sentence,
     urgent: false,
     onDone: undefined,
-    raises: [],
+    touches: [],
     audit: { account: undefined, fields: [] },
   });
   const event: NewEvent = {

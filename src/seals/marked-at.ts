@@ -1,5 +1,5 @@
-/** How new the places of a role are, by the markers that they show (src/seals/marker.ts). */
-import { newestOf, timeOfShortMarker } from './marker.ts';
+/** How new the places of a role are, by the markers that they show (src/seals/heartbeat.ts). */
+import { newestOf, timeOfShortMarker } from './heartbeat.ts';
 import type { PlaceMarkers } from './publish-place-markers.ts';
 
 /** The time of the newest, whoever has signed it; undefined where no place shows one. Throws BACKEND_UNREADABLE. */

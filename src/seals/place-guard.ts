@@ -34,10 +34,15 @@ export function openPlaceGuard(role: Role, markers: PlaceMarkers, pool: Pool): P
     const of = { role, place };
     const read = () => markers.read(place);
     try {
-      if (known !== undefined && store.isAsTold(await read(), known)) return [];
-      const { doubt, telling } = await store.lookAtPlace(pool, of, read, carrierOf(markers, place));
+      if (known !== undefined && store.isAsPublished(await read(), known)) return [];
+      const { doubt, publishing } = await store.lookAtPlace(
+        pool,
+        of,
+        read,
+        carrierOf(markers, place),
+      );
       if (doubt === undefined) return [];
-      await store.writePlaceDoubt(pool, of, doubt, telling);
+      await store.writePlaceDoubt(pool, of, doubt, publishing);
       return [{ place, sentence: doubt.sentence }];
     } catch (error) {
       if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;

@@ -4,9 +4,9 @@ import {
   type Carrier,
   markerDoubt,
   type MarkerDoubt,
-  type Telling,
+  type Publishing,
   timeOfShortMarker,
-} from './marker.ts';
+} from './heartbeat.ts';
 import { sealKeyId, type SealKeys, verifyPayload } from './seal.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, type Pool, transact, withClient } from '../database/connection.ts';
@@ -19,7 +19,7 @@ export interface MarkedPlace {
 
 /** What our database knows of a place. */
 interface Known {
-  telling: Telling;
+  publishing: Publishing;
   /** the marker that it is to be given; undefined: the role directory has told none yet */
   next: { text: string; at: Date } | undefined;
   keys: SealKeys;
@@ -41,18 +41,18 @@ const KEY_FRESH_MS = 15_000;
 async function readKnown(pool: Pool, { role, place }: MarkedPlace): Promise<Known> {
   const { rows } = await pool.query({
     name: 'read-place-marker',
-    text: `SELECT d.marker, d.key, p.telling_at AS "tellingAt", p.told_at AS "toldAt", p.older IS NOT NULL AS "isDoubted",
+    text: `SELECT d.marker, d.key, p.publishing_at AS "publishingAt", p.published_at AS "publishedAt", p.older IS NOT NULL AS "isDoubted",
                   clock_timestamp() AS now
-           FROM directory_marker d LEFT JOIN place_markers p ON p.role = $1 AND p.place = $2`,
+           FROM directory_heartbeat d LEFT JOIN place_markers p ON p.role = $1 AND p.place = $2`,
     values: [role, place],
   });
   const row = rows[0] as Record<'marker' | 'key', string | null> &
-    Record<'tellingAt' | 'toldAt', Date | null> & { isDoubted: boolean; now: Date };
+    Record<'publishingAt' | 'publishedAt', Date | null> & { isDoubted: boolean; now: Date };
   const at = timeOfShortMarker(row.marker ?? '');
   return {
-    telling: {
-      tellingAt: row.tellingAt ?? undefined,
-      toldAt: row.toldAt ?? undefined,
+    publishing: {
+      publishingAt: row.publishingAt ?? undefined,
+      publishedAt: row.publishedAt ?? undefined,
       acceptedAt: undefined,
     },
     next: at === undefined ? undefined : { text: row.marker as string, at },
@@ -86,11 +86,11 @@ export async function lookAtPlace(
   const known = await readKnown(pool, of);
   const text = await read();
   const judge = (after: Known): Pick<PlaceLook, 'seenAt' | 'doubt'> => {
-    const { tellingAt } = after.telling;
+    const { publishingAt } = after.publishing;
     const at = timeOfShortMarker(text ?? '');
-    const isKnown = at !== undefined && tellingAt !== undefined && at <= tellingAt;
+    const isKnown = at !== undefined && publishingAt !== undefined && at <= publishingAt;
     const seenAt = isKnown || verifyPayload(text ?? '', after.keys).ok ? at : undefined;
-    return { seenAt, doubt: markerDoubt(seenAt, known.telling, after.telling, carrier) };
+    return { seenAt, doubt: markerDoubt(seenAt, known.publishing, after.publishing, carrier) };
   };
   const isUnsettled = (after: Known) => {
     const at = timeOfShortMarker(text ?? '');
@@ -103,7 +103,7 @@ export async function lookAtPlace(
   if (first.doubt === undefined) return { ...known, text, ...first };
   const after = await readKnown(pool, of);
   // the doubt is of what was known before: where another has told meanwhile, it is not kept
-  return { ...after, telling: known.telling, text, ...judge(after) };
+  return { ...after, publishing: known.publishing, text, ...judge(after) };
 }
 
 /** A place of a role as our database knows it; times in ISO 8601. */
@@ -111,13 +111,13 @@ export interface KnownPlace {
   place: string;
   /** which side is the older copy, as the latest look has it */
   older: 'place' | 'database' | null;
-  tellingAt: string | null;
-  toldAt: string | null;
+  publishingAt: string | null;
+  publishedAt: string | null;
 }
 
 /** In a statement, all places of a role: an array of `KnownPlace`, or NULL. `role`: an expression. */
 export const PLACES_OF = (role: string) => `(
-  SELECT jsonb_agg(jsonb_build_object('place', place, 'older', older, 'tellingAt', telling_at, 'toldAt', told_at))
+  SELECT jsonb_agg(jsonb_build_object('place', place, 'older', older, 'publishingAt', publishing_at, 'publishedAt', published_at))
   FROM place_markers WHERE role = ${role})`;
 
 export async function readPlaces(client: Pick<Client, 'query'>, role: Role): Promise<KnownPlace[]> {
@@ -132,16 +132,21 @@ export function olderOf(places: readonly KnownPlace[]): string[] {
 }
 
 /** Whether a place shows the marker that it was last told: else `lookAtPlace` says what that means. */
-export function isAsTold(text: string | undefined, { tellingAt, toldAt }: KnownPlace): boolean {
+export function isAsPublished(
+  text: string | undefined,
+  { publishingAt, publishedAt }: KnownPlace,
+): boolean {
   const at = timeOfShortMarker(text ?? '')?.getTime() ?? NaN;
-  return toldAt !== null && at >= Date.parse(toldAt) && at <= Date.parse(tellingAt ?? '');
+  return (
+    publishedAt !== null && at >= Date.parse(publishedAt) && at <= Date.parse(publishingAt ?? '')
+  );
 }
 
 /** As the time that was told: whatever the place shows is not newer. */
 const ADOPTED = '9999-12-31Z';
 
-/** Records that a marker of that time is about to be written. Waits for the disk: see `beginTelling`. */
-export async function beginTellingPlace(
+/** Records that a marker of that time is about to be written. Waits for the disk: see `beginPublishing`. */
+export async function beginPublishingPlace(
   pool: Pool,
   { role, place }: MarkedPlace,
   at: Date,
@@ -151,9 +156,9 @@ export async function beginTellingPlace(
       client,
       () =>
         client.query(
-          `INSERT INTO place_markers AS m (role, place, telling_at) VALUES ($1, $2, $3)
-           ON CONFLICT (role, place) DO UPDATE SET telling_at = CASE WHEN m.telling_at = $4 THEN excluded.telling_at
-             ELSE greatest(m.telling_at, excluded.telling_at) END`,
+          `INSERT INTO place_markers AS m (role, place, publishing_at) VALUES ($1, $2, $3)
+           ON CONFLICT (role, place) DO UPDATE SET publishing_at = CASE WHEN m.publishing_at = $4 THEN excluded.publishing_at
+             ELSE greatest(m.publishing_at, excluded.publishing_at) END`,
           [role, place, at, ADOPTED],
         ),
       { durable: true },
@@ -162,14 +167,14 @@ export async function beginTellingPlace(
 }
 
 /** Records that a marker of that time is written: no doubt is left. */
-export async function endTellingPlace(
+export async function endPublishingPlace(
   pool: Pool,
   { role, place }: MarkedPlace,
   at: Date,
 ): Promise<void> {
   await pool.query({
-    name: 'end-telling-place',
-    text: `UPDATE place_markers SET told_at = $3, doubt = NULL, older = NULL, doubted_at = NULL
+    name: 'end-publishing-place',
+    text: `UPDATE place_markers SET published_at = $3, doubt = NULL, older = NULL, doubted_at = NULL
            WHERE role = $1 AND place = $2`,
     values: [role, place, at],
   });
@@ -177,30 +182,34 @@ export async function endTellingPlace(
 
 /**
  * Keeps the doubt, for `status`, `doctor`, and whoever works on that place. Where our database is the older copy, freezes
- * the realm. Does nothing where that was settled since the look at `telling`.
+ * the realm. Does nothing where that was settled since the look at `publishing`.
  */
 export async function writePlaceDoubt(
   pool: Pool,
   { role, place }: MarkedPlace,
   { older, sentence }: Pick<MarkerDoubt, 'older' | 'sentence'>,
-  { tellingAt }: Telling,
+  { publishingAt }: Publishing,
 ): Promise<void> {
   await pool.query(
     `UPDATE place_markers SET doubt = $3, older = $4, doubted_at = coalesce(doubted_at, clock_timestamp())
      WHERE role = $1 AND place = $2 AND (doubt, older) IS DISTINCT FROM ($3, $4)
-       AND telling_at IS NOT DISTINCT FROM $5`,
-    [role, place, sentence, older, tellingAt ?? null],
+       AND publishing_at IS NOT DISTINCT FROM $5`,
+    [role, place, sentence, older, publishingAt ?? null],
   );
   if (older === 'database') {
-    await pool.query('SELECT freeze_older_than($1, $2, $3)', [place, sentence, tellingAt ?? null]);
+    await pool.query('SELECT freeze_older_than($1, $2, $3)', [
+      place,
+      sentence,
+      publishingAt ?? null,
+    ]);
   }
 }
 
-/** Subjects that are raised in one transaction: verdicts wait for it. */
+/** Subjects that are touched in one transaction: verdicts wait for it. */
 const MOST_AT_ONCE = 1000;
 
 /**
- * Raises, urgently and however many they are, those subjects of which something is to be taken away at a place that is an
+ * Touches, urgently and however many they are, those subjects of which something is to be taken away at a place that is an
  * older copy; of each that target. Returns how many are still to come, without those that are parked; undefined: nothing is
  * done, for the realm is frozen or the place in no doubt any more.
  */
@@ -243,15 +252,15 @@ export interface PlaceDoubt {
   /** why, without a full stop */
   sentence: string | null;
   /** when it was last told */
-  toldAt: Date | null;
+  publishedAt: Date | null;
 }
 
 /** Per place that carries a marker, the directory first: which side is the older copy, if one is. */
 export async function readPlaceDoubts(client: Pick<Client, 'query'>): Promise<PlaceDoubt[]> {
   const { rows } = await client.query(
-    `SELECT 'directory' AS role, 'directory' AS place, older, doubt AS sentence, told_at AS "toldAt"
-     FROM directory_marker
-     UNION ALL (SELECT role, place, older, doubt, told_at FROM place_markers ORDER BY role, place)`,
+    `SELECT 'directory' AS role, 'directory' AS place, older, doubt AS sentence, published_at AS "publishedAt"
+     FROM directory_heartbeat
+     UNION ALL (SELECT role, place, older, doubt, published_at FROM place_markers ORDER BY role, place)`,
   );
   return rows as PlaceDoubt[];
 }
@@ -262,7 +271,7 @@ export async function readPlaceDoubts(client: Pick<Client, 'query'>): Promise<Pl
  */
 export async function adoptNewerPlaces(client: Pick<Client, 'query'>): Promise<void> {
   await client.query(
-    `UPDATE place_markers SET telling_at = $1,
+    `UPDATE place_markers SET publishing_at = $1,
        doubt = CASE older WHEN 'place' THEN doubt END, older = nullif(older, 'database'),
        doubted_at = CASE older WHEN 'place' THEN doubted_at END`,
     [ADOPTED],

@@ -1,6 +1,6 @@
 /**
  * Keeps the markers of a role's places, the MariaDB servers or the areas of homes, and sees by them which came back from a
- * backup (src/seals/marker.ts).
+ * backup (src/seals/heartbeat.ts).
  *
  * | by its marker (markerDoubt)   | then                                                                             |
  * | ----------------------------- | -------------------------------------------------------------------------------- |
@@ -25,7 +25,7 @@ import type { Config } from '../shared/config.ts';
 import { realmOf } from '../shared/config.ts';
 import { codeOf, describeError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
-import type { Carrier } from './marker.ts';
+import type { Carrier } from './heartbeat.ts';
 import type { Role, Wanted } from '../reconcile/wanted.ts';
 import type { Step } from '../reconcile/plan.ts';
 import { placesOf, takesAway } from '../reconcile/policy.ts';
@@ -35,7 +35,7 @@ import { openPool, withClient } from '../database/connection.ts';
 import { readSubjects, readWanted } from '../reconcile/wanted-queries.ts';
 import { type Loop, startLoop, type Worker } from '../shared/loop.ts';
 import { noteMarker } from '../shared/metrics.ts';
-import { startPacing } from '../drift/pacing.ts';
+import { startThrottle } from '../drift/throttle.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 
 /** Which server or area is an older copy is to be said within a minute, also where one look fails. */
@@ -59,8 +59,8 @@ export interface PlaceMarkers<Place extends string = string> {
   close(): Promise<void>;
 }
 
-export function startPlaceMarkers<Eyes, Place extends string>(
-  parts: Pick<RoleParts<Eyes>, 'role' | 'targets' | 'openEyes'>,
+export function startPlaceMarkers<Reader, Place extends string>(
+  parts: Pick<RoleParts<Reader>, 'role' | 'targets' | 'openReader'>,
   markers: PlaceMarkers<Place>,
   config: Config,
   log: Log,
@@ -98,13 +98,13 @@ export function startPlaceMarkers<Eyes, Place extends string>(
     const of = { role, place };
     const carrier = carrierOf(markers, place);
     const look = await store.lookAtPlace(pool, of, () => markers.read(place), carrier);
-    const { doubt, next, telling, text, seenAt } = look;
+    const { doubt, next, publishing, text, seenAt } = look;
     noteMarker(of, look);
     if (doubt === undefined) {
       for (const what of [DOUBT, UNREAD, UNKEPT]) said.delete(`${place} ${what}`);
     } else {
       say(place, DOUBT, doubt.sentence);
-      await store.writePlaceDoubt(pool, of, doubt, telling);
+      await store.writePlaceDoubt(pool, of, doubt, publishing);
       // frozen, nothing is done, and nothing was looked at
       if (doubt.older === 'database' || (await store.takeAway(pool, of, [])) === undefined)
         return true;
@@ -115,9 +115,9 @@ export function startPlaceMarkers<Eyes, Place extends string>(
     isKept = true;
     const isNew = seenAt === undefined || seenAt < next.at;
     if (!isNew && !look.isDoubted) return true;
-    await store.beginTellingPlace(pool, of, next.at);
+    await store.beginPublishingPlace(pool, of, next.at);
     if (!(await markers.write(place, next.text, text))) return false;
-    await store.endTellingPlace(pool, of, next.at);
+    await store.endPublishingPlace(pool, of, next.at);
     return true;
   }
 
@@ -133,28 +133,28 @@ export function startPlaceMarkers<Eyes, Place extends string>(
     const narrow = markers.only(place);
     const kinds = markers.kinds(place);
     const realm = realmOf(narrow);
-    const eyes = parts.openEyes(narrow);
+    const reader = parts.openReader(narrow);
     const steps: Step[] = [];
     let unreadable: string | undefined;
     try {
       const uids = await readSubjects(pool);
-      const pacing = startPacing('prompt', uids.length, {
+      const throttle = startThrottle('prompt', uids.length, {
         closing: closing.signal,
         tell: () => Promise.resolve(true),
       });
-      for (let at = 0; at < uids.length; at += pacing.slice) {
-        const slice = uids.slice(at, at + pacing.slice);
+      for (let at = 0; at < uids.length; at += throttle.slice) {
+        const slice = uids.slice(at, at + throttle.slice);
         const wanted = await withClient(pool, (client) => readWanted(client, role, slice));
         const of = wanted.filter(({ kind }) => kinds.includes(kind));
-        for (const found of await survey(parts.targets, of, realm, eyes)) {
+        for (const found of await survey(parts.targets, of, realm, reader)) {
           steps.push(...found.steps.filter((step) => isGiven(step, place)));
           unreadable ??= found.unreadable[0]?.sentence;
         }
-        await pacing.looked(slice.length);
+        await throttle.looked(slice.length);
       }
       return { steps, unreadable };
     } finally {
-      await eyes.close();
+      await reader.close();
     }
   }
 

@@ -12,7 +12,7 @@
  * | signature | Ed25519 (RFC 8032) of `chamberlain-seal-1\n` and the payload's bytes; base64                    |
  * | payload   | JSON without blanks, its fields in the order of the types below                                 |
  *
- * The payload is the whole record: a host needs no other attribute. The heartbeat (src/seals/marker.ts) has the
+ * The payload is the whole record: a host needs no other attribute. The heartbeat (src/seals/heartbeat.ts) has the
  * same form, and its own `kind`, so that neither can stand for the other.
  *
  * A seal's number only grows, and is decided by PostgreSQL together with the change itself. A host keeps the

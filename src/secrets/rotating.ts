@@ -27,7 +27,7 @@ import * as redis from '../backends/redis/redis-passwords.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 import { makePassword } from '../credentials/credentials.ts';
 import { saltedSha1, scramVerifier } from './secret.ts';
-import { writeAct } from '../audit/acts.ts';
+import { writeOperatorAction } from '../audit/operator-actions.ts';
 import { logInByAny } from './passwords.ts';
 import { CHANGING_MS, loginOf, type PostgresRole } from '../database/connection.ts';
 import { operatorName } from '../cli/operator.ts';
@@ -288,7 +288,7 @@ async function finishAlone(config: Config, secret: Rotation, say: Say): Promise<
 async function record(config: Config, name: string, say: Say): Promise<void> {
   say('writing the audit');
   const act = { kind: 'secret.rotate', by: operatorName(), fields: [name] } as const;
-  await withAdmin(config, (client) => writeAct(client, act));
+  await withAdmin(config, (client) => writeOperatorAction(client, act));
 }
 
 function newKey(): string {

@@ -118,13 +118,13 @@ const schema = z
       .strictObject({
         /** from the beginning of one to that of the next; at most 30 days */
         everyMinutes: z.number().min(1).max(43_200).default(60),
-        /** of all subjects: a sweep that finds more drifted raises none of them, and says so */
+        /** of all subjects: a sweep that finds more drifted touches none of them, and says so */
         mostShare: z
           .number()
           .min(0)
           .max(1, 'is a share of all subjects, from 0 to 1, such as 0.05')
           .default(0.05),
-        /** so many may always be raised */
+        /** so many may always be touched */
         atLeast: z.int().min(0).default(10),
       })
       .prefault({}),

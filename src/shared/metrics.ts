@@ -1,12 +1,12 @@
 /**
  * What a process tells Prometheus, as OpenMetrics, at `/metrics`: how each server and each area that its roles mark stands
- * to what it was told (src/seals/marker.ts). Labels hold roles and places, never a person's name.
+ * to what it was told (src/seals/heartbeat.ts). Labels hold roles and places, never a person's name.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Gauge, type OpenMetricsContentType, Registry } from 'prom-client';
 import { ChamberlainError } from './errors.ts';
-import type { MarkerDoubt, Telling } from '../seals/marker.ts';
+import type { MarkerDoubt, Publishing } from '../seals/heartbeat.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import type { Worker } from './loop.ts';
 
@@ -24,8 +24,8 @@ const databaseOlder = new Gauge({
   help: 'By how much PostgreSQL is older than what a server or an area of homes was told: it came back from a backup. 0: it is not.',
   ...ofPlace,
 });
-const placeTold = new Gauge({
-  name: 'chamberlain_place_told_timestamp_seconds',
+const placePublished = new Gauge({
+  name: 'chamberlain_place_published_timestamp_seconds',
   help: 'When a server or an area of homes was last told its marker: every 20 s, the directory every 3 s.',
   ...ofPlace,
 });
@@ -33,12 +33,13 @@ const placeTold = new Gauge({
 /** Notes what a role has just seen of a place. */
 export function noteMarker(
   of: { role: Role; place: string },
-  { doubt, telling }: { doubt: MarkerDoubt | undefined; telling: Telling },
+  { doubt, publishing }: { doubt: MarkerDoubt | undefined; publishing: Publishing },
 ): void {
   const seconds = (doubt?.byMs ?? 0) / 1000;
   placeOlder.set(of, doubt?.older === 'database' ? 0 : seconds);
   databaseOlder.set(of, doubt?.older === 'database' ? seconds : 0);
-  if (telling.toldAt !== undefined) placeTold.set(of, telling.toldAt.getTime() / 1000);
+  if (publishing.publishedAt !== undefined)
+    placePublished.set(of, publishing.publishedAt.getTime() / 1000);
 }
 
 /** Whoever asks and then says nothing holds a connection for no longer. */

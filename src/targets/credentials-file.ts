@@ -5,8 +5,8 @@ import type { WantedCredentials } from '../reconcile/wanted.ts';
 import type { Effect, HomePath } from '../reconcile/action.ts';
 import type { Step } from '../reconcile/plan.ts';
 import { NOTHING_TO_DO } from '../reconcile/plan.ts';
-import type { CredentialsFileHave, CredentialsHave, FilesEyes } from './files-eyes.ts';
-import { layAnswers } from './files-eyes.ts';
+import type { CredentialsFileHave, CredentialsHave, FilesReader } from './files-reader.ts';
+import { layAnswers } from './files-reader.ts';
 import { effectOfMode, formatMode, homeOf } from './home-directory.ts';
 import type { Target } from './target.ts';
 
@@ -50,7 +50,7 @@ const CREDENTIALS_MODE = 0o440;
  * the one before works as well for a time (src/credentials/credentials-table.ts), so that at no moment a server
  * knows neither what programs have read nor what they will read.
  */
-export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, CredentialsHave> = {
+export const credentialsFile: Target<FilesReader, CredentialsWant | undefined, CredentialsHave> = {
   name: 'credentials-file',
   role: 'homes',
   of: ['person', 'tool'],
@@ -76,17 +76,17 @@ export const credentialsFile: Target<FilesEyes, CredentialsWant | undefined, Cre
     return `${path}, ${owned}, user ${user}, epoch ${credentials.wantedEpoch}`;
   },
 
-  async observe(eyes, wanted, realm) {
+  async observe(reader, wanted, realm) {
     const wants = wanted.map((one) => credentialsFile.want(one, realm));
     const asked = wants.filter((want) => want !== undefined);
-    const haves = await eyes.readCredentials(
+    const haves = await reader.readCredentials(
       asked.map(({ home, uid }) => ({ home, uid, folders: [] })),
     );
     return layAnswers(wants, haves, { home: 'absent' });
   },
 
   plan(want, have, wanted) {
-    if (want === undefined || have.home === 'foreign') return NOTHING_TO_DO;
+    if (want === undefined || have.home === 'unmanaged') return NOTHING_TO_DO;
     const { home, uid, user, path } = want;
     const common = {
       target: 'credentials-file',

@@ -5,7 +5,7 @@ import { databaseUser } from '../identity/ids.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
 import { NOTHING_TO_DO, type Finding, type Step, type TargetPlan } from '../reconcile/plan.ts';
-import type { DatabaseAccount, DatabasesEyes, Grant } from './databases-eyes.ts';
+import type { DatabaseAccount, DatabasesReader, Grant } from './databases-reader.ts';
 import type { Target } from './target.ts';
 
 export interface DatabaseWant {
@@ -84,7 +84,7 @@ const OUR_HOST = '%';
  *
  * Whoever made the second line true may know the recorded password, and can keep homes from making
  * another, for as long as they like, by what they put in its place. Where homes is as quick as it should
- * be, this role is not asked before the other password is there (`raise_generations`).
+ * be, this role is not asked before the other password is there (`touch_generations`).
  *
  * Wanted ways in are the password that is recorded, and the one before while that works as well. A
  * server does not tell by which of them a connection came: where one goes, all connections of the
@@ -96,7 +96,7 @@ const OUR_HOST = '%';
  * Closing a way in (locking too) sets another limit in the same statement, and the right one when the
  * account's connections have ended: so a run that was cut between is seen, and done once more.
  */
-export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServerHave[]> = {
+export const databaseAccount: Target<DatabasesReader, DatabaseWant, DatabaseServerHave[]> = {
   name: 'database-account',
   role: 'databases',
   of: ['person', 'tool'],
@@ -133,12 +133,12 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
     );
   },
 
-  async observe(eyes, wanted, { databaseServers }) {
+  async observe(reader, wanted, { databaseServers }) {
     const users = wanted.map(({ kind, uid }) => databaseUser(kind, uid));
     const views = await Promise.all(
       databaseServers.map(async ({ name }) => {
         try {
-          return { server: name, view: await eyes.look(name, users) };
+          return { server: name, view: await reader.look(name, users) };
         } catch (error) {
           if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
           return { server: name, unreadable: describeError(error) };
@@ -169,9 +169,9 @@ export const databaseAccount: Target<DatabasesEyes, DatabaseWant, DatabaseServer
       }
       const findings = findingsOn(seen, want.user, wanted);
       const steps = stepsOn(seen, want, grants, wanted);
-      const isForeign = findings.some(({ advisory }) => advisory !== true);
+      const isUnmanaged = findings.some(({ advisory }) => advisory !== true);
       plan.findings.push(...findings);
-      plan.steps.push(...steps.filter(({ effect }) => !isForeign || takesAway(effect)));
+      plan.steps.push(...steps.filter(({ effect }) => !isUnmanaged || takesAway(effect)));
     }
     // there is no home for a password while the subject is put away: it gets one when it is back
     const isHomeless = wanted.state === 'archived';

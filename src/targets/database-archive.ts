@@ -4,15 +4,15 @@ import { databaseUser } from '../identity/ids.ts';
 import type { PastArchive, Wanted } from '../reconcile/wanted.ts';
 import type { Action, Effect } from '../reconcile/action.ts';
 import type { TargetPlan } from '../reconcile/plan.ts';
-import type { DatabaseArchiveEyes, DatabasesArchive } from './databases-eyes.ts';
+import type { DatabaseArchiveReader, DatabasesArchive } from './databases-reader.ts';
 import type { Target } from './target.ts';
 
 export interface DatabaseArchiveWant {
   user: string;
   account: string;
-  /** nothing: no departure is open, so nothing is looked at */
+  /** nothing: no archival is open, so nothing is looked at */
   move: 'nothing' | 'put away' | 'bring back' | 'drop' | 'remove' | 'erase';
-  departure: number;
+  archival: number;
   /** of the archive that is recorded */
   manifest: string | undefined;
   /** those that hold databases of their own */
@@ -63,7 +63,7 @@ export interface DatabaseArchiveHave {
  * the move is now. Where another than the recorded one is there, ARCHIVE_DAMAGED advises.
  */
 export const databaseArchive: Target<
-  DatabaseArchiveEyes,
+  DatabaseArchiveReader,
   DatabaseArchiveWant,
   DatabaseArchiveHave
 > = {
@@ -78,7 +78,7 @@ export const databaseArchive: Target<
       user: databaseUser(wanted.kind, wanted.uid),
       account: wanted.account,
       move: moveOf(wanted),
-      departure: archive?.departure ?? 0,
+      archival: archive?.archival ?? 0,
       manifest: archive?.manifest,
       servers: realm.databaseServers
         .filter(({ kind }) => kind === 'toolsdb')
@@ -87,9 +87,9 @@ export const databaseArchive: Target<
     };
   },
 
-  describe({ user, move, departure, past }) {
+  describe({ user, move, archival, past }) {
     if (move === 'nothing') {
-      const removed = past.map((each) => each.departure).join(', ');
+      const removed = past.map((each) => each.archival).join(', ');
       return removed === '' ? 'none' : `databases of ${user}, archive ${removed} removed`;
     }
     const done = {
@@ -100,10 +100,10 @@ export const databaseArchive: Target<
       erase: 'erased',
     };
     const what = move === 'remove' ? 'databases and archive' : 'databases';
-    return `${what} of ${user}, ${done[move]} (archive ${departure})`;
+    return `${what} of ${user}, ${done[move]} (archive ${archival})`;
   },
 
-  async observe(eyes, wanted, realm) {
+  async observe(reader, wanted, realm) {
     const wants = wanted.map((each) => databaseArchive.want(each, realm));
     const asked = wants.filter(isLookedAt);
     const users = asked.map(({ user }) => user);
@@ -111,15 +111,15 @@ export const databaseArchive: Target<
     const views = await Promise.all(
       servers.map(async (server) => ({
         server,
-        ...(await readable(async () => ({ view: await eyes.lookForDatabases(server, users) }))),
+        ...(await readable(async () => ({ view: await reader.lookForDatabases(server, users) }))),
       })),
     );
     const haves = await Promise.all(
       wants.map(async (want): Promise<DatabaseArchiveHave> => {
-        const { account, departure, manifest, user, move } = want;
+        const { account, archival, manifest, user, move } = want;
         if (isGivenUp(want)) {
           const part = await readable(async () => ({
-            isThere: await eyes.isPartThere(account, departure),
+            isThere: await reader.isPartThere(account, archival),
           }));
           return { servers: [], archive: undefined, part };
         }
@@ -130,7 +130,7 @@ export const databaseArchive: Target<
             : { server: seen.server, databases: seen.view.get(user) ?? [] },
         );
         if (move === 'erase') {
-          const any = await readable(async () => ({ isThere: await eyes.isAnyThere(account) }));
+          const any = await readable(async () => ({ isThere: await reader.isAnyThere(account) }));
           const anyArchive = 'unreadable' in any ? any : any.isThere;
           return { servers: on, archive: undefined, anyArchive };
         }
@@ -142,7 +142,7 @@ export const databaseArchive: Target<
           archive:
             manifest === undefined || !isNeeded
               ? undefined
-              : await readable(() => eyes.lookAtArchive(account, departure)),
+              : await readable(() => reader.lookAtArchive(account, archival)),
         };
       }),
     );
@@ -150,20 +150,20 @@ export const databaseArchive: Target<
       haves.map(async (have, i) => {
         const { account, past } = wants[i] as DatabaseArchiveWant;
         if (past.length === 0 || wants[i]?.move === 'erase') return have;
-        const look = (departure: number) => readable(() => eyes.lookAtArchive(account, departure));
-        return { ...have, past: await Promise.all(past.map((each) => look(each.departure))) };
+        const look = (archival: number) => readable(() => reader.lookAtArchive(account, archival));
+        return { ...have, past: await Promise.all(past.map((each) => look(each.archival))) };
       }),
     );
   },
 
   plan(want, have, wanted) {
     const draft = drafting(want, wanted);
-    for (const [i, { departure, manifest }] of want.past.entries()) {
+    for (const [i, { archival, manifest }] of want.past.entries()) {
       const archive = have.past?.[i];
       if (archive === undefined) continue;
       if ('unreadable' in archive) draft.unreadable(archive.unreadable);
-      else if (archive.manifest === manifest) draft.remove({ departure, manifest });
-      else draft.damaged(false, departure);
+      else if (archive.manifest === manifest) draft.remove({ archival, manifest });
+      else draft.damaged(false, archival);
     }
     if (isGivenUp(want)) {
       const { part = { isThere: false } } = have;
@@ -184,7 +184,7 @@ export const databaseArchive: Target<
       return draft.plan;
     }
     if (want.manifest === undefined) {
-      if (!draft.isUnreadable()) draft.putAway();
+      if (!draft.isUnreadable()) draft.archiveAll();
       return draft.plan;
     }
     const isEmpty = readableServers.every(({ databases }) => databases.length === 0);
@@ -204,7 +204,7 @@ export const databaseArchive: Target<
       const kept = archive.servers.get(server) ?? { databases: [], isReturned: true };
       if (want.move === 'bring back') {
         const missing = kept.databases.filter((name) => !databases.includes(name));
-        if (missing.length > 0 || !kept.isReturned) draft.bringBack(server, missing);
+        if (missing.length > 0 || !kept.isReturned) draft.restoreMissing(server, missing);
         continue;
       }
       for (const name of databases) {
@@ -247,14 +247,14 @@ async function readable<T>(look: () => Promise<T>): Promise<T | { unreadable: st
 
 /** Collects the steps and findings of one subject. */
 function drafting(
-  { user, account, departure, manifest = '', servers }: DatabaseArchiveWant,
+  { user, account, archival, manifest = '', servers }: DatabaseArchiveWant,
   wanted: Wanted,
 ) {
   const plan: TargetPlan = { steps: [], findings: [] };
   const common = { target: 'database-archive', subject: wanted.uid, account };
-  const of = { user, account, departure };
+  const of = { user, account, archival };
   const nameOf = (which: number) => `archive ${which} of the databases of ${user}`;
-  const archiveName = nameOf(departure);
+  const archiveName = nameOf(archival);
   const step = (object: string, effect: Effect, change: string, because: string, action: Action) =>
     plan.steps.push({ ...common, object, effect, change, because, action });
 
@@ -266,7 +266,7 @@ function drafting(
       plan.unreadable = plan.unreadable === undefined ? what : `${plan.unreadable}; ${what}`;
     },
 
-    putAway(): void {
+    archiveAll(): void {
       const action: Action = { verb: 'databases.archive', ...of, uid: wanted.uid, servers };
       step(archiveName, 'create', 'absent → present', `${account} is archived`, action);
     },
@@ -276,7 +276,7 @@ function drafting(
       step(archiveName, 'change', 'unfinished → absent', `${account} comes back`, action);
     },
 
-    bringBack(server: string, missing: readonly string[]): void {
+    restoreMissing(server: string, missing: readonly string[]): void {
       const object = `databases of ${user} on ${server}`;
       const change = missing.length > 0 ? `with ${missing.join(', ')}` : 'compared';
       const because = `${account} comes back`;
@@ -302,10 +302,10 @@ function drafting(
       step(`archives of the databases of ${user}`, 'destroy', 'any → absent', because, action);
     },
 
-    remove(which = { departure, manifest }): void {
+    remove(which = { archival, manifest }): void {
       const because = 'it has been kept for as long as is wanted';
       const action: Action = { verb: 'databases.removeArchive', ...of, ...which };
-      step(nameOf(which.departure), 'destroy', 'present → absent', because, action);
+      step(nameOf(which.archival), 'destroy', 'present → absent', because, action);
     },
 
     stranger(server: string, database: string): void {
@@ -318,7 +318,7 @@ function drafting(
       });
     },
 
-    damaged(isGone: boolean, which = departure): void {
+    damaged(isGone: boolean, which = archival): void {
       plan.findings.push({
         ...common,
         object: nameOf(which),
@@ -327,7 +327,7 @@ function drafting(
           ? 'It is not there, though it was; put it back.'
           : 'Its manifest is not the one that was recorded; put the right one back.',
         // nothing waits for one of before
-        ...(which === departure ? {} : { advisory: true }),
+        ...(which === archival ? {} : { advisory: true }),
       });
     },
   };

@@ -18,8 +18,8 @@ import { printable } from '../shared/printable.ts';
 import type { Wanted } from '../reconcile/wanted.ts';
 import type { Action, Attributes, Effect, EntryRef } from '../reconcile/action.ts';
 import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
-import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-eyes.ts';
-import { oddityOf } from '../unmanaged/foreign.ts';
+import { readableRef, splitRef, type AnyRef, type DirectoryEntry } from './directory-reader.ts';
+import { oddityOf } from '../unmanaged/sightings.ts';
 
 /** One attribute's part of a modify: values go first, then values come. */
 export interface Change {
@@ -95,11 +95,11 @@ export function isOurs(want: Pick<EntryWant, 'ref' | 'number'>, entry: Directory
 }
 
 /** The finding about an entry that has our name or number and is not ours; `beside` one that is. */
-export function foreignFinding(
+export function unmanagedFinding(
   want: EntryWant,
   entry: DirectoryEntry,
   wanted: Wanted,
-  beside = false,
+  namesake = false,
 ): Finding {
   const { attribute, name } = splitRef(want.ref);
   const numbers = want.number === undefined ? [] : (entry.attributes[want.number.attribute] ?? []);
@@ -125,7 +125,7 @@ export function foreignFinding(
     code,
     sentence:
       `${object}${stated.length === 0 ? '' : ` (${stated.join(', ')})`} is not ours, and has the ${shared} of ` +
-      `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo(want, entry, { hasNumber, beside })}`,
+      `${readableRef(want.ref, want.realm)}${needed}: ${whatToDo(want, entry, { hasNumber, namesake })}`,
   };
 }
 
@@ -164,10 +164,10 @@ function ownFinding(want: EntryWant, wanted: Wanted, sentence: string): Finding 
 function whatToDo(
   want: EntryWant,
   entry: DirectoryEntry,
-  { hasNumber, beside }: { hasNumber: boolean; beside: boolean },
+  { hasNumber, namesake }: { hasNumber: boolean; namesake: boolean },
 ): string {
   const { number } = want;
-  if (beside) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
+  if (namesake) return hasNumber ? 'give it another number, or remove it' : 'rename or remove it';
   if (number !== undefined && entry.ref === want.ref && oddityOf(entry) === undefined) {
     return `set ${number.attribute} back to ${number.value}, or rename the entry if it is another's`;
   }
@@ -223,7 +223,7 @@ export function planEntry(
   const ours = have.find((entry) => isOurs(want, entry));
   const findings = have
     .filter((entry) => entry !== ours)
-    .map((entry) => foreignFinding(want, entry, wanted, ours !== undefined))
+    .map((entry) => unmanagedFinding(want, entry, wanted, ours !== undefined))
     .map((finding) => (ours === undefined ? finding : { ...finding, advisory: true as const }));
   const steps: Step[] = [];
   const expect = expectationOf(want);

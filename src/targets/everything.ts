@@ -1,16 +1,16 @@
 /** What a survey of everything reads beforehand, and what it learns beside the subjects' own. Pure. */
 import type { SeenDeletion } from '../archives/deletion.ts';
 import type { ErasedPerson } from '../lifecycle/erased-person.ts';
-import type { MarkerDoubt } from '../seals/marker.ts';
+import type { MarkerDoubt } from '../seals/heartbeat.ts';
 import type { Realm, Wanted } from '../reconcile/wanted.ts';
 import { normalName } from '../identity/names.ts';
-import type { Sighting } from '../unmanaged/foreign.ts';
+import type { Sighting } from '../unmanaged/sightings.ts';
 import type { JudgedEntry } from '../unmanaged/unmanaged-things.ts';
 
 /** All that a role can see, read at once. */
-export interface Everything<Eyes> {
-  /** answer from what was read, as the role's own eyes would have answered then */
-  eyes: Eyes;
+export interface Everything<Reader> {
+  /** answer from what was read, as the role's own reader would have answered then */
+  reader: Reader;
   /** each account, group, home or database user that stands there, ours or not */
   sightings: Sighting[];
   /** each number that stands there: of accounts, groups, owners */
@@ -28,11 +28,11 @@ export interface Everything<Eyes> {
 }
 
 /** How a long look goes on: in pieces, and what happens between two of them. */
-export interface Pace {
+export interface Throttle {
   /** entries, rows or paths of one piece */
   piece: number;
   /** returns when the next piece may begin; throws where nobody waits for the answer any more */
-  breathe: () => Promise<void>;
+  yieldTurn: () => Promise<void>;
 }
 
 /** What stands in an area of homes, whatever it is. */
@@ -44,7 +44,7 @@ export interface HomeSighting {
 }
 
 /** Of all sightings, the names and numbers that no subject has: a request must not get them. */
-export function foreignAmong(
+export function unmanagedAmong(
   sightings: readonly Sighting[],
   subjects: ReadonlyMap<string, number>,
   { realmGid }: Pick<Realm, 'realmGid'>,
@@ -89,7 +89,7 @@ export function numberOfUser(user: string): number | undefined {
 }
 
 /** Of all numbers, those that lie in a range and are no subject's, in order. */
-export function strangersAmong(
+export function unmanagedNumbersAmong(
   numbers: ReadonlySet<number>,
   ranges: readonly { first: number; last: number }[],
   subjects: ReadonlyMap<string, number>,

@@ -4,8 +4,8 @@ import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
 import { NOTHING_TO_DO } from '../reconcile/plan.ts';
 import type { Erasure } from '../lifecycle/erased-person.ts';
 import type { PastArchive, Wanted, WantedArchive } from '../reconcile/wanted.ts';
-import type { ArchiveHave, FilesEyes } from './files-eyes.ts';
-import { layAnswers } from './files-eyes.ts';
+import type { ArchiveHave, FilesReader } from './files-reader.ts';
+import { layAnswers } from './files-reader.ts';
 import { placeOf } from './home-directory.ts';
 import type { Target } from './target.ts';
 
@@ -15,7 +15,7 @@ export interface HomeArchiveWant {
   path: string;
   account: string;
   uid: number;
-  departure: number;
+  archival: number;
   manifest: string | undefined;
   /** it is to be put away · brought back · gone, and its archive kept · gone with its archive · gone without one · left in place */
   end: 'away' | 'back' | 'gone' | 'forgotten' | 'erased' | 'stays';
@@ -67,7 +67,7 @@ export type HomeArchiveHave = ArchiveHave & { past?: ArchiveHave['archive'][] };
  * All else: nothing. A place that is another's, or no directory, is left as it is, and nothing of it is
  * put away.
  */
-export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArchiveHave> = {
+export const homeArchive: Target<FilesReader, HomeArchiveWant | undefined, HomeArchiveHave> = {
   name: 'home-archive',
   role: 'homes',
   of: ['person', 'tool'],
@@ -77,14 +77,14 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
     const { archive, pastArchives: past = [], uid, account } = wanted;
     const end = archive === undefined ? 'stays' : endOf(wanted.state, archive);
     if (end === 'stays' && past.length === 0) return undefined;
-    const { departure = 0, manifest, erasure } = archive ?? {};
-    return { ...placeOf(wanted, realm), account, uid, departure, manifest, end, erasure, past };
+    const { archival = 0, manifest, erasure } = archive ?? {};
+    return { ...placeOf(wanted, realm), account, uid, archival, manifest, end, erasure, past };
   },
 
   describe(want) {
     if (want === undefined) return 'none';
-    const { path, account, departure, end, past } = want;
-    const removed = past.map((each) => `, archive ${account}.${each.departure} removed`).join('');
+    const { path, account, archival, end, past } = want;
+    const removed = past.map((each) => `, archive ${account}.${each.archival} removed`).join('');
     if (end === 'stays') return `${path}${removed}`;
     if (end === 'erased') return `${path}, erased${removed}`;
     const ends = {
@@ -93,17 +93,17 @@ export const homeArchive: Target<FilesEyes, HomeArchiveWant | undefined, HomeArc
       gone: 'removed; its archive is kept',
       forgotten: 'removed, and its archive too',
     };
-    return `${path}, ${ends[end]}, archive ${account}.${departure}${removed}`;
+    return `${path}, ${ends[end]}, archive ${account}.${archival}${removed}`;
   },
 
-  async observe(eyes, wanted, realm) {
+  async observe(reader, wanted, realm) {
     const wants = wanted.map((one) => homeArchive.want(one, realm));
     const looks = wants.map((want) => {
       if (want?.erasure !== undefined || want === undefined) return [want];
       return [want, ...want.past.map((each) => ({ ...want, ...each }))];
     });
     const asked = looks.flat().filter((look) => look !== undefined);
-    const haves = asked.length === 0 ? [] : await eyes.readArchives(asked);
+    const haves = asked.length === 0 ? [] : await reader.readArchives(asked);
     const laid = layAnswers<HomeArchiveHave>(looks.flat(), haves, NOTHING_THERE);
     let next = 0;
     return looks.map(({ length }) => {
@@ -160,7 +160,7 @@ function endOf(
 type Draft = ReturnType<typeof drafting>;
 
 function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
-  const { home, uid, departure } = want;
+  const { home, uid, archival } = want;
   if (have.place.kind === 'directory' && have.place.seen.uid === uid) {
     if (have.left || want.manifest !== undefined) {
       draft.taken('was put away already');
@@ -171,7 +171,7 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
       verb: 'home.withdraw',
       home,
       uid,
-      departure,
+      archival,
       seen,
     });
   }
@@ -180,13 +180,13 @@ function planAway(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
       verb: 'home.archive',
       home,
       uid,
-      departure,
+      archival,
     });
   }
 }
 
 function planErased(
-  { home, account, uid, departure }: HomeArchiveWant,
+  { home, account, uid, archival }: HomeArchiveWant,
   erasure: Erasure,
   have: ArchiveHave,
   draft: Draft,
@@ -195,7 +195,7 @@ function planErased(
   const isOurs = place.kind === 'directory' && place.seen.uid === uid;
   const because = `${account} is erased, as ${erasure.requestedBy} asked and ${erasure.approvedBy} approved`;
   if (isOurs && !have.left) {
-    const action = { verb: 'home.withdraw' as const, home, uid, departure, seen: place.seen };
+    const action = { verb: 'home.withdraw' as const, home, uid, archival, seen: place.seen };
     draft.step('revoke', 'in place → withdrawn', because, action);
   } else if (place.kind !== 'absent') {
     draft.taken(isOurs ? 'was put away already' : 'is to be erased');
@@ -203,13 +203,13 @@ function planErased(
   if (isOurs || leftovers || !isListed) {
     draft.step('destroy', 'any → erased, without an archive', because, {
       verb: 'home.erase',
-      ...{ home, account, uid, departure, erasure },
+      ...{ home, account, uid, archival, erasure },
     });
   }
 }
 
 function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
-  const { home, uid, departure, manifest } = want;
+  const { home, uid, archival, manifest } = want;
   const isOurs = have.place.kind === 'directory' && have.place.seen.uid === uid;
   const comes = have.left || have.archive === 'home';
   if (have.archive === 'unrecorded') {
@@ -217,7 +217,7 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
       verb: 'home.removePart',
       home,
       uid,
-      departure,
+      archival,
     });
   }
   if (have.place.kind !== 'absent') {
@@ -229,14 +229,14 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
       verb: 'home.return',
       home,
       uid,
-      departure,
+      archival,
     });
   } else if (have.archive === 'home' && manifest !== undefined) {
     draft.step('create', `absent → from ${draft.archive}`, 'the account is brought back', {
       verb: 'home.restore',
       home,
       uid,
-      departure,
+      archival,
       manifest,
     });
   } else if (manifest !== undefined && have.archive !== 'nothing') {
@@ -245,7 +245,7 @@ function planBack(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
 }
 
 function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void {
-  const { home, uid, departure, manifest } = want;
+  const { home, uid, archival, manifest } = want;
   if (manifest === undefined) return;
   const isThere = have.left || have.going;
   if (isThere && have.archive !== 'home') {
@@ -257,7 +257,7 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
       verb: 'home.destroy',
       home,
       uid,
-      departure,
+      archival,
       manifest,
     });
   }
@@ -270,11 +270,11 @@ function planGone(want: HomeArchiveWant, have: ArchiveHave, draft: Draft): void 
 
 /** An archive that was kept as long as is wanted, whether what was in it is gone or has come back. */
 function planForgotten(
-  { home, account, uid, departure, manifest }: HomeArchiveWant & { manifest: string },
+  { home, account, uid, archival, manifest }: HomeArchiveWant & { manifest: string },
   have: ArchiveHave,
   draft: Draft,
 ): void {
-  const archive = `${account}.${departure}`;
+  const archive = `${account}.${archival}`;
   if (have.archive === 'other') {
     draft.damaged(have, true, archive);
   } else if (have.archive !== 'absent') {
@@ -282,17 +282,17 @@ function planForgotten(
       verb: 'home.removeArchive',
       home,
       uid,
-      departure,
+      archival,
       manifest,
     });
   }
 }
 
 /** Collects the steps and findings of one subject. */
-function drafting({ path, account, departure }: HomeArchiveWant, { uid }: Wanted) {
+function drafting({ path, account, archival }: HomeArchiveWant, { uid }: Wanted) {
   const steps: Step[] = [];
   const findings: Finding[] = [];
-  const archive = `${account}.${departure}`;
+  const archive = `${account}.${archival}`;
   const common = { target: 'home-archive', subject: uid, account, object: path };
   return {
     archive,

@@ -3,8 +3,8 @@ import type { HomePath, SeenPath } from '../reconcile/action.ts';
 import type { Finding, Step, TargetPlan } from '../reconcile/plan.ts';
 import { NOTHING_TO_DO } from '../reconcile/plan.ts';
 import type { Realm, Wanted } from '../reconcile/wanted.ts';
-import type { FilesEyes, GroupWrite, HomeHave } from './files-eyes.ts';
-import { layAnswers } from './files-eyes.ts';
+import type { FilesReader, GroupWrite, HomeHave } from './files-reader.ts';
+import { layAnswers } from './files-reader.ts';
 import type { Target } from './target.ts';
 
 export interface HomeWant {
@@ -64,7 +64,7 @@ export function effectOfMode(from: number, to: number): 'revoke' | 'change' {
  * | folder no directory, or of another    | the others' steps          | PATH_FOREIGN |
  * | folder's mode, group, ACL             | as for the home            |              |
  */
-export const homeDirectory: Target<FilesEyes, HomeWant | undefined, HomeHave> = {
+export const homeDirectory: Target<FilesReader, HomeWant | undefined, HomeHave> = {
   name: 'home-directory',
   role: 'homes',
   of: ['person', 'tool'],
@@ -99,9 +99,9 @@ export const homeDirectory: Target<FilesEyes, HomeWant | undefined, HomeHave> = 
     return [path, `${uid}:${gid}`, formatMode(mode), ...holds].join(', ');
   },
 
-  async observe(eyes, wanted, realm) {
+  async observe(reader, wanted, realm) {
     const wants = wanted.map((one) => homeDirectory.want(one, realm));
-    const haves = await eyes.readHomes(wants.filter((want) => want !== undefined));
+    const haves = await reader.readHomes(wants.filter((want) => want !== undefined));
     return layAnswers(wants, haves, { kind: 'absent' });
   },
 
@@ -122,7 +122,7 @@ export const homeDirectory: Target<FilesEyes, HomeWant | undefined, HomeHave> = 
       return draft.done();
     }
     if (have.kind === 'irregular' || have.seen.uid !== uid) {
-      draft.foreign(path, have, uid);
+      draft.unmanaged(path, have, uid);
       return draft.done();
     }
     draft.mend(want, undefined, have);
@@ -140,7 +140,7 @@ export const homeDirectory: Target<FilesEyes, HomeWant | undefined, HomeHave> = 
           seen: have.seen,
         });
       } else if (there.kind === 'irregular' || there.seen.uid !== uid) {
-        draft.foreign(folderPath, there, uid);
+        draft.unmanaged(folderPath, there, uid);
       } else {
         draft.mend(want, folder, there);
       }
@@ -172,7 +172,7 @@ function drafting(wanted: Wanted) {
   return {
     step,
 
-    foreign(
+    unmanaged(
       object: string,
       have: { kind: 'irregular'; what: string } | { kind: 'directory'; seen: SeenPath },
       uid: number,

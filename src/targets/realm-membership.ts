@@ -14,14 +14,14 @@
  * | not ours, or elsewhere   | no: another's access  | yes           |
  */
 import { ChamberlainError } from '../shared/errors.ts';
-import { foreignFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';
+import { unmanagedFinding, isOurs, modifyStep, type EntryWant } from './directory-entry.ts';
 import {
   entryRef,
   readableRef,
   type AnyRef,
   type DirectoryEntry,
-  type DirectoryEyes,
-} from './directory-eyes.ts';
+  type DirectoryReader,
+} from './directory-reader.ts';
 import type { Target } from './target.ts';
 import { accountRef, findInTheWay } from './unix-account.ts';
 
@@ -32,7 +32,7 @@ export interface MembershipHave {
   account: DirectoryEntry | undefined;
 }
 
-export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> = {
+export const realmMembership: Target<DirectoryReader, EntryWant, MembershipHave> = {
   name: 'realm-membership',
   role: 'directory',
   of: ['person'],
@@ -55,21 +55,21 @@ export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> =
     return `${readableRef(ref, realm)}, ${present ? 'with' : 'without'} ${member}`;
   },
 
-  async observe(eyes, wanted, settings) {
+  async observe(reader, wanted, settings) {
     const { realm } = settings;
     const ref = realmGroup(realm);
     const [groups, accounts, members] = await Promise.all([
-      eyes.find({
+      reader.find({
         place: 'groups',
         any: [{ attribute: 'cn', values: [`project-${realm}`] }],
         attributes: ['cn', 'gidNumber'],
       }),
-      eyes.find({
+      reader.find({
         place: 'people',
         any: [{ attribute: 'uid', values: wanted.map((person) => person.account) }],
         attributes: ['uid', 'uidNumber'],
       }),
-      eyes.membersOf(ref, wanted.map(accountRef)),
+      reader.membersOf(ref, wanted.map(accountRef)),
     ]);
     const group = groups.find((entry) => entry.ref === ref);
     if (group === undefined) {
@@ -79,7 +79,7 @@ export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> =
     }
     const byRef = new Map(accounts.map((entry) => [entry.ref, entry]));
     const absent = wanted.filter((person) => !byRef.has(accountRef(person)));
-    const inTheWay = await findInTheWay(eyes, absent, settings);
+    const inTheWay = await findInTheWay(reader, absent, settings);
     return wanted.map((person) => ({
       group,
       member: members.has(accountRef(person)),
@@ -89,16 +89,16 @@ export const realmMembership: Target<DirectoryEyes, EntryWant, MembershipHave> =
 
   plan(want, { group, member, account }, wanted) {
     if (!isOurs(want, group)) {
-      return { steps: [], findings: [foreignFinding(want, group, wanted)] };
+      return { steps: [], findings: [unmanagedFinding(want, group, wanted)] };
     }
     if (member === want.present) return { steps: [], findings: [] };
-    const isForeign =
+    const isUnmanaged =
       account !== undefined &&
       !(
         account.ref === accountRef(wanted) &&
         account.attributes['uidNumber']?.includes(String(wanted.uid))
       );
-    if (want.present && isForeign) return { steps: [], findings: [] };
+    if (want.present && isUnmanaged) return { steps: [], findings: [] };
     const [remove, add] = want.present ? [[], [accountRef(wanted)]] : [[accountRef(wanted)], []];
     const effect = want.present ? 'change' : 'revoke';
     const step = modifyStep(want, wanted, effect, [{ attribute: 'member', remove, add }]);

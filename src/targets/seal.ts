@@ -22,7 +22,7 @@ import {
 } from '../seals/seal.ts';
 import type { Realm, Wanted, WantedSeal } from '../reconcile/wanted.ts';
 import type { Step } from '../reconcile/plan.ts';
-import { readableRef } from './directory-eyes.ts';
+import { readableRef } from './directory-reader.ts';
 import {
   describeEntry,
   isOurs,
@@ -30,14 +30,14 @@ import {
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
-import type { DirectoryEntry, DirectoryEyes } from './directory-eyes.ts';
+import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
 import type { Target } from './target.ts';
 import { accountRef, findInTheWay, unixAccount } from './unix-account.ts';
 
 export const CLASS = 'chamberlainSealed';
 export const ATTRIBUTE = 'chamberlainSeal';
 
-export const seal: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> = {
+export const seal: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {
   name: 'seal',
   role: 'directory',
   of: ['person', 'tool'],
@@ -63,14 +63,14 @@ export const seal: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> 
     return describeEntry(want, `seal ${wanted?.number}`, `until ${wanted?.until}`);
   },
 
-  async observe(eyes, wanted, realm) {
-    const found = await eyes.find({
+  async observe(reader, wanted, realm) {
+    const found = await reader.find({
       any: [{ attribute: 'uid', values: wanted.map(({ account }) => account) }],
       attributes: ['objectClass', 'uid', 'uidNumber', ATTRIBUTE],
     });
     const byRef = new Map(found.map((entry) => [entry.ref, entry]));
     const absent = wanted.filter((each) => !byRef.has(accountRef(each)));
-    const inTheWay = await findInTheWay(eyes, absent, realm);
+    const inTheWay = await findInTheWay(reader, absent, realm);
     return wanted.map((each) => byRef.get(accountRef(each)) ?? inTheWay.get(each.uid));
   },
 

@@ -45,12 +45,12 @@ import {
   type Change,
   type EntryWant,
 } from './directory-entry.ts';
-import type { DirectoryEntry, DirectoryEyes } from './directory-eyes.ts';
-import { oddityOf } from '../unmanaged/foreign.ts';
+import type { DirectoryEntry, DirectoryReader } from './directory-reader.ts';
+import { oddityOf } from '../unmanaged/sightings.ts';
 import type { Target } from './target.ts';
 import { accountRef, findInTheWay } from './unix-account.ts';
 
-export const sshKeys: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefined> = {
+export const sshKeys: Target<DirectoryReader, EntryWant, DirectoryEntry | undefined> = {
   name: 'ssh-keys',
   role: 'directory',
   of: ['person'],
@@ -69,15 +69,15 @@ export const sshKeys: Target<DirectoryEyes, EntryWant, DirectoryEntry | undefine
 
   describe: (want) => describeEntry(want, countValues(want.attributes['sshPublicKey'], 'key')),
 
-  async observe(eyes, wanted, realm) {
-    const found = await eyes.find({
+  async observe(reader, wanted, realm) {
+    const found = await reader.find({
       place: 'people',
       any: [{ attribute: 'uid', values: wanted.map((person) => person.account) }],
       attributes: ['objectClass', 'uid', 'uidNumber', 'sshPublicKey', 'description'],
     });
     const byRef = new Map(found.map((entry) => [entry.ref, entry]));
     const absent = wanted.filter((person) => !byRef.has(accountRef(person)));
-    const inTheWay = await findInTheWay(eyes, absent, realm);
+    const inTheWay = await findInTheWay(reader, absent, realm);
     return wanted.map((person) => byRef.get(accountRef(person)) ?? inTheWay.get(person.uid));
   },
 

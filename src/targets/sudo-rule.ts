@@ -36,8 +36,8 @@ import {
   entryRef,
   readableRef,
   type DirectoryEntry,
-  type DirectoryEyes,
-} from './directory-eyes.ts';
+  type DirectoryReader,
+} from './directory-reader.ts';
 import type { Target } from './target.ts';
 
 /** sudoers.ldap(5): each of these widens, narrows or shifts what a rule allows. */
@@ -62,7 +62,7 @@ export interface SudoRuleHave {
   namesakes: boolean;
 }
 
-export const sudoRule: Target<DirectoryEyes, EntryWant, SudoRuleHave> = {
+export const sudoRule: Target<DirectoryReader, EntryWant, SudoRuleHave> = {
   name: 'sudo-rule',
   role: 'directory',
   of: ['tool'],
@@ -92,8 +92,8 @@ export const sudoRule: Target<DirectoryEyes, EntryWant, SudoRuleHave> = {
     return describeEntry(want, `${sudoUser?.[0]} may run anything as ${sudoRunAsUser?.[0]}`);
   },
 
-  async observe(eyes, wanted) {
-    const found = await eyes.find({
+  async observe(reader, wanted) {
+    const found = await reader.find({
       place: 'sudoRules',
       any: [
         { attribute: 'cn', values: wanted.map(({ account }) => `runas-${account}`) },
@@ -104,7 +104,7 @@ export const sudoRule: Target<DirectoryEyes, EntryWant, SudoRuleHave> = {
     const rules = entriesFor(wanted, found, ({ account }) => [['cn', `runas-${account}`]]);
     const acting = entriesFor(wanted, found, ({ account }) => [['sudoRunAsUser', account]]);
     const making = wanted.filter(({ state }, i) => state === 'active' && rules[i]?.length === 0);
-    const namesakes = await findNamesakes(eyes, making);
+    const namesakes = await findNamesakes(reader, making);
     return rules.map((entries, i) => ({
       rules: entries,
       others: (acting[i] ?? []).filter((entry) => !entries.includes(entry)),
@@ -113,15 +113,15 @@ export const sudoRule: Target<DirectoryEyes, EntryWant, SudoRuleHave> = {
   },
 
   plan(want, { rules, others = [], namesakes }, wanted) {
-    const beside = others.map((entry) => besideFinding(want, entry, wanted));
+    const namesake = others.map((entry) => namesakeFinding(want, entry, wanted));
     const making = want.present && rules.length === 0;
-    if (making && namesakes) return { steps: [], findings: beside };
+    if (making && namesakes) return { steps: [], findings: namesake };
     const ours = rules.find((entry) => isOurs(want, entry));
     const actsWrong = ours !== undefined && want.present && actsAsAnother(want, ours);
     const plan = actsWrong
       ? planAnew(want, rules, wanted)
       : planEntry(want, rules, wanted, splitValues, 'revoke');
-    return { steps: plan.steps, findings: [...plan.findings, ...beside] };
+    return { steps: plan.steps, findings: [...plan.findings, ...namesake] };
   },
 };
 
@@ -144,7 +144,7 @@ function planAnew(want: EntryWant, rules: readonly DirectoryEntry[], wanted: Wan
   };
 }
 
-function besideFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
+function namesakeFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): Finding {
   const { uid: subject, account } = wanted;
   const who = (entry.attributes['sudoUser'] ?? []).slice(0, 3).join(', ');
   const object = readableRef(entry.ref, want.realm);
@@ -161,12 +161,12 @@ function besideFinding(want: EntryWant, entry: DirectoryEntry, wanted: Wanted): 
 
 /** The uids of those tools whose name an account or a group of another number has. */
 async function findNamesakes(
-  eyes: DirectoryEyes,
+  reader: DirectoryReader,
   tools: readonly Wanted[],
 ): Promise<ReadonlySet<number>> {
   if (tools.length === 0) return new Set();
   const accounts = tools.map(({ account }) => account);
-  const found = await eyes.find({
+  const found = await reader.find({
     any: [
       { attribute: 'uid', values: accounts },
       { attribute: 'cn', values: accounts },

@@ -7,11 +7,11 @@ import type { Realm, Role, Wanted } from '../reconcile/wanted.ts';
 import type { TargetPlan } from '../reconcile/plan.ts';
 
 /**
- * @typeParam Eyes what the target looks through; an edge provides it, tests may give another
+ * @typeParam Reader what the target looks through; an edge provides it, tests may give another
  * @typeParam Want what should be there, in normal form
  * @typeParam Have what is there, in the same normal form
  */
-export interface Target<Eyes, Want, Have> {
+export interface Target<Reader, Want, Have> {
   /** its name in plans and on the command line, kebab-case */
   name: string;
   role: Role;
@@ -27,6 +27,6 @@ export interface Target<Eyes, Want, Have> {
    * (code BACKEND_UNREADABLE) where the backend cannot be read or the answer is short: absent is
    * not empty.
    */
-  observe(eyes: Eyes, wanted: readonly Wanted[], realm: Realm): Promise<Have[]>;
+  observe(reader: Reader, wanted: readonly Wanted[], realm: Realm): Promise<Have[]>;
   plan(want: Want, have: Have, wanted: Wanted): TargetPlan;
 }

@@ -50,8 +50,8 @@ import {
   entryRef,
   readableRef,
   type DirectoryEntry,
-  type DirectoryEyes,
-} from './directory-eyes.ts';
+  type DirectoryReader,
+} from './directory-reader.ts';
 import type { Target } from './target.ts';
 
 const LOCKED_FOR_GOOD = '000001010000Z';
@@ -78,7 +78,7 @@ const LOCKS = {
 /** What comes by the modify that locks a tool: why it is locked, and what becomes of it. */
 const BY_THE_LOCK = new Set(['pwdAccountLockedTime', 'gecos']);
 
-export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
+export const unixAccount: Target<DirectoryReader, EntryWant, DirectoryEntry[]> = {
   name: 'unix-account',
   role: 'directory',
   of: ['person', 'tool'],
@@ -115,9 +115,9 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
     );
   },
 
-  async observe(eyes, wanted, realm) {
+  async observe(reader, wanted, realm) {
     const names = wanted.flatMap((subject) => displayNameOf(subject) ?? []);
-    const found = await eyes.find({
+    const found = await reader.find({
       any: [
         { attribute: 'uid', values: wanted.map((subject) => subject.account) },
         { attribute: 'uidNumber', values: wanted.map((subject) => String(subject.uid)) },
@@ -154,7 +154,7 @@ export const unixAccount: Target<DirectoryEyes, EntryWant, DirectoryEntry[]> = {
       };
     };
     const { known, finding } = withoutGroupNumber(want, have, wanted);
-    const plan = planEntry(withoutForeignGecos(known, have), have, wanted, split, 'destroy');
+    const plan = planEntry(withoutUnmanagedGecos(known, have), have, wanted, split, 'destroy');
     const because = `the ${wanted.kind} is ${wanted.state}`;
     const steps = plan.steps.map((step) =>
       step.effect === 'revoke' && wanted.state !== 'active' ? { ...step, because } : step,
@@ -211,7 +211,7 @@ function withoutGroupNumber(
 }
 
 /** A gecos that another has given is kept, as long as there is nothing to say there: many have one before an import. */
-function withoutForeignGecos(want: EntryWant, have: readonly DirectoryEntry[]): EntryWant {
+function withoutUnmanagedGecos(want: EntryWant, have: readonly DirectoryEntry[]): EntryWant {
   const { gecos, ...rest } = want.attributes;
   if (gecos?.length !== 0) return want;
   const there = have.find((entry) => isOurs(want, entry))?.attributes['gecos'] ?? [];
@@ -238,12 +238,12 @@ export function disabledGecos(reason: string): string {
  * undefined. What hangs on an account must not come to an account that does not.
  */
 export async function findInTheWay(
-  eyes: DirectoryEyes,
+  reader: DirectoryReader,
   absent: readonly Wanted[],
   realm: Realm,
 ): Promise<Map<number, DirectoryEntry>> {
   if (absent.length === 0) return new Map();
-  const found = await unixAccount.observe(eyes, absent, realm);
+  const found = await unixAccount.observe(reader, absent, realm);
   return new Map(
     absent.flatMap(({ uid }, i) => (found[i] ?? []).slice(0, 1).map((entry) => [uid, entry])),
   );

@@ -17,7 +17,7 @@ import {
   countValues,
   describeEntry,
   entriesFor,
-  foreignFinding,
+  unmanagedFinding,
   planEntry,
   type Change,
   type EntryWant,
@@ -26,18 +26,18 @@ import {
   entryRef,
   readableRef,
   type DirectoryEntry,
-  type DirectoryEyes,
-} from './directory-eyes.ts';
+  type DirectoryReader,
+} from './directory-reader.ts';
 import type { Target } from './target.ts';
 import { accountRef } from './unix-account.ts';
 
 export interface GroupHave {
   groups: DirectoryEntry[];
   /** accounts that have a member's place, and another number than the member */
-  strangers: DirectoryEntry[];
+  unmanaged: DirectoryEntry[];
 }
 
-export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
+export const unixGroup: Target<DirectoryReader, EntryWant, GroupHave> = {
   name: 'unix-group',
   role: 'directory',
   of: ['tool'],
@@ -65,16 +65,16 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
     return describeEntry(want, gid, countValues(want.attributes['member'], 'member'));
   },
 
-  async observe(eyes, wanted) {
+  async observe(reader, wanted) {
     const [found, accounts] = await Promise.all([
-      eyes.find({
+      reader.find({
         any: [
           { attribute: 'cn', values: wanted.map((tool) => tool.account) },
           { attribute: 'gidNumber', values: wanted.map((tool) => String(tool.uid)) },
         ],
         attributes: ['objectClass', 'cn', 'gidNumber', 'member'],
       }),
-      findAccounts(eyes, wanted),
+      findAccounts(reader, wanted),
     ]);
     // The tool's account has the group's cn and gidNumber by right: what counts is groups, and
     // whatever else has a group's own place.
@@ -98,7 +98,7 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
     ]);
     return wanted.map((tool, index) => ({
       groups: byTool[index] ?? [],
-      strangers: othersOf(tool).flatMap((member) => {
+      unmanaged: othersOf(tool).flatMap((member) => {
         const account = accounts.get(accountRef(member));
         const isMember = account?.attributes['uidNumber']?.includes(String(member.uid));
         return account === undefined || isMember ? [] : [account];
@@ -106,8 +106,8 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
     }));
   },
 
-  plan(want, { groups, strangers }, wanted) {
-    const left = new Set<string>(strangers.map(({ ref }) => ref));
+  plan(want, { groups, unmanaged }, wanted) {
+    const left = new Set<string>(unmanaged.map(({ ref }) => ref));
     const member = (want.attributes['member'] ?? []).filter((ref) => !left.has(ref));
     const known: EntryWant = { ...want, attributes: { ...want.attributes, member } };
     const plan = planEntry(
@@ -117,8 +117,8 @@ export const unixGroup: Target<DirectoryEyes, EntryWant, GroupHave> = {
       (changes) => splitMembers(known, groups, changes),
       'destroy',
     );
-    const findings = strangers.map((entry) =>
-      foreignFinding({ ...want, ...memberWant(entry, wanted) }, entry, wanted),
+    const findings = unmanaged.map((entry) =>
+      unmanagedFinding({ ...want, ...memberWant(entry, wanted) }, entry, wanted),
     );
     return { ...plan, findings: [...plan.findings, ...findings, ...orphanFindings(want, wanted)] };
   },
@@ -148,13 +148,13 @@ function othersOf(wanted: Wanted): Member[] {
 }
 
 async function findAccounts(
-  eyes: DirectoryEyes,
+  reader: DirectoryReader,
   wanted: readonly Wanted[],
 ): Promise<Map<string, DirectoryEntry>> {
   const names = new Set(wanted.flatMap(othersOf).map(({ account }) => account));
   if (names.size === 0) return new Map();
   const any = [{ attribute: 'uid', values: [...names] }];
-  const accounts = await eyes.find({ any, attributes: ['uid', 'uidNumber'] });
+  const accounts = await reader.find({ any, attributes: ['uid', 'uidNumber'] });
   return new Map(accounts.map((entry) => [entry.ref, entry]));
 }
 

@@ -1,7 +1,7 @@
 /** The tables `unmanaged` and `unmanaged_looks`: what is in our places and is not ours. */
 import type { Looked, UnmanagedThing } from './unmanaged.ts';
 import type { Role } from '../reconcile/wanted.ts';
-import { writeActs } from '../audit/acts.ts';
+import { writeOperatorActions } from '../audit/operator-actions.ts';
 import { type Client, type Pool, transact, withClient } from '../database/connection.ts';
 
 type Reader = Pick<Client | Pool, 'query'>;
@@ -146,7 +146,7 @@ export async function ignoreThings(
          RETURNING u.kind, u.object, u.place`,
         [JSON.stringify(things), by, reason],
       );
-      await writeActs(
+      await writeOperatorActions(
         client,
         (rows as { kind: string; object: string; place: string }[]).map((row) => ({
           kind: 'unmanaged.ignore',
@@ -206,7 +206,7 @@ export async function readNumbers(
 export async function readArchiveNames(pool: Reader): Promise<Set<string>> {
   const { rows } = await pool.query({
     name: 'read-archive-names',
-    text: `SELECT coalesce(p.shell_name, t.account) || '.' || d.departure AS name FROM departures d
+    text: `SELECT coalesce(p.shell_name, t.account) || '.' || d.archival AS name FROM archivals d
            LEFT JOIN people p ON p.uid = d.subject LEFT JOIN tools t ON t.uid = d.subject`,
   });
   return new Set((rows as { name: string }[]).map(({ name }) => name));

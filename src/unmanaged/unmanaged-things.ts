@@ -2,11 +2,11 @@
  * What of the things in our places is not ours: entries, homes, archives, database users. Pure; which
  * accounts are ours, only our database knows.
  */
-import { oddityOf } from './foreign.ts';
+import { oddityOf } from './sightings.ts';
 import type { SeenThing, UnmanagedKind } from './unmanaged.ts';
 import type { Attributes, Place } from '../reconcile/action.ts';
 import type { Report } from '../reconcile/report.ts';
-import { readableRef, splitRef, type AnyRef } from '../targets/directory-eyes.ts';
+import { readableRef, splitRef, type AnyRef } from '../targets/directory-reader.ts';
 
 /** An entry as it is judged here. */
 export interface JudgedEntry {
@@ -27,7 +27,7 @@ export interface Candidate {
 }
 
 /** What is needed to judge an entry. */
-export interface EntryGround {
+export interface EntryContext {
   realm: string;
   /** of numbers of people and tools */
   ranges: readonly Range[];
@@ -57,7 +57,7 @@ export const JUDGED_ATTRIBUTES = ['objectClass', 'uid', 'cn', 'uidNumber', 'gidN
  */
 export function judgeEntry(
   { ref, within, attributes }: JudgedEntry,
-  { realm, ranges, others }: EntryGround,
+  { realm, ranges, others }: EntryContext,
 ): Candidate | undefined {
   const uids = numbersOf(attributes['uidNumber']);
   const gids = numbersOf(attributes['gidNumber']);
@@ -149,7 +149,7 @@ export function isArchiveOf(account: string, name: string): boolean {
  *
  * @param base the suffix of the directory
  */
-export function notToldOf<Thing extends { object: string }>(
+export function notReportedOf<Thing extends { object: string }>(
   things: readonly Thing[],
   { findings, steps }: Pick<Report, 'findings' | 'steps'>,
   { realm, base }: { realm: string; base: string },

@@ -13,14 +13,14 @@
  * A member of a tool's group that nobody wants is drift as well. The realm group is looked at whoever has
  * changed it, since the directory role changes it too, one member at a time.
  */
-import type { OpenDirectoryEyes, TracedEntry } from '../backends/ldap/directory.ts';
+import type { OpenDirectoryReader, TracedEntry } from '../backends/ldap/directory.ts';
 import type { Looked, SeenThing } from './unmanaged.ts';
 import type { WantedTool } from '../reconcile/wanted.ts';
 import type { EntryRef } from '../reconcile/action.ts';
 import { withClient } from '../database/connection.ts';
 import { readAccounts, readAtRest, readListed, readRealmMembers } from './unmanaged-table.ts';
 import { readWanted } from '../reconcile/wanted-queries.ts';
-import { type AnyRef, entryRef, splitRef } from '../targets/directory-eyes.ts';
+import { type AnyRef, entryRef, splitRef } from '../targets/directory-reader.ts';
 import { accountRef } from '../targets/unix-account.ts';
 import {
   isOurs,
@@ -42,10 +42,10 @@ const TOOL_GROUP = 'toolGroups/cn=';
 type IsWanted = (member: AnyRef) => boolean;
 
 export function watchDirectory(
-  eyes: OpenDirectoryEyes,
+  reader: OpenDirectoryReader,
   { pool, realm, ranges, others }: Watching,
 ): Watch<unknown> {
-  const ground = { realm: realm.realm, ranges, others };
+  const context = { realm: realm.realm, ranges, others };
   const realmGroup = entryRef('groups', 'cn', `project-${realm.realm}`);
   let since: string | undefined;
   let realmCsn: string | undefined;
@@ -67,9 +67,9 @@ export function watchDirectory(
     ]);
 
     // before: what is changed while it is read is read once more
-    const next = candidates === undefined ? await eyes.readNextCsn() : undefined;
+    const next = candidates === undefined ? await reader.readNextCsn() : undefined;
     if (candidates === undefined) {
-      for await (const page of eyes.changedByOthers(since)) {
+      for await (const page of reader.changedByOthers(since)) {
         things.push(...(await thingsAmong(page)));
         for (const { dn, ref } of page) {
           if (isListed.has(dn)) looked.add(dn);
@@ -81,10 +81,10 @@ export function watchDirectory(
       candidates?.map(({ dn }) => dn) ??
       entries.filter((dn) => !looked.has(dn)).slice(0, MOST_LOOKED_AT);
     for (const dn of asked) looked.add(dn);
-    things.push(...(await thingsAmong(await eyes.trace(asked))));
+    things.push(...(await thingsAmong(await reader.trace(asked))));
 
-    const csn = await eyes.readCsn(realmGroup);
-    if (csn !== realmCsn) groups.add(eyes.dnOf(realmGroup));
+    const csn = await reader.readCsn(realmGroup);
+    if (csn !== realmCsn) groups.add(reader.dnOf(realmGroup));
     const members = await membersOf([...groups]);
 
     const all = [...things, ...members.things];
@@ -104,7 +104,7 @@ export function watchDirectory(
 
   async function thingsAmong(entries: readonly TracedEntry[]): Promise<SeenThing[]> {
     const judged = entries.flatMap((entry): [TracedEntry, Candidate][] => {
-      const candidate = judgeEntry(entry, ground);
+      const candidate = judgeEntry(entry, context);
       return candidate === undefined ? [] : [[entry, candidate]];
     });
     const accounts = await readAccounts(
@@ -126,7 +126,7 @@ export function watchDirectory(
     const things: SeenThing[] = [];
     const notYet = new Set<string>();
     for (let at = 0; at < dns.length; at += GROUPS_AT_ONCE) {
-      const groups = await eyes.trace(dns.slice(at, at + GROUPS_AT_ONCE));
+      const groups = await reader.trace(dns.slice(at, at + GROUPS_AT_ONCE));
       const toolsWanted = await wantedOfTools(groups);
       for (const group of groups) {
         const wanted =
@@ -135,7 +135,7 @@ export function watchDirectory(
         if (wanted === 'later' || wanted === undefined) continue;
         const made = { madeBy: group.changedBy, madeAt: group.changedBy && group.changedAt };
         for (const ref of group.members.filter((each) => !wanted(each))) {
-          const member = { dn: eyes.dnOf(ref), name: nameOf(ref) };
+          const member = { dn: reader.dnOf(ref), name: nameOf(ref) };
           things.push(memberThing(member, group.dn, { ...made, madeAt: made.madeAt || undefined }));
         }
       }

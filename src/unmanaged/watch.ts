@@ -9,11 +9,11 @@ import type { Log } from '../shared/log.ts';
 import { normalName } from '../identity/names.ts';
 import type { Looked, SeenThing } from './unmanaged.ts';
 import type { Realm, Role } from '../reconcile/wanted.ts';
-import { rememberForeign } from './foreign-sightings-table.ts';
+import { rememberUnmanaged } from './sightings-table.ts';
 import { openPool, type Pool } from '../database/connection.ts';
 import { clearTrouble, writeTrouble } from '../database/troubles-table.ts';
 import { readAccounts, readClock, readNumbers, recordLook } from './unmanaged-table.ts';
-import { type Everything, foreignAmong } from '../targets/everything.ts';
+import { type Everything, unmanagedAmong } from '../targets/everything.ts';
 import { type Leased, startLeased, untilAborted } from '../database/leased.ts';
 import type { Worker } from '../shared/loop.ts';
 import type { RoleParts } from '../reconcile/role.ts';
@@ -38,7 +38,7 @@ export interface Watching {
  *
  * @param everything what was just read, for a look at all of it
  */
-export type Watch<Eyes> = (everything?: Everything<Eyes>) => Look[];
+export type Watch<Reader> = (everything?: Everything<Reader>) => Look[];
 
 /** A look at one place, by its name. */
 export interface Look {
@@ -47,14 +47,14 @@ export interface Look {
 }
 
 /** Looks for as long as it runs; of several processes of a role, one does. */
-export function startWatching<Eyes>(
-  parts: RoleParts<Eyes>,
+export function startWatching<Reader>(
+  parts: RoleParts<Reader>,
   config: Config,
   log: Log,
   everyMs = EVERY_MS,
 ): Worker {
   const { role } = parts;
-  const eyes = parts.openEyes(config);
+  const reader = parts.openReader(config);
   const said = new Set<string>();
 
   async function lookAgainAndAgain(
@@ -62,7 +62,7 @@ export function startWatching<Eyes>(
     pool: Pool,
   ): Promise<void> {
     const watching = watchingOf(config, pool);
-    let watch = parts.openWatch(eyes, watching);
+    let watch = parts.openWatch(reader, watching);
     while (!held.aborted) {
       const failures = await lookOnce(watch, { role, ...watching }).catch((error) => [error]);
       for (const error of failures) {
@@ -73,15 +73,15 @@ export function startWatching<Eyes>(
       }
       if (failures.length === 0) said.clear();
       // what was seen and could not be written is looked for anew
-      else watch = parts.openWatch(eyes, watching);
+      else watch = parts.openWatch(reader, watching);
       await progress();
       await sleep(everyMs, undefined, { signal: held }).catch(() => {});
     }
   }
 
-  const worker = startLeased({ config, role: `${role}_eyes`, log }, async (leased) => {
+  const worker = startLeased({ config, role: `${role}_reader`, log }, async (leased) => {
     const { epoch, held } = leased;
-    const pool = openPool(config, `${role}_eyes`, { max: 4, durable: false, epoch });
+    const pool = openPool(config, `${role}_reader`, { max: 4, durable: false, epoch });
     try {
       await Promise.race([lookAgainAndAgain(leased, pool), untilAborted(held.signal)]);
     } finally {
@@ -91,7 +91,7 @@ export function startWatching<Eyes>(
   return {
     async close() {
       await worker.close();
-      await eyes.close();
+      await reader.close();
     },
   };
 }
@@ -105,10 +105,10 @@ export function watchingOf(config: Config, pool: Pool): Watching {
  * One look, written place by place: one that hangs delays no other. A place that cannot be read is a trouble until it
  * can. Returns what failed.
  */
-export async function lookOnce<Eyes>(
-  watch: Watch<Eyes>,
+export async function lookOnce<Reader>(
+  watch: Watch<Reader>,
   { role, pool, realm }: { role: Role; pool: Pool; realm: Realm },
-  { everything, began }: { everything?: Everything<Eyes>; began?: string } = {},
+  { everything, began }: { everything?: Everything<Reader>; began?: string } = {},
 ): Promise<unknown[]> {
   const from = began ?? (await readClock(pool));
   const looks = watch(everything).map(async ({ place, looking }) => {
@@ -167,5 +167,5 @@ async function keepFromRequests(
     ...names,
     ...[...numbers].map(([uid, { account }]) => [account, uid] as const),
   ]);
-  await rememberForeign(pool, foreignAmong(sightings, ours, realm));
+  await rememberUnmanaged(pool, unmanagedAmong(sightings, ours, realm));
 }

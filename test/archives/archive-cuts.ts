@@ -61,9 +61,9 @@ type End = { state: WantedTool['state']; archive?: Partial<WantedArchive> };
 
 async function look(made: Made, { state, archive }: End) {
   const manifest = server.archived.findLast(({ subject }) => subject === made.uid)?.manifestSha256;
-  const open = { departure: 1, returning: false, expired: false, manifest };
+  const open = { archival: 1, returning: false, expired: false, manifest };
   const wanted: WantedTool = { ...made.wanted(), state, archive: { ...open, ...archive } };
-  const [have] = await homeArchive.observe(server.eyes, [wanted], REALM);
+  const [have] = await homeArchive.observe(server.reader, [wanted], REALM);
   return homeArchive.plan(homeArchive.want(wanted, REALM), have!, wanted);
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { patiently } from '../../src/archives/archive-keeping.ts';
-import { type ArchiveHands, asLongStep } from '../../src/archives/homes/file-archive-step.ts';
+import { type ArchiveWriter, asLongStep } from '../../src/archives/homes/file-archive-step.ts';
 import { ChamberlainError, codeOf } from '../../src/shared/errors.ts';
 
 const failing = (code: ConstructorParameters<typeof ChamberlainError>[0]) => async () => {
@@ -43,14 +43,14 @@ test('a long step goes on while PostgreSQL is away for a moment, and ends when i
     failing('BACKEND_UNAVAILABLE'),
     async () => false,
   ] as (() => Promise<boolean>)[];
-  const hands: ArchiveHands = {
-    ...({} as ArchiveHands),
+  const writer: ArchiveWriter = {
+    ...({} as ArchiveWriter),
     stillWanted: async () => answers.shift()!(),
     clear: async () => {},
   };
   const endless = asLongStep(
-    hands,
-    { uid: 1, departure: 1, returning: false },
+    writer,
+    { uid: 1, archival: 1, returning: false },
     { archives: { fd: -1 }, closing: new AbortController().signal },
     ({ signal }) =>
       new Promise((_resolve, reject) => {

@@ -24,7 +24,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   ({ uid: subject } = await wantTool(owner, world, []));
   await owner.query(`UPDATE tools SET state = 'archived' WHERE uid = $1`, [subject]);
-  await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 2)', [subject]);
+  await owner.query('INSERT INTO archivals (subject, archival) VALUES ($1, 2)', [subject]);
 });
 afterAll(async () => {
   await Promise.all([owner.end(), homes.end()]);
@@ -35,7 +35,7 @@ const record = (changes: Partial<RecordedArchive> = {}) =>
   withClient(homes, (client) =>
     recordArchive(client, {
       subject,
-      departure: 2,
+      archival: 2,
       role: 'homes',
       manifestSha256: 'a'.repeat(64),
       path: '/srv/x',
@@ -50,7 +50,7 @@ test('a role records its own archive once, and again the same, but no other', as
   await record();
   expect(await failedWith(record({ manifestSha256: 'b'.repeat(64) }))).toBe('STEP_STALE');
   expect(await failedWith(record({ role: 'databases' }))).toBe('STEP_FAILED');
-  expect(await failedWith(record({ departure: 3 }))).toBe('STEP_FAILED');
+  expect(await failedWith(record({ archival: 3 }))).toBe('STEP_FAILED');
   const { rows } = await owner.query(
     'SELECT role, manifest_sha256, bytes FROM archives WHERE subject = $1',
     [subject],
@@ -59,10 +59,10 @@ test('a role records its own archive once, and again the same, but no other', as
 });
 
 test('a long step is wanted while the subject is archived, in that direction, and nothing is frozen', async () => {
-  const wanted = (departure = 2, returning = false) =>
-    readStillWanted(homes, { subject, departure, returning });
+  const wanted = (archival = 2, returning = false) =>
+    readStillWanted(homes, { subject, archival, returning });
   expect([await wanted(), await wanted(1), await wanted(2, true)]).toEqual([true, false, false]);
-  await owner.query('UPDATE departures SET returning_at = now() WHERE subject = $1', [subject]);
+  await owner.query('UPDATE archivals SET returning_at = now() WHERE subject = $1', [subject]);
   expect([await wanted(), await wanted(2, true)]).toEqual([false, true]);
   await owner.query(`UPDATE frozen SET frozen_at = now(), frozen_by = 'x'`);
   expect(await wanted(2, true)).toBe(false);
@@ -73,7 +73,7 @@ test('a long step is wanted while the subject is archived, in that direction, an
     await failedWith(
       readStillWanted({ query: () => Promise.reject(new Error('away')) } as never, {
         subject,
-        departure: 2,
+        archival: 2,
         returning: true,
       }),
     ),
@@ -83,20 +83,20 @@ test('a long step is wanted while the subject is archived, in that direction, an
 test('a step that destroys is wanted while the subject is deleted, not wanted back, and nothing is frozen', async () => {
   for (const role of ['homes', 'databases']) {
     await owner.query(
-      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+      `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
        VALUES ($1, 2, $2, repeat('a', 64), '/srv/x', 1)`,
       [subject, role],
     );
   }
-  const wanted = () => readStillWanted(homes, { subject, departure: 2, returning: undefined });
+  const wanted = () => readStillWanted(homes, { subject, archival: 2, returning: undefined });
   expect(await wanted()).toBe(false);
-  await owner.query('UPDATE departures SET left_at = now() WHERE subject = $1', [subject]);
+  await owner.query('UPDATE archivals SET left_at = now() WHERE subject = $1', [subject]);
   await owner.query(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, [subject]);
   expect(await wanted()).toBe(true);
   await owner.query(`UPDATE frozen SET frozen_at = now(), frozen_by = 'x'`);
   expect(await wanted()).toBe(false);
   await owner.query('UPDATE frozen SET frozen_at = NULL, frozen_by = NULL');
-  await owner.query('UPDATE departures SET returning_at = now() WHERE subject = $1', [subject]);
+  await owner.query('UPDATE archivals SET returning_at = now() WHERE subject = $1', [subject]);
   await owner.query(`UPDATE tools SET state = 'archived' WHERE uid = $1`, [subject]);
   expect(await wanted()).toBe(false);
 });

@@ -2,8 +2,8 @@ import { expect, test } from '@jest/globals';
 import { parseArchiveName, readEvidence, type SeenDeletion } from '../../src/archives/deletion.ts';
 
 test.each([
-  ['tools.bridgebot.1', { account: 'tools.bridgebot', departure: 1, kind: 'tool' }],
-  ['alice.12', { account: 'alice', departure: 12, kind: 'person' }],
+  ['tools.bridgebot.1', { account: 'tools.bridgebot', archival: 1, kind: 'tool' }],
+  ['alice.12', { account: 'alice', archival: 12, kind: 'person' }],
   ['.alice.1.part', undefined],
   ['alice', undefined],
   ['alice.0', undefined],
@@ -15,11 +15,11 @@ test.each([
 
 const seen = (
   role: SeenDeletion['role'],
-  departure: number,
+  archival: number,
   more: Partial<SeenDeletion> = {},
 ): SeenDeletion => ({
-  ...{ role, uid: 51234, account: 'tools.bridgebot', kind: 'tool', departure },
-  ...{ deletedAt: `2026-11-0${departure}T00:00:00Z`, fingerprints: [], archive: `/${role}` },
+  ...{ role, uid: 51234, account: 'tools.bridgebot', kind: 'tool', archival },
+  ...{ deletedAt: `2026-11-0${archival}T00:00:00Z`, fingerprints: [], archive: `/${role}` },
   ...{ manifest: '', bytes: 1, ...more },
 });
 
@@ -52,13 +52,13 @@ test.each<[string, SeenDeletion[], string]>([
   expect([deletion?.back, others]).toEqual([back, []]);
 });
 
-test('the last departure decides; the keys of all of them count', () => {
+test('the last archival decides; the keys of all of them count', () => {
   const [deletion] = readEvidence([
     seen('homes', 2, { fingerprints: ['b', 'c'] }),
     seen('homes', 1, { fingerprints: ['a', 'b'] }),
   ]);
   expect(deletion).toMatchObject({
-    departure: 2,
+    archival: 2,
     deletedAt: new Date('2026-11-02T00:00:00Z'),
     fingerprints: ['a', 'b', 'c'],
   });

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { renewSeals } from '../../src/lifecycle/calendar-queries.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
-import { readFloors } from '../../src/seals/marker-table.ts';
+import { readFloors } from '../../src/seals/heartbeat-table.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
@@ -37,7 +37,7 @@ beforeEach(async () => {
 });
 
 const change = (uids: number[], roles: string[], urgent = false) =>
-  intake.query('SELECT * FROM raise_generations($1, $2, $3, $4)', [
+  intake.query('SELECT * FROM touch_generations($1, $2, $3, $4)', [
     uids,
     roles,
     urgent,

@@ -38,7 +38,7 @@ let withoutPostgres: string;
 beforeAll(async () => {
   world = await openWorld('away', { needs: ['postgres', 'redis'] });
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
-  await run('found', 'steward');
+  await run('bootstrap', 'steward');
   withoutPostgres = join(world.dir, 'without-postgres.yaml');
   const { host, port } = world.config.postgres;
   const text = readFileSync(world.configFile, 'utf8');

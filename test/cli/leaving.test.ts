@@ -52,9 +52,9 @@ async function add(kind: 'person' | 'tool', name: string): Promise<number> {
   return id;
 }
 
-async function putAway(name: string): Promise<void> {
+async function archiveAll(name: string): Promise<void> {
   await sql(
-    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+    `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
      SELECT $1, 1, role, $2, '/srv/chamberlain/' || role || '/' || $3 || '.1', 2048
      FROM unnest(ARRAY['homes', 'databases']) AS role`,
     uids[name],
@@ -66,7 +66,7 @@ async function putAway(name: string): Promise<void> {
 beforeAll(async () => {
   world = await openWorld('leaving shown', { needs: ['postgres', 'redis'] });
   owner = openPool(world.config, 'owner', { max: 2, durable: false });
-  await run('found', 'steward');
+  await run('bootstrap', 'steward');
   await sql(`UPDATE convergence SET applied = wanted, state = 'applied'`);
   for (const name of ['alice', 'bob', 'carol', 'dora']) await add('person', name);
   for (const name of ['going', 'soon', 'gone', 'lonely']) await add('tool', name);
@@ -105,7 +105,7 @@ describe('where some leave', () => {
       later(30),
     );
     for (const name of ['going', 'gone', 'carol']) {
-      await sql('INSERT INTO departures (subject, departure) VALUES ($1, 1)', uids[name]);
+      await sql('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', uids[name]);
     }
     await sql(
       `UPDATE tools SET state = 'archived', disabled_at = now() WHERE name IN ('going', 'gone')`,
@@ -113,10 +113,10 @@ describe('where some leave', () => {
     await sql(
       `UPDATE people SET state = 'archived', suspended_at = now() WHERE shell_name = 'carol'`,
     );
-    await putAway('gone');
-    await putAway('carol');
+    await archiveAll('gone');
+    await archiveAll('carol');
     await sql(
-      `UPDATE departures SET left_at = now(), keep_until = $1 WHERE subject = ANY ($2)`,
+      `UPDATE archivals SET left_at = now(), keep_until = $1 WHERE subject = ANY ($2)`,
       later(365),
       [uids['gone'], uids['carol']],
     );
@@ -389,7 +389,7 @@ describe('what waits for an admin', () => {
   });
 
   test('it is no request that a role is behind with', async () => {
-    await sql(`DELETE FROM request_raises`);
+    await sql(`DELETE FROM request_touches`);
     expect(await json('status')).toMatchObject({ oldestRequest: null });
   });
 
@@ -507,7 +507,7 @@ describe('with intake at work: restore', () => {
 
   test('what takes longer than --timeout ends with 5, and goes on', async () => {
     await sql(
-      `UPDATE departures SET back_at = NULL, returning_at = NULL WHERE subject = $1`,
+      `UPDATE archivals SET back_at = NULL, returning_at = NULL WHERE subject = $1`,
       uids['gone'],
     );
     await sql(`UPDATE tools SET state = 'archived' WHERE uid = $1`, uids['gone']);
@@ -518,11 +518,11 @@ describe('with intake at work: restore', () => {
   });
 });
 
-async function played(state: string, departure: string): Promise<void> {
+async function played(state: string, archival: string): Promise<void> {
   for (;;) {
     const { rowCount } = await sql(
-      `SELECT FROM tools t JOIN departures d ON d.subject = t.uid
-       WHERE t.uid = $1 AND t.state = $2 AND ${departure}`,
+      `SELECT FROM tools t JOIN archivals d ON d.subject = t.uid
+       WHERE t.uid = $1 AND t.state = $2 AND ${archival}`,
       uids['gone'],
       state,
     );

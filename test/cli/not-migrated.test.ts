@@ -27,7 +27,7 @@ test.each([
   ['sweep'],
   ['freeze --reason x'],
   ['thaw'],
-  ['found steward'],
+  ['bootstrap steward'],
   ['import --from-directory'],
   ['recover'],
 ])('%s', async (line) => {

@@ -14,7 +14,7 @@ beforeAll(async () => {
   world = await openWorld('numbers', { needs: ['postgres', 'redis'] });
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
   admin = openPool(world.config, 'admin', { max: 1, durable: false });
-  await run('found', 'steward');
+  await run('bootstrap', 'steward');
 });
 afterAll(async () => {
   await Promise.all([owner.end(), admin.end()]);

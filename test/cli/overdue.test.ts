@@ -31,21 +31,21 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await owner.query(
-    `UPDATE people SET suspended_until = NULL, delete_after = NULL, days_told = NULL, told_at = NULL,
+    `UPDATE people SET suspended_until = NULL, delete_after = NULL, days_warned = NULL, warned_at = NULL,
        state = 'active'`,
   );
   await owner.query(
-    `UPDATE tools SET delete_after = NULL, days_told = NULL, told_at = NULL, state = 'active'`,
+    `UPDATE tools SET delete_after = NULL, days_warned = NULL, warned_at = NULL, state = 'active'`,
   );
   await owner.query('DELETE FROM archives');
-  await owner.query('DELETE FROM departures');
+  await owner.query('DELETE FROM archivals');
   await owner.query('DELETE FROM database_verifiers');
   await owner.query('DELETE FROM convergence');
   await owner.query('UPDATE credentials SET again_at = NULL, again_by = NULL');
 });
 
 const DEPARTED = `
-  INSERT INTO departures (subject, departure, began_at, returning_at)
+  INSERT INTO archivals (subject, archival, began_at, returning_at)
   VALUES ($2, 1, $1::timestamptz - interval '1 day', CASE WHEN $3 THEN $1::timestamptz - interval '1 hour' END)`;
 
 /** what makes it due at $1, of the person or tool $2 */
@@ -78,7 +78,7 @@ const MOVES: [
     'person',
     (at) =>
       owner.query(
-        `UPDATE people SET state = 'suspended', delete_after = $1, days_told = 0, told_at = $1
+        `UPDATE people SET state = 'suspended', delete_after = $1, days_warned = 0, warned_at = $1
          WHERE uid = $2`,
         [at, person.uid],
       ),
@@ -99,7 +99,7 @@ const MOVES: [
     (at) =>
       owner.query(
         `UPDATE tools SET state = 'disabled', delete_requested_at = $1,
-           delete_after = $1::timestamptz - interval '1 day', days_told = 1, told_at = $1::timestamptz - interval '24 hours' WHERE uid = $2`,
+           delete_after = $1::timestamptz - interval '1 day', days_warned = 1, warned_at = $1::timestamptz - interval '24 hours' WHERE uid = $2`,
         [at, tool.uid],
       ),
   ],
@@ -110,7 +110,7 @@ const MOVES: [
       await owner.query(`UPDATE tools SET state = 'archived' WHERE uid = $1`, [tool.uid]);
       await owner.query(DEPARTED, [at, tool.uid, false]);
       await owner.query(
-        `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes, made_at)
+        `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes, made_at)
          SELECT $2, 1, role, repeat('a', 64), '/a', 1, $1 FROM unnest(ARRAY['homes', 'databases']) AS role`,
         [at, tool.uid],
       );
@@ -148,7 +148,7 @@ const MOVES: [
     async (at) => {
       await owner.query(DEPARTED, [at, tool.uid, true]);
       await owner.query(
-        `UPDATE departures SET back_at = $1::timestamptz - interval '1 min', keep_until = $1
+        `UPDATE archivals SET back_at = $1::timestamptz - interval '1 min', keep_until = $1
          WHERE subject = $2`,
         [at, tool.uid],
       );

@@ -147,7 +147,7 @@ describe('the password before', () => {
     expect(await previous()).toEqual(NONE);
   });
 
-  test('raises the databases when its time has ended, too', async () => {
+  test('touches the databases when its time has ended, too', async () => {
     await want(2, OVERLAP);
     await record(2, B);
     const generation = async () => {
@@ -215,11 +215,11 @@ describe('recorded together', () => {
 });
 
 describe('a password that was changed on a server', () => {
-  let eyes: Pool;
+  let reader: Pool;
   beforeAll(() => {
-    eyes = openPool(world.config, 'databases_eyes', { max: 1, durable: false });
+    reader = openPool(world.config, 'databases_reader', { max: 1, durable: false });
   });
-  afterAll(() => eyes.end());
+  afterAll(() => reader.end());
 
   /** Tools at which the role databases was for the last time so many seconds ago. */
   async function rest(count: number, seconds: number): Promise<number[]> {
@@ -237,7 +237,7 @@ describe('a password that was changed on a server', () => {
   /** Those of them that are looked at again, where each password was changed so long ago. */
   async function lookedAt(uids: readonly number[], secondsAgo: number): Promise<number[]> {
     await lookAtPasswords(
-      eyes,
+      reader,
       uids.map((subject) => ({ subject, secondsAgo })),
     );
     const { rows } = await owner.query(

@@ -90,7 +90,7 @@ test('a recovery finds whether one came before, in a database without statistics
   const read = await readBy(() =>
     withClient(owner, async (client) => {
       const seen = {
-        ...{ frozenAt, strangers: [], remembered: [], strangePasswords: [], erased: [] },
+        ...{ frozenAt, unmanagedNumbers: [], remembered: [], strangePasswords: [], erased: [] },
         ...{ deletions: [], given: [] },
         isOlder: false,
       };

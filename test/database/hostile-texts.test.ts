@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { writeOutcomes } from '../../src/reconcile/convergence-table.ts';
-import { rememberForeign } from '../../src/unmanaged/foreign-sightings-table.ts';
+import { rememberUnmanaged } from '../../src/unmanaged/sightings-table.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { withParts } from '../../src/drift/repairs-table.ts';
 import { writeReport } from '../../src/drift/surveys-table.ts';
@@ -12,19 +12,19 @@ import { openWorld, type World } from '../stack.ts';
 let world: World;
 let owner: Pool;
 let homes: Pool;
-let eyes: Pool;
+let reader: Pool;
 let subject: number;
 
 beforeAll(async () => {
   world = await openWorld('hostile', { needs: ['postgres'] });
-  const open = (role: 'owner' | 'homes' | 'homes_eyes') =>
+  const open = (role: 'owner' | 'homes' | 'homes_reader') =>
     openPool(world.config, role, { max: 1, durable: false });
-  [owner, homes, eyes] = [open('owner'), open('homes'), open('homes_eyes')];
+  [owner, homes, reader] = [open('owner'), open('homes'), open('homes_reader')];
   ({ uid: subject } = await wantPerson(owner, world));
-  await owner.query(`SELECT raise_generation($1, 'homes')`, [subject]);
+  await owner.query(`SELECT touch_generation($1, 'homes')`, [subject]);
 });
 afterAll(async () => {
-  await Promise.all([owner, homes, eyes].map((pool) => pool?.end()));
+  await Promise.all([owner, homes, reader].map((pool) => pool?.end()));
   await world?.close();
 });
 
@@ -33,7 +33,7 @@ test('a report', async () => {
   await owner.query('INSERT INTO surveys (id) VALUES ($1)', [id]);
   const unreadable = [{ target: 'home-directory', sentence: 'a\0b \\u0000' }];
   const report = { steps: [], findings: [], waiting: [], unreadable, subjects: 1 };
-  await writeReport(eyes, id, 'homes', report);
+  await writeReport(reader, id, 'homes', report);
   const { rows } = await owner.query('SELECT report FROM reports WHERE survey = $1', [id]);
   expect(rows).toEqual([
     {
@@ -73,8 +73,8 @@ test('how a part of a repair ended', async () => {
 });
 
 test('a name that is not ours is passed over, and the others are remembered', async () => {
-  await rememberForeign(eyes, [{ name: 'a\0', id: 1 }, { name: 'b' }, { id: 7 }] as never);
-  const { rows } = await owner.query('SELECT name, id FROM foreign_sightings ORDER BY name');
+  await rememberUnmanaged(reader, [{ name: 'a\0', id: 1 }, { name: 'b' }, { id: 7 }] as never);
+  const { rows } = await owner.query('SELECT name, id FROM unmanaged_sightings ORDER BY name');
   expect(rows).toEqual([
     { name: '', id: 7 },
     { name: 'b', id: 0 },

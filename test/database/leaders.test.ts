@@ -130,7 +130,7 @@ describe('a lease', () => {
 describe('whoever has lost a lease', () => {
   test('changes nothing as the relay, on whichever connection; its successor does', async () => {
     const tool = await wantTool(owner, world, []);
-    await owner.query(`SELECT raise_generation($1, 'homes')`, [tool.uid]);
+    await owner.query(`SELECT touch_generation($1, 'homes')`, [tool.uid]);
     await owner.query(`INSERT INTO audit (kind, fields, verdict) VALUES ('x', '{}', 'accepted')`);
     await owner.query(`INSERT INTO events (portal, event, data) VALUES ('portal', 'x', '{}')`);
     const old = await take('relay');

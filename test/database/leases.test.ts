@@ -18,7 +18,7 @@ beforeAll(async () => {
   const made: number[] = [];
   for (let n = 0; n < MANY; n += 1) made.push((await wantTool(owner, world, [])).uid);
   uids = made;
-  await owner.query(`SELECT raise_generation(s, 'homes') FROM unnest($1::int[]) AS s`, [uids]);
+  await owner.query(`SELECT touch_generation(s, 'homes') FROM unnest($1::int[]) AS s`, [uids]);
 });
 
 afterAll(async () => {
@@ -27,7 +27,7 @@ afterAll(async () => {
 });
 
 beforeEach(async () => {
-  await owner.query('DELETE FROM departures');
+  await owner.query('DELETE FROM archivals');
   await owner.query(`UPDATE convergence SET applied = wanted, urgent = false, state = 'applied',
                        leased_until = NULL`);
 });
@@ -86,7 +86,7 @@ test('all others come in their order, whatever is urgent or slow', async () => {
   await become(urgent, { urgent: true });
   await become(slow, { urgent: true });
   await owner.query(
-    'INSERT INTO departures (subject, departure) SELECT s, 1 FROM unnest($1::int[]) AS s',
+    'INSERT INTO archivals (subject, archival) SELECT s, 1 FROM unnest($1::int[]) AS s',
     [slow],
   );
   const leased = await leaseDue(owner, ['homes']);

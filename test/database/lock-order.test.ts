@@ -1,7 +1,7 @@
 /** Rows of `convergence` that several take at once: nobody waits in a circle. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { lockSubjects, writeOutcomes } from '../../src/reconcile/convergence-table.ts';
-import { raisePlaces } from '../../src/drift/drifts.ts';
+import { touchPlaces } from '../../src/drift/drifts.ts';
 import { holdThawed } from '../../src/database/freeze.ts';
 import { openPool, type Client, type Pool } from '../../src/database/connection.ts';
 import { releaseAllLeases } from '../../src/reconcile/relay-queries.ts';
@@ -45,8 +45,8 @@ afterAll(async () => {
   await world.close();
 });
 
-const raise = (subject: number) =>
-  intake.query(`SELECT raise_generation($1, 'directory')`, [subject]);
+const touch = (subject: number) =>
+  intake.query(`SELECT touch_generation($1, 'directory')`, [subject]);
 const whoWaits = async () =>
   (
     await query<{ waits: number }>(
@@ -56,15 +56,15 @@ const whoWaits = async () =>
     )
   )[0]?.waits;
 
-/** A batch of verdicts that raises B, and then A, while something else takes both. */
+/** A batch of verdicts that touches B, and then A, while something else takes both. */
 async function beside(act: () => Promise<unknown>, waits: number): Promise<void> {
   await intake.query('BEGIN');
   await holdThawed(intake);
-  await raise(B);
+  await touch(B);
   const acted = act();
   if (waits === 0) await acted;
   else await eventually('the other to wait', async () => (await whoWaits()) === waits);
-  await raise(A);
+  await touch(A);
   await intake.query('COMMIT');
   await acted;
 }
@@ -97,9 +97,9 @@ test('outcomes of a run are written in one transaction', async () => {
 
 test('while a batch of verdicts holds one row, the others are written, and their subjects unlocked', async () => {
   expect(await lockSubjects(directory, [A, B])).toEqual([A, B]);
-  await raise(A);
+  await touch(A);
   await intake.query('BEGIN');
-  await raise(B);
+  await touch(B);
   const rows = [A, B].map((subject) => ({ subject, wanted: '3', attempts: 0 }));
   const written = writeOutcomes(directory, 'directory', rows, new Map());
   await eventually('one to wait', async () => (await whoWaits()) === 1);
@@ -113,14 +113,14 @@ test('while a batch of verdicts holds one row, the others are written, and their
   ).toEqual([A, B].map((subject) => ({ subject, wanted: 3, applied: 3 })));
 });
 
-test('a sweep raises many beside it', async () => {
+test('a sweep touches many beside it', async () => {
   await query(world, `UPDATE convergence SET applied = wanted, state = 'applied'`);
   const places = [A, B].map((subject) => ({ subject, role: 'directory' as const }));
   const [row] = await query<{ id: string }>(
     world,
     'INSERT INTO sweeps (id) VALUES (gen_random_uuid()) RETURNING id',
   );
-  await beside(() => raisePlaces(sweep, row?.id ?? '', places), 1);
+  await beside(() => touchPlaces(sweep, row?.id ?? '', places), 1);
 });
 
 test('all leases are given back beside it, but of rows that are just being written', async () => {

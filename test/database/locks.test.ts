@@ -104,9 +104,9 @@ describe('a lock', () => {
     intake: [...LEASE, 'hold_verdicts()'],
     relay: LEASE,
     sweep: [...LEASE, 'hold_verdicts()'],
-    directory_eyes: LEASE,
-    homes_eyes: LEASE,
-    databases_eyes: LEASE,
+    directory_reader: LEASE,
+    homes_reader: LEASE,
+    databases_reader: LEASE,
     directory: [`lock_subjects('{50001,50002}')`],
     homes: [`lock_subjects('{50001,50002}')`],
     databases: [`lock_subjects('{50001,50002}')`],
@@ -165,7 +165,7 @@ describe('a lock', () => {
         input: dump,
       });
       for (const copy of ['locks_copy', 'locks_back']) {
-        await takesNoLock(await connect('homes_eyes', copy));
+        await takesNoLock(await connect('homes_reader', copy));
       }
     } finally {
       await Promise.all(open.map((client) => client.end()));
@@ -207,7 +207,7 @@ describe('where the superuser has not left the locks to the owner', () => {
   });
 
   test('status and doctor name the login that stands in the way of work', async () => {
-    const reader = await connect('homes_eyes');
+    const reader = await connect('homes_reader');
     await reader.query(`SELECT pg_advisory_lock(${LOCK_CLASS.databases}, s)
                         FROM unnest(ARRAY[50001, 50002, 50003]) AS s`);
     const other = await connect(STRANGER);
@@ -226,7 +226,7 @@ describe('where the superuser has not left the locks to the owner', () => {
         '`chamberlain doctor` says how to keep others from the locks.',
       expect.stringMatching(
         new RegExp(
-          `the PostgreSQL user chamberlain_homes_eyes \\(PostgreSQL process ${mine}, since .*Z\\) ` +
+          `the PostgreSQL user chamberlain_homes_reader \\(PostgreSQL process ${mine}, since .*Z\\) ` +
             'holds locks of databases: that role cannot work on 3 of its subjects\\.',
         ),
       ),
@@ -235,7 +235,7 @@ describe('where the superuser has not left the locks to the owner', () => {
 
     const json = await runCli(['status', '--json'], { config: world.configFile });
     const { holders } = JSON.parse(json.out) as { holders: Record<string, unknown>[] };
-    const known = { user: 'chamberlain_homes_eyes', pid: mine, address: null, isOwn: false };
+    const known = { user: 'chamberlain_homes_reader', pid: mine, address: null, isOwn: false };
     expect(holders).toEqual([
       {
         ...{ lock: 'verdicts', locks: 1, user: STRANGER, pid: its },
@@ -249,7 +249,7 @@ describe('where the superuser has not left the locks to the owner', () => {
     const found = await lookAtWork(await connect('admin'), world.config, new Date());
     expect(found.map(({ what }) => what)).toEqual(
       expect.arrayContaining([
-        expect.stringContaining('chamberlain_homes_eyes'),
+        expect.stringContaining('chamberlain_homes_reader'),
         'nobody works as intake',
       ]),
     );
@@ -334,7 +334,7 @@ describe('connections', () => {
         what: expect.stringMatching(
           /^the limits of all logins add up to \d{4} connections, and the server has 797$/,
         ),
-        todo: expect.stringMatching(/^Raise max_connections by \d+ in postgresql\.conf/),
+        todo: expect.stringMatching(/^Touch max_connections by \d+ in postgresql\.conf/),
       }),
     ]);
     await superuser('DROP ROLE greedy');

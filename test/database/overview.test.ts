@@ -52,7 +52,7 @@ test('a heap of them is not counted to its end, and is said so', async () => {
 });
 
 test('the oldest request is named, also one that no portal has sent', async () => {
-  await runCli(['found', 'steward'], { config: world.configFile });
+  await runCli(['bootstrap', 'steward'], { config: world.configFile });
   const { out } = await runCli(['status'], { config: world.configFile });
   expect(out).toMatch(/^oldest request not done: found, \d+ s old$/mu);
 });

@@ -15,9 +15,9 @@ afterAll(() => world.close());
 test.each<[PostgresRole, string]>([
   ['relay', 'force_generic_plan'],
   ['directory', 'force_generic_plan'],
-  ['directory_eyes', 'force_generic_plan'],
+  ['directory_reader', 'force_generic_plan'],
   ['homes', 'force_generic_plan'],
-  ['databases_eyes', 'force_generic_plan'],
+  ['databases_reader', 'force_generic_plan'],
   // what these ask for at a time differs too much
   ['intake', 'auto'],
   ['sweep', 'auto'],

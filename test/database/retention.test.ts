@@ -21,7 +21,7 @@ beforeAll(async () => {
   ({ uid: person } = await wantPerson(owner, world));
 });
 beforeEach(() =>
-  owner.query(`TRUNCATE requests, request_raises, events, event_sequences, event_deliveries, approvals,
+  owner.query(`TRUNCATE requests, request_touches, events, event_sequences, event_deliveries, approvals,
     access_requests, sweeps, sweep_releases, repairs, repair_parts CASCADE`),
 );
 afterAll(async () => {
@@ -76,10 +76,10 @@ describe('requests', () => {
     await request('old, not done', 900, { done_at: 'NULL' });
     await request('old, stuck', 900, { done_at: 'NULL', stuck_at: 'now()' });
     await request('old, done lately', 900, { done_at: 'now()' });
-    const raised = await request('old, raises something still', 900);
-    await owner.query(`SELECT raise_generation($1, 'directory')`, [person]);
-    await owner.query(`INSERT INTO request_raises VALUES ($1, $2, 'directory', 1)`, [
-      (raised.rows[0] as { id: string }).id,
+    const touched = await request('old, touches something still', 900);
+    await owner.query(`SELECT touch_generation($1, 'directory')`, [person]);
+    await owner.query(`INSERT INTO request_touches VALUES ($1, $2, 'directory', 1)`, [
+      (touched.rows[0] as { id: string }).id,
       person,
     ]);
     await request('young', 729);
@@ -87,7 +87,7 @@ describe('requests', () => {
     const stay = [
       'old, done lately',
       'old, not done',
-      'old, raises something still',
+      'old, touches something still',
       'old, stuck',
       'young',
     ];
@@ -227,15 +227,15 @@ test('sweeps, what was asked of them, and repairs go after their time; the last 
 
 test('names and numbers of others, and what is given for good, stay for ever', async () => {
   await owner.query(
-    `INSERT INTO foreign_sightings (name, id, at) VALUES ('theirs', 77, now() - interval '3000 days')`,
+    `INSERT INTO unmanaged_sightings (name, id, at) VALUES ('theirs', 77, now() - interval '3000 days')`,
   );
   const [names, ids] = [await namesIn('name', 'names'), await namesIn('id', 'posix_ids')];
   await expire();
-  expect(await namesIn('name', 'foreign_sightings')).toEqual(['theirs']);
+  expect(await namesIn('name', 'unmanaged_sightings')).toEqual(['theirs']);
   expect([await namesIn('name', 'names'), await namesIn('id', 'posix_ids')]).toEqual([names, ids]);
 });
 
-test.each<PostgresRole>(['relay', 'sweep', 'admin', 'homes', 'homes_eyes'])(
+test.each<PostgresRole>(['relay', 'sweep', 'admin', 'homes', 'homes_reader'])(
   '%s may not remove records, and no role may delete them itself',
   async (role) => {
     const pool = openPool(world.config, role, { max: 1, durable: false });

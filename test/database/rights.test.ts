@@ -10,11 +10,11 @@ const ROLES: PostgresRole[] = [
   'intake',
   'relay',
   'directory',
-  'directory_eyes',
+  'directory_reader',
   'homes',
-  'homes_eyes',
+  'homes_reader',
   'databases',
-  'databases_eyes',
+  'databases_reader',
   'sweep',
   'admin',
 ];
@@ -37,7 +37,7 @@ beforeAll(async () => {
      INSERT INTO audit_seals (audit_id, hash, position) SELECT id, '', 1 FROM row`,
   );
   for (const role of ['directory', 'homes', 'databases']) {
-    await owner.query('SELECT raise_generation($1, $2)', [tool, role]);
+    await owner.query('SELECT touch_generation($1, $2)', [tool, role]);
   }
 });
 afterAll(async () => {
@@ -54,7 +54,7 @@ const REFUSED: [PostgresRole, string][] = [
   ['homes', `UPDATE credentials SET wanted_epoch = 9`],
   ['homes', `SELECT email FROM people`],
   ['homes', `SELECT * FROM ssh_keys`],
-  ['homes', `SELECT raise_generation(:tool, 'databases', true)`],
+  ['homes', `SELECT touch_generation(:tool, 'databases', true)`],
   [
     'directory',
     `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
@@ -87,29 +87,29 @@ const REFUSED: [PostgresRole, string][] = [
   ['admin', `SELECT * FROM database_verifiers`],
   ['admin', `UPDATE people SET state = 'active'`],
   ['admin', `UPDATE convergence SET wanted = wanted + 1`],
-  ['directory_eyes', `UPDATE convergence SET state = 'applied'`],
+  ['directory_reader', `UPDATE convergence SET state = 'applied'`],
   [
-    'homes_eyes',
+    'homes_reader',
     `INSERT INTO database_verifiers VALUES (:tool, 1, '*0000000000000000000000000000000000000000')`,
   ],
-  ['databases_eyes', `UPDATE convergence SET state = 'applied'`],
+  ['databases_reader', `UPDATE convergence SET state = 'applied'`],
   // freezing is an admin's, but for what the directory role alone can see
   ['intake', `UPDATE frozen SET frozen_at = NULL`],
   ['relay', `UPDATE frozen SET frozen_at = NULL`],
   ['directory', `UPDATE frozen SET frozen_at = NULL`],
   ['homes', `SELECT freeze_older('because', now())`],
-  ['databases', `UPDATE directory_marker SET told_at = now()`],
+  ['databases', `UPDATE directory_heartbeat SET published_at = now()`],
   // nor does the directory role choose the time of its heartbeat
-  ['directory', `UPDATE directory_marker SET telling_at = now() + interval '10 years'`],
-  ['directory', `UPDATE directory_marker SET told_at = now(), accepted_at = NULL`],
-  ['homes_eyes', `SELECT look_at_passwords('{:tool}', '{0}')`],
-  ['homes', `SELECT begin_telling(now())`],
-  ['homes', `SELECT end_telling(now())`],
-  ['homes', `UPDATE directory_marker SET marker = ''`],
-  // what was told to a place, its role says, and raises nobody by it unless the place is in doubt
+  ['directory', `UPDATE directory_heartbeat SET publishing_at = now() + interval '10 years'`],
+  ['directory', `UPDATE directory_heartbeat SET published_at = now(), accepted_at = NULL`],
+  ['homes_reader', `SELECT look_at_passwords('{:tool}', '{0}')`],
+  ['homes', `SELECT begin_publishing(now())`],
+  ['homes', `SELECT end_publishing(now())`],
+  ['homes', `UPDATE directory_heartbeat SET marker = ''`],
+  // what was told to a place, its role says, and touches nobody by it unless the place is in doubt
   ['homes', `INSERT INTO place_markers (role, place) VALUES ('databases', 'x')`],
   ['directory', `INSERT INTO place_markers (role, place) VALUES ('homes', 'x')`],
-  ['homes_eyes', `SELECT take_away('toolHomes', '{:tool}', '{home-directory}')`],
+  ['homes_reader', `SELECT take_away('toolHomes', '{:tool}', '{home-directory}')`],
   ['directory', `SELECT freeze_older_than('toolHomes', 'because', now())`],
   ['admin', `UPDATE place_markers SET doubt = NULL`],
   ['admin', `INSERT INTO last_backup (made_at) VALUES (now())`],
@@ -118,9 +118,9 @@ const REFUSED: [PostgresRole, string][] = [
   ['admin', `UPDATE repairs SET asked_by = 'another'`],
   ['homes', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'homes')`],
   ['homes', `UPDATE repair_parts SET digest = ''`],
-  ['homes_eyes', `SELECT * FROM repair_parts`],
+  ['homes_reader', `SELECT * FROM repair_parts`],
   ['sweep', `INSERT INTO repairs (id, asked_by) VALUES (gen_random_uuid(), 'sweep')`],
-  // the sweep raises what is wanted already, and wants nothing itself
+  // the sweep touches what is wanted already, and wants nothing itself
   ['sweep', `UPDATE people SET state = 'active'`],
   ['sweep', `UPDATE convergence SET applied = wanted`],
   ['sweep', `INSERT INTO convergence (subject, role, applied) VALUES (:person, 'homes', 1)`],
@@ -133,12 +133,12 @@ const REFUSED: [PostgresRole, string][] = [
   ['intake', `INSERT INTO archives VALUES (:tool, 1, 'homes', repeat('0', 64), '/', 0)`],
   ['intake', `UPDATE database_verifiers SET previous_until = NULL`],
   ['intake', `SELECT verifier, previous_verifier FROM database_verifiers`],
-  ['homes', `INSERT INTO departures (subject, departure) VALUES (:tool, 1)`],
+  ['homes', `INSERT INTO archivals (subject, archival) VALUES (:tool, 1)`],
   ['homes', `UPDATE archives SET bytes = 1`],
   ['homes', `DELETE FROM archives`],
-  ['databases', `UPDATE departures SET left_at = now()`],
+  ['databases', `UPDATE archivals SET left_at = now()`],
   [
-    'databases_eyes',
+    'databases_reader',
     `INSERT INTO archives VALUES (:tool, 1, 'databases', repeat('0', 64), '/', 0)`,
   ],
   ['admin', `DELETE FROM holds`],
@@ -149,8 +149,8 @@ const REFUSED: [PostgresRole, string][] = [
   ['relay', `SELECT body FROM approvals`],
   ['homes', `SELECT suspension_reason FROM people`],
   ['directory', `SELECT suspension_reason FROM people`],
-  ['directory_eyes', `SELECT suspended_by FROM people`],
-  // no hands read what eyes report
+  ['directory_reader', `SELECT suspended_by FROM people`],
+  // no writer reads what a reader reports
   ['directory', `SELECT * FROM reports`],
   ['homes', `SELECT * FROM reports`],
   ['databases', `SELECT * FROM reports`],
@@ -257,9 +257,9 @@ describe('a temporary table of the name of one of ours', () => {
   test('makes nobody look as if he were put away', async () => {
     await session('intake', async (client) => {
       await client.query(
-        `CREATE TEMP TABLE archives AS SELECT ${tool} AS subject, 1 AS departure FROM generate_series(1, 2);
-         CREATE TEMP TABLE departures AS
-           SELECT ${tool} AS subject, 1 AS departure, now() AS left_at, NULL::timestamptz AS back_at`,
+        `CREATE TEMP TABLE archives AS SELECT ${tool} AS subject, 1 AS archival FROM generate_series(1, 2);
+         CREATE TEMP TABLE archivals AS
+           SELECT ${tool} AS subject, 1 AS archival, now() AS left_at, NULL::timestamptz AS back_at`,
       );
       await expect(
         client.query(`UPDATE public.tools SET state = 'deleted' WHERE uid = $1`, [tool]),
@@ -269,9 +269,9 @@ describe('a temporary table of the name of one of ours', () => {
 });
 
 test('a role records what it has put away itself, and nothing of another', async () => {
-  await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [tool]);
+  await owner.query('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [tool]);
   const record = (role: string) =>
-    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+    `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
      VALUES (:tool, 1, '${role}', repeat('0', 64), '/', 0)`;
   await as('homes', record('homes'));
   await expect(as('homes', record('databases'))).rejects.toMatchObject({ code: '42501' });
@@ -279,15 +279,15 @@ test('a role records what it has put away itself, and nothing of another', async
   await as('databases', record('databases'));
 });
 
-test('a report is written by the eyes of its own role alone', async () => {
+test('a report is written by the reader of its own role alone', async () => {
   await as('admin', `INSERT INTO surveys (id) VALUES ('00000000-0000-4000-8000-000000000001')`);
   const report = (role: string) =>
     `INSERT INTO reports (survey, role, report) VALUES ('00000000-0000-4000-8000-000000000001', '${role}', '{}')`;
-  await as('homes_eyes', report('homes'));
-  await expect(as('homes_eyes', report('directory'))).rejects.toMatchObject({ code: '42501' });
+  await as('homes_reader', report('homes'));
+  await expect(as('homes_reader', report('directory'))).rejects.toMatchObject({ code: '42501' });
 });
 
-test('a survey is asked for by an admin and the sweep alone, and its reports are seen by no hands', async () => {
+test('a survey is asked for by an admin and the sweep alone, and its reports are seen by no writer', async () => {
   for (const role of ROLES) {
     const { rows } = await owner.query(
       `SELECT has_table_privilege($1, 'surveys', 'INSERT') AS asks,
@@ -297,7 +297,7 @@ test('a survey is asked for by an admin and the sweep alone, and its reports are
       [`chamberlain_${role}`],
     );
     const asks = role === 'admin' || role === 'sweep';
-    const sees = asks || role.endsWith('_eyes');
+    const sees = asks || role.endsWith('_reader');
     expect([role, rows[0]]).toEqual([role, { asks, changes: false, sees, forges: false }]);
   }
 });
@@ -316,13 +316,13 @@ test('a role says what became of its own parts of a repair alone', async () => {
 });
 
 test('who asks for a survey that there is not is shown nothing', async () => {
-  const eyes = pools.get('directory_eyes')!;
+  const reader = pools.get('directory_reader')!;
   for (const id of ['00000000-0000-4000-8000-000000000009', '', '*', "' OR true --"]) {
-    expect(await readSurvey(eyes, id)).toBeUndefined();
+    expect(await readSurvey(reader, id)).toBeUndefined();
   }
 });
 
-test('a verifier that the homes role records raises databases, whose row it may not touch', async () => {
+test('a verifier that the homes role records touches databases, whose row it may not touch', async () => {
   const wanted = async () =>
     (
       await owner.query(

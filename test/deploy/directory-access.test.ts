@@ -239,10 +239,10 @@ describe('seals', () => {
     }
   });
 
-  test('directory-eyes and keys-agent read them, nobody else does, and nobody else writes them', async () => {
+  test('directory-reader and keys-agent read them, nobody else does, and nobody else writes them', async () => {
     for (const dn of [`uid=carol,${PEOPLE}`, account]) {
       for (const who of READERS) {
-        const may = ['directory-eyes', 'keys-agent'].includes(who);
+        const may = ['directory-reader', 'keys-agent'].includes(who);
         const { out } = await search(who, dn, ['uid', 'chamberlainSeal']);
         expect(out).toContain('\nuid: ');
         expect(out.includes('\nchamberlainSeal: ')).toBe(may);
@@ -275,7 +275,7 @@ describe('the accounts that only read', () => {
     };
     const all = ['description', 'mail', 'sshPublicKey', 'uidNumber'];
     expect(await seen('directory')).toEqual(all);
-    expect(await seen('directory-eyes')).toEqual(all);
+    expect(await seen('directory-reader')).toEqual(all);
     expect(await seen('keys-agent')).toEqual([]);
     expect(await seen('sssd')).toEqual(['uidNumber']);
     expect(await seen('reader')).toEqual(['uidNumber']);

@@ -10,17 +10,17 @@ import { readSurvey, writeReport } from '../../src/drift/surveys-table.ts';
 import { openWorld, type World } from '../stack.ts';
 
 let world: World;
-const eyes = new Map<Role, Pool>();
+const reader = new Map<Role, Pool>();
 
 beforeAll(async () => {
   world = await openWorld('answers', { needs: ['postgres'] });
   for (const role of ['directory', 'homes'] as const) {
-    eyes.set(role, openPool(world.config, `${role}_eyes`, { max: 1, durable: false }));
+    reader.set(role, openPool(world.config, `${role}_reader`, { max: 1, durable: false }));
   }
 });
 
 afterAll(async () => {
-  await Promise.all([...eyes.values()].map((pool) => pool.end()));
+  await Promise.all([...reader.values()].map((pool) => pool.end()));
   await world?.close();
 });
 
@@ -35,7 +35,7 @@ async function asking(act: (id: string, asked: Survey) => Promise<void>): Promis
 }
 
 async function move(role: Role, survey: string, done: number): Promise<void> {
-  await eyes.get(role)?.query(
+  await reader.get(role)?.query(
     `INSERT INTO survey_progress (survey, role, done, total) VALUES ($1, $2, $3, 100)
      ON CONFLICT (survey, role) DO UPDATE SET done = excluded.done`,
     [survey, role, done],
@@ -45,7 +45,7 @@ async function move(role: Role, survey: string, done: number): Promise<void> {
 const REPORT: Report = { steps: [], findings: [], waiting: [], unreadable: [], subjects: 7 };
 
 const report = (role: Role, survey: string) =>
-  writeReport(eyes.get(role) as Pool, survey, role, REPORT);
+  writeReport(reader.get(role) as Pool, survey, role, REPORT);
 
 /** Far more than a role at work lets pass between two signs of life, on a busy machine too. */
 const SILENT_MS = 3000;
@@ -83,7 +83,7 @@ test('progress with a survey that comes before is a sign of life too', async () 
 
 test('a role without a connection is told apart from one that is silent', async () => {
   await asking(async (_id, asked) => {
-    await eyes.get('homes')?.query('SELECT');
+    await reader.get('homes')?.query('SELECT');
     const told: (RoleProgress | undefined)[][] = [];
     await asked.collect(['homes', 'databases'], 3000, (far) =>
       told.push([far.get('homes'), far.get('databases')]),
@@ -128,7 +128,7 @@ test('the survey is gone when nobody waits any more, answered or not', async () 
     survey = id;
     await report('directory', id);
     expect((await asked.collect(['directory', 'homes'], 300)).size).toBe(1);
-    expect(await readSurvey(eyes.get('homes') as Pool, id)).toBeDefined();
+    expect(await readSurvey(reader.get('homes') as Pool, id)).toBeDefined();
   });
-  expect(await readSurvey(eyes.get('homes') as Pool, survey)).toBeUndefined();
+  expect(await readSurvey(reader.get('homes') as Pool, survey)).toBeUndefined();
 });

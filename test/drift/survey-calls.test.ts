@@ -39,7 +39,7 @@ test('a connection whose other end is gone without a word is replaced, and the n
       port: (relay.address() as AddressInfo).port,
     },
   };
-  const pool = openPool(through, 'homes_eyes', { max: 1, durable: false });
+  const pool = openPool(through, 'homes_reader', { max: 1, durable: false });
   const heard = new Set<string>();
   const calls = hearCalls(pool, (survey) => heard.add(survey));
   const hears = (call: string, withinMs: number) =>

@@ -64,14 +64,14 @@ const at = (subject: number, role: Role = 'homes') => ({ subject, role });
 describe('of a subject and role:', () => {
   test.each<[string, Partial<Report>, Partial<Seen>, string, number, number[]]>([
     ['nothing is clean', {}, {}, 'clean', 0, []],
-    ['a step has drifted, and is raised', { steps: [step(1)] }, {}, 'raised', 1, [1]],
-    ['two steps are one drift', { steps: [step(1), step(1, 'revoke')] }, {}, 'raised', 1, [1]],
+    ['a step has drifted, and is touched', { steps: [step(1)] }, {}, 'touched', 1, [1]],
+    ['two steps are one drift', { steps: [step(1), step(1, 'revoke')] }, {}, 'touched', 1, [1]],
     ['a step that destroys is reported', { steps: [step(1, 'destroy')] }, {}, 'clean', 0, []],
     [
-      'beside it other steps are reported too: whoever is raised would do both',
+      'beside it other steps are reported too: whoever is touched would do both',
       { steps: [step(1), step(1, 'destroy'), step(2)] },
       {},
-      'raised',
+      'touched',
       1,
       [2],
     ],
@@ -85,10 +85,10 @@ describe('of a subject and role:', () => {
     ],
     ['a finding is reported', { findings: [finding(1)] }, {}, 'clean', 0, []],
     [
-      'steps beside a finding are raised, parked or not',
+      'steps beside a finding are touched, parked or not',
       { steps: [step(1), step(2)], findings: [finding(1), finding(2)] },
       { parked: [at(2)] },
-      'raised',
+      'touched',
       1,
       [1, 2],
     ],
@@ -114,25 +114,25 @@ describe('of a subject and role:', () => {
       'what is in motion elsewhere is not',
       { steps: [step(1)] },
       { moving: [at(1, 'directory'), at(2)] },
-      'raised',
+      'touched',
       1,
       [1],
     ],
     [
-      'what is parked and has a step is raised again',
+      'what is parked and has a step is touched again',
       { steps: [step(1)] },
       { parked: [at(1)] },
-      'raised',
+      'touched',
       0,
       [1],
     ],
-    ['what is parked and as wanted is raised again', {}, { parked: [at(1)] }, 'raised', 0, [1]],
-    ['so with an advice', { findings: [finding(1, true)] }, { parked: [at(1)] }, 'raised', 0, [1]],
+    ['what is parked and as wanted is touched again', {}, { parked: [at(1)] }, 'touched', 0, [1]],
+    ['so with an advice', { findings: [finding(1, true)] }, { parked: [at(1)] }, 'touched', 0, [1]],
     [
       'what is parked in another role has drifted',
       { steps: [step(1)] },
       { parked: [at(1, 'directory')] },
-      'raised',
+      'touched',
       1,
       [1, 1],
     ],
@@ -153,24 +153,24 @@ describe('of a subject and role:', () => {
       [],
     ],
     [
-      'steps beside what of another subject cannot be read are raised',
+      'steps beside what of another subject cannot be read are touched',
       { steps: [step(1)], unreadable: [unreadable(2)] },
       {},
-      'raised',
+      'touched',
       1,
       [1],
     ],
     [
-      'of a role that is unreadable as a whole nothing is raised, not even what is parked',
+      'of a role that is unreadable as a whole nothing is touched, not even what is parked',
       { steps: [step(1)], unreadable: [unreadable()] },
       { parked: [at(2)] },
       'unreadable',
       0,
       [],
     ],
-    ['while frozen nothing is raised', { steps: [step(1)] }, { frozen: true }, 'frozen', 1, []],
+    ['while frozen nothing is touched', { steps: [step(1)] }, { frozen: true }, 'frozen', 1, []],
     [
-      'while frozen nothing is raised again',
+      'while frozen nothing is touched again',
       {},
       { frozen: true, parked: [at(1)] },
       'frozen',
@@ -178,22 +178,22 @@ describe('of a subject and role:', () => {
       [],
     ],
     ['frozen and clean is clean', {}, { frozen: true }, 'clean', 0, []],
-  ])('%s', (_, homes, seen, state, drifted, raised) => {
-    const { ending, raise } = judge(homes, seen);
+  ])('%s', (_, homes, seen, state, drifted, touched) => {
+    const { ending, touch } = judge(homes, seen);
     expect({ state: ending.state, drifted: ending.drifted }).toEqual({ state, drifted });
-    expect(raise.map(({ subject }) => subject)).toEqual(raised);
+    expect(touch.map(({ subject }) => subject)).toEqual(touched);
   });
 
-  test('of a directory in doubt nothing is raised, of the other roles all', () => {
+  test('of a directory in doubt nothing is touched, of the other roles all', () => {
     const reports = new Map<Role, Report>([
       ['directory', report({ steps: [step(1)] })],
       ['homes', report({ steps: [step(2)] })],
       ['databases', report()],
     ]);
-    const { ending, raise, unseen } = judge({}, { reports, doubt: 'an older copy' });
-    expect(raise).toEqual([at(2)]);
+    const { ending, touch, unseen } = judge({}, { reports, doubt: 'an older copy' });
+    expect(touch).toEqual([at(2)]);
     expect(ending).toMatchObject({
-      state: 'raised',
+      state: 'touched',
       drifted: 1,
       unreadable: 1,
       sentence: 'the directory was not judged: an older copy',
@@ -202,29 +202,29 @@ describe('of a subject and role:', () => {
   });
 
   test('a role without a report is unseen', () => {
-    const { raise, unseen, ending } = judge(
+    const { touch, unseen, ending } = judge(
       {},
       {
         reports: new Map([['homes', report({ steps: [step(1)] })]]),
         parked: [at(2, 'databases')],
       },
     );
-    expect(raise).toEqual([at(1)]);
+    expect(touch).toEqual([at(1)]);
     expect(unseen.roles).toEqual(['directory', 'databases']);
-    expect(ending).toMatchObject({ state: 'raised', unreadable: 2 });
+    expect(ending).toMatchObject({ state: 'touched', unreadable: 2 });
   });
 });
 
 describe('of a sweep:', () => {
   test.each([
-    ['5 % may be raised', 50, 1000, 'raised'],
+    ['5 % may be touched', 50, 1000, 'touched'],
     ['one more is held', 51, 1000, 'held'],
-    ['ten may always', 10, 12, 'raised'],
+    ['ten may always', 10, 12, 'touched'],
     ['eleven of few may not', 11, 12, 'held'],
   ])('%s', (_, drifted, subjects, state) => {
-    const { ending, raise } = judge({ steps: many(drifted), subjects });
+    const { ending, touch } = judge({ steps: many(drifted), subjects });
     expect(ending).toMatchObject({ state, drifted, steps: drifted });
-    expect(raise).toHaveLength(state === 'held' ? 0 : drifted);
+    expect(touch).toHaveLength(state === 'held' ? 0 : drifted);
   });
 
   test('subjects count, not roles', () => {
@@ -234,43 +234,43 @@ describe('of a sweep:', () => {
       ['homes', report({ steps, subjects: 12 })],
       ['databases', report({ steps, subjects: 12 })],
     ]);
-    expect(judge({}, { reports }).raise).toHaveLength(30);
+    expect(judge({}, { reports }).touch).toHaveLength(30);
   });
 
-  test('what is held is raised by its own digest, and by no other', () => {
+  test('what is held is touched by its own digest, and by no other', () => {
     const steps = many(60);
     const { digest, sentence } = judge({ steps }).ending;
     expect(sentence).toContain(`chamberlain sweep release --expect ${digest}`);
     const released = [digest ?? ''];
-    expect(judge({ steps }, { released }).raise).toHaveLength(60);
+    expect(judge({ steps }, { released }).touch).toHaveLength(60);
     expect(judge({ steps: [...steps, step(61)] }, { released }).ending.state).toBe('held');
     expect(judge({ steps: steps.slice(1) }, { released }).ending.state).toBe('held');
     // what is in motion, and what is only reported, is no part of it
     const beside = { steps: [...steps, step(99), step(98, 'destroy')], findings: [finding(97)] };
-    expect(judge(beside, { released, moving: [at(99)] }).ending.state).toBe('raised');
+    expect(judge(beside, { released, moving: [at(99)] }).ending.state).toBe('touched');
   });
 
-  test('a held one raises not even what is parked, whose steps its digest covers', () => {
+  test('a held one touches not even what is parked, whose steps its digest covers', () => {
     const steps = [...many(60), step(99)];
     const parked = [at(99), at(98)];
-    const { ending, raise } = judge({ steps }, { parked });
-    expect(raise).toEqual([]);
+    const { ending, touch } = judge({ steps }, { parked });
+    expect(touch).toEqual([]);
     expect(ending).toMatchObject({ state: 'held', drifted: 60, steps: 61 });
     expect(ending.digest).toBe(judge({ steps }).ending.digest);
     const released = [ending.digest ?? ''];
-    expect(judge({ steps }, { parked, released }).raise).toHaveLength(62);
+    expect(judge({ steps }, { parked, released }).touch).toHaveLength(62);
   });
 
-  test('after a held one nothing is raised without a word, however little it is', () => {
+  test('after a held one nothing is touched without a word, however little it is', () => {
     const steps = [step(1)];
     const held = judge({ steps }, { held: true });
-    expect(held).toMatchObject({ ending: { state: 'held', drifted: 1 }, raise: [] });
+    expect(held).toMatchObject({ ending: { state: 'held', drifted: 1 }, touch: [] });
     expect(judge({}, { held: true, parked: [at(9)] })).toMatchObject({
       ending: { state: 'held', drifted: 0 },
-      raise: [],
+      touch: [],
     });
     const released = [held.ending.digest ?? ''];
-    expect(judge({ steps }, { held: true, released }).raise).toEqual([at(1)]);
+    expect(judge({ steps }, { held: true, released }).touch).toEqual([at(1)]);
     expect(judge({}, { held: true }).ending.state).toBe('clean');
     // somebody is at it: nothing is known of how it ends, so the hold goes on
     const worked = judge({ steps: [step(1), step(2)] }, { held: true, moving: [at(1), at(2)] });
@@ -285,22 +285,22 @@ describe('of a sweep:', () => {
     const released = [judge({ steps }).ending.digest ?? ''];
     expect(judge({ steps }, { released, frozen: true })).toMatchObject({
       ending: { state: 'frozen' },
-      raise: [],
+      touch: [],
     });
   });
 
-  test('what could not be read is told beside what is raised', () => {
+  test('what could not be read is told beside what is touched', () => {
     const unseen = [unreadable(1), unreadable(2)];
     expect(judge({ unreadable: unseen, steps: [step(3)] }).ending).toMatchObject({
-      state: 'raised',
+      state: 'touched',
       unreadable: 2,
       sentence: 'home-directory: no answer; and 1 more',
     });
   });
 
   test.each<[string, Partial<Seen['settings']>, number, string]>([
-    ['a share of nothing raises nothing', { mostShare: 0, atLeast: 0 }, 1, 'held'],
-    ['a share of all raises all', { mostShare: 1, atLeast: 0 }, 1000, 'raised'],
+    ['a share of nothing touches nothing', { mostShare: 0, atLeast: 0 }, 1, 'held'],
+    ['a share of all touches all', { mostShare: 1, atLeast: 0 }, 1000, 'touched'],
   ])('%s', (_, settings, drifted, state) => {
     const { ending } = judge(
       { steps: many(drifted) },

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Role } from '../../src/reconcile/wanted.ts';
-import { raisePlaces } from '../../src/drift/drifts.ts';
+import { touchPlaces } from '../../src/drift/drifts.ts';
 import { openPool, type Pool, withClient } from '../../src/database/connection.ts';
 import { beginSweep, readLeft, readReleases, readSweep } from '../../src/drift/sweeps-table.ts';
 import { openWorld, type World } from '../stack.ts';
@@ -37,10 +37,10 @@ test('a subject with rows of many roles counts once, wherever a batch ends', asy
   ).flatMap((roles, index) => roles.map((role) => place(index + 1, role)));
   const swept = await withClient(sweep, async (client) => {
     await beginSweep(client, id);
-    await raisePlaces(client, id, places);
+    await touchPlaces(client, id, places);
     return readSweep(client, id);
   });
-  expect(swept?.raised).toBe(1001);
+  expect(swept?.touched).toBe(1001);
   const { rows } = await owner.query('SELECT count(*)::int AS rows FROM convergence');
   expect(rows).toEqual([{ rows: 2001 }]);
 });
@@ -51,7 +51,7 @@ test('what had been given up is left until it is applied, however long it has be
     `INSERT INTO convergence (subject, role, wanted, applied, state, since)
      SELECT i, 'homes', 2, 1, 'parked', now() - interval '9 days' FROM generate_series(1, 3) AS i`,
   );
-  // another that nobody has raised
+  // another that nobody has touched
   const left = async () =>
     withClient(sweep, async (client) => {
       const swept = await readSweep(client, id);
@@ -61,7 +61,7 @@ test('what had been given up is left until it is applied, however long it has be
     });
   await withClient(sweep, async (client) => {
     await beginSweep(client, id);
-    await raisePlaces(client, id, [place(1, 'homes'), place(2, 'homes')]);
+    await touchPlaces(client, id, [place(1, 'homes'), place(2, 'homes')]);
   });
   expect(await left()).toEqual([
     [1, 'homes', 'due', true],

@@ -36,7 +36,7 @@ const STAYS: LeavingPage = {
   orphanedAt: null,
   waiting: [],
   approved: null,
-  departures: [],
+  archivals: [],
   next: null,
 };
 
@@ -253,7 +253,7 @@ test('a person who is suspended: what stops all ways is said once', () => {
 test('what no request has made says so', () => {
   const page = { ...ALICE, acts: 0, history: [] };
   expect(renderExplanation(of({ subjects: [page] }))).toContain(
-    'who approved\n  nobody by a request: it was founded, or taken over by an import\n\nwhat is wanted',
+    'who approved\n  nobody by a request: it was bootstrapped, or taken over by an import\n\nwhat is wanted',
   );
 });
 
@@ -287,9 +287,9 @@ test('a person who is deleted: nothing personal, and where what she had lies', (
       ...STAYS,
       closed: { at: EARLIER, by: 'steward', reason: null, until: null },
       deleteAfter: EARLIER,
-      departures: [
+      archivals: [
         {
-          departure: 1,
+          archival: 1,
           beganAt: EARLIER,
           leftAt: AT,
           keepUntil: '2027-11-24T21:11:05.123Z',
@@ -334,7 +334,7 @@ test('a number that is not ours', () => {
     `olaf, number 1234, which is not ours, was seen at ${EARLIER} in the directory, among homes or among database users; it may be gone.`,
     '1234 is in the range 1000–49999 of people, and was never given; the next number there is 1002.',
   ];
-  expectGolden('explain-foreign-uid.txt', renderExplanation(of({ known })));
+  expectGolden('explain-unmanaged-uid.txt', renderExplanation(of({ known })));
 });
 
 test('what others wrote does not steer a terminal, and colour is as it is given', () => {

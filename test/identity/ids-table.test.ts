@@ -60,7 +60,7 @@ test('a request that is rolled back leaves no gap', async () => {
 test('numbers that the directory role has seen on what is not ours are skipped', async () => {
   const before = await inTransaction(pool, (client) => allocateId(client, 'tool'));
   const directory = openPool(world.config, 'directory', { max: 1, durable: false });
-  await directory.query('INSERT INTO foreign_sightings (name, id) VALUES ($1, $2), ($3, $4)', [
+  await directory.query('INSERT INTO unmanaged_sightings (name, id) VALUES ($1, $2), ($3, $4)', [
     'stranger',
     before + 1,
     '',

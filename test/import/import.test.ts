@@ -72,14 +72,14 @@ function numbersOfWorld(): [number, number] {
 
 /** All tables but the audit, without what was seen of other worlds. */
 async function dumpKnown(): Promise<Record<string, string[]>> {
-  const tables = await dumpTables(world, ['audit', 'audit_unsealed', 'foreign_sightings']);
+  const tables = await dumpTables(world, ['audit', 'audit_unsealed', 'unmanaged_sightings']);
   const seen = await query<{ row: string }>(
     world,
-    `SELECT to_jsonb(f)::text AS row FROM foreign_sightings f
+    `SELECT to_jsonb(f)::text AS row FROM unmanaged_sightings f
      WHERE name <> '' OR id BETWEEN $1 AND $2 ORDER BY 1`,
     numbersOfWorld(),
   );
-  return { ...tables, foreign_sightings: seen.map(({ row }) => row) };
+  return { ...tables, unmanaged_sightings: seen.map(({ row }) => row) };
 }
 
 /** Everything outside PostgreSQL: entries with their CSNs, files with contents and times, accounts. */
@@ -306,7 +306,7 @@ test('a countdown of the old platform begins anew: no sooner, and with every war
   const rows = await query(
     world,
     `SELECT name, state, delete_requested_at BETWEEN now() - interval '5 min' AND now() AS now,
-       extract(epoch FROM delete_after - delete_requested_at) / 86400 AS days, days_told AS told
+       extract(epoch FROM delete_after - delete_requested_at) / 86400 AS days, days_warned AS told
      FROM tools WHERE name IN ('gone', 'kept', 'dated', 'dated-ahead') ORDER BY name`,
   );
   const left = { state: 'disabled', now: null, days: null, told: null };
@@ -362,7 +362,7 @@ test('nothing outside PostgreSQL is another than before, and no worker acts on i
   );
   const { people, tools } = first.taken;
   expect(behind).toEqual([{ role: 'directory', targets: ['seal'], count: people + tools }]);
-  // nor does the calendar find anything that it would raise
+  // nor does the calendar find anything that it would touch
   const owner = await openOwner(world.config);
   const isOtherwise = await areOrphansOtherwise(owner);
   await owner.end();
@@ -388,7 +388,7 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
   expect(says.map(({ target }) => target)).toEqual(Array(19).fill('unix-account'));
   expect(linesOf(steps.filter((step) => !says.includes(step)))).toEqual(
     [
-      // what was left out, and what the locked and the strangers had
+      // what was left out, and what the locked and the unmanagedNumbers had
       'revoke ssh-keys carol',
       'revoke ssh-keys judy',
       'revoke ssh-keys kim',
@@ -601,7 +601,7 @@ describe('run again', () => {
       'member PERSON_NOT_REALM_MEMBER cn=project-tools',
     ]);
     expect(refused(report).filter((line) => / uid=dup\d/.test(line))).toEqual([]);
-    const foreign = await query(world, `SELECT FROM foreign_sightings WHERE name LIKE 'dup%'`);
+    const foreign = await query(world, `SELECT FROM unmanaged_sightings WHERE name LIKE 'dup%'`);
     expect(foreign).toEqual([]);
     // of what was known every row is as it was
     const now = await dumpTables(world);

@@ -6,13 +6,13 @@ import { candidatesOf } from '../../src/import/credentials.ts';
 import type { SeenDirectory } from '../../src/import/directory.ts';
 import { judge, readEntries, type Judgement } from '../../src/import/judge.ts';
 import { parsePosixId } from '../../src/identity/ids.ts';
-import type { KnownRealm } from '../../src/import/takeover.ts';
+import type { KnownRealm } from '../../src/import/import-batch.ts';
 import type { Realm } from '../../src/reconcile/wanted.ts';
-import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry } from '../../src/targets/directory-reader.ts';
 import { keyOf } from '../scenarios/drift-world.ts';
 
 const REALM = { realm: 'tools', realmGid: 500 } as Realm;
-const GROUND = {
+const CONTEXT = {
   ...{ realm: 'tools', admin: 'admin', knownBadKeys: new Set<string>() },
   reservedNames: ['keeper'],
   ...{ graceDays: 40, now: new Date('2026-11-29T12:00:00Z') },
@@ -89,16 +89,16 @@ function judged(
   {
     ours = NOTHING_KNOWN,
     realmMembers = [],
-    graceDays = GROUND.graceDays,
+    graceDays = CONTEXT.graceDays,
   }: { ours?: KnownRealm; realmMembers?: string[]; graceDays?: number } = {},
 ): Judgement {
   const seen: SeenDirectory = {
-    ...{ people, strays: [], groups: [], realmMembers: new Set(realmMembers) },
+    ...{ people, unmanaged: [], groups: [], realmMembers: new Set(realmMembers) },
     toolAccounts: tools.map(({ account }) => account),
     toolGroups: tools.map(({ group }) => group),
     realmGroup: { ref: 'groups/cn=project-tools', attributes: {} },
   };
-  return judge(readEntries(seen, { ...GROUND, graceDays }), seen, ours, REALM, GROUND);
+  return judge(readEntries(seen, { ...CONTEXT, graceDays }), seen, ours, REALM, CONTEXT);
 }
 
 const told = ({ refusals }: Judgement) =>

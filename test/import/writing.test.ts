@@ -101,9 +101,9 @@ describe('where something cannot be read', () => {
     expect({ exit, out }).toEqual({ exit: 4, out: '' });
     expect(err).toMatch(why);
     expect(err).toMatch(/^BACKEND_UNREADABLE: nothing was taken: /m);
-    expect(await dumpTables(world, ['directory_marker'])).toEqual({
+    expect(await dumpTables(world, ['directory_heartbeat'])).toEqual({
       ...empty,
-      directory_marker: undefined,
+      directory_heartbeat: undefined,
     });
   };
 
@@ -119,12 +119,15 @@ describe('where something cannot be read', () => {
   test('an older copy of the directory takes nothing', async () => {
     await query(
       world,
-      `UPDATE directory_marker SET told_at = '2100-01-01', telling_at = '2100-01-01'`,
+      `UPDATE directory_heartbeat SET published_at = '2100-01-01', publishing_at = '2100-01-01'`,
     );
     try {
       await nothing(await cli(), /it is an older copy/);
     } finally {
-      await query(world, 'UPDATE directory_marker SET told_at = NULL, telling_at = NULL');
+      await query(
+        world,
+        'UPDATE directory_heartbeat SET published_at = NULL, publishing_at = NULL',
+      );
     }
   });
 

@@ -11,16 +11,16 @@ import { readSubjects, readWanted } from '../../src/reconcile/wanted-queries.ts'
 import { eventually } from '../scenarios/eventually.ts';
 import {
   type AskOptions,
-  type FoundedRealm,
-  openFoundedRealm,
+  type BootstrappedRealm,
+  openBootstrappedRealm,
   type Wish,
-} from '../requests/founded-realm.ts';
+} from '../requests/bootstrapped-realm.ts';
 
 const DAY_MS = 86_400_000;
 const HASH = 'a'.repeat(64);
 const VERIFIER = `*${'0'.repeat(40)}`;
 
-let realm: FoundedRealm;
+let realm: BootstrappedRealm;
 let owner: Pool;
 let relay: Pool;
 let start: Date;
@@ -29,7 +29,7 @@ let heard = '0';
 let number = 0;
 
 beforeAll(async () => {
-  realm = await openFoundedRealm('calendar');
+  realm = await openBootstrappedRealm('calendar');
   ({ owner } = realm);
   relay = openPool(realm.world.config, 'relay', { max: 1, durable: false });
   await person('second');
@@ -89,34 +89,35 @@ async function apply(): Promise<void> {
 }
 
 /** Roles record an archive, each as its own PostgreSQL role. */
-async function putAway(
+async function archiveAll(
   uid: number,
   roles: readonly ('homes' | 'databases')[] = ['homes', 'databases'],
 ): Promise<void> {
   for (const role of roles) {
     const pool = openPool(realm.world.config, role, { max: 1, durable: false });
     await pool.query(
-      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
-       SELECT subject, departure, $2, $3, '/a', 1 FROM departures WHERE subject = $1 AND back_at IS NULL`,
+      `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
+       SELECT subject, archival, $2, $3, '/a', 1 FROM archivals WHERE subject = $1 AND back_at IS NULL`,
       [uid, role, HASH],
     );
     await pool.end();
   }
 }
 
-/** Turns until nothing is due, as intake does; the moves that were made. Whatever wants changed is raised. */
+/** Turns until nothing is due, as intake does; the moves that were made. Whatever wants changed is touched. */
 async function turnAt(days: number, client: Client = realm.intake): Promise<string[]> {
   const did: string[] = [];
   for (let more = true; more;) {
-    const [before, raisedBefore] = [await readEverything(), await raised()];
+    const [before, touchedBefore] = [await readEverything(), await touched()];
     const turn = await turnCalendar(client, realm.world.config, at(days));
     expect(turn.failed).toEqual([]);
-    const [after, raisedAfter] = [await readEverything(), await raised()];
-    const unraised = [...after.keys()].filter(
-      (key) => before.get(key) !== after.get(key) && raisedBefore.get(key) === raisedAfter.get(key),
+    const [after, touchedAfter] = [await readEverything(), await touched()];
+    const untouched = [...after.keys()].filter(
+      (key) =>
+        before.get(key) !== after.get(key) && touchedBefore.get(key) === touchedAfter.get(key),
     );
     // no door of a home opens or closes with a suspension
-    expect(unraised.filter((key) => !key.endsWith(' homes'))).toEqual([]);
+    expect(untouched.filter((key) => !key.endsWith(' homes'))).toEqual([]);
     did.push(...turn.did.map(({ move, account }) => `${move} ${account}`.trim()));
     ({ more } = turn);
     expect(did.length).toBeLessThan(20);
@@ -135,7 +136,7 @@ async function readEverything(): Promise<Map<string, string>> {
   return all;
 }
 
-async function raised(): Promise<Map<string, string>> {
+async function touched(): Promise<Map<string, string>> {
   const { rows } = await owner.query('SELECT subject, role, wanted FROM convergence');
   return new Map(
     rows.map((row: { subject: number; role: string; wanted: string }) => [
@@ -214,9 +215,9 @@ describe('a tool that is to be deleted', () => {
     ]);
     await apply();
     expect(await turnAt(41)).toEqual([]);
-    await putAway(uid, ['databases']);
+    await archiveAll(uid, ['databases']);
     expect(await turnAt(41)).toEqual([]);
-    await putAway(uid, ['homes']);
+    await archiveAll(uid, ['homes']);
     expect(await turnAt(41)).toEqual([`tool.delete ${account}`]);
     expect([await stateOf(uid), await events()]).toEqual(['deleted', [`tool.archived ${account}`]]);
     await apply();
@@ -305,10 +306,10 @@ describe('a tool that is to be deleted', () => {
     const look = await turnCalendar(realm.intake, realm.world.config, at(0.75));
     expect(look).toMatchObject({ did: [], next: at(1) });
     await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name });
-    const { rows } = await owner.query('SELECT days_told, told_at FROM tools WHERE uid = $1', [
+    const { rows } = await owner.query('SELECT days_warned, warned_at FROM tools WHERE uid = $1', [
       uid,
     ]);
-    expect(rows).toEqual([{ days_told: null, told_at: null }]);
+    expect(rows).toEqual([{ days_warned: null, warned_at: null }]);
   });
 
   test('with a short grace time is not told twice of the same days', async () => {
@@ -371,7 +372,7 @@ describe('a tool that is to be deleted', () => {
     const before = await epoch();
     await ask({ kind: 'tool.enable', requestedBy: 'second', tool: name }, { now: at(40) });
     // whatever is recorded meanwhile: it is wanted back
-    await putAway(uid);
+    await archiveAll(uid);
     expect(await turnAt(40)).toEqual([]);
     await events();
     await apply();
@@ -385,7 +386,7 @@ describe('a tool that is to be deleted', () => {
     await apply();
     await turnAt(89);
     await turnAt(90);
-    await putAway(uid);
+    await archiveAll(uid);
     expect(await turnAt(90)).toEqual([`tool.delete ${account}`]);
     await ask(
       { kind: 'tool.restore', requestedBy: 'steward', tool: name },
@@ -401,12 +402,12 @@ describe('a tool that is to be deleted', () => {
     expect(await turnAt(91)).toEqual([`tool.restore ${account}`]);
     expect(await stateOf(uid)).toBe('active');
     const { rows } = await owner.query(
-      'SELECT departure, back_at IS NOT NULL AS back FROM departures WHERE subject = $1 ORDER BY 1',
+      'SELECT archival, back_at IS NOT NULL AS back FROM archivals WHERE subject = $1 ORDER BY 1',
       [uid],
     );
     expect(rows).toEqual([
-      { departure: 1, back: true },
-      { departure: 2, back: true },
+      { archival: 1, back: true },
+      { archival: 2, back: true },
     ]);
   });
 });
@@ -433,7 +434,7 @@ describe('a person', () => {
       `day 30: person.archive ${name}`,
     ]);
     await apply();
-    await putAway(uid);
+    await archiveAll(uid);
     expect(await turnAt(30)).toEqual([`person.delete ${name}`]);
   });
 
@@ -500,7 +501,7 @@ describe('a person', () => {
     expect(await turnAt(0)).toEqual([`person.archive ${name}`]);
     await apply();
     expect(await turnAt(2)).toEqual([`credentials.again tools.tool-${number}`]);
-    await putAway(uid);
+    await archiveAll(uid);
     expect(await turnAt(2)).toEqual([`person.delete ${name}`]);
     await apply();
     expect(await events()).toEqual([
@@ -538,7 +539,7 @@ test('what waits about a person who is erased is rejected, and what is still to 
   await owner.query(applied);
   await turnAt(1);
   await owner.query(applied);
-  await putAway(uid);
+  await archiveAll(uid);
   expect(await turnAt(1)).toEqual([`person.delete ${name}`]);
   const { rows } = await owner.query(
     `SELECT on_done FROM requests WHERE subject = $1 AND kind = 'access.revoke'`,
@@ -585,7 +586,7 @@ test('what is erased at the moment in which the relay tells of it is not told', 
        WHERE subject = $1 AND kind = 'access.revoke'`,
       [uid],
     );
-    const telling = apply();
+    const publishing = apply();
     await eventually('the relay to wait', async () => {
       const { rowCount } = await erasing.query(
         `SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -594,7 +595,7 @@ test('what is erased at the moment in which the relay tells of it is not told', 
       return rowCount !== 0;
     });
     await erasing.query('COMMIT');
-    await telling;
+    await publishing;
   } finally {
     erasing.release(true);
   }
@@ -645,7 +646,7 @@ describe('a person who is brought back', () => {
     // in the middle of it
     const restore = { kind: 'person.restore', requestedBy: 'steward', person: name };
     await ask(restore, { now: at(1) });
-    await putAway(uid, ['homes']);
+    await archiveAll(uid, ['homes']);
     await turnAt(1);
     await events();
     await apply();
@@ -664,7 +665,7 @@ describe('a person who is brought back', () => {
     await deletePerson(name, { now: at(2) });
     await apply();
     await turnAt(2);
-    await putAway(uid);
+    await archiveAll(uid);
     expect(await turnAt(2)).toContain(`person.delete ${name}`);
     const named = { displayName: `The ${name} again`, email: 'again@example.org' };
     await ask({ ...restore, ...named }, { now: at(3) });
@@ -674,7 +675,7 @@ describe('a person who is brought back', () => {
     await apply();
     const pastOf = async () => {
       const [homes] = await readWanted(owner, 'homes', [uid]);
-      return homes?.pastArchives?.map(({ departure }) => departure);
+      return homes?.pastArchives?.map(({ archival }) => archival);
     };
     expect([await turnAt(365.9), await pastOf()]).toEqual([expect.any(Array), undefined]);
     // from its return on, where nothing was deleted
@@ -716,7 +717,7 @@ describe('who is held', () => {
     expect(await turnAt(60.9)).toEqual([]);
     expect(await turnAt(61)).toEqual([`tool.archive ${account}`]);
     await apply();
-    await putAway(uid);
+    await archiveAll(uid);
     await hold({ tool: name }, 70, 61);
     expect(await turnAt(69)).toEqual([]);
     expect(await turnAt(70)).toEqual([`tool.delete ${account}`]);
@@ -752,7 +753,7 @@ describe('who is held', () => {
     await apply();
     expect(await turnAt(2)).toEqual([`person.archive ${name}`]);
     await apply();
-    await putAway(uid);
+    await archiveAll(uid);
     expect(await turnAt(2)).toEqual([`person.delete ${name}`]);
     const { rowCount } = await owner.query('SELECT FROM holds WHERE subject = $1', [uid]);
     expect(rowCount).toBe(0);
@@ -826,7 +827,7 @@ describe('orphans', () => {
     ]);
     await apply();
     expect(await turnAt(40)).toEqual([`tool.archive tools.${alone}`]);
-    await putAway(uid);
+    await archiveAll(uid);
     expect(await turnAt(40)).toEqual([`tool.delete tools.${alone}`]);
     await apply();
     expect(await turnAt(40)).toEqual([]);
@@ -857,8 +858,8 @@ test('a move that fails keeps no other back', async () => {
   }
   await apply();
   await turnAt(39);
-  // a departure that is not over stands in the way
-  await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [a.uid]);
+  // an archival that is not over stands in the way
+  await owner.query('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [a.uid]);
   const turn = await turnCalendar(realm.intake, realm.world.config, at(40));
   expect(turn.did.map(({ account }) => account)).toEqual([`tools.${b.name}`]);
   expect(turn.failed.map(({ key }) => key)).toEqual([`tool.archive ${a.uid}`]);
@@ -867,7 +868,7 @@ test('a move that fails keeps no other back', async () => {
   await owner.query(`UPDATE login_seals SET renew_at = 'infinity'`);
   const next = await turnCalendar(realm.intake, realm.world.config, at(40), { except });
   expect(next).toMatchObject({ did: [], failed: [], more: false });
-  await owner.query('DELETE FROM departures WHERE subject = $1', [a.uid]);
+  await owner.query('DELETE FROM archivals WHERE subject = $1', [a.uid]);
   expect(await turnAt(40)).toEqual([`tool.archive tools.${a.name}`]);
 });
 
@@ -893,7 +894,7 @@ test('a move that is cut at any statement has not begun, and is made whole the n
   await tool(name);
   await deletePerson(name);
   await apply();
-  const tables = ['people', 'tools', 'departures', 'maintainers', 'requests', 'events', 'audit'];
+  const tables = ['people', 'tools', 'archivals', 'maintainers', 'requests', 'events', 'audit'];
   const dump = async () =>
     Promise.all(
       tables.map(async (table) => (await owner.query(`SELECT * FROM ${table} ORDER BY 1`)).rows),
@@ -911,6 +912,6 @@ test('a move that is cut at any statement has not begun, and is made whole the n
     }
     expect(await stateOf(uid)).toBe(move === 'person.archive' ? 'archived' : 'deleted');
     await apply();
-    if (move === 'person.archive') await putAway(uid);
+    if (move === 'person.archive') await archiveAll(uid);
   }
 });

@@ -1,7 +1,7 @@
 /** What happens next to who leaves is the table above nextMove; how it is told is golden text. */
 import { describe, expect, test } from '@jest/globals';
 import {
-  type DeparturePage,
+  type ArchivalPage,
   type LeavingFacts,
   type LeavingPage,
   nextMove,
@@ -24,7 +24,7 @@ const FACTS: LeavingFacts = {
   orphanedAt: null,
   waiting: [],
   approved: null,
-  departures: [],
+  archivals: [],
 };
 const made = (role: 'homes' | 'databases') => ({
   role,
@@ -32,8 +32,8 @@ const made = (role: 'homes' | 'databases') => ({
   progress: null,
 });
 const missing = (role: 'homes' | 'databases') => ({ role, made: null, progress: null });
-const GOING: DeparturePage = {
-  departure: 1,
+const GOING: ArchivalPage = {
+  archival: 1,
   beganAt: EARLIER,
   leftAt: null,
   keepUntil: null,
@@ -109,7 +109,7 @@ describe('the next move of', () => {
     ],
     [
       'what is being put away',
-      { state: 'archived', departures: [BACK, GOING] },
+      { state: 'archived', archivals: [BACK, GOING] },
       {
         move: 'delete',
         sentence: 'deleted, when all is put away and read back; missing: home',
@@ -118,7 +118,7 @@ describe('the next move of', () => {
     ],
     [
       'what is being brought back',
-      { state: 'archived', departures: [{ ...LEFT, returningAt: EARLIER }] },
+      { state: 'archived', archivals: [{ ...LEFT, returningAt: EARLIER }] },
       {
         move: 'open',
         sentence: 'open again, when its home and its databases are back in place',
@@ -127,7 +127,7 @@ describe('the next move of', () => {
     ],
     [
       'what was deleted',
-      { state: 'deleted', departures: [LEFT] },
+      { state: 'deleted', archivals: [LEFT] },
       { move: 'remove archives', sentence: 'its archives are removed', at: LATER },
     ],
     [
@@ -137,12 +137,12 @@ describe('the next move of', () => {
     ],
     [
       'what was deleted, and is held for longer than it is kept',
-      { state: 'deleted', departures: [{ ...LEFT, keepUntil: EARLIER }], hold: HOLD },
+      { state: 'deleted', archivals: [{ ...LEFT, keepUntil: EARLIER }], hold: HOLD },
       { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
     ],
     [
       'what is being put away, and held',
-      { state: 'archived', departures: [GOING], hold: HOLD },
+      { state: 'archived', archivals: [GOING], hold: HOLD },
       { move: 'held', sentence: 'nothing until the hold ends', at: LATER },
     ],
     [
@@ -152,7 +152,7 @@ describe('the next move of', () => {
     ],
     [
       'what is being brought back, and held',
-      { state: 'archived', departures: [{ ...LEFT, returningAt: EARLIER }], hold: HOLD },
+      { state: 'archived', archivals: [{ ...LEFT, returningAt: EARLIER }], hold: HOLD },
       {
         move: 'open',
         sentence: 'open again, when its home and its databases are back in place',
@@ -161,7 +161,7 @@ describe('the next move of', () => {
     ],
     [
       'what was kept long enough',
-      { state: 'deleted', departures: [{ ...LEFT, expiredAt: LATER }] },
+      { state: 'deleted', archivals: [{ ...LEFT, expiredAt: LATER }] },
       { move: 'none', sentence: 'nothing: it is deleted', at: null },
     ],
   ])('%s', (_, facts, next) => {
@@ -226,10 +226,10 @@ describe('a page says', () => {
 
   test('how far each role is with putting away', () => {
     const progress = { act: 'packing', done: 1_300_000_000, total: 3_600_000_000, at: EARLIER };
-    const departures = [
+    const archivals = [
       { ...GOING, archives: [{ ...missing('homes'), progress }, missing('databases')] },
     ];
-    expect(rows({ state: 'archived', departures }).slice(-3)).toEqual([
+    expect(rows({ state: 'archived', archivals }).slice(-3)).toEqual([
       ['put away', 'from 2026-11-01 08:00:00Z'],
       ['archive', 'homes: now packing 1.2 GiB of 3.4 GiB'],
       ['archive', 'databases: not yet'],
@@ -237,7 +237,7 @@ describe('a page says', () => {
   });
 
   test('where what was put away lies, and until when', () => {
-    expect(rows({ state: 'deleted', departures: [LEFT] }).slice(-5)).toEqual([
+    expect(rows({ state: 'deleted', archivals: [LEFT] }).slice(-5)).toEqual([
       ['next', 'its archives are removed: 2026-12-24 08:00:00Z, in 29 days'],
       ['comes back', 'until then by `chamberlain restore tools.x`'],
       [
@@ -250,9 +250,9 @@ describe('a page says', () => {
       ],
       ['archive', expect.stringContaining('databases: /srv/databases/tools.x.1')],
     ]);
-    const expired = rows({ state: 'deleted', departures: [{ ...LEFT, expiredAt: LATER }] });
+    const expired = rows({ state: 'deleted', archivals: [{ ...LEFT, expiredAt: LATER }] });
     expect(expired.at(-1)?.[1]).toMatch(/; removed since$/u);
-    const person = rows({ kind: 'person', state: 'deleted', departures: [LEFT] });
+    const person = rows({ kind: 'person', state: 'deleted', archivals: [LEFT] });
     expect(expired.join()).not.toContain('restore');
     expect(person).toContainEqual([
       'comes back',
@@ -261,8 +261,8 @@ describe('a page says', () => {
   });
 
   test('until when the archives of what came back are kept', () => {
-    const said = (facts: Partial<DeparturePage>) =>
-      rows({ state: 'active', closed: null, departures: [{ ...BACK, ...facts }] })[0]?.[1];
+    const said = (facts: Partial<ArchivalPage>) =>
+      rows({ state: 'active', closed: null, archivals: [{ ...BACK, ...facts }] })[0]?.[1];
     const [back, time] = [
       'from 2026-11-01 08:00:00Z, deleted 2026-11-01 08:00:00Z, back',
       ' 2026-11-01 08:00:00Z',
@@ -286,7 +286,7 @@ describe('a page says', () => {
     const said = 'since 2026-11-01 08:00:00Z: nobody who may log in maintains it';
     expect(orphaned({})).toBe(`${said}; an admin can name somebody by maintainer.add`);
     expect(orphaned({ deleteAfter: LATER })).toBe(said);
-    expect(orphaned({ state: 'archived', departures: [GOING] })).toBe(said);
+    expect(orphaned({ state: 'archived', archivals: [GOING] })).toBe(said);
   });
 });
 

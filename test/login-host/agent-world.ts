@@ -16,7 +16,7 @@ import {
   type ReportAnswer,
   type ReportLine,
 } from '../../src/login-host/report-lines.ts';
-import { signMarker, type Marker } from '../../src/seals/marker.ts';
+import { signMarker, type Marker } from '../../src/seals/heartbeat.ts';
 import {
   formatSeal,
   signPayload,

@@ -5,7 +5,7 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { Ended } from '../../dev/servers/private-machine.ts';
-import type { Marker } from '../../src/seals/marker.ts';
+import type { Marker } from '../../src/seals/heartbeat.ts';
 import type { PersonSeal, ToolSeal } from '../../src/seals/seal.ts';
 import { PLACES } from '../../src/login-host/places.ts';
 import type { ReportAnswer, ReportLine } from '../../src/login-host/report-lines.ts';

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openLog } from '../../src/shared/log.ts';
-import type { Marker } from '../../src/seals/marker.ts';
+import type { Marker } from '../../src/seals/heartbeat.ts';
 import type { PersonSeal, ToolSeal } from '../../src/seals/seal.ts';
 import type { LoginHostConfig } from '../../src/login-host/config.ts';
 import { startHelper, type Helper } from '../../src/login-host/helper/helper.ts';

@@ -1,6 +1,6 @@
 /** A directory role for tests of a login host: seals and heartbeats, signed by a key of its own. */
 import { generateKeyPairSync } from 'node:crypto';
-import { signMarker, type Marker } from '../../src/seals/marker.ts';
+import { signMarker, type Marker } from '../../src/seals/heartbeat.ts';
 import {
   formatSeal,
   sealKeyId,

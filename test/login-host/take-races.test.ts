@@ -125,7 +125,7 @@ test('what has gone since it was listed needs no taking', () => {
   expect(host.take(X, home, ['tree'], meddling)).toEqual(DONE);
 });
 
-test('a directory that is given away meanwhile is the taker’s no more', () => {
+test('a directory that is given away meanwhile is the caller’s no more', () => {
   const act = `fs.chownSync('${tree}', ${ALICE}, ${X});`;
   const meddling = meddleAt({ after: 'openSync' }, '/f', act);
   expect(host.take(X, home, ['tree'], meddling)).toEqual(

@@ -168,7 +168,7 @@ describe('names', () => {
     expect(ownerOf(`${home}/real/f`)).toBe(X);
   });
 
-  test('are reached with the taker’s rights: a closed directory tells nothing', () => {
+  test('are reached with the caller’s rights: a closed directory tells nothing', () => {
     for (const [uid, gid, mode] of [
       [ALICE, REALM_GID, 0o700],
       [0, 0, 0o750],
@@ -185,7 +185,7 @@ describe('names', () => {
     }
   });
 
-  test('are reached by groups that the taker has as one of many', () => {
+  test('are reached by groups that the caller has as one of many', () => {
     const closed = makeDirectory(host.path(`${homes}/of-y`), Y, Y, 0o750);
     makeDirectory(`${closed}/of-x`, X, X);
     makeFile(`${closed}/of-x/f`, ALICE, Y);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSecret } from '../../src/shared/config.ts';
-import { openArchiveHands } from '../../src/archives/databases/mariadb-archive.ts';
+import { openArchiveWriter } from '../../src/archives/databases/mariadb-archive.ts';
 import { withTenant } from '../../src/backends/mariadb/mariadb-tenant.ts';
 import { administer, openWorld, runningPid, type World } from '../stack.ts';
 
@@ -30,7 +30,7 @@ test('the step ends, the server is called away, and it is done when that goes on
     'CREATE DATABASE s51234__a; CREATE TABLE s51234__a.t AS SELECT 1 AS a;',
   );
   const recorded: unknown[] = [];
-  const hands = openArchiveHands(
+  const writer = openArchiveWriter(
     {
       folder,
       places: world.config.databases.servers,
@@ -55,20 +55,20 @@ test('the step ends, the server is called away, and it is done when that goes on
     user: 's51234',
     account: 'tools.bridgebot',
     uid: 51_234,
-    departure: 1,
+    archival: 1,
     servers: ['toolsdb'],
   };
   process.env['PATH'] = `${doubles}:${PATH}`;
   try {
-    await expect(hands.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+    await expect(writer.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
   } finally {
     process.env['PATH'] = PATH;
     process.kill(server, 'SIGCONT');
   }
   expect(recorded).toEqual([]);
-  await hands.do(action);
+  await writer.do(action);
   expect(recorded).toHaveLength(1);
-  await hands.close();
+  await writer.close();
 });
 
 test('an account that is lent is given up where the server hangs while it is locked again', async () => {

@@ -20,11 +20,11 @@ afterAll(async () => {
 test.each(Object.keys(MOVES))(
   'killed at every action of “%s”: others go on to the same end',
   async (name) => {
-    const whole = await cuts.play(name);
+    const whole = await cuts.run(name);
     const places = placesOf(whole);
     expect(places).not.toEqual([]);
     for (const place of places) {
-      await cuts.playCut(name, place, whole).catch((error: unknown) => {
+      await cuts.runCut(name, place, whole).catch((error: unknown) => {
         throw new Error(`killed ${place.when} ${place.role} ${place.n}, ${place.verb}`, {
           cause: error,
         });

@@ -12,7 +12,7 @@ import { runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from '../scenarios/eventually.ts';
 import { newKey } from '../login-host/seals.ts';
-import { processesOf } from '../scenarios/doors.ts';
+import { processesOf } from '../scenarios/access.ts';
 import { LEAVING_ROLES, type LeavingWorld, openLeavingWorld } from '../scenarios/leaving-world.ts';
 import { addLoginHost, type Login } from '../scenarios/login.ts';
 import { admit } from '../scenarios/running.ts';
@@ -94,7 +94,7 @@ async function wantMany(): Promise<void> {
   );
   await query(
     world,
-    `SELECT raise_generation(uid, role) FROM unnest(ARRAY['directory', 'homes', 'databases']) AS role,
+    `SELECT touch_generation(uid, role) FROM unnest(ARRAY['directory', 'homes', 'databases']) AS role,
        (SELECT uid FROM people WHERE uid >= $1 AND uid < $1 + $3
         UNION ALL SELECT uid FROM tools WHERE uid >= $2 AND uid < $2 + $4) AS s`,
     [first.person, first.tool, PEOPLE, TOOLS],
@@ -110,10 +110,10 @@ async function statesOfMany(): Promise<Record<string, number>> {
 }
 
 /** How much is not applied yet of all that was asked. */
-async function countRaises(): Promise<number> {
+async function countTouches(): Promise<number> {
   const [row] = await query<{ count: number }>(
     world,
-    'SELECT count(*)::int AS count FROM request_raises',
+    'SELECT count(*)::int AS count FROM request_touches',
   );
   return row?.count ?? 0;
 }
@@ -123,7 +123,7 @@ async function makingTools(prefix: string, act: () => Promise<unknown>): Promise
   const { portal } = leaving;
   const over = new AbortController();
   const making: Promise<number>[] = [];
-  const pacing = (async () => {
+  const throttle = (async () => {
     while (!over.signal.aborted) {
       const wish = { kind: 'tool.create', requestedBy: 'alice', title: 'A tool' };
       const began = performance.now();
@@ -139,7 +139,7 @@ async function makingTools(prefix: string, act: () => Promise<unknown>): Promise
     await act();
   } finally {
     over.abort();
-    await pacing;
+    await throttle;
   }
   return Promise.all(making);
 }
@@ -236,9 +236,9 @@ test('500 in one request: every door is closed, and nothing else is slowed', asy
       untilNone(() => running.filter((path) => existsSync(path)), began),
     ]);
     await eventually('the verdict', () => portal.told(id).length > 0);
-    waiting.push(await countRaises());
+    waiting.push(await countTouches());
     await portal.get({ kind: 'access.revoke', requestedBy: 'steward', person: 'carol' });
-    waiting.push(await countRaises());
+    waiting.push(await countTouches());
     await eventually(
       'all doors to be closed',
       () => portal.told(id).includes('request.done'),

@@ -78,8 +78,8 @@ export function changesOf({ world, portal }: Login, random: () => number): Chang
     await portal.get(asSteward('tool.delete', { tool: name }));
     await query(
       world,
-      `UPDATE tools SET delete_after = now() - interval '2 min', days_told = 1,
-         told_at = now() - interval '25 hours' WHERE name = $1`,
+      `UPDATE tools SET delete_after = now() - interval '2 min', days_warned = 1,
+         published_at = now() - interval '25 hours' WHERE name = $1`,
       [name],
     );
     await eventually(`${name} to be deleted`, async () => {

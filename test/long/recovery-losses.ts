@@ -7,14 +7,14 @@ import { PLACES } from '../../src/login-host/places.ts';
 import { DATABASES, openDatabasesMarkers } from '../../workers/databases.ts';
 import { HOMES, openHomesMarkers } from '../../workers/homes.ts';
 import type { Worker } from '../../src/shared/loop.ts';
-import { startMarker } from '../../src/seals/publish-marker.ts';
+import { startMarker } from '../../src/seals/publish-heartbeat.ts';
 import { startPlaceMarkers } from '../../src/seals/publish-place-markers.ts';
 import { runCli, type Ended } from '../cli/run-cli.ts';
 import {
-  bringBackDatabase,
-  bringBackDirectory,
-  bringBackHomes,
-  bringBackServer,
+  restoreDatabaseCopy,
+  restoreDirectoryCopy,
+  restoreHomesCopy,
+  restoreServerCopy,
   copyHomes,
   dumpDatabase,
   dumpDirectory,
@@ -60,7 +60,7 @@ export function realmOf(login: Login): Realm {
   let markers: Worker[] = [];
   const cli = (...args: string[]) => runCli(args, { config: world.configFile });
 
-  async function bringBackRedis(): Promise<void> {
+  async function restoreRedisCopy(): Promise<void> {
     await stopServer(world.redis);
     const data = join(world.redis.folder, 'data');
     for (const file of readdirSync(data)) rmSync(join(data, file), { recursive: true });
@@ -78,21 +78,21 @@ export function realmOf(login: Login): Realm {
   const copies: Record<Lost, () => Promise<Back> | Back> = {
     async database() {
       const file = await dumpDatabase(world);
-      return () => bringBackDatabase(world, file);
+      return () => restoreDatabaseCopy(world, file);
     },
     directory() {
       const ldif = dumpDirectory(world);
-      return () => bringBackDirectory(world, ldif);
+      return () => restoreDirectoryCopy(world, ldif);
     },
     mariadb() {
       const dump = dumpServer(world);
-      return () => bringBackServer(world, dump);
+      return () => restoreServerCopy(world, dump);
     },
     homes() {
       const copy = copyHomes(world);
-      return () => bringBackHomes(world, copy);
+      return () => restoreHomesCopy(world, copy);
     },
-    redis: () => bringBackRedis,
+    redis: () => restoreRedisCopy,
     host: () => forgetHost,
   };
 
@@ -121,8 +121,8 @@ export function realmOf(login: Login): Realm {
       await eventually('every place to be told', async () => {
         const told = await query(
           world,
-          `SELECT FROM directory_marker WHERE told_at > $1
-           UNION ALL SELECT FROM place_markers WHERE told_at > $1`,
+          `SELECT FROM directory_heartbeat WHERE published_at > $1
+           UNION ALL SELECT FROM place_markers WHERE published_at > $1`,
           [now],
         );
         return told.length === 5;

@@ -108,7 +108,7 @@ async function round(lost: readonly Lost[], age: number): Promise<void> {
   await settled(world);
   await realm.nextBeat();
   await realm.stopWork();
-  const bringBack = await realm.backUp(lost);
+  const restoreCopies = await realm.backUp(lost);
   await realm.startWork();
   const { people, tools, keys } = changes.made;
   for (const list of [people, tools, keys]) list.length = 0;
@@ -127,7 +127,7 @@ async function round(lost: readonly Lost[], age: number): Promise<void> {
   await realm.stopWork();
   const waiting = waitingRequests();
   for (const { wish, id } of waiting) await portal.send(wish, { id });
-  await bringBack();
+  await restoreCopies();
   if (has('database')) {
     databaseLosses += 1;
     await changes.letDatesPass();
@@ -189,7 +189,7 @@ async function recoverFrom(lost: readonly Lost[], seals: string): Promise<string
     lists.push(await realm.recover('--database', '--seals', seals));
   } else if (has('database')) lists.push(await realm.recover());
   const isOlder = () =>
-    query<{ older: string | null }>(login.world, 'SELECT older FROM directory_marker').then(
+    query<{ older: string | null }>(login.world, 'SELECT older FROM directory_heartbeat').then(
       ([row]) => row?.older === 'directory',
     );
   // of everything that came back from backups of one moment none is the older
@@ -268,12 +268,12 @@ test(`killed at ${KILLS} moments and run again, it takes all or nothing`, async 
   await settled(world);
   await realm.nextBeat();
   await realm.stopWork();
-  const bringBack = await realm.backUp(['database']);
+  const restoreCopies = await realm.backUp(['database']);
   await realm.startWork();
   await portal.get({ kind: 'person.suspend', requestedBy: 'steward', person: 'bob', reason: 'x' });
   await settled(world);
   await realm.stopWork();
-  await bringBack();
+  await restoreCopies();
   await realm.startWork();
   const read = () =>
     query<{ frozen: boolean; state: string }>(

@@ -1,7 +1,7 @@
 /** How often and when a subject is tried again. */
 import { describe, expect, test } from '@jest/globals';
 import { CODES, type Code } from '../../src/shared/errors.ts';
-import { standingOf } from '../../src/reconcile/engine.ts';
+import { statusOf } from '../../src/reconcile/engine.ts';
 import { outcomeOf } from '../../src/reconcile/outcome.ts';
 
 const failing = (code: Code) => ({ state: 'failing' as const, code, sentence: 'a sentence' });
@@ -11,8 +11,8 @@ describe('outcomeOf', () => {
     { state: 'applied' as const },
     { state: 'waiting' as const, sentence: 'waits for homes' },
     { state: 'parked' as const, code: 'NAME_FOREIGN' as const, sentence: 'not ours' },
-  ])('$state stays $state', (standing) => {
-    expect(outcomeOf(standing, 3)).toEqual(standing);
+  ])('$state stays $state', (status) => {
+    expect(outcomeOf(status, 3)).toEqual(status);
   });
 
   test.each(['BACKEND_UNAVAILABLE', 'BACKEND_UNREADABLE'] as const)(
@@ -53,7 +53,7 @@ describe('outcomeOf', () => {
   test('what will not go away by itself is never failing: it is parked', () => {
     for (const code of Object.keys(CODES) as Code[]) {
       const trouble = { target: 'a target', code, sentence: 'a sentence' };
-      const { state } = standingOf({ findings: [], waiting: [], unreadable: [] }, [trouble]);
+      const { state } = statusOf({ findings: [], waiting: [], unreadable: [] }, [trouble]);
       expect([code, state]).toEqual([code, CODES[code].retry ? 'failing' : 'parked']);
     }
   });

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Action, Effect } from '../../src/reconcile/action.ts';
 import type { Step } from '../../src/reconcile/plan.ts';
-import { besidesOf, partSteps } from '../../src/reconcile/policy.ts';
+import { sideConditionsOf, partSteps } from '../../src/reconcile/policy.ts';
 import { olderCopy, withholdGrants } from '../../src/reconcile/engine.ts';
 
 function step(target: string, effect: Effect, object = 'it'): Step {
@@ -41,7 +41,7 @@ describe('partSteps', () => {
 
 describe('at a place that is an older copy of itself', () => {
   const home = { area: 'toolHomes', name: 'x' } as const;
-  const database = { user: 's7', account: 'tools.x', database: 's7__x', departure: 1 };
+  const database = { user: 's7', account: 'tools.x', database: 's7__x', archival: 1 };
   const grant: Action = { verb: 'db.grant', server: 'old', user: 's7', grants: [] };
   const of = (target: string, effect: Effect, action: Action): Step => ({
     ...{ ...step(target, effect), action },
@@ -66,7 +66,7 @@ describe('at a place that is an older copy of itself', () => {
       'nothing is put away from it',
       false,
       of('database-archive', 'create', {
-        ...{ verb: 'databases.archive', user: 's7', account: 'tools.x', uid: 7, departure: 1 },
+        ...{ verb: 'databases.archive', user: 's7', account: 'tools.x', uid: 7, archival: 1 },
         servers: ['new', 'old'],
       }),
     ],
@@ -88,7 +88,7 @@ describe('at a place that is an older copy of itself', () => {
   });
 });
 
-describe('besidesOf', () => {
+describe('sideConditionsOf', () => {
   const FOUND = {
     findings: [
       { target: 'unix-group', object: 'cn=x' },
@@ -99,7 +99,7 @@ describe('besidesOf', () => {
   };
 
   test('names what is found, waited for and unreadable, but for advice', () => {
-    expect(besidesOf(FOUND, { target: undefined })).toEqual([
+    expect(sideConditionsOf(FOUND, { target: undefined })).toEqual([
       'unix-group finding cn=x',
       'database-account waiting',
       'ssh-keys unreadable',
@@ -107,7 +107,9 @@ describe('besidesOf', () => {
   });
 
   test('of one target alone where that is meant', () => {
-    expect(besidesOf(FOUND, { target: 'database-account' })).toEqual(['database-account waiting']);
-    expect(besidesOf(FOUND, { target: 'sudo-rule' })).toEqual([]);
+    expect(sideConditionsOf(FOUND, { target: 'database-account' })).toEqual([
+      'database-account waiting',
+    ]);
+    expect(sideConditionsOf(FOUND, { target: 'sudo-rule' })).toEqual([]);
   });
 });

@@ -25,17 +25,17 @@ interface Subject {
 }
 type Back = NonNullable<SeenDeletion['back']>;
 
-/** Archives of a departure: of both roles, or of those that are named. */
+/** Archives of an archival: of both roles, or of those that are named. */
 function archivesOf(
   { uid, account, kind }: Subject,
-  departure: number,
+  archival: number,
   backs: { homes?: Back; databases?: Back },
 ): SeenDeletion[] {
   return Object.entries(backs).map(([role, back]) => ({
-    ...{ role: role as 'homes' | 'databases', uid, account, kind, departure, back },
+    ...{ role: role as 'homes' | 'databases', uid, account, kind, archival, back },
     deletedAt: '2026-11-01T00:00:00.000Z',
     fingerprints: kind === 'person' ? [`SHA256:of ${uid}`] : [],
-    ...{ archive: `/${role}/${account}.${departure}`, manifest: 'a'.repeat(64), bytes: 7 },
+    ...{ archive: `/${role}/${account}.${archival}`, manifest: 'a'.repeat(64), bytes: 7 },
   }));
 }
 const GONE = { homes: 'no', databases: 'no' } as const;
@@ -58,12 +58,12 @@ async function stateOf({ uid }: Subject): Promise<string> {
 }
 
 /** `1 over: databases homes`, `2 away: homes` */
-async function departuresOf({ uid }: Subject): Promise<string[]> {
+async function archivalsOf({ uid }: Subject): Promise<string[]> {
   const { rows } = await owner.query(
-    `SELECT d.departure || CASE WHEN back_at IS NULL THEN ' away:' ELSE ' over:' END
+    `SELECT d.archival || CASE WHEN back_at IS NULL THEN ' away:' ELSE ' over:' END
        || coalesce(' ' || string_agg(a.role, ' ' ORDER BY a.role), '') AS line
-     FROM departures d LEFT JOIN archives a USING (subject, departure)
-     WHERE d.subject = $1 GROUP BY d.departure, d.back_at ORDER BY d.departure`,
+     FROM archivals d LEFT JOIN archives a USING (subject, archival)
+     WHERE d.subject = $1 GROUP BY d.archival, d.back_at ORDER BY d.archival`,
     [uid],
   );
   return (rows as { line: string }[]).map(({ line }) => line);
@@ -80,7 +80,7 @@ async function make(kind: Subject['kind']): Promise<Subject> {
 const BACKUP: Record<string, (subject: Subject) => Promise<unknown>> = {
   live: async () => {},
   archived: async ({ uid }) => {
-    await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [uid]);
+    await owner.query('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [uid]);
     for (const table of ['people', 'tools'])
       await owner.query(`UPDATE ${table} SET state = 'archived' WHERE uid = $1`, [uid]);
   },
@@ -133,21 +133,21 @@ const CASES: [string, keyof typeof BACKUP, SeenOf, string, string[]][] = [
     ['1 away: databases homes'],
   ],
   [
-    'two departures, and the second is not back',
+    'two archivals, and the second is not back',
     'live',
     (of) => [...archivesOf(of, 2, GONE), ...archivesOf(of, 1, THERE)],
     'deleted',
     ['1 over: databases homes', '2 away: databases homes'],
   ],
   [
-    'a second departure',
+    'a second archival',
     'deleted',
     (of) => archivesOf(of, 2, GONE),
     'deleted',
     ['1 over: databases homes', '2 away: databases homes'],
   ],
   [
-    'a second departure, all of it back',
+    'a second archival, all of it back',
     'deleted',
     (of) => archivesOf(of, 2, THERE),
     'archived held',
@@ -159,15 +159,15 @@ type SeenOf = (subject: Subject) => SeenDeletion[];
 describe.each(['tool', 'person'] as const)('of a %s', (kind) => {
   test.each(CASES)(
     '%s, where the backup has it as %s',
-    async (_, backup, seen, state, departures) => {
+    async (_, backup, seen, state, archivals) => {
       const subject = await make(kind);
       await BACKUP[backup]?.(subject);
       await takeOver(seen(subject));
-      const after = [await stateOf(subject), await departuresOf(subject)];
-      expect(after).toEqual([state, departures]);
+      const after = [await stateOf(subject), await archivalsOf(subject)];
+      expect(after).toEqual([state, archivals]);
       // once more changes nothing, and names nobody whose end is known
       const again = await takeOver(seen(subject));
-      expect([await stateOf(subject), await departuresOf(subject)]).toEqual(after);
+      expect([await stateOf(subject), await archivalsOf(subject)]).toEqual(after);
       if (state === 'deleted') expect(again).toEqual({ deleted: [], undecided: [] });
     },
   );
@@ -182,7 +182,7 @@ describe.each(['tool', 'person'] as const)('of a %s', (kind) => {
       account: `${kind === 'tool' ? 'tools.' : ''}late${uid}`,
     };
     await takeOver(archivesOf(unknown, 1, backs));
-    expect([await stateOf(unknown), await departuresOf(unknown)]).toEqual([
+    expect([await stateOf(unknown), await archivalsOf(unknown)]).toEqual([
       state,
       ['1 away: databases homes'],
     ]);
@@ -202,7 +202,7 @@ describe.each(['tool', 'person'] as const)('of a %s', (kind) => {
     expect(undecided).toEqual([
       { account, uid: other.uid, sentence: expect.stringContaining(`/homes/${account}.1`) },
     ]);
-    expect([await stateOf(other), await departuresOf(other)]).toEqual(['active', []]);
+    expect([await stateOf(other), await archivalsOf(other)]).toEqual(['active', []]);
   });
 });
 

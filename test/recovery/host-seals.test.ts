@@ -23,7 +23,7 @@ const read = (...lines: string[]) => {
   return [...shown.map(({ subject, by }) => `${subject}: ${by}`), refused];
 };
 
-test('newer seals count, with whatever mark; older ones and those of strangers do not', () => {
+test('newer seals count, with whatever mark; older ones and those of unknown do not', () => {
   expect(read(sealOf(1, 11), `!${sealOf(2, 12)}`, sealOf(3, 10), sealOf(9, 12))).toEqual([
     '1: its seal 11 on host',
     '2: its seal 12 on host',
@@ -48,7 +48,7 @@ test('what our key has not signed is counted', () => {
 
 test('whom our database does not know has a number and a name that were given', () => {
   const text = [sealOf(7, 3), sealOf(1, 11), 'gone 8 tools.t8 4', sealOf(9, 1, keyOf())].join('\n');
-  expect(readHostSeals(text, 'host', verifying(ours), known).strangers).toEqual([
+  expect(readHostSeals(text, 'host', verifying(ours), known).unknown).toEqual([
     { uid: 7, account: 'tools.t7' },
     { uid: 8, account: 'tools.t8' },
   ]);

@@ -4,7 +4,7 @@ import type { Seal } from '../../src/seals/seal.ts';
 import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
 import type { Wanted, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
 import { evidenceOfSeals, EVERYWHERE, type More, type Shown } from '../../src/recovery/evidence.ts';
-import { type Ground, takeLesser } from '../../src/recovery/lesser.ts';
+import { type RecoveryContext, takeLesser } from '../../src/recovery/lesser.ts';
 
 const KEYS = [
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKe/wtRcS3Kpc1vzHSnqGSTJW6O3tl3/uhlXUaVdIrEj',
@@ -45,7 +45,7 @@ const ALL: More = {
   ...{ open: new Set(['directory', EVERYWHERE]), isMember: true },
   ...{ keys: new Set(KEYS), members: new Set(['carol', 'eve']) },
 };
-const take = (wanted: Wanted[], shown: Shown[], rest: Partial<Ground> = {}) =>
+const take = (wanted: Wanted[], shown: Shown[], rest: Partial<RecoveryContext> = {}) =>
   takeLesser(wanted, shown, {
     maintainers: new Map(
       wanted.map((each) => [

@@ -18,7 +18,7 @@ let people = 0;
 beforeAll(async () => {
   world = await openWorld('recovery', { needs: ['postgres'] });
   owner = openPool(world.config, 'owner', { max: 2, durable: false });
-  await runCli(['found', 'steward'], { config: world.configFile });
+  await runCli(['bootstrap', 'steward'], { config: world.configFile });
   tool = await wantTool(owner, world, []);
   const [row] = await query<{ uid: number }>(world, 'SELECT uid FROM people');
   steward = row?.uid ?? 0;
@@ -37,7 +37,14 @@ async function freeze(): Promise<Date> {
 }
 
 const SAW_NOTHING = {
-  ...{ strangers: [], remembered: [], strangePasswords: [], erased: [], deletions: [], given: [] },
+  ...{
+    unmanagedNumbers: [],
+    remembered: [],
+    strangePasswords: [],
+    erased: [],
+    deletions: [],
+    given: [],
+  },
   isOlder: false,
 };
 const NOTHING = { takings: [], open: [], seenKeys: [] };
@@ -125,7 +132,7 @@ test('numbers go on though nobody is seen who came since, and beyond whom login 
 
 test('no date of the backup acts: whoever leaves is held, and a hold keeps its reason', async () => {
   await owner.query(
-    `UPDATE tools SET state = 'disabled', delete_after = now() - interval '1 day', delete_requested_at = now(), days_told = 1, told_at = now()
+    `UPDATE tools SET state = 'disabled', delete_after = now() - interval '1 day', delete_requested_at = now(), days_warned = 1, warned_at = now()
      WHERE uid = $1`,
     [tool.uid],
   );
@@ -146,8 +153,8 @@ test('no date of the backup acts: whoever leaves is held, and a hold keeps its r
     'SELECT held_by, reason, extract(year FROM until)::int AS year FROM holds',
   );
   expect(holds).toEqual([{ held_by: 'steward', reason: 'a trial', year: 9999 }]);
-  const [told] = await query(world, 'SELECT days_told FROM tools WHERE uid = $1', [tool.uid]);
-  expect(told).toEqual({ days_told: null });
+  const [told] = await query(world, 'SELECT days_warned FROM tools WHERE uid = $1', [tool.uid]);
+  expect(told).toEqual({ days_warned: null });
 });
 
 test('whoever is put away, comes back, or has archives beyond their time is held, each for what it is', async () => {
@@ -159,7 +166,7 @@ test('whoever is put away, comes back, or has archives beyond their time is held
   ];
   const uids = [leaving, returning, kept, back].map(({ uid }) => uid);
   await owner.query(
-    `INSERT INTO departures (subject, departure, began_at, left_at, keep_until, returning_at, back_at) VALUES
+    `INSERT INTO archivals (subject, archival, began_at, left_at, keep_until, returning_at, back_at) VALUES
        ($1, 1, '2026-01-01Z', NULL, NULL, NULL, NULL), ($2, 1, '2026-01-01Z', '2026-01-02Z', '2026-03-01Z', '2026-02-01Z', NULL),
        ($3, 1, '2026-01-01Z', '2026-01-02Z', '2026-03-01Z', NULL, NULL),
        ($4, 1, '2026-01-01Z', '2026-01-02Z', now() + interval '1 day', '2026-02-01Z', '2026-02-02Z')`,
@@ -173,7 +180,7 @@ test('whoever is put away, comes back, or has archives beyond their time is held
     `tools.${returning.name} was being brought back since 2026-02-01 00:00:00Z; it is held`,
     `tools.${kept.name} has archives that were to be removed at 2026-03-01 00:00:00Z; it is held`,
   ]);
-  await owner.query('UPDATE departures SET back_at = now(), expired_at = now()');
+  await owner.query('UPDATE archivals SET back_at = now(), expired_at = now()');
 });
 
 test('however many are taken, it is by as many statements, and each has a reason of its own', async () => {

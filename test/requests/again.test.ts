@@ -2,11 +2,11 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { turnCalendar } from '../../src/lifecycle/calendar.ts';
 import { wantPerson, wantTool } from '../laws-world.ts';
-import { type FoundedRealm, openFoundedRealm } from './founded-realm.ts';
+import { type BootstrappedRealm, openBootstrappedRealm } from './bootstrapped-realm.ts';
 
-let realm: FoundedRealm;
+let realm: BootstrappedRealm;
 beforeAll(async () => {
-  realm = await openFoundedRealm('again');
+  realm = await openBootstrappedRealm('again');
 });
 afterAll(() => realm.close());
 

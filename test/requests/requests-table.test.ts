@@ -39,21 +39,21 @@ async function record(verdict: Partial<NewVerdict>): Promise<void> {
       sentence: undefined,
       urgent: false,
       onDone: undefined,
-      raises: [],
+      touches: [],
       audit: { account: 'p1', fields: [] },
       ...verdict,
     }),
   );
 }
 
-test('what is raised twice is raised once, and waits for no other role where it need not', async () => {
+test('what is touched twice is touched once, and waits for no other role where it need not', async () => {
   const [of, waits] = [{ subject: uid, role: 'databases' as const }, { waits: true as const }];
   const read = async () =>
     (await owner.query('SELECT wanted, state FROM convergence WHERE role = $1', [of.role])).rows;
-  await record({ raises: [{ ...of, ...waits }] });
+  await record({ touches: [{ ...of, ...waits }] });
   expect(await read()).toEqual([{ wanted: '1', state: 'waiting' }]);
   await owner.query(`UPDATE convergence SET applied = wanted, state = 'applied'`);
-  await record({ raises: [{ ...of, ...waits }, of] });
+  await record({ touches: [{ ...of, ...waits }, of] });
   expect(await read()).toEqual([{ wanted: '2', state: 'due' }]);
 });
 

@@ -4,21 +4,21 @@ import type { Config } from '../../src/shared/config.ts';
 import { REQUEST_KINDS, type RequestKind } from '../../src/requests/schema.ts';
 import {
   type AskOptions,
-  type FoundedRealm,
-  openFoundedRealm,
+  type BootstrappedRealm,
+  openBootstrappedRealm,
   type Wish,
-} from './founded-realm.ts';
+} from './bootstrapped-realm.ts';
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
 const OTHER_KEY =
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
-let realm: FoundedRealm;
+let realm: BootstrappedRealm;
 /** in which `portal` is as a portal is by default */
 let byDefault: Config;
 
 beforeAll(async () => {
-  realm = await openFoundedRealm('speaks-for-admins');
+  realm = await openBootstrappedRealm('speaks-for-admins');
   byDefault = {
     ...realm.world.config,
     portals: realm.world.config.portals.map((portal) => ({ ...portal, speaksForAdmins: false })),
@@ -240,8 +240,8 @@ test.each([
 
 test('nobody makes the admin tool by a request, where there is none yet', async () => {
   const config = { ...realm.world.config, admin: 'stewards' };
-  for (const asker of ['alice', 'steward']) {
-    const wish = by(asker, 'tool.create', { name: 'stewards', title: 'Mine' });
+  for (const actor of ['alice', 'steward']) {
+    const wish = by(actor, 'tool.create', { name: 'stewards', title: 'Mine' });
     expect((await realm.ask(wish, config)).code).toBe('ADMIN_TOOL');
   }
 });

@@ -91,19 +91,19 @@ async function recordArchives(): Promise<void> {
   writeFileSync(join(there, 'manifest.json'), 'the manifest');
   await query(
     world,
-    `INSERT INTO departures (subject, departure, left_at, keep_until, back_at)
+    `INSERT INTO archivals (subject, archival, left_at, keep_until, back_at)
      SELECT uid, n, now(), now() + interval '1 year', now() FROM tools, generate_series(1, 2) AS n WHERE name = 'botty'`,
   );
-  for (const [departure, role, path] of [
+  for (const [archival, role, path] of [
     [1, 'homes', there],
     [1, 'databases', join(world.dir, 'archived/lost')],
     [2, 'homes', '/nowhere/tools.botty.2'],
   ]) {
     await query(
       world,
-      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+      `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
        SELECT uid, $1, $2, $3, $4, 12 FROM tools WHERE name = 'botty'`,
-      [departure, role, createHash('sha256').update('the manifest').digest('hex'), path],
+      [archival, role, createHash('sha256').update('the manifest').digest('hex'), path],
     );
   }
 }
@@ -548,7 +548,7 @@ test('restored as docs/recovery.md says, on a fresh server, there is no error, a
       for (const type of ['entryDN', 'hasSubordinates', 'subschemaSubentry']) delete entry[type];
       expect([dn, restored.get(dn)]).toEqual([dn, entry]);
     }
-    expect(restored.has(`cn=directory-eyes,ou=chamberlain,${world.config.ldap.base}`)).toBe(true);
+    expect(restored.has(`cn=directory-reader,ou=chamberlain,${world.config.ldap.base}`)).toBe(true);
   } finally {
     await stopServer(fresh);
   }

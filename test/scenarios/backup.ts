@@ -17,7 +17,7 @@ export async function dumpDatabase(world: World): Promise<string> {
 }
 
 /** Brings it back, as docs/backups.md says: nobody may be at work. */
-export async function bringBackDatabase(world: World, file: string): Promise<void> {
+export async function restoreDatabaseCopy(world: World, file: string): Promise<void> {
   const { database } = world.config.postgres;
   const name = pg.escapeIdentifier(database);
   await asSuperuser(world.postgres, 'postgres', async (client) => {
@@ -49,7 +49,7 @@ export function dumpDirectory({ slapd }: World): string {
 }
 
 /** Stops the directory, has it begin anew with what the LDIF says, and starts it. */
-export async function bringBackDirectory({ slapd }: World, ldif: string): Promise<void> {
+export async function restoreDirectoryCopy({ slapd }: World, ldif: string): Promise<void> {
   await stopServer(slapd);
   const data = join(slapd.folder, 'data');
   if (!existsSync(data)) throw new Error(`no data in ${data}`);
@@ -83,7 +83,7 @@ export function dumpServer(world: World): string {
 }
 
 /** Brings them back: who has come since is gone. */
-export async function bringBackServer(world: World, dump: string): Promise<void> {
+export async function restoreServerCopy(world: World, dump: string): Promise<void> {
   await administer(
     world.tools.socket,
     [
@@ -112,7 +112,7 @@ export function copyHomes(world: World): string {
 }
 
 /** Brings it back into the same folders, which others may have mounted. */
-export function bringBackHomes(world: World, copy: string): void {
+export function restoreHomesCopy(world: World, copy: string): void {
   foldersOf(world).forEach((folder, n) => {
     if (!existsSync(folder)) return;
     execFileSync('find', [folder, '-mindepth', '1', '-delete']);

@@ -1,5 +1,5 @@
 /**
- * Every kind of request, end to end on real servers, looked at from outside. One story, told in order:
+ * Every kind of request, end to end on real servers, looked at from outside. One scenario, told in order:
  * hence one long file.
  */
 import { generateKeyPairSync } from 'node:crypto';
@@ -383,7 +383,7 @@ describe('tools', () => {
     expect(asTool.code).toBe('PERSON_UNKNOWN');
   });
 
-  test('tool.update changes the title, and raises nothing', async () => {
+  test('tool.update changes the title, and touches nothing', async () => {
     const before = await dumpTables(world, []);
     const id = await portal.get({
       kind: 'tool.update',
@@ -502,7 +502,7 @@ describe('the whole', () => {
       rows.filter(
         (row) =>
           ![
-            ...['id_ranges', 'event_sequences', 'event_deliveries', 'directory_marker'],
+            ...['id_ranges', 'event_sequences', 'event_deliveries', 'directory_heartbeat'],
             ...['place_markers', 'leases'],
           ].includes(table) && !now[table]?.includes(row),
       ),

@@ -1,12 +1,12 @@
 /**
- * The databases of a tool that leaves, by the role's own eyes and hands, on real servers: put away, dropped,
+ * The databases of a tool that leaves, by the role's own reader and writer, on real servers: put away, dropped,
  * brought back, removed. Each move is cut at each of its steps, and a second run does nothing.
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Step } from '../../src/reconcile/plan.ts';
-import { dyingHands, type LawsWorld, openLawsWorld, wantTool } from '../laws-world.ts';
+import { dyingWriter, type LawsWorld, openLawsWorld, wantTool } from '../laws-world.ts';
 import { administer, startServer, stopServer } from '../stack.ts';
 
 let laws: LawsWorld;
@@ -33,29 +33,29 @@ async function settledTool(): Promise<{ uid: number; name: string }> {
   return tool;
 }
 
-async function putAway(uid: number): Promise<void> {
-  await sql('INSERT INTO departures (subject, departure) VALUES ($1, 1)', uid);
+async function archiveAll(uid: number): Promise<void> {
+  await sql('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', uid);
   await sql(`UPDATE tools SET state = 'archived' WHERE uid = $1`, uid);
 }
 
 /** As the calendar does, when both archives are recorded. */
 async function left(uid: number): Promise<void> {
   await sql(
-    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+    `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
      VALUES ($1, 1, 'homes', repeat('0', 64), '/nowhere', 0) ON CONFLICT DO NOTHING`,
     uid,
   );
-  await sql('UPDATE departures SET left_at = now() WHERE subject = $1', uid);
+  await sql('UPDATE archivals SET left_at = now() WHERE subject = $1', uid);
   await sql(`UPDATE tools SET state = 'deleted' WHERE uid = $1`, uid);
 }
 
 async function comeBack(uid: number): Promise<void> {
-  await sql('UPDATE departures SET returning_at = now() WHERE subject = $1', uid);
+  await sql('UPDATE archivals SET returning_at = now() WHERE subject = $1', uid);
   await sql(`UPDATE tools SET state = 'archived' WHERE uid = $1`, uid);
 }
 
 const expire = (uid: number) =>
-  sql('UPDATE departures SET expired_at = now() WHERE subject = $1', uid);
+  sql('UPDATE archivals SET expired_at = now() WHERE subject = $1', uid);
 
 async function steps(uid: number): Promise<string[]> {
   const [seen] = await laws.look('databases', [uid]);
@@ -97,13 +97,13 @@ const recordedOf = async (uid: number) =>
 const MOVES: [string, ((uid: number) => Promise<unknown>)[], string[], string[]][] = [
   [
     'put away',
-    [putAway],
+    [archiveAll],
     ['create databases.archive archive 1 of the databases of USER'],
     ['one', 'two', 'locked'],
   ],
   [
     'dropped',
-    [putAway, run, left],
+    [archiveAll, run, left],
     [
       'destroy databases.drop USER__one on toolsdb',
       'destroy databases.drop USER__two on toolsdb',
@@ -114,7 +114,7 @@ const MOVES: [string, ((uid: number) => Promise<unknown>)[], string[], string[]]
   ],
   [
     'brought back',
-    [putAway, run, left, run, comeBack],
+    [archiveAll, run, left, run, comeBack],
     [
       'create databases.restore databases of USER on toolsdb',
       'create db.createUser USER on replica',
@@ -124,7 +124,7 @@ const MOVES: [string, ((uid: number) => Promise<unknown>)[], string[], string[]]
   ],
   [
     'removed',
-    [putAway, run, left, run, expire],
+    [archiveAll, run, left, run, expire],
     ['destroy databases.removeArchive archive 1 of the databases of USER'],
     ['no account'],
   ],
@@ -154,7 +154,7 @@ describe.each(MOVES)('databases are %s', (_name, moves, expected, after) => {
     async (_, n) => {
       for (const when of ['before', 'after'] as const) {
         const uid = await ready();
-        await laws.run('databases', uid, (own) => dyingHands(own, n, when));
+        await laws.run('databases', uid, (own) => dyingWriter(own, n, when));
         await run(uid);
         expect(await steps(uid)).toEqual([]);
         expect(await standing(uid)).toEqual(after);
@@ -170,7 +170,7 @@ test.each([
   'a tool that is enabled again before its archive was %s loses nothing, nothing is loaded, and nothing stays',
   async (_before, folderOf) => {
     const { uid, name } = await settledTool();
-    await putAway(uid);
+    await archiveAll(uid);
     // cut in the middle
     const part = join(laws.world.config.archives.databases, folderOf(name));
     mkdirSync(part);
@@ -181,7 +181,7 @@ test.each([
     await run(uid);
     expect(existsSync(part)).toBe(false);
     expect(await steps(uid)).toEqual([]);
-    await sql('UPDATE departures SET back_at = now() WHERE subject = $1', uid);
+    await sql('UPDATE archivals SET back_at = now() WHERE subject = $1', uid);
     await sql(`UPDATE tools SET state = 'active' WHERE uid = $1`, uid);
     await run(uid);
     expect(await standing(uid)).toEqual(['one', 'two', 'open']);
@@ -190,7 +190,7 @@ test.each([
 
 test('a replica that is down holds neither the archive nor the drop up; the tools’ own server does', async () => {
   const { uid } = await settledTool();
-  await putAway(uid);
+  await archiveAll(uid);
   const { replica, tools: own } = laws.world;
   await stopServer(replica);
   try {
@@ -203,7 +203,7 @@ test('a replica that is down holds neither the archive nor the drop up; the tool
     await startServer(replica);
   }
   const another = await settledTool();
-  await putAway(another.uid);
+  await archiveAll(another.uid);
   await stopServer(own);
   try {
     const [seen] = await laws.look('databases', [another.uid]);
@@ -222,7 +222,7 @@ test('a replica that is down holds neither the archive nor the drop up; the tool
 
 test('a database that came after the archive is told of, and stays; the others go', async () => {
   const { uid } = await settledTool();
-  await putAway(uid);
+  await archiveAll(uid);
   await run(uid);
   await left(uid);
   await tools(
@@ -238,6 +238,6 @@ test('a database that came after the archive is told of, and stays; the others g
 
 test('no archive, no deletion: the database of ours refuses it', async () => {
   const { uid } = await settledTool();
-  await putAway(uid);
+  await archiveAll(uid);
   await expect(left(uid)).rejects.toThrow('is not put away');
 });

@@ -7,10 +7,10 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli } from '../cli/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
 import type { World } from '../stack.ts';
-import { bringBackDatabase, dumpDatabase } from './backup.ts';
+import { restoreDatabaseCopy, dumpDatabase } from './backup.ts';
 import { eventually } from './eventually.ts';
 import { confirmRecovery } from './recovering.ts';
-import { fill, type Treasure, treasureOf } from './leaving-portrait.ts';
+import { fill, type Treasure, treasureOf } from './leaving-snapshot.ts';
 import {
   askDeletion,
   LEAVING_ROLES,
@@ -72,7 +72,9 @@ beforeAll(async () => {
   await fill(world, goner);
   await settled(world);
   const marker = async () =>
-    (await query(world, 'SELECT told_at FROM directory_marker'))[0]?.['told_at'] as Date;
+    (await query(world, 'SELECT published_at FROM directory_heartbeat'))[0]?.[
+      'published_at'
+    ] as Date;
   const before = await marker();
   await eventually('a beat', async () => (await marker()) > before);
   const backup = await dumpDatabase(world);
@@ -95,7 +97,7 @@ beforeAll(async () => {
   chownSync(home, halfway.uid, halfway.uid);
 
   await leaving.stopWork();
-  await bringBackDatabase(world, backup);
+  await restoreDatabaseCopy(world, backup);
   await leaving.startWork(LEAVING_ROLES);
   await eventually('the freeze', async () => {
     const [row] = await query(world, 'SELECT frozen_at FROM frozen');
@@ -150,11 +152,11 @@ test('what had come back since stays, and what was archived before is known: the
   expect(await stateOf(world, phoenix)).toBe('active');
   const known = await query(
     world,
-    `SELECT departure, role, back_at IS NULL AS away, keep_until IS NULL AS endless
-     FROM departures JOIN archives USING (subject, departure) WHERE subject = $1 ORDER BY role`,
+    `SELECT archival, role, back_at IS NULL AS away, keep_until IS NULL AS endless
+     FROM archivals JOIN archives USING (subject, archival) WHERE subject = $1 ORDER BY role`,
     [phoenix.uid],
   );
-  const over = { departure: 1, away: false, endless: false };
+  const over = { archival: 1, away: false, endless: false };
   expect(known).toEqual([
     { role: 'databases', ...over },
     { role: 'homes', ...over },

@@ -178,7 +178,7 @@ test('where all is well every line is ok, and it ends with 0 without changing an
     /^directory: keys-agent logs in, sees each place, may not write$/mu,
     /^directory: the directory's overlays and rules are those/mu,
     /^databases: toolsdb: chamberlain_databases logs in, and has its rights/mu,
-    /^databases: replica: chamberlain_databases_eyes logs in, and has its rights/mu,
+    /^databases: replica: chamberlain_databases_reader logs in, and has its rights/mu,
     /^roles: the clock of the machine of homes/mu,
     /^work: it is not frozen/mu,
     /^this host: no local account/mu,
@@ -380,7 +380,7 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         break: sql(
           `CREATE POLICY everything ON repair_parts USING (true);
            ALTER POLICY own_rows ON reports USING (true);
-           ALTER POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep, chamberlain_homes_eyes`,
+           ALTER POLICY every_row ON survey_progress TO chamberlain_admin, chamberlain_sweep, chamberlain_homes_reader`,
         ),
         mend: sql(
           `DROP POLICY everything ON repair_parts;
@@ -397,17 +397,17 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       {
         what: 'a right that may be granted on',
         break: sql(
-          `GRANT SELECT ON surveys TO chamberlain_homes_eyes WITH GRANT OPTION;
+          `GRANT SELECT ON surveys TO chamberlain_homes_reader WITH GRANT OPTION;
            GRANT UPDATE (wanted) ON convergence TO chamberlain_intake WITH GRANT OPTION`,
         ),
         mend: sql(
-          `REVOKE GRANT OPTION FOR SELECT ON surveys FROM chamberlain_homes_eyes;
+          `REVOKE GRANT OPTION FOR SELECT ON surveys FROM chamberlain_homes_reader;
            REVOKE GRANT OPTION FOR UPDATE (wanted) ON convergence FROM chamberlain_intake`,
         ),
         says: [
           [
             'fix',
-            /^chamberlain_homes_eyes has SELECT on surveys with GRANT OPTION, too$/u,
+            /^chamberlain_homes_reader has SELECT on surveys with GRANT OPTION, too$/u,
             /REVOKE/u,
           ],
           [
@@ -425,12 +425,12 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       },
       {
         what: 'a right that is missing',
-        break: sql('REVOKE DELETE ON request_raises FROM chamberlain_relay'),
-        mend: sql('GRANT DELETE ON request_raises TO chamberlain_relay'),
+        break: sql('REVOKE DELETE ON request_touches FROM chamberlain_relay'),
+        mend: sql('GRANT DELETE ON request_touches TO chamberlain_relay'),
         says: [
           [
             'fix',
-            /^chamberlain_relay lacks UPDATE \(done_at\) on requests, DELETE on request_raises$/u,
+            /^chamberlain_relay lacks UPDATE \(done_at\) on requests, DELETE on request_touches$/u,
             /migrate/u,
           ],
         ],
@@ -506,9 +506,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
       {
         what: 'an account that does not see',
         ...accessRule(
-          `to dn.subtree="ou=people,${ofBase}" by dn.exact="cn=directory-eyes,ou=chamberlain,${ofBase}" none by * break`,
+          `to dn.subtree="ou=people,${ofBase}" by dn.exact="cn=directory-reader,ou=chamberlain,${ofBase}" none by * break`,
         ),
-        says: [['fix', /^directory-eyes does not see people: .* absent$/u, /access rules/u]],
+        says: [['fix', /^directory-reader does not see people: .* absent$/u, /access rules/u]],
       },
       {
         what: 'new entries',
@@ -522,17 +522,21 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           administer(
             world.replica.socket,
             `REVOKE PROCESS ON *.* FROM chamberlain_databases;
-             GRANT SELECT ON enwiki.* TO chamberlain_databases_eyes;`,
+             GRANT SELECT ON enwiki.* TO chamberlain_databases_reader;`,
           ),
         mend: () =>
           administer(
             world.replica.socket,
             `GRANT PROCESS ON *.* TO chamberlain_databases;
-             REVOKE SELECT ON enwiki.* FROM chamberlain_databases_eyes;`,
+             REVOKE SELECT ON enwiki.* FROM chamberlain_databases_reader;`,
           ),
         says: [
           ['fix', /^replica: chamberlain_databases lacks PROCESS on \*\.\*$/u, /replica\.sql/u],
-          ['fix', /^replica: chamberlain_databases_eyes has SELECT on enwiki\.\*, too$/u, /away/u],
+          [
+            'fix',
+            /^replica: chamberlain_databases_reader has SELECT on enwiki\.\*, too$/u,
+            /away/u,
+          ],
         ],
       },
       {
@@ -679,8 +683,12 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         },
         {
           what: 'the marker',
-          break: sql(`UPDATE directory_marker SET told_at = told_at - interval '10 min'`),
-          mend: sql(`UPDATE directory_marker SET told_at = told_at + interval '10 min'`),
+          break: sql(
+            `UPDATE directory_heartbeat SET published_at = published_at - interval '10 min'`,
+          ),
+          mend: sql(
+            `UPDATE directory_heartbeat SET published_at = published_at + interval '10 min'`,
+          ),
           says: [['fix', /^the marker for login hosts is of 20/u, /work directory/u]],
         },
         {
@@ -697,9 +705,9 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
           break: sql(
             `WITH undone AS (UPDATE requests SET done_at = NULL, at = now() - interval '20 min'
                              WHERE kind = 'tool.create' RETURNING id, subject)
-             INSERT INTO request_raises SELECT id, subject, 'homes', 1000000 FROM undone`,
+             INSERT INTO request_touches SELECT id, subject, 'homes', 1000000 FROM undone`,
           ),
-          mend: sql('DELETE FROM request_raises WHERE generation = 1000000'),
+          mend: sql('DELETE FROM request_touches WHERE generation = 1000000'),
           says: [['fix', /\(tool\.create\) is not done after 20 min$/u, /chamberlain requests /u]],
         },
       ]);
@@ -725,8 +733,8 @@ describe('each thing that is broken by hand is named, with what to do:', () => {
         },
         {
           what: 'the directory is in doubt',
-          break: sql(`UPDATE directory_marker SET doubt = 'it is an older copy'`),
-          mend: sql('UPDATE directory_marker SET doubt = NULL'),
+          break: sql(`UPDATE directory_heartbeat SET doubt = 'it is an older copy'`),
+          mend: sql('UPDATE directory_heartbeat SET doubt = NULL'),
           says: [['fix', /^login hosts are told nothing: it is an older copy$/u, /no key/u]],
         },
         {
@@ -1047,7 +1055,7 @@ describe('with the secrets that are there:', () => {
       ...[
         'postgres-admin',
         'ldap-directory',
-        'ldap-directory-eyes',
+        'ldap-directory-reader',
         'ldap-keys-agent',
         'ldap-sssd',
       ],
@@ -1056,7 +1064,7 @@ describe('with the secrets that are there:', () => {
         'ldap-reader',
         'ldap-mail-reader',
         'mariadb-databases',
-        'mariadb-databases-eyes',
+        'mariadb-databases-reader',
       ],
     ]) {
       expect(wants).toContain(name);

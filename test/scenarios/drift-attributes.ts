@@ -6,7 +6,7 @@
 import type { AccountName } from '../../src/identity/names.ts';
 import type { Wanted } from '../../src/reconcile/wanted.ts';
 import type { Attributes, EntryRef } from '../../src/reconcile/action.ts';
-import { readableRef, splitRef, type AnyRef } from '../../src/targets/directory-eyes.ts';
+import { readableRef, splitRef, type AnyRef } from '../../src/targets/directory-reader.ts';
 import { TARGETS } from '../../src/targets/index.ts';
 import { person, REALM, tool } from '../targets/directory-cases.ts';
 import { change, remove, rename, type DriftCase, type Hand, type Subject } from './drift-case.ts';

@@ -395,7 +395,7 @@ const group = (cn: string, gid: number, hand: Hand): string =>
     member: `cn=chamberlain,${hand.base}`,
   });
 
-const BESIDE: readonly DriftCase[] = [
+const SIDE_CONDITIONS: readonly DriftCase[] = [
   {
     what: 'a group of the same name beside, in another place',
     of: 'tool',
@@ -413,7 +413,7 @@ const BESIDE: readonly DriftCase[] = [
     decide: ({ name }, hand) => hand.ldif(remove(`cn=other-${name},ou=groups,${hand.base}`)),
   },
   {
-    what: 'an account of the same number beside: two people with one uid',
+    what: 'an account of the same number sideConditions: two people with one uid',
     of: 'person',
     damage: ({ name, uid }, hand) =>
       hand.ldif(
@@ -488,5 +488,5 @@ export const DIRECTORY_CASES: readonly DriftCase[] = [
   ...MEMBERS,
   ...KEYS,
   ...RENAMED,
-  ...BESIDE,
+  ...SIDE_CONDITIONS,
 ];

@@ -178,7 +178,7 @@ describe('a database server that was rebuilt empty', () => {
     const { config, replica } = drift.world;
     await createMariadbAccounts(replica, config.secrets);
     // it has no marker: nothing is given there before it is told one
-    const told = `SELECT FROM place_markers WHERE place = 'replica' AND told_at > $1`;
+    const told = `SELECT FROM place_markers WHERE place = 'replica' AND published_at > $1`;
     const now = await query<{ at: Date }>(drift.world, 'SELECT clock_timestamp() AS at');
     await eventually('its marker to be told', async () => {
       return (await query(drift.world, told, [now[0]?.at])).length > 0;

@@ -79,7 +79,7 @@ export async function openDriftWorld(
       const why = `UPDATE tools SET disabled_reason = 'It floods' WHERE uid = $1`;
       if (one.of === 'tool') await query(world, why, [made.uid]);
       for (const role of ['directory', 'databases'])
-        await query(world, 'SELECT raise_generation($1, $2)', [made.uid, role]);
+        await query(world, 'SELECT touch_generation($1, $2)', [made.uid, role]);
     }
     return made;
   };

@@ -32,16 +32,16 @@ function die(): never {
 
 for (const parts of [DIRECTORY, HOMES, DATABASES] as unknown as RoleParts<unknown>[]) {
   const { role } = parts;
-  const openHands = parts.openHands.bind(parts);
-  parts.openHands = (config, store) => {
-    const hands = openHands(config, store);
+  const openWriter = parts.openWriter.bind(parts);
+  parts.openWriter = (config, store) => {
+    const writer = openWriter(config, store);
     return {
-      ...hands,
+      ...writer,
       async do(action) {
         const isIt = cut !== undefined && cut.role === role && counted++ === cut.n;
         if (isIt && cut?.when === 'before') die();
         writeFileSync(logFile, `${role} ${action.verb}\n`, { flag: 'a' });
-        await hands.do(action);
+        await writer.do(action);
         if (isIt) die();
       },
     };

@@ -159,7 +159,7 @@ test('all that was written is there before, in tables and in the queue of a port
     SUBJECT,
   ]);
   uid = (rows[0] as { uid: number }).uid;
-  // what a sweep, a survey whose asker was killed, and a role in trouble leave behind
+  // what a sweep, a survey whose actor was killed, and a role in trouble leave behind
   await query(
     world,
     `INSERT INTO drifts (subject, role, target, object, what)
@@ -202,19 +202,19 @@ test('all that was written is there before, in tables and in the queue of a port
 });
 
 test('none of it is in a table any more, and the audit holds', async () => {
-  await eventually('the departure', async () => {
+  await eventually('the archival', async () => {
     // what the two other roles would do
     await query(
       world,
       `UPDATE convergence SET applied = wanted, state = 'applied' WHERE role <> 'directory'`,
     );
-    const rows = await query(world, 'SELECT FROM departures WHERE subject = $1', [uid]);
+    const rows = await query(world, 'SELECT FROM archivals WHERE subject = $1', [uid]);
     return rows.length > 0;
   });
   for (const role of ['homes', 'databases']) {
     await query(
       world,
-      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+      `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
        VALUES ($1, 1, $2, repeat('0', 64), '/a', 1)`,
       [uid, role],
     );

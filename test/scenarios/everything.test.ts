@@ -5,7 +5,7 @@
  * The roles are the real ones; a test may stop one between two pieces of what it reads in bulk.
  */
 import { readSealKey } from '../../src/shared/config.ts';
-import { parseMarker, signMarker, type Marker } from '../../src/seals/marker.ts';
+import { parseMarker, signMarker, type Marker } from '../../src/seals/heartbeat.ts';
 import { chmodSync, renameSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { askRoles } from '../../src/drift/surveying.ts';
@@ -18,7 +18,7 @@ import { survey, type SubjectSurvey } from '../../src/reconcile/engine.ts';
 import { realmOf } from '../../src/shared/config.ts';
 import { openPool } from '../../src/database/connection.ts';
 import { readSubjects, readWanted } from '../../src/reconcile/wanted-queries.ts';
-import type { Pace } from '../../src/targets/everything.ts';
+import type { Throttle } from '../../src/targets/everything.ts';
 import { DATABASES } from '../../workers/databases.ts';
 import { DIRECTORY } from '../../workers/directory.ts';
 import { HOMES } from '../../workers/homes.ts';
@@ -41,20 +41,22 @@ const roles: Worker[] = [];
 /** What happens after each piece that a role has read in bulk; by default nothing. */
 const afterPiece = new Map<Role, (piece: number) => unknown>();
 /** What happens when it has read all. */
-const afterAllRead = new Map<Role, (pace: Pace) => unknown>();
+const afterAllRead = new Map<Role, (pace: Throttle) => unknown>();
 
 /** The role itself, but that it reads few at a time, and that a test hears of each piece. */
-function heard<Eyes, Open extends Eyes>(parts: RoleParts<Eyes, Open>): RoleParts<Eyes, Open> {
+function heard<Reader, Open extends Reader>(
+  parts: RoleParts<Reader, Open>,
+): RoleParts<Reader, Open> {
   const { role } = parts;
   return {
     ...parts,
-    async readEverything(eyes, pace, reading) {
+    async readEverything(reader, pace, reading) {
       let pieces = 0;
-      const breathe = async () => {
+      const yieldTurn = async () => {
         await afterPiece.get(role)?.((pieces += 1));
-        await pace.breathe();
+        await pace.yieldTurn();
       };
-      const everything = await parts.readEverything(eyes, { piece: 40, breathe }, reading);
+      const everything = await parts.readEverything(reader, { piece: 40, yieldTurn }, reading);
       await afterAllRead.get(role)?.(pace);
       return everything;
     },
@@ -134,23 +136,23 @@ describe('with every kind of drift', () => {
     ['databases', () => expectSameInBulk(DATABASES)],
   ])('what %s reads in bulk shows the same by itself, before it looks again', (_, look) => look());
 
-  async function expectSameInBulk<Eyes, Open extends Eyes>(
-    parts: RoleParts<Eyes, Open>,
+  async function expectSameInBulk<Reader, Open extends Reader>(
+    parts: RoleParts<Reader, Open>,
   ): Promise<void> {
     const { role } = parts;
-    const pool = openPool(world.config, `${role}_eyes`, { max: 2, durable: false });
-    const eyes = parts.openEyes(world.config);
+    const pool = openPool(world.config, `${role}_reader`, { max: 2, durable: false });
+    const reader = parts.openReader(world.config);
     const realm = realmOf(world.config);
     try {
       const wanted = await readWanted(pool, role, await readSubjects(pool));
-      const pace = { piece: 7, breathe: async () => {} };
-      const everything = await parts.readEverything(eyes, pace, watchingOf(world.config, pool));
-      const inBulk = await survey(parts.targets, wanted, realm, everything.eyes);
-      const direct = await survey(parts.targets, wanted, realm, eyes);
+      const pace = { piece: 7, yieldTurn: async () => {} };
+      const everything = await parts.readEverything(reader, pace, watchingOf(world.config, pool));
+      const inBulk = await survey(parts.targets, wanted, realm, everything.reader);
+      const direct = await survey(parts.targets, wanted, realm, reader);
       expect(inBulk.filter(isDrifted).length).toBeGreaterThan(10);
       expect(JSON.stringify(inBulk)).toBe(JSON.stringify(direct));
     } finally {
-      await eyes.close();
+      await reader.close();
       await pool.end();
     }
   }
@@ -278,22 +280,22 @@ describe('a server that fails in the middle of what is read in bulk', () => {
   );
 
   test('what was read of a database server that died shows nobody, before it is looked at again', async () => {
-    const eyes = DATABASES.openEyes(world.config);
-    const pool = openPool(world.config, 'databases_eyes', { max: 2, durable: false });
+    const reader = DATABASES.openReader(world.config);
+    const pool = openPool(world.config, 'databases_reader', { max: 2, durable: false });
     const realm = realmOf(world.config);
     try {
       const wanted = await readWanted(pool, 'databases', await readSubjects(pool));
       const alive = pid('replica');
       let pieces = 0;
-      const breathe = async () => {
+      const yieldTurn = async () => {
         if ((pieces += 1) === 1) signalTree(alive, 'SIGKILL');
       };
       const everything = await DATABASES.readEverything(
-        eyes,
-        { piece: 7, breathe },
+        reader,
+        { piece: 7, yieldTurn },
         watchingOf(world.config, pool),
       );
-      const found = await survey(DATABASES.targets, wanted, realm, everything.eyes);
+      const found = await survey(DATABASES.targets, wanted, realm, everything.reader);
       const onReplica = found.flatMap(({ steps }) =>
         steps.filter(({ object }) => object.includes('replica')),
       );
@@ -301,7 +303,7 @@ describe('a server that fails in the middle of what is read in bulk', () => {
       expect(found.filter(({ unreadable }) => unreadable.length > 0).length).toBeGreaterThan(20);
     } finally {
       await startServer(world.replica);
-      await eyes.close();
+      await reader.close();
       await pool.end();
     }
   });
@@ -331,11 +333,11 @@ describe('a directory that shows too little, without an error', () => {
 
   /** As if access rules hid so many people: the marker tells of as many more than are there. */
   async function whileMissing<T>(count: number, act: () => Promise<T>): Promise<T> {
-    const eyes = DIRECTORY.openEyes(world.config);
+    const reader = DIRECTORY.openReader(world.config);
     try {
-      const [text = ''] = await eyes.told();
+      const [text = ''] = await reader.heartbeats();
       let there = 0;
-      for await (const page of eyes.list('people', ['uidNumber'])) {
+      for await (const page of reader.list('people', ['uidNumber'])) {
         there += page.filter(({ attributes }) => attributes['uidNumber']?.length).length;
       }
       const told = parseMarker(text) as Marker;
@@ -347,7 +349,7 @@ describe('a directory that shows too little, without an error', () => {
         await drift.hand.ldif(change(marker(), ['replace', 'description', text]));
       }
     } finally {
-      await eyes.close();
+      await reader.close();
     }
   }
   const lookAtAll = async () => (await ask(undefined, ['directory'])).get('directory');
@@ -396,16 +398,16 @@ describe('a long survey beside others', () => {
   });
 
   test.each(['SIGKILL', 'SIGINT'] as const)(
-    'ends when its asker is ended by %s, and the next one is answered',
+    'ends when its actor is ended by %s, and the next one is answered',
     async (signal) => {
       let pieces = 0;
       const ended = new Promise<unknown>((resolve) => {
         // a directory without end
-        afterAllRead.set('directory', async ({ breathe }) => {
+        afterAllRead.set('directory', async ({ yieldTurn }) => {
           try {
             for (;;) {
               pieces += 1;
-              await breathe();
+              await yieldTurn();
             }
           } catch (error) {
             resolve(error);
@@ -413,10 +415,10 @@ describe('a long survey beside others', () => {
           }
         });
       });
-      const asker = startCli(['survey', '--role', 'directory'], { config: world.configFile });
-      const end = endOf(asker);
+      const actor = startCli(['survey', '--role', 'directory'], { config: world.configFile });
+      const end = endOf(actor);
       await eventually('the role to begin', () => pieces > 0);
-      asker.kill(signal);
+      actor.kill(signal);
       await end;
       expect(String(await ended)).toContain('nobody waits for the survey any more');
       afterAllRead.clear();

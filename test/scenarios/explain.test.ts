@@ -19,7 +19,7 @@ import type { Explanation, SubjectPage } from '../../src/explain/explanation.ts'
 import { runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
-import { addForeignEntry, changeDirectory, homeOf, query, settled } from './outside.ts';
+import { addUnmanagedEntry, changeDirectory, homeOf, query, settled } from './outside.ts';
 import type { Portal } from './portal.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
@@ -315,7 +315,7 @@ describe('what differs', () => {
   afterAll(async () => {
     await running.stopWork();
     await running.startWork();
-    await query(world, 'SELECT raise_generation(subject, role) FROM convergence');
+    await query(world, 'SELECT touch_generation(subject, role) FROM convergence');
     await settled(world);
   });
 
@@ -362,19 +362,19 @@ describe('what differs', () => {
     expect((await run('relay')).exit).toBe(3);
   });
 
-  test('what is behind differs since it was raised, or since it was seen if that is earlier', async () => {
+  test('what is behind differs since it was touched, or since it was seen if that is earlier', async () => {
     for (const role of ['directory', 'homes']) {
-      await query(world, 'SELECT raise_generation($1, $2)', [uids['tools.relay'], role]);
+      await query(world, 'SELECT touch_generation($1, $2)', [uids['tools.relay'], role]);
     }
-    const [row] = await query<{ raised: Date; drifted: Date }>(
+    const [row] = await query<{ touched: Date; drifted: Date }>(
       world,
-      `SELECT c.since AS raised, d.since AS drifted FROM convergence c JOIN drifts d USING (subject)
+      `SELECT c.since AS touched, d.since AS drifted FROM convergence c JOIN drifts d USING (subject)
        WHERE subject = $1 AND c.role = 'directory'`,
       [uids['tools.relay']],
     );
     const relay = await page('relay');
-    expect(target(relay, 'unix-account')?.trouble[0]?.since).toBe(row?.raised.toISOString());
-    // a sweep had seen this one before it was raised
+    expect(target(relay, 'unix-account')?.trouble[0]?.since).toBe(row?.touched.toISOString());
+    // a sweep had seen this one before it was touched
     expect(target(relay, 'home-directory')?.trouble[0]?.since).toBe(row?.drifted.toISOString());
     expect(target(relay, 'credentials-file')?.trouble[0]?.since).not.toBe(
       row?.drifted.toISOString(),
@@ -493,7 +493,7 @@ describe('keys', () => {
 describe('what is nobody of ours: exit 1, and what is known', () => {
   test('foreign names and numbers, since when they were seen', async () => {
     const uid = (world.config.ids.people.at(-1)?.last ?? 0) - 5;
-    await addForeignEntry(
+    await addUnmanagedEntry(
       world,
       [
         `dn: uid=olaf,ou=people,${BASE}`,

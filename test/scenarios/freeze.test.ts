@@ -4,7 +4,7 @@ import { chmodSync, statSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import { parseMarker, type Marker } from '../../src/seals/marker.ts';
+import { parseMarker, type Marker } from '../../src/seals/heartbeat.ts';
 import { thaw } from '../../src/database/freeze.ts';
 import { openPool, withClient } from '../../src/database/connection.ts';
 import { runCli, type Ended } from '../cli/run-cli.ts';
@@ -216,7 +216,7 @@ test('what drifts meanwhile is seen and left, also by a job that lay in the queu
   const uid = tool?.uid ?? 0;
   expect(await freeze()).toMatchObject({ exit: 0 });
   chmodSync(home, 0o700);
-  await query(world, `SELECT raise_generation($1, 'homes')`, [uid]);
+  await query(world, `SELECT touch_generation($1, 'homes')`, [uid]);
 
   const connection = new Redis(world.config.redis.url, { maxRetriesPerRequest: null });
   const queue = new Queue('homes', { connection });
@@ -265,7 +265,7 @@ test('the program’s own freeze is not thawed, also not where it comes while an
     await asSuperuser(postgres, config.postgres.database, async (client) => {
       await client.query('BEGIN');
       await client.query(
-        `SELECT freeze_older('it is an older copy', telling_at) FROM directory_marker`,
+        `SELECT freeze_older('it is an older copy', publishing_at) FROM directory_heartbeat`,
       );
       const thawing = withClient(admin, (each) => thaw(each, 'unix:test')).catch(
         (error: unknown) => error,

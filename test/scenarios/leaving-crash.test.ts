@@ -29,11 +29,11 @@ test.each<[string, [verb: string, when: 'before' | 'after'][]]>([
 ])(
   'killed in “%s”: others go on to the same end, and nothing is lost',
   async (name, places) => {
-    const whole = await cuts.play(name);
+    const whole = await cuts.run(name);
     for (const [verb, when] of places) {
       const place = placesOf(whole).find((each) => each.verb === verb && each.when === when);
       expect([name, verb, place?.verb]).toEqual([name, verb, verb]);
-      if (place !== undefined) await cuts.playCut(name, place, whole);
+      if (place !== undefined) await cuts.runCut(name, place, whole);
     }
   },
   120_000,

@@ -15,7 +15,7 @@ import type { Role } from '../../src/reconcile/wanted.ts';
 import type { World, WorldOptions } from '../stack.ts';
 import type { Cut, Order } from './dying-work.ts';
 import { eventually } from './eventually.ts';
-import { fill, portraitOf, treasureOf, type Treasure } from './leaving-portrait.ts';
+import { fill, snapshotOf, treasureOf, type Treasure } from './leaving-snapshot.ts';
 import {
   archivesOf,
   askDeletion,
@@ -128,14 +128,14 @@ const expires: Pick<Move, 'begin' | 'isMade'> = {
   async begin({ leaving }, { uid }) {
     await query(
       leaving.world,
-      `UPDATE departures SET keep_until = now() - interval '1 min' WHERE subject = $1`,
+      `UPDATE archivals SET keep_until = now() - interval '1 min' WHERE subject = $1`,
       [uid],
     );
   },
   async isMade({ leaving }, { uid }) {
     const rows = await query(
       leaving.world,
-      'SELECT FROM departures WHERE subject = $1 AND expired_at IS NOT NULL',
+      'SELECT FROM archivals WHERE subject = $1 AND expired_at IS NOT NULL',
       [uid],
     );
     return rows.length > 0;
@@ -220,15 +220,15 @@ export const OPTIONS: WorldOptions = {
 export interface Cuts {
   leaving: LeavingWorld;
   /** What roles did in a move where nobody was killed, and what came of it. */
-  play(name: string): Promise<Played>;
+  run(name: string): Promise<Run>;
   /** The same, with the workers killed there, and others going on. */
-  playCut(name: string, cut: Cut, whole: Played): Promise<void>;
+  runCut(name: string, cut: Cut, whole: Run): Promise<void>;
   close(): Promise<void>;
 }
 
-export interface Played {
+export interface Run {
   actions: Record<Role, string[]>;
-  portrait: string[];
+  snapshot: string[];
 }
 
 export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
@@ -243,7 +243,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
   // the next one waits, so that nobody waits for it
   let next = startDyingWork(world, logFile);
 
-  /** By names of the same length, so that nothing of a portrait comes in another order. */
+  /** By names of the same length, so that nothing of a snapshot comes in another order. */
   async function make({ kind }: Move): Promise<Subject> {
     const name = `cut-${String((count += 1)).padStart(4, '0')}`;
     if (kind === 'tool') return leaving.makeTool(name, { maintainers: ['bob'] });
@@ -265,7 +265,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
 
   const cuts: Cuts = {
     leaving,
-    async play(name) {
+    async run(name) {
       const move = MOVES[name] as Move;
       const { subject, treasure } = await begun(move);
       rmSync(logFile, { force: true });
@@ -276,10 +276,10 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
         done.filter((line) => line.startsWith(`${role} `)).map((line) => line.split(' ')[1] ?? '');
       return {
         actions: { directory: of('directory'), homes: of('homes'), databases: of('databases') },
-        portrait: await portraitOf(world, subject),
+        snapshot: await snapshotOf(world, subject),
       };
     },
-    async playCut(name, cut, whole) {
+    async runCut(name, cut, whole) {
       const move = MOVES[name] as Move;
       const { subject, treasure } = await begun(move);
       await working.tell({ cut });
@@ -294,7 +294,7 @@ export async function openCuts(leaving: LeavingWorld): Promise<Cuts> {
       next = startDyingWork(world, logFile);
       await isOver(cuts, move, subject);
       await expectNothingLost(world, subject, treasure);
-      expect(await portraitOf(world, subject)).toEqual(whole.portrait);
+      expect(await snapshotOf(world, subject)).toEqual(whole.snapshot);
     },
     async close() {
       for (const { child, death } of [working, next]) {
@@ -328,7 +328,7 @@ async function expectNothingLost(
   const archives = await archivesOf(world, subject);
   const [expired] = await query<{ expired: boolean }>(
     world,
-    `SELECT expired_at IS NOT NULL AS expired FROM departures
+    `SELECT expired_at IS NOT NULL AS expired FROM archivals
      WHERE subject = $1 AND back_at IS NULL`,
     [subject.uid],
   );
@@ -350,7 +350,7 @@ async function expectNothingLost(
 }
 
 /** Each place in a move at which the workers can be killed. */
-export function placesOf({ actions }: Played): (Cut & { verb: string })[] {
+export function placesOf({ actions }: Run): (Cut & { verb: string })[] {
   return (Object.keys(actions) as Role[]).flatMap((role) =>
     actions[role].flatMap((verb, n) =>
       (['before', 'after'] as const).map((when) => ({ role, n, when, verb })),

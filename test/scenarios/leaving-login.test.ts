@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Doors, openDoors, processesOf } from './doors.ts';
+import { type Access, openAccess, processesOf } from './access.ts';
 import { eventually } from './eventually.ts';
 import { openLogin, type Login, type Session } from './login.ts';
 import { query, settled } from './outside.ts';
@@ -53,30 +53,30 @@ const runningAs = (uid: number, command: string) =>
   processesOf(login).filter((each) => each.uid === uid && each.command.endsWith(command));
 
 describe('a person who is suspended', () => {
-  let doors: Doors;
+  let access: Access;
   let his: Session;
 
   beforeAll(async () => {
-    doors = await openDoors(login, 'alice', 'bot');
+    access = await openAccess(login, 'alice', 'bot');
     his = await login.openSession('bob');
     await his.run('become bot sleep 4000 </dev/null >/dev/null 2>&1 &');
     const uid = await uidOf('bot');
     await eventually('his process', () => runningAs(uid, 'sleep 4000').length === 1);
   });
   afterAll(async () => {
-    await doors?.close();
+    await access?.close();
     await his?.close();
   });
 
   test('has every door closed, whatever is open', async () => {
     const began = performance.now();
     const id = await suspend('alice');
-    figures['suspended'] = await doors.untilClosed(began);
+    figures['suspended'] = await access.untilClosed(began);
     await login.portal.finish(id);
     expect(await login.ssh('alice', 'true')).toMatchObject({ code: 255 });
     // nothing that was in flight has got through
     await settled(login.world);
-    for (const [what, isClosed] of Object.entries(doors.closed)) {
+    for (const [what, isClosed] of Object.entries(access.closed)) {
       expect([what, await isClosed()]).toEqual([what, true]);
     }
   });

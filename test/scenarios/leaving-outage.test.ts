@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli } from '../cli/run-cli.ts';
 import { startServer, stopServer, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
-import { fill, treasureOf } from './leaving-portrait.ts';
+import { fill, treasureOf } from './leaving-snapshot.ts';
 import {
   archivesOf,
   askDeletion,
@@ -121,7 +121,7 @@ test('a server of tools that goes between the archive and the drop: dropped on i
     await release();
     await leaving.becomes(tool, 'deleted');
     await eventually('the home to be gone', () => withdrawnIn(world, tool).length === 0);
-    const [row] = await query(world, 'SELECT FROM departures WHERE left_at IS NULL');
+    const [row] = await query(world, 'SELECT FROM archivals WHERE left_at IS NULL');
     expect(row).toBeUndefined();
   } finally {
     await startServer(world.tools);

@@ -108,8 +108,8 @@ export async function openLeavingWorld(
         // and the last warning was a day ago
         await query(
           world,
-          `UPDATE ${table} SET delete_after = now() - interval '2 min', days_told = 1,
-             told_at = now() - interval '25 hours' WHERE uid = $1 AND delete_after IS NOT NULL`,
+          `UPDATE ${table} SET delete_after = now() - interval '2 min', days_warned = 1,
+             published_at = now() - interval '25 hours' WHERE uid = $1 AND delete_after IS NOT NULL`,
           [uid],
         );
       }
@@ -168,17 +168,17 @@ export function withdrawnIn(world: World, { leaver }: Subject): string[] {
 
 export interface RecordedArchive {
   role: 'homes' | 'databases';
-  departure: number;
+  archival: number;
   manifest: string;
   path: string;
 }
 
-/** The archives that are recorded of the departure that is open. */
+/** The archives that are recorded of the archival that is open. */
 export async function archivesOf(world: World, { uid }: Subject): Promise<RecordedArchive[]> {
   return query<RecordedArchive>(
     world,
-    `SELECT role, departure, manifest_sha256 AS manifest, path FROM archives
-     JOIN departures d USING (subject, departure) WHERE subject = $1 AND back_at IS NULL ORDER BY role`,
+    `SELECT role, archival, manifest_sha256 AS manifest, path FROM archives
+     JOIN archivals d USING (subject, archival) WHERE subject = $1 AND back_at IS NULL ORDER BY role`,
     [uid],
   );
 }

@@ -10,7 +10,7 @@ import type { Step } from '../../src/reconcile/plan.ts';
 import { runCli } from '../cli/run-cli.ts';
 import type { World } from '../stack.ts';
 import { eventually } from './eventually.ts';
-import { fill, portraitOf, type Treasure, treasureOf } from './leaving-portrait.ts';
+import { fill, snapshotOf, type Treasure, treasureOf } from './leaving-snapshot.ts';
 import {
   archivesOf,
   askDeletion,
@@ -78,28 +78,28 @@ async function treasureAnywhere(subject: Subject): Promise<Treasure> {
   return treasureOf(world, subject, left ?? homeOf(world, subject.leaver));
 }
 
-async function expectArchived(subject: Subject, departure: number): Promise<void> {
+async function expectArchived(subject: Subject, archival: number): Promise<void> {
   const archives = await archivesOf(world, subject);
-  expect(archives.map((each) => [each.role, each.departure])).toEqual([
-    ['databases', departure],
-    ['homes', departure],
+  expect(archives.map((each) => [each.role, each.archival])).toEqual([
+    ['databases', archival],
+    ['homes', archival],
   ]);
   expect(archives.filter((each) => !isWhole(each))).toEqual([]);
 }
 
-/** A portrait of one who is back, as if it had not been away. */
-function withoutArchives(portrait: string[]): string[] {
-  return portrait.filter((line) => !/^(departure|homes has|databases has) /.test(line));
+/** A snapshot of one who is back, as if it had not been away. */
+function withoutArchives(snapshot: string[]): string[] {
+  return snapshot.filter((line) => !/^(archival|homes has|databases has) /.test(line));
 }
 
 /** Its archives have been kept for long enough, and are removed. */
 async function expireArchives(subject: Subject): Promise<void> {
   const lines = async () =>
-    (await portraitOf(world, subject)).filter((line) => /^(homes|databases) has /.test(line));
+    (await snapshotOf(world, subject)).filter((line) => /^(homes|databases) has /.test(line));
   expect((await lines()).length).toBeGreaterThan(1);
   await query(
     world,
-    `UPDATE departures SET keep_until = now() - interval '1 min' WHERE subject = $1`,
+    `UPDATE archivals SET keep_until = now() - interval '1 min' WHERE subject = $1`,
     [subject.uid],
   );
   await eventually('the archives to be removed', async () => (await lines()).length === 0);
@@ -127,7 +127,7 @@ describe('a tool that is deleted', () => {
     treasure = await treasureOf(world, tool);
     expect(treasure.home.length).toBeGreaterThan(10);
     expect(treasure.databases.length).toBeGreaterThan(10);
-    active = await portraitOf(world, tool);
+    active = await snapshotOf(world, tool);
     oldPassword = keepCopy(world, readCredentials(world, tool.leaver));
   });
 
@@ -136,13 +136,13 @@ describe('a tool that is deleted', () => {
     await askDeletion(leaving, tool);
     await expect(connection.query('SELECT 1')).rejects.toThrow();
     await expect(loginWith(world, 'replica', oldPassword)).rejects.toThrow(/locked/);
-    const portrait = (await portraitOf(world, tool)).join('\n');
-    expect(portrait).toMatch(/^state disabled$/m);
-    expect(portrait).toMatch(/loginShell: \/bin\/disabledtoolshell$/m);
-    expect(portrait).toMatch(/pwdAccountLockedTime: set$/m);
-    expect(portrait).toMatch(/gecos: disabled - not used$/m);
-    expect(portrait).not.toContain('runas-');
-    expect(portrait.match(/"account_locked",true/g)).toHaveLength(2);
+    const snapshot = (await snapshotOf(world, tool)).join('\n');
+    expect(snapshot).toMatch(/^state disabled$/m);
+    expect(snapshot).toMatch(/loginShell: \/bin\/disabledtoolshell$/m);
+    expect(snapshot).toMatch(/pwdAccountLockedTime: set$/m);
+    expect(snapshot).toMatch(/gecos: disabled - not used$/m);
+    expect(snapshot).not.toContain('runas-');
+    expect(snapshot.match(/"account_locked",true/g)).toHaveLength(2);
     expect(await treasureOf(world, tool)).toEqual(treasure);
     await expectNothingLeft();
   });
@@ -200,9 +200,9 @@ describe('a tool that is deleted', () => {
     await leaving.startWork([...LEAVING_ROLES, 'sweep']);
     await portal.hear('tool.deleted');
     await settled(world);
-    expect(await portraitOf(world, tool)).toEqual([
+    expect(await snapshotOf(world, tool)).toEqual([
       'state deleted',
-      'departure {"left":true,"expired":false,"back":false,"returning":false}',
+      'archival {"left":true,"expired":false,"back":false,"returning":false}',
       'archive of databases',
       'archive of homes',
       expect.stringMatching(/^homes has tools.NAME.1: home.tar.zst manifest.json$/),
@@ -241,7 +241,7 @@ describe('a tool that is deleted', () => {
     expect(await leaving.find(tool.leaver)).toEqual(tool);
     expect(await treasureOf(world, tool)).toEqual(treasure);
     await settled(world);
-    expect(withoutArchives(await portraitOf(world, tool))).toEqual(active);
+    expect(withoutArchives(await snapshotOf(world, tool))).toEqual(active);
     await expect(loginWith(world, 'tools', oldPassword)).rejects.toThrow(/denied/);
     const { path } = readCredentials(world, tool.leaver);
     expect(await loginWith(world, 'replica', path)).toBe(`${tool.user}@%`);
@@ -256,7 +256,7 @@ describe('a tool that is deleted', () => {
   test('keeps all that came back when its archives are removed on their day', async () => {
     await expireArchives(tool);
     expect(await treasureOf(world, tool)).toEqual(treasure);
-    expect(withoutArchives(await portraitOf(world, tool))).toEqual(active);
+    expect(withoutArchives(await snapshotOf(world, tool))).toEqual(active);
     await expectNothingLeft();
   });
 });
@@ -265,10 +265,10 @@ describe('a tool that is enabled', () => {
   test('before its day is as if nothing had been', async () => {
     const tool = await leaving.makeTool('changes-mind');
     await fill(world, tool);
-    const [treasure, portrait] = [await treasureOf(world, tool), await portraitOf(world, tool)];
+    const [treasure, snapshot] = [await treasureOf(world, tool), await snapshotOf(world, tool)];
     await askDeletion(leaving, tool);
     await portal.get({ kind: 'tool.enable', requestedBy: 'alice', tool: tool.name });
-    expect(await portraitOf(world, tool)).toEqual(portrait);
+    expect(await snapshotOf(world, tool)).toEqual(snapshot);
     expect(await treasureOf(world, tool)).toEqual(treasure);
   });
 
@@ -279,7 +279,7 @@ describe('a tool that is enabled', () => {
   async function turnBackBefore(role: 'homes' | 'databases'): Promise<void> {
     const tool = await leaving.makeTool(`turns-back-${role}`);
     await fill(world, tool);
-    const [treasure, portrait] = [await treasureOf(world, tool), await portraitOf(world, tool)];
+    const [treasure, snapshot] = [await treasureOf(world, tool), await snapshotOf(world, tool)];
     await askDeletion(leaving, tool);
     const release = await leaving.hold(tool, role);
     await leaving.endGrace(tool);
@@ -292,7 +292,7 @@ describe('a tool that is enabled', () => {
     await release();
     await leaving.becomes(tool, 'active');
     await settled(world);
-    expect(withoutArchives(await portraitOf(world, tool))).toEqual(portrait);
+    expect(withoutArchives(await snapshotOf(world, tool))).toEqual(snapshot);
     expect(await treasureOf(world, tool)).toEqual(treasure);
   }
 });
@@ -333,9 +333,9 @@ describe('a person who is deleted', () => {
     const release = await leaving.hold(carol, 'homes');
     await leaving.endGrace(carol);
     await leaving.becomes(carol, 'archived');
-    const portrait = (await portraitOf(world, carol)).join('\n');
-    expect(portrait).toMatch(/pwdAccountLockedTime: set$/m);
-    expect(portrait).toMatch(/"account_locked",true/);
+    const snapshot = (await snapshotOf(world, carol)).join('\n');
+    expect(snapshot).toMatch(/pwdAccountLockedTime: set$/m);
+    expect(snapshot).toMatch(/"account_locked",true/);
     expect(await holders('carol')).toEqual([]);
     await expect(loginWith(world, 'tools', known)).rejects.toThrow(/denied/);
     expect(await treasureAnywhere(carol)).toEqual(treasure);
@@ -349,9 +349,9 @@ describe('a person who is deleted', () => {
   });
 
   test('leaves archives and a name, and nothing personal', async () => {
-    expect(await portraitOf(world, carol)).toEqual([
+    expect(await snapshotOf(world, carol)).toEqual([
       'state deleted',
-      'departure {"left":true,"expired":false,"back":false,"returning":false}',
+      'archival {"left":true,"expired":false,"back":false,"returning":false}',
       'archive of databases',
       'archive of homes',
       'homes has NAME.1: home.tar.zst manifest.json',

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { slapdServer, type SlapdServer } from '../../dev/servers/slapd.ts';
 import { PLACES } from '../../src/login-host/places.ts';
 import { runningPid, signalTree, startServer, stopServer } from '../stack.ts';
-import { bringBackDirectory, dumpDirectory } from './backup.ts';
+import { restoreDirectoryCopy, dumpDirectory } from './backup.ts';
 import { eventually } from './eventually.ts';
 import { confirmRecovery } from './recovering.ts';
 import { addLoginHost, type AgentStatus, type Login, type Session } from './login.ts';
@@ -41,7 +41,7 @@ beforeAll(async () => {
   await settled(world);
   await nextHeartbeat();
   backup = dumpDirectory(world);
-  await bringBackDirectory({ ...world, slapd: lagging }, backup);
+  await restoreDirectoryCopy({ ...world, slapd: lagging }, backup);
 
   const gone = { person: 'alice', key: lost.line };
   await portal.get({ kind: 'key.remove', requestedBy: 'alice', ...gone });
@@ -144,7 +144,7 @@ describe('a replica that lags, while the other server hangs', () => {
 describe('a directory that was restored from a backup', () => {
   beforeAll(async () => {
     await stopServer(lagging);
-    await bringBackDirectory(login.world, backup);
+    await restoreDirectoryCopy(login.world, backup);
   });
 
   test('is not trusted: what was revoked stays so, and who has come since stays', async () => {

@@ -1,6 +1,6 @@
 /**
  * Logging in, on a whole login host: Debian's sshd and sudo as `install` sets them up, real clients,
- * and all of Chamberlain behind it. One story, told in order.
+ * and all of Chamberlain behind it. One scenario, told in order.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

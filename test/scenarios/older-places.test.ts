@@ -15,9 +15,9 @@ import { startRole } from '../../src/reconcile/role.ts';
 import { runCli, type Ended } from '../cli/run-cli.ts';
 import { administer } from '../stack.ts';
 import {
-  bringBackDatabase,
-  bringBackDirectory,
-  bringBackServer,
+  restoreDatabaseCopy,
+  restoreDirectoryCopy,
+  restoreServerCopy,
   dumpDatabase,
   dumpDirectory,
   dumpServer,
@@ -69,7 +69,9 @@ async function nextTold(): Promise<void> {
     'SELECT clock_timestamp() AS now',
   );
   await eventually('every place to be told', async () => {
-    const rows = await query(running.world, 'SELECT FROM place_markers WHERE told_at > $1', [now]);
+    const rows = await query(running.world, 'SELECT FROM place_markers WHERE published_at > $1', [
+      now,
+    ]);
     return rows.length === 4;
   });
 }
@@ -158,7 +160,7 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
   );
   // so that not all is taken away before it was looked at
   const release = await hold(world, Number(bob?.slice(1)), 'databases');
-  await bringBackServer(world, backup.server);
+  await restoreServerCopy(world, backup.server);
   let dora = '';
   try {
     await eventually('carol to be locked', () => isLockedOn('tools', carol ?? ''));
@@ -234,7 +236,7 @@ test('whoever is about to give something looks first: no loop must have noticed 
   // the role alone, without the loops that keep markers
   const role = startRole(DATABASES, config, openLog('info', { write: () => {} }));
   try {
-    await bringBackServer(world, backup.server);
+    await restoreServerCopy(world, backup.server);
     const repaired = await cli('repair', 'late', '--yes');
     expect(repaired.exit).not.toBe(0);
     expect((await readAccounts(world, 'tools')).has(late)).toBe(false);
@@ -265,7 +267,7 @@ test('whoever is about to give something looks first: no loop must have noticed 
     await query(
       world,
       `UPDATE place_markers SET doubt = NULL, older = NULL, doubted_at = NULL,
-         telling_at = '2020-01-01', told_at = '2020-01-01' WHERE place = 'toolsdb'`,
+         publishing_at = '2020-01-01', published_at = '2020-01-01' WHERE place = 'toolsdb'`,
     );
     await eventually('the freeze', async () => (await frozenBy())?.by === 'the role databases');
     expect((await readAccounts(world, 'tools')).has(erin)).toBe(false);
@@ -275,7 +277,7 @@ test('whoever is about to give something looks first: no loop must have noticed 
     await query(
       world,
       `UPDATE place_markers p SET doubt = NULL, older = NULL, doubted_at = NULL,
-         telling_at = d.told_at, told_at = d.told_at FROM directory_marker d WHERE place = 'toolsdb'`,
+         publishing_at = d.published_at, published_at = d.published_at FROM directory_heartbeat d WHERE place = 'toolsdb'`,
     );
     await query(world, 'UPDATE frozen SET frozen_at = NULL, frozen_by = NULL, reason = NULL');
     await running.startWork();
@@ -333,8 +335,8 @@ test('PostgreSQL older than the servers freezes the realm, though the directory 
   await nextTold();
   await stopMarkers();
   await running.stopWork();
-  await bringBackDirectory(world, directory);
-  await bringBackDatabase(world, database);
+  await restoreDirectoryCopy(world, directory);
+  await restoreDatabaseCopy(world, database);
   await running.startWork();
   startMarkers();
   const { reason } = await eventually('the freeze', async () => {

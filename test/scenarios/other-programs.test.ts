@@ -197,10 +197,10 @@ test('a sweep mends it too, as any drift', async () => {
   await markAsBefore(idle, doomed);
   await leaving.stopWork();
   await leaving.startWork([...LEAVING_ROLES, 'sweep']);
-  // what was raised within the last second counts as in motion
+  // what was touched within the last second counts as in motion
   await query(world, `UPDATE convergence SET since = since - interval '1 hour'`);
   const swept = await runCli(['sweep', 'now'], { config: world.configFile });
-  expect(swept.out).toMatch(/^raised: .* 2 drifted/);
+  expect(swept.out).toMatch(/^touched: .* 2 drifted/);
   await expectSoon(() => fates(), right);
 });
 

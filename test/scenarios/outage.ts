@@ -68,7 +68,7 @@ function end(world: World, server: ServerKey, how: Ending): void {
   signalTree(pid, how === 'frozen' ? 'SIGSTOP' : 'SIGKILL');
 }
 
-async function bringBack(world: World, server: ServerKey, how: Ending): Promise<void> {
+async function restoreCopies(world: World, server: ServerKey, how: Ending): Promise<void> {
   if (how === 'killed') return await startServer(world[server]);
   const pid = runningPid(world[server]);
   if (pid !== undefined) signalTree(pid, 'SIGCONT');
@@ -103,11 +103,11 @@ export async function surviveOutage(
     }
     // time-outs are to come and go: there is nothing to look at meanwhile
     await eventually('the outage', () => performance.now() - began > outageMs, outageMs + 60_000);
-    await bringBack(world, server, how);
+    await restoreCopies(world, server, how);
     returned = performance.now();
     ids.push(await sending);
   } finally {
-    if (returned === Number.POSITIVE_INFINITY) await bringBack(world, server, how);
+    if (returned === Number.POSITIVE_INFINITY) await restoreCopies(world, server, how);
   }
   for (const id of ids) await portal.finish(id);
   const tookMs = performance.now() - returned;

@@ -51,7 +51,7 @@ export async function readStillDirectory(world: World): Promise<Map<string, Entr
 }
 
 /** Adds an entry as the directory's administrator, so not ours. */
-export async function addForeignEntry(world: World, ldif: string): Promise<void> {
+export async function addUnmanagedEntry(world: World, ldif: string): Promise<void> {
   await changeDirectory(world, 'ldapadd', ldif);
 }
 
@@ -100,7 +100,7 @@ export async function query<Row = Record<string, unknown>>(
 }
 
 /**
- * Makes a tool one that is deleted, with nothing raised, so that all it has outside is still to go. It
+ * Makes a tool one that is deleted, with nothing touched, so that all it has outside is still to go. It
  * says of itself that it was put away, and that its archives were kept for long enough.
  *
  * @returns makes it active again
@@ -108,13 +108,13 @@ export async function query<Row = Record<string, unknown>>(
 export async function markDeleted(world: World, uid: number): Promise<() => Promise<void>> {
   await query(
     world,
-    `INSERT INTO departures (subject, departure, left_at, keep_until, expired_at)
+    `INSERT INTO archivals (subject, archival, left_at, keep_until, expired_at)
      VALUES ($1, 1, now(), now(), now())`,
     [uid],
   );
   await query(
     world,
-    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+    `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
      SELECT $1, 1, role, repeat('0', 64), '/', 0 FROM unnest('{homes,databases}'::text[]) AS role`,
     [uid],
   );
@@ -122,7 +122,7 @@ export async function markDeleted(world: World, uid: number): Promise<() => Prom
   return async () => {
     await query(world, `UPDATE tools SET state = 'active' WHERE uid = $1`, [uid]);
     await query(world, 'DELETE FROM archives WHERE subject = $1', [uid]);
-    await query(world, 'DELETE FROM departures WHERE subject = $1', [uid]);
+    await query(world, 'DELETE FROM archivals WHERE subject = $1', [uid]);
   };
 }
 
@@ -134,7 +134,7 @@ export async function settled(world: World, timeoutMs?: number): Promise<void> {
       const behind = await query(
         world,
         `SELECT c.subject, c.role, c.state, c.code, c.sentence, c.leased_until, r.request
-         FROM convergence c LEFT JOIN request_raises r USING (subject, role)
+         FROM convergence c LEFT JOIN request_touches r USING (subject, role)
          WHERE c.applied < c.wanted OR r.request IS NOT NULL LIMIT 10`,
       );
       if (behind.length === 0) return true;
@@ -153,7 +153,7 @@ const OF_REFUSALS = [
   'audit',
   'audit_seals',
   'audit_unsealed',
-  'directory_marker',
+  'directory_heartbeat',
   'place_markers',
   'junk',
   'unmanaged_looks',

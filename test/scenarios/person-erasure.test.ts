@@ -14,10 +14,10 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli } from '../cli/run-cli.ts';
 import { administer, startServer, stopServer, type World } from '../stack.ts';
-import { bringBackDatabase, dumpDatabase } from './backup.ts';
+import { restoreDatabaseCopy, dumpDatabase } from './backup.ts';
 import { eventually } from './eventually.ts';
 import { confirmRecovery } from './recovering.ts';
-import { fill, portraitOf, treasureOf } from './leaving-portrait.ts';
+import { fill, snapshotOf, treasureOf } from './leaving-snapshot.ts';
 import {
   LEAVING_ROLES,
   type LeavingWorld,
@@ -52,7 +52,9 @@ beforeAll(async () => {
   await leaving.startWork(LEAVING_ROLES);
   await settled(world);
   const marker = async () =>
-    (await query(world, 'SELECT told_at FROM directory_marker'))[0]?.['told_at'] as Date;
+    (await query(world, 'SELECT published_at FROM directory_heartbeat'))[0]?.[
+      'published_at'
+    ] as Date;
   const before = await marker();
   await eventually('a beat', async () => (await marker()) > before);
   backup = await dumpDatabase(world);
@@ -181,7 +183,7 @@ test('who has no home is in the list too, and a line that a crash has cut keeps 
 
 test('a backup of before brings nothing back: `recover` erases anew, and gives nobody the name or number', async () => {
   await leaving.stopWork();
-  await bringBackDatabase(world, backup);
+  await restoreDatabaseCopy(world, backup);
   await leaving.startWork();
   await eventually('the freeze', async () => {
     const [row] = await query(world, 'SELECT frozen_at FROM frozen');
@@ -209,7 +211,7 @@ test('a backup of before brings nothing back: `recover` erases anew, and gives n
   expect(await stateOf(world, carol)).toBe('deleted');
   expect(await traces(carol)).toEqual([]);
   expect(said(readFileSync(list, 'utf8'))).toHaveLength(2);
-  expect((await portraitOf(world, carol)).filter((line) => line.startsWith('owed'))).toEqual([]);
+  expect((await snapshotOf(world, carol)).filter((line) => line.startsWith('owed'))).toEqual([]);
   const ask = { kind: 'person.create', requestedBy: 'late', shellName: 'late' };
   expect(
     await leaving.portal.ask({ ...ask, displayName: 'Late', email: 'late@example.org' }),

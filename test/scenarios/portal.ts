@@ -68,9 +68,9 @@ export interface Portal extends PortalIdentity {
   refusal(data: unknown, queue?: SendOptions['queue']): Promise<string>;
   /** Sends a wish, and waits for what became of it: accepted, or refused with code and sentence. */
   ask(wish: Wish, options?: SendOptions): Promise<Answer>;
-  /** Sends a wish, and waits until all that it raised is applied. Fails where it is refused or stuck. */
+  /** Sends a wish, and waits until all that it touched is applied. Fails where it is refused or stuck. */
   get(wish: Wish, options?: SendOptions): Promise<string>;
-  /** Waits until all that a request raised is applied. Fails where it is refused or stuck. */
+  /** Waits until all that a request touched is applied. Fails where it is refused or stuck. */
   finish(id: string): Promise<void>;
   /** The names of the events about a request, so far. */
   told(id: string): string[];

@@ -1,14 +1,19 @@
 /** The directory came back from a backup: what docs/operations.md says of it, done on a real one with slapcat and slapadd. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseMarker } from '../../src/seals/marker.ts';
+import { parseMarker } from '../../src/seals/heartbeat.ts';
 import { openLog } from '../../src/shared/log.ts';
 import type { Open, Taking } from '../../src/recovery/taking.ts';
 import { describeTaking } from '../../src/recovery/render.ts';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { runCli, type Ended } from '../cli/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
-import { bringBackDatabase, bringBackDirectory, dumpDatabase, dumpDirectory } from './backup.ts';
+import {
+  restoreDatabaseCopy,
+  restoreDirectoryCopy,
+  dumpDatabase,
+  dumpDirectory,
+} from './backup.ts';
 import { eventually } from './eventually.ts';
 import { confirmRecovery } from './recovering.ts';
 import { type Entry, query, readDirectory, settled } from './outside.ts';
@@ -35,20 +40,20 @@ async function readEntries(): Promise<Map<string, Entry>> {
   return entries;
 }
 
-async function toldAt(): Promise<string> {
+async function publishedAt(): Promise<string> {
   const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
   return parseMarker(entry?.['description']?.[0] ?? '')?.at ?? '';
 }
 
 async function nextBeat(): Promise<void> {
-  const before = await toldAt();
-  await eventually('a beat', async () => (await toldAt()) > before);
+  const before = await publishedAt();
+  await eventually('a beat', async () => (await publishedAt()) > before);
 }
 
 const readMarker = () =>
   query<{ doubt: string | null; accepted: boolean }>(
     running.world,
-    'SELECT doubt, accepted_at IS NOT NULL AS accepted FROM directory_marker',
+    'SELECT doubt, accepted_at IS NOT NULL AS accepted FROM directory_heartbeat',
   ).then(([row]) => row);
 
 const doubted = () => eventually('the doubt', async () => (await readMarker())?.doubt ?? undefined);
@@ -82,9 +87,9 @@ afterAll(() => running.close());
 
 test('an older copy is seen: login hosts are told nothing, and a sweep mends nothing', async () => {
   const { world } = running;
-  await bringBackDirectory(world, backup);
+  await restoreDirectoryCopy(world, backup);
   expect(await doubted()).toMatch(/^the directory is as of .* older copy/);
-  const last = await toldAt();
+  const last = await publishedAt();
   const status = await cli('status');
   expect(status).toMatchObject({
     exit: 3,
@@ -93,7 +98,7 @@ test('an older copy is seen: login hosts are told nothing, and a sweep mends not
   const swept = await cli('sweep', 'now', '--json');
   expect(swept.exit).toBe(4);
   expect((await readDirectory(world)).has(person('carol'))).toBe(false);
-  expect(await toldAt()).toBe(last);
+  expect(await publishedAt()).toBe(last);
   // the realm goes on: nothing is frozen
   const [{ frozen } = {}] = await query<{ frozen?: boolean }>(
     world,
@@ -104,7 +109,7 @@ test('an older copy is seen: login hosts are told nothing, and a sweep mends not
 
 test('accepted, everybody is looked at again, first those from whom something is taken', async () => {
   const { world } = running;
-  // without the relay nobody is given work, so what was raised can be seen
+  // without the relay nobody is given work, so what was touched can be seen
   await running.stopWork();
   await running.startWork(['directory']);
   const { exit, err } = await confirmRecovery(running.world, '--json', '--timeout', '2');
@@ -117,11 +122,11 @@ test('accepted, everybody is looked at again, first those from whom something is
      WHERE c.role = 'directory' AND c.applied < c.wanted AND c.urgent ORDER BY 1`,
   );
   expect(urgent).toEqual([{ name: 'alice' }, { name: 'bob' }, { name: 'tools.botty' }]);
-  const last = await toldAt();
+  const last = await publishedAt();
   await running.stopWork();
   await running.startWork();
   await settled(world);
-  await eventually('login hosts to be told', async () => (await toldAt()) > last);
+  await eventually('login hosts to be told', async () => (await publishedAt()) > last);
   expect(await readMarker()).toEqual({ doubt: null, accepted: false });
 });
 
@@ -161,8 +166,8 @@ test('where both came back, one after the other is accepted', async () => {
   await admit(running.portal, 'dora');
   await settled(world);
   await running.stopWork();
-  await bringBackDirectory(world, backup);
-  await bringBackDatabase(world, database);
+  await restoreDirectoryCopy(world, backup);
+  await restoreDatabaseCopy(world, database);
   await running.startWork();
   expect(await doubted()).toMatch(/^the directory is as of/);
   const { exit, out } = await confirmRecovery(running.world, '--database', '--json');
@@ -208,8 +213,8 @@ test('where both came back of one moment, database servers and login hosts show 
   const file = join(world.dir, 'host.seals');
   writeFileSync(file, `${seals.join('\n')}\n\0\0`);
   await running.stopWork();
-  await bringBackDirectory(world, directory);
-  await bringBackDatabase(world, database);
+  await restoreDirectoryCopy(world, directory);
+  await restoreDatabaseCopy(world, database);
   await running.startWork();
 
   const list = async (...args: string[]) => {
@@ -254,8 +259,8 @@ test('where both came back of two moments, the directory gives nothing that was 
   await settled(world);
   await nextTold();
   await running.stopWork();
-  await bringBackDirectory(world, directory);
-  await bringBackDatabase(world, database);
+  await restoreDirectoryCopy(world, directory);
+  await restoreDatabaseCopy(world, database);
   await running.startWork();
   expect(await doubted()).toMatch(/^the directory was last told at .* our database .* older copy/);
 
@@ -287,7 +292,7 @@ async function nextTold(): Promise<void> {
   ];
   try {
     await eventually('every place to be told', async () => {
-      const told = 'SELECT FROM place_markers WHERE told_at > $1';
+      const told = 'SELECT FROM place_markers WHERE published_at > $1';
       return (await query(world, told, [now?.at])).length === 4;
     });
   } finally {

@@ -1,22 +1,22 @@
 /** PostgreSQL came back from a backup: what docs/operations.md says of it, done on real servers with a true backup. */
 import type { Report } from '../../src/reconcile/report.ts';
-import { parseMarker } from '../../src/seals/marker.ts';
+import { parseMarker } from '../../src/seals/heartbeat.ts';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openPool, withClient } from '../../src/database/connection.ts';
-import { readTelling, writeDoubt } from '../../src/seals/marker-table.ts';
+import { readPublishing, writeDoubt } from '../../src/seals/heartbeat-table.ts';
 import { lookAtWork } from '../../src/doctor/work.ts';
 import type { Open, Taking } from '../../src/recovery/taking.ts';
 import { describeTaking } from '../../src/recovery/render.ts';
 import { runCli, type Ended } from '../cli/run-cli.ts';
 import { newKey } from '../login-host/agent-world.ts';
-import { bringBackDatabase, dumpDatabase } from './backup.ts';
+import { restoreDatabaseCopy, dumpDatabase } from './backup.ts';
 import { eventually } from './eventually.ts';
 import {
-  addForeignEntry,
+  addUnmanagedEntry,
   changeDirectory,
   type CredentialsSeen,
   faultsOf,
@@ -38,7 +38,7 @@ let since: { numbers: Map<string, number>; lastEvent: number; rotated: Credentia
 /** bob's, taken away after the backup */
 let revokedKey: string;
 /** a number of tools that was another's before the backup, the last but one of its range */
-let foreignNumber: number;
+let unmanagedNumber: number;
 /** when the suspension of dave ends, as the backup has it */
 let dueAt: number;
 /** sent while the realm was frozen */
@@ -59,7 +59,7 @@ async function numbersOf(...names: string[]): Promise<Map<string, number>> {
   return new Map(rows.map(({ name, subject }) => [name, subject]));
 }
 
-async function toldAt(): Promise<string> {
+async function publishedAt(): Promise<string> {
   const { base } = running.world.config.ldap;
   const entry = (await readDirectory(running.world)).get(`cn=chamberlain,${base}`);
   return parseMarker(entry?.['description']?.[0] ?? '')?.at ?? '';
@@ -78,7 +78,7 @@ const readMoved = () =>
       'SELECT kind, first, next FROM id_ranges ORDER BY first',
       'SELECT portal, last FROM event_sequences ORDER BY portal',
       'SELECT account, wanted_epoch FROM credentials ORDER BY account',
-      'SELECT telling_at, told_at FROM directory_marker',
+      'SELECT publishing_at, published_at FROM directory_heartbeat',
     ].map((sql) => query(running.world, sql)),
   );
 
@@ -126,15 +126,15 @@ async function showGoneNumber(): Promise<void> {
   const { world } = running;
   const { base } = world.config.ldap;
   const dn = `cn=gone-stranger,ou=servicegroups,${base}`;
-  await addForeignEntry(
+  await addUnmanagedEntry(
     world,
     `dn: ${dn}\nobjectClass: groupOfNames\nobjectClass: posixGroup\ncn: gone-stranger\n` +
-      `gidNumber: ${foreignNumber - 1}\nmember: uid=alice,ou=people,${base}\n`,
+      `gidNumber: ${unmanagedNumber - 1}\nmember: uid=alice,ou=people,${base}\n`,
   );
   await cli('survey', '--all', '--role', 'directory');
   await changeDirectory(world, 'ldapmodify', `dn: ${dn}\nchangetype: delete\n`);
-  const seen = await query(world, 'SELECT FROM foreign_sightings WHERE id = $1', [
-    foreignNumber - 1,
+  const seen = await query(world, 'SELECT FROM unmanaged_sightings WHERE id = $1', [
+    unmanagedNumber - 1,
   ]);
   expect(seen).toHaveLength(1);
 }
@@ -183,11 +183,11 @@ beforeAll(async () => {
   await asSteward('tool.delete', { tool: 'opened' });
   revokedKey = newKey();
   await portal.get({ kind: 'key.add', requestedBy: 'bob', person: 'bob', key: revokedKey });
-  foreignNumber = (world.config.ids.tools.at(-1)?.last ?? 0) - 1;
-  await addForeignEntry(
+  unmanagedNumber = (world.config.ids.tools.at(-1)?.last ?? 0) - 1;
+  await addUnmanagedEntry(
     world,
     `dn: cn=old-stranger,ou=servicegroups,${world.config.ldap.base}\nobjectClass: groupOfNames\n` +
-      `objectClass: posixGroup\ncn: old-stranger\ngidNumber: ${foreignNumber}\nmember: uid=alice,ou=people,${world.config.ldap.base}\n`,
+      `objectClass: posixGroup\ncn: old-stranger\ngidNumber: ${unmanagedNumber}\nmember: uid=alice,ou=people,${world.config.ldap.base}\n`,
   );
   await settled(world);
   expect((await cli('plan', '--all')).exit).toBe(3);
@@ -195,10 +195,10 @@ beforeAll(async () => {
   expect(ignored.exit).toBe(0);
   expect((await cli('plan', '--all')).exit).toBe(0);
   // as if nobody had looked at the realm's own group before
-  await query(world, `DELETE FROM foreign_sightings WHERE name = 'project-tools'`);
+  await query(world, `DELETE FROM unmanaged_sightings WHERE name = 'project-tools'`);
   // the marker is told after that survey, and the backup holds both
-  const before = await toldAt();
-  await eventually('a beat', async () => (await toldAt()) > before);
+  const before = await publishedAt();
+  await eventually('a beat', async () => (await publishedAt()) > before);
   dueAt = Date.now() + 15_000;
   await asSteward('person.suspend', {
     person: 'dave',
@@ -225,18 +225,18 @@ beforeAll(async () => {
     rotated: readCredentials(world, { tool: 'before' }),
   };
   expect(since.numbers.size).toBe(4);
-  const later = await toldAt();
-  await eventually('a beat', async () => (await toldAt()) > later);
+  const later = await publishedAt();
+  await eventually('a beat', async () => (await publishedAt()) > later);
 
   await running.stopWork();
-  await bringBackDatabase(world, backup);
+  await restoreDatabaseCopy(world, backup);
 });
 
 afterAll(() => running.close());
 
 test('started on it, the workers freeze by themselves, whoever has frozen before, and `thaw` does not end it', async () => {
   const { portal } = running;
-  const last = await toldAt();
+  const last = await publishedAt();
   // so that no verdict falls before the role directory has looked
   expect(await cli('freeze', '--reason', 'a backup')).toMatchObject({ exit: 0 });
   await running.startWork();
@@ -269,7 +269,7 @@ test('started on it, the workers freeze by themselves, whoever has frozen before
     { kind: 'freeze', unix: true },
     { kind: 'freeze', unix: false },
   ]);
-  expect(await toldAt()).toBe(last);
+  expect(await publishedAt()).toBe(last);
   expect(portal.told(waiting.tool)).toEqual([]);
 });
 
@@ -407,11 +407,11 @@ test('confirmed, it takes what was decided since, moves numbers on, and thaws', 
   });
   await settled(world);
   // the marker goes on
-  const told = await toldAt();
-  await eventually('a beat', async () => (await toldAt()) > told);
+  const told = await publishedAt();
+  await eventually('a beat', async () => (await publishedAt()) > told);
   const [{ doubt } = { doubt: '' }] = await query<{ doubt: string | null }>(
     world,
-    'SELECT doubt FROM directory_marker',
+    'SELECT doubt FROM directory_heartbeat',
   );
   expect(doubt).toBeNull();
   expect(await readFrozen()).toMatchObject({ frozen_by: null });
@@ -526,8 +526,8 @@ test('run again, it finds nothing older; told that all came back, it takes nothi
 test('a doubt that was settled meanwhile freezes nothing', async () => {
   const pool = openPool(running.world.config, 'directory', { max: 1, durable: false });
   try {
-    const telling = await readTelling(pool);
-    const stale = { ...telling, tellingAt: new Date(0) };
+    const publishing = await readPublishing(pool);
+    const stale = { ...publishing, publishingAt: new Date(0) };
     await writeDoubt(pool, { older: 'database', sentence: 'it is older' }, stale);
     expect(await readFrozen()).toMatchObject({ frozen_by: null });
   } finally {

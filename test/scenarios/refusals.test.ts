@@ -84,7 +84,7 @@ beforeAll(async () => {
   await query(
     world,
     `WITH asleep AS (UPDATE people SET state = 'suspended' WHERE shell_name = 'sleepy')
-     SELECT raise_generation(subject, role) FROM convergence`,
+     SELECT touch_generation(subject, role) FROM convergence`,
   );
   await settled(world);
 }, 120_000);

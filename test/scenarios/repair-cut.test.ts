@@ -55,7 +55,7 @@ describe('its jobs', () => {
     const { uids, world } = repairs;
     DAMAGE.credentials(repairs, 'doubled');
     const { started, release } = await startHeld('doubled', 'homes');
-    const raised = async () => {
+    const touched = async () => {
       const [row] = await query<{ wanted: string }>(
         world,
         `SELECT wanted FROM convergence WHERE subject = $1 AND role = 'databases'`,
@@ -63,7 +63,7 @@ describe('its jobs', () => {
       );
       return Number(row?.wanted);
     };
-    const before = await raised();
+    const before = await touched();
     await withQueue('homes', async (queue) => {
       await release();
       for (let n = 0; n < 20; n += 1) {
@@ -72,8 +72,8 @@ describe('its jobs', () => {
     });
     expect(await started.ended).toMatchObject({ exit: 0, err: '' });
     expect(await damageOf(repairs, 'doubled')).toEqual([]);
-    // each new password would raise it
-    expect(await raised()).toBe(before + 1);
+    // each new password would touch it
+    expect(await touched()).toBe(before + 1);
   });
 
   test('lost, are asked for again', async () => {
@@ -119,7 +119,7 @@ describe('killed in the middle', () => {
     }
   });
 
-  test('the worker, with its hands at work: another goes on', async () => {
+  test('the worker, with its writer at work: another goes on', async () => {
     const { world, uids } = repairs;
     await repairs.stopWork();
     await repairs.startWork(ROLES.filter((role) => role !== 'directory'));

@@ -27,7 +27,7 @@ test('a repair that nobody waits for goes on, and is done when it is asked for a
     world.tools.socket,
     `CREATE DATABASE ${user}__own; CREATE TABLE ${user}__own.t AS SELECT 1 AS a`,
   );
-  await query(world, 'INSERT INTO departures (subject, departure) VALUES ($1, 1)', [uids['long']]);
+  await query(world, 'INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [uids['long']]);
   await query(world, `UPDATE tools SET state = 'archived' WHERE uid = $1`, [uids['long']]);
   const doubles = join(world.dir, 'double programs');
   mkdirSync(doubles);

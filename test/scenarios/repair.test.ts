@@ -28,7 +28,18 @@ const CLI = join(import.meta.dirname, '../../src/cli/chamberlain.ts');
 
 const TOOLS = [
   ...['one', 'two', 'digest', 'asked', 'moved', 'other', 'mended', 'found', 'twice', 'finding'],
-  ...['part', 'behind', 'gone', 'lost', 'owed', 'order', 'parked', 'silent', 'hostile', 'foreign'],
+  ...[
+    'part',
+    'behind',
+    'gone',
+    'lost',
+    'owed',
+    'order',
+    'parked',
+    'silent',
+    'hostile',
+    'unmanaged',
+  ],
   'nul',
 ];
 
@@ -330,7 +341,7 @@ describe('a part of it', () => {
     try {
       await DAMAGE.shell(repairs, 'behind');
       await DAMAGE.rule(repairs, 'behind');
-      await query(world, `SELECT raise_generation($1, 'directory')`, [uids['behind']]);
+      await query(world, `SELECT touch_generation($1, 'directory')`, [uids['behind']]);
       const { exit } = await repairs.repair('behind', '--target', 'sudo-rule', '--yes');
       expect(exit).toBe(0);
       expect(await damageOf(repairs, 'behind')).toEqual(['shell']);
@@ -440,7 +451,7 @@ test('what a role has given up on is looked at again, and so is applied once its
   };
   renameSync(home('parked'), `${home('parked')}.away`);
   symlinkSync('/etc', home('parked'));
-  await query(world, `SELECT raise_generation($1, 'homes')`, [uids['parked']]);
+  await query(world, `SELECT touch_generation($1, 'homes')`, [uids['parked']]);
   await eventually('it to be parked', async () => (await state()) === 'parked');
   // its cause is still there
   expect(await repairs.repair('parked', '--yes')).toMatchObject({ exit: 0, err: '' });
@@ -517,12 +528,12 @@ describe('a job on the queue of a role', () => {
 
   test('does only what is recorded as asked for, of late, and as it was read', async () => {
     const { uids, world } = repairs;
-    const [uid = 0, foreign = 0] = [uids['hostile'], uids['foreign']];
-    await DAMAGE.shell(repairs, 'foreign');
-    const ended = (await repairs.repair('foreign', '--yes')).repair;
+    const [uid = 0, foreign = 0] = [uids['hostile'], uids['unmanaged']];
+    await DAMAGE.shell(repairs, 'unmanaged');
+    const ended = (await repairs.repair('unmanaged', '--yes')).repair;
     await DAMAGE.shell(repairs, 'hostile');
-    await DAMAGE.shell(repairs, 'foreign');
-    const { steps } = await repairs.plan('hostile', 'foreign');
+    await DAMAGE.shell(repairs, 'unmanaged');
+    const { steps } = await repairs.plan('hostile', 'unmanaged');
     const digestOf = (of: number) => digestSteps(steps.filter(({ subject }) => subject === of));
     const [old, fresh, other] = [randomUUID(), randomUUID(), randomUUID()];
     await record(old, 'hostile', digestOf(uid), '61 min');
@@ -564,14 +575,14 @@ describe('a job on the queue of a role', () => {
     expect(await states()).toEqual({ [old]: 'asked', [fresh]: 'asked', [other]: 'refused' });
     const damages = async () => [
       await damageOf(repairs, 'hostile'),
-      await damageOf(repairs, 'foreign'),
+      await damageOf(repairs, 'unmanaged'),
     ];
     expect(await damages()).toEqual([['shell'], ['shell']]);
     // and what is so is done
     await add({ repair: fresh, subjects: [uid, foreign] });
     await eventually('it', async () => (await states())[fresh] === 'done');
     expect(await damages()).toEqual([[], ['shell']]);
-    expect((await repairs.repair('foreign', '--yes')).exit).toBe(0);
+    expect((await repairs.repair('unmanaged', '--yes')).exit).toBe(0);
   });
 
   test('cannot make a role end what another is asked for', async () => {

@@ -4,9 +4,9 @@ import { chmodSync } from 'node:fs';
 import { type Connection, createConnection } from 'mariadb';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { realmOf } from '../../src/shared/config.ts';
-import type { ArchiveHands } from '../../src/archives/homes/file-archive-step.ts';
-import { openFilesHands } from '../../src/backends/files/file-hands.ts';
-import { openFilesEyes } from '../../src/backends/files/files.ts';
+import type { ArchiveWriter } from '../../src/archives/homes/file-archive-step.ts';
+import { openFilesWriter } from '../../src/backends/files/file-writer.ts';
+import { openFilesReader } from '../../src/backends/files/files.ts';
 import { makePassword } from '../../src/credentials/credentials.ts';
 import { apply, survey } from '../../src/reconcile/engine.ts';
 import { recordVerifier } from '../../src/credentials/credentials-table.ts';
@@ -192,7 +192,7 @@ describe('as a matter of routine', () => {
     });
     expect(await lettingIn(old)).toEqual(onBoth('1'));
     await running.stopWork();
-    await query(world, "SELECT raise_generation($1, 'homes')", [old.uid]);
+    await query(world, "SELECT touch_generation($1, 'homes')", [old.uid]);
     await running.startWork();
     await settled(world);
     expect(seen('cut').password).not.toBe(old.password);
@@ -211,7 +211,7 @@ describe('as a matter of routine', () => {
 async function writeAndDie(uid: number): Promise<void> {
   const { config } = world;
   const pool = openPool(config, 'homes', { max: 2, durable: false });
-  const eyes = openFilesEyes(config.files, config.archives.homes);
+  const reader = openFilesReader(config.files, config.archives.homes);
   const credentials = {
     newPassword: () => makePassword(randomBytes),
     async recordVerifier(made: Parameters<typeof recordVerifier>[1]) {
@@ -219,12 +219,12 @@ async function writeAndDie(uid: number): Promise<void> {
       throw new Death();
     },
   };
-  const noArchives = {} as ArchiveHands;
-  const hands = openFilesHands(config.files, credentials, noArchives);
+  const noArchives = {} as ArchiveWriter;
+  const writer = openFilesWriter(config.files, credentials, noArchives);
   const wanted = await readWanted(pool, 'homes', [uid]);
-  const [found] = await survey(TARGETS.homes, wanted, realmOf(config), eyes);
-  expect(await apply(TARGETS.homes, found!, hands)).toHaveLength(1);
-  await Promise.all([hands.close(), eyes.close(), pool.end()]);
+  const [found] = await survey(TARGETS.homes, wanted, realmOf(config), reader);
+  expect(await apply(TARGETS.homes, found!, writer)).toHaveLength(1);
+  await Promise.all([writer.close(), reader.close(), pool.end()]);
 }
 
 describe('at once', () => {

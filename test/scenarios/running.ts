@@ -1,4 +1,4 @@
-/** A world with its founding admin (`steward`), all workers in this process, and the portal `portal`. */
+/** A world with its bootstrapping admin (`steward`), all workers in this process, and the portal `portal`. */
 import { startWork, WORK_ROLES } from '../../workers/main.ts';
 import type { Worker } from '../../src/shared/loop.ts';
 import { openLog } from '../../src/shared/log.ts';
@@ -51,7 +51,7 @@ export async function openRunning(
     },
   };
   await world.chamberlain('prepare');
-  await world.chamberlain('found', 'steward');
+  await world.chamberlain('bootstrap', 'steward');
   await running.startWork();
   await settled(world);
   return running;

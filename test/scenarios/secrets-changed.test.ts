@@ -88,8 +88,8 @@ const lying = () =>
 
 /** Of each kind some: all of them would keep a slow machine busy for longer than a login may take. */
 const KNOCKING = [
-  ...['postgres-owner', 'postgres-admin', 'postgres-intake', 'postgres-homes_eyes'],
-  ...['ldap-directory', 'ldap-keys-agent', 'mariadb-databases', 'mariadb-databases-eyes'],
+  ...['postgres-owner', 'postgres-admin', 'postgres-intake', 'postgres-homes_reader'],
+  ...['ldap-directory', 'ldap-keys-agent', 'mariadb-databases', 'mariadb-databases-reader'],
   ...['redis-owner', 'redis-intake', 'redis-portal.portal'],
 ];
 
@@ -375,7 +375,7 @@ const CHANGES: [string, () => Promise<void>][] = [
         await createMariadbAccounts(server, world.config.secrets);
         await administer(
           server.socket,
-          'KILL USER chamberlain_databases; KILL USER chamberlain_databases_eyes;',
+          'KILL USER chamberlain_databases; KILL USER chamberlain_databases_reader;',
         );
       }
     },

@@ -116,10 +116,10 @@ test('a run of the chain, with rotations and failures, gives passwords to look f
       world.tools.socket,
       "GRANT CREATE USER ON *.* TO 'chamberlain_databases'@'%';",
     );
-    // not stuck for good: a raise, as any change makes one
+    // not stuck for good: a touch, as any change makes one
     await query(
       world,
-      `SELECT raise_generation(subject, role) FROM convergence WHERE role = 'databases'`,
+      `SELECT touch_generation(subject, role) FROM convergence WHERE role = 'databases'`,
     );
     for (const id of first) await portal.hear('request.done', id);
     collect();
@@ -132,7 +132,7 @@ test('a run of the chain, with rotations and failures, gives passwords to look f
     await query(world, 'GRANT INSERT, UPDATE ON database_verifiers TO chamberlain_homes');
     await query(
       world,
-      `SELECT raise_generation(subject, role) FROM convergence WHERE role = 'homes'`,
+      `SELECT touch_generation(subject, role) FROM convergence WHERE role = 'homes'`,
     );
     for (const id of second) await portal.hear('request.done', id);
     collect();

@@ -26,10 +26,10 @@ test('one that began to leave when it was in a job with others is left to the sl
   await settled(world);
   await leaving.stopWork();
   await leaving.startWork(['homes']);
-  await query(world, 'INSERT INTO departures (subject, departure) VALUES ($1, 1)', [going.uid]);
+  await query(world, 'INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [going.uid]);
   await query(world, `UPDATE tools SET state = 'archived' WHERE uid = $1`, [going.uid]);
   for (const { uid } of [going, staying]) {
-    await query(world, `SELECT raise_generation($1, 'homes')`, [uid]);
+    await query(world, `SELECT touch_generation($1, 'homes')`, [uid]);
   }
   const add = async (name: string, subjects: number[]) => {
     const queue = new Queue(name, { connection: redis });
@@ -53,9 +53,9 @@ test('who waits behind another archive is shut out meanwhile', async () => {
   const tool = await leaving.makeTool('waits');
   await settled(world);
   await leaving.stopWork();
-  await query(world, 'INSERT INTO departures (subject, departure) VALUES ($1, 1)', [tool.uid]);
+  await query(world, 'INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [tool.uid]);
   await query(world, `UPDATE tools SET state = 'archived' WHERE uid = $1`, [tool.uid]);
-  await query(world, `SELECT raise_generation($1, 'databases')`, [tool.uid]);
+  await query(world, `SELECT touch_generation($1, 'databases')`, [tool.uid]);
   // the slow queue stands still: it is another's turn, for hours
   const slow = new Queue(slowQueue('databases'), { connection: redis });
   await slow.pause();

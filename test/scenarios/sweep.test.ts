@@ -1,4 +1,4 @@
-/** The sweep, with real servers: what it raises, what it leaves, when it holds, and that it is one. */
+/** The sweep, with real servers: what it touches, what it leaves, when it holds, and that it is one. */
 import { execFile } from 'node:child_process';
 import {
   chmodSync,
@@ -74,7 +74,7 @@ function beginSweeping(): void {
 const cli = (...args: string[]): Promise<Ended> =>
   runCli(args, { config: running.world.configFile });
 
-/** What was raised within the last second counts as in motion: makes it longer ago. */
+/** What was touched within the last second counts as in motion: makes it longer ago. */
 async function atRest(): Promise<void> {
   await query(
     running.world,
@@ -159,7 +159,7 @@ async function expectAllWell(): Promise<void> {
   expect(await faultsOf(running.world, TOOLS)).toEqual([]);
   // a directory that was away is believed again after a beat of its marker
   await eventually('no doubt', async () => (await sweepNow()).state !== 'unreadable');
-  expect(await sweepNow()).toMatchObject({ state: 'clean', raised: 0, digest: null });
+  expect(await sweepNow()).toMatchObject({ state: 'clean', touched: 0, digest: null });
   expect(await query(running.world, 'SELECT * FROM drifts')).toEqual([]);
 }
 
@@ -188,7 +188,7 @@ async function changeRules(change: string): Promise<void> {
   expect(await endOf(child, ldif)).toMatchObject({ exit: 0 });
 }
 
-test('what was changed by hand is raised, and the roles mend it; what is as wanted is left', async () => {
+test('what was changed by hand is touched, and the roles mend it; what is as wanted is left', async () => {
   spoil('t0');
   await changeDirectory(
     running.world,
@@ -200,17 +200,17 @@ test('what was changed by hand is raised, and the roles mend it; what is as want
 
   const swept = await sweepByCli('now');
   expect(swept).toMatchObject({
-    ...{ state: 'raised', exit: 0, drifted: 2, raised: 2, unreadable: 0, left: [], digest },
+    ...{ state: 'touched', exit: 0, drifted: 2, touched: 2, unreadable: 0, left: [], digest },
     ...{ subjects: TOOLS.length + 3, sentence: null },
   });
   expect(modeOf('t0')).toBe(0o2775);
   expect(await faultsOf(running.world, TOOLS)).toEqual([]);
-  const raised = await query<{ subject: number; role: string }>(
+  const touched = await query<{ subject: number; role: string }>(
     running.world,
     'SELECT subject, role FROM convergence WHERE since >= $1 ORDER BY role',
     [swept.beganAt],
   );
-  expect(raised).toEqual([
+  expect(touched).toEqual([
     { subject: await uidOf('t1'), role: 'directory' },
     { subject: await uidOf('t0'), role: 'homes' },
   ]);
@@ -230,7 +230,7 @@ test('more than the share is held: nothing is touched until the very digest is r
 
   const first = await sweepByCli('now');
   expect(first).toMatchObject({
-    ...{ state: 'held', exit: 3, drifted: 3, raised: 0, steps: 3, digest },
+    ...{ state: 'held', exit: 3, drifted: 3, touched: 0, steps: 3, digest },
     sentence: expect.stringContaining(`chamberlain sweep release --expect ${digest}`),
   });
   expect(await generations()).toEqual(wanted);
@@ -264,7 +264,9 @@ test('more than the share is held: nothing is touched until the very digest is r
   expect(doctor).toContain(`chamberlain sweep release --expect ${digest}`);
   const shown = await cli('sweep');
   expect(shown.exit).toBe(3);
-  expect(shown.out).toMatch(/^Held: 3 of 12 subjects have drifted, and no more than 2 are raised/m);
+  expect(shown.out).toMatch(
+    /^Held: 3 of 12 subjects have drifted, and no more than 2 are touched/m,
+  );
 
   const wrong = await cli('sweep', 'release', '--expect', 'f'.repeat(64));
   expect(wrong).toMatchObject({ exit: 1, out: '' });
@@ -280,7 +282,7 @@ test('more than the share is held: nothing is touched until the very digest is r
   expect(modeOf('t0')).toBe(0o777);
 
   expect(await sweepByCli('release', '--expect', again)).toMatchObject({
-    ...{ state: 'raised', exit: 0, drifted: 4, raised: 4, left: [], digest: again },
+    ...{ state: 'touched', exit: 0, drifted: 4, touched: 4, left: [], digest: again },
   });
   expect(['t0', 't1', 't2', 't3'].map(modeOf)).toEqual([0o2775, 0o2775, 0o2775, 0o2775]);
   expect((await cli('status')).exit).toBe(0);
@@ -289,8 +291,8 @@ test('more than the share is held: nothing is touched until the very digest is r
   });
   // a word is heeded once
   spoil('t0', 't1', 't2', 't3');
-  expect(await sweepNow()).toMatchObject({ state: 'held', digest: again, raised: 0 });
-  expect(await sweepNow(again)).toMatchObject({ state: 'raised', raised: 4 });
+  expect(await sweepNow()).toMatchObject({ state: 'held', digest: again, touched: 0 });
+  expect(await sweepNow(again)).toMatchObject({ state: 'touched', touched: 4 });
   const acts = await query(
     world,
     `SELECT verdict, requested_by LIKE 'unix:%' AS unix FROM audit WHERE kind = 'sweep.release'`,
@@ -322,7 +324,7 @@ test.each([
   expect(describeError(refusal)).toContain(sentence);
 });
 
-test('what somebody has raised a moment ago is left to them', async () => {
+test('what somebody has touched a moment ago is left to them', async () => {
   spoil('t0');
   await atRest();
   const { world } = running;
@@ -334,15 +336,15 @@ test('what somebody has raised a moment ago is left to them', async () => {
     `INSERT INTO sweep_releases (by) VALUES ('a test') RETURNING id`,
   );
   expect(await endOfSweep(asked?.id)).toMatchObject({
-    ...{ state: 'moving', drifted: 0, raised: 0 },
+    ...{ state: 'moving', drifted: 0, touched: 0 },
     sentence: 'one subject is being worked on',
   });
   expect(modeOf('t0')).toBe(0o777);
-  expect(await sweepNow()).toMatchObject({ state: 'raised', drifted: 1, raised: 1 });
+  expect(await sweepNow()).toMatchObject({ state: 'touched', drifted: 1, touched: 1 });
   await expectAllWell();
 });
 
-test('a frozen realm raises nothing; thawed, it does', async () => {
+test('a frozen realm touches nothing; thawed, it does', async () => {
   const { world } = running;
   await query(world, `UPDATE frozen SET frozen_at = now(), frozen_by = 'a test'`);
   spoil('t0');
@@ -351,21 +353,21 @@ test('a frozen realm raises nothing; thawed, it does', async () => {
     state: 'frozen',
     exit: 3,
     drifted: 1,
-    raised: 0,
+    touched: 0,
   });
   expect(await generations()).toEqual(wanted);
   expect((await cli('status')).out).toMatch(/^last sweep: frozen, \d+ s ago$/m);
   await query(world, 'UPDATE frozen SET frozen_at = NULL, frozen_by = NULL');
-  expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
+  expect(await sweepNow()).toMatchObject({ state: 'touched', touched: 1 });
   await expectAllWell();
 });
 
 describe('a directory that', () => {
-  /** No row is raised, and no entry is changed. */
+  /** No row is touched, and no entry is changed. */
   async function expectNothing(swept: Partial<Sweep>): Promise<void> {
     const wanted = await generations();
     const seen = await entries();
-    expect(await sweepNow()).toMatchObject({ raised: 0, ...swept });
+    expect(await sweepNow()).toMatchObject({ touched: 0, ...swept });
     expect(await generations()).toEqual(wanted);
     expect(await entries()).toEqual(seen);
   }
@@ -376,7 +378,7 @@ describe('a directory that', () => {
     signalTree(pid, 'SIGSTOP');
     try {
       expect(await sweepByCli('now')).toMatchObject({
-        ...{ state: 'unreadable', exit: 4, drifted: 0, raised: 0 },
+        ...{ state: 'unreadable', exit: 4, drifted: 0, touched: 0 },
         sentence: expect.stringContaining('reading all of dc=example,dc=org'),
       });
     } finally {
@@ -389,7 +391,7 @@ describe('a directory that', () => {
   test('shows half, by an access rule, changes nothing', async () => {
     await restrict(
       `{0}to dn.regex="^uid=[^,]+,ou=people,ou=servicegroups,${BASE}$" ` +
-        `by dn.exact="cn=directory-eyes,ou=chamberlain,${BASE}" none by * break`,
+        `by dn.exact="cn=directory-reader,ou=chamberlain,${BASE}" none by * break`,
     );
     await expectNothing({ state: 'held', drifted: TOOLS.length + 1 });
     await unrestrict();
@@ -429,7 +431,7 @@ describe('a directory that', () => {
       const { slapd } = world;
       const data = join(slapd.folder, 'data');
       const kept = { older: join(world.dir, 'older'), newer: join(world.dir, 'newer') };
-      const bringBack = async (copy: string) => {
+      const restoreCopies = async (copy: string) => {
         rmSync(data, { recursive: true });
         cpSync(copy, data, { recursive: true });
         await startServer(slapd);
@@ -441,7 +443,7 @@ describe('a directory that', () => {
       await startServer(slapd);
       // a copy that is older by less than a beat of the marker nobody can tell
       await eventually('a beat', async () => {
-        const sql = 'SELECT FROM directory_marker WHERE told_at > $1';
+        const sql = 'SELECT FROM directory_heartbeat WHERE published_at > $1';
         return (await query(world, sql, [at])).length === 1;
       });
       // one subject's change, so that it is less than the share
@@ -454,7 +456,7 @@ describe('a directory that', () => {
       await stopServer(slapd);
       cpSync(data, kept.newer, { recursive: true });
       if (how === 'older') {
-        await bringBack(kept.older);
+        await restoreCopies(kept.older);
       } else {
         rmSync(join(slapd.folder, 'seeded'));
         await startServer(slapd);
@@ -463,13 +465,13 @@ describe('a directory that', () => {
       await atRest();
       const seen = await entries();
       expect(await sweepNow()).toMatchObject({
-        ...{ state: 'raised', drifted: 1, raised: 1 }, // the home, and nothing else
+        ...{ state: 'touched', drifted: 1, touched: 1 }, // the home, and nothing else
         sentence: expect.stringContaining('it is an older copy'),
       });
       expect(await entries()).toEqual(seen);
       expect((await cli('status')).exit).toBe(3);
       await stopServer(slapd);
-      await bringBack(kept.newer);
+      await restoreCopies(kept.newer);
       await portal.get({
         kind: 'maintainer.remove',
         requestedBy: 'alice',
@@ -488,7 +490,7 @@ test('a role that is away is unreadable, and the others are judged', async () =>
   await running.startWork(ALL_BUT_SWEEP.filter((role) => role !== 'databases'));
   spoil('t0');
   expect(await sweepNow()).toMatchObject({
-    ...{ state: 'raised', raised: 1, unreadable: 1 },
+    ...{ state: 'touched', touched: 1, unreadable: 1 },
     sentence: 'databases: no answer for 8 s; is `chamberlain work databases` running?',
   });
   await running.stopWork();
@@ -500,16 +502,16 @@ test('a role that is away is unreadable, and the others are judged', async () =>
 test('a role that cannot look says why at once', async () => {
   const { world } = running;
   spoil('t0');
-  await query(world, 'REVOKE SELECT ON credentials FROM chamberlain_homes_eyes');
+  await query(world, 'REVOKE SELECT ON credentials FROM chamberlain_homes_reader');
   try {
     expect(await sweepNow()).toMatchObject({
-      ...{ state: 'unreadable', raised: 0, unreadable: 1 },
+      ...{ state: 'unreadable', touched: 0, unreadable: 1 },
       sentence: expect.stringMatching(/^homes: .*permission denied for table credentials/),
     });
   } finally {
-    await query(world, 'GRANT SELECT ON credentials TO chamberlain_homes_eyes');
+    await query(world, 'GRANT SELECT ON credentials TO chamberlain_homes_reader');
   }
-  expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
+  expect(await sweepNow()).toMatchObject({ state: 'touched', touched: 1 });
   await expectAllWell();
 });
 
@@ -533,7 +535,7 @@ test('what is in motion is left, what was given up is tried again, what an admin
   const uid = await uidOf('t0');
   chownSync(home('t0'), 0, 0);
   // a finding is reported, and keeps its time
-  expect(await sweepNow()).toMatchObject({ state: 'clean', findings: 1, raised: 0 });
+  expect(await sweepNow()).toMatchObject({ state: 'clean', findings: 1, touched: 0 });
   const [since] = await driftsOf('t0');
   expect(since).toMatchObject({ what: 'PATH_FOREIGN' });
   expect(await sweepNow()).toMatchObject({ state: 'clean', findings: 1 });
@@ -547,7 +549,7 @@ test('what is in motion is left, what was given up is tried again, what an admin
     ]);
   await eventually('it to be parked', async () => (await standing())[0]?.['state'] === 'parked');
   const parked = await standing();
-  expect(await sweepNow()).toMatchObject({ findings: 1, raised: 0 });
+  expect(await sweepNow()).toMatchObject({ findings: 1, touched: 0 });
   expect(await standing()).toEqual(parked);
 
   // in motion: due in an hour
@@ -563,7 +565,7 @@ test('what is in motion is left, what was given up is tried again, what an admin
     state: 'moving',
     exit: 3,
     drifted: 0,
-    raised: 0,
+    touched: 0,
   });
   expect(modeOf('t0')).toBe(0o777);
   expect(await driftsOf('t0')).toEqual([since]); // what was not seen at rest stays
@@ -574,29 +576,29 @@ test('what is in motion is left, what was given up is tried again, what an admin
     `UPDATE convergence SET state = 'parked' WHERE subject = $1 AND role = 'homes'`,
     [uid],
   );
-  expect(await sweepNow()).toMatchObject({ state: 'raised', drifted: 0, raised: 1 });
+  expect(await sweepNow()).toMatchObject({ state: 'touched', drifted: 0, touched: 1 });
   await settled(world);
   expect(modeOf('t0')).toBe(0o2775);
   await expectAllWell();
 });
 
-test('what would be destroyed is reported, and not raised', async () => {
+test('what would be destroyed is reported, and not touched', async () => {
   const { world } = running;
   const uid = await uidOf('t0');
   const undelete = await markDeleted(world, uid);
   // its maintainer is in its group no more: nothing of her is destroyed by that
-  expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
+  expect(await sweepNow()).toMatchObject({ state: 'touched', touched: 1 });
   await settled(world);
   const { steps } = await planAll();
   expect(new Set(steps.map(({ effect }) => effect))).toContain('destroy');
   const wanted = await generations();
   const seen = await entries();
-  expect(await sweepNow()).toMatchObject({ state: 'clean', raised: 0 });
+  expect(await sweepNow()).toMatchObject({ state: 'clean', touched: 0 });
   expect(await generations()).toEqual(wanted);
   expect(await entries()).toEqual(seen);
   expect((await driftsOf('t0')).length).toBeGreaterThan(0);
   await undelete();
-  expect(await sweepNow()).toMatchObject({ state: 'raised', raised: 1 });
+  expect(await sweepNow()).toMatchObject({ state: 'touched', touched: 1 });
   await settled(world);
   await expectAllWell();
 });
@@ -632,7 +634,7 @@ describe('in the middle of a sweep', () => {
     ]);
     expect(stdout).toBe('OK\n');
     await homesReturns();
-    expect(JSON.parse((await ended).out)).toMatchObject({ state: 'raised', raised: 1 });
+    expect(JSON.parse((await ended).out)).toMatchObject({ state: 'touched', touched: 1 });
     await expectAllWell();
   });
 
@@ -647,7 +649,7 @@ describe('in the middle of a sweep', () => {
     await eventually('it to be cut', async () => (await stateOf(id)) === 'cut');
     await homesReturns();
     const swept = JSON.parse((await ended).out) as Sweep;
-    expect(swept).toMatchObject({ state: 'raised', raised: 1 });
+    expect(swept).toMatchObject({ state: 'touched', touched: 1 });
     expect(swept.id).not.toBe(id);
     await expectAllWell();
   });
@@ -673,7 +675,7 @@ describe('in the middle of a sweep', () => {
           world,
           'SELECT id, state FROM sweeps ORDER BY began_at DESC LIMIT 1',
         );
-        return last?.id !== id && last?.state === 'raised';
+        return last?.id !== id && last?.state === 'touched';
       });
       await settled(world);
       expect(modeOf('t0')).toBe(0o2775);
@@ -754,7 +756,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
     await parked();
     expect(await ended).toEqual({
       exit: 1,
-      out: 'raised: 12 looked at, 2 drifted, 0 findings.\n1 mended, 1 not.\n',
+      out: 'touched: 12 looked at, 2 drifted, 0 findings.\n1 mended, 1 not.\n',
       err: expect.stringMatching(
         /^(.*,? \d+ s\n)*STEP_FAILED: tools\.t1, directory: sudo-rule: .*\n$/,
       ),
@@ -765,7 +767,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
     await parked();
     expect(await tried).toEqual({
       exit: 1,
-      out: 'raised: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again, 1 not mended.\n',
+      out: 'touched: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again, 1 not mended.\n',
       err: expect.stringMatching(
         /^(.*,? \d+ s\n)*STEP_FAILED: tools\.t1, directory: sudo-rule: .*\n$/,
       ),
@@ -776,7 +778,7 @@ test('what cannot be mended is named, and the exit says so', async () => {
   const again = await cli('sweep', 'now');
   expect(again).toMatchObject({
     exit: 0,
-    out: 'raised: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again.\n',
+    out: 'touched: 12 looked at, 0 drifted, 0 findings.\n1 that had been given up are tried again.\n',
   });
   await expectAllWell();
 }, 120_000);

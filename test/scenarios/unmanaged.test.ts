@@ -7,7 +7,7 @@ import type { Report } from '../../src/reconcile/report.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { administer, runningPid, signalTree, type World } from '../stack.ts';
 import { eventually } from './eventually.ts';
-import { addForeignEntry, changeDirectory, homeOf, query, readDirectory } from './outside.ts';
+import { addUnmanagedEntry, changeDirectory, homeOf, query, readDirectory } from './outside.ts';
 import type { Portal } from './portal.ts';
 import { admit, openRunning, type Running } from './running.ts';
 
@@ -96,7 +96,7 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
   [
     'a person in range, with a number',
     async () => {
-      await addForeignEntry(world, account(MALLORY, 'mallory', people.last));
+      await addUnmanagedEntry(world, account(MALLORY, 'mallory', people.last));
       const madeBy = world.ldapAdmin.dn;
       return { object: MALLORY, kind: 'account', name: 'mallory', number: people.last, madeBy };
     },
@@ -119,14 +119,14 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
     'the group of a tool',
     async () => {
       const object = `cn=tools.stray,ou=servicegroups,${BASE}`;
-      await addForeignEntry(world, group(object, 'tools.stray', tools.last, STRAY));
+      await addUnmanagedEntry(world, group(object, 'tools.stray', tools.last, STRAY));
       return { object, kind: 'group', name: 'tools.stray', number: tools.last };
     },
   ],
   [
     'the account of a tool',
     async () => {
-      await addForeignEntry(world, account(STRAY, 'tools.stray', tools.last));
+      await addUnmanagedEntry(world, account(STRAY, 'tools.stray', tools.last));
       return { object: STRAY, kind: 'account', number: tools.last };
     },
   ],
@@ -134,7 +134,7 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
     'a group among the groups of projects, with a number of a tool',
     async () => {
       const object = `cn=project-shadow,ou=groups,${BASE}`;
-      await addForeignEntry(world, group(object, 'project-shadow', tools.last - 1, MALLORY));
+      await addUnmanagedEntry(world, group(object, 'project-shadow', tools.last - 1, MALLORY));
       return { object, kind: 'group', number: tools.last - 1 };
     },
   ],
@@ -144,7 +144,7 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
       const object = RULE;
       const rule = ['objectClass: sudoRole', 'cn: runas-tools.ghost', 'sudoUser: %tools.ghost'];
       const more = ['sudoHost: ALL', 'sudoCommand: ALL', 'sudoOption: !authenticate'];
-      await addForeignEntry(
+      await addUnmanagedEntry(
         world,
         [`dn: ${object}`, ...rule, ...more, 'sudoRunAsUser: tools.ghost', ''].join('\n'),
       );
@@ -155,7 +155,7 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
     'a folder for people of others',
     async () => {
       const object = `ou=staff,ou=people,${BASE}`;
-      await addForeignEntry(world, `dn: ${object}\nobjectClass: organizationalUnit\nou: staff\n`);
+      await addUnmanagedEntry(world, `dn: ${object}\nobjectClass: organizationalUnit\nou: staff\n`);
       return { object, kind: 'entry' };
     },
   ],
@@ -164,7 +164,7 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
     async () => {
       const object = `cn=elsewhere,ou=people,${BASE}`;
       const classes = ['referral', 'extensibleObject'].map((name) => `objectClass: ${name}`);
-      await addForeignEntry(
+      await addUnmanagedEntry(
         world,
         [`dn: ${object}`, ...classes, 'cn: elsewhere', 'ref: ldap://127.0.0.1:9/dc=x', ''].join(
           '\n',
@@ -178,7 +178,7 @@ const PLANTED: [string, () => Promise<Partial<UnmanagedThing> & { object: string
     async () => {
       const object = `cn=another,ou=servicegroups,${BASE}`;
       const classes = ['alias', 'extensibleObject'].map((name) => `objectClass: ${name}`);
-      await addForeignEntry(
+      await addUnmanagedEntry(
         world,
         [`dn: ${object}`, ...classes, 'cn: another', `aliasedObjectName: ${MALLORY}`, ''].join(
           '\n',
@@ -394,7 +394,7 @@ describe('later', () => {
     const lines = Object.entries(before ?? {}).flatMap(([name, values]) =>
       values.map((value) => `${name}: ${value}`),
     );
-    await addForeignEntry(world, [`dn: ${object}`, ...lines, ''].join('\n'));
+    await addUnmanagedEntry(world, [`dn: ${object}`, ...lines, ''].join('\n'));
     await eventually(
       'it to be undecided',
       async () => (await find(object))?.ignoredAt === null,

@@ -18,7 +18,7 @@ beforeAll(async () => {
   world = await openWorld('work ends', { own: true });
   portal = openPortal(world);
   await world.chamberlain('prepare');
-  await world.chamberlain('found', 'steward');
+  await world.chamberlain('bootstrap', 'steward');
   work = startCli(['work', '--metrics', '127.0.0.1:0'], { config: world.configFile });
   work.stderr?.setEncoding('utf8').on('data', (text: string) => (log += text));
   await admit(portal, 'alice');

@@ -34,8 +34,8 @@ function ask(
   });
 }
 
-const toldAt = new Date('2026-05-01T12:00:00Z');
-const telling = { tellingAt: toldAt, toldAt, acceptedAt: undefined };
+const publishedAt = new Date('2026-05-01T12:00:00Z');
+const publishing = { publishingAt: publishedAt, publishedAt, acceptedAt: undefined };
 
 describe('a marker', () => {
   test.each([
@@ -44,7 +44,7 @@ describe('a marker', () => {
     ['that is gone', { older: 'place', byMs: Infinity, sentence: 'x' }, '+Inf', '0'],
     ['newer than PostgreSQL', { older: 'database', byMs: 3000, sentence: 'x' }, '0', '3'],
   ] as const)('%s', async (_, doubt, place, database) => {
-    noteMarker({ role: 'databases', place: 'tools"db' }, { doubt, telling });
+    noteMarker({ role: 'databases', place: 'tools"db' }, { doubt, publishing });
     const { status, type, text } = await ask('/metrics');
     expect([status, type]).toEqual([
       200,
@@ -54,7 +54,7 @@ describe('a marker', () => {
     expect(text.split('\n').filter((line) => line.includes(labels))).toEqual([
       `chamberlain_place_older_seconds${labels} ${place}`,
       `chamberlain_database_older_seconds${labels} ${database}`,
-      `chamberlain_place_told_timestamp_seconds${labels} ${toldAt.getTime() / 1000}`,
+      `chamberlain_place_published_timestamp_seconds${labels} ${publishedAt.getTime() / 1000}`,
     ]);
     expect(text).toMatch(/# EOF\n$/);
   });

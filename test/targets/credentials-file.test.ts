@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { WantedCredentials } from '../../src/reconcile/wanted.ts';
 import type { SeenPath } from '../../src/reconcile/action.ts';
 import { credentialsFile } from '../../src/targets/credentials-file.ts';
-import type { CredentialsFileHave, CredentialsHave } from '../../src/targets/files-eyes.ts';
+import type { CredentialsFileHave, CredentialsHave } from '../../src/targets/files-reader.ts';
 import { linesOf, person, REALM, tool } from './directory-cases.ts';
 
 const PATH = '/data/project/bot/replica.my.cnf';
@@ -39,7 +39,7 @@ describe('credentials-file', () => {
     ['a file that is as it should be', ours(file()), []],
     ['none', ours({ kind: 'absent' }), [CREATED]],
     ['none, in a home that a step before makes', { home: 'absent' }, [CREATED]],
-    ['a home that is not ours', { home: 'foreign' }, []],
+    ['a home that is not ours', { home: 'unmanaged' }, []],
     ['a symbolic link', ours({ kind: 'irregular', what: 'a symbolic link' }), [RENEWED]],
     ['a directory', ours({ kind: 'blocked', what: 'a directory' }), [`PATH_FOREIGN ${PATH}`]],
     ['another password', ours(file({}, { verifier: `*${'0'.repeat(40)}` })), [RENEWED]],

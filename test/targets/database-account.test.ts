@@ -4,7 +4,7 @@ import { limitWhileEnding } from '../../src/targets/connection-limit.ts';
 import type { Realm, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
 import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
 import { databaseAccount, type DatabaseServerHave } from '../../src/targets/database-account.ts';
-import type { DatabaseAccount, DatabasesEyes } from '../../src/targets/databases-eyes.ts';
+import type { DatabaseAccount, DatabasesReader } from '../../src/targets/databases-reader.ts';
 
 const VERIFIER = '*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19';
 const OTHER_VERIFIER = '*6BB4837EB74329105EE4568DDA7DC67ED2CA2AD9';
@@ -600,7 +600,7 @@ describe('database-account', () => {
   });
 
   test('keeps a server that fails from hiding the others', async () => {
-    const eyes: DatabasesEyes = {
+    const reader: DatabasesReader = {
       look: async (server, users) => {
         if (server === 'replica')
           throw new ChamberlainError('BACKEND_UNREADABLE', 'reading replica');
@@ -611,7 +611,7 @@ describe('database-account', () => {
         };
       },
     };
-    const found = await databaseAccount.observe(eyes, [tool(), person()], REALM);
+    const found = await databaseAccount.observe(reader, [tool(), person()], REALM);
     expect(found).toEqual([
       [{ server: 'replica', unreadable: 'reading replica' }, seen('toolsdb', [])],
       [{ server: 'replica', unreadable: 'reading replica' }, seen('toolsdb', [account()])],

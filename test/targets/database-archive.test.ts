@@ -3,7 +3,10 @@ import { ChamberlainError } from '../../src/shared/errors.ts';
 import type { AccountName, ShellName, ToolName } from '../../src/identity/names.ts';
 import type { Realm, Wanted, WantedArchive } from '../../src/reconcile/wanted.ts';
 import { databaseArchive, type DatabaseArchiveHave } from '../../src/targets/database-archive.ts';
-import type { DatabaseArchiveEyes, DatabasesArchive } from '../../src/targets/databases-eyes.ts';
+import type {
+  DatabaseArchiveReader,
+  DatabasesArchive,
+} from '../../src/targets/databases-reader.ts';
 
 const MANIFEST = 'a'.repeat(64);
 const OTHER = 'b'.repeat(64);
@@ -44,7 +47,7 @@ const person = (archive: WantedArchive): Wanted => ({
 });
 
 const leaving = (changes: Partial<WantedArchive> = {}): WantedArchive => ({
-  departure: 2,
+  archival: 2,
   manifest: undefined,
   returning: false,
   expired: false,
@@ -91,7 +94,7 @@ function lines(wanted: Wanted, found: DatabaseArchiveHave): string[] {
 
 const A = 's51234__a';
 const B = 's51234__b';
-const PUT_AWAY = 'create databases.archive archive 2 of the databases of s51234: absent → present';
+const ARCHIVE = 'create databases.archive archive 2 of the databases of s51234: absent → present';
 const REMOVE =
   'destroy databases.removeArchive archive 2 of the databases of s51234: present → absent';
 const DAMAGED = 'ARCHIVE_DAMAGED archive 2 of the databases of s51234';
@@ -101,14 +104,14 @@ const back = (server: string, change: string) =>
 
 describe('database-archive', () => {
   test.each<[string, Wanted, DatabaseArchiveHave, string[]]>([
-    ['does nothing while no departure is open', tool('active'), have([A]), []],
+    ['does nothing while no archival is open', tool('active'), have([A]), []],
     ['does nothing for a tool that is disabled', tool('disabled'), have([A]), []],
-    ['puts away', tool('archived', leaving()), have([A]), [PUT_AWAY]],
+    ['puts away', tool('archived', leaving()), have([A]), [ARCHIVE]],
     [
       'puts away where there is nothing, so that it is known',
       tool('archived', leaving()),
       have([]),
-      [PUT_AWAY],
+      [ARCHIVE],
     ],
     [
       'waits with that for a server that cannot be read',
@@ -243,7 +246,7 @@ describe('database-archive', () => {
     expect(lines(wanted, found)).toEqual(expected);
   });
 
-  test('tells each step which user, departure and manifest it is for', () => {
+  test('tells each step which user, archival and manifest it is for', () => {
     const wanted = tool('deleted', recorded());
     const [step] = databaseArchive.plan(
       databaseArchive.want(wanted, REALM),
@@ -256,28 +259,28 @@ describe('database-archive', () => {
       user: 's51234',
       account: 'tools.bridgebot',
       database: A,
-      departure: 2,
+      archival: 2,
       manifest: MANIFEST,
     });
   });
 
   test('asks only servers of tools, only for those who leave, and reads an archive only where it is needed', async () => {
     const asked: string[] = [];
-    const eyes: DatabaseArchiveEyes = {
+    const reader: DatabaseArchiveReader = {
       async lookForDatabases(server, users) {
         asked.push(`${server}: ${users.join(', ')}`);
         if (server === 'two') throw new ChamberlainError('BACKEND_UNREADABLE', 'reading two');
         return new Map([['s51234', [A]]]);
       },
-      async lookAtArchive(account, departure) {
-        asked.push(`${account}.${departure}`);
+      async lookAtArchive(account, archival) {
+        asked.push(`${account}.${archival}`);
         return undefined;
       },
       isAnyThere: () => Promise.resolve(false),
       isPartThere: () => Promise.reject(new Error('looked')),
     };
     const wanted = [tool('active'), person(leaving()), tool('deleted', recorded())];
-    expect(await databaseArchive.observe(eyes, wanted, REALM)).toEqual([
+    expect(await databaseArchive.observe(reader, wanted, REALM)).toEqual([
       { servers: [], archive: undefined },
       {
         servers: [
@@ -299,14 +302,14 @@ describe('database-archive', () => {
 
   test('looks at nothing where nobody leaves', async () => {
     const never = () => Promise.reject(new Error('looked'));
-    const eyes = {
+    const reader = {
       lookForDatabases: never,
       lookAtArchive: never,
       isAnyThere: () => Promise.resolve(false),
       isPartThere: never,
     };
     const wanted = [tool('active'), tool('archived', recorded())];
-    expect(await databaseArchive.observe(eyes, wanted, REALM)).toHaveLength(2);
+    expect(await databaseArchive.observe(reader, wanted, REALM)).toHaveLength(2);
   });
 
   test.each<[string, () => Promise<boolean>, string[]]>([
@@ -323,12 +326,12 @@ describe('database-archive', () => {
     ],
   ])('%s, and looks at nothing else', async (_, isPartThere, expected) => {
     const never = () => Promise.reject(new Error('looked'));
-    const eyes = {
+    const reader = {
       ...{ lookForDatabases: never, lookAtArchive: never, isAnyThere: never },
       isPartThere,
     };
     const wanted = tool('archived', leaving({ returning: true }));
-    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    const [found] = await databaseArchive.observe(reader, [wanted], REALM);
     expect(lines(wanted, found!)).toEqual(expected);
   });
 
@@ -340,14 +343,14 @@ describe('database-archive', () => {
     const never = () => Promise.reject(new Error('looked'));
     const wanted = {
       ...tool('deleted', leaving({ expired: true, erasure })),
-      pastArchives: [{ departure: 1, manifest: 'b'.repeat(64) }],
+      pastArchives: [{ archival: 1, manifest: 'b'.repeat(64) }],
     };
-    const eyes = {
+    const reader = {
       ...{ lookAtArchive: never, isPartThere: never },
       lookForDatabases: () => Promise.resolve(new Map([['s51234', [A]]])),
       isAnyThere: () => Promise.resolve(true),
     };
-    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    const [found] = await databaseArchive.observe(reader, [wanted], REALM);
     expect(lines(wanted, found!)).toEqual([
       'destroy databases.erase s51234__a on one: present → absent',
       'destroy databases.erase s51234__a on two: present → absent',
@@ -356,7 +359,7 @@ describe('database-archive', () => {
     const away = () =>
       Promise.reject(new ChamberlainError('BACKEND_UNREADABLE', 'reading toolsdb'));
     const [unread] = await databaseArchive.observe(
-      { ...eyes, lookForDatabases: away },
+      { ...reader, lookForDatabases: away },
       [wanted],
       REALM,
     );
@@ -377,15 +380,15 @@ describe('database-archive', () => {
     ['leaves another', archived([A], true, OTHER), ['ARCHIVE_DAMAGED, advisory']],
   ])('of who came back, whose archive is kept no longer, %s', async (_, archive, expected) => {
     const never = () => Promise.reject(new Error('looked'));
-    const eyes = {
+    const reader = {
       ...{ lookForDatabases: never, isAnyThere: () => Promise.resolve(false), isPartThere: never },
-      lookAtArchive: (account: string, departure: number) => {
-        expect([account, departure]).toEqual(['tools.bridgebot', 1]);
+      lookAtArchive: (account: string, archival: number) => {
+        expect([account, archival]).toEqual(['tools.bridgebot', 1]);
         return Promise.resolve(archive);
       },
     };
-    const wanted = { ...tool('active'), pastArchives: [{ departure: 1, manifest: MANIFEST }] };
-    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    const wanted = { ...tool('active'), pastArchives: [{ archival: 1, manifest: MANIFEST }] };
+    const [found] = await databaseArchive.observe(reader, [wanted], REALM);
     const { steps, findings } = databaseArchive.plan(
       databaseArchive.want(wanted, REALM),
       found!,
@@ -400,14 +403,14 @@ describe('database-archive', () => {
   });
 
   test('an archive that cannot be read is unreadable', async () => {
-    const eyes: DatabaseArchiveEyes = {
+    const reader: DatabaseArchiveReader = {
       lookForDatabases: () => Promise.resolve(new Map([['s51234', [A]]])),
       lookAtArchive: () => Promise.reject(new ChamberlainError('BACKEND_UNREADABLE', 'reading it')),
       isAnyThere: () => Promise.resolve(false),
       isPartThere: () => Promise.reject(new Error('looked')),
     };
     const wanted = tool('deleted', recorded());
-    const [found] = await databaseArchive.observe(eyes, [wanted], REALM);
+    const [found] = await databaseArchive.observe(reader, [wanted], REALM);
     expect(lines(wanted, found!)).toEqual(['unreadable: reading it']);
   });
 });

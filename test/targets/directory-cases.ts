@@ -3,7 +3,7 @@ import type { AccountName, ShellName, ToolName } from '../../src/identity/names.
 import type { Realm, WantedPerson, WantedTool } from '../../src/reconcile/wanted.ts';
 import type { Attributes } from '../../src/reconcile/action.ts';
 import type { TargetPlan } from '../../src/reconcile/plan.ts';
-import type { AnyRef, DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import type { AnyRef, DirectoryEntry } from '../../src/targets/directory-reader.ts';
 
 export const REALM: Realm = {
   realm: 'tools',

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { codeOf } from '../../src/shared/errors.ts';
 import type { WantedArchive, WantedTool } from '../../src/reconcile/wanted.ts';
 import { orderSteps } from '../../src/reconcile/plan.ts';
-import type { ArchiveHave, AskedArchive, FilesEyes } from '../../src/targets/files-eyes.ts';
+import type { ArchiveHave, AskedArchive, FilesReader } from '../../src/targets/files-reader.ts';
 import { homeArchive } from '../../src/targets/home-archive.ts';
 import { person, REALM, tool } from './directory-cases.ts';
 
@@ -12,7 +12,7 @@ type End = 'away' | 'back' | 'gone' | 'forgotten';
 /** How an account is wanted that is to end so; `recorded`: its archive is. */
 function archiveWanted(end: End, recorded: boolean) {
   const archive: WantedArchive = {
-    departure: 3,
+    archival: 3,
     manifest: recorded ? MANIFEST : undefined,
     returning: end === 'back',
     expired: end === 'forgotten',
@@ -63,7 +63,7 @@ describe('home-archive', () => {
     [ABSENT, {}, [ERASE]],
     [ABSENT, { isListed: true }, []],
   ])('who is erased, %j, %j: %j', (place, have, steps) => {
-    const archive = { departure: 3, manifest: undefined, returning: false, expired: true };
+    const archive = { archival: 3, manifest: undefined, returning: false, expired: true };
     const wanted = person({
       state: 'deleted',
       uid: 50001,
@@ -143,21 +143,21 @@ describe('home-archive', () => {
 
   test('wants nothing of who is not put away, and asks for nobody then', async () => {
     const asked: AskedArchive[] = [];
-    const eyes = {
+    const reader = {
       async readArchives(some: readonly AskedArchive[]) {
         asked.push(...some);
         return some.map(() => ({ place: ABSENT, left: true, going: false, archive: 'absent' }));
       },
-    } as unknown as FilesEyes;
+    } as unknown as FilesReader;
     const there = [tool(), tool({ state: 'disabled' }), person({ state: 'suspended' })];
     expect(there.map((one) => homeArchive.want(one, REALM))).toEqual(there.map(() => undefined));
-    expect(await homeArchive.observe(eyes, there, REALM)).toHaveLength(3);
+    expect(await homeArchive.observe(reader, there, REALM)).toHaveLength(3);
     expect(asked).toEqual([]);
 
     const leaving = person({ ...archiveWanted('away', false), everAdmitted: false });
-    const haves = await homeArchive.observe(eyes, [...there, leaving], REALM);
-    expect(asked.map(({ home, account, departure }) => ({ home, account, departure }))).toEqual([
-      { home: { area: 'personHomes', name: 'alice' }, account: 'alice', departure: 3 },
+    const haves = await homeArchive.observe(reader, [...there, leaving], REALM);
+    expect(asked.map(({ home, account, archival }) => ({ home, account, archival }))).toEqual([
+      { home: { area: 'personHomes', name: 'alice' }, account: 'alice', archival: 3 },
     ]);
     expect(haves.map(({ left }) => left)).toEqual([false, false, false, true]);
   });
@@ -169,17 +169,21 @@ describe('home-archive', () => {
     ['absent', []],
     ['other', ['ARCHIVE_DAMAGED, advisory']],
   ])('of who came back, and whose archive is kept no longer, %s: %j', async (archive, lines) => {
-    const pastArchives = [{ departure: 1, manifest: MANIFEST }];
-    const eyes = {
+    const pastArchives = [{ archival: 1, manifest: MANIFEST }];
+    const reader = {
       readArchives: async (asked: readonly AskedArchive[]) =>
-        asked.map(({ departure }) => ({
+        asked.map(({ archival }) => ({
           ...{ place: OURS, left: false, going: false },
-          archive: departure === 1 ? archive : 'absent',
+          archive: archival === 1 ? archive : 'absent',
         })),
-    } as unknown as FilesEyes;
+    } as unknown as FilesReader;
     // the others' answers stay their own
     const others = [tool(), person(archiveWanted('away', false))];
-    const [, , have] = await homeArchive.observe(eyes, [...others, tool({ pastArchives })], REALM);
+    const [, , have] = await homeArchive.observe(
+      reader,
+      [...others, tool({ pastArchives })],
+      REALM,
+    );
     for (const wanted of [
       tool({ pastArchives }),
       tool({ ...archiveWanted('away', true), pastArchives }),
@@ -191,15 +195,15 @@ describe('home-archive', () => {
         ...steps.map(({ action, effect }) => `${action.verb} (${effect})`),
         ...findings.map(({ code, advisory }) => `${code}${advisory ? ', advisory' : ''}`),
       ]).toEqual(lines);
-      for (const { action } of steps) expect(action).toMatchObject({ departure: 1 });
+      for (const { action } of steps) expect(action).toMatchObject({ archival: 1 });
     }
   });
 
   test('takes a short answer for no answer', async () => {
-    const eyes = { readArchives: async () => [] } as unknown as FilesEyes;
+    const reader = { readArchives: async () => [] } as unknown as FilesReader;
     const wanted = tool(archiveWanted('gone', true));
     const error: unknown = await homeArchive
-      .observe(eyes, [wanted], REALM)
+      .observe(reader, [wanted], REALM)
       .catch((cause: unknown) => cause);
     expect(codeOf(error)).toBe('BACKEND_UNREADABLE');
   });

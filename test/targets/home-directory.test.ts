@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { codeOf } from '../../src/shared/errors.ts';
 import type { SeenPath } from '../../src/reconcile/action.ts';
-import type { FilesEyes, FolderHave, HomeHave } from '../../src/targets/files-eyes.ts';
+import type { FilesReader, FolderHave, HomeHave } from '../../src/targets/files-reader.ts';
 import { homeDirectory } from '../../src/targets/home-directory.ts';
 import { linesOf, person, REALM, tool } from './directory-cases.ts';
 
@@ -129,7 +129,7 @@ describe('home-directory', () => {
 
   test('asks only for what is wanted, and takes a short answer for no answer', async () => {
     const asked: string[] = [];
-    const eyes = (short: boolean): FilesEyes => ({
+    const reader = (short: boolean): FilesReader => ({
       async readHomes(homes) {
         asked.push(...homes.map((one) => one.home.name));
         return homes.slice(short ? 1 : 0).map(() => home());
@@ -142,13 +142,13 @@ describe('home-directory', () => {
       },
     });
     const subjects = [person({ state: 'deleted' }), tool()];
-    expect(await homeDirectory.observe(eyes(false), subjects, REALM)).toEqual([
+    expect(await homeDirectory.observe(reader(false), subjects, REALM)).toEqual([
       { kind: 'absent' },
       home(),
     ]);
     expect(asked).toEqual(['bot']);
     const error: unknown = await homeDirectory
-      .observe(eyes(true), subjects, REALM)
+      .observe(reader(true), subjects, REALM)
       .catch((cause: unknown) => cause);
     expect(codeOf(error)).toBe('BACKEND_UNREADABLE');
   });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { DirectoryEyes } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryReader } from '../../src/targets/directory-reader.ts';
 import { realmMembership, type MembershipHave } from '../../src/targets/realm-membership.ts';
 import { entry, linesOf, person, REALM } from './directory-cases.ts';
 
@@ -76,23 +76,23 @@ describe('realm-membership', () => {
 
   test('looks for what stands in the way of an account that is absent', async () => {
     const renamed = entry('people/uid=ALICE', { uid: ['ALICE'], uidNumber: ['1003'] });
-    const eyes: Partial<DirectoryEyes> = {
+    const reader: Partial<DirectoryReader> = {
       find: ({ place }) =>
         Promise.resolve(place === 'groups' ? [GROUP] : place === 'people' ? [] : [renamed]),
       membersOf: () => Promise.resolve(new Set()),
     };
-    expect(await realmMembership.observe(eyes as DirectoryEyes, [person()], REALM)).toEqual([
+    expect(await realmMembership.observe(reader as DirectoryReader, [person()], REALM)).toEqual([
       { group: GROUP, member: false, account: renamed },
     ]);
   });
 
   test('is unreadable, not empty, where there is no realm group', async () => {
-    const eyes: Partial<DirectoryEyes> = {
+    const reader: Partial<DirectoryReader> = {
       find: () => Promise.resolve([]),
       membersOf: () => Promise.resolve(new Set()),
     };
     await expect(
-      realmMembership.observe(eyes as DirectoryEyes, [person()], REALM),
+      realmMembership.observe(reader as DirectoryReader, [person()], REALM),
     ).rejects.toMatchObject({ code: 'BACKEND_UNREADABLE' });
   });
 });

@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { parseSeal, sealKeyId, signPayload } from '../../src/seals/seal.ts';
-import type { DirectoryEntry } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry } from '../../src/targets/directory-reader.ts';
 import { addSealed, seal } from '../../src/targets/seal.ts';
 import { unixAccount } from '../../src/targets/unix-account.ts';
 import { entry, KEY, linesOf, OTHER_KEY, person, REALM, tool } from './directory-cases.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry, DirectoryReader } from '../../src/targets/directory-reader.ts';
 import { sshKeys } from '../../src/targets/ssh-keys.ts';
 import { entry, KEY, linesOf, OTHER_KEY, person, REALM } from './directory-cases.ts';
 
@@ -211,10 +211,10 @@ describe('ssh-keys', () => {
 
   test('gives no keys while the account stands under another name', async () => {
     const renamed = entry('people/uid=ALICE', { uid: ['ALICE'], uidNumber: ['1003'] });
-    const eyes = {
+    const reader = {
       find: ({ place }: { place?: string }) => Promise.resolve(place === 'people' ? [] : [renamed]),
-    } as unknown as DirectoryEyes;
-    const [found] = await sshKeys.observe(eyes, [person()], REALM);
+    } as unknown as DirectoryReader;
+    const [found] = await sshKeys.observe(reader, [person()], REALM);
     expect(linesOf(planned({}, found))).toEqual([]);
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Attributes } from '../../src/reconcile/action.ts';
-import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry, DirectoryReader } from '../../src/targets/directory-reader.ts';
 import { sudoRule } from '../../src/targets/sudo-rule.ts';
 import { entry, linesOf, REALM, tool } from './directory-cases.ts';
 
@@ -114,10 +114,10 @@ describe('sudo-rule', () => {
   });
 
   test('looks for rules of another name that let someone act as the tool', async () => {
-    const eyes: Partial<DirectoryEyes> = {
+    const reader: Partial<DirectoryReader> = {
       find: ({ place }) => Promise.resolve(place === 'sudoRules' ? [rule(), BACKDOOR] : []),
     };
-    expect(await sudoRule.observe(eyes as DirectoryEyes, [tool()], REALM)).toEqual([
+    expect(await sudoRule.observe(reader as DirectoryReader, [tool()], REALM)).toEqual([
       { rules: [rule()], others: [BACKDOOR], namesakes: false },
     ]);
   });
@@ -148,10 +148,10 @@ describe('sudo-rule', () => {
   ])(
     'looks for an account and a group of the name before it makes one: %s',
     async (_, found, is) => {
-      const eyes: Partial<DirectoryEyes> = {
+      const reader: Partial<DirectoryReader> = {
         find: ({ place }) => Promise.resolve(place === 'sudoRules' ? [] : found),
       };
-      expect(await sudoRule.observe(eyes as DirectoryEyes, [tool()], REALM)).toEqual([
+      expect(await sudoRule.observe(reader as DirectoryReader, [tool()], REALM)).toEqual([
         { rules: [], others: [], namesakes: is },
       ]);
     },

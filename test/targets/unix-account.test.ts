@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { AccountName } from '../../src/identity/names.ts';
 import type { Wanted } from '../../src/reconcile/wanted.ts';
 import type { Attributes } from '../../src/reconcile/action.ts';
-import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry, DirectoryReader } from '../../src/targets/directory-reader.ts';
 import { disabledGecos, findInTheWay, unixAccount } from '../../src/targets/unix-account.ts';
 import { entry, linesOf, person, REALM, tool } from './directory-cases.ts';
 
@@ -384,10 +384,12 @@ describe('unix-account', () => {
 
   test('says what is in the way of an account that is absent', async () => {
     const renamed = entry('people/uid=ALICE', { ...PERSON, uid: ['ALICE'] });
-    const eyes = { find: () => Promise.resolve([renamed]) } as unknown as DirectoryEyes;
+    const reader = { find: () => Promise.resolve([renamed]) } as unknown as DirectoryReader;
     const other = person({ uid: 1009, account: 'zoe' as AccountName, displayName: 'Zoe' });
-    expect(await findInTheWay(eyes, [other, person()], REALM)).toEqual(new Map([[1003, renamed]]));
-    const blind = { find: () => Promise.reject(new Error('asked')) } as unknown as DirectoryEyes;
+    expect(await findInTheWay(reader, [other, person()], REALM)).toEqual(
+      new Map([[1003, renamed]]),
+    );
+    const blind = { find: () => Promise.reject(new Error('asked')) } as unknown as DirectoryReader;
     expect(await findInTheWay(blind, [], REALM)).toEqual(new Map());
   });
 
@@ -397,8 +399,8 @@ describe('unix-account', () => {
       entry('people/uid=eve', ours),
       entry('people/uid=mal', { ...ours, gidNumber: [] }),
     ];
-    const eyes = { find: () => Promise.resolve(found) } as unknown as DirectoryEyes;
-    expect(await unixAccount.observe(eyes, [person(), tool()], REALM)).toEqual([[found[1]], []]);
+    const reader = { find: () => Promise.resolve(found) } as unknown as DirectoryReader;
+    expect(await unixAccount.observe(reader, [person(), tool()], REALM)).toEqual([[found[1]], []]);
   });
 
   test.each([

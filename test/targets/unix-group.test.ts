@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Attributes } from '../../src/reconcile/action.ts';
-import type { DirectoryEntry, DirectoryEyes } from '../../src/targets/directory-eyes.ts';
+import type { DirectoryEntry, DirectoryReader } from '../../src/targets/directory-reader.ts';
 import { unixGroup } from '../../src/targets/unix-group.ts';
 import { entry, linesOf, REALM, tool } from './directory-cases.ts';
 
@@ -16,7 +16,7 @@ const group = (changes: Attributes = {}) =>
   entry('toolGroups/cn=tools.bot', { ...SHAPE, ...changes });
 
 const planned = (wanted: ReturnType<typeof tool>, have: DirectoryEntry[]) =>
-  unixGroup.plan(unixGroup.want(wanted, REALM), { groups: have, strangers: [] }, wanted);
+  unixGroup.plan(unixGroup.want(wanted, REALM), { groups: have, unmanaged: [] }, wanted);
 
 describe('unix-group', () => {
   test.each<[string, Parameters<typeof tool>[0], DirectoryEntry[], string[]]>([
@@ -117,10 +117,10 @@ describe('unix-group', () => {
 
   test('leaves out a member whose account is somebody else, and reports it', () => {
     const wanted = tool();
-    const strangers = [entry('people/uid=alice', { uid: ['alice'], uidNumber: ['777'] })];
+    const unmanaged = [entry('people/uid=alice', { uid: ['alice'], uidNumber: ['777'] })];
     const plan = unixGroup.plan(
       unixGroup.want(wanted, REALM),
-      { groups: [group()], strangers },
+      { groups: [group()], unmanaged },
       wanted,
     );
     expect(linesOf(plan)).toEqual([
@@ -169,22 +169,22 @@ describe('unix-group', () => {
       }),
     ];
     const alice = entry('people/uid=alice', { uid: ['alice'], uidNumber: ['777'] });
-    const eyes = {
+    const reader = {
       find: ({ any }: { any: readonly { attribute: string }[] }) =>
         Promise.resolve(any[0]?.attribute === 'uid' ? [alice] : found),
-    } as unknown as DirectoryEyes;
-    expect(await unixGroup.observe(eyes, [other, tool()], REALM)).toEqual([
-      { groups: [found[1]], strangers: [alice] },
-      { groups: [found[0]], strangers: [alice] },
+    } as unknown as DirectoryReader;
+    expect(await unixGroup.observe(reader, [other, tool()], REALM)).toEqual([
+      { groups: [found[1]], unmanaged: [alice] },
+      { groups: [found[0]], unmanaged: [alice] },
     ]);
   });
 
   test('takes a group whose members may not be read for unreadable, not for empty', async () => {
     const { member: _, ...hidden } = SHAPE;
-    const eyes = {
+    const reader = {
       find: () => Promise.resolve([entry('toolGroups/cn=tools.bot', hidden)]),
-    } as unknown as DirectoryEyes;
-    await expect(unixGroup.observe(eyes, [tool()], REALM)).rejects.toMatchObject({
+    } as unknown as DirectoryReader;
+    await expect(unixGroup.observe(reader, [tool()], REALM)).rejects.toMatchObject({
       code: 'BACKEND_UNREADABLE',
     });
   });

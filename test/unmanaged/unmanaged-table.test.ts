@@ -13,17 +13,17 @@ import { openWorld, type World } from '../stack.ts';
 
 let world: World;
 let owner: Pool;
-let eyes: Pool;
+let reader: Pool;
 let admin: Pool;
 
 beforeAll(async () => {
   world = await openWorld('unmanaged rows', { needs: ['postgres'] });
   const open = (role: Parameters<typeof openPool>[1]) =>
     openPool(world.config, role, { max: 2, durable: false });
-  [owner, eyes, admin] = [open('owner'), open('homes_eyes'), open('admin')];
+  [owner, reader, admin] = [open('owner'), open('homes_reader'), open('admin')];
 });
 afterAll(async () => {
-  await Promise.all([owner, eyes, admin].map((pool) => pool?.end()));
+  await Promise.all([owner, reader, admin].map((pool) => pool?.end()));
   await world?.close();
 });
 beforeEach(async () => {
@@ -34,8 +34,13 @@ const home = (name: string, rest: Partial<SeenThing> = {}): SeenThing => ({
   ...{ object: `/home/${name}`, kind: 'home', name, number: 77, identity: '1:2:3', ...rest },
 });
 async function look(things: SeenThing[], rest: Partial<Looked> & { began?: string } = {}) {
-  const { began = await readClock(eyes), ...of } = rest;
-  await recordLook(eyes, 'homes', { place: 'personHomes', things, gone: 'the rest', ...of }, began);
+  const { began = await readClock(reader), ...of } = rest;
+  await recordLook(
+    reader,
+    'homes',
+    { place: 'personHomes', things, gone: 'the rest', ...of },
+    began,
+  );
 }
 const list = () => readUnmanaged(admin);
 const ignore = async (reason = 'known') =>
@@ -57,7 +62,7 @@ test('a look at a part drops what it did not find there, and nothing else', asyn
 });
 
 test('a look that began before a thing appeared does not drop it', async () => {
-  const began = await readClock(eyes);
+  const began = await readClock(reader);
   await look([home('eve')]);
   await look([], { began });
   expect(await list()).toHaveLength(1);
@@ -93,7 +98,7 @@ test('hostile values are listed like any other', async () => {
     ['/home/nul\uFFFD', 77, null],
     [long, null, null],
   ]);
-  expect(await readNumbers(eyes, [9_999_999_999, -1])).toEqual(new Map());
+  expect(await readNumbers(reader, [9_999_999_999, -1])).toEqual(new Map());
 });
 
 test('readers write what they see of their own role, and decide nothing', async () => {
@@ -104,12 +109,12 @@ test('readers write what they see of their own role, and decide nothing', async 
     `INSERT INTO unmanaged (role, place, object, kind) VALUES ('directory', 'x', 'x', 'home')`,
     `INSERT INTO unmanaged_looks (role, place) VALUES ('databases', 'x')`,
   ]) {
-    await expect(eyes.query(sql)).rejects.toMatchObject({ code: '42501' });
+    await expect(reader.query(sql)).rejects.toMatchObject({ code: '42501' });
   }
   for (const sql of [`DELETE FROM unmanaged`, `UPDATE unmanaged SET object = 'x'`]) {
     await expect(admin.query(sql)).rejects.toMatchObject({ code: '42501' });
   }
-  const others = openPool(world.config, 'databases_eyes', { max: 1, durable: false });
+  const others = openPool(world.config, 'databases_reader', { max: 1, durable: false });
   expect((await others.query('SELECT FROM unmanaged')).rowCount).toBe(0);
   expect((await others.query('DELETE FROM unmanaged')).rowCount).toBe(0);
   await others.end();

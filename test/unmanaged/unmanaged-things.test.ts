@@ -1,10 +1,10 @@
 /** Which entries of the directory are not ours, by what they show; and what archives a name belongs to. */
 import { describe, expect, test } from '@jest/globals';
 import type { Attributes, Place } from '../../src/reconcile/action.ts';
-import type { AnyRef } from '../../src/targets/directory-eyes.ts';
+import type { AnyRef } from '../../src/targets/directory-reader.ts';
 import { archiveOfName, isOurs, judgeEntry } from '../../src/unmanaged/unmanaged-things.ts';
 
-const GROUND = {
+const CONTEXT = {
   realm: 'tools',
   ranges: [
     { first: 1000, last: 1999 },
@@ -19,7 +19,7 @@ const OURS = new Map([
 
 function judge(ref: AnyRef, attributes: Attributes, within?: Place): string {
   const place = within ?? (ref.startsWith('dn:') ? undefined : (ref.split('/')[0] as Place));
-  const found = judgeEntry({ dn: 'x', ref, within: place, attributes }, GROUND);
+  const found = judgeEntry({ dn: 'x', ref, within: place, attributes }, CONTEXT);
   if (found === undefined) return 'nothing';
   return isOurs(found, OURS) ? 'ours' : [found.kind, found.name, found.number].join(' ').trim();
 }

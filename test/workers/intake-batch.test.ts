@@ -1,7 +1,7 @@
 /** Requests that wait at the same time: decided together, and told together. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { openLog } from '../../src/shared/log.ts';
-import { found } from '../../src/requests/found.ts';
+import { bootstrap } from '../../src/requests/bootstrap.ts';
 import { openPool, type Pool } from '../../src/database/connection.ts';
 import { startIntake } from '../../workers/intake.ts';
 import type { Worker } from '../../src/shared/loop.ts';
@@ -17,7 +17,10 @@ let intake: Worker | undefined;
 beforeAll(async () => {
   world = await openWorld('intake-batch', { needs: ['postgres', 'redis'] });
   owner = openPool(world.config, 'owner', { max: 1, durable: false });
-  await found(owner, world.config, 'steward', { displayName: 'Steward', email: 's@example.org' });
+  await bootstrap(owner, world.config, 'steward', {
+    displayName: 'Steward',
+    email: 's@example.org',
+  });
   portal = openPortal(world);
 });
 afterAll(async () => {
@@ -77,21 +80,21 @@ test('what is decided together and recorded together is as if it had been decide
     const { rows } = await owner.query(
       `SELECT q.jti, q.verdict, q.code, q.done_at IS NOT NULL AS done, a.kind, a.account, q.at,
          ARRAY(SELECT concat_ws(' ', coalesce(p.shell_name, t.account), i.role, i.generation = c.wanted)
-               FROM request_raises i JOIN convergence c USING (subject, role)
+               FROM request_touches i JOIN convergence c USING (subject, role)
                  LEFT JOIN people p ON p.uid = i.subject LEFT JOIN tools t ON t.uid = i.subject
-               WHERE i.request = q.id ORDER BY 1) AS raised
+               WHERE i.request = q.id ORDER BY 1) AS touched
        FROM requests q JOIN audit a ON a.request = q.id WHERE q.jti = ANY ($1) ORDER BY a.id`,
       [[id, ...others]],
     );
     return rows.length === 6 ? rows : undefined;
   });
   expect(new Set(recorded.map(({ at }) => at.getTime())).size).toBe(1);
-  const created = (tool: string, steward: string, ...raised: string[]) => {
-    const own = raised.map((each) => `tools.${tool} ${each}`);
+  const created = (tool: string, steward: string, ...touched: string[]) => {
+    const own = touched.map((each) => `tools.${tool} ${each}`);
     return ['tool.create', `tools.${tool}`, null, false, [steward, ...own]];
   };
-  expect(recorded.map((row) => [row.kind, row.account, row.code, row.done, row.raised])).toEqual([
-    // t: nothing has raised it since, f: something has
+  expect(recorded.map((row) => [row.kind, row.account, row.code, row.done, row.touched])).toEqual([
+    // t: nothing has touched it since, f: something has
     created('one', 'steward directory f', 'databases f', 'directory f', 'homes t'),
     created('two', 'steward directory f', 'databases t', 'directory t', 'homes t'),
     [

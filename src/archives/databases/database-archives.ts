@@ -1,13 +1,13 @@
 /**
  * The archives of databases as they lie on disk, in a folder of the role's own:
  *
- *     <account>.<departure>/              an archive: never written to again
+ *     <account>.<archival>/              an archive: never written to again
  *       manifest.json                     what it holds; see src/archives/databases-manifest.ts
  *       <server>.<n>.sql.zst              one database each
  *       <server>.<n>.sql.zst.json         what the manifest says of it: its dump has been read back
- *     .<account>.<departure>.part/        one that is being made, taken up again where it was cut
- *     .<account>.<departure>.<server>.loading    what it holds of the server is being loaded
- *     .<account>.<departure>.<server>.returned   what it holds of the server is there again
+ *     .<account>.<archival>.part/        one that is being made, taken up again where it was cut
+ *     .<account>.<archival>.<server>.loading    what it holds of the server is being loaded
+ *     .<account>.<archival>.<server>.returned   what it holds of the server is there again
  */
 import { createHash } from 'node:crypto';
 import {
@@ -43,7 +43,7 @@ export const MANIFEST = 'manifest.json';
 
 export interface ArchiveName {
   account: string;
-  departure: number;
+  archival: number;
 }
 
 /** An archive as it lies there. */
@@ -55,12 +55,12 @@ export interface FoundArchive {
 }
 
 /** The archive's folder, and beside it what belongs to it. */
-export function placesOf(folder: string, { account, departure }: ArchiveName) {
+export function placesOf(folder: string, { account, archival }: ArchiveName) {
   // names of our grammar hold neither `/` nor a dot in front
-  if (!/^[a-z][a-z0-9._-]{0,70}$/.test(account) || !Number.isInteger(departure)) {
+  if (!/^[a-z][a-z0-9._-]{0,70}$/.test(account) || !Number.isInteger(archival)) {
     throw new TypeError('no archive of ours');
   }
-  const name = `${account}.${departure}`;
+  const name = `${account}.${archival}`;
   return {
     whole: join(folder, name),
     part: join(folder, `.${name}.part`),
@@ -121,7 +121,7 @@ export function findArchive(folder: string, name: ArchiveName): FoundArchive | u
   }
   const manifest = parseManifest(bytes.toString('utf8'));
   if (manifest === undefined) throw new Error(`${join(path, MANIFEST)} is none`);
-  if (manifest.account !== name.account || manifest.departure !== name.departure) {
+  if (manifest.account !== name.account || manifest.archival !== name.archival) {
     throw new Error(`${path} holds what is another's`);
   }
   return { path, sha256: sha256Of(bytes), manifest };
@@ -135,7 +135,7 @@ export function readDeletions(folder: string, recorded: ReadonlySet<string>): Se
     const bytes = named && ifThere(() => readFileSync(join(folder, name, MANIFEST)));
     const manifest = bytes && parseManifest(bytes.toString('utf8'));
     if (named === undefined || bytes === undefined || manifest === undefined) return [];
-    if (manifest.account !== named.account || manifest.departure !== named.departure) return [];
+    if (manifest.account !== named.account || manifest.archival !== named.archival) return [];
     const { madeAt = statSync(join(folder, name, MANIFEST)).mtime.toISOString() } = manifest;
     return [
       {
@@ -241,13 +241,13 @@ export function removePart(folder: string, name: ArchiveName): void {
   for (const place of [part, whole]) rmSync(place, { recursive: true, force: true });
 }
 
-/** Removes what earlier departures of an account have left unfinished. */
-export function removeOlderParts(folder: string, { account, departure }: ArchiveName): void {
+/** Removes what earlier archivals of an account have left unfinished. */
+export function removeOlderParts(folder: string, { account, archival }: ArchiveName): void {
   const [before, after] = [`.${account}.`, '.part'];
   for (const name of readdirSync(folder)) {
     if (!name.startsWith(before) || !name.endsWith(after)) continue;
     const number = name.slice(before.length, -after.length);
-    if (!/^[1-9][0-9]*$/.test(number) || Number(number) >= departure) continue;
+    if (!/^[1-9][0-9]*$/.test(number) || Number(number) >= archival) continue;
     rmSync(join(folder, name), { recursive: true, force: true });
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The hands that put databases away and bring them back: dumped by mariadb-dump, kept as zstd, loaded by
+ * The writer that put databases away and bring them back: dumped by mariadb-dump, kept as zstd, loaded by
  * mariadb. What takes long asks every so often whether it is wanted still.
  *
  * A dump holds what a tenant wrote, bodies of routines included, and a client that reads it may be led
@@ -16,9 +16,9 @@ import { withoutSecrets } from '../../backends/mariadb/mariadb.ts';
 import { type ArchiveRealm, type ArchiveTerms, placeOf } from './mariadb-archiving.ts';
 import { watchServers, whileTrue } from '../../backends/mariadb/mariadb-watching.ts';
 import { isServerAway } from '../../backends/mariadb/mariadb-programs.ts';
-import { bringBack, dropArchived, eraseDatabase } from './mariadb-bring-back.ts';
+import { restoreDatabases, dropArchived, eraseDatabase } from './mariadb-restore-databases.ts';
 import { isUnavailable } from '../../backends/mariadb/mariadb-connections.ts';
-import { putAway } from './mariadb-put-away.ts';
+import { archiveDatabases } from './mariadb-archive-databases.ts';
 
 export type ArchiveAction = Extract<Action, { verb: `databases.${string}` }>;
 
@@ -26,7 +26,7 @@ export function isArchiveAction(action: Action): action is ArchiveAction {
   return action.verb.startsWith('databases.');
 }
 
-export function openArchiveHands(
+export function openArchiveWriter(
   realm: ArchiveRealm,
   terms: ArchiveTerms,
 ): {
@@ -40,12 +40,12 @@ export function openArchiveHands(
   let last: Promise<unknown> = Promise.resolve();
 
   async function act(action: ArchiveAction): Promise<void> {
-    const { user, departure, verb } = action;
+    const { user, archival, verb } = action;
     const subject = numberOfUser(user);
     if (subject === undefined) throw new TypeError('no user of ours');
     const wanted = (returning: boolean | undefined, { expired = false, erases = false } = {}) =>
       patiently(async () => {
-        if (await terms.stillWanted({ subject, departure, returning, expired, erases })) return;
+        if (await terms.stillWanted({ subject, archival, returning, expired, erases })) return;
         throw new ChamberlainError('STEP_STALE', `going on with the databases of ${user}`, {
           cause: new Error('it is wanted no more'),
           context: { user },
@@ -62,13 +62,13 @@ export function openArchiveHands(
           return await whileTrue(
             [wanted(false), answer(action.servers)],
             closing.signal,
-            (signal) => putAway(realm, terms, { ...action, subject }, signal),
+            (signal) => archiveDatabases(realm, terms, { ...action, subject }, signal),
           );
         case 'databases.restore':
           return await whileTrue(
             [wanted(true), answer([action.server])],
             closing.signal,
-            (signal) => bringBack(realm, terms, { ...action, subject }, signal),
+            (signal) => restoreDatabases(realm, terms, { ...action, subject }, signal),
           );
         case 'databases.drop':
           return await whileTrue(

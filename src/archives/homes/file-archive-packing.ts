@@ -19,7 +19,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { ChamberlainError, codeOf, describeError } from '../../shared/errors.ts';
 import type { HomeManifest } from '../homes-manifest.ts';
-import { OPEN_SAFELY, itself } from '../../backends/files/file-ground.ts';
+import { OPEN_SAFELY, itself } from '../../backends/files/file-mount.ts';
 import { PACKING, runScript, type Script, SCRIPTS, writeTo } from './file-archive-programs.ts';
 import type { LongStep } from './file-archive-step.ts';
 

@@ -4,19 +4,19 @@ import { parseArchiveName, type SeenDeletion } from '../deletion.ts';
 import { toolOf } from '../../identity/names.ts';
 import type { ErasedPerson } from '../../lifecycle/erased-person.ts';
 import { parseManifest } from '../homes-manifest.ts';
-import type { ArchiveHave, AskedArchive } from '../../targets/files-eyes.ts';
+import type { ArchiveHave, AskedArchive } from '../../targets/files-reader.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 import { isListed, readErasures } from '../../lifecycle/erasure-list.ts';
-import { stagedOf, withdrawnNames } from './file-archive.ts';
-import { isBegun, isEmptied, openArchives, readManifest, sha256Of } from './file-archive-ground.ts';
+import { stagedOf, asideNames } from './file-archive.ts';
+import { isBegun, isEmptied, openArchives, readManifest, sha256Of } from './file-archive-mount.ts';
 import {
   type Area,
   itself,
   openArea,
   stagingOf,
   unreadable,
-} from '../../backends/files/file-ground.ts';
-import type { FileServer } from '../../backends/files/file-ground.ts';
+} from '../../backends/files/file-mount.ts';
+import type { FileServer } from '../../backends/files/file-mount.ts';
 import { lookAtEach, lookAtFolder } from '../../backends/files/file-looking.ts';
 
 /** Throws BACKEND_UNREADABLE where an area or the folder of archives cannot be read, or is not mounted. */
@@ -66,7 +66,7 @@ export function readDeletions(
       if (named === undefined || bytes === undefined) return [];
       const manifest = parseManifest(bytes, named);
       if (manifest === undefined) return [];
-      const { account, departure, kind } = named;
+      const { account, archival, kind } = named;
       const { uid, madeAt, fingerprints = [], what } = manifest;
       const isTool = kind === 'tool';
       const home = isTool ? toolOf(account) : account;
@@ -74,7 +74,7 @@ export function readDeletions(
       const isBack = place.kind === 'directory' && place.seen.uid === uid;
       return [
         {
-          ...{ role: 'homes', uid, account, kind, departure, deletedAt: madeAt, fingerprints },
+          ...{ role: 'homes', uid, account, kind, archival, deletedAt: madeAt, fingerprints },
           ...{ archive: `${folder}/${name}`, manifest: sha256Of(bytes) },
           bytes: manifest.files.reduce((sum, file) => sum + file.bytes, 0),
           ...(what.kind === 'nothing' ? {} : { back: isBack ? 'yes' : 'no' }),
@@ -93,7 +93,7 @@ function lookAtOne(
   archives: { fd: number },
   asked: AskedArchive,
 ): ArchiveHave {
-  const { left, gone } = withdrawnNames(asked);
+  const { left, gone } = asideNames(asked);
   const isStaged = (name: string) =>
     lstatSync(`${stagingOf(area)}/${name}`, { throwIfNoEntry: false }) !== undefined;
   const place = lookAtFolder(area, asked.home.name);

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { type ArchiveKeeping, patiently } from '../archive-keeping.ts';
 
-/** What the hands are given to put homes away with. */
-export interface ArchiveHands extends ArchiveKeeping {
+/** What the writer is given to put homes away with. */
+export interface ArchiveWriter extends ArchiveKeeping {
   /** `config.archives.homes` */
   folder: string;
   /** the realm, of which the name of a tool's account begins */
@@ -35,19 +35,19 @@ const REPORT_MS = 1000;
  * BACKEND_UNAVAILABLE when it cannot be known for long.
  */
 export async function asLongStep<T>(
-  hands: ArchiveHands,
-  asked: { uid: number; departure: number; returning: boolean | undefined; erases?: boolean },
+  writer: ArchiveWriter,
+  asked: { uid: number; archival: number; returning: boolean | undefined; erases?: boolean },
   { archives, closing }: { archives: { fd: number }; closing: AbortSignal },
   act: (step: LongStep) => Promise<T>,
 ): Promise<T> {
-  const { uid: subject, departure, returning, erases } = asked;
+  const { uid: subject, archival, returning, erases } = asked;
   const ended = new AbortController();
   const over = new AbortController();
   const signal = AbortSignal.any([ended.signal, closing]);
   let told = { act: '', at: 0, pending: Promise.resolve() };
 
   const refuseUnlessWanted = patiently(async () => {
-    if (await hands.stillWanted({ subject, departure, returning, erases })) return;
+    if (await writer.stillWanted({ subject, archival, returning, erases })) return;
     throw new ChamberlainError('STEP_STALE', 'going on with what is not wanted any more');
   });
   async function askAgain(): Promise<void> {
@@ -68,7 +68,7 @@ export async function asLongStep<T>(
         const at = performance.now();
         if (name === told.act && at - told.at < REPORT_MS) return;
         const pending = told.pending
-          .then(() => hands.report({ subject, act: name, done, total }))
+          .then(() => writer.report({ subject, act: name, done, total }))
           .catch(() => {});
         told = { act: name, at, pending };
       },
@@ -77,6 +77,6 @@ export async function asLongStep<T>(
     over.abort();
     await asking;
     await told.pending;
-    await hands.clear(subject).catch(() => {});
+    await writer.clear(subject).catch(() => {});
   }
 }

@@ -47,7 +47,7 @@ import {
   partOf,
   readManifest,
   sha256Of,
-} from './file-archive-ground.ts';
+} from './file-archive-mount.ts';
 import { isArchiveOf } from '../../unmanaged/unmanaged-things.ts';
 import { noteErasure } from '../../lifecycle/erasure-list.ts';
 import {
@@ -60,7 +60,7 @@ import {
   unpackInto,
 } from './file-archive-packing.ts';
 import { IMMUTABLE, runScript, SCRIPTS } from './file-archive-programs.ts';
-import { type ArchiveHands, asLongStep, type LongStep } from './file-archive-step.ts';
+import { type ArchiveWriter, asLongStep, type LongStep } from './file-archive-step.ts';
 import {
   errnoOf,
   itself,
@@ -69,21 +69,21 @@ import {
   within,
   withOpened,
   withSeen,
-} from '../../backends/files/file-ground.ts';
-import type { Ground, Opened } from '../../backends/files/file-ground.ts';
+} from '../../backends/files/file-mount.ts';
+import type { Mount, Opened } from '../../backends/files/file-mount.ts';
 
 type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
 interface Moved {
   home: HomePath;
   uid: number;
-  departure: number;
+  archival: number;
 }
 
 const PACKED = 'home.tar.zst';
 
 /** The names in the staging folder that what was withdrawn goes through. */
-export function withdrawnNames({ home, departure }: Pick<Moved, 'home' | 'departure'>) {
-  const name = `${home.name}.${departure}`;
+export function asideNames({ home, archival }: Pick<Moved, 'home' | 'archival'>) {
+  const name = `${home.name}.${archival}`;
   return { left: `${name}.left`, gone: `${name}.gone`, back: `${name}.back` };
 }
 
@@ -93,12 +93,12 @@ export function stagedOf(names: readonly string[], { name }: HomePath): string[]
 }
 
 /** Renames a home into the staging folder. */
-export async function withdrawHome(
-  { area, staging }: Ground,
+export async function moveHomeAside(
+  { area, staging }: Mount,
   action: ActionOf<'home.withdraw'>,
 ): Promise<void> {
   const { home, seen } = action;
-  const { left } = withdrawnNames(action);
+  const { left } = asideNames(action);
   await refuseIfThere(staging, left);
   await withSeen(area, home.name, seen, async (opened) => {
     const [ofHome, ofStaging] = [fstatSync(opened.fd), fstatSync(staging.fd)];
@@ -114,11 +114,11 @@ export async function withdrawHome(
 
 /** Gives a home that was withdrawn its place again. */
 export async function returnHome(
-  { area, staging }: Ground,
+  { area, staging }: Mount,
   action: ActionOf<'home.return'>,
 ): Promise<void> {
   const { home, uid } = action;
-  const { left } = withdrawnNames(action);
+  const { left } = asideNames(action);
   await refuseIfThere(area, home.name);
   await withSeen(staging, left, { uid }, async () => {
     await rename(within(staging, left), within(area, home.name));
@@ -130,10 +130,10 @@ export async function returnHome(
 /** Removes what was made of an archive that was never recorded: half made, or whole. */
 export async function removeUnrecorded(
   action: ActionOf<'home.removePart'>,
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
 ): Promise<void> {
-  const archive = nameOf(hands, action);
-  await withArchives(hands, async (archives) => {
+  const archive = nameOf(writer, action);
+  await withArchives(writer, async (archives) => {
     await rm(within(archives, archiveName(archive)), { recursive: true, force: true });
     await removePart(archives, archive);
   });
@@ -141,20 +141,20 @@ export async function removeUnrecorded(
 
 /** Packs what was withdrawn, or says that there is nothing, and records the manifest. */
 export async function archiveHome(
-  { area, staging }: Ground,
+  { area, staging }: Mount,
   action: ActionOf<'home.archive'>,
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
   closing: AbortSignal,
 ): Promise<void> {
   const { home, uid } = action;
-  const { left, gone } = withdrawnNames(action);
-  const archive = nameOf(hands, action);
+  const { left, gone } = asideNames(action);
+  const archive = nameOf(writer, action);
   await refuseIfThere(staging, gone);
   const inPlace = await lookAt(within(area, home.name));
   // it is to be withdrawn first
   if (inPlace?.isDirectory() === true && inPlace.uid === uid) throw stale(home.name);
-  await withArchives(hands, (archives) =>
-    asLongStep(hands, { ...action, returning: false }, { archives, closing }, async (step) => {
+  await withArchives(writer, (archives) =>
+    asLongStep(writer, { ...action, returning: false }, { archives, closing }, async (step) => {
       const isThere = (await lookAt(within(staging, left))) !== undefined;
       const make = async (folder: Opened | undefined) => {
         if (folder !== undefined) await refuseMounts(folder);
@@ -162,10 +162,10 @@ export async function archiveHome(
           (await readBackMade(archives, { ...archive, uid }, folder, step)) ??
           (await makeArchive(
             archives,
-            { archive, action, folder, ...(await noteOf(hands, uid)) },
+            { archive, action, folder, ...(await noteOf(writer, uid)) },
             step,
           ));
-        await record(hands, archive, uid, bytes, step);
+        await record(writer, archive, uid, bytes, step);
       };
       await (isThere ? withSeen(staging, left, { uid }, make) : make(undefined));
     }),
@@ -173,13 +173,13 @@ export async function archiveHome(
 }
 
 /** What the manifest says beside what was packed. */
-async function noteOf(hands: ArchiveHands, uid: number): Promise<Noted> {
-  return { madeAt: hands.now().toISOString(), fingerprints: await hands.readFingerprints(uid) };
+async function noteOf(writer: ArchiveWriter, uid: number): Promise<Noted> {
+  return { madeAt: writer.now().toISOString(), fingerprints: await writer.readFingerprints(uid) };
 }
 type Noted = Pick<HomeManifest, 'madeAt' | 'fingerprints'>;
 
 async function record(
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
   archive: ArchiveName,
   uid: number,
   manifest: Buffer,
@@ -188,11 +188,11 @@ async function record(
   step.report('recording', 0, undefined);
   step.signal.throwIfAborted();
   const files = parseManifest(manifest, { ...archive, uid })?.files ?? [];
-  await hands.record({
+  await writer.record({
     subject: uid,
-    departure: archive.departure,
+    archival: archive.archival,
     manifestSha256: sha256Of(manifest),
-    path: `${hands.folder}/${archiveName(archive)}`,
+    path: `${writer.folder}/${archiveName(archive)}`,
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
   });
 }
@@ -316,18 +316,18 @@ function boundedBytes({ bytes }: { bytes: bigint }): number {
 
 /** Removes what was withdrawn, if it is, byte for byte, what its archive holds: it may have come back from a backup. */
 export async function destroyHome(
-  { staging }: Ground,
+  { staging }: Mount,
   action: ActionOf<'home.destroy'>,
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
   closing: AbortSignal,
 ): Promise<void> {
   const { uid } = action;
-  const { left, gone } = withdrawnNames(action);
-  await withArchives(hands, async (archives) => {
-    const archive = nameOf(hands, action);
+  const { left, gone } = asideNames(action);
+  await withArchives(writer, async (archives) => {
+    const archive = nameOf(writer, action);
     const { sha256, madeBy } = await recordedHome(archives, archive, action);
     await asLongStep(
-      hands,
+      writer,
       { ...action, returning: undefined },
       { archives, closing },
       async (step) => {
@@ -347,15 +347,15 @@ export async function destroyHome(
 
 /** Removes whatever was withdrawn of a home, and every archive of the account; the list of erasures has it first. */
 export async function eraseHome(
-  { staging }: Ground,
+  { staging }: Mount,
   action: ActionOf<'home.erase'>,
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
   closing: AbortSignal,
 ): Promise<void> {
   const { home, uid, account, erasure } = action;
-  await withArchives(hands, (archives) =>
+  await withArchives(writer, (archives) =>
     asLongStep(
-      hands,
+      writer,
       { ...action, returning: undefined, erases: true },
       { archives, closing },
       async (step) => {
@@ -424,43 +424,48 @@ async function refuseUnlessAsPacked(
 
 /** Unpacks the archive beside, compares, and gives it the place of the home. */
 export async function restoreHome(
-  { area, staging }: Ground,
+  { area, staging }: Mount,
   action: ActionOf<'home.restore'>,
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
   closing: AbortSignal,
 ): Promise<void> {
   const { home, uid } = action;
-  const { left, gone, back } = withdrawnNames(action);
-  const archive = nameOf(hands, action);
+  const { left, gone, back } = asideNames(action);
+  const archive = nameOf(writer, action);
   await refuseIfThere(area, home.name);
   await refuseIfThere(staging, left);
-  await withArchives(hands, async (archives) => {
+  await withArchives(writer, async (archives) => {
     const { sha256, madeBy } = await recordedHome(archives, archive, action);
-    await asLongStep(hands, { ...action, returning: true }, { archives, closing }, async (step) => {
-      const staged = within(staging, back);
-      try {
-        const path = `${within(archives, archiveName(archive))}/${PACKED}`;
-        await unpackBeside(staging, back, { path, sha256 }, step);
-        await withOpened(staged, OPEN_DIRECTORY, async (folder) => {
-          const counted = withoutSockets(await countFolder(folder, step));
-          await compareUnpacked(path, { folder, counted, madeBy }, step);
-          if (fstatSync(folder.fd).uid !== uid) throw stale(back);
-        });
-        // what is left of a removal that was cut: it is whole in the archive, and in `back`
-        await removeWithdrawn(staging, { left: undefined, gone, uid }, step);
-        step.signal.throwIfAborted();
-        await refuseIfThere(area, home.name);
-        await rename(staged, within(area, home.name));
-        await area.sync();
-        await staging.sync();
-      } catch (error) {
-        // not with the signal of the step, which may be what has ended it
-        const last = { ...step, signal: AbortSignal.timeout(REMOVE_LIMIT_MS) };
-        await removeFolder(staging, back, last).catch(() => {});
-        throw error;
-      }
-      await removePart(archives, archive);
-    });
+    await asLongStep(
+      writer,
+      { ...action, returning: true },
+      { archives, closing },
+      async (step) => {
+        const staged = within(staging, back);
+        try {
+          const path = `${within(archives, archiveName(archive))}/${PACKED}`;
+          await unpackBeside(staging, back, { path, sha256 }, step);
+          await withOpened(staged, OPEN_DIRECTORY, async (folder) => {
+            const counted = withoutSockets(await countFolder(folder, step));
+            await compareUnpacked(path, { folder, counted, madeBy }, step);
+            if (fstatSync(folder.fd).uid !== uid) throw stale(back);
+          });
+          // what is left of a removal that was cut: it is whole in the archive, and in `back`
+          await removeWithdrawn(staging, { left: undefined, gone, uid }, step);
+          step.signal.throwIfAborted();
+          await refuseIfThere(area, home.name);
+          await rename(staged, within(area, home.name));
+          await area.sync();
+          await staging.sync();
+        } catch (error) {
+          // not with the signal of the step, which may be what has ended it
+          const last = { ...step, signal: AbortSignal.timeout(REMOVE_LIMIT_MS) };
+          await removeFolder(staging, back, last).catch(() => {});
+          throw error;
+        }
+        await removePart(archives, archive);
+      },
+    );
   });
 }
 
@@ -486,15 +491,15 @@ const REMOVE_LIMIT_MS = 2000;
 
 /** Removes an archive that was kept long enough: its manifest last, by which a cut run goes on, or its empty folder. */
 export async function removeArchive(
-  { staging }: Ground,
+  { staging }: Mount,
   action: ActionOf<'home.removeArchive'>,
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
 ): Promise<void> {
-  const archive = nameOf(hands, action);
-  const { left, gone } = withdrawnNames(action);
+  const archive = nameOf(writer, action);
+  const { left, gone } = asideNames(action);
   await refuseIfThere(staging, left);
   await refuseIfThere(staging, gone);
-  await withArchives(hands, async (archives) => {
+  await withArchives(writer, async (archives) => {
     if (!isEmptied(archives, archive)) {
       recordedManifest(archives, archive, action);
       await withOpened(within(archives, archiveName(archive)), OPEN_DIRECTORY, async (opened) => {
@@ -548,20 +553,20 @@ function withoutSockets<Counted extends { sockets: number }>(counted: Counted): 
 }
 
 /** The account whose archive it is. */
-function nameOf(hands: ArchiveHands, { home, departure }: Moved): ArchiveName {
-  const account = home.area === 'toolHomes' ? `${hands.realm}.${home.name}` : home.name;
-  return { account, departure };
+function nameOf(writer: ArchiveWriter, { home, archival }: Moved): ArchiveName {
+  const account = home.area === 'toolHomes' ? `${writer.realm}.${home.name}` : home.name;
+  return { account, archival };
 }
 
 async function withArchives<T>(
-  hands: ArchiveHands,
+  writer: ArchiveWriter,
   act: (archives: { fd: number }) => Promise<T>,
 ): Promise<T> {
   let archives: { fd: number };
   try {
-    archives = openArchives(hands.folder);
+    archives = openArchives(writer.folder);
   } catch (cause) {
-    throw new ChamberlainError('BACKEND_UNAVAILABLE', `opening ${hands.folder}`, { cause });
+    throw new ChamberlainError('BACKEND_UNAVAILABLE', `opening ${writer.folder}`, { cause });
   }
   try {
     return await act(archives);

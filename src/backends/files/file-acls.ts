@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { fchmodSync, fchownSync, fstatSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import type { GroupWrite } from '../../targets/files-eyes.ts';
+import type { GroupWrite } from '../../targets/files-reader.ts';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import {
   AREA_FORBIDS,
@@ -17,8 +17,8 @@ import {
   stagingOf,
   whyUnsafe,
   withOpened,
-} from './file-ground.ts';
-import type { Area, FileServer, Opened } from './file-ground.ts';
+} from './file-mount.ts';
+import type { Area, FileServer, Opened } from './file-mount.ts';
 
 /** A survey of 40,000 homes takes getfacl about a second. */
 const READ_TIMEOUT_MS = 60_000;

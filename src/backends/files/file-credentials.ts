@@ -26,13 +26,13 @@ import {
   within,
   withOpened,
   withSeen,
-} from './file-ground.ts';
-import type { Ground, Opened } from './file-ground.ts';
+} from './file-mount.ts';
+import type { Mount, Opened } from './file-mount.ts';
 
-/** What the hands are given to make credentials with. */
-export interface CredentialsHands {
+/** What the writer is given to make credentials with. */
+export interface CredentialsWriter {
   newPassword(): string;
-  /** records it and raises the role `databases`, in one transaction */
+  /** records it and touches the role `databases`, in one transaction */
   recordVerifier(made: {
     account: number;
     epoch: number;
@@ -48,9 +48,9 @@ export interface CredentialsHands {
  * replaces whatever has the name, link or FIFO, and writes through nothing.
  */
 export async function writeCredentials(
-  { area, staging }: Ground,
+  { area, staging }: Mount,
   action: Extract<Action, { verb: 'credentials.write' }>,
-  credentials: CredentialsHands,
+  credentials: CredentialsWriter,
 ): Promise<void> {
   const { home, uid, epoch, user, seen, known = false } = action;
   await withSeen(area, home.name, { uid, ...(seen && { ino: seen.ino }) }, async (opened) => {
@@ -97,8 +97,8 @@ async function refuseUnlessReplaceable(home: Opened, staging: Opened): Promise<v
 
 /** The errno of a connection to PostgreSQL says nothing about files. */
 async function record(
-  credentials: CredentialsHands,
-  ...[made]: Parameters<CredentialsHands['recordVerifier']>
+  credentials: CredentialsWriter,
+  ...[made]: Parameters<CredentialsWriter['recordVerifier']>
 ): Promise<void> {
   await credentials.recordVerifier(made).catch((cause: unknown) => {
     throw codeOf(cause) === 'INTERNAL' ? new Error('recording the verifier', { cause }) : cause;
@@ -117,7 +117,7 @@ async function withNew(path: string, use: (file: Opened) => Promise<void>): Prom
  * up, and what is swapped in is not touched. Never where it has another name as well.
  */
 export async function ownCredentials(
-  { area }: Ground,
+  { area }: Mount,
   action: Extract<Action, { verb: 'credentials.own' }>,
 ): Promise<void> {
   const { home, seen, file, uid, mode } = action;

@@ -3,8 +3,8 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync, fstatSync, lstatSync, readdirSync } from 'node:fs';
 import type { HomeSighting } from '../../targets/everything.ts';
 import { ERASURES } from '../../lifecycle/erasure-list.ts';
-import { itself, openArea, STAGING, unreadable } from './file-ground.ts';
-import type { Area, FileServer } from './file-ground.ts';
+import { itself, openArea, STAGING, unreadable } from './file-mount.ts';
+import type { Area, FileServer } from './file-mount.ts';
 
 /** What stands in a folder under a name. */
 export interface ListedPath {

@@ -5,9 +5,9 @@
 import { closeSync, lstatSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import type { HomePath } from '../../reconcile/action.ts';
-import type { FolderHave } from '../../targets/files-eyes.ts';
-import type { Area, FileServer } from './file-ground.ts';
-import { describeKind, errnoOf, openArea, seenOf, unreadable, within } from './file-ground.ts';
+import type { FolderHave } from '../../targets/files-reader.ts';
+import type { Area, FileServer } from './file-mount.ts';
+import { describeKind, errnoOf, openArea, seenOf, unreadable, within } from './file-mount.ts';
 
 /** Homes, before anything else may be done. */
 const SLICE = 200;
@@ -47,7 +47,7 @@ export function lookAtFolder(parent: { fd: number }, name: string): FolderHave {
   }
 }
 
-/** What a failed look says of a tenant's ground; throws where it is the server's fault. */
+/** What a failed look says of a tenant's mount; throws where it is the server's fault. */
 export function refusalOf(
   name: string,
   cause: unknown,
@@ -60,8 +60,8 @@ export function refusalOf(
 
 /**
  * Errors that a tenant can bring about in a home: by swapping a folder between two of our calls,
- * or by a mount of their own that keeps root out. For eyes without root's rights the latter is a
- * fault of the eyes. All others are the server's: undefined.
+ * or by a mount of their own that keeps root out. For reader without root's rights the latter is a
+ * fault of the reader. All others are the server's: undefined.
  */
 export function describeHostile(error: unknown): string | undefined {
   const errno = errnoOf(error) ?? '';

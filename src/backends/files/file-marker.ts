@@ -1,5 +1,5 @@
 /**
- * The marker of an area of homes (src/seals/marker.ts): a file in the staging folder, which is root's alone, on the same
+ * The marker of an area of homes (src/seals/heartbeat.ts): a file in the staging folder, which is root's alone, on the same
  * file system as the homes. Whatever brings an older copy of the area back brings the older marker too.
  */
 import { constants, fchmodSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ import {
   whyUnsafe,
   within,
   withOpened,
-} from './file-ground.ts';
+} from './file-mount.ts';
 
 const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
 

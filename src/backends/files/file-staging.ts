@@ -1,7 +1,7 @@
 /** Makes directories in the staging folder, which is root's alone: paths are safe there. */
 import { chmodSync, constants, lchownSync, mkdirSync } from 'node:fs';
 import { copyFile, lchown, lstat, mkdir, readdir, readlink, rm, symlink } from 'node:fs/promises';
-import { OPEN_SAFELY, errnoOf, withOpened } from './file-ground.ts';
+import { OPEN_SAFELY, errnoOf, withOpened } from './file-mount.ts';
 
 /** What a staged directory gets before it is renamed to its place. */
 export interface Staged {

@@ -16,10 +16,10 @@ import type {
   AskedHome,
   CredentialsFileHave,
   CredentialsHave,
-  FilesEyes,
+  FilesReader,
   FolderHave,
   HomeHave,
-} from '../../targets/files-eyes.ts';
+} from '../../targets/files-reader.ts';
 import type { HomePath } from '../../reconcile/action.ts';
 import type { SeenDeletion } from '../../archives/deletion.ts';
 import type { ErasedPerson } from '../../lifecycle/erased-person.ts';
@@ -27,7 +27,7 @@ import type { HomeSighting } from '../../targets/everything.ts';
 import { readErasures } from '../../lifecycle/erasure-list.ts';
 import { lookAtArchives, readDeletions } from '../../archives/homes/file-archive-reading.ts';
 import { readGroupWrite } from './file-acls.ts';
-import { openArchives } from '../../archives/homes/file-archive-ground.ts';
+import { openArchives } from '../../archives/homes/file-archive-mount.ts';
 import { type FolderMemory, type ListedPath, listHomes, listUnmanaged } from './file-listing.ts';
 import {
   OPEN_DIRECTORY,
@@ -41,12 +41,12 @@ import {
   seenOf,
   unreadable,
   within,
-} from './file-ground.ts';
-import type { FileServer } from './file-ground.ts';
+} from './file-mount.ts';
+import type { FileServer } from './file-mount.ts';
 import { describeHostile, lookAtEach, lookAtFolder, refusalOf } from './file-looking.ts';
 
-/** The eyes of the role `homes`; `listHomes` tells all that stands in both areas, and whose it is. */
-export interface OpenFilesEyes extends FilesEyes {
+/** The reader of the role `homes`; `listHomes` tells all that stands in both areas, and whose it is. */
+export interface OpenFilesReader extends FilesReader {
   listHomes(piece: number): AsyncGenerator<HomeSighting[]>;
   /** What stands in an area, or in the folder of archives, and is not ours. */
   listUnmanaged(
@@ -62,11 +62,11 @@ export interface OpenFilesEyes extends FilesEyes {
 }
 
 /**
- * Opens the eyes of the role `homes`.
+ * Opens the reader of the role `homes`.
  *
  * @param archives the folder of archives: root's own
  */
-export function openFilesEyes(files: FileServer, archives: string): OpenFilesEyes {
+export function openFilesReader(files: FileServer, archives: string): OpenFilesReader {
   return {
     listHomes: (piece) => listHomes(files, piece),
     listUnmanaged: (where, isOurs, memory) =>
@@ -148,10 +148,10 @@ function lookAtCredentials(area: { fd: number }, one: AskedHome): CredentialsHav
   const have = lookInside<CredentialsHave>(area, one.home.name, (home, stats) =>
     stats.uid === one.uid
       ? { home: 'ours', seen: seenOf(stats), file: lookAtFile(home, one.uid) }
-      : { home: 'foreign' },
+      : { home: 'unmanaged' },
   );
   if ('home' in have) return have;
-  return { home: have.kind === 'absent' ? 'absent' : 'foreign' };
+  return { home: have.kind === 'absent' ? 'absent' : 'unmanaged' };
 }
 
 /** Looks without opening, then opens exactly what was looked at, through its descriptor. */

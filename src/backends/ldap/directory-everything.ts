@@ -1,5 +1,5 @@
 /**
- * Everything below the base, read in one walk: eyes that answer a survey of everything from memory, as
+ * Everything below the base, read in one walk: reader that answer a survey of everything from memory, as
  * the directory's own would have answered, where asking slapd for each subject takes ten times as long.
  *
  * An entry is found by what the directory compares without regard to case, in the normal form that the
@@ -14,12 +14,12 @@ import {
   splitRef,
   type AnyRef,
   type DirectoryEntry,
-  type DirectoryEyes,
-} from '../../targets/directory-eyes.ts';
+  type DirectoryReader,
+} from '../../targets/directory-reader.ts';
 import type { Everything } from '../../targets/everything.ts';
-import { type Sighting, sightingsOf } from '../../unmanaged/foreign.ts';
+import { type Sighting, sightingsOf } from '../../unmanaged/sightings.ts';
 import {
-  type EntryGround,
+  type EntryContext,
   isOurs,
   judgeEntry,
   type JudgedEntry,
@@ -69,14 +69,14 @@ const LARGE_BYTES = 10_000;
 const LAST_READ = 2000;
 
 /** What a walk has read: `people` counts the entries with a number among them. */
-export interface WalkedDirectory extends Everything<DirectoryEyes> {
+export interface WalkedDirectory extends Everything<DirectoryReader> {
   people: number;
   /** what is not ours; none where it was not asked for */
   unmanaged: JudgedEntry[];
 }
 
 /** What tells which entries are not ours; accounts by name, with their numbers. */
-export interface Ours extends EntryGround {
+export interface Ours extends EntryContext {
   accounts: ReadonlyMap<string, number>;
 }
 
@@ -147,7 +147,7 @@ export function openWalk(
     return entry;
   }
 
-  const eyes: DirectoryEyes = {
+  const reader: DirectoryReader = {
     async find({ place, any, attributes }) {
       requireWalked(attributes);
       const found = new Set<WalkedEntry>();
@@ -182,9 +182,13 @@ export function openWalk(
   }
 
   /** What its class is does not matter here. */
-  function isUnmanaged(dn: string, attributes: Attributes, { accounts, ...ground }: Ours): boolean {
+  function isUnmanaged(
+    dn: string,
+    attributes: Attributes,
+    { accounts, ...context }: Ours,
+  ): boolean {
     const entry = { dn, ref: names.entry(dn), within: names.within(dn), attributes };
-    const candidate = judgeEntry(entry, ground);
+    const candidate = judgeEntry(entry, context);
     return candidate !== undefined && !isOurs(candidate, accounts);
   }
 
@@ -228,7 +232,7 @@ export function openWalk(
       }
     },
     end: () => ({
-      ...{ eyes, sightings, numbers, people },
+      ...{ reader, sightings, numbers, people },
       unmanaged: unmanaged.map((walked) => ({
         ...{ dn: walked.sent.dn, within: names.within(walked.sent.dn) },
         ...read(walked),

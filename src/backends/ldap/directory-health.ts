@@ -1,6 +1,6 @@
 /** What `chamberlain doctor` asks of the directory: who sees what, who may write, how it is set up. */
 import { type Place } from '../../reconcile/action.ts';
-import { PLACES } from '../../targets/directory-eyes.ts';
+import { PLACES } from '../../targets/directory-reader.ts';
 import { namesOf } from './directory-names.ts';
 import { type LdapConnection, openLdapPool, resultCodeOf, withoutPassword } from './ldap.ts';
 

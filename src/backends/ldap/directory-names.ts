@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { EntryRef, Place } from '../../reconcile/action.ts';
-import { placePath, splitRef, type AnyRef } from '../../targets/directory-eyes.ts';
+import { placePath, splitRef, type AnyRef } from '../../targets/directory-reader.ts';
 import { parseDn, readDnsOf } from './dn.ts';
 import { formatDn } from './ldap.ts';
 

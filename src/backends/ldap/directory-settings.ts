@@ -7,7 +7,7 @@ export function writerSettings(config: Config) {
 }
 
 /** How the directory is reached as one of the role's two accounts. */
-export function directorySettings(config: Config, account: 'directory' | 'directory-eyes') {
+export function directorySettings(config: Config, account: 'directory' | 'directory-reader') {
   return {
     uri: config.ldap.uri,
     base: config.ldap.base,

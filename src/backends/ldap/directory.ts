@@ -1,7 +1,7 @@
 /**
- * The directory: eyes and hands over LDAP, each bound as an account of its own.
+ * The directory: reader and writer over LDAP, each bound as an account of its own.
  *
- * Eyes read in bulk, and every answer is complete or it throws BACKEND_UNREADABLE. Hands do the
+ * Reader read in bulk, and every answer is complete or it throws BACKEND_UNREADABLE. Writer do the
  * `ldap.*` verbs: STEP_STALE where the entry is not as it was seen, STEP_FAILED where the server
  * refuses, BACKEND_UNAVAILABLE where it does not answer (then the step may have been done or not:
  * the next survey sees).
@@ -12,11 +12,11 @@ import {
   PLACES,
   readableRef,
   type DirectoryEntry,
-  type DirectoryEyes,
+  type DirectoryReader,
   type DirectoryQuery,
   type AnyRef,
-} from '../../targets/directory-eyes.ts';
-import type { Pace } from '../../targets/everything.ts';
+} from '../../targets/directory-reader.ts';
+import type { Throttle } from '../../targets/everything.ts';
 import { signPayload, type SealKey } from '../../seals/seal.ts';
 import type { Secret } from '../../secrets/secret.ts';
 import { ATTRIBUTE as SEAL } from '../../targets/seal.ts';
@@ -44,7 +44,7 @@ export interface DirectorySettings {
   /** the suffix, e.g. `dc=example,dc=org` */
   base: string;
   realm: string;
-  /** of `cn=directory-eyes` or `cn=directory` below `ou=chamberlain` */
+  /** of `cn=directory-reader` or `cn=directory` below `ou=chamberlain` */
   password: Secret;
   caFile?: string | undefined;
 }
@@ -67,7 +67,7 @@ const CODE = {
   assertionFailed: 122,
 } as const;
 
-// ---------------------------------------------------------------- eyes
+// ---------------------------------------------------------------- reader
 
 /** An entry with what the directory itself knows of it. */
 export interface TracedEntry extends JudgedEntry {
@@ -81,11 +81,11 @@ export interface TracedEntry extends JudgedEntry {
   uuid: string | undefined;
 }
 
-/** The directory's eyes; `told` reads the marker's texts, `readEverything` all that is below the base. */
-export interface OpenDirectoryEyes extends DirectoryEyes {
-  told(): Promise<string[]>;
+/** The directory's reader; `heartbeats` reads the texts of the heartbeat, `readEverything` all that is below the base. */
+export interface OpenDirectoryReader extends DirectoryReader {
+  heartbeats(): Promise<string[]>;
   /** @param ours what tells which entries are not ours */
-  readEverything(pace: Pace, realmGid: number, ours?: Ours): Promise<WalkedDirectory>;
+  readEverything(throttle: Throttle, realmGid: number, ours?: Ours): Promise<WalkedDirectory>;
   /**
    * Entries that another than the directory role has changed last, without their members, since a change
    * sequence number or ever, page by page: at first that may be the whole tree.
@@ -115,11 +115,11 @@ const CSN_MARGIN_MS = 60_000;
 /** From so many on, reading all that others have changed is cheaper than asking for each. */
 const TRACE_EACH_UP_TO = 200;
 
-/** Reads as `cn=directory-eyes,ou=chamberlain`. */
-export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEyes {
+/** Reads as `cn=directory-reader,ou=chamberlain`. */
+export function openDirectoryReader(settings: DirectorySettings): OpenDirectoryReader {
   const { uri, caFile, password, realm } = settings;
   const names = namesOf(settings.base, realm);
-  const bindDn = names.account('directory-eyes');
+  const bindDn = names.account('directory-reader');
   const check = (connection: LdapConnection) => seeTree(connection, names);
   const pool = openLdapPool({ uri, caFile, bindDn, password, check });
 
@@ -233,7 +233,7 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
         return new Set(members.filter((_, i) => asked[i]));
       }),
 
-    async readEverything({ piece, breathe }, realmGid, ours) {
+    async readEverything({ piece, yieldTurn }, realmGid, ours) {
       const base = names.place('base');
       const walk = openWalk(names, { realm, realmGid }, NO_MEMBER, ours);
       const search = {
@@ -244,7 +244,7 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
       } as const;
       for await (const page of readablePages(`reading all of ${base}`, pool.walk(search))) {
         walk.add(page);
-        await breathe();
+        await yieldTurn();
       }
       return walk.end();
     },
@@ -273,7 +273,8 @@ export function openDirectoryEyes(settings: DirectorySettings): OpenDirectoryEye
 
     dnOf: (ref) => names.dn(ref),
 
-    told: () => readable('reading the marker', () => pool.run((ldap) => readTold(ldap, names))),
+    heartbeats: () =>
+      readable('reading the marker', () => pool.run((ldap) => readHeartbeats(ldap, names))),
 
     close: pool.close,
   };
@@ -313,7 +314,7 @@ async function readNextCsn(ldap: LdapConnection, names: Names): Promise<string |
 }
 
 /** The marker's texts: none where it was never written, or is gone. */
-async function readTold(ldap: LdapConnection, names: Names): Promise<string[]> {
+async function readHeartbeats(ldap: LdapConnection, names: Names): Promise<string[]> {
   const read = { base: names.marker, scope: 'base', attributes: ['description'] } as const;
   try {
     const found = await ldap.search(read);
@@ -347,9 +348,9 @@ async function* readablePages<T>(act: string, pages: AsyncGenerator<T>): AsyncGe
   }
 }
 
-// ---------------------------------------------------------------- hands
+// ---------------------------------------------------------------- writer
 
-/** For each verb, how the act is called, and what says that the step's ground has moved. */
+/** For each verb, how the act is called, and what says that the step is stale. */
 const VERBS = {
   'ldap.add': { act: 'adding', stale: [CODE.entryAlreadyExists] },
   'ldap.modify': {
@@ -368,12 +369,12 @@ type DirectoryAction = Extract<Action, { verb: keyof typeof VERBS }>;
 
 /**
  * Does the `ldap.*` verbs as `cn=directory,ou=chamberlain`; any other verb is a fault. `told` reads the
- * texts of the marker, which login hosts read (src/seals/marker.ts); `tell` writes a new one instead of
+ * texts of the marker, which login hosts read (src/seals/heartbeat.ts); `tell` writes a new one instead of
  * those that were read, or says false where another has done so meanwhile. What a seal is to say it signs.
  */
-export function openDirectoryHands(settings: DirectorySettings & { sealKey: () => SealKey }): {
+export function openDirectoryWriter(settings: DirectorySettings & { sealKey: () => SealKey }): {
   do(action: Action): Promise<void>;
-  told(): Promise<string[]>;
+  heartbeats(): Promise<string[]>;
   tell(marker: string, instead: readonly string[]): Promise<boolean>;
   close(): Promise<void>;
 } {
@@ -393,7 +394,7 @@ export function openDirectoryHands(settings: DirectorySettings & { sealKey: () =
         throw new ChamberlainError(failureOf(action, cause), message, { cause });
       }
     },
-    told: () => pool.run((ldap) => readTold(ldap, names)),
+    heartbeats: () => pool.run((ldap) => readHeartbeats(ldap, names)),
     async tell(marker, instead) {
       const attribute = 'description';
       const old = instead.map((text) => names.toDirectory(attribute, text));

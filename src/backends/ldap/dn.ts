@@ -2,7 +2,7 @@
  * Reads distinguished names (RFC 4514) as the directory returns them, and says in which of the
  * realm's places they lie. Nothing here builds a DN: ldap.ts does, with its library.
  */
-import { entryRef, placePath, PLACES, type AnyRef } from '../../targets/directory-eyes.ts';
+import { entryRef, placePath, PLACES, type AnyRef } from '../../targets/directory-reader.ts';
 import type { Place } from '../../reconcile/action.ts';
 
 export interface Rdn {

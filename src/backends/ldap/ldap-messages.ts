@@ -5,7 +5,7 @@
  * Formats: RFC 4511, sections 4.1.1 (LDAPMessage), 4.5.2 (SearchResultEntry) and 5.1 (BER).
  */
 import { isUtf8 } from 'node:buffer';
-import { OVERSIZED } from '../../unmanaged/foreign.ts';
+import { OVERSIZED } from '../../unmanaged/sightings.ts';
 
 export const TAG = {
   integer: 0x02,

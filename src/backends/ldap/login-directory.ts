@@ -31,7 +31,7 @@ export interface LoginDirectorySettings {
 /** An entry of a person, or of a tool's account, as it was read. */
 export interface SeenEntry {
   dn: string;
-  /** by which it is told of: see `toldName` */
+  /** by which it is told of: see `reportName` */
   name: string;
   /** '' where it may not be read */
   csn: string;
@@ -90,7 +90,7 @@ export function openLoginDirectory(settings: LoginDirectorySettings): LoginDirec
       if (!isAccount) continue;
       const csn = String(entry.values('entryCSN')[0] ?? '');
       const seal = areWhole ? sealOf(entry) : undefined;
-      found.push({ dn, name: toldName(place, dn), csn, seal });
+      found.push({ dn, name: reportName(place, dn), csn, seal });
     }
     return found;
   }
@@ -180,7 +180,7 @@ const OWN_NAME = { people: /^uid=([a-z0-9_-]+),/i, toolAccounts: /^uid=([a-z0-9.
  * The entry's own name, exact bytes; its DN where no account there may have that one, so that an entry beside
  * people cannot pass for a tool, nor end what is known of one.
  */
-function toldName(place: AccountPlace, dn: string): string {
+function reportName(place: AccountPlace, dn: string): string {
   const name = OWN_NAME[place].exec(dn)?.[1] ?? dn;
   if (name.length <= MAX_NAME) return name;
   return `${name.slice(0, MAX_NAME)}… ${createHash('sha256').update(name).digest('hex')}`;

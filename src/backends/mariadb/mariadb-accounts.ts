@@ -2,7 +2,7 @@
  * MariaDB's own tables of accounts, read into the normal form of the target; and grants of that
  * form as SQL. Format of `mysql.global_priv.Priv`: JSON, see mariadb.com/kb/en/mysqlglobal_priv-table.
  */
-import type { DatabaseAccount, DatabaseServerView, Grant } from '../../targets/databases-eyes.ts';
+import type { DatabaseAccount, DatabaseServerView, Grant } from '../../targets/databases-reader.ts';
 
 /** A row, its columns by name. */
 export type Row = Record<string, string | number | null>;

@@ -66,20 +66,20 @@ export function openServers(
   login: DatabaseLogin,
   limit: number,
 ): Servers {
-  const lanes = new Map(places.map((place) => [place.name, openLanes(place, login, limit)]));
+  const pools = new Map(places.map((place) => [place.name, openPool(place, login, limit)]));
   return {
     async use(server, work) {
-      const lane = lanes.get(server);
-      if (lane === undefined) throw new TypeError(`no database server ${server} is configured`);
-      return await lane.use(work);
+      const pool = pools.get(server);
+      if (pool === undefined) throw new TypeError(`no database server ${server} is configured`);
+      return await pool.use(work);
     },
     async close() {
-      await Promise.all([...lanes.values()].map((lane) => lane.close()));
+      await Promise.all([...pools.values()].map((pool) => pool.close()));
     },
   };
 }
 
-function openLanes(place: DatabaseServerPlace, login: DatabaseLogin, limit: number) {
+function openPool(place: DatabaseServerPlace, login: DatabaseLogin, limit: number) {
   const idle = new Map<OpenConnection, NodeJS.Timeout>();
   const queue: (() => void)[] = [];
   let inUse = 0;

@@ -6,7 +6,7 @@ import {
   openServers,
 } from './mariadb-connections.ts';
 
-export interface EyesHealth {
+export interface ReaderHealth {
   version: string;
   /** by the server's clock, milliseconds since the epoch */
   clock: number;
@@ -16,11 +16,11 @@ export interface EyesHealth {
   anonymousHosts: string[];
 }
 
-/** Looks as `chamberlain_databases_eyes`. */
-export async function readEyesHealth(
+/** Looks as `chamberlain_databases_reader`. */
+export async function readReaderHealth(
   place: DatabaseServerPlace,
   login: DatabaseLogin,
-): Promise<EyesHealth> {
+): Promise<ReaderHealth> {
   const servers = openServers([place], login, 1);
   try {
     return await servers.use(place.name, async (connection) => {

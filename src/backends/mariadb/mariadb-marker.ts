@@ -1,5 +1,5 @@
 /**
- * The marker of a MariaDB server (src/seals/marker.ts): a row of `mysql.chamberlain_marker`, which deploy/mariadb makes. It
+ * The marker of a MariaDB server (src/seals/heartbeat.ts): a row of `mysql.chamberlain_marker`, which deploy/mariadb makes. It
  * stands beside the accounts, so that whatever brings an older copy of those back brings the older marker too.
  */
 import { ChamberlainError } from '../../shared/errors.ts';

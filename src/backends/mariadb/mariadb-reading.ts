@@ -4,7 +4,7 @@
  * The tables' keys begin with the host, and there are few hosts: asking for all hosts by name makes
  * each look-up one by key (0.3 ms among 40,000 accounts, against 9 ms).
  */
-import type { DatabasesEyes, DatabaseServerView } from '../../targets/databases-eyes.ts';
+import type { DatabasesReader, DatabaseServerView } from '../../targets/databases-reader.ts';
 import { type Everything, numberOfUser } from '../../targets/everything.ts';
 import { type AccountRows, readAccounts, type Row } from './mariadb-accounts.ts';
 import type { Connection } from './mariadb-connections.ts';
@@ -27,12 +27,12 @@ const COLUMNS: Record<Table, string> = {
 const TABLES = Object.keys(COLUMNS) as Table[];
 
 /** What must be known of a server before its tables are read. */
-interface Ground {
+interface ServerTraits {
   hosts: string[];
   privilegeColumns: string[];
 }
 
-async function readGround(connection: Connection): Promise<Ground> {
+async function readTraits(connection: Connection): Promise<ServerTraits> {
   const [hosts, columns] = await Promise.all([
     connection.query<Row[]>('SELECT DISTINCT Host AS name FROM mysql.global_priv'),
     connection.query<Row[]>(
@@ -50,7 +50,7 @@ async function readGround(connection: Connection): Promise<Ground> {
 /** The rows of all tables that `condition` holds for. */
 async function readTables(
   connection: Connection,
-  { hosts, privilegeColumns }: Ground,
+  { hosts, privilegeColumns }: ServerTraits,
   condition: string,
   values: unknown[],
 ): Promise<Tables> {
@@ -70,17 +70,17 @@ export async function lookAt(
   connection: Connection,
   users: readonly string[],
 ): Promise<DatabaseServerView> {
-  const ground = await readGround(connection);
+  const traits = await readTraits(connection);
   const parts: Tables[] = [];
   for (let first = 0; first < Math.max(users.length, 1); first += USERS_PER_QUERY) {
     const some = users.slice(first, first + USERS_PER_QUERY);
     if (first === 0) some.push('');
-    parts.push(await readTables(connection, ground, 'User IN (?)', [some]));
+    parts.push(await readTables(connection, traits, 'User IN (?)', [some]));
   }
   const all = Object.fromEntries(
     TABLES.map((table) => [table, parts.flatMap((part) => part[table])]),
   ) as Tables;
-  return readAccounts({ ...all, privilegeColumns: ground.privilegeColumns });
+  return readAccounts({ ...all, privilegeColumns: traits.privilegeColumns });
 }
 
 /** A survey of everything on one server. */
@@ -99,8 +99,8 @@ export interface ServerSurvey {
 export async function beginSurvey(
   use: <T>(read: (connection: Connection) => Promise<T>) => Promise<T>,
 ): Promise<ServerSurvey> {
-  const [ground, names] = await use(async (connection): Promise<[Ground, string[]]> => {
-    const read = await readGround(connection);
+  const [traits, names] = await use(async (connection): Promise<[ServerTraits, string[]]> => {
+    const read = await readTraits(connection);
     return [read, await readNames(connection, read.hosts)];
   });
   return {
@@ -109,9 +109,9 @@ export async function beginSurvey(
       const ranges = rangesOf(users);
       const condition = [...ranges.map(() => 'User BETWEEN ? AND ?'), "User = ''"].join(' OR ');
       const rows = await use((connection) =>
-        readTables(connection, ground, condition, ranges.flat()),
+        readTables(connection, traits, condition, ranges.flat()),
       );
-      return readAccounts({ ...rows, privilegeColumns: ground.privilegeColumns });
+      return readAccounts({ ...rows, privilegeColumns: traits.privilegeColumns });
     },
   };
 }
@@ -183,19 +183,19 @@ async function readNames(connection: Connection, hosts: readonly string[]): Prom
 }
 
 /**
- * Eyes that look as the surveys of the servers do; one that has failed fails whoever looks at it from then on.
+ * Reader that look as the surveys of the servers do; one that has failed fails whoever looks at it from then on.
  *
  * @param failures of the servers that have failed already
  */
 export function everythingOf(
   surveys: ReadonlyMap<string, ServerSurvey>,
   failures: Map<string, unknown>,
-): Everything<DatabasesEyes> {
+): Everything<DatabasesReader> {
   const numbers = new Set(
     [...surveys.values()].flatMap(({ names }) => names.flatMap((name) => numberOfUser(name) ?? [])),
   );
   return {
-    eyes: {
+    reader: {
       async look(server, users) {
         if (failures.has(server)) throw failures.get(server);
         const survey = surveys.get(server);

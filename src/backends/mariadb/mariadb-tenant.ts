@@ -26,7 +26,7 @@ export interface Tenant extends DatabaseLogin {
 }
 
 /** Nobody gets in as the user, and nobody is in. */
-export async function closeDoor(connection: Connection, user: string): Promise<void> {
+export async function lockUser(connection: Connection, user: string): Promise<void> {
   await connection.query(`ALTER USER IF EXISTS ${accountName(connection, user)} ACCOUNT LOCK`);
   await endConnections(connection, user);
 }
@@ -92,7 +92,7 @@ export async function withTenant<T>(
 
   async function lock(connection: Connection): Promise<void> {
     const account = accountName(connection, user);
-    await closeDoor(connection, user);
+    await lockUser(connection, user);
     await connection.query(`DROP ROLE IF EXISTS ${role}`);
     if (!wasThere) {
       await connection.query(`DROP USER ${account}`);

@@ -1,7 +1,7 @@
 /**
- * The database servers: eyes that read the tables of accounts, hands that change accounts.
+ * The database servers: reader that read the tables of accounts, writer that change accounts.
  *
- * Hands change accounts of our grammar alone (`s<uid>`, `u<uid>` on any host), and read verifiers,
+ * Writer change accounts of our grammar alone (`s<uid>`, `u<uid>` on any host), and read verifiers,
  * never passwords. A verifier is a parameter, which the package does not log (`logParam: false`), and
  * what a server says is passed on without anything that looks like one.
  */
@@ -9,8 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ChamberlainError, codeOf } from '../../shared/errors.ts';
 import { limitWhileEnding } from '../../targets/connection-limit.ts';
 import type { Action } from '../../reconcile/action.ts';
-import type { DatabasesEyes } from '../../targets/databases-eyes.ts';
-import type { Everything, Pace } from '../../targets/everything.ts';
+import type { DatabasesReader } from '../../targets/databases-reader.ts';
+import type { Everything, Throttle } from '../../targets/everything.ts';
 import { grantStatement, type Row } from './mariadb-accounts.ts';
 import { loadingRole, readOwnPrivileges } from './mariadb-inventory.ts';
 import {
@@ -36,11 +36,11 @@ const GONE_INTERVAL_MS = 50;
 
 const VERIFIER = /\*[0-9A-Fa-f]{40}/g;
 
-// ---- eyes -------------------------------------------------------------------------------------
+// ---- reader -------------------------------------------------------------------------------------
 
-/** The eyes of the role `databases`; `readEverything` reads whose accounts there are on every server. */
-export interface OpenDatabasesEyes extends DatabasesEyes {
-  readEverything(pace: Pace): Promise<Everything<DatabasesEyes>>;
+/** The reader of the role `databases`; `readEverything` reads whose accounts there are on every server. */
+export interface OpenDatabasesReader extends DatabasesReader {
+  readEverything(throttle: Throttle): Promise<Everything<DatabasesReader>>;
   /** The accounts of a server whose names have our form, on whatever host. */
   listUsers(server: string): Promise<ListedUser[]>;
   /** Is another after any account of a server has changed. */
@@ -48,12 +48,12 @@ export interface OpenDatabasesEyes extends DatabasesEyes {
   close(): Promise<void>;
 }
 
-/** Opens eyes; no connection is made before the first look. */
-export function openDatabasesEyes(
+/** Opens the reader; no connection is made before the first look. */
+export function openDatabasesReader(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,
   connections = 2,
-): OpenDatabasesEyes {
+): OpenDatabasesReader {
   const servers = openServers(places, login, connections);
   const reading = async <T>(server: string, read: (connection: Connection) => Promise<T>) => {
     try {
@@ -67,7 +67,7 @@ export function openDatabasesEyes(
   };
   return {
     look: (server, users) => reading(server, (connection) => lookAt(connection, users)),
-    async readEverything({ breathe }) {
+    async readEverything({ yieldTurn }) {
       const surveys = new Map<string, ServerSurvey>();
       const failures = new Map<string, unknown>();
       // one after another: a server that fails is unreadable by itself, for whoever looks at it
@@ -78,7 +78,7 @@ export function openDatabasesEyes(
           if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
           failures.set(name, error);
         }
-        await breathe();
+        await yieldTurn();
       }
       return everythingOf(surveys, failures);
     },
@@ -88,7 +88,7 @@ export function openDatabasesEyes(
   };
 }
 
-// ---- hands ------------------------------------------------------------------------------------
+// ---- writer ------------------------------------------------------------------------------------
 
 type ActionOf<Verb extends Action['verb']> = Extract<Action, { verb: Verb }>;
 type DatabaseAction = Extract<Action, { verb: `db.${string}` }>;
@@ -100,10 +100,10 @@ interface Recorded {
 type ReadVerifier = (uid: number, epoch: number) => Promise<Recorded | undefined>;
 
 /**
- * Opens hands. `readVerifier` gives what is recorded for an account and epoch, or undefined if there
+ * Opens writer. `readVerifier` gives what is recorded for an account and epoch, or undefined if there
  * is another by now.
  */
-export function openDatabasesHands(
+export function openDatabasesWriter(
   places: readonly DatabaseServerPlace[],
   login: DatabaseLogin,
   readVerifier: ReadVerifier,

@@ -21,7 +21,15 @@ export const JOB_LISTS = ['wait', 'active', 'paused'];
 export const JOB_SETS = ['prioritized', 'delayed', 'completed', 'failed', 'waiting-children'];
 
 /** A job itself, and what BullMQ keeps beside it. */
-const BESIDE = ['', ':lock', ':logs', ':dependencies', ':processed', ':failed', ':unsuccessful'];
+const SIDE_CONDITIONS = [
+  '',
+  ':lock',
+  ':logs',
+  ':dependencies',
+  ':processed',
+  ':failed',
+  ':unsuccessful',
+];
 
 /** Removes the parts of a queue that are of another type than BullMQ's; returns how many. */
 export async function mendTypes(redis: Redis, toKey: ToKey): Promise<number> {
@@ -43,7 +51,7 @@ export async function removeJobs(
   if (ids.length === 0) return;
   const removing = redis
     .multi()
-    .unlink(...ids.flatMap((id) => BESIDE.map((part) => toKey(`${id}${part}`))));
+    .unlink(...ids.flatMap((id) => SIDE_CONDITIONS.map((part) => toKey(`${id}${part}`))));
   for (const id of ids) {
     // most are at the end from which the next is taken: from there the search is short
     for (const part of JOB_LISTS) removing.lrem(toKey(part), -1, id);

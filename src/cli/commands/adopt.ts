@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { ChamberlainError } from '../../shared/errors.ts';
 import type { UnmanagedThing } from '../../unmanaged/unmanaged.ts';
 import { namesOf } from '../../backends/ldap/directory-names.ts';
-import { type AnyRef, entryRef, splitRef } from '../../targets/directory-eyes.ts';
+import { type AnyRef, entryRef, splitRef } from '../../targets/directory-reader.ts';
 import type { EntryRef } from '../../reconcile/action.ts';
 import { describeThing } from '../../unmanaged/render-unmanaged.ts';
 import { readUnmanaged } from '../../unmanaged/unmanaged-table.ts';

@@ -21,7 +21,7 @@ export function defineBackup(command: Command): void {
         'after it, the secrets, the configuration, and the list of archives with their digests. Each file\n' +
         'is encrypted by age to the keys of `backups.recipients`; nothing is frozen. A folder whose name\n' +
         'begins with a dot is no set. It prints nothing unless somebody watches, or --json is given. It\n' +
-        'reads as the owner of the database and as cn=directory-eyes; run it where the secrets are.\n\n' +
+        'reads as the owner of the database and as cn=directory-reader; run it where the secrets are.\n\n' +
         '--verify restores a set into servers of its own, which end with it, and compares the rows of each\n' +
         'table, the entries, and the archives that are on this machine. It needs no configuration.',
     )

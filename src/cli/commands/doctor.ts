@@ -5,7 +5,7 @@ import { lookAtArchives } from '../../doctor/archives.ts';
 import { lookAtAreas } from '../../doctor/areas.ts';
 import { lookAtBackupPrograms, lookAtLastBackup } from '../../doctor/backups.ts';
 import { lookAtCertificate, tlsServers } from '../../doctor/certificates.ts';
-import { lookAsEyes, lookAsHands } from '../../doctor/databases.ts';
+import { lookAsReader, lookAsWriter } from '../../doctor/databases.ts';
 import {
   DIRECTORY_ACCOUNTS,
   lookAtAccount,
@@ -158,7 +158,7 @@ function checksOf(config: Config, configFile: string, etc: string): Checks {
       directory,
     ]),
     ...databases.flatMap(({ each, server }) =>
-      [lookAsEyes, lookAsHands].map((lookAs) =>
+      [lookAsReader, lookAsWriter].map((lookAs) =>
         at('databases', each.name, server.todo, () => lookAs(config, each, root), [server]),
       ),
     ),

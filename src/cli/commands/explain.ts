@@ -1,4 +1,4 @@
-/** `chamberlain explain`: all that is known about one word, on one page. Holds no hands. */
+/** `chamberlain explain`: all that is known about one word, on one page. Has no writer. */
 import type { Command } from 'commander';
 import type { Explanation } from '../../explain/explanation.ts';
 import { renderExplanation } from '../../explain/render-explain.ts';

@@ -19,15 +19,15 @@ import {
   readEntries,
 } from '../../import/judge.ts';
 import { listSome } from '../../import/refusal.ts';
-import type { KnownRealm, Takeover } from '../../import/takeover.ts';
-import { openOwner, readKnown, takeOver } from '../../import/write-import.ts';
-import { lookAtMarker } from '../../seals/marker-table.ts';
-import type { AnyRef } from '../../targets/directory-eyes.ts';
+import type { KnownRealm, ImportBatch } from '../../import/import-batch.ts';
+import { openOwner, readKnown, importBatch } from '../../import/write-import.ts';
+import { lookAtHeartbeat } from '../../seals/heartbeat-table.ts';
+import type { AnyRef } from '../../targets/directory-reader.ts';
 import { databaseAccount } from '../../targets/database-account.ts';
-import type { DatabasesEyes } from '../../targets/databases-eyes.ts';
-import type { CredentialsHave } from '../../targets/files-eyes.ts';
-import { foreignAmong, type Pace, sightingOfHome } from '../../targets/everything.ts';
-import { type Sighting, sightingsOf } from '../../unmanaged/foreign.ts';
+import type { DatabasesReader } from '../../targets/databases-reader.ts';
+import type { CredentialsHave } from '../../targets/files-reader.ts';
+import { unmanagedAmong, type Throttle, sightingOfHome } from '../../targets/everything.ts';
+import { type Sighting, sightingsOf } from '../../unmanaged/sightings.ts';
 import { TARGETS } from '../../targets/index.ts';
 import { seal } from '../../targets/seal.ts';
 import { configOf, wantsJson } from '../configuration.ts';
@@ -63,7 +63,7 @@ export function defineImport(command: Command): void {
         '`chamberlain freeze --reason TEXT` first. May be run again: it takes what is new. Where a member is\n' +
         'left out, or somebody would have no key any more, all of them are named and it asks before anything\n' +
         'is written.\n\n' +
-        'Runs as the owner of the database; reads with the accounts directory-eyes and databases-eyes.\n' +
+        'Runs as the owner of the database; reads with the accounts directory-reader and databases-reader.\n' +
         'Requests wait for their verdict while it writes.',
     )
     .option('--from-directory', 'what to import from; the only source there is')
@@ -153,7 +153,7 @@ export function exitOf({ refusals, foreseen, adminless }: ImportReport): number 
 }
 
 /** In pieces as large as they come: nobody else waits for this process. */
-const PACE: Pace = { piece: 1000, breathe: async () => {} };
+const THROTTLE: Throttle = { piece: 1000, yieldTurn: async () => {} };
 
 type Losses = Pick<Judgement, 'refusals' | 'keyless'>;
 
@@ -172,7 +172,7 @@ async function importWith(
 ): Promise<ImportReport> {
   const realm = realmOf(config);
   const check = isCheck === true;
-  const ground = {
+  const context = {
     realm: config.realm,
     admin: config.admin,
     people: config.ids.people,
@@ -182,27 +182,27 @@ async function importWith(
     reservedNames: config.reservedNames,
     knownBadKeys: new Set(config.keys.knownBad),
   };
-  const directoryEyes = DIRECTORY.openEyes(config);
-  const filesEyes = HOMES.openEyes(config);
-  const databasesEyes = DATABASES.openEyes(config);
+  const directoryReader = DIRECTORY.openReader(config);
+  const filesReader = HOMES.openReader(config);
+  const databasesReader = DATABASES.openReader(config);
   const owner = await openOwner(config);
   try {
     say('reading the directory');
-    const directory = await directoryEyes.readEverything(PACE, realm.realmGid);
+    const directory = await directoryReader.readEverything(THROTTLE, realm.realmGid);
     const seen = await readDirectory(directory, realm);
-    const { doubt } = await lookAtMarker(owner, () => directoryEyes.told());
+    const { doubt } = await lookAtHeartbeat(owner, () => directoryReader.heartbeats());
     if (doubt !== undefined) {
       const cause = new Error(doubt.sentence);
       throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
     }
     say('reading keys');
-    const all = readEntries(seen, ground);
+    const all = readEntries(seen, context);
     const read = only === undefined ? all : onlyEntries(all, only, config.realm);
     const judgeAll = (ours: KnownRealm): Judgement => {
-      const judged = judge(read, seen, ours, realm, ground);
+      const judged = judge(read, seen, ours, realm, context);
       return only === undefined ? judged : onlyRefusals(judged, only, config.realm);
     };
-    const sightings = [directory.sightings, sightingsOfStrays(seen.strays, realm.realmGid)];
+    const sightings = [directory.sightings, sightingsOfUnmanaged(seen.unmanaged, realm.realmGid)];
 
     const known = await readKnown(owner);
     // of named entries, those who were known before get nothing
@@ -212,18 +212,19 @@ async function importWith(
     const candidates = candidatesIn(judgedBefore, known);
     let files = new Map<number, CredentialsHave>();
     if (homes === true) {
-      files = await readHomes(filesEyes, candidates, say);
-      for await (const piece of filesEyes.listHomes(PACE.piece)) {
+      files = await readHomes(filesReader, candidates, say);
+      for await (const piece of filesReader.listHomes(THROTTLE.piece)) {
         sightings.push(piece.map((home) => sightingOfHome(home, realm)));
       }
     }
-    const accounts = databases === true ? await databasesEyes.readEverything(PACE) : undefined;
+    const accounts =
+      databases === true ? await databasesReader.readEverything(THROTTLE) : undefined;
     sightings.push(accounts?.sightings ?? []);
 
     if (!check && !(await agrees(judgedBefore))) throw new Declined();
     const named = new Set(listLosses(judgedBefore));
     say('waiting for verdicts in hand');
-    const { judgement, credentials, takeover, admins, wanted } = await takeOver(
+    const { judgement, credentials, batch, admins, wanted } = await importBatch(
       owner,
       {
         ...{ by: operatorName(), admin: config.admin, commit: !check },
@@ -245,36 +246,36 @@ async function importWith(
         return {
           judgement: judged,
           credentials: ofHomes,
-          takeover: takeoverOf(judged, ofHomes, foreign(sightings.flat(), judged, now, realm)),
+          batch: batchOf(judged, ofHomes, foreign(sightings.flat(), judged, now, realm)),
         };
       },
     );
 
-    const away = accounts === undefined ? [] : await findAway(config, accounts.eyes);
+    const away = accounts === undefined ? [] : await findAway(config, accounts.reader);
     const foreseen = [
       // the directory role seals whoever is taken over by itself
       await foresee(
         TARGETS.directory.filter((target) => target !== seal),
-        directory.eyes,
+        directory.reader,
         wanted.directory,
         realm,
         say,
       ),
       ...(homes === true
-        ? [await foresee(TARGETS.homes, filesEyes, wanted.homes, realm, say)]
+        ? [await foresee(TARGETS.homes, filesReader, wanted.homes, realm, say)]
         : []),
       ...(accounts === undefined
         ? []
         : // who is taken over does not leave
-          [await foresee([databaseAccount], accounts.eyes, wanted.databases, realm, say)]),
+          [await foresee([databaseAccount], accounts.reader, wanted.databases, realm, say)]),
     ];
     const merged = mergeReports(foreseen);
-    merged.unreadable.push(...away.filter((each) => !isToldOf(each, merged.unreadable)));
+    merged.unreadable.push(...away.filter((each) => !isReportedIn(each, merged.unreadable)));
     return {
       check,
-      taken: countTaken(takeover),
+      taken: countImported(batch),
       known: judgement.known,
-      deletions: takeover.tools.flatMap(({ account, deletion }) =>
+      deletions: batch.tools.flatMap(({ account, deletion }) =>
         deletion === undefined
           ? []
           : [{ account, was: deletion.was, deleteAfter: deletion.after.toISOString() }],
@@ -287,9 +288,9 @@ async function importWith(
     };
   } finally {
     await Promise.allSettled([
-      directoryEyes.close(),
-      filesEyes.close(),
-      databasesEyes.close(),
+      directoryReader.close(),
+      filesReader.close(),
+      databasesReader.close(),
       owner.end(),
     ]);
   }
@@ -298,10 +299,10 @@ async function importWith(
 /** Each database server that could not be read: also where no account of those taken is to be on it. */
 async function findAway(
   { databases }: Pick<Config, 'databases'>,
-  eyes: DatabasesEyes,
+  reader: DatabasesReader,
 ): Promise<Unreadable[]> {
   const looks = databases.servers.map(({ name }) =>
-    eyes.look(name, []).then(
+    reader.look(name, []).then(
       () => [],
       (error: unknown) => {
         if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
@@ -312,7 +313,7 @@ async function findAway(
   return (await Promise.all(looks)).flat();
 }
 
-function isToldOf({ sentence }: Unreadable, told: readonly Unreadable[]): boolean {
+function isReportedIn({ sentence }: Unreadable, told: readonly Unreadable[]): boolean {
   return told.some((each) => each.sentence.includes(sentence));
 }
 
@@ -342,8 +343,8 @@ function keptOrLost({ kept, lost }: JudgedHomes, steps: readonly Step[]): Import
 }
 
 /** What lies in no place of ours has a name and a number all the same. */
-function sightingsOfStrays(strays: SeenDirectory['strays'], realmGid: number): Sighting[] {
-  return strays.flatMap((entry) =>
+function sightingsOfUnmanaged(unmanaged: SeenDirectory['unmanaged'], realmGid: number): Sighting[] {
+  return unmanaged.flatMap((entry) =>
     sightingsOf(hasClass(entry, 'posixAccount') ? 'people' : 'groups', entry, realmGid),
   );
 }
@@ -360,18 +361,23 @@ function foreign(
     ...judgement.people.map(({ shellName, uid }) => [shellName, uid] as const),
     ...judgement.tools.map(({ account, uid }) => [account, uid] as const),
   ]);
-  return foreignAmong(sightings, subjects, realm);
+  return unmanagedAmong(sightings, subjects, realm);
 }
 
-function takeoverOf(
+function batchOf(
   { people, tools, maintainers, realmMembers }: Judgement,
   { admitted, credentials }: ReturnType<typeof judgeHomes>,
   sightings: Sighting[],
-): Takeover {
+): ImportBatch {
   return { people, tools, maintainers, realmMembers, admitted, credentials, sightings };
 }
 
-function countTaken({ people, tools, maintainers, realmMembers }: Takeover): ImportReport['taken'] {
+function countImported({
+  people,
+  tools,
+  maintainers,
+  realmMembers,
+}: ImportBatch): ImportReport['taken'] {
   return {
     people: people.length,
     suspended: people.filter(({ state }) => state === 'suspended').length,

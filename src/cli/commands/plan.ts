@@ -1,10 +1,10 @@
-/** `chamberlain plan`: the survey by the roles, as steps. Holds no hands: it asks, merges and renders. */
+/** `chamberlain plan`: the survey by the roles, as steps. Has no writer: it asks, merges and renders. */
 import type { Command } from 'commander';
 import { countPlan, renderPlan } from '../../reconcile/render-plan.ts';
 import { wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
-import { addSurveyOptions, askAsTold, exitOf } from '../../drift/surveying.ts';
+import { addSurveyOptions, askByOptions, exitOf } from '../../drift/surveying.ts';
 import { paint, printJson } from '../table.ts';
 
 export function definePlan(command: Command): void {
@@ -34,7 +34,7 @@ Marks:
         })}`,
     )
     .action(async (words: string[]) => {
-      const { report, digest } = await askAsTold(command, words);
+      const { report, digest } = await askByOptions(command, words);
       if (wantsJson(command)) {
         const { steps, findings, waiting, unreadable, unmanaged = [] } = report;
         const all = { steps, findings, waiting, unreadable, unmanaged };

@@ -1,7 +1,7 @@
 /** `chamberlain prepare`: makes the file server's areas ready, by someone who knows they are mounted. */
 import type { Command } from 'commander';
 import { prepareFileAreas } from '../../backends/files/file-acls.ts';
-import { prepareArchives } from '../../archives/homes/file-archive-ground.ts';
+import { prepareArchives } from '../../archives/homes/file-archive-mount.ts';
 import { configOf, wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { whileWaiting } from '../progress.ts';

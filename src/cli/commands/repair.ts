@@ -1,4 +1,4 @@
-/** `chamberlain repair`: has the roles do what `plan` shows. Holds no hands: it asks, and waits. */
+/** `chamberlain repair`: has the roles do what `plan` shows. Has no writer: it asks, and waits. */
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import type { Config } from '../../shared/config.ts';
@@ -21,7 +21,7 @@ import { withAdmin } from '../admin.ts';
 import {
   addSurveyOptions,
   type Asked,
-  askAsTold,
+  askByOptions,
   subjectsOf,
   type SurveyOptions,
 } from '../../drift/surveying.ts';
@@ -71,7 +71,7 @@ rest. What a role has given up on (\`parked\`) is looked at again.
       }
       const config = configOf(command);
       await withAdmin(config, refuseFrozen);
-      const asked = await askAsTold(command, words, config);
+      const asked = await askByOptions(command, words, config);
       if (options.expect !== undefined && options.expect !== asked.digest) {
         throw new ChamberlainError(
           'PLAN_MOVED',
@@ -134,11 +134,11 @@ async function repair(
       by,
       destroy: options.destroy ?? false,
       target: options.target,
-      parts: parts.map(({ subject, role, steps, beside }) => ({
+      parts: parts.map(({ subject, role, steps, sideConditions }) => ({
         subject,
         role,
         digest: digestSteps(steps),
-        beside,
+        sideConditions,
       })),
       acts: [...Map.groupBy(parts, ({ subject }) => subject)].map(([subject, of]) => ({
         kind: 'repair',

@@ -11,7 +11,7 @@ import {
 import type { Client } from '../../database/connection.ts';
 import {
   findRequests,
-  readOpenRaises,
+  readOpenTouches,
   readRequests,
   type RequestView,
 } from '../../requests/request-progress.ts';
@@ -91,7 +91,7 @@ async function showOne(client: Client, id: string, json: boolean): Promise<void>
     });
   }
   for (const request of found) {
-    const open = await readOpenRaises(client, request.number);
+    const open = await readOpenTouches(client, request.number);
     if (json) {
       printJson({ ...request, open });
       continue;

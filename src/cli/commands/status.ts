@@ -11,7 +11,7 @@ import { type Leaver, readLeaving, readOrphans } from '../../lifecycle/leaving-f
 import { describeScarce, readNumbersLeft } from '../../identity/ids-table.ts';
 import { type JunkCount, readJunk } from '../../requests/junk-table.ts';
 import * as overview from '../../database/overview.ts';
-import type { Standing, SubjectView } from '../../database/overview.ts';
+import type { RoleStatus, SubjectView } from '../../database/overview.ts';
 import type { Client } from '../../database/connection.ts';
 import { countUndecided } from '../../unmanaged/unmanaged-table.ts';
 import { requireSubjects, withAdmin } from '../admin.ts';
@@ -21,11 +21,11 @@ import { describeExamples, describeExits, EXIT } from '../exit.ts';
 import { readLeavingOverview, renderLeaving } from '../leaving.ts';
 import {
   describeLastSweep,
-  describeStandstill,
+  describeBlockers,
   describeWork,
-  readStandstill,
-  type Standstill,
-} from '../standstill.ts';
+  readBlockers,
+  type Blockers,
+} from '../blockers.ts';
 import { printPage } from '../fold.ts';
 import { paint, print, printJson, renderAge, renderTable, withoutControls } from '../table.ts';
 
@@ -96,7 +96,7 @@ async function showAll(
   redis: Promise<Away[]>,
 ): Promise<void> {
   const redisAway = await redis;
-  const found = await readStandstill(client, config, redisAway.length > 0);
+  const found = await readBlockers(client, config, redisAway.length > 0);
   const totals = await overview.readRoleTotals(client);
   const behind = await overview.readBehind(client, BEHIND_LIMIT);
   const portals = await overview.readPortalEvents(client);
@@ -107,10 +107,10 @@ async function showAll(
   const leaving = await readLeavingOverview(client);
   const unmanaged = await countUndecided(client);
   const numbers = await readNumbersLeft(client);
-  const { away, standstill } = tellOnce(redisAway, found);
+  const { away, blockers } = tellOnce(redisAway, found);
   const warnings = [
     ...away.map(describeAway),
-    ...describeStandstill(standstill),
+    ...describeBlockers(blockers),
     ...numbers.flatMap((each) => {
       const scarce = describeScarce(each);
       return scarce === undefined ? [] : [`Scarce: ${scarce.what}. ${scarce.todo}`];
@@ -122,7 +122,7 @@ async function showAll(
   if (json) {
     printJson({
       away,
-      ...standstill,
+      ...blockers,
       numbers,
       totals,
       behind,
@@ -150,7 +150,7 @@ async function showAll(
     ),
   );
   const now = new Date();
-  if (behind.length > 0) printPage(`\n${renderStandings(behind, now)}`);
+  if (behind.length > 0) printPage(`\n${renderRoleStatuses(behind, now)}`);
   const count = totals.filter((t) => t.state !== 'applied').reduce((sum, t) => sum + t.subjects, 0);
   if (count > behind.length) print(paint('dim', `… and ${count - behind.length} more`));
   const leavingText = renderLeaving(leaving, now);
@@ -175,20 +175,20 @@ async function showAll(
       `\nnot ours, and nobody has decided: ${kinds.join(', ')}: see \`chamberlain list unmanaged\``,
     );
   }
-  printPage(`\n${describeWork(standstill, now)}\n${describeLastSweep(standstill, now)}`);
+  printPage(`\n${describeWork(blockers, now)}\n${describeLastSweep(blockers, now)}`);
 }
 
 /** What is found of Redis now takes the place of what the relay found, but for since when. */
 function tellOnce(
   away: readonly Away[],
-  found: Standstill,
-): { away: readonly Away[]; standstill: Standstill } {
-  if (away.length === 0) return { away, standstill: found };
+  found: Blockers,
+): { away: readonly Away[]; blockers: Blockers } {
+  if (away.length === 0) return { away, blockers: found };
   const troubles = found.troubles.filter(({ place }) => place !== 'redis');
   const since = found.troubles.find(({ place }) => place === 'redis')?.since ?? null;
   return {
     away: away.map((each) => ({ ...each, since })),
-    standstill: { ...found, troubles },
+    blockers: { ...found, troubles },
   };
 }
 
@@ -251,12 +251,12 @@ async function showOrphans(client: Client, json: boolean): Promise<void> {
 
 function showSubject(word: string) {
   return async (client: Client, json: boolean): Promise<void> => {
-    const views: { subject: SubjectView; leaving: LeavingPage; roles: Standing[] }[] = [];
+    const views: { subject: SubjectView; leaving: LeavingPage; roles: RoleStatus[] }[] = [];
     for (const found of await requireSubjects(client, word)) {
       views.push({
         subject: await overview.readSubject(client, found),
         leaving: ((await readLeaving(client, [found.uid]))[0] as Leaver).leaving,
-        roles: await overview.readStandings(client, found.uid),
+        roles: await overview.readRoleStatuses(client, found.uid),
       });
     }
     if (views.some(({ roles }) => roles.some(isTrouble))) process.exitCode = EXIT.pending;
@@ -267,7 +267,7 @@ function showSubject(word: string) {
       }
       if (index > 0) print('');
       printPage(renderSubject(subject, leaving));
-      printPage(`\n${renderStandings(roles, new Date())}`);
+      printPage(`\n${renderRoleStatuses(roles, new Date())}`);
     }
   };
 }
@@ -302,9 +302,9 @@ function renderSubject(subject: SubjectView, leaving: LeavingPage): string {
  * Each row that is not as wanted is followed by why, and by when it is tried again. What was said of
  * another before, such as that a server is away, is not said again.
  */
-function renderStandings(rows: readonly Standing[], now: Date): string {
+function renderRoleStatuses(rows: readonly RoleStatus[], now: Date): string {
   const told = new Map<string, string>();
-  const whyOf = ({ account, role, code, sentence }: Standing): string => {
+  const whyOf = ({ account, role, code, sentence }: RoleStatus): string => {
     const text = [code, sentence].filter(Boolean).join(': ');
     const first = told.get(`${role} ${text}`);
     if (first === undefined) told.set(`${role} ${text}`, account);

@@ -8,7 +8,7 @@ import { parseSeconds } from '../seconds.ts';
 import type { SubmitOptions } from '../sending.ts';
 
 const EXITS = describeExits({
-  0: 'sent; with --wait: all that it raised is applied',
+  0: 'sent; with --wait: all that it touched is applied',
   1: 'with --wait: refused, or given up on; standard error says `CODE: sentence`',
   2: 'the command line, the configuration or a request is wrong: nothing is sent',
   3: "with --wait: it waits for an admin's word",
@@ -30,7 +30,7 @@ export function defineSubmit(command: Command): void {
     .option('--requestedBy <person>', "who asks (default: the admin's own name)")
     .option('--approvedBy <person>', 'who approved (default: who asks)')
     .option('--id <uuid>', 'the id of the request (default: a new one)')
-    .option('--wait', 'follow it until it is refused, or all that it raised is applied')
+    .option('--wait', 'follow it until it is refused, or all that it touched is applied')
     .addOption(
       new Option('--timeout <seconds>', 'how long --wait follows each')
         .argParser(parseSeconds)

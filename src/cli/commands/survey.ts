@@ -1,11 +1,11 @@
-/** `chamberlain survey`: what has drifted, in groups. Holds no hands: it asks, merges and renders. */
+/** `chamberlain survey`: what has drifted, in groups. Has no writer: it asks, merges and renders. */
 import type { Command } from 'commander';
 import { countSurvey, renderSurvey } from '../../drift/render-survey.ts';
 import { groupSurvey } from '../../drift/survey-groups.ts';
 import { wantsJson } from '../configuration.ts';
 import { describeExamples, describeExits } from '../exit.ts';
 import { printPage } from '../fold.ts';
-import { addSurveyOptions, askAsTold, exitOf } from '../../drift/surveying.ts';
+import { addSurveyOptions, askByOptions, exitOf } from '../../drift/surveying.ts';
 import { paint, printJson } from '../table.ts';
 
 /** So many accounts of a group are named in JSON; the lists beside the groups hold all. */
@@ -35,7 +35,7 @@ export function defineSurvey(command: Command): void {
         })}`,
     )
     .action(async (words: string[]) => {
-      const { report, digest } = await askAsTold(command, words);
+      const { report, digest } = await askByOptions(command, words);
       if (wantsJson(command)) {
         const groups = groupSurvey(report).map(({ items, ...group }) => ({
           ...group,

@@ -46,7 +46,7 @@ export function defineSweep(command: Command): void {
       `
 States:
   clean        nothing had drifted
-  raised       what had drifted, or had been given up, the roles mend now
+  touched       what had drifted, or had been given up, the roles mend now
   held         more had drifted than may be mended without a word
   frozen       something had drifted, and the realm is frozen
   unreadable   of what could be read, nothing had drifted
@@ -117,7 +117,7 @@ interface Outcome {
   why?: string;
 }
 
-/** Asks for a sweep, waits until what it raised is mended, and shows what came of it. */
+/** Asks for a sweep, waits until what it touched is mended, and shows what came of it. */
 async function ask(command: Command, digest: string | undefined): Promise<void> {
   const config = configOf(command);
   const json = wantsJson(command);
@@ -178,7 +178,7 @@ async function followMending(
   say: (text: string) => void,
 ): Promise<Outcome> {
   for (;;) {
-    const left = swept.raised === 0 ? [] : await store.readLeft(client, swept);
+    const left = swept.touched === 0 ? [] : await store.readLeft(client, swept);
     const open = left.filter(({ state }) => state !== 'parked');
     if (open.length === 0) return { swept, left };
     if (await isFrozen(client)) return { swept, left, why: 'The realm was frozen meanwhile.' };
@@ -205,17 +205,17 @@ function exitOf({ swept: { state, unreadable }, left, why }: Outcome): number {
 
 /** One sweep in some sentences, a line each. */
 function describeOutcome({ swept, left }: Outcome): string {
-  const { state, subjects, drifted, raised, findings, sentence } = swept;
+  const { state, subjects, drifted, touched, findings, sentence } = swept;
   const lines = [`${state}: ${subjects} looked at, ${drifted} drifted, ${findings} findings.`];
   if (sentence !== null) lines.push(`${sentence}.`);
-  if (drifted > 0 && raised > 0) {
+  if (drifted > 0 && touched > 0) {
     const notMended = countSubjects(left.filter(({ again }) => !again));
     const mended = Math.max(0, drifted - notMended);
     lines.push(notMended === 0 ? `${mended} mended.` : `${mended} mended, ${notMended} not.`);
   }
-  if (raised > drifted) {
+  if (touched > drifted) {
     const stuck = countSubjects(left.filter(({ again }) => again));
-    const tried = `${raised - drifted} that had been given up are tried again`;
+    const tried = `${touched - drifted} that had been given up are tried again`;
     lines.push(stuck === 0 ? `${tried}.` : `${tried}, ${stuck} not mended.`);
   }
   return lines.map(withoutControls).join('\n');
@@ -249,7 +249,7 @@ async function show(client: Client, command: Command): Promise<void> {
           'state',
           'subjects',
           'drifted',
-          'raised',
+          'touched',
           'findings',
           'UNREADABLE',
           'digest',
@@ -261,7 +261,7 @@ async function show(client: Client, command: Command): Promise<void> {
           each.state,
           each.subjects,
           each.drifted,
-          each.raised,
+          each.touched,
           each.findings,
           each.unreadable,
           each.digest?.slice(0, 12),

@@ -21,10 +21,10 @@ import type { Log } from '../../shared/log.ts';
 import type { LoginHostConfig } from '../config.ts';
 import { changesFrom, olderThan, parseCsns, type Csns } from './csns.ts';
 import { openDirectoryServers, type DirectoryServers } from './directory-servers.ts';
-import { openPace, type Pace } from '../pace.ts';
+import { openBackoff, type Backoff } from '../backoff.ts';
 import { PLACES, type Places } from '../places.ts';
 import type { ReportLine } from '../report-lines.ts';
-import { openTelling, type Telling } from './telling.ts';
+import { openReporting, type Reporting } from './reporting.ts';
 
 const LOOK_MS = 250;
 /** The helper hears from the agent so often at least. */
@@ -45,12 +45,12 @@ interface State {
   readonly log: Log;
   readonly compareMs: number;
   readonly servers: DirectoryServers;
-  readonly telling: Telling;
+  readonly reporting: Reporting;
   /** of readings of everything, and of turns from a server that another may do better than */
-  readonly readingPace: Pace;
-  readonly turnPace: Pace;
+  readonly readingBackoff: Backoff;
+  readonly turnBackoff: Backoff;
   /** the run of the helper that was told everything; undefined where it must be told anew */
-  toldRun: string | undefined;
+  reportedRun: string | undefined;
   /** up to where changes have been told */
   csns: Csns;
   /** as it was last read */
@@ -72,10 +72,17 @@ export function startAgent(
 ): Agent {
   const servers = openDirectoryServers(config);
   const preface = (): ReportLine => ['trouble', servers.uri(), state.trouble];
-  const telling = openTelling(openLoginHelper(socket), preface, log);
+  const reporting = openReporting(openLoginHelper(socket), preface, log);
   const state: State = {
-    ...{ log, compareMs, servers, telling, readingPace: openPace(), turnPace: openPace() },
-    ...{ toldRun: undefined, csns: {}, heartbeat: '', compareAt: Infinity, passedOver: 0 },
+    ...{
+      log,
+      compareMs,
+      servers,
+      reporting,
+      readingBackoff: openBackoff(),
+      turnBackoff: openBackoff(),
+    },
+    ...{ reportedRun: undefined, csns: {}, heartbeat: '', compareAt: Infinity, passedOver: 0 },
     ...{ trouble: '', isHelperAway: false },
   };
   const closing = new AbortController();
@@ -96,9 +103,9 @@ export function startAgent(
 }
 
 async function lookOnce(state: State): Promise<void> {
-  const { log, servers, telling } = state;
+  const { log, servers, reporting } = state;
   try {
-    if (state.isHelperAway) await telling.tell();
+    if (state.isHelperAway) await reporting.tell();
     if (state.isHelperAway) log.info('the root helper answers again');
     state.isHelperAway = false;
     const isWhole = await look(state);
@@ -107,7 +114,7 @@ async function lookOnce(state: State): Promise<void> {
     state.trouble = '';
     // what came back may be an older copy that was written to since: its contextCSN does not say so
     state.compareAt = -Infinity;
-    await telling.tell();
+    await reporting.tell();
   } catch (error) {
     if (codeOf(error) === 'BACKEND_UNAVAILABLE') {
       if (!state.isHelperAway) log.warn({ error: describeError(error) }, 'the root helper is away');
@@ -117,8 +124,8 @@ async function lookOnce(state: State): Promise<void> {
     const isNew = state.trouble === '';
     state.trouble = describeError(error);
     if (isNew) log.warn({ error: state.trouble }, 'the directory cannot be read');
-    if (isNew || performance.now() >= telling.spokeAt() + SPEAK_MS) {
-      await telling.tell().catch(() => (state.isHelperAway = true));
+    if (isNew || performance.now() >= reporting.spokeAt() + SPEAK_MS) {
+      await reporting.tell().catch(() => (state.isHelperAway = true));
     }
     await servers.turnAway();
   }
@@ -126,7 +133,7 @@ async function lookOnce(state: State): Promise<void> {
 
 /** False where this server is passed over. */
 async function look(state: State): Promise<boolean> {
-  const { log, servers, telling } = state;
+  const { log, servers, reporting } = state;
   const now = parseCsns(await servers.open().contextCsns());
   if (Object.keys(now).length === 0) {
     throw new ChamberlainError('BACKEND_UNREADABLE', 'the directory shows no contextCSN');
@@ -134,47 +141,47 @@ async function look(state: State): Promise<boolean> {
   const older = olderThan(now, state.csns);
   if (older !== undefined) {
     state.heartbeat = await servers.open().heartbeat();
-    const { tryAnother } = await telling.tell(['heartbeat', state.heartbeat]);
+    const { tryAnother } = await reporting.tell(['heartbeat', state.heartbeat]);
     if (tryAnother === true && state.passedOver < servers.count - 1) {
       state.passedOver += 1;
       await servers.turnAway();
       return false;
     }
-    if (state.toldRun !== undefined) {
+    if (state.reportedRun !== undefined) {
       log.warn({ server: servers.uri(), older }, 'everything is read again');
     }
-    state.toldRun = undefined;
+    state.reportedRun = undefined;
   }
   state.passedOver = 0;
-  if (isEverythingDue(state) && state.readingPace.take()) {
+  if (isEverythingDue(state) && state.readingBackoff.take()) {
     await readEverything(state, now);
   } else {
     await follow(state, now);
     if (!isEverythingDue(state) && performance.now() >= state.compareAt) await compare(state);
   }
-  const mayTurn = servers.count > 1 && telling.answer()?.tryAnother === true;
-  if (mayTurn && state.turnPace.take()) {
-    state.toldRun = undefined; // the next one may show what this one hides, and no contextCSN says so
+  const mayTurn = servers.count > 1 && reporting.answer()?.tryAnother === true;
+  if (mayTurn && state.turnBackoff.take()) {
+    state.reportedRun = undefined; // the next one may show what this one hides, and no contextCSN says so
     await servers.turnAway();
   }
   return true;
 }
 
 /** Also if the helper still waits for the end of a reading: this agent is in none, so another has begun it. */
-function isEverythingDue({ toldRun, telling }: State): boolean {
-  const answer = telling.answer();
-  return toldRun === undefined || toldRun !== answer?.run || answer.reading !== undefined;
+function isEverythingDue({ reportedRun, reporting }: State): boolean {
+  const answer = reporting.answer();
+  return reportedRun === undefined || reportedRun !== answer?.run || answer.reading !== undefined;
 }
 
 async function readEverything(state: State, now: Csns): Promise<void> {
-  const { servers, telling } = state;
+  const { servers, reporting } = state;
   const token = randomUUID();
   state.heartbeat = await servers.open().heartbeat();
-  const { run } = await telling.tell(['heartbeat', state.heartbeat], ['all', token, 'begin']);
-  const isAnother = () => telling.answer()?.run !== run;
-  telling.beginAnew();
+  const { run } = await reporting.tell(['heartbeat', state.heartbeat], ['all', token, 'begin']);
+  const isAnother = () => reporting.answer()?.run !== run;
+  reporting.beginAnew();
   state.csns = now;
-  const report = telling.report();
+  const report = reporting.report();
   for await (const page of servers.open().everything()) {
     for (const entry of page) await report.add(entry);
     if (isAnother()) return;
@@ -184,23 +191,23 @@ async function readEverything(state: State, now: Csns): Promise<void> {
   await follow(state, parseCsns(await servers.open().contextCsns())); // what has changed meanwhile
   if (isAnother()) return;
   state.compareAt = performance.now() + state.compareMs;
-  await telling.tell(['all', token, 'end']);
-  state.toldRun = run;
+  await reporting.tell(['all', token, 'end']);
+  state.reportedRun = run;
 }
 
 /** Tells what has changed, then the heartbeat that was read before: all that it counts on has been told. */
 async function follow(state: State, now: Csns): Promise<void> {
-  const { servers, telling } = state;
+  const { servers, reporting } = state;
   const from = changesFrom(now, state.csns);
-  if (from === undefined && performance.now() < telling.spokeAt() + SPEAK_MS) return;
+  if (from === undefined && performance.now() < reporting.spokeAt() + SPEAK_MS) return;
   const before = state.heartbeat;
   state.heartbeat = await servers.open().heartbeat();
   // it was written, and the contextCSN has not moved: the clock of that server was ahead before
   if (from === undefined && state.heartbeat !== before) state.compareAt = -Infinity;
-  const report = telling.report();
+  const report = reporting.report();
   if (from !== undefined) {
     for await (const page of servers.open().changedSince(from)) {
-      for (const entry of page) if (telling.isNews(entry)) await report.add(entry);
+      for (const entry of page) if (reporting.isNews(entry)) await report.add(entry);
     }
   }
   await report.end(['heartbeat', state.heartbeat]);
@@ -209,9 +216,9 @@ async function follow(state: State, now: Csns): Promise<void> {
 
 /** Compares names: tells who is no more, and what no contextCSN has shown. */
 async function compare(state: State): Promise<void> {
-  const { compareMs, servers, telling } = state;
+  const { compareMs, servers, reporting } = state;
   state.compareAt = performance.now() + Math.min(compareMs, COMPARE_AGAIN_MS);
-  const told = telling.told();
+  const told = reporting.told();
   const gone = new Set(told.keys());
   const differing: string[] = [];
   // access rules that no longer hide a seal change no entry
@@ -225,15 +232,15 @@ async function compare(state: State): Promise<void> {
     }
   }
   const areTooMany = unsealed.length > READ_SINGLY;
-  if (differing.length > READ_SINGLY || (areTooMany && telling.answer()?.trusted !== true)) {
-    state.toldRun = undefined;
+  if (differing.length > READ_SINGLY || (areTooMany && reporting.answer()?.trusted !== true)) {
+    state.reportedRun = undefined;
     return;
   }
-  const report = telling.report();
+  const report = reporting.report();
   for (const name of gone) await report.addGone(name);
   const asked = areTooMany ? differing : [...differing, ...unsealed];
   for (const entry of await servers.open().entries(asked)) {
-    if (telling.isNews(entry)) await report.add(entry);
+    if (reporting.isNews(entry)) await report.add(entry);
   }
   await report.end();
   state.compareAt = performance.now() + compareMs;

@@ -61,14 +61,14 @@ export async function applyKnown(host: Host): Promise<void> {
     // the agent is telling everything meanwhile: that has precedence
     if ((count += 1) % SETTLED_AT_ONCE === 0) await sleep(SETTLE_PAUSE_MS);
   }
-  folder.settleStanding(Date.now());
+  folder.settlePresent(Date.now());
 }
 
 /** Everything was told for the first time: from now on what is not known is not there. */
 export function becomeWhole(host: Host): void {
   host.isWhole = true;
   makeStale(host, ALL_LISTS);
-  host.folder.settleStanding(Date.now());
+  host.folder.settlePresent(Date.now());
   keepState(host, true);
 }
 
@@ -111,7 +111,7 @@ export function keepUnkept(host: Host): void {
   const hasRoom = tryJournal(host, (file) => file.requireRoom());
   if (!hasRoom || !keepState(host, true)) return;
   host.isUnkept = false;
-  host.mustBeRetold = true;
+  host.needsFullReport = true;
 }
 
 /** Returns whether it could. */

@@ -9,7 +9,7 @@
  * | accepted, its `clock` a minute off ours     | doubt: nobody writes it any more, or a clock is wrong   |
  * | accepted, and its `clock` within the minute | no doubt                                                |
  */
-import { parseHeartbeat, type Marker } from '../../seals/marker.ts';
+import { parseHeartbeat, type Marker } from '../../seals/heartbeat.ts';
 import type { Verified } from '../../seals/seal.ts';
 import { shown } from './judge.ts';
 

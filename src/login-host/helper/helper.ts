@@ -8,14 +8,14 @@
 import { randomUUID } from 'node:crypto';
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as breathe } from 'node:timers/promises';
+import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { describeError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { apply, applyKnown, becomeWhole, keepState, keepUnkept, makeStale, mend } from './apply.ts';
 import type { LoginHostConfig } from '../config.ts';
 import { gidOf, openHost, type Host } from './host.ts';
 import { openLocalFiles } from './local-accounts.ts';
-import { openPace } from '../pace.ts';
+import { openBackoff } from '../backoff.ts';
 import { PLACES, type Places } from '../places.ts';
 import type { ReportAnswer, ReportLine } from '../report-lines.ts';
 import { openReportSocket } from './report-socket.ts';
@@ -116,7 +116,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
     for (const bytes of lines) {
       const line = readLine(bytes);
       if (line !== undefined) piece.push(line);
-      else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await breathe();
+      else if ((unread += 1) % GARBAGE_AT_ONCE === 0) await yieldTurn();
       if (unread > MOST_GARBAGE) break;
       if (piece.length < LINES_AT_ONCE) continue;
       const [some, next] = [ahead, beginPiece(host, piece)];
@@ -134,7 +134,7 @@ async function report(host: Host, queue: Queue, lines: Iterable<Buffer>): Promis
     return answer(host);
   } catch (error) {
     log.error({ error }, 'a report has failed');
-    host.mustBeRetold = true; // perhaps only a part of it was taken
+    host.needsFullReport = true; // perhaps only a part of it was taken
     const why = `the login helper has failed: ${describeError(error)}`;
     return { run: host.run, trusted: false, why };
   }
@@ -166,7 +166,7 @@ async function conclude(host: Host): Promise<void> {
   }
   host.trust = next;
   if (next.trusted) host.trustedAt = now;
-  if (registry.mustBeRetold()) host.mustBeRetold = true;
+  if (registry.needsFullReport()) host.needsFullReport = true;
   await apply(host);
 }
 
@@ -180,7 +180,7 @@ function answer({ run, trust, registry }: Host): ReportAnswer {
 /** Returns how to stop. */
 function startTicking(host: Host, queue: Queue): () => void {
   const due = openTimes();
-  const retelling = openPace();
+  const repeating = openBackoff();
   due('mend', MINUTE_MS); // the start does what it does
   let shownState = '';
   let isTicking = false;
@@ -192,7 +192,7 @@ function startTicking(host: Host, queue: Queue): () => void {
     offset = Date.now() - performance.now();
     if (Math.abs(offset - before) > CLOCK_SET_MS) {
       host.log.warn({ byMs: Math.round(offset - before) }, 'the clock was set');
-      host.mustBeRetold ||= host.registry.refusals.mayPass();
+      host.needsFullReport ||= host.registry.refusals.mayPass();
     }
     if (due('scan', Math.min(SCAN_MS, (host.config.offlineLimitSeconds * 1000) / 8))) {
       host.registry.look(Date.now());
@@ -204,7 +204,7 @@ function startTicking(host: Host, queue: Queue): () => void {
     await conclude(host);
     // not during a reading: each new refusal would cut it off
     const isReading = host.registry.reading() !== undefined;
-    if (host.mustBeRetold && !isReading && retelling.take()) askAnew(host);
+    if (host.needsFullReport && !isReading && repeating.take()) askAnew(host);
     const { trust, registry, server, trouble } = host;
     const state = [trust.trusted, registry.refusals.count(), server, trouble].join(' ');
     if (state !== shownState || due('status', STATUS_MS)) {
@@ -246,7 +246,7 @@ function rereadLocal(host: Host): void {
 }
 
 function askAnew(host: Host): void {
-  host.mustBeRetold = false;
+  host.needsFullReport = false;
   host.run = randomUUID();
   host.log.info('everything must be told once more: what was refused may be taken now');
 }

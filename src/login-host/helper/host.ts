@@ -54,7 +54,7 @@ export interface Host {
   /** some of what was taken could not be kept */
   isUnkept: boolean;
   /** everything must be told once more */
-  mustBeRetold: boolean;
+  needsFullReport: boolean;
 }
 
 /** Opens everything, and knows again what the last run knew. Throws CONFIG_INVALID, and as node:fs does. */
@@ -78,7 +78,7 @@ export function openHost(config: LoginHostConfig, log: Log, places: Places): Hos
     ...{ since: startedAt, trustedAt: undefined },
     ...{ server: '', trouble: '', agentAt: undefined, accepted: undefined },
     stale: { lists: new Set(), since: 0, isLoss: false },
-    ...{ isUnkept: false, mustBeRetold: false },
+    ...{ isUnkept: false, needsFullReport: false },
   };
   return host;
 }

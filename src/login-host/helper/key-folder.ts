@@ -34,7 +34,7 @@ import {
   type Stats,
 } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as breathe } from 'node:timers/promises';
+import { setImmediate as yieldTurn } from 'node:timers/promises';
 import { ChamberlainError } from '../../shared/errors.ts';
 import { grantOf, readKeyLines, renderKeyFile } from './key-lines.ts';
 import { flushFolder, removeFile, writeAll } from './replace-file.ts';
@@ -57,7 +57,7 @@ export interface KeyFolder {
   /** The same for files that do not last for half of the limit any more: for so many at most. */
   renew(now: number, most: number): void;
   /** Brings what was there at the start, and nobody has asked for, to what it must be. */
-  settleStanding(now: number): void;
+  settlePresent(now: number): void;
   /** Looks at all files, and brings those that are not as they were written to what they must be. */
   checkAll(clock: () => number): Promise<void>;
   /** From now on does the same, for each file as soon as it is changed. */
@@ -108,7 +108,7 @@ export function openKeyFolder(
   const unfinished = join(folder, UNFINISHED);
   const marks = new Map<string, Mark>();
   /** files of before this start that have not been looked at */
-  const standing = new Set(readdirSync(folder).filter((name) => !NOT_OURS.has(name)));
+  const present = new Set(readdirSync(folder).filter((name) => !NOT_OURS.has(name)));
   const failed = new Set<string>();
   const changed = new Set<string>();
   let watcher: ReturnType<typeof watch> | undefined;
@@ -165,7 +165,7 @@ export function openKeyFolder(
     { list, until, untrustedUntil, mayRenew }: KeyWish,
     now: number,
   ): void {
-    const isUnknown = standing.delete(name);
+    const isUnknown = present.delete(name);
     if (list === '') {
       if (isUnknown || marks.has(name)) remove(name);
       return;
@@ -196,7 +196,7 @@ export function openKeyFolder(
       return;
     }
     failed.add(name);
-    standing.add(name); // whatever is there is looked at when it is tried again
+    present.add(name); // whatever is there is looked at when it is tried again
   }
 
   function check(name: string, now: number): void {
@@ -205,12 +205,12 @@ export function openKeyFolder(
     const stat = lstatSync(join(folder, name), { throwIfNoEntry: false });
     if (stat === undefined) {
       marks.delete(name);
-      standing.delete(name);
+      present.delete(name);
     } else {
       const { ino, ctimeMs, size } = stat;
       const isSame = mark?.ino === ino && mark.ctimeMs === ctimeMs && mark.size === size;
       if (isSame && !failed.has(name)) return;
-      standing.add(name);
+      present.add(name);
     }
     settle(name, now);
     if (stat === undefined && !marks.has(name) && !failed.has(name)) {
@@ -229,8 +229,8 @@ export function openKeyFolder(
         if (count >= most) return;
       }
     },
-    settleStanding(now) {
-      for (const name of [...standing]) settle(name, now);
+    settlePresent(now) {
+      for (const name of [...present]) settle(name, now);
     },
     async checkAll(clock) {
       const unknown = readdirSync(folder).filter((name) => !marks.has(name));
@@ -238,7 +238,7 @@ export function openKeyFolder(
         let count = 0;
         for (const name of names) {
           check(name, clock());
-          if ((count += 1) % CHECKED_AT_ONCE === 0) await breathe();
+          if ((count += 1) % CHECKED_AT_ONCE === 0) await yieldTurn();
         }
       }
     },

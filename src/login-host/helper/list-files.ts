@@ -26,7 +26,7 @@ import type { LoginHostConfig } from '../config.ts';
 import type { LocalAccounts } from './local-accounts.ts';
 import type { Places } from '../places.ts';
 import type { ListName, Registry } from './registry.ts';
-import { moveInto, removeFile, writeBeside, type FileRights } from './replace-file.ts';
+import { moveInto, removeFile, writeNew, type FileRights } from './replace-file.ts';
 import { CLOSED_FILE } from '../status.ts';
 import type { Subject } from './subject.ts';
 import type { Troubles } from './troubles.ts';
@@ -131,20 +131,20 @@ export function openListFiles(
 
   async function write(list: ListName, file: ListFile): Promise<void> {
     const hash = createHash('sha256');
-    const beside = `${file.path}.new`; // sudo reads no file with a dot in its name
-    writeBeside(beside, inPieces(file.lines(), hash), file);
+    const temporary = `${file.path}.new`; // sudo reads no file with a dot in its name
+    writeNew(temporary, inPieces(file.lines(), hash), file);
     const digest = hash.digest('hex');
     if (digest === file.digest && identify(file.path) === file.identity) {
-      removeFile(beside);
+      removeFile(temporary);
       return;
     }
     try {
-      if (list === 'sudoers') await checkSudoers(beside);
+      if (list === 'sudoers') await checkSudoers(temporary);
     } catch (error) {
-      removeFile(beside);
+      removeFile(temporary);
       throw error;
     }
-    moveInto(beside, file.path);
+    moveInto(temporary, file.path);
     file.digest = digest;
     file.identity = identify(file.path);
   }

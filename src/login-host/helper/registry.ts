@@ -121,7 +121,7 @@ export const NOTHING_KEPT: Kept = {
 export type Trust = { trusted: true } | { trusted: false; why: string; tryAnother: boolean };
 
 /** A seal that was told: the one that is known, or what was found of it. */
-export type Told = 'known' | { text: string; digest: number; verdict: Verdict };
+export type Reported = 'known' | { text: string; digest: number; verdict: Verdict };
 
 export interface Registry {
   /**
@@ -132,7 +132,7 @@ export interface Registry {
   load(line: string, isJudgedAnew: boolean): boolean;
   /** Whether this is the seal that is known under this name, so that it need not be verified. */
   knows(name: string, digest: number): boolean;
-  seal(name: string, told: Told, now: number): void;
+  seal(name: string, told: Reported, now: number): void;
   unsealed(name: string, now: number): void;
   gone(name: string): void;
   heartbeat(verified: Verified | undefined, now: number): void;
@@ -152,7 +152,7 @@ export interface Registry {
   /** The `at` of the last heartbeat that was accepted, in this run or before; 0 for none. */
   lastHeartbeat(): number;
   /** Since the last call: some that were refused may be taken if everything is told once more. */
-  mustBeRetold(): boolean;
+  needsFullReport(): boolean;
   /** The token of the reading of everything that is under way. */
   reading(): string | undefined;
   /** Everything was told, once in this run at least. */
@@ -209,7 +209,7 @@ export function openRegistry(
   let readings = 0;
   let hasRead = false;
   let trouble = '';
-  let mustBeRetold = false;
+  let needsFullReport = false;
   /** what some seals give does not count yet */
   let isHeldBack = false;
   const doubted = new Map(before.doubted);
@@ -382,7 +382,7 @@ export function openRegistry(
     const known = byName.get(name);
     const isKnown = known !== undefined && isThere(known);
     if (isKnown) {
-      mustBeRetold ||= known.isCounted;
+      needsFullReport ||= known.isCounted;
       known.reading = readings;
       if (known.doubtedSince === undefined) doubt(known, now);
       setPresence(known, 'present', true);
@@ -396,7 +396,7 @@ export function openRegistry(
   }
 
   function hold(subject: Subject): void {
-    mustBeRetold ||= !isBelowFloor(subject);
+    needsFullReport ||= !isBelowFloor(subject);
     setPresence(subject, 'held');
   }
 
@@ -474,7 +474,7 @@ export function openRegistry(
     subject.doubtedSince = undefined;
     pending.isKeptNew = true;
     look(subject, now);
-    mustBeRetold ||= refusals.mayPass(); // another may have its name or number
+    needsFullReport ||= refusals.mayPass(); // another may have its name or number
   }
 
   function end(subject: Subject): void {
@@ -618,7 +618,7 @@ export function openRegistry(
       else if (heldSince === 0) heldSince = now;
       if (isHeldBack && heartbeats.doubt(now) === undefined) {
         isHeldBack = false;
-        mustBeRetold = true;
+        needsFullReport = true;
       }
       const wasLate = now > confirmedAt + limitMs;
       const trust = judgeTrust(now);
@@ -629,7 +629,7 @@ export function openRegistry(
     setLocal(next, now) {
       local = next;
       for (const subject of byUid.values()) look(subject, now);
-      mustBeRetold ||= refusals.mayPass();
+      needsFullReport ||= refusals.mayPass();
     },
     accept(now) {
       const what: string[] = [];
@@ -674,9 +674,9 @@ export function openRegistry(
       };
     },
     lastHeartbeat: () => heartbeats.at(),
-    mustBeRetold() {
-      const must = mustBeRetold || refusals.hasRoom();
-      mustBeRetold = false;
+    needsFullReport() {
+      const must = needsFullReport || refusals.hasRoom();
+      needsFullReport = false;
       return must;
     },
     reading: () => open,

@@ -20,27 +20,27 @@ export interface FileRights {
 }
 
 /**
- * Writes the file beside, gives it its owner and mode, and renames it into place. Throws as node:fs does; then the
+ * Writes the file temporary, gives it its owner and mode, and renames it into place. Throws as node:fs does; then the
  * old one stands.
  *
  * @param flush it must outlive a loss of power: the text does, and the name once `flushFolder` has returned
  */
 export function replaceFile(path: string, text: string, rights: FileRights, flush = false): void {
-  const beside = `${path}.new`;
-  writeBeside(beside, [text], rights, flush);
-  moveInto(beside, path);
+  const temporary = `${path}.new`;
+  writeNew(temporary, [text], rights, flush);
+  moveInto(temporary, path);
 }
 
 /** Writes a file that takes another's place by `moveInto`. Throws as node:fs does, and leaves none then. */
-export function writeBeside(
-  beside: string,
+export function writeNew(
+  temporary: string,
   pieces: Iterable<string>,
   { mode, gid = 0, uid }: FileRights,
   flush = false,
 ): void {
-  removeFile(beside); // of a run that was cut
+  removeFile(temporary); // of a run that was cut
   const { O_WRONLY, O_CREAT, O_EXCL } = constants;
-  const fd = openSync(beside, O_WRONLY | O_CREAT | O_EXCL, 0o600);
+  const fd = openSync(temporary, O_WRONLY | O_CREAT | O_EXCL, 0o600);
   try {
     try {
       for (const piece of pieces) writeAll(fd, piece);
@@ -52,16 +52,16 @@ export function writeBeside(
       closeSync(fd);
     }
   } catch (error) {
-    removeFile(beside);
+    removeFile(temporary);
     throw error;
   }
 }
 
-export function moveInto(beside: string, path: string): void {
+export function moveInto(temporary: string, path: string): void {
   try {
-    renameSync(beside, path);
+    renameSync(temporary, path);
   } catch (error) {
-    removeFile(beside);
+    removeFile(temporary);
     throw error;
   }
 }

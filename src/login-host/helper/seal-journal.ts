@@ -151,15 +151,15 @@ export function openSealJournal(
       isFull = false;
       lacksRoom();
       if (unread === 0 && size <= 2 * neededBytes + SPARE_BYTES) return;
-      const beside = `${path}.new`;
-      removeFile(beside);
-      const next = openSync(beside, 'wx+', 0o600);
+      const temporary = `${path}.new`;
+      removeFile(temporary);
+      const next = openSync(temporary, 'wx+', 0o600);
       try {
         neededBytes = copyNeeded(next);
-        moveInto(beside, path);
+        moveInto(temporary, path);
       } catch (error) {
         closeSync(next);
-        removeFile(beside);
+        removeFile(temporary);
         throw error;
       }
       closeSync(fd);

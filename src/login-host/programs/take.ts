@@ -8,7 +8,7 @@ import { LOGIN_HOST_CONFIG, loadLoginHostConfig } from '../config.ts';
 import { isWithin } from '../account-names.ts';
 import { showName, take } from '../take.ts';
 import type { Taken } from '../take.ts';
-import { identifyTaker } from '../taker.ts';
+import { identifyCaller } from '../caller.ts';
 import { EXIT, describeFailure } from '../../cli/exit.ts';
 
 const HELP = `Usage: take FILE…
@@ -60,7 +60,7 @@ function main(): number {
     if (isLineOpen) process.stderr.write('\r\u001b[K');
     isLineOpen = false;
   };
-  const taken = take(names, identifyTaker(uid), {
+  const taken = take(names, identifyCaller(uid), {
     refused(path, reason) {
       refused += 1;
       clear();

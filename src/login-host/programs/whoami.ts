@@ -189,9 +189,9 @@ function renderTime(ms: number): string {
 function render(answer: Answer): string {
   const { name, uid, kind, realm, state, reason, refused, trouble } = answer;
   const access = state === 'closed' ? `none to the realm ${realm}` : `to the realm ${realm}`;
-  const standing = reason === null ? state : `${state}: ${reason}`;
+  const status = reason === null ? state : `${state}: ${reason}`;
   const rows: (readonly [what: string, values: readonly string[]])[] = [
-    kind === 'person' ? ['access', [access]] : ['state', [standing]],
+    kind === 'person' ? ['access', [access]] : ['state', [status]],
     ['maintainers', answer.maintainers ?? []],
     ['tools', answer.tools],
   ];

@@ -1,21 +1,21 @@
 /** access.request, access.grant, access.refuse, access.revoke */
 import type { RequestOf } from '../schema.ts';
 import { decideAccessRequest, openAccessRequest } from '../access-requests-table.ts';
-import { admitPeople, raisesOfDoors, removeRealmMembers } from '../../identity/people-table.ts';
+import { admitPeople, touchesOfAccess, removeRealmMembers } from '../../identity/people-table.ts';
 import {
-  type Decide,
-  raises,
+  type Handler,
+  touches,
   refuse,
   requireAdmin,
   requirePerson,
   requireSelfOrAdmin,
-} from '../asking.ts';
+} from '../context.ts';
 import { shutOut, requireOtherAdmins } from './person-leaving.ts';
 
-export const requestAccess: Decide<RequestOf<'access.request'>> = async (asking) => {
-  const { client, request, requestedBy, portal } = asking;
-  const person = await requirePerson(asking, request.person ?? requestedBy);
-  requireSelfOrAdmin(asking, person);
+export const requestAccess: Handler<RequestOf<'access.request'>> = async (context) => {
+  const { client, request, requestedBy, portal } = context;
+  const person = await requirePerson(context, request.person ?? requestedBy);
+  requireSelfOrAdmin(context, person);
   if (person.realmMember) {
     refuse('PERSON_ALREADY_REALM_MEMBER', `${person.account} has access already.`);
   }
@@ -26,15 +26,15 @@ export const requestAccess: Decide<RequestOf<'access.request'>> = async (asking)
     subject: person.uid,
     account: person.account,
     fields: ['access'],
-    raises: [],
+    touches: [],
     onDone: { event: 'access.requested', portals: [], data: { account: person.account } },
   };
 };
 
-export const grantAccess: Decide<RequestOf<'access.grant'>> = async (asking) => {
-  const { client, request, requestedBy } = asking;
-  requireAdmin(asking);
-  const person = await requirePerson(asking, request.person);
+export const grantAccess: Handler<RequestOf<'access.grant'>> = async (context) => {
+  const { client, request, requestedBy } = context;
+  requireAdmin(context);
+  const person = await requirePerson(context, request.person);
   if (person.state !== 'active') {
     refuse('PERSON_SUSPENDED', `${person.account} is suspended. Reinstate the person first.`);
   }
@@ -53,7 +53,7 @@ export const grantAccess: Decide<RequestOf<'access.grant'>> = async (asking) => 
     subject: person.uid,
     account: person.account,
     fields: ['access'],
-    raises: [...raises(person.uid, 'homes'), ...(await raisesOfDoors(client, [person.uid]))],
+    touches: [...touches(person.uid, 'homes'), ...(await touchesOfAccess(client, [person.uid]))],
     onDone: {
       event: 'access.granted',
       portals: open?.portal === undefined ? [] : [open.portal],
@@ -62,10 +62,10 @@ export const grantAccess: Decide<RequestOf<'access.grant'>> = async (asking) => 
   };
 };
 
-export const refuseAccess: Decide<RequestOf<'access.refuse'>> = async (asking) => {
-  const { client, request, requestedBy } = asking;
-  requireAdmin(asking);
-  const person = await requirePerson(asking, request.person);
+export const refuseAccess: Handler<RequestOf<'access.refuse'>> = async (context) => {
+  const { client, request, requestedBy } = context;
+  requireAdmin(context);
+  const person = await requirePerson(context, request.person);
   const open = await decideAccessRequest(
     client,
     person.uid,
@@ -83,7 +83,7 @@ export const refuseAccess: Decide<RequestOf<'access.refuse'>> = async (asking) =
     subject: person.uid,
     account: person.account,
     fields: ['access'],
-    raises: [],
+    touches: [],
     onDone: {
       event: 'access.refused',
       portals: open.portal === undefined ? [] : [open.portal],
@@ -92,16 +92,16 @@ export const refuseAccess: Decide<RequestOf<'access.refuse'>> = async (asking) =
   };
 };
 
-export const revokeAccess: Decide<RequestOf<'access.revoke'>> = async (asking) => {
-  const { client, request } = asking;
-  requireAdmin(asking);
-  const person = await requirePerson(asking, request.person);
+export const revokeAccess: Handler<RequestOf<'access.revoke'>> = async (context) => {
+  const { client, request } = context;
+  requireAdmin(context);
+  const person = await requirePerson(context, request.person);
   if (!person.realmMember) {
     refuse('PERSON_NOT_REALM_MEMBER', `${person.account} has no access that could be revoked.`);
   }
-  await requireOtherAdmins(asking, [person]);
+  await requireOtherAdmins(context, [person]);
   // of one who is suspended the tools have other passwords already
-  const closed = await shutOut(asking, [person.uid], person.state === 'active');
+  const closed = await shutOut(context, [person.uid], person.state === 'active');
   await removeRealmMembers(client, [person.uid]);
   return {
     ...closed,

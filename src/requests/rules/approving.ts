@@ -8,7 +8,7 @@
  * All else is by the own key of an admin who did not ask for it, and who answers for it: what is asked is decided
  * anew with the rights that this admin has now. Where that is refused it waits on, until it is rejected.
  * The body is erased either way. What is approved is told as of the request that waited, which is done
- * when all that the approval raised is applied; what is rejected is done at once. What still waits when
+ * when all that the approval touched is applied; what is rejected is done at once. What still waits when
  * its person is deleted is rejected by the calendar. An erasure that was approved is done when all is erased, and may
  * be rejected by any admin until it begins.
  *
@@ -22,15 +22,21 @@
  */
 import { type RequestOf, REQUEST_SCHEMAS } from '../schema.ts';
 import { closeApproval, findOpenApprovals, type OpenApproval } from '../approvals-table.ts';
-import { type Asking, type Decide, type Decision, refuse, requireAdmin } from '../asking.ts';
+import {
+  type RequestContext,
+  type Handler,
+  type Decision,
+  refuse,
+  requireAdmin,
+} from '../context.ts';
 import { portalOf, tellOfWaiting } from '../../events/done.ts';
 import { wantPersonErased } from './person-erasing.ts';
 import { deletePerson, suspendPerson } from './person-leaving.ts';
 
-export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
-  const { client, requestedBy: by, now } = asking;
-  const waiting = await requireWaiting(asking);
-  const decision = await decideAnew(asking, waiting);
+export const approve: Handler<RequestOf<'request.approve'>> = async (context) => {
+  const { client, requestedBy: by, now } = context;
+  const waiting = await requireWaiting(context);
+  const decision = await decideAnew(context, waiting);
   await closeApproval(client, waiting, { state: 'approved', by, now });
   return {
     ...decision,
@@ -39,28 +45,28 @@ export const approve: Decide<RequestOf<'request.approve'>> = async (asking) => {
   };
 };
 
-export const reject: Decide<RequestOf<'request.reject'>> = async (asking) => {
-  const { client, request, requestedBy: by, now } = asking;
-  const waiting = (await findOwn(asking)) ?? (await requireWaiting(asking, true));
+export const reject: Handler<RequestOf<'request.reject'>> = async (context) => {
+  const { client, request, requestedBy: by, now } = context;
+  const waiting = (await findOwn(context)) ?? (await requireWaiting(context, true));
   await closeApproval(client, waiting, { state: 'rejected', by, now });
   return {
     subject: waiting.subject,
     account: waiting.account,
     fields: ['approval'],
-    raises: [],
+    touches: [],
     events: tellOfWaiting(waiting, 'request.rejected', { by, reason: request.reason }),
     onDone: undefined,
     decides: identityOf(waiting),
   };
 };
 
-/** What waits, where the asker sent it: it is theirs to withdraw. */
+/** What waits, where the actor sent it: it is theirs to withdraw. */
 async function findOwn({
   client,
   request,
   requestedBy,
   id,
-}: Asking<{ request: string }>): Promise<OpenApproval | undefined> {
+}: RequestContext<{ request: string }>): Promise<OpenApproval | undefined> {
   const [waiting] = await findOpenApprovals(client, request.request, {
     portal: id?.portal,
     toReject: true,
@@ -68,16 +74,16 @@ async function findOwn({
   return waiting?.requestedBy === requestedBy ? waiting : undefined;
 }
 
-/** What waits, where the asker may decide on it. */
+/** What waits, where the actor may decide on it. */
 async function requireWaiting(
-  asking: Asking<{ request: string; sentBy?: string | undefined }>,
+  context: RequestContext<{ request: string; sentBy?: string | undefined }>,
   toReject = false,
 ): Promise<OpenApproval> {
-  const { client, request, requestedBy, portal } = asking;
+  const { client, request, requestedBy, portal } = context;
   if (portal !== undefined) {
     refuse('NOT_ALLOWED', "Only an admin's own key decides on what waits, and no portal.");
   }
-  requireAdmin(asking);
+  requireAdmin(context);
   const [waiting, another] = await findOpenApprovals(client, request.request, {
     portal: request.sentBy,
     toReject,
@@ -95,9 +101,12 @@ async function requireWaiting(
   return waiting;
 }
 
-async function decideAnew(asking: Asking<unknown>, waiting: OpenApproval): Promise<Decision> {
+async function decideAnew(
+  context: RequestContext<unknown>,
+  waiting: OpenApproval,
+): Promise<Decision> {
   const { kind, body, requestedBy: approvedFor } = waiting;
-  const anew = { ...asking, portal: portalOf(waiting), id: identityOf(waiting), approvedFor };
+  const anew = { ...context, portal: portalOf(waiting), id: identityOf(waiting), approvedFor };
   if (kind === 'person.delete') {
     return deletePerson({ ...anew, request: REQUEST_SCHEMAS[kind].parse(body) });
   }

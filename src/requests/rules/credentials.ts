@@ -2,27 +2,27 @@
 import type { RequestOf } from '../schema.ts';
 import { wantNewEpoch, wantNewEpochsOfAll } from '../../credentials/credentials-table.ts';
 import {
-  type Asking,
-  type Decide,
+  type RequestContext,
+  type Handler,
   type Decision,
-  raisesWithCredentials,
+  touchesWithCredentials,
   refuse,
   requireAdmin,
   requireMaintainedTool,
   requirePerson,
   requireSelfOrAdmin,
-} from '../asking.ts';
+} from '../context.ts';
 
-export const rotateCredentials: Decide<RequestOf<'credentials.rotate'>> = async (asking) => {
-  const { client, config, request } = asking;
+export const rotateCredentials: Handler<RequestOf<'credentials.rotate'>> = async (context) => {
+  const { client, config, request } = context;
   const overlapSeconds = request.atOnce ? 0 : config.credentials.overlapSeconds;
-  if (request.server !== undefined) return rotateServer(asking, request.server, overlapSeconds);
+  if (request.server !== undefined) return rotateServer(context, request.server, overlapSeconds);
   let owner: { uid: number; account: string };
   if (request.tool !== undefined) {
-    owner = await requireMaintainedTool(asking, request.tool);
+    owner = await requireMaintainedTool(context, request.tool);
   } else {
-    const person = await requirePerson(asking, request.person ?? '');
-    requireSelfOrAdmin(asking, person);
+    const person = await requirePerson(context, request.person ?? '');
+    requireSelfOrAdmin(context, person);
     owner = person;
   }
   const epoch = await wantNewEpoch(client, owner.uid, overlapSeconds);
@@ -36,7 +36,7 @@ export const rotateCredentials: Decide<RequestOf<'credentials.rotate'>> = async 
     subject: owner.uid,
     account: owner.account,
     fields: ['credentials'],
-    raises: raisesWithCredentials(owner.uid),
+    touches: touchesWithCredentials(owner.uid),
     ...(request.atOnce ? { urgent: true } : {}),
     onDone: {
       event: 'credentials.rotated',
@@ -48,12 +48,12 @@ export const rotateCredentials: Decide<RequestOf<'credentials.rotate'>> = async 
 
 /** Each account has one password for all servers, so all of them change. */
 async function rotateServer(
-  asking: Asking<unknown>,
+  context: RequestContext<unknown>,
   server: string,
   overlapSeconds: number,
 ): Promise<Decision> {
-  const { client, config } = asking;
-  requireAdmin(asking);
+  const { client, config } = context;
+  requireAdmin(context);
   const known = config.databases.servers.map(({ name }) => name);
   if (!known.includes(server)) {
     refuse(
@@ -66,7 +66,7 @@ async function rotateServer(
     subject: undefined,
     account: undefined,
     fields: [`credentials on ${server}`],
-    raises: accounts.flatMap((account) => raisesWithCredentials(account)),
+    touches: accounts.flatMap((account) => touchesWithCredentials(account)),
     onDone: {
       event: 'credentials.rotated',
       portals: [],

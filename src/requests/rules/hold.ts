@@ -13,29 +13,29 @@
  */
 import type { RequestOf } from '../schema.ts';
 import { endOfHold } from '../../shared/time.ts';
-import { findDeparture } from '../../lifecycle/departures-table.ts';
+import { findArchival } from '../../lifecycle/archivals-table.ts';
 import { findHold, liftHold, placeHold } from '../../lifecycle/holds-table.ts';
 import { findPerson } from '../../identity/people-table.ts';
 import { findTool } from '../../identity/tools-table.ts';
 import {
-  type Asking,
-  type Decide,
+  type RequestContext,
+  type Handler,
   type Decision,
   refuse,
   refuseUnknownPerson,
   refuseUnknownTool,
   requireAdmin,
-} from '../asking.ts';
+} from '../context.ts';
 
-export const holdSubject: Decide<RequestOf<'subject.hold'>> = async (asking) => {
-  const { client, request, requestedBy: by, now } = asking;
-  requireAdmin(asking);
+export const holdSubject: Handler<RequestOf<'subject.hold'>> = async (context) => {
+  const { client, request, requestedBy: by, now } = context;
+  requireAdmin(context);
   const until = new Date(request.until);
   if (until <= now) refuse('REQUEST_INVALID', 'until lies in the past. Name a time to come.');
-  const subject = await requireSubject(asking);
+  const subject = await requireSubject(context);
   const { uid, account, state } = subject;
-  const departure = state === 'deleted' ? await findDeparture(client, uid) : undefined;
-  if (state === 'deleted' && (departure === undefined || departure.expiredAt !== null)) {
+  const archival = state === 'deleted' ? await findArchival(client, uid) : undefined;
+  if (state === 'deleted' && (archival === undefined || archival.expiredAt !== null)) {
     refuse(
       subject.tool === undefined ? 'PERSON_DELETED' : 'TOOL_NOT_KEPT',
       `${account} was deleted, and no archive of it is kept. There is nothing to hold.`,
@@ -46,10 +46,10 @@ export const holdSubject: Decide<RequestOf<'subject.hold'>> = async (asking) => 
   return told(subject, 'subject.held', { by, reason, until: until.toISOString() });
 };
 
-export const releaseSubject: Decide<RequestOf<'subject.release'>> = async (asking) => {
-  const { client, request, requestedBy: by, now } = asking;
-  requireAdmin(asking);
-  const subject = await requireSubject(asking);
+export const releaseSubject: Handler<RequestOf<'subject.release'>> = async (context) => {
+  const { client, request, requestedBy: by, now } = context;
+  requireAdmin(context);
+  const subject = await requireSubject(context);
   if ((await findHold(client, subject.uid, now)) === undefined) {
     refuse('NOT_HELD', `Nobody holds ${subject.account}, or the hold has ended.`);
   }
@@ -59,7 +59,7 @@ export const releaseSubject: Decide<RequestOf<'subject.release'>> = async (askin
 
 /** Refuses what would have somebody put away, deleted or erased who is held. */
 export async function requireNotHeld(
-  { client, now }: Pick<Asking<unknown>, 'client' | 'now'>,
+  { client, now }: Pick<RequestContext<unknown>, 'client' | 'now'>,
   { uid, account }: { uid: number; account: string },
 ): Promise<void> {
   const hold = await findHold(client, uid, now);
@@ -82,7 +82,7 @@ async function requireSubject({
   client,
   config,
   request,
-}: Asking<{ person?: string | undefined; tool?: string | undefined }>): Promise<Held> {
+}: RequestContext<{ person?: string | undefined; tool?: string | undefined }>): Promise<Held> {
   const { person: name, tool } = request;
   if (tool !== undefined) {
     const found = await findTool(client, tool, 0);
@@ -104,7 +104,7 @@ function told(
     subject: uid,
     account,
     fields: ['hold'],
-    raises: [],
+    touches: [],
     onDone: { event, portals: [], data: { ...named, ...data } },
   };
 }

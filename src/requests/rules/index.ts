@@ -2,7 +2,7 @@
 import type { RequestKind, RequestOf } from '../schema.ts';
 import { grantAccess, refuseAccess, requestAccess, revokeAccess } from './access.ts';
 import { approve, reject } from './approving.ts';
-import type { Decide } from '../asking.ts';
+import type { Handler } from '../context.ts';
 import { rotateCredentials } from './credentials.ts';
 import { holdSubject, releaseSubject } from './hold.ts';
 import { addKey, removeKeyOf } from './key.ts';
@@ -13,7 +13,7 @@ import { restorePerson } from './person-returning.ts';
 import { deleteTool, disableTool, enableTool, restoreTool } from './tool-leaving.ts';
 import { addMaintainer, createTool, removeMaintainer, updateTool } from './tool.ts';
 
-export const DECIDE: { [K in RequestKind]: Decide<RequestOf<K>> } = {
+export const HANDLERS: { [K in RequestKind]: Handler<RequestOf<K>> } = {
   'person.create': createPerson,
   'person.update': updatePersonFields,
   'access.request': requestAccess,

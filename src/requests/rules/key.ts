@@ -3,24 +3,24 @@ import type { RequestOf } from '../schema.ts';
 import { parseSshKey } from '../../ssh-keys/ssh-key.ts';
 import { countKeys, findKey, putKey, removeKeys } from '../../ssh-keys/keys-table.ts';
 import {
-  type Asking,
-  type Decide,
-  raises,
+  type RequestContext,
+  type Handler,
+  touches,
   refuse,
   requirePerson,
   requireSelfOrAdmin,
-} from '../asking.ts';
+} from '../context.ts';
 
-export const addKey: Decide<RequestOf<'key.add'>> = async (asking) => {
-  const { request } = asking;
-  const person = await requirePerson(asking, request.person);
-  requireSelfOrAdmin(asking, person);
-  const { fingerprint, label } = await addKeyTo(asking, person, request);
+export const addKey: Handler<RequestOf<'key.add'>> = async (context) => {
+  const { request } = context;
+  const person = await requirePerson(context, request.person);
+  requireSelfOrAdmin(context, person);
+  const { fingerprint, label } = await addKeyTo(context, person, request);
   return {
     subject: person.uid,
     account: person.account,
     fields: ['keys'],
-    raises: raises(person.uid, 'directory'),
+    touches: touches(person.uid, 'directory'),
     onDone: {
       event: 'key.added',
       portals: [],
@@ -34,10 +34,10 @@ export const addKey: Decide<RequestOf<'key.add'>> = async (asking) => {
   };
 };
 
-export const removeKeyOf: Decide<RequestOf<'key.remove'>> = async (asking) => {
-  const { client, request } = asking;
-  const person = await requirePerson(asking, request.person);
-  requireSelfOrAdmin(asking, person);
+export const removeKeyOf: Handler<RequestOf<'key.remove'>> = async (context) => {
+  const { client, request } = context;
+  const person = await requirePerson(context, request.person);
+  requireSelfOrAdmin(context, person);
   const fingerprint = request.fingerprint ?? parseOrRefuse(request.key ?? '').fingerprint;
   const stored = await findKey(client, fingerprint);
   if (stored === undefined || stored.person !== person.uid || stored.removed) {
@@ -48,7 +48,7 @@ export const removeKeyOf: Decide<RequestOf<'key.remove'>> = async (asking) => {
     subject: person.uid,
     account: person.account,
     fields: ['keys'],
-    raises: raises(person.uid, 'directory'),
+    touches: touches(person.uid, 'directory'),
     onDone: {
       event: 'key.removed',
       portals: [],
@@ -59,7 +59,7 @@ export const removeKeyOf: Decide<RequestOf<'key.remove'>> = async (asking) => {
 
 /** Checks a pasted key and gives it to a person. */
 export async function addKeyTo(
-  { client, config, now }: Asking<unknown>,
+  { client, config, now }: RequestContext<unknown>,
   person: { uid: number; account: string },
   wish: { key: string; label?: string | undefined; expiresAt?: string | undefined },
 ): Promise<{ fingerprint: string; label: string }> {

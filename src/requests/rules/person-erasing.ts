@@ -22,17 +22,17 @@
  */
 import type { RequestOf } from '../schema.ts';
 import { isErasing } from '../approvals-table.ts';
-import { type Decide, refuse, requireAdmin, requirePerson } from '../asking.ts';
+import { type Handler, refuse, requireAdmin, requirePerson } from '../context.ts';
 import { requireNotHeld } from './hold.ts';
 import { letWait } from './person-leaving.ts';
 
-export const wantPersonErased: Decide<RequestOf<'person.erase'>> = async (asking) => {
-  const { client, request, approvedFor, portal } = asking;
-  requireAdmin(asking);
+export const wantPersonErased: Handler<RequestOf<'person.erase'>> = async (context) => {
+  const { client, request, approvedFor, portal } = context;
+  requireAdmin(context);
   if (approvedFor === undefined && portal !== undefined) {
     refuse('NOT_ALLOWED', "Only an admin's own key asks for an erasure, and no portal.");
   }
-  const person = await requirePerson(asking, request.person);
+  const person = await requirePerson(context, request.person);
   const { uid, account, state } = person;
   if (state !== 'suspended') {
     refuse(
@@ -43,9 +43,16 @@ export const wantPersonErased: Decide<RequestOf<'person.erase'>> = async (asking
   if (await isErasing(client, uid)) {
     refuse('PERSON_LEAVING', `The erasure of ${account} is approved already.`);
   }
-  await requireNotHeld(asking, person);
+  await requireNotHeld(context, person);
   if (approvedFor === undefined) {
-    return letWait(asking, person, 'Another admin must approve the erasure of a person.');
+    return letWait(context, person, 'Another admin must approve the erasure of a person.');
   }
-  return { subject: uid, account, fields: ['erasure'], raises: [], onDone: undefined, waits: true };
+  return {
+    subject: uid,
+    account,
+    fields: ['erasure'],
+    touches: [],
+    onDone: undefined,
+    waits: true,
+  };
 };

@@ -32,32 +32,32 @@
  */
 import type { RequestKind, RequestOf } from '../schema.ts';
 import { timeOf } from '../../shared/time.ts';
-import { writeActs } from '../../audit/acts.ts';
+import { writeOperatorActions } from '../../audit/operator-actions.ts';
 import { countSuspensions, openApproval, rejectWaiting } from '../approvals-table.ts';
-import type { Raise } from '../../reconcile/convergence-table.ts';
+import type { Touch } from '../../reconcile/convergence-table.ts';
 import { wantNewEpochsOfReached } from '../../credentials/credentials-table.ts';
 import type { NewEvent } from '../../events/events-table.ts';
 import {
   findPeople,
   lengthenSuspensions,
   type Person,
-  raisesOfDoors,
+  touchesOfAccess,
   reinstatePeople,
   suspendPeople,
   wantPersonDeleted,
 } from '../../identity/people-table.ts';
 import { countAdmins } from '../../identity/tools-table.ts';
 import {
-  type Asking,
-  type Decide,
+  type RequestContext,
+  type Handler,
   type Decision,
-  raisesWithCredentials,
+  touchesWithCredentials,
   refuse,
   requireAdmin,
   requireNotGone,
   requirePerson,
   requireSelfOrAdmin,
-} from '../asking.ts';
+} from '../context.ts';
 import { tellOfWaiting, tellPortals } from '../../events/done.ts';
 import { requireNotHeld } from './hold.ts';
 
@@ -65,32 +65,32 @@ import { requireNotHeld } from './hold.ts';
 const MOST_NAMED = 10;
 const DAY_MS = 24 * 3600 * 1000;
 
-export const suspendPerson: Decide<RequestOf<'person.suspend'>> = async (asking) => {
-  const { client, config, request, now, approvedFor } = asking;
-  requireAdmin(asking);
+export const suspendPerson: Handler<RequestOf<'person.suspend'>> = async (context) => {
+  const { client, config, request, now, approvedFor } = context;
+  requireAdmin(context);
   const until = request.until === undefined ? null : new Date(request.until);
   if (until !== null && until <= now) {
     refuse('REQUEST_INVALID', 'until lies in the past. Name a time to come, or none.');
   }
   const names = [...new Set(request.people ?? [request.person ?? ''])];
-  const people = await requirePeople(asking, names);
+  const people = await requirePeople(context, names);
   const [one] = people;
   const isOne = people.length === 1 && one !== undefined;
   if (isOne) requireSuspendable(one, until);
   const active = people.filter(({ state }) => state === 'active');
-  await requireOtherAdmins(asking, active);
+  await requireOtherAdmins(context, active);
   if (isOne && active.length === 1 && approvedFor === undefined) {
     const most = config.leaving.mostSuspensionsPerHour;
     if ((await countSuspensions(client)) >= most) {
       const many = `More than ${most} people were suspended one by one within an hour`;
       const what = 'an admin who did not ask for it releases it by request.approve';
-      return letWait(asking, one, `${many}: ${what}. Several in one request never wait.`);
+      return letWait(context, one, `${many}: ${what}. Several in one request never wait.`);
     }
   }
-  const suspension = { by: approvedFor ?? asking.requestedBy, reason: request.reason, until, now };
+  const suspension = { by: approvedFor ?? context.requestedBy, reason: request.reason, until, now };
   const lengthened = await lengthenSuspensions(client, uidsOf(people), suspension);
   const suspended = new Set(await suspendPeople(client, uidsOf(active), suspension));
-  const closed = await shutOut(asking, [...suspended]);
+  const closed = await shutOut(context, [...suspended]);
   const changed = people.filter(({ uid }) => suspended.has(uid) || lengthened.includes(uid));
   const data = until === null ? {} : { until: until.toISOString() };
   const about = (isOne ? people : changed).map(({ uid, account }) => ({ subject: uid, account }));
@@ -111,11 +111,11 @@ export const suspendPerson: Decide<RequestOf<'person.suspend'>> = async (asking)
   };
 };
 
-export const reinstatePerson: Decide<RequestOf<'person.reinstate'>> = async (asking) => {
-  const { client, request, asker, requestedBy: by, now } = asking;
-  const withdraws = asker?.ownDeletion === true && asker.account === request.person;
-  if (!withdraws) requireAdmin(asking);
-  const person = await requirePerson(asking, request.person);
+export const reinstatePerson: Handler<RequestOf<'person.reinstate'>> = async (context) => {
+  const { client, request, actor, requestedBy: by, now } = context;
+  const withdraws = actor?.ownDeletion === true && actor.account === request.person;
+  if (!withdraws) requireAdmin(context);
+  const person = await requirePerson(context, request.person);
   if (person.state !== 'suspended') {
     refuse('PERSON_NOT_SUSPENDED', `${person.account} is not suspended.`);
   }
@@ -132,24 +132,24 @@ export const reinstatePerson: Decide<RequestOf<'person.reinstate'>> = async (ask
     events: erasures.flatMap((each) =>
       tellOfWaiting(each, 'request.rejected', { by, reason: 'The person was reinstated.' }),
     ),
-    raises: await raisesOfDoors(client, [person.uid]),
+    touches: await touchesOfAccess(client, [person.uid]),
     onDone: { event: 'person.reinstated', portals: [], data: { account: person.account } },
   };
 };
 
-export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) => {
-  const { client, config, request, requestedBy, now, approvedFor } = asking;
-  const person = await requirePerson(asking, request.person);
-  requireSelfOrAdmin(asking, person);
+export const deletePerson: Handler<RequestOf<'person.delete'>> = async (context) => {
+  const { client, config, request, requestedBy, now, approvedFor } = context;
+  const person = await requirePerson(context, request.person);
+  requireSelfOrAdmin(context, person);
   const { uid, account } = person;
   if (person.deleteAfter !== null) {
     const date = timeOf(person.deleteAfter);
     refuse('PERSON_LEAVING', `${account} is to be deleted already, from ${date} on.`);
   }
-  await requireNotHeld(asking, person);
-  await requireOtherAdmins(asking, [person]);
+  await requireNotHeld(context, person);
+  await requireOtherAdmins(context, [person]);
   if (approvedFor === undefined) {
-    return letWait(asking, person, 'Another admin must approve the deletion of a person.');
+    return letWait(context, person, 'Another admin must approve the deletion of a person.');
   }
   const days = config.leaving.personGraceDays;
   const after = new Date(now.getTime() + days * DAY_MS);
@@ -160,7 +160,7 @@ export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) =
     now,
   });
   await wantPersonDeleted(client, uid, { by: approvedFor, after, days, now });
-  const closed = await shutOut(asking, suspended);
+  const closed = await shutOut(context, suspended);
   return {
     ...closed,
     subject: uid,
@@ -168,10 +168,10 @@ export const deletePerson: Decide<RequestOf<'person.delete'>> = async (asking) =
     fields: ['state', 'deletion'],
     events: [
       // at once: a server that is away holds the doors up, but not the date
-      ...tellPortals(config, [asking.portal], {
+      ...tellPortals(config, [context.portal], {
         event: 'person.deleting',
         subject: uid,
-        request: asking.id?.jti,
+        request: context.id?.jti,
         data: { account, days, deleteAfter: after.toISOString() },
       }),
       ...closed.events,
@@ -191,7 +191,7 @@ const NOBODY_ALONE = { subject: undefined, account: undefined };
 
 /** Those of these names. Throws PERSON_UNKNOWN, naming those that nobody has. */
 async function requirePeople(
-  { client, config }: Asking<unknown>,
+  { client, config }: RequestContext<unknown>,
   names: readonly string[],
 ): Promise<Person[]> {
   const found = await findPeople(client, names, config.admin);
@@ -216,7 +216,7 @@ function requireSuspendable(person: Person, until: Date | null): void {
 
 /** Refuses what would leave the realm without an admin. */
 export async function requireOtherAdmins(
-  { client, config }: Asking<unknown>,
+  { client, config }: RequestContext<unknown>,
   people: readonly Person[],
 ): Promise<void> {
   const admins = people.filter(({ admin }) => admin);
@@ -232,20 +232,20 @@ export async function requireOtherAdmins(
 
 /**
  * What follows where these people may not come in any more, told while they are realm members still: all
- * that depends on it is raised, and the tools that they could come to get other passwords at once.
+ * that depends on it is touched, and the tools that they could come to get other passwords at once.
  *
  * @param mayKnow whether they may know the passwords that there are now
  */
 export async function shutOut(
-  { client, config, portal, id, request, requestedBy, now }: Asking<{ kind: RequestKind }>,
+  { client, config, portal, id, request, requestedBy, now }: RequestContext<{ kind: RequestKind }>,
   people: readonly number[],
   mayKnow = true,
-): Promise<{ raises: Raise[]; events: NewEvent[]; urgent: true }> {
-  const [doors, tools] = await Promise.all([
-    raisesOfDoors(client, people),
+): Promise<{ touches: Touch[]; events: NewEvent[]; urgent: true }> {
+  const [access, tools] = await Promise.all([
+    touchesOfAccess(client, people),
     mayKnow ? wantNewEpochsOfReached(client, people, now) : [],
   ]);
-  await writeActs(
+  await writeOperatorActions(
     client,
     tools.map(({ uid, account }) => ({
       kind: 'credentials.rotate' as const,
@@ -256,7 +256,7 @@ export async function shutOut(
   );
   return {
     urgent: true,
-    raises: [...doors, ...tools.flatMap(({ uid }) => raisesWithCredentials(uid))],
+    touches: [...access, ...tools.flatMap(({ uid }) => touchesWithCredentials(uid))],
     events: tools.flatMap(({ uid, name, account, epoch, maintainers }) =>
       tellPortals(config, [portal], {
         event: 'credentials.revoked',
@@ -275,7 +275,7 @@ export async function letWait(
     request,
     id,
     portal,
-  }: Asking<RequestOf<'person.suspend' | 'person.delete' | 'person.erase'>>,
+  }: RequestContext<RequestOf<'person.suspend' | 'person.delete' | 'person.erase'>>,
   { uid, account }: Person,
   why: string,
 ): Promise<Decision> {
@@ -294,7 +294,7 @@ export async function letWait(
     subject: uid,
     account,
     fields: ['approval'],
-    raises: [],
+    touches: [],
     events:
       portal === undefined
         ? []

@@ -15,20 +15,20 @@
 import type { RequestOf } from '../schema.ts';
 import { removeKeysOf } from '../../ssh-keys/keys-table.ts';
 import { findPerson, revivePerson, updatePerson } from '../../identity/people-table.ts';
-import { type Decide, raises, refuse, refuseUnknownPerson, requireAdmin } from '../asking.ts';
+import { type Handler, touches, refuse, refuseUnknownPerson, requireAdmin } from '../context.ts';
 import { requireFreeDisplayName } from './person.ts';
 import { wantReturn } from './returning.ts';
 
-export const restorePerson: Decide<RequestOf<'person.restore'>> = async (asking) => {
-  const { client, config, request } = asking;
-  requireAdmin(asking);
+export const restorePerson: Handler<RequestOf<'person.restore'>> = async (context) => {
+  const { client, config, request } = context;
+  requireAdmin(context);
   const person = await findPerson(client, request.person, config.admin);
   if (person === undefined) refuseUnknownPerson(request.person);
   const { uid, account, state } = person;
   if (state !== 'archived' && state !== 'deleted') {
     refuse('PERSON_NOT_DELETED', `${account} is ${state}, not deleted.`);
   }
-  await wantReturn(asking, { uid, named: account }, ['PERSON_NOT_KEPT', 'PERSON_LEAVING']);
+  await wantReturn(context, { uid, named: account }, ['PERSON_NOT_KEPT', 'PERSON_LEAVING']);
   const { displayName, email } = request;
   if (state === 'deleted' && (displayName === undefined || email === undefined)) {
     refuse(
@@ -44,7 +44,7 @@ export const restorePerson: Decide<RequestOf<'person.restore'>> = async (asking)
     subject: uid,
     account,
     fields: ['returning', 'keys', ...(state === 'deleted' ? ['state'] : []), ...fields],
-    raises: raises(uid, 'directory', 'homes', 'databases'),
+    touches: touches(uid, 'directory', 'homes', 'databases'),
     onDone: { event: 'person.returning', portals: [], data: { account } },
   };
 };

@@ -7,22 +7,22 @@ import { readNameState } from '../../identity/names-table.ts';
 import { insertPerson, isDisplayNameTaken, updatePerson } from '../../identity/people-table.ts';
 import { addKeyTo } from './key.ts';
 import {
-  type Asking,
-  type Decide,
+  type RequestContext,
+  type Handler,
   type Decision,
-  raises,
+  touches,
   refuse,
   requireFreeName,
   requireAdmin,
   requirePerson,
   requireSelfOrAdmin,
-} from '../asking.ts';
+} from '../context.ts';
 
 export async function createPerson(
-  asking: Asking<RequestOf<'person.create'>>,
+  context: RequestContext<RequestOf<'person.create'>>,
 ): Promise<Decision & { subject: number }> {
-  const { client, config, request, requestedBy } = asking;
-  if (requestedBy !== request.shellName) requireAdmin(asking);
+  const { client, config, request, requestedBy } = context;
+  if (requestedBy !== request.shellName) requireAdmin(context);
   const normal = normalName(request.shellName);
   const state = await readNameState(client, normal);
   requireFreeName(request.shellName, state, isReservedName(normal, config.reservedNames));
@@ -33,7 +33,7 @@ export async function createPerson(
       'A shell name starts with a letter and has 1 to 31 lower-case letters, digits and dashes.',
     );
   }
-  await requireFreeDisplayName(asking.client, request.displayName, 0);
+  await requireFreeDisplayName(context.client, request.displayName, 0);
   const uid = await allocateId(client, 'person');
   await insertPerson(client, {
     uid,
@@ -43,22 +43,22 @@ export async function createPerson(
   });
   const fields = ['shellName', 'displayName', 'email'];
   if (request.key !== undefined) {
-    await addKeyTo(asking, { uid, account: shellName }, { key: request.key });
+    await addKeyTo(context, { uid, account: shellName }, { key: request.key });
     fields.push('key');
   }
   return {
     subject: uid,
     account: shellName,
     fields,
-    raises: raises(uid, 'directory'),
+    touches: touches(uid, 'directory'),
     onDone: { event: 'person.ready', portals: [], data: { account: shellName, uid } },
   };
 }
 
-export const updatePersonFields: Decide<RequestOf<'person.update'>> = async (asking) => {
-  const { client, request } = asking;
-  const person = await requirePerson(asking, request.person);
-  requireSelfOrAdmin(asking, person);
+export const updatePersonFields: Handler<RequestOf<'person.update'>> = async (context) => {
+  const { client, request } = context;
+  const person = await requirePerson(context, request.person);
+  requireSelfOrAdmin(context, person);
   if (request.displayName !== undefined) {
     await requireFreeDisplayName(client, request.displayName, person.uid);
   }
@@ -67,7 +67,7 @@ export const updatePersonFields: Decide<RequestOf<'person.update'>> = async (ask
     subject: person.uid,
     account: person.account,
     fields,
-    raises: fields.length === 0 ? [] : raises(person.uid, 'directory'),
+    touches: fields.length === 0 ? [] : touches(person.uid, 'directory'),
     onDone: { event: 'person.updated', portals: [], data: { account: person.account, fields } },
   };
 };

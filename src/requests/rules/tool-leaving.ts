@@ -42,54 +42,54 @@ import {
   wantToolDeleted,
 } from '../../identity/tools-table.ts';
 import {
-  type Asking,
-  type Decide,
+  type RequestContext,
+  type Handler,
   type Decision,
-  raises,
-  raisesOfMembers,
+  touches,
+  touchesOfMembers,
   refuse,
   refuseUnknownTool,
   requireAdmin,
   requireMaintainedTool,
   requireMaintainedToolEvenArchived,
-} from '../asking.ts';
+} from '../context.ts';
 import { tellPortals } from '../../events/done.ts';
 import { requireNotHeld } from './hold.ts';
 import { wantReturn } from './returning.ts';
 
 const DAY_MS = 24 * 3600 * 1000;
 
-export const disableTool: Decide<RequestOf<'tool.disable'>> = async (asking) => {
-  const { client, request, requestedBy: by, now } = asking;
-  const tool = await requireMaintainedTool(asking, request.tool);
-  requireNotAdminTool(asking);
+export const disableTool: Handler<RequestOf<'tool.disable'>> = async (context) => {
+  const { client, request, requestedBy: by, now } = context;
+  const tool = await requireMaintainedTool(context, request.tool);
+  requireNotAdminTool(context);
   if (tool.state !== 'active') {
     refuse('TOOL_ALREADY_DISABLED', `The tool ${request.tool} is disabled already.`);
   }
   await disableTools(client, [tool.uid], { by, reason: request.reason, now });
-  return doorsChanged(asking, tool, 'tool.disabled', ['state'], { reason: request.reason });
+  return accessChanged(context, tool, 'tool.disabled', ['state'], { reason: request.reason });
 };
 
-export const enableTool: Decide<RequestOf<'tool.enable'>> = async (asking) => {
-  const tool = await requireMaintainedToolEvenArchived(asking, asking.request.tool);
-  if (tool.state === 'archived') return bringBack(asking, tool);
+export const enableTool: Handler<RequestOf<'tool.enable'>> = async (context) => {
+  const tool = await requireMaintainedToolEvenArchived(context, context.request.tool);
+  if (tool.state === 'archived') return beginRestore(context, tool);
   if (tool.state !== 'disabled') {
-    refuse('TOOL_NOT_DISABLED', `The tool ${asking.request.tool} is not disabled.`);
+    refuse('TOOL_NOT_DISABLED', `The tool ${context.request.tool} is not disabled.`);
   }
-  await openTools(asking.client, [tool.uid]);
+  await openTools(context.client, [tool.uid]);
   const fields = tool.deleteAfter === null ? ['state'] : ['state', 'deletion'];
-  return doorsChanged(asking, tool, 'tool.enabled', fields);
+  return accessChanged(context, tool, 'tool.enabled', fields);
 };
 
-export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
-  const { client, config, request, requestedBy: by, now } = asking;
-  const tool = await requireMaintainedTool(asking, request.tool);
-  requireNotAdminTool(asking);
+export const deleteTool: Handler<RequestOf<'tool.delete'>> = async (context) => {
+  const { client, config, request, requestedBy: by, now } = context;
+  const tool = await requireMaintainedTool(context, request.tool);
+  requireNotAdminTool(context);
   if (tool.deleteAfter !== null) {
     const date = timeOf(tool.deleteAfter);
     refuse('TOOL_LEAVING', `The tool ${request.tool} is to be deleted already, from ${date} on.`);
   }
-  await requireNotHeld(asking, tool);
+  await requireNotHeld(context, tool);
   const days = config.leaving.graceDays;
   const after = new Date(now.getTime() + days * DAY_MS);
   const reason = request.reason === '' ? undefined : request.reason;
@@ -98,14 +98,14 @@ export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
   await wantToolDeleted(client, tool.uid, { after, days, now, reason });
   const { account } = tool;
   const fields = ['state', 'deletion'];
-  const decision = doorsChanged(asking, tool, 'tool.disabled', fields, { reason: why });
+  const decision = accessChanged(context, tool, 'tool.disabled', fields, { reason: why });
   return {
     ...decision,
     // at once: a server that is away holds the doors up, but not the date
-    events: tellPortals(config, [asking.portal], {
+    events: tellPortals(config, [context.portal], {
       event: 'tool.deleting',
       subject: tool.uid,
-      request: asking.id?.jti,
+      request: context.id?.jti,
       data: { tool: request.tool, account, days, deleteAfter: after.toISOString() },
     }),
     // one that was disabled is told of no other time
@@ -113,22 +113,25 @@ export const deleteTool: Decide<RequestOf<'tool.delete'>> = async (asking) => {
   };
 };
 
-export const restoreTool: Decide<RequestOf<'tool.restore'>> = async (asking) => {
-  const { client, config, request, asker } = asking;
-  requireAdmin(asking);
-  const tool = await findTool(client, request.tool, asker?.uid ?? 0);
+export const restoreTool: Handler<RequestOf<'tool.restore'>> = async (context) => {
+  const { client, config, request, actor } = context;
+  requireAdmin(context);
+  const tool = await findTool(client, request.tool, actor?.uid ?? 0);
   if (tool === undefined) refuseUnknownTool(config, request.tool);
   if (tool.state !== 'archived' && tool.state !== 'deleted') {
     refuse('TOOL_NOT_DELETED', `The tool ${request.tool} is ${tool.state}, not deleted.`);
   }
-  return bringBack(asking, tool);
+  return beginRestore(context, tool);
 };
 
 /** Wants back what is put away, or half so; the doors stay closed until all of it is there. */
-async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<Decision> {
-  const { client, request } = asking;
+async function beginRestore(
+  context: RequestContext<{ tool: string }>,
+  tool: Tool,
+): Promise<Decision> {
+  const { client, request } = context;
   const named = `the tool ${request.tool}`;
-  await wantReturn(asking, { uid: tool.uid, named }, ['TOOL_NOT_KEPT', 'TOOL_LEAVING']);
+  await wantReturn(context, { uid: tool.uid, named }, ['TOOL_NOT_KEPT', 'TOOL_LEAVING']);
   await reviveTool(client, tool.uid);
   const wasDeleted = tool.state === 'deleted';
   const [holding, held] = wasDeleted
@@ -138,12 +141,12 @@ async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<
     subject: tool.uid,
     account: tool.account,
     fields: wasDeleted ? ['state', 'returning'] : ['returning'],
-    raises: [
+    touches: [
       // the directory too: its account no longer says that it is to be deleted
-      ...raises(tool.uid, 'directory', 'homes', 'databases'),
+      ...touches(tool.uid, 'directory', 'homes', 'databases'),
       // it is a member of their groups again
-      ...holding.flatMap((uid) => raises(uid, 'directory')),
-      ...raisesOfMembers([...held]),
+      ...holding.flatMap((uid) => touches(uid, 'directory')),
+      ...touchesOfMembers([...held]),
     ],
     onDone: {
       event: 'tool.returning',
@@ -153,14 +156,14 @@ async function bringBack(asking: Asking<{ tool: string }>, tool: Tool): Promise<
   };
 }
 
-function requireNotAdminTool({ config, request }: Asking<{ tool: string }>): void {
+function requireNotAdminTool({ config, request }: RequestContext<{ tool: string }>): void {
   if (request.tool !== config.admin) return;
   refuse('ADMIN_TOOL', `The tool ${config.admin} is neither disabled nor deleted.`);
 }
 
 /** The account, the sudo rule and the database account follow; the home stays as it is. */
-function doorsChanged(
-  { request }: Asking<{ tool: string }>,
+function accessChanged(
+  { request }: RequestContext<{ tool: string }>,
   { uid, account }: Tool,
   event: string,
   fields: string[],
@@ -170,7 +173,7 @@ function doorsChanged(
     subject: uid,
     account,
     fields,
-    raises: raises(uid, 'directory', 'databases'),
+    touches: touches(uid, 'directory', 'databases'),
     onDone: { event, portals: [], data: { tool: request.tool, account, ...data } },
   };
 }

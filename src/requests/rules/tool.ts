@@ -18,20 +18,20 @@ import {
   updateToolTitle,
 } from '../../identity/tools-table.ts';
 import {
-  type Asking,
-  type Decide,
-  raises,
-  raisesOfMembers,
-  raisesWithCredentials,
+  type RequestContext,
+  type Handler,
+  touches,
+  touchesOfMembers,
+  touchesWithCredentials,
   refuse,
   requireFreeName,
   requireMaintainedTool,
   requireMaintainers,
-} from '../asking.ts';
+} from '../context.ts';
 
-export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
-  const { client, config, request, requestedBy, asker } = asking;
-  if (!asker?.realmMember) {
+export const createTool: Handler<RequestOf<'tool.create'>> = async (context) => {
+  const { client, config, request, requestedBy, actor } = context;
+  if (!actor?.realmMember) {
     refuse(
       'PERSON_NOT_REALM_MEMBER',
       `${requestedBy} has no access to the realm. Ask for access first.`,
@@ -39,7 +39,7 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
   }
   const normal = normalName(request.name);
   const named = request.maintainers ?? [];
-  const accounts = [...new Set(asker.admin && named.length > 0 ? named : [requestedBy, ...named])];
+  const accounts = [...new Set(actor.admin && named.length > 0 ? named : [requestedBy, ...named])];
   // sent at once; the number is given back where the request is refused
   const [state, found, uid] = await Promise.all([
     readNameState(client, toolAccount(config.realm, normal)),
@@ -73,28 +73,28 @@ export const createTool: Decide<RequestOf<'tool.create'>> = async (asking) => {
     subject: uid,
     account,
     fields: ['name', 'title', 'maintainers'],
-    raises: [...raisesWithCredentials(uid, 'directory'), ...raisesOfMembers(uids)],
+    touches: [...touchesWithCredentials(uid, 'directory'), ...touchesOfMembers(uids)],
     onDone: { event: 'tool.ready', portals: [], data: { tool: name, account, uid } },
   };
 };
 
-export const updateTool: Decide<RequestOf<'tool.update'>> = async (asking) => {
-  const { client, request } = asking;
-  const tool = await requireMaintainedTool(asking, request.tool);
+export const updateTool: Handler<RequestOf<'tool.update'>> = async (context) => {
+  const { client, request } = context;
+  const tool = await requireMaintainedTool(context, request.tool);
   const changed = await updateToolTitle(client, tool.uid, request.title);
   const fields = changed ? ['title'] : [];
   return {
     subject: tool.uid,
     account: tool.account,
     fields,
-    raises: [], // the title stands nowhere but here
+    touches: [], // the title stands nowhere but here
     onDone: { event: 'tool.updated', portals: [], data: { tool: request.tool, fields } },
   };
 };
 
-export const addMaintainer: Decide<RequestOf<'maintainer.add'>> = async (asking) => {
-  const { client, config, request } = asking;
-  const tool = await requireMaintainedTool(asking, request.tool);
+export const addMaintainer: Handler<RequestOf<'maintainer.add'>> = async (context) => {
+  const { client, config, request } = context;
+  const tool = await requireMaintainedTool(context, request.tool);
   const accounts = [...new Set(accountsOf(request))];
   const added = requireMaintainers(accounts, await findSubjects(client, accounts));
   const present = await readMaintainers(client, tool.uid);
@@ -112,12 +112,12 @@ export const addMaintainer: Decide<RequestOf<'maintainer.add'>> = async (asking)
     tool.uid,
     added.map(({ uid }) => uid),
   );
-  return maintainersChanged(asking, tool, 'maintainer.added', added);
+  return maintainersChanged(context, tool, 'maintainer.added', added);
 };
 
-export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (asking) => {
-  const { client, config, request } = asking;
-  const tool = await requireMaintainedTool(asking, request.tool);
+export const removeMaintainer: Handler<RequestOf<'maintainer.remove'>> = async (context) => {
+  const { client, config, request } = context;
+  const tool = await requireMaintainedTool(context, request.tool);
   const found = await findSubjects(client, accountsOf(request));
   const present = await readMaintainers(client, tool.uid);
   const removed = [...new Set(accountsOf(request))].map((account) => {
@@ -136,7 +136,7 @@ export const removeMaintainer: Decide<RequestOf<'maintainer.remove'>> = async (a
   if (request.tool === config.admin && (await countAdmins(client, config.admin)) === 0) {
     refuse('ADMIN_TOOL', `The tool ${config.admin} keeps at least one maintainer who is an admin.`);
   }
-  return maintainersChanged(asking, tool, 'maintainer.removed', removed);
+  return maintainersChanged(context, tool, 'maintainer.removed', removed);
 };
 
 function accountsOf(request: {
@@ -147,7 +147,7 @@ function accountsOf(request: {
 }
 
 function maintainersChanged(
-  { request }: Asking<RequestOf<'maintainer.add' | 'maintainer.remove'>>,
+  { request }: RequestContext<RequestOf<'maintainer.add' | 'maintainer.remove'>>,
   tool: { uid: number; account: string },
   event: string,
   changed: readonly NamedSubject[],
@@ -156,7 +156,10 @@ function maintainersChanged(
     subject: tool.uid,
     account: tool.account,
     fields: ['maintainers'],
-    raises: [...raises(tool.uid, 'directory'), ...raisesOfMembers(changed.map(({ uid }) => uid))],
+    touches: [
+      ...touches(tool.uid, 'directory'),
+      ...touchesOfMembers(changed.map(({ uid }) => uid)),
+    ],
     onDone: {
       event,
       portals: [],

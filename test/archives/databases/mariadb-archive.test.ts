@@ -19,8 +19,8 @@ import {
 import { join } from 'node:path';
 import { type Connection, createConnection } from 'mariadb';
 import { readSecret } from '../../../src/shared/config.ts';
-import { openArchiveHands } from '../../../src/archives/databases/mariadb-archive.ts';
-import { openDatabaseArchiveEyes } from '../../../src/archives/databases/mariadb-archive-eyes.ts';
+import { openArchiveWriter } from '../../../src/archives/databases/mariadb-archive.ts';
+import { openDatabaseArchiveReader } from '../../../src/archives/databases/mariadb-archive-reader.ts';
 import type {
   ArchiveRealm,
   ArchiveTerms,
@@ -45,8 +45,8 @@ const UID = 51234;
 const USER = `s${UID}`;
 const ACCOUNT = 'tools.bridgebot';
 const PASSWORD = 'correcthorsebatterystaple';
-const OF = { user: USER, account: ACCOUNT, departure: 1 };
-const PUT_AWAY: Extract<Action, { verb: 'databases.archive' }> = {
+const OF = { user: USER, account: ACCOUNT, archival: 1 };
+const ARCHIVE: Extract<Action, { verb: 'databases.archive' }> = {
   verb: 'databases.archive',
   ...OF,
   uid: UID,
@@ -55,13 +55,13 @@ const PUT_AWAY: Extract<Action, { verb: 'databases.archive' }> = {
 
 let world: World;
 let realm: ArchiveRealm;
-let hands: ReturnType<typeof openArchiveHands>;
+let writer: ReturnType<typeof openArchiveWriter>;
 let admin: Connection;
 /** a folder in front of PATH, for programs that die or stall */
 let doubles: string;
 const PATH = process.env['PATH'] ?? '';
 
-/** what the hands told our PostgreSQL */
+/** what the writer told our PostgreSQL */
 const recorded: Parameters<ArchiveTerms['record']>[0][] = [];
 const told: string[] = [];
 let isWanted = true;
@@ -105,7 +105,7 @@ beforeAll(async () => {
     places: world.config.databases.servers,
     login: login('databases'),
   };
-  hands = openArchiveHands(realm, terms);
+  writer = openArchiveWriter(realm, terms);
 });
 
 beforeEach(async () => {
@@ -127,7 +127,7 @@ afterEach(async () => {
 });
 
 afterAll(async () => {
-  await hands.close();
+  await writer.close();
   await admin.end();
   await world.close();
 });
@@ -202,11 +202,11 @@ describe('putting away, dropping and bringing back', () => {
     for (const name of OTHERS) await admin.query(`CREATE DATABASE IF NOT EXISTS ${name}`);
     const before = await snapshot();
 
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     expect(await snapshot()).toEqual(before);
     expect(await isLocked()).toBe(true);
     const manifest = readManifest();
-    expect(manifest).toMatchObject({ account: ACCOUNT, uid: UID, user: USER, departure: 1 });
+    expect(manifest).toMatchObject({ account: ACCOUNT, uid: UID, user: USER, archival: 1 });
     expect(manifest.databases.map(({ database }) => database).toSorted()).toEqual(
       await ownDatabases(),
     );
@@ -222,7 +222,7 @@ describe('putting away, dropping and bringing back', () => {
     const [archive] = recorded;
     expect(archive).toMatchObject({
       subject: UID,
-      departure: 1,
+      archival: 1,
       path: join(realm.folder, `${ACCOUNT}.1`),
     });
     for (const name of readdirSync(realm.folder, { recursive: true, encoding: 'utf8' })) {
@@ -230,7 +230,7 @@ describe('putting away, dropping and bringing back', () => {
       expect(name).not.toContain('.login');
     }
 
-    for (const { database } of manifest.databases) await hands.do(drop(database));
+    for (const { database } of manifest.databases) await writer.do(drop(database));
     expect(await ownDatabases()).toEqual([]);
     for (const name of OTHERS) {
       expect(
@@ -240,7 +240,7 @@ describe('putting away, dropping and bringing back', () => {
     }
 
     await admin.query(`DROP USER ${USER}`);
-    await hands.do(restore());
+    await writer.do(restore());
     expect(await admin.query('SELECT 1 FROM mysql.global_priv WHERE User = ?', [USER])).toEqual([]);
     expect(existsSync('pwned')).toBe(false);
 
@@ -248,27 +248,27 @@ describe('putting away, dropping and bringing back', () => {
     expect(await snapshot()).toEqual(before);
 
     // once more does nothing
-    await hands.do(restore());
+    await writer.do(restore());
     expect(await snapshot()).toEqual(before);
   });
 
   test('says so where there is nothing to put away', async () => {
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     expect(readManifest().databases).toEqual([]);
     expect(recorded).toHaveLength(1);
   });
 
   test('a person’s databases are no other’s with the same number', async () => {
     await asTenant(['CREATE DATABASE s51234__a']);
-    const of = { ...PUT_AWAY, user: `u${UID}`, account: 'alice' };
+    const of = { ...ARCHIVE, user: `u${UID}`, account: 'alice' };
     await admin.query(`CREATE DATABASE u${UID}__own`);
     await admin.query(`CREATE TABLE u${UID}__own.t AS SELECT 1 AS a`);
-    await hands.do(of);
+    await writer.do(of);
     expect(readManifest('alice.1').databases.map(({ database }) => database)).toEqual([
       `u${UID}__own`,
     ]);
-    await hands.do({ ...drop(`u${UID}__own`), user: `u${UID}`, account: 'alice' });
-    await hands.do({ ...restore(), user: `u${UID}`, account: 'alice' });
+    await writer.do({ ...drop(`u${UID}__own`), user: `u${UID}`, account: 'alice' });
+    await writer.do({ ...restore(), user: `u${UID}`, account: 'alice' });
     expect(await admin.query(`SELECT * FROM u${UID}__own.t`)).toEqual([{ a: 1 }]);
     await admin.query(`DROP DATABASE u${UID}__own`);
   });
@@ -276,16 +276,16 @@ describe('putting away, dropping and bringing back', () => {
   test('closes the door first: who is in is out, and nobody gets in', async () => {
     await asTenant(['CREATE DATABASE s51234__a']);
     const tenant = await connect(USER, PASSWORD);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     await expect(tenant.query('SELECT 1')).rejects.toThrow();
     await expect(connect(USER, PASSWORD)).rejects.toThrow('locked');
   });
 
   test('lends the account for loading alone: afterwards it is locked, with the recorded password', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
-    await hands.do(drop('s51234__small'));
-    await hands.do(restore());
+    await writer.do(ARCHIVE);
+    await writer.do(drop('s51234__small'));
+    await writer.do(restore());
     expect(await isLocked()).toBe(true);
     await admin.query(`ALTER USER ${USER} ACCOUNT UNLOCK`);
     await connect(USER, PASSWORD);
@@ -295,11 +295,11 @@ describe('putting away, dropping and bringing back', () => {
   test('an archive that was not recorded is recorded later, and not made again', async () => {
     await asTenant(SMALL);
     failRecord = true;
-    expect(await failureOf(PUT_AWAY)).toContain('PostgreSQL is away');
+    expect(await failureOf(ARCHIVE)).toContain('PostgreSQL is away');
     const made = inode();
     failRecord = false;
     told.length = 0;
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     expect(inode()).toBe(made);
     expect(told).toEqual(['over']);
     expect(recorded).toHaveLength(1);
@@ -307,17 +307,17 @@ describe('putting away, dropping and bringing back', () => {
 
   test('an archive in its place is not written over, where something else is there now', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     await admin.query('INSERT INTO s51234__small.t VALUES (7)');
     const before = readFileSync(manifestPath());
-    expect(await failureOf(PUT_AWAY)).toMatch(/^ARCHIVE_DIFFERS .*had 3 rows, and has 4/);
+    expect(await failureOf(ARCHIVE)).toMatch(/^ARCHIVE_DIFFERS .*had 3 rows, and has 4/);
     expect(readFileSync(manifestPath()).equals(before)).toBe(true);
   });
 
   test('what was half dropped, or half loaded, is loaded again', async () => {
     await asTenant(SMALL);
     const before = await snapshot();
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     await admin.query('DROP TABLE s51234__small.u');
     await admin.query('DROP VIEW s51234__small.v');
     double('mariadb', `"$real" "$@" && exit 1`);
@@ -325,7 +325,7 @@ describe('putting away, dropping and bringing back', () => {
     process.env['PATH'] = PATH;
     await admin.query('DELETE FROM s51234__small.t LIMIT 1');
     await admin.query('DROP VIEW s51234__small.v');
-    await hands.do(restore());
+    await writer.do(restore());
     expect(await snapshot()).toEqual(before);
     expect(readdirSync(realm.folder).toSorted()).toEqual([
       `.${ACCOUNT}.1.toolsdb.returned`,
@@ -337,7 +337,7 @@ describe('putting away, dropping and bringing back', () => {
     'what came back from a backup is in the way, and is left: %s',
     async (sql) => {
       await asTenant(SMALL);
-      await hands.do(PUT_AWAY);
+      await writer.do(ARCHIVE);
       await admin.query(sql);
       const before = await snapshot();
       expect(await failureOf(restore())).toMatch(
@@ -349,18 +349,18 @@ describe('putting away, dropping and bringing back', () => {
 
   test('a run that was cut when all was loaded leaves no role behind for good', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     const role = `chamberlain_loads_${USER}`;
     await admin.query(`CREATE ROLE ${role}`);
     await admin.query(`GRANT ${role} TO ${USER}`);
-    await hands.do(restore());
+    await writer.do(restore());
     const left = 'SELECT User FROM mysql.global_priv WHERE User = ?';
     expect(await admin.query(left, [role])).toEqual([]);
   });
 
   test('what came later is in the way, and is left', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     await admin.query('CREATE TABLE s51234__small.later AS SELECT 1 AS a');
     expect(await failureOf(restore())).toMatch(/^ARCHIVE_DIFFERS .*there is a table later now/);
     expect(await admin.query('SELECT * FROM s51234__small.later')).toHaveLength(1);
@@ -368,11 +368,11 @@ describe('putting away, dropping and bringing back', () => {
 
   test('is removed when asked for, also where an earlier removal was cut', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     const remove = { verb: 'databases.removeArchive', ...OF, manifest: manifestOf() } as const;
-    await hands.do(restore());
+    await writer.do(restore());
     rmSync(join(realm.folder, `${ACCOUNT}.1`, 'toolsdb.1.sql.zst'));
-    await hands.do(remove);
+    await writer.do(remove);
     expect(readdirSync(realm.folder)).toEqual([]);
   });
 });
@@ -401,22 +401,22 @@ test('events come back as they were, and none runs in between, not even while it
   };
   await eventually('the last that has a time', async () => tried('over'));
   const before = await snapshot();
-  await hands.do(PUT_AWAY);
-  await hands.do(drop('s51234__events'));
+  await writer.do(ARCHIVE);
+  await writer.do(drop('s51234__events'));
   // what is loaded stands there until it is tried
   double(
     'mariadb',
     `"$real" "$@" && until "$real" --no-defaults -S '${world.tools.socket}' -Ne "SELECT LAST_EXECUTED
        FROM information_schema.EVENTS WHERE EVENT_NAME = 'often'" | grep -q ^2; do sleep 0.1; done`,
   );
-  await hands.do(restore());
+  await writer.do(restore());
   expect(await tried('often')).toBeDefined();
   expect(await snapshot()).toEqual(before);
 
   process.env['PATH'] = PATH;
-  await hands.do(drop('s51234__events'));
+  await writer.do(drop('s51234__events'));
   await admin.query(`DROP USER ${USER}`);
-  await hands.do(restore());
+  await writer.do(restore());
   expect(await snapshot()).toEqual(before);
   expect(
     await admin.query("SELECT User FROM mysql.global_priv WHERE User LIKE 'chamberlain\\_loads%'"),
@@ -432,14 +432,14 @@ test('a row that is too long for the server as text is said to be that, and wait
     'INSERT INTO s51234__long.t VALUES (REPEAT(CHAR(200), 9000000))',
   ]);
   const before = await snapshot();
-  await hands.do(PUT_AWAY);
-  await hands.do(drop('s51234__long'));
+  await writer.do(ARCHIVE);
+  await writer.do(drop('s51234__long'));
   expect(await failureOf(restore())).toMatch(
-    /^STEP_FAILED .*longer as text than its max_allowed_packet of 16777216 bytes, raise that to 1G/,
+    /^STEP_FAILED .*longer as text than its max_allowed_packet of 16777216 bytes, touch that to 1G/,
   );
   await admin.query('SET GLOBAL max_allowed_packet = 1073741824');
   try {
-    await hands.do(restore());
+    await writer.do(restore());
   } finally {
     await admin.query('SET GLOBAL max_allowed_packet = 16777216');
   }
@@ -452,8 +452,8 @@ test('what has another definer is named, with the command that loads it; then al
   await admin.query(`CREATE VIEW ${odd}.made_by_elder AS SELECT 1 AS a`);
   await admin.query(`CREATE PROCEDURE ${odd}.by_elder_too() SELECT 1`);
   const before = await snapshot();
-  await hands.do(PUT_AWAY);
-  await hands.do(drop("s51234__it's $(touch pwned)"));
+  await writer.do(ARCHIVE);
+  await writer.do(drop("s51234__it's $(touch pwned)"));
   const said = await failureOf(restore());
   expect(said).toMatch(
     /^STEP_FAILED .*PROCEDURE by_elder_too of elder@%, VIEW made_by_elder of elder@%: load it on toolsdb as one/,
@@ -464,7 +464,7 @@ test('what has another definer is named, with the command that loads it; then al
     command.replace('| mariadb', `| mariadb -S '${world.tools.socket}'`),
   ]);
   expect(existsSync('pwned')).toBe(false);
-  await hands.do(restore());
+  await writer.do(restore());
   expect(await snapshot()).toEqual(before);
 });
 
@@ -530,7 +530,7 @@ describe('nothing is dropped', () => {
     ],
   ])('%s', async (_, spoil, why) => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     const [step, were] = [drop('s51234__small'), recorded.length];
     await spoil();
     // one that was recorded anew is the one that is asked for
@@ -541,18 +541,18 @@ describe('nothing is dropped', () => {
 
   test('that is not in the archive, or another’s', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     await admin.query('CREATE DATABASE s51234__later');
     expect(await failureOf(drop('s51234__later'))).toMatch(/^ARCHIVE_DIFFERS/);
-    await expect(hands.do(drop('mysql'))).rejects.toThrow();
-    await expect(hands.do({ ...drop('mysql'), user: 'mysql' })).rejects.toThrow('no user of ours');
-    await expect(hands.do({ ...drop('s51234__small'), account: '../x' })).rejects.toThrow();
+    await expect(writer.do(drop('mysql'))).rejects.toThrow();
+    await expect(writer.do({ ...drop('mysql'), user: 'mysql' })).rejects.toThrow('no user of ours');
+    await expect(writer.do({ ...drop('s51234__small'), account: '../x' })).rejects.toThrow();
     expect(await ownDatabases()).toEqual(['s51234__later', 's51234__small']);
   });
 
   test('that is wanted no more: frozen meanwhile, or wanted back; nor is an archive removed', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     // at first it is
     for (const asked of [0, 1]) {
       stillAsked = asked;
@@ -566,7 +566,7 @@ describe('nothing is dropped', () => {
 
   test('nor is an archive removed whose manifest is another', async () => {
     await asTenant(SMALL);
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     const manifest = manifestOf().replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
     expect(await failureOf({ verb: 'databases.removeArchive', ...OF, manifest })).toMatch(
       /^ARCHIVE_DAMAGED/,
@@ -581,7 +581,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     expect(existsSync(join(realm.folder, `${ACCOUNT}.1`))).toBe(false);
     // and can be made later
     process.env['PATH'] = PATH;
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     expect(recorded).toHaveLength(1);
     expect(readdirSync(realm.folder)).toEqual([`${ACCOUNT}.1`]);
   });
@@ -615,7 +615,7 @@ describe('a dump that fails leaves everything, and says why', () => {
   ])('where %s', async (_, body, why) => {
     await asTenant(SMALL);
     double('mariadb-dump', body);
-    expect(await failureOf(PUT_AWAY)).toMatch(why);
+    expect(await failureOf(ARCHIVE)).toMatch(why);
     expect(await ownDatabases()).toEqual(['s51234__small']);
   });
 
@@ -625,14 +625,14 @@ describe('a dump that fails leaves everything, and says why', () => {
       'mariadb-dump',
       `"$real" "$@"; mariadb --no-defaults -S '${world.tools.socket}' -e "INSERT INTO s51234__small.t VALUES (4)"`,
     );
-    expect(await failureOf(PUT_AWAY)).toMatch(/^STILL_CHANGING .*had 3 rows, and has 4/);
+    expect(await failureOf(ARCHIVE)).toMatch(/^STILL_CHANGING .*had 3 rows, and has 4/);
   });
 
   test('where it is wanted no more: all ends at once', async () => {
     await asTenant(SMALL);
     const at = join(world.dir, 'stalled');
     double('mariadb-dump', `echo $$ > '${at}'; exec sleep 1000`);
-    const failure = failureOf(PUT_AWAY);
+    const failure = failureOf(ARCHIVE);
     const pid = await eventually('the dump', async () => readPid(at));
     isWanted = false;
     expect(await failure).toMatch(/^STEP_STALE .*wanted no more/);
@@ -644,8 +644,8 @@ describe('a dump that fails leaves everything, and says why', () => {
     await asTenant(SMALL);
     const at = join(world.dir, 'stalled too');
     double('mariadb-dump', `echo $$ > '${at}'; exec sleep 1000`);
-    const own = openArchiveHands(realm, terms);
-    const failure = own.do(PUT_AWAY).catch((error: unknown) => codeOf(error));
+    const own = openArchiveWriter(realm, terms);
+    const failure = own.do(ARCHIVE).catch((error: unknown) => codeOf(error));
     const pid = await eventually('the dump', async () => readPid(at));
     own.letGo();
     expect(await failure).toBe('BACKEND_UNAVAILABLE');
@@ -658,12 +658,12 @@ describe('a dump that fails leaves everything, and says why', () => {
     const ended = new ChamberlainError('BACKEND_UNAVAILABLE', 'the worker ends');
     const ending = new AbortController();
     const [place] = realm.places.filter(({ name }) => name === 'toolsdb');
-    const own = openArchiveHands(realm, terms);
+    const own = openArchiveWriter(realm, terms);
     process.kill(server, 'SIGSTOP');
     try {
       const begin = performance.now();
       const used = usePatiently(place!, realm.login, ending.signal, () => Promise.resolve());
-      const done = own.do(PUT_AWAY);
+      const done = own.do(ARCHIVE);
       ending.abort(ended);
       own.letGo();
       await expect(used).rejects.toBe(ended);
@@ -702,7 +702,7 @@ describe('a dump that fails leaves everything, and says why', () => {
       'CREATE VIEW s51234__small.w AS SELECT a FROM s51234__small.x',
     ]);
     await admin.query('DROP TABLE s51234__small.x');
-    expect(await failureOf(PUT_AWAY)).toMatch(/^STEP_FAILED .*references invalid table/);
+    expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .*references invalid table/);
     await admin.query('DROP VIEW s51234__small.w');
   });
 
@@ -711,7 +711,7 @@ describe('a dump that fails leaves everything, and says why', () => {
       ...SMALL,
       'CREATE PROCEDURE s51234__small.p() BEGIN\n/*\nDELIMITER ;\n; GRANT ALL ON *.* TO s51234;\n*/\nSELECT 1; END',
     ]);
-    expect(await failureOf(PUT_AWAY)).toMatch(/^STEP_FAILED .*begins with DELIMITER/);
+    expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .*begins with DELIMITER/);
     await admin.query('DROP PROCEDURE s51234__small.p');
   });
 
@@ -728,7 +728,7 @@ describe('a dump that fails leaves everything, and says why', () => {
     ] as const) {
       await admin.query(`REVOKE ${rights} FROM chamberlain_databases`);
       try {
-        expect(await failureOf(PUT_AWAY)).toMatch(said);
+        expect(await failureOf(ARCHIVE)).toMatch(said);
       } finally {
         await administer(world.tools.socket, restoreRights);
       }
@@ -746,7 +746,7 @@ describe('a run that is cut', () => {
     await asTenant(MANY);
     const at = join(world.dir, 'waiting');
     double('mariadb-dump', `until [ -e '${at}' ]; do sleep 0.1; done; exec "$real" "$@"`);
-    const done = failureOf(PUT_AWAY);
+    const done = failureOf(ARCHIVE);
     await eventually('the dump', async () => existsSync(join(realm.folder, `.${ACCOUNT}.1.part`)));
     isSilent = true;
     await eventually('a question', async () => silentAsked > 0);
@@ -754,7 +754,7 @@ describe('a run that is cut', () => {
     writeFileSync(at, '');
     expect(await done).toBe('done');
     isSilent = true;
-    expect(await failureOf(PUT_AWAY)).toMatch(/^BACKEND_UNAVAILABLE/);
+    expect(await failureOf(ARCHIVE)).toMatch(/^BACKEND_UNAVAILABLE/);
     expect(await failureOf(drop('s51234__one'))).toMatch(/^BACKEND_UNAVAILABLE/);
     expect(await ownDatabases()).toContain('s51234__one');
   });
@@ -769,8 +769,8 @@ describe('a run that is cut', () => {
     const worker = spawn(
       process.execPath,
       [
-        join(import.meta.dirname, '../archive-hands.ts'),
-        JSON.stringify({ realm, action: PUT_AWAY }),
+        join(import.meta.dirname, '../archive-writer.ts'),
+        JSON.stringify({ realm, action: ARCHIVE }),
       ],
       {
         env: { ...process.env },
@@ -783,7 +783,7 @@ describe('a run that is cut', () => {
     const part = join(realm.folder, `.${ACCOUNT}.1.part`);
     const kept = statSync(join(part, 'toolsdb.1.sql.zst')).ino;
     process.env['PATH'] = PATH;
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     expect(dumped()).toEqual(['dumping s51234__two']);
     expect(statSync(join(realm.folder, `${ACCOUNT}.1`, 'toolsdb.1.sql.zst')).ino).toBe(kept);
     expect(readManifest().databases).toHaveLength(3);
@@ -801,14 +801,14 @@ describe('a run that is cut', () => {
       `set -o pipefail; case "$*" in *__two) "$real" "$@" | { head -c 300000; kill -9 ${server}; cat; };; *) "$real" "$@";; esac`,
       'bash',
     );
-    expect(await failureOf(PUT_AWAY)).toMatch(/^BACKEND_UNAVAILABLE .*20(?:13|06)/);
-    expect(await failureOf(PUT_AWAY)).toMatch(/^BACKEND_UNAVAILABLE/);
+    expect(await failureOf(ARCHIVE)).toMatch(/^BACKEND_UNAVAILABLE .*20(?:13|06)/);
+    expect(await failureOf(ARCHIVE)).toMatch(/^BACKEND_UNAVAILABLE/);
     await stopServer(world.tools);
     await startServer(world.tools);
     admin = await connect('elder', 'elder');
     process.env['PATH'] = PATH;
     told.length = 0;
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     expect(dumped()).toEqual(['dumping s51234__two']);
     expect(rowsOf(readManifest(), 's51234__two')).toEqual({ large: 20_000, t: 10 });
   });
@@ -817,22 +817,22 @@ describe('a run that is cut', () => {
     await asTenant(MANY);
     failRecord = true;
     double('mariadb-dump', `case "$*" in *__two) exit 1;; *) "$real" "$@";; esac`);
-    expect(await failureOf(PUT_AWAY)).toContain('mariadb-dump: exit code 1');
+    expect(await failureOf(ARCHIVE)).toContain('mariadb-dump: exit code 1');
     process.env['PATH'] = PATH;
     failRecord = false;
     told.length = 0;
     await admin.query('DROP DATABASE s51234__three');
     await admin.query('INSERT INTO s51234__one.t VALUES (11)');
-    await hands.do(PUT_AWAY);
+    await writer.do(ARCHIVE);
     expect(dumped()).toEqual(['dumping s51234__one', 'dumping s51234__two']);
     expect(
       readManifest()
         .databases.map(({ database }) => database)
         .toSorted(),
     ).toEqual(['s51234__one', 's51234__two']);
-    // of what an earlier departure has left, nothing stays
+    // of what an earlier archival has left, nothing stays
     mkdirSync(join(realm.folder, `.${ACCOUNT}.1.part`));
-    await hands.do({ ...PUT_AWAY, departure: 2 });
+    await writer.do({ ...ARCHIVE, archival: 2 });
     expect(readdirSync(realm.folder)).toEqual([`${ACCOUNT}.1`, `${ACCOUNT}.2`]);
   });
 });
@@ -844,8 +844,8 @@ test('a full disk is said to be one, and the data stays', async () => {
   ]);
   // in a mount namespace of its own
   const shell = 'mount -t tmpfs -o size=200k,mode=700 none "$1" && exec "$2" "$3" "$4"';
-  const given = JSON.stringify({ realm, action: PUT_AWAY });
-  const script = join(import.meta.dirname, '../archive-hands.ts');
+  const given = JSON.stringify({ realm, action: ARCHIVE });
+  const script = join(import.meta.dirname, '../archive-writer.ts');
   const args = [
     '--mount',
     'sh',
@@ -866,30 +866,30 @@ test('a full disk is said to be one, and the data stays', async () => {
   expect(await admin.query('SELECT COUNT(*) AS n FROM s51234__large.t')).toEqual([{ n: 40_000n }]);
 });
 
-describe('eyes', () => {
+describe('reader', () => {
   test('see which databases and archives there are, and nothing that is in a database', async () => {
-    const eyes = openDatabaseArchiveEyes(realm.places, login('databases-eyes'), realm.folder);
+    const reader = openDatabaseArchiveReader(realm.places, login('databases-reader'), realm.folder);
     await asTenant([...SMALL, "CREATE DATABASE `s51234__ü'x_p`"]);
     await admin.query('CREATE DATABASE IF NOT EXISTS s512345__a');
-    for (const through of [eyes, eyes.once()]) {
+    for (const through of [reader, reader.once()]) {
       expect(await through.lookForDatabases('toolsdb', [USER, 's1'])).toEqual(
         new Map([[USER, ['s51234__small', "s51234__ü'x_p"]]]),
       );
     }
-    expect(await eyes.lookAtArchive(ACCOUNT, 1)).toBeUndefined();
-    await hands.do(PUT_AWAY);
+    expect(await reader.lookAtArchive(ACCOUNT, 1)).toBeUndefined();
+    await writer.do(ARCHIVE);
     const databases = ['s51234__small', "s51234__ü'x_p"];
     const seen = {
       manifest: recorded[0]?.manifestSha256,
       servers: new Map([['toolsdb', { databases, isReturned: false }]]),
     };
-    expect(await eyes.lookAtArchive(ACCOUNT, 1)).toEqual(seen);
-    await hands.do(restore());
+    expect(await reader.lookAtArchive(ACCOUNT, 1)).toEqual(seen);
+    await writer.do(restore());
     seen.servers.get('toolsdb')!.isReturned = true;
-    expect(await eyes.lookAtArchive(ACCOUNT, 1)).toEqual(seen);
+    expect(await reader.lookAtArchive(ACCOUNT, 1)).toEqual(seen);
     await admin.query('DROP DATABASE s512345__a');
 
-    const raw = await connect(login('databases-eyes').user, login('databases-eyes').password);
+    const raw = await connect(login('databases-reader').user, login('databases-reader').password);
     for (const sql of [
       'SELECT * FROM s51234__small.t',
       'DROP DATABASE s51234__small',
@@ -904,13 +904,13 @@ describe('eyes', () => {
       ),
     ).toEqual([]);
     await raw.end();
-    await eyes.close();
+    await reader.close();
   });
 
   test('call unreadable what they cannot read, never empty', async () => {
-    const nowhere = openDatabaseArchiveEyes(
+    const nowhere = openDatabaseArchiveReader(
       realm.places,
-      login('databases-eyes'),
+      login('databases-reader'),
       `${realm.folder}/none`,
     );
     await expect(nowhere.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
@@ -926,27 +926,27 @@ describe('eyes', () => {
     ];
     for (const [spoil, mend] of others) {
       spoil();
-      const there = openDatabaseArchiveEyes(realm.places, login('databases-eyes'), folder);
+      const there = openDatabaseArchiveReader(realm.places, login('databases-reader'), folder);
       await expect(there.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
         code: 'BACKEND_UNREADABLE',
       });
-      expect(await failureOf(PUT_AWAY)).toMatch(/^STEP_FAILED .* is not used: /);
+      expect(await failureOf(ARCHIVE)).toMatch(/^STEP_FAILED .* is not used: /);
       await there.close();
       mend();
     }
     mkdirSync(join(realm.folder, `${ACCOUNT}.1`));
-    const eyes = openDatabaseArchiveEyes(realm.places, login('databases-eyes'), realm.folder);
-    expect(await eyes.lookAtArchive(ACCOUNT, 1)).toBeUndefined();
+    const reader = openDatabaseArchiveReader(realm.places, login('databases-reader'), realm.folder);
+    expect(await reader.lookAtArchive(ACCOUNT, 1)).toBeUndefined();
     writeFileSync(manifestPath(), '{"version":2}');
-    await expect(eyes.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
+    await expect(reader.lookAtArchive(ACCOUNT, 1)).rejects.toMatchObject({
       code: 'BACKEND_UNREADABLE',
     });
-    await admin.query('REVOKE SHOW DATABASES ON *.* FROM chamberlain_databases_eyes');
-    await expect(eyes.lookForDatabases('toolsdb', [USER])).rejects.toMatchObject({
+    await admin.query('REVOKE SHOW DATABASES ON *.* FROM chamberlain_databases_reader');
+    await expect(reader.lookForDatabases('toolsdb', [USER])).rejects.toMatchObject({
       code: 'BACKEND_UNREADABLE',
     });
-    await admin.query('GRANT SHOW DATABASES ON *.* TO chamberlain_databases_eyes');
-    await eyes.close();
+    await admin.query('GRANT SHOW DATABASES ON *.* TO chamberlain_databases_reader');
+    await reader.close();
   });
 });
 
@@ -1002,8 +1002,8 @@ function inode(): number {
   return statSync(manifestPath()).ino;
 }
 
-async function failureOf(action: Parameters<typeof hands.do>[0]): Promise<string> {
-  return await hands.do(action).then(
+async function failureOf(action: Parameters<typeof writer.do>[0]): Promise<string> {
+  return await writer.do(action).then(
     () => 'done',
     (error: unknown) => `${codeOf(error)} ${describeError(error)}`,
   );

@@ -19,7 +19,7 @@ test('what no path leads to comes back with every byte, owner, mode, time, link,
   const before = deepTreeOf(home);
   expect(before.length).toBeGreaterThan(3500);
   const { ino, gid } = lstatSync(home);
-  const about = { home: { area: 'toolHomes' as const, name }, uid, departure: 1 };
+  const about = { home: { area: 'toolHomes' as const, name }, uid, archival: 1 };
   await server.do({ verb: 'home.withdraw', ...about, seen: { ino, uid, gid, mode: 0o2775 } });
   await server.do({ verb: 'home.archive', ...about });
   const { manifestSha256: manifest } = server.archived.at(-1)!;

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
-import { type ArchiveHands, asLongStep } from '../../../src/archives/homes/file-archive-step.ts';
+import { type ArchiveWriter, asLongStep } from '../../../src/archives/homes/file-archive-step.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { failureOf, startFileServer, stopFileServers } from '../../backends/files/file-server.ts';
 import type { FileServerOfTest } from '../../backends/files/file-server.ts';
@@ -43,7 +43,7 @@ async function withdrawn({ bytes = 10 } = {}) {
   const made = await server.madeTool();
   const { uid, name } = made;
   writeFileSync(`${made.home}/noise`, randomBytes(bytes));
-  const about = { home: { area: 'toolHomes' as const, name }, uid, departure: 1 };
+  const about = { home: { area: 'toolHomes' as const, name }, uid, archival: 1 };
   const { ino, gid } = lstatSync(made.home);
   await server.do({ verb: 'home.withdraw', ...about, seen: { ino, uid, gid, mode: 0o2775 } });
   return {
@@ -52,8 +52,8 @@ async function withdrawn({ bytes = 10 } = {}) {
     left: server.path('project/.chamberlain', `${name}.1.left`),
     archive: join(server.archives, `tools.${name}.1`),
     part: join(server.archives, `.tools.${name}.1.part`),
-    put: (hands: Pick<typeof server.hands, 'do'> = server.hands) =>
-      hands.do({ verb: 'home.archive', ...about }),
+    put: (writer: Pick<typeof server.writer, 'do'> = server.writer) =>
+      writer.do({ verb: 'home.archive', ...about }),
   };
 }
 
@@ -94,16 +94,16 @@ const stopped = new Set<number>();
 test('a step is asked again and again whether it is wanted, and ends when it is not', async () => {
   const made = await withdrawn();
   let asked = 0;
-  const hands: ArchiveHands = {
-    ...({} as ArchiveHands),
+  const writer: ArchiveWriter = {
+    ...({} as ArchiveWriter),
     stillWanted: async () => (asked += 1) < 2,
     clear: async () => {},
   };
-  const { uid, departure } = made.about;
+  const { uid, archival } = made.about;
   const closing = new AbortController().signal;
   const endless = asLongStep(
-    hands,
-    { uid, departure, returning: false },
+    writer,
+    { uid, archival, returning: false },
     { archives: { fd: -1 }, closing },
     ({ signal }) =>
       new Promise((_resolve, reject) => {
@@ -120,10 +120,10 @@ test('a step is asked again and again whether it is wanted, and ends when it is 
 
 test('a worker that ends lets go at once', async () => {
   const made = await withdrawn({ bytes: 50_000_000 });
-  const hands = server.openHands();
-  const put = failedWith(made.put(hands));
+  const writer = server.openWriter();
+  const put = failedWith(made.put(writer));
   await stopProgramsIn(made.left);
-  hands.letGo();
+  writer.letGo();
   expect(await put).toMatch(/^BACKEND_UNAVAILABLE/u);
   expect(programsIn(made.left)).toEqual([]);
   expect([existsSync(made.part), existsSync(made.archive), existsSync(made.left)]).toEqual([
@@ -131,7 +131,7 @@ test('a worker that ends lets go at once', async () => {
     false,
     true,
   ]);
-  expect(await failedWith(made.put(hands))).toMatch(/^BACKEND_UNAVAILABLE/u);
+  expect(await failedWith(made.put(writer))).toMatch(/^BACKEND_UNAVAILABLE/u);
   await made.put();
 });
 
@@ -142,11 +142,11 @@ test('the programs of a worker that was killed end with it, and the next run beg
     [
       '--input-type=module',
       '-e',
-      `import { openFilesHands } from ${JSON.stringify(join(import.meta.dirname, '../../../src/backends/files/file-hands.ts'))};
+      `import { openFilesWriter } from ${JSON.stringify(join(import.meta.dirname, '../../../src/backends/files/file-writer.ts'))};
        const [files, folder, action] = process.argv.slice(1).map((word) => JSON.parse(word));
        const archives = { folder, realm: 'tools', now: () => new Date(), record: async () => {},
          stillWanted: async () => true, clear: async () => {}, report: async () => {}, readFingerprints: async () => [] };
-       await openFilesHands(files, {}, archives).do(action);`,
+       await openFilesWriter(files, {}, archives).do(action);`,
       ...[server.files, server.archives, { verb: 'home.archive', ...made.about }].map((each) =>
         JSON.stringify(each),
       ),
@@ -214,7 +214,7 @@ test('a full disk, and something that is mounted in the home, are told, and the 
   const source = (name: string) => JSON.stringify(join(import.meta.dirname, name));
   const script = `
     const { startFileServer, stopFileServers } = await import(${source('../../backends/files/file-server.ts')});
-    const { prepareArchives } = await import(${source('../../../src/archives/homes/file-archive-ground.ts')});
+    const { prepareArchives } = await import(${source('../../../src/archives/homes/file-archive-mount.ts')});
     const { describeError } = await import(${source('../../../src/shared/errors.ts')});
     import { spawnSync } from 'node:child_process';
     import { lstatSync, readdirSync, writeFileSync } from 'node:fs';
@@ -229,7 +229,7 @@ test('a full disk, and something that is mounted in the home, are told, and the 
       if (what === 'full') run('mount', '-t', 'tmpfs', '-o', 'size=1m,mode=700', 'none', server.archives);
       else run('mount', '-t', 'tmpfs', 'none', home + '/logs');
       await prepareArchives(server.archives);
-      const about = { home: { area: 'toolHomes', name }, uid, departure: 1 };
+      const about = { home: { area: 'toolHomes', name }, uid, archival: 1 };
       await server.do({ verb: 'home.withdraw', ...about, seen: lstatSync(home) });
       const put = () => server.do({ verb: 'home.archive', ...about })
         .then(() => 'done', (error) => error.code + ': ' + describeError(error));

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
-import { sha256Of } from '../../../src/archives/homes/file-archive-ground.ts';
+import { sha256Of } from '../../../src/archives/homes/file-archive-mount.ts';
 import { parseManifest, renderManifest } from '../../../src/archives/homes-manifest.ts';
 import type { WantedArchive, WantedTool } from '../../../src/reconcile/wanted.ts';
 import { homeArchive } from '../../../src/targets/home-archive.ts';
@@ -47,13 +47,13 @@ type Made = Awaited<ReturnType<FileServerOfTest['madeTool']>>;
 /** How the tool is wanted; the manifest is the one that was recorded last. */
 function wantedAs(made: Made, state: WantedTool['state'], archive: Partial<WantedArchive> = {}) {
   const recorded = server.archived.findLast(({ subject }) => subject === made.uid);
-  const open = { departure: 1, returning: false, expired: false };
+  const open = { archival: 1, returning: false, expired: false };
   const manifest = recorded?.manifestSha256;
   return { ...made.wanted(), state, archive: { ...open, manifest, ...archive } };
 }
 
 async function look(wanted: WantedTool) {
-  const [have] = await homeArchive.observe(server.eyes, [wanted], REALM);
+  const [have] = await homeArchive.observe(server.reader, [wanted], REALM);
   return homeArchive.plan(homeArchive.want(wanted, REALM), have!, wanted);
 }
 
@@ -64,17 +64,16 @@ async function converge(wanted: WantedTool): Promise<string[]> {
   return [...steps.map(({ action }) => action.verb), ...findings.map(({ code }) => code)];
 }
 
-async function putAway(made: Made): Promise<void> {
+async function archiveHome(made: Made): Promise<void> {
   expect(await converge(wantedAs(made, 'archived'))).toEqual(['home.withdraw', 'home.archive']);
 }
 
-const archiveOf = ({ name }: Made, departure = 1) =>
-  `${server.archives}/tools.${name}.${departure}`;
+const archiveOf = ({ name }: Made, archival = 1) => `${server.archives}/tools.${name}.${archival}`;
 const leftOf = ({ name }: Made) => server.path('project/.chamberlain', `${name}.1.left`);
 const manifestOf = (made: Made) =>
   parseManifest(readFileSync(`${archiveOf(made)}/manifest.json`), {
     account: `tools.${made.name}`,
-    departure: 1,
+    archival: 1,
     uid: made.uid,
   })!;
 const failedWith = async (act: Promise<unknown>) => {
@@ -86,7 +85,7 @@ test('a hostile home is put away, removed, and brought back with every byte, own
   const made = await server.madeTool();
   await fillHostile(made.home, made.uid);
   const before = treeOf(made.home);
-  await putAway(made);
+  await archiveHome(made);
   expect(existsSync(made.home)).toBe(false);
   const { what, files } = manifestOf(made);
   expect(what).toMatchObject({ kind: 'home', leftOut: { sockets: 1 }, entries: { fifos: 1 } });
@@ -114,7 +113,7 @@ test('what another tar has packed comes back too, counted', async () => {
   const made = await server.madeTool();
   await fillHostile(made.home, made.uid);
   const before = treeOf(made.home);
-  await putAway(made);
+  await archiveHome(made);
   expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
   const archive = archiveOf(made);
   const unpacked = server.path('unpacked');
@@ -144,7 +143,7 @@ test('FIFOs and devices come back, those with two names as two', async () => {
     'mkfifo fifo && ln fifo fifo-too && mknod null c 1 3 && ln null null-too && chmod 640 null';
   expect(spawnSync('sh', ['-c', make], { cwd: made.home }).status).toBe(0);
   const before = treeOf(made.home);
-  await putAway(made);
+  await archiveHome(made);
   expect(manifestOf(made)).toMatchObject({ what: { entries: { fifos: 2, devices: 2 } } });
   expect(await converge(wantedAs(made, 'deleted'))).toEqual(['home.destroy']);
   expect(await converge(wantedAs(made, 'archived', { returning: true }))).toEqual(['home.restore']);
@@ -159,7 +158,7 @@ test('what is immutable is told, with what to do, and is removed afterwards', as
   const chattr = (flag: string, path: string) => spawnSync('chattr', ['-R', flag, path]).status;
   // not every file system has such flags
   if (chattr('+i', `${made.home}/folder`) !== 0) return;
-  await putAway(made);
+  await archiveHome(made);
   const gone = leftOf(made).replace(/left$/u, 'gone');
   try {
     const deleted = wantedAs(made, 'deleted');
@@ -177,19 +176,19 @@ test('what is immutable is told, with what to do, and is removed afterwards', as
   spawnSync('chattr', ['+i', home.home]);
   expect(await failedWith(converge(wantedAs(home, 'archived')))).toMatch(/immutable.*chattr/u);
   spawnSync('chattr', ['-i', home.home]);
-  await putAway(home);
+  await archiveHome(home);
 });
 
 test('what was withdrawn and is there still is given back as it is', async () => {
   const made = await server.madeTool();
   const inode = lstatSync(made.home).ino;
-  await putAway(made);
+  await archiveHome(made);
   expect(await converge(wantedAs(made, 'archived', { returning: true }))).toEqual(['home.return']);
   expect(lstatSync(made.home).ino).toBe(inode);
   expect(await converge(wantedAs(made, 'archived', { returning: true }))).toEqual([]);
   // put away again, another time: another archive, and the first as it was
   const first = readFileSync(`${archiveOf(made)}/manifest.json`);
-  const again = wantedAs(made, 'archived', { departure: 2, manifest: undefined });
+  const again = wantedAs(made, 'archived', { archival: 2, manifest: undefined });
   expect(await converge(again)).toEqual(['home.withdraw', 'home.archive']);
   expect(existsSync(archiveOf(made, 2))).toBe(true);
   expect(readFileSync(`${archiveOf(made)}/manifest.json`)).toEqual(first);
@@ -209,26 +208,26 @@ test('an archive that was made and not recorded is removed when the account come
 });
 
 test('where there is no home, or another’s, the archive says that there was nothing', async () => {
-  for (const place of ['absent', 'foreign'] as const) {
+  for (const place of ['absent', 'unmanaged'] as const) {
     const made = await server.madeTool();
     rmSync(made.home, { recursive: true });
-    if (place === 'foreign') mkdirSync(made.home);
+    if (place === 'unmanaged') mkdirSync(made.home);
     expect(await converge(wantedAs(made, 'archived'))).toEqual(['home.archive']);
     expect(manifestOf(made)).toMatchObject({ what: { kind: 'nothing' }, files: [] });
     expect(await converge(wantedAs(made, 'deleted'))).toEqual([]);
-    expect(existsSync(made.home)).toBe(place === 'foreign');
+    expect(existsSync(made.home)).toBe(place === 'unmanaged');
     expect(await converge(wantedAs(made, 'archived', { returning: true }))).toEqual([]);
   }
 });
 
 test('nothing is destroyed before it is recorded, nor with another manifest, nor without its file', async () => {
   const made = await server.madeTool();
-  await putAway(made);
+  await archiveHome(made);
   const { uid, name } = made;
   const home = { area: 'toolHomes' as const, name };
   const recorded = server.archived.at(-1)!.manifestSha256;
   const destroy = (manifest: string) =>
-    failedWith(server.do({ verb: 'home.destroy', home, uid, departure: 1, manifest }));
+    failedWith(server.do({ verb: 'home.destroy', home, uid, archival: 1, manifest }));
   const asDeleted = wantedAs(made, 'deleted');
 
   expect(
@@ -259,7 +258,7 @@ test('what was written since it was packed is in no archive: nothing is removed'
   writeFileSync(`${made.home}/file`, 'contents');
   const packedAt = new Date('2026-01-01T00:00:00Z');
   for (const each of ['file', '.']) utimesSync(join(made.home, each), packedAt, packedAt);
-  await putAway(made);
+  await archiveHome(made);
   const refused = async () => {
     expect(await failedWith(converge(wantedAs(made, 'deleted')))).toMatch(/^ARCHIVE_DIFFERS: /u);
     expect(existsSync(leftOf(made))).toBe(true);
@@ -283,7 +282,7 @@ test('what was written since it was packed is in no archive: nothing is removed'
 test('what is half removed has another name by then, and is never given back', async () => {
   const made = await server.madeTool();
   writeFileSync(`${made.home}/file`, 'contents');
-  await putAway(made);
+  await archiveHome(made);
   const gone = leftOf(made).replace(/left$/u, 'gone');
   const stood: boolean[][] = [];
   server.archiveDouble.report = async ({ act }) => {
@@ -300,7 +299,7 @@ test('what is half removed has another name by then, and is never given back', a
 
 test('an archive that was kept long enough is removed, also where that was cut', async () => {
   const made = await server.madeTool();
-  await putAway(made);
+  await archiveHome(made);
   await converge(wantedAs(made, 'deleted'));
   const wanted = wantedAs(made, 'deleted', { expired: true });
   const { steps } = await look(wanted);

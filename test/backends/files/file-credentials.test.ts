@@ -217,13 +217,13 @@ describe('credentials', () => {
     expect(ownership(file)).toBe(`${uid}:${uid} 440`);
   });
 
-  test('leave no password in plans, in what eyes give, or in errors', async () => {
+  test('leave no password in plans, in what a reader gives, or in errors', async () => {
     const { wanted, uid, name, file } = await madeTool();
     chmodSync(file, 0o444);
     const asked = [{ home: { area: 'toolHomes' as const, name }, uid, folders: [] }];
     const said = JSON.stringify([
       await server.survey(wanted()),
-      await server.eyes.readCredentials(asked),
+      await server.reader.readCredentials(asked),
     ]);
     expect(server.passwords.filter((password) => said.includes(password))).toEqual([]);
     expect(said).toContain(verifierOf(server.passwords.at(-1)!));

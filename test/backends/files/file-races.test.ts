@@ -1,5 +1,5 @@
 /**
- * Tenants that swap things in their homes as fast as they can, while hands and eyes work there.
+ * Tenants that swap things in their homes as fast as they can, while writer and reader work there.
  * What counts: nothing outside the home changes, nothing hangs, no error but STEP_STALE, and one
  * more run after the tenant has stopped puts all right.
  */
@@ -80,7 +80,7 @@ test.each(['path.chmod', 'path.chgrp', 'path.setAcl'] as const)(
   async (verb) => {
     const { uid, name, home, wanted } = await server.madeTool();
     const asked = [{ home: { area: 'toolHomes' as const, name }, uid, folders: ['logs'] }];
-    const [have] = await server.eyes.readHomes(asked);
+    const [have] = await server.reader.readHomes(asked);
     const logs = have?.kind === 'directory' ? have.folders['logs'] : undefined;
     if (logs?.kind !== 'directory') throw new Error('no logs');
     const at = { home: asked[0]!.home, folder: 'logs', seen: logs.seen };
@@ -175,7 +175,7 @@ test('credentials are written where links, FIFOs and links to a FIFO come and go
 test('owner and mode go to the file that was seen, or to none', async () => {
   const { uid, name, home, wanted } = await server.madeTool();
   runAs(uid, uid, home, 'chmod 0600 replica.my.cnf');
-  const [have] = await server.eyes.readCredentials([
+  const [have] = await server.reader.readCredentials([
     { home: { area: 'toolHomes', name }, uid, folders: [] },
   ]);
   if (have?.home !== 'ours' || have.file.kind !== 'regular') throw new Error('no file');

@@ -6,10 +6,10 @@ import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepareFileAreas } from '../../../src/backends/files/file-acls.ts';
-import { prepareArchives } from '../../../src/archives/homes/file-archive-ground.ts';
-import type { ArchiveHands } from '../../../src/archives/homes/file-archive-step.ts';
-import { openFilesHands } from '../../../src/backends/files/file-hands.ts';
-import { openFilesEyes } from '../../../src/backends/files/files.ts';
+import { prepareArchives } from '../../../src/archives/homes/file-archive-mount.ts';
+import type { ArchiveWriter } from '../../../src/archives/homes/file-archive-step.ts';
+import { openFilesWriter } from '../../../src/backends/files/file-writer.ts';
+import { openFilesReader } from '../../../src/backends/files/files.ts';
 import { makePassword } from '../../../src/credentials/credentials.ts';
 import type { AccountName, ShellName, ToolName } from '../../../src/identity/names.ts';
 import type { Realm, WantedPerson, WantedTool } from '../../../src/reconcile/wanted.ts';
@@ -29,7 +29,7 @@ export const REALM: Realm = {
   databaseServers: [],
 };
 
-type RecordedHome = Parameters<ArchiveHands['record']>[0];
+type RecordedHome = Parameters<ArchiveWriter['record']>[0];
 
 /** What is to be removed and ended, also where a test fails half way. */
 const roots = new Set<string>();
@@ -48,7 +48,7 @@ export async function endTenants(): Promise<void> {
 
 export type FileServerOfTest = Awaited<ReturnType<typeof startFileServer>>;
 
-/** Makes areas, eyes and hands; `recorded` is what PostgreSQL would hold, by uid. */
+/** Makes areas, reader and writer; `recorded` is what PostgreSQL would hold, by uid. */
 export async function startFileServer() {
   const root = mkdtempSync(join(tmpdir(), 'chamberlain-files-'));
   roots.add(root);
@@ -74,9 +74,9 @@ export async function startFileServer() {
     report: async (_progress: { act: string; done: number }): Promise<void> => {},
     record: async (archive: RecordedHome): Promise<void> => void archived.push(archive),
   };
-  const eyes = openFilesEyes(files, archives);
-  const openHands = () =>
-    openFilesHands(
+  const reader = openFilesReader(files, archives);
+  const openWriter = () =>
+    openFilesWriter(
       files,
       {
         newPassword() {
@@ -99,7 +99,7 @@ export async function startFileServer() {
         clear: async () => {},
       },
     );
-  const hands = openHands();
+  const writer = openWriter();
 
   const tool = (name: string, uid: number): WantedTool => ({
     kind: 'tool',
@@ -122,8 +122,8 @@ export async function startFileServer() {
 
   /** What both targets of the role find for one subject. */
   const survey = async (wanted: WantedTool | WantedPerson) => {
-    const [home] = await homeDirectory.observe(eyes, [wanted], REALM);
-    const [file] = await credentialsFile.observe(eyes, [wanted], REALM);
+    const [home] = await homeDirectory.observe(reader, [wanted], REALM);
+    const [file] = await credentialsFile.observe(reader, [wanted], REALM);
     const plans = [
       homeDirectory.plan(homeDirectory.want(wanted, REALM), home!, wanted),
       credentialsFile.plan(credentialsFile.want(wanted, REALM), file!, wanted),
@@ -135,11 +135,11 @@ export async function startFileServer() {
   };
   const converge = async (wanted: WantedTool | WantedPerson): Promise<Step[]> => {
     const { steps } = await survey(wanted);
-    for (const step of steps) await hands.do(step.action);
+    for (const step of steps) await writer.do(step.action);
     return steps;
   };
 
-  /** A tool with home and credentials, as the hands made it. */
+  /** A tool with home and credentials, as the writer made it. */
   let lastUid = 51000;
   const madeTool = async () => {
     const uid = (lastUid += 1);
@@ -169,9 +169,9 @@ export async function startFileServer() {
     archives,
     archived,
     archiveDouble,
-    eyes,
-    hands,
-    openHands,
+    reader,
+    writer,
+    openWriter,
     tool,
     person,
     survey,
@@ -181,7 +181,7 @@ export async function startFileServer() {
       ...readdirSync(join(root, 'project/.chamberlain')),
       ...readdirSync(join(root, 'home/.chamberlain')),
     ],
-    do: async (action: Action) => await hands.do(action),
+    do: async (action: Action) => await writer.do(action),
   };
 }
 

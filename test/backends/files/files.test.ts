@@ -1,4 +1,4 @@
-/** Eyes and hands on a real file system, as root. What tenants do against them: file-races.test.ts. */
+/** Reader and writer on a real file system, as root. What tenants do against them: file-races.test.ts. */
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -198,7 +198,7 @@ describe('a home', () => {
 });
 
 describe('a link is not followed, even to the very directory that was seen,', () => {
-  /** A directory of the tenant's outside the home, as eyes would have seen it. */
+  /** A directory of the tenant's outside the home, as a reader would have seen it. */
   const elsewhere = (uid: number) => {
     const path = server.path('victim', `of${uid}`);
     mkdirSync(path, { mode: 0o700 });
@@ -289,7 +289,7 @@ describe('an area', () => {
       uid: made.uid,
       folders: ['logs'],
     }));
-    const haves = await server.eyes.readHomes(asked);
+    const haves = await server.reader.readHomes(asked);
     const found = haves.flatMap((have, index) => (have.kind === 'absent' ? [] : [index]));
     expect(found).toEqual([0, 500, 1000]);
     expect(haves[1000]).toMatchObject({
@@ -313,7 +313,7 @@ describe('an area', () => {
         }),
       );
       expect(codeOf(error)).toBe('STEP_FAILED');
-      const looked = server.eyes.readHomes([{ home, uid: 1, folders: [] }]);
+      const looked = server.reader.readHomes([{ home, uid: 1, folders: [] }]);
       expect(codeOf(await failureOf(looked))).toBe('BACKEND_UNREADABLE');
     }
   });
@@ -322,14 +322,14 @@ describe('an area', () => {
     // In a mount namespace of its own; ramfs keeps no extended attributes.
     const script = `
       import { prepareFileAreas } from ${source('file-acls.ts')};
-      import { openFilesHands } from ${source('file-hands.ts')};
-      import { openFilesEyes } from ${source('files.ts')};
+      import { openFilesWriter } from ${source('file-writer.ts')};
+      import { openFilesReader } from ${source('files.ts')};
       const root = process.argv[1], home = { area: 'toolHomes', name: 'bot' }, uid = 50001;
       const files = { root, toolHomes: '/', personHomes: '/home', skel: root, toolHomeMode: '2775' };
       const prepared = await prepareFileAreas(files);
-      await openFilesHands(files, {}).do({ verb: 'dir.create', home, uid, gid: uid, mode: 0o2775,
+      await openFilesWriter(files, {}).do({ verb: 'dir.create', home, uid, gid: uid, mode: 0o2775,
         folders: ['logs'], skeleton: false });
-      const [have] = await openFilesEyes(files).readHomes([{ home, uid, folders: ['logs'] }]);
+      const [have] = await openFilesReader(files).readHomes([{ home, uid, folders: ['logs'] }]);
       console.log(JSON.stringify([prepared.groupWrite, have.groupWrite, have.seen.mode]));`;
     const root = server.path('ramfs');
     mkdirSync(root);

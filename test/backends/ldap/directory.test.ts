@@ -1,4 +1,4 @@
-/** The directory's eyes and hands on a real slapd, as deploy/ldap describes it. */
+/** The directory's reader and writer on a real slapd, as deploy/ldap describes it. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { generateKeyPairSync } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
@@ -12,8 +12,8 @@ import { runningPid, startServer, stopServer } from '../../../dev/servers/daemon
 import { slapdServer } from '../../../dev/servers/slapd.ts';
 import { sealKeyId, verifying, verifyPayload } from '../../../src/seals/seal.ts';
 import {
-  openDirectoryEyes,
-  openDirectoryHands,
+  openDirectoryReader,
+  openDirectoryWriter,
   type TracedEntry,
 } from '../../../src/backends/ldap/directory.ts';
 import { describeError } from '../../../src/shared/errors.ts';
@@ -65,19 +65,19 @@ const settings = (
 
 const { privateKey } = generateKeyPairSync('ed25519');
 const sealKey = { id: sealKeyId(privateKey), privateKey };
-let eyes: ReturnType<typeof openDirectoryEyes>;
-let hands: ReturnType<typeof openDirectoryHands>;
+let reader: ReturnType<typeof openDirectoryReader>;
+let writer: ReturnType<typeof openDirectoryWriter>;
 
 beforeAll(async () => {
   mkdirSync(join(folder, 'secrets'), { mode: 0o700 });
   await startServer(slapd);
-  eyes = openDirectoryEyes(settings('directory-eyes'));
-  hands = openDirectoryHands({ ...settings('directory'), sealKey: () => sealKey });
+  reader = openDirectoryReader(settings('directory-reader'));
+  writer = openDirectoryWriter({ ...settings('directory'), sealKey: () => sealKey });
 });
 
 afterAll(async () => {
-  await eyes.close();
-  await hands.close();
+  await reader.close();
+  await writer.close();
   await stopServer(slapd);
   rmSync(folder, { recursive: true });
 });
@@ -114,7 +114,7 @@ async function survey(subjects: Wanted[]): Promise<{ steps: Step[]; findings: Fi
   const findings: Finding[] = [];
   for (const target of TARGETS) {
     const own = subjects.filter(({ kind }) => target.of.includes(kind));
-    const have = await target.observe(eyes, own, REALM);
+    const have = await target.observe(reader, own, REALM);
     own.forEach((subject, i) => {
       const plan = target.plan(target.want(subject, REALM), have[i], subject);
       steps.push(...plan.steps);
@@ -127,7 +127,7 @@ async function survey(subjects: Wanted[]): Promise<{ steps: Step[]; findings: Fi
 async function converge(...subjects: Wanted[]): Promise<string[]> {
   const { steps, findings } = await survey(subjects);
   expect(findings).toEqual([]);
-  for (const step of steps) await hands.do(step.action);
+  for (const step of steps) await writer.do(step.action);
   expect(await survey(subjects)).toEqual({ steps: [], findings: [] });
   return steps.map(({ effect, target }) => `${effect} ${target}`);
 }
@@ -139,7 +139,7 @@ const bot = (changes: Parameters<typeof tool>[0] = {}) =>
 
 // ---------------------------------------------------------------- tests
 
-describe('the directory’s targets, through eyes and hands', () => {
+describe('the directory’s targets, through reader and writer', () => {
   test('bring people and tools from each state to each, and then have nothing to do', async () => {
     const alone = bot().members!.slice(1);
     expect(await converge(person(), bot())).toEqual([
@@ -328,7 +328,7 @@ describe('the directory’s targets, through eyes and hands', () => {
       ],
     );
     for (const step of steps.filter(({ account }) => account === 'eve'))
-      await hands.do(step.action);
+      await writer.do(step.action);
     expect([read(eve, '*', '+'), read(`cn=tools.role,ou=groups,${BASE}`, '*', '+')]).toEqual(
       before,
     );
@@ -336,7 +336,7 @@ describe('the directory’s targets, through eyes and hands', () => {
   });
 });
 
-describe('hands', () => {
+describe('writer', () => {
   const add = (name: string, number: number): Action => ({
     verb: 'ldap.add',
     entry: `toolGroups/cn=${name}`,
@@ -359,28 +359,30 @@ describe('hands', () => {
     expect: { gidNumber: gid },
   });
 
-  test('refuse a step whose ground has moved, and change nothing', async () => {
+  test('refuse a step that is stale, and change nothing', async () => {
     const stale = { code: 'STEP_STALE' };
     const dn = `cn=tools.stale,ou=servicegroups,${BASE}`;
-    await expect(hands.do(modify({ add: ['people/uid=bob'] }))).rejects.toMatchObject(stale);
-    await expect(hands.do(remove('52000'))).rejects.toMatchObject(stale);
-    await hands.do(add('tools.stale', 52000));
+    await expect(writer.do(modify({ add: ['people/uid=bob'] }))).rejects.toMatchObject(stale);
+    await expect(writer.do(remove('52000'))).rejects.toMatchObject(stale);
+    await writer.do(add('tools.stale', 52000));
     const before = read(dn, '*', '+');
-    await expect(hands.do(add('tools.stale', 52001))).rejects.toMatchObject(stale);
-    await expect(hands.do(modify({ add: ['people/uid=bob'] }, '52001'))).rejects.toMatchObject(
+    await expect(writer.do(add('tools.stale', 52001))).rejects.toMatchObject(stale);
+    await expect(writer.do(modify({ add: ['people/uid=bob'] }, '52001'))).rejects.toMatchObject(
       stale,
     );
-    await expect(hands.do(modify({ add: ['people/uid=alice'] }))).rejects.toMatchObject(stale);
+    await expect(writer.do(modify({ add: ['people/uid=alice'] }))).rejects.toMatchObject(stale);
     await expect(
-      hands.do(modify({ add: ['people/uid=bob'], remove: ['people/uid=eve'] })),
+      writer.do(modify({ add: ['people/uid=bob'], remove: ['people/uid=eve'] })),
     ).rejects.toMatchObject(stale);
-    await expect(hands.do(remove('52001'))).rejects.toMatchObject(stale);
+    await expect(writer.do(remove('52001'))).rejects.toMatchObject(stale);
     expect(read(dn, '*', '+')).toEqual(before);
-    await hands.do(remove('52000'));
+    await writer.do(remove('52000'));
   });
 
   test('say what the server refuses, and why', async () => {
-    const error: unknown = await hands.do(add('tools.out', 777)).catch((caught: unknown) => caught);
+    const error: unknown = await writer
+      .do(add('tools.out', 777))
+      .catch((caught: unknown) => caught);
     expect(error).toMatchObject({
       code: 'STEP_FAILED',
       message: 'adding cn=tools.out,ou=servicegroups',
@@ -400,15 +402,15 @@ describe('hands', () => {
       ...planOf(seal, undefined as never),
     ]);
     expect(steps.map(({ action }) => action.verb)).toEqual(['ldap.add']);
-    for (const { action } of steps) await hands.do(action);
-    const [have] = await seal.observe(eyes, [subject], REALM);
+    for (const { action } of steps) await writer.do(action);
+    const [have] = await seal.observe(reader, [subject], REALM);
     const [text = ''] = have?.attributes['chamberlainSeal'] ?? [];
     expect(verifyPayload(text, verifying(sealKey))).toEqual({
       ok: true,
       payload: seal.want(subject, REALM).attributes['chamberlainSeal']?.[0],
     });
     expect(planOf(seal, have as never)).toEqual([]);
-    await hands.do({
+    await writer.do({
       verb: 'ldap.delete',
       entry: 'people/uid=sealed',
       expect: { uidNumber: '1950' },
@@ -417,7 +419,7 @@ describe('hands', () => {
 
   test('know no other verbs', async () => {
     const action: Action = { verb: 'db.dropUser', server: 'x', user: 's1' };
-    await expect(hands.do(action)).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(writer.do(action)).rejects.toMatchObject({ code: 'INTERNAL' });
   });
 
   test('keep a name that looks like more than one RDN in its place', async () => {
@@ -438,26 +440,26 @@ describe('hands', () => {
         ],
       ].join('\n'),
     );
-    const found = await eyes.find({
+    const found = await reader.find({
       any: [{ attribute: 'uid', values: [name] }],
       attributes: ['uid'],
     });
     expect(found).toEqual([{ ref: entry, attributes: { uid: [name] } }]);
-    await hands.do({ verb: 'ldap.delete', entry, expect: { uidNumber: '1800' } });
+    await writer.do({ verb: 'ldap.delete', entry, expect: { uidNumber: '1800' } });
   });
 });
 
-describe('eyes', () => {
+describe('reader', () => {
   const many = Array.from({ length: 620 }, (_, i) => named(2000 + i, `many${i}`));
 
   beforeAll(async () => {
     const { steps } = await survey(many);
     const adds = steps.filter(({ target }) => target === 'unix-account');
-    await Promise.all(adds.map((step) => hands.do(step.action)));
+    await Promise.all(adds.map((step) => writer.do(step.action)));
   });
 
   const findMany = () =>
-    eyes.find({
+    reader.find({
       any: [
         { attribute: 'uid', values: many.map(({ account }) => account) },
         { attribute: 'uidNumber', values: many.map(({ uid }) => String(uid)) },
@@ -480,23 +482,23 @@ describe('eyes', () => {
     const members = [{ kind: 'tool' as const, account: name as never, uid: 51002 }];
     await converge(tool({ ...account, members }));
     const any = [{ attribute: 'cn', values: [name] }];
-    const found = await eyes.find({ place: 'toolGroups', any, attributes: [] });
+    const found = await reader.find({ place: 'toolGroups', any, attributes: [] });
     // the tool's account has the same cn, one level deeper
     expect(found.map(({ ref }) => ref)).toEqual([`toolGroups/cn=${name}`]);
-    expect(await eyes.find({ any, attributes: [] })).toHaveLength(2);
+    expect(await reader.find({ any, attributes: [] })).toHaveLength(2);
     await converge(tool({ ...account, members, state: 'deleted' }));
   });
 
   test('list a place page by page, and only what is right below it', async () => {
     const sizes: number[] = [];
     const refs = new Set<string>();
-    for await (const page of eyes.list('people', ['uid'])) {
+    for await (const page of reader.list('people', ['uid'])) {
       sizes.push(page.length);
       for (const { ref } of page) refs.add(ref);
     }
     expect(sizes[0]).toBe(100);
     expect(many.every(({ account }) => refs.has(`people/uid=${account}`))).toBe(true);
-    for await (const page of eyes.list('toolGroups', [])) {
+    for await (const page of reader.list('toolGroups', [])) {
       expect(page.every(({ ref }) => ref.startsWith('toolGroups/'))).toBe(true);
     }
   });
@@ -520,7 +522,7 @@ describe('eyes', () => {
 
   async function changedByOthers() {
     const found = new Map<string, TracedEntry>();
-    for await (const page of eyes.changedByOthers()) {
+    for await (const page of reader.changedByOthers()) {
       expect(page.length).toBeLessThanOrEqual(100);
       for (const entry of page) found.set(entry.ref, entry);
     }
@@ -531,24 +533,24 @@ describe('eyes', () => {
     'take the value %j for itself, not for a pattern',
     async (value) => {
       const any = [{ attribute: 'uid', values: [value] }];
-      expect(await eyes.find({ any, attributes: ['uid'] })).toEqual([]);
+      expect(await reader.find({ any, attributes: ['uid'] })).toEqual([]);
     },
   );
 
   test('tell members of a group, few and many alike, whatever the case', async () => {
     const members = many.map(({ account }) => `people/uid=${account}` as const);
     const half = members.filter((_, i) => i % 2 === 0);
-    await hands.do({
+    await writer.do({
       verb: 'ldap.modify',
       entry: REALM_GROUP,
       expect: { gidNumber: '500' },
       changes: [{ attribute: 'member', remove: [], add: half }],
     });
-    expect(await eyes.membersOf(REALM_GROUP, members)).toEqual(new Set(half));
-    expect(await eyes.membersOf(REALM_GROUP, members.slice(0, 10))).toEqual(
+    expect(await reader.membersOf(REALM_GROUP, members)).toEqual(new Set(half));
+    expect(await reader.membersOf(REALM_GROUP, members.slice(0, 10))).toEqual(
       new Set(half.slice(0, 5)),
     );
-    expect(await eyes.membersOf(REALM_GROUP, ['people/uid=MANY0'])).toEqual(
+    expect(await reader.membersOf(REALM_GROUP, ['people/uid=MANY0'])).toEqual(
       new Set(['people/uid=MANY0']),
     );
   });
@@ -556,9 +558,9 @@ describe('eyes', () => {
   test('say unreadable, not "no member", where there is no such group', async () => {
     const members = many.map(({ account }) => `people/uid=${account}` as const);
     for (const count of [1, members.length]) {
-      await expect(eyes.membersOf('groups/cn=none', members.slice(0, count))).rejects.toMatchObject(
-        { code: 'BACKEND_UNREADABLE' },
-      );
+      await expect(
+        reader.membersOf('groups/cn=none', members.slice(0, count)),
+      ).rejects.toMatchObject({ code: 'BACKEND_UNREADABLE' });
     }
   });
 
@@ -570,7 +572,7 @@ describe('eyes', () => {
       );
     const list = async () => {
       let count = 0;
-      for await (const page of eyes.list('people', ['uid'])) count += page.length;
+      for await (const page of reader.list('people', ['uid'])) count += page.length;
       return count;
     };
     const all = await list();
@@ -584,13 +586,13 @@ describe('eyes', () => {
     expect(await list()).toBe(all);
   });
 
-  test('may not write, and do not open what hands open', async () => {
-    const asEyes = [
-      ...['-H', slapd.uri, '-x', '-D', `cn=directory-eyes,ou=chamberlain,${BASE}`],
-      ...['-y', join(folder, 'secrets/ldap-directory-eyes'), `uid=many1,ou=people,${BASE}`],
+  test('may not write, and do not open what writer open', async () => {
+    const asReader = [
+      ...['-H', slapd.uri, '-x', '-D', `cn=directory-reader,ou=chamberlain,${BASE}`],
+      ...['-y', join(folder, 'secrets/ldap-directory-reader'), `uid=many1,ou=people,${BASE}`],
     ];
-    expect(() => execFileSync('ldapdelete', asEyes, { stdio: 'pipe' })).toThrow(/access/i);
-    const masked = openDirectoryHands({ ...settings('directory-eyes'), sealKey: () => sealKey });
+    expect(() => execFileSync('ldapdelete', asReader, { stdio: 'pipe' })).toThrow(/access/i);
+    const masked = openDirectoryWriter({ ...settings('directory-reader'), sealKey: () => sealKey });
     const action: Action = { verb: 'ldap.delete', entry: 'people/uid=many1', expect: {} };
     await expect(masked.do(action)).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     await masked.close();
@@ -634,7 +636,7 @@ describe('a connection', () => {
         `dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\nreplace: olcAccess\n${lines.join('\n')}\n`,
       );
     replace([rules[0] ?? '', 'olcAccess: {1}to * by * none']);
-    const blind = openDirectoryEyes(settings('directory-eyes'));
+    const blind = openDirectoryReader(settings('directory-reader'));
     try {
       const error: unknown = await blind.find(ALICE).catch((caught: unknown) => caught);
       expect(error).toMatchObject(unreadable);
@@ -648,7 +650,7 @@ describe('a connection', () => {
 
   test('with a wrong or an empty password reads nothing, and names no password', async () => {
     for (const password of ['wrong-password', '']) {
-      const stranger = openDirectoryEyes(settings('directory-eyes', { password }));
+      const stranger = openDirectoryReader(settings('directory-reader', { password }));
       const error: unknown = await stranger.find(ALICE).catch((caught: unknown) => caught);
       expect(error).toMatchObject(unreadable);
       expect(describeError(error)).not.toContain('wrong-password');
@@ -664,12 +666,12 @@ describe('a connection', () => {
       'ldapi://',
       'x',
     ]) {
-      const far = openDirectoryEyes(settings('directory-eyes', { uri }));
+      const far = openDirectoryReader(settings('directory-reader', { uri }));
       const error: unknown = await far.find(ALICE).catch((caught: unknown) => caught);
       expect(error).toMatchObject(unreadable);
       expect(describeError(error)).toContain('is not ldapi:// or ldaps://');
     }
-    const near = openDirectoryEyes(settings('directory-eyes', { uri: slapd.tcpUri() }));
+    const near = openDirectoryReader(settings('directory-reader', { uri: slapd.tcpUri() }));
     expect(await near.find(ALICE)).toHaveLength(1);
     await near.close();
   });
@@ -698,9 +700,11 @@ describe('a connection', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
     const uri = `ldaps://localhost:${port}`;
-    const trusting = openDirectoryEyes(settings('directory-eyes', { uri, caFile: certificate }));
+    const trusting = openDirectoryReader(
+      settings('directory-reader', { uri, caFile: certificate }),
+    );
     expect(await trusting.find(ALICE)).toHaveLength(1);
-    const wary = openDirectoryEyes(settings('directory-eyes', { uri }));
+    const wary = openDirectoryReader(settings('directory-reader', { uri }));
     await expect(wary.find(ALICE)).rejects.toMatchObject(unreadable);
     await trusting.close();
     await wary.close();
@@ -723,7 +727,7 @@ describe('a connection', () => {
     const path = join(folder, 'relay');
     await new Promise<void>((resolve) => relay.listen(path, resolve));
     const uri = `ldapi://${encodeURIComponent(path)}`;
-    const cutOff = openDirectoryEyes(settings('directory-eyes', { uri }));
+    const cutOff = openDirectoryReader(settings('directory-reader', { uri }));
     let right = 0;
     let failed = 0;
     const isDone = () => right > 300 && failed > 10;
@@ -762,7 +766,7 @@ describe('a connection', () => {
     const look = async () => {
       while (!stop.signal.aborted) {
         try {
-          expect(await eyes.find(ALICE)).toEqual([
+          expect(await reader.find(ALICE)).toEqual([
             { ref: 'people/uid=alice', attributes: { uidNumber: ['1003'] } },
           ]);
           right++;
@@ -781,8 +785,8 @@ describe('a connection', () => {
       process.kill(pid, round % 2 === 0 ? 'SIGKILL' : 'SIGTERM');
       while (runningPid(slapd) !== undefined) await sleep(5);
       const at = performance.now();
-      await expect(eyes.find(ALICE)).rejects.toMatchObject(unreadable);
-      await expect(hands.do(change([], ['/x']))).rejects.toMatchObject({
+      await expect(reader.find(ALICE)).rejects.toMatchObject(unreadable);
+      await expect(writer.do(change([], ['/x']))).rejects.toMatchObject({
         code: 'BACKEND_UNAVAILABLE',
       });
       // a connection that does not come is given up after 3 s
@@ -794,24 +798,24 @@ describe('a connection', () => {
     await looking;
     expect(right).toBeGreaterThan(0);
     expect(failed).toBeGreaterThan(0);
-    expect(await eyes.find(ALICE)).toHaveLength(1);
-    await hands.do(change(['/bin/bash'], ['/bin/sh']));
-    await hands.do(change(['/bin/sh'], ['/bin/bash']));
+    expect(await reader.find(ALICE)).toHaveLength(1);
+    await writer.do(change(['/bin/bash'], ['/bin/sh']));
+    await writer.do(change(['/bin/sh'], ['/bin/bash']));
   });
 
   test('that hangs is given up in time, and works again once the server does', async () => {
-    await eyes.find(ALICE);
+    await reader.find(ALICE);
     const pid = runningPid(slapd);
     if (pid === undefined) throw new Error('slapd is gone');
     process.kill(pid, 'SIGSTOP');
     await stopped(pid);
     const at = performance.now();
     try {
-      const fresh = openDirectoryEyes(settings('directory-eyes'));
+      const fresh = openDirectoryReader(settings('directory-reader'));
       await Promise.all([
-        expect(eyes.find(ALICE)).rejects.toMatchObject(unreadable),
+        expect(reader.find(ALICE)).rejects.toMatchObject(unreadable),
         expect(fresh.find(ALICE)).rejects.toMatchObject(unreadable),
-        expect(hands.do(change(['/x'], ['/y']))).rejects.toMatchObject({
+        expect(writer.do(change(['/x'], ['/y']))).rejects.toMatchObject({
           code: 'BACKEND_UNAVAILABLE',
         }),
       ]);
@@ -820,7 +824,7 @@ describe('a connection', () => {
     } finally {
       process.kill(pid, 'SIGCONT');
     }
-    expect(await eyes.find(ALICE)).toHaveLength(1);
+    expect(await reader.find(ALICE)).toHaveLength(1);
   });
 });
 

@@ -10,21 +10,21 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { startServer, stopServer } from '../../../dev/servers/daemon.ts';
 import { slapdServer } from '../../../dev/servers/slapd.ts';
-import { openDirectoryEyes, openDirectoryHands } from '../../../src/backends/ldap/directory.ts';
+import { openDirectoryReader, openDirectoryWriter } from '../../../src/backends/ldap/directory.ts';
 import { readAccountHealth } from '../../../src/backends/ldap/directory-health.ts';
 import { openLoginDirectory, type SeenEntry } from '../../../src/backends/ldap/login-directory.ts';
 import { readDirectory } from '../../../src/import/directory.ts';
 import { sealKeyId } from '../../../src/seals/seal.ts';
 import type { Wanted } from '../../../src/reconcile/wanted.ts';
 import type { Place } from '../../../src/reconcile/action.ts';
-import type { DirectoryEyes } from '../../../src/targets/directory-eyes.ts';
-import { oddityOf } from '../../../src/unmanaged/foreign.ts';
+import type { DirectoryReader } from '../../../src/targets/directory-reader.ts';
+import { oddityOf } from '../../../src/unmanaged/sightings.ts';
 import { TARGETS } from '../../../src/targets/index.ts';
 import { survey } from '../../../src/reconcile/engine.ts';
 import { person, REALM, tool } from '../../targets/directory-cases.ts';
 
 const BASE = 'dc=example,dc=org';
-const PACE = { piece: 3, breathe: async () => {} };
+const THROTTLE = { piece: 3, yieldTurn: async () => {} };
 
 const folder = mkdtempSync(join(tmpdir(), 'odd-'));
 chmodSync(folder, 0o755);
@@ -72,19 +72,19 @@ const alice = person();
 const bot = tool({ members: tool().members!.filter(({ account }) => account !== 'tools.other') });
 const WITHOUT_SEAL = TARGETS.directory.filter(({ name }) => name !== 'seal');
 
-let eyes: ReturnType<typeof openDirectoryEyes>;
-let hands: ReturnType<typeof openDirectoryHands>;
+let reader: ReturnType<typeof openDirectoryReader>;
+let writer: ReturnType<typeof openDirectoryWriter>;
 let login: ReturnType<typeof openLoginDirectory>;
 
 beforeAll(async () => {
   mkdirSync(join(folder, 'secrets'), { mode: 0o700 });
   await startServer(slapd);
-  eyes = openDirectoryEyes(settings('directory-eyes'));
-  hands = openDirectoryHands({ ...settings('directory'), sealKey: () => sealKey });
+  reader = openDirectoryReader(settings('directory-reader'));
+  writer = openDirectoryWriter({ ...settings('directory'), sealKey: () => sealKey });
   login = openLoginDirectory(settings('keys-agent'));
   for (let turn = 0; turn < 3; turn++) {
-    for (const { steps } of await look(eyes))
-      for (const { action } of steps) await hands.do(action);
+    for (const { steps } of await look(reader))
+      for (const { action } of steps) await writer.do(action);
   }
 });
 
@@ -93,20 +93,20 @@ afterEach(() => {
 });
 
 afterAll(async () => {
-  await Promise.all([eyes.close(), hands.close(), login.close()]);
+  await Promise.all([reader.close(), writer.close(), login.close()]);
   await stopServer(slapd);
   rmSync(folder, { recursive: true });
 });
 
 /** All of which can be read. */
-async function look(through: DirectoryEyes, subjects: readonly Wanted[] = [alice, bot]) {
+async function look(through: DirectoryReader, subjects: readonly Wanted[] = [alice, bot]) {
   const found = await survey(WITHOUT_SEAL, subjects, REALM, through);
   expect(found.flatMap(({ unreadable }) => unreadable)).toEqual([]);
   return found;
 }
 
 /** `carol: NAME_FOREIGN …` for each finding, once. */
-async function findingsOf(through: DirectoryEyes, ...subjects: Wanted[]): Promise<string[]> {
+async function findingsOf(through: DirectoryReader, ...subjects: Wanted[]): Promise<string[]> {
   const found = await look(through, subjects);
   return [
     ...new Set(
@@ -125,8 +125,8 @@ async function all<T>(pages: AsyncIterable<readonly T[]>): Promise<T[]> {
 
 /** Everything that anybody reads of the directory goes on, and nothing of ours has changed. */
 async function expectAllGoesOn(): Promise<void> {
-  const everything = await eyes.readEverything(PACE, REALM.realmGid);
-  for (const through of [eyes, everything.eyes]) {
+  const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
+  for (const through of [reader, everything.reader]) {
     expect((await look(through)).flatMap(({ steps }) => steps)).toEqual([]);
   }
   expect(everything.people).toBe(1);
@@ -134,10 +134,10 @@ async function expectAllGoesOn(): Promise<void> {
   expect(seen.people.map(({ ref }) => ref)).toContain('people/uid=alice');
   expect(seen.toolGroups.map(({ ref }) => ref)).toContain('toolGroups/cn=tools.bot');
   for (const place of ['people', 'toolAccounts', 'toolGroups', 'groups', 'sudoRules'] as const) {
-    await all(eyes.list(place, ['objectClass', 'cn', 'mail', 'description', 'member']));
+    await all(reader.list(place, ['objectClass', 'cn', 'mail', 'description', 'member']));
   }
-  expect(await hands.tell(String(Math.random()), await hands.told())).toBe(true);
-  expect(await eyes.told()).toHaveLength(1);
+  expect(await writer.tell(String(Math.random()), await writer.heartbeats())).toBe(true);
+  expect(await reader.heartbeats()).toHaveLength(1);
   expect(await login.heartbeat()).not.toBe('');
   expect(await login.contextCsns()).toHaveLength(1);
   const start = '20000101000000.000000Z#000000#000#000000';
@@ -147,7 +147,7 @@ async function expectAllGoesOn(): Promise<void> {
     );
   }
   expect(await login.entries([`uid=alice,ou=people,${BASE}`, ...planted])).not.toEqual([]);
-  for (const account of ['directory', 'directory-eyes', 'keys-agent']) {
+  for (const account of ['directory', 'directory-reader', 'keys-agent']) {
     const health = await readAccountHealth(settings(account), account, passwordOf(account));
     expect(health.unseen).toEqual([]);
     expect(health.mayWrite).toHaveLength(2);
@@ -166,13 +166,13 @@ const PLACES: [string, string][] = [
 
 /** `ref: what it is` of each odd entry in a place, as the reader of everything and a look at the place yield it. */
 async function odditiesIn(place: Place): Promise<string[]> {
-  const everything = await eyes.readEverything(PACE, REALM.realmGid);
-  const listed = async (through: DirectoryEyes) =>
+  const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
+  const listed = async (through: DirectoryReader) =>
     (await all(through.list(place, ['objectClass'])))
       .filter((entry) => oddityOf(entry) !== undefined)
       .map((entry) => `${entry.ref}: ${oddityOf(entry)}`);
-  const found = await listed(eyes);
-  expect(await listed(everything.eyes)).toEqual(found);
+  const found = await listed(reader);
+  expect(await listed(everything.reader)).toEqual(found);
   return found;
 }
 
@@ -189,7 +189,7 @@ describe('a referral', () => {
   test('is told of as what it is', async () => {
     refer(`cn=far,ou=groups,${BASE}`, ['cn', 'far']);
     expect(await odditiesIn('groups')).toEqual(['groups/cn=far: referral']);
-    const { sightings } = await eyes.readEverything(PACE, REALM.realmGid);
+    const { sightings } = await reader.readEverything(THROTTLE, REALM.realmGid);
     expect(sightings).toContainEqual({ name: 'far', id: undefined });
   });
 
@@ -201,8 +201,8 @@ describe('a referral', () => {
       uid: 1004,
       displayName: 'Carol',
     });
-    const everything = await eyes.readEverything(PACE, REALM.realmGid);
-    for (const through of [eyes, everything.eyes]) {
+    const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
+    for (const through of [reader, everything.reader]) {
       expect(await findingsOf(through, carol, alice)).toEqual([
         'carol: NAME_FOREIGN uid=carol,ou=people (referral, uidNumber none) is not ours, and has the name of ' +
           'uid=carol,ou=people (uidNumber 1004): rename or remove it',
@@ -240,7 +240,7 @@ describe('an entry with large values', () => {
       addValues(dn, 'member', values);
     }
     await expectAllGoesOn();
-    expect(await findingsOf(eyes, bot)).toHaveLength(1);
+    expect(await findingsOf(reader, bot)).toHaveLength(1);
   });
 
   test.each(PLACES)('that is oversized in %s stops nobody', async (_, place) => {
@@ -258,15 +258,15 @@ describe('an entry with large values', () => {
     plant(dn, classes, ['uid', 'large'], ['uidNumber', '1003']);
     for (let i = 0; i < 70; i++) addValues(dn, 'mail', [i + MEGABYTE]);
     addValues(dn, 'cn', ['later']);
-    const everything = await eyes.readEverything(PACE, REALM.realmGid);
-    for (const through of [eyes, everything.eyes]) {
+    const everything = await reader.readEverything(THROTTLE, REALM.realmGid);
+    for (const through of [reader, everything.reader]) {
       expect(await findingsOf(through, alice)).toEqual([
         'alice: ID_FOREIGN uid=large,ou=groups (oversized, uidNumber 1003) is not ours, and has the number of ' +
           'uid=alice,ou=people (uidNumber 1003): give it another number, or remove it',
       ]);
     }
     const attributes = ['objectClass', 'cn', 'mail'];
-    const found = await everything.eyes.find({
+    const found = await everything.reader.find({
       any: [{ attribute: 'cn', values: ['later'] }],
       attributes,
     });
@@ -280,8 +280,8 @@ describe('an entry with large values', () => {
     const dn = `uid=alice,ou=people,${BASE}`;
     for (let i = 0; i < 20; i++) addValues(dn, 'sshPublicKey', [i + MEGABYTE]);
     try {
-      expect((await look(eyes)).flatMap(({ steps }) => steps)).toEqual([]);
-      expect(await findingsOf(eyes, alice, bot)).toEqual([
+      expect((await look(reader)).flatMap(({ steps }) => steps)).toEqual([]);
+      expect(await findingsOf(reader, alice, bot)).toEqual([
         'alice: NAME_FOREIGN uid=alice,ou=people is too large to be read as a whole: ' +
           'take away the values that nobody needs',
       ]);
@@ -301,7 +301,7 @@ test('an entry of ours with very many names more is one short finding', async ()
     Array.from({ length: 2000 }, (_, i) => `other${i}`),
   );
   try {
-    expect(await findingsOf(eyes, alice)).toEqual([
+    expect(await findingsOf(reader, alice)).toEqual([
       'alice: NAME_FOREIGN uid=alice,ou=people also has 2000 other values of uid: ' +
         'remove those that nobody needs',
     ]);

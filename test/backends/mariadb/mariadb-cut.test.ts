@@ -3,11 +3,11 @@ import { createConnection, type Connection } from 'mariadb';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { join } from 'node:path';
 import { readSecret, realmOf } from '../../../src/shared/config.ts';
-import { openDatabasesEyes, openDatabasesHands } from '../../../src/backends/mariadb/mariadb.ts';
+import { openDatabasesReader, openDatabasesWriter } from '../../../src/backends/mariadb/mariadb.ts';
 import { verifierOf } from '../../../src/credentials/credentials.ts';
 import type { AccountName, ToolName } from '../../../src/identity/names.ts';
 import type { Realm, WantedTool } from '../../../src/reconcile/wanted.ts';
-import { apply, survey, type Hands } from '../../../src/reconcile/engine.ts';
+import { apply, survey, type Writer } from '../../../src/reconcile/engine.ts';
 import { databaseAccount } from '../../../src/targets/database-account.ts';
 import { administer, openWorld, type World } from '../../stack.ts';
 import { openStatementCutter, type StatementCutter } from './statement-cutter.ts';
@@ -33,8 +33,8 @@ const readVerifier = async (uid: number, epoch: number) => (uid === UID ? MADE[e
 let world: World;
 let realm: Realm;
 let cutter: StatementCutter;
-let eyes: ReturnType<typeof openDatabasesEyes>;
-let hands: ReturnType<typeof openDatabasesHands>;
+let reader: ReturnType<typeof openDatabasesReader>;
+let writer: ReturnType<typeof openDatabasesWriter>;
 const opened: Connection[] = [];
 
 beforeAll(async () => {
@@ -43,20 +43,20 @@ beforeAll(async () => {
   const { config } = world;
   realm = { ...realmOf(config), databaseServers: [{ name: 'toolsdb', kind: 'toolsdb' }] };
   cutter = await openStatementCutter(join(world.dir, 'cut'), world.tools.socket);
-  eyes = openDatabasesEyes(config.databases.servers, login('databases-eyes'));
-  hands = openDatabasesHands(config.databases.servers, login('databases'), readVerifier);
+  reader = openDatabasesReader(config.databases.servers, login('databases-reader'));
+  writer = openDatabasesWriter(config.databases.servers, login('databases'), readVerifier);
 });
 afterEach(async () => {
   await Promise.all(opened.splice(0).map((connection) => connection.end().catch(() => undefined)));
   await administer(world.tools.socket, `DROP USER IF EXISTS ${USER}`);
 });
 afterAll(async () => {
-  await Promise.all([eyes.close(), hands.close(), cutter.close()]);
+  await Promise.all([reader.close(), writer.close(), cutter.close()]);
   await world.close();
 });
 
 test('an account is made, with all that it may do, by one statement', async () => {
-  const through = openDatabasesHands(
+  const through = openDatabasesWriter(
     [{ name: 'toolsdb', socket: cutter.socket }],
     login('databases'),
     readVerifier,
@@ -96,13 +96,13 @@ describe.each(CHANGES)('$what', ({ from, to, ends, locked }) => {
     }
   });
 
-  /** Makes the account, changes it by hands that die at a statement, and then by others; the statements. */
+  /** Makes the account, changes it by a writer that dies at a statement, and then by others; the statements. */
   async function changeCutAt(n: number, when: 'before' | 'after'): Promise<string[]> {
-    await converge(tool(from), hands);
+    await converge(tool(from), writer);
     const connection = locked ? undefined : await connect(await passwordThatWorks());
-    if (locked) await converge(tool(from, 'disabled'), hands);
+    if (locked) await converge(tool(from, 'disabled'), writer);
     const wanted = tool(to, locked ? 'disabled' : 'active');
-    const dying = openDatabasesHands(
+    const dying = openDatabasesWriter(
       [{ name: 'toolsdb', socket: cutter.socket }],
       login('databases'),
       readVerifier,
@@ -115,7 +115,7 @@ describe.each(CHANGES)('$what', ({ from, to, ends, locked }) => {
     // whatever has been done: one password of those that are, or were, recorded lets in
     if (!locked) await connect(await passwordThatWorks());
 
-    expect(await converge(wanted, hands)).toEqual([]);
+    expect(await converge(wanted, writer)).toEqual([]);
     expect(await stepsOf(wanted)).toEqual([]);
     const isOpen = await connection?.query('SELECT 1').then(
       () => true,
@@ -133,9 +133,9 @@ describe.each<[string, WantedTool['state'] | undefined, WantedTool['state']]>([
 ])('%s', (_, from, to) => {
   test('is the same whichever statement it was cut at', async () => {
     const cutAt = async (n: number, when: 'before' | 'after') => {
-      if (from !== undefined) await converge(tool(1, from), hands);
+      if (from !== undefined) await converge(tool(1, from), writer);
       const connection = from === 'active' ? await connect('old') : undefined;
-      const dying = openDatabasesHands(
+      const dying = openDatabasesWriter(
         [{ name: 'toolsdb', socket: cutter.socket }],
         login('databases'),
         readVerifier,
@@ -144,7 +144,7 @@ describe.each<[string, WantedTool['state'] | undefined, WantedTool['state']]>([
       await converge(tool(1, to), dying);
       const statements = [...cutter.came];
       await dying.close();
-      expect(await converge(tool(1, to), hands)).toEqual([]);
+      expect(await converge(tool(1, to), writer)).toEqual([]);
       expect(await stepsOf(tool(1, to))).toEqual([]);
       const ended = connection?.query('SELECT 1').then(
         () => 'open',
@@ -177,14 +177,14 @@ function tool(epoch: number, state: WantedTool['state'] = 'active'): WantedTool 
   };
 }
 
-async function converge(wanted: WantedTool, by: Hands): Promise<string[]> {
-  const [found] = await survey([databaseAccount], [wanted], realm, eyes);
+async function converge(wanted: WantedTool, by: Writer): Promise<string[]> {
+  const [found] = await survey([databaseAccount], [wanted], realm, reader);
   const troubles = await apply([databaseAccount], found!, by);
   return troubles.map(({ code, sentence }) => `${code} ${sentence}`);
 }
 
 async function stepsOf(wanted: WantedTool): Promise<string[]> {
-  const [found] = await survey([databaseAccount], [wanted], realm, eyes);
+  const [found] = await survey([databaseAccount], [wanted], realm, reader);
   return found!.steps.map(({ effect, change }) => `${effect} ${change}`);
 }
 

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { type Connection, createConnection } from 'mariadb';
 import { stateOf } from '../../../dev/servers/processes.ts';
 import { readSecret, realmOf } from '../../../src/shared/config.ts';
-import { openDatabasesEyes, openDatabasesHands } from '../../../src/backends/mariadb/mariadb.ts';
+import { openDatabasesReader, openDatabasesWriter } from '../../../src/backends/mariadb/mariadb.ts';
 import { codeOf, describeError } from '../../../src/shared/errors.ts';
 import { limitWhileEnding } from '../../../src/targets/connection-limit.ts';
 import type { AccountName, ToolName } from '../../../src/identity/names.ts';
@@ -29,9 +29,9 @@ const VERIFIER = verifierOf(PASSWORD);
 
 let world: World;
 let realm: Realm;
-let eyes: ReturnType<typeof openDatabasesEyes>;
-let hands: ReturnType<typeof openDatabasesHands>;
-/** what the hands read, by uid and epoch */
+let reader: ReturnType<typeof openDatabasesReader>;
+let writer: ReturnType<typeof openDatabasesWriter>;
+/** what the writer read, by uid and epoch */
 const recorded = new Map<string, { verifier: string; previous?: string }>([
   [`${UID} 1`, { verifier: VERIFIER }],
 ]);
@@ -39,13 +39,13 @@ const opened: Connection[] = [];
 
 beforeAll(async () => {
   world = await openWorld('mariadb', { needs: ['mariadb'], own: true });
-  // Lax servers, where GRANT makes accounts without a password: the hands must not rely on the mode.
+  // Lax servers, where GRANT makes accounts without a password: the writer must not rely on the mode.
   for (const { socket } of [world.replica, world.tools]) {
     await administer(socket, "SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'");
   }
   realm = realmOf(world.config);
-  eyes = openDatabasesEyes(world.config.databases.servers, login('databases-eyes'));
-  hands = openDatabasesHands(world.config.databases.servers, login('databases'), readVerifier);
+  reader = openDatabasesReader(world.config.databases.servers, login('databases-reader'));
+  writer = openDatabasesWriter(world.config.databases.servers, login('databases'), readVerifier);
 });
 
 afterEach(async () => {
@@ -59,8 +59,8 @@ afterEach(async () => {
 });
 
 afterAll(async () => {
-  await eyes.close();
-  await hands.close();
+  await reader.close();
+  await writer.close();
   await world.close();
 });
 
@@ -133,7 +133,7 @@ describe('a database account', () => {
       world.tools.socket,
       `DELETE FROM mysql.global_priv WHERE User = '${USER}'; FLUSH PRIVILEGES;`,
     );
-    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    const [found] = await survey([databaseAccount], [tool()], realm, reader);
     expect(found?.steps).toEqual([]);
     expect(found?.findings).toMatchObject([
       {
@@ -258,7 +258,7 @@ describe('a database account', () => {
     );
   });
 
-  test('of one that was locked by other hands, the events are stopped; one that was made locked has none', async () => {
+  test('of one that was locked by other writer, the events are stopped; one that was made locked has none', async () => {
     await converge(tool());
     await administer(world.tools.socket, `ALTER USER ${USER} ACCOUNT LOCK`);
     expect(await converge(tool({ state: 'disabled' }))).toContain(
@@ -406,7 +406,7 @@ describe('what another made', () => {
       `CREATE USER ${USER}@localhost IDENTIFIED BY 'x'; GRANT SELECT ON enwiki.* TO ${USER}@localhost`,
     );
     const before = await administer(world.replica.socket, `SHOW GRANTS FOR ${USER}@localhost`);
-    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    const [found] = await survey([databaseAccount], [tool()], realm, reader);
     expect(found?.findings.map(({ code, object }) => `${code} ${object}`)).toEqual([
       `DATABASE_FOREIGN ${USER}@localhost on replica`,
     ]);
@@ -419,7 +419,7 @@ describe('what another made', () => {
   test('an anonymous account is reported, and the account made nevertheless', async () => {
     // of a host that the workers do not come from: they could not log in beside it
     await administer(world.replica.socket, "CREATE USER ''@'10.%'");
-    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    const [found] = await survey([databaseAccount], [tool()], realm, reader);
     expect(found?.findings).toMatchObject([{ object: "''@10.% on replica", advisory: true }]);
     expect(await converge(tool())).toHaveLength(2);
   });
@@ -439,7 +439,7 @@ test.each(['replica', 'toolsdb'] as const)(
   },
 );
 
-describe('hands', () => {
+describe('writer', () => {
   const on = { server: 'replica', user: USER };
   const create: Action = {
     verb: 'db.createUser',
@@ -515,7 +515,7 @@ describe('hands', () => {
   test.each(['root', 's1`; DROP USER root', "s1'@'%", 's0', 'S1', 's1\n', ''])(
     'refuse the user %j, who is not one of ours',
     async (user) => {
-      await expect(hands.do({ verb: 'db.dropUser', server: 'replica', user })).rejects.toThrow(
+      await expect(writer.do({ verb: 'db.dropUser', server: 'replica', user })).rejects.toThrow(
         'no user',
       );
     },
@@ -555,9 +555,9 @@ describe('hands', () => {
   });
 
   test('say nothing of verifiers when a server refuses', async () => {
-    const unprivileged = openDatabasesHands(
+    const unprivileged = openDatabasesWriter(
       world.config.databases.servers,
-      login('databases-eyes'),
+      login('databases-reader'),
       readVerifier,
     );
     record(2, 'another', PASSWORD);
@@ -573,7 +573,7 @@ describe('hands', () => {
   });
 });
 
-describe('eyes', () => {
+describe('reader', () => {
   test('see a thousand subjects at once, each with its own', async () => {
     const uids = Array.from({ length: 1000 }, (_, index) => 60_000 + index);
     const made = uids.filter((uid) => uid % 3 === 0);
@@ -581,7 +581,7 @@ describe('eyes', () => {
       world.replica.socket,
       made.map((uid) => `CREATE USER s${uid} WITH MAX_USER_CONNECTIONS ${uid};`).join('\n'),
     );
-    const { users } = await eyes.look(
+    const { users } = await reader.look(
       'replica',
       uids.map((uid) => `s${uid}`),
     );
@@ -596,10 +596,10 @@ describe('eyes', () => {
     const users = ['s9', 's10', 's99999', 's100000', 'u7', 'u123456'];
     const { socket } = world.replica;
     await administer(socket, users.map((user) => `CREATE USER ${user};`).join('\n'));
-    const surveyed = await eyes.readEverything({ piece: 2, breathe: async () => {} });
-    const seen = await surveyed.eyes.look('replica', [...users, 's11', 'u8']);
+    const surveyed = await reader.readEverything({ piece: 2, yieldTurn: async () => {} });
+    const seen = await surveyed.reader.look('replica', [...users, 's11', 'u8']);
     expect([...seen.users.keys()].toSorted()).toEqual(users.toSorted());
-    const ofPeople = await surveyed.eyes.look('replica', ['u7']);
+    const ofPeople = await surveyed.reader.look('replica', ['u7']);
     expect([...ofPeople.users.keys()]).toEqual(['u7']);
     expect([...surveyed.numbers]).toEqual(expect.arrayContaining([7, 9, 10, 99_999, 123_456]));
     await administer(socket, `DROP USER ${users.join(', ')}`);
@@ -607,7 +607,7 @@ describe('eyes', () => {
 
   test('tell by one word whether any account of a server has changed', async () => {
     const { socket } = world.replica;
-    const digest = () => eyes.digestAccounts('replica');
+    const digest = () => reader.digestAccounts('replica');
     const before = await digest();
     let last = before;
     for (const sql of [
@@ -631,7 +631,7 @@ describe('eyes', () => {
   test('name global privileges as the server does', async () => {
     const { socket } = world.replica;
     await administer(socket, `CREATE USER ${USER}`);
-    const seen = async () => (await eyes.look('replica', [USER])).users.get(USER)?.[0]?.grants;
+    const seen = async () => (await reader.look('replica', [USER])).users.get(USER)?.[0]?.grants;
     const names = (await administer(socket, 'SHOW PRIVILEGES'))
       .split('\n')
       .map((line) => (line.split('\t')[0] ?? '').toUpperCase())
@@ -654,7 +654,7 @@ describe('eyes', () => {
   test('cannot change anything, nor read what tools keep', async () => {
     const connection = await createConnection({
       socketPath: world.tools.socket,
-      ...login('databases-eyes'),
+      ...login('databases-reader'),
     });
     opened.push(connection);
     await administer(
@@ -675,13 +675,13 @@ describe('eyes', () => {
   });
 
   test('call a server that they may not read unreadable, never empty', async () => {
-    const wrong = openDatabasesEyes(world.config.databases.servers, {
-      user: 'chamberlain_databases_eyes',
+    const wrong = openDatabasesReader(world.config.databases.servers, {
+      user: 'chamberlain_databases_reader',
       password: 'x',
     });
     expect(await failureOfLook(wrong)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
     await wrong.close();
-    const less = openDatabasesEyes(world.config.databases.servers, login('databases'));
+    const less = openDatabasesReader(world.config.databases.servers, login('databases'));
     expect(await failureOfLook(less)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
     await less.close();
   });
@@ -694,7 +694,7 @@ describe('a server that is away', () => {
     expect(await converge(tool(), true)).toEqual([`create ${USER} on toolsdb: absent → present`]);
     // one that does not answer is given up after 3 s
     expect(performance.now() - begin).toBeLessThan(2_900);
-    const [found] = await survey([databaseAccount], [tool()], realm, eyes);
+    const [found] = await survey([databaseAccount], [tool()], realm, reader);
     expect(found?.unreadable).toMatchObject([{ code: 'BACKEND_UNREADABLE' }]);
     expect(found?.unreadable[0]?.sentence).toContain('reading the accounts of replica');
     expect(await failureOf({ verb: 'db.dropUser', server: 'replica', user: USER })).toMatchObject({
@@ -718,13 +718,13 @@ describe('a server that is away', () => {
         maxUserConnections: 3,
         ends: false,
       };
-      const [look, step] = await Promise.all([failureOfLook(eyes), failureOf(limit)]);
+      const [look, step] = await Promise.all([failureOfLook(reader), failureOf(limit)]);
       expect(look).toMatchObject({ code: 'BACKEND_UNREADABLE' });
       expect(step).toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
       // both at once, each after 5 s
       expect(performance.now() - begin).toBeLessThan(9_900);
       // The next attempt gets no connection.
-      expect(await failureOfLook(eyes)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
+      expect(await failureOfLook(reader)).toMatchObject({ code: 'BACKEND_UNREADABLE' });
     } finally {
       process.kill(pid, 'SIGCONT');
     }
@@ -748,10 +748,10 @@ function tool(changes: Partial<WantedTool> = {}): WantedTool {
 
 /** Surveys and applies once; the steps in short. */
 async function converge(wanted: WantedTool, isPartial = false): Promise<string[]> {
-  const [found] = await survey([databaseAccount], [wanted], realm, eyes);
+  const [found] = await survey([databaseAccount], [wanted], realm, reader);
   if (found === undefined) throw new Error('no survey');
   if (!isPartial) expect(found.unreadable).toEqual([]);
-  expect(await apply([databaseAccount], found, hands)).toEqual([]);
+  expect(await apply([databaseAccount], found, writer)).toEqual([]);
   return found.steps.map(({ effect, object, change }) => `${effect} ${object}: ${change}`);
 }
 
@@ -769,13 +769,13 @@ async function grantsOf(server: 'replica' | 'toolsdb'): Promise<string> {
 }
 
 async function failureOf(action: Action): Promise<unknown> {
-  return await hands.do(action).then(
+  return await writer.do(action).then(
     () => undefined,
     (error: unknown) => error,
   );
 }
 
-async function failureOfLook(through: typeof eyes): Promise<unknown> {
+async function failureOfLook(through: typeof reader): Promise<unknown> {
   return await through.look('replica', [USER]).then(
     () => undefined,
     (error: unknown) => error,
@@ -786,7 +786,7 @@ async function readVerifier(uid: number, epoch: number) {
   return recorded.get(`${uid} ${epoch}`);
 }
 
-/** Records a password, and one before that works as well, for the hands; returns what is wanted then. */
+/** Records a password, and one before that works as well, for the writer; returns what is wanted then. */
 function record(epoch: number, password: string, before?: string) {
   const made = {
     verifier: verifierOf(password),

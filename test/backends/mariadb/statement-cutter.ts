@@ -4,7 +4,7 @@
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** Statements of hands that change or end something; not those that open a connection. */
+/** Statements of a writer that change or end something; not those that open a connection. */
 const COUNTED = /^(BEGIN NOT ATOMIC|ALTER|CREATE|DROP|GRANT|REVOKE|SET DEFAULT ROLE|KILL|SELECT)\b/;
 const COM_QUERY = 0x03;
 

@@ -22,7 +22,7 @@ import {
   type Pool,
   withClient,
 } from '../../../src/database/connection.ts';
-import { bringBackDatabase, dumpDatabase } from '../../scenarios/backup.ts';
+import { restoreDatabaseCopy, dumpDatabase } from '../../scenarios/backup.ts';
 import { onSmallDisk } from '../../login-host/small-disk.ts';
 import { eventually } from '../../scenarios/eventually.ts';
 import { asSuperuser, openWorld, type World } from '../../stack.ts';
@@ -583,7 +583,7 @@ describe('a database that came back from a backup', () => {
     await done(2023);
     const written = readFileSync(fileOf(2023));
     await shut();
-    await bringBackDatabase(world, backup);
+    await restoreDatabaseCopy(world, backup);
     open();
     expect(await faults(fileOf(2023))).toEqual([]);
     expect(await verify()).toMatchObject({ sealed: 55, closed: [] });
@@ -603,7 +603,7 @@ describe('a database that came back from a backup', () => {
     await done(2023);
     const written = readFileSync(fileOf(2023));
     await shut();
-    await bringBackDatabase(world, backup);
+    await restoreDatabaseCopy(world, backup);
     open();
     await write(2024, 5);
     expect(await faults(fileOf(2023))).toEqual([

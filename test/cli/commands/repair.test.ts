@@ -66,7 +66,7 @@ describe('draftParts', () => {
       ['directory', { ...NOTHING, steps, findings: [finding], unreadable }],
     ]);
     const { parts } = draftParts(of, EVERYTHING, []);
-    expect(parts.map(({ beside }) => beside)).toEqual([
+    expect(parts.map(({ sideConditions }) => sideConditions)).toEqual([
       ['unix-group finding cn=x', 'ssh-keys unreadable'],
       ['ssh-keys unreadable'],
     ]);
@@ -75,7 +75,7 @@ describe('draftParts', () => {
 
 describe('what it says in the end', () => {
   const part = (subject: number, role: Role, steps: number, rest = {}) => ({
-    ...{ subject, account: `tools.t${subject}`, role, beside: [], state: 'done' as const },
+    ...{ subject, account: `tools.t${subject}`, role, sideConditions: [], state: 'done' as const },
     ...{ steps: Array.from({ length: steps }, () => step(subject, 'unix-group')), ...rest },
   });
   const report = mergeReports([NOTHING]);

@@ -27,7 +27,7 @@ let workers: ChildProcess;
 beforeAll(async () => {
   world = await openWorld('command line', { needs: ['postgres', 'redis'] });
   owner = openPool(world.config, 'owner', { max: 2, durable: false });
-  await run('found', 'steward');
+  await run('bootstrap', 'steward');
   workers = startCli(['work', 'intake', 'relay'], { config: world.configFile });
   workers.stderr?.resume();
 });
@@ -60,7 +60,7 @@ async function countSent(): Promise<number> {
   }
 }
 
-/** Plays the roles: all that the relay has given them is applied. */
+/** Acts as the roles: all that the relay has given them is applied. */
 async function applyAll(): Promise<void> {
   await owner.query(
     `UPDATE convergence SET applied = wanted, state = 'applied', leased_until = NULL
@@ -68,7 +68,7 @@ async function applyAll(): Promise<void> {
   );
 }
 
-/** Plays the roles for as long as `act` takes. */
+/** Acts as the roles for as long as `act` takes. */
 async function withRoles<T>(act: Promise<T>): Promise<T> {
   const done = new AbortController();
   const playing = (async () => {
@@ -408,7 +408,7 @@ describe('what takes its time says on a terminal what it waits for, and erases t
       'audit',
       'list unmanaged',
       'thaw',
-      'found x',
+      'bootstrap x',
       'migrate',
     ];
     const outs = await Promise.all(
@@ -762,8 +762,8 @@ describe('plan', () => {
   });
 });
 
-test('found, where there are people, names the command by which an admin makes another', async () => {
-  expect(await run('found', 'alice')).toEqual({
+test('bootstrap, where there are people, names the command by which an admin makes another', async () => {
+  expect(await run('bootstrap', 'alice')).toEqual({
     exit: EXIT.failed,
     out: '',
     err:

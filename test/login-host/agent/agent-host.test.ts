@@ -421,11 +421,11 @@ describe('keys-agent require-seals', () => {
           entries.personUid(90),
           entries.personSeal('late', entries.personUid(90)),
         ) +
-        entries.addPerson('foreign', entries.personUid(91), ''),
+        entries.addPerson('unmanaged', entries.personUid(91), ''),
     );
     await eventually('it is the only one', async () => {
       const { exit, json } = await status();
-      return exit === 3 && json.refused.length === 1 && json.refused[0]?.entry === 'foreign';
+      return exit === 3 && json.refused.length === 1 && json.refused[0]?.entry === 'unmanaged';
     });
     expect((await agentCommand('require-seals', '--without', 'other')).code).toBe(3);
     const done = await agentCommand('require-seals', '--without', 'other,foreign');
@@ -443,12 +443,12 @@ describe('keys-agent require-seals', () => {
     expect(await isLetIn(key)).toBe(true);
     expect(await host.machine.must(['getent', 'passwd', 'p20'])).toMatch(/^p20:/);
     writeFileSync(inside('/usr/bin/systemctl'), '#!/bin/sh\n');
-    expect(await agentCommand('require-seals', '--without', 'foreign')).toMatchObject({
+    expect(await agentCommand('require-seals', '--without', 'unmanaged')).toMatchObject({
       code: 0,
       stdout: 'sssd is not asked here\n',
     });
     await change(
-      ['late', 'foreign'].map((name) => entries.remove(entries.personDn(name))).join('') +
+      ['late', 'unmanaged'].map((name) => entries.remove(entries.personDn(name))).join('') +
         reseal('p20'),
     );
     await host.agent.stop();

@@ -220,10 +220,10 @@ describe('after a restart a file', () => {
     isWhole = false;
     folder.close();
     open();
-    folder.settleStanding(NOW);
+    folder.settlePresent(NOW);
     expect(readdirSync(path)).toEqual(['alice']);
     isWhole = true;
-    folder.settleStanding(NOW);
+    folder.settlePresent(NOW);
     expect(readdirSync(path)).toEqual([]);
   });
 

@@ -1,6 +1,6 @@
 /** What a login host makes of what it is told: the case tables of src/login-host/helper/registry.ts. */
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import type { Marker } from '../../../src/seals/marker.ts';
+import type { Marker } from '../../../src/seals/heartbeat.ts';
 import { verifyPayload, type PersonSeal, type ToolSeal } from '../../../src/seals/seal.ts';
 import { sealKeysOf } from '../../../src/login-host/config.ts';
 import { openHeartbeats } from '../../../src/login-host/helper/heartbeats.ts';
@@ -116,7 +116,7 @@ describe('while the heartbeat is in doubt, since an older seal may be one below 
     expect(refused()).toContainEqual(expect.stringContaining('is not taken before the heartbeat'));
     beat({ people: 1, tools: 1 });
     follows();
-    expect(registry.mustBeRetold()).toBe(true);
+    expect(registry.needsFullReport()).toBe(true);
     told(alice(), bot());
     expect([listOf('alice'), listOf('tools.bot')]).toEqual([KEY, 'alice']);
     expect(follows().journal).toHaveLength(2);
@@ -401,9 +401,9 @@ describe('a seal that is not valid costs itself alone, and is named', () => {
   test('those beyond the first thousand are asked for once there is room', () => {
     all();
     for (let n = 0; n < 1200; n += 1) registry.unsealed(`x${n}`, now);
-    expect(registry.mustBeRetold()).toBe(false);
+    expect(registry.needsFullReport()).toBe(false);
     for (let n = 0; n < 600; n += 1) registry.gone(`x${n}`);
-    expect(registry.mustBeRetold()).toBe(true);
+    expect(registry.needsFullReport()).toBe(true);
   });
 });
 
@@ -713,13 +713,13 @@ describe('whoever disappears', () => {
     ['is not named where everything is told', () => all(...tools)],
     ['has a seal that is none', () => show('p100', 'x')],
   ])('who %s is asked for once more, once: it may have been made up', (_, tell) => {
-    expect(registry.mustBeRetold()).toBe(false);
+    expect(registry.needsFullReport()).toBe(false);
     tell();
     follows();
-    expect(registry.mustBeRetold()).toBe(true);
+    expect(registry.needsFullReport()).toBe(true);
     tell();
     follows();
-    expect(registry.mustBeRetold()).toBe(false);
+    expect(registry.needsFullReport()).toBe(false);
     all(...people, ...tools);
     expect(trust()).toEqual({ trusted: true });
     expect(registry.subjectNamed('p100')).toMatchObject({ isInForce: true, isClosed: false });
@@ -729,7 +729,7 @@ describe('whoever disappears', () => {
     beat({ people: 299, tools: 40, floors: [[PEOPLE + 100, 6]] });
     gone(0, 1);
     follows();
-    expect(registry.mustBeRetold()).toBe(false);
+    expect(registry.needsFullReport()).toBe(false);
   });
 
   test('without a signature is told by name for an hour, or until it is back', () => {
@@ -1097,11 +1097,11 @@ test('what was refused for another is asked for again when the other is gone', (
   show('carol', sign(person('carol', 1, { number: 9, until: until(NOW + HOUR_MS) }), signer));
   beat({ people: 1 });
   follows();
-  expect(registry.mustBeRetold()).toBe(false);
+  expect(registry.needsFullReport()).toBe(false);
   registry.gone('alice');
   follows();
-  expect(registry.mustBeRetold()).toBe(true);
-  expect(registry.mustBeRetold()).toBe(false);
+  expect(registry.needsFullReport()).toBe(true);
+  expect(registry.needsFullReport()).toBe(false);
   told(person('carol', 1, { number: 9, until: until(NOW + HOUR_MS) }));
   expect(registry.subjectNamed('carol')).toMatchObject({ isInForce: true, isClosed: false });
 });

@@ -3,19 +3,19 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { turnCalendar } from '../../../src/lifecycle/calendar.ts';
 import { doneEvents } from '../../../src/events/done.ts';
-import { beginErasure } from '../../../src/lifecycle/departures-table.ts';
+import { beginErasure } from '../../../src/lifecycle/archivals-table.ts';
 import { readLeaving } from '../../../src/lifecycle/leaving-facts.ts';
 import { openPool, type Pool, transact } from '../../../src/database/connection.ts';
 import { settle } from '../../../src/reconcile/relay-queries.ts';
 import { readWanted } from '../../../src/reconcile/wanted-queries.ts';
 import {
   type AskOptions,
-  type FoundedRealm,
-  openFoundedRealm,
+  type BootstrappedRealm,
+  openBootstrappedRealm,
   type Wish,
-} from '../founded-realm.ts';
+} from '../bootstrapped-realm.ts';
 
-let realm: FoundedRealm;
+let realm: BootstrappedRealm;
 let owner: Pool;
 let relay: Pool;
 let number = 0;
@@ -24,7 +24,7 @@ let name: string;
 let uid: number;
 
 beforeAll(async () => {
-  realm = await openFoundedRealm('erasing');
+  realm = await openBootstrappedRealm('erasing');
   ({ owner } = realm);
   relay = openPool(realm.world.config, 'relay', { max: 1, durable: false });
   await makePerson('second');
@@ -132,7 +132,7 @@ describe('an erasure', () => {
     for (const role of ['homes', 'databases'] as const) {
       const [wanted] = await readWanted(owner, role, [uid]);
       expect(wanted?.archive).toMatchObject({
-        ...{ departure: 1, manifest: undefined, expired: true },
+        ...{ archival: 1, manifest: undefined, expired: true },
         erasure: { request: early, requestedBy: 'steward', approvedBy: 'second' },
       });
     }
@@ -155,19 +155,19 @@ describe('an erasure', () => {
 
   test('takes the archives of before along', async () => {
     await owner.query(
-      `INSERT INTO departures (subject, departure, left_at, keep_until, returning_at, back_at)
+      `INSERT INTO archivals (subject, archival, left_at, keep_until, returning_at, back_at)
        VALUES ($1, 1, now(), now() + interval '1 year', now(), now())`,
       [uid],
     );
     await owner.query(
-      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+      `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
        SELECT $1, 1, r, $2, '/a', 1 FROM unnest(ARRAY['homes', 'databases']) AS r`,
       [uid, 'a'.repeat(64)],
     );
     await approvedAgo(24.1);
     expect(await turn()).toEqual(['person.erase']);
     const [wanted] = await readWanted(owner, 'homes', [uid]);
-    expect(wanted).toMatchObject({ archive: { departure: 2 }, pastArchives: [{ departure: 1 }] });
+    expect(wanted).toMatchObject({ archive: { archival: 2 }, pastArchives: [{ archival: 1 }] });
   });
 
   test('is of suspended people alone, asked for by an admin, and approved by another', async () => {
@@ -234,7 +234,7 @@ describe('an erasure', () => {
 
   test('waits for the end of a hold, and keeps a deletion and a reinstatement waiting', async () => {
     await owner.query(
-      `UPDATE people SET delete_after = now() - interval '1 day', days_told = 0, told_at = now() WHERE uid = $1`,
+      `UPDATE people SET delete_after = now() - interval '1 day', days_warned = 0, warned_at = now() WHERE uid = $1`,
       [uid],
     );
     await approvedAgo(24.1);
@@ -336,8 +336,8 @@ describe('the database', () => {
     await turn();
     const other = await makePerson(`o${number}`);
     for (const sql of [
-      'UPDATE departures SET subject = $2 WHERE subject = $1',
-      `UPDATE departures SET erasure = NULL WHERE subject = $1 AND $2::int > 0`,
+      'UPDATE archivals SET subject = $2 WHERE subject = $1',
+      `UPDATE archivals SET erasure = NULL WHERE subject = $1 AND $2::int > 0`,
     ]) {
       await expect(realm.intake.query(sql, [uid, other])).rejects.toThrow(/never changed/);
     }
@@ -347,7 +347,7 @@ describe('the database', () => {
     await expect(
       transact(realm.intake, async () => {
         await realm.intake.query(
-          `INSERT INTO departures (subject, departure, left_at, expired_at) VALUES ($1, 1, now(), now())`,
+          `INSERT INTO archivals (subject, archival, left_at, expired_at) VALUES ($1, 1, now(), now())`,
           [uid],
         );
         await realm.intake.query(`UPDATE people SET state = 'deleted' WHERE uid = $1`, [uid]);

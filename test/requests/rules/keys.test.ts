@@ -6,19 +6,19 @@ import type { WantedKey, WantedPerson } from '../../../src/reconcile/wanted.ts';
 import { putKey } from '../../../src/ssh-keys/keys-table.ts';
 import { type Pool, transact } from '../../../src/database/connection.ts';
 import { readWanted } from '../../../src/reconcile/wanted-queries.ts';
-import { type FoundedRealm, openFoundedRealm } from '../founded-realm.ts';
+import { type BootstrappedRealm, openBootstrappedRealm } from '../bootstrapped-realm.ts';
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
 const OTHER_KEY =
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
-let realm: FoundedRealm;
-let world: FoundedRealm['world'];
+let realm: BootstrappedRealm;
+let world: BootstrappedRealm['world'];
 let owner: Pool;
 const uids = new Map<string, number>();
 
 beforeAll(async () => {
-  realm = await openFoundedRealm('keys');
+  realm = await openBootstrappedRealm('keys');
   ({ world, owner } = realm);
   for (const shellName of ['alice', 'bob']) {
     await ask('person.create', {

@@ -2,11 +2,11 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { turnCalendar } from '../../../src/lifecycle/calendar.ts';
 import { wantPerson, wantTool } from '../../laws-world.ts';
-import { type FoundedRealm, openFoundedRealm } from '../founded-realm.ts';
+import { type BootstrappedRealm, openBootstrappedRealm } from '../bootstrapped-realm.ts';
 
-let realm: FoundedRealm;
+let realm: BootstrappedRealm;
 beforeAll(async () => {
-  realm = await openFoundedRealm('known');
+  realm = await openBootstrappedRealm('known');
 });
 afterAll(() => realm.close());
 
@@ -83,10 +83,10 @@ test('a tool between that is removed, disabled or deleted: what she knew behind 
   await owner.query(`UPDATE tools SET state = 'archived', disabled_at = now() WHERE uid = $1`, [
     gone.uid,
   ]);
-  await owner.query('INSERT INTO departures (subject, departure) VALUES ($1, 1)', [gone.uid]);
+  await owner.query('INSERT INTO archivals (subject, archival) VALUES ($1, 1)', [gone.uid]);
   for (const role of ['homes', 'databases']) {
     await owner.query(
-      `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+      `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
        VALUES ($1, 1, $2, repeat('a', 64), '/a', 1)`,
       [gone.uid, role],
     );

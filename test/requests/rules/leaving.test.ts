@@ -7,7 +7,11 @@ import { openPool, type Pool, withClient } from '../../../src/database/connectio
 import { findRequests } from '../../../src/requests/request-progress.ts';
 import { settle } from '../../../src/reconcile/relay-queries.ts';
 import { wantPerson, wantTool } from '../../laws-world.ts';
-import { type AskOptions, type FoundedRealm, openFoundedRealm } from '../founded-realm.ts';
+import {
+  type AskOptions,
+  type BootstrappedRealm,
+  openBootstrappedRealm,
+} from '../bootstrapped-realm.ts';
 
 const NOW = new Date('2030-01-01T12:00:00Z');
 const later = (days: number) => new Date(NOW.getTime() + days * 24 * 3600 * 1000).toISOString();
@@ -15,15 +19,15 @@ const SECOND: AskOptions = { as: 'second' };
 /** As long as a token's life allows, the clock is the test's own. */
 const AT: AskOptions = { now: NOW };
 
-let realm: FoundedRealm;
-let world: FoundedRealm['world'];
+let realm: BootstrappedRealm;
+let world: BootstrappedRealm['world'];
 let owner: Pool;
 let relay: Pool;
 /** suspensions are not held back, where that is not what is tested */
 let config: Config;
 
 beforeAll(async () => {
-  realm = await openFoundedRealm('leaving');
+  realm = await openBootstrappedRealm('leaving');
   ({ world, owner } = realm);
   relay = openPool(world.config, 'relay', { max: 1, durable: false });
   config = { ...world.config, leaving: { ...world.config.leaving, mostSuspensionsPerHour: 1000 } };
@@ -66,7 +70,7 @@ async function read<Row>(sql: string, values: unknown[] = []): Promise<Row[]> {
 }
 async function person(): Promise<{ uid: number; name: string }> {
   const made = await wantPerson(owner, world, { keys: 0 });
-  await owner.query(`SELECT raise_generation($1, r) FROM unnest($2::text[]) AS r`, [
+  await owner.query(`SELECT touch_generation($1, r) FROM unnest($2::text[]) AS r`, [
     made.uid,
     ['directory', 'homes', 'databases'],
   ]);
@@ -97,7 +101,7 @@ async function record({ uid }: { uid: number }): Promise<void> {
 async function stateOf({ uid }: { uid: number }): Promise<Record<string, unknown>> {
   const [row] = await read<Record<string, unknown>>(
     `SELECT state, suspended_at, suspended_by, suspension_reason, suspended_until, delete_after,
-            delete_requested_by, days_told, told_at
+            delete_requested_by, days_warned, warned_at
      FROM people WHERE uid = $1`,
     [uid],
   );
@@ -131,18 +135,18 @@ const isDone = async (jti: string) =>
       [jti],
     )
   )[0]?.done;
-/** What a request raised, urgently or not. */
-const raisedBy = (jti: string) =>
+/** What a request touched, urgently or not. */
+const touchedBy = (jti: string) =>
   read<{ subject: number; role: string; urgent: boolean }>(
-    `SELECT r.subject, r.role, c.urgent FROM requests q JOIN request_raises r ON r.request = q.id
+    `SELECT r.subject, r.role, c.urgent FROM requests q JOIN request_touches r ON r.request = q.id
        JOIN convergence c ON c.subject = r.subject AND c.role = r.role
      WHERE q.jti = $1 ORDER BY r.subject, r.role`,
     [jti],
   );
 
 /** As the calendar and the roles do it. */
-async function putAway({ uid }: { uid: number }): Promise<void> {
-  await owner.query('INSERT INTO departures (subject, departure, began_at) VALUES ($1, 1, $2)', [
+async function archiveAll({ uid }: { uid: number }): Promise<void> {
+  await owner.query('INSERT INTO archivals (subject, archival, began_at) VALUES ($1, 1, $2)', [
     uid,
     NOW,
   ]);
@@ -151,10 +155,10 @@ async function putAway({ uid }: { uid: number }): Promise<void> {
 }
 async function leave(subject: { uid: number }): Promise<void> {
   const { uid } = subject;
-  await putAway(subject);
-  await owner.query('UPDATE departures SET left_at = now() WHERE subject = $1', [uid]);
+  await archiveAll(subject);
+  await owner.query('UPDATE archivals SET left_at = now() WHERE subject = $1', [uid]);
   await owner.query(
-    `INSERT INTO archives (subject, departure, role, manifest_sha256, path, bytes)
+    `INSERT INTO archives (subject, archival, role, manifest_sha256, path, bytes)
      SELECT $1, 1, role, repeat('0', 64), '/', 0 FROM unnest(ARRAY['homes', 'databases']) AS role`,
     [uid],
   );
@@ -181,10 +185,10 @@ describe('a person who is suspended', () => {
       suspended_until: new Date(later(3)),
       delete_after: null,
       delete_requested_by: null,
-      days_told: null,
-      told_at: null,
+      days_warned: null,
+      warned_at: null,
     });
-    expect(await raisedBy(jti)).toEqual([
+    expect(await touchedBy(jti)).toEqual([
       { subject: alice.uid, role: 'databases', urgent: true },
       { subject: alice.uid, role: 'directory', urgent: true },
       { subject: one.uid, role: 'databases', urgent: true },
@@ -240,7 +244,7 @@ describe('a person who is suspended', () => {
     const jti = randomUUID();
     await must('person.reinstate', 'steward', { person: alice.name }, { jti });
     expect([await memberships(), await stateOf(alice)]).toEqual(before);
-    expect((await raisedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
+    expect((await touchedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
       [alice.uid, 'databases'],
       [alice.uid, 'directory'],
       [one.uid, 'directory'],
@@ -439,11 +443,11 @@ describe('a deletion of a person', () => {
     expect(
       await read('SELECT state, body, decided_by FROM approvals WHERE request = $1', [jti]),
     ).toEqual([{ state: 'approved', body: null, decided_by: 'second' }]);
-    const raised = await raisedBy(approval);
-    expect(raised.map(({ subject, role }) => `${subject} ${role}`)).toContain(
+    const touched = await touchedBy(approval);
+    expect(touched.map(({ subject, role }) => `${subject} ${role}`)).toContain(
       `${alice.uid} directory`,
     );
-    expect(raised.every(({ urgent }) => urgent)).toBe(true);
+    expect(touched.every(({ urgent }) => urgent)).toBe(true);
     expect((await eventsOf(jti)).slice(2)).toMatchObject([
       {
         portal: 'portal',
@@ -540,7 +544,7 @@ describe('a deletion of a person', () => {
     const bob = await person();
     const held = randomUUID();
     await must('person.delete', 'steward', { person: bob.name }, { jti: held });
-    await putAway(bob);
+    await archiveAll(bob);
     expect(await approve(held)).toBe('PERSON_LEAVING');
     expect(await read('SELECT state FROM approvals WHERE request = $1', [held])).toEqual([
       { state: 'open' },
@@ -642,7 +646,7 @@ describe('a tool', () => {
       delete_requested_at: null,
       delete_after: null,
     });
-    expect(await raisedBy(jti)).toEqual([
+    expect(await touchedBy(jti)).toEqual([
       { subject: one.uid, role: 'databases', urgent: true },
       { subject: one.uid, role: 'directory', urgent: true },
     ]);
@@ -657,7 +661,7 @@ describe('a tool', () => {
     await must('tool.delete', alice.name, { tool: one.name }, { ...AT, jti });
     const told = async (id: string) => (await eventsOf(id)).map(({ event }) => event);
     expect(await told(jti)).toEqual(['request.accepted', 'tool.deleting']);
-    expect(await raisedBy(jti)).toEqual([
+    expect(await touchedBy(jti)).toEqual([
       { subject: one.uid, role: 'databases', urgent: true },
       { subject: one.uid, role: 'directory', urgent: true },
     ]);
@@ -698,11 +702,11 @@ describe('a tool', () => {
     for (const each of [one, two]) {
       await owner.query('UPDATE tools SET delete_requested_at = now() WHERE uid = $1', [each.uid]);
     }
-    await putAway(one);
+    await archiveAll(one);
     await leave(two);
     const returning = () =>
       read(
-        `SELECT subject, returning_at FROM departures WHERE subject = ANY ($1) ORDER BY subject`,
+        `SELECT subject, returning_at FROM archivals WHERE subject = ANY ($1) ORDER BY subject`,
         [[one.uid, two.uid]],
       );
     const back = { state: 'archived', delete_requested_at: null };
@@ -710,7 +714,7 @@ describe('a tool', () => {
     await must('tool.enable', alice.name, { tool: one.name }, { ...AT, jti: enabled });
     expect(await toolOf(one)).toMatchObject(back);
     // its account is no longer marked to be deleted, before its things are back
-    expect(await raisedBy(enabled)).toContainEqual(
+    expect(await touchedBy(enabled)).toContainEqual(
       expect.objectContaining({ subject: one.uid, role: 'directory' }),
     );
     expect(await ask('tool.restore', alice.name, { tool: two.name })).toBe('NOT_ALLOWED');
@@ -721,7 +725,7 @@ describe('a tool', () => {
       { subject: one.uid, returning_at: NOW },
       { subject: two.uid, returning_at: NOW },
     ]);
-    expect((await raisedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
+    expect((await touchedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
       [alice.uid, 'directory'],
       [two.uid, 'databases'],
       [two.uid, 'directory'],
@@ -760,17 +764,17 @@ describe('what is refused', () => {
     await owner.query('UPDATE people SET delete_after = now() WHERE uid = $1', [P['leaving']!.uid]);
     await must('tool.disable', by, { tool: T['disabled']!.name, reason: 'x' });
     await must('tool.delete', by, { tool: T['leaving']!.name });
-    await putAway(P['archived']!);
+    await archiveAll(P['archived']!);
     await leave(P['deleted']!);
     await leave(P['unkept']!);
-    await putAway(P['returning']!);
+    await archiveAll(P['returning']!);
     await must('person.restore', by, { person: P['returning']!.name });
-    await putAway(T['archived']!);
-    await putAway(T['returning']!);
+    await archiveAll(T['archived']!);
+    await archiveAll(T['returning']!);
     await must('tool.enable', by, { tool: T['returning']!.name });
     await leave(T['deleted']!);
     await leave(T['unkept']!);
-    await owner.query('UPDATE departures SET expired_at = now() WHERE subject = ANY ($1)', [
+    await owner.query('UPDATE archivals SET expired_at = now() WHERE subject = ANY ($1)', [
       [T['unkept']!.uid, P['unkept']!.uid],
     ]);
   });
@@ -927,7 +931,7 @@ describe('a person who is put away', () => {
       `INSERT INTO ssh_keys (person, fingerprint, line, label) VALUES ($1, 'SHA256:going', 'x', '')`,
       [going.uid],
     );
-    await putAway(going);
+    await archiveAll(going);
     await leave(gone);
     await owner.query('SELECT erase_person($1)', [gone.uid]);
     const jti = randomUUID();
@@ -942,12 +946,12 @@ describe('a person who is put away', () => {
       expect(await stateOf(each)).toMatchObject({ state: 'archived', delete_after: null });
     }
     expect(
-      await read('SELECT subject FROM departures WHERE returning_at = $1 AND subject = ANY ($2)', [
+      await read('SELECT subject FROM archivals WHERE returning_at = $1 AND subject = ANY ($2)', [
         NOW,
         [going.uid, gone.uid],
       ]),
     ).toHaveLength(2);
-    expect((await raisedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
+    expect((await touchedBy(jti)).map(({ subject, role }) => [subject, role])).toEqual([
       [going.uid, 'databases'],
       [going.uid, 'directory'],
       [going.uid, 'homes'],
@@ -1035,7 +1039,7 @@ describe('a hold', () => {
     expect(await hold({ person: 'nobody-here' })).toBe('PERSON_UNKNOWN');
     expect(await hold({ tool: 'nothing-here' })).toBe('TOOL_UNKNOWN');
     for (const each of [gone, unkept]) await leave(each);
-    await owner.query('UPDATE departures SET expired_at = now() WHERE subject = $1', [unkept.uid]);
+    await owner.query('UPDATE archivals SET expired_at = now() WHERE subject = $1', [unkept.uid]);
     expect(await hold({ person: gone.name })).toBeUndefined();
     expect(await hold({ person: unkept.name })).toBe('PERSON_DELETED');
   });
@@ -1067,7 +1071,7 @@ describe('credentials', () => {
     const [one, away] = [await tool(alice), await tool(alice)];
     for (const each of [alice, bob, one, away]) await record(each);
     await must('person.suspend', 'steward', { people: [bob.name], reason: 'x' });
-    await putAway(away);
+    await archiveAll(away);
     expect(await rotate({ server: 'nowhere' })).toBe('SERVER_UNKNOWN');
     const epochs = async () =>
       Promise.all([alice, bob, one, away].map(async (each) => (await epochOf(each))[0]));

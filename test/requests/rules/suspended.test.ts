@@ -9,20 +9,20 @@ import { databaseAccount } from '../../../src/targets/database-account.ts';
 import { realmMembership } from '../../../src/targets/realm-membership.ts';
 import { sshKeys } from '../../../src/targets/ssh-keys.ts';
 import { unixAccount } from '../../../src/targets/unix-account.ts';
-import { type FoundedRealm, openFoundedRealm } from '../founded-realm.ts';
+import { type BootstrappedRealm, openBootstrappedRealm } from '../bootstrapped-realm.ts';
 
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIND0k9UN/Drd9ADbQRf/x4MAWO3WcOIkixt20iCch4JR';
 const OTHER_KEY =
   'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHKUwH8v/5b4GYB8M7oRkUEjfDDPGJmKzYnxo5Cd2yqn';
 
-let realm: FoundedRealm;
-let world: FoundedRealm['world'];
+let realm: BootstrappedRealm;
+let world: BootstrappedRealm['world'];
 let owner: Pool;
 let alice: number;
 let bridgebot: number;
 
 beforeAll(async () => {
-  realm = await openFoundedRealm('suspended');
+  realm = await openBootstrappedRealm('suspended');
   ({ world, owner } = realm);
   const steps: [string, string, Record<string, unknown>][] = [
     ...['alice', 'bob'].map((shellName): [string, string, Record<string, unknown>] => [

@@ -1,0 +1,113 @@
+/** What the demo tells: each request of requests.jsonl in a sentence, and the verdict that it must have. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Code } from '../../src/shared/errors.ts';
+
+export const REQUESTS_FILE = join(import.meta.dirname, 'requests.jsonl');
+
+/** One line of requests.jsonl. */
+export interface DemoRequest {
+  readonly id: string;
+  readonly kind: string;
+  readonly requestedBy: string;
+  /** the line itself */
+  readonly line: string;
+}
+
+export interface Scene {
+  readonly request: DemoRequest;
+  readonly sentence: string;
+  readonly expect: 'accepted' | Code;
+}
+
+export interface Chapter {
+  readonly title: string;
+  readonly scenes: readonly Scene[];
+}
+
+type Line = readonly [sentence: string, expect?: Code];
+
+// In the order of requests.jsonl.
+const CHAPTERS: readonly { title: string; sentences: readonly Line[] }[] = [
+  {
+    title: 'People come',
+    sentences: [
+      ['alice signs up, with an SSH key'],
+      ['bob signs up'],
+      ['carol signs up'],
+      ['the admin makes an account for dave'],
+    ],
+  },
+  {
+    title: 'Access to the realm is asked for, and granted',
+    sentences: [
+      ['alice asks for access'],
+      ['the admin grants it'],
+      ['the admin lets bob in unasked'],
+      ['and dave'],
+      ['carol asks, and waits'],
+    ],
+  },
+  {
+    title: 'Tools are made',
+    sentences: [
+      ['alice makes the tool bridgebot'],
+      ['bob becomes its second maintainer'],
+      ['bob makes archivebot, and bridgebot maintains it'],
+      ['dave becomes a maintainer of archivebot'],
+    ],
+  },
+  {
+    title: 'Things change, and some access is taken away',
+    sentences: [
+      ['bob adds a key, for one network only'],
+      ['alice adds a key'],
+      ['alice has lost that phone: the key goes'],
+      ['alice has another address'],
+      ['bridgebot gets a better title'],
+      ['bob wants a new database password for bridgebot'],
+      ['dave has left: his access goes'],
+    ],
+  },
+  {
+    title: 'Some must be refused, and leave nothing behind',
+    sentences: [
+      ['a person called docker', 'NAME_RESERVED'],
+      ['a second bridgebot', 'NAME_TAKEN'],
+      ['and in another case', 'NAME_TAKEN'],
+      ['a name that climbs out of its folder', 'NAME_INVALID'],
+      ["a person with alice's name in capitals", 'NAME_TAKEN'],
+      ['a tool for carol, who has no access', 'PERSON_NOT_REALM_MEMBER'],
+      ['dave, who has left, wants into bridgebot', 'NOT_ALLOWED'],
+      ['alice, who is no admin, grants access', 'NOT_ALLOWED'],
+      ['a maintainer whom nobody knows', 'PERSON_UNKNOWN'],
+      ['alice makes herself an admin', 'ADMIN_TOOL'],
+      ['carol pastes her private key', 'KEY_PRIVATE'],
+      ["carol adds alice's key", 'KEY_TAKEN'],
+      ['a second key behind a newline', 'KEY_MALFORMED'],
+      ['a key with a command in front', 'KEY_OPTION'],
+      ['a key that carol does not have', 'KEY_UNKNOWN'],
+      ["bob changes alice's address", 'NOT_ALLOWED'],
+    ],
+  },
+];
+
+/** Reads requests.jsonl and puts its lines into their chapters. Throws where the two do not fit. */
+export function readScenario(): Chapter[] {
+  const requests = readFileSync(REQUESTS_FILE, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => ({ ...(JSON.parse(line) as Omit<DemoRequest, 'line'>), line }));
+  const lines = requests.values();
+  const chapters = CHAPTERS.map(({ title, sentences }) => ({
+    title,
+    scenes: sentences.map(([sentence, expect]) => {
+      const request = lines.next().value;
+      if (request === undefined) throw new Error(`${REQUESTS_FILE} is short of "${sentence}"`);
+      return { request, sentence, expect: expect ?? ('accepted' as const) };
+    }),
+  }));
+  const left = lines.next().value;
+  if (left !== undefined) throw new Error(`the scenario has no sentence for ${left.id}`);
+  return chapters;
+}

@@ -1,0 +1,202 @@
+/** Puts the databases of a user away: dumped, read back, compared, recorded. Nothing is dropped here. */
+import { ChamberlainError } from '../../shared/errors.ts';
+import {
+  type Contents,
+  type DatabasesManifest,
+  differenceOf,
+  whatIsOther,
+} from '../databases-manifest.ts';
+import {
+  type ArchiveName,
+  archiveDiffers,
+  checkFile,
+  completeArchive,
+  findArchive,
+  type FoundArchive,
+  freeFile,
+  placesOf,
+  removeOlderParts,
+  removePiece,
+  resumePart,
+  writePiece,
+} from './database-archives.ts';
+import {
+  type ArchiveActionOf,
+  type ArchiveRealm,
+  type ArchiveTerms,
+  placeOf,
+  reporter,
+  stale,
+} from './mariadb-archiving.ts';
+import { usePatiently } from '../../backends/mariadb/mariadb-connections.ts';
+import { readContents } from '../../backends/mariadb/mariadb-contents.ts';
+import { dumpDatabase } from './mariadb-dumps.ts';
+import {
+  estimateBytes,
+  prefixOf,
+  readInventory,
+  readOwnDatabases,
+  readVersion,
+  requireRights,
+} from '../../backends/mariadb/mariadb-inventory.ts';
+import { lockUser } from '../../backends/mariadb/mariadb-tenant.ts';
+
+interface Databases {
+  server: string;
+  version: string;
+  names: string[];
+}
+
+/**
+ * | in its place          | in its part                     | then                                        |
+ * | --------------------- | ------------------------------- | ------------------------------------------- |
+ * | an archive            |                                 | recorded, if it holds just what is there    |
+ * | none                  | a dump of what is there         | kept                                        |
+ * | none                  | no dump, or of something else   | dumped, and read back                       |
+ * | none                  | a dump of each, all as before   | complete: renamed, read back, recorded      |
+ */
+export async function archiveDatabases(
+  realm: ArchiveRealm,
+  terms: ArchiveTerms,
+  action: ArchiveActionOf<'databases.archive'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { user, account, uid, archival, subject } = action;
+  const name = { account, archival };
+  if (uid !== subject) throw new TypeError('no user of that number');
+  const there: Databases[] = [];
+  for (const server of action.servers) {
+    there.push(
+      await usePatiently(placeOf(realm, server), realm.login, signal, async (connection) => {
+        await requireRights(connection, user);
+        await lockUser(connection, user);
+        const own = await readOwnDatabases(connection);
+        const names = own.filter((each) => each.startsWith(prefixOf(user)));
+        return { server, version: await readVersion(connection), names };
+      }),
+    );
+  }
+  const present = findArchive(realm.folder, name);
+  if (present !== undefined) {
+    // cut before it was recorded
+    await requireAsArchived(realm, present, there, signal);
+    for (const piece of present.manifest.databases) await checkFile(present.path, piece, signal);
+    return await record(terms, subject, name, present);
+  }
+  removeOlderParts(realm.folder, name);
+  const pieces = await dumpAll(realm, terms, { name, user, subject, there }, signal);
+  const manifest: DatabasesManifest = {
+    version: 1,
+    ...{ account, uid, user, archival },
+    madeAt: terms.now().toISOString(),
+    fingerprints: await terms.readFingerprints(subject),
+    servers: there.map(({ server, version }) => ({ name: server, version })),
+    databases: pieces.toSorted((a, b) => (a.file < b.file ? -1 : 1)),
+  };
+  const { part } = placesOf(realm.folder, name);
+  // nobody has the door's key; but what runs by itself, such as an event, may have written
+  await requireAsArchived(realm, { path: part, manifest }, there, signal, (piece) =>
+    removePiece(part, piece),
+  );
+  signal.throwIfAborted();
+  await record(terms, subject, name, completeArchive(realm.folder, name, manifest));
+}
+
+async function dumpAll(
+  realm: ArchiveRealm,
+  terms: ArchiveTerms,
+  {
+    name,
+    user,
+    subject,
+    there,
+  }: { name: ArchiveName; user: string; subject: number; there: Databases[] },
+  signal: AbortSignal,
+): Promise<DatabasesManifest['databases']> {
+  const { part } = placesOf(realm.folder, name);
+  const before = resumePart(part);
+  const pieces: DatabasesManifest['databases'] = [];
+  for (const { server, names } of there) {
+    const place = placeOf(realm, server);
+    for (const database of names) {
+      const seen = await usePatiently(place, realm.login, signal, async (connection) => {
+        const holds = await readInventory(connection, database);
+        if (holds === undefined) throw stale(user, server, `${database} vanished meanwhile`);
+        const contents = await readContents(connection, database, holds);
+        return { holds, contents, total: await estimateBytes(connection, database) };
+      });
+      const { holds, contents, total } = seen;
+      const known = before.find((each) => each.server === server && each.database === database);
+      if (known !== undefined && changeOf(known, seen) === undefined) {
+        pieces.push(known);
+        continue;
+      }
+      if (known !== undefined) {
+        removePiece(part, known);
+        before.splice(before.indexOf(known), 1);
+      }
+      const file = freeFile(server, [...before, ...pieces]);
+      const tell = reporter(terms, subject, total);
+      const dumped = await dumpDatabase(
+        { place, login: realm.login, folder: part, file, database, holds },
+        tell,
+        signal,
+      );
+      const piece = { server, database, holds, contents, file, ...dumped };
+      writePiece(part, piece);
+      pieces.push(piece);
+    }
+  }
+  // what is there no more
+  for (const piece of before) if (!pieces.includes(piece)) removePiece(part, piece);
+  return pieces;
+}
+
+/** Throws unless on each server there is just what the manifest says; `changed` hears of what is not. */
+async function requireAsArchived(
+  realm: ArchiveRealm,
+  { path, manifest }: Pick<FoundArchive, 'path' | 'manifest'>,
+  there: readonly Databases[],
+  signal: AbortSignal,
+  changed?: (piece: DatabasesManifest['databases'][number]) => void,
+): Promise<void> {
+  const isKnown = (server: string, database: string) =>
+    manifest.databases.some((each) => each.server === server && each.database === database);
+  for (const { server, names } of there) {
+    const stranger = names.find((database) => !isKnown(server, database));
+    if (stranger !== undefined) throw archiveDiffers(path, `${stranger} on ${server} is not in it`);
+  }
+  for (const piece of manifest.databases) {
+    const { server, database } = piece;
+    const place = placeOf(realm, server);
+    const now = await usePatiently(place, realm.login, signal, async (connection) => {
+      const holds = await readInventory(connection, database);
+      return holds && { holds, contents: await readContents(connection, database, holds) };
+    });
+    const difference = now === undefined ? 'it is gone' : changeOf(piece, now);
+    if (difference === undefined) continue;
+    if (changed === undefined)
+      throw archiveDiffers(path, `${database} on ${server}: ${difference}`);
+    changed(piece);
+    throw new ChamberlainError('STILL_CHANGING', `putting ${database} on ${server} away`, {
+      cause: new Error(difference),
+    });
+  }
+}
+
+type Held = Pick<DatabasesManifest['databases'][number], 'holds'> & { contents: Contents };
+
+/** What has changed in a database since it was dumped, for people. */
+function changeOf(was: DatabasesManifest['databases'][number], is: Held): string | undefined {
+  return differenceOf(was.holds, is.holds) ?? whatIsOther(was.contents, is.contents);
+}
+
+async function record(
+  terms: ArchiveTerms,
+  subject: number,
+  { archival }: ArchiveName,
+  { path, sha256, manifest }: FoundArchive,
+): Promise<void> {
+  const bytes = manifest.databases.reduce((sum, piece) => sum + piece.bytes, 0);
+  await terms.record({ subject, archival, manifestSha256: sha256, path, bytes });
+}

@@ -1,0 +1,128 @@
+/** Looks which databases there are, by name, and which archives of them: for the reader of the role. */
+import { ChamberlainError } from '../../shared/errors.ts';
+import type { SeenDeletion } from '../deletion.ts';
+import type { DatabaseArchiveReader, DatabasesArchive } from '../../targets/databases-reader.ts';
+import {
+  findArchive,
+  isPartThere,
+  isReturned,
+  namesOfArchives,
+  openOwn,
+  readDeletions,
+} from './database-archives.ts';
+import { type ListedPath, listUnmanaged } from '../../backends/files/file-listing.ts';
+import { withoutSecrets } from '../../backends/mariadb/mariadb.ts';
+import {
+  type DatabaseLogin,
+  type DatabaseServerPlace,
+  openServers,
+} from '../../backends/mariadb/mariadb-connections.ts';
+import { prefixOf, readOwnDatabases } from '../../backends/mariadb/mariadb-inventory.ts';
+
+export interface OpenDatabaseArchiveReader extends DatabaseArchiveReader {
+  /** The same, with each server asked once, when it is first looked at: for a survey of everything. */
+  once(): DatabaseArchiveReader;
+  /** What stands in the folder of archives and is not ours. */
+  listUnmanaged(isOurs: Parameters<typeof listUnmanaged>[1]): Promise<ListedPath[]>;
+  /** What archives say of deletions, but for those of that name. Throws BACKEND_UNREADABLE. */
+  readDeletions(recorded: ReadonlySet<string>): SeenDeletion[];
+  close(): Promise<void>;
+}
+
+/** Opens the reader; nothing is looked at before it is asked for. */
+export function openDatabaseArchiveReader(
+  places: readonly DatabaseServerPlace[],
+  login: DatabaseLogin,
+  folder: string,
+): OpenDatabaseArchiveReader {
+  const servers = openServers(places, login, 1);
+
+  /** By user, all databases of the server that are someone's own. */
+  async function readAll(server: string): Promise<ReadonlyMap<string, string[]>> {
+    try {
+      const names = await servers.use(server, readOwnDatabases);
+      return Map.groupBy(names, (name) => name.slice(0, name.indexOf(prefixOf(''))));
+    } catch (cause) {
+      throw unreadable(`reading the databases of ${server}`, withoutSecrets(cause));
+    }
+  }
+
+  async function lookAtArchive(
+    account: string,
+    archival: number,
+  ): Promise<DatabasesArchive | undefined> {
+    try {
+      const name = { account, archival };
+      const found = findArchive(folder, name);
+      if (found === undefined) return undefined;
+      const { sha256, manifest } = found;
+      return {
+        manifest: sha256,
+        servers: new Map(
+          manifest.servers.map(({ name: server }) => [
+            server,
+            {
+              databases: manifest.databases
+                .filter((each) => each.server === server)
+                .map(({ database }) => database),
+              isReturned: isReturned(folder, name, server),
+            },
+          ]),
+        ),
+      };
+    } catch (cause) {
+      throw unreadable(`reading the archive of the databases of ${account}`, cause);
+    }
+  }
+
+  const through = (read: typeof readAll): DatabaseArchiveReader => ({
+    async lookForDatabases(server, users) {
+      const all = await read(server);
+      const own = users.map((user) => [user, all.get(user) ?? []] as const);
+      return new Map(own.filter(([, names]) => names.length > 0));
+    },
+    lookAtArchive,
+    async isAnyThere(account) {
+      try {
+        return namesOfArchives(folder, account).length > 0;
+      } catch (cause) {
+        throw unreadable(`looking for archives of the databases of ${account}`, cause);
+      }
+    },
+    async isPartThere(account, archival) {
+      try {
+        return isPartThere(folder, { account, archival });
+      } catch (cause) {
+        throw unreadable(`looking for what is left of an archive of ${account}`, cause);
+      }
+    },
+  });
+
+  return {
+    ...through(readAll),
+    once() {
+      const asked = new Map<string, ReturnType<typeof readAll>>();
+      return through((server) => {
+        const reading = asked.get(server) ?? readAll(server);
+        asked.set(server, reading);
+        return reading;
+      });
+    },
+    listUnmanaged: (isOurs) =>
+      listUnmanaged(() => openOwn(folder), isOurs).catch((cause: unknown) => {
+        throw unreadable('listing the archives of databases', cause);
+      }),
+    readDeletions(recorded) {
+      try {
+        return readDeletions(folder, recorded);
+      } catch (cause) {
+        throw unreadable('reading the archives of databases', cause);
+      }
+    },
+    close: () => servers.close(),
+  };
+}
+
+function unreadable(act: string, cause: unknown): ChamberlainError {
+  return new ChamberlainError('BACKEND_UNREADABLE', act, { cause });
+}

@@ -1,0 +1,124 @@
+/**
+ * Where the archives of homes are, and what lies there.
+ *
+ * `config.archives.homes` is root's own folder (0700). It holds a folder `<account>.<archival>` for
+ * each home that was put away, with `manifest.json` and the files that this lists, and the mark
+ * `.chamberlain`, by which one that is not mounted is not taken for empty. While an archive is made
+ * it is the hidden sibling `.<account>.<archival>.part`: what has the name of an archive is whole.
+ */
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+} from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { ChamberlainError } from '../../shared/errors.ts';
+import type { ArchiveName } from '../homes-manifest.ts';
+import { prepareErasures } from '../../lifecycle/erasure-list.ts';
+import {
+  errnoOf,
+  itself,
+  OPEN_DIRECTORY,
+  OPEN_SAFELY,
+  STAGING,
+  STAGING_FORBIDS,
+  whyUnsafe,
+  within,
+  withOpened,
+} from '../../backends/files/file-mount.ts';
+
+export const MANIFEST = 'manifest.json';
+/** A manifest is a kilobyte or so. */
+const MANIFEST_MAX_BYTES = 1024 * 1024;
+
+export function sha256Of(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** The name of an archive in the folder. */
+export function archiveName({ account, archival }: ArchiveName): string {
+  return `${account}.${archival}`;
+}
+
+/** While it is made: hidden, and no name that `within` would take. */
+export function partOf(archives: { fd: number }, archive: ArchiveName): string {
+  const whole = within(archives, archiveName(archive));
+  return `${itself(archives)}/.${whole.slice(whole.lastIndexOf('/') + 1)}.part`;
+}
+
+/** Opens the folder of archives. Throws an error of the system, or that others have rights on it. */
+export function openArchives(folder: string): { fd: number } {
+  const archives = { fd: openSync(folder, OPEN_DIRECTORY) };
+  try {
+    const unsafe =
+      whyUnsafe(fstatSync(archives.fd), STAGING_FORBIDS) ??
+      whyUnsafe(lstatSync(`${itself(archives)}/${STAGING}`), STAGING_FORBIDS);
+    if (unsafe !== undefined) throw new Error(`${folder} is not used: ${unsafe}`);
+    return archives;
+  } catch (cause) {
+    closeSync(archives.fd);
+    throw cause;
+  }
+}
+
+/** The bytes of the manifest of an archive; undefined where there is no such file, or one too long. */
+export function readManifest(archives: { fd: number }, archive: ArchiveName): Buffer | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(`${within(archives, archiveName(archive))}/${MANIFEST}`, OPEN_SAFELY);
+    const { size } = fstatSync(fd);
+    if (size > MANIFEST_MAX_BYTES) return undefined;
+    const bytes = Buffer.alloc(size);
+    return bytes.subarray(0, readSync(fd, bytes, 0, size, 0));
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(cause) ?? '')) return undefined;
+    throw cause;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** The folder of an archive is there, and empty: all but the last of its removal was done. */
+export function isEmptied(archives: { fd: number }, archive: ArchiveName): boolean {
+  try {
+    return readdirSync(within(archives, archiveName(archive))).length === 0;
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(cause) ?? '')) return false;
+    throw cause;
+  }
+}
+
+/** Whether anything of an archive is there: half made, or whole. */
+export function isBegun(archives: { fd: number }, archive: ArchiveName): boolean {
+  return [partOf(archives, archive), within(archives, archiveName(archive))].some(
+    (place) => lstatSync(place, { throwIfNoEntry: false }) !== undefined,
+  );
+}
+
+/** Makes the folder of archives ready, as root, when it is mounted; again is harmless. */
+export async function prepareArchives(folder: string): Promise<void> {
+  try {
+    await mkdir(folder.slice(0, folder.lastIndexOf('/')) || '/', { recursive: true, mode: 0o755 });
+    await mkdir(folder, 0o700).catch(unlessThere);
+    await withOpened(folder, OPEN_DIRECTORY, async (opened) => {
+      fchownSync(opened.fd, 0, 0);
+      fchmodSync(opened.fd, 0o700);
+      await mkdir(`${itself(opened)}/${STAGING}`, 0o700).catch(unlessThere);
+      prepareErasures(opened);
+      await opened.sync();
+      closeSync(openArchives(folder).fd);
+    });
+  } catch (cause) {
+    throw new ChamberlainError('STEP_FAILED', `preparing ${folder} for archives`, { cause });
+  }
+}
+
+function unlessThere(error: unknown): void {
+  if (errnoOf(error) !== 'EEXIST') throw error;
+}

@@ -1,0 +1,170 @@
+/**
+ * The ground that the file edges stand on: areas, the staging folder in each, and how to reach
+ * into a home safely.
+ *
+ * An area (`/data/project`, `/home`) is root's: only root makes names there, so a home cannot be
+ * swapped by its tenant. What is inside a home is the tenant's, and may be swapped at any moment:
+ * it is reached only through the open descriptor of the home (`/proc/self/fd/<n>/<name>`; Node has
+ * no openat), never by a longer path, never through a link, and judged only by fstat of what was
+ * opened. O_NONBLOCK is for FIFOs and for files with a lease, which would hold an open for 45 s.
+ *
+ * The staging folder `.chamberlain` (root's, 0700) is where all that is made is made, on the same
+ * file system. It is also the mark that an area is mounted: `prepareFileAreas` makes it once, and
+ * an area without it is unreadable, not empty.
+ */
+import { closeSync, constants, fstatSync, fsync, lstatSync, openSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { promisify } from 'node:util';
+import type { HomePath, SeenPath } from '../../reconcile/action.ts';
+import { ChamberlainError } from '../../shared/errors.ts';
+
+/** Where homes are on this file server; paths are `root` + area + `/` + name. */
+export interface FileServer {
+  root: string;
+  toolHomes: string;
+  personHomes: string;
+  /** what a person's home begins with; root's ground */
+  skel: string;
+}
+
+export type Area = HomePath['area'];
+
+export const STAGING = '.chamberlain';
+
+/** For directories and for files alike: never through a link, never waiting. */
+export const OPEN_SAFELY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+export const OPEN_DIRECTORY = OPEN_SAFELY | constants.O_DIRECTORY;
+
+/**
+ * Linux's O_PATH, which Node does not name (the same on x86-64 and arm64): a descriptor that can be
+ * fstat'ed without opening the file, so that no FIFO, device or lease notices. See open(2).
+ */
+export const OPEN_TO_LOOK = 0o10000000 | constants.O_NOFOLLOW;
+
+/** The path of an area on this machine. */
+export function areaPath(files: FileServer, area: Area): string {
+  return files.root.replace(/\/+$/u, '') + files[area];
+}
+
+/** A name inside an open directory. Names are checked here, whatever was checked before. */
+export function within(directory: { fd: number }, name: string): string {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/u.test(name)) {
+    throw new ChamberlainError('INTERNAL', `using ${JSON.stringify(name)} as a file name`);
+  }
+  return `/proc/self/fd/${directory.fd}/${name}`;
+}
+
+/** The staging folder of an open area. No name can be its own: names begin with no dot. */
+export function stagingOf(area: { fd: number }): string {
+  return `/proc/self/fd/${area.fd}/${STAGING}`;
+}
+
+/** The magic link of an open descriptor itself: it leads to what was opened, whatever has its name now. */
+export function itself(opened: { fd: number }): string {
+  return `/proc/self/fd/${opened.fd}`;
+}
+
+export function seenOf(stats: Stats): SeenPath {
+  return { ino: stats.ino, uid: stats.uid, gid: stats.gid, mode: stats.mode & 0o7777 };
+}
+
+/** The errno of a failed system call, e.g. `ENOENT`. */
+export function errnoOf(error: unknown): string | undefined {
+  const value = (error as { code?: unknown } | null)?.code;
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** What a path is that should be something else, as findings and plans put it. */
+export function describeKind(stats: Stats): string {
+  if (stats.isSymbolicLink()) return 'a symbolic link';
+  if (stats.isDirectory()) return 'a directory';
+  if (stats.isFIFO()) return 'a FIFO';
+  if (stats.isSocket()) return 'a socket';
+  if (stats.isBlockDevice() || stats.isCharacterDevice()) return 'a device';
+  return 'a file';
+}
+
+/** Why an area or its staging folder cannot be trusted, or undefined where it can. */
+export function whyUnsafe(
+  stats: Pick<Stats, 'uid' | 'mode'>,
+  forbidden: number,
+): string | undefined {
+  if (stats.uid !== 0) return `it belongs to uid ${stats.uid}, not to root`;
+  if ((stats.mode & forbidden) !== 0) return `others than root have rights on it`;
+  return undefined;
+}
+
+/** Nobody but root may make names in an area, nor look into its staging folder. */
+export const AREA_FORBIDS = 0o022;
+export const STAGING_FORBIDS = 0o077;
+
+/** An area that cannot be read, or not be trusted. */
+export function unreadable(cause: unknown): ChamberlainError {
+  return new ChamberlainError('BACKEND_UNREADABLE', 'looking at homes', { cause });
+}
+
+/** Opens an area, looking whether it is the one that was prepared: one that is not mounted is not empty. */
+export function openArea(files: FileServer, name: Area): { fd: number } {
+  const area = { fd: openSync(areaPath(files, name), OPEN_DIRECTORY) };
+  try {
+    const unsafe =
+      whyUnsafe(fstatSync(area.fd), AREA_FORBIDS) ??
+      whyUnsafe(lstatSync(stagingOf(area)), STAGING_FORBIDS);
+    if (unsafe !== undefined) throw new Error(`${areaPath(files, name)} is not used: ${unsafe}`);
+    return area;
+  } catch (cause) {
+    closeSync(area.fd);
+    throw cause;
+  }
+}
+
+/**
+ * An open file or directory. Calls on it that do not wait for the disk are made at once (`fstatSync(opened.fd)`): handed
+ * to a thread, as Node's promises are, each costs several times as much processor time.
+ */
+export interface Opened {
+  readonly fd: number;
+  /** fsync */
+  sync(): Promise<void>;
+}
+
+const sync = promisify(fsync);
+
+/** Opens, hands on and closes. A file that is made is root's alone. */
+export async function withOpened<Result>(
+  path: string,
+  flags: number,
+  use: (opened: Opened) => Promise<Result>,
+): Promise<Result> {
+  const fd = openSync(path, flags, 0o600);
+  try {
+    return await use({ fd, sync: () => sync(fd) });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** An area and its staging folder, both open. */
+export interface Mount {
+  area: Opened;
+  staging: Opened;
+}
+
+/** Opens a directory in an open one, and refuses it unless owner, and inode if known, are as seen. */
+export async function withSeen<Result>(
+  parent: Opened,
+  name: string,
+  seen: { uid: number; ino?: number },
+  act: (directory: Opened) => Promise<Result>,
+): Promise<Result> {
+  return await withOpened(within(parent, name), OPEN_DIRECTORY, async (directory) => {
+    const { ino, uid } = fstatSync(directory.fd);
+    if (uid !== seen.uid || ino !== (seen.ino ?? ino)) throw stale(name);
+    return await act(directory);
+  });
+}
+
+/** The refusal of a step that is stale. */
+export function stale(name: string): ChamberlainError {
+  return new ChamberlainError('STEP_STALE', `finding ${name} as it was seen`);
+}

@@ -1,0 +1,149 @@
+/** What keeps the realm from going on, for people: a freeze, a held sweep, a doubt, a server that is away, … */
+import type { Config } from '../shared/config.ts';
+import { readOldestWaiting, type Waiting } from '../backends/redis/waiting-requests.ts';
+import { describeError } from '../shared/errors.ts';
+import { timeOf } from '../shared/time.ts';
+import { describeOverdue, type OverdueMove, readOverdue } from '../lifecycle/calendar-queries.ts';
+import { type Freeze, isByItself, readFreeze } from '../database/freeze.ts';
+import {
+  describeHanging,
+  describeIntruder,
+  describeWaiting,
+  type Holder,
+  isLate,
+  type Leader,
+  readHolders,
+  readLeaders,
+  remedyFor,
+  remedyForHanging,
+  WORKS,
+} from '../database/locks.ts';
+import { readDoubt } from '../seals/heartbeat-table.ts';
+import { type PlaceDoubt, readPlaceDoubts } from '../seals/place-markers-table.ts';
+import type { Client } from '../database/connection.ts';
+import { readHeld, readLastEnded, type Sweep } from '../drift/sweeps-table.ts';
+import { readTroubles, type Trouble } from '../database/troubles-table.ts';
+import { describeFreeze } from './commands/freeze.ts';
+import { renderAge, renderTable } from './table.ts';
+
+export interface Blockers {
+  frozen: Freeze | null;
+  /** the sweep that waits for an admin's word */
+  heldSweep: Sweep | null;
+  /** why the directory, or our database, seems to be an older copy of itself */
+  doubt: string | null;
+  /** the MariaDB servers and areas of homes by whose marker they, or our database, are older copies */
+  places: PlaceDoubt[];
+  /** moves of the calendar that nobody makes; none while the realm is frozen, when nobody is to */
+  overdue: OverdueMove[];
+  /** servers and folders that a role cannot read */
+  troubles: Trouble[];
+  /** the last sweep that has ended, however it did */
+  lastSweep: Pick<Sweep, 'endedAt' | 'state'> | null;
+  /** who does what one process at a time does */
+  leaders: Leader[];
+  /** who holds which of our locks */
+  holders: Holder[];
+  /** the oldest request without a verdict */
+  waiting: Waiting | null;
+  /** why that is not known */
+  waitingUnknown: string | null;
+}
+
+export async function readBlockers(
+  client: Client,
+  config: Config,
+  isRedisAway: boolean,
+): Promise<Blockers> {
+  const portals = config.portals.map(({ name }) => name);
+  // a Redis that hangs is waited for once: it was asked whether it answers
+  const waiting = isRedisAway
+    ? { waiting: null, waitingUnknown: null }
+    : await readOldestWaiting(config, portals).then(
+        (oldest) => ({ waiting: oldest ?? null, waitingUnknown: null }),
+        (error: unknown) => ({ waiting: null, waitingUnknown: describeError(error) }),
+      );
+  const frozen = (await readFreeze(client)) ?? null;
+  return {
+    frozen,
+    overdue: frozen === null ? await readOverdue(client, new Date()) : [],
+    heldSweep: (await readHeld(client)) ?? null,
+    doubt: (await readDoubt(client)).doubt,
+    places: (await readPlaceDoubts(client)).filter(
+      ({ role, older }) => role !== 'directory' && older !== null,
+    ),
+    troubles: await readTroubles(client),
+    lastSweep: (await readLastEnded(client)) ?? null,
+    leaders: await readLeaders(client),
+    holders: await readHolders(client),
+    ...waiting,
+  };
+}
+
+/** A line for each, with what to do. */
+export function describeBlockers(blockers: Blockers): string[] {
+  const { frozen, heldSweep, doubt, places, overdue, troubles, leaders, holders, waiting } =
+    blockers;
+  const hanging = leaders.filter((leader) => leader.hangs && isWork(leader));
+  const isOwn = frozen !== null && isByItself(frozen);
+  const end = isOwn ? '' : ' `chamberlain thaw` ends it.';
+  return [
+    ...(frozen === null ? [] : [`The realm is ${describeFreeze(frozen)}.${end}`]),
+    // where it has frozen by itself, the doubt is the reason
+    ...(doubt === null || isOwn ? [] : [`In doubt: ${doubt}.`]),
+    ...places.flatMap(({ older, sentence }) =>
+      older === 'database' ? [] : [`In doubt: ${sentence}.`],
+    ),
+    ...(heldSweep === null ? [] : [`The sweep is held: ${heldSweep.sentence ?? ''}.`]),
+    ...(overdue.length === 0
+      ? []
+      : [`Overdue: ${describeOverdue(overdue)}. The log of \`chamberlain work intake\` says why.`]),
+    // while the realm is frozen, requests are to wait
+    ...(waiting === null || frozen !== null || !isLate(waiting, new Date())
+      ? []
+      : [`No verdicts: ${describeWaiting(waiting, leaders)}.`]),
+    ...(hanging.length === 0
+      ? []
+      : [`Hangs: ${hanging.map(describeHanging).join('; ')}. ${remedyForHanging(hanging)}`]),
+    ...troubles.map(
+      ({ since, sentence, stops }) => `Since ${timeOf(since)}: ${sentence}. Meanwhile ${stops}.`,
+    ),
+    ...holders.flatMap((holder) =>
+      holder.isOwn ? [] : [`In the way: ${describeIntruder(holder)}. ${remedyFor(holder)}`],
+    ),
+  ];
+}
+
+function isWork({ work }: Leader): boolean {
+  return (WORKS as readonly string[]).includes(work);
+}
+
+/** Who is at the work that one process at a time does, from where, and since when; what nobody is at. */
+export function describeWork(
+  { leaders, waitingUnknown }: Pick<Blockers, 'leaders' | 'waitingUnknown'>,
+  now: Date,
+): string {
+  const going = leaders.filter((leader) => isWork(leader) && !leader.hangs);
+  const table = renderTable(
+    ['at work', 'for', 'last progress', 'PostgreSQL process', 'from'],
+    going.map(({ work, pid, address, since, renewedAt }) => {
+      return [work, renderAge(since, now), `${renderAge(renewedAt, now)} ago`, pid, address];
+    }),
+  );
+  const missing = WORKS.filter((work) => !leaders.some((leader) => leader.work === work));
+  const start = `start \`chamberlain work ${missing.join(' ')}\``;
+  return [
+    ...(going.length === 0 ? [] : [table]),
+    ...(missing.length === 0 ? [] : [`nobody works as ${missing.join(', ')}: ${start}`]),
+    ...(waitingUnknown === null ? [] : [`how long requests wait is not known: ${waitingUnknown}`]),
+  ].join('\n');
+}
+
+/** When there was a sweep, and how it ended. */
+export function describeLastSweep({ lastSweep }: Pick<Blockers, 'lastSweep'>, now: Date): string {
+  const last =
+    lastSweep === null || lastSweep.endedAt === null
+      ? 'none yet'
+      : `${lastSweep.state}, ${renderAge(lastSweep.endedAt, now)} ago`;
+  return `last sweep: ${last}`;
+}

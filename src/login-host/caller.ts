@@ -1,0 +1,111 @@
+/**
+ * Who takes, and the way to what is named: gone with the caller's own rights, so that root's show and
+ * open nothing that the caller's own programs could not reach.
+ */
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import {
+  AREA_FORBIDS,
+  OPEN_TO_LOOK,
+  errnoOf,
+  itself,
+  whyUnsafe,
+} from '../backends/files/file-mount.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+
+export const DIRECTORY_TO_LOOK = OPEN_TO_LOOK | constants.O_DIRECTORY;
+
+/** Who takes, by the name service. */
+export interface Caller {
+  uid: number;
+  gid: number;
+  /** the gids of all groups, the first one's among them */
+  groups: ReadonlySet<number>;
+}
+
+/**
+ * Asks the name service who this is, and gives the process, which is root's, this account's groups:
+ * the session's may be old. Throws BACKEND_UNREADABLE where it knows no such account.
+ */
+export function identifyCaller(uid: number): Caller {
+  try {
+    const { gid } = withRightsOf({ uid, gid: 0 }, () => userInfo());
+    (process as unknown as WithInitgroups).initgroups(uid, gid);
+    // Node adds the effective group, which would be root's.
+    const groups = withRightsOf({ uid, gid }, () => process.getgroups!());
+    return { uid, gid, groups: new Set(groups) };
+  } catch (cause) {
+    throw new ChamberlainError('BACKEND_UNREADABLE', `asking who uid ${uid} is`, { cause });
+  }
+}
+
+/** initgroups(3), which Node has and its types lack. */
+interface WithInitgroups {
+  initgroups(user: number, extraGroup: number): void;
+}
+
+/** Acts with another's rights: files are reached, or not, as if that one's own program did it. */
+export function withRightsOf<Result>(who: { uid: number; gid: number }, act: () => Result): Result {
+  process.setegid!(who.gid);
+  process.seteuid!(who.uid);
+  try {
+    return act();
+  } finally {
+    process.seteuid!(0);
+    process.setegid!(0);
+  }
+}
+
+/** Something that is open, and the name that it has in a directory that is open. */
+export interface Entry {
+  directory: number;
+  name: Buffer;
+  fd: number;
+}
+
+/** `directory` is undefined for `.`, `..` and `/`: what they lie in is not known. */
+export type Reached = Omit<Entry, 'directory'> & { directory: number | undefined };
+
+/**
+ * Goes the way to a name, one directory after another. A link on the way is followed only in a
+ * directory where root alone makes names: there it is the admin's (`/data`, say, on another disk).
+ * Errors are the system's.
+ */
+export function reach(path: Buffer): Reached {
+  if (path.length === 0) throw Object.assign(new Error('empty name'), { code: 'ENOENT' });
+  const parts = path
+    .toString('latin1')
+    .split('/')
+    .filter((part) => part !== '')
+    .map((part) => Buffer.from(part, 'latin1'));
+  const isItself = ['.', '..', undefined].includes(parts.at(-1)?.toString());
+  const name = isItself ? undefined : parts.pop();
+  let at = openSync(path.toString('latin1').startsWith('/') ? '/' : '.', DIRECTORY_TO_LOOK);
+  try {
+    for (const part of parts) {
+      const next = openOnTheWay(at, part);
+      closeSync(at);
+      at = next;
+    }
+    if (name === undefined) return { directory: undefined, name: path, fd: at };
+    return { directory: at, name, fd: openSync(pathOf(at, name), OPEN_TO_LOOK) };
+  } catch (error) {
+    closeSync(at);
+    throw error;
+  }
+}
+
+function openOnTheWay(at: number, part: Buffer): number {
+  try {
+    return openSync(pathOf(at, part), DIRECTORY_TO_LOOK);
+  } catch (error) {
+    const isAdmins = whyUnsafe(fstatSync(at), AREA_FORBIDS) === undefined;
+    if (errnoOf(error) !== 'ENOTDIR' || !isAdmins) throw error;
+    return openSync(pathOf(at, part), DIRECTORY_TO_LOOK & ~constants.O_NOFOLLOW);
+  }
+}
+
+/** A name of any bytes inside an open directory. */
+export function pathOf(directory: number, name: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${itself({ fd: directory })}/`), name]);
+}

@@ -1,0 +1,99 @@
+/** `chamberlain bootstrap`: the first admin, made where nobody could ask or approve yet. */
+import { createHash } from 'node:crypto';
+import type { Config } from '../shared/config.ts';
+import { ChamberlainError } from '../shared/errors.ts';
+import { type AccountName, parseNewToolName, toolAccount } from '../identity/names.ts';
+import { REQUEST_SCHEMAS } from './schema.ts';
+import { allocateId, syncRanges } from '../identity/ids-table.ts';
+import { admitPeople, isRealmEmpty } from '../identity/people-table.ts';
+import { inTransaction, type Pool, withClient } from '../database/connection.ts';
+import { recordVerdict } from './requests-table.ts';
+import { insertTool } from '../identity/tools-table.ts';
+import { touches, refuse } from './context.ts';
+import { createPerson } from './rules/person.ts';
+
+export interface Bootstrapped {
+  person: { uid: number; account: AccountName };
+  tool: { uid: number; account: AccountName };
+}
+
+/**
+ * Makes a person, admits the person to the realm, and makes the admin tool with this one
+ * maintainer. Once: refused (NOT_ALLOWED) where there is a person already. Runs as the owner of the
+ * database, since nobody has the right to ask for it.
+ */
+export async function bootstrap(
+  pool: Pool,
+  config: Config,
+  shellName: string,
+  { displayName, email, key }: { displayName: string; email: string; key?: string | undefined },
+): Promise<Bootstrapped> {
+  const parsed = REQUEST_SCHEMAS['person.create'].safeParse({
+    kind: 'person.create',
+    requestedBy: shellName,
+    shellName,
+    displayName,
+    email,
+    key,
+  });
+  if (!parsed.success) {
+    refuse(
+      'REQUEST_INVALID',
+      parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '),
+    );
+  }
+  const toolName = parseNewToolName(config.admin);
+  if (toolName === undefined)
+    refuse('NAME_INVALID', `${config.admin} cannot be the name of a tool.`);
+  await withClient(pool, (client) => syncRanges(client, config));
+  return inTransaction(pool, async (client) => {
+    await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
+    if (!(await isRealmEmpty(client))) {
+      throw new ChamberlainError('NOT_ALLOWED', 'the realm has people already', {
+        action: `An admin makes another: \`chamberlain submit maintainer.add --tool ${config.admin} --person ${shellName} --wait\`.`,
+      });
+    }
+    const person = await createPerson({
+      client,
+      config,
+      request: parsed.data,
+      portal: undefined,
+      id: undefined,
+      requestedBy: shellName,
+      actor: undefined,
+      now: new Date(),
+    });
+    await admitPeople(client, [person.subject]);
+    const uid = await allocateId(client, 'tool');
+    const account = toolAccount(config.realm, toolName);
+    await insertTool(client, {
+      uid,
+      name: toolName,
+      account,
+      title: 'Administration of the realm',
+      maintainers: [person.subject],
+    });
+    await recordVerdict(client, {
+      portal: undefined,
+      jti: undefined,
+      bodySha256: createHash('sha256').update('bootstrap').digest(),
+      kind: 'bootstrap',
+      requestedBy: shellName,
+      approvedBy: undefined,
+      subject: uid,
+      verdict: 'accepted',
+      code: undefined,
+      sentence: undefined,
+      urgent: false,
+      onDone: { event: 'tool.ready', portals: [], data: { tool: config.admin, account, uid } },
+      touches: [person.subject, uid].flatMap((subject) =>
+        touches(subject, 'directory', 'homes', 'databases'),
+      ),
+      audit: { account, fields: ['person', 'access', 'admin'] },
+    });
+    return {
+      person: { uid: person.subject, account: person.account as AccountName },
+      tool: { uid, account },
+    };
+  });
+}

@@ -1,0 +1,29 @@
+/**
+ * Writer of databases in a process of their own, to be killed or shut in: does the action that it is given as
+ * JSON, `{realm, action}`, and writes how that ended. Beside its tests, since it needs no PostgreSQL.
+ */
+import {
+  openArchiveWriter,
+  type ArchiveAction,
+} from '../../src/archives/databases/mariadb-archive.ts';
+import type { ArchiveRealm } from '../../src/archives/databases/mariadb-archiving.ts';
+import { codeOf, describeError } from '../../src/shared/errors.ts';
+
+const [given = ''] = process.argv.slice(2);
+const { realm, action } = JSON.parse(given) as { realm: ArchiveRealm; action: ArchiveAction };
+const writer = openArchiveWriter(realm, {
+  now: () => new Date(),
+  readFingerprints: async () => [],
+  newPassword: () => 'unused',
+  readVerifiers: () => Promise.resolve([]),
+  stillWanted: () => Promise.resolve(true),
+  record: () => Promise.resolve(),
+  progress: () => {},
+  clear: () => Promise.resolve(),
+});
+const end = await writer.do(action).then(
+  () => 'done',
+  (error: unknown) => `${codeOf(error)} ${describeError(error)}`,
+);
+process.stdout.write(`${end}\n`);
+await writer.close();

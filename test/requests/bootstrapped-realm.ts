@@ -1,0 +1,90 @@
+/** A bootstrapped realm whose intake is played by the test: each request gets its verdict at once. */
+import { randomUUID } from 'node:crypto';
+import type { Client } from 'pg';
+import type { Config } from '../../src/shared/config.ts';
+import { readSigningKey, signToken } from '../../src/requests/token.ts';
+import { bootstrap } from '../../src/requests/bootstrap.ts';
+import { checkJob, giveVerdict, type Verdict } from '../../src/requests/verdict.ts';
+import { writeEvents } from '../../src/events/events-table.ts';
+import { openLease, openPool, type Pool, transact } from '../../src/database/connection.ts';
+import { openWorld, type World } from '../stack.ts';
+
+/** A request as a person would write it down. */
+export type Wish = { kind: string; requestedBy: string } & Record<string, unknown>;
+
+export interface AskOptions {
+  jti?: string;
+  now?: Date;
+  /** signs by this admin's own key: `steward`, or `second` */
+  as?: string;
+}
+
+export interface BootstrappedRealm {
+  world: World;
+  owner: Pool;
+  /** intake's own connection */
+  intake: Client;
+  /** Signs as the portal `portal`, approved by who asks, and gives the verdict. */
+  ask(request: Wish, config?: Config, options?: AskOptions): Promise<Verdict>;
+  close(): Promise<void>;
+}
+
+/** Needs PostgreSQL alone. `steward` is the admin. */
+export async function openBootstrappedRealm(name: string): Promise<BootstrappedRealm> {
+  const world = withSecondAdmin(await openWorld(name, { needs: ['postgres'] }));
+  const owner = openPool(world.config, 'owner', { max: 2, durable: false });
+  await bootstrap(owner, world.config, 'steward', {
+    displayName: 'Steward',
+    email: 's@example.org',
+  });
+  const { client: intake } = (await openLease(world.config, 'intake'))!;
+  return {
+    world,
+    owner,
+    intake,
+    async ask(request, config = world.config, { jti = randomUUID(), now = new Date(), as } = {}) {
+      const portal = as === undefined ? 'portal' : `admin.${as}`;
+      const file = as === undefined ? world.portalKey : keyOf(world, as);
+      const token = await signToken(readSigningKey(file), {
+        portal,
+        realm: config.realm,
+        kid: config.portals.find((each) => each.name === portal)!.keys[0]!.kid,
+        jti,
+        sub: request.requestedBy,
+        request,
+        now,
+      });
+      const job = await checkJob(config, portal, { token }, now);
+      if (!('signed' in job)) throw new Error(`no request: ${job.sentence}`);
+      return transact(intake, async () => {
+        const given = await giveVerdict(intake, config, job, { urgentQueue: false, now });
+        await writeEvents(intake, given.events);
+        return given.verdict;
+      });
+    },
+    async close() {
+      await intake.end();
+      await owner.end();
+      await world.close();
+    },
+  };
+}
+
+/** One of a name, whose own key is known, who is no admin yet. */
+const SECOND = 'second';
+
+function withSecondAdmin(world: World): World {
+  const { publicKey } = world.makeKey(`admin.${SECOND}`);
+  const portal = {
+    name: `admin.${SECOND}`,
+    keys: [{ kid: SECOND, publicKey }],
+    kinds: 'all' as const,
+    subjectEvents: false,
+    speaksForAdmins: false,
+  };
+  return { ...world, config: { ...world.config, portals: [...world.config.portals, portal] } };
+}
+
+function keyOf(world: World, admin: string): string {
+  return admin === SECOND ? world.makeKey(`admin.${SECOND}`).file : world.adminKey;
+}
