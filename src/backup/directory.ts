@@ -1,9 +1,9 @@
 /**
- * The directory as a set of backups has it, read as `cn=directory-reader`, so from any machine, and by an account that
- * can change nothing.
+ * The directory in a set of backups. It is read as `cn=directory-reader`, so it can be read from any machine, with an
+ * account that can change nothing.
  *
- * What that account does not see is the accounts of our programs, which deploy/ldap makes of the secrets, and what
- * others keep in the same directory for themselves.
+ * That account does not see the accounts of our programs, which deploy/ldap creates from the secrets, or what others
+ * keep for themselves in the same directory.
  */
 import { namesOf } from '../backends/ldap/directory-names.ts';
 import { parseDn } from '../backends/ldap/dn.ts';
@@ -19,13 +19,13 @@ export interface DirectoryPlace {
   base: string;
   caFile?: string | undefined;
   realm: string;
-  /** of `cn=directory-reader` */
+  /** the password of `cn=directory-reader` */
   password: Secret;
 }
 
 /**
- * Reads all entries, those first that others lie below. Throws BACKEND_UNREADABLE where one is not read whole, or the
- * marker or the people are not seen.
+ * Reads all entries, parents before their children. Throws BACKEND_UNREADABLE if an entry is not complete, or if the
+ * heartbeat or the people are not visible.
  */
 export async function readLdif(
   { uri, base, caFile, realm, password }: DirectoryPlace,
@@ -44,7 +44,7 @@ export async function readLdif(
     }
     const seen = new Set(entries.keys().map((dn) => dn.toLowerCase()));
     for (const dn of [names.marker, names.place('people')]) {
-      if (!seen.has(dn.toLowerCase())) throw new Error(`${dn} is not there, or may not be read`);
+      if (!seen.has(dn.toLowerCase())) throw new Error(`${dn} does not exist or may not be read`);
     }
   } catch (cause) {
     throw new ChamberlainError('BACKEND_UNREADABLE', 'reading the directory', { cause });
@@ -65,12 +65,12 @@ export async function readLdif(
 function renderSent(sent: SentEntry, suffix: string): string {
   const attributes = sent.attributes((type) => type);
   const classes = sent.values('objectClass').map((name) => String(name).toLowerCase());
-  if (classes.includes(OVERSIZED)) throw new Error(`${sent.dn} is larger than is read`);
+  if (classes.includes(OVERSIZED)) throw new Error(`${sent.dn} is too large to be read`);
   const isSuffix = sent.dn.toLowerCase() === suffix.toLowerCase();
   return renderEntry(sent.dn, isSuffix ? [...attributes, ...ofSuffix(sent, classes)] : attributes);
 }
 
-/** What the suffix must have, and nobody but the administrator sees, as deploy/ldap/tree.ldif has it. */
+/** The attributes that the suffix must have and only the administrator sees, as in deploy/ldap/tree.ldif. */
 function ofSuffix(sent: SentEntry, classes: readonly string[]): LdifAttribute[] {
   const { attribute = '', value = '' } = parseDn(sent.dn)?.[0] ?? {};
   const wanted = new Set(classes.includes('organization') ? [attribute, 'o'] : [attribute]);

@@ -1,11 +1,11 @@
 /**
  * Makes a set of backups.
  *
- * All that is PostgreSQL's is of one snapshot. The directory is read after it, so that it is never older: whatever the
- * directory shows that PostgreSQL does not know was decided after the snapshot, and its seals prove it. So nothing
- * needs to be frozen: a recovery gives each subject the lesser of the two.
+ * Everything from PostgreSQL is of one snapshot. The directory is read after the snapshot, so it is never older. If it
+ * shows something that PostgreSQL does not know, that was decided after the snapshot, and the seals prove it. So
+ * nothing needs to be frozen: a recovery gives each subject the lesser of the two.
  *
- * The set is made under a name that begins with a dot, and has its own name when all of it is on the disk.
+ * While the set is made, its name begins with a dot. It gets its final name when everything is on disk.
  */
 import {
   accessSync,
@@ -48,7 +48,7 @@ import {
 
 export interface Made extends Omit<Manifest, 'version' | 'pieces'> {
   set: string;
-  /** of its files together */
+  /** the total size of its files */
   bytes: number;
 }
 
@@ -57,18 +57,18 @@ interface Making {
   part: string;
   recipients: readonly string[];
   say: (text: string) => void;
-  /** something has come */
+  /** call this whenever data arrives */
   moved: () => void;
   signal: AbortSignal;
   pieces: Piece[];
 }
 
-/** A server that has given nothing for so long hangs: the next run must not find this one still waiting. */
+/** A server that sends nothing for so long is considered hanging, so that this run ends before the next one begins. */
 const STALLED_MS = 10 * 60_000;
 
 /**
- * Makes a set in the folder, whole or not at all. Throws BACKEND_UNAVAILABLE where nothing has come for ten minutes, as from
- * a server that hangs.
+ * Makes a complete set in the folder, or none. Throws BACKEND_UNAVAILABLE if nothing arrives for ten minutes, as from a
+ * server that hangs.
  */
 export async function makeSet(
   config: Config,
@@ -84,8 +84,11 @@ export async function makeSet(
   if (recipients.length === 0) {
     throw new ChamberlainError(
       'CONFIG_INVALID',
-      'the configuration names no key that backups are encrypted to',
-      { action: 'Run `age-keygen` elsewhere, and list its public key as `backups.recipients`.' },
+      'the configuration has no key to encrypt backups to',
+      {
+        action:
+          'Run `age-keygen` on another machine, and add its public key to `backups.recipients`.',
+      },
     );
   }
   requirePrograms(...TO_MAKE);
@@ -127,13 +130,13 @@ async function saveAll(
   return made;
 }
 
-/** Ends what gets no further. */
+/** Aborts a run that makes no progress. */
 function startPatience(say: Making['say'], stalledMs: number) {
   const stalled = new AbortController();
   let doing = 'beginning';
   const timer = setTimeout(() => {
-    const act = `${doing}: nothing has come for ${spanOf(stalledMs)}`;
-    const action = 'No set was made. Look at the server, and run it again.';
+    const act = `${doing}: no data for ${spanOf(stalledMs)}`;
+    const action = 'No set was made. Check the server, and run it again.';
     stalled.abort(new ChamberlainError('BACKEND_UNAVAILABLE', act, { action }));
   }, stalledMs);
   return {
@@ -148,7 +151,7 @@ function startPatience(say: Making['say'], stalledMs: number) {
   };
 }
 
-/** Makes the folder that a set is made in, once what runs that were cut have left is gone. */
+/** Removes the folders that interrupted runs left behind, and creates the folder in which the set is made. */
 function beginPart(folder: string, name: string): string {
   try {
     for (const each of readdirSync(folder)) {
@@ -162,7 +165,7 @@ function beginPart(folder: string, name: string): string {
   } catch (cause) {
     throw new ChamberlainError('USAGE', `making a set in ${folder}`, {
       cause,
-      action: 'Name a folder that is there, and that this user may write to.',
+      action: 'Give a folder that exists and that this user may write to.',
     });
   }
 }
@@ -180,12 +183,12 @@ async function write(making: Making, name: string, source: Source): Promise<Meas
     making.signal.throwIfAborted();
     throw new ChamberlainError('STEP_FAILED', `writing ${name}`, {
       cause,
-      action: 'No set was made. Run it again when that is mended.',
+      action: 'No set was made. Correct the fault, and run it again.',
     });
   }
 }
 
-/** The names of the secrets, all of which can be read. */
+/** The names of the secrets. Throws if one cannot be read. */
 function listSecrets({ secrets }: Config): string[] {
   const names = readdirSync(secrets).sort();
   for (const path of names.map((name) => join(secrets, name))) {
@@ -225,7 +228,7 @@ async function savePostgres(
   };
 }
 
-/** Returns how many entries there are. */
+/** Saves the directory. Returns the number of entries. */
 async function saveDirectory(making: Making): Promise<number> {
   const { config, say } = making;
   const password = readSecret(config, 'ldap', 'directory-reader');

@@ -1,15 +1,15 @@
 /**
- * What a set of backups is: a folder `chamberlain-<realm>-<time>` with these files, each encrypted by age.
+ * A set of backups: a folder `chamberlain-<realm>-<time>` with these files, each encrypted with age.
  *
- *     roles.sql       the PostgreSQL roles that the dump names, without passwords
- *     database.dump   PostgreSQL, of one snapshot, in the custom format of pg_dump
+ *     roles.sql       the PostgreSQL roles in the dump, without passwords
+ *     database.dump   PostgreSQL, from one snapshot, in the custom format of pg_dump
  *     archives.json   the archives that PostgreSQL knows, with their digests: JSON lines
- *     directory.ldif  the directory, read after that snapshot, as slapadd takes it
+ *     directory.ldif  the directory, read after that snapshot, for slapadd
  *     secrets.tar     the folder of secrets
  *     config.yaml     the configuration
- *     manifest.json   what the others are, with their digests; written last
+ *     manifest.json   the list of the others, with their digests; written last
  *
- * A folder that begins with a dot is none: it is being made, or was never finished.
+ * A folder whose name begins with a dot is not a set: it is being made, or was never completed.
  */
 import { z } from 'zod';
 
@@ -28,7 +28,7 @@ const count = z.int().min(0);
 
 const piece = z.strictObject({
   name: z.enum(PIECES),
-  /** of what is encrypted, in clear */
+  /** the size before encryption, and the digest of the same bytes */
   bytes: count,
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
@@ -39,21 +39,21 @@ const manifest = z.strictObject({
   realm: z.string(),
   /** when the snapshot of PostgreSQL was taken; RFC 3339, UTC */
   at: z.string(),
-  /** the last migration of the database: a program that knows it can use the set */
+  /** the last migration of the database; a program that has this migration can use the set */
   migration: z.string(),
   database: z.string(),
   /** rows of each table */
   tables: z.record(z.string(), count),
-  /** of the directory */
+  /** the number of entries of the directory */
   entries: count,
-  /** the names of the files */
+  /** the names of the secret files */
   secrets: z.array(z.string()),
   archives: count,
   pieces: z.array(piece).length(PIECES.length),
 });
 export type Manifest = z.infer<typeof manifest>;
 
-/** Reads a manifest; undefined where it is none, or of another version. */
+/** Parses a manifest. Undefined if it is not valid or has another version. */
 export function parseManifest(text: string): Manifest | undefined {
   try {
     return manifest.parse(JSON.parse(text));
@@ -62,14 +62,14 @@ export function parseManifest(text: string): Manifest | undefined {
   }
 }
 
-/** An archive that PostgreSQL knows, and that is kept still. */
+/** An archive that PostgreSQL knows and that is still kept. */
 const archive = z.strictObject({
   subject: z.int(),
   account: z.string(),
   archival: z.int(),
   role: z.enum(['homes', 'databases']),
   manifestSha256: z.string(),
-  /** where it lies, as the role sees it */
+  /** where it is, as the role sees it */
   path: z.string(),
   bytes: count,
 });
@@ -84,7 +84,7 @@ export function parseArchives(text: string): ListedArchive[] {
   return lines.map((line) => archive.parse(JSON.parse(line)));
 }
 
-/** What a set of that realm and time is called, such as `chamberlain-tools-20261129T221700Z`. */
+/** The name of a set, such as `chamberlain-tools-20261129T221700Z`. */
 export function setName(realm: string, at: Date): string {
   const stamp = at.toISOString().replace(/\.\d+/, '').replaceAll(/[-:]/g, '');
   return `chamberlain-${realm}-${stamp}`;

@@ -1,22 +1,22 @@
-/** One file of a set: encrypted by `age` on its way to the disk, so that nothing of it lies there in clear. */
+/** One file of a set. `age` encrypts it on its way to the disk, so that nothing is stored unencrypted. */
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { runPrograms, type Program } from '../backends/mariadb/mariadb-programs.ts';
 import { ChamberlainError } from '../shared/errors.ts';
 
-/** What the file of a piece is called. */
+/** The name of the file of a piece. */
 export function fileOf(name: string): string {
   return `${name}.age`;
 }
 
-/** A piece in clear: how long it is, and its digest. */
+/** The size and the digest of an unencrypted piece. */
 export interface Measured {
   bytes: number;
   sha256: string;
 }
 
-/** Measures what goes by. */
+/** Measures the data that is added. */
 function startMeasure(): { add: (chunk: Uint8Array) => void; end: () => Measured } {
   const hash = createHash('sha256');
   let bytes = 0;
@@ -29,7 +29,7 @@ function startMeasure(): { add: (chunk: Uint8Array) => void; end: () => Measured
   };
 }
 
-/** Encrypts what a program writes, or the texts that are given, into the folder, durably. */
+/** Encrypts the output of a program, or the given texts, into a file of the folder, durably. */
 export async function writePiece(
   folder: string,
   name: string,
@@ -77,7 +77,7 @@ export interface Opening {
   signal: AbortSignal;
 }
 
-/** Decrypts a piece. Throws BACKUP_DAMAGED where it is not there, or is not as it was encrypted. */
+/** Decrypts a piece. Throws BACKUP_DAMAGED if it does not exist or was changed after the encryption. */
 export async function readPiece(
   opening: Opening,
   name: string,
@@ -109,7 +109,7 @@ export async function readPieceText(opening: Opening, name: string): Promise<str
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** Gives a piece to a program. Throws what that complains of. */
+/** Gives a piece to a program as its input. Throws what the program complains about. */
 export async function feedPiece(opening: Opening, name: string, program: Program): Promise<void> {
   await withCiphertext(opening, name, (age) =>
     runPrograms([age, program], { signal: opening.signal }),

@@ -1,13 +1,13 @@
-/** PostgreSQL's own programs, in the newest version that is installed: an older one does not read a newer server. */
+/** PostgreSQL's own programs, in the newest installed version, because an older one cannot read a newer server. */
 import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withUnnamedFile } from '../backends/mariadb/mariadb-programs.ts';
 
-/** Where Debian has each version. */
+/** The folder in which Debian installs each version. */
 const VERSIONS = '/usr/lib/postgresql';
 
-/** The path of `pg_dump`, `initdb` and the like. Throws where no version of it is installed. */
+/** The path of `pg_dump`, `initdb` and the like. Throws if no version of it is installed. */
 export function postgresProgram(name: string): string {
   const found = findProgram(name);
   if (found === undefined) throw new Error(`PostgreSQL's ${name} is not installed`);
@@ -36,8 +36,8 @@ export interface PostgresLogin {
 }
 
 /**
- * Lends what a client program is given as its connection, and an open file for it, which it finds as its descriptor 3:
- * the password is in no argument and no environment.
+ * Calls `act` with a connection string for a client program, and an open file that must be its descriptor 3. So the
+ * password is neither in an argument nor in the environment.
  */
 export async function withConnection<T>(
   { password, ...place }: PostgresLogin,

@@ -1,6 +1,6 @@
 /**
- * Servers that a set is restored into for a look: a PostgreSQL and a slapd of our own. Each listens on a socket in a
- * folder that nobody else may enter, ends with us, and leaves nothing behind.
+ * Private servers for restoring a set on trial: a PostgreSQL and a slapd. Each listens on a socket in a folder that no
+ * other user may enter, ends with this process, and leaves nothing behind.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -31,12 +31,12 @@ const LOOK_MS = 50;
 const SLAPD = '/usr/sbin/slapd';
 const SLAPADD = '/usr/sbin/slapadd';
 
-/** It is this machine that is at fault, so nothing is known of the set. */
+/** The error if this machine is at fault, so that nothing is known about the set. */
 export function cannotBegin(what: string, cause: unknown): ChamberlainError {
   return new ChamberlainError('STEP_FAILED', `${what} in ${tmpdir()}`, {
     cause,
     action:
-      'Nothing is said of the set. Set TMPDIR to a folder that has room, a short plain path, and a way in for the user postgres.',
+      'This says nothing about the set. Set TMPDIR to a folder with free space and a short plain path, which the user postgres may enter.',
   });
 }
 
@@ -44,12 +44,14 @@ interface PrivateServer {
   program: string;
   args: readonly string[];
   user: Program['user'];
-  /** throws while it does not answer */
+  /** throws as long as the server does not answer */
   look: () => Promise<unknown>;
   signal: AbortSignal;
 }
 
-/** Runs a server while `act` works with it. It is asked to end by SIGINT, and so by the kernel where we die. */
+/**
+ * Runs a server while `act` works with it. It is stopped with SIGINT, which the kernel sends too if this process dies.
+ */
 async function withServer<T>(
   folder: string,
   { program, args, user, look, signal }: PrivateServer,
@@ -81,7 +83,7 @@ async function withServer<T>(
       if (why === undefined) break;
       if (hasEnded() || performance.now() > deadline) {
         const said = readFileSync(log, 'utf8').trimEnd().split('\n').at(-1);
-        const cause = new Error(said || 'it does not answer', { cause: why });
+        const cause = new Error(said || 'the server does not answer', { cause: why });
         throw cannotBegin(`starting ${program}`, cause);
       }
       await sleep(LOOK_MS);
@@ -103,7 +105,7 @@ function makeFolder(): string {
   }
 }
 
-/** Lends an empty folder that belongs to that user alone, and removes it with all that is in it. */
+/** Calls `act` with an empty folder that only that user may enter, and then removes the folder with its contents. */
 async function withFolder<T>(
   user: Program['user'],
   act: (folder: string) => Promise<T>,
@@ -117,15 +119,15 @@ async function withFolder<T>(
   }
 }
 
-/** A PostgreSQL without databases of ours. */
+/** A PostgreSQL without our databases. */
 export interface PrivatePostgres {
-  /** for its superuser: options of psql and pg_restore */
+  /** options of psql and pg_restore that log in as the superuser */
   superuser: readonly string[];
   /** connects to a database as the superuser */
   connect: (database: string) => Promise<pg.Client>;
 }
 
-/** PostgreSQL does not run as root. */
+/** The user that PostgreSQL runs as, because it refuses to run as root. */
 function postgresUser(): Program['user'] {
   if (process.geteuid?.() !== 0) return undefined;
   const idOf = (option: string) =>
@@ -157,7 +159,7 @@ export async function withPrivatePostgres<T>(
     await beginning('running initdb', signal, () => runPrograms([initdb], { signal }));
     const connect = async (database: string) => {
       const client = new pg.Client({ host: folder, port: 5432, user: 'postgres', database });
-      client.on('error', () => {}); // the statement in hand reports
+      client.on('error', () => {}); // the statement in progress reports it
       await client.connect();
       return client;
     };
@@ -184,8 +186,8 @@ export async function withPrivatePostgres<T>(
 }
 
 /**
- * A slapd as deploy/ldap describes it for that configuration, with what `load` gives to slapadd and, as in a true one,
- * the accounts of our programs; their passwords are new, and nobody knows them.
+ * A slapd as deploy/ldap renders it for that configuration, with the entries that `load` gives to slapadd and, as in a
+ * real one, the accounts of our programs. Their passwords are new and known to nobody.
  */
 export async function withPrivateDirectory<T>(
   { realm, ldap: { base }, ids }: Pick<Config, 'realm' | 'ldap' | 'ids'>,

@@ -1,4 +1,4 @@
-/** Whether programs are installed on this machine, such as those that sets of backups are made with. */
+/** Whether programs are installed on this machine, such as those that make sets of backups. */
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { ChamberlainError } from '../shared/errors.ts';
@@ -7,7 +7,7 @@ import { hasPostgresProgram } from './postgres-programs.ts';
 /**
  * Whether a program can be run by its name alone.
  *
- * @param path where it is looked for, as in PATH
+ * @param path the folders to search, as in PATH
  */
 export function isInPath(program: string, path = process.env['PATH'] ?? ''): boolean {
   return path.split(':').some((folder) => {
@@ -20,7 +20,7 @@ export function isInPath(program: string, path = process.env['PATH'] ?? ''): boo
   });
 }
 
-/** The Debian package of each program that sets are made or verified with. */
+/** The Debian package of each program that makes or verifies sets. */
 const PACKAGES = {
   age: 'age',
   pg_dump: 'postgresql-client',
@@ -32,16 +32,16 @@ const PACKAGES = {
 } as const;
 type Needed = keyof typeof PACKAGES;
 
-/** What a set is made with. */
+/** The programs that make a set. */
 export const TO_MAKE: readonly Needed[] = ['age', 'pg_dump'];
 
 function isHere(program: Needed): boolean {
   if (program === 'age') return isInPath(program);
-  // in no PATH of an ordinary user's
+  // slapd is not in the PATH of an ordinary user
   return program === 'slapd' ? isInPath(program, '/usr/sbin') : hasPostgresProgram(program);
 }
 
-/** Which of these programs this machine has not, and what to do; undefined: none. */
+/** The programs that are missing on this machine, and what to do. Undefined if none is missing. */
 export function findLack(
   programs: readonly Needed[],
 ): { programs: string; todo: string } | undefined {
@@ -51,10 +51,10 @@ export function findLack(
   return { programs: lacking.join(', '), todo: `Run \`apt-get install ${packages}\`.` };
 }
 
-/** Throws where one of these programs is not installed here. */
+/** Throws if one of these programs is not installed on this machine. */
 export function requirePrograms(...programs: readonly Needed[]): void {
   const lack = findLack(programs);
   if (lack === undefined) return;
-  const sentence = `nothing was done, since this machine has no ${lack.programs}`;
+  const sentence = `nothing was done, because this machine does not have ${lack.programs}`;
   throw new ChamberlainError('STEP_FAILED', sentence, { action: lack.todo });
 }

@@ -1,4 +1,4 @@
-/** What a set of backups has of PostgreSQL beside the dump, read in the very snapshot that the dump is of. */
+/** What a set of backups contains of PostgreSQL in addition to the dump, read in the same snapshot. */
 import pg from 'pg';
 import type { Config } from '../shared/config.ts';
 import { openOwner } from '../import/write-import.ts';
@@ -6,12 +6,12 @@ import type { ListedArchive } from './manifest.ts';
 
 export interface Snapshot {
   client: pg.Client;
-  /** what pg_dump is given as `--snapshot` */
+  /** the value for `pg_dump --snapshot` */
   id: string;
   at: Date;
 }
 
-/** Holds one snapshot while `act` reads, as the owner of the database. */
+/** Keeps one snapshot open while `act` reads, as the owner of the database. */
 export async function withSnapshot<T>(
   config: Config,
   act: (snapshot: Snapshot) => Promise<T>,
@@ -29,7 +29,7 @@ export async function withSnapshot<T>(
   }
 }
 
-/** Rows of each table. */
+/** Counts the rows of each table. */
 export async function countRows(client: pg.Client): Promise<Record<string, number>> {
   const tables = await client.query<{ name: string }>(
     `SELECT relname AS name FROM pg_class
@@ -53,7 +53,7 @@ export async function readMigration(client: pg.Client): Promise<string> {
   return rows[0]?.name ?? '';
 }
 
-/** The archives that are kept still. */
+/** The archives that are still kept. */
 export async function readArchives(client: pg.Client): Promise<ListedArchive[]> {
   const { rows } = await client.query<ListedArchive>(
     `SELECT a.subject, coalesce(p.shell_name, t.account) AS account, a.archival, a.role,
@@ -65,7 +65,7 @@ export async function readArchives(client: pg.Client): Promise<ListedArchive[]> 
   return rows;
 }
 
-/** Records when the last set was made, for `doctor`; as the owner of the database. */
+/** Records when the last set was made, for `doctor`. Runs as the owner of the database. */
 export async function writeLastBackup(config: Config, at: string): Promise<void> {
   const client = await openOwner(config);
   try {
@@ -84,14 +84,14 @@ interface RoleRow {
   canLogin: boolean;
   canCreateRoles: boolean;
   limit: number;
-  /** made by the owner of the database, who may grant it */
+  /** created by the owner of the database, who may grant it */
   isOwners: boolean;
 }
 
 /**
- * SQL that makes the roles that the dump names: the owner, those that the owner has made, as `chamberlain migrate`
- * does, and those of other programs that have rights in the database. pg_dump leaves them out, since they belong to
- * the whole server.
+ * SQL that creates the roles in the dump: the owner, the roles that the owner created, as `chamberlain migrate` does,
+ * and the roles of other programs with rights in the database. pg_dump leaves them out, because roles belong to the
+ * whole server.
  */
 export async function readRoles(client: pg.Client): Promise<string> {
   const { rows } = await client.query<RoleRow>(

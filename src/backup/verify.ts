@@ -1,4 +1,4 @@
-/** Proves that a set is whole and can be restored, by restoring it into servers of our own. */
+/** Proves that a set is complete and can be restored, by restoring it into private servers. */
 import { createHash } from 'node:crypto';
 import {
   accessSync,
@@ -34,35 +34,35 @@ export interface Verified extends Omit<Manifest, 'version' | 'pieces' | 'archive
   archives: ArchivesHere;
 }
 
-/** What is here of the archives that PostgreSQL knows. */
+/** Which of the archives that PostgreSQL knows are on this machine. */
 export interface ArchivesHere {
-  /** they have the digests that were recorded */
+  /** how many have the recorded digests */
   present: number;
-  /** their folder is here, and they are not there, or are others */
+  /** archives whose folder is on this machine, but which are missing or have another digest */
   missing: ListedArchive[];
-  /** their folder is not on this machine */
+  /** how many have their folder on another machine */
   elsewhere: number;
 }
 
-/** Verifies a set. Throws BACKUP_DAMAGED, naming what is wrong. */
+/** Verifies a set. Throws BACKUP_DAMAGED, which says what is wrong. */
 export async function verifySet(opening: Opening, say: (text: string) => void): Promise<Verified> {
   const { set } = opening;
   requirePrograms('age', 'initdb', 'postgres', 'pg_restore', 'slapd');
   const manifest = await readManifest(opening);
-  // before a server is given any of it
+  // all digests are checked before a server gets any of the data
   for (const { name, sha256 } of manifest.pieces) {
     say(`reading ${name}`);
     const measured = await readPiece(opening, name, () => {});
     if (measured.sha256 === sha256) continue;
-    throw damaged(`${join(set, fileOf(name))} is not the one that the manifest of its set names`);
+    throw damaged(`${join(set, fileOf(name))} does not match the manifest of its set`);
   }
   say('restoring PostgreSQL');
   await restoring(opening, 'PostgreSQL', () => restorePostgres(opening, manifest));
   say('restoring the directory');
   await restoring(opening, 'the directory', () => restoreDirectory(opening, manifest));
-  const { version: _version, pieces: _pieces, ...told } = manifest;
+  const { version: _version, pieces: _pieces, ...facts } = manifest;
   const listed = parseArchives(await readPieceText(opening, 'archives.json'));
-  return { set, ...told, archives: lookAtArchives(listed) };
+  return { set, ...facts, archives: lookAtArchives(listed) };
 }
 
 async function readManifest(opening: Opening): Promise<Manifest> {
@@ -77,19 +77,19 @@ async function readManifest(opening: Opening): Promise<Manifest> {
   } catch (cause) {
     throw cannotRead('set', set, cause, 'USAGE');
   }
-  if (basename(set).startsWith('.')) throw damaged(`${set} was never finished`);
+  if (basename(set).startsWith('.')) throw damaged(`${set} was never completed`);
   const text = await readPieceText(opening, MANIFEST).catch((error: Error) => {
     if (!(error.cause as Error).message.includes('no identity matched')) throw error;
     throw new ChamberlainError('USAGE', `${set} is not encrypted to the key in ${key}`, {
-      action: 'Give the private half of a key that the configuration named when the set was made.',
+      action: 'Give the private half of a key that was configured when the set was made.',
     });
   });
   const manifest = parseManifest(text);
   if (manifest !== undefined) return manifest;
-  throw damaged(`${join(set, fileOf(MANIFEST))} is no manifest that this version can read`);
+  throw damaged(`${join(set, fileOf(MANIFEST))} is not a manifest that this version can read`);
 }
 
-/** Loads the dump as docs/recovery.md says, and counts. Any complaint of PostgreSQL or pg_restore is an error. */
+/** Loads the dump as docs/recovery.md says, and counts rows. Any complaint of PostgreSQL or pg_restore is an error. */
 async function restorePostgres(opening: Opening, { database, tables }: Manifest): Promise<void> {
   await withPrivatePostgres(opening.signal, async ({ superuser, connect }) => {
     await createRoles(await connect('postgres'), await readPieceText(opening, 'roles.sql'));
@@ -103,7 +103,7 @@ async function restorePostgres(opening: Opening, { database, tables }: Manifest)
       for (const name of new Set([...Object.keys(tables), ...Object.keys(restored)])) {
         const [had, has] = [tables[name] ?? 0, restored[name] ?? 0];
         if (had !== has)
-          throw damaged(`the table ${name} had ${had} rows, and restored has ${has}`);
+          throw damaged(`the table ${name} had ${had} rows, but has ${has} after restoring`);
       }
     } finally {
       await client.end();
@@ -111,7 +111,7 @@ async function restorePostgres(opening: Opening, { database, tables }: Manifest)
   });
 }
 
-/** Not by psql, which runs whatever program a line of the set may name. */
+/** Creates the roles. It does not use psql, which would run any program that a line of the set names. */
 async function createRoles(client: pg.Client, sql: string): Promise<void> {
   try {
     await client.query(sql);
@@ -120,7 +120,7 @@ async function createRoles(client: pg.Client, sql: string): Promise<void> {
   }
 }
 
-/** Loads the directory as docs/recovery.md says, and reads it as it was read for the set: the same bytes. */
+/** Loads the directory as docs/recovery.md says, and reads it as for a set. The bytes must be the same. */
 async function restoreDirectory(opening: Opening, { pieces, entries }: Manifest): Promise<void> {
   const config = await readConfig(opening);
   const load = (slapadd: Parameters<typeof feedPiece>[2]) =>
@@ -133,7 +133,7 @@ async function restoreDirectory(opening: Opening, { pieces, entries }: Manifest)
   const had = pieces.find(({ name }) => name === 'directory.ldif');
   if (hash.digest('hex') === had?.sha256) return;
   throw damaged(
-    `the directory had ${entries} entries; restored it has ${restored.length}, and some differ`,
+    `the directory had ${entries} entries, but has ${restored.length} after restoring, and some differ`,
   );
 }
 
@@ -173,7 +173,7 @@ function lookAtArchives(listed: readonly ListedArchive[]): ArchivesHere {
   return here;
 }
 
-/** Of the manifest of an archive, which has the digests of its files; undefined where there is none. */
+/** The digest of an archive's manifest, which contains the digests of its files. Undefined if there is no manifest. */
 function digestOf(path: string): string | undefined {
   try {
     return createHash('sha256')

@@ -1,4 +1,4 @@
-/** The password of a role of ours, as it changes it itself: for its own, no role needs another's right. */
+/** Changes the password of a PostgreSQL role as the role itself, because that needs no other role's rights. */
 import pg from 'pg';
 import type { Config } from '../shared/config.ts';
 import { ChamberlainError } from '../shared/errors.ts';
@@ -10,16 +10,16 @@ import {
   unreachable,
 } from '../database/connection.ts';
 
-/** A connection of a role, and which of some passwords has let it in. */
+/** A connection of a role, and the password with which it logged in. */
 export interface RoleLogin {
   password: string;
-  /** other machines on which the role is logged in: their addresses */
+  /** the addresses of other machines from which the role is logged in */
   elsewhere(): Promise<string[]>;
   change(verifier: string): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Logs in as a role by the first of these passwords that PostgreSQL takes. */
+/** Logs in as a role with the first of these passwords that PostgreSQL accepts. */
 export async function logInByAny(
   config: Config,
   role: PostgresRole,
@@ -28,7 +28,7 @@ export async function logInByAny(
   const as = ` as ${loginOf(role)}`;
   for (const password of passwords) {
     const client = new pg.Client({ ...connectionSettings(config, role), password });
-    client.on('error', () => {}); // the statement in hand reports
+    client.on('error', () => {}); // the statement in progress reports it
     try {
       await client.connect();
     } catch (cause) {
@@ -46,14 +46,15 @@ export async function logInByAny(
         return (rows as { address: string }[]).map(({ address }) => address);
       },
       async change(verifier) {
-        // what of it a server logs is no password
+        // if the server logs the statement, it logs no password
         await client.query(`ALTER ROLE CURRENT_USER PASSWORD ${pg.escapeLiteral(verifier)}`);
       },
       close: () => client.end(),
     };
   }
   throw new ChamberlainError('STEP_FAILED', `logging in to PostgreSQL${as}`, {
-    cause: new Error('its secret is not its password'),
-    action: 'Give it the password of its secret first: see docs/install.md, step 5.',
+    cause: new Error('the password of the role is not the one in its secret'),
+    action:
+      'First set the password of the role to the one in its secret: see docs/install.md, step 5.',
   });
 }

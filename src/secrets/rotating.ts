@@ -1,18 +1,19 @@
 /**
- * Replaces a secret while it is in use, so that nobody is refused:
+ * Replaces a secret while it is in use, so that no login is refused:
  *
- * | what                         | first                                                          | asked to finish              |
- * | ---------------------------- | -------------------------------------------------------------- | ---------------------------- |
- * | of which a server takes two: | the server takes a new one too ─▶ NAME is that, NAME.old the   | the server takes NAME alone  |
- * | Redis, directory, MariaDB    | one before                                                     | ─▶ NAME.old is removed       |
- * | PostgreSQL, which takes one  | NAME.next is made: no login begins ─▶ logins that have begun   |                              |
- * |                              | are through ─▶ the server takes it ─▶ NAME is that             |                              |
- * | the directory's admin, as    | the server takes a new one ─▶ NAME is that                     |                              |
- * | whom no program logs in      |                                                                |                              |
- * | a key                        | NAME.next is made; others are given its public half            | NAME is that                 |
+ * | secret                       | first step                                                      | `--finish`                  |
+ * | ---------------------------- | --------------------------------------------------------------- | --------------------------- |
+ * | a password of Redis, the     | the server accepts a new password too ─▶ NAME has the new one,  | the server accepts only     |
+ * | directory or MariaDB, which  | NAME.old the previous one                                       | NAME ─▶ NAME.old is removed |
+ * | accept two                   |                                                                 |                             |
+ * | a password of PostgreSQL,    | NAME.next is made, which stops new logins ─▶ pending logins     |                             |
+ * | which accepts one            | finish ─▶ the server accepts the new one ─▶ NAME has it         |                             |
+ * | of the directory's admin, as | the server accepts the new password ─▶ NAME has it              |                             |
+ * | whom no program logs in      |                                                                 |                             |
+ * | a key                        | NAME.next is made; its public half is given to the others       | NAME is the new key         |
  *
- * Whoever is cut anywhere runs it again. A password that a server was given, and that was not written down, is known to
- * nobody, and ends with the next that finishes.
+ * After an interruption anywhere, run it again. A password that was given to a server but not written to a file is
+ * known to nobody, and stops working when the next run finishes.
  */
 import { createPublicKey, generateKeyPairSync, hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -40,7 +41,7 @@ import {
 } from './secret-files.ts';
 import { withAdmin } from '../cli/admin.ts';
 
-/** Says what is done next. */
+/** Reports the next step. */
 export type Say = (step: string) => void;
 
 /** How a secret is replaced. */
@@ -48,25 +49,27 @@ export type Rotation = { name: string; what: string } & (
   | {
       way: 'two at once';
       server: string;
-      /** the server takes these passwords from then on, the first of which may be new to it; of one alone, no other */
+      /**
+       * makes the server accept exactly these passwords, of which the first may be new; with only one, no other works
+       */
       set(passwords: readonly string[]): Promise<void>;
     }
   | {
       way: 'one at a time';
       server: string;
-      /** returns once the server takes that password alone; calls `begin` before it changes anything */
+      /** returns when the server accepts only that password; calls `begin` before it changes anything */
       change(files: SecretFiles, next: string, begin: () => Promise<void>, say: Say): Promise<void>;
     }
   | { way: 'key'; others: string }
 );
 
-/** @param name as of `secretsOf` */
+/** @param name one of `secretsOf` */
 export function rotationOf(config: Config, name: string): Rotation {
   if (name === 'seal-key') {
-    return { name, way: 'key', what: 'the key that seals are signed by', others: 'login host' };
+    return { name, way: 'key', what: 'the key that signs seals', others: 'login host' };
   }
   if (name === 'events-key') {
-    return { name, way: 'key', what: 'the key that events are signed by', others: 'portal' };
+    return { name, way: 'key', what: 'the key that signs events', others: 'portal' };
   }
   const [, server, account = ''] = /^([a-z]+)-(.+)$/u.exec(name) ?? [];
   switch (server) {
@@ -91,12 +94,12 @@ function ofPostgres(config: Config, name: string, role: PostgresRole): Rotation 
       const passwords = [files.now, ...(files.next === undefined ? [] : [files.next])];
       const login = await logInByAny(config, role, passwords);
       try {
-        if (login.password === files.next) return; // it was cut when that was done
+        if (login.password === files.next) return; // an earlier run was interrupted after this
         const elsewhere = await login.elsewhere();
         if (elsewhere.length > 0) throw alsoElsewhere(role, elsewhere);
         await begin();
         writeNext(files.path, next);
-        say('waiting until logins that have begun are through');
+        say('waiting until pending logins are finished');
         await sleep(CHANGING_MS.settles);
         say('giving PostgreSQL the new password');
         await login.change(scramVerifier(next, randomBytes(16)));
@@ -107,11 +110,11 @@ function ofPostgres(config: Config, name: string, role: PostgresRole): Rotation 
   };
 }
 
-/** What logs in on another machine would be refused until that has the new file. */
+/** Programs on another machine would be refused until that machine has the new file. */
 function alsoElsewhere(role: PostgresRole, addresses: readonly string[]): ChamberlainError {
-  const what = `${loginOf(role)} is logged in from ${addresses.join(' and ')} too, and PostgreSQL takes one password of a role`;
+  const what = `${loginOf(role)} is also logged in from ${addresses.join(' and ')}, and PostgreSQL accepts only one password for a role`;
   return new ChamberlainError('STEP_FAILED', what, {
-    action: 'End its programs there, run this again, and start them by the new file.',
+    action: 'Stop its programs there, run this again, and start them with the new secret.',
   });
 }
 
@@ -176,49 +179,55 @@ function ofRedis(config: Config, name: string, account: RedisAccount | 'owner'):
   };
 }
 
-/** The secret by which others are changed. */
+/** Reads a secret that is needed to change others. */
 function requireSecret(config: Config, server: SecretServer, account: string): string {
   try {
     return readSecret(config, server, account);
   } catch (cause) {
-    throw new ChamberlainError('CONFIG_INVALID', `changing a password by ${server}-${account}`, {
-      cause,
-      action: 'Run it where that secret is, as a user who may read it.',
-    });
+    throw new ChamberlainError(
+      'CONFIG_INVALID',
+      `changing a password with the secret ${server}-${account}`,
+      {
+        cause,
+        action: 'Run it on a machine that has this secret, as a user who may read it.',
+      },
+    );
   }
 }
 
-/** What a run has come to. */
+/** The result of a run. */
 export interface Rotated {
   name: string;
   /**
-   * `rotated`: nothing is left to do · `beside`: the server takes the old one too · `announced`: a key is made, and not
-   * in use yet · `finished` · `nothing`: there was nothing to finish
+   * `rotated`: nothing is left to do · `beside`: the server still accepts the old one too · `announced`: a new key is
+   * made but not in use yet · `finished` · `nothing`: there was nothing to finish
    */
   step: 'rotated' | 'beside' | 'announced' | 'finished' | 'nothing';
-  /** of a key that is made, in PEM */
+  /** the public half of the new key, in PEM */
   publicKey?: string;
 }
 
-/** The first step, or all of it where there is one. Throws STEP_FAILED where another run is at it. */
+/** Does the first step, or everything if there is only one. Throws STEP_FAILED if another run is in progress. */
 export async function rotate(config: Config, secret: Rotation, say: Say): Promise<Rotated> {
   return alone(config, secret.name, () => rotateAlone(config, secret, say));
 }
 
-/** The second step. Throws STEP_FAILED where the first was cut, or where another run is at it. */
+/** Does the second step. Throws STEP_FAILED if the first was interrupted or another run is in progress. */
 export async function finish(config: Config, secret: Rotation, say: Say): Promise<Rotated> {
   return alone(config, secret.name, () => finishAlone(config, secret, say));
 }
 
-/** Of two runs at once, each would give the server a password that the other knows nothing of. */
+/**
+ * Runs `act` unless another run is in progress. Two runs would each give the server a password unknown to the other.
+ */
 async function alone<T>(config: Config, name: string, act: () => Promise<T>): Promise<T> {
-  // an abstract address (unix(7), at most 107 bytes) ends with the process, however that ends
+  // an abstract address (unix(7), at most 107 bytes) is released when the process ends, however it ends
   const held = createServer().listen(`\0chamberlain-${hash('sha256', join(config.secrets, name))}`);
   try {
     await once(held, 'listening');
   } catch {
     throw new ChamberlainError('STEP_FAILED', `another run is replacing ${name}`, {
-      action: 'Wait for its end.',
+      action: 'Wait until it has finished.',
     });
   }
   try {
@@ -252,7 +261,7 @@ async function rotateAlone(config: Config, secret: Rotation, say: Say): Promise<
   if (files.hasOld && files.next === undefined) return { name, step: 'beside' };
   const next = makePassword(randomBytes);
   await record(config, name, say);
-  say(`giving ${secret.server} the new password beside the present one`);
+  say(`giving ${secret.server} the new password in addition to the present one`);
   await secret.set([next, files.now]);
   say(`replacing ${path}`);
   writeNext(path, next);
@@ -272,13 +281,17 @@ async function finishAlone(config: Config, secret: Rotation, say: Say): Promise<
     return { name, step: 'finished' };
   }
   if (next !== undefined) {
-    throw new ChamberlainError('STEP_FAILED', `finishing the rotation of ${name}, which was cut`, {
-      action: `Run \`chamberlain secret rotate ${name}\` again first.`,
-    });
+    throw new ChamberlainError(
+      'STEP_FAILED',
+      `finishing the rotation of ${name}, which was interrupted`,
+      {
+        action: `First run \`chamberlain secret rotate ${name}\` again.`,
+      },
+    );
   }
   if (secret.way === 'one at a time' || !hasOld) return { name, step: 'nothing' };
   await record(config, name, say);
-  say(`taking the old password from ${secret.server}`);
+  say(`removing the old password from ${secret.server}`);
   await secret.set([now]);
   say(`removing ${oldOf(path)}`);
   removeOld(path);

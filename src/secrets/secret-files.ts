@@ -1,6 +1,6 @@
 /**
- * The files of one secret. How far its rotation has come stands in them alone: NAME.next is a secret that is to take the
- * place of NAME, NAME.old one that it has taken the place of, and that the server still takes.
+ * The files of one secret. They alone record how far its rotation is: NAME.next is a secret that will replace NAME,
+ * NAME.old is one that NAME has replaced and that the server still accepts.
  */
 import { existsSync, linkSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,13 +15,13 @@ import {
 
 export interface SecretFiles {
   path: string;
-  /** without the end of the line, as it is read everywhere */
+  /** without the line end, as every program reads it */
   now: string;
   next: string | undefined;
   hasOld: boolean;
 }
 
-/** Throws CONFIG_INVALID where the secret is not here, or not for this user. */
+/** Throws CONFIG_INVALID if the secret is not on this machine, or this user may not read it. */
 export function readSecretFiles(config: Pick<Config, 'secrets'>, name: string): SecretFiles {
   const path = join(config.secrets, name);
   try {
@@ -37,7 +37,7 @@ function readText(path: string): string {
   return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
 }
 
-/** Writes a secret beside the present one, for those who may read that. */
+/** Writes NAME.next. The users who may read the present secret may read it too. */
 export function writeNext(path: string, text: string): void {
   write(path, () => {
     const { mode, uid, gid } = statSync(path);
@@ -45,7 +45,7 @@ export function writeNext(path: string, text: string): void {
   });
 }
 
-/** The secret that lies beside takes the place of the present one, which is kept as the old one if `keepsOld`. */
+/** Replaces NAME by NAME.next. If `keepsOld`, the present secret is kept as NAME.old. */
 export function takeNext(path: string, { keepsOld }: { keepsOld: boolean }): void {
   write(path, () => {
     if (keepsOld && !existsSync(oldOf(path))) linkSync(path, oldOf(path));
@@ -64,7 +64,7 @@ function write(path: string, act: () => void): void {
   } catch (cause) {
     throw new ChamberlainError('STEP_FAILED', `replacing the secret ${path}`, {
       cause,
-      action: 'Run it as root: the file keeps its owner and mode.',
+      action: 'Run it as root, because the new file must keep owner and mode.',
     });
   }
 }

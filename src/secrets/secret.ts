@@ -1,16 +1,16 @@
-/** Passwords and keys: when they are read, and what a server keeps of a password. Pure. */
+/** Passwords and keys: when they are read, and the form in which a server stores a password. Pure. */
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 
-/** A password, or what reads it for each connection anew: whoever changes it restarts nothing. */
+/** A password, or a function that reads it again for each connection, so that no restart is needed after a change. */
 export type Secret = string | (() => string);
 
-/** The password as it is now. */
+/** The current password. */
 export function secretNow(secret: Secret): string {
   return typeof secret === 'function' ? secret() : secret;
 }
 
 /**
- * What PostgreSQL keeps of a password (RFC 5803 by way of pg_authid), so that the password itself is in no
+ * The form in which PostgreSQL stores a password (RFC 5803, in pg_authid). With it, the password itself is in no
  * statement that a server could log.
  *
  * @param salt 16 random bytes
@@ -25,8 +25,8 @@ export function scramVerifier(password: string, salt: Uint8Array): string {
 }
 
 /**
- * What slapd keeps of a password: `{SSHA}`. The passwords are long and random, so that a slow hash would add
- * nothing but slow binds.
+ * The form in which slapd stores a password: `{SSHA}`. The passwords are long and random, so a slow hash would only
+ * make binds slow.
  *
  * @param salt 16 random bytes
  */
@@ -35,7 +35,7 @@ export function saltedSha1(password: string, salt: Uint8Array): string {
   return `{SSHA}${Buffer.concat([digest, salt]).toString('base64')}`;
 }
 
-/** What an ACL file of Redis keeps of a password. */
+/** The form in which an ACL file of Redis stores a password. */
 export function redisHash(password: string): string {
   return createHash('sha256').update(password).digest('hex');
 }

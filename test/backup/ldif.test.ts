@@ -1,4 +1,4 @@
-/** LDIF as slapadd takes it. What slapd itself makes of it: test/scenarios/backup-set.test.ts. */
+/** LDIF for slapadd. test/scenarios/backup-set.test.ts tests it with slapd itself. */
 import { expect, test } from '@jest/globals';
 import { compareDns, renderEntry } from '../../src/backup/ldif.ts';
 
@@ -10,13 +10,13 @@ test.each([
   ['an angle bracket in front', '<x', 'cn:: PHg='],
   ['two lines', 'x\ny: z', 'cn:: eAp5OiB6'],
   ['other letters', 'Zoë', 'cn:: Wm/Dqw=='],
-  ['bytes that are no text', Buffer.from([0xff, 0]), 'cn:: /wA='],
+  ['bytes that are not text', Buffer.from([0xff, 0]), 'cn:: /wA='],
   ['nothing', '', 'cn: '],
 ])('a value with %s is one line', (_, value, line) => {
   expect(renderEntry('cn=x', [['cn', [value]]])).toBe(`dn: cn=x\n${line}\n\n`);
 });
 
-test('the same entry has the same bytes, without what slapd makes by itself', () => {
+test('the same entry has the same bytes, without attributes that slapd computes', () => {
   const one = renderEntry('uid=a,o=b', [
     ['uid', ['a']],
     ['mail', ['y@x', 'x@x']],
@@ -33,7 +33,7 @@ test('the same entry has the same bytes, without what slapd makes by itself', ()
   expect(one).toBe('dn: uid=a,o=b\nmail: x@x\nmail: y@x\nuid: a\n\n');
 });
 
-test('an entry comes after those that it lies below', () => {
+test('an entry comes after its parents', () => {
   const dns = ['uid=b,ou=p,o=x', 'ou=q,o=x', 'o=x', String.raw`uid=a\2Cb,ou=q,o=x`, 'ou=P,o=x'];
   expect(dns.toSorted(compareDns)).toEqual([
     'o=x',

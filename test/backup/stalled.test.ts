@@ -1,4 +1,4 @@
-/** A set is not waited for without end: PostgreSQL hangs in the middle of it. */
+/** Making a set does not wait for ever: PostgreSQL hangs in the middle of it. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -31,11 +31,11 @@ test.each([
     1000,
     {
       code: 'BACKEND_UNAVAILABLE',
-      message: 'counting rows of PostgreSQL: nothing has come for 1 s',
+      message: 'counting rows of PostgreSQL: no data for 1 s',
     },
   ],
   ['somebody ends it', 600_000, new Error('ended')],
-])('it ends, and leaves nothing, where PostgreSQL hangs and %s', async (_, stalledMs, how) => {
+])('it ends and leaves nothing behind if PostgreSQL hangs and %s', async (_, stalledMs, how) => {
   const pid = runningPid(world.postgres) as number;
   const ending = new AbortController();
   const say = (text: string) => {

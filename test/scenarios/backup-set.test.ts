@@ -1,4 +1,7 @@
-/** A set of backups: made while requests come in, verified, damaged, and restored, as docs/backups.md and docs/recovery.md say. */
+/**
+ * A set of backups: made while requests come in, verified, damaged, and restored, as docs/backups.md and
+ * docs/recovery.md say.
+ */
 import { execFile, execFileSync, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -212,7 +215,7 @@ test('cut in the middle, there is no set', async () => {
     const [part = ''] = readdirSync(sets).filter((name) => !finished.includes(name));
     expect(part).toMatch(/^\.chamberlain-tools-.*\.part$/u);
     expect((await verify(join(sets, part))).err).toMatch(
-      /^BACKUP_DAMAGED: .*\.part was never finished\. Use another set/u,
+      /^BACKUP_DAMAGED: .*\.part was never completed\. Use another set/u,
     );
 
     const terminated = await start();
@@ -305,7 +308,7 @@ test('doctor says when the last set is old, when none was ever made, and what is
     for (const args of [[sets], ['--verify', last, '--key', key()]]) {
       expect(await runCli(['backup', ...args], { config: world.configFile, env })).toEqual({
         ...{ exit: 1, out: '' },
-        err: 'STEP_FAILED: nothing was done, since this machine has no age. Run `apt-get install age`.\n',
+        err: 'STEP_FAILED: nothing was done, because this machine does not have age. Run `apt-get install age`.\n',
       });
     }
 
@@ -380,7 +383,7 @@ test('a key that the set was not made for, and a configuration without one, are 
   const { err, exit } = await cli('backup', '--verify', first, '--key', key('other'));
   expect({ exit, err }).toEqual({
     exit: 2,
-    err: `USAGE: ${first} is not encrypted to the key in ${key('other')}. Give the private half of a key that the configuration named when the set was made.\n`,
+    err: `USAGE: ${first} is not encrypted to the key in ${key('other')}. Give the private half of a key that was configured when the set was made.\n`,
   });
   const without = join(running.world.dir, 'without.yaml');
   const text = readFileSync(running.world.configFile, 'utf8');
@@ -410,7 +413,7 @@ test.each([
   [
     'a row',
     ({ tables }: Manifest) => ({ tables: { ...tables, tools: 3 } }),
-    /^BACKUP_DAMAGED: restoring PostgreSQL from .*: the table tools had 3 rows, and restored has 2\. Use /u,
+    /^BACKUP_DAMAGED: restoring PostgreSQL from .*: the table tools had 3 rows, but has 2 after restoring\. Use /u,
   ],
   [
     'a letter of an entry',
@@ -420,7 +423,7 @@ test.each([
         .toString()
         .replace(/^mail: alice/mu, 'Mail: alice'),
     }),
-    /^BACKUP_DAMAGED: restoring the directory from .*: the directory had (\d+) entries; restored it has \1, and some differ\. /u,
+    /^BACKUP_DAMAGED: restoring the directory from .*: the directory had (\d+) entries, but has \1 after restoring, and some differ\. /u,
   ],
 ])(
   'a set that lacks %s is whole, and refused once it is restored',
@@ -458,7 +461,7 @@ test('where this machine is at fault, the set is not', async () => {
         env: { TMPDIR },
       });
       expect({ exit, out }).toEqual({ exit: 1, out: '' });
-      expect(err).toMatch(/^STEP_FAILED: .*\. Nothing is said of the set\. Set TMPDIR to /u);
+      expect(err).toMatch(/^STEP_FAILED: .*\. This says nothing about the set\. Set TMPDIR to /u);
     }
   } finally {
     for (const each of [long, closed]) rmSync(each, { recursive: true });
@@ -612,7 +615,7 @@ test('the commands around a recovery are those of docs/recovery.md', async () =>
   const done = await cli('recover', '--database', '--expect', digest);
   expect(done).toMatchObject({
     exit: 0,
-    out: expect.stringMatching(/^Done, and thawed\.\nNow run /mu),
+    out: expect.stringMatching(/^Done\. The realm is thawed\.\nNow run /mu),
   });
   // what it names is what the page has
   const after = lines('recovery:after');
