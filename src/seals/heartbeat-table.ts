@@ -1,4 +1,6 @@
-/** What the marker says, from our tables; and the table `directory_heartbeat`: what was told, and when. */
+/**
+ * The contents of the heartbeat, from our tables; and the table `directory_heartbeat`: what was published, and when.
+ */
 import {
   markerDoubt,
   newestOf,
@@ -12,17 +14,17 @@ import { ChamberlainError } from '../shared/errors.ts';
 import { writeOperatorAction } from '../audit/operator-actions.ts';
 import { type Client, type Pool, transact, withClient } from '../database/connection.ts';
 
-/** What somebody lost, and the directory does not show after so long, is told to the login hosts by itself. */
+/** If the directory does not show a loss of access after this time, the heartbeat alone announces it to login hosts. */
 const OVERDUE_SECONDS = 2;
-/** The newest: 400 kB, which every login host reads every three seconds. */
+/** The most floors, the newest ones: 400 kB, which every login host reads every three seconds. */
 const MOST_FLOORS = 20_000;
 
-/** How many a directory that is whole shows at least. */
+/** How many people and tools a complete directory shows at least. */
 export type Counts = Pick<Marker, 'people' | 'tools'>;
 
 /**
- * Counts, as of now. A subject counts once every step of a first generation was done, and no longer from the verdict on
- * that takes the account away. Among 40,000 it takes 150 ms.
+ * Counts the subjects now. A subject counts as soon as all steps of its first generation are done, until the verdict
+ * that removes the account. With 40,000 subjects this takes 150 ms.
  */
 export async function countSubjects(pool: Pool): Promise<Counts> {
   const { rows } = await pool.query({
@@ -36,8 +38,8 @@ export async function countSubjects(pool: Pool): Promise<Counts> {
 }
 
 /**
- * The clock, and below which numbers seals count no more, as of now. A floor is told when the directory has the newer
- * seal, or should have had it.
+ * Reads the clock, and the numbers below which seals no longer count, as of now. A floor is published when the
+ * directory has the newer seal, or should have it by now.
  */
 export async function readFloors(pool: Pool): Promise<Pick<Marker, 'clock' | 'floors'>> {
   const { rows } = await pool.query({
@@ -55,27 +57,27 @@ export async function readFloors(pool: Pool): Promise<Pick<Marker, 'clock' | 'fl
   return rows[0] as Pick<Marker, 'clock' | 'floors'>;
 }
 
-/** What the directory showed as the marker, and the doubt that follows. */
+/** The heartbeat that the directory showed, and the doubt that follows from it. */
 export interface MarkerLook {
-  /** its texts: none at first, and two where two roles began at once */
+  /** its texts: none at first, and two if two roles began at the same time */
   texts: string[];
-  /** when the newest was written; undefined where there is none */
+  /** when the newest was written; undefined if there is none */
   seenAt: Date | undefined;
   publishing: Publishing;
   doubt: MarkerDoubt | undefined;
 }
 
 /**
- * Reads the marker, and says whether the directory or our database is an older copy of itself. The
- * database is read before and after, so that one who writes a marker meanwhile is not accused.
+ * Reads the heartbeat, and says whether the directory or our database is an older copy of itself. The database is read
+ * before and after, so that a heartbeat written meanwhile raises no false doubt.
  *
- * A time that our database does not know, and that our key has not signed, says nothing: whoever may write the directory
- * may write a time of the future. Where nothing else is there (somebody has written over it) there is no doubt, and the
- * next one is written over it. What is of before counts whichever key has signed it: an older copy may be of before the key
- * was replaced.
+ * A time that our database does not know, in a text not signed by our key, means nothing: anybody who may write to the
+ * directory could write a future time. If there is nothing else (somebody overwrote the heartbeat), there is no doubt,
+ * and the next heartbeat replaces it. Earlier times count whichever key signed them, because an older copy may be from
+ * before the key was replaced.
  *
- * @param readTexts reads the marker's texts in the directory
- * @param keys by which it is verified; without them it is taken for what it says
+ * @param readTexts reads the texts of the heartbeat in the directory
+ * @param keys verify the texts; without them, the texts are believed
  */
 export async function lookAtHeartbeat(
   pool: Pick<Pool, 'query'>,
@@ -113,8 +115,8 @@ export async function readPublishing(pool: Pick<Pool, 'query'>): Promise<Publish
 }
 
 /**
- * Records that a marker is about to be written, and gives it its time, later than any before (migrations/0011_bounds.sql).
- * Waits for the disk: a marker may not be newer than our database knows.
+ * Records that a heartbeat is about to be written, and returns its time, which is later than any before
+ * (migrations/0011_bounds.sql). Waits for the disk, because a heartbeat must not be newer than our database knows.
  */
 export async function beginPublishing(pool: Pool, seenAt: Date | undefined): Promise<Date> {
   return withClient(pool, (client) =>
@@ -130,9 +132,9 @@ export async function beginPublishing(pool: Pool, seenAt: Date | undefined): Pro
 }
 
 /**
- * Records that a marker of that time is written.
+ * Records that the heartbeat of that time is written.
  *
- * @param short its short form for the other places, signed, and the public key that verifies it: SPKI, base64
+ * @param short its signed short form for the other places, and the public key that verifies it: SPKI, base64
  */
 export async function endPublishing(
   pool: Pool,
@@ -143,9 +145,9 @@ export async function endPublishing(
 }
 
 /**
- * Keeps the doubt for those who do not see the directory: `status`, `doctor`, the sweep. Where our
- * database is the older copy, freezes the realm, whoever has frozen it before. Does nothing where an
- * admin has settled it since the look at `publishing`.
+ * Records the doubt for programs that do not read the directory: `status`, `doctor`, the sweep. If our database is the
+ * older copy, it freezes the realm, even if it was frozen before. Does nothing if an admin has settled the doubt since
+ * `publishing` was read.
  */
 export async function writeDoubt(
   pool: Pool,
@@ -163,7 +165,7 @@ export async function writeDoubt(
   }
 }
 
-/** The doubt that the directory role had at its last beat, and when it last wrote a marker. */
+/** Reads the doubt of the directory role at its last beat, and when it last wrote a heartbeat. */
 export async function readDoubt(
   client: Pick<Client, 'query'>,
 ): Promise<{ doubt: string | null; publishedAt: Date | null }> {
@@ -173,7 +175,7 @@ export async function readDoubt(
   return rows[0] as { doubt: string | null; publishedAt: Date | null };
 }
 
-/** Whether the directory is still to catch up: rows of the directory role are behind, and not parked. */
+/** Whether the directory still has to catch up: rows of the directory role are behind and not parked. */
 export async function isDirectoryBehind(pool: Pool): Promise<boolean> {
   const { rows } = await pool.query(
     `SELECT EXISTS (SELECT FROM convergence
@@ -183,12 +185,12 @@ export async function isDirectoryBehind(pool: Pool): Promise<boolean> {
 }
 
 /**
- * Accepts an older copy of the directory, as the owner of the database: every subject is looked at again by the role directory, first
- * those from whom something is to be taken, and the marker is not told before all are as wanted.
+ * Accepts an older copy of the directory, as the owner of the database. The directory role checks every subject again,
+ * first those that lose access, and publishes no heartbeat until all are as wanted.
  *
- * Throws FROZEN where the realm is frozen: nothing would come of it.
+ * Throws FROZEN if the realm is frozen, because no worker would act on it.
  *
- * @param urgent uids of those from whom something is to be taken
+ * @param urgent uids of the subjects that lose access
  * @returns how many subjects there are
  */
 export async function acceptOlderDirectory(
@@ -202,7 +204,10 @@ export async function acceptOlderDirectory(
       await client.query('UPDATE directory_heartbeat SET accepted_at = clock_timestamp()');
       const { rows } = await client.query('SELECT frozen_at FROM frozen FOR KEY SHARE');
       if ((rows[0] as { frozen_at: Date | null }).frozen_at !== null) {
-        throw new ChamberlainError('FROZEN', 'no worker acts, so nothing was done');
+        throw new ChamberlainError(
+          'FROZEN',
+          'no worker acts while the realm is frozen, so nothing was done',
+        );
       }
       const touched = await client.query(
         `SELECT look_again(ARRAY[s.uid], ARRAY['directory'], s.uid = ANY ($1), ARRAY[false]) FROM (
@@ -216,9 +221,9 @@ export async function acceptOlderDirectory(
   );
 }
 
-/** How far the role directory is with an older copy. */
+/** How far the directory role is with an older copy. */
 export interface CatchingUp {
-  /** the marker is not told yet */
+  /** no heartbeat is published yet */
   accepted: boolean;
   behind: number;
   parked: number;

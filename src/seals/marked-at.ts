@@ -1,8 +1,8 @@
-/** How new the places of a role are, by the markers that they show (src/seals/heartbeat.ts). */
+/** How recent the places of a role are, by their markers (src/seals/heartbeat.ts). */
 import { newestOf, timeOfShortMarker } from './heartbeat.ts';
 import type { PlaceMarkers } from './publish-place-markers.ts';
 
-/** The time of the newest, whoever has signed it; undefined where no place shows one. Throws BACKEND_UNREADABLE. */
+/** The time of the newest marker, whoever signed it. Undefined if no place has one. Throws BACKEND_UNREADABLE. */
 export async function readMarkedAt<Place extends string>(
   markers: PlaceMarkers<Place>,
 ): Promise<Date | undefined> {

@@ -1,9 +1,10 @@
 /**
- * Looks at the markers of a role's places right before something is given there. A place that came back from a backup since
- * the loop of publish-place-markers.ts last looked is given nothing, nor is anything given by a database that did.
+ * Checks the markers of a role's places right before access is given there. Nothing is given at a place that was
+ * restored from a backup since the loop of publish-place-markers.ts last looked, and nothing is given if our database
+ * was.
  *
- * Each job that gives something reads the marker of each place where it does: 0.13 ms of a MariaDB server's, 0.3 ms of an
- * area's.
+ * Each job that gives access reads the marker of each place concerned: 0.13 ms for a MariaDB server, 0.3 ms for an area
+ * of homes.
  */
 import { codeOf, describeError } from '../shared/errors.ts';
 import type { Role } from '../reconcile/wanted.ts';
@@ -15,9 +16,9 @@ import { carrierOf, type PlaceMarkers } from './publish-place-markers.ts';
 
 export interface PlaceGuard {
   /**
-   * Of the places where something is to be given: those that are in doubt, or whose marker cannot be read.
+   * The places where access is to be given that are in doubt, or whose marker cannot be read.
    *
-   * @param known as our database had them before
+   * @param known the places as our database knew them before
    */
   doubted(
     found: readonly Pick<SubjectSurvey, 'steps'>[],
@@ -26,7 +27,7 @@ export interface PlaceGuard {
   close(): Promise<void>;
 }
 
-/** Of a role whose places carry no markers. */
+/** The guard of a role whose places carry no markers. */
 export const NO_GUARD: PlaceGuard = { doubted: () => Promise.resolve([]), close: async () => {} };
 
 export function openPlaceGuard(role: Role, markers: PlaceMarkers, pool: Pool): PlaceGuard {

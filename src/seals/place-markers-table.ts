@@ -1,4 +1,7 @@
-/** The table `place_markers`: what each MariaDB server and each area of homes was told, and the doubt about it. */
+/**
+ * The table `place_markers`: the marker that each MariaDB server and each area of homes was given, and the doubt about
+ * it.
+ */
 import { createPublicKey } from 'node:crypto';
 import {
   type Carrier,
@@ -11,31 +14,31 @@ import { sealKeyId, type SealKeys, verifyPayload } from './seal.ts';
 import type { Role } from '../reconcile/wanted.ts';
 import { type Client, type Pool, transact, withClient } from '../database/connection.ts';
 
-/** A place of the role that is connected. */
+/** A place of the connected role. */
 export interface MarkedPlace {
   role: Role;
   place: string;
 }
 
-/** What our database knows of a place. */
+/** What our database knows about a place. */
 interface Known {
   publishing: Publishing;
-  /** the marker that it is to be given; undefined: the role directory has told none yet */
+  /** the marker that the place must get; undefined: the directory role has published none yet */
   next: { text: string; at: Date } | undefined;
   keys: SealKeys;
-  /** the key is of now; a database from a backup may know one that was replaced since */
+  /** the key is current; a database from a backup may know one that was replaced since */
   isKeyFresh: boolean;
   isDoubted: boolean;
 }
 
-/** What a place showed as its marker, and the doubt that follows. */
+/** The marker that a place showed, and the doubt that follows from it. */
 export interface PlaceLook extends Known {
   text: string | undefined;
   seenAt: Date | undefined;
   doubt: MarkerDoubt | undefined;
 }
 
-/** The role directory tells a heartbeat every 3 s, and the key that signs it. */
+/** The directory role publishes a heartbeat every 3 s, with the key that signs it. */
 const KEY_FRESH_MS = 15_000;
 
 async function readKnown(pool: Pool, { role, place }: MarkedPlace): Promise<Known> {
@@ -69,13 +72,13 @@ function keysOf(spki: string | null): SealKeys {
 }
 
 /**
- * Reads the marker of a place, and says whether the place or our database is an older copy of itself. Our database is
- * asked again before anybody is accused: another may have written a marker meanwhile.
+ * Reads the marker of a place, and says whether the place or our database is an older copy of itself. Before a doubt,
+ * our database is read again, because another process may have written a marker meanwhile.
  *
- * A time that our database does not know, and that its key has not signed, says nothing. It is not written over before the
- * role directory has told which key is in use now: until then `next` is undefined.
+ * A time that our database does not know, in a text not signed with its key, means nothing. Such a marker is not
+ * overwritten until the directory role has published which key is in use now. Until then `next` is undefined.
  *
- * @param read reads the marker's text in the place
+ * @param read reads the text of the marker in the place
  */
 export async function lookAtPlace(
   pool: Pool,
@@ -102,20 +105,20 @@ export async function lookAtPlace(
   const first = judge(known);
   if (first.doubt === undefined) return { ...known, text, ...first };
   const after = await readKnown(pool, of);
-  // the doubt is of what was known before: where another has told meanwhile, it is not kept
+  // the doubt is about what was known before; if another process has written meanwhile, it is not kept
   return { ...after, publishing: known.publishing, text, ...judge(after) };
 }
 
 /** A place of a role as our database knows it; times in ISO 8601. */
 export interface KnownPlace {
   place: string;
-  /** which side is the older copy, as the latest look has it */
+  /** which side is the older copy, by the latest look */
   older: 'place' | 'database' | null;
   publishingAt: string | null;
   publishedAt: string | null;
 }
 
-/** In a statement, all places of a role: an array of `KnownPlace`, or NULL. `role`: an expression. */
+/** SQL: all places of a role, as an array of `KnownPlace` or NULL. `role`: an expression. */
 export const PLACES_OF = (role: string) => `(
   SELECT jsonb_agg(jsonb_build_object('place', place, 'older', older, 'publishingAt', publishing_at, 'publishedAt', published_at))
   FROM place_markers WHERE role = ${role})`;
@@ -126,12 +129,12 @@ export async function readPlaces(client: Pick<Client, 'query'>, role: Role): Pro
   return (rows as { places: KnownPlace[] | null }[])[0]?.places ?? [];
 }
 
-/** Those that are older copies of themselves. */
+/** The places that are older copies of themselves. */
 export function olderOf(places: readonly KnownPlace[]): string[] {
   return places.flatMap(({ place, older }) => (older === 'place' ? [place] : []));
 }
 
-/** Whether a place shows the marker that it was last told: else `lookAtPlace` says what that means. */
+/** Whether a place shows the marker that it was last given. If not, `lookAtPlace` says what this means. */
 export function isAsPublished(
   text: string | undefined,
   { publishingAt, publishedAt }: KnownPlace,
@@ -142,7 +145,7 @@ export function isAsPublished(
   );
 }
 
-/** As the time that was told: whatever the place shows is not newer. */
+/** A published time later than any marker, so that whatever the place shows is not newer. */
 const ADOPTED = '9999-12-31Z';
 
 /** Records that a marker of that time is about to be written. Waits for the disk: see `beginPublishing`. */
@@ -166,7 +169,7 @@ export async function beginPublishingPlace(
   );
 }
 
-/** Records that a marker of that time is written: no doubt is left. */
+/** Records that a marker of that time is written, which ends any doubt. */
 export async function endPublishingPlace(
   pool: Pool,
   { role, place }: MarkedPlace,
@@ -181,8 +184,8 @@ export async function endPublishingPlace(
 }
 
 /**
- * Keeps the doubt, for `status`, `doctor`, and whoever works on that place. Where our database is the older copy, freezes
- * the realm. Does nothing where that was settled since the look at `publishing`.
+ * Records the doubt for `status`, `doctor` and the jobs for that place. If our database is the older copy, it freezes
+ * the realm. Does nothing if the doubt was settled since `publishing` was read.
  */
 export async function writePlaceDoubt(
   pool: Pool,
@@ -205,13 +208,13 @@ export async function writePlaceDoubt(
   }
 }
 
-/** Subjects that are touched in one transaction: verdicts wait for it. */
+/** The most subjects that are touched in one transaction, because verdicts wait for it. */
 const MOST_AT_ONCE = 1000;
 
 /**
- * Touches, urgently and however many they are, those subjects of which something is to be taken away at a place that is an
- * older copy; of each that target. Returns how many are still to come, without those that are parked; undefined: nothing is
- * done, for the realm is frozen or the place in no doubt any more.
+ * Touches, urgently and without a limit, the targets of the subjects that must lose something at a place that is an
+ * older copy. Returns how many are not applied yet, not counting parked ones. Returns undefined if nothing was done
+ * because the realm is frozen or the place is no longer in doubt.
  */
 export async function takeAway(
   pool: Pool,
@@ -236,7 +239,7 @@ export async function takeAway(
   return left;
 }
 
-/** Forgets what is not configured any more. */
+/** Forgets places that are no longer in the configuration. */
 export async function keepPlaces(pool: Pool, role: Role, places: readonly string[]): Promise<void> {
   const text = 'DELETE FROM place_markers WHERE role = $1 AND place <> ALL ($2)';
   await pool.query({ name: 'keep-places', text, values: [role, places] });
@@ -245,17 +248,17 @@ export async function keepPlaces(pool: Pool, role: Role, places: readonly string
 /** A place that carries a marker, as our database knows it. */
 export interface PlaceDoubt {
   role: Role;
-  /** a MariaDB server, `toolHomes`, `personHomes`; of the directory `directory` */
+  /** a MariaDB server, `toolHomes`, `personHomes`, or `directory` */
   place: string;
   /** which side is the older copy; null: no doubt */
   older: 'directory' | 'place' | 'database' | null;
   /** why, without a full stop */
   sentence: string | null;
-  /** when it was last told */
+  /** when the last marker was published there */
   publishedAt: Date | null;
 }
 
-/** Per place that carries a marker, the directory first: which side is the older copy, if one is. */
+/** Reads for each place with a marker which side is the older copy, if any. The directory comes first. */
 export async function readPlaceDoubts(client: Pick<Client, 'query'>): Promise<PlaceDoubt[]> {
   const { rows } = await client.query(
     `SELECT 'directory' AS role, 'directory' AS place, older, doubt AS sentence, published_at AS "publishedAt"
@@ -266,8 +269,8 @@ export async function readPlaceDoubts(client: Pick<Client, 'query'>): Promise<Pl
 }
 
 /**
- * Adopts what places show that are newer than our database, as the owner of the database, once an admin has settled that
- * it came back from a backup. A place that is an older copy stays so.
+ * Accepts the markers of places that are newer than our database, as the owner of the database, when an admin recovers
+ * a database that came from a backup. A place that is an older copy stays so.
  */
 export async function adoptNewerPlaces(client: Pick<Client, 'query'>): Promise<void> {
   await client.query(

@@ -1,4 +1,4 @@
-/** Keeps the marker of the directory, for the login hosts: see src/seals/heartbeat.ts. */
+/** Publishes the heartbeat in the directory for the login hosts: see src/seals/heartbeat.ts. */
 import { createPublicKey } from 'node:crypto';
 import type { Config } from '../shared/config.ts';
 import { openDirectoryWriter } from '../backends/ldap/directory.ts';
@@ -11,27 +11,27 @@ import { writerSettings } from '../backends/ldap/directory-settings.ts';
 import { startLoop, type Worker } from '../shared/loop.ts';
 import { noteMarker } from '../shared/metrics.ts';
 
-/** Login hosts take the directory for stale when the marker is a minute old. */
+/** Login hosts consider the directory stale when the heartbeat is a minute old. */
 const EVERY_MS = 3000;
-/** What the counts say may have been changed by other means than ours. */
+/** Subjects are counted again after this time, because something else may have changed the tables. */
 const COUNT_AGAIN_MS = 60_000;
 
 /**
  * One beat:
  *
- * | the marker and what we know of it (markerDoubt) | then                                                    |
- * | ----------------------------------------------- | ------------------------------------------------------- |
- * | the directory is an older copy                  | nothing is told: login hosts stop trusting it           |
- * | our database is an older copy                   | nothing is told, and the realm is frozen                |
- * | an older copy was accepted, and is behind still | nothing is told yet                                     |
- * | else                                            | our time of publishing is recorded, and then it is told    |
+ * | the heartbeat, and what we know of it (markerDoubt) | then                                                   |
+ * | --------------------------------------------------- | ------------------------------------------------------ |
+ * | the directory is an older copy                      | nothing is published: login hosts stop trusting it     |
+ * | our database is an older copy                       | nothing is published, and the realm is frozen          |
+ * | an older copy was accepted, and is still behind     | nothing is published yet                               |
+ * | otherwise                                           | the time of publishing is recorded, then it is published |
  *
- * Two of them, on two machines, may both run: each writes only over the marker that it has read.
+ * Two of these, on two machines, may run at once: each overwrites only the heartbeat that it has read.
  *
- * Everybody is counted anew only after something that counts may have changed: too high a count and login hosts distrust
- * the directory, too low a one and it may hide that many. So what tells of a change (migrations/0002_work.sql) is heard
- * on the very connection that all is read by: where that is lost, so are the counts. After the first it does not listen
- * until it counts.
+ * Subjects are counted again only after a change that may matter. With too high a count, login hosts distrust the
+ * directory. With too low a count, the directory could hide that many. So notices of changes (migrations/0002_work.sql)
+ * are received on the same connection that reads everything: if it is lost, so are the counts. After the first notice
+ * it stops listening until the next count.
  */
 export function startMarker(config: Config, log: Log, everyMs = EVERY_MS): Worker {
   const pool = openPool(config, 'directory', { max: 1, durable: false });
@@ -44,15 +44,15 @@ export function startMarker(config: Config, log: Log, everyMs = EVERY_MS): Worke
     client.on('notification', ({ payload }) => {
       if (payload === 'events' || counted === undefined) return;
       counted = undefined;
-      client.query('UNLISTEN chamberlain').catch(() => {}); // a connection that is lost says so itself
+      client.query('UNLISTEN chamberlain').catch(() => {}); // a lost connection is noticed elsewhere
     });
   });
 
   async function count(): Promise<store.Counts> {
-    // what was told before has come when this is answered
+    // notices sent before this have arrived when it is answered
     await pool.query('SELECT');
     if (counted === undefined || performance.now() - counted.at >= COUNT_AGAIN_MS) {
-      // what is told meanwhile counts at the next beat
+      // a notice that arrives meanwhile counts at the next beat
       const counts = pool.query('LISTEN chamberlain').then(() => store.countSubjects(pool));
       counted = { counts, at: performance.now() };
       counted.counts.catch(() => (counted = undefined));
@@ -68,7 +68,8 @@ export function startMarker(config: Config, log: Log, everyMs = EVERY_MS): Worke
       verifying(sealKey),
     );
     noteMarker({ role: 'directory', place: 'directory' }, { doubt, publishing });
-    if (doubt?.sentence !== said && doubt !== undefined) log.error(doubt, 'the marker is in doubt');
+    if (doubt?.sentence !== said && doubt !== undefined)
+      log.error(doubt, 'the heartbeat is in doubt');
     said = doubt?.sentence;
     if (doubt !== undefined) {
       await store.writeDoubt(pool, doubt, publishing);
@@ -102,7 +103,7 @@ export function startMarker(config: Config, log: Log, everyMs = EVERY_MS): Worke
   };
 }
 
-/** As the places are told of it: SubjectPublicKeyInfo, in base64. */
+/** In the form that is published for the places: SubjectPublicKeyInfo, in base64. */
 function publicKeyOf({ privateKey }: SealKey): string {
   return createPublicKey(privateKey).export({ type: 'spki', format: 'der' }).toString('base64');
 }

@@ -1,24 +1,24 @@
 /**
- * Keeps the markers of a role's places, the MariaDB servers or the areas of homes, and sees by them which came back from a
- * backup (src/seals/heartbeat.ts).
+ * Writes the markers of a role's places, the MariaDB servers or the areas of homes, and detects by them a place that
+ * was restored from a backup (src/seals/heartbeat.ts).
  *
  * | by its marker (markerDoubt)   | then                                                                             |
  * | ----------------------------- | -------------------------------------------------------------------------------- |
- * | the place is an older copy    | nothing is given there any more (withholdGrants); what it gives and should not is |
- * |                               | taken away at once, past the bounds of the sweep; it is looked at again and again |
- * |                               | until nothing is left to be taken away; then it is told again, which ends it      |
- * | our database is an older copy | the realm is frozen, and nothing is told there                                   |
- * | else                          | it is told every 20 s                                                            |
+ * | the place is an older copy    | nothing is given there (withholdGrants); access that it wrongly gives is taken   |
+ * |                               | away at once, beyond the bounds of the sweep; it is surveyed again and again     |
+ * |                               | until nothing is left to take away; then it gets a marker again, which ends this |
+ * | our database is an older copy | the realm is frozen, and no marker is written there                              |
+ * | otherwise                     | a marker is written every 20 s                                                   |
  *
- * The doubt about a place ends by itself, without an admin's word: PostgreSQL is the newer of the two, so nothing that it
- * wants is given on the word of the older copy, and a copy that was brought back by mistake costs no more than the looks.
- * What the place lacks then is drift, as any other: the sweep gives it, or holds it within its bounds. Nothing is dropped
- * or removed meanwhile, but for the accounts of who was deleted: what came back may not be what was put away.
+ * The doubt about a place ends without a decision of an admin. PostgreSQL is the newer of the two, so nothing is given
+ * because of the older copy, and a copy that was restored by mistake costs only the surveys. What the place then lacks
+ * is ordinary drift: the sweep gives it, or holds it back within its bounds. Nothing is dropped or removed meanwhile,
+ * except accounts of deleted subjects, because the restored contents may differ from the archives.
  *
- * What comes back between two looks is seen by whoever is about to give something there (place-guard.ts).
+ * A restore between two looks is detected by the next job that gives something there (place-guard.ts).
  *
- * Each place has a loop of its own: one that hangs delays no other. Of two processes both may look; each writes only over
- * the marker that it has read.
+ * Each place has its own loop, so a place that hangs does not delay others. Two processes may both look; each
+ * overwrites only the marker that it has read.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../shared/config.ts';
@@ -38,9 +38,9 @@ import { noteMarker } from '../shared/metrics.ts';
 import { startThrottle } from '../drift/throttle.ts';
 import type { RoleParts } from '../reconcile/role.ts';
 
-/** Which server or area is an older copy is to be said within a minute, also where one look fails. */
+/** An older copy must be reported within a minute, even if one look fails. */
 const EVERY_MS = 20_000;
-/** While there is no marker to be told yet, or something is still to be taken away. */
+/** The pause while there is no marker to write yet, or while something must still be taken away. */
 const AGAIN_MS = 1000;
 
 /** The markers of a role's places. */
@@ -48,11 +48,14 @@ export interface PlaceMarkers<Place extends string = string> {
   places: readonly Place[];
   /** Throws BACKEND_UNREADABLE. */
   read(place: Place): Promise<string | undefined>;
-  /** Writes over the marker that was read, or does nothing and returns false. Throws BACKEND_UNREADABLE. */
+  /**
+   * Overwrites the marker `instead`. If the place has another one now, does nothing and returns false. Throws
+   * BACKEND_UNREADABLE.
+   */
   write(place: Place, marker: string, instead: string | undefined): Promise<boolean>;
-  /** what people call it */
+  /** the name that people use for it */
   nameOf(place: Place): string;
-  /** the configuration without the other places, as far as it has them one by one */
+  /** the configuration without the other places, if it lists them individually */
   only(place: Place): Config;
   /** the kinds of subject that have something there */
   kinds(place: Place): readonly Wanted['kind'][];
@@ -75,26 +78,26 @@ export function startPlaceMarkers<Reader, Place extends string>(
 
   async function beat(place: Place): Promise<void> {
     const began = performance.now();
-    const isTold = await tell(place).catch((error: unknown) => {
+    const isDone = await publish(place).catch((error: unknown) => {
       if (closing.signal.aborted) return true;
       if (codeOf(error) !== 'BACKEND_UNREADABLE') throw error;
-      // tried again at the next beat; the look at what is not ours tells `status` of it
+      // tried again at the next beat; the survey of unmanaged objects reports it to `status`
       say(place, UNKEPT, describeError(error));
       return true;
     });
-    // a look at very many takes seconds, and others want the server too
-    if (!isTold) loops.get(place)?.wakeIn(Math.max(AGAIN_MS, performance.now() - began));
+    // a survey of very many subjects takes seconds, and others need the server too
+    if (!isDone) loops.get(place)?.wakeIn(Math.max(AGAIN_MS, performance.now() - began));
   }
 
-  /** Logs what is new of a place. */
+  /** Logs a sentence about a place if it is new. */
   function say(place: Place, what: string, sentence: string): void {
     const of = `${place} ${what}`;
     if (said.get(of) !== sentence) log.error({ role, place, sentence }, what);
     said.set(of, sentence);
   }
 
-  /** Whether there is nothing left to do before the next beat. */
-  async function tell(place: Place): Promise<boolean> {
+  /** Writes the marker if there is no doubt. Returns whether nothing is left to do before the next beat. */
+  async function publish(place: Place): Promise<boolean> {
     const of = { role, place };
     const carrier = carrierOf(markers, place);
     const look = await store.lookAtPlace(pool, of, () => markers.read(place), carrier);
@@ -105,7 +108,7 @@ export function startPlaceMarkers<Reader, Place extends string>(
     } else {
       say(place, DOUBT, doubt.sentence);
       await store.writePlaceDoubt(pool, of, doubt, publishing);
-      // frozen, nothing is done, and nothing was looked at
+      // if the realm is frozen, nothing is done
       if (doubt.older === 'database' || (await store.takeAway(pool, of, [])) === undefined)
         return true;
       if (!(await isAllTaken(of))) return false;
@@ -121,7 +124,9 @@ export function startPlaceMarkers<Reader, Place extends string>(
     return true;
   }
 
-  /** Takes away what the place gives and should not; whether nothing is left of it, and all could be read. */
+  /**
+   * Takes away access that the place wrongly gives. Returns whether nothing is left of it and everything could be read.
+   */
   async function isAllTaken(of: { role: Role; place: Place }): Promise<boolean> {
     const { steps, unreadable } = await lookAt(of.place);
     const left = await store.takeAway(pool, of, steps);
@@ -170,14 +175,14 @@ export function startPlaceMarkers<Reader, Place extends string>(
       const ending = Promise.all([...loops.values()].map((loop) => loop.close()))
         .then(() => markers.close())
         .then(() => pool.end());
-      ending.catch(() => {}); // where it is waited for, it is heard
-      // a server that hangs is not waited for
+      ending.catch(() => {}); // an error is reported below if it comes in time
+      // does not wait for a server that hangs
       await Promise.race([ending, sleep(ENDED_WITHIN_MS, undefined, { ref: false })]);
     },
   };
 }
 
-/** A place as sentences name it, and what is done where it is the older copy. */
+/** A place as sentences name it, and what happens if it is the older copy. */
 export function carrierOf<Place extends string>(
   { nameOf }: Pick<PlaceMarkers<Place>, 'nameOf'>,
   place: Place,
@@ -185,13 +190,13 @@ export function carrierOf<Place extends string>(
   return { older: 'place', name: nameOf(place), todo: TODO };
 }
 
-/** What is in hand is waited for no longer. */
+/** How long closing waits for work in progress. */
 const ENDED_WITHIN_MS = 1000;
 const DOUBT = 'the marker is in doubt';
-const UNREAD = 'the doubt does not end before all can be read';
-const UNKEPT = 'the marker is not kept';
+const UNREAD = 'the doubt does not end until everything can be read';
+const UNKEPT = 'the marker cannot be written';
 const TODO =
-  'what it gives and should not is being taken away, and nothing is given there before that is done';
+  'access that it wrongly gives is being taken away, and nothing is given there until that is done';
 
 function isGiven(step: Step, place: string): boolean {
   return takesAway(step) && placesOf(step.action).includes(place);

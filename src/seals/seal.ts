@@ -1,6 +1,6 @@
 /**
- * Seals: what the directory role signs for login hosts. A login host believes a seal that verifies, and nothing
- * else that stands in the directory.
+ * Seals: records that the directory role signs for login hosts. A login host believes only seals that verify, and
+ * nothing else in the directory.
  *
  * A seal is one text, the value of `chamberlainSeal` on a person's or a tool's entry:
  *
@@ -12,16 +12,16 @@
  * | signature | Ed25519 (RFC 8032) of `chamberlain-seal-1\n` and the payload's bytes; base64                    |
  * | payload   | JSON without blanks, its fields in the order of the types below                                 |
  *
- * The payload is the whole record: a host needs no other attribute. The heartbeat (src/seals/heartbeat.ts) has the
- * same form, and its own `kind`, so that neither can stand for the other.
+ * The payload is the whole record: a host needs no other attribute. The heartbeat (src/seals/heartbeat.ts) has the same
+ * form but its own `kind`, so that neither can be taken for the other.
  *
- * A seal's number only grows, and is decided by PostgreSQL together with the change itself. A host keeps the
- * highest that it has seen, and takes none below it.
+ * A seal's number only grows. PostgreSQL assigns it together with the change itself. A host remembers the highest
+ * number that it has seen and accepts no lower one.
  */
 import { createHash, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 
-/** The least that a host must know of a person. */
+/** Everything that a host needs to know about a person, and no more. */
 export interface PersonSeal {
   kind: 'person';
   realm: string;
@@ -33,10 +33,10 @@ export interface PersonSeal {
   state: 'active' | 'suspended' | 'archived';
   /** admitted to the realm */
   member: boolean;
-  /** canonical lines: options (`expiry-time` is the key's own end), type, base64; sorted */
+  /** canonical lines, sorted: options (with the key's end as `expiry-time`), type, base64 */
   keys: string[];
   number: number;
-  /** no host takes it from then on: UTC, whole seconds, `2026-12-06T00:00:00Z` */
+  /** no host accepts the seal from this time on: UTC, whole seconds, `2026-12-06T00:00:00Z` */
   until: string;
 }
 
@@ -49,9 +49,9 @@ export interface ToolSeal {
   home: string;
   shell: string;
   state: 'active' | 'disabled' | 'archived';
-  /** the fifth field of passwd(5): why it is disabled; '' where it is not */
+  /** the fifth field of passwd(5): why the tool is disabled; '' if it is not */
   gecos: string;
-  /** effective members of its group, people and tools, without its own account; sorted */
+  /** effective members of its group, people and tools, sorted; without its own account */
   members: string[];
   number: number;
   until: string;
@@ -59,13 +59,13 @@ export interface ToolSeal {
 
 export type Seal = PersonSeal | ToolSeal;
 
-/** Why an account gets its first seal, in a plan. */
+/** The reason, in a plan, why an account gets its first seal. */
 export const UNSEALED = 'it is not sealed';
 
 const CONTEXT = 'chamberlain-seal-1\n';
 const ENVELOPE = /^([0-9a-f]{16}) ([A-Za-z0-9+/]{86}==) (\{.*\})$/s;
 
-/** The payload of a seal. The same text for the same seal: surveys compare it. */
+/** The payload of a seal. The same seal always gives the same text, because surveys compare it. */
 export function formatSeal(seal: Seal): string {
   const { kind, realm, name, uid, home, shell, state, number, until } = seal;
   const own =
@@ -75,7 +75,7 @@ export function formatSeal(seal: Seal): string {
   return JSON.stringify({ kind, realm, name, uid, home, shell, state, ...own, number, until });
 }
 
-/** A private key, and the id by which hosts know it. */
+/** A private key, with the id by which hosts know it. */
 export interface SealKey {
   id: string;
   privateKey: KeyObject;
@@ -88,26 +88,26 @@ export function sealKeyId(key: KeyObject): string {
   return createHash('sha256').update(spki).digest('hex').slice(0, 16);
 }
 
-/** Signs a payload: what stands in the directory. */
+/** Signs a payload. The result is the text in the directory. */
 export function signPayload(payload: string, { id, privateKey }: SealKey): string {
   const signature = sign(null, Buffer.from(CONTEXT + payload), privateKey);
   return `${id} ${signature.toString('base64')} ${payload}`;
 }
 
-/** What a text says, whoever has written it: for surveys, which compare. Undefined where it has another form. */
+/** The payload of a text, whoever signed it: for surveys, which compare it. Undefined if it has another form. */
 export function payloadOf(text: string): string | undefined {
   return ENVELOPE.exec(text)?.[3];
 }
 
-/** The public keys of a host, by id: two while one is being replaced. */
+/** The public keys of a host, by id. There are two while one is being replaced. */
 export type SealKeys = ReadonlyMap<string, KeyObject>;
 
-/** What verifies that which a key signs. */
+/** The public key that verifies what this key signs. */
 export function verifying({ id, privateKey }: SealKey): SealKeys {
   return new Map([[id, createPublicKey(privateKey)]]);
 }
 
-/** The payload that one of these keys has signed, or why it is none, in a sentence without a full stop. */
+/** The payload, if one of the keys signed it, or the reason why not, in a sentence without a full stop. */
 export type Verified = { ok: true; payload: string } | { ok: false; why: string };
 
 export function verifyPayload(text: string, keys: SealKeys): Verified {
@@ -117,7 +117,7 @@ export function verifyPayload(text: string, keys: SealKeys): Verified {
   return toVerified(verify(null, signed, key, signature), payload);
 }
 
-/** The same on a thread of its own: for many at once. */
+/** As `verifyPayload`, but on another thread, for many at once. */
 export function verifyAside(text: string, keys: SealKeys): Promise<Verified> {
   const opened = openEnvelope(text, keys);
   if (typeof opened === 'string') return Promise.resolve({ ok: false, why: opened });
@@ -136,7 +136,7 @@ function toVerified(isSigned: boolean, payload: string): Verified {
 
 function openEnvelope(text: string, keys: SealKeys) {
   const [, id = '', signature = '', payload = ''] = ENVELOPE.exec(text) ?? [];
-  if (payload === '') return 'what stands there is no seal';
+  if (payload === '') return 'the value is not a seal';
   const key = keys.get(id);
   if (key === undefined) return `this host does not know the key ${id}`;
   const signed = Buffer.from(CONTEXT + payload);
@@ -171,7 +171,7 @@ const schema = z.discriminatedUnion('kind', [
   }),
 ]);
 
-/** Reads a payload; undefined where it is none of a person or tool, or of another version. */
+/** Parses a payload. Undefined if it is not that of a person or tool, or has another version. */
 export function parseSeal(payload: string): Seal | undefined {
   try {
     return schema.parse(JSON.parse(payload));

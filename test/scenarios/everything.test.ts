@@ -360,7 +360,7 @@ describe('a directory that shows too little, without an error', () => {
     expect(report?.unreadable.map(({ target }) => target)).toEqual(
       DIRECTORY.targets.map(({ name }) => name),
     );
-    expect(report?.unreadable[0]?.sentence).toContain('was told that it has');
+    expect(report?.unreadable[0]?.sentence).toContain('but its heartbeat says');
   });
 
   test('is read where a few are: they were removed by hand', async () => {

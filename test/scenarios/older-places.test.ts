@@ -174,11 +174,11 @@ test('an older copy of a server is named; it gives nothing more, and what it sho
     const status = await cli('status');
     expect(status.exit).toBe(3);
     expect(status.out).toMatch(
-      /^In doubt: the server toolsdb is as of \S+, but was told at \S+: it is an older copy, by \d+ (s|min); /m,
+      /^In doubt: the server toolsdb has the marker of \S+, but that of \S+ was published: the server toolsdb is an older copy, by \d+ (s|min); /m,
     );
     // on a busy machine its checks may have no time to answer
     await eventually('doctor to say so', async () =>
-      (await cli('doctor')).out.includes('the server toolsdb is as of'),
+      (await cli('doctor')).out.includes('the server toolsdb has the marker of'),
     );
     const metrics = await readMetrics();
     expect(
@@ -242,7 +242,7 @@ test('whoever is about to give something looks first: no loop must have noticed 
     expect((await readAccounts(world, 'tools')).has(late)).toBe(false);
     expect(await doubt()).toMatchObject({
       older: 'place',
-      sentence: expect.stringContaining('the server toolsdb is as of'),
+      sentence: expect.stringContaining('the server toolsdb has the marker of'),
     });
 
     await forget();
@@ -298,7 +298,7 @@ test('a server that has lost its marker is an older copy too, and nobody’s wor
   log.length = 0;
   await change(`DELETE FROM mysql.chamberlain_marker WHERE ${markerOf(world)};`);
   await eventually('it to be said', () =>
-    log.some((line) => line.includes('the server toolsdb shows no marker')),
+    log.some((line) => line.includes('the server toolsdb has no marker')),
   );
   await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
   await change(
@@ -320,7 +320,9 @@ test('an older copy of an area of homes is named, and lets nobody in who should 
   renameSync(backup.area, toolHomes());
   expect(mode()).toBe(0o2777);
   await eventually('the mode', () => mode() === 0o2775);
-  expect(log.join('\n')).toMatch(/the area \S+\/data\/project is as of \S+, but was told at /);
+  expect(log.join('\n')).toMatch(
+    /the area \S+\/data\/project has the marker of \S+, but that of \S+ was published/,
+  );
   await eventually('the doubt to end', async () => (await inDoubt()).length === 0);
   await settled(world);
   // a new password is a matter for the sweep
@@ -344,7 +346,7 @@ test('PostgreSQL older than the servers freezes the realm, though the directory 
     return /^the role (homes|databases)$/.test(now?.by ?? '') && now;
   });
   expect(reason).toMatch(
-    /^the (server|area) \S+ was last told at \S+, but our database knows of nothing after \S+: it is an older copy, by /,
+    /^the (server|area) \S+ has the marker of \S+, but our database knows none after \S+: our database is an older copy, by /,
   );
   expect(await cli('thaw')).toMatchObject({
     exit: 1,

@@ -1,4 +1,4 @@
-/** The table `directory_heartbeat` where an older copy of the directory was accepted. */
+/** The table `directory_heartbeat` when an older copy of the directory was accepted. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { signMarker, signShortMarker } from '../../src/seals/heartbeat.ts';
@@ -52,7 +52,7 @@ const frozenBy = async () => {
   return (rows[0] as { frozen_by: string | null }).frozen_by;
 };
 
-test('an older database is told and frozen all the same', async () => {
+test('an older database is still recorded and frozen', async () => {
   const { doubt, publishing } = await showing(new Date('2026-01-01T00:00:30Z'));
   if (doubt === undefined) throw new Error('no doubt');
   expect(doubt.older).toBe('database');
@@ -61,7 +61,7 @@ test('an older database is told and frozen all the same', async () => {
   expect(await frozenBy()).toBe('the role directory');
 });
 
-test('but where a restoration has settled it since, nothing is frozen', async () => {
+test('nothing is frozen if a recovery has settled the doubt since', async () => {
   const { doubt, publishing } = await showing(new Date('2026-01-01T00:00:30Z'));
   if (doubt === undefined) throw new Error('no doubt');
   await owner.query('UPDATE directory_heartbeat SET publishing_at = NULL, published_at = NULL');
@@ -70,14 +70,14 @@ test('but where a restoration has settled it since, nothing is frozen', async ()
   expect(await frozenBy()).toBeNull();
 });
 
-test('a doubt about the directory, of before it was accepted, is not written any more', async () => {
+test('a doubt about the directory from before the acceptance is no longer written', async () => {
   const publishing = await readPublishing(directory);
   await writeDoubt(directory, { older: 'directory', sentence: 'x' }, publishing);
   expect((await readDoubt(directory)).doubt).toBeNull();
 });
 
-test('the next marker is later than the one in the older copy, though that is of tomorrow', async () => {
-  // the clock was ahead when both were told
+test('the next heartbeat is later than the one in the older copy, even if that is from tomorrow', async () => {
+  // the clock was ahead when both were published
   const tomorrow = Date.now() + 86_400_000;
   const inCopy = new Date(tomorrow - 60_000);
   await owner.query('UPDATE directory_heartbeat SET publishing_at = $1, published_at = $1', [
@@ -86,7 +86,7 @@ test('the next marker is later than the one in the older copy, though that is of
   expect((await showing(inCopy)).doubt).toBeUndefined();
   const at = await beginPublishing(directory, inCopy);
   expect(at.getTime()).toBe(inCopy.getTime() + 1);
-  // in between, another looks
+  // another process looks in between
   expect((await showing(inCopy)).doubt).toBeUndefined();
   await endPublishing(directory, at);
   expect(await readPublishing(directory)).toEqual({
@@ -97,7 +97,7 @@ test('the next marker is later than the one in the older copy, though that is of
   expect((await showing(at)).doubt).toBeUndefined();
 });
 
-test('a marker of the future that our key has not signed freezes nothing, and is written over', async () => {
+test('a heartbeat from the future that our key did not sign freezes nothing, and is overwritten', async () => {
   const { doubt, seenAt, texts } = await showing(new Date('2036-01-01T00:00:00Z'), newSealKey());
   expect({ doubt, seenAt, texts: texts.length }).toEqual({
     doubt: undefined,
@@ -106,13 +106,13 @@ test('a marker of the future that our key has not signed freezes nothing, and is
   });
 });
 
-test('the role directory sets no heartbeat far ahead, whatever it says that it has seen', async () => {
+test('the directory role cannot set a heartbeat far ahead, whatever it says that it has seen', async () => {
   await owner.query('UPDATE directory_heartbeat SET accepted_at = NULL');
   const years = new Date(Date.now() + 10 * 365 * 86_400_000);
   await expect(beginPublishing(directory, years)).rejects.toThrow(
     /^the heartbeat in the directory is of 20\d\d-/,
   );
-  // as one that was frozen with the clock a little ahead is gone on with
+  // but a little ahead is allowed, for a realm that was frozen while the clock was ahead
   const soon = new Date(Date.now() + 30_000);
   expect((await beginPublishing(directory, soon)).getTime()).toBe(soon.getTime() + 1);
   const at = await beginPublishing(directory, soon);
@@ -121,17 +121,17 @@ test('the role directory sets no heartbeat far ahead, whatever it says that it h
   expect(await readPublishing(directory)).toMatchObject({ publishingAt: at, publishedAt: at });
 });
 
-test('an older copy of before the key was replaced is one all the same', async () => {
+test('an older copy from before the key was replaced is still detected', async () => {
   await owner.query('UPDATE directory_heartbeat SET accepted_at = NULL');
   const { doubt } = await showing(new Date('2026-01-01T00:00:10Z'), newSealKey());
   expect(doubt?.older).toBe('directory');
 });
 
-test('what a server shows by a newer key is not written over before our database knows that key', async () => {
+test('a marker signed with a newer key is not overwritten until our database knows that key', async () => {
   const databases = openPool(world.config, 'databases', { max: 1, durable: false });
   const replaced = newSealKey();
   const of = { role: 'databases', place: 'replica' } as const;
-  // signed by the key that took its place after the backup
+  // signed with the key that replaced it after the backup
   const text = signShortMarker({ realm: 'tools', at: new Date('2026-01-01T00:00:30Z') }, ours);
   const look = () =>
     lookAtPlace(databases, of, async () => text, { older: 'place', name: 'x', todo: 'x' });
@@ -147,10 +147,10 @@ test('what a server shows by a newer key is not written over before our database
     await beginPublishingPlace(databases, of, backupAt);
     await owner.query('UPDATE place_markers SET published_at = publishing_at');
     expect(await look()).toMatchObject({ doubt: undefined, next: undefined });
-    // the role directory tells the first heartbeat
+    // the directory role publishes the first heartbeat
     await tell(new Date(), ours);
     expect(await look()).toMatchObject({ doubt: { older: 'database' } });
-    // signed by nobody whom we know
+    // signed with an unknown key
     await tell(new Date(), replaced);
     expect(await look()).toMatchObject({ doubt: { older: 'place' } });
   } finally {

@@ -1,4 +1,4 @@
-/** What the directory role tells login hosts, with real servers. */
+/** What the directory role publishes for login hosts, with real servers. */
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { parseMarker, type Marker } from '../../src/seals/heartbeat.ts';
@@ -61,7 +61,7 @@ test('it counts people and tools, and beats', async () => {
   await eventually('another beat', async () => (await readMarker()).at > first.at);
 });
 
-test('everybody is counted anew once a change is told, or its connection was lost, and not before', async () => {
+test('subjects are counted again after a notice of a change or a lost connection, and not before', async () => {
   const { world } = running;
   const bob = await uidOf('bob');
   const nextBeat = async () => {
@@ -80,14 +80,14 @@ test('everybody is counted anew once a change is told, or its connection was los
        WHERE subject = $1 AND role = 'directory'`,
       [bob, isCounted],
     );
-  // nobody brings it about meanwhile
+  // nothing else changes meanwhile
   const setState = (state: string) =>
     query(world, 'UPDATE convergence SET state = $2 WHERE subject = $1', [bob, state]);
   await setState('parked');
-  // once more after all that was told until now
+  // once more, after all notices until now
   await nextBeat();
   await nextBeat();
-  // of less that is applied nobody is told
+  // no notice says that less is applied than before
   await count(false);
   expect([await nextBeat(), await nextBeat()]).toEqual([3, 3]);
   await query(world, `SELECT pg_notify('chamberlain', 'due')`);
@@ -106,7 +106,7 @@ test('everybody is counted anew once a change is told, or its connection was los
   await untilCounted(3);
 });
 
-test('one whom the directory does not show for the role is still counted', async () => {
+test('a person whom the directory hides from the role still counts', async () => {
   const { base } = running.world.config.ldap;
   await changeDirectory(
     running.world,
@@ -121,7 +121,7 @@ test('one whom the directory does not show for the role is still counted', async
   expect(next.people).toBe(3);
 });
 
-test('who loses a key is told by the number of the newer seal, once the directory has that', async () => {
+test('a removed key is published as the number of the newer seal, once the directory has that seal', async () => {
   const key = newKey();
   const change = { requestedBy: 'bob', person: 'bob' };
   await running.portal.get({ kind: 'key.add', ...change, key });
@@ -137,7 +137,7 @@ test('who loses a key is told by the number of the newer seal, once the director
   expect(floors).toEqual([[bob, await numberOf('bob')]]);
 });
 
-test('a revocation that the directory refuses is told by the number that it should have', async () => {
+test('a revocation that the directory refuses is published as the number that the seal should have', async () => {
   const { world, portal } = running;
   const people = `ou=people,${world.config.ldap.base}`;
   const rule = `{0}to dn.onelevel="${people}" attrs=chamberlainSeal by dn.exact="${world.ldapAdmin.dn}" write by * read`;

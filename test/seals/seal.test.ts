@@ -1,4 +1,4 @@
-/** What is signed for login hosts, and what no signature makes true. */
+/** What is signed for login hosts, and what a signature does not make valid. */
 import { generateKeyPairSync } from 'node:crypto';
 import { expect, test } from '@jest/globals';
 import {
@@ -32,7 +32,7 @@ const BOT: ToolSeal = {
   ...{ number: 1, until: '2026-12-06T00:00:00Z' },
 };
 
-test('a seal is a key, a signature and the whole record, and is read as it was written', () => {
+test('a seal has a key, a signature and the whole record, and is read as it was written', () => {
   const text = signPayload(formatSeal(ALICE), key);
   expect(text).toMatch(/^[0-9a-f]{16} [A-Za-z0-9+/]{86}== \{"kind":"person",/);
   expect(payloadOf(text)).toBe(
@@ -45,12 +45,12 @@ test('a seal is a key, a signature and the whole record, and is read as it was w
   }
 });
 
-test('the same seal by the same key is the same text', () => {
+test('the same seal with the same key is the same text', () => {
   const reordered = Object.fromEntries(Object.entries(ALICE).toReversed()) as unknown as PersonSeal;
   expect(signPayload(formatSeal(reordered), key)).toBe(signPayload(formatSeal(ALICE), key));
 });
 
-test('while a key is being replaced, both count', () => {
+test('while a key is being replaced, both keys count', () => {
   for (const each of [key, next]) {
     expect(verifyPayload(signPayload(formatSeal(BOT), each), keys).ok).toBe(true);
   }
@@ -60,36 +60,36 @@ const SIGNED = signPayload(formatSeal(ALICE), key);
 test.each<[string, string]>([
   ['nothing', ''],
   ['a payload alone', formatSeal(ALICE)],
-  ['another key than those', signPayload(formatSeal(ALICE), other)],
+  ['an unknown key', signPayload(formatSeal(ALICE), other)],
   [
-    'another key, under the name of ours',
+    'an unknown key with the id of ours',
     `${key.id}${signPayload(formatSeal(ALICE), other).slice(16)}`,
   ],
   ['a letter changed', SIGNED.replace('"alice"', '"alicf"')],
-  ['a blank put in', SIGNED.replace('{"kind"', '{ "kind"')],
-  ['something behind it', `${SIGNED}\n`],
+  ['an additional blank', SIGNED.replace('{"kind"', '{ "kind"')],
+  ['something after it', `${SIGNED}\n`],
   ['something before it', ` ${SIGNED}`],
   ['a second line', `${SIGNED}\n${SIGNED}`],
-  ['a signature that is cut', SIGNED.replace(/ [A-Za-z0-9+/]{4}/, ' ')],
+  ['a shortened signature', SIGNED.replace(/ [A-Za-z0-9+/]{4}/, ' ')],
   [
-    'the signature of another',
+    'the signature of another seal',
     `${signPayload(formatSeal(BOT), key).slice(0, 105)} ${formatSeal(ALICE)}`,
   ],
-])('%s verifies nothing', (_, text) => {
+])('%s does not verify', (_, text) => {
   expect(verifyPayload(text, keys).ok).toBe(false);
 });
 
 test.each<[string, unknown]>([
   ['no number', { ...ALICE, number: undefined }],
-  ['a number of nothing', { ...ALICE, number: 0 }],
-  ['a number that is a text', { ...ALICE, number: '7' }],
+  ['a number 0', { ...ALICE, number: 0 }],
+  ['a number as text', { ...ALICE, number: '7' }],
   ['an end without a zone', { ...ALICE, until: '2026-12-06T00:00:00' }],
-  ['a field more', { ...ALICE, admin: true }],
-  ['a state that there is not', { ...ALICE, state: 'deleted' }],
-  ['keys that are none', { ...ALICE, keys: [1] }],
+  ['an additional field', { ...ALICE, admin: true }],
+  ['an unknown state', { ...ALICE, state: 'deleted' }],
+  ['invalid keys', { ...ALICE, keys: [1] }],
   ['the fields of the other kind', { ...BOT, kind: 'person' }],
   ['a heartbeat', { kind: 'heartbeat', realm: 'tools' }],
   ['a list', [ALICE]],
-])('a payload with %s is none', (_, payload) => {
+])('a payload with %s is not valid', (_, payload) => {
   expect(parseSeal(JSON.stringify(payload))).toBeUndefined();
 });

@@ -160,7 +160,7 @@ describe('what is not believed', () => {
     const { refused } = world.status();
     expect(refused.map(({ entry, why }) => `${entry}: ${why}`)).toEqual([
       expect.stringContaining('alice: this host does not know the key'),
-      'John.Doe: what stands there is no seal',
+      'John.Doe: the value is not a seal',
       'Printers: its entry has no seal',
     ]);
     for (const { since } of refused) expect(since).toBeGreaterThanOrEqual(began);

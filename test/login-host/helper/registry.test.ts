@@ -303,7 +303,7 @@ describe('a valid seal', () => {
 
 describe('a seal that is not valid costs itself alone, and is named', () => {
   test.each<[string, string, () => string, string]>([
-    ['no seal', 'alice', () => 'x', 'what stands there is no seal'],
+    ['no seal', 'alice', () => 'x', 'the value is not a seal'],
     ['of another key', 'alice', () => sign(alice(), newSigner()), 'does not know the key'],
     [
       'changed',
