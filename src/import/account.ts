@@ -1,4 +1,4 @@
-/** What people's accounts and tools' have in common when they are taken over. */
+/** The common parts of importing the accounts of people and tools. */
 import type { IdRange } from '../shared/config-values.ts';
 import { parsePosixId, type PosixId } from '../identity/ids.ts';
 import { quote } from '../shared/printable.ts';
@@ -6,15 +6,15 @@ import { entryRef, type DirectoryEntry } from '../targets/directory-reader.ts';
 import type { Fault } from './refusal.ts';
 
 /**
- * The shells of Debian's /etc/shells, but restricted ones: whoever is taken over gets an ordinary one. Any
- * other, such as nologin, /bin/true or git-shell, was given to keep somebody out.
+ * The shells of Debian's /etc/shells, without restricted ones. An imported account gets an ordinary shell. Any other
+ * shell, such as nologin, /bin/true or git-shell, was set to keep somebody out.
  */
 const OPEN_SHELL =
   /^(?:\/usr)?\/bin\/(?:sh|bash|dash|zsh|ksh|ksh93|mksh|csh|tcsh|fish|screen|tmux)$/;
 
 /**
- * Whether an account is locked in any way: by the disabled policy, by a time of locking (slapo-ppolicy(5)),
- * or by a shell that is no ordinary one. What was locked stays locked.
+ * Whether an account is locked in any way: by the disabled policy, by a lock time (slapo-ppolicy(5)), or by a shell
+ * that is not an ordinary one. A locked account stays locked.
  */
 export function isLocked({ attributes }: DirectoryEntry): boolean {
   return (
@@ -30,7 +30,7 @@ export function hasClass({ attributes }: DirectoryEntry, name: string): boolean 
   );
 }
 
-/** The one number of an entry as written: whole, decimal, in a range. */
+/** Reads the only number of an entry: whole, decimal, in one of the ranges. */
 export function readNumber(
   entry: DirectoryEntry,
   attribute: 'uidNumber' | 'gidNumber',
@@ -46,7 +46,7 @@ export function readNumber(
   if (!ranges.some(({ first, last }) => first <= number && number <= last)) {
     return {
       code: 'ID_OUT_OF_RANGE',
-      sentence: `${attribute} ${quote(value).slice(1, -1)} is in no range of the configuration`,
+      sentence: `${attribute} ${quote(value).slice(1, -1)} is outside the configured ranges`,
     };
   }
   try {

@@ -1,6 +1,6 @@
 /**
- * What homes and their credentials files say of those who are taken over, and of those who were before but
- * have no credentials yet: who had access once, and whose password can stay.
+ * Reads homes and their credentials files, for imported accounts and for earlier accounts that have no credentials yet.
+ * They show who once had access, and whose password can stay.
  */
 import type { KnownRealm, TakenCredentials } from './import-batch.ts';
 import type { AccountName } from '../identity/names.ts';
@@ -9,27 +9,27 @@ import type { HomePath } from '../reconcile/action.ts';
 import type { CredentialsHave, FilesReader } from '../targets/files-reader.ts';
 import type { Judgement } from './judge.ts';
 
-/** Whoever may get credentials by this import. */
+/** An account that may get credentials through this import. */
 export interface Candidate {
   kind: 'person' | 'tool';
   uid: number;
   account: AccountName;
   /** the name of the home */
   home: string;
-  /** now, or ever before: then there are credentials whatever the home is like */
+  /** has or had access to the realm. Then it gets credentials, whatever its home is like */
   admitted: boolean;
 }
 
 export interface JudgedHomes {
   admitted: number[];
   credentials: TakenCredentials[];
-  /** accounts whose file stays, so that their password does */
+  /** accounts whose file stays, and so does their password */
   kept: AccountName[];
-  /** accounts that get a new password as soon as a plan is carried out, and why */
+  /** accounts that get a new password when a plan is carried out, and why */
   lost: { account: AccountName; why: string }[];
 }
 
-/** Homes at a time, so that progress can be said. */
+/** How many homes are read at a time, so that progress can be shown. */
 const SLICE = 2000;
 
 export function candidatesOf(judgement: Judgement, ours: KnownRealm): Candidate[] {
@@ -44,7 +44,7 @@ export function candidatesOf(judgement: Judgement, ours: KnownRealm): Candidate[
   ];
 }
 
-/** What is put away has no home in its place, and comes back with a new password. */
+/** Archived subjects cannot get credentials now: they have no home, and get a new password when they are restored. */
 function mayGet({ state, hasCredentials }: { state: string; hasCredentials: boolean }): boolean {
   return state !== 'archived' && state !== 'deleted' && !hasCredentials;
 }
@@ -65,7 +65,7 @@ function tool({
   return { kind: 'tool', uid, account, home: name, admitted: true };
 }
 
-/** Looks at the credentials file of each, page by page. Throws BACKEND_UNREADABLE. */
+/** Reads the credentials file of each candidate, page by page. Throws BACKEND_UNREADABLE. */
 export async function readHomes(
   reader: FilesReader,
   candidates: readonly Candidate[],
@@ -73,7 +73,7 @@ export async function readHomes(
 ): Promise<Map<number, CredentialsHave>> {
   const haves = new Map<number, CredentialsHave>();
   for (let at = 0; at < candidates.length; at += SLICE) {
-    say(`looking at homes: ${at} of ${candidates.length}`);
+    say(`reading homes: ${at} of ${candidates.length}`);
     const slice = candidates.slice(at, at + SLICE);
     const found = await reader.readCredentials(
       slice.map(({ kind, uid, home }) => ({ home: homePath(kind, home), uid, folders: [] })),
@@ -91,12 +91,12 @@ function homePath(kind: Candidate['kind'], name: string): HomePath {
  * | account                            | home   | file                        | then                       |
  * | ---------------------------------- | ------ | --------------------------- | -------------------------- |
  * | person, never admitted             | ours   | any                         | was admitted once          |
- * | person, never admitted             | else   |                             | no credentials             |
- * | tool, or person who is or was admitted | ours | names its user, is its own  | credentials, this password |
- * | tool, or person who is or was admitted | any  | else                        | credentials, a new one     |
+ * | person, never admitted             | other  |                             | no credentials             |
+ * | tool, or person who is or was admitted | ours | names its user, own file    | credentials, this password |
+ * | tool, or person who is or was admitted | any  | any other                   | credentials, new password  |
  *
- * Its own is also a file of root's, who has put it there. Mode and links do not matter here: whether what
- * others could read is to be changed is for the plan to say.
+ * A file owned by root counts as the account's own, because root put it there. Mode and links do not matter here: the
+ * plan decides whether a password that others could read is changed.
  */
 export function judgeHomes(
   candidates: readonly Candidate[],
@@ -122,7 +122,7 @@ export function judgeHomes(
 
 function whyLost(have: CredentialsHave, user: string): string | undefined {
   if (have.home === 'absent') return 'there is no home';
-  if (have.home === 'unmanaged') return 'the home is not its own';
+  if (have.home === 'unmanaged') return 'the home belongs to another account';
   switch (have.file.kind) {
     case 'absent':
       return 'there is no credentials file';

@@ -1,4 +1,4 @@
-/** All that an import looks at in the directory. Each answer is whole, or it throws BACKEND_UNREADABLE. */
+/** Reads everything in the directory that an import needs. Throws BACKEND_UNREADABLE unless it is complete. */
 import { ChamberlainError } from '../shared/errors.ts';
 import type { Realm } from '../reconcile/wanted.ts';
 import type { EntryRef, Place } from '../reconcile/action.ts';
@@ -13,9 +13,9 @@ export interface SeenDirectory {
   people: DirectoryEntry[];
   toolAccounts: DirectoryEntry[];
   toolGroups: DirectoryEntry[];
-  /** accounts and groups that lie elsewhere below the base: never taken over, and in the way */
+  /** accounts and groups elsewhere below the base. They are never imported, but may conflict */
   unmanaged: DirectoryEntry[];
-  /** other projects' groups, and the realm's own without its members */
+  /** the groups of other projects, and the realm's own group without its members */
   groups: DirectoryEntry[];
   realmGroup: DirectoryEntry;
   realmMembers: ReadonlySet<string>;
@@ -24,7 +24,7 @@ export interface SeenDirectory {
 const ACCOUNT =
   'objectClass uid cn sn uidNumber gidNumber loginShell pwdAccountLockedTime pwdPolicySubentry';
 
-/** What is judged of each place. */
+/** The attributes that are read of each place. */
 const READ = {
   people: `${ACCOUNT} mail sshPublicKey description`.split(' '),
   toolAccounts: ACCOUNT.split(' '),
@@ -33,8 +33,8 @@ const READ = {
 } as const satisfies Partial<Record<Place, readonly string[]>>;
 
 /**
- * @param reader that have read everything beforehand
- * @param numbers each that stands anywhere there
+ * @param reader has read everything beforehand
+ * @param numbers every number that occurs anywhere in the directory
  */
 export async function readDirectory(
   { reader, numbers }: Pick<Everything<DirectoryReader>, 'reader' | 'numbers'>,
@@ -87,11 +87,11 @@ async function readRealmGroup(reader: DirectoryReader, { realm }: Realm): Promis
   const group = found.find((entry) => entry.ref === ref);
   if (group !== undefined) return group;
   throw new ChamberlainError('BACKEND_UNREADABLE', `reading the realm group ${ref}`, {
-    cause: new Error('there is none: the tree must be seeded, see deploy/ldap/tree.ldif'),
+    cause: new Error('it does not exist; load the initial tree, see deploy/ldap/tree.ldif'),
   });
 }
 
-/** RFC 4519, section 3.5: a groupOfNames always has one; what access rules hide is not absent. */
+/** A groupOfNames always has a member (RFC 4519, section 3.5), so an empty one means that access rules hide members. */
 function requireMembers(groups: readonly DirectoryEntry[]): void {
   const blind = groups.find(
     ({ attributes }) =>

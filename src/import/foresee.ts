@@ -1,15 +1,15 @@
 /**
- * What `plan --all` will show of those who are taken over: the roles' own survey, of what they will
- * want. So an import says beforehand where the running platform is not as wanted.
+ * What `plan --all` will show about the imported subjects: the roles' own survey, with the future wanted state. So an
+ * import shows beforehand where the running platform differs.
  */
 import type { Realm, Wanted } from '../reconcile/wanted.ts';
 import type { Report } from '../reconcile/report.ts';
 import { type AnyTarget, survey } from '../reconcile/engine.ts';
 
-/** Of a survey by one role, so many subjects at a time. */
+/** How many subjects one role surveys at a time. */
 const SLICE = 500;
 
-/** What a role will plan: by a reader that reads as it would, or that has read all beforehand. */
+/** What a role will plan, with a reader that reads as the role does, or that has read everything beforehand. */
 export async function foresee<Reader>(
   targets: readonly AnyTarget<Reader>[],
   reader: Reader,

@@ -1,6 +1,6 @@
 /**
- * What an import takes over from a running platform: plain data, judged by src/import, written by
- * src/import/write-import.ts.
+ * What an import takes from a running platform, as plain data. src/import judges it, and src/import/write-import.ts
+ * writes it.
  */
 import type { PosixId } from '../identity/ids.ts';
 import type { AccountName, ShellName, ToolName } from '../identity/names.ts';
@@ -19,7 +19,7 @@ export interface TakenPerson {
   uid: PosixId;
   shellName: ShellName;
   displayName: string;
-  /** '' where there is none */
+  /** '' if there is none */
   email: string;
   state: 'active' | 'suspended';
   keys: TakenKey[];
@@ -30,40 +30,40 @@ export interface TakenTool {
   name: ToolName;
   account: AccountName;
   state: 'active' | 'disabled';
-  /** undefined: it is not to be deleted */
+  /** undefined: no deletion is pending */
   deletion: TakenDeletion | undefined;
 }
 
-/** A deletion that the running platform counts down to, and that begins anew here. */
+/** A pending deletion of the running platform, whose countdown begins again here. */
 export interface TakenDeletion {
-  /** the time in the directory, as it is written there */
+  /** the time, as written in the directory */
   was: string;
   requestedAt: Date;
-  /** the tool is archived from then on */
+  /** when the tool is archived */
   after: Date;
 }
 
-/** Credentials to be wanted; with the verifier of the file that stands, where it is right. */
+/** Credentials to be requested, with the verifier of the existing file if that is right. */
 export interface TakenCredentials {
   account: number;
   verifier: string | undefined;
 }
 
-/** All that one import writes. */
+/** Everything that one import writes. */
 export interface ImportBatch {
   people: TakenPerson[];
   tools: TakenTool[];
   maintainers: { tool: number; maintainer: number }[];
   /** uids of people */
   realmMembers: number[];
-  /** uids of people, taken now or known before, who have a home and so were admitted once */
+  /** uids of imported or known people who have a home, and so had access once */
   admitted: number[];
   credentials: TakenCredentials[];
-  /** names (in normal form) and numbers that stand there and are not ours */
+  /** names (in normal form) and numbers that are in use there and are not ours */
   sightings: { name: string | undefined; id: number | undefined }[];
 }
 
-/** What our database had before. */
+/** The contents of our database before the import. */
 export interface KnownRealm {
   people: {
     uid: number;
@@ -83,10 +83,10 @@ export interface KnownRealm {
   }[];
   /** `<uid of the tool> <uid of the maintainer>` */
   maintainers: Set<string>;
-  /** every name that was ever given, in normal form, with its number */
+  /** every name that was ever assigned, in normal form, with its number */
   names: Map<string, number>;
-  /** every number that was ever given */
+  /** every number that was ever assigned */
   ids: Set<number>;
-  /** fingerprints of keys that somebody holds, or held */
+  /** fingerprints of keys that somebody has or had */
   fingerprints: Set<string>;
 }

@@ -1,4 +1,4 @@
-/** What `chamberlain import` prints: what was taken, what was not and why, and what a plan will show. */
+/** What `chamberlain import` prints: what was imported, what was not and why, and what a plan will show. */
 import { CODES } from '../shared/errors.ts';
 import type { JudgedHomes } from './credentials.ts';
 import type { Refusal } from './refusal.ts';
@@ -8,7 +8,7 @@ import type { Report } from '../reconcile/report.ts';
 import { paint, renderTable } from '../cli/table.ts';
 
 export interface ImportReport {
-  /** everything was undone again */
+  /** everything was rolled back */
   check: boolean;
   taken: {
     people: number;
@@ -20,20 +20,20 @@ export interface ImportReport {
     maintainers: number;
   };
   known: { people: number; tools: number };
-  /** tools that are to be deleted: the time in the directory, and when they are archived (ISO 8601) */
+  /** tools with a pending deletion: the time in the directory, and when they are archived (ISO 8601) */
   deletions: { account: string; was: string; deleteAfter: string }[];
-  /** undefined: homes were not looked at */
+  /** undefined: homes were not read */
   homes: Pick<JudgedHomes, 'kept' | 'lost'> | undefined;
   refusals: Refusal[];
-  /** people who are taken over without any key, and had one in the directory */
+  /** people who had keys in the directory and are imported without any */
   keyless: string[];
-  /** what `plan --all` shows of who was taken over */
+  /** what `plan --all` shows about the imported subjects */
   foreseen: Report;
-  /** nobody is an admin, and this is the tool that would make one */
+  /** set if the realm has no admin: the name of the admin tool */
   adminless: string | undefined;
 }
 
-/** Lines of one list; --json has them all. */
+/** The most lines of a list. --json has all of them. */
 const MOST_LINES = 20;
 
 export function renderImport(report: ImportReport): string {
@@ -48,15 +48,15 @@ export function renderImport(report: ImportReport): string {
     renderForeseen(foreseen),
     adminless === undefined
       ? ''
-      : `${paint('yellow', 'Nobody is an admin:')} the directory has no tool ${adminless} with a ` +
-        'maintainer who is a realm member.\nMake it there, with group, account and members, and import again.',
+      : `${paint('yellow', 'The realm has no admin:')} the directory has no tool ${adminless} with a ` +
+        'maintainer who is a realm member.\nCreate it in the directory, with group, account and members, and import again.',
   ]
     .filter((part) => part !== '')
     .join('\n\n');
 }
 
 function renderTaken({ check, taken, known, homes }: ImportReport): string {
-  const head = check ? 'Would be taken over' : 'Taken over';
+  const head = check ? 'Would be imported' : 'Imported';
   const { people, suspended, realmMembers, tools, disabled, keys, maintainers } = taken;
   return [
     `${paint('bold', `${head}:`)} ${count(people, 'person', 'people')} (${count(realmMembers, 'realm member')}, ` +
@@ -68,12 +68,12 @@ function renderTaken({ check, taken, known, homes }: ImportReport): string {
           `Known before: ${count(known.people, 'person', 'people')}, ${count(known.tools, 'tool')}`,
         ]),
     homes === undefined
-      ? 'Homes were not looked at: there are no new credentials. `import --from-directory --homes` adds them.'
+      ? 'Homes were not read, so there are no new credentials. `import --from-directory --homes` adds them.'
       : `Credentials: ${count(homes.kept.length, 'file')} kept, ${homes.lost.length} to be made`,
   ].join('\n');
 }
 
-/** Whole subjects, by why; the reason that most have comes first. */
+/** Subjects that are not imported, by reason. The most frequent reason comes first. */
 function renderNotTaken(refusals: readonly Refusal[]): string {
   if (refusals.length === 0) return '';
   const of = (part: Refusal['part']) => refusals.filter((each) => each.part === part).length;
@@ -81,10 +81,10 @@ function renderNotTaken(refusals: readonly Refusal[]): string {
     ([a, left], [b, right]) => right.length - left.length || (a < b ? -1 : 1),
   );
   return [
-    `${paint('bold', 'Not taken over:')} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
-      'Their entries stay as they are, another’s: nobody is given their names or numbers. But whoever of them is a\n' +
-      'member of a group that is taken over is left out there, and a repair takes them out of that group.\n' +
-      'Mend what is wrong in the directory, and import again.',
+    `${paint('bold', 'Not imported:')} ${count(of('person'), 'person', 'people')}, ${count(of('tool'), 'tool')}\n` +
+      'Their entries stay as they are, unmanaged, and their names and numbers are not given to others. If one of them is a\n' +
+      'member of an imported group, it is left out there, and a repair removes it from that group.\n' +
+      'Correct the entries in the directory, and import again.',
     ...groups.map(([code, each]) =>
       renderList(
         `${paint('yellow', code)}: ${each.length}. ${CODES[code].meaning}`,
@@ -103,7 +103,7 @@ const PARTS = [
   ['deletion', 'deletion', 'deletions'],
 ] as const satisfies [Refusal['part'], string, string][];
 
-/** Parts of who was taken over. */
+/** Parts of imported subjects that were left out. */
 function renderLeftOut(refusals: readonly Refusal[]): string {
   if (refusals.length === 0) return '';
   const groups = PARTS.map(([part, one, several]) => {
@@ -111,9 +111,9 @@ function renderLeftOut(refusals: readonly Refusal[]): string {
     return { part, each, title: count(each.length, one, several) };
   }).filter(({ each }) => each.length > 0);
   return [
-    `${paint('bold', 'Left out of who was taken over:')} ${groups.map(({ title }) => title).join(', ')}\n` +
-      'They still stand in the directory; `chamberlain plan --all` shows which of them a repair takes out.\n' +
-      'What should stay is asked for: key.add, maintainer.add, access.grant, person.update, tool.delete.',
+    `${paint('bold', 'Left out of imported subjects:')} ${groups.map(({ title }) => title).join(', ')}\n` +
+      'These are still in the directory. `chamberlain plan --all` shows which of them a repair removes. To keep one, send a\n' +
+      'request: key.add, maintainer.add, access.grant, person.update, tool.delete.',
     ...groups.map(({ part, each, title }) =>
       renderList(
         paint('yellow', title),
@@ -125,21 +125,21 @@ function renderLeftOut(refusals: readonly Refusal[]): string {
   ].join('\n\n');
 }
 
-/** Never cut: each of them loses their way in. */
+/** The list is never shortened, because each of these people loses access. */
 function renderKeyless(keyless: readonly string[]): string {
   if (keyless.length === 0) return '';
   return (
-    `${paint('bold', 'Without any key:')} ${count(keyless.length, 'person', 'people')}, whose every key in the directory is left out.\n` +
-    `They cannot log in once a repair has taken those out, until they send a new one (key.add):\n${indent(keyless.join('\n'))}`
+    `${paint('bold', 'Without any key:')} ${count(keyless.length, 'person', 'people')}. All of their keys in the directory are left out.\n` +
+    `After a repair removes those keys, they cannot log in until they send a new one (key.add):\n${indent(keyless.join('\n'))}`
   );
 }
 
-/** Members of groups that are left out. */
+/** The group members that are left out. */
 export function lostMembers(refusals: readonly Refusal[]): Refusal[] {
   return refusals.filter(({ part }) => part === 'member');
 }
 
-/** What others lose by an import: members that are left out, and people without a key; nothing: ''. */
+/** What people lose through an import: left out members, and people without a key. '' if there is nothing. */
 export function renderLosses({
   refusals,
   keyless,
@@ -149,13 +149,13 @@ export function renderLosses({
     .join('\n\n');
 }
 
-/** Countdowns of the running platform, as they go on here. */
+/** The pending deletions of the running platform, as they continue here. */
 function renderDeletions(deletions: ImportReport['deletions']): string {
   if (deletions.length === 0) return '';
   return renderList(
-    `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The countdown begins anew, and every warning is still ahead.\n` +
-      'Other programs count from the old time until a repair has written the new one. `tool.enable` ends it.',
-    ['account', 'pwdAccountLockedTime', 'archived from'],
+    `${paint('bold', 'To be deleted:')} ${count(deletions.length, 'tool')}. The countdown begins again, and every warning is still to come.\n` +
+      'Other programs count from the old time until a repair has written the new one. `tool.enable` cancels it.',
+    ['account', 'pwdAccountLockedTime', 'archived on'],
     deletions.map(({ account, was, deleteAfter }) => [account, was, timeOf(deleteAfter)]),
   );
 }
@@ -172,9 +172,9 @@ function renderLost(homes: ImportReport['homes']): string {
 function renderForeseen(foreseen: Report): string {
   const { steps, findings, unreadable } = foreseen;
   if (steps.length + findings.length + unreadable.length === 0) {
-    return 'Who was taken over is as wanted: `chamberlain plan --all` shows nothing of them.';
+    return 'All imported subjects are as wanted: `chamberlain plan --all` shows nothing about them.';
   }
-  return `${paint('bold', 'Not as wanted')} of who was taken over, as \`chamberlain plan --all\` shows:\n\n${indent(
+  return `${paint('bold', 'Not as wanted')} among the imported subjects, as \`chamberlain plan --all\` shows:\n\n${indent(
     renderSurvey(foreseen, (text) => paint('yellow', text)),
   )}`;
 }

@@ -1,22 +1,22 @@
 /**
- * Judges what a directory shows: what is taken over, what is known already, and what stays another's and
- * why. Pure.
+ * Judges what a directory shows: what is imported, what is known already, and what stays unmanaged and why. Pure.
  *
- * | a name, number or display name that fits by itself | then                                      |
- * | -------------------------------------------------- | ----------------------------------------- |
- * | ours, name and number                              | known: left as it is                      |
- * | our name with another number, or the other way     | NAME_TAKEN, ID_TAKEN                      |
- * | another entry has the same, whatever else it is    | NAME_TAKEN, ID_TAKEN: neither is taken    |
- * | a key that another entry or a row of ours has      | KEY_TAKEN: taken without it, both of them |
- * | a member that is neither taken nor known           | MEMBER_UNKNOWN: taken without it          |
- * | of a tool that is known, a member who maintains it | nothing                                   |
- * | not in our database                                | MAINTAINER_UNKNOWN: left out              |
- * | a known person in the realm group, who is no realm | PERSON_NOT_REALM_MEMBER: left out         |
- * | member in our database                             |                                           |
- * | an account elsewhere, with a number of our ranges  | NAME_INVALID                              |
+ * | a name, number or display name that is valid alone   | then                                        |
+ * | ---------------------------------------------------- | ------------------------------------------- |
+ * | name and number are ours                             | known: left as it is                        |
+ * | our name with another number, or our number with     | NAME_TAKEN, ID_TAKEN                        |
+ * | another name                                         |                                             |
+ * | another entry of any kind has the same               | NAME_TAKEN, ID_TAKEN: neither is imported   |
+ * | a key that another entry or a row of ours has        | KEY_TAKEN: both are imported without it     |
+ * | a member that is neither imported nor known          | MEMBER_UNKNOWN: imported without it         |
+ * | a known tool's member who maintains the tool         | nothing                                     |
+ * | a known tool's member who does not in our database   | MAINTAINER_UNKNOWN: left out                |
+ * | a known person in the realm group who is not a realm | PERSON_NOT_REALM_MEMBER: left out           |
+ * | member in our database                               |                                             |
+ * | an account elsewhere, with a number in our ranges    | NAME_INVALID                                |
  *
- * A person's number is compared with those of accounts, a tool's also with those of groups: a person has
- * no group of that number.
+ * A person's number is compared with the numbers of accounts, a tool's also with those of groups, because a person has
+ * no group with that number.
  */
 import type { Realm } from '../reconcile/wanted.ts';
 import { type AccountName, normalName } from '../identity/names.ts';
@@ -37,12 +37,12 @@ import { pairTools, readTool, type SeenTool, type ToolsContext } from './tool.ts
 
 export interface ImportContext extends PeopleContext, ToolsContext {}
 
-/** What each entry is by itself: read once, judged against our database as often as needed. */
+/** Every entry by itself. It is read once, and judged against our database as often as needed. */
 export interface ReadEntries {
   people: SeenPerson[];
   tools: SeenTool[];
   refusals: Refusal[];
-  /** entries by the fingerprint of a key that they have, of those that cannot be taken over too */
+  /** entries by the fingerprints of their keys, including entries that cannot be imported */
   keyHolders: Map<string, DirectoryEntry[]>;
 }
 
@@ -51,10 +51,10 @@ export interface Judgement {
   tools: SeenTool[];
   maintainers: ImportBatch['maintainers'];
   realmMembers: number[];
-  /** how many subjects of ours the directory shows as they are known */
+  /** how many known subjects the directory shows */
   known: { people: number; tools: number };
   refusals: Refusal[];
-  /** shell names of people who are taken over without any key, and had one in the directory */
+  /** shell names of people who had keys in the directory and are imported without any */
   keyless: string[];
 }
 
@@ -80,8 +80,7 @@ export function readEntries(seen: SeenDirectory, context: ImportContext): ReadEn
 }
 
 /**
- * Of what was read, the entries of these references alone. What else stands there is still in their way, but
- * nothing is said of it.
+ * Only the entries with these references. Other entries may still conflict with them, but are not reported.
  */
 export function onlyEntries(
   read: ReadEntries,
@@ -97,7 +96,7 @@ export function onlyEntries(
   };
 }
 
-/** Of a judgement, what is said of the entries of these references. */
+/** A judgement with only the refusals about the entries with these references. */
 export function onlyRefusals(
   judgement: Judgement,
   refs: ReadonlySet<AnyRef>,
@@ -111,7 +110,7 @@ function objectsOf(refs: ReadonlySet<AnyRef>, realm: string): Set<string> {
   return new Set([...refs].map((ref) => readableRef(ref, realm)));
 }
 
-/** An account with a number that could be a person's or a tool's, where none may be. */
+/** Refuses an account outside the known places whose number could be a person's or a tool's. */
 function refuseUnmanaged(entry: DirectoryEntry, context: ImportContext): Refusal[] {
   if (!hasClass(entry, 'posixAccount')) return [];
   const part = (['person', 'tool'] as const).find(
@@ -121,7 +120,7 @@ function refuseUnmanaged(entry: DirectoryEntry, context: ImportContext): Refusal
   );
   if (part === undefined) return [];
   const object = readableRef(entry.ref, context.realm);
-  const sentence = `accounts are right below ${part === 'person' ? 'ou=people' : 'ou=people,ou=servicegroups'} alone`;
+  const sentence = `accounts must be directly below ${part === 'person' ? 'ou=people' : 'ou=people,ou=servicegroups'}`;
   return [{ part, code: 'NAME_INVALID', object, sentence }];
 }
 
@@ -148,7 +147,7 @@ export function judge(
   );
   const displayNamesOfOurs = new Set(ours.people.map(({ displayNameKey }) => displayNameKey));
 
-  /** Refuses a subject that is not the only one with its name and number. */
+  /** Whether a subject is the only one with its name and number. If not, records a refusal. */
   const isFree = (
     part: Refusal['part'],
     entry: DirectoryEntry,
@@ -161,9 +160,13 @@ export function judge(
     };
     const number = ours.names.get(name);
     if (number !== undefined) {
-      return refuse('NAME_TAKEN', `${name} is ours with the number ${number}, not ${uid}`);
+      return refuse(
+        'NAME_TAKEN',
+        `${name} already exists here with the number ${number}, not ${uid}`,
+      );
     }
-    if (ours.ids.has(uid)) return refuse('ID_TAKEN', `the number ${uid} was given to another`);
+    if (ours.ids.has(uid))
+      return refuse('ID_TAKEN', `the number ${uid} already belongs to another account here`);
     for (const { code, what, entries } of others) {
       const rest = entries.filter((each) => each !== entry);
       if (rest.length === 0) continue;
@@ -183,7 +186,7 @@ export function judge(
     const key = normalName(person.displayName);
     const isOurs = displayNamesOfOurs.has(key);
     if (isOurs) {
-      const sentence = `another person of ours has the display name ${JSON.stringify(person.displayName)}`;
+      const sentence = `another person here has the display name ${JSON.stringify(person.displayName)}`;
       refusals.push({
         ...{ part: 'person', code: 'NAME_TAKEN', object: readable(person.entry), sentence },
       });
@@ -208,7 +211,7 @@ export function judge(
     ]);
   });
   const people = withoutSharedKeys(free, read.keyHolders, ours, realm, refusals);
-  // of who was known before too: it still stands there, and a plan takes it out
+  // for known people too: the values are still in the directory, and a plan removes them
   const isNew = new Set(newPeople);
   for (const person of [...read.people.filter((each) => !isNew.has(each)), ...free]) {
     refusals.push(...person.leftOut);
@@ -273,7 +276,7 @@ function addHolder(
   else known.push(entry);
 }
 
-/** A key that two hold is taken from both: nobody can tell whose it is. */
+/** Leaves out keys that two people have from both, because nobody can tell whose they are. */
 function withoutSharedKeys(
   people: readonly SeenPerson[],
   holders: ReadonlyMap<string, readonly DirectoryEntry[]>,
@@ -287,7 +290,7 @@ function withoutSharedKeys(
       if (others.length === 0 && !ours.fingerprints.has(fingerprint)) return true;
       const whose =
         others.length === 0
-          ? 'another person of ours holds it, or did'
+          ? 'another person here has or had it'
           : `${listSome(others.map(({ ref }) => readableRef(ref, realm)))} has it too`;
       refusals.push({
         part: 'key',
@@ -302,8 +305,8 @@ function withoutSharedKeys(
 }
 
 /**
- * Members of new tools' groups, and new people of the realm group. Of what is known our database decides:
- * whoever can write to the directory must not become a maintainer, or an admin, by the next import.
+ * Judges the members of new tools' groups, and new people in the realm group. For known subjects our database decides,
+ * because a person who can write to the directory must not become a maintainer or an admin through the next import.
  */
 function judgeMembers({
   people,
@@ -333,10 +336,10 @@ function judgeMembers({
   const unknown = (ref: string): Fault => {
     const isAccount = /^(?:people|toolAccounts)\/uid=/.test(ref);
     const sentence = there.has(ref.toLowerCase())
-      ? 'is left out: it is not taken over itself'
+      ? 'is left out: it is not imported itself'
       : isAccount
         ? 'is left out: there is no such entry'
-        : 'is left out: members are accounts of people and tools';
+        : 'is left out: only accounts of people and tools may be members';
     return { code: 'MEMBER_UNKNOWN', sentence };
   };
   const subjects = new Map<string, { uid: number; kind: 'person' | 'tool'; isNew: boolean }>();
@@ -362,12 +365,12 @@ function judgeMembers({
       if (member === undefined) {
         refuse(object, ref, unknown(ref));
       } else if (name === admin && member.kind === 'tool') {
-        const sentence = 'is left out: it is a tool, and admins are people';
+        const sentence = 'is left out: it is a tool, and only people may be admins';
         refuse(object, ref, { code: 'ADMIN_TOOL', sentence });
       } else if (own.isNew) {
         maintainers.push({ tool: own.uid, maintainer: member.uid });
       } else if (!ours.maintainers.has(`${own.uid} ${member.uid}`)) {
-        const sentence = 'is left out: ask for it by a request (maintainer.add)';
+        const sentence = 'is left out: send a request to add it (maintainer.add)';
         refuse(object, ref, { code: 'MAINTAINER_UNKNOWN', sentence });
       }
     }
@@ -377,14 +380,14 @@ function judgeMembers({
     ours.people.filter(({ realmMember }) => realmMember).map(({ uid }) => uid),
   );
   for (const ref of seen.realmMembers) {
-    if (ref === 'base/cn=chamberlain') continue; // the placeholder, with which the tree is seeded
+    if (ref === 'base/cn=chamberlain') continue; // the placeholder from the initial tree
     const member = subjects.get(ref);
     if (member?.kind !== 'person') {
       refuse(realmGroup, ref, unknown(ref));
     } else if (member.isNew) {
       realmMembers.push(member.uid);
     } else if (!membersOfOurs.has(member.uid)) {
-      const sentence = 'is left out: ask for it by a request (access.request)';
+      const sentence = 'is left out: send a request for access (access.request)';
       refuse(realmGroup, ref, { code: 'PERSON_NOT_REALM_MEMBER', sentence });
     }
   }

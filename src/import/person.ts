@@ -1,4 +1,4 @@
-/** Reads one entry of `ou=people` as a person who may be taken over, or says why it is none. Pure. */
+/** Reads one entry of `ou=people` as a person who may be imported, or says why it cannot be. Pure. */
 import type { IdRange } from '../shared/config-values.ts';
 import {
   isDisplayName,
@@ -22,33 +22,33 @@ export interface PeopleContext {
   knownBadKeys: ReadonlySet<string>;
 }
 
-/** A person who fits by itself; whether another has the same is judged over all. */
+/** A person who is valid alone. Whether another entry has the same values is judged later, over all entries. */
 export interface SeenPerson extends TakenPerson {
   entry: DirectoryEntry;
-  /** parts that the person is taken without */
+  /** values without which the person is imported */
   leftOut: Refusal[];
 }
 
 const EMAIL = REQUEST_SCHEMAS['person.create'].shape.email;
 
-/** Neither a person nor meant as one, such as an organizational unit: nothing is said of it. */
+/** Whether an entry is meant as a person. Others, such as an organizational unit, are not reported. */
 export function isAccountLike({ attributes }: DirectoryEntry): boolean {
   return (attributes['uid'] ?? []).length + (attributes['uidNumber'] ?? []).length > 0;
 }
 
 /**
- * | entry                                             | then                              |
- * | ------------------------------------------------- | --------------------------------- |
- * | no posixAccount, no or several uidNumber, no cn   | ENTRY_INCOMPLETE                  |
- * | not `uid=<name>`, several uid, or not the grammar | NAME_INVALID                      |
- * | a reserved name                                   | NAME_RESERVED                     |
- * | a number in no range of people                    | ID_OUT_OF_RANGE                   |
- * | several cn, of which none is the sn               | ENTRY_INCOMPLETE                  |
- * | several cn, of which one is the sn                | taken with that one               |
- * | a display name that no request could have         | NAME_INVALID                      |
- * | locked in any way, or a shell that is no ordinary | taken, suspended                  |
- * | a key that the parser refuses                     | taken without that key, with code |
- * | mail that is no address, or a second one          | taken without that mail           |
+ * | entry                                              | then                                |
+ * | -------------------------------------------------- | ----------------------------------- |
+ * | not a posixAccount, no or several uidNumber, no cn | ENTRY_INCOMPLETE                    |
+ * | not `uid=<name>`, several uid, or wrong grammar    | NAME_INVALID                        |
+ * | a reserved name                                    | NAME_RESERVED                       |
+ * | a number outside the ranges for people             | ID_OUT_OF_RANGE                     |
+ * | several cn, of which none is the sn                | ENTRY_INCOMPLETE                    |
+ * | several cn, of which one is the sn                 | imported with that one              |
+ * | a display name that a request could not have       | NAME_INVALID                        |
+ * | locked in any way, or without an ordinary shell    | imported as suspended               |
+ * | a key that the parser refuses                      | imported without it, with its code  |
+ * | mail that is not an address, or a second address   | imported without that mail          |
  */
 export function readPerson(
   entry: DirectoryEntry,
@@ -62,7 +62,7 @@ export function readPerson(
   const names = attributes['uid'] ?? [];
   const [name = ''] = names;
   if (!hasClass(entry, 'posixAccount')) {
-    return refuse('ENTRY_INCOMPLETE', 'it is no posixAccount');
+    return refuse('ENTRY_INCOMPLETE', 'it is not a posixAccount');
   }
   if (names.length > 1) {
     return refuse(
@@ -74,16 +74,16 @@ export function readPerson(
   if (shellName === undefined) {
     return refuse(
       'NAME_INVALID',
-      `${quote(name)} is no shell name: it starts with a-z and has 1 to 32 of a-z, 0-9, - and _`,
+      `${quote(name)} is not a shell name: a shell name must start with a-z and have 1 to 32 of a-z, 0-9, - and _`,
     );
   }
   if (entry.ref !== `people/uid=${shellName}`) {
-    return refuse('NAME_INVALID', `it is not called uid=${shellName}`);
+    return refuse('NAME_INVALID', `the entry is not named uid=${shellName}`);
   }
   if (isReservedName(normalName(shellName), context.reservedNames)) {
     return refuse(
       'NAME_RESERVED',
-      `the name ${shellName} is reserved: a system account or group has it, or the configuration says so`,
+      `the name ${shellName} is reserved for a system account or group, or by the configuration`,
     );
   }
   const uid = readNumber(entry, 'uidNumber', context.people);
@@ -93,7 +93,7 @@ export function readPerson(
   const otherNames = (attributes['cn'] ?? [])
     .filter((other) => other !== displayName)
     .map((other): Refusal => {
-      const sentence = `its display name (cn) ${quote(other)} is left out: ${quote(displayName)} is its sn`;
+      const sentence = `its display name (cn) ${quote(other)} is left out: its sn is ${quote(displayName)}`;
       return { part: 'name', code: 'NAME_INVALID', object, sentence };
     });
   const [keys, badKeys] = readKeys(entry, object, context.knownBadKeys);
@@ -122,17 +122,17 @@ function readDisplayName({ attributes }: DirectoryEntry): string | Fault {
         : `it has ${names.length} display names (cn), and none of them is its sn`;
     return { code: 'ENTRY_INCOMPLETE', sentence };
   }
-  // text that is no UTF-8 stands in hex behind this word, and so would text that begins like it
+  // text that is not UTF-8 is given in hex after this word, so text that begins with it is refused
   if (isDisplayName(own) && !own.startsWith('bytes:')) return own;
   return {
     code: 'NAME_INVALID',
     sentence:
-      `the display name (cn) ${quote(own)} is none: it has 1 to ${MAX_DISPLAY_NAME_LENGTH} printable ` +
-      'characters, single blanks between, in the form NFC',
+      `the display name (cn) ${quote(own)} is not valid: it must have 1 to ${MAX_DISPLAY_NAME_LENGTH} printable ` +
+      'characters, with only single blanks between words, in the form NFC',
   };
 }
 
-/** The first that is an address; `''` where there is none. */
+/** The first value that is an address, or `''`. */
 function readMail({ attributes }: DirectoryEntry, object: string): [string, Refusal[]] {
   const mails = attributes['mail'] ?? [];
   const own = mails.find((mail) => EMAIL.safeParse(mail).success);
@@ -140,14 +140,14 @@ function readMail({ attributes }: DirectoryEntry, object: string): [string, Refu
     .filter((mail) => mail !== own)
     .map((mail): Refusal => {
       const isAddress = EMAIL.safeParse(mail).success;
-      const why = isAddress ? `there is one, and that is ${own}` : 'it is no address';
+      const why = isAddress ? `only the first address is kept, ${own}` : 'it is not an address';
       const sentence = `its mail ${quote(mail)} is left out: ${why}`;
       return { part: 'mail', code: 'NAME_INVALID', object, sentence };
     });
   return [own ?? '', refusals];
 }
 
-/** The fingerprints of the keys that an entry has, whether it can be taken over or not. */
+/** The fingerprints of an entry's keys, whether the entry can be imported or not. */
 export function fingerprintsOf(
   entry: DirectoryEntry,
   { knownBadKeys }: Pick<PeopleContext, 'knownBadKeys'>,
@@ -156,7 +156,7 @@ export function fingerprintsOf(
   return keys.map(({ fingerprint }) => fingerprint);
 }
 
-/** Each value through the one parser; a doubled key once, with the first label that it has. */
+/** Parses each value. A key that occurs twice is taken once, with its first label. */
 function readKeys(
   { attributes }: DirectoryEntry,
   object: string,
@@ -174,7 +174,7 @@ function readKeys(
   );
   for (const value of attributes['sshPublicKey'] ?? []) {
     const verdict = value.startsWith('bytes:')
-      ? { ok: false as const, code: 'KEY_MALFORMED' as const, sentence: 'It is no text.' }
+      ? { ok: false as const, code: 'KEY_MALFORMED' as const, sentence: 'It is not text.' }
       : parseSshKey(value, knownBad);
     if (!verdict.ok) {
       const why = verdict.sentence.replace(/\.$/u, '');
@@ -198,14 +198,14 @@ function readKeys(
   return [[...keys.values()], refusals];
 }
 
-/** Enough of a key to find it by; nothing of one that is secret, or may be. */
+/** Enough of a key to find it by; nothing of a key that is or may be private. */
 function nameKey(value: string, code: Refusal['code']): string {
   return code === 'KEY_PRIVATE' ? 'one of its keys' : `its key ${quote(value, 24)}`;
 }
 
 /**
- * An end that is written as ours are, last and in UTC, goes into its own column, so that the line stays
- * the same to the letter; any other stays an option.
+ * An expiry in our own form, as the last option and in UTC, is stored in its own column, so that the line stays exactly
+ * the same. Any other expiry stays an option.
  */
 function endOf(options: readonly string[]): Pick<TakenKey, 'options' | 'expiresAt'> {
   const [, digits] = /^expiry-time="(\d{14})Z"$/.exec(options.at(-1) ?? '') ?? [];

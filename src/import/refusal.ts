@@ -1,17 +1,17 @@
-/** What an import cannot take, and why. */
+/** What cannot be imported, and why. */
 import type { Code } from '../shared/errors.ts';
 
 export interface Refusal {
-  /** what is not taken: a whole subject, or a part of one that is */
+  /** what is not imported: a whole subject, or a part of an imported one */
   part: 'person' | 'tool' | 'key' | 'name' | 'mail' | 'member' | 'deletion';
   code: Code;
-  /** what it is about, for people: an entry of the directory, without the base */
+  /** the entry of the directory, without the base, for people to read */
   object: string;
   /** why, in a sentence without a full stop */
   sentence: string;
 }
 
-/** Of an entry or a value: what is wrong, wherever it stands. */
+/** What is wrong with an entry or a value, apart from where it is. */
 export type Fault = Pick<Refusal, 'code' | 'sentence'>;
 
 /** `a`, `a and b`, `a, b, c and 4 more`. */

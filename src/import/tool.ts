@@ -1,4 +1,4 @@
-/** Reads the group and the account of a tool as one that may be taken over, or says why not. Pure. */
+/** Reads the group and the account of a tool that may be imported, or says why it cannot be. Pure. */
 import type { IdRange } from '../shared/config-values.ts';
 import {
   isReservedToolName,
@@ -15,7 +15,7 @@ import type { Fault, Refusal } from './refusal.ts';
 
 export interface ToolsContext {
   realm: string;
-  /** the name of the admin tool, which people alone maintain, and which is never deleted */
+  /** the name of the admin tool, which only people may maintain and which is never deleted */
   admin: string;
   tools: readonly IdRange[];
   /** days from a request to delete a tool until it is archived */
@@ -31,15 +31,15 @@ export interface ToolsContext {
 const OTHERS_GRACE_DAYS = 41;
 const DAY_MS = 24 * 3600 * 1000;
 
-/** A tool that fits by itself; whether another has the same is judged over all. */
+/** A tool that is valid alone. Whether another entry has the same values is judged later, over all entries. */
 export interface SeenTool extends TakenTool {
-  /** what of the account is not taken */
+  /** values of the account that are not imported */
   leftOut: Refusal[];
   group: DirectoryEntry;
   entry: DirectoryEntry;
 }
 
-/** What the directory has of one name: a group, an account, or both. */
+/** What the directory has for one name: a group, an account, or both. */
 export interface ToolPair {
   name: string;
   group: DirectoryEntry | undefined;
@@ -47,8 +47,8 @@ export interface ToolPair {
 }
 
 /**
- * Puts groups and accounts of the realm's prefix together by their name in the tree, without regard to
- * case. What has another prefix is not the realm's, and is left out.
+ * Pairs the groups and accounts with the realm's prefix by their name in the tree, regardless of case. Entries with
+ * another prefix do not belong to the realm and are left out.
  */
 export function pairTools(
   groups: readonly DirectoryEntry[],
@@ -74,11 +74,11 @@ export function pairTools(
  * | group and account                                 | then             |
  * | ------------------------------------------------- | ---------------- |
  * | one of the two is missing, or lacks its class     | ENTRY_INCOMPLETE |
- * | several names, other bytes, or not the grammar    | NAME_INVALID     |
+ * | several names, other bytes, or wrong grammar      | NAME_INVALID     |
  * | a reserved name                                   | NAME_RESERVED    |
- * | a number in no range of tools                     | ID_OUT_OF_RANGE  |
- * | the group's number is not the account's           | ENTRY_INCOMPLETE |
- * | locked in any way, or a shell that lets nobody in | taken, disabled  |
+ * | a number outside the ranges for tools             | ID_OUT_OF_RANGE  |
+ * | group and account have different numbers          | ENTRY_INCOMPLETE |
+ * | locked in any way, or without an ordinary shell   | imported as disabled |
  * | … with pwdAccountLockedTime                       | see `readDeletion` |
  */
 export function readTool(
@@ -94,15 +94,16 @@ export function readTool(
   if (toolName === undefined) {
     return refuse(
       'NAME_INVALID',
-      `${quote(name)} is no account of a tool: it has at most 32 of a-z, 0-9, - and _ with the prefix, ` +
-        'and a-z first behind it',
+      `${quote(name)} is not the account of a tool: with the prefix, it must have at most 32 of a-z, 0-9, - and _, ` +
+        'and a-z directly after the prefix',
     );
   }
   if (isReservedToolName(normalName(toolName))) {
-    return refuse('NAME_RESERVED', `${toolName} would be trusted as the platform's own`);
+    return refuse('NAME_RESERVED', `people would trust the name ${toolName} as the platform's own`);
   }
-  if (group === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no group of this account');
-  if (account === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no account of this group');
+  if (group === undefined) return refuse('ENTRY_INCOMPLETE', 'there is no group for this account');
+  if (account === undefined)
+    return refuse('ENTRY_INCOMPLETE', 'there is no account for this group');
   const whole = toolAccount(context.realm, toolName);
   for (const [entry, ref, attribute, type] of [
     [group, `toolGroups/cn=${whole}`, 'cn', 'posixGroup'],
@@ -110,9 +111,9 @@ export function readTool(
   ] as const) {
     const names = entry.attributes[attribute] ?? [];
     const what = readableRef(entry.ref, context.realm);
-    if (!hasClass(entry, type)) return refuse('ENTRY_INCOMPLETE', `${what} is no ${type}`);
+    if (!hasClass(entry, type)) return refuse('ENTRY_INCOMPLETE', `${what} is not a ${type}`);
     if (entry.ref !== ref || names.length !== 1 || names[0] !== whole) {
-      return refuse('NAME_INVALID', `${what} is not called ${whole} alone (${attribute})`);
+      return refuse('NAME_INVALID', `${what} must have ${whole} as its only name (${attribute})`);
     }
   }
   const gid = readNumber(group, 'gidNumber', context.tools);
@@ -120,7 +121,7 @@ export function readTool(
   const uid = readNumber(account, 'uidNumber', context.tools);
   if (typeof uid !== 'number') return refuse(uid.code, uid.sentence);
   if (uid !== gid) {
-    return refuse('ENTRY_INCOMPLETE', `the group has gid ${gid}, but the account uid ${uid}`);
+    return refuse('ENTRY_INCOMPLETE', `the group has gid ${gid}, but the account has uid ${uid}`);
   }
   const deletion = readDeletion(account, toolName, context);
   return {
@@ -141,18 +142,18 @@ export function readTool(
 }
 
 /**
- * What a tool's pwdAccountLockedTime becomes. Other programs take it for the begin of a countdown, and
- * 000001010000Z for one that is over. An import neither begins a countdown nor makes one shorter: one that
- * runs begins anew, no sooner than now, and is no shorter than theirs, so that every warning is ahead.
+ * What a tool's pwdAccountLockedTime becomes. Other programs treat it as the beginning of a countdown, and
+ * 000001010000Z as a countdown that is over. An import neither begins a countdown nor shortens one: a running countdown
+ * begins again, now at the earliest, and is not shorter than theirs, so that every warning is still to come.
  *
- * | pwdAccountLockedTime            | the tool is                                                |
- * | ------------------------------- | ---------------------------------------------------------- |
- * | none                            | disabled, or active                                        |
- * | a time                          | to be deleted, as if requested now, or then where it is    |
- * |                                 | still ahead; after graceDays, or 41 days where those are   |
- * |                                 | fewer                                                      |
- * | 000001010000Z, or no such time  | disabled, DELETION_UNDATED                                 |
- * | any, of the admin tool          | disabled, ADMIN_TOOL                                       |
+ * | pwdAccountLockedTime             | the tool is                                               |
+ * | -------------------------------- | --------------------------------------------------------- |
+ * | none                             | disabled, or active                                       |
+ * | a time                           | to be deleted, as if requested now, or at that time if it |
+ * |                                  | is in the future; after graceDays, or 41 days if that is  |
+ * |                                  | more                                                      |
+ * | 000001010000Z, or not a time     | disabled, DELETION_UNDATED                                |
+ * | any, for the admin tool          | disabled, ADMIN_TOOL                                      |
  */
 function readDeletion(
   { attributes }: DirectoryEntry,
@@ -163,14 +164,14 @@ function readDeletion(
   if (was === undefined) return undefined;
   const is = `its pwdAccountLockedTime ${quote(was).slice(1, -1)}`;
   if (name === admin) {
-    const sentence = `${is} is left out: the admin tool is never deleted; it is disabled`;
+    const sentence = `${is} is left out: the admin tool is never deleted; it is imported as disabled`;
     return { code: 'ADMIN_TOOL', sentence };
   }
   const at = parseGeneralizedTime(was);
   if (at === undefined) {
     const sentence =
-      `${is} is left out: other programs may take it for "delete at once"; ` +
-      'the tool is disabled, and nothing deletes it';
+      `${is} is left out: other programs may treat it as "delete at once"; ` +
+      'the tool is imported as disabled and is not deleted';
     return { code: 'DELETION_UNDATED', sentence };
   }
   const requestedAt = at > now ? at : now;

@@ -1,4 +1,4 @@
-/** Writes what an import takes over. As the owner of the database, in one transaction. */
+/** Writes an import, as the owner of the database, in one transaction. */
 import pg from 'pg';
 import type { Config } from '../shared/config.ts';
 import { normalName } from '../identity/names.ts';
@@ -17,7 +17,7 @@ import {
 import { countAdmins } from '../identity/tools-table.ts';
 import { readWanted } from '../reconcile/wanted-queries.ts';
 
-/** A connection as the owner, for statements that take as long as they take. */
+/** A connection as the owner, without a time limit for statements. */
 export async function openOwner(config: Config): Promise<pg.Client> {
   const client = new pg.Client({
     ...connectionSettings(config, 'owner'),
@@ -26,7 +26,7 @@ export async function openOwner(config: Config): Promise<pg.Client> {
     idle_in_transaction_session_timeout: 0,
     lock_timeout: 30_000,
   });
-  client.on('error', () => {}); // the statement in hand reports
+  client.on('error', () => {}); // the statement in progress reports it
   try {
     await client.connect();
     return client;
@@ -36,7 +36,7 @@ export async function openOwner(config: Config): Promise<pg.Client> {
   }
 }
 
-/** What there is already: whatever is taken must not clash with it. */
+/** Reads what exists already, because nothing imported may conflict with it. */
 export async function readKnown(client: Client): Promise<KnownRealm> {
   const [people, tools, maintainers, names, ids, keys] = await Promise.all([
     client.query(
@@ -67,22 +67,22 @@ export async function readKnown(client: Client): Promise<KnownRealm> {
   };
 }
 
-/** How things stand after an import. */
+/** The state after an import. */
 export interface Written {
-  /** how many admins there are */
+  /** the number of admins */
   admins: number;
-  /** what each role will read of those whom it is about */
+  /** what each role will read about the imported subjects */
   wanted: Record<Role, Wanted[]>;
 }
 
 /**
- * Runs `decide` on what there is, and writes what it takes, while nobody else gives names and numbers: no
- * verdict falls meanwhile, requests wait. The realm may be frozen and thawed meanwhile.
+ * Runs `decide` on what exists, and writes its result. Meanwhile nothing else can assign names and numbers: no verdicts
+ * are given, and requests wait. The realm may be frozen and thawed meanwhile.
  *
  * @param terms.by the operator, for the audit
  * @param terms.admin the name of the admin tool
- * @param terms.portals whose numbers go on: a realm before this one may have told them more
- * @param terms.commit false: everything is written, and then undone
+ * @param terms.portals the portals whose event numbers move on, because an earlier realm may have sent them events
+ * @param terms.commit false: everything is written and then rolled back
  */
 export async function importBatch<T extends { batch: ImportBatch }>(
   client: Client,
@@ -96,7 +96,7 @@ export async function importBatch<T extends { batch: ImportBatch }>(
     return await transact(
       client,
       async () => {
-        // intake shares it in each transaction that gives verdicts
+        // intake holds this lock, shared, in each transaction that gives verdicts
         await client.query('SELECT pg_advisory_xact_lock($1)', [VERDICTS_LOCK]);
         await client.query('LOCK TABLE people IN EXCLUSIVE MODE');
         const taken = decide(await readKnown(client));
@@ -125,7 +125,7 @@ export async function importBatch<T extends { batch: ImportBatch }>(
   }
 }
 
-/** What each role will read of those who are taken over, and of those who get credentials. */
+/** What each role will read about the imported subjects and those that get credentials. */
 async function readWantedOf(
   client: Client,
   { people, tools, credentials }: ImportBatch,
@@ -133,7 +133,7 @@ async function readWantedOf(
   const taken = uidsOf({ people, tools });
   const directory = await readWanted(client, 'directory', taken);
   const accounts = new Set([...taken, ...credentials.map(({ account }) => account)]);
-  // the other two may know the same
+  // the other two roles may read the same
   const homes = await readWanted(client, 'homes', [...accounts]);
   return { directory, homes, databases: homes };
 }
@@ -142,7 +142,7 @@ function uidsOf({ people, tools }: Pick<ImportBatch, 'people' | 'tools'>): numbe
   return [...people, ...tools].map(({ uid }) => uid as number);
 }
 
-/** The planner knows nothing yet of tables that have just been filled. */
+/** Updates the planner's statistics of the tables that have just been filled. */
 async function analyze(client: Client): Promise<void> {
   await client.query(
     'ANALYZE posix_ids, names, people, tools, realm_members, maintainers, ssh_keys, credentials, ' +
@@ -174,7 +174,7 @@ async function write(client: Client, batch: ImportBatch, by: string): Promise<vo
     })),
   );
   await insert(
-    // nobody was told of a deletion yet: each warning comes when its day does
+    // no warning of a deletion was sent yet; each one is sent on its day
     `INSERT INTO tools (uid, name, account, title, state, delete_requested_at, delete_after)
      SELECT uid, name, account, name, state, requested, after
      FROM jsonb_to_recordset($1)
@@ -205,7 +205,7 @@ async function write(client: Client, batch: ImportBatch, by: string): Promise<vo
     'UPDATE people SET admitted_at = now() WHERE uid = ANY ($1) AND admitted_at IS NULL',
     [[...batch.admitted, ...batch.realmMembers]],
   );
-  // what is there is how it is applied: nothing acts on it until something differs and is told of
+  // counts as applied, so no role acts until a survey reports a difference or something is touched
   await client.query(
     `INSERT INTO convergence (subject, role, wanted, applied, state)
      SELECT s, r, 1, 1, 'applied' FROM unnest($1::int[]) AS s, unnest($2::text[]) AS r`,
@@ -220,7 +220,7 @@ async function write(client: Client, batch: ImportBatch, by: string): Promise<vo
   await writeOperatorActions(client, operatorActionsOf(batch, subjects, by));
 }
 
-/** A verifier that stands on the servers is no reason to act: the trigger must not touch `databases`. */
+/** Writes credentials. The verifiers are on the servers already, so the trigger must not touch `databases`. */
 async function writeCredentials(
   client: Client,
   credentials: ImportBatch['credentials'],
@@ -238,7 +238,9 @@ async function writeCredentials(
   await client.query('ALTER TABLE database_verifiers ENABLE TRIGGER database_verifiers_touch');
 }
 
-/** What is ours is foreign no more; a name that was seen with a number of ours stays so by itself. */
+/**
+ * Updates the sightings: imported subjects are no longer unmanaged. A name seen with one of their numbers stays, alone.
+ */
 async function writeSightings(
   client: Client,
   sightings: ImportBatch['sightings'],
@@ -266,7 +268,7 @@ async function writeSightings(
   );
 }
 
-/** What is ours now is listed no more: accounts and groups, homes and database users of theirs, rules. */
+/** Removes imported objects from the list of unmanaged ones: accounts, groups, homes, database users and rules. */
 async function dropAdopted(
   client: Client,
   subjects: readonly { uid: number; account: string }[],
@@ -281,7 +283,7 @@ async function dropAdopted(
   );
 }
 
-/** One for the import with its counts, and one for each subject; a tool's names its maintainers by number. */
+/** One action for the import with its counts, and one for each subject. A tool's lists its maintainers by number. */
 function operatorActionsOf(
   { people, tools, maintainers, realmMembers, credentials }: ImportBatch,
   subjects: readonly { uid: number; account: string }[],

@@ -1,4 +1,4 @@
-/** The table `ssh_keys`. Removed keys stay as rows: a key never moves to another person. */
+/** The table `ssh_keys`. Removed keys stay as rows, so that a key never moves to another person. */
 import type { Client } from '../database/connection.ts';
 
 export interface StoredKey {
@@ -36,7 +36,7 @@ export async function putKey(
   },
 ): Promise<void> {
   await client.query(
-    // the line too: it may have been erased
+    // the line too, because it may have been erased
     `INSERT INTO ssh_keys AS k (person, fingerprint, line, options, label, expires_at)
      VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (fingerprint) DO UPDATE SET line = excluded.line, options = excluded.options, label = excluded.label,
@@ -46,7 +46,7 @@ export async function putKey(
   );
 }
 
-/** Notes, as keys that were removed, those that the table does not know: they never come to another. */
+/** Records unknown keys as removed keys of these people, so that nobody else can add them. */
 export async function noteKeys(
   client: Client,
   keys: readonly { person: number; fingerprint: string }[],

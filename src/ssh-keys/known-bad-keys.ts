@@ -1,7 +1,6 @@
 /**
- * Fingerprints of public keys whose private halves are published, of the types and sizes that would
- * be taken otherwise. The configuration may name more. Sources: hashicorp/vagrant (keys/) and
- * rapid7/ssh-badkeys.
+ * Fingerprints of public keys whose private halves are published, for the types and sizes that would otherwise be
+ * accepted. The configuration may add more. Sources: hashicorp/vagrant (keys/) and rapid7/ssh-badkeys.
  */
 export const KNOWN_BAD_KEYS: ReadonlyMap<string, string> = new Map([
   ['SHA256:1M4RzhMyWuFS/86uPY/ce2prh/dVTHW7iD2RhpquOZA', "Vagrant's insecure key (RSA)"],

@@ -1,6 +1,6 @@
 /**
  * The binary part of a public SSH key, read field by field (RFC 4253 section 6.6, RFC 5656 section
- * 3.1, RFC 8709 section 4, OpenSSH's PROTOCOL.u2f) and checked as the mathematics asks.
+ * 3.1, RFC 8709 section 4, OpenSSH's PROTOCOL.u2f), with the mathematical checks of each type.
  */
 import { ECDH } from 'node:crypto';
 import { isEd25519Point, readSoundY } from './ed25519-point.ts';
@@ -10,9 +10,9 @@ export type BlobVerdict =
   | { ok: false; why: 'malformed' | 'weak' | 'private'; sentence: string };
 
 const MIN_RSA_BITS = 2048;
-/** OpenSSL's own bound, OPENSSL_RSA_MAX_MODULUS_BITS. */
+/** OpenSSL's own limit, OPENSSL_RSA_MAX_MODULUS_BITS. */
 const MAX_RSA_BITS = 16384;
-/** OpenSSL's bound for large moduli, OPENSSL_RSA_MAX_PUBEXP_BITS. */
+/** OpenSSL's limit for large moduli, OPENSSL_RSA_MAX_PUBEXP_BITS. */
 const MAX_RSA_EXPONENT_BITS = 64;
 
 interface Curve {
@@ -27,9 +27,9 @@ const CURVES: Readonly<Record<string, Curve>> = {
 };
 
 interface Shape {
-  /** how many fields follow the inner type */
+  /** the number of fields after the inner type */
   fields: number;
-  /** how many a private key of this type has there, in ssh-agent's form */
+  /** the possible numbers of these fields in a private key of this type, in ssh-agent's form */
   privateFields: readonly number[];
   check: (fields: readonly Buffer[], isSealed: boolean) => BlobVerdict;
 }
@@ -65,13 +65,13 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   },
 };
 
-/** The type words of keys that are taken. */
+/** The types of accepted keys. */
 export const KEY_TYPES: readonly string[] = Object.keys(SHAPES);
 
 /**
- * Checks the bytes behind a type word of KEY_TYPES.
+ * Checks the binary part of a key of a type in KEY_TYPES.
  *
- * @param isSealed the key was checked before: what would only make it useless is not checked again
+ * @param isSealed the key was checked before: faults that would only make it useless are not looked for again
  */
 export function checkBlob(type: string, blob: Buffer, isSealed: boolean): BlobVerdict {
   const fields = readFields(blob);
@@ -81,16 +81,18 @@ export function checkBlob(type: string, blob: Buffer, isSealed: boolean): BlobVe
     return malformed('The key is cut off or damaged. Copy the whole line again.');
   }
   if (inner.toString('latin1') !== type) {
-    return malformed(`The line says ${type}, but the key inside is another. Copy the line again.`);
+    return malformed(
+      `The line says ${type}, but the key itself has another type. Copy the line again.`,
+    );
   }
   if (shape.privateFields.includes(rest.length) && rest.every(({ length }) => length > 0)) {
     return PRIVATE;
   }
   if (rest.length !== shape.fields) {
-    return malformed('The key has fields too many or too few. Copy the whole line again.');
+    return malformed('The key has too many or too few fields. Copy the whole line again.');
   }
   const verdict = shape.check(rest, isSealed);
-  // Each check holds its own fields to one form, so these are the bytes again; make sure of it.
+  // Each check allows only one form of its fields, so this must give the same bytes. Verify it.
   if (verdict.ok && !writeFields([Buffer.from(type, 'latin1'), ...rest]).equals(blob)) {
     return malformed('The key is not in its canonical form.');
   }
@@ -107,7 +109,7 @@ function weak(sentence: string): BlobVerdict {
   return { ok: false, why: 'weak', sentence };
 }
 
-/** Fields, each behind its length in four bytes; undefined where they do not end with the blob. */
+/** Reads the fields, each after its length in four bytes. Undefined if they do not end with the blob. */
 function readFields(blob: Buffer): Buffer[] | undefined {
   const fields: Buffer[] = [];
   let at = 0;
@@ -132,10 +134,11 @@ function writeFields(fields: readonly Buffer[]): Buffer {
 }
 
 function checkEd25519(point: Buffer | undefined, isSealed: boolean): BlobVerdict {
-  if (point?.length !== 32) return malformed('An Ed25519 key has 32 bytes; this one has not.');
+  if (point?.length !== 32)
+    return malformed('An Ed25519 key must have 32 bytes; this one does not.');
   const isSound = isSealed ? readSoundY(point) !== undefined : isEd25519Point(point);
   if (!isSound) {
-    return weak('This Ed25519 key is no point that ssh-keygen would make. Make a new key.');
+    return weak('This Ed25519 key is a point that ssh-keygen would never make. Make a new key.');
   }
   return { ok: true, bits: 256 };
 }
@@ -154,7 +157,7 @@ function checkEcdsa(
     return malformed('The point of the key is not in the form that OpenSSH writes.');
   }
   try {
-    // OpenSSL refuses a point that is not on the curve. The whole group has prime order, so no more is to be asked.
+    // OpenSSL refuses a point that is not on the curve. The group has prime order, so no other check is needed.
     ECDH.convertKey(point, curve.openssl);
   } catch {
     return weak('The point of this key is not on its curve. Make a new key.');
@@ -162,12 +165,12 @@ function checkEcdsa(
   return { ok: true, bits: curve.bits };
 }
 
-/** The application that a security key made the key for: `ssh:` and what its owner added. */
+/** Checks the application for which a security key made the key: `ssh:` and any text that its owner added. */
 function checkApplication(application: Buffer | undefined, verdict: BlobVerdict): BlobVerdict {
   if (!verdict.ok) return verdict;
   return /^ssh:[\x20-\x7e]{0,200}$/.test(application?.toString('latin1') ?? '')
     ? verdict
-    : malformed('The key was made by a security key for something else than ssh.');
+    : malformed('The security key made this key for an application other than ssh.');
 }
 
 function checkRsa(exponent: Buffer | undefined, modulus: Buffer | undefined): BlobVerdict {
@@ -178,22 +181,22 @@ function checkRsa(exponent: Buffer | undefined, modulus: Buffer | undefined): Bl
   const bits = bitLength(n);
   if (bits < MIN_RSA_BITS) {
     return weak(
-      `RSA keys need ${MIN_RSA_BITS} bits at least; this one has ${bits}. Make an Ed25519 key.`,
+      `An RSA key must have at least ${MIN_RSA_BITS} bits; this one has ${bits}. Make an Ed25519 key.`,
     );
   }
   if (bits > MAX_RSA_BITS) {
     return weak(
-      `RSA keys may have ${MAX_RSA_BITS} bits at most; this one has ${bits}. Make an Ed25519 key.`,
+      `An RSA key may have at most ${MAX_RSA_BITS} bits; this one has ${bits}. Make an Ed25519 key.`,
     );
   }
   if (n % 2n === 0n) return weak('The modulus of this RSA key is even. Make a new key.');
   if (e < 3n || e % 2n === 0n || bitLength(e) > MAX_RSA_EXPONENT_BITS) {
-    return weak('The exponent of this RSA key is not a sane one. Make a new key.');
+    return weak('The exponent of this RSA key is not valid. Make a new key.');
   }
   return { ok: true, bits };
 }
 
-/** A positive number in the one form of RFC 4251 section 5: no needless leading zero, no sign. */
+/** Reads a positive number in the only form of RFC 4251 section 5: no unnecessary leading zero, no sign. */
 function readMpint(field: Buffer | undefined): bigint | undefined {
   const [first, second = 0] = field ?? [];
   if (field === undefined || first === undefined || first >= 0x80) return undefined;

@@ -1,11 +1,11 @@
 /**
  * Options before a key: an allow-list, in the grammar of sshd (auth-options.c, sshd(8) section
- * AUTHORIZED_KEYS FILE FORMAT). Only what takes something away is on it.
+ * AUTHORIZED_KEYS FILE FORMAT). It contains only options that restrict the key.
  */
 import { isIP } from 'node:net';
 import { quote } from '../shared/printable.ts';
 
-/** Flags, by their lower case: sshd compares without regard to it. */
+/** Flags, by their lower case, because sshd ignores case. */
 const FLAGS: ReadonlyMap<string, string> = new Map(
   [
     'restrict',
@@ -23,16 +23,16 @@ const VALUES: Record<string, { check: (value: string) => string | undefined }> =
   'expiry-time': { check: checkExpiryTime },
 };
 
-/** Options that sshd has and we do not take: a program to run, a way through, another name. */
+/** Options of sshd that are not accepted: they run a program, allow forwarding, or give another name. */
 const OTHERS =
   /^(?:command|environment|permitopen|permitlisten|principals|tunnel|cert-authority|[a-z0-9]+-forwarding|no-[a-z0-9-]+|pty|user-rc)$/i;
 
-/** The longest text of options that is looked at. */
+/** The longest accepted text of options. */
 const MAX_OPTIONS_LENGTH = 2048;
 
 /**
- * Where options that begin a line end: at the first blank or tab outside quotes. A backslash before a
- * quote takes away its meaning (sshkey_advance_past_options).
+ * Where the options at the beginning of a line end: at the first blank or tab outside quotes. A backslash escapes a
+ * quote (sshkey_advance_past_options).
  */
 export function endOfOptions(line: string): number {
   let quoted = false;
@@ -44,7 +44,7 @@ export function endOfOptions(line: string): number {
   return line.length;
 }
 
-/** Whether a first word is meant as options, rightly or not; else it is a host, or anything. */
+/** Whether the first word is meant as options, valid or not. If not, it may be a host name or anything else. */
 export function looksLikeOptions(word: string): boolean {
   const [name = ''] = word.split(/[=,]/, 1);
   return (
@@ -52,7 +52,7 @@ export function looksLikeOptions(word: string): boolean {
   );
 }
 
-/** Reads options into their canonical form, one text each; or says what is wrong with them. */
+/** Parses options into their canonical form, one text each, or says what is wrong with them. */
 export function parseOptions(text: string): string[] | { refused: string } {
   if (text.length > MAX_OPTIONS_LENGTH)
     return { refused: 'The options before the key are too long.' };
@@ -65,7 +65,7 @@ export function parseOptions(text: string): string[] | { refused: string } {
     const name = word.toLowerCase();
     const option = readOption(name, quoted);
     if (typeof option !== 'string') return option;
-    if (seen.has(name)) return { refused: `The option ${name} stands twice.` };
+    if (seen.has(name)) return { refused: `The option ${name} is given twice. Remove one.` };
     seen.add(name);
     options.push(option);
     rest = rest.slice(whole.length);
@@ -95,8 +95,8 @@ function isValued(name: string): boolean {
 }
 
 /**
- * A list of addresses, networks (`192.0.2.0/24`) and host patterns with `*` and `?`, each negated by
- * `!`; sshd refuses a network with bits set behind its mask (addr_match_list in addrmatch.c).
+ * Checks a list of addresses, networks (`192.0.2.0/24`) and host patterns with `*` and `?`, each of which `!` may
+ * negate. sshd refuses a network with bits set beyond its mask (addr_match_list in addrmatch.c).
  */
 function checkFrom(value: string): string | undefined {
   for (const entry of value.split(',')) {
@@ -105,7 +105,7 @@ function checkFrom(value: string): string | undefined {
       ? isNetwork(pattern)
       : /^[A-Za-z0-9.:*?_-]{1,255}$/.test(pattern);
     if (!isRight) {
-      return `In from="…", ${quote(entry)} is no address, network or host pattern.`;
+      return `In from="…", ${quote(entry)} is not an address, network or host pattern.`;
     }
   }
   return undefined;
@@ -144,13 +144,15 @@ function groups(text: string | undefined): string[] {
   return text === undefined || text === '' ? [] : text.split(':');
 }
 
-/** YYYYMMDD[Z] or YYYYMMDDHHMM[SS][Z], a time that there is (parse_absolute_time in misc.c). */
+/** Checks a time: YYYYMMDD[Z] or YYYYMMDDHHMM[SS][Z] (parse_absolute_time in misc.c). It must exist. */
 function checkExpiryTime(value: string): string | undefined {
   const [, year = '', month = '', day = '', hour = '00', minute = '00', second = '00'] =
     /^(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?Z?$/.exec(value) ?? [];
   const text = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
   const time = Date.parse(text);
-  // The way back shows days that a month does not have.
+  // Formatting the time again reveals days that the month does not have.
   const isTime = time > 0 && new Date(time).toISOString() === text;
-  return isTime ? undefined : 'In expiry-time="…" goes a time such as 20301231 or 20301231235959Z.';
+  return isTime
+    ? undefined
+    : 'The option expiry-time="…" must be a time such as 20301231 or 20301231235959Z.';
 }

@@ -1,9 +1,9 @@
 /**
- * The one way for a public SSH key to come in: one pasted line in, one canonical line out, or a
- * refusal that tells the person what to do. Stricter than sshd and ssh-keygen: what is taken here,
- * they take, with the same fingerprint.
+ * The only parser for public SSH keys. It turns one pasted line into one canonical line, or into a refusal that tells
+ * the person what to do. It is stricter than sshd and ssh-keygen: they accept every key that it accepts, with the same
+ * fingerprint.
  *
- * Forgiven: blanks and tabs around the line and between its fields, and one line end (LF or CRLF). Nothing else is.
+ * It tolerates blanks and tabs around the line and between its fields, and one line end (LF or CRLF). Nothing else.
  */
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
@@ -22,15 +22,15 @@ export interface SshKey {
   fingerprint: string;
   /** type and base64, one blank between */
   line: string;
-  /** in canonical form, as they stand before the line with commas between */
+  /** in canonical form. With commas between, they go before the line */
   options: string[];
-  /** the comment, for people; '' where there was none */
+  /** the comment, for people to read; '' if there was none */
   label: string;
 }
 
 export type SshKeyVerdict = { ok: true; key: SshKey } | { ok: false; code: Code; sentence: string };
 
-/** In characters; the largest key that is taken has some 3,000. */
+/** In characters. The largest accepted key has about 3,000. */
 const MAX_TEXT_LENGTH = 16_384;
 const MAX_COMMENT_LENGTH = 255;
 
@@ -38,11 +38,11 @@ const ADVICE =
   'Make an Ed25519 key with ssh-keygen -t ed25519, and paste the line of its .pub file.';
 
 /**
- * Reads one key as it was pasted.
+ * Reads one pasted key.
  *
- * @param moreKnownBad fingerprints that the realm refuses beyond those that are shipped
- * @param isSealed the key was checked before, and is signed. Then this does not check whether an Ed25519 key is a point
- *   of the curve: that takes as long as everything else, and nobody could log in with such a key.
+ * @param moreKnownBad fingerprints that the realm refuses in addition to the built-in ones
+ * @param isSealed the key was checked before and is signed. Then this does not check that an Ed25519 key is a point on
+ *   the curve, which takes as long as everything else. Nobody could log in with a key that is not.
  */
 export function parseSshKey(
   text: string,
@@ -51,7 +51,7 @@ export function parseSshKey(
 ): SshKeyVerdict {
   if (isPrivateKey(text.slice(0, MAX_TEXT_LENGTH))) return PRIVATE;
   if (text.length > MAX_TEXT_LENGTH) {
-    return malformed('That is far too long for a key. Paste the one line of a .pub file.');
+    return malformed('The text is far too long for a key. Paste the one line of a .pub file.');
   }
   const line = trimBlanks(trimBlanks(text).replace(/\r?\n$/, ''));
   return refuseOther(line) ?? parseLine(line, moreKnownBad, isSealed);
@@ -66,7 +66,7 @@ function trimBlanks(text: string): string {
 
 const PRIVATE: SshKeyVerdict = refused(
   'KEY_PRIVATE',
-  'That is a private key, and now others may know it: throw this key away, make a new pair, and paste the line of its .pub file.',
+  'This is a private key, and others may know it now. Stop using it, make a new pair, and paste the line of its .pub file.',
 );
 
 function refused(code: Code, sentence: string): SshKeyVerdict {
@@ -77,39 +77,37 @@ function malformed(sentence: string): SshKeyVerdict {
   return refused('KEY_MALFORMED', sentence);
 }
 
-/** Names what people paste in place of a key; undefined for what may be one. */
+/** Refuses other things that people paste instead of a key. Undefined if the line may be a key. */
 function refuseOther(line: string): SshKeyVerdict | undefined {
   if (line === '') return malformed('Nothing was pasted. Paste the one line of a .pub file.');
   if (/^-+ ?BEGIN SSH2 PUBLIC KEY/.test(line)) {
     return malformed(
-      'That is a key in the format of RFC 4716 (PuTTY, SSH.com). Convert it with ssh-keygen -i -f FILE, or copy the line that PuTTYgen shows for OpenSSH.',
+      'This is a key in the format of RFC 4716 (PuTTY, SSH.com). Convert it with ssh-keygen -i -f FILE, or copy the line that PuTTYgen shows for OpenSSH.',
     );
   }
   if (/^-+ ?BEGIN /.test(line)) {
     return malformed(
-      'That is a key or certificate in PEM format. Paste the one line of a .pub file; ssh-keygen -i -m PKCS8 -f FILE converts a public key.',
+      'This is a key or certificate in PEM format. Paste the one line of a .pub file. ssh-keygen -i -m PKCS8 -f FILE converts a public key.',
     );
   }
   if (/[\r\n]/.test(line)) {
     return malformed(
-      'That is more than one line. Paste one key, as one line: if it was broken into several, join them.',
+      'This is more than one line. Paste one key as one line. If the line was broken, join its parts.',
     );
   }
   if (/[^\P{Cc}\t]/u.test(line)) {
-    return malformed('There is a control character in the line. Copy it again.');
+    return malformed('The line contains a control character. Copy it again.');
   }
   if (/^[\p{Cf}\p{Zs}]/u.test(line)) {
-    return malformed(
-      'There is a character that cannot be seen before the key. Copy the line again.',
-    );
+    return malformed('There is an invisible character before the key. Copy the line again.');
   }
-  if (line.startsWith('#')) return malformed('That is a comment. Paste the line with the key.');
+  if (line.startsWith('#')) return malformed('This is a comment. Paste the line with the key.');
   if (/^(?:~|\.{0,2}\/|[A-Za-z]:\\|\S*\.pub$|id_[a-z0-9_]+$)/.test(line)) {
-    return malformed('That is the name of a file. Paste the line that the .pub file holds.');
+    return malformed('This is the name of a file. Paste the line in the .pub file.');
   }
   if (/^AAAA[A-Za-z0-9+/]+={0,2}(?:[ \t]|$)/.test(line)) {
     return malformed(
-      'The type is missing before the key. Copy the whole line, from ssh- or ecdsa- on.',
+      'The type before the key is missing. Copy the whole line, beginning with ssh- or ecdsa-.',
     );
   }
   return undefined;
@@ -136,7 +134,9 @@ function parseLine(
   if (!KEY_TYPES.includes(type)) return refuseType(type);
   const blob = readBase64(base64);
   if (blob === undefined) {
-    return malformed('The key is cut off or damaged: it is not whole base64. Copy the line again.');
+    return malformed(
+      'The key is cut off or damaged: it is not complete base64. Copy the line again.',
+    );
   }
   const verdict = checkBlob(type, blob, isSealed);
   if (!verdict.ok) {
@@ -149,64 +149,64 @@ function parseLine(
   if (Array.from(label).length > MAX_COMMENT_LENGTH) {
     return refused(
       'KEY_COMMENT',
-      `The comment has more than ${MAX_COMMENT_LENGTH} characters. Shorten it.`,
+      `The comment is longer than ${MAX_COMMENT_LENGTH} characters. Shorten it.`,
     );
   }
   if (printable(label) !== label) {
-    return refused('KEY_COMMENT', 'The comment has characters that cannot be seen. Write it anew.');
+    return refused('KEY_COMMENT', 'The comment contains invisible characters. Type it again.');
   }
   const digest = createHash('sha256').update(blob).digest('base64').replace(/=+$/, '');
   const fingerprint = `SHA256:${digest}`;
   const bad = KNOWN_BAD_KEYS.get(fingerprint);
   if (bad !== undefined || moreKnownBad.has(fingerprint)) {
-    const what = bad === undefined ? 'known to others' : `${bad}, which everyone has`;
-    return refused(
-      'KEY_KNOWN_BAD',
-      `This key is ${what}. Make a new one, and use this one nowhere.`,
-    );
+    const what = bad === undefined ? 'known to others' : `${bad}, which is public`;
+    return refused('KEY_KNOWN_BAD', `This key is ${what}. Make a new key, and never use this one.`);
   }
   return { ok: true, key: { type, bits, fingerprint, line: `${type} ${base64}`, options, label } };
 }
 
-/** Words that stand where a type does, taken or not. */
+/** Whether a word looks like the type of a key, accepted or not. */
 function isTypeWord(word: string): boolean {
   return /^(?:sk-)?(?:ssh|ecdsa|rsa|x509v3|webauthn|pgp|spki)-/i.test(word);
 }
 
-/** A line that begins neither with a type nor with options. */
+/** Refuses a line that begins neither with a type nor with options. */
 function refuseWords(line: string): SshKeyVerdict {
   const words = line.split(/[ \t]+/);
   if (/^[0-9]+$/.test(words[0] ?? '') && /^[0-9]+$/.test(words[1] ?? '')) {
-    return refused('KEY_TYPE', `That is a key of SSH protocol 1, which is gone. ${ADVICE}`);
+    return refused(
+      'KEY_TYPE',
+      `This is a key for SSH protocol 1, which is no longer supported. ${ADVICE}`,
+    );
   }
   if (words.slice(1, 3).some(isTypeWord)) {
     return malformed(
-      'That is a line of known_hosts, the key of a machine, or something stands before the key. Paste the one line of a .pub file.',
+      'This is a line of known_hosts, which is the key of a machine, or there is other text before the key. Paste the one line of a .pub file.',
     );
   }
   if (/^SHA256:|^MD5:|^[0-9a-f]{2}(?::[0-9a-f]{2}){15}$/.test(line)) {
-    return malformed('That is the fingerprint of a key. Paste the line that the .pub file holds.');
+    return malformed('This is the fingerprint of a key. Paste the line in the .pub file.');
   }
-  return malformed('That is no public key. Paste the one line of a .pub file.');
+  return malformed('This is not a public key. Paste the one line of a .pub file.');
 }
 
 function refuseType(type: string): SshKeyVerdict {
   if (type === '') return malformed('There is no key after the options. Copy the line again.');
   if (/[^\x21-\x7e]/.test(type)) {
     return malformed(
-      'There is a letter or blank before the key that only looks right. Copy the line again.',
+      'A letter or blank before the key only looks like the right one. Copy the line again.',
     );
   }
   if (!isTypeWord(type))
-    return malformed('What follows the options is no key. Paste the one line of a .pub file.');
+    return malformed('The text after the options is not a key. Paste the one line of a .pub file.');
   if (type.includes('-cert-v')) {
     return refused(
       'KEY_TYPE',
-      'That is a certificate. Paste the .pub file of the key itself, without -cert in its name.',
+      'This is a certificate. Paste the line in the .pub file of the key itself, without -cert in its name.',
     );
   }
-  if (type === 'ssh-dss') return refused('KEY_TYPE', `DSA keys are not taken any more. ${ADVICE}`);
-  return refused('KEY_TYPE', `Keys of the type ${quote(type)} are not taken. ${ADVICE}`);
+  if (type === 'ssh-dss') return refused('KEY_TYPE', `DSA keys are no longer accepted. ${ADVICE}`);
+  return refused('KEY_TYPE', `Keys of the type ${quote(type)} are not accepted. ${ADVICE}`);
 }
 
 /** Strict base64 (RFC 4648 section 4): padded, no other characters, unused bits 0. Never empty. */
@@ -216,10 +216,10 @@ function readBase64(text: string): Buffer | undefined {
   return bytes.toString('base64') === text ? bytes : undefined;
 }
 
-/** 37 modules, for which `explain` would start 30 ms later; most programs never read a key. */
+/** Loaded only when needed: sshpk has 37 modules, which would delay the start of `explain` by 30 ms. */
 const require = createRequire(import.meta.url);
 
-/** A second opinion, for the types that sshpk knows: that it reads the very same key. */
+/** A second opinion: whether sshpk reads exactly the same key. True for types that sshpk does not know. */
 function isReadBySshpk(type: string, blob: Buffer): boolean {
   if (type.startsWith('sk-')) return true;
   const sshpk = require('sshpk') as typeof Sshpk;

@@ -1,4 +1,4 @@
-/** Taking over an old platform on real servers: what is taken, what is not, and that nothing is touched. */
+/** The import of an old platform on real servers: what is imported, what is not, and that nothing is changed there. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { startWork } from '../../workers/main.ts';
@@ -64,13 +64,13 @@ interface Outside {
   accounts: string[];
 }
 
-/** The first and the last: other worlds have accounts on the same database servers. */
+/** The first and the last number, because other worlds have accounts on the same database servers. */
 function numbersOfWorld(): [number, number] {
   const { people, tools } = world.config.ids;
   return [people[0]?.first ?? 0, tools[0]?.last ?? 0];
 }
 
-/** All tables but the audit, without what was seen of other worlds. */
+/** All tables except the audit, without sightings of other worlds. */
 async function dumpKnown(): Promise<Record<string, string[]>> {
   const tables = await dumpTables(world, ['audit', 'audit_unsealed', 'unmanaged_sightings']);
   const seen = await query<{ row: string }>(
@@ -86,7 +86,7 @@ async function dumpKnown(): Promise<Record<string, string[]>> {
 async function dumpOutside(): Promise<Outside> {
   const directory = await readDirectory(world, { operational: true });
   const find = [
-    // where the areas' markers are written
+    // the folder of the areas' markers
     ...['-name', '.chamberlain', '-prune', '-o'],
     ...[
       '-printf',
@@ -112,7 +112,7 @@ async function dumpOutside(): Promise<Outside> {
   return { directory, files: files.split('\n').toSorted(), accounts };
 }
 
-/** Without the marker, which the directory role writes every few seconds, and what follows it. */
+/** Without the heartbeat, which the directory role writes every few seconds, and what depends on it. */
 function withoutMarker({ directory, ...rest }: Outside): unknown {
   const entries = new Map(directory);
   entries.delete(`cn=chamberlain,${world.config.ldap.base}`);
@@ -120,7 +120,7 @@ function withoutMarker({ directory, ...rest }: Outside): unknown {
   return { directory: entries, ...rest };
 }
 
-/** Nor with what the directory role has signed for login hosts. */
+/** And without what the directory role signed for login hosts. */
 function withoutSeals(outside: Outside): unknown {
   const { directory, ...rest } = withoutMarker(outside) as Outside;
   const written = ['chamberlainSeal', 'entryCSN', 'modifyTimestamp', 'modifiersName'];
@@ -156,7 +156,7 @@ const linesOf = (steps: readonly { effect: string; target: string; account: stri
 const undecided = (findings: Report['findings']) =>
   findings.map(({ code, account }) => `${code} ${account}`).toSorted();
 
-/** Numbers as if people began at 10,000 and tools at 50,000: those of a world are its own. */
+/** Numbers as if people began at 10,000 and tools at 50,000, because each world has its own numbers. */
 function withoutNumbers(text: string): string {
   const [people, tools] = [old.uid['alice'] ?? 0, old.uid['wiki'] ?? 0].map((uid) => uid - 1);
   return text.replaceAll(/(?<=\b[su]?)\d{7}\b/g, (digits) =>
@@ -166,7 +166,7 @@ function withoutNumbers(text: string): string {
   );
 }
 
-/** The moment of the import, and the day to which a deletion is put off by it. */
+/** The time of the import, and the day to which it delays a deletion. */
 function withoutTimes(text: string): string {
   return text
     .replace(new RegExp(`(?<=${OLD_TIME}  )[0-9-]+ [0-9:]+Z`), '(in 41 days)')
@@ -178,14 +178,14 @@ const orphaned = (tool: string) => `TOOL_ORPHANED tools.${tool}`;
 /** What only an admin can decide. */
 const UNDECIDED = [
   ...['ID_FOREIGN tools.gid', 'PATH_FOREIGN tools.moved'],
-  // which nobody maintains, or only each other
+  // tools that nobody maintains, or that maintain only each other
   ...['emptied', 'gid', 'gone', 'half', 'linked', 'loop-a', 'loop-b', 'loose', 'moved'].map(
     orphaned,
   ),
   ...['old-mode', 'others', 'roots'].map(orphaned),
 ];
 
-/** Of who was taken over. */
+/** Only for imported subjects. */
 const LEFT_OUT = [
   ...['KEY_MALFORMED', 'KEY_MALFORMED', 'KEY_MALFORMED', 'KEY_PRIVATE', 'KEY_KNOWN_BAD'].map(
     (code) => `key ${code} uid=judy`,
@@ -202,7 +202,7 @@ const LEFT_OUT = [
   'deletion DELETION_UNDATED uid=tools.gone',
 ];
 
-test('--check does all of it and undoes it, and says it for people', async () => {
+test('--check does everything, rolls it back, and prints a report', async () => {
   const tables = await dumpTables(world, []);
   const { exit, out, err } = await cli(
     ...['import', '--from-directory', '--homes', '--databases', '--check'],
@@ -214,7 +214,7 @@ test('--check does all of it and undoes it, and says it for people', async () =>
   expect(await dumpOutside()).toEqual(before);
 });
 
-test('members that are left out, and who has no key then, are named before anything is written', async () => {
+test('left out members, and people without a key, are listed before anything is written', async () => {
   const tables = await dumpTables(world, []);
   const args = ['import', '--from-directory'];
   const unasked = await cli(...args);
@@ -228,14 +228,14 @@ test('members that are left out, and who has no key then, are named before anyth
   expect(asked.exit).toBe(1);
   expect(asked.out).toMatch(/Take over the rest all the same\? \[y\/N\] [^]*Nothing was taken\./);
   for (const { out } of [unasked, asked]) {
-    expect(out).not.toContain('Taken over');
+    expect(out).not.toContain('Imported');
     expect(out.match(/^ .*(MEMBER_UNKNOWN|ADMIN_TOOL) .* left out: /gm)).toHaveLength(7);
     expect(out).toMatch(/^Without any key: 2 people, .*\r?\n.*\r?\n {2}kim\r?\n {2}kim2\r?$/m);
   }
   expect(await dumpTables(world, [])).toEqual(tables);
 });
 
-test('takes what is right, and says of all else why not', async () => {
+test('imports what is valid, and gives a reason for everything else', async () => {
   first = await runImport('--homes', '--databases');
   expect(first.foreseen.unreadable).toEqual([]);
   expect(first.exit).toBe(3);
@@ -291,14 +291,14 @@ test('takes what is right, and says of all else why not', async () => {
     { account: 'tools.linked', why: 'there is a symbolic link' },
     { account: 'tools.emptied', why: 'there is a file that does not hold credentials' },
     { account: 'tools.others', why: `the file names the user s${(old.uid['others'] ?? 0) + 1}` },
-    { account: 'tools.moved', why: 'the home is not its own' },
+    { account: 'tools.moved', why: 'the home belongs to another account' },
     { account: 'tools.loose', why: 'others could read or change it' },
   ]);
   expect(first.keyless).toEqual(['kim', 'kim2']);
   expect(first.adminless).toBeUndefined();
 });
 
-test('a countdown of the old platform begins anew: no sooner, and with every warning ahead', async () => {
+test('a countdown of the old platform begins again: not sooner, and with every warning still to come', async () => {
   expect(first.deletions.map(({ account, was }) => [account, was])).toEqual([
     ['tools.dated', OLD_TIME],
     ['tools.dated-ahead', FUTURE_TIME],
@@ -317,7 +317,7 @@ test('a countdown of the old platform begins anew: no sooner, and with every war
     { ...left, name: 'gone' },
     { ...left, name: 'kept' },
   ]);
-  // by a clock of the calendar that goes day by day
+  // with a clock of the calendar that advances day by day
   const owner = await openOwner(world.config);
   const [{ at } = { at: new Date(0) }] = await query<{ at: Date }>(
     world,
@@ -332,7 +332,7 @@ test('a countdown of the old platform begins anew: no sooner, and with every war
   };
   expect(await due(10.9)).toEqual([]);
   expect(await due(11)).toEqual(['tool.warn tools.dated 30']);
-  // whoever was told of none is told first, however late it is
+  // a subject without a warning gets one first, however late it is
   expect(await due(400)).toEqual(['tool.warn tools.dated 1']);
   await owner.end();
   const [act] = await query<{ fields: string[] }>(
@@ -353,7 +353,7 @@ test('each maintainer of a tool is in the audit, with the tool', async () => {
   expect(rows.map(({ fields }) => fields.toSorted())).toEqual([maintainers]);
 });
 
-test('nothing outside PostgreSQL is another than before, and no worker acts on it but to seal', async () => {
+test('nothing outside PostgreSQL changes, and workers only write seals', async () => {
   expect(await dumpOutside()).toEqual(before);
   const behind = await query(
     world,
@@ -362,18 +362,18 @@ test('nothing outside PostgreSQL is another than before, and no worker acts on i
   );
   const { people, tools } = first.taken;
   expect(behind).toEqual([{ role: 'directory', targets: ['seal'], count: people + tools }]);
-  // nor does the calendar find anything that it would touch
+  // the calendar finds nothing to touch either
   const owner = await openOwner(world.config);
   const isOtherwise = await areOrphansOtherwise(owner);
   await owner.end();
   work = await startWork(world.config, { roles: ROLES, log: openLog('warn') });
   expect(isOtherwise).toBe(false);
   await settled(world);
-  // what else differs there waits all the same
+  // other differences wait as well
   expect(withoutSeals(await dumpOutside())).toEqual(withoutSeals(before));
 });
 
-test('the plan of the roles is what was foreseen, and nothing else', async () => {
+test('the plan of the roles is exactly what the import predicted', async () => {
   const { steps, findings, waiting, unreadable } = await readPlan();
   const { foreseen } = first;
   const shown = steps.map((step) => ({ ...step, action: undefined }));
@@ -388,7 +388,7 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
   expect(says.map(({ target }) => target)).toEqual(Array(19).fill('unix-account'));
   expect(linesOf(steps.filter((step) => !says.includes(step)))).toEqual(
     [
-      // what was left out, and what the locked and the unmanagedNumbers had
+      // left out values, and the values of locked accounts and unmanaged numbers
       'revoke ssh-keys carol',
       'revoke ssh-keys judy',
       'revoke ssh-keys kim',
@@ -403,16 +403,16 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
       'revoke unix-account dora',
       'change unix-account dora',
       'revoke unix-account tina',
-      // no countdown runs out before ours, and none runs where we know of none
+      // no countdown ends before ours, and none runs that we do not know
       'change unix-account tools.dated',
       'change unix-account tools.gone',
       // locked, but with the right EVENT
       'revoke database-account carol',
       'revoke database-account mike',
       'revoke database-account tools.gone',
-      // whose password others could read
+      // others could read the password
       'revoke credentials-file tools.loose',
-      // what never was, or is not right
+      // missing or wrong
       ...['kept', 'dated', 'dated-ahead'].flatMap((name) =>
         ['home-directory', 'credentials-file'].map((target) => `create ${target} tools.${name}`),
       ),
@@ -432,7 +432,7 @@ test('the plan of the roles is what was foreseen, and nothing else', async () =>
       'change credentials-file tools.old-mode',
       'change credentials-file tools.roots',
       'create database-account tools.half',
-      // another password than its own lets in
+      // another password works
       'revoke database-account tools.admin',
     ].toSorted(),
   );
@@ -450,22 +450,22 @@ describe('requests afterwards', () => {
   });
 
   test.each([
-    ['a name that was taken over', personNamed('bob_b'), 'NAME_TAKEN'],
-    ['a name that is another’s', personNamed('dup1'), 'NAME_FOREIGN'],
+    ['the name of an imported person', personNamed('bob_b'), 'NAME_TAKEN'],
+    ['a name that another account has', personNamed('dup1'), 'NAME_FOREIGN'],
     [
-      'a display name in other letters',
+      'a display name in another case',
       personNamed('zed', 'ALICE  of old'.replace('  ', ' ')),
       'NAME_TAKEN',
     ],
-    ['a tool that was taken over', toolNamed('wiki'), 'NAME_TAKEN'],
+    ['the name of an imported tool', toolNamed('wiki'), 'NAME_TAKEN'],
     ['a group without an account', toolNamed('solo-group'), 'NAME_FOREIGN'],
     ['an account without a group', toolNamed('solo-account'), 'NAME_FOREIGN'],
-    ['the name of somebody’s home', toolNamed('stranger'), 'NAME_FOREIGN'],
+    ['the name of an existing home', toolNamed('stranger'), 'NAME_FOREIGN'],
   ])('cannot have %s', async (_, wish, code) => {
     expect(await portal.ask(wish)).toMatchObject({ verdict: 'refused', code });
   });
 
-  test('get numbers that nobody has: neither who was taken over nor who was not', async () => {
+  test('get numbers that neither imported nor other subjects have', async () => {
     await portal.get(personNamed('zoe'));
     await portal.get(toolNamed('newbot'));
     await portal.get(toolNamed('newbot2'));
@@ -484,15 +484,15 @@ describe('requests afterwards', () => {
     });
   });
 
-  test('of the admin who was taken over are an admin’s', async () => {
+  test('of the imported admin have an admin’s rights', async () => {
     const wish = { kind: 'access.grant', requestedBy: 'alice', person: 'dora' };
     expect(await portal.ask(wish)).toMatchObject({ code: 'PERSON_SUSPENDED' });
     await portal.get({ kind: 'access.grant', requestedBy: 'alice', person: 'hugo' });
   });
 });
 
-describe('of what was taken over', () => {
-  /** The passwords of these, by their files as they are now, are those of both servers. */
+describe('for imported subjects', () => {
+  /** Checks that the passwords in the files of these accounts work on both servers. */
   async function loginsOf(...names: string[]): Promise<string[]> {
     const files = names.map((name) => readCredentials(world, { tool: name }));
     const logins = files.flatMap(({ path }) =>
@@ -501,7 +501,7 @@ describe('of what was taken over', () => {
     return Promise.all(logins);
   }
 
-  test('requests change it as they change any other', async () => {
+  test('requests work as for any other', async () => {
     const by = { requestedBy: 'alice' };
     const wiki = old.uid['wiki'] ?? 0;
     const replaced = keepCopy(world, readCredentials(world, { tool: 'wiki' }));
@@ -519,14 +519,14 @@ describe('of what was taken over', () => {
       `uid=tools.wiki,ou=people,ou=servicegroups,${base}`,
     ]);
     expect(directory.get(`uid=alice,ou=people,${base}`)?.['sshPublicKey']).toEqual(
-      // compared by the key: a comment of old stays where it is
+      // compared by the key, so an old comment stays
       [`${keyOf('alice')} alice@laptop`, keyOf('alice new')].toSorted(),
     );
     expect(await loginsOf('wiki')).toEqual([`s${wiki}@%`, `s${wiki}@%`]);
     await expect(loginWith(world, 'replica', replaced)).rejects.toThrow('Access denied');
   });
 
-  test('a repair mends all but what an admin must decide, and nothing of what was not taken', async () => {
+  test('a repair corrects everything except what an admin must decide, and changes no entry that was not imported', async () => {
     const entries = await readDirectory(world, { operational: true });
     const passwords = ['admin', 'half', 'roots', 'old-mode'];
     const { exit, err } = await cli('repair', '--all', '--yes');
@@ -535,7 +535,7 @@ describe('of what was taken over', () => {
     const { steps, findings, waiting } = await readPlan();
     expect({ steps, findings: undecided(findings) }).toEqual({ steps: [], findings: UNDECIDED });
     expect(waiting.map(({ account }) => account)).toEqual(['tools.moved']);
-    // a right file keeps its password, wherever it was missing or another
+    // a valid file keeps its password, even if a server lacked it or had another
     for (const name of passwords) {
       expect(readCredentials(world, { tool: name })).toMatchObject({
         ...{ password: old.passwords[name], uid: old.uid[name], mode: 0o440 },
@@ -568,14 +568,14 @@ describe('of what was taken over', () => {
 });
 
 describe('run again', () => {
-  test('it takes what has been mended, and leaves what it knows', async () => {
+  test('it imports corrected entries, and leaves known subjects as they are', async () => {
     await changeDirectory(
       world,
       'ldapmodify',
       `dn: uid=dup2,ou=people,${world.config.ldap.base}\nchangetype: modify\nreplace: uidNumber\n` +
         `uidNumber: ${(old.uid['dup2'] ?? 0) + 1}\n`,
     );
-    // whoever can write there puts somebody into groups of what is known by now
+    // somebody who can write to the directory adds people to groups of known tools
     const { base } = world.config.ldap;
     for (const [group, member] of [
       ['cn=tools.admin,ou=servicegroups', 'hugo'],
@@ -592,7 +592,7 @@ describe('run again', () => {
     const report = await runImport('--homes', '--databases');
     expect(report.taken).toMatchObject({ people: 2, tools: 0, realmMembers: 0, maintainers: 0 });
     expect(report.known).toEqual({ people: 12, tools: 21 });
-    // what was left out is repaired by now; what is new is wanted as it is, or is foreseen
+    // left out values are repaired by now; new subjects are as wanted, or the report says how they differ
     expect(refused(report).filter((line) => !/^(?:person|tool) /.test(line))).toEqual([
       'member MAINTAINER_UNKNOWN cn=tools.admin',
       'member MAINTAINER_UNKNOWN cn=tools.member',
@@ -603,7 +603,7 @@ describe('run again', () => {
     expect(refused(report).filter((line) => / uid=dup\d/.test(line))).toEqual([]);
     const foreign = await query(world, `SELECT FROM unmanaged_sightings WHERE name LIKE 'dup%'`);
     expect(foreign).toEqual([]);
-    // of what was known every row is as it was
+    // every row of a known subject is unchanged
     const now = await dumpTables(world);
     for (const table of ['people', 'tools', 'ssh_keys', 'credentials', 'database_verifiers']) {
       expect(now[table]).toEqual(expect.arrayContaining(known[table] ?? []));
@@ -611,8 +611,8 @@ describe('run again', () => {
     for (const table of ['maintainers', 'realm_members']) expect(now[table]).toEqual(known[table]);
   });
 
-  test('with nothing new it writes nothing but its row in the audit', async () => {
-    // so that the marker and the seals do not go on
+  test('without anything new it writes only its row in the audit', async () => {
+    // so that no new heartbeat and seals are written
     await work?.close();
     work = undefined;
     const tables = await dumpKnown();

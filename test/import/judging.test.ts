@@ -1,4 +1,4 @@
-/** What is judged of entries alone: shells, keys that two hold, and members of what is known already. */
+/** The judgement of entries alone: shells, keys that two people have, and members of known groups. */
 import { describe, expect, test } from '@jest/globals';
 import { renderLosses } from '../../src/import/import-report.ts';
 import { isLocked } from '../../src/import/account.ts';
@@ -59,7 +59,7 @@ const NOTHING_KNOWN: KnownRealm = {
   fingerprints: new Set(),
 };
 
-/** A realm with alice and bob, of whom alice is a member, and the tools wiki and admin, which are hers. */
+/** A realm with alice, who is a realm member, bob, and alice's tools wiki and admin. */
 function known(): KnownRealm {
   const one = { state: 'active', everAdmitted: true, hasCredentials: true } as const;
   return {
@@ -111,7 +111,7 @@ test.each([
   expect(isLocked(person('x', 10_001, { loginShell: [shell] }))).toBe(false);
 });
 
-test('so is one that has no shell, which is /bin/sh (passwd(5))', () => {
+test('an account without a shell is open, because that means /bin/sh (passwd(5))', () => {
   expect(isLocked(person('x', 10_001, { loginShell: [] }))).toBe(false);
 });
 
@@ -132,15 +132,15 @@ test('a name that the configuration reserves is refused', () => {
 });
 
 test.each([
-  ['that cannot be taken', person('Eve', 10_002, { sshPublicKey: [`${keyOf('one')} e`] })],
+  ['that cannot be imported', person('Eve', 10_002, { sshPublicKey: [`${keyOf('one')} e`] })],
   [
-    'that is no account',
+    'that is not an account',
     {
       ref: 'people/cn=robot' as const,
       attributes: { objectClass: ['device'], cn: ['robot'], sshPublicKey: [keyOf('one')] },
     },
   ],
-])('a key that stands in an entry %s too is held by two', (_, other) => {
+])('a key that is also in an entry %s belongs to two', (_, other) => {
   const keys = { sshPublicKey: [keyOf('one'), keyOf('two')] };
   const judgement = judged([person('alice', 10_001, keys), other]);
   expect(judgement.people[0]?.keys.map(({ line }) => line)).toEqual([keyOf('two')]);
@@ -162,15 +162,21 @@ describe('a tool’s pwdAccountLockedTime', () => {
   };
   const NOW = '2026-11-29T12:00:00.000Z';
 
-  test('that is not there: disabled, for as long as anybody likes', () => {
+  test('that is missing: disabled, without an end', () => {
     expect(lockedTool(undefined)).toEqual({
       ...{ state: 'disabled', told: [], at: undefined, after: undefined },
     });
   });
 
   test.each([
-    ['long past, which is over there', '20200101000000Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
-    ['of yesterday', '20261128120000Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
+    [
+      'a time long ago, whose countdown is over there',
+      '20200101000000Z',
+      40,
+      NOW,
+      '2027-01-09T12:00:00.000Z',
+    ],
+    ['yesterday', '20261128120000Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
     ['with a fraction', '20261128120000.123456Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
     ['without seconds', '202611281200Z', 40, NOW, '2027-01-09T12:00:00.000Z'],
     [
@@ -181,9 +187,21 @@ describe('a tool’s pwdAccountLockedTime', () => {
       ...(['still ahead', '20270101000000Z', 40] as const),
       ...(['2027-01-01T00:00:00.000Z', '2027-02-11T00:00:00.000Z'] as const),
     ],
-    ['by a shorter time of ours: no sooner', '20261128120000Z', 1, NOW, '2027-01-09T12:00:00.000Z'],
-    ['by a longer time of ours: then', '20261128120000Z', 365, NOW, '2027-11-29T12:00:00.000Z'],
-  ])('%s: a deletion that begins anew', (_, time, graceDays, at, after) => {
+    [
+      'with a shorter grace time of ours: not sooner',
+      '20261128120000Z',
+      1,
+      NOW,
+      '2027-01-09T12:00:00.000Z',
+    ],
+    [
+      'with a longer grace time of ours: at that time',
+      '20261128120000Z',
+      365,
+      NOW,
+      '2027-11-29T12:00:00.000Z',
+    ],
+  ])('%s: a deletion whose countdown begins again', (_, time, graceDays, at, after) => {
     expect(lockedTool(time, { graceDays })).toEqual({ state: 'disabled', told: [], at, after });
   });
 
@@ -198,8 +216,8 @@ describe('a tool’s pwdAccountLockedTime', () => {
       ...{ state: 'disabled', at: undefined, after: undefined },
       told: [
         'deletion DELETION_UNDATED uid=tools.x,ou=people,ou=servicegroups: its pwdAccountLockedTime ' +
-          `${time} is left out: other programs may take it for "delete at once"; ` +
-          'the tool is disabled, and nothing deletes it',
+          `${time} is left out: other programs may treat it as "delete at once"; ` +
+          'the tool is imported as disabled and is not deleted',
       ],
     });
   });
@@ -212,11 +230,11 @@ describe('a tool’s pwdAccountLockedTime', () => {
   });
 });
 
-describe('of what is known our database decides', () => {
+describe('our database decides about known subjects', () => {
   const there = [person('alice', 10_001), person('bob', 10_002), person('new', 10_003)];
   const people = ['people/uid=alice', 'people/uid=bob', 'people/uid=new'];
 
-  test('nobody becomes a maintainer, or an admin, whether known or new', () => {
+  test('nobody, known or new, becomes a maintainer or an admin of a known tool', () => {
     const tools = [tool('wiki', 50_001, people), tool('admin', 50_002, people)];
     const judgement = judged(there, tools, { ours: known() });
     expect(judgement.people.map(({ shellName }) => shellName)).toEqual(['new']);
@@ -226,20 +244,20 @@ describe('of what is known our database decides', () => {
         ['bob', 'new'].map(
           (member) =>
             `member MAINTAINER_UNKNOWN cn=tools.${name},ou=servicegroups: its member ` +
-            `uid=${member},ou=people is left out: ask for it by a request (maintainer.add)`,
+            `uid=${member},ou=people is left out: send a request to add it (maintainer.add)`,
         ),
       ),
     );
   });
 
-  test('a tool of ours becomes no maintainer of another either', () => {
+  test('a known tool does not become a maintainer of another one either', () => {
     const tools = [tool('wiki', 50_001, ['toolAccounts/uid=tools.admin'])];
     const judgement = judged(there, tools, { ours: known() });
     expect(judgement.maintainers).toEqual([]);
     expect(judgement.refusals).toMatchObject([{ code: 'MAINTAINER_UNKNOWN' }]);
   });
 
-  test('a new tool has those who are known and those who are new', () => {
+  test('a new tool gets known and new maintainers', () => {
     const judgement = judged(there, [tool('fresh', 50_003, people)], { ours: known() });
     expect(judgement.maintainers).toEqual(
       [10_001, 10_002, 10_003].map((maintainer) => ({ tool: parsePosixId(50_003), maintainer })),
@@ -247,18 +265,18 @@ describe('of what is known our database decides', () => {
     expect(judgement.refusals).toEqual([]);
   });
 
-  test('who is known becomes no realm member, who is new does', () => {
+  test('a known person does not become a realm member, a new one does', () => {
     const judgement = judged(there, [], { ours: known(), realmMembers: people });
     expect(judgement.realmMembers).toEqual([10_003]);
     expect(told(judgement)).toEqual([
       'member PERSON_NOT_REALM_MEMBER cn=project-tools,ou=groups: its member uid=bob,ou=people ' +
-        'is left out: ask for it by a request (access.request)',
+        'is left out: send a request for access (access.request)',
     ]);
   });
 });
 
 test.each(['people', 'tools'] as const)(
-  'of %s credentials are for those who have none, and are neither put away nor deleted',
+  'only %s that have no credentials and are neither archived nor deleted get some',
   (kind) => {
     const ours = known();
     const [one] = ours[kind];
@@ -271,7 +289,7 @@ test.each(['people', 'tools'] as const)(
   },
 );
 
-test('the list of members that are left out is never cut, nor that of people without a key', () => {
+test('the lists of left out members and of people without a key are never shortened', () => {
   const names = Array.from({ length: 30 }, (_, n) => `nobody-${n + 1}`);
   const judgement = judged(
     names.map((name, n) => person(name, 10_100 + n, { sshPublicKey: ['of no use'] })),

@@ -1,4 +1,4 @@
-/** A platform of ten years, made by hand: what is right in it, and every horror that an import may meet. */
+/** A platform that grew by hand for ten years: valid entries, and every fault that an import may find. */
 import {
   chmodSync,
   chownSync,
@@ -15,7 +15,7 @@ import { keyOf } from '../scenarios/drift-world.ts';
 import { changeDirectory } from '../scenarios/outside.ts';
 import { administer, type World } from '../stack.ts';
 
-/** Tools, each with a right credentials file that something was done to. */
+/** Tools with a valid credentials file that was changed afterwards in some way. */
 const FILES = [
   'old-mode',
   'roots',
@@ -28,7 +28,7 @@ const FILES = [
 ] as const;
 
 const SPOIL: Record<(typeof FILES)[number], (file: string, uid: number) => void> = {
-  /** as they were made before 2022 */
+  /** as files were made before 2022 */
   'old-mode': (file) => chmodSync(file, 0o400),
   roots: (file, uid) => chownSync(file, 0, uid),
   loose: (file) => chmodSync(file, 0o444),
@@ -38,15 +38,15 @@ const SPOIL: Record<(typeof FILES)[number], (file: string, uid: number) => void>
   },
   emptied: (file) => writeFileSync(file, ''),
   others: (file, uid) => writeFileSync(file, renderCredentialsFile(`s${uid + 1}`, 'another')),
-  /** the home is another's */
+  /** the home belongs to another account */
   moved: (file, uid) => chownSync(join(file, '..'), uid + 1, uid + 1),
-  /** nothing: one of two servers lacks the account */
+  /** the file is unchanged, but one of two servers lacks the account */
   half: () => {},
 };
 
 type Values = Record<string, string | readonly string[]>;
 
-/** One entry as LDIF; whatever is not plain goes in base64 (RFC 2849). */
+/** One entry as LDIF. Values that are not plain text are in base64 (RFC 2849). */
 function entryText(dn: string, values: Values): string {
   const line = (name: string, value: string) =>
     /^[\x21-\x39\x3b\x3d-\x7e][\x20-\x7e]*$/.test(value) && !value.endsWith(' ')
@@ -58,7 +58,7 @@ function entryText(dn: string, values: Values): string {
   return `${[line('dn', dn), ...lines].join('\n')}\n`;
 }
 
-/** A real bad key, by the code that it is refused with. */
+/** A real bad key, by the code of its refusal. */
 function badKey(code: string): string {
   const path = join(import.meta.dirname, '../horrors/ssh-keys.json');
   const horrors = JSON.parse(readFileSync(path, 'utf8')) as { code: string; text: string }[];
@@ -67,22 +67,22 @@ function badKey(code: string): string {
   return found.text;
 }
 
-/** PKCS #8 of an Ed25519 key, as somebody pasted it: one line, which is the secret itself. */
+/** A pasted PKCS #8 Ed25519 key: one line, which is the secret itself. */
 export const PRIVATE_KEY = `MC4CAQAwBQYDK2VwBCIEIB${'Secret'.repeat(7)}`;
 
 /**
- * Times at which tools were marked on the old platform: its own countdown of the first is over, that of the
- * second has not begun. With a fraction, as Toolforge's mark_tool writes them.
+ * Times at which tools were marked on the old platform. By its own rules, the countdown of the first is over, and that
+ * of the second has not begun. One has a fraction of a second, as Toolforge's mark_tool writes it.
  */
 export const OLD_TIME = '20260102030405.678901Z';
 export const FUTURE_TIME = '20990102030405Z';
 
-/** What is made with which number, and the passwords that stand in files. */
+/** The numbers of everything that is made, and the passwords in files. */
 export interface OldPlatform {
   /** numbers of people and tools by name */
   uid: Record<string, number>;
   passwords: Record<string, string>;
-  /** every number that stands there: of accounts, groups and owners */
+  /** every number in use: of accounts, groups and owners */
   numbers: ReadonlySet<number>;
 }
 
@@ -175,7 +175,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
         'pwdAccountLockedTime: 000001010000Z\n',
     );
 
-  // people who are right, as old directories have them: keys with comments, an underscore
+  // valid people, as in old directories: keys with comments, an underscore
   person('alice', 1, { more: { sshPublicKey: `${keyOf('alice')} alice@laptop` }, member: true });
   person('bob_b', 11, {
     more: {
@@ -186,7 +186,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
     },
     member: true,
   });
-  // locked by the policy, and by the shell alone; keys and membership are left over
+  // locked by the policy, and only by the shell; keys and membership were left behind
   person('carol', 12, { more: { sshPublicKey: `${keyOf('carol')} c` }, member: true });
   lock(personDn('carol'));
   person('dora', 13, { more: { loginShell: '/usr/sbin/nologin' } });
@@ -198,7 +198,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
       'pwdAccountLockedTime: 20300101000000Z\n',
   );
   person('rita', 16, { more: { mail: ['not an address', 'rita@example.org', 'z@example.org'] } });
-  // numbers and names that two have
+  // numbers and names that two entries have
   person('dup1', 20);
   person('dup2', 20);
   person('frank', 22, { more: { cn: 'Frank Old', sn: 'Frank Old' }, member: true });
@@ -206,7 +206,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   person('frank3', 24, { more: { cn: 'frank old', sn: 'frank old' } });
   person('gina', 25, { more: { cn: '\uFF27ina', sn: '\uFF27ina' } });
   person('gina2', 26, { more: { cn: 'Gina', sn: 'Gina' } });
-  // what fits no grammar, no range, no list
+  // names outside the grammar, the ranges and the lists
   person('Eve', 30);
   person('docker', 31);
   person('outside', 32, { more: { uidNumber: '999' } });
@@ -219,7 +219,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
       ...{ objectClass: ['top', 'person', 'inetOrgPerson'], uid: 'nora', cn: 'Nora', sn: 'Nora' },
     }),
   );
-  // two display names, one of them the sn: the other goes
+  // two display names, one of which is the sn: the other is left out
   person('hugo', 37, { more: { cn: ['Hugo', 'Hugo B'], sn: 'Hugo' } });
   // keys: broken, smuggled behind a line end, doubled, shared
   person('judy', 40, {
@@ -240,17 +240,17 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
 
   tool('wiki', 1, { maintainers: ['alice', 'bob_b'].map(personDn) });
   tool('old_bot', 2, {
-    // another tool, one who may not log in, one who is suspended
+    // maintained by another tool, a person who may not log in, and a suspended person
     maintainers: [toolDn('wiki'), ...['alice', 'mike', 'carol'].map(personDn)],
   });
   tool('gone', 3, { parts: ['group', 'account'], more: { loginShell: '/bin/disabledtoolshell' } });
   lock(toolDn('gone'));
-  // marked by Toolforge's mark_tool: disabled for ever; to be deleted, from a time long past and one to come
+  // marked by Toolforge's mark_tool: disabled for ever; to be deleted, from a time long ago and one in the future
   const shut = { loginShell: '/bin/disabledtoolshell' };
   for (const [index, [name, ...times]] of [
     ['kept'],
     ['dated', OLD_TIME],
-    // which nobody maintains: but one that leaves is no orphan
+    // nobody maintains it, but a tool that is leaving is not orphaned
     ['dated-ahead', FUTURE_TIME],
   ].entries()) {
     const dn = toolDn(name ?? '');
@@ -298,7 +298,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
     ),
   );
   numbers.add(firstTool + 16);
-  // an account where none may be
+  // an account in a place where none may be
   const stray = `uid=tools.deep,ou=old,ou=servicegroups,${base}`;
   entries.push(
     entryText(`ou=old,ou=servicegroups,${base}`, { objectClass: 'organizationalUnit', ou: 'old' }),
@@ -311,7 +311,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   for (const [index, name] of FILES.entries()) tool(name, 20 + index);
   tool('admin', 12, { maintainers: [personDn('alice'), toolDn('wiki')] });
   entries.push(
-    // others' groups: with a tool's number, with the first number of people, of another realm
+    // groups of others: with a tool's number, with the first number of people, and of another realm
     ...(
       [
         ['cn=other,ou=groups', 'other', firstTool + 6],
@@ -345,7 +345,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   ) => {
     const number = uid[name] ?? 0;
     const folder = join(world.dataRoot, area);
-    // the staging folder's default ACL is what a home is to inherit
+    // a home inherits the default ACL of the staging folder
     const staged = join(folder, '.chamberlain', `${name}.old`);
     for (const each of mode === 0o700 ? [''] : ['', '/public_html', '/logs']) {
       mkdirSync(staged + each, 0o700);
@@ -374,7 +374,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   }
   for (const name of ['alice', 'carol', 'mike']) home('home', name, 0o700, 500, `u${uid[name]}`);
   home('home', 'bob_b', 0o700, 500, 'u1');
-  // a home that nobody has, owned by a number that nobody has
+  // a home without an account, owned by a number without an account
   uid['stranger'] = firstTool + 5000;
   numbers.add(firstTool + 5000);
   home('data/project', 'stranger', 0o2775, uid['stranger'], undefined);
@@ -385,7 +385,7 @@ export async function makeOldPlatform(world: World): Promise<OldPlatform> {
   ] as const) {
     const make = (user: string, password: string, locked: boolean) =>
       accountStatement(user, kind, verifierOf(password)) +
-      // there each account has the role of its own
+      // on the old platform each account has its own role
       (kind === 'replica'
         ? `GRANT labsdbuser TO '${user}'@'%'; SET DEFAULT ROLE labsdbuser FOR '${user}'@'%';\n`
         : '') +

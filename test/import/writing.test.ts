@@ -1,4 +1,4 @@
-/** An import while it writes: cut, beside requests, and where something cannot be read. */
+/** An import while it writes: interrupted, concurrent with requests, and when something cannot be read. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -50,8 +50,8 @@ const cli = (...args: string[]): Promise<Ended> =>
 const reportOf = ({ out }: Ended): ImportReport => JSON.parse(out) as ImportReport;
 
 /**
- * Holds a table that an import writes late, so that it stands in the middle of its writing: names and
- * numbers are written, maintainers are not.
+ * Locks a table that an import writes late, so that it stops in the middle of its writing: names and numbers are
+ * written, maintainers are not.
  */
 async function holdMaintainers(): Promise<{ release(): Promise<void> }> {
   const { host, port } = world.postgres;
@@ -62,7 +62,7 @@ async function holdMaintainers(): Promise<{ release(): Promise<void> }> {
   return { release: () => holder.end() };
 }
 
-/** Waits until a connection of that name waits for a lock in a statement like that. */
+/** Waits until a connection with that name waits for a lock in such a statement. */
 const isHeld = (application: string, statement: string) =>
   eventually(`${application} to wait`, async () => {
     const held = await query(
@@ -84,7 +84,7 @@ const noOwner = () =>
     return left.length === 0;
   });
 
-test('killed in the middle of its writing, it has written nothing', async () => {
+test('if it is killed in the middle of its writing, nothing is written', async () => {
   const held = await holdMaintainers();
   const child = startCli([...ARGS, '--homes'], { config: world.configFile });
   const end = endOf(child);
@@ -96,7 +96,7 @@ test('killed in the middle of its writing, it has written nothing', async () => 
   expect(await dumpTables(world, [])).toEqual(empty);
 });
 
-describe('where something cannot be read', () => {
+describe('if something cannot be read', () => {
   const nothing = async ({ exit, out, err }: Ended, why: RegExp) => {
     expect({ exit, out }).toEqual({ exit: 4, out: '' });
     expect(err).toMatch(why);
@@ -107,7 +107,7 @@ describe('where something cannot be read', () => {
     });
   };
 
-  test('a directory that is away takes nothing', async () => {
+  test('an unreachable directory: nothing is imported', async () => {
     await stopServer(world.slapd);
     try {
       await nothing(await cli(), /reading/);
@@ -116,13 +116,13 @@ describe('where something cannot be read', () => {
     }
   });
 
-  test('an older copy of the directory takes nothing', async () => {
+  test('an older copy of the directory: nothing is imported', async () => {
     await query(
       world,
       `UPDATE directory_heartbeat SET published_at = '2100-01-01', publishing_at = '2100-01-01'`,
     );
     try {
-      await nothing(await cli(), /it is an older copy/);
+      await nothing(await cli(), /is an older copy/);
     } finally {
       await query(
         world,
@@ -131,7 +131,7 @@ describe('where something cannot be read', () => {
     }
   });
 
-  test('homes that are not mounted take nothing', async () => {
+  test('unmounted homes: nothing is imported', async () => {
     const area = join(world.dataRoot, 'data/project');
     renameSync(area, `${area}.away`);
     try {
@@ -141,7 +141,7 @@ describe('where something cannot be read', () => {
     }
   });
 
-  test('a database server that is away is said, and the rest goes on', async () => {
+  test('an unreachable database server is reported, and the rest goes on', async () => {
     const config = parse(readFileSync(world.configFile, 'utf8')) as {
       databases: { servers: object[] };
     };
@@ -159,7 +159,7 @@ describe('where something cannot be read', () => {
     expect(foreseen.unreadable.every(({ sentence }) => sentence.includes('third'))).toBe(true);
     const { out } = await runCli(args, { config: file });
     expect(out).toMatch(/UNREADABLE: database-account/);
-    // without homes nobody has credentials, so no account is looked at on any server
+    // without homes nobody has credentials, so no account is read on any server
     const blind = await runCli([...ARGS, '--databases', '--check', '--json'], { config: file });
     expect(blind.exit).toBe(4);
     expect(reportOf(blind).foreseen.unreadable).toEqual([
@@ -168,7 +168,7 @@ describe('where something cannot be read', () => {
   });
 });
 
-test('where more is left out by then than was named, it takes nothing', async () => {
+test('if more is left out by then than was listed, nothing is imported', async () => {
   const { host, port } = world.postgres;
   const holder = new pg.Client({
     ...{ host, port, user: 'postgres', database: world.config.postgres.database },
@@ -178,7 +178,7 @@ test('where more is left out by then than was named, it takes nothing', async ()
   const importing = endOf(startCli(ARGS, { config: world.configFile }));
   try {
     await isHeld('chamberlain owner', 'LOCK TABLE people%');
-    // a maintainer's number is given to another
+    // a maintainer's number is given to another account
     await query(world, `INSERT INTO posix_ids (id, kind) VALUES ($1, 'person')`, [
       old.uid['alice'],
     ]);
@@ -187,7 +187,7 @@ test('where more is left out by then than was named, it takes nothing', async ()
   }
   const { exit, out, err } = await importing;
   expect(exit).toBe(1);
-  expect(out).not.toContain('Taken over');
+  expect(out).not.toContain('Imported');
   expect(err).toMatch(/^PLAN_MOVED: nothing was taken: not named before: .*uid=alice/m);
   await query(
     world,
@@ -197,7 +197,7 @@ test('where more is left out by then than was named, it takes nothing', async ()
   expect(await dumpTables(world, [])).toEqual(empty);
 });
 
-test('requests wait for it, and then get neither its names nor its numbers', async () => {
+test('requests wait for it, and then cannot get its names or numbers', async () => {
   work = await startWork(world.config, {
     roles: ['intake', 'relay', 'directory', 'homes', 'databases'],
     log: openLog('silent'),
@@ -216,7 +216,7 @@ test('requests wait for it, and then get neither its names nor its numbers', asy
       ),
     );
     await isHeld('chamberlain intake', '%frozen%');
-    // an admin who sees something go wrong need not wait for it
+    // an admin who sees something go wrong does not have to wait for it
     const config = { config: world.configFile };
     expect(await runCli(['freeze', '--reason', 'x'], config)).toMatchObject({ exit: 0, err: '' });
     expect(await runCli(['thaw'], config)).toMatchObject({ exit: 0, err: '' });
@@ -227,7 +227,7 @@ test('requests wait for it, and then get neither its names nor its numbers', asy
   }
   const { exit, out } = await importing;
   expect(exit).toBe(3);
-  // of the homes nothing is known, so nobody has credentials
+  // nothing is known about homes, so nobody has credentials
   expect(JSON.parse(out)).toMatchObject({ taken: { people: 11, tools: 19 } });
   const told = await Promise.all(
     requests.map((id) =>
@@ -251,14 +251,14 @@ test('requests wait for it, and then get neither its names nor its numbers', asy
   await settled(world);
 });
 
-test('homes may follow later: then credentials that are right are kept', async () => {
+test('homes may follow later, and then valid credentials are kept', async () => {
   const rotate = { kind: 'credentials.rotate', requestedBy: 'alice', tool: 'wiki', atOnce: true };
   expect(await portal.ask(rotate)).toMatchObject({ code: 'CREDENTIALS_NONE' });
   const ended = await cli('--homes', '--databases', '--json');
   const report = reportOf(ended);
   expect(ended.exit).toBe(3);
   expect(report.taken).toMatchObject({ people: 0, tools: 0 });
-  // those who came meanwhile have no home, and are nobody's concern
+  // accounts created meanwhile have no home, and do not matter
   expect(report.homes?.kept.toSorted()).toEqual(
     [
       ...['alice', 'carol', 'mike', 'tools.admin', 'tools.gone', 'tools.half'],

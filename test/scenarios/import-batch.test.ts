@@ -1,6 +1,6 @@
 /**
- * Two processes on one realm: the one that leads is killed, hangs, wakes up again, or vanishes from the network, and the
- * other goes on.
+ * Two processes on one realm: the one that leads is killed, hangs, wakes up again, or vanishes from the network, and
+ * the other goes on.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -224,7 +224,7 @@ describe('a machine that vanishes from the network', () => {
       await eventually('the lock to be taken', () => said.includes('4711'));
       const rotation = rotationOf(world.config, 'postgres-directory');
       await expect(rotate(world.config, rotation, () => {})).rejects.toThrow(
-        /^chamberlain_directory is logged in from [0-9.]+ too, and /u,
+        /^chamberlain_directory is also logged in from [0-9.]+, and /u,
       );
       await far.vanish();
       await query(world, `NOTIFY chamberlain, 'due'`);

@@ -1,4 +1,4 @@
-/** Options before a key, read by the real sshd: what is taken here, it takes too. */
+/** Options before a key, read by the real sshd: it accepts everything that we accept. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseSshKey } from '../../src/ssh-keys/ssh-key.ts';
 
-/** Each lets in who comes from 127.0.0.1 today. */
+/** Each allows a login from 127.0.0.1 today. */
 const TAKEN = [
   'restrict',
   'RESTRICT,no-x11-forwarding,NO-PTY',
@@ -46,7 +46,7 @@ beforeAll(async () => {
     ].join('\n'),
   );
   const log = openSync(join(folder, 'log'), 'a');
-  // sshd wants /run/sshd; and nothing of the machine's is written to
+  // sshd needs /run/sshd, and nothing of the machine itself is changed
   const start = `for each in /run /var/log; do mount -t tmpfs tmpfs $each; done && mkdir -m 755 /run/sshd &&
     exec /usr/sbin/sshd -i -e -f ${folder}/config`;
   server = createServer({ pauseOnConnect: true }, (socket) => {
@@ -61,7 +61,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** Whether sshd lets in who has all the keys, each behind its options. */
+/** Whether sshd accepts logins with all the keys, each after its options. */
 function logsIn(options: readonly string[]): Promise<boolean> {
   const lines = options.map(
     (option, index) => `${option} ${readFileSync(join(folder, `key-${index}.pub`), 'utf8')}`,
@@ -82,7 +82,7 @@ function logsIn(options: readonly string[]): Promise<boolean> {
   });
 }
 
-test('sshd takes every option that we take, as we write it', async () => {
+test('sshd accepts every option that we accept, as we write it', async () => {
   const written = TAKEN.map((options, index) => {
     const verdict = parseSshKey(
       `${options} ${readFileSync(join(folder, `key-${index}.pub`), 'utf8')}`,
@@ -94,11 +94,11 @@ test('sshd takes every option that we take, as we write it', async () => {
 });
 
 test.each([
-  // bits behind the mask: sshd then takes none of the list
+  // bits beyond the mask: sshd then ignores the whole list
   'from="127.0.0.1,192.0.2.1/24"',
   'from="127.0.0.1,2001:db8::1/32"',
   'no-such-thing',
-])('and not %s, which we refuse', async (bad) => {
+])('sshd does not accept %s, which we refuse', async (bad) => {
   const key = readFileSync(join(folder, 'key-0.pub'), 'utf8');
   expect(parseSshKey(`${bad} ${key}`).ok).toBe(false);
   expect(await logsIn([bad, ...TAKEN.slice(1)])).toBe(false);

@@ -21,7 +21,7 @@ const HORRORS = JSON.parse(
 ) as Horror[];
 
 let folder: string;
-/** one line of each type and size that ssh-keygen or a security key makes, with a comment */
+/** one line for each type and size that ssh-keygen or a security key makes, with a comment */
 const lines: string[] = [];
 
 beforeAll(() => {
@@ -59,8 +59,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** A line with these blanks between its fields, and a comment of two words. */
 const spread = (key: string, blanks: string): string => [...key.split(' '), 'me  you'].join(blanks);
 
-describe('a key that is taken', () => {
-  test('is of any type that OpenSSH makes today, with the fingerprint that it prints', () => {
+describe('an accepted key', () => {
+  test('may have any type that OpenSSH makes today, and has the fingerprint that OpenSSH prints', () => {
     const keys = lines.map(take);
     expect(new Set(keys.map(({ type }) => type))).toEqual(new Set(KEY_TYPES));
     expect(keys.map(({ fingerprint, bits }) => `${bits} ${fingerprint}`)).toEqual(
@@ -143,7 +143,7 @@ describe('a key that is taken', () => {
     );
   });
 
-  test('is read again from what came out, to the same', () => {
+  test('gives the same result when its line is parsed again', () => {
     for (const line of lines) {
       const key = take(`restrict,from="192.0.2.0/24" ${line}`);
       expect(take(`${key.options.join(',')} ${key.line}`)).toEqual({ ...key, label: '' });
@@ -151,29 +151,29 @@ describe('a key that is taken', () => {
   });
 });
 
-/** It takes some milliseconds, and minutes with a pattern that tries every way to read a text. */
+/** Parsing takes some milliseconds. With a backtracking pattern it would take minutes. */
 const AT_ONCE_MS = 2000;
 
-/** Processor time of this process: what else the machine does makes it somewhat longer, never many times. */
+/** Processor time of this process. Other load on the machine makes it somewhat longer, but never many times. */
 function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }
 
-describe('what is refused', () => {
+describe('a refused paste', () => {
   test.each(HORRORS.map((horror): [string, Horror] => [horror.why, horror]))('%s', (_, horror) => {
     const verdict = parseSshKey(horror.text);
     expect(verdict).toMatchObject({ ok: false, code: horror.code });
     if (!verdict.ok) expect(verdict.sentence).toMatch(/^[A-Z][^\p{C}\p{Zl}\p{Zp}]{15,250}\.$/u);
   });
 
-  test('what the realm adds to the keys that everybody knows', () => {
+  test('may be a key that the realm adds to the known bad keys', () => {
     const { fingerprint } = take(lines[0] ?? '');
     const verdict = parseSshKey(lines[0] ?? '', new Set([fingerprint]));
     expect(verdict).toMatchObject({ ok: false, code: 'KEY_KNOWN_BAD' });
   });
 
-  test('1 MB of anything, at once', () => {
+  test('may be 1 MB of anything, and is refused quickly', () => {
     const pieces = [
       'a',
       '\n',
@@ -194,7 +194,7 @@ describe('what is refused', () => {
     }
   });
 
-  test('nothing takes long, of the longest length that is looked at', () => {
+  test('never takes long, even with the longest text that is parsed', () => {
     const pieces = [
       'a',
       ' ',
@@ -219,7 +219,7 @@ describe('what is refused', () => {
     }
   });
 
-  test('has a reason for each horror, and a horror for each code of a key that is parsed', () => {
+  test('has a reason for each bad example, and there is an example for each code', () => {
     const fromElsewhere = ['KEY_TAKEN', 'KEY_ALREADY', 'KEY_UNKNOWN', 'KEY_TOO_MANY'];
     const codes = Object.keys(CODES).filter((code) => code.startsWith('KEY_'));
     expect(new Set(HORRORS.map(({ code }) => code))).toEqual(
@@ -237,7 +237,7 @@ describe('whatever is pasted', () => {
     fc.tuple(fc.string(), fc.string()).map(([before, after]) => `${before} ssh-ed25519 ${after}`),
   );
 
-  test('never throws, and what is taken has no control character and one line', () => {
+  test('never throws, and an accepted key is one line without control characters', () => {
     fc.assert(
       fc.property(anything, (text) => {
         const verdict = parseSshKey(text);
@@ -246,7 +246,7 @@ describe('whatever is pasted', () => {
     );
   });
 
-  test('a key with anything behind its line end is refused', () => {
+  test('a key with anything after its line end is refused', () => {
     fc.assert(
       fc.property(
         anyLine,
@@ -260,7 +260,7 @@ describe('whatever is pasted', () => {
     );
   });
 
-  test('a comment never changes the key, and comes out as it went in', () => {
+  test('a comment never changes the key, and is kept as it is', () => {
     fc.assert(
       fc.property(anyLine, fc.string({ unit: 'grapheme', maxLength: 60 }), (line, comment) => {
         const verdict = parseSshKey(`${line} ${comment}`);
@@ -271,7 +271,7 @@ describe('whatever is pasted', () => {
     );
   });
 
-  test('a key whose bytes are changed is refused, or taken as the key that it is then', () => {
+  test('a key with changed bytes is refused, or accepted as the key that it is then', () => {
     const change = fc.record({
       line: anyLine,
       at: fc.nat({ max: 600 }),
@@ -298,14 +298,14 @@ describe('whatever is pasted', () => {
       }),
       { numRuns: 4_000 },
     );
-    // What we take, ssh-keygen takes, with the same size and fingerprint.
+    // ssh-keygen accepts every key that we accept, with the same size and fingerprint.
     expect(taken.length).toBeGreaterThan(50);
     expect(taken.map((text) => summaryOf(take(text)))).toEqual(
       keygenReads(taken).map((read) => read?.summary),
     );
   });
 
-  test('a line whose characters are changed is refused, or read by ssh-keygen in the same way', () => {
+  test('a line with changed characters is refused, or ssh-keygen reads it in the same way', () => {
     const taken: string[] = [];
     const insertion = fc.constantFrom(
       ' ',
@@ -343,7 +343,7 @@ describe('whatever is pasted', () => {
     );
   });
 
-  test('what ssh-keygen makes is taken', () => {
+  test('every key that ssh-keygen makes is accepted', () => {
     const keys = Array.from({ length: 200 }, (_, index) =>
       index % 2 === 0 ? ed25519Key('ssh-ed25519') : ecdsaKey('ecdsa-sha2-nistp256'),
     );
@@ -353,7 +353,7 @@ describe('whatever is pasted', () => {
   });
 });
 
-test('of an Ed25519 key that was taken before, a point of small order is refused still', () => {
+test('an Ed25519 key with a point of small order is refused even if it was accepted before', () => {
   const keyOf = (hex: string) => {
     const type = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
     return `ssh-ed25519 ${Buffer.concat([type, Buffer.from(hex, 'hex')]).toString('base64')}`;
@@ -368,14 +368,14 @@ test('of an Ed25519 key that was taken before, a point of small order is refused
 });
 
 describe('an Ed25519 point', () => {
-  test('is sound where a key pair has it', () => {
+  test('is valid if a key pair has it', () => {
     for (let count = 0; count < 200; count += 1) {
       const { publicKey } = generateKeyPairSync('ed25519');
       expect(isEd25519Point(coordinate(publicKey, 'x'))).toBe(true);
     }
   });
 
-  test('is one where the equation of the curve says so, by Euler’s criterion', () => {
+  test('is valid if it satisfies the equation of the curve, by Euler’s criterion', () => {
     const hashes = Array.from({ length: 400 }, (_, index) =>
       createHash('sha256').update(`${index}`).digest(),
     );
@@ -389,13 +389,13 @@ describe('an Ed25519 point', () => {
     // chosen so that (y² − 1)·(d·y² + 1) is 3·2⁴⁰ and 21·2⁴⁰
     ['a0c7775b5bd9d643c24134265eee1423de41166a27083020017cf399bfcf8b74', true],
     ['90caae96db66ea6b738295f526a765be5189799bc17810da70655adad319920b', false],
-  ])('is one or none where 2 divides often: %s', (hex, isSound) => {
+  ])('is judged correctly if 2 divides often: %s', (hex, isSound) => {
     const bytes = Buffer.from(hex, 'hex');
     expect([isEd25519Point(bytes), hasX(bytes)]).toEqual([isSound, isSound]);
   });
 });
 
-test('the keys that everybody knows are listed by fingerprint', () => {
+test('the known bad keys are listed by fingerprint', () => {
   expect(KNOWN_BAD_KEYS.size).toBeGreaterThanOrEqual(2);
   for (const fingerprint of KNOWN_BAD_KEYS.keys()) {
     expect(fingerprint).toMatch(/^SHA256:[A-Za-z0-9+/]{43}$/);
@@ -427,11 +427,11 @@ function summaryOf({ bits, fingerprint }: SshKey): string {
   return `${bits} ${fingerprint}`;
 }
 
-/** What the real ssh-keygen makes of lines, each by itself; undefined where it reads no key. */
+/** What the real ssh-keygen reads from each line alone. Undefined if it reads no key. */
 function keygenReads(texts: string[]): ({ summary: string; fingerprint: string } | undefined)[] {
   const file = join(folder, 'lines');
-  // It reads on after a line that is no key, and repeats comments: the line's number tells them apart. Behind
-  // options it takes one blank alone, sshd any number.
+  // It continues after a line that is not a key, and repeats comments, so the number of the line identifies each. After
+  // options it accepts only one blank; sshd accepts any number.
   const withOne = texts.map((text) => text.replaceAll(/[ \t]+/g, ' '));
   writeFileSync(file, withOne.map((text, index) => `${text} line-${index}-\n`).join(''));
   const printed =
